@@ -1,0 +1,5 @@
+"""Signers: bytes and keys only.
+
+May come in here: keys and key services, DSSE envelopes, Sigstore bundles, logs, timestamps and trust
+roots. May not: runs, statements, subjects, stores. Nothing here imports ``chains`` or ``storage``.
+"""

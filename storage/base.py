@@ -1,0 +1,122 @@
+"""The port every store implements, its errors, and the table of stores.
+
+:class:`StoreError`
+ ├─ :class:`StoreUnavailable`  network, 5xx, throttling, a full disk: trying again can help
+ └─ :class:`StoreRejected`     bad URL, no permission, wrong bytes came back: it cannot
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib import import_module
+from types import TracebackType
+from typing import Self
+
+from storage.record import Findings, Record, Stored
+
+BOTH_FORMS = "both"
+FORM_A = "dsse"
+FORM_B = "sigstore-bundle"
+
+
+class StoreError(Exception):
+    """Base of everything a store raises. The text is for the user and never holds a credential."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 - "unavailable" and "rejected" are the two words of every port here
+    """The store could not be reached or was busy; the same call may succeed later."""
+
+
+class StoreRejected(StoreError):  # noqa: N818
+    """The store, or what it answered, is wrong; the same call will not succeed later."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """Settings that more than one store reads; unset ones have the defaults shown."""
+
+    encoding_format: str = BOTH_FORMS
+    """``dsse`` (form A), ``sigstore-bundle`` (form B) or ``both``: key ``storage.oci.encoding-format``."""
+    repository: str = ""
+    """One registry repository for everything: key ``storage.oci.repository``; empty means the subject's own."""
+    insecure: bool = False
+    """Plain HTTP or unverified TLS allowed: key ``storage.oci.repository.insecure``."""
+    ca_file: str = ""
+    """PEM file of further CAs, added to the system's: key ``storage.oci.ca-file``."""
+    timeout: float = 30.0
+    """Seconds that one request may take."""
+    attempts: int = 4
+    """Tries of a request that failed for a transient reason."""
+
+
+class Store(ABC):
+    """A place for records. Use as ``async with``; calls may run concurrently.
+
+    A receipt from :meth:`put` counts only after :meth:`flush` returned: a store may write its index in
+    batches.
+    """
+
+    url: str
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @abstractmethod
+    async def put(self, record: Record) -> Stored:
+        """Store one record in every form and for every subject this store serves.
+
+        Never raises :class:`StoreError`: each form and subject ends as a receipt or a failure. Storing the
+        same record again leaves equal bytes and gives receipts with ``changed`` false.
+        """
+
+    @abstractmethod
+    async def find(self, digest: str, reference: str = "") -> Findings:
+        """Return everything stored about the subject ``digest`` (``sha256:hex``).
+
+        ``reference`` is the subject's repository (``registry/repository``) where the store needs it. Raises
+        :class:`StoreUnavailable` when it cannot tell, never an empty answer for that.
+        """
+
+    async def find_run(self, uid: str) -> Findings:
+        """Return everything stored that came from the run ``uid``, where the store can tell; else nothing."""
+        del uid
+        return Findings()
+
+    async def flush(self) -> None:
+        """Make every record put so far findable. Raises :class:`StoreError`; then no receipt since the last
+        flush counts."""
+
+    async def close(self) -> None:
+        """Flush and release connections and files."""
+        await self.flush()
+
+
+# scheme -> (module, class); the class is called with (url, options)
+STORES = {
+    "oci-layout": "storage.oci_layout:LayoutStore",
+    "oci": "storage.oci:RegistryStore",
+    "file": "storage.filesystem:FileStore",
+}
+
+
+def open_store(url: str, options: StoreOptions | None = None) -> Store:
+    """Open the store that ``url`` names: ``oci-layout:PATH``, ``oci:``, ``oci://REGISTRY/REPO``, ``file:PATH``.
+
+    Raises :class:`StoreRejected` for an unknown scheme or a URL the store cannot mean anything by.
+    """
+    scheme, colon, _ = url.partition(":")
+    entry = STORES.get(scheme)
+    if not colon or entry is None:
+        known = ", ".join(f"{name}:" for name in STORES)
+        raise StoreRejected(f"unknown store {url!r}: expected one of {known}")
+    module, name = entry.split(":")
+    store = getattr(import_module(module), name)(url, options or StoreOptions())
+    if not isinstance(store, Store):
+        raise TypeError(f"{entry} is not a store")
+    return store

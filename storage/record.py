@@ -1,0 +1,133 @@
+"""The type that crosses into the stores, and what comes back: plain strings and bytes.
+
+A record goes in; for every form and subject a receipt or a failure comes out, never silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+IN_TOTO_PAYLOAD_TYPE = "application/vnd.in-toto+json"
+SIMPLE_SIGNING_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
+BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+COSIGN_SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a record is about: a name as in the statement and a digest set, algorithm to lowercase hex."""
+
+    name: str
+    digest: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The run a record comes from: lowercase kind (``taskrun``), namespace, name and UID."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One signed payload, ready to be stored.
+
+    An attestation has an in-toto ``payload``, a DSSE ``envelope`` (form A) and a Sigstore ``bundle``
+    (form B). An image signature has a simple-signing ``payload`` with its raw ``signature`` (form A) and a
+    ``bundle`` over the statement ``https://sigstore.dev/cosign/sign/v1`` (form B); its envelope is empty.
+    All bytes are stored as they are; nothing here is parsed and written again.
+    """
+
+    origin: Origin
+    subjects: tuple[Subject, ...]
+    payload: bytes
+    payload_type: str
+    predicate_type: str
+    bundle: bytes
+    envelope: bytes = b""
+    signature: bytes = b""
+    created: str = ""
+    """RFC 3339 time of the run's end: it makes manifests the same each time they are built."""
+    certificate: bytes = b""
+    """PEM of the leaf certificate for keyless signatures, else empty."""
+    chain: bytes = b""
+    """PEM of the intermediates and root, else empty."""
+
+    @property
+    def is_image_signature(self) -> bool:
+        """Whether this is a simple-signing record (form ``.sig``) and not an attestation (``.att``)."""
+        return self.payload_type == SIMPLE_SIGNING_TYPE
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that bytes are where they should be: given only after the store accepted them for good."""
+
+    store: str
+    form: str
+    """``att``, ``sig``, ``referrer``, ``layout`` or ``file``."""
+    subject: str
+    """``algorithm:hex`` of the subject served by this copy, or ``""`` where a copy serves the whole record."""
+    location: str
+    digest: str
+    """``sha256:…`` of the stored manifest, or of the file."""
+    changed: bool = True
+    """False when exactly this was there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What could not be stored, where and why; ``transient`` says whether trying again can help."""
+
+    store: str
+    form: str
+    subject: str
+    reason: str
+    transient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """All receipts and failures of one record in one store."""
+
+    receipts: tuple[Receipt, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Signed bytes as found in a store: nothing about them has been verified."""
+
+    source: str
+    """``oci-referrer``, ``oci-att``, ``oci-sig``, ``oci-layout`` or ``file``."""
+    location: str
+    digest: str
+    """``sha256:…`` of ``data``."""
+    format: str
+    """``bundle-v0.3``, ``dsse`` or ``simplesigning``."""
+    data: bytes
+    """Bundle or envelope JSON; for ``simplesigning`` the payload."""
+    signature: bytes = b""
+    """Raw signature bytes, for ``simplesigning`` alone."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something found beside the evidence that could not be used, and why."""
+
+    location: str
+    digest: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a store has about one digest or run."""
+
+    evidence: tuple[Evidence, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
