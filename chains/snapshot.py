@@ -1,0 +1,235 @@
+"""Raw run objects become frozen snapshots: the last place that sees cluster JSON.
+
+A snapshot leaves out what marking a run changes (managed fields, resource version, generation, finalizers,
+the done label, Chains' own annotations), so signing a run never changes what was attested, and anybody can
+compute its digest again: SHA-256 of the object as JSON with sorted keys, no spaces, UTF-8. A PipelineRun is
+written as a List of itself and its children in the order of its ``childReferences``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from chains.errors import InputError
+from chains.tekton_schema import Json, go_form
+
+CHAINS_PREFIX = "chains.tekton.dev/"
+TRANSPARENCY_UPLOAD = CHAINS_PREFIX + "transparency-upload"
+DONE_LABEL = "provenance.chains/done"
+PIPELINE_TASK_LABEL = "tekton.dev/pipelineTask"
+API_VERSION = "tekton.dev/v1"
+_STRUCTURES = {"TaskRun": "v1.TaskRun", "PipelineRun": "v1.PipelineRun"}
+_VOLATILE = ("managedFields", "resourceVersion", "generation", "finalizers")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildGap:
+    """A child that the PipelineRun names but whose record is not in the snapshot, and why."""
+
+    kind: str
+    name: str
+    pipeline_task: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSnapshot:
+    """One finished run, frozen.
+
+    ``run`` is the object as Go writes it (what the predicates are built from), ``raw`` the trimmed object as
+    it came, ``data`` the canonical bytes, ``digest`` their SHA-256 in hex, ``dropped`` the paths of fields
+    that Tekton's types do not have.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    run: Mapping[str, Json]
+    raw: Mapping[str, Json]
+    data: bytes
+    digest: str
+    dropped: tuple[str, ...] = ()
+    children: tuple[RunSnapshot, ...] = ()
+    gaps: tuple[ChildGap, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The run for humans: ``taskrun/namespace/name``."""
+        return f"{self.kind.lower()}/{self.namespace}/{self.name}"
+
+    @property
+    def status(self) -> Mapping[str, Json]:
+        """The run's status, empty when there is none."""
+        status: Mapping[str, Json] = self.run["status"]
+        return status
+
+    @property
+    def spec(self) -> Mapping[str, Json]:
+        """The run's spec, as Go writes it."""
+        spec: Mapping[str, Json] = self.run["spec"]
+        return spec
+
+    @property
+    def condition(self) -> Mapping[str, Json]:
+        """The ``Succeeded`` condition, empty when there is none."""
+        for condition in self.status.get("conditions", ()):
+            if condition["type"] == "Succeeded":
+                found: Mapping[str, Json] = condition
+                return found
+        return {}
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has ended: its ``Succeeded`` condition is True or False."""
+        return self.condition.get("status") in {"True", "False"}
+
+
+def run_label(raw: Json) -> str:
+    """Name a raw run object for a message, whatever its shape."""
+    if not isinstance(raw, dict):
+        return "an object that is no mapping"
+    metadata = raw.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    kind = str(raw.get("kind", "object")).lower()
+    return f"{kind}/{metadata.get('namespace') or 'default'}/{metadata.get('name') or '(unnamed)'}"
+
+
+def is_run(raw: Json) -> bool:
+    """Whether a raw object is a TaskRun or PipelineRun of any version of Tekton's API."""
+    return (
+        isinstance(raw, dict)
+        and raw.get("kind") in _STRUCTURES
+        and str(raw.get("apiVersion", API_VERSION)).startswith("tekton.dev/")
+    )
+
+
+def child_references(raw: Mapping[str, Json]) -> list[Mapping[str, Json]]:
+    """Return a raw PipelineRun's child references, leaving out what is no mapping."""
+    status = raw.get("status")
+    references = status.get("childReferences") if isinstance(status, dict) else None
+    return [item for item in references if isinstance(item, dict)] if isinstance(references, list) else []
+
+
+def take_snapshot(raw: Json, others: Mapping[tuple[str, str, str], Json] | None = None) -> RunSnapshot:
+    """Freeze one raw run; ``others`` holds further raw objects by (kind, namespace, name) to find children in.
+
+    Raises :class:`InputError` naming the run for an object that is no ``tekton.dev/v1`` run or has a field
+    that Tekton's types cannot hold. Children that are missing, foreign or of another kind become gaps and
+    never fail the run; a child that cannot be read does the same.
+    """
+    snapshot = _freeze(raw)
+    if snapshot.kind != "PipelineRun":
+        return snapshot
+    children, gaps = _children(snapshot, others or {})
+    items = [snapshot.raw, *(child.raw for child in children)]
+    data = _canonical({"apiVersion": "v1", "items": items, "kind": "List"}, snapshot.label)
+    return RunSnapshot(
+        snapshot.kind, snapshot.namespace, snapshot.name, snapshot.uid, snapshot.run, snapshot.raw,
+        data, hashlib.sha256(data).hexdigest(), snapshot.dropped, tuple(children), tuple(gaps),
+    )  # fmt: skip
+
+
+def _freeze(raw: Json) -> RunSnapshot:
+    if not isinstance(raw, dict) or raw.get("kind") not in _STRUCTURES:
+        raise InputError(f"{run_label(raw)}: expected a TaskRun or PipelineRun; pass exported runs")
+    if raw.get("apiVersion") != API_VERSION:
+        raise InputError(
+            f"{run_label(raw)}: expected apiVersion {API_VERSION}, got {str(raw.get('apiVersion'))[:64]!r}; "
+            f"export it with: kubectl get {raw['kind'].lower()}s.v1.tekton.dev"
+        )
+    trimmed = _trim(raw)
+    dropped: list[str] = []
+    try:
+        run = go_form(_STRUCTURES[raw["kind"]], trimmed, dropped)
+    except InputError as error:
+        raise InputError(f"{run_label(raw)}: {error}") from error
+    metadata = run["metadata"]
+    data = _canonical(trimmed, run_label(raw))
+    return RunSnapshot(
+        kind=raw["kind"],
+        namespace=metadata.get("namespace", "default"),
+        name=metadata.get("name", ""),
+        uid=metadata.get("uid", ""),
+        run=run,
+        raw=trimmed,
+        data=data,
+        digest=hashlib.sha256(data).hexdigest(),
+        dropped=tuple(dropped),
+    )
+
+
+def _canonical(value: Json, label: str) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except (TypeError, RecursionError) as error:
+        raise InputError(f"{label}: cannot be written as JSON: {error}") from error
+
+
+def _trim(raw: Mapping[str, Json]) -> dict[str, Json]:
+    trimmed = dict(raw)
+    metadata = raw.get("metadata")
+    if not isinstance(metadata, dict):
+        return trimmed
+    kept = {key: value for key, value in metadata.items() if key not in _VOLATILE}
+    for field, keeps in (("annotations", _keeps_annotation), ("labels", _keeps_label)):
+        entries = kept.get(field)
+        if isinstance(entries, dict):
+            entries = {key: value for key, value in entries.items() if keeps(key)}
+            if entries:
+                kept[field] = entries
+            else:
+                del kept[field]
+    trimmed["metadata"] = kept
+    return trimmed
+
+
+def _keeps_annotation(key: str) -> bool:
+    return not key.startswith(CHAINS_PREFIX) or key == TRANSPARENCY_UPLOAD
+
+
+def _keeps_label(key: str) -> bool:
+    return key != DONE_LABEL
+
+
+def _children(
+    parent: RunSnapshot, others: Mapping[tuple[str, str, str], Json]
+) -> tuple[list[RunSnapshot], list[ChildGap]]:
+    children: list[RunSnapshot] = []
+    gaps: list[ChildGap] = []
+    for reference in parent.status.get("childReferences", ()):
+        kind, name = reference.get("kind", ""), reference.get("name", "")
+        task = reference.get("pipelineTaskName", "")
+        if kind != "TaskRun":
+            gaps.append(ChildGap(kind, name, task, "this kind of run is recorded but has no statement of its own"))
+            continue
+        raw = others.get((kind, parent.namespace, name))
+        if raw is None:
+            gaps.append(ChildGap(kind, name, task, "not in the input, or deleted before the run was recorded"))
+        elif not owned_by(raw, parent.uid):
+            gaps.append(ChildGap(kind, name, task, "a run of this name belongs to another owner"))
+        else:
+            try:
+                children.append(_freeze(raw))
+            except InputError as error:
+                gaps.append(ChildGap(kind, name, task, f"cannot be read: {error}"))
+    return children, gaps
+
+
+def owned_by(raw: Mapping[str, Any], uid: str) -> bool:
+    """Whether a raw object may be a child of the run ``uid``: no controlling owner of its kind says otherwise."""
+    metadata = raw.get("metadata")
+    owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
+    if not isinstance(owners, list) or not uid:
+        return True
+    uids: Iterable[Any] = [
+        owner.get("uid")
+        for owner in owners
+        if isinstance(owner, dict) and owner.get("kind") == "PipelineRun" and owner.get("uid")
+    ]
+    return uid in uids or not uids
