@@ -23,7 +23,7 @@ from chains.tekton_schema import Json
 
 
 def moment(run: RunSnapshot, key: str) -> str:
-    """Return ``startTime`` or ``completionTime`` as it came, with the fraction that Go keeps here; or ``""``."""
+    """Return ``startTime`` or ``completionTime`` as it came, with its fraction of a second, or ``""``."""
     status = run.raw.get("status") or {}
     return status.get(key) or ""
 

@@ -14,7 +14,7 @@ _AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]*)(?
 
 @dataclass(frozen=True, slots=True)
 class ImageDigest:
-    """An image by digest: ``repository`` with its registry (``index.docker.io/library/x``) and SHA-256 hex."""
+    """An image by digest: ``repository`` with its registry (``index.docker.io/library/x``) and SHA-256."""
 
     repository: str
     hex: str

@@ -117,7 +117,7 @@ def child_references(raw: Mapping[str, Json]) -> list[Mapping[str, Json]]:
 
 
 def take_snapshot(raw: Json, others: Mapping[tuple[str, str, str], Json] | None = None) -> RunSnapshot:
-    """Freeze one raw run; ``others`` holds further raw objects by (kind, namespace, name) to find children in.
+    """Freeze one raw run; ``others`` holds raw objects by (kind, namespace, name) to find children in.
 
     Raises :class:`InputError` naming the run for an object that is no ``tekton.dev/v1`` run or has a field
     that Tekton's types cannot hold. Children that are missing, foreign or of another kind become gaps and
@@ -206,11 +206,15 @@ def _children(
         kind, name = reference.get("kind", ""), reference.get("name", "")
         task = reference.get("pipelineTaskName", "")
         if kind != "TaskRun":
-            gaps.append(ChildGap(kind, name, task, "this kind of run is recorded but has no statement of its own"))
+            gaps.append(
+                ChildGap(kind, name, task, "this kind of run is recorded but has no statement of its own")
+            )
             continue
         raw = others.get((kind, parent.namespace, name))
         if raw is None:
-            gaps.append(ChildGap(kind, name, task, "not in the input, or deleted before the run was recorded"))
+            gaps.append(
+                ChildGap(kind, name, task, "not in the input, or deleted before the run was recorded")
+            )
         elif not owned_by(raw, parent.uid):
             gaps.append(ChildGap(kind, name, task, "a run of this name belongs to another owner"))
         else:
@@ -222,7 +226,7 @@ def _children(
 
 
 def owned_by(raw: Mapping[str, Any], uid: str) -> bool:
-    """Whether a raw object may be a child of the run ``uid``: no controlling owner of its kind says otherwise."""
+    """Whether a raw object may be a child of the run ``uid``: no owner of that kind says otherwise."""
     metadata = raw.get("metadata")
     owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
     if not isinstance(owners, list) or not uid:

@@ -52,8 +52,6 @@ class ResourceDescriptor:
         return written
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class Statement:
     """An unsigned in-toto statement."""

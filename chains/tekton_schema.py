@@ -190,12 +190,19 @@ def _reader(kind: Json) -> _Reader:
         return wrap(_reader(kind[1]))
     if kind.startswith("@"):
         name = kind[1:]
-        return lambda raw, path, dropped: _structure(name)(raw, path, dropped)
+
+        def read(raw: Json, path: str, dropped: list[str]) -> Json:
+            # looked up when used: structures refer to themselves
+            return _structure(name)(raw, path, dropped)
+
+        return read
     return _LEAVES[kind]
 
 
 def _is_structure(kind: Json) -> bool:
-    return isinstance(kind, str) and (kind.startswith("@") or kind in {"time", "microtime", "quantity", "intorstring", "raw"})
+    return isinstance(kind, str) and (
+        kind.startswith("@") or kind in {"time", "microtime", "quantity", "intorstring", "raw"}
+    )
 
 
 class _Structure:

@@ -16,7 +16,9 @@ DIGESTS = st.one_of(
     HEX.map("sha256:".__add__),
     SHORT_HEX.map("sha1:".__add__),
     HEX.map(lambda value: "sha512:" + value * 2),
-    st.sampled_from(["", "sha256:xyz", "sha256:" + "A" * 64, "md5:abc", "sha256", "sha1:" + "g" * 40, "a:b:c"]),
+    st.sampled_from(
+        ["", "sha256:xyz", "sha256:" + "A" * 64, "md5:abc", "sha256", "sha1:" + "g" * 40, "a:b:c"]
+    ),
     TEXT,
 )
 IMAGES = st.sampled_from(
@@ -47,7 +49,9 @@ VALUES = st.one_of(
     TEXT,
     st.lists(TEXT, max_size=3),
     st.dictionaries(TEXT, TEXT, max_size=3),
-    st.sampled_from([5, True, 1.5, [1, 2], {"a": 1}, {"a": {"b": "c"}}, ["a", None], "$(tasks.clone.results.sha)"]),
+    st.sampled_from(
+        [5, True, 1.5, [1, 2], {"a": 1}, {"a": {"b": "c"}}, ["a", None], "$(tasks.clone.results.sha)"]
+    ),
 )
 MARKERS = st.sampled_from(["", "app-", "my_", "ü"])
 
@@ -85,9 +89,9 @@ def _image_list(draw: st.DrawFn) -> list[Json]:
     return [{"name": "IMAGES", "type": "string", "value": draw(st.sampled_from([value, [value], value]))}]
 
 
-_GIT = st.tuples(st.sampled_from(["CHAINS-GIT_URL", "CHAINS-GIT_COMMIT"]), st.one_of(TEXT, SHORT_HEX, VALUES)).map(
-    lambda pair: [{"name": pair[0], "type": "string", "value": pair[1]}]
-)
+_GIT = st.tuples(
+    st.sampled_from(["CHAINS-GIT_URL", "CHAINS-GIT_COMMIT"]), st.one_of(TEXT, SHORT_HEX, VALUES)
+).map(lambda pair: [{"name": pair[0], "type": "string", "value": pair[1]}])
 _PLAIN = st.tuples(TEXT, VALUES).map(lambda pair: [{"name": pair[0], "type": "string", "value": pair[1]}])
 RESULTS = st.lists(
     st.one_of(
@@ -119,7 +123,9 @@ PARAM_SPECS = st.lists(
 REF_SOURCES = st.fixed_dictionaries(
     {},
     optional={
-        "uri": st.sampled_from(["git+https://git.example.com/catalog.git", "", "oci://registry.example.com/task"]),
+        "uri": st.sampled_from(
+            ["git+https://git.example.com/catalog.git", "", "oci://registry.example.com/task"]
+        ),
         "digest": st.dictionaries(st.sampled_from(["sha1", "sha256"]), st.one_of(SHORT_HEX, HEX), max_size=2),
         "entryPoint": TEXT,
     },
@@ -146,7 +152,13 @@ ENVIRONMENT = st.lists(
             "valueFrom": st.sampled_from(
                 [
                     {"secretKeyRef": {"name": "$(tasks.test.results.secret)", "key": "k"}},
-                    {"configMapKeyRef": {"name": "c", "key": "$(tasks.clone.results.key[0])", "optional": True}},
+                    {
+                        "configMapKeyRef": {
+                            "name": "c",
+                            "key": "$(tasks.clone.results.key[0])",
+                            "optional": True,
+                        }
+                    },
                     {"resourceFieldRef": {"resource": "limits.cpu"}},
                     {"fieldRef": {"fieldPath": "metadata.name"}},
                 ]
@@ -156,7 +168,23 @@ ENVIRONMENT = st.lists(
     max_size=2,
 )
 QUANTITIES = st.sampled_from(
-    ["1000m", "1", "0.5", "1500m", "1Gi", "1024Mi", "0.5Gi", "1e3", "100k", "0", "1.5Mi", "12E", "1n", "5e-3", 2]
+    [
+        "1000m",
+        "1",
+        "0.5",
+        "1500m",
+        "1Gi",
+        "1024Mi",
+        "0.5Gi",
+        "1e3",
+        "100k",
+        "0",
+        "1.5Mi",
+        "12E",
+        "1n",
+        "5e-3",
+        2,
+    ]
 )
 STEPS = st.fixed_dictionaries(
     {},
@@ -169,7 +197,8 @@ STEPS = st.fixed_dictionaries(
         "env": ENVIRONMENT,
         "timeout": st.sampled_from(["1h", "90m", "1m30s", "0s", "1.5h", "100ms"]),
         "computeResources": st.fixed_dictionaries(
-            {}, optional={"limits": st.dictionaries(st.sampled_from(["cpu", "memory"]), QUANTITIES, max_size=2)}
+            {},
+            optional={"limits": st.dictionaries(st.sampled_from(["cpu", "memory"]), QUANTITIES, max_size=2)},
         ),
         "ref": st.fixed_dictionaries({}, optional={"name": TEXT, "resolver": st.sampled_from(["git", ""])}),
         "params": PARAMS,
@@ -199,7 +228,8 @@ TASK_SPECS = st.fixed_dictionaries(
             max_size=1,
         ),
         "results": st.lists(
-            st.fixed_dictionaries({"name": TEXT}, optional={"value": VALUES, "type": st.just("string")}), max_size=2
+            st.fixed_dictionaries({"name": TEXT}, optional={"value": VALUES, "type": st.just("string")}),
+            max_size=2,
         ),
         "volumes": st.lists(
             st.sampled_from(
@@ -207,7 +237,10 @@ TASK_SPECS = st.fixed_dictionaries(
                     {"name": "e", "emptyDir": {}},
                     {"name": "e", "emptyDir": {"sizeLimit": "1024Mi"}},
                     {"name": "s", "secret": {"secretName": "s", "defaultMode": 420}},
-                    {"name": "d", "downwardAPI": {"items": [{"path": "p", "resourceFieldRef": {"resource": "r"}}]}},
+                    {
+                        "name": "d",
+                        "downwardAPI": {"items": [{"path": "p", "resourceFieldRef": {"resource": "r"}}]},
+                    },
                 ]
             ),
             max_size=2,
@@ -223,7 +256,9 @@ LABELS = st.dictionaries(
     max_size=3,
 )
 ANNOTATIONS = st.dictionaries(
-    st.sampled_from(["note", "kubectl.kubernetes.io/last-applied-configuration", "pipeline.tekton.dev/release"]),
+    st.sampled_from(
+        ["note", "kubectl.kubernetes.io/last-applied-configuration", "pipeline.tekton.dev/release"]
+    ),
     TEXT,
     min_size=1,
     max_size=3,
@@ -262,7 +297,12 @@ def _step_states(image_ids: st.SearchStrategy[str]) -> st.SearchStrategy[list[Js
                 "imageID": image_ids,
                 "results": RESULTS,
                 "terminated": st.just(
-                    {"exitCode": 0, "startedAt": "2026-01-02T03:04:05Z", "reason": "Completed", "finishedAt": None}
+                    {
+                        "exitCode": 0,
+                        "startedAt": "2026-01-02T03:04:05Z",
+                        "reason": "Completed",
+                        "finishedAt": None,
+                    }
                 ),
                 "terminationReason": TEXT,
             },
@@ -281,7 +321,8 @@ def task_run_status(image_ids: st.SearchStrategy[str]) -> st.SearchStrategy[Json
             "podName": TEXT,
             "steps": _step_states(image_ids),
             "sidecars": st.lists(
-                st.fixed_dictionaries({"name": NAMES}, optional={"imageID": image_ids, "container": TEXT}), max_size=1
+                st.fixed_dictionaries({"name": NAMES}, optional={"imageID": image_ids, "container": TEXT}),
+                max_size=1,
             ),
             "results": RESULTS,
             "taskSpec": TASK_SPECS,
@@ -310,9 +351,15 @@ RUN_SPECS = st.fixed_dictionaries(
         "taskSpec": TASK_SPECS,
         "timeout": st.sampled_from(["1h", "3600s", "0"]),
         "retries": st.integers(0, 3),
-        "workspaces": st.just([{"name": "w", "emptyDir": {}}, {"name": "p", "persistentVolumeClaim": {"claimName": "c"}}]),
+        "workspaces": st.just(
+            [{"name": "w", "emptyDir": {}}, {"name": "p", "persistentVolumeClaim": {"claimName": "c"}}]
+        ),
         "podTemplate": st.just(
-            {"securityContext": {"runAsNonRoot": True, "fsGroup": 65532}, "tolerations": [{"key": "k"}], "nodeSelector": {"b": "2", "a": "1"}}
+            {
+                "securityContext": {"runAsNonRoot": True, "fsGroup": 65532},
+                "tolerations": [{"key": "k"}],
+                "nodeSelector": {"b": "2", "a": "1"},
+            }
         ),
         "computeResources": st.just({"requests": {"cpu": "500m"}}),
         "stepSpecs": st.just([{"name": "s", "computeResources": {"limits": {"memory": "2048Ki"}}}]),

@@ -1,4 +1,4 @@
-"""SLSA provenance v0.2 as Chains' formats ``in-toto`` and ``slsa/v1`` write it. The word materials stays here.
+"""SLSA provenance v0.2 as Chains' formats ``in-toto`` and ``slsa/v1`` write it; materials stay in here.
 
 https://slsa.dev/spec/v0.2/provenance
 """
@@ -155,7 +155,8 @@ def _tasks(run: RunSnapshot) -> list[dict[str, Any]]:
 
 def _has_children(run: RunSnapshot, task: str) -> bool:
     return any(
-        child.run["metadata"].get("labels", {}).get("tekton.dev/pipelineTask") == task for child in run.children
+        child.run["metadata"].get("labels", {}).get("tekton.dev/pipelineTask") == task
+        for child in run.children
     )
 
 
@@ -175,7 +176,11 @@ def matched_steps(child: RunSnapshot) -> list[dict[str, Any]] | None:
 
 
 def _task(
-    run: RunSnapshot, task: Mapping[str, Json], child: RunSnapshot, after: list[str], steps: list[dict[str, Any]]
+    run: RunSnapshot,
+    task: Mapping[str, Json],
+    child: RunSnapshot,
+    after: list[str],
+    steps: list[dict[str, Any]],
 ) -> dict[str, Any]:
     conditions = child.status.get("conditions", ())
     fields = {

@@ -30,7 +30,9 @@ def build_v2alpha3(run: RunSnapshot, builder_id: str, build_type: str, *, deep: 
     else:
         subjects = pipeline_subjects(run, deep=deep)
         byproducts = _byproducts("pipelineRunResults/", dependencies.run_results(run))
-    return _statement(run, builder_id, build_type, subjects, byproducts, _resolved(run, build_type, deep, False))
+    return _statement(
+        run, builder_id, build_type, subjects, byproducts, _resolved(run, build_type, deep, False)
+    )
 
 
 def build_v2alpha4(run: RunSnapshot, builder_id: str, build_type: str, *, deep: bool) -> Statement:
@@ -97,7 +99,9 @@ def _resolved(run: RunSnapshot, build_type: str, deep: bool, steps: bool) -> lis
     return _without_duplicates(_pipeline_resolved(run, build_type, deep, steps))
 
 
-def _pipeline_resolved(run: RunSnapshot, build_type: str, deep: bool, steps: bool) -> list[ResourceDescriptor]:
+def _pipeline_resolved(
+    run: RunSnapshot, build_type: str, deep: bool, steps: bool
+) -> list[ResourceDescriptor]:
     definition = dependencies.definition(run)
     found = dependencies.named("pipeline", [definition]) if definition else []
     for child in dependencies.executed_tasks(run):

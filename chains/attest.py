@@ -1,0 +1,168 @@
+"""The flow for one run, and for many at once: snapshot, payloads, signatures, receipts.
+
+Returns an outcome with an entry for each payload, store, subject and form. The same flow serves the
+command line and the controller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from chains.config import Config
+from chains.errors import ChainsError
+from chains.intake import Intake, Key
+from chains.payload import build_payloads, warnings
+from chains.sign import sign
+from chains.snapshot import RunSnapshot
+from chains.store import Entry, Stores
+from signers.base import Signer, SignerError
+
+SIGNED, FAILED, SKIPPED = "signed", "failed", "skipped"
+AT_ONCE = 32
+"""Runs in work at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one run: ``signed``, ``failed`` or ``skipped``, with the reason and every entry.
+
+    ``signed`` means that every expected payload has a receipt; ``unchanged`` that all of it was there before.
+    """
+
+    run: str
+    uid: str
+    state: str
+    reason: str = ""
+    entries: tuple[Entry, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the run was attested before and nothing had to be written."""
+        return self.state == SIGNED and not any(entry.state == "stored" for entry in self.entries)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outcome for ``--output json``."""
+        return {
+            "run": self.run,
+            "uid": self.uid,
+            "state": self.state,
+            "unchanged": self.unchanged,
+            "reason": self.reason,
+            "entries": [
+                {
+                    "payload": entry.payload,
+                    "store": entry.store,
+                    "form": entry.form,
+                    "subject": entry.subject,
+                    "state": entry.state,
+                    "detail": entry.detail,
+                    "digest": entry.digest,
+                }
+                for entry in self.entries
+            ],
+            "warnings": list(self.warnings),
+        }
+
+
+async def attest_run(
+    run: RunSnapshot, pod: Mapping[str, Any] | None, config: Config, signer: Signer, stores: Stores
+) -> Outcome:
+    """Attest one frozen run. Never raises for the run's own sake: what fails is told by the outcome."""
+    if not run.is_done:
+        status = run.condition.get("status", "missing")
+        reason = f"not finished: condition Succeeded is {status!r}; attest it when it is"
+        return Outcome(run.label, run.uid, FAILED, reason)
+    try:
+        payloads = build_payloads(run, config, pod)
+        records = [(payload, sign(run, payload, signer)) for payload in payloads]
+    except (ChainsError, SignerError) as error:
+        return Outcome(run.label, run.uid, FAILED, f"{run.label}: {error}")
+    puts = [stores.put(payload.kind, record, payload.stores) for payload, record in records]
+    found = [await puts[0]] if len(puts) == 1 else await asyncio.gather(*puts)
+    entries = tuple(entry for group in found for entry in group)
+    return _judge(Outcome(run.label, run.uid, SIGNED, "", entries, tuple(warnings(run, payloads))))
+
+
+def _judge(outcome: Outcome) -> Outcome:
+    """Set state and reason from the entries: signed only when nothing failed and something is stored."""
+    failed = [entry for entry in outcome.entries if entry.state == "failed"]
+    if failed:
+        first = failed[0]
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        return replace(
+            outcome, state=FAILED, reason=f"{first.payload} in {first.store}: {first.detail}{more}"
+        )
+    if not outcome.entries:
+        return replace(outcome, state=SKIPPED, reason="the configuration leaves nothing to attest")
+    if all(entry.state == "skipped" for entry in outcome.entries):
+        return replace(outcome, state=SKIPPED, reason=outcome.entries[0].detail)
+    return outcome
+
+
+async def attest_all(
+    intake: Intake,
+    config: Config,
+    signer: Signer,
+    stores: Stores,
+    on_outcome: Callable[[Outcome], None] = lambda _: None,
+) -> list[Outcome]:
+    """Attest every run of the intake, many at once, in the order of the input.
+
+    A run that cannot be read, and a file that cannot, is an outcome of its own. No receipt is believed
+    before the stores have flushed.
+    """
+    outcomes: dict[Key, Outcome] = {}
+    waiting = iter(list(intake.runs))
+    workers = [
+        _work(waiting, intake, config, signer, stores, outcomes, on_outcome)
+        for _ in range(min(AT_ONCE, len(intake.runs)))
+    ]
+    await asyncio.gather(*workers)
+    lost = await stores.flush()
+    ordered = [outcomes[key] for key in intake.runs]
+    problems = [Outcome(name, "", FAILED, reason) for name, reason in intake.problems]
+    return [*(_distrust(outcome, lost) for outcome in ordered), *problems]
+
+
+async def _work(
+    waiting: Iterator[Key],
+    intake: Intake,
+    config: Config,
+    signer: Signer,
+    stores: Stores,
+    outcomes: dict[Key, Outcome],
+    on_outcome: Callable[[Outcome], None],
+) -> None:
+    for key in waiting:
+        outcomes[key] = await _attest_one(key, intake, config, signer, stores)
+        on_outcome(outcomes[key])
+
+
+async def _attest_one(key: Key, intake: Intake, config: Config, signer: Signer, stores: Stores) -> Outcome:
+    label = f"{key[0].lower()}/{key[1]}/{key[2]}"
+    try:
+        run = intake.snapshot(key)
+        return await attest_run(run, intake.pod_of(run), config, signer, stores)
+    except ChainsError as error:
+        return Outcome(label, "", FAILED, str(error))
+    except Exception as error:  # noqa: BLE001 - a run that breaks the formatter must hurt nobody else
+        return Outcome(
+            label, "", FAILED, f"{label}: unexpected {type(error).__name__}: {error}; please report it"
+        )
+
+
+def _distrust(outcome: Outcome, lost: Mapping[str, str]) -> Outcome:
+    """Turn the receipts of stores that could not flush into failures."""
+    if not lost or not any(entry.store in lost for entry in outcome.entries):
+        return outcome
+    entries = tuple(
+        replace(entry, state="failed", detail=lost[entry.store], digest="")
+        if entry.store in lost and entry.state in {"stored", "unchanged"}
+        else entry
+        for entry in outcome.entries
+    )
+    return _judge(replace(outcome, state=SIGNED, reason="", entries=entries))

@@ -1,0 +1,346 @@
+"""The command line: one function for each sub-command; results go to standard output, the rest to stderr.
+
+Exit codes: 0 done or verified, 1 something failed or evidence is wrong, 2 wrong usage or configuration,
+3 no evidence, 4 could not decide. Every option has an environment twin, named in the help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from chains.errors import ChainsError, UsageError
+from chains.intake import Intake, Key, read_inputs
+from chains.progress import Progress, table
+from chains.workspace import (
+    Settings,
+    check_signers,
+    load_settings,
+    open_key,
+    open_stores,
+    say,
+)
+
+OK, FAILURE = 0, 1
+_INTERRUPTED = 130
+_EPILOG = """exit codes: 0 done or verified, 1 something failed or evidence is wrong,
+2 usage or configuration, 3 no evidence, 4 could not decide"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out one command line and return its exit code. Never raises for what a user can do wrong."""
+    try:
+        options = _parser().parse_args(arguments)
+        code: int = options.command(options)
+    except ChainsError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("stopped; what was stored stays stored, and running it again goes on")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our output went away; nothing more can be told to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    return code
+
+
+def _payload(options: argparse.Namespace) -> int:
+    """Print the unsigned statement of one run."""
+    from chains.payload import FORMATS, build_provenance, warnings  # noqa: PLC0415 - keeps --help fast
+
+    if options.format and options.format not in FORMATS:
+        raise UsageError(f"unknown format {options.format!r}: expected one of {', '.join(FORMATS)}")
+    settings = load_settings(options.config)
+    intake = read_inputs(options.files)
+    for _, problem in intake.problems:
+        say(f"warning: {problem}")
+    frozen = intake.snapshot(_one_run(intake, options.run))
+    statement = build_provenance(frozen, settings.config, options.format)
+    for warning in warnings(frozen, []):
+        say(f"warning: {warning}")
+    _print(statement.to_bytes())
+    return OK
+
+
+def _one_run(intake: Intake, chosen: str) -> Key:
+    """Return the run to print: the chosen one, or the only one that is no other's child."""
+    if chosen:
+        found = [
+            key
+            for key in intake.runs
+            if chosen in {f"{key[1]}/{key[2]}", f"{key[0].lower()}/{key[1]}/{key[2]}"}
+        ]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(f"{key[1]}/{key[2]}" for key in list(intake.runs)[:10]) or "none"
+        problem = (
+            "is ambiguous; write KIND/NAMESPACE/NAME" if found else f"is not in the input, which has {known}"
+        )
+        raise UsageError(f"--run {chosen}: {problem}")
+    top = intake.top()
+    if len(top) == 1:
+        return top[0]
+    if not top:
+        if intake.problems:
+            raise ChainsError(intake.problems[0][1])
+        raise UsageError("the input holds no TaskRun or PipelineRun")
+    names = ", ".join(f"{key[1]}/{key[2]}" for key in top[:10])
+    raise UsageError(f"the input holds {len(top)} runs; pick one with --run NAMESPACE/NAME: {names}")
+
+
+def _attest(options: argparse.Namespace) -> int:
+    """Attest every run of the input."""
+    settings = load_settings(options.config)
+    if not options.key:
+        check_signers(settings.config)
+    intake = read_inputs(options.files)
+    if not intake.runs and not intake.problems:
+        raise UsageError("the input holds no TaskRun or PipelineRun")
+    outcomes = asyncio.run(_attest_async(intake, settings, options))
+    failed = sum(outcome.state == "failed" for outcome in outcomes)
+    if options.output == "json":
+        _print(
+            orjson.dumps({"runs": [outcome.to_json() for outcome in outcomes]}, option=orjson.OPT_INDENT_2)
+        )
+    else:
+        _print_outcomes(outcomes)
+    return FAILURE if failed else OK
+
+
+async def _attest_async(intake: Intake, settings: Settings, options: argparse.Namespace) -> list[Any]:
+    from chains.attest import attest_all  # noqa: PLC0415 - keeps --help fast
+
+    stores = open_stores(options.store or [], settings)
+    try:
+        signer = open_key(options.key)
+        bar = Progress(len(intake.runs), "runs")
+        try:
+            return await attest_all(
+                intake,
+                settings.config,
+                signer,
+                stores,
+                lambda outcome: bar.advance(failed=outcome.state == "failed"),
+            )
+        finally:
+            bar.close()
+    finally:
+        await stores.close()
+
+
+def _print_outcomes(outcomes: Sequence[Any]) -> None:
+    rows = []
+    for outcome in outcomes:
+        if not outcome.entries:
+            rows.append((outcome.run, outcome.state, "", "", outcome.reason))
+        rows += [
+            (outcome.run, entry.state, entry.payload, _short(entry.subject), entry.detail)
+            for entry in outcome.entries
+        ]
+    _line(table(("RUN", "STATE", "PAYLOAD", "SUBJECT", "WHERE, OR WHY NOT"), rows))
+    counts = {
+        state: sum(outcome.state == state for outcome in outcomes)
+        for state in ("signed", "failed", "skipped")
+    }
+    unchanged = sum(outcome.unchanged for outcome in outcomes)
+    text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    _line(f"\n{len(outcomes)} runs: {text}" + (f"; {unchanged} unchanged" if unchanged else ""))
+    for outcome in outcomes:
+        for warning in outcome.warnings:
+            say(f"warning: {outcome.run}: {warning}")
+
+
+def _short(subject: str) -> str:
+    algorithm, colon, digest = subject.partition(":")
+    return f"{algorithm}:{digest[:12]}" if colon else subject
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """Verify targets and print why or why not."""
+    from chains.commands import verify_targets  # noqa: PLC0415 - keeps --help fast
+
+    return asyncio.run(verify_targets(options))
+
+
+def _keys_generate(options: argparse.Namespace) -> int:
+    """Make a key pair in two new files."""
+    from signers.base import SignerError  # noqa: PLC0415 - keeps --help fast
+    from signers.keyfile import generate_key, write_key_pair  # noqa: PLC0415 - keeps --help fast
+
+    try:
+        public = write_key_pair(Path(options.private), generate_key(options.algorithm))
+    except SignerError as error:
+        raise UsageError(str(error)) from error
+    if options.output == "json":
+        _print(
+            orjson.dumps({"private": options.private, "public": str(public), "algorithm": options.algorithm})
+        )
+    else:
+        _line(f"private key: {options.private}\npublic key: {public}")
+    return OK
+
+
+def _keys_public(options: argparse.Namespace) -> int:
+    """Print the public half of a key."""
+    from signers.trust import PublicKey  # noqa: PLC0415 - keeps --help fast
+
+    signer = open_key(options.key)
+    if options.output == "json":
+        key = PublicKey.from_pem(signer.public_pem)
+        _print(
+            orjson.dumps({"keyid": key.keyid, "algorithm": key.algorithm, "pem": signer.public_pem.decode()})
+        )
+    else:
+        _print(signer.public_pem.rstrip())
+    return OK
+
+
+def _config_lint(options: argparse.Namespace) -> int:
+    """Report everything that is wrong with a configuration, at once."""
+    from chains.config import lint_file  # noqa: PLC0415 - keeps --help fast
+
+    problems = lint_file(Path(options.file))
+    errors = sum(problem.severity == "error" for problem in problems)
+    if options.output == "json":
+        fields = [
+            {
+                "key": item.key,
+                "severity": item.severity,
+                "message": item.message,
+                "suggestion": item.suggestion,
+            }
+            for item in problems
+        ]
+        _print(orjson.dumps({"file": options.file, "problems": fields}, option=orjson.OPT_INDENT_2))
+    else:
+        for item in problems:
+            hint = f"; did you mean {item.suggestion}?" if item.suggestion else ""
+            _line(f"{item.severity}: {item.key}: {item.message}{hint}")
+        _line(f"{options.file}: {errors} errors, {len(problems) - errors} warnings")
+    return FAILURE if errors else OK
+
+
+def _line(text: str) -> None:
+    _print(text.encode())
+
+
+def _print(data: bytes) -> None:
+    sys.stdout.buffer.write(data + b"\n")
+    sys.stdout.buffer.flush()
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose options take their default from the environment and whose errors read like ours."""
+
+    def option(self, name: str, text: str, twin: str = "", **keywords: Any) -> None:
+        """Add an option with its twin ``CHAINS_<NAME>``; a repeatable one splits its twin at white space."""
+        twin = twin or "CHAINS_" + name.lstrip("-").replace("-", "_").upper()
+        value = os.environ.get(twin)
+        if keywords.get("action") == "append":
+            keywords["default"] = value.split() if value else None
+        elif keywords.get("action") == "store_true":
+            keywords["default"] = (value or "").lower() in {"1", "true", "yes"}
+        else:
+            keywords["default"] = value if value is not None else keywords.get("default", "")
+            choices = keywords.get("choices")
+            if choices and keywords["default"] and keywords["default"] not in choices:
+                raise UsageError(f"{twin}: expected one of {', '.join(choices)}, got {keywords['default']!r}")
+        self.add_argument(name, help=f"{text} [env: {twin}]", **keywords)
+
+    def error(self, message: str) -> Any:
+        """Raise instead of leaving the process."""
+        raise UsageError(f"{message}; see: {self.prog} --help")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="chains", description="Supply-chain provenance for Tekton.", epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"chains {version('provenance-chains')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    payload = commands.add_parser("payload", help="print the unsigned statement of a run", epilog=_EPILOG)
+    _files(payload)
+    payload.option("--config", "a chains-config ConfigMap or its data", metavar="FILE")
+    payload.option("--format", "write this format instead of the configured one", metavar="NAME")
+    payload.option("--run", "the run to print, where the input holds several", metavar="NAMESPACE/NAME")
+    payload.set_defaults(command=_payload)
+
+    attest = commands.add_parser(
+        "attest", help="attest, sign and store every run of the input", epilog=_EPILOG
+    )
+    _files(attest)
+    attest.option("--config", "a chains-config ConfigMap or its data", metavar="FILE")
+    attest.option(
+        "--key", "the private key to sign with (default: .chains/signing.key, made once)", metavar="REF"
+    )
+    _store(attest, "store here")
+    _output(attest)
+    attest.set_defaults(command=_attest)
+
+    _add_verify(commands)
+
+    keys = commands.add_parser("keys", help="make keys and show public halves")
+    kinds = keys.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    generate = kinds.add_parser("generate", help="make a key pair")
+    generate.add_argument(
+        "private", metavar="FILE", help="where the private key goes; the public one gets .pub"
+    )
+    generate.option("--algorithm", "the kind of key", default="ecdsa-p256", choices=_algorithms())
+    _output(generate)
+    generate.set_defaults(command=_keys_generate)
+    public = kinds.add_parser("public", help="print the public half of a key")
+    public.add_argument("key", metavar="REF", help="a private key file", nargs="?", default="")
+    _output(public)
+    public.set_defaults(command=_keys_public)
+
+    config = commands.add_parser("config", help="work with configurations")
+    kinds = config.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    lint = kinds.add_parser("lint", help="report everything wrong with a chains-config")
+    lint.add_argument("file", metavar="FILE", help="a ConfigMap or its data, JSON or YAML")
+    _output(lint)
+    lint.set_defaults(command=_config_lint)
+    return parser
+
+
+def _algorithms() -> list[str]:
+    return ["ecdsa-p256", "ecdsa-p384", "rsa-3072", "ed25519"]
+
+
+def _add_verify(commands: Any) -> None:
+    verify = commands.add_parser("verify", help="verify evidence and say why or why not", epilog=_EPILOG)
+    verify.add_argument(
+        "targets", metavar="TARGET", nargs="+", help="image with digest, digest, run or bundle file"
+    )
+    verify.option("--config", "a chains-config, for its registry settings", metavar="FILE")
+    text = "a public key to trust (default: .chains/signing.pub)"
+    verify.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
+    _store(verify, "look here")
+    verify.option("--predicate-type", "demand this predicate type", action="append", metavar="URI")
+    verify.option("--builder-id", "demand this builder", metavar="URI")
+    verify.option("--digest", "the artifact that a bundle file must speak for", metavar="sha256:HEX")
+    verify.option("--resolve", "look up the digest of a tag once, and verify that", action="store_true")
+    _output(verify)
+    verify.set_defaults(command=_verify)
+
+
+def _files(parser: _Parser) -> None:
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", help="runs as JSON or YAML, a folder, or - for stdin"
+    )
+
+
+def _store(parser: _Parser, text: str) -> None:
+    known = "oci-layout:PATH, oci:, oci://REGISTRY/REPOSITORY or file:PATH"
+    parser.option("--store", f"{text}: {known}; may be repeated", action="append", metavar="URL")
+
+
+def _output(parser: _Parser) -> None:
+    parser.option("--output", "text or json", default="text", choices=["text", "json"])

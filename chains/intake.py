@@ -1,0 +1,169 @@
+"""Files become runs: JSON or YAML, one object or a List, single files, folders or standard input.
+
+What cannot be read is a problem of its own and harms no other run. Objects are kept as bytes and parsed
+again when their turn comes, so memory follows the size of the text and not of its parsed form.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from chains.documents import load_documents, read_bytes
+from chains.errors import InputError
+from chains.snapshot import RunSnapshot, child_references, is_run, owned_by, run_label, take_snapshot
+
+Key = tuple[str, str, str]
+"""Kind, namespace, name."""
+
+MAX_RUN = 8 << 20
+"""Bytes of one object as JSON: five times what a cluster can hold."""
+_SUFFIXES = (".json", ".yaml", ".yml")
+
+
+@dataclass(slots=True)
+class Intake:
+    """Everything read from the inputs: runs, the objects beside them, and what could not be read."""
+
+    runs: dict[Key, bytes] = field(default_factory=dict)
+    beside: dict[Key, bytes] = field(default_factory=dict)
+    """Pods, NetworkPolicies and the like."""
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """(run or file, what is wrong)."""
+    _conflicting: set[Key] = field(default_factory=set)
+
+    def add(self, source: str, data: bytes) -> None:
+        """Read one file's text."""
+        try:
+            documents = load_documents(data, source)
+        except InputError as error:
+            self.problems.append((source, str(error)))
+            return
+        items = list(_items(documents))
+        whole = data if len(items) == 1 and items[0] is documents[0] and data[:1] == b"{" else b""
+        if not items:
+            self.problems.append((source, f"{source}: holds no objects; expected runs"))
+        for item in items:
+            self._keep(source, item, whole)
+
+    def _keep(self, source: str, item: Any, whole: bytes) -> None:
+        try:
+            data = whole or orjson.dumps(item)
+        except (TypeError, RecursionError) as error:
+            self.problems.append((run_label(item), f"{source}: {run_label(item)}: {error}"))
+            return
+        key = _key(item)
+        if key is None:
+            self.problems.append(
+                (source, f"{source}: {run_label(item)}: expected an object with kind and name")
+            )
+        elif len(data) > MAX_RUN:
+            limit = f"{len(data) >> 20} MiB, more than the {MAX_RUN >> 20} MiB that one object may have"
+            self.problems.append((run_label(item), f"{run_label(item)}: {limit}"))
+        elif not is_run(item):
+            self.beside[key] = data
+        elif key not in self._conflicting and orjson.loads(self.runs.setdefault(key, data)) != item:
+            text = f"{run_label(item)}: comes twice with different content; pass one of the two"
+            self.problems.append((run_label(item), text))
+            # which of the two is true cannot be told, so neither is attested
+            self._conflicting.add(key)
+            del self.runs[key]
+
+    def load(self, key: Key) -> dict[str, Any]:
+        """Return one run as a raw object."""
+        raw: dict[str, Any] = orjson.loads(self.runs[key])
+        return raw
+
+    def snapshot(self, key: Key) -> RunSnapshot:
+        """Freeze one run, with its children from the same input. Raises :class:`InputError`."""
+        raw = self.load(key)
+        others: Mapping[Key, Any] = {}
+        if key[0] == "PipelineRun":
+            names = {(str(ref.get("kind")), key[1], str(ref.get("name"))) for ref in child_references(raw)}
+            others = {name: self.load(name) for name in names if name in self.runs}
+        return take_snapshot(raw, others)
+
+    def top(self) -> list[Key]:
+        """Return the runs that are no other's child: by childReferences, and owner UID where one is given."""
+        children: set[Key] = set()
+        for key in self.runs:
+            if key[0] != "PipelineRun":
+                continue
+            raw = self.load(key)
+            uid = _uid(raw)
+            for reference in child_references(raw):
+                child = (str(reference.get("kind")), key[1], str(reference.get("name")))
+                if child in self.runs and owned_by(self.load(child), uid):
+                    children.add(child)
+        return [key for key in self.runs if key not in children]
+
+    def pod_of(self, run: RunSnapshot) -> dict[str, Any] | None:
+        """Return the run's pod, where the input has it."""
+        data = self.beside.get(("Pod", run.namespace, run.status.get("podName", "")))
+        if data is None:
+            return None
+        pod: dict[str, Any] = orjson.loads(data)
+        return pod
+
+
+def _uid(raw: Mapping[str, Any]) -> str:
+    metadata = raw.get("metadata")
+    uid = metadata.get("uid") if isinstance(metadata, dict) else None
+    return uid if isinstance(uid, str) else ""
+
+
+def _items(documents: Iterable[Any]) -> Iterator[Any]:
+    for document in documents:
+        if (
+            isinstance(document, dict)
+            and str(document.get("kind", "")).endswith("List")
+            and "items" in document
+        ):
+            kind = str(document["kind"]).removesuffix("List")
+            items = document["items"]
+            for item in items if isinstance(items, list) else [items]:
+                # kubectl leaves kind and version out of the items of a typed list
+                if kind and isinstance(item, dict) and "kind" not in item:
+                    item = {"apiVersion": document.get("apiVersion"), "kind": kind, **item}  # noqa: PLW2901
+                yield item
+        elif isinstance(document, list):
+            yield from document
+        else:
+            yield document
+
+
+def _key(item: Any) -> Key | None:
+    if not isinstance(item, dict) or not isinstance(item.get("kind"), str):
+        return None
+    metadata = item.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        return None
+    return item["kind"], str(metadata.get("namespace") or "default"), metadata["name"]
+
+
+def read_inputs(names: Iterable[str]) -> Intake:
+    """Read files, folders (every ``.json``, ``.yaml``, ``.yml`` below them) and ``-`` for standard input."""
+    intake = Intake()
+    for name in names:
+        if name == "-":
+            intake.add("standard input", sys.stdin.buffer.read())
+            continue
+        path = Path(name)
+        files = (
+            sorted(found for found in path.rglob("*") if found.suffix in _SUFFIXES)
+            if path.is_dir()
+            else [path]
+        )
+        if not files:
+            intake.problems.append((name, f"{name}: the folder has no {', '.join(_SUFFIXES)} files"))
+        for file in files:
+            try:
+                intake.add(str(file), read_bytes(file))
+            except InputError as error:
+                intake.problems.append((str(file), str(error)))
+    return intake

@@ -1,0 +1,104 @@
+"""A frozen run and a configuration become the payloads to sign: bytes, and what they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chains import dependencies
+from chains.artifacts import images
+from chains.config import Config
+from chains.errors import ConfigError
+from chains.hermetic import isolation
+from chains.image_name import ImageDigest
+from chains.predicates import scai_execution, simple_signing, slsa_v02, slsa_v1
+from chains.snapshot import RunSnapshot
+from chains.statement import MAX_SUBJECTS, ResourceDescriptor, Statement
+
+PROVENANCE = "provenance"
+EXECUTION_REPORT = "execution-report"
+IMAGE_SIGNATURE = "image-signature"
+
+_V02 = ("in-toto", "slsa/v1")
+_V1: dict[str, Callable[..., Statement]] = {
+    "slsa/v2alpha3": slsa_v1.build_v2alpha3,
+    "slsa/v2alpha4": slsa_v1.build_v2alpha4,
+}
+FORMATS = (*_V02, *_V1)
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One thing to sign about a run.
+
+    ``kind`` is ``provenance``, ``execution-report`` or ``image-signature``; ``statement`` the in-toto bytes
+    that an envelope wraps; ``image`` is set for an image signature, whose ``statement`` serves form B alone;
+    ``stores`` are the names of the stores it goes to, as in the configuration.
+    """
+
+    kind: str
+    predicate_type: str
+    statement: bytes
+    subjects: tuple[ResourceDescriptor, ...]
+    stores: tuple[str, ...]
+    image: ImageDigest | None = None
+
+
+def build_provenance(run: RunSnapshot, config: Config, chosen: str = "") -> Statement:
+    """Return the run's provenance in the configured format, or in ``chosen``.
+
+    Raises :class:`ConfigError` for a format that is not known.
+    """
+    artifact = config.taskrun if run.kind == "TaskRun" else config.pipelinerun
+    name = chosen or artifact.format
+    deep = config.pipelinerun.deep_inspection
+    if name in _V02:
+        return slsa_v02.build(run, config.builder_id, deep=deep)
+    if name in _V1:
+        return _V1[name](run, config.builder_id, config.build_type, deep=deep)
+    raise ConfigError(f"unknown format {name!r}: expected one of {', '.join(FORMATS)}")
+
+
+def build_payloads(run: RunSnapshot, config: Config, pod: Mapping[str, Any] | None = None) -> list[Payload]:
+    """Return everything that the configuration wants signed about a run; nothing when the run is disabled."""
+    artifact = config.taskrun if run.kind == "TaskRun" else config.pipelinerun
+    found: list[Payload] = []
+    if artifact.enabled:
+        provenance = build_provenance(run, config)
+        stores = tuple(artifact.storage)
+        found.append(_attestation(PROVENANCE, provenance, stores))
+        if config.execution_report:
+            report = scai_execution.build(run, provenance.subjects, isolation(run, pod))
+            found.append(_attestation(EXECUTION_REPORT, report, stores))
+    if run.kind == "TaskRun" and config.oci.enabled:
+        found += [
+            _signature(image, tuple(config.oci.storage)) for image in images(dependencies.run_results(run))
+        ]
+    return found
+
+
+def _attestation(kind: str, statement: Statement, stores: tuple[str, ...]) -> Payload:
+    return Payload(kind, statement.predicate_type, statement.to_bytes(), statement.subjects, stores)
+
+
+def _signature(image: ImageDigest, stores: tuple[str, ...]) -> Payload:
+    statement = simple_signing.build_statement(image)
+    return Payload(
+        IMAGE_SIGNATURE, statement.predicate_type, statement.to_bytes(), statement.subjects, stores, image
+    )
+
+
+def warnings(run: RunSnapshot, payloads: list[Payload]) -> list[str]:
+    """Return what a user should know: what provenance leaves out, missing children, too many subjects."""
+    found = [
+        f"{item.name}: {item.reason} ({attribute.lower().replace('_', ' ')})"
+        for attribute, item in scai_execution.dropped_by_provenance(run)
+    ]
+    found += [f"child {gap.kind.lower()} {gap.name}: {gap.reason}" for gap in run.gaps]
+    found += [
+        f"{payload.kind} has {len(payload.subjects)} subjects; verifiers take at most {MAX_SUBJECTS}"
+        for payload in payloads
+        if len(payload.subjects) > MAX_SUBJECTS
+    ]
+    return found

@@ -1,0 +1,57 @@
+"""Progress on a terminal, and tables: what a person sees. Nothing is drawn where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TextIO
+
+_WIDTH = 30
+_INTERVAL = 0.1
+
+
+class Progress:
+    """A bar on standard error while a command works, drawn ten times a second at most."""
+
+    def __init__(self, total: int, noun: str, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._total, self._noun = total, noun
+        self._done = self._failed = 0
+        self._drawn = 0.0
+        self._shown = total > 0 and self._stream.isatty()
+
+    def advance(self, *, failed: bool = False) -> None:
+        """Count one more, and one more failure."""
+        self._done += 1
+        self._failed += failed
+        now = time.monotonic()
+        if self._shown and (now - self._drawn >= _INTERVAL or self._done == self._total):
+            self._drawn = now
+            filled = _WIDTH * self._done // self._total
+            failures = f", {self._failed} failed" if self._failed else ""
+            bar = "█" * filled + "░" * (_WIDTH - filled)
+            self._stream.write(f"\r{bar} {self._done}/{self._total} {self._noun}{failures}\x1b[K")
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Wipe the bar."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as aligned text; control characters are shown and not obeyed."""
+    cells = [[_plain(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    )
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Escape what a terminal would obey: names and reasons can come from a stranger's run."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

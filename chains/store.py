@@ -1,0 +1,101 @@
+"""Records go to every store that the configuration names for them; each ends in entries, never in silence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from chains.errors import ConfigError
+from storage.base import Store, StoreError
+from storage.record import Failure, Receipt, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of one payload in one store, for one subject and form.
+
+    ``state`` is ``stored``, ``unchanged`` (it was there, byte for byte), ``failed`` or ``skipped``;
+    ``detail`` is the location of what is stored, else the reason.
+    """
+
+    payload: str
+    store: str
+    form: str
+    subject: str
+    state: str
+    detail: str
+    digest: str = ""
+    transient: bool = False
+
+
+class Stores:
+    """The open stores by the names that payloads use (``oci``); those called ``*`` take everything."""
+
+    EVERYTHING = "*"
+
+    def __init__(self, by_name: Mapping[str, Sequence[Store]]) -> None:
+        self._by_name = {name: tuple(stores) for name, stores in by_name.items()}
+        self._all = tuple(dict.fromkeys(store for stores in self._by_name.values() for store in stores))
+
+    def chosen(self, names: Sequence[str]) -> tuple[Store, ...]:
+        """Return the stores for a payload. Raises :class:`ConfigError` for a name that is not open."""
+        everything = self._by_name.get(self.EVERYTHING)
+        if everything is not None:
+            return everything
+        missing = [name for name in names if name not in self._by_name]
+        if missing:
+            raise ConfigError(f"no store is open for {', '.join(missing)}")
+        return tuple(store for name in names for store in self._by_name[name])
+
+    async def put(self, payload: str, record: Record, names: Sequence[str]) -> list[Entry]:
+        """Store one record in each of its stores, all at once."""
+        stores = self.chosen(names)
+        if len(stores) == 1:
+            return await _put(stores[0], payload, record)
+        found = await asyncio.gather(*(_put(store, payload, record) for store in stores))
+        return [entry for entries in found for entry in entries]
+
+    async def flush(self) -> dict[str, str]:
+        """Make everything findable; return by store URL why a store could not."""
+        failed = {}
+        for store in self._all:
+            try:
+                await store.flush()
+            except StoreError as error:
+                failed[store.url] = str(error)
+        return failed
+
+    async def close(self) -> None:
+        """Release all connections and files."""
+        for store in self._all:
+            await store.close()
+
+
+async def _put(store: Store, payload: str, record: Record) -> list[Entry]:
+    stored = await store.put(record)
+    entries = [_received(payload, receipt) for receipt in stored.receipts]
+    entries += [_failed(payload, failure, "failed") for failure in stored.failures]
+    entries += [_failed(payload, failure, "skipped") for failure in stored.skipped]
+    if not entries:
+        entries.append(Entry(payload, store.url, "", "", "skipped", "no subject that this store can hold"))
+    return entries
+
+
+def _received(payload: str, receipt: Receipt) -> Entry:
+    state = "stored" if receipt.changed else "unchanged"
+    return Entry(
+        payload, receipt.store, receipt.form, receipt.subject, state, receipt.location, receipt.digest
+    )
+
+
+def _failed(payload: str, failure: Failure, state: str) -> Entry:
+    return Entry(
+        payload,
+        failure.store,
+        failure.form,
+        failure.subject,
+        state,
+        failure.reason,
+        transient=failure.transient,
+    )

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""One file to set the project up and work on it, with nothing but Python 3.11 or newer at hand.
+
+    python3 dev.py demo      set up, attest the examples, verify what was stored
+    python3 dev.py test      set up, run every check and every test
+    python3 dev.py check     formatting, lint, types and import contracts only
+    python3 dev.py unit      the offline tests only, under a minute
+    python3 dev.py bench     speed and memory of the flow
+
+What is installed goes into .venv/ and .uv/ beside this file; servers for the tests are built once into the
+user's cache folder (CHAINS_TESTBED_CACHE changes it).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+BIN = ROOT / ".venv" / "bin"
+UV_VERSION = "0.13.8"
+COVERAGE = 90
+"""Per cent of lines and branches that the whole test run must reach."""
+
+
+def run(*command: str | Path, cwd: Path = ROOT, allowed: tuple[int, ...] = (0,)) -> int:
+    """Run a command in sight of the user and leave with its exit code when it fails."""
+    print("$", *(str(part) for part in command), flush=True)
+    code = subprocess.run([str(part) for part in command], cwd=cwd, check=False).returncode
+    if code not in allowed:
+        sys.exit(code)
+    return code
+
+
+def set_up(*, dev: bool) -> None:
+    """Install the locked dependencies with uv, which is installed first where it is missing."""
+    found = shutil.which("uv")
+    uv = Path(found) if found else ROOT / ".uv" / "bin" / "uv"
+    if not uv.exists():
+        run(sys.executable, "-m", "pip", "install", "--quiet", "--target", ROOT / ".uv", f"uv=={UV_VERSION}")
+    groups = ["--group", "dev"] if dev else ["--no-dev"]
+    # "--inexact" keeps what another command of this file installed before
+    run(uv, "sync", "--frozen", "--inexact", "--quiet", "--python", sys.executable, *groups)
+
+
+def demo() -> None:
+    """Attest the example runs in a folder of its own and verify the evidence."""
+    set_up(dev=False)
+    folder = Path(tempfile.mkdtemp(prefix="chains-demo-"))
+    chains, examples = BIN / "chains", ROOT / "examples"
+    run_file = examples / "taskrun-image.json"
+    run(chains, "attest", run_file, examples / "pipelinerun.json", cwd=folder)
+    run(chains, "verify", run_file, cwd=folder)
+    print(f"\nEverything is in {folder / '.chains'}: the key pair and an OCI image layout.")
+
+
+def check() -> None:
+    """Formatting, lint, types, import contracts."""
+    run(BIN / "ruff", "format", "--check", ".")
+    run(BIN / "ruff", "check", ".")
+    run(BIN / "mypy")
+    run(BIN / "lint-imports")
+
+
+def test(*, servers: bool, arguments: list[str]) -> None:
+    """Run the tests; with ``servers`` all of them, with the coverage gate."""
+    if not servers:
+        run(BIN / "python", "-m", "pytest", "-m", "not server", *arguments)
+        return
+    run(BIN / "coverage", "erase")
+    run(BIN / "coverage", "run", "-m", "pytest", *arguments)
+    run(BIN / "coverage", "combine", "--quiet")
+    run(BIN / "coverage", "report", f"--fail-under={COVERAGE}")
+
+
+def main(arguments: list[str]) -> None:
+    """Carry out one command."""
+    command, *rest = arguments or ["help"]
+    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file also meets the Pythons that the package refuses
+        sys.exit("dev.py: Python 3.11 or newer is needed, this is " + sys.version.split()[0])
+    if command == "demo":
+        demo()
+    elif command in {"test", "check", "unit", "bench"}:
+        set_up(dev=True)
+        if command == "bench":
+            run(BIN / "python", "-m", "tests.bench", *rest)
+            return
+        if command in {"test", "check"}:
+            check()
+        if command in {"test", "unit"}:
+            test(servers=command == "test", arguments=rest)
+    else:
+        print(__doc__)
+        sys.exit(0 if command in {"help", "-h", "--help"} else 2)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

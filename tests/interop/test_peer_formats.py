@@ -1,0 +1,181 @@
+"""Our statements against Tekton Chains' own formatter, field for field, for generated runs.
+
+Its order of subjects and dependencies changes from call to call, so those are compared as sets. The module
+that can be had is v0.28.1, which lacks the ``stepAction/<step>`` dependencies of v0.29: they are left out of
+the comparison and tested in ``tests/unit/test_predicates.py``.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from base64 import b64decode
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from chains.config import parse_config
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chains.artifacts import images
+from chains.dependencies import run_results
+from chains.intake import read_inputs
+from chains.payload import build_provenance
+from chains.predicates import simple_signing
+from chains.snapshot import RunSnapshot, take_snapshot
+from tests.runs import pipeline_runs, task_runs
+from tests.testbed.build import binary
+from tests.testbed.peer_client import Peer, schema
+
+pytestmark = pytest.mark.server
+Json = Any
+
+FORMATS = ["in-toto", "slsa/v1", "slsa/v2alpha3", "slsa/v2alpha4"]
+EXAMPLES = sorted(Path(__file__).parents[2].joinpath("examples").glob("*run-*.[jy]*"))
+CONFIGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "artifacts.pipelinerun.enable-deep-inspection": st.sampled_from(["true", "false"]),
+        "builddefinition.buildtype": st.sampled_from(
+            ["https://tekton.dev/chains/v2/slsa", "https://tekton.dev/chains/v2/slsa-tekton"]
+        ),
+        "builder.id": st.just("https://example.com/builder"),
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Peer]:
+    running = Peer(binary("peer"))
+    yield running
+    running.close()
+
+
+def comparable(statement: Json) -> Json:
+    """Sort what has no order at the peer and drop what only v0.29 has."""
+    found = copy.deepcopy(statement)
+
+    def as_set(items: list[Json]) -> list[Json]:
+        kept = [item for item in items if not item.get("name", "").startswith("stepAction/")]
+        return sorted(kept, key=lambda item: json.dumps(item, sort_keys=True))
+
+    found["subject"] = as_set(found.get("subject", []))
+    predicate = found["predicate"]
+    if "materials" in predicate:
+        predicate["materials"] = as_set(predicate["materials"])
+    definition = predicate.get("buildDefinition", {})
+    resolved = as_set(definition.pop("resolvedDependencies", []))
+    if resolved:
+        definition["resolvedDependencies"] = resolved
+    # the peer writes one arbitrary digest of the map
+    definition.get("externalParameters", {}).get("buildConfigSource", {}).pop("ref", None)
+    return found
+
+
+def freeze(run: Json, children: list[Json]) -> RunSnapshot:
+    return take_snapshot(run, {(child["kind"], "ns", child["metadata"]["name"]): child for child in children})
+
+
+def check(peer: Peer, run: Json, children: list[Json], name: str, data: dict[str, str]) -> None:
+    frozen = freeze(run, children)
+    ours = json.loads(build_provenance(frozen, parse_config(data), name).to_bytes())
+    answer = peer.ask(run, children, name, data)
+    error = answer.get("error", "")
+    if error:
+        # the only ways the peer fails for a run it can read; ours gave a statement all the same
+        assert error.startswith(("payload: expected imageID", "panic: ")), error
+        assert ours["predicate"]
+        return
+    assert comparable(ours) == comparable(answer["statement"])
+    if run["kind"] == "TaskRun":
+        payloads = [json.loads(simple_signing.build(image)) for image in images(run_results(frozen))]
+        expected = answer.get("images", [])
+        assert sorted(map(json.dumps, payloads)) == sorted(map(json.dumps, expected))
+
+
+@settings(
+    max_examples=int(os.environ.get("CHAINS_DIFFERENTIAL_EXAMPLES", "600")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.one_of(task_runs().map(lambda run: (run, [])), pipeline_runs()), st.sampled_from(FORMATS), CONFIGS)
+def test_generated_runs_give_the_peers_statement(
+    peer: Peer, run_and_children: tuple[Json, list[Json]], name: str, data: dict[str, str]
+) -> None:
+    run, children = run_and_children
+    check(peer, run, children, name, data)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("build_type", ["slsa", "slsa-tekton"])
+@pytest.mark.parametrize("deep", ["true", "false"])
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_examples_give_the_peers_statement(
+    peer: Peer, path: Path, name: str, build_type: str, deep: str
+) -> None:
+    intake = read_inputs([str(path)])
+    data = {
+        "builddefinition.buildtype": f"https://tekton.dev/chains/v2/{build_type}",
+        "artifacts.pipelinerun.enable-deep-inspection": deep,
+    }
+    assert intake.runs
+    for key in intake.runs:
+        frozen = intake.snapshot(key)
+        # the peer gets what is attested: a run as it was before anything marked it
+        run = orjson.loads(orjson.dumps(frozen.raw))
+        children = [orjson.loads(orjson.dumps(child.raw)) for child in frozen.children]
+        ours = json.loads(build_provenance(frozen, parse_config(data), name).to_bytes())
+        assert comparable(ours) == comparable(peer.ask(run, children, name, data)["statement"])
+
+
+def test_an_image_id_without_a_digest_fails_the_peer_and_not_us(peer: Peer) -> None:
+    run = {
+        "apiVersion": "tekton.dev/v1",
+        "kind": "TaskRun",
+        "metadata": {"name": "r", "namespace": "ns"},
+        "status": {"steps": [{"name": "a", "imageID": "sha256:" + "a" * 64}, {"name": "b", "imageID": "x@sha256:b"}]},
+    }  # fmt: skip
+    assert "expected imageID" in peer.ask(run, [], "slsa/v2alpha4", {})["error"]
+    statement = json.loads(build_provenance(freeze(run, []), parse_config({}), "slsa/v2alpha4").to_bytes())
+    dependencies = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert dependencies == [{"uri": "oci://x", "digest": {"sha256": "b"}}]
+
+
+def test_the_content_of_a_pipeline_task_is_byte_for_byte_the_peers(peer: Peer) -> None:
+    child = {
+        "apiVersion": "tekton.dev/v1",
+        "kind": "TaskRun",
+        "metadata": {"namespace": "ns", "name": "c", "labels": {"z": "1", "tekton.dev/pipelineTask": "t"}},
+        "status": {
+            "completionTime": "2026-01-02T03:04:05Z",
+            "taskSpec": {"steps": [{"script": "a < b && c > d", "image": "x", "name": "s"}]},
+        },
+    }
+    run = {
+        "apiVersion": "tekton.dev/v1",
+        "kind": "PipelineRun",
+        "metadata": {"name": "p", "namespace": "ns"},
+        "status": {
+            "pipelineSpec": {"tasks": [{"name": "t"}]},
+            "childReferences": [{"kind": "TaskRun", "name": "c", "pipelineTaskName": "t"}],
+        },
+    }
+    data = {"builddefinition.buildtype": "https://tekton.dev/chains/v2/slsa-tekton"}
+    theirs = peer.ask(run, [child], "slsa/v2alpha4", data)["statement"]
+    ours = json.loads(build_provenance(freeze(run, [child]), parse_config(data), "slsa/v2alpha4").to_bytes())
+    contents = [
+        b64decode(statement["predicate"]["buildDefinition"]["resolvedDependencies"][0]["content"])
+        for statement in (theirs, ours)
+    ]
+    assert contents[0] == contents[1]
+    assert rb"a \u003c b \u0026\u0026 c \u003e d" in contents[0]
+
+
+def test_our_schema_is_the_one_of_the_go_types() -> None:
+    ours = json.loads(resources.files("chains").joinpath("tekton_schema.json").read_bytes())
+    assert ours == schema(binary("peer"))
