@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,12 @@ from chains.workspace import (
     Settings,
     check_signers,
     load_settings,
+    open_evidence,
     open_key,
+    open_public_keys,
     open_stores,
     say,
+    store_options,
 )
 
 OK, FAILURE = 0, 1
@@ -143,10 +147,10 @@ def _print_outcomes(outcomes: Sequence[Any]) -> None:
         if not outcome.entries:
             rows.append((outcome.run, outcome.state, "", "", outcome.reason))
         rows += [
-            (outcome.run, entry.state, entry.payload, _short(entry.subject), entry.detail)
-            for entry in outcome.entries
+            ("" if number else outcome.run, entry.state, entry.payload, entry.form, entry.detail)
+            for number, entry in enumerate(outcome.entries)
         ]
-    _line(table(("RUN", "STATE", "PAYLOAD", "SUBJECT", "WHERE, OR WHY NOT"), rows))
+    _line(table(("RUN", "STATE", "PAYLOAD", "FORM", "WHERE, OR WHY NOT"), rows))
     counts = {
         state: sum(outcome.state == state for outcome in outcomes)
         for state in ("signed", "failed", "skipped")
@@ -159,16 +163,45 @@ def _print_outcomes(outcomes: Sequence[Any]) -> None:
             say(f"warning: {outcome.run}: {warning}")
 
 
-def _short(subject: str) -> str:
-    algorithm, colon, digest = subject.partition(":")
-    return f"{algorithm}:{digest[:12]}" if colon else subject
-
-
 def _verify(options: argparse.Namespace) -> int:
     """Verify targets and print why or why not."""
-    from chains.commands import verify_targets  # noqa: PLC0415 - keeps --help fast
+    from chains.verdict import many_to_json, many_to_text, worst  # noqa: PLC0415 - keeps --help fast
 
-    return asyncio.run(verify_targets(options))
+    found = asyncio.run(_verify_async(options, load_settings(options.config)))
+    if options.output == "json":
+        _print(orjson.dumps(many_to_json(found), option=orjson.OPT_INDENT_2))
+    else:
+        _line(many_to_text(found))
+    return worst(each.verdict for each in found).exit_code
+
+
+async def _verify_async(options: argparse.Namespace, settings: Settings) -> list[Any]:
+    from chains.targets import RegistryTags  # noqa: PLC0415 - keeps --help fast
+    from chains.verdict import Criteria  # noqa: PLC0415 - keeps --help fast
+    from chains.verify import verify_targets  # noqa: PLC0415 - keeps --help fast
+
+    criteria = Criteria(
+        keys=open_public_keys(options.key or []),
+        predicate_types=options.predicate_type or (),
+        builder_id=options.builder_id or None,
+        build_type=options.build_type or None,
+    )
+    stores = open_evidence(options.store or [], settings)
+    try:
+        return list(
+            await verify_targets(
+                options.targets,
+                stores=stores,
+                criteria=criteria,
+                now=datetime.now(UTC),
+                resolve=options.resolve,
+                resolver=RegistryTags(store_options(settings.config)),
+                digest=options.digest,
+            )
+        )
+    finally:
+        for store in stores:
+            await store.close()
 
 
 def _keys_generate(options: argparse.Namespace) -> int:
@@ -325,6 +358,7 @@ def _add_verify(commands: Any) -> None:
     _store(verify, "look here")
     verify.option("--predicate-type", "demand this predicate type", action="append", metavar="URI")
     verify.option("--builder-id", "demand this builder", metavar="URI")
+    verify.option("--build-type", "demand this build type", metavar="URI")
     verify.option("--digest", "the artifact that a bundle file must speak for", metavar="sha256:HEX")
     verify.option("--resolve", "look up the digest of a tag once, and verify that", action="store_true")
     _output(verify)

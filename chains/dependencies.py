@@ -15,6 +15,7 @@ from chains.artifacts import (
     git_hint,
     image_dependency,
     input_artifacts,
+    parse_digest,
     spdx_git,
 )
 from chains.snapshot import PIPELINE_TASK_LABEL, RunSnapshot
@@ -157,6 +158,24 @@ def pipeline_inputs(run: RunSnapshot, *, deep: bool) -> list[ResourceDescriptor]
     commit, url = git_hint(_defaults(run.status.get("pipelineSpec", {})), _params(run), results)
     if commit and url:
         found.add(spdx_git(url), {"sha1": commit})
+    return found.as_dependencies()
+
+
+def native_artifacts(run: RunSnapshot, side: str) -> list[ResourceDescriptor]:
+    """Return Tekton's own artifacts of a TaskRun: ``inputs``, or those ``outputs`` that it marks as built.
+
+    From ``status.artifacts`` and from each step (TEP-0147); values without a well-formed digest are left out.
+    """
+    found = Subjects()
+    holders = [run.status.get("artifacts", {}), *run.status.get("steps", ())]
+    for artifact in (artifact for holder in holders for artifact in holder.get(side, ())):
+        if side == "outputs" and not artifact.get("buildOutput"):
+            continue
+        for value in artifact.get("values", ()):
+            parsed = (parse_digest(f"{name}:{text}") for name, text in value.get("digest", {}).items())
+            digest = dict(filter(None, parsed))
+            if digest:
+                found.add(value.get("uri", "") or artifact.get("name", ""), digest)
     return found.as_dependencies()
 
 

@@ -2,12 +2,16 @@
 
 :class:`ChainsError`              exit code 1
  ├─ :class:`UsageError`           2: wrong words on the command line
- ├─ :class:`ConfigError`          2: a configuration that cannot be used
+ ├─ :class:`ConfigError`          2: a configuration that cannot be used, with every problem it has
  ├─ :class:`InputError`           1: a run or file that cannot be read
  └─ :class:`EvidenceError`        1: signed bytes that are not what they should be
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 
 class ChainsError(Exception):
@@ -20,6 +24,35 @@ class UsageError(ChainsError):
     """The command line cannot be carried out as written."""
 
     exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a configuration, for the user; never holds a secret value.
+
+    ``error`` means that it is refused or would lose settings or evidence, ``warning`` that it works but is
+    risky or has no effect. ``suggestion`` is the key or value that was probably meant, else empty.
+    """
+
+    key: str
+    severity: Literal["error", "warning"]
+    message: str
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        hint = f"; did you mean {self.suggestion}?" if self.suggestion else ""
+        return f"{self.key}: {self.message}{hint}"
+
+
+class ConfigError(ChainsError):
+    """A configuration cannot be used; ``problems`` has what is wrong with which key."""
+
+    exit_code = 2
+
+    def __init__(self, message: str = "", problems: Iterable[Problem] = ()) -> None:
+        self.problems = tuple(problems)
+        lines = [message] if message else []
+        super().__init__("\n  ".join([*lines, *map(str, self.problems)]))
 
 
 class InputError(ChainsError):

@@ -20,12 +20,13 @@ PROVENANCE = "provenance"
 EXECUTION_REPORT = "execution-report"
 IMAGE_SIGNATURE = "image-signature"
 
-_V02 = ("in-toto", "slsa/v1")
-_V1: dict[str, Callable[..., Statement]] = {
+_BUILDERS: dict[str, Callable[[RunSnapshot, slsa_v1.Options], Statement]] = {
+    "in-toto": slsa_v02.build,
+    "slsa/v1": slsa_v02.build,
     "slsa/v2alpha3": slsa_v1.build_v2alpha3,
     "slsa/v2alpha4": slsa_v1.build_v2alpha4,
 }
-FORMATS = (*_V02, *_V1)
+FORMATS = tuple(_BUILDERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,15 @@ def build_provenance(run: RunSnapshot, config: Config, chosen: str = "") -> Stat
     """
     artifact = config.taskrun if run.kind == "TaskRun" else config.pipelinerun
     name = chosen or artifact.format
-    deep = config.pipelinerun.deep_inspection
-    if name in _V02:
-        return slsa_v02.build(run, config.builder_id, deep=deep)
-    if name in _V1:
-        return _V1[name](run, config.builder_id, config.build_type, deep=deep)
+    options = slsa_v1.Options(
+        builder_id=config.builder_id,
+        build_type=config.build_type,
+        deep=config.pipelinerun.deep_inspection,
+        native=config.native_artifacts,
+    )
+    build = _BUILDERS.get(name)
+    if build is not None:
+        return build(run, options)
     raise ConfigError(f"unknown format {name!r}: expected one of {', '.join(FORMATS)}")
 
 

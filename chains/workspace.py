@@ -134,13 +134,13 @@ def _open(url: str, options: StoreOptions) -> Store:
 
 
 def open_evidence(urls: Sequence[str], settings: Settings) -> list[Store]:
-    """Open the stores to look for evidence in; those of ``.chains/`` when none are named, saying so.
+    """Open the stores to look for evidence in; the layout of ``.chains/`` when none are named, saying so.
 
-    Raises :class:`UsageError` when there is nothing to look in.
+    Without either there are none, which is enough for a bundle file. Raises :class:`UsageError`.
     """
     if not urls:
         if not (FOLDER / "layout").is_dir():
-            raise UsageError(f"no store: pass --store URL; there is no {FOLDER / 'layout'} in this folder")
+            return []
         say(f"looking in {LAYOUT}")
         urls = [LAYOUT]
     return [_open(url, store_options(settings.config)) for url in dict.fromkeys(urls)]

@@ -77,8 +77,9 @@ def open_signer(reference: str, password: bytes | None = None) -> Signer:
         scheme = "file"
     entry = SIGNERS.get(scheme)
     if entry is None:
+        shown = repr(scheme) if scheme.isalnum() and len(scheme) <= 32 else "(not shown)"  # noqa: PLR2004
         raise SignerRejected(
-            f"unknown scheme {scheme[:32]!r} in a key reference: expected a path or one of "
+            f"unknown scheme {shown} in a key reference: expected a path or one of "
             f"{', '.join(f'{known}://' for known in sorted(SIGNERS))}"
         )
     module, name = entry.split(":")

@@ -42,7 +42,7 @@ class MessageSignature:
 
     signature: bytes
     digest_algorithm: str
-    """``SHA2_256`` and the like; empty when the bundle tells no digest."""
+    """``SHA2_256`` and the like; empty when the bundle tells none."""
     digest: bytes
 
 
@@ -173,7 +173,8 @@ def _read_content(bundle: Mapping[str, object]) -> Envelope | MessageSignature:
         parts = _message(
             member(content, "messageDigest", dict, what), frozenset({"algorithm", "digest"}), what
         )
-        algorithm, digest = member(parts, "algorithm", str, what), _bytes(parts, "digest", what)
+        if parts:  # cosign leaves both out for Ed25519
+            algorithm, digest = member(parts, "algorithm", str, what), _bytes(parts, "digest", what)
     return MessageSignature(_bytes(content, "signature", what), algorithm, digest)
 
 

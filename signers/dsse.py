@@ -9,6 +9,7 @@ from __future__ import annotations
 from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import orjson
 
@@ -82,7 +83,7 @@ class Envelope:
         signatures = objects(member(members, "signatures", list, "envelope"), "envelope: signature")
         if not 1 <= len(signatures) <= MAX_SIGNATURES:
             raise FormatError(f"envelope: expected 1 to {MAX_SIGNATURES} signatures, got {len(signatures)}")
-        return cls(payload, payload_type, tuple(_read_signature(one) for one in signatures))
+        return cls(payload, payload_type, tuple(map(_read_signature, signatures, count(1))))
 
 
 def sign_payload(signer: Signer, payload: bytes, payload_type: str) -> Envelope:
@@ -105,7 +106,7 @@ def verify_envelope(envelope: Envelope, keys: Sequence[PublicKey]) -> PublicKey:
     that is not among ``keys``, or none were given, ``signature_invalid`` otherwise.
     """
     signed = pae(envelope.payload_type, envelope.payload)
-    unknown = True
+    unknown = envelope.signatures != ()
     for one in envelope.signatures:
         named = find_key(keys, one.keyid) if one.keyid else None
         unknown = unknown and named is None and one.keyid != ""
@@ -113,7 +114,9 @@ def verify_envelope(envelope: Envelope, keys: Sequence[PublicKey]) -> PublicKey:
             if _made_by(key, one.sig, signed):
                 return key
     names = ", ".join(repr(one.keyid[:64]) for one in envelope.signatures[:4])
-    if unknown or not keys:
+    if not keys:
+        raise VerificationError("no public key was given: name the keys that are trusted", "key_unknown")
+    if unknown:
         raise VerificationError(
             f"signed by {names}, which none of the {len(keys)} given public keys is: add that key, "
             "if you trust it",
@@ -134,8 +137,8 @@ def _made_by(key: PublicKey, sig: bytes, signed: bytes) -> bool:
     return True
 
 
-def _read_signature(members: Mapping[str, object]) -> Signature:
-    what = "envelope: signature"
+def _read_signature(members: Mapping[str, object], number: int) -> Signature:
+    what = f"envelope: signature {number}"
     check_names(members, _SIGNATURE_FIELDS, what)
     unset = members.get("keyid") is None  # "MUST be treated the same as set-but-empty"
     keyid = "" if unset else member(members, "keyid", str, what)

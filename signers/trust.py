@@ -1,7 +1,8 @@
 """Public keys: what a verifier is given, and the names under which evidence speaks of them.
 
-One key has one algorithm. Everything hashes with SHA-256, on P-384 too: cosign 3.1 accepts nothing else for
-a key given by ``--key``.
+One key has one algorithm. ECDSA and RSA hash with SHA-256, P-384 too, and Ed25519 is the pure one: cosign 3.1
+accepts nothing else for a key given by ``--key``. (It signs otherwise: with SHA-384 on P-384, and not with
+pure Ed25519. It then refuses its own signatures, and so does this module.)
 """
 
 from __future__ import annotations

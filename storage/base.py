@@ -3,6 +3,7 @@
 :class:`StoreError`
  ├─ :class:`StoreUnavailable`  network, 5xx, throttling, a full disk: trying again can help
  └─ :class:`StoreRejected`     bad URL, no permission, wrong bytes came back: it cannot
+     └─ :class:`BadContent`    the wrong bytes of these: in a search they are skipped, with the reason
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ class StoreRejected(StoreError):  # noqa: N818
     """The store, or what it answered, is wrong; the same call will not succeed later."""
 
 
+class BadContent(StoreRejected):
+    """What came back is too large, is not what its digest says, or makes no sense."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
     """Settings that more than one store reads; unset ones have the defaults shown."""
@@ -39,7 +44,8 @@ class StoreOptions:
     encoding_format: str = BOTH_FORMS
     """``dsse`` (form A), ``sigstore-bundle`` (form B) or ``both``: key ``storage.oci.encoding-format``."""
     repository: str = ""
-    """One registry repository for everything: key ``storage.oci.repository``; empty means the subject's own."""
+    """One repository for all ``.att`` and ``.sig`` tags: key ``storage.oci.repository``; empty means the
+    subject's own. Bundles stay beside their image whatever it says, as with Tekton Chains."""
     insecure: bool = False
     """Plain HTTP or unverified TLS allowed: key ``storage.oci.repository.insecure``."""
     ca_file: str = ""
@@ -48,6 +54,16 @@ class StoreOptions:
     """Seconds that one request may take."""
     attempts: int = 4
     """Tries of a request that failed for a transient reason."""
+    fsync: bool = False
+    """Folders alone: receipts also survive a power cut, for a few milliseconds per flush and record."""
+
+
+def checked_format(options: StoreOptions) -> None:
+    """Raise :class:`StoreRejected` when ``options.encoding_format`` is none that there is."""
+    known = (FORM_A, FORM_B, BOTH_FORMS)
+    if options.encoding_format not in known:
+        named = f"unknown storage.oci.encoding-format {options.encoding_format!r}"
+        raise StoreRejected(f"{named}: expected one of {', '.join(known)}")
 
 
 class Store(ABC):
@@ -88,7 +104,7 @@ class Store(ABC):
         del uid
         return Findings()
 
-    async def flush(self) -> None:
+    async def flush(self) -> None:  # noqa: B027 - most stores have nothing to flush
         """Make every record put so far findable. Raises :class:`StoreError`; then no receipt since the last
         flush counts."""
 
@@ -106,8 +122,9 @@ STORES = {
 
 
 def open_store(url: str, options: StoreOptions | None = None) -> Store:
-    """Open the store that ``url`` names: ``oci-layout:PATH``, ``oci:``, ``oci://REGISTRY/REPO``, ``file:PATH``.
+    """Open the store that ``url`` names.
 
+    ``oci:``, ``oci://REGISTRY/REPO``, ``oci-layout:PATH`` and ``file:PATH`` are known.
     Raises :class:`StoreRejected` for an unknown scheme or a URL the store cannot mean anything by.
     """
     scheme, colon, _ = url.partition(":")

@@ -71,10 +71,11 @@ class Receipt:
     form: str
     """``att``, ``sig``, ``referrer``, ``layout`` or ``file``."""
     subject: str
-    """``algorithm:hex`` of the subject served by this copy, or ``""`` where a copy serves the whole record."""
+    """``algorithm:hex`` of the subject served by this copy; ``""`` where a copy serves the whole record."""
     location: str
     digest: str
-    """``sha256:…`` of the stored manifest, or of the file."""
+    """``sha256:…`` of the stored manifest or file; in an OCI layout, where a tag's manifest gathers several
+    records and is written at the flush, of the envelope or payload."""
     changed: bool = True
     """False when exactly this was there already."""
 
@@ -96,6 +97,9 @@ class Stored:
 
     receipts: tuple[Receipt, ...] = ()
     failures: tuple[Failure, ...] = ()
+    skipped: tuple[Failure, ...] = ()
+    """What this store rightly does not serve, and why: a subject that is no image, in a registry. Never an
+    error, never silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ class Evidence:
     digest: str
     """``sha256:…`` of ``data``."""
     format: str
-    """``bundle-v0.3``, ``dsse`` or ``simplesigning``."""
+    """``bundle-v0.3`` (older bundles: ``bundle-v0.1``, ``bundle-v0.2``), ``dsse`` or ``simplesigning``."""
     data: bytes
     """Bundle or envelope JSON; for ``simplesigning`` the payload."""
     signature: bytes = b""

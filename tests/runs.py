@@ -144,6 +144,14 @@ PROVENANCES = st.fixed_dictionaries(
         ),
     },
 )
+STEP_PROVENANCES = st.sampled_from(
+    [
+        {},
+        {"featureFlags": {"enableStepActions": True}},
+        {"refSource": {"uri": "git+https://git.example.com/actions.git", "digest": {"sha1": "c" * 40}}},
+        {"refSource": {"uri": "git+https://git.example.com/actions.git", "entryPoint": "a.yaml"}},
+    ]
+)
 ENVIRONMENT = st.lists(
     st.fixed_dictionaries(
         {"name": st.sampled_from(["A", "TEKTON_HERMETIC"])},
@@ -296,6 +304,7 @@ def _step_states(image_ids: st.SearchStrategy[str]) -> st.SearchStrategy[list[Js
                 "container": TEXT,
                 "imageID": image_ids,
                 "results": RESULTS,
+                "provenance": STEP_PROVENANCES,
                 "terminated": st.just(
                     {
                         "exitCode": 0,

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chains import dependencies
-from chains.artifacts import Subjects, all_subjects
+from chains.artifacts import Subjects
 from chains.go_values import nano_time
-from chains.predicates.slsa_v1 import pipeline_subjects
+from chains.predicates.slsa_v1 import Options, pipeline_subjects, task_subjects
 from chains.snapshot import CHAINS_PREFIX, RunSnapshot
 from chains.statement import SLSA_V02, STATEMENT_V01, ResourceDescriptor, Statement
 from chains.tekton_schema import Json, read_value
@@ -23,18 +23,18 @@ _VARIABLE = re.compile(r"\$\(([_a-zA-Z0-9.-]+(?:\.[_a-zA-Z0-9.-]+)*(?:\[(?:[0-9]
 _STATUS = {"False": "Failed", "True": "Succeeded", "Unknown": "Running"}
 
 
-def build(run: RunSnapshot, builder_id: str, *, deep: bool) -> Statement:
+def build(run: RunSnapshot, options: Options) -> Statement:
     """Return the v0.2 statement of a TaskRun or PipelineRun."""
     if run.kind == "TaskRun":
-        subjects = all_subjects(dependencies.run_results(run))
+        subjects = task_subjects(run, options)
         config: dict[str, Any] = {"steps": _task_steps(run)}
-        materials = _task_materials(run)
+        materials = _task_materials(run, options)
     else:
-        subjects = pipeline_subjects(run, deep=deep)
+        subjects = pipeline_subjects(run, options)
         config = {"tasks": _tasks(run) if "pipelineSpec" in run.status else None}
-        materials = _pipeline_materials(run, deep=deep)
+        materials = _pipeline_materials(run, options)
     predicate: dict[str, Any] = {
-        "builder": {"id": builder_id},
+        "builder": {"id": options.builder_id},
         "buildType": f"{run.run['apiVersion']}/{run.kind}",
         "invocation": _invocation(run),
         "buildConfig": config,
@@ -45,14 +45,16 @@ def build(run: RunSnapshot, builder_id: str, *, deep: bool) -> Statement:
     return Statement(STATEMENT_V01, tuple(subjects), SLSA_V02, predicate)
 
 
-def _task_materials(run: RunSnapshot) -> list[ResourceDescriptor]:
+def _task_materials(run: RunSnapshot, options: Options) -> list[ResourceDescriptor]:
     found = Subjects()
     found.extend(dependencies.images(run))
     found.extend(dependencies.task_inputs(run))
+    if options.native:
+        found.extend(dependencies.native_artifacts(run, "inputs"))
     return found.as_dependencies()
 
 
-def _pipeline_materials(run: RunSnapshot, *, deep: bool) -> list[ResourceDescriptor]:
+def _pipeline_materials(run: RunSnapshot, options: Options) -> list[ResourceDescriptor]:
     found = Subjects()
     for own in filter(None, [dependencies.definition(run)]):
         found.add(own.uri, own.digest or {})
@@ -60,7 +62,7 @@ def _pipeline_materials(run: RunSnapshot, *, deep: bool) -> list[ResourceDescrip
         found.extend(dependencies.images(child))
         for definition in filter(None, [dependencies.definition(child)]):
             found.add(definition.uri, definition.digest or {})
-    found.extend(dependencies.pipeline_inputs(run, deep=deep))
+    found.extend(dependencies.pipeline_inputs(run, deep=options.deep))
     return found.as_dependencies()
 
 

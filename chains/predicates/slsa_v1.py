@@ -6,6 +6,7 @@ https://slsa.dev/spec/v1.0/provenance
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from chains import dependencies
@@ -22,52 +23,75 @@ _INPUT = "inputs/result"
 _KEPT_TWICE = ("task", "pipeline")
 
 
-def build_v2alpha3(run: RunSnapshot, builder_id: str, build_type: str, *, deep: bool) -> Statement:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the configuration says to a provenance format.
+
+    ``deep`` looks into a PipelineRun's children (``artifacts.pipelinerun.enable-deep-inspection``);
+    ``native`` takes Tekton's own artifacts too (``artifacts.native.enabled``), which Chains lacks.
+    """
+
+    builder_id: str
+    build_type: str
+    deep: bool = False
+    native: bool = False
+
+
+def build_v2alpha3(run: RunSnapshot, options: Options) -> Statement:
     """Return the statement of format ``slsa/v2alpha3``: every type-hinted artifact is a subject."""
     if run.kind == "TaskRun":
-        subjects = all_subjects(dependencies.run_results(run))
+        subjects = task_subjects(run, options)
         byproducts = _byproducts("taskRunResults/", dependencies.run_results(run))
     else:
-        subjects = pipeline_subjects(run, deep=deep)
+        subjects = pipeline_subjects(run, options)
         byproducts = _byproducts("pipelineRunResults/", dependencies.run_results(run))
-    return _statement(
-        run, builder_id, build_type, subjects, byproducts, _resolved(run, build_type, deep, False)
-    )
+    return _statement(run, options, subjects, byproducts, _resolved(run, options, with_steps=False))
 
 
-def build_v2alpha4(run: RunSnapshot, builder_id: str, build_type: str, *, deep: bool) -> Statement:
+def build_v2alpha4(run: RunSnapshot, options: Options) -> Statement:
     """Return the statement of format ``slsa/v2alpha4``: build artifacts and images are subjects."""
     subjects = Subjects()
     if run.kind == "TaskRun":
-        subjects.extend(_task_subjects(run))
+        subjects.extend(_built(run, options))
         byproducts = _task_byproducts(run)
     else:
         results = dependencies.run_results(run)
         subjects.extend(built_subjects(results))
         byproducts = _byproducts(f"pipelineRunResults/{run.name}/", filter(is_byproduct, results))
-        if deep:
+        if options.deep:
             for child in dependencies.executed_tasks(run):
-                subjects.extend(_task_subjects(child))
+                subjects.extend(_built(child, options))
                 byproducts += _task_byproducts(child)
-    resolved = _resolved(run, build_type, deep, True)
-    return _statement(run, builder_id, build_type, subjects.as_subjects(), byproducts, resolved)
+    resolved = _resolved(run, options, with_steps=True)
+    return _statement(run, options, subjects.as_subjects(), byproducts, resolved)
 
 
-def pipeline_subjects(run: RunSnapshot, *, deep: bool) -> list[ResourceDescriptor]:
+def task_subjects(run: RunSnapshot, options: Options) -> list[ResourceDescriptor]:
+    """Return a TaskRun's subjects as the older formats have them."""
+    subjects = Subjects()
+    subjects.extend(all_subjects(dependencies.run_results(run)))
+    if options.native:
+        subjects.extend(dependencies.native_artifacts(run, "outputs"))
+    return subjects.as_subjects()
+
+
+def pipeline_subjects(run: RunSnapshot, options: Options) -> list[ResourceDescriptor]:
     """Return a PipelineRun's subjects as the older formats have them; with ``deep`` its tasks' come first."""
     subjects = Subjects()
-    if deep:
+    if options.deep:
         for child in dependencies.executed_tasks(run):
-            subjects.extend(all_subjects(dependencies.run_results(child)))
+            subjects.extend(task_subjects(child, options))
     subjects.extend(all_subjects(dependencies.run_results(run)))
     return subjects.as_subjects()
 
 
-def _task_subjects(run: RunSnapshot) -> list[ResourceDescriptor]:
+def _built(run: RunSnapshot, options: Options) -> list[ResourceDescriptor]:
     subjects = Subjects()
     for results in dependencies.step_results(run):
         subjects.extend(built_subjects(results))
     subjects.extend(built_subjects(dependencies.run_results(run)))
+    if options.native:
+        subjects.extend(dependencies.native_artifacts(run, "outputs"))
     return subjects.as_subjects()
 
 
@@ -86,33 +110,39 @@ def _task_byproducts(run: RunSnapshot) -> list[ResourceDescriptor]:
     ]
 
 
-def _resolved(run: RunSnapshot, build_type: str, deep: bool, steps: bool) -> list[ResourceDescriptor]:
+def _resolved(run: RunSnapshot, options: Options, *, with_steps: bool) -> list[ResourceDescriptor]:
     if run.kind == "TaskRun":
         definition = dependencies.definition(run)
         found = dependencies.images(run)
-        if steps:
+        if with_steps:
             found += dependencies.named(_INPUT, dependencies.step_inputs(run))
             found += dependencies.step_actions(run)
-        found += dependencies.named(_INPUT, dependencies.task_inputs(run))
+        found += dependencies.named(_INPUT, _task_inputs(run, options))
         own = dependencies.named("task", [definition]) if definition else []
         return own + _without_duplicates(found)
-    return _without_duplicates(_pipeline_resolved(run, build_type, deep, steps))
+    return _without_duplicates(_pipeline_resolved(run, options, with_steps=with_steps))
 
 
-def _pipeline_resolved(
-    run: RunSnapshot, build_type: str, deep: bool, steps: bool
-) -> list[ResourceDescriptor]:
+def _task_inputs(run: RunSnapshot, options: Options) -> list[ResourceDescriptor]:
+    native = dependencies.native_artifacts(run, "inputs") if options.native else []
+    return dependencies.task_inputs(run) + native
+
+
+def _pipeline_resolved(run: RunSnapshot, options: Options, *, with_steps: bool) -> list[ResourceDescriptor]:
     definition = dependencies.definition(run)
     found = dependencies.named("pipeline", [definition]) if definition else []
     for child in dependencies.executed_tasks(run):
-        found += _pipeline_task(child, build_type)
-        if steps:
+        found += _pipeline_task(child, options.build_type)
+        if with_steps:
             found += dependencies.step_actions(child)
         found += dependencies.images(child)
-    if deep and steps:
+    if options.deep and with_steps:
         for child in dependencies.executed_tasks(run):
             found += dependencies.named(_INPUT, dependencies.step_inputs(child))
-    return found + dependencies.named(_INPUT, dependencies.pipeline_inputs(run, deep=deep))
+    if options.deep and options.native:
+        for child in dependencies.executed_tasks(run):
+            found += dependencies.named(_INPUT, dependencies.native_artifacts(child, "inputs"))
+    return found + dependencies.named(_INPUT, dependencies.pipeline_inputs(run, deep=options.deep))
 
 
 def _pipeline_task(child: RunSnapshot, build_type: str) -> list[ResourceDescriptor]:
@@ -172,21 +202,20 @@ def _metadata(run: RunSnapshot) -> dict[str, str]:
 
 def _statement(
     run: RunSnapshot,
-    builder_id: str,
-    build_type: str,
+    options: Options,
     subjects: list[ResourceDescriptor],
     byproducts: list[ResourceDescriptor],
     resolved: list[ResourceDescriptor],
 ) -> Statement:
     build: dict[str, Any] = {
-        "buildType": build_type,
+        "buildType": options.build_type,
         "externalParameters": _external(run),
-        "internalParameters": _internal(run, build_type),
+        "internalParameters": _internal(run, options.build_type),
     }
     if resolved:
         build["resolvedDependencies"] = [item.fields() for item in resolved]
     details: dict[str, Any] = {
-        "builder": {"id": builder_id} if builder_id else {},
+        "builder": {"id": options.builder_id} if options.builder_id else {},
         "metadata": _metadata(run),
     }
     if byproducts:

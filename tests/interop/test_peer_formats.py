@@ -176,6 +176,6 @@ def test_the_content_of_a_pipeline_task_is_byte_for_byte_the_peers(peer: Peer) -
     assert rb"a \u003c b \u0026\u0026 c \u003e d" in contents[0]
 
 
-def test_our_schema_is_the_one_of_the_go_types() -> None:
+def test_our_schema_is_the_one_of_the_go_types(peer: Peer) -> None:
     ours = json.loads(resources.files("chains").joinpath("tekton_schema.json").read_bytes())
     assert ours == schema(binary("peer"))

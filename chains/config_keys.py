@@ -1,0 +1,310 @@
+"""Every key of ``chains-config``: how its value is read, its default, what it means.
+
+Parser, lint and ``docs/configuration.md`` all read this one table. Names, defaults and accepted values of the
+keys that are not ``ours`` are Tekton Chains' (v0.29, ``pkg/config/config.go``), whose parser refuses a wrong
+word but silently keeps the default for a wrong boolean; :attr:`Key.lenient` says which of the two it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+Kind = Literal["enum", "bool", "list", "url", "path", "text"]
+
+_SHOWN = 60
+_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
+_FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
+_GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+"""What Go's ``strings.TrimSpace`` takes off; ``str.strip`` alone takes more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key. Values are text in one spelling: ``true`` or ``false``, lists sorted and joined by ``,``."""
+
+    name: str
+    kind: Kind
+    default: str
+    doc: str
+    values: tuple[str, ...] = ()
+    """The words of an ``enum`` or ``list``."""
+    schemes: tuple[str, ...] = ()
+    """What a ``url`` may begin with. Only lint looks: a wrong one fails when it is used."""
+    ours: bool = False
+    """Tekton Chains does not know the key."""
+    ours_values: tuple[str, ...] = ()
+    """Those of ``values`` that Tekton Chains refuses."""
+    secret: bool = False
+    """The value is never shown."""
+    lenient: bool = False
+    """A value that cannot be read keeps the default instead of being refused."""
+
+    def read(self, raw: str) -> str | None:
+        """Return the value in its one spelling, ``None`` when it cannot be read."""
+        if self.kind == "bool":
+            return "true" if raw in _TRUE else "false" if raw in _FALSE else None
+        if self.kind == "enum":
+            return raw if raw in self.values else None
+        if self.kind == "list":
+            words = self.words(raw)
+            return ",".join(sorted(words)) if words <= set(self.values) else None
+        return raw
+
+    def words(self, raw: str) -> set[str]:
+        """Return the trimmed words of a ``list``; none for the empty value, which disables an artifact."""
+        return {word.strip(_GO_SPACE) for word in raw.split(",")} if raw else set()
+
+    def shown(self, raw: str) -> str:
+        """Return a value for a message: never a secret, no password of a URL, not too long."""
+        if self.secret:
+            return "a value that is not shown"
+        text = re.sub(r"//[^/@]*@", "//…@", raw)
+        return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+
+    def expected(self) -> str:
+        """Return in words what the value may be."""
+        if self.kind == "bool":
+            return "true or false"
+        if self.kind == "url":
+            return " or ".join(f"{scheme}://…" for scheme in self.schemes)
+        words = ", ".join(self.values)
+        if self.kind == "list":
+            return f'"" or a comma-separated list of {words}'
+        return (
+            f"one of {words}"
+            if len(self.values) > 1
+            else words or {"path": "an absolute path"}.get(self.kind, "text")
+        )
+
+
+FORMATS = ("in-toto", "slsa/v1", "slsa/v2alpha3", "slsa/v2alpha4")
+_STORES = ("tekton", "oci", "gcs", "docdb", "grafeas", "archivista")
+_SIGNERS = ("x509", "kms", "none")
+_WEB = ("https", "http")
+SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
+
+
+def _format(artifact: str, kind: str) -> Key:
+    text = f"Predicate of {kind} provenance. `in-toto` and `slsa/v1` are SLSA v0.2, the other two SLSA v1.0."
+    return Key(f"artifacts.{artifact}.format", "enum", "in-toto", text, FORMATS)
+
+
+def _storage(artifact: str, default: str, what: str, values: tuple[str, ...]) -> Key:
+    text = f'Where {what} are stored, several separated by commas; `""` disables them.'
+    return Key(f"artifacts.{artifact}.storage", "list", default, text, values)
+
+
+def _signer(artifact: str, text: str) -> Key:
+    return Key(f"artifacts.{artifact}.signer", "enum", "x509", text, _SIGNERS)
+
+
+_ARTIFACTS = (
+    _format("taskrun", "TaskRun"),
+    _storage("taskrun", "tekton", "attestations of TaskRuns", (*_STORES, "kafka")),
+    _signer("taskrun", "What signs attestations of TaskRuns; `none` disables them."),
+    _format("pipelinerun", "PipelineRun"),
+    _storage("pipelinerun", "tekton", "attestations of PipelineRuns", _STORES),
+    _signer("pipelinerun", "What signs attestations of PipelineRuns; `none` disables them."),
+    Key(
+        "artifacts.pipelinerun.enable-deep-inspection", "bool", "false",
+        "Whether results of child TaskRuns count as inputs and outputs of their PipelineRun.", lenient=True,
+    ),
+    Key("artifacts.oci.format", "enum", "simplesigning", "Form of image signatures.", ("simplesigning",)),
+    _storage("oci", "oci", "image signatures", (*_STORES, "kafka")),
+    _signer("oci", "What signs images; `none` leaves images unsigned and provenance as it is."),
+    Key(
+        "artifacts.native.enabled", "bool", "false",
+        "Whether artifacts that Tekton itself records (`status.artifacts`, inputs and outputs of steps) "
+        "become subjects and dependencies too.", ours=True,
+    ),
+    Key(
+        "execution.report", "bool", "true",
+        "Whether each run also gets an execution report: outcome, and isolation as requested, enforced and "
+        "observed.",
+        ours=True,
+    ),
+)  # fmt: skip
+
+_PROVENANCE = (
+    Key("builder.id", "text", "https://tekton.dev/chains/v2", "Builder named by provenance, as a URI."),
+    Key(
+        "builddefinition.buildtype", "enum", "https://tekton.dev/chains/v2/slsa",
+        "Build type of the SLSA v1.0 formats; `slsa-tekton` adds labels, annotations and child TaskRuns.",
+        ("https://tekton.dev/chains/v2/slsa", "https://tekton.dev/chains/v2/slsa-tekton"),
+    ),
+)  # fmt: skip
+
+_STORAGE = (
+    Key(
+        "storage.oci.repository", "text", "",
+        "Repository for the `.att` and `.sig` tags of all images; empty is each image's own. Bundles stay "
+        "beside their image.",
+    ),
+    Key(
+        "storage.oci.repository.insecure", "bool", "false",
+        "Whether registries may be reached over plain HTTP or with an unverified certificate.", lenient=True,
+    ),
+    Key(
+        "storage.oci.encoding-format", "enum", "dsse",
+        "`dsse` writes `.att` and `.sig` tags, `sigstore-bundle` referrers that hold Sigstore bundles.",
+        ("dsse", "sigstore-bundle", "both"), ours_values=("both",),
+    ),
+    Key(
+        "storage.oci.ca-file", "path", "", "PEM file of further CAs for registries, beside the system's.",
+        ours=True,
+    ),
+    Key("storage.gcs.bucket", "text", "", "Bucket for the store `gcs`."),
+    Key(
+        "storage.docdb.url", "url", "", "Collection for the store `docdb`, as a go-cloud docstore URL.",
+        schemes=("firestore", "dynamodb", "mongo"),
+    ),
+    Key(
+        "storage.docdb.mongo-server-url", "url", "",
+        "MongoDB server for `mongo://`, with its password; instead of the variable `MONGO_SERVER_URL`.",
+        schemes=("mongodb", "mongodb+srv"), secret=True,
+    ),
+    Key(
+        "storage.docdb.mongo-server-url-dir", "path", "",
+        "Folder whose file `MONGO_SERVER_URL` holds that URL; wins over `storage.docdb.mongo-server-url`.",
+    ),
+    Key("storage.docdb.mongo-server-url-path", "path", "", "File that holds that URL; wins over the folder."),
+    Key("storage.grafeas.projectid", "text", "", "Google Cloud project for the store `grafeas`."),
+    Key("storage.grafeas.noteid", "text", "", "How notes' names begin; empty is `tekton-NAMESPACE`."),
+    Key(
+        "storage.grafeas.notehint", "text", "This attestation note was generated by Tekton Chains",
+        "Human-readable name of attestation notes.",
+    ),
+    Key("storage.archivista.url", "url", "", "Server for the store `archivista`.", schemes=_WEB),
+    Key(
+        "storage.pubsub.provider", "enum", "", "What carries the messages of the store `kafka`.",
+        ("inmemory", "kafka"),
+    ),
+    Key("storage.pubsub.topic", "text", "", "Topic for these messages."),
+    Key("storage.pubsub.kafka.bootstrap.servers", "text", "", "`host:port` of a Kafka broker."),
+)  # fmt: skip
+
+_KMS = (
+    Key(
+        "signers.kms.kmsref", "url", "", "Key for the signer `kms`.",
+        schemes=("gcpkms", "awskms", "azurekms", "hashivault", "openbao"),
+    ),
+    Key("signers.kms.auth.address", "url", "", "Vault server; empty is variable `VAULT_ADDR`.", schemes=_WEB),
+    Key(
+        "signers.kms.auth.token", "text", "",
+        "Vault token. Everybody who may read the ConfigMap sees it: use `signers.kms.auth.token-path`.",
+        secret=True,
+    ),
+    Key("signers.kms.auth.token-path", "path", "", "File that holds the Vault token; wins over it."),
+    Key("signers.kms.auth.oidc.path", "text", "", "Mount path of Vault's JWT login, such as `jwt`."),
+    Key("signers.kms.auth.oidc.role", "text", "", "Role to log in as; needed together with the path."),
+    Key("signers.kms.auth.oidc.token-path", "path", SERVICE_ACCOUNT_TOKEN, "File that holds the JWT for it."),
+    Key(
+        "signers.kms.auth.spire.sock", "url", "", "Socket of a SPIRE agent to get that JWT from.",
+        schemes=("unix", "tcp"),
+    ),
+    Key("signers.kms.auth.spire.audience", "text", "", "Audience of the JWT from SPIRE."),
+)  # fmt: skip
+
+PROVIDERS = (
+    "filesystem", "github-actions", "google-workload-identity", "google-impersonate", "spiffe",
+    "buildkite-agent", "envvar", "filesystem-custom-path",
+)  # fmt: skip
+"""What cosign 2.6 registers, for ``signers.x509.fulcio.provider``; its parser takes any text."""
+
+_X509 = (
+    Key(
+        "signers.x509.fulcio.enabled", "bool", "false",
+        "Whether the signer `x509` gets short-lived certificates from Fulcio, not a key.", lenient=True,
+    ),
+    Key("signers.x509.fulcio.address", "url", "https://fulcio.sigstore.dev", "Fulcio server.", schemes=_WEB),
+    Key(
+        "signers.x509.fulcio.issuer", "url", "https://oauth2.sigstore.dev/auth", "OIDC issuer to expect.",
+        schemes=_WEB,
+    ),
+    Key(
+        "signers.x509.fulcio.provider", "text", "",
+        f"Source of the identity token: {', '.join(f'`{name}`' for name in PROVIDERS)}; empty: all.",
+    ),
+    Key("signers.x509.identity.token.file", "path", "", "File that holds the identity token."),
+    Key(
+        "signers.x509.tuf.mirror.url", "url", "https://tuf-repo-cdn.sigstore.dev",
+        "TUF repository of the trusted root; any but the default must serve `root.json`.", schemes=_WEB,
+    ),
+)  # fmt: skip
+
+_TRANSPARENCY = (
+    Key(
+        "transparency.enabled", "enum", "false",
+        "Whether signatures go to a transparency log; `manual`: only of runs with the annotation "
+        '`chains.tekton.dev/transparency-upload: "true"`.', ("true", "false", "manual"), lenient=True,
+    ),
+    Key("transparency.url", "url", "https://rekor.sigstore.dev", "Rekor server.", schemes=_WEB),
+)  # fmt: skip
+
+SECTIONS = (
+    ("What is attested", _ARTIFACTS),
+    ("Provenance", _PROVENANCE),
+    ("Stores", _STORAGE),
+    ("Signer `kms`", _KMS),
+    ("Signer `x509`", _X509),
+    ("Transparency log", _TRANSPARENCY),
+)
+KEYS: Mapping[str, Key] = {key.name: key for _, keys in SECTIONS for key in keys}
+
+IGNORED = frozenset(("_example",))
+"""Documentation inside knative's ConfigMaps."""
+
+RENAMED = {
+    "signers.kms.auth.path": "signers.kms.auth.oidc.path",
+    "signers.kms.auth.role": "signers.kms.auth.oidc.role",
+    "signers.kms.auth.token-dir": "signers.kms.auth.token-path",
+    "signers.x509.fulcio.auth": "signers.x509.fulcio.provider",
+}
+"""Keys that released or unreleased versions of Tekton Chains had, and what replaced them."""
+_MEANT = {
+    "tekton": "in-toto", "tekton-provenance": "in-toto",
+    "slsa/v0.2": "in-toto", "slsa/v1.0": "slsa/v2alpha4",
+    "slsa/v2alpha1": "slsa/v2alpha3", "slsa/v2alpha2": "slsa/v2alpha3",
+    "pubsub": "kafka", "yes": "true", "on": "true", "enabled": "true", "no": "false", "off": "false",
+    "disabled": "false", "google": "google-workload-identity", "github": "github-actions",
+}  # fmt: skip
+"""Values that were allowed once, or that people write, and what they mean today."""
+
+
+def read_values(data: Mapping[str, str]) -> tuple[dict[str, str], list[Key]]:
+    """Return the value of every key, and the keys whose values cannot be read and so have their default."""
+    values: dict[str, str] = {}
+    unreadable = []
+    for name, key in KEYS.items():
+        raw = data.get(name)
+        value = key.default if raw is None else key.read(raw)
+        if value is None:
+            unreadable.append(key)
+        values[name] = key.default if value is None else value
+    return values, unreadable
+
+
+def unknown_keys(data: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the keys that nothing reads, in their order."""
+    return tuple(name for name in data if name not in KEYS and name not in IGNORED)
+
+
+def nearest_key(name: str) -> str:
+    """Return the known key that was probably meant, or nothing."""
+    renamed = RENAMED.get(name)
+    near = get_close_matches(name.lower(), KEYS, 1, 0.8)
+    return renamed or (near[0] if near else "")
+
+
+def nearest_value(word: str, values: tuple[str, ...]) -> str:
+    """Return the allowed word that was probably meant, or nothing."""
+    low = word.strip().lower()
+    meant = _MEANT.get(low, low)
+    near = [meant] if meant in values else get_close_matches(low, values, 1, 0.7)
+    return near[0] if near else ""

@@ -1,0 +1,45 @@
+"""The stable codes of verification, all in one place; ``docs/verify.md`` says what each means.
+
+A code is never renamed and never gets another meaning: dashboards and policies count them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Result(StrEnum):
+    """The answer to one check. ``skip`` and ``error`` are never a pass."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    FAIL = "fail"
+    SKIP = "skip"
+    ERROR = "error"
+
+
+class Reason(StrEnum):
+    """Why a check did not pass, or why an attestation was not used."""
+
+    NO_ATTESTATION = "no_attestation"
+    UNREADABLE = "unreadable"
+    DIGEST_MISMATCH = "digest_mismatch"
+    NOT_AN_ATTESTATION = "not_an_attestation"
+    KEYLESS_UNSUPPORTED = "keyless_unsupported"
+    KEY_UNKNOWN = "key_unknown"
+    SIGNATURE_INVALID = "signature_invalid"
+    PAYLOAD_TYPE_MISMATCH = "payload_type_mismatch"
+    KEY_HINT_MISMATCH = "key_hint_mismatch"
+    STATEMENT_INVALID = "statement_invalid"
+    SUBJECT_MISMATCH = "subject_mismatch"
+    RUN_MISMATCH = "run_mismatch"
+    EXTERNAL_PARAMETER_UNKNOWN = "external_parameter_unknown"
+    PREDICATE_TYPE_MISMATCH = "predicate_type_mismatch"
+    BUILDER_NOT_TRUSTED = "builder_not_trusted"
+    BUILD_TYPE_MISMATCH = "build_type_mismatch"
+    NO_EXECUTION_REPORT = "no_execution_report"
+    NO_PROVENANCE = "no_provenance"
+    NOT_COMPARED = "not_compared"
+    NOT_CHECKED = "not_checked"
+    STORE_UNAVAILABLE = "store_unavailable"
+    TARGET_UNREADABLE = "target_unreadable"
+    INTERNAL_ERROR = "internal_error"

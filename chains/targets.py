@@ -1,0 +1,184 @@
+"""What a word on the command line means: an image with digest, a digest, a run file or a bundle file.
+
+A tag is refused unless it is to be resolved, which happens once; what is verified is the digest.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+
+from chains.documents import MAX_DOCUMENT, read_bytes
+from chains.errors import InputError, UsageError
+from chains.image_name import parse_image_digest
+from signers.bundle import MAX_BUNDLE_BYTES
+from storage.base import StoreOptions, StoreRejected
+from storage.reference import is_sha256, parse_image
+
+STDIN = "-"
+_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
+_DIGEST = re.compile(r"(?:((?i:sha\d+|md5)):)?([0-9A-Fa-f]*)", re.ASCII)
+_BUNDLE_MEMBERS = ("verificationMaterial", "dsseEnvelope", "messageSignature")
+_ENVELOPE_MEMBERS = ("payloadType", "signatures")
+_BROKEN_BUNDLE = re.compile(rb'"(?:verificationMaterial|dsseEnvelope|application/vnd\.dev\.sigstore\.bundle)')
+_BROKEN_ENVELOPE = re.compile(rb'"(?:payloadType|signatures)"\s*:')
+_RUN = re.compile(rb'"(?:kind|apiVersion)"\s*:')
+_FILE_SUFFIXES = (".json", ".jsonl", ".yaml", ".yml", ".sigstore", ".bundle")
+_LOOKED_AT = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class DigestTarget:
+    """A subject's digest, ``algorithm:hex``, and its repository where the user named it."""
+
+    ref: str
+    digest: str
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TagTarget:
+    """An image by tag, to be resolved before anything is verified."""
+
+    ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileTarget:
+    """A file's bytes; ``kind`` is ``run``, ``bundle`` or ``dsse``."""
+
+    ref: str
+    kind: str
+    data: bytes = field(repr=False)
+
+
+class TagResolver(Protocol):
+    """Looks up what a tag points to now."""
+
+    async def resolve(self, reference: str) -> str:
+        """Return ``sha256:hex`` of ``registry/repository:tag``.
+
+        Raises :class:`UsageError` when there is no such tag, and :class:`storage.base.StoreError`.
+        """
+
+
+class RegistryTags:
+    """Resolves tags by asking their registry, with the same settings as the stores."""
+
+    def __init__(self, options: StoreOptions | None = None) -> None:
+        self._options = options or StoreOptions()
+
+    async def resolve(self, reference: str) -> str:
+        """Return the digest of the manifest that the tag points to; see :class:`TagResolver`."""
+        from storage.registry import RegistryClient  # noqa: PLC0415 - only tags need the network
+
+        image = parse_image(reference)
+        last = reference.rpartition("/")[2]
+        tag = last.rpartition(":")[2] if ":" in last else "latest"
+        async with RegistryClient(self._options) as client:
+            found = await client.head_manifest(image.repository, tag)
+        if found is None:
+            raise UsageError(f"{image.repository} has no tag {tag!r}: give the image's digest")
+        if not is_sha256(found.digest):
+            raise StoreRejected(
+                f"{image.repository}:{tag}: expected a sha256 digest, got {found.digest[:100]!r}"
+            )
+        return found.digest
+
+
+def parse_target(word: str, *, resolve: bool = False) -> DigestTarget | TagTarget | FileTarget:
+    """Tell what ``word`` means, and read it where it is a file or ``-``.
+
+    Raises :class:`UsageError` for a tag that is not to be resolved and for anything that is no target.
+    """
+    if word == STDIN:
+        return _file("standard input", sys.stdin.buffer.read(MAX_DOCUMENT + 1))
+    digest = _DIGEST.fullmatch(word)
+    if digest is not None and (digest[1] or len(digest[2]) == _LENGTHS["sha256"]):
+        return DigestTarget(word, parse_digest(word))
+    path = Path(word)
+    if "@sha256:" not in word and _exists(path):
+        if path.is_dir():
+            raise UsageError(f"{word} is a folder: name the files in it")
+        try:
+            return _file(word, read_bytes(path))
+        except InputError as error:
+            raise UsageError(str(error)) from error
+    if word.endswith(_FILE_SUFFIXES) or word.startswith((".", "/")):
+        raise UsageError(f"{word}: no such file")
+    return _image(word, resolve=resolve)
+
+
+def parse_digest(text: str) -> str:
+    """Return ``algorithm:hex`` for a digest given by a user; bare hex is SHA-256.
+
+    Raises :class:`UsageError` for any other algorithm, length or case.
+    """
+    match = _DIGEST.fullmatch(text)
+    algorithm, value = (match[1] or "sha256", match[2]) if match else ("", "")
+    if _LENGTHS.get(algorithm) != len(value):
+        raise UsageError(f"{text!r} is no digest: expected sha256: and 64 hex digits, or sha384: or sha512:")
+    if value != value.lower():
+        raise UsageError(f"{text!r} is no digest: write the hex digits in lower case")
+    return f"{algorithm}:{value}"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or a null character in it
+        return False
+
+
+def _image(word: str, *, resolve: bool) -> DigestTarget | TagTarget:
+    bare = word.removeprefix("oci://").removeprefix("docker://")
+    if "@" in bare:
+        image = parse_image_digest(bare)
+        if image is None:
+            raise UsageError(
+                f"{word!r} is no image with digest: expected registry/repository@sha256: and 64 hex digits"
+            )
+        return DigestTarget(word, f"sha256:{image.hex}", image.repository)
+    try:
+        parse_image(word)
+    except StoreRejected as error:
+        raise UsageError(
+            f"{word!r} is no target: there is no such file, and it is no image with digest, no digest "
+            f"(sha256: and 64 hex digits) and no image with a registry: {error}"
+        ) from error
+    if not resolve:
+        raise UsageError(
+            f"{word} names a tag, which can point elsewhere the next moment: give {bare}@sha256:…, or pass "
+            "--resolve to look the digest up once and verify that"
+        )
+    return TagTarget(bare)
+
+
+def _file(ref: str, data: bytes) -> FileTarget:
+    return FileTarget(ref, _kind(data), data)
+
+
+def _kind(data: bytes) -> str:
+    """Tell evidence from runs by its members, or by its words where it is broken JSON; nothing is judged."""
+    text = data[:_LOOKED_AT].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not text.startswith(b"{"):
+        return "run"
+    if len(data) <= MAX_BUNDLE_BYTES:
+        try:
+            members = orjson.loads(data.lstrip(b"\xef\xbb\xbf"))
+        except orjson.JSONDecodeError:
+            pass
+        else:
+            if any(name in members for name in _BUNDLE_MEMBERS):
+                return "bundle"
+            return "dsse" if any(name in members for name in _ENVELOPE_MEMBERS) else "run"
+    if _RUN.search(text):
+        return "run"
+    if _BROKEN_BUNDLE.search(text):
+        return "bundle"
+    return "dsse" if _BROKEN_ENVELOPE.search(text) else "run"

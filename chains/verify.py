@@ -1,0 +1,276 @@
+"""Evidence, stores and criteria in; one verdict with all its checks out.
+
+VERIFIED is said only when a key of the criteria signed at least one statement that passed every check asked
+of it. Everything else is FAILED, NOT_FOUND or INDETERMINATE and says why; bad evidence never raises.
+``docs/verify.md`` tells verdicts, reasons and the decisions behind them. The rules for one piece of evidence
+are in ``verify_evidence``, those for runs in ``verify_run``, the verdict in ``verify_conclude``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from chains.errors import InputError, UsageError
+from chains.intake import Intake
+from chains.reasons import Reason, Result
+from chains.snapshot import RunSnapshot
+from chains.targets import DigestTarget, FileTarget, TagResolver, TagTarget, parse_digest, parse_target
+from chains.verdict import Check, Criteria, Target, Verification
+from chains.verify_conclude import Case, conclude, undecided
+from chains.verify_run import RunWanted
+from chains.verify_search import Query, Search, search
+from chains.verify_subject import DigestWanted, NothingWanted, Wanted
+from storage.base import Store, StoreError, StoreRejected
+from storage.record import Evidence
+from storage.reference import parse_image
+
+__all__ = [
+    "Criteria",
+    "Verification",
+    "verify_bundle_file",
+    "verify_digest",
+    "verify_run",
+    "verify_target",
+    "verify_targets",
+]
+
+AT_ONCE = 8
+"""Targets in work at the same time."""
+
+
+async def verify_digest(
+    digest: str,
+    reference: str = "",
+    *,
+    stores: Sequence[Store],
+    criteria: Criteria,
+    now: datetime,
+    ref: str = "",
+) -> Verification:
+    """Verify what the stores have about one subject, ``algorithm:hex``.
+
+    ``reference`` is its repository, for stores that need one; ``ref`` what the user calls it. Raises
+    :class:`UsageError` for a malformed digest.
+    """
+    algorithm, _, value = parse_digest(digest).partition(":")
+    wanted = DigestWanted({algorithm: value})
+    found = await search(stores, [Query(f"{algorithm}:{value}", reference)])  # step 1
+    target = Target(ref or digest, wanted.digest)
+    return conclude(Case(target, wanted, criteria, _urls(stores), now, found))
+
+
+async def verify_run(
+    run: RunSnapshot, *, stores: Sequence[Store], criteria: Criteria, now: datetime
+) -> Verification:
+    """Verify that what was signed about a run is what its record says, and that the record was not changed.
+
+    Evidence is looked for by the digests of the run's artifacts, by the snapshot's and by the run's UID.
+    """
+    target = Target(run.label, {"sha256": run.digest}, run.uid)
+    wanted = RunWanted(run)
+    try:
+        queries = _queries(wanted)
+    except Exception as error:  # noqa: BLE001 - a run that breaks a format must hurt no other target
+        actual = f"unexpected {type(error).__name__}: {error}; please report it"
+        check = Check("target", Result.ERROR, "a run that can be described", actual, Reason.INTERNAL_ERROR)
+        return undecided(target, check, criteria, _urls(stores), now)
+    found = await search(stores, queries, run.uid)  # step 1
+    return conclude(Case(target, wanted, criteria, _urls(stores), now, found))
+
+
+def verify_bundle_file(
+    data: bytes, *, ref: str, criteria: Criteria, now: datetime, digest: str = "", form: str = "bundle"
+) -> Verification:
+    """Verify one bundle (``form`` ``bundle``) or envelope (``dsse``) without any store.
+
+    Without ``digest`` VERIFIED means: a given key signed this statement. What the statement is about is told
+    and was compared with nothing. Raises :class:`UsageError` for a malformed digest.
+    """
+    wanted: Wanted = NothingWanted()
+    target = Target(ref)
+    if digest:
+        algorithm, _, value = parse_digest(digest).partition(":")
+        wanted = DigestWanted({algorithm: value})
+        target = Target(ref, wanted.digest)
+    own = "sha256:" + hashlib.sha256(data).hexdigest()
+    evidence = Evidence("file", ref, own, form, data)
+    return conclude(Case(target, wanted, criteria, (), now, Search((evidence,))))
+
+
+async def verify_target(
+    target: str,
+    *,
+    stores: Sequence[Store],
+    criteria: Criteria,
+    now: datetime,
+    resolve: bool = False,
+    resolver: TagResolver | None = None,
+    digest: str = "",
+    run: str = "",
+) -> Verification:
+    """Verify one target: an image with digest, a digest, a run file or a bundle file.
+
+    ``digest`` is the artifact that a bundle file must speak for, ``run`` (``NAMESPACE/NAME``) picks one run
+    of a file that holds several. Raises :class:`UsageError` for a target that cannot be meant, a tag without
+    ``resolve`` among them.
+    """
+    options = _Options(stores, criteria, now, resolve, resolver, digest, run)
+    found = await _verify(_parsed(target, options), options)
+    if len(found) != 1:
+        names = ", ".join(each.target.ref for each in found[:10])
+        raise UsageError(f"{target} holds {len(found)} runs; name one of them as NAMESPACE/NAME: {names}")
+    return found[0]
+
+
+async def verify_targets(
+    targets: Sequence[str],
+    *,
+    stores: Sequence[Store],
+    criteria: Criteria,
+    now: datetime,
+    resolve: bool = False,
+    resolver: TagResolver | None = None,
+    digest: str = "",
+) -> list[Verification]:
+    """Verify several targets, in their order; a file with several runs gives one answer for each.
+
+    Raises :class:`UsageError`, before anything is verified, when one of them cannot be meant.
+    """
+    options = _Options(stores, criteria, now, resolve, resolver, digest)
+    parsed = [_parsed(target, options) for target in targets]
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def guarded(each: DigestTarget | TagTarget | FileTarget) -> list[Verification]:
+        async with places:
+            return await _verify(each, options)
+
+    answers = await asyncio.gather(*(guarded(each) for each in parsed))
+    return [verification for answer in answers for verification in answer]
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    stores: Sequence[Store]
+    criteria: Criteria
+    now: datetime
+    resolve: bool = False
+    resolver: TagResolver | None = None
+    digest: str = ""
+    run: str = ""
+
+
+def _parsed(word: str, options: _Options) -> DigestTarget | TagTarget | FileTarget:
+    target = parse_target(word, resolve=options.resolve)
+    is_bundle = isinstance(target, FileTarget) and target.kind != "run"
+    if options.digest and not is_bundle:
+        raise UsageError(f"{word} is no bundle file: a digest to compare with belongs to bundle files alone")
+    if not is_bundle and not options.stores:
+        raise UsageError(f"no store to look for evidence about {word}: pass --store URL")
+    if isinstance(target, TagTarget) and options.resolver is None:
+        raise UsageError(f"{word} names a tag and nothing here can resolve it: give the image's digest")
+    if options.digest:
+        parse_digest(options.digest)
+    return target
+
+
+async def _verify(target: DigestTarget | TagTarget | FileTarget, options: _Options) -> list[Verification]:
+    criteria, stores, now = options.criteria, options.stores, options.now
+    if isinstance(target, TagTarget):
+        return [await _verify_tag(target, options)]
+    if isinstance(target, DigestTarget):
+        return [
+            await verify_digest(
+                target.digest, target.reference, stores=stores, criteria=criteria, now=now, ref=target.ref
+            )
+        ]
+    if target.kind != "run":
+        return [
+            verify_bundle_file(
+                target.data,
+                ref=target.ref,
+                criteria=criteria,
+                now=now,
+                digest=options.digest,
+                form=target.kind,
+            )
+        ]
+    return await _verify_run_file(target, options)
+
+
+async def _verify_tag(target: TagTarget, options: _Options) -> Verification:
+    """Resolve once; from here on the digest is what is asked for and printed."""
+    criteria, stores, now = options.criteria, options.stores, options.now
+    if options.resolver is None:
+        raise TypeError("a tag passed without a resolver")
+    try:
+        digest = await options.resolver.resolve(target.ref)
+    except StoreError as error:
+        check = Check("target", Result.ERROR, "a digest for the tag", str(error), Reason.STORE_UNAVAILABLE)
+        return undecided(Target(target.ref), check, criteria, _urls(stores), now)
+    reference = str(parse_image(target.ref).repository)
+    verification = await verify_digest(
+        digest, reference, stores=stores, criteria=criteria, now=now, ref=target.ref
+    )
+    check = Check("target", Result.PASS, f"tag {target.ref}, resolved once", digest)
+    return replace(verification, checks=(check, *verification.checks))
+
+
+async def _verify_run_file(target: FileTarget, options: _Options) -> list[Verification]:
+    criteria, stores, now = options.criteria, options.stores, options.now
+    intake = Intake()
+    intake.add(target.ref, target.data)
+    answers = [
+        undecided(
+            Target(name),
+            Check("target", Result.ERROR, "a run that can be read", problem, Reason.TARGET_UNREADABLE),
+            criteria, _urls(stores), now,
+        )
+        for name, problem in intake.problems
+    ]  # fmt: skip
+    for key in intake.top():
+        if options.run and options.run not in {f"{key[1]}/{key[2]}", f"{key[0].lower()}/{key[1]}/{key[2]}"}:
+            continue
+        try:
+            run = intake.snapshot(key)
+        except InputError as error:
+            check = Check(
+                "target", Result.ERROR, "a run that can be read", str(error), Reason.TARGET_UNREADABLE
+            )
+            label = f"{key[0].lower()}/{key[1]}/{key[2]}"
+            answers.append(undecided(Target(label), check, criteria, _urls(stores), now))
+            continue
+        answers.append(await verify_run(run, stores=stores, criteria=criteria, now=now))
+    if not answers:
+        what = f"no run {options.run}" if options.run else "neither a run nor a bundle"
+        raise UsageError(f"{target.ref} holds {what}: expected a TaskRun, a PipelineRun or a signed bundle")
+    return answers
+
+
+def _queries(wanted: RunWanted) -> list[Query]:
+    """Return what to ask for a run: each artifact, and the snapshot, the subject where there is none."""
+    queries = []
+    for subject in wanted.subjects:
+        digests = dict(subject.digest or {})
+        reference = _repository(subject.name)
+        sha256 = digests.get("sha256")
+        asked = {"sha256": sha256} if sha256 else digests
+        queries += [
+            Query(f"{name}:{value}", reference, is_optional=not (reference and sha256))
+            for name, value in asked.items()
+        ]
+    return [*dict.fromkeys(queries), Query(f"sha256:{wanted.run.digest}", is_optional=True)]
+
+
+def _repository(name: str) -> str:
+    try:
+        return str(parse_image(name).repository)
+    except StoreRejected:
+        return ""
+
+
+def _urls(stores: Sequence[Store]) -> tuple[str, ...]:
+    return tuple(store.url for store in stores)

@@ -1,0 +1,286 @@
+"""From judged evidence to one verdict: what counts, what is only told, and which finding wins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from chains.predicates.scai_execution import SCAI
+from chains.reasons import Reason, Result
+from chains.verdict import Attestation, Check, Criteria, Left, Target, Verdict, Verification
+from chains.verify_evidence import Examined, examine, run_uid
+from chains.verify_run import MATCH_CHECK, REPORT_CHECK, UID_CHECK, RunWanted
+from chains.verify_search import Search
+from chains.verify_subject import NothingWanted, Wanted
+from storage.record import Evidence
+
+_STEPS = (
+    "digest", "format", "signature", "payload-type", "statement", "subject", UID_CHECK, MATCH_CHECK,
+    REPORT_CHECK, "predicate-type", "builder", "build-type", "key-hint",
+)  # fmt: skip
+"""Checks of one attestation from first to last: the one that got furthest is shown when none passed."""
+_LEFT = frozenset(
+    {Reason.UNREADABLE, Reason.DIGEST_MISMATCH, Reason.NOT_AN_ATTESTATION, Reason.KEYLESS_UNSUPPORTED}
+)
+"""Reasons that make something found a skipped item and not an attestation."""
+_OF_PROVENANCE = frozenset({"predicate-type", "builder", "build-type"})
+"""Checks that an execution report beside provenance is not asked to pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question with all that its answer needs."""
+
+    target: Target
+    wanted: Wanted
+    criteria: Criteria
+    stores: tuple[str, ...]
+    now: datetime
+    found: Search
+
+
+@dataclass(slots=True)
+class _Weighed:
+    """Evidence by what it can say; ``used`` passed everything, ``beside`` are checks of the whole."""
+
+    attestations: list[Examined] = field(default_factory=list)
+    reports: list[Examined] = field(default_factory=list)
+    signatures: list[Examined] = field(default_factory=list)
+    used: list[Examined] = field(default_factory=list)
+    beside: list[Check] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many attestations of any kind were found, usable or not."""
+        return len(self.attestations) + len(self.reports)
+
+
+def undecided(
+    target: Target, check: Check, criteria: Criteria, stores: tuple[str, ...], now: datetime
+) -> Verification:
+    """Return INDETERMINATE for a target that could not even be looked for, as ``check`` says."""
+    return Verification(Verdict.INDETERMINATE, check.actual, now, target, criteria, stores, (check,))
+
+
+def conclude(case: Case) -> Verification:
+    """Judge all evidence of a case and say one verdict (step 10 of the verification).
+
+    Never raises for what the evidence holds. The first that holds wins:
+
+    a. FAILED: something names a given key that did not sign it, or a given key signed an execution report of
+       this very run with another snapshot. This is tampering, whatever else is there.
+    b. VERIFIED: one attestation passed everything. Foreign and unusable ones beside it are listed.
+    c. INDETERMINATE: a store could not answer, so the right evidence may lie there.
+    d. NOT_FOUND: there is no attestation at all.
+    e. FAILED: there are only unusable ones.
+    """
+    examined = [_examine(evidence, case) for evidence in case.found.evidence]
+    weighed = _weigh(examined, case)
+    shown = weighed.used[0] if weighed.used else _furthest(weighed.attestations or weighed.reports)
+    broken = [each for each in examined if _is_broken(each)]
+    checks = [_evidence_check(weighed, case), *case.found.errors]
+    if shown is not None:
+        checks += _own_checks(shown, weighed)
+    for each in examined:
+        if each is not shown and (each.is_tampered or _is_broken(each)):
+            checks += [replace(check, attestation=each.digest) for check in each.checks]
+    checks += weighed.beside
+    # step 10: the verdict
+    is_wrong = any(each.is_tampered for each in examined) or any(
+        check.result is Result.FAIL for check in weighed.beside
+    )
+    if is_wrong:
+        verdict = Verdict.FAILED
+    elif weighed.used:
+        verdict = Verdict.VERIFIED
+    elif case.found.errors or broken:
+        verdict = Verdict.INDETERMINATE
+    else:
+        verdict = Verdict.FAILED if weighed.count else Verdict.NOT_FOUND
+    attestations, skipped = _list(examined, weighed.used if verdict is Verdict.VERIFIED else [])
+    return Verification(
+        verdict,
+        _summary(verdict, checks, weighed, case),
+        case.now,
+        case.target,
+        case.criteria,
+        case.stores,
+        tuple(dict.fromkeys(checks)),
+        attestations,
+        (*skipped, *case.found.skipped),
+    )
+
+
+def _examine(evidence: Evidence, case: Case) -> Examined:
+    try:
+        return examine(evidence, case.criteria, case.wanted)
+    except Exception as error:  # noqa: BLE001 - one piece of evidence must never hide the others
+        actual = f"{evidence.location}: unexpected {type(error).__name__}; please report it"
+        check = Check("evidence", Result.ERROR, "evidence that can be judged", actual, Reason.INTERNAL_ERROR)
+        return Examined(evidence, evidence.digest, (check,))
+
+
+def _is_broken(each: Examined) -> bool:
+    return any(check.reason is Reason.INTERNAL_ERROR for check in each.checks)
+
+
+def _weigh(examined: Sequence[Examined], case: Case) -> _Weighed:
+    weighed = _Weighed()
+    beside_type = SCAI if SCAI not in case.criteria.wanted_types else ""
+    for each in examined:
+        if each.is_image_signature:
+            weighed.signatures.append(each)
+        elif isinstance(case.wanted, RunWanted) and _type(each) == beside_type:
+            weighed.reports.append(each)
+        else:
+            weighed.attestations.append(each)
+    weighed.used = [each for each in weighed.attestations if each.is_usable]
+    if isinstance(case.wanted, RunWanted) and beside_type:
+        _weigh_reports(weighed, case.wanted, case.criteria)
+    if weighed.signatures:
+        weighed.beside.append(_image_signature_check(weighed.signatures))
+    return weighed
+
+
+def _type(each: Examined) -> str:
+    return each.authentic.statement.predicate_type if each.authentic else "(unverified)"
+
+
+def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> None:
+    """Compare the run's snapshot with its execution reports; without artifacts one can stand alone."""
+    matched = [each for each in weighed.reports if not _failures(each) - _OF_PROVENANCE]
+    contradicting = [
+        each
+        for each in weighed.reports
+        if each.authentic
+        and wanted.is_uid(run_uid(each.authentic.statement))
+        and REPORT_CHECK in _failures(each)
+    ]
+    told = (matched or contradicting)[:1]
+    if told:
+        check = next(check for check in told[0].checks if check.id == REPORT_CHECK)
+        weighed.beside.append(replace(check, attestation=told[0].digest))
+    else:
+        actual = (
+            f"none of {len(weighed.reports)} execution reports found" if weighed.reports else "none found"
+        )
+        expected = f"an execution report of snapshot sha256:{wanted.run.digest}"
+        weighed.beside.append(Check(REPORT_CHECK, Result.SKIP, expected, actual, Reason.NO_EXECUTION_REPORT))
+    asks_for_provenance = criteria.predicate_types or criteria.builder_id or criteria.build_type
+    contradicted = any(MATCH_CHECK in _failures(each) for each in weighed.attestations)
+    if matched and not (weighed.used or wanted.subjects or asks_for_provenance or contradicted):
+        actual = (
+            "no provenance found; the execution report alone vouches for this run, which made no artifacts"
+        )
+        weighed.used = matched
+        weighed.beside.append(
+            Check("provenance", Result.SKIP, "provenance of the run", actual, Reason.NO_PROVENANCE)
+        )
+
+
+def _failures(each: Examined) -> set[str]:
+    return {check.id for check in each.checks if check.result in {Result.FAIL, Result.ERROR}}
+
+
+def _image_signature_check(signatures: Sequence[Examined]) -> Check:
+    """Say whether a given key signed the image: told, and never a reason for VERIFIED."""
+    expected = "an image signature by a given key"
+    good = [each for each in signatures if each.is_usable]
+    if good:
+        actual = f"{len(good)} of {len(signatures)} verified"
+        return Check("image-signature", Result.PASS, expected, actual, attestation=good[0].digest)
+    best = _furthest(signatures)
+    failed = best.failed if best else None
+    actual = f"none of {len(signatures)} counts: {failed.actual if failed else ''}"
+    return Check("image-signature", Result.SKIP, expected, actual, failed.reason if failed else None)
+
+
+def _furthest(examined: Sequence[Examined]) -> Examined | None:
+    return max(examined, key=_progress, default=None)
+
+
+def _progress(each: Examined) -> int:
+    failed = each.failed
+    if failed is None:
+        return len(_STEPS)
+    return _STEPS.index(failed.id) if failed.id in _STEPS else -1
+
+
+def _own_checks(shown: Examined, weighed: _Weighed) -> list[Check]:
+    """Return the checks of the attestation that is shown; a report that stands alone is asked for less."""
+    left_out = _OF_PROVENANCE | {REPORT_CHECK} if shown in weighed.reports and shown in weighed.used else ()
+    return [replace(check, attestation=shown.digest) for check in shown.checks if check.id not in left_out]
+
+
+def _evidence_check(weighed: _Weighed, case: Case) -> Check:
+    expected = f"an attestation about {case.target.ref}"
+    skipped = len(case.found.skipped)
+    actual = (
+        f"{weighed.count} attestations, {len(weighed.signatures)} image signatures, {skipped} other items"
+    )
+    if weighed.count:
+        return Check("evidence", Result.PASS, expected, actual)
+    if case.found.errors:
+        actual += ", and not every store answered"
+        return Check("evidence", Result.ERROR, expected, actual, Reason.STORE_UNAVAILABLE)
+    return Check("evidence", Result.FAIL, expected, actual, Reason.NO_ATTESTATION)
+
+
+def _list(
+    examined: Sequence[Examined], used: Sequence[Examined]
+) -> tuple[tuple[Attestation, ...], tuple[Left, ...]]:
+    """Return what was looked at: attestations, and what is none, each with why it was not used."""
+    attestations: list[Attestation] = []
+    skipped: list[Left] = []
+    for each in examined:
+        failed = each.failed
+        if failed and failed.reason in _LEFT:
+            skipped.append(Left(each.evidence.location, each.digest, failed.reason, failed.actual))
+            continue
+        is_used = any(each is other for other in used)
+        authentic = each.authentic
+        attestations.append(
+            Attestation(
+                source=each.evidence.source,
+                location=each.evidence.location,
+                digest=each.digest,
+                format=each.evidence.format,
+                used=is_used,
+                reason=failed.reason if failed and not is_used else None,
+                detail="" if is_used else _why_not(each, failed),
+                keyid=each.key.keyid if each.key else "",
+                run_uid=run_uid(authentic.statement) if authentic else "",
+                statement=authentic.statement if authentic else None,
+                payload=authentic.payload if authentic else b"",
+            )
+        )
+    return tuple(attestations), tuple(skipped)
+
+
+def _why_not(each: Examined, failed: Check | None) -> str:
+    kind = "image signature: " if each.is_image_signature else ""
+    if failed:
+        return f"{kind}{failed.id}: expected {failed.expected}, got {failed.actual}"
+    if kind:
+        return f"{kind}verified, and told by its own check; it says nothing about how the image was made"
+    return "it passed every check, but the verdict is not VERIFIED"
+
+
+def _summary(verdict: Verdict, checks: Sequence[Check], weighed: _Weighed, case: Case) -> str:
+    """Return the sentence after the verdict."""
+    if verdict is Verdict.VERIFIED:
+        types = ", ".join(dict.fromkeys(_type(each) for each in weighed.used))
+        keys = ", ".join(dict.fromkeys(each.key.keyid for each in weighed.used if each.key))
+        text = f"{len(weighed.used)} attestations of {types}, signed by {keys}"
+        if isinstance(case.wanted, NothingWanted):
+            text += "; the signature and the statement were verified, subject: not compared with any artifact"
+        return text
+    if verdict is Verdict.NOT_FOUND:
+        others = len(weighed.signatures) + len(case.found.skipped)
+        return "no attestation found" + (f"; {others} other items are listed" if others else "")
+    wrong = Result.ERROR if verdict is Verdict.INDETERMINATE else Result.FAIL
+    first = next((check for check in checks if check.result is wrong), None)
+    if first is None:
+        return "not every check passed"
+    return f"{first.reason.value if first.reason else first.id}: {first.actual}"

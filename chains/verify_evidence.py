@@ -1,0 +1,353 @@
+"""One piece of evidence, judged: the trust rules, without input or output.
+
+Bytes from a store go in, checks come out in the order of the steps below. Keys come from the criteria alone;
+a keyid, a hint, a certificate, an annotation or the place where something was found prove nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chains.errors import EvidenceError
+from chains.predicates.scai_execution import SCAI
+from chains.predicates.simple_signing import COSIGN_SIGN
+from chains.reasons import Reason, Result
+from chains.statement import SLSA_V02, SLSA_V1, Statement, parse_statement
+from chains.verdict import Check, Criteria
+from chains.verify_subject import Authentic, Wanted
+from signers.base import FormatError, VerificationError
+from signers.bundle import Bundle
+from signers.dsse import MAX_ENVELOPE_BYTES, MAX_PAYLOAD_BYTES, Envelope, verify_envelope
+from signers.strict_json import check_names, member, parse_object
+from signers.trust import PublicKey, find_key
+from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence
+
+MAX_DEPTH = 128
+"""Levels of JSON in a statement. Deeper ones hold nothing that a run can, and break other readers."""
+SIMPLE_SIGNING = "simplesigning"
+_SIMPLE_SIGNING_KIND = "cosign container image signature"
+_CERTIFICATE = "dev.sigstore.cosign/certificate"
+_STATEMENT_FIELDS = frozenset({"_type", "subject", "predicateType", "predicate"})
+_SUBJECT_FIELDS = frozenset(
+    {"name", "uri", "digest", "content", "downloadLocation", "mediaType", "annotations"}
+)
+_KEYLESS = "keyless bundles need an identity and a trusted root, which this version cannot check"
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One piece of evidence with its checks; the first failed one is why it cannot be used.
+
+    ``is_tampered``: it names a given key, which did not make its signature. ``is_image_signature``: it is
+    about an image being signed, not about how it was made.
+    """
+
+    evidence: Evidence
+    digest: str
+    checks: tuple[Check, ...]
+    authentic: Authentic | None = None
+    key: PublicKey | None = None
+    is_tampered: bool = False
+    is_image_signature: bool = False
+
+    @property
+    def failed(self) -> Check | None:
+        """The first check that did not pass, skipped ones aside."""
+        return next((check for check in self.checks if check.result in {Result.FAIL, Result.ERROR}), None)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a key of the criteria signed it and no check failed."""
+        return self.key is not None and self.failed is None
+
+
+class _Stop(Exception):  # noqa: N818 - not an error: the step that ends the examination
+    def __init__(self, check: Check) -> None:
+        super().__init__(check.id)
+        self.check = check
+
+
+def examine(evidence: Evidence, criteria: Criteria, wanted: Wanted) -> Examined:
+    """Judge one piece of evidence. Never raises for what the evidence holds.
+
+    1. The bytes are those that the store names (finding them was step 1, the caller's).
+    2. They are one envelope or bundle with one reading; keyless ones are told apart here.
+    3. The payload type is exactly ``application/vnd.in-toto+json``.
+    4. A key of the criteria made a signature over the PAE of the payload.
+    5. The payload is one in-toto statement with one reading.
+    6. It is about what is wanted, by digest alone.
+    7. Its predicate type is one of those asked for, exactly.
+    8. Its builder and build type are those asked for.
+    9. A bundle's key hint is its envelope's keyid; log entries and timestamps were not looked at.
+
+    Step 10, which attestation is used, is the caller's. Up to step 5 a failed step ends the examination.
+    """
+    digest = "sha256:" + hashlib.sha256(evidence.data).hexdigest()
+    # step 1: the bytes
+    if evidence.digest != digest:
+        check = _fail("digest", f"bytes with {evidence.digest}", digest, Reason.DIGEST_MISMATCH)
+        return Examined(evidence, digest, (check,))
+    if evidence.format == SIMPLE_SIGNING:
+        return _examine_simple_signing(evidence, digest, criteria, wanted)
+    try:
+        return _examine_attestation(evidence, digest, criteria, wanted)
+    except _Stop as stop:
+        return Examined(evidence, digest, (stop.check,))
+
+
+def _examine_attestation(evidence: Evidence, digest: str, criteria: Criteria, wanted: Wanted) -> Examined:
+    # step 2: the form
+    envelope, bundle = _read(evidence)
+    # step 3: the payload type; told after step 4, since an altered type breaks the signature, which is worse
+    is_in_toto = envelope.payload_type == IN_TOTO_PAYLOAD_TYPE
+    # step 4: the signature
+    try:
+        key = verify_envelope(envelope, criteria.keys)
+    except VerificationError as error:
+        names = [one.keyid for one in envelope.signatures] + [bundle.key_hint or "" if bundle else ""]
+        is_ours = any(find_key(criteria.keys, name) for name in names if name)
+        return Examined(
+            evidence,
+            digest,
+            (_not_signed(evidence, criteria, str(error), is_ours=is_ours),),
+            is_tampered=is_ours,
+            is_image_signature=is_in_toto and _claims_image_signature(envelope.payload),
+        )
+    checks = [_signed(criteria, key)]
+    checks.append(
+        _equal("payload-type", IN_TOTO_PAYLOAD_TYPE, envelope.payload_type, Reason.PAYLOAD_TYPE_MISMATCH)
+    )
+    if not is_in_toto:
+        return Examined(evidence, digest, tuple(checks), key=key)
+    # step 5: the statement
+    try:
+        statement = _read_statement(envelope.payload)
+    except (FormatError, EvidenceError) as error:
+        checks.append(_fail("statement", "one in-toto statement", str(error), Reason.STATEMENT_INVALID))
+        return Examined(evidence, digest, tuple(checks), key=key)
+    checks.append(Check("statement", Result.PASS, "one in-toto statement", statement.type))
+    found = Authentic(statement, envelope.payload, key)
+    is_image_signature = statement.predicate_type == COSIGN_SIGN and COSIGN_SIGN not in criteria.wanted_types
+    if is_image_signature:
+        checks.append(_match_image(wanted, [one.digest or {} for one in statement.subjects]))
+    else:
+        # step 6: the subject
+        checks += wanted.match(found)
+        # step 7: the predicate type
+        checks.append(_check_type(statement, criteria))
+        # step 8: the builder
+        checks += _check_builder(statement, criteria)
+    # step 9: the rest of the bundle
+    checks += _check_bundle(bundle, envelope)
+    return Examined(
+        evidence, digest, tuple(checks), authentic=found, key=key, is_image_signature=is_image_signature
+    )
+
+
+def _read(evidence: Evidence) -> tuple[Envelope, Bundle | None]:
+    is_bundle = evidence.format.startswith("bundle")
+    if not is_bundle and evidence.format != "dsse":
+        raise _Stop(_fail("format", "a bundle or a DSSE envelope", evidence.format, Reason.UNREADABLE))
+    try:
+        bundle = Bundle.from_bytes(evidence.data) if is_bundle else None
+        content = bundle.content if bundle else Envelope.from_bytes(evidence.data)
+    except FormatError as error:
+        expected = "one bundle or DSSE envelope with one reading"
+        raise _Stop(_fail("format", expected, str(error), Reason.UNREADABLE)) from error
+    if not isinstance(content, Envelope):
+        actual = "a message signature, which tells nothing about how something was made"
+        raise _Stop(_fail("format", "a DSSE envelope", actual, Reason.NOT_AN_ATTESTATION))
+    if bundle and bundle.key_hint is None:
+        raise _Stop(_fail("signature", "signed by a given key", _KEYLESS, Reason.KEYLESS_UNSUPPORTED))
+    return content, bundle
+
+
+def _signed(criteria: Criteria, key: PublicKey) -> Check:
+    return Check("signature", Result.PASS, _signers(criteria), f"signed by {key.keyid}")
+
+
+def _signers(criteria: Criteria) -> str:
+    return "signed by " + " or ".join(key.keyid for key in criteria.keys)
+
+
+def _not_signed(evidence: Evidence, criteria: Criteria, why: str, *, is_ours: bool) -> Check:
+    if is_ours:
+        actual = f"names a given key, which did not sign this: {why}"
+        return _fail("signature", _signers(criteria), actual, Reason.SIGNATURE_INVALID)
+    if evidence.annotations.get(_CERTIFICATE):
+        return _fail("signature", _signers(criteria), _KEYLESS, Reason.KEYLESS_UNSUPPORTED)
+    # nothing in it claims a given key, so nothing says that it was changed
+    return _fail("signature", _signers(criteria), why, Reason.KEY_UNKNOWN)
+
+
+def _read_statement(payload: bytes) -> Statement:
+    """Read a statement that no other reader can read as something else, nor fail on for its depth."""
+    members = parse_object(payload, "statement", MAX_PAYLOAD_BYTES)
+    check_names(members, _STATEMENT_FIELDS, "statement")
+    subjects = members.get("subject")
+    for subject in subjects if isinstance(subjects, list) else ():
+        if isinstance(subject, dict):
+            check_names(subject, _SUBJECT_FIELDS, "statement: subject")
+    _check_depth(members)
+    return parse_statement(payload)
+
+
+def _check_depth(members: Mapping[str, object]) -> None:
+    level: list[object] = [members]
+    for _ in range(MAX_DEPTH):
+        deeper: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                deeper.extend(value.values())
+            elif isinstance(value, list):
+                deeper.extend(value)
+        level = [value for value in deeper if isinstance(value, dict | list)]
+        if not level:
+            return
+    raise FormatError(f"statement is nested more than {MAX_DEPTH} levels deep")
+
+
+def _claims_image_signature(payload: bytes) -> bool:
+    """Whether an unverified payload calls itself an image signature: decides only how its failure is told."""
+    try:
+        return parse_object(payload, "statement", MAX_PAYLOAD_BYTES).get("predicateType") == COSIGN_SIGN
+    except FormatError:
+        return False
+
+
+def _check_type(statement: Statement, criteria: Criteria) -> Check:
+    matches = statement.predicate_type in criteria.wanted_types
+    return Check(
+        "predicate-type",
+        Result.PASS if matches else Result.FAIL,
+        " or ".join(criteria.wanted_types),
+        statement.predicate_type,
+        None if matches else Reason.PREDICATE_TYPE_MISMATCH,
+    )
+
+
+def _check_builder(statement: Statement, criteria: Criteria) -> list[Check]:
+    asked = (
+        ("builder", criteria.builder_id, builder_id(statement), Reason.BUILDER_NOT_TRUSTED),
+        ("build-type", criteria.build_type, build_type(statement), Reason.BUILD_TYPE_MISMATCH),
+    )
+    return [
+        _equal(name, wanted, actual, reason) for name, wanted, actual, reason in asked if wanted is not None
+    ]
+
+
+def _check_bundle(bundle: Bundle | None, envelope: Envelope) -> list[Check]:
+    if bundle is None:
+        return []
+    checks = []
+    keyid, hint = envelope.signatures[0].keyid, bundle.key_hint or ""
+    if keyid and hint and keyid != hint:
+        checks.append(
+            _fail("key-hint", f"hint {keyid!r}, the envelope's keyid", repr(hint), Reason.KEY_HINT_MISMATCH)
+        )
+    for name, count in (("transparency-log", len(bundle.log_entries)), ("timestamp", len(bundle.timestamps))):
+        if count:
+            actual = f"{count} in the bundle, not looked at: this version checks keys alone"
+            checks.append(Check(name, Result.SKIP, "", actual, Reason.NOT_CHECKED))
+    return checks
+
+
+def _examine_simple_signing(evidence: Evidence, digest: str, criteria: Criteria, wanted: Wanted) -> Examined:
+    """Judge a raw signature over a simple-signing payload: the key first, then what the payload says."""
+    key = next((key for key in criteria.keys if _made_by(key, evidence)), None)
+    if key is None:
+        keyless = bool(evidence.annotations.get(_CERTIFICATE))
+        reason = Reason.KEYLESS_UNSUPPORTED if keyless else Reason.KEY_UNKNOWN
+        check = _fail("signature", _signers(criteria), "no given key made this signature", reason)
+        return Examined(evidence, digest, (check,), is_image_signature=True)
+    checks = [_signed(criteria, key)]
+    try:
+        image = _signed_image(evidence.data)
+    except FormatError as error:
+        checks.append(_fail("statement", "a simple-signing payload", str(error), Reason.STATEMENT_INVALID))
+    else:
+        algorithm, _, value = image.partition(":")
+        checks.append(_match_image(wanted, [{algorithm: value}]))
+    return Examined(evidence, digest, tuple(checks), key=key, is_image_signature=True)
+
+
+def _signed_image(data: bytes) -> str:
+    """Return the manifest digest of a simple-signing payload. Raises :class:`FormatError`."""
+    critical = member(parse_object(data, "payload", MAX_ENVELOPE_BYTES), "critical", dict, "payload")
+    kind = member(critical, "type", str, "payload")
+    if kind != _SIMPLE_SIGNING_KIND:
+        raise FormatError(f"payload: expected type {_SIMPLE_SIGNING_KIND!r}, got {kind[:64]!r}")
+    return member(member(critical, "image", dict, "payload"), "docker-manifest-digest", str, "payload")
+
+
+def _made_by(key: PublicKey, evidence: Evidence) -> bool:
+    try:
+        key.verify(evidence.signature, evidence.data)
+    except VerificationError:
+        return False
+    return True
+
+
+def _match_image(wanted: Wanted, digests: Sequence[Mapping[str, str]]) -> Check:
+    matches = any(wanted.is_image(digest.get("sha256", "")) for digest in digests)
+    return Check(
+        "subject",
+        Result.PASS if matches else Result.FAIL,
+        "the image asked for",
+        " or ".join(f"{name}:{value}" for digest in digests for name, value in digest.items()),
+        None if matches else Reason.SUBJECT_MISMATCH,
+    )
+
+
+def builder_id(statement: Statement) -> str:
+    """Return the builder's id that a provenance statement tells, else ``""``."""
+    if statement.predicate_type == SLSA_V02:
+        return text_at(statement.predicate, "builder", "id")
+    return text_at(statement.predicate, "runDetails", "builder", "id")
+
+
+def build_type(statement: Statement) -> str:
+    """Return the build type that a provenance statement tells, else ``""``."""
+    if statement.predicate_type == SLSA_V02:
+        return text_at(statement.predicate, "buildType")
+    return text_at(statement.predicate, "buildDefinition", "buildType")
+
+
+def run_uid(statement: Statement) -> str:
+    """Return the UID of the run that a statement tells, else ``""``: SLSA v0.2 has no place for it."""
+    if statement.predicate_type == SLSA_V1:
+        return text_at(statement.predicate, "runDetails", "metadata", "invocationId")
+    if statement.predicate_type == SCAI:
+        return text_at(run_outcome(statement), "conditions", "uid")
+    return ""
+
+
+def run_outcome(statement: Statement) -> Mapping[str, Any]:
+    """Return the attribute RUN_OUTCOME of an execution report; empty unless there is exactly one."""
+    attributes = statement.predicate.get("attributes")
+    found = [
+        attribute
+        for attribute in (attributes if isinstance(attributes, list) else ())
+        if isinstance(attribute, dict) and attribute.get("attribute") == "RUN_OUTCOME"
+    ]
+    return found[0] if len(found) == 1 else {}
+
+
+def text_at(value: object, *path: str) -> str:
+    """Return the string under a path of keys, ``""`` where there is none."""
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) else ""
+
+
+def _fail(check: str, expected: str, actual: str, reason: Reason) -> Check:
+    return Check(check, Result.FAIL, expected, actual, reason)
+
+
+def _equal(check: str, expected: str, actual: str, reason: Reason) -> Check:
+    if actual == expected:
+        return Check(check, Result.PASS, expected, actual)
+    return Check(check, Result.FAIL, expected, actual or "none", reason)

@@ -1,0 +1,212 @@
+"""A run file against what was signed about it: pure, from a frozen run and authentic statements.
+
+A provenance statement is compared whole with the statement that each compatible format gives for the run; an
+execution report must name the run's snapshot in its outcome. Subjects alone bind nothing to a run: a task
+chooses them itself through its results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from itertools import islice, product
+from typing import Any, TypeVar
+
+import orjson
+
+from chains.predicates import slsa_v02, slsa_v1
+from chains.predicates.scai_execution import SCAI
+from chains.reasons import Reason, Result
+from chains.snapshot import RunSnapshot
+from chains.statement import SLSA_V02, SLSA_V1, ResourceDescriptor, Statement
+from chains.verdict import Check, excerpt
+from chains.verify_evidence import build_type, builder_id, run_outcome, run_uid
+from chains.verify_subject import Authentic
+
+REPORT_CHECK = "execution-report"
+MATCH_CHECK = "statement-matches-run"
+UID_CHECK = "invocation-id"
+_BUILDERS: dict[str, dict[str, Callable[[RunSnapshot, slsa_v1.Options], Statement]]] = {
+    SLSA_V1: {"slsa/v2alpha4": slsa_v1.build_v2alpha4, "slsa/v2alpha3": slsa_v1.build_v2alpha3},
+    SLSA_V02: {"in-toto": slsa_v02.build},
+}
+_UNORDERED = {
+    "subject",
+    "predicate.buildDefinition.resolvedDependencies",
+    "predicate.runDetails.byproducts",
+    "predicate.materials",
+}
+"""Lists that Tekton Chains writes in an order that changes from call to call."""
+_EXTERNAL = "predicate.buildDefinition.externalParameters"
+_ENOUGH = 50
+_SHOWN = 160
+_MISSING = object()
+_Value = TypeVar("_Value")
+
+Difference = tuple[str, str, str]
+"""Path, what the run gives, what was signed."""
+
+
+class RunWanted:
+    """What a statement must be about to speak for one run."""
+
+    def __init__(self, run: RunSnapshot) -> None:
+        self.run = run
+        self._known: dict[tuple[str, str, str], list[tuple[str, Any]]] = {}
+
+    @cached_property
+    def subjects(self) -> tuple[ResourceDescriptor, ...]:
+        """The artifacts of the run as any format has them, each once."""
+        found: dict[bytes, ResourceDescriptor] = {}
+        for kind in _BUILDERS:
+            for _, statement in self._build(kind, "", slsa_v1.SLSA_BUILD_TYPE):
+                for subject in statement.subjects:
+                    found.setdefault(orjson.dumps(subject.fields(), option=orjson.OPT_SORT_KEYS), subject)
+        return tuple(found.values())
+
+    def is_image(self, sha256: str) -> bool:
+        """Whether one of the run's artifacts has this digest."""
+        return any((subject.digest or {}).get("sha256") == sha256 for subject in self.subjects)
+
+    def match(self, found: Authentic) -> list[Check]:
+        """Bind a statement to the run by what its predicate type offers."""
+        kind = found.statement.predicate_type
+        if kind == SCAI:
+            return [self._match_report(found.statement)]
+        if kind in _BUILDERS:
+            return self._match_provenance(found)
+        actual = f"a statement of type {kind}, which nothing binds to a run"
+        return [_fail(MATCH_CHECK, "a provenance statement or an execution report", actual)]
+
+    def _match_report(self, statement: Statement) -> Check:
+        """Compare the snapshot's digest with that of the outcome, which the signer computed itself."""
+        outcome = run_outcome(statement)
+        target = outcome.get("target")
+        digests = target.get("digest") if isinstance(target, dict) else None
+        signed = digests.get("sha256") if isinstance(digests, dict) else None
+        expected = f"snapshot sha256:{self.run.digest}"
+        if signed == self.run.digest:
+            return Check(REPORT_CHECK, Result.PASS, expected, f"snapshot sha256:{signed}")
+        uid = run_uid(statement)
+        about = "this run" if self.is_uid(uid) else f"run {uid or '(no uid)'}"
+        actual = f"snapshot sha256:{signed} of {about}" if signed else "no RUN_OUTCOME with a sha256 digest"
+        return _fail(REPORT_CHECK, expected, actual)
+
+    def is_uid(self, uid: str) -> bool:
+        """Whether ``uid`` is this run's and not empty."""
+        return uid != "" and uid == self.run.uid
+
+    def _match_provenance(self, found: Authentic) -> list[Check]:
+        statement = found.statement
+        checks = []
+        if statement.predicate_type == SLSA_V1:
+            uid = run_uid(statement)
+            expected, actual = self.run.uid or "no uid", uid or "no uid"
+            if expected != actual:
+                return [_fail(UID_CHECK, expected, actual)]
+            checks.append(Check(UID_CHECK, Result.PASS, expected, actual))
+            if build_type(statement) not in slsa_v1.BUILD_TYPES:
+                expected = f"predicate.buildDefinition.buildType = {' or '.join(slsa_v1.BUILD_TYPES)}"
+                actual = f"predicate.buildDefinition.buildType = {build_type(statement) or 'none'}"
+                return [*checks, _fail(MATCH_CHECK, expected, actual)]
+        return [*checks, self._compare(found)]
+
+    def _compare(self, found: Authentic) -> Check:
+        statement = found.statement
+        signed = orjson.loads(found.payload)
+        best: list[Difference] = []
+        for name, given in self._candidates(
+            statement.predicate_type, builder_id(statement), build_type(statement)
+        ):
+            differing = list(islice(differences(given, signed), _ENOUGH))
+            if not differing:
+                return Check(
+                    MATCH_CHECK, Result.PASS, f"what {name} gives for this run", "equal in every field"
+                )
+            if not best or len(differing) < len(best):
+                best = differing
+        path, expected, actual = best[0]
+        unknown = path.startswith(_EXTERNAL) and expected == _show(_MISSING)
+        more = f" (first of {len(best)}{'+' if len(best) == _ENOUGH else ''} differences)" if best[1:] else ""
+        return Check(
+            MATCH_CHECK,
+            Result.FAIL,
+            f"{path} = {expected}, as the run file gives it",
+            f"{path} = {actual}, as signed{more}",
+            Reason.EXTERNAL_PARAMETER_UNKNOWN if unknown else Reason.RUN_MISMATCH,
+        )
+
+    def _candidates(self, predicate_type: str, builder: str, kind: str) -> list[tuple[str, Any]]:
+        """Return (format, statement as JSON) of each format that may have given one, no two equal."""
+        known = self._known.get((predicate_type, builder, kind))
+        if known is None:
+            built: dict[bytes, str] = {}
+            for name, statement in self._build(predicate_type, builder, kind):
+                built.setdefault(statement.to_bytes(), name)
+            known = [(name, orjson.loads(data)) for data, name in built.items()]
+            self._known[predicate_type, builder, kind] = known
+        return known
+
+    def _build(self, predicate_type: str, builder: str, kind: str) -> Iterator[tuple[str, Statement]]:
+        """Yield the statement of every format with every setting that changes what a statement says."""
+        is_pipeline = self.run.kind == "PipelineRun"
+        for deep, native in product((False, True) if is_pipeline else (False,), (False, True)):
+            options = slsa_v1.Options(builder_id=builder, build_type=kind, deep=deep, native=native)
+            suffix = (" with deep inspection" if deep else "") + (" with native artifacts" if native else "")
+            for name, build in _BUILDERS[predicate_type].items():
+                yield name + suffix, build(self.run, options)
+
+
+def differences(given: Any, signed: Any, path: str = "") -> Iterator[Difference]:
+    """Yield where two JSON values differ, in the order of ``given``; numbers compare by value."""
+    if isinstance(given, dict) and isinstance(signed, dict):
+        for key in [*given, *(key for key in signed if key not in given)]:
+            below = f"{path}.{key}" if path else str(key)
+            yield from differences(given.get(key, _MISSING), signed.get(key, _MISSING), below)
+    elif isinstance(given, list) and isinstance(signed, list):
+        ours, theirs = list(enumerate(given)), list(enumerate(signed))
+        if path in _UNORDERED:
+            ours, theirs = _without_common(ours, theirs)
+        for position in range(max(len(ours), len(theirs))):
+            index, value = ours[position] if position < len(ours) else (-1, _MISSING)
+            other, theirs_value = theirs[position] if position < len(theirs) else (-1, _MISSING)
+            yield from differences(value, theirs_value, f"{path}[{max(index, 0) if index >= 0 else other}]")
+    elif not _is_equal(given, signed):
+        yield path, _show(given), _show(signed)
+
+
+def _without_common(
+    ours: list[tuple[int, _Value]], theirs: list[tuple[int, _Value]]
+) -> tuple[list[tuple[int, _Value]], list[tuple[int, _Value]]]:
+    """Drop what both lists hold, as often as both hold it."""
+    left = [(index, value, orjson.dumps(value, option=orjson.OPT_SORT_KEYS)) for index, value in theirs]
+    counts: dict[bytes, int] = {}
+    for _, _, text in left:
+        counts[text] = counts.get(text, 0) + 1
+    kept = []
+    for index, value in ours:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        if counts.get(text):
+            counts[text] -= 1
+        else:
+            kept.append((index, value))
+    rest = []
+    for index, value, text in reversed(left):
+        if counts[text]:
+            counts[text] -= 1
+            rest.append((index, value))
+    return kept, rest[::-1]
+
+
+def _is_equal(given: Any, signed: Any) -> bool:
+    if isinstance(given, bool) or isinstance(signed, bool):
+        return given is signed
+    return bool(given == signed)
+
+
+def _show(value: Any) -> str:
+    return "nothing" if value is _MISSING else excerpt(orjson.dumps(value).decode(), _SHOWN)
+
+
+def _fail(check: str, expected: str, actual: str) -> Check:
+    return Check(check, Result.FAIL, expected, actual, Reason.RUN_MISMATCH)

@@ -1,0 +1,91 @@
+"""Evidence from stores: every store is asked everything, and one that fails hides no other's answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+
+from chains.reasons import Reason, Result
+from chains.verdict import Check, Left
+from storage.base import Store, StoreError, StoreRejected
+from storage.record import Evidence, Findings
+
+AT_ONCE = 16
+"""Questions that one store is asked at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A subject to look for; ``is_optional`` where a store may rightly not serve such subjects."""
+
+    digest: str
+    reference: str = ""
+    is_optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Everything the stores gave, each piece once, and an ``error`` check for each that could not answer."""
+
+    evidence: tuple[Evidence, ...] = ()
+    skipped: tuple[Left, ...] = ()
+    errors: tuple[Check, ...] = ()
+
+
+async def search(stores: Sequence[Store], queries: Sequence[Query], uid: str = "") -> Search:
+    """Ask every store about every subject and, with ``uid``, for what came from that run. Never raises."""
+    answers = await asyncio.gather(*(_ask(store, queries, uid) for store in stores))
+    evidence = {
+        (one.location, one.digest, one.format, one.signature): one
+        for each in answers
+        for one in each.evidence
+    }
+    skipped = {item: None for each in answers for item in each.skipped}
+    errors = tuple(error for each in answers for error in each.errors)
+    return Search(tuple(evidence.values()), tuple(skipped), errors)
+
+
+async def _ask(store: Store, queries: Sequence[Query], uid: str) -> Search:
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def guarded(question: Awaitable[Findings]) -> Findings | Exception:
+        async with places:
+            try:
+                return await question
+            except Exception as error:  # noqa: BLE001 - one store, however broken, must not end a verification
+                return error
+
+    questions: list[Awaitable[Findings]] = [store.find(query.digest, query.reference) for query in queries]
+    if uid:
+        questions.append(store.find_run(uid))
+    found = await asyncio.gather(*(guarded(question) for question in questions))
+    # a store that answers about other subjects may refuse a kind that it never holds
+    answered = any(isinstance(answer, Findings) for answer in found[: len(queries)])
+    evidence: list[Evidence] = []
+    skipped: list[Left] = []
+    problems: list[str] = []
+    for number, answer in enumerate(found):
+        if isinstance(answer, Findings):
+            evidence += answer.evidence
+            skipped += [
+                Left(one.location, one.digest, Reason.UNREADABLE, one.reason) for one in answer.skipped
+            ]
+            continue
+        is_optional = number < len(queries) and queries[number].is_optional
+        if is_optional and answered and isinstance(answer, StoreRejected):
+            detail = f"not asked about {queries[number].digest}: {answer}"
+            skipped.append(Left(store.url, "", Reason.NOT_CHECKED, detail))
+        elif isinstance(answer, StoreError):
+            problems.append(str(answer))
+        else:
+            problems.append(f"unexpected {type(answer).__name__}: {answer}; please report it")
+    return Search(tuple(evidence), tuple(skipped), _errors(store, list(dict.fromkeys(problems))))
+
+
+def _errors(store: Store, problems: list[str]) -> tuple[Check, ...]:
+    if not problems:
+        return ()
+    more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+    actual = f"{store.url}: {problems[0]}{more}"
+    return (Check("store", Result.ERROR, "every store answers", actual, Reason.STORE_UNAVAILABLE),)

@@ -1,0 +1,188 @@
+"""One HTTP exchange: kept-alive connections, trusted CAs, proxies, bounded in time and size.
+
+Knows nothing of registries. What went wrong comes out as :class:`Later` (trying again can help) or
+:class:`NoTls`, with a text that holds neither URL nor header.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import io
+import ssl
+import time
+import urllib.request
+from dataclasses import dataclass
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from storage.base import BadContent, StoreOptions, StoreRejected
+
+ERROR_TEXT = 256
+ERROR_BODY = 64 * 1024
+_LARGE_BODY = 1024 * 1024
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "provenance-chains"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, its headers and the whole body."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+    url: URL
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds that the ``Retry-After`` header asks for, 0 without one."""
+        value = self.headers.get("Retry-After", "")
+        if value.isdecimal():
+            return float(value)
+        try:
+            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        except (TypeError, ValueError):
+            return 0.0
+
+
+class Later(Exception):  # noqa: N818 - not an error yet
+    """This try failed for a transient reason; ``after`` is the wait in seconds that was asked for."""
+
+    def __init__(self, reason: str, after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class NoTls(Exception):  # noqa: N818
+    """The other side's TLS is absent, broken or, when ``untrusted``, not vouched for by a known CA."""
+
+    def __init__(self, reason: str, *, untrusted: bool = False) -> None:
+        super().__init__(reason)
+        self.untrusted = untrusted
+
+
+class Proxies:
+    """The proxies of the environment (``HTTPS_PROXY``, ``NO_PROXY``, …), read once; never ``.netrc``."""
+
+    def __init__(self) -> None:
+        self._proxies = urllib.request.getproxies()
+        self._chosen: dict[tuple[str, str], str | None] = {}
+
+    def choose(self, url: URL) -> str | None:
+        """Return the proxy for ``url``, None for a direct connection."""
+        if not self._proxies:
+            return None
+        key = (url.scheme, url.host or "")
+        if key not in self._chosen:
+            direct = urllib.request.proxy_bypass(key[1])
+            self._chosen[key] = None if direct else self._proxies.get(key[0])
+        return self._chosen[key]
+
+
+class Connections:
+    """The session everything goes through; opened with the first request, closed by :meth:`close`."""
+
+    def __init__(self, options: StoreOptions) -> None:
+        self._tls = tls_context(options)
+        self._timeout = aiohttp.ClientTimeout(total=options.timeout)
+        self._proxies = Proxies()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close every connection; a later request opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        headers: dict[str, str],
+        data: bytes | None = None,
+        limit: int = ERROR_BODY,
+        seconds: float = 0.0,
+    ) -> Answer:
+        """Return the answer to one request, whatever its status; redirects are not followed.
+
+        ``limit`` bounds the body in bytes, ``seconds`` the whole exchange where it must be shorter than the
+        configured timeout. Raises :class:`Later`, :class:`NoTls`, and :class:`BadContent` for a body over
+        the limit.
+        """
+        timeout = aiohttp.ClientTimeout(total=seconds) if seconds else self._timeout
+        try:
+            async with self._client().request(
+                method,
+                url,
+                headers=_HEADERS | headers,
+                data=data if data is None or len(data) <= _LARGE_BODY else io.BytesIO(data),
+                allow_redirects=False,
+                proxy=self._proxies.choose(url),
+                ssl=self._tls,
+                timeout=timeout,
+            ) as response:
+                body = b"" if method == "HEAD" else await _read(response, limit)
+                return Answer(response.status, response.headers, body, url)
+        except TimeoutError as exc:
+            raise Later(f"no answer in {timeout.total:g} s") from exc
+        except aiohttp.ClientConnectorCertificateError as exc:
+            raise NoTls(
+                f"its certificate is not trusted ({_first_line(exc.certificate_error)}); "
+                "add its CA with storage.oci.ca-file",
+                untrusted=True,
+            ) from exc
+        except aiohttp.ClientConnectorSSLError as exc:
+            raise NoTls(f"it does not speak TLS that we understand ({_first_line(exc)})") from exc
+        except aiohttp.ClientConnectorError as exc:
+            raise Later(f"cannot connect ({exc.os_error.strerror or type(exc.os_error).__name__})") from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise Later(f"the connection broke ({type(exc).__name__})") from exc
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        return self._session
+
+
+def tls_context(options: StoreOptions) -> ssl.SSLContext | bool:
+    """Return a verifying context that trusts the system's CAs and those of ``ca_file``; False if insecure.
+
+    Raises :class:`StoreRejected` when ``ca_file`` cannot be read as PEM.
+    """
+    if options.insecure:
+        return False
+    context = ssl.create_default_context()
+    if options.ca_file:
+        try:
+            context.load_verify_locations(cafile=options.ca_file)
+        except OSError as exc:
+            reason = "expected PEM certificates" if isinstance(exc, ssl.SSLError) else exc.strerror
+            raise StoreRejected(f"cannot use storage.oci.ca-file {options.ca_file}: {reason}") from exc
+    return context
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    length = response.content_length
+    if length is not None:
+        if length > limit:
+            response.close()
+            raise BadContent(f"{response.host} answered with {length} bytes; the limit is {limit}")
+        return await response.read()
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > limit:
+            response.close()
+            raise BadContent(f"{response.host} answered with more than the limit of {limit} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _first_line(exc: BaseException) -> str:
+    return str(exc).partition("\n")[0][:ERROR_TEXT]

@@ -1,0 +1,217 @@
+"""Registry credentials from the docker configuration and its credential helpers.
+
+Looked up in ``$DOCKER_CONFIG/config.json`` (else ``~/.docker/config.json``), else in podman's
+``$REGISTRY_AUTH_FILE`` and ``$XDG_RUNTIME_DIR/containers/auth.json``; the file is read again when it changes,
+as a mounted secret does. For one registry a helper of ``credHelpers`` comes before ``credsStore``, and both
+before ``auths``. In each, the longest key wins that names the repository or a folder above it.
+
+No secret leaves this module but inside :class:`Credential`, whose ``repr`` hides them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from storage.base import StoreRejected, StoreUnavailable
+from storage.reference import DOCKER_HUB, Repository
+
+HUB_KEY = f"https://{DOCKER_HUB}/v1/"
+HELPER_TIMEOUT = 30.0
+_HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_HELPER_HAS_NONE = b"credentials not found"
+_TOKEN_USER = "<token>"  # noqa: S105 - how a helper says "this secret is an identity token"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One way to log in; ``source`` says where it is from, in words fit for an error."""
+
+    source: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+
+    @property
+    def basic(self) -> str:
+        """The value of an ``Authorization: Basic`` header, or ``""``."""
+        if not (self.username and self.password):
+            return ""
+        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+
+
+class DockerCredentials:
+    """Credentials as docker, cosign and Tekton Chains find them."""
+
+    def __init__(
+        self, environ: Mapping[str, str] | None = None, helper_timeout: float = HELPER_TIMEOUT
+    ) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._timeout = helper_timeout
+        self._read: tuple[Path, tuple[int, int, int], dict[str, Any]] | None = None
+
+    async def lookup(self, repository: Repository) -> Credential:
+        """Return what the configuration has for ``repository``; a credential without secrets when nothing.
+
+        Raises :class:`StoreRejected` for a configuration or helper that cannot be used and
+        :class:`StoreUnavailable` for a helper that does not end in time.
+        """
+        path = self._path()
+        if path is None:
+            return Credential("none, as there is no docker config.json")
+        config = self._load(path)
+        for helper, server in self._helpers(config, repository, path):
+            credential = await self._ask(helper, server, path)
+            if credential is not None:
+                return credential
+        auths = _table(config, "auths", path)
+        key = longest_match(auths, repository)
+        if key is None:
+            return Credential(f"none, as {path} has no entry for {repository.registry}")
+        return _from_entry(auths[key], f"the entry {key!r} of {path}")
+
+    def _path(self) -> Path | None:
+        folder = self._environ.get("DOCKER_CONFIG")
+        home = self._environ.get("HOME") or str(Path.home())
+        paths = [(Path(folder) if folder else Path(home) / ".docker") / "config.json"]
+        if self._environ.get("REGISTRY_AUTH_FILE"):
+            paths.append(Path(self._environ["REGISTRY_AUTH_FILE"]))
+        if self._environ.get("XDG_RUNTIME_DIR"):
+            paths.append(Path(self._environ["XDG_RUNTIME_DIR"]) / "containers" / "auth.json")
+        return next((path for path in paths if path.is_file()), None)
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        try:
+            stat = path.stat()
+            version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if self._read is not None and self._read[:2] == (path, version):
+                return self._read[2]
+            config = orjson.loads(path.read_bytes())
+        except OSError as exc:
+            raise StoreRejected(f"cannot read the registry credentials in {path}: {exc.strerror}") from exc
+        except orjson.JSONDecodeError as exc:
+            # the position alone: the text around it may be a password
+            raise StoreRejected(f"{path} is not JSON (line {exc.lineno}, column {exc.colno})") from None
+        if not isinstance(config, dict):
+            raise StoreRejected(f"{path} is not a JSON object")
+        self._read = (path, version, config)
+        return config
+
+    def _helpers(
+        self, config: dict[str, Any], repository: Repository, path: Path
+    ) -> Iterable[tuple[str, str]]:
+        helpers = _table(config, "credHelpers", path)
+        key = longest_match(helpers, repository)
+        if key is not None:
+            yield str(helpers[key]), key
+        store = config.get("credsStore")
+        if store:
+            yield str(store), HUB_KEY if repository.registry == DOCKER_HUB else repository.registry
+
+    async def _ask(self, helper: str, key: str, path: Path) -> Credential | None:
+        source = f"docker-credential-{helper} (named in {path})"
+        if not _HELPER_NAME.fullmatch(helper):
+            raise StoreRejected(
+                f"{path} names the credential helper {helper!r}, which cannot be a program's name"
+            )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                f"docker-credential-{helper}",
+                "get",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=dict(self._environ),
+            )
+        except OSError as exc:
+            raise StoreRejected(f"cannot run {source}: {exc.strerror}; is it installed and on PATH?") from exc
+        try:
+            async with asyncio.timeout(self._timeout):
+                out, _ = await process.communicate(key.encode())
+        except TimeoutError as exc:
+            raise StoreUnavailable(f"{source} gave no answer in {self._timeout:g} s") from exc
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            if _HELPER_HAS_NONE in out.lower():
+                return None
+            # its output may hold a secret, so only the code is told
+            raise StoreRejected(
+                f"{source} ended with code {process.returncode} for {key}; run it by hand to see why"
+            )
+        return _from_helper(out, source)
+
+
+def longest_match(table: Mapping[str, Any], repository: Repository) -> str | None:
+    """Return the key of ``table`` (host or host/path) that names ``repository`` most closely."""
+    target = str(repository)
+    best: tuple[int, str] | None = None
+    for key in table:
+        bare = _bare(key)
+        if (target == bare or target.startswith(bare + "/")) and (best is None or len(bare) > best[0]):
+            best = (len(bare), key)
+    return best[1] if best else None
+
+
+def _bare(key: str) -> str:
+    """``https://host/v1/`` and its kin as ``host``; paths stay."""
+    bare = key.partition("://")[2] or key
+    bare = bare.rstrip("/")
+    for version in ("/v1", "/v2"):
+        if "://" in key and bare.endswith(version):
+            bare = bare.removesuffix(version)
+    host, slash, rest = bare.partition("/")
+    return (DOCKER_HUB if host == "docker.io" else host) + slash + rest
+
+
+def _from_entry(entry: object, source: str) -> Credential:
+    if not isinstance(entry, dict):
+        raise StoreRejected(f"{source} is not a JSON object")
+    username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
+    encoded = entry.get("auth")
+    if encoded:
+        try:
+            decoded = base64.b64decode(str(encoded), validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise StoreRejected(f"{source}: its auth is not base64 of user:password") from None
+        username, colon, password = decoded.partition(":")
+        if not colon:
+            raise StoreRejected(f"{source}: its auth is not base64 of user:password")
+        password = password.rstrip("\0")
+    return Credential(
+        source,
+        username,
+        password,
+        str(entry.get("identitytoken") or ""),
+        str(entry.get("registrytoken") or ""),
+    )
+
+
+def _from_helper(out: bytes, source: str) -> Credential:
+    try:
+        answer = orjson.loads(out)
+        username, secret = answer["Username"], answer["Secret"]
+    except (orjson.JSONDecodeError, TypeError, KeyError):
+        raise StoreRejected(f"{source} answered no JSON with Username and Secret") from None
+    if username == _TOKEN_USER:
+        return Credential(source, identity_token=str(secret))
+    return Credential(source, str(username), str(secret))
+
+
+def _table(config: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
+    table = config.get(key) or {}
+    if not isinstance(table, dict):
+        raise StoreRejected(f"{path}: {key!r} is not a JSON object")
+    return table

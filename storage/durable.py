@@ -1,0 +1,73 @@
+"""Files that are whole or not there: written under another name, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from storage.base import StoreRejected, StoreUnavailable
+
+_MAY_PASS = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ESTALE,
+    }
+)
+
+
+def replace_file(path: Path, data: bytes, *, fsync: bool = False) -> None:
+    """Write ``path`` so that it holds all of ``data`` or what it held before, whatever happens."""
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    try:
+        write_new(os.fspath(temporary), data, fsync=fsync)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if fsync:
+        sync_folder(path.parent)
+
+
+def write_new(path: str, data: bytes, *, fsync: bool = False) -> None:
+    """Write a file that is nobody's yet, whole or with :class:`OSError`."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        written = os.write(handle, data)
+        while written < len(data):
+            written += os.write(handle, memoryview(data)[written:])
+        if fsync:
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_files(paths: Iterable[str]) -> None:
+    """Bring files that were written before to the disk."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in ``folder`` to the disk."""
+    sync_files([os.fspath(folder)])
+
+
+def problem(verb: str, path: Path, error: OSError) -> StoreRejected | StoreUnavailable:
+    """Return the error for a failed file operation: a full or failing disk may pass, the rest does not."""
+    text = f"cannot {verb} {path}: {error.strerror or error}"
+    if error.errno in _MAY_PASS:
+        return StoreUnavailable(text)
+    return StoreRejected(text)

@@ -1,0 +1,81 @@
+"""What a flush of the layout does: manifests of tags, then ``index.json``, under the layout's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from storage.durable import sync_files, sync_folder
+from storage.layout_blobs import Blobs
+from storage.layout_index import REF_NAME, RUN_UID, Index, IndexFile
+from storage.manifests import MANIFEST_LIMIT, Layer, Manifest, SignedLayers, identity_of, sha256
+
+TAG = SignedLayers()
+
+
+@dataclass(slots=True)
+class Batch:
+    """What waits for the next flush: index entries by digest, and new layers by tag."""
+
+    entries: dict[str, bytes] = field(default_factory=dict)
+    layers: dict[str, dict[tuple[str, str], Layer]] = field(default_factory=dict)
+    blobs: list[str] = field(default_factory=list)
+    """Paths that are still to be brought to the disk."""
+
+    def __len__(self) -> int:
+        return len(self.entries) + len(self.layers)
+
+    def followed_by(self, later: Batch) -> Batch:
+        """Return both as one batch."""
+        for tag, layers in later.layers.items():
+            self.layers.setdefault(tag, {}).update(layers)
+        self.entries.update(later.entries)
+        self.blobs.extend(later.blobs)
+        return self
+
+
+def commit(
+    file: IndexFile, blobs: Blobs, batch: Batch, known: Index, *, seconds: float, fsync: bool
+) -> Index:
+    """Write ``batch`` on top of what other processes wrote since ``known``; returns the index as it is then.
+
+    Committing a batch again changes nothing. Waits up to ``seconds`` for the lock. May block.
+    """
+    with file.locked(seconds):
+        current = file.read(known)
+        entries = dict(current.entries)
+        for tag, layers in batch.layers.items():
+            key = f"name {tag}"
+            entries[key] = _merged(blobs, entries.get(key), tag, layers)
+        entries.update(batch.entries)
+        if fsync:
+            sync_files(batch.blobs)
+            sync_folder(blobs.folder)
+        return file.write(Index(entries, current.others), fsync=fsync)
+
+
+def tagged(blobs: Blobs, entry: bytes) -> dict[str, Any]:
+    """Return the manifest of a tag's entry; raises :class:`BadContent` when it cannot be added to."""
+    described = orjson.loads(entry)
+    digest = str(described.get("digest"))
+    data = blobs.read(digest, MANIFEST_LIMIT)
+    return TAG.read(Manifest(str(described.get("mediaType")), digest, data))
+
+
+def _merged(blobs: Blobs, entry: bytes | None, tag: str, layers: Mapping[tuple[str, str], Layer]) -> bytes:
+    """Write the tag's manifest with ``layers`` added and return its entry."""
+    document = {} if entry is None else tagged(blobs, entry)
+    there = document.get("layers", [])
+    present = {identity_of(layer) for layer in there}
+    added = [layer.descriptor for identity, layer in layers.items() if identity not in present]
+    if entry is not None and not added:
+        return entry
+    manifest, config = TAG.build(document, [*there, *added])
+    blobs.write(sha256(config), config)
+    blobs.write(manifest.digest, manifest.data)
+    uids = [(layer.get("annotations") or {}).get(RUN_UID) for layer in (*there, *added)]
+    annotations = {REF_NAME: tag, RUN_UID: ",".join(dict.fromkeys(uid for uid in uids if uid))}
+    return orjson.dumps(manifest.descriptor().to_json() | {"annotations": annotations})

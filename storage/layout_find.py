@@ -1,0 +1,112 @@
+"""Finding evidence in an OCI image layout, from its index. Everything here may block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from storage.base import BadContent
+from storage.evidence import LARGEST, MOST_BYTES, Contents, Wanted, read_manifest
+from storage.layout_blobs import Blobs
+from storage.layout_index import REF_NAME, RUN_UID, SUBJECT, Index
+from storage.manifests import MANIFEST_LIMIT, OCI_INDEX, Manifest, ReferrerIndex, tag_of
+from storage.record import Evidence, Findings, Skipped
+from storage.reference import is_sha256
+
+SOURCE = "oci-layout"
+
+
+def find_digest(index: Index, blobs: Blobs, digest: str) -> Findings:
+    """Return the evidence about the subject ``digest`` (``algorithm:hex``)."""
+    entries: dict[str, Mapping[str, Any]] = {}
+    tags = {tag_of(digest, ".att"), tag_of(digest, ".sig")} if is_sha256(digest) else set()
+    fallback = tag_of(digest) if is_sha256(digest) else None
+    skipped: list[Skipped] = []
+    for entry in index.containing(digest.partition(":")[2]):
+        name = _annotation(entry, REF_NAME)
+        if name in tags or digest in _annotation(entry, SUBJECT).split(","):
+            entries[str(entry.get("digest"))] = entry
+        elif name == fallback and entry.get("mediaType") == OCI_INDEX:
+            found, problems = _listed(blobs, entry)
+            entries.update((str(listed.get("digest")), listed) for listed in found)
+            skipped.extend(problems)
+    contents = [_contents(blobs, entry, digest) for entry in entries.values()]
+    contents.extend(_foreign(index, blobs, digest, seen=set(entries)))
+    return _fetched(blobs, contents, skipped)
+
+
+def find_run(index: Index, blobs: Blobs, uid: str) -> Findings:
+    """Return the evidence that came from the run ``uid``."""
+    contents = []
+    for entry in index.containing(uid):
+        if uid not in _annotation(entry, RUN_UID).split(","):
+            continue
+        held = _contents(blobs, entry, "")
+        wanted = tuple(one for one in held.wanted if one.annotations.get(RUN_UID) == uid)
+        contents.append(Contents(wanted, held.skipped))
+    return _fetched(blobs, contents, [])
+
+
+def _contents(blobs: Blobs, entry: Mapping[str, Any], subject: str) -> Contents:
+    digest = str(entry.get("digest"))[:100]
+    location = f"{blobs.root}@{digest}"
+    try:
+        data = blobs.read(digest, MANIFEST_LIMIT)
+    except BadContent as exc:
+        return Contents(skipped=(Skipped(location, digest, str(exc)),))
+    return read_manifest(data, SOURCE, location, digest, subject)
+
+
+def _listed(blobs: Blobs, entry: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[Skipped]]:
+    digest = str(entry.get("digest"))
+    try:
+        data = blobs.read(digest, MANIFEST_LIMIT)
+        return ReferrerIndex().read(Manifest(OCI_INDEX, digest, data))["manifests"], []
+    except BadContent as exc:
+        return [], [Skipped(f"{blobs.root}@{digest[:100]}", digest[:100], str(exc))]
+
+
+def _foreign(index: Index, blobs: Blobs, digest: str, seen: set[str]) -> Iterator[Contents]:
+    """Read the bundles of others that say in their manifest that they are about ``digest``."""
+    for entry in index.foreign_bundles():
+        if str(entry.get("digest")) in seen:
+            continue
+        try:
+            data = blobs.read(str(entry.get("digest")), MANIFEST_LIMIT)
+        except BadContent:
+            data = b""
+        if not data or digest.encode() in data:
+            yield _contents(blobs, entry, digest)
+
+
+def _fetched(blobs: Blobs, contents: Iterable[Contents], skipped: list[Skipped]) -> Findings:
+    evidence: list[Evidence] = []
+    left = MOST_BYTES
+    for part in contents:
+        skipped.extend(part.skipped)
+        for wanted in part.wanted:
+            if wanted.size > left:
+                skipped.append(
+                    wanted.skipped(f"not read: there are more than {MOST_BYTES} bytes of evidence")
+                )
+                continue
+            left -= wanted.size
+            found = _fetch(blobs, wanted)
+            if isinstance(found, Evidence):
+                evidence.append(found)
+            else:
+                skipped.append(found)
+    return Findings(tuple(evidence), tuple(skipped))
+
+
+def _fetch(blobs: Blobs, wanted: Wanted) -> Evidence | Skipped:
+    try:
+        return wanted.evidence(blobs.read(wanted.digest, min(wanted.size, LARGEST)))
+    except BadContent as exc:
+        return wanted.skipped(str(exc))
+
+
+def _annotation(entry: Mapping[str, Any], key: str) -> str:
+    annotations = entry.get("annotations")
+    value = annotations.get(key) if isinstance(annotations, dict) else None
+    return value if isinstance(value, str) else ""

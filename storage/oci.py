@@ -1,0 +1,235 @@
+"""The store in image registries: evidence beside the image, in the two forms of :mod:`storage.manifests`.
+
+``oci:`` puts everything into each subject's own repository; :attr:`StoreOptions.repository` gathers the tags
+``.att`` and ``.sig`` of all images in one repository, while bundles stay beside their image, as with Tekton
+Chains. ``oci://REGISTRY/REPOSITORY`` puts everything there, for subjects that are no images too; a bundle
+still needs its image in that repository, since a referrer must have its subject's descriptor.
+
+A subject that is no image is skipped with the reason and never fails the image next to it. Writing needs
+the right to pull and push (``repository:NAME:pull,push``); finding needs pull.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from storage.authorization import Keychain
+from storage.base import (
+    FORM_A,
+    FORM_B,
+    Store,
+    StoreError,
+    StoreOptions,
+    StoreRejected,
+    StoreUnavailable,
+    checked_format,
+)
+from storage.inflight import InFlight
+from storage.manifests import (
+    EMPTY,
+    EMPTY_DIGEST,
+    Descriptor,
+    Manifest,
+    ReferrerIndex,
+    SignedLayers,
+    artifact_manifest,
+    layer_of,
+    referrer_annotations,
+    referrer_entry,
+    sha256_aside,
+    tag_of,
+)
+from storage.oci_find import find_evidence
+from storage.record import BUNDLE_TYPE, Failure, Findings, Receipt, Record, Stored, Subject
+from storage.reference import Repository, is_sha256, parse_image, parse_repository
+from storage.registry import RegistryClient
+from storage.tags import TagWriter
+from storage.transport import RegistryRefused
+
+_SUBJECTS_REMEMBERED = 4096
+_BLOB_IS_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where the two forms for one subject digest go; None: not there, as the skipped entry beside it says."""
+
+    digest: str
+    tags: Repository | None
+    bundles: Repository | None
+
+
+class RegistryStore(Store):
+    """Stores records in registries; ``keychain`` replaces the docker configuration."""
+
+    def __init__(self, url: str, options: StoreOptions, keychain: Keychain | None = None) -> None:
+        self.url = url
+        rest = url.removeprefix("oci:")
+        if rest and not rest.startswith("//"):
+            raise StoreRejected(f"unknown store {url!r}: expected oci: or oci://REGISTRY/REPOSITORY")
+        checked_format(options)
+        self._fixed = parse_repository(rest[2:].rstrip("/")) if rest else None
+        self._tag_repository = parse_repository(options.repository) if options.repository else None
+        self._form_a = options.encoding_format != FORM_B
+        self._form_b = options.encoding_format != FORM_A
+        self._client = RegistryClient(options, keychain)
+        self._tags = TagWriter(self._client)
+        self._looking: InFlight[tuple[Repository, str], Descriptor | None] = InFlight()
+        self._subjects: dict[tuple[Repository, str], Descriptor] = {}
+
+    async def put(self, record: Record) -> Stored:
+        """Store ``record`` for each of its images; see :meth:`Store.put`."""
+        targets, skipped = self._targets(record)
+        blob = record.payload if record.is_image_signature else record.envelope
+        blob_digest = await sha256_aside(blob) if self._form_a and blob else ""
+        bundle_digest = await sha256_aside(record.bundle) if self._form_b and record.bundle else ""
+        jobs = []
+        for target in targets:
+            if self._form_a and target.tags is not None:
+                form = "sig" if record.is_image_signature else "att"
+                work = self._put_tag(record, target.tags, target.digest, blob_digest)
+                jobs.append(self._ended(form, target.digest, work))
+            if self._form_b and target.bundles is not None:
+                work = self._put_referrer(record, target.bundles, target.digest, bundle_digest)
+                jobs.append(self._ended("referrer", target.digest, work))
+        ended = await asyncio.gather(*jobs)
+        return Stored(
+            tuple(one for one in ended if isinstance(one, Receipt)),
+            tuple(one for one in ended if isinstance(one, Failure)),
+            skipped,
+        )
+
+    async def find(self, digest: str, reference: str = "") -> Findings:
+        """Return what the registry has about ``digest``.
+
+        ``reference`` (``registry/repository``) is needed unless the URL names a repository.
+        """
+        if not is_sha256(digest):
+            raise StoreRejected(
+                f"cannot look for {digest[:100]!r} in a registry: expected sha256: and 64 hex digits"
+            )
+        bundles = self._fixed
+        if bundles is None and reference:
+            bundles = parse_image(reference).repository
+        tags = self._fixed or self._tag_repository or bundles
+        if tags is None:
+            raise StoreRejected(
+                f"cannot look for {digest} in {self.url}: say which registry/repository it is in"
+            )
+        return await find_evidence(self._client, digest, tags, bundles)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._tags.close()
+        await self._client.close()
+
+    def _targets(self, record: Record) -> tuple[list[_Target], tuple[Failure, ...]]:
+        targets: dict[_Target, None] = {}
+        skipped: list[Failure] = []
+        for subject in record.subjects:
+            digest = f"sha256:{subject.digest.get('sha256', '')}"
+            known = digest if is_sha256(digest) else ""
+            try:
+                own = _image_repository(subject, digest)
+            except StoreRejected as exc:
+                form = "referrer" if known and self._fixed else ""
+                if form != "referrer" or self._form_b:
+                    skipped.append(Failure(self.url, form, known, str(exc)))
+                if form:
+                    targets[_Target(digest, self._fixed, None)] = None
+                continue
+            targets[_Target(digest, self._fixed or self._tag_repository or own, self._fixed or own)] = None
+        return list(targets), tuple(skipped)
+
+    async def _ended(self, form: str, digest: str, work: Coroutine[Any, Any, Receipt]) -> Receipt | Failure:
+        try:
+            return await work
+        except StoreError as exc:
+            return Failure(self.url, form, digest, str(exc), transient=isinstance(exc, StoreUnavailable))
+
+    async def _put_tag(
+        self, record: Record, repository: Repository, digest: str, blob_digest: str
+    ) -> Receipt:
+        """Form A."""
+        form = "sig" if record.is_image_signature else "att"
+        if not blob_digest or (form == "sig" and not record.signature):
+            raise StoreRejected(f"the record has no {'signature' if form == 'sig' else 'envelope'}")
+        tag = tag_of(digest, f".{form}")
+        written = await self._tags.add(repository, tag, SignedLayers(), layer_of(record, blob_digest))
+        return Receipt(self.url, form, digest, f"{repository}:{tag}", written.digest, written.changed)
+
+    async def _put_referrer(
+        self, record: Record, repository: Repository, digest: str, bundle_digest: str
+    ) -> Receipt:
+        """Form B."""
+        if not bundle_digest:
+            raise StoreRejected("the record has no bundle")
+        subject = await self._subject(repository, digest)
+        if subject is None:
+            raise StoreRejected(
+                f"{repository} does not have {digest}, and a bundle can only refer to an image beside it"
+            )
+        annotations = referrer_annotations(record)
+        content = Descriptor(BUNDLE_TYPE, bundle_digest, len(record.bundle))
+        manifest = artifact_manifest(content, annotations, subject)
+        there = await self._client.head_manifest(repository, manifest.digest, push=True) is not None
+        if not there:
+            await self._write_referrer(record.bundle, bundle_digest, repository, manifest)
+        location = f"{repository}@{manifest.digest}"
+        if not await self._client.has_referrers(repository, digest):
+            entry = referrer_entry(manifest, annotations)
+            written = await self._tags.add(repository, tag_of(digest), ReferrerIndex(), entry)
+            there = there and not written.changed
+        return Receipt(self.url, "referrer", digest, location, manifest.digest, changed=not there)
+
+    async def _write_referrer(
+        self, bundle: bytes, bundle_digest: str, repository: Repository, manifest: Manifest
+    ) -> None:
+        await self._write_blobs(bundle, bundle_digest, repository)
+        try:
+            answer = await self._client.put_manifest(repository, manifest.digest, manifest)
+        except RegistryRefused as exc:
+            if exc.code not in _BLOB_IS_GONE:
+                raise
+            # the registry collected garbage since the empty blob was uploaded
+            self._client.forget_blobs(repository)
+            await self._write_blobs(bundle, bundle_digest, repository)
+            answer = await self._client.put_manifest(repository, manifest.digest, manifest)
+        if "OCI-Subject" in answer.headers:
+            self._client.saw_referrers(repository)
+        if "Docker-Content-Digest" in answer.headers:
+            return  # the registry named what it stored, and put_manifest compared
+        if await self._client.head_manifest(repository, manifest.digest, push=True) is None:
+            raise StoreUnavailable(f"{repository} took {manifest.digest} and does not have it")
+
+    async def _write_blobs(self, bundle: bytes, bundle_digest: str, repository: Repository) -> None:
+        await self._client.put_blob(repository, EMPTY, EMPTY_DIGEST, remember=True)
+        await self._client.put_blob(repository, bundle, bundle_digest)
+
+    async def _subject(self, repository: Repository, digest: str) -> Descriptor | None:
+        """Return the image's descriptor: asked once for all records of a run, remembered when it is there."""
+        key = (repository, digest)
+        known = self._subjects.get(key)
+        if known is None:
+            known = await self._looking.run(
+                key, lambda: self._client.head_manifest(repository, digest, push=True)
+            )
+            if known is not None:
+                self._subjects[key] = known
+                if len(self._subjects) > _SUBJECTS_REMEMBERED:
+                    del self._subjects[next(iter(self._subjects))]
+        return known
+
+
+def _image_repository(subject: Subject, digest: str) -> Repository:
+    """Return the repository that the subject's name means; raises :class:`StoreRejected` when none."""
+    if not is_sha256(digest):
+        kinds = ", ".join(sorted(subject.digest)) or "none"
+        raise StoreRejected(f"{subject.name!r} has no sha256 digest (has {kinds})")
+    image = parse_image(subject.name)
+    if image.digest and image.digest != digest:
+        raise StoreRejected(f"the name {subject.name!r} says another digest than {digest}")
+    return image.repository

@@ -1,0 +1,147 @@
+"""Finding evidence about an image in registries: referrers, their fallback index, ``.att`` and ``.sig``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Any
+
+from storage.base import BadContent
+from storage.evidence import BUNDLE_PREFIX, MOST_BYTES, Contents, Wanted, read_manifest
+from storage.manifests import OCI_EMPTY, OCI_MANIFEST, ReferrerIndex, tag_of
+from storage.record import Findings, Skipped
+from storage.reference import Repository, is_sha256
+from storage.registry import RegistryClient
+
+MOST_REFERRERS = 200
+_AT_ONCE = 8
+_NOT_TELLING = frozenset({"", OCI_EMPTY, OCI_MANIFEST, "application/vnd.oci.image.config.v1+json"})
+
+
+async def find_evidence(
+    client: RegistryClient, digest: str, tags: Repository, bundles: Repository | None
+) -> Findings:
+    """Return all evidence about ``digest``: tags from one repository, referrers (if any) from the other.
+
+    Raises :class:`StoreUnavailable` as soon as anything could not be read for a reason that may pass, and
+    :class:`StoreRejected` when the registry refuses the listing or a tag itself.
+    """
+    finder = _Finder(client, digest)
+    jobs = [finder.tagged(tags, ".att", "oci-att"), finder.tagged(tags, ".sig", "oci-sig")]
+    if bundles is not None:
+        jobs.append(finder.referring(bundles))
+    return joined(await all_of(jobs))
+
+
+async def all_of(jobs: Iterable[Awaitable[Findings]]) -> list[Findings]:
+    """Await all jobs to their end, then return their findings or raise the first error."""
+    ended = await asyncio.gather(*jobs, return_exceptions=True)
+    for result in ended:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in ended if isinstance(result, Findings)]
+
+
+def joined(parts: Iterable[Findings]) -> Findings:
+    """Return the findings of all ``parts``, in their order."""
+    parts = tuple(parts)
+    return Findings(
+        tuple(item for findings in parts for item in findings.evidence),
+        tuple(item for findings in parts for item in findings.skipped),
+    )
+
+
+class _Finder:
+    """One search, with what it has read so far."""
+
+    def __init__(self, client: RegistryClient, digest: str) -> None:
+        self._client = client
+        self._digest = digest
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._budget = MOST_BYTES
+
+    async def tagged(self, repository: Repository, suffix: str, source: str) -> Findings:
+        """Read form A from one tag."""
+        tag = tag_of(self._digest, suffix)
+        location = f"{repository}:{tag}"
+        try:
+            manifest = await self._client.get_manifest(repository, tag)
+        except BadContent as exc:
+            return Findings(skipped=(Skipped(location, "", str(exc)),))
+        if manifest is None:
+            return Findings()
+        return await self._fetch(
+            repository, read_manifest(manifest.data, source, location, manifest.digest, "")
+        )
+
+    async def referring(self, repository: Repository) -> Findings:
+        """Read form B: what the referrers API and the fallback index list, the likeliest first."""
+        listed, skipped = await self._listed(repository)
+        listed.sort(key=_unlikeliness)
+        jobs = [self._referrer(repository, descriptor) for descriptor in listed[:MOST_REFERRERS]]
+        for descriptor in listed[MOST_REFERRERS:]:
+            other = str(descriptor.get("digest"))[:100]
+            reason = f"not read: {self._digest} has more than {MOST_REFERRERS} referrers"
+            skipped.append(Skipped(f"{repository}@{other}", other, reason))
+        return joined([*await all_of(jobs), Findings(skipped=tuple(skipped))])
+
+    async def _listed(self, repository: Repository) -> tuple[list[dict[str, Any]], list[Skipped]]:
+        found: dict[str, dict[str, Any]] = {}
+        skipped = []
+        place = f"the referrers of {repository}@{self._digest}"
+        try:
+            page = await self._client.referrers(repository, self._digest, MOST_REFERRERS)
+            if page is not None:
+                found.update((str(entry.get("digest")), entry) for entry in page.descriptors)
+                if page.cut:
+                    skipped.append(Skipped(place, "", f"{page.cut}: the rest was not listed"))
+        except BadContent as exc:
+            skipped.append(Skipped(place, "", str(exc)))
+        location = f"{repository}:{tag_of(self._digest)}"
+        try:
+            index = await self._client.get_manifest(repository, tag_of(self._digest))
+            for entry in ReferrerIndex().read(index)["manifests"]:
+                found.setdefault(str(entry.get("digest")), entry)
+        except BadContent as exc:
+            skipped.append(Skipped(location, "", str(exc)))
+        return list(found.values()), skipped
+
+    async def _referrer(self, repository: Repository, descriptor: Mapping[str, Any]) -> Findings:
+        digest = str(descriptor.get("digest"))[:100]
+        location = f"{repository}@{digest}"
+        if not is_sha256(digest):
+            return Findings(skipped=(Skipped(location, digest, "its digest is not sha256"),))
+        try:
+            async with self._places:
+                manifest = await self._client.get_manifest(repository, digest)
+        except BadContent as exc:
+            return Findings(skipped=(Skipped(location, digest, str(exc)),))
+        if manifest is None:
+            return Findings(skipped=(Skipped(location, digest, "it is listed, but the registry lacks it"),))
+        contents = read_manifest(manifest.data, "oci-referrer", location, digest, self._digest)
+        return await self._fetch(repository, contents)
+
+    async def _fetch(self, repository: Repository, contents: Contents) -> Findings:
+        jobs = [self._blob(repository, wanted) for wanted in contents.wanted]
+        return joined([*await all_of(jobs), Findings(skipped=contents.skipped)])
+
+    async def _blob(self, repository: Repository, wanted: Wanted) -> Findings:
+        if wanted.size > self._budget:
+            reason = f"not read: there are more than {MOST_BYTES} bytes of evidence"
+            return Findings(skipped=(wanted.skipped(reason),))
+        self._budget -= wanted.size
+        try:
+            async with self._places:
+                data = await self._client.get_blob(repository, wanted.digest, wanted.size)
+        except BadContent as exc:
+            return Findings(skipped=(wanted.skipped(str(exc)),))
+        if data is None:
+            return Findings(skipped=(wanted.skipped("the registry does not have this blob"),))
+        return Findings(evidence=(wanted.evidence(data),))
+
+
+def _unlikeliness(descriptor: Mapping[str, Any]) -> int:
+    kind = str(descriptor.get("artifactType") or "")
+    if kind.startswith(BUNDLE_PREFIX):
+        return 0
+    return 1 if kind in _NOT_TELLING else 2

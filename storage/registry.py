@@ -1,0 +1,290 @@
+"""Manifests, blobs and referrers of one or many registries (https://github.com/opencontainers/distribution-spec).
+
+Every body fetched by digest is checked against that digest. Small blobs are sent without asking first whether
+they are there; a ``POST`` that carries the whole blob is tried once per registry and used where it is known.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import orjson
+
+from storage.authorization import Keychain
+from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
+from storage.connections import Answer
+from storage.credentials import DockerCredentials
+from storage.manifests import MANIFEST_TYPES, OCI_INDEX, Descriptor, Manifest, sha256, sha256_aside
+from storage.reference import Repository, is_sha256
+from storage.transport import Request, Transport, resolve
+
+BLOB_LIMIT = 64 * 1024 * 1024
+REFERRER_PAGES = 50
+REFERRERS_FORGET = 3600.0
+"""Seconds after which a registry without the referrers API is asked again: it may have been upgraded."""
+_ASK_FIRST = 64 * 1024
+_ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
+_OCTETS = {"Content-Type": "application/octet-stream"}
+_NOT_FOUND, _MOVED_ON = 404, 412
+_CREATED, _ACCEPTED = 201, 202
+_MISSING = frozenset({_NOT_FOUND})
+_NO_REFERRERS = frozenset({400, 404, 405, 406})
+_NO_SINGLE_POST = frozenset({400, 404, 405, 411, 413, 415, 501})
+_NEXT = re.compile(r"<([^>]*)>\s*;[^,]*\brel\s*=\s*\"?next\"?", re.IGNORECASE)
+
+
+class TagMoved(StoreUnavailable):
+    """The tag changed between reading and writing it, as the registry itself noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Referrers:
+    """What the referrers API listed; ``cut`` says why the list is not whole, else it is empty."""
+
+    descriptors: tuple[dict[str, Any], ...]
+    cut: str = ""
+
+
+class RegistryClient:
+    """Speaks the distribution API. Use as ``async with`` or call :meth:`close`; calls may run concurrently.
+
+    Every method raises :class:`StoreUnavailable` and :class:`StoreRejected` as :class:`Transport` does.
+    """
+
+    def __init__(self, options: StoreOptions, keychain: Keychain | None = None) -> None:
+        self._transport = Transport(options, keychain or DockerCredentials())
+        self._single_post: dict[str, bool] = {}
+        self._referrers: dict[str, tuple[bool, float]] = {}
+        self._uploaded: set[tuple[Repository, str]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection; a later call opens new ones."""
+        await self._transport.close()
+
+    async def head_manifest(
+        self, repository: Repository, reference: str, *, push: bool = False
+    ) -> Descriptor | None:
+        """Return the descriptor of a tag or digest, None when the registry does not have it.
+
+        ``push`` asks for the same credentials as a write, to need no second token.
+        """
+        purpose = f"look up manifest {reference}"
+        request = Request(
+            repository,
+            "HEAD",
+            f"manifests/{reference}",
+            purpose,
+            push=push,
+            headers=_ACCEPT,
+            passes=_MISSING,
+        )
+        answer = await self._transport.send(request)
+        if answer.status == _NOT_FOUND:
+            return None
+        digest = answer.headers.get("Docker-Content-Digest", "")
+        length = answer.headers.get("Content-Length", "")
+        if not length.isdecimal() or (not digest and not is_sha256(reference)):
+            manifest = await self.get_manifest(repository, reference, push=push)
+            return manifest.descriptor() if manifest else None
+        if is_sha256(reference) and digest and digest != reference:
+            raise BadContent(f"{request}: expected digest {reference}, got {digest[:100]}")
+        media_type = answer.headers.get("Content-Type", "").partition(";")[0]
+        return Descriptor(media_type, digest or reference, int(length))
+
+    async def get_manifest(
+        self, repository: Repository, reference: str, *, push: bool = False
+    ) -> Manifest | None:
+        """Return the manifest of a tag or digest, None when the registry does not have it."""
+        request = Request(
+            repository,
+            "GET",
+            f"manifests/{reference}",
+            f"read manifest {reference}",
+            push=push,
+            headers=_ACCEPT,
+            passes=_MISSING,
+        )
+        answer = await self._transport.send(request)
+        if answer.status == _NOT_FOUND:
+            return None
+        claimed = answer.headers.get("Docker-Content-Digest", "")
+        expected = reference if is_sha256(reference) else claimed if is_sha256(claimed) else ""
+        actual = sha256(answer.body)
+        if expected and expected != actual:
+            raise BadContent(f"{request}: expected digest {expected}, got bytes with {actual}")
+        media_type = answer.headers.get("Content-Type", "").partition(";")[0]
+        return Manifest(media_type, actual, answer.body, answer.headers.get("ETag", ""))
+
+    async def put_manifest(
+        self, repository: Repository, reference: str, manifest: Manifest, *, replaces: str = ""
+    ) -> Answer:
+        """Write a manifest under a tag or its digest.
+
+        ``replaces`` is the etag of what a tag held: a registry that heeds it refuses when the tag moved,
+        which raises :class:`TagMoved`.
+        """
+        headers = {"Content-Type": manifest.media_type}
+        if replaces:
+            headers["If-Match"] = replaces
+        request = Request(
+            repository,
+            "PUT",
+            f"manifests/{reference}",
+            f"write manifest {reference}",
+            push=True,
+            data=manifest.data,
+            headers=headers,
+            passes=frozenset({_MOVED_ON}),
+        )
+        answer = await self._transport.send(request)
+        if answer.status == _MOVED_ON:
+            raise TagMoved(f"{request}: the tag was changed at the same time")
+        stored = answer.headers.get("Docker-Content-Digest", "")
+        if is_sha256(stored) and stored != manifest.digest:
+            raise StoreRejected(f"{request}: sent {manifest.digest}, the registry stored {stored}")
+        return answer
+
+    async def get_blob(self, repository: Repository, digest: str, limit: int = BLOB_LIMIT) -> bytes | None:
+        """Return a blob of at most ``limit`` bytes, None when the registry does not have it."""
+        request = Request(
+            repository, "GET", f"blobs/{digest}", f"read blob {digest}", limit=limit, passes=_MISSING
+        )
+        answer = await self._transport.send(request)
+        if answer.status == _NOT_FOUND:
+            return None
+        actual = await sha256_aside(answer.body)
+        if actual != digest:
+            raise BadContent(f"{request}: expected digest {digest}, got bytes with {actual}")
+        return answer.body
+
+    async def put_blob(
+        self, repository: Repository, data: bytes, digest: str, *, remember: bool = False
+    ) -> None:
+        """Upload a blob whose digest is known; ``remember`` skips the next upload of the same one."""
+        if remember and (repository, digest) in self._uploaded:
+            return
+        if len(data) <= _ASK_FIRST or not await self._has_blob(repository, digest):
+            await self._upload(repository, data, digest)
+        if remember:
+            self._uploaded.add((repository, digest))
+
+    def forget_blobs(self, repository: Repository) -> None:
+        """Forget the remembered uploads to ``repository``, as it says that one is missing."""
+        self._uploaded = {entry for entry in self._uploaded if entry[0] != repository}
+
+    async def referrers(self, repository: Repository, digest: str, most: int) -> Referrers | None:
+        """List up to ``most`` referrers of a manifest; None when the registry has no referrers API."""
+        found: list[dict[str, Any]] = []
+        path = f"referrers/{digest}"
+        for _ in range(REFERRER_PAGES):
+            answer = await self._referrers_page(repository, path, digest)
+            if answer is None:
+                return None
+            found.extend(_manifests_of(answer, repository, digest))
+            if len(found) > most:
+                return Referrers(tuple(found), f"there are more than {most} referrers")
+            following = _NEXT.search(answer.headers.get("Link", ""))
+            if following is None:
+                return Referrers(tuple(found))
+            path = str(resolve(answer.url, following[1]))
+        return Referrers(tuple(found), f"the registry's list has more than {REFERRER_PAGES} pages")
+
+    async def has_referrers(self, repository: Repository, digest: str) -> bool:
+        """Whether the registry has the referrers API; asked once per registry.
+
+        ``digest`` is a manifest that ``repository`` has: some registries answer as if they had no such API
+        for a repository they do not know.
+        """
+        known, until = self._referrers.get(repository.registry, (False, 0.0))
+        if not known and until <= time.monotonic():
+            page = await self._referrers_page(repository, f"referrers/{digest}", digest, push=True)
+            known = page is not None
+            self.saw_referrers(repository, known=known)
+        return known
+
+    def saw_referrers(self, repository: Repository, *, known: bool = True) -> None:
+        """Remember that the registry has the referrers API, or has not."""
+        self._referrers[repository.registry] = (known, time.monotonic() + REFERRERS_FORGET)
+
+    async def _referrers_page(
+        self, repository: Repository, path: str, digest: str, *, push: bool = False
+    ) -> Answer | None:
+        request = Request(
+            repository,
+            "GET",
+            path,
+            f"list the referrers of {digest}",
+            push=push,
+            headers={"Accept": OCI_INDEX},
+            passes=_NO_REFERRERS,
+        )
+        answer = await self._transport.send(request)
+        media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+        return answer if answer.status not in _NO_REFERRERS and media_type == OCI_INDEX else None
+
+    async def _has_blob(self, repository: Repository, digest: str) -> bool:
+        request = Request(
+            repository, "HEAD", f"blobs/{digest}", f"look up blob {digest}", push=True, passes=_MISSING
+        )
+        return (await self._transport.send(request)).status != _NOT_FOUND
+
+    async def _upload(self, repository: Repository, data: bytes, digest: str) -> None:
+        single = self._single_post.get(repository.registry, len(data) <= _ASK_FIRST)
+        purpose = f"upload blob {digest}"
+        if single:
+            post = Request(
+                repository,
+                "POST",
+                f"blobs/uploads/?digest={quote(digest, safe='')}",
+                purpose,
+                push=True,
+                data=data,
+                headers=_OCTETS,
+                passes=_NO_SINGLE_POST,
+            )
+            answer = await self._transport.send(post)
+            self._single_post[repository.registry] = answer.status == _CREATED
+            if answer.status == _CREATED:
+                return
+        if not single or answer.status != _ACCEPTED:
+            post = Request(repository, "POST", "blobs/uploads/", purpose, push=True)
+            answer = await self._transport.send(post)
+        location = answer.headers.get("Location", "")
+        if not location:
+            raise StoreRejected(f"{post}: the registry gave no upload location")
+        target = str(resolve(answer.url, location))
+        mark = "&" if "?" in target else "?"
+        put = Request(
+            repository,
+            "PUT",
+            f"{target}{mark}digest={quote(digest, safe='')}",
+            purpose,
+            push=True,
+            data=data,
+            headers=_OCTETS,
+        )
+        await self._transport.send(put)
+
+
+def _manifests_of(answer: Answer, repository: Repository, digest: str) -> Iterable[dict[str, Any]]:
+    try:
+        listed = orjson.loads(answer.body)["manifests"] or []
+        if all(isinstance(entry, dict) for entry in listed):
+            return listed
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        pass
+    raise BadContent(f"the referrers of {digest} in {repository} are no image index: cannot read them")

@@ -1,0 +1,231 @@
+"""Read, modify, write: entries into documents that live under a tag, so that nobody's is lost.
+
+A registry has no compare-and-swap that can be relied on, and other processes and people (cosign in a
+pipeline) write the same tags. Therefore:
+
+1. Entries for one tag that wait together go in one write; in this process one write at a time.
+2. Their blobs are uploaded first, then the tag is read and written at once, so that little time lies
+   between. If much did, the tag is looked at again before the write. ``If-Match`` is sent where the registry
+   gave an etag.
+3. After the write comes a pause, three times as long as the read and the write took: time for another
+   writer, who read before we wrote, to write over us. Then the tag is read back; entries that are gone are
+   written again.
+4. Only then does an entry count as stored.
+
+A writer who stalls between its own read and write for longer than that pause can still undo another's entry
+unseen; writers that follow rule 2 look again before they write, so the gap is one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from storage.base import StoreError, StoreRejected, StoreUnavailable
+from storage.manifests import Gathering, Layer, Manifest, identity_of, sha256, sha256_aside
+from storage.reference import Repository
+from storage.registry import RegistryClient, TagMoved
+
+STALE = 0.1
+"""Seconds after which what was read is looked at again before it is written over."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+MOST_TRIES = 40
+_random = secrets.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The document's digest when the entry was seen in it, and whether it was this call that put it there."""
+
+    digest: str
+    changed: bool
+
+
+@dataclass(slots=True)
+class _Entry:
+    layer: Layer
+    done: asyncio.Future[Written]
+    uploaded: bool = False
+    written: bool = False
+    tries: int = 0
+
+    def finish(self, written: Written) -> None:
+        if not self.done.done():
+            self.done.set_result(written)
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Tag:
+    repository: Repository
+    name: str
+    kind: Gathering
+    waiting: list[_Entry] = field(default_factory=list)
+    busy: bool = False
+
+
+class TagWriter:
+    """Adds entries to tags of any repository."""
+
+    def __init__(self, client: RegistryClient) -> None:
+        self._client = client
+        self._tags: dict[tuple[Repository, str], _Tag] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def add(self, repository: Repository, name: str, kind: Gathering, layer: Layer) -> Written:
+        """Put ``layer`` into the document under the tag ``name`` and return once it was seen there.
+
+        Raises :class:`StoreRejected` when the document is full or of another kind and
+        :class:`StoreUnavailable` when the tag kept changing.
+        """
+        entry = _Entry(layer, asyncio.get_running_loop().create_future())
+        self._enqueue(_Tag(repository, name, kind), [entry])
+        return await entry.done
+
+    async def close(self) -> None:
+        """Stop writes nobody waits for any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _enqueue(self, tag: _Tag, entries: list[_Entry]) -> None:
+        tag = self._tags.setdefault((tag.repository, tag.name), tag)
+        tag.waiting.extend(entries)
+        if not tag.busy:
+            tag.busy = True
+            self._start(self._work(tag))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, tag: _Tag) -> None:
+        await asyncio.sleep(0)  # lets the other records of the same run join
+        while tag.waiting:
+            batch, tag.waiting = tag.waiting, []
+            try:
+                await self._write(tag, batch)
+            except BaseException as exc:
+                _fail(batch, exc)
+                if not isinstance(exc, Exception):
+                    raise
+        tag.busy = False
+        self._tags.pop((tag.repository, tag.name), None)
+
+    async def _write(self, tag: _Tag, batch: list[_Entry]) -> None:
+        guessed = await self._upload(tag, batch)
+        begun = time.monotonic()
+        current = await self._client.get_manifest(tag.repository, tag.name, push=True)
+        read = time.monotonic()
+        document = tag.kind.read(current)
+        there = document[tag.kind.entries]
+        new = _settle(batch, there, current)
+        fitting = new[: max(0, tag.kind.most - len(there))]
+        for entry in new[len(fitting) :]:
+            entry.fail(StoreRejected(f"the tag {tag.name} of {tag.repository} is full: {len(there)} entries"))
+        if not fitting:
+            return
+        added = {entry.layer.identity: entry.layer.descriptor for entry in fitting}
+        manifest, config = tag.kind.build(document, [*there, *added.values()])
+        if config and config != guessed:
+            await self._client.put_blob(tag.repository, config, sha256(config))
+        if time.monotonic() - read > STALE:
+            begun = time.monotonic()
+            if not await self._unmoved(tag, current):
+                await self._again(tag, fitting)
+                return
+        try:
+            await self._client.put_manifest(
+                tag.repository, tag.name, manifest, replaces=current.etag if current else ""
+            )
+        except TagMoved:
+            await self._again(tag, fitting)
+            return
+        for entry in fitting:
+            entry.written = True
+        pause = min(max(SHORTEST_PAUSE, 3 * (time.monotonic() - begun)), LONGEST_PAUSE)
+        self._start(self._confirm(tag, fitting, manifest.digest, pause))
+
+    async def _upload(self, tag: _Tag, batch: list[_Entry]) -> bytes:
+        """Upload what the batch needs; returns the configuration that fits if the tag is new, as mostly."""
+        blobs = {entry.layer.digest: entry.layer.blob for entry in batch if not entry.uploaded}
+        layers = {entry.layer.identity: entry.layer.descriptor for entry in batch}
+        _, config = tag.kind.build({}, list(layers.values()))
+        if config:
+            blobs[await sha256_aside(config)] = config
+        uploads = [
+            self._client.put_blob(tag.repository, blob, digest) for digest, blob in blobs.items() if blob
+        ]
+        await asyncio.gather(*uploads)
+        for entry in batch:
+            entry.uploaded = True
+        return config
+
+    async def _unmoved(self, tag: _Tag, current: Manifest | None) -> bool:
+        seen = await self._client.head_manifest(tag.repository, tag.name, push=True)
+        return (seen.digest if seen else None) == (current.digest if current else None)
+
+    async def _confirm(self, tag: _Tag, entries: list[_Entry], digest: str, pause: float) -> None:
+        try:
+            await asyncio.sleep(pause)
+            seen = await self._client.head_manifest(tag.repository, tag.name, push=True)
+            if seen is not None and seen.digest == digest:
+                for entry in entries:
+                    entry.finish(Written(digest, changed=True))
+                return
+            current = await self._client.get_manifest(tag.repository, tag.name, push=True)
+            lost = _settle(entries, tag.kind.read(current)[tag.kind.entries], current)
+            if lost:
+                await self._again(tag, lost)
+        except BaseException as exc:
+            _fail(entries, exc)
+            if not isinstance(exc, Exception):
+                raise
+
+    async def _again(self, tag: _Tag, entries: list[_Entry]) -> None:
+        """Let the entries wait for another write, or give up on those that tried often enough."""
+        going = []
+        for entry in entries:
+            entry.tries += 1
+            if entry.tries < MOST_TRIES:
+                going.append(entry)
+            else:
+                reason = f"the tag {tag.name} of {tag.repository} changed with each of {MOST_TRIES} writes"
+                entry.fail(StoreUnavailable(reason))
+        if going:
+            await asyncio.sleep(_random.uniform(0, SHORTEST_PAUSE * min(going[0].tries, 10)))
+            self._enqueue(tag, going)
+
+
+def _settle(entries: list[_Entry], there: list[dict[str, Any]], current: Manifest | None) -> list[_Entry]:
+    """Finish the entries that are there; return those that are not."""
+    present = {identity_of(descriptor) for descriptor in there}
+    missing = []
+    for entry in entries:
+        if current is not None and entry.layer.identity in present:
+            entry.finish(Written(current.digest, changed=entry.written))
+        else:
+            missing.append(entry)
+    return missing
+
+
+def _fail(entries: list[_Entry], error: BaseException) -> None:
+    """Tell everybody who waits; each gets an error of its own, since a raise adds to its traceback."""
+    for entry in entries:
+        if not isinstance(error, Exception):
+            entry.done.cancel()
+        elif isinstance(error, StoreError):
+            kind = StoreUnavailable if isinstance(error, StoreUnavailable) else StoreRejected
+            copy = kind(str(error))
+            copy.__cause__ = error
+            entry.fail(copy)
+        else:
+            entry.fail(error)

@@ -1,0 +1,272 @@
+"""Requests to registries: how each is reached, what credentials it gets, how often it is tried.
+
+A registry is spoken to over ``https``; one next door (:func:`storage.reference.may_be_plain_http`), or any
+with ``insecure`` set, may answer plain HTTP instead, found out once per registry. ``Authorization`` goes to
+the registry's own origin alone, never along a redirect or an upload location to another. Errors name the
+request in our words, never a URL that the registry made (upload URLs hold signatures) and never a header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass, field
+from urllib.parse import urljoin
+
+import orjson
+from yarl import URL
+
+from storage.authorization import (
+    Authorization,
+    Authorizer,
+    Challenge,
+    Keychain,
+    TokenAnswer,
+    parse_challenges,
+)
+from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
+from storage.connections import ERROR_TEXT, Answer, Connections, Later, NoTls
+from storage.inflight import InFlight
+from storage.manifests import MANIFEST_LIMIT
+from storage.reference import Repository, may_be_plain_http
+
+CONNECTIONS = 32
+"""Requests under way to one registry at a time; the rest wait, and that wait counts against no timeout."""
+LONGEST_WAIT = 30.0
+"""Seconds: no ``Retry-After`` makes one request wait longer between two tries."""
+_FIRST_WAIT = 0.2
+_REDIRECTS = 5
+_NEAR_TLS_SECONDS = 5.0
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
+_CLIENT_ERROR, _SERVER_ERROR = 400, 500
+_TRY_AGAIN = frozenset({408, 429})
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_random = secrets.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to a repository; ``purpose`` is how errors name it, such as ``read manifest sha256:…``."""
+
+    repository: Repository
+    method: str
+    path: str
+    """Below ``/v2/NAME/``, already percent-encoded; or an absolute URL that the registry gave."""
+    purpose: str
+    push: bool = False
+    data: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    limit: int = MANIFEST_LIMIT
+    passes: frozenset[int] = frozenset()
+    """Statuses of 400 and above that the caller wants to see instead of an error."""
+
+    def __str__(self) -> str:
+        return f"cannot {self.purpose} in {self.repository}"
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    """How one registry is reached, and what it asked for last."""
+
+    base: URL
+    challenge: Challenge | None
+    places: asyncio.Semaphore
+
+    @property
+    def plain(self) -> bool:
+        return self.base.scheme == "http"
+
+
+class RegistryRefused(StoreRejected):
+    """The registry said no; ``code`` is its own word for why, such as ``MANIFEST_UNKNOWN``, or ``""``."""
+
+    def __init__(self, reason: str, code: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Transport:
+    """Sends requests to any number of registries; the caller closes it."""
+
+    def __init__(self, options: StoreOptions, keychain: Keychain) -> None:
+        self._options = options
+        self._connections = Connections(options)
+        self._authorizer = Authorizer(keychain, self._exchange)
+        self._endpoints: dict[str, _Endpoint] = {}
+        self._finding: InFlight[str, _Endpoint] = InFlight()
+
+    async def close(self) -> None:
+        """Close every connection; a later request opens new ones."""
+        await self._connections.close()
+
+    async def send(self, request: Request) -> Answer:
+        """Return the answer, trying again with growing waits while the reason is transient.
+
+        Raises :class:`StoreUnavailable` when it stayed transient and :class:`StoreRejected` for every other
+        status of 400 and above that ``request.passes`` does not name.
+        """
+        tries = max(1, self._options.attempts)
+        for tried in range(1, tries + 1):
+            try:
+                return await self._try(request)
+            except Later as exc:
+                if tried == tries:
+                    times = f" ({tries} tries)" if tries > 1 else ""
+                    raise StoreUnavailable(f"{request}: {exc}{times}") from exc.__cause__
+                await asyncio.sleep(wait_before(tried, exc.after))
+            except NoTls as exc:
+                raise StoreRejected(f"{request}: {exc}") from exc.__cause__
+        raise AssertionError("unreachable")
+
+    async def _try(self, request: Request) -> Answer:
+        registry = request.repository.registry
+        endpoint = self._endpoints.get(registry)
+        if endpoint is None:
+            endpoint = await self._finding.run(registry, lambda: self._find(registry))
+        async with endpoint.places:
+            authorization = await self._authorize(endpoint, request)
+            answer = await self._follow(endpoint, request, authorization)
+            if answer.status == _UNAUTHORIZED:
+                challenge = _challenge_of(answer)
+                if challenge is not None:
+                    endpoint.challenge = challenge.anywhere()
+                    authorization = await self._meet(challenge, endpoint, request)
+                    answer = await self._follow(endpoint, request, authorization)
+        return _judged(request, answer, authorization)
+
+    async def _authorize(self, endpoint: _Endpoint, request: Request) -> Authorization | None:
+        if endpoint.challenge is None:
+            return None
+        known = self._authorizer.known(request.repository, push=request.push)
+        return known or await self._meet(endpoint.challenge, endpoint, request)
+
+    async def _meet(self, challenge: Challenge, endpoint: _Endpoint, request: Request) -> Authorization:
+        try:
+            return await self._authorizer.meet(
+                challenge, request.repository, push=request.push, plain=endpoint.plain
+            )
+        except StoreUnavailable as exc:
+            raise Later(str(exc)) from exc
+        except StoreRejected as exc:
+            raise StoreRejected(f"{request}: {exc}") from exc
+
+    async def _follow(
+        self, endpoint: _Endpoint, request: Request, authorization: Authorization | None
+    ) -> Answer:
+        absolute = "://" in request.path
+        place = request.path if absolute else f"{endpoint.base}/v2/{request.repository.name}/{request.path}"
+        url = URL(place, encoded=True)
+        home = not absolute or url.origin() == endpoint.base
+        for _ in range(_REDIRECTS + 1):
+            if url.scheme == "http" and not endpoint.plain:
+                raise StoreRejected(f"{request}: the registry leads from https to plain http: refused")
+            headers = request.headers
+            if home and authorization is not None and authorization.header:
+                headers = headers | {"Authorization": authorization.header}
+            answer = await self._connections.send(request.method, url, headers, request.data, request.limit)
+            target = answer.headers.get("Location")
+            if answer.status not in _MOVED or not target:
+                return answer
+            if request.method not in {"GET", "HEAD"}:
+                raise StoreRejected(f"{request}: the registry redirects a {request.method}: refused")
+            url = resolve(url, target)
+            home = url.origin() == endpoint.base
+        raise StoreRejected(f"{request}: more than {_REDIRECTS} redirects")
+
+    async def _find(self, registry: str) -> _Endpoint:
+        """Find out by ``GET /v2/`` how the registry speaks; what it wants as credentials comes with it."""
+        near = may_be_plain_http(registry) or self._options.insecure
+        seconds = min(_NEAR_TLS_SECONDS, self._options.timeout) if near else 0.0
+        try:
+            endpoint = await self._ping(f"https://{registry}", seconds)
+        except NoTls as exc:
+            if exc.untrusted:
+                raise
+            if not near:
+                raise NoTls(f"{exc}; for plain HTTP set storage.oci.repository.insecure") from exc
+            endpoint = await self._ping(f"http://{registry}")
+        except Later:
+            if not near:
+                raise
+            endpoint = await self._ping(f"http://{registry}")
+        self._endpoints[registry] = endpoint
+        return endpoint
+
+    async def _ping(self, base: str, seconds: float = 0.0) -> _Endpoint:
+        answer = await self._connections.send("GET", URL(f"{base}/v2/"), {}, seconds=seconds)
+        if transient(answer.status):
+            raise Later(_status_text(answer), answer.retry_after)
+        challenge = _challenge_of(answer) if answer.status == _UNAUTHORIZED else None
+        return _Endpoint(
+            URL(base).origin(), challenge.anywhere() if challenge else None, asyncio.Semaphore(CONNECTIONS)
+        )
+
+    async def _exchange(
+        self, method: str, url: URL, headers: dict[str, str], body: bytes | None
+    ) -> TokenAnswer:
+        try:
+            answer = await self._connections.send(method, url, headers, body)
+        except Later as exc:
+            raise StoreUnavailable(f"the token server {url.host}: {exc}") from exc
+        except NoTls as exc:
+            raise StoreRejected(f"the token server {url.host}: {exc}") from exc.__cause__
+        return TokenAnswer(answer.status, answer.body)
+
+
+def transient(status: int) -> bool:
+    """Whether an answer with ``status`` may be another one later."""
+    return status >= _SERVER_ERROR or status in _TRY_AGAIN
+
+
+def wait_before(tried: int, asked: float) -> float:
+    """Seconds to wait after ``tried`` tries: as the registry asked, else doubling with jitter; capped."""
+    wait = asked or _FIRST_WAIT * 2 ** (tried - 1) * _random.uniform(0.5, 1.5)
+    return min(wait, LONGEST_WAIT)
+
+
+def resolve(base: URL, location: str) -> URL:
+    """Resolve a ``Location`` without changing how it is percent-encoded.
+
+    Raises :class:`BadContent` when it is no http or https URL.
+    """
+    try:
+        url = URL(urljoin(str(base), location), encoded=True)
+    except ValueError:
+        url = URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise BadContent(f"{base.host} leads to something that is no http or https URL")
+    return url
+
+
+def _challenge_of(answer: Answer) -> Challenge | None:
+    return parse_challenges(answer.headers.getall("WWW-Authenticate", ()))
+
+
+def _judged(request: Request, answer: Answer, authorization: Authorization | None) -> Answer:
+    status = answer.status
+    if status < _CLIENT_ERROR or status in request.passes:
+        return answer
+    text = _status_text(answer)
+    if transient(status):
+        raise Later(text, answer.retry_after)
+    if status in {_UNAUTHORIZED, _FORBIDDEN}:
+        source = authorization.source if authorization else "none, as the registry asked for none we know"
+        right = "push to" if request.push else "read"
+        text += f"; credentials tried: {source}; they must be allowed to {right} {request.repository}"
+    raise RegistryRefused(f"{request}: {text}", _own_words(answer)[0])
+
+
+def _own_words(answer: Answer) -> tuple[str, str]:
+    """The registry's own code and message, cut: nobody vouches for the body of an error."""
+    try:
+        first = orjson.loads(answer.body)["errors"][0]
+        words = (str(first.get("code") or ""), str(first.get("message") or ""))
+    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError):
+        return "", ""
+    code, message = ("".join(c if c.isprintable() else " " for c in word[:ERROR_TEXT]) for word in words)
+    return code, message
+
+
+def _status_text(answer: Answer) -> str:
+    said = ": ".join(word for word in _own_words(answer) if word)
+    return f"answered {answer.status} {said}".rstrip()

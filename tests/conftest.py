@@ -1,0 +1,110 @@
+"""Real servers and programs as session fixtures; a test that asks for none of them starts and builds nothing.
+
+Tests that use one carry the marker ``server``, which is added here where it is missing. With ``CI=true`` such a
+test may not be skipped. Elsewhere it is skipped, with the reason, where there is no Go to build with.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+
+import pytest
+
+from tests.testbed import servers
+from tests.testbed.build import BuildError, GoMissingError, binary
+from tests.testbed.cosign import Cosign
+from tests.testbed.images import Registry
+
+# fixture -> the program it runs; built before the first test, so that no test's time limit holds a build
+BUILT_FOR = {
+    "referrers_registry": "registry",
+    "plain_registry": "distribution",
+    "secured_registry": "distribution",
+    "token_registry": "distribution",
+    "cosign": "cosign",
+    "peer": "peer",
+}
+
+
+@pytest.fixture(scope="session")
+def referrers_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """An OCI 1.1 registry with the referrers API, on plain HTTP, for anybody."""
+    with servers.registry(tmp_path_factory.mktemp("referrers-registry")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def plain_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """The reference registry without a referrers API, on plain HTTP, for anybody."""
+    with servers.distribution(tmp_path_factory.mktemp("plain-registry")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def secured_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """The reference registry behind TLS of a private CA and basic credentials."""
+    with servers.distribution(
+        tmp_path_factory.mktemp("secured-registry"), tls=True, htpasswd=True
+    ) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def token_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """The reference registry behind TLS of a private CA and bearer tokens."""
+    with servers.distribution(tmp_path_factory.mktemp("token-registry"), tls=True, token=True) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def cosign(tmp_path_factory: pytest.TempPathFactory) -> Cosign:
+    """cosign, offline: call it with its arguments."""
+    return Cosign(binary("cosign"), tmp_path_factory.mktemp("cosign-home"))
+
+
+def _promised() -> bool:
+    return os.environ.get("CI", "").lower() not in {"", "0", "false"}
+
+
+def _programs(item: pytest.Item) -> set[str]:
+    return {BUILT_FOR[name] for name in getattr(item, "fixturenames", ()) if name in BUILT_FOR}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _programs(item) and not item.get_closest_marker("server"):
+            item.add_marker(pytest.mark.server)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.option.collectonly:
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        for program in sorted(set().union(*map(_programs, session.items))):
+            with suppress(BuildError):  # raised again by the fixture that runs the program
+                binary(program)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    missing = call.excinfo.value if call.excinfo and isinstance(call.excinfo.value, GoMissingError) else None
+    if missing and not _promised():
+        path, line, _ = item.location
+        report.outcome = "skipped"
+        report.longrepr = (path, (line or 0) + 1, f"Skipped: {str(missing).splitlines()[0]}")
+    elif (
+        report.skipped
+        and _promised()
+        and item.get_closest_marker("server")
+        and not hasattr(report, "wasxfail")
+    ):
+        report.outcome = "failed"
+        report.longrepr = f"a server test may not be skipped where CI is set: {report.longrepr}"
+    return report

@@ -1,0 +1,140 @@
+"""What every signer promises, one body for all kinds: a new kind joins by an entry in ``KINDS``."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import subprocess
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from signers.base import Signer, VerificationError, open_signer
+from signers.bundle import Bundle, build_bundle
+from signers.dsse import Envelope, pae, sign_payload, verify_envelope
+from signers.keyfile import GENERATORS, generate_key, write_key_pair
+from signers.trust import PublicKey
+
+IN_TOTO = "application/vnd.in-toto+json"
+PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+DATA = [b"", b"data", b"\0" * 64, bytes(range(256)) * 400, "é".encode()]
+
+
+# the key of RFC 8032, section 7.1, TEST 1: nobody signs with it
+OTHERS = [
+    PublicKey.from_pem(
+        b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n"
+        b"-----END PUBLIC KEY-----\n"
+    )
+]
+
+
+class Kind(NamedTuple):
+    """A kind of signer: how to get one in an empty folder, and whether equal data has equal signatures."""
+
+    open: Callable[[Path], Signer]
+    deterministic: bool
+
+
+def open_file(algorithm: str, folder: Path) -> Signer:
+    path = folder / "the.key"
+    write_key_pair(path, generate_key(algorithm))
+    return open_signer(str(path))
+
+
+KINDS = {f"file {algorithm}": Kind(partial(open_file, algorithm), True) for algorithm in GENERATORS}
+
+
+class Opened(NamedTuple):
+    signer: Signer
+    key: PublicKey
+    kind: Kind
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    kind = KINDS[request.param]
+    signer = kind.open(tmp_path_factory.mktemp("signer"))
+    return Opened(signer, PublicKey.from_pem(signer.public_pem), kind)
+
+
+def test_it_names_its_key_by_the_fingerprint(opened: Opened) -> None:
+    assert opened.signer.keyid == opened.key.keyid
+    assert opened.signer.public_pem == opened.key.pem
+
+
+def test_what_it_signs_verifies_and_nothing_else_does(opened: Opened) -> None:
+    for data in DATA:
+        signature = opened.signer.sign(data)
+        opened.key.verify(signature, data)
+        flipped = signature[:-1] + bytes([signature[-1] ^ 1])
+        for wrong, over in (
+            (signature, data + b"\0"),
+            (signature[:-1], data),
+            (signature + b"\0", data),
+            (flipped, data),
+            (b"", data),
+        ):
+            with pytest.raises(VerificationError) as caught:
+                opened.key.verify(wrong, over)
+            assert caught.value.reason == "signature_invalid"
+
+
+def test_no_other_key_verifies_what_it_signs(opened: Opened) -> None:
+    envelope = sign_payload(opened.signer, b"{}", IN_TOTO)
+    with pytest.raises(VerificationError) as caught:
+        verify_envelope(envelope, OTHERS)
+    assert caught.value.reason == "key_unknown"
+
+
+def test_equal_data_has_equal_signatures_where_promised(opened: Opened) -> None:
+    signatures = {opened.signer.sign(b"data") for _ in range(5)}
+    assert len(signatures) == 1 or not opened.kind.deterministic
+
+
+def test_its_envelopes_and_bundles_read_back_and_verify(opened: Opened) -> None:
+    envelope = sign_payload(opened.signer, b'{"a":1}', IN_TOTO)
+    opened.key.verify(envelope.signatures[0].sig, pae(IN_TOTO, b'{"a":1}'))
+    assert envelope.signatures[0].keyid == opened.signer.keyid
+    assert Envelope.from_bytes(envelope.to_bytes()) == envelope
+    bundle = Bundle.from_bytes(build_bundle(envelope, opened.signer.keyid))
+    assert bundle.key_hint == opened.signer.keyid
+    assert verify_envelope(bundle.envelope, [*OTHERS, opened.key]) == opened.key
+
+
+@pytest.mark.server
+def test_cosign_verifies_its_bundle_offline(opened: Opened, cosign: object, tmp_path: Path) -> None:
+    blob, key, bundle = tmp_path / "blob", tmp_path / "the.pub", tmp_path / "bundle.json"
+    blob.write_bytes(b"content")
+    key.write_bytes(opened.signer.public_pem)
+    statement = (
+        b'{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"blob","digest":{"sha256":"%b"}}],'
+        b'"predicateType":"%b","predicate":{"buildDefinition":{},"runDetails":{}}}'
+    ) % (hashlib.sha256(b"content").hexdigest().encode(), PREDICATE_TYPE.encode())
+    offline = ("--insecure-ignore-tlog=true", "--type", PREDICATE_TYPE, str(blob))
+    made = build_bundle(sign_payload(opened.signer, statement, IN_TOTO), opened.signer.keyid)
+
+    def verify() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(cosign), "verify-blob-attestation", "--key", str(key), "--bundle", str(bundle), *offline],
+            # an address where nothing listens stands for the network
+            env={**os.environ, "HOME": str(tmp_path), "HTTPS_PROXY": "http://127.0.0.1:9"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    bundle.write_bytes(made)
+    accepted = verify()
+    assert accepted.returncode == 0, accepted.stderr
+
+    changed = base64.b64encode(statement.replace(b"buildDefinition", b"buildDefinitiom"))
+    bundle.write_bytes(made.replace(base64.b64encode(statement), changed))
+    refused = verify()
+    assert refused.returncode != 0
+    assert "could not verify envelope" in refused.stderr

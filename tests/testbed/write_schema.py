@@ -1,0 +1,22 @@
+"""Writes ``chains/tekton_schema.json`` from the Go types that ``tests/testbed/peer`` is built with."""
+
+import json
+from pathlib import Path
+
+from tests.testbed.build import binary
+from tests.testbed.peer_client import schema
+
+
+def main() -> None:
+    """Write the file, one structure a line."""
+    structures = schema(binary("peer"))
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(structures[name], separators=(',', ':'))}"
+        for name in sorted(structures)
+    ]
+    target = Path(__file__).parents[2] / "chains" / "tekton_schema.json"
+    target.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""The flow over real keys and real stores in a folder, and over stores that fail."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chains.attest import attest_all
+from chains.config import parse_config
+from chains.errors import ConfigError
+from chains.intake import Intake
+from chains.payload import build_payloads
+from chains.store import Stores
+from signers.base import Signer, SignerUnavailable
+from signers.keyfile import generate_key, open_keyfile, write_key_pair
+from storage.base import Store, StoreUnavailable, open_store
+from storage.record import Failure, Findings, Receipt, Record, Stored
+
+Json = Any
+HEX = "0123456789abcdef" * 4
+CONFIG = {"artifacts.taskrun.format": "slsa/v2alpha4", "artifacts.pipelinerun.format": "slsa/v2alpha4"}
+
+
+def run(name: str = "r", results: Json = None, **status: Json) -> Json:
+    done = {"conditions": [{"type": "Succeeded", "status": "True"}], "completionTime": "2026-01-02T03:04:05Z"}
+    return {
+        "apiVersion": "tekton.dev/v1", "kind": "TaskRun",
+        "metadata": {"name": name, "namespace": "ns", "uid": f"uid-{name}"},
+        "status": {**done, "results": results or [], **status},
+    }  # fmt: skip
+
+
+IMAGE = [
+    {"name": "IMAGE_URL", "type": "string", "value": "registry.example.com/team/app"},
+    {"name": "IMAGE_DIGEST", "type": "string", "value": f"sha256:{HEX}"},
+]
+
+
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory: pytest.TempPathFactory) -> Signer:
+    path = tmp_path_factory.mktemp("key") / "signing.key"
+    write_key_pair(path, generate_key())
+    return open_keyfile(str(path))
+
+
+def intake_of(*runs: Json) -> Intake:
+    intake = Intake()
+    intake.add("in.json", json.dumps(list(runs)).encode())
+    return intake
+
+
+def attest(intake: Intake, signer: Signer, *stores: Store, config: dict[str, str] | None = None) -> Any:
+    async def work() -> Any:
+        opened = Stores({Stores.EVERYTHING: stores})
+        try:
+            return await attest_all(intake, parse_config(config or CONFIG), signer, opened)
+        finally:
+            await opened.close()
+
+    return asyncio.run(work())
+
+
+class Memory(Store):
+    """A store that keeps records and fails on demand."""
+
+    def __init__(self, failure: Failure | None = None, flush_error: str = "") -> None:
+        self.url = "memory:"
+        self.records: list[Record] = []
+        self._failure, self._flush_error = failure, flush_error
+
+    async def put(self, record: Record) -> Stored:
+        if self._failure is not None:
+            return Stored(failures=(self._failure,))
+        self.records.append(record)
+        return Stored((Receipt(self.url, "file", "", "here", "sha256:" + HEX),))
+
+    async def find(self, digest: str, reference: str = "") -> Findings:
+        return Findings()
+
+    async def flush(self) -> None:
+        if self._flush_error:
+            raise StoreUnavailable(self._flush_error)
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+def test_a_run_with_an_image_gives_provenance_report_and_signature(signer: Signer) -> None:
+    store = Memory()
+    outcome = attest(intake_of(run(results=IMAGE)), signer, store)[0]
+    assert (outcome.state, outcome.run, outcome.uid) == ("signed", "taskrun/ns/r", "uid-r")
+    kinds = [entry.payload for entry in outcome.entries]
+    assert kinds == ["provenance", "execution-report", "image-signature"]
+    assert [record.predicate_type for record in store.records] == [
+        "https://slsa.dev/provenance/v1",
+        "https://in-toto.io/attestation/scai/v0.3",
+        "https://sigstore.dev/cosign/sign/v1",
+    ]
+    assert {record.subjects[0].digest["sha256"] for record in store.records} == {HEX}
+
+
+@pytest.mark.parametrize("url", ["file:{}", "oci-layout:{}"])
+def test_twice_changes_nothing_and_says_so(signer: Signer, tmp_path: Path, url: str) -> None:
+    where = url.format(tmp_path / "evidence")
+    intake = intake_of(run("one", IMAGE), run("two"))
+    first = attest(intake, signer, open_store(where))
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    again = attest(intake, signer, open_store(where))
+    assert [outcome.state for outcome in first + again] == ["signed"] * 4
+    assert [outcome.unchanged for outcome in first + again] == [False, False, True, True]
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+
+
+def test_a_run_that_fails_harms_no_other(signer: Signer) -> None:
+    broken = run("broken")
+    broken["status"]["steps"] = "no list"
+    unfinished = run("unfinished", conditions=[{"type": "Succeeded", "status": "Unknown"}])
+    intake = intake_of(run("a"), broken, unfinished, run("b"))
+    intake.add("truncated.json", b'{"kind":')
+    store = Memory()
+    outcomes = attest(intake, signer, store)
+    assert [outcome.state for outcome in outcomes] == ["signed", "failed", "failed", "signed", "failed"]
+    assert "taskrun/ns/broken: field status.steps: expected a list" in outcomes[1].reason
+    assert "not finished: condition Succeeded is 'Unknown'" in outcomes[2].reason
+    assert "truncated.json: not JSON" in outcomes[4].reason
+    assert {record.origin.name for record in store.records} == {"a", "b"}
+
+
+def test_one_store_that_fails_fails_the_run_and_never_the_other_store(signer: Signer) -> None:
+    failing = Memory(Failure("memory:", "file", "", "disk on fire", transient=True))
+    failing.url = "failing:"
+    good = Memory()
+    outcome = attest(intake_of(run()), signer, failing, good)[0]
+    assert outcome.state == "failed"
+    assert "provenance in memory:: disk on fire (and 1 more)" in outcome.reason
+    assert len(good.records) == 2
+    assert [entry.state for entry in outcome.entries] == ["failed", "stored"] * 2
+
+
+def test_a_receipt_counts_only_after_the_store_flushed(signer: Signer) -> None:
+    outcomes = attest(intake_of(run("a"), run("b")), signer, Memory(flush_error="index cannot be written"))
+    assert [outcome.state for outcome in outcomes] == ["failed", "failed"]
+    assert all(entry.state == "failed" for outcome in outcomes for entry in outcome.entries)
+    assert "index cannot be written" in outcomes[0].reason
+
+
+def test_a_run_that_the_configuration_leaves_out_is_skipped_with_a_reason(signer: Signer) -> None:
+    config = {"artifacts.taskrun.storage": "", "artifacts.oci.storage": ""}
+    outcome = attest(intake_of(run(results=IMAGE)), signer, Memory(), config=config)[0]
+    assert (outcome.state, outcome.reason) == ("skipped", "the configuration leaves nothing to attest")
+
+
+def test_a_run_without_an_image_has_nowhere_to_go_in_registries(signer: Signer) -> None:
+    outcome = attest(intake_of(run()), signer, open_store("oci:"))[0]
+    assert outcome.state == "skipped"
+    assert outcome.entries
+
+
+def test_a_signer_that_is_down_fails_the_run(signer: Signer) -> None:
+    class Down(Signer):
+        keyid = signer.keyid
+        public_pem = signer.public_pem
+
+        def sign(self, data: bytes) -> bytes:
+            raise SignerUnavailable("the key service does not answer")
+
+    store = Memory()
+    outcome = attest(intake_of(run()), Down(), store)[0]
+    assert (outcome.state, outcome.reason) == ("failed", "taskrun/ns/r: the key service does not answer")
+    assert not store.records
+
+
+def test_what_breaks_the_formatter_fails_one_run_alone(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(frozen: Any, config: Any, pod: Any = None) -> Any:
+        if frozen.name == "poison":
+            raise ZeroDivisionError("boom")
+        return build_payloads(frozen, config, pod)
+
+    monkeypatch.setattr("chains.attest.build_payloads", explode)
+    outcomes = attest(intake_of(run("poison"), run("good")), signer, Memory())
+    assert [outcome.state for outcome in outcomes] == ["failed", "signed"]
+    assert "unexpected ZeroDivisionError: boom" in outcomes[0].reason
+
+
+def test_annotations_of_an_earlier_signing_are_not_believed(signer: Signer) -> None:
+    marked = run()
+    marked["metadata"]["annotations"] = {"chains.tekton.dev/signed": "true"}
+    store = Memory()
+    assert attest(intake_of(marked), signer, store)[0].state == "signed"
+    assert len(store.records) == 2
+
+
+def test_more_subjects_than_verifiers_take_are_warned_about(signer: Signer) -> None:
+    images = ",".join(f"registry.example.com/app-{number}@sha256:{HEX}" for number in range(1025))
+    outcome = attest(intake_of(run(results=[{"name": "IMAGES", "value": images}])), signer, Memory())[0]
+    assert any("1025 subjects" in warning for warning in outcome.warnings)
+
+
+def test_payloads_go_to_the_stores_that_the_configuration_names(signer: Signer) -> None:
+    stores = Stores({"oci": [Memory()]})
+    assert len(stores.chosen(["oci"])) == 1
+    with pytest.raises(ConfigError, match="no store is open for gcs"):
+        stores.chosen(["oci", "gcs"])
