@@ -124,6 +124,7 @@ class Attestation:
     detail: str = ""
     keyid: str = ""
     run_uid: str = ""
+    is_image_signature: bool = False
     statement: Statement | None = None
     payload: bytes = field(default=b"", repr=False)
 
@@ -237,7 +238,7 @@ class Verification:
         if self.skipped:
             lines.append("skipped")
         for item in self.skipped:
-            lines.append(f"  {_plain(item.location)} {item.digest}".rstrip())
+            lines.append(f"  {_plain(item.location)} {_plain(item.digest)}".rstrip())
             lines.append(f"{_INDENT}{item.reason.value}: {_plain(item.detail)}")
         lines.append(f"{self.verdict.value} {_plain(self.target.ref)}: {_plain(self.summary)}")
         return "\n".join(lines)
@@ -279,6 +280,11 @@ def many_to_text(verifications: Sequence[Verification]) -> str:
     )
 
 
+def count(number: int, noun: str) -> str:
+    """Return the number with its noun in the right form."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def excerpt(text: str, limit: int = _LONGEST) -> str:
     """Return ``text``, cut where it is longer than ``limit`` characters, saying so."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
@@ -306,7 +312,8 @@ def _criteria_lines(criteria: Criteria, stores: Sequence[str]) -> list[str]:
     lines = [f"  signed by       {key.keyid} ({key.algorithm})" for key in criteria.keys]
     lines += [f"  predicate type  {_plain(wanted)}" for wanted in criteria.wanted_types]
     for name, value in (("builder id", criteria.builder_id), ("build type", criteria.build_type)):
-        lines.append(f"  {name:14}  {'not asked for' if value is None else _plain(value)}")
+        asked = "not asked for" if value is None else f"{_plain(value)}, believed for the signer's sake"
+        lines.append(f"  {name:14}  {asked}")
     lines += [f"  looked in       {_plain(store)}" for store in stores]
     return lines
 
@@ -315,17 +322,19 @@ def _check_lines(check: Check) -> list[str]:
     lines = [f"  {check.result.value:5} {check.id}"]
     if check.reason:
         lines[0] += f": {check.reason.value}"
-    if check.expected:
-        lines.append(f"{_INDENT}expected {_plain(check.expected)}")
-    if check.actual:
-        lines.append(f"{_INDENT}actual   {_plain(check.actual)}")
-    return lines
+    if check.expected == check.actual:
+        return [*lines, f"{_INDENT}as expected {_plain(check.actual)}"]
+    lines.append(f"{_INDENT}expected {_plain(check.expected)}")
+    return [*lines, f"{_INDENT}actual   {_plain(check.actual)}"]
 
 
 def _attestation_lines(found: Attestation) -> list[str]:
-    kind = found.statement.predicate_type if found.statement else f"unverified {found.format}"
+    if found.is_image_signature:
+        kind = f"image signature{'' if found.keyid else ', unverified'}"
+    else:
+        kind = found.statement.predicate_type if found.statement else "unverified"
     lines = [f"  {'used' if found.used else 'not used'}: {_plain(kind)}"]
-    lines.append(f"{_INDENT}{_plain(found.location)} {found.digest} ({found.format}, {found.source})")
+    lines.append(f"{_INDENT}{_plain(found.location)} {found.digest} ({_plain(found.format)}, {found.source})")
     if found.keyid:
         uid = f", run uid {_plain(found.run_uid)}" if found.run_uid else ""
         lines.append(f"{_INDENT}signed by {found.keyid}{uid}")

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from chains.predicates.scai_execution import SCAI
 from chains.reasons import Reason, Result
-from chains.verdict import Attestation, Check, Criteria, Left, Target, Verdict, Verification
+from chains.verdict import Attestation, Check, Criteria, Left, Target, Verdict, Verification, count
 from chains.verify_evidence import Examined, examine, run_uid
 from chains.verify_run import MATCH_CHECK, REPORT_CHECK, UID_CHECK, RunWanted
 from chains.verify_search import Search
@@ -42,12 +42,17 @@ class Case:
 
 @dataclass(slots=True)
 class _Weighed:
-    """Evidence by what it can say; ``used`` passed everything, ``beside`` are checks of the whole."""
+    """Evidence by what it can say.
+
+    ``used`` are the attestations that passed everything, ``matched`` the execution reports of the run's own
+    snapshot, ``beside`` the checks that are about no single attestation.
+    """
 
     attestations: list[Examined] = field(default_factory=list)
     reports: list[Examined] = field(default_factory=list)
     signatures: list[Examined] = field(default_factory=list)
     used: list[Examined] = field(default_factory=list)
+    matched: list[Examined] = field(default_factory=list)
     beside: list[Check] = field(default_factory=list)
 
     @property
@@ -98,7 +103,7 @@ def conclude(case: Case) -> Verification:
         verdict = Verdict.INDETERMINATE
     else:
         verdict = Verdict.FAILED if weighed.count else Verdict.NOT_FOUND
-    attestations, skipped = _list(examined, weighed.used if verdict is Verdict.VERIFIED else [])
+    attestations, skipped = _list(examined, weighed, is_verified=verdict is Verdict.VERIFIED)
     return Verification(
         verdict,
         _summary(verdict, checks, weighed, case),
@@ -149,7 +154,7 @@ def _type(each: Examined) -> str:
 
 def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> None:
     """Compare the run's snapshot with its execution reports; without artifacts one can stand alone."""
-    matched = [each for each in weighed.reports if not _failures(each) - _OF_PROVENANCE]
+    matched = weighed.matched = [each for each in weighed.reports if not _failures(each) - _OF_PROVENANCE]
     contradicting = [
         each
         for each in weighed.reports
@@ -162,9 +167,7 @@ def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> 
         check = next(check for check in told[0].checks if check.id == REPORT_CHECK)
         weighed.beside.append(replace(check, attestation=told[0].digest))
     else:
-        actual = (
-            f"none of {len(weighed.reports)} execution reports found" if weighed.reports else "none found"
-        )
+        actual = f"{count(len(weighed.reports), 'report')} of other runs" if weighed.reports else "none found"
         expected = f"an execution report of snapshot sha256:{wanted.run.digest}"
         weighed.beside.append(Check(REPORT_CHECK, Result.SKIP, expected, actual, Reason.NO_EXECUTION_REPORT))
     asks_for_provenance = criteria.predicate_types or criteria.builder_id or criteria.build_type
@@ -217,7 +220,8 @@ def _evidence_check(weighed: _Weighed, case: Case) -> Check:
     expected = f"an attestation about {case.target.ref}"
     skipped = len(case.found.skipped)
     actual = (
-        f"{weighed.count} attestations, {len(weighed.signatures)} image signatures, {skipped} other items"
+        f"{count(weighed.count, 'attestation')}, {count(len(weighed.signatures), 'image signature')}, "
+        f"{count(skipped, 'other item')}"
     )
     if weighed.count:
         return Check("evidence", Result.PASS, expected, actual)
@@ -228,7 +232,7 @@ def _evidence_check(weighed: _Weighed, case: Case) -> Check:
 
 
 def _list(
-    examined: Sequence[Examined], used: Sequence[Examined]
+    examined: Sequence[Examined], weighed: _Weighed, *, is_verified: bool
 ) -> tuple[tuple[Attestation, ...], tuple[Left, ...]]:
     """Return what was looked at: attestations, and what is none, each with why it was not used."""
     attestations: list[Attestation] = []
@@ -238,7 +242,9 @@ def _list(
         if failed and failed.reason in _LEFT:
             skipped.append(Left(each.evidence.location, each.digest, failed.reason, failed.actual))
             continue
-        is_used = any(each is other for other in used)
+        is_matched = any(each is other for other in weighed.matched)
+        is_used = is_verified and (is_matched or any(each is other for other in weighed.used))
+        failed = None if is_matched else failed
         authentic = each.authentic
         attestations.append(
             Attestation(
@@ -247,10 +253,11 @@ def _list(
                 digest=each.digest,
                 format=each.evidence.format,
                 used=is_used,
-                reason=failed.reason if failed and not is_used else None,
+                reason=failed.reason if failed else None,
                 detail="" if is_used else _why_not(each, failed),
                 keyid=each.key.keyid if each.key else "",
                 run_uid=run_uid(authentic.statement) if authentic else "",
+                is_image_signature=each.is_image_signature,
                 statement=authentic.statement if authentic else None,
                 payload=authentic.payload if authentic else b"",
             )
@@ -272,13 +279,13 @@ def _summary(verdict: Verdict, checks: Sequence[Check], weighed: _Weighed, case:
     if verdict is Verdict.VERIFIED:
         types = ", ".join(dict.fromkeys(_type(each) for each in weighed.used))
         keys = ", ".join(dict.fromkeys(each.key.keyid for each in weighed.used if each.key))
-        text = f"{len(weighed.used)} attestations of {types}, signed by {keys}"
+        text = f"{count(len(weighed.used), 'attestation')} of {types}, signed by {keys}"
         if isinstance(case.wanted, NothingWanted):
             text += "; the signature and the statement were verified, subject: not compared with any artifact"
         return text
     if verdict is Verdict.NOT_FOUND:
         others = len(weighed.signatures) + len(case.found.skipped)
-        return "no attestation found" + (f"; {others} other items are listed" if others else "")
+        return "no attestation found" + (f"; {count(others, 'other item')} listed" if others else "")
     wrong = Result.ERROR if verdict is Verdict.INDETERMINATE else Result.FAIL
     first = next((check for check in checks if check.result is wrong), None)
     if first is None:

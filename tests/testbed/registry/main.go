@@ -40,6 +40,6 @@ func main() {
 		log.Fatal(err)
 	}
 	fmt.Println(listener.Addr()) // the one line on stdout: where to connect
-	server := &http.Server{Handler: registry.New(options...), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: withArtifactTypes(registry.New(options...)), ReadHeaderTimeout: 10 * time.Second}
 	log.Fatal(server.Serve(listener))
 }
