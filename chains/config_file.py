@@ -149,7 +149,8 @@ def _read_entries(entries: dict[str, Any], *, manifest: bool) -> ConfigFile:
                 if manifest
                 else "write it in quotes"
             )
-            message = f"expected a string, got {kind_of(value)}; {advice}"
+            found = text if isinstance(value, bool) else kind_of(value)
+            message = f"expected a string, got {found}; {advice}"
             problems.append(Problem(name, "error" if manifest else "warning", message))
     return ConfigFile(data, tuple(problems), tuple(unusable))
 

@@ -152,7 +152,7 @@ _STORAGE = (
     ),
     Key(
         "storage.oci.encoding-format", "enum", "dsse",
-        "`dsse` writes `.att` and `.sig` tags, `sigstore-bundle` referrers that hold Sigstore bundles.",
+        "`dsse` writes `.att` and `.sig` tags, `sigstore-bundle` referrers with Sigstore bundles.",
         ("dsse", "sigstore-bundle", "both"), ours_values=("both",),
     ),
     Key(

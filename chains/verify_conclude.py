@@ -84,7 +84,7 @@ def conclude(case: Case) -> Verification:
     weighed = _weigh(examined, case)
     shown = weighed.used[0] if weighed.used else _furthest(weighed.attestations or weighed.reports)
     broken = [each for each in examined if _is_broken(each)]
-    checks = [_evidence_check(weighed, case), *case.found.errors]
+    checks = [*case.found.errors, _evidence_check(weighed, case)]
     if shown is not None:
         checks += _own_checks(shown, weighed)
     for each in examined:

@@ -20,6 +20,7 @@ from storage.authorization import Keychain
 from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
 from storage.connections import Answer
 from storage.credentials import DockerCredentials
+from storage.inflight import InFlight
 from storage.manifests import MANIFEST_TYPES, OCI_INDEX, Descriptor, Manifest, sha256, sha256_aside
 from storage.reference import Repository, is_sha256
 from storage.transport import Request, Transport, resolve
@@ -61,6 +62,7 @@ class RegistryClient:
         self._transport = Transport(options, keychain or DockerCredentials())
         self._single_post: dict[str, bool] = {}
         self._referrers: dict[str, tuple[bool, float]] = {}
+        self._asking: InFlight[str, bool] = InFlight()
         self._uploaded: set[tuple[Repository, str]] = set()
 
     async def __aenter__(self) -> Self:
@@ -210,11 +212,14 @@ class RegistryClient:
         for a repository they do not know.
         """
         known, until = self._referrers.get(repository.registry, (False, 0.0))
-        if not known and until <= time.monotonic():
-            page = await self._referrers_page(repository, f"referrers/{digest}", digest, push=True)
-            known = page is not None
-            self.saw_referrers(repository, known=known)
-        return known
+        if known or until > time.monotonic():
+            return known
+        return await self._asking.run(repository.registry, lambda: self._ask_referrers(repository, digest))
+
+    async def _ask_referrers(self, repository: Repository, digest: str) -> bool:
+        page = await self._referrers_page(repository, f"referrers/{digest}", digest, push=True)
+        self.saw_referrers(repository, known=page is not None)
+        return page is not None
 
     def saw_referrers(self, repository: Repository, *, known: bool = True) -> None:
         """Remember that the registry has the referrers API, or has not."""

@@ -13,8 +13,10 @@ from contextlib import suppress
 import pytest
 
 from tests.testbed import servers
+from tests.testbed.admission import Kyverno, PolicyTester
 from tests.testbed.build import BuildError, GoMissingError, binary
-from tests.testbed.cosign import Cosign
+from tests.testbed.commands import Command
+from tests.testbed.cosign import Cosign, cosign_in
 from tests.testbed.images import Registry
 
 # fixture -> the program it runs; built before the first test, so that no test's time limit holds a build
@@ -24,6 +26,8 @@ BUILT_FOR = {
     "secured_registry": "distribution",
     "token_registry": "distribution",
     "cosign": "cosign",
+    "policy_tester": "policy-tester",
+    "kyverno": "kyverno",
     "peer": "peer",
 }
 
@@ -61,7 +65,20 @@ def token_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registr
 @pytest.fixture(scope="session")
 def cosign(tmp_path_factory: pytest.TempPathFactory) -> Cosign:
     """cosign, offline: call it with its arguments."""
-    return Cosign(binary("cosign"), tmp_path_factory.mktemp("cosign-home"))
+    return cosign_in(binary("cosign"), tmp_path_factory.mktemp("cosign-home"))
+
+
+@pytest.fixture(scope="session")
+def policy_tester(tmp_path_factory: pytest.TempPathFactory) -> PolicyTester:
+    """sigstore's policy-controller, offline."""
+    home = tmp_path_factory.mktemp("policy-tester-home")
+    return PolicyTester(Command("policy-tester", binary("policy-tester"), home))
+
+
+@pytest.fixture(scope="session")
+def kyverno(tmp_path_factory: pytest.TempPathFactory) -> Kyverno:
+    """Kyverno's command line, offline."""
+    return Kyverno(Command("kyverno", binary("kyverno"), tmp_path_factory.mktemp("kyverno-home")))
 
 
 def _promised() -> bool:
@@ -69,7 +86,10 @@ def _promised() -> bool:
 
 
 def _programs(item: pytest.Item) -> set[str]:
-    return {BUILT_FOR[name] for name in getattr(item, "fixturenames", ()) if name in BUILT_FOR}
+    """Return the programs of the fixtures that a test asks for, be it by the name in a parameter."""
+    call = getattr(item, "callspec", None)
+    names = [*getattr(item, "fixturenames", ()), *(call.params.values() if call else ())]
+    return {BUILT_FOR[name] for name in names if isinstance(name, str) and name in BUILT_FOR}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -18,6 +18,7 @@ from signers.bundle import Bundle, build_bundle
 from signers.dsse import Envelope, pae, sign_payload, verify_envelope
 from signers.keyfile import GENERATORS, generate_key, write_key_pair
 from signers.trust import PublicKey
+from tests.testbed.commands import Command
 
 IN_TOTO = "application/vnd.in-toto+json"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -107,7 +108,7 @@ def test_its_envelopes_and_bundles_read_back_and_verify(opened: Opened) -> None:
 
 
 @pytest.mark.server
-def test_cosign_verifies_its_bundle_offline(opened: Opened, cosign: object, tmp_path: Path) -> None:
+def test_cosign_verifies_its_bundle_offline(opened: Opened, cosign: Command, tmp_path: Path) -> None:
     blob, key, bundle = tmp_path / "blob", tmp_path / "the.pub", tmp_path / "bundle.json"
     blob.write_bytes(b"content")
     key.write_bytes(opened.signer.public_pem)
@@ -120,7 +121,7 @@ def test_cosign_verifies_its_bundle_offline(opened: Opened, cosign: object, tmp_
 
     def verify() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(cosign), "verify-blob-attestation", "--key", str(key), "--bundle", str(bundle), *offline],
+            [str(cosign.program), "verify-blob-attestation", "--key", str(key), "--bundle", str(bundle), *offline],
             # an address where nothing listens stands for the network
             env={**os.environ, "HOME": str(tmp_path), "HTTPS_PROXY": "http://127.0.0.1:9"},
             capture_output=True,

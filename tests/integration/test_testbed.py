@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.testbed import build, servers
-from tests.testbed.cosign import Cosign, CosignError
-from tests.testbed.images import INDEX, Registry, RegistryRefusedError, digest_of
+from tests.testbed.commands import CommandError
+from tests.testbed.cosign import Cosign
+from tests.testbed.images import INDEX, MANIFEST, Registry, RegistryRefusedError, descriptor, digest_of
 from tests.testbed.process import ServerError, running
 
 pytestmark = pytest.mark.server
@@ -60,6 +61,25 @@ def test_only_the_referrers_registry_has_a_referrers_api(
     for registry, status in ((referrers_registry, 200), (plain_registry, 404)):
         digest = registry.push_image("team/referred")
         assert registry.request("GET", f"/v2/team/referred/referrers/{digest}").status == status
+
+
+def test_the_referrers_api_names_the_artifact_type_of_each_manifest(referrers_registry: Registry) -> None:
+    subject = referrers_registry.push_image("team/typed")
+    empty = referrers_registry.push_blob("team/typed", b"{}")
+    part = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": empty, "size": 2}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": "application/vnd.example.evidence",
+        "config": part,
+        "layers": [part],
+        "subject": descriptor(MANIFEST, referrers_registry.manifest("team/typed", subject)),
+    }
+    digest = referrers_registry.push_manifest("team/typed", json.dumps(manifest).encode(), MANIFEST)
+    (referrer,) = json.loads(referrers_registry.request("GET", f"/v2/team/typed/referrers/{subject}").body)[
+        "manifests"
+    ]
+    assert (referrer["digest"], referrer["artifactType"]) == (digest, "application/vnd.example.evidence")
 
 
 def test_the_referrers_api_can_be_switched_off(tmp_path: Path) -> None:
@@ -130,7 +150,7 @@ def test_cosign_signs_and_verifies_offline(
 
     cosign("verify", *VERIFY, *form, image)
     cosign("verify-attestation", *VERIFY, *form, *PROVENANCE, image)
-    with pytest.raises(CosignError, match="signature"):
+    with pytest.raises(CommandError, match="signature"):
         cosign("verify", "--key", "other.pub", "--insecure-ignore-tlog=true", *form, image)
 
 
@@ -148,7 +168,7 @@ def test_cosign_signs_and_verifies_behind_tls_and_credentials(
 
 
 def test_cosign_reaches_no_address_but_this_machine(cosign: Cosign) -> None:
-    with pytest.raises(CosignError, match="proxyconnect"):
+    with pytest.raises(CommandError, match="proxyconnect"):
         cosign("verify", *VERIFY[2:], "--key", "cosign.pub", "registry.example.com/team/app:v1")
 
 

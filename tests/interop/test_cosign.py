@@ -146,6 +146,20 @@ def test_a_registry_with_tls_and_credentials(
         verify(cosign, attested, env=env)
 
 
+def test_cosign_s_own_encrypted_key_signs(
+    registry: Registry,
+    cosign: Cosign,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cosign("generate-key-pair", cwd=tmp_path, env={"COSIGN_PASSWORD": "correct horse"})
+    (tmp_path / "cosign.key").rename(tmp_path / "signing.key")
+    (tmp_path / "cosign.pub").rename(tmp_path / "signing.pub")
+    monkeypatch.setenv("COSIGN_PASSWORD", "correct horse")
+    verify(cosign, attest_image(registry, tmp_path, slug(request)))
+
+
 def test_one_repository_for_all_attestations(
     referrers_registry: Registry, cosign: Cosign, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -18,11 +18,11 @@ from typing import Any
 
 import orjson
 import pytest
-from chains.config import parse_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chains.artifacts import images
+from chains.config import parse_config
 from chains.dependencies import run_results
 from chains.intake import read_inputs
 from chains.payload import build_provenance

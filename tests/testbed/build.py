@@ -52,6 +52,8 @@ PROGRAMS = {
     "registry": Program("registry"),
     "distribution": Program("distribution", "github.com/distribution/distribution/v3/cmd/registry"),
     "cosign": Program("tools", "github.com/sigstore/cosign/v3/cmd/cosign"),
+    "policy-tester": Program("policycontroller", "github.com/sigstore/policy-controller/cmd/tester"),
+    "kyverno": Program("kyverno", "github.com/kyverno/kyverno/cmd/cli/kubectl-kyverno"),
     "peer": Program("peer"),
 }
 

@@ -172,7 +172,9 @@ def test_a_signer_that_is_down_fails_the_run(signer: Signer) -> None:
     assert not store.records
 
 
-def test_what_breaks_the_formatter_fails_one_run_alone(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_breaks_the_formatter_fails_one_run_alone(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def explode(frozen: Any, config: Any, pod: Any = None) -> Any:
         if frozen.name == "poison":
             raise ZeroDivisionError("boom")

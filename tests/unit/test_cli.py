@@ -21,7 +21,10 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def simple_run(name: str) -> Json:
-    status = {"conditions": [{"type": "Succeeded", "status": "True"}], "completionTime": "2026-01-02T03:04:05Z"}
+    status = {
+        "conditions": [{"type": "Succeeded", "status": "True"}],
+        "completionTime": "2026-01-02T03:04:05Z",
+    }
     return {
         "apiVersion": "tekton.dev/v1", "kind": "TaskRun",
         "metadata": {"name": name, "namespace": "ns", "uid": name}, "status": status,
@@ -64,7 +67,11 @@ def test_several_runs_need_a_choice(capsys: pytest.CaptureFixture[str]) -> None:
         ([], 2, "the following arguments are required: COMMAND"),
         (["nonsense"], 2, "invalid choice: 'nonsense'"),
         (["payload", "missing.json"], 1, "missing.json: No such file or directory"),
-        (["payload", RUN, "--format", "slsa/v9"], 2, "unknown format 'slsa/v9': expected one of in-toto, slsa/v1"),
+        (
+            ["payload", RUN, "--format", "slsa/v9"],
+            2,
+            "unknown format 'slsa/v9': expected one of in-toto, slsa/v1",
+        ),
         (["attest", RUN, "--store", "ftp://x"], 2, "unknown store 'ftp://x'"),
         (["attest", RUN, "--key", "missing.key"], 2, "missing.key"),
         (["attest", RUN, "--config", "missing.yaml"], 2, "missing.yaml"),
@@ -83,7 +90,9 @@ def test_wrong_usage_gives_one_clear_error(
     assert "Traceback" not in captured.err
 
 
-def test_attest_without_options_works_in_its_folder_and_twice_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_attest_without_options_works_in_its_folder_and_twice_changes_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert chains(["attest", RUN, "--output", "json"]) == 0
     first = capsys.readouterr()
     assert "made a new P-256 key: .chains/signing.key" in first.err
@@ -101,7 +110,11 @@ def test_attest_then_verify_the_run_its_image_and_a_changed_run(capsys: pytest.C
     capsys.readouterr()
     assert chains(["verify", RUN]) == 0
     assert "VERIFIED" in capsys.readouterr().out
-    digest = next(item["value"] for item in json.loads(Path(RUN).read_text())["status"]["results"] if item["name"].endswith("IMAGE_DIGEST"))
+    digest = next(
+        item["value"]
+        for item in json.loads(Path(RUN).read_text())["status"]["results"]
+        if item["name"].endswith("IMAGE_DIGEST")
+    )
     assert chains(["verify", digest, "--output", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["verdict"] == "VERIFIED"
     changed = json.loads(Path(RUN).read_text())
@@ -128,7 +141,9 @@ def test_a_failed_run_ends_with_one_and_the_others_are_attested(capsys: pytest.C
     assert states == {"taskrun/ns/good": "signed", "taskrun/ns/broken": "failed"}
 
 
-def test_options_have_environment_twins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_have_environment_twins(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert chains(["keys", "generate", "mine.key", "--algorithm", "ed25519"]) == 0
     monkeypatch.setenv("CHAINS_KEY", "mine.key")
     monkeypatch.setenv("CHAINS_STORE", "file:one oci-layout:two")
@@ -167,10 +182,14 @@ def test_config_lint_reports_everything_at_once(capsys: pytest.CaptureFixture[st
     assert json.loads(capsys.readouterr().out)["problems"] == []
 
 
-def test_a_configuration_s_stores_are_used_or_refused_with_the_next_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_configuration_s_stores_are_used_or_refused_with_the_next_step(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     config = write("cfg.json", {"artifacts.taskrun.storage": "tekton,gcs"})
     assert chains(["attest", RUN, "--config", config]) == 2
-    assert "stores in gcs, oci, tekton" in capsys.readouterr().err.replace("stores in gcs, tekton", "stores in gcs, oci, tekton")
+    assert "stores in gcs, oci, tekton" in capsys.readouterr().err.replace(
+        "stores in gcs, tekton", "stores in gcs, oci, tekton"
+    )
     assert chains(["attest", RUN, "--config", config, "--store", "oci-layout:here"]) == 0
 
 

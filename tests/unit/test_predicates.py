@@ -12,7 +12,7 @@ from in_toto_attestation.predicates.scai.v0 import scai_pb2
 from in_toto_attestation.v1 import statement_pb2
 
 from chains.hermetic import isolation
-from chains.predicates import scai_execution, slsa_v1, slsa_v02
+from chains.predicates import scai_execution, slsa_v02, slsa_v1
 from chains.predicates.slsa_v1 import Options
 from chains.snapshot import RunSnapshot, take_snapshot
 from chains.statement import Statement, is_hex_digest, parse_statement
@@ -32,14 +32,24 @@ def task_run(status: Json, **metadata: Json) -> RunSnapshot:
 
 
 def resolved(statement: Statement) -> list[Json]:
-    found: list[Json] = json.loads(statement.to_bytes())["predicate"]["buildDefinition"]["resolvedDependencies"]
+    found: list[Json] = json.loads(statement.to_bytes())["predicate"]["buildDefinition"][
+        "resolvedDependencies"
+    ]
     return found
 
 
 def test_resolved_step_actions_are_dependencies_of_v2alpha4_alone() -> None:
     source = {"uri": "git+https://git.example.com/actions.git", "digest": {"sha1": "a" * 40}}
     run = task_run(
-        {"steps": [{"name": "build", "imageID": f"img.example.com/x@sha256:{HEX}", "provenance": {"refSource": source}}]}
+        {
+            "steps": [
+                {
+                    "name": "build",
+                    "imageID": f"img.example.com/x@sha256:{HEX}",
+                    "provenance": {"refSource": source},
+                }
+            ]
+        }
     )
     names = [item.get("name") for item in resolved(slsa_v1.build_v2alpha4(run, OPTIONS))]
     assert names == [None, "stepAction/build"]
@@ -49,7 +59,9 @@ def test_resolved_step_actions_are_dependencies_of_v2alpha4_alone() -> None:
 def test_step_actions_from_one_source_are_all_kept() -> None:
     source = {"uri": "git+https://git.example.com/actions.git", "digest": {"sha1": "a" * 40}}
     steps = [{"name": name, "imageID": f"img.example.com/{name}@sha256:{HEX}", "provenance": {"refSource": source}} for name in ("one", "two")]  # fmt: skip
-    names = [item.get("name") for item in resolved(slsa_v1.build_v2alpha4(task_run({"steps": steps}), OPTIONS))]
+    names = [
+        item.get("name") for item in resolved(slsa_v1.build_v2alpha4(task_run({"steps": steps}), OPTIONS))
+    ]
     assert names[2:] == ["stepAction/one", "stepAction/two"]
 
 
@@ -57,14 +69,22 @@ def test_native_artifacts_count_only_when_asked_for() -> None:
     value = {"uri": "pkg:oci/app", "digest": {"sha256": HEX}}
     status = {
         "artifacts": {
-            "inputs": [{"name": "source", "values": [{"uri": "git+https://x", "digest": {"sha1": "a" * 40}}]}],
+            "inputs": [
+                {"name": "source", "values": [{"uri": "git+https://x", "digest": {"sha1": "a" * 40}}]}
+            ],
             "outputs": [
                 {"name": "image", "buildOutput": True, "values": [value]},
                 {"name": "log", "values": [{"uri": "file:log", "digest": {"sha256": HEX}}]},
                 {"name": "bad", "buildOutput": True, "values": [{"uri": "x", "digest": {"sha256": "no"}}]},
             ],
         },
-        "steps": [{"name": "s", "imageID": f"i.example.com/s@sha256:{HEX}", "outputs": [{"name": "image", "buildOutput": True, "values": [value]}]}],
+        "steps": [
+            {
+                "name": "s",
+                "imageID": f"i.example.com/s@sha256:{HEX}",
+                "outputs": [{"name": "image", "buildOutput": True, "values": [value]}],
+            }
+        ],
     }
     run = task_run(status)
     for build in (slsa_v1.build_v2alpha3, slsa_v1.build_v2alpha4, slsa_v02.build):
@@ -107,18 +127,26 @@ def test_every_statement_is_parsed_back_by_in_toto_s_own_bindings(
     run = take_snapshot(raw, {("TaskRun", "ns", child["metadata"]["name"]): child for child in children})
     provenance = build(run, Options("https://example.com/b", slsa_v1.SLSA_BUILD_TYPE, deep=deep))
     report = scai_execution.build(run, provenance.subjects, isolation(run, None))
-    for statement, predicate in ((provenance, provenance_pb2.Provenance()), (report, scai_pb2.AttributeReport())):
+    for statement, predicate in (
+        (provenance, provenance_pb2.Provenance()),
+        (report, scai_pb2.AttributeReport()),
+    ):
         text = statement.to_bytes().decode()
         parsed = json_format.Parse(text, statement_pb2.Statement())
         assert parsed.predicate_type == statement.predicate_type
         assert len(parsed.subject) == len(statement.subjects)
         if build is not slsa_v02.build or statement is report:
             json_format.Parse(json.dumps(json.loads(text)["predicate"]), predicate)
-        assert all(is_hex_digest(value) for item in statement.subjects for value in (item.digest or {}).values())
+        assert all(
+            is_hex_digest(value) for item in statement.subjects for value in (item.digest or {}).values()
+        )
         assert parse_statement(statement.to_bytes()).subjects == tuple(
             type(item)(name=item.name, digest=item.digest) for item in statement.subjects
         )
-        assert build(run, Options("https://example.com/b", slsa_v1.SLSA_BUILD_TYPE, deep=deep)).to_bytes() == provenance.to_bytes()
+        assert (
+            build(run, Options("https://example.com/b", slsa_v1.SLSA_BUILD_TYPE, deep=deep)).to_bytes()
+            == provenance.to_bytes()
+        )
 
 
 @pytest.mark.parametrize(
@@ -153,11 +181,16 @@ def test_the_report_tells_what_the_compatible_statement_leaves_out() -> None:
     run = task_run(
         {
             "results": [{"name": "IMAGE_URL", "value": "x"}],
-            "steps": [{"name": "a", "imageID": "sha256:abc", "results": [{"name": "IMAGES", "value": ["x"]}]}],
+            "steps": [
+                {"name": "a", "imageID": "sha256:abc", "results": [{"name": "IMAGES", "value": ["x"]}]}
+            ],
             "surprise": True,
         }
     )
-    found = {(item["attribute"], item["target"]["name"]): item["conditions"]["reason"] for item in attributes(run)[2:]}
+    found = {
+        (item["attribute"], item["target"]["name"]): item["conditions"]["reason"]
+        for item in attributes(run)[2:]
+    }
     assert found == {
         ("FIELD_DROPPED", "status.surprise"): "not a field of tekton's types",
         ("HINT_REJECTED", "IMAGE_URL"): "no result IMAGE_DIGEST to go with it",
@@ -199,7 +232,9 @@ def pod(env: Json = None, **spec: Json) -> Json:
         ({}, "unknown", "no container step-s"),
     ],
 )  # fmt: skip
-def test_enforcement_comes_from_the_pod_and_never_from_the_annotation(given_pod: Json, value: str, reason: str) -> None:
+def test_enforcement_comes_from_the_pod_and_never_from_the_annotation(
+    given_pod: Json, value: str, reason: str
+) -> None:
     run = task_run({"podName": "r-pod", "steps": [STEP]}, **HERMETIC)
     found = isolation(run, given_pod)[0]
     assert (found.requested.value, found.enforced.value) == ("true", value)

@@ -15,7 +15,7 @@ from typing import Any
 
 from chains.image_name import ImageDigest
 from chains.predicates import simple_signing
-from chains.statement import SLSA_V1, SLSA_V02, STATEMENT_V1, STATEMENT_V01
+from chains.statement import SLSA_V02, SLSA_V1, STATEMENT_V01, STATEMENT_V1
 from chains.verdict import Criteria, Verification
 from chains.verify import verify_digest
 from signers.base import Signer
@@ -37,9 +37,13 @@ BUILD_TYPE = "https://tekton.dev/chains/v2/slsa"
 HERE = Path(__file__).parent
 
 
-@cache
 def signer(name: str = "ours", algorithm: str = "ecdsa-p256") -> Signer:
     """Return a key for this session: ``ours`` is the one that is trusted, others are strangers'."""
+    return _signer(name, algorithm)
+
+
+@cache
+def _signer(name: str, algorithm: str) -> Signer:
     folder = Path(tempfile.mkdtemp(prefix=f"key-{name}-"))
     path = folder / "signing.key"
     write_key_pair(path, generate_key(algorithm))

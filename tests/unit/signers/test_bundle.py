@@ -17,6 +17,7 @@ from signers.base import FormatError, Signer, VerificationError
 from signers.bundle import MEDIA_TYPE, Bundle, MessageSignature, build_bundle
 from signers.dsse import Envelope, Signature, sign_payload, verify_envelope
 from signers.trust import PublicKey, load_public_keys
+from tests.testbed.commands import Command
 
 BROKEN = Path(__file__).parent / "broken" / "bundles"
 IN_TOTO = "application/vnd.in-toto+json"
@@ -253,14 +254,14 @@ def test_equal_runs_have_equal_bundles(signers: dict[str, Signer], keys: dict[st
 
 @pytest.mark.server
 def test_bundles_made_by_cosign_are_read_and_verified_as_cosign_does(
-    cosign: object, tmp_path: Path, pems: dict[str, bytes], keys: dict[str, PublicKey]
+    cosign: Command, tmp_path: Path, pems: dict[str, bytes], keys: dict[str, PublicKey]
 ) -> None:
     environment = {**os.environ, "COSIGN_PASSWORD": "pw", "HOME": str(tmp_path)}
     offline = ("--yes", "--tlog-upload=false", "--use-signing-config=false")
 
     def run(*arguments: str) -> None:
         subprocess.run(
-            [str(cosign), *arguments],
+            [str(cosign.program), *arguments],
             cwd=tmp_path,
             env=environment,
             check=True,

@@ -22,6 +22,7 @@ from nacl.secret import SecretBox
 from signers.base import Signer, SignerError, SignerRejected
 from signers.keyfile import open_keyfile
 from signers.trust import load_public_keys
+from tests.testbed.commands import Command
 
 Write = Callable[..., str]
 SALT, NONCE = b"s" * 32, b"n" * 24
@@ -146,12 +147,12 @@ def test_any_bytes_inside_are_a_signer_error(write: Write, data: bytes) -> None:
 
 
 @pytest.mark.server
-def test_keys_made_by_cosign_open(cosign: object, tmp_path: Path, pems: dict[str, bytes]) -> None:
+def test_keys_made_by_cosign_open(cosign: Command, tmp_path: Path, pems: dict[str, bytes]) -> None:
     environment = {**os.environ, "COSIGN_PASSWORD": "pw", "HOME": str(tmp_path)}
 
     def run(*arguments: str) -> None:
         subprocess.run(
-            [str(cosign), *arguments],
+            [str(cosign.program), *arguments],
             cwd=tmp_path,
             env=environment,
             check=True,

@@ -1,0 +1,246 @@
+"""The store in a plain folder, for people and other programs to read: one file for each piece of evidence.
+
+::
+
+    PATH/taskrun-default-build/                             <kind>-<namespace>-<name> of the run
+        taskrun-<uid>.slsa.dev-provenance-v1.payload.json       the statement
+        taskrun-<uid>.slsa.dev-provenance-v1.envelope.json      DSSE, form A
+        taskrun-<uid>.slsa.dev-provenance-v1.bundle.json        Sigstore bundle, form B
+        taskrun-<uid>.3d7f1b2c9a10.payload                      an image signature: what was signed,
+        taskrun-<uid>.3d7f1b2c9a10.sig                          the raw signature in base64
+        taskrun-<uid>.3d7f1b2c9a10.bundle.json                  and the bundle over the same image
+        … .cert.pem, .chain.pem                                 beside any of them, for keyless signatures
+    PATH/by-digest/sha256/<hex>/                            symbolic links to the evidence about a subject
+    PATH/by-run/<uid>/                                      and to the evidence from a run
+
+The predicate's short name is its URI without the scheme; an image signature has the first twelve hex digits
+of its image instead. Whatever the record has is written, in both forms. A file is never written over by
+another content: the second one gets a part of a digest into its name. Names hold letters, digits, ``.``,
+``_`` and ``-``; others are replaced, and a part of a digest keeps such names apart.
+
+Every call works in a thread, so a slow disk holds nothing else up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from storage.base import Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.durable import problem, sync_folder, write_new
+from storage.evidence import LARGEST, MOST_BYTES
+from storage.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
+from storage.record import Evidence, Failure, Findings, Receipt, Record, Skipped, Stored
+
+FORMATS = {".bundle.json": "bundle-v0.3", ".envelope.json": "dsse", ".sig": "simplesigning"}
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+_HEX = re.compile(r"[0-9a-f]{2,256}")
+_ALGORITHM = re.compile(r"[A-Za-z0-9_]{1,40}")
+
+
+class FileStore(Store):
+    """Stores records in the folder at the URL's path, which is made when it is first written to."""
+
+    def __init__(self, url: str, options: StoreOptions) -> None:
+        path = url.removeprefix("file:")
+        if path.startswith("//"):
+            path = path.removeprefix("//")  # file:///PATH
+        if not path:
+            raise StoreRejected(f"unknown store {url!r}: expected file:PATH")
+        self.url = url
+        self._root = Path(path)
+        self._fsync = options.fsync
+
+    async def put(self, record: Record) -> Stored:
+        """Store whatever ``record`` has; one receipt for each file of evidence. See :meth:`Store.put`."""
+        try:
+            return Stored(tuple(await asyncio.to_thread(self._put, record)))
+        except StoreError as exc:
+            transient = isinstance(exc, StoreUnavailable)
+            return Stored(failures=(Failure(self.url, "file", "", str(exc), transient),))
+
+    async def find(self, digest: str, reference: str = "") -> Findings:
+        """Return what the folder has about ``digest``, ``sha256:hex`` or another algorithm's."""
+        del reference
+        links = self._digest_links(digest)
+        if links is None:
+            raise StoreRejected(f"cannot look for {digest[:100]!r}: expected algorithm:hex")
+        return await asyncio.to_thread(self._find, links)
+
+    async def find_run(self, uid: str) -> Findings:
+        """Return what came from the run ``uid``."""
+        return await asyncio.to_thread(self._find, self._root / "by-run" / plain_name(uid))
+
+    def _digest_links(self, digest: str) -> Path | None:
+        algorithm, _, value = digest.partition(":")
+        if not _ALGORITHM.fullmatch(algorithm) or not _HEX.fullmatch(value):
+            return None
+        return self._root / "by-digest" / algorithm / value
+
+    def _put(self, record: Record) -> list[Receipt]:
+        origin = record.origin
+        folder = self._root / plain_name(f"{origin.kind}-{origin.namespace}-{origin.name}")
+        stem = plain_name(f"{origin.kind}-{origin.uid}") + "." + _short_name(record)
+        parts = list(_parts(record))
+        if not any(suffix in FORMATS for suffix, _ in parts):
+            raise StoreRejected("the record has no bundle, envelope or signature")
+        receipts = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                written = self._write_all(folder / stem, parts)
+            except FileExistsError:
+                mark = hashlib.sha256(b"".join(content for _, content in parts)).hexdigest()[:12]
+                written = self._write_all(folder / f"{stem}.{mark}", parts)
+            for path, data, changed in written:
+                receipts.append(Receipt(self.url, "file", "", os.fspath(path), sha256(data), changed))
+            self._link(record, [path for path, _, _ in written])
+            if self._fsync:
+                sync_folder(folder)
+        except OSError as exc:
+            raise problem("store", folder / stem, exc) from exc
+        return receipts
+
+    def _write_all(self, stem: Path, parts: list[tuple[str, bytes]]) -> list[tuple[Path, bytes, bool]]:
+        """Write the files and return those that are evidence, with whether they are new.
+
+        Raises :class:`FileExistsError` when one of them exists with another content.
+        """
+        evidence = []
+        for suffix, data in parts:
+            path = stem.with_name(stem.name + suffix)
+            changed = self._write(path, data)
+            if suffix in FORMATS:
+                evidence.append((path, data, changed))
+        return evidence
+
+    def _write(self, path: Path, data: bytes) -> bool:
+        """Make a file, whole from the first moment; False when it is there with these bytes."""
+        if path.exists() and path.read_bytes() == data:
+            return False
+        temporary = path.with_name(f".{secrets.token_hex(8)}")
+        try:
+            write_new(os.fspath(temporary), data, fsync=self._fsync)
+            path.hardlink_to(temporary)  # unlike a rename it fails when the name is taken
+        except FileExistsError:
+            if path.read_bytes() != data:
+                raise
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def _link(self, record: Record, paths: list[Path]) -> None:
+        folders = [self._root / "by-run" / plain_name(record.origin.uid)]
+        for subject in record.subjects:
+            for algorithm, value in subject.digest.items():
+                links = self._digest_links(f"{algorithm}:{value}")
+                if links is not None:
+                    folders.append(links)
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in paths:
+                _make_link(folder, path)
+            if self._fsync:
+                sync_folder(folder)
+
+    def _find(self, links: Path) -> Findings:
+        """Read the files that a folder of links leads to; links out of the store lead nowhere."""
+        try:
+            if not self._root.is_dir():
+                raise StoreRejected(f"{self._root} is no folder")
+            names = sorted(path.name for path in links.iterdir()) if links.is_dir() else []
+            root = self._root.resolve()
+        except OSError as exc:
+            raise problem("search", links, exc) from exc
+        evidence: list[Evidence] = []
+        skipped: list[Skipped] = []
+        left = MOST_BYTES
+        for name in names:
+            found = _read(links / name, root, left)
+            if isinstance(found, Evidence):
+                left -= len(found.data)
+                evidence.append(found)
+            else:
+                skipped.append(found)
+        return Findings(tuple(evidence), tuple(skipped))
+
+
+def plain_name(text: str) -> str:
+    """Return ``text`` as the name of a file: no separators, no leading dot, not too long, never ambiguous."""
+    if _PLAIN.fullmatch(text):
+        return text
+    mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{_ODD.sub('_', text).lstrip('.-')[:80]}-{mark}"
+
+
+def _short_name(record: Record) -> str:
+    if record.is_image_signature:
+        value = next((one.digest["sha256"] for one in record.subjects if "sha256" in one.digest), "image")
+        return plain_name(value[:12])
+    uri = record.predicate_type.partition("://")[2] or record.predicate_type
+    return plain_name(uri.replace("/", "-") or "statement")
+
+
+def _parts(record: Record) -> Iterator[tuple[str, bytes]]:
+    """Yield suffix and content of each file, what others explain first."""
+    if record.is_image_signature:
+        yield ".payload", record.payload
+    else:
+        yield ".payload.json", record.payload
+    if record.certificate:
+        yield ".cert.pem", record.certificate
+    if record.chain:
+        yield ".chain.pem", record.chain
+    if record.is_image_signature and record.signature:
+        yield ".sig", base64.b64encode(record.signature)
+    if record.envelope:
+        yield ".envelope.json", record.envelope
+    if record.bundle:
+        yield ".bundle.json", record.bundle
+
+
+def _make_link(folder: Path, path: Path) -> None:
+    target = os.path.relpath(path, folder)
+    for name in (path.name, f"{hashlib.sha256(target.encode()).hexdigest()[:12]}.{path.name}"):
+        link = folder / name
+        try:
+            link.symlink_to(target)
+        except FileExistsError:
+            if link.is_symlink() and os.fspath(link.readlink()) != target:
+                continue  # a file of that name from another run
+        return
+
+
+def _read(link: Path, root: Path, left: int) -> Evidence | Skipped:
+    """Read one file of evidence, and what belongs to it beside it."""
+    try:
+        path = link.resolve(strict=True)
+        suffix = next((suffix for suffix in FORMATS if path.name.endswith(suffix)), "")
+        if not suffix or not path.is_relative_to(root):
+            return Skipped(os.fspath(link), "", "it leads to no evidence of this store")
+        main = path.with_name(path.name.removesuffix(suffix) + ".payload") if suffix == ".sig" else path
+        size = main.stat().st_size
+        if size > min(LARGEST, left):
+            return Skipped(os.fspath(path), "", f"{size} bytes: not read")
+        data = main.read_bytes()
+        signature = base64.b64decode(path.read_bytes(), validate=True) if suffix == ".sig" else b""
+        stem = path.name.removesuffix(suffix)
+        annotations = {
+            key: beside.read_text("ascii", "replace")
+            for key, name in ((CERTIFICATE_KEY, "cert"), (CHAIN_KEY, "chain"))
+            if (beside := path.with_name(f"{stem}.{name}.pem")).is_file()
+        }
+    except OSError as exc:
+        return Skipped(os.fspath(link), "", f"cannot be read: {exc.strerror}")
+    except (binascii.Error, ValueError):
+        return Skipped(os.fspath(link), "", "it is not base64")
+    return Evidence("file", os.fspath(path), sha256(data), FORMATS[suffix], data, signature, annotations)

@@ -1,0 +1,80 @@
+"""Asks admission engines, by their own programs, whether a policy lets an image in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.testbed.commands import Command, CommandError
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an engine decided."""
+
+    admitted: bool
+    reason: str
+    """What the engine printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTester:
+    """sigstore's policy-controller through its policy-tester."""
+
+    command: Command
+
+    def admit(self, policy: str, image: str, *, env: Mapping[str, str] | None = None) -> Decision:
+        """Decide about ``image`` (``host/repository@digest``) by the ClusterImagePolicy ``policy`` (YAML).
+
+        Raises :class:`CommandError` when the policy is not valid.
+        """
+        path = _write(self.command.home / "policy.yaml", policy)
+        args = ("-policy", path, "-image", image, "-log-level", "error")
+        done = self.command(*args, env=env, check=False)
+        if done.returncode == 0:
+            return Decision(True, done.stdout)
+        try:
+            errors = json.loads(done.stdout)["errors"]
+        except (ValueError, KeyError) as exc:
+            raise CommandError(f"policy-tester decided nothing\n{done.stdout}{done.stderr}") from exc
+        return Decision(False, "\n".join(errors))
+
+
+@dataclass(frozen=True, slots=True)
+class Kyverno:
+    """Kyverno through its command line."""
+
+    command: Command
+
+    def admit(self, policy: str, image: str, *, env: Mapping[str, str] | None = None) -> Decision:
+        """Decide about a pod with ``image`` by one policy (YAML) of any of Kyverno's kinds.
+
+        Raises :class:`CommandError` when no rule of the policy decided about the pod.
+        """
+        container = {"name": "app", "image": image}
+        metadata = {"name": "app", "namespace": "default"}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
+        policy_file = _write(self.command.home / "policy.yaml", policy)
+        pod_file = _write(self.command.home / "pod.yaml", json.dumps(pod))
+        args = (
+            "apply",
+            policy_file,
+            "--resource",
+            pod_file,
+            "--registry",
+            "--detailed-results",
+            "--remove-color",
+        )
+        done = self.command(*args, env=env, check=False)
+        counts = {what: int(number) for what, number in re.findall(r"(pass|fail|error): (\d+)", done.stdout)}
+        if counts.get("error", 1) or not counts["pass"] + counts["fail"]:
+            raise CommandError(f"kyverno decided nothing\n{done.stdout}{done.stderr}")
+        return Decision(not counts["fail"] and done.returncode == 0, done.stdout)
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
