@@ -104,8 +104,7 @@ def _one_run(intake: Intake, chosen: str) -> Key:
 def _attest(options: argparse.Namespace) -> int:
     """Attest every run of the input."""
     settings = load_settings(options.config)
-    if not options.key:
-        check_signers(settings.config)
+    check_signers(settings.config, key_given=bool(options.key))
     intake = read_inputs(options.files)
     if not intake.runs and not intake.problems:
         raise UsageError("the input holds no TaskRun or PipelineRun")

@@ -74,10 +74,11 @@ def conclude(case: Case) -> Verification:
     Never raises for what the evidence holds. The first that holds wins:
 
     a. FAILED: something names a given key that did not sign it, or a given key signed an execution report of
-       this very run with another snapshot. This is tampering, whatever else is there.
+       this very run with another snapshot (of any run, where the provenance tells none). This is tampering,
+       whatever else is there.
     b. VERIFIED: one attestation passed everything. Foreign and unusable ones beside it are listed.
     c. INDETERMINATE: a store could not answer, so the right evidence may lie there.
-    d. NOT_FOUND: there is no attestation at all.
+    d. NOT_FOUND: there is no attestation, and nothing unreadable that may be one.
     e. FAILED: there are only unusable ones.
     """
     examined = [_examine(evidence, case) for evidence in case.found.evidence]
@@ -102,7 +103,7 @@ def conclude(case: Case) -> Verification:
     elif case.found.errors or broken:
         verdict = Verdict.INDETERMINATE
     else:
-        verdict = Verdict.FAILED if weighed.count else Verdict.NOT_FOUND
+        verdict = Verdict.FAILED if weighed.count or _unreadable(case) else Verdict.NOT_FOUND
     attestations, skipped = _list(examined, weighed, is_verified=verdict is Verdict.VERIFIED)
     return Verification(
         verdict,
@@ -155,12 +156,12 @@ def _type(each: Examined) -> str:
 def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> None:
     """Compare the run's snapshot with its execution reports; without artifacts one can stand alone."""
     matched = weighed.matched = [each for each in weighed.reports if not _failures(each) - _OF_PROVENANCE]
+    # a statement that tells no run would fit a copy of it under another name, were there no report to tell
+    is_identified = not weighed.used or any(_passed(each, UID_CHECK) for each in weighed.used)
     contradicting = [
         each
         for each in weighed.reports
-        if each.authentic
-        and wanted.is_uid(run_uid(each.authentic.statement))
-        and REPORT_CHECK in _failures(each)
+        if REPORT_CHECK in _failures(each) and (wanted.is_uid(_uid(each)) or not is_identified)
     ]
     told = (matched or contradicting)[:1]
     if told:
@@ -180,6 +181,14 @@ def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> 
         weighed.beside.append(
             Check("provenance", Result.SKIP, "provenance of the run", actual, Reason.NO_PROVENANCE)
         )
+
+
+def _uid(each: Examined) -> str:
+    return run_uid(each.authentic.statement) if each.authentic else ""
+
+
+def _passed(each: Examined, check_id: str) -> bool:
+    return any(check.id == check_id and check.result is Result.PASS for check in each.checks)
 
 
 def _failures(each: Examined) -> set[str]:
@@ -218,17 +227,25 @@ def _own_checks(shown: Examined, weighed: _Weighed) -> list[Check]:
 
 def _evidence_check(weighed: _Weighed, case: Case) -> Check:
     expected = f"an attestation about {case.target.ref}"
-    skipped = len(case.found.skipped)
     actual = (
         f"{count(weighed.count, 'attestation')}, {count(len(weighed.signatures), 'image signature')}, "
-        f"{count(skipped, 'other item')}"
+        f"{count(len(case.found.skipped), 'other item')}"
     )
     if weighed.count:
         return Check("evidence", Result.PASS, expected, actual)
     if case.found.errors:
         actual += ", and not every store answered"
         return Check("evidence", Result.ERROR, expected, actual, Reason.STORE_UNAVAILABLE)
+    broken = _unreadable(case)
+    if broken:
+        actual += f", of which {len(broken)} cannot be read: {broken[0].detail}"
+        return Check("evidence", Result.FAIL, expected, actual, Reason.UNREADABLE)
     return Check("evidence", Result.FAIL, expected, actual, Reason.NO_ATTESTATION)
+
+
+def _unreadable(case: Case) -> list[Left]:
+    """Return what a store found and could not read, so that it may have been evidence."""
+    return [item for item in case.found.skipped if item.reason is Reason.UNREADABLE]
 
 
 def _list(
@@ -256,7 +273,7 @@ def _list(
                 reason=failed.reason if failed else None,
                 detail="" if is_used else _why_not(each, failed),
                 keyid=each.key.keyid if each.key else "",
-                run_uid=run_uid(authentic.statement) if authentic else "",
+                run_uid=_uid(each),
                 is_image_signature=each.is_image_signature,
                 statement=authentic.statement if authentic else None,
                 payload=authentic.payload if authentic else b"",

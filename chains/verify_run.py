@@ -98,18 +98,25 @@ class RunWanted:
 
     def _match_provenance(self, found: Authentic) -> list[Check]:
         statement = found.statement
-        checks = []
-        if statement.predicate_type == SLSA_V1:
-            uid = run_uid(statement)
-            expected, actual = self.run.uid or "no uid", uid or "no uid"
-            if expected != actual:
-                return [_fail(UID_CHECK, expected, actual)]
-            checks.append(Check(UID_CHECK, Result.PASS, expected, actual))
-            if build_type(statement) not in slsa_v1.BUILD_TYPES:
-                expected = f"predicate.buildDefinition.buildType = {' or '.join(slsa_v1.BUILD_TYPES)}"
-                actual = f"predicate.buildDefinition.buildType = {build_type(statement) or 'none'}"
-                return [*checks, _fail(MATCH_CHECK, expected, actual)]
-        return [*checks, self._compare(found)]
+        identity = self._match_uid(statement)
+        if identity.result is Result.FAIL:
+            return [identity]
+        if statement.predicate_type == SLSA_V1 and build_type(statement) not in slsa_v1.BUILD_TYPES:
+            expected = f"predicate.buildDefinition.buildType = {' or '.join(slsa_v1.BUILD_TYPES)}"
+            actual = f"predicate.buildDefinition.buildType = {build_type(statement) or 'nothing'}"
+            return [identity, _fail(MATCH_CHECK, expected, actual)]
+        return [identity, self._compare(found)]
+
+    def _match_uid(self, statement: Statement) -> Check:
+        """Compare the run's UID, where the statement has one; SLSA v0.2 has neither UID nor name of a run."""
+        uid = run_uid(statement)
+        expected = self.run.uid or "no uid"
+        if statement.predicate_type == SLSA_V1 and uid != self.run.uid:
+            return _fail(UID_CHECK, expected, uid or "no uid")
+        if uid:
+            return Check(UID_CHECK, Result.PASS, expected, uid)
+        actual = "the statement tells no run: name and UID were not compared with it"
+        return Check(UID_CHECK, Result.SKIP, expected, actual, Reason.NOT_COMPARED)
 
     def _compare(self, found: Authentic) -> Check:
         statement = found.statement

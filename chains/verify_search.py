@@ -9,10 +9,17 @@ from dataclasses import dataclass
 from chains.reasons import Reason, Result
 from chains.verdict import Check, Left
 from storage.base import Store, StoreError, StoreRejected
-from storage.record import Evidence, Findings
+from storage.record import Evidence, Findings, Skipped
 
 AT_ONCE = 16
 """Questions that one store is asked at the same time."""
+_FOREIGN = (
+    "is no evidence that we know",
+    "is no image manifest",
+    "it has no layers",
+    "it is about another subject",
+)
+"""How stores call what lies beside an image and is no evidence, such as an SBOM; all else was unreadable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +75,7 @@ async def _ask(store: Store, queries: Sequence[Query], uid: str) -> Search:
     for number, answer in enumerate(found):
         if isinstance(answer, Findings):
             evidence += answer.evidence
-            skipped += [
-                Left(one.location, one.digest, Reason.UNREADABLE, one.reason) for one in answer.skipped
-            ]
+            skipped += map(_left, answer.skipped)
             continue
         is_optional = number < len(queries) and queries[number].is_optional
         if is_optional and answered and isinstance(answer, StoreRejected):
@@ -81,6 +86,12 @@ async def _ask(store: Store, queries: Sequence[Query], uid: str) -> Search:
         else:
             problems.append(f"unexpected {type(answer).__name__}: {answer}; please report it")
     return Search(tuple(evidence), tuple(skipped), _errors(store, list(dict.fromkeys(problems))))
+
+
+def _left(item: Skipped) -> Left:
+    is_foreign = any(words in item.reason for words in _FOREIGN)
+    reason = Reason.NOT_AN_ATTESTATION if is_foreign else Reason.UNREADABLE
+    return Left(item.location, item.digest, reason, item.reason)
 
 
 def _errors(store: Store, problems: list[str]) -> tuple[Check, ...]:

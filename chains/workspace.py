@@ -74,8 +74,23 @@ def _make_key_once() -> None:
             say(f"made a new P-256 key: {PRIVATE_KEY} (public half: {PUBLIC_KEY})")
 
 
-def check_signers(config: Config) -> None:
-    """Refuse signers that this version cannot be: it signs with key files. Raises :class:`ConfigError`."""
+def check_signers(config: Config, *, key_given: bool) -> None:
+    """Refuse what this version cannot do and would otherwise leave out silently. Raises :class:`ConfigError`.
+
+    It signs with key files and writes to no transparency log; ``key_given`` is that ``--key`` replaces the
+    signers of the configuration.
+    """
+    if config.transparency.enabled:
+        raise ConfigError(
+            "transparency.enabled: this version writes to no transparency log, and nothing is stored without "
+            "the entry that the configuration asks for; set it to false"
+        )
+    if key_given:
+        return
+    if config.signers.x509.fulcio_enabled:
+        raise ConfigError(
+            "signers.x509.fulcio.enabled: keyless signing is not available in this version; pass --key"
+        )
     for name, artifact in (
         ("taskrun", config.taskrun),
         ("pipelinerun", config.pipelinerun),

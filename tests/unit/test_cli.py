@@ -199,6 +199,14 @@ def test_kms_is_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert "artifacts.taskrun.signer: 'kms' is not available in this version" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("key", ["transparency.enabled", "signers.x509.fulcio.enabled"])
+def test_what_this_version_cannot_do_is_refused_and_not_left_out(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write("cfg.json", {key: "true"})
+    assert chains(["attest", RUN, "--config", config]) == 2
+    assert key in capsys.readouterr().err
+    assert not Path(".chains").exists()
+
+
 def test_an_input_without_runs_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}
     assert chains(["attest", write("pod.json", pod)]) == 2

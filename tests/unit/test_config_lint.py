@@ -62,6 +62,7 @@ CASES = [
     ("transparency.url", {"transparency.url": "rekor.example"}, "error", "expected https://"),
     ("transparency.url", {"transparency.url": "https://"}, "error", "expected https://"),
     ("transparency.url", {"transparency.url": "https://h:99999"}, "error", "expected https://"),
+    ("transparency.url", {"transparency.url": "http://[", "transparency.enabled": "true"}, "error", "expected"),
     ("signers.kms.kmsref", {**KMS, "signers.kms.kmsref": "k8s://ns/key"}, "error", "gcpkms://"),
     ("storage.oci.ca-file", {"storage.oci.ca-file": "ca.pem"}, "warning", "absolute path"),
     ("storage.oci.repository", {"storage.oci.repository": "https://ghcr.io/a"}, "error", "registry/repository"),

@@ -11,6 +11,7 @@ from chains.errors import UsageError
 from chains.verdict import Criteria, Verdict
 from signers.dsse import Envelope, Signature, sign_payload
 from storage.base import StoreRejected, StoreUnavailable
+from storage.evidence import read_manifest
 from storage.record import IN_TOTO_PAYLOAD_TYPE, Skipped
 from tests.faults.verify.forge import (
     BUILD_TYPE,
@@ -303,7 +304,36 @@ def test_subjects_match_by_all_algorithms_in_common() -> None:
     assert reasons(ask(form_a(provenance(only)))) == {"subject_mismatch"}
 
 
-def test_unreadable_things_that_a_store_found_are_listed_and_are_no_evidence() -> None:
+@pytest.mark.parametrize(
+    "layers",
+    [[], [{"mediaType": "application/spdx+json", "digest": DIGEST, "size": 1}]],
+    ids=["none", "sbom"],
+)
+def test_what_is_no_evidence_lies_beside_an_image_and_is_listed(layers: Json) -> None:
+    manifest = json.dumps({"layers": layers}).encode()
+    contents = read_manifest(manifest, "oci-referrer", "registry.example.com/x@sha256:1", DIGEST, DIGEST)
+    found = ask(Shelf(skipped=contents.skipped))
+    assert found.verdict is Verdict.NOT_FOUND
+    assert reasons(found) == {"no_attestation", "not_an_attestation"}
+    other = read_manifest(b'{"mediaType": "x"}', "", "", DIGEST, "").skipped
+    other += read_manifest(b'{"subject": {"digest": "x"}}', "", "", DIGEST, DIGEST).skipped
+    assert ask(Shelf(skipped=other)).verdict is Verdict.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "why", ["the registry does not have this blob", "not read: too many", "expected digest"]
+)
+def test_what_may_be_evidence_and_cannot_be_read_is_not_told_as_absent(why: str) -> None:
+    left = Skipped("registry.example.com/x@sha256:1", "sha256:1", why)
+    found = ask(Shelf(skipped=[left]))
+    assert found.verdict is Verdict.FAILED
+    assert reasons(found) == {"unreadable"}
+    assert why in found.summary
+    assert ask(Shelf(skipped=[left]), Broken()).verdict is Verdict.INDETERMINATE
+    assert ask(Shelf(form_a(provenance()), skipped=[left])).verdict is Verdict.VERIFIED
+
+
+def test_things_that_a_store_found_are_listed() -> None:
     left = Skipped(
         "registry.example.com/x@sha256:1", "sha256:1", "application/spdx+json is no evidence that we know"
     )

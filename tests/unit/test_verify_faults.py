@@ -130,7 +130,7 @@ SIGNED_FAULTS: dict[str, bytes] = {
     "digest of odd length": json.dumps(provenance(subject(HEX[:-1]))).encode(),
     "digest with prefix": json.dumps(provenance(subject(DIGEST))).encode(),
     "digest with a line end": json.dumps(provenance(subject(HEX + "\n"))).encode(),
-    "digest with wide digits": json.dumps(provenance(subject("０" * 64))).encode(),
+    "digest with wide digits": json.dumps(provenance(subject("\uff10" * 64))).encode(),
     "one good digest beside a bad one": json.dumps(provenance(subject(), subject("xyz"))).encode(),
     "name a number": text_with(subject='[{"name":5,"digest":{"sha256":"00"}}]'),
     "more than 1024 subjects": json.dumps(provenance(*[subject()] * 1025)).encode(),

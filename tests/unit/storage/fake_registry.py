@@ -149,7 +149,8 @@ async def serving(registry: FakeRegistry | None = None, **settings: bool) -> Asy
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    registry.host = "%s:%d" % runner.addresses[0][:2]
+    host, port = runner.addresses[0][:2]
+    registry.host = f"{host}:{port}"
     try:
         yield registry
     finally:

@@ -1,0 +1,433 @@
+"""What every store promises, held against each of them: the folders, and registries of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.base import FORM_A, FORM_B, Store, StoreOptions, open_store
+from storage.record import Findings, Record, Stored, Subject
+from tests.testbed.cosign import Cosign
+from tests.testbed.images import Registry
+from tests.unit.storage import records
+
+ROOT = Path(__file__).parents[2]
+REGISTRIES = ("referrers_registry", "plain_registry", "secured_registry", "token_registry")
+FOLDERS = ("oci-layout", "file")
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Somewhere to store, as many :class:`Store` objects at a time as a test likes."""
+
+    url: str
+    options: StoreOptions
+    environ: dict[str, str]
+    new_subject: Callable[[], Subject]
+    is_registry: bool
+
+    def open(self, **changes: Any) -> Store:
+        return open_store(self.url, replace(self.options, **changes))
+
+
+@pytest.fixture(
+    params=[*FOLDERS, *(pytest.param(name, marks=pytest.mark.server) for name in REGISTRIES)],
+)
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    if request.param in FOLDERS:
+        return _folder_place(request.param, tmp_path)
+    return _registry_place(request.getfixturevalue(request.param), tmp_path, monkeypatch)
+
+
+@pytest.fixture(params=FOLDERS)
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return _folder_place(request.param, tmp_path)
+
+
+def _folder_place(scheme: str, tmp_path: Path) -> Place:
+    url = f"{scheme}:{tmp_path / 'store'}"
+    return Place(url, StoreOptions(), {}, lambda: _anything(f"registry.example/app{next(_numbers)}"), False)
+
+
+def _registry_place(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    environ = registry.client_env(tmp_path / "docker")
+    monkeypatch.setenv("DOCKER_CONFIG", environ["DOCKER_CONFIG"])
+
+    def new_subject() -> Subject:
+        repository = f"contract/app{next(_numbers)}"
+        return Subject(f"{registry.host}/{repository}", {"sha256": registry.push_image(repository)[7:]})
+
+    options = StoreOptions(ca_file=str(registry.ca_file or ""))
+    return Place("oci:", options, {"DOCKER_CONFIG": environ["DOCKER_CONFIG"]}, new_subject, True)
+
+
+def _anything(name: str) -> Subject:
+    return records.subject(name, name.encode())
+
+
+async def put(store: Store, *several: Record) -> list[Stored]:
+    return await asyncio.gather(*(store.put(record) for record in several))
+
+
+async def find(store: Store, subject: Subject) -> Findings:
+    return await store.find(digest_of(subject), subject.name)
+
+
+def digest_of(subject: Subject) -> str:
+    return f"sha256:{subject.digest['sha256']}"
+
+
+def bytes_of(findings: Findings, form: str) -> list[bytes]:
+    return sorted(item.data for item in findings.evidence if item.format == form)
+
+
+def run(work: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(work())  # type: ignore[arg-type]
+
+
+def test_what_was_put_is_found_byte_for_byte(place: Place) -> None:
+    async def work() -> None:
+        subject = place.new_subject()
+        made = records.records_of_run(subject)
+        async with place.open() as store:
+            stored = await put(store, *made)
+            await store.flush()
+            found = await find(store, subject)
+        async with place.open() as another:
+            assert await find(another, subject) == found
+        for one in stored:
+            assert one.receipts
+            assert not one.failures
+            assert not one.skipped
+            assert all(receipt.changed and receipt.store == place.url for receipt in one.receipts)
+            assert all(receipt.digest.startswith("sha256:") and receipt.location for receipt in one.receipts)
+        assert not found.skipped
+        assert bytes_of(found, "bundle-v0.3") == sorted(record.bundle for record in made)
+        assert bytes_of(found, "dsse") == sorted(record.envelope for record in made[:2])
+        (signature,) = [item for item in found.evidence if item.format == "simplesigning"]
+        assert (signature.data, signature.signature) == (made[2].payload, made[2].signature)
+
+    run(work)
+
+
+def test_evidence_tells_where_it_was_and_the_digest_of_its_bytes(place: Place) -> None:
+    async def work() -> None:
+        subject = place.new_subject()
+        async with place.open() as store:
+            await put(store, *records.records_of_run(subject))
+            found = await find(store, subject)
+        for item in found.evidence:
+            assert item.digest == digest_of(records.subject("x", item.data))
+            assert item.location
+            assert item.source in {"oci-referrer", "oci-att", "oci-sig", "oci-layout", "file"}
+
+    run(work)
+
+
+def test_twice_is_once(place: Place) -> None:
+    async def work() -> None:
+        subject = place.new_subject()
+        made = records.records_of_run(subject)
+        async with place.open() as store:
+            first = await put(store, *made)
+            await store.flush()
+            second = await put(store, *made)
+        async with place.open() as store:
+            third = await put(store, *made)
+            found = await find(store, subject)
+        assert all(receipt.changed for one in first for receipt in one.receipts)
+        for again in (second, third):
+            assert not any(receipt.changed for one in again for receipt in one.receipts)
+            assert [[receipt.digest for receipt in one.receipts] for one in again if place.url != "oci:"] == [
+                [receipt.digest for receipt in one.receipts] for one in first if place.url != "oci:"
+            ]
+        assert len(found.evidence) == 6
+
+    run(work)
+
+
+def test_the_same_record_at_the_same_time_is_stored_once(place: Place) -> None:
+    async def work() -> None:
+        subject = place.new_subject()
+        record = records.attestation(subject)
+        async with place.open() as store:
+            stored = await put(store, *[record] * 10)
+            found = await find(store, subject)
+        assert all(len(one.receipts) == 2 and not one.failures for one in stored)
+        assert len(found.evidence) == 2
+
+    run(work)
+
+
+def test_twenty_writers_to_one_subject_lose_nothing(place: Place) -> None:
+    async def work() -> None:
+        subject = place.new_subject()
+        made = [records.attestation(subject, run=records.origin(number)) for number in range(20)]
+        stores = [place.open() for _ in range(5)]
+        stored = await asyncio.gather(*(stores[number % 5].put(record) for number, record in enumerate(made)))
+        for store in stores:
+            await store.close()
+        async with place.open() as store:
+            found = await find(store, subject)
+        assert not [failure for one in stored for failure in one.failures]
+        assert bytes_of(found, "bundle-v0.3") == sorted(record.bundle for record in made)
+        assert bytes_of(found, "dsse") == sorted(record.envelope for record in made)
+
+    run(work)
+
+
+def test_writers_in_several_processes_lose_nothing(place: Place) -> None:
+    subject = place.new_subject()
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.unit.storage.writer", place.url),
+                *(json.dumps(asdict(place.options)), subject.name, subject.digest["sha256"]),
+                *(str(first), "5"),
+            ],
+            cwd=ROOT,
+            env={"PATH": "", **place.environ},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for first in range(0, 20, 5)
+    ]
+    failed = [json.loads(process.communicate()[0]) for process in processes]
+    assert failed == [[], [], [], []]
+
+    async def work() -> None:
+        async with place.open() as store:
+            found = await find(store, subject)
+        made = [records.attestation(subject, run=records.origin(number)) for number in range(20)]
+        assert bytes_of(found, "dsse") == sorted(record.envelope for record in made)
+        assert bytes_of(found, "bundle-v0.3") == sorted(record.bundle for record in made)
+
+    run(work)
+
+
+@pytest.mark.parametrize("size", [100_000, 10_000_000])
+def test_large_payloads_come_back_whole(place: Place, size: int) -> None:
+    async def work() -> None:
+        subject = place.new_subject()
+        record = records.attestation(subject, pad=size)
+        async with place.open() as store:
+            (stored,) = await put(store, record)
+            found = await find(store, subject)
+        assert not stored.failures
+        assert not found.skipped
+        assert {item.data for item in found.evidence} == {record.bundle, record.envelope}
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../../etc/passwd",
+        "/",
+        "..",
+        "",
+        "a" * 3000,
+        "ünïcode 名前 😀",
+        "with\nnewline\tand\x00nul",
+        "pkg:maven/org.example/app@1.0",
+        "-rf",
+        "a,b",
+    ],
+)
+def test_odd_names_do_no_harm(place: Place, name: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        image = place.new_subject()
+        odd = Subject(name, {"sha256": "0" * 63 + "1", "sha512": "1" * 128})
+        run = records.origin(next(_numbers) + 1000, name=name, namespace=name)
+        predicate = f"https://example.test/{name}"
+        record = records.attestation(image, odd, run=run, predicate=predicate)
+        async with place.open() as store:
+            (stored,) = await put(store, record)
+            found = await find(store, image)
+            by_run = await store.find_run(run.uid)
+        assert stored.receipts
+        assert not stored.failures
+        assert {item.data for item in found.evidence} == {record.bundle, record.envelope}
+        if place.is_registry:
+            (skipped,) = stored.skipped
+            assert skipped.reason
+        else:
+            assert {item.data for item in by_run.evidence} == {record.bundle, record.envelope}
+
+    run(work)
+    assert {path.name for path in tmp_path.iterdir()} <= {"store", "docker"}
+
+
+def test_a_record_without_subjects_is_found_by_its_run_or_left_out(place: Place) -> None:
+    async def work() -> None:
+        run = records.origin(next(_numbers) + 5000)
+        record = records.attestation(run=run)
+        async with place.open() as store:
+            (stored,) = await put(store, record)
+            found = await store.find_run(run.uid) if stored.receipts else Findings()
+        assert not stored.failures
+        assert bool(found.evidence) is not place.is_registry
+        assert {item.data for item in found.evidence} <= {record.bundle, record.envelope}
+
+    run(work)
+
+
+def test_folders_tell_runs_apart(folder: Place) -> None:
+    async def work() -> None:
+        subject = folder.new_subject()
+        made = {number: records.records_of_run(subject, number) for number in (1, 2)}
+        async with folder.open() as store:
+            for several in made.values():
+                await put(store, *several)
+            for number, several in made.items():
+                found = await store.find_run(records.origin(number).uid)
+                assert bytes_of(found, "dsse") == sorted(record.envelope for record in several[:2])
+                assert several[0].bundle in bytes_of(found, "bundle-v0.3")
+            assert await store.find_run("00000000-0000-4000-8000-999999999999") == Findings()
+
+    run(work)
+
+
+def test_nothing_is_an_empty_answer(place: Place) -> None:
+    async def work() -> None:
+        subject = place.new_subject()
+        async with place.open() as store:
+            await put(store, records.attestation(subject))
+            assert await store.find("sha256:" + "f" * 64, subject.name) == Findings()
+
+    run(work)
+
+
+@pytest.mark.parametrize(("form", "formats"), [(FORM_A, {"dsse"}), (FORM_B, {"bundle-v0.3"})])
+def test_one_form_alone_is_written_where_the_configuration_says_so(
+    place: Place, form: str, formats: set[str]
+) -> None:
+    if place.url.startswith("file:"):
+        formats = {"dsse", "bundle-v0.3"}  # plain files are always written in both
+
+    async def work() -> None:
+        subject = place.new_subject()
+        async with place.open(encoding_format=form) as store:
+            (stored,) = await put(store, records.attestation(subject))
+            found = await find(store, subject)
+        assert len(stored.receipts) == len(formats)
+        assert {item.format for item in found.evidence} == formats
+
+    run(work)
+
+
+def test_certificates_stay_beside_the_signature(place: Place) -> None:
+    async def work() -> None:
+        subject = place.new_subject()
+        async with place.open() as store:
+            await put(store, records.image_signature(subject, certificate=b"CERT\n", chain=b"CHAIN\n"))
+            found = await find(store, subject)
+        (signature,) = [item for item in found.evidence if item.format == "simplesigning"]
+        assert signature.annotations["dev.sigstore.cosign/certificate"] == "CERT\n"
+        assert signature.annotations["dev.sigstore.cosign/chain"] == "CHAIN\n"
+
+    run(work)
+
+
+def test_closing_twice_is_closing_once(place: Place) -> None:
+    async def work() -> None:
+        subject = place.new_subject()
+        store = place.open()
+        await put(store, records.attestation(subject))
+        await store.close()
+        await store.close()
+
+    run(work)
+
+
+# what the outside verifier says about it
+
+
+def _stored_for_cosign(place: Place, form: str) -> Subject:
+    subject = place.new_subject()
+
+    async def work() -> None:
+        async with place.open(encoding_format=form) as store:
+            stored = await put(store, *records.records_of_run(subject))
+        assert not [failure for one in stored for failure in one.failures]
+
+    run(work)
+    return subject
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("form", [FORM_A, FORM_B, "both"])
+@pytest.mark.parametrize("name", REGISTRIES)
+def test_cosign_verifies_what_was_stored(
+    name: str,
+    form: str,
+    cosign: Cosign,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry: Registry = request.getfixturevalue(name)
+    subject = _stored_for_cosign(_registry_place(registry, tmp_path, monkeypatch), form)
+    reference = f"{subject.name}@{digest_of(subject)}"
+    (tmp_path / "key.pub").write_bytes(records.public_key_pem())
+    settings = ("--key", tmp_path / "key.pub", "--insecure-ignore-tlog=true")
+    env = registry.client_env(tmp_path / "cosign")
+    kinds = (records.PROVENANCE, records.REPORT)
+    for kind in kinds:
+        done = cosign("verify-attestation", *settings, "--type", kind, reference, env=env)
+        printed = [json.loads(line) for line in done.stdout.splitlines()]
+        assert kind in {json.loads(base64.b64decode(one["payload"]))["predicateType"] for one in printed}
+    cosign("verify", *settings, reference, env=env)
+
+
+@pytest.mark.server
+def test_an_attestation_copied_from_a_layout_is_one_for_cosign(
+    referrers_registry: Registry, cosign: Cosign, tmp_path: Path
+) -> None:
+    repository = f"contract/copied{next(_numbers)}"
+    digest = referrers_registry.push_image(repository)
+    subject = Subject(f"{referrers_registry.host}/{repository}", {"sha256": digest[7:]})
+    layout = tmp_path / "layout"
+
+    async def work() -> None:
+        async with open_store(f"oci-layout:{layout}") as store:
+            await put(store, *records.records_of_run(subject))
+
+    run(work)
+    index = json.loads((layout / "index.json").read_bytes())
+    for entry in index["manifests"]:
+        _copy(layout, entry, referrers_registry, repository)
+    (tmp_path / "key.pub").write_bytes(records.public_key_pem())
+    settings = ("--key", tmp_path / "key.pub", "--insecure-ignore-tlog=true")
+    reference = f"{subject.name}@{digest}"
+    cosign("verify-attestation", *settings, "--type", records.PROVENANCE, reference)
+    cosign("verify", *settings, reference)
+
+
+def _copy(layout: Path, entry: dict[str, Any], registry: Registry, repository: str) -> None:
+    """What ``crane push`` or ``oras copy`` do with one entry of a layout."""
+    data = _blob(layout, entry)
+    manifest = json.loads(data)
+    for part in (manifest["config"], *manifest["layers"]):
+        registry.push_blob(repository, _blob(layout, part))
+    name = entry.get("annotations", {}).get("org.opencontainers.image.ref.name", "")
+    registry.push_manifest(repository, data, entry["mediaType"], name)
+
+
+def _blob(layout: Path, descriptor: dict[str, Any]) -> bytes:
+    data = (layout / "blobs" / "sha256" / descriptor["digest"].removeprefix("sha256:")).read_bytes()
+    assert len(data) == descriptor["size"]
+    assert digest_of(records.subject("x", data)) == descriptor["digest"]
+    return data
