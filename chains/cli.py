@@ -203,6 +203,32 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
             await store.close()
 
 
+def _controller(options: argparse.Namespace) -> int:
+    """Watch a cluster and attest every finished run."""
+    try:
+        from chains.serve import ControllerOptions, log_to_stderr, serve  # noqa: PLC0415 - kopf takes a second
+    except ImportError as error:
+        raise UsageError(
+            "the controller needs more packages: pip install 'provenance-chains[controller]'"
+        ) from error
+
+    log_to_stderr()
+    asyncio.run(
+        serve(
+            ControllerOptions(
+                kubeconfig=options.kubeconfig,
+                system_namespace=options.system_namespace,
+                namespaces=[name for name in options.namespace.split(",") if name],
+                key_folder=Path(options.signing_secrets),
+                workers=int(options.workers),
+                retry_for=float(options.retry_for),
+                health_port=int(options.health_port),
+            )
+        )
+    )
+    return OK
+
+
 def _keys_generate(options: argparse.Namespace) -> int:
     """Make a key pair in two new files."""
     from signers.base import SignerError  # noqa: PLC0415 - keeps --help fast
@@ -319,6 +345,8 @@ def _parser() -> _Parser:
 
     _add_verify(commands)
 
+    _add_controller(commands)
+
     keys = commands.add_parser("keys", help="make keys and show public halves")
     kinds = keys.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
     generate = kinds.add_parser("generate", help="make a key pair")
@@ -362,6 +390,24 @@ def _add_verify(commands: Any) -> None:
     verify.option("--resolve", "look up the digest of a tag once, and verify that", action="store_true")
     _output(verify)
     verify.set_defaults(command=_verify)
+
+
+def _add_controller(commands: Any) -> None:
+    controller = commands.add_parser("controller", help="watch a cluster and attest every finished run")
+    controller.option(
+        "--kubeconfig", "how to reach the cluster (default: the pod's service account)", metavar="FILE"
+    )
+    controller.option("--namespace", "watch only these namespaces", metavar="A,B")
+    twin, name = "SYSTEM_NAMESPACE", "tekton-chains"
+    controller.option("--system-namespace", "where chains-config is", twin=twin, default=name, metavar="NAME")
+    folder = "/etc/signing-secrets"
+    controller.option(
+        "--signing-secrets", "where the Secret of that name is mounted", default=folder, metavar="DIR"
+    )
+    controller.option("--workers", "runs in work at once", default="32", metavar="N")
+    controller.option("--retry-for", "how long to retry what may pass", default="21600", metavar="SECONDS")
+    controller.option("--health-port", "where /livez and /readyz answer", default="8080", metavar="PORT")
+    controller.set_defaults(command=_controller)
 
 
 def _files(parser: _Parser) -> None:

@@ -96,6 +96,8 @@ def parse_target(word: str, *, resolve: bool = False) -> DigestTarget | TagTarge
 
     Raises :class:`UsageError` for a tag that is not to be resolved and for anything that is no target.
     """
+    if not word:
+        raise UsageError("an empty word is no target: name an image with digest, a digest or a file")
     if word == STDIN:
         return _file("standard input", sys.stdin.buffer.read(MAX_DOCUMENT + 1))
     digest = _DIGEST.fullmatch(word)

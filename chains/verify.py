@@ -98,7 +98,7 @@ def verify_bundle_file(
         target = Target(ref, wanted.digest)
     own = "sha256:" + hashlib.sha256(data).hexdigest()
     evidence = Evidence("file", ref, own, form, data)
-    return conclude(Case(target, wanted, criteria, (), now, Search((evidence,))))
+    return conclude(Case(target, wanted, criteria, (), now, Search((evidence,)), is_alone=True))
 
 
 async def verify_target(
@@ -162,6 +162,11 @@ class _Options:
     digest: str = ""
     run: str = ""
 
+    def undecided(self, ref: str, expected: str, actual: str, reason: Reason) -> Verification:
+        """Return the answer to a target that could not even be looked for."""
+        check = Check("target", Result.ERROR, expected, actual, reason)
+        return undecided(Target(ref), check, self.criteria, _urls(self.stores), self.now)
+
 
 def _parsed(word: str, options: _Options) -> DigestTarget | TagTarget | FileTarget:
     target = parse_target(word, resolve=options.resolve)
@@ -203,47 +208,44 @@ async def _verify(target: DigestTarget | TagTarget | FileTarget, options: _Optio
 
 async def _verify_tag(target: TagTarget, options: _Options) -> Verification:
     """Resolve once; from here on the digest is what is asked for and printed."""
-    criteria, stores, now = options.criteria, options.stores, options.now
     if options.resolver is None:
         raise TypeError("a tag passed without a resolver")
     try:
         digest = await options.resolver.resolve(target.ref)
     except StoreError as error:
-        check = Check("target", Result.ERROR, "a digest for the tag", str(error), Reason.STORE_UNAVAILABLE)
-        return undecided(Target(target.ref), check, criteria, _urls(stores), now)
-    reference = str(parse_image(target.ref).repository)
+        return options.undecided(target.ref, "a digest for the tag", str(error), Reason.STORE_UNAVAILABLE)
     verification = await verify_digest(
-        digest, reference, stores=stores, criteria=criteria, now=now, ref=target.ref
+        digest,
+        str(parse_image(target.ref).repository),
+        stores=options.stores,
+        criteria=options.criteria,
+        now=options.now,
+        ref=target.ref,
     )
     check = Check("target", Result.PASS, f"tag {target.ref}, resolved once", digest)
     return replace(verification, checks=(check, *verification.checks))
 
 
 async def _verify_run_file(target: FileTarget, options: _Options) -> list[Verification]:
-    criteria, stores, now = options.criteria, options.stores, options.now
     intake = Intake()
     intake.add(target.ref, target.data)
     answers = [
-        undecided(
-            Target(name),
-            Check("target", Result.ERROR, "a run that can be read", problem, Reason.TARGET_UNREADABLE),
-            criteria, _urls(stores), now,
-        )
+        options.undecided(name, "a run that can be read", problem, Reason.TARGET_UNREADABLE)
         for name, problem in intake.problems
-    ]  # fmt: skip
+    ]
     for key in intake.top():
         if options.run and options.run not in {f"{key[1]}/{key[2]}", f"{key[0].lower()}/{key[1]}/{key[2]}"}:
             continue
         try:
             run = intake.snapshot(key)
         except InputError as error:
-            check = Check(
-                "target", Result.ERROR, "a run that can be read", str(error), Reason.TARGET_UNREADABLE
-            )
             label = f"{key[0].lower()}/{key[1]}/{key[2]}"
-            answers.append(undecided(Target(label), check, criteria, _urls(stores), now))
-            continue
-        answers.append(await verify_run(run, stores=stores, criteria=criteria, now=now))
+            expected = "a run that can be read"
+            answers.append(options.undecided(label, expected, str(error), Reason.TARGET_UNREADABLE))
+        else:
+            answers.append(
+                await verify_run(run, stores=options.stores, criteria=options.criteria, now=options.now)
+            )
     if not answers:
         what = f"no run {options.run}" if options.run else "neither a run nor a bundle"
         raise UsageError(f"{target.ref} holds {what}: expected a TaskRun, a PipelineRun or a signed bundle")

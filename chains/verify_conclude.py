@@ -9,7 +9,8 @@ from datetime import datetime
 from chains.predicates.scai_execution import SCAI
 from chains.reasons import Reason, Result
 from chains.verdict import Attestation, Check, Criteria, Left, Target, Verdict, Verification, count
-from chains.verify_evidence import Examined, examine, run_uid
+from chains.verify_claims import run_uid
+from chains.verify_evidence import Examined, examine
 from chains.verify_run import MATCH_CHECK, REPORT_CHECK, UID_CHECK, RunWanted
 from chains.verify_search import Search
 from chains.verify_subject import NothingWanted, Wanted
@@ -30,7 +31,7 @@ _OF_PROVENANCE = frozenset({"predicate-type", "builder", "build-type"})
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One question with all that its answer needs."""
+    """One question with all that its answer needs; ``is_alone`` when it is about one file of evidence."""
 
     target: Target
     wanted: Wanted
@@ -38,6 +39,7 @@ class Case:
     stores: tuple[str, ...]
     now: datetime
     found: Search
+    is_alone: bool = False
 
 
 @dataclass(slots=True)
@@ -120,7 +122,7 @@ def conclude(case: Case) -> Verification:
 
 def _examine(evidence: Evidence, case: Case) -> Examined:
     try:
-        return examine(evidence, case.criteria, case.wanted)
+        return examine(evidence, case.criteria, case.wanted, is_alone=case.is_alone)
     except Exception as error:  # noqa: BLE001 - one piece of evidence must never hide the others
         actual = f"{evidence.location}: unexpected {type(error).__name__}; please report it"
         check = Check("evidence", Result.ERROR, "evidence that can be judged", actual, Reason.INTERNAL_ERROR)
@@ -141,7 +143,7 @@ def _weigh(examined: Sequence[Examined], case: Case) -> _Weighed:
             weighed.reports.append(each)
         else:
             weighed.attestations.append(each)
-    weighed.used = [each for each in weighed.attestations if each.is_usable]
+    weighed.used = [each for each in weighed.attestations if each.is_usable and each.authentic]
     if isinstance(case.wanted, RunWanted) and beside_type:
         _weigh_reports(weighed, case.wanted, case.criteria)
     if weighed.signatures:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from chains.errors import EvidenceError
-from chains.predicates.scai_execution import SCAI
 from chains.predicates.simple_signing import COSIGN_SIGN
 from chains.reasons import Reason, Result
-from chains.statement import SLSA_V02, SLSA_V1, Statement, parse_statement
+from chains.statement import Statement, parse_statement
 from chains.verdict import Check, Criteria
+from chains.verify_claims import build_type, builder_id
 from chains.verify_subject import Authentic, Wanted
 from signers.base import FormatError, VerificationError
 from signers.bundle import Bundle
@@ -70,7 +69,7 @@ class _Stop(Exception):  # noqa: N818 - not an error: the step that ends the exa
         self.check = check
 
 
-def examine(evidence: Evidence, criteria: Criteria, wanted: Wanted) -> Examined:
+def examine(evidence: Evidence, criteria: Criteria, wanted: Wanted, *, is_alone: bool = False) -> Examined:
     """Judge one piece of evidence. Never raises for what the evidence holds.
 
     1. The bytes are those that the store names (finding them was step 1, the caller's).
@@ -84,6 +83,7 @@ def examine(evidence: Evidence, criteria: Criteria, wanted: Wanted) -> Examined:
     9. A bundle's key hint is its envelope's keyid; log entries and timestamps were not looked at.
 
     Step 10, which attestation is used, is the caller's. Up to step 5 a failed step ends the examination.
+    Image signatures are told apart, save where one piece of evidence ``is_alone`` and must be an attestation.
     """
     digest = "sha256:" + hashlib.sha256(evidence.data).hexdigest()
     # step 1: the bytes
@@ -93,12 +93,14 @@ def examine(evidence: Evidence, criteria: Criteria, wanted: Wanted) -> Examined:
     if evidence.format == SIMPLE_SIGNING:
         return _examine_simple_signing(evidence, digest, criteria, wanted)
     try:
-        return _examine_attestation(evidence, digest, criteria, wanted)
+        return _examine_attestation(evidence, digest, criteria, wanted, is_alone=is_alone)
     except _Stop as stop:
         return Examined(evidence, digest, (stop.check,))
 
 
-def _examine_attestation(evidence: Evidence, digest: str, criteria: Criteria, wanted: Wanted) -> Examined:
+def _examine_attestation(
+    evidence: Evidence, digest: str, criteria: Criteria, wanted: Wanted, *, is_alone: bool
+) -> Examined:
     # step 2: the form
     envelope, bundle = _read(evidence)
     # step 3: the payload type; told after step 4, since an altered type breaks the signature, which is worse
@@ -114,7 +116,7 @@ def _examine_attestation(evidence: Evidence, digest: str, criteria: Criteria, wa
             digest,
             (_not_signed(evidence, criteria, str(error), is_ours=is_ours),),
             is_tampered=is_ours,
-            is_image_signature=is_in_toto and _claims_image_signature(envelope.payload),
+            is_image_signature=not is_alone and is_in_toto and _claims_image_signature(envelope.payload),
         )
     checks = [_signed(criteria, key)]
     checks.append(
@@ -130,7 +132,9 @@ def _examine_attestation(evidence: Evidence, digest: str, criteria: Criteria, wa
         return Examined(evidence, digest, tuple(checks), key=key)
     checks.append(Check("statement", Result.PASS, "one in-toto statement", statement.type))
     found = Authentic(statement, envelope.payload, key)
-    is_image_signature = statement.predicate_type == COSIGN_SIGN and COSIGN_SIGN not in criteria.wanted_types
+    is_image_signature = (
+        statement.predicate_type == COSIGN_SIGN and COSIGN_SIGN not in criteria.wanted_types and not is_alone
+    )
     if is_image_signature:
         checks.append(_match_image(wanted, [one.digest or {} for one in statement.subjects]))
     else:
@@ -300,47 +304,6 @@ def _match_image(wanted: Wanted, digests: Sequence[Mapping[str, str]]) -> Check:
         " or ".join(f"{name}:{value}" for digest in digests for name, value in digest.items()),
         None if matches else Reason.SUBJECT_MISMATCH,
     )
-
-
-def builder_id(statement: Statement) -> str:
-    """Return the builder's id that a provenance statement tells, else ``""``."""
-    if statement.predicate_type == SLSA_V02:
-        return text_at(statement.predicate, "builder", "id")
-    return text_at(statement.predicate, "runDetails", "builder", "id")
-
-
-def build_type(statement: Statement) -> str:
-    """Return the build type that a provenance statement tells, else ``""``."""
-    if statement.predicate_type == SLSA_V02:
-        return text_at(statement.predicate, "buildType")
-    return text_at(statement.predicate, "buildDefinition", "buildType")
-
-
-def run_uid(statement: Statement) -> str:
-    """Return the UID of the run that a statement tells, else ``""``: SLSA v0.2 has no place for it."""
-    if statement.predicate_type == SLSA_V1:
-        return text_at(statement.predicate, "runDetails", "metadata", "invocationId")
-    if statement.predicate_type == SCAI:
-        return text_at(run_outcome(statement), "conditions", "uid")
-    return ""
-
-
-def run_outcome(statement: Statement) -> Mapping[str, Any]:
-    """Return the attribute RUN_OUTCOME of an execution report; empty unless there is exactly one."""
-    attributes = statement.predicate.get("attributes")
-    found = [
-        attribute
-        for attribute in (attributes if isinstance(attributes, list) else ())
-        if isinstance(attribute, dict) and attribute.get("attribute") == "RUN_OUTCOME"
-    ]
-    return found[0] if len(found) == 1 else {}
-
-
-def text_at(value: object, *path: str) -> str:
-    """Return the string under a path of keys, ``""`` where there is none."""
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value if isinstance(value, str) else ""
 
 
 def _fail(check: str, expected: str, actual: str, reason: Reason) -> Check:

@@ -20,7 +20,7 @@ from chains.reasons import Reason, Result
 from chains.snapshot import RunSnapshot
 from chains.statement import SLSA_V02, SLSA_V1, ResourceDescriptor, Statement
 from chains.verdict import Check, excerpt
-from chains.verify_evidence import build_type, builder_id, run_outcome, run_uid
+from chains.verify_claims import build_type, builder_id, run_outcome, run_uid
 from chains.verify_subject import Authentic
 
 REPORT_CHECK = "execution-report"

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from chains.reasons import Reason, Result
 from chains.statement import ResourceDescriptor, Statement
-from chains.verdict import Check
+from chains.verdict import Check, count
 from signers.trust import PublicKey
 
-_NAMED = 8
+_NAMED = 4
 """Subjects that one line names."""
 
 
@@ -89,5 +89,7 @@ def _named(subject: ResourceDescriptor) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return (", ".join(names[:_NAMED]) or "no subject") + more
+    return f"{count(len(names), 'subject')}: {', '.join(names[:_NAMED])}{more}" if names else "no subject"

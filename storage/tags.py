@@ -4,16 +4,16 @@ A registry has no compare-and-swap that can be relied on, and other processes an
 pipeline) write the same tags. Therefore:
 
 1. Entries for one tag that wait together go in one write; in this process one write at a time.
-2. Their blobs are uploaded first, then the tag is read and written at once, so that little time lies
-   between. If much did, the tag is looked at again before the write. ``If-Match`` is sent where the registry
-   gave an etag.
-3. After the write comes a pause, three times as long as the read and the write took: time for another
-   writer, who read before we wrote, to write over us. Then the tag is read back; entries that are gone are
-   written again.
+2. Their blobs are uploaded first, then the tag is read and written at once. Where something had to be done
+   in between, the tag is looked at again before the write. ``If-Match`` is sent where the registry gave an
+   etag.
+3. After the write comes a pause, four times as long as the read and the write took: time for another
+   writer, who read before we wrote, to write over us. Then the tag is looked at; entries that are gone are
+   written again, and while others write, the pause is repeated.
 4. Only then does an entry count as stored.
 
-A writer who stalls between its own read and write for longer than that pause can still undo another's entry
-unseen; writers that follow rule 2 look again before they write, so the gap is one request.
+What remains: a writer who stalls after its last look for longer than another's pause, while nobody else
+writes, undoes that other's entry unseen. The pause grows with the slowness that can be measured.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from storage.manifests import Gathering, Layer, Manifest, identity_of, sha256, s
 from storage.reference import Repository
 from storage.registry import RegistryClient, TagMoved
 
-STALE = 0.1
-"""Seconds after which what was read is looked at again before it is written over."""
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 4.0
+PAUSE_FACTOR = 4
+MOST_PAUSES = 10
+"""After as many an entry that is there counts as stored, although others still write."""
 MOST_TRIES = 40
 _random = secrets.SystemRandom()
 
@@ -124,10 +125,12 @@ class TagWriter:
         guessed = await self._upload(tag, batch)
         begun = time.monotonic()
         current = await self._client.get_manifest(tag.repository, tag.name, push=True)
-        read = time.monotonic()
         document = tag.kind.read(current)
         there = document[tag.kind.entries]
-        new = _settle(batch, there, current)
+        new = _absent(batch, there)
+        for entry in batch:
+            if current is not None and entry not in new:
+                entry.finish(Written(current.digest, changed=entry.written))
         fitting = new[: max(0, tag.kind.most - len(there))]
         for entry in new[len(fitting) :]:
             entry.fail(StoreRejected(f"the tag {tag.name} of {tag.repository} is full: {len(there)} entries"))
@@ -137,7 +140,6 @@ class TagWriter:
         manifest, config = tag.kind.build(document, [*there, *added.values()])
         if config and config != guessed:
             await self._client.put_blob(tag.repository, config, sha256(config))
-        if time.monotonic() - read > STALE:
             begun = time.monotonic()
             if not await self._unmoved(tag, current):
                 await self._again(tag, fitting)
@@ -151,7 +153,7 @@ class TagWriter:
             return
         for entry in fitting:
             entry.written = True
-        pause = min(max(SHORTEST_PAUSE, 3 * (time.monotonic() - begun)), LONGEST_PAUSE)
+        pause = min(max(SHORTEST_PAUSE, PAUSE_FACTOR * (time.monotonic() - begun)), LONGEST_PAUSE)
         self._start(self._confirm(tag, fitting, manifest.digest, pause))
 
     async def _upload(self, tag: _Tag, batch: list[_Entry]) -> bytes:
@@ -175,16 +177,23 @@ class TagWriter:
 
     async def _confirm(self, tag: _Tag, entries: list[_Entry], digest: str, pause: float) -> None:
         try:
-            await asyncio.sleep(pause)
-            seen = await self._client.head_manifest(tag.repository, tag.name, push=True)
-            if seen is not None and seen.digest == digest:
-                for entry in entries:
-                    entry.finish(Written(digest, changed=True))
-                return
-            current = await self._client.get_manifest(tag.repository, tag.name, push=True)
-            lost = _settle(entries, tag.kind.read(current)[tag.kind.entries], current)
-            if lost:
-                await self._again(tag, lost)
+            for paused in range(1, MOST_PAUSES + 1):
+                await asyncio.sleep(pause)
+                seen = await self._client.head_manifest(tag.repository, tag.name, push=True)
+                if seen is not None and seen.digest == digest:
+                    break
+                current = await self._client.get_manifest(tag.repository, tag.name, push=True)
+                document = tag.kind.read(current)
+                lost = _absent(entries, document[tag.kind.entries])
+                if lost:
+                    entries = [entry for entry in entries if entry not in lost]
+                    self._start(self._again(tag, lost))
+                if not entries or current is None:
+                    return
+                digest = current.digest
+                pause = min(pause * _random.uniform(1, 2), LONGEST_PAUSE) if paused == 1 else pause
+            for entry in entries:
+                entry.finish(Written(digest, changed=True))
         except BaseException as exc:
             _fail(entries, exc)
             if not isinstance(exc, Exception):
@@ -205,16 +214,9 @@ class TagWriter:
             self._enqueue(tag, going)
 
 
-def _settle(entries: list[_Entry], there: list[dict[str, Any]], current: Manifest | None) -> list[_Entry]:
-    """Finish the entries that are there; return those that are not."""
+def _absent(entries: list[_Entry], there: list[dict[str, Any]]) -> list[_Entry]:
     present = {identity_of(descriptor) for descriptor in there}
-    missing = []
-    for entry in entries:
-        if current is not None and entry.layer.identity in present:
-            entry.finish(Written(current.digest, changed=entry.written))
-        else:
-            missing.append(entry)
-    return missing
+    return [entry for entry in entries if entry.layer.identity not in present]
 
 
 def _fail(entries: list[_Entry], error: BaseException) -> None:

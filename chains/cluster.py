@@ -1,0 +1,214 @@
+"""The Kubernetes API as the controller needs it: get, list by pages, patch; kept connections, clear errors.
+
+:class:`ClusterError`
+ ├─ :class:`ClusterUnavailable`  network, 429, 5xx: trying again can help
+ ├─ :class:`ObjectGone`          404: there is no such object
+ ├─ :class:`ObjectChanged`       409: it changed since it was read
+ └─ :class:`ClusterRejected`     everything else: it cannot
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import orjson
+import yaml
+
+from chains.errors import ChainsError, UsageError
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+PAGE = 500
+"""Objects asked for at once."""
+_TOKEN_SECONDS = 60.0
+_EXCERPT = 256
+_NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER_ERROR = 404, 409, 429, 500
+
+
+class ClusterError(ChainsError):
+    """Base of what the API server, or the way to it, refuses."""
+
+
+class ClusterUnavailable(ClusterError):  # noqa: N818 - "unavailable" and "rejected" are the words of every port here
+    """The API server cannot be reached or is busy."""
+
+
+class ClusterRejected(ClusterError):  # noqa: N818
+    """The request is not allowed or not understood."""
+
+
+class ObjectGone(ClusterError):  # noqa: N818
+    """There is no such object, or no longer."""
+
+
+class ObjectChanged(ClusterError):  # noqa: N818
+    """The object is not the one that was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the API server is and how to prove who we are; ``token_file`` is read again every minute."""
+
+    server: str
+    ca_data: str = ""
+    insecure: bool = False
+    token: str = ""
+    token_file: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+def find_access(kubeconfig: str = "") -> Access:
+    """Return the access of a kubeconfig, or of the pod's service account when none is given.
+
+    Raises :class:`UsageError` with the next step.
+    """
+    if kubeconfig:
+        return _from_kubeconfig(Path(kubeconfig))
+    token, authority = SERVICE_ACCOUNT / "token", SERVICE_ACCOUNT / "ca.crt"
+    if not token.is_file():
+        raise UsageError("no cluster: run in a pod with a service account, or pass --kubeconfig FILE")
+    return Access("https://kubernetes.default.svc", authority.read_text(), token_file=token)
+
+
+def _from_kubeconfig(path: Path) -> Access:
+    try:
+        config = yaml.safe_load(path.read_bytes())
+        name = config["current-context"]
+        context = _named(config["contexts"], name)["context"]
+        cluster = _named(config["clusters"], context["cluster"])["cluster"]
+        user = _named(config.get("users", []), context.get("user", ""))["user"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError, StopIteration) as error:
+        raise UsageError(f"kubeconfig {path}: cannot be used: {error!r}") from error
+    if "exec" in user or "auth-provider" in user:
+        raise UsageError(
+            f"kubeconfig {path}: plugins for credentials are not supported; use a token or certificate"
+        )
+    authority = base64.b64decode(cluster.get("certificate-authority-data", "")).decode()
+    if "certificate-authority" in cluster:
+        authority = path.parent.joinpath(cluster["certificate-authority"]).read_text()
+    return Access(
+        server=str(cluster["server"]).rstrip("/"),
+        ca_data=authority,
+        insecure=bool(cluster.get("insecure-skip-tls-verify")),
+        token=user.get("token", ""),
+        token_file=Path(user["tokenFile"]) if "tokenFile" in user else None,
+        certificate=path.parent / user["client-certificate"] if "client-certificate" in user else None,
+        key=path.parent / user["client-key"] if "client-key" in user else None,
+    )
+
+
+def _named(items: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(item for item in items if item.get("name") == name)
+
+
+class Cluster:
+    """A connection to one API server. Use as ``async with``; calls may run concurrently."""
+
+    def __init__(self, access: Access, *, connections: int = 64, timeout: float = 60.0) -> None:
+        self._access = access
+        self._connections = connections
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._session: aiohttp.ClientSession | None = None
+        self._token, self._token_read = access.token, 0.0
+
+    async def __aenter__(self) -> Self:
+        context: ssl.SSLContext | bool = True
+        if self._access.server.startswith("https:"):
+            context = ssl.create_default_context(cadata=self._access.ca_data or None)
+            if self._access.insecure:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            if self._access.certificate is not None:
+                context.load_cert_chain(self._access.certificate, self._access.key)
+        connector = aiohttp.TCPConnector(limit=self._connections, ssl=context)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Return one object. Raises :class:`ClusterError`."""
+        return await self._send("GET", path)
+
+    async def patch(self, path: str, body: Mapping[str, Any]) -> None:
+        """Merge ``body`` into one object; with a ``resourceVersion`` in it, only into that version.
+
+        The answer is asked for as metadata alone, which costs the server less. Raises :class:`ClusterError`.
+        """
+        headers = {
+            "Content-Type": "application/merge-patch+json",
+            "Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+        }
+        await self._send("PATCH", path, orjson.dumps(body), headers)
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> None:
+        """Create one object. Raises :class:`ClusterError`."""
+        await self._send("POST", path, orjson.dumps(body), {"Content-Type": "application/json"})
+
+    async def list(self, path: str, selector: str = "") -> AsyncIterator[dict[str, Any]]:
+        """Yield the objects of a collection, page by page. Raises :class:`ClusterError`."""
+        following = ""
+        while True:
+            query = f"?limit={PAGE}&labelSelector={selector}&continue={following}"
+            page = await self._send("GET", path + query)
+            for item in page.get("items", ()):
+                yield item
+            following = page.get("metadata", {}).get("continue", "")
+            if not following:
+                return
+
+    async def _send(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        if self._session is None:
+            raise ClusterRejected("the cluster is not open")
+        sent = {"Authorization": f"Bearer {token}"} if (token := await self._bearer()) else {}
+        url = self._access.server + path
+        try:
+            async with self._session.request(
+                method, url, data=body, headers={**sent, **(headers or {})}
+            ) as answer:
+                data = await answer.read()
+                if answer.status < 300:  # noqa: PLR2004 - 2xx
+                    found: dict[str, Any] = orjson.loads(data)
+                    return found
+                raise _error(method, path, answer.status, data)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterUnavailable(f"{method} {path}: {error or type(error).__name__}") from error
+        except orjson.JSONDecodeError as error:
+            raise ClusterUnavailable(f"{method} {path}: the answer is no JSON") from error
+
+    async def _bearer(self) -> str:
+        file = self._access.token_file
+        if file is not None and time.monotonic() - self._token_read > _TOKEN_SECONDS:
+            self._token = (await asyncio.to_thread(file.read_text)).strip()
+            self._token_read = time.monotonic()
+        return self._token
+
+
+def _error(method: str, path: str, status: int, data: bytes) -> ClusterError:
+    try:
+        message = str(orjson.loads(data).get("message", ""))
+    except (orjson.JSONDecodeError, AttributeError):
+        message = data.decode(errors="replace")
+    text = f"{method} {path.partition('?')[0]}: {status} {message[:_EXCERPT]}"
+    if status == _NOT_FOUND:
+        return ObjectGone(text)
+    if status == _CONFLICT:
+        return ObjectChanged(text)
+    if status == _TOO_MANY or status >= _SERVER_ERROR:
+        return ClusterUnavailable(text)
+    return ClusterRejected(text)

@@ -1,0 +1,75 @@
+"""An outcome becomes the one PATCH that marks a run: annotations, the done label, the finalizer's release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from chains.attest import FAILED, SIGNED, Outcome
+from chains.snapshot import CHAINS_PREFIX, DONE_LABEL
+
+SIGNED_ANNOTATION = CHAINS_PREFIX + "signed"
+OUTCOME_ANNOTATION = CHAINS_PREFIX + "outcome"
+FINALIZERS = {"TaskRun": CHAINS_PREFIX + "taskrun", "PipelineRun": CHAINS_PREFIX + "pipelinerun"}
+LEGACY_FINALIZER = CHAINS_PREFIX.rstrip("/")
+_SIGNED = {SIGNED: "true", FAILED: "failed"}
+_MAX_OUTCOME = 8 * 1024
+_EXCERPT = 300
+
+
+def is_marked(metadata: Mapping[str, Any]) -> bool:
+    """Whether a run carries a final mark: ``signed`` with any value, as its readers take it."""
+    return SIGNED_ANNOTATION in (metadata.get("annotations") or {})
+
+
+def mark_patch(
+    kind: str, metadata: Mapping[str, Any], outcome: Outcome | None, extra: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the merge patch for a run of which ``metadata`` was read.
+
+    It holds for that version of the object alone. ``extra`` are the annotations of the ``tekton`` store.
+    Without an outcome (a run that Chains marked before) only the label is set and the finalizer released.
+    """
+    changed: dict[str, Any] = {
+        "resourceVersion": metadata["resourceVersion"],
+        "labels": {DONE_LABEL: "true"},
+    }
+    if outcome is not None:
+        changed["annotations"] = {
+            **(extra or {}),
+            SIGNED_ANNOTATION: _SIGNED.get(outcome.state, outcome.state),
+            OUTCOME_ANNOTATION: compact_outcome(outcome),
+        }
+    finalizers = metadata.get("finalizers") or []
+    kept = [name for name in finalizers if name not in {FINALIZERS[kind], LEGACY_FINALIZER}]
+    if kept != finalizers:
+        changed["finalizers"] = kept
+    return {"metadata": changed}
+
+
+def compact_outcome(outcome: Outcome) -> str:
+    """Return the outcome as compact JSON for the annotation, cut to 8 KiB of entries."""
+    entries = [
+        {
+            key: value
+            for key, value in (
+                ("payload", entry.payload),
+                ("store", entry.store),
+                ("form", entry.form),
+                ("subject", entry.subject),
+                ("state", entry.state),
+                ("detail", entry.detail[:_EXCERPT]),
+            )
+            if value
+        }
+        for entry in outcome.entries
+    ]
+    written: dict[str, Any] = {"state": outcome.state, "entries": entries}
+    if outcome.reason:
+        written["reason"] = outcome.reason[:_EXCERPT]
+    while len(orjson.dumps(written)) > _MAX_OUTCOME and entries:
+        entries.pop()
+        written["cut"] = len(outcome.entries) - len(entries)
+    return orjson.dumps(written).decode()

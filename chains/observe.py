@@ -1,0 +1,128 @@
+"""kopf as a thin source of events: handlers hand a key over and do nothing else. Its only import.
+
+Settings follow what was measured (``docs/decisions/0005``): pages of 500, a bounded number of workers that
+let go at once, a diff base that stores nothing, a label selector on the server so that marked runs are
+never sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+
+from chains.cluster import Access
+from chains.snapshot import DONE_LABEL
+from chains.worklist import BACKLOG, FRESH, Job
+
+GROUP, VERSION = "tekton.dev", "v1"
+PLURALS = {"taskruns": "TaskRun", "pipelineruns": "PipelineRun"}
+FRESH_SECONDS = 300.0
+"""A run that ended longer ago is backlog."""
+_RESTART_DELAY = 1.0
+_log = logging.getLogger("chains.observe")
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """kopf copies every body for its diffs, which nothing here reads."""
+
+    def build(self, *, body: Any, extra_fields: Any = None) -> Any:
+        del body, extra_fields
+        return {}
+
+    def fetch(self, *, body: Any) -> Any:
+        del body
+
+    def store(self, *, body: Any, patch: Any, essence: Any) -> None:
+        """Store nothing."""
+
+
+def lane_of(status: Mapping[str, Any], now: datetime) -> int:
+    """Return the lane of a finished run: fresh when it ended within the last five minutes."""
+    try:
+        ended = datetime.fromisoformat(str(status.get("completionTime")))
+        return FRESH if (now - ended).total_seconds() < FRESH_SECONDS else BACKLOG
+    except (TypeError, ValueError):
+        return BACKLOG
+
+
+def settings_for_scale() -> kopf.OperatorSettings:
+    """Return the settings under which kopf keeps up with thousands of runs."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout = 600
+    for plural in PLURALS:
+        settings.watching.label_selectors[GROUP, plural] = f"!{DONE_LABEL}"
+    settings.queueing.worker_limit = 64
+    settings.queueing.idle_timeout = 0.02
+    settings.queueing.exit_timeout = 10
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    return settings
+
+
+async def observe(
+    access: Access,
+    offer: Callable[[Job, int], None],
+    *,
+    namespaces: Sequence[str] = (),
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Offer the key of every finished run that is not marked, from now on, until cancelled.
+
+    kopf's operator ends for good when a page of a list answers 410 or a watch answers with an error event; it
+    is started again, and lists what is left.
+    """
+    while True:
+        try:
+            await _operate(access, offer, namespaces, ready)
+            _log.warning("the watch ended; starting it again")
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever ended the watch, runs must not be forgotten
+            _log.exception("the watch failed; starting it again")
+        await asyncio.sleep(_RESTART_DELAY)
+
+
+def _handler(kind: str, offer: Callable[[Job, int], None]) -> Any:
+    async def seen(event: Any, uid: str, name: str, namespace: str, status: Any, **_: Any) -> None:
+        if event["type"] != "DELETED" and status.get("completionTime"):
+            offer(Job(kind, namespace, name, uid), lane_of(status, datetime.now(UTC)))
+
+    return seen
+
+
+async def _operate(
+    access: Access, offer: Callable[[Job, int], None], namespaces: Sequence[str], ready: asyncio.Event | None
+) -> None:
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def login(**_: Any) -> kopf.ConnectionInfo:
+        token = access.token_file.read_text().strip() if access.token_file else access.token
+        return kopf.ConnectionInfo(
+            server=access.server,
+            ca_data=access.ca_data.encode() if access.ca_data else None,
+            insecure=access.insecure,
+            token=token or None,
+            certificate_path=access.certificate,
+            private_key_path=access.key,
+        )
+
+    for plural, kind in PLURALS.items():
+        kopf.on.event(GROUP, VERSION, plural, registry=registry)(_handler(kind, offer))
+
+    await kopf.operator(
+        registry=registry,
+        settings=settings_for_scale(),
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        standalone=True,
+        ready_flag=ready,
+    )

@@ -1,0 +1,143 @@
+"""The flow in force: built from the ConfigMap and the key folder, built again when either changes.
+
+What cannot be used is refused and told, and the last good one stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from chains.cluster import Cluster, ClusterError, ObjectGone
+from chains.config import Config, parse_config
+from chains.controller import Flow
+from chains.errors import ChainsError, ConfigError
+from chains.store import Stores
+from chains.workspace import check_signers, store_options
+from signers.base import Signer, SignerError
+from signers.keyfile import open_keyfile
+from storage.annotations import AnnotationStore
+from storage.base import Store, StoreError, StoreOptions, open_store
+
+CONFIG_MAP = "chains-config"
+KEY_FILES = ("x509.pem", "cosign.key")
+"""In this order, as Tekton Chains looks for them."""
+PASSWORD_FILE = "cosign.password"  # noqa: S105 - a file's name
+INTERVAL = 5.0
+"""Seconds between two looks at the ConfigMap and the key folder."""
+_log = logging.getLogger("chains.reload")
+
+
+def open_key_folder(folder: Path) -> Signer:
+    """Open ``x509.pem``, else ``cosign.key`` with ``cosign.password``, of the mounted Secret.
+
+    Raises :class:`ConfigError` with the next step.
+    """
+    for name in KEY_FILES:
+        path = folder / name
+        if path.is_file():
+            password = folder / PASSWORD_FILE
+            secret = password.read_bytes() if name == "cosign.key" and password.is_file() else None
+            try:
+                return open_keyfile(str(path), secret)
+            except SignerError as error:
+                raise ConfigError(str(error)) from error
+    raise ConfigError(f"{folder} has neither {' nor '.join(KEY_FILES)}: create the Secret signing-secrets")
+
+
+def build_flow(data: dict[str, str], folder: Path) -> Flow:
+    """Return the flow of one configuration. Raises :class:`ConfigError`."""
+    config = parse_config(data)
+    check_signers(config, key_given=False)
+    annotations = AnnotationStore("tekton:", StoreOptions())
+    return Flow(config, open_key_folder(folder), Stores(_open_stores(config, annotations)), annotations)
+
+
+def _open_stores(config: Config, annotations: AnnotationStore) -> dict[str, list[Store]]:
+    names = {
+        store
+        for artifact in (config.taskrun, config.pipelinerun, config.oci)
+        if artifact.enabled
+        for store in artifact.storage
+    }
+    unavailable = sorted(names - {"tekton", "oci"})
+    if unavailable:
+        raise ConfigError(
+            f"storage {', '.join(unavailable)} is not available in this version; use tekton or oci"
+        )
+    opened: dict[str, list[Store]] = {"tekton": [annotations]}
+    if "oci" in names:
+        try:
+            opened["oci"] = [open_store("oci:", store_options(config))]
+        except StoreError as error:
+            raise ConfigError(f"storage.oci: {error}") from error
+    return opened
+
+
+class Reloader:
+    """Keeps :attr:`flow` in step with the cluster's configuration and the key folder."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        folder: Path,
+        on_refused: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        self._cluster, self._folder, self._on_refused = cluster, folder, on_refused
+        self._path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}"
+        self._seen: object = None
+        self._flow: Flow | None = None
+        self.refused = ""
+        """Why the newest configuration or key is not in force; empty when it is."""
+
+    @property
+    def flow(self) -> Flow:
+        """The flow in force. Raises :class:`ConfigError` before there was a good one."""
+        if self._flow is None:
+            raise ConfigError(self.refused or "no configuration was read yet")
+        return self._flow
+
+    async def look(self) -> None:
+        """Look once, and take over what changed if it can be used."""
+        try:
+            data = (await self._cluster.get(self._path)).get("data") or {}
+        except ObjectGone:
+            data = {}  # every key has a default
+        seen = (tuple(sorted(data.items())), await asyncio.to_thread(self._key_state))
+        if seen == self._seen:
+            return
+        try:
+            flow = await asyncio.to_thread(build_flow, dict(data), self._folder)
+        except ChainsError as error:
+            self._seen, self.refused = seen, str(error)
+            _log.error(
+                "the configuration is refused; the last good one stays in force", extra={"reason": str(error)}
+            )
+            if self._on_refused is not None:
+                await self._on_refused(str(error))
+            return
+        before, self._flow, self._seen, self.refused = self._flow, flow, seen, ""
+        _log.info("a new configuration is in force")
+        if before is not None:
+            await before.stores.close()
+
+    async def watch(self) -> None:
+        """Look every few seconds until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except ClusterError as error:
+                _log.warning("the configuration cannot be read", extra={"reason": str(error)})
+            await asyncio.sleep(INTERVAL)
+
+    def _key_state(self) -> tuple[tuple[str, int, int], ...]:
+        found = []
+        for name in (*KEY_FILES, PASSWORD_FILE):
+            path = self._folder / name
+            if path.is_file():
+                state = path.stat()
+                found.append((name, state.st_mtime_ns, state.st_size))
+        return tuple(found)
