@@ -11,13 +11,15 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from chains.attest import FAILED, Outcome, attest_run
 from chains.cluster import Cluster, ClusterError, ClusterUnavailable, ObjectChanged, ObjectGone
 from chains.config import Config
 from chains.errors import ChainsError
-from chains.mark import FINALIZERS, is_marked, mark_patch
+from chains.mark import FINALIZERS, finalizer_patch, is_marked, mark_patch
+from chains.metrics import Metrics
 from chains.snapshot import DONE_LABEL, child_references, take_snapshot
 from chains.store import Stores
 from chains.worklist import BACKLOG, Job, WorkList
@@ -26,6 +28,8 @@ from storage.annotations import AnnotationStore
 
 RESOURCES = {"TaskRun": "taskruns", "PipelineRun": "pipelineruns"}
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 600.0
+_LONGEST_HOLD = 600.0
+"""Seconds that a run being deleted is held for its evidence."""
 _log = logging.getLogger("chains.controller")
 
 
@@ -37,17 +41,6 @@ class Flow:
     signer: Signer
     stores: Stores
     annotations: AnnotationStore
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened so far."""
-
-    signed: int = 0
-    failed: int = 0
-    skipped: int = 0
-    retried: int = 0
-    gone: int = 0
 
 
 @dataclass(slots=True)
@@ -69,11 +62,12 @@ class Controller:
         cluster: Cluster,
         work: WorkList,
         flow: Callable[[], Flow],
+        metrics: Metrics,
         *,
         workers: int = 32,
         retry_for: float = 21_600,
     ) -> None:
-        self.counters = Counters()
+        self._metrics = metrics
         self._cluster, self._work, self._flow = cluster, work, flow
         self._workers, self._retry_for = workers, retry_for
         self._troubles: dict[Job, _Trouble] = {}
@@ -97,7 +91,6 @@ class Controller:
             if await self.handle(job):
                 self._troubles.pop(job, None)
         except ObjectGone:
-            self.counters.gone += 1
             self._troubles.pop(job, None)
             _log.info("run is gone", extra={"run": _label(job)})
         except ObjectChanged:
@@ -116,7 +109,7 @@ class Controller:
         trouble = self._troubles.setdefault(job, _Trouble())
         delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2**trouble.attempts) * random.uniform(0.7, 1.3)  # noqa: S311 - jitter
         trouble.attempts += 1
-        self.counters.retried += 1
+        self._metrics.retries.inc()
         _log.warning(
             "trying again later", extra={"run": _label(job), "reason": reason, "seconds": round(delay, 1)}
         )
@@ -134,9 +127,11 @@ class Controller:
         flow = self._flow()
         outcome, transient = await self._attest(job, raw, flow)
         if outcome is None:
+            await self._hold(job, metadata)
             return True
         trouble = self._troubles.get(job)
         too_long = trouble is not None and time.monotonic() - trouble.since > self._retry_for
+        too_long = too_long or _age(metadata.get("deletionTimestamp")) > _LONGEST_HOLD
         if outcome.state == FAILED and transient and not too_long:
             flow.annotations.take(job.uid)
             self._again(job, outcome.reason)
@@ -144,11 +139,42 @@ class Controller:
         await self._cluster.patch(
             run_path(job), mark_patch(job.kind, metadata, outcome, flow.annotations.take(job.uid))
         )
-        setattr(self.counters, outcome.state, getattr(self.counters, outcome.state) + 1)
+        ended = (raw.get("status") or {}).get("completionTime")
+        self._metrics.count(job.kind, job.namespace, outcome, time.time() - _age(ended) if ended else None)
+        if outcome.state == FAILED:
+            await self._tell(job, "AttestationFailed", outcome.reason)
         _log.info(
             "run is marked", extra={"run": _label(job), "state": outcome.state, "reason": outcome.reason}
         )
         return True
+
+    async def _hold(self, job: Job, metadata: Mapping[str, Any]) -> None:
+        """Keep a running run from vanishing before it is attested, unless somebody is already deleting it."""
+        patch = finalizer_patch(job.kind, metadata, hold=not metadata.get("deletionTimestamp"))
+        if patch is not None:
+            await self._cluster.patch(run_path(job), patch)
+
+    async def _tell(self, job: Job, reason: str, message: str) -> None:
+        """Write a Kubernetes event about a run; a cluster that refuses it loses nothing else."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {
+            "metadata": {"generateName": f"{job.name[:200]}.", "namespace": job.namespace},
+            "type": "Warning",
+            "reason": reason,
+            "message": message[:1000],
+            "source": {"component": "tekton-chains-controller"},
+            "involvedObject": {
+                "apiVersion": "tekton.dev/v1", "kind": job.kind, "namespace": job.namespace, "name": job.name,
+                "uid": job.uid,
+            },
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }  # fmt: skip
+        try:
+            await self._cluster.create(f"/api/v1/namespaces/{job.namespace}/events", body)
+        except ClusterError as error:
+            _log.warning("the event was not written", extra={"run": _label(job), "reason": str(error)})
 
     async def _finish_marked(self, job: Job, metadata: Mapping[str, Any]) -> None:
         labelled = (metadata.get("labels") or {}).get(DONE_LABEL) == "true"
@@ -188,6 +214,16 @@ class Controller:
             return await self._cluster.get(run_path(Job("TaskRun", namespace, name, "")))
         except ObjectGone:
             return None
+
+
+def _age(text: str | None) -> float:
+    """Return the seconds since an RFC 3339 time, negative infinity for none."""
+    if not text:
+        return float("-inf")
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
+    except (ValueError, TypeError):
+        return float("-inf")
 
 
 def _label(job: Job) -> str:

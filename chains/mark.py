@@ -49,6 +49,19 @@ def mark_patch(
     return {"metadata": changed}
 
 
+def finalizer_patch(kind: str, metadata: Mapping[str, Any], *, hold: bool) -> dict[str, Any] | None:
+    """Return the merge patch that adds or removes our finalizer; None when it is as it should be."""
+    finalizers = metadata.get("finalizers") or []
+    ours = {FINALIZERS[kind], LEGACY_FINALIZER}
+    if hold:
+        wanted = finalizers if ours & set(finalizers) else [*finalizers, FINALIZERS[kind]]
+    else:
+        wanted = [name for name in finalizers if name not in ours]
+    if wanted == finalizers:
+        return None
+    return {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": wanted}}
+
+
 def compact_outcome(outcome: Outcome) -> str:
     """Return the outcome as compact JSON for the annotation, cut to 8 KiB of entries."""
     entries = [

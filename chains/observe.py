@@ -16,6 +16,7 @@ from typing import Any
 import kopf
 
 from chains.cluster import Access
+from chains.mark import FINALIZERS
 from chains.snapshot import DONE_LABEL
 from chains.worklist import BACKLOG, FRESH, Job
 
@@ -74,7 +75,7 @@ async def observe(
     namespaces: Sequence[str] = (),
     ready: asyncio.Event | None = None,
 ) -> None:
-    """Offer the key of every finished run that is not marked, from now on, until cancelled.
+    """Offer the key of every run that is finished and not marked, or not held yet, until cancelled.
 
     kopf's operator ends for good when a page of a list answers 410 or a watch answers with an error event; it
     is started again, and lists what is left.
@@ -91,9 +92,13 @@ async def observe(
 
 
 def _handler(kind: str, offer: Callable[[Job, int], None]) -> Any:
-    async def seen(event: Any, uid: str, name: str, namespace: str, status: Any, **_: Any) -> None:
-        if event["type"] != "DELETED" and status.get("completionTime"):
+    async def seen(event: Any, uid: str, name: str, namespace: str, status: Any, meta: Any, **_: Any) -> None:
+        if event["type"] == "DELETED":
+            return
+        if status.get("completionTime"):
             offer(Job(kind, namespace, name, uid), lane_of(status, datetime.now(UTC)))
+        elif meta.get("deletionTimestamp") or FINALIZERS[kind] not in meta.get("finalizers", ()):
+            offer(Job(kind, namespace, name, uid), FRESH)
 
     return seen
 

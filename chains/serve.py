@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from chains.cluster import Cluster, find_access
 from chains.controller import Controller
+from chains.metrics import Metrics
 from chains.observe import observe
 from chains.reload import Reloader
 from chains.worklist import WorkList
@@ -74,12 +76,17 @@ async def serve(options: ControllerOptions) -> None:
     async with Cluster(access) as cluster:
         reloader = Reloader(cluster, options.system_namespace, options.key_folder)
         await reloader.look()
-        work = WorkList()
+        work, metrics = WorkList(), Metrics()
         controller = Controller(
-            cluster, work, lambda: reloader.flow, workers=options.workers, retry_for=options.retry_for
+            cluster,
+            work,
+            lambda: reloader.flow,
+            metrics,
+            workers=options.workers,
+            retry_for=options.retry_for,
         )
         watching = asyncio.Event()
-        health = await _answer_health(options.health_port, reloader, watching)
+        health = await _answer_health(options.health_port, reloader, watching, metrics, work)
         tasks = [
             asyncio.create_task(reloader.watch()),
             asyncio.create_task(controller.run()),
@@ -102,7 +109,9 @@ async def _drain(work: WorkList) -> None:
         logging.getLogger("chains.serve").warning("runs were left in work; the next start goes on with them")
 
 
-async def _answer_health(port: int, reloader: Reloader, watching: asyncio.Event) -> web.AppRunner:
+async def _answer_health(
+    port: int, reloader: Reloader, watching: asyncio.Event, metrics: Metrics, work: WorkList
+) -> web.AppRunner:
     async def live(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
@@ -113,8 +122,14 @@ async def _answer_health(port: int, reloader: Reloader, watching: asyncio.Event)
             return web.Response(status=503, text="the watch has not started\n")
         return web.Response(text="ok\n")
 
+    async def tell(_: web.Request) -> web.Response:
+        metrics.backlog.set(len(work))
+        metrics.oldest.set(work.oldest)
+        metrics.config_refused.set(bool(reloader.refused))
+        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
     application = web.Application()
-    application.add_routes([web.get("/livez", live), web.get("/readyz", ready)])
+    application.add_routes([web.get("/livez", live), web.get("/readyz", ready), web.get("/metrics", tell)])
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, port=port).start()

@@ -104,7 +104,7 @@ def is_run(raw: Json) -> bool:
     """Whether a raw object is a TaskRun or PipelineRun of any version of Tekton's API."""
     return (
         isinstance(raw, dict)
-        and raw.get("kind") in _STRUCTURES
+        and str(raw.get("kind")) in _STRUCTURES
         and str(raw.get("apiVersion", API_VERSION)).startswith("tekton.dev/")
     )
 
@@ -136,7 +136,7 @@ def take_snapshot(raw: Json, others: Mapping[tuple[str, str, str], Json] | None 
 
 
 def _freeze(raw: Json) -> RunSnapshot:
-    if not isinstance(raw, dict) or raw.get("kind") not in _STRUCTURES:
+    if not isinstance(raw, dict) or str(raw.get("kind")) not in _STRUCTURES:
         raise InputError(f"{run_label(raw)}: expected a TaskRun or PipelineRun; pass exported runs")
     if raw.get("apiVersion") != API_VERSION:
         raise InputError(

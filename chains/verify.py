@@ -214,13 +214,14 @@ async def _verify_tag(target: TagTarget, options: _Options) -> Verification:
         digest = await options.resolver.resolve(target.ref)
     except StoreError as error:
         return options.undecided(target.ref, "a digest for the tag", str(error), Reason.STORE_UNAVAILABLE)
+    repository = str(parse_image(target.ref).repository)
     verification = await verify_digest(
         digest,
-        str(parse_image(target.ref).repository),
+        repository,
         stores=options.stores,
         criteria=options.criteria,
         now=options.now,
-        ref=target.ref,
+        ref=f"{repository}@{digest}",
     )
     check = Check("target", Result.PASS, f"tag {target.ref}, resolved once", digest)
     return replace(verification, checks=(check, *verification.checks))

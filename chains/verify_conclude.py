@@ -309,4 +309,5 @@ def _summary(verdict: Verdict, checks: Sequence[Check], weighed: _Weighed, case:
     first = next((check for check in checks if check.result is wrong), None)
     if first is None:
         return "not every check passed"
-    return f"{first.reason.value if first.reason else first.id}: {first.actual}"
+    told = first.actual if wrong is Result.ERROR else f"expected {first.expected}, got {first.actual}"
+    return f"{first.reason.value if first.reason else first.id}: {told}"

@@ -30,7 +30,7 @@ class WorkList:
     def __init__(self) -> None:
         self._ready: list[tuple[int, int, Job]] = []
         self._waiting: list[tuple[float, int, int, Job]] = []
-        self._known: set[Job] = set()
+        self._known: dict[Job, float] = {}
         self._working: set[Job] = set()
         self._again: dict[Job, int] = {}
         self._order = itertools.count()
@@ -46,13 +46,13 @@ class WorkList:
         if job in self._working:
             self._again[job] = lane
         elif job not in self._known:
-            self._known.add(job)
+            self._known[job] = time.monotonic()
             heapq.heappush(self._ready, (lane, next(self._order), job))
             self._changed.set()
 
     def later(self, job: Job, seconds: float, lane: int = FRESH) -> None:
         """Add a job that is not looked at before ``seconds`` have passed."""
-        self._known.add(job)
+        self._known.setdefault(job, time.monotonic())
         heapq.heappush(self._waiting, (time.monotonic() + seconds, lane, next(self._order), job))
         self._changed.set()
 
@@ -65,7 +65,7 @@ class WorkList:
                 heapq.heappush(self._ready, (lane, order, job))
             if self._ready:
                 job = heapq.heappop(self._ready)[2]
-                self._known.discard(job)
+                self._known.pop(job, None)
                 self._working.add(job)
                 self._idle.clear()
                 return job
@@ -88,6 +88,11 @@ class WorkList:
     async def idle(self) -> None:
         """Wait until nothing is in work."""
         await self._idle.wait()
+
+    @property
+    def oldest(self) -> float:
+        """Seconds for which the job that waits longest has waited."""
+        return time.monotonic() - min(self._known.values()) if self._known else 0.0
 
     @property
     def in_work(self) -> int:

@@ -47,6 +47,13 @@ class Blobs:
             raise BadContent(f"{path}: expected digest {digest}, got bytes with {actual}")
         return data
 
+    def has(self, digest: str, size: int) -> bool:
+        """Whether a blob of this size is here."""
+        try:
+            return os.stat(self.path(digest)).st_size == size  # noqa: PTH116 - see __init__
+        except OSError:
+            return False
+
     def write(self, digest: str, data: bytes) -> None:
         """Write a blob, over one of that name too: what a crash or a bad disk left there is not trusted."""
         path = self.path(digest)

@@ -193,6 +193,7 @@ class LayoutStore(Store):
             raise StoreRejected("the record has no envelope or signature")
         digest = await sha256_aside(blob)
         layer = layer_of(record, digest, {RUN_UID: record.origin.uid})
+        kept = self._blobs.has(digest, len(blob))
         absent = []
         for image in images:
             tag = tag_of(image, f".{form}")
@@ -204,6 +205,7 @@ class LayoutStore(Store):
             if not there and many >= TAG.most:
                 failures.append(Failure(self.url, form, image, f"the tag {tag} is full: {many} entries"))
                 continue
+            there = there and kept
             if not there:
                 absent.append(tag)
             receipts.append(Receipt(self.url, form, image, f"{self._root}:{tag}", digest, changed=not there))
@@ -248,7 +250,7 @@ class LayoutStore(Store):
             if about:
                 annotations[SUBJECT] = about
             manifest = artifact_manifest(described, annotations, subject)
-            there = self._has(manifest.digest)
+            there = self._has(manifest.digest) and self._blobs.has(digest, len(content))
             if not there:
                 await self._write_blob(digest, content)
                 await self._write_blob(manifest.digest, manifest.data)

@@ -17,6 +17,7 @@ from tests.testbed.images import Registry
 pytestmark = pytest.mark.server
 Json = Any
 NO_LOG = "--insecure-ignore-tlog=true"
+FORM_A = "--new-bundle-format=false"
 SCAI = "https://in-toto.io/attestation/scai/v0.3"
 
 
@@ -31,18 +32,12 @@ def statement(output: str) -> Json:
     return json.loads(b64decode(json.loads(output.splitlines()[0])["payload"]))
 
 
-def verify(cosign: Cosign, attested: Attested, kind: str = "slsaprovenance1", *, env: Any = None) -> Json:
-    done = cosign(
-        "verify-attestation",
-        "--key",
-        attested.public_key,
-        NO_LOG,
-        "--type",
-        kind,
-        attested.reference,
-        env=env,
-    )
-    return statement(done.stdout)
+def verify(
+    cosign: Cosign, attested: Attested, kind: str = "slsaprovenance1", *, form: str = "", env: Any = None
+) -> Json:
+    flags = [FORM_A] if form == "dsse" else []
+    arguments = ["--key", attested.public_key, NO_LOG, *flags, "--type", kind, attested.reference]
+    return statement(cosign("verify-attestation", *arguments, env=env).stdout)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -56,11 +51,14 @@ def test_cosign_verifies_attestations_and_signatures(
     kind: str,
 ) -> None:
     attested = attest_image(registry, tmp_path, slug(request), kind=kind, encoding=encoding)
-    provenance = verify(cosign, attested)
-    assert provenance["predicateType"] == "https://slsa.dev/provenance/v1"
-    assert provenance["subject"][0]["digest"] == {"sha256": attested.digest.removeprefix("sha256:")}
-    assert verify(cosign, attested, SCAI)["predicateType"] == SCAI
-    cosign("verify", "--key", attested.public_key, NO_LOG, attested.reference)
+    # where there are both forms, cosign reads bundles alone unless it is told otherwise
+    for form in ("dsse", "sigstore-bundle") if encoding == "both" else (encoding,):
+        provenance = verify(cosign, attested, form=form)
+        assert provenance["predicateType"] == "https://slsa.dev/provenance/v1"
+        assert provenance["subject"][0]["digest"] == {"sha256": attested.digest.removeprefix("sha256:")}
+        assert verify(cosign, attested, SCAI, form=form)["predicateType"] == SCAI
+        flags = [FORM_A] if form == "dsse" else []
+        cosign("verify", "--key", attested.public_key, NO_LOG, *flags, attested.reference)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

@@ -200,7 +200,9 @@ def test_kms_is_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("key", ["transparency.enabled", "signers.x509.fulcio.enabled"])
-def test_what_this_version_cannot_do_is_refused_and_not_left_out(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_this_version_cannot_do_is_refused_and_not_left_out(
+    key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = write("cfg.json", {key: "true"})
     assert chains(["attest", RUN, "--config", config]) == 2
     assert key in capsys.readouterr().err

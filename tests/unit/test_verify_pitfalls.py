@@ -95,8 +95,9 @@ def test_pitfall_1_a_tag_is_resolved_once_and_the_digest_is_printed_and_used() -
     assert tags.asked == [f"{IMAGE}:v1"]
     assert shelf.asked == [(DIGEST, IMAGE)]
     assert found.verdict is Verdict.VERIFIED
-    assert found.to_json()["subject"]["digest"] == {"sha256": HEX}
-    assert DIGEST in found.to_text()
+    assert found.to_json()["subject"] == {"ref": f"{IMAGE}@{DIGEST}", "digest": {"sha256": HEX}}
+    assert found.to_text().splitlines()[-1].startswith(f"VERIFIED {IMAGE}@{DIGEST}: ")
+    assert f"tag {IMAGE}:v1, resolved once" in found.to_text()
 
 
 def test_pitfall_2_subjects_match_by_digest_alone_and_names_mean_nothing() -> None:

@@ -1,0 +1,95 @@
+"""What the controller counts, under Tekton Chains' names where it has them.
+
+Chains' names keep their labels; ours begin with ``chains_`` and carry a namespace.
+"""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from chains.attest import FAILED, Outcome
+
+_KINDS = ("taskrun", "pipelinerun")
+_PEER = {
+    "sign_created": "signed messages",
+    "payload_stored": "payloads stored",
+    "marked_signed": "runs marked as signed",
+}
+_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600)
+
+
+class Metrics:
+    """One set of counters; ``backlog`` and ``oldest`` are asked for when somebody reads."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._peer = {
+            (kind, name): Counter(f"watcher_{kind}_{name}", f"{text} ({kind})", registry=self.registry)
+            for kind in _KINDS
+            for name, text in _PEER.items()
+        }
+        self._failures = {
+            kind: Counter(
+                f"watcher_{kind}_signing_failures",
+                f"failures ({kind})",
+                ["error_type"],
+                registry=self.registry,
+            )
+            for kind in _KINDS
+        }
+        self._outcomes = Counter(
+            "chains_runs",
+            "runs that reached a final state",
+            ["namespace", "kind", "state"],
+            registry=self.registry,
+        )
+        self._latency = Histogram(
+            "chains_completion_to_mark_seconds",
+            "seconds from a run's end to its mark",
+            ["kind"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._store_errors = Counter(
+            "chains_store_errors", "payloads that a store refused", ["store"], registry=self.registry
+        )
+        self.retries = Counter("chains_retries", "attempts that will be made again", registry=self.registry)
+        self.backlog = Gauge("chains_backlog_runs", "finished runs that wait", registry=self.registry)
+        self.oldest = Gauge(
+            "chains_oldest_unattested_seconds", "age of the run that waits longest", registry=self.registry
+        )
+        self.coverage = Gauge(
+            "chains_coverage_ratio", "runs marked as signed of all that were marked", registry=self.registry
+        )
+        self.config_refused = Gauge(
+            "chains_config_refused",
+            "1 while the newest configuration is not in force",
+            registry=self.registry,
+        )
+        self._marked = self._signed = 0
+
+    def count(self, kind: str, namespace: str, outcome: Outcome, ended: float | None) -> None:
+        """Count one final outcome; ``ended`` is when the run ended, in seconds since 1970."""
+        kind = kind.lower()
+        stored = [entry for entry in outcome.entries if entry.state in {"stored", "unchanged"}]
+        self._peer[kind, "sign_created"].inc(len({entry.payload for entry in outcome.entries}))
+        self._peer[kind, "payload_stored"].inc(len(stored))
+        for entry in outcome.entries:
+            if entry.state == "failed":
+                self._store_errors.labels(entry.store).inc()
+        if outcome.state == FAILED:
+            self._failures[kind].labels("storage" if outcome.entries else "payload_creation").inc()
+        else:
+            self._peer[kind, "marked_signed"].inc(outcome.state == "signed")
+        self._outcomes.labels(namespace, kind, outcome.state).inc()
+        self._marked += 1
+        self._signed += outcome.state == "signed"
+        self.coverage.set(self._signed / self._marked)
+        if ended is not None:
+            self._latency.labels(kind).observe(max(0.0, time.time() - ended))
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from storage.authorization import Challenge, checked_realm, parse_challenges
+from storage.base import StoreRejected
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([], None),
+        (["Negotiate"], None),
+        (["Basic"], Challenge("basic")),
+        (['Basic realm="a, b"'], Challenge("basic", {"realm": "a, b"})),
+        (["basic realm=x"], Challenge("basic", {"realm": "x"})),
+        (['Negotiate, Basic realm="x"'], Challenge("basic", {"realm": "x"})),
+        (["Negotiate", 'Basic realm="x"'], Challenge("basic", {"realm": "x"})),
+        (["Bearer"], None),
+        (
+            [
+                'Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a:pull,push"'
+            ],
+            Challenge(
+                "bearer",
+                {
+                    "realm": "https://auth.example/token",
+                    "service": "registry.example",
+                    "scope": "repository:a:pull,push",
+                },
+            ),
+        ),
+        (['Bearer realm = "a\\"b" , service = s'], Challenge("bearer", {"realm": 'a"b', "service": "s"})),
+        (
+            ['Bearer realm="r",error="invalid_token", Basic realm="x"'],
+            Challenge("bearer", {"realm": "r", "error": "invalid_token"}),
+        ),
+    ],
+)
+def test_challenges_are_read(headers: list[str], expected: Challenge | None) -> None:
+    assert parse_challenges(headers) == expected
+
+
+@pytest.mark.parametrize(
+    ("realm", "registry", "plain"),
+    [
+        ("https://auth.example/token", "registry.example", False),
+        ("https://10.0.0.1/token", "10.0.0.1:5000", False),
+        ("http://127.0.0.1:5001/token", "127.0.0.1:5000", True),
+        ("http://10.0.0.7/token", "localhost:5000", True),
+        ("http://auth.example/token", "registry.example", True),
+    ],
+)
+def test_realms_that_may_have_the_credentials(realm: str, registry: str, *, plain: bool) -> None:
+    assert str(checked_realm(realm, registry, plain=plain)) == realm
+
+
+@pytest.mark.parametrize(
+    ("realm", "registry", "plain"),
+    [
+        ("http://auth.example/token", "registry.example", False),
+        ("https://169.254.169.254/latest/meta-data", "registry.example", False),
+        ("http://169.254.169.254/latest", "127.0.0.1:5000", True),
+        ("https://127.0.0.1/token", "registry.example", False),
+        ("https://10.0.0.1/token", "registry.example", False),
+        ("https://[::1]/token", "registry.example", False),
+        ("https://0.0.0.0/token", "registry.example", False),
+        ("file:///etc/passwd", "registry.example", True),
+        ("/token", "registry.example", True),
+        ("https://[", "registry.example", True),
+        ("", "registry.example", True),
+    ],
+)
+def test_realms_that_may_not(realm: str, registry: str, *, plain: bool) -> None:
+    with pytest.raises(StoreRejected, match=r"registry\.example|127\.0\.0\.1"):
+        checked_realm(realm, registry, plain=plain)

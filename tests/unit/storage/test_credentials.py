@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.base import StoreRejected, StoreUnavailable
+from storage.credentials import Credential, DockerCredentials
+from storage.reference import Repository
+
+SECRET = "s3cr3t-pässword"
+
+
+def auth(user: str, password: str = SECRET) -> dict[str, str]:
+    return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def keychain(folder: Path, config: Any, *, timeout: float = 30, **environ: str) -> DockerCredentials:
+    folder.mkdir(exist_ok=True)
+    text = config if isinstance(config, str) else json.dumps(config)
+    (folder / "config.json").write_text(text)
+    return DockerCredentials({"DOCKER_CONFIG": str(folder), "HOME": "/nowhere"} | environ, timeout)
+
+
+def lookup(
+    chain: DockerCredentials, registry: str = "registry.example", name: str = "team/app"
+) -> Credential:
+    return asyncio.run(chain.lookup(Repository(registry, name)))
+
+
+def helper(folder: Path, name: str, script: str) -> str:
+    """Install a credential helper and return a PATH with it."""
+    folder.mkdir(exist_ok=True)
+    program = folder / f"docker-credential-{name}"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def test_user_and_password_are_decoded(tmp_path: Path) -> None:
+    found = lookup(keychain(tmp_path, {"auths": {"registry.example": auth("robot")}}))
+    assert (found.username, found.password) == ("robot", SECRET)
+    assert base64.b64decode(found.basic.removeprefix("Basic ")).decode() == f"robot:{SECRET}"
+    assert "registry.example" in found.source
+    assert str(tmp_path) in found.source
+
+
+def test_plain_fields_and_tokens_are_taken(tmp_path: Path) -> None:
+    entries = {
+        "a.example": {"username": "robot", "password": SECRET},
+        "b.example": {"identitytoken": "IDENTITY"},
+        "c.example": {"registrytoken": "REGISTRY"},
+        "d.example": auth("robot", "has:colon"),
+        "e.example": auth("robot", "padded\0\0"),
+    }
+    chain = keychain(tmp_path, {"auths": entries})
+    assert lookup(chain, "a.example").password == SECRET
+    assert lookup(chain, "b.example").identity_token == "IDENTITY"
+    assert lookup(chain, "c.example").registry_token == "REGISTRY"
+    assert lookup(chain, "d.example").password == "has:colon"
+    assert lookup(chain, "e.example").password == "padded"
+
+
+def test_the_longest_key_that_names_the_repository_wins(tmp_path: Path) -> None:
+    keys = ["registry.example", "registry.example/team", "registry.example/team/app", "registry.example/te"]
+    chain = keychain(tmp_path, {"auths": {key: auth(key.rpartition("/")[2]) for key in keys}})
+    assert lookup(chain, name="team/app").username == "app"
+    assert lookup(chain, name="team/app/deep").username == "app"
+    assert lookup(chain, name="team/other").username == "team"
+    assert lookup(chain, name="teams/app").username == "registry.example"
+    assert lookup(chain, "registry.example:5000").basic == ""
+    assert lookup(chain, "other.example").basic == ""
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "https://index.docker.io/v1/",
+        "https://index.docker.io/v2/",
+        "index.docker.io",
+        "docker.io",
+        "docker.io/library",
+        "http://docker.io",
+    ],
+)
+def test_docker_hub_has_many_spellings(tmp_path: Path, key: str) -> None:
+    chain = keychain(tmp_path, {"auths": {key: auth("robot")}})
+    assert lookup(chain, "index.docker.io", "library/busybox").username == "robot"
+
+
+def test_without_a_configuration_access_is_anonymous(tmp_path: Path) -> None:
+    found = lookup(DockerCredentials({"HOME": str(tmp_path)}))
+    assert found.basic == ""
+    assert "no docker config.json" in found.source
+
+
+def test_the_home_folder_and_podmans_files_are_read_too(tmp_path: Path) -> None:
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker" / "config.json").write_text(
+        json.dumps({"auths": {"registry.example": auth("home")}})
+    )
+    (tmp_path / "auth.json").write_text(json.dumps({"auths": {"registry.example": auth("podman")}}))
+    assert lookup(DockerCredentials({"HOME": str(tmp_path)})).username == "home"
+    podman = {"HOME": "/nowhere", "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
+    assert lookup(DockerCredentials(podman)).username == "podman"
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    chain = keychain(tmp_path, {"auths": {"registry.example": auth("first")}})
+    assert lookup(chain).username == "first"
+    keychain(tmp_path, {"auths": {"registry.example": auth("the-second")}})
+    assert lookup(chain).username == "the-second"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        f'{{"auths": {{"registry.example": {{"password": "{SECRET}" }} ',
+        "[]",
+        '{"auths": [1]}',
+        '{"auths": {"registry.example": "x"}}',
+        '{"auths": {"registry.example": {"auth": "%%%"}}}',
+        '{"auths": {"registry.example": {"auth": "bm9jb2xvbg=="}}}',
+        '{"credHelpers": {"registry.example": "../evil"}}',
+        '{"credsStore": "absent-helper"}',
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_named_without_its_secrets(
+    tmp_path: Path, config: str
+) -> None:
+    with pytest.raises(StoreRejected, match=r"config\.json") as caught:
+        lookup(keychain(tmp_path, config))
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert SECRET not in str(error)
+        error = error.__cause__
+
+
+def test_an_unreadable_configuration_is_named(tmp_path: Path) -> None:
+    chain = DockerCredentials({"DOCKER_CONFIG": str(tmp_path)})
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(StoreRejected, match="is not JSON"):
+        lookup(chain)
+
+
+def test_a_helper_is_asked_with_the_server_on_its_input(tmp_path: Path) -> None:
+    path = helper(
+        tmp_path / "bin",
+        "test",
+        f'read server; echo "{{\\"ServerURL\\":\\"$server\\",\\"Username\\":\\"$server\\",\\"Secret\\":\\"{SECRET}\\"}}"',
+    )
+    config = {"credHelpers": {"registry.example/team": "test"}, "auths": {"registry.example": auth("file")}}
+    found = lookup(keychain(tmp_path, config, PATH=path))
+    assert (found.username, found.password) == ("registry.example/team", SECRET)
+    assert "docker-credential-test" in found.source
+
+
+def test_the_store_is_asked_for_docker_hub_by_its_old_name(tmp_path: Path) -> None:
+    path = helper(
+        tmp_path / "bin", "all", 'read server; echo "{\\"Username\\":\\"$server\\",\\"Secret\\":\\"x\\"}"'
+    )
+    chain = keychain(tmp_path, {"credsStore": "all"}, PATH=path)
+    assert lookup(chain, "index.docker.io").username == "https://index.docker.io/v1/"
+    assert lookup(chain, "registry.example").username == "registry.example"
+
+
+def test_a_helper_may_give_an_identity_token(tmp_path: Path) -> None:
+    path = helper(
+        tmp_path / "bin", "test", 'echo "{\\"Username\\":\\"<token>\\",\\"Secret\\":\\"IDENTITY\\"}"'
+    )
+    found = lookup(keychain(tmp_path, {"credsStore": "test"}, PATH=path))
+    assert (found.identity_token, found.basic) == ("IDENTITY", "")
+
+
+def test_a_helper_that_has_nothing_leaves_it_to_the_file(tmp_path: Path) -> None:
+    path = helper(tmp_path / "bin", "test", 'echo "credentials not found in native keychain"; exit 1')
+    config = {"credsStore": "test", "auths": {"registry.example": auth("file")}}
+    assert lookup(keychain(tmp_path, config, PATH=path)).username == "file"
+
+
+def test_a_helper_that_fails_is_named_and_its_output_is_not(tmp_path: Path) -> None:
+    path = helper(tmp_path / "bin", "test", f'echo "{SECRET}"; exit 3')
+    with pytest.raises(StoreRejected, match=r"docker-credential-test.* ended with code 3") as caught:
+        lookup(keychain(tmp_path, {"credsStore": "test"}, PATH=path))
+    assert SECRET not in str(caught.value)
+
+
+def test_a_helper_that_talks_nonsense_is_named(tmp_path: Path) -> None:
+    path = helper(tmp_path / "bin", "test", f"echo {SECRET}")
+    with pytest.raises(StoreRejected, match="answered no JSON") as caught:
+        lookup(keychain(tmp_path, {"credsStore": "test"}, PATH=path))
+    assert SECRET not in str(caught.value)
+
+
+def test_a_helper_that_hangs_is_ended(tmp_path: Path) -> None:
+    path = helper(tmp_path / "bin", "test", "exec sleep 60")
+    chain = keychain(tmp_path, {"credsStore": "test"}, timeout=0.2, PATH=path)
+    with pytest.raises(StoreUnavailable, match=r"no answer in 0\.2 s"):
+        lookup(chain)
+
+
+def test_secrets_are_not_in_the_representation() -> None:
+    made = Credential("somewhere", "robot", SECRET, "IDENTITY", "REGISTRY")
+    for secret in (SECRET, "IDENTITY", "REGISTRY"):
+        assert secret not in repr(made)

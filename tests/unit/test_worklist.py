@@ -1,0 +1,63 @@
+import asyncio
+from typing import Any
+
+from chains.worklist import BACKLOG, FRESH, Job, WorkList
+
+
+def job(name: str) -> Job:
+    return Job("TaskRun", "ns", name, f"uid-{name}")
+
+
+def run(coroutine: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(coroutine, 5))
+
+
+def test_fresh_runs_go_before_the_backlog_and_equal_ones_in_their_order() -> None:
+    async def work() -> list[str]:
+        jobs = WorkList()
+        for name, lane in (("old-1", BACKLOG), ("new-1", FRESH), ("old-2", BACKLOG), ("new-2", FRESH)):
+            jobs.offer(job(name), lane)
+        return [(await jobs.take()).name for _ in range(4)]
+
+    assert run(work()) == ["new-1", "new-2", "old-1", "old-2"]
+
+
+def test_a_job_that_waits_is_not_doubled() -> None:
+    async def work() -> int:
+        jobs = WorkList()
+        jobs.offer(job("a"))
+        jobs.offer(job("a"))
+        jobs.later(job("b"), 60)
+        jobs.offer(job("b"))
+        return len(jobs)
+
+    assert run(work()) == 2
+
+
+def test_a_job_offered_while_in_work_is_done_once_more() -> None:
+    async def work() -> list[int]:
+        jobs = WorkList()
+        jobs.offer(job("a"))
+        taken = await jobs.take()
+        jobs.offer(job("a"))
+        jobs.offer(job("a"))
+        seen = [len(jobs), jobs.in_work]
+        jobs.done(taken)
+        await jobs.idle()
+        return [*seen, len(jobs), jobs.in_work]
+
+    assert run(work()) == [0, 1, 1, 0]
+
+
+def test_a_job_for_later_waits_and_a_taker_wakes_up_for_it() -> None:
+    async def work() -> tuple[str, float]:
+        jobs = WorkList()
+        started = asyncio.get_running_loop().time()
+        taker = asyncio.create_task(jobs.take())
+        await asyncio.sleep(0)
+        jobs.later(job("a"), 0.05)
+        return (await taker).name, asyncio.get_running_loop().time() - started
+
+    name, seconds = run(work())
+    assert name == "a"
+    assert seconds >= 0.05
