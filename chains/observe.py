@@ -75,7 +75,7 @@ async def observe(
     namespaces: Sequence[str] = (),
     ready: asyncio.Event | None = None,
 ) -> None:
-    """Offer the key of every run that is finished and not marked, or not held yet, until cancelled.
+    """Offer the key of every run that is finished and not marked, or not held yet, until told to stop.
 
     kopf's operator ends for good when a page of a list answers 410 or a watch answers with an error event; it
     is started again, and lists what is left.
@@ -83,11 +83,13 @@ async def observe(
     while True:
         try:
             await _operate(access, offer, namespaces, ready)
-            _log.warning("the watch ended; starting it again")
         except asyncio.CancelledError:
             raise
         except Exception:  # noqa: BLE001 - whatever ended the watch, runs must not be forgotten
             _log.exception("the watch failed; starting it again")
+        else:
+            # kopf takes the process's signals for itself and ends in peace for them alone
+            return
         await asyncio.sleep(_RESTART_DELAY)
 
 

@@ -90,6 +90,7 @@ class Reloader:
         self._path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}"
         self._seen: object = None
         self._flow: Flow | None = None
+        self._good = asyncio.Event()
         self.refused = ""
         """Why the newest configuration or key is not in force; empty when it is."""
 
@@ -99,6 +100,10 @@ class Reloader:
         if self._flow is None:
             raise ConfigError(self.refused or "no configuration was read yet")
         return self._flow
+
+    async def wait(self) -> None:
+        """Wait until there is a good flow."""
+        await self._good.wait()
 
     async def look(self) -> None:
         """Look once, and take over what changed if it can be used."""
@@ -120,6 +125,7 @@ class Reloader:
                 await self._on_refused(str(error))
             return
         before, self._flow, self._seen, self.refused = self._flow, flow, seen, ""
+        self._good.set()
         _log.info("a new configuration is in force")
         if before is not None:
             await before.stores.close()

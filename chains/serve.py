@@ -89,17 +89,23 @@ async def serve(options: ControllerOptions) -> None:
         health = await _answer_health(options.health_port, reloader, watching, metrics, work)
         tasks = [
             asyncio.create_task(reloader.watch()),
-            asyncio.create_task(controller.run()),
+            asyncio.create_task(_work_when_ready(reloader, controller)),
             asyncio.create_task(observe(access, work.offer, namespaces=options.namespaces, ready=watching)),
         ]
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
         tasks[2].cancel()
         await _drain(work)
-        for task in tasks:
+        for task in (stopping, *tasks):
             task.cancel()
         await asyncio.gather(stopping, *tasks, return_exceptions=True)
         await health.cleanup()
+
+
+async def _work_when_ready(reloader: Reloader, controller: Controller) -> None:
+    # without a configuration and a key nothing can be attested, and nothing must be marked
+    await reloader.wait()
+    await controller.run()
 
 
 async def _drain(work: WorkList) -> None:

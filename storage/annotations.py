@@ -59,12 +59,12 @@ class AnnotationStore(Store):
 def annotation_key(record: Record) -> str:
     """Return ``taskrun-<UID>``, ``pipelinerun-<UID>`` or the first 12 hex digits of an image, as Chains does.
 
-    Our execution report, which Chains does not have, gets ``-report`` behind the run's.
+    Our execution report, which Chains does not have, gets ``report-<UID>``; names end at 63 characters.
     """
     if record.is_image_signature and record.subjects:
         return record.subjects[0].digest["sha256"][:_SHORT]
-    key = f"{record.origin.kind}-{record.origin.uid}"
-    return key if record.predicate_type in _PROVENANCE else f"{key}-report"
+    kind = record.origin.kind if record.predicate_type in _PROVENANCE else "report"
+    return f"{kind}-{record.origin.uid}"
 
 
 def annotations_of(record: Record, key: str) -> dict[str, str]:

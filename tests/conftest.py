@@ -12,14 +12,15 @@ from contextlib import suppress
 
 import pytest
 
-from tests.testbed import servers
+from tests.testbed import cluster, servers
 from tests.testbed.admission import Kyverno, PolicyTester
 from tests.testbed.build import BuildError, GoMissingError, binary
+from tests.testbed.cluster import ApiServer
 from tests.testbed.commands import Command
 from tests.testbed.cosign import Cosign, cosign_in
 from tests.testbed.images import Registry
 
-# fixture -> the program it runs; built before the first test, so that no test's time limit holds a build
+# fixture -> the programs it runs; built before the first test, so that no test's time limit holds a build
 BUILT_FOR = {
     "referrers_registry": "registry",
     "plain_registry": "distribution",
@@ -29,6 +30,7 @@ BUILT_FOR = {
     "policy_tester": "policy-tester",
     "kyverno": "kyverno",
     "peer": "peer",
+    "api_server": "etcd kube-apiserver",
 }
 
 
@@ -63,6 +65,13 @@ def token_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registr
 
 
 @pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """A Kubernetes API server with RBAC and Tekton's CRDs."""
+    with cluster.api_server(tmp_path_factory.mktemp("api-server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def cosign(tmp_path_factory: pytest.TempPathFactory) -> Cosign:
     """cosign, offline: call it with its arguments."""
     return cosign_in(binary("cosign"), tmp_path_factory.mktemp("cosign-home"))
@@ -89,7 +98,8 @@ def _programs(item: pytest.Item) -> set[str]:
     """Return the programs of the fixtures that a test asks for, be it by the name in a parameter."""
     call = getattr(item, "callspec", None)
     names = [*getattr(item, "fixturenames", ()), *(call.params.values() if call else ())]
-    return {BUILT_FOR[name] for name in names if isinstance(name, str) and name in BUILT_FOR}
+    found = (BUILT_FOR[name] for name in names if isinstance(name, str) and name in BUILT_FOR)
+    return {program for programs in found for program in programs.split()}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -121,7 +121,15 @@ def test_cosign_verifies_its_bundle_offline(opened: Opened, cosign: Command, tmp
 
     def verify() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(cosign.program), "verify-blob-attestation", "--key", str(key), "--bundle", str(bundle), *offline],
+            [
+                str(cosign.program),
+                "verify-blob-attestation",
+                "--key",
+                str(key),
+                "--bundle",
+                str(bundle),
+                *offline,
+            ],
             # an address where nothing listens stands for the network
             env={**os.environ, "HOME": str(tmp_path), "HTTPS_PROXY": "http://127.0.0.1:9"},
             capture_output=True,

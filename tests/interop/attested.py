@@ -38,7 +38,7 @@ def run_of(reference: str, digest: str, name: str = "build") -> Json:
         "spec": {"taskRef": {"name": "buildah"}, "serviceAccountName": "builder"},
         "status": {
             "conditions": [{"type": "Succeeded", "status": "True"}],
-            "startTime": "2026-01-02T03:04:05Z", "completionTime": "2026-01-02T03:09:05Z",
+            "podName": "build-pod", "startTime": "2026-01-02T03:04:05Z", "completionTime": "2026-01-02T03:09:05Z",
             "steps": [{"name": "build", "imageID": "registry.example.com/buildah@sha256:" + "ab" * 32}],
             "results": [
                 {"name": "IMAGE_URL", "type": "string", "value": reference},

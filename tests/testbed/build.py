@@ -55,6 +55,13 @@ PROGRAMS = {
     "policy-tester": Program("policycontroller", "github.com/sigstore/policy-controller/cmd/tester"),
     "kyverno": Program("kyverno", "github.com/kyverno/kyverno/cmd/cli/kubectl-kyverno"),
     "peer": Program("peer"),
+    "etcd": Program("etcd", "go.etcd.io/etcd/server/v3"),
+    "kube-apiserver": Program(
+        "kube",
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+        # clients that parse the version fail without it
+        ("k8s.io/component-base/version.gitVersion=v1.36.3",),
+    ),
 }
 
 
@@ -110,6 +117,11 @@ def _key(go: Path, module: Path, program: Program) -> str:
         digest.update(f"\n{path.relative_to(module).as_posix()} {len(data)}\n".encode())
         digest.update(data)
     return digest.hexdigest()[:16]
+
+
+def go_for(module: str) -> Path:
+    """Return a Go that can work in the folder ``module``. Raises :class:`GoMissingError`."""
+    return _go(_needed(HERE / module))
 
 
 def _build(go: Path, module: Path, program: Program, target: Path) -> None:

@@ -1,0 +1,203 @@
+"""A real Kubernetes API server with etcd, RBAC and Tekton's own CRDs, on free loopback ports."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
+
+import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.testbed.build import binary, go_for
+from tests.testbed.process import ServerError, running
+
+PIPELINE = "github.com/tektoncd/pipeline"
+MODULE = Path(__file__).with_name("peer")
+ADMIN = "admin-of-the-testbed"
+MERGE = "application/merge-patch+json"
+READY_SECONDS = 60
+Json = Any
+
+
+class ApiError(Exception):
+    """The API server refused a request of a test's set-up."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{status} {text[:500]}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServer:
+    """A running API server and its administrator."""
+
+    url: str
+    ca_file: Path
+    token: str = field(repr=False)
+    etcd: str = ""
+
+    def request(
+        self, method: str, path: str, body: Json = None, *, kind: str = "application/json", token: str = ""
+    ) -> Json:
+        """Send one request as the administrator, or with another token, and return the JSON answered.
+
+        Raises :class:`ApiError` for an answer that is no success.
+        """
+        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind}
+        data = None if body is None else json.dumps(body).encode()
+        opener = build_opener(
+            ProxyHandler({}), HTTPSHandler(context=ssl.create_default_context(cafile=str(self.ca_file)))
+        )
+        try:
+            with opener.open(Request(self.url + path, data, headers, method=method), timeout=30) as answer:
+                return json.loads(answer.read() or b"null")
+        except HTTPError as error:
+            with error:
+                raise ApiError(error.code, error.read().decode(errors="replace")) from error
+
+    def create_namespace(self, name: str) -> str:
+        """Create a namespace and return its name."""
+        self.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        return name
+
+    def create_run(self, run: Json) -> Json:
+        """Create a TaskRun or PipelineRun with its status, as Tekton's controller leaves it, and return it.
+
+        The status goes to ``/status``: the API server drops it from a creation.
+        """
+        body = json.loads(json.dumps(run))
+        status = body.pop("status", None)
+        plural = {"TaskRun": "taskruns", "PipelineRun": "pipelineruns"}[body["kind"]]
+        path = f"/apis/tekton.dev/v1/namespaces/{body['metadata']['namespace']}/{plural}"
+        body["metadata"].pop("uid", None)
+        created = self.request("POST", path, body)
+        if status is not None:
+            target = f"{path}/{created['metadata']['name']}/status"
+            created = self.request("PATCH", target, {"status": status}, kind=MERGE)
+        return created
+
+    def get_run(self, kind: str, namespace: str, name: str) -> Json:
+        """Return a run."""
+        return self.request("GET", f"/apis/tekton.dev/v1/namespaces/{namespace}/{kind.lower()}s/{name}")
+
+    def service_account_token(self, namespace: str, name: str) -> str:
+        """Return a token of a service account, which is created when it is not there."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        try:
+            self.request("POST", path, {"metadata": {"name": name}})
+        except ApiError as error:
+            if error.status != 409:
+                raise
+        answer = self.request("POST", f"{path}/{name}/token", {"spec": {"expirationSeconds": 3600}})
+        token: str = answer["status"]["token"]
+        return token
+
+    def kubeconfig(self, folder: Path, token: str = "") -> Path:
+        """Write a kubeconfig for the administrator, or for another token, and return its path."""
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "testbed",
+            "contexts": [{"name": "testbed", "context": {"cluster": "testbed", "user": "testbed"}}],
+            "clusters": [
+                {
+                    "name": "testbed",
+                    "cluster": {"server": self.url, "certificate-authority": str(self.ca_file)},
+                }
+            ],
+            "users": [{"name": "testbed", "user": {"token": token or self.token}}],
+        }
+        path = folder / "kubeconfig"
+        path.write_text(json.dumps(config))
+        return path
+
+
+@contextmanager
+def api_server(tmp: Path) -> Iterator[ApiServer]:
+    """Run etcd and the API server for the length of the block, with Tekton's CRDs installed."""
+    client, peer, secure = free_ports(3)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    (tmp / "sa.key").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    )
+    (tmp / "tokens.csv").write_text(f'{ADMIN},admin,admin,"system:masters"\n')
+    etcd, url = f"http://127.0.0.1:{client}", f"https://127.0.0.1:{secure}"
+    database: list[str | Path] = [
+        binary("etcd"), "--data-dir", tmp / "etcd", "--unsafe-no-fsync",
+        "--listen-client-urls", etcd, "--advertise-client-urls", etcd,
+        "--listen-peer-urls", f"http://127.0.0.1:{peer}", "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
+        "--initial-cluster", f"default=http://127.0.0.1:{peer}",
+    ]  # fmt: skip
+    server: list[str | Path] = [
+        binary("kube-apiserver"), "--etcd-servers", etcd, "--secure-port", str(secure), "--bind-address", "127.0.0.1",
+        "--cert-dir", tmp / "pki", "--service-account-issuer", url, "--service-account-jwks-uri", f"{url}/openid/v1/jwks",
+        "--service-account-key-file", tmp / "sa.key", "--service-account-signing-key-file", tmp / "sa.key",
+        "--service-cluster-ip-range", "10.0.0.0/24", "--token-auth-file", tmp / "tokens.csv",
+        "--authorization-mode", "RBAC", "--disable-admission-plugins", "ServiceAccount",
+    ]  # fmt: skip
+    with ExitStack() as stack:
+        stack.enter_context(running(database, tmp / "etcd.log", r"(ready to serve client requests)"))
+        stack.enter_context(running(server, tmp / "api.log", r"(Serving securely on)", seconds=READY_SECONDS))
+        found = ApiServer(url, tmp / "pki" / "apiserver.crt", ADMIN, etcd)
+        _wait_until_ready(found)
+        _install_tekton(found)
+        yield found
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback interface that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _wait_until_ready(server: ApiServer) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            server.request("GET", "/api/v1/namespaces/default")
+        except (ApiError, URLError, OSError) as error:
+            if time.monotonic() > deadline:
+                raise ServerError(f"the api server is not ready: {error}") from error
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _install_tekton(server: ApiServer) -> None:
+    found = subprocess.check_output([go_for(MODULE.name), "mod", "download", "-json", PIPELINE], cwd=MODULE)
+    folder = Path(json.loads(found)["Dir"]) / "config" / "300-crds"
+    definitions = [
+        document
+        for path in sorted(folder.glob("*.yaml"))
+        for document in yaml.safe_load_all(path.read_text())
+        if document and document["kind"] == "CustomResourceDefinition"
+    ]
+    for definition in definitions:
+        definition["spec"].pop("conversion", None)  # its webhook does not run here
+        server.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+    deadline = time.monotonic() + READY_SECONDS
+    for plural in ("taskruns", "pipelineruns", "customruns"):
+        version = "v1beta1" if plural == "customruns" else "v1"
+        while True:
+            try:
+                server.request("GET", f"/apis/tekton.dev/{version}/{plural}?limit=1")
+                break
+            except ApiError as error:
+                # not served yet, or its storage is still being set up
+                if error.status not in {404, 429} or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
