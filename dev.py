@@ -41,7 +41,17 @@ def set_up(*, dev: bool) -> None:
     found = shutil.which("uv")
     uv = Path(found) if found else ROOT / ".uv" / "bin" / "uv"
     if not uv.exists():
-        run(sys.executable, "-m", "pip", "install", "--quiet", "--target", ROOT / ".uv", f"uv=={UV_VERSION}")
+        run(
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--root-user-action=ignore",
+            "--target",
+            ROOT / ".uv",
+            f"uv=={UV_VERSION}",
+        )
     groups = ["--group", "dev"] if dev else ["--no-dev"]
     # "--inexact" keeps what another command of this file installed before
     run(uv, "sync", "--frozen", "--inexact", "--quiet", "--python", sys.executable, *groups)

@@ -18,9 +18,11 @@ from typing import Any
 
 import orjson
 
+from chains.arguments import Parser, add_output
+from chains.cluster_commands import add_cluster_commands
 from chains.errors import ChainsError, UsageError
 from chains.intake import Intake, Key, read_inputs
-from chains.progress import Progress, table
+from chains.progress import Progress, table, write_bytes, write_line
 from chains.workspace import (
     Settings,
     check_signers,
@@ -71,7 +73,7 @@ def _payload(options: argparse.Namespace) -> int:
     statement = build_provenance(frozen, settings.config, options.format)
     for warning in warnings(frozen, []):
         say(f"warning: {warning}")
-    _print(statement.to_bytes())
+    write_bytes(statement.to_bytes())
     return OK
 
 
@@ -111,7 +113,7 @@ def _attest(options: argparse.Namespace) -> int:
     outcomes = asyncio.run(_attest_async(intake, settings, options))
     failed = sum(outcome.state == "failed" for outcome in outcomes)
     if options.output == "json":
-        _print(
+        write_bytes(
             orjson.dumps({"runs": [outcome.to_json() for outcome in outcomes]}, option=orjson.OPT_INDENT_2)
         )
     else:
@@ -149,14 +151,14 @@ def _print_outcomes(outcomes: Sequence[Any]) -> None:
             ("" if number else outcome.run, entry.state, entry.payload, entry.form, entry.detail)
             for number, entry in enumerate(outcome.entries)
         ]
-    _line(table(("RUN", "STATE", "PAYLOAD", "FORM", "WHERE, OR WHY NOT"), rows))
+    write_line(table(("RUN", "STATE", "PAYLOAD", "FORM", "WHERE, OR WHY NOT"), rows))
     counts = {
         state: sum(outcome.state == state for outcome in outcomes)
         for state in ("signed", "failed", "skipped")
     }
     unchanged = sum(outcome.unchanged for outcome in outcomes)
     text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    _line(f"\n{len(outcomes)} runs: {text}" + (f"; {unchanged} unchanged" if unchanged else ""))
+    write_line(f"\n{len(outcomes)} runs: {text}" + (f"; {unchanged} unchanged" if unchanged else ""))
     for outcome in outcomes:
         for warning in outcome.warnings:
             say(f"warning: {outcome.run}: {warning}")
@@ -168,9 +170,9 @@ def _verify(options: argparse.Namespace) -> int:
 
     found = asyncio.run(_verify_async(options, load_settings(options.config)))
     if options.output == "json":
-        _print(orjson.dumps(many_to_json(found), option=orjson.OPT_INDENT_2))
+        write_bytes(orjson.dumps(many_to_json(found), option=orjson.OPT_INDENT_2))
     else:
-        _line(many_to_text(found))
+        write_line(many_to_text(found))
     return worst(each.verdict for each in found).exit_code
 
 
@@ -203,32 +205,6 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
             await store.close()
 
 
-def _controller(options: argparse.Namespace) -> int:
-    """Watch a cluster and attest every finished run."""
-    try:
-        from chains.serve import ControllerOptions, log_to_stderr, serve  # noqa: PLC0415 - kopf takes a second
-    except ImportError as error:
-        raise UsageError(
-            "the controller needs more packages: pip install 'provenance-chains[controller]'"
-        ) from error
-
-    log_to_stderr()
-    asyncio.run(
-        serve(
-            ControllerOptions(
-                kubeconfig=options.kubeconfig,
-                system_namespace=options.system_namespace,
-                namespaces=[name for name in options.namespace.split(",") if name],
-                key_folder=Path(options.signing_secrets),
-                workers=int(options.workers),
-                retry_for=float(options.retry_for),
-                health_port=int(options.health_port),
-            )
-        )
-    )
-    return OK
-
-
 def _keys_generate(options: argparse.Namespace) -> int:
     """Make a key pair in two new files."""
     from signers.base import SignerError  # noqa: PLC0415 - keeps --help fast
@@ -239,11 +215,11 @@ def _keys_generate(options: argparse.Namespace) -> int:
     except SignerError as error:
         raise UsageError(str(error)) from error
     if options.output == "json":
-        _print(
+        write_bytes(
             orjson.dumps({"private": options.private, "public": str(public), "algorithm": options.algorithm})
         )
     else:
-        _line(f"private key: {options.private}\npublic key: {public}")
+        write_line(f"private key: {options.private}\npublic key: {public}")
     return OK
 
 
@@ -254,11 +230,11 @@ def _keys_public(options: argparse.Namespace) -> int:
     signer = open_key(options.key)
     if options.output == "json":
         key = PublicKey.from_pem(signer.public_pem)
-        _print(
+        write_bytes(
             orjson.dumps({"keyid": key.keyid, "algorithm": key.algorithm, "pem": signer.public_pem.decode()})
         )
     else:
-        _print(signer.public_pem.rstrip())
+        write_bytes(signer.public_pem.rstrip())
     return OK
 
 
@@ -278,51 +254,19 @@ def _config_lint(options: argparse.Namespace) -> int:
             }
             for item in problems
         ]
-        _print(orjson.dumps({"file": options.file, "problems": fields}, option=orjson.OPT_INDENT_2))
+        write_bytes(orjson.dumps({"file": options.file, "problems": fields}, option=orjson.OPT_INDENT_2))
     else:
         for item in problems:
             hint = f"; did you mean {item.suggestion}?" if item.suggestion else ""
-            _line(f"{item.severity}: {item.key}: {item.message}{hint}")
-        _line(f"{options.file}: {errors} errors, {len(problems) - errors} warnings")
+            write_line(f"{item.severity}: {item.key}: {item.message}{hint}")
+        write_line(f"{options.file}: {errors} errors, {len(problems) - errors} warnings")
     return FAILURE if errors else OK
 
 
-def _line(text: str) -> None:
-    _print(text.encode())
-
-
-def _print(data: bytes) -> None:
-    sys.stdout.buffer.write(data + b"\n")
-    sys.stdout.buffer.flush()
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose options take their default from the environment and whose errors read like ours."""
-
-    def option(self, name: str, text: str, twin: str = "", **keywords: Any) -> None:
-        """Add an option with its twin ``CHAINS_<NAME>``; a repeatable one splits its twin at white space."""
-        twin = twin or "CHAINS_" + name.lstrip("-").replace("-", "_").upper()
-        value = os.environ.get(twin)
-        if keywords.get("action") == "append":
-            keywords["default"] = value.split() if value else None
-        elif keywords.get("action") == "store_true":
-            keywords["default"] = (value or "").lower() in {"1", "true", "yes"}
-        else:
-            keywords["default"] = value if value is not None else keywords.get("default", "")
-            choices = keywords.get("choices")
-            if choices and keywords["default"] and keywords["default"] not in choices:
-                raise UsageError(f"{twin}: expected one of {', '.join(choices)}, got {keywords['default']!r}")
-        self.add_argument(name, help=f"{text} [env: {twin}]", **keywords)
-
-    def error(self, message: str) -> Any:
-        """Raise instead of leaving the process."""
-        raise UsageError(f"{message}; see: {self.prog} --help")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(prog="chains", description="Supply-chain provenance for Tekton.", epilog=_EPILOG)
+def _parser() -> Parser:
+    parser = Parser(prog="chains", description="Supply-chain provenance for Tekton.", epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"chains {version('provenance-chains')}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
 
     payload = commands.add_parser("payload", help="print the unsigned statement of a run", epilog=_EPILOG)
     _files(payload)
@@ -340,32 +284,32 @@ def _parser() -> _Parser:
         "--key", "the private key to sign with (default: .chains/signing.key, made once)", metavar="REF"
     )
     _store(attest, "store here")
-    _output(attest)
+    add_output(attest)
     attest.set_defaults(command=_attest)
 
     _add_verify(commands)
 
-    _add_controller(commands)
+    add_cluster_commands(commands)
 
     keys = commands.add_parser("keys", help="make keys and show public halves")
-    kinds = keys.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    kinds = keys.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     generate = kinds.add_parser("generate", help="make a key pair")
     generate.add_argument(
         "private", metavar="FILE", help="where the private key goes; the public one gets .pub"
     )
     generate.option("--algorithm", "the kind of key", default="ecdsa-p256", choices=_algorithms())
-    _output(generate)
+    add_output(generate)
     generate.set_defaults(command=_keys_generate)
     public = kinds.add_parser("public", help="print the public half of a key")
     public.add_argument("key", metavar="REF", help="a private key file", nargs="?", default="")
-    _output(public)
+    add_output(public)
     public.set_defaults(command=_keys_public)
 
     config = commands.add_parser("config", help="work with configurations")
-    kinds = config.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    kinds = config.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     lint = kinds.add_parser("lint", help="report everything wrong with a chains-config")
     lint.add_argument("file", metavar="FILE", help="a ConfigMap or its data, JSON or YAML")
-    _output(lint)
+    add_output(lint)
     lint.set_defaults(command=_config_lint)
     return parser
 
@@ -388,38 +332,16 @@ def _add_verify(commands: Any) -> None:
     verify.option("--build-type", "demand this build type", metavar="URI")
     verify.option("--digest", "the artifact that a bundle file must speak for", metavar="sha256:HEX")
     verify.option("--resolve", "look up the digest of a tag once, and verify that", action="store_true")
-    _output(verify)
+    add_output(verify)
     verify.set_defaults(command=_verify)
 
 
-def _add_controller(commands: Any) -> None:
-    controller = commands.add_parser("controller", help="watch a cluster and attest every finished run")
-    controller.option(
-        "--kubeconfig", "how to reach the cluster (default: the pod's service account)", metavar="FILE"
-    )
-    controller.option("--namespace", "watch only these namespaces", metavar="A,B")
-    twin, name = "SYSTEM_NAMESPACE", "tekton-chains"
-    controller.option("--system-namespace", "where chains-config is", twin=twin, default=name, metavar="NAME")
-    folder = "/etc/signing-secrets"
-    controller.option(
-        "--signing-secrets", "where the Secret of that name is mounted", default=folder, metavar="DIR"
-    )
-    controller.option("--workers", "runs in work at once", default="32", metavar="N")
-    controller.option("--retry-for", "how long to retry what may pass", default="21600", metavar="SECONDS")
-    controller.option("--health-port", "where /livez and /readyz answer", default="8080", metavar="PORT")
-    controller.set_defaults(command=_controller)
-
-
-def _files(parser: _Parser) -> None:
+def _files(parser: Parser) -> None:
     parser.add_argument(
         "files", metavar="FILE", nargs="+", help="runs as JSON or YAML, a folder, or - for stdin"
     )
 
 
-def _store(parser: _Parser, text: str) -> None:
+def _store(parser: Parser, text: str) -> None:
     known = "oci-layout:PATH, oci:, oci://REGISTRY/REPOSITORY or file:PATH"
     parser.option("--store", f"{text}: {known}; may be repeated", action="append", metavar="URL")
-
-
-def _output(parser: _Parser) -> None:
-    parser.option("--output", "text or json", default="text", choices=["text", "json"])

@@ -55,3 +55,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _plain(text: str) -> str:
     """Escape what a terminal would obey: names and reasons can come from a stranger's run."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def write_line(text: str) -> None:
+    """Write a line of result to standard output."""
+    write_bytes(text.encode())
+
+
+def write_bytes(data: bytes) -> None:
+    """Write a result to standard output as it is, and a line break."""
+    sys.stdout.buffer.write(data + b"\n")
+    sys.stdout.buffer.flush()

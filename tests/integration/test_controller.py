@@ -332,3 +332,88 @@ def test_killed_at_any_moment_it_signs_each_image_once(
             assert len(manifest["layers"]) == 1, (name, form)
     reference = f"{referrers_registry.host}/{images[0][0]}@{images[0][1]}"
     cosign("verify", "--key", running.keys / "x509.pub", NO_LOG, reference)
+
+
+def by_hand(running: Running, *arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, Json]:
+    capsys.readouterr()
+    config = str(running.server.kubeconfig(running.folder))
+    code = chains([*arguments, "--kubeconfig", config, "--output", "json"])
+    captured = capsys.readouterr()
+    return code, json.loads(captured.out) if captured.out else captured.err
+
+
+def test_backfill_attests_what_is_left_and_resign_makes_it_left_again(
+    controller: Callable[..., Running], capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = controller(artifacts_oci_storage="tekton")
+    for name in ("one", "two"):
+        running.server.create_run(finished(running.namespace, name))
+    old = finished(running.namespace, "old")
+    old["status"]["completionTime"] = "2020-01-02T03:09:05Z"
+    running.server.create_run(old)
+    where = ["--namespace", running.namespace, "--system-namespace", running.system]
+    arguments = ["backfill", "--since", "2025-01-01", *where, "--signing-secrets", str(running.keys)]
+    code, done = by_hand(running, *arguments, capsys=capsys)
+    assert (code, sorted(item["run"].rpartition("/")[2] for item in done)) == (0, ["one", "two"])
+    assert (running.signed("one"), running.signed("two"), running.signed("old")) == ("true", "true", "")
+    assert by_hand(running, *arguments, capsys=capsys) == (0, [])
+
+    code, done = by_hand(running, "resign", f"{running.namespace}/one", capsys=capsys)
+    assert (code, done[0]["state"]) == (0, "will be attested again")
+    metadata = running.run("TaskRun", "one")["metadata"]
+    assert not [key for key in metadata.get("annotations", {}) if key.startswith("chains.tekton.dev/")]
+    assert len(by_hand(running, *arguments, capsys=capsys)[1]) == 1
+    code, error = by_hand(running, "resign", f"{running.namespace}/nobody", capsys=capsys)
+    assert code == 2
+    assert "there is no TaskRun or PipelineRun of that name" in error
+
+
+def test_two_pods_of_an_indexed_job_share_the_runs(
+    controller: Callable[..., Running], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = controller(artifacts_oci_storage="tekton")
+    for number in range(12):
+        running.server.create_run(finished(running.namespace, f"run-{number}"))
+    where = ["--namespace", running.namespace, "--system-namespace", running.system]
+    monkeypatch.setenv("CHAINS_JOB_COMPLETIONS", "2")
+    shares = []
+    for index in ("0", "1"):
+        monkeypatch.setenv("JOB_COMPLETION_INDEX", index)
+        shares.append({item["run"] for item in by_hand(running, "backfill", *where, "--signing-secrets", str(running.keys), capsys=capsys)[1]})  # fmt: skip
+    assert len(shares[0] | shares[1]) == 12
+    assert not shares[0] & shares[1]
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "2")
+    code, error = by_hand(running, "backfill", *where, "--signing-secrets", str(running.keys), capsys=capsys)
+    assert code == 2
+    assert "is not below CHAINS_JOB_COMPLETIONS" in error
+
+
+def test_finalizers_are_released_by_hand(
+    controller: Callable[..., Running], capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = controller(artifacts_oci_storage="tekton")
+    for name, finalizers in (
+        ("ours", ["chains.tekton.dev/taskrun", "keep.example.com/me"]),
+        ("theirs", ["keep.example.com/me"]),
+    ):
+        run = finished(running.namespace, name)
+        run["metadata"]["finalizers"] = finalizers
+        running.server.create_run(run)
+    code, done = by_hand(running, "finalizers", "release", "--namespace", running.namespace, capsys=capsys)
+    assert (code, [item["run"].rpartition("/")[2] for item in done]) == (0, ["ours"])
+    assert running.run("TaskRun", "ours")["metadata"]["finalizers"] == ["keep.example.com/me"]
+    for name in ("ours", "theirs"):
+        path = f"/apis/tekton.dev/v1/namespaces/{running.namespace}/taskruns/{name}"
+        running.server.request("PATCH", path, {"metadata": {"finalizers": None}}, kind=MERGE)
+
+
+def test_a_cluster_that_is_not_there_and_wrong_words_are_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert chains(["finalizers", "release"]) == 2
+    assert "run in a pod with a service account, or pass --kubeconfig" in capsys.readouterr().err
+    (tmp_path / "config").write_text("{}")
+    assert chains(["resign", "a/b", "--kubeconfig", str(tmp_path / "config")]) == 2
+    assert "cannot be used" in capsys.readouterr().err
+    assert chains(["backfill", "--since", "yesterday"]) == 2
+    assert "--since 'yesterday': expected a time" in capsys.readouterr().err

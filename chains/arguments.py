@@ -1,0 +1,37 @@
+"""Options with environment twins, and errors that read like ours."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from chains.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose options take their default from the environment and whose errors read like ours."""
+
+    def option(self, name: str, text: str, twin: str = "", **keywords: Any) -> None:
+        """Add an option with its twin ``CHAINS_<NAME>``; a repeatable one splits its twin at white space."""
+        twin = twin or "CHAINS_" + name.lstrip("-").replace("-", "_").upper()
+        value = os.environ.get(twin)
+        if keywords.get("action") == "append":
+            keywords["default"] = value.split() if value else None
+        elif keywords.get("action") == "store_true":
+            keywords["default"] = (value or "").lower() in {"1", "true", "yes"}
+        else:
+            keywords["default"] = value if value is not None else keywords.get("default", "")
+            choices = keywords.get("choices")
+            if choices and keywords["default"] and keywords["default"] not in choices:
+                raise UsageError(f"{twin}: expected one of {', '.join(choices)}, got {keywords['default']!r}")
+        self.add_argument(name, help=f"{text} [env: {twin}]", **keywords)
+
+    def error(self, message: str) -> Any:
+        """Raise instead of leaving the process."""
+        raise UsageError(f"{message}; see: {self.prog} --help")
+
+
+def add_output(parser: Parser) -> None:
+    """Add the option that every listing has."""
+    parser.option("--output", "text or json", default="text", choices=["text", "json"])

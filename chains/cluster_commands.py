@@ -1,0 +1,167 @@
+"""The sub-commands that work in a cluster: the controller and what an operator does by hand."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from chains.arguments import Parser, add_output
+from chains.errors import UsageError
+from chains.progress import table, write_bytes, write_line
+
+if TYPE_CHECKING:
+    from chains.operate import Done
+
+
+def _controller(options: argparse.Namespace) -> int:
+    """Watch a cluster and attest every finished run."""
+    try:
+        from chains.serve import ControllerOptions, log_to_stderr, serve  # noqa: PLC0415 - kopf takes a second
+    except ImportError as error:
+        raise UsageError(
+            f"{error}; pip install 'provenance-chains[controller]' brings what is missing"
+        ) from error
+
+    log_to_stderr()
+    asyncio.run(
+        serve(
+            ControllerOptions(
+                kubeconfig=options.kubeconfig,
+                system_namespace=options.system_namespace,
+                namespaces=_names(options.namespace),
+                key_folder=Path(options.signing_secrets),
+                workers=_number(options.workers, "--workers"),
+                retry_for=_number(options.retry_for, "--retry-for"),
+                health_port=_number(options.health_port, "--health-port"),
+            )
+        )
+    )
+    return 0
+
+
+def _resign(options: argparse.Namespace) -> int:
+    """Take the marks off runs, so that the controller attests them again."""
+    from chains.cluster import Cluster, find_access  # noqa: PLC0415 - keeps --help fast
+    from chains.operate import resign  # noqa: PLC0415 - keeps --help fast
+
+    async def work() -> list[Done]:
+        async with Cluster(find_access(options.kubeconfig)) as cluster:
+            return [done for name in options.runs for done in await resign(cluster, name)]
+
+    return _tell(asyncio.run(work()), options.output)
+
+
+def _release(options: argparse.Namespace) -> int:
+    """Take our finalizers off every run."""
+    from chains.cluster import Cluster, find_access  # noqa: PLC0415 - keeps --help fast
+    from chains.operate import release_finalizers  # noqa: PLC0415 - keeps --help fast
+
+    async def work() -> list[Done]:
+        async with Cluster(find_access(options.kubeconfig)) as cluster:
+            return await release_finalizers(cluster, _names(options.namespace))
+
+    return _tell(asyncio.run(work()), options.output)
+
+
+def _backfill(options: argparse.Namespace) -> int:
+    """Attest finished runs that are not marked, without a controller."""
+    from chains.cluster import Cluster, find_access  # noqa: PLC0415 - keeps --help fast
+    from chains.controller import Controller  # noqa: PLC0415 - keeps --help fast
+    from chains.metrics import Metrics  # noqa: PLC0415 - keeps --help fast
+    from chains.operate import backfill, parse_since  # noqa: PLC0415 - keeps --help fast
+    from chains.reload import Reloader  # noqa: PLC0415 - keeps --help fast
+    from chains.worklist import WorkList  # noqa: PLC0415 - keeps --help fast
+
+    since = parse_since(options.since, datetime.now(UTC)) if options.since else None
+
+    async def work() -> list[Done]:
+        async with Cluster(find_access(options.kubeconfig)) as cluster:
+            reloader = Reloader(cluster, options.system_namespace, Path(options.signing_secrets))
+            await reloader.look()
+            flow = reloader.flow
+            controller = Controller(cluster, WorkList(), lambda: flow, Metrics())
+            try:
+                return [
+                    done async for done in backfill(cluster, controller, _names(options.namespace), since)
+                ]
+            finally:
+                await flow.stores.close()
+
+    return _tell(asyncio.run(work()), options.output)
+
+
+def _tell(found: Sequence[Done], output: str) -> int:
+    if output == "json":
+        write_bytes(orjson.dumps([{"run": done.run, "state": done.state} for done in found]))
+    else:
+        if found:
+            write_line(table(("RUN", "STATE"), [(done.run, done.state) for done in found]))
+        write_line(f"{len(found)} runs")
+    return int(any("again" in done.state and "will" not in done.state for done in found))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _number(text: str, option: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(f"{option} {text!r}: expected a whole number")
+    return int(text)
+
+
+def add_cluster_commands(commands: Any) -> None:
+    """Add the sub-commands of this module to a parser's."""
+    controller = commands.add_parser("controller", help="watch a cluster and attest every finished run")
+    _common(controller)
+    _key_folder(controller)
+    controller.option("--workers", "runs in work at once", default="32", metavar="N")
+    controller.option("--retry-for", "how long to retry what may pass", default="21600", metavar="SECONDS")
+    controller.option("--health-port", "where health and metrics answer", default="8080", metavar="PORT")
+    controller.set_defaults(command=_controller)
+
+    resign = commands.add_parser("resign", help="take the marks off runs, to have them attested again")
+    resign.add_argument("runs", metavar="NAMESPACE/NAME", nargs="+", help="a TaskRun or PipelineRun")
+    resign.option("--kubeconfig", "how to reach the cluster", metavar="FILE")
+    add_output(resign)
+    resign.set_defaults(command=_resign)
+
+    backfill = commands.add_parser(
+        "backfill", help="attest finished runs that are not marked, without a controller"
+    )
+    _common(backfill)
+    _key_folder(backfill)
+    backfill.option(
+        "--since", "only runs that ended after this time or within this age", metavar="TIME|36h|7d"
+    )
+    add_output(backfill)
+    backfill.set_defaults(command=_backfill)
+
+    finalizers = commands.add_parser("finalizers", help="work with the controller's finalizers")
+    kinds = finalizers.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    release = kinds.add_parser("release", help="take them off every run, for the day the controller goes")
+    _common(release)
+    add_output(release)
+    release.set_defaults(command=_release)
+
+
+def _common(parser: Parser) -> None:
+    parser.option(
+        "--kubeconfig", "how to reach the cluster (default: the pod's service account)", metavar="FILE"
+    )
+    parser.option("--namespace", "only these namespaces", metavar="A,B")
+
+
+def _key_folder(parser: Parser) -> None:
+    twin, name = "SYSTEM_NAMESPACE", "tekton-chains"
+    parser.option("--system-namespace", "where chains-config is", twin=twin, default=name, metavar="NAME")
+    folder = "/etc/signing-secrets"
+    parser.option(
+        "--signing-secrets", "where the Secret of that name is mounted", default=folder, metavar="DIR"
+    )

@@ -1,0 +1,149 @@
+"""What an operator does to a cluster's runs by hand: sign again, catch up, let go of finalizers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from chains.cluster import Cluster, ObjectChanged, ObjectGone
+from chains.controller import RESOURCES, Controller, run_path
+from chains.errors import UsageError
+from chains.mark import OUTCOME_ANNOTATION, SIGNED_ANNOTATION, finalizer_patch, is_marked
+from chains.snapshot import CHAINS_PREFIX, DONE_LABEL
+from chains.worklist import Job
+
+_ATTEMPTS = 5
+_OURS = tuple(
+    CHAINS_PREFIX + name for name in ("payload-", "signature-", "cert-", "chain-", "retries", "transparency")
+)
+_KEPT = CHAINS_PREFIX + "transparency-upload"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of one run."""
+
+    run: str
+    state: str
+
+
+def parse_since(text: str, now: datetime) -> datetime:
+    """Read an RFC 3339 time or an age such as ``36h`` or ``7d``. Raises :class:`UsageError`."""
+    units = {"m": "minutes", "h": "hours", "d": "days"}
+    if text[-1:] in units and text[:-1].isdecimal():
+        return now - timedelta(**{units[text[-1]]: int(text[:-1])})
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"--since {text!r}: expected a time such as 2026-01-31T00:00:00Z, or 36h, or 7d"
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+async def runs(
+    cluster: Cluster, namespaces: Sequence[str], selector: str = ""
+) -> AsyncIterator[tuple[Job, dict[str, Any]]]:
+    """Yield every run of the namespaces, or of all of them, page by page."""
+    for kind, plural in RESOURCES.items():
+        for namespace in namespaces or [""]:
+            scope = f"/namespaces/{namespace}" if namespace else ""
+            async for raw in cluster.list(f"/apis/tekton.dev/v1{scope}/{plural}", selector):
+                metadata = raw["metadata"]
+                yield Job(kind, metadata["namespace"], metadata["name"], metadata["uid"]), raw
+
+
+async def release_finalizers(cluster: Cluster, namespaces: Sequence[str]) -> list[Done]:
+    """Take our finalizers off every run, for the day the controller goes; returns the runs changed."""
+    released = []
+    async for job, raw in runs(cluster, namespaces):
+        if finalizer_patch(job.kind, raw["metadata"], hold=False) is not None:
+            released.append(Done(_label(job), await _release(cluster, job, raw["metadata"])))
+    return released
+
+
+async def _release(cluster: Cluster, job: Job, metadata: dict[str, Any]) -> str:
+    for _ in range(_ATTEMPTS):
+        patch = finalizer_patch(job.kind, metadata, hold=False)
+        try:
+            if patch is not None:
+                await cluster.patch(run_path(job), patch)
+        except ObjectGone:
+            return "gone"
+        except ObjectChanged:
+            metadata = (await cluster.get(run_path(job)))["metadata"]
+        else:
+            return "released"
+    return "changes too often; run it again"
+
+
+async def resign(cluster: Cluster, name: str) -> list[Done]:
+    """Take the marks off the runs called ``NAMESPACE/NAME``, so that the controller attests them again.
+
+    Raises :class:`UsageError` when there is no such run.
+    """
+    namespace, slash, run = name.partition("/")
+    if not slash or not run:
+        raise UsageError(f"{name}: expected NAMESPACE/NAME")
+    found = []
+    for kind in RESOURCES:
+        job = Job(kind, namespace, run, "")
+        try:
+            metadata = (await cluster.get(run_path(job)))["metadata"]
+        except ObjectGone:
+            continue
+        annotations = [key for key in metadata.get("annotations") or {} if _is_ours(key)]
+        body = {
+            "resourceVersion": metadata["resourceVersion"],
+            "annotations": dict.fromkeys(annotations),
+            "labels": {DONE_LABEL: None},
+        }
+        await cluster.patch(run_path(job), {"metadata": body})
+        found.append(Done(_label(job), "will be attested again"))
+    if not found:
+        raise UsageError(f"{name}: there is no TaskRun or PipelineRun of that name")
+    return found
+
+
+def _is_ours(key: str) -> bool:
+    return key in {SIGNED_ANNOTATION, OUTCOME_ANNOTATION} or (key.startswith(_OURS) and key != _KEPT)
+
+
+def share() -> tuple[int, int]:
+    """Return (index, count) of an Indexed Job's pod from its environment; (0, 1) elsewhere."""
+    index, count = os.environ.get("JOB_COMPLETION_INDEX", "0"), os.environ.get("CHAINS_JOB_COMPLETIONS", "1")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise UsageError(f"JOB_COMPLETION_INDEX {index!r} is not below CHAINS_JOB_COMPLETIONS {count!r}")
+    return int(index), int(count)
+
+
+def is_mine(uid: str, index: int, count: int) -> bool:
+    """Whether a run belongs to this share of all UIDs."""
+    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) % count == index
+
+
+async def backfill(
+    cluster: Cluster, controller: Controller, namespaces: Sequence[str], since: datetime | None
+) -> AsyncIterator[Done]:
+    """Attest the finished runs that are not marked and ended after ``since``; yield what became of each."""
+    index, count = share()
+    async for job, raw in runs(cluster, namespaces, f"!{DONE_LABEL}"):
+        ended = (raw.get("status") or {}).get("completionTime")
+        if not ended or is_marked(raw["metadata"]) or not is_mine(job.uid, index, count):
+            continue
+        if since is not None and datetime.fromisoformat(ended) < since:
+            continue
+        try:
+            final = await controller.handle(job)
+        except ObjectGone:
+            yield Done(_label(job), "gone")
+        else:
+            yield Done(_label(job), "attested" if final else "failed for now; run it again")
+
+
+def _label(job: Job) -> str:
+    return f"{job.kind.lower()}/{job.namespace}/{job.name}"
