@@ -29,6 +29,7 @@ CLIENT_ID = "provenance-chains"
 DEFAULT_LIFE = 60.0
 BASIC_LIFE = 300.0
 _MARGIN = 0.8
+_MOST_KNOWN = 2000
 _PART = re.compile(
     r"\s*,?\s*(?:(?P<key>[A-Za-z_-]+)\s*=\s*(?:\"(?P<quoted>(?:[^\"\\]|\\.)*)\"|(?P<plain>[^\s,]+))|(?P<scheme>[A-Za-z]+))"
 )
@@ -118,6 +119,9 @@ class Authorizer:
         authorization = await self._asking.run(
             (repository, push, scope), lambda: self._fetch(challenge, repository, push=push, plain=plain)
         )
+        if len(self._known) >= _MOST_KNOWN:
+            now = time.monotonic()
+            self._known = {key: known for key, known in self._known.items() if known.expires > now}
         self._known[repository, push] = authorization
         return authorization
 

@@ -18,6 +18,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from storage.base import BadContent, StoreOptions, StoreRejected
+from storage.reference import is_loopback
 
 ERROR_TEXT = 256
 ERROR_BODY = 64 * 1024
@@ -63,7 +64,10 @@ class NoTls(Exception):  # noqa: N818
 
 
 class Proxies:
-    """The proxies of the environment (``HTTPS_PROXY``, ``NO_PROXY``, …), read once; never ``.netrc``."""
+    """The proxies of the environment (``HTTPS_PROXY``, ``NO_PROXY``, …), read once; never ``.netrc``.
+
+    As with Go's programs, this machine itself is never behind one.
+    """
 
     def __init__(self) -> None:
         self._proxies = urllib.request.getproxies()
@@ -75,7 +79,7 @@ class Proxies:
             return None
         key = (url.scheme, url.host or "")
         if key not in self._chosen:
-            direct = urllib.request.proxy_bypass(key[1])
+            direct = is_loopback(key[1]) or urllib.request.proxy_bypass(key[1])
             self._chosen[key] = None if direct else self._proxies.get(key[0])
         return self._chosen[key]
 

@@ -15,6 +15,7 @@ import base64
 import binascii
 import os
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +24,13 @@ from typing import Any
 import orjson
 
 from storage.base import StoreRejected, StoreUnavailable
+from storage.inflight import InFlight
 from storage.reference import DOCKER_HUB, Repository
 
 HUB_KEY = f"https://{DOCKER_HUB}/v1/"
 HELPER_TIMEOUT = 30.0
+HELPER_LIFE = 60.0
+"""Seconds that a helper's answer is used for every repository of its registry."""
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HELPER_HAS_NONE = b"credentials not found"
 _TOKEN_USER = "<token>"  # noqa: S105 - how a helper says "this secret is an identity token"
@@ -58,6 +62,8 @@ class DockerCredentials:
     ) -> None:
         self._environ = os.environ if environ is None else environ
         self._timeout = helper_timeout
+        self._answers: dict[tuple[str, str], tuple[Credential | None, float]] = {}
+        self._asking: InFlight[tuple[str, str], Credential | None] = InFlight()
         self._read: tuple[Path, tuple[int, int, int], dict[str, Any]] | None = None
 
     async def lookup(self, repository: Repository) -> Credential:
@@ -71,7 +77,7 @@ class DockerCredentials:
             return Credential("none, as there is no docker config.json")
         config = self._load(path)
         for helper, server in self._helpers(config, repository, path):
-            credential = await self._ask(helper, server, path)
+            credential = await self._asked(helper, server, path)
             if credential is not None:
                 return credential
         auths = _table(config, "auths", path)
@@ -117,6 +123,14 @@ class DockerCredentials:
         store = config.get("credsStore")
         if store:
             yield str(store), HUB_KEY if repository.registry == DOCKER_HUB else repository.registry
+
+    async def _asked(self, helper: str, server: str, path: Path) -> Credential | None:
+        key = (helper, server)
+        credential, until = self._answers.get(key, (None, 0.0))
+        if until <= time.monotonic():
+            credential = await self._asking.run(key, lambda: self._ask(helper, server, path))
+            self._answers[key] = (credential, time.monotonic() + HELPER_LIFE)
+        return credential
 
     async def _ask(self, helper: str, key: str, path: Path) -> Credential | None:
         source = f"docker-credential-{helper} (named in {path})"

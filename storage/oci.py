@@ -50,7 +50,6 @@ from storage.tags import TagWriter
 from storage.transport import RegistryRefused
 
 _SUBJECTS_REMEMBERED = 4096
-_BLOB_IS_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +191,7 @@ class RegistryStore(Store):
         try:
             answer = await self._client.put_manifest(repository, manifest.digest, manifest)
         except RegistryRefused as exc:
-            if exc.code not in _BLOB_IS_GONE:
+            if not exc.misses_blob:
                 raise
             # the registry collected garbage since the empty blob was uploaded
             self._client.forget_blobs(repository)

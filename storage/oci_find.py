@@ -140,8 +140,10 @@ class _Finder:
         return Findings(evidence=(wanted.evidence(data),))
 
 
-def _unlikeliness(descriptor: Mapping[str, Any]) -> int:
+def _unlikeliness(descriptor: Mapping[str, Any]) -> tuple[int, str]:
+    """Order bundles first; among equals by digest, as some registries list in another order each time."""
     kind = str(descriptor.get("artifactType") or "")
+    digest = str(descriptor.get("digest"))
     if kind.startswith(BUNDLE_PREFIX):
-        return 0
-    return 1 if kind in _NOT_TELLING else 2
+        return 0, digest
+    return (1 if kind in _NOT_TELLING else 2), digest

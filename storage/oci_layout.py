@@ -86,10 +86,11 @@ class LayoutStore(Store):
             transient = isinstance(exc, StoreUnavailable)
             forms = [form for form in (self._form_a(record), self._form_b()) if form]
             return Stored(failures=tuple(Failure(self.url, form, "", str(exc), transient) for form in forms))
-        if len(self._waiting) >= self._flush_at and not self._lock.locked():
+        if len(self._waiting) >= self._flush_at and not self._background:
             task = asyncio.ensure_future(self._flush_aside())
             self._background.add(task)
             task.add_done_callback(self._background.discard)
+            await asyncio.sleep(0)  # a caller that waits for nothing else would never let it start
         return stored
 
     async def find(self, digest: str, reference: str = "") -> Findings:
@@ -128,6 +129,11 @@ class LayoutStore(Store):
             finally:
                 self._flushing = Batch()
             self._flush_at = max(FLUSH_AT, len(self._index.entries))
+
+    async def close(self) -> None:
+        """Flush; a flush that goes on by itself is waited for."""
+        await self.flush()
+        await asyncio.gather(*self._background)
 
     async def _flush_aside(self) -> None:
         try:

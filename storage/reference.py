@@ -114,13 +114,23 @@ def may_be_plain_http(registry: str) -> bool:
     127.0.0.1 where this says all of 127.0.0.0/8. ``https`` is tried first here as there.
     """
     host = registry_host(registry)
+    if is_loopback(host):
+        return True
+    try:
+        address = ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in _RFC1918)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` (no port, no brackets) is this machine by its name or address."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        address = ipaddress.ip_address(host)
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-    return address.is_loopback or (address.version == 4 and any(address in net for net in _RFC1918))  # noqa: PLR2004
 
 
 def registry_host(registry: str) -> str:

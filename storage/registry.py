@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +34,7 @@ _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _OCTETS = {"Content-Type": "application/octet-stream"}
 _NOT_FOUND, _MOVED_ON = 404, 412
 _CREATED, _ACCEPTED = 201, 202
+_SAYS_NOTHING = frozenset({"application/json", "application/octet-stream", "text/plain"})
 _MISSING = frozenset({_NOT_FOUND})
 _NO_REFERRERS = frozenset({400, 404, 405, 406})
 _NO_SINGLE_POST = frozenset({400, 404, 405, 411, 413, 415, 501})
@@ -63,6 +64,7 @@ class RegistryClient:
         self._single_post: dict[str, bool] = {}
         self._referrers: dict[str, tuple[bool, float]] = {}
         self._asking: InFlight[str, bool] = InFlight()
+        self._uploading: InFlight[tuple[Repository, str], None] = InFlight()
         self._uploaded: set[tuple[Repository, str]] = set()
 
     async def __aenter__(self) -> Self:
@@ -78,11 +80,12 @@ class RegistryClient:
         await self._transport.close()
 
     async def head_manifest(
-        self, repository: Repository, reference: str, *, push: bool = False
+        self, repository: Repository, reference: str, *, push: bool = False, prompt: bool = False
     ) -> Descriptor | None:
         """Return the descriptor of a tag or digest, None when the registry does not have it.
 
-        ``push`` asks for the same credentials as a write, to need no second token.
+        ``push`` asks for the same credentials as a write, to need no second token; ``prompt`` goes ahead of
+        uploads.
         """
         purpose = f"look up manifest {reference}"
         request = Request(
@@ -91,6 +94,7 @@ class RegistryClient:
             f"manifests/{reference}",
             purpose,
             push=push,
+            prompt=prompt,
             headers=_ACCEPT,
             passes=_MISSING,
         )
@@ -98,25 +102,26 @@ class RegistryClient:
         if answer.status == _NOT_FOUND:
             return None
         digest = answer.headers.get("Docker-Content-Digest", "")
-        length = answer.headers.get("Content-Length", "")
-        if not length.isdecimal() or (not digest and not is_sha256(reference)):
-            manifest = await self.get_manifest(repository, reference, push=push)
-            return manifest.descriptor() if manifest else None
         if is_sha256(reference) and digest and digest != reference:
             raise BadContent(f"{request}: expected digest {reference}, got {digest[:100]}")
-        media_type = answer.headers.get("Content-Type", "").partition(";")[0]
+        length = answer.headers.get("Content-Length", "")
+        media_type = _media_type(answer)
+        if not length.isdecimal() or not media_type or (not digest and not is_sha256(reference)):
+            manifest = await self.get_manifest(repository, reference, push=push, prompt=prompt)
+            return manifest.descriptor() if manifest else None
         return Descriptor(media_type, digest or reference, int(length))
 
     async def get_manifest(
-        self, repository: Repository, reference: str, *, push: bool = False
+        self, repository: Repository, reference: str, *, push: bool = False, prompt: bool = False
     ) -> Manifest | None:
-        """Return the manifest of a tag or digest, None when the registry does not have it."""
+        """Return the manifest of a tag or digest; see :meth:`head_manifest`."""
         request = Request(
             repository,
             "GET",
             f"manifests/{reference}",
             f"read manifest {reference}",
             push=push,
+            prompt=prompt,
             headers=_ACCEPT,
             passes=_MISSING,
         )
@@ -128,13 +133,20 @@ class RegistryClient:
         actual = sha256(answer.body)
         if expected and expected != actual:
             raise BadContent(f"{request}: expected digest {expected}, got bytes with {actual}")
-        media_type = answer.headers.get("Content-Type", "").partition(";")[0]
+        media_type = _media_type(answer) or _own_media_type(answer.body)
         return Manifest(media_type, actual, answer.body, answer.headers.get("ETag", ""))
 
     async def put_manifest(
-        self, repository: Repository, reference: str, manifest: Manifest, *, replaces: str = ""
+        self,
+        repository: Repository,
+        reference: str,
+        manifest: Manifest,
+        *,
+        replaces: str = "",
+        prompt: bool = False,
+        before_retry: Callable[[], Awaitable[None]] | None = None,
     ) -> Answer:
-        """Write a manifest under a tag or its digest.
+        """Write a manifest under a tag or its digest; ``prompt`` and ``before_retry`` as in :class:`Request`.
 
         ``replaces`` is the etag of what a tag held: a registry that heeds it refuses when the tag moved,
         which raises :class:`TagMoved`.
@@ -148,9 +160,11 @@ class RegistryClient:
             f"manifests/{reference}",
             f"write manifest {reference}",
             push=True,
+            prompt=prompt,
             data=manifest.data,
             headers=headers,
             passes=frozenset({_MOVED_ON}),
+            before_retry=before_retry,
         )
         answer = await self._transport.send(request)
         if answer.status == _MOVED_ON:
@@ -177,12 +191,12 @@ class RegistryClient:
         self, repository: Repository, data: bytes, digest: str, *, remember: bool = False
     ) -> None:
         """Upload a blob whose digest is known; ``remember`` skips the next upload of the same one."""
-        if remember and (repository, digest) in self._uploaded:
-            return
-        if len(data) <= _ASK_FIRST or not await self._has_blob(repository, digest):
+        key = (repository, digest)
+        if remember and key not in self._uploaded:
+            await self._uploading.run(key, lambda: self.put_blob(repository, data, digest))
+            self._uploaded.add(key)
+        elif not remember and (len(data) <= _ASK_FIRST or not await self._has_blob(repository, digest)):
             await self._upload(repository, data, digest)
-        if remember:
-            self._uploaded.add((repository, digest))
 
     def forget_blobs(self, repository: Repository) -> None:
         """Forget the remembered uploads to ``repository``, as it says that one is missing."""
@@ -238,8 +252,7 @@ class RegistryClient:
             passes=_NO_REFERRERS,
         )
         answer = await self._transport.send(request)
-        media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
-        return answer if answer.status not in _NO_REFERRERS and media_type == OCI_INDEX else None
+        return answer if answer.status not in _NO_REFERRERS and _media_type(answer) == OCI_INDEX else None
 
     async def _has_blob(self, repository: Repository, digest: str) -> bool:
         request = Request(
@@ -283,6 +296,19 @@ class RegistryClient:
             headers=_OCTETS,
         )
         await self._transport.send(put)
+
+
+def _media_type(answer: Answer) -> str:
+    """The type that the header says, ``""`` for a type that says nothing."""
+    media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+    return "" if media_type in _SAYS_NOTHING else media_type
+
+
+def _own_media_type(data: bytes) -> str:
+    try:
+        return str(orjson.loads(data)["mediaType"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return ""
 
 
 def _manifests_of(answer: Answer, repository: Repository, digest: str) -> Iterable[dict[str, Any]]:

@@ -29,12 +29,14 @@ from storage.base import StoreError, StoreRejected, StoreUnavailable
 from storage.manifests import Gathering, Layer, Manifest, identity_of, sha256, sha256_aside
 from storage.reference import Repository
 from storage.registry import RegistryClient, TagMoved
+from storage.transport import RegistryRefused
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 4.0
 PAUSE_FACTOR = 4
 MOST_PAUSES = 10
 """After as many an entry that is there counts as stored, although others still write."""
 MOST_TRIES = 40
+MOST_UPLOADS = 3
 _random = secrets.SystemRandom()
 
 
@@ -124,7 +126,7 @@ class TagWriter:
     async def _write(self, tag: _Tag, batch: list[_Entry]) -> None:
         guessed = await self._upload(tag, batch)
         begun = time.monotonic()
-        current = await self._client.get_manifest(tag.repository, tag.name, push=True)
+        current = await self._client.get_manifest(tag.repository, tag.name, push=True, prompt=True)
         document = tag.kind.read(current)
         there = document[tag.kind.entries]
         new = _absent(batch, there)
@@ -138,23 +140,52 @@ class TagWriter:
             return
         added = {entry.layer.identity: entry.layer.descriptor for entry in fitting}
         manifest, config = tag.kind.build(document, [*there, *added.values()])
-        if config and config != guessed:
+        merged = bool(config) and config != guessed
+        if merged:
             await self._client.put_blob(tag.repository, config, sha256(config))
-            begun = time.monotonic()
-            if not await self._unmoved(tag, current):
-                await self._again(tag, fitting)
-                return
+        for entry in fitting:
+            entry.written = True
         try:
-            await self._client.put_manifest(
-                tag.repository, tag.name, manifest, replaces=current.etag if current else ""
-            )
+            looked = await self._replace(tag, current, manifest, look_first=merged)
         except TagMoved:
             await self._again(tag, fitting)
             return
-        for entry in fitting:
-            entry.written = True
-        pause = min(max(SHORTEST_PAUSE, PAUSE_FACTOR * (time.monotonic() - begun)), LONGEST_PAUSE)
+        except RegistryRefused as exc:
+            if not exc.misses_blob or any(entry.tries >= MOST_UPLOADS for entry in fitting):
+                raise
+            # collected as garbage, as nothing referred to it yet
+            for entry in fitting:
+                entry.uploaded = False
+            await self._again(tag, fitting)
+            return
+        window = time.monotonic() - (looked or begun)
+        pause = min(max(SHORTEST_PAUSE, PAUSE_FACTOR * window) * _random.uniform(1, 1.5), LONGEST_PAUSE)
         self._start(self._confirm(tag, fitting, manifest.digest, pause))
+
+    async def _replace(
+        self, tag: _Tag, current: Manifest | None, manifest: Manifest, *, look_first: bool
+    ) -> float:
+        """Write ``manifest`` over ``current``; returns when the last look at the tag began, 0 for none.
+
+        Raises :class:`TagMoved` when the tag holds something else by now, at first or after a failed try.
+        """
+        looked = 0.0
+
+        async def look() -> None:
+            nonlocal looked
+            looked = time.monotonic()
+            seen = await self._client.head_manifest(tag.repository, tag.name, push=True, prompt=True)
+            digest = seen.digest if seen else ""
+            if digest not in {current.digest if current else "", manifest.digest}:
+                raise TagMoved(f"{tag.name} of {tag.repository} was changed at the same time")
+
+        if look_first:
+            await look()
+        etag = current.etag if current else ""
+        await self._client.put_manifest(
+            tag.repository, tag.name, manifest, replaces=etag, prompt=True, before_retry=look
+        )
+        return looked
 
     async def _upload(self, tag: _Tag, batch: list[_Entry]) -> bytes:
         """Upload what the batch needs; returns the configuration that fits if the tag is new, as mostly."""
@@ -171,18 +202,14 @@ class TagWriter:
             entry.uploaded = True
         return config
 
-    async def _unmoved(self, tag: _Tag, current: Manifest | None) -> bool:
-        seen = await self._client.head_manifest(tag.repository, tag.name, push=True)
-        return (seen.digest if seen else None) == (current.digest if current else None)
-
     async def _confirm(self, tag: _Tag, entries: list[_Entry], digest: str, pause: float) -> None:
         try:
             for paused in range(1, MOST_PAUSES + 1):
                 await asyncio.sleep(pause)
-                seen = await self._client.head_manifest(tag.repository, tag.name, push=True)
+                seen = await self._client.head_manifest(tag.repository, tag.name, push=True, prompt=True)
                 if seen is not None and seen.digest == digest:
                     break
-                current = await self._client.get_manifest(tag.repository, tag.name, push=True)
+                current = await self._client.get_manifest(tag.repository, tag.name, push=True, prompt=True)
                 document = tag.kind.read(current)
                 lost = _absent(entries, document[tag.kind.entries])
                 if lost:

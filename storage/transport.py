@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
@@ -31,7 +32,8 @@ from storage.manifests import MANIFEST_LIMIT
 from storage.reference import Repository, may_be_plain_http
 
 CONNECTIONS = 32
-"""Requests under way to one registry at a time; the rest wait, and that wait counts against no timeout."""
+"""Requests under way to one registry at a time; the rest wait, and that wait counts against no timeout.
+As many places again are kept for prompt ones."""
 LONGEST_WAIT = 30.0
 """Seconds: no ``Retry-After`` makes one request wait longer between two tries."""
 _FIRST_WAIT = 0.2
@@ -40,6 +42,7 @@ _NEAR_TLS_SECONDS = 5.0
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _TRY_AGAIN = frozenset({408, 429})
+_BLOB_IS_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _random = secrets.SystemRandom()
 
@@ -54,11 +57,15 @@ class Request:
     """Below ``/v2/NAME/``, already percent-encoded; or an absolute URL that the registry gave."""
     purpose: str
     push: bool = False
+    prompt: bool = False
+    """Do not stand in line behind uploads: between two such requests nobody else may write."""
     data: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     limit: int = MANIFEST_LIMIT
     passes: frozenset[int] = frozenset()
     """Statuses of 400 and above that the caller wants to see instead of an error."""
+    before_retry: Callable[[], Awaitable[None]] | None = None
+    """Awaited before each further try; raises when the world has moved on and another try would do harm."""
 
     def __str__(self) -> str:
         return f"cannot {self.purpose} in {self.repository}"
@@ -70,7 +77,8 @@ class _Endpoint:
 
     base: URL
     challenge: Challenge | None
-    places: asyncio.Semaphore
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
+    prompt_places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
 
     @property
     def plain(self) -> bool:
@@ -78,11 +86,16 @@ class _Endpoint:
 
 
 class RegistryRefused(StoreRejected):
-    """The registry said no; ``code`` is its own word for why, such as ``MANIFEST_UNKNOWN``, or ``""``."""
+    """The registry said no; ``codes`` are its own words for why, such as ``MANIFEST_BLOB_UNKNOWN``."""
 
-    def __init__(self, reason: str, code: str) -> None:
+    def __init__(self, reason: str, codes: Iterable[str] = ()) -> None:
         super().__init__(reason)
-        self.code = code
+        self.codes = frozenset(codes)
+
+    @property
+    def misses_blob(self) -> bool:
+        """Whether the registry lacks a blob of the manifest it was given."""
+        return not self.codes.isdisjoint(_BLOB_IS_GONE)
 
 
 class Transport:
@@ -114,6 +127,8 @@ class Transport:
                     times = f" ({tries} tries)" if tries > 1 else ""
                     raise StoreUnavailable(f"{request}: {exc}{times}") from exc.__cause__
                 await asyncio.sleep(wait_before(tried, exc.after))
+                if request.before_retry is not None:
+                    await request.before_retry()
             except NoTls as exc:
                 raise StoreRejected(f"{request}: {exc}") from exc.__cause__
         raise AssertionError("unreachable")
@@ -123,7 +138,7 @@ class Transport:
         endpoint = self._endpoints.get(registry)
         if endpoint is None:
             endpoint = await self._finding.run(registry, lambda: self._find(registry))
-        async with endpoint.places:
+        async with endpoint.prompt_places if request.prompt else endpoint.places:
             authorization = await self._authorize(endpoint, request)
             answer = await self._follow(endpoint, request, authorization)
             if answer.status == _UNAUTHORIZED:
@@ -197,9 +212,7 @@ class Transport:
         if transient(answer.status):
             raise Later(_status_text(answer), answer.retry_after)
         challenge = _challenge_of(answer) if answer.status == _UNAUTHORIZED else None
-        return _Endpoint(
-            URL(base).origin(), challenge.anywhere() if challenge else None, asyncio.Semaphore(CONNECTIONS)
-        )
+        return _Endpoint(URL(base).origin(), challenge.anywhere() if challenge else None)
 
     async def _exchange(
         self, method: str, url: URL, headers: dict[str, str], body: bytes | None
@@ -253,20 +266,18 @@ def _judged(request: Request, answer: Answer, authorization: Authorization | Non
         source = authorization.source if authorization else "none, as the registry asked for none we know"
         right = "push to" if request.push else "read"
         text += f"; credentials tried: {source}; they must be allowed to {right} {request.repository}"
-    raise RegistryRefused(f"{request}: {text}", _own_words(answer)[0])
+    raise RegistryRefused(f"{request}: {text}", (code for code, _ in _own_words(answer)))
 
 
-def _own_words(answer: Answer) -> tuple[str, str]:
-    """The registry's own code and message, cut: nobody vouches for the body of an error."""
+def _own_words(answer: Answer) -> list[tuple[str, str]]:
+    """The registry's own codes and messages; nobody vouches for them."""
     try:
-        first = orjson.loads(answer.body)["errors"][0]
-        words = (str(first.get("code") or ""), str(first.get("message") or ""))
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError):
-        return "", ""
-    code, message = ("".join(c if c.isprintable() else " " for c in word[:ERROR_TEXT]) for word in words)
-    return code, message
+        errors = orjson.loads(answer.body)["errors"]
+        return [(str(one.get("code") or ""), str(one.get("message") or "")) for one in errors]
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _status_text(answer: Answer) -> str:
-    said = ": ".join(word for word in _own_words(answer) if word)
-    return f"answered {answer.status} {said}".rstrip()
+    said = "; ".join(": ".join(word for word in words if word) for words in _own_words(answer))[:ERROR_TEXT]
+    return f"answered {answer.status} {''.join(c if c.isprintable() else ' ' for c in said)}".rstrip()

@@ -59,7 +59,7 @@ class FakeRegistry:
         return sum(1 for line in self.seen if re.search(pattern, line))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.seen.append(f"{request.method} {request.path_qs}")
+        self.seen.append(f"{request.method} {request.raw_path}")
         self.headers.append(dict(request.headers))
         if self.fault is not None:
             answer = await self.fault(request)

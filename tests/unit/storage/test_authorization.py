@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage.authorization import Challenge, checked_realm, parse_challenges
 from storage.base import StoreRejected
@@ -39,6 +41,12 @@ from storage.base import StoreRejected
 )
 def test_challenges_are_read(headers: list[str], expected: Challenge | None) -> None:
     assert parse_challenges(headers) == expected
+
+
+@given(st.lists(st.text(alphabet='Bearsicm ="\\,/x')))
+def test_any_header_is_read_or_not_but_never_fails(headers: list[str]) -> None:
+    challenge = parse_challenges(headers)
+    assert challenge is None or challenge.scheme in {"basic", "bearer"}
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,23 @@ def test_a_helper_is_asked_with_the_server_on_its_input(tmp_path: Path) -> None:
     assert "docker-credential-test" in found.source
 
 
+def test_a_helper_is_asked_once_for_all_repositories_of_a_registry(tmp_path: Path) -> None:
+    path = helper(
+        tmp_path / "bin",
+        "test",
+        f'echo x >> {tmp_path}/asked; echo "{{\\"Username\\":\\"u\\",\\"Secret\\":\\"s\\"}}"',
+    )
+    chain = keychain(tmp_path, {"credsStore": "test"}, PATH=path)
+
+    async def work() -> None:
+        names = [Repository("registry.example", f"app{number}") for number in range(5)]
+        await asyncio.gather(*(chain.lookup(name) for name in names))
+        await asyncio.gather(*(chain.lookup(name) for name in names))
+
+    asyncio.run(work())
+    assert (tmp_path / "asked").read_text() == "x\n"
+
+
 def test_the_store_is_asked_for_docker_hub_by_its_old_name(tmp_path: Path) -> None:
     path = helper(
         tmp_path / "bin", "all", 'read server; echo "{\\"Username\\":\\"$server\\",\\"Secret\\":\\"x\\"}"'

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from storage import durable, oci_layout
+from storage import durable, layout_find, oci_layout
 from storage.base import FORM_A, Store, StoreOptions, StoreRejected, StoreUnavailable, open_store
 from storage.layout_index import LAYOUT
 from storage.record import Record, Stored, Subject
 from tests.unit.storage import records
-from tests.unit.storage.fake_registry import digest_of
+from tests.unit.storage.fake_registry import OCI_INDEX, digest_of
 
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 NAME = "org.opencontainers.image.ref.name"
 
 
@@ -180,6 +181,55 @@ def test_foreign_entries_stay_and_foreign_bundles_are_found(tmp_path: Path) -> N
             found = await store.find(digest)
         assert b"bundle" in {item.data for item in found.evidence}
         assert len(found.evidence) == 3
+
+    run(work)
+
+
+def test_the_index_that_lists_referrers_by_tag_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    image = records.subject()
+    put_all(path, records.attestation())
+    manifest = {
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "layers": [{"mediaType": BUNDLE, "digest": digest_of(b"bundle"), "size": 6}],
+    }
+    listed = [add(path, json.dumps(manifest).encode()), {"digest": "sha256:" + "0" * 64}, {"digest": "odd"}]
+    add(path, b"bundle")
+    index = add(path, json.dumps({"mediaType": OCI_INDEX, "manifests": listed}).encode())
+    lost = {"digest": "sha256:" + "1" * 64, "artifactType": BUNDLE}
+    document = json.loads((path / "index.json").read_bytes())
+    tag = f"sha256-{image.digest['sha256']}"
+    document["manifests"] += [index | {"mediaType": OCI_INDEX, "annotations": {NAME: tag}}, lost]
+    (path / "index.json").write_text(json.dumps(document))
+
+    async def work() -> None:
+        async with layout(path) as store:
+            found = await store.find(f"sha256:{image.digest['sha256']}")
+            (path / "blobs" / "sha256" / index["digest"][7:]).write_bytes(b"[]")
+            broken = await store.find(f"sha256:{image.digest['sha256']}")
+        assert [item.data for item in found.evidence] == [b"bundle"]
+        assert len(found.skipped) == 3, "two that cannot be read, and a bundle that may be about it"
+        assert not broken.evidence
+        assert any("got bytes with" in skipped.reason for skipped in broken.skipped)
+
+    run(work)
+
+
+def add(path: Path, data: bytes) -> dict[str, Any]:
+    (path / "blobs" / "sha256" / digest_of(data)[7:]).write_bytes(data)
+    return {"digest": digest_of(data), "size": len(data)}
+
+
+def test_one_search_holds_so_many_bytes_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = records.subject()
+    put_all(tmp_path / "l", records.attestation(image))
+    monkeypatch.setattr(layout_find, "MOST_BYTES", 100)
+
+    async def work() -> None:
+        async with layout(tmp_path / "l") as store:
+            found = await store.find(f"sha256:{image.digest['sha256']}")
+        assert not found.evidence
+        assert all("more than 100 bytes" in skipped.reason for skipped in found.skipped)
 
     run(work)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage.base import StoreRejected
 from storage.reference import Repository, is_sha256, may_be_plain_http, parse_image, parse_repository
@@ -110,6 +112,16 @@ def test_a_repository_has_neither_tag_nor_digest(text: str) -> None:
 )
 def test_only_registries_next_door_may_be_plain_http(registry: str, *, plain: bool) -> None:
     assert may_be_plain_http(registry) is plain
+
+
+@given(st.text())
+def test_any_text_is_a_reference_or_rejected(text: str) -> None:
+    try:
+        repository = parse_image(text).repository
+    except StoreRejected:
+        return
+    assert parse_image(f"oci://{repository}").repository == repository
+    assert ".." not in repository.name.split("/")
 
 
 def test_a_sha256_digest_is_64_lowercase_hex_digits() -> None:

@@ -349,6 +349,20 @@ def test_a_registry_that_tells_no_digest_is_asked_for_the_bytes() -> None:
     run(work, tells_digest=False)
 
 
+def test_a_subject_whose_type_the_header_hides_is_read_for_it() -> None:
+    async def work(registry: FakeRegistry) -> None:
+        image = image_in(registry)
+        digest = f"sha256:{image.digest['sha256']}"
+        data = registry.manifests["team/app", digest][1]
+        registry.push_manifest("team/app", data, media_type="application/json")
+        async with open_store("oci:", StoreOptions(encoding_format=FORM_B)) as store:
+            (stored,) = await put(store, records.attestation(image))
+        manifest = json.loads(registry.manifests["team/app", stored.receipts[0].digest][1])
+        assert manifest["subject"]["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+
+    run(work)
+
+
 def test_single_post_is_tried_once_and_given_up() -> None:
     async def work(registry: FakeRegistry) -> None:
         async with open_store("oci:") as store:
