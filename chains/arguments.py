@@ -16,6 +16,8 @@ class Parser(argparse.ArgumentParser):
         """Add an option with its twin ``CHAINS_<NAME>``; a repeatable one splits its twin at white space."""
         twin = twin or "CHAINS_" + name.lstrip("-").replace("-", "_").upper()
         value = os.environ.get(twin)
+        if value is not None and not value.strip():
+            raise UsageError(f"{twin} is empty: give it a value or unset it")
         if keywords.get("action") == "append":
             keywords["default"] = value.split() if value else None
         elif keywords.get("action") == "store_true":

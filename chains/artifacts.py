@@ -39,14 +39,20 @@ class Subjects:
     """Subjects merged as Chains merges them: same name and one equal digest make one subject."""
 
     found: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    _by_digest: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     def add(self, name: str, digest: Mapping[str, str]) -> None:
-        """Add a subject, or its digests to an equal one."""
-        for known, digests in self.found:
-            if known == name and any(digests.get(algorithm) == value for algorithm, value in digest.items()):
-                digests.update(digest)
-                return
-        self.found.append((name, dict(digest)))
+        """Add a subject, or its digests to the first one of its name with which it shares a digest."""
+        keys = [(name, algorithm, value) for algorithm, value in digest.items()]
+        places = [self._by_digest[key] for key in keys if key in self._by_digest]
+        if places:
+            place = min(places)
+            self.found[place][1].update(digest)
+        else:
+            place = len(self.found)
+            self.found.append((name, dict(digest)))
+        for key in keys:
+            self._by_digest.setdefault(key, place)
 
     def extend(self, others: Iterable[ResourceDescriptor]) -> None:
         """Add each of ``others``."""

@@ -7,22 +7,23 @@ command line and the controller.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from chains.config import Config
-from chains.errors import ChainsError
+from chains.errors import ChainsError, InputError
 from chains.intake import Intake, Key
-from chains.payload import build_payloads, warnings
+from chains.payload import Payload, build_payloads, warnings
 from chains.sign import sign
 from chains.snapshot import RunSnapshot
+from chains.statement import MAX_SUBJECTS
 from chains.store import Entry, Stores
 from signers.base import Signer, SignerError
 
 SIGNED, FAILED, SKIPPED = "signed", "failed", "skipped"
-AT_ONCE = 32
-"""Runs in work at the same time."""
+AT_ONCE = 64
+"""Runs in work at the same time: a registry's tag is written, and looked at again after a pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +79,23 @@ async def attest_run(
         return Outcome(run.label, run.uid, FAILED, reason)
     try:
         payloads = build_payloads(run, config, pod)
+        _refuse_too_many_subjects(payloads)
         records = [(payload, sign(run, payload, signer)) for payload in payloads]
     except (ChainsError, SignerError) as error:
         return Outcome(run.label, run.uid, FAILED, f"{run.label}: {error}")
     puts = [stores.put(payload.kind, record, payload.stores) for payload, record in records]
     found = [await puts[0]] if len(puts) == 1 else await asyncio.gather(*puts)
     entries = tuple(entry for group in found for entry in group)
-    return _judge(Outcome(run.label, run.uid, SIGNED, "", entries, tuple(warnings(run, payloads))))
+    return _judge(Outcome(run.label, run.uid, SIGNED, "", entries, tuple(warnings(run))))
+
+
+def _refuse_too_many_subjects(payloads: Sequence[Payload]) -> None:
+    for payload in payloads:
+        if len(payload.subjects) > MAX_SUBJECTS:
+            raise InputError(
+                f"{payload.kind} would have {len(payload.subjects)} subjects and verifiers take at most "
+                f"{MAX_SUBJECTS}; let several runs build them"
+            )
 
 
 def _judge(outcome: Outcome) -> Outcome:

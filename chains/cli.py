@@ -34,6 +34,8 @@ from chains.workspace import (
     say,
     store_options,
 )
+from signers.base import SignerError
+from storage.base import StoreError
 
 OK, FAILURE = 0, 1
 _INTERRUPTED = 130
@@ -49,12 +51,18 @@ def run(arguments: Sequence[str]) -> int:
     except ChainsError as error:
         say(f"error: {error}")
         return error.exit_code
+    except (StoreError, SignerError) as error:
+        say(f"error: {error}")
+        return FAILURE
     except KeyboardInterrupt:
         say("stopped; what was stored stays stored, and running it again goes on")
         return _INTERRUPTED
     except BrokenPipeError:
         # the reader of our output went away; nothing more can be told to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except OSError as error:
+        say(f"error: {error.filename or 'standard output'}: {error.strerror or error}")
         return FAILURE
     return code
 
@@ -71,7 +79,7 @@ def _payload(options: argparse.Namespace) -> int:
         say(f"warning: {problem}")
     frozen = intake.snapshot(_one_run(intake, options.run))
     statement = build_provenance(frozen, settings.config, options.format)
-    for warning in warnings(frozen, []):
+    for warning in warnings(frozen):
         say(f"warning: {warning}")
     write_bytes(statement.to_bytes())
     return OK
@@ -181,11 +189,13 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
     from chains.verdict import Criteria  # noqa: PLC0415 - keeps --help fast
     from chains.verify import verify_targets  # noqa: PLC0415 - keeps --help fast
 
+    if options.digest == "":
+        raise UsageError("--digest is empty: pass sha256: and 64 hex digits, or leave it out")
     criteria = Criteria(
         keys=open_public_keys(options.key or []),
         predicate_types=options.predicate_type or (),
-        builder_id=options.builder_id or None,
-        build_type=options.build_type or None,
+        builder_id=options.builder_id,
+        build_type=options.build_type,
     )
     stores = open_evidence(options.store or [], settings)
     try:
@@ -197,7 +207,7 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
                 now=datetime.now(UTC),
                 resolve=options.resolve,
                 resolver=RegistryTags(store_options(settings.config)),
-                digest=options.digest,
+                digest=options.digest or "",
             )
         )
     finally:
@@ -328,9 +338,11 @@ def _add_verify(commands: Any) -> None:
     verify.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
     _store(verify, "look here")
     verify.option("--predicate-type", "demand this predicate type", action="append", metavar="URI")
-    verify.option("--builder-id", "demand this builder", metavar="URI")
-    verify.option("--build-type", "demand this build type", metavar="URI")
-    verify.option("--digest", "the artifact that a bundle file must speak for", metavar="sha256:HEX")
+    verify.option("--builder-id", "demand this builder", default=None, metavar="URI")
+    verify.option("--build-type", "demand this build type", default=None, metavar="URI")
+    verify.option(
+        "--digest", "the artifact that a bundle file must speak for", default=None, metavar="sha256:HEX"
+    )
     verify.option("--resolve", "look up the digest of a tag once, and verify that", action="store_true")
     add_output(verify)
     verify.set_defaults(command=_verify)

@@ -6,6 +6,10 @@ left as text, as Kubernetes has them.
 
 from __future__ import annotations
 
+import json
+import re
+import stat
+import sys
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from chains.errors import InputError
 
 MAX_DOCUMENT = 1 << 30
 """Bytes of one JSON file; a List of a hundred thousand runs fits."""
+MAX_DEPTH = 200
 MAX_YAML = 64 << 20
 """Bytes of one YAML file; YAML is read a hundred times slower than JSON."""
 
@@ -40,21 +45,47 @@ class _Loader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+# times stay text and "=" is a word, as Kubernetes has them; so are numbers of base 60 and infinities
+_TAG = "tag:yaml.org,2002:"
+_OURS = {_TAG + "timestamp", _TAG + "value", _TAG + "int", _TAG + "float"}
 _Loader.yaml_implicit_resolvers = {
-    first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+    first: [pair for pair in pairs if pair[0] not in _OURS]
     for first, pairs in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
+_INT = r"[-+]?(?:0b[01_]+|0[0-7_]*|[1-9][0-9_]*|0x[0-9a-fA-F_]+)"
+_FLOAT = r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+_Loader.add_implicit_resolver(_TAG + "int", re.compile(f"^(?:{_INT})$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(_TAG + "float", re.compile(f"^(?:{_FLOAT})$"), list("-+.0123456789"))
 
 
 def read_bytes(path: Path, limit: int = MAX_DOCUMENT) -> bytes:
-    """Read a file. Raises :class:`InputError` when it cannot be read or is larger than ``limit`` bytes."""
+    """Read a file.
+
+    Raises :class:`InputError` when it cannot be read, is no file (a pipe could make us wait for ever) or is
+    larger than ``limit`` bytes.
+    """
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise InputError(f"{path}: not a regular file; pass - to read standard input")
         with path.open("rb") as file:
             data = file.read(limit + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     if len(data) > limit:
         raise InputError(f"{path}: larger than {limit >> 20} MiB; split it")
+    return data
+
+
+def read_standard_input(limit: int = MAX_DOCUMENT) -> bytes:
+    """Read standard input. Raises :class:`InputError` when it is closed or larger than ``limit`` bytes."""
+    if sys.stdin is None:
+        raise InputError("standard input is closed")
+    try:
+        data = sys.stdin.buffer.read(limit + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(f"standard input: {error}") from error
+    if len(data) > limit:
+        raise InputError(f"standard input: larger than {limit >> 20} MiB; split it")
     return data
 
 
@@ -71,22 +102,50 @@ def load_documents(data: bytes, name: str) -> list[Any]:
     looks_like_yaml = name.endswith((".yaml", ".yml"))
     if start in {b"{", b"["}:
         try:
-            return [orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))]
+            document = orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))
         except orjson.JSONDecodeError as error:
             if not looks_like_yaml:
                 raise InputError(f"{name}: not JSON: {error}") from error
+        else:
+            _refuse_equal_keys(data, name)
+            return [document]
     return _load_yaml(data, name)
+
+
+def _refuse_equal_keys(data: bytes, name: str) -> None:
+    """Refuse what two readers would read differently: the standard parser shows every pair, orjson one."""
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) != len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise InputError(f"{name}: key {twice[:64]!r} comes twice in one object; readers would disagree")
+
+    try:
+        json.loads(data.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=check)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name}: not JSON: {error}") from error
+
+
+def _look_at_events(data: bytes, name: str) -> None:
+    """Refuse aliases, and nesting that the C parser would answer with a crash, before anything is built."""
+    depth = 0
+    for event in yaml.parse(data, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise InputError(f"{name}: yaml aliases are refused; write the value out")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise InputError(f"{name}: more than {MAX_DEPTH} levels of nesting")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _load_yaml(data: bytes, name: str) -> list[Any]:
     if len(data) > MAX_YAML:
         raise InputError(f"{name}: more than {MAX_YAML >> 20} MiB of YAML; export it as JSON")
     try:
-        # the C parser resolves aliases before anything can be refused, hence a look at the events first
-        if b"*" in data and any(
-            isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, yaml.CSafeLoader)
-        ):
-            raise InputError(f"{name}: yaml aliases are refused; write the value out")
+        _look_at_events(data, name)
         return [document for document in yaml.load_all(data, Loader=_Loader) if document is not None]
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or "bad character"

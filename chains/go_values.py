@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 
 import orjson
 
@@ -30,6 +30,10 @@ _BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 _DECIMAL = {-9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
 _DECIMAL_EXPONENT = {suffix: exponent for exponent, suffix in _DECIMAL.items()}
 _THOUSAND = 1000
+_LONGEST_NUMBER = 128
+"""Characters of a quantity or duration: more is an attack on the reader."""
+_LARGEST_EXPONENT = 100
+_EXACT = Context(prec=400)
 _KIBI = 1024
 
 
@@ -88,6 +92,8 @@ def canonical_duration(text: str) -> str:
 
     Raises :class:`ValueError` for what ``time.ParseDuration`` refuses.
     """
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError(f"duration of {len(text)} characters")
     sign, rest = ("-", text[1:]) if text.startswith("-") else ("", text.removeprefix("+"))
     if rest == "0":
         return "0s"
@@ -102,7 +108,7 @@ def canonical_duration(text: str) -> str:
     if not rest or position != len(rest):
         raise ValueError(f"expected a duration such as 1h30m, got {text[:64]!r}")
     nanoseconds = int(total)
-    if nanoseconds >= 1 << 63:
+    if nanoseconds > (1 << 63) - (not sign):
         raise ValueError(f"duration out of range: {text[:64]!r}")
     return (sign if nanoseconds else "") + _write_duration(nanoseconds)
 
@@ -131,9 +137,15 @@ def canonical_quantity(text: str) -> str:
 
     Raises :class:`ValueError` for what ``resource.ParseQuantity`` refuses.
     """
-    match = _QUANTITY.fullmatch(text.strip())
-    if match is None:
+    match = _QUANTITY.fullmatch(text.strip()) if len(text) <= _LONGEST_NUMBER else None
+    exponent = match[2] if match is not None and match[2] and match[2][0] in "eE" else "e0"
+    if match is None or (len(exponent) > 1 and abs(int(exponent[1:])) > _LARGEST_EXPONENT):
         raise ValueError(f"expected a quantity such as 500m or 1Gi, got {text[:64]!r}")
+    with localcontext(_EXACT):
+        return _canonical(match)
+
+
+def _canonical(match: re.Match[str]) -> str:
     number, suffix = Decimal(match.group(1)), match.group(2) or ""
     binary = suffix in _BINARY and suffix != ""
     if binary:
@@ -173,6 +185,11 @@ def _write_decimal(number: Decimal, *, exponential: bool) -> str:
     if exponential:
         return f"{mantissa}e{exponent}" if exponent else str(mantissa)
     return f"{mantissa}{_DECIMAL[exponent]}"
+
+
+def fits_int64(number: int) -> bool:
+    """Whether Go can hold the number."""
+    return -(1 << 63) <= number < 1 << 63
 
 
 def marshal(value: object) -> bytes:

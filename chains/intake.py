@@ -6,7 +6,7 @@ again when their turn comes, so memory follows the size of the text and not of i
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,17 @@ from typing import Any
 
 import orjson
 
-from chains.documents import load_documents, read_bytes
+from chains.documents import load_documents, read_bytes, read_standard_input
 from chains.errors import InputError
-from chains.snapshot import RunSnapshot, child_references, is_run, owned_by, run_label, take_snapshot
+from chains.snapshot import (
+    RunSnapshot,
+    child_references,
+    is_run,
+    looks_like_a_run,
+    owned_by,
+    run_label,
+    take_snapshot,
+)
 
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
@@ -65,6 +73,11 @@ class Intake:
         elif len(data) > MAX_RUN:
             limit = f"{len(data) >> 20} MiB, more than the {MAX_RUN >> 20} MiB that one object may have"
             self.problems.append((run_label(item), f"{run_label(item)}: {limit}"))
+        elif looks_like_a_run(item) and not is_run(item):
+            text = (
+                f"{run_label(item)}: spelled {item.get('apiVersion')} {item['kind']}; expected tekton.dev/v1"
+            )
+            self.problems.append((run_label(item), f"{text} TaskRun or PipelineRun"))
         elif not is_run(item):
             self.beside[key] = data
         elif key not in self._conflicting and orjson.loads(self.runs.setdefault(key, data)) != item:
@@ -89,7 +102,11 @@ class Intake:
         return take_snapshot(raw, others)
 
     def top(self) -> list[Key]:
-        """Return the runs that are no other's child: by childReferences, and owner UID where one is given."""
+        """Return the runs that are no other's child: by childReferences, and owner UID where one is given.
+
+        Only a TaskRun is left out, since only a TaskRun becomes part of its parent's snapshot: a run that
+        names itself or another PipelineRun as a child hides nothing.
+        """
         children: set[Key] = set()
         for key in self.runs:
             if key[0] != "PipelineRun":
@@ -97,8 +114,9 @@ class Intake:
             raw = self.load(key)
             uid = _uid(raw)
             for reference in child_references(raw):
-                child = (str(reference.get("kind")), key[1], str(reference.get("name")))
-                if child in self.runs and owned_by(self.load(child), uid):
+                child = ("TaskRun", key[1], str(reference.get("name")))
+                is_task = reference.get("kind") == "TaskRun"
+                if is_task and child in self.runs and owned_by(self.load(child), uid):
                     children.add(child)
         return [key for key in self.runs if key not in children]
 
@@ -151,19 +169,35 @@ def read_inputs(names: Iterable[str]) -> Intake:
     intake = Intake()
     for name in names:
         if name == "-":
-            intake.add("standard input", sys.stdin.buffer.read())
+            intake.add("standard input", read_standard_input())
             continue
         path = Path(name)
-        files = (
-            sorted(found for found in path.rglob("*") if found.suffix in _SUFFIXES)
-            if path.is_dir()
-            else [path]
-        )
+        files = _files_below(path, intake) if path.is_dir() else [path]
         if not files:
             intake.problems.append((name, f"{name}: the folder has no {', '.join(_SUFFIXES)} files"))
         for file in files:
+            label = str(file).encode(errors="surrogateescape").decode(errors="backslashreplace")
             try:
-                intake.add(str(file), read_bytes(file))
+                intake.add(label, read_bytes(file))
             except InputError as error:
-                intake.problems.append((str(file), str(error)))
+                intake.problems.append((label, str(error).replace(str(file), label)))
     return intake
+
+
+def _files_below(folder: Path, intake: Intake) -> list[Path]:
+    """Return the files of a folder and all below it, linked ones too; what cannot be read is told."""
+
+    def unreadable(error: OSError) -> None:
+        intake.problems.append((str(error.filename), f"{error.filename}: {error.strerror}"))
+
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        state = Path(place).stat()
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()  # a link back to where we have been
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        folders.sort()
+        found += [Path(place, file) for file in sorted(files) if file.endswith(_SUFFIXES)]
+    return found

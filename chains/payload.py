@@ -14,7 +14,7 @@ from chains.hermetic import isolation
 from chains.image_name import ImageDigest
 from chains.predicates import scai_execution, simple_signing, slsa_v02, slsa_v1
 from chains.snapshot import RunSnapshot
-from chains.statement import MAX_SUBJECTS, ResourceDescriptor, Statement
+from chains.statement import ResourceDescriptor, Statement
 
 PROVENANCE = "provenance"
 EXECUTION_REPORT = "execution-report"
@@ -94,16 +94,11 @@ def _signature(image: ImageDigest, stores: tuple[str, ...]) -> Payload:
     )
 
 
-def warnings(run: RunSnapshot, payloads: list[Payload]) -> list[str]:
-    """Return what a user should know: what provenance leaves out, missing children, too many subjects."""
+def warnings(run: RunSnapshot) -> list[str]:
+    """Return what a user should know: what provenance leaves out, and missing children."""
     found = [
         f"{item.name}: {item.reason} ({attribute.lower().replace('_', ' ')})"
         for attribute, item in scai_execution.dropped_by_provenance(run)
     ]
     found += [f"child {gap.kind.lower()} {gap.name}: {gap.reason}" for gap in run.gaps]
-    found += [
-        f"{payload.kind} has {len(payload.subjects)} subjects; verifiers take at most {MAX_SUBJECTS}"
-        for payload in payloads
-        if len(payload.subjects) > MAX_SUBJECTS
-    ]
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from collections.abc import Sequence
@@ -59,10 +60,12 @@ def _plain(text: str) -> str:
 
 def write_line(text: str) -> None:
     """Write a line of result to standard output."""
-    write_bytes(text.encode())
+    write_bytes(text.encode(errors="backslashreplace"))
 
 
 def write_bytes(data: bytes) -> None:
     """Write a result to standard output as it is, and a line break."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "closed")
     sys.stdout.buffer.write(data + b"\n")
     sys.stdout.buffer.flush()

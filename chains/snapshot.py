@@ -109,6 +109,13 @@ def is_run(raw: Json) -> bool:
     )
 
 
+def looks_like_a_run(raw: Mapping[str, Json]) -> bool:
+    """Whether an object calls itself a run in other letters, such as kind ``taskrun``."""
+    names = {kind.lower() for kind in _STRUCTURES}
+    group = str(raw.get("apiVersion", API_VERSION)).lower().partition("/")[0]
+    return str(raw.get("kind", "")).lower() in names and group.startswith("tekton.dev")
+
+
 def child_references(raw: Mapping[str, Json]) -> list[Mapping[str, Json]]:
     """Return a raw PipelineRun's child references, leaving out what is no mapping."""
     status = raw.get("status")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from chains.errors import ConfigError
@@ -69,7 +70,9 @@ class Stores:
     async def close(self) -> None:
         """Release all connections and files."""
         for store in self._all:
-            await store.close()
+            # what a store could not flush was told by the outcomes; the others are released all the same
+            with suppress(StoreError):
+                await store.close()
 
 
 async def _put(store: Store, payload: str, record: Record) -> list[Entry]:

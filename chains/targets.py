@@ -6,14 +6,13 @@ A tag is refused unless it is to be resolved, which happens once; what is verifi
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import orjson
 
-from chains.documents import MAX_DOCUMENT, read_bytes
+from chains.documents import read_bytes, read_standard_input
 from chains.errors import InputError, UsageError
 from chains.image_name import parse_image_digest
 from signers.bundle import MAX_BUNDLE_BYTES
@@ -25,6 +24,7 @@ _LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 _DIGEST = re.compile(r"(?:((?i:sha\d+|md5)):)?([0-9A-Fa-f]*)", re.ASCII)
 _BUNDLE_MEMBERS = ("verificationMaterial", "dsseEnvelope", "messageSignature")
 _ENVELOPE_MEMBERS = ("payloadType", "signatures")
+_RUN_MEMBERS = ("kind", "apiVersion", "metadata", "spec", "status", "items")
 _BROKEN_BUNDLE = re.compile(rb'"(?:verificationMaterial|dsseEnvelope|application/vnd\.dev\.sigstore\.bundle)')
 _BROKEN_ENVELOPE = re.compile(rb'"(?:payloadType|signatures)"\s*:')
 _RUN = re.compile(rb'"(?:kind|apiVersion)"\s*:')
@@ -99,7 +99,10 @@ def parse_target(word: str, *, resolve: bool = False) -> DigestTarget | TagTarge
     if not word:
         raise UsageError("an empty word is no target: name an image with digest, a digest or a file")
     if word == STDIN:
-        return _file("standard input", sys.stdin.buffer.read(MAX_DOCUMENT + 1))
+        try:
+            return _file("standard input", read_standard_input())
+        except InputError as error:
+            raise UsageError(str(error)) from error
     digest = _DIGEST.fullmatch(word)
     if digest is not None and (digest[1] or len(digest[2]) == _LENGTHS["sha256"]):
         return DigestTarget(word, parse_digest(word))
@@ -162,7 +165,10 @@ def _image(word: str, *, resolve: bool) -> DigestTarget | TagTarget:
 
 
 def _file(ref: str, data: bytes) -> FileTarget:
-    return FileTarget(ref, _kind(data), data)
+    kind = _kind(data)
+    if kind == "both":
+        raise UsageError(f"{ref} is a run and evidence in one object: verify each in a file of its own")
+    return FileTarget(ref, kind, data)
 
 
 def _kind(data: bytes) -> str:
@@ -176,9 +182,18 @@ def _kind(data: bytes) -> str:
         except orjson.JSONDecodeError:
             pass
         else:
-            if any(name in members for name in _BUNDLE_MEMBERS):
-                return "bundle"
-            return "dsse" if any(name in members for name in _ENVELOPE_MEMBERS) else "run"
+            kinds = [
+                kind
+                for kind, names in (
+                    ("bundle", _BUNDLE_MEMBERS),
+                    ("dsse", _ENVELOPE_MEMBERS),
+                    ("run", _RUN_MEMBERS),
+                )
+                if any(name in members for name in names)
+            ]
+            if "run" in kinds and len(kinds) > 1:
+                return "both"
+            return kinds[0] if kinds else "run"
     if _RUN.search(text):
         return "run"
     if _BROKEN_BUNDLE.search(text):

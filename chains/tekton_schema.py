@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from chains.errors import InputError
-from chains.go_values import canonical_duration, canonical_quantity, kubernetes_time
+from chains.go_values import canonical_duration, canonical_quantity, fits_int64, kubernetes_time
 
 Json = Any
 _Reader = Callable[[Json, str, list[str]], Json]
@@ -63,9 +63,9 @@ def _int(raw: Json, path: str, dropped: list[str]) -> Json:
     del dropped
     if raw is None:
         return 0
-    if raw.__class__ is int:
+    if raw.__class__ is int and fits_int64(raw):
         return raw
-    raise _wrong(path, "a whole number", raw)
+    raise _wrong(path, "a whole number of 64 bits", raw)
 
 
 def _float(raw: Json, path: str, dropped: list[str]) -> Json:

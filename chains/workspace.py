@@ -179,4 +179,6 @@ def open_public_keys(paths: Sequence[str]) -> list[PublicKey]:
 
 def say(text: str) -> None:
     """Tell the user something beside the result, on standard error."""
-    print(f"chains: {text}", file=sys.stderr)  # noqa: T201
+    if sys.stderr is not None:
+        line = f"chains: {text}\n".encode(errors="backslashreplace")
+        print(line.decode(sys.stderr.encoding or "utf-8", errors="replace"), end="", file=sys.stderr)  # noqa: T201

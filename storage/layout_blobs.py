@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 from pathlib import Path
@@ -24,6 +25,7 @@ class Blobs:
         self.folder = root / "blobs" / "sha256"
         # plain strings: the fast path makes some ten files for each run
         self._prefix = os.fspath(self.folder) + os.sep
+        self._serial = itertools.count()
         self._temporary = os.fspath(root / f".blob-{secrets.token_hex(8)}-")
 
     def path(self, digest: str) -> str:
@@ -57,7 +59,8 @@ class Blobs:
     def write(self, digest: str, data: bytes) -> None:
         """Write a blob, over one of that name too: what a crash or a bad disk left there is not trusted."""
         path = self.path(digest)
-        temporary = self._temporary + digest[_HEX:]
+        # two threads may write equal bytes at once
+        temporary = f"{self._temporary}{next(self._serial)}"
         try:
             write_new(temporary, data)
             os.rename(temporary, path)  # noqa: PTH104 - see __init__

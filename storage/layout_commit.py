@@ -38,10 +38,19 @@ class Batch:
 
 
 def commit(
-    file: IndexFile, blobs: Blobs, batch: Batch, known: Index, *, seconds: float, fsync: bool
+    file: IndexFile,
+    blobs: Blobs,
+    batch: Batch,
+    known: Index,
+    mine: dict[str, bytes],
+    *,
+    seconds: float,
+    fsync: bool,
 ) -> Index:
     """Write ``batch`` on top of what other processes wrote since ``known``; returns the index as it is then.
 
+    ``mine`` are the entries that this store committed before: receipts were given for them, so they are
+    written again where somebody put another index into the file's place; the batch's are added to them.
     Committing a batch again changes nothing. Waits up to ``seconds`` for the lock. May block.
     """
     with file.locked(seconds):
@@ -51,6 +60,10 @@ def commit(
             key = f"name {tag}"
             entries[key] = _merged(blobs, entries.get(key), tag, layers)
         entries.update(batch.entries)
+        for key, entry in mine.items():
+            entries.setdefault(key, entry)
+        written = (*batch.entries, *(f"name {tag}" for tag in batch.layers))
+        mine.update((key, entries[key]) for key in written)
         if fsync:
             sync_files(batch.blobs)
             sync_folder(blobs.folder)

@@ -199,10 +199,14 @@ class RegistryStore(Store):
             answer = await self._client.put_manifest(repository, manifest.digest, manifest)
         if "OCI-Subject" in answer.headers:
             self._client.saw_referrers(repository)
-        if "Docker-Content-Digest" in answer.headers:
-            return  # the registry named what it stored, and put_manifest compared
-        if await self._client.head_manifest(repository, manifest.digest, push=True) is None:
-            raise StoreUnavailable(f"{repository} took {manifest.digest} and does not have it")
+        # what a registry says it took is asked for before anybody gets a receipt
+        kept, has_bundle = await asyncio.gather(
+            self._client.head_manifest(repository, manifest.digest, push=True),
+            self._client.has_blob(repository, bundle_digest),
+        )
+        if kept is None or not has_bundle:
+            what = f"manifest {manifest.digest}" if kept is None else f"blob {bundle_digest}"
+            raise StoreUnavailable(f"{repository} took {what} and does not have it")
 
     async def _write_blobs(self, bundle: bytes, bundle_digest: str, repository: Repository) -> None:
         await self._client.put_blob(repository, EMPTY, EMPTY_DIGEST, remember=True)

@@ -72,6 +72,7 @@ class LayoutStore(Store):
         self._index: Index | None = None
         self._opening: InFlight[str, Index] = InFlight()
         self._waiting = Batch()
+        self._mine: dict[str, bytes] = {}
         self._flushing = Batch()
         self._flush_at = FLUSH_AT
         self._lock = asyncio.Lock()
@@ -107,7 +108,7 @@ class LayoutStore(Store):
     async def flush(self) -> None:
         """Write the manifests of tags and ``index.json``; callers at the same time share one write."""
         async with self._lock:
-            if not self._waiting:
+            if not self._waiting and not await self._lost_ground():
                 return
             batch, self._waiting = self._waiting, Batch()
             self._flushing = batch
@@ -118,6 +119,7 @@ class LayoutStore(Store):
                     self._blobs,
                     batch,
                     self._known(),
+                    self._mine,
                     seconds=self._options.timeout,
                     fsync=self._options.fsync,
                 )
@@ -129,6 +131,13 @@ class LayoutStore(Store):
             finally:
                 self._flushing = Batch()
             self._flush_at = max(FLUSH_AT, len(self._index.entries))
+
+    async def _lost_ground(self) -> bool:
+        """Whether somebody wrote an index without what this store has given receipts for."""
+        if not self._mine:
+            return False
+        found = await asyncio.to_thread(self._file.read, self._known())
+        return any(key not in found.entries for key in self._mine)
 
     async def close(self) -> None:
         """Flush; a flush that goes on by itself is waited for."""

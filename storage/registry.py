@@ -195,7 +195,7 @@ class RegistryClient:
         if remember and key not in self._uploaded:
             await self._uploading.run(key, lambda: self.put_blob(repository, data, digest))
             self._uploaded.add(key)
-        elif not remember and (len(data) <= _ASK_FIRST or not await self._has_blob(repository, digest)):
+        elif not remember and (len(data) <= _ASK_FIRST or not await self.has_blob(repository, digest)):
             await self._upload(repository, data, digest)
 
     def forget_blobs(self, repository: Repository) -> None:
@@ -254,7 +254,8 @@ class RegistryClient:
         answer = await self._transport.send(request)
         return answer if answer.status not in _NO_REFERRERS and _media_type(answer) == OCI_INDEX else None
 
-    async def _has_blob(self, repository: Repository, digest: str) -> bool:
+    async def has_blob(self, repository: Repository, digest: str) -> bool:
+        """Whether the registry has a blob."""
         request = Request(
             repository, "HEAD", f"blobs/{digest}", f"look up blob {digest}", push=True, passes=_MISSING
         )
