@@ -51,6 +51,17 @@ def test_subjects_come_by_first_appearance_and_equal_ones_merge() -> None:
     assert names == ["registry.example.com/bb", "registry.example.com/aa", "registry.example.com/cc"]
 
 
+def test_equal_subjects_merge_with_the_first_that_shares_a_digest() -> None:
+    subjects = artifacts.Subjects()
+    subjects.add("a", {"sha256": "1"})
+    subjects.add("a", {"sha1": "2"})
+    subjects.add("a", {"sha1": "2", "sha256": "1", "sha512": "3"})
+    subjects.add("b", {"sha256": "1"})
+    assert subjects.found == [
+        ("a", {"sha256": "1", "sha1": "2", "sha512": "3"}), ("a", {"sha1": "2"}), ("b", {"sha256": "1"}),
+    ]  # fmt: skip
+
+
 def test_only_object_results_marked_as_build_artifacts_are_subjects_of_v2alpha4() -> None:
     marked = {"uri": "pkg:maven/x@1", "digest": DIGEST, "isBuildArtifact": "true"}
     results: list[artifacts.Result] = [

@@ -175,10 +175,10 @@ def test_a_signer_that_is_down_fails_the_run(signer: Signer) -> None:
 def test_what_breaks_the_formatter_fails_one_run_alone(
     signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def explode(frozen: Any, config: Any, pod: Any = None) -> Any:
+    def explode(frozen: Any, *rest: Any) -> Any:
         if frozen.name == "poison":
             raise ZeroDivisionError("boom")
-        return build_payloads(frozen, config, pod)
+        return build_payloads(frozen, *rest)
 
     monkeypatch.setattr("chains.attest.build_payloads", explode)
     outcomes = attest(intake_of(run("poison"), run("good")), signer, Memory())
@@ -194,10 +194,21 @@ def test_annotations_of_an_earlier_signing_are_not_believed(signer: Signer) -> N
     assert len(store.records) == 2
 
 
-def test_more_subjects_than_verifiers_take_are_warned_about(signer: Signer) -> None:
+def test_more_subjects_than_verifiers_take_fail_the_run(signer: Signer) -> None:
     images = ",".join(f"registry.example.com/app-{number}@sha256:{HEX}" for number in range(1025))
-    outcome = attest(intake_of(run(results=[{"name": "IMAGES", "value": images}])), signer, Memory())[0]
-    assert any("1025 subjects" in warning for warning in outcome.warnings)
+    store = Memory()
+    outcome = attest(intake_of(run(results=[{"name": "IMAGES", "value": images}])), signer, store)[0]
+    assert outcome.state == "failed"
+    assert "provenance would have 1025 subjects and verifiers take at most 1024" in outcome.reason
+    assert not store.records
+
+
+def test_a_store_that_cannot_close_hides_no_outcome(signer: Signer) -> None:
+    class Broken(Memory):
+        async def close(self) -> None:
+            raise StoreUnavailable("still cannot write")
+
+    assert [each.state for each in attest(intake_of(run()), signer, Broken(), Memory())] == ["signed"]
 
 
 def test_payloads_go_to_the_stores_that_the_configuration_names(signer: Signer) -> None:

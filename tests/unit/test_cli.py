@@ -1,6 +1,8 @@
 """The command line as a user sees it: output, errors and exit codes."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,43 @@ def test_attest_then_verify_the_run_its_image_and_a_changed_run(capsys: pytest.C
     assert "FAILED" in capsys.readouterr().out
     assert chains(["verify", f"sha256:{HEX}", "--output", "json"]) == 3
     assert json.loads(capsys.readouterr().out)["verdict"] == "NOT_FOUND"
+
+
+def test_a_run_that_is_also_evidence_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert chains(["attest", RUN, "--store", "file:evidence"]) == 0
+    bundle = json.loads(next(Path("evidence").rglob("*bundle.json")).read_text())
+    forged = json.loads(Path(RUN).read_text()) | bundle
+    forged["spec"]["serviceAccountName"] = "evil"
+    capsys.readouterr()
+    for content in (forged, forged | bundle["dsseEnvelope"]):
+        assert chains(["verify", write("run.json", content)]) == 2
+        assert "is a run and evidence in one object" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--builder-id", "--build-type", "--digest", "--predicate-type"])
+def test_an_empty_demand_is_refused_and_never_dropped(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert chains(["attest", RUN]) == 0
+    assert chains(["verify", RUN, option, ""]) == 2
+    assert "empty" in capsys.readouterr().err
+
+
+def test_an_empty_twin_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAINS_PUBLIC_KEY", "  ")
+    assert chains(["verify", RUN]) == 2
+    assert "CHAINS_PUBLIC_KEY is empty" in capsys.readouterr().err
+
+
+def test_a_full_output_is_told_without_a_traceback() -> None:
+    command = [sys.executable, "-m", "chains", "payload", RUN]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert b"No space left" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_another_key_does_not_verify(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ def test_durations_are_written_as_go_writes_them(text: str, written: str) -> Non
     assert canonical_duration(text) == written
 
 
-@pytest.mark.parametrize("text", ["", "1", "h", "1d", "1h ", ".s", "999999999h"])
+@pytest.mark.parametrize("text", ["", "1", "h", "1d", "1h ", ".s", "999999999h", "1" * 200 + "h"])
 def test_what_go_does_not_take_as_a_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         canonical_duration(text)
@@ -41,10 +41,15 @@ def test_quantities_are_written_in_their_canonical_form(text: str, written: str)
     assert canonical_quantity(text) == written
 
 
-@pytest.mark.parametrize("text", ["", "abc", "1KB", "1 Gi", "--1"])
+@pytest.mark.parametrize("text", ["", "abc", "1KB", "1 Gi", "--1", "1e999999999", "1e101", "1" * 129])
 def test_what_kubernetes_does_not_take_as_a_quantity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="quantity"):
         canonical_quantity(text)
+
+
+def test_large_numbers_are_exact() -> None:
+    assert canonical_quantity("12345678901234567890123456789") == "12345678901234567890123456789"
+    assert canonical_duration("-2562047h47m16.854775808s") == "-2562047h47m16.854775808s"
 
 
 def test_times_keep_their_fraction_only_where_go_keeps_it() -> None:

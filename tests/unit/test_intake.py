@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,22 @@ def test_times_stay_text_and_a_bom_is_no_problem() -> None:
             "expected an object with kind and name",
         ),
         ("none.yaml", "---\n---\n", "holds no objects"),
+        ("deep.yaml", "a: " + "[" * 40_000 + "]" * 40_000, "more than 200 levels of nesting"),
+        (
+            "equal.json",
+            '{"kind":"TaskRun","metadata":{"name":"a"},"metadata":{"name":"b"}}',
+            "key 'metadata' comes twice",
+        ),
+        (
+            "letters.json",
+            '{"kind":"taskrun","apiVersion":"tekton.dev/v1","metadata":{"name":"a"}}',
+            "spelled tekton.dev/v1 taskrun",
+        ),
+        (
+            "group.json",
+            '{"kind":"TaskRun","apiVersion":"Tekton.dev/v1","metadata":{"name":"a"}}',
+            "expected tekton.dev/v1",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_is_a_problem_with_clear_words(name: str, text: str, words: str) -> None:
@@ -121,10 +138,54 @@ def test_the_top_is_what_is_no_other_run_s_child() -> None:
     assert [key[2] for key in intake.top()] == ["p", "foreign", "alone"]
 
 
+def test_a_run_that_names_itself_or_another_pipeline_run_hides_nothing() -> None:
+    def pipeline(name: str, *children: tuple[str, str]) -> Json:
+        references = [{"kind": kind, "name": child} for kind, child in children]
+        return {
+            "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": name, "namespace": "ns"},
+            "status": {"childReferences": references},
+        }  # fmt: skip
+
+    one = pipeline("one", ("PipelineRun", "one"), ("PipelineRun", "two"), ("TaskRun", "task"))
+    two = pipeline("two", ("PipelineRun", "one"))
+    assert [key[2] for key in taken(json.dumps([one, two, run("task")])).top()] == ["one", "two"]
+
+
+def test_words_and_numbers_are_read_as_kubernetes_reads_them() -> None:
+    text = (
+        "kind: A\nmetadata: {name: a}\nequal: =\nbase60: 12:30:45\nyes: yes\nint: 10\nfloat: 1.5\ninf: .inf\n"
+    )
+    document = load_documents(text.encode(), "x.yaml")[0]
+    found = [document[key] for key in ("equal", "base60", "int", "float", "inf")]
+    assert found == ["=", "12:30:45", 10, 1.5, ".inf"]
+
+
+def test_a_pipe_is_not_waited_for_and_a_closed_input_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "x.json")
+    assert "not a regular file" in read_inputs([str(tmp_path)]).problems[0][1]
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="standard input is closed"):
+        read_inputs(["-"])
+
+
+def test_linked_folders_are_read_once_and_odd_names_are_told(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.json").write_text(json.dumps(run("a")))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/in/\xff.json")).write_text("{")
+    intake = read_inputs([str(tmp_path / "in")])
+    assert [key[2] for key in intake.runs] == ["a"]
+    assert "\\xff.json: not JSON" in intake.problems[0][1]
+
+
 def test_the_pod_of_a_run_is_found_beside_it() -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "r-pod", "namespace": "ns"}}
     intake = taken(json.dumps([run(status={"podName": "r-pod"}), pod]))
-    assert intake.pod_of(intake.snapshot(("TaskRun", "ns", "r"))) == pod
+    assert intake.beside_of(intake.snapshot(("TaskRun", "ns", "r")))["taskrun/ns/r"].pod == pod
 
 
 def test_an_unreadable_file_is_told(tmp_path: Path) -> None:

@@ -442,3 +442,30 @@ def test_a_held_lock_is_waited_for_and_then_named(tmp_path: Path) -> None:
 def test_a_url_without_path_is_rejected(url: str) -> None:
     with pytest.raises(StoreRejected, match="expected oci-layout:PATH"):
         open_store(url)
+
+
+def test_an_index_put_in_the_place_of_ours_loses_nothing_that_was_received(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with layout(tmp_path) as store:
+            await store.put(records.attestation(records.subject(content=b"first")))
+            await store.flush()
+            received = {entry["digest"] for entry in index_of(tmp_path)}
+            document = json.loads((tmp_path / "index.json").read_bytes())
+            (tmp_path / "index.json").write_text(json.dumps(document | {"manifests": []}))
+            await store.flush()
+            assert {entry["digest"] for entry in index_of(tmp_path)} == received
+            (tmp_path / "index.json").write_text(json.dumps(document | {"manifests": []}))
+            await store.put(records.attestation(records.subject(content=b"second")))
+        assert received < {entry["digest"] for entry in index_of(tmp_path)}
+
+    run(work)
+
+
+def test_equal_large_records_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    async def work() -> None:
+        record = records.attestation(records.subject(), pad=2_000_000)
+        async with layout(tmp_path) as store:
+            stored = await asyncio.gather(*(store.put(record) for _ in range(24)))
+        assert not [failure for one in stored for failure in one.failures]
+
+    run(work)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Awaitable, Callable
 
 import pytest
+from aiohttp import web
 
 from storage.base import FORM_A, FORM_B, Store, StoreOptions, StoreRejected, open_store
 from storage.record import Record, Stored, Subject
@@ -441,3 +442,27 @@ def test_finding_needs_a_repository_and_a_digest() -> None:
                 await store.find("latest", "registry.example/app")
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("kind", ["manifests", "blobs"])
+def test_a_registry_that_takes_and_forgets_gives_no_receipt(kind: str) -> None:
+    async def work(registry: FakeRegistry) -> None:
+        async def forget(request: web.Request) -> web.StreamResponse | None:
+            if (
+                request.method == "HEAD"
+                and f"/{kind}/" in request.path
+                and request.path.rpartition("/")[2] not in images
+            ):
+                return web.Response(status=404)
+            return None
+
+        image = image_in(registry)
+        images = {f"sha256:{image.digest['sha256']}"}
+        registry.fault = forget
+        async with open_store("oci:", StoreOptions(encoding_format=FORM_B)) as store:
+            (stored,) = await put(store, records.attestation(image))
+        assert not stored.receipts
+        assert "and does not have it" in stored.failures[0].reason
+        assert stored.failures[0].transient
+
+    run(work)
