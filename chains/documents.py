@@ -136,7 +136,7 @@ def _look_at_events(data: bytes, name: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise InputError(f"{name}: more than {MAX_DEPTH} levels of nesting")
+                raise InputError(f"{name}: not YAML: more than {MAX_DEPTH} levels of nesting")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
