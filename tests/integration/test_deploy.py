@@ -1,0 +1,545 @@
+"""The manifests of ``deploy/`` on a real API server: what the controller's account may do, and who else."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+from chains.cli import run as chains
+from signers.trust import PublicKey
+from tests.interop.attested import run_of, slug
+from tests.testbed.cluster import MERGE, ApiError, ApiServer, free_ports
+from tests.testbed.images import Registry
+from tests.testbed.kustomize import build
+
+pytestmark = pytest.mark.server
+Json = Any
+DEPLOY = Path(__file__).parents[2] / "deploy"
+CHAINS = Path(sys.executable).with_name("chains")
+SYSTEM, ACCOUNT = "tekton-chains", "tekton-chains-controller"
+TEKTON = ("tekton-pipelines", "tekton-pipelines-controller")
+MONITORING = "monitoring.coreos.com/v1"
+SIGNED = {"annotations": {"chains.tekton.dev/signed": "true"}}
+DONE = {"labels": {"provenance.chains/done": "true"}}
+REFUSED = re.compile(r"forbidden|cannot (get|list|watch|patch|create)|: 40[13] ")
+"""What the log says when the API server did not allow something."""
+GUARDED = [
+    SIGNED,
+    DONE,
+    *(
+        {"annotations": {f"chains.tekton.dev/{name}": "x"}}
+        for name in ("outcome", "retries", "transparency", "payload-taskrun-1", "signature-0123456789ab", "cert-a", "chain-a")
+    ),
+]  # fmt: skip
+OPEN = [
+    {"annotations": {"chains.tekton.dev/transparency-upload": "true"}},
+    {"labels": {"chains.tekton.dev/reproducible": "true"}},
+    {"annotations": {"example.com/note": "x"}, "labels": {"team": "a"}},
+]
+
+
+def path_of(server: ApiServer, manifest: Json) -> str:
+    """Return the API path of a manifest's object. Raises ApiError 404 when its group is not served."""
+    version = manifest["apiVersion"]
+    root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
+    found = {
+        item["kind"]: item for item in server.request("GET", root)["resources"] if "/" not in item["name"]
+    }
+    resource = found[manifest["kind"]]
+    scope = f"/namespaces/{manifest['metadata']['namespace']}" if resource["namespaced"] else ""
+    return f"{root}{scope}/{resource['name']}/{manifest['metadata']['name']}"
+
+
+def apply(server: ApiServer, manifest: Json) -> None:
+    query = "?fieldManager=test&force=true&fieldValidation=Strict"
+    server.request("PATCH", path_of(server, manifest) + query, manifest, kind="application/apply-patch+yaml")
+
+
+@contextmanager
+def applied(server: ApiServer, manifests: Sequence[Json]) -> Iterator[None]:
+    """Apply manifests for the length of the block; afterwards other tests find no trace of policy or rights."""
+    for manifest in manifests:
+        apply(server, manifest)
+    try:
+        wait(lambda: refused(server, "POST", SIGNED), "the admission policy is in force")
+        yield
+    finally:
+        for manifest in reversed(manifests):
+            if manifest["kind"] != "Namespace":
+                server.request("DELETE", path_of(server, manifest))
+        wait(lambda: not refused(server, "POST", SIGNED), "the admission policy is gone")
+
+
+def wait(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.05)
+
+
+def refused(
+    server: ApiServer,
+    method: str,
+    metadata: Json,
+    *,
+    token: str = "",
+    kind: str = "TaskRun",
+    name: str = "probe",
+    namespace: str = "default",
+) -> bool:
+    """Send a dry-run write of a run's metadata; True when the admission policy refuses it."""
+    path = f"/apis/tekton.dev/v1/namespaces/{namespace}/{kind.lower()}s"
+    try:
+        if method == "POST":
+            body = {
+                "apiVersion": "tekton.dev/v1",
+                "kind": kind,
+                "metadata": {"name": "created", **metadata},
+                "spec": {},
+            }
+            server.request("POST", f"{path}?dryRun=All", body, token=token)
+        else:
+            server.request(
+                "PATCH", f"{path}/{name}?dryRun=All", {"metadata": metadata}, kind=MERGE, token=token
+            )
+    except ApiError as error:
+        if error.status != 403 or "ValidatingAdmissionPolicy" not in str(error):
+            raise
+        return True
+    return False
+
+
+@pytest.fixture(scope="module")
+def namespaces(api_server: ApiServer) -> None:
+    for name in ("ci", "other", "tekton-pipelines"):
+        api_server.create_namespace(name)
+
+
+@pytest.fixture
+def base(api_server: ApiServer, namespaces: None) -> Iterator[list[Json]]:
+    manifests = build(DEPLOY / "base")
+    with applied(api_server, manifests):
+        yield manifests
+
+
+@pytest.fixture
+def namespaced(api_server: ApiServer, namespaces: None) -> Iterator[list[Json]]:
+    manifests = build(DEPLOY / "overlays" / "namespaced")
+    with applied(api_server, manifests):
+        yield manifests
+
+
+class Deployed:
+    """The controller as its StatefulSet starts it: those arguments, that account's token, that namespace."""
+
+    def __init__(self, server: ApiServer, folder: Path, manifests: Sequence[Json]) -> None:
+        (workload,) = (each for each in manifests if each["kind"] == "StatefulSet")
+        pod = workload["spec"]["template"]["spec"]
+        namespace = workload["metadata"]["namespace"]
+        self.log, self.keys, self.port = folder / "controller.log", folder / "keys", free_ports(1)[0]
+        self.keys.mkdir()
+        assert chains(["keys", "generate", str(self.keys / "x509.pem")]) == 0
+        token = server.service_account_token(namespace, pod["serviceAccountName"])
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    CHAINS, *pod["containers"][0]["args"], "--kubeconfig", server.kubeconfig(folder, token),
+                    "--signing-secrets", self.keys, "--health-port", str(self.port),
+                ],
+                stderr=log, env={**os.environ, "SYSTEM_NAMESPACE": namespace},
+            )  # fmt: skip
+
+    def ask(self, path: str) -> str:
+        """Return the answer, empty for none or an error."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                text: str = answer.read().decode()
+                return text
+        except URLError:
+            return ""
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        try:
+            wait(condition, "the controller did it", 20)
+        except AssertionError:
+            raise AssertionError(f"the log ends with\n{self.log.read_text()[-3000:]}") from None
+
+    def stop(self) -> None:
+        """End the controller and assert that the API server refused it nothing."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(30) == 0
+        log = self.log.read_text()
+        assert not REFUSED.search(log), log[-3000:]
+
+
+@pytest.fixture
+def start(api_server: ApiServer, tmp_path: Path) -> Iterator[Callable[[Sequence[Json]], Deployed]]:
+    started: list[Deployed] = []
+
+    def make(manifests: Sequence[Json]) -> Deployed:
+        found = Deployed(api_server, tmp_path, manifests)
+        started.append(found)
+        found.wait(lambda: found.ask("/readyz") == "ok\n")
+        return found
+
+    yield make
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.wait()
+
+
+def run_in(namespace: str, name: str, image: str = "registry.example.com/app", digest: str = "") -> Json:
+    run = run_of(image, digest or "sha256:" + "ab" * 32, name)
+    run["metadata"]["namespace"] = namespace
+    return run
+
+
+def store_in_annotations(server: ApiServer) -> None:
+    body = {"data": {f"artifacts.{name}.storage": "tekton" for name in ("taskrun", "pipelinerun", "oci")}}
+    server.request("PATCH", f"/api/v1/namespaces/{SYSTEM}/configmaps/chains-config", body, kind=MERGE)
+
+
+def signed(server: ApiServer, run: Json) -> str:
+    metadata = server.get_run(run["kind"], run["metadata"]["namespace"], run["metadata"]["name"])["metadata"]
+    return str(metadata.get("annotations", {}).get("chains.tekton.dev/signed", ""))
+
+
+def may(server: ApiServer, token: str, verb: str, resource: str, namespace: str = "", name: str = "") -> bool:
+    """Ask the API server whether the token's account may do something; ``resource`` is group/resource[/sub]."""
+    group, plural, *subresource = resource.split("/")
+    attributes = {
+        "verb": verb,
+        "group": group,
+        "resource": plural,
+        "subresource": "".join(subresource),
+        "namespace": namespace,
+        "name": name,
+    }
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    answer = server.request(
+        "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body, token=token
+    )
+    return bool(answer["status"]["allowed"])
+
+
+def test_under_its_own_account_the_controller_attests_holds_and_tells(
+    api_server: ApiServer, base: list[Json], start: Callable[..., Deployed]
+) -> None:
+    store_in_annotations(api_server)
+    controller = start(base)
+    task = api_server.create_run(run_in("ci", "task"))
+    pipeline = api_server.create_run(
+        {
+            "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": "whole", "namespace": "ci"},
+            "spec": {"pipelineRef": {"name": "p"}},
+            "status": {
+                "conditions": [{"type": "Succeeded", "status": "True"}], "completionTime": "2026-01-02T03:10:05Z",
+                "pipelineSpec": {"tasks": [{"name": "build", "taskRef": {"name": "buildah"}}]},
+                "childReferences": [
+                    {"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "name": "task", "pipelineTaskName": "build"}
+                ],
+            },
+        }
+    )  # fmt: skip
+    controller.wait(lambda: signed(api_server, task) == signed(api_server, pipeline) == "true")
+    running = run_in("ci", "running")
+    del running["status"]
+    api_server.create_run(running)
+    controller.wait(lambda: "finalizers" in api_server.get_run("TaskRun", "ci", "running")["metadata"])
+    api_server.request("DELETE", "/apis/tekton.dev/v1/namespaces/ci/taskruns/running")
+    controller.wait(lambda: 'state="signed"' in controller.ask("/metrics"))
+    controller.stop()
+
+
+def test_with_the_configuration_as_it_is_shipped_evidence_reaches_the_registry_and_a_failure_is_an_event(
+    api_server: ApiServer,
+    base: list[Json],
+    start: Callable[..., Deployed],
+    referrers_registry: Registry,
+    request: pytest.FixtureRequest,
+) -> None:
+    repository = slug(request)
+    digest = referrers_registry.push_image(repository)
+    controller = start(base)
+    good = api_server.create_run(run_in("ci", "shipped", f"{referrers_registry.host}/{repository}", digest))
+    # the registry lacks this image, so no referrer can be written: a stated failure
+    bad = api_server.create_run(run_in("ci", "missing", f"{referrers_registry.host}/{repository}"))
+    controller.wait(lambda: (signed(api_server, good), signed(api_server, bad)) == ("true", "failed"))
+    tag = digest.replace(":", "-")
+    assert {f"{tag}.att", f"{tag}.sig"} <= set(referrers_registry.tags(repository))
+    referrers = json.loads(
+        referrers_registry.request("GET", f"/v2/{repository}/referrers/{digest}").body
+    )["manifests"]  # fmt: skip
+    assert len(referrers) == 3  # provenance, execution report, image signature
+
+    def events() -> list[tuple[str, str]]:
+        found = api_server.request("GET", "/api/v1/namespaces/ci/events")["items"]
+        return [(each["reason"], each["involvedObject"]["name"]) for each in found]
+
+    controller.wait(lambda: ("AttestationFailed", "missing") in events())
+    controller.stop()
+
+
+def test_a_key_rotated_as_the_runbook_says_signs_what_comes_next_without_a_restart(
+    api_server: ApiServer, base: list[Json], start: Callable[..., Deployed], tmp_path: Path
+) -> None:
+    store_in_annotations(api_server)
+    controller = start(base)
+    assert chains(["keys", "generate", str(tmp_path / "x509.pem")]) == 0
+    (tmp_path / "x509.pem").rename(controller.keys / "x509.pem")
+    controller.wait(lambda: controller.log.read_text().count("a new configuration is in force") == 2)
+    assert controller.ask("/readyz") == "ok\n"
+    run = api_server.create_run(run_in("ci", "rotated"))
+    controller.wait(lambda: signed(api_server, run) == "true")
+    metadata = api_server.get_run("TaskRun", "ci", "rotated")["metadata"]
+    signature = metadata["annotations"][f"chains.tekton.dev/signature-taskrun-{metadata['uid']}"]
+    (entry,) = json.loads(b64decode(signature))["signatures"]
+    new = PublicKey.from_pem((tmp_path / "x509.pub").read_bytes())
+    assert entry["keyid"] == new.keyid
+    controller.stop()
+
+
+def test_with_rights_in_one_namespace_it_attests_there_and_sees_no_other(
+    api_server: ApiServer, namespaced: list[Json], start: Callable[..., Deployed]
+) -> None:
+    store_in_annotations(api_server)
+    controller = start(namespaced)
+    elsewhere = api_server.create_run(run_in("other", "elsewhere"))
+    here = api_server.create_run(run_in("ci", "here"))
+    controller.wait(lambda: signed(api_server, here) == "true")
+    assert signed(api_server, elsewhere) == ""
+    token = api_server.service_account_token(SYSTEM, ACCOUNT)
+    assert may(api_server, token, "patch", "tekton.dev/taskruns", "ci")
+    for verb in ("get", "list", "watch", "patch"):
+        assert not may(api_server, token, verb, "tekton.dev/taskruns", "other")
+        assert not may(api_server, token, verb, "tekton.dev/pipelineruns")
+    controller.stop()
+
+
+@pytest.mark.parametrize(
+    ("kind", "verb"),
+    [("ClusterRole", "get"), ("ClusterRole", "list"), ("ClusterRole", "watch"), ("ClusterRole", "patch"), ("Role", "get")],
+)  # fmt: skip
+def test_the_tests_above_would_notice_a_missing_permission(
+    kind: str, verb: str, api_server: ApiServer, namespaces: None, tmp_path: Path
+) -> None:
+    manifests = build(DEPLOY / "base")
+    (role,) = (each for each in manifests if each["kind"] == kind)
+    verbs = role["rules"][0]["verbs"]
+    verbs[verbs.index(verb)] = "deletecollection"  # a rule without verbs is refused
+    api_server.create_run(run_in("ci", f"without-{kind.lower()}-{verb}"))
+    with applied(api_server, manifests):
+        store_in_annotations(api_server)
+        controller = Deployed(api_server, tmp_path, manifests)
+        try:
+            controller.wait(lambda: bool(REFUSED.search(controller.log.read_text())))
+        finally:
+            controller.process.kill()
+            controller.process.wait()
+
+
+def test_the_account_may_do_what_its_work_needs_and_nothing_else(
+    api_server: ApiServer, base: list[Json]
+) -> None:
+    token = api_server.service_account_token(SYSTEM, ACCOUNT)
+
+    def allowed(verb: str, resource: str, namespace: str = "", name: str = "") -> bool:
+        return may(api_server, token, verb, resource, namespace, name)
+
+    runs = ("tekton.dev/taskruns", "tekton.dev/pipelineruns")
+    verbs = ("get", "list", "watch", "patch", "create", "update", "delete", "deletecollection")
+    for resource in runs:
+        assert [verb for verb in verbs if allowed(verb, resource)] == ["get", "list", "watch", "patch"]
+        for part in ("status", "finalizers"):
+            assert not any(allowed(verb, f"{resource}/{part}", "ci") for verb in verbs)
+    assert [verb for verb in verbs if allowed(verb, "/events", "ci")] == ["create"]
+    for namespace in ("", SYSTEM, "ci"):
+        for resource in ("/secrets", "/pods", "/serviceaccounts", "/namespaces", "/pods/exec"):
+            assert not any(allowed(verb, resource, namespace) for verb in verbs), (resource, namespace)
+    maps = [
+        verb for verb in verbs if verb != "create" and allowed(verb, "/configmaps", SYSTEM, "chains-config")
+    ]
+    assert maps == ["get"]
+    assert not allowed("get", "/configmaps", SYSTEM, "other")
+    assert not allowed("get", "/configmaps", "ci", "chains-config")
+    assert not any(allowed(verb, "/configmaps", SYSTEM) for verb in verbs)
+    assert not any(allowed(verb, "apiextensions.k8s.io/customresourcedefinitions") for verb in verbs)
+    assert not any(
+        allowed(verb, "admissionregistration.k8s.io/validatingadmissionpolicies") for verb in verbs
+    )
+
+
+def test_the_server_itself_refuses_the_account_secrets_and_a_runs_status(
+    api_server: ApiServer, base: list[Json]
+) -> None:
+    token = api_server.service_account_token(SYSTEM, ACCOUNT)
+    path = f"/api/v1/namespaces/{SYSTEM}/secrets"
+    api_server.request("POST", path, {"metadata": {"name": "signing-secrets"}})
+    api_server.create_run(run_in("ci", "status"))
+    status = "/apis/tekton.dev/v1/namespaces/ci/taskruns/status/status"
+    for method, target, body in (
+        ("GET", f"{path}/signing-secrets", None),
+        ("GET", path, None),
+        ("PATCH", status, {"status": {"podName": "mine"}}),
+    ):
+        with pytest.raises(ApiError, match="forbidden") as caught:
+            api_server.request(method, target, body, kind=MERGE, token=token)
+        assert caught.value.status == 403
+    run = "/apis/tekton.dev/v1/namespaces/ci/taskruns/status"
+    api_server.request("PATCH", run, {"status": {"podName": "mine"}}, kind=MERGE, token=token)
+    assert api_server.get_run("TaskRun", "ci", "status")["status"]["podName"] == "build-pod"
+
+
+@pytest.fixture
+def developer(api_server: ApiServer, base: list[Json]) -> str:
+    """Tokens of a developer who may do everything with the runs of ``ci``; probes of both kinds are there."""
+    for account in (("ci", "developer"), TEKTON):
+        allow_runs(api_server, *account)
+    for kind in ("TaskRun", "PipelineRun"):
+        body = {
+            "apiVersion": "tekton.dev/v1",
+            "kind": kind,
+            "metadata": {"name": "probe", "namespace": "ci"},
+            "spec": {},
+        }
+        try:
+            api_server.create_run(body)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+    return api_server.service_account_token("ci", "developer")
+
+
+def allow_runs(server: ApiServer, namespace: str, account: str) -> None:
+    """Give an account every right on the runs of ``ci``."""
+    meta = {"name": f"runs-of-{account}", "namespace": "ci"}
+    api = "rbac.authorization.k8s.io"
+    rule = {
+        "apiGroups": ["tekton.dev"],
+        "resources": ["taskruns", "pipelineruns", "taskruns/status"],
+        "verbs": ["*"],
+    }
+    apply(server, {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": meta, "rules": [rule]})
+    apply(
+        server,
+        {
+            "apiVersion": f"{api}/v1",
+            "kind": "RoleBinding",
+            "metadata": meta,
+            "roleRef": {"apiGroup": api, "kind": "Role", "name": meta["name"]},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+        },
+    )
+
+
+@pytest.mark.parametrize("kind", ["TaskRun", "PipelineRun"])
+def test_a_user_cannot_write_what_the_controller_writes(
+    kind: str, api_server: ApiServer, developer: str
+) -> None:
+    for metadata in GUARDED:
+        for method in ("POST", "PATCH"):
+            assert refused(api_server, method, metadata, token=developer, kind=kind, namespace="ci"), metadata
+    for metadata in OPEN:
+        for method in ("POST", "PATCH"):
+            assert not refused(api_server, method, metadata, token=developer, kind=kind, namespace="ci"), (
+                metadata
+            )
+
+
+def test_a_user_cannot_change_or_remove_a_mark_but_may_change_a_marked_run(
+    api_server: ApiServer, developer: str
+) -> None:
+    token = api_server.service_account_token(SYSTEM, ACCOUNT)
+    api_server.create_run(run_in("ci", "marked"))
+    path = "/apis/tekton.dev/v1/namespaces/ci/taskruns/marked"
+    api_server.request("PATCH", path, {"metadata": {**SIGNED, **DONE}}, kind=MERGE, token=token)
+
+    def tried(metadata: Json) -> bool:
+        return refused(api_server, "PATCH", metadata, token=developer, name="marked", namespace="ci")
+
+    assert tried({"annotations": {"chains.tekton.dev/signed": "failed"}})
+    assert tried({"annotations": {"chains.tekton.dev/signed": None}})
+    assert tried({"annotations": None})
+    assert tried({"labels": {"provenance.chains/done": None}})
+    assert tried({"labels": {"provenance.chains/done": "no"}})
+    assert not tried({**SIGNED, **DONE})
+    assert not tried({"annotations": {"chains.tekton.dev/transparency-upload": "true"}})
+    assert not tried({"finalizers": ["example.com/mine"]})
+    api_server.request("DELETE", path, token=developer)
+
+
+def test_the_status_of_a_run_is_no_way_around(api_server: ApiServer, developer: str) -> None:
+    path = "/apis/tekton.dev/v1/namespaces/ci/taskruns/probe/status"
+    api_server.request(
+        "PATCH",
+        path,
+        {"metadata": {**SIGNED, **DONE}, "status": {"podName": "p"}},
+        kind=MERGE,
+        token=developer,
+    )
+    metadata = api_server.get_run("TaskRun", "ci", "probe")["metadata"]
+    assert "annotations" not in metadata
+    assert "labels" not in metadata
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_no_version_of_the_api_is_a_way_around(version: str, api_server: ApiServer, developer: str) -> None:
+    path = f"/apis/tekton.dev/{version}/namespaces/ci/taskruns/probe?dryRun=All"
+    reason = re.escape("only the account tekton-chains-controller changes chains.tekton.dev/signed")
+    with pytest.raises(ApiError, match=reason):
+        api_server.request("PATCH", path, {"metadata": SIGNED}, kind=MERGE, token=developer)
+
+
+def test_an_administrator_is_refused_too(api_server: ApiServer, developer: str) -> None:
+    assert refused(api_server, "PATCH", SIGNED, namespace="ci")
+
+
+def test_tektons_own_controller_copies_what_it_finds(api_server: ApiServer, developer: str) -> None:
+    token = api_server.service_account_token(*TEKTON)
+    for metadata in GUARDED + OPEN:
+        for method in ("POST", "PATCH"):
+            assert not refused(api_server, method, metadata, token=token, namespace="ci")
+
+
+def test_the_pod_is_admitted_where_pod_security_is_restricted(
+    api_server: ApiServer, base: list[Json]
+) -> None:
+    (workload,) = (each for each in base if each["kind"] == "StatefulSet")
+    template = json.loads(json.dumps(workload["spec"]["template"]))
+    template["metadata"]["name"] = "probe"
+    path = f"/api/v1/namespaces/{SYSTEM}/pods?dryRun=All&fieldValidation=Strict"
+    pod = {"apiVersion": "v1", "kind": "Pod", **template}
+    api_server.request("POST", path, pod)
+    del pod["spec"]["containers"][0]["securityContext"]["capabilities"]
+    with pytest.raises(ApiError, match="violates PodSecurity"):
+        api_server.request("POST", path, pod)
+
+
+def test_the_api_server_knows_every_kind_but_those_of_the_prometheus_operator(api_server: ApiServer) -> None:
+    unknown = set()
+    for folder in sorted(path.parent for path in DEPLOY.rglob("kustomization.yaml")):
+        for manifest in build(folder):
+            try:
+                path_of(api_server, manifest)
+            except ApiError as error:
+                unknown.add((error.status, manifest["apiVersion"], manifest["kind"]))
+    assert unknown == {(404, MONITORING, "ServiceMonitor"), (404, MONITORING, "PrometheusRule")}

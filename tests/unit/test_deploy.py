@@ -1,0 +1,231 @@
+"""The manifests of ``deploy/``: whole, restricted, and telling only of metrics that the controller has."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chains.attest import FAILED, Outcome
+from chains.config import lint_file
+from chains.mark import OUTCOME_ANNOTATION, SIGNED_ANNOTATION
+from chains.metrics import Metrics
+from chains.snapshot import DONE_LABEL
+from chains.store import Entry
+from tests.testbed.kustomize import FILE, build, identity
+
+Json = Any
+ROOT = Path(__file__).parents[2]
+DEPLOY, RUNBOOKS = ROOT / "deploy", ROOT / "docs" / "runbooks"
+KUSTOMIZATIONS = sorted(path.parent for path in DEPLOY.rglob(FILE))
+PROMQL = {"absent", "and", "by", "count", "deriv", "histogram_quantile", "increase", "max", "min", "offset", "or", "rate",
+          "sum", "unless"}  # fmt: skip
+RULES = DEPLOY / "overlays" / "monitoring" / "alerts.yaml"
+
+
+def manifest(kind: str, name: str = "", folder: str = "base") -> Json:
+    found = [
+        each
+        for each in build(DEPLOY / folder)
+        if each["kind"] == kind and name in {"", each["metadata"]["name"]}
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def alerts() -> list[Json]:
+    (group,) = yaml.safe_load(RULES.read_text())["spec"]["groups"]
+    rules: list[Json] = group["rules"]
+    return rules
+
+
+def dashboard() -> Json:
+    data = manifest("ConfigMap", "tekton-chains-dashboard", "overlays/monitoring")["data"]
+    return json.loads(data["tekton-chains.json"])
+
+
+def exposed() -> dict[str, set[str]]:
+    """Return every sample that the controller's metrics can have, with its labels."""
+    metrics = Metrics()
+    for kind in ("TaskRun", "PipelineRun"):
+        metrics.count(
+            kind, "ci", Outcome("r", "u", FAILED, "", (Entry("p", "oci", "", "", FAILED, ""),)), 0.0
+        )
+    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
+    return {name: {label for each in samples if each.name == name for label in each.labels}
+            for name in {each.name for each in samples}}  # fmt: skip
+
+
+def test_the_folder_has_the_base_and_two_overlays() -> None:
+    assert [str(path.relative_to(DEPLOY)) for path in KUSTOMIZATIONS] == [
+        "base",
+        "overlays/monitoring",
+        "overlays/namespaced",
+    ]
+
+
+@pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
+def test_a_kustomization_lists_every_file_of_its_folder_and_each_parses(folder: Path) -> None:
+    kustomization = yaml.safe_load((folder / FILE).read_text())
+    listed = {*kustomization["resources"], *(each.get("path") for each in kustomization.get("patches", ()))}
+    assert {path.name for path in folder.glob("*.yaml")} - {FILE} <= listed
+    for each in build(folder):
+        assert each["apiVersion"]
+        assert all(identity(each)[::2])
+
+
+def test_what_belongs_to_a_namespace_names_it() -> None:
+    cluster_wide = {
+        "Namespace", "ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    }  # fmt: skip
+    for folder in KUSTOMIZATIONS:
+        for kind, namespace, _ in map(identity, build(folder)):
+            assert bool(namespace) == (kind not in cluster_wide), kind
+
+
+def test_no_manifest_holds_a_secret_or_a_tag_that_moves() -> None:
+    for folder in KUSTOMIZATIONS:
+        assert "Secret" not in {kind for kind, *_ in map(identity, build(folder))}
+    image = manifest("StatefulSet")["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert re.fullmatch(r"registry\.example\.com/provenance-chains:\d+\.\d+\.\d+", image)
+
+
+def test_the_configuration_is_one_that_the_linter_has_nothing_against() -> None:
+    path = DEPLOY / "base" / "chains-config.yaml"
+    assert lint_file(path) == []
+    data = yaml.safe_load(path.read_text())["data"]
+    for kind in ("taskrun", "pipelinerun"):
+        assert data[f"artifacts.{kind}.format"] == "slsa/v2alpha4"
+        assert data[f"artifacts.{kind}.storage"] == "oci"
+    assert data["storage.oci.encoding-format"] == "both"
+
+
+def test_the_pod_is_restricted() -> None:
+    pod = manifest("StatefulSet")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    context = container["securityContext"]
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["readOnlyRootFilesystem"] is True
+    assert context["privileged"] is False
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    mounts = {each["name"]: each for each in container["volumeMounts"]}
+    assert mounts["signing-secrets"] == {
+        "name": "signing-secrets", "mountPath": "/etc/signing-secrets", "readOnly": True
+    }  # fmt: skip
+    secrets = [each["secret"] for each in pod["volumes"] if "secret" in each]
+    assert all(each["optional"] and each["defaultMode"] == 0o440 for each in secrets)
+    assert [name for name, each in mounts.items() if not each.get("readOnly")] == ["tmp"]
+    assert pod["terminationGracePeriodSeconds"] == 60
+    assert set(container["resources"]) == {"requests", "limits"}
+
+
+def test_probes_service_budget_and_policy_meet_the_pod() -> None:
+    workload = manifest("StatefulSet")
+    template = workload["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    (port,) = container["ports"]
+    assert port == {"name": "metrics", "containerPort": 8080}
+    paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("liveness", "readiness")}
+    assert paths == {"liveness": "/livez", "readiness": "/readyz"}
+    labels = template["metadata"]["labels"].items()
+    service = manifest("Service", "tekton-chains-metrics")
+    assert service["spec"]["ports"] == [{"name": "http-metrics", "port": 9090, "targetPort": "metrics"}]
+    assert workload["spec"]["serviceName"] == service["metadata"]["name"]
+    selectors = [
+        service["spec"]["selector"],
+        workload["spec"]["selector"]["matchLabels"],
+        manifest("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        manifest("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+    ]
+    assert all(selector and selector.items() <= labels for selector in selectors)
+    monitor = manifest("ServiceMonitor", folder="overlays/monitoring")["spec"]
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert [each["port"] for each in monitor["endpoints"]] == ["http-metrics"]
+    assert monitor["endpoints"][0]["honorLabels"] is True
+
+
+def test_the_namespaced_overlay_has_the_same_rules_and_none_for_the_cluster() -> None:
+    manifests = build(DEPLOY / "overlays" / "namespaced")
+    kinds = [kind for kind, *_ in map(identity, manifests)]
+    assert "ClusterRole" not in kinds
+    assert "ClusterRoleBinding" not in kinds
+    role = manifest("Role", "tekton-chains-controller-runs", "overlays/namespaced")
+    assert role["rules"] == manifest("ClusterRole")["rules"]
+    container = manifest("StatefulSet", folder="overlays/namespaced")["spec"]["template"]["spec"][
+        "containers"
+    ][0]
+    assert container["args"] == ["controller", f"--namespace={role['metadata']['namespace']}"]
+
+
+def test_the_admission_policy_guards_the_names_that_the_controller_writes() -> None:
+    policy = json.dumps(manifest("ValidatingAdmissionPolicy")["spec"])
+    for name in (SIGNED_ANNOTATION, OUTCOME_ANNOTATION, DONE_LABEL):
+        assert f"'{name}'" in policy
+    account = manifest("ServiceAccount")["metadata"]
+    assert f"'system:serviceaccount:{account['namespace']}:{account['name']}'" in policy
+
+
+def expressions() -> list[str]:
+    panels = [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
+    return [*(rule["expr"] for rule in alerts()), *panels]
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_an_expression_names_only_metrics_and_labels_that_the_controller_has(expression: str) -> None:
+    known = exposed()
+    bare = re.sub(r'"[^"]*"|\[\w+\]|\boffset \w+', "", expression)
+    words = set(re.findall(r"[a-zA-Z_]\w*", bare)) - PROMQL
+    metrics = {word for word in words if word.startswith(("chains_", "watcher_"))}
+    assert metrics
+    assert metrics <= set(known)
+    assert words - metrics <= set().union(*(known[name] for name in metrics))
+
+
+def test_an_alert_has_a_runbook_of_its_name_and_a_runbook_an_alert() -> None:
+    names = [rule["alert"] for rule in alerts()]
+    assert len(set(names)) == len(names)
+    for rule in alerts():
+        path = rule["annotations"]["runbook"]
+        assert path == f"docs/runbooks/{rule['alert']}.md"
+        text = (ROOT / path).read_text()
+        assert text.startswith(f"# {rule['alert']}\n")
+        for heading in ("## What it means", "## How to look", "## What to do"):
+            assert heading in text
+        assert rule["labels"]["severity"] in {"warning", "critical"}
+    written = {path.stem for path in RUNBOOKS.glob("Chains*.md")}
+    assert written == set(names)
+    index = (RUNBOOKS / "README.md").read_text()
+    assert all(f"({path.name})" in index for path in RUNBOOKS.glob("*.md") if path.name != "README.md")
+
+
+def test_the_dashboard_is_one_that_grafana_can_place() -> None:
+    panels = dashboard()["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
+
+
+def test_every_stage_of_the_image_has_a_pinned_base_and_the_last_user_is_not_root() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    bases = [line.split()[1] for line in lines if line.startswith("FROM ")]
+    assert len(bases) == 2
+    assert all(re.fullmatch(r"docker\.io/library/python:3\.11\.\d+-slim-bookworm", base) for base in bases)
+    assert [line for line in lines if line.startswith("USER ")][-1] == "USER 65532:65532"
+    version = re.search(r'UV_VERSION = "(.+)"', (ROOT / "dev.py").read_text())
+    assert version is not None
+    assert f"uv=={version[1]}" in "\n".join(lines)
