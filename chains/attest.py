@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from chains.beside import Beside
 from chains.config import Config
 from chains.errors import ChainsError, InputError
 from chains.intake import Intake, Key
 from chains.payload import Payload, build_payloads, warnings
+from chains.redaction import Redaction, open_redaction
 from chains.sign import sign
 from chains.snapshot import RunSnapshot
 from chains.statement import MAX_SUBJECTS
@@ -70,15 +72,24 @@ class Outcome:
 
 
 async def attest_run(
-    run: RunSnapshot, pod: Mapping[str, Any] | None, config: Config, signer: Signer, stores: Stores
+    run: RunSnapshot,
+    beside: Mapping[str, Beside] | None,
+    config: Config,
+    signer: Signer,
+    stores: Stores,
+    redaction: Redaction | None = None,
 ) -> Outcome:
-    """Attest one frozen run. Never raises for the run's own sake: what fails is told by the outcome."""
+    """Attest one frozen run. Never raises for the run's own sake: what fails is told by the outcome.
+
+    ``beside`` has what stands beside each TaskRun, as :func:`chains.hermetic.judge_isolation` takes it;
+    ``redaction`` the rules of the configuration, opened once.
+    """
     if not run.is_done:
         status = run.condition.get("status", "missing")
         reason = f"not finished: condition Succeeded is {status!r}; attest it when it is"
         return Outcome(run.label, run.uid, FAILED, reason)
     try:
-        payloads = build_payloads(run, config, pod)
+        payloads = build_payloads(run, config, beside, redaction or Redaction())
         _refuse_too_many_subjects(payloads)
         records = [(payload, sign(run, payload, signer)) for payload in payloads]
     except (ChainsError, SignerError) as error:
@@ -124,12 +135,13 @@ async def attest_all(
     """Attest every run of the intake, many at once, in the order of the input.
 
     A run that cannot be read, and a file that cannot, is an outcome of its own. No receipt is believed
-    before the stores have flushed.
+    before the stores have flushed. Raises :class:`ConfigError` for rules of redaction that cannot be used.
     """
+    redaction = open_redaction(config.redaction)
     outcomes: dict[Key, Outcome] = {}
     waiting = iter(list(intake.runs))
     workers = [
-        _work(waiting, intake, config, signer, stores, outcomes, on_outcome)
+        _work(waiting, intake, config, signer, stores, redaction, outcomes, on_outcome)
         for _ in range(min(AT_ONCE, len(intake.runs)))
     ]
     await asyncio.gather(*workers)
@@ -145,19 +157,22 @@ async def _work(
     config: Config,
     signer: Signer,
     stores: Stores,
+    redaction: Redaction,
     outcomes: dict[Key, Outcome],
     on_outcome: Callable[[Outcome], None],
 ) -> None:
     for key in waiting:
-        outcomes[key] = await _attest_one(key, intake, config, signer, stores)
+        outcomes[key] = await _attest_one(key, intake, config, signer, stores, redaction)
         on_outcome(outcomes[key])
 
 
-async def _attest_one(key: Key, intake: Intake, config: Config, signer: Signer, stores: Stores) -> Outcome:
+async def _attest_one(
+    key: Key, intake: Intake, config: Config, signer: Signer, stores: Stores, redaction: Redaction
+) -> Outcome:
     label = f"{key[0].lower()}/{key[1]}/{key[2]}"
     try:
         run = intake.snapshot(key)
-        return await attest_run(run, intake.pod_of(run), config, signer, stores)
+        return await attest_run(run, intake.beside_of(run), config, signer, stores, redaction)
     except ChainsError as error:
         return Outcome(label, "", FAILED, str(error))
     except Exception as error:  # noqa: BLE001 - a run that breaks the formatter must hurt nobody else

@@ -69,6 +69,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _payload(options: argparse.Namespace) -> int:
     """Print the unsigned statement of one run."""
+    from chains.hermetic import judge_isolation  # noqa: PLC0415 - keeps --help fast
     from chains.payload import FORMATS, build_provenance, warnings  # noqa: PLC0415 - keeps --help fast
 
     if options.format and options.format not in FORMATS:
@@ -78,7 +79,10 @@ def _payload(options: argparse.Namespace) -> int:
     for _, problem in intake.problems:
         say(f"warning: {problem}")
     frozen = intake.snapshot(_one_run(intake, options.run))
-    statement = build_provenance(frozen, settings.config, options.format)
+    level = judge_isolation(
+        frozen, intake.beside_of(frozen), policies_vouched=settings.config.policies_vouched
+    ).level
+    statement = build_provenance(frozen, settings.config, options.format, level)
     for warning in warnings(frozen):
         say(f"warning: {warning}")
     write_bytes(statement.to_bytes())
@@ -196,6 +200,7 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
         predicate_types=options.predicate_type or (),
         builder_id=options.builder_id,
         build_type=options.build_type,
+        require_hermetic=options.require == "hermetic",
     )
     stores = open_evidence(options.store or [], settings)
     try:
@@ -340,6 +345,7 @@ def _add_verify(commands: Any) -> None:
     verify.option("--predicate-type", "demand this predicate type", action="append", metavar="URI")
     verify.option("--builder-id", "demand this builder", default=None, metavar="URI")
     verify.option("--build-type", "demand this build type", default=None, metavar="URI")
+    verify.option("--require", "demand proof that the run had no network", choices=["hermetic"])
     verify.option(
         "--digest", "the artifact that a bundle file must speak for", default=None, metavar="sha256:HEX"
     )

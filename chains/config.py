@@ -15,6 +15,7 @@ from chains.config_file import load_config_file, read_config_file
 from chains.config_keys import KEYS, read_values, unknown_keys
 from chains.config_lint import lint_config, value_problem
 from chains.errors import ConfigError, Problem
+from chains.redaction import RedactionSettings
 
 __all__ = ["Config", "Problem", "lint_config", "lint_file", "load_config_file", "parse_config"]
 
@@ -145,8 +146,11 @@ class Config:
     signers: Signers
     transparency: Transparency
     builder_id: str
+    hermetic_builder_id: str
     build_type: str
     execution_report: bool
+    policies_vouched: bool
+    redaction: RedactionSettings
     native_artifacts: bool
     unknown: tuple[str, ...] = ()
 
@@ -187,8 +191,11 @@ def _build(values: Mapping[str, str], unknown: tuple[str, ...]) -> Config:
             url=values["transparency.url"],
         ),
         builder_id=values["builder.id"],
+        hermetic_builder_id=values["builder.id.hermetic"],
         build_type=values["builddefinition.buildtype"],
         execution_report=_flag(values, "execution.report"),
+        policies_vouched=_flag(values, "execution.network-policies.enforced"),
+        redaction=_redaction(values),
         native_artifacts=_flag(values, "artifacts.native.enabled"),
         unknown=unknown,
     )
@@ -200,6 +207,16 @@ def _flag(values: Mapping[str, str], name: str) -> bool:
 
 def _names(values: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(values[name].split(",")) if values[name] else ()
+
+
+def _redaction(values: Mapping[str, str]) -> RedactionSettings:
+    start = "execution.redaction."
+    names = (name.strip() for name in values[start + "shown-variables"].split(","))
+    return RedactionSettings(
+        key_file=values[start + "key-file"],
+        shown=frozenset(name for name in names if name),
+        arguments=values[start + "arguments"],
+    )
 
 
 def _artifact(values: Mapping[str, str], name: str) -> Artifact:

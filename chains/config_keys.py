@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
-Kind = Literal["enum", "bool", "list", "url", "path", "text"]
+Kind = Literal["enum", "bool", "list", "url", "path", "text", "pattern"]
 
 _SHOWN = 60
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
@@ -54,6 +54,8 @@ class Key:
         if self.kind == "list":
             words = self.words(raw)
             return ",".join(sorted(words)) if words <= set(self.values) else None
+        if self.kind == "pattern":
+            return raw if _is_pattern(raw) else None
         return raw
 
     def words(self, raw: str) -> set[str]:
@@ -79,8 +81,17 @@ class Key:
         return (
             f"one of {words}"
             if len(self.values) > 1
-            else words or {"path": "an absolute path"}.get(self.kind, "text")
+            else words
+            or {"path": "an absolute path", "pattern": "a regular expression"}.get(self.kind, "text")
         )
+
+
+def _is_pattern(raw: str) -> bool:
+    try:
+        re.compile(raw)
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
 
 
 FORMATS = ("in-toto", "slsa/v1", "slsa/v2alpha3", "slsa/v2alpha4")
@@ -131,8 +142,36 @@ _ARTIFACTS = (
     ),
 )  # fmt: skip
 
+_REPORT = (
+    Key(
+        "execution.network-policies.enforced", "bool", "false",
+        "Whether the cluster's network plugin is known to enforce NetworkPolicies, which cannot be observed. "
+        "Only then does a policy count as isolation.", ours=True,
+    ),
+    Key(
+        "execution.redaction.key-file", "path", "",
+        "File with a key of at least 16 bytes: what is redacted is replaced by HMAC-SHA-256, not left out.",
+        ours=True,
+    ),
+    Key(
+        "execution.redaction.shown-variables", "text", "",
+        "Environment variables whose values may be shown, separated by commas; all others are redacted.",
+        ours=True,
+    ),
+    Key(
+        "execution.redaction.arguments", "pattern", "",
+        "Further text to redact in arguments: the pattern's first group, or all of it. Passwords, tokens and "
+        "keys of common forms are redacted always.", ours=True,
+    ),
+)  # fmt: skip
+
 _PROVENANCE = (
     Key("builder.id", "text", "https://tekton.dev/chains/v2", "Builder named by provenance, as a URI."),
+    Key(
+        "builder.id.hermetic", "text", "",
+        "Builder named by provenance of runs whose isolation from the network is proven (`enforced` in the "
+        "execution report); empty is `builder.id`.", ours=True,
+    ),
     Key(
         "builddefinition.buildtype", "enum", "https://tekton.dev/chains/v2/slsa",
         "Build type of the SLSA v1.0 formats; `slsa-tekton` adds labels, annotations and child TaskRuns.",
@@ -249,6 +288,7 @@ _TRANSPARENCY = (
 
 SECTIONS = (
     ("What is attested", _ARTIFACTS),
+    ("Execution report", _REPORT),
     ("Provenance", _PROVENANCE),
     ("Stores", _STORAGE),
     ("Signer `kms`", _KMS),

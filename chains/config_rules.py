@@ -106,6 +106,12 @@ def _formats(view: View) -> Iterator[Problem]:
     elif ":" not in builder:
         shown = KEYS["builder.id"].shown(builder)
         yield _warning("builder.id", f"expected a URI, got {shown}; write one that names this installation")
+    hermetic = view.values["builder.id.hermetic"]
+    if hermetic and ":" not in hermetic:
+        shown = KEYS["builder.id.hermetic"].shown(hermetic)
+        yield _warning("builder.id.hermetic", f"expected a URI, got {shown}")
+    elif hermetic and hermetic == builder:
+        yield _warning("builder.id.hermetic", "is builder.id, so nobody can tell the two kinds of runs apart")
 
 
 def _stores(view: View) -> Iterator[Problem]:
@@ -302,11 +308,15 @@ def _why_unused(view: View, name: str) -> str:
             return f"no enabled artifact has the signer {signer}"
     if name.startswith("signers.x509.") and not view.keyless:
         return "signers.x509.fulcio.enabled is false"
-    if name == "transparency.url" and view.values["transparency.enabled"] == "false":
-        return "transparency.enabled is false"
+    for start, switch in (
+        ("transparency.url", "transparency.enabled"),
+        ("execution.redaction.", "execution.report"),
+    ):
+        if name.startswith(start) and view.values[switch] == "false":
+            return f"{switch} is false"
     for artifact, what in _ARTIFACTS.items():
-        switch = name.endswith((".storage", ".signer"))
-        if name.startswith(f"artifacts.{artifact}.") and not switch and not view.enabled(artifact):
+        is_switch = name.endswith((".storage", ".signer"))
+        if name.startswith(f"artifacts.{artifact}.") and not is_switch and not view.enabled(artifact):
             return f"{what} are disabled"
     return ""
 

@@ -1,107 +1,266 @@
-"""What isolation each container of a run was asked for, got, and showed: pure, from the run and its pod.
+"""What isolation each container of a run was asked for, got and showed: pure, from run, pod and policies.
 
-Tekton's annotation alone proves nothing: the entrypoint drops the network only where it finds its variable
-and no ``TEKTON_RESOURCE_NAME``, and it never covers sidecars. Every answer is ``true``, ``false`` or
-``unknown`` with its reason, and unknown is never told as true.
+Tekton's annotation alone proves nothing: its entrypoint isolates steps, never sidecars, and only where
+nothing defeats it. Every answer is ``true``, ``false`` or ``unknown`` with its reason, and unknown is never
+told as true. A level is ``enforced`` only when every process that could matter is proven to have no network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from chains.beside import FEATURE_FLAGS, NOTHING, Beside, Json, mapping_at, text_at
+from chains.finding import FALSE, TRUE, UNKNOWN, Finding
+from chains.hermetic_entrypoint import judge_entrypoint
+from chains.hermetic_network import PodNetwork, judge_network
+from chains.hermetic_pod import (
+    EPHEMERAL,
+    INIT,
+    INJECTED,
+    SIDECAR,
+    STEP,
+    Placed,
+    distrust,
+    missing,
+    place,
+    way_out,
+)
+from chains.pod_builder import MODE_ANNOTATION, Expected, differences, expected_containers, is_requested
 from chains.snapshot import RunSnapshot
 
-MODE_ANNOTATION = "experimental.tekton.dev/execution-mode"
-HERMETIC_VARIABLE = "TEKTON_HERMETIC"
-DEFEATING_VARIABLE = "TEKTON_RESOURCE_NAME"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One answer: ``true``, ``false`` or ``unknown``, and why."""
-
-    value: str
-    reason: str
+ENFORCED, PARTLY, UNKNOWN_LEVEL = "enforced", "partly", "unknown"
+REQUESTED_ONLY, NOT_REQUESTED = "requested-only", "not-requested"
+LEVELS = (NOT_REQUESTED, REQUESTED_ONLY, UNKNOWN_LEVEL, PARTLY, ENFORCED)
+"""From the weakest: a PipelineRun has the weakest of its children."""
+_NAMED = 6
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerIsolation:
-    """The answers for one container. ``kind`` is ``step`` or ``sidecar``."""
+    """The answers for one container.
+
+    ``kind`` is ``step``, ``sidecar``, ``init`` (Tekton's own), ``injected`` or ``ephemeral``; ``image`` the
+    id that was reported; ``placed`` where it is in the pod, if it is. ``is_counted``: it is no helper of
+    Tekton's, so that it decides about the level.
+    """
 
     kind: str
     name: str
     image: str
     requested: Finding
     enforced: Finding
+    observed: Finding
+    entrypoint: Finding | None = None
+    is_counted: bool = True
+    placed: Placed | None = None
 
 
-def is_requested(run: RunSnapshot) -> bool:
-    """Whether the run carries Tekton's annotation for hermetic execution."""
-    annotations: Mapping[str, str] = run.run["metadata"].get("annotations", {})
-    return annotations.get(MODE_ANNOTATION) == "hermetic"
+@dataclass(frozen=True, slots=True)
+class ChildLevel:
+    """The level of one child of a PipelineRun, or of a child without a record."""
+
+    kind: str
+    name: str
+    uid: str
+    level: str
+    reason: str
 
 
-def isolation(run: RunSnapshot, pod: Mapping[str, Any] | None) -> list[ContainerIsolation]:
-    """Return the answers for each step and sidecar in the run's status; ``pod`` is the raw pod, if known."""
-    requested = is_requested(run)
-    found = []
-    for kind, states in (("step", "steps"), ("sidecar", "sidecars")):
-        for state in run.status.get(states, ()):
-            name = state.get("name", "")
-            asked = Finding(
-                "true" if requested and kind == "step" else "false",
-                _asked(requested=requested, kind=kind),
-            )
-            enforced = _enforced(run, pod, kind, state.get("container") or f"{kind}-{name}")
-            found.append(ContainerIsolation(kind, name, state.get("imageID", ""), asked, enforced))
-    return found
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """The answers for one run: level and why, each container, the pod's network, a PipelineRun's children.
+
+    ``pod`` is the raw pod, None unless it is believed to be the run's; ``runtime_class`` its class, if known.
+    """
+
+    level: str
+    reason: str
+    containers: tuple[ContainerIsolation, ...] = ()
+    network: PodNetwork | None = None
+    pod: Mapping[str, Json] | None = None
+    runtime_class: Mapping[str, Json] | None = None
+    children: tuple[ChildLevel, ...] = ()
 
 
-def _asked(*, requested: bool, kind: str) -> str:
-    if not requested:
-        return f"no annotation {MODE_ANNOTATION}: hermetic"
-    return (
-        f"annotation {MODE_ANNOTATION}"
-        if kind == "step"
-        else "tekton's hermetic mode does not cover sidecars"
+def judge_isolation(
+    run: RunSnapshot, beside: Mapping[str, Beside] | None = None, *, policies_vouched: bool = False
+) -> Isolation:
+    """Return the answers for a TaskRun, or the weakest level of a PipelineRun's children.
+
+    ``beside`` has, by :attr:`RunSnapshot.label`, what stands beside each TaskRun; ``policies_vouched`` is
+    that the cluster's network plugin is known to enforce NetworkPolicies. Never raises for what a pod holds.
+    """
+    known = beside or {}
+    if run.kind == "TaskRun":
+        return _judge_task(run, known.get(run.label, NOTHING), policies_vouched=policies_vouched)
+    children = []
+    for child in run.children:
+        found = _judge_task(child, known.get(child.label, NOTHING), policies_vouched=policies_vouched)
+        children.append(ChildLevel(child.kind, child.name, child.uid, found.level, found.reason))
+    # of what is not recorded nothing is known, so it cannot be enforced
+    without = UNKNOWN_LEVEL if is_requested(run) else NOT_REQUESTED
+    children += [ChildLevel(gap.kind, gap.name, "", without, f"no record: {gap.reason}") for gap in run.gaps]
+    if not children:
+        return Isolation(without, "the run has no children")
+    weakest = min(children, key=lambda child: LEVELS.index(child.level))
+    reason = f"{weakest.kind.lower()} {weakest.name}: {weakest.reason}"
+    return Isolation(weakest.level, reason, children=tuple(children))
+
+
+def _judge_task(run: RunSnapshot, beside: Beside, *, policies_vouched: bool) -> Isolation:
+    pod = beside.pod
+    why = (distrust(run, pod) if pod is not None else beside.missing) if run.status.get("podName") else ""
+    if pod is None or why or not run.status.get("podName"):
+        why = why or "the run names no pod"
+        containers = [_unseen(run, expected, beside, why) for expected in expected_containers(run)]
+        return Isolation(*_level(run, containers, why), tuple(containers))
+    network = judge_network(pod, beside, vouched=policies_vouched)
+    placed = place(run, pod)
+    containers = [_judge_container(run, one, placed, beside, network) for one in placed]
+    containers += [
+        _unseen(run, expected, beside, f"the pod has no container {expected.container}")
+        for expected in missing(run, placed)
+    ]
+    level, reason = _level(run, containers, "the pod has no containers", partly=network.partly)
+    return Isolation(level, reason, tuple(containers), network, pod, beside.runtime_class)
+
+
+def _unseen(run: RunSnapshot, expected: Expected, beside: Beside, why: str) -> ContainerIsolation:
+    return ContainerIsolation(
+        expected.kind,
+        expected.name,
+        _recorded_image(run, expected.kind, expected.name),
+        _requested(run, expected.kind, beside),
+        Finding(UNKNOWN, why),
+        Finding(UNKNOWN, why),
     )
 
 
-def _enforced(run: RunSnapshot, pod: Mapping[str, Any] | None, kind: str, container: str) -> Finding:
-    if pod is None:
-        return Finding(
-            "unknown", "the pod is not in the input" if run.status.get("podName") else "no pod is named"
-        )
-    spec = pod.get("spec")
-    containers = spec.get("containers") if isinstance(spec, dict) else None
-    found = next(
-        (item for item in containers or () if isinstance(item, dict) and item.get("name") == container), None
+def _judge_container(
+    run: RunSnapshot, placed: Placed, all_placed: list[Placed], beside: Beside, network: PodNetwork
+) -> ContainerIsolation:
+    entrypoint = judge_entrypoint(placed, all_placed, beside) if placed.kind == STEP else None
+    return ContainerIsolation(
+        placed.kind,
+        placed.name,
+        text_at(placed.state, "imageID") or _recorded_image(run, placed.kind, placed.name),
+        _requested(run, placed.kind, beside),
+        _enforced(placed, entrypoint, network, way_out(placed.container, beside.pod or {})),
+        _observed(run, placed),
+        entrypoint,
+        is_counted=not placed.is_tektons_own,
+        placed=placed,
     )
-    if not isinstance(spec, dict) or found is None:
-        return Finding("unknown", f"the pod has no container {container}")
-    if spec.get("hostNetwork") is True:
-        return Finding("false", "the pod uses the host's network")
-    if kind == "sidecar":
-        return Finding("false", "the entrypoint does not run in sidecars")
-    return _entrypoint(found)
 
 
-def _entrypoint(container: Mapping[str, Any]) -> Finding:
-    environment = container.get("env")
-    values = {
-        item.get("name"): item for item in environment or () if isinstance(item, dict) and "name" in item
-    }
-    if DEFEATING_VARIABLE in values and values[DEFEATING_VARIABLE].get("value") != "":
-        return Finding("false", f"{DEFEATING_VARIABLE} is set, so the entrypoint keeps the network")
-    if container.get("envFrom"):
-        return Finding("unknown", "envFrom may set variables that defeat the entrypoint")
-    variable = values.get(HERMETIC_VARIABLE)
-    if variable is None:
-        return Finding("false", f"{HERMETIC_VARIABLE} is not in the container's environment")
-    if "valueFrom" in variable:
-        return Finding("unknown", f"{HERMETIC_VARIABLE} comes from a reference")
-    if variable.get("value") != "1":
-        return Finding("false", f"{HERMETIC_VARIABLE} is {variable.get('value')!r}, not '1'")
-    return Finding("true", f"{HERMETIC_VARIABLE}=1 in the container's environment, and nothing defeats it")
+def _recorded_image(run: RunSnapshot, kind: str, name: str) -> str:
+    states = run.status.get({STEP: "steps", SIDECAR: "sidecars"}.get(kind, ""), ())
+    return next((state.get("imageID", "") for state in states if state.get("name", "") == name), "")
+
+
+def _requested(run: RunSnapshot, kind: str, beside: Beside) -> Finding:
+    if not is_requested(run):
+        return Finding(FALSE, f"no annotation {MODE_ANNOTATION}: hermetic")
+    if kind != STEP:
+        return Finding(FALSE, "tekton's hermetic mode covers steps alone")
+    flags = run.status.get("provenance", {}).get("featureFlags", {})
+    fields = flags.get("enableAPIFields") or beside.feature_flags.get("enable-api-fields", "")
+    reason = f"annotation {MODE_ANNOTATION}"
+    if fields and fields != "alpha":
+        reason += f", which tekton ignores with enable-api-fields {fields} ({FEATURE_FLAGS})"
+    annotations = mapping_at(beside.pod, "metadata", "annotations")
+    if beside.pod is not None and annotations.get(MODE_ANNOTATION) != "hermetic":
+        reason += ", which the pod does not have"
+    return Finding(TRUE, reason)
+
+
+def _enforced(placed: Placed, entrypoint: Finding | None, network: PodNetwork, around: str) -> Finding:
+    """Return whether a container was without a network, by whatever did it, and without a way around it."""
+    if network.own_namespace.value == FALSE:
+        return network.own_namespace
+    for finding in (network.network_mode, entrypoint, network.network_policy):
+        if finding is not None and finding.value == TRUE:
+            return Finding(UNKNOWN, around) if around else finding
+    own = entrypoint or Finding(FALSE, _not_covered(placed))
+    weaker = [own, network.network_mode, network.network_policy]
+    unknown = next((finding for finding in weaker if finding.value == UNKNOWN), None)
+    if unknown is not None and unknown is not own:
+        return Finding(UNKNOWN, f"{own.reason}; {unknown.reason}")
+    return unknown or Finding(FALSE, f"{own.reason}; {network.network_policy.reason}")
+
+
+def _not_covered(placed: Placed) -> str:
+    if placed.is_tektons_own:
+        return "a helper of tekton, with the pod's network; it runs no command of the task"
+    return {
+        SIDECAR: "the entrypoint does not run in sidecars",
+        INJECTED: "the task did not ask for this container, and the entrypoint does not run in it",
+        EPHEMERAL: "a debugging container, in which the entrypoint does not run",
+    }.get(placed.kind, "the entrypoint does not run in it")
+
+
+def _observed(run: RunSnapshot, placed: Placed) -> Finding:
+    """Return whether the kubelet reports the container, and it ran as the Task asks."""
+    wrong = _not_as_asked(run, placed)
+    unknown = _not_reported(placed)
+    if wrong or unknown:
+        return Finding(FALSE, wrong) if wrong else Finding(UNKNOWN, unknown)
+    return Finding(TRUE, "ran once, as the task asks" if placed.expected else "ran once, as tekton makes it")
+
+
+def _not_as_asked(run: RunSnapshot, placed: Placed) -> str:
+    if placed.kind in {INJECTED, EPHEMERAL}:
+        return "the task did not ask for this container"
+    changed = differences(placed.expected, placed.container, run) if placed.expected else []
+    if changed:
+        more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+        return "not as the task asks: " + ", ".join(changed[:_NAMED]) + more
+    recorded, reported = _recorded_image(run, placed.kind, placed.name), text_at(placed.state, "imageID")
+    if placed.kind == STEP and recorded and reported and recorded != reported:
+        return "the kubelet reports another image than the run's record"
+    restarts = _restarts(placed)
+    return f"restarted {restarts} times" if restarts and placed.kind != SIDECAR else ""
+
+
+def _not_reported(placed: Placed) -> str:
+    if not placed.state:
+        return "no kubelet reported on this container"
+    if _restarts(placed):
+        return "restarted, as tekton does to stop a sidecar; what ran before is no longer reported"
+    if placed.expected is not None and placed.expected.fields is None:
+        return "the run's record does not tell what the task asks for"
+    if "terminated" not in mapping_at(placed.state, "state"):
+        return "the kubelet does not report that it ended"
+    return ""
+
+
+def _restarts(placed: Placed) -> int:
+    count = placed.state.get("restartCount")
+    return count if isinstance(count, int) else 0
+
+
+def _level(
+    run: RunSnapshot, containers: Sequence[ContainerIsolation], why: str, *, partly: bool = False
+) -> tuple[str, str]:
+    """Return the level and the reason of the first container that keeps it from being ``enforced``."""
+    counted = [container for container in containers if container.is_counted]
+    values = [container.enforced.value for container in counted]
+    if counted and all(value == TRUE for value in values):
+        return ENFORCED, f"no network for {len(counted)} of {len(counted)} containers"
+    lacking = next((one for one in counted if one.enforced.value != TRUE), None)
+    reason = f"{lacking.kind}/{lacking.name}: {lacking.enforced.reason}" if lacking else why
+    if FALSE in values and (TRUE in values or partly):
+        return PARTLY, reason
+    if not is_requested(run) and TRUE not in values:
+        return NOT_REQUESTED, f"no annotation {MODE_ANNOTATION}: hermetic, and nothing is known to enforce it"
+    if UNKNOWN in values or not values:
+        return UNKNOWN_LEVEL, reason
+    return REQUESTED_ONLY, reason
+
+
+__all__ = [
+    "ENFORCED", "INIT", "LEVELS", "MODE_ANNOTATION", "NOT_REQUESTED", "PARTLY", "REQUESTED_ONLY",
+    "UNKNOWN_LEVEL", "ChildLevel", "ContainerIsolation", "Finding", "Isolation", "is_requested",
+    "judge_isolation",
+]  # fmt: skip

@@ -14,6 +14,8 @@ from typing import Any
 
 import orjson
 
+from chains.beside import Beside
+from chains.beside_index import BesideIndex
 from chains.documents import load_documents, read_bytes, read_standard_input
 from chains.errors import InputError
 from chains.snapshot import (
@@ -44,6 +46,7 @@ class Intake:
     problems: list[tuple[str, str]] = field(default_factory=list)
     """(run or file, what is wrong)."""
     _conflicting: set[Key] = field(default_factory=set)
+    _index: BesideIndex | None = None
 
     def add(self, source: str, data: bytes) -> None:
         """Read one file's text."""
@@ -79,7 +82,9 @@ class Intake:
             )
             self.problems.append((run_label(item), f"{text} TaskRun or PipelineRun"))
         elif not is_run(item):
-            self.beside[key] = data
+            if orjson.loads(self.beside.setdefault(key, data)) != item:
+                self._conflicting.add(key)
+            self._index = None
         elif key not in self._conflicting and orjson.loads(self.runs.setdefault(key, data)) != item:
             text = f"{run_label(item)}: comes twice with different content; pass one of the two"
             self.problems.append((run_label(item), text))
@@ -120,13 +125,16 @@ class Intake:
                     children.add(child)
         return [key for key in self.runs if key not in children]
 
-    def pod_of(self, run: RunSnapshot) -> dict[str, Any] | None:
-        """Return the run's pod, where the input has it."""
-        data = self.beside.get(("Pod", run.namespace, run.status.get("podName", "")))
-        if data is None:
-            return None
-        pod: dict[str, Any] = orjson.loads(data)
-        return pod
+    def beside_of(self, run: RunSnapshot) -> dict[str, Beside]:
+        """Return what stands beside a TaskRun, or beside each child of a PipelineRun, by label."""
+        if self._index is None:
+            self._index = BesideIndex(self.beside, self._conflicting)
+        tasks = (run, *run.children)
+        return {
+            task.label: self._index.of_pod(task.namespace, task.status.get("podName", ""))
+            for task in tasks
+            if task.kind == "TaskRun"
+        }
 
 
 def _uid(raw: Mapping[str, Any]) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from chains import dependencies
 from chains.artifacts import images
+from chains.beside import Beside
 from chains.config import Config
 from chains.errors import ConfigError
-from chains.hermetic import isolation
+from chains.hermetic import ENFORCED, judge_isolation
 from chains.image_name import ImageDigest
 from chains.predicates import scai_execution, simple_signing, slsa_v02, slsa_v1
+from chains.redaction import Redaction
 from chains.snapshot import RunSnapshot
 from chains.statement import ResourceDescriptor, Statement
 
@@ -46,15 +47,16 @@ class Payload:
     image: ImageDigest | None = None
 
 
-def build_provenance(run: RunSnapshot, config: Config, chosen: str = "") -> Statement:
+def build_provenance(run: RunSnapshot, config: Config, chosen: str = "", level: str = "") -> Statement:
     """Return the run's provenance in the configured format, or in ``chosen``.
 
-    Raises :class:`ConfigError` for a format that is not known.
+    ``level`` is the run's isolation: where it is ``enforced``, the builder may have a name of its own. Raises
+    :class:`ConfigError` for a format that is not known.
     """
     artifact = config.taskrun if run.kind == "TaskRun" else config.pipelinerun
     name = chosen or artifact.format
     options = slsa_v1.Options(
-        builder_id=config.builder_id,
+        builder_id=(level == ENFORCED and config.hermetic_builder_id) or config.builder_id,
         build_type=config.build_type,
         deep=config.pipelinerun.deep_inspection,
         native=config.native_artifacts,
@@ -65,16 +67,25 @@ def build_provenance(run: RunSnapshot, config: Config, chosen: str = "") -> Stat
     raise ConfigError(f"unknown format {name!r}: expected one of {', '.join(FORMATS)}")
 
 
-def build_payloads(run: RunSnapshot, config: Config, pod: Mapping[str, Any] | None = None) -> list[Payload]:
-    """Return everything that the configuration wants signed about a run; nothing when the run is disabled."""
+def build_payloads(
+    run: RunSnapshot,
+    config: Config,
+    beside: Mapping[str, Beside] | None = None,
+    redaction: Redaction = Redaction(),  # noqa: B008 - frozen
+) -> list[Payload]:
+    """Return everything that the configuration wants signed about a run; nothing when the run is disabled.
+
+    ``beside`` has what stands beside each TaskRun, as :func:`chains.hermetic.judge_isolation` takes it.
+    """
     artifact = config.taskrun if run.kind == "TaskRun" else config.pipelinerun
     found: list[Payload] = []
     if artifact.enabled:
-        provenance = build_provenance(run, config)
+        isolation = judge_isolation(run, beside, policies_vouched=config.policies_vouched)
+        provenance = build_provenance(run, config, level=isolation.level)
         stores = tuple(artifact.storage)
         found.append(_attestation(PROVENANCE, provenance, stores))
         if config.execution_report:
-            report = scai_execution.build(run, provenance.subjects, isolation(run, pod))
+            report = scai_execution.build(run, provenance.subjects, isolation, redaction)
             found.append(_attestation(EXECUTION_REPORT, report, stores))
     if run.kind == "TaskRun" and config.oci.enabled:
         found += [

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     PREDICATE_TYPE_MISMATCH = "predicate_type_mismatch"
     BUILDER_NOT_TRUSTED = "builder_not_trusted"
     BUILD_TYPE_MISMATCH = "build_type_mismatch"
+    HERMETIC_NOT_PROVEN = "hermetic_not_proven"
     NO_EXECUTION_REPORT = "no_execution_report"
     NO_PROVENANCE = "no_provenance"
     NOT_COMPARED = "not_compared"

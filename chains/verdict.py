@@ -51,7 +51,8 @@ class Criteria:
     """What evidence must satisfy. Keys come from here alone, never from the evidence.
 
     ``predicate_types`` empty means provenance of either SLSA version. ``builder_id`` and ``build_type`` are
-    exact; what a statement says of its builder is worth what the key that signed it is worth. Raises
+    exact; what a statement says of its builder is worth what the key that signed it is worth.
+    ``require_hermetic`` asks for an execution report that proves the run to have had no network. Raises
     :class:`UsageError` without a key or with an empty word to compare with.
     """
 
@@ -59,6 +60,7 @@ class Criteria:
     predicate_types: Sequence[str] = ()
     builder_id: str | None = None
     build_type: str | None = None
+    require_hermetic: bool = False
 
     def __post_init__(self) -> None:
         if not self.keys:
@@ -78,6 +80,7 @@ class Criteria:
             "signer": {"key": [{"keyid": key.keyid, "algorithm": key.algorithm} for key in self.keys]},
             "builderId": self.builder_id,
             "buildType": self.build_type,
+            "require": ["hermetic"] if self.require_hermetic else [],
         }
 
 
@@ -314,6 +317,7 @@ def _criteria_lines(criteria: Criteria, stores: Sequence[str]) -> list[str]:
     for name, value in (("builder id", criteria.builder_id), ("build type", criteria.build_type)):
         asked = "not asked for" if value is None else f"{_plain(value)}, believed for the signer's sake"
         lines.append(f"  {name:14}  {asked}")
+    lines += ["  require         hermetic execution, proven"] if criteria.require_hermetic else []
     lines += [f"  looked in       {_plain(store)}" for store in stores]
     return lines
 

@@ -43,6 +43,17 @@ def run_outcome(statement: Statement) -> Mapping[str, Any]:
     return found[0] if len(found) == 1 else {}
 
 
+def hermetic_level(statement: Statement) -> str:
+    """Return the level that an execution report tells, ``""`` unless it tells exactly one."""
+    attributes = statement.predicate.get("attributes")
+    found = [
+        text_at(attribute, "conditions", "level")
+        for attribute in (attributes if isinstance(attributes, list) else ())
+        if isinstance(attribute, dict) and attribute.get("attribute") == "HERMETIC_LEVEL"
+    ]
+    return found[0] if len(found) == 1 else ""
+
+
 def text_at(value: object, *path: str) -> str:
     """Return the string under a path of keys, ``""`` where there is none."""
     for key in path:

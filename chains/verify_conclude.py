@@ -11,6 +11,7 @@ from chains.reasons import Reason, Result
 from chains.verdict import Attestation, Check, Criteria, Left, Target, Verdict, Verification, count
 from chains.verify_claims import run_uid
 from chains.verify_evidence import Examined, examine
+from chains.verify_hermetic import prove_hermetic
 from chains.verify_run import MATCH_CHECK, REPORT_CHECK, UID_CHECK, RunWanted
 from chains.verify_search import Search
 from chains.verify_subject import NothingWanted, Wanted
@@ -79,12 +80,15 @@ def conclude(case: Case) -> Verification:
        this very run with another snapshot (of any run, where the provenance tells none). This is tampering,
        whatever else is there.
     b. VERIFIED: one attestation passed everything. Foreign and unusable ones beside it are listed.
+       Where hermetic execution is demanded, a report must prove it of the same run; without one, FAILED.
     c. INDETERMINATE: a store could not answer, so the right evidence may lie there.
     d. NOT_FOUND: there is no attestation, and nothing unreadable that may be one.
     e. FAILED: there are only unusable ones.
     """
     examined = [_examine(evidence, case) for evidence in case.found.evidence]
     weighed = _weigh(examined, case)
+    if case.criteria.require_hermetic:
+        _demand_hermetic(weighed, examined, case)
     shown = weighed.used[0] if weighed.used else _furthest(weighed.attestations or weighed.reports)
     broken = [each for each in examined if _is_broken(each)]
     checks = [*case.found.errors, _evidence_check(weighed, case)]
@@ -183,6 +187,13 @@ def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> 
         weighed.beside.append(
             Check("provenance", Result.SKIP, "provenance of the run", actual, Reason.NO_PROVENANCE)
         )
+
+
+def _demand_hermetic(weighed: _Weighed, examined: Sequence[Examined], case: Case) -> None:
+    proof = prove_hermetic(weighed.used, examined, weighed.matched, is_whole=not case.found.errors)
+    weighed.used = proof.used
+    weighed.matched += [each for each in proof.reports if all(each is not one for one in weighed.matched)]
+    weighed.beside.append(proof.check)
 
 
 def _uid(each: Examined) -> str:

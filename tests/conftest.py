@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.testbed.cluster import ApiServer
 from tests.testbed.commands import Command
 from tests.testbed.cosign import Cosign, cosign_in
 from tests.testbed.images import Registry
+from tests.testbed.pod_builder import PodBuilder
 
 # fixture -> the programs it runs; built before the first test, so that no test's time limit holds a build
 BUILT_FOR = {
@@ -31,6 +33,8 @@ BUILT_FOR = {
     "kyverno": "kyverno",
     "peer": "peer",
     "api_server": "etcd kube-apiserver",
+    "pod_builder": "pods",
+    "tekton_entrypoint": "tekton-entrypoint",
 }
 
 
@@ -69,6 +73,20 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A Kubernetes API server with RBAC and Tekton's CRDs."""
     with cluster.api_server(tmp_path_factory.mktemp("api-server")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def pod_builder() -> Iterator[PodBuilder]:
+    """Tekton's own pod builder."""
+    builder = PodBuilder(binary("pods"))
+    yield builder
+    builder.close()
+
+
+@pytest.fixture(scope="session")
+def tekton_entrypoint() -> Path:
+    """Tekton's own entrypoint."""
+    return binary("tekton-entrypoint")
 
 
 @pytest.fixture(scope="session")

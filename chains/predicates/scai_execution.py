@@ -1,18 +1,22 @@
 """The execution report: an in-toto SCAI attribute report of what provenance leaves out.
 
-Outcome, isolation of each container, children without a record, type hints and fields that the compatible
-formats drop. https://github.com/in-toto/attestation/blob/main/spec/predicates/scai.md
+Outcome, isolation and its level, the facts of run and pod, children without a record, type hints and fields
+that the compatible formats drop. ``docs/execution-report.md`` tells every attribute.
+https://github.com/in-toto/attestation/blob/main/spec/predicates/scai.md
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chains import dependencies
 from chains.artifacts import Rejection, image_dependency, rejections
-from chains.hermetic import ContainerIsolation
+from chains.beside import Json, text_at
+from chains.execution_facts import container_facts, pod_facts, run_facts
+from chains.hermetic import ContainerIsolation, Isolation
 from chains.predicates.slsa_v02 import matched_steps
+from chains.redaction import Redaction
 from chains.snapshot import RunSnapshot
 from chains.statement import STATEMENT_V1, ResourceDescriptor, Statement
 
@@ -23,14 +27,25 @@ _TIMED_OUT = ("timeout", "timedout")
 
 
 def build(
-    run: RunSnapshot, subjects: Sequence[ResourceDescriptor], isolation: Iterable[ContainerIsolation]
+    run: RunSnapshot,
+    subjects: Sequence[ResourceDescriptor],
+    isolation: Isolation,
+    redaction: Redaction,
 ) -> Statement:
     """Return the report about ``subjects``, or about the run itself where it made none.
 
-    A run is its own subject by name ``kind/namespace/name`` and the SHA-256 of its snapshot.
+    A run is its own subject by name ``kind/namespace/name`` and the SHA-256 of its snapshot. The bytes follow
+    from the arguments alone; ``redaction`` decides what is not shown.
     """
     about = tuple(subjects) or (own_subject(run),)
-    attributes = [_outcome(run), *map(_hermetic(run), isolation), *_gaps(run), *_warnings(run)]
+    attributes = [
+        _outcome(run),
+        *_levels(run, isolation),
+        *(_hermetic(run, found, isolation.pod) for found in isolation.containers),
+        *_gaps(run),
+        *_warnings(run),
+        *_facts(run, isolation, redaction),
+    ]
     return Statement(STATEMENT_V1, about, SCAI, {"attributes": attributes, "producer": PRODUCER})
 
 
@@ -74,25 +89,68 @@ def _service_account(run: RunSnapshot) -> str:
     return str(name)
 
 
-def _attribute(attribute: str, target: ResourceDescriptor, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    return {"attribute": attribute, "target": target.fields(), "conditions": conditions}
+def _attribute(
+    attribute: str,
+    target: ResourceDescriptor,
+    conditions: Mapping[str, Any],
+    pod: Mapping[str, Json] | None = None,
+) -> dict[str, Any]:
+    """Return one attribute; a pod is named as its evidence."""
+    written = {"attribute": attribute, "target": target.fields(), "conditions": conditions}
+    return written if pod is None else {**written, "evidence": _pod_descriptor(pod).fields()}
 
 
-def _hermetic(run: RunSnapshot) -> Any:
-    def write(found: ContainerIsolation) -> dict[str, Any]:
-        image = image_dependency(found.image)
-        target = ResourceDescriptor(
-            name=f"{found.kind}/{found.name}",
-            uri=image.uri if image else f"{run.label}#{found.kind}/{found.name}",
-            digest=image.digest if image else None,
-        )
-        answers = {"requested": found.requested, "enforced": found.enforced}
-        conditions = {
-            key: {"value": answer.value, "reason": answer.reason} for key, answer in answers.items()
-        }
-        return _attribute("HERMETIC_EXECUTION", target, conditions)
+def _pod_descriptor(pod: Mapping[str, Json]) -> ResourceDescriptor:
+    name = f"pod/{text_at(pod, 'metadata', 'namespace') or 'default'}/{text_at(pod, 'metadata', 'name')}"
+    return ResourceDescriptor(name=name, uri=f"{name}#{text_at(pod, 'metadata', 'uid')}")
 
-    return write
+
+def _levels(run: RunSnapshot, isolation: Isolation) -> Iterator[dict[str, Any]]:
+    conditions: dict[str, Any] = {"level": isolation.level, "reason": isolation.reason}
+    yield _attribute("HERMETIC_LEVEL", own_subject(run), conditions, isolation.pod)
+    for child in isolation.children:
+        name = f"{child.kind.lower()}/{run.namespace}/{child.name}"
+        target = ResourceDescriptor(name=name, uri=f"{run.label}#{child.kind}/{child.name}")
+        told = {"level": child.level, "reason": child.reason} | ({"uid": child.uid} if child.uid else {})
+        yield _attribute("HERMETIC_CHILD_LEVEL", target, told)
+    if isolation.network is not None and isolation.pod is not None:
+        answers = {name: answer.to_json() for name, answer in isolation.network.mechanisms.items()}
+        yield _attribute("POD_NETWORK", _pod_descriptor(isolation.pod), answers)
+
+
+def _container_descriptor(run: RunSnapshot, found: ContainerIsolation) -> ResourceDescriptor:
+    image = image_dependency(found.image)
+    name = f"{found.kind}/{found.name}"
+    return ResourceDescriptor(
+        name=name, uri=image.uri if image else f"{run.label}#{name}", digest=image.digest if image else None
+    )
+
+
+def _hermetic(run: RunSnapshot, found: ContainerIsolation, pod: Mapping[str, Json] | None) -> dict[str, Any]:
+    conditions: dict[str, Any] = {
+        "requested": found.requested.to_json(),
+        "enforced": found.enforced.to_json(),
+        "observed": found.observed.to_json(),
+    }
+    if found.entrypoint is not None:
+        conditions["entrypoint"] = found.entrypoint.to_json()
+    if not found.is_counted:
+        conditions["ofTekton"] = True
+    return _attribute("HERMETIC_EXECUTION", _container_descriptor(run, found), conditions, pod)
+
+
+def _facts(run: RunSnapshot, isolation: Isolation, redaction: Redaction) -> Iterator[dict[str, Any]]:
+    facts = run_facts(run, redaction)
+    if facts:
+        yield _attribute("RUN_FACTS", own_subject(run), facts)
+    pod = isolation.pod
+    if pod is None:
+        return
+    yield _attribute("POD_FACTS", _pod_descriptor(pod), pod_facts(pod, isolation.runtime_class))
+    for found in isolation.containers:
+        if found.placed is not None:
+            facts = container_facts(found.placed, found.image, redaction)
+            yield _attribute("CONTAINER_FACTS", _container_descriptor(run, found), facts)
 
 
 def _gaps(run: RunSnapshot) -> Iterator[dict[str, Any]]:

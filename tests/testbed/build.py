@@ -55,6 +55,8 @@ PROGRAMS = {
     "policy-tester": Program("policycontroller", "github.com/sigstore/policy-controller/cmd/tester"),
     "kyverno": Program("kyverno", "github.com/kyverno/kyverno/cmd/cli/kubectl-kyverno"),
     "peer": Program("peer"),
+    "pods": Program("pods"),
+    "tekton-entrypoint": Program("pods", "github.com/tektoncd/pipeline/cmd/entrypoint"),
     "etcd": Program("etcd", "go.etcd.io/etcd/server/v3"),
     "kube-apiserver": Program(
         "kube",

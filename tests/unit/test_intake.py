@@ -152,9 +152,7 @@ def test_a_run_that_names_itself_or_another_pipeline_run_hides_nothing() -> None
 
 
 def test_words_and_numbers_are_read_as_kubernetes_reads_them() -> None:
-    text = (
-        "kind: A\nmetadata: {name: a}\nequal: =\nbase60: 12:30:45\nint: 10\nfloat: 1.5\ninf: .inf\n"
-    )
+    text = "kind: A\nmetadata: {name: a}\nequal: =\nbase60: 12:30:45\nint: 10\nfloat: 1.5\ninf: .inf\n"
     document = load_documents(text.encode(), "x.yaml")[0]
     found = [document[key] for key in ("equal", "base60", "int", "float", "inf")]
     assert found == ["=", "12:30:45", 10, 1.5, ".inf"]

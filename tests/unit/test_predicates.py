@@ -11,9 +11,10 @@ from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 from in_toto_attestation.predicates.scai.v0 import scai_pb2
 from in_toto_attestation.v1 import statement_pb2
 
-from chains.hermetic import isolation
+from chains.hermetic import judge_isolation
 from chains.predicates import scai_execution, slsa_v02, slsa_v1
 from chains.predicates.slsa_v1 import Options
+from chains.redaction import Redaction
 from chains.snapshot import RunSnapshot, take_snapshot
 from chains.statement import Statement, is_hex_digest, parse_statement
 from tests.runs import pipeline_runs, task_runs
@@ -126,7 +127,7 @@ def test_every_statement_is_parsed_back_by_in_toto_s_own_bindings(
     raw, children = run_and_children
     run = take_snapshot(raw, {("TaskRun", "ns", child["metadata"]["name"]): child for child in children})
     provenance = build(run, Options("https://example.com/b", slsa_v1.SLSA_BUILD_TYPE, deep=deep))
-    report = scai_execution.build(run, provenance.subjects, isolation(run, None))
+    report = scai_execution.build(run, provenance.subjects, judge_isolation(run), Redaction())
     for statement, predicate in (
         (provenance, provenance_pb2.Provenance()),
         (report, scai_pb2.AttributeReport()),
@@ -164,15 +165,15 @@ def test_the_outcome_is_told(condition: Json, word: str) -> None:
     assert scai_execution.outcome(task_run({"conditions": [condition]})) == word
 
 
-def attributes(run: RunSnapshot, pod: Json = None) -> list[Json]:
-    report = scai_execution.build(run, (), isolation(run, pod))
+def attributes(run: RunSnapshot) -> list[Json]:
+    report = scai_execution.build(run, (), judge_isolation(run), Redaction())
     found: list[Json] = json.loads(report.to_bytes())["predicate"]["attributes"]
     return found
 
 
 def test_a_run_without_artifacts_is_its_own_subject() -> None:
     run = task_run({})
-    report = scai_execution.build(run, (), [])
+    report = scai_execution.build(run, (), judge_isolation(run), Redaction())
     assert report.subjects[0].name == "taskrun/ns/r"
     assert report.subjects[0].digest == {"sha256": run.digest}
 
@@ -189,7 +190,7 @@ def test_the_report_tells_what_the_compatible_statement_leaves_out() -> None:
     )
     found = {
         (item["attribute"], item["target"]["name"]): item["conditions"]["reason"]
-        for item in attributes(run)[2:]
+        for item in attributes(run)[3:]
     }
     assert found == {
         ("FIELD_DROPPED", "status.surprise"): "not a field of tekton's types",
@@ -207,43 +208,3 @@ def test_children_without_a_record_are_in_the_report() -> None:
     found = [item for item in attributes(take_snapshot(raw)) if item["attribute"] == "CHILD_WITHOUT_RECORD"]
     assert found[0]["target"]["name"] == "customrun/ns/c"
     assert found[0]["conditions"]["pipelineTask"] == "approve"
-
-
-HERMETIC = {"annotations": {"experimental.tekton.dev/execution-mode": "hermetic"}}
-STEP = {"name": "s", "container": "step-s", "imageID": f"img.example.com/x@sha256:{HEX}"}
-
-
-def pod(env: Json = None, **spec: Json) -> Json:
-    return {"spec": {"containers": [{"name": "step-s", "env": env or []}, {"name": "sidecar-d"}], **spec}}
-
-
-@pytest.mark.parametrize(
-    ("given_pod", "value", "reason"),
-    [
-        (None, "unknown", "the pod is not in the input"),
-        (pod([{"name": "TEKTON_HERMETIC", "value": "1"}]), "true", "nothing defeats it"),
-        (pod([]), "false", "TEKTON_HERMETIC is not in the container's environment"),
-        (pod([{"name": "TEKTON_HERMETIC", "value": "0"}]), "false", "not '1'"),
-        (pod([{"name": "TEKTON_HERMETIC", "valueFrom": {}}]), "unknown", "comes from a reference"),
-        (pod([{"name": "TEKTON_HERMETIC", "value": "1"}, {"name": "TEKTON_RESOURCE_NAME", "value": "x"}]), "false", "TEKTON_RESOURCE_NAME is set"),
-        (pod([{"name": "TEKTON_HERMETIC", "value": "1"}], hostNetwork=True), "false", "host's network"),
-        ({"spec": {"containers": [{"name": "step-s", "env": [{"name": "TEKTON_HERMETIC", "value": "1"}], "envFrom": [{"configMapRef": {"name": "c"}}]}]}}, "unknown", "envFrom"),
-        ({"spec": {"containers": []}}, "unknown", "no container step-s"),
-        ({}, "unknown", "no container step-s"),
-    ],
-)  # fmt: skip
-def test_enforcement_comes_from_the_pod_and_never_from_the_annotation(
-    given_pod: Json, value: str, reason: str
-) -> None:
-    run = task_run({"podName": "r-pod", "steps": [STEP]}, **HERMETIC)
-    found = isolation(run, given_pod)[0]
-    assert (found.requested.value, found.enforced.value) == ("true", value)
-    assert reason in found.enforced.reason
-
-
-def test_sidecars_are_never_covered() -> None:
-    run = task_run({"podName": "p", "sidecars": [{"name": "d", "container": "sidecar-d"}]}, **HERMETIC)
-    found = isolation(run, pod())[0]
-    assert (found.kind, found.requested.value, found.enforced.value) == ("sidecar", "false", "false")
-    conditions = attributes(run, pod())[1]["conditions"]
-    assert conditions["enforced"]["value"] == "false"

@@ -18,9 +18,11 @@ from chains import verify_run as verify_runs
 from chains.attest import attest_all
 from chains.config import parse_config
 from chains.errors import InputError
+from chains.hermetic import judge_isolation
 from chains.intake import Intake, read_inputs
 from chains.payload import build_payloads
 from chains.predicates import scai_execution, slsa_v1
+from chains.redaction import Redaction
 from chains.sign import sign
 from chains.snapshot import RunSnapshot, take_snapshot
 from chains.statement import SLSA_V1, ResourceDescriptor
@@ -301,7 +303,8 @@ def test_a_task_cannot_vouch_for_a_forged_run_by_naming_its_snapshot_as_an_artif
     attack["status"]["results"][1]["value"] = f"sha256:{forged.digest}"
     found = ask(forged, *signed(take_snapshot(attack)))
     assert found.verdict is Verdict.FAILED
-    report = scai_execution.build(take_snapshot(raw("other", uid="uid-2")), [subject_of(forged)], [])
+    other = take_snapshot(raw("other", uid="uid-2"))
+    report = scai_execution.build(other, [subject_of(forged)], judge_isolation(other), Redaction())
     assert ask(forged, form_b(report.to_bytes())).verdict is Verdict.FAILED
     outcome = report.predicate["attributes"][0]
     for attributes in (

@@ -1,0 +1,109 @@
+"""Whether Tekton's entrypoint took the network from a step, judged by the pod (``cmd/entrypoint/runner.go``).
+
+It starts the step's command in a network namespace of its own, and the step fails where it cannot, if
+``TEKTON_HERMETIC`` is ``1`` and ``TEKTON_RESOURCE_NAME`` is empty. That holds only as far as the entrypoint
+is what runs, and the binary is the one that Tekton put there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from chains.beside import Beside, Json, objects_at, text_at, texts_at
+from chains.finding import FALSE, TRUE, UNKNOWN, Finding
+from chains.hermetic_environment import Environment
+from chains.hermetic_pod import Placed
+from chains.pod_builder import BIN_FOLDER, BIN_VOLUME, ENTRYPOINT, HERMETIC_VARIABLE, PREPARE
+
+DEFEATING_VARIABLE = "TEKTON_RESOURCE_NAME"
+_HOOKS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
+
+
+def judge_entrypoint(step: Placed, placed: list[Placed], beside: Beside) -> Finding:
+    """Return whether the entrypoint isolates a step; a reason that is certain wins over one that is not."""
+    pod = beside.pod or {}
+    environment = Environment(step.container, beside)
+    against = [
+        *_not_run(step.container, pod),
+        *_hermetic_variable(environment),
+        *_defeating_variable(environment),
+        *_binary(step.container, placed, pod),
+    ]
+    for value in (FALSE, UNKNOWN):
+        for finding in against:
+            if finding.value == value:
+                return finding
+    return Finding(TRUE, f"the entrypoint runs with {HERMETIC_VARIABLE}=1, and nothing defeats it")
+
+
+def _not_run(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[Finding]:
+    if texts_at(container, "command") != [ENTRYPOINT]:
+        yield Finding(FALSE, f"the container does not run {ENTRYPOINT}")
+    for hook in _HOOKS:
+        if container.get(hook):
+            yield Finding(FALSE, f"{hook} runs beside the entrypoint")
+    systems = (
+        text_at(pod, "spec", "os", "name"),
+        text_at(pod, "spec", "nodeSelector", "kubernetes.io/os"),
+    )
+    if "windows" in systems:
+        yield Finding(FALSE, "the entrypoint keeps the network on windows")
+
+
+def _hermetic_variable(environment: Environment) -> Iterator[Finding]:
+    value = environment.get(HERMETIC_VARIABLE)
+    if value is None:
+        yield Finding(FALSE, f"{HERMETIC_VARIABLE} is not in the container's environment")
+    elif value.text is None:
+        yield Finding(UNKNOWN, f"{HERMETIC_VARIABLE}: {value.why}")
+    elif value.text != "1":
+        yield Finding(FALSE, f"{HERMETIC_VARIABLE} is not '1' in the container's environment")
+
+
+def _defeating_variable(environment: Environment) -> Iterator[Finding]:
+    value = environment.get(DEFEATING_VARIABLE)
+    if value is None:
+        reason = (
+            f"the image's own ENV may set {DEFEATING_VARIABLE}, which keeps the network; the pod does not"
+        )
+        yield Finding(UNKNOWN, f"{reason} set it to nothing")
+    elif value.text is None:
+        yield Finding(UNKNOWN, f"{DEFEATING_VARIABLE}: {value.why}")
+    elif value.text:
+        yield Finding(FALSE, f"{DEFEATING_VARIABLE} is set, so the entrypoint keeps the network")
+
+
+def _binary(
+    container: Mapping[str, Json], placed: list[Placed], pod: Mapping[str, Json]
+) -> Iterator[Finding]:
+    """Whether the binary is what Tekton's init container put there, and nobody else could write it."""
+    mounts = [
+        mount
+        for mount in objects_at(container, "volumeMounts")
+        if _covers(text_at(mount, "mountPath"), BIN_FOLDER)
+    ]
+    volumes = [one for one in objects_at(pod, "spec", "volumes") if text_at(one, "name") == BIN_VOLUME]
+    is_own = [(text_at(mount, "name"), text_at(mount, "mountPath")) for mount in mounts] == [
+        (BIN_VOLUME, BIN_FOLDER)
+    ]
+    if (
+        not is_own
+        or "subPath" in mounts[0]
+        or not all("emptyDir" in volume for volume in volumes)
+        or not volumes
+    ):
+        yield Finding(UNKNOWN, f"{BIN_FOLDER} is not the volume that tekton puts its entrypoint into")
+        return
+    if not any(one.is_tektons_own and text_at(one.container, "name") == PREPARE for one in placed):
+        yield Finding(UNKNOWN, f"no init container {PREPARE} of tekton puts the entrypoint there")
+    for other in placed:
+        for mount in objects_at(other.container, "volumeMounts"):
+            if text_at(mount, "name") != BIN_VOLUME or other.is_tektons_own or mount.get("readOnly") is True:
+                continue
+            yield Finding(UNKNOWN, f"{other.kind}/{other.name} can change the entrypoint's binary")
+
+
+def _covers(path: str, folder: str) -> bool:
+    """Whether something mounted at ``path`` is, or is below, the folder."""
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    return parts[:2] == [part for part in folder.split("/") if part]

@@ -1,0 +1,141 @@
+"""Whether a pod is the run's own, and the part that each of its containers plays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from chains.beside import Json, began, mapping_at, objects_at, parse_time, text_at, texts_at
+from chains.pod_builder import SIDECAR, STEP, Expected, expected_containers, is_tektons_own
+from chains.snapshot import RunSnapshot
+
+INIT, INJECTED, EPHEMERAL = "init", "injected", "ephemeral"
+TASK_RUN_LABEL = "tekton.dev/taskRun"
+UID_LABEL = "tekton.dev/taskRunUID"
+_POWERS = frozenset(("ALL", "BPF", "DAC_READ_SEARCH", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO"))
+"""Capabilities with which a process may leave its container."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One container of a pod. ``kind`` is ``step``, ``sidecar``, ``init``, ``injected`` or ``ephemeral``.
+
+    ``init`` are Tekton's own init containers; others are ``injected``. ``expected`` is what the Task asks
+    for, ``state`` what the kubelet reports.
+    """
+
+    kind: str
+    name: str
+    container: Mapping[str, Json]
+    state: Mapping[str, Json]
+    expected: Expected | None = None
+    is_tektons_own: bool = False
+
+
+def distrust(run: RunSnapshot, pod: Mapping[str, Json]) -> str:
+    """Return why a pod is not believed to be the run's; ``""`` when nothing speaks against it.
+
+    Anybody who may create pods can give one the name, owner and labels of a run's. The ids of containers are
+    the kubelet's: they must be those that Tekton recorded.
+    """
+    name, namespace = text_at(pod, "metadata", "name"), text_at(pod, "metadata", "namespace") or "default"
+    labels = mapping_at(pod, "metadata", "labels")
+    owners = [
+        text_at(owner, "uid")
+        for owner in objects_at(pod, "metadata", "ownerReferences")
+        if owner.get("kind") == "TaskRun"
+    ]
+    if not run.uid:
+        return "the run has no uid that its pod's owner could be compared with"
+    if (namespace, name) != (run.namespace, run.status.get("podName", "")):
+        return f"the pod is {namespace}/{name}, not the one that the run names"
+    if owners != [run.uid]:
+        return "the pod belongs to another owner than this run"
+    if labels.get(TASK_RUN_LABEL) != run.name or labels.get(UID_LABEL, run.uid) != run.uid:
+        return "the pod's labels name another run"
+    created, ended = parse_time(began(pod)), parse_time(run.status.get("completionTime") or "")
+    if created and ended and created > ended:
+        return "the pod was created after the run had ended"
+    return next(_foreign_containers(run, pod), "")
+
+
+def _foreign_containers(run: RunSnapshot, pod: Mapping[str, Json]) -> Iterator[str]:
+    reported = _states(pod)
+    for step in run.status.get("steps", ()):
+        recorded = step.get("terminated", step.get("running", {})).get("containerID", "")
+        name = step.get("container") or f"step-{step.get('name', '')}"
+        if recorded and _container_id(reported.get(name, {})) != recorded:
+            yield f"container {name} of the pod is not the one that the run recorded"
+
+
+def _container_id(state: Mapping[str, Json]) -> str:
+    return text_at(state, "containerID") or text_at(state, "state", "terminated", "containerID")
+
+
+def _states(pod: Mapping[str, Json]) -> dict[str, Mapping[str, Json]]:
+    fields = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+    return {text_at(state, "name"): state for field in fields for state in objects_at(pod, "status", field)}
+
+
+def place(run: RunSnapshot, pod: Mapping[str, Json]) -> list[Placed]:
+    """Return every container of a pod with its part: the Task's in its order, then all others by place."""
+    expected = expected_containers(run)
+    states = _states(pod)
+    found: dict[str, Placed] = {}
+    others: list[Placed] = []
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        for container in objects_at(pod, "spec", field):
+            name = text_at(container, "name")
+            state = states.get(name, {})
+            asked = next(
+                (one for one in expected if one.container == name and _fits(one, field, container)), None
+            )
+            if field == "ephemeralContainers":
+                others.append(Placed(EPHEMERAL, name, container, state))
+            elif asked is not None and name not in found:
+                found[name] = Placed(asked.kind, asked.name, container, state, asked)
+            else:
+                own = is_tektons_own(container, run)
+                kind = INJECTED if not own else INIT if field == "initContainers" else SIDECAR
+                others.append(Placed(kind, name, container, state, is_tektons_own=own))
+    ordered = [found[one.container] for one in expected if one.container in found]
+    return [*ordered, *others]
+
+
+def _fits(expected: Expected, field: str, container: Mapping[str, Json]) -> bool:
+    """Whether a container stands where Tekton puts it: sidecars may be init containers that go on running."""
+    if field == "containers":
+        return True
+    is_native = field == "initContainers" and container.get("restartPolicy") == "Always"
+    return is_native and expected.kind == SIDECAR
+
+
+def way_out(container: Mapping[str, Json], pod: Mapping[str, Json]) -> str:
+    """Return what may lead a container's processes outside past any missing network, ``""`` if nothing."""
+    security = mapping_at(container, "securityContext")
+    if security.get("privileged") is True:
+        return "the container is privileged, so it may leave its namespaces"
+    added = {name.upper().removeprefix("CAP_") for name in texts_at(security, "capabilities", "add")}
+    if added & _POWERS:
+        return f"with the capability {min(added & _POWERS)} the container may leave its namespaces"
+    host_paths = {
+        text_at(volume, "name"): text_at(volume, "hostPath", "path")
+        for volume in objects_at(pod, "spec", "volumes")
+        if "hostPath" in volume
+    }
+    for mount in objects_at(container, "volumeMounts"):
+        if text_at(mount, "name") in host_paths:
+            path = host_paths[text_at(mount, "name")]
+            return f"the host's {path} is mounted, and a socket in it may lead outside"
+    return ""
+
+
+def missing(run: RunSnapshot, placed: list[Placed]) -> list[Expected]:
+    """Return what the Task asks for and the pod does not have."""
+    there = {one.expected.container for one in placed if one.expected is not None}
+    return [one for one in expected_containers(run) if one.container not in there]
+
+
+__all__ = [
+    "EPHEMERAL", "INIT", "INJECTED", "SIDECAR", "STEP", "Placed", "distrust", "missing", "place", "way_out",
+]  # fmt: skip
