@@ -7,13 +7,14 @@ command line and the controller.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from chains.beside import Beside
 from chains.config import Config
 from chains.errors import ChainsError, InputError
+from chains.image_environment import ImageReader
 from chains.intake import Intake, Key
 from chains.payload import Payload, build_payloads, warnings
 from chains.redaction import Redaction, open_redaction
@@ -78,16 +79,20 @@ async def attest_run(
     signer: Signer,
     stores: Stores,
     redaction: Redaction | None = None,
+    images: ImageReader | None = None,
 ) -> Outcome:
     """Attest one frozen run. Never raises for the run's own sake: what fails is told by the outcome.
 
     ``beside`` has what stands beside each TaskRun, as :func:`chains.hermetic.judge_isolation` takes it;
-    ``redaction`` the rules of the configuration, opened once.
+    ``redaction`` the rules of the configuration, opened once; ``images`` reads what images set in the
+    environment, where isolation hangs on it.
     """
     if not run.is_done:
         status = run.condition.get("status", "missing")
         reason = f"not finished: condition Succeeded is {status!r}; attest it when it is"
         return Outcome(run.label, run.uid, FAILED, reason)
+    if images is not None and beside:
+        beside = await images.add_images(run, beside)
     try:
         payloads = build_payloads(run, config, beside, redaction or Redaction())
         _refuse_too_many_subjects(payloads)
@@ -131,6 +136,7 @@ async def attest_all(
     signer: Signer,
     stores: Stores,
     on_outcome: Callable[[Outcome], None] = lambda _: None,
+    images: ImageReader | None = None,
 ) -> list[Outcome]:
     """Attest every run of the intake, many at once, in the order of the input.
 
@@ -138,13 +144,15 @@ async def attest_all(
     before the stores have flushed. Raises :class:`ConfigError` for rules of redaction that cannot be used.
     """
     redaction = open_redaction(config.redaction)
+
+    async def attest(key: Key) -> Outcome:
+        run = intake.snapshot(key)
+        return await attest_run(run, intake.beside_of(run), config, signer, stores, redaction, images)
+
     outcomes: dict[Key, Outcome] = {}
     waiting = iter(list(intake.runs))
-    workers = [
-        _work(waiting, intake, config, signer, stores, redaction, outcomes, on_outcome)
-        for _ in range(min(AT_ONCE, len(intake.runs)))
-    ]
-    await asyncio.gather(*workers)
+    at_once = min(AT_ONCE, len(intake.runs))
+    await asyncio.gather(*(_work(waiting, attest, outcomes, on_outcome) for _ in range(at_once)))
     lost = await stores.flush()
     ordered = [outcomes[key] for key in intake.runs]
     problems = [Outcome(name, "", FAILED, reason) for name, reason in intake.problems]
@@ -153,26 +161,19 @@ async def attest_all(
 
 async def _work(
     waiting: Iterator[Key],
-    intake: Intake,
-    config: Config,
-    signer: Signer,
-    stores: Stores,
-    redaction: Redaction,
+    attest: Callable[[Key], Awaitable[Outcome]],
     outcomes: dict[Key, Outcome],
     on_outcome: Callable[[Outcome], None],
 ) -> None:
     for key in waiting:
-        outcomes[key] = await _attest_one(key, intake, config, signer, stores, redaction)
+        outcomes[key] = await _attest_one(key, attest)
         on_outcome(outcomes[key])
 
 
-async def _attest_one(
-    key: Key, intake: Intake, config: Config, signer: Signer, stores: Stores, redaction: Redaction
-) -> Outcome:
+async def _attest_one(key: Key, attest: Callable[[Key], Awaitable[Outcome]]) -> Outcome:
     label = f"{key[0].lower()}/{key[1]}/{key[2]}"
     try:
-        run = intake.snapshot(key)
-        return await attest_run(run, intake.beside_of(run), config, signer, stores, redaction)
+        return await attest(key)
     except ChainsError as error:
         return Outcome(label, "", FAILED, str(error))
     except Exception as error:  # noqa: BLE001 - a run that breaks the formatter must hurt nobody else

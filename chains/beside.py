@@ -20,13 +20,21 @@ FEATURE_FLAGS = "feature-flags"
 
 
 @dataclass(frozen=True, slots=True)
+class ImageEnvironment:
+    """What an image sets in the environment, for each of its platforms; or why that is not known."""
+
+    platforms: tuple[Mapping[str, str], ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Beside:
     """The raw objects beside one TaskRun.
 
     ``missing`` says why there is no pod. ``policies`` are all NetworkPolicies of the namespace; ``doubtful``
     names what may overrule them and is not understood here. ``config_maps`` and ``secrets`` hold, by name,
     what the pod's environment refers to, as far as it is known; ``feature_flags`` is the data of Tekton's
-    ConfigMap.
+    ConfigMap, ``images`` what was read of images, by image id.
     """
 
     pod: Mapping[str, Json] | None = None
@@ -37,6 +45,7 @@ class Beside:
     secrets: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     runtime_class: Mapping[str, Json] | None = None
     feature_flags: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, ImageEnvironment] = field(default_factory=dict)
 
 
 NOTHING = Beside()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from chains.workspace import (
     check_signers,
     load_settings,
     open_evidence,
+    open_images,
     open_key,
     open_public_keys,
     open_stores,
@@ -122,6 +124,8 @@ def _attest(options: argparse.Namespace) -> int:
     intake = read_inputs(options.files)
     if not intake.runs and not intake.problems:
         raise UsageError("the input holds no TaskRun or PipelineRun")
+    # a command that keeps every outcome until its end gains nothing from looking for garbage often
+    gc.set_threshold(100_000, 50, 50)
     outcomes = asyncio.run(_attest_async(intake, settings, options))
     failed = sum(outcome.state == "failed" for outcome in outcomes)
     if options.output == "json":
@@ -137,6 +141,7 @@ async def _attest_async(intake: Intake, settings: Settings, options: argparse.Na
     from chains.attest import attest_all  # noqa: PLC0415 - keeps --help fast
 
     stores = open_stores(options.store or [], settings)
+    images = open_images(settings.config)
     try:
         signer = open_key(options.key)
         bar = Progress(len(intake.runs), "runs")
@@ -147,11 +152,14 @@ async def _attest_async(intake: Intake, settings: Settings, options: argparse.Na
                 signer,
                 stores,
                 lambda outcome: bar.advance(failed=outcome.state == "failed"),
+                images,
             )
         finally:
             bar.close()
     finally:
         await stores.close()
+        if images is not None:
+            await images.close()
 
 
 def _print_outcomes(outcomes: Sequence[Any]) -> None:

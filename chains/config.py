@@ -150,6 +150,7 @@ class Config:
     build_type: str
     execution_report: bool
     policies_vouched: bool
+    image_environments: bool
     redaction: RedactionSettings
     native_artifacts: bool
     unknown: tuple[str, ...] = ()
@@ -195,6 +196,7 @@ def _build(values: Mapping[str, str], unknown: tuple[str, ...]) -> Config:
         build_type=values["builddefinition.buildtype"],
         execution_report=_flag(values, "execution.report"),
         policies_vouched=_flag(values, "execution.network-policies.enforced"),
+        image_environments=_flag(values, "execution.image-environments"),
         redaction=_redaction(values),
         native_artifacts=_flag(values, "artifacts.native.enabled"),
         unknown=unknown,

@@ -149,6 +149,11 @@ _REPORT = (
         "Only then does a policy count as isolation.", ours=True,
     ),
     Key(
+        "execution.image-environments", "bool", "false",
+        "Whether to read from the registry what a step's image sets in the environment, where isolation "
+        "hangs on it: the pod does not show it.", ours=True,
+    ),
+    Key(
         "execution.redaction.key-file", "path", "",
         "File with a key of at least 16 bytes: what is redacted is replaced by HMAC-SHA-256, not left out.",
         ours=True,

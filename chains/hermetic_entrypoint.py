@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from chains.beside import Beside, Json, objects_at, text_at, texts_at
+from chains.beside import Beside, ImageEnvironment, Json, objects_at, text_at, texts_at
 from chains.finding import FALSE, TRUE, UNKNOWN, Finding
 from chains.hermetic_environment import Environment
-from chains.hermetic_pod import Placed
+from chains.hermetic_pod import STEP, Placed, distrust, place
 from chains.pod_builder import BIN_FOLDER, BIN_VOLUME, ENTRYPOINT, HERMETIC_VARIABLE, PREPARE
+from chains.snapshot import RunSnapshot
 
 DEFEATING_VARIABLE = "TEKTON_RESOURCE_NAME"
 _HOOKS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
@@ -26,7 +27,7 @@ def judge_entrypoint(step: Placed, placed: list[Placed], beside: Beside) -> Find
     against = [
         *_not_run(step.container, pod),
         *_hermetic_variable(environment),
-        *_defeating_variable(environment),
+        *_defeating_variable(environment, beside.images.get(text_at(step.state, "imageID"))),
         *_binary(step.container, placed, pod),
     ]
     for value in (FALSE, UNKNOWN):
@@ -60,13 +61,39 @@ def _hermetic_variable(environment: Environment) -> Iterator[Finding]:
         yield Finding(FALSE, f"{HERMETIC_VARIABLE} is not '1' in the container's environment")
 
 
-def _defeating_variable(environment: Environment) -> Iterator[Finding]:
-    value = environment.get(DEFEATING_VARIABLE)
-    if value is None:
+def images_that_decide(run: RunSnapshot, beside: Beside) -> list[str]:
+    """Return the ids of the step images whose own ENV decides whether the entrypoint isolates."""
+    pod = beside.pod
+    if pod is None or distrust(run, pod):
+        return []
+    found: dict[str, None] = {}
+    for step in place(run, pod):
+        environment = Environment(step.container, beside)
+        asked = environment.get(HERMETIC_VARIABLE)
+        is_open = environment.get(DEFEATING_VARIABLE) is None
+        if step.kind == STEP and is_open and asked is not None and asked.text == "1":
+            found[text_at(step.state, "imageID")] = None
+    return [image for image in found if image]
+
+
+def _of_image(image: ImageEnvironment | None) -> Iterator[Finding]:
+    """Judge a variable that the pod leaves to the image."""
+    if image is None or image.problem or not image.platforms:
         reason = (
             f"the image's own ENV may set {DEFEATING_VARIABLE}, which keeps the network; the pod does not"
         )
-        yield Finding(UNKNOWN, f"{reason} set it to nothing")
+        more = f" ({image.problem})" if image is not None and image.problem else ""
+        yield Finding(UNKNOWN, f"{reason} set it to nothing{more}")
+    elif all(variables.get(DEFEATING_VARIABLE) for variables in image.platforms):
+        yield Finding(FALSE, f"the image sets {DEFEATING_VARIABLE}, so the entrypoint keeps the network")
+    elif any(variables.get(DEFEATING_VARIABLE) for variables in image.platforms):
+        yield Finding(UNKNOWN, f"some platforms of the image set {DEFEATING_VARIABLE}")
+
+
+def _defeating_variable(environment: Environment, image: ImageEnvironment | None) -> Iterator[Finding]:
+    value = environment.get(DEFEATING_VARIABLE)
+    if value is None:
+        yield from _of_image(image)
     elif value.text is None:
         yield Finding(UNKNOWN, f"{DEFEATING_VARIABLE}: {value.why}")
     elif value.text:

@@ -85,7 +85,11 @@ class Intake:
             if orjson.loads(self.beside.setdefault(key, data)) != item:
                 self._conflicting.add(key)
             self._index = None
-        elif key not in self._conflicting and orjson.loads(self.runs.setdefault(key, data)) != item:
+        elif key in self._conflicting:
+            return
+        elif key not in self.runs:
+            self.runs[key] = data
+        elif orjson.loads(self.runs[key]) != item:
             text = f"{run_label(item)}: comes twice with different content; pass one of the two"
             self.problems.append((run_label(item), text))
             # which of the two is true cannot be told, so neither is attested

@@ -32,7 +32,8 @@ _SECRETS = re.compile(
     "|".join(
         [
             rf"(?<![\w-])[\w.-]*{_WORD}[\w.-]*\s*[=:]\s*(?P<value>[^\s,;&'\"]+|'[^']*'|\"[^\"]*\")",
-            r"(?i:\b(?:bearer|basic)\s+)(?P<bearer>[\w.~+/=-]{8,})",
+            r"authorization\s*[:=]\s*(?:[\w-]+\s+)?(?P<header>[^\s'\"]{4,})",
+            r"\b(?:bearer|basic)\s+(?P<bearer>[\w.~+/=-]{8,})",
             r"://(?P<user>[^/@\s]+)@",
             r"(?P<jwt>\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*)",
             r"(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z))",

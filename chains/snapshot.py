@@ -37,9 +37,9 @@ class ChildGap:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RunSnapshot:
-    """One finished run, frozen.
+    """One finished run, frozen; two are equal when they are the same object.
 
     ``run`` is the object as Go writes it (what the predicates are built from), ``raw`` the trimmed object as
     it came, ``data`` the canonical bytes, ``digest`` their SHA-256 in hex, ``dropped`` the paths of fields

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from chains.config import Config, load_config_file, parse_config
 from chains.errors import ConfigError, UsageError
+from chains.image_environment import ImageReader
 from chains.store import Stores
 from signers.base import Signer, SignerError, open_signer
 from signers.keyfile import generate_key, write_key_pair
@@ -146,6 +147,15 @@ def _open(url: str, options: StoreOptions) -> Store:
         return open_store(url, options)
     except StoreError as error:
         raise UsageError(f"store {url}: {error}") from error
+
+
+def open_images(config: Config) -> ImageReader | None:
+    """Return what reads the environments of images, None unless the configuration wants them read."""
+    if not config.image_environments:
+        return None
+    from storage.registry import RegistryClient  # noqa: PLC0415 - needs the network's packages
+
+    return ImageReader(RegistryClient(store_options(config)))
 
 
 def open_evidence(urls: Sequence[str], settings: Settings) -> list[Store]:

@@ -8,6 +8,7 @@ https://github.com/in-toto/attestation/blob/main/spec/predicates/scai.md
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from chains import dependencies
@@ -163,6 +164,7 @@ def _gaps(run: RunSnapshot) -> Iterator[dict[str, Any]]:
         )
 
 
+@lru_cache(maxsize=128)  # the report and the warnings of a run ask one after the other
 def dropped_by_provenance(run: RunSnapshot) -> list[tuple[str, Rejection]]:
     """Return what the compatible provenance leaves out of a run and children: (attribute, what and why)."""
     found = [("FIELD_DROPPED", Rejection(path, "not a field of tekton's types")) for path in run.dropped]

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from chains.beside import Beside
+from chains.beside import Beside, ImageEnvironment
 from chains.hermetic import judge_isolation
 from chains.snapshot import take_snapshot
 from tests.testbed.pod_builder import ALPHA, Built, PodBuilder
@@ -38,12 +38,15 @@ class Case:
     step: dict[str, str] = field(default_factory=dict)
     image: dict[str, str] = field(default_factory=dict)
     annotated: bool = True
+    is_image_known: bool = False
 
 
 CASES = {
     "nothing was asked for": Case("false", True, annotated=False),
     "the variable, and an image that leaves the other one alone": Case("unknown", False),
     "the variable, and an image that sets the other one": Case("unknown", True, image={RESOURCE: "x"}),
+    "the same, and the image was read": Case("false", True, image={RESOURCE: "x"}, is_image_known=True),
+    "an image that was read and sets nothing": Case("true", False, image={"A": "x"}, is_image_known=True),
     "the variable, and the other one set to nothing": Case("true", False, {RESOURCE: ""}),
     "set to nothing, whatever the image says": Case("true", False, {RESOURCE: ""}, {RESOURCE: "x"}),
     "the step sets the other one": Case("false", True, {RESOURCE: "x"}),
@@ -112,7 +115,10 @@ def test_the_verdict_is_what_the_entrypoint_does(
     case: Case, pod_builder: PodBuilder, tekton_entrypoint: Path, tmp_path: Path, port: str
 ) -> None:
     made = built(pod_builder, case)
-    isolation = judge_isolation(take_snapshot(made.run), {"taskrun/ci/r": Beside(pod=made.pod)})
+    image_id = made.run["status"]["steps"][0]["imageID"]
+    images = {image_id: ImageEnvironment((case.image,))} if case.is_image_known else {}
+    beside = {"taskrun/ci/r": Beside(pod=made.pod, images=images)}
+    isolation = judge_isolation(take_snapshot(made.run), beside)
     is_open = connects(tekton_entrypoint, tmp_path, port, environment(made.pod, case.image))
     assert (isolation.containers[0].enforced.value, is_open) == (case.verdict, case.is_open)
     assert (isolation.level == "enforced") == (case.verdict == "true")

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 
 from chains.beside import Beside
 from chains.config import parse_config
@@ -136,6 +137,26 @@ def test_a_pod_of_tektons_builder_is_as_the_task_asks(
     asked = run["spec"]["taskSpec"]
     counted = [one for one in isolation.containers if one.is_counted]
     assert len(counted) == len(asked["steps"]) + len(asked.get("sidecars", []))
+
+
+@pytest.mark.parametrize(
+    ("own", "level"),
+    [
+        (None, "enforced"),
+        ({"env": [{"name": "OTHER", "value": "1"}]}, "enforced"),
+        ({"env": [{"name": "TEKTON_RESOURCE_NAME", "value": "x"}]}, "requested-only"),
+    ],
+)
+def test_the_setting_for_the_whole_cluster_proves_every_run(
+    own: Json, level: str, pod_builder: PodBuilder
+) -> None:
+    page = (EXAMPLE.parents[1] / "docs" / "execution-report.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    defaults = yaml.safe_load(shown)
+    assert list(defaults) == ["default-pod-template"]
+    run = task_run({"steps": [{**STEP, "env": [{"name": "TEKTON_RESOURCE_NAME", "value": "step"}]}]})
+    run["spec"]["podTemplate"] = own
+    assert judged(pod_builder.finished(run, flags=ALPHA, defaults=defaults)).level == level
 
 
 def test_a_step_whose_command_is_the_images_own_is_as_the_task_asks(
