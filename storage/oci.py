@@ -200,11 +200,9 @@ class RegistryStore(Store):
         if "OCI-Subject" in answer.headers:
             self._client.saw_referrers(repository)
         # what a registry says it took is asked for before anybody gets a receipt
-        kept, has_bundle = await asyncio.gather(
-            self._client.head_manifest(repository, manifest.digest, push=True),
-            self._client.has_blob(repository, bundle_digest),
-        )
-        if kept is None or not has_bundle:
+        # one after the other: a request left behind by a failed one would outlive the store
+        kept = await self._client.head_manifest(repository, manifest.digest, push=True)
+        if kept is None or not await self._client.has_blob(repository, bundle_digest):
             what = f"manifest {manifest.digest}" if kept is None else f"blob {bundle_digest}"
             raise StoreUnavailable(f"{repository} took {what} and does not have it")
 

@@ -197,7 +197,10 @@ class TagWriter:
         uploads = [
             self._client.put_blob(tag.repository, blob, digest) for digest, blob in blobs.items() if blob
         ]
-        await asyncio.gather(*uploads)
+        # all of them end before one's failure is told: none may outlive the store
+        for ended in await asyncio.gather(*uploads, return_exceptions=True):
+            if isinstance(ended, BaseException):
+                raise ended
         for entry in batch:
             entry.uploaded = True
         return config

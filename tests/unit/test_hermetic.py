@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chains.beside import Beside, References, references
-from chains.config import parse_config
+from chains.config import lint_config, parse_config
 from chains.hermetic import ENFORCED, LEVELS, Isolation, judge_isolation
 from chains.payload import EXECUTION_REPORT, PROVENANCE, build_payloads
 from chains.snapshot import RunSnapshot, take_snapshot
@@ -169,6 +169,57 @@ def test_a_sidecar_that_tekton_stopped_is_no_change_and_not_proven_either() -> N
     assert observed.reason.startswith("restarted, as tekton does to stop a sidecar")
 
 
+def test_a_sidecar_that_is_an_init_container_is_still_a_sidecar() -> None:
+    found = objects("sidecar-with-network")
+    pod = found["Pod"]
+    native = pod["spec"]["containers"].pop(1)
+    pod["spec"]["initContainers"].append({**native, "restartPolicy": "Always"})
+    pod["status"]["initContainerStatuses"].append(pod["status"]["containerStatuses"].pop(1))
+    isolation = judged(found["TaskRun"], pod)
+    assert (isolation.level, isolation.containers[1].kind) == ("partly", "sidecar")
+    del pod["spec"]["initContainers"][-1]["restartPolicy"]
+    assert "injected" in {one.kind for one in judged(found["TaskRun"], pod).containers}
+
+
+@pytest.mark.parametrize("change", [{"args": ["--evil"]}, {"command": ["evil"]}])
+def test_a_sidecar_that_runs_something_else_is_told(change: Json) -> None:
+    found = objects("sidecar-with-network")
+    found["Pod"]["spec"]["containers"][1].update(change)
+    observed = judged(found["TaskRun"], found["Pod"]).containers[1].observed
+    assert (observed.value, observed.reason) == ("false", "not as the task asks: the command is another one")
+
+
+@pytest.mark.parametrize(
+    ("spec", "container", "value", "reason"),
+    [
+        ({"os": {"name": "windows"}}, {}, "false", "the entrypoint keeps the network on windows"),
+        ({"nodeSelector": {"kubernetes.io/os": "windows"}}, {}, "false", "the entrypoint keeps the network on windows"),
+        ({}, {"env": [{"name": "TEKTON_HERMETIC", "valueFrom": {"fieldRef": {}}}]}, "unknown", "TEKTON_HERMETIC: its value comes from a reference"),
+        ({}, {"securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}}, "true", "nothing defeats it"),
+        ({}, {"securityContext": {"capabilities": {"add": ["CAP_SYS_ADMIN"]}}}, "unknown", "with the capability SYS_ADMIN the container may leave its namespaces"),
+        ({}, {"readinessProbe": {"exec": {"command": ["x"]}}}, "false", "readinessProbe runs beside the entrypoint"),
+        ({"volumes": []}, {}, "unknown", "/tekton/bin is not the volume that tekton puts its entrypoint into"),
+        ({"initContainers": []}, {}, "unknown", "no init container prepare of tekton puts the entrypoint there"),
+    ],
+)  # fmt: skip
+def test_what_decides_about_a_step(spec: Json, container: Json, value: str, reason: str) -> None:
+    run, pod = good()
+    pod["spec"].update(spec)
+    pod["spec"]["containers"][0].update(container)
+    enforced = judged(run, pod).containers[0].enforced
+    assert (enforced.value, reason in enforced.reason) == (value, True), enforced.reason
+
+
+def test_a_container_that_can_write_the_entrypoint_leaves_every_step_unknown() -> None:
+    found = objects("injected-container")
+    proxy = found["Pod"]["spec"]["containers"][1]
+    proxy["volumeMounts"] = [{"name": "tekton-internal-bin", "mountPath": "/x"}]
+    enforced = judged(found["TaskRun"], found["Pod"]).containers[0].enforced
+    assert enforced.reason == "injected/istio-proxy can change the entrypoint's binary"
+    proxy["volumeMounts"][0]["readOnly"] = True
+    assert judged(found["TaskRun"], found["Pod"]).containers[0].enforced.value == "true"
+
+
 def test_an_annotation_that_tekton_ignored_is_told_with_its_flag() -> None:
     run, pod = good()
     del run["status"]["provenance"]
@@ -250,6 +301,20 @@ def test_only_proven_runs_get_the_builder_of_hermetic_runs(name: str, with_pod: 
         assert builder_id(provenance) == (expected if with_pod else "urn:plain")
         assert hermetic_level(report) == ("enforced" if with_pod else "unknown")
         assert run_uid(report) == run["metadata"]["uid"]
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "words"),
+    [
+        ({"builder.id.hermetic": "hermetic"}, "builder.id.hermetic", "expected a URI, got 'hermetic'"),
+        ({"builder.id": "urn:b", "builder.id.hermetic": "urn:b"}, "builder.id.hermetic", "nobody can tell the two"),
+        ({"execution.report": "false", "execution.redaction.arguments": "x"}, "execution.redaction.arguments", "execution.report is false"),
+        ({"execution.redaction.arguments": "("}, "execution.redaction.arguments", "expected a regular expression, got '('"),
+    ],
+)  # fmt: skip
+def test_lint_tells_what_is_wrong_with_our_keys(data: Json, key: str, words: str) -> None:
+    assert [words in problem.message for problem in lint_config(data) if problem.key == key] == [True]
+    assert not [one for one in lint_config({"builder.id.hermetic": "urn:h"}) if one.key.startswith("builder")]
 
 
 def test_a_pod_tells_what_to_read_for_it() -> None:
