@@ -50,6 +50,11 @@ class Signer(ABC):
     that cosign accepts, and the bundle's key hint too."""
     public_pem: bytes
     """The public key as PEM SubjectPublicKeyInfo."""
+    remote: bool = False
+    """Whether :meth:`sign` asks a service or a device: it is then called off the event loop."""
+    deterministic: bool = True
+    """Whether the same data always gives the same signature. Where it does not, what is stored already is
+    looked for before anything is signed again."""
 
     @abstractmethod
     def sign(self, data: bytes) -> bytes:
