@@ -74,11 +74,11 @@ def _backfill(options: argparse.Namespace) -> int:
     from chains.cluster import Cluster, find_access  # noqa: PLC0415 - keeps --help fast
     from chains.controller import Controller  # noqa: PLC0415 - keeps --help fast
     from chains.metrics import Metrics  # noqa: PLC0415 - keeps --help fast
-    from chains.operate import backfill, parse_since  # noqa: PLC0415 - keeps --help fast
+    from chains.operate import backfill  # noqa: PLC0415 - keeps --help fast
     from chains.reload import Reloader  # noqa: PLC0415 - keeps --help fast
     from chains.worklist import WorkList  # noqa: PLC0415 - keeps --help fast
 
-    since = parse_since(options.since, datetime.now(UTC)) if options.since else None
+    since = _since(options.since)
 
     async def work() -> list[Done]:
         async with Cluster(find_access(options.kubeconfig)) as cluster:
@@ -104,6 +104,17 @@ def _tell(found: Sequence[Done], output: str) -> int:
             write_line(table(("RUN", "STATE"), [(done.run, done.state) for done in found]))
         write_line(f"{len(found)} runs")
     return int(any("again" in done.state and "will" not in done.state for done in found))
+
+
+def _since(text: str) -> datetime | None:
+    from chains.selection import parse_since  # noqa: PLC0415 - keeps --help fast
+
+    try:
+        return parse_since(text, datetime.now(UTC)) if text else None
+    except ValueError:
+        raise UsageError(
+            f"--since {text!r}: expected a time such as 2026-01-31T00:00:00Z, or 36h, or 7d"
+        ) from None
 
 
 def _names(text: str) -> list[str]:

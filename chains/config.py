@@ -16,6 +16,7 @@ from chains.config_keys import KEYS, read_values, unknown_keys
 from chains.config_lint import lint_config, value_problem
 from chains.errors import ConfigError, Problem
 from chains.redaction import RedactionSettings
+from chains.selection import Selection
 
 __all__ = ["Config", "Problem", "lint_config", "lint_file", "load_config_file", "parse_config"]
 
@@ -153,6 +154,8 @@ class Config:
     image_environments: bool
     redaction: RedactionSettings
     native_artifacts: bool
+    selection: Selection
+    backlog_rate: float
     unknown: tuple[str, ...] = ()
 
 
@@ -199,6 +202,13 @@ def _build(values: Mapping[str, str], unknown: tuple[str, ...]) -> Config:
         image_environments=_flag(values, "execution.image-environments"),
         redaction=_redaction(values),
         native_artifacts=_flag(values, "artifacts.native.enabled"),
+        selection=Selection(
+            managed_by=_words(values["filter.managed-by"]),
+            labels=values["filter.labels"],
+            skip=values["filter.skip"].strip(),
+            since=values["backlog.since"].strip(),
+        ),
+        backlog_rate=float(values["backlog.rate"] or 0),
         unknown=unknown,
     )
 
@@ -211,12 +221,15 @@ def _names(values: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(values[name].split(",")) if values[name] else ()
 
 
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word for word in map(str.strip, text.split(",")) if word)
+
+
 def _redaction(values: Mapping[str, str]) -> RedactionSettings:
     start = "execution.redaction."
-    names = (name.strip() for name in values[start + "shown-variables"].split(","))
     return RedactionSettings(
         key_file=values[start + "key-file"],
-        shown=frozenset(name for name in names if name),
+        shown=_words(values[start + "shown-variables"]),
         arguments=values[start + "arguments"],
     )
 

@@ -7,92 +7,10 @@ word but silently keeps the default for a wrong boolean; :attr:`Key.lenient` say
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
 
-Kind = Literal["enum", "bool", "list", "url", "path", "text", "pattern"]
-
-_SHOWN = 60
-_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
-_FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
-_GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
-    map(chr, range(0x2000, 0x200B))
-)
-"""What Go's ``strings.TrimSpace`` takes off; ``str.strip`` alone takes more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key. Values are text in one spelling: ``true`` or ``false``, lists sorted and joined by ``,``."""
-
-    name: str
-    kind: Kind
-    default: str
-    doc: str
-    values: tuple[str, ...] = ()
-    """The words of an ``enum`` or ``list``."""
-    schemes: tuple[str, ...] = ()
-    """What a ``url`` may begin with. Only lint looks: a wrong one fails when it is used."""
-    ours: bool = False
-    """Tekton Chains does not know the key."""
-    ours_values: tuple[str, ...] = ()
-    """Those of ``values`` that Tekton Chains refuses."""
-    secret: bool = False
-    """The value is never shown."""
-    lenient: bool = False
-    """A value that cannot be read keeps the default instead of being refused."""
-
-    def read(self, raw: str) -> str | None:
-        """Return the value in its one spelling, ``None`` when it cannot be read."""
-        if self.kind == "bool":
-            return "true" if raw in _TRUE else "false" if raw in _FALSE else None
-        if self.kind == "enum":
-            return raw if raw in self.values else None
-        if self.kind == "list":
-            words = self.words(raw)
-            return ",".join(sorted(words)) if words <= set(self.values) else None
-        if self.kind == "pattern":
-            return raw if _is_pattern(raw) else None
-        return raw
-
-    def words(self, raw: str) -> set[str]:
-        """Return the trimmed words of a ``list``; none for the empty value, which disables an artifact."""
-        return {word.strip(_GO_SPACE) for word in raw.split(",")} if raw else set()
-
-    def shown(self, raw: str) -> str:
-        """Return a value for a message: never a secret, no password of a URL, not too long."""
-        if self.secret:
-            return "a value that is not shown"
-        text = re.sub(r"//[^/@]*@", "//…@", raw)
-        return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
-
-    def expected(self) -> str:
-        """Return in words what the value may be."""
-        if self.kind == "bool":
-            return "true or false"
-        if self.kind == "url":
-            return " or ".join(f"{scheme}://…" for scheme in self.schemes)
-        words = ", ".join(self.values)
-        if self.kind == "list":
-            return f'"" or a comma-separated list of {words}'
-        return (
-            f"one of {words}"
-            if len(self.values) > 1
-            else words
-            or {"path": "an absolute path", "pattern": "a regular expression"}.get(self.kind, "text")
-        )
-
-
-def _is_pattern(raw: str) -> bool:
-    try:
-        re.compile(raw)
-    except (re.error, OverflowError, RecursionError):
-        return False
-    return True
-
+from chains.config_values import Key
 
 FORMATS = ("in-toto", "slsa/v1", "slsa/v2alpha3", "slsa/v2alpha4")
 _STORES = ("tekton", "oci", "gcs", "docdb", "grafeas", "archivista")
@@ -291,8 +209,38 @@ _TRANSPARENCY = (
     Key("transparency.url", "url", "https://rekor.sigstore.dev", "Rekor server.", schemes=_WEB),
 )  # fmt: skip
 
+_SELECTION = (
+    Key(
+        "filter.managed-by", "text", "",
+        "Further values of `spec.managedBy`, separated by commas, of runs to work on. Runs of "
+        "`tekton.dev/pipeline` and without a value are always ours, others are not touched. Tekton Chains "
+        "knows this key after 0.29.", ours=True,
+    ),
+    Key(
+        "filter.labels", "labels", "",
+        "Label selector of the runs to attest, such as `team=a,tier in (b,c)`; the others are marked "
+        "`skipped`.", ours=True,
+    ),
+    Key(
+        "filter.skip", "text", "",
+        "Name of a label or annotation whose value `true` lets a run go without evidence, marked `skipped`; "
+        "empty: no run may ask for that.", ours=True,
+    ),
+    Key(
+        "backlog.since", "since", "",
+        "Runs that ended before this time, or longer ago than this age (`36h`, `7d`), are marked `skipped`; "
+        "`chains backfill` can still attest them.", ours=True,
+    ),
+    Key(
+        "backlog.rate", "number", "0",
+        "How many runs of the backlog (ended more than five minutes ago) are begun in a second; 0: no limit.",
+        ours=True,
+    ),
+)  # fmt: skip
+
 SECTIONS = (
     ("What is attested", _ARTIFACTS),
+    ("Which runs", _SELECTION),
     ("Execution report", _REPORT),
     ("Provenance", _PROVENANCE),
     ("Stores", _STORAGE),

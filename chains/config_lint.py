@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from chains.config_keys import KEYS, RENAMED, Key, nearest_key, nearest_value, read_values, unknown_keys
+from chains.config_keys import KEYS, RENAMED, nearest_key, nearest_value, read_values, unknown_keys
 from chains.config_rules import RULES, View
+from chains.config_values import Key
 from chains.errors import Problem
 
 
@@ -43,8 +44,6 @@ def value_problem(key: Key, raw: str) -> Problem:
 def _unknown(name: str) -> Problem:
     if name in RENAMED:
         return Problem(name, "error", "this key was renamed and is ignored", RENAMED[name])
-    if name == "filter.managed-by":
-        return Problem(name, "error", "only tekton chains after 0.29 knows this key; here it is ignored")
     return Problem(name, "error", "unknown key, which is ignored", nearest_key(name))
 
 

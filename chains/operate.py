@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from chains.cluster import Cluster, ObjectChanged, ObjectGone
@@ -29,20 +29,6 @@ class Done:
 
     run: str
     state: str
-
-
-def parse_since(text: str, now: datetime) -> datetime:
-    """Read an RFC 3339 time or an age such as ``36h`` or ``7d``. Raises :class:`UsageError`."""
-    units = {"m": "minutes", "h": "hours", "d": "days"}
-    if text[-1:] in units and text[:-1].isdecimal():
-        return now - timedelta(**{units[text[-1]]: int(text[:-1])})
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(
-            f"--since {text!r}: expected a time such as 2026-01-31T00:00:00Z, or 36h, or 7d"
-        ) from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 async def runs(

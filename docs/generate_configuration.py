@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chains.config_keys import SECTIONS, Key
+from chains.config_keys import SECTIONS
+from chains.config_values import Key
 
 PAGE = Path(__file__).with_name("configuration.md")
 _INTRO = """# Configuration

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chains.config import Config, lint_config, parse_config
-from chains.config_keys import KEYS, Key
+from chains.config_keys import KEYS
+from chains.config_values import Key
 from chains.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +83,8 @@ def _leaves(config: Any, start: str = "") -> list[tuple[str, Any]]:
 def _other(key: Key) -> str:
     if key.kind == "bool":
         return "false" if key.default == "true" else "true"
+    if key.kind in {"number", "since"}:
+        return {"number": "2.5", "since": "7d"}[key.kind]
     return next((word for word in key.values if word != key.default), "") if key.values else "another"
 
 

@@ -50,7 +50,9 @@ CASES = [
     # unknown keys
     ("artifacts.taskrun.fromat", {"artifacts.taskrun.fromat": "in-toto"}, "error", "unknown key"),
     ("Builder.ID", {"Builder.ID": "x"}, "error", "unknown key"),
-    ("filter.managed-by", {"filter.managed-by": "x"}, "error", "after 0.29"),
+    ("backlog.since", {"backlog.since": "last week"}, "error", "an age such as 36h"),
+    ("backlog.rate", {"backlog.rate": "-1"}, "error", "a number that is not negative"),
+    ("filter.labels", {"filter.labels": "team in (a,b"}, "error", "a label selector"),
     # values that chains swallows
     ("transparency.enabled", {**DURABLE, "transparency.enabled": "True"}, "error", "counts as false"),
     ("storage.oci.repository.insecure", {"storage.oci.repository.insecure": "yes"}, "error", "ignores it"),

@@ -1,0 +1,117 @@
+"""Which finished runs are attested: the keys ``filter.*`` and ``backlog.since``, read once and asked per run.
+
+Pure: a raw run goes in, a reason or nothing comes out. A run of another controller is not touched; one that
+the configuration leaves out is marked ``skipped`` with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+_TEKTON = frozenset(("", "tekton.dev/pipeline"))
+"""Values of ``spec.managedBy`` that Tekton's own controller works on."""
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_NAME = r"(?:[A-Za-z0-9.-]{1,253}/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_VALUE = r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?"
+_SET = re.compile(rf"({_NAME})\s+(in|notin)\s+\(([^()]*)\)")
+_EQUAL = re.compile(rf"({_NAME})\s*(==|=|!=)\s*({_VALUE})")
+_EXISTS = re.compile(rf"(!?)\s*({_NAME})")
+_BETWEEN = re.compile(r",(?![^()]*\))")
+
+Matches = Callable[[Mapping[str, str]], bool]
+
+
+@lru_cache(maxsize=64)
+def parse_labels(text: str) -> tuple[Matches, ...]:
+    """Return the requirements of a label selector in kubectl's notation; none for an empty one.
+
+    ``a=b``, ``a!=b``, ``a in (b,c)``, ``a notin (b,c)``, ``a`` and ``!a``, joined by commas. As there,
+    ``!=`` and ``notin`` hold for an absent label too. Raises :class:`ValueError`.
+    """
+    return tuple(_requirement(part.strip()) for part in _BETWEEN.split(text)) if text.strip() else ()
+
+
+def _requirement(text: str) -> Matches:
+    if found := _SET.fullmatch(text):
+        name, operator, inner = found.groups()
+        values = frozenset(word.strip() for word in inner.split(","))
+        if not all(re.fullmatch(_VALUE, value) for value in values):
+            raise ValueError(f"{text!r} is no requirement on labels")
+        return _among(name, values, wanted=operator == "in")
+    if found := _EQUAL.fullmatch(text):
+        name, operator, value = found.groups()
+        return _among(name, frozenset((value,)), wanted=operator != "!=")
+    if found := _EXISTS.fullmatch(text):
+        absent, name = bool(found[1]), found[2]
+        return lambda labels: (name in labels) is not absent
+    raise ValueError(f"{text!r} is no requirement on labels")
+
+
+def _among(name: str, values: frozenset[str], *, wanted: bool) -> Matches:
+    if wanted:
+        return lambda labels: name in labels and labels[name] in values
+    return lambda labels: labels.get(name) not in values
+
+
+def parse_since(text: str, now: datetime) -> datetime:
+    """Return the moment that an RFC 3339 time or an age such as ``36h`` or ``7d`` means.
+
+    A time without a zone is UTC. Raises :class:`ValueError`.
+    """
+    if text[-1:] in _UNITS and text[:-1].isascii() and text[:-1].isdecimal():
+        try:
+            return now - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
+        except OverflowError as error:
+            raise ValueError(f"{text!r} is longer ago than times reach") from error
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The configuration's choice of runs.
+
+    ``managed_by`` are further values of ``spec.managedBy`` to work on (``filter.managed-by``), ``labels`` the
+    selector as written, ``skip`` the label or annotation by which a run may ask to be left out,
+    ``since`` the cut-off as written.
+    """
+
+    managed_by: frozenset[str] = frozenset()
+    labels: str = ""
+    skip: str = ""
+    since: str = ""
+
+    def is_ours(self, raw: Mapping[str, Any]) -> bool:
+        """Whether the run is of a manager that this controller works for (``filter.managed-by``)."""
+        spec = raw.get("spec")
+        manager = spec.get("managedBy") if isinstance(spec, dict) else None
+        return not manager or manager in _TEKTON or manager in self.managed_by
+
+    def left_out(self, raw: Mapping[str, Any], now: datetime) -> str:
+        """Return why the configuration leaves a finished run out, empty when it does not."""
+        metadata = raw.get("metadata") or {}
+        labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+        if self.skip and "true" in {labels.get(self.skip), annotations.get(self.skip)}:
+            return f"left out: the run carries {self.skip}, which filter.skip allows"
+        if not all(matches(labels) for matches in parse_labels(self.labels)):
+            return f"left out: its labels are not those of filter.labels ({self.labels[:100]})"
+        return self._too_old(raw, now)
+
+    def _too_old(self, raw: Mapping[str, Any], now: datetime) -> str:
+        if not self.since:
+            return ""
+        ended = (raw.get("status") or {}).get("completionTime")
+        try:
+            old = datetime.fromisoformat(str(ended)) < parse_since(self.since, now)
+        except (ValueError, TypeError):
+            return ""
+        return f"{BEFORE_CUT_OFF} {self.since}" if old else ""
+
+
+BEFORE_CUT_OFF = "left out: it ended before backlog.since"
+"""How the reason of a run begins that ``chains backfill`` may still attest."""
