@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,8 +85,11 @@ def _backfill(options: argparse.Namespace) -> int:
         async with Cluster(find_access(options.kubeconfig)) as cluster:
             reloader = Reloader(cluster, options.system_namespace, Path(options.signing_secrets))
             await reloader.look()
-            flow = reloader.flow
-            controller = Controller(cluster, WorkList(), lambda: flow, Metrics())
+            # what the cut-off put off is just what this command is for
+            config = reloader.flow.config
+            selection = replace(config.selection, since="")
+            flow = replace(reloader.flow, config=replace(config, selection=selection))
+            controller = Controller(cluster, WorkList(), lambda: flow, Metrics(), waits_for_children=False)
             try:
                 return [
                     done async for done in backfill(cluster, controller, _names(options.namespace), since)

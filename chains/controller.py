@@ -10,24 +10,27 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from chains.attest import FAILED, Outcome, attest_run
-from chains.cluster import Cluster, ClusterError, ClusterUnavailable, ObjectChanged, ObjectGone
+from chains.attest import FAILED, SKIPPED, Outcome, attest_run
+from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone
 from chains.config import Config
 from chains.errors import ChainsError
-from chains.mark import FINALIZERS, finalizer_patch, is_marked, mark_patch
+from chains.family import Family
+from chains.mark import FINALIZERS, finalizer_patch, is_marked, mark_patch, note_patch
 from chains.metrics import Metrics
-from chains.snapshot import DONE_LABEL, child_references, take_snapshot
+from chains.retry import OUTCOME_ANNOTATION, Trouble, recall
+from chains.snapshot import DONE_LABEL, RunSnapshot, has_ended, take_snapshot
 from chains.store import Stores
-from chains.worklist import BACKLOG, Job, WorkList
+from chains.worklist import Job, WorkList
 from signers.base import Signer
 from storage.annotations import AnnotationStore
 
 RESOURCES = {"TaskRun": "taskruns", "PipelineRun": "pipelineruns"}
-_FIRST_DELAY, _LONGEST_DELAY = 1.0, 600.0
+_WAIT_FOR_CHILDREN = 30.0
+"""Seconds between two looks at a PipelineRun whose children are not marked; the last mark wakes it sooner."""
 _LONGEST_HOLD = 600.0
 """Seconds that a run being deleted is held for its evidence."""
 _log = logging.getLogger("chains.controller")
@@ -43,19 +46,16 @@ class Flow:
     annotations: AnnotationStore
 
 
-@dataclass(slots=True)
-class _Trouble:
-    attempts: int = 0
-    since: float = field(default_factory=time.monotonic)
-
-
 def run_path(job: Job) -> str:
     """Return the API path of a run."""
     return f"/apis/tekton.dev/v1/namespaces/{job.namespace}/{RESOURCES[job.kind]}/{job.name}"
 
 
 class Controller:
-    """Works on the jobs of a work list with ``workers`` at once; ``retry_for`` is in seconds."""
+    """Works on the jobs of a work list with ``workers`` at once; ``retry_for`` is in seconds.
+
+    A PipelineRun is attested after its children, for some minutes, if it ``waits_for_children``.
+    """
 
     def __init__(
         self,
@@ -66,11 +66,14 @@ class Controller:
         *,
         workers: int = 32,
         retry_for: float = 21_600,
+        waits_for_children: bool = True,
     ) -> None:
         self._metrics = metrics
         self._cluster, self._work, self._flow = cluster, work, flow
         self._workers, self._retry_for = workers, retry_for
-        self._troubles: dict[Job, _Trouble] = {}
+        self._waits_for_children = waits_for_children
+        self._family = Family(cluster)
+        self._troubles: dict[Job, Trouble] = {}
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -92,61 +95,133 @@ class Controller:
                 self._troubles.pop(job, None)
         except ObjectGone:
             self._troubles.pop(job, None)
+            self._family.forget(job.uid)
             _log.info("run is gone", extra={"run": _label(job)})
         except ObjectChanged:
             # somebody wrote between our read and our patch: look at what is there now
             self._work.later(job, random.uniform(0.05, 0.5))  # noqa: S311 - jitter
-        except ClusterUnavailable as error:
-            self._again(job, str(error))
         except ClusterError as error:
-            # no permission, or an object that the server refuses: it may be mended, so it is not given up
-            self._again(job, str(error))
-        except Exception:  # noqa: BLE001 - a run that breaks us must not stop the others
+            # the server is away, or refuses what may be mended (a permission): it is not given up
+            self._again(job, self._trouble(job, {}), str(error))
+        except Exception as error:  # noqa: BLE001 - a run that breaks us must not stop the others
             _log.exception("unexpected failure", extra={"run": _label(job)})
-            self._again(job, "unexpected failure")
+            trouble = self._trouble(job, {})
+            trouble.crashes += 1
+            self._again(job, trouble, f"unexpected {type(error).__name__}: {error}")
 
-    def _again(self, job: Job, reason: str) -> None:
-        trouble = self._troubles.setdefault(job, _Trouble())
-        delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2**trouble.attempts) * random.uniform(0.7, 1.3)  # noqa: S311 - jitter
+    def _trouble(self, job: Job, raw: Mapping[str, Any]) -> Trouble:
+        found = self._troubles.get(job)
+        if found is None:
+            now = time.time()
+            age = _age((raw.get("status") or {}).get("completionTime"))
+            found = recall(raw.get("metadata") or {}, now, now - age if age >= 0 else None)
+            self._troubles[job] = found
+        return found
+
+    def _again(self, job: Job, trouble: Trouble, reason: str) -> None:
+        delay = trouble.delay()
         trouble.attempts += 1
+        trouble.reason = reason
         self._metrics.retries.inc()
         _log.warning(
             "trying again later", extra={"run": _label(job), "reason": reason, "seconds": round(delay, 1)}
         )
-        self._work.later(job, delay, BACKLOG)
+        self._work.later(job, delay)
 
     async def handle(self, job: Job) -> bool:
         """Look at one run once; False when it will be looked at again. Raises :class:`ClusterError`."""
         raw = await self._cluster.get(run_path(job))
-        metadata = raw["metadata"]
+        metadata, flow = raw["metadata"], self._flow()
         if metadata.get("uid") != job.uid:
             return True  # another run of the same name, which has a job of its own
+        if OUTCOME_ANNOTATION in (metadata.get("annotations") or {}):
+            self._trouble(job, raw)
         if is_marked(metadata):
             await self._finish_marked(job, metadata)
-            return True
-        flow = self._flow()
-        outcome, transient = await self._attest(job, raw, flow)
-        if outcome is None:
+        elif not flow.config.selection.is_ours(raw):
+            await self._leave(job, metadata)
+        elif has_ended(raw):
+            return await self._work_on(job, raw, flow)
+        else:
             await self._hold(job, metadata)
-            return True
+            if job.kind == "PipelineRun":
+                await self._family.seed(raw)
+        return True
+
+    def _decided(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> Outcome | None:
+        """Return the outcome of a run that is not attested: left out by the configuration, or put aside."""
+        if left_out := flow.config.selection.left_out(raw, datetime.now(UTC)):
+            return Outcome(_label(job), job.uid, SKIPPED, left_out)
         trouble = self._troubles.get(job)
-        too_long = trouble is not None and time.monotonic() - trouble.since > self._retry_for
-        too_long = too_long or _age(metadata.get("deletionTimestamp")) > _LONGEST_HOLD
-        if outcome.state == FAILED and transient and not too_long:
-            flow.annotations.take(job.uid)
-            self._again(job, outcome.reason)
+        if trouble is None or not trouble.is_poison:
+            return None
+        reason = f"quarantined after {trouble.crashes} attempts: {trouble.reason}; please report it"
+        return Outcome(_label(job), job.uid, FAILED, reason)
+
+    async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> bool:
+        if (decided := self._decided(job, raw, flow)) is not None:
+            await self._mark(job, raw, decided, flow, event="RunQuarantined")
+            return True
+        children = await self._family.children(raw) if job.kind == "PipelineRun" else {}
+        try:
+            snapshot = take_snapshot(raw, children)
+        except ChainsError as error:
+            await self._mark(job, raw, Outcome(_label(job), job.uid, FAILED, str(error)), flow)
+            return True
+        if children and self._waits_for_children and self._waits(job, children, flow):
             return False
-        await self._cluster.patch(
-            run_path(job), mark_patch(job.kind, metadata, outcome, flow.annotations.take(job.uid))
-        )
+        outcome, transient = await self._attest(snapshot, flow)
+        if outcome.state == FAILED and transient and not self._is_too_late(job, raw):
+            flow.annotations.take(job.uid)
+            trouble = self._trouble(job, raw)
+            self._again(job, trouble, outcome.reason)
+            if trouble.is_note_due(time.time()):
+                note = note_patch(raw["metadata"], trouble.note(time.time()))
+                await self._cluster.patch(run_path(job), note)
+            return False
+        await self._mark(job, raw, outcome, flow)
+        return True
+
+    def _is_too_late(self, job: Job, raw: Mapping[str, Any]) -> bool:
+        """Whether trying again has lasted too long, or holds up a deletion."""
+        lasted = time.time() - self._trouble(job, raw).since
+        return lasted > self._retry_for or _age(raw["metadata"].get("deletionTimestamp")) > _LONGEST_HOLD
+
+    def _waits(self, job: Job, children: Mapping[tuple[str, str, str], Any], flow: Flow) -> bool:
+        """Whether a finished PipelineRun goes after its children: they are marked first, for some minutes."""
+        pending = {
+            child["metadata"]["name"]
+            for child in children.values()
+            if not is_marked(child["metadata"]) and flow.config.selection.is_ours(child)
+        }
+        if not pending or not self._family.waits_for(job.uid, pending, lambda: self._work.hasten(job)):
+            return False
+        self._work.later(job, _WAIT_FOR_CHILDREN)
+        return True
+
+    async def _mark(
+        self, job: Job, raw: Mapping[str, Any], outcome: Outcome, flow: Flow, event: str = "AttestationFailed"
+    ) -> None:
+        patch = mark_patch(job.kind, raw["metadata"], outcome, flow.annotations.take(job.uid))
+        await self._cluster.patch(run_path(job), patch)
+        if job.kind == "TaskRun":
+            self._family.keep(raw)
+            self._family.marked(raw["metadata"])
+        else:
+            self._family.forget(job.uid)
         ended = (raw.get("status") or {}).get("completionTime")
         self._metrics.count(job.kind, job.namespace, outcome, time.time() - _age(ended) if ended else None)
         if outcome.state == FAILED:
-            await self._tell(job, "AttestationFailed", outcome.reason)
+            await self._tell(job, event, outcome.reason)
         _log.info(
             "run is marked", extra={"run": _label(job), "state": outcome.state, "reason": outcome.reason}
         )
-        return True
+
+    async def _leave(self, job: Job, metadata: Mapping[str, Any]) -> None:
+        """Let go of a run that is another controller's, in case it was not always."""
+        patch = finalizer_patch(job.kind, metadata, hold=False)
+        if patch is not None:
+            await self._cluster.patch(run_path(job), patch)
 
     async def _hold(self, job: Job, metadata: Mapping[str, Any]) -> None:
         """Keep a running run from vanishing before it is attested, unless somebody is already deleting it."""
@@ -177,21 +252,13 @@ class Controller:
             _log.warning("the event was not written", extra={"run": _label(job), "reason": str(error)})
 
     async def _finish_marked(self, job: Job, metadata: Mapping[str, Any]) -> None:
-        labelled = (metadata.get("labels") or {}).get(DONE_LABEL) == "true"
+        labelled = DONE_LABEL in (metadata.get("labels") or {})
         ours = FINALIZERS[job.kind] in (metadata.get("finalizers") or [])
         if not labelled or ours:
             await self._cluster.patch(run_path(job), mark_patch(job.kind, metadata, None))
 
-    async def _attest(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> tuple[Outcome | None, bool]:
-        """Return the outcome and whether trying again can help; None for a run that has not ended."""
-        try:
-            snapshot = take_snapshot(raw, await self._children(job, raw))
-        except ClusterError:
-            raise
-        except ChainsError as error:
-            return Outcome(_label(job), job.uid, FAILED, str(error)), False
-        if not snapshot.is_done:
-            return None, False
+    async def _attest(self, snapshot: RunSnapshot, flow: Flow) -> tuple[Outcome, bool]:
+        """Return the outcome, and whether trying again can help where it is a failure."""
         outcome = await attest_run(snapshot, None, flow.config, flow.signer, flow.stores)
         lost = await flow.stores.flush()
         failed = [entry for entry in outcome.entries if entry.state == "failed"]
@@ -199,21 +266,6 @@ class Controller:
         if lost and outcome.state != FAILED:
             outcome = Outcome(outcome.run, outcome.uid, FAILED, "; ".join(lost.values()), outcome.entries)
         return outcome, transient
-
-    async def _children(self, job: Job, raw: Mapping[str, Any]) -> dict[tuple[str, str, str], Any]:
-        if job.kind != "PipelineRun":
-            return {}
-        names = [str(item.get("name")) for item in child_references(raw) if item.get("kind") == "TaskRun"]
-        found = await asyncio.gather(*(self._child(job.namespace, name) for name in names))
-        return {
-            ("TaskRun", job.namespace, name): item for name, item in zip(names, found, strict=True) if item
-        }
-
-    async def _child(self, namespace: str, name: str) -> dict[str, Any] | None:
-        try:
-            return await self._cluster.get(run_path(Job("TaskRun", namespace, name, "")))
-        except ObjectGone:
-            return None
 
 
 def _age(text: str | None) -> float:

@@ -8,10 +8,13 @@ from typing import Any
 import orjson
 
 from chains.attest import FAILED, SIGNED, Outcome
+from chains.retry import OUTCOME_ANNOTATION
+from chains.selection import BEFORE_CUT_OFF
 from chains.snapshot import CHAINS_PREFIX, DONE_LABEL
 
 SIGNED_ANNOTATION = CHAINS_PREFIX + "signed"
-OUTCOME_ANNOTATION = CHAINS_PREFIX + "outcome"
+PUT_OFF = "put-off"
+"""The done label of a run before the cut-off: ``chains backfill`` takes it up, the watch does not."""
 FINALIZERS = {"TaskRun": CHAINS_PREFIX + "taskrun", "PipelineRun": CHAINS_PREFIX + "pipelinerun"}
 LEGACY_FINALIZER = CHAINS_PREFIX.rstrip("/")
 _SIGNED = {SIGNED: "true", FAILED: "failed"}
@@ -32,9 +35,10 @@ def mark_patch(
     It holds for that version of the object alone. ``extra`` are the annotations of the ``tekton`` store.
     Without an outcome (a run that Chains marked before) only the label is set and the finalizer released.
     """
+    put_off = outcome is not None and outcome.reason.startswith(BEFORE_CUT_OFF)
     changed: dict[str, Any] = {
         "resourceVersion": metadata["resourceVersion"],
-        "labels": {DONE_LABEL: "true"},
+        "labels": {DONE_LABEL: PUT_OFF if put_off else "true"},
     }
     if outcome is not None:
         changed["annotations"] = {
@@ -47,6 +51,12 @@ def mark_patch(
     if kept != finalizers:
         changed["finalizers"] = kept
     return {"metadata": changed}
+
+
+def note_patch(metadata: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """Return the merge patch that notes on a run since when it is tried; it is no mark."""
+    version = metadata["resourceVersion"]
+    return {"metadata": {"resourceVersion": version, "annotations": {OUTCOME_ANNOTATION: text}}}
 
 
 def finalizer_patch(kind: str, metadata: Mapping[str, Any], *, hold: bool) -> dict[str, Any] | None:

@@ -42,13 +42,13 @@ class _NoDiffBase(kopf.DiffBaseStorage):
         """Store nothing."""
 
 
-def lane_of(status: Mapping[str, Any], now: datetime) -> int:
-    """Return the lane of a finished run: fresh when it ended within the last five minutes."""
+def lane_of(status: Mapping[str, Any], now: datetime) -> tuple[int, float | None]:
+    """Return the lane of a finished run, fresh if it ended in the last five minutes, and when it ended."""
     try:
         ended = datetime.fromisoformat(str(status.get("completionTime")))
-        return FRESH if (now - ended).total_seconds() < FRESH_SECONDS else BACKLOG
+        return FRESH if (now - ended).total_seconds() < FRESH_SECONDS else BACKLOG, ended.timestamp()
     except (TypeError, ValueError):
-        return BACKLOG
+        return BACKLOG, None
 
 
 def settings_for_scale() -> kopf.OperatorSettings:
@@ -70,7 +70,7 @@ def settings_for_scale() -> kopf.OperatorSettings:
 
 async def observe(
     access: Access,
-    offer: Callable[[Job, int], None],
+    offer: Callable[[Job, int, float | None], None],
     *,
     namespaces: Sequence[str] = (),
     ready: asyncio.Event | None = None,
@@ -93,20 +93,26 @@ async def observe(
         await asyncio.sleep(_RESTART_DELAY)
 
 
-def _handler(kind: str, offer: Callable[[Job, int], None]) -> Any:
+def _handler(kind: str, offer: Callable[[Job, int, float | None], None]) -> Any:
     async def seen(event: Any, uid: str, name: str, namespace: str, status: Any, meta: Any, **_: Any) -> None:
         if event["type"] == "DELETED":
             return
         if status.get("completionTime"):
-            offer(Job(kind, namespace, name, uid), lane_of(status, datetime.now(UTC)))
+            offer(Job(kind, namespace, name, uid), *lane_of(status, datetime.now(UTC)))
         elif meta.get("deletionTimestamp") or FINALIZERS[kind] not in meta.get("finalizers", ()):
-            offer(Job(kind, namespace, name, uid), FRESH)
+            offer(Job(kind, namespace, name, uid), FRESH, None)
+        elif kind == "PipelineRun" and event["type"] is None:
+            # listed at a start: its children's snapshots, kept in memory, are to be read again
+            offer(Job(kind, namespace, name, uid), BACKLOG, None)
 
     return seen
 
 
 async def _operate(
-    access: Access, offer: Callable[[Job, int], None], namespaces: Sequence[str], ready: asyncio.Event | None
+    access: Access,
+    offer: Callable[[Job, int, float | None], None],
+    namespaces: Sequence[str],
+    ready: asyncio.Event | None,
 ) -> None:
     registry = kopf.OperatorRegistry()
 

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chains.cluster import Cluster, ObjectChanged, ObjectGone
+from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone
 from chains.controller import RESOURCES, Controller, run_path
 from chains.errors import UsageError
-from chains.mark import OUTCOME_ANNOTATION, SIGNED_ANNOTATION, finalizer_patch, is_marked
+from chains.mark import PUT_OFF, SIGNED_ANNOTATION, finalizer_patch, is_marked
+from chains.retry import OUTCOME_ANNOTATION
 from chains.snapshot import CHAINS_PREFIX, DONE_LABEL
 from chains.worklist import Job
 
 _ATTEMPTS = 5
+_LATER = "failed for now; run it again"
 _OURS = tuple(
     CHAINS_PREFIX + name for name in ("payload-", "signature-", "cert-", "chain-", "retries", "transparency")
 )
@@ -82,17 +84,21 @@ async def resign(cluster: Cluster, name: str) -> list[Done]:
             metadata = (await cluster.get(run_path(job)))["metadata"]
         except ObjectGone:
             continue
-        annotations = [key for key in metadata.get("annotations") or {} if _is_ours(key)]
-        body = {
-            "resourceVersion": metadata["resourceVersion"],
-            "annotations": dict.fromkeys(annotations),
-            "labels": {DONE_LABEL: None},
-        }
-        await cluster.patch(run_path(job), {"metadata": body})
+        await _take_marks_off(cluster, job, metadata)
         found.append(Done(_label(job), "will be attested again"))
     if not found:
         raise UsageError(f"{name}: there is no TaskRun or PipelineRun of that name")
     return found
+
+
+async def _take_marks_off(cluster: Cluster, job: Job, metadata: dict[str, Any]) -> None:
+    annotations = [key for key in metadata.get("annotations") or {} if _is_ours(key)]
+    body = {
+        "resourceVersion": metadata["resourceVersion"],
+        "annotations": dict.fromkeys(annotations),
+        "labels": {DONE_LABEL: None},
+    }
+    await cluster.patch(run_path(job), {"metadata": body})
 
 
 def _is_ours(key: str) -> bool:
@@ -115,20 +121,34 @@ def is_mine(uid: str, index: int, count: int) -> bool:
 async def backfill(
     cluster: Cluster, controller: Controller, namespaces: Sequence[str], since: datetime | None
 ) -> AsyncIterator[Done]:
-    """Attest the finished runs that are not marked and ended after ``since``; yield what became of each."""
+    """Attest the finished runs that are not marked and ended after ``since``; yield what became of each.
+
+    Runs that ``backlog.since`` put off count as not marked.
+    """
     index, count = share()
-    async for job, raw in runs(cluster, namespaces, f"!{DONE_LABEL}"):
+    async for job, raw in runs(cluster, namespaces, f"{DONE_LABEL}!=true"):
         ended = (raw.get("status") or {}).get("completionTime")
-        if not ended or is_marked(raw["metadata"]) or not is_mine(job.uid, index, count):
+        if not ended or not is_mine(job.uid, index, count):
             continue
         if since is not None and datetime.fromisoformat(ended) < since:
             continue
-        try:
-            final = await controller.handle(job)
-        except ObjectGone:
-            yield Done(_label(job), "gone")
-        else:
-            yield Done(_label(job), "attested" if final else "failed for now; run it again")
+        if (raw["metadata"].get("labels") or {}).get(DONE_LABEL) == PUT_OFF:
+            await _take_marks_off(cluster, job, raw["metadata"])
+        elif is_marked(raw["metadata"]):
+            continue
+        yield Done(_label(job), await _attest(controller, job))
+
+
+async def _attest(controller: Controller, job: Job) -> str:
+    try:
+        final = await controller.handle(job)
+    except ObjectGone:
+        return "gone"
+    except ClusterError as error:
+        return f"{_LATER}: {error}"
+    except Exception as error:  # noqa: BLE001 - a run that breaks us must not stop the others
+        return f"{_LATER}: unexpected {type(error).__name__}: {error}"
+    return "attested" if final else _LATER
 
 
 def _label(job: Job) -> str:

@@ -76,7 +76,7 @@ async def serve(options: ControllerOptions) -> None:
     async with Cluster(access) as cluster:
         reloader = Reloader(cluster, options.system_namespace, options.key_folder)
         await reloader.look()
-        work, metrics = WorkList(), Metrics()
+        work, metrics = WorkList(lambda: reloader.flow.config.backlog_rate), Metrics()
         controller = Controller(
             cluster,
             work,

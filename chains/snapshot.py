@@ -123,6 +123,16 @@ def child_references(raw: Mapping[str, Json]) -> list[Mapping[str, Json]]:
     return [item for item in references if isinstance(item, dict)] if isinstance(references, list) else []
 
 
+def has_ended(raw: Mapping[str, Json]) -> bool:
+    """Whether a raw run has ended: its condition ``Succeeded`` is True or False."""
+    status = raw.get("status")
+    conditions = status.get("conditions") if isinstance(status, dict) else None
+    for condition in conditions if isinstance(conditions, list) else ():
+        if isinstance(condition, dict) and condition.get("type") == "Succeeded":
+            return condition.get("status") in {"True", "False"}
+    return False
+
+
 def take_snapshot(raw: Json, others: Mapping[tuple[str, str, str], Json] | None = None) -> RunSnapshot:
     """Freeze one raw run; ``others`` holds raw objects by (kind, namespace, name) to find children in.
 

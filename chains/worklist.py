@@ -9,6 +9,7 @@ import asyncio
 import heapq
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 FRESH, BACKLOG = 0, 1
@@ -25,13 +26,17 @@ class Job:
 
 
 class WorkList:
-    """A queue without doubles. Of one lane, what came first goes first; a later time makes a job wait."""
+    """A queue without doubles. Of one lane, what came first goes first; a later time makes a job wait.
 
-    def __init__(self) -> None:
+    ``rate`` is asked how many jobs of the backlog may be begun in a second; 0 is no limit.
+    """
+
+    def __init__(self, rate: Callable[[], float] = lambda: 0.0) -> None:
+        self._rate, self._next_backlog = rate, 0.0
         self._ready: list[tuple[int, int, Job]] = []
         self._waiting: list[tuple[float, int, int, Job]] = []
-        self._known: dict[Job, float] = {}
-        self._working: set[Job] = set()
+        self._known: dict[Job, float] = {}  # since when, in seconds since 1970
+        self._working: dict[Job, tuple[int, float]] = {}
         self._again: dict[Job, int] = {}
         self._order = itertools.count()
         self._changed = asyncio.Event()
@@ -41,20 +46,35 @@ class WorkList:
     def __len__(self) -> int:
         return len(self._ready) + len(self._waiting)
 
-    def offer(self, job: Job, lane: int = FRESH) -> None:
-        """Add a job, unless it is there; one in work is done once more afterwards."""
+    def offer(self, job: Job, lane: int = FRESH, since: float | None = None) -> None:
+        """Add a job, unless it is there; one in work is done once more afterwards.
+
+        ``since`` is when its run ended, in seconds since 1970; a run in progress has none.
+        """
         if job in self._working:
             self._again[job] = lane
         elif job not in self._known:
-            self._known[job] = time.monotonic()
+            self._known[job] = time.time() if since is None else since
             heapq.heappush(self._ready, (lane, next(self._order), job))
             self._changed.set()
 
-    def later(self, job: Job, seconds: float, lane: int = FRESH) -> None:
-        """Add a job that is not looked at before ``seconds`` have passed."""
-        self._known.setdefault(job, time.monotonic())
+    def later(self, job: Job, seconds: float) -> None:
+        """Add a job that is not looked at before ``seconds`` have passed, in the lane it was taken from."""
+        if job in self._known:
+            return
+        lane, self._known[job] = self._working.get(job) or (BACKLOG, time.time())
         heapq.heappush(self._waiting, (time.monotonic() + seconds, lane, next(self._order), job))
         self._changed.set()
+
+    def hasten(self, job: Job) -> None:
+        """Let a job that waits for a later time be looked at now."""
+        for entry in self._waiting:
+            if entry[-1] == job:
+                self._waiting.remove(entry)
+                heapq.heapify(self._waiting)
+                heapq.heappush(self._ready, entry[1:])
+                self._changed.set()
+                return
 
     async def take(self) -> Job:
         """Wait for the next job; it counts as in work until :meth:`done`."""
@@ -63,22 +83,33 @@ class WorkList:
             while self._waiting and self._waiting[0][0] <= now:
                 _, lane, order, job = heapq.heappop(self._waiting)
                 heapq.heappush(self._ready, (lane, order, job))
-            if self._ready:
-                job = heapq.heappop(self._ready)[2]
-                self._known.pop(job, None)
-                self._working.add(job)
+            if self._ready and (self._ready[0][0] == FRESH or self._begin_backlog(now)):
+                lane, _, job = heapq.heappop(self._ready)
+                self._working[job] = lane, self._known.pop(job)
                 self._idle.clear()
                 return job
             self._changed.clear()
-            timeout = self._waiting[0][0] - now if self._waiting else None
+            times = [self._waiting[0][0]] if self._waiting else []
+            times += [self._next_backlog] if self._ready else []
             try:
-                await asyncio.wait_for(self._changed.wait(), timeout)
+                await asyncio.wait_for(self._changed.wait(), min(times) - now if times else None)
             except TimeoutError:
                 continue
 
+    def _begin_backlog(self, now: float) -> bool:
+        """Whether the rate allows one more job of the backlog; counts it if so."""
+        rate = self._rate()
+        if rate <= 0:
+            return True
+        if now < self._next_backlog:
+            return False
+        # a second's worth may be made up for, so that a slow loop still reaches the rate
+        self._next_backlog = max(self._next_backlog, now - 1) + 1 / rate
+        return True
+
     def done(self, job: Job) -> None:
         """Say that a job is out of work; what was offered meanwhile comes again."""
-        self._working.discard(job)
+        self._working.pop(job, None)
         if not self._working:
             self._idle.set()
         lane = self._again.pop(job, None)
@@ -91,8 +122,8 @@ class WorkList:
 
     @property
     def oldest(self) -> float:
-        """Seconds for which the job that waits longest has waited."""
-        return time.monotonic() - min(self._known.values()) if self._known else 0.0
+        """Seconds since the end of the run that waits longest."""
+        return max(0.0, time.time() - min(self._known.values())) if self._known else 0.0
 
     @property
     def in_work(self) -> int:

@@ -1,0 +1,123 @@
+"""The children of PipelineRuns: read when their parent has ended, and kept meanwhile if a pruner is faster.
+
+A child is kept, compressed, from the moment it is attested until its parent is. What is kept is bounded; what
+falls out, or was deleted while no controller ran, is named by the parent's report as gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from chains.cluster import Cluster, ObjectGone
+from chains.snapshot import child_references, owned_by
+
+Json = Any
+Key = tuple[str, str, str]
+MAX_BYTES = 64 * 1024 * 1024
+LONGEST_WAIT = 600.0
+"""Seconds that a finished PipelineRun waits for its children's marks."""
+_REMEMBERED = 10_000
+
+
+def parent_of(metadata: Mapping[str, Any]) -> str:
+    """Return the UID of the PipelineRun that owns an object, empty when none does."""
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("kind") == "PipelineRun":
+            return str(owner.get("uid") or "")
+    return ""
+
+
+class Family:
+    """Finds the TaskRuns of a PipelineRun, in the cluster or among those kept."""
+
+    def __init__(self, cluster: Cluster, *, max_bytes: int = MAX_BYTES) -> None:
+        self._cluster, self._max_bytes = cluster, max_bytes
+        self._kept: OrderedDict[str, dict[str, bytes]] = OrderedDict()
+        self._bytes = 0
+        self._waited: OrderedDict[str, tuple[float, set[str], Callable[[], None]]] = OrderedDict()
+        self._seeded: OrderedDict[str, None] = OrderedDict()
+
+    async def children(self, raw: Mapping[str, Json]) -> dict[Key, Json]:
+        """Return the TaskRuns that a PipelineRun names, by (kind, namespace, name).
+
+        Raises :class:`chains.cluster.ClusterError`.
+        """
+        metadata = raw["metadata"]
+        namespace, uid = metadata.get("namespace", ""), metadata.get("uid", "")
+        names = [str(item.get("name")) for item in child_references(raw) if item.get("kind") == "TaskRun"]
+        found = await asyncio.gather(*(self._child(namespace, name, uid) for name in names))
+        return {("TaskRun", namespace, name): item for name, item in zip(names, found, strict=True) if item}
+
+    async def _child(self, namespace: str, name: str, parent: str) -> Json | None:
+        try:
+            found = await self._cluster.get(f"/apis/tekton.dev/v1/namespaces/{namespace}/taskruns/{name}")
+        except ObjectGone:
+            return self._recalled(parent, name)
+        # a run of the same name that belongs to somebody else does not replace the child that is gone
+        return found if owned_by(found, parent) else self._recalled(parent, name) or found
+
+    def keep(self, raw: Mapping[str, Json]) -> None:
+        """Keep a finished TaskRun for its parent; one without a parent is not kept."""
+        parent = parent_of(raw["metadata"])
+        if not parent:
+            return
+        self._drop(parent, raw["metadata"]["name"])
+        data = zlib.compress(orjson.dumps(raw), 1)
+        self._kept.setdefault(parent, {})[raw["metadata"]["name"]] = data
+        self._kept.move_to_end(parent)
+        self._bytes += len(data)
+        while self._bytes > self._max_bytes:
+            self.forget(next(iter(self._kept)))
+
+    async def seed(self, raw: Mapping[str, Json]) -> None:
+        """Keep the finished children of a PipelineRun that still runs: once, since a restart forgot them."""
+        uid = raw["metadata"]["uid"]
+        if uid in self._seeded:
+            return
+        self._seeded[uid] = None
+        if len(self._seeded) > _REMEMBERED:
+            self._seeded.popitem(last=False)
+        for child in (await self.children(raw)).values():
+            if (child.get("status") or {}).get("completionTime"):
+                self.keep(child)
+
+    def waits_for(self, uid: str, pending: set[str], wake: Callable[[], None]) -> bool:
+        """Note that a PipelineRun waits for the ``pending`` children; False when it has waited long enough.
+
+        ``wake`` is called when the last of them is marked.
+        """
+        begun = self._waited[uid][0] if uid in self._waited else time.monotonic()
+        if time.monotonic() - begun > LONGEST_WAIT:
+            return False
+        self._waited[uid] = (begun, set(pending), wake)
+        if len(self._waited) > _REMEMBERED:
+            self._waited.popitem(last=False)
+        return True
+
+    def marked(self, metadata: Mapping[str, Any]) -> None:
+        """Say that a TaskRun was marked."""
+        waiting = self._waited.get(parent_of(metadata)) if self._waited else None
+        if waiting is not None:
+            waiting[1].discard(str(metadata.get("name")))
+            if not waiting[1]:
+                waiting[2]()
+
+    def forget(self, uid: str) -> None:
+        """Let go of everything about a PipelineRun."""
+        self._bytes -= sum(map(len, self._kept.pop(uid, {}).values()))
+        self._waited.pop(uid, None)
+        self._seeded.pop(uid, None)
+
+    def _drop(self, parent: str, name: str) -> None:
+        self._bytes -= len(self._kept.get(parent, {}).pop(name, b""))
+
+    def _recalled(self, parent: str, name: str) -> Json | None:
+        data = self._kept.get(parent, {}).get(name)
+        return orjson.loads(zlib.decompress(data)) if data else None
