@@ -18,11 +18,12 @@ from chains.attest import FAILED, SKIPPED, Outcome, attest_run
 from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone
 from chains.config import Config
 from chains.errors import ChainsError
+from chains.event import write_event
 from chains.family import Family
 from chains.mark import FINALIZERS, finalizer_patch, is_marked, mark_patch, note_patch
 from chains.metrics import Metrics
 from chains.retry import OUTCOME_ANNOTATION, Trouble, recall
-from chains.snapshot import DONE_LABEL, RunSnapshot, has_ended, take_snapshot
+from chains.snapshot import API_VERSION, DONE_LABEL, RunSnapshot, has_ended, take_snapshot
 from chains.store import Stores
 from chains.worklist import Job, WorkList
 from signers.base import Signer
@@ -162,13 +163,13 @@ class Controller:
         if (decided := self._decided(job, raw, flow)) is not None:
             await self._mark(job, raw, decided, flow, event="RunQuarantined")
             return True
-        children = await self._family.children(raw) if job.kind == "PipelineRun" else {}
+        children, there = await self._family.children(raw) if job.kind == "PipelineRun" else ({}, set())
         try:
             snapshot = take_snapshot(raw, children)
         except ChainsError as error:
             await self._mark(job, raw, Outcome(_label(job), job.uid, FAILED, str(error)), flow)
             return True
-        if children and self._waits_for_children and self._waits(job, children, flow):
+        if there and self._waits_for_children and self._waits(job, children, there, flow):
             return False
         outcome, transient = await self._attest(snapshot, flow)
         if outcome.state == FAILED and transient and not self._is_too_late(job, raw):
@@ -187,12 +188,14 @@ class Controller:
         lasted = time.time() - self._trouble(job, raw).since
         return lasted > self._retry_for or _age(raw["metadata"].get("deletionTimestamp")) > _LONGEST_HOLD
 
-    def _waits(self, job: Job, children: Mapping[tuple[str, str, str], Any], flow: Flow) -> bool:
+    def _waits(
+        self, job: Job, children: Mapping[tuple[str, str, str], Any], there: set[str], flow: Flow
+    ) -> bool:
         """Whether a finished PipelineRun goes after its children: they are marked first, for some minutes."""
         pending = {
-            child["metadata"]["name"]
-            for child in children.values()
-            if not is_marked(child["metadata"]) and flow.config.selection.is_ours(child)
+            name
+            for (_, _, name), child in children.items()
+            if name in there and not is_marked(child["metadata"]) and flow.config.selection.is_ours(child)
         }
         if not pending or not self._family.waits_for(job.uid, pending, lambda: self._work.hasten(job)):
             return False
@@ -212,7 +215,7 @@ class Controller:
         ended = (raw.get("status") or {}).get("completionTime")
         self._metrics.count(job.kind, job.namespace, outcome, time.time() - _age(ended) if ended else None)
         if outcome.state == FAILED:
-            await self._tell(job, event, outcome.reason)
+            await write_event(self._cluster, _reference(job), event, outcome.reason)
         _log.info(
             "run is marked", extra={"run": _label(job), "state": outcome.state, "reason": outcome.reason}
         )
@@ -228,28 +231,6 @@ class Controller:
         patch = finalizer_patch(job.kind, metadata, hold=not metadata.get("deletionTimestamp"))
         if patch is not None:
             await self._cluster.patch(run_path(job), patch)
-
-    async def _tell(self, job: Job, reason: str, message: str) -> None:
-        """Write a Kubernetes event about a run; a cluster that refuses it loses nothing else."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        body = {
-            "metadata": {"generateName": f"{job.name[:200]}.", "namespace": job.namespace},
-            "type": "Warning",
-            "reason": reason,
-            "message": message[:1000],
-            "source": {"component": "tekton-chains-controller"},
-            "involvedObject": {
-                "apiVersion": "tekton.dev/v1", "kind": job.kind, "namespace": job.namespace, "name": job.name,
-                "uid": job.uid,
-            },
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }  # fmt: skip
-        try:
-            await self._cluster.create(f"/api/v1/namespaces/{job.namespace}/events", body)
-        except ClusterError as error:
-            _log.warning("the event was not written", extra={"run": _label(job), "reason": str(error)})
 
     async def _finish_marked(self, job: Job, metadata: Mapping[str, Any]) -> None:
         labelled = DONE_LABEL in (metadata.get("labels") or {})
@@ -276,6 +257,11 @@ def _age(text: str | None) -> float:
         return (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
     except (ValueError, TypeError):
         return float("-inf")
+
+
+def _reference(job: Job) -> dict[str, str]:
+    found = {"kind": job.kind, "namespace": job.namespace, "name": job.name, "uid": job.uid}
+    return {"apiVersion": API_VERSION, **found}
 
 
 def _label(job: Job) -> str:

@@ -7,6 +7,7 @@ falls out, or was deleted while no controller ran, is named by the parent's repo
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import zlib
 from collections import OrderedDict
@@ -16,7 +17,7 @@ from typing import Any
 import orjson
 
 from chains.cluster import Cluster, ObjectGone
-from chains.snapshot import child_references, owned_by
+from chains.snapshot import child_references, has_ended, owned_by
 
 Json = Any
 Key = tuple[str, str, str]
@@ -24,6 +25,7 @@ MAX_BYTES = 64 * 1024 * 1024
 LONGEST_WAIT = 600.0
 """Seconds that a finished PipelineRun waits for its children's marks."""
 _REMEMBERED = 10_000
+_log = logging.getLogger("chains.family")
 
 
 def parent_of(metadata: Mapping[str, Any]) -> str:
@@ -44,24 +46,32 @@ class Family:
         self._waited: OrderedDict[str, tuple[float, set[str], Callable[[], None]]] = OrderedDict()
         self._seeded: OrderedDict[str, None] = OrderedDict()
 
-    async def children(self, raw: Mapping[str, Json]) -> dict[Key, Json]:
-        """Return the TaskRuns that a PipelineRun names, by (kind, namespace, name).
+    async def children(self, raw: Mapping[str, Json]) -> tuple[dict[Key, Json], set[str]]:
+        """Return the TaskRuns that a PipelineRun names, by (kind, namespace, name), and the names of those
+        still in the cluster.
 
         Raises :class:`chains.cluster.ClusterError`.
         """
         metadata = raw["metadata"]
         namespace, uid = metadata.get("namespace", ""), metadata.get("uid", "")
         names = [str(item.get("name")) for item in child_references(raw) if item.get("kind") == "TaskRun"]
-        found = await asyncio.gather(*(self._child(namespace, name, uid) for name in names))
-        return {("TaskRun", namespace, name): item for name, item in zip(names, found, strict=True) if item}
+        found = await asyncio.gather(*(self._child(namespace, name) for name in names))
+        children, there = {}, set()
+        for name, item in zip(names, found, strict=True):
+            # a run of the same name that belongs to somebody else does not replace the child that is gone
+            if item is not None and owned_by(item, uid):
+                there.add(name)
+            else:
+                item = self._recalled(uid, name) or item  # noqa: PLW2901
+            if item is not None:
+                children["TaskRun", namespace, name] = item
+        return children, there
 
-    async def _child(self, namespace: str, name: str, parent: str) -> Json | None:
+    async def _child(self, namespace: str, name: str) -> Json | None:
         try:
-            found = await self._cluster.get(f"/apis/tekton.dev/v1/namespaces/{namespace}/taskruns/{name}")
+            return await self._cluster.get(f"/apis/tekton.dev/v1/namespaces/{namespace}/taskruns/{name}")
         except ObjectGone:
-            return self._recalled(parent, name)
-        # a run of the same name that belongs to somebody else does not replace the child that is gone
-        return found if owned_by(found, parent) else self._recalled(parent, name) or found
+            return None
 
     def keep(self, raw: Mapping[str, Json]) -> None:
         """Keep a finished TaskRun for its parent; one without a parent is not kept."""
@@ -84,9 +94,12 @@ class Family:
         self._seeded[uid] = None
         if len(self._seeded) > _REMEMBERED:
             self._seeded.popitem(last=False)
-        for child in (await self.children(raw)).values():
-            if (child.get("status") or {}).get("completionTime"):
-                self.keep(child)
+        children, _ = await self.children(raw)
+        ended = [child for child in children.values() if has_ended(child)]
+        for child in ended:
+            self.keep(child)
+        if ended:
+            _log.info("children were read again", extra={"uid": uid, "count": len(ended)})
 
     def waits_for(self, uid: str, pending: set[str], wake: Callable[[], None]) -> bool:
         """Note that a PipelineRun waits for the ``pending`` children; False when it has waited long enough.

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import math
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from chains.cluster import Cluster, ClusterError, ObjectGone
 from chains.config import Config, parse_config
 from chains.controller import Flow
 from chains.errors import ChainsError, ConfigError
-from chains.store import Stores
+from chains.event import write_event
+from chains.store import ClosedStore, Stores
 from chains.workspace import check_signers, store_options
 from signers.base import Signer, SignerError
 from signers.keyfile import open_keyfile
@@ -25,8 +28,12 @@ CONFIG_MAP = "chains-config"
 KEY_FILES = ("x509.pem", "cosign.key")
 """In this order, as Tekton Chains looks for them."""
 PASSWORD_FILE = "cosign.password"  # noqa: S105 - a file's name
+STORE_URLS: Mapping[str, Callable[[Config], str]] = {"oci": lambda _: "oci:"}
+"""The URL of each store that an artifact's ``storage`` may name, beside ``tekton``."""
 INTERVAL = 5.0
 """Seconds between two looks at the ConfigMap and the key folder."""
+OPEN_AGAIN = 60.0
+"""Seconds after which a store that could not be opened is tried again."""
 _log = logging.getLogger("chains.reload")
 
 
@@ -62,17 +69,18 @@ def _open_stores(config: Config, annotations: AnnotationStore) -> dict[str, list
         if artifact.enabled
         for store in artifact.storage
     }
-    unavailable = sorted(names - {"tekton", "oci"})
+    unavailable = sorted(names - {"tekton"} - STORE_URLS.keys())
     if unavailable:
-        raise ConfigError(
-            f"storage {', '.join(unavailable)} is not available in this version; use tekton or oci"
-        )
+        known = ", ".join(("tekton", *STORE_URLS))
+        raise ConfigError(f"storage {', '.join(unavailable)} is not available in this version; use {known}")
     opened: dict[str, list[Store]] = {"tekton": [annotations]}
-    if "oci" in names:
+    for name in sorted(names & STORE_URLS.keys()):
+        url = STORE_URLS[name](config)
         try:
-            opened["oci"] = [open_store("oci:", store_options(config))]
+            opened[name] = [open_store(url, store_options(config))]
         except StoreError as error:
-            raise ConfigError(f"storage.oci: {error}") from error
+            # one store that cannot be opened must not keep the others from their work
+            opened[name] = [ClosedStore(url, f"storage.{name}: {error}")]
     return opened
 
 
@@ -84,11 +92,12 @@ class Reloader:
         cluster: Cluster,
         namespace: str,
         folder: Path,
-        on_refused: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        self._cluster, self._folder, self._on_refused = cluster, folder, on_refused
+        self._cluster, self._namespace, self._folder = cluster, namespace, folder
         self._path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}"
         self._seen: object = None
+        self._uid = ""
+        self._open_again = math.inf
         self._flow: Flow | None = None
         self._good = asyncio.Event()
         self.refused = ""
@@ -108,27 +117,35 @@ class Reloader:
     async def look(self) -> None:
         """Look once, and take over what changed if it can be used."""
         try:
-            data = (await self._cluster.get(self._path)).get("data") or {}
+            found = await self._cluster.get(self._path)
         except ObjectGone:
-            data = {}  # every key has a default
+            found = {}  # every key has a default
+        data, self._uid = found.get("data") or {}, found.get("metadata", {}).get("uid", "")
         seen = (tuple(sorted(data.items())), await asyncio.to_thread(self._key_state))
-        if seen == self._seen:
+        if seen == self._seen and time.monotonic() < self._open_again:
             return
         try:
             flow = await asyncio.to_thread(build_flow, dict(data), self._folder)
         except ChainsError as error:
-            self._seen, self.refused = seen, str(error)
+            self._seen, self.refused, self._open_again = seen, str(error), math.inf
             _log.error(
                 "the configuration is refused; the last good one stays in force", extra={"reason": str(error)}
             )
-            if self._on_refused is not None:
-                await self._on_refused(str(error))
+            await self._tell("ConfigRefused", str(error))
             return
         before, self._flow, self._seen, self.refused = self._flow, flow, seen, ""
         self._good.set()
         _log.info("a new configuration is in force")
+        self._open_again = time.monotonic() + OPEN_AGAIN if flow.stores.closed() else math.inf
+        for reason in flow.stores.closed():
+            _log.error("a store cannot be opened; the others work on", extra={"reason": reason})
+            await self._tell("StoreUnavailable", reason)
         if before is not None:
             await before.stores.close()
+
+    async def _tell(self, reason: str, message: str) -> None:
+        about = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": self._namespace, "name": CONFIG_MAP}
+        await write_event(self._cluster, {**about, "uid": self._uid}, reason, message)
 
     async def watch(self) -> None:
         """Look every few seconds until cancelled."""

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from chains.errors import ConfigError
-from storage.base import Store, StoreError
-from storage.record import Failure, Receipt, Record
+from storage.base import Store, StoreError, StoreUnavailable
+from storage.record import Failure, Findings, Receipt, Record, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,23 @@ class Entry:
     detail: str
     digest: str = ""
     transient: bool = False
+
+
+class ClosedStore(Store):
+    """Stands for a store that could not be opened: everything put there fails for now, with the reason."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+
+    async def put(self, record: Record) -> Stored:
+        """Store nothing; the failure is one that passes when the configuration is mended."""
+        del record
+        return Stored(failures=(Failure(self.url, "", "", self.reason, transient=True),))
+
+    async def find(self, digest: str, reference: str = "") -> Findings:
+        """Raise :class:`StoreUnavailable`."""
+        del digest, reference
+        raise StoreUnavailable(self.reason)
 
 
 class Stores:
@@ -56,6 +73,10 @@ class Stores:
             return await _put(stores[0], payload, record)
         found = await asyncio.gather(*(_put(store, payload, record) for store in stores))
         return [entry for entries in found for entry in entries]
+
+    def closed(self) -> list[str]:
+        """Return why stores could not be opened."""
+        return [store.reason for store in self._all if isinstance(store, ClosedStore)]
 
     async def flush(self) -> dict[str, str]:
         """Make everything findable; return by store URL why a store could not."""
