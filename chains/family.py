@@ -42,7 +42,7 @@ class Family:
     def __init__(self, cluster: Cluster, *, max_bytes: int = MAX_BYTES) -> None:
         self._cluster, self._max_bytes = cluster, max_bytes
         self._kept: OrderedDict[str, dict[str, bytes]] = OrderedDict()
-        self._bytes = 0
+        self.kept_bytes = 0
         self._waited: OrderedDict[str, tuple[float, set[str], Callable[[], None]]] = OrderedDict()
         self._seeded: OrderedDict[str, None] = OrderedDict()
 
@@ -82,8 +82,8 @@ class Family:
         data = zlib.compress(orjson.dumps(raw), 1)
         self._kept.setdefault(parent, {})[raw["metadata"]["name"]] = data
         self._kept.move_to_end(parent)
-        self._bytes += len(data)
-        while self._bytes > self._max_bytes:
+        self.kept_bytes += len(data)
+        while self.kept_bytes > self._max_bytes:
             self.forget(next(iter(self._kept)))
 
     async def seed(self, raw: Mapping[str, Json]) -> None:
@@ -124,12 +124,12 @@ class Family:
 
     def forget(self, uid: str) -> None:
         """Let go of everything about a PipelineRun."""
-        self._bytes -= sum(map(len, self._kept.pop(uid, {}).values()))
+        self.kept_bytes -= sum(map(len, self._kept.pop(uid, {}).values()))
         self._waited.pop(uid, None)
         self._seeded.pop(uid, None)
 
     def _drop(self, parent: str, name: str) -> None:
-        self._bytes -= len(self._kept.get(parent, {}).pop(name, b""))
+        self.kept_bytes -= len(self._kept.get(parent, {}).pop(name, b""))
 
     def _recalled(self, parent: str, name: str) -> Json | None:
         data = self._kept.get(parent, {}).get(name)

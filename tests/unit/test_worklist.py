@@ -61,3 +61,47 @@ def test_a_job_for_later_waits_and_a_taker_wakes_up_for_it() -> None:
     name, seconds = run(work())
     assert name == "a"
     assert seconds >= 0.05
+
+
+def test_the_backlog_keeps_to_its_rate_and_fresh_runs_do_not() -> None:
+    async def work() -> tuple[list[str], float]:
+        jobs = WorkList(lambda: 20.0)
+        for number in range(25):
+            jobs.offer(job(f"old-{number}"), BACKLOG)
+        jobs.offer(job("new"), FRESH)
+        started = asyncio.get_running_loop().time()
+        names = [(await jobs.take()).name for _ in range(26)]
+        return names, asyncio.get_running_loop().time() - started
+
+    names, seconds = run(work())
+    assert names[0] == "new"
+    # a second's worth is begun at once
+    assert 0.15 <= seconds < 3
+
+
+def test_a_waiting_job_can_be_hastened_and_comes_once() -> None:
+    async def work() -> tuple[str, int]:
+        jobs = WorkList()
+        jobs.later(job("a"), 60)
+        jobs.later(job("a"), 60)
+        jobs.hasten(job("a"))
+        jobs.hasten(job("b"))
+        return (await jobs.take()).name, len(jobs)
+
+    assert run(work()) == ("a", 0)
+
+
+def test_a_job_put_off_keeps_its_lane_and_its_age() -> None:
+    async def work() -> tuple[list[str], float]:
+        jobs = WorkList()
+        jobs.offer(job("fresh"), FRESH, since=1000.0)
+        taken = await jobs.take()
+        jobs.offer(job("old"), BACKLOG)
+        jobs.later(taken, 0)
+        jobs.done(taken)
+        oldest = jobs.oldest
+        return [(await jobs.take()).name for _ in range(2)], oldest
+
+    names, oldest = run(work())
+    assert names == ["fresh", "old"]
+    assert oldest > 1_000_000

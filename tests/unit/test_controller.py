@@ -1,0 +1,105 @@
+"""The controller's decisions that no real server can be brought to force: a run that breaks our own code."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from chains import controller as module
+from chains.config import parse_config
+from chains.controller import Controller, Flow
+from chains.family import Family
+from chains.metrics import Metrics
+from chains.store import Stores
+from chains.worklist import Job, WorkList
+from signers.keyfile import KeyFileSigner, generate_key
+from storage.annotations import AnnotationStore
+from storage.base import StoreOptions
+
+Json = Any
+
+
+class OneRun:
+    """An API server that has one run and notes what is sent."""
+
+    def __init__(self, run: Json) -> None:
+        self.run, self.patches, self.created = run, [], []
+        self.told = asyncio.Event()
+
+    async def get(self, path: str) -> Json:
+        return self.run
+
+    async def patch(self, path: str, body: Mapping[str, Any]) -> None:
+        self.patches.append(body["metadata"])
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> None:
+        self.created.append(body)
+        self.told.set()
+
+
+RUN: Json = {
+    "apiVersion": "tekton.dev/v1", "kind": "TaskRun",
+    "metadata": {"name": "r", "namespace": "ns", "uid": "u", "resourceVersion": "7"},
+    "spec": {"taskRef": {"name": "t"}},
+    "status": {
+        "podName": "p", "completionTime": "2026-01-02T03:04:05Z",
+        "conditions": [{"type": "Succeeded", "status": "True"}],
+    },
+}  # fmt: skip
+JOB = Job("TaskRun", "ns", "r", "u")
+
+
+def flow() -> Flow:
+    annotations = AnnotationStore("tekton:", StoreOptions())
+    config = parse_config({"artifacts.oci.storage": "tekton"})
+    signer = KeyFileSigner(load_pem_private_key(generate_key(), None), "test")
+    return Flow(config, signer, Stores({"tekton": [annotations]}), annotations)
+
+
+def test_a_run_that_breaks_the_controller_is_quarantined_and_hurts_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster, in_force = OneRun(RUN), flow()
+    work = WorkList()
+    controller = Controller(cluster, work, lambda: in_force, Metrics())  # type: ignore[arg-type]
+
+    async def breaks(*_: Any) -> Any:
+        raise ValueError("a shape that nobody thought of")
+
+    monkeypatch.setattr(module, "attest_run", breaks)
+    monkeypatch.setattr("chains.retry.Trouble.delay", lambda self: 0.0)
+
+    async def work_on() -> None:
+        work.offer(JOB)
+        task = asyncio.create_task(controller.run())
+        await cluster.told.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(work_on(), 10))
+    (patch,) = cluster.patches
+    assert patch["annotations"]["chains.tekton.dev/signed"] == "failed"
+    reason = json.loads(patch["annotations"]["chains.tekton.dev/outcome"])["reason"]
+    assert reason.startswith("quarantined after 3 attempts: unexpected ValueError")
+    assert cluster.created[0]["reason"] == "RunQuarantined"
+    assert len(work) == 0
+
+
+def test_what_is_kept_of_children_is_bounded() -> None:
+    def child(number: int) -> Json:
+        owner = {"kind": "PipelineRun", "uid": f"parent-{number}"}
+        return {"metadata": {"name": "c", "namespace": "ns", "ownerReferences": [owner]}, "text": str(number)}
+
+    family = Family(OneRun({}), max_bytes=1000)  # type: ignore[arg-type]
+    for number in range(100):
+        family.keep(child(number))
+        family.keep(child(number))
+    assert family.kept_bytes <= 1000
+    for number in range(100):
+        family.forget(f"parent-{number}")
+    assert family.kept_bytes == 0
+    family.keep({"metadata": {"name": "c", "namespace": "ns"}})
+    assert family.kept_bytes == 0
