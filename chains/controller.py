@@ -32,6 +32,7 @@ from storage.annotations import AnnotationStore
 RESOURCES = {"TaskRun": "taskruns", "PipelineRun": "pipelineruns"}
 _WAIT_FOR_CHILDREN = 30.0
 """Seconds between two looks at a PipelineRun whose children are not marked; the last mark wakes it sooner."""
+_MARK_ATTEMPTS = 10
 _LONGEST_HOLD = 600.0
 """Seconds that a run being deleted is held for its evidence."""
 _log = logging.getLogger("chains.controller")
@@ -205,8 +206,7 @@ class Controller:
     async def _mark(
         self, job: Job, raw: Mapping[str, Any], outcome: Outcome, flow: Flow, event: str = "AttestationFailed"
     ) -> None:
-        patch = mark_patch(job.kind, raw["metadata"], outcome, flow.annotations.take(job.uid))
-        await self._cluster.patch(run_path(job), patch)
+        await self._write_mark(job, raw["metadata"], outcome, flow.annotations.take(job.uid))
         if job.kind == "TaskRun":
             self._family.keep(raw)
             self._family.marked(raw["metadata"])
@@ -219,6 +219,21 @@ class Controller:
         _log.info(
             "run is marked", extra={"run": _label(job), "state": outcome.state, "reason": outcome.reason}
         )
+
+    async def _write_mark(
+        self, job: Job, metadata: Mapping[str, Any], outcome: Outcome, extra: Mapping[str, str]
+    ) -> None:
+        """Write the mark, on a newer version too: an update is no reason to sign again what is stored."""
+        for _ in range(_MARK_ATTEMPTS):
+            try:
+                await self._cluster.patch(run_path(job), mark_patch(job.kind, metadata, outcome, extra))
+            except ObjectChanged:
+                metadata = (await self._cluster.get(run_path(job)))["metadata"]
+                if metadata.get("uid") != job.uid or is_marked(metadata):
+                    raise
+            else:
+                return
+        raise ObjectChanged(f"{_label(job)}: changed {_MARK_ATTEMPTS} times while it was being marked")
 
     async def _leave(self, job: Job, metadata: Mapping[str, Any]) -> None:
         """Let go of a run that is another controller's, in case it was not always."""

@@ -33,6 +33,8 @@ class Running:
 
     def __init__(self, server: ApiServer, folder: Path, namespace: str, data: dict[str, str]) -> None:
         self.server, self.folder, self.namespace = server, folder, namespace
+        self.seen_as = server
+        """The API server as the controller reaches it."""
         self.keys, self.log = folder / "keys", folder / "controller.log"
         self.system = server.create_namespace(f"{namespace}-system")
         server.create_namespace(namespace)
@@ -54,7 +56,7 @@ class Running:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    CHAINS, "controller", "--kubeconfig", self.server.kubeconfig(self.folder),
+                    CHAINS, "controller", "--kubeconfig", self.seen_as.kubeconfig(self.folder),
                     "--system-namespace", self.system, "--namespace", self.namespace,
                     "--signing-secrets", self.keys, "--health-port", str(self.port),
                 ],
