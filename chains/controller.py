@@ -21,7 +21,7 @@ from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone
 from chains.config import Config
 from chains.errors import ChainsError
 from chains.event import write_event
-from chains.family import Family
+from chains.family import Family, parent_of
 from chains.image_environment import ImageReader
 from chains.mark import FINALIZERS, finalizer_patch, is_marked, mark_patch, note_patch
 from chains.metrics import Metrics
@@ -211,7 +211,10 @@ class Controller:
         pending = {
             name
             for (_, _, name), child in children.items()
-            if name in there and not is_marked(child["metadata"]) and flow.config.selection.is_ours(child)
+            if name in there
+            and not is_marked(child["metadata"])
+            and parent_of(child["metadata"]) == job.uid  # the mark of another would not wake it
+            and flow.config.selection.is_ours(child)
         }
         if not pending or not self._family.waits_for(job.uid, pending, lambda: self._work.hasten(job)):
             return False
