@@ -49,7 +49,7 @@ class Flow:
     signer: Signer
     stores: Stores
     annotations: AnnotationStore
-    redaction: Redaction
+    redaction: Redaction = Redaction()  # noqa: RUF009 - frozen
     images: ImageReader | None = None
 
     async def close(self) -> None:
