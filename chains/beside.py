@@ -32,17 +32,16 @@ class Beside:
     """The raw objects beside one TaskRun.
 
     ``missing`` says why there is no pod. ``policies`` are all NetworkPolicies of the namespace; ``doubtful``
-    names what may overrule them and is not understood here. ``config_maps`` and ``secrets`` hold, by name,
-    what the pod's environment refers to, as far as it is known; ``feature_flags`` is the data of Tekton's
-    ConfigMap, ``images`` what was read of images, by image id.
+    names what may overrule them and is not understood here. ``unread`` says, by kind (``NetworkPolicy``,
+    ``RuntimeClass``), why objects that may be there could not be read. ``feature_flags`` is the data of
+    Tekton's ConfigMap, ``images`` what was read of images, by image id.
     """
 
     pod: Mapping[str, Json] | None = None
     missing: str = POD_GONE
     policies: tuple[Mapping[str, Json], ...] = ()
     doubtful: tuple[str, ...] = ()
-    config_maps: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
-    secrets: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
     runtime_class: Mapping[str, Json] | None = None
     feature_flags: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, ImageEnvironment] = field(default_factory=dict)
@@ -50,41 +49,6 @@ class Beside:
 
 NOTHING = Beside()
 """Nothing but the run's own record is known."""
-
-
-@dataclass(frozen=True, slots=True)
-class References:
-    """What a pod refers to: read these to fill a :class:`Beside`."""
-
-    config_maps: tuple[str, ...]
-    secrets: tuple[str, ...]
-    runtime_class: str
-
-
-def references(pod: Json) -> References:
-    """Return the ConfigMaps and Secrets of the pod's environments, and its runtime class, by name."""
-    config_maps: dict[str, None] = {}
-    secrets: dict[str, None] = {}
-    for container in containers(pod):
-        sources = [(item, "configMapRef", "secretRef") for item in objects_at(container, "envFrom")]
-        sources += [
-            (mapping_at(item, "valueFrom"), "configMapKeyRef", "secretKeyRef")
-            for item in objects_at(container, "env")
-        ]
-        for source, config_map, secret in sources:
-            config_maps[text_at(source, config_map, "name")] = None
-            secrets[text_at(source, secret, "name")] = None
-    return References(
-        tuple(name for name in config_maps if name),
-        tuple(name for name in secrets if name),
-        text_at(pod, "spec", "runtimeClassName"),
-    )
-
-
-def containers(pod: Json) -> list[Mapping[str, Json]]:
-    """Return every container of a pod: init, ordinary and ephemeral ones, in this order."""
-    fields = ("initContainers", "containers", "ephemeralContainers")
-    return [container for name in fields for container in objects_at(pod, "spec", name)]
 
 
 def began(pod: Json) -> str:
@@ -95,22 +59,18 @@ def began(pod: Json) -> str:
 def doubt(item: Json, moment: str) -> str:
     """Return why an object may have read otherwise at ``moment``, ``""`` where it certainly did not.
 
-    Certain are immutable objects, those whose specification never changed (``generation`` 1), and those whose
-    managed fields say that the last write came before.
+    Certain are those whose specification never changed: the API server counts that in ``generation``, for
+    kinds that have one. Times in managed fields prove nothing, since whoever may write an object may write
+    them too.
     """
     created, then = parse_time(text_at(item, "metadata", "creationTimestamp")), parse_time(moment)
     if created is None or then is None:
         return "when it was created is not known"
     if created > then:
         return "it was created after the pod"
-    metadata = mapping_at(item, "metadata")
-    if mapping_at(item).get("immutable") is True or metadata.get("generation") == 1:
+    if mapping_at(item, "metadata").get("generation") == 1:
         return ""
-    writes = [parse_time(text_at(entry, "time")) for entry in objects_at(metadata, "managedFields")]
-    times = [write for write in writes if write is not None]
-    if not times or len(times) < len(writes):
-        return "it is not immutable, and nothing tells when it was last changed"
-    return "it was changed after the pod was created" if max(times) > then else ""
+    return "its generation is not 1, so it may have been changed after the pod was created"
 
 
 def parse_time(text: str) -> datetime | None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 import orjson
 
-from chains.beside import FEATURE_FLAGS, Beside, Json, mapping_at, references, text_at
+from chains.beside import FEATURE_FLAGS, Beside, Json, mapping_at, text_at
 
 Key = tuple[str, str, str]
 """Kind, namespace, name; objects of the whole cluster are in ``default``."""
@@ -47,20 +47,13 @@ class BesideIndex:
         if key in self._ambiguous:
             return Beside(missing=f"pod {namespace}/{name} comes twice with different content")
         pod: Mapping[str, Json] = orjson.loads(self._objects[key])
-        named = references(pod)
         return Beside(
             pod=pod,
             policies=policies,
             doubtful=doubtful,
-            config_maps=self._by_name("ConfigMap", namespace, named.config_maps),
-            secrets=self._by_name("Secret", namespace, named.secrets),
-            runtime_class=self._known(("RuntimeClass", "default", named.runtime_class)),
+            runtime_class=self._known(("RuntimeClass", "default", text_at(pod, "spec", "runtimeClassName"))),
             feature_flags=flags,
         )
-
-    def _by_name(self, kind: str, namespace: str, names: Collection[str]) -> dict[str, Mapping[str, Json]]:
-        found = {name: self._known((kind, namespace, name)) for name in names}
-        return {name: item for name, item in found.items() if item is not None}
 
     def _known(self, key: Key) -> Mapping[str, Json] | None:
         if key not in self._objects or key in self._ambiguous:

@@ -139,9 +139,9 @@ class Cluster:
         if self._session is not None:
             await self._session.close()
 
-    async def get(self, path: str) -> dict[str, Any]:
-        """Return one object. Raises :class:`ClusterError`."""
-        return await self._send("GET", path)
+    async def get(self, path: str, *, accept: str = "") -> dict[str, Any]:
+        """Return one object, in the form ``accept`` where one is asked for. Raises :class:`ClusterError`."""
+        return await self._send("GET", path, headers={"Accept": accept} if accept else None)
 
     async def patch(self, path: str, body: Mapping[str, Any]) -> None:
         """Merge ``body`` into one object; with a ``resourceVersion`` in it, only into that version.

@@ -40,6 +40,7 @@ def _controller(options: argparse.Namespace) -> int:
                 workers=_number(options.workers, "--workers"),
                 retry_for=_number(options.retry_for, "--retry-for"),
                 health_port=_number(options.health_port, "--health-port"),
+                tekton_namespace=options.tekton_namespace,
             )
         )
     )
@@ -89,13 +90,20 @@ def _backfill(options: argparse.Namespace) -> int:
             config = reloader.flow.config
             selection = replace(config.selection, since="")
             flow = replace(reloader.flow, config=replace(config, selection=selection))
-            controller = Controller(cluster, WorkList(), lambda: flow, Metrics(), waits_for_children=False)
+            controller = Controller(
+                cluster,
+                WorkList(),
+                lambda: flow,
+                Metrics(),
+                waits_for_children=False,
+                tekton_namespace=options.tekton_namespace,
+            )
             try:
                 return [
                     done async for done in backfill(cluster, controller, _names(options.namespace), since)
                 ]
             finally:
-                await flow.stores.close()
+                await flow.close()
 
     return _tell(asyncio.run(work()), options.output)
 
@@ -176,6 +184,8 @@ def _common(parser: Parser) -> None:
 def _key_folder(parser: Parser) -> None:
     twin, name = "SYSTEM_NAMESPACE", "tekton-chains"
     parser.option("--system-namespace", "where chains-config is", twin=twin, default=name, metavar="NAME")
+    pipelines = "tekton-pipelines"
+    parser.option("--tekton-namespace", "where Tekton's feature-flags are", default=pipelines, metavar="NAME")
     folder = "/etc/signing-secrets"
     parser.option(
         "--signing-secrets", "where the Secret of that name is mounted", default=folder, metavar="DIR"

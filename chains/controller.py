@@ -15,13 +15,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chains.attest import FAILED, SKIPPED, Outcome, attest_run
+from chains.beside import Beside
+from chains.beside_cluster import TEKTON_NAMESPACE, BesideReader
 from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone
 from chains.config import Config
 from chains.errors import ChainsError
 from chains.event import write_event
-from chains.family import Family
+from chains.family import Family, parent_of
+from chains.image_environment import ImageReader
 from chains.mark import FINALIZERS, finalizer_patch, is_marked, mark_patch, note_patch
 from chains.metrics import Metrics
+from chains.redaction import Redaction
 from chains.retry import OUTCOME_ANNOTATION, Trouble, recall
 from chains.snapshot import API_VERSION, DONE_LABEL, RunSnapshot, has_ended, take_snapshot
 from chains.store import Stores
@@ -46,6 +50,14 @@ class Flow:
     signer: Signer
     stores: Stores
     annotations: AnnotationStore
+    redaction: Redaction = Redaction()  # noqa: RUF009 - frozen
+    images: ImageReader | None = None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.stores.close()
+        if self.images is not None:
+            await self.images.close()
 
 
 def run_path(job: Job) -> str:
@@ -69,12 +81,14 @@ class Controller:
         workers: int = 32,
         retry_for: float = 21_600,
         waits_for_children: bool = True,
+        tekton_namespace: str = TEKTON_NAMESPACE,
     ) -> None:
         self._metrics = metrics
         self._cluster, self._work, self._flow = cluster, work, flow
         self._workers, self._retry_for = workers, retry_for
         self._waits_for_children = waits_for_children
         self._family = Family(cluster)
+        self._beside = BesideReader(cluster, tekton_namespace)
         self._troubles: dict[Job, Trouble] = {}
 
     async def run(self) -> None:
@@ -172,7 +186,9 @@ class Controller:
             return True
         if there and self._waits_for_children and self._waits(job, children, there, flow):
             return False
-        outcome, transient = await self._attest(snapshot, flow)
+        is_last = job in self._troubles and self._is_too_late(job, raw)
+        beside = await self._beside.read(snapshot, flow.config, give_up=is_last)
+        outcome, transient = await self._attest(snapshot, beside, flow)
         if outcome.state == FAILED and transient and not self._is_too_late(job, raw):
             flow.annotations.take(job.uid)
             trouble = self._trouble(job, raw)
@@ -196,7 +212,10 @@ class Controller:
         pending = {
             name
             for (_, _, name), child in children.items()
-            if name in there and not is_marked(child["metadata"]) and flow.config.selection.is_ours(child)
+            if name in there
+            and not is_marked(child["metadata"])
+            and parent_of(child["metadata"]) == job.uid  # the mark of another would not wake it
+            and flow.config.selection.is_ours(child)
         }
         if not pending or not self._family.waits_for(job.uid, pending, lambda: self._work.hasten(job)):
             return False
@@ -207,6 +226,7 @@ class Controller:
         self, job: Job, raw: Mapping[str, Any], outcome: Outcome, flow: Flow, event: str = "AttestationFailed"
     ) -> None:
         await self._write_mark(job, raw["metadata"], outcome, flow.annotations.take(job.uid))
+        self._beside.forget(job.uid)
         if job.kind == "TaskRun":
             self._family.keep(raw)
             self._family.marked(raw["metadata"])
@@ -253,9 +273,13 @@ class Controller:
         if not labelled or ours:
             await self._cluster.patch(run_path(job), mark_patch(job.kind, metadata, None))
 
-    async def _attest(self, snapshot: RunSnapshot, flow: Flow) -> tuple[Outcome, bool]:
+    async def _attest(
+        self, snapshot: RunSnapshot, beside: Mapping[str, Beside] | None, flow: Flow
+    ) -> tuple[Outcome, bool]:
         """Return the outcome, and whether trying again can help where it is a failure."""
-        outcome = await attest_run(snapshot, None, flow.config, flow.signer, flow.stores)
+        outcome = await attest_run(
+            snapshot, beside, flow.config, flow.signer, flow.stores, flow.redaction, flow.images
+        )
         lost = await flow.stores.flush()
         failed = [entry for entry in outcome.entries if entry.state == "failed"]
         transient = bool(lost) or (bool(failed) and all(entry.transient for entry in failed))

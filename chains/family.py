@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 import zlib
 from collections import OrderedDict
@@ -25,6 +26,7 @@ MAX_BYTES = 64 * 1024 * 1024
 LONGEST_WAIT = 600.0
 """Seconds that a finished PipelineRun waits for its children's marks."""
 _REMEMBERED = 10_000
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _log = logging.getLogger("chains.family")
 
 
@@ -54,7 +56,12 @@ class Family:
         """
         metadata = raw["metadata"]
         namespace, uid = metadata.get("namespace", ""), metadata.get("uid", "")
-        names = [str(item.get("name")) for item in child_references(raw) if item.get("kind") == "TaskRun"]
+        names = [
+            name
+            for item in child_references(raw)
+            # a status may say anything, and the name becomes part of a path
+            if item.get("kind") == "TaskRun" and _NAME.fullmatch(name := str(item.get("name")))
+        ]
         found = await asyncio.gather(*(self._child(namespace, name) for name in names))
         children, there = {}, set()
         for name, item in zip(names, found, strict=True):

@@ -23,7 +23,7 @@ _HOOKS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
 def judge_entrypoint(step: Placed, placed: list[Placed], beside: Beside) -> Finding:
     """Return whether the entrypoint isolates a step; a reason that is certain wins over one that is not."""
     pod = beside.pod or {}
-    environment = Environment(step.container, beside)
+    environment = Environment(step.container)
     against = [
         *_not_run(step.container, pod),
         *_hermetic_variable(environment),
@@ -68,7 +68,7 @@ def images_that_decide(run: RunSnapshot, beside: Beside) -> list[str]:
         return []
     found: dict[str, None] = {}
     for step in place(run, pod):
-        environment = Environment(step.container, beside)
+        environment = Environment(step.container)
         asked = environment.get(HERMETIC_VARIABLE)
         is_open = environment.get(DEFEATING_VARIABLE) is None
         if step.kind == STEP and is_open and asked is not None and asked.text == "1":

@@ -1,19 +1,19 @@
 """The environment that a container finally has, by the rules of the kubelet (``makeEnvironmentVariables``).
 
 ``envFrom`` comes first, ``env`` after it, and of equal names the last wins. What a pod does not tell stays
-unknown: values that come from a reference, ConfigMaps that are gone or may have changed since, and what the
-image's own ``ENV`` sets for names that the pod leaves alone.
+unknown: values that come from a reference, and what the image's own ``ENV`` sets for names that the pod
+leaves alone. ConfigMaps and Secrets are not read: nothing tells later what they held when the container
+started. One can be made immutable afterwards, and whoever may write it may write the times in its managed
+fields too.
 """
 
 from __future__ import annotations
 
 import re
-from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chains.beside import Beside, Json, began, doubt, mapping_at, objects_at, text_at
+from chains.beside import Json, mapping_at, objects_at, text_at
 
 _REFERENCE = re.compile(r"\$(\$|\(([^)]*)\)|.|$)", re.DOTALL)
 
@@ -29,9 +29,7 @@ class Value:
 class Environment:
     """The variables of one container."""
 
-    def __init__(self, container: Mapping[str, Json], beside: Beside) -> None:
-        self._beside = beside
-        self._moment = began(beside.pod)
+    def __init__(self, container: Mapping[str, Json]) -> None:
         self._values: dict[str, Value] = {}
         self._doubts: list[tuple[str, str]] = []
         for source in objects_at(container, "envFrom"):
@@ -47,50 +45,16 @@ class Environment:
         return None if why is None else Value(None, why)
 
     def _take_all(self, source: Mapping[str, Json]) -> None:
-        prefix = text_at(source, "prefix")
-        data, why = self._read(source, "configMapRef", "secretRef")
-        if data is None:
-            self._doubts.append((prefix, f"envFrom: {why}"))
-            for name in self._values:
-                if name.startswith(prefix):
-                    self._values[name] = Value(None, f"envFrom: {why}")
-            return
-        for name, value in data.items():
-            self._values[prefix + name] = value
+        what = _source(source, "configMapRef", "secretRef") or "a source that is not known"
+        self._doubts.append((text_at(source, "prefix"), f"envFrom: {what}"))
 
     def _take(self, variable: Mapping[str, Json]) -> None:
         name, text = text_at(variable, "name"), text_at(variable, "value")
         if text or "valueFrom" not in variable:
             self._values[name] = self._expand(text)
             return
-        source = mapping_at(variable, "valueFrom")
-        data, why = self._read(source, "configMapKeyRef", "secretKeyRef")
-        key = text_at(source, "configMapKeyRef", "key") or text_at(source, "secretKeyRef", "key")
-        if data is None:
-            self._values[name] = Value(None, f"its value comes from a reference{why and f': {why}'}")
-        elif key in data:
-            self._values[name] = data[key]
-        # else it is optional, or the container would not have started, and what came before stays
-
-    def _read(
-        self, source: Mapping[str, Json], config_map: str, secret: str
-    ) -> tuple[Mapping[str, Value] | None, str]:
-        """Return the data that a reference names, or None and why it is not known."""
-        for field, kind, known in (
-            (config_map, "ConfigMap", self._beside.config_maps),
-            (secret, "Secret", self._beside.secrets),
-        ):
-            name = text_at(source, field, "name")
-            if not name:
-                continue
-            item = known.get(name)
-            if item is None:
-                return None, f"{kind} {name} is gone"
-            unsure = doubt(item, self._moment)
-            if unsure:
-                return None, f"{kind} {name}: {unsure}"
-            return _data(item, is_secret=kind == "Secret"), ""
-        return None, ""
+        what = _source(mapping_at(variable, "valueFrom"), "configMapKeyRef", "secretKeyRef")
+        self._values[name] = Value(None, f"its value comes from {what or 'a reference'}")
 
     def _expand(self, text: str) -> Value:
         """Replace ``$(NAME)`` by what came before, as Kubernetes does; ``$$`` stands for one dollar."""
@@ -113,19 +77,8 @@ class Environment:
         return Value(None, unknown) if unknown else Value(expanded)
 
 
-def _data(item: Mapping[str, Json], *, is_secret: bool) -> dict[str, Value]:
-    found = {}
-    for name, value in mapping_at(item, "data").items():
-        text = value if isinstance(value, str) else ""
-        found[name] = _decoded(text) if is_secret else Value(text)
-    if is_secret:
-        plain = mapping_at(item, "stringData")
-        found |= {name: Value(value) for name, value in plain.items() if isinstance(value, str)}
-    return found
-
-
-def _decoded(text: str) -> Value:
-    try:
-        return Value(b64decode(text, validate=True).decode())
-    except (Base64Error, UnicodeDecodeError, ValueError):
-        return Value(None, "its value is no text")
+def _source(source: Mapping[str, Json], config_map: str, secret: str) -> str:
+    for field, kind in ((config_map, "ConfigMap"), (secret, "Secret")):
+        if name := text_at(source, field, "name"):
+            return f"{kind} {name}, and what that held when the container started is not recorded"
+    return ""

@@ -89,7 +89,8 @@ def _sandbox(beside: Beside, pod: Mapping[str, Json]) -> Finding:
     if not name:
         return Finding(FALSE, "no runtime class: containers share the node's kernel")
     if text_at(beside.runtime_class, "metadata", "name") != name:
-        return Finding(UNKNOWN, f"runtime class {name} is not in the input, so its handler is not known")
+        why = beside.unread.get("RuntimeClass", "is not in the input")
+        return Finding(UNKNOWN, f"runtime class {name} {why}, so its handler is not known")
     handler = text_at(beside.runtime_class, "handler")
     if handler.lower().startswith(_SANDBOXES):
         return Finding(TRUE, f"runtime class {name} has the handler {handler}, by its name a sandbox")
@@ -112,6 +113,8 @@ def _policy_finding(egress: Egress, why: str, *, vouched: bool) -> Finding:
 
 def judge_egress(pod: Mapping[str, Json], beside: Beside) -> tuple[Egress, str]:
     """Return what the policies of the input leave open to a pod, and why."""
+    if why := beside.unread.get("NetworkPolicy"):
+        return Egress.UNKNOWN, f"the network policies of the namespace {why}"
     labels = mapping_at(pod, "metadata", "labels")
     selecting: list[tuple[str, Mapping[str, Json]]] = []
     unclear: list[str] = []

@@ -17,8 +17,9 @@ from chains.config import Config, parse_config
 from chains.controller import Flow
 from chains.errors import ChainsError, ConfigError
 from chains.event import write_event
+from chains.redaction import open_redaction
 from chains.store import ClosedStore, Stores
-from chains.workspace import check_signers, store_options
+from chains.workspace import check_signers, open_images, store_options
 from signers.base import Signer, SignerError
 from signers.keyfile import open_keyfile
 from storage.annotations import AnnotationStore
@@ -30,6 +31,7 @@ KEY_FILES = ("x509.pem", "cosign.key")
 PASSWORD_FILE = "cosign.password"  # noqa: S105 - a file's name
 STORE_URLS: Mapping[str, Callable[[Config], str]] = {"oci": lambda _: "oci:"}
 """The URL of each store that an artifact's ``storage`` may name, beside ``tekton``."""
+REDACTION_KEY = "execution.redaction.key-file"
 INTERVAL = 5.0
 """Seconds between two looks at the ConfigMap and the key folder."""
 OPEN_AGAIN = 60.0
@@ -59,7 +61,15 @@ def build_flow(data: dict[str, str], folder: Path) -> Flow:
     config = parse_config(data)
     check_signers(config, key_given=False)
     annotations = AnnotationStore("tekton:", StoreOptions())
-    return Flow(config, open_key_folder(folder), Stores(_open_stores(config, annotations)), annotations)
+    redaction = open_redaction(config.redaction)
+    return Flow(
+        config,
+        open_key_folder(folder),
+        Stores(_open_stores(config, annotations)),
+        annotations,
+        redaction,
+        open_images(config),
+    )
 
 
 def _open_stores(config: Config, annotations: AnnotationStore) -> dict[str, list[Store]]:
@@ -121,7 +131,8 @@ class Reloader:
         except ObjectGone:
             found = {}  # every key has a default
         data, self._uid = found.get("data") or {}, found.get("metadata", {}).get("uid", "")
-        seen = (tuple(sorted(data.items())), await asyncio.to_thread(self._key_state))
+        more = data.get(REDACTION_KEY, "")
+        seen = (tuple(sorted(data.items())), await asyncio.to_thread(self._key_state, more))
         if seen == self._seen and time.monotonic() < self._open_again:
             return
         try:
@@ -141,7 +152,7 @@ class Reloader:
             _log.error("a store cannot be opened; the others work on", extra={"reason": reason})
             await self._tell("StoreUnavailable", reason)
         if before is not None:
-            await before.stores.close()
+            await before.close()
 
     async def _tell(self, reason: str, message: str) -> None:
         about = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": self._namespace, "name": CONFIG_MAP}
@@ -156,11 +167,11 @@ class Reloader:
                 _log.warning("the configuration cannot be read", extra={"reason": str(error)})
             await asyncio.sleep(INTERVAL)
 
-    def _key_state(self) -> tuple[tuple[str, int, int], ...]:
+    def _key_state(self, more: str) -> tuple[tuple[str, int, int], ...]:
         found = []
-        for name in (*KEY_FILES, PASSWORD_FILE):
+        for name in (*KEY_FILES, PASSWORD_FILE, Path(more).absolute()):
             path = self._folder / name
             if path.is_file():
                 state = path.stat()
-                found.append((name, state.st_mtime_ns, state.st_size))
+                found.append((str(name), state.st_mtime_ns, state.st_size))
         return tuple(found)

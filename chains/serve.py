@@ -37,6 +37,7 @@ class ControllerOptions:
     workers: int
     retry_for: float
     health_port: int
+    tekton_namespace: str
 
 
 class JsonLines(logging.Formatter):
@@ -84,6 +85,7 @@ async def serve(options: ControllerOptions) -> None:
             metrics,
             workers=options.workers,
             retry_for=options.retry_for,
+            tekton_namespace=options.tekton_namespace,
         )
         watching = asyncio.Event()
         health = await _answer_health(options.health_port, reloader, watching, metrics, work)

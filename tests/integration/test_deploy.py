@@ -209,6 +209,70 @@ def run_in(namespace: str, name: str, image: str = "registry.example.com/app", d
     return run
 
 
+def run_with_pod(server: ApiServer, name: str, *, sandboxed: bool = True) -> Json:
+    """Create a finished hermetic run with its pod in ``ci``, where everything beside it is there to be read."""
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "deny", "namespace": "ci"},
+        "spec": {"podSelector": {}, "policyTypes": ["Egress"]},
+    }
+    runtime = {
+        "apiVersion": "node.k8s.io/v1",
+        "kind": "RuntimeClass",
+        "metadata": {"name": "sandboxed"},
+        "handler": "runsc",
+    }
+    flags = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "feature-flags", "namespace": "tekton-pipelines"},
+        "data": {"enable-api-fields": "stable"},
+    }
+    for each in (policy, runtime, flags):
+        apply(server, each)
+    run = run_in("ci", name)
+    run["metadata"]["annotations"] = {"experimental.tekton.dev/execution-mode": "hermetic"}
+    run["status"]["podName"] = f"{name}-pod"
+    run["status"]["completionTime"] = "2099-01-01T00:00:00Z"
+    if not sandboxed:
+        run["status"]["provenance"] = {"featureFlags": {"enableAPIFields": "alpha"}}
+    status = run.pop("status")
+    created = server.create_run(run)
+    owner = {
+        "apiVersion": "tekton.dev/v1",
+        "kind": "TaskRun",
+        "name": name,
+        "uid": created["metadata"]["uid"],
+    }
+    pod = {
+        "metadata": {
+            "name": f"{name}-pod",
+            "labels": {"tekton.dev/taskRun": name},
+            "ownerReferences": [owner],
+        },
+        "spec": {
+            "containers": [{"name": "step-build", "image": "registry.example.com/buildah"}],
+            **({"runtimeClassName": "sandboxed"} if sandboxed else {}),
+        },
+    }
+    server.request("POST", "/api/v1/namespaces/ci/pods", pod)
+    path = f"/apis/tekton.dev/v1/namespaces/ci/taskruns/{name}/status"
+    server.request("PATCH", path, {"status": status}, kind=MERGE)
+    return created
+
+
+def reported(server: ApiServer, run: Json, attribute: str) -> Json:
+    """Return the conditions of an attribute of the report in a run's annotations."""
+    metadata = server.get_run("TaskRun", "ci", run["metadata"]["name"])["metadata"]
+    report = json.loads(
+        b64decode(metadata["annotations"][f"chains.tekton.dev/payload-report-{metadata['uid']}"])
+    )
+    return next(
+        one["conditions"] for one in report["predicate"]["attributes"] if one["attribute"] == attribute
+    )
+
+
 def store_in_annotations(server: ApiServer) -> None:
     body = {"data": {f"artifacts.{name}.storage": "tekton" for name in ("taskrun", "pipelinerun", "oci")}}
     server.request("PATCH", f"/api/v1/namespaces/{SYSTEM}/configmaps/chains-config", body, kind=MERGE)
@@ -246,7 +310,7 @@ def test_under_its_own_account_the_controller_attests_holds_and_tells(
 ) -> None:
     store_in_annotations(api_server)
     controller = start(base)
-    task = api_server.create_run(run_in("ci", "task"))
+    task = run_with_pod(api_server, "task")
     pipeline = api_server.create_run(
         {
             "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": "whole", "namespace": "ci"},
@@ -261,6 +325,10 @@ def test_under_its_own_account_the_controller_attests_holds_and_tells(
         }
     )  # fmt: skip
     controller.wait(lambda: signed(api_server, task) == signed(api_server, pipeline) == "true")
+    network = reported(api_server, task, "POD_NETWORK")
+    assert network["networkPolicy"]["reason"].startswith("all egress is denied by network policy deny, but")
+    assert network["sandboxedRuntime"]["value"] == "true"
+    assert "(feature-flags)" in reported(api_server, task, "HERMETIC_EXECUTION")["requested"]["reason"]
     running = run_in("ci", "running")
     del running["status"]
     api_server.create_run(running)
@@ -324,29 +392,43 @@ def test_with_rights_in_one_namespace_it_attests_there_and_sees_no_other(
     store_in_annotations(api_server)
     controller = start(namespaced)
     elsewhere = api_server.create_run(run_in("other", "elsewhere"))
-    here = api_server.create_run(run_in("ci", "here"))
+    here = run_with_pod(api_server, "here", sandboxed=False)
     controller.wait(lambda: signed(api_server, here) == "true")
+    policy = reported(api_server, here, "POD_NETWORK")["networkPolicy"]["reason"]
+    assert policy.startswith("all egress is denied by network policy deny, but")
     assert signed(api_server, elsewhere) == ""
     token = api_server.service_account_token(SYSTEM, ACCOUNT)
     assert may(api_server, token, "patch", "tekton.dev/taskruns", "ci")
     for verb in ("get", "list", "watch", "patch"):
         assert not may(api_server, token, verb, "tekton.dev/taskruns", "other")
         assert not may(api_server, token, verb, "tekton.dev/pipelineruns")
+        for resource in ("/pods", "networking.k8s.io/networkpolicies", "/configmaps"):
+            assert not may(api_server, token, verb, resource, "other")
     controller.stop()
 
 
 @pytest.mark.parametrize(
-    ("kind", "verb"),
-    [("ClusterRole", "get"), ("ClusterRole", "list"), ("ClusterRole", "watch"), ("ClusterRole", "patch"), ("Role", "get")],
-)  # fmt: skip
+    ("kind", "verb", "resource"),
+    [
+        ("ClusterRole", "get", "taskruns"),
+        ("ClusterRole", "list", "taskruns"),
+        ("ClusterRole", "watch", "taskruns"),
+        ("ClusterRole", "patch", "taskruns"),
+        ("ClusterRole", "get", "pods"),
+        ("ClusterRole", "list", "networkpolicies"),
+        ("ClusterRole", "get", "runtimeclasses"),
+        ("ClusterRole", "get", "configmaps"),
+        ("Role", "get", "configmaps"),
+    ],
+)
 def test_the_tests_above_would_notice_a_missing_permission(
-    kind: str, verb: str, api_server: ApiServer, namespaces: None, tmp_path: Path
+    kind: str, verb: str, resource: str, api_server: ApiServer, namespaces: None, tmp_path: Path
 ) -> None:
     manifests = build(DEPLOY / "base")
     (role,) = (each for each in manifests if each["kind"] == kind)
-    verbs = role["rules"][0]["verbs"]
+    (verbs,) = (rule["verbs"] for rule in role["rules"] if resource in rule["resources"])
     verbs[verbs.index(verb)] = "deletecollection"  # a rule without verbs is refused
-    api_server.create_run(run_in("ci", f"without-{kind.lower()}-{verb}"))
+    run_with_pod(api_server, f"without-{kind.lower()}-{verb}-{resource}")
     with applied(api_server, manifests):
         store_in_annotations(api_server)
         controller = Deployed(api_server, tmp_path, manifests)
@@ -373,8 +455,23 @@ def test_the_account_may_do_what_its_work_needs_and_nothing_else(
             assert not any(allowed(verb, f"{resource}/{part}", "ci") for verb in verbs)
     assert [verb for verb in verbs if allowed(verb, "/events", "ci")] == ["create"]
     for namespace in ("", SYSTEM, "ci"):
-        for resource in ("/secrets", "/pods", "/serviceaccounts", "/namespaces", "/pods/exec"):
+        for resource in (
+            "/secrets",
+            "/serviceaccounts",
+            "/namespaces",
+            "/pods/exec",
+            "/pods/log",
+            "/pods/status",
+        ):
             assert not any(allowed(verb, resource, namespace) for verb in verbs), (resource, namespace)
+        assert [verb for verb in verbs if allowed(verb, "/pods", namespace)] == ["get"]
+        policies = "networking.k8s.io/networkpolicies"
+        assert [verb for verb in verbs if allowed(verb, policies, namespace)] == ["list"]
+    assert [verb for verb in verbs if allowed(verb, "node.k8s.io/runtimeclasses")] == ["get"]
+    flags = [
+        verb for verb in verbs if verb != "create" and allowed(verb, "/configmaps", "ci", "feature-flags")
+    ]
+    assert flags == ["get"]
     maps = [
         verb for verb in verbs if verb != "create" and allowed(verb, "/configmaps", SYSTEM, "chains-config")
     ]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chains.beside import Beside, References, references
+from chains.beside import Beside
 from chains.config import lint_config, parse_config
 from chains.hermetic import ENFORCED, LEVELS, Isolation, judge_isolation
 from chains.payload import EXECUTION_REPORT, PROVENANCE, build_payloads
@@ -317,24 +317,6 @@ def test_lint_tells_what_is_wrong_with_our_keys(data: Json, key: str, words: str
     assert not [one for one in lint_config({"builder.id.hermetic": "urn:h"}) if one.key.startswith("builder")]
 
 
-def test_a_pod_tells_what_to_read_for_it() -> None:
-    env = [
-        {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "one", "key": "k"}}},
-        {"name": "B", "valueFrom": {"secretKeyRef": {"name": "two", "key": "k"}}},
-        {"name": "C", "value": "plain"},
-    ]
-    sources = [{"configMapRef": {"name": "three"}}, {"secretRef": {"name": "two"}}]
-    pod = {
-        "spec": {
-            "runtimeClassName": "kata",
-            "initContainers": [{"env": env}],
-            "containers": [{"envFrom": sources}],
-        }
-    }
-    assert references(pod) == References(("one", "three"), ("two",), "kata")
-    assert references(None) == References((), (), "")
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 99) | st.text(max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
@@ -370,9 +352,7 @@ def test_no_pod_whatever_its_shape_fails_the_provenance(
         if isinstance(place, dict | list) and _has(place, path[-1]):
             place[path[-1]] = value
     policy = {"spec": pod.get("spec"), "metadata": pod.get("metadata")}
-    beside = Beside(
-        pod=pod, policies=(policy,), runtime_class=pod, config_maps={"x": pod}, secrets={"x": pod}
-    )
+    beside = Beside(pod=pod, policies=(policy,), runtime_class=pod)
     config = parse_config({"execution.network-policies.enforced": str(vouched).lower()})
     payloads = build_payloads(take_snapshot(run), config, {LABEL: beside})
     report = next(payload for payload in payloads if payload.kind == EXECUTION_REPORT)

@@ -1,0 +1,148 @@
+"""What the controller remembers of its reads: briefly what runs share, and pods until their PipelineRun ends.
+
+A policy counts as it was after a run had ended: one read before could have been opened while the run's pod
+was still at work. So an answer is used again only for runs that had ended when it was asked for, and all
+others who ask at the same time share one new read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+import orjson
+
+from chains.beside import Beside
+from chains.cluster import ClusterError
+
+V = TypeVar("V")
+SECONDS = 30.0
+"""For how long an answer is used again."""
+CLOCKS_DIFFER = 10.0
+"""Seconds by which Tekton's clock, which writes when a run ended, may be behind ours."""
+MOST_BYTES, MOST_PODS = 32 << 20, 4096
+_MOST_ANSWERS = 1024
+
+
+@dataclass(slots=True)
+class _Answer(Generic[V]):
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    began: float = float("-inf")
+    """Of the last read, by the clock that never goes back."""
+    asked: float = 0.0
+    """The same in POSIX seconds, to compare with what others wrote."""
+    value: V | None = None
+    error: ClusterError | None = None
+
+
+class Recent(Generic[V]):
+    """Answers by path, each used again for a short time."""
+
+    def __init__(self, read: Callable[[str], Awaitable[V]]) -> None:
+        self._read = read
+        self._answers: OrderedDict[str, _Answer[V]] = OrderedDict()
+
+    async def get(self, path: str, ended: float | None) -> V:
+        """Return what ``path`` held after ``ended`` (POSIX seconds, None for not known).
+
+        Raises the :class:`ClusterError` of the read.
+        """
+        answer = self._answers.setdefault(path, _Answer())
+        self._answers.move_to_end(path)
+        while len(self._answers) > _MOST_ANSWERS:
+            self._answers.popitem(last=False)
+        came = time.monotonic()
+        async with answer.lock:
+            is_shared = answer.began > came  # it was asked for while we waited
+            is_good = answer.error is None and ended is not None and answer.asked - CLOCKS_DIFFER > ended
+            if not is_shared and not (is_good and came - answer.began < SECONDS):
+                await self._ask(path, answer)
+            if answer.error is not None:
+                raise answer.error
+            assert answer.value is not None  # noqa: S101 - either is set
+            return answer.value
+
+    async def _ask(self, path: str, answer: _Answer[V]) -> None:
+        before, answer.began, answer.asked, answer.error = answer.began, time.monotonic(), time.time(), None
+        try:
+            found = await self._read(path)
+        except ClusterError as error:
+            answer.error = error
+        except BaseException:
+            answer.began = before
+            raise
+        else:
+            # equal ones are one, since every run that is kept refers to it
+            answer.value = answer.value if found == answer.value else found
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    beside: Beside
+    pod: bytes
+    parent: str
+    size: int
+
+
+class Kept:
+    """What stands beside runs, by their UID, until it is forgotten or there is too much of it.
+
+    A run that is tried again, or belongs to a PipelineRun, needs it once more. Pods are kept as bytes, which
+    take a tenth of the memory.
+    """
+
+    def __init__(self, most_bytes: int = MOST_BYTES, most_pods: int = MOST_PODS) -> None:
+        self._most_bytes, self._most_pods = most_bytes, most_pods
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._children: dict[str, set[str]] = {}
+        self.size = 0
+        """Bytes kept, as JSON."""
+        self._policies: object = None
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def put(self, uid: str, parent: str, beside: Beside) -> None:
+        """Keep what stands beside a run; ``parent`` is the UID of its PipelineRun, empty for none."""
+        if not uid:
+            return
+        self._drop(uid)
+        pod = b"" if beside.pod is None else orjson.dumps(beside.pod)
+        shared = beside.policies is self._policies
+        self._policies = beside.policies
+        size = len(pod) + (0 if shared else len(orjson.dumps(beside.policies)))
+        self._kept[uid] = _Kept(replace(beside, pod=None), pod, parent, size)
+        if parent:
+            self._children.setdefault(parent, set()).add(uid)
+        self.size += size
+        while len(self._kept) > self._most_pods or self.size > self._most_bytes:
+            self._drop(next(iter(self._kept)))
+
+    def get(self, uid: str) -> Beside | None:
+        """Return what was kept, None for nothing."""
+        found = self._kept.get(uid)
+        if found is None:
+            return None
+        return replace(found.beside, pod=orjson.loads(found.pod)) if found.pod else found.beside
+
+    def forget(self, uid: str) -> None:
+        """Forget a run whose end is told: itself unless its PipelineRun needs it, and its children."""
+        found = self._kept.get(uid)
+        if found is not None and not found.parent:
+            self._drop(uid)
+        for child in list(self._children.get(uid, ())):
+            self._drop(child)
+
+    def _drop(self, uid: str) -> None:
+        found = self._kept.pop(uid, None)
+        if found is None:
+            return
+        self.size -= found.size
+        siblings = self._children.get(found.parent, set())
+        siblings.discard(uid)
+        if not siblings:
+            self._children.pop(found.parent, None)
