@@ -368,9 +368,8 @@ def test_without_the_right_to_read_pods_the_provenance_is_signed_and_the_rest_is
         runs.end(name)
     server = runs.server
     token = server.service_account_token(runs.namespace, "controller")
-    runs.running.server = replace(server, token=token)
+    runs.running.seen_as = replace(server, token=token)
     runs.running.start()
-    runs.running.server = server
     for name in ("one", "two"):
         assert runs.level(name) == ("unknown", f"step/build: the pod {UNREAD}")
     assert runs.running.log.read_text().count("evidence beside runs cannot be read") == 1
