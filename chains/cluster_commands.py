@@ -15,22 +15,29 @@ import orjson
 from chains.arguments import Parser, add_output
 from chains.errors import UsageError
 from chains.progress import table, write_bytes, write_line
+from chains.trace import run_traced
 
 if TYPE_CHECKING:
     from chains.operate import Done
+
+_CONTROLLER_MODULES = ("kopf", "prometheus_client")
+"""What the extra ``controller`` brings."""
 
 
 def _controller(options: argparse.Namespace) -> int:
     """Watch a cluster and attest every finished run."""
     try:
         from chains.serve import ControllerOptions, log_to_stderr, serve  # noqa: PLC0415 - kopf takes a second
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _CONTROLLER_MODULES:
+            raise
         raise UsageError(
-            f"{error}; pip install 'provenance-chains[controller]' brings what is missing"
+            f"the controller needs the module {error.name}: pip install 'provenance-chains[controller]' "
+            "brings it"
         ) from error
 
     log_to_stderr()
-    asyncio.run(
+    run_traced(
         serve(
             ControllerOptions(
                 kubeconfig=options.kubeconfig,

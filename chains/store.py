@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from chains.errors import ConfigError
+from chains.trace import fail, span
 from storage.base import Store, StoreError, StoreUnavailable
 from storage.record import Failure, Findings, Receipt, Record, Stored
 
@@ -97,7 +98,9 @@ class Stores:
 
 
 async def _put(store: Store, payload: str, record: Record) -> list[Entry]:
-    stored = await store.put(record)
+    with span("store", payload=payload, store=store.url, bytes=len(record.payload)):
+        stored = await store.put(record)
+        fail(stored.failures[0].reason if stored.failures else "")
     entries = [_received(payload, receipt) for receipt in stored.receipts]
     entries += [_failed(payload, failure, "failed") for failure in stored.failures]
     entries += [_failed(payload, failure, "skipped") for failure in stored.skipped]
