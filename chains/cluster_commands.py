@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,17 +25,23 @@ _CONTROLLER_MODULES = ("kopf", "prometheus_client")
 """What the extra ``controller`` brings."""
 
 
-def _controller(options: argparse.Namespace) -> int:
-    """Watch a cluster and attest every finished run."""
+@contextmanager
+def controller_extra() -> Iterator[None]:
+    """Say how to get the packages of the extra ``controller`` when importing one of them fails."""
     try:
-        from chains.serve import ControllerOptions, log_to_stderr, serve  # noqa: PLC0415 - kopf takes a second
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _CONTROLLER_MODULES:
             raise
         raise UsageError(
-            f"the controller needs the module {error.name}: pip install 'provenance-chains[controller]' "
-            "brings it"
+            f"the module {error.name} is missing: pip install 'provenance-chains[controller]' brings it"
         ) from error
+
+
+def _controller(options: argparse.Namespace) -> int:
+    """Watch a cluster and attest every finished run."""
+    with controller_extra():
+        from chains.serve import ControllerOptions, log_to_stderr, serve  # noqa: PLC0415 - kopf takes a second
 
     log_to_stderr()
     run_traced(
@@ -42,7 +49,7 @@ def _controller(options: argparse.Namespace) -> int:
             ControllerOptions(
                 kubeconfig=options.kubeconfig,
                 system_namespace=options.system_namespace,
-                namespaces=_names(options.namespace),
+                namespaces=split_names(options.namespace),
                 key_folder=Path(options.signing_secrets),
                 workers=_number(options.workers, "--workers"),
                 retry_for=_number(options.retry_for, "--retry-for"),
@@ -72,7 +79,7 @@ def _release(options: argparse.Namespace) -> int:
 
     async def work() -> list[Done]:
         async with Cluster(find_access(options.kubeconfig)) as cluster:
-            return await release_finalizers(cluster, _names(options.namespace))
+            return await release_finalizers(cluster, split_names(options.namespace))
 
     return _tell(asyncio.run(work()), options.output)
 
@@ -99,7 +106,8 @@ def _backfill(options: argparse.Namespace) -> int:
             controller = Controller(cluster, WorkList(), lambda: flow, Metrics(), waits_for_children=False)
             try:
                 return [
-                    done async for done in backfill(cluster, controller, _names(options.namespace), since)
+                    done
+                    async for done in backfill(cluster, controller, split_names(options.namespace), since)
                 ]
             finally:
                 await flow.stores.close()
@@ -128,7 +136,8 @@ def _since(text: str) -> datetime | None:
         ) from None
 
 
-def _names(text: str) -> list[str]:
+def split_names(text: str) -> list[str]:
+    """Return the names of a list with commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -141,8 +150,8 @@ def _number(text: str, option: str) -> int:
 def add_cluster_commands(commands: Any) -> None:
     """Add the sub-commands of this module to a parser's."""
     controller = commands.add_parser("controller", help="watch a cluster and attest every finished run")
-    _common(controller)
-    _key_folder(controller)
+    common_options(controller)
+    key_folder_option(controller)
     controller.option("--workers", "runs in work at once", default="32", metavar="N")
     controller.option("--retry-for", "how long to retry what may pass", default="21600", metavar="SECONDS")
     controller.option("--health-port", "where health and metrics answer", default="8080", metavar="PORT")
@@ -157,8 +166,8 @@ def add_cluster_commands(commands: Any) -> None:
     backfill = commands.add_parser(
         "backfill", help="attest finished runs that are not marked, without a controller"
     )
-    _common(backfill)
-    _key_folder(backfill)
+    common_options(backfill)
+    key_folder_option(backfill)
     backfill.option(
         "--since", "only runs that ended after this time or within this age", metavar="TIME|36h|7d"
     )
@@ -168,19 +177,21 @@ def add_cluster_commands(commands: Any) -> None:
     finalizers = commands.add_parser("finalizers", help="work with the controller's finalizers")
     kinds = finalizers.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     release = kinds.add_parser("release", help="take them off every run, for the day the controller goes")
-    _common(release)
+    common_options(release)
     add_output(release)
     release.set_defaults(command=_release)
 
 
-def _common(parser: Parser) -> None:
+def common_options(parser: Parser) -> None:
+    """Add how to reach the cluster, and where in it."""
     parser.option(
         "--kubeconfig", "how to reach the cluster (default: the pod's service account)", metavar="FILE"
     )
     parser.option("--namespace", "only these namespaces", metavar="A,B")
 
 
-def _key_folder(parser: Parser) -> None:
+def key_folder_option(parser: Parser) -> None:
+    """Add where the configuration and the key are."""
     twin, name = "SYSTEM_NAMESPACE", "tekton-chains"
     parser.option("--system-namespace", "where chains-config is", twin=twin, default=name, metavar="NAME")
     folder = "/etc/signing-secrets"

@@ -59,10 +59,11 @@ def build_flow(data: dict[str, str], folder: Path) -> Flow:
     config = parse_config(data)
     check_signers(config, key_given=False)
     annotations = AnnotationStore("tekton:", StoreOptions())
-    return Flow(config, open_key_folder(folder), Stores(_open_stores(config, annotations)), annotations)
+    return Flow(config, open_key_folder(folder), Stores(open_configured(config, annotations)), annotations)
 
 
-def _open_stores(config: Config, annotations: AnnotationStore) -> dict[str, list[Store]]:
+def open_configured(config: Config, annotations: AnnotationStore) -> dict[str, list[Store]]:
+    """Open every store that the configuration names, by its name. Raises :class:`ConfigError`."""
     names = {
         store
         for artifact in (config.taskrun, config.pipelinerun, config.oci)
