@@ -85,6 +85,13 @@ def needs(namespaces: Sequence[str], system: str) -> list[Need]:
             "the controller does not start",
         ),
         Need(
+            "right to write events about the configuration",
+            (Right("create", "events", system),),
+            "warning",
+            "a refused configuration is told by log and metrics alone",
+            grant,
+        ),
+        Need(
             "rights on pods",
             everywhere(("get",), ("pods",)),
             "warning",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from chains.errors import ConfigError
 from chains.trace import fail, span
-from storage.base import Store, StoreError, StoreUnavailable
+from storage.base import Probe, Store, StoreError, StoreUnavailable
 from storage.record import Failure, Findings, Receipt, Record, Stored
 
 
@@ -41,6 +41,11 @@ class ClosedStore(Store):
         """Store nothing; the failure is one that passes when the configuration is mended."""
         del record
         return Stored(failures=(Failure(self.url, "", "", self.reason, transient=True),))
+
+    async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
+        """Say why it is closed."""
+        del places
+        return [Probe("open", "failed", self.reason, "mend the keys of this store")]
 
     async def find(self, digest: str, reference: str = "") -> Findings:
         """Raise :class:`StoreUnavailable`."""

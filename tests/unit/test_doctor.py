@@ -154,6 +154,17 @@ def test_a_broken_configuration_fails_with_every_problem_and_the_key_is_tried_al
     assert "s3cr3t" not in json.dumps(found)
 
 
+def test_a_store_that_cannot_be_opened_fails_and_the_others_are_tried(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_key()
+    capsys.readouterr()
+    code, found = doctor(capsys, data={"storage.oci.ca-file": "/no/such/file.pem"})
+    assert code == 1
+    assert "/no/such/file.pem" in json.dumps(found)
+    assert found["store tekton: write"]["state"] == "ok"
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
