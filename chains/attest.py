@@ -22,6 +22,7 @@ from chains.sign import sign
 from chains.snapshot import RunSnapshot
 from chains.statement import MAX_SUBJECTS
 from chains.store import Entry, Stores
+from chains.trace import span
 from signers.base import Signer, SignerError
 
 SIGNED, FAILED, SKIPPED = "signed", "failed", "skipped"
@@ -94,9 +95,11 @@ async def attest_run(
     if images is not None and beside:
         beside = await images.add_images(run, beside)
     try:
-        payloads = build_payloads(run, config, beside, redaction or Redaction())
+        with span("payload"):
+            payloads = build_payloads(run, config, beside, redaction or Redaction())
         _refuse_too_many_subjects(payloads)
-        records = [(payload, sign(run, payload, signer)) for payload in payloads]
+        with span("sign", payloads=len(payloads)):
+            records = [(payload, sign(run, payload, signer)) for payload in payloads]
     except (ChainsError, SignerError) as error:
         return Outcome(run.label, run.uid, FAILED, f"{run.label}: {error}")
     puts = [stores.put(payload.kind, record, payload.stores) for payload, record in records]

@@ -21,6 +21,7 @@ import orjson
 
 from chains.arguments import Parser, add_output
 from chains.cluster_commands import add_cluster_commands
+from chains.doctor_command import add_doctor_command
 from chains.errors import ChainsError, UsageError
 from chains.intake import Intake, Key, read_inputs
 from chains.progress import Progress, table, write_bytes, write_line
@@ -313,6 +314,7 @@ def _parser() -> Parser:
     _add_verify(commands)
 
     add_cluster_commands(commands)
+    add_doctor_command(commands)
 
     keys = commands.add_parser("keys", help="make keys and show public halves")
     kinds = keys.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)

@@ -15,6 +15,8 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,7 +32,7 @@ PAGE = 500
 """Objects asked for at once."""
 _TOKEN_SECONDS = 60.0
 _EXCERPT = 256
-_NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER_ERROR = 404, 409, 429, 500
+_UNAUTHORIZED, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER_ERROR = 401, 404, 409, 429, 500
 
 
 class ClusterError(ChainsError):
@@ -154,9 +156,9 @@ class Cluster:
         }
         await self._send("PATCH", path, orjson.dumps(body), headers)
 
-    async def create(self, path: str, body: Mapping[str, Any]) -> None:
-        """Create one object. Raises :class:`ClusterError`."""
-        await self._send("POST", path, orjson.dumps(body), {"Content-Type": "application/json"})
+    async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Create one object and return it as it became. Raises :class:`ClusterError`."""
+        return await self._send("POST", path, orjson.dumps(body), {"Content-Type": "application/json"})
 
     async def list(self, path: str, selector: str = "") -> AsyncIterator[dict[str, Any]]:
         """Yield the objects of a collection, page by page. Raises :class:`ClusterError`."""
@@ -190,6 +192,24 @@ class Cluster:
             raise ClusterUnavailable(f"{method} {path}: {error or type(error).__name__}") from error
         except orjson.JSONDecodeError as error:
             raise ClusterUnavailable(f"{method} {path}: the answer is no JSON") from error
+
+    async def server_time(self) -> datetime | None:
+        """Return the API server's time, in whole seconds; None when it tells none.
+
+        Raises :class:`ClusterUnavailable` and, for an account it does not know, :class:`ClusterRejected`.
+        """
+        if self._session is None:
+            raise ClusterRejected("the cluster is not open")
+        headers = {"Authorization": f"Bearer {token}"} if (token := await self._bearer()) else {}
+        try:
+            async with self._session.get(self._access.server + "/version", headers=headers) as answer:
+                if answer.status == _UNAUTHORIZED:
+                    raise _error("GET", "/version", answer.status, await answer.read())
+                return parsedate_to_datetime(answer.headers["Date"])
+        except (KeyError, ValueError):
+            return None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterUnavailable(f"GET /version: {error or type(error).__name__}") from error
 
     async def _bearer(self) -> str:
         file = self._access.token_file

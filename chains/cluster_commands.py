@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,27 +16,40 @@ import orjson
 from chains.arguments import Parser, add_output
 from chains.errors import UsageError
 from chains.progress import table, write_bytes, write_line
+from chains.trace import run_traced
 
 if TYPE_CHECKING:
     from chains.operate import Done
 
+_CONTROLLER_MODULES = ("kopf", "prometheus_client")
+"""What the extra ``controller`` brings."""
+
+
+@contextmanager
+def controller_extra() -> Iterator[None]:
+    """Say how to get the packages of the extra ``controller`` when importing one of them fails."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _CONTROLLER_MODULES:
+            raise
+        raise UsageError(
+            f"the module {error.name} is missing: pip install 'provenance-chains[controller]' brings it"
+        ) from error
+
 
 def _controller(options: argparse.Namespace) -> int:
     """Watch a cluster and attest every finished run."""
-    try:
+    with controller_extra():
         from chains.serve import ControllerOptions, log_to_stderr, serve  # noqa: PLC0415 - kopf takes a second
-    except ImportError as error:
-        raise UsageError(
-            f"{error}; pip install 'provenance-chains[controller]' brings what is missing"
-        ) from error
 
     log_to_stderr()
-    asyncio.run(
+    run_traced(
         serve(
             ControllerOptions(
                 kubeconfig=options.kubeconfig,
                 system_namespace=options.system_namespace,
-                namespaces=_names(options.namespace),
+                namespaces=split_names(options.namespace),
                 key_folder=Path(options.signing_secrets),
                 workers=_number(options.workers, "--workers"),
                 retry_for=_number(options.retry_for, "--retry-for"),
@@ -66,7 +80,7 @@ def _release(options: argparse.Namespace) -> int:
 
     async def work() -> list[Done]:
         async with Cluster(find_access(options.kubeconfig)) as cluster:
-            return await release_finalizers(cluster, _names(options.namespace))
+            return await release_finalizers(cluster, split_names(options.namespace))
 
     return _tell(asyncio.run(work()), options.output)
 
@@ -100,7 +114,8 @@ def _backfill(options: argparse.Namespace) -> int:
             )
             try:
                 return [
-                    done async for done in backfill(cluster, controller, _names(options.namespace), since)
+                    done
+                    async for done in backfill(cluster, controller, split_names(options.namespace), since)
                 ]
             finally:
                 await flow.close()
@@ -129,7 +144,8 @@ def _since(text: str) -> datetime | None:
         ) from None
 
 
-def _names(text: str) -> list[str]:
+def split_names(text: str) -> list[str]:
+    """Return the names of a list with commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -142,8 +158,8 @@ def _number(text: str, option: str) -> int:
 def add_cluster_commands(commands: Any) -> None:
     """Add the sub-commands of this module to a parser's."""
     controller = commands.add_parser("controller", help="watch a cluster and attest every finished run")
-    _common(controller)
-    _key_folder(controller)
+    common_options(controller)
+    key_folder_option(controller)
     controller.option("--workers", "runs in work at once", default="32", metavar="N")
     controller.option("--retry-for", "how long to retry what may pass", default="21600", metavar="SECONDS")
     controller.option("--health-port", "where health and metrics answer", default="8080", metavar="PORT")
@@ -158,8 +174,8 @@ def add_cluster_commands(commands: Any) -> None:
     backfill = commands.add_parser(
         "backfill", help="attest finished runs that are not marked, without a controller"
     )
-    _common(backfill)
-    _key_folder(backfill)
+    common_options(backfill)
+    key_folder_option(backfill)
     backfill.option(
         "--since", "only runs that ended after this time or within this age", metavar="TIME|36h|7d"
     )
@@ -169,23 +185,27 @@ def add_cluster_commands(commands: Any) -> None:
     finalizers = commands.add_parser("finalizers", help="work with the controller's finalizers")
     kinds = finalizers.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     release = kinds.add_parser("release", help="take them off every run, for the day the controller goes")
-    _common(release)
+    common_options(release)
     add_output(release)
     release.set_defaults(command=_release)
 
 
-def _common(parser: Parser) -> None:
+def common_options(parser: Parser) -> None:
+    """Add how to reach the cluster, and where in it."""
     parser.option(
         "--kubeconfig", "how to reach the cluster (default: the pod's service account)", metavar="FILE"
     )
     parser.option("--namespace", "only these namespaces", metavar="A,B")
 
 
-def _key_folder(parser: Parser) -> None:
+def key_folder_option(parser: Parser) -> None:
+    """Add where the configuration and the key are."""
     twin, name = "SYSTEM_NAMESPACE", "tekton-chains"
     parser.option("--system-namespace", "where chains-config is", twin=twin, default=name, metavar="NAME")
     pipelines = "tekton-pipelines"
-    parser.option("--tekton-namespace", "where Tekton's feature-flags are", default=pipelines, metavar="NAME")
+    parser.option(
+        "--tekton-namespace", "where Tekton and its feature-flags are", default=pipelines, metavar="NAME"
+    )
     folder = "/etc/signing-secrets"
     parser.option(
         "--signing-secrets", "where the Secret of that name is mounted", default=folder, metavar="DIR"

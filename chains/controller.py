@@ -29,6 +29,7 @@ from chains.redaction import Redaction
 from chains.retry import OUTCOME_ANNOTATION, Trouble, recall
 from chains.snapshot import API_VERSION, DONE_LABEL, RunSnapshot, has_ended, take_snapshot
 from chains.store import Stores
+from chains.trace import fail, link_to_tekton, note, span, traced_run
 from chains.worklist import Job, WorkList
 from signers.base import Signer
 from storage.annotations import AnnotationStore
@@ -139,14 +140,19 @@ class Controller:
         trouble.attempts += 1
         trouble.reason = reason
         self._metrics.retries.inc()
+        note(outcome_state="again")
+        fail(reason)
         _log.warning(
             "trying again later", extra={"run": _label(job), "reason": reason, "seconds": round(delay, 1)}
         )
         self._work.later(job, delay)
 
+    @traced_run
     async def handle(self, job: Job) -> bool:
         """Look at one run once; False when it will be looked at again. Raises :class:`ClusterError`."""
-        raw = await self._cluster.get(run_path(job))
+        with span("read"):
+            raw = await self._cluster.get(run_path(job))
+        link_to_tekton(raw)
         metadata, flow = raw["metadata"], self._flow()
         if metadata.get("uid") != job.uid:
             return True  # another run of the same name, which has a job of its own
@@ -180,7 +186,8 @@ class Controller:
             return True
         children, there = await self._family.children(raw) if job.kind == "PipelineRun" else ({}, set())
         try:
-            snapshot = take_snapshot(raw, children)
+            with span("snapshot"):
+                snapshot = take_snapshot(raw, children)
         except ChainsError as error:
             await self._mark(job, raw, Outcome(_label(job), job.uid, FAILED, str(error)), flow)
             return True
@@ -194,8 +201,8 @@ class Controller:
             trouble = self._trouble(job, raw)
             self._again(job, trouble, outcome.reason)
             if trouble.is_note_due(time.time()):
-                note = note_patch(raw["metadata"], trouble.note(time.time()))
-                await self._cluster.patch(run_path(job), note)
+                patch = note_patch(raw["metadata"], trouble.note(time.time()))
+                await self._cluster.patch(run_path(job), patch)
             return False
         await self._mark(job, raw, outcome, flow)
         return True
@@ -225,7 +232,10 @@ class Controller:
     async def _mark(
         self, job: Job, raw: Mapping[str, Any], outcome: Outcome, flow: Flow, event: str = "AttestationFailed"
     ) -> None:
-        await self._write_mark(job, raw["metadata"], outcome, flow.annotations.take(job.uid))
+        note(outcome_state=outcome.state)
+        fail(outcome.reason if outcome.state == FAILED else "")
+        with span("mark"):
+            await self._write_mark(job, raw["metadata"], outcome, flow.annotations.take(job.uid))
         self._beside.forget(job.uid)
         if job.kind == "TaskRun":
             self._family.keep(raw)

@@ -19,6 +19,7 @@ import orjson
 
 from chains.cluster import Cluster, ObjectGone
 from chains.snapshot import child_references, has_ended, owned_by
+from chains.trace import span
 
 Json = Any
 Key = tuple[str, str, str]
@@ -76,7 +77,8 @@ class Family:
 
     async def _child(self, namespace: str, name: str) -> Json | None:
         try:
-            return await self._cluster.get(f"/apis/tekton.dev/v1/namespaces/{namespace}/taskruns/{name}")
+            with span("read", run_name=name):
+                return await self._cluster.get(f"/apis/tekton.dev/v1/namespaces/{namespace}/taskruns/{name}")
         except ObjectGone:
             return None
 

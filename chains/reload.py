@@ -65,14 +65,15 @@ def build_flow(data: dict[str, str], folder: Path) -> Flow:
     return Flow(
         config,
         open_key_folder(folder),
-        Stores(_open_stores(config, annotations)),
+        Stores(open_configured(config, annotations)),
         annotations,
         redaction,
         open_images(config),
     )
 
 
-def _open_stores(config: Config, annotations: AnnotationStore) -> dict[str, list[Store]]:
+def open_configured(config: Config, annotations: AnnotationStore) -> dict[str, list[Store]]:
+    """Open every store that the configuration names, by its name. Raises :class:`ConfigError`."""
     names = {
         store
         for artifact in (config.taskrun, config.pipelinerun, config.oci)

@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from chains.errors import ConfigError
-from storage.base import Store, StoreError, StoreUnavailable
+from chains.trace import fail, span
+from storage.base import Probe, Store, StoreError, StoreUnavailable
 from storage.record import Failure, Findings, Receipt, Record, Stored
 
 
@@ -40,6 +41,11 @@ class ClosedStore(Store):
         """Store nothing; the failure is one that passes when the configuration is mended."""
         del record
         return Stored(failures=(Failure(self.url, "", "", self.reason, transient=True),))
+
+    async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
+        """Say why it is closed."""
+        del places
+        return [Probe("open", "failed", self.reason, "mend the keys of this store")]
 
     async def find(self, digest: str, reference: str = "") -> Findings:
         """Raise :class:`StoreUnavailable`."""
@@ -97,7 +103,9 @@ class Stores:
 
 
 async def _put(store: Store, payload: str, record: Record) -> list[Entry]:
-    stored = await store.put(record)
+    with span("store", payload=payload, store=store.url, bytes=len(record.payload)):
+        stored = await store.put(record)
+        fail(stored.failures[0].reason if stored.failures else "")
     entries = [_received(payload, receipt) for receipt in stored.receipts]
     entries += [_failed(payload, failure, "failed") for failure in stored.failures]
     entries += [_failed(payload, failure, "skipped") for failure in stored.skipped]

@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from storage.record import Findings, Record, Stored
 
@@ -56,6 +57,19 @@ class StoreOptions:
     """Tries of a request that failed for a transient reason."""
     fsync: bool = False
     """Folders alone: receipts also survive a power cut, for a few milliseconds per flush and record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One thing that :meth:`Store.probe` tried: what, how it went, and what to do next where it went wrong.
+
+    No text holds a credential.
+    """
+
+    what: str
+    state: Literal["ok", "warning", "failed", "skipped"]
+    detail: str
+    next_step: str = ""
 
 
 def checked_format(options: StoreOptions) -> None:
@@ -103,6 +117,15 @@ class Store(ABC):
         """Return everything stored that came from the run ``uid``, where the store can tell; else nothing."""
         del uid
         return Findings()
+
+    async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
+        """Try what :meth:`put` needs (reach, credentials, the right to write) and leave nothing behind.
+
+        ``places`` are repositories to try, for stores that write beside each subject. Never raises
+        :class:`StoreError`: what fails is told. Empty where opening the store was all there is to try.
+        """
+        del places
+        return []
 
     async def flush(self) -> None:  # noqa: B027 - most stores have nothing to flush
         """Make every record put so far findable. Raises :class:`StoreError`; then no receipt since the last

@@ -12,7 +12,7 @@ the right to pull and push (``repository:NAME:pull,push``); finding needs pull.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from storage.authorization import Keychain
 from storage.base import (
     FORM_A,
     FORM_B,
+    Probe,
     Store,
     StoreError,
     StoreOptions,
@@ -43,6 +44,7 @@ from storage.manifests import (
     tag_of,
 )
 from storage.oci_find import find_evidence
+from storage.oci_probe import probe_repository
 from storage.record import BUNDLE_TYPE, Failure, Findings, Receipt, Record, Stored, Subject
 from storage.reference import Repository, is_sha256, parse_image, parse_repository
 from storage.registry import RegistryClient
@@ -75,6 +77,7 @@ class RegistryStore(Store):
         self._form_a = options.encoding_format != FORM_B
         self._form_b = options.encoding_format != FORM_A
         self._client = RegistryClient(options, keychain)
+        self._options, self._keychain = options, keychain
         self._tags = TagWriter(self._client)
         self._looking: InFlight[tuple[Repository, str], Descriptor | None] = InFlight()
         self._subjects: dict[tuple[Repository, str], Descriptor] = {}
@@ -119,6 +122,34 @@ class RegistryStore(Store):
                 f"cannot look for {digest} in {self.url}: say which registry/repository it is in"
             )
         return await find_evidence(self._client, digest, tags, bundles)
+
+    async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
+        """Try each repository of ``places`` and of the configuration; see :func:`probe_repository`."""
+        found: list[Probe] = []
+        images: dict[Repository, str] = {}
+        for place in places:
+            try:
+                image = parse_image(place)
+            except StoreRejected as exc:
+                found.append(Probe("repository", "failed", str(exc), "write REGISTRY/REPOSITORY"))
+            else:
+                images[image.repository] = image.digest
+        for known in (self._fixed, self._tag_repository):
+            if known is not None:
+                images.setdefault(known, "")
+        for repository, digest in images.items():
+            bundles = self._form_b and repository != self._tag_repository
+            found += await probe_repository(
+                self._options, self._keychain, repository, digest, bundles=bundles
+            )
+        return found or [
+            Probe(
+                "registry",
+                "skipped",
+                "evidence goes beside each image, and no repository was named to try",
+                "pass --image REGISTRY/REPOSITORY",
+            )
+        ]
 
     async def close(self) -> None:
         """Close every connection."""

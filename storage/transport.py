@@ -88,8 +88,9 @@ class _Endpoint:
 class RegistryRefused(StoreRejected):
     """The registry said no; ``codes`` are its own words for why, such as ``MANIFEST_BLOB_UNKNOWN``."""
 
-    def __init__(self, reason: str, codes: Iterable[str] = ()) -> None:
+    def __init__(self, reason: str, codes: Iterable[str] = (), status: int = 0) -> None:
         super().__init__(reason)
+        self.status = status
         self.codes = frozenset(codes)
 
     @property
@@ -132,6 +133,20 @@ class Transport:
             except NoTls as exc:
                 raise StoreRejected(f"{request}: {exc}") from exc.__cause__
         raise AssertionError("unreachable")
+
+    async def reach(self, registry: str) -> tuple[str, str]:
+        """Return how ``registry`` is reached, ``https`` or ``http``, and what it asks for: ``basic``,
+        ``bearer`` or nothing.
+
+        Raises :class:`StoreUnavailable` and :class:`StoreRejected`.
+        """
+        try:
+            endpoint = await self._find(registry)
+        except Later as exc:
+            raise StoreUnavailable(str(exc)) from exc.__cause__
+        except NoTls as exc:
+            raise StoreRejected(str(exc)) from exc.__cause__
+        return endpoint.base.scheme, endpoint.challenge.scheme if endpoint.challenge else ""
 
     async def _try(self, request: Request) -> Answer:
         registry = request.repository.registry
@@ -266,7 +281,7 @@ def _judged(request: Request, answer: Answer, authorization: Authorization | Non
         source = authorization.source if authorization else "none, as the registry asked for none we know"
         right = "push to" if request.push else "read"
         text += f"; credentials tried: {source}; they must be allowed to {right} {request.repository}"
-    raise RegistryRefused(f"{request}: {text}", (code for code, _ in _own_words(answer)))
+    raise RegistryRefused(f"{request}: {text}", (code for code, _ in _own_words(answer)), status)
 
 
 def _own_words(answer: Answer) -> list[tuple[str, str]]:

@@ -46,13 +46,14 @@ def distribution(
     htpasswd: bool = False,
     token: bool = False,
     token_lifetime: int = 300,
+    read_only: bool = False,
     port: int = 0,
 ) -> Iterator[Registry]:
     """Run the reference registry, which has no referrers API; images stay below ``tmp`` after a restart.
 
     ``tls`` serves it with a certificate of a new CA (:attr:`Registry.ca_file`), ``htpasswd`` asks for basic
     credentials, ``token`` for tokens of a service that it starts beside it and that takes the same
-    credentials. At most one of the two.
+    credentials. At most one of the two. ``read_only`` refuses every write.
     """
     if htpasswd and token:
         raise ValueError("htpasswd and token: a registry has one way to authenticate")
@@ -70,7 +71,7 @@ def distribution(
                 token_service(certificates, USERNAME, PASSWORD, tls=tls, lifetime=token_lifetime)
             )
             auth = _token(tokens, certificates)
-        server = stack.enter_context(_distribution(tmp, http, auth))
+        server = stack.enter_context(_distribution(tmp, http, auth, read_only))
         yield Registry(
             server.address,
             server.pid,
@@ -84,8 +85,14 @@ def distribution(
 
 
 @contextmanager
-def _distribution(tmp: Path, http: dict[str, Any], auth: dict[str, Any]) -> Iterator[Running]:
-    storage = {"filesystem": {"rootdirectory": str(tmp / "images")}, "delete": {"enabled": True}}
+def _distribution(
+    tmp: Path, http: dict[str, Any], auth: dict[str, Any], read_only: bool
+) -> Iterator[Running]:
+    storage: dict[str, Any] = {
+        "filesystem": {"rootdirectory": str(tmp / "images")},
+        "delete": {"enabled": True},
+        "maintenance": {"readonly": {"enabled": read_only}},
+    }
     log = {"level": "info", "accesslog": {"disabled": True}}
     settings = {"version": "0.1", "log": log, "storage": storage, "http": http}
     config = tmp / "config.yaml"
