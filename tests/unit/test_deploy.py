@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,11 @@ def test_every_stage_of_the_image_has_a_pinned_base_and_the_last_user_is_not_roo
     version = re.search(r'UV_VERSION = "(.+)"', (ROOT / "dev.py").read_text())
     assert version is not None
     assert f"uv=={version[1]}" in "\n".join(lines)
+
+
+def test_the_version_that_anybody_may_read_is_the_one_that_is_deployed() -> None:
+    version = manifest("ConfigMap", "chains-info")["data"]["version"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    image = manifest("StatefulSet")["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert version == f"v{project}"
+    assert image.endswith(f":{project}")
