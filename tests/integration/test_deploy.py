@@ -425,7 +425,8 @@ def test_the_tests_above_would_notice_a_missing_permission(
     kind: str, verb: str, resource: str, api_server: ApiServer, namespaces: None, tmp_path: Path
 ) -> None:
     manifests = build(DEPLOY / "base")
-    (role,) = (each for each in manifests if each["kind"] == kind)
+    named = (each for each in manifests if each["metadata"]["name"] == ACCOUNT)
+    (role,) = (each for each in named if each["kind"] == kind)
     (verbs,) = (rule["verbs"] for rule in role["rules"] if resource in rule["resources"])
     verbs[verbs.index(verb)] = "deletecollection"  # a rule without verbs is refused
     run_with_pod(api_server, f"without-{kind.lower()}-{verb}-{resource}")
