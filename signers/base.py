@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from importlib import import_module
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from signers.kms import KmsSettings
 
 
 class SignerError(Exception):
@@ -55,6 +58,8 @@ class Signer(ABC):
     deterministic: bool = True
     """Whether the same data always gives the same signature. Where it does not, what is stored already is
     looked for before anything is signed again."""
+    version: str = ""
+    """The full name of the key's version in its service; empty for a key in a file."""
 
     @abstractmethod
     def sign(self, data: bytes) -> bytes:
@@ -63,32 +68,78 @@ class Signer(ABC):
         Raises :class:`SignerError`.
         """
 
+    def is_current(self) -> bool:
+        """Return whether the reference it was opened by still names this key; may ask a service."""
+        return True
+
 
 # scheme of a key reference -> "module:function"; the function is called with (reference, password)
 SIGNERS = {
     "file": "signers.keyfile:open_keyfile",
 }
+# the same, with the extra that brings its packages; the function is called with (reference, settings)
+KEY_SERVICES = {
+    "awskms": ("signers.aws_kms:open_aws", "aws"),
+    "azurekms": ("signers.azure_kms:open_azure", "azure"),
+    "gcpkms": ("signers.gcp_kms:open_gcp", "gcp"),
+    "hashivault": ("signers.vault:open_vault", "vault"),
+    "openbao": ("signers.vault:open_vault", "vault"),
+    "pkcs11": ("signers.pkcs11:open_pkcs11", "hsm"),
+}
 
 
-def open_signer(reference: str, password: bytes | None = None) -> Signer:
-    """Open the signer that ``reference`` names: a path, or ``SCHEME://…`` such as ``file://PATH``.
-
-    ``password`` decrypts an encrypted key file. Raises :class:`SignerRejected` for an unknown scheme, and
-    what the signer raises for a key it cannot use. No text repeats more of the reference than its scheme or
-    its path: references to key services can hold tokens.
-    """
+def scheme_of(reference: str) -> str:
+    """Return the scheme of a key reference, ``file`` for a path."""
+    if reference.startswith("pkcs11:"):
+        return "pkcs11"  # RFC 7512 has no slashes
     scheme, colon, _ = reference.partition("://")
-    if not colon:
-        scheme = "file"
+    return scheme if colon else "file"
+
+
+def shown_reference(reference: str) -> str:
+    """Return a reference for a message: a path as it is, of anything else the scheme."""
+    scheme = scheme_of(reference)
+    if scheme == "file":
+        return reference if "-----BEGIN" not in reference else "(a key's text)"
+    return f"{scheme}:…" if scheme in KEY_SERVICES else "(not shown)"
+
+
+def open_signer(reference: str, password: bytes | None = None, settings: KmsSettings | None = None) -> Signer:
+    """Open the signer that ``reference`` names: a path, ``SCHEME://…`` such as ``file://PATH``, or
+    ``pkcs11:…``.
+
+    ``password`` decrypts an encrypted key file, ``settings`` log in to Vault. Raises
+    :class:`SignerRejected` for an unknown scheme, and what the signer raises for a key it cannot use. No
+    text repeats more of the reference than its scheme, its path or the name of a key: references to key
+    services can hold tokens.
+    """
+    scheme = scheme_of(reference)
+    if scheme in KEY_SERVICES:
+        return _open_service(scheme, reference, settings)
     entry = SIGNERS.get(scheme)
     if entry is None:
         shown = repr(scheme) if scheme.isalnum() and len(scheme) <= 32 else "(not shown)"  # noqa: PLR2004
         raise SignerRejected(
             f"unknown scheme {shown} in a key reference: expected a path or one of "
-            f"{', '.join(f'{known}://' for known in sorted(SIGNERS))}"
+            f"{', '.join(f'{known}://' for known in sorted([*SIGNERS, *KEY_SERVICES]))}"
         )
     module, name = entry.split(":")
-    signer = getattr(import_module(module), name)(reference, password)
+    return _checked(getattr(import_module(module), name)(reference, password), entry)
+
+
+def _open_service(scheme: str, reference: str, settings: KmsSettings | None) -> Signer:
+    entry, extra = KEY_SERVICES[scheme]
+    module, name = entry.split(":")
+    try:
+        opener = getattr(import_module(module), name)
+    except ModuleNotFoundError as exc:
+        raise SignerRejected(
+            f"{scheme} keys need the package {exc.name}: install provenance-chains[{extra}]"
+        ) from exc
+    return _checked(opener(reference, settings), entry)
+
+
+def _checked(signer: object, entry: str) -> Signer:
     if not isinstance(signer, Signer):
         raise TypeError(f"{entry} did not give a signer")
     return signer

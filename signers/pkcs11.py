@@ -1,0 +1,331 @@
+"""Keys on PKCS #11 tokens: HSMs, smart cards, SoftHSM; through python-pkcs11.
+
+References are URIs of RFC 7512: ``pkcs11:token=T;object=O?module-path=/usr/lib/…/libsofthsm2.so``. Of the
+path are known ``token``, ``manufacturer``, ``model``, ``serial``, ``slot-id``, ``object``, ``id`` and
+``type=private``; of the query ``module-path`` and ``pin-source`` (a file's path or ``file:`` URI). A
+``pin-value`` is refused: references end up in logs and process lists. Without ``pin-source`` the PIN is
+``CHAINS_PKCS11_PIN`` or ``COSIGN_PKCS11_PIN``, without ``module-path`` the module is
+``CHAINS_PKCS11_MODULE_PATH`` or ``COSIGN_PKCS11_MODULE_PATH``.
+
+The token must hold the public key beside the private one, with the same label or id.
+
+python-pkcs11 starts modules without leave to use them from several threads (``C_Initialize(NULL)``), so one
+lock for each module puts all calls in a row, and one session for each token is enough. A session or a token
+that went away is opened again; the module is then initialized again, as it is what makes it look for tokens
+anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
+
+import pkcs11
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, exceptions
+from pkcs11.util.ec import encode_ec_public_key
+from pkcs11.util.rsa import encode_rsa_public_key
+
+from signers.base import Signer, SignerRejected, SignerUnavailable
+from signers.kms import (
+    KeyService,
+    KmsSettings,
+    KmsSigner,
+    RemoteKey,
+    der_signature,
+    digest,
+    ed25519_key,
+    read_public_key,
+    refuse_algorithm,
+)
+from signers.trust import SUPPORTED, PublicKey
+
+_FORM = "pkcs11:token=TOKEN;object=KEY?module-path=/PATH/TO/MODULE.so&pin-source=/PATH/TO/PIN"
+_NAMES = frozenset(("token", "manufacturer", "model", "serial", "slot-id", "object", "id", "type"))
+_SPLIT = re.compile("[;&]")
+_PIN, _MODULE = "PKCS11_PIN", "PKCS11_MODULE_PATH"
+_SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
+"""DigestInfo of SHA-256 before its digest (RFC 8017, 9.2, note 1): the token pads it and signs."""
+_GONE = (
+    exceptions.SessionClosed,
+    exceptions.SessionHandleInvalid,
+    exceptions.UserNotLoggedIn,
+    exceptions.DeviceRemoved,
+    exceptions.DeviceError,
+    exceptions.TokenNotPresent,
+    exceptions.TokenNotRecognised,
+    exceptions.SlotIDInvalid,
+    exceptions.ObjectHandleInvalid,
+    exceptions.KeyHandleInvalid,
+    exceptions.GeneralError,
+    exceptions.FunctionFailed,
+    exceptions.OperationActive,
+)
+_BAD_PIN = (
+    exceptions.PinIncorrect,
+    exceptions.PinInvalid,
+    exceptions.PinLenRange,
+    exceptions.PinLocked,
+    exceptions.PinExpired,
+    exceptions.UserPinNotInitialized,
+)
+_WARNING = "do not try again before the PIN is checked: tokens lock after a few wrong ones"
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Module:
+    """A loaded module. Everything is done under its lock; ``loads`` counts how often it was initialized."""
+
+    path: str
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    loads: int = 0
+    sessions: dict[tuple[int, str], Any] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        library = pkcs11.lib(self.path)
+        self.loads = self.loads or 1
+        return library
+
+    def reload(self, loads: int) -> None:
+        """Initialize the module again, unless somebody did since its ``loads``-th time."""
+        if self.loads == loads:
+            self.sessions.clear()
+            self.loads += 1
+            pkcs11.lib(self.path).reinitialize()
+
+
+_modules: dict[str, _Module] = {}
+_modules_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A parsed reference; ``token`` and ``key`` are what their objects must have."""
+
+    module: str
+    token: Mapping[str, str]
+    key: Mapping[Attribute, Any]
+    pin_source: str
+
+
+class TokenKey(KeyService):
+    """A key on a token."""
+
+    def __init__(self, where: Location) -> None:
+        label = where.key.get(Attribute.LABEL) or where.key[Attribute.ID].hex()
+        self._where, self._name = where, f"pkcs11 key {label}"
+        with _modules_lock:
+            self._module = _modules.setdefault(where.module, _Module(where.module))
+        self._opened: tuple[int, Any, Any] | None = None
+        self._was_there = False
+
+    def find(self) -> RemoteKey:
+        """Read the public key from the token."""
+        with self._session() as session:
+            public = self._one(session, ObjectClass.PUBLIC_KEY)
+            key = self._public(public)
+            token = session.token
+            serial = bytes(token.serial).decode("ascii", "replace").strip()
+            identity = public[Attribute.ID].hex()
+            return RemoteKey(f"pkcs11:token={token.label};serial={serial};id={identity}", key)
+
+    def sign(self, key: RemoteKey, data: bytes) -> bytes:
+        """Sign the digest, for Ed25519 the data."""
+        with self._session() as session:
+            private = self._private(session)
+            if key.public.algorithm == "ed25519":
+                return bytes(private.sign(data, mechanism=Mechanism.EDDSA))
+            if key.public.algorithm.startswith("rsa"):
+                return bytes(private.sign(_SHA256_INFO + digest(data), mechanism=Mechanism.RSA_PKCS))
+            return der_signature(private.sign(digest(data), mechanism=Mechanism.ECDSA))
+
+    def _public(self, public: Any) -> PublicKey:
+        kind = public.key_type
+        if kind == KeyType.EC:
+            return read_public_key(encode_ec_public_key(public), self._name)
+        if kind == KeyType.RSA:
+            return read_public_key(encode_rsa_public_key(public), self._name)
+        if kind == KeyType.EC_EDWARDS:
+            point = bytes(public[Attribute.EC_POINT])
+            return ed25519_key(point[2:] if point[:2] == b"\x04\x20" else point, self._name)
+        raise refuse_algorithm(self._name, str(kind), SUPPORTED)
+
+    def _one(self, session: Any, kind: ObjectClass) -> Any:
+        """Return the one object of this kind; a public key may have no label but the private one's id."""
+        found = list(session.get_objects({Attribute.CLASS: kind, **self._where.key}))
+        if not found and kind == ObjectClass.PUBLIC_KEY and Attribute.ID not in self._where.key:
+            private = self._one(session, ObjectClass.PRIVATE_KEY)
+            found = list(session.get_objects({Attribute.CLASS: kind, Attribute.ID: private[Attribute.ID]}))
+        if len(found) == 1:
+            return found[0]
+        what = "private" if kind == ObjectClass.PRIVATE_KEY else "public"
+        hint = "name it by its id" if found else "check object and id, and that the PIN is given"
+        raise SignerRejected(f"{self._name}: the token has {len(found)} such {what} keys: {hint}")
+
+    def _private(self, session: Any) -> Any:
+        loads = self._module.loads
+        if self._opened is None or self._opened[0] != loads or self._opened[1] is not session:
+            self._opened = (loads, session, self._one(session, ObjectClass.PRIVATE_KEY))
+        return self._opened[2]
+
+    @contextmanager
+    def _session(self) -> Iterator[Any]:
+        """Give the token's session, alone; what went away is thrown away, so that the next try opens it."""
+        module = self._module
+        with module.lock:
+            loads = module.loads
+            try:
+                session = self._open()
+                loads = module.loads
+                yield session
+                self._was_there = True
+            except _BAD_PIN as exc:
+                raise SignerRejected(
+                    f"{self._name}: the token refuses the PIN ({_kind(exc)}): {_WARNING}"
+                ) from exc
+            except exceptions.NoSuchToken as exc:
+                self._reload(loads)
+                if self._was_there:
+                    raise SignerUnavailable(f"{self._name}: the token is not there any more") from exc
+                raise SignerRejected(
+                    f"{self._name}: no such token in {self._where.module}: check token, serial and slot-id"
+                ) from exc
+            except _GONE as exc:
+                self._reload(loads)
+                raise SignerUnavailable(
+                    f"{self._name}: the token does not answer ({_kind(exc)}); it is opened again"
+                ) from exc
+            except exceptions.PKCS11Error as exc:
+                raise SignerRejected(
+                    f"{self._name}: the token refuses ({_kind(exc)}): check the key's attributes (sign, "
+                    "type) "
+                    "and what the module can do"
+                ) from exc
+
+    def _reload(self, loads: int) -> None:
+        try:
+            self._module.reload(loads)
+        except exceptions.PKCS11Error:
+            return  # the next try says so
+
+    def _open(self) -> Any:
+        where, module = self._where, self._module
+        pin = _pin(where.pin_source)
+        slot = where.token.get("slot-id", "")
+        token = self._token(module.load(), slot)
+        known = (token.slot.slot_id, pin)
+        session = module.sessions.get(known)
+        if session is None:
+            try:
+                session = token.open(user_pin=pin or None)
+            except exceptions.UserAlreadyLoggedIn:
+                session = token.open()  # a token is logged in for the whole process
+            module.sessions[known] = session
+        return session
+
+    def _token(self, library: Any, slot: str) -> Any:
+        found = [
+            token
+            for token in library.get_tokens()
+            if _matches(token, self._where.token) and (not slot or str(token.slot.slot_id) == slot)
+        ]
+        if not found:
+            raise exceptions.NoSuchToken
+        if len(found) > 1:
+            raise SignerRejected(f"{self._name}: {len(found)} tokens match: add serial or slot-id")
+        return found[0]
+
+
+def _matches(token: Any, wanted: Mapping[str, str]) -> bool:
+    there = {
+        "token": token.label,
+        "manufacturer": token.manufacturer_id,
+        "model": token.model,
+        "serial": bytes(token.serial).decode("ascii", "replace"),
+    }
+    return all(there[name].strip() == value for name, value in wanted.items() if name in there)
+
+
+def _kind(exc: Exception) -> str:
+    return type(exc).__name__
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(f"CHAINS_{name}") or os.environ.get(f"COSIGN_{name}") or ""
+
+
+def _pin(source: str) -> str:
+    if not source:
+        return _variable(_PIN)
+    path = Path(source)
+    try:
+        return path.read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        raise SignerRejected(f"pkcs11: the PIN's file {path} cannot be read: {reason}") from exc
+
+
+def parse_uri(reference: str) -> Location:
+    """Read a ``pkcs11:`` URI. Raises :class:`SignerRejected`, which does not repeat it."""
+    path, _, query = reference.removeprefix("pkcs11:").partition("?")
+    found = _pairs(path, _NAMES)
+    asked = _pairs(query, frozenset(("module-path", "pin-source", "pin-value")))
+    if "pin-value" in asked:
+        raise SignerRejected(
+            "pkcs11: a PIN in the reference is refused, as references are logged: name a file with "
+            "pin-source, or "
+            f"set CHAINS_{_PIN}"
+        )
+    if found.pop("type", b"private") != b"private":
+        raise SignerRejected(
+            "pkcs11: the reference must name a private key: leave out type, or use type=private"
+        )
+    key: dict[Attribute, Any] = {}
+    if "object" in found:
+        key[Attribute.LABEL] = _text(found.pop("object"))
+    if "id" in found:
+        key[Attribute.ID] = found.pop("id")
+    if not key:
+        raise SignerRejected(f"pkcs11: the reference names no key: give object or id, as in {_FORM}")
+    module = _text(asked.get("module-path", b"")) or _variable(_MODULE)
+    if not module:
+        raise SignerRejected(f"pkcs11: no module: give module-path, or set CHAINS_{_MODULE}")
+    if not Path(module).is_file():
+        raise SignerRejected(f"pkcs11: there is no module {module}: install it, or correct module-path")
+    source = _text(asked.get("pin-source", b""))
+    if source.startswith("|"):
+        raise SignerRejected("pkcs11: pin-source names a command: name a file")
+    source = re.sub(r"^file:(?://)?", "", source)
+    return Location(module, {name: _text(value) for name, value in found.items()}, key, source)
+
+
+def _pairs(text: str, known: frozenset[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for part in filter(None, _SPLIT.split(text)):
+        name, equals, value = part.partition("=")
+        if not equals or name not in known or name in found:
+            raise SignerRejected(
+                f"pkcs11: the reference has an unknown, doubled or empty part: expected {_FORM}"
+            )
+        found[name] = unquote_to_bytes(value)
+    return found
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as exc:
+        raise SignerRejected("pkcs11: a part of the reference is not UTF-8") from exc
+
+
+def open_pkcs11(reference: str, settings: KmsSettings | None = None) -> Signer:  # noqa: ARG001 - port
+    """Open ``pkcs11:…``. Raises :class:`SignerError`."""
+    where = parse_uri(reference)
+    return KmsSigner(TokenKey(where))
