@@ -86,7 +86,7 @@ class AzureKey(KeyService):
 
     def _public(self, found: KeyVaultKey) -> PublicKey:
         jwk: Any = found.key
-        kind, curve = str(jwk.kty).upper(), str(jwk.crv)
+        kind, curve = (str(getattr(part, "value", part) or "") for part in (jwk.kty, jwk.crv))
         if kind.startswith("RSA") and jwk.n and jwk.e:
             numbers = rsa.RSAPublicNumbers(int.from_bytes(jwk.e), int.from_bytes(jwk.n))
             try:
@@ -96,7 +96,7 @@ class AzureKey(KeyService):
         if kind.startswith("EC") and curve == "P-256" and jwk.x and jwk.y:
             point = _POINT + bytes(jwk.x).rjust(_NUMBER, b"\0") + bytes(jwk.y).rjust(_NUMBER, b"\0")
             return curve_key(ec.SECP256R1(), point, self._name)
-        raise refuse_algorithm(self._name, f"{kind} {curve}" if curve != "None" else kind, _USE)
+        raise refuse_algorithm(self._name, f"{kind} {curve}".strip(), _USE)
 
     def sign(self, key: RemoteKey, data: bytes) -> bytes:
         """Sign the digest (``keys/sign``)."""

@@ -1,13 +1,7 @@
 """Keys on PKCS #11 tokens: HSMs, smart cards, SoftHSM; through python-pkcs11.
 
-References are URIs of RFC 7512: ``pkcs11:token=T;object=O?module-path=/usr/lib/…/libsofthsm2.so``. Of the
-path are known ``token``, ``manufacturer``, ``model``, ``serial``, ``slot-id``, ``object``, ``id`` and
-``type=private``; of the query ``module-path`` and ``pin-source`` (a file's path or ``file:`` URI). A
-``pin-value`` is refused: references end up in logs and process lists. Without ``pin-source`` the PIN is
-``CHAINS_PKCS11_PIN`` or ``COSIGN_PKCS11_PIN``, without ``module-path`` the module is
-``CHAINS_PKCS11_MODULE_PATH`` or ``COSIGN_PKCS11_MODULE_PATH``.
-
-The token must hold the public key beside the private one, with the same label or id.
+References are the URIs of :mod:`signers.pkcs11_uri`. The token must hold the public key beside the private
+one, with the same label or id.
 
 python-pkcs11 starts modules without leave to use them from several threads (``C_Initialize(NULL)``), so one
 lock for each module puts all calls in a row, and one session for each token is enough. A session or a token
@@ -17,15 +11,11 @@ anew.
 
 from __future__ import annotations
 
-import os
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote_to_bytes
 
 import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, exceptions
@@ -44,12 +34,9 @@ from signers.kms import (
     read_public_key,
     refuse_algorithm,
 )
+from signers.pkcs11_uri import Location, parse_uri, read_pin
 from signers.trust import SUPPORTED, PublicKey
 
-_FORM = "pkcs11:token=TOKEN;object=KEY?module-path=/PATH/TO/MODULE.so&pin-source=/PATH/TO/PIN"
-_NAMES = frozenset(("token", "manufacturer", "model", "serial", "slot-id", "object", "id", "type"))
-_SPLIT = re.compile("[;&]")
-_PIN, _MODULE = "PKCS11_PIN", "PKCS11_MODULE_PATH"
 _SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 """DigestInfo of SHA-256 before its digest (RFC 8017, 9.2, note 1): the token pads it and signs."""
 _GONE = (
@@ -105,16 +92,6 @@ _modules: dict[str, _Module] = {}
 _modules_lock = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
-    """A parsed reference; ``token`` and ``key`` are what their objects must have."""
-
-    module: str
-    token: Mapping[str, str]
-    key: Mapping[Attribute, Any]
-    pin_source: str
-
-
 class TokenKey(KeyService):
     """A key on a token."""
 
@@ -123,7 +100,7 @@ class TokenKey(KeyService):
         self._where, self._name = where, f"pkcs11 key {label}"
         with _modules_lock:
             self._module = _modules.setdefault(where.module, _Module(where.module))
-        self._opened: tuple[int, Any, Any] | None = None
+        self._opened: tuple[Any, Any] | None = None
         self._was_there = False
 
     def find(self) -> RemoteKey:
@@ -139,7 +116,7 @@ class TokenKey(KeyService):
     def sign(self, key: RemoteKey, data: bytes) -> bytes:
         """Sign the digest, for Ed25519 the data."""
         with self._session() as session:
-            private = self._private(session)
+            private = self._private(session, key)
             if key.public.algorithm == "ed25519":
                 return bytes(private.sign(data, mechanism=Mechanism.EDDSA))
             if key.public.algorithm.startswith("rsa"):
@@ -157,9 +134,10 @@ class TokenKey(KeyService):
             return ed25519_key(point[2:] if point[:2] == b"\x04\x20" else point, self._name)
         raise refuse_algorithm(self._name, str(kind), SUPPORTED)
 
-    def _one(self, session: Any, kind: ObjectClass) -> Any:
+    def _one(self, session: Any, kind: ObjectClass, identity: bytes = b"") -> Any:
         """Return the one object of this kind; a public key may have no label but the private one's id."""
-        found = list(session.get_objects({Attribute.CLASS: kind, **self._where.key}))
+        wanted = {Attribute.ID: identity} if identity else self._where.key
+        found = list(session.get_objects({Attribute.CLASS: kind, **wanted}))
         if not found and kind == ObjectClass.PUBLIC_KEY and Attribute.ID not in self._where.key:
             private = self._one(session, ObjectClass.PRIVATE_KEY)
             found = list(session.get_objects({Attribute.CLASS: kind, Attribute.ID: private[Attribute.ID]}))
@@ -169,11 +147,12 @@ class TokenKey(KeyService):
         hint = "name it by its id" if found else "check object and id, and that the PIN is given"
         raise SignerRejected(f"{self._name}: the token has {len(found)} such {what} keys: {hint}")
 
-    def _private(self, session: Any) -> Any:
-        loads = self._module.loads
-        if self._opened is None or self._opened[0] != loads or self._opened[1] is not session:
-            self._opened = (loads, session, self._one(session, ObjectClass.PRIVATE_KEY))
-        return self._opened[2]
+    def _private(self, session: Any, key: RemoteKey) -> Any:
+        """Return the private key of the id that was pinned: a label can move to another key."""
+        if self._opened is None or self._opened[0] is not session:
+            identity = bytes.fromhex(key.version.rpartition(";id=")[2])
+            self._opened = (session, self._one(session, ObjectClass.PRIVATE_KEY, identity))
+        return self._opened[1]
 
     @contextmanager
     def _session(self) -> Iterator[Any]:
@@ -217,7 +196,7 @@ class TokenKey(KeyService):
 
     def _open(self) -> Any:
         where, module = self._where, self._module
-        pin = _pin(where.pin_source)
+        pin = read_pin(where.pin_source)
         slot = where.token.get("slot-id", "")
         token = self._token(module.load(), slot)
         known = (token.slot.slot_id, pin)
@@ -255,74 +234,6 @@ def _matches(token: Any, wanted: Mapping[str, str]) -> bool:
 
 def _kind(exc: Exception) -> str:
     return type(exc).__name__
-
-
-def _variable(name: str) -> str:
-    return os.environ.get(f"CHAINS_{name}") or os.environ.get(f"COSIGN_{name}") or ""
-
-
-def _pin(source: str) -> str:
-    if not source:
-        return _variable(_PIN)
-    path = Path(source)
-    try:
-        return path.read_text().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
-        raise SignerRejected(f"pkcs11: the PIN's file {path} cannot be read: {reason}") from exc
-
-
-def parse_uri(reference: str) -> Location:
-    """Read a ``pkcs11:`` URI. Raises :class:`SignerRejected`, which does not repeat it."""
-    path, _, query = reference.removeprefix("pkcs11:").partition("?")
-    found = _pairs(path, _NAMES)
-    asked = _pairs(query, frozenset(("module-path", "pin-source", "pin-value")))
-    if "pin-value" in asked:
-        raise SignerRejected(
-            "pkcs11: a PIN in the reference is refused, as references are logged: name a file with "
-            "pin-source, or "
-            f"set CHAINS_{_PIN}"
-        )
-    if found.pop("type", b"private") != b"private":
-        raise SignerRejected(
-            "pkcs11: the reference must name a private key: leave out type, or use type=private"
-        )
-    key: dict[Attribute, Any] = {}
-    if "object" in found:
-        key[Attribute.LABEL] = _text(found.pop("object"))
-    if "id" in found:
-        key[Attribute.ID] = found.pop("id")
-    if not key:
-        raise SignerRejected(f"pkcs11: the reference names no key: give object or id, as in {_FORM}")
-    module = _text(asked.get("module-path", b"")) or _variable(_MODULE)
-    if not module:
-        raise SignerRejected(f"pkcs11: no module: give module-path, or set CHAINS_{_MODULE}")
-    if not Path(module).is_file():
-        raise SignerRejected(f"pkcs11: there is no module {module}: install it, or correct module-path")
-    source = _text(asked.get("pin-source", b""))
-    if source.startswith("|"):
-        raise SignerRejected("pkcs11: pin-source names a command: name a file")
-    source = re.sub(r"^file:(?://)?", "", source)
-    return Location(module, {name: _text(value) for name, value in found.items()}, key, source)
-
-
-def _pairs(text: str, known: frozenset[str]) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for part in filter(None, _SPLIT.split(text)):
-        name, equals, value = part.partition("=")
-        if not equals or name not in known or name in found:
-            raise SignerRejected(
-                f"pkcs11: the reference has an unknown, doubled or empty part: expected {_FORM}"
-            )
-        found[name] = unquote_to_bytes(value)
-    return found
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError as exc:
-        raise SignerRejected("pkcs11: a part of the reference is not UTF-8") from exc
 
 
 def open_pkcs11(reference: str, settings: KmsSettings | None = None) -> Signer:  # noqa: ARG001 - port
