@@ -79,7 +79,7 @@ class AwsKey(KeyService):
             raise refuse_algorithm(self._name, f"usage {answer.get('KeyUsage')}", _USE)
         key = RemoteKey(str(answer["KeyId"]), read_public_key(answer["PublicKey"], self._name))
         if _algorithm(key.public.algorithm) not in answer.get("SigningAlgorithms", []):
-            raise refuse_algorithm(self._name, str(answer.get("KeySpec", key.public.algorithm)), _USE)
+            raise refuse_algorithm(self._name, " or ".join(answer.get("SigningAlgorithms", [])), _USE)
         return key
 
     def sign(self, key: RemoteKey, data: bytes) -> bytes:

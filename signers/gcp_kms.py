@@ -43,7 +43,6 @@ _REFERENCE = re.compile(
     r"(?:/(?:cryptoKeyVersions|versions)/(?P<version>\d+))?"
 )
 _ED25519 = "EC_SIGN_ED25519"
-_ED25519_LIMIT = 64 * 1024
 _ALGORITHMS = frozenset((
     "EC_SIGN_P256_SHA256", _ED25519, "RSA_SIGN_PKCS1_2048_SHA256", "RSA_SIGN_PKCS1_3072_SHA256",
     "RSA_SIGN_PKCS1_4096_SHA256",
@@ -99,15 +98,9 @@ class GcpKey(KeyService):
         return max(versions)
 
     def sign(self, key: RemoteKey, data: bytes) -> bytes:
-        """Sign the digest, for Ed25519 the data of at most 64 KiB (``useToSign``)."""
+        """Sign the digest, for Ed25519 the data, whose size the service limits (``useToSign``)."""
         request: dict[str, object] = {"name": key.version}
         if key.public.algorithm == "ed25519":
-            if len(data) > _ED25519_LIMIT:
-                raise SignerRejected(
-                    f"{self._name}: ed25519 keys of this service sign at most {_ED25519_LIMIT} bytes, "
-                    "these are "
-                    f"{len(data)}: use a key with EC_SIGN_P256_SHA256"
-                )
             request |= {"data": data, "data_crc32c": google_crc32c.value(data)}
         else:
             hashed = digest(data)

@@ -1,10 +1,11 @@
 """URIs of keys on PKCS #11 tokens (RFC 7512), and their PINs.
 
-Such as ``pkcs11:token=T;object=O?module-path=/usr/lib/…/libsofthsm2.so``. Of the path
-are known ``token``, ``manufacturer``, ``model``, ``serial``, ``slot-id``, ``object``, ``id`` and ``type=private``; of the query ``module-path`` and ``pin-source`` (a file's path or ``file:`` URI). A
-``pin-value`` is refused: references end up in logs and process lists. Without ``pin-source`` the PIN is
-``CHAINS_PKCS11_PIN`` or ``COSIGN_PKCS11_PIN``, without ``module-path`` the module is
-``CHAINS_PKCS11_MODULE_PATH`` or ``COSIGN_PKCS11_MODULE_PATH``.
+Such as ``pkcs11:token=T;object=O?module-path=/usr/lib/softhsm/libsofthsm2.so``. Of the path are known
+``token``, ``manufacturer``, ``model``, ``serial``, ``slot-id``, ``object``, ``id`` and ``type=private``; of
+the query ``module-path`` and ``pin-source`` (a file's path or ``file:`` URI). A ``pin-value`` is refused:
+references end up in logs and process lists. Without ``pin-source`` the PIN is ``CHAINS_PKCS11_PIN`` or
+``COSIGN_PKCS11_PIN``, without ``module-path`` the module is ``CHAINS_PKCS11_MODULE_PATH`` or
+``COSIGN_PKCS11_MODULE_PATH``.
 """
 
 from __future__ import annotations

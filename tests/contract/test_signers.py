@@ -18,6 +18,7 @@ from signers.bundle import Bundle, build_bundle
 from signers.dsse import Envelope, pae, sign_payload, verify_envelope
 from signers.keyfile import GENERATORS, generate_key, write_key_pair
 from signers.trust import PublicKey
+from tests.contract.conftest import KeyServices
 from tests.testbed.commands import Command
 
 IN_TOTO = "application/vnd.in-toto+json"
@@ -37,17 +38,32 @@ OTHERS = [
 class Kind(NamedTuple):
     """A kind of signer: how to get one in an empty folder, and whether equal data has equal signatures."""
 
-    open: Callable[[Path], Signer]
+    open: Callable[[Path, KeyServices], Signer]
     deterministic: bool
 
 
-def open_file(algorithm: str, folder: Path) -> Signer:
+def open_file(algorithm: str, folder: Path, _: KeyServices) -> Signer:
     path = folder / "the.key"
     write_key_pair(path, generate_key(algorithm))
     return open_signer(str(path))
 
 
-KINDS = {f"file {algorithm}": Kind(partial(open_file, algorithm), True) for algorithm in GENERATORS}
+def open_key_service(name: str, algorithm: str, _: Path, services: KeyServices) -> Signer:
+    return services.open(name, services.server(name).reference(algorithm))
+
+
+KEYS = {
+    "aws moto": ("ecdsa-p256", "rsa-2048", "rsa-4096"),
+    "google wire protocol": ("ecdsa-p256", "ed25519", "rsa-3072"),
+    "azure wire protocol": ("ecdsa-p256", "rsa-2048"),
+    "vault wire protocol": ("ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048"),
+    "pkcs11 softhsm": ("ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048"),
+}
+KINDS = {f"file {algorithm}": Kind(partial(open_file, algorithm), True) for algorithm in GENERATORS} | {
+    f"{name} {algorithm}": Kind(partial(open_key_service, name, algorithm), not algorithm.startswith("ecdsa"))
+    for name, algorithms in KEYS.items()
+    for algorithm in algorithms
+}
 
 
 class Opened(NamedTuple):
@@ -56,10 +72,17 @@ class Opened(NamedTuple):
     kind: Kind
 
 
-@pytest.fixture(params=KINDS, scope="module")
-def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Opened:
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.server] if "softhsm" in name else []) for name in KINDS],
+    scope="module",
+)
+def opened(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    key_services: KeyServices,
+) -> Opened:
     kind = KINDS[request.param]
-    signer = kind.open(tmp_path_factory.mktemp("signer"))
+    signer = kind.open(tmp_path_factory.mktemp("signer"), key_services)
     return Opened(signer, PublicKey.from_pem(signer.public_pem), kind)
 
 
@@ -94,7 +117,7 @@ def test_no_other_key_verifies_what_it_signs(opened: Opened) -> None:
 
 def test_equal_data_has_equal_signatures_where_promised(opened: Opened) -> None:
     signatures = {opened.signer.sign(b"data") for _ in range(5)}
-    assert len(signatures) == 1 or not opened.kind.deterministic
+    assert (len(signatures) == 1) == opened.kind.deterministic == opened.signer.deterministic
 
 
 def test_its_envelopes_and_bundles_read_back_and_verify(opened: Opened) -> None:

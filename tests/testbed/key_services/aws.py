@@ -87,11 +87,13 @@ def _sign_as_aws(server: Aws) -> Callable[[KmsResponse], str]:
         private = MAKERS["ecdsa-p256"]() if server.faults.lying else key.private_key.private_key
         message = self._get_param("Message")
         signature = sign_digest(private, message if len(message) == 32 else base64.b64decode(message))
-        return json.dumps({
-            "KeyId": key.arn,
-            "Signature": base64.b64encode(signature).decode(),
-            "SigningAlgorithm": algorithm,
-        })
+        return json.dumps(
+            {
+                "KeyId": key.arn,
+                "Signature": base64.b64encode(signature).decode(),
+                "SigningAlgorithm": algorithm,
+            }
+        )
 
     return sign
 

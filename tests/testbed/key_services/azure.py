@@ -60,11 +60,15 @@ class Azure(KeyServer):
     def handle(self, method: str, path: str, headers: Mapping[str, str], body: dict[str, Any]) -> Answer:
         if headers.get("Authorization") != f"Bearer {self.token}":
             challenge = 'Bearer authorization="https://login.microsoftonline.com/t", resource="https://vault.azure.net"'
-            return 401, {"error": {"code": "Unauthorized", "message": "no token"}}, {"WWW-Authenticate": challenge}
+            return (
+                401,
+                {"error": {"code": "Unauthorized", "message": "no token"}},
+                {"WWW-Authenticate": challenge},
+            )
         if fault := self.faults.next():
             status, code = _FAULTS[fault]
             return status, {"error": {"code": code, "message": f"{fault} for the test"}}, {}
-        parts = path.split("?")[0].strip("/").split("/")
+        parts = path.split("?", maxsplit=1)[0].strip("/").split("/")
         match method, parts:
             case "GET", ["keys", name, *version] if name in self.keys.versions:
                 return self._read(name, version[0] if version else "")

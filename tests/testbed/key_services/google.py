@@ -69,7 +69,9 @@ class Google(KeyServer):
         states = kms_v1.CryptoKeyVersion.CryptoKeyVersionState
         return kms_v1.ListCryptoKeyVersionsResponse(
             crypto_key_versions=[
-                kms_v1.CryptoKeyVersion(name=item, state=states.DISABLED if item in self.disabled else states.ENABLED)
+                kms_v1.CryptoKeyVersion(
+                    name=item, state=states.DISABLED if item in self.disabled else states.ENABLED
+                )
                 for item in found
             ]
         )
@@ -77,7 +79,9 @@ class Google(KeyServer):
     def GetPublicKey(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         kind, key = self._key(request.name, context)
         pem = public_pem(key)
-        return kms_v1.PublicKey(name=request.name, pem=pem.decode(), pem_crc32c=self._crc(pem), algorithm=_ALGORITHMS[kind])
+        return kms_v1.PublicKey(
+            name=request.name, pem=pem.decode(), pem_crc32c=self._crc(pem), algorithm=_ALGORITHMS[kind]
+        )
 
     def AsymmetricSign(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         kind, key = self._key(request.name, context)
@@ -103,7 +107,9 @@ class Google(KeyServer):
             "AsymmetricSign": kms_v1.AsymmetricSignRequest,
         }
 
-        def failing(method: Callable[[Any, grpc.ServicerContext], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
+        def failing(
+            method: Callable[[Any, grpc.ServicerContext], Any],
+        ) -> Callable[[Any, grpc.ServicerContext], Any]:
             def call(request: Any, context: grpc.ServicerContext) -> Any:
                 if fault := self.faults.next():
                     context.abort(_FAULTS[fault], f"{fault} for the test")

@@ -84,7 +84,9 @@ def softhsm(folder: Path) -> Iterator[SoftHsm]:
     tokens = folder / "tokens"
     tokens.mkdir(parents=True)
     configuration = folder / "softhsm2.conf"
-    configuration.write_text(f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
+    configuration.write_text(
+        f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
+    )
     server = SoftHsm(folder)
     server.pin_file.write_text(PIN + "\n")
     with pytest.MonkeyPatch.context() as patch:

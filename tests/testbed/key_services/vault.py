@@ -16,7 +16,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.testbed.key_services import DENY, MAKERS, OUTAGE, THROTTLE, KeyServer, public_pem, sign_digest
 from tests.testbed.key_services.http import Answer, serving
 
-_FAULTS = {OUTAGE: (503, "Vault is sealed"), THROTTLE: (429, "request limit"), DENY: (403, "permission denied")}
+_FAULTS = {
+    OUTAGE: (503, "Vault is sealed"),
+    THROTTLE: (429, "request limit"),
+    DENY: (403, "permission denied"),
+}
 
 
 def _refusal(status: int, *errors: str) -> Answer:
@@ -47,7 +51,7 @@ class Vault(KeyServer):
         if fault:
             status, text = _FAULTS[fault]
             return _refusal(status, text)
-        parts = path.split("?")[0].strip("/").split("/")
+        parts = path.split("?", maxsplit=1)[0].strip("/").split("/")
         if parts == ["v1", "auth", "jwt", "login"]:
             return self._log_in(body)
         if headers.get("X-Vault-Token") not in self.tokens:
@@ -83,7 +87,13 @@ class Vault(KeyServer):
                 "name": kind,
                 "creation_time": "2026-01-02T03:04:05Z",
             }
-        data = {"type": kind, "latest_version": len(found), "keys": found, "supports_signing": True, "derived": False}
+        data = {
+            "type": kind,
+            "latest_version": len(found),
+            "keys": found,
+            "supports_signing": True,
+            "derived": False,
+        }
         return 200, {"data": data}, {}
 
     def _sign(self, name: str, body: dict[str, Any]) -> Answer:
