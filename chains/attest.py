@@ -16,14 +16,14 @@ from chains.config import Config
 from chains.errors import ChainsError, InputError
 from chains.image_environment import ImageReader
 from chains.intake import Intake, Key
-from chains.payload import Payload, build_payloads, warnings
+from chains.payload import IMAGE_SIGNATURE, Payload, build_payloads, warnings
 from chains.redaction import Redaction, open_redaction
 from chains.sign import sign
 from chains.snapshot import RunSnapshot
 from chains.statement import MAX_SUBJECTS
 from chains.store import Entry, Stores
 from chains.trace import span
-from signers.base import Signer, SignerError
+from signers.base import Signer, SignerError, SignerUnavailable
 
 SIGNED, FAILED, SKIPPED = "signed", "failed", "skipped"
 AT_ONCE = 64
@@ -43,6 +43,8 @@ class Outcome:
     reason: str = ""
     entries: tuple[Entry, ...] = ()
     warnings: tuple[str, ...] = ()
+    transient: bool = False
+    """Whether a key could not be reached: trying again can help."""
 
     @property
     def unchanged(self) -> bool:
@@ -77,7 +79,7 @@ async def attest_run(
     run: RunSnapshot,
     beside: Mapping[str, Beside] | None,
     config: Config,
-    signer: Signer,
+    signer: Signer | Mapping[str, Signer],
     stores: Stores,
     redaction: Redaction | None = None,
     images: ImageReader | None = None,
@@ -85,6 +87,7 @@ async def attest_run(
     """Attest one frozen run. Never raises for the run's own sake: what fails is told by the outcome.
 
     ``beside`` has what stands beside each TaskRun, as :func:`chains.hermetic.judge_isolation` takes it;
+    ``signer`` signs everything, or is a mapping from the names by which artifacts choose theirs;
     ``redaction`` the rules of the configuration, opened once; ``images`` reads what images set in the
     environment, where isolation hangs on it.
     """
@@ -99,13 +102,26 @@ async def attest_run(
             payloads = build_payloads(run, config, beside, redaction or Redaction())
         _refuse_too_many_subjects(payloads)
         with span("sign", payloads=len(payloads)):
-            records = [(payload, sign(run, payload, signer)) for payload in payloads]
+            records = [
+                (payload, sign(run, payload, _choose(signer, run, payload, config))) for payload in payloads
+            ]
     except (ChainsError, SignerError) as error:
-        return Outcome(run.label, run.uid, FAILED, f"{run.label}: {error}")
+        transient = isinstance(error, SignerUnavailable)
+        return Outcome(run.label, run.uid, FAILED, f"{run.label}: {error}", transient=transient)
     puts = [stores.put(payload.kind, record, payload.stores) for payload, record in records]
     found = [await puts[0]] if len(puts) == 1 else await asyncio.gather(*puts)
     entries = tuple(entry for group in found for entry in group)
     return _judge(Outcome(run.label, run.uid, SIGNED, "", entries, tuple(warnings(run))))
+
+
+def _choose(
+    signers: Signer | Mapping[str, Signer], run: RunSnapshot, payload: Payload, config: Config
+) -> Signer:
+    if isinstance(signers, Signer):
+        return signers
+    if payload.kind == IMAGE_SIGNATURE:
+        return signers[config.oci.signer]
+    return signers[(config.taskrun if run.kind == "TaskRun" else config.pipelinerun).signer]
 
 
 def _refuse_too_many_subjects(payloads: Sequence[Payload]) -> None:
@@ -136,7 +152,7 @@ def _judge(outcome: Outcome) -> Outcome:
 async def attest_all(
     intake: Intake,
     config: Config,
-    signer: Signer,
+    signer: Signer | Mapping[str, Signer],
     stores: Stores,
     on_outcome: Callable[[Outcome], None] = lambda _: None,
     images: ImageReader | None = None,

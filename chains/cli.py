@@ -33,6 +33,7 @@ from chains.workspace import (
     open_images,
     open_key,
     open_public_keys,
+    open_signers,
     open_stores,
     say,
     store_options,
@@ -144,12 +145,13 @@ async def _attest_async(intake: Intake, settings: Settings, options: argparse.Na
     stores = open_stores(options.store or [], settings)
     images = open_images(settings.config)
     try:
-        signer = open_key(options.key)
+        config = settings.config
+        signer = open_key(options.key, config) if options.key else open_signers(config, lambda: open_key(""))
         bar = Progress(len(intake.runs), "runs")
         try:
             return await attest_all(
                 intake,
-                settings.config,
+                config,
                 signer,
                 stores,
                 lambda outcome: bar.advance(failed=outcome.state == "failed"),
@@ -205,7 +207,7 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
     if options.digest == "":
         raise UsageError("--digest is empty: pass sha256: and 64 hex digits, or leave it out")
     criteria = Criteria(
-        keys=open_public_keys(options.key or []),
+        keys=open_public_keys(options.key or [], settings.config),
         predicate_types=options.predicate_type or (),
         builder_id=options.builder_id,
         build_type=options.build_type,
@@ -255,7 +257,14 @@ def _keys_public(options: argparse.Namespace) -> int:
     if options.output == "json":
         key = PublicKey.from_pem(signer.public_pem)
         write_bytes(
-            orjson.dumps({"keyid": key.keyid, "algorithm": key.algorithm, "pem": signer.public_pem.decode()})
+            orjson.dumps(
+                {
+                    "keyid": key.keyid,
+                    "algorithm": key.algorithm,
+                    "version": signer.version,
+                    "pem": signer.public_pem.decode(),
+                }
+            )
         )
     else:
         write_bytes(signer.public_pem.rstrip())
@@ -305,7 +314,9 @@ def _parser() -> Parser:
     _files(attest)
     attest.option("--config", "a chains-config ConfigMap or its data", metavar="FILE")
     attest.option(
-        "--key", "the private key to sign with (default: .chains/signing.key, made once)", metavar="REF"
+        "--key",
+        "what to sign with: a file, or a key of a key service (default: .chains/signing.key, made once)",
+        metavar="REF",
     )
     _store(attest, "store here")
     add_output(attest)
@@ -326,7 +337,9 @@ def _parser() -> Parser:
     add_output(generate)
     generate.set_defaults(command=_keys_generate)
     public = kinds.add_parser("public", help="print the public half of a key")
-    public.add_argument("key", metavar="REF", help="a private key file", nargs="?", default="")
+    public.add_argument(
+        "key", metavar="REF", help="a private key file or a key service's key", nargs="?", default=""
+    )
     add_output(public)
     public.set_defaults(command=_keys_public)
 
@@ -349,7 +362,7 @@ def _add_verify(commands: Any) -> None:
         "targets", metavar="TARGET", nargs="+", help="image with digest, digest, run or bundle file"
     )
     verify.option("--config", "a chains-config, for its registry settings", metavar="FILE")
-    text = "a public key to trust (default: .chains/signing.pub)"
+    text = "a public key to trust, or a key service's key (default: .chains/signing.pub)"
     verify.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
     _store(verify, "look here")
     verify.option("--predicate-type", "demand this predicate type", action="append", metavar="URI")

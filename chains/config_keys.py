@@ -154,7 +154,7 @@ _STORAGE = (
 _KMS = (
     Key(
         "signers.kms.kmsref", "url", "", "Key for the signer `kms`.",
-        schemes=("gcpkms", "awskms", "azurekms", "hashivault", "openbao"),
+        schemes=("gcpkms", "awskms", "azurekms", "hashivault", "openbao", "pkcs11"),
     ),
     Key("signers.kms.auth.address", "url", "", "Vault server; empty is variable `VAULT_ADDR`.", schemes=_WEB),
     Key(

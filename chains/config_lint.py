@@ -66,6 +66,8 @@ def _form(key: Key, raw: str) -> Iterator[Problem]:
 
 
 def _is_url(raw: str, schemes: tuple[str, ...]) -> bool:
+    if raw.startswith("pkcs11:") and "pkcs11" in schemes:
+        return " " not in raw  # RFC 7512 has no slashes
     scheme, _, rest = raw.partition("://")
     if scheme not in schemes or not rest or " " in raw:
         return False

@@ -206,12 +206,12 @@ def _kms(view: View) -> Iterator[Problem]:
             "signers.kms.kmsref", f"is missing, but {users} is kms; nothing can be signed without it"
         )
     yield from _kms_login(view)
-    scheme = reference.partition("://")[0]
+    scheme = reference.partition(":")[0]
     if reference and scheme not in _VAULT:
         for name in KEYS:
             if name.startswith(auth) and view.given(name):
                 yield _warning(
-                    name, f"has no effect: {' and '.join(_VAULT)} keys read it, the key is {scheme}://"
+                    name, f"has no effect: {' and '.join(_VAULT)} keys read it, the key is {scheme}:"
                 )
 
 

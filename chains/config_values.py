@@ -73,7 +73,9 @@ class Key:
         if self.kind == "bool":
             return "true or false"
         if self.kind == "url":
-            return " or ".join(f"{scheme}://…" for scheme in self.schemes)
+            return " or ".join(
+                f"{scheme}:…" if scheme == "pkcs11" else f"{scheme}://…" for scheme in self.schemes
+            )
         words = ", ".join(self.values)
         if self.kind == "list":
             return f'"" or a comma-separated list of {words}'

@@ -48,7 +48,7 @@ class Flow:
     """What attests: a configuration with signer and stores, replaced as a whole when one of them changes."""
 
     config: Config
-    signer: Signer
+    signer: Signer | Mapping[str, Signer]
     stores: Stores
     annotations: AnnotationStore
     redaction: Redaction = Redaction()  # noqa: RUF009 - frozen
@@ -292,7 +292,9 @@ class Controller:
         )
         lost = await flow.stores.flush()
         failed = [entry for entry in outcome.entries if entry.state == "failed"]
-        transient = bool(lost) or (bool(failed) and all(entry.transient for entry in failed))
+        transient = (
+            outcome.transient or bool(lost) or (bool(failed) and all(entry.transient for entry in failed))
+        )
         if lost and outcome.state != FAILED:
             outcome = Outcome(outcome.run, outcome.uid, FAILED, "; ".join(lost.values()), outcome.entries)
         return outcome, transient

@@ -3,6 +3,7 @@
 :class:`ChainsError`              exit code 1
  ├─ :class:`UsageError`           2: wrong words on the command line
  ├─ :class:`ConfigError`          2: a configuration that cannot be used, with every problem it has
+ │   └─ :class:`UnreachableError` 2: one that a service keeps from being used for now
  ├─ :class:`InputError`           1: a run or file that cannot be read
  └─ :class:`EvidenceError`        1: signed bytes that are not what they should be
 """
@@ -53,6 +54,10 @@ class ConfigError(ChainsError):
         self.problems = tuple(problems)
         lines = [message] if message else []
         super().__init__("\n  ".join([*lines, *map(str, self.problems)]))
+
+
+class UnreachableError(ConfigError):
+    """A configuration cannot be used now, since a service that it names does not answer; it may later."""
 
 
 class InputError(ChainsError):

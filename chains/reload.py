@@ -15,11 +15,11 @@ from pathlib import Path
 from chains.cluster import Cluster, ClusterError, ObjectGone
 from chains.config import Config, parse_config
 from chains.controller import Flow
-from chains.errors import ChainsError, ConfigError
+from chains.errors import ChainsError, ConfigError, UnreachableError
 from chains.event import write_event
 from chains.redaction import open_redaction
 from chains.store import ClosedStore, Stores
-from chains.workspace import check_signers, open_images, store_options
+from chains.workspace import check_signers, open_images, open_signers, store_options
 from signers.base import Signer, SignerError
 from signers.keyfile import open_keyfile
 from storage.annotations import AnnotationStore
@@ -64,7 +64,7 @@ def build_flow(data: dict[str, str], folder: Path) -> Flow:
     redaction = open_redaction(config.redaction)
     return Flow(
         config,
-        open_key_folder(folder),
+        open_signers(config, lambda: open_key_folder(folder)),
         Stores(open_configured(config, annotations)),
         annotations,
         redaction,
@@ -135,15 +135,21 @@ class Reloader:
         more = data.get(REDACTION_KEY, "")
         seen = (tuple(sorted(data.items())), await asyncio.to_thread(self._key_state, more))
         if seen == self._seen and time.monotonic() < self._open_again:
-            return
+            current = bool(self.refused) or await asyncio.to_thread(self._is_current)
+            if current:
+                return
+            _log.info("a key service's key was rotated: it is opened again")
         try:
             flow = await asyncio.to_thread(build_flow, dict(data), self._folder)
         except ChainsError as error:
-            self._seen, self.refused, self._open_again = seen, str(error), math.inf
+            again = time.monotonic() + OPEN_AGAIN if isinstance(error, UnreachableError) else math.inf
+            known = self.refused == str(error)
+            self._seen, self.refused, self._open_again = seen, str(error), again
             _log.error(
                 "the configuration is refused; the last good one stays in force", extra={"reason": str(error)}
             )
-            await self._tell("ConfigRefused", str(error))
+            if not known:
+                await self._tell("ConfigRefused", str(error))
             return
         before, self._flow, self._seen, self.refused = self._flow, flow, seen, ""
         self._good.set()
@@ -167,6 +173,12 @@ class Reloader:
             except ClusterError as error:
                 _log.warning("the configuration cannot be read", extra={"reason": str(error)})
             await asyncio.sleep(INTERVAL)
+
+    def _is_current(self) -> bool:
+        """Return whether the references of the signers in force still name the same keys."""
+        signers = self._flow.signer if self._flow is not None else {}
+        found = [signers] if isinstance(signers, Signer) else signers.values()
+        return all(signer.is_current() for signer in found)
 
     def _key_state(self, more: str) -> tuple[tuple[str, int, int], ...]:
         found = []

@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import fcntl
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chains.config import Config, load_config_file, parse_config
-from chains.errors import ConfigError, UsageError
+from chains.errors import ConfigError, UnreachableError, UsageError
 from chains.image_environment import ImageReader
 from chains.store import Stores
-from signers.base import Signer, SignerError, open_signer
+from signers.base import KEY_SERVICES, Signer, SignerError, open_signer, scheme_of, shown_reference
 from signers.keyfile import generate_key, write_key_pair
 from signers.trust import PublicKey, load_public_keys
 from storage.base import Store, StoreError, StoreOptions, open_store
+
+if TYPE_CHECKING:
+    from signers.kms import KmsSettings
 
 FOLDER = Path(".chains")
 PRIVATE_KEY = FOLDER / "signing.key"
 PUBLIC_KEY = FOLDER / "signing.pub"
 LAYOUT = f"oci-layout:{FOLDER / 'layout'}"
+_PROBE = b"provenance-chains: a probe that the key can sign, and nothing else"
 _DEFAULTS = {
     "artifacts.taskrun.format": "slsa/v2alpha4",
     "artifacts.pipelinerun.format": "slsa/v2alpha4",
@@ -50,17 +55,57 @@ def load_settings(path: str) -> Settings:
     return Settings(parse_config(data), data, True)
 
 
-def open_key(reference: str) -> Signer:
+def open_key(reference: str, config: Config | None = None) -> Signer:
     """Open the signing key: the reference, or the one of ``.chains/``, made when it is not there.
 
-    Raises :class:`UsageError` with the signer's words.
+    ``config`` says how to log in to a key service. Raises :class:`UsageError` with the signer's words.
     """
     try:
         if not reference:
             _make_key_once()
-        return open_signer(reference or str(PRIVATE_KEY))
+        return open_signer(reference or str(PRIVATE_KEY), settings=_kms_settings(config))
     except (SignerError, OSError) as error:
-        raise UsageError(f"key {reference or PRIVATE_KEY}: {error}") from error
+        raise UsageError(f"key {shown_reference(reference or str(PRIVATE_KEY))}: {error}") from error
+
+
+def open_signers(config: Config, open_x509: Callable[[], Signer]) -> dict[str, Signer]:
+    """Open the signers that the artifacts of the configuration name, by their names.
+
+    The key of ``kms`` signs a probe, so that a missing permission is told once and at the start. Raises
+    :class:`ConfigError`, and what ``open_x509`` raises.
+    """
+    artifacts = (config.taskrun, config.pipelinerun, config.oci)
+    names = {artifact.signer for artifact in artifacts if artifact.enabled}
+    found = {"x509": open_x509()} if "x509" in names else {}
+    if "kms" in names:
+        reference = config.signers.kms.ref
+        if scheme_of(reference) not in KEY_SERVICES:
+            known = ", ".join(f"{scheme}:" for scheme in sorted(KEY_SERVICES))
+            raise ConfigError(f"signers.kms.kmsref: expected a reference that begins with one of {known}")
+        try:
+            found["kms"] = open_signer(reference, settings=_kms_settings(config))
+            found["kms"].sign(_PROBE)
+        except SignerError as error:
+            raise UnreachableError(f"signers.kms.kmsref: {error}") from error
+    return found
+
+
+def _kms_settings(config: Config | None) -> KmsSettings | None:
+    if config is None:
+        return None
+    from signers.kms import KmsSettings  # noqa: PLC0415 - loaded where a configuration has a key service
+
+    kms = config.signers.kms
+    return KmsSettings(
+        address=kms.address,
+        token=kms.token,
+        token_path=kms.token_path,
+        oidc_path=kms.oidc_path,
+        oidc_role=kms.oidc_role,
+        oidc_token_path=kms.oidc_token_path,
+        spire_sock=kms.spire_sock,
+        spire_audience=kms.spire_audience,
+    )
 
 
 def _make_key_once() -> None:
@@ -78,8 +123,8 @@ def _make_key_once() -> None:
 def check_signers(config: Config, *, key_given: bool) -> None:
     """Refuse what this version cannot do and would otherwise leave out silently. Raises :class:`ConfigError`.
 
-    It signs with key files and writes to no transparency log; ``key_given`` is that ``--key`` replaces the
-    signers of the configuration.
+    It signs with key files and key services, and writes to no transparency log; ``key_given`` is that
+    ``--key`` replaces the signers of the configuration.
     """
     if config.transparency.enabled:
         raise ConfigError(
@@ -97,11 +142,8 @@ def check_signers(config: Config, *, key_given: bool) -> None:
         ("pipelinerun", config.pipelinerun),
         ("oci", config.oci),
     ):
-        if artifact.enabled and artifact.signer != "x509":
-            raise ConfigError(
-                f"artifacts.{name}.signer: {artifact.signer!r} is not available in this version; "
-                "use x509 with a key file, or pass --key"
-            )
+        if artifact.enabled and artifact.signer == "kms" and not config.signers.kms.ref:
+            raise ConfigError(f"signers.kms.kmsref is missing, but artifacts.{name}.signer is kms")
 
 
 def store_options(config: Config) -> StoreOptions:
@@ -171,10 +213,11 @@ def open_evidence(urls: Sequence[str], settings: Settings) -> list[Store]:
     return [_open(url, store_options(settings.config)) for url in dict.fromkeys(urls)]
 
 
-def open_public_keys(paths: Sequence[str]) -> list[PublicKey]:
+def open_public_keys(paths: Sequence[str], config: Config | None = None) -> list[PublicKey]:
     """Read the public keys to trust; the one of ``.chains/`` when none are named, saying so.
 
-    Raises :class:`UsageError` when there is none.
+    A reference to a key service gives the key of its current version. Raises :class:`UsageError` when there
+    is none.
     """
     if not paths:
         if not PUBLIC_KEY.is_file():
@@ -182,9 +225,15 @@ def open_public_keys(paths: Sequence[str]) -> list[PublicKey]:
         say(f"trusting {PUBLIC_KEY}")
         paths = [str(PUBLIC_KEY)]
     try:
-        return [key for path in paths for key in load_public_keys(Path(path))]
+        return [key for path in paths for key in _public_keys(path, config)]
     except (SignerError, OSError) as error:
-        raise UsageError(f"key {', '.join(paths)}: {error}") from error
+        raise UsageError(f"key {', '.join(map(shown_reference, paths))}: {error}") from error
+
+
+def _public_keys(path: str, config: Config | None) -> Sequence[PublicKey]:
+    if scheme_of(path) not in KEY_SERVICES:
+        return load_public_keys(Path(path))
+    return load_public_keys(open_signer(path, settings=_kms_settings(config)).public_pem)
 
 
 def say(text: str) -> None:

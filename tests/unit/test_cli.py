@@ -232,10 +232,29 @@ def test_a_configuration_s_stores_are_used_or_refused_with_the_next_step(
     assert chains(["attest", RUN, "--config", config, "--store", "oci-layout:here"]) == 0
 
 
-def test_kms_is_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    config = write("cfg.json", {"artifacts.taskrun.signer": "kms", "signers.kms.kmsref": "gcpkms://x"})
-    assert chains(["attest", RUN, "--config", config]) == 2
-    assert "artifacts.taskrun.signer: 'kms' is not available in this version" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("signer", "words"),
+    [
+        ({}, "signers.kms.kmsref is missing, but artifacts.taskrun.signer is kms"),
+        (
+            {"signers.kms.kmsref": "k8s://a/b"},
+            "signers.kms.kmsref: expected a reference that begins with one of",
+        ),
+        (
+            {"signers.kms.kmsref": "gcpkms://hunter2"},
+            "signers.kms.kmsref: a key reference has the wrong form",
+        ),
+    ],
+)
+def test_a_key_service_that_cannot_be_used_is_told_in_words(
+    capsys: pytest.CaptureFixture[str], signer: dict[str, str], words: str
+) -> None:
+    config = write("cfg.json", {"artifacts.taskrun.signer": "kms", "artifacts.oci.signer": "kms", **signer})
+    assert chains(["attest", RUN, "--config", config, "--store", "file:evidence"]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "hunter2" not in error
+    assert not list(Path("evidence").rglob("*.json"))
 
 
 @pytest.mark.parametrize("key", ["transparency.enabled", "signers.x509.fulcio.enabled"])

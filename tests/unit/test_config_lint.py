@@ -33,6 +33,7 @@ KAFKA |= {"storage.pubsub.topic": "t", "storage.pubsub.kafka.bootstrap.servers":
         {**KMS, AUTH + "spire.sock": "unix:///run/agent.sock", AUTH + "spire.audience": "vault"},
         {**KMS, AUTH + "token-path": "/etc/token"},
         {**KMS, "signers.kms.kmsref": "awskms:///alias/chains"},
+        {**KMS, "signers.kms.kmsref": "pkcs11:token=chains;object=signing"},
         FULCIO,
         {**FULCIO, "signers.x509.identity.token.file": "/var/run/token"},
         {**DOCDB, f"{MONGO}-path": "/etc/mongo"},
@@ -122,7 +123,7 @@ CASES = [
     (AUTH + "oidc.token-path",
      {**KMS, AUTH + "spire.sock": "unix:///s", AUTH + "oidc.token-path": "/t"}, "warning", "spire.sock wins"),
     (AUTH + "address",
-     {**KMS, "signers.kms.kmsref": "gcpkms://p", AUTH + "address": "https://v"}, "warning", "gcpkms://"),
+     {**KMS, "signers.kms.kmsref": "gcpkms://p", AUTH + "address": "https://v"}, "warning", "the key is gcpkms:"),
     (AUTH + "address", {**KMS, AUTH + "address": "http://vault"}, "warning", "plain http"),
     (AUTH + "address", {**KMS, AUTH + "address": "vault:8200"}, "error", "expected https://"),
     # signer x509 and the log
