@@ -79,9 +79,7 @@ class AzureKey(KeyService):
             raise SignerRejected(f"{self._name}: the answer names no version of the key")
         key = RemoteKey(found.id, self._public(found))
         if found.id not in self._signing:
-            self._signing = {found.id: CryptographyClient(found, self._credential, **self._options)} | {
-                version: client for version, client in self._signing.items() if version != found.id
-            }
+            self._signing[found.id] = CryptographyClient(found, self._credential, **self._options)
         return key
 
     def _public(self, found: KeyVaultKey) -> PublicKey:

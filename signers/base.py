@@ -88,6 +88,9 @@ KEY_SERVICES = {
 }
 
 
+_WITH_SLASHES = (*SIGNERS, *(scheme for scheme in KEY_SERVICES if scheme != "pkcs11"))
+
+
 def scheme_of(reference: str) -> str:
     """Return the scheme of a key reference, ``file`` for a path."""
     if reference.startswith("pkcs11:"):
@@ -121,7 +124,7 @@ def open_signer(reference: str, password: bytes | None = None, settings: KmsSett
         shown = repr(scheme) if scheme.isalnum() and len(scheme) <= 32 else "(not shown)"  # noqa: PLR2004
         raise SignerRejected(
             f"unknown scheme {shown} in a key reference: expected a path or one of "
-            f"{', '.join(f'{known}://' for known in sorted([*SIGNERS, *KEY_SERVICES]))}"
+            f"{', '.join(sorted(['pkcs11:', *(f'{known}://' for known in _WITH_SLASHES)]))}"
         )
     module, name = entry.split(":")
     return _checked(getattr(import_module(module), name)(reference, password), entry)

@@ -139,7 +139,7 @@ class KmsSigner(Signer):
 
 
 def retry(call: Callable[[], T]) -> T:
-    """Return what ``call`` returns; tries five times within about three seconds while it is unavailable."""
+    """Return what ``call`` returns; tries five times, with pauses, while it is unavailable."""
     for attempt in range(_ATTEMPTS - 1):
         try:
             return call()

@@ -33,6 +33,7 @@ from signers.kms import (
     ed25519_key,
     read_public_key,
     refuse_algorithm,
+    shown,
 )
 from signers.pkcs11_uri import Location, parse_uri, read_pin
 from signers.trust import SUPPORTED, PublicKey
@@ -76,7 +77,12 @@ class _Module:
     sessions: dict[tuple[int, str], Any] = field(default_factory=dict)
 
     def load(self) -> Any:
-        library = pkcs11.lib(self.path)
+        try:
+            library = pkcs11.lib(self.path)
+        except exceptions.PKCS11Error as exc:
+            raise SignerRejected(
+                f"pkcs11: the module {self.path} cannot be loaded: {shown(exc) or type(exc).__name__}"
+            ) from exc
         self.loads = self.loads or 1
         return library
 

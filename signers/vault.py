@@ -19,7 +19,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import hvac
@@ -69,7 +69,7 @@ class VaultKey(KeyService):
         """Get the newest version and its public key (``read`` on ``transit/keys/KEY``)."""
         path = f"{self._mount}/keys/{self._key}"
         answer = self._call(f"read on {path}", lambda client: client.read(path))
-        data = (answer or {}).get("data") or {}
+        data = _data(answer)
         kind, version = str(data.get("type", "")), data.get("latest_version")
         if not isinstance(version, int):
             raise SignerRejected(f"{self._name}: there is none at {path}: check the key and the mount path")
@@ -104,7 +104,7 @@ class VaultKey(KeyService):
             "marshaling_algorithm": "asn1",
         }
         answer = self._call(f"update on {path}", lambda client: client.write_data(path, data=body))
-        found = _SIGNATURE.fullmatch(str(((answer or {}).get("data") or {}).get("signature", "")))
+        found = _SIGNATURE.fullmatch(str(_data(answer).get("signature", "")))
         if found is None or int(found["version"]) != version:
             raise SignerRejected(f"{self._name}: the answer is no signature of version {version}")
         try:
@@ -121,7 +121,6 @@ class VaultKey(KeyService):
                 timeout=CALL_SECONDS,
                 namespace=os.environ.get("VAULT_NAMESPACE") or None,
                 verify=os.environ.get("VAULT_CACERT") or True,
-                allow_redirects=False,
             )
         return client
 
@@ -149,6 +148,12 @@ class VaultKey(KeyService):
                 f"{self._name}: {permission} failed: {_told(exc)}: check the address, the key and the "
                 "mount path"
             ) from exc
+
+
+def _data(answer: object) -> dict[str, Any]:
+    """Return the data of an answer; nothing for one that is no JSON, such as a proxy's page."""
+    data = answer.get("data") if isinstance(answer, dict) else None
+    return data if isinstance(data, dict) else {}
 
 
 def _told(exc: Exception) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -29,20 +30,11 @@ class KeyServices:
         return self._running[name]
 
     def _start(self, name: str) -> AbstractContextManager[KeyServer]:
-        from tests.testbed.key_services.aws import aws
-        from tests.testbed.key_services.azure import azure
-        from tests.testbed.key_services.google import google
-        from tests.testbed.key_services.softhsm import softhsm
-        from tests.testbed.key_services.vault import vault
-
-        starts: dict[str, Callable[[], AbstractContextManager[KeyServer]]] = {
-            "aws moto": aws,
-            "google wire protocol": google,
-            "azure wire protocol": lambda: azure(self._folder / "azure"),
-            "vault wire protocol": vault,
-            "pkcs11 softhsm": lambda: softhsm(self._folder / "softhsm"),
-        }
-        return starts[name]()
+        # each client library takes a second or more to import
+        kind = name.rsplit(maxsplit=1)[-1] if name.startswith("pkcs11") else name.split(maxsplit=1)[0]
+        start = getattr(import_module(f"tests.testbed.key_services.{kind}"), kind)
+        folders = [self._folder / kind] if kind in {"azure", "softhsm"} else []
+        return cast("AbstractContextManager[KeyServer]", start(*folders))
 
     def settings(self, name: str) -> KmsSettings | None:
         if not name.startswith("vault"):

@@ -111,6 +111,7 @@ def test_two_keys_of_one_label_are_refused(hsm: SoftHsm) -> None:
         ("pkcs11:token=t?module-path=/m", "names no key"),
         ("pkcs11:object=o", "no module"),
         ("pkcs11:object=o?module-path=/no/such.so", "there is no module /no/such.so"),
+        ("pkcs11:object=o?module-path=/etc/hostname", "the module /etc/hostname cannot be loaded"),
         ("pkcs11:object=o;type=public?module-path=/m", "must name a private key"),
         ("pkcs11:object=o;object=p", "unknown, doubled or empty"),
         ("pkcs11:object=o;secret4711=1", "unknown, doubled or empty"),
