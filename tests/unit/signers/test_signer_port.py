@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from signers import base
-from signers.base import Signer, SignerError, SignerRejected, open_signer
+from signers.base import Signer, SignerError, SignerRejected, open_signer, shown_reference
 from signers.keyfile import generate_key, write_key_pair
 
 
@@ -19,7 +19,8 @@ def test_an_unknown_scheme_lists_the_known_and_repeats_no_secret() -> None:
     with pytest.raises(SignerRejected) as caught:
         open_signer("vault://user:hunter2@example.test/key")
     assert str(caught.value) == (
-        "unknown scheme 'vault' in a key reference: expected a path or one of file://"
+        "unknown scheme 'vault' in a key reference: expected a path or one of awskms://, azurekms://, file://, "
+        "gcpkms://, hashivault://, openbao://, pkcs11:"
     )
 
 
@@ -27,6 +28,18 @@ def test_what_is_no_scheme_is_not_repeated() -> None:
     for reference in ("user:hunter2@host://key", "x" * 33 + "://key"):
         with pytest.raises(SignerRejected, match=r"unknown scheme \(not shown\) in a key reference"):
             open_signer(reference)
+
+
+def test_a_reference_is_shown_by_its_scheme_alone() -> None:
+    shown = {
+        "keys/a.key": "keys/a.key",
+        "file:///keys/a.key": "file:///keys/a.key",
+        "hashivault://s.hunter2@key": "hashivault:…",
+        "pkcs11:object=o?pin-value=hunter2": "pkcs11:…",
+        "hunter2://x": "(not shown)",
+        "-----BEGIN PRIVATE KEY-----": "(a key's text)",
+    }
+    assert {reference: shown_reference(reference) for reference in shown} == shown
 
 
 def test_a_key_given_as_its_own_reference_is_not_repeated() -> None:
