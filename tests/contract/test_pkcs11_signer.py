@@ -51,6 +51,16 @@ def test_a_key_is_found_by_its_id(hsm: SoftHsm) -> None:
     assert signer.version.endswith(f";id={identity.hex()}")
 
 
+def test_a_key_of_one_slot_or_serial_is_found(hsm: SoftHsm) -> None:
+    reference = hsm.reference("ecdsa-p256")
+    token = pkcs11.lib(str(MODULE)).get_token(token_label=TOKEN)
+    serial = bytes(token.serial).decode().strip()
+    for more in (f"slot-id={token.slot.slot_id}", f"serial={serial}", "manufacturer=SoftHSM%20project"):
+        open_signer(reference.replace(f"token={TOKEN}", more)).sign(b"data")
+    with pytest.raises(SignerRejected, match="no such token"):
+        open_signer(reference.replace(f"token={TOKEN}", "slot-id=999999"))
+
+
 # python-pkcs11 ends a search a second time when it is collected, and tells that the session is gone
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_session_that_was_closed_is_opened_again(hsm: SoftHsm) -> None:
