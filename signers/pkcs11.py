@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pkcs11
-from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, exceptions
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, TokenFlag, exceptions
 from pkcs11.util.ec import encode_ec_public_key
 from pkcs11.util.rsa import encode_rsa_public_key
 
@@ -219,7 +219,9 @@ class TokenKey(KeyService):
         found = [
             token
             for token in library.get_tokens()
-            if _matches(token, self._where.token) and (not slot or str(token.slot.slot_id) == slot)
+            if TokenFlag.TOKEN_INITIALIZED in token.flags
+            and _matches(token, self._where.token)
+            and (not slot or str(token.slot.slot_id) == slot)
         ]
         if not found:
             raise exceptions.NoSuchToken

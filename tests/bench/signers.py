@@ -19,7 +19,7 @@ from pathlib import Path
 
 from signers.base import Signer, open_signer
 from signers.keyfile import generate_key, write_key_pair
-from tests.contract.conftest import NAMES, KeyServices
+from tests.testbed.key_services.every import NAMES, KeyServices
 
 PAYLOAD = b"x" * 6000
 """About as long as the provenance of a run."""

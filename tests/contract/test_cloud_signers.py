@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from signers.base import SignerRejected, SignerUnavailable, open_signer
-from tests.contract.conftest import KeyServices
 from tests.testbed.key_services.aws import Aws
 from tests.testbed.key_services.azure import Azure
+from tests.testbed.key_services.every import KeyServices
 from tests.testbed.key_services.google import RING, Google
 
 

@@ -12,8 +12,8 @@ import pytest
 from signers.base import Signer, SignerRejected, SignerUnavailable, VerificationError
 from signers.kms import PUBLIC_KEY_SECONDS
 from signers.trust import PublicKey
-from tests.contract.conftest import KeyServices
 from tests.testbed.key_services import DENY, OUTAGE, THROTTLE, KeyServer
+from tests.testbed.key_services.every import KeyServices
 
 SECRETS = ("root-token", "tests-secret", "token-pin-1234")
 

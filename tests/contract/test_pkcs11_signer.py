@@ -10,7 +10,7 @@ import pytest
 from signers import pkcs11 as room
 from signers.base import SignerRejected, SignerUnavailable, open_signer
 from signers.trust import PublicKey
-from tests.contract.conftest import KeyServices
+from tests.testbed.key_services.every import KeyServices
 from tests.testbed.key_services.softhsm import MODULE, PIN, TOKEN, SoftHsm
 
 pytestmark = pytest.mark.server

@@ -18,8 +18,8 @@ from signers.bundle import Bundle, build_bundle
 from signers.dsse import Envelope, pae, sign_payload, verify_envelope
 from signers.keyfile import GENERATORS, generate_key, write_key_pair
 from signers.trust import PublicKey
-from tests.contract.conftest import KeyServices
 from tests.testbed.commands import Command
+from tests.testbed.key_services.every import KeyServices
 
 IN_TOTO = "application/vnd.in-toto+json"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
