@@ -19,8 +19,10 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def aws(key_services: KeyServices) -> Aws:
-    return key_services.server("aws moto")
+def aws(key_services: KeyServices, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    server: Aws = key_services.server("aws moto")
+    server.set_environment(monkeypatch)
+    return server
 
 
 @pytest.fixture

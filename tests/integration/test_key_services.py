@@ -110,8 +110,9 @@ def test_a_reference_given_as_key_replaces_the_configured_one(
 
 @pytest.mark.server
 def test_cosign_verifies_what_the_controller_s_configuration_signs(
-    server: Vault, running_aws: Aws, cosign: Command, capsys: pytest.CaptureFixture[str]
+    server: Vault, running_aws: Aws, cosign: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    running_aws.set_environment(monkeypatch)
     reference = running_aws.reference("ecdsa-p256")
     data = configuration(server, **{"signers.kms.kmsref": reference})
     assert chains(["attest", RUN, "--config", written(data), "--store", "file:evidence"]) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -47,7 +48,6 @@ class Aws(KeyServer):
         super().__init__()
         self.address = ""
         self.client: Any = None
-        self._aliases = 0
         self._app = DomainDispatcherApplication(create_backend_app)
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -58,13 +58,24 @@ class Aws(KeyServer):
             return [json.dumps({"__type": code, "message": f"{code} for the test"}).encode()]
         return self._app(environ, start)
 
+    def set_environment(self, patch: pytest.MonkeyPatch) -> None:
+        """Let boto3 find this server; only while a key is opened, since boto3 has other users."""
+        for name, value in {
+            "AWS_ENDPOINT_URL_KMS": self.address,
+            "AWS_REGION": "eu-west-1",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_ACCESS_KEY_ID": "tests",
+            "AWS_SECRET_ACCESS_KEY": "tests-secret",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }.items():
+            patch.setenv(name, value)
+
     def create(self, algorithm: str) -> str:
         made = self.client.create_key(KeySpec=_SPECS[algorithm], KeyUsage="SIGN_VERIFY")
         return str(made["KeyMetadata"]["KeyId"])
 
     def reference(self, algorithm: str) -> str:
-        self._aliases += 1
-        alias = f"alias/key-{self._aliases}"
+        alias = f"alias/key-{secrets.token_hex(4)}"  # moto's servers in one process share what they keep
         self.client.create_alias(AliasName=alias, TargetKeyId=self.create(algorithm))
         return f"awskms:///{alias}"
 
@@ -100,24 +111,17 @@ def _sign_as_aws(server: Aws) -> Callable[[KmsResponse], str]:
 
 @contextmanager
 def aws() -> Iterator[Aws]:
-    """Run moto's server for the length of the block, with boto3's environment set to it."""
+    """Run moto's server for the length of the block."""
     app = Aws()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(KmsResponse, "sign", _sign_as_aws(app))
         server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
         app.address = f"http://127.0.0.1:{server.server_port}"
-        for name, value in {
-            "AWS_ENDPOINT_URL_KMS": app.address,
-            "AWS_REGION": "eu-west-1",
-            "AWS_DEFAULT_REGION": "eu-west-1",
-            "AWS_ACCESS_KEY_ID": "tests",
-            "AWS_SECRET_ACCESS_KEY": "tests-secret",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }.items():
-            patch.setenv(name, value)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        app.client = boto3.session.Session().client("kms")
+        with pytest.MonkeyPatch.context() as environment:
+            app.set_environment(environment)
+            app.client = boto3.session.Session().client("kms")
         try:
             yield app
         finally:

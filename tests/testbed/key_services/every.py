@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from signers.base import Signer, open_signer
 from signers.kms import KmsSettings
 from tests.testbed.key_services import KeyServer
@@ -39,4 +41,7 @@ class KeyServices:
         return KmsSettings(address=self.server(name).address, token="root-token")
 
     def open(self, name: str, reference: str) -> Signer:
-        return open_signer(reference, settings=self.settings(name))
+        with pytest.MonkeyPatch.context() as patch:
+            if name.startswith("aws"):
+                self.server(name).set_environment(patch)
+            return open_signer(reference, settings=self.settings(name))
