@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,13 +19,16 @@ from chains.config import Config, lint_config, parse_config
 from chains.errors import ChainsError, ConfigError
 from chains.progress import table
 from chains.reload import KEY_FILES, open_configured, open_key_folder
-from chains.workspace import check_signers
+from chains.workspace import check_signers, kms_settings
 from signers.base import Signer, SignerError, SignerUnavailable, open_signer
 from signers.trust import PublicKey, load_public_keys
 from storage.annotations import AnnotationStore
 from storage.base import Store, StoreError, StoreOptions
 
 State = Literal["ok", "warning", "failed", "skipped"]
+_MEND_FOLDER = "mend the Secret signing-secrets, mounted here, with a key of 'chains keys generate x509.pem'"
+_MEND_SERVICE = "mend signers.kms.kmsref, the login or the rights; docs/signers.md has them all"
+_MEND_REFERENCE = "give a key file, or a reference as docs/signers.md has them"
 _PROBE = b"chains doctor: a probe, not evidence"
 _OTHERS = stat.S_IRWXO
 _SECONDS = 10.0
@@ -101,26 +104,46 @@ def check_config(data: Mapping[str, str]) -> tuple[Config | None, list[Check]]:
     return config, found
 
 
-async def check_key(folder: Path, reference: str = "") -> list[Check]:
-    """Open the key as the controller does, or that of ``reference``; sign, verify, see who may read it."""
+async def check_key(folder: Path, reference: str = "", config: Config | None = None) -> list[Check]:
+    """Open the keys as the controller does, or that of ``reference``; sign, verify, see who may read them.
+
+    ``config`` says which signers its artifacts name, without it that is the key folder's.
+    """
+    settings = kms_settings(config)
+    if reference:
+        return (await _try_key("key", lambda: open_signer(reference, settings=settings), _MEND_REFERENCE))[1]
+    found: list[Check] = []
+    artifacts = (config.taskrun, config.pipelinerun, config.oci) if config else ()
+    names = {artifact.signer for artifact in artifacts if artifact.enabled}
+    if config is not None and "kms" in names:
+        kms = config.signers.kms.ref
+        found += (await _try_key("key service", lambda: open_signer(kms, settings=settings), _MEND_SERVICE))[
+            1
+        ]
+    if not found or "x509" in names:
+        public, told = await _try_key("key", lambda: open_key_folder(folder), _MEND_FOLDER)
+        found += told
+        if public is not None:
+            found += await asyncio.to_thread(_look_around, folder, public)
+    return found
+
+
+async def _try_key(
+    name: str, opener: Callable[[], Signer], mend: str
+) -> tuple[PublicKey | None, list[Check]]:
+    """Open a key, sign with it and verify; return its public half where that went well."""
     try:
-        signer = await asyncio.to_thread(_open_key, folder, reference)
+        signer = await asyncio.to_thread(opener)
         signature = await asyncio.to_thread(signer.sign, _PROBE)
         public = PublicKey.from_pem(signer.public_pem)
         public.verify(signature, _PROBE)
     except SignerUnavailable as error:
-        return [Check("key", "failed", str(error), "try again when the key can be reached")]
+        return None, [Check(name, "failed", str(error), "try again when the key can be reached")]
     except (ChainsError, SignerError, OSError) as error:
-        step = "mend the Secret signing-secrets, mounted here, with a key of 'chains keys generate x509.pem'"
-        return [Check("key", "failed", str(error), step)]
-    found = [Check("key", "ok", f"{signer.keyid} ({public.algorithm}) signs, and its public half verifies")]
-    if not reference:
-        found += await asyncio.to_thread(_look_around, folder, public)
-    return found
-
-
-def _open_key(folder: Path, reference: str) -> Signer:
-    return open_signer(reference) if reference else open_key_folder(folder)
+        return None, [Check(name, "failed", str(error), mend)]
+    version = f", version {signer.version}" if signer.version else ""
+    detail = f"{signer.keyid} ({public.algorithm}{version}) signs, and its public half verifies"
+    return public, [Check(name, "ok", detail)]
 
 
 def _look_around(folder: Path, public: PublicKey) -> list[Check]:

@@ -57,7 +57,7 @@ async def _examine(options: argparse.Namespace) -> list[Check]:
     if data is not None:
         config, told = check_config(data)
         found += told
-    found += await check_key(Path(options.signing_secrets), options.key)
+    found += await check_key(Path(options.signing_secrets), options.key, config)
     if config is None:
         found += [Check(name, "skipped", "needs a configuration") for name in ("stores", "log")]
         return found

@@ -63,7 +63,7 @@ def open_key(reference: str, config: Config | None = None) -> Signer:
     try:
         if not reference:
             _make_key_once()
-        return open_signer(reference or str(PRIVATE_KEY), settings=_kms_settings(config))
+        return open_signer(reference or str(PRIVATE_KEY), settings=kms_settings(config))
     except (SignerError, OSError) as error:
         raise UsageError(f"key {shown_reference(reference or str(PRIVATE_KEY))}: {error}") from error
 
@@ -83,14 +83,15 @@ def open_signers(config: Config, open_x509: Callable[[], Signer]) -> dict[str, S
             known = ", ".join(f"{scheme}:" for scheme in sorted(KEY_SERVICES))
             raise ConfigError(f"signers.kms.kmsref: expected a reference that begins with one of {known}")
         try:
-            found["kms"] = open_signer(reference, settings=_kms_settings(config))
+            found["kms"] = open_signer(reference, settings=kms_settings(config))
             found["kms"].sign(_PROBE)
         except SignerError as error:
             raise UnreachableError(f"signers.kms.kmsref: {error}") from error
     return found
 
 
-def _kms_settings(config: Config | None) -> KmsSettings | None:
+def kms_settings(config: Config | None) -> KmsSettings | None:
+    """Return how the configuration logs in to Vault, None without one."""
     if config is None:
         return None
     from signers.kms import KmsSettings  # noqa: PLC0415 - loaded where a configuration has a key service
@@ -233,7 +234,7 @@ def open_public_keys(paths: Sequence[str], config: Config | None = None) -> list
 def _public_keys(path: str, config: Config | None) -> Sequence[PublicKey]:
     if scheme_of(path) not in KEY_SERVICES:
         return load_public_keys(Path(path))
-    return load_public_keys(open_signer(path, settings=_kms_settings(config)).public_pem)
+    return load_public_keys(open_signer(path, settings=kms_settings(config)).public_pem)
 
 
 def say(text: str) -> None:

@@ -268,3 +268,27 @@ def test_the_settings_of_the_configuration_reach_the_login(server: Vault, tmp_pa
     }
     build_flow(data, tmp_path)
     assert KmsSettings().oidc_path == ""
+
+
+def test_the_doctor_tries_the_key_service_that_the_configuration_names(
+    server: Vault, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "doctor",
+        "--config",
+        written(configuration(server)),
+        "--signing-secrets",
+        "none",
+        "--output",
+        "json",
+    ]
+    chains(command)
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert checks["key service"]["state"] == "ok"
+    assert "/versions/1" in checks["key service"]["detail"]
+    assert "key" not in checks, "the key folder is nobody's"
+    server.faults.forever = DENY
+    assert chains(command) == 1
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert checks["key service"]["state"] == "failed"
+    assert "permission denied" in checks["key service"]["detail"]
