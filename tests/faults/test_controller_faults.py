@@ -114,6 +114,7 @@ def begin(
     return Fleet(running, registry)
 
 
+@pytest.mark.timeout(900)
 def test_killed_fifty_times_over_five_hundred_runs_it_signs_each_once(
     controller: Callable[..., Running], referrers_registry: Registry, cosign: Cosign
 ) -> None:
@@ -129,6 +130,7 @@ def test_killed_fifty_times_over_five_hundred_runs_it_signs_each_once(
     fleet.check(cosign)
 
 
+@pytest.mark.timeout(600)
 def test_a_registry_that_stops_for_a_minute_delays_and_loses_nothing(
     controller: Callable[..., Running], cosign: Cosign, tmp_path: Path
 ) -> None:
@@ -155,6 +157,7 @@ def test_a_registry_that_stops_for_a_minute_delays_and_loses_nothing(
             assert len(manifest["layers"]) == 2
 
 
+@pytest.mark.timeout(600)
 def test_an_api_server_away_for_a_minute_is_waited_for(
     controller: Callable[..., Running],
     behind: tuple[FaultyApi, ApiServer],
