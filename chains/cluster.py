@@ -181,7 +181,7 @@ class Cluster:
         while True:
             query = f"?limit={PAGE}&labelSelector={quote(selector)}&continue={following}"
             page = await self._send("GET", path + query, headers=headers)
-            for item in page.get("items", ()):
+            for item in page.get("items") or ():  # null in an empty list of metadata
                 yield item
             following = page.get("metadata", {}).get("continue", "")
             if not following:

@@ -44,7 +44,7 @@ def _controller(options: argparse.Namespace) -> int:
         from chains.serve import ControllerOptions, log_to_stderr, serve  # noqa: PLC0415 - kopf takes a second
 
     log_to_stderr()
-    run_traced(
+    return run_traced(
         serve(
             ControllerOptions(
                 kubeconfig=options.kubeconfig,
@@ -61,7 +61,6 @@ def _controller(options: argparse.Namespace) -> int:
             )
         )
     )
-    return 0
 
 
 def _resign(options: argparse.Namespace) -> int:

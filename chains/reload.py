@@ -159,6 +159,11 @@ class Reloader:
         about = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": self._namespace, "name": CONFIG_MAP}
         await write_event(self._cluster, {**about, "uid": self._uid}, reason, message)
 
+    async def close(self) -> None:
+        """Close the stores of the flow in force."""
+        if self._flow is not None:
+            await self._flow.stores.close()
+
     async def watch(self) -> None:
         """Look every few seconds until cancelled."""
         while True:

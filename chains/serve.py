@@ -78,10 +78,11 @@ def log_to_stderr() -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-async def serve(options: ControllerOptions) -> None:
+async def serve(options: ControllerOptions) -> int:
     """Run until SIGTERM or SIGINT; then finish what is in work for up to 20 seconds and give the shares back.
 
-    Raises :class:`UsageError` for options that do not fit each other.
+    Returns the exit code: 1 when a part of the controller failed, which ends all of it; else 0. Raises
+    :class:`UsageError` for options that do not fit each other.
     """
     access = find_access(options.kubeconfig)
     stop = asyncio.Event()
@@ -134,11 +135,14 @@ async def serve(options: ControllerOptions) -> None:
         await _drain(work)
         for task in tasks:
             task.cancel()
-        for failed in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(failed, Exception):
-                logging.getLogger("chains.serve").error("a part of the controller failed", exc_info=failed)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        failures = [each for each in ended if isinstance(each, Exception)]
+        for failure in failures:
+            logging.getLogger("chains.serve").error("a part of the controller failed", exc_info=failure)
         await shares.release()
+        await reloader.close()
         await health.cleanup()
+    return int(bool(failures))
 
 
 async def _open_shares(options: ControllerOptions, access: Access, stack: AsyncExitStack) -> Shares:
