@@ -92,7 +92,7 @@ async def observe(
     ready: asyncio.Event | None = None,
     take_signals: Callable[[], None] = lambda: None,
 ) -> None:
-    """Offer the key of every run that is finished and not marked, or not held yet, until told to stop.
+    """Offer the key of every run that is finished and not marked, or not held yet, until cancelled.
 
     kopf's operator ends for good when a page of a list answers 410 or a watch answers with an error event; it
     is started again, and lists what is left. kopf takes the process's signals for itself at every start;
@@ -101,12 +101,8 @@ async def observe(
     while True:
         try:
             await _operate(access, offer, namespaces, ready, take_signals)
-        except asyncio.CancelledError:
-            raise
         except Exception:  # noqa: BLE001 - whatever ended the watch, runs must not be forgotten
             _log.exception("the watch failed; starting it again")
-        else:
-            return
         await asyncio.sleep(_RESTART_DELAY)
 
 

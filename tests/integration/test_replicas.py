@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -235,6 +236,25 @@ def test_a_rolling_restart_hands_over_at_once_and_back_again(group: Group) -> No
     group.check_each_was_attested_once()
     group.wait(lambda: "unmarked runs were listed" in back.log.read_text())
     assert held_run()["resourceVersion"] == version, "a run in progress is held once"
+
+
+def test_what_is_in_work_at_the_end_is_finished_and_what_waits_is_left(group: Group) -> None:
+    group.count = 1
+    group.create(6)
+    os.kill(group.registry.pid, signal.SIGSTOP)
+    try:
+        only = group.start(0)
+        group.wait(lambda: only.metric("chains_backlog_runs") == 2)
+        only.process.send_signal(signal.SIGTERM)
+        time.sleep(7)  # kopf waits for five seconds before it cancels what it takes for its own
+        assert only.process.poll() is None
+    finally:
+        os.kill(group.registry.pid, signal.SIGCONT)
+    assert only.process.wait(30) == 0
+    assert group.signed() == 4
+    group.start(0)
+    group.wait(lambda: group.signed() == 6)
+    assert set(group.writes().values()) == {1}
 
 
 def test_a_replica_cut_off_from_the_api_server_marks_nothing_and_works_again_afterwards(
