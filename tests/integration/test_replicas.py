@@ -176,7 +176,7 @@ def link(api_server: ApiServer) -> Iterator[Proxy]:
 
 def test_two_replicas_share_a_hundred_runs_and_each_is_attested_once(group: Group) -> None:
     group.create(100)
-    replicas = [group.start(ordinal) for ordinal in (0, 1)]
+    replicas = [group.start(ordinal, seconds=15) for ordinal in (0, 1)]
     group.wait(lambda: group.signed() == 100)
     group.wait(lambda: [each.held for each in replicas] == [1, 1])
     counts = [each.metric("chains_runs_total") for each in replicas]
