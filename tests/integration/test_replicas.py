@@ -238,6 +238,22 @@ def test_a_rolling_restart_hands_over_at_once_and_back_again(group: Group) -> No
     assert held_run()["resourceVersion"] == version, "a run in progress is held once"
 
 
+def test_replicas_of_a_new_number_begin_when_the_last_of_the_old_one_is_gone(group: Group) -> None:
+    old = group.start(0)
+    group.wait(lambda: old.held == 2)
+    group.count = 3
+    new = [group.start(ordinal) for ordinal in (1, 2)]
+    group.wait(lambda: [each.held for each in new] == [0, 0])
+    group.create(10)
+    group.wait(lambda: group.signed() == 10)
+    assert old.metric("chains_runs_total") == 10
+    assert old.end(signal.SIGTERM) == 0
+    group.wait(lambda: sum(each.held for each in new) == 3)
+    group.create(10)
+    group.wait(lambda: group.signed() == 20)
+    assert set(group.writes().values()) == {1}
+
+
 def test_what_is_in_work_at_the_end_is_finished_and_what_waits_is_left(group: Group) -> None:
     group.count = 1
     group.create(6)

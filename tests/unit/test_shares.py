@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chains.cluster import ClusterUnavailable, ObjectChanged
+from chains.cluster import Access, ClusterUnavailable, ObjectChanged
+from chains.errors import UsageError
 from chains.lease import Record, lease_body, read_record
 from chains.observe import owner_of
+from chains.serve import ControllerOptions, _open_shares
 from chains.shares import Events, Shares, share_of
 from chains.worklist import Job
 
@@ -315,6 +318,21 @@ def test_whatever_fails_no_two_work_on_one_run_and_in_the_end_all_is_held(seed: 
     found = sorted(share for replica in healthy for share in replica.shares.held)
     assert found == list(range(counts[-1]))
     check()
+
+
+@pytest.mark.parametrize(
+    ("replicas", "pod", "seconds", "reason"),
+    [
+        (2, "", 15, "expected the name of a StatefulSet's pod"),
+        (2, "tekton-chains-controller-x7k2p", 15, "expected the name of a StatefulSet's pod"),
+        (0, "tekton-chains-controller-0", 15, "expected at least 1"),
+        (2, "tekton-chains-controller-0", 2, "--lease-seconds 2"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(replicas: int, pod: str, seconds: int, reason: str) -> None:
+    options = ControllerOptions("", "s", (), Path(), 1, 1, 1, replicas, pod, seconds)
+    with pytest.raises(UsageError, match=reason):
+        run(_open_shares(options, Access("http://localhost"), AsyncExitStack()))
 
 
 def test_a_lease_says_what_the_record_does() -> None:
