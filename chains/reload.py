@@ -160,9 +160,9 @@ class Reloader:
         await write_event(self._cluster, {**about, "uid": self._uid}, reason, message)
 
     async def close(self) -> None:
-        """Close the stores of the flow in force."""
+        """Close every connection of the flow in force."""
         if self._flow is not None:
-            await self._flow.stores.close()
+            await self._flow.close()
 
     async def watch(self) -> None:
         """Look every few seconds until cancelled."""
