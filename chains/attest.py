@@ -83,13 +83,15 @@ async def attest_run(
     stores: Stores,
     redaction: Redaction | None = None,
     images: ImageReader | None = None,
+    before_storing: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Attest one frozen run. Never raises for the run's own sake: what fails is told by the outcome.
 
     ``beside`` has what stands beside each TaskRun, as :func:`chains.hermetic.judge_isolation` takes it;
     ``signer`` signs everything, or is a mapping from the names by which artifacts choose theirs;
     ``redaction`` the rules of the configuration, opened once; ``images`` reads what images set in the
-    environment, where isolation hangs on it.
+    environment, where isolation hangs on it. ``before_storing`` is called once everything is signed; what it
+    raises goes through, and nothing is stored.
     """
     if not run.is_done:
         status = run.condition.get("status", "missing")
@@ -108,6 +110,7 @@ async def attest_run(
     except (ChainsError, SignerError) as error:
         transient = isinstance(error, SignerUnavailable)
         return Outcome(run.label, run.uid, FAILED, f"{run.label}: {error}", transient=transient)
+    before_storing()
     puts = [stores.put(payload.kind, record, payload.stores) for payload, record in records]
     found = [await puts[0]] if len(puts) == 1 else await asyncio.gather(*puts)
     entries = tuple(entry for group in found for entry in group)

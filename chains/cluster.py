@@ -20,6 +20,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -32,6 +33,7 @@ PAGE = 500
 """Objects asked for at once."""
 _TOKEN_SECONDS = 60.0
 _EXCERPT = 256
+_METADATA = "application/json;as={};g=meta.k8s.io;v=v1,application/json"
 _UNAUTHORIZED, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER_ERROR = 401, 404, 409, 429, 500
 
 
@@ -152,7 +154,7 @@ class Cluster:
         """
         headers = {
             "Content-Type": "application/merge-patch+json",
-            "Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+            "Accept": _METADATA.format("PartialObjectMetadata"),
         }
         await self._send("PATCH", path, orjson.dumps(body), headers)
 
@@ -162,11 +164,24 @@ class Cluster:
 
     async def list(self, path: str, selector: str = "") -> AsyncIterator[dict[str, Any]]:
         """Yield the objects of a collection, page by page. Raises :class:`ClusterError`."""
+        async for item in self._pages(path, selector, {}):
+            yield item
+
+    async def list_metadata(self, path: str, selector: str = "") -> AsyncIterator[dict[str, Any]]:
+        """Yield the metadata of the objects of a collection, page by page. Raises :class:`ClusterError`."""
+        async for item in self._pages(
+            path, selector, {"Accept": _METADATA.format("PartialObjectMetadataList")}
+        ):
+            yield item["metadata"]
+
+    async def _pages(
+        self, path: str, selector: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[dict[str, Any]]:
         following = ""
         while True:
-            query = f"?limit={PAGE}&labelSelector={selector}&continue={following}"
-            page = await self._send("GET", path + query)
-            for item in page.get("items", ()):
+            query = f"?limit={PAGE}&labelSelector={quote(selector)}&continue={following}"
+            page = await self._send("GET", path + query, headers=headers)
+            for item in page.get("items") or ():  # null in an empty list of metadata
                 yield item
             following = page.get("metadata", {}).get("continue", "")
             if not following:

@@ -44,7 +44,7 @@ def _controller(options: argparse.Namespace) -> int:
         from chains.serve import ControllerOptions, log_to_stderr, serve  # noqa: PLC0415 - kopf takes a second
 
     log_to_stderr()
-    run_traced(
+    return run_traced(
         serve(
             ControllerOptions(
                 kubeconfig=options.kubeconfig,
@@ -55,10 +55,12 @@ def _controller(options: argparse.Namespace) -> int:
                 retry_for=_number(options.retry_for, "--retry-for"),
                 health_port=_number(options.health_port, "--health-port"),
                 tekton_namespace=options.tekton_namespace,
+                replicas=_number(options.replicas, "--replicas"),
+                pod_name=options.pod_name,
+                lease_seconds=_number(options.lease_seconds, "--lease-seconds"),
             )
         )
     )
-    return 0
 
 
 def _resign(options: argparse.Namespace) -> int:
@@ -163,6 +165,13 @@ def add_cluster_commands(commands: Any) -> None:
     controller.option("--workers", "runs in work at once", default="32", metavar="N")
     controller.option("--retry-for", "how long to retry what may pass", default="21600", metavar="SECONDS")
     controller.option("--health-port", "where health and metrics answer", default="8080", metavar="PORT")
+    controller.option("--replicas", "how many of them share the runs", default="1", metavar="N")
+    controller.option(
+        "--pod-name", "which of them it is, by the number at the end", twin="POD_NAME", metavar="NAME"
+    )
+    controller.option(
+        "--lease-seconds", "when a silent replica's share goes to another", default="15", metavar="SECONDS"
+    )
     controller.set_defaults(command=_controller)
 
     resign = commands.add_parser("resign", help="take the marks off runs, to have them attested again")

@@ -30,7 +30,7 @@ from chains.retry import OUTCOME_ANNOTATION, Trouble, recall
 from chains.snapshot import API_VERSION, DONE_LABEL, RunSnapshot, has_ended, take_snapshot
 from chains.store import Stores
 from chains.trace import fail, link_to_tekton, note, span, traced_run
-from chains.worklist import Job, WorkList
+from chains.worklist import Job, Permit, PermitLost, WorkList
 from signers.base import Signer
 from storage.annotations import AnnotationStore
 
@@ -61,6 +61,14 @@ class Flow:
             await self.images.close()
 
 
+def _always() -> bool:
+    return True
+
+
+def _admit_all(_: Job) -> Permit | None:
+    return _always
+
+
 def run_path(job: Job) -> str:
     """Return the API path of a run."""
     return f"/apis/tekton.dev/v1/namespaces/{job.namespace}/{RESOURCES[job.kind]}/{job.name}"
@@ -69,7 +77,9 @@ def run_path(job: Job) -> str:
 class Controller:
     """Works on the jobs of a work list with ``workers`` at once; ``retry_for`` is in seconds.
 
-    A PipelineRun is attested after its children, for some minutes, if it ``waits_for_children``.
+    A PipelineRun is attested after its children, for some minutes, if it ``waits_for_children``. ``admit`` is
+    asked before a run is looked at: None drops it, else the permit is asked again right before anything is
+    stored or written.
     """
 
     def __init__(
@@ -83,6 +93,7 @@ class Controller:
         retry_for: float = 21_600,
         waits_for_children: bool = True,
         tekton_namespace: str = TEKTON_NAMESPACE,
+        admit: Callable[[Job], Permit | None] = _admit_all,
     ) -> None:
         self._metrics = metrics
         self._cluster, self._work, self._flow = cluster, work, flow
@@ -91,6 +102,8 @@ class Controller:
         self._family = Family(cluster)
         self._beside = BesideReader(cluster, tekton_namespace)
         self._troubles: dict[Job, Trouble] = {}
+        self._admit = admit
+        self._permits: dict[Job, Permit] = {}
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -102,14 +115,35 @@ class Controller:
         while True:
             job = await self._work.take()
             try:
-                await self._look_at(job)
+                permit = self._admit(job)
+                if permit is None:
+                    self._troubles.pop(job, None)
+                else:
+                    self._permits[job] = permit
+                    await self._look_at(job)
             finally:
+                self._permits.pop(job, None)
                 self._work.done(job)
+
+    def forget(self, unwanted: Callable[[str], bool]) -> None:
+        """Let go of what is remembered about PipelineRuns that are another replica's now, by their UIDs."""
+        self._family.forget_all(unwanted)
+
+    def _check(self, job: Job, when: str) -> None:
+        if not self._permits.get(job, _always)():
+            raise PermitLost(f"its share was lost before {when}")
+
+    async def _patch(self, job: Job, body: Mapping[str, Any]) -> None:
+        self._check(job, "the run was written")
+        await self._cluster.patch(run_path(job), body)
 
     async def _look_at(self, job: Job) -> None:
         try:
             if await self.handle(job):
                 self._troubles.pop(job, None)
+        except PermitLost as lost:
+            self._troubles.pop(job, None)
+            _log.info("run is left to another replica", extra={"run": _label(job), "reason": str(lost)})
         except ObjectGone:
             self._troubles.pop(job, None)
             self._family.forget(job.uid)
@@ -149,7 +183,10 @@ class Controller:
 
     @traced_run
     async def handle(self, job: Job) -> bool:
-        """Look at one run once; False when it will be looked at again. Raises :class:`ClusterError`."""
+        """Look at one run once; False when it will be looked at again.
+
+        Raises :class:`ClusterError`, and :class:`PermitLost` when the permit ended on the way.
+        """
         with span("read"):
             raw = await self._cluster.get(run_path(job))
         link_to_tekton(raw)
@@ -195,14 +232,13 @@ class Controller:
             return False
         is_last = job in self._troubles and self._is_too_late(job, raw)
         beside = await self._beside.read(snapshot, flow.config, give_up=is_last)
-        outcome, transient = await self._attest(snapshot, beside, flow)
+        outcome, transient = await self._attest(job, snapshot, beside, flow)
         if outcome.state == FAILED and transient and not self._is_too_late(job, raw):
             flow.annotations.take(job.uid)
             trouble = self._trouble(job, raw)
             self._again(job, trouble, outcome.reason)
             if trouble.is_note_due(time.time()):
-                patch = note_patch(raw["metadata"], trouble.note(time.time()))
-                await self._cluster.patch(run_path(job), patch)
+                await self._patch(job, note_patch(raw["metadata"], trouble.note(time.time())))
             return False
         await self._mark(job, raw, outcome, flow)
         return True
@@ -256,7 +292,7 @@ class Controller:
         """Write the mark, on a newer version too: an update is no reason to sign again what is stored."""
         for _ in range(_MARK_ATTEMPTS):
             try:
-                await self._cluster.patch(run_path(job), mark_patch(job.kind, metadata, outcome, extra))
+                await self._patch(job, mark_patch(job.kind, metadata, outcome, extra))
             except ObjectChanged:
                 metadata = (await self._cluster.get(run_path(job)))["metadata"]
                 if metadata.get("uid") != job.uid or is_marked(metadata):
@@ -269,26 +305,33 @@ class Controller:
         """Let go of a run that is another controller's, in case it was not always."""
         patch = finalizer_patch(job.kind, metadata, hold=False)
         if patch is not None:
-            await self._cluster.patch(run_path(job), patch)
+            await self._patch(job, patch)
 
     async def _hold(self, job: Job, metadata: Mapping[str, Any]) -> None:
         """Keep a running run from vanishing before it is attested, unless somebody is already deleting it."""
         patch = finalizer_patch(job.kind, metadata, hold=not metadata.get("deletionTimestamp"))
         if patch is not None:
-            await self._cluster.patch(run_path(job), patch)
+            await self._patch(job, patch)
 
     async def _finish_marked(self, job: Job, metadata: Mapping[str, Any]) -> None:
         labelled = DONE_LABEL in (metadata.get("labels") or {})
         ours = FINALIZERS[job.kind] in (metadata.get("finalizers") or [])
         if not labelled or ours:
-            await self._cluster.patch(run_path(job), mark_patch(job.kind, metadata, None))
+            await self._patch(job, mark_patch(job.kind, metadata, None))
 
     async def _attest(
-        self, snapshot: RunSnapshot, beside: Mapping[str, Beside] | None, flow: Flow
+        self, job: Job, snapshot: RunSnapshot, beside: Mapping[str, Beside] | None, flow: Flow
     ) -> tuple[Outcome, bool]:
         """Return the outcome, and whether trying again can help where it is a failure."""
         outcome = await attest_run(
-            snapshot, beside, flow.config, flow.signer, flow.stores, flow.redaction, flow.images
+            snapshot,
+            beside,
+            flow.config,
+            flow.signer,
+            flow.stores,
+            flow.redaction,
+            flow.images,
+            before_storing=lambda: self._check(job, "anything was stored"),
         )
         lost = await flow.stores.flush()
         failed = [entry for entry in outcome.entries if entry.state == "failed"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from chains.cluster import Cluster, ClusterError, ObjectGone
 from chains.doctor import Check, State
+from chains.lease import NAME as SHARE_LEASE
 from chains.reload import CONFIG_MAP
 
 RUNS = ("taskruns", "pipelineruns")
@@ -17,6 +18,7 @@ POLICY = "tekton-chains-marks"
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic"
+_LEASES = "coordination.k8s.io/leases"
 _ACCOUNT = "tekton-chains-controller"
 _SKEW_WARNING, _SKEW_FAILED = 5.0, 60.0
 _GRANT = "apply deploy/base/roles.yaml and role-bindings.yaml, or the same rights for these namespaces"
@@ -64,7 +66,8 @@ def needs(namespaces: Sequence[str], system: str) -> list[Need]:
 
     runs = [f"tekton.dev/{name}" for name in RUNS]
     grant = "grant it where this is wanted; see deploy/README.md"
-    leases = (Right(verb, "coordination.k8s.io/leases", system) for verb in ("get", "create", "update"))
+    leases = [Right(verb, _LEASES, system) for verb in ("list", "create")]
+    leases.append(Right("patch", _LEASES, system, f"{SHARE_LEASE}0"))
     return [
         Need(
             "rights on runs",

@@ -137,6 +137,11 @@ class Family:
         self._waited.pop(uid, None)
         self._seeded.pop(uid, None)
 
+    def forget_all(self, unwanted: Callable[[str], bool]) -> None:
+        """Let go of everything about the PipelineRuns whose UID is ``unwanted``."""
+        for uid in [uid for uid in {**self._kept, **self._waited, **self._seeded} if unwanted(uid)]:
+            self.forget(uid)
+
     def _drop(self, parent: str, name: str) -> None:
         self.kept_bytes -= len(self._kept.get(parent, {}).pop(name, b""))
 

@@ -68,6 +68,13 @@ class Metrics:
             "1 while the newest configuration is not in force",
             registry=self.registry,
         )
+        self.shares = Gauge("chains_shares", "shares of all runs, one a replica", registry=self.registry)
+        self.shares_held = Gauge(
+            "chains_shares_held", "shares that this replica works on", registry=self.registry
+        )
+        self.share_transitions = Counter(
+            "chains_share_transitions", "shares gained and lost by this replica", registry=self.registry
+        )
         self._marked = self._signed = 0
 
     def count(self, kind: str, namespace: str, outcome: Outcome, ended: float | None) -> None:

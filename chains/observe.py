@@ -11,11 +11,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import kopf
 
 from chains.cluster import Access
+from chains.family import parent_of
 from chains.mark import FINALIZERS
 from chains.snapshot import DONE_LABEL
 from chains.worklist import BACKLOG, FRESH, Job
@@ -25,6 +27,7 @@ PLURALS = {"taskruns": "TaskRun", "pipelineruns": "PipelineRun"}
 FRESH_SECONDS = 300.0
 """A run that ended longer ago is backlog."""
 _RESTART_DELAY = 1.0
+_KOPF = Path(kopf.__file__).parent
 _log = logging.getLogger("chains.observe")
 
 
@@ -51,6 +54,19 @@ def lane_of(status: Mapping[str, Any], now: datetime) -> tuple[int, float | None
         return BACKLOG, None
 
 
+def owner_of(kind: str, metadata: Mapping[str, Any]) -> str:
+    """Return the UID of the PipelineRun that owns a TaskRun, empty for any other run."""
+    return parent_of(metadata) if kind == "TaskRun" else ""
+
+
+class _NotOfKopf(frozenset[asyncio.Task[Any]]):
+    """When kopf's operator ends, it cancels every task younger than itself but those in such a set."""
+
+    def __contains__(self, task: object) -> bool:
+        code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
+        return code is None or _KOPF not in Path(code.co_filename).parents
+
+
 def settings_for_scale() -> kopf.OperatorSettings:
     """Return the settings under which kopf keeps up with thousands of runs."""
     settings = kopf.OperatorSettings()
@@ -74,22 +90,19 @@ async def observe(
     *,
     namespaces: Sequence[str] = (),
     ready: asyncio.Event | None = None,
+    take_signals: Callable[[], None] = lambda: None,
 ) -> None:
-    """Offer the key of every run that is finished and not marked, or not held yet, until told to stop.
+    """Offer the key of every run that is finished and not marked, or not held yet, until cancelled.
 
     kopf's operator ends for good when a page of a list answers 410 or a watch answers with an error event; it
-    is started again, and lists what is left.
+    is started again, and lists what is left. kopf takes the process's signals for itself at every start;
+    ``take_signals`` takes them back.
     """
     while True:
         try:
-            await _operate(access, offer, namespaces, ready)
-        except asyncio.CancelledError:
-            raise
+            await _operate(access, offer, namespaces, ready, take_signals)
         except Exception:  # noqa: BLE001 - whatever ended the watch, runs must not be forgotten
             _log.exception("the watch failed; starting it again")
-        else:
-            # kopf takes the process's signals for itself and ends in peace for them alone
-            return
         await asyncio.sleep(_RESTART_DELAY)
 
 
@@ -97,13 +110,14 @@ def _handler(kind: str, offer: Callable[[Job, int, float | None], None]) -> Any:
     async def seen(event: Any, uid: str, name: str, namespace: str, status: Any, meta: Any, **_: Any) -> None:
         if event["type"] == "DELETED":
             return
+        job = Job(kind, namespace, name, uid, owner_of(kind, meta))
         if status.get("completionTime"):
-            offer(Job(kind, namespace, name, uid), *lane_of(status, datetime.now(UTC)))
+            offer(job, *lane_of(status, datetime.now(UTC)))
         elif meta.get("deletionTimestamp") or FINALIZERS[kind] not in meta.get("finalizers", ()):
-            offer(Job(kind, namespace, name, uid), FRESH, None)
+            offer(job, FRESH, None)
         elif kind == "PipelineRun" and event["type"] is None:
             # listed at a start: its children's snapshots, kept in memory, are to be read again
-            offer(Job(kind, namespace, name, uid), BACKLOG, None)
+            offer(job, BACKLOG, None)
 
     return seen
 
@@ -113,6 +127,7 @@ async def _operate(
     offer: Callable[[Job, int, float | None], None],
     namespaces: Sequence[str],
     ready: asyncio.Event | None,
+    take_signals: Callable[[], None],
 ) -> None:
     registry = kopf.OperatorRegistry()
 
@@ -131,7 +146,7 @@ async def _operate(
     for plural, kind in PLURALS.items():
         kopf.on.event(GROUP, VERSION, plural, registry=registry)(_handler(kind, offer))
 
-    await kopf.operator(
+    tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=settings_for_scale(),
         clusterwide=not namespaces,
@@ -139,3 +154,5 @@ async def _operate(
         standalone=True,
         ready_flag=ready,
     )
+    take_signals()
+    await kopf.run_tasks(tasks, ignored=_NotOfKopf())

@@ -165,6 +165,11 @@ class Reloader:
         about = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": self._namespace, "name": CONFIG_MAP}
         await write_event(self._cluster, {**about, "uid": self._uid}, reason, message)
 
+    async def close(self) -> None:
+        """Close every connection of the flow in force."""
+        if self._flow is not None:
+            await self._flow.close()
+
     async def watch(self) -> None:
         """Look every few seconds until cancelled."""
         while True:

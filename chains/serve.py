@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +17,19 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from chains.cluster import Cluster, find_access
+from chains.cluster import Access, Cluster, find_access
 from chains.controller import Controller
+from chains.errors import UsageError
+from chains.lease import ClusterLeases
 from chains.metrics import Metrics
 from chains.observe import observe
 from chains.reload import Reloader
-from chains.worklist import WorkList
+from chains.shares import Events, Shares, share_of, share_of_uid
+from chains.sweep import Sweep
+from chains.worklist import Job, WorkList
 
 _DRAIN_SECONDS = 20.0
+_SHORTEST_LEASE = 3
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 
 
@@ -38,6 +45,9 @@ class ControllerOptions:
     retry_for: float
     health_port: int
     tekton_namespace: str
+    replicas: int = 1
+    pod_name: str = ""
+    lease_seconds: int = 15
 
 
 class JsonLines(logging.Formatter):
@@ -68,16 +78,34 @@ def log_to_stderr() -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-async def serve(options: ControllerOptions) -> None:
-    """Run until SIGTERM or SIGINT; then finish the runs in work for up to 20 seconds."""
+async def serve(options: ControllerOptions) -> int:
+    """Run until SIGTERM or SIGINT; then finish what is in work for up to 20 seconds and give the shares back.
+
+    Returns the exit code: 1 when a part of the controller failed, which ends all of it; else 0. Raises
+    :class:`UsageError` for options that do not fit each other.
+    """
     access = find_access(options.kubeconfig)
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Cluster(access) as cluster:
+
+    def take_signals() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    take_signals()
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(Cluster(access))
+        shares = await _open_shares(options, access, stack)
         reloader = Reloader(cluster, options.system_namespace, options.key_folder)
-        await reloader.look()
         work, metrics = WorkList(lambda: reloader.flow.config.backlog_rate), Metrics()
+
+        def offer(job: Job, lane: int, since: float | None) -> None:
+            if shares.admit(job) is not None:
+                work.offer(job, lane, since)
+
+        sweep = Sweep(
+            cluster, options.namespaces, offer, lambda job: share_of(job, shares.count), lambda: shares.held
+        )
+        await reloader.look()
         controller = Controller(
             cluster,
             work,
@@ -86,22 +114,81 @@ async def serve(options: ControllerOptions) -> None:
             workers=options.workers,
             retry_for=options.retry_for,
             tekton_namespace=options.tekton_namespace,
+            admit=shares.admit,
         )
+        shares.events = _events(work, controller, metrics, sweep, shares.count)
         watching = asyncio.Event()
-        health = await _answer_health(options.health_port, reloader, watching, metrics, work)
+        health = await _answer_health(options.health_port, reloader, watching, metrics, work, shares)
+        watch = observe(
+            access, offer, namespaces=options.namespaces, ready=watching, take_signals=take_signals
+        )
         tasks = [
             asyncio.create_task(reloader.watch()),
             asyncio.create_task(_work_when_ready(reloader, controller)),
-            asyncio.create_task(observe(access, work.offer, namespaces=options.namespaces, ready=watching)),
+            asyncio.create_task(sweep.run()),
+            asyncio.create_task(watch),
+            asyncio.create_task(shares.run()),
+            asyncio.create_task(stop.wait()),
         ]
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        tasks[2].cancel()
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        shares.stop()
         await _drain(work)
-        for task in (stopping, *tasks):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(stopping, *tasks, return_exceptions=True)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        failures = [each for each in ended if isinstance(each, Exception)]
+        for failure in failures:
+            logging.getLogger("chains.serve").error("a part of the controller failed", exc_info=failure)
+        await shares.release()
+        await reloader.close()
         await health.cleanup()
+    return int(bool(failures))
+
+
+async def _open_shares(options: ControllerOptions, access: Access, stack: AsyncExitStack) -> Shares:
+    """Return the shares of this replica. Raises :class:`UsageError`."""
+    if options.replicas == 1:
+        return Shares()
+    if options.replicas < 1 or options.lease_seconds < _SHORTEST_LEASE:
+        raise UsageError(
+            f"--replicas {options.replicas}, --lease-seconds {options.lease_seconds}: expected at least 1 "
+            f"and {_SHORTEST_LEASE}"
+        )
+    ordinal = options.pod_name.rpartition("-")[2]
+    if not ordinal.isdecimal():
+        raise UsageError(
+            f"--pod-name {options.pod_name!r}: expected the name of a StatefulSet's pod, which ends with -N; "
+            "without one use --replicas 1"
+        )
+    if int(ordinal) >= options.replicas:
+        logging.getLogger("chains.serve").warning(
+            "there is no share for this pod, it only stands in for others; keep CHAINS_REPLICAS equal to the "
+            "StatefulSet's replicas",
+            extra={"pod": options.pod_name, "replicas": options.replicas},
+        )
+    # its own connections: what the work waits for must not keep a lease from being renewed
+    timeout = options.lease_seconds / 5
+    cluster = await stack.enter_async_context(Cluster(access, connections=2, timeout=timeout))
+    return Shares(
+        count=options.replicas,
+        ordinal=int(ordinal),
+        identity=f"{options.pod_name}_{secrets.token_hex(4)}",
+        table=ClusterLeases(cluster, options.system_namespace),
+        seconds=options.lease_seconds,
+    )
+
+
+def _events(work: WorkList, controller: Controller, metrics: Metrics, sweep: Sweep, count: int) -> Events:
+    def gained(share: int) -> None:
+        metrics.share_transitions.inc()
+        sweep.ask(share)
+
+    def lost(share: int) -> None:
+        metrics.share_transitions.inc()
+        work.drop(lambda job: share_of(job, count) == share)
+        controller.forget(lambda uid: share_of_uid(uid, count) == share)
+
+    return Events(gained, lost, lambda share: any(share_of(job, count) == share for job in work.working()))
 
 
 async def _work_when_ready(reloader: Reloader, controller: Controller) -> None:
@@ -118,7 +205,12 @@ async def _drain(work: WorkList) -> None:
 
 
 async def _answer_health(
-    port: int, reloader: Reloader, watching: asyncio.Event, metrics: Metrics, work: WorkList
+    port: int,
+    reloader: Reloader,
+    watching: asyncio.Event,
+    metrics: Metrics,
+    work: WorkList,
+    shares: Shares,
 ) -> web.AppRunner:
     async def live(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -134,6 +226,8 @@ async def _answer_health(
         metrics.backlog.set(len(work))
         metrics.oldest.set(work.oldest)
         metrics.config_refused.set(bool(reloader.refused))
+        metrics.shares.set(shares.count)
+        metrics.shares_held.set(len(shares.held))
         return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     application = web.Application()

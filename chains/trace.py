@@ -176,10 +176,10 @@ def tracing() -> Iterator[None]:
         ending.join(_FLUSH_SECONDS)
 
 
-def run_traced(work: Coroutine[Any, Any, None]) -> None:
-    """Run a program's coroutine under :func:`tracing`."""
+def run_traced(work: Coroutine[Any, Any, int]) -> int:
+    """Run a program's coroutine under :func:`tracing` and return its exit code."""
     with tracing():
-        asyncio.run(work)
+        return asyncio.run(work)
 
 
 def _wanted() -> bool:

@@ -9,20 +9,34 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from chains.errors import ChainsError
 
 FRESH, BACKLOG = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run to look at: Tekton's kind, namespace, name and UID."""
+    """One run to look at: Tekton's kind, namespace, name and UID.
+
+    ``owner`` is the UID of the PipelineRun that owns a TaskRun, empty for a run of its own.
+    """
 
     kind: str
     namespace: str
     name: str
     uid: str
+    owner: str = field(default="", compare=False)
+
+
+Permit = Callable[[], bool]
+"""Says at any moment whether what was begun may still be stored and marked."""
+
+
+class PermitLost(ChainsError):  # noqa: N818 - what happened, and no error of the run
+    """Another replica may work on the run by now: nothing of it is to be stored or marked here."""
 
 
 class WorkList:
@@ -76,6 +90,19 @@ class WorkList:
                 self._changed.set()
                 return
 
+    def drop(self, unwanted: Callable[[Job], bool]) -> int:
+        """Forget the jobs that wait and are ``unwanted``; those in work go on. Returns how many."""
+        before = len(self)
+        self._ready = [entry for entry in self._ready if not unwanted(entry[-1])]
+        self._waiting = [entry for entry in self._waiting if not unwanted(entry[-1])]
+        heapq.heapify(self._ready)
+        heapq.heapify(self._waiting)
+        for job in [job for job in self._known if unwanted(job)]:
+            del self._known[job]
+        for job in [job for job in self._again if unwanted(job)]:
+            del self._again[job]
+        return before - len(self)
+
     async def take(self) -> Job:
         """Wait for the next job; it counts as in work until :meth:`done`."""
         while True:
@@ -124,6 +151,10 @@ class WorkList:
     def oldest(self) -> float:
         """Seconds since the end of the run that waits longest."""
         return max(0.0, time.time() - min(self._known.values())) if self._known else 0.0
+
+    def working(self) -> Iterator[Job]:
+        """Yield the jobs that are in work now."""
+        return iter(self._working)
 
     @property
     def in_work(self) -> int:

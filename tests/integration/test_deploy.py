@@ -154,13 +154,20 @@ class Deployed:
         self.keys.mkdir()
         assert chains(["keys", "generate", str(self.keys / "x509.pem")]) == 0
         token = server.service_account_token(namespace, pod["serviceAccountName"])
+        given = {each["name"]: each["value"] for each in pod["containers"][0]["env"] if "value" in each}
+        environment = {
+            "SYSTEM_NAMESPACE": namespace,
+            "POD_NAME": f"{workload['metadata']['name']}-0",
+            "CHAINS_REPLICAS": given["CHAINS_REPLICAS"],
+            "CHAINS_LEASE_SECONDS": "3",  # it may have to wait for a share of another test's
+        }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
                     CHAINS, *pod["containers"][0]["args"], "--kubeconfig", server.kubeconfig(folder, token),
                     "--signing-secrets", self.keys, "--health-port", str(self.port),
                 ],
-                stderr=log, env={**os.environ, "SYSTEM_NAMESPACE": namespace},
+                stderr=log, env={**os.environ, **environment},
             )  # fmt: skip
 
     def ask(self, path: str) -> str:
@@ -335,7 +342,9 @@ def test_under_its_own_account_the_controller_attests_holds_and_tells(
     controller.wait(lambda: "finalizers" in api_server.get_run("TaskRun", "ci", "running")["metadata"])
     api_server.request("DELETE", "/apis/tekton.dev/v1/namespaces/ci/taskruns/running")
     controller.wait(lambda: 'state="signed"' in controller.ask("/metrics"))
+    controller.wait(lambda: "chains_shares_held 2.0" in controller.ask("/metrics"))
     controller.stop()
+    assert {lease["spec"].get("holderIdentity") for lease in leases(api_server)} == {None}
 
 
 def test_with_the_configuration_as_it_is_shipped_evidence_reaches_the_registry_and_a_failure_is_an_event(
@@ -407,6 +416,12 @@ def test_with_rights_in_one_namespace_it_attests_there_and_sees_no_other(
     controller.stop()
 
 
+def leases(server: ApiServer) -> list[Json]:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases"
+    found: list[Json] = server.request("GET", path)["items"]
+    return found
+
+
 @pytest.mark.parametrize(
     ("kind", "verb", "resource"),
     [
@@ -419,6 +434,9 @@ def test_with_rights_in_one_namespace_it_attests_there_and_sees_no_other(
         ("ClusterRole", "get", "runtimeclasses"),
         ("ClusterRole", "get", "configmaps"),
         ("Role", "get", "configmaps"),
+        ("Role", "list", "leases"),
+        ("Role", "create", "leases"),
+        ("Role", "patch", "leases"),
     ],
 )
 def test_the_tests_above_would_notice_a_missing_permission(
@@ -427,11 +445,14 @@ def test_the_tests_above_would_notice_a_missing_permission(
     manifests = build(DEPLOY / "base")
     named = (each for each in manifests if each["metadata"]["name"] == ACCOUNT)
     (role,) = (each for each in named if each["kind"] == kind)
-    (verbs,) = (rule["verbs"] for rule in role["rules"] if resource in rule["resources"])
+    (verbs,) = (
+        rule["verbs"] for rule in role["rules"] if resource in rule["resources"] and verb in rule["verbs"]
+    )
     verbs[verbs.index(verb)] = "deletecollection"  # a rule without verbs is refused
     run_with_pod(api_server, f"without-{kind.lower()}-{verb}-{resource}")
     with applied(api_server, manifests):
         store_in_annotations(api_server)
+        api_server.request("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases")
         controller = Deployed(api_server, tmp_path, manifests)
         try:
             controller.wait(lambda: bool(REFUSED.search(controller.log.read_text())))
@@ -480,6 +501,15 @@ def test_the_account_may_do_what_its_work_needs_and_nothing_else(
     assert not allowed("get", "/configmaps", SYSTEM, "other")
     assert not allowed("get", "/configmaps", "ci", "chains-config")
     assert not any(allowed(verb, "/configmaps", SYSTEM) for verb in verbs)
+    group, share = "coordination.k8s.io/leases", f"{ACCOUNT}-share-"
+    assert [verb for verb in verbs if allowed(verb, group, SYSTEM)] == ["list", "create"]
+    assert [verb for verb in verbs if allowed(verb, group, SYSTEM, f"{share}4")] == [
+        "list",
+        "patch",
+        "create",
+    ]
+    assert not allowed("patch", group, SYSTEM, "tekton-chains-controller")
+    assert not any(allowed(verb, group, namespace) for verb in verbs for namespace in ("", "ci"))
     assert not any(allowed(verb, "apiextensions.k8s.io/customresourcedefinitions") for verb in verbs)
     assert not any(
         allowed(verb, "admissionregistration.k8s.io/validatingadmissionpolicies") for verb in verbs

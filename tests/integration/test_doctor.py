@@ -29,7 +29,6 @@ RUNS = {"apiGroups": ["tekton.dev"], "resources": ["taskruns", "pipelineruns"]}
 OPTIONAL = [
     {"apiGroups": [""], "resources": ["pods", "serviceaccounts", "secrets"], "verbs": ["get"]},
     {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["list"]},
-    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
 ]
 WRONG = "wr0ng-pa55word"
 
@@ -208,8 +207,9 @@ def test_an_account_with_the_rights_it_needs_passes(
                  "right to read the configuration", "secrets of the whole cluster", "status of runs"):  # fmt: skip
         assert states[name] == "ok", found[name]
     # what is optional is named with what it costs
-    assert states["rights on pods"] == states["rights on leases"] == "warning"
-    assert "isolated" in found["rights on pods"]["detail"]
+    for name in ("pods", "network policies", "leases"):
+        assert found[f"rights on {name}"]["state"] == "ok", found[f"rights on {name}"]
+    assert states["rights on tenants' credentials"] == "warning"
     assert "unknown: GET" in found["admission policy"]["detail"]
     account.allow(OPTIONAL, "optional")
     code, found = account.examine(capsys)

@@ -22,14 +22,15 @@ QUIET_OTEL = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "
 
 
 @contextmanager
-def registry(tmp: Path, *, referrers: bool = True, port: int = 0) -> Iterator[Registry]:
+def registry(tmp: Path, *, referrers: bool = True, port: int = 0, quiet: bool = True) -> Iterator[Registry]:
     """Run an OCI 1.1 registry on plain HTTP that anybody may use, with or without the referrers API.
 
-    Blobs are kept below ``tmp``, manifests in memory: a restarted one has no images.
+    Blobs are kept below ``tmp``, manifests in memory: a restarted one has no images. Unless it is
+    ``quiet``, its log has a line for each request.
     """
     command: list[str | Path] = [
         binary("registry"),
-        "-quiet",
+        f"-quiet={str(quiet).lower()}",
         f"-addr=127.0.0.1:{port}",
         f"-dir={tmp / 'blobs'}",
         f"-referrers={str(referrers).lower()}",

@@ -14,7 +14,7 @@ from chains.controller import Controller, Flow
 from chains.family import Family
 from chains.metrics import Metrics
 from chains.store import Stores
-from chains.worklist import Job, WorkList
+from chains.worklist import Job, Permit, WorkList
 from signers.keyfile import KeyFileSigner, generate_key
 from storage.annotations import AnnotationStore
 from storage.base import StoreOptions
@@ -66,7 +66,7 @@ def test_a_run_that_breaks_the_controller_is_quarantined_and_hurts_nobody_else(
     work = WorkList()
     controller = Controller(cluster, work, lambda: in_force, Metrics())  # type: ignore[arg-type]
 
-    async def breaks(*_: Any) -> Any:
+    async def breaks(*_: Any, **__: Any) -> Any:
         raise ValueError("a shape that nobody thought of")
 
     monkeypatch.setattr(module, "attest_run", breaks)
@@ -86,6 +86,49 @@ def test_a_run_that_breaks_the_controller_is_quarantined_and_hurts_nobody_else(
     assert reason.startswith("quarantined after 3 attempts: unexpected ValueError")
     assert cluster.created[0]["reason"] == "RunQuarantined"
     assert len(work) == 0
+
+
+def answers(*found: bool) -> Permit:
+    rest = iter(found)
+    return lambda: next(rest)
+
+
+@pytest.mark.parametrize(
+    ("permit", "puts", "patches"),
+    [(None, 0, 0), (answers(False), 0, 0), (answers(True, False), 1, 0), (answers(True, True), 1, 1)],
+    ids=["not admitted", "lost before storing", "lost before the mark", "kept"],
+)
+def test_a_permit_is_asked_before_storing_and_before_the_mark(
+    permit: Permit | None, puts: int, patches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, in_force, work, stored = OneRun(RUN), flow(), WorkList(), set[str]()
+    put = in_force.stores.put
+
+    async def counted(payload: str, record: Any, names: Any) -> Any:
+        stored.add("run")
+        return await put(payload, record, names)
+
+    monkeypatch.setattr(in_force.stores, "put", counted)
+    controller = Controller(
+        cluster,  # type: ignore[arg-type]
+        work,
+        lambda: in_force,
+        Metrics(),
+        workers=1,
+        admit=lambda _: permit,
+    )
+
+    async def work_through() -> None:
+        work.offer(JOB)
+        task = asyncio.create_task(controller.run())
+        while len(work) or work.in_work:  # noqa: ASYNC110 - the list tells nobody that it is empty
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(work_through(), 10))
+    assert (len(stored), len(cluster.patches)) == (puts, patches)
+    assert in_force.annotations.take("u") == {}, "nothing stays behind for a mark that never comes"
 
 
 def test_what_is_kept_of_children_is_bounded() -> None:

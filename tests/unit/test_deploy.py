@@ -13,6 +13,7 @@ import yaml
 
 from chains.attest import FAILED, Outcome
 from chains.config import lint_file
+from chains.lease import NAME
 from chains.mark import OUTCOME_ANNOTATION, SIGNED_ANNOTATION
 from chains.metrics import Metrics
 from chains.snapshot import DONE_LABEL
@@ -127,6 +128,21 @@ def test_the_pod_is_restricted() -> None:
     assert [name for name, each in mounts.items() if not each.get("readOnly")] == ["tmp"]
     assert pod["terminationGracePeriodSeconds"] == 60
     assert set(container["resources"]) == {"requests", "limits"}
+
+
+def test_the_pods_know_how_many_they_are_and_which_they_are_and_may_hold_their_leases() -> None:
+    workload = manifest("StatefulSet")
+    pod = workload["spec"]["template"]["spec"]
+    environment = {each["name"]: each for each in pod["containers"][0]["env"]}
+    assert environment["CHAINS_REPLICAS"]["value"] == str(workload["spec"]["replicas"])
+    assert environment["POD_NAME"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    rules = manifest("Role", "tekton-chains-controller")["rules"]
+    (named,) = (each for each in rules if each["resources"] == ["leases"] and "resourceNames" in each)
+    assert len(named["resourceNames"]) >= workload["spec"]["replicas"]
+    assert named["resourceNames"] == [f"{NAME}{share}" for share in range(len(named["resourceNames"]))]
+    labels = workload["spec"]["template"]["metadata"]["labels"].items()
+    for each in pod["topologySpreadConstraints"]:
+        assert each["labelSelector"]["matchLabels"].items() <= labels
 
 
 def test_probes_service_budget_and_policy_meet_the_pod() -> None:

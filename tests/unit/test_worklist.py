@@ -105,3 +105,23 @@ def test_a_job_put_off_keeps_its_lane_and_its_age() -> None:
     names, oldest = run(work())
     assert names == ["fresh", "old"]
     assert oldest > 1_000_000
+
+
+def test_what_is_dropped_is_forgotten_wherever_it_waits_and_what_is_in_work_goes_on() -> None:
+    async def work() -> tuple[int, list[str], int, str]:
+        jobs = WorkList()
+        jobs.offer(job("in-work"))
+        taken = await jobs.take()
+        jobs.offer(taken)
+        for name in ("a", "b", "c"):
+            jobs.offer(job(name))
+        jobs.later(job("d"), 60)
+        dropped = jobs.drop(lambda each: each.name != "b")
+        working = [each.name for each in jobs.working()]
+        jobs.done(taken)
+        left = len(jobs)
+        jobs.offer(job("a"))
+        assert (await jobs.take()).name == "b"
+        return dropped, working, left, (await jobs.take()).name
+
+    assert run(work()) == (3, ["in-work"], 1, "a")
