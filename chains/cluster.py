@@ -27,11 +27,13 @@ import orjson
 import yaml
 
 from chains.errors import ChainsError, UsageError
+from chains.pace import Pace
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PAGE = 500
 """Objects asked for at once."""
 _TOKEN_SECONDS = 60.0
+_LEASES = "/apis/coordination.k8s.io/"
 _EXCERPT = 256
 _METADATA = "application/json;as={};g=meta.k8s.io;v=v1,application/json"
 _UNAUTHORIZED, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER_ERROR = 401, 404, 409, 429, 500
@@ -115,10 +117,15 @@ def _named(items: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 class Cluster:
-    """A connection to one API server. Use as ``async with``; calls may run concurrently."""
+    """A connection to one API server. Use as ``async with``; calls may run concurrently.
 
-    def __init__(self, access: Access, *, connections: int = 64, timeout: float = 60.0) -> None:
-        self._access = access
+    Everything but Leases, on which other replicas wait, keeps to ``pace``.
+    """
+
+    def __init__(
+        self, access: Access, *, connections: int = 64, timeout: float = 60.0, pace: Pace | None = None
+    ) -> None:
+        self._access, self._pace = access, pace or Pace()
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._session: aiohttp.ClientSession | None = None
@@ -192,6 +199,8 @@ class Cluster:
     ) -> dict[str, Any]:
         if self._session is None:
             raise ClusterRejected("the cluster is not open")
+        if _LEASES not in path:
+            await self._pace.turn()
         sent = {"Authorization": f"Bearer {token}"} if (token := await self._bearer()) else {}
         url = self._access.server + path
         try:

@@ -51,7 +51,9 @@ def _controller(options: argparse.Namespace) -> int:
                 system_namespace=options.system_namespace,
                 namespaces=split_names(options.namespace),
                 key_folder=Path(options.signing_secrets),
-                workers=_number(options.workers, "--workers"),
+                workers=_number(options.threads_per_controller or options.workers, "--workers"),
+                requests=_rate(options.kube_api_qps, "--kube-api-qps"),
+                burst=_number(options.kube_api_burst, "--kube-api-burst"),
                 retry_for=_number(options.retry_for, "--retry-for"),
                 health_port=_number(options.health_port, "--health-port"),
                 tekton_namespace=options.tekton_namespace,
@@ -151,6 +153,16 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def _rate(text: str, option: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1
+    if not 0 <= found < float("inf"):
+        raise UsageError(f"{option} {text!r}: expected a number that is not negative")
+    return found
+
+
 def _number(text: str, option: str) -> int:
     if not text.isdecimal():
         raise UsageError(f"{option} {text!r}: expected a whole number")
@@ -163,6 +175,13 @@ def add_cluster_commands(commands: Any) -> None:
     common_options(controller)
     key_folder_option(controller)
     controller.option("--workers", "runs in work at once", default="32", metavar="N")
+    controller.option(
+        "--threads-per-controller", "the same, as Tekton Chains calls it; wins where it is given", metavar="N"
+    )
+    controller.option(
+        "--kube-api-qps", "requests to the API server in a second; 0: no limit", default="0", metavar="RATE"
+    )
+    controller.option("--kube-api-burst", "so many of them at once", default="10", metavar="N")
     controller.option("--retry-for", "how long to retry what may pass", default="21600", metavar="SECONDS")
     controller.option("--health-port", "where health and metrics answer", default="8080", metavar="PORT")
     controller.option("--replicas", "how many of them share the runs", default="1", metavar="N")

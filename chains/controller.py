@@ -335,9 +335,8 @@ class Controller:
         )
         lost = await flow.stores.flush()
         failed = [entry for entry in outcome.entries if entry.state == "failed"]
-        transient = (
-            outcome.transient or bool(lost) or (bool(failed) and all(entry.transient for entry in failed))
-        )
+        # what a store refuses for good does not keep the others from being tried again
+        transient = outcome.transient or bool(lost) or any(entry.transient for entry in failed)
         if lost and outcome.state != FAILED:
             outcome = Outcome(outcome.run, outcome.uid, FAILED, "; ".join(lost.values()), outcome.entries)
         return outcome, transient

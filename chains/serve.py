@@ -42,6 +42,8 @@ class ControllerOptions:
     namespaces: Sequence[str]
     key_folder: Path
     workers: int
+    requests: float
+    burst: int
     retry_for: float
     health_port: int
     tekton_namespace: str
@@ -93,7 +95,7 @@ async def serve(options: ControllerOptions) -> int:
 
     take_signals()
     async with AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(Cluster(access))
+        cluster = await stack.enter_async_context(Cluster(access, pace=Pace(options.requests, options.burst)))
         shares = await _open_shares(options, access, stack)
         reloader = Reloader(cluster, options.system_namespace, options.key_folder)
         work, metrics = WorkList(lambda: reloader.flow.config.backlog_rate), Metrics()
