@@ -23,6 +23,7 @@ from chains.errors import UsageError
 from chains.lease import ClusterLeases
 from chains.metrics import Metrics
 from chains.observe import observe
+from chains.pace import Pace
 from chains.reload import Reloader
 from chains.shares import Events, Shares, share_of, share_of_uid
 from chains.sweep import Sweep
