@@ -21,6 +21,7 @@ from tests.testbed.commands import Command
 from tests.testbed.cosign import Cosign, cosign_in
 from tests.testbed.images import Registry
 from tests.testbed.pod_builder import PodBuilder
+from tests.testbed.sigstore import SigstoreServices, sigstore
 
 # fixture -> the programs it runs; built before the first test, so that no test's time limit holds a build
 BUILT_FOR = {
@@ -35,6 +36,7 @@ BUILT_FOR = {
     "api_server": "etcd kube-apiserver",
     "pod_builder": "pods",
     "tekton_entrypoint": "tekton-entrypoint",
+    "sigstore_services": "fulcio rekor timestamp-authority",
 }
 
 
@@ -93,6 +95,13 @@ def tekton_entrypoint() -> Path:
 def cosign(tmp_path_factory: pytest.TempPathFactory) -> Cosign:
     """cosign, offline: call it with its arguments."""
     return cosign_in(binary("cosign"), tmp_path_factory.mktemp("cosign-home"))
+
+
+@pytest.fixture(scope="session")
+def sigstore_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SigstoreServices]:
+    """A private Sigstore: Fulcio with a CT log, Rekor v2, a timestamp authority and an issuer of tokens."""
+    with sigstore(tmp_path_factory.mktemp("sigstore")) as services:
+        yield services
 
 
 @pytest.fixture(scope="session")
