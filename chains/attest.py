@@ -18,12 +18,15 @@ from chains.image_environment import ImageReader
 from chains.intake import Intake, Key
 from chains.payload import IMAGE_SIGNATURE, Payload, build_payloads, warnings
 from chains.redaction import Redaction, open_redaction
+from chains.resume import attest_payloads
+from chains.sealing import wants_log
 from chains.sign import sign
 from chains.snapshot import RunSnapshot
 from chains.statement import MAX_SUBJECTS
 from chains.store import Entry, Stores
 from chains.trace import span
 from signers.base import Signer, SignerError, SignerUnavailable
+from signers.seal import Sealer
 
 SIGNED, FAILED, SKIPPED = "signed", "failed", "skipped"
 AT_ONCE = 64
@@ -45,6 +48,8 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     transient: bool = False
     """Whether a key could not be reached: trying again can help."""
+    logged: tuple[str, ...] = ()
+    """Where the transparency log has the signatures, the provenance's first; empty when it has none."""
 
     @property
     def unchanged(self) -> bool:
@@ -72,6 +77,7 @@ class Outcome:
                 for entry in self.entries
             ],
             "warnings": list(self.warnings),
+            "transparency": list(self.logged),
         }
 
 
@@ -79,7 +85,7 @@ async def attest_run(
     run: RunSnapshot,
     beside: Mapping[str, Beside] | None,
     config: Config,
-    signer: Signer | Mapping[str, Signer],
+    signer: Signer | Sealer | Mapping[str, Sealer],
     stores: Stores,
     redaction: Redaction | None = None,
     images: ImageReader | None = None,
@@ -87,11 +93,12 @@ async def attest_run(
 ) -> Outcome:
     """Attest one frozen run. Never raises for the run's own sake: what fails is told by the outcome.
 
-    ``beside`` has what stands beside each TaskRun, as :func:`chains.hermetic.judge_isolation` takes it;
-    ``signer`` signs everything, or is a mapping from the names by which artifacts choose theirs;
-    ``redaction`` the rules of the configuration, opened once; ``images`` reads what images set in the
-    environment, where isolation hangs on it. ``before_storing`` is called once everything is signed; what it
-    raises goes through, and nothing is stored.
+    ``signer`` signs everything, or is a mapping from the names by which artifacts choose what seals theirs; a
+    signer stands for a sealer that adds nothing. ``beside`` has what stands beside each TaskRun, as
+    :func:`chains.hermetic.judge_isolation` takes it; ``redaction`` the rules of the configuration, opened
+    once; ``images`` reads what images set in the environment, where isolation hangs on it.
+    ``before_storing`` is called before anything is stored, or sent to a log; what it raises goes through, and
+    nothing is stored.
     """
     if not run.is_done:
         status = run.condition.get("status", "missing")
@@ -99,17 +106,26 @@ async def attest_run(
         return Outcome(run.label, run.uid, FAILED, reason)
     if images is not None and beside:
         beside = await images.add_images(run, beside)
+    sealers = Sealer(signer) if isinstance(signer, Signer) else signer
+    log = wants_log(run, config)
     try:
         with span("payload"):
             payloads = build_payloads(run, config, beside, redaction or Redaction())
         _refuse_too_many_subjects(payloads)
+        chosen = [(payload, _choose(sealers, run, payload, config)) for payload in payloads]
+        at_once = all(sealer.is_local(log=log) and sealer.repeats(log=log) for _, sealer in chosen)
         with span("sign", payloads=len(payloads)):
-            records = [
-                (payload, sign(run, payload, _choose(signer, run, payload, config))) for payload in payloads
-            ]
+            records = [(payload, sign(run, payload, sealer)) for payload, sealer in chosen if at_once]
     except (ChainsError, SignerError) as error:
         transient = isinstance(error, SignerUnavailable)
         return Outcome(run.label, run.uid, FAILED, f"{run.label}: {error}", transient=transient)
+    if not at_once:
+        with span("sign", payloads=len(payloads)):
+            attested = await attest_payloads(run, chosen, stores, before_storing, log=log)
+        entries = tuple(entry for one in attested for entry in one.entries)
+        logged = tuple(url for one in attested for url in one.logged)
+        told = tuple(warnings(run))
+        return _judge(Outcome(run.label, run.uid, SIGNED, "", entries, told, logged=logged))
     before_storing()
     puts = [stores.put(payload.kind, record, payload.stores) for payload, record in records]
     found = [await puts[0]] if len(puts) == 1 else await asyncio.gather(*puts)
@@ -118,13 +134,13 @@ async def attest_run(
 
 
 def _choose(
-    signers: Signer | Mapping[str, Signer], run: RunSnapshot, payload: Payload, config: Config
-) -> Signer:
-    if isinstance(signers, Signer):
-        return signers
+    sealers: Sealer | Mapping[str, Sealer], run: RunSnapshot, payload: Payload, config: Config
+) -> Sealer:
+    if isinstance(sealers, Sealer):
+        return sealers
     if payload.kind == IMAGE_SIGNATURE:
-        return signers[config.oci.signer]
-    return signers[(config.taskrun if run.kind == "TaskRun" else config.pipelinerun).signer]
+        return sealers[config.oci.signer]
+    return sealers[(config.taskrun if run.kind == "TaskRun" else config.pipelinerun).signer]
 
 
 def _refuse_too_many_subjects(payloads: Sequence[Payload]) -> None:
@@ -142,9 +158,8 @@ def _judge(outcome: Outcome) -> Outcome:
     if failed:
         first = failed[0]
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        return replace(
-            outcome, state=FAILED, reason=f"{first.payload} in {first.store}: {first.detail}{more}"
-        )
+        where = f"{first.payload} in {first.store}" if first.store else first.payload
+        return replace(outcome, state=FAILED, reason=f"{where}: {first.detail}{more}")
     if not outcome.entries:
         return replace(outcome, state=SKIPPED, reason="the configuration leaves nothing to attest")
     if all(entry.state == "skipped" for entry in outcome.entries):
@@ -155,7 +170,7 @@ def _judge(outcome: Outcome) -> Outcome:
 async def attest_all(
     intake: Intake,
     config: Config,
-    signer: Signer | Mapping[str, Signer],
+    signer: Signer | Sealer | Mapping[str, Sealer],
     stores: Stores,
     on_outcome: Callable[[Outcome], None] = lambda _: None,
     images: ImageReader | None = None,

@@ -33,7 +33,7 @@ from chains.workspace import (
     open_images,
     open_key,
     open_public_keys,
-    open_signers,
+    open_sealers_for,
     open_stores,
     say,
     store_options,
@@ -146,19 +146,21 @@ async def _attest_async(intake: Intake, settings: Settings, options: argparse.Na
     images = open_images(settings.config)
     try:
         config = settings.config
-        signer = open_key(options.key, config) if options.key else open_signers(config, lambda: open_key(""))
+        sealers = await asyncio.to_thread(open_sealers_for, config, options.key)
         bar = Progress(len(intake.runs), "runs")
         try:
             return await attest_all(
                 intake,
                 config,
-                signer,
+                sealers,
                 stores,
                 lambda outcome: bar.advance(failed=outcome.state == "failed"),
                 images,
             )
         finally:
             bar.close()
+            for each in sealers.values():
+                each.close()
     finally:
         await stores.close()
         if images is not None:

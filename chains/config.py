@@ -117,6 +117,9 @@ class X509Signer:
     fulcio_provider: str
     identity_token_file: str
     tuf_mirror_url: str
+    tuf_root: str
+    trusted_root: str
+    signing_config: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ class Signers:
 
     kms: KmsSigner
     x509: X509Signer
+    timestamp_url: str = ""
+    """Key ``signers.timestamp.url``; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,7 @@ class Transparency:
     enabled: bool
     manual: bool
     url: str
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +194,12 @@ def _build(values: Mapping[str, str], unknown: tuple[str, ...]) -> Config:
         pipelinerun=_pipelinerun(values),
         oci=_artifact(values, "oci"),
         storage=_storage(values),
-        signers=Signers(_kms(values), _x509(values)),
+        signers=Signers(_kms(values), _x509(values), values["signers.timestamp.url"]),
         transparency=Transparency(
             enabled=values["transparency.enabled"] != "false",
             manual=values["transparency.enabled"] == "manual",
             url=values["transparency.url"],
+            version=int(values["transparency.version"]),
         ),
         builder_id=values["builder.id"],
         hermetic_builder_id=values["builder.id.hermetic"],
@@ -298,4 +305,7 @@ def _x509(values: Mapping[str, str]) -> X509Signer:
         fulcio_provider=values["signers.x509.fulcio.provider"],
         identity_token_file=values["signers.x509.identity.token.file"],
         tuf_mirror_url=values["signers.x509.tuf.mirror.url"],
+        tuf_root=values["signers.x509.tuf.root"],
+        trusted_root=values["signers.x509.trusted-root"],
+        signing_config=values["signers.x509.signing-config"],
     )

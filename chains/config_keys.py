@@ -196,7 +196,23 @@ _X509 = (
     Key("signers.x509.identity.token.file", "path", "", "File that holds the identity token."),
     Key(
         "signers.x509.tuf.mirror.url", "url", "https://tuf-repo-cdn.sigstore.dev",
-        "TUF repository of the trusted root; any but the default must serve `root.json`.", schemes=_WEB,
+        "TUF repository of the trusted root; any but the default needs `signers.x509.tuf.root`.",
+        schemes=_WEB,
+    ),
+    Key(
+        "signers.x509.tuf.root", "path", "",
+        "The TUF repository's `root.json`, pinned: nothing is believed that does not descend from it.",
+        ours=True,
+    ),
+    Key(
+        "signers.x509.trusted-root", "path", "",
+        "Trusted root (`trusted_root.json`) that verifies what Fulcio, log and timestamp authority answer; "
+        "empty: the one of the TUF repository, for certificates.", ours=True,
+    ),
+    Key(
+        "signers.x509.signing-config", "path", "",
+        "Sigstore signing configuration; its Fulcio, log and timestamp authority go before the URLs here.",
+        ours=True,
     ),
 )  # fmt: skip
 
@@ -204,9 +220,19 @@ _TRANSPARENCY = (
     Key(
         "transparency.enabled", "enum", "false",
         "Whether signatures go to a transparency log; `manual`: only of runs with the annotation "
-        '`chains.tekton.dev/transparency-upload: "true"`.', ("true", "false", "manual"), lenient=True,
+        '`chains.tekton.dev/transparency-upload: "true"` or the label '
+        '`provenance.chains/transparency-upload: "true"`.', ("true", "false", "manual"), lenient=True,
     ),
     Key("transparency.url", "url", "https://rekor.sigstore.dev", "Rekor server.", schemes=_WEB),
+    Key(
+        "transparency.version", "enum", "1",
+        "API of the Rekor server; `2` keeps hashes alone and needs a timestamp authority.", ("1", "2"),
+        ours=True,
+    ),
+    Key(
+        "signers.timestamp.url", "url", "",
+        "Timestamp authority (RFC 3161) that stamps every signature; empty: none.", schemes=_WEB, ours=True,
+    ),
 )  # fmt: skip
 
 _SELECTION = (

@@ -250,7 +250,7 @@ def _keyless(view: View) -> Iterator[Problem]:
     if not view.keyless or not view.signing("x509"):
         return
     log = view.values["transparency.enabled"]
-    if log != "true":
+    if log != "true" and not view.values["signers.timestamp.url"]:
         message = (
             "certificates from fulcio end after minutes, and without a transparency log nobody can tell "
             'later whether a signature is older; set transparency.enabled to "true"'
@@ -269,8 +269,12 @@ def _transparency(view: View) -> Iterator[Problem]:
         yield _warning(
             "transparency.enabled",
             "tekton pipelines removes the annotation chains.tekton.dev/transparency-upload from new runs "
-            "(since 0.49); set it while the run is under way",
+            "(since 0.49); set the label provenance.chains/transparency-upload instead",
         )
+    stamps = view.values["signers.timestamp.url"] or view.values["signers.x509.signing-config"]
+    if view.values["transparency.version"] == "2" and not stamps:
+        message = "is missing, but entries of a rekor v2 log carry no time, and verifiers refuse them without"
+        yield _error("signers.timestamp.url", message)
     try:
         host = urlsplit(view.values["transparency.url"]).hostname
     except ValueError:
@@ -299,17 +303,22 @@ def _unused(view: View) -> Iterator[Problem]:
             yield _warning(name, f"has no effect: {reason}")
 
 
+_TRUST = ("signers.x509.trusted-root", "signers.x509.signing-config", "signers.x509.tuf.root")
+"""They serve logs and timestamp authorities of plain keys too."""
+
+
 def _why_unused(view: View, name: str) -> str:
     for start, store in _STORE_OF.items():
         if name.startswith(start) and not view.storing(store):
             return f"no enabled artifact is stored in {store}"
     for signer in ("kms", "x509"):
-        if name.startswith(f"signers.{signer}.") and not view.signing(signer):
+        if name.startswith(f"signers.{signer}.") and not view.signing(signer) and name not in _TRUST:
             return f"no enabled artifact has the signer {signer}"
-    if name.startswith("signers.x509.") and not view.keyless:
+    if name.startswith("signers.x509.") and not view.keyless and name not in _TRUST:
         return "signers.x509.fulcio.enabled is false"
     for start, switch in (
         ("transparency.url", "transparency.enabled"),
+        ("transparency.version", "transparency.enabled"),
         ("execution.redaction.", "execution.report"),
     ):
         if name.startswith(start) and view.values[switch] == "false":

@@ -31,7 +31,7 @@ from chains.snapshot import API_VERSION, DONE_LABEL, RunSnapshot, has_ended, tak
 from chains.store import Stores
 from chains.trace import fail, link_to_tekton, note, span, traced_run
 from chains.worklist import Job, Permit, PermitLost, WorkList
-from signers.base import Signer
+from signers.seal import Sealer
 from storage.annotations import AnnotationStore
 
 RESOURCES = {"TaskRun": "taskruns", "PipelineRun": "pipelineruns"}
@@ -48,15 +48,17 @@ class Flow:
     """What attests: a configuration with signer and stores, replaced as a whole when one of them changes."""
 
     config: Config
-    signer: Signer | Mapping[str, Signer]
+    signer: Mapping[str, Sealer]
     stores: Stores
     annotations: AnnotationStore
     redaction: Redaction = Redaction()  # noqa: RUF009 - frozen
     images: ImageReader | None = None
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and give the signer's threads back."""
         await self.stores.close()
+        for sealer in self.signer.values():
+            sealer.close()
         if self.images is not None:
             await self.images.close()
 

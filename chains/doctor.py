@@ -19,6 +19,7 @@ from chains.config import Config, lint_config, parse_config
 from chains.errors import ChainsError, ConfigError
 from chains.progress import table
 from chains.reload import KEY_FILES, open_configured, open_key_folder
+from chains.sealing import is_keyless, open_sealer
 from chains.workspace import check_signers, kms_settings
 from signers.base import Signer, SignerError, SignerUnavailable, open_signer
 from signers.trust import PublicKey, load_public_keys
@@ -120,7 +121,9 @@ async def check_key(folder: Path, reference: str = "", config: Config | None = N
         found += (await _try_key("key service", lambda: open_signer(kms, settings=settings), _MEND_SERVICE))[
             1
         ]
-    if not found or "x509" in names:
+    if config is not None and is_keyless(config):
+        found += await check_identity(config)
+    elif not found or "x509" in names:
         public, told = await _try_key("key", lambda: open_key_folder(folder), _MEND_FOLDER)
         found += told
         if public is not None:
@@ -144,6 +147,15 @@ async def _try_key(
     version = f", version {signer.version}" if signer.version else ""
     detail = f"{signer.keyid} ({public.algorithm}{version}) signs, and its public half verifies"
     return public, [Check(name, "ok", detail)]
+
+
+async def check_identity(config: Config) -> list[Check]:
+    """Get a certificate as the controller does, where it signs without a key."""
+    try:
+        sealer = await asyncio.to_thread(open_sealer, config, None)
+    except ChainsError as error:
+        return [Check("identity", "failed", str(error), "see docs/keyless.md for token, issuer and trust")]
+    return [Check("identity", "ok", f"signs as {sealer.identity}")]
 
 
 def _look_around(folder: Path, public: PublicKey) -> list[Check]:
@@ -244,10 +256,15 @@ def services(config: Config) -> list[Service]:
                 "/.well-known/openid-configuration",
                 f"{start}fulcio.issuer",
             ),
-            Service("trusted root", x509.tuf_mirror_url, "/timestamp.json", f"{start}tuf.mirror.url"),
         ]
+        if not x509.trusted_root:
+            found.append(
+                Service("trusted root", x509.tuf_mirror_url, "/timestamp.json", f"{start}tuf.mirror.url")
+            )
     if config.transparency.enabled:
         found.append(Service("log", config.transparency.url, "/api/v1/log", "transparency.url"))
+    if config.signers.timestamp_url:
+        found.append(Service("timestamps", config.signers.timestamp_url, "", "signers.timestamp.url"))
     return found
 
 

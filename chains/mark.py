@@ -13,6 +13,7 @@ from chains.selection import BEFORE_CUT_OFF
 from chains.snapshot import CHAINS_PREFIX, DONE_LABEL
 
 SIGNED_ANNOTATION = CHAINS_PREFIX + "signed"
+TRANSPARENCY_ANNOTATION = CHAINS_PREFIX + "transparency"
 PUT_OFF = "put-off"
 """The done label of a run before the cut-off: ``chains backfill`` takes it up, the watch does not."""
 FINALIZERS = {"TaskRun": CHAINS_PREFIX + "taskrun", "PipelineRun": CHAINS_PREFIX + "pipelinerun"}
@@ -46,6 +47,8 @@ def mark_patch(
             SIGNED_ANNOTATION: _SIGNED.get(outcome.state, outcome.state),
             OUTCOME_ANNOTATION: compact_outcome(outcome),
         }
+        if outcome.logged:
+            changed["annotations"][TRANSPARENCY_ANNOTATION] = outcome.logged[0]
     finalizers = metadata.get("finalizers") or []
     kept = [name for name in finalizers if name not in {FINALIZERS[kind], LEGACY_FINALIZER}]
     if kept != finalizers:
@@ -92,6 +95,8 @@ def compact_outcome(outcome: Outcome) -> str:
     written: dict[str, Any] = {"state": outcome.state, "entries": entries}
     if outcome.reason:
         written["reason"] = outcome.reason[:_EXCERPT]
+    if outcome.logged:
+        written["transparency"] = list(outcome.logged)
     while len(orjson.dumps(written)) > _MAX_OUTCOME and entries:
         entries.pop()
         written["cut"] = len(outcome.entries) - len(entries)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from chains.cluster import Cluster, ClusterError, ObjectGone
@@ -19,7 +19,7 @@ from chains.errors import ChainsError, ConfigError, UnreachableError
 from chains.event import write_event
 from chains.redaction import open_redaction
 from chains.store import ClosedStore, Stores
-from chains.workspace import check_signers, open_images, open_signers, store_options
+from chains.workspace import check_signers, open_images, open_sealers, store_options
 from signers.base import Signer, SignerError
 from signers.keyfile import open_keyfile
 from storage.annotations import AnnotationStore
@@ -31,7 +31,13 @@ KEY_FILES = ("x509.pem", "cosign.key")
 PASSWORD_FILE = "cosign.password"  # noqa: S105 - a file's name
 STORE_URLS: Mapping[str, Callable[[Config], str]] = {"oci": lambda _: "oci:"}
 """The URL of each store that an artifact's ``storage`` may name, beside ``tekton``."""
-REDACTION_KEY = "execution.redaction.key-file"
+WATCHED_KEYS = (
+    "execution.redaction.key-file",
+    "signers.x509.trusted-root",
+    "signers.x509.signing-config",
+    "signers.x509.tuf.root",
+)
+"""Keys that name files which the flow is built from."""
 INTERVAL = 5.0
 """Seconds between two looks at the ConfigMap and the key folder."""
 OPEN_AGAIN = 60.0
@@ -64,7 +70,7 @@ def build_flow(data: dict[str, str], folder: Path) -> Flow:
     redaction = open_redaction(config.redaction)
     return Flow(
         config,
-        open_signers(config, lambda: open_key_folder(folder)),
+        open_sealers(config, lambda: open_key_folder(folder)),
         Stores(open_configured(config, annotations)),
         annotations,
         redaction,
@@ -132,8 +138,8 @@ class Reloader:
         except ObjectGone:
             found = {}  # every key has a default
         data, self._uid = found.get("data") or {}, found.get("metadata", {}).get("uid", "")
-        more = data.get(REDACTION_KEY, "")
-        seen = (tuple(sorted(data.items())), await asyncio.to_thread(self._key_state, more))
+        files = [data[name] for name in WATCHED_KEYS if data.get(name)]
+        seen = (tuple(sorted(data.items())), await asyncio.to_thread(self._key_state, files))
         if seen == self._seen and time.monotonic() < self._open_again:
             current = bool(self.refused) or await asyncio.to_thread(self._is_current)
             if current:
@@ -142,7 +148,7 @@ class Reloader:
         try:
             flow = await asyncio.to_thread(build_flow, dict(data), self._folder)
         except ChainsError as error:
-            again = time.monotonic() + OPEN_AGAIN if isinstance(error, UnreachableError) else math.inf
+            again = time.monotonic() + INTERVAL if isinstance(error, UnreachableError) else math.inf
             known = self.refused == str(error)
             self._seen, self.refused, self._open_again = seen, str(error), again
             _log.error(
@@ -181,13 +187,12 @@ class Reloader:
 
     def _is_current(self) -> bool:
         """Return whether the references of the signers in force still name the same keys."""
-        signers = self._flow.signer if self._flow is not None else {}
-        found = [signers] if isinstance(signers, Signer) else signers.values()
-        return all(signer.is_current() for signer in found)
+        sealers = self._flow.signer.values() if self._flow is not None else ()
+        return all(sealer.is_current() for sealer in sealers)
 
-    def _key_state(self, more: str) -> tuple[tuple[str, int, int], ...]:
+    def _key_state(self, files: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
         found = []
-        for name in (*KEY_FILES, PASSWORD_FILE, Path(more).absolute()):
+        for name in (*KEY_FILES, PASSWORD_FILE, *(str(Path(one).absolute()) for one in files)):
             path = self._folder / name
             if path.is_file():
                 state = path.stat()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -72,9 +72,13 @@ class Stores:
             raise ConfigError(f"no store is open for {', '.join(missing)}")
         return tuple(store for name in names for store in self._by_name[name])
 
-    async def put(self, payload: str, record: Record, names: Sequence[str]) -> list[Entry]:
-        """Store one record in each of its stores, all at once."""
+    async def put(
+        self, payload: str, record: Record, names: Sequence[str], without: Container[Store] = ()
+    ) -> list[Entry]:
+        """Store one record in each of its stores, all at once, but in none of ``without``."""
         stores = self.chosen(names)
+        if without:
+            stores = tuple(store for store in stores if store not in without)
         if len(stores) == 1:
             return await _put(stores[0], payload, record)
         found = await asyncio.gather(*(_put(store, payload, record) for store in stores))

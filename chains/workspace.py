@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 from chains.config import Config, load_config_file, parse_config
 from chains.errors import ConfigError, UnreachableError, UsageError
 from chains.image_environment import ImageReader
+from chains.sealing import is_keyless, open_sealer
 from chains.store import Stores
 from signers.base import KEY_SERVICES, Signer, SignerError, open_signer, scheme_of, shown_reference
 from signers.keyfile import generate_key, write_key_pair
+from signers.seal import Sealer
 from signers.trust import PublicKey, load_public_keys
 from storage.base import Store, StoreError, StoreOptions, open_store
 
@@ -76,7 +78,7 @@ def open_signers(config: Config, open_x509: Callable[[], Signer]) -> dict[str, S
     """
     artifacts = (config.taskrun, config.pipelinerun, config.oci)
     names = {artifact.signer for artifact in artifacts if artifact.enabled}
-    found = {"x509": open_x509()} if "x509" in names else {}
+    found = {"x509": open_x509()} if "x509" in names and not is_keyless(config) else {}
     if "kms" in names:
         reference = config.signers.kms.ref
         if scheme_of(reference) not in KEY_SERVICES:
@@ -109,6 +111,31 @@ def kms_settings(config: Config | None) -> KmsSettings | None:
     )
 
 
+def open_sealers(config: Config, open_x509: Callable[[], Signer]) -> dict[str, Sealer]:
+    """Open what the configuration's artifacts are sealed with, by the names of their signers.
+
+    That is a signer of :func:`open_signers`, or certificates, and the log and timestamps that are configured.
+    Raises :class:`ConfigError`, and what ``open_x509`` raises.
+    """
+    found = {name: open_sealer(config, each) for name, each in open_signers(config, open_x509).items()}
+    if is_keyless(config):
+        found["x509"] = open_sealer(config, None)
+    return found
+
+
+def open_sealers_for(config: Config, reference: str) -> dict[str, Sealer]:
+    """As :func:`open_sealers`, with the key of ``.chains/``; a ``reference`` to a key replaces every signer.
+
+    Says who signs, where no key tells. Raises :class:`UsageError` and :class:`ConfigError`.
+    """
+    if reference:
+        return dict.fromkeys(("x509", "kms"), open_sealer(config, open_key(reference, config)))
+    found = open_sealers(config, lambda: open_key(""))
+    if is_keyless(config):
+        say(f"signing as {found['x509'].identity}")
+    return found
+
+
 def _make_key_once() -> None:
     if PRIVATE_KEY.exists():
         return
@@ -124,20 +151,10 @@ def _make_key_once() -> None:
 def check_signers(config: Config, *, key_given: bool) -> None:
     """Refuse what this version cannot do and would otherwise leave out silently. Raises :class:`ConfigError`.
 
-    It signs with key files and key services, and writes to no transparency log; ``key_given`` is that
-    ``--key`` replaces the signers of the configuration.
+    ``key_given`` is that ``--key`` replaces the signers of the configuration.
     """
-    if config.transparency.enabled:
-        raise ConfigError(
-            "transparency.enabled: this version writes to no transparency log, and nothing is stored without "
-            "the entry that the configuration asks for; set it to false"
-        )
     if key_given:
         return
-    if config.signers.x509.fulcio_enabled:
-        raise ConfigError(
-            "signers.x509.fulcio.enabled: keyless signing is not available in this version; pass --key"
-        )
     for name, artifact in (
         ("taskrun", config.taskrun),
         ("pipelinerun", config.pipelinerun),

@@ -72,6 +72,10 @@ class Signer(ABC):
         """Return whether the reference it was opened by still names this key; may ask a service."""
         return True
 
+    def randomized(self) -> Signer:
+        """Return a signer of the same key whose signatures differ each time, else itself if there is none."""
+        return self
+
 
 # scheme of a key reference -> "module:function"; the function is called with (reference, password)
 SIGNERS = {

@@ -49,16 +49,24 @@ class KeyFileSigner(Signer):
     equal runs, so such a key is refused when it is opened. ``cryptography``'s own wheels bring OpenSSL along.
     """
 
-    def __init__(self, key: PrivateKey, source: str) -> None:
+    def __init__(self, key: PrivateKey, source: str, *, deterministic: bool = True) -> None:
         public = PublicKey.from_key(key.public_key(), source)
         self.keyid = public.keyid
         self.public_pem = public.pem
         self.algorithm = public.algorithm
-        self._sign = _sign_function(key)
+        self._key, self._source = key, source
+        self.deterministic = deterministic
+        self._sign = _sign_function(key) if deterministic else _random_function(key)
 
     def sign(self, data: bytes) -> bytes:
         """Return the signature over ``data``: DER for ECDSA, raw otherwise; SHA-256, save for Ed25519."""
         return self._sign(data)
+
+    def randomized(self) -> KeyFileSigner:
+        """Return a signer of the same key that signs with random nonces, if it is an ECDSA key."""
+        if not isinstance(self._key, ec.EllipticCurvePrivateKey):
+            return self
+        return KeyFileSigner(self._key, self._source, deterministic=False)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.algorithm} {self.keyid}>"
@@ -143,6 +151,13 @@ def _sign_function(key: PrivateKey) -> Callable[[bytes], bytes]:
         pkcs1v15, sha256 = padding.PKCS1v15(), SHA256()
         return lambda data: key.sign(data, pkcs1v15, sha256)
     return key.sign
+
+
+def _random_function(key: PrivateKey) -> Callable[[bytes], bytes]:
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        return _sign_function(key)
+    scheme = ec.ECDSA(SHA256())
+    return lambda data: key.sign(data, scheme)
 
 
 def _private_block(blocks: list[Block], source: str) -> Block:

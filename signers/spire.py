@@ -21,9 +21,10 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MORE, _BITS, _LONGEST = 0x80, 7, 63
 
 
-def fetch_jwt(socket: str, audience: str) -> str:
+def fetch_jwt(socket: str, audience: str, setting: str = "signers.kms.auth.spire.sock") -> str:
     """Return a JWT for ``audience`` from the agent at ``unix:///PATH`` or ``tcp://IP:PORT``.
 
+    ``setting`` names what the address comes from, for errors.
     Raises :class:`SignerUnavailable` while the agent does not answer, :class:`SignerRejected` for an
     audience or a workload that gets no token.
     """
@@ -31,14 +32,14 @@ def fetch_jwt(socket: str, audience: str) -> str:
         raise SignerRejected("spire gives no token without an audience: set signers.kms.auth.spire.audience")
     scheme, colon, rest = socket.partition(":")
     if not colon or scheme not in {"unix", "tcp"} or not rest.strip("/"):
-        raise SignerRejected("signers.kms.auth.spire.sock: expected unix:///PATH or tcp://IP:PORT")
+        raise SignerRejected(f"{setting}: expected unix:///PATH or tcp://IP:PORT")
     target = f"unix:{'/' + rest.lstrip('/')}" if scheme == "unix" else rest.lstrip("/")
     try:
         with grpc.insecure_channel(target) as channel:
             call = channel.unary_unary(_METHOD, _identity, _identity)
             answer = call(_request(audience), timeout=CALL_SECONDS, metadata=_METADATA)
     except grpc.RpcError as exc:
-        raise _error(exc) from exc
+        raise _error(exc, setting) from exc
     try:
         svid = next(value for number, value in _fields(answer) if number == _FIRST)
         return next(value for number, value in _fields(svid) if number == _SECOND).decode("ascii")
@@ -55,7 +56,7 @@ def _request(audience: str) -> bytes:
     return bytes([_FIRST << 3 | _BYTES]) + _varint(len(text)) + text
 
 
-def _error(exc: grpc.RpcError) -> SignerError:
+def _error(exc: grpc.RpcError, setting: str) -> SignerError:
     code = exc.code() if isinstance(exc, grpc.Call) else None
     name = code.name.lower().replace("_", " ") if code else "an error"
     if code in {
@@ -63,7 +64,7 @@ def _error(exc: grpc.RpcError) -> SignerError:
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
     }:
-        return SignerUnavailable(f"spire's agent did not answer ({name}): check signers.kms.auth.spire.sock")
+        return SignerUnavailable(f"spire's agent did not answer ({name}): check {setting}")
     return SignerRejected(f"spire gave no token ({name}): check that the workload is registered")
 
 

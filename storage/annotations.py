@@ -9,7 +9,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 
-from storage.base import Probe, Store, StoreOptions, StoreRejected
+from storage.base import FORM_A, Probe, Store, StoreOptions, StoreRejected
 from storage.record import Failure, Findings, Receipt, Record, Stored
 
 PREFIX = "chains.tekton.dev/"
@@ -30,6 +30,10 @@ class AnnotationStore(Store):
             raise StoreRejected(f"unknown store {url!r}: expected tekton:")
         self.url = url
         self._pending: dict[str, dict[str, str]] = {}
+
+    def wants(self, form: str) -> bool:
+        """Whether annotations have the form: there is none for bundles."""
+        return form == FORM_A
 
     async def put(self, record: Record) -> Stored:
         """Collect the record's annotations; a failure when they would not fit into one object."""

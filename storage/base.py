@@ -89,6 +89,11 @@ class Store(ABC):
 
     url: str
 
+    def wants(self, form: str) -> bool:
+        """Whether the store keeps :data:`FORM_A` or :data:`FORM_B` of records: the other need not be made."""
+        del form
+        return True
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -129,6 +129,7 @@ def layer_of(record: Record, digest: str, extra: Mapping[str, str] | None = None
         annotations[CERTIFICATE_KEY] = record.certificate.decode("ascii", "replace")
     if record.chain:
         annotations[CHAIN_KEY] = record.chain.decode("ascii", "replace")
+    annotations.update(record.annotations)
     annotations.update(extra or {})
     descriptor = Descriptor(media_type, digest, len(blob)).to_json()
     return Layer(descriptor | {"annotations": annotations}, blob)

@@ -82,6 +82,10 @@ class RegistryStore(Store):
         self._looking: InFlight[tuple[Repository, str], Descriptor | None] = InFlight()
         self._subjects: dict[tuple[Repository, str], Descriptor] = {}
 
+    def wants(self, form: str) -> bool:
+        """Whether the form is configured."""
+        return self._form_a if form == FORM_A else self._form_b
+
     async def put(self, record: Record) -> Stored:
         """Store ``record`` for each of its images; see :meth:`Store.put`."""
         targets, skipped = self._targets(record)

@@ -56,6 +56,8 @@ class Record:
     """PEM of the leaf certificate for keyless signatures, else empty."""
     chain: bytes = b""
     """PEM of the intermediates and root, else empty."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """What the layer of form A carries besides: timestamp and log entry, as cosign has them there."""
 
     @property
     def is_image_signature(self) -> bool:

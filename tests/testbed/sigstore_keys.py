@@ -85,9 +85,9 @@ def trusted_root(keys: SigstoreKeys, fulcio: str, rekor: str, ct_log: str, times
     """Return the trusted root of an instance at these URLs."""
     return {
         "mediaType": TRUSTED_ROOT,
-        "tlogs": [_log(keys.rekor, rekor)],
+        "tlogs": [log_of(keys.rekor, rekor)],
         "certificateAuthorities": [_authority(keys.fulcio, fulcio)],
-        "ctlogs": [_log(keys.ct, ct_log)],
+        "ctlogs": [log_of(keys.ct, ct_log)],
         "timestampAuthorities": [_authority(keys.timestamp, timestamp)],
     }
 
@@ -127,7 +127,8 @@ def public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _log(key: ec.EllipticCurvePrivateKey, url: str) -> Json:
+def log_of(key: ec.EllipticCurvePrivateKey, url: str) -> Json:
+    """Return a trusted root's entry for a log."""
     spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return {
         "baseUrl": url,

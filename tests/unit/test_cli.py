@@ -257,14 +257,37 @@ def test_a_key_service_that_cannot_be_used_is_told_in_words(
     assert not list(Path("evidence").rglob("*.json"))
 
 
-@pytest.mark.parametrize("key", ["transparency.enabled", "signers.x509.fulcio.enabled"])
-def test_what_this_version_cannot_do_is_refused_and_not_left_out(
-    key: str, capsys: pytest.CaptureFixture[str]
+def test_a_log_that_does_not_answer_leaves_nothing_stored(capsys: pytest.CaptureFixture[str]) -> None:
+    config = write("cfg.json", {"transparency.enabled": "true", "transparency.url": "http://127.0.0.1:9"})
+    assert chains(["attest", RUN, "--config", config]) == 1
+    assert "transparency log http://127.0.0.1:9 does not answer" in capsys.readouterr().out
+    assert chains(["verify", RUN, "--output", "json"]) != 0
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"transparency.enabled": "true"}, "no identity token"),
+        ({"transparency.enabled": "false"}, "certificates end after minutes"),
+        ({"transparency.enabled": "manual"}, "certificates end after minutes"),
+        ({"transparency.enabled": "true", "transparency.version": "2"}, "signers.timestamp.url: is missing"),
+        (
+            {"transparency.enabled": "true", "signers.x509.fulcio.provider": "no-such"},
+            "unknown identity provider 'no-such'",
+        ),
+        (
+            {"transparency.enabled": "true", "signers.x509.trusted-root": "", "signers.x509.tuf.mirror.url": "http://x"},
+            "give its root.json in signers.x509.tuf.root",
+        ),
+    ],
+)  # fmt: skip
+def test_certificates_that_cannot_be_had_are_told_before_anything_is_signed(
+    config: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = write("cfg.json", {key: "true"})
-    assert chains(["attest", RUN, "--config", config]) == 2
-    assert key in capsys.readouterr().err
-    assert not Path(".chains").exists()
+    root = {"tlogs": [], "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}
+    known = {"signers.x509.fulcio.enabled": "true", "signers.x509.trusted-root": write("root.json", root)}
+    assert chains(["attest", RUN, "--config", write("cfg.json", known | config)]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_an_input_without_runs_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

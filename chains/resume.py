@@ -1,0 +1,200 @@
+"""Signing where it asks services, and what it gives differs each time: look before, and lose nothing after.
+
+A signature that is stored already is found and taken again, so that trying once more after a partial failure
+makes no second log entry and no second layer. What one payload cannot get keeps no other from its stores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from chains.payload import Payload
+from chains.predicates import simple_signing
+from chains.sign import record_of
+from chains.snapshot import RunSnapshot
+from chains.store import Entry, Stores
+from signers.base import FormatError, SignerError, SignerUnavailable
+from signers.dsse import Envelope, pae
+from signers.seal import Material, Sealed, Sealer
+from storage.base import FORM_A, FORM_B, Store, StoreError, StoreUnavailable
+from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence, Findings
+
+_MOST_SUBJECTS = 4
+"""A payload is stored with each of its subjects, so a few of them tell whether it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """What became of one payload, and where the log has its signatures."""
+
+    entries: tuple[Entry, ...]
+    logged: tuple[str, ...] = ()
+
+
+async def attest_payloads(
+    run: RunSnapshot,
+    payloads: Sequence[tuple[Payload, Sealer]],
+    stores: Stores,
+    may_go_on: Callable[[], None] = lambda: None,
+    *,
+    log: bool,
+) -> list[Attested]:
+    """Seal and store every payload, all at once, each with entries of its own whatever happens.
+
+    ``may_go_on`` is called before a payload is sealed and before it is stored; what it raises goes through when
+    all have ended.
+    """
+    work = (_attest(run, *each, stores, may_go_on, log=log) for each in payloads)
+    ended = await asyncio.gather(*work, return_exceptions=True)
+    found = []
+    for one in ended:
+        if isinstance(one, BaseException):
+            raise one
+        found.append(one)
+    return found
+
+
+async def _attest(
+    run: RunSnapshot,
+    payload: Payload,
+    sealer: Sealer,
+    stores: Stores,
+    may_go_on: Callable[[], None],
+    *,
+    log: bool,
+) -> Attested:
+    found: list[Evidence] = []
+    silent: dict[Store, str] = {}
+    if not sealer.repeats(log=log):
+        found, silent = await _look(run, payload, stores)
+    # what may be in a store that cannot tell is not put there a second time: another try will
+    unasked = tuple(
+        Entry(payload.kind, store.url, "", "", "failed", reason, transient=True)
+        for store, reason in silent.items()
+    )
+    chosen = stores.chosen(payload.stores)
+    if unasked and len(silent) == len(chosen):
+        return Attested(unasked)
+    may_go_on()
+    try:
+        sealed, raw = await _sealed(payload, sealer, chosen, found, log=log)
+    except SignerError as error:
+        transient = isinstance(error, SignerUnavailable)
+        failed = Entry(payload.kind, "", "", "", "failed", f"not signed: {error}", transient=transient)
+        return Attested((failed,))
+    simple = simple_signing.build(payload.image) if payload.image is not None else b""
+    record = record_of(run, payload, sealed, simple, raw)
+    may_go_on()
+    entries = await stores.put(payload.kind, record, payload.stores, without=silent)
+    logged = tuple(one.entry_url for one in (sealed, raw) if one is not None and one.entry_url)
+    return Attested((*entries, *unasked), logged)
+
+
+async def _sealed(
+    payload: Payload, sealer: Sealer, stores: Sequence[Store], found: Sequence[Evidence], *, log: bool
+) -> tuple[Sealed | None, Sealed | None]:
+    if payload.image is None:
+        return await _envelope(payload.statement, sealer, found, log=log), None
+    # an image has two signatures, one for each form; what no store keeps would only fill the log
+    statement = payload.statement if any(store.wants(FORM_B) for store in stores) else None
+    simple = simple_signing.build(payload.image) if any(store.wants(FORM_A) for store in stores) else None
+    # together, since a log answers after a second; both are waited for, since one that is left would be lost
+    sealed, raw = await asyncio.gather(
+        _envelope(statement, sealer, found, log=log) if statement is not None else _nothing(),
+        _signature(simple, sealer, found, log=log) if simple is not None else _nothing(),
+        return_exceptions=True,
+    )
+    if isinstance(sealed, BaseException):
+        raise sealed
+    if isinstance(raw, BaseException):
+        raise raw
+    return sealed, raw
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _envelope(statement: bytes, sealer: Sealer, found: Sequence[Evidence], *, log: bool) -> Sealed:
+    stored = await _stored_envelope(statement, sealer, found, log=log)
+    return stored or await sealer.seal(statement, IN_TOTO_PAYLOAD_TYPE, log=log)
+
+
+async def _signature(simple: bytes, sealer: Sealer, found: Sequence[Evidence], *, log: bool) -> Sealed:
+    stored = await _stored_signature(simple, sealer, found, log=log)
+    return stored or await sealer.sign(simple, log=log)
+
+
+async def _look(
+    run: RunSnapshot, payload: Payload, stores: Stores
+) -> tuple[list[Evidence], dict[Store, str]]:
+    """Return what the payload's stores have about it, and which of them could not tell, and why."""
+    subjects = [item for item in payload.subjects if (item.digest or {}).get("sha256")]
+    found: list[Evidence] = []
+    silent: dict[Store, str] = {}
+    for store in stores.chosen(payload.stores):
+        questions = [
+            store.find(f"sha256:{(item.digest or {})['sha256']}", item.name.removeprefix("oci://"))
+            for item in subjects[:_MOST_SUBJECTS]
+        ]
+        answers = await asyncio.gather(*questions, store.find_run(run.uid), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, Findings):
+                found += answer.evidence
+            elif isinstance(answer, StoreUnavailable):
+                silent[store] = f"cannot tell what it has: {answer}"
+            elif not isinstance(
+                answer, StoreError
+            ):  # a store that serves no such subject refuses the question
+                raise answer
+    return found, silent
+
+
+async def _stored_envelope(
+    statement: bytes, sealer: Sealer, found: Sequence[Evidence], *, log: bool
+) -> Sealed | None:
+    for one in found:
+        if one.format == "bundle-v0.3":
+            sealed = await sealer.reopen_bundle(one.data, statement, IN_TOTO_PAYLOAD_TYPE, log=log)
+            if sealed is not None:
+                return sealed
+    for one in found:
+        if one.format != "dsse":
+            continue
+        try:
+            envelope = Envelope.from_bytes(one.data)
+            material = _material(one)
+        except FormatError:
+            continue
+        if (envelope.payload, envelope.payload_type) == (statement, IN_TOTO_PAYLOAD_TYPE):
+            data, signature = pae(IN_TOTO_PAYLOAD_TYPE, statement), envelope.signatures[0].sig
+            sealed = await sealer.reopen(data, signature, material, envelope=envelope, log=log)
+            if sealed is not None:
+                return sealed
+    return None
+
+
+async def _stored_signature(
+    simple: bytes, sealer: Sealer, found: Sequence[Evidence], *, log: bool
+) -> Sealed | None:
+    for one in found:
+        if one.format != "simplesigning" or one.data != simple:
+            continue
+        try:
+            material = _material(one)
+        except FormatError:
+            continue
+        sealed = await sealer.reopen(simple, one.signature, material, log=log)
+        if sealed is not None:
+            return sealed
+    return None
+
+
+def _material(one: Evidence) -> Material:
+    if not any(name.startswith(("dev.sigstore.cosign/", "provenance.chains/")) for name in one.annotations):
+        return Material()
+    from signers.material import material_of_annotations  # noqa: PLC0415 - needs the network's packages
+
+    return material_of_annotations(one.annotations)

@@ -1,0 +1,187 @@
+"""Rekor v1: ``dsse`` entries for envelopes, ``hashedrekord`` entries for other signatures.
+
+Source: sigstore/rekor ``openapi.yaml`` and its types ``dsse`` 0.0.1 and ``hashedrekord`` 0.0.1. The whole
+envelope is sent; the log keeps hashes of it and the signature. Entries carry the log's own time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from signers.base import SignerRejected, SignerUnavailable, VerificationError
+from signers.service import Reply, Service, expect_success
+from signers.transparency import (
+    LogEntry,
+    Signed,
+    TransparencyLog,
+    index_of,
+    parse_body,
+    same_bytes,
+    verify_inclusion,
+)
+from signers.trust import PublicKey
+from signers.trusted_root import TrustedRoot, find_log
+
+PATH = "/api/v1/log/entries"
+_LARGE = 1024 * 1024
+"""A load balancer that answers 502 to more than this means the size, and will do so again."""
+
+
+class RekorV1(TransparencyLog):
+    """A log of sigstore/rekor at ``url``."""
+
+    refuses_equal = False
+
+    def __init__(self, url: str, root: TrustedRoot | None = None, *, timeout: float = 30.0) -> None:
+        self.url = url.rstrip("/")
+        self._root = root
+        self._service = Service(url, "transparency log", timeout=timeout)
+
+    def check_key(self, key: PublicKey) -> None:
+        """Return: every key that there is here can be logged."""
+
+    def add(self, signed: Signed) -> LogEntry:
+        """Make an entry, or find the equal one; see :meth:`TransparencyLog.add`."""
+        proposed = propose(signed)
+        reply = self._service.post_json(PATH, proposed)
+        if reply.status == HTTPStatus.CONFLICT:
+            reply = self._equal_entry(reply)
+        too_large = {HTTPStatus.BAD_GATEWAY, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+        if reply.status in too_large and len(orjson.dumps(proposed)) > _LARGE:
+            raise SignerRejected(
+                f"{reply.where} answered {reply.status} to an entry of more than {_LARGE} bytes: use a "
+                "rekor v2 log, which takes the hash alone"
+            )
+        answer = expect_success(reply).json
+        try:
+            return self.check(entry_of(answer), signed)
+        except (VerificationError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise SignerUnavailable(f"{reply.where}: its answer is not used: {error}") from error
+
+    def check(self, content: Mapping[str, Any], signed: Signed) -> LogEntry:
+        """Return the entry, verified; see :meth:`TransparencyLog.check`."""
+        check_entry(content, signed, self._root)
+        index = index_of(content)
+        return LogEntry(content, index, f"{self.url}{PATH}?logIndex={index}")
+
+    def _equal_entry(self, conflict: Reply) -> Reply:
+        location = urlsplit(conflict.headers.get("Location", "")).path
+        if not location.startswith(PATH):
+            raise SignerUnavailable(f"{conflict.where} has this entry already and does not say where")
+        return self._service.request("GET", location, headers={"Accept": "application/json"})
+
+
+def propose(signed: Signed) -> dict[str, Any]:
+    """Return the entry to ask for: ``dsse`` for an envelope, ``hashedrekord`` for other data."""
+    verifier = b64encode(_pem(signed)).decode()
+    if signed.envelope is not None:
+        envelope = signed.envelope.to_bytes().decode()
+        content = {"envelope": envelope, "verifiers": [verifier]}
+        return {"apiVersion": "0.0.1", "kind": "dsse", "spec": {"proposedContent": content}}
+    signature = {"content": b64encode(signed.signature).decode(), "publicKey": {"content": verifier}}
+    digest = {"algorithm": "sha256", "value": hashlib.sha256(signed.data).hexdigest()}
+    spec = {"data": {"hash": digest}, "signature": signature}
+    return {"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": spec}
+
+
+def entry_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the bundle's form of an answer with one entry; hex becomes base64, numbers become text."""
+    (entry,) = answer.values()
+    verification = entry["verification"]
+    proof = verification["inclusionProof"]
+    body = entry["body"]
+    kind = orjson.loads(_decode(body))
+    return {
+        "logIndex": str(entry["logIndex"]),
+        "logId": {"keyId": _hex(entry["logID"])},
+        "kindVersion": {"kind": kind["kind"], "version": kind["apiVersion"]},
+        "integratedTime": str(entry["integratedTime"]),
+        "inclusionPromise": {"signedEntryTimestamp": verification["signedEntryTimestamp"]},
+        "inclusionProof": {
+            "logIndex": str(proof["logIndex"]),
+            "rootHash": _hex(proof["rootHash"]),
+            "treeSize": str(proof["treeSize"]),
+            "hashes": [_hex(one) for one in proof["hashes"]],
+            "checkpoint": {"envelope": proof["checkpoint"]},
+        },
+        "canonicalizedBody": body,
+    }
+
+
+def check_entry(content: Mapping[str, Any], signed: Signed, root: TrustedRoot | None) -> None:
+    """Return if the entry proves that just this signature is logged. Raises :class:`VerificationError`."""
+    body = parse_body(verify_inclusion(content, root))
+    if root is not None:
+        _verify_promise(content, root)
+    try:
+        spec = body["spec"]
+        fits = _is_dsse(body, spec, signed) if signed.envelope else _is_hashedrekord(body, spec, signed)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise VerificationError("the log entry is of another kind", "signature_invalid") from error
+    if not fits:
+        raise VerificationError("the log entry is about another signature", "signature_invalid")
+
+
+def promised(content: Mapping[str, Any]) -> bytes:
+    """Return what a signed entry timestamp is over: canonical JSON of the entry without its proof."""
+    entry = {
+        "body": content["canonicalizedBody"],
+        "integratedTime": int(content["integratedTime"]),
+        "logID": _decode(content["logId"]["keyId"]).hex(),
+        "logIndex": int(content["logIndex"]),
+    }
+    return orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
+
+
+def _verify_promise(content: Mapping[str, Any], root: TrustedRoot) -> None:
+    try:
+        log_id = _decode(content["logId"]["keyId"])
+        promise = _decode(content["inclusionPromise"]["signedEntryTimestamp"])
+        data = promised(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise VerificationError("the log's answer lacks its promise", "signature_invalid") from error
+    find_log(root.logs, log_id).verify(promise, data)
+
+
+def _is_dsse(body: dict[str, Any], spec: dict[str, Any], signed: Signed) -> bool:
+    envelope = signed.envelope
+    if envelope is None or (body["kind"], body["apiVersion"]) != ("dsse", "0.0.1"):
+        return False
+    (signature,) = spec["signatures"]
+    return (
+        same_bytes(signature["signature"], signed.signature)
+        and same_bytes(signature["verifier"], _pem(signed))
+        and spec["payloadHash"]["value"] == hashlib.sha256(envelope.payload).hexdigest()
+    )
+
+
+def _is_hashedrekord(body: dict[str, Any], spec: dict[str, Any], signed: Signed) -> bool:
+    return (
+        (body["kind"], body["apiVersion"]) == ("hashedrekord", "0.0.1")
+        and spec["data"]["hash"] == {"algorithm": "sha256", "value": hashlib.sha256(signed.data).hexdigest()}
+        and same_bytes(spec["signature"]["content"], signed.signature)
+        and same_bytes(spec["signature"]["publicKey"]["content"], _pem(signed))
+    )
+
+
+def _pem(signed: Signed) -> bytes:
+    if not signed.certificate:
+        return signed.key.pem
+    return x509.load_der_x509_certificate(signed.certificate).public_bytes(Encoding.PEM)
+
+
+def _decode(text: str) -> bytes:
+    return b64decode(text, validate=True)
+
+
+def _hex(text: str) -> str:
+    return b64encode(bytes.fromhex(text)).decode()

@@ -1,0 +1,126 @@
+"""One exchange with a service over HTTP: bounded in time and size, its troubles in this room's two words.
+
+Proxies and certificate authorities come from the environment, as with every client of ``requests``
+(``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE``). Redirects are not followed: tokens travel here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import requests
+from requests.adapters import HTTPAdapter
+
+from signers.base import SignerError, SignerRejected, SignerUnavailable
+
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+CONNECTIONS = 100
+"""As many threads may wait for one service: Rekor v2 answers after a second, however many ask."""
+_EXCERPT = 200
+_OK, _REDIRECT, _BROKEN = 200, 300, 500
+_TEMPORARY = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a service answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    where: str
+    """For errors: the service and its host."""
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The JSON object in the body. Raises :class:`SignerUnavailable`: a proxy may have answered."""
+        try:
+            content = orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise SignerUnavailable(f"{self.where} answered no json: check the url") from error
+        if not isinstance(content, dict):
+            raise SignerUnavailable(f"{self.where} answered no json object: check the url")
+        return content
+
+    def excerpt(self) -> str:
+        """Return the start of the body on one line, for an error."""
+        return " ".join(self.body[: 4 * _EXCERPT].decode(errors="replace").split())[:_EXCERPT]
+
+    def refusal(self) -> SignerError:
+        """Return the error that an answer without success means."""
+        told = f"{self.where} answered {self.status}: {self.excerpt() or 'nothing'}"
+        if self.status >= _BROKEN or self.status in _TEMPORARY:
+            return SignerUnavailable(told)
+        return SignerRejected(told)
+
+
+class Service:
+    """A service at ``url``; ``what`` names it in errors, ``timeout`` is in seconds. Safe for threads."""
+
+    def __init__(self, url: str, what: str, *, timeout: float = 30.0) -> None:
+        self.url = url.rstrip("/")
+        self._timeout = timeout
+        self.where = f"{what} {_shown(url)}"
+        self._session = requests.Session()
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS))
+
+    def request(
+        self,
+        method: str,
+        path: str = "",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Return the answer to one request, whatever its status.
+
+        Raises :class:`SignerUnavailable` when there is none, and for one that is too long.
+        """
+        try:
+            with self._session.request(
+                method,
+                self.url + path,
+                data=body,
+                headers=dict(headers or {}),
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                data = answer.raw.read(MAX_ANSWER_BYTES + 1, decode_content=True)
+                reply = Reply(answer.status_code, dict(answer.headers), data, self.where)
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            raise SignerRejected(f"{self.where} cannot be asked: check the url") from error
+        except (requests.RequestException, OSError) as error:
+            # the library's words can repeat the whole URL, with what it may hold
+            raise SignerUnavailable(f"{self.where} does not answer: {type(error).__name__}") from error
+        if len(data) > MAX_ANSWER_BYTES:
+            raise SignerUnavailable(f"{self.where} answered more than {MAX_ANSWER_BYTES} bytes")
+        return reply
+
+    def post_json(self, path: str, content: object, headers: Mapping[str, str] | None = None) -> Reply:
+        """Post JSON. Raises as :meth:`request` does."""
+        sent = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
+        return self.request("POST", path, orjson.dumps(content), sent)
+
+
+def succeeded(reply: Reply) -> bool:
+    """Whether the status says success."""
+    return _OK <= reply.status < _REDIRECT
+
+
+def expect_success(reply: Reply) -> Reply:
+    """Return a successful answer. Raises :class:`SignerUnavailable` or :class:`SignerRejected`."""
+    if not succeeded(reply):
+        raise reply.refusal()
+    return reply
+
+
+def _shown(url: str) -> str:
+    """Return scheme, host and port: user and query can be secrets."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}" if host else "(no host in its url)"

@@ -1,0 +1,71 @@
+"""The trusted root from a TUF repository, whose own root is pinned.
+
+Source: the TUF specification, through python-tuf; sigstore-python's copy of the public good instance's root.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
+
+from platformdirs import user_cache_dir
+from tuf.api.exceptions import DownloadError, RepositoryError
+from tuf.ngclient.updater import Updater
+
+from signers.base import SignerRejected, SignerUnavailable
+from signers.trusted_root import TrustedRoot
+
+PUBLIC_GOOD = "https://tuf-repo-cdn.sigstore.dev"
+TARGET = "trusted_root.json"
+
+
+def fetch_trusted_root(url: str, pinned: Path | None = None, folder: Path | None = None) -> TrustedRoot:
+    """Return the trusted root that the repository at ``url`` has now.
+
+    ``pinned`` is a ``root.json`` of that repository, known to be right; only the public good instance needs
+    none. What was verified is kept in ``folder``, by default below the user's cache. Raises
+    :class:`SignerUnavailable` when it does not answer, and :class:`SignerRejected` for one that is not the
+    pinned root's, or without a pinned root.
+    """
+    url = url.rstrip("/")
+    folder = folder or Path(user_cache_dir("provenance-chains")) / "tuf" / quote(url, safe="")
+    root = _pinned(url, pinned)
+    targets = folder / "targets"
+    try:
+        targets.mkdir(parents=True, exist_ok=True)
+        updater = Updater(str(folder), f"{url}/", str(targets), f"{url}/targets/", bootstrap=root)
+        updater.refresh()
+        info = updater.get_targetinfo(TARGET)
+        if info is None:
+            raise SignerRejected(f"tuf repository {url} has no {TARGET}: give signers.x509.trusted-root")
+        path = updater.find_cached_target(info) or updater.download_target(info)
+    except DownloadError as error:
+        raise SignerUnavailable(f"tuf repository {url} does not answer: {error}") from error
+    except RepositoryError as error:
+        raise SignerRejected(
+            f"tuf repository {url} is not the one of the pinned root: {error}; check signers.x509.tuf.root"
+        ) from error
+    except OSError as error:
+        raise SignerUnavailable(f"tuf: {folder} cannot be written: {error.strerror}") from error
+    return TrustedRoot.from_path(Path(path))
+
+
+def _pinned(url: str, pinned: Path | None) -> bytes:
+    if pinned is not None:
+        try:
+            return pinned.read_bytes()
+        except OSError as error:
+            raise SignerRejected(f"tuf root {pinned} cannot be read: {error.strerror}") from error
+    if url != PUBLIC_GOOD:
+        raise SignerRejected(
+            f"tuf repository {url} is not the public one: give its root.json in signers.x509.tuf.root, or "
+            "the trusted root itself in signers.x509.trusted-root"
+        )
+    return _public_good_root()
+
+
+@cache
+def _public_good_root() -> bytes:
+    return files("sigstore").joinpath("_store", quote(PUBLIC_GOOD, safe=""), "root.json").read_bytes()

@@ -1,0 +1,192 @@
+"""Trusted roots from files and from TUF repositories, and what is refused in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+
+from signers.base import FormatError, SignerRejected, SignerUnavailable, VerificationError
+from signers.transparency import Checkpoint, root_of_proof
+from signers.trusted_root import TrustedRoot, find_log
+from signers.tuf_root import PUBLIC_GOOD, fetch_trusted_root
+from tests.testbed.loopback import Answer, Request, serving
+from tests.testbed.rekor_v1 import merkle
+from tests.testbed.sigstore_keys import SigstoreKeys, make_keys, trusted_root
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def keys() -> SigstoreKeys:
+    return make_keys()
+
+
+@pytest.fixture
+def content(keys: SigstoreKeys) -> Json:
+    return trusted_root(keys, "http://fulcio", "http://rekor:3000", "http://ct", "http://tsa")
+
+
+def read(content: Json) -> TrustedRoot:
+    return TrustedRoot.from_bytes(json.dumps(content).encode())
+
+
+@pytest.mark.parametrize("media_type", ["+json;version=0.1", ".v0.2+json"])
+def test_a_trusted_root_is_read(content: Json, keys: SigstoreKeys, media_type: str) -> None:
+    root = read({**content, "mediaType": f"application/vnd.dev.sigstore.trustedroot{media_type}"})
+    assert root.logs[0].host == "rekor"
+    assert root.certificate_authorities[0].chain == keys.fulcio.chain
+    assert root.timestamp_authorities[0].chain == keys.timestamp.chain
+    assert find_log(root.logs, root.logs[0].log_id) is root.logs[0]
+    with pytest.raises(VerificationError):
+        find_log(root.logs, b"other")
+
+
+def test_keys_and_authorities_count_for_their_time(content: Json) -> None:
+    content["tlogs"][0]["publicKey"]["validFor"] = {
+        "start": "2025-01-01T00:00:00Z",
+        "end": "2025-02-01T00:00:00Z",
+    }
+    valid = read(content).logs[0].valid
+    assert datetime(2025, 1, 15, tzinfo=UTC) in valid
+    assert datetime(2024, 12, 31, tzinfo=UTC) not in valid
+    assert datetime(2025, 2, 2, tzinfo=UTC) not in valid
+    del content["tlogs"][0]["publicKey"]["validFor"]
+    assert datetime(1999, 1, 1, tzinfo=UTC) in read(content).logs[0].valid
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mediaType": "other"},
+        {"tlogs": {}},
+        {"tlogs": [{"publicKey": {"rawBytes": "!"}}]},
+        {"tlogs": [{"publicKey": "text"}]},
+        {"certificateAuthorities": [{"certChain": {"certificates": []}}]},
+        {"certificateAuthorities": [{"certChain": {"certificates": [{"rawBytes": "AAAA"}]}}]},
+        {"certificateAuthorities": [{"certChain": {"certificates": [{"rawBytes": 1}]}}]},
+    ],
+)
+def test_what_is_wrong_in_a_trusted_root_is_refused(content: Json, change: Json, tmp_path: Path) -> None:
+    path = tmp_path / "trusted_root.json"
+    path.write_text(json.dumps(content | change))
+    with pytest.raises(FormatError, match=r"trusted_root\.json"):
+        TrustedRoot.from_path(path)
+
+
+def test_a_time_that_is_none_is_refused(content: Json) -> None:
+    for value in ("yesterday", 5):
+        content["tlogs"][0]["publicKey"]["validFor"] = {"start": value}
+        with pytest.raises(FormatError, match="is no time"):
+            read(content)
+    content["tlogs"][0]["publicKey"]["validFor"] = "always"
+    with pytest.raises(FormatError, match="validFor"):
+        read(content)
+
+
+class Repository:
+    """A TUF repository with one target, made with python-tuf."""
+
+    def __init__(self, target: bytes) -> None:
+        self.files: dict[str, bytes] = {}
+        self.signer = CryptoSigner.generate_ecdsa()
+        until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+        root = Root(expires=until)
+        for role in ("root", "timestamp", "snapshot", "targets"):
+            root.add_key(self.signer.public_key, role)
+        name = "trusted_root.json"
+        targets = Targets(expires=until, targets={name: TargetFile.from_data(name, target)})
+        self.root = self.sign(root)
+        self.files["1.root.json"] = self.root
+        self.files["1.targets.json"] = self.sign(targets)
+        self.files["1.snapshot.json"] = self.sign(Snapshot(expires=until, meta={"targets.json": MetaFile(1)}))
+        self.files["timestamp.json"] = self.sign(Timestamp(expires=until, snapshot_meta=MetaFile(1)))
+        self.files[f"targets/{sha256(target).hexdigest()}.{name}"] = target
+
+    def sign(self, signed: Any) -> bytes:
+        metadata: Metadata[Any] = Metadata(signed)
+        metadata.sign(self.signer)
+        return metadata.to_bytes()
+
+    def answer(self, request: Request) -> Answer:
+        """Serve a file."""
+        found = self.files.get(request.path.lstrip("/"))
+        return Answer(200, found) if found is not None else Answer(404)
+
+
+@pytest.fixture
+def repository(content: Json) -> Repository:
+    return Repository(json.dumps(content).encode())
+
+
+@pytest.fixture
+def mirror(repository: Repository) -> Iterator[str]:
+    with serving(repository.answer) as url:
+        yield url
+
+
+def test_a_mirror_is_believed_as_far_as_its_pinned_root_says(
+    repository: Repository, mirror: str, content: Json, tmp_path: Path
+) -> None:
+    pinned = tmp_path / "root.json"
+    pinned.write_bytes(repository.root)
+    root = fetch_trusted_root(f"{mirror}/", pinned, tmp_path / "cache")
+    assert root == read(content)
+    other = tmp_path / "other.json"
+    other.write_bytes(Repository(b"{}").root)
+    with pytest.raises(SignerRejected, match="not the one of the pinned root"):
+        fetch_trusted_root(mirror, other, tmp_path / "cache")
+    (target,) = (name for name in repository.files if name.startswith("targets/"))
+    repository.files[target] = b"{}"
+    with pytest.raises(SignerRejected):
+        fetch_trusted_root(mirror, pinned, tmp_path / "empty")
+
+
+def test_a_mirror_without_a_pinned_root_or_that_is_down_is_told(
+    tmp_path: Path, repository: Repository
+) -> None:
+    with pytest.raises(SignerRejected, match=r"signers\.x509\.tuf\.root"):
+        fetch_trusted_root("http://127.0.0.1:9", None, tmp_path)
+    with pytest.raises(SignerRejected, match="cannot be read"):
+        fetch_trusted_root("http://127.0.0.1:9", tmp_path / "missing", tmp_path)
+    pinned = tmp_path / "root.json"
+    pinned.write_bytes(repository.root)
+    with pytest.raises(SignerUnavailable, match="does not answer"):
+        fetch_trusted_root("http://127.0.0.1:9", pinned, tmp_path / "cache")
+
+
+def test_the_public_instance_is_pinned_by_the_package() -> None:
+    from signers.tuf_root import _public_good_root
+
+    assert json.loads(_public_good_root())["signed"]["_type"] == "root"
+    assert PUBLIC_GOOD.startswith("https://")
+
+
+@pytest.mark.parametrize("size", range(1, 18))
+def test_every_proof_of_a_tree_leads_to_its_root_and_no_other_length_does(size: int) -> None:
+    leaves = [sha256(b"\0" + bytes((number,))).digest() for number in range(size)]
+    for index in range(size):
+        root, path = merkle(leaves, index)
+        assert root_of_proof(index, size, leaves[index], path) == root
+        for wrong in (path[:-1] if path else [leaves[0]], [*path, leaves[0]]):
+            with suppress(VerificationError):
+                assert root_of_proof(index, size, leaves[index], wrong) != root
+    with pytest.raises(VerificationError, match="outside"):
+        root_of_proof(size, size, leaves[0], [])
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["", "a\n1\n", "a\nx\nAAAA\n\n", "a\n1\n!\n\n", "a\n1\nAAAA\n\n- a AAAAAAAA\n", "a\n1\nAAAA\n\n\N{EM DASH} a AAAA\n"],
+)  # fmt: skip
+def test_what_is_no_signed_note_is_refused(note: str) -> None:
+    with pytest.raises(VerificationError, match="not a signed note"):
+        Checkpoint.from_note(note)
