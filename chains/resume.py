@@ -43,8 +43,8 @@ async def attest_payloads(
 ) -> list[Attested]:
     """Seal and store every payload, all at once, each with entries of its own whatever happens.
 
-    ``may_go_on`` is called before a payload is sealed and before it is stored; what it raises goes through when
-    all have ended.
+    ``may_go_on`` is called before a payload is sealed and before it is stored; what it raises goes through
+    when all have ended.
     """
     work = (_attest(run, *each, stores, may_go_on, log=log) for each in payloads)
     ended = await asyncio.gather(*work, return_exceptions=True)
