@@ -331,7 +331,7 @@ def test_whatever_fails_no_two_work_on_one_run_and_in_the_end_all_is_held(seed: 
 )
 def test_options_that_do_not_fit_are_refused(replicas: int, pod: str, seconds: int, reason: str) -> None:
     options = ControllerOptions(
-        "", "s", (), Path(), 1, 1, 1, "", replicas=replicas, pod_name=pod, lease_seconds=seconds
+        "", "s", (), Path(), 1, 0, 1, 1, 1, "", replicas=replicas, pod_name=pod, lease_seconds=seconds
     )
     with pytest.raises(UsageError, match=reason):
         run(_open_shares(options, Access("http://localhost"), AsyncExitStack()))
