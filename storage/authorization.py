@@ -1,10 +1,10 @@
 """From a registry's challenge to an ``Authorization`` header: basic, or a bearer token from its token server.
 
 The flow is the distribution project's (https://distribution.github.io/distribution/spec/auth/token/ and
-``/oauth/``). Headers are remembered with their expiry, one for each repository and action, and concurrent
-requests share one token request. Credentials go to the token server (realm) that the registry names, so a
-realm must speak HTTPS (or HTTP where the registry does) and a public registry cannot point it at a private
-or link-local address.
+``/oauth/``). Tokens are remembered with their expiry, one for each repository, action and credential, and
+concurrent requests share one token request. Credentials go to the token server (realm) that the registry
+names, so a realm must speak HTTPS (or HTTP where the registry does) and a public registry cannot point it at
+a private or link-local address.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import ipaddress
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import urlencode
 
@@ -21,6 +21,7 @@ import orjson
 from yarl import URL
 
 from storage.base import StoreRejected, StoreUnavailable
+from storage.connections import Answer
 from storage.credentials import Credential
 from storage.inflight import InFlight
 from storage.reference import Repository, may_be_plain_http, registry_host
@@ -38,8 +39,12 @@ _PART = re.compile(
 class Keychain(Protocol):
     """Where credentials come from."""
 
-    async def lookup(self, repository: Repository) -> Credential:
-        """Return the credential for one repository, empty for anonymous."""
+    async def candidates(self, repository: Repository, *, again: bool = False) -> Sequence[Credential]:
+        """Return the credentials for one repository in the order to try them.
+
+        One without secrets is anonymous. ``again`` tells that all of the last answer were refused: it is
+        worth looking for others. Raises :class:`StoreError`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,11 @@ class Challenge:
     scheme: str
     parameters: Mapping[str, str] = field(default_factory=dict)
 
+    def scope(self, repository: Repository, *, push: bool) -> str:
+        """The scope to ask a token for: what the registry named, else what the action needs."""
+        actions = "pull,push" if push else "pull"
+        return self.parameters.get("scope") or f"repository:{repository.name}:{actions}"
+
     def anywhere(self) -> Challenge:
         """The challenge as it holds for every repository of the registry: without its scope."""
         return Challenge(self.scheme, {k: v for k, v in self.parameters.items() if k != "scope"})
@@ -56,11 +66,15 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """A header value (``""``: anonymous), until when it holds, and whose credential it came from."""
+    """A header value (``""``: anonymous), until when it holds, and whose credential it came from.
+
+    ``reused`` when it is a token that was asked for earlier, so a fresh one may do where it does not.
+    """
 
     header: str = field(repr=False)
     source: str
     expires: float
+    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,11 @@ class TokenAnswer:
 
 Exchange = Callable[[str, URL, dict[str, str], bytes | None], Awaitable[TokenAnswer]]
 """Sends (method, URL, headers, body) once, following no redirect; raises :class:`storage.base.StoreError`."""
+
+
+def challenge_of(answer: Answer) -> Challenge | None:
+    """Return what an answer asks for, None when that is nothing this module can meet."""
+    return parse_challenges(answer.headers.getall("WWW-Authenticate", ()))
 
 
 def parse_challenges(headers: Iterable[str]) -> Challenge | None:
@@ -91,57 +110,61 @@ def parse_challenges(headers: Iterable[str]) -> Challenge | None:
     return None
 
 
-class Authorizer:
-    """Gives each request its header, with as few calls to the token server as expiry allows."""
+class CredentialRefused(StoreRejected):
+    """The token server did not accept this credential; another one may do."""
 
-    def __init__(self, keychain: Keychain, exchange: Exchange) -> None:
-        self._keychain = keychain
+
+class TokenSource:
+    """Turns credentials into headers, with as few calls to token servers as expiry allows.
+
+    Tokens are kept under the credential itself: whoever has that credential could have asked for them.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._known: dict[tuple[Repository, bool], Authorization] = {}
-        self._asking: InFlight[tuple[Repository, bool, str], Authorization] = InFlight()
+        self._known: dict[tuple[Repository, str, Credential], Authorization] = {}
+        self._asking: InFlight[tuple[Repository, str, Credential], Authorization] = InFlight()
 
-    def known(self, repository: Repository, *, push: bool) -> Authorization | None:
-        """Return what an earlier challenge led to while it holds."""
-        authorization = self._known.get((repository, push))
-        if authorization is None or authorization.expires <= time.monotonic():
-            return None
-        return authorization
-
-    async def meet(
-        self, challenge: Challenge, repository: Repository, *, push: bool, plain: bool
+    async def authorize(
+        self,
+        challenge: Challenge,
+        credential: Credential,
+        repository: Repository,
+        *,
+        push: bool,
+        plain: bool,
+        refused: Collection[str] = (),
     ) -> Authorization:
         """Answer ``challenge`` for ``repository``; ``plain`` tells that the registry itself speaks no TLS.
 
-        Raises :class:`StoreRejected` when the token server refuses or cannot be trusted with credentials and
-        :class:`StoreUnavailable` when it cannot be reached.
+        ``refused`` are headers that the registry does not take. Raises :class:`CredentialRefused`,
+        :class:`StoreRejected` when the token server cannot be trusted with credentials or makes no sense,
+        and :class:`StoreUnavailable` when it cannot be reached.
         """
-        scope = challenge.parameters.get("scope", "")
-        authorization = await self._asking.run(
-            (repository, push, scope), lambda: self._fetch(challenge, repository, push=push, plain=plain)
+        if challenge.scheme == "basic" or credential.registry_token:
+            bearer = challenge.scheme != "basic"
+            header = f"Bearer {credential.registry_token}" if bearer else credential.basic
+            return Authorization(header, credential.source, time.monotonic() + BASIC_LIFE)
+        key = (repository, challenge.scope(repository, push=push), credential)
+        known = self._known.get(key)
+        if known is not None and known.expires > time.monotonic() and known.header not in refused:
+            return replace(known, reused=True)
+        found = await self._asking.run(
+            key, lambda: self._fetch(challenge, credential, repository, key[1], plain=plain)
         )
         if len(self._known) >= _MOST_KNOWN:
             now = time.monotonic()
             self._known = {key: known for key, known in self._known.items() if known.expires > now}
-        self._known[repository, push] = authorization
-        return authorization
+        self._known[key] = found
+        return found
 
     async def _fetch(
-        self, challenge: Challenge, repository: Repository, *, push: bool, plain: bool
+        self, challenge: Challenge, credential: Credential, repository: Repository, scope: str, *, plain: bool
     ) -> Authorization:
-        credential = await self._keychain.lookup(repository)
-        if challenge.scheme == "basic":
-            return Authorization(credential.basic, credential.source, time.monotonic() + BASIC_LIFE)
-        if credential.registry_token:
-            header = f"Bearer {credential.registry_token}"
-            return Authorization(header, credential.source, time.monotonic() + BASIC_LIFE)
         realm = checked_realm(challenge.parameters["realm"], repository.registry, plain=plain)
-        actions = "pull,push" if push else "pull"
-        query = {
-            "service": challenge.parameters.get("service", ""),
-            "scope": challenge.parameters.get("scope") or f"repository:{repository.name}:{actions}",
-        }
+        query = {"service": challenge.parameters.get("service", ""), "scope": scope}
         answer = await self._ask(realm, query, credential)
-        token, life = self._read(answer, realm, repository, credential)
+        token, life = self._read(answer, realm, repository)
         return Authorization(f"Bearer {token}", credential.source, time.monotonic() + life * _MARGIN)
 
     async def _ask(self, realm: URL, query: dict[str, str], credential: Credential) -> TokenAnswer:
@@ -155,16 +178,12 @@ class Authorizer:
         return await self._exchange("GET", realm.extend_query(wanted), headers, None)
 
     @staticmethod
-    def _read(
-        answer: TokenAnswer, realm: URL, repository: Repository, credential: Credential
-    ) -> tuple[str, float]:
+    def _read(answer: TokenAnswer, realm: URL, repository: Repository) -> tuple[str, float]:
         where = f"the token server {realm.host} of {repository.registry}"
         if answer.status >= 500 or answer.status in {408, 429}:  # noqa: PLR2004
             raise StoreUnavailable(f"{where} answered {answer.status}")
         if answer.status != 200:  # noqa: PLR2004
-            raise StoreRejected(
-                f"{where} answered {answer.status} for {repository}; credentials tried: {credential.source}"
-            )
+            raise CredentialRefused(f"{where} answered {answer.status}")
         try:
             parsed = orjson.loads(answer.body)
             token = parsed.get("token") or parsed.get("access_token")

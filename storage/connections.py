@@ -14,6 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 
 import aiohttp
+import orjson
 from multidict import CIMultiDictProxy
 from yarl import URL
 
@@ -45,6 +46,21 @@ class Answer:
             return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
         except (TypeError, ValueError):
             return 0.0
+
+    @property
+    def words(self) -> list[tuple[str, str]]:
+        """The registry's own codes and messages; nobody vouches for them."""
+        try:
+            errors = orjson.loads(self.body)["errors"]
+            return [(str(one.get("code") or ""), str(one.get("message") or "")) for one in errors]
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            return []
+
+    @property
+    def text(self) -> str:
+        """What it says, on one line fit for an error."""
+        said = "; ".join(": ".join(word for word in words if word) for words in self.words)[:ERROR_TEXT]
+        return f"answered {self.status} {''.join(c if c.isprintable() else ' ' for c in said)}".rstrip()
 
 
 class Later(Exception):  # noqa: N818 - not an error yet

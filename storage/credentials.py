@@ -16,8 +16,9 @@ import binascii
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from storage.inflight import InFlight
 from storage.reference import DOCKER_HUB, Repository
 
 HUB_KEY = f"https://{DOCKER_HUB}/v1/"
+_HUB_ALIASES = frozenset({"docker.io", "registry-1.docker.io"})
 HELPER_TIMEOUT = 30.0
 HELPER_LIFE = 60.0
 """Seconds that a helper's answer is used for every repository of its registry."""
@@ -38,13 +40,24 @@ _TOKEN_USER = "<token>"  # noqa: S105 - how a helper says "this secret is an ide
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One way to log in; ``source`` says where it is from, in words fit for an error."""
+    """One way to log in; ``source`` says where it is from, in words fit for an error.
+
+    One that is ``unusable``, which says why, is told and not tried; if that reason is ``transient``, the
+    request it was wanted for may succeed later.
+    """
 
     source: str
     username: str = ""
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
+    unusable: str = ""
+    transient: bool = False
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether there is nothing to log in with."""
+        return not (self.basic or self.identity_token or self.registry_token)
 
     @property
     def basic(self) -> str:
@@ -85,6 +98,11 @@ class DockerCredentials:
         if key is None:
             return Credential(f"none, as {path} has no entry for {repository.registry}")
         return _from_entry(auths[key], f"the entry {key!r} of {path}")
+
+    async def candidates(self, repository: Repository, *, again: bool = False) -> Sequence[Credential]:
+        """Return the one credential of :meth:`lookup`, which always looks at the file anew."""
+        del again
+        return [await self.lookup(repository)]
 
     def _path(self) -> Path | None:
         folder = self._environ.get("DOCKER_CONFIG")
@@ -168,6 +186,34 @@ class DockerCredentials:
         return _from_helper(out, source)
 
 
+def matching_entries(auths: Mapping[str, Any], repository: Repository, source: str) -> list[Credential]:
+    """Return every entry of a Secret's ``auths`` that names ``repository``, the closest first.
+
+    As kubelet and Tekton Chains match them: a key is a host, or a host and a folder, and each label of the
+    host may be a glob (``*.example.com``). A malformed entry is an unusable credential.
+    """
+    found = [(len(_bare(key)), key) for key in auths if _globs(_bare(key), repository)]
+    credentials = []
+    for _, key in sorted(found, reverse=True):
+        where = f"the entry {key!r} of {source}"
+        try:
+            credential = _from_entry(auths[key], where)
+        except StoreRejected as exc:
+            credential = Credential(where, unusable=str(exc).removeprefix(where).lstrip(": "))
+        if credential.is_anonymous:
+            credential = Credential(where, unusable=credential.unusable or "has no user and password")
+        credentials.append(credential)
+    return credentials
+
+
+def _globs(pattern: str, repository: Repository) -> bool:
+    host, _, folder = pattern.partition("/")
+    labels, wanted = host.lower().split("."), repository.registry.lower().split(".")
+    if len(labels) != len(wanted) or not all(map(fnmatchcase, wanted, labels)):
+        return False
+    return not folder or f"{repository.name}/".startswith(f"{folder}/")
+
+
 def longest_match(table: Mapping[str, Any], repository: Repository) -> str | None:
     """Return the key of ``table`` (host or host/path) that names ``repository`` most closely."""
     target = str(repository)
@@ -182,12 +228,13 @@ def longest_match(table: Mapping[str, Any], repository: Repository) -> str | Non
 def _bare(key: str) -> str:
     """``https://host/v1/`` and its kin as ``host``; paths stay."""
     bare = key.partition("://")[2] or key
+    whole = "://" in key or key.endswith("/")
     bare = bare.rstrip("/")
     for version in ("/v1", "/v2"):
-        if "://" in key and bare.endswith(version):
+        if whole and bare.endswith(version):
             bare = bare.removesuffix(version)
     host, slash, rest = bare.partition("/")
-    return (DOCKER_HUB if host == "docker.io" else host) + slash + rest
+    return (DOCKER_HUB if host in _HUB_ALIASES else host) + slash + rest
 
 
 def _from_entry(entry: object, source: str) -> Credential:

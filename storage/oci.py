@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from storage.authorization import Keychain
 from storage.base import (
@@ -66,8 +67,15 @@ class _Target:
 class RegistryStore(Store):
     """Stores records in registries; ``keychain`` replaces the docker configuration."""
 
-    def __init__(self, url: str, options: StoreOptions, keychain: Keychain | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        options: StoreOptions,
+        keychain: Keychain | None = None,
+        beside: RegistryStore | None = None,
+    ) -> None:
         self.url = url
+        self._options = options
         rest = url.removeprefix("oci:")
         if rest and not rest.startswith("//"):
             raise StoreRejected(f"unknown store {url!r}: expected oci: or oci://REGISTRY/REPOSITORY")
@@ -76,11 +84,18 @@ class RegistryStore(Store):
         self._tag_repository = parse_repository(options.repository) if options.repository else None
         self._form_a = options.encoding_format != FORM_B
         self._form_b = options.encoding_format != FORM_A
-        self._client = RegistryClient(options, keychain)
-        self._options, self._keychain = options, keychain
+        self._client: RegistryClient = RegistryClient(options, keychain, beside._client if beside else None)
+        self._keychain = keychain
         self._tags = TagWriter(self._client)
         self._looking: InFlight[tuple[Repository, str], Descriptor | None] = InFlight()
         self._subjects: dict[tuple[Repository, str], Descriptor] = {}
+        self._siblings: WeakSet[RegistryStore] = WeakSet()
+
+    def sibling(self, keychain: Keychain) -> RegistryStore:
+        """Return this store with other credentials, on the same connections; closing this one closes it."""
+        found = RegistryStore(self.url, self._options, keychain, self)
+        self._siblings.add(found)
+        return found
 
     def wants(self, form: str) -> bool:
         """Whether the form is configured."""
@@ -156,7 +171,9 @@ class RegistryStore(Store):
         ]
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, those of siblings too."""
+        for sibling in list(self._siblings):
+            await sibling.close()
         await self._tags.close()
         await self._client.close()
 

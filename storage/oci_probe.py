@@ -84,15 +84,17 @@ async def _credentials(
 ) -> tuple[Credential | None, Probe]:
     what = f"credentials for {repository}"
     try:
-        credential = await keychain.lookup(repository)
+        candidates = await keychain.candidates(repository)
     except StoreError as exc:
         return None, Probe(what, "failed", str(exc), "mend the docker configuration")
-    if credential.basic or credential.identity_token or credential.registry_token:
-        user = f", user {credential.username}" if credential.username else ""
-        return credential, Probe(what, "ok", f"{credential.source}{user}")
+    for credential in candidates:
+        if not credential.is_anonymous:
+            user = f", user {credential.username}" if credential.username else ""
+            return credential, Probe(what, "ok", f"{credential.source}{user}")
+    sources = "; ".join(f"{each.source} {each.unusable}".rstrip() for each in candidates)
     if asked:
-        return None, Probe(what, "warning", credential.source, _MOUNT)
-    return None, Probe(what, "ok", f"{credential.source}; the registry asked for none")
+        return None, Probe(what, "warning", sources, _MOUNT)
+    return None, Probe(what, "ok", f"{sources}; the registry asked for none")
 
 
 async def _push(

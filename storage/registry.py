@@ -56,13 +56,17 @@ class Referrers:
 class RegistryClient:
     """Speaks the distribution API. Use as ``async with`` or call :meth:`close`; calls may run concurrently.
 
-    Every method raises :class:`StoreUnavailable` and :class:`StoreRejected` as :class:`Transport` does.
+    Every method raises :class:`StoreUnavailable` and :class:`StoreRejected` as :class:`Transport` does. One
+    ``beside`` another shares its connections and what it found out about registries.
     """
 
-    def __init__(self, options: StoreOptions, keychain: Keychain | None = None) -> None:
-        self._transport = Transport(options, keychain or DockerCredentials())
-        self._single_post: dict[str, bool] = {}
-        self._referrers: dict[str, tuple[bool, float]] = {}
+    def __init__(
+        self, options: StoreOptions, keychain: Keychain | None = None, beside: RegistryClient | None = None
+    ) -> None:
+        other = beside._transport if beside else None
+        self._transport: Transport = Transport(options, keychain or DockerCredentials(), other)
+        self._single_post: dict[str, bool] = beside._single_post if beside else {}
+        self._referrers: dict[str, tuple[bool, float]] = beside._referrers if beside else {}
         self._asking: InFlight[str, bool] = InFlight()
         self._uploading: InFlight[tuple[Repository, str], None] = InFlight()
         self._uploaded: set[tuple[Repository, str]] = set()

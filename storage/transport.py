@@ -14,19 +14,19 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
-import orjson
 from yarl import URL
 
+from storage.attempts import FORBIDDEN, UNAUTHORIZED, Attempts, NoAccess
 from storage.authorization import (
     Authorization,
-    Authorizer,
     Challenge,
     Keychain,
     TokenAnswer,
-    parse_challenges,
+    TokenSource,
+    challenge_of,
 )
 from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
-from storage.connections import ERROR_TEXT, Answer, Connections, Later, NoTls
+from storage.connections import Answer, Connections, Later, NoTls
 from storage.inflight import InFlight
 from storage.manifests import MANIFEST_LIMIT
 from storage.reference import Repository, may_be_plain_http
@@ -39,7 +39,6 @@ LONGEST_WAIT = 30.0
 _FIRST_WAIT = 0.2
 _REDIRECTS = 5
 _NEAR_TLS_SECONDS = 5.0
-_UNAUTHORIZED, _FORBIDDEN = 401, 403
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _TRY_AGAIN = frozenset({408, 429})
 _BLOB_IS_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
@@ -100,18 +99,25 @@ class RegistryRefused(StoreRejected):
 
 
 class Transport:
-    """Sends requests to any number of registries; the caller closes it."""
+    """Sends requests to any number of registries; the caller closes it.
 
-    def __init__(self, options: StoreOptions, keychain: Keychain) -> None:
+    One with the credentials of somebody else may stand ``beside`` another: it has that one's connections,
+    what is known of registries, and tokens by the credential they were given for; the other closes them.
+    """
+
+    def __init__(self, options: StoreOptions, keychain: Keychain, beside: Transport | None = None) -> None:
         self._options = options
-        self._connections = Connections(options)
-        self._authorizer = Authorizer(keychain, self._exchange)
-        self._endpoints: dict[str, _Endpoint] = {}
-        self._finding: InFlight[str, _Endpoint] = InFlight()
+        self._beside = beside
+        self._connections: Connections = beside._connections if beside else Connections(options)
+        self._tokens: TokenSource = beside._tokens if beside else TokenSource(self._exchange)
+        self._attempts = Attempts(keychain, self._tokens)
+        self._endpoints: dict[str, _Endpoint] = beside._endpoints if beside else {}
+        self._finding: InFlight[str, _Endpoint] = beside._finding if beside else InFlight()
 
     async def close(self) -> None:
-        """Close every connection; a later request opens new ones."""
-        await self._connections.close()
+        """Close every connection of its own; a later request opens new ones."""
+        if self._beside is None:
+            await self._connections.close()
 
     async def send(self, request: Request) -> Answer:
         """Return the answer, trying again with growing waits while the reason is transient.
@@ -154,31 +160,41 @@ class Transport:
         if endpoint is None:
             endpoint = await self._finding.run(registry, lambda: self._find(registry))
         async with endpoint.prompt_places if request.prompt else endpoint.places:
-            authorization = await self._authorize(endpoint, request)
+            known = self._attempts.known(request.repository, push=request.push)
+            if endpoint.challenge is None or known is not None:
+                answer = await self._follow(endpoint, request, known)
+                self._learn(endpoint, answer)
+                if endpoint.challenge is None or not _is_refused(endpoint, answer):
+                    return _judged(request, answer, known)
+            return await self._attempt(endpoint, endpoint.challenge, request, known)
+
+    async def _attempt(
+        self, endpoint: _Endpoint, challenge: Challenge, request: Request, known: Authorization | None
+    ) -> Answer:
+        async def send(authorization: Authorization) -> Answer:
             answer = await self._follow(endpoint, request, authorization)
-            if answer.status == _UNAUTHORIZED:
-                challenge = _challenge_of(answer)
-                if challenge is not None:
-                    endpoint.challenge = challenge.anywhere()
-                    authorization = await self._meet(challenge, endpoint, request)
-                    answer = await self._follow(endpoint, request, authorization)
-        return _judged(request, answer, authorization)
+            self._learn(endpoint, answer)
+            return _judged(request, answer, authorization, refused=_is_refused(endpoint, answer))
 
-    async def _authorize(self, endpoint: _Endpoint, request: Request) -> Authorization | None:
-        if endpoint.challenge is None:
-            return None
-        known = self._authorizer.known(request.repository, push=request.push)
-        return known or await self._meet(endpoint.challenge, endpoint, request)
-
-    async def _meet(self, challenge: Challenge, endpoint: _Endpoint, request: Request) -> Authorization:
         try:
-            return await self._authorizer.meet(
-                challenge, request.repository, push=request.push, plain=endpoint.plain
+            return await self._attempts.make(
+                challenge,
+                request.repository,
+                send,
+                push=request.push,
+                plain=endpoint.plain,
+                refused=known,
             )
-        except StoreUnavailable as exc:
-            raise Later(str(exc)) from exc
-        except StoreRejected as exc:
+        except NoAccess as exc:
+            if exc.transient:
+                raise Later(str(exc)) from exc
             raise StoreRejected(f"{request}: {exc}") from exc
+
+    @staticmethod
+    def _learn(endpoint: _Endpoint, answer: Answer) -> None:
+        if answer.status == UNAUTHORIZED and answer.url.origin() == endpoint.base:
+            challenge = challenge_of(answer)
+            endpoint.challenge = challenge.anywhere() if challenge else endpoint.challenge
 
     async def _follow(
         self, endpoint: _Endpoint, request: Request, authorization: Authorization | None
@@ -225,8 +241,8 @@ class Transport:
     async def _ping(self, base: str, seconds: float = 0.0) -> _Endpoint:
         answer = await self._connections.send("GET", URL(f"{base}/v2/"), {}, seconds=seconds)
         if transient(answer.status):
-            raise Later(_status_text(answer), answer.retry_after)
-        challenge = _challenge_of(answer) if answer.status == _UNAUTHORIZED else None
+            raise Later(answer.text, answer.retry_after)
+        challenge = challenge_of(answer) if answer.status == UNAUTHORIZED else None
         return _Endpoint(URL(base).origin(), challenge.anywhere() if challenge else None)
 
     async def _exchange(
@@ -266,33 +282,23 @@ def resolve(base: URL, location: str) -> URL:
     return url
 
 
-def _challenge_of(answer: Answer) -> Challenge | None:
-    return parse_challenges(answer.headers.getall("WWW-Authenticate", ()))
+def _is_refused(endpoint: _Endpoint, answer: Answer) -> bool:
+    """Whether the registry itself, and nobody that it led to, wants other credentials."""
+    return answer.status in {UNAUTHORIZED, FORBIDDEN} and answer.url.origin() == endpoint.base
 
 
-def _judged(request: Request, answer: Answer, authorization: Authorization | None) -> Answer:
+def _judged(
+    request: Request, answer: Answer, authorization: Authorization | None, *, refused: bool = False
+) -> Answer:
+    """Return an answer that the caller, or when ``refused`` the next attempt, deals with; else raise."""
     status = answer.status
-    if status < _CLIENT_ERROR or status in request.passes:
+    if status < _CLIENT_ERROR or status in request.passes or refused:
         return answer
-    text = _status_text(answer)
+    text = answer.text
     if transient(status):
         raise Later(text, answer.retry_after)
-    if status in {_UNAUTHORIZED, _FORBIDDEN}:
+    if status in {UNAUTHORIZED, FORBIDDEN}:
         source = authorization.source if authorization else "none, as the registry asked for none we know"
         right = "push to" if request.push else "read"
         text += f"; credentials tried: {source}; they must be allowed to {right} {request.repository}"
-    raise RegistryRefused(f"{request}: {text}", (code for code, _ in _own_words(answer)), status)
-
-
-def _own_words(answer: Answer) -> list[tuple[str, str]]:
-    """The registry's own codes and messages; nobody vouches for them."""
-    try:
-        errors = orjson.loads(answer.body)["errors"]
-        return [(str(one.get("code") or ""), str(one.get("message") or "")) for one in errors]
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        return []
-
-
-def _status_text(answer: Answer) -> str:
-    said = "; ".join(": ".join(word for word in words if word) for words in _own_words(answer))[:ERROR_TEXT]
-    return f"answered {answer.status} {''.join(c if c.isprintable() else ' ' for c in said)}".rstrip()
+    raise RegistryRefused(f"{request}: {text}", (code for code, _ in answer.words), status)

@@ -49,9 +49,9 @@ class OneCredential:
 
     credential: Credential = field(default_factory=lambda: Credential("the test's keychain", "robot", SECRET))
 
-    async def lookup(self, repository: Repository) -> Credential:
-        del repository
-        return self.credential
+    async def candidates(self, repository: Repository, *, again: bool = False) -> list[Credential]:
+        del repository, again
+        return [self.credential]
 
 
 def image_in(registry: FakeRegistry, content: str = "image") -> Subject:

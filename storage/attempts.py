@@ -1,0 +1,166 @@
+"""One request with one credential after another, until the registry takes it; each refusal is explained.
+
+What was taken is remembered for the repository and the action until it expires, so that the next request
+begins with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from storage.authorization import (
+    Authorization,
+    Challenge,
+    CredentialRefused,
+    Keychain,
+    TokenSource,
+    challenge_of,
+)
+from storage.base import StoreError, StoreUnavailable
+from storage.connections import Answer
+from storage.credentials import Credential
+from storage.reference import Repository
+
+UNAUTHORIZED, FORBIDDEN = 401, 403
+_MOST_KNOWN = 2000
+_T = TypeVar("_T")
+_SHORT = 160
+_MOST_SCOPES = 3
+
+Send = Callable[[Authorization], Awaitable[Answer]]
+
+
+class NoAccess(Exception):  # noqa: N818 - the caller says what it was wanted for
+    """There is no credential that the registry takes; ``transient`` when there may be one later."""
+
+    def __init__(self, reason: str, *, transient: bool = False) -> None:
+        super().__init__(reason)
+        self.transient = transient
+
+
+class Attempts:
+    """The credentials of one keychain, and which of them each repository took last."""
+
+    def __init__(self, keychain: Keychain, tokens: TokenSource) -> None:
+        self._keychain, self._tokens = keychain, tokens
+        self._taken: dict[tuple[Repository, bool], Authorization] = {}
+
+    def known(self, repository: Repository, *, push: bool) -> Authorization | None:
+        """Return what the registry took last, while it holds."""
+        authorization = self._taken.get((repository, push))
+        if authorization is None or authorization.expires <= time.monotonic():
+            return None
+        return authorization
+
+    async def make(
+        self,
+        challenge: Challenge,
+        repository: Repository,
+        send: Send,
+        *,
+        push: bool,
+        plain: bool,
+        refused: Authorization | None = None,
+    ) -> Answer:
+        """Send with each credential in turn and return the first answer that is no refusal of it.
+
+        ``refused`` is what :meth:`known` gave and the registry did not take any more. Raises
+        :class:`NoAccess` with every attempt, and whatever ``send`` raises.
+        """
+        attempt = _Attempt(self._tokens, challenge, repository, send, push=push, plain=plain)
+        if refused is not None:
+            attempt.refused.add(refused.header)
+        for again in (False, True):
+            for credential in await _explained(self._keychain.candidates(repository, again=again)):
+                answer = await attempt.try_with(credential)
+                if answer is not None:
+                    self._remember(repository, attempt.taken, push=push)
+                    return answer
+        self._taken.pop((repository, push), None)
+        right = "push to" if push else "read"
+        text = f"refused; credentials tried: {'; '.join(attempt.told)}"
+        advice = "" if attempt.transient else f"; one of them must be allowed to {right} {repository}"
+        raise NoAccess(text + advice, transient=attempt.transient)
+
+    def _remember(self, repository: Repository, taken: Authorization, *, push: bool) -> None:
+        if len(self._taken) >= _MOST_KNOWN:
+            now = time.monotonic()
+            self._taken = {key: each for key, each in self._taken.items() if each.expires > now}
+        self._taken[repository, push] = taken
+
+
+async def _explained(work: Awaitable[_T]) -> _T:
+    try:
+        return await work
+    except CredentialRefused:
+        raise
+    except StoreError as exc:
+        raise NoAccess(str(exc), transient=isinstance(exc, StoreUnavailable)) from exc
+
+
+class _Attempt:
+    def __init__(
+        self,
+        tokens: TokenSource,
+        challenge: Challenge,
+        repository: Repository,
+        send: Send,
+        *,
+        push: bool,
+        plain: bool,
+    ) -> None:
+        self._tokens, self._challenge, self._repository, self._send = tokens, challenge, repository, send
+        self._push, self._plain = push, plain
+        self._tried: set[Credential] = set()
+        self.refused: set[str] = set()
+        self.told: list[str] = []
+        self.transient = False
+        self.taken = Authorization("", "", 0.0)
+        self._scopes = {challenge.scope(repository, push=push)}
+
+    async def try_with(self, credential: Credential) -> Answer | None:
+        """Return the answer, None when the credential was refused or cannot be used."""
+        if credential in self._tried:
+            return None
+        self._tried.add(credential)
+        if credential.unusable:
+            self.transient |= credential.transient
+            self.told.append(f"{credential.source} ({credential.unusable})")
+            return None
+        while True:
+            try:
+                authorization = await _explained(
+                    self._tokens.authorize(
+                        self._challenge,
+                        credential,
+                        self._repository,
+                        push=self._push,
+                        plain=self._plain,
+                        refused=self.refused,
+                    )
+                )
+            except CredentialRefused as exc:
+                self.told.append(f"{credential.source} ({exc})")
+                return None
+            answer = await self._send(authorization)
+            if answer.status not in {UNAUTHORIZED, FORBIDDEN}:
+                self.taken = authorization
+                return answer
+            self.refused.add(authorization.header)
+            if not (authorization.reused or self._asks_for_more(answer)):
+                self.told.append(f"{credential.source} ({answer.text[:_SHORT]})")
+                return None
+
+    def _asks_for_more(self, answer: Answer) -> bool:
+        """Whether the registry names a scope that no token was asked for yet; then it is the next one's."""
+        asked = challenge_of(answer)
+        if asked is None or asked.scheme == "basic" or len(self._scopes) > _MOST_SCOPES:
+            return False
+        scope = asked.scope(self._repository, push=self._push)
+        if scope in self._scopes:
+            return False
+        self._scopes.add(scope)
+        self._challenge = asked
+        return True
