@@ -5,6 +5,7 @@
  ├─ :class:`ObjectGone`          404: there is no such object
  ├─ :class:`ObjectChanged`       409: it changed since it was read
  └─ :class:`ClusterRejected`     everything else: it cannot
+     └─ :class:`ClusterForbidden`  403: the account lacks a permission
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _TOKEN_SECONDS = 60.0
 _LEASES = "/apis/coordination.k8s.io/"
 _EXCERPT = 256
 _METADATA = "application/json;as={};g=meta.k8s.io;v=v1,application/json"
-_UNAUTHORIZED, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER_ERROR = 401, 404, 409, 429, 500
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER_ERROR = 401, 403, 404, 409, 429, 500
 
 
 class ClusterError(ChainsError):
@@ -49,6 +50,10 @@ class ClusterUnavailable(ClusterError):  # noqa: N818 - "unavailable" and "rejec
 
 class ClusterRejected(ClusterError):  # noqa: N818
     """The request is not allowed or not understood."""
+
+
+class ClusterForbidden(ClusterRejected):
+    """The account may not do this."""
 
 
 class ObjectGone(ClusterError):  # noqa: N818
@@ -249,6 +254,8 @@ def _error(method: str, path: str, status: int, data: bytes) -> ClusterError:
     except (orjson.JSONDecodeError, AttributeError):
         message = data.decode(errors="replace")
     text = f"{method} {path.partition('?')[0]}: {status} {message[:_EXCERPT]}"
+    if status == _FORBIDDEN:
+        return ClusterForbidden(text)
     if status == _NOT_FOUND:
         return ObjectGone(text)
     if status == _CONFLICT:

@@ -50,6 +50,7 @@ class OciStorage:
     insecure: bool
     encoding_format: str
     ca_file: str
+    run_credentials: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +260,7 @@ def _storage(values: Mapping[str, str]) -> Storage:
             insecure=_flag(values, "storage.oci.repository.insecure"),
             encoding_format=values["storage.oci.encoding-format"],
             ca_file=values["storage.oci.ca-file"],
+            run_credentials=_flag(values, "storage.oci.run-credentials"),
         ),
         gcs_bucket=values["storage.gcs.bucket"],
         docdb=DocdbStorage(

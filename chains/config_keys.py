@@ -121,6 +121,11 @@ _STORAGE = (
         "storage.oci.ca-file", "path", "", "PEM file of further CAs for registries, beside the system's.",
         ours=True,
     ),
+    Key(
+        "storage.oci.run-credentials", "bool", "true",
+        "Whether the controller tries the registry credentials of a run's service account before its own.",
+        ours=True,
+    ),
     Key("storage.gcs.bucket", "text", "", "Bucket for the store `gcs`."),
     Key(
         "storage.docdb.url", "url", "", "Collection for the store `docdb`, as a go-cloud docstore URL.",

@@ -27,6 +27,7 @@ from chains.mark import FINALIZERS, finalizer_patch, is_marked, mark_patch, note
 from chains.metrics import Metrics
 from chains.redaction import Redaction
 from chains.retry import OUTCOME_ANNOTATION, Trouble, recall
+from chains.run_credentials import AccountStores
 from chains.snapshot import API_VERSION, DONE_LABEL, RunSnapshot, has_ended, take_snapshot
 from chains.store import Stores
 from chains.trace import fail, link_to_tekton, note, span, traced_run
@@ -53,6 +54,11 @@ class Flow:
     annotations: AnnotationStore
     redaction: Redaction = Redaction()  # noqa: RUF009 - frozen
     images: ImageReader | None = None
+    accounts: AccountStores | None = None
+
+    def stores_for(self, snapshot: RunSnapshot) -> Stores:
+        """Return the stores with the registry credentials of the run's own account."""
+        return self.stores if self.accounts is None else self.accounts.stores_for(snapshot)
 
     async def close(self) -> None:
         """Close every connection, and give the signer's threads back."""
@@ -330,7 +336,7 @@ class Controller:
             beside,
             flow.config,
             flow.signer,
-            flow.stores,
+            flow.stores_for(snapshot),
             flow.redaction,
             flow.images,
             before_storing=lambda: self._check(job, "anything was stored"),

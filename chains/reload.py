@@ -18,6 +18,7 @@ from chains.controller import Flow
 from chains.errors import ChainsError, ConfigError, UnreachableError
 from chains.event import write_event
 from chains.redaction import open_redaction
+from chains.run_credentials import AccountStores
 from chains.store import ClosedStore, Stores
 from chains.workspace import check_signers, open_images, open_sealers, store_options
 from signers.base import Signer, SignerError
@@ -62,20 +63,21 @@ def open_key_folder(folder: Path) -> Signer:
     raise ConfigError(f"{folder} has neither {' nor '.join(KEY_FILES)}: create the Secret signing-secrets")
 
 
-def build_flow(data: dict[str, str], folder: Path) -> Flow:
-    """Return the flow of one configuration. Raises :class:`ConfigError`."""
+def build_flow(data: dict[str, str], folder: Path, cluster: Cluster | None = None) -> Flow:
+    """Return the flow of one configuration; registry credentials of runs come from ``cluster``.
+
+    Raises :class:`ConfigError`.
+    """
     config = parse_config(data)
     check_signers(config, key_given=False)
     annotations = AnnotationStore("tekton:", StoreOptions())
     redaction = open_redaction(config.redaction)
-    return Flow(
-        config,
-        open_sealers(config, lambda: open_key_folder(folder)),
-        Stores(open_configured(config, annotations)),
-        annotations,
-        redaction,
-        open_images(config),
-    )
+    sealers = open_sealers(config, lambda: open_key_folder(folder))
+    stores = Stores(open_configured(config, annotations))
+    accounts = None
+    if cluster is not None and config.storage.oci.run_credentials:
+        accounts = AccountStores(cluster, stores)
+    return Flow(config, sealers, stores, annotations, redaction, open_images(config), accounts)
 
 
 def open_configured(config: Config, annotations: AnnotationStore) -> dict[str, list[Store]]:
@@ -146,7 +148,7 @@ class Reloader:
                 return
             _log.info("a key service's key was rotated: it is opened again")
         try:
-            flow = await asyncio.to_thread(build_flow, dict(data), self._folder)
+            flow = await asyncio.to_thread(build_flow, dict(data), self._folder, self._cluster)
         except ChainsError as error:
             again = time.monotonic() + INTERVAL if isinstance(error, UnreachableError) else math.inf
             known = self.refused == str(error)

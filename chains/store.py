@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -61,6 +61,16 @@ class Stores:
     def __init__(self, by_name: Mapping[str, Sequence[Store]]) -> None:
         self._by_name = {name: tuple(stores) for name, stores in by_name.items()}
         self._all = tuple(dict.fromkeys(store for stores in self._by_name.values() for store in stores))
+
+    @property
+    def all(self) -> tuple[Store, ...]:
+        """Every store once."""
+        return self._all
+
+    def exchanged(self, change: Callable[[Store], Store]) -> Stores:
+        """Return these stores, each as ``change`` gives it."""
+        changed = {store: change(store) for store in self._all}
+        return Stores({name: [changed[store] for store in stores] for name, stores in self._by_name.items()})
 
     def chosen(self, names: Sequence[str]) -> tuple[Store, ...]:
         """Return the stores for a payload. Raises :class:`ConfigError` for a name that is not open."""
