@@ -5,13 +5,15 @@
  ├─ :class:`ObjectGone`          404: there is no such object
  ├─ :class:`ObjectChanged`       409: it changed since it was read
  └─ :class:`ClusterRejected`     everything else: it cannot
-     └─ :class:`ClusterForbidden`  403: the account lacks a permission
+     ├─ :class:`ClusterUnauthorized`  401: the token or certificate is not taken
+     └─ :class:`ClusterForbidden`     403: the account lacks a permission
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -52,6 +54,10 @@ class ClusterRejected(ClusterError):  # noqa: N818
     """The request is not allowed or not understood."""
 
 
+class ClusterUnauthorized(ClusterRejected):
+    """The API server does not know who we are."""
+
+
 class ClusterForbidden(ClusterRejected):
     """The account may not do this."""
 
@@ -66,7 +72,10 @@ class ObjectChanged(ClusterError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the API server is and how to prove who we are; ``token_file`` is read again every minute."""
+    """Where the API server is and how to prove who we are.
+
+    ``token_file`` is read again every minute, and at once when the API server does not take its token.
+    """
 
     server: str
     ca_data: str = ""
@@ -134,7 +143,7 @@ class Cluster:
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._session: aiohttp.ClientSession | None = None
-        self._token, self._token_read = access.token, 0.0
+        self._token, self._token_read = access.token, -math.inf
 
     async def __aenter__(self) -> Self:
         context: ssl.SSLContext | bool = True
@@ -202,11 +211,23 @@ class Cluster:
     async def _send(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
+        token = await self._bearer(_TOKEN_SECONDS)
+        try:
+            return await self._exchange(method, path, body, headers, token)
+        except ClusterUnauthorized:
+            # the token may have been replaced since the file was read
+            if (newer := await self._bearer(0.0)) == token:
+                raise
+            return await self._exchange(method, path, body, headers, newer)
+
+    async def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None, token: str
+    ) -> dict[str, Any]:
         if self._session is None:
             raise ClusterRejected("the cluster is not open")
         if _LEASES not in path:
             await self._pace.turn()
-        sent = {"Authorization": f"Bearer {token}"} if (token := await self._bearer()) else {}
+        sent = {"Authorization": f"Bearer {token}"} if token else {}
         url = self._access.server + path
         try:
             async with self._session.request(
@@ -229,7 +250,9 @@ class Cluster:
         """
         if self._session is None:
             raise ClusterRejected("the cluster is not open")
-        headers = {"Authorization": f"Bearer {token}"} if (token := await self._bearer()) else {}
+        headers = (
+            {"Authorization": f"Bearer {token}"} if (token := await self._bearer(_TOKEN_SECONDS)) else {}
+        )
         try:
             async with self._session.get(self._access.server + "/version", headers=headers) as answer:
                 if answer.status == _UNAUTHORIZED:
@@ -240,10 +263,14 @@ class Cluster:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ClusterUnavailable(f"GET /version: {error or type(error).__name__}") from error
 
-    async def _bearer(self) -> str:
+    async def _bearer(self, seconds: float) -> str:
+        """Return the token, read again if it was read longer than ``seconds`` ago."""
         file = self._access.token_file
-        if file is not None and time.monotonic() - self._token_read > _TOKEN_SECONDS:
-            self._token = (await asyncio.to_thread(file.read_text)).strip()
+        if file is not None and time.monotonic() - self._token_read >= seconds:
+            try:
+                self._token = (await asyncio.to_thread(file.read_text)).strip()
+            except OSError as error:
+                raise ClusterUnavailable(f"cannot read the token in {file}: {error.strerror}") from error
             self._token_read = time.monotonic()
         return self._token
 
@@ -254,6 +281,8 @@ def _error(method: str, path: str, status: int, data: bytes) -> ClusterError:
     except (orjson.JSONDecodeError, AttributeError):
         message = data.decode(errors="replace")
     text = f"{method} {path.partition('?')[0]}: {status} {message[:_EXCERPT]}"
+    if status == _UNAUTHORIZED:
+        return ClusterUnauthorized(text)
     if status == _FORBIDDEN:
         return ClusterForbidden(text)
     if status == _NOT_FOUND:

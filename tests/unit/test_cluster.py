@@ -1,0 +1,121 @@
+"""The token of the API's client: read from its file, read again when it was replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from chains import cluster as module
+from chains.cluster import (
+    Access,
+    Cluster,
+    ClusterError,
+    ClusterForbidden,
+    ClusterRejected,
+    ClusterUnauthorized,
+    ClusterUnavailable,
+)
+
+
+class Server:
+    """An API server that takes one token and notes those it is given."""
+
+    def __init__(self, token: str) -> None:
+        self.token, self.given = token, list[str]()
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.given.append(request.headers.get("Authorization", "").removeprefix("Bearer "))
+        if self.given[-1] != self.token:
+            return web.json_response({"message": "Unauthorized"}, status=401)
+        status = int(request.path.rpartition("/")[2])
+        return web.json_response({"message": "words"}, status=status)
+
+
+def serving(file: Path, server: Server, work: Callable[[Cluster], Awaitable[None]]) -> None:
+    async def go() -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{tail:.*}", server.answer)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            async with Cluster(Access(url, token_file=file)) as cluster:
+                await work(cluster)
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(go())
+
+
+def replace(file: Path, token: str) -> None:
+    file.write_text(token)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text("first\n")
+    return path
+
+
+def test_a_token_is_read_once_a_minute(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server("first")
+
+    async def work(cluster: Cluster) -> None:
+        await cluster.get("/200")
+        replace(file, "second")
+        await cluster.get("/200")
+        server.token = "second"
+        monkeypatch.setattr(module, "_TOKEN_SECONDS", 0.0)
+        await cluster.get("/200")
+
+    serving(file, server, work)
+    assert server.given == ["first", "first", "second"]
+
+
+def test_a_token_that_is_refused_is_read_again_at_once_and_the_request_sent_once_more(file: Path) -> None:
+    server = Server("first")
+
+    async def work(cluster: Cluster) -> None:
+        await cluster.get("/200")
+        replace(file, "second")
+        server.token = "second"
+        await cluster.patch("/200", {})
+        server.token = "third"
+        with pytest.raises(ClusterUnauthorized, match="GET /200: 401 Unauthorized"):
+            await cluster.get("/200")
+
+    serving(file, server, work)
+    assert server.given == ["first", "first", "second", "second"]
+
+
+def test_a_token_file_that_is_not_there_for_a_moment_may_be_there_later(file: Path) -> None:
+    server = Server("first")
+    file.unlink()
+
+    async def work(cluster: Cluster) -> None:
+        with pytest.raises(ClusterUnavailable, match=r"cannot read the token in .*: No such file"):
+            await cluster.get("/200")
+        replace(file, "first")
+        await cluster.get("/200")
+
+    serving(file, server, work)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, ClusterRejected), (403, ClusterForbidden), (429, ClusterUnavailable), (503, ClusterUnavailable)],
+)
+def test_each_refusal_has_its_kind(file: Path, status: int, kind: type[ClusterError]) -> None:
+    async def work(cluster: Cluster) -> None:
+        with pytest.raises(kind) as caught:
+            await cluster.get(f"/{status}?limit=1")
+        assert type(caught.value) is kind
+        assert str(caught.value) == f"GET /{status}: {status} words"
+
+    serving(file, Server("first"), work)
