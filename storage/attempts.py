@@ -33,11 +33,14 @@ Send = Callable[[Authorization], Awaitable[Answer]]
 
 
 class NoAccess(Exception):  # noqa: N818 - the caller says what it was wanted for
-    """There is no credential that the registry takes; ``transient`` when there may be one later."""
+    """There is no credential that the registry takes; ``transient`` when there may be one later.
 
-    def __init__(self, reason: str, *, transient: bool = False) -> None:
+    ``answer`` is its last refusal, None when it was the token server's or nothing could be tried.
+    """
+
+    def __init__(self, reason: str, *, transient: bool = False, answer: Answer | None = None) -> None:
         super().__init__(reason)
-        self.transient = transient
+        self.transient, self.answer = transient, answer
 
 
 class Attempts:
@@ -82,7 +85,7 @@ class Attempts:
         right = "push to" if push else "read"
         text = f"refused; credentials tried: {'; '.join(attempt.told)}"
         advice = "" if attempt.transient else f"; one of them must be allowed to {right} {repository}"
-        raise NoAccess(text + advice, transient=attempt.transient)
+        raise NoAccess(text + advice, transient=attempt.transient, answer=attempt.answer)
 
     def _remember(self, repository: Repository, taken: Authorization, *, push: bool) -> None:
         if len(self._taken) >= _MOST_KNOWN:
@@ -118,6 +121,7 @@ class _Attempt:
         self.told: list[str] = []
         self.transient = False
         self.taken = Authorization("", "", 0.0)
+        self.answer: Answer | None = None
         self._scopes = {challenge.scope(repository, push=push)}
 
     async def try_with(self, credential: Credential) -> Answer | None:
@@ -142,12 +146,14 @@ class _Attempt:
                     )
                 )
             except CredentialRefused as exc:
+                self.answer = None
                 self.told.append(f"{credential.source} ({exc})")
                 return None
             answer = await self._send(authorization)
             if answer.status not in {UNAUTHORIZED, FORBIDDEN}:
                 self.taken = authorization
                 return answer
+            self.answer = answer
             self.refused.add(authorization.header)
             if not (authorization.reused or self._asks_for_more(answer)):
                 self.told.append(f"{credential.source} ({answer.text[:_SHORT]})")

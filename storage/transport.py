@@ -164,7 +164,8 @@ class Transport:
             if endpoint.challenge is None or known is not None:
                 answer = await self._follow(endpoint, request, known)
                 self._learn(endpoint, answer)
-                if endpoint.challenge is None or not _is_refused(endpoint, answer):
+                wanted = answer.status in request.passes
+                if endpoint.challenge is None or wanted or not _is_refused(endpoint, answer):
                     return _judged(request, answer, known)
             return await self._attempt(endpoint, endpoint.challenge, request, known)
 
@@ -188,7 +189,10 @@ class Transport:
         except NoAccess as exc:
             if exc.transient:
                 raise Later(str(exc)) from exc
-            raise StoreRejected(f"{request}: {exc}") from exc
+            if exc.answer is None:
+                raise StoreRejected(f"{request}: {exc}") from exc
+            codes = (code for code, _ in exc.answer.words)
+            raise RegistryRefused(f"{request}: {exc}", codes, exc.answer.status) from exc
 
     @staticmethod
     def _learn(endpoint: _Endpoint, answer: Answer) -> None:
