@@ -21,6 +21,8 @@ LEGACY_FINALIZER = CHAINS_PREFIX.rstrip("/")
 _SIGNED = {SIGNED: "true", FAILED: "failed"}
 _MAX_OUTCOME = 8 * 1024
 _EXCERPT = 300
+_LONGEST_REASON = 2000
+"""Characters: it names every registry credential that was tried."""
 
 
 def is_marked(metadata: Mapping[str, Any]) -> bool:
@@ -94,7 +96,7 @@ def compact_outcome(outcome: Outcome) -> str:
     ]
     written: dict[str, Any] = {"state": outcome.state, "entries": entries}
     if outcome.reason:
-        written["reason"] = outcome.reason[:_EXCERPT]
+        written["reason"] = outcome.reason[:_LONGEST_REASON]
     if outcome.logged:
         written["transparency"] = list(outcome.logged)
     while len(orjson.dumps(written)) > _MAX_OUTCOME and entries:

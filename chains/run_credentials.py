@@ -33,7 +33,7 @@ from storage.reference import Repository
 
 LIFE = 300.0
 """Seconds that what was read of an account is used; a refusal ends it sooner."""
-SHORTEST_LIFE = 1.0
+SHORTEST_LIFE = 0.25
 """Seconds that it is used whatever happens, so that refusals one after another read it once."""
 MOST_SECRETS = 32
 """Secrets read for one account."""

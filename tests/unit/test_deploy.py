@@ -62,11 +62,12 @@ def exposed() -> dict[str, set[str]]:
             for name in {each.name for each in samples}}  # fmt: skip
 
 
-def test_the_folder_has_the_base_and_two_overlays() -> None:
+def test_the_folder_has_the_base_and_its_overlays() -> None:
     assert [str(path.relative_to(DEPLOY)) for path in KUSTOMIZATIONS] == [
         "base",
         "overlays/monitoring",
         "overlays/namespaced",
+        "overlays/tenant-credentials",
     ]
 
 

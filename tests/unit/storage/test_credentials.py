@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from storage.base import StoreRejected, StoreUnavailable
-from storage.credentials import Credential, DockerCredentials
+from storage.credentials import Credential, DockerCredentials, matching_entries
 from storage.reference import Repository
 
 SECRET = "s3cr3t-pässword"
@@ -226,3 +226,52 @@ def test_secrets_are_not_in_the_representation() -> None:
     made = Credential("somewhere", "robot", SECRET, "IDENTITY", "REGISTRY")
     for secret in (SECRET, "IDENTITY", "REGISTRY"):
         assert secret not in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("registry", "name", "keys", "users"),
+    [
+        ("registry.example", "team/app", ["registry.example"], ["registry.example"]),
+        ("registry.example", "team/app", ["https://registry.example/v1/", "other.example"], ["https://registry.example/v1/"]),
+        ("registry.example", "team/app", ["registry.example/v2/"], ["registry.example/v2/"]),
+        (
+            "registry.example", "team/app",
+            ["registry.example", "registry.example/team/app", "registry.example/team", "registry.example/teams"],
+            ["registry.example/team/app", "registry.example/team", "registry.example"],
+        ),
+        ("registry.example", "team/app", ["registry.example:443", "example", "registry.example/te"], []),
+        ("registry.example:5000", "app", ["registry.example", "registry.example:5000"], ["registry.example:5000"]),
+        ("1.ecr.eu.example", "app", ["*.ecr.*.example", "*.example", "*"], ["*.ecr.*.example"]),
+        ("1.ecr.example", "team/app", ["*.ecr.example/team", "*.ecr.example/other"], ["*.ecr.example/team"]),
+        ("Registry.example", "app", ["registry.EXAMPLE"], ["registry.EXAMPLE"]),
+        (
+            "index.docker.io", "library/busybox", ["docker.io", "https://index.docker.io/v1/", "registry-1.docker.io", "index.docker.io/v1/"],
+            ["registry-1.docker.io", "index.docker.io/v1/", "https://index.docker.io/v1/", "docker.io"],
+        ),
+        ("index.docker.io", "team/app", ["docker.io/team", "docker.io/library", "docker.com"], ["docker.io/team"]),
+    ],
+)  # fmt: skip
+def test_every_entry_of_a_secret_that_matches_is_found_the_closest_first(
+    registry: str, name: str, keys: list[str], users: list[str]
+) -> None:
+    auths = {key: {"username": key, "password": SECRET} for key in keys}
+    found = matching_entries(auths, Repository(registry, name), "secret s")
+    assert [each.username for each in found] == users
+    assert [each.source for each in found] == [f"the entry {user!r} of secret s" for user in users]
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ([], "is not a JSON object"),
+        ({}, "has no user and password"),
+        ({"username": "robot"}, "has no user and password"),
+        ({"auth": "%%%"}, "its auth is not base64 of user:password"),
+        ({"auth": base64.b64encode(SECRET.encode()).decode()}, "its auth is not base64 of user:password"),
+    ],
+)
+def test_an_entry_that_cannot_be_used_is_told_and_hides_its_content(entry: Any, reason: str) -> None:
+    (found,) = matching_entries(
+        {"registry.example": entry}, Repository("registry.example", "app"), "secret s"
+    )
+    assert found == Credential("the entry 'registry.example' of secret s", unusable=reason)
