@@ -123,10 +123,19 @@ def refused(
     return False
 
 
+def make_namespaces(server: ApiServer) -> None:
+    """Create the namespaces of these tests where they are not there yet."""
+    for name in ("ci", "other", "tekton-pipelines"):
+        try:
+            server.create_namespace(name)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+
+
 @pytest.fixture(scope="module")
 def namespaces(api_server: ApiServer) -> None:
-    for name in ("ci", "other", "tekton-pipelines"):
-        api_server.create_namespace(name)
+    make_namespaces(api_server)
 
 
 @pytest.fixture
@@ -144,15 +153,26 @@ def namespaced(api_server: ApiServer, namespaces: None) -> Iterator[list[Json]]:
 
 
 class Deployed:
-    """The controller as its StatefulSet starts it: those arguments, that account's token, that namespace."""
+    """The controller as its StatefulSet starts it: those arguments, that account's token, that namespace.
 
-    def __init__(self, server: ApiServer, folder: Path, manifests: Sequence[Json]) -> None:
+    ``token_file`` has the token instead of the kubeconfig, as a pod has it.
+    """
+
+    def __init__(
+        self,
+        server: ApiServer,
+        folder: Path,
+        manifests: Sequence[Json],
+        token_file: Path | None = None,
+    ) -> None:
         (workload,) = (each for each in manifests if each["kind"] == "StatefulSet")
         pod = workload["spec"]["template"]["spec"]
         namespace = workload["metadata"]["namespace"]
         self.log, self.keys, self.port = folder / "controller.log", folder / "keys", free_ports(1)[0]
         self.keys.mkdir()
         assert chains(["keys", "generate", str(self.keys / "x509.pem")]) == 0
+        self.docker = folder / "registry-credentials" / "config.json"
+        self.docker.parent.mkdir()
         token = server.service_account_token(namespace, pod["serviceAccountName"])
         given = {each["name"]: each["value"] for each in pod["containers"][0]["env"] if "value" in each}
         environment = {
@@ -160,11 +180,18 @@ class Deployed:
             "POD_NAME": f"{workload['metadata']['name']}-0",
             "CHAINS_REPLICAS": given["CHAINS_REPLICAS"],
             "CHAINS_LEASE_SECONDS": "3",  # it may have to wait for a share of another test's
+            "DOCKER_CONFIG": str(self.docker.parent),
         }
+        kubeconfig = server.kubeconfig(folder, token)
+        if token_file is not None:
+            token_file.write_text(token)
+            config = json.loads(kubeconfig.read_text())
+            config["users"][0]["user"] = {"tokenFile": str(token_file)}
+            kubeconfig.write_text(json.dumps(config))
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    CHAINS, *pod["containers"][0]["args"], "--kubeconfig", server.kubeconfig(folder, token),
+                    CHAINS, *pod["containers"][0]["args"], "--kubeconfig", kubeconfig,
                     "--signing-secrets", self.keys, "--health-port", str(self.port),
                 ],
                 stderr=log, env={**os.environ, **environment},
