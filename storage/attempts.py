@@ -91,6 +91,8 @@ class Attempts:
         if len(self._taken) >= _MOST_KNOWN:
             now = time.monotonic()
             self._taken = {key: each for key, each in self._taken.items() if each.expires > now}
+            if len(self._taken) >= _MOST_KNOWN:
+                self._taken.clear()
         self._taken[repository, push] = taken
 
 

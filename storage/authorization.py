@@ -155,6 +155,8 @@ class TokenSource:
         if len(self._known) >= _MOST_KNOWN:
             now = time.monotonic()
             self._known = {key: known for key, known in self._known.items() if known.expires > now}
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
         self._known[key] = found
         return found
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 
 from chains import run_credentials as module
 from chains.cluster import ClusterError, ClusterForbidden, ClusterUnavailable, ObjectGone
+from chains.reload import build_flow
 from chains.run_credentials import MOST_ACCOUNTS, Account, AccountKeychain, AccountStores, account_of
 from chains.snapshot import take_snapshot
 from chains.store import Stores
+from signers.keyfile import generate_key
 from storage.annotations import AnnotationStore
 from storage.base import StoreOptions, StoreRejected
 from storage.credentials import Credential
@@ -284,3 +287,17 @@ def test_without_a_registry_there_is_nothing_per_account() -> None:
     stores = Stores({"tekton": [AnnotationStore("tekton:", StoreOptions())]})
     pool = AccountStores(Objects(), stores, Own())  # type: ignore[arg-type]
     assert pool.stores_for(run_of("TaskRun", {})) is stores
+
+
+def test_the_configuration_turns_them_off_and_without_a_cluster_there_are_none(tmp_path: Path) -> None:
+    (tmp_path / "x509.pem").write_bytes(generate_key())
+    data = {"artifacts.taskrun.storage": "oci"}
+    cluster: Any = Objects()
+    flow = build_flow(data, tmp_path, cluster)
+    run = run_of("TaskRun", {})
+    assert flow.stores_for(run) is not flow.stores
+    for off in (
+        build_flow(data, tmp_path),
+        build_flow(data | {"storage.oci.run-credentials": "false"}, tmp_path, cluster),
+    ):
+        assert off.stores_for(run) is off.stores

@@ -189,3 +189,17 @@ def test_siblings_share_connections_and_the_tokens_of_equal_credentials_and_no_o
                 assert not (await ours[0].put(records.attestation(image))).failures
 
     asyncio.run(work())
+
+
+def test_siblings_that_write_one_tag_at_the_same_time_lose_nothing() -> None:
+    async def work() -> None:
+        async with serving() as registry:
+            image = image_in(registry)
+            async with RegistryStore("oci:", FAST, Several([Credential("none")])) as store:
+                ours = [store.sibling(Several([Credential("none")])) for _ in range(4)]
+                jobs = (each.put(records.attestation(image, pad=at)) for at, each in enumerate(ours))
+                assert not any(stored.failures for stored in await asyncio.gather(*jobs))
+                found = await store.find(f"sha256:{image.digest['sha256']}", image.name)
+        assert len({one.data for one in found.evidence if one.source == "oci-att"}) == 4
+
+    asyncio.run(work())
