@@ -154,3 +154,11 @@ class ListedRun:
     origin: Origin
     created: str
     """RFC 3339 time of the run's end, or its day alone (``2026-01-02``), or empty: unknown."""
+
+    def ended_within(self, since: str, until: str) -> bool:
+        """Whether the run ended at ``since`` or later and before ``until``, as far as is known."""
+        if not self.created:
+            return not since
+        return (not since or self.created >= since[: len(self.created)]) and (
+            not until or self.created < until
+        )

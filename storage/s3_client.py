@@ -77,6 +77,7 @@ class S3Client:
                 Key=key,
                 Body=data,
                 IfNoneMatch="*",
+                ChecksumAlgorithm="SHA256",
                 ChecksumSHA256=base64.b64encode(digest).decode(),
                 **more,
             ),
