@@ -386,5 +386,5 @@ def _files(parser: Parser) -> None:
 
 
 def _store(parser: Parser, text: str) -> None:
-    known = "oci-layout:PATH, oci:, oci://REGISTRY/REPOSITORY or file:PATH"
+    known = "oci-layout:PATH, oci:, oci://REGISTRY/REPOSITORY, s3://BUCKET/PREFIX or file:PATH"
     parser.option("--store", f"{text}: {known}; may be repeated", action="append", metavar="URL")
