@@ -157,7 +157,7 @@ _STORAGE = (
 )  # fmt: skip
 
 _S3 = (
-    Key("storage.s3.bucket", "text", "", "Bucket of the store `s3`: AWS or any compatible service.", ours=True),
+    Key("storage.s3.bucket", "text", "", "Bucket of the store `s3`, AWS or a compatible service.", ours=True),
     Key("storage.s3.prefix", "text", "", "What all keys in the bucket begin with.", ours=True),
     Key("storage.s3.region", "text", "", "Region of the bucket; empty is variable `AWS_REGION`.", ours=True),
     Key(
