@@ -57,7 +57,8 @@ class S3Store(Store):
 
         Raises :class:`StoreError` with the next step.
         """
-        await self._client.call("head_bucket", "")
+        # unlike HeadBucket it tells why not
+        await self._client.call("list_objects_v2", "", MaxKeys=1)
         if self._settings.locks:
             status = (await self._client.call("get_bucket_versioning", "")).get("Status")
             if status != "Enabled":

@@ -8,15 +8,12 @@ from storage.base import StoreError, StoreRejected, StoreUnavailable
 
 _SHOWN = 200
 _OK_TO_RETRY_FROM = 500
-_FOUND_ELSEWHERE, _FORBIDDEN, _MISSING, _CONFLICT, _PRECONDITION, _TOO_MANY, _NOT_IMPLEMENTED = (
-    301, 403, 404, 409, 412, 429, 501
-)  # fmt: skip
+_FORBIDDEN, _MISSING, _PRECONDITION, _TOO_MANY, _NOT_IMPLEMENTED = 403, 404, 412, 429, 501
 _ACTIONS = {
     "put_object": "s3:PutObject (with object lock also s3:PutObjectRetention and s3:PutObjectLegalHold)",
     "get_object": "s3:GetObject and s3:GetObjectVersion",
     "head_object": "s3:GetObject and s3:GetObjectVersion",
     "list_objects_v2": "s3:ListBucket",
-    "head_bucket": "s3:ListBucket",
     "get_bucket_versioning": "s3:GetBucketVersioning",
     "get_object_lock_configuration": "s3:GetBucketObjectLockConfiguration",
     "put_object_retention": "s3:PutObjectRetention",
@@ -89,8 +86,6 @@ def _answered(response: Any, operation: str, action: str) -> StoreError:
     said = _ADVICE.get(code) or str(told.get("Message", ""))[:_SHOWN]
     if status == _FORBIDDEN and code not in _ADVICE:
         said = f"not allowed: the credentials need {_ACTIONS.get(operation, operation)}"
-    elif operation == "head_bucket" and status in {_MISSING, _FOUND_ELSEWHERE}:
-        said = _ADVICE["NoSuchBucket" if status == _MISSING else "PermanentRedirect"]
     return _kind(code, status, operation)(f"{action}: {status} {code[:60]}: {said}")
 
 

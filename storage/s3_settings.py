@@ -137,7 +137,9 @@ def parse_s3_url(url: str) -> S3Settings:
 
 def s3_url(bucket: str, prefix: str, settings: dict[str, str]) -> str:
     """Return the URL with those ``settings`` that are not empty; :func:`parse_s3_url` reads it."""
-    query = urlencode({name: value for name, value in settings.items() if value}, quote_via=quote, errors="replace")
+    query = urlencode(
+        {name: value for name, value in settings.items() if value}, quote_via=quote, errors="replace"
+    )
     path = prefix.strip("/")
     return f"s3://{bucket}" + (f"/{path}" if path else "") + (f"?{query}" if query else "")
 

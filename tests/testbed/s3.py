@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.testbed.build import binary
+from tests.testbed.certificates import Certificates
 from tests.testbed.cluster import free_ports
 from tests.testbed.process import running
 
@@ -30,6 +31,7 @@ class S3Server:
     pid: int
     folder: Path | None = None
     """Where objects lie as files, ``folder/BUCKET/KEY``; None where they do not."""
+    ca_file: Path | None = None
 
     def environ(self, access: str = ACCESS_KEY, secret: str = SECRET_KEY) -> dict[str, str]:
         """Return the variables by which any AWS SDK finds the service, and nothing but it."""
@@ -57,6 +59,7 @@ class S3Server:
             aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=SECRET_KEY,
             region_name=REGION,
+            verify=str(self.ca_file) if self.ca_file else None,
         )
 
     def make_bucket(self, name: str, *, lock: bool = False) -> str:
@@ -66,20 +69,24 @@ class S3Server:
 
 
 @contextmanager
-def versitygw(tmp: Path, *, port: int = 0) -> Iterator[S3Server]:
-    """Run versitygw; what it holds stays below ``tmp`` after a restart. ``tmp`` needs extended attributes."""
+def versitygw(tmp: Path, *, certificates: Certificates | None = None) -> Iterator[S3Server]:
+    """Run versitygw, with TLS where there are ``certificates``. ``tmp`` needs extended attributes."""
     for name in ("data", "versions", "accounts"):
         (tmp / name).mkdir(parents=True, exist_ok=True)
     reader = {"access": READER[0], "secret": READER[1], "role": "user", "userID": 0, "groupID": 0}
     (tmp / "accounts" / "users.json").write_text(json.dumps({"accessAccounts": {READER[0]: reader}}))
-    port = port or free_ports(1)[0]  # with port 0 it does not tell which one it took
+    (port,) = free_ports(1)  # with port 0 it does not tell which one it took
+    tls: list[str | Path] = []
+    if certificates is not None:
+        tls = ["--cert", certificates.cert_file, "--key", certificates.key_file]
     command: list[str | Path] = [
         *(binary("versitygw"), "--port", f"127.0.0.1:{port}", "--region", REGION),
-        *("--access", ACCESS_KEY, "--secret", SECRET_KEY, "--iam-dir", tmp / "accounts"),
+        *("--access", ACCESS_KEY, "--secret", SECRET_KEY, "--iam-dir", tmp / "accounts", *tls),
         *("posix", "--versioning-dir", tmp / "versions", tmp / "data"),
     ]
-    with running(command, tmp / "versitygw.log", r"http://(127\.0\.0\.1:\d+)") as server:
-        yield S3Server(f"http://{server.address}", server.pid, tmp / "data")
+    with running(command, tmp / "versitygw.log", r"(https?://127\.0\.0\.1:\d+)") as server:
+        ca_file = certificates.ca_file if certificates else None
+        yield S3Server(server.address, server.pid, tmp / "data", ca_file)
 
 
 @contextmanager
