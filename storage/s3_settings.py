@@ -124,6 +124,8 @@ def parse_s3_url(url: str) -> S3Settings:
         parts = urlsplit(url)
     except ValueError as exc:
         raise StoreRejected(f"{url[:100]!r} is no URL: expected s3://BUCKET[/PREFIX]") from exc
+    if "@" in parts.netloc:
+        raise StoreRejected("an s3: URL holds no credentials: put them where the AWS SDK looks")
     if parts.scheme != "s3" or not parts.netloc or parts.fragment:
         raise StoreRejected(f"unknown store {url[:100]!r}: expected s3://BUCKET[/PREFIX]")
     known = {field.name.replace("_", "-"): field.name for field in fields(S3Settings)[2:]}

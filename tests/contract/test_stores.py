@@ -318,6 +318,32 @@ def test_stores_that_know_runs_tell_them_apart(listing: Place) -> None:
     run(work)
 
 
+def test_runs_are_listed_by_the_time_of_their_end(listing: Place) -> None:
+    ends = ("2025-12-31T23:59:59Z", "2026-01-02T03:04:05Z", "2026-02-01T00:00:00Z")
+    made = [
+        replace(records.attestation(listing.new_subject(), run=records.origin(number)), created=end)
+        for number, end in enumerate(ends)
+    ]
+
+    async def listed(store: Store, since: str = "", until: str = "") -> list[str]:
+        return sorted([run.created[:10] async for run in store.list_runs(since, until)])
+
+    async def work() -> None:
+        async with listing.open() as store:
+            await put(store, *made)
+            await store.flush()
+            assert await listed(store) == ["2025-12-31", "2026-01-02", "2026-02-01"]
+            assert await listed(store, "2026-01-01T00:00:00Z", "2026-01-31T00:00:00Z") == ["2026-01-02"]
+            assert await listed(store, until="2026-01-01T00:00:00Z") == ["2025-12-31"]
+            async for run in store.list_runs("2026-02-01T00:00:00Z"):
+                found = await store.find_run(run.origin.uid)
+                assert {item.data for item in found.evidence} == {made[2].bundle, made[2].envelope}
+                named = [item for item in found.evidence if item.format == "bundle-v0.3"]
+                assert {(item.origin, item.created) for item in named} == {(made[2].origin, ends[2])}
+
+    run(work)
+
+
 def test_nothing_is_an_empty_answer(place: Place) -> None:
     async def work() -> None:
         subject = place.new_subject()
