@@ -159,6 +159,7 @@ class S3Client:
     def _make(self) -> Any:
         import boto3  # noqa: PLC0415 - takes a second and 30 MB
         from botocore.config import Config  # noqa: PLC0415
+        from botocore.handlers import add_expect_header  # noqa: PLC0415
 
         settings, options = self._settings, self._options
         config = Config(
@@ -171,13 +172,16 @@ class S3Client:
             response_checksum_validation="when_required",
             s3={"addressing_style": settings.addressing_style},  # type: ignore[arg-type] # checked words
         )
-        return boto3.session.Session().client(
+        client = boto3.session.Session().client(
             "s3",
             region_name=settings.region or None,
             endpoint_url=settings.endpoint or None,
             verify=settings.ca_file or None,
             config=config,
         )
+        # asking first whether a body of a few kilobytes may be sent costs each PUT a round trip
+        client.meta.events.unregister("before-call.s3", add_expect_header)
+        return client
 
     async def close(self) -> None:
         """Release threads and connections; a later call opens them again."""

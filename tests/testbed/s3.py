@@ -81,7 +81,16 @@ def versitygw(tmp: Path, *, certificates: Certificates | None = None) -> Iterato
         tls = ["--cert", certificates.cert_file, "--key", certificates.key_file]
     command: list[str | Path] = [
         *(binary("versitygw"), "--port", f"127.0.0.1:{port}", "--region", REGION),
-        *("--access", ACCESS_KEY, "--secret", SECRET_KEY, "--iam-dir", tmp / "accounts", *tls),
+        *(
+            "--access",
+            ACCESS_KEY,
+            "--secret",
+            SECRET_KEY,
+            "--iam-dir",
+            tmp / "accounts",
+            "--keep-alive",
+            *tls,
+        ),
         *("posix", "--versioning-dir", tmp / "versions", tmp / "data"),
     ]
     with running(command, tmp / "versitygw.log", r"(https?://127\.0\.0\.1:\d+)") as server:
