@@ -17,7 +17,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from storage.base import BadContent, StoreError, StoreOptions
+from storage.base import BadContent, StoreError, StoreOptions, StoreRejected
 from storage.s3_errors import explain
 from storage.s3_settings import S3Settings
 
@@ -157,9 +157,12 @@ class S3Client:
             return self._client
 
     def _make(self) -> Any:
-        import boto3  # noqa: PLC0415 - takes a second and 30 MB
-        from botocore.config import Config  # noqa: PLC0415
-        from botocore.handlers import add_expect_header  # noqa: PLC0415
+        try:
+            import boto3  # noqa: PLC0415 - takes a second and 30 MB
+            from botocore.config import Config  # noqa: PLC0415
+            from botocore.handlers import add_expect_header  # noqa: PLC0415
+        except ImportError as exc:
+            raise StoreRejected(f"{exc}: pip install 'provenance-chains[aws]' brings it") from exc
 
         settings, options = self._settings, self._options
         config = Config(
