@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from storage.base import Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.evidence import LARGEST
 from storage.inflight import InFlight
 from storage.record import Failure, Findings, ListedRun, Receipt, Record, Stored
+from storage.s3_check import check_bucket, probe_bucket
 from storage.s3_client import Budget, Got, S3Client, digest_of
-from storage.s3_errors import Conflict, Exists, NotLockable
+from storage.s3_errors import Conflict, Exists
 from storage.s3_find import find_digest, find_run, list_runs
 from storage.s3_keys import (
     Blob,
@@ -52,39 +53,16 @@ class S3Store(Store):
         self._flights: InFlight[str, None] = InFlight()
         self._kept: OrderedDict[str, None] = OrderedDict()
 
-    async def check(self) -> None:
-        """Look whether the bucket is there, and versioned and lockable where objects are to be locked.
-
-        Raises :class:`StoreError` with the next step.
-        """
-        # unlike HeadBucket it tells why not
-        await self._client.call("list_objects_v2", "", MaxKeys=1)
-        if self._settings.locks:
-            status = (await self._client.call("get_bucket_versioning", "")).get("Status")
-            if status != "Enabled":
-                raise StoreRejected(
-                    f"{self.url}: object lock needs versioning, which is {status or 'off'} for this bucket: "
-                    "make a bucket with object lock, or unset storage.s3.object-lock.*"
-                )
-            if not await self._is_lockable():
-                raise StoreRejected(
-                    f"{self.url}: object lock is off for this bucket: enable it, or unset "
-                    "storage.s3.object-lock.*"
-                )
-        self._checked = True
-
-    async def _is_lockable(self) -> bool:
-        try:
-            answer = await self._client.call("get_object_lock_configuration", "")
-        except NotLockable:
-            return False
-        return bool(answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
+    async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
+        """Try the bucket, its configuration and the right to write; see :meth:`Store.probe`."""
+        del places
+        return await probe_bucket(self._client, self._settings)
 
     async def put(self, record: Record) -> Stored:
         """Store whatever ``record`` has; one receipt for each object of evidence. See :meth:`Store.put`."""
         try:
             if not self._checked:
-                await self._flights.run("check", self.check)
+                await self._flights.run("check", self._check)
             blobs = blobs_of(record)
             folder = run_folder(record.origin, record.created)
         except StoreError as error:
@@ -131,6 +109,10 @@ class S3Store(Store):
     async def close(self) -> None:
         """Release threads and connections."""
         await self._client.close()
+
+    async def _check(self) -> None:
+        await check_bucket(self._client, self._settings)
+        self._checked = True
 
     def _failure(self, subject: str, error: StoreError) -> Failure:
         return Failure(self.url, FORM, subject, str(error), isinstance(error, StoreUnavailable))

@@ -49,6 +49,10 @@ class Conflict(StoreUnavailable):
     """Somebody else writes this key just now (409)."""
 
 
+class BadDigest(StoreRejected):
+    """The service got other bytes than the digest says."""
+
+
 class NotLockable(StoreRejected):
     """The bucket has no object lock."""
 
@@ -95,6 +99,7 @@ def _kind(code: str, status: int, operation: str) -> type[StoreError]:
         "ConditionalRequestConflict": Conflict,
         "OperationAborted": Conflict,
         "ObjectLockConfigurationNotFoundError": NotLockable,
+        "BadDigest": BadDigest,
         "NoSuchBucket": StoreRejected,
         "RequestTimeTooSkewed": StoreRejected,
         _NOT_IMPLEMENTED: StoreRejected,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from storage.base import StoreError, StoreOptions, StoreRejected, StoreUnavailable, open_store
+from storage.base import Probe, StoreError, StoreOptions, StoreRejected, StoreUnavailable, open_store
 from storage.record import Findings, Record, Stored, Subject
 from tests.testbed import s3
 from tests.testbed.certificates import make_certificates
@@ -313,6 +314,30 @@ def test_who_may_not_is_told_what_is_needed(
     environment.delenv("AWS_ACCESS_KEY_ID")
     environment.delenv("AWS_SECRET_ACCESS_KEY")
     assert "there are no credentials" in reasons(put(f"s3://{bucket}", record))
+
+
+def test_a_probe_tells_what_is_wrong_and_leaves_nothing(
+    s3_server: S3Server, bucket: str, locked: str, environment: pytest.MonkeyPatch
+) -> None:
+    def probed(url: str) -> list[tuple[str, str]]:
+        async def work() -> list[Probe]:
+            async with open_store(url) as store:
+                return await store.probe()
+
+        return [(one.what, one.state) for one in asyncio.run(work())]
+
+    assert probed(f"s3://{locked}?legal-hold=*") == [("bucket", "ok"), ("write", "ok")]
+    assert probed(f"s3://{bucket}") == [("bucket", "ok"), ("write", "ok")]
+    assert keys(s3_server, bucket) == keys(s3_server, locked) == []
+    assert probed(f"s3://{bucket}?legal-hold=*") == [("bucket", "failed")]
+    grant = {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": READER[0], "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"}
+    ]}  # fmt: skip
+    s3_server.client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(grant))
+    environment.setenv("AWS_ACCESS_KEY_ID", READER[0])
+    environment.setenv("AWS_SECRET_ACCESS_KEY", READER[1])
+    assert probed(f"s3://{bucket}") == [("bucket", "ok"), ("write", "failed")]
+    assert "the credentials need s3:PutObject" in reasons(put(f"s3://{bucket}", records.attestation()))
 
 
 def test_a_bucket_that_is_not_there_is_told(bucket: str) -> None:

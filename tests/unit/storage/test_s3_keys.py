@@ -10,7 +10,7 @@ from botocore import exceptions as sdk
 
 from storage.base import StoreOptions, StoreRejected, StoreUnavailable, open_store
 from storage.record import Subject
-from storage.s3_errors import Conflict, Exists, Missing, NotLockable, explain
+from storage.s3_errors import BadDigest, Conflict, Exists, Missing, NotLockable, explain
 from storage.s3_keys import (
     UNDATED,
     blobs_of,
@@ -159,7 +159,7 @@ def answered(status: int, code: str, operation: str = "put_object") -> Any:
         (403, "RequestTimeTooSkewed", StoreRejected),
         (301, "PermanentRedirect", StoreRejected),
         (501, "NotImplemented", StoreRejected),
-        (400, "BadDigest", StoreRejected),
+        (400, "BadDigest", BadDigest),
         (404, "ObjectLockConfigurationNotFoundError", NotLockable),
     ],
 )
