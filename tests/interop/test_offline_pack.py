@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from chains.cli import run as chains
-from tests.interop.attested import run_of
+from tests.interop.attested import attest_image, run_of
 from tests.testbed.commands import CommandError
 from tests.testbed.cosign import Cosign
+from tests.testbed.images import Registry
 from tests.testbed.s3 import S3Server
 
 pytestmark = pytest.mark.server
@@ -77,3 +78,23 @@ def test_from_a_bucket_into_a_pack_that_cosign_verifies(
         for one in (bucket, back)
     ]
     assert listed[0] == listed[1]
+
+
+def test_evidence_of_an_image_is_copied_out_of_a_registry(
+    s3_server: S3Server,
+    referrers_registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in s3_server.environ().items():
+        monkeypatch.setenv(name, value)
+    made = attest_image(referrers_registry, tmp_path, "copied-out")
+    capsys.readouterr()
+    key, image = ("--key", str(made.public_key)), f"{made.repository}@{made.digest}"
+    bucket = s3_server.make_bucket("interop-registry")
+    counts = told(capsys, "copy", "oci:", f"s3://{bucket}", image, *key)
+    assert (counts["copied"], counts["failed"], counts["refused"]) == (3, 0, 0)
+    told(capsys, "verify", made.digest, "--store", f"s3://{bucket}", *key)
+    assert told(capsys, "copy", "oci:", f"s3://{bucket}", image, *key)["unchanged"] == 3

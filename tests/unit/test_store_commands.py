@@ -174,6 +174,14 @@ def test_what_was_changed_or_not_signed_is_not_copied(capsys: pytest.CaptureFixt
     assert not Path("c").exists()
 
 
+def test_what_the_destination_does_not_take_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    fill("file:a", *runs(1))
+    counts = asked(capsys, "copy", "file:a", "file:key.pub/inside", "--journal", "done", code=1)
+    assert (counts["copied"], counts["failed"]) == (0, 3)
+    assert "cannot store" in counts["reasons"][0]["reason"]
+    assert not Path("done").exists()
+
+
 def test_targets_alone_are_copied(capsys: pytest.CaptureFixture[str]) -> None:
     made = runs(2)
     fill("oci-layout:a", *made)
