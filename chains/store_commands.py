@@ -15,7 +15,7 @@ import orjson
 
 from chains.arguments import Parser, add_output
 from chains.errors import InputError, UsageError
-from chains.progress import Progress, table, write_bytes, write_line
+from chains.progress import Progress, plain, table, write_bytes, write_line
 from chains.selection import parse_since
 from chains.workspace import load_settings, open_evidence, open_public_keys, say, store_options
 
@@ -134,7 +134,7 @@ def _to_json(store: str, item: Evidence) -> dict[str, Any]:
 
 def _tell(skipped: Sequence[Skipped]) -> None:
     for item in skipped[:20]:
-        say(f"{item.location} {item.digest}: {item.reason}".replace("\n", " "))
+        say(plain(f"{item.location} {item.digest}: {item.reason}"))
 
 
 def _copy(options: argparse.Namespace) -> int:

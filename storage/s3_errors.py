@@ -70,8 +70,9 @@ def explain(error: Exception, operation: str, where: str) -> StoreError:
             f"({str(error)[-_SHOWN:]})"
         )
     if isinstance(error, sdk.NoCredentialsError | sdk.PartialCredentialsError):
+        # the SDK cannot tell "none" from "the metadata service did not answer"
         where = "environment, shared files, web identity and instance role"
-        return StoreRejected(f"{action}: there are no credentials; looked in {where}")
+        return StoreUnavailable(f"{action}: there are no credentials; looked in {where}")
     transient = (
         sdk.HTTPClientError,
         sdk.CredentialRetrievalError,

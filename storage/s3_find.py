@@ -6,9 +6,8 @@ import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator, Sequence
-from itertools import islice
 
-from storage.base import BadContent, StoreRejected
+from storage.base import BadContent
 from storage.evidence import LARGEST, MOST_BYTES
 from storage.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
 from storage.record import Evidence, Findings, ListedRun, Origin, Skipped
@@ -37,19 +36,18 @@ _MOST_KEYS = 10_000
 async def find_digest(client: S3Client, settings: S3Settings, folder: str) -> Findings:
     """Return the evidence that the pointers below ``subjects/<algorithm>/<hex>`` lead to."""
     start = f"{settings.root}{folder}/"
-    tails = [key[len(start) :] async for key in _some(client, start)]
+    tails = [key[len(start) :] for key in await _some(client, start)]
     return await _read_all(client, settings, tails)
 
 
 async def find_run(client: S3Client, settings: S3Settings, uid: str) -> Findings:
     """Return the evidence of one run, with its snapshot."""
     part = uid_part(uid)
-    start = f"{settings.root}uids/{part}/"
-    tails = []
-    async for key in _some(client, start):
-        folder = f"{settings.root}runs/{key[len(start) :]}/{part}/"
-        skip = len(f"{settings.root}runs/")
-        tails += [found[skip:] async for found in _some(client, folder)]
+    start, runs = f"{settings.root}uids/{part}/", f"{settings.root}runs/"
+    tails: list[str] = []
+    for key in await _some(client, start):
+        found = await _some(client, f"{runs}{key[len(start) :]}/{part}/")
+        tails += [one[len(runs) :] for one in found]
     return await _read_all(client, settings, tails)
 
 
@@ -80,22 +78,26 @@ async def _days(client: S3Client, start: str, first: str, last: str, done: str =
                 yield day
 
 
-async def _some(client: S3Client, prefix: str) -> AsyncIterator[str]:
-    count = 0
+async def _some(client: S3Client, prefix: str) -> list[str]:
+    """Return the keys below ``prefix``, one more than are read at most."""
+    found = []
     async for key in client.keys(prefix):
-        yield key
-        count += 1
-        if count >= _MOST_KEYS:
-            raise StoreRejected(f"{prefix} has more than {_MOST_KEYS} objects: nobody can read them all")
+        found.append(key)
+        if len(found) > _MOST_KEYS:
+            break
+    return found
 
 
 async def _read_all(client: S3Client, settings: S3Settings, tails: Sequence[str]) -> Findings:
     """Read what the tails below ``runs/`` name, each once, in their order."""
     budget = Budget(MOST_BYTES)
-    wanted = list(islice(dict.fromkeys(tails), _MOST_KEYS))
-    places = [(tail, parse_key(tail)) for tail in wanted]
+    wanted = list(dict.fromkeys(tails))
+    places = [(tail, parse_key(tail)) for tail in wanted[:_MOST_KEYS]]
     evidence: list[Evidence] = []
     skipped: list[Skipped] = []
+    if len(wanted) > _MOST_KEYS:
+        where = f"s3://{settings.bucket}/{settings.root}runs/{wanted[_MOST_KEYS]}"
+        skipped.append(Skipped(where, "", f"it and what follows were not read: the limit is {_MOST_KEYS}"))
     snapshot = b""
     reads = []
     for tail, place in places:
