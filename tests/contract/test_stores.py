@@ -344,6 +344,38 @@ def test_runs_are_listed_by_the_time_of_their_end(listing: Place) -> None:
     run(work)
 
 
+@pytest.mark.parametrize("name", ["oci-layout", pytest.param("s3_server", marks=pytest.mark.server)])
+def test_bytes_that_changed_where_they_lie_are_told_and_never_given_back(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain folder names nothing by its content; there the signature alone tells."""
+    if name == "s3_server":
+        server: S3Server = request.getfixturevalue(name)
+        place = _bucket_place(server, monkeypatch)
+        root = server.folder or tmp_path
+    else:
+        place, root = _folder_place(name, tmp_path), tmp_path
+    subject = place.new_subject()
+    record = records.attestation(subject)
+    changed = record.envelope.replace(b'"sig":"', b'"sig":"AAAA')
+
+    async def work() -> None:
+        async with place.open() as store:
+            await put(store, record)
+        (path,) = [
+            path for path in root.rglob("*") if path.is_file() and path.read_bytes() == record.envelope
+        ]
+        path.write_bytes(changed)
+        async with place.open() as store:
+            found = await find(store, subject)
+        assert [item.data for item in found.evidence] == [record.bundle]
+        (skipped,) = found.skipped
+        assert skipped.digest == digest_of(records.subject("x", record.envelope))
+        assert skipped.reason
+
+    run(work)
+
+
 def test_nothing_is_an_empty_answer(place: Place) -> None:
     async def work() -> None:
         subject = place.new_subject()
