@@ -7,7 +7,7 @@ since a bundle holds the envelope: ``Envelope`` as JSON without spaces, or the b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chains.errors import EvidenceError
@@ -16,6 +16,7 @@ from chains.statement import Statement, parse_statement
 from signers.base import FormatError, VerificationError
 from signers.bundle import Bundle, build_bundle
 from signers.dsse import MAX_ENVELOPE_BYTES, Envelope, verify_envelope
+from signers.material import BUNDLE_ANNOTATION, MATERIAL_ANNOTATION, TIMESTAMP_ANNOTATION
 from signers.strict_json import member, parse_object
 from signers.trust import PublicKey
 from storage.record import (
@@ -172,6 +173,7 @@ def _attestation_record(attestation: Attestation, listed: ListedRun) -> Record:
         bundle=bundle_of(attestation),
         envelope=attestation.dsse.data if attestation.dsse is not None else envelope.to_bytes(),
         created=_created(attestation.evidence, listed, statement),
+        annotations=_material(annotations),
         certificate=annotations.get(_CERTIFICATE, "").encode(),
         chain=annotations.get(_CHAIN, "").encode(),
     )
@@ -190,9 +192,16 @@ def _signature_record(
         bundle=bundle_of(beside) if beside is not None else b"",
         signature=evidence.signature,
         created=_created(pieces, listed, None),
+        annotations=_material(evidence.annotations),
         certificate=evidence.annotations.get(_CERTIFICATE, "").encode(),
         chain=evidence.annotations.get(_CHAIN, "").encode(),
     )
+
+
+def _material(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Return timestamp and log entry of a layer, without what the stores write there themselves."""
+    wanted = (TIMESTAMP_ANNOTATION, MATERIAL_ANNOTATION, BUNDLE_ANNOTATION)
+    return {name: annotations[name] for name in wanted if name in annotations}
 
 
 def _origin(pieces: Iterable[Evidence], listed: ListedRun, statement: Statement | None) -> Origin:

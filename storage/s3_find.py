@@ -7,6 +7,8 @@ import base64
 import binascii
 from collections.abc import AsyncIterator, Sequence
 
+import orjson
+
 from storage.base import BadContent
 from storage.evidence import LARGEST, MOST_BYTES
 from storage.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
@@ -14,6 +16,7 @@ from storage.record import Evidence, Findings, ListedRun, Origin, Skipped
 from storage.s3_client import Budget, Got, S3Client
 from storage.s3_errors import Missing
 from storage.s3_keys import (
+    ANNOTATIONS,
     CERTIFICATE,
     CHAIN,
     FORMATS,
@@ -130,7 +133,7 @@ async def _read(
             return _wrong(location, got.data, place.digest)
         if place.what == SNAPSHOT:
             return got.data
-        annotations = await _certificates(client, key.removesuffix(place.suffix), got, budget)
+        annotations = await _beside(client, key.removesuffix(place.suffix), got, budget)
     except (Missing, BadContent) as error:
         return Skipped(location, f"sha256:{place.digest}", str(error))
     return _evidence(location, place, got, got.data, b"", annotations)
@@ -150,17 +153,23 @@ async def _signed(
     payload = await client.get(f"{folder}/{place.digest}{PAYLOAD}", budget, LARGEST)
     if sha256(payload.data) != f"sha256:{place.digest}":
         return _wrong(location, payload.data, place.digest)
-    annotations = await _certificates(client, key.removesuffix(SIGNATURE), got, budget)
+    annotations = await _beside(client, key.removesuffix(SIGNATURE), got, budget)
     return _evidence(location, place, got, payload.data, signature, annotations)
 
 
-async def _certificates(client: S3Client, stem: str, got: Got, budget: Budget) -> dict[str, str]:
+async def _beside(client: S3Client, stem: str, got: Got, budget: Budget) -> dict[str, str]:
     beside = got.metadata.get("beside", "").split(",")
     found = {}
     for word, suffix, name in (("cert", CERTIFICATE, CERTIFICATE_KEY), ("chain", CHAIN, CHAIN_KEY)):
         if word in beside:
             pem = await client.get(stem + suffix, budget, LARGEST)
             found[name] = pem.data.decode("ascii", "replace")
+    if "annotations" in beside:
+        told = await client.get(stem + ANNOTATIONS, budget, LARGEST)
+        try:
+            found = {str(key): str(value) for key, value in orjson.loads(told.data).items()} | found
+        except (orjson.JSONDecodeError, AttributeError):
+            raise BadContent(f"{stem}{ANNOTATIONS} is no JSON object") from None
     return found
 
 

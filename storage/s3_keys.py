@@ -21,13 +21,15 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import quote, unquote
 
+import orjson
+
 from storage.base import StoreRejected
 from storage.evidence import LARGEST
 from storage.filesystem import plain_name
 from storage.record import BUNDLE_TYPE, Origin, Record
 
 BUNDLE, ENVELOPE, SIGNATURE, PAYLOAD = ".bundle.json", ".envelope.json", ".sig", ".payload.json"
-CERTIFICATE, CHAIN = ".cert.pem", ".chain.pem"
+CERTIFICATE, CHAIN, ANNOTATIONS = ".cert.pem", ".chain.pem", ".annotations.json"
 FORMATS = {BUNDLE: "bundle-v0.3", ENVELOPE: "dsse", SIGNATURE: "simplesigning"}
 SNAPSHOT = "snapshot"
 UNDATED = "0000/00/00"
@@ -50,7 +52,9 @@ class Blob:
     content_type: str
     is_evidence: bool
     beside: str = ""
-    """``cert``, ``cert,chain``: what lies beside it under the same name."""
+    """``cert``, ``cert,chain,annotations``: what lies beside it under the same name."""
+    is_beside: bool = False
+    """It lies beside evidence, under that one's name: what was there first stays, whatever it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,25 +122,31 @@ def subjects_of(record: Record) -> dict[str, str]:
 def blobs_of(record: Record) -> list[Blob]:
     """Return the objects of a record, what others explain first. Raises :class:`StoreRejected`."""
     what = _what(record)
-    beside = ",".join(name for name, data in (("cert", record.certificate), ("chain", record.chain)) if data)
+    kept = {"cert": (CERTIFICATE, record.certificate), "chain": (CHAIN, record.chain)}
+    if record.annotations:
+        kept["annotations"] = (
+            ANNOTATIONS,
+            orjson.dumps(dict(record.annotations), option=orjson.OPT_SORT_KEYS),
+        )
+    beside = {name: pair for name, pair in kept.items() if pair[1]}
     blobs: list[Blob] = []
 
-    def add(name: str, data: bytes, kind: str, *, with_certificates: bool = False) -> None:
+    def add(name: str, data: bytes, kind: str, *, takes_beside: bool = False) -> None:
         stem = f"{what}/{name.partition('.')[0]}"
-        if with_certificates:
-            for suffix, pem in ((CERTIFICATE, record.certificate), (CHAIN, record.chain)):
-                if pem:
-                    blobs.append(Blob(stem + suffix, pem, "application/x-pem-file", False))
-        is_evidence = name.endswith(tuple(FORMATS))
-        blobs.append(Blob(f"{what}/{name}", data, kind, is_evidence, beside if with_certificates else ""))
+        mine = beside if takes_beside else {}
+        blobs.extend(
+            Blob(stem + suffix, content, "text/plain", False, is_beside=True)
+            for suffix, content in mine.values()
+        )
+        blobs.append(Blob(f"{what}/{name}", data, kind, name.endswith(tuple(FORMATS)), ",".join(mine)))
 
     if record.is_image_signature and record.signature:
         digest = _hex(record.payload)
         add(digest + PAYLOAD, record.payload, "application/json")
         name = f"{digest}-{_hex(record.signature)}{SIGNATURE}"
-        add(name, base64.b64encode(record.signature), "text/plain", with_certificates=True)
+        add(name, base64.b64encode(record.signature), "text/plain", takes_beside=True)
     if record.envelope:
-        add(_hex(record.envelope) + ENVELOPE, record.envelope, _DSSE_TYPE, with_certificates=True)
+        add(_hex(record.envelope) + ENVELOPE, record.envelope, _DSSE_TYPE, takes_beside=True)
     if record.bundle:
         add(_hex(record.bundle) + BUNDLE, record.bundle, BUNDLE_TYPE)
     if not any(blob.is_evidence for blob in blobs):

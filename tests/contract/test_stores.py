@@ -417,6 +417,28 @@ def test_certificates_stay_beside_the_signature(place: Place) -> None:
     run(work)
 
 
+@pytest.mark.server
+@pytest.mark.parametrize("name", BUCKETS)
+def test_buckets_keep_what_a_layer_carries_besides(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = _bucket_place(request.getfixturevalue(name), monkeypatch)
+    subject = place.new_subject()
+    first, later = ({"dev.sigstore.cosign/rfc3161timestamp": stamp} for stamp in ("first", "later"))
+    record = replace(records.image_signature(subject), annotations=first)
+
+    async def work() -> None:
+        async with place.open() as store:
+            await put(store, record)
+            (again,) = await put(store, replace(record, annotations=later))
+            found = await find(store, subject)
+        assert not again.failures
+        assert not any(receipt.changed for receipt in again.receipts)
+        assert [item.annotations for item in found.evidence if item.format == "simplesigning"] == [first]
+
+    run(work)
+
+
 def test_closing_twice_is_closing_once(place: Place) -> None:
     async def work() -> None:
         subject = place.new_subject()
