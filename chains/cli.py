@@ -25,6 +25,7 @@ from chains.doctor_command import add_doctor_command
 from chains.errors import ChainsError, UsageError
 from chains.intake import Intake, Key, read_inputs
 from chains.progress import Progress, table, write_bytes, write_line
+from chains.store_commands import add_store_commands
 from chains.workspace import (
     Settings,
     check_signers,
@@ -328,6 +329,7 @@ def _parser() -> Parser:
 
     add_cluster_commands(commands)
     add_doctor_command(commands)
+    add_store_commands(commands)
 
     keys = commands.add_parser("keys", help="make keys and show public halves")
     kinds = keys.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
@@ -386,5 +388,5 @@ def _files(parser: Parser) -> None:
 
 
 def _store(parser: Parser, text: str) -> None:
-    known = "oci-layout:PATH, oci:, oci://REGISTRY/REPOSITORY or file:PATH"
+    known = "oci-layout:PATH, oci:, oci://REGISTRY/REPOSITORY, s3://BUCKET/PREFIX or file:PATH"
     parser.option("--store", f"{text}: {known}; may be repeated", action="append", metavar="URL")

@@ -14,6 +14,7 @@ from pathlib import Path
 from chains.config_file import load_config_file, read_config_file
 from chains.config_keys import KEYS, read_values, unknown_keys
 from chains.config_lint import lint_config, value_problem
+from chains.config_s3 import S3Storage, s3_storage
 from chains.errors import ConfigError, Problem
 from chains.redaction import RedactionSettings
 from chains.selection import Selection
@@ -91,6 +92,7 @@ class Storage:
     grafeas: GrafeasStorage
     archivista_url: str
     pubsub: PubsubStorage
+    s3: S3Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +282,7 @@ def _storage(values: Mapping[str, str]) -> Storage:
             topic=values["storage.pubsub.topic"],
             kafka_bootstrap_servers=values["storage.pubsub.kafka.bootstrap.servers"],
         ),
+        s3=s3_storage(values),
     )
 
 

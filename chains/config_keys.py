@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from chains.config_values import Key
 
 FORMATS = ("in-toto", "slsa/v1", "slsa/v2alpha3", "slsa/v2alpha4")
-_STORES = ("tekton", "oci", "gcs", "docdb", "grafeas", "archivista")
+_STORES = ("tekton", "oci", "gcs", "docdb", "grafeas", "archivista", "s3")
 _SIGNERS = ("x509", "kms", "none")
 _WEB = ("https", "http")
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
@@ -26,7 +26,7 @@ def _format(artifact: str, kind: str) -> Key:
 
 def _storage(artifact: str, default: str, what: str, values: tuple[str, ...]) -> Key:
     text = f'Where {what} are stored, several separated by commas; `""` disables them.'
-    return Key(f"artifacts.{artifact}.storage", "list", default, text, values)
+    return Key(f"artifacts.{artifact}.storage", "list", default, text, values, ours_values=("s3",))
 
 
 def _signer(artifact: str, text: str) -> Key:
@@ -156,6 +156,46 @@ _STORAGE = (
     Key("storage.pubsub.kafka.bootstrap.servers", "text", "", "`host:port` of a Kafka broker."),
 )  # fmt: skip
 
+_S3 = (
+    Key("storage.s3.bucket", "text", "", "Bucket of the store `s3`, AWS or a compatible service.", ours=True),
+    Key("storage.s3.prefix", "text", "", "What all keys in the bucket begin with.", ours=True),
+    Key("storage.s3.region", "text", "", "Region of the bucket; empty is variable `AWS_REGION`.", ours=True),
+    Key(
+        "storage.s3.endpoint", "url", "",
+        "The service, where it is not AWS; empty is variable `AWS_ENDPOINT_URL`.", schemes=_WEB, ours=True,
+    ),
+    Key(
+        "storage.s3.addressing-style", "enum", "auto",
+        "Whether the bucket's name is in the path or the host; `auto` is the path where an endpoint is set.",
+        ("auto", "path", "virtual"), ours=True,
+    ),
+    Key("storage.s3.ca-file", "path", "", "PEM file of the CAs to trust instead of the usual.", ours=True),
+    Key(
+        "storage.s3.sse", "enum", "", "Encryption by the service that is asked for, and checked.",
+        ("AES256", "aws:kms"), ours=True,
+    ),
+    Key("storage.s3.sse-kms-key-id", "text", "", "Key for `aws:kms`; empty is the account's own.", ours=True),
+    Key(
+        "storage.s3.object-lock.mode", "enum", "",
+        "Whether objects are locked: with `compliance` nobody can delete them before their time.",
+        ("governance", "compliance"), ours=True,
+    ),
+    Key(
+        "storage.s3.object-lock.retain-days", "text", "",
+        "For how long: `DAYS`, or `PATTERN=DAYS` for namespaces, separated by commas; the first that matches "
+        "counts, such as `prod-*=2555,*=365`.", ours=True,
+    ),
+    Key(
+        "storage.s3.object-lock.legal-hold", "text", "",
+        "Namespaces under legal hold, which has no end: patterns separated by commas.", ours=True,
+    ),
+    Key(
+        "storage.s3.snapshots", "bool", "true",
+        "Whether the run as it was attested is kept beside its evidence, with its parameters and results.",
+        ours=True,
+    ),
+)  # fmt: skip
+
 _KMS = (
     Key(
         "signers.kms.kmsref", "url", "", "Key for the signer `kms`.",
@@ -275,6 +315,7 @@ SECTIONS = (
     ("Execution report", _REPORT),
     ("Provenance", _PROVENANCE),
     ("Stores", _STORAGE),
+    ("Store `s3`", _S3),
     ("Signer `kms`", _KMS),
     ("Signer `x509`", _X509),
     ("Transparency log", _TRANSPARENCY),

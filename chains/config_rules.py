@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from chains.config_keys import FORMATS, KEYS, PROVIDERS, nearest_value
+from chains.config_s3 import s3_storage
 from chains.errors import Problem
 from storage.base import StoreRejected
 from storage.reference import parse_repository
+from storage.s3_settings import parse_s3_url
 
 _ARTIFACTS = {"taskrun": "TaskRuns", "pipelinerun": "PipelineRuns", "oci": "images"}
 _V02_FORMATS = frozenset(FORMATS[:2])
@@ -20,6 +22,7 @@ _STORE_NEEDS = {
     "docdb": ("storage.docdb.url",),
     "grafeas": ("storage.grafeas.projectid",),
     "archivista": ("storage.archivista.url",),
+    "s3": ("storage.s3.bucket",),
     "kafka": ("storage.pubsub.provider", "storage.pubsub.topic", "storage.pubsub.kafka.bootstrap.servers"),
 }
 _STORE_OF = {
@@ -29,6 +32,7 @@ _STORE_OF = {
     "storage.grafeas.": "grafeas",
     "storage.archivista.": "archivista",
     "storage.pubsub.": "kafka",
+    "storage.s3.": "s3",
 }
 
 
@@ -162,6 +166,17 @@ def _mongo(view: View) -> Iterator[Problem]:
         yield _warning("storage.docdb.url", f"{message}{start}-path")
 
 
+def _bucket(view: View) -> Iterator[Problem]:
+    try:
+        if view.values["storage.s3.bucket"]:
+            parse_s3_url(s3_storage(view.values).url)
+    except StoreRejected as error:
+        yield _error("storage.s3", str(error))
+    if view.values["storage.s3.object-lock.mode"] == "compliance":
+        message = "nobody can shorten it, not even the account's root; try governance first"
+        yield _warning("storage.s3.object-lock.mode", message)
+
+
 def _registry(view: View) -> Iterator[Problem]:
     repository = view.values["storage.oci.repository"].strip()
     encoding = view.values["storage.oci.encoding-format"]
@@ -288,6 +303,7 @@ def _plain_http(view: View) -> Iterator[Problem]:
     keyless = view.keyless and bool(view.signing("x509"))
     for name, used, why in (
         ("signers.kms.auth.address", bool(view.signing("kms")), "tokens for the key server"),
+        ("storage.s3.endpoint", bool(view.storing("s3")), "evidence"),
         ("signers.x509.fulcio.address", keyless, "identity tokens"),
         ("signers.x509.tuf.mirror.url", keyless, "the root of all trust"),
     ):
@@ -335,6 +351,7 @@ RULES = (
     _formats,
     _stores,
     _mongo,
+    _bucket,
     _registry,
     _kms,
     _keyless,

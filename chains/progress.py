@@ -44,7 +44,7 @@ class Progress:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows as aligned text; control characters are shown and not obeyed."""
-    cells = [[_plain(cell) for cell in row] for row in (header, *rows)]
+    cells = [[plain(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -53,7 +53,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Escape what a terminal would obey: names and reasons can come from a stranger's run."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 

@@ -30,7 +30,10 @@ CONFIG_MAP = "chains-config"
 KEY_FILES = ("x509.pem", "cosign.key")
 """In this order, as Tekton Chains looks for them."""
 PASSWORD_FILE = "cosign.password"  # noqa: S105 - a file's name
-STORE_URLS: Mapping[str, Callable[[Config], str]] = {"oci": lambda _: "oci:"}
+STORE_URLS: Mapping[str, Callable[[Config], str]] = {
+    "oci": lambda _: "oci:",
+    "s3": lambda config: config.storage.s3.url,
+}
 """The URL of each store that an artifact's ``storage`` may name, beside ``tekton``."""
 WATCHED_KEYS = (
     "execution.redaction.key-file",

@@ -53,6 +53,7 @@ def record_of(
             certificate=beside.certificate,
             chain=beside.chain,
             annotations=beside.annotations,
+            snapshot=run.data,
         )
     return Record(
         origin=origin_of(run),
@@ -66,4 +67,5 @@ def record_of(
         certificate=beside.certificate,
         chain=beside.chain,
         annotations=beside.annotations,
+        snapshot=run.data,
     )

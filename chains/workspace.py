@@ -183,13 +183,15 @@ def open_stores(urls: Sequence[str], settings: Settings) -> Stores:
     named = _configured(settings)
     if not named:
         return Stores({Stores.EVERYTHING: [_open(LAYOUT, options)]})
-    unavailable = sorted(named - {"oci"})
+    urls_of = {"oci": "oci:", "s3": settings.config.storage.s3.url}
+    unavailable = sorted(named - urls_of.keys())
     if unavailable:
         raise ConfigError(
             f"the configuration stores in {', '.join(unavailable)}, which needs a cluster or is not there "
-            "in this version; pass --store oci-layout:PATH, file:PATH, oci: or oci://REGISTRY/REPOSITORY"
+            "in this version; pass --store oci-layout:PATH, file:PATH, oci:, "
+            "oci://REGISTRY/REPOSITORY or s3://BUCKET/PREFIX"
         )
-    return Stores({"oci": [_open("oci:", options)]})
+    return Stores({name: [_open(urls_of[name], options)] for name in sorted(named)})
 
 
 def _configured(settings: Settings) -> set[str]:

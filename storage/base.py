@@ -9,13 +9,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import TracebackType
 from typing import Literal, Self
 
-from storage.record import Findings, Record, Stored
+from storage.record import Findings, ListedRun, Record, Stored
 
 BOTH_FORMS = "both"
 FORM_A = "dsse"
@@ -132,6 +132,16 @@ class Store(ABC):
         del places
         return []
 
+    def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
+        """Yield the runs that ended at ``since`` or later and before ``until``, each once, in no fixed order.
+
+        Both are RFC 3339 in UTC (``2026-01-02T03:04:05Z``) or empty. A store that only knows days yields all
+        runs of the days touched; runs of unknown time come when ``since`` is empty. Raises
+        :class:`StoreRejected` where a store cannot list: registries, and the annotations of runs.
+        """
+        del since, until
+        raise StoreRejected(f"{self.url} cannot list its runs: ask for a digest")
+
     async def flush(self) -> None:  # noqa: B027 - most stores have nothing to flush
         """Make every record put so far findable. Raises :class:`StoreError`; then no receipt since the last
         flush counts."""
@@ -146,13 +156,14 @@ STORES = {
     "oci-layout": "storage.oci_layout:LayoutStore",
     "oci": "storage.oci:RegistryStore",
     "file": "storage.filesystem:FileStore",
+    "s3": "storage.s3:S3Store",
 }
 
 
 def open_store(url: str, options: StoreOptions | None = None) -> Store:
     """Open the store that ``url`` names.
 
-    ``oci:``, ``oci://REGISTRY/REPO``, ``oci-layout:PATH`` and ``file:PATH`` are known.
+    ``oci:``, ``oci://REGISTRY/REPO``, ``oci-layout:PATH``, ``file:PATH``, ``s3://BUCKET/PREFIX`` are known.
     Raises :class:`StoreRejected` for an unknown scheme or a URL the store cannot mean anything by.
     """
     scheme, colon, _ = url.partition(":")

@@ -15,13 +15,18 @@ from typing import Any
 import orjson
 
 from storage.manifests import DOCKER_MANIFEST, DSSE_TYPE, OCI_MANIFEST, SIGNATURE_KEY
-from storage.record import SIMPLE_SIGNING_TYPE, Evidence, Skipped
+from storage.record import SIMPLE_SIGNING_TYPE, Evidence, Origin, Skipped
 from storage.reference import is_sha256
 
 BUNDLE_PREFIX = "application/vnd.dev.sigstore.bundle"
 LARGEST = 64 * 1024 * 1024
 MOST_BYTES = 256 * 1024 * 1024
 """What one search holds in memory at most; a store may be full of somebody's junk."""
+RUN_UID = "provenance.chains/run-uid"
+"""UID of the run an entry or layer comes from; on a tag's entry those of all its layers, comma-separated."""
+RUN = "provenance.chains/run"
+"""Kind, namespace and name of that run, separated by slashes."""
+_CREATED = "org.opencontainers.image.created"
 _MOST_LAYERS = 1000
 
 
@@ -39,8 +44,17 @@ class Wanted:
 
     def evidence(self, data: bytes) -> Evidence:
         """Return the evidence, given the blob's bytes."""
+        origin = run_of(self.annotations)
         return Evidence(
-            self.source, self.location, self.digest, self.format, data, self.signature, self.annotations
+            self.source,
+            self.location,
+            self.digest,
+            self.format,
+            data,
+            self.signature,
+            self.annotations,
+            origin,
+            self.annotations.get(_CREATED, "") if origin else "",
         )
 
     def skipped(self, reason: str) -> Skipped:
@@ -109,6 +123,16 @@ def _read_layer(
     if kind == "simplesigning" and not signature:
         return Skipped(location, digest, f"it has no signature: the annotation {SIGNATURE_KEY} is missing")
     return Wanted(source, location, digest, size, kind, signature, annotations)
+
+
+def run_of(annotations: Mapping[str, str]) -> Origin | None:
+    """Return the run that annotations of ours name; None without its UID."""
+    uid = annotations.get(RUN_UID, "")
+    if not uid or "," in uid:
+        return None
+    kind, _, rest = annotations.get(RUN, "").partition("/")
+    namespace, _, name = rest.partition("/")
+    return Origin(kind, namespace, name, uid)
 
 
 def format_of(media_type: str) -> str:

@@ -11,7 +11,8 @@
         taskrun-<uid>.3d7f1b2c9a10.bundle.json                  and the bundle over the same image
         … .cert.pem, .chain.pem                                 beside any of them, for keyless signatures
     PATH/by-digest/sha256/<hex>/                            symbolic links to the evidence about a subject
-    PATH/by-run/<uid>/                                      and to the evidence from a run
+    PATH/by-run/<uid>/                                      and to the evidence from a run, with
+    PATH/by-run/<uid>/.run.json                                 its kind, namespace, name and end
 
 The predicate's short name is its URI without the scheme; an image signature has the first twelve hex digits
 of its image instead. Whatever the record has is written, in both forms. A file is never written over by
@@ -30,20 +31,25 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import orjson
+
 from storage.base import Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
-from storage.durable import problem, sync_folder, write_new
+from storage.durable import problem, replace_file, sync_folder, write_new
 from storage.evidence import LARGEST, MOST_BYTES
 from storage.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
-from storage.record import Evidence, Failure, Findings, Receipt, Record, Skipped, Stored
+from storage.record import Evidence, Failure, Findings, ListedRun, Origin, Receipt, Record, Skipped, Stored
 
 FORMATS = {".bundle.json": "bundle-v0.3", ".envelope.json": "dsse", ".sig": "simplesigning"}
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 _HEX = re.compile(r"[0-9a-f]{2,256}")
 _ALGORITHM = re.compile(r"[A-Za-z0-9_]{1,40}")
+_RUN = ".run.json"
+_LARGEST_RUN = 64 * 1024
 
 
 class FileStore(Store):
@@ -79,6 +85,22 @@ class FileStore(Store):
         """Return what came from the run ``uid``."""
         return await asyncio.to_thread(self._find, self._root / "by-run" / plain_name(uid))
 
+    async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
+        """Yield the runs of the folder; see :meth:`Store.list_runs`."""
+        for run in await asyncio.to_thread(self._list):
+            if run.ended_within(since, until):
+                yield run
+
+    def _list(self) -> list[ListedRun]:
+        folder = self._root / "by-run"
+        try:
+            if not self._root.is_dir():
+                raise StoreRejected(f"{self._root} is no folder")
+            names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        except OSError as exc:
+            raise problem("list", folder, exc) from exc
+        return [_run_of(folder / name) or ListedRun(Origin("", "", "", name), "") for name in names]
+
     def _digest_links(self, digest: str) -> Path | None:
         algorithm, _, value = digest.partition(":")
         if not _ALGORITHM.fullmatch(algorithm) or not _HEX.fullmatch(value):
@@ -102,6 +124,7 @@ class FileStore(Store):
                 written = self._write_all(folder / f"{stem}.{mark}", parts)
             for path, data, changed in written:
                 receipts.append(Receipt(self.url, "file", "", os.fspath(path), sha256(data), changed))
+            self._tell_run(record)
             self._link(record, [path for path, _, _ in written])
             if self._fsync:
                 sync_folder(folder)
@@ -138,6 +161,13 @@ class FileStore(Store):
             temporary.unlink(missing_ok=True)
         return True
 
+    def _tell_run(self, record: Record) -> None:
+        folder = self._root / "by-run" / plain_name(record.origin.uid)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / _RUN).exists():
+            run = asdict(record.origin) | {"created": record.created}
+            replace_file(folder / _RUN, orjson.dumps(run), fsync=self._fsync)
+
     def _link(self, record: Record, paths: list[Path]) -> None:
         folders = [self._root / "by-run" / plain_name(record.origin.uid)]
         for subject in record.subjects:
@@ -158,6 +188,7 @@ class FileStore(Store):
             if not self._root.is_dir():
                 raise StoreRejected(f"{self._root} is no folder")
             names = sorted(path.name for path in links.iterdir()) if links.is_dir() else []
+            names = [name for name in names if name != _RUN]
             root = self._root.resolve()
         except OSError as exc:
             raise problem("search", links, exc) from exc
@@ -168,7 +199,9 @@ class FileStore(Store):
             found = _read(links / name, root, left)
             if isinstance(found, Evidence):
                 left -= len(found.data)
-                evidence.append(found)
+                uid = Path(found.location).name.partition(".")[0].partition("-")[2]
+                run = _run_of(self._root / "by-run" / plain_name(uid))
+                evidence.append(replace(found, origin=run.origin, created=run.created) if run else found)
             else:
                 skipped.append(found)
         return Findings(tuple(evidence), tuple(skipped))
@@ -180,6 +213,18 @@ def plain_name(text: str) -> str:
         return text
     mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return f"{_ODD.sub('_', text).lstrip('.-')[:80]}-{mark}"
+
+
+def _run_of(folder: Path) -> ListedRun | None:
+    try:
+        path = folder / _RUN
+        if path.stat().st_size > _LARGEST_RUN:
+            return None
+        run = orjson.loads(path.read_bytes())
+        origin = Origin(str(run["kind"]), str(run["namespace"]), str(run["name"]), str(run["uid"]))
+        return ListedRun(origin, str(run["created"]))
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
 
 
 def _short_name(record: Record) -> str:

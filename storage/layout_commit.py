@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from storage.durable import sync_files, sync_folder
+from storage.evidence import RUN_UID
 from storage.layout_blobs import Blobs
-from storage.layout_index import REF_NAME, RUN_UID, Index, IndexFile
+from storage.layout_index import REF_NAME, Index, IndexFile
 from storage.manifests import MANIFEST_LIMIT, Layer, Manifest, SignedLayers, identity_of, sha256
 
 TAG = SignedLayers()

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from storage.base import BadContent
-from storage.evidence import LARGEST, MOST_BYTES, Contents, Wanted, read_manifest
+from storage.evidence import LARGEST, MOST_BYTES, RUN, RUN_UID, Contents, Wanted, read_manifest, run_of
 from storage.layout_blobs import Blobs
-from storage.layout_index import REF_NAME, RUN_UID, SUBJECT, Index
+from storage.layout_index import REF_NAME, SUBJECT, Index
 from storage.manifests import MANIFEST_LIMIT, OCI_INDEX, Manifest, ReferrerIndex, tag_of
-from storage.record import Evidence, Findings, Skipped
+from storage.record import Evidence, Findings, ListedRun, Origin, Skipped
 from storage.reference import is_sha256
 
 SOURCE = "oci-layout"
+_CREATED = "org.opencontainers.image.created"
 
 
 def find_digest(index: Index, blobs: Blobs, digest: str) -> Findings:
@@ -45,6 +46,18 @@ def find_run(index: Index, blobs: Blobs, uid: str) -> Findings:
         wanted = tuple(one for one in held.wanted if one.annotations.get(RUN_UID) == uid)
         contents.append(Contents(wanted, held.skipped))
     return _fetched(blobs, contents, [])
+
+
+def list_runs(index: Index) -> list[ListedRun]:
+    """Return the runs that the index names; what only a tag names has no more than its UID."""
+    found: dict[str, ListedRun] = {}
+    for entry in index.containing(RUN_UID):
+        run = run_of({key: _annotation(entry, key) for key in (RUN, RUN_UID)})
+        if run is not None and run.kind:
+            found[run.uid] = ListedRun(run, _annotation(entry, _CREATED))
+        for uid in _annotation(entry, RUN_UID).split(","):
+            found.setdefault(uid, ListedRun(Origin("", "", "", uid), ""))
+    return list(found.values())
 
 
 def _contents(blobs: Blobs, entry: Mapping[str, Any], subject: str) -> Contents:

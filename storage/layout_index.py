@@ -25,9 +25,6 @@ from storage.manifests import OCI_INDEX
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 REF_NAME = "org.opencontainers.image.ref.name"
-RUN_UID = "provenance.chains/run-uid"
-"""UID of the run an entry or layer comes from; on a tag's entry those of all its layers, comma-separated."""
-RUN = "provenance.chains/run"
 SUBJECT = "provenance.chains/subject"
 """The subjects of a bundle as ``algorithm:hex``, comma-separated."""
 _POLL = 0.02

@@ -16,6 +16,7 @@ Blobs from 1 MiB, the flush and searches go to a thread.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
@@ -31,11 +32,12 @@ from storage.base import (
     StoreUnavailable,
     checked_format,
 )
+from storage.evidence import RUN, RUN_UID
 from storage.inflight import InFlight
 from storage.layout_blobs import Blobs
 from storage.layout_commit import TAG, Batch, commit, tagged
-from storage.layout_find import find_digest, find_run
-from storage.layout_index import RUN, RUN_UID, SUBJECT, Index, IndexFile
+from storage.layout_find import find_digest, find_run, list_runs
+from storage.layout_index import SUBJECT, Index, IndexFile
 from storage.manifests import (
     DSSE_TYPE,
     EMPTY,
@@ -49,7 +51,7 @@ from storage.manifests import (
     sha256_aside,
     tag_of,
 )
-from storage.record import BUNDLE_TYPE, Failure, Findings, Receipt, Record, Stored
+from storage.record import BUNDLE_TYPE, Failure, Findings, ListedRun, Receipt, Record, Stored
 from storage.reference import is_sha256
 
 FLUSH_AT = 1000
@@ -104,6 +106,13 @@ class LayoutStore(Store):
         """Return what came from the run ``uid``."""
         await self._refresh()
         return await asyncio.to_thread(find_run, self._known(), self._blobs, uid)
+
+    async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
+        """Yield the runs of the layout; see :meth:`Store.list_runs`."""
+        await self._refresh()
+        for run in await asyncio.to_thread(list_runs, self._known()):
+            if run.ended_within(since, until):
+                yield run
 
     async def flush(self) -> None:
         """Write the manifests of tags and ``index.json``; callers at the same time share one write."""
@@ -207,7 +216,7 @@ class LayoutStore(Store):
         if not blob or (record.is_image_signature and not record.signature):
             raise StoreRejected("the record has no envelope or signature")
         digest = await sha256_aside(blob)
-        layer = layer_of(record, digest, {RUN_UID: record.origin.uid})
+        layer = layer_of(record, digest, _run_annotations(record))
         kept = self._blobs.has(digest, len(blob))
         absent = []
         for image in images:
@@ -254,8 +263,7 @@ class LayoutStore(Store):
             )
         digest = await sha256_aside(content)
         described = Descriptor(media_type, digest, len(content))
-        origin = record.origin
-        run = {RUN_UID: origin.uid, RUN: f"{origin.kind}/{origin.namespace}/{origin.name}"}
+        run = _run_annotations(record)
         kept = {subject: found for subject in subjects if (found := self._blobs.manifest(subject))}
         others = ",".join(dict.fromkeys(subject for subject in subjects if subject not in kept))
         groups = [*kept.items(), *([(others, None)] if others or not kept else [])]
@@ -289,3 +297,8 @@ class LayoutStore(Store):
             self._blobs.write(digest, data)
         if self._options.fsync:
             self._waiting.blobs.append(self._blobs.path(digest))
+
+
+def _run_annotations(record: Record) -> dict[str, str]:
+    origin = record.origin
+    return {RUN_UID: origin.uid, RUN: f"{origin.kind}/{origin.namespace}/{origin.name}"}

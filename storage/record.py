@@ -58,6 +58,8 @@ class Record:
     """PEM of the intermediates and root, else empty."""
     annotations: Mapping[str, str] = field(default_factory=dict)
     """What the layer of form A carries besides: timestamp and log entry, as cosign has them there."""
+    snapshot: bytes = b""
+    """The run's canonical bytes, which a store may keep beside the evidence; most do not."""
 
     @property
     def is_image_signature(self) -> bool:
@@ -71,7 +73,7 @@ class Receipt:
 
     store: str
     form: str
-    """``att``, ``sig``, ``referrer``, ``layout`` or ``file``."""
+    """``att``, ``sig``, ``referrer``, ``layout``, ``file`` or ``object``."""
     subject: str
     """``algorithm:hex`` of the subject served by this copy; ``""`` where a copy serves the whole record."""
     location: str
@@ -109,7 +111,7 @@ class Evidence:
     """Signed bytes as found in a store: nothing about them has been verified."""
 
     source: str
-    """``oci-referrer``, ``oci-att``, ``oci-sig``, ``oci-layout`` or ``file``."""
+    """``oci-referrer``, ``oci-att``, ``oci-sig``, ``oci-layout``, ``file`` or ``s3``."""
     location: str
     digest: str
     """``sha256:…`` of ``data``."""
@@ -120,6 +122,10 @@ class Evidence:
     signature: bytes = b""
     """Raw signature bytes, for ``simplesigning`` alone."""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
+    """The run it came from, as the store says; None where the store does not know."""
+    created: str = ""
+    """RFC 3339 time of the run's end, as the store says; empty where it does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +143,22 @@ class Findings:
 
     evidence: tuple[Evidence, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    snapshot: bytes = b""
+    """The run's canonical bytes, in a search by run, where the store keeps them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run that a store has evidence from; fields of ``origin`` that a listing does not tell are empty."""
+
+    origin: Origin
+    created: str
+    """RFC 3339 time of the run's end, or its day alone (``2026-01-02``), or empty: unknown."""
+
+    def ended_within(self, since: str, until: str) -> bool:
+        """Whether the run ended at ``since`` or later and before ``until``, as far as is known."""
+        if not self.created:
+            return not since
+        return (not since or self.created >= since[: len(self.created)]) and (
+            not until or self.created < until
+        )

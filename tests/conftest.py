@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.testbed import cluster, servers
+from tests.testbed import cluster, s3, servers
 from tests.testbed.admission import Kyverno, PolicyTester
 from tests.testbed.build import BuildError, GoMissingError, binary
 from tests.testbed.cluster import ApiServer
@@ -21,6 +21,7 @@ from tests.testbed.commands import Command
 from tests.testbed.cosign import Cosign, cosign_in
 from tests.testbed.images import Registry
 from tests.testbed.pod_builder import PodBuilder
+from tests.testbed.s3 import S3Server
 from tests.testbed.sigstore import SigstoreServices, sigstore
 
 # fixture -> the programs it runs; built before the first test, so that no test's time limit holds a build
@@ -29,6 +30,7 @@ BUILT_FOR = {
     "plain_registry": "distribution",
     "secured_registry": "distribution",
     "token_registry": "distribution",
+    "s3_server": "versitygw",
     "cosign": "cosign",
     "policy_tester": "policy-tester",
     "kyverno": "kyverno",
@@ -68,6 +70,20 @@ def token_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registr
     """The reference registry behind TLS of a private CA and bearer tokens."""
     with servers.distribution(tmp_path_factory.mktemp("token-registry"), tls=True, token=True) as registry:
         yield registry
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 service with versioning, object lock and accounts, on plain HTTP."""
+    with s3.versitygw(tmp_path_factory.mktemp("s3-server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Moto's AWS: S3 with encryption, KMS and STS; it accepts all credentials."""
+    with s3.moto(tmp_path_factory.mktemp("moto-server")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What every store promises, held against each of them: the folders, and registries of every kind."""
+"""What every store promises, held against each of them: folders, registries of every kind, and buckets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from storage.base import FORM_A, FORM_B, Store, StoreOptions, open_store
 from storage.record import Findings, Record, Stored, Subject
 from tests.testbed.cosign import Cosign
 from tests.testbed.images import Registry
+from tests.testbed.s3 import S3Server
 from tests.unit.storage import records
 
 ROOT = Path(__file__).parents[2]
 REGISTRIES = ("referrers_registry", "plain_registry", "secured_registry", "token_registry")
 FOLDERS = ("oci-layout", "file")
+BUCKETS = ("s3_server", "moto_server")
 _numbers = count(1)
 
 
@@ -42,22 +45,27 @@ class Place:
 
 
 @pytest.fixture(
-    params=[*FOLDERS, *(pytest.param(name, marks=pytest.mark.server) for name in REGISTRIES)],
+    params=[*FOLDERS, *(pytest.param(name, marks=pytest.mark.server) for name in (*REGISTRIES, *BUCKETS))],
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     if request.param in FOLDERS:
         return _folder_place(request.param, tmp_path)
+    if request.param in BUCKETS:
+        return _bucket_place(request.getfixturevalue(request.param), monkeypatch)
     return _registry_place(request.getfixturevalue(request.param), tmp_path, monkeypatch)
 
 
-@pytest.fixture(params=FOLDERS)
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+@pytest.fixture(params=[*FOLDERS, *(pytest.param(name, marks=pytest.mark.server) for name in BUCKETS)])
+def listing(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A place that knows its runs."""
+    if request.param in BUCKETS:
+        return _bucket_place(request.getfixturevalue(request.param), monkeypatch)
     return _folder_place(request.param, tmp_path)
 
 
 def _folder_place(scheme: str, tmp_path: Path) -> Place:
     url = f"{scheme}:{tmp_path / 'store'}"
-    return Place(url, StoreOptions(), {}, lambda: _anything(f"registry.example/app{next(_numbers)}"), False)
+    return Place(url, StoreOptions(), {}, partial(_anything, "registry.example/app"), False)
 
 
 def _registry_place(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
@@ -72,7 +80,17 @@ def _registry_place(registry: Registry, tmp_path: Path, monkeypatch: pytest.Monk
     return Place("oci:", options, {"DOCKER_CONFIG": environ["DOCKER_CONFIG"]}, new_subject, True)
 
 
+def _bucket_place(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Place:
+    environ = server.environ()
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    bucket = server.make_bucket(f"contract-{next(_numbers)}")
+    new_subject = partial(_anything, "registry.example/app")
+    return Place(f"s3://{bucket}/evidence", StoreOptions(), environ, new_subject, False)
+
+
 def _anything(name: str) -> Subject:
+    name = f"{name}{next(_numbers)}"
     return records.subject(name, name.encode())
 
 
@@ -130,7 +148,7 @@ def test_evidence_tells_where_it_was_and_the_digest_of_its_bytes(place: Place) -
         for item in found.evidence:
             assert item.digest == digest_of(records.subject("x", item.data))
             assert item.location
-            assert item.source in {"oci-referrer", "oci-att", "oci-sig", "oci-layout", "file"}
+            assert item.source in {"oci-referrer", "oci-att", "oci-sig", "oci-layout", "file", "s3"}
 
     run(work)
 
@@ -284,11 +302,11 @@ def test_a_record_without_subjects_is_found_by_its_run_or_left_out(place: Place)
     run(work)
 
 
-def test_folders_tell_runs_apart(folder: Place) -> None:
+def test_stores_that_know_runs_tell_them_apart(listing: Place) -> None:
     async def work() -> None:
-        subject = folder.new_subject()
+        subject = listing.new_subject()
         made = {number: records.records_of_run(subject, number) for number in (1, 2)}
-        async with folder.open() as store:
+        async with listing.open() as store:
             for several in made.values():
                 await put(store, *several)
             for number, several in made.items():
@@ -296,6 +314,64 @@ def test_folders_tell_runs_apart(folder: Place) -> None:
                 assert bytes_of(found, "dsse") == sorted(record.envelope for record in several[:2])
                 assert several[0].bundle in bytes_of(found, "bundle-v0.3")
             assert await store.find_run("00000000-0000-4000-8000-999999999999") == Findings()
+
+    run(work)
+
+
+def test_runs_are_listed_by_the_time_of_their_end(listing: Place) -> None:
+    ends = ("2025-12-31T23:59:59Z", "2026-01-02T03:04:05Z", "2026-02-01T00:00:00Z")
+    made = [
+        replace(records.attestation(listing.new_subject(), run=records.origin(number)), created=end)
+        for number, end in enumerate(ends)
+    ]
+
+    async def listed(store: Store, since: str = "", until: str = "") -> list[str]:
+        return sorted([run.created[:10] async for run in store.list_runs(since, until)])
+
+    async def work() -> None:
+        async with listing.open() as store:
+            await put(store, *made)
+            await store.flush()
+            assert await listed(store) == ["2025-12-31", "2026-01-02", "2026-02-01"]
+            assert await listed(store, "2026-01-01T00:00:00Z", "2026-01-31T00:00:00Z") == ["2026-01-02"]
+            assert await listed(store, until="2026-01-01T00:00:00Z") == ["2025-12-31"]
+            async for run in store.list_runs("2026-02-01T00:00:00Z"):
+                found = await store.find_run(run.origin.uid)
+                assert {item.data for item in found.evidence} == {made[2].bundle, made[2].envelope}
+                named = [item for item in found.evidence if item.format == "bundle-v0.3"]
+                assert {(item.origin, item.created) for item in named} == {(made[2].origin, ends[2])}
+
+    run(work)
+
+
+@pytest.mark.parametrize("name", ["oci-layout", pytest.param("s3_server", marks=pytest.mark.server)])
+def test_bytes_that_changed_where_they_lie_are_told_and_never_given_back(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain folder names nothing by its content; there the signature alone tells."""
+    if name == "s3_server":
+        server: S3Server = request.getfixturevalue(name)
+        place = _bucket_place(server, monkeypatch)
+        root = server.folder or tmp_path
+    else:
+        place, root = _folder_place(name, tmp_path), tmp_path
+    subject = place.new_subject()
+    record = records.attestation(subject)
+    changed = record.envelope.replace(b'"sig":"', b'"sig":"AAAA')
+
+    async def work() -> None:
+        async with place.open() as store:
+            await put(store, record)
+        (path,) = [
+            path for path in root.rglob("*") if path.is_file() and path.read_bytes() == record.envelope
+        ]
+        path.write_bytes(changed)
+        async with place.open() as store:
+            found = await find(store, subject)
+        assert [item.data for item in found.evidence] == [record.bundle]
+        (skipped,) = found.skipped
+        assert skipped.digest == digest_of(records.subject("x", record.envelope))
+        assert skipped.reason
 
     run(work)
 
@@ -314,8 +390,8 @@ def test_nothing_is_an_empty_answer(place: Place) -> None:
 def test_one_form_alone_is_written_where_the_configuration_says_so(
     place: Place, form: str, formats: set[str]
 ) -> None:
-    if place.url.startswith("file:"):
-        formats = {"dsse", "bundle-v0.3"}  # plain files are always written in both
+    if place.url.startswith(("file:", "s3:")):
+        formats = {"dsse", "bundle-v0.3"}  # always written in both
 
     async def work() -> None:
         subject = place.new_subject()
@@ -337,6 +413,28 @@ def test_certificates_stay_beside_the_signature(place: Place) -> None:
         (signature,) = [item for item in found.evidence if item.format == "simplesigning"]
         assert signature.annotations["dev.sigstore.cosign/certificate"] == "CERT\n"
         assert signature.annotations["dev.sigstore.cosign/chain"] == "CHAIN\n"
+
+    run(work)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("name", BUCKETS)
+def test_buckets_keep_what_a_layer_carries_besides(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = _bucket_place(request.getfixturevalue(name), monkeypatch)
+    subject = place.new_subject()
+    first, later = ({"dev.sigstore.cosign/rfc3161timestamp": stamp} for stamp in ("first", "later"))
+    record = replace(records.image_signature(subject), annotations=first)
+
+    async def work() -> None:
+        async with place.open() as store:
+            await put(store, record)
+            (again,) = await put(store, replace(record, annotations=later))
+            found = await find(store, subject)
+        assert not again.failures
+        assert not any(receipt.changed for receipt in again.receipts)
+        assert [item.annotations for item in found.evidence if item.format == "simplesigning"] == [first]
 
     run(work)
 

@@ -60,6 +60,7 @@ PROGRAMS = {
     "peer": Program("peer"),
     "pods": Program("pods"),
     "tekton-entrypoint": Program("pods", "github.com/tektoncd/pipeline/cmd/entrypoint"),
+    "versitygw": Program("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
     "etcd": Program("etcd", "go.etcd.io/etcd/server/v3"),
     "kube-apiserver": Program(
         "kube",

@@ -12,12 +12,13 @@ import pytest
 import yaml
 
 from chains.attest import FAILED, Outcome
-from chains.config import lint_file
+from chains.config import lint_config, lint_file, parse_config
 from chains.lease import NAME
 from chains.mark import OUTCOME_ANNOTATION, SIGNED_ANNOTATION
 from chains.metrics import Metrics
 from chains.snapshot import DONE_LABEL
 from chains.store import Entry
+from storage.s3_settings import Lock, parse_s3_url
 from tests.testbed.kustomize import FILE, build, identity
 
 Json = Any
@@ -67,6 +68,7 @@ def test_the_folder_has_the_base_and_its_overlays() -> None:
         "base",
         "overlays/monitoring",
         "overlays/namespaced",
+        "overlays/s3",
         "overlays/tenant-credentials",
     ]
 
@@ -184,6 +186,19 @@ def test_the_namespaced_overlay_has_the_same_rules_and_none_for_the_cluster() ->
         "containers"
     ][0]
     assert container["args"] == ["controller", f"--namespace={role['metadata']['namespace']}"]
+
+
+def test_the_s3_overlay_configures_the_store_and_a_web_identity() -> None:
+    data = manifest("ConfigMap", "chains-config", "overlays/s3")["data"]
+    assert lint_config(data) == []
+    config = parse_config(data)
+    for artifact in (config.taskrun, config.pipelinerun, config.oci):
+        assert artifact.storage == ("oci", "s3")
+    settings = parse_s3_url(config.storage.s3.url)
+    assert settings.lock_for("any") == Lock("GOVERNANCE", 365, False)
+    account = manifest("ServiceAccount", folder="overlays/s3")["metadata"]
+    assert account["annotations"]["eks.amazonaws.com/role-arn"].startswith("arn:aws:iam::")
+    assert "--extra aws" in (DEPLOY / "Dockerfile").read_text()
 
 
 def test_the_admission_policy_guards_the_names_that_the_controller_writes() -> None:

@@ -53,7 +53,7 @@ def test_names_tell_what_a_file_is(tmp_path: Path) -> None:
     places = (folder, links, f"by-run/{uid}")
     assert names == {f"{place}/{name}" for place in places for name in evidence} | {
         f"{folder}/{name}" for name in explaining
-    }
+    } | {f"by-run/{uid}/.run.json"}
     signature = (tmp_path / folder / f"taskrun-{uid}.{short}.sig").read_bytes()
     assert base64.b64decode(signature) == made[2].signature
     assert (tmp_path / folder / f"taskrun-{uid}.{short}.payload").read_bytes() == made[2].payload
