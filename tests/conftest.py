@@ -35,6 +35,7 @@ BUILT_FOR = {
     "policy_tester": "policy-tester",
     "kyverno": "kyverno",
     "peer": "peer",
+    "peer_controller": "peer-controller",
     "api_server": "etcd kube-apiserver",
     "pod_builder": "pods",
     "tekton_entrypoint": "tekton-entrypoint",

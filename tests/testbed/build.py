@@ -58,6 +58,7 @@ PROGRAMS = {
     "policy-tester": Program("policycontroller", "github.com/sigstore/policy-controller/cmd/tester"),
     "kyverno": Program("kyverno", "github.com/kyverno/kyverno/cmd/cli/kubectl-kyverno"),
     "peer": Program("peer"),
+    "peer-controller": Program("peercontroller", "github.com/tektoncd/chains/cmd/controller"),
     "pods": Program("pods"),
     "tekton-entrypoint": Program("pods", "github.com/tektoncd/pipeline/cmd/entrypoint"),
     "versitygw": Program("versitygw", "github.com/versity/versitygw/cmd/versitygw"),

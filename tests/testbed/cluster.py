@@ -7,7 +7,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,8 @@ class ApiServer:
     ca_file: Path
     token: str = field(repr=False)
     etcd: str = ""
+    pids: Mapping[str, int] = field(default_factory=dict)
+    """Process ids of ``etcd`` and ``api server``."""
 
     def request(
         self, method: str, path: str, body: Json = None, *, kind: str = "application/json", token: str = ""
@@ -147,9 +149,12 @@ def api_server(tmp: Path) -> Iterator[ApiServer]:
         "--authorization-mode", "RBAC", "--disable-admission-plugins", "ServiceAccount",
     ]  # fmt: skip
     with ExitStack() as stack:
-        stack.enter_context(running(database, tmp / "etcd.log", r"(ready to serve client requests)"))
-        stack.enter_context(running(server, tmp / "api.log", r"(Serving securely on)", seconds=READY_SECONDS))
-        found = ApiServer(url, tmp / "pki" / "apiserver.crt", ADMIN, etcd)
+        store = stack.enter_context(running(database, tmp / "etcd.log", r"(ready to serve client requests)"))
+        api = stack.enter_context(
+            running(server, tmp / "api.log", r"(Serving securely on)", seconds=READY_SECONDS)
+        )
+        pids = {"etcd": store.pid, "api server": api.pid}
+        found = ApiServer(url, tmp / "pki" / "apiserver.crt", ADMIN, etcd, pids)
         _wait_until_ready(found)
         _install_tekton(found)
         yield found

@@ -1,0 +1,173 @@
+"""The benchmark's own connection to the cluster: makes finished runs, and sees by one watch which are signed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from tests.bench.workload import AT_ONCE, task_run
+from tests.testbed.cluster import MERGE, ApiServer
+
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+STALLED_SECONDS = 120.0
+_SIGNED = "chains.tekton.dev/signed"
+_DRAWN_EVERY = 0.5
+
+
+class BenchmarkError(Exception):
+    """The measured work was not done, or not as it should be: there is no figure."""
+
+
+@dataclass(slots=True)
+class Marks:
+    """When each run got its mark, in seconds of ``time.monotonic``, as the watch saw it."""
+
+    seen: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Runs marked with anything but ``true``."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self, line: bytes) -> None:
+        """Take over one event of the watch."""
+        if _SIGNED.encode() not in line:
+            return
+        metadata = json.loads(line)["object"]["metadata"]
+        value = metadata.get("annotations", {}).get(_SIGNED)
+        name = metadata["name"]
+        if value is None or name in self.seen:
+            return
+        self.seen[name] = time.monotonic()
+        if value != "true":
+            self.failed[name] = value
+        self.changed.set()
+
+    async def wait(self, count: int, what: str) -> None:
+        """Wait until ``count`` runs are marked. Raises :class:`BenchmarkError` when it stalls or one failed."""
+        drawn, shown = 0.0, sys.stderr.isatty()
+        while len(self.seen) < count:
+            self.changed.clear()
+            try:
+                await asyncio.wait_for(self.changed.wait(), STALLED_SECONDS)
+            except TimeoutError:
+                text = f"{what}: {len(self.seen)} of {count} runs are signed and no more for {STALLED_SECONDS:g} s"
+                raise BenchmarkError(text) from None
+            if shown and time.monotonic() - drawn > _DRAWN_EVERY:
+                drawn = time.monotonic()
+                sys.stderr.write(f"\r{what}: {len(self.seen)}/{count} signed\x1b[K")
+                sys.stderr.flush()
+        if shown:
+            sys.stderr.write("\r\x1b[K")
+        if self.failed:
+            name, value = next(iter(self.failed.items()))
+            raise BenchmarkError(
+                f"{what}: {len(self.failed)} runs are not signed; {name} is marked {value!r}"
+            )
+
+
+class BenchCluster:
+    """A session with the API server as its administrator."""
+
+    def __init__(self, server: ApiServer, session: aiohttp.ClientSession) -> None:
+        self._server, self._session = server, session
+
+    async def request(
+        self, method: str, path: str, body: object = None, kind: str = "application/json"
+    ) -> Any:
+        """Send a request and return the answer's JSON. Raises :class:`BenchmarkError`."""
+        headers = {
+            "Content-Type": kind,
+            "Accept": "application/json" if method == "GET" else f"{METADATA},application/json",
+        }
+        data = None if body is None else json.dumps(body).encode()
+        async with self._session.request(
+            method, self._server.url + path, data=data, headers=headers
+        ) as answer:
+            text = await answer.read()
+            if not answer.ok:
+                raise BenchmarkError(f"{method} {path}: {answer.status} {text[:300]!r}")
+            return json.loads(text)
+
+    async def create_namespace(self, name: str) -> None:
+        """Create a namespace."""
+        await self.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+
+    async def create_config_map(self, namespace: str, name: str, data: dict[str, str]) -> None:
+        """Create a ConfigMap."""
+        path = f"/api/v1/namespaces/{namespace}/configmaps"
+        await self.request("POST", path, {"metadata": {"name": name}, "data": data})
+
+    async def create(self, namespace: str, number: int, repository: str) -> tuple[str, dict[str, Any]]:
+        """Create a run that has not ended; return its name and the status of its end."""
+        body = task_run(number, repository)
+        status = body.pop("status")
+        metadata = body["metadata"]
+        assert isinstance(metadata, dict)
+        assert isinstance(status, dict)
+        metadata["namespace"] = namespace
+        del metadata["uid"]
+        await self.request("POST", _runs(namespace), body)
+        return metadata["name"], status
+
+    async def end(self, namespace: str, name: str, status: object) -> None:
+        """Write a run's status, as Tekton's controller does at its end."""
+        await self.request("PATCH", f"{_runs(namespace)}/{name}/status", {"status": status}, MERGE)
+
+    async def create_finished(self, namespace: str, numbers: Iterable[int], repository: str) -> None:
+        """Create finished runs, many at a time."""
+        left = iter(numbers)
+
+        async def work() -> None:
+            for number in left:
+                name, status = await self.create(namespace, number, repository)
+                await self.end(namespace, name, status)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(work())
+
+    @asynccontextmanager
+    async def marks(self, namespace: str) -> AsyncIterator[Marks]:
+        """Watch the marks of a namespace's runs for the length of the block."""
+        found = Marks()
+        version = (await self.request("GET", f"{_runs(namespace)}?limit=1"))["metadata"]["resourceVersion"]
+        watching = asyncio.create_task(self._watch(namespace, version, found))
+        try:
+            yield found
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+    async def _watch(self, namespace: str, version: str, marks: Marks) -> None:
+        url = f"{self._server.url}{_runs(namespace)}?watch=1&resourceVersion={version}"
+        async with self._session.get(url, headers={"Accept": METADATA}) as answer:
+            rest = b""
+            async for part in answer.content.iter_any():
+                *lines, rest = (rest + part).split(b"\n")
+                for line in lines:
+                    marks.note(line)
+
+
+@asynccontextmanager
+async def open_cluster(server: ApiServer) -> AsyncIterator[BenchCluster]:
+    """Open the connection for the length of the block."""
+    context = ssl.create_default_context(cafile=str(server.ca_file))
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=2 * AT_ONCE, ssl=context),
+        headers={"Authorization": f"Bearer {server.token}"},
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
+    ) as session:
+        yield BenchCluster(server, session)
+
+
+def _runs(namespace: str) -> str:
+    return f"/apis/tekton.dev/v1/namespaces/{namespace}/taskruns"
