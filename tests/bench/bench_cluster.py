@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -20,7 +21,7 @@ from tests.testbed.cluster import MERGE, ApiServer
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 STALLED_SECONDS = 120.0
 _SIGNED = "chains.tekton.dev/signed"
-_DRAWN_EVERY = 0.5
+_LOOKED_EVERY = 1.0
 
 
 class BenchmarkError(Exception):
@@ -35,6 +36,7 @@ class Marks:
     failed: dict[str, str] = field(default_factory=dict)
     """Runs marked with anything but ``true``."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    awaited: int = 0
 
     def note(self, line: bytes) -> None:
         """Take over one event of the watch."""
@@ -48,26 +50,32 @@ class Marks:
         self.seen[name] = time.monotonic()
         if value != "true":
             self.failed[name] = value
-        self.changed.set()
+        if self.failed or len(self.seen) >= self.awaited:
+            self.changed.set()
 
-    async def wait(self, count: int, what: str) -> None:
-        """Wait until ``count`` runs are marked. Raises :class:`BenchmarkError` when it stalls or one failed."""
-        drawn, shown = 0.0, sys.stderr.isatty()
-        while len(self.seen) < count:
+    async def wait(self, count: int, what: str, process: subprocess.Popen[bytes]) -> None:
+        """Wait until ``count`` runs are marked.
+
+        Raises :class:`BenchmarkError` when nothing happens any more, ``process`` has ended, or a run failed.
+        """
+        moved, seen, shown = time.monotonic(), len(self.seen), sys.stderr.isatty()
+        self.awaited = count
+        while len(self.seen) < count and not self.failed:
             self.changed.clear()
-            try:
-                await asyncio.wait_for(self.changed.wait(), STALLED_SECONDS)
-            except TimeoutError:
-                text = f"{what}: {len(self.seen)} of {count} runs are signed and no more for {STALLED_SECONDS:g} s"
-                raise BenchmarkError(text) from None
-            if shown and time.monotonic() - drawn > _DRAWN_EVERY:
-                drawn = time.monotonic()
-                sys.stderr.write(f"\r{what}: {len(self.seen)}/{count} signed\x1b[K")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.changed.wait(), _LOOKED_EVERY)
+            if len(self.seen) > seen:
+                moved, seen = time.monotonic(), len(self.seen)
+            ended = process.poll()
+            if ended is not None or time.monotonic() - moved > STALLED_SECONDS:
+                state = f"no more for {STALLED_SECONDS:g} s" if ended is None else f"it ended with {ended}"
+                raise BenchmarkError(f"{what}: {seen} of {count} runs are signed, {state}")
+            if shown:
+                sys.stderr.write(f"\r{what}: {seen}/{count} signed\x1b[K")
                 sys.stderr.flush()
         if shown:
             sys.stderr.write("\r\x1b[K")
-        if self.failed:
-            name, value = next(iter(self.failed.items()))
+        for name, value in self.failed.items():
             raise BenchmarkError(
                 f"{what}: {len(self.failed)} runs are not signed; {name} is marked {value!r}"
             )

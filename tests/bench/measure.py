@@ -133,7 +133,7 @@ async def batch(
         await bench.prepare(place, runs, runs)
         before, started = usages(bench.servers), time.monotonic()
         with controller(side, place, tuned=tuned) as process:
-            await marks.wait(runs, f"{mode}, {side}")
+            await marks.wait(runs, f"{mode}, {side}", process)
             own, after = usage(process.pid), usages(bench.servers)
         return Result(
             side=side, mode=mode, runs=runs, per_second=_speed(marks, runs),
@@ -156,7 +156,7 @@ async def live(bench: Bench, side: str, *, backlog: int, seconds: float, per_sec
         await bench.prepare(place, old, old + most)
         before, started = usages(bench.servers), time.monotonic()
         with controller(side, place, tuned=True) as process:
-            await marks.wait(1, f"{mode}, {side}")
+            await marks.wait(1, f"{mode}, {side}", process)
             ended: dict[str, float] = {}
             begun = time.monotonic()
             for turn in range(most):
@@ -170,7 +170,7 @@ async def live(bench: Bench, side: str, *, backlog: int, seconds: float, per_sec
                 ended[name] = time.monotonic()
                 await bench.cluster.end(place.namespace, name, status)
             total = old + len(ended)
-            await marks.wait(total, f"{mode}, {side}")
+            await marks.wait(total, f"{mode}, {side}", process)
             own, after = usage(process.pid), usages(bench.servers)
         return Result(
             side=side, mode=mode, runs=total, per_second=_speed(marks, total),
