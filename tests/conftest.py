@@ -95,6 +95,12 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 
 
 @pytest.fixture(scope="session")
+def peer_controller() -> Path:
+    """Tekton Chains' own controller."""
+    return binary("peer-controller")
+
+
+@pytest.fixture(scope="session")
 def pod_builder() -> Iterator[PodBuilder]:
     """Tekton's own pod builder."""
     builder = PodBuilder(binary("pods"))

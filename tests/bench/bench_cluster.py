@@ -138,9 +138,7 @@ class BenchCluster:
                 name, status = await self.create(namespace, number, repository)
                 await self.end(namespace, name, status)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
-                group.create_task(work())
+        await asyncio.gather(*(work() for _ in range(AT_ONCE)))
 
     @asynccontextmanager
     async def marks(self, namespace: str) -> AsyncIterator[Marks]:

@@ -44,13 +44,10 @@ def main(arguments: Sequence[str]) -> int:
     programs = ["etcd", "kube-apiserver", "registry", *(["peer-controller"] if options.side != OURS else [])]
     for program in programs:
         binary(program)
-    failed = False
     try:
         results = asyncio.run(_measure(options, modes))
-    except* BenchmarkError as group:
-        print(f"dev.py bench controllers: {group.exceptions[0]}", file=sys.stderr)
-        failed = True
-    if failed:
+    except BenchmarkError as error:
+        print(f"dev.py bench controllers: {error}", file=sys.stderr)
         return 1
     if options.output == "json":
         print(json.dumps(report(results), indent=2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -54,13 +55,11 @@ class Bench:
     registry: Registry
     cluster: BenchCluster
     folder: Path
-    count: int = 0
 
     @asynccontextmanager
     async def place(self, side: str, config: Mapping[str, str]) -> AsyncIterator[tuple[Place, Marks]]:
         """Give a side new namespaces with its ConfigMap, and the marks of its runs."""
-        self.count += 1
-        namespace = f"bench-{self.count}-{side}"
+        namespace = f"bench-{secrets.token_hex(3)}-{side}"
         folder = self.folder / namespace
         folder.mkdir()
         place = Place(self.server, f"{namespace}-system", namespace, folder)
@@ -119,9 +118,8 @@ class Bench:
                     raise BenchmarkError(f"{place.namespace}: {digest}: {text}")
                 total += found
 
-        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
-                group.create_task(work(session))
+        async with aiohttp.ClientSession() as session:
+            await asyncio.gather(*(work(session) for _ in range(AT_ONCE)))
         return total
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from signers.keyfile import generate_key
+from tests.bench.bench_cluster import BenchmarkError
 from tests.testbed.build import binary
 from tests.testbed.cluster import ApiServer, free_ports
 
 OURS, PEER = "ours", "peer"
+KEY = "x509.pem"
 CHAINS = Path(sys.executable).with_name("chains")
 PEER_KEYS = Path("/etc/signing-secrets")
 """Where the peer reads its key; the path is fixed in its source."""
@@ -55,7 +58,7 @@ def command_of(side: str, place: Place, *, tuned: bool) -> tuple[list[str | Path
     config = place.server.kubeconfig(place.folder)
     keys = place.folder / "etc" / PEER_KEYS.name
     keys.mkdir(parents=True)
-    (keys / "x509.pem").write_bytes(generate_key("ecdsa-p256"))
+    (keys / KEY).write_bytes(generate_key("ecdsa-p256"))
     health, metrics, profiling = map(str, free_ports(3))
     if side == OURS:
         workers = ["--workers", "32"] if tuned else []
@@ -75,38 +78,64 @@ def command_of(side: str, place: Place, *, tuned: bool) -> tuple[list[str | Path
         "CONFIG_LOGGING_NAME": logging,
     }
     flags = _PEER_TUNED if tuned else ()
-    command = [binary("peer-controller"), "-kubeconfig", config, "-namespace", place.namespace, *flags]
-    return [*_with_etc(keys.parent), *command], environment
+    return [
+        binary("peer-controller"), "-kubeconfig", config, "-namespace", place.namespace, *flags,
+    ], environment  # fmt: skip
 
 
-def _with_etc(folder: Path) -> list[str | Path]:
-    """Return a prefix that shows a command the files of ``folder`` below ``/etc``, and nobody else.
+def _private_mount() -> list[str]:
+    """Return the command that runs another with mounts of its own; empty where that is not allowed."""
+    command = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    try:
+        allowed = subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        allowed = False
+    return command if allowed else []
 
-    The command takes the place of the prefix, process id included.
+
+@contextmanager
+def _seeing_keys(command: list[str | Path], etc: Path) -> Iterator[list[str | Path]]:
+    """Give the command that sees the key folder of ``etc`` below ``/etc``, with the same process id.
+
+    Nobody else sees it; only where mounts are not allowed is the folder made for the length of the block, and
+    one that is there already is left alone.
     """
-    mount = f'mount -t overlay overlay -o "lowerdir={folder}:/etc" /etc && exec "$@"'
-    user = [] if os.geteuid() == 0 else ["--map-root-user"]
-    return ["unshare", "--mount", *user, "sh", "-c", mount, "sh"]
+    if mount := _private_mount():
+        script = f'mount -t overlay overlay -o "lowerdir={etc}:/etc" /etc && exec "$@"'
+        yield [*mount, "sh", "-c", script, "sh", *command]
+        return
+    try:
+        PEER_KEYS.mkdir()
+    except OSError as error:
+        raise BenchmarkError(
+            f"{PEER_KEYS}: the peer reads its key there, and it cannot be made: {error}"
+        ) from error
+    try:
+        (PEER_KEYS / KEY).write_bytes((etc / PEER_KEYS.name / KEY).read_bytes())
+        yield command
+    finally:
+        shutil.rmtree(PEER_KEYS)
 
 
 @contextmanager
 def controller(side: str, place: Place, *, tuned: bool) -> Iterator[subprocess.Popen[bytes]]:
     """Run a side's controller for the length of the block."""
     command, environment = command_of(side, place, tuned=tuned)
-    with place.log.open("wb") as log:
+    seeing = _seeing_keys(command, place.folder / "etc") if side == PEER else nullcontext(command)
+    with seeing as started, place.log.open("wb") as log:
         process = subprocess.Popen(
-            command,
+            started,
             env=os.environ | environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    try:
-        yield process
-    finally:
-        process.terminate()
         try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
