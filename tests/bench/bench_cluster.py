@@ -22,6 +22,7 @@ METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 STALLED_SECONDS = 120.0
 _SIGNED = "chains.tekton.dev/signed"
 _LOOKED_EVERY = 1.0
+_GOODBYE_SECONDS = 0.25
 
 
 class BenchmarkError(Exception):
@@ -173,6 +174,8 @@ async def open_cluster(server: ApiServer) -> AsyncIterator[BenchCluster]:
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
     ) as session:
         yield BenchCluster(server, session)
+    # TLS connections say goodbye after the session is closed
+    await asyncio.sleep(_GOODBYE_SECONDS)
 
 
 def _runs(namespace: str) -> str:
