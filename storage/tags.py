@@ -11,14 +11,17 @@ pipeline) write the same tags. Therefore:
    writer, who read before we wrote, to write over us. Then the tag is looked at; entries that are gone are
    written again, and while others write, the pause is repeated.
 4. Only then does an entry count as stored.
+5. Where the registry is so fast that the pause was short, the tag is looked at once more, for writers that
+   are slower than we are. Nobody waits for this look; an entry that is gone by then is written again.
 
-What remains: a writer who stalls after its last look for longer than another's pause, while nobody else
-writes, undoes that other's entry unseen. The pause grows with the slowness that can be measured.
+What remains: a writer who stalls after its last look for longer than that, while nobody else writes, undoes
+another's entry unseen. The pause grows with the slowness that can be measured.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Coroutine
@@ -31,13 +34,16 @@ from storage.reference import Repository
 from storage.registry import RegistryClient, TagMoved
 from storage.transport import RegistryRefused
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 4.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 4.0
+SHORTEST_WATCH = 0.15
+"""Seconds for which an entry is looked after at least, be it after it counts as stored."""
 PAUSE_FACTOR = 4
 MOST_PAUSES = 10
 """After as many an entry that is there counts as stored, although others still write."""
 MOST_TRIES = 40
 MOST_UPLOADS = 3
 _random = secrets.SystemRandom()
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class TagWriter:
         self._client = client
         self._tags: dict[tuple[Repository, str], _Tag] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._watches: set[asyncio.Task[None]] = set()
 
     async def add(self, repository: Repository, name: str, kind: Gathering, layer: Layer) -> Written:
         """Put ``layer`` into the document under the tag ``name`` and return once it was seen there.
@@ -93,7 +100,9 @@ class TagWriter:
         return await entry.done
 
     async def close(self) -> None:
-        """Stop writes nobody waits for any more."""
+        """Look once more at what was stored just now, and stop writes nobody waits for any more."""
+        while self._watches:
+            await asyncio.gather(*self._watches, return_exceptions=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -224,10 +233,30 @@ class TagWriter:
                 pause = min(pause * _random.uniform(1, 2), LONGEST_PAUSE) if paused == 1 else pause
             for entry in entries:
                 entry.finish(Written(digest, changed=True))
+            if pause < SHORTEST_WATCH:
+                watch = asyncio.ensure_future(self._watch(tag, entries, digest, SHORTEST_WATCH - pause))
+                self._watches.add(watch)
+                watch.add_done_callback(self._watches.discard)
         except BaseException as exc:
             _fail(entries, exc)
             if not isinstance(exc, Exception):
                 raise
+
+    async def _watch(self, tag: _Tag, entries: list[_Entry], digest: str, seconds: float) -> None:
+        """Look at the tag once more after ``seconds``, and write again what a slower writer undid."""
+        await asyncio.sleep(seconds)
+        try:
+            seen = await self._client.head_manifest(tag.repository, tag.name, push=True, prompt=True)
+            if seen is not None and seen.digest == digest:
+                return
+            current = await self._client.get_manifest(tag.repository, tag.name, push=True, prompt=True)
+            lost = _absent(entries, tag.kind.read(current)[tag.kind.entries])
+            await asyncio.gather(
+                *(self.add(tag.repository, tag.name, tag.kind, entry.layer) for entry in lost)
+            )
+        except StoreError as exc:
+            # the receipts are given; the audit compares them with what is there
+            _log.warning("%s of %s cannot be looked at again: %s", tag.name, tag.repository, exc)
 
     async def _again(self, tag: _Tag, entries: list[_Entry]) -> None:
         """Let the entries wait for another write, or give up on those that tried often enough."""

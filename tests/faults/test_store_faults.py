@@ -271,6 +271,34 @@ def test_an_entry_that_was_written_over_is_written_again() -> None:
     assert len(manifest["layers"]) == 2, "theirs and ours"
 
 
+def test_an_entry_that_a_slower_writer_undoes_after_the_receipt_is_written_again() -> None:
+    async def go(*, down: bool = False) -> tuple[Stored, FakeRegistry, Subject]:
+        async with serving() as registry:
+            image = image_in(registry)
+            tag = f"sha256-{image.digest['sha256']}.att"
+            async with open_store("oci:", replace(FAST, encoding_format=FORM_A)) as store:
+                stored = await store.put(records.attestation(image))
+                config = {"mediaType": "x", "digest": registry.push_blob("team/app", b"{}"), "size": 2}
+                layer = {"mediaType": "text/plain", "digest": config["digest"], "size": 2}
+                other = {"mediaType": OCI_MANIFEST, "config": config, "layers": [layer]}
+                registry.push_manifest("team/app", json.dumps(other).encode(), tag)
+                if down:
+                    registry.fault = on("HEAD", ".att", answering(503))
+            return stored, registry, image
+
+    def layers(registry: FakeRegistry, image: Subject) -> int:
+        return len(
+            json.loads(registry.manifests["team/app", f"sha256-{image.digest['sha256']}.att"][1])["layers"]
+        )
+
+    stored, registry, image = asyncio.run(go())
+    assert stored.receipts[0].changed
+    assert layers(registry, image) == 2, "theirs and ours"
+    stored, registry, image = asyncio.run(go(down=True))
+    assert stored.receipts
+    assert layers(registry, image) == 1, "nobody could look, and closing the store did not fail"
+
+
 def test_a_failed_write_of_a_tag_is_tried_again_over_what_was_read_alone() -> None:
     async def go() -> tuple[Stored, FakeRegistry, Subject]:
         async with serving() as registry:
