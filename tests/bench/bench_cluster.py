@@ -22,6 +22,7 @@ METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 STALLED_SECONDS = 120.0
 _SIGNED = "chains.tekton.dev/signed"
 _LOOKED_EVERY = 1.0
+_RETRIED_EVERY = 0.2
 _GOODBYE_SECONDS = 0.25
 
 
@@ -38,21 +39,22 @@ class Marks:
     """Runs marked with anything but ``true``."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     awaited: int = 0
+    watching: asyncio.Task[None] | None = None
 
-    def note(self, line: bytes) -> None:
-        """Take over one event of the watch."""
-        if _SIGNED.encode() not in line:
-            return
-        metadata = json.loads(line)["object"]["metadata"]
-        value = metadata.get("annotations", {}).get(_SIGNED)
-        name = metadata["name"]
-        if value is None or name in self.seen:
-            return
-        self.seen[name] = time.monotonic()
-        if value != "true":
-            self.failed[name] = value
-        if self.failed or len(self.seen) >= self.awaited:
-            self.changed.set()
+    def note(self, line: bytes) -> str:
+        """Take over one event of the watch; return the version to go on from."""
+        event = json.loads(line)
+        metadata = event["object"]["metadata"]
+        if event["type"] == "ERROR":
+            raise BenchmarkError(f"the watch of the benchmark failed: {event['object']}")
+        name, value = metadata.get("name", ""), metadata.get("annotations", {}).get(_SIGNED)
+        if value is not None and name not in self.seen:
+            self.seen[name] = time.monotonic()
+            if value != "true":
+                self.failed[name] = value
+            if self.failed or len(self.seen) >= self.awaited:
+                self.changed.set()
+        return str(metadata["resourceVersion"])
 
     async def wait(self, count: int, what: str, process: subprocess.Popen[bytes]) -> None:
         """Wait until ``count`` runs are marked.
@@ -67,6 +69,8 @@ class Marks:
                 await asyncio.wait_for(self.changed.wait(), _LOOKED_EVERY)
             if len(self.seen) > seen:
                 moved, seen = time.monotonic(), len(self.seen)
+            if self.watching is not None and self.watching.done():
+                self.watching.result()
             ended = process.poll()
             if ended is not None or time.monotonic() - moved > STALLED_SECONDS:
                 state = f"no more for {STALLED_SECONDS:g} s" if ended is None else f"it ended with {ended}"
@@ -146,22 +150,28 @@ class BenchCluster:
         """Watch the marks of a namespace's runs for the length of the block."""
         found = Marks()
         version = (await self.request("GET", f"{_runs(namespace)}?limit=1"))["metadata"]["resourceVersion"]
-        watching = asyncio.create_task(self._watch(namespace, version, found))
+        watching = found.watching = asyncio.create_task(self._watch(namespace, version, found))
         try:
             yield found
         finally:
             watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            await asyncio.gather(watching, return_exceptions=True)
 
     async def _watch(self, namespace: str, version: str, marks: Marks) -> None:
-        url = f"{self._server.url}{_runs(namespace)}?watch=1&resourceVersion={version}"
-        async with self._session.get(url, headers={"Accept": METADATA}) as answer:
-            rest = b""
-            async for part in answer.content.iter_any():
-                *lines, rest = (rest + part).split(b"\n")
-                for line in lines:
-                    marks.note(line)
+        """Feed ``marks`` until cancelled; a watch that ends is taken up where it was."""
+        while True:
+            query = f"watch=1&allowWatchBookmarks=true&resourceVersion={version}"
+            url = f"{self._server.url}{_runs(namespace)}?{query}"
+            async with self._session.get(url, headers={"Accept": METADATA}) as answer:
+                if not answer.ok:
+                    # a resource that is new is not served at once
+                    await asyncio.sleep(_RETRIED_EVERY)
+                    continue
+                rest = b""
+                async for part in answer.content.iter_any():
+                    *lines, rest = (rest + part).split(b"\n")
+                    for line in lines:
+                        version = marks.note(line)
 
 
 @asynccontextmanager
