@@ -5,7 +5,7 @@
     python3 dev.py test      set up, run every check and every test
     python3 dev.py check     formatting, lint, types and import contracts only
     python3 dev.py unit      the offline tests only, under a minute
-    python3 dev.py bench     speed and memory of the flow
+    python3 dev.py bench     speed and memory of the flow; "bench controllers" against Tekton Chains
 
 What is installed goes into .venv/ and .uv/ beside this file; servers for the tests are built once into the
 user's cache folder (CHAINS_TESTBED_CACHE changes it).

@@ -11,8 +11,10 @@ pipeline) write the same tags. Therefore:
    writer, who read before we wrote, to write over us. Then the tag is looked at; entries that are gone are
    written again, and while others write, the pause is repeated.
 4. Only then does an entry count as stored.
-5. Where the registry is so fast that the pause was short, the tag is looked at once more, for writers that
-   are slower than we are. Nobody waits for this look; an entry that is gone by then is written again.
+5. While little is written and the registry is fast, that pause is short, since somebody may wait for the
+   receipt. The tag is then looked at once more, for writers that are slower than we are; nobody waits for
+   this look, and an entry that is gone by then is written again. While much is written the pause lasts as
+   long as both would, which saves the second look.
 
 What remains: a writer who stalls after its last look for longer than that, while nobody else writes, undoes
 another's entry unseen. The pause grows with the slowness that can be measured.
@@ -35,8 +37,10 @@ from storage.registry import RegistryClient, TagMoved
 from storage.transport import RegistryRefused
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 4.0
-SHORTEST_WATCH = 0.15
+SHORTEST_WATCH = 0.1
 """Seconds for which an entry is looked after at least, be it after it counts as stored."""
+FEW_WRITES = 8
+"""As many writes under way at a time are little."""
 PAUSE_FACTOR = 4
 MOST_PAUSES = 10
 """After as many an entry that is there counts as stored, although others still write."""
@@ -168,7 +172,8 @@ class TagWriter:
             await self._again(tag, fitting)
             return
         window = time.monotonic() - (looked or begun)
-        pause = min(max(SHORTEST_PAUSE, PAUSE_FACTOR * window) * _random.uniform(1, 1.5), LONGEST_PAUSE)
+        shortest = SHORTEST_PAUSE if len(self._tasks) <= FEW_WRITES else SHORTEST_WATCH
+        pause = min(max(shortest, PAUSE_FACTOR * window) * _random.uniform(1, 1.5), LONGEST_PAUSE)
         self._start(self._confirm(tag, fitting, manifest.digest, pause))
 
     async def _replace(

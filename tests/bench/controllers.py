@@ -5,7 +5,7 @@ Both get the same finished TaskRuns and the same configuration: provenance and i
 first to the last mark; what was pushed is counted in the registry afterwards, and whatever is missing or there
 twice ends the benchmark.
 
-    tuned      many finished runs, 32 workers or threads, the peer's client limits lifted
+    tuned      many finished runs; ours with 64 workers, the peer with 32 threads and no client limits
     defaults   both without options; ours once more with everything that our deployment turns on
     live       two runs a second on an idle cluster, then on top of a backlog
     memory     peak memory of both, and of ours with five times as many runs
@@ -20,7 +20,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -93,29 +93,28 @@ async def _measure(options: argparse.Namespace, modes: Iterable[str]) -> list[Re
                         # who goes first changes, so that what grows with time hurts both
                         order = sides if turn % 2 == 0 else sides[::-1]
                         for side in order:
-                            for result in await _turn(bench, options, mode, side):
+                            async for result in _turn(bench, options, mode, side):
                                 say(line(result))
                                 results.append(result)
     return results
 
 
-async def _turn(bench: Bench, options: argparse.Namespace, mode: str, side: str) -> list[Result]:
+async def _turn(bench: Bench, options: argparse.Namespace, mode: str, side: str) -> AsyncIterator[Result]:
     ours = side == OURS
     if mode == "tuned":
-        return [await batch(bench, side, mode, options.runs, tuned=True)]
-    if mode == "defaults":
+        yield await batch(bench, side, mode, options.runs, tuned=True)
+    elif mode == "defaults":
         count = options.runs if ours else min(options.runs, options.peer_runs)
-        found = [await batch(bench, side, mode, count, tuned=False)]
+        yield await batch(bench, side, mode, count, tuned=False)
         if ours:
-            found.append(await batch(bench, side, "everything", count, tuned=False, config=EVERYTHING))
-        return found
-    if mode == "live":
-        return [
-            await live(bench, side, backlog=backlog, seconds=options.seconds)
-            for backlog in (0, options.backlog)
-        ]
-    counts = [options.memory_runs, _MORE * options.memory_runs] if ours else [options.memory_runs]
-    return [await batch(bench, side, f"memory, {count} runs", count, tuned=True) for count in counts]
+            yield await batch(bench, side, "everything", count, tuned=False, config=EVERYTHING)
+    elif mode == "live":
+        for backlog in (0, options.backlog):
+            yield await live(bench, side, backlog=backlog, seconds=options.seconds)
+    else:
+        yield await batch(bench, side, "memory", options.memory_runs, tuned=True)
+        if ours:
+            yield await batch(bench, side, f"memory, {_MORE} times", _MORE * options.memory_runs, tuned=True)
 
 
 def line(result: Result) -> str:

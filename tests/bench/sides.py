@@ -34,6 +34,8 @@ SAME_WORK = {
 EVERYTHING = SAME_WORK | {"storage.oci.encoding-format": "both", "execution.report": "true"}
 """What our deployment sets, which the peer has no equal of."""
 PEER_MAPS = ("config-observability", "config-leader-election", "config-logging")
+_TUNED_WORKERS = "64"
+"""More than the peer's threads, and all in one of ours: a worker waits while it looks after what it wrote."""
 _PEER_TUNED = ("--threads-per-controller=32", "--kube-api-qps=5000", "--kube-api-burst=10000")
 _STOP_SECONDS = 30
 
@@ -61,7 +63,7 @@ def command_of(side: str, place: Place, *, tuned: bool) -> tuple[list[str | Path
     (keys / KEY).write_bytes(generate_key("ecdsa-p256"))
     health, metrics, profiling = map(str, free_ports(3))
     if side == OURS:
-        workers = ["--workers", "32"] if tuned else []
+        workers = ["--workers", _TUNED_WORKERS] if tuned else []
         return [
             CHAINS, "controller", "--kubeconfig", config, "--system-namespace", place.system,
             "--namespace", place.namespace, "--signing-secrets", keys, "--health-port", health, *workers,
