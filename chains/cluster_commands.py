@@ -174,7 +174,7 @@ def add_cluster_commands(commands: Any) -> None:
     controller = commands.add_parser("controller", help="watch a cluster and attest every finished run")
     common_options(controller)
     key_folder_option(controller)
-    controller.option("--workers", "runs in work at once", default="32", metavar="N")
+    controller.option("--workers", "runs in work at once", default="64", metavar="N")
     controller.option(
         "--threads-per-controller", "the same, as Tekton Chains calls it; wins where it is given", metavar="N"
     )

@@ -17,6 +17,7 @@ from typing import Any
 from chains.attest import FAILED, SKIPPED, Outcome, attest_run
 from chains.beside import Beside
 from chains.beside_cluster import TEKTON_NAMESPACE, BesideReader
+from chains.bodies import Bodies
 from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone
 from chains.config import Config
 from chains.errors import ChainsError
@@ -97,16 +98,18 @@ class Controller:
         flow: Callable[[], Flow],
         metrics: Metrics,
         *,
-        workers: int = 32,
+        workers: int = 64,
         retry_for: float = 21_600,
         waits_for_children: bool = True,
         tekton_namespace: str = TEKTON_NAMESPACE,
         admit: Callable[[Job], Permit | None] = _admit_all,
+        bodies: Bodies | None = None,
     ) -> None:
         self._metrics = metrics
         self._cluster, self._work, self._flow = cluster, work, flow
         self._workers, self._retry_for = workers, retry_for
         self._waits_for_children = waits_for_children
+        self._bodies = bodies or Bodies(max_bytes=0)
         self._family = Family(cluster)
         self._beside = BesideReader(cluster, tekton_namespace)
         self._troubles: dict[Job, Trouble] = {}
@@ -196,7 +199,7 @@ class Controller:
         Raises :class:`ClusterError`, and :class:`PermitLost` when the permit ended on the way.
         """
         with span("read"):
-            raw = await self._cluster.get(run_path(job))
+            raw = self._bodies.take(job) or await self._cluster.get(run_path(job))
         link_to_tekton(raw)
         metadata, flow = raw["metadata"], self._flow()
         if metadata.get("uid") != job.uid:
@@ -319,7 +322,11 @@ class Controller:
         """Keep a running run from vanishing before it is attested, unless somebody is already deleting it."""
         patch = finalizer_patch(job.kind, metadata, hold=not metadata.get("deletionTimestamp"))
         if patch is not None:
-            await self._patch(job, patch)
+            try:
+                await self._patch(job, patch)
+            except ObjectChanged:
+                # most often the run has just ended, and nobody should wait for its evidence
+                self._work.later(job, 0)
 
     async def _finish_marked(self, job: Job, metadata: Mapping[str, Any]) -> None:
         labelled = DONE_LABEL in (metadata.get("labels") or {})

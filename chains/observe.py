@@ -16,6 +16,7 @@ from typing import Any
 
 import kopf
 
+from chains.bodies import Bodies
 from chains.cluster import Access
 from chains.family import parent_of
 from chains.mark import FINALIZERS
@@ -91,27 +92,30 @@ async def observe(
     namespaces: Sequence[str] = (),
     ready: asyncio.Event | None = None,
     take_signals: Callable[[], None] = lambda: None,
+    bodies: Bodies | None = None,
 ) -> None:
     """Offer the key of every run that is finished and not marked, or not held yet, until cancelled.
 
     kopf's operator ends for good when a page of a list answers 410 or a watch answers with an error event; it
     is started again, and lists what is left. kopf takes the process's signals for itself at every start;
-    ``take_signals`` takes them back.
+    ``take_signals`` takes them back. ``bodies`` gets the finished runs as they came.
     """
+    bodies = bodies or Bodies(max_bytes=0)
     while True:
         try:
-            await _operate(access, offer, namespaces, ready, take_signals)
+            await _operate(access, offer, namespaces, ready, take_signals, bodies)
         except Exception:  # noqa: BLE001 - whatever ended the watch, runs must not be forgotten
             _log.exception("the watch failed; starting it again")
         await asyncio.sleep(_RESTART_DELAY)
 
 
-def _handler(kind: str, offer: Callable[[Job, int, float | None], None]) -> Any:
+def _handler(kind: str, offer: Callable[[Job, int, float | None], None], bodies: Bodies) -> Any:
     async def seen(event: Any, uid: str, name: str, namespace: str, status: Any, meta: Any, **_: Any) -> None:
-        if event["type"] == "DELETED":
-            return
         job = Job(kind, namespace, name, uid, owner_of(kind, meta))
-        if status.get("completionTime"):
+        if event["type"] == "DELETED":
+            bodies.forget(job)
+        elif status.get("completionTime"):
+            bodies.keep(job, event["object"])
             offer(job, *lane_of(status, datetime.now(UTC)))
         elif meta.get("deletionTimestamp") or FINALIZERS[kind] not in meta.get("finalizers", ()):
             offer(job, FRESH, None)
@@ -128,6 +132,7 @@ async def _operate(
     namespaces: Sequence[str],
     ready: asyncio.Event | None,
     take_signals: Callable[[], None],
+    bodies: Bodies,
 ) -> None:
     registry = kopf.OperatorRegistry()
 
@@ -144,7 +149,7 @@ async def _operate(
         )
 
     for plural, kind in PLURALS.items():
-        kopf.on.event(GROUP, VERSION, plural, registry=registry)(_handler(kind, offer))
+        kopf.on.event(GROUP, VERSION, plural, registry=registry)(_handler(kind, offer, bodies))
 
     tasks = await kopf.spawn_tasks(
         registry=registry,

@@ -17,6 +17,7 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from chains.bodies import Bodies
 from chains.cluster import Access, Cluster, find_access
 from chains.controller import Controller
 from chains.errors import UsageError
@@ -109,6 +110,7 @@ async def serve(options: ControllerOptions) -> int:
             cluster, options.namespaces, offer, lambda job: share_of(job, shares.count), lambda: shares.held
         )
         await reloader.look()
+        bodies = Bodies()
         controller = Controller(
             cluster,
             work,
@@ -118,12 +120,18 @@ async def serve(options: ControllerOptions) -> int:
             retry_for=options.retry_for,
             tekton_namespace=options.tekton_namespace,
             admit=shares.admit,
+            bodies=bodies,
         )
         shares.events = _events(work, controller, metrics, sweep, shares.count)
         watching = asyncio.Event()
         health = await _answer_health(options.health_port, reloader, watching, metrics, work, shares)
         watch = observe(
-            access, offer, namespaces=options.namespaces, ready=watching, take_signals=take_signals
+            access,
+            offer,
+            namespaces=options.namespaces,
+            ready=watching,
+            take_signals=take_signals,
+            bodies=bodies,
         )
         tasks = [
             asyncio.create_task(reloader.watch()),

@@ -1,0 +1,54 @@
+"""Finished runs as the watch brought them, until their turn comes: saves the API server one GET for each.
+
+They are kept compressed and bounded in bytes; what falls out, or has waited long, is read again. A run that
+changed meanwhile is noticed by the PATCH, which holds for the version that was read.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from chains.worklist import Job
+
+MAX_BYTES = 16 * 1024 * 1024
+LONGEST = 300.0
+"""Seconds after which what the watch brought is not believed any more."""
+_MANAGED = "managedFields"
+
+
+class Bodies:
+    """Raw runs by job."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes, self.kept_bytes = max_bytes, 0
+        self._kept: OrderedDict[Job, tuple[float, bytes]] = OrderedDict()
+
+    def keep(self, job: Job, raw: Mapping[str, Any]) -> None:
+        """Keep a run; of two bodies of one run the later counts."""
+        self.forget(job)
+        metadata = {key: value for key, value in raw["metadata"].items() if key != _MANAGED}
+        data = zlib.compress(orjson.dumps({**raw, "metadata": metadata}), 1)
+        if self.kept_bytes + len(data) > self._max_bytes:
+            return
+        self._kept[job] = time.monotonic(), data
+        self.kept_bytes += len(data)
+
+    def take(self, job: Job) -> dict[str, Any] | None:
+        """Return a run and forget it; None for one that is not here or has waited too long."""
+        found = self._kept.get(job)
+        self.forget(job)
+        if found is None or time.monotonic() - found[0] > LONGEST:
+            return None
+        raw: dict[str, Any] = orjson.loads(zlib.decompress(found[1]))
+        return raw
+
+    def forget(self, job: Job) -> None:
+        """Let go of a run."""
+        _, data = self._kept.pop(job, (0.0, b""))
+        self.kept_bytes -= len(data)
