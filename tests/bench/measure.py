@@ -7,11 +7,13 @@ import json
 import secrets
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -23,6 +25,8 @@ from tests.testbed.cluster import ApiServer
 from tests.testbed.images import Registry, digest_of
 
 _CALM_SECONDS = 2.0
+_AHEAD = 2
+"""So many live runs are in progress at a time: none ends right after its creation."""
 _FORM_A, _BUNDLE = (".sig", ".att"), "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 
@@ -157,13 +161,17 @@ async def live(bench: Bench, side: str, *, backlog: int, seconds: float, per_sec
             await marks.wait(1, f"{mode}, {side}", process)
             ended: dict[str, float] = {}
             begun = time.monotonic()
-            for turn in range(most):
+            running: deque[tuple[str, dict[str, Any]]] = deque()
+            for turn in range(most + _AHEAD):
                 await asyncio.sleep(begun + turn / per_second - time.monotonic())
+                if turn < most:
+                    repository = bench.repository(place)
+                    running.append(await bench.cluster.create(place.namespace, old + turn, repository))
+                if turn < _AHEAD:
+                    continue
                 if backlog and len(marks.seen) >= backlog + len(ended):
                     break
-                name, status = await bench.cluster.create(
-                    place.namespace, old + turn, bench.repository(place)
-                )
+                name, status = running.popleft()
                 status["completionTime"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 ended[name] = time.monotonic()
                 await bench.cluster.end(place.namespace, name, status)
