@@ -66,6 +66,7 @@ def exposed() -> dict[str, set[str]]:
 def test_the_folder_has_the_base_and_its_overlays() -> None:
     assert [str(path.relative_to(DEPLOY)) for path in KUSTOMIZATIONS] == [
         "base",
+        "overlays/from-tekton-chains",
         "overlays/monitoring",
         "overlays/namespaced",
         "overlays/s3",
@@ -199,6 +200,12 @@ def test_the_s3_overlay_configures_the_store_and_a_web_identity() -> None:
     account = manifest("ServiceAccount", folder="overlays/s3")["metadata"]
     assert account["annotations"]["eks.amazonaws.com/role-arn"].startswith("arn:aws:iam::")
     assert "--extra aws" in (DEPLOY / "Dockerfile").read_text()
+
+
+def test_the_overlay_for_users_of_tekton_chains_is_the_base_without_its_configuration() -> None:
+    kept = ("ConfigMap", "tekton-chains", "chains-config")
+    base = [each for each in build(DEPLOY / "base") if identity(each) != kept]
+    assert build(DEPLOY / "overlays" / "from-tekton-chains") == base
 
 
 def test_the_admission_policy_guards_the_names_that_the_controller_writes() -> None:
