@@ -27,6 +27,7 @@ DEPLOY, RUNBOOKS = ROOT / "deploy", ROOT / "docs" / "runbooks"
 KUSTOMIZATIONS = sorted(path.parent for path in DEPLOY.rglob(FILE))
 PROMQL = {"absent", "and", "by", "count", "deriv", "histogram_quantile", "increase", "max", "min", "offset", "or", "rate",
           "sum", "unless"}  # fmt: skip
+SECTIONS = ("## What it means", "## Symptoms", "## How to look", "## What to do", "## When it is over")
 RULES = DEPLOY / "overlays" / "monitoring" / "alerts.yaml"
 
 
@@ -216,17 +217,28 @@ def test_the_admission_policy_guards_the_names_that_the_controller_writes() -> N
     assert f"'system:serviceaccount:{account['namespace']}:{account['name']}'" in policy
 
 
-def expressions() -> list[str]:
-    panels = [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
-    return [*(rule["expr"] for rule in alerts()), *panels]
+def expressions_of_alerts() -> list[str]:
+    return [rule["expr"] for rule in alerts()]
 
 
-@pytest.mark.parametrize("expression", expressions())
+def dashboard_expressions() -> list[str]:
+    return [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
+
+
+def words_of(expression: str) -> set[str]:
+    """Return the metrics and labels of an expression."""
+    bare = re.sub(r'"[^"]*"|\[\w+\]|\boffset \w+', "", expression)
+    return set(re.findall(r"[a-zA-Z_]\w*", bare)) - PROMQL
+
+
+def metrics_of(expression: str) -> set[str]:
+    return {word for word in words_of(expression) if word.startswith(("chains_", "watcher_"))}
+
+
+@pytest.mark.parametrize("expression", [*expressions_of_alerts(), *dashboard_expressions()])
 def test_an_expression_names_only_metrics_and_labels_that_the_controller_has(expression: str) -> None:
     known = exposed()
-    bare = re.sub(r'"[^"]*"|\[\w+\]|\boffset \w+', "", expression)
-    words = set(re.findall(r"[a-zA-Z_]\w*", bare)) - PROMQL
-    metrics = {word for word in words if word.startswith(("chains_", "watcher_"))}
+    words, metrics = words_of(expression), metrics_of(expression)
     assert metrics
     assert metrics <= set(known)
     assert words - metrics <= set().union(*(known[name] for name in metrics))
@@ -240,7 +252,7 @@ def test_an_alert_has_a_runbook_of_its_name_and_a_runbook_an_alert() -> None:
         assert path == f"docs/runbooks/{rule['alert']}.md"
         text = (ROOT / path).read_text()
         assert text.startswith(f"# {rule['alert']}\n")
-        for heading in ("## What it means", "## How to look", "## What to do"):
+        for heading in SECTIONS:
             assert heading in text
         assert rule["labels"]["severity"] in {"warning", "critical"}
     written = {path.stem for path in RUNBOOKS.glob("Chains*.md")}
