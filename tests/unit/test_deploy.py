@@ -306,6 +306,15 @@ def test_an_alert_has_a_runbook_of_its_name_and_a_runbook_an_alert() -> None:
     assert all(f"({path.name})" in index for path in RUNBOOKS.glob("*.md") if path.name != "README.md")
 
 
+def test_a_runbook_that_tells_symptoms_is_tried() -> None:
+    tried = (ROOT / "tests" / "integration" / "test_runbooks.py").read_text()
+    for path in RUNBOOKS.glob("*.md"):
+        if "## Symptoms" in path.read_text():
+            assert (
+                f'shows("{path.stem}"' in tried or f'"{path.stem}",' in tried or f'"{path.stem}")' in tried
+            ), path.name
+
+
 def test_the_dashboard_is_one_that_grafana_can_place() -> None:
     panels = dashboard()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
