@@ -151,6 +151,8 @@ class Tried:
         return self.running.signed(name) == "true"
 
 
+CHECKS = {"rekor": "log", "timestamp": "timestamps"}
+"""What the doctor calls them."""
 NEEDS_A_KUBELET = re.compile(r"kubectl\b.* (describe|top|rollout|scale|wait) |--raw|endpointslices")
 """What is not run here."""
 
@@ -424,7 +426,9 @@ def test_a_log_timestamp_authority_or_fulcio_that_is_away_shows_as_the_runbook_s
         named = {"rekor": "transparency log", "timestamp": "timestamp authority"}[service]
         assert f"`{named}`" in text.replace("`not signed: ", "`")
         running.wait(lambda: f"not signed: {named}" in tried.shell("log-unavailable", only=LOG))
-        print(tried.shell("log-unavailable", only="chains doctor"))
+        told = tried.shell("log-unavailable", only="chains doctor")
+        assert re.search(rf"^failed +{CHECKS[service]} +127\.0\.0\.1", told, re.MULTILINE), told
+        assert told.count("\nfailed ") == 1, told
         assert running.signed("waits") == ""
         away.fails = 0
         running.wait(lambda: tried.is_true("waits"))

@@ -61,13 +61,14 @@ def _seeing(keys: Path, folder: Path, command: Sequence[str | Path]) -> Iterator
 
     Where mounts of its own are not allowed the folder is made for the length of the block.
     """
+    etc = folder / "etc-of-the-peer"
+    if not etc.is_dir():
+        shutil.copytree(keys, etc / KEYS.name)
     unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0:
-        etc = folder / "etc-of-the-peer"
-        if not etc.is_dir():
-            shutil.copytree(keys, etc / KEYS.name)
-        mount = f'mount -t overlay overlay -o "lowerdir={etc}:/etc" /etc && exec "$@"'
-        yield [*unshare, "sh", "-c", mount, "sh", *command]
+    mount = f'mount -t overlay overlay -o "lowerdir={etc}:/etc" /etc && exec "$@"'
+    private = [*unshare, "sh", "-c", mount, "sh"]
+    if subprocess.run([*private, "true"], capture_output=True, check=False).returncode == 0:
+        yield [*private, *command]
         return
     try:
         shutil.copytree(keys, KEYS)
