@@ -75,7 +75,7 @@ class Tried:
             return ""
 
     def shell(self, runbook: str, *, only: str = "", name: str = "") -> str:
-        """Run the commands of a runbook, those of the blocks that have ``only`` in them; return what they print."""
+        """Run the commands of a page, given from the runbooks' folder on, those of the blocks that have ``only`` in them; return what they print."""
         blocks = re.findall(
             r"^ *```sh\n(.*?)^ *```$", (RUNBOOKS / f"{runbook}.md").read_text(), re.MULTILINE | re.DOTALL
         )

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from chains.cli import run as chains
 from tests.integration.test_controller import NO_LOG, Running, controller, finished
+from tests.integration.test_runbooks import Tried
 from tests.testbed.cluster import MERGE, ApiError, free_ports
 from tests.testbed.cosign import Cosign
 from tests.testbed.images import Registry
@@ -31,6 +31,7 @@ CONFIG = {
     "builder.id": "https://builder.example.com/tekton",
     "transparency.enabled": "false",
 }
+PAGE = "../upgrade"
 PREFIX = "chains.tekton.dev/"
 HELD, LEGACY = ["chains.tekton.dev/taskrun"], ["chains.tekton.dev"]
 
@@ -119,10 +120,11 @@ def test_a_namespace_of_tekton_chains_is_taken_over_and_given_back_without_signi
     referrers_registry: Registry,
     cosign: Cosign,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     running = controller(**CONFIG)
     running.log.touch()
+    tried = Tried(running)
+    assert ": 0 errors" in tried.shell(PAGE, only="config lint")
     moved = Moved(running, referrers_registry)
 
     def peer() -> AbstractContextManager[Path]:
@@ -219,8 +221,7 @@ def test_a_namespace_of_tekton_chains_is_taken_over_and_given_back_without_signi
     moved.build(
         "left-out", annotations={f"{PREFIX}signed": "skipped"}, labels={"provenance.chains/done": "true"}
     )
-    config = str(running.server.kubeconfig(tmp_path))
-    assert chains(["resign", f"{running.namespace}/left-out", "--kubeconfig", config]) == 0
+    assert f"{running.namespace}/left-out" in tried.shell(PAGE, only="skipped")
     after = moved.everything("child", *ours)
     with peer():
         moved.end("still-running", held)
@@ -235,8 +236,7 @@ def test_a_namespace_of_tekton_chains_is_taken_over_and_given_back_without_signi
     for name in ("still-running", "left-out"):
         running.wait(lambda name=name: moved.is_done(name))  # type: ignore[misc]
         assert [len(each) for each in moved.evidence(name)[1]] == [1, 1]
-    assert chains(["finalizers", "release", "--kubeconfig", config, "--namespace", running.namespace]) == 0
-    assert "taskrun" in capsys.readouterr().out
+    assert f"taskrun/{running.namespace}/child" in tried.shell(PAGE, only="chains finalizers release")
     for name in ("child", *ours):
         moved.delete(name)
         assert moved.is_gone(name)
