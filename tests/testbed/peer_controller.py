@@ -49,17 +49,18 @@ def peer_controller(
     command: list[str | Path] = [program, "-kubeconfig", server.kubeconfig(folder), "-namespace", namespace]
     log = folder / "peer-controller.log"
     with (
-        _seeing(keys, folder, [*command, *_SPEED]) as started,
+        seeing_keys(keys, folder, [*command, *_SPEED]) as started,
         running(started, log, "(Starting controller)", env=environment),
     ):
         yield log
 
 
 @contextmanager
-def _seeing(keys: Path, folder: Path, command: Sequence[str | Path]) -> Iterator[list[str | Path]]:
+def seeing_keys(keys: Path, folder: Path, command: Sequence[str | Path]) -> Iterator[list[str | Path]]:
     """Give the command that sees ``keys`` at :data:`KEYS`, with the same process id, and nobody else does.
 
-    Where mounts of its own are not allowed the folder is made for the length of the block.
+    Where mounts of its own are not allowed the folder is made for the length of the block. Raises
+    :class:`ServerError` where that is not allowed either, or somebody has made it.
     """
     etc = folder / "etc-of-the-peer"
     if not etc.is_dir():
