@@ -231,6 +231,7 @@ class Controller:
     async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> bool:
         if (decided := self._decided(job, raw, flow)) is not None:
             await self._mark(job, raw, decided, flow, event="RunQuarantined")
+            self._metrics.quarantined.inc(decided.state == FAILED)
             return True
         children, there = await self._family.children(raw) if job.kind == "PipelineRun" else ({}, set())
         try:

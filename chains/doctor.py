@@ -243,34 +243,37 @@ class Service:
 
 
 def services(config: Config) -> list[Service]:
-    """Return the servers of certificates and of the log that signing needs as configured."""
+    """Return the servers of certificates, timestamps and of the log that signing needs as configured.
+
+    A signing configuration names them before the keys do. Raises :class:`SignerError` if it cannot be read.
+    """
+    x509, transparency, start = config.signers.x509, config.transparency, "signers.x509."
+    fulcio, log, stamps = x509.fulcio_address, transparency.url, config.signers.timestamp_url
+    if x509.signing_config:
+        from signers.signing_config import load_signing_config  # noqa: PLC0415 - of the extra keyless
+
+        named = load_signing_config(Path(x509.signing_config))
+        fulcio, log, stamps = named.fulcio or fulcio, named.log or log, stamps or named.timestamp
     found = []
-    x509 = config.signers.x509
     if x509.fulcio_enabled:
-        start = "signers.x509."
-        found += [
-            Service("fulcio", x509.fulcio_address, "/api/v2/trustBundle", f"{start}fulcio.address"),
-            Service(
-                "oidc issuer",
-                x509.fulcio_issuer,
-                "/.well-known/openid-configuration",
-                f"{start}fulcio.issuer",
-            ),
-        ]
+        found.append(Service("fulcio", fulcio, "/api/v2/trustBundle", f"{start}fulcio.address"))
         if not x509.trusted_root:
-            found.append(
-                Service("trusted root", x509.tuf_mirror_url, "/timestamp.json", f"{start}tuf.mirror.url")
-            )
-    if config.transparency.enabled:
-        found.append(Service("log", config.transparency.url, "/api/v1/log", "transparency.url"))
-    if config.signers.timestamp_url:
-        found.append(Service("timestamps", config.signers.timestamp_url, "", "signers.timestamp.url"))
+            mirror = x509.tuf_mirror_url
+            found.append(Service("trusted root", mirror, "/timestamp.json", f"{start}tuf.mirror.url"))
+    if transparency.enabled:
+        found.append(Service("log", log, "/api/v1/log", "transparency.url"))
+    if stamps:
+        found.append(Service("timestamps", stamps, "", "signers.timestamp.url"))
     return found
 
 
 async def check_services(config: Config) -> list[Check]:
     """Send a plain GET to each server of :func:`services`; below 500, any answer shows that it is there."""
-    named = services(config)
+    try:
+        named = services(config)
+    except SignerError as error:
+        step = "mend signers.x509.signing-config"
+        return [Check("signing configuration", "failed", str(error), step)]
     found = []
     if not config.transparency.enabled:
         found.append(Check("log", "skipped", "the configuration names no transparency log"))

@@ -68,6 +68,14 @@ class Metrics:
             "1 while the newest configuration is not in force",
             registry=self.registry,
         )
+        self.quarantined = Counter(
+            "chains_runs_quarantined", "runs put aside that broke the controller", registry=self.registry
+        )
+        self.stores_closed = Gauge(
+            "chains_stores_closed",
+            "stores of the configuration that cannot be opened",
+            registry=self.registry,
+        )
         self.shares = Gauge("chains_shares", "shares of all runs, one a replica", registry=self.registry)
         self.shares_held = Gauge(
             "chains_shares_held", "shares that this replica works on", registry=self.registry

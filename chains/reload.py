@@ -132,6 +132,11 @@ class Reloader:
             raise ConfigError(self.refused or "no configuration was read yet")
         return self._flow
 
+    @property
+    def closed_stores(self) -> int:
+        """How many stores of the flow in force cannot be opened."""
+        return len(self._flow.stores.closed()) if self._flow is not None else 0
+
     async def wait(self) -> None:
         """Wait until there is a good flow."""
         await self._good.wait()

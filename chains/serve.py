@@ -237,6 +237,7 @@ async def _answer_health(
         metrics.backlog.set(len(work))
         metrics.oldest.set(work.oldest)
         metrics.config_refused.set(bool(reloader.refused))
+        metrics.stores_closed.set(reloader.closed_stores)
         metrics.shares.set(shares.count)
         metrics.shares_held.set(len(shares.held))
         return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -30,6 +30,7 @@ from tests.bench.measure import Bench, Result, batch, live, say
 from tests.bench.sides import EVERYTHING, OURS, PEER
 from tests.testbed.build import binary
 from tests.testbed.cluster import api_server
+from tests.testbed.process import ServerError
 from tests.testbed.servers import registry
 
 MODES = ("tuned", "defaults", "live", "memory")
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         binary(program)
     try:
         results = asyncio.run(_measure(options, modes))
-    except BenchmarkError as error:
+    except (BenchmarkError, ServerError) as error:
         print(f"dev.py bench controllers: {error}", file=sys.stderr)
         return 1
     if options.output == "json":

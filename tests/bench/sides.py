@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,15 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from signers.keyfile import generate_key
-from tests.bench.bench_cluster import BenchmarkError
 from tests.testbed.build import binary
 from tests.testbed.cluster import ApiServer, free_ports
+from tests.testbed.peer_controller import KEYS, seeing_keys
 
 OURS, PEER = "ours", "peer"
 KEY = "x509.pem"
 CHAINS = Path(sys.executable).with_name("chains")
-PEER_KEYS = Path("/etc/signing-secrets")
-"""Where the peer reads its key; the path is fixed in its source."""
 SAME_WORK = {
     "artifacts.taskrun.format": "slsa/v2alpha4",
     "artifacts.taskrun.storage": "oci",
@@ -58,7 +55,7 @@ class Place:
 def command_of(side: str, place: Place, *, tuned: bool) -> tuple[list[str | Path], dict[str, str]]:
     """Return the command and the environment of a side's controller; writes its key and kubeconfig."""
     config = place.server.kubeconfig(place.folder)
-    keys = place.folder / "etc" / PEER_KEYS.name
+    keys = place.folder / "etc" / KEYS.name
     keys.mkdir(parents=True)
     (keys / KEY).write_bytes(generate_key("ecdsa-p256"))
     health, metrics, profiling = map(str, free_ports(3))
@@ -85,45 +82,12 @@ def command_of(side: str, place: Place, *, tuned: bool) -> tuple[list[str | Path
     ], environment  # fmt: skip
 
 
-def _private_mount() -> list[str]:
-    """Return the command that runs another with mounts of its own; empty where that is not allowed."""
-    command = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    try:
-        allowed = subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
-    except OSError:
-        allowed = False
-    return command if allowed else []
-
-
-@contextmanager
-def _seeing_keys(command: list[str | Path], etc: Path) -> Iterator[list[str | Path]]:
-    """Give the command that sees the key folder of ``etc`` below ``/etc``, with the same process id.
-
-    Nobody else sees it; only where mounts are not allowed is the folder made for the length of the block, and
-    one that is there already is left alone.
-    """
-    if mount := _private_mount():
-        script = f'mount -t overlay overlay -o "lowerdir={etc}:/etc" /etc && exec "$@"'
-        yield [*mount, "sh", "-c", script, "sh", *command]
-        return
-    try:
-        PEER_KEYS.mkdir()
-    except OSError as error:
-        raise BenchmarkError(
-            f"{PEER_KEYS}: the peer reads its key there, and it cannot be made: {error}"
-        ) from error
-    try:
-        (PEER_KEYS / KEY).write_bytes((etc / PEER_KEYS.name / KEY).read_bytes())
-        yield command
-    finally:
-        shutil.rmtree(PEER_KEYS)
-
-
 @contextmanager
 def controller(side: str, place: Place, *, tuned: bool) -> Iterator[subprocess.Popen[bytes]]:
     """Run a side's controller for the length of the block."""
     command, environment = command_of(side, place, tuned=tuned)
-    seeing = _seeing_keys(command, place.folder / "etc") if side == PEER else nullcontext(command)
+    keys = place.folder / "etc" / KEYS.name
+    seeing = seeing_keys(keys, place.folder, command) if side == PEER else nullcontext(command)
     with seeing as started, place.log.open("wb") as log:
         process = subprocess.Popen(
             started,

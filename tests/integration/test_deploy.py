@@ -693,6 +693,24 @@ def test_the_pod_is_admitted_where_pod_security_is_restricted(
         api_server.request("POST", path, pod)
 
 
+@pytest.mark.parametrize("name", ["from-tekton-chains", "keyless", "kms"])
+def test_the_api_server_takes_every_manifest_of_an_overlay_and_its_pod(
+    name: str, api_server: ApiServer, base: list[Json]
+) -> None:
+    manifests = build(DEPLOY / "overlays" / name)
+    for manifest in manifests:
+        query = "?fieldManager=test&force=true&fieldValidation=Strict&dryRun=All"
+        taken = api_server.request(
+            "PATCH", path_of(api_server, manifest) + query, manifest, kind="application/apply-patch+yaml"
+        )
+        assert taken["metadata"]["name"] == manifest["metadata"]["name"]
+    (workload,) = (each for each in manifests if each["kind"] == "StatefulSet")
+    pod = {"apiVersion": "v1", "kind": "Pod", **workload["spec"]["template"]}
+    pod["metadata"] = {**pod["metadata"], "name": "probe"}
+    path = f"/api/v1/namespaces/{SYSTEM}/pods?dryRun=All&fieldValidation=Strict"
+    api_server.request("POST", path, pod)
+
+
 def test_the_api_server_knows_every_kind_but_those_of_the_prometheus_operator(api_server: ApiServer) -> None:
     unknown = set()
     for folder in sorted(path.parent for path in DEPLOY.rglob("kustomization.yaml")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import tomllib
@@ -12,12 +13,16 @@ import pytest
 import yaml
 
 from chains.attest import FAILED, Outcome
+from chains.cli import run as chains
 from chains.config import lint_config, lint_file, parse_config
 from chains.lease import NAME
 from chains.mark import OUTCOME_ANNOTATION, SIGNED_ANNOTATION
 from chains.metrics import Metrics
+from chains.sealing import is_keyless
 from chains.snapshot import DONE_LABEL
 from chains.store import Entry
+from chains.workspace import check_signers
+from signers.base import KEY_SERVICES, scheme_of
 from storage.s3_settings import Lock, parse_s3_url
 from tests.testbed.kustomize import FILE, build, identity
 
@@ -27,6 +32,7 @@ DEPLOY, RUNBOOKS = ROOT / "deploy", ROOT / "docs" / "runbooks"
 KUSTOMIZATIONS = sorted(path.parent for path in DEPLOY.rglob(FILE))
 PROMQL = {"absent", "and", "by", "count", "deriv", "histogram_quantile", "increase", "max", "min", "offset", "or", "rate",
           "sum", "unless"}  # fmt: skip
+SECTIONS = ("## What it means", "## Symptoms", "## How to look", "## What to do", "## When it is over")
 RULES = DEPLOY / "overlays" / "monitoring" / "alerts.yaml"
 
 
@@ -66,6 +72,9 @@ def exposed() -> dict[str, set[str]]:
 def test_the_folder_has_the_base_and_its_overlays() -> None:
     assert [str(path.relative_to(DEPLOY)) for path in KUSTOMIZATIONS] == [
         "base",
+        "overlays/from-tekton-chains",
+        "overlays/keyless",
+        "overlays/kms",
         "overlays/monitoring",
         "overlays/namespaced",
         "overlays/s3",
@@ -198,7 +207,51 @@ def test_the_s3_overlay_configures_the_store_and_a_web_identity() -> None:
     assert settings.lock_for("any") == Lock("GOVERNANCE", 365, False)
     account = manifest("ServiceAccount", folder="overlays/s3")["metadata"]
     assert account["annotations"]["eks.amazonaws.com/role-arn"].startswith("arn:aws:iam::")
-    assert "--extra aws" in (DEPLOY / "Dockerfile").read_text()
+
+
+def test_the_overlay_for_users_of_tekton_chains_is_the_base_without_its_configuration() -> None:
+    kept = ("ConfigMap", "tekton-chains", "chains-config")
+    base = [each for each in build(DEPLOY / "base") if identity(each) != kept]
+    assert build(DEPLOY / "overlays" / "from-tekton-chains") == base
+
+
+def volume(folder: str, name: str) -> tuple[str, Json]:
+    """Return where a volume is mounted and the only source that it projects."""
+    pod = manifest("StatefulSet", folder=folder)["spec"]["template"]["spec"]
+    (found,) = (each for each in pod["volumes"] if each["name"] == name)
+    (mount,) = (each for each in pod["containers"][0]["volumeMounts"] if each["name"] == name)
+    assert mount["readOnly"] is True
+    (source,) = found["projected"]["sources"]
+    return mount["mountPath"], source["serviceAccountToken"]
+
+
+@pytest.mark.parametrize("name", ["kms", "keyless"])
+def test_an_overlay_for_signing_has_a_configuration_that_the_linter_and_the_controller_take(
+    name: str, tmp_path: Path
+) -> None:
+    found = manifest("ConfigMap", "chains-config", f"overlays/{name}")
+    path = tmp_path / "chains-config.yaml"
+    path.write_text(yaml.safe_dump(found))
+    # the public log is told of, since what is in it is public for ever
+    assert [each.key for each in lint_file(path)] == {"kms": [], "keyless": ["transparency.url"]}[name]
+    config = parse_config(found["data"])
+    check_signers(config, key_given=False)
+    base = manifest("ConfigMap", "chains-config")["data"]
+    assert base.items() < found["data"].items()
+    if name == "kms":
+        assert {config.taskrun.signer, config.pipelinerun.signer, config.oci.signer} == {"kms"}
+        assert scheme_of(config.signers.kms.ref) in KEY_SERVICES
+        account = manifest("ServiceAccount", folder="overlays/kms")["metadata"]
+        assert list(account["annotations"]) == ["eks.amazonaws.com/role-arn"]
+        assert volume("overlays/kms", "vault-token")[1]["audience"] == "vault"
+    else:
+        assert is_keyless(config)
+        assert config.transparency.enabled
+        folder, token = volume("overlays/keyless", "oidc-token")
+        assert token["audience"] == "sigstore"
+        # where Tekton Chains has it
+        assert folder == "/var/run/sigstore/cosign"
+        assert config.signers.x509.identity_token_file == f"{folder}/{token['path']}"
 
 
 def test_the_admission_policy_guards_the_names_that_the_controller_writes() -> None:
@@ -209,17 +262,28 @@ def test_the_admission_policy_guards_the_names_that_the_controller_writes() -> N
     assert f"'system:serviceaccount:{account['namespace']}:{account['name']}'" in policy
 
 
-def expressions() -> list[str]:
-    panels = [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
-    return [*(rule["expr"] for rule in alerts()), *panels]
+def expressions_of_alerts() -> list[str]:
+    return [rule["expr"] for rule in alerts()]
 
 
-@pytest.mark.parametrize("expression", expressions())
+def dashboard_expressions() -> list[str]:
+    return [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
+
+
+def words_of(expression: str) -> set[str]:
+    """Return the metrics and labels of an expression."""
+    bare = re.sub(r'"[^"]*"|\[\w+\]|\boffset \w+', "", expression)
+    return set(re.findall(r"[a-zA-Z_]\w*", bare)) - PROMQL
+
+
+def metrics_of(expression: str) -> set[str]:
+    return {word for word in words_of(expression) if word.startswith(("chains_", "watcher_"))}
+
+
+@pytest.mark.parametrize("expression", [*expressions_of_alerts(), *dashboard_expressions()])
 def test_an_expression_names_only_metrics_and_labels_that_the_controller_has(expression: str) -> None:
     known = exposed()
-    bare = re.sub(r'"[^"]*"|\[\w+\]|\boffset \w+', "", expression)
-    words = set(re.findall(r"[a-zA-Z_]\w*", bare)) - PROMQL
-    metrics = {word for word in words if word.startswith(("chains_", "watcher_"))}
+    words, metrics = words_of(expression), metrics_of(expression)
     assert metrics
     assert metrics <= set(known)
     assert words - metrics <= set().union(*(known[name] for name in metrics))
@@ -233,13 +297,22 @@ def test_an_alert_has_a_runbook_of_its_name_and_a_runbook_an_alert() -> None:
         assert path == f"docs/runbooks/{rule['alert']}.md"
         text = (ROOT / path).read_text()
         assert text.startswith(f"# {rule['alert']}\n")
-        for heading in ("## What it means", "## How to look", "## What to do"):
+        for heading in SECTIONS:
             assert heading in text
         assert rule["labels"]["severity"] in {"warning", "critical"}
     written = {path.stem for path in RUNBOOKS.glob("Chains*.md")}
     assert written == set(names)
     index = (RUNBOOKS / "README.md").read_text()
     assert all(f"({path.name})" in index for path in RUNBOOKS.glob("*.md") if path.name != "README.md")
+
+
+def test_a_runbook_that_tells_symptoms_is_tried() -> None:
+    tried = (ROOT / "tests" / "integration" / "test_runbooks.py").read_text()
+    for path in RUNBOOKS.glob("*.md"):
+        if "## Symptoms" in path.read_text():
+            assert (
+                f'shows("{path.stem}"' in tried or f'"{path.stem}",' in tried or f'"{path.stem}")' in tried
+            ), path.name
 
 
 def test_the_dashboard_is_one_that_grafana_can_place() -> None:
@@ -272,3 +345,50 @@ def test_the_version_that_anybody_may_read_is_the_one_that_is_deployed() -> None
     image = manifest("StatefulSet")["spec"]["template"]["spec"]["containers"][0]["image"]
     assert version == f"v{project}"
     assert image.endswith(f":{project}")
+
+
+def test_the_image_has_every_extra_and_needs_no_compiler_for_them() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    export = re.search(r"uv export (.*?)&&", text, re.DOTALL)
+    assert export is not None
+    assert {"--frozen", "--no-dev", "--all-extras", "--no-emit-project"} <= set(export[1].split())
+    assert "--only-binary :all: --require-hashes" in text
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
+    locked = {each["name"]: each for each in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
+    waiting, seen = {re.split(r"[^\w-]", each)[0] for each in asked}, set[str]()
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        wheels = [each["url"].rpartition("/")[2] for each in locked[name].get("wheels", ())]
+        fits = re.compile(r"-none-any\.whl|-(cp311-cp311|cp3\d+-abi3|py3-none)-manylinux.*x86_64")
+        assert any(fits.search(wheel) for wheel in wheels), name
+        below = locked[name].get("dependencies", ())
+        waiting |= {each["name"] for each in below if "win32" not in each.get("marker", "")} - seen
+
+
+def test_the_image_starts_the_controller_from_what_it_copies() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    (entry,) = (json.loads(line.partition(" ")[2]) for line in lines if line.startswith("ENTRYPOINT "))
+    (command,) = (json.loads(line.partition(" ")[2]) for line in lines if line.startswith("CMD "))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert set(entry) <= set(project["project"]["scripts"])
+    module, _, function = project["project"]["scripts"][entry[0]].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+    pod = manifest("StatefulSet")["spec"]["template"]["spec"]
+    assert pod["containers"][0]["args"] == command
+    with pytest.raises(SystemExit, match=r"^0$"):
+        chains([*command, "--help"])
+    copied = {line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line}
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    assert {"chains", "signers", "storage"} <= copied
+    assert all(
+        f"!{name}" in ignored
+        for line in lines
+        if re.match(r"COPY (?!--)", line)
+        for name in line.split()[1:-1]
+    )
+    assert pod["securityContext"]["runAsUser"] == 65532

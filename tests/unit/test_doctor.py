@@ -13,9 +13,10 @@ import pytest
 
 from chains.cli import run as chains
 from chains.config import parse_config
-from chains.doctor import Check, check_services, exit_code, to_json, to_text
+from chains.doctor import Check, check_services, exit_code, services, to_json, to_text
 from chains.doctor_cluster import Right, judge_clock, needs
 from tests.testbed.cluster import free_ports
+from tests.testbed.sigstore_keys import signing_config
 
 OK = Check("key", "ok", "signs")
 WARNING = Check("clock", "warning", "is 9 s ahead", "set it")
@@ -209,6 +210,24 @@ def test_a_server_that_is_not_there_fails_and_the_password_in_its_url_is_not_tol
     assert (check.name, check.state) == ("log", "failed")
     assert "127.0.0.1 cannot be reached" in check.detail
     assert "s3cr3t" not in str(check)
+
+
+def test_servers_that_a_signing_configuration_names_are_tried_instead_of_the_public_ones(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "signing_config.json"
+    file.write_text(json.dumps(signing_config("http://ca.test", "http://log.test", "http://tsa.test")))
+    data = {
+        "signers.x509.fulcio.enabled": "true",
+        "signers.x509.trusted-root": "root.json",
+        "signers.x509.signing-config": str(file),
+        "transparency.enabled": "true",
+    }
+    found = {each.name: each.url for each in services(parse_config(data))}
+    assert found == {"fulcio": "http://ca.test", "log": "http://log.test", "timestamps": "http://tsa.test"}
+    file.write_text("{}")
+    (check,) = asyncio.run(check_services(parse_config(data)))
+    assert (check.name, check.state) == ("signing configuration", "failed")
 
 
 def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
