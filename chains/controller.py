@@ -349,6 +349,7 @@ class Controller:
             flow.images,
             before_storing=lambda: self._check(job, "anything was stored"),
         )
+        self._metrics.count_errors(job.namespace, outcome)
         lost = await flow.stores.flush()
         failed = [entry for entry in outcome.entries if entry.state == "failed"]
         # what a store refuses for good does not keep the others from being tried again

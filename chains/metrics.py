@@ -17,6 +17,9 @@ _PEER = {
     "payload_stored": "payloads stored",
     "marked_signed": "runs marked as signed",
 }
+MOST_NAMESPACES = 200
+"""Namespaces with series of their own; later ones share the label :data:`OTHERS`."""
+OTHERS = "_others"
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600)
 
 
@@ -48,12 +51,15 @@ class Metrics:
         self._latency = Histogram(
             "chains_completion_to_mark_seconds",
             "seconds from a run's end to its mark",
-            ["kind"],
+            ["namespace", "kind"],
             buckets=_BUCKETS,
             registry=self.registry,
         )
         self._store_errors = Counter(
-            "chains_store_errors", "payloads that a store refused", ["store"], registry=self.registry
+            "chains_store_errors",
+            "payloads that a store refused, at every attempt",
+            ["namespace", "store"],
+            registry=self.registry,
         )
         self.retries = Counter("chains_retries", "attempts that will be made again", registry=self.registry)
         self.backlog = Gauge("chains_backlog_runs", "finished runs that wait", registry=self.registry)
@@ -84,16 +90,14 @@ class Metrics:
             "chains_share_transitions", "shares gained and lost by this replica", registry=self.registry
         )
         self._marked = self._signed = 0
+        self._namespaces: set[str] = set()
 
     def count(self, kind: str, namespace: str, outcome: Outcome, ended: float | None) -> None:
         """Count one final outcome; ``ended`` is when the run ended, in seconds since 1970."""
-        kind = kind.lower()
+        kind, namespace = kind.lower(), self._namespace(namespace)
         stored = [entry for entry in outcome.entries if entry.state in {"stored", "unchanged"}]
         self._peer[kind, "sign_created"].inc(len({entry.payload for entry in outcome.entries}))
         self._peer[kind, "payload_stored"].inc(len(stored))
-        for entry in outcome.entries:
-            if entry.state == "failed":
-                self._store_errors.labels(entry.store).inc()
         if outcome.state == FAILED:
             self._failures[kind].labels("storage" if outcome.entries else "payload_creation").inc()
         else:
@@ -103,7 +107,20 @@ class Metrics:
         self._signed += outcome.state == "signed"
         self.coverage.set(self._signed / self._marked)
         if ended is not None:
-            self._latency.labels(kind).observe(max(0.0, time.time() - ended))
+            self._latency.labels(namespace, kind).observe(max(0.0, time.time() - ended))
+
+    def count_errors(self, namespace: str, outcome: Outcome) -> None:
+        """Count what stores refused in one attempt, be it the last or not."""
+        for entry in outcome.entries:
+            if entry.state == "failed":
+                self._store_errors.labels(self._namespace(namespace), entry.store).inc()
+
+    def _namespace(self, name: str) -> str:
+        """Return the label for a namespace: the first ones have their own, so that series stay bounded."""
+        if name not in self._namespaces and len(self._namespaces) >= MOST_NAMESPACES:
+            return OTHERS
+        self._namespaces.add(name)
+        return name
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from chains.bodies import Bodies
 from chains.cluster import Access
@@ -58,6 +59,13 @@ def lane_of(status: Mapping[str, Any], now: datetime) -> tuple[int, float | None
 def owner_of(kind: str, metadata: Mapping[str, Any]) -> str:
     """Return the UID of the PipelineRun that owns a TaskRun, empty for any other run."""
     return parent_of(metadata) if kind == "TaskRun" else ""
+
+
+class _NoMemories(ResourceMemories):
+    """kopf keeps a kilobyte for each object it has seen, for kinds of handlers that are not used here."""
+
+    async def recall(self, raw_body: Any, **keywords: Any) -> ResourceMemory:
+        return await super().recall(raw_body, **{**keywords, "ephemeral": True})
 
 
 class _NotOfKopf(frozenset[asyncio.Task[Any]]):
@@ -152,6 +160,7 @@ async def _operate(
         kopf.on.event(GROUP, VERSION, plural, registry=registry)(_handler(kind, offer, bodies))
 
     tasks = await kopf.spawn_tasks(
+        memories=_NoMemories(),
         registry=registry,
         settings=settings_for_scale(),
         clusterwide=not namespaces,

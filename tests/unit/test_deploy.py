@@ -60,10 +60,10 @@ def dashboard() -> Json:
 def exposed() -> dict[str, set[str]]:
     """Return every sample that the controller's metrics can have, with its labels."""
     metrics = Metrics()
+    failed = Outcome("r", "u", FAILED, "", (Entry("p", "oci", "", "", FAILED, ""),))
+    metrics.count_errors("ci", failed)
     for kind in ("TaskRun", "PipelineRun"):
-        metrics.count(
-            kind, "ci", Outcome("r", "u", FAILED, "", (Entry("p", "oci", "", "", FAILED, ""),)), 0.0
-        )
+        metrics.count(kind, "ci", failed, 0.0)
     samples = [sample for family in metrics.registry.collect() for sample in family.samples]
     return {name: {label for each in samples if each.name == name for label in each.labels}
             for name in {each.name for each in samples}}  # fmt: skip
