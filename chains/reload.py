@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from chains.cluster import Cluster, ClusterError, ObjectGone
@@ -20,7 +20,7 @@ from chains.event import write_event
 from chains.redaction import open_redaction
 from chains.run_credentials import AccountStores
 from chains.store import ClosedStore, Stores
-from chains.workspace import check_signers, open_images, open_sealers, store_options
+from chains.workspace import STORE_URLS, check_signers, open_images, open_sealers, store_options
 from signers.base import Signer, SignerError
 from signers.keyfile import open_keyfile
 from storage.annotations import AnnotationStore
@@ -30,11 +30,6 @@ CONFIG_MAP = "chains-config"
 KEY_FILES = ("x509.pem", "cosign.key")
 """In this order, as Tekton Chains looks for them."""
 PASSWORD_FILE = "cosign.password"  # noqa: S105 - a file's name
-STORE_URLS: Mapping[str, Callable[[Config], str]] = {
-    "oci": lambda _: "oci:",
-    "s3": lambda config: config.storage.s3.url,
-}
-"""The URL of each store that an artifact's ``storage`` may name, beside ``tekton``."""
 WATCHED_KEYS = (
     "execution.redaction.key-file",
     "signers.x509.trusted-root",
@@ -91,16 +86,13 @@ def open_configured(config: Config, annotations: AnnotationStore) -> dict[str, l
         if artifact.enabled
         for store in artifact.storage
     }
-    unavailable = sorted(names - {"tekton"} - STORE_URLS.keys())
-    if unavailable:
-        known = ", ".join(("tekton", *STORE_URLS))
-        raise ConfigError(f"storage {', '.join(unavailable)} is not available in this version; use {known}")
     opened: dict[str, list[Store]] = {"tekton": [annotations]}
     for name in sorted(names & STORE_URLS.keys()):
-        url = STORE_URLS[name](config)
+        url = name
         try:
+            url = STORE_URLS[name](config)
             opened[name] = [open_store(url, store_options(config))]
-        except StoreError as error:
+        except (StoreError, ConfigError) as error:
             # one store that cannot be opened must not keep the others from their work
             opened[name] = [ClosedStore(url, f"storage.{name}: {error}")]
     return opened

@@ -172,7 +172,51 @@ def store_options(config: Config) -> StoreOptions:
         repository=oci.repository,
         insecure=oci.insecure,
         ca_file=oci.ca_file,
+        mongo_server_url=config.storage.docdb.mongo_server_url,
+        mongo_server_url_dir=config.storage.docdb.mongo_server_url_dir,
+        mongo_server_url_path=config.storage.docdb.mongo_server_url_path,
     )
+
+
+def _needed(value: str, key: str) -> str:
+    if not value:
+        raise ConfigError(f"{key} is missing")
+    return value
+
+
+def _grafeas_url(config: Config) -> str:
+    from storage.grafeas import grafeas_url  # noqa: PLC0415 - needs the network's packages
+
+    grafeas = config.storage.grafeas
+    return grafeas_url(
+        _needed(grafeas.project_id, "storage.grafeas.projectid"),
+        noteid=grafeas.note_id,
+        notehint=grafeas.note_hint,
+        kmsref=config.signers.kms.ref,
+    )
+
+
+def _kafka_url(config: Config) -> str:
+    pubsub = config.storage.pubsub
+    if pubsub.provider != "kafka":
+        raise ConfigError("storage.pubsub.provider: expected kafka; inmemory keeps nothing")
+    servers = _needed(pubsub.kafka_bootstrap_servers, "storage.pubsub.kafka.bootstrap.servers")
+    return f"kafka://{servers}/{_needed(pubsub.topic, 'storage.pubsub.topic')}"
+
+
+STORE_URLS: Mapping[str, Callable[[Config], str]] = {
+    "oci": lambda _: "oci:",
+    "s3": lambda config: config.storage.s3.url,
+    "gcs": lambda config: f"gcs://{_needed(config.storage.gcs_bucket, 'storage.gcs.bucket')}",
+    "docdb": lambda config: _needed(config.storage.docdb.url, "storage.docdb.url"),
+    "grafeas": _grafeas_url,
+    "archivista": lambda config: (
+        f"archivista:{_needed(config.storage.archivista_url, 'storage.archivista.url')}"
+    ),
+    "kafka": _kafka_url,
+}
+"""The URL of each store that an artifact's ``storage`` may name, beside ``tekton``. Each raises
+:class:`ConfigError` when a key that it needs is missing."""
 
 
 def open_stores(urls: Sequence[str], settings: Settings) -> Stores:
@@ -183,15 +227,12 @@ def open_stores(urls: Sequence[str], settings: Settings) -> Stores:
     named = _configured(settings)
     if not named:
         return Stores({Stores.EVERYTHING: [_open(LAYOUT, options)]})
-    urls_of = {"oci": "oci:", "s3": settings.config.storage.s3.url}
-    unavailable = sorted(named - urls_of.keys())
-    if unavailable:
+    if "tekton" in named:
         raise ConfigError(
-            f"the configuration stores in {', '.join(unavailable)}, which needs a cluster or is not there "
-            "in this version; pass --store oci-layout:PATH, file:PATH, oci:, "
-            "oci://REGISTRY/REPOSITORY or s3://BUCKET/PREFIX"
+            "the configuration stores in tekton, which needs a cluster; pass --store oci-layout:PATH, "
+            "file:PATH, oci: or another store"
         )
-    return Stores({name: [_open(urls_of[name], options)] for name in sorted(named)})
+    return Stores({name: [_open(STORE_URLS[name](settings.config), options)] for name in sorted(named)})
 
 
 def _configured(settings: Settings) -> set[str]:

@@ -18,7 +18,7 @@ MAX_BYTES = 256 * 1024
 _RESERVE = 16 * 1024
 """Room left for what others write, and for the outcome."""
 _SHORT = 12
-_PROVENANCE = ("https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v0.2")
+PROVENANCE = ("https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v0.2")
 
 
 class AnnotationStore(Store):
@@ -72,7 +72,7 @@ def annotation_key(record: Record) -> str:
     """
     if record.is_image_signature and record.subjects:
         return record.subjects[0].digest["sha256"][:_SHORT]
-    kind = record.origin.kind if record.predicate_type in _PROVENANCE else "report"
+    kind = record.origin.kind if record.predicate_type in PROVENANCE else "report"
     return f"{kind}-{record.origin.uid}"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import TracebackType
 from typing import Literal, Self
@@ -57,6 +57,12 @@ class StoreOptions:
     """Tries of a request that failed for a transient reason."""
     fsync: bool = False
     """Folders alone: receipts also survive a power cut, for a few milliseconds per flush and record."""
+    mongo_server_url: str = field(default="", repr=False)
+    """MongoDB alone: server with its password: key ``storage.docdb.mongo-server-url``."""
+    mongo_server_url_dir: str = ""
+    """MongoDB alone: folder of a file ``MONGO_SERVER_URL``: key ``storage.docdb.mongo-server-url-dir``."""
+    mongo_server_url_path: str = ""
+    """MongoDB alone: file that holds it, wins over both: key ``storage.docdb.mongo-server-url-path``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +163,22 @@ STORES = {
     "oci": "storage.oci:RegistryStore",
     "file": "storage.filesystem:FileStore",
     "s3": "storage.s3:S3Store",
+    "gcs": "storage.gcs:GcsStore",
+    "mongo": "storage.docdb_mongo:MongoStore",
+    "dynamodb": "storage.docdb_dynamodb:DynamoStore",
+    "firestore": "storage.docdb_firestore:FirestoreStore",
+    "grafeas": "storage.grafeas:GrafeasStore",
+    "archivista": "storage.archivista:ArchivistaStore",
+    "kafka": "storage.pubsub:KafkaStore",
 }
 
 
 def open_store(url: str, options: StoreOptions | None = None) -> Store:
     """Open the store that ``url`` names.
 
-    ``oci:``, ``oci://REGISTRY/REPO``, ``oci-layout:PATH``, ``file:PATH``, ``s3://BUCKET/PREFIX`` are known.
+    ``oci:``, ``oci://REGISTRY/REPO``, ``oci-layout:PATH``, ``file:PATH``, ``s3://BUCKET/PREFIX`` are known,
+    and the stores of Tekton Chains: ``gcs://BUCKET``, docstore URLs (``mongo:``, ``dynamodb:``,
+    ``firestore:``), ``grafeas://PROJECT``, ``archivista:https://HOST`` and ``kafka://HOST:PORT/TOPIC``.
     Raises :class:`StoreRejected` for an unknown scheme or a URL the store cannot mean anything by.
     """
     scheme, colon, _ = url.partition(":")

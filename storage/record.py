@@ -111,7 +111,8 @@ class Evidence:
     """Signed bytes as found in a store: nothing about them has been verified."""
 
     source: str
-    """``oci-referrer``, ``oci-att``, ``oci-sig``, ``oci-layout``, ``file`` or ``s3``."""
+    """``oci-referrer``, ``oci-att``, ``oci-sig``, ``oci-layout``, ``file``, ``s3``, ``gcs``, ``mongo``,
+    ``dynamodb``, ``firestore``, ``grafeas`` or ``archivista``."""
     location: str
     digest: str
     """``sha256:…`` of ``data``."""

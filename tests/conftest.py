@@ -16,10 +16,12 @@ import pytest
 from tests.testbed import cluster, s3, servers
 from tests.testbed.admission import Kyverno, PolicyTester
 from tests.testbed.build import BuildError, GoMissingError, binary
+from tests.testbed.clouds import firestore, gcs, mongo
 from tests.testbed.cluster import ApiServer
 from tests.testbed.commands import Command
 from tests.testbed.cosign import Cosign, cosign_in
 from tests.testbed.images import Registry
+from tests.testbed.peer_client import PeerStores
 from tests.testbed.pod_builder import PodBuilder
 from tests.testbed.s3 import S3Server
 from tests.testbed.sigstore import SigstoreServices, sigstore
@@ -36,6 +38,7 @@ BUILT_FOR = {
     "kyverno": "kyverno",
     "peer": "peer",
     "peer_controller": "peer-controller",
+    "peer_stores": "peer-stores",
     "api_server": "etcd kube-apiserver",
     "pod_builder": "pods",
     "tekton_entrypoint": "tekton-entrypoint",
@@ -84,6 +87,33 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """Moto's AWS: S3 with encryption, KMS and STS; it accepts all credentials."""
     with s3.moto(tmp_path_factory.mktemp("moto-server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def peer_stores() -> PeerStores:
+    """Tekton Chains' own storage backends."""
+    return PeerStores(binary("peer-stores"))
+
+
+@pytest.fixture
+def gcs_bucket() -> Iterator[gcs.Bucket]:
+    """A bucket behind a local endpoint that speaks Google Cloud Storage's API."""
+    with gcs.gcs_endpoint() as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def mongo_server() -> Iterator[mongo.MongoServer]:
+    """A local endpoint that speaks MongoDB's wire protocol."""
+    with mongo.mongo_endpoint() as server:
+        yield server
+
+
+@pytest.fixture
+def firestore_server() -> Iterator[firestore.FirestoreServer]:
+    """A local endpoint that speaks Firestore's gRPC."""
+    with firestore.firestore_endpoint() as server:
         yield server
 
 

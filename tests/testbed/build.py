@@ -59,6 +59,7 @@ PROGRAMS = {
     "kyverno": Program("kyverno", "github.com/kyverno/kyverno/cmd/cli/kubectl-kyverno"),
     "peer": Program("peer"),
     "peer-controller": Program("peercontroller", "github.com/tektoncd/chains/cmd/controller"),
+    "peer-stores": Program("peerstores"),
     "pods": Program("pods"),
     "tekton-entrypoint": Program("pods", "github.com/tektoncd/pipeline/cmd/entrypoint"),
     "versitygw": Program("versitygw", "github.com/versity/versitygw/cmd/versitygw"),

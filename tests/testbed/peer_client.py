@@ -36,6 +36,38 @@ class Peer:
         self._process.stdout.close()
 
 
+class PeerStores:
+    """``tests/testbed/peerstores``: Tekton Chains' own storage backends as a program."""
+
+    def __init__(self, binary: Path) -> None:
+        self._binary = binary
+
+    def store(self, backend: str, config: dict[str, str], run: Json, items: list[Json], **env: str) -> Json:
+        """Let a backend store what Chains would give it; returns ``{"requests"}`` for grafeas."""
+        return self._ask("store", backend, config, run, items, env)
+
+    def retrieve(
+        self, backend: str, config: dict[str, str], run: Json, items: list[Json], **env: str
+    ) -> Json:
+        """Return ``{"payloads", "signatures"}``, one mapping for each item."""
+        return self._ask("retrieve", backend, config, run, items, env)
+
+    def _ask(
+        self, do: str, backend: str, config: dict[str, str], run: Json, items: list[Json], env: dict[str, str]
+    ) -> Json:
+        request = {"do": do, "backend": backend, "config": config, "run": run, "items": items}
+        done = subprocess.run(
+            [self._binary],
+            input=orjson.dumps(request),
+            capture_output=True,
+            env={"HOME": "/nonexistent", **env},
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()[-2000:]
+        return json.loads(done.stdout)
+
+
 def schema(binary: Path) -> Json:
     """Return the fields of Tekton's run types, as the Go types have them."""
     return json.loads(subprocess.check_output([str(binary), "schema"]))["structs"]

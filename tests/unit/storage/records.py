@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -53,11 +54,16 @@ def subject(text: str = "registry.example/team/app", content: bytes = b"image") 
 
 
 def attestation(
-    *subjects: Subject, run: Origin | None = None, predicate: str = PROVENANCE, pad: int = 0, **fields: bytes
+    *subjects: Subject,
+    run: Origin | None = None,
+    predicate: str = PROVENANCE,
+    pad: int = 0,
+    body: Mapping[str, object] | None = None,
+    **fields: bytes,
 ) -> Record:
     """Return a signed in-toto attestation; ``pad`` makes its payload that many bytes longer."""
     run = run or origin()
-    body = {"run": run.uid, "pad": "x" * pad}
+    body = body or {"run": run.uid, "pad": "x" * pad}
     envelope = _envelope(_statement(subjects, predicate, body))
     return Record(
         run,
@@ -108,7 +114,7 @@ def records_of_run(image: Subject, number: int = 1) -> list[Record]:
     ]
 
 
-def _statement(subjects: tuple[Subject, ...], predicate: str, body: dict[str, str]) -> bytes:
+def _statement(subjects: tuple[Subject, ...], predicate: str, body: Mapping[str, object]) -> bytes:
     return _json(
         {
             "_type": "https://in-toto.io/Statement/v1",

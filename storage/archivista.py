@@ -1,0 +1,148 @@
+"""The store ``archivista``: in-toto's Archivista, which keeps DSSE envelopes by their gitoid.
+
+Image signatures have no envelope, and Tekton Chains fails on them here; of ours the envelope of their bundle
+is kept, cosign's statement ``https://sigstore.dev/cosign/sign/v1`` about the image. A search by digest asks
+Archivista's index of subjects (GraphQL); runs it does not know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import orjson
+
+from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.manifests import sha256
+from storage.record import Evidence, Failure, Findings, Receipt, Record, Skipped, Stored
+from storage.signed_document import MOST_DOCUMENTS, Found
+from storage.web_service import WebService
+
+SCHEME = "archivista:"
+_GITOID = re.compile(r"[0-9a-f]{40,64}")
+_DIGEST = re.compile(r"[a-z0-9_]{1,40}:[0-9a-f]{2,256}")
+_PAGE = 100
+_NOT_FOUND = frozenset({404})
+_PERHAPS_NOT_FOUND = frozenset({404, 500})
+"""Archivista's own file store answers 500 for what is not there."""
+_QUERY = (
+    "query($algo: String!, $digest: String!, $first: Int!, $after: Cursor) { dsses(first: $first, "
+    "after: $after, where: {hasStatementWith: {hasSubjectsWith: {hasSubjectDigestsWith: "
+    "{algorithm: $algo, value: $digest}}}}) "
+    "{ edges { node { gitoidSha256 } } pageInfo { hasNextPage endCursor } } }"
+)
+
+
+class ArchivistaStore(Store):
+    """Stores the envelopes of records on the server of ``archivista:https://HOST``."""
+
+    def __init__(self, url: str, options: StoreOptions) -> None:
+        server = url.removeprefix(SCHEME)
+        try:
+            parts = urlsplit(server)
+            sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
+        except ValueError:
+            sound = False
+        if not sound:
+            raise StoreRejected(
+                "unknown store archivista: expected archivista:https://HOST, without a password"
+            )
+        self.url = url
+        self._service = WebService(server, options, "the server, or a proxy before it, asks for a login")
+
+    async def put(self, record: Record) -> Stored:
+        """Upload the envelope and download it again; see :meth:`Store.put`."""
+        try:
+            envelope = record.envelope or _envelope_in(record.bundle)
+            if not envelope:
+                raise StoreRejected("archivista keeps dsse envelopes only, and the record has none")
+            receipt = await self._put(envelope)
+        except StoreError as error:
+            transient = isinstance(error, StoreUnavailable)
+            return Stored(failures=(Failure(self.url, "envelope", "", str(error), transient),))
+        return Stored((receipt,))
+
+    async def _put(self, envelope: bytes) -> Receipt:
+        gitoid = gitoid_of(envelope)
+        changed = await self._get(gitoid, _PERHAPS_NOT_FOUND) != envelope
+        if changed:
+            answer = await self._service.json("POST", "upload", f"upload to {self.url}", data=envelope)
+            told = str(answer.get("gitoid", ""))
+            if told != gitoid:
+                raise StoreRejected(f"upload to {self.url}: expected gitoid {gitoid}, got {told[:80]!r}")
+            if await self._get(gitoid) != envelope:
+                raise StoreUnavailable(f"upload to {self.url}: gitoid {gitoid} gives other bytes back")
+        return Receipt(self.url, "envelope", "", f"{self.url}#{gitoid}", sha256(envelope), changed)
+
+    async def find(self, digest: str, reference: str = "") -> Findings:
+        """Return the envelopes whose statements have the subject ``digest``."""
+        del reference
+        if not _DIGEST.fullmatch(digest):
+            raise StoreRejected(f"cannot look for {digest[:100]!r}: expected algorithm:hex")
+        found = Found()
+        for gitoid in await self._gitoids(digest):
+            data = await self._get(gitoid)
+            where = f"{self.url}#{gitoid}"
+            if data is None:
+                found.add([Skipped(where, "", "the index has it, the server does not")])
+            elif gitoid_of(data) != gitoid:
+                found.add([Skipped(where, sha256(data), "the bytes are not those of the gitoid")])
+            else:
+                found.add([Evidence("archivista", where, sha256(data), "dsse", data)])
+        return found.findings()
+
+    async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
+        """Ask for what is not there: Archivista has no way to try a write without leaving it."""
+        del places
+        try:
+            await self._get(gitoid_of(b"provenance-chains-probe"), _PERHAPS_NOT_FOUND)
+        except StoreError as error:
+            return [Probe("reach", "failed", str(error), "correct storage.archivista.url")]
+        return [Probe("reach", "ok", f"{self.url} answers; whether it takes envelopes is not tried")]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._service.close()
+
+    async def _gitoids(self, digest: str) -> list[str]:
+        algorithm, _, value = digest.partition(":")
+        found: list[str] = []
+        after = None
+        while True:
+            asked = {"algo": algorithm, "digest": value, "first": _PAGE, "after": after}
+            body = orjson.dumps({"query": _QUERY, "variables": asked})
+            answer = await self._service.json("POST", "query", f"search {self.url}", data=body)
+            if answer.get("errors"):
+                raise StoreUnavailable(f"search {self.url}: {str(answer['errors'])[:200]}")
+            try:
+                page = answer["data"]["dsses"]
+                named = [str(edge["node"]["gitoidSha256"]) for edge in page["edges"]]
+                more = page["pageInfo"]
+                after = more["endCursor"] if more["hasNextPage"] else None
+            except (KeyError, TypeError) as exc:
+                raise StoreRejected(f"search {self.url}: the answer makes no sense") from exc
+            found += [gitoid for gitoid in named if _GITOID.fullmatch(gitoid)]
+            if after is None:
+                return found
+            if len(found) > MOST_DOCUMENTS:
+                raise StoreRejected(f"search {self.url}: more than {MOST_DOCUMENTS} envelopes")
+
+    async def _get(self, gitoid: str, missing: frozenset[int] = _NOT_FOUND) -> bytes | None:
+        purpose = f"download from {self.url}"
+        answer = await self._service.send("GET", f"download/{gitoid}", purpose, passes=missing)
+        return None if answer.status in missing or not answer.body else answer.body
+
+
+def gitoid_of(data: bytes) -> str:
+    """Return the hex of a SHA-256 gitoid of type blob, as Archivista names what it keeps."""
+    return hashlib.sha256(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def _envelope_in(bundle: bytes) -> bytes:
+    try:
+        found = orjson.loads(bundle).get("dsseEnvelope")
+    except (orjson.JSONDecodeError, AttributeError):
+        return b""
+    return orjson.dumps(found) if isinstance(found, dict) else b""

@@ -1,0 +1,230 @@
+"""The store ``grafeas``: Google's Container Analysis, by its REST API; the layout is in
+:mod:`storage.grafeas_layout`.
+
+``grafeas://PROJECT[?noteid=…&notehint=…&kmsref=…&endpoint=https://HOST]``; without ``endpoint`` Google's
+own. Credentials are Google's application default; to an endpoint that is plain HTTP no token is sent, so
+that works for tests and for a grafeas server next door that asks for none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import orjson
+
+from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.blocking import Blocking
+from storage.google_errors import explain_google
+from storage.grafeas_layout import Json, Layout, uris_of
+from storage.manifests import sha256
+from storage.record import Evidence, Failure, Findings, Receipt, Record, Skipped, Stored
+from storage.reference import is_sha256
+from storage.signed_document import MOST_DOCUMENTS, Found, SignedDocument
+from storage.web_service import WebService, json_of
+
+ENDPOINT = "https://containeranalysis.googleapis.com"
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9.:-]{1,100}")
+_PERMISSION = (
+    "the account needs roles/containeranalysis.notes.editor, roles/containeranalysis.notes.attacher and "
+    "roles/containeranalysis.occurrences.editor"
+)
+_CONFLICT = 409
+_PARAMETERS = ("noteid", "notehint", "kmsref", "endpoint")
+
+
+def grafeas_url(project: str, **parameters: str) -> str:
+    """Return the URL of a store; ``parameters`` are those of the module's own documentation."""
+    query = urlencode({name: value for name, value in parameters.items() if value}, quote_via=quote)
+    return f"grafeas://{project}" + (f"?{query}" if query else "")
+
+
+class GrafeasStore(Store):
+    """Stores records as occurrences about their images."""
+
+    def __init__(self, url: str, options: StoreOptions) -> None:
+        parts = urlsplit(url)
+        parameters = dict(parse_qsl(parts.query))
+        if (
+            not _PROJECT.fullmatch(parts.netloc)
+            or parts.path.strip("/")
+            or set(parameters) - set(_PARAMETERS)
+        ):
+            raise StoreRejected(f"unknown store {url[:100]!r}: expected grafeas://PROJECT")
+        endpoint = parameters.get("endpoint", ENDPOINT)
+        if urlsplit(endpoint).scheme not in {"http", "https"}:
+            raise StoreRejected("grafeas: endpoint: expected https://HOST")
+        self.url = f"grafeas://{parts.netloc}"
+        self._layout = Layout(
+            parts.netloc,
+            parameters.get("noteid", ""),
+            parameters.get("notehint", ""),
+            parameters.get("kmsref", ""),
+        )
+        self._project = f"v1/projects/{parts.netloc}"
+        self._threads = Blocking("grafeas", lambda error, action: explain_google(error, action, _PERMISSION))
+        self._wants_token = endpoint.startswith("https:")
+        self._credentials: Any = None
+        self._login = asyncio.Lock()
+        self._service = WebService(endpoint, options, _PERMISSION, self._headers)
+        self._notes: set[str] = set()
+
+    async def put(self, record: Record) -> Stored:
+        """Make one occurrence for each subject; see :meth:`Store.put`."""
+        uris = uris_of(record)
+        if not uris:
+            reason = "no subject with a sha256 digest, which grafeas names occurrences by"
+            return Stored(skipped=(Failure(self.url, "occurrence", "", reason),))
+        try:
+            await self._make_note(record)
+        except StoreError as error:
+            return Stored(failures=tuple(self._failure(uri, error) for uri in uris))
+        told = await asyncio.gather(*(self._put(record, uri) for uri in uris))
+        return Stored(
+            tuple(one for one in told if isinstance(one, Receipt)),
+            tuple(one for one in told if isinstance(one, Failure)),
+        )
+
+    def _failure(self, uri: str, error: StoreError) -> Failure:
+        subject = uri.rpartition("@")[2]
+        return Failure(self.url, "occurrence", subject, str(error), isinstance(error, StoreUnavailable))
+
+    async def _make_note(self, record: Record) -> None:
+        name = self._layout.note_name(record)
+        if name in self._notes:
+            return
+        await self._service.send(
+            "POST",
+            f"{self._project}/notes",
+            f"make note {name} in {self.url}",
+            query={"noteId": name},
+            data=orjson.dumps(self._layout.note(record)),
+            passes=frozenset({_CONFLICT}),
+        )
+        self._notes.add(name)
+
+    async def _put(self, record: Record, uri: str) -> Receipt | Failure:
+        try:
+            wanted = self._layout.occurrence(record, uri)
+            there = await self._same(wanted)
+            changed = there is None
+            name = there or await self._create(wanted)
+            if changed:
+                got = await self._service.json("GET", f"v1/{name}", f"read occurrence {name}")
+                if not _equal(got, wanted):
+                    raise StoreUnavailable(f"write occurrence {name}: other bytes came back")
+        except StoreError as error:
+            return self._failure(uri, error)
+        digest = sha256(record.signature or record.envelope)
+        where = f"{self.url}#{name}"
+        return Receipt(self.url, "occurrence", uri.rpartition("@")[2], where, digest, changed)
+
+    async def _create(self, wanted: Json) -> str:
+        answer = await self._service.json(
+            "POST",
+            f"{self._project}/occurrences",
+            f"make occurrence about {wanted['resourceUri'][:200]} in {self.url}",
+            data=orjson.dumps(wanted),
+        )
+        name = str(answer.get("name", ""))
+        if not re.fullmatch(r"projects/[^/\s]+/occurrences/[^/\s]+", name):
+            raise BadContent(f"make occurrence in {self.url}: the answer names none")
+        return name
+
+    async def _same(self, wanted: Json) -> str | None:
+        """Return the name of an occurrence with the same envelope, None without one."""
+        for one in await self._occurrences(wanted["resourceUri"]):
+            if _equal(one, wanted):
+                return str(one["name"])
+        return None
+
+    async def find(self, digest: str, reference: str = "") -> Findings:
+        """Return the occurrences about ``reference@digest``, Chains' and ours.
+
+        Raises :class:`StoreRejected` without a reference: the service finds them by the image's full name.
+        """
+        if not is_sha256(digest) or not reference:
+            raise StoreRejected(f"{self.url} finds evidence by NAME@sha256:HEX alone: pass the image's name")
+        found = Found()
+        for one in await self._occurrences(f"{reference}@{digest}"):
+            found.add([self._read(one)])
+        return found.findings()
+
+    def _read(self, occurrence: Json) -> Evidence | Skipped:
+        where = f"{self.url}#{occurrence.get('name', '')}"
+        try:
+            envelope = occurrence["envelope"]
+            payload = base64.b64decode(envelope["payload"], validate=True)
+            (signature,) = (base64.b64decode(one["sig"], validate=True) for one in envelope["signatures"])
+        except (KeyError, TypeError, ValueError, binascii.Error):
+            return Skipped(where, "", "it has no envelope with one signature")
+        return SignedDocument("", payload, signature).evidence("grafeas", where)
+
+    async def _occurrences(self, uri: str) -> list[Json]:
+        found: list[Json] = []
+        query = {"filter": f"resourceUrl={orjson.dumps(uri).decode()}", "pageSize": "1000"}
+        while True:
+            answer = await self._service.json(
+                "GET", f"{self._project}/occurrences", f"search {self.url}", query=query
+            )
+            page = answer.get("occurrences") or []
+            # a service that knows no such filter must not pass for one that found everything
+            found += [one for one in page if isinstance(one, dict) and one.get("resourceUri") == uri]
+            if not answer.get("nextPageToken"):
+                return found
+            if len(found) > MOST_DOCUMENTS:
+                raise StoreRejected(f"search {self.url}: more than {MOST_DOCUMENTS} occurrences")
+            query["pageToken"] = str(answer["nextPageToken"])
+
+    async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
+        """List one occurrence; an occurrence cannot be tried without being seen by others."""
+        del places
+        try:
+            answer = await self._service.send(
+                "GET", f"{self._project}/occurrences", f"reach {self.url}", query={"pageSize": "1"}
+            )
+            json_of(answer, f"reach {self.url}")
+        except StoreError as error:
+            return [Probe("reach", "failed", str(error), _PERMISSION)]
+        return [Probe("reach", "ok", f"{self.url} can be read; whether it can be written is not tried")]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._service.close()
+        await self._threads.close()
+
+    async def _headers(self) -> dict[str, str]:
+        if not self._wants_token:
+            return {}
+        async with self._login:
+            token = await self._threads.run(f"log in to {self.url}", self._token)
+        return {"Authorization": f"Bearer {token}"}
+
+    def _token(self) -> str:
+        try:
+            import google.auth  # noqa: PLC0415 - loaded where this store is used
+            from google.auth.transport.requests import Request  # noqa: PLC0415
+        except ImportError as exc:
+            raise StoreRejected(f"{exc}: pip install 'provenance-chains[gcp]' brings it") from exc
+        if self._credentials is None:
+            self._credentials, _ = google.auth.default(scopes=[_SCOPE])
+        if not self._credentials.valid:
+            self._credentials.refresh(Request())
+        return str(self._credentials.token)
+
+
+def _equal(there: Json, wanted: Json) -> bool:
+    """Whether an occurrence has the note, image and envelope that were wanted."""
+
+    def shown(one: Json) -> Iterable[object]:
+        envelope = one.get("envelope") or {}
+        signatures = [each.get("sig") for each in envelope.get("signatures") or []]
+        return one.get("noteName"), one.get("resourceUri"), envelope.get("payload"), signatures
+
+    return shown(there) == shown(wanted)

@@ -1,0 +1,123 @@
+"""Requests to one web service of JSON: tried again while it may help, bounded in time and size."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from yarl import URL
+
+from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
+from storage.connections import ERROR_TEXT, Answer, Connections, Later, NoTls
+from storage.evidence import LARGEST
+from storage.transport import wait_before
+
+_AT_ONCE = 16
+_SERVER_ERROR = 500
+_LATER = frozenset({408, 429})
+_FORBIDDEN = frozenset({401, 403})
+_MOVED = range(300, 400)
+_LIMIT = 2 * LARGEST
+
+Headers = Callable[[], Awaitable[dict[str, str]]]
+
+
+async def _no_headers() -> dict[str, str]:
+    return {}
+
+
+class WebService:
+    """One server, at ``base``; ``headers`` are asked for before each try, ``permission`` is told on a 403."""
+
+    def __init__(
+        self, base: str, options: StoreOptions, permission: str, headers: Headers = _no_headers
+    ) -> None:
+        self._base = URL(base.rstrip("/"))
+        # storage.oci.repository.insecure is about registries alone
+        self._connections = Connections(replace(options, insecure=False))
+        self._tries = max(1, options.attempts)
+        self._permission, self._headers = permission, headers
+        self._places = asyncio.Semaphore(_AT_ONCE)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        purpose: str,
+        *,
+        query: dict[str, str] | None = None,
+        data: bytes | None = None,
+        passes: frozenset[int] = frozenset(),
+    ) -> Answer:
+        """Return the answer. Raises :class:`StoreUnavailable` and :class:`StoreRejected`, which name
+        ``purpose`` and never a header; a status of 400 and above that ``passes`` names is returned."""
+        url = (self._base / path).with_query(query or {})
+        headers = {"Content-Type": "application/json"} if data is not None else {}
+        for tried in range(1, self._tries + 1):
+            try:
+                answer = await self._try(method, url, headers, data)
+            except Later as exc:
+                if tried == self._tries:
+                    raise StoreUnavailable(f"{purpose}: {exc} ({tried} tries)") from exc.__cause__
+                await asyncio.sleep(wait_before(tried, exc.after))
+                continue
+            except NoTls as exc:
+                raise StoreRejected(f"{purpose}: {exc}") from exc.__cause__
+            if answer.status in passes or answer.status < _MOVED.start:
+                return answer
+            if answer.status not in _LATER and answer.status < _SERVER_ERROR:
+                raise self._refused(answer, purpose)
+            if tried == self._tries:
+                said = f"{answer.status}: {_said(answer)}"
+                raise StoreUnavailable(f"{purpose}: {said} ({tried} tries)")
+            await asyncio.sleep(wait_before(tried, answer.retry_after))
+        raise AssertionError("unreachable")
+
+    async def _try(self, method: str, url: URL, headers: dict[str, str], data: bytes | None) -> Answer:
+        async with self._places:
+            more = await self._headers()
+            return await self._connections.send(method, url, headers | more, data, _LIMIT)
+
+    def _refused(self, answer: Answer, purpose: str) -> StoreRejected:
+        said = _said(answer)
+        if answer.status in _FORBIDDEN:
+            said = f"not allowed: {self._permission}"
+        elif answer.status in _MOVED:
+            said = "the service is at another address: correct it"
+        return StoreRejected(f"{purpose}: {answer.status}: {said}")
+
+    async def json(
+        self,
+        method: str,
+        path: str,
+        purpose: str,
+        *,
+        query: dict[str, str] | None = None,
+        data: bytes | None = None,
+    ) -> dict[str, Any]:
+        """Return the answer's JSON object. Raises also :class:`BadContent`."""
+        answer = await self.send(method, path, purpose, query=query, data=data)
+        return json_of(answer, purpose)
+
+    async def close(self) -> None:
+        """Close every connection; a later request opens new ones."""
+        await self._connections.close()
+
+
+def json_of(answer: Answer, purpose: str) -> dict[str, Any]:
+    """Return an answer's JSON object. Raises :class:`BadContent`."""
+    try:
+        found = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise BadContent(f"{purpose}: the answer is no JSON object")
+    return found
+
+
+def _said(answer: Answer) -> str:
+    text = answer.body[:ERROR_TEXT].decode("utf-8", "replace")
+    return " ".join(text.split()) or "nothing said"
