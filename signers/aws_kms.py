@@ -10,6 +10,7 @@ in the first call; the ARN of the key that it gave is what signs.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -136,7 +137,7 @@ def open_aws(reference: str, settings: KmsSettings | None = None) -> Signer:  # 
     try:
         client = boto3.session.Session().client(
             "kms",
-            region_name=found["region"],
+            region_name=found["region"] or os.environ.get("AWS_REGION") or None,
             endpoint_url=f"https://{endpoint}" if endpoint else None,
             config=config,
         )

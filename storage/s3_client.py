@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -177,7 +178,8 @@ class S3Client:
         )
         client = boto3.session.Session().client(
             "s3",
-            region_name=settings.region or None,
+            # boto3 knows AWS_DEFAULT_REGION alone; pods with web identity are given AWS_REGION
+            region_name=settings.region or os.environ.get("AWS_REGION") or None,
             endpoint_url=settings.endpoint or None,
             verify=settings.ca_file or None,
             config=config,

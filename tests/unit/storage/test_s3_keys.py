@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from botocore import exceptions as sdk
 
 from storage.base import StoreOptions, StoreRejected, StoreUnavailable, open_store
 from storage.record import Subject
+from storage.s3_client import S3Client
 from storage.s3_errors import BadDigest, Conflict, Exists, Missing, NotLockable, explain
 from storage.s3_keys import (
     UNDATED,
@@ -180,3 +182,12 @@ def test_errors_without_an_answer_are_told_in_words() -> None:
         found = explain(error, "get_object", "s3://b")
         assert type(found) is StoreRejected
         assert words in str(found)
+
+
+def test_the_region_that_pods_are_given_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-test-7")
+    client = S3Client(parse_s3_url("s3://bucket"), StoreOptions())
+    try:
+        assert client._made().meta.region_name == "eu-test-7"
+    finally:
+        asyncio.run(client.close())
