@@ -18,7 +18,15 @@ from chains.errors import ConfigError, UnreachableError, UsageError
 from chains.image_environment import ImageReader
 from chains.sealing import is_keyless, open_sealer
 from chains.store import Stores
-from signers.base import KEY_SERVICES, Signer, SignerError, open_signer, scheme_of, shown_reference
+from signers.base import (
+    KEY_SERVICES,
+    Signer,
+    SignerError,
+    SignerUnavailable,
+    open_signer,
+    scheme_of,
+    shown_reference,
+)
 from signers.keyfile import generate_key, write_key_pair
 from signers.seal import Sealer
 from signers.trust import PublicKey, load_public_keys
@@ -120,6 +128,28 @@ def open_sealers(config: Config, open_x509: Callable[[], Signer]) -> dict[str, S
     found = {name: open_sealer(config, each) for name, each in open_signers(config, open_x509).items()}
     if is_keyless(config):
         found["x509"] = open_sealer(config, None)
+    return found | _open_extra(config, found) if config.signers.extra else found
+
+
+def _open_extra(config: Config, own: Mapping[str, Sealer]) -> dict[str, Sealer]:
+    """Open the signers of ``signers.extra``; each must have a key of its own, and prove that it signs."""
+    taken = {sealer.identity: f"that of {name}" for name, sealer in own.items()}
+    found = {}
+    for one in config.signers.extra:
+        where = f"signers.extra: {one.name}"
+        try:
+            signer = open_signer(one.reference, settings=kms_settings(config))
+            signer.sign(_PROBE)
+        except SignerUnavailable as error:
+            raise UnreachableError(f"{where}: {error}") from error
+        except (SignerError, OSError) as error:
+            raise ConfigError(f"{where}: {error}") from error
+        if signer.keyid in taken:
+            raise ConfigError(
+                f"{where}: its key is {taken[signer.keyid]}; one key signs one time, remove one"
+            )
+        taken[signer.keyid] = f"that of {one.name}"
+        found[one.sealer] = open_sealer(config, signer)
     return found
 
 
@@ -129,7 +159,8 @@ def open_sealers_for(config: Config, reference: str) -> dict[str, Sealer]:
     Says who signs, where no key tells. Raises :class:`UsageError` and :class:`ConfigError`.
     """
     if reference:
-        return dict.fromkeys(("x509", "kms"), open_sealer(config, open_key(reference, config)))
+        names = ("x509", "kms", *(one.sealer for one in config.signers.extra))
+        return dict.fromkeys(names, open_sealer(config, open_key(reference, config)))
     found = open_sealers(config, lambda: open_key(""))
     if is_keyless(config):
         say(f"signing as {found['x509'].identity}")
@@ -162,6 +193,13 @@ def check_signers(config: Config, *, key_given: bool) -> None:
     ):
         if artifact.enabled and artifact.signer == "kms" and not config.signers.kms.ref:
             raise ConfigError(f"signers.kms.kmsref is missing, but artifacts.{name}.signer is kms")
+        if artifact.enabled and artifact.storage == ("tekton",):
+            beside = next((one.name for one in config.signers.extra if not one.instead), None)
+            if beside:
+                raise ConfigError(
+                    f"artifacts.{name}.storage is tekton alone, and annotations of a run hold one signature: "
+                    f"signers.extra {beside} needs another store, or instead: true"
+                )
 
 
 def store_options(config: Config) -> StoreOptions:
