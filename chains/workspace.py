@@ -28,6 +28,7 @@ from signers.base import (
     shown_reference,
 )
 from signers.keyfile import generate_key, write_key_pair
+from signers.keyset import KeyStatus, ListedKey, is_keyset, parse_keyset
 from signers.seal import Sealer
 from signers.trust import PublicKey, load_public_keys
 from storage.base import Store, StoreError, StoreOptions, open_store
@@ -315,24 +316,42 @@ def open_evidence(urls: Sequence[str], settings: Settings) -> list[Store]:
 def open_public_keys(paths: Sequence[str], config: Config | None = None) -> list[PublicKey]:
     """Read the public keys to trust; the one of ``.chains/`` when none are named, saying so.
 
-    A reference to a key service gives the key of its current version. Raises :class:`UsageError` when there
-    is none.
+    A reference to a key service gives the key of its current version, a key set all but the revoked ones.
+    Raises :class:`UsageError` when there is none.
+    """
+    listed = open_listed_keys(paths, config)
+    return [one.key for one in listed if one.status is not KeyStatus.REVOKED]
+
+
+def open_listed_keys(paths: Sequence[str], config: Config | None = None) -> list[ListedKey]:
+    """Read public keys with what key sets say of them: of public key files, key sets, references to key
+    services. As :func:`open_public_keys` else; a key that is said two things of is a :class:`UsageError`.
     """
     if not paths:
         if not PUBLIC_KEY.is_file():
             raise UsageError(f"no key: pass --key PUBLIC_KEY; there is no {PUBLIC_KEY} in this folder")
         say(f"trusting {PUBLIC_KEY}")
         paths = [str(PUBLIC_KEY)]
+    found: dict[str, ListedKey] = {}
     try:
-        return [key for path in paths for key in _public_keys(path, config)]
+        for one in (key for path in paths for key in _listed_keys(path, config)):
+            if found.setdefault(one.key.keyid, one) != one:
+                raise UsageError(
+                    f"key {one.key.keyid} is given twice, with other times or another status; leave one out"
+                )
+        return list(found.values())
     except (SignerError, OSError) as error:
         raise UsageError(f"key {', '.join(map(shown_reference, paths))}: {error}") from error
 
 
-def _public_keys(path: str, config: Config | None) -> Sequence[PublicKey]:
-    if scheme_of(path) not in KEY_SERVICES:
-        return load_public_keys(Path(path))
-    return load_public_keys(open_signer(path, settings=kms_settings(config)).public_pem)
+def _listed_keys(path: str, config: Config | None) -> Sequence[ListedKey]:
+    if scheme_of(path) in KEY_SERVICES:
+        found = load_public_keys(open_signer(path, settings=kms_settings(config)).public_pem)
+    elif is_keyset(path):
+        return parse_keyset(Path(path.removeprefix("file://")).read_bytes(), f"key set {path}")
+    else:
+        found = load_public_keys(Path(path))
+    return [ListedKey(key) for key in found]
 
 
 def say(text: str) -> None:
