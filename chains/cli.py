@@ -24,6 +24,7 @@ from chains.cluster_commands import add_cluster_commands
 from chains.doctor_command import add_doctor_command
 from chains.errors import ChainsError, UsageError
 from chains.intake import Intake, Key, read_inputs
+from chains.key_commands import add_keys_export
 from chains.progress import Progress, table, write_bytes, write_line
 from chains.store_commands import add_store_commands
 from chains.workspace import (
@@ -349,6 +350,7 @@ def _parser() -> Parser:
     )
     add_output(public)
     public.set_defaults(command=_keys_public)
+    add_keys_export(kinds)
 
     config = commands.add_parser("config", help="work with configurations")
     kinds = config.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)

@@ -323,9 +323,13 @@ def open_public_keys(paths: Sequence[str], config: Config | None = None) -> list
     return [one.key for one in listed if one.status is not KeyStatus.REVOKED]
 
 
-def open_listed_keys(paths: Sequence[str], config: Config | None = None) -> list[ListedKey]:
-    """Read public keys with what key sets say of them: of public key files, key sets, references to key
-    services. As :func:`open_public_keys` else; a key that is said two things of is a :class:`UsageError`.
+def open_listed_keys(
+    paths: Sequence[str], config: Config | None = None, *, private: bool = False
+) -> list[ListedKey]:
+    """Read public keys with what key sets say of them: of key files, key sets and key services.
+
+    ``private`` takes private key files too, for their public halves. A key that is said two things of is a
+    :class:`UsageError`. As :func:`open_public_keys` else.
     """
     if not paths:
         if not PUBLIC_KEY.is_file():
@@ -334,7 +338,7 @@ def open_listed_keys(paths: Sequence[str], config: Config | None = None) -> list
         paths = [str(PUBLIC_KEY)]
     found: dict[str, ListedKey] = {}
     try:
-        for one in (key for path in paths for key in _listed_keys(path, config)):
+        for one in (key for path in paths for key in _listed_keys(path, config, private)):
             if found.setdefault(one.key.keyid, one) != one:
                 raise UsageError(
                     f"key {one.key.keyid} is given twice, with other times or another status; leave one out"
@@ -344,8 +348,13 @@ def open_listed_keys(paths: Sequence[str], config: Config | None = None) -> list
         raise UsageError(f"key {', '.join(map(shown_reference, paths))}: {error}") from error
 
 
-def _listed_keys(path: str, config: Config | None) -> Sequence[ListedKey]:
-    if scheme_of(path) in KEY_SERVICES:
+def _is_private(path: str) -> bool:
+    file = Path(path.removeprefix("file://"))
+    return file.is_file() and b"PRIVATE KEY-----" in file.read_bytes()
+
+
+def _listed_keys(path: str, config: Config | None, private: bool) -> Sequence[ListedKey]:
+    if scheme_of(path) in KEY_SERVICES or (private and _is_private(path)):
         found = load_public_keys(open_signer(path, settings=kms_settings(config)).public_pem)
     elif is_keyset(path):
         return parse_keyset(Path(path.removeprefix("file://")).read_bytes(), f"key set {path}")

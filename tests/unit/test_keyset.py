@@ -103,3 +103,40 @@ def test_verify_takes_key_sets(
     if state.get("status") == "revoked":
         assert chains([*arguments, "--key", str(folder / "old.pub")]) == 2
         assert "given twice" in capsys.readouterr().err
+
+
+def export(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    capsys.readouterr()
+    assert chains(["keys", "export", *arguments]) == code
+    captured = capsys.readouterr()
+    return captured.err if code else captured.out
+
+
+def test_every_form_of_export_has_the_keys_that_count(
+    folder: Path, old: PublicKey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = (str(folder / "old.key"), str(folder / "new.pub"))
+    new = load_public_keys(folder / "new.pub")[0]
+    for form in ("pem", "configmap", "policy-controller", "kyverno"):
+        both = export(capsys, *keys, "--format", form).replace("\\n", "\n")
+        one = export(capsys, *keys, "--format", form, "--revoke", old.keyid).replace("\\n", "\n")
+        assert old.pem.decode().strip() in both
+        assert new.pem.decode().strip() in both
+        if form != "configmap":  # that has the key set too, which tells of revoked keys
+            assert old.pem.decode().strip() not in one
+        assert "PRIVATE" not in both
+    listed = json.loads(export(capsys, *keys, "--format", "keyset", "--retire", old.keyid))
+    assert [key["status"] for key in listed["keys"]] == ["retired", "active"]
+    items = json.loads(export(capsys, *keys, "--format", "configmap"))["items"]
+    assert [item["kind"] for item in items] == ["ConfigMap", "Role", "RoleBinding"]
+    assert parse_keyset(items[0]["data"]["keyset.json"].encode())
+
+
+def test_export_refuses_what_it_cannot_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = str(folder / "new.pub")
+    assert "has no place for keys" in export(capsys, key, "--format", "trusted-root", code=2)
+    assert "is none of the keys" in export(capsys, key, "--revoke", "SHA256:x", code=2)
+    policy = ("--format", "policy-controller", "--form", "sigstore-bundle")
+    assert "dsse alone" in export(capsys, key, *policy, code=2)
+    keyid = load_public_keys(folder / "new.pub")[0].keyid
+    assert "no key counts now" in export(capsys, key, "--revoke", keyid, code=2)
