@@ -21,7 +21,14 @@ from chains.extra_signers import parse_extra_signers
 from chains.redaction import open_redaction
 from chains.run_credentials import AccountStores
 from chains.store import ClosedStore, Stores
-from chains.workspace import STORE_URLS, check_signers, open_images, open_sealers, store_options
+from chains.workspace import (
+    STORE_URLS,
+    check_extra_signers,
+    check_signers,
+    open_images,
+    open_sealers,
+    store_options,
+)
 from signers.base import KEY_SERVICES, Signer, SignerError, scheme_of
 from signers.keyfile import open_keyfile
 from storage.annotations import AnnotationStore
@@ -69,6 +76,7 @@ def build_flow(data: dict[str, str], folder: Path, cluster: Cluster | None = Non
     """
     config = parse_config(data)
     check_signers(config, key_given=False)
+    check_extra_signers(config)
     annotations = AnnotationStore("tekton:", StoreOptions())
     redaction = open_redaction(config.redaction)
     sealers = open_sealers(config, lambda: open_key_folder(folder))

@@ -194,13 +194,18 @@ def check_signers(config: Config, *, key_given: bool) -> None:
     ):
         if artifact.enabled and artifact.signer == "kms" and not config.signers.kms.ref:
             raise ConfigError(f"signers.kms.kmsref is missing, but artifacts.{name}.signer is kms")
-        if artifact.enabled and artifact.storage == ("tekton",):
-            beside = next((one.name for one in config.signers.extra if not one.instead), None)
-            if beside:
-                raise ConfigError(
-                    f"artifacts.{name}.storage is tekton alone, and annotations of a run hold one signature: "
-                    f"signers.extra {beside} needs another store, or instead: true"
-                )
+
+
+def check_extra_signers(config: Config) -> None:
+    """Refuse further signers that would have no store of the configuration. Raises :class:`ConfigError`."""
+    beside = next((one.name for one in config.signers.extra if not one.instead), None)
+    artifacts = {"taskrun": config.taskrun, "pipelinerun": config.pipelinerun, "oci": config.oci}
+    for name, artifact in artifacts.items():
+        if beside and artifact.enabled and artifact.storage == ("tekton",):
+            raise ConfigError(
+                f"artifacts.{name}.storage is tekton alone, and annotations of a run hold one signature: "
+                f"signers.extra {beside} needs another store, or instead: true"
+            )
 
 
 def store_options(config: Config) -> StoreOptions:

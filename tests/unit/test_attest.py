@@ -13,7 +13,7 @@ from chains.errors import ConfigError
 from chains.intake import Intake
 from chains.payload import build_payloads
 from chains.store import Stores
-from chains.workspace import check_signers, open_sealers
+from chains.workspace import check_extra_signers, open_sealers
 from signers.base import Signer, SignerUnavailable
 from signers.bundle import Bundle
 from signers.keyfile import generate_key, open_keyfile, write_key_pair
@@ -325,7 +325,7 @@ def test_annotations_hold_the_first_signer_s_signature_alone(team_keys: dict[str
 
     alone = parse_config(with_extra(team_keys, ("a", {"namespaces": ["ns"]}), storage="tekton"))
     with pytest.raises(ConfigError, match=r"signers\.extra a needs another store"):
-        check_signers(alone, key_given=False)
+        check_extra_signers(alone)
 
 
 def test_two_signers_with_one_key_are_refused(team_keys: dict[str, Path]) -> None:
