@@ -13,7 +13,8 @@ from typing import Any
 
 from chains.beside import Beside
 from chains.config import Config
-from chains.errors import ChainsError, InputError
+from chains.errors import ChainsError, ConfigError, InputError
+from chains.extra_signers import choose_extra
 from chains.image_environment import ImageReader
 from chains.intake import Intake, Key
 from chains.payload import IMAGE_SIGNATURE, Payload, build_payloads, warnings
@@ -73,6 +74,7 @@ class Outcome:
                     "state": entry.state,
                     "detail": entry.detail,
                     "digest": entry.digest,
+                    "signer": entry.signer,
                 }
                 for entry in self.entries
             ],
@@ -113,6 +115,9 @@ async def attest_run(
             payloads = build_payloads(run, config, beside, redaction or Redaction())
         _refuse_too_many_subjects(payloads)
         chosen = [(payload, _choose(sealers, run, payload, config)) for payload in payloads]
+        names: list[str] = []
+        if config.signers.extra and not isinstance(sealers, Sealer):
+            chosen, names = _with_extra(chosen, sealers, run, config, stores)
         at_once = all(sealer.is_local(log=log) and sealer.repeats(log=log) for _, sealer in chosen)
         with span("sign", payloads=len(payloads)):
             records = [(payload, sign(run, payload, sealer)) for payload, sealer in chosen if at_once]
@@ -122,14 +127,14 @@ async def attest_run(
     if not at_once:
         with span("sign", payloads=len(payloads)):
             attested = await attest_payloads(run, chosen, stores, before_storing, log=log)
-        entries = tuple(entry for one in attested for entry in one.entries)
+        entries = _told([one.entries for one in attested], names)
         logged = tuple(url for one in attested for url in one.logged)
         told = tuple(warnings(run))
         return _judge(Outcome(run.label, run.uid, SIGNED, "", entries, told, logged=logged))
     before_storing()
     puts = [stores.put(payload.kind, record, payload.stores) for payload, record in records]
     found = [await puts[0]] if len(puts) == 1 else await asyncio.gather(*puts)
-    entries = tuple(entry for group in found for entry in group)
+    entries = _told(found, names)
     return _judge(Outcome(run.label, run.uid, SIGNED, "", entries, tuple(warnings(run))))
 
 
@@ -141,6 +146,48 @@ def _choose(
     if payload.kind == IMAGE_SIGNATURE:
         return sealers[config.oci.signer]
     return sealers[(config.taskrun if run.kind == "TaskRun" else config.pipelinerun).signer]
+
+
+def _with_extra(
+    chosen: Sequence[tuple[Payload, Sealer]],
+    sealers: Mapping[str, Sealer],
+    run: RunSnapshot,
+    config: Config,
+    stores: Stores,
+) -> tuple[list[tuple[Payload, Sealer]], list[str]]:
+    """Return what seals each payload with the further signers of the run, and their names, in step.
+
+    Annotations have room for one signature of a payload: that of the first, which is the artifact's own
+    unless another signs instead. Raises :class:`ConfigError` where the others have no store.
+    """
+    labels = (run.raw.get("metadata") or {}).get("labels") or {}
+    extra, keeps_own = choose_extra(config.signers.extra, run.namespace, labels)
+    found: list[tuple[Payload, Sealer]] = []
+    names: list[str] = []
+    for payload, own in chosen:
+        sealing = {own: ""} if keeps_own else {}
+        for one in extra:
+            sealing.setdefault(sealers[one.sealer], one.name)
+        for number, (sealer, name) in enumerate(sealing.items()):
+            mine = payload
+            if number and "tekton" in payload.stores:
+                mine = replace(payload, stores=tuple(one for one in payload.stores if one != "tekton"))
+                if not stores.chosen(mine.stores):
+                    raise ConfigError(
+                        f"signers.extra {name}: {payload.kind} is stored in annotations alone, which hold "
+                        "one signature; add another store"
+                    )
+            found.append((mine, sealer))
+            names.append(name)
+    return found, names
+
+
+def _told(groups: Sequence[Sequence[Entry]], names: Sequence[str]) -> tuple[Entry, ...]:
+    """Return all entries, each with the name of its signer where there are several."""
+    if not names:
+        return tuple(entry for group in groups for entry in group)
+    pairs = zip(groups, names, strict=True)
+    return tuple(replace(entry, signer=name) for group, name in pairs for entry in group)
 
 
 def _refuse_too_many_subjects(payloads: Sequence[Payload]) -> None:
@@ -159,6 +206,7 @@ def _judge(outcome: Outcome) -> Outcome:
         first = failed[0]
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         where = f"{first.payload} in {first.store}" if first.store else first.payload
+        where += f" by {first.signer}" if first.signer else ""
         return replace(outcome, state=FAILED, reason=f"{where}: {first.detail}{more}")
     if not outcome.entries:
         return replace(outcome, state=SKIPPED, reason="the configuration leaves nothing to attest")

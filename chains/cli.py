@@ -24,6 +24,7 @@ from chains.cluster_commands import add_cluster_commands
 from chains.doctor_command import add_doctor_command
 from chains.errors import ChainsError, UsageError
 from chains.intake import Intake, Key, read_inputs
+from chains.key_commands import add_keys_export
 from chains.progress import Progress, table, write_bytes, write_line
 from chains.store_commands import add_store_commands
 from chains.workspace import (
@@ -33,7 +34,7 @@ from chains.workspace import (
     open_evidence,
     open_images,
     open_key,
-    open_public_keys,
+    open_listed_keys,
     open_sealers_for,
     open_stores,
     say,
@@ -206,11 +207,14 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
     from chains.targets import RegistryTags  # noqa: PLC0415 - keeps --help fast
     from chains.verdict import Criteria  # noqa: PLC0415 - keeps --help fast
     from chains.verify import verify_targets  # noqa: PLC0415 - keeps --help fast
+    from signers.keyset import ListedKey  # noqa: PLC0415 - keeps --help fast
 
     if options.digest == "":
         raise UsageError("--digest is empty: pass sha256: and 64 hex digits, or leave it out")
+    listed = open_listed_keys(options.key or [], settings.config)
     criteria = Criteria(
-        keys=open_public_keys(options.key or [], settings.config),
+        keys=[one.key for one in listed],
+        windows={one.key.keyid: one for one in listed if one != ListedKey(one.key)},
         predicate_types=options.predicate_type or (),
         builder_id=options.builder_id,
         build_type=options.build_type,
@@ -346,6 +350,7 @@ def _parser() -> Parser:
     )
     add_output(public)
     public.set_defaults(command=_keys_public)
+    add_keys_export(kinds)
 
     config = commands.add_parser("config", help="work with configurations")
     kinds = config.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
@@ -366,7 +371,7 @@ def _add_verify(commands: Any) -> None:
         "targets", metavar="TARGET", nargs="+", help="image with digest, digest, run or bundle file"
     )
     verify.option("--config", "a chains-config, for its registry settings", metavar="FILE")
-    text = "a public key to trust, or a key service's key (default: .chains/signing.pub)"
+    text = "a public key or key set to trust, or a key service's key (default: .chains/signing.pub)"
     verify.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
     _store(verify, "look here")
     verify.option("--predicate-type", "demand this predicate type", action="append", metavar="URI")

@@ -16,6 +16,7 @@ from chains.config_keys import KEYS, read_values, unknown_keys
 from chains.config_lint import lint_config, value_problem
 from chains.config_s3 import S3Storage, s3_storage
 from chains.errors import ConfigError, Problem
+from chains.extra_signers import ExtraSigner, parse_extra_signers
 from chains.redaction import RedactionSettings
 from chains.selection import Selection
 
@@ -133,6 +134,8 @@ class Signers:
     x509: X509Signer
     timestamp_url: str = ""
     """Key ``signers.timestamp.url``; empty for none."""
+    extra: tuple[ExtraSigner, ...] = ()
+    """Key ``signers.extra``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +200,12 @@ def _build(values: Mapping[str, str], unknown: tuple[str, ...]) -> Config:
         pipelinerun=_pipelinerun(values),
         oci=_artifact(values, "oci"),
         storage=_storage(values),
-        signers=Signers(_kms(values), _x509(values), values["signers.timestamp.url"]),
+        signers=Signers(
+            _kms(values),
+            _x509(values),
+            values["signers.timestamp.url"],
+            parse_extra_signers(values["signers.extra"]),
+        ),
         transparency=Transparency(
             enabled=values["transparency.enabled"] != "false",
             manual=values["transparency.enabled"] == "manual",

@@ -275,6 +275,12 @@ _TRANSPARENCY = (
         ours=True,
     ),
     Key(
+        "signers.extra", "signers", "",
+        "Further signers for some runs, a JSON or YAML list of objects with `name`, `reference` (key file or "
+        "key service's key), `namespaces` (patterns), `labels` (a selector), and `instead: true` where it "
+        "signs in place of the artifact's own signer. See `signers.md`.", ours=True,
+    ),
+    Key(
         "signers.timestamp.url", "url", "",
         "Timestamp authority (RFC 3161) that stamps every signature; empty: none.", schemes=_WEB, ours=True,
     ),

@@ -35,7 +35,7 @@ def value_problem(key: Key, raw: str) -> Problem:
     bad, allowed = raw, key.values or ("true", "false")
     if key.kind == "list":
         bad = min(key.words(raw) - set(key.values))
-    message = f"expected {key.expected()}, got {key.shown(bad)}"
+    message = key.why(raw) or f"expected {key.expected()}, got {key.shown(bad)}"
     if key.lenient:
         message += f"; tekton chains ignores it without a word, so it counts as {key.default}"
     return Problem(key.name, "error", message, nearest_value(bad, allowed))

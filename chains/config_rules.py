@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from chains.config_keys import FORMATS, KEYS, PROVIDERS, nearest_value
 from chains.config_s3 import s3_storage
 from chains.errors import Problem
+from chains.extra_signers import parse_extra_signers
+from signers.base import KEY_SERVICES, scheme_of
 from storage.base import StoreRejected
 from storage.reference import parse_repository
 from storage.s3_settings import parse_s3_url
@@ -254,6 +256,25 @@ def _kms_login(view: View) -> Iterator[Problem]:
         yield _warning(start + "token-path", f"has no effect without {start}path and {start}role")
 
 
+def _extra(view: View) -> Iterator[Problem]:
+    signers = parse_extra_signers(view.values["signers.extra"])
+    for one in signers:
+        name = f"signers.extra: {one.name}"
+        if scheme_of(one.reference) not in KEY_SERVICES and not one.reference.startswith(("/", "file:///")):
+            yield _warning(name, "its key file has no absolute path; one depends on the working folder")
+        if not one.namespaces:
+            message = (
+                "is chosen by labels alone, which whoever may create a run anywhere can set, and so have it "
+                "signed with this key; name namespaces too"
+            )
+            yield _warning(name, message)
+    if any(not one.instead for one in signers):
+        for artifact in _ARTIFACTS:
+            if view.enabled(artifact) and view.values[f"artifacts.{artifact}.storage"] == "tekton":
+                message = "annotations of a run hold one signature, so a further signer needs another store"
+                yield _error(f"artifacts.{artifact}.storage", message)
+
+
 def _keyless(view: View) -> Iterator[Problem]:
     name = "signers.x509.fulcio.provider"
     provider = view.values[name]
@@ -354,6 +375,7 @@ RULES = (
     _bucket,
     _registry,
     _kms,
+    _extra,
     _keyless,
     _transparency,
     _plain_http,

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from chains.extra_signers import parse_extra_signers
 from chains.selection import parse_labels, parse_since
 
-Kind = Literal["enum", "bool", "list", "url", "path", "text", "pattern", "number", "labels", "since"]
+Kind = Literal[
+    "enum", "bool", "list", "url", "path", "text", "pattern", "number", "labels", "since", "signers"
+]
 
 _SHOWN = 60
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
@@ -61,6 +64,15 @@ class Key:
         """Return the trimmed words of a ``list``; none for the empty value, which disables an artifact."""
         return {word.strip(_GO_SPACE) for word in raw.split(",")} if raw else set()
 
+    def why(self, raw: str) -> str:
+        """Return what is wrong inside a value of several parts, without a part that may be secret."""
+        if self.kind == "signers":
+            try:
+                parse_extra_signers(raw)
+            except ValueError as error:
+                return str(error)
+        return ""
+
     def shown(self, raw: str) -> str:
         """Return a value for a message: never a secret, no password of a URL, not too long."""
         if self.secret:
@@ -88,6 +100,7 @@ _EXPECTED = {
     "number": "a number that is not negative",
     "labels": "a label selector such as team=a,tier in (b,c)",
     "since": "a time such as 2026-01-31T00:00:00Z, or an age such as 36h or 7d",
+    "signers": "a list of signers",
 }
 
 
@@ -112,5 +125,6 @@ _CHECKS: Mapping[str, Callable[[str], bool]] = {
     "pattern": _can(re.compile),
     "number": _can(_read_number),
     "labels": _can(parse_labels),
+    "signers": _can(parse_extra_signers),
     "since": _can(lambda raw: parse_since(raw, datetime.now(UTC))),
 }

@@ -28,6 +28,8 @@ class Reason(StrEnum):
     KEY_UNKNOWN = "key_unknown"
     SIGNATURE_INVALID = "signature_invalid"
     PAYLOAD_TYPE_MISMATCH = "payload_type_mismatch"
+    KEY_OUTSIDE_WINDOW = "key_outside_window"
+    KEY_REVOKED = "key_revoked"
     KEY_HINT_MISMATCH = "key_hint_mismatch"
     STATEMENT_INVALID = "statement_invalid"
     SUBJECT_MISMATCH = "subject_mismatch"

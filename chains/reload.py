@@ -17,11 +17,19 @@ from chains.config import Config, parse_config
 from chains.controller import Flow
 from chains.errors import ChainsError, ConfigError, UnreachableError
 from chains.event import write_event
+from chains.extra_signers import parse_extra_signers
 from chains.redaction import open_redaction
 from chains.run_credentials import AccountStores
 from chains.store import ClosedStore, Stores
-from chains.workspace import STORE_URLS, check_signers, open_images, open_sealers, store_options
-from signers.base import Signer, SignerError
+from chains.workspace import (
+    STORE_URLS,
+    check_extra_signers,
+    check_signers,
+    open_images,
+    open_sealers,
+    store_options,
+)
+from signers.base import KEY_SERVICES, Signer, SignerError, scheme_of
 from signers.keyfile import open_keyfile
 from storage.annotations import AnnotationStore
 from storage.base import Store, StoreError, StoreOptions, open_store
@@ -68,6 +76,7 @@ def build_flow(data: dict[str, str], folder: Path, cluster: Cluster | None = Non
     """
     config = parse_config(data)
     check_signers(config, key_given=False)
+    check_extra_signers(config)
     annotations = AnnotationStore("tekton:", StoreOptions())
     redaction = open_redaction(config.redaction)
     sealers = open_sealers(config, lambda: open_key_folder(folder))
@@ -96,6 +105,17 @@ def open_configured(config: Config, annotations: AnnotationStore) -> dict[str, l
             # one store that cannot be opened must not keep the others from their work
             opened[name] = [ClosedStore(url, f"storage.{name}: {error}")]
     return opened
+
+
+def _extra_files(text: str) -> list[str]:
+    """Return the key files of further signers; none where the list cannot be read, which parsing tells."""
+    try:
+        found = parse_extra_signers(text)
+    except ValueError:
+        return []
+    return [
+        one.reference.removeprefix("file://") for one in found if scheme_of(one.reference) not in KEY_SERVICES
+    ]
 
 
 class Reloader:
@@ -141,6 +161,7 @@ class Reloader:
             found = {}  # every key has a default
         data, self._uid = found.get("data") or {}, found.get("metadata", {}).get("uid", "")
         files = [data[name] for name in WATCHED_KEYS if data.get(name)]
+        files += _extra_files(data.get("signers.extra") or "")
         seen = (tuple(sorted(data.items())), await asyncio.to_thread(self._key_state, files))
         if seen == self._seen and time.monotonic() < self._open_again:
             current = bool(self.refused) or await asyncio.to_thread(self._is_current)

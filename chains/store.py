@@ -29,6 +29,8 @@ class Entry:
     detail: str
     digest: str = ""
     transient: bool = False
+    signer: str = ""
+    """The name of a further signer (``signers.extra``); empty for the artifact's own."""
 
 
 class ClosedStore(Store):

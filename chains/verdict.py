@@ -17,6 +17,7 @@ import orjson
 from chains.errors import UsageError
 from chains.reasons import Reason, Result
 from chains.statement import SLSA_V02, SLSA_V1, Statement
+from signers.keyset import ListedKey
 from signers.trust import PublicKey
 
 SCHEMA = "https://provenance.chains/verify-result/v1"
@@ -61,6 +62,8 @@ class Criteria:
     builder_id: str | None = None
     build_type: str | None = None
     require_hermetic: bool = False
+    windows: Mapping[str, ListedKey] = field(default_factory=dict)
+    """By key id what a key set says of it; a key that is not there has no window."""
 
     def __post_init__(self) -> None:
         if not self.keys:

@@ -15,11 +15,13 @@ from chains.verify_hermetic import prove_hermetic
 from chains.verify_run import MATCH_CHECK, REPORT_CHECK, UID_CHECK, RunWanted
 from chains.verify_search import Search
 from chains.verify_subject import NothingWanted, Wanted
+from chains.verify_window import KEY_WINDOW, judge_window
 from storage.record import Evidence
 
 _STEPS = (
     "digest", "format", "signature", "payload-type", "statement", "subject", UID_CHECK, MATCH_CHECK,
     REPORT_CHECK, "predicate-type", "builder", "build-type", "key-hint",
+    KEY_WINDOW,
 )  # fmt: skip
 """Checks of one attestation from first to last: the one that got furthest is shown when none passed."""
 _LEFT = frozenset(
@@ -126,7 +128,8 @@ def conclude(case: Case) -> Verification:
 
 def _examine(evidence: Evidence, case: Case) -> Examined:
     try:
-        return examine(evidence, case.criteria, case.wanted, is_alone=case.is_alone)
+        examined = examine(evidence, case.criteria, case.wanted, is_alone=case.is_alone)
+        return judge_window(examined, case.criteria, case.now)
     except Exception as error:  # noqa: BLE001 - one piece of evidence must never hide the others
         actual = f"{evidence.location}: unexpected {type(error).__name__}; please report it"
         check = Check("evidence", Result.ERROR, "evidence that can be judged", actual, Reason.INTERNAL_ERROR)

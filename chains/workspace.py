@@ -18,8 +18,17 @@ from chains.errors import ConfigError, UnreachableError, UsageError
 from chains.image_environment import ImageReader
 from chains.sealing import is_keyless, open_sealer
 from chains.store import Stores
-from signers.base import KEY_SERVICES, Signer, SignerError, open_signer, scheme_of, shown_reference
+from signers.base import (
+    KEY_SERVICES,
+    Signer,
+    SignerError,
+    SignerUnavailable,
+    open_signer,
+    scheme_of,
+    shown_reference,
+)
 from signers.keyfile import generate_key, write_key_pair
+from signers.keyset import KeyStatus, ListedKey, is_keyset, parse_keyset
 from signers.seal import Sealer
 from signers.trust import PublicKey, load_public_keys
 from storage.base import Store, StoreError, StoreOptions, open_store
@@ -120,6 +129,28 @@ def open_sealers(config: Config, open_x509: Callable[[], Signer]) -> dict[str, S
     found = {name: open_sealer(config, each) for name, each in open_signers(config, open_x509).items()}
     if is_keyless(config):
         found["x509"] = open_sealer(config, None)
+    return found | _open_extra(config, found) if config.signers.extra else found
+
+
+def _open_extra(config: Config, own: Mapping[str, Sealer]) -> dict[str, Sealer]:
+    """Open the signers of ``signers.extra``; each must have a key of its own, and prove that it signs."""
+    taken = {sealer.identity: f"that of {name}" for name, sealer in own.items()}
+    found = {}
+    for one in config.signers.extra:
+        where = f"signers.extra: {one.name}"
+        try:
+            signer = open_signer(one.reference, settings=kms_settings(config))
+            signer.sign(_PROBE)
+        except SignerUnavailable as error:
+            raise UnreachableError(f"{where}: {error}") from error
+        except (SignerError, OSError) as error:
+            raise ConfigError(f"{where}: {error}") from error
+        if signer.keyid in taken:
+            raise ConfigError(
+                f"{where}: its key is {taken[signer.keyid]}; one key signs one time, remove one"
+            )
+        taken[signer.keyid] = f"that of {one.name}"
+        found[one.sealer] = open_sealer(config, signer)
     return found
 
 
@@ -129,7 +160,8 @@ def open_sealers_for(config: Config, reference: str) -> dict[str, Sealer]:
     Says who signs, where no key tells. Raises :class:`UsageError` and :class:`ConfigError`.
     """
     if reference:
-        return dict.fromkeys(("x509", "kms"), open_sealer(config, open_key(reference, config)))
+        names = ("x509", "kms", *(one.sealer for one in config.signers.extra))
+        return dict.fromkeys(names, open_sealer(config, open_key(reference, config)))
     found = open_sealers(config, lambda: open_key(""))
     if is_keyless(config):
         say(f"signing as {found['x509'].identity}")
@@ -162,6 +194,18 @@ def check_signers(config: Config, *, key_given: bool) -> None:
     ):
         if artifact.enabled and artifact.signer == "kms" and not config.signers.kms.ref:
             raise ConfigError(f"signers.kms.kmsref is missing, but artifacts.{name}.signer is kms")
+
+
+def check_extra_signers(config: Config) -> None:
+    """Refuse further signers that would have no store of the configuration. Raises :class:`ConfigError`."""
+    beside = next((one.name for one in config.signers.extra if not one.instead), None)
+    artifacts = {"taskrun": config.taskrun, "pipelinerun": config.pipelinerun, "oci": config.oci}
+    for name, artifact in artifacts.items():
+        if beside and artifact.enabled and artifact.storage == ("tekton",):
+            raise ConfigError(
+                f"artifacts.{name}.storage is tekton alone, and annotations of a run hold one signature: "
+                f"signers.extra {beside} needs another store, or instead: true"
+            )
 
 
 def store_options(config: Config) -> StoreOptions:
@@ -277,24 +321,51 @@ def open_evidence(urls: Sequence[str], settings: Settings) -> list[Store]:
 def open_public_keys(paths: Sequence[str], config: Config | None = None) -> list[PublicKey]:
     """Read the public keys to trust; the one of ``.chains/`` when none are named, saying so.
 
-    A reference to a key service gives the key of its current version. Raises :class:`UsageError` when there
-    is none.
+    A reference to a key service gives the key of its current version, a key set all but the revoked ones.
+    Raises :class:`UsageError` when there is none.
+    """
+    listed = open_listed_keys(paths, config)
+    return [one.key for one in listed if one.status is not KeyStatus.REVOKED]
+
+
+def open_listed_keys(
+    paths: Sequence[str], config: Config | None = None, *, private: bool = False
+) -> list[ListedKey]:
+    """Read public keys with what key sets say of them: of key files, key sets and key services.
+
+    ``private`` takes private key files too, for their public halves. A key that is said two things of is a
+    :class:`UsageError`. As :func:`open_public_keys` else.
     """
     if not paths:
         if not PUBLIC_KEY.is_file():
             raise UsageError(f"no key: pass --key PUBLIC_KEY; there is no {PUBLIC_KEY} in this folder")
         say(f"trusting {PUBLIC_KEY}")
         paths = [str(PUBLIC_KEY)]
+    found: dict[str, ListedKey] = {}
     try:
-        return [key for path in paths for key in _public_keys(path, config)]
+        for one in (key for path in paths for key in _listed_keys(path, config, private)):
+            if found.setdefault(one.key.keyid, one) != one:
+                raise UsageError(
+                    f"key {one.key.keyid} is given twice, with other times or another status; leave one out"
+                )
+        return list(found.values())
     except (SignerError, OSError) as error:
         raise UsageError(f"key {', '.join(map(shown_reference, paths))}: {error}") from error
 
 
-def _public_keys(path: str, config: Config | None) -> Sequence[PublicKey]:
-    if scheme_of(path) not in KEY_SERVICES:
-        return load_public_keys(Path(path))
-    return load_public_keys(open_signer(path, settings=kms_settings(config)).public_pem)
+def _is_private(path: str) -> bool:
+    file = Path(path.removeprefix("file://"))
+    return file.is_file() and b"PRIVATE KEY-----" in file.read_bytes()
+
+
+def _listed_keys(path: str, config: Config | None, private: bool) -> Sequence[ListedKey]:
+    if scheme_of(path) in KEY_SERVICES or (private and _is_private(path)):
+        found = load_public_keys(open_signer(path, settings=kms_settings(config)).public_pem)
+    elif is_keyset(path):
+        return parse_keyset(Path(path.removeprefix("file://")).read_bytes(), f"key set {path}")
+    else:
+        found = load_public_keys(Path(path))
+    return [ListedKey(key) for key in found]
 
 
 def say(text: str) -> None:

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from chains.attest import attest_all
-from chains.config import parse_config
+from chains.attest import Outcome, attest_all
+from chains.config import lint_config, parse_config
 from chains.errors import ConfigError
 from chains.intake import Intake
 from chains.payload import build_payloads
 from chains.store import Stores
+from chains.workspace import check_extra_signers, open_sealers
 from signers.base import Signer, SignerUnavailable
+from signers.bundle import Bundle
 from signers.keyfile import generate_key, open_keyfile, write_key_pair
 from storage.base import Store, StoreUnavailable, open_store
 from storage.record import Failure, Findings, Receipt, Record, Stored
@@ -216,3 +218,142 @@ def test_payloads_go_to_the_stores_that_the_configuration_names(signer: Signer) 
     assert len(stores.chosen(["oci"])) == 1
     with pytest.raises(ConfigError, match="no store is open for gcs"):
         stores.chosen(["oci", "gcs"])
+
+
+@pytest.fixture
+def team_keys(tmp_path: Path) -> dict[str, Path]:
+    paths = {name: tmp_path / f"{name}.key" for name in ("own", "a", "b")}
+    for path in paths.values():
+        write_key_pair(path, generate_key())
+    return paths
+
+
+def with_extra(team_keys: dict[str, Path], *rules: Json, storage: str = "oci") -> dict[str, str]:
+    listed = [{"name": name, "reference": str(team_keys[name])} | rule for name, rule in rules]
+    stored = {f"artifacts.{kind}.storage": storage for kind in ("taskrun", "pipelinerun", "oci")}
+    return CONFIG | stored | {"signers.extra": json.dumps(listed)}
+
+
+def attest_by_keys(team_keys: dict[str, Path], config: dict[str, str], raw: Json, *stores: Store) -> Outcome:
+    async def work() -> Any:
+        parsed = parse_config(config)
+        sealers = open_sealers(parsed, lambda: open_keyfile(str(team_keys["own"])))
+        opened = Stores({Stores.EVERYTHING: stores})
+        try:
+            return (await attest_all(intake_of(raw), parsed, sealers, opened))[0]
+        finally:
+            await opened.close()
+
+    found: Outcome = asyncio.run(work())
+    return found
+
+
+def keyids(records: list[Record]) -> set[str]:
+    return {Bundle.from_bytes(record.bundle).key_hint or "" for record in records}
+
+
+@pytest.mark.parametrize(
+    ("rules", "signed_by"),
+    [
+        ([("a", {"namespaces": ["ns"]})], ["own", "a"]),
+        ([("a", {"namespaces": ["n*"], "instead": True})], ["a"]),
+        ([("a", {"namespaces": ["other"], "instead": True})], ["own"]),
+        ([("a", {"labels": "team=a"}), ("b", {"labels": "team=b"})], ["own", "a"]),
+        ([("a", {"labels": "team=a", "namespaces": ["other"]})], ["own"]),
+        ([("a", {"namespaces": ["ns"], "instead": True}), ("b", {"namespaces": ["ns"]})], ["a", "b"]),
+    ],
+)
+def test_each_chosen_signer_signs_every_payload(
+    team_keys: dict[str, Path], rules: list[Any], signed_by: list[str]
+) -> None:
+    store, raw = Memory(), run(results=IMAGE)
+    raw["metadata"]["labels"] = {"team": "a"}
+    outcome = attest_by_keys(team_keys, with_extra(team_keys, *rules), raw, store)
+    assert outcome.state == "signed"
+    assert keyids(store.records) == {open_keyfile(str(team_keys[name])).keyid for name in signed_by}
+    assert len(store.records) == len(outcome.entries) == 3 * len(signed_by)
+    assert {entry.signer or "own" for entry in outcome.entries} == set(signed_by)
+
+
+@pytest.mark.parametrize("url", ["file:{}", "oci-layout:{}"])
+def test_several_signers_twice_change_nothing(team_keys: dict[str, Path], tmp_path: Path, url: str) -> None:
+    where = url.format(tmp_path / "evidence")
+    config = with_extra(team_keys, ("a", {"namespaces": ["ns"]}), ("b", {"namespaces": ["ns"]}))
+    first = attest_by_keys(team_keys, config, run(results=IMAGE), open_store(where))
+    files = {path: path.read_bytes() for path in (tmp_path / "evidence").rglob("*") if path.is_file()}
+    again = attest_by_keys(team_keys, config, run(results=IMAGE), open_store(where))
+    assert (first.state, first.unchanged, again.state, again.unchanged) == ("signed", False, "signed", True)
+    assert {path: path.read_bytes() for path in (tmp_path / "evidence").rglob("*") if path.is_file()} == files
+
+    async def look() -> Findings:
+        store = open_store(where)
+        found = await store.find(f"sha256:{HEX}", "registry.example.com/team/app")
+        await store.close()
+        return found
+
+    found = [one for one in asyncio.run(look()).evidence if one.format == "bundle-v0.3"]
+    assert len({one.digest for one in found}) == 3 * 3
+
+
+def test_signed_needs_the_receipts_of_every_signer(team_keys: dict[str, Path]) -> None:
+    class OnlyOne(Memory):
+        async def put(self, record: Record) -> Stored:
+            if keyids([record]) != {open_keyfile(str(team_keys["own"])).keyid}:
+                return Stored(failures=(Failure(self.url, "file", "", "no room"),))
+            return await super().put(record)
+
+    config = with_extra(team_keys, ("a", {"namespaces": ["ns"]}))
+    outcome = attest_by_keys(team_keys, config, run(), OnlyOne())
+    assert (outcome.state, outcome.reason) == (
+        "failed",
+        "provenance in memory: by a: no room (and 1 more)",
+    )
+
+
+def test_annotations_hold_the_first_signer_s_signature_alone(team_keys: dict[str, Path]) -> None:
+    config = parse_config(with_extra(team_keys, ("a", {"namespaces": ["ns"]}), storage="tekton,oci"))
+    sealers = open_sealers(config, lambda: open_keyfile(str(team_keys["own"])))
+    annotations, store = Memory(), Memory()
+
+    async def work(stores: Stores) -> Outcome:
+        return (await attest_all(intake_of(run()), config, sealers, stores))[0]
+
+    outcome = asyncio.run(work(Stores({"tekton": [annotations], "oci": [store]})))
+    assert outcome.state == "signed"
+    assert keyids(annotations.records) == {open_keyfile(str(team_keys["own"])).keyid}
+    assert len(keyids(store.records)) == 2
+
+    alone = parse_config(with_extra(team_keys, ("a", {"namespaces": ["ns"]}), storage="tekton"))
+    with pytest.raises(ConfigError, match=r"signers\.extra a needs another store"):
+        check_extra_signers(alone)
+
+
+def test_two_signers_with_one_key_are_refused(team_keys: dict[str, Path]) -> None:
+    team_keys["b"] = team_keys["own"]
+    config = parse_config(with_extra(team_keys, ("b", {"namespaces": ["ns"]})))
+    with pytest.raises(ConfigError, match=r"signers\.extra: b: its key is that of x509"):
+        open_sealers(config, lambda: open_keyfile(str(team_keys["own"])))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{}", "expected a list of signers"),
+        ("[1]", "signer 1: expected an object"),
+        ('[{"name": "A"}]', "signer 1: name must be lowercase"),
+        ('[{"name": "a"}]', "signer a: reference is missing"),
+        ('[{"name": "a", "reference": "/k"}]', "signer a: say for which runs"),
+        ('[{"name": "a", "reference": "/k", "namespace": ["x"]}]', "unknown field 'namespace'"),
+        ('[{"name": "a", "reference": "/k", "namespaces": "x"}]', "namespaces must be a list"),
+        ('[{"name": "a", "reference": "/k", "labels": "a b"}]', "signer a: labels: 'a b' is no requirement"),
+        ('[{"name": "a", "name": "b"}]', "comes twice"),
+        ("- {name: a, reference: /k, labels: t}\n- {name: a, reference: /l, labels: t}", "two signers are"),
+    ],
+)
+def test_a_wrong_list_of_signers_says_what_is_wrong(text: str, why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"signers.extra": text})
+    assert why in str(caught.value)
+    assert [one.key for one in lint_config({"signers.extra": text}) if one.severity == "error"] == [
+        "signers.extra"
+    ]

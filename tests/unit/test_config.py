@@ -81,6 +81,8 @@ def _leaves(config: Any, start: str = "") -> list[tuple[str, Any]]:
 
 
 def _other(key: Key) -> str:
+    if key.kind == "signers":
+        return '[{"name": "a", "reference": "/keys/a.key", "namespaces": ["team-a"]}]'
     if key.kind == "bool":
         return "false" if key.default == "true" else "true"
     if key.kind in {"number", "since"}:

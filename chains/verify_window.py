@@ -1,0 +1,35 @@
+"""Whether the key of a piece of evidence counted when it was signed, by the key set that a verifier gave."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from chains.reasons import Reason, Result
+from chains.verdict import Check, Criteria
+from chains.verify_evidence import Examined
+from signers.keyset import KeyStatus
+
+KEY_WINDOW = "key-window"
+
+
+def judge_window(
+    each: Examined, criteria: Criteria, now: datetime, signed_at: datetime | None = None
+) -> Examined:
+    """Add the check of the key's window and state; evidence by a key that was given alone stays as it is.
+
+    ``signed_at`` is the trusted time of the signature, None without one: see
+    :meth:`signers.keyset.ListedKey.problem`.
+    """
+    listed = criteria.windows.get(each.key.keyid) if each.key is not None else None
+    if listed is None:
+        return each
+    problem = listed.problem(now, signed_at)
+    expected = "signed by a key that counts, within its time"
+    if not problem:
+        check = Check(KEY_WINDOW, Result.PASS, expected, f"{listed.key.keyid} is {listed.status.value}")
+    else:
+        revoked = listed.status is KeyStatus.REVOKED
+        reason = Reason.KEY_REVOKED if revoked else Reason.KEY_OUTSIDE_WINDOW
+        check = Check(KEY_WINDOW, Result.FAIL, expected, f"{listed.key.keyid}: {problem}", reason)
+    return replace(each, checks=(*each.checks, check))
