@@ -536,6 +536,45 @@ def test_cosign_verifies_what_was_stored(
 
 
 @pytest.mark.server
+@pytest.mark.parametrize("name", ["referrers_registry", "plain_registry"])
+def test_a_repository_for_each_namespace_takes_both_forms(
+    name: str,
+    cosign: Cosign,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Real registries take a bundle whose image they have in another repository, and list it."""
+    registry: Registry = request.getfixturevalue(name)
+    place = _registry_place(registry, tmp_path, monkeypatch)
+    subject = place.new_subject()
+    image = subject.name.removeprefix(f"{registry.host}/")
+    made = records.records_of_run(subject)
+    template = f"{registry.host}/gathered{next(_numbers)}/{{namespace}}"
+    evidence = template.replace("{namespace}", made[0].origin.namespace)
+
+    async def work() -> None:
+        async with place.open(repository=template, bundles_in_repository=True) as store:
+            stored = await put(store, *made)
+            found = await find(store.within(made[0].origin), subject)
+            again = await put(store, *made)
+        receipts = [receipt for one in stored for receipt in one.receipts]
+        assert not [failure for one in stored for failure in one.failures]
+        assert len(receipts) == 2 * len(made)
+        assert all(receipt.location.startswith(evidence) for receipt in receipts)
+        assert not [receipt for one in again for receipt in one.receipts if receipt.changed]
+        assert bytes_of(found, "bundle-v0.3") == sorted(record.bundle for record in made)
+        assert len(found.evidence) == len(receipts)
+
+    run(work)
+    assert registry.tags(image) == []
+    (tmp_path / "key.pub").write_bytes(records.public_key_pem())
+    settings = ("--key", tmp_path / "key.pub", "--insecure-ignore-tlog=true")
+    env = registry.client_env(tmp_path / "cosign") | {"COSIGN_REPOSITORY": evidence}
+    cosign("verify", *settings, f"{subject.name}@{digest_of(subject)}", env=env)
+
+
+@pytest.mark.server
 def test_an_attestation_copied_from_a_layout_is_one_for_cosign(
     referrers_registry: Registry, cosign: Cosign, tmp_path: Path
 ) -> None:
