@@ -208,6 +208,7 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
     from chains.verdict import Criteria  # noqa: PLC0415 - keeps --help fast
     from chains.verify import verify_targets  # noqa: PLC0415 - keeps --help fast
     from signers.keyset import ListedKey  # noqa: PLC0415 - keeps --help fast
+    from storage.record import Origin  # noqa: PLC0415 - keeps --help fast
 
     if options.digest == "":
         raise UsageError("--digest is empty: pass sha256: and 64 hex digits, or leave it out")
@@ -221,11 +222,12 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
         require_hermetic=options.require == "hermetic",
     )
     stores = open_evidence(options.store or [], settings)
+    origin = Origin("", options.namespace or "", "", "")
     try:
         return list(
             await verify_targets(
                 options.targets,
-                stores=stores,
+                stores=[store.within(origin) for store in stores],
                 criteria=criteria,
                 now=datetime.now(UTC),
                 resolve=options.resolve,
@@ -381,6 +383,8 @@ def _add_verify(commands: Any) -> None:
     verify.option(
         "--digest", "the artifact that a bundle file must speak for", default=None, metavar="sha256:HEX"
     )
+    text = "the runs' namespace, where storage.oci.repository depends on it and the target is an image"
+    verify.option("--namespace", text, metavar="NAME")
     verify.option("--resolve", "look up the digest of a tag once, and verify that", action="store_true")
     add_output(verify)
     verify.set_defaults(command=_verify)

@@ -19,6 +19,8 @@ from chains.errors import ConfigError, Problem
 from chains.extra_signers import ExtraSigner, parse_extra_signers
 from chains.redaction import RedactionSettings
 from chains.selection import Selection
+from storage.base import StoreRejected
+from storage.gathered import parse_gathered
 
 __all__ = ["Config", "Problem", "lint_config", "lint_file", "load_config_file", "parse_config"]
 
@@ -49,6 +51,7 @@ class OciStorage:
     """Keys ``storage.oci.*``."""
 
     repository: str
+    bundles_in_repository: bool
     insecure: bool
     encoding_format: str
     ca_file: str
@@ -179,6 +182,7 @@ def parse_config(data: Mapping[str, str]) -> Config:
     """
     values, unreadable = read_values(data)
     problems = [value_problem(key, data[key.name]) for key in unreadable if not key.lenient]
+    problems += _placeholder_problems(values)
     if problems:
         raise ConfigError("the configuration cannot be used:", problems)
     return _build(values, unknown_keys(data))
@@ -231,6 +235,17 @@ def _build(values: Mapping[str, str], unknown: tuple[str, ...]) -> Config:
     )
 
 
+def _placeholder_problems(values: Mapping[str, str]) -> list[Problem]:
+    """Refuse a template that cannot be meant: evidence in a place named by accident is lost."""
+    name = "storage.oci.repository"
+    if "{" in values[name] or "}" in values[name]:
+        try:
+            parse_gathered(values[name])
+        except StoreRejected as error:
+            return [Problem(name, "error", str(error), "")]
+    return []
+
+
 def _flag(values: Mapping[str, str], name: str) -> bool:
     return values[name] == "true"
 
@@ -267,6 +282,7 @@ def _storage(values: Mapping[str, str]) -> Storage:
     return Storage(
         oci=OciStorage(
             repository=values["storage.oci.repository"],
+            bundles_in_repository=_flag(values, "storage.oci.bundles-in-repository"),
             insecure=_flag(values, "storage.oci.repository.insecure"),
             encoding_format=values["storage.oci.encoding-format"],
             ca_file=values["storage.oci.ca-file"],

@@ -106,7 +106,11 @@ _STORAGE = (
     Key(
         "storage.oci.repository", "text", "",
         "Repository for the `.att` and `.sig` tags of all images; empty is each image's own. Bundles stay "
-        "beside their image.",
+        "beside their image. Placeholders `{namespace}`, `{kind}` and `{name}` are the run's (ours).",
+    ),
+    Key(
+        "storage.oci.bundles-in-repository", "bool", "false",
+        "Whether bundles go into `storage.oci.repository` too, away from their image.", ours=True,
     ),
     Key(
         "storage.oci.repository.insecure", "bool", "false",

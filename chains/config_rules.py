@@ -12,7 +12,7 @@ from chains.errors import Problem
 from chains.extra_signers import parse_extra_signers
 from signers.base import KEY_SERVICES, scheme_of
 from storage.base import StoreRejected
-from storage.reference import parse_repository
+from storage.gathered import parse_gathered
 from storage.s3_settings import parse_s3_url
 
 _ARTIFACTS = {"taskrun": "TaskRuns", "pipelinerun": "PipelineRuns", "oci": "images"}
@@ -184,15 +184,19 @@ def _registry(view: View) -> Iterator[Problem]:
     encoding = view.values["storage.oci.encoding-format"]
     if repository:
         try:
-            parse_repository(repository)
+            parse_gathered(repository)
         except StoreRejected as error:
             yield _error("storage.oci.repository", f"expected registry/repository: {error}")
-        if encoding == "sigstore-bundle":
+        if view.values["storage.oci.bundles-in-repository"] == "true":
+            pass
+        elif encoding == "sigstore-bundle":
             message = "has no effect: the encoding format sigstore-bundle keeps everything beside the image"
             yield _warning("storage.oci.repository", message)
         elif encoding == "both":
             message = "takes the tags alone; bundles go beside their image, where pushing must be allowed too"
             yield _warning("storage.oci.repository", message)
+    elif view.values["storage.oci.bundles-in-repository"] == "true":
+        yield _error("storage.oci.bundles-in-repository", "needs storage.oci.repository")
     if view.values["storage.oci.repository.insecure"] == "true":
         yield _warning(
             "storage.oci.repository.insecure",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from chains.payload import Payload
 from chains.predicates import simple_signing
-from chains.sign import record_of
+from chains.sign import origin_of, record_of
 from chains.snapshot import RunSnapshot
 from chains.store import Entry, Stores
 from signers.base import FormatError, SignerError, SignerUnavailable
@@ -136,7 +136,9 @@ async def _look(
     silent: dict[Store, str] = {}
     for store in stores.chosen(payload.stores):
         questions = [
-            store.find(f"sha256:{(item.digest or {})['sha256']}", item.name.removeprefix("oci://"))
+            store.within(origin_of(run)).find(
+                f"sha256:{(item.digest or {})['sha256']}", item.name.removeprefix("oci://")
+            )
             for item in subjects[:_MOST_SUBJECTS]
         ]
         answers = await asyncio.gather(*questions, store.find_run(run.uid), return_exceptions=True)

@@ -52,7 +52,8 @@ async def retrieve(stores: Sequence[Store], targets: Sequence[str], window: Wind
     A target is a digest (``sha256:…``), an image with one, a run's UID, or ``[KIND/]NAMESPACE/NAME``. Raises
     :class:`UsageError` for other words, and what the stores raise.
     """
-    for store in stores:
+    for each in stores:
+        store = each.within(Origin(window.kind, window.namespace, window.name, ""))
         for target in targets:
             async for found in _about(store, target, window):
                 yield found

@@ -17,6 +17,7 @@ from datetime import datetime
 from chains.errors import InputError, UsageError
 from chains.intake import Intake
 from chains.reasons import Reason, Result
+from chains.sign import origin_of
 from chains.snapshot import RunSnapshot
 from chains.targets import DigestTarget, FileTarget, TagResolver, TagTarget, parse_digest, parse_target
 from chains.verdict import Check, Criteria, Target, Verification
@@ -245,7 +246,12 @@ async def _verify_run_file(target: FileTarget, options: _Options) -> list[Verifi
             answers.append(options.undecided(label, expected, str(error), Reason.TARGET_UNREADABLE))
         else:
             answers.append(
-                await verify_run(run, stores=options.stores, criteria=options.criteria, now=options.now)
+                await verify_run(
+                    run,
+                    stores=[store.within(origin_of(run)) for store in options.stores],
+                    criteria=options.criteria,
+                    now=options.now,
+                )
             )
     if not answers:
         what = f"no run {options.run}" if options.run else "neither a run nor a bundle"

@@ -214,6 +214,7 @@ def store_options(config: Config) -> StoreOptions:
     return StoreOptions(
         encoding_format=oci.encoding_format,
         repository=oci.repository,
+        bundles_in_repository=oci.bundles_in_repository,
         insecure=oci.insecure,
         ca_file=oci.ca_file,
         mongo_server_url=config.storage.docdb.mongo_server_url,

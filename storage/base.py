@@ -15,7 +15,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Literal, Self
 
-from storage.record import Findings, ListedRun, Record, Stored
+from storage.record import Findings, ListedRun, Origin, Record, Stored
 
 BOTH_FORMS = "both"
 FORM_A = "dsse"
@@ -46,7 +46,10 @@ class StoreOptions:
     """``dsse`` (form A), ``sigstore-bundle`` (form B) or ``both``: key ``storage.oci.encoding-format``."""
     repository: str = ""
     """One repository for all ``.att`` and ``.sig`` tags: key ``storage.oci.repository``; empty means the
-    subject's own. Bundles stay beside their image whatever it says, as with Tekton Chains."""
+    subject's own. It may have placeholders, see :mod:`storage.gathered`. Bundles stay beside their image, as
+    with Tekton Chains, unless ``bundles_in_repository``."""
+    bundles_in_repository: bool = False
+    """Bundles go into ``repository`` too: key ``storage.oci.bundles-in-repository``."""
     insecure: bool = False
     """Plain HTTP or unverified TLS allowed: key ``storage.oci.repository.insecure``."""
     ca_file: str = ""
@@ -123,6 +126,14 @@ class Store(ABC):
         ``reference`` is the subject's repository (``registry/repository``) where the store needs it. Raises
         :class:`StoreUnavailable` when it cannot tell, never an empty answer for that.
         """
+
+    def within(self, origin: Origin) -> Store:
+        """Return this store to search for what came from ``origin``, whose fields may be empty.
+
+        It differs only where the place of evidence depends on its run; it needs no closing of its own.
+        """
+        del origin
+        return self
 
     async def find_run(self, uid: str) -> Findings:
         """Return everything stored that came from the run ``uid``, where the store can tell; else nothing."""

@@ -1,9 +1,10 @@
 """The store in image registries: evidence beside the image, in the two forms of :mod:`storage.manifests`.
 
 ``oci:`` puts everything into each subject's own repository; :attr:`StoreOptions.repository` gathers the tags
-``.att`` and ``.sig`` of all images in one repository, while bundles stay beside their image, as with Tekton
-Chains. ``oci://REGISTRY/REPOSITORY`` puts everything there, for subjects that are no images too; a bundle
-still needs its image in that repository, since a referrer must have its subject's descriptor.
+``.att`` and ``.sig`` of all images in one repository, or in one for each namespace, while bundles stay beside
+their image, as with Tekton Chains, unless :attr:`StoreOptions.bundles_in_repository`.
+``oci://REGISTRY/REPOSITORY`` puts everything there, for subjects that are no images too; a bundle still needs
+its image in that repository, since a referrer must have its subject's descriptor.
 
 A subject that is no image is skipped with the reason and never fails the image next to it. Writing needs
 the right to pull and push (``repository:NAME:pull,push``); finding needs pull.
@@ -12,6 +13,7 @@ the right to pull and push (``repository:NAME:pull,push``); finding needs pull.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +31,7 @@ from storage.base import (
     StoreUnavailable,
     checked_format,
 )
+from storage.gathered import parse_gathered
 from storage.inflight import InFlight
 from storage.manifests import (
     EMPTY,
@@ -44,15 +47,17 @@ from storage.manifests import (
     sha256_aside,
     tag_of,
 )
-from storage.oci_find import find_evidence
+from storage.oci_find import all_of, find_evidence, joined
 from storage.oci_probe import probe_repository
-from storage.record import BUNDLE_TYPE, Failure, Findings, Receipt, Record, Stored, Subject
+from storage.record import BUNDLE_TYPE, Failure, Findings, Origin, Receipt, Record, Stored, Subject
 from storage.reference import Repository, is_sha256, parse_image, parse_repository
 from storage.registry import RegistryClient
 from storage.tags import TagWriter
 from storage.transport import RegistryRefused
 
 _SUBJECTS_REMEMBERED = 4096
+_FORM_REFUSED = frozenset({400, 404, 405, 406, 415, 422})
+_NOBODY = Origin("", "", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ class _Target:
     digest: str
     tags: Repository | None
     bundles: Repository | None
+    image: Repository | None = None
+    """Where the image is, when its bundles go elsewhere."""
 
 
 class RegistryStore(Store):
@@ -81,7 +88,10 @@ class RegistryStore(Store):
             raise StoreRejected(f"unknown store {url!r}: expected oci: or oci://REGISTRY/REPOSITORY")
         checked_format(options)
         self._fixed = parse_repository(rest[2:].rstrip("/")) if rest else None
-        self._tag_repository = parse_repository(options.repository) if options.repository else None
+        self._gathered = parse_gathered(options.repository) if options.repository else None
+        if options.bundles_in_repository and self._gathered is None:
+            raise StoreRejected("storage.oci.bundles-in-repository needs storage.oci.repository")
+        self._within: Origin | None = None
         self._form_a = options.encoding_format != FORM_B
         self._form_b = options.encoding_format != FORM_A
         self._client: RegistryClient = RegistryClient(options, keychain, beside._client if beside else None)
@@ -97,13 +107,21 @@ class RegistryStore(Store):
         self._siblings.add(found)
         return found
 
+    def within(self, origin: Origin) -> RegistryStore:
+        """Return this store, on the same connections, looking where evidence of ``origin`` goes."""
+        if self._gathered is None or not self._gathered.fields:
+            return self
+        found = copy.copy(self)
+        found._within = origin
+        return found
+
     def wants(self, form: str) -> bool:
         """Whether the form is configured."""
         return self._form_a if form == FORM_A else self._form_b
 
     async def put(self, record: Record) -> Stored:
         """Store ``record`` for each of its images; see :meth:`Store.put`."""
-        targets, skipped = self._targets(record)
+        targets, skipped, failed = self._targets(record)
         blob = record.payload if record.is_image_signature else record.envelope
         blob_digest = await sha256_aside(blob) if self._form_a and blob else ""
         bundle_digest = await sha256_aside(record.bundle) if self._form_b and record.bundle else ""
@@ -114,12 +132,12 @@ class RegistryStore(Store):
                 work = self._put_tag(record, target.tags, target.digest, blob_digest)
                 jobs.append(self._ended(form, target.digest, work))
             if self._form_b and target.bundles is not None:
-                work = self._put_referrer(record, target.bundles, target.digest, bundle_digest)
+                work = self._put_referrer(record, target.bundles, target, bundle_digest)
                 jobs.append(self._ended("referrer", target.digest, work))
         ended = await asyncio.gather(*jobs)
         return Stored(
             tuple(one for one in ended if isinstance(one, Receipt)),
-            tuple(one for one in ended if isinstance(one, Failure)),
+            failed + tuple(one for one in ended if isinstance(one, Failure)),
             skipped,
         )
 
@@ -135,12 +153,18 @@ class RegistryStore(Store):
         bundles = self._fixed
         if bundles is None and reference:
             bundles = parse_image(reference).repository
-        tags = self._fixed or self._tag_repository or bundles
-        if tags is None:
+        gathered = self._gathered if self._fixed is None else None
+        if gathered is not None:
+            aside = self._options.bundles_in_repository
+            first, *more = gathered.places(self._within)
+            jobs = [find_evidence(self._client, digest, first, first if aside else bundles)]
+            jobs += [find_evidence(self._client, digest, place, place if aside else None) for place in more]
+            return joined(await all_of(jobs))
+        if bundles is None:
             raise StoreRejected(
                 f"cannot look for {digest} in {self.url}: say which registry/repository it is in"
             )
-        return await find_evidence(self._client, digest, tags, bundles)
+        return await find_evidence(self._client, digest, bundles, bundles)
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
         """Try each repository of ``places`` and of the configuration; see :func:`probe_repository`."""
@@ -153,11 +177,14 @@ class RegistryStore(Store):
                 found.append(Probe("repository", "failed", str(exc), "write REGISTRY/REPOSITORY"))
             else:
                 images[image.repository] = image.digest
-        for known in (self._fixed, self._tag_repository):
+        shared = None
+        if self._gathered is not None and not self._gathered.fields:
+            shared = self._gathered.expand(_NOBODY)
+        for known in (self._fixed, shared):
             if known is not None:
                 images.setdefault(known, "")
         for repository, digest in images.items():
-            bundles = self._form_b and repository != self._tag_repository
+            bundles = self._form_b and (self._options.bundles_in_repository or repository != shared)
             found += await probe_repository(
                 self._options, self._keychain, repository, digest, bundles=bundles
             )
@@ -177,9 +204,16 @@ class RegistryStore(Store):
         await self._tags.close()
         await self._client.close()
 
-    def _targets(self, record: Record) -> tuple[list[_Target], tuple[Failure, ...]]:
+    def _targets(self, record: Record) -> tuple[list[_Target], tuple[Failure, ...], tuple[Failure, ...]]:
         targets: dict[_Target, None] = {}
         skipped: list[Failure] = []
+        gathered: Repository | None = None
+        if self._gathered is not None and self._fixed is None:
+            try:
+                gathered = self._gathered.expand(record.origin)
+            except StoreRejected as exc:
+                return [], (), (Failure(self.url, "", "", str(exc)),)
+        aside = gathered if self._options.bundles_in_repository else None
         for subject in record.subjects:
             digest = f"sha256:{subject.digest.get('sha256', '')}"
             known = digest if is_sha256(digest) else ""
@@ -192,8 +226,9 @@ class RegistryStore(Store):
                 if form:
                     targets[_Target(digest, self._fixed, None)] = None
                 continue
-            targets[_Target(digest, self._fixed or self._tag_repository or own, self._fixed or own)] = None
-        return list(targets), tuple(skipped)
+            bundles = self._fixed or aside or own
+            targets[_Target(digest, self._fixed or gathered or own, bundles, own if aside else None)] = None
+        return list(targets), tuple(skipped), ()
 
     async def _ended(self, form: str, digest: str, work: Coroutine[Any, Any, Receipt]) -> Receipt | Failure:
         try:
@@ -213,22 +248,27 @@ class RegistryStore(Store):
         return Receipt(self.url, form, digest, f"{repository}:{tag}", written.digest, written.changed)
 
     async def _put_referrer(
-        self, record: Record, repository: Repository, digest: str, bundle_digest: str
+        self, record: Record, repository: Repository, target: _Target, bundle_digest: str
     ) -> Receipt:
         """Form B."""
+        digest = target.digest
         if not bundle_digest:
             raise StoreRejected("the record has no bundle")
-        subject = await self._subject(repository, digest)
+        image = target.image or repository
+        subject = await self._subject(image, digest)
         if subject is None:
             raise StoreRejected(
-                f"{repository} does not have {digest}, and a bundle can only refer to an image beside it"
+                f"{image} does not have {digest}, and a bundle can only refer to an image beside it"
             )
         annotations = referrer_annotations(record)
         content = Descriptor(BUNDLE_TYPE, bundle_digest, len(record.bundle))
         manifest = artifact_manifest(content, annotations, subject)
         there = await self._client.head_manifest(repository, manifest.digest, push=True) is not None
         if not there:
-            await self._write_referrer(record.bundle, bundle_digest, repository, manifest)
+            try:
+                await self._write_referrer(record.bundle, bundle_digest, repository, manifest)
+            except RegistryRefused as exc:
+                raise _explained(exc, away=image != repository) from exc
         location = f"{repository}@{manifest.digest}"
         if not await self._client.has_referrers(repository, digest):
             entry = referrer_entry(manifest, annotations)
@@ -275,6 +315,20 @@ class RegistryStore(Store):
                 if len(self._subjects) > _SUBJECTS_REMEMBERED:
                     del self._subjects[next(iter(self._subjects))]
         return known
+
+
+def _explained(refusal: RegistryRefused, *, away: bool) -> StoreRejected:
+    """Return ``refusal`` of a bundle with the next step, where it is the form that the registry refuses."""
+    if refusal.status not in _FORM_REFUSED:
+        return refusal
+    if away:
+        step = (
+            "this registry may want the image beside its bundle: "
+            "set storage.oci.bundles-in-repository to false"
+        )
+    else:
+        step = "if this registry takes no OCI artifacts, set storage.oci.encoding-format to dsse"
+    return RegistryRefused(f"{refusal}; {step}", refusal.codes, refusal.status)
 
 
 def _image_repository(subject: Subject, digest: str) -> Repository:

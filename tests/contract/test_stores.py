@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -16,12 +18,14 @@ from typing import Any
 
 import pytest
 
+from storage import durable
 from storage.base import FORM_A, FORM_B, Store, StoreOptions, open_store
 from storage.record import Findings, Record, Stored, Subject
 from tests.testbed.clouds.dynamodb import make_table
 from tests.testbed.cosign import Cosign
 from tests.testbed.images import Registry
-from tests.testbed.s3 import S3Server
+from tests.testbed.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.testbed.s3_proxy import FLIP, Proxy, s3_proxy
 from tests.unit.storage import records
 
 ROOT = Path(__file__).parents[2]
@@ -419,6 +423,76 @@ def test_bytes_that_changed_where_they_lie_are_told_and_never_given_back(
     run(work)
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("scheme", FOLDERS)
+def test_a_folder_that_fails_in_the_middle_says_why_and_a_retry_loses_nothing(
+    scheme: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = _folder_place(scheme, tmp_path)
+    subject = place.new_subject()
+    made = records.records_of_run(subject)
+    write, left = os.write, iter(range(2))
+
+    def failing(handle: int, data: bytes) -> int:
+        if next(left, None) is None:
+            raise OSError(code, os.strerror(code))
+        return write(handle, data)
+
+    async def work() -> None:
+        async with place.open() as store:
+            with monkeypatch.context() as patch:
+                patch.setattr(durable.os, "write", failing)
+                first = await put(store, *made)
+            failures = [failure for one in first for failure in one.failures]
+            assert failures
+            for failure in failures:
+                assert os.strerror(code) in failure.reason
+                assert str(tmp_path) in failure.reason
+                assert failure.transient is (code != errno.EACCES)
+            again = await put(store, *made)
+            await store.flush()
+            assert not [failure for one in again for failure in one.failures]
+            found = await find(store, subject)
+        assert bytes_of(found, "bundle-v0.3") == sorted(record.bundle for record in made)
+        assert not found.skipped
+
+    run(work)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("name", BUCKETS)
+def test_a_bucket_that_fails_refuses_or_lies_is_told_and_a_retry_loses_nothing(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server: S3Server = request.getfixturevalue(name)
+    place = _bucket_place(server, monkeypatch)
+    subject = place.new_subject()
+    made = records.records_of_run(subject)
+
+    async def work(proxy: Proxy) -> None:
+        async with place.open(attempts=1) as store:
+            for harm, words in ((503, "503"), (403, "need s3:")):
+                proxy.seen.clear()
+                proxy.fault = lambda *_, harm=harm: harm if len(proxy.seen) > 4 else None  # type: ignore[misc]
+                first = await put(store, *made)
+                failures = [failure for one in first for failure in one.failures]
+                assert failures
+                assert all(failure.transient and words in failure.reason for failure in failures), failures
+            proxy.fault = lambda *_: None
+            again = await put(store, *made)
+            assert not [failure for one in again for failure in one.failures]
+            found = await find(store, subject)
+            assert bytes_of(found, "bundle-v0.3") == sorted(record.bundle for record in made)
+            proxy.fault = lambda method, path: FLIP if "/runs/" in path and "list-type" not in path else None
+            lied = await find(store, subject)
+        assert not lied.evidence
+        assert lied.skipped
+
+    with s3_proxy(server.endpoint, ACCESS_KEY, SECRET_KEY) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        run(lambda: work(proxy))
+
+
 def test_nothing_is_an_empty_answer(place: Place) -> None:
     async def work() -> None:
         subject = place.new_subject()
@@ -533,6 +607,45 @@ def test_cosign_verifies_what_was_stored(
         printed = [json.loads(line) for line in done.stdout.splitlines()]
         assert kind in {json.loads(base64.b64decode(one["payload"]))["predicateType"] for one in printed}
     cosign("verify", *settings, reference, env=env)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("name", ["referrers_registry", "plain_registry"])
+def test_a_repository_for_each_namespace_takes_both_forms(
+    name: str,
+    cosign: Cosign,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Real registries take a bundle whose image they have in another repository, and list it."""
+    registry: Registry = request.getfixturevalue(name)
+    place = _registry_place(registry, tmp_path, monkeypatch)
+    subject = place.new_subject()
+    image = subject.name.removeprefix(f"{registry.host}/")
+    made = records.records_of_run(subject)
+    template = f"{registry.host}/gathered{next(_numbers)}/{{namespace}}"
+    evidence = template.replace("{namespace}", made[0].origin.namespace)
+
+    async def work() -> None:
+        async with place.open(repository=template, bundles_in_repository=True) as store:
+            stored = await put(store, *made)
+            found = await find(store.within(made[0].origin), subject)
+            again = await put(store, *made)
+        receipts = [receipt for one in stored for receipt in one.receipts]
+        assert not [failure for one in stored for failure in one.failures]
+        assert len(receipts) == 2 * len(made)
+        assert all(receipt.location.startswith(evidence) for receipt in receipts)
+        assert not [receipt for one in again for receipt in one.receipts if receipt.changed]
+        assert bytes_of(found, "bundle-v0.3") == sorted(record.bundle for record in made)
+        assert len(found.evidence) == len(receipts)
+
+    run(work)
+    assert registry.tags(image) == []
+    (tmp_path / "key.pub").write_bytes(records.public_key_pem())
+    settings = ("--key", tmp_path / "key.pub", "--insecure-ignore-tlog=true")
+    env = registry.client_env(tmp_path / "cosign") | {"COSIGN_REPOSITORY": evidence}
+    cosign("verify", *settings, f"{subject.name}@{digest_of(subject)}", env=env)
 
 
 @pytest.mark.server

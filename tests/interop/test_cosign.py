@@ -168,6 +168,36 @@ def test_one_repository_for_all_attestations(
     verify(cosign, attested, env={"COSIGN_REPOSITORY": evidence})
 
 
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_repository_for_each_namespace(
+    registry: Registry,
+    cosign: Cosign,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+    encoding: str,
+) -> None:
+    evidence = f"{registry.host}/{slug(request)}-evidence"
+    data = {
+        "storage.oci.repository": evidence + "/{namespace}",
+        "storage.oci.bundles-in-repository": "true",
+    }
+    attested = attest_image(registry, tmp_path, slug(request), encoding=encoding, data=data)
+    assert registry.tags(slug(request)) == []
+    config = str(tmp_path / "config.json")
+    ours = ["--config", config, "--key", str(attested.public_key), "--store", "oci:", "--output", "json"]
+    for target in ([str(attested.run_file)], [attested.reference, "--namespace", "ci"]):
+        capsys.readouterr()
+        code = chains(["verify", *target, *ours])
+        assert (code, json.loads(capsys.readouterr().out)["verdict"]) == (0, "VERIFIED")
+    capsys.readouterr()
+    assert chains(["verify", attested.reference, *ours]) != 0
+    assert "--namespace" in capsys.readouterr().out
+    assert chains(["verify", attested.reference, "--namespace", "other", *ours]) != 0
+    if encoding != "sigstore-bundle":
+        verify(cosign, attested, form="dsse", env={"COSIGN_REPOSITORY": f"{evidence}/ci"})
+
+
 def test_our_verifier_reads_what_cosign_wrote(
     registry: Registry,
     cosign: Cosign,

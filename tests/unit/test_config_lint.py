@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from chains.config import lint_config
+from chains.config import lint_config, parse_config
 from chains.config_keys import KEYS, RENAMED
+from chains.errors import ConfigError
 
 DURABLE = {"artifacts.taskrun.storage": "oci", "artifacts.pipelinerun.storage": "oci"}
 KMS = {**DURABLE, "artifacts.taskrun.signer": "kms", "signers.kms.kmsref": "hashivault://key"}
@@ -195,3 +196,16 @@ def test_a_wrong_value_comes_with_the_one_that_was_meant(name: str, value: str, 
     assert [problem.suggestion for problem in lint_config({name: value}) if problem.severity == "error"] == [
         meant
     ]
+
+
+def test_a_template_of_the_repository_is_checked_by_lint_and_parser() -> None:
+    name = "storage.oci.repository"
+    good = {name: "reg.example/evidence/{namespace}", "storage.oci.bundles-in-repository": "true"}
+    assert not [problem for problem in lint_config(good) if problem.key.startswith("storage.oci")]
+    assert parse_config(good).storage.oci.bundles_in_repository
+    bad = {name: "reg.example/{team}"}
+    assert any(problem.key == name and problem.severity == "error" for problem in lint_config(bad))
+    with pytest.raises(ConfigError, match=r"unknown placeholder \{team\}"):
+        parse_config(bad)
+    alone = lint_config({"storage.oci.bundles-in-repository": "true"})
+    assert [each.key for each in alone if each.severity == "error"] == ["storage.oci.bundles-in-repository"]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
 
 from storage.base import FORM_A, FORM_B, Store, StoreOptions, StoreRejected, open_store
-from storage.record import Record, Stored, Subject
+from storage.record import Findings, Origin, Record, Stored, Subject
 from tests.unit.storage import records
 from tests.unit.storage.fake_registry import FakeRegistry, digest_of, serving
 
@@ -240,6 +242,86 @@ def test_the_tag_repository_of_chains_takes_the_tags_and_leaves_the_bundles() ->
         assert [item.source for item in only_tags.evidence] == ["oci-att"]
 
     run(work)
+
+
+def test_a_template_gathers_both_forms_by_namespace_and_finds_them_again() -> None:
+    async def work(registry: FakeRegistry) -> None:
+        image = image_in(registry)
+        record = records.attestation(image)
+        origin = record.origin
+        digest = f"sha256:{image.digest['sha256']}"
+        gathered = f"{registry.host}/evidence/{origin.namespace}/{origin.kind}"
+        template = f"{registry.host}/evidence/{{namespace}}/{{kind}}"
+        options = StoreOptions(repository=template, bundles_in_repository=True)
+        async with open_store("oci:", options) as store:
+            (stored,) = await put(store, record)
+            (again,) = await put(store, record)
+            by_run = await store.within(origin).find(digest, image.name)
+            by_namespace = await store.within(Origin("", origin.namespace, "", "")).find(digest)
+            elsewhere = await store.within(Origin("", "other", "", "")).find(digest, image.name)
+            with pytest.raises(StoreRejected, match="depends on the run's namespace: pass --namespace"):
+                await store.find(digest, image.name)
+        assert not stored.failures
+        assert {receipt.form for receipt in stored.receipts} == {"att", "referrer"}
+        assert all(receipt.location.startswith(gathered) for receipt in stored.receipts)
+        assert not any(receipt.changed for receipt in again.receipts)
+        assert sorted(item.source for item in by_run.evidence) == ["oci-att", "oci-referrer"]
+        assert by_namespace == by_run
+        assert elsewhere == Findings()
+        assert not registry.count("(PUT|POST) /v2/team/app/"), "nothing is written beside the image"
+
+    run(work)
+    run(work, referrers=False)
+
+
+def test_a_template_takes_the_tags_alone_unless_told_otherwise() -> None:
+    async def work(registry: FakeRegistry) -> None:
+        image = image_in(registry)
+        record = records.attestation(image)
+        options = StoreOptions(repository=f"{registry.host}/evidence/{{namespace}}")
+        async with open_store("oci:", options) as store:
+            (stored,) = await put(store, record)
+            found = await store.within(record.origin).find(f"sha256:{image.digest['sha256']}", image.name)
+        locations = {receipt.form: receipt.location for receipt in stored.receipts}
+        assert locations["att"].startswith(f"{registry.host}/evidence/{record.origin.namespace}:sha256-")
+        assert locations["referrer"].startswith(f"{registry.host}/team/app@sha256:")
+        assert sorted(item.source for item in found.evidence) == ["oci-att", "oci-referrer"]
+
+    run(work)
+
+
+@pytest.mark.parametrize("namespace", ["", "../team", "a/b", "UPPER", "a..b", "n" * 250])
+def test_a_namespace_that_names_no_repository_is_a_stated_failure(namespace: str) -> None:
+    async def work(registry: FakeRegistry) -> None:
+        image = image_in(registry)
+        record = replace(records.attestation(image), origin=Origin("taskrun", namespace, "run", "uid"))
+        options = StoreOptions(repository=f"{registry.host}/evidence/{{namespace}}")
+        async with open_store("oci:", options) as store:
+            (stored,) = await put(store, record)
+        assert not stored.receipts
+        (failure,) = stored.failures
+        assert not failure.transient
+        assert "repository" in failure.reason
+        assert not registry.count("PUT|POST")
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("reg.example/{team}", "unknown placeholder {team}, known are {namespace}, {kind}, {name}"),
+        ("reg.example/{}", "unknown placeholder"),
+        ("reg.example/{{namespace}}", "is no repository name"),
+        ("reg.example/{namespace", "is no repository name"),
+        ("{namespace}.example/evidence", "the registry is fixed"),
+        ("reg.example/{namespace}-{name}", "two placeholders in one component"),
+        ("reg.example/evidence:{namespace}", "without tag or digest"),
+    ],
+)
+def test_a_template_that_cannot_be_meant_is_refused_at_once(text: str, words: str) -> None:
+    with pytest.raises(StoreRejected, match=re.escape(words)):
+        open_store("oci:", StoreOptions(repository=text))
 
 
 def test_one_repository_for_everything_takes_what_is_no_image_too() -> None:

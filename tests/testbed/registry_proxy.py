@@ -1,0 +1,83 @@
+"""Stands between a client and a real registry, passes everything on, and does harm when it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+from aiohttp import web
+
+Fault = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+Change = Callable[[web.Request, bytes], bytes]
+_KEPT = (
+    "Content-Type",
+    "Docker-Content-Digest",
+    "OCI-Subject",
+    "Location",
+    "ETag",
+    "Link",
+    "OCI-Filters-Applied",
+)
+
+
+async def nothing(_: web.Request) -> None:
+    """The fault that lets everything through."""
+
+
+@dataclass
+class RegistryProxy:
+    """``fault`` is asked first: an answer of it is sent instead; ``change`` may alter what the registry answers."""
+
+    target: str
+    """``http://HOST:PORT`` of the registry."""
+    host: str = ""
+    fault: Fault = nothing
+    change: Change = field(default=lambda _, body: body)
+    seen: list[str] = field(default_factory=list)
+    """Method and path of every request."""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request."""
+        self.seen.append(f"{request.method} {request.raw_path}")
+        if (answer := await self.fault(request)) is not None:
+            return answer
+        headers = {
+            name: request.headers[name] for name in ("Accept", "Content-Type") if name in request.headers
+        }
+        async with (
+            aiohttp.ClientSession(auto_decompress=False) as session,
+            session.request(
+                request.method,
+                self.target + request.raw_path,
+                data=await request.read(),
+                headers=headers,
+                allow_redirects=False,
+            ) as reply,
+        ):
+            body = self.change(request, await reply.read())
+            kept = {name: reply.headers[name] for name in _KEPT if name in reply.headers}
+            if "Location" in kept:
+                kept["Location"] = kept["Location"].replace(self.target, f"http://{self.host}")
+            if request.method == "HEAD":
+                kept["Content-Length"] = reply.headers.get("Content-Length", "0")
+            return web.Response(status=reply.status, body=body, headers=kept)
+
+
+@asynccontextmanager
+async def registry_proxy(target: str) -> AsyncIterator[RegistryProxy]:
+    """Run a proxy in front of the registry at ``target``, in this event loop."""
+    proxy = RegistryProxy(target)
+    application = web.Application(client_max_size=64 * 1024 * 1024)
+    application.router.add_route("*", "/{path:.*}", proxy.handle)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        proxy.host = f"127.0.0.1:{port}"
+        yield proxy
+    finally:
+        await runner.cleanup()
