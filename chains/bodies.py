@@ -16,6 +16,8 @@ import orjson
 
 from chains.worklist import Job
 
+_OUTDATED = 20.0
+"""Seconds in which the watch may still bring what was there before a write of ours."""
 MAX_BYTES = 16 * 1024 * 1024
 LONGEST = 300.0
 """Seconds after which what the watch brought is not believed any more."""
@@ -27,11 +29,14 @@ class Bodies:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes, self.kept_bytes = max_bytes, 0
-        self._kept: OrderedDict[Job, tuple[float, bytes]] = OrderedDict()
+        self._kept: dict[Job, tuple[float, bytes]] = {}
+        self._outdated: OrderedDict[Job, float] = OrderedDict()
 
     def keep(self, job: Job, raw: Mapping[str, Any]) -> None:
         """Keep a run; of two bodies of one run the later counts."""
         self.forget(job)
+        if job in self._outdated:
+            return
         metadata = {key: value for key, value in raw["metadata"].items() if key != _MANAGED}
         data = zlib.compress(orjson.dumps({**raw, "metadata": metadata}), 1)
         if self.kept_bytes + len(data) > self._max_bytes:
@@ -52,3 +57,12 @@ class Bodies:
         """Let go of a run."""
         _, data = self._kept.pop(job, (0.0, b""))
         self.kept_bytes -= len(data)
+
+    def outdate(self, job: Job) -> None:
+        """Say that the run was written just now: what the watch brings may be older, so it is read again."""
+        self.forget(job)
+        now = time.monotonic()
+        self._outdated[job] = now
+        self._outdated.move_to_end(job)
+        while now - next(iter(self._outdated.values())) > _OUTDATED:
+            self._outdated.popitem(last=False)

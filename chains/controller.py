@@ -21,25 +21,23 @@ from chains.bodies import Bodies
 from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone
 from chains.config import Config
 from chains.errors import ChainsError
-from chains.event import write_event
 from chains.family import Family, parent_of
 from chains.image_environment import ImageReader
-from chains.mark import FINALIZERS, finalizer_patch, is_marked, mark_patch, note_patch
+from chains.mark import is_marked, note_patch
+from chains.marking import Marker, label_of, run_path
 from chains.metrics import Metrics
 from chains.redaction import Redaction
 from chains.retry import OUTCOME_ANNOTATION, Trouble, recall
 from chains.run_credentials import AccountStores
-from chains.snapshot import API_VERSION, DONE_LABEL, RunSnapshot, has_ended, take_snapshot
+from chains.snapshot import RunSnapshot, has_ended, take_snapshot
 from chains.store import Stores
 from chains.trace import fail, link_to_tekton, note, span, traced_run
 from chains.worklist import Job, Permit, PermitLost, WorkList
 from signers.seal import Sealer
 from storage.annotations import AnnotationStore
 
-RESOURCES = {"TaskRun": "taskruns", "PipelineRun": "pipelineruns"}
 _WAIT_FOR_CHILDREN = 30.0
 """Seconds between two looks at a PipelineRun whose children are not marked; the last mark wakes it sooner."""
-_MARK_ATTEMPTS = 10
 _LONGEST_HOLD = 600.0
 """Seconds that a run being deleted is held for its evidence."""
 _log = logging.getLogger("chains.controller")
@@ -78,11 +76,6 @@ def _admit_all(_: Job) -> Permit | None:
     return _always
 
 
-def run_path(job: Job) -> str:
-    """Return the API path of a run."""
-    return f"/apis/tekton.dev/v1/namespaces/{job.namespace}/{RESOURCES[job.kind]}/{job.name}"
-
-
 class Controller:
     """Works on the jobs of a work list with ``workers`` at once; ``retry_for`` is in seconds.
 
@@ -115,6 +108,7 @@ class Controller:
         self._troubles: dict[Job, Trouble] = {}
         self._admit = admit
         self._permits: dict[Job, Permit] = {}
+        self._marker = Marker(cluster, lambda job: self._check(job, "the run was written"))
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -128,7 +122,7 @@ class Controller:
             try:
                 permit = self._admit(job)
                 if permit is None:
-                    self._troubles.pop(job, None)
+                    self._let_go(job)
                 else:
                     self._permits[job] = permit
                     await self._look_at(job)
@@ -144,21 +138,17 @@ class Controller:
         if not self._permits.get(job, _always)():
             raise PermitLost(f"its share was lost before {when}")
 
-    async def _patch(self, job: Job, body: Mapping[str, Any]) -> None:
-        self._check(job, "the run was written")
-        await self._cluster.patch(run_path(job), body)
-
     async def _look_at(self, job: Job) -> None:
         try:
             if await self.handle(job):
                 self._troubles.pop(job, None)
         except PermitLost as lost:
-            self._troubles.pop(job, None)
-            _log.info("run is left to another replica", extra={"run": _label(job), "reason": str(lost)})
+            self._let_go(job)
+            _log.info("run is left to another replica", extra={"run": label_of(job), "reason": str(lost)})
         except ObjectGone:
-            self._troubles.pop(job, None)
+            self._let_go(job)
             self._family.forget(job.uid)
-            _log.info("run is gone", extra={"run": _label(job)})
+            _log.info("run is gone", extra={"run": label_of(job)})
         except ObjectChanged:
             # somebody wrote between our read and our patch: look at what is there now
             self._work.later(job, random.uniform(0.05, 0.5))  # noqa: S311 - jitter
@@ -166,10 +156,14 @@ class Controller:
             # the server is away, or refuses what may be mended (a permission): it is not given up
             self._again(job, self._trouble(job, {}), str(error))
         except Exception as error:  # noqa: BLE001 - a run that breaks us must not stop the others
-            _log.exception("unexpected failure", extra={"run": _label(job)})
+            _log.exception("unexpected failure", extra={"run": label_of(job)})
             trouble = self._trouble(job, {})
             trouble.crashes += 1
             self._again(job, trouble, f"unexpected {type(error).__name__}: {error}")
+
+    def _let_go(self, job: Job) -> None:
+        self._troubles.pop(job, None)
+        self._marker.forget(job)
 
     def _trouble(self, job: Job, raw: Mapping[str, Any]) -> Trouble:
         found = self._troubles.get(job)
@@ -188,7 +182,7 @@ class Controller:
         note(outcome_state="again")
         fail(reason)
         _log.warning(
-            "trying again later", extra={"run": _label(job), "reason": reason, "seconds": round(delay, 1)}
+            "trying again later", extra={"run": label_of(job), "reason": reason, "seconds": round(delay, 1)}
         )
         self._work.later(job, delay)
 
@@ -203,17 +197,20 @@ class Controller:
         link_to_tekton(raw)
         metadata, flow = raw["metadata"], self._flow()
         if metadata.get("uid") != job.uid:
+            self._let_go(job)
             return True  # another run of the same name, which has a job of its own
         if OUTCOME_ANNOTATION in (metadata.get("annotations") or {}):
             self._trouble(job, raw)
         if is_marked(metadata):
-            await self._finish_marked(job, metadata)
+            await self._marker.finish(job, metadata)
         elif not flow.config.selection.is_ours(raw):
-            await self._leave(job, metadata)
+            await self._marker.leave(job, metadata)
         elif has_ended(raw):
             return await self._work_on(job, raw, flow)
         else:
-            await self._hold(job, metadata)
+            if not await self._marker.hold(job, metadata):
+                # most often the run has just ended, and nobody should wait for its evidence
+                self._work.later(job, 0)
             if job.kind == "PipelineRun":
                 await self._family.seed(raw)
         return True
@@ -221,24 +218,26 @@ class Controller:
     def _decided(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> Outcome | None:
         """Return the outcome of a run that is not attested: left out by the configuration, or put aside."""
         if left_out := flow.config.selection.left_out(raw, datetime.now(UTC)):
-            return Outcome(_label(job), job.uid, SKIPPED, left_out)
+            return Outcome(label_of(job), job.uid, SKIPPED, left_out)
         trouble = self._troubles.get(job)
         if trouble is None or not trouble.is_poison:
             return None
         reason = f"quarantined after {trouble.crashes} attempts: {trouble.reason}; please report it"
-        return Outcome(_label(job), job.uid, FAILED, reason)
+        return Outcome(label_of(job), job.uid, FAILED, reason)
 
     async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> bool:
+        if (known := self._marker.unwritten(job)) is not None:
+            await self._mark(job, raw, known, flow)
+            return True
         if (decided := self._decided(job, raw, flow)) is not None:
-            await self._mark(job, raw, decided, flow, event="RunQuarantined")
-            self._metrics.quarantined.inc(decided.state == FAILED)
+            await self._mark(job, raw, decided, flow)
             return True
         children, there = await self._family.children(raw) if job.kind == "PipelineRun" else ({}, set())
         try:
             with span("snapshot"):
                 snapshot = take_snapshot(raw, children)
         except ChainsError as error:
-            await self._mark(job, raw, Outcome(_label(job), job.uid, FAILED, str(error)), flow)
+            await self._mark(job, raw, Outcome(label_of(job), job.uid, FAILED, str(error)), flow)
             return True
         if there and self._waits_for_children and self._waits(job, children, there, flow):
             return False
@@ -250,7 +249,7 @@ class Controller:
             trouble = self._trouble(job, raw)
             self._again(job, trouble, outcome.reason)
             if trouble.is_note_due(time.time()):
-                await self._patch(job, note_patch(raw["metadata"], trouble.note(time.time())))
+                await self._marker.patch(job, note_patch(raw["metadata"], trouble.note(time.time())))
             return False
         await self._mark(job, raw, outcome, flow)
         return True
@@ -277,13 +276,12 @@ class Controller:
         self._work.later(job, _WAIT_FOR_CHILDREN)
         return True
 
-    async def _mark(
-        self, job: Job, raw: Mapping[str, Any], outcome: Outcome, flow: Flow, event: str = "AttestationFailed"
-    ) -> None:
+    async def _mark(self, job: Job, raw: Mapping[str, Any], outcome: Outcome, flow: Flow) -> None:
         note(outcome_state=outcome.state)
         fail(outcome.reason if outcome.state == FAILED else "")
         with span("mark"):
-            await self._write_mark(job, raw["metadata"], outcome, flow.annotations.take(job.uid))
+            await self._marker.mark(job, raw["metadata"], outcome, flow.annotations.take(job.uid))
+        self._bodies.outdate(job)
         self._beside.forget(job.uid)
         if job.kind == "TaskRun":
             self._family.keep(raw)
@@ -293,47 +291,15 @@ class Controller:
         ended = (raw.get("status") or {}).get("completionTime")
         self._metrics.count(job.kind, job.namespace, outcome, time.time() - _age(ended) if ended else None)
         if outcome.state == FAILED:
-            await write_event(self._cluster, _reference(job), event, outcome.reason)
+            trouble = self._troubles.get(job)
+            is_poison = trouble is not None and trouble.is_poison
+            self._metrics.quarantined.inc(is_poison)
+            await self._marker.tell(
+                job, "RunQuarantined" if is_poison else "AttestationFailed", outcome.reason
+            )
         _log.info(
-            "run is marked", extra={"run": _label(job), "state": outcome.state, "reason": outcome.reason}
+            "run is marked", extra={"run": label_of(job), "state": outcome.state, "reason": outcome.reason}
         )
-
-    async def _write_mark(
-        self, job: Job, metadata: Mapping[str, Any], outcome: Outcome, extra: Mapping[str, str]
-    ) -> None:
-        """Write the mark, on a newer version too: an update is no reason to sign again what is stored."""
-        for _ in range(_MARK_ATTEMPTS):
-            try:
-                await self._patch(job, mark_patch(job.kind, metadata, outcome, extra))
-            except ObjectChanged:
-                metadata = (await self._cluster.get(run_path(job)))["metadata"]
-                if metadata.get("uid") != job.uid or is_marked(metadata):
-                    raise
-            else:
-                return
-        raise ObjectChanged(f"{_label(job)}: changed {_MARK_ATTEMPTS} times while it was being marked")
-
-    async def _leave(self, job: Job, metadata: Mapping[str, Any]) -> None:
-        """Let go of a run that is another controller's, in case it was not always."""
-        patch = finalizer_patch(job.kind, metadata, hold=False)
-        if patch is not None:
-            await self._patch(job, patch)
-
-    async def _hold(self, job: Job, metadata: Mapping[str, Any]) -> None:
-        """Keep a running run from vanishing before it is attested, unless somebody is already deleting it."""
-        patch = finalizer_patch(job.kind, metadata, hold=not metadata.get("deletionTimestamp"))
-        if patch is not None:
-            try:
-                await self._patch(job, patch)
-            except ObjectChanged:
-                # most often the run has just ended, and nobody should wait for its evidence
-                self._work.later(job, 0)
-
-    async def _finish_marked(self, job: Job, metadata: Mapping[str, Any]) -> None:
-        labelled = DONE_LABEL in (metadata.get("labels") or {})
-        ours = FINALIZERS[job.kind] in (metadata.get("finalizers") or [])
-        if not labelled or ours:
-            await self._patch(job, mark_patch(job.kind, metadata, None))
 
     async def _attest(
         self, job: Job, snapshot: RunSnapshot, beside: Mapping[str, Beside] | None, flow: Flow
@@ -367,12 +333,3 @@ def _age(text: str | None) -> float:
         return (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
     except (ValueError, TypeError):
         return float("-inf")
-
-
-def _reference(job: Job) -> dict[str, str]:
-    found = {"kind": job.kind, "namespace": job.namespace, "name": job.name, "uid": job.uid}
-    return {"apiVersion": API_VERSION, **found}
-
-
-def _label(job: Job) -> str:
-    return f"{job.kind.lower()}/{job.namespace}/{job.name}"

@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone
-from chains.controller import RESOURCES, Controller, run_path
+from chains.controller import Controller
 from chains.errors import UsageError
 from chains.mark import PUT_OFF, SIGNED_ANNOTATION, finalizer_patch, is_marked
+from chains.marking import RESOURCES, run_path
 from chains.retry import OUTCOME_ANNOTATION
 from chains.snapshot import CHAINS_PREFIX, DONE_LABEL
 from chains.worklist import Job

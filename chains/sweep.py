@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from chains.cluster import Cluster, ClusterError
-from chains.controller import RESOURCES
+from chains.marking import RESOURCES
 from chains.observe import lane_of, owner_of
 from chains.snapshot import DONE_LABEL
 from chains.worklist import Job

@@ -176,16 +176,21 @@ def test_an_outage_while_signing_fails_the_run_for_now_only(
     from chains.attest import attest_run
     from chains.intake import read_inputs
 
-    flow = build_flow(configuration(server), tmp_path)
+    flow = build_flow(configuration(server) | {"artifacts.oci.storage": "tekton"}, tmp_path)
     intake = read_inputs([RUN])
     run = intake.snapshot(intake.top()[0])
-    server.faults.forever = OUTAGE
-    outcome = asyncio.run(attest_run(run, None, flow.config, flow.signer, flow.stores))
-    assert (outcome.state, outcome.transient) == ("failed", True)
-    assert not outcome.entries
-    server.faults.forever = DENY
-    outcome = asyncio.run(attest_run(run, None, flow.config, flow.signer, flow.stores))
-    assert (outcome.state, outcome.transient) == ("failed", False)
+
+    async def states(*faults: str) -> list[set[tuple[str, bool]]]:
+        found = []
+        for fault in faults:
+            server.faults.forever = fault
+            outcome = await attest_run(run, None, flow.config, flow.signer, flow.stores)
+            assert outcome.state == "failed"
+            found.append({(entry.state, entry.transient) for entry in outcome.entries})
+        await flow.close()
+        return found
+
+    assert asyncio.run(states(OUTAGE, DENY)) == [{("failed", True)}, {("failed", False)}]
 
 
 class OneConfigMap(Cluster):
@@ -212,7 +217,7 @@ def test_the_controller_opens_a_rotated_key_again(server: Vault, monkeypatch: py
     monkeypatch.setattr("signers.kms.PUBLIC_KEY_SECONDS", 0)
     asyncio.run(reloader.look())
     assert reloader.flow is not first
-    keys = [flow.signer["kms"].version.rpartition("/")[2] for flow in (first, reloader.flow)]  # type: ignore[index]
+    keys = [flow.signer["kms"].signer.version.rpartition("/")[2] for flow in (first, reloader.flow)]  # type: ignore[index]
     assert keys == ["1", "2"]
 
 

@@ -312,7 +312,9 @@ def test_a_run_that_breaks_the_controller_shows_as_the_runbook_says(
     proxy, server = behind
     running = controller(artifacts_oci_storage="tekton")
     running.seen_as = server
-    # an answer that is no run breaks the code that reads it
+    # the watch brought the run, so it is read when somebody else has written it; an answer that is no run
+    # breaks the code that reads it
+    proxy.on("PATCH .*/taskruns/poison$", code=409, reason="Conflict")
     proxy.on("GET .*/taskruns/poison$", times=3, code=200)
     running.server.create_run(finished(running.namespace, "poison"))
     running.start()

@@ -37,3 +37,18 @@ def test_the_bytes_are_bounded_and_what_was_there_first_stays() -> None:
     assert 0 < kept.kept_bytes <= 500
     assert kept.take(job("0")) is not None
     assert kept.take(job("99")) is None
+
+
+def test_what_the_watch_brings_after_a_write_of_ours_is_not_believed_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = Bodies()
+    kept.keep(job("a"), raw("a"))
+    kept.outdate(job("a"))
+    assert kept.take(job("a")) is None
+    kept.keep(job("a"), raw("a"))
+    assert kept.take(job("a")) is None
+    monkeypatch.setattr(bodies, "_OUTDATED", 0.0)
+    kept.outdate(job("b"))
+    kept.keep(job("a"), raw("a"))
+    assert kept.take(job("a")) is not None

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from chains import controller as module
+from chains.cluster import ClusterError
 from chains.config import parse_config
 from chains.controller import Controller, Flow
 from chains.family import Family
@@ -129,6 +130,49 @@ def test_a_permit_is_asked_before_storing_and_before_the_mark(
     asyncio.run(asyncio.wait_for(work_through(), 10))
     assert (len(stored), len(cluster.patches)) == (puts, patches)
     assert in_force.annotations.take("u") == {}, "nothing stays behind for a mark that never comes"
+
+
+class Refusing(OneRun):
+    """An API server that cannot be written to at first, while somebody changes the run."""
+
+    def __init__(self, run: Json, refusals: int) -> None:
+        super().__init__(run)
+        self.refusals = refusals
+
+    async def patch(self, path: str, body: Mapping[str, Any]) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            metadata = self.run["metadata"] | {"annotations": {"example.com/touched": str(self.refusals)}}
+            self.run = self.run | {"metadata": metadata}
+            raise ClusterError("the server is away")
+        await super().patch(path, body)
+
+
+def test_what_is_attested_is_marked_later_and_not_attested_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, in_force, work, attested = Refusing(RUN, 2), flow(), WorkList(), []
+    attest = module.attest_run
+
+    async def counted(run: Any, *rest: Any, **keywords: Any) -> Any:
+        attested.append(run.digest)
+        return await attest(run, *rest, **keywords)
+
+    monkeypatch.setattr(module, "attest_run", counted)
+    monkeypatch.setattr("chains.retry.Trouble.delay", lambda self: 0.0)
+    controller = Controller(cluster, work, lambda: in_force, Metrics())  # type: ignore[arg-type]
+
+    async def work_through() -> None:
+        work.offer(JOB)
+        task = asyncio.create_task(controller.run())
+        while len(work) or work.in_work:  # noqa: ASYNC110 - the list tells nobody that it is empty
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(work_through(), 10))
+    assert len(attested) == 1
+    (patch,) = cluster.patches
+    assert patch["annotations"]["chains.tekton.dev/signed"] == "true"
+    assert "chains.tekton.dev/payload-taskrun-u" in patch["annotations"], "the store's are not lost"
 
 
 def test_what_is_kept_of_children_is_bounded() -> None:

@@ -1,0 +1,121 @@
+"""What the controller writes to a run: the mark, the finalizer before it, an Event where it failed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from chains.attest import Outcome
+from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone
+from chains.event import write_event
+from chains.mark import FINALIZERS, finalizer_patch, is_marked, mark_patch
+from chains.snapshot import API_VERSION, DONE_LABEL
+from chains.worklist import Job
+
+RESOURCES = {"TaskRun": "taskruns", "PipelineRun": "pipelineruns"}
+_ATTEMPTS = 10
+_MOST_UNWRITTEN = 1000
+
+
+def run_path(job: Job) -> str:
+    """Return the API path of a run."""
+    return f"/apis/tekton.dev/v1/namespaces/{job.namespace}/{RESOURCES[job.kind]}/{job.name}"
+
+
+def label_of(job: Job) -> str:
+    """Return the run for humans, as its snapshot names it."""
+    return f"{job.kind.lower()}/{job.namespace}/{job.name}"
+
+
+class Marker:
+    """Writes to runs; ``may_write`` is asked before each time, and what it raises goes through.
+
+    Outcomes whose mark could not be written are kept, up to a thousand: what is stored is told by the next
+    try, and not attested again from a run that somebody may have changed meanwhile.
+    """
+
+    def __init__(self, cluster: Cluster, may_write: Callable[[Job], None]) -> None:
+        self._cluster, self._may_write = cluster, may_write
+        self._unwritten: OrderedDict[Job, tuple[Outcome, Mapping[str, str]]] = OrderedDict()
+
+    async def patch(self, job: Job, body: Mapping[str, Any]) -> None:
+        """Write one merge patch. Raises :class:`ClusterError`."""
+        self._may_write(job)
+        await self._cluster.patch(run_path(job), body)
+
+    def unwritten(self, job: Job) -> Outcome | None:
+        """Return the outcome of a run that could not be marked with it."""
+        known = self._unwritten.get(job)
+        return known and known[0]
+
+    def forget(self, job: Job) -> None:
+        """Let go of an outcome that is not to be written any more."""
+        self._unwritten.pop(job, None)
+
+    async def mark(
+        self, job: Job, metadata: Mapping[str, Any], outcome: Outcome, extra: Mapping[str, str]
+    ) -> None:
+        """Write the mark, on a newer version too: an update is no reason to sign again what is stored.
+
+        ``extra`` are the annotations of the ``tekton`` store. Raises :class:`ClusterError`; the outcome is
+        kept then, unless the run is gone or marked by somebody else.
+        """
+        _, kept = self._unwritten.pop(job, (None, {}))
+        extra = {**kept, **extra}
+        try:
+            await self._write(job, metadata, outcome, extra)
+        except ObjectGone:
+            raise
+        except ClusterError:
+            self._unwritten[job] = outcome, extra
+            if len(self._unwritten) > _MOST_UNWRITTEN:
+                self._unwritten.popitem(last=False)
+            raise
+
+    async def _write(
+        self, job: Job, metadata: Mapping[str, Any], outcome: Outcome, extra: Mapping[str, str]
+    ) -> None:
+        for _ in range(_ATTEMPTS):
+            try:
+                await self.patch(job, mark_patch(job.kind, metadata, outcome, extra))
+            except ObjectChanged:
+                metadata = (await self._cluster.get(run_path(job)))["metadata"]
+                if metadata.get("uid") != job.uid or is_marked(metadata):
+                    raise
+            else:
+                return
+        raise ObjectChanged(f"{label_of(job)}: changed {_ATTEMPTS} times while it was being marked")
+
+    async def finish(self, job: Job, metadata: Mapping[str, Any]) -> None:
+        """Label a run that is marked already, and let go of it."""
+        self.forget(job)
+        labelled = DONE_LABEL in (metadata.get("labels") or {})
+        ours = FINALIZERS[job.kind] in (metadata.get("finalizers") or [])
+        if not labelled or ours:
+            await self.patch(job, mark_patch(job.kind, metadata, None))
+
+    async def leave(self, job: Job, metadata: Mapping[str, Any]) -> None:
+        """Let go of a run that is another controller's, in case it was not always."""
+        self.forget(job)
+        patch = finalizer_patch(job.kind, metadata, hold=False)
+        if patch is not None:
+            await self.patch(job, patch)
+
+    async def hold(self, job: Job, metadata: Mapping[str, Any]) -> bool:
+        """Keep a running run from vanishing before it is attested, unless somebody is already deleting it.
+
+        Returns whether the run is as it was read.
+        """
+        patch = finalizer_patch(job.kind, metadata, hold=not metadata.get("deletionTimestamp"))
+        if patch is not None:
+            try:
+                await self.patch(job, patch)
+            except ObjectChanged:
+                return False
+        return True
+
+    async def tell(self, job: Job, reason: str, message: str) -> None:
+        """Write an Event about the run; ``reason`` is its stable code."""
+        found = {"kind": job.kind, "namespace": job.namespace, "name": job.name, "uid": job.uid}
+        await write_event(self._cluster, {"apiVersion": API_VERSION, **found}, reason, message)
