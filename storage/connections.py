@@ -6,6 +6,7 @@ Knows nothing of registries. What went wrong comes out as :class:`Later` (trying
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import io
 import ssl
@@ -19,6 +20,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from storage.base import BadContent, StoreOptions, StoreRejected
+from storage.http1 import Broken, Client, TooLarge
 from storage.reference import is_loopback
 
 ERROR_TEXT = 256
@@ -101,16 +103,18 @@ class Proxies:
 
 
 class Connections:
-    """The session everything goes through; opened with the first request, closed by :meth:`close`."""
+    """What every request goes through, directly or by a proxy; closed by :meth:`close`."""
 
     def __init__(self, options: StoreOptions) -> None:
         self._tls = tls_context(options)
-        self._timeout = aiohttp.ClientTimeout(total=options.timeout)
+        self._timeout = options.timeout
         self._proxies = Proxies()
+        self._direct = Client()
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Close every connection; a later request opens new ones."""
+        await self._direct.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -130,38 +134,59 @@ class Connections:
         configured timeout. Raises :class:`Later`, :class:`NoTls`, and :class:`BadContent` for a body over
         the limit.
         """
-        timeout = aiohttp.ClientTimeout(total=seconds) if seconds else self._timeout
+        seconds = seconds or self._timeout
+        headers = _HEADERS | headers
+        proxy = self._proxies.choose(url)
+        try:
+            async with asyncio.timeout(seconds):
+                if proxy is not None:
+                    return await self._by_proxy(proxy, method, url, headers, data, limit)
+                found = await self._direct.send(method, url, headers, data, limit=limit, tls=self._tls)
+                return Answer(found.status, found.headers, found.body, url)
+        except TimeoutError as exc:
+            raise Later(f"no answer in {seconds:g} s") from exc
+        except TooLarge as exc:
+            size = f"{exc.size} bytes; the" if exc.size else "more than the"
+            raise BadContent(f"{url.host} answered with {size} limit is {limit}") from exc
+        except Broken as exc:
+            raise Later(f"the connection broke ({exc})") from exc
+        except ValueError as exc:
+            raise StoreRejected(f"{url.host} is not asked: {exc}") from exc
+        except ssl.SSLCertVerificationError as exc:
+            raise _untrusted(exc) from exc
+        except ssl.SSLError as exc:
+            raise NoTls(f"it does not speak TLS that we understand ({_first_line(exc)})") from exc
+        except OSError as exc:
+            raise Later(f"cannot connect ({exc.strerror or type(exc).__name__})") from exc
+
+    async def _by_proxy(
+        self, proxy: str, method: str, url: URL, headers: dict[str, str], data: bytes | None, limit: int
+    ) -> Answer:
         try:
             async with self._client().request(
                 method,
                 url,
-                headers=_HEADERS | headers,
+                headers=headers,
                 data=data if data is None or len(data) <= _LARGE_BODY else io.BytesIO(data),
                 allow_redirects=False,
-                proxy=self._proxies.choose(url),
+                proxy=proxy,
                 ssl=self._tls,
-                timeout=timeout,
             ) as response:
                 body = b"" if method == "HEAD" else await _read(response, limit)
                 return Answer(response.status, response.headers, body, url)
-        except TimeoutError as exc:
-            raise Later(f"no answer in {timeout.total:g} s") from exc
         except aiohttp.ClientConnectorCertificateError as exc:
-            raise NoTls(
-                f"its certificate is not trusted ({_first_line(exc.certificate_error)}); "
-                "add its CA with storage.oci.ca-file",
-                untrusted=True,
-            ) from exc
+            raise _untrusted(exc.certificate_error) from exc
         except aiohttp.ClientConnectorSSLError as exc:
             raise NoTls(f"it does not speak TLS that we understand ({_first_line(exc)})") from exc
         except aiohttp.ClientConnectorError as exc:
             raise Later(f"cannot connect ({exc.os_error.strerror or type(exc.os_error).__name__})") from exc
-        except (aiohttp.ClientError, OSError) as exc:
+        except aiohttp.ClientError as exc:
             raise Later(f"the connection broke ({type(exc).__name__})") from exc
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None),
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
@@ -169,21 +194,29 @@ class Connections:
         return self._session
 
 
-def tls_context(options: StoreOptions) -> ssl.SSLContext | bool:
-    """Return a verifying context that trusts the system's CAs and those of ``ca_file``; False if insecure.
+def tls_context(options: StoreOptions) -> ssl.SSLContext:
+    """Return a context that trusts the system's CAs and those of ``ca_file``, or everybody if ``insecure``.
 
     Raises :class:`StoreRejected` when ``ca_file`` cannot be read as PEM.
     """
-    if options.insecure:
-        return False
     context = ssl.create_default_context()
-    if options.ca_file:
+    if options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif options.ca_file:
         try:
             context.load_verify_locations(cafile=options.ca_file)
         except OSError as exc:
             reason = "expected PEM certificates" if isinstance(exc, ssl.SSLError) else exc.strerror
             raise StoreRejected(f"cannot use storage.oci.ca-file {options.ca_file}: {reason}") from exc
     return context
+
+
+def _untrusted(exc: BaseException) -> NoTls:
+    return NoTls(
+        f"its certificate is not trusted ({_first_line(exc)}); add its CA with storage.oci.ca-file",
+        untrusted=True,
+    )
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:

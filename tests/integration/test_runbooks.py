@@ -169,7 +169,7 @@ def test_a_registry_that_is_away_or_lacks_an_image_shows_as_the_runbooks_say_and
     running = controller(**EVIDENCE_IN_REGISTRY)
     tried, (port,) = Tried(running), free_ports(1)
     repository = f"{running.namespace}/app"
-    with servers.registry(tmp_path / "later", port=port) as later:
+    with servers.distribution(tmp_path / "later", port=port) as later:  # keeps the image for its return
         digest = later.push_image(repository, content=b"the same anywhere")
     missing = f"{referrers_registry.host}/{repository}"
     running.server.create_run(
@@ -195,8 +195,7 @@ def test_a_registry_that_is_away_or_lacks_an_image_shows_as_the_runbooks_say_and
     tried.shell("ChainsCoverageLow", only="resign")
     running.wait(lambda: tried.is_true("wrong-too"))
     assert running.signed("delayed") == ""
-    with servers.registry(tmp_path / "later", port=port) as later:
-        later.push_image(repository, content=b"the same anywhere")
+    with servers.distribution(tmp_path / "later", port=port):
         running.wait(lambda: tried.is_true("delayed"))
     running.wait(lambda: "\nchains_backlog_runs 0.0\n" in tried.read("/metrics"))
     assert f"{running.namespace}/" not in tried.shell("registry-unavailable", only="!provenance")
