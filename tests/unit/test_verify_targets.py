@@ -134,7 +134,7 @@ def test_a_digest_to_compare_with_may_come_without_its_algorithm() -> None:
         (b"{", "run"),
         (b'{"verificationMaterial":' + b" " * (40 << 20), "bundle"),
     ],
-    ids=str,
+    ids=range(14),
 )
 def test_files_are_told_apart_by_what_is_in_them(data: bytes, kind: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
