@@ -16,12 +16,16 @@ from typing import Any
 
 import pytest
 
+from signers.base import open_signer
+from signers.kms import KmsSettings
 from tests.integration.test_controller import NO_LOG, Running, controller, finished
 from tests.testbed import servers
 from tests.testbed.cluster import MERGE, ApiError, ApiServer
 from tests.testbed.cosign import Cosign
 from tests.testbed.faulty_api import FaultyApi, faulty_api, status
 from tests.testbed.images import Registry
+from tests.testbed.key_services import OUTAGE
+from tests.testbed.key_services.vault import vault
 
 __all__ = ["controller"]
 pytestmark = pytest.mark.server
@@ -176,6 +180,37 @@ def test_an_api_server_away_for_a_minute_is_waited_for(
     after = fleet.add(5, "after")
     fleet.wait(120)
     fleet.check(cosign, [*before, *during, *after])
+
+
+@pytest.mark.timeout(600)
+def test_a_key_service_that_stops_for_a_minute_delays_and_signs_with_no_other_key(
+    controller: Callable[..., Running], referrers_registry: Registry, cosign: Cosign, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("root-token\n")
+    with vault() as service:
+        reference = service.reference("ecdsa-p256")
+        running = controller(
+            **SETTINGS,
+            artifacts_taskrun_signer="kms",
+            artifacts_oci_signer="kms",
+            signers_kms_kmsref=reference,
+            signers_kms_auth_address=service.address,
+            signers_kms_auth_token__path=str(tmp_path / "token"),
+        )
+        fleet = Fleet(running, referrers_registry)
+        settings = KmsSettings(address=service.address, token="root-token")
+        (running.keys / "x509.pub").write_bytes(open_signer(reference, settings=settings).public_pem)
+        before = fleet.add(5, "before")
+        running.start()
+        for name in before:
+            running.attested(name)
+        service.faults.forever = OUTAGE
+        during = fleet.add(20, "during")
+        time.sleep(A_MINUTE)
+        assert all(running.signed(name) == "" for name in during)
+        service.faults.clear()
+        fleet.wait(180)
+        fleet.check(cosign)
 
 
 def test_410_on_a_list_page_and_in_a_watch_are_recovered_from(
