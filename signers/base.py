@@ -33,14 +33,21 @@ class FormatError(SignerError):
     """The bytes are not what they should be; they never will be."""
 
 
-class VerificationError(SignerError):
-    """No given key made the signature.
+VerificationReason = Literal[
+    "key_unknown", "signature_invalid", "expired", "sct_missing", "sct_invalid", "certificate_invalid"
+]
 
-    ``reason`` is ``"key_unknown"`` when the evidence names a key that was not given, so that asking for the
-    right key can help, and ``"signature_invalid"`` otherwise.
+
+class VerificationError(SignerError):
+    """No given key made the signature, or what stands beside it does not hold.
+
+    ``reason`` is ``"key_unknown"`` when the evidence names a key or an authority that was not given, so that
+    asking for the right one can help. Of certificates, ``"expired"`` is one that was not valid at the time,
+    ``"sct_missing"`` and ``"sct_invalid"`` are about its certificate timestamp and ``"certificate_invalid"``
+    about what it says. All else is ``"signature_invalid"``.
     """
 
-    def __init__(self, message: str, reason: Literal["key_unknown", "signature_invalid"]) -> None:
+    def __init__(self, message: str, reason: VerificationReason) -> None:
         super().__init__(message)
         self.reason = reason
 

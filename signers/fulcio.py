@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -29,6 +29,8 @@ from signers.trusted_root import Authority, TrustedRoot, find_log
 ISSUER_V2 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 ISSUER_V1 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 """Fulcio's extensions for the issuer of the identity token: a DER UTF8String, and bare text."""
+_USER_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
+_UTF8_STRING = b"\x0c"
 _SHORT = 128
 _SKEW = timedelta(seconds=5)
 
@@ -94,49 +96,65 @@ class Fulcio:
         if leaf.public_key() != key.public_key():
             raise SignerUnavailable(f"{reply.where} answered a certificate for another key")
         try:
-            return check_certificate(leaf, self._root, datetime.now(UTC))
+            return check_certificate(leaf, self._root, datetime.now(UTC), skew=_SKEW)
         except VerificationError as error:
             raise SignerRejected(
                 f"{reply.where}: its certificate is not used: {error}; check signers.x509.trusted-root"
             ) from error
 
 
-def check_certificate(leaf: x509.Certificate, root: TrustedRoot, moment: datetime) -> Certificate:
-    """Return the certificate with its chain, if it was one at ``moment``. Raises :class:`VerificationError`.
+def check_certificate(
+    leaf: x509.Certificate, root: TrustedRoot, *moments: datetime, skew: timedelta = timedelta()
+) -> Certificate:
+    """Return the certificate with its chain, if it was one at all of ``moments``.
 
-    It has to chain to an authority of ``root`` that was valid then, be meant for signing code, and carry a
-    certificate timestamp by a log of ``root``.
+    Client specification 4.3: it has to chain to an authority of ``root`` (RFC 5280 section 6; the
+    path comes from ``root`` alone), every certificate of the path has to be valid at every moment, and a
+    certificate transparency log of ``root`` has to have promised to log it. It has to be meant for signing code and to
+    name one identity and one issuer (Fulcio's certificate specification). Without moments, nothing is said
+    about time. ``skew`` is how far the leaf's own times are stretched. Raises :class:`VerificationError`.
     """
-    if not leaf.not_valid_before_utc - _SKEW <= moment <= leaf.not_valid_after_utc + _SKEW:
-        raise VerificationError(
-            f"it is valid from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc}, not at {moment}",
-            "signature_invalid",
-        )
-    chain = _chain_of(leaf, root, moment)
+    chains = [one for one in root.certificate_authorities if _issued(leaf, one)]
+    if not chains:
+        raise VerificationError("no authority of the trusted root issued it", "key_unknown")
+    check_profile(leaf)
+    verify_sct(leaf, chains[0].chain[0], root)
+    certificate = Certificate(leaf, chains[0].chain, identity_of(leaf), issuer_of(leaf))
+    for moment in moments:
+        if not leaf.not_valid_before_utc - skew <= moment <= leaf.not_valid_after_utc + skew:
+            raise VerificationError(
+                f"it is valid from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc}, "
+                f"not at {moment}",
+                "expired",
+            )
+    for authority in chains:
+        if all(_in_force(authority, moment) for moment in moments):
+            return replace(certificate, chain=authority.chain)
+    raise VerificationError(
+        "its authority was not valid, or not trusted, when it was used: no authority of the trusted root "
+        f"counts at {' and '.join(map(str, moments))}",
+        "expired",
+    )
+
+
+def _in_force(authority: Authority, moment: datetime) -> bool:
+    return moment in authority.valid and all(
+        one.not_valid_before_utc <= moment <= one.not_valid_after_utc for one in authority.chain
+    )
+
+
+def _issued(leaf: x509.Certificate, authority: Authority) -> bool:
+    """Whether the path to the authority's root holds, time aside (RFC 5280 section 6.1.3 and 6.1.4)."""
     try:
-        usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound as error:
-        raise VerificationError("it names no identity or no usage", "signature_invalid") from error
-    if ExtendedKeyUsageOID.CODE_SIGNING not in usage:
-        raise VerificationError("it is not for signing code", "signature_invalid")
-    verify_sct(leaf, chain[0], root)
-    return Certificate(leaf, chain, _identity(names), issuer_of(leaf))
-
-
-def _chain_of(leaf: x509.Certificate, root: TrustedRoot, moment: datetime) -> tuple[x509.Certificate, ...]:
-    for authority in root.certificate_authorities:
-        if moment in authority.valid and _issued(leaf, authority, moment):
-            return authority.chain
-    raise VerificationError("no authority of the trusted root issued it", "key_unknown")
-
-
-def _issued(leaf: x509.Certificate, authority: Authority, moment: datetime) -> bool:
-    try:
-        for lower, upper in pairwise((leaf, *authority.chain)):
-            if not upper.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+        for below, (lower, upper) in enumerate(pairwise((leaf, *authority.chain))):
+            constraints = upper.extensions.get_extension_for_class(x509.BasicConstraints).value
+            if not constraints.ca or (
+                constraints.path_length is not None and below > constraints.path_length
+            ):
                 return False
-            if not upper.not_valid_before_utc <= moment <= upper.not_valid_after_utc:
+            if not upper.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign:
+                return False
+            if _unknown_critical(upper) or not _may_sign_code(upper, is_optional=True):
                 return False
             lower.verify_directly_issued_by(upper)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound):
@@ -144,24 +162,97 @@ def _issued(leaf: x509.Certificate, authority: Authority, moment: datetime) -> b
     return True
 
 
+_UNDERSTOOD = (
+    x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectAlternativeName,
+)  # fmt: skip
+
+
+def _unknown_critical(certificate: x509.Certificate) -> bool:
+    return any(one.critical and not isinstance(one.value, _UNDERSTOOD) for one in certificate.extensions)
+
+
+def _may_sign_code(certificate: x509.Certificate, *, is_optional: bool = False) -> bool:
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return is_optional
+    return ExtendedKeyUsageOID.CODE_SIGNING in usage or (
+        is_optional and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usage
+    )
+
+
+def check_profile(leaf: x509.Certificate) -> None:
+    """Return if a leaf is what Fulcio's certificate specification wants. Raises :class:`VerificationError`.
+
+    It is for signing code (extended key usage), its key for signatures, it is no authority itself, and has no
+    critical extension that is not understood here (RFC 5280 section 4.2).
+    """
+    problem = ""
+    try:
+        if not _may_sign_code(leaf):
+            problem = "it is not for signing code"
+        elif _unknown_critical(leaf):
+            problem = "it has a critical extension that is not known"
+        else:
+            for extension in leaf.extensions:
+                if isinstance(extension.value, x509.BasicConstraints) and extension.value.ca:
+                    problem = "it is an authority, no signer"
+                if isinstance(extension.value, x509.KeyUsage) and not extension.value.digital_signature:
+                    problem = "its key is not for signatures"
+    except (ValueError, TypeError, x509.DuplicateExtension) as error:
+        raise VerificationError("its extensions cannot be read", "certificate_invalid") from error
+    if problem:
+        raise VerificationError(problem, "certificate_invalid")
+
+
 def issuer_of(leaf: x509.Certificate) -> str:
-    """Return the issuer of the identity token that the certificate was given for; empty when it has none."""
+    """Return the issuer of the identity token that the certificate was given for; empty when it has none.
+
+    Raises :class:`VerificationError` where its two extensions for it contradict each other or one cannot be
+    read.
+    """
+    found = []
     for oid in (ISSUER_V2, ISSUER_V1):
         try:
             extension = leaf.extensions.get_extension_for_oid(oid).value
         except x509.ExtensionNotFound:
             continue
         raw = extension.value if isinstance(extension, x509.UnrecognizedExtension) else b""
-        if oid == ISSUER_V2 and len(raw) > 1:
-            # DER UTF8String: tag, length, text; a length above 127 takes bytes of its own
-            raw = raw[2:] if raw[1] < _SHORT else raw[2 + (raw[1] & 0x7F) :]
-        return raw.decode(errors="replace")
-    return ""
-
-
-def _identity(names: x509.SubjectAlternativeName) -> str:
-    found = [str(one.value) for one in names if not isinstance(one, x509.OtherName)]
+        try:
+            found.append((_der_text(raw) if oid == ISSUER_V2 else raw).decode())
+        except ValueError as error:
+            raise VerificationError("its issuer cannot be read", "certificate_invalid") from error
+    if len(set(found)) > 1:
+        raise VerificationError(f"it names two issuers, {' and '.join(found)}", "certificate_invalid")
     return found[0] if found else ""
+
+
+def _der_text(raw: bytes) -> bytes:
+    """Return the text of a DER UTF8String (X.690 8.1.3: a length above 127 takes bytes of its own)."""
+    size = raw[1] & (_SHORT - 1) if len(raw) > 1 and raw[1] >= _SHORT else 0
+    length = int.from_bytes(raw[2 : 2 + size], "big") if size else raw[1] if len(raw) > 1 else -1
+    text = raw[2 + size :]
+    if raw[:1] != _UTF8_STRING or length != len(text):
+        raise ValueError("no DER UTF8String")
+    return text
+
+
+def identity_of(leaf: x509.Certificate) -> str:
+    """Return the one name that the certificate is for. Raises :class:`VerificationError` for none or several.
+
+    Fulcio's certificate specification: a URI, a mail address, a DNS name, or a user name as ``otherName``.
+    """
+    try:
+        names = list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+        if len(names) != 1:
+            raise VerificationError(f"it names {len(names)} identities: expected one", "certificate_invalid")
+        if isinstance(names[0], x509.OtherName):
+            return _der_text(names[0].value).decode() if names[0].type_id == _USER_NAME else ""
+        return str(names[0].value)
+    except x509.ExtensionNotFound as error:
+        raise VerificationError("it names no identity", "certificate_invalid") from error
+    except ValueError as error:
+        raise VerificationError("its identity cannot be read", "certificate_invalid") from error
 
 
 def verify_sct(leaf: x509.Certificate, issuer: x509.Certificate, root: TrustedRoot) -> None:
@@ -172,7 +263,7 @@ def verify_sct(leaf: x509.Certificate, issuer: x509.Certificate, root: TrustedRo
     try:
         found = leaf.extensions.get_extension_for_class(x509.PrecertificateSignedCertificateTimestamps)
     except x509.ExtensionNotFound as error:
-        raise VerificationError("it has no certificate timestamp", "signature_invalid") from error
+        raise VerificationError("it has no certificate timestamp", "sct_missing") from error
     problem: SignerError | None = None
     for sct in found.value:
         try:
@@ -186,7 +277,7 @@ def verify_sct(leaf: x509.Certificate, issuer: x509.Certificate, root: TrustedRo
             problem = error
         else:
             return
-    raise VerificationError(f"its certificate timestamp does not hold: {problem}", "signature_invalid")
+    raise VerificationError(f"its certificate timestamp does not hold: {problem}", "sct_invalid")
 
 
 def _promised(

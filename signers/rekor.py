@@ -82,7 +82,11 @@ class RekorV2(TransparencyLog):
 
 def check_entry(content: Mapping[str, Any], signed: Signed, root: TrustedRoot | None) -> None:
     """Return if the entry proves that just this signature is logged. Raises :class:`VerificationError`."""
-    body = parse_body(verify_inclusion(content, root))
+    expect_about(parse_body(verify_inclusion(content, root)), signed)
+
+
+def expect_about(body: Mapping[str, Any], signed: Signed) -> None:
+    """Return if an entry's body is of just this signature and key. Raises :class:`VerificationError`."""
     try:
         entry = body["spec"]["hashedRekordV002"]
         data, signature = entry["data"], entry["signature"]

@@ -17,6 +17,11 @@ from signers.service import Service, expect_success
 from signers.trusted_root import Authority, TrustedRoot
 
 _HEADERS = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
+_IMPRINTS = {
+    "2.16.840.1.101.3.4.2.1": "sha256",
+    "2.16.840.1.101.3.4.2.2": "sha384",
+    "2.16.840.1.101.3.4.2.3": "sha512",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,9 @@ def check_timestamp(
 ) -> Timestamp:
     """Return the timestamp in ``der`` if it is one over ``signature``. Raises :class:`VerificationError`.
 
-    Without ``root`` nobody's signature is verified, the imprint and the nonce alone.
+    Client specification 4.2.1 and RFC 3161 section 2.2: the imprint is of the signature's bytes, and an
+    authority of ``root`` signed it, with a certificate for timestamps that was valid at the time it tells, as
+    was the authority itself. Without ``root`` nobody's signature is verified, imprint and nonce alone.
     """
     try:
         response = decode_timestamp_response(der)
@@ -71,12 +78,14 @@ def check_timestamp(
         info = response.tst_info
     except ValueError as error:
         raise VerificationError("this is no timestamp response", "signature_invalid") from error
-    if root is not None:
-        _verify_signed(response, signature, root)
-    if info.message_imprint.message != hashlib.sha256(signature).digest():
+    imprint = info.message_imprint
+    algorithm = _IMPRINTS.get(imprint.hash_algorithm.dotted_string)
+    if algorithm is None or imprint.message != hashlib.new(algorithm, signature).digest():
         raise VerificationError("the timestamp is over another signature", "signature_invalid")
     if nonce is not None and info.nonce != nonce:
         raise VerificationError("the timestamp answers another query", "signature_invalid")
+    if root is not None:
+        _verify_signed(response, signature, root)
     moment = info.gen_time
     return Timestamp(der, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 

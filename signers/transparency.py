@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from signers.base import SignerUnavailable, VerificationError
+from signers.base import FormatError, SignerUnavailable, VerificationError
 from signers.dsse import Envelope
+from signers.strict_json import parse_object
 from signers.trust import PublicKey
 from signers.trusted_root import Log, TrustedRoot, find_log
 
+MAX_BODY_BYTES = 1024 * 1024
+"""Bodies hold hashes, a signature and a certificate: a few thousand bytes."""
 _NOTE_LINES = 3
 _KEY_HASH = 4
 
@@ -115,7 +116,15 @@ class Checkpoint:
             ) from error
 
     def verify(self, log: Log) -> None:
-        """Return if ``log`` signed this. Raises :class:`VerificationError`."""
+        """Return if ``log`` signed this as its own head. Raises :class:`VerificationError`.
+
+        C2SP ``tlog-checkpoint``: the first line is the log's origin, for Rekor v1 with the tree's number
+        behind it, so that a head of another tree of the same key is none of this log's.
+        """
+        if self.origin != log.host and not self.origin.startswith(f"{log.host} - "):
+            raise VerificationError(
+                f"the checkpoint is of {self.origin[:96]!r}, not of {log.host}", "signature_invalid"
+            )
         for name, key_hash, signature in self.signatures:
             if name == log.host and key_hash == log.log_id[:_KEY_HASH]:
                 log.verify(signature, self.text)
@@ -185,14 +194,11 @@ def root_of_proof(index: int, size: int, leaf: bytes, hashes: Sequence[bytes]) -
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
-    """Return an entry's body as JSON. Raises :class:`VerificationError`."""
+    """Return an entry's body as JSON with one reading. Raises :class:`VerificationError`."""
     try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise VerificationError("the log entry's body is no json", "signature_invalid") from error
-    if not isinstance(content, dict):
-        raise VerificationError("the log entry's body is no json object", "signature_invalid")
-    return content
+        return parse_object(body, "the log entry's body", MAX_BODY_BYTES)
+    except FormatError as error:
+        raise VerificationError(str(error), "signature_invalid") from error
 
 
 def same_bytes(encoded: object, expected: bytes) -> bool:
