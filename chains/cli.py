@@ -37,6 +37,7 @@ from chains.workspace import (
     open_listed_keys,
     open_sealers_for,
     open_stores,
+    open_trusted_root,
     say,
     store_options,
 )
@@ -204,6 +205,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 async def _verify_async(options: argparse.Namespace, settings: Settings) -> list[Any]:
+    from chains.signed_by import CertificateWanted  # noqa: PLC0415 - keeps --help fast
     from chains.targets import RegistryTags  # noqa: PLC0415 - keeps --help fast
     from chains.verdict import Criteria  # noqa: PLC0415 - keeps --help fast
     from chains.verify import verify_targets  # noqa: PLC0415 - keeps --help fast
@@ -212,10 +214,22 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
 
     if options.digest == "":
         raise UsageError("--digest is empty: pass sha256: and 64 hex digits, or leave it out")
-    listed = open_listed_keys(options.key or [], settings.config)
+    certificate = CertificateWanted.from_options(
+        options.certificate_identity,
+        options.certificate_identity_regexp,
+        options.certificate_oidc_issuer,
+        options.certificate_oidc_issuer_regexp,
+    )
+    # an identity that is named is whom to trust; this folder's key is not meant then
+    is_keyless = certificate is not None and not options.key
+    listed = [] if is_keyless else open_listed_keys(options.key or [], settings.config)
     criteria = Criteria(
         keys=[one.key for one in listed],
         windows={one.key.keyid: one for one in listed if one != ListedKey(one.key)},
+        certificate=certificate,
+        trusted_root=open_trusted_root(options.trusted_root) if options.trusted_root else None,
+        require_log=options.require_log,
+        require_timestamp=options.require_timestamp,
         predicate_types=options.predicate_type or (),
         builder_id=options.builder_id,
         build_type=options.build_type,
@@ -375,6 +389,18 @@ def _add_verify(commands: Any) -> None:
     verify.option("--config", "a chains-config, for its registry settings", metavar="FILE")
     text = "a public key or key set to trust, or a key service's key (default: .chains/signing.pub)"
     verify.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
+    for name, what in (("identity", "certificate's identity"), ("oidc-issuer", "identity's issuer")):
+        verify.option(f"--certificate-{name}", f"the {what} to trust, exactly", metavar="NAME")
+        verify.option(
+            f"--certificate-{name}-regexp",
+            f"the {what} to trust, as a regular expression that all of it matches",
+            metavar="REGEXP",
+        )
+    verify.option(
+        "--trusted-root", "verify certificates, log entries and timestamps with this", metavar="FILE"
+    )
+    verify.option("--require-log", "demand an entry in a transparency log", action="store_true")
+    verify.option("--require-timestamp", "demand an RFC 3161 timestamp", action="store_true")
     _store(verify, "look here")
     verify.option("--predicate-type", "demand this predicate type", action="append", metavar="URI")
     verify.option("--builder-id", "demand this builder", default=None, metavar="URI")

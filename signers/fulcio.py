@@ -110,8 +110,8 @@ def check_certificate(
 
     Client specification 4.3: it has to chain to an authority of ``root`` (RFC 5280 section 6; the
     path comes from ``root`` alone), every certificate of the path has to be valid at every moment, and a
-    certificate transparency log of ``root`` has to have promised to log it. It has to be meant for signing code and to
-    name one identity and one issuer (Fulcio's certificate specification). Without moments, nothing is said
+    certificate transparency log of ``root`` has to have promised to log it. It has to be for signing code and
+    to name one identity and one issuer (Fulcio's certificate specification). Without moments, nothing is said
     about time. ``skew`` is how far the leaf's own times are stretched. Raises :class:`VerificationError`.
     """
     chains = [one for one in root.certificate_authorities if _issued(leaf, one)]
