@@ -14,17 +14,12 @@ from typing import Any
 
 import orjson
 
-from chains.errors import UsageError
+from chains.criteria import Criteria
 from chains.reasons import Reason, Result
-from chains.signed_by import CertificateWanted, SignedBy
-from chains.statement import SLSA_V02, SLSA_V1, Statement
-from signers.keyset import ListedKey
-from signers.trust import PublicKey
-from signers.trusted_root import TrustedRoot
+from chains.signed_by import SignedBy
+from chains.statement import Statement
 
 SCHEMA = "https://provenance.chains/verify-result/v1"
-PROVENANCE_TYPES = (SLSA_V1, SLSA_V02)
-"""What counts as provenance when no predicate type is asked for."""
 SCHEMA_MANY = "https://provenance.chains/verify-results/v1"
 _RESULT_TYPE = "application/vnd.dev.sigstore.verificationresult+json;version=0.1"
 _LONGEST = 600
@@ -52,76 +47,6 @@ class Verdict(StrEnum):
 
 _EXIT_CODES = {Verdict.VERIFIED: 0, Verdict.FAILED: 1, Verdict.NOT_FOUND: 3, Verdict.INDETERMINATE: 4}
 _FROM_WORST = (Verdict.FAILED, Verdict.INDETERMINATE, Verdict.NOT_FOUND, Verdict.VERIFIED)
-
-
-@dataclass(frozen=True, slots=True)
-class Criteria:
-    """What evidence must satisfy. Whom to trust comes from here alone, never from the evidence.
-
-    ``certificate`` are the certificates that are trusted beside the keys; authorities and logs are those of
-    ``trusted_root``, with which log entries and timestamps are checked too. ``require_log`` and
-    ``require_timestamp`` (RFC 3161) ask for one of each.
-    ``predicate_types`` empty means provenance of either SLSA version. ``builder_id`` and ``build_type`` are
-    exact; what a statement says of its builder is worth what the key that signed it is worth.
-    ``require_hermetic`` asks for an execution report that proves the run to have had no network. Raises
-    :class:`UsageError` without anybody to trust, for certificates, logs or timestamps without a trusted root,
-    and for an empty word to compare with.
-    """
-
-    keys: Sequence[PublicKey] = ()
-    predicate_types: Sequence[str] = ()
-    builder_id: str | None = None
-    build_type: str | None = None
-    require_hermetic: bool = False
-    windows: Mapping[str, ListedKey] = field(default_factory=dict)
-    """By key id what a key set says of it; a key that is not there has no window."""
-    certificate: CertificateWanted | None = None
-    trusted_root: TrustedRoot | None = None
-    require_log: bool = False
-    require_timestamp: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.keys and self.certificate is None:
-            raise UsageError(
-                "nobody to trust: pass --key PUB, or --certificate-identity with --certificate-oidc-issuer"
-            )
-        asks = self.certificate is not None or self.require_log or self.require_timestamp
-        if asks and self.trusted_root is None:
-            raise UsageError(
-                "certificates, log entries and timestamps are verified with a trusted root: pass "
-                "--trusted-root FILE"
-            )
-        if not all(self.predicate_types) or "" in {self.builder_id, self.build_type}:
-            raise UsageError("a predicate type, builder id or build type to demand must not be empty")
-
-    @property
-    def wanted_types(self) -> tuple[str, ...]:
-        """The predicate types that satisfy."""
-        return tuple(self.predicate_types) or PROVENANCE_TYPES
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the criteria as they are printed."""
-        return {
-            "predicateType": list(self.wanted_types),
-            "signer": self._signer_to_json(),
-            "builderId": self.builder_id,
-            "buildType": self.build_type,
-            "require": self.required,
-        }
-
-    @property
-    def required(self) -> list[str]:
-        """The names of what is required beside a signature."""
-        asked = {
-            "hermetic": self.require_hermetic,
-            "log": self.require_log,
-            "timestamp": self.require_timestamp,
-        }
-        return [name for name, is_asked in asked.items() if is_asked]
-
-    def _signer_to_json(self) -> dict[str, Any]:
-        keys = [{"keyid": key.keyid, "algorithm": key.algorithm} for key in self.keys]
-        return {"key": keys} | ({"certificate": self.certificate.to_json()} if self.certificate else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from chains.criteria import Criteria
 from chains.predicates.scai_execution import SCAI
 from chains.reasons import Reason, Result
-from chains.verdict import Attestation, Check, Criteria, Left, Target, Verdict, Verification, count
+from chains.verdict import Attestation, Check, Left, Target, Verdict, Verification, count
 from chains.verify_claims import run_uid
 from chains.verify_evidence import Examined, examine
 from chains.verify_hermetic import prove_hermetic

@@ -11,14 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from chains.criteria import Criteria
 from chains.errors import EvidenceError
 from chains.predicates.simple_signing import COSIGN_SIGN
 from chains.reasons import Reason, Result
 from chains.signed_by import SignedBy
 from chains.statement import Statement, parse_statement
-from chains.verdict import Check, Criteria
+from chains.verdict import Check
 from chains.verify_claims import build_type, builder_id
-from chains.verify_signature import Signing, judge
+from chains.verify_material import Signing
+from chains.verify_signature import judge
 from chains.verify_subject import Authentic, Wanted
 from signers.base import FormatError
 from signers.bundle import Bundle

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from chains.criteria import Criteria
 from chains.reasons import Reason, Result
-from chains.verdict import Check, Criteria
+from chains.verdict import Check
 from chains.verify_evidence import Examined
 from signers.keyset import KeyStatus
 

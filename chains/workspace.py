@@ -376,9 +376,9 @@ def open_trusted_root(path: str) -> TrustedRoot:
 
     Raises :class:`UsageError` when it cannot be read, or the packages to use it are missing.
     """
-    if find_spec("rfc3161_client") is None or find_spec("requests") is None:
+    if find_spec("rfc3161_client") is None:
         raise UsageError(
-            "certificates, log entries and timestamps need further packages: install "
+            "certificates, log entries and timestamps need a further package: install "
             "provenance-chains[keyless]"
         )
     try:

@@ -9,30 +9,26 @@ from __future__ import annotations
 import hashlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from signers.base import SignerRejected, SignerUnavailable, VerificationError
-from signers.dsse import Envelope
+from signers.log_entry import check_body, parse_body, verify_promise
 from signers.service import Reply, Service, expect_success
 from signers.transparency import (
     LogEntry,
     Signed,
     TransparencyLog,
-    index_of,
-    parse_body,
-    same_bytes,
+    number,
     verify_inclusion,
 )
 from signers.trust import PublicKey
-from signers.trusted_root import TrustedRoot, find_log
+from signers.trusted_root import TrustedRoot
 
 PATH = "/api/v1/log/entries"
 _LARGE = 1024 * 1024
@@ -73,7 +69,7 @@ class RekorV1(TransparencyLog):
     def check(self, content: Mapping[str, Any], signed: Signed) -> LogEntry:
         """Return the entry, verified; see :meth:`TransparencyLog.check`."""
         check_entry(content, signed, self._root)
-        index = index_of(content)
+        index = number(content, "logIndex")
         return LogEntry(content, index, f"{self.url}{PATH}?logIndex={index}")
 
     def _equal_entry(self, conflict: Reply) -> Reply:
@@ -125,100 +121,7 @@ def check_entry(content: Mapping[str, Any], signed: Signed, root: TrustedRoot | 
     body = parse_body(verify_inclusion(content, root))
     if root is not None:
         verify_promise(content, root)
-    expect_about(body, signed)
-
-
-def expect_about(body: Mapping[str, Any], signed: Signed) -> None:
-    """Return if an entry's body is of just this signature, data and key. Raises :class:`VerificationError`.
-
-    ``dsse`` 0.0.1 and ``intoto`` 0.0.2 for envelopes, ``hashedrekord`` 0.0.1 for other data.
-    """
-    try:
-        spec, kind = body["spec"], (body["kind"], body["apiVersion"])
-        if signed.envelope is None:
-            fits = kind == ("hashedrekord", "0.0.1") and _is_hashedrekord(spec, signed)
-        elif kind == ("intoto", "0.0.2"):
-            fits = _is_intoto(spec, signed, signed.envelope)
-        else:
-            fits = kind == ("dsse", "0.0.1") and _is_dsse(spec, signed, signed.envelope)
-    except (KeyError, TypeError, ValueError, IndexError, UnsupportedAlgorithm) as error:
-        raise VerificationError("the log entry is of another kind", "signature_invalid") from error
-    if not fits:
-        raise VerificationError("the log entry is about another signature", "signature_invalid")
-
-
-def promised(content: Mapping[str, Any]) -> bytes:
-    """Return what a signed entry timestamp is over: canonical JSON of the entry without its proof."""
-    entry = {
-        "body": content["canonicalizedBody"],
-        "integratedTime": int(content["integratedTime"]),
-        "logID": _decode(content["logId"]["keyId"]).hex(),
-        "logIndex": int(content["logIndex"]),
-    }
-    return orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
-
-
-def verify_promise(content: Mapping[str, Any], root: TrustedRoot) -> datetime:
-    """Return when the log integrated the entry, as its signed entry timestamp says.
-
-    Raises :class:`VerificationError`, also when the log's key is trusted for another time.
-    """
-    try:
-        log_id = _decode(content["logId"]["keyId"])
-        promise = _decode(content["inclusionPromise"]["signedEntryTimestamp"])
-        data = promised(content)
-        moment = datetime.fromtimestamp(int(content["integratedTime"]), UTC)
-    except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
-        raise VerificationError("the log's answer lacks its promise", "signature_invalid") from error
-    log = find_log(root.logs, log_id)
-    log.verify(promise, data)
-    if moment not in log.valid:
-        raise VerificationError(
-            f"the log {log.url} is not trusted for entries of {moment.isoformat()}", "signature_invalid"
-        )
-    return moment
-
-
-def _is_dsse(spec: Mapping[str, Any], signed: Signed, envelope: Envelope) -> bool:
-    (signature,) = spec["signatures"]
-    return (
-        same_bytes(signature["signature"], signed.signature)
-        and _is_signer(signature["verifier"], signed)
-        and _is_sha256(spec["payloadHash"], envelope.payload)
-    )
-
-
-def _is_intoto(spec: Mapping[str, Any], signed: Signed, envelope: Envelope) -> bool:
-    """Compare an entry whose signature and key are base64 of base64 and of PEM (rekor ``intoto`` 0.0.2)."""
-    content = spec["content"]
-    (signature,) = content["envelope"]["signatures"]
-    return (
-        same_bytes(_decode(signature["sig"]).decode(), signed.signature)
-        and _is_signer(signature["publicKey"], signed)
-        and content["envelope"]["payloadType"] == envelope.payload_type
-        and _is_sha256(content["payloadHash"], envelope.payload)
-    )
-
-
-def _is_hashedrekord(spec: Mapping[str, Any], signed: Signed) -> bool:
-    return (
-        _is_sha256(spec["data"]["hash"], signed.data)
-        and same_bytes(spec["signature"]["content"], signed.signature)
-        and _is_signer(spec["signature"]["publicKey"]["content"], signed)
-    )
-
-
-def _is_sha256(found: Mapping[str, Any], data: bytes) -> bool:
-    return (found["algorithm"], found["value"]) == ("sha256", hashlib.sha256(data).hexdigest())
-
-
-def _is_signer(encoded: str, signed: Signed) -> bool:
-    """Whether base64 of PEM is the signer's certificate or key, in whatever lines it was written."""
-    pem = _decode(encoded)
-    if signed.certificate:
-        return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER) == signed.certificate
-    key = load_pem_public_key(pem)
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) == signed.key.pem
+    check_body(body, signed)
 
 
 def _pem(signed: Signed) -> bytes:

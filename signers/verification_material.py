@@ -16,22 +16,22 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from signers.annotations import (
+    BUNDLE_ANNOTATION,
+    CERTIFICATE_ANNOTATION,
+    MATERIAL_ANNOTATION,
+    TIMESTAMP_ANNOTATION,
+)
 from signers.base import FormatError, VerificationError
 from signers.bundle import Bundle
-from signers.rekor import expect_about as expect_about_v2
-from signers.rekor_v1 import expect_about as expect_about_v1
-from signers.rekor_v1 import verify_promise
+from signers.log_entry import Logged, verify_log_entry
 from signers.strict_json import decode_base64, member, objects, parse_object
-from signers.timestamp import check_timestamp
-from signers.transparency import Signed, index_of, parse_body, verify_inclusion
-from signers.trusted_root import TrustedRoot, find_log
+from signers.timestamp_verify import check_timestamp
+from signers.transparency import Signed
+from signers.trusted_root import TrustedRoot
 
 MOST = 16
 """Log entries, and timestamps, that one signature may carry; each costs public key operations."""
-CERTIFICATE_ANNOTATION = "dev.sigstore.cosign/certificate"
-BUNDLE_ANNOTATION = "dev.sigstore.cosign/bundle"
-TIMESTAMP_ANNOTATION = "dev.sigstore.cosign/rfc3161timestamp"
-MATERIAL_ANNOTATION = "provenance.chains/verification-material"
 _MAX_ANNOTATION = 4 * 1024 * 1024
 _V1_PROMISE_ONLY = "0.1"
 
@@ -102,22 +102,14 @@ class VerificationMaterial:
 
 
 @dataclass(frozen=True, slots=True)
-class VerifiedEntry:
-    """A log has this signature: as proved by its checkpoint, promised by it, or both."""
-
-    index: int
-    url: str
-    time: datetime | None
-    """When the log integrated it, where it signed a promise that says so."""
-
-
-@dataclass(frozen=True, slots=True)
 class VerifiedTime:
     """A moment at which the signature was there, on the word of an authority or a log of the trusted root."""
 
     moment: datetime
     source: str
     """``TimestampAuthority`` or ``Tlog``, as sigstore-go calls them."""
+    uri: str
+    """Of who says so, as the trusted root has it."""
 
 
 def verify_timestamps(
@@ -129,80 +121,37 @@ def verify_timestamps(
     """
     found = [(one, signature) for one in material.timestamps]
     found += [(one, envelope) for one in material.outer_timestamps]
-    if len(found) > MOST:
-        raise VerificationError(
-            f"it has {len(found)} timestamps, at most {MOST} are read", "signature_invalid"
-        )
-    times = [check_timestamp(der, data, root).time for der, data in found]
-    return [VerifiedTime(moment, "TimestampAuthority") for moment in dict.fromkeys(times)]
+    _expect_few(found, "timestamps")
+    stamps = [check_timestamp(der, data, root) for der, data in found]
+    return list(dict.fromkeys(VerifiedTime(one.time, "TimestampAuthority", one.authority) for one in stamps))
 
 
-def verify_entries(material: VerificationMaterial, signed: Signed, root: TrustedRoot) -> list[VerifiedEntry]:
+def verify_entries(material: VerificationMaterial, signed: Signed, root: TrustedRoot) -> list[Logged]:
     """Return all log entries (client specification 4.2.2 and 4.4).
 
     Raises :class:`VerificationError` when any of them does not hold.
     """
-    if len(material.entries) > MOST:
-        raise VerificationError(
-            f"it has {len(material.entries)} log entries, at most {MOST} are read", "signature_invalid"
-        )
-    found = [verify_entry(one, signed, root, needs_proof=material.needs_proof) for one in material.entries]
+    _expect_few(material.entries, "log entries")
+    found = [
+        verify_log_entry(one, signed, root, needs_proof=material.needs_proof) for one in material.entries
+    ]
     return list(dict.fromkeys(found))
 
 
-def verify_entry(
-    entry: Mapping[str, Any], signed: Signed, root: TrustedRoot, *, needs_proof: bool = True
-) -> VerifiedEntry:
-    """Return what a log says, if it says it of just this signature, data and key or certificate.
-
-    A Rekor v2 entry has a proof of inclusion under a checkpoint that the log signed; one of Rekor v1 has a
-    signed entry timestamp, such a proof, or both, and what it has must hold. The entry's kind is the one that
-    the bundle names (client specification 4.4). Raises :class:`VerificationError`.
-    """
-    try:
-        body = parse_body(decode_base64(entry["canonicalizedBody"], "body"))
-        log = find_log(root.logs, decode_base64(entry["logId"]["keyId"], "log id"))
-        kind = (body["kind"], body["apiVersion"])
-        named = entry.get("kindVersion")
-        if named is not None and (named["kind"], named["version"]) != kind:
-            raise VerificationError(
-                f"the log entry is a {kind[0]} {kind[1]}, and the bundle says another kind",
-                "signature_invalid",
-            )
-        has_promise, has_proof = bool(entry.get("inclusionPromise")), bool(entry.get("inclusionProof"))
-    except (KeyError, TypeError, ValueError, AttributeError, FormatError) as error:
-        raise VerificationError("the log entry cannot be read", "signature_invalid") from error
-    is_v2 = kind == ("hashedrekord", "0.0.2")
-    (expect_about_v2 if is_v2 else expect_about_v1)(body, signed)
-    if not has_proof and (needs_proof or is_v2 or not has_promise):
-        raise VerificationError("the log entry lacks a proof of inclusion", "signature_invalid")
-    if has_proof:
-        verify_inclusion(entry, root)
-        _expect_index(entry, is_v2=is_v2)
-    # a log of version 2 has no clock of its own, whatever an entry says
-    moment = verify_promise(entry, root) if has_promise and not is_v2 else None
-    # nothing but a promise says what an entry's place over all trees is
-    return VerifiedEntry(index_of(entry if moment or is_v2 else entry["inclusionProof"]), log.url, moment)
-
-
-def expect_in_force(
-    entries: Sequence[Mapping[str, Any]], root: TrustedRoot, moments: Sequence[datetime]
-) -> None:
+def expect_in_force(entries: Sequence[Logged], moments: Sequence[datetime]) -> None:
     """Return if the entries' logs were trusted at every moment. Raises :class:`VerificationError`."""
     for entry in entries:
-        log = find_log(root.logs, decode_base64(entry["logId"]["keyId"], "log id"))
         for moment in moments:
-            if moment not in log.valid:
+            if moment not in entry.valid:
                 raise VerificationError(
-                    f"the log {log.url} is not trusted for entries of {moment.isoformat()}",
+                    f"the log {entry.url} is not trusted for entries of {moment.isoformat()}",
                     "signature_invalid",
                 )
 
 
-def _expect_index(entry: Mapping[str, Any], *, is_v2: bool) -> None:
-    """Rekor v1 counts over several trees, so that its own index is another one than its proof's."""
-    if is_v2 and index_of(entry) != index_of(entry["inclusionProof"]):
-        raise VerificationError("the log entry's index is not its proof's", "signature_invalid")
+def _expect_few(found: Sequence[object], what: str) -> None:
+    if len(found) > MOST:
+        raise VerificationError(f"it has {len(found)} {what}, at most {MOST} are read", "signature_invalid")
 
 
 def _entry_of_promise(promise: Mapping[str, object]) -> dict[str, Any]:
@@ -235,7 +184,7 @@ def _leaf(pem: str) -> bytes:
         return b""
     try:
         return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise FormatError(f"annotation {CERTIFICATE_ANNOTATION} is no certificate in PEM") from error
 
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
+from chains.criteria import CertificateWanted, Criteria, NameWanted
 from chains.errors import UsageError
-from chains.signed_by import CertificateWanted, NameWanted
-from chains.verdict import Criteria, Verdict, Verification
+from chains.verdict import Verdict, Verification
 from storage.record import Evidence
 from tests.faults.verify.forge import form_a, form_b, provenance, reasons, results, signer
 from tests.faults.verify.sigstore import (

@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from chains.signed_by import CertificateWanted, NameWanted
-from chains.verdict import Criteria, Verification
+from chains.criteria import CertificateWanted, Criteria, NameWanted
+from chains.verdict import Verification
 from chains.verify import verify_digest
 from signers.trust import PublicKey
 from signers.trusted_root import TrustedRoot
