@@ -1,0 +1,88 @@
+"""Keyless evidence, logs and timestamps that are wrong in one way each: the command line says the stable reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chains.cli import run as chains
+from tests.faults.verify.forge import DIGEST
+from tests.faults.verify.forged_cases import BY_IDENTITY, BY_KEY, CASES, FOLDER, HONEST, ROOT, file
+
+DOCS = Path(__file__).parents[2] / "docs" / "verify.md"
+Json = Any
+
+
+def verify(*arguments: str, capsys: pytest.CaptureFixture[str], code: int) -> Json:
+    capsys.readouterr()
+    assert chains(["verify", *arguments, "--digest", DIGEST, "--output", "json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_every_file_has_a_case_and_every_difference_to_cosign_is_told() -> None:
+    assert {path.name.removesuffix(".bundle.json") for path in FOLDER.glob("*.bundle.json")} == set(CASES)
+    told = DOCS.read_text(encoding="utf-8").split("### Where cosign answers otherwise")[1].split("\n## ")[0]
+    assert {name for name in CASES if f"`{name}`" in told} == {
+        name for name, case in CASES.items() if case.differs
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_forged_bundle_is_refused_for_its_one_reason(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    case = CASES[name]
+    found = verify(str(file(name)), *case.asked, *ROOT, capsys=capsys, code=case.code)
+    listed = [*found["checks"], *found["attestations"], *found["skipped"]]
+    assert {one["reason"] for one in listed if one["reason"]} == ({case.reason} if case.reason else set())
+    assert {one["used"] for one in found["attestations"]} <= {not case.reason}
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_evidence_is_refused_when_somebody_else_is_asked_for(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if CASES[name].asked == BY_KEY:
+        found = verify(str(file(name)), *BY_IDENTITY, *ROOT, capsys=capsys, code=1)
+        assert found["summary"].startswith("key_unknown")
+        return
+    for other, reason in (
+        (("--certificate-identity", "https://other", *BY_IDENTITY[2:]), "identity_mismatch"),
+        ((*BY_IDENTITY[:2], "--certificate-oidc-issuer", "https://other"), "issuer_mismatch"),
+    ):
+        found = verify(str(file(name)), *other, *ROOT, capsys=capsys, code=1)
+        assert found["summary"].startswith(reason)
+        assert found["attestations"][0]["signer"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (BY_IDENTITY[:2], "together with its issuer"),
+        (BY_IDENTITY[2:], "together with its issuer"),
+        ((*BY_IDENTITY, "--certificate-identity-regexp", ".*"), "not both"),
+        (("--certificate-identity-regexp", "(", *BY_IDENTITY[2:]), "no regular expression"),
+        (("--certificate-identity", "", *BY_IDENTITY[2:]), "must not be empty"),
+        (("--certificate-identity", "", "--certificate-oidc-issuer", ""), "must not be empty"),
+        ((*BY_KEY, "--trusted-root", str(FOLDER / "none.json")), "cannot be read"),
+        ((*BY_KEY, "--trusted-root", str(FOLDER / "key.pub")), "trusted root"),
+        ((*BY_KEY, "--trusted-root", ""), "cannot be read"),
+    ],
+)
+def test_half_a_question_is_wrong_usage(
+    options: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = () if "--trusted-root" in options else ROOT
+    assert chains(["verify", str(file("honest-v2")), *options, *root]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [BY_IDENTITY, (*BY_KEY, "--require-log"), (*BY_KEY, "--require-timestamp")]
+)
+def test_what_needs_a_trusted_root_asks_for_it(
+    options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert chains(["verify", str(file("honest-key-v2")), *options]) == 2
+    assert "--trusted-root" in capsys.readouterr().err
