@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.certificate_transparency import LogEntryType, SignedCertificateTimestamp
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
@@ -39,7 +40,7 @@ _UNDERSTOOD = frozenset(
     }
 )
 """Extensions that a certificate may call critical (RFC 5280, section 4.2)."""
-_UNREADABLE = (
+UNREADABLE = (
     ValueError,
     TypeError,
     OverflowError,
@@ -47,7 +48,9 @@ _UNREADABLE = (
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,
 )
+"""What reading a certificate, or its extensions, raises for one that is none; warnings where they are errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ def read_certificate(der: bytes) -> x509.Certificate:
         raise FormatError(f"the certificate has {len(der)} bytes, at most {MAX_BYTES} are read")
     try:
         return x509.load_der_x509_certificate(der)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise FormatError("the certificate cannot be read") from error
 
 
@@ -132,7 +135,7 @@ def check_issued(leaf: x509.Certificate, root: TrustedRoot) -> Issued:
         _check_profile(leaf)
         verify_sct(leaf, authorities[0].chain[0], root)
         return Issued(leaf, authorities, _identity(leaf), issuer_of(leaf))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise VerificationError("the certificate cannot be read", "certificate_invalid") from error
 
 
@@ -160,7 +163,7 @@ def _issued(leaf: x509.Certificate, authority: Authority) -> bool:
                 return False
             lower.verify_directly_issued_by(upper)
             lower = upper
-    except (*_UNREADABLE, InvalidSignature, x509.ExtensionNotFound):
+    except (*UNREADABLE, InvalidSignature, x509.ExtensionNotFound):
         return False
     return True
 

@@ -16,6 +16,7 @@ from rfc3161_client import VerifierBuilder, decode_timestamp_response
 from rfc3161_client.tsp import MessageImprint, PKIStatus, TimeStampResponse
 
 from signers.base import VerificationError
+from signers.certificate import UNREADABLE
 from signers.trusted_root import Authority, TrustedRoot
 
 MAX_BYTES = 64 * 1024
@@ -79,7 +80,7 @@ def _verify_signed(
     for authority in root.timestamp_authorities:
         try:
             _builder(authority).build().verify_message(response, signature)
-        except (TimestampVerificationError, ValueError) as error:
+        except (TimestampVerificationError, *UNREADABLE) as error:
             problem = str(error)
             continue
         if moment in authority.valid:
@@ -93,7 +94,7 @@ def _check_certificates(response: TimeStampResponse) -> None:
     try:
         certificates = [load_der_x509_certificate(one) for one in response.signed_data.certificates]
         names = {(one.issuer.public_bytes(), one.serial_number) for one in certificates}
-    except ValueError as error:
+    except UNREADABLE as error:
         raise VerificationError(
             "a certificate of the timestamp cannot be read", "signature_invalid"
         ) from error

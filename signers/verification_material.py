@@ -24,6 +24,7 @@ from signers.annotations import (
 )
 from signers.base import FormatError, VerificationError
 from signers.bundle import Bundle
+from signers.certificate import UNREADABLE
 from signers.log_entry import Logged, verify_log_entry
 from signers.strict_json import decode_base64, member, objects, parse_object
 from signers.timestamp_verify import check_timestamp
@@ -184,7 +185,7 @@ def _leaf(pem: str) -> bytes:
         return b""
     try:
         return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
-    except (ValueError, x509.InvalidVersion) as error:
+    except UNREADABLE as error:
         raise FormatError(f"annotation {CERTIFICATE_ANNOTATION} is no certificate in PEM") from error
 
 

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chains.cli import run as chains
-from tests.faults.verify.forge import DIGEST
-from tests.faults.verify.forged_cases import BY_IDENTITY, BY_KEY, CASES, FOLDER, HONEST, ROOT, file
+from signers.annotations import (
+    BUNDLE_ANNOTATION,
+    CERTIFICATE_ANNOTATION,
+    MATERIAL_ANNOTATION,
+    TIMESTAMP_ANNOTATION,
+)
+from tests.faults.verify.forge import DIGEST, ask, reasons
+from tests.faults.verify.forged_cases import (
+    BY_IDENTITY,
+    BY_KEY,
+    CASES,
+    FOLDER,
+    HONEST,
+    ROOT,
+    criteria_of,
+    file,
+    keyset,
+    layer,
+    layer_of_cosign,
+)
 
 DOCS = Path(__file__).parents[2] / "docs" / "verify.md"
 Json = Any
@@ -37,6 +56,60 @@ def test_a_forged_bundle_is_refused_for_its_one_reason(name: str, capsys: pytest
     listed = [*found["checks"], *found["attestations"], *found["skipped"]]
     assert {one["reason"] for one in listed if one["reason"]} == ({case.reason} if case.reason else set())
     assert {one["used"] for one in found["attestations"]} <= {not case.reason}
+
+
+OF_BUNDLES = {
+    "payload-changed-key": "names its key by the bundle's hint alone",
+    "certificate-unreadable": "is no PEM in form A",
+    "proof-missing-v1": "form A has no place for a proof: the promise is enough",
+}
+
+
+@pytest.mark.parametrize("name", sorted(CASES.keys() - OF_BUNDLES.keys() - {"entry-missing"}))
+def test_the_same_in_form_a_is_refused_for_the_same_reason(name: str) -> None:
+    case = CASES[name]
+    found = ask(layer(json.loads(file(name).read_bytes())), by=criteria_of(case.asked))
+    assert reasons(found) == ({case.reason} if case.reason else set()), found.to_text()
+    assert found.exit_code == case.code
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "honest-v1", "honest-v1-intoto", "honest-v1-promise-alone", "honest-key-v1",
+        "entry-of-another-signature-v1", "entry-of-another-payload-v1", "entry-of-another-payload-intoto",
+        "entry-of-another-certificate-v1", "promise-of-another-entry", "promise-of-another-time",
+        "promise-of-another-index", "promise-by-another-key", "log-time-before-the-certificate",
+        "log-time-after-the-certificate", "log-time-in-the-future",
+    ],
+)  # fmt: skip
+def test_the_same_in_cosigns_annotations_is_refused_for_the_same_reason(name: str) -> None:
+    case = CASES[name]
+    found = ask(layer_of_cosign(json.loads(file(name).read_bytes())), by=criteria_of(case.asked))
+    assert reasons(found) == ({case.reason} if case.reason else set()), found.to_text()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"tlogEntries": 1}', '{"Payload": {}}', "\ud800"])
+@pytest.mark.parametrize(
+    "annotation", [CERTIFICATE_ANNOTATION, BUNDLE_ANNOTATION, MATERIAL_ANNOTATION, TIMESTAMP_ANNOTATION]
+)
+def test_annotations_that_cannot_be_read_are_told(annotation: str, text: str) -> None:
+    held = layer(json.loads(file("honest-v2").read_bytes()))
+    found = ask(
+        replace(held, annotations={**held.annotations, annotation: text}), by=criteria_of(BY_IDENTITY)
+    )
+    assert reasons(found) == {"material_invalid"}
+
+
+def test_a_verified_time_says_that_a_signature_is_older_than_the_end_of_its_key(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("honest-key-v2", "honest-key-v1"):
+        verify(str(file(name)), *keyset("ended"), *ROOT, capsys=capsys, code=0)
+        found = verify(str(file(name)), *keyset("ended"), capsys=capsys, code=1)
+        assert found["summary"].startswith("key_outside_window")
+    found = verify(str(file("honest-key-alone")), *keyset("ended"), *ROOT, capsys=capsys, code=1)
+    assert found["summary"].startswith("key_outside_window")
 
 
 @pytest.mark.parametrize("name", HONEST)

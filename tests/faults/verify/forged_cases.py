@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import base64
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from tests.faults.verify.forge import DIGEST
+from chains.criteria import CertificateWanted, Criteria
+from signers.annotations import BUNDLE_ANNOTATION, CERTIFICATE_ANNOTATION, MATERIAL_ANNOTATION
+from signers.keyset import ListedKey, parse_keyset
+from signers.trust import PublicKey
+from signers.trusted_root import TrustedRoot
+from storage.record import Evidence
+from tests.faults.verify.forge import DIGEST, evidence
+
+Json = Any
 
 FOLDER = Path(__file__).parent / "forged"
 IDENTITY = "https://kubernetes.io/namespaces/tekton-chains/serviceaccounts/tekton-chains-controller"
@@ -148,6 +159,57 @@ SIGNATURES = {
     "key-used-before-its-start": Case("key_outside_window", keyset("later"), BY_KEY, differs=True),
 }
 CASES = HONEST | CERTIFICATES | IDENTITIES | TIMES | ENTRIES | SIGNATURES
+
+
+def criteria_of(asked: tuple[str, ...]) -> Criteria:
+    """What the options ask for."""
+    given = dict(zip(asked[::2], asked[1::2], strict=True))
+    path = given.get("--key", "")
+    listed = []
+    if path:
+        data = Path(path).read_bytes()
+        listed = list(parse_keyset(data)) if path.endswith(".json") else [ListedKey(PublicKey.from_pem(data))]
+    names = [
+        f"--certificate-{name}{more}" for name in ("identity", "oidc-issuer") for more in ("", "-regexp")
+    ]
+    return Criteria(
+        [one.key for one in listed],
+        windows={one.key.keyid: one for one in listed if one != ListedKey(one.key)},
+        certificate=CertificateWanted.from_options(*(given.get(name) for name in names)),
+        trusted_root=TrustedRoot.from_path(FOLDER / "trusted_root.json"),
+    )
+
+
+def layer(bundle: Json) -> Evidence:
+    """The same evidence in form A: an envelope, and annotations of its layer."""
+    material = bundle["verificationMaterial"]
+    chain = material.get("x509CertificateChain", {}).get("certificates", [material.get("certificate")])
+    annotations = {}
+    if chain[0]:
+        text = chain[0]["rawBytes"]
+        annotations[CERTIFICATE_ANNOTATION] = (
+            f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"
+        )
+    beside = {
+        name: material[name] for name in ("tlogEntries", "timestampVerificationData") if name in material
+    }
+    annotations[MATERIAL_ANNOTATION] = json.dumps(beside)
+    data = json.dumps(bundle["dsseEnvelope"]).encode()
+    return evidence(data, "dsse", "oci-att", annotations=annotations)
+
+
+def layer_of_cosign(bundle: Json) -> Evidence:
+    """The same in cosign's own annotations, which have no place for a proof."""
+    held = layer(bundle)
+    (entry,) = bundle["verificationMaterial"]["tlogEntries"]
+    payload = {
+        "body": entry["canonicalizedBody"], "integratedTime": int(entry["integratedTime"]),
+        "logIndex": int(entry["logIndex"]), "logID": base64.b64decode(entry["logId"]["keyId"]).hex(),
+    }  # fmt: skip
+    promise = {"SignedEntryTimestamp": entry["inclusionPromise"]["signedEntryTimestamp"], "Payload": payload}
+    annotations = {BUNDLE_ANNOTATION: json.dumps(promise)}
+    annotations |= {name: text for name, text in held.annotations.items() if name != MATERIAL_ANNOTATION}
+    return replace(held, annotations=annotations)
 
 
 def file(name: str) -> Path:
