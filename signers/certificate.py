@@ -50,7 +50,7 @@ UNREADABLE = (
     x509.UnsupportedGeneralNameType,
     CryptographyDeprecationWarning,
 )
-"""What reading a certificate, or its extensions, raises for one that is none; warnings where they are errors."""
+"""What reading a certificate raises for one that is none, the warning where warnings are errors."""
 
 
 @dataclass(frozen=True, slots=True)

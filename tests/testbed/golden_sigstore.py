@@ -13,6 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sigstore.dsse import Statement
+from sigstore.models import ClientTrustConfig
+from sigstore.oidc import IdentityToken
+from sigstore.sign import SigningContext
+
 from chains.image_name import ImageDigest
 from chains.predicates import simple_signing
 from signers.base import Signer
@@ -29,10 +34,13 @@ from signers.transparency import TransparencyLog
 from signers.trusted_root import TrustedRoot
 from storage.record import IN_TOTO_PAYLOAD_TYPE
 from tests.faults.verify.forge import HEX, IMAGE, provenance, to_bytes
+from tests.testbed.build import binary
+from tests.testbed.cosign import cosign_in
 from tests.testbed.rekor_v1 import rekor_v1
-from tests.testbed.sigstore import sigstore
+from tests.testbed.sigstore import SigstoreServices, sigstore
 from tests.testbed.sigstore_keys import log_of
 
+BLOB = b"the artifact\n"
 GOLDEN = Path(__file__).parent.parent / "golden" / "sigstore"
 
 
@@ -65,10 +73,31 @@ def main() -> None:
                 )
                 _seal(f"{name}-{version}", sealer)
                 sealer.close()
+        _seal_with_peers(services, tmp)
         _write("about.json", {
             "identity": services.issuer.identity(), "issuer": services.issuer.url,
             "now": datetime.now(UTC).isoformat(timespec="seconds"),
         })  # fmt: skip
+
+
+def _seal_with_peers(services: SigstoreServices, tmp: Path) -> None:
+    """Write what stock cosign and sigstore-python make of the same statement, and a message signature."""
+    (tmp / "blob").write_bytes(BLOB)
+    (tmp / "predicate.json").write_text(json.dumps(provenance()["predicate"]))
+    cosign = cosign_in(binary("cosign"), tmp)
+    common = [
+        "--yes", "--identity-token", str(tmp / "token"), "--signing-config", services.signing_config,
+        "--trusted-root", services.trusted_root, "--bundle", str(tmp / "bundle.json"),
+    ]  # fmt: skip
+    attest = ["attest-blob", "--predicate", tmp / "predicate.json", "--type", "slsaprovenance1"]
+    for name, command in (("cosign-attest-blob", attest), ("cosign-sign-blob", ["sign-blob"])):
+        cosign(*command, *common, tmp / "blob")
+        (GOLDEN / f"{name}.bundle.json").write_bytes((tmp / "bundle.json").read_bytes())
+    config = ClientTrustConfig.from_json(services.client_trust_config)
+    token = IdentityToken((tmp / "token").read_text(), client_id="sigstore")
+    with SigningContext.from_trust_config(config).signer(token) as signer:
+        bundle = signer.sign_dsse(Statement(to_bytes(provenance())))
+        (GOLDEN / "sigstore-python.bundle.json").write_text(bundle.to_json())
 
 
 def _seal(name: str, sealer: MaterialSealer) -> None:

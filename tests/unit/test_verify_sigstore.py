@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from datetime import timedelta
 
@@ -11,8 +12,9 @@ import pytest
 from chains.criteria import CertificateWanted, Criteria, NameWanted
 from chains.errors import UsageError
 from chains.verdict import Verdict, Verification
+from chains.verify import verify_bundle_file
 from storage.record import Evidence
-from tests.faults.verify.forge import form_a, form_b, provenance, reasons, results, signer
+from tests.faults.verify.forge import DIGEST, form_a, form_b, provenance, reasons, results, signer
 from tests.faults.verify.sigstore import (
     GOLDEN,
     IDENTITY,
@@ -72,6 +74,27 @@ def test_an_image_signature_is_verified_with_what_its_layer_carries(name: str, v
     other["data"] = other["data"].replace("registry", "Registry")
     found = ask(layer_of(other), golden(f"{name}-{version}"), by=criteria)
     assert results(found)["image-signature"] == "skip"
+
+
+def test_bundles_of_sigstore_python_and_of_cosign_are_verified() -> None:
+    assert ask(golden("sigstore-python"), by=by_identity(require_log=True)).verdict is Verdict.VERIFIED
+    blob = "sha256:" + hashlib.sha256(b"the artifact\n").hexdigest()
+    data = (GOLDEN / "cosign-attest-blob.bundle.json").read_bytes()
+    for digest, verdict in ((blob, Verdict.VERIFIED), (DIGEST, Verdict.FAILED)):
+        found = verify_bundle_file(data, ref="file", criteria=by_identity(), now=NOW, digest=digest)
+        assert found.verdict is verdict, found.to_text()
+    data = (GOLDEN / "cosign-sign-blob.bundle.json").read_bytes()
+    found = verify_bundle_file(data, ref="file", criteria=by_identity(), now=NOW)
+    assert reasons(found) == {"not_an_attestation"}
+
+
+@pytest.mark.parametrize("source", ["key", "certificate"])
+def test_a_timestamp_of_form_a_is_over_the_whole_envelope(source: str) -> None:
+    name = "dev.sigstore.cosign/rfc3161timestamp"
+    layer, signature = content(f"{source}-v2", "att"), content(f"{source}-v2", "sig")
+    layer["annotations"][name] = signature["annotations"][name]
+    found = ask(layer_of(layer), by=by_key() if source == "key" else by_identity())
+    assert reasons(found) == {"timestamp_invalid"}
 
 
 def test_keys_and_identities_are_trusted_side_by_side() -> None:
