@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from signers.annotations import (
     MATERIAL_ANNOTATION,
     TIMESTAMP_ANNOTATION,
 )
-from tests.faults.verify.forge import DIGEST, ask, reasons
+from tests.faults.verify.forge import DIGEST, ask, evidence, reasons
 from tests.faults.verify.forged_cases import (
     BY_IDENTITY,
     BY_KEY,
@@ -110,6 +113,46 @@ def test_a_verified_time_says_that_a_signature_is_older_than_the_end_of_its_key(
         assert found["summary"].startswith("key_outside_window")
     found = verify(str(file("honest-key-alone")), *keyset("ended"), *ROOT, capsys=capsys, code=1)
     assert found["summary"].startswith("key_outside_window")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("honest-v2", ""),
+        ("timestamp-by-an-expired-certificate", "timestamp_invalid"),
+        ("timestamp-by-a-signer-of-code", "timestamp_invalid"),
+        ("timestamp-of-another-authority", "timestamp_invalid"),
+    ],
+)
+def test_a_trusted_root_may_name_the_root_of_a_timestamp_authority_alone(name: str, reason: str) -> None:
+    criteria = criteria_of(BY_IDENTITY)
+    assert criteria.trusted_root is not None
+    above = [replace(one, chain=one.chain[-1:]) for one in criteria.trusted_root.timestamp_authorities]
+    criteria = replace(
+        criteria, trusted_root=replace(criteria.trusted_root, timestamp_authorities=tuple(above))
+    )
+    found = ask(evidence(file(name).read_bytes()), by=criteria)
+    assert reasons(found) == ({reason} if reason else set()), found.to_text()
+
+
+@pytest.mark.parametrize("name", ["honest-v2", "honest-v1", "honest-key-v2"])
+def test_nobody_is_asked(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a verifier asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    verify(str(file(name)), *CASES[name].asked, *ROOT, capsys=capsys, code=0)
+
+
+def test_packages_that_ask_the_network_are_not_even_loaded() -> None:
+    program = (
+        "import sys, chains.verify_signature, signers.verification_material; "
+        "sys.exit(bool({'requests', 'urllib3', 'http.client', 'sigstore'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", HONEST)
