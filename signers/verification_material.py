@@ -52,9 +52,6 @@ class VerificationMaterial:
     needs_proof: bool = True
     """Whether every entry must have a proof of inclusion; a promise is enough for cosign's older forms."""
 
-    def __bool__(self) -> bool:
-        return bool(self.certificate or self.entries or self.timestamps or self.outer_timestamps)
-
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> VerificationMaterial:
         """Return what a bundle carries. Raises :class:`FormatError`.

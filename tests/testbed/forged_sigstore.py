@@ -70,6 +70,10 @@ class Wanted:
     usages: tuple[x509.ObjectIdentifier, ...] = (ExtendedKeyUsageOID.CODE_SIGNING,)
     may_sign: bool = True
     names: int = 1
+    alternatives: tuple[x509.GeneralName, ...] = ()
+    """Names of other kinds, in the identity's place."""
+    issuer_der: bytes = b""
+    """The extension for the issuer, where it is no text as it should be."""
     start: datetime = NOW
     is_authority: bool = False
     is_logged: bool = True
@@ -246,14 +250,16 @@ def _hash(data: bytes) -> Json:
 
 
 def _builder(wanted: Wanted, identity: str, serial: int, issuer: x509.Name) -> x509.CertificateBuilder:
-    names = [x509.UniformResourceIdentifier(f"{identity}{'x' * more}") for more in range(wanted.names)]
+    uris = [x509.UniformResourceIdentifier(f"{identity}{'x' * more}") for more in range(wanted.names)]
+    names: list[x509.GeneralName] = [*wanted.alternatives] or [*uris]
+    issuer_der = wanted.issuer_der or der(_UTF8_STRING, wanted.issuer.encode())
     may_sign = {"digital_signature": wanted.may_sign, "key_agreement": not wanted.may_sign}
     found: Sequence[tuple[x509.ExtensionType, bool] | None] = [
         (x509.KeyUsage(**NO_USAGE | may_sign), True),
         (x509.ExtendedKeyUsage(wanted.usages), False) if wanted.usages else None,
         (x509.SubjectAlternativeName(names), True) if names else None,
         (x509.UnrecognizedExtension(_ISSUER_V1, wanted.old_issuer.encode()), False) if wanted.old_issuer else None,
-        (x509.UnrecognizedExtension(_ISSUER_V2, der(_UTF8_STRING, wanted.issuer.encode())), False)
+        (x509.UnrecognizedExtension(_ISSUER_V2, issuer_der), False)
         if wanted.issuer else None,
         (x509.BasicConstraints(ca=True, path_length=None), True) if wanted.is_authority else None,
         (wanted.extension, True) if wanted.extension else None,
