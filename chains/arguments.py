@@ -8,6 +8,9 @@ from typing import Any
 
 from chains.errors import UsageError
 
+EXIT_CODES = """exit codes: 0 done or verified, 1 something failed or evidence is wrong,
+2 usage or configuration, 3 no evidence, 4 could not decide"""
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose options take their default from the environment and whose errors read like ours."""
@@ -37,3 +40,9 @@ class Parser(argparse.ArgumentParser):
 def add_output(parser: Parser) -> None:
     """Add the option that every listing has."""
     parser.option("--output", "text or json", default="text", choices=["text", "json"])
+
+
+def add_store(parser: Parser, text: str) -> None:
+    """Add the option that names stores; ``text`` says what for."""
+    known = "oci-layout:PATH, oci:, oci://REGISTRY/REPOSITORY, s3://BUCKET/PREFIX or file:PATH"
+    parser.option("--store", f"{text}: {known}; may be repeated", action="append", metavar="URL")

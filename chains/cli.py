@@ -12,14 +12,13 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from chains.arguments import Parser, add_output
+from chains.arguments import EXIT_CODES, Parser, add_output, add_store
 from chains.cluster_commands import add_cluster_commands
 from chains.doctor_command import add_doctor_command
 from chains.errors import ChainsError, UsageError
@@ -27,26 +26,22 @@ from chains.intake import Intake, Key, read_inputs
 from chains.key_commands import add_keys_export
 from chains.progress import Progress, table, write_bytes, write_line
 from chains.store_commands import add_store_commands
+from chains.verify_command import add_verify_command
 from chains.workspace import (
     Settings,
     check_signers,
     load_settings,
-    open_evidence,
     open_images,
     open_key,
-    open_listed_keys,
     open_sealers_for,
     open_stores,
     say,
-    store_options,
 )
 from signers.base import SignerError
 from storage.base import StoreError
 
 OK, FAILURE = 0, 1
 _INTERRUPTED = 130
-_EPILOG = """exit codes: 0 done or verified, 1 something failed or evidence is wrong,
-2 usage or configuration, 3 no evidence, 4 could not decide"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -191,55 +186,6 @@ def _print_outcomes(outcomes: Sequence[Any]) -> None:
             say(f"warning: {outcome.run}: {warning}")
 
 
-def _verify(options: argparse.Namespace) -> int:
-    """Verify targets and print why or why not."""
-    from chains.verdict import many_to_json, many_to_text, worst  # noqa: PLC0415 - keeps --help fast
-
-    found = asyncio.run(_verify_async(options, load_settings(options.config)))
-    if options.output == "json":
-        write_bytes(orjson.dumps(many_to_json(found), option=orjson.OPT_INDENT_2))
-    else:
-        write_line(many_to_text(found))
-    return worst(each.verdict for each in found).exit_code
-
-
-async def _verify_async(options: argparse.Namespace, settings: Settings) -> list[Any]:
-    from chains.targets import RegistryTags  # noqa: PLC0415 - keeps --help fast
-    from chains.verdict import Criteria  # noqa: PLC0415 - keeps --help fast
-    from chains.verify import verify_targets  # noqa: PLC0415 - keeps --help fast
-    from signers.keyset import ListedKey  # noqa: PLC0415 - keeps --help fast
-    from storage.record import Origin  # noqa: PLC0415 - keeps --help fast
-
-    if options.digest == "":
-        raise UsageError("--digest is empty: pass sha256: and 64 hex digits, or leave it out")
-    listed = open_listed_keys(options.key or [], settings.config)
-    criteria = Criteria(
-        keys=[one.key for one in listed],
-        windows={one.key.keyid: one for one in listed if one != ListedKey(one.key)},
-        predicate_types=options.predicate_type or (),
-        builder_id=options.builder_id,
-        build_type=options.build_type,
-        require_hermetic=options.require == "hermetic",
-    )
-    stores = open_evidence(options.store or [], settings)
-    origin = Origin("", options.namespace or "", "", "")
-    try:
-        return list(
-            await verify_targets(
-                options.targets,
-                stores=[store.within(origin) for store in stores],
-                criteria=criteria,
-                now=datetime.now(UTC),
-                resolve=options.resolve,
-                resolver=RegistryTags(store_options(settings.config)),
-                digest=options.digest or "",
-            )
-        )
-    finally:
-        for store in stores:
-            await store.close()
-
-
 def _keys_generate(options: argparse.Namespace) -> int:
     """Make a key pair in two new files."""
     from signers.base import SignerError  # noqa: PLC0415 - keeps --help fast
@@ -306,11 +252,11 @@ def _config_lint(options: argparse.Namespace) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="chains", description="Supply-chain provenance for Tekton.", epilog=_EPILOG)
+    parser = Parser(prog="chains", description="Supply-chain provenance for Tekton.", epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"chains {version('provenance-chains')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
 
-    payload = commands.add_parser("payload", help="print the unsigned statement of a run", epilog=_EPILOG)
+    payload = commands.add_parser("payload", help="print the unsigned statement of a run", epilog=EXIT_CODES)
     _files(payload)
     payload.option("--config", "a chains-config ConfigMap or its data", metavar="FILE")
     payload.option("--format", "write this format instead of the configured one", metavar="NAME")
@@ -318,7 +264,7 @@ def _parser() -> Parser:
     payload.set_defaults(command=_payload)
 
     attest = commands.add_parser(
-        "attest", help="attest, sign and store every run of the input", epilog=_EPILOG
+        "attest", help="attest, sign and store every run of the input", epilog=EXIT_CODES
     )
     _files(attest)
     attest.option("--config", "a chains-config ConfigMap or its data", metavar="FILE")
@@ -327,11 +273,11 @@ def _parser() -> Parser:
         "what to sign with: a file, or a key of a key service (default: .chains/signing.key, made once)",
         metavar="REF",
     )
-    _store(attest, "store here")
+    add_store(attest, "store here")
     add_output(attest)
     attest.set_defaults(command=_attest)
 
-    _add_verify(commands)
+    add_verify_command(commands)
 
     add_cluster_commands(commands)
     add_doctor_command(commands)
@@ -367,35 +313,7 @@ def _algorithms() -> list[str]:
     return ["ecdsa-p256", "ecdsa-p384", "rsa-3072", "ed25519"]
 
 
-def _add_verify(commands: Any) -> None:
-    verify = commands.add_parser("verify", help="verify evidence and say why or why not", epilog=_EPILOG)
-    verify.add_argument(
-        "targets", metavar="TARGET", nargs="+", help="image with digest, digest, run or bundle file"
-    )
-    verify.option("--config", "a chains-config, for its registry settings", metavar="FILE")
-    text = "a public key or key set to trust, or a key service's key (default: .chains/signing.pub)"
-    verify.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
-    _store(verify, "look here")
-    verify.option("--predicate-type", "demand this predicate type", action="append", metavar="URI")
-    verify.option("--builder-id", "demand this builder", default=None, metavar="URI")
-    verify.option("--build-type", "demand this build type", default=None, metavar="URI")
-    verify.option("--require", "demand proof that the run had no network", choices=["hermetic"])
-    verify.option(
-        "--digest", "the artifact that a bundle file must speak for", default=None, metavar="sha256:HEX"
-    )
-    text = "the runs' namespace, where storage.oci.repository depends on it and the target is an image"
-    verify.option("--namespace", text, metavar="NAME")
-    verify.option("--resolve", "look up the digest of a tag once, and verify that", action="store_true")
-    add_output(verify)
-    verify.set_defaults(command=_verify)
-
-
 def _files(parser: Parser) -> None:
     parser.add_argument(
         "files", metavar="FILE", nargs="+", help="runs as JSON or YAML, a folder, or - for stdin"
     )
-
-
-def _store(parser: Parser, text: str) -> None:
-    known = "oci-layout:PATH, oci:, oci://REGISTRY/REPOSITORY, s3://BUCKET/PREFIX or file:PATH"
-    parser.option("--store", f"{text}: {known}; may be repeated", action="append", metavar="URL")

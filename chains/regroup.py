@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from chains.errors import EvidenceError
 from chains.predicates.simple_signing import COSIGN_SIGN
 from chains.statement import Statement, parse_statement
+from signers.annotations import BUNDLE_ANNOTATION, MATERIAL_ANNOTATION, TIMESTAMP_ANNOTATION
 from signers.base import FormatError, VerificationError
 from signers.bundle import Bundle, build_bundle
 from signers.dsse import MAX_ENVELOPE_BYTES, Envelope, verify_envelope
-from signers.material import BUNDLE_ANNOTATION, MATERIAL_ANNOTATION, TIMESTAMP_ANNOTATION
 from signers.strict_json import member, parse_object
 from signers.trust import PublicKey
 from storage.record import (

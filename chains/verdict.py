@@ -14,19 +14,21 @@ from typing import Any
 
 import orjson
 
-from chains.errors import UsageError
+from chains.criteria import Criteria
 from chains.reasons import Reason, Result
-from chains.statement import SLSA_V02, SLSA_V1, Statement
-from signers.keyset import ListedKey
-from signers.trust import PublicKey
+from chains.signed_by import SignedBy
+from chains.statement import Statement
 
 SCHEMA = "https://provenance.chains/verify-result/v1"
-PROVENANCE_TYPES = (SLSA_V1, SLSA_V02)
-"""What counts as provenance when no predicate type is asked for."""
 SCHEMA_MANY = "https://provenance.chains/verify-results/v1"
 _RESULT_TYPE = "application/vnd.dev.sigstore.verificationresult+json;version=0.1"
 _LONGEST = 600
 _INDENT = " " * 8
+_REQUIRED = {
+    "hermetic": "hermetic execution, proven",
+    "log": "an entry in a transparency log",
+    "timestamp": "a timestamp by an authority",
+}
 
 
 class Verdict(StrEnum):
@@ -45,46 +47,6 @@ class Verdict(StrEnum):
 
 _EXIT_CODES = {Verdict.VERIFIED: 0, Verdict.FAILED: 1, Verdict.NOT_FOUND: 3, Verdict.INDETERMINATE: 4}
 _FROM_WORST = (Verdict.FAILED, Verdict.INDETERMINATE, Verdict.NOT_FOUND, Verdict.VERIFIED)
-
-
-@dataclass(frozen=True, slots=True)
-class Criteria:
-    """What evidence must satisfy. Keys come from here alone, never from the evidence.
-
-    ``predicate_types`` empty means provenance of either SLSA version. ``builder_id`` and ``build_type`` are
-    exact; what a statement says of its builder is worth what the key that signed it is worth.
-    ``require_hermetic`` asks for an execution report that proves the run to have had no network. Raises
-    :class:`UsageError` without a key or with an empty word to compare with.
-    """
-
-    keys: Sequence[PublicKey]
-    predicate_types: Sequence[str] = ()
-    builder_id: str | None = None
-    build_type: str | None = None
-    require_hermetic: bool = False
-    windows: Mapping[str, ListedKey] = field(default_factory=dict)
-    """By key id what a key set says of it; a key that is not there has no window."""
-
-    def __post_init__(self) -> None:
-        if not self.keys:
-            raise UsageError("no public key to verify with: pass --key PUB")
-        if not all(self.predicate_types) or "" in {self.builder_id, self.build_type}:
-            raise UsageError("a predicate type, builder id or build type to demand must not be empty")
-
-    @property
-    def wanted_types(self) -> tuple[str, ...]:
-        """The predicate types that satisfy."""
-        return tuple(self.predicate_types) or PROVENANCE_TYPES
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the criteria as they are printed."""
-        return {
-            "predicateType": list(self.wanted_types),
-            "signer": {"key": [{"keyid": key.keyid, "algorithm": key.algorithm} for key in self.keys]},
-            "builderId": self.builder_id,
-            "buildType": self.build_type,
-            "require": ["hermetic"] if self.require_hermetic else [],
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +78,9 @@ class Check:
 class Attestation:
     """One piece of evidence that was looked at.
 
-    ``statement``, ``payload`` and ``keyid`` are set only when a key of the criteria signed it: nothing that
-    was not verified is told as if it were true. ``used`` means that it passed every check asked of it and
-    counts; otherwise ``reason`` and ``detail`` say why not.
+    ``statement``, ``payload`` and ``signed_by`` are set only when somebody of the criteria signed it: nothing
+    that was not verified is told as if it were true. ``used`` means that it passed every check asked of it
+    and counts; otherwise ``reason`` and ``detail`` say why not.
     """
 
     source: str
@@ -128,11 +90,16 @@ class Attestation:
     used: bool = False
     reason: Reason | None = None
     detail: str = ""
-    keyid: str = ""
+    signed_by: SignedBy | None = None
     run_uid: str = ""
     is_image_signature: bool = False
     statement: Statement | None = None
     payload: bytes = field(default=b"", repr=False)
+
+    @property
+    def keyid(self) -> str:
+        """The fingerprint of the given key that signed it, else empty."""
+        return self.signed_by.keyid if self.signed_by else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the attestation as printed; the statement itself, in sigstore-go's keys, only when used."""
@@ -144,17 +111,18 @@ class Attestation:
             "format": self.format,
             "predicateType": statement.predicate_type if statement else None,
             "used": self.used,
-            "signer": {"keyid": self.keyid} if self.keyid else None,
+            "signer": self.signed_by.to_json() if self.signed_by else None,
+            "logEntries": self.signed_by.entries_to_json() if self.signed_by else [],
             "runUid": self.run_uid or None,
             "reason": self.reason and self.reason.value,
             "detail": excerpt(self.detail),
         }
-        if self.used:
+        if self.used and self.signed_by:
             written["verificationResult"] = {
                 "mediaType": _RESULT_TYPE,
-                "signature": {"publicKeyId": self.keyid},
+                "signature": self.signed_by.signature_to_json(),
                 "statement": orjson.loads(self.payload),
-                "verifiedTimestamps": [],
+                "verifiedTimestamps": self.signed_by.times_to_json(),
             }
         return written
 
@@ -316,11 +284,12 @@ def _plain(text: str) -> str:
 
 def _criteria_lines(criteria: Criteria, stores: Sequence[str]) -> list[str]:
     lines = [f"  signed by       {key.keyid} ({key.algorithm})" for key in criteria.keys]
+    lines += [f"  signed by       {_plain(str(criteria.certificate))}"] if criteria.certificate else []
     lines += [f"  predicate type  {_plain(wanted)}" for wanted in criteria.wanted_types]
     for name, value in (("builder id", criteria.builder_id), ("build type", criteria.build_type)):
         asked = "not asked for" if value is None else f"{_plain(value)}, believed for the signer's sake"
         lines.append(f"  {name:14}  {asked}")
-    lines += ["  require         hermetic execution, proven"] if criteria.require_hermetic else []
+    lines += [f"  require         {_REQUIRED[name]}" for name in criteria.required]
     lines += [f"  looked in       {_plain(store)}" for store in stores]
     return lines
 
@@ -337,14 +306,14 @@ def _check_lines(check: Check) -> list[str]:
 
 def _attestation_lines(found: Attestation) -> list[str]:
     if found.is_image_signature:
-        kind = f"image signature{'' if found.keyid else ', unverified'}"
+        kind = f"image signature{'' if found.signed_by else ', unverified'}"
     else:
         kind = found.statement.predicate_type if found.statement else "unverified"
     lines = [f"  {'used' if found.used else 'not used'}: {_plain(kind)}"]
     lines.append(f"{_INDENT}{_plain(found.location)} {found.digest} ({_plain(found.format)}, {found.source})")
-    if found.keyid:
+    if found.signed_by:
         uid = f", run uid {_plain(found.run_uid)}" if found.run_uid else ""
-        lines.append(f"{_INDENT}signed by {found.keyid}{uid}")
+        lines.append(f"{_INDENT}signed by {_plain(str(found.signed_by))}{uid}")
     if found.reason or found.detail:
         reason = f"{found.reason.value}: " if found.reason else ""
         lines.append(f"{_INDENT}{reason}{_plain(found.detail)}")

@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from chains.criteria import Criteria
 from chains.errors import InputError, UsageError
 from chains.intake import Intake
 from chains.reasons import Reason, Result
 from chains.sign import origin_of
 from chains.snapshot import RunSnapshot
 from chains.targets import DigestTarget, FileTarget, TagResolver, TagTarget, parse_digest, parse_target
-from chains.verdict import Check, Criteria, Target, Verification
+from chains.verdict import Check, Target, Verification
 from chains.verify_conclude import Case, conclude, undecided
 from chains.verify_run import RunWanted
 from chains.verify_search import Query, Search, search

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from chains.criteria import Criteria
 from chains.predicates.scai_execution import SCAI
 from chains.reasons import Reason, Result
-from chains.verdict import Attestation, Check, Criteria, Left, Target, Verdict, Verification, count
+from chains.verdict import Attestation, Check, Left, Target, Verdict, Verification, count
 from chains.verify_claims import run_uid
 from chains.verify_evidence import Examined, examine
 from chains.verify_hermetic import prove_hermetic
@@ -19,7 +20,8 @@ from chains.verify_window import KEY_WINDOW, judge_window
 from storage.record import Evidence
 
 _STEPS = (
-    "digest", "format", "signature", "payload-type", "statement", "subject", UID_CHECK, MATCH_CHECK,
+    "digest", "format", "verification-material", "certificate", "identity", "issuer", "signature",
+    "timestamp", "transparency-log", "payload-type", "statement", "subject", UID_CHECK, MATCH_CHECK,
     REPORT_CHECK, "predicate-type", "builder", "build-type", "key-hint",
     KEY_WINDOW,
 )  # fmt: skip
@@ -128,7 +130,7 @@ def conclude(case: Case) -> Verification:
 
 def _examine(evidence: Evidence, case: Case) -> Examined:
     try:
-        examined = examine(evidence, case.criteria, case.wanted, is_alone=case.is_alone)
+        examined = examine(evidence, case.criteria, case.wanted, now=case.now, is_alone=case.is_alone)
         return judge_window(examined, case.criteria, case.now)
     except Exception as error:  # noqa: BLE001 - one piece of evidence must never hide the others
         actual = f"{evidence.location}: unexpected {type(error).__name__}; please report it"
@@ -137,7 +139,8 @@ def _examine(evidence: Evidence, case: Case) -> Examined:
 
 
 def _is_broken(each: Examined) -> bool:
-    return any(check.reason is Reason.INTERNAL_ERROR for check in each.checks)
+    """Whether it could not be judged: a bug of ours, or clocks that disagree."""
+    return any(check.result is Result.ERROR for check in each.checks)
 
 
 def _weigh(examined: Sequence[Examined], case: Case) -> _Weighed:
@@ -288,7 +291,7 @@ def _list(
                 used=is_used,
                 reason=failed.reason if failed else None,
                 detail="" if is_used else _why_not(each, failed),
-                keyid=each.key.keyid if each.key else "",
+                signed_by=each.signed_by,
                 run_uid=_uid(each),
                 is_image_signature=each.is_image_signature,
                 statement=authentic.statement if authentic else None,
@@ -311,8 +314,8 @@ def _summary(verdict: Verdict, checks: Sequence[Check], weighed: _Weighed, case:
     """Return the sentence after the verdict."""
     if verdict is Verdict.VERIFIED:
         types = ", ".join(dict.fromkeys(_type(each) for each in weighed.used))
-        keys = ", ".join(dict.fromkeys(each.key.keyid for each in weighed.used if each.key))
-        text = f"{count(len(weighed.used), 'attestation')} of {types}, signed by {keys}"
+        signers = "; ".join(dict.fromkeys(str(each.signed_by) for each in weighed.used))
+        text = f"{count(len(weighed.used), 'attestation')} of {types}, signed by {signers}"
         if isinstance(case.wanted, NothingWanted):
             text += "; the signature and the statement were verified, subject: not compared with any artifact"
         return text

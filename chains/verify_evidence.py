@@ -1,7 +1,7 @@
 """One piece of evidence, judged: the trust rules, without input or output.
 
-Bytes from a store go in, checks come out in the order of the steps below. Keys come from the criteria alone;
-a keyid, a hint, a certificate, an annotation or the place where something was found prove nothing.
+Bytes from a store go in, checks come out in the order of the steps below. Whom to trust comes from the
+criteria alone; a keyid, a hint, an annotation or the place where something was found prove nothing.
 """
 
 from __future__ import annotations
@@ -9,31 +9,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from chains.criteria import Criteria
 from chains.errors import EvidenceError
 from chains.predicates.simple_signing import COSIGN_SIGN
 from chains.reasons import Reason, Result
+from chains.signed_by import SignedBy
 from chains.statement import Statement, parse_statement
-from chains.verdict import Check, Criteria
+from chains.verdict import Check
 from chains.verify_claims import build_type, builder_id
+from chains.verify_material import Signing
+from chains.verify_signature import judge
 from chains.verify_subject import Authentic, Wanted
-from signers.base import FormatError, VerificationError
+from signers.base import FormatError
 from signers.bundle import Bundle
-from signers.dsse import MAX_ENVELOPE_BYTES, MAX_PAYLOAD_BYTES, Envelope, verify_envelope
+from signers.dsse import MAX_ENVELOPE_BYTES, MAX_PAYLOAD_BYTES, Envelope, Signature, pae
 from signers.strict_json import check_names, member, parse_object
-from signers.trust import PublicKey, find_key
 from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence
 
 MAX_DEPTH = 128
 """Levels of JSON in a statement. Deeper ones hold nothing that a run can, and break other readers."""
 SIMPLE_SIGNING = "simplesigning"
 _SIMPLE_SIGNING_KIND = "cosign container image signature"
-_CERTIFICATE = "dev.sigstore.cosign/certificate"
 _STATEMENT_FIELDS = frozenset({"_type", "subject", "predicateType", "predicate"})
 _SUBJECT_FIELDS = frozenset(
     {"name", "uri", "digest", "content", "downloadLocation", "mediaType", "annotations"}
 )
-_KEYLESS = "keyless bundles need an identity and a trusted root, which this version cannot check"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Examined:
     digest: str
     checks: tuple[Check, ...]
     authentic: Authentic | None = None
-    key: PublicKey | None = None
+    signed_by: SignedBy | None = None
     is_tampered: bool = False
     is_image_signature: bool = False
 
@@ -59,8 +61,8 @@ class Examined:
 
     @property
     def is_usable(self) -> bool:
-        """Whether a key of the criteria signed it and no check failed."""
-        return self.key is not None and self.failed is None
+        """Whether somebody of the criteria signed it and no check failed."""
+        return self.signed_by is not None and self.failed is None
 
 
 class _Stop(Exception):  # noqa: N818 - not an error: the step that ends the examination
@@ -69,18 +71,21 @@ class _Stop(Exception):  # noqa: N818 - not an error: the step that ends the exa
         self.check = check
 
 
-def examine(evidence: Evidence, criteria: Criteria, wanted: Wanted, *, is_alone: bool = False) -> Examined:
+def examine(
+    evidence: Evidence, criteria: Criteria, wanted: Wanted, *, now: datetime, is_alone: bool = False
+) -> Examined:
     """Judge one piece of evidence. Never raises for what the evidence holds.
 
     1. The bytes are those that the store names (finding them was step 1, the caller's).
-    2. They are one envelope or bundle with one reading; keyless ones are told apart here.
+    2. They are one envelope or bundle with one reading.
     3. The payload type is exactly ``application/vnd.in-toto+json``.
-    4. A key of the criteria made a signature over the PAE of the payload.
+    4. A key of the criteria, or one that a certificate of the criteria's identity certifies, made a signature
+       over the PAE of the payload; with a trusted root, its log entries and timestamps hold.
     5. The payload is one in-toto statement with one reading.
     6. It is about what is wanted, by digest alone.
     7. Its predicate type is one of those asked for, exactly.
     8. Its builder and build type are those asked for.
-    9. A bundle's key hint is its envelope's keyid; log entries and timestamps were not looked at.
+    9. A bundle's key hint is its envelope's keyid.
 
     Step 10, which attestation is used, is the caller's. Up to step 5 a failed step ends the examination.
     Image signatures are told apart, save where one piece of evidence ``is_alone`` and must be an attestation.
@@ -91,47 +96,48 @@ def examine(evidence: Evidence, criteria: Criteria, wanted: Wanted, *, is_alone:
         check = _fail("digest", f"bytes with {evidence.digest}", digest, Reason.DIGEST_MISMATCH)
         return Examined(evidence, digest, (check,))
     if evidence.format == SIMPLE_SIGNING:
-        return _examine_simple_signing(evidence, digest, criteria, wanted)
+        return _examine_simple_signing(evidence, digest, criteria, wanted, now)
     try:
-        return _examine_attestation(evidence, digest, criteria, wanted, is_alone=is_alone)
+        return _examine_attestation(evidence, digest, criteria, wanted, now, is_alone=is_alone)
     except _Stop as stop:
         return Examined(evidence, digest, (stop.check,))
 
 
 def _examine_attestation(
-    evidence: Evidence, digest: str, criteria: Criteria, wanted: Wanted, *, is_alone: bool
+    evidence: Evidence, digest: str, criteria: Criteria, wanted: Wanted, now: datetime, *, is_alone: bool
 ) -> Examined:
     # step 2: the form
     envelope, bundle = _read(evidence)
     # step 3: the payload type; told after step 4, since an altered type breaks the signature, which is worse
     is_in_toto = envelope.payload_type == IN_TOTO_PAYLOAD_TYPE
     # step 4: the signature
-    try:
-        key = verify_envelope(envelope, criteria.keys)
-    except VerificationError as error:
-        names = [one.keyid for one in envelope.signatures] + [bundle.key_hint or "" if bundle else ""]
-        is_ours = any(find_key(criteria.keys, name) for name in names if name)
+    signed = pae(envelope.payload_type, envelope.payload)
+    signing = Signing(signed, envelope.signatures, envelope, bundle, evidence.data, evidence.annotations)
+    judged = judge(signing, criteria, now)
+    signed_by = judged.signed_by
+    if signed_by is None:
+        is_told_apart = not is_alone and is_in_toto and not judged.is_keyless_unasked
         return Examined(
             evidence,
             digest,
-            (_not_signed(evidence, criteria, str(error), is_ours=is_ours),),
-            is_tampered=is_ours,
-            is_image_signature=not is_alone and is_in_toto and _claims_image_signature(envelope.payload),
+            judged.checks,
+            is_tampered=judged.is_tampered,
+            is_image_signature=is_told_apart and _claims_image_signature(envelope.payload),
         )
-    checks = [_signed(criteria, key)]
+    checks = list(judged.checks)
     checks.append(
         _equal("payload-type", IN_TOTO_PAYLOAD_TYPE, envelope.payload_type, Reason.PAYLOAD_TYPE_MISMATCH)
     )
     if not is_in_toto:
-        return Examined(evidence, digest, tuple(checks), key=key)
+        return Examined(evidence, digest, tuple(checks), signed_by=signed_by)
     # step 5: the statement
     try:
         statement = _read_statement(envelope.payload)
     except (FormatError, EvidenceError) as error:
         checks.append(_fail("statement", "one in-toto statement", str(error), Reason.STATEMENT_INVALID))
-        return Examined(evidence, digest, tuple(checks), key=key)
+        return Examined(evidence, digest, tuple(checks), signed_by=signed_by)
     checks.append(Check("statement", Result.PASS, "one in-toto statement", statement.type))
-    found = Authentic(statement, envelope.payload, key)
+    found = Authentic(statement, envelope.payload)
     is_image_signature = (
         statement.predicate_type == COSIGN_SIGN and COSIGN_SIGN not in criteria.wanted_types and not is_alone
     )
@@ -147,7 +153,12 @@ def _examine_attestation(
     # step 9: the rest of the bundle
     checks += _check_bundle(bundle, envelope)
     return Examined(
-        evidence, digest, tuple(checks), authentic=found, key=key, is_image_signature=is_image_signature
+        evidence,
+        digest,
+        tuple(checks),
+        authentic=found,
+        signed_by=signed_by,
+        is_image_signature=is_image_signature,
     )
 
 
@@ -164,27 +175,7 @@ def _read(evidence: Evidence) -> tuple[Envelope, Bundle | None]:
     if not isinstance(content, Envelope):
         actual = "a message signature, which tells nothing about how something was made"
         raise _Stop(_fail("format", "a DSSE envelope", actual, Reason.NOT_AN_ATTESTATION))
-    if bundle and bundle.key_hint is None:
-        raise _Stop(_fail("signature", "signed by a given key", _KEYLESS, Reason.KEYLESS_UNSUPPORTED))
     return content, bundle
-
-
-def _signed(criteria: Criteria, key: PublicKey) -> Check:
-    return Check("signature", Result.PASS, _signers(criteria), f"signed by {key.keyid}")
-
-
-def _signers(criteria: Criteria) -> str:
-    return "signed by " + " or ".join(key.keyid for key in criteria.keys)
-
-
-def _not_signed(evidence: Evidence, criteria: Criteria, why: str, *, is_ours: bool) -> Check:
-    if is_ours:
-        actual = f"names a given key, which did not sign this: {why}"
-        return _fail("signature", _signers(criteria), actual, Reason.SIGNATURE_INVALID)
-    if evidence.annotations.get(_CERTIFICATE):
-        return _fail("signature", _signers(criteria), _KEYLESS, Reason.KEYLESS_UNSUPPORTED)
-    # nothing in it claims a given key, so nothing says that it was changed
-    return _fail("signature", _signers(criteria), why, Reason.KEY_UNKNOWN)
 
 
 def _read_statement(payload: bytes) -> Statement:
@@ -246,28 +237,24 @@ def _check_builder(statement: Statement, criteria: Criteria) -> list[Check]:
 def _check_bundle(bundle: Bundle | None, envelope: Envelope) -> list[Check]:
     if bundle is None:
         return []
-    checks = []
     keyid, hint = envelope.signatures[0].keyid, bundle.key_hint or ""
     if keyid and hint and keyid != hint:
-        checks.append(
-            _fail("key-hint", f"hint {keyid!r}, the envelope's keyid", repr(hint), Reason.KEY_HINT_MISMATCH)
-        )
-    for name, count in (("transparency-log", len(bundle.log_entries)), ("timestamp", len(bundle.timestamps))):
-        if count:
-            actual = f"{count} in the bundle, not looked at: this version checks keys alone"
-            checks.append(Check(name, Result.SKIP, "entries that are checked", actual, Reason.NOT_CHECKED))
-    return checks
+        expected = f"hint {keyid!r}, the envelope's keyid"
+        return [_fail("key-hint", expected, repr(hint), Reason.KEY_HINT_MISMATCH)]
+    return []
 
 
-def _examine_simple_signing(evidence: Evidence, digest: str, criteria: Criteria, wanted: Wanted) -> Examined:
-    """Judge a raw signature over a simple-signing payload: the key first, then what the payload says."""
-    key = next((key for key in criteria.keys if _made_by(key, evidence)), None)
-    if key is None:
-        keyless = bool(evidence.annotations.get(_CERTIFICATE))
-        reason = Reason.KEYLESS_UNSUPPORTED if keyless else Reason.KEY_UNKNOWN
-        check = _fail("signature", _signers(criteria), "no given key made this signature", reason)
-        return Examined(evidence, digest, (check,), is_image_signature=True)
-    checks = [_signed(criteria, key)]
+def _examine_simple_signing(
+    evidence: Evidence, digest: str, criteria: Criteria, wanted: Wanted, now: datetime
+) -> Examined:
+    """Judge a raw signature over a simple-signing payload: who signed first, then what the payload says."""
+    signatures = (Signature("", evidence.signature),)
+    signing = Signing(evidence.data, signatures, None, None, evidence.data, evidence.annotations)
+    judged = judge(signing, criteria, now)
+    if judged.signed_by is None:
+        # told, and no reason to fail: an image signature is no attestation
+        return Examined(evidence, digest, judged.checks, is_image_signature=True)
+    checks = list(judged.checks)
     try:
         image = _signed_image(evidence.data)
     except FormatError as error:
@@ -275,7 +262,7 @@ def _examine_simple_signing(evidence: Evidence, digest: str, criteria: Criteria,
     else:
         algorithm, _, value = image.partition(":")
         checks.append(_match_image(wanted, [{algorithm: value}]))
-    return Examined(evidence, digest, tuple(checks), key=key, is_image_signature=True)
+    return Examined(evidence, digest, tuple(checks), signed_by=judged.signed_by, is_image_signature=True)
 
 
 def _signed_image(data: bytes) -> str:
@@ -285,14 +272,6 @@ def _signed_image(data: bytes) -> str:
     if kind != _SIMPLE_SIGNING_KIND:
         raise FormatError(f"payload: expected type {_SIMPLE_SIGNING_KIND!r}, got {kind[:64]!r}")
     return member(member(critical, "image", dict, "payload"), "docker-manifest-digest", str, "payload")
-
-
-def _made_by(key: PublicKey, evidence: Evidence) -> bool:
-    try:
-        key.verify(evidence.signature, evidence.data)
-    except VerificationError:
-        return False
-    return True
 
 
 def _match_image(wanted: Wanted, digests: Sequence[Mapping[str, str]]) -> Check:

@@ -13,7 +13,6 @@ from typing import Protocol
 from chains.reasons import Reason, Result
 from chains.statement import ResourceDescriptor, Statement
 from chains.verdict import Check, count
-from signers.trust import PublicKey
 
 _NAMED = 4
 """Subjects that one line names."""
@@ -21,11 +20,10 @@ _NAMED = 4
 
 @dataclass(frozen=True, slots=True)
 class Authentic:
-    """A statement that ``key``, one of the criteria's, signed; ``payload`` are the bytes that were signed."""
+    """A statement that somebody of the criteria signed; ``payload`` are the bytes that were signed."""
 
     statement: Statement
     payload: bytes
-    key: PublicKey
 
 
 class Wanted(Protocol):

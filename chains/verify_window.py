@@ -5,26 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from chains.criteria import Criteria
 from chains.reasons import Reason, Result
-from chains.verdict import Check, Criteria
+from chains.verdict import Check
 from chains.verify_evidence import Examined
 from signers.keyset import KeyStatus
 
 KEY_WINDOW = "key-window"
 
 
-def judge_window(
-    each: Examined, criteria: Criteria, now: datetime, signed_at: datetime | None = None
-) -> Examined:
+def judge_window(each: Examined, criteria: Criteria, now: datetime) -> Examined:
     """Add the check of the key's window and state; evidence by a key that was given alone stays as it is.
 
-    ``signed_at`` is the trusted time of the signature, None without one: see
+    Where times were verified, the key has to count at every one of them: see
     :meth:`signers.keyset.ListedKey.problem`.
     """
-    listed = criteria.windows.get(each.key.keyid) if each.key is not None else None
-    if listed is None:
+    listed = criteria.windows.get(each.signed_by.keyid) if each.signed_by else None
+    if each.signed_by is None or listed is None:
         return each
-    problem = listed.problem(now, signed_at)
+    moments = [one.moment for one in each.signed_by.times]
+    problems = [listed.problem(now, moment) for moment in moments] or [listed.problem(now)]
+    problem = next(filter(None, problems), "")
     expected = "signed by a key that counts, within its time"
     if not problem:
         check = Check(KEY_WINDOW, Result.PASS, expected, f"{listed.key.keyid} is {listed.status.value}")

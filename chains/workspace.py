@@ -10,6 +10,7 @@ import fcntl
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from signers.keyfile import generate_key, write_key_pair
 from signers.keyset import KeyStatus, ListedKey, is_keyset, parse_keyset
 from signers.seal import Sealer
 from signers.trust import PublicKey, load_public_keys
+from signers.trusted_root import TrustedRoot
 from storage.base import Store, StoreError, StoreOptions, open_store
 
 if TYPE_CHECKING:
@@ -367,6 +369,22 @@ def _listed_keys(path: str, config: Config | None, private: bool) -> Sequence[Li
     else:
         found = load_public_keys(Path(path))
     return [ListedKey(key) for key in found]
+
+
+def open_trusted_root(path: str) -> TrustedRoot:
+    """Read the trusted root to verify certificates, log entries and timestamps with.
+
+    Raises :class:`UsageError` when it cannot be read, or the packages to use it are missing.
+    """
+    if find_spec("rfc3161_client") is None:
+        raise UsageError(
+            "certificates, log entries and timestamps need a further package: install "
+            "provenance-chains[keyless]"
+        )
+    try:
+        return TrustedRoot.from_path(Path(path))
+    except SignerError as error:
+        raise UsageError(str(error)) from error
 
 
 def say(text: str) -> None:

@@ -33,14 +33,29 @@ class FormatError(SignerError):
     """The bytes are not what they should be; they never will be."""
 
 
+Problem = Literal[
+    "key_unknown",
+    "signature_invalid",
+    "certificate_unknown",
+    "certificate_invalid",
+    "sct_missing",
+    "sct_invalid",
+    "timestamp_outside_cert",
+    "expired",
+]
+
+
 class VerificationError(SignerError):
-    """No given key made the signature.
+    """No given key made the signature, or what stands beside it does not hold.
 
     ``reason`` is ``"key_unknown"`` when the evidence names a key that was not given, so that asking for the
-    right key can help, and ``"signature_invalid"`` otherwise.
+    right one can help. Of certificates, ``"certificate_unknown"`` is one that no trusted authority issued,
+    ``"certificate_invalid"`` is about what it says, ``"sct_missing"`` and ``"sct_invalid"`` about its
+    certificate timestamp, ``"timestamp_outside_cert"`` and ``"expired"`` about its own and its authority's
+    time. All else is ``"signature_invalid"``.
     """
 
-    def __init__(self, message: str, reason: Literal["key_unknown", "signature_invalid"]) -> None:
+    def __init__(self, message: str, reason: Problem) -> None:
         super().__init__(message)
         self.reason = reason
 

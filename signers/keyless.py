@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from signers.base import Signer, SignerError, SignerUnavailable
-from signers.fulcio import Certificate, Fulcio
+from signers.certificate import Certificate
+from signers.fulcio import Fulcio
 from signers.identity_token import IdentityToken, TokenSource
 from signers.trust import PublicKey
 

@@ -16,23 +16,24 @@ import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from signers.annotations import (
+    BUNDLE_ANNOTATION,
+    CERTIFICATE_ANNOTATION,
+    MATERIAL_ANNOTATION,
+    TIMESTAMP_ANNOTATION,
+)
 from signers.base import FormatError, Signer, SignerRejected, SignerUnavailable, VerificationError
 from signers.bundle import build_bundle
+from signers.certificate import Certificate, check_certificate
 from signers.dsse import MAX_PAYLOAD_BYTES, Envelope, pae
-from signers.fulcio import Certificate, check_certificate
 from signers.keyless import CertifiedSigner, Keyless
 from signers.seal import Material, Sealed, Sealer, envelope_of
-from signers.timestamp import TimestampAuthority, check_timestamp
+from signers.timestamp import TimestampAuthority
+from signers.timestamp_verify import check_timestamp
 from signers.transparency import EntryExistsError, LogEntry, Signed, TransparencyLog
 from signers.trust import PublicKey
 from signers.trusted_root import TrustedRoot
 
-TIMESTAMP_ANNOTATION = "dev.sigstore.cosign/rfc3161timestamp"
-BUNDLE_ANNOTATION = "dev.sigstore.cosign/bundle"
-"""Cosign's own, for the entries of Rekor v1: it has no form for those of v2."""
-MATERIAL_ANNOTATION = "provenance.chains/verification-material"
-"""Ours, with log entry and timestamp as bundles have them."""
-CERTIFICATE_ANNOTATION = "dev.sigstore.cosign/certificate"
 _TRIES = 3
 
 

@@ -16,15 +16,14 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from signers.base import SignerRejected, SignerUnavailable, VerificationError
+from signers.log_entry import check_body, parse_body
 from signers.service import Service, expect_success
 from signers.transparency import (
     EntryExistsError,
     LogEntry,
     Signed,
     TransparencyLog,
-    index_of,
-    parse_body,
-    same_bytes,
+    number,
     verify_inclusion,
 )
 from signers.trust import PublicKey
@@ -76,28 +75,13 @@ class RekorV2(TransparencyLog):
     def check(self, content: Mapping[str, Any], signed: Signed) -> LogEntry:
         """Return the entry, verified; see :meth:`TransparencyLog.check`."""
         check_entry(content, signed, self._root)
-        index = index_of(content)
+        index = number(content, "logIndex")
         return LogEntry(content, index, f"{self.url}/api/v2/log/entries?logIndex={index}")
 
 
 def check_entry(content: Mapping[str, Any], signed: Signed, root: TrustedRoot | None) -> None:
     """Return if the entry proves that just this signature is logged. Raises :class:`VerificationError`."""
-    body = parse_body(verify_inclusion(content, root))
-    try:
-        entry = body["spec"]["hashedRekordV002"]
-        data, signature = entry["data"], entry["signature"]
-        (kind,) = (name for name in signature["verifier"] if name != "keyDetails")
-        expected = signed.certificate or _spki(signed.key)
-        fits = (
-            (body["kind"], body["apiVersion"], data["algorithm"]) == ("hashedrekord", "0.0.2", "SHA2_256")
-            and same_bytes(data["digest"], hashlib.sha256(signed.data).digest())
-            and same_bytes(signature["content"], signed.signature)
-            and same_bytes(signature["verifier"][kind]["rawBytes"], expected)
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise VerificationError("the log entry is no hashedrekord 0.0.2", "signature_invalid") from error
-    if not fits:
-        raise VerificationError("the log entry is about another signature", "signature_invalid")
+    check_body(parse_body(verify_inclusion(content, root)), signed)
 
 
 def _verifier(signed: Signed) -> dict[str, Any]:

@@ -18,18 +18,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from signers.base import SignerRejected, SignerUnavailable, VerificationError
+from signers.log_entry import check_body, parse_body, verify_promise
 from signers.service import Reply, Service, expect_success
 from signers.transparency import (
     LogEntry,
     Signed,
     TransparencyLog,
-    index_of,
-    parse_body,
-    same_bytes,
+    number,
     verify_inclusion,
 )
 from signers.trust import PublicKey
-from signers.trusted_root import TrustedRoot, find_log
+from signers.trusted_root import TrustedRoot
 
 PATH = "/api/v1/log/entries"
 _LARGE = 1024 * 1024
@@ -70,7 +69,7 @@ class RekorV1(TransparencyLog):
     def check(self, content: Mapping[str, Any], signed: Signed) -> LogEntry:
         """Return the entry, verified; see :meth:`TransparencyLog.check`."""
         check_entry(content, signed, self._root)
-        index = index_of(content)
+        index = number(content, "logIndex")
         return LogEntry(content, index, f"{self.url}{PATH}?logIndex={index}")
 
     def _equal_entry(self, conflict: Reply) -> Reply:
@@ -121,56 +120,8 @@ def check_entry(content: Mapping[str, Any], signed: Signed, root: TrustedRoot | 
     """Return if the entry proves that just this signature is logged. Raises :class:`VerificationError`."""
     body = parse_body(verify_inclusion(content, root))
     if root is not None:
-        _verify_promise(content, root)
-    try:
-        spec = body["spec"]
-        fits = _is_dsse(body, spec, signed) if signed.envelope else _is_hashedrekord(body, spec, signed)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise VerificationError("the log entry is of another kind", "signature_invalid") from error
-    if not fits:
-        raise VerificationError("the log entry is about another signature", "signature_invalid")
-
-
-def promised(content: Mapping[str, Any]) -> bytes:
-    """Return what a signed entry timestamp is over: canonical JSON of the entry without its proof."""
-    entry = {
-        "body": content["canonicalizedBody"],
-        "integratedTime": int(content["integratedTime"]),
-        "logID": _decode(content["logId"]["keyId"]).hex(),
-        "logIndex": int(content["logIndex"]),
-    }
-    return orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
-
-
-def _verify_promise(content: Mapping[str, Any], root: TrustedRoot) -> None:
-    try:
-        log_id = _decode(content["logId"]["keyId"])
-        promise = _decode(content["inclusionPromise"]["signedEntryTimestamp"])
-        data = promised(content)
-    except (KeyError, TypeError, ValueError) as error:
-        raise VerificationError("the log's answer lacks its promise", "signature_invalid") from error
-    find_log(root.logs, log_id).verify(promise, data)
-
-
-def _is_dsse(body: dict[str, Any], spec: dict[str, Any], signed: Signed) -> bool:
-    envelope = signed.envelope
-    if envelope is None or (body["kind"], body["apiVersion"]) != ("dsse", "0.0.1"):
-        return False
-    (signature,) = spec["signatures"]
-    return (
-        same_bytes(signature["signature"], signed.signature)
-        and same_bytes(signature["verifier"], _pem(signed))
-        and spec["payloadHash"]["value"] == hashlib.sha256(envelope.payload).hexdigest()
-    )
-
-
-def _is_hashedrekord(body: dict[str, Any], spec: dict[str, Any], signed: Signed) -> bool:
-    return (
-        (body["kind"], body["apiVersion"]) == ("hashedrekord", "0.0.1")
-        and spec["data"]["hash"] == {"algorithm": "sha256", "value": hashlib.sha256(signed.data).hexdigest()}
-        and same_bytes(spec["signature"]["content"], signed.signature)
-        and same_bytes(spec["signature"]["publicKey"]["content"], _pem(signed))
-    )
+        verify_promise(content, root)
+    check_body(body, signed)
 
 
 def _pem(signed: Signed) -> bytes:

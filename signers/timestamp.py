@@ -1,30 +1,16 @@
-"""Timestamps of RFC 3161: a third party's word on when a signature was there."""
+"""Timestamps of RFC 3161, asked for."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from datetime import UTC, datetime
-
-from cryptography.x509 import BasicConstraints, Certificate, ExtensionNotFound
-from rfc3161_client import TimestampRequestBuilder, VerifierBuilder, decode_timestamp_response
-from rfc3161_client import VerificationError as TimestampVerificationError
+from rfc3161_client import TimestampRequestBuilder
 from rfc3161_client.base import HashAlgorithm
-from rfc3161_client.tsp import PKIStatus, TimeStampResponse
 
 from signers.base import SignerUnavailable, VerificationError
 from signers.service import Service, expect_success
-from signers.trusted_root import Authority, TrustedRoot
+from signers.timestamp_verify import Timestamp, check_timestamp
+from signers.trusted_root import TrustedRoot
 
 _HEADERS = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
-
-
-@dataclass(frozen=True, slots=True)
-class Timestamp:
-    """A timestamp response in DER, and the time it tells."""
-
-    der: bytes
-    time: datetime
 
 
 class TimestampAuthority:
@@ -55,59 +41,3 @@ class TimestampAuthority:
             return check_timestamp(reply.body, signature, self._root, query.nonce)
         except VerificationError as error:
             raise SignerUnavailable(f"{reply.where}: its answer is not used: {error}") from error
-
-
-def check_timestamp(
-    der: bytes, signature: bytes, root: TrustedRoot | None, nonce: int | None = None
-) -> Timestamp:
-    """Return the timestamp in ``der`` if it is one over ``signature``. Raises :class:`VerificationError`.
-
-    Without ``root`` nobody's signature is verified, the imprint and the nonce alone.
-    """
-    try:
-        response = decode_timestamp_response(der)
-        if response.status != PKIStatus.GRANTED:
-            raise VerificationError(f"no timestamp was granted: {response.status}", "signature_invalid")
-        info = response.tst_info
-    except ValueError as error:
-        raise VerificationError("this is no timestamp response", "signature_invalid") from error
-    if root is not None:
-        _verify_signed(response, signature, root)
-    if info.message_imprint.message != hashlib.sha256(signature).digest():
-        raise VerificationError("the timestamp is over another signature", "signature_invalid")
-    if nonce is not None and info.nonce != nonce:
-        raise VerificationError("the timestamp answers another query", "signature_invalid")
-    moment = info.gen_time
-    return Timestamp(der, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-
-
-def _verify_signed(response: TimeStampResponse, signature: bytes, root: TrustedRoot) -> None:
-    problem = "the trusted root has no timestamp authority"
-    for authority in root.timestamp_authorities:
-        try:
-            _builder(authority).build().verify_message(response, signature)
-        except (TimestampVerificationError, ValueError) as error:
-            problem = str(error)
-            continue
-        moment = response.tst_info.gen_time
-        if (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) in authority.valid:
-            return
-        problem = "its authority is trusted for another time"
-    raise VerificationError(f"the timestamp is not one of the trusted root: {problem}", "signature_invalid")
-
-
-def _builder(authority: Authority) -> VerifierBuilder:
-    *others, last = authority.chain
-    builder = VerifierBuilder(roots=[last])
-    if others and not _is_ca(others[0]):
-        builder = builder.tsa_certificate(others.pop(0))
-    for certificate in others:
-        builder = builder.add_intermediate_certificate(certificate)
-    return builder
-
-
-def _is_ca(certificate: Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(BasicConstraints).value.ca
-    except ExtensionNotFound:
-        return False

@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from signers.base import SignerUnavailable, VerificationError
 from signers.dsse import Envelope
 from signers.trust import PublicKey
@@ -23,6 +21,8 @@ from signers.trusted_root import Log, TrustedRoot, find_log
 
 _NOTE_LINES = 3
 _KEY_HASH = 4
+_DIGITS = 19
+"""As many as the largest 64 bit number has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,17 @@ class Checkpoint:
             ) from error
 
     def verify(self, log: Log) -> None:
-        """Return if ``log`` signed this. Raises :class:`VerificationError`."""
+        """Return if ``log`` signed this as its own head. Raises :class:`VerificationError`.
+
+        Other signatures may stand beside, such as those of witnesses. The origin is the log's name, which
+        Rekor v1 writes with the number of its tree.
+        """
+        if self.origin != log.host and not self.origin.startswith(f"{log.host} - "):
+            raise VerificationError(
+                f"the checkpoint is of {self.origin[:64]!r}, not of {log.host}", "signature_invalid"
+            )
         for name, key_hash, signature in self.signatures:
-            if name == log.host and key_hash == log.log_id[:_KEY_HASH]:
+            if name == log.host and key_hash in log.key_hashes:
                 log.verify(signature, self.text)
                 return
         names = ", ".join(name[:64] for name, _, _ in self.signatures) or "nobody"
@@ -127,12 +135,24 @@ class Checkpoint:
         )
 
 
-def index_of(content: Mapping[str, Any]) -> int:
-    """Return an entry's index in its log. Raises :class:`VerificationError`."""
+def number(members: Mapping[str, Any], name: str) -> int:
+    """Return a number of protobuf's JSON form, which leaves a zero out. Raises :class:`VerificationError`."""
+    value = members.get(name) or "0"
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
+        raise VerificationError(f"the log entry's {name} is no number", "signature_invalid")
+    return int(text)
+
+
+def decoded(members: Mapping[str, Any], name: str) -> bytes:
+    """Return a member's bytes, which are base64. Raises :class:`VerificationError`."""
+    value = members.get(name)
     try:
-        return int(content["logIndex"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise VerificationError("the log's answer lacks an index", "signature_invalid") from error
+        if isinstance(value, str) and value:
+            return b64decode(value, validate=True)
+    except ValueError:
+        pass
+    raise VerificationError(f"the log entry's {name} is missing or no base64", "signature_invalid")
 
 
 def verify_inclusion(entry: Mapping[str, Any], root: TrustedRoot | None) -> bytes:
@@ -141,15 +161,15 @@ def verify_inclusion(entry: Mapping[str, Any], root: TrustedRoot | None) -> byte
     With ``root`` the checkpoint has to be signed by a log in it, without one the proof is only held against
     the checkpoint's own hash. Raises :class:`VerificationError` for everything that does not fit together.
     """
+    body = decoded(entry, "canonicalizedBody")
     try:
-        body = b64decode(entry["canonicalizedBody"], validate=True)
         proof = entry["inclusionProof"]
-        index, size = int(proof["logIndex"]), int(proof["treeSize"])
-        root_hash = b64decode(proof["rootHash"], validate=True)
+        index, size = number(proof, "logIndex"), number(proof, "treeSize")
+        root_hash = decoded(proof, "rootHash")
         hashes = [b64decode(one, validate=True) for one in proof.get("hashes") or ()]
         checkpoint = Checkpoint.from_note(proof["checkpoint"]["envelope"])
-        log_id = b64decode(entry["logId"]["keyId"], validate=True)
-    except (KeyError, TypeError, ValueError) as error:
+        log_id = decoded(entry["logId"], "keyId")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VerificationError("the log's answer lacks a proof of inclusion", "signature_invalid") from error
     found = root_of_proof(index, size, hashlib.sha256(b"\0" + body).digest(), hashes)
     if found != root_hash or (checkpoint.size, checkpoint.root_hash) != (size, root_hash):
@@ -182,17 +202,6 @@ def root_of_proof(index: int, size: int, leaf: bytes, hashes: Sequence[bytes]) -
     if last:
         raise VerificationError("the proof of inclusion is too short", "signature_invalid")
     return found
-
-
-def parse_body(body: bytes) -> dict[str, Any]:
-    """Return an entry's body as JSON. Raises :class:`VerificationError`."""
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise VerificationError("the log entry's body is no json", "signature_invalid") from error
-    if not isinstance(content, dict):
-        raise VerificationError("the log entry's body is no json object", "signature_invalid")
-    return content
 
 
 def same_bytes(encoded: object, expected: bytes) -> bool:

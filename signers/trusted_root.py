@@ -5,6 +5,7 @@ Source: sigstore/protobuf-specs ``sigstore_trustroot.proto`` in its JSON form, v
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,12 +16,16 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from signers.base import FormatError, SignerRejected, VerificationError
-from signers.strict_json import decode_base64, member, objects, parse_object
+from signers.strict_json import check_names, decode_base64, member, objects, parse_object
 
 MAX_BYTES = 4 * 1024 * 1024
+_FIELDS = frozenset({"mediaType", "tlogs", "ctlogs", "certificateAuthorities", "timestampAuthorities"})
+_LOG_FIELDS = frozenset({"baseUrl", "hashAlgorithm", "publicKey", "logId", "checkpointKeyId", "operator"})
+_KEY_FIELDS = frozenset({"rawBytes", "keyDetails", "validFor"})
+_AUTHORITY_FIELDS = frozenset({"subject", "uri", "certChain", "validFor", "operator"})
 _MEDIA_TYPE = "application/vnd.dev.sigstore.trustedroot"
 LogPublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 
@@ -45,10 +50,23 @@ class Log:
     key: LogPublicKey
     valid: Period
 
+    checkpoint_id: bytes = b""
+    """The id that its checkpoints name its key by, where the trusted root tells one."""
+
     @property
     def host(self) -> str:
         """The host of its URL, which is the name that its checkpoints are signed with."""
         return urlsplit(self.url).hostname or self.url
+
+    @property
+    def key_hashes(self) -> frozenset[bytes]:
+        """The hints at its key in checkpoints: 4 bytes each (C2SP ``signed-note``, "Signature types")."""
+        spki = self.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        ids = [self.log_id, self.checkpoint_id, hashlib.sha256(spki).digest()]
+        if isinstance(self.key, ed25519.Ed25519PublicKey):
+            raw = self.key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+            ids.append(hashlib.sha256(self.host.encode() + b"\n\x01" + raw).digest())
+        return frozenset(one[:4] for one in ids if one)
 
     def verify(self, signature: bytes, data: bytes) -> None:
         """Return if the log signed ``data``, else raise :class:`VerificationError`."""
@@ -88,6 +106,7 @@ class TrustedRoot:
         A log whose key is of a kind that is not known here is left out: it verifies nothing.
         """
         root = parse_object(data, "trusted root", MAX_BYTES)
+        check_names(root, _FIELDS, "trusted root")
         media_type = member(root, "mediaType", str, "trusted root")
         if not media_type.startswith(_MEDIA_TYPE):
             raise FormatError(f"trusted root: mediaType is {media_type[:96]!r}: expected {_MEDIA_TYPE}…")
@@ -123,22 +142,34 @@ def _logs(root: Mapping[str, object], name: str) -> tuple[Log, ...]:
     found = []
     for one in _objects(root, name):
         what = f"trusted root: {name}"
+        check_names(one, _LOG_FIELDS, what)
         public = member(one, "publicKey", dict, what)
+        check_names(public, _KEY_FIELDS, what)
         try:
             key = load_der_public_key(decode_base64(member(public, "rawBytes", str, what), what))
         except (ValueError, UnsupportedAlgorithm):
             continue
-        log_id = decode_base64(member(member(one, "logId", dict, what), "keyId", str, what), what)
+        checkpoint_id = _log_id(one, "checkpointKeyId", what)
+        log_id = _log_id(one, "logId", what) or checkpoint_id
+        if not log_id:
+            raise FormatError(f"{what}: logId is missing")
         if isinstance(key, LogPublicKey):
             valid = read_period(public.get("validFor"), what)
-            found.append(Log(log_id, member(one, "baseUrl", str, what), key, valid))
+            found.append(Log(log_id, member(one, "baseUrl", str, what), key, valid, checkpoint_id))
     return tuple(found)
+
+
+def _log_id(log: Mapping[str, object], name: str, what: str) -> bytes:
+    if log.get(name) is None:
+        return b""
+    return decode_base64(member(member(log, name, dict, what), "keyId", str, what), what)
 
 
 def _authorities(root: Mapping[str, object], name: str) -> tuple[Authority, ...]:
     what = f"trusted root: {name}"
     found = []
     for one in _objects(root, name):
+        check_names(one, _AUTHORITY_FIELDS, what)
         chain = objects(member(member(one, "certChain", dict, what), "certificates", list, what), what)
         try:
             certificates = tuple(
@@ -155,7 +186,9 @@ def _authorities(root: Mapping[str, object], name: str) -> tuple[Authority, ...]
 
 
 def _objects(root: Mapping[str, object], name: str) -> Sequence[Mapping[str, object]]:
-    value = root.get(name, [])
+    value = root.get(name)
+    if value is None:  # protobuf's JSON form leaves an empty array out
+        return ()
     if not isinstance(value, list):
         raise FormatError(f"trusted root: {name} is no array")
     return objects(value, f"trusted root: {name}")
@@ -174,7 +207,9 @@ def _moment(value: object, what: str) -> datetime | None:
     if value is None:
         return None
     try:
-        found = datetime.fromisoformat(str(value))
+        if not isinstance(value, str):
+            raise ValueError  # noqa: TRY301, TRY004 - one way to say that it is none
+        found = datetime.fromisoformat(value)
     except ValueError as error:
         raise FormatError(f"{what}: {str(value)[:40]!r} is no time") from error
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -115,6 +115,9 @@ def test_cosign_verifies_certificates_in_both_forms_and_refuses_another_identity
                 *command, *root, *flags, *identity(services, "other"), project.reference, check=False
             )
             assert wrong.returncode != 0
+    ours = ["verify", "--trusted-root", str(services.trusted_root), "--store", "oci:", "--require-log"]
+    assert chains([*ours, *identity(services), project.reference]) == 0
+    assert chains([*ours, *identity(services, "other"), project.reference]) == 1
 
 
 def test_sigstore_python_verifies_the_bundles(project: Project) -> None:

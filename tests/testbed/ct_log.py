@@ -38,11 +38,16 @@ def ct_log(key: ec.EllipticCurvePrivateKey) -> AbstractContextManager[str]:
     return serving(answer)
 
 
-def promise(key: ec.EllipticCurvePrivateKey, precertificate: bytes, issuer: bytes) -> dict[str, object]:
-    """Return the answer to ``add-pre-chain`` for DER certificates: an SCT signed by ``key``."""
+def promise(
+    key: ec.EllipticCurvePrivateKey, precertificate: bytes, issuer: bytes, moment: float = 0.0
+) -> dict[str, object]:
+    """Return the answer to ``add-pre-chain`` for DER certificates: an SCT signed by ``key``.
+
+    ``moment`` is its time in seconds since 1970, by default now.
+    """
     tbs = without_poison(x509.load_der_x509_certificate(precertificate).tbs_certificate_bytes)
     issuer_key = x509.load_der_x509_certificate(issuer).public_key()
-    timestamp = time.time_ns() // 1_000_000
+    timestamp = int((moment or time.time()) * 1000)
     signed = b"".join(
         (
             b"\x00",  # version v1

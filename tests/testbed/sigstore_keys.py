@@ -53,25 +53,26 @@ class SigstoreKeys:
     rekor: ec.EllipticCurvePrivateKey
 
 
-def make_keys() -> SigstoreKeys:
-    """Make new keys, P-256 all of them, with certificates for ten years from yesterday."""
+def make_keys(now: datetime | None = None) -> SigstoreKeys:
+    """Make new keys, P-256 all of them, with certificates for ten years from the day before ``now``."""
+    now = now or datetime.now(UTC)
     fulcio, root, stamp = _key(), _key(), _key()
     fulcio_name, root_name = _name("fulcio"), _name("timestamp root")
     ca = (
-        _builder(fulcio_name, fulcio_name, fulcio.public_key())
+        _builder(fulcio_name, fulcio_name, fulcio.public_key(), now)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
         .sign(fulcio, hashes.SHA256())
     )
     stamp_root = (
-        _builder(root_name, root_name, root.public_key())
+        _builder(root_name, root_name, root.public_key(), now)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
         .sign(root, hashes.SHA256())
     )
     leaf = (
-        _builder(_name("timestamp authority"), root_name, stamp.public_key())
+        _builder(_name("timestamp authority"), root_name, stamp.public_key(), now)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage("digital_signature"), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
@@ -86,9 +87,9 @@ def trusted_root(keys: SigstoreKeys, fulcio: str, rekor: str, ct_log: str, times
     return {
         "mediaType": TRUSTED_ROOT,
         "tlogs": [log_of(keys.rekor, rekor)],
-        "certificateAuthorities": [_authority(keys.fulcio, fulcio)],
+        "certificateAuthorities": [authority_of(keys.fulcio, fulcio)],
         "ctlogs": [log_of(keys.ct, ct_log)],
-        "timestampAuthorities": [_authority(keys.timestamp, timestamp)],
+        "timestampAuthorities": [authority_of(keys.timestamp, timestamp)],
     }
 
 
@@ -142,7 +143,8 @@ def log_of(key: ec.EllipticCurvePrivateKey, url: str) -> Json:
     }
 
 
-def _authority(authority: Authority, url: str) -> Json:
+def authority_of(authority: Authority, url: str) -> Json:
+    """Return a trusted root's entry for a certificate or timestamp authority."""
     return {
         "subject": {"organization": "testbed", "commonName": "testbed"},
         "uri": url,
@@ -167,9 +169,8 @@ def _usage(*names: str) -> x509.KeyUsage:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -7,8 +7,9 @@ import json
 
 import pytest
 
+from chains.criteria import Criteria
 from chains.errors import UsageError
-from chains.verdict import Criteria, Verdict
+from chains.verdict import Verdict
 from signers.dsse import Envelope, Signature, sign_payload
 from storage.base import StoreRejected, StoreUnavailable
 from storage.evidence import read_manifest

@@ -60,7 +60,7 @@ def test_every_verdict_has_the_same_keys(verdict: Verdict) -> None:
     for each in found["attestations"]:
         assert set(each) - {"verificationResult"} == {
             "source", "location", "digest", "format", "predicateType", "used", "signer", "runUid", "reason",
-            "detail",
+            "detail", "logEntries",
         }  # fmt: skip
         assert ("verificationResult" in each) == each["used"]
 

@@ -13,10 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from chains.criteria import Criteria
 from chains.image_name import ImageDigest
 from chains.predicates import simple_signing
 from chains.statement import SLSA_V02, SLSA_V1, STATEMENT_V01, STATEMENT_V1
-from chains.verdict import Criteria, Verification
+from chains.verdict import Verification
 from chains.verify import verify_digest
 from signers.base import Signer
 from signers.bundle import build_bundle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
@@ -90,6 +93,56 @@ def test_a_time_that_is_none_is_refused(content: Json) -> None:
     content["tlogs"][0]["publicKey"]["validFor"] = "always"
     with pytest.raises(FormatError, match="validFor"):
         read(content)
+
+
+def test_what_protobuf_leaves_out_is_not_there(content: Json) -> None:
+    found = read({**content, "ctlogs": None, "timestampAuthorities": []})
+    assert (found.ct_logs, found.timestamp_authorities) == ((), ())
+    log = content["tlogs"][0]
+    log["checkpointKeyId"] = log.pop("logId")
+    assert read(content).logs[0].log_id == b64decode(log["checkpointKeyId"]["keyId"])
+    del log["checkpointKeyId"]
+    with pytest.raises(FormatError, match="logId is missing"):
+        read(content)
+
+
+@pytest.mark.parametrize(
+    ("holder", "name", "other"),
+    [
+        ((), "tlogs", "TLogs"),
+        (("tlogs", 0), "publicKey", "public_key"),
+        (("tlogs", 0, "publicKey"), "validFor", "valid_for"),
+    ],
+)
+def test_a_member_that_others_read_is_not_passed_over(
+    content: Json, holder: tuple[Any, ...], name: str, other: str
+) -> None:
+    """A time that only some verifiers see would let a key count for ever here."""
+    value: Any = content
+    for step in holder:
+        value = value[step]
+    value[other] = value.pop(name)
+    with pytest.raises(FormatError, match="must be spelled"):
+        read(content)
+
+
+def test_a_log_with_an_ed25519_key_signs_checkpoints_as_signed_notes_say(content: Json) -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    content["tlogs"][0]["publicKey"]["rawBytes"] = b64encode(spki).decode()
+    content["tlogs"][0]["logId"]["keyId"] = b64encode(sha256(spki).digest()).decode()
+    log = read(content).logs[0]
+    text = "rekor\n1\nAAAA\n"
+    for key_hash, words in ((sha256(b"rekor\n\x01" + raw).digest()[:4], ""), (b"none", "not by rekor")):
+        note = b64encode(key_hash + key.sign(text.encode())).decode()
+        witness = f"\N{EM DASH} witness {b64encode(b'hashsignature').decode()}"
+        checkpoint = Checkpoint.from_note(f"{text}\n{witness}\n\N{EM DASH} rekor {note}\n")
+        if words:
+            with pytest.raises(VerificationError, match=words):
+                checkpoint.verify(log)
+        else:
+            checkpoint.verify(log)
 
 
 class Repository:

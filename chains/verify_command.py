@@ -1,0 +1,123 @@
+"""The sub-command ``verify``: what counts as evidence comes from its options alone."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from chains.arguments import EXIT_CODES, Parser, add_output, add_store
+from chains.errors import UsageError
+from chains.progress import write_bytes, write_line
+from chains.workspace import (
+    Settings,
+    load_settings,
+    open_evidence,
+    open_listed_keys,
+    open_trusted_root,
+    store_options,
+)
+
+if TYPE_CHECKING:
+    from chains.verdict import Verification
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """Verify targets and print why or why not."""
+    from chains.verdict import many_to_json, many_to_text, worst  # noqa: PLC0415 - keeps --help fast
+
+    found = asyncio.run(_verify_async(options, load_settings(options.config)))
+    if options.output == "json":
+        write_bytes(orjson.dumps(many_to_json(found), option=orjson.OPT_INDENT_2))
+    else:
+        write_line(many_to_text(found))
+    return worst(each.verdict for each in found).exit_code
+
+
+async def _verify_async(options: argparse.Namespace, settings: Settings) -> list[Verification]:
+    from chains.criteria import CertificateWanted, Criteria  # noqa: PLC0415 - keeps --help fast
+    from chains.targets import RegistryTags  # noqa: PLC0415 - keeps --help fast
+    from chains.verify import verify_targets  # noqa: PLC0415 - keeps --help fast
+    from signers.keyset import ListedKey  # noqa: PLC0415 - keeps --help fast
+    from storage.record import Origin  # noqa: PLC0415 - keeps --help fast
+
+    if options.digest == "":
+        raise UsageError("--digest is empty: pass sha256: and 64 hex digits, or leave it out")
+    certificate = CertificateWanted.from_options(
+        options.certificate_identity,
+        options.certificate_identity_regexp,
+        options.certificate_oidc_issuer,
+        options.certificate_oidc_issuer_regexp,
+    )
+    # an identity that is named is whom to trust; this folder's key is not meant then
+    is_keyless = certificate is not None and not options.key
+    listed = [] if is_keyless else open_listed_keys(options.key or [], settings.config)
+    criteria = Criteria(
+        keys=[one.key for one in listed],
+        windows={one.key.keyid: one for one in listed if one != ListedKey(one.key)},
+        certificate=certificate,
+        trusted_root=None if options.trusted_root is None else open_trusted_root(options.trusted_root),
+        require_log=options.require_log,
+        require_timestamp=options.require_timestamp,
+        predicate_types=options.predicate_type or (),
+        builder_id=options.builder_id,
+        build_type=options.build_type,
+        require_hermetic=options.require == "hermetic",
+    )
+    stores = open_evidence(options.store or [], settings)
+    origin = Origin("", options.namespace or "", "", "")
+    try:
+        return list(
+            await verify_targets(
+                options.targets,
+                stores=[store.within(origin) for store in stores],
+                criteria=criteria,
+                now=datetime.now(UTC),
+                resolve=options.resolve,
+                resolver=RegistryTags(store_options(settings.config)),
+                digest=options.digest or "",
+            )
+        )
+    finally:
+        for store in stores:
+            await store.close()
+
+
+def add_verify_command(commands: Any) -> None:
+    """Add the sub-command."""
+    verify = commands.add_parser("verify", help="verify evidence and say why or why not", epilog=EXIT_CODES)
+    verify.add_argument(
+        "targets", metavar="TARGET", nargs="+", help="image with digest, digest, run or bundle file"
+    )
+    verify.option("--config", "a chains-config, for its registry settings", metavar="FILE")
+    text = "a public key or key set to trust, or a key service's key (default: .chains/signing.pub)"
+    verify.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
+    _add_certificates(verify)
+    add_store(verify, "look here")
+    verify.option("--predicate-type", "demand this predicate type", action="append", metavar="URI")
+    verify.option("--builder-id", "demand this builder", default=None, metavar="URI")
+    verify.option("--build-type", "demand this build type", default=None, metavar="URI")
+    verify.option("--require", "demand proof that the run had no network", choices=["hermetic"])
+    verify.option(
+        "--digest", "the artifact that a bundle file must speak for", default=None, metavar="sha256:HEX"
+    )
+    text = "the runs' namespace, where storage.oci.repository depends on it and the target is an image"
+    verify.option("--namespace", text, metavar="NAME")
+    verify.option("--resolve", "look up the digest of a tag once, and verify that", action="store_true")
+    add_output(verify)
+    verify.set_defaults(command=_verify)
+
+
+def _add_certificates(verify: Parser) -> None:
+    names = (("identity", "a certificate's identity"), ("oidc-issuer", "the issuer that vouches for it"))
+    for name, what in names:
+        verify.option(f"--certificate-{name}", f"{what}, exactly", default=None, metavar="NAME")
+        text = f"{what}, as a regular expression that all of it has to match"
+        verify.option(f"--certificate-{name}-regexp", text, default=None, metavar="REGEXP")
+    text = "a trusted_root.json: whose certificates, log entries and timestamps count"
+    verify.option("--trusted-root", text, default=None, metavar="FILE")
+    verify.option("--require-log", "demand an entry in a transparency log", action="store_true")
+    verify.option("--require-timestamp", "demand an RFC 3161 timestamp", action="store_true")
