@@ -192,7 +192,8 @@ class BesideReader:
         found = []
         for group in objects_at(groups, "items"):
             name = text_at(group, "metadata", "name")
-            for version in objects_at(group, "versions")[:1]:
+            seen = set()  # a kind may be in any version, and each object is in all versions of its kind
+            for version in objects_at(group, "versions"):
                 root = f"/apis/{name}/{text_at(version, 'version')}"
                 for resource in objects_at(version, "resources"):
                     kind = text_at(resource, "responseKind", "kind")
@@ -200,6 +201,9 @@ class BesideReader:
                         continue
                     if "list" not in texts_at(resource, "verbs"):
                         continue
+                    if text_at(resource, "resource") in seen:
+                        continue
+                    seen.add(text_at(resource, "resource"))
                     scope = "/namespaces/{namespace}" if text_at(resource, "scope") == "Namespaced" else ""
                     found.append({"kind": kind, "path": f"{root}{scope}/{text_at(resource, 'resource')}"})
         return tuple(found)

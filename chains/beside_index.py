@@ -16,8 +16,6 @@ Key = tuple[str, str, str]
 
 _POLICY = "NetworkPolicy"
 _GROUP = "networking.k8s.io/"
-_OF_THE_CLUSTER = ("Admin", "Cluster", "Global", "CiliumClusterwide", "BaselineAdmin")
-"""How kinds of policies begin that hold for every namespace."""
 
 
 class BesideIndex:
@@ -33,7 +31,7 @@ class BesideIndex:
         self._flags: list[Key] = []
         for key in objects:
             if key[0].endswith(_POLICY):
-                self._policies.setdefault(_scope(key), []).append(key)
+                self._policies.setdefault(_scope(key, objects[key]), []).append(key)
             elif key[0] == "ConfigMap" and key[2] == FEATURE_FLAGS:
                 self._flags.append(key)
 
@@ -84,6 +82,7 @@ class BesideIndex:
         return {name: value for name, value in mapping_at(item, "data").items() if isinstance(value, str)}
 
 
-def _scope(key: Key) -> str:
+def _scope(key: Key, data: bytes) -> str:
     """Return the namespace that a policy is for, ``""`` for all of them."""
-    return "" if key[0].startswith(_OF_THE_CLUSTER) else key[1]
+    is_of_the_cluster = key[0] != _POLICY and not text_at(orjson.loads(data), "metadata", "namespace")
+    return "" if is_of_the_cluster else key[1]

@@ -11,7 +11,7 @@ from typing import Any
 from chains.beside import Json, mapping_at, objects_at, text_at, texts_at
 from chains.hermetic_pod import Placed
 from chains.image_name import parse_image_digest
-from chains.pod_builder import ENTRYPOINT
+from chains.pod_builder import ENTRYPOINT, entrypoint_flag
 from chains.redaction import Redaction, environment
 from chains.snapshot import RunSnapshot
 
@@ -194,9 +194,8 @@ def _command_line(container: Mapping[str, Json], redaction: Redaction) -> list[s
     command, args = texts_at(container, "command"), texts_at(container, "args")
     if command == [ENTRYPOINT] and "--" in args:
         split = args.index("--")
-        flags = args[:split]
-        at = flags.index("-entrypoint") + 1 if "-entrypoint" in flags else len(flags)
-        command, args = flags[at : at + 1], args[split + 1 :]
+        if run := entrypoint_flag(args[:split]):
+            command, args = run, args[split + 1 :]
     return redaction.command_line([*command, *args])
 
 

@@ -21,6 +21,7 @@ from chains.hermetic_pod import (
     SIDECAR,
     STEP,
     Placed,
+    asked_labels,
     distrust,
     missing,
     place,
@@ -115,7 +116,7 @@ def _judge_task(run: RunSnapshot, beside: Beside, *, policies_vouched: bool) -> 
         why = why or "the run names no pod"
         containers = [_unseen(run, expected, beside, why) for expected in expected_containers(run)]
         return Isolation(*_level(run, containers, why), tuple(containers))
-    network = judge_network(pod, beside, vouched=policies_vouched)
+    network = judge_network(pod, beside, asked_labels(run), vouched=policies_vouched)
     placed = place(run, pod)
     containers = [_judge_container(run, one, placed, beside, network) for one in placed]
     containers += [
@@ -226,6 +227,8 @@ def _not_as_asked(run: RunSnapshot, placed: Placed) -> str:
 def _not_reported(placed: Placed) -> str:
     if not placed.state:
         return "no kubelet reported on this container"
+    if not text_at(placed.state, "imageID"):
+        return "the kubelet does not report which image ran"
     if _restarts(placed):
         return "restarted, as tekton does to stop a sidecar; what ran before is no longer reported"
     if placed.expected is not None and placed.expected.fields is None:

@@ -7,16 +7,20 @@ is what runs, and the binary is the one that Tekton put there.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 
-from chains.beside import Beside, ImageEnvironment, Json, objects_at, text_at, texts_at
+from chains.beside import Beside, ImageEnvironment, Json, mapping_at, objects_at, text_at, texts_at
 from chains.finding import FALSE, TRUE, UNKNOWN, Finding
 from chains.hermetic_environment import Environment
 from chains.hermetic_pod import STEP, Placed, distrust, place
 from chains.pod_builder import BIN_FOLDER, BIN_VOLUME, ENTRYPOINT, HERMETIC_VARIABLE, PREPARE
 from chains.snapshot import RunSnapshot
 
+_TEKTONS_EMPTY = ("tekton-internal-", "tekton-creds-init-home-")
+"""How Tekton's own empty volumes are called; what is in them when a container starts is Tekton's."""
 DEFEATING_VARIABLE = "TEKTON_RESOURCE_NAME"
+_SYSTEM_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
 _HOOKS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
 
 
@@ -43,12 +47,19 @@ def _not_run(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator
     for hook in _HOOKS:
         if container.get(hook):
             yield Finding(FALSE, f"{hook} runs beside the entrypoint")
-    systems = (
-        text_at(pod, "spec", "os", "name"),
-        text_at(pod, "spec", "nodeSelector", "kubernetes.io/os"),
-    )
-    if "windows" in systems:
+    if "windows" in _systems(pod):
         yield Finding(FALSE, "the entrypoint keeps the network on windows")
+
+
+def _systems(pod: Mapping[str, Json]) -> Iterator[str]:
+    """Return the operating systems that a pod asks its node to have."""
+    yield text_at(pod, "spec", "os", "name")
+    yield from (text_at(pod, "spec", "nodeSelector", label) for label in _SYSTEM_LABELS)
+    affinity = mapping_at(pod, "spec", "affinity", "nodeAffinity")
+    for term in objects_at(affinity, "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"):
+        for one in objects_at(term, "matchExpressions"):
+            if text_at(one, "key") in _SYSTEM_LABELS and text_at(one, "operator") == "In":
+                yield from texts_at(one, "values")
 
 
 def _hermetic_variable(environment: Environment) -> Iterator[Finding]:
@@ -115,12 +126,14 @@ def _binary(
     ]
     if (
         not is_own
-        or "subPath" in mounts[0]
+        or {"subPath", "subPathExpr"} & set(mounts[0])
         or not all("emptyDir" in volume for volume in volumes)
         or not volumes
     ):
         yield Finding(UNKNOWN, f"{BIN_FOLDER} is not the volume that tekton puts its entrypoint into")
         return
+    if inner := next(_laid_over(container, pod), ""):
+        yield Finding(UNKNOWN, f"a link may lead the volume at {inner} over {BIN_FOLDER}")
     if not any(one.is_tektons_own and text_at(one.container, "name") == PREPARE for one in placed):
         yield Finding(UNKNOWN, f"no init container {PREPARE} of tekton puts the entrypoint there")
     for other in placed:
@@ -130,7 +143,23 @@ def _binary(
             yield Finding(UNKNOWN, f"{other.kind}/{other.name} can change the entrypoint's binary")
 
 
+def _laid_over(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[str]:
+    """Return paths of volumes in other volumes: runtimes follow links there (runc's ``SecureJoin``)."""
+    mounts = [
+        (text_at(mount, "name"), [*_parts(text_at(mount, "mountPath"))])
+        for mount in objects_at(container, "volumeMounts")
+    ]
+    empty = {text_at(one, "name") for one in objects_at(pod, "spec", "volumes") if "emptyDir" in one}
+    foreign = [parts for name, parts in mounts if name not in empty or not name.startswith(_TEKTONS_EMPTY)]
+    for _, path in mounts:
+        if any(len(under) < len(path) and path[: len(under)] == under for under in foreign):
+            yield "/" + "/".join(path)
+
+
+def _parts(path: str) -> Iterator[str]:
+    return iter(posixpath.normpath("/" + path.lstrip("/")).strip("/").split("/"))
+
+
 def _covers(path: str, folder: str) -> bool:
     """Whether something mounted at ``path`` is, or is below, the folder."""
-    parts = [part for part in path.split("/") if part not in {"", "."}]
-    return parts[:2] == [part for part in folder.split("/") if part]
+    return [*_parts(path)][:2] == [*_parts(folder)]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from chains.beside import Beside, Json, began, doubt, mapping_at, objects_at, text_at, texts_at
+from chains.beside import Beside, Json, began, doubt, mapping_at, objects_at, parse_time, text_at, texts_at
 from chains.finding import FALSE, TRUE, UNKNOWN, Finding
 
 _DNS_PORT = 53
@@ -51,14 +51,19 @@ class PodNetwork:
         }
 
 
-def judge_network(pod: Mapping[str, Json], beside: Beside, *, vouched: bool) -> PodNetwork:
-    """Return the answers for a pod; ``vouched`` is that the network plugin is known to enforce policies."""
+def judge_network(
+    pod: Mapping[str, Json], beside: Beside, asked: Mapping[str, Json], *, vouched: bool
+) -> PodNetwork:
+    """Return the answers for a pod; ``vouched`` is that the network plugin is known to enforce policies.
+
+    ``asked`` are the labels that the run gives its pod.
+    """
     own = _own_namespace(pod)
     mode = _network_mode(pod)
     if own.value == FALSE:
         reason = "network policies do not apply to the host's network"
         return PodNetwork(own, mode, Finding(FALSE, reason), _sandbox(beside, pod))
-    egress, why = judge_egress(pod, beside)
+    egress, why = judge_egress(pod, beside, asked)
     policy = _policy_finding(egress, why, vouched=vouched)
     return PodNetwork(own, mode, policy, _sandbox(beside, pod), partly=vouched and egress is Egress.DNS)
 
@@ -92,6 +97,11 @@ def _sandbox(beside: Beside, pod: Mapping[str, Json]) -> Finding:
         why = beside.unread.get("RuntimeClass", "is not in the input")
         return Finding(UNKNOWN, f"runtime class {name} {why}, so its handler is not known")
     handler = text_at(beside.runtime_class, "handler")
+    created, then = parse_time(began(beside.runtime_class)), parse_time(began(pod))
+    if created is None or then is None or created > then:
+        return Finding(
+            UNKNOWN, f"runtime class {name} may be younger than the pod: its handler can be changed so"
+        )
     if handler.lower().startswith(_SANDBOXES):
         return Finding(TRUE, f"runtime class {name} has the handler {handler}, by its name a sandbox")
     return Finding(UNKNOWN, f"runtime class {name} has the handler {handler}, which is not known")
@@ -111,18 +121,30 @@ def _policy_finding(egress: Egress, why: str, *, vouched: bool) -> Finding:
     )
 
 
-def judge_egress(pod: Mapping[str, Json], beside: Beside) -> tuple[Egress, str]:
-    """Return what the policies of the input leave open to a pod, and why."""
+def judge_egress(pod: Mapping[str, Json], beside: Beside, asked: Mapping[str, Json]) -> tuple[Egress, str]:
+    """Return what the policies of the input leave open to a pod, and why.
+
+    The labels of a pod can be changed until it is gone, and nothing counts that. So a policy is believed to
+    have selected the pod only where the labels that its run ``asked`` for say so too.
+    """
     if why := beside.unread.get("NetworkPolicy"):
         return Egress.UNKNOWN, f"the network policies of the namespace {why}"
     labels = mapping_at(pod, "metadata", "labels")
     selecting: list[tuple[str, Mapping[str, Json]]] = []
     unclear: list[str] = []
     for policy in sorted(beside.policies, key=_name):
-        matches = _selects(mapping_at(policy, "spec", "podSelector"), labels)
-        if matches is None:
+        if not _governs_egress(policy):
+            continue
+        selector = mapping_at(policy, "spec", "podSelector")
+        matches, as_asked = _selects(selector, labels), _selects(selector, asked)
+        if matches is None or as_asked is None:
             unclear.append(f"the selector of network policy {_name(policy)} cannot be read")
-        elif matches and _governs_egress(policy):
+        elif matches != as_asked:
+            unclear.append(
+                f"network policy {_name(policy)} selects by labels that are not the same at the run and at "
+                "its pod, and so may have been changed"
+            )
+        elif matches:
             selecting.append((_name(policy), policy))
     if not selecting:
         count = len(beside.policies)
@@ -156,7 +178,8 @@ def _united(
 def _rules(policy: Mapping[str, Json]) -> list[Mapping[str, Json]]:
     rules = mapping_at(policy, "spec").get("egress")
     # what is no rule is read as the widest one
-    return [rule if isinstance(rule, Mapping) else {} for rule in rules] if isinstance(rules, list) else []
+    found = rules if isinstance(rules, list) else [] if rules is None else [rules]
+    return [rule if isinstance(rule, Mapping) else {} for rule in found]
 
 
 def _governs_egress(policy: Mapping[str, Json]) -> bool:

@@ -12,8 +12,13 @@ from chains.snapshot import RunSnapshot
 INIT, INJECTED, EPHEMERAL = "init", "injected", "ephemeral"
 TASK_RUN_LABEL = "tekton.dev/taskRun"
 UID_LABEL = "tekton.dev/taskRunUID"
-_POWERS = frozenset(("ALL", "BPF", "DAC_READ_SEARCH", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO"))
-"""Capabilities with which a process may leave its container."""
+_HARMLESS = frozenset((
+    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "IPC_LOCK", "KILL", "MKNOD", "NET_ADMIN",
+    "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+    "SYS_NICE", "SYS_RESOURCE",
+))  # fmt: skip
+"""Capabilities with which no process leaves its container: what runtimes give by themselves, and a few more."""
+_HOST_NAMESPACES = ("hostPID", "hostIPC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +64,24 @@ def distrust(run: RunSnapshot, pod: Mapping[str, Json]) -> str:
     return next(_foreign_containers(run, pod), "")
 
 
+def asked_labels(run: RunSnapshot) -> dict[str, Json]:
+    """Return the labels that Tekton gives the pod of a run (``makeLabels`` in ``pkg/pod``)."""
+    return {**run.run["metadata"].get("labels", {}), TASK_RUN_LABEL: run.name, UID_LABEL: run.uid}
+
+
 def _foreign_containers(run: RunSnapshot, pod: Mapping[str, Json]) -> Iterator[str]:
     reported = _states(pod)
+    if not any(map(_recorded_container, run.status.get("steps", ()))):
+        yield "the run recorded no container, so nothing ties a pod to it"
     for step in run.status.get("steps", ()):
-        recorded = step.get("terminated", step.get("running", {})).get("containerID", "")
+        recorded = _recorded_container(step)
         name = step.get("container") or f"step-{step.get('name', '')}"
         if recorded and _container_id(reported.get(name, {})) != recorded:
             yield f"container {name} of the pod is not the one that the run recorded"
+
+
+def _recorded_container(step: Mapping[str, Json]) -> str:
+    return text_at(step, "terminated", "containerID") or text_at(step, "running", "containerID")
 
 
 def _container_id(state: Mapping[str, Json]) -> str:
@@ -116,8 +132,15 @@ def way_out(container: Mapping[str, Json], pod: Mapping[str, Json]) -> str:
     if security.get("privileged") is True:
         return "the container is privileged, so it may leave its namespaces"
     added = {name.upper().removeprefix("CAP_") for name in texts_at(security, "capabilities", "add")}
-    if added & _POWERS:
-        return f"with the capability {min(added & _POWERS)} the container may leave its namespaces"
+    if added - _HARMLESS:
+        return f"with the capability {min(added - _HARMLESS)} the container may leave its namespaces"
+    if text_at(security, "procMount") not in {"", "Default"}:
+        return "its /proc is not masked, so it may set what the node's kernel runs"
+    for shared in _HOST_NAMESPACES:
+        if mapping_at(pod, "spec").get(shared) is True:
+            return f"with {shared} the container may use processes that have a network"
+    if device := next(_devices(container, pod), ""):
+        return f"it was given {device}, which may lead outside"
     host_paths = {
         text_at(volume, "name"): text_at(volume, "hostPath", "path")
         for volume in objects_at(pod, "spec", "volumes")
@@ -130,6 +153,19 @@ def way_out(container: Mapping[str, Json], pod: Mapping[str, Json]) -> str:
     return ""
 
 
+def _devices(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[str]:
+    """Name the node's devices that a container was given; some, as RDMA adapters, are networks of their own."""
+    for device in objects_at(container, "volumeDevices"):
+        yield f"the device {text_at(device, 'name')}"
+    for claim in objects_at(container, "resources", "claims"):
+        yield f"the resource claim {text_at(claim, 'name')}"
+    for kind in ("limits", "requests"):
+        for name in mapping_at(container, "resources", kind):
+            domain, _, rest = name.rpartition("/")
+            if rest and domain and domain != "kubernetes.io" and not domain.endswith(".kubernetes.io"):
+                yield f"the node's {name}"
+
+
 def missing(run: RunSnapshot, placed: list[Placed]) -> list[Expected]:
     """Return what the Task asks for and the pod does not have."""
     there = {one.expected.container for one in placed if one.expected is not None}
@@ -137,5 +173,6 @@ def missing(run: RunSnapshot, placed: list[Placed]) -> list[Expected]:
 
 
 __all__ = [
-    "EPHEMERAL", "INIT", "INJECTED", "SIDECAR", "STEP", "Placed", "distrust", "missing", "place", "way_out",
+    "EPHEMERAL", "INIT", "INJECTED", "SIDECAR", "STEP", "Placed", "asked_labels", "distrust", "missing", "place",
+    "way_out",
 ]  # fmt: skip

@@ -89,6 +89,8 @@ class ImageReader:
     async def _environments(self, repository: Repository, digest: str) -> tuple[Mapping[str, str], ...]:
         """Return the environment of each platform of an image."""
         manifest = await self._object(repository, digest)
+        if "manifests" in manifest and {"config", "layers"} & set(manifest):
+            raise ValueError(f"{digest} is an index and a manifest at once, so what ran is not known")
         platforms = objects_at(manifest, "manifests")
         if len(platforms) > MOST_PLATFORMS:
             raise ValueError(f"it has {len(platforms)} platforms, more than {MOST_PLATFORMS}")

@@ -25,6 +25,7 @@ _RESULTS_SIDECAR = "sidecar-tekton-log-results"
 _OWN_VOLUMES = ("tekton-internal-", "tekton-creds-", "ws-", "spiffe-workload-api")
 _TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
 _HOOKS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
+_ENTRYPOINT_FLAG = re.compile(r"--?entrypoint(=|$)")
 _LONGEST_NAME = 63
 _SCRIPTS = re.compile(
     r'(scriptfile="/tekton/scripts/[\w.-]+"\ntouch \$\{scriptfile\} && chmod \+x \$\{scriptfile\}\n'
@@ -164,8 +165,10 @@ def _is_image(fields: Mapping[str, Json], actual: str) -> bool:
     if fields.get("command") or fields.get("script") or "$(" in written:
         return _matches(written, actual)
     # tekton looked up what the image runs, and wrote its digest in place of the tag
+    pinned, found = parse_image_digest(written), parse_image_digest(actual)
+    if pinned is not None:
+        return found == pinned
     name = parse_image_digest(f"{written.partition('@')[0]}@sha256:{'0' * 64}")
-    found = parse_image_digest(actual)
     return found is not None and name is not None and found.repository == name.repository
 
 
@@ -175,16 +178,19 @@ def _is_wrapped(fields: Mapping[str, Json], container: Mapping[str, Json]) -> bo
     if texts_at(container, "command") != [ENTRYPOINT] or "--" not in args:
         return False
     split = args.index("--")
-    flags, rest = args[:split], args[split + 1 :]
-    run = (
-        flags[flags.index("-entrypoint") + 1 : flags.index("-entrypoint") + 2]
-        if "-entrypoint" in flags
-        else []
-    )
+    run, rest = entrypoint_flag(args[:split]), args[split + 1 :]
     command, arguments = fields.get("command", []), fields.get("args", [])
     if fields.get("script"):
         return len(run) == 1 and run[0].startswith("/tekton/scripts/script-") and _all_match(arguments, rest)
     return _all_match(command[:1], run) and _all_match([*command[1:], *arguments], rest)
+
+
+def entrypoint_flag(flags: list[str]) -> list[str]:
+    """Return the value of ``-entrypoint`` as Tekton writes it; nothing where another could take its place."""
+    named = [place for place, word in enumerate(flags) if _ENTRYPOINT_FLAG.match(word)]
+    if len(named) != 1 or flags[named[0]] != "-entrypoint":
+        return []
+    return flags[named[0] + 1 : named[0] + 2]
 
 
 def _is_sidecars(fields: Mapping[str, Json], container: Mapping[str, Json]) -> bool:

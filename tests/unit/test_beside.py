@@ -46,6 +46,7 @@ def test_policies_of_the_namespace_are_found_and_those_that_may_overrule_them_na
         policy("calico", group="projectcalico.org/v3"),
         policy("cilium", group="cilium.io/v2", kind="CiliumNetworkPolicy"),
         policy("cilium", "elsewhere", group="cilium.io/v2", kind="CiliumNetworkPolicy"),
+        policy("news", "", group="example.com/v1", kind="WideNetworkPolicy"),
         policy("admin", "", group="policy.networking.k8s.io/v1alpha1", kind="AdminNetworkPolicy"),
     )
     assert [item["metadata"]["name"] for item in found.policies] == ["a", "b"]
@@ -53,6 +54,7 @@ def test_policies_of_the_namespace_are_found_and_those_that_may_overrule_them_na
         "AdminNetworkPolicy admin",
         "CiliumNetworkPolicy cilium",
         "NetworkPolicy calico",
+        "WideNetworkPolicy news",
     ]
 
 

@@ -91,6 +91,19 @@ def test_policies_of_other_kinds_are_looked_for_wherever_they_are_served() -> No
     assert server.asked == ["/api/v1/namespaces/ci/pods/build-pod", POLICIES, "/apis", OTHERS, GLOBAL]
 
 
+def test_a_kind_that_only_an_older_version_serves_is_looked_for_too() -> None:
+    discovery = copy.deepcopy(DISCOVERY)
+    newer = [kind("ClusterNetworkPolicy", "clusternetworkpolicies", "Cluster")]
+    discovery["items"][2]["versions"].insert(0, {"version": "v2", "resources": newer})
+    discovery["items"][1]["versions"].append({**discovery["items"][1]["versions"][0], "version": "v1"})
+    newest = "/apis/policy.networking.k8s.io/v2/clusternetworkpolicies"
+    server = Server(**{"/apis": discovery, newest: [], GLOBAL: [{"metadata": {"name": "allow"}}]})
+    found = server.read()
+    assert found is not None
+    assert [text.partition(" may ")[0] for text in found.doubtful] == ["AdminNetworkPolicy allow"]
+    assert server.asked[3:] == [OTHERS, newest, GLOBAL]
+
+
 @pytest.mark.parametrize(
     ("answers", "doubtful"),
     [

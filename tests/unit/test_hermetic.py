@@ -148,6 +148,7 @@ def test_a_record_without_its_task_makes_what_was_asked_for_unknown() -> None:
     [
         ({"imageID": "registry.example.com/other@sha256:" + "a" * 64}, "false", "the kubelet reports another image than the run's record"),
         ({"restartCount": 2}, "false", "restarted 2 times"),
+        ({"imageID": ""}, "unknown", "the kubelet does not report which image ran"),
         ({"state": {"running": {}}}, "unknown", "the kubelet does not report that it ended"),
     ],
 )  # fmt: skip
@@ -156,6 +157,58 @@ def test_what_the_kubelet_reports_is_observed(change: Json, value: str, reason: 
     pod["status"]["containerStatuses"][0].update(change)
     observed = judged(run, pod).containers[0].observed
     assert (observed.value, observed.reason) == (value, reason)
+
+
+@pytest.mark.parametrize(
+    "mounts",
+    [
+        [{"name": "tekton-internal-bin", "mountPath": "/tekton/bin", "subPathExpr": "$(HOME)"}],
+        [{"name": "tekton-internal-bin", "mountPath": "/tekton/bin"}, {"name": "x", "mountPath": "//tekton/./bin/x"}],
+        [{"name": "tekton-internal-bin", "mountPath": "/tekton/bin"}, {"name": "x", "mountPath": "/a/../tekton/bin"}],
+    ],
+)  # fmt: skip
+def test_what_lies_over_the_entrypoint_is_seen_however_its_path_is_written(mounts: Json) -> None:
+    run, pod = good()
+    pod["spec"]["containers"][0]["volumeMounts"] = mounts
+    found = judged(run, pod).containers[0].enforced
+    assert (found.value, "not the volume" in found.reason) == ("unknown", True)
+
+
+def test_volumes_in_tektons_own_empty_ones_and_beside_others_change_nothing() -> None:
+    run, pod = good()
+    pod["spec"]["containers"][0]["volumeMounts"] += [
+        {"name": "ws-1", "mountPath": "/workspace/source"},
+        {"name": "ws-2", "mountPath": "/workspace/source-2"},
+    ]
+    assert judged(run, pod).containers[0].enforced.value == "true"
+    pod["spec"]["containers"][0]["volumeMounts"][-1]["mountPath"] = "/workspace/source/2"
+    assert "a link may lead the volume at /workspace/source/2" in judged(run, pod).reason
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["-entrypoint", "go", "-entrypoint", "curl", "--", "build", "./cmd/app"],
+        ["-entrypoint", "go", "--entrypoint=curl", "--", "build", "./cmd/app"],
+        ["-entrypoint=go", "--", "build", "./cmd/app"],
+    ],
+)
+def test_what_the_entrypoint_starts_must_be_certain(args: list[str]) -> None:
+    run, pod = good()
+    pod["spec"]["containers"][0]["args"] = args
+    observed = judged(run, pod).containers[0].observed
+    assert (observed.value, observed.reason) == ("false", "not as the task asks: the command is another one")
+
+
+def test_a_pinned_image_without_a_command_may_not_become_another_of_its_repository() -> None:
+    run, pod = good()
+    step = run["status"]["taskSpec"]["steps"][0]
+    del step["command"]
+    pod["spec"]["containers"][0]["args"][-3:] = ["--", "build", "./cmd/app"]
+    before = judged(run, pod).containers[0].observed.reason
+    assert "image" not in before
+    pod["spec"]["containers"][0]["image"] = step["image"].partition("@")[0] + "@sha256:" + "2" * 64
+    assert "the image is another one" in judged(run, pod).containers[0].observed.reason
 
 
 def test_a_sidecar_that_tekton_stopped_is_no_change_and_not_proven_either() -> None:
@@ -197,6 +250,12 @@ def test_a_sidecar_that_runs_something_else_is_told(change: Json) -> None:
         ({}, {"env": [{"name": "TEKTON_HERMETIC", "valueFrom": {"fieldRef": {}}}]}, "unknown", "TEKTON_HERMETIC: its value comes from a reference"),
         ({}, {"securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}}, "true", "nothing defeats it"),
         ({}, {"securityContext": {"capabilities": {"add": ["CAP_SYS_ADMIN"]}}}, "unknown", "with the capability SYS_ADMIN the container may leave its namespaces"),
+        ({}, {"securityContext": {"capabilities": {"add": ["SOME_NEW_ONE"]}}}, "unknown", "with the capability SOME_NEW_ONE the container may leave its namespaces"),
+        ({"hostIPC": True}, {}, "unknown", "with hostIPC the container may use processes that have a network"),
+        ({}, {"volumeDevices": [{"name": "disk", "devicePath": "/dev/x"}]}, "unknown", "it was given the device disk"),
+        ({}, {"resources": {"claims": [{"name": "nic"}]}}, "unknown", "it was given the resource claim nic"),
+        ({}, {"resources": {"limits": {"cpu": "1", "hugepages-2Mi": "1"}}}, "true", "nothing defeats it"),
+        ({"nodeSelector": {"beta.kubernetes.io/os": "windows"}}, {}, "false", "the entrypoint keeps the network on windows"),
         ({}, {"readinessProbe": {"exec": {"command": ["x"]}}}, "false", "readinessProbe runs beside the entrypoint"),
         ({"volumes": []}, {}, "unknown", "/tekton/bin is not the volume that tekton puts its entrypoint into"),
         ({"initContainers": []}, {}, "unknown", "no init container prepare of tekton puts the entrypoint there"),

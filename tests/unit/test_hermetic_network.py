@@ -27,7 +27,8 @@ def policy(name: str = "p", selector: Json = EVERYTHING, generation: int = 1, **
 
 
 def egress(*policies: Json, doubtful: tuple[str, ...] = ()) -> tuple[Egress, str]:
-    return judge_egress(POD, Beside(pod=POD, policies=policies, doubtful=doubtful))
+    beside = Beside(pod=POD, policies=policies, doubtful=doubtful)
+    return judge_egress(POD, beside, POD["metadata"]["labels"])
 
 
 DENY = {"policyTypes": ["Egress"]}
@@ -42,6 +43,13 @@ DNS = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"
         ({"policyTypes": ["Ingress"], "egress": []}, Egress.OPEN),
         ({}, Egress.OPEN),
         ({"egress": []}, Egress.OPEN),
+        ({**DENY, "egress": {}}, Egress.OPEN),
+        (
+            {**DENY, "egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["0.0.0.0/0"]}}]}]},
+            Egress.OPEN,
+        ),
+        ({**DENY, "egress": [{"to": [{"ipBlock": {"cidr": "::/0"}}]}]}, Egress.OPEN),
+        ({**DENY, "egress": [{"to": [{"namespaceSelector": {}}]}]}, Egress.OPEN),
         ({"policyTypes": [], "egress": [DNS]}, Egress.DNS),
         ({"egress": [DNS]}, Egress.DNS),
         ({**DENY, "egress": [{}]}, Egress.OPEN),
@@ -94,6 +102,25 @@ def test_a_selector_that_cannot_be_read_leaves_all_unknown(selector: Json) -> No
     assert egress(policy("q", **DENY), policy(selector=selector, **DENY))[0] is Egress.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("selector", "then", "now", "expected"),
+    [
+        ({"matchLabels": {"net": "none"}}, {}, {"net": "none"}, Egress.UNKNOWN),
+        ({"matchLabels": {"net": "none"}}, {"net": "none"}, {}, Egress.UNKNOWN),
+        ({"matchLabels": {"net": "none"}}, {"net": "none"}, {"net": "none"}, Egress.CLOSED),
+        ({"matchExpressions": [{"key": "net", "operator": "DoesNotExist"}]}, {"net": "x"}, {}, Egress.UNKNOWN),
+        ({}, {"net": "x"}, {}, Egress.CLOSED),
+    ],
+)  # fmt: skip
+def test_a_label_that_only_the_run_or_only_its_pod_has_proves_nothing(
+    selector: Json, then: Json, now: Json, expected: Egress
+) -> None:
+    pod = {**POD, "metadata": {**POD["metadata"], "labels": now}}
+    found, why = judge_egress(pod, Beside(pod=pod, policies=(policy(selector=selector, **DENY),)), then)
+    assert found is expected
+    assert expected is Egress.CLOSED or "not the same at the run and at its pod" in why
+
+
 def test_policies_add_up() -> None:
     deny, dns, all_of_it = policy("deny", **DENY), policy("dns", egress=[DNS]), policy("all", egress=[{}])
     assert egress(deny) == (Egress.CLOSED, "all egress is denied by network policy deny")
@@ -120,7 +147,8 @@ def answers(
 ) -> Json:
     pod = {**POD, "spec": spec, "status": POD["status"] if status is None else status}
     runtime = spec.pop("runtime", None)
-    found = judge_network(pod, Beside(pod=pod, policies=policies, runtime_class=runtime), vouched=vouched)
+    beside = Beside(pod=pod, policies=policies, runtime_class=runtime)
+    found = judge_network(pod, beside, POD["metadata"]["labels"], vouched=vouched)
     return {name: (answer.value, answer.reason) for name, answer in found.mechanisms.items()}, found.partly
 
 
@@ -162,13 +190,19 @@ def test_a_pod_without_a_network_is_believed_when_its_kubelet_gave_no_address(
     assert found["networkMode"][0] == value
 
 
+def runtime_class(name: str = "safe", created: str = "2026-01-01T00:00:00Z", *, handler: str) -> Json:
+    return {"metadata": {"name": name, "creationTimestamp": created}, "handler": handler}
+
+
 @pytest.mark.parametrize(
     ("runtime", "value"),
     [
-        ({"metadata": {"name": "safe"}, "handler": "runsc"}, "true"),
-        ({"metadata": {"name": "safe"}, "handler": "kata-qemu"}, "true"),
-        ({"metadata": {"name": "safe"}, "handler": "runc"}, "unknown"),
-        ({"metadata": {"name": "other"}, "handler": "runsc"}, "unknown"),
+        (runtime_class(handler="runsc"), "true"),
+        (runtime_class(handler="kata-qemu"), "true"),
+        (runtime_class(handler="runc"), "unknown"),
+        (runtime_class("other", handler="runsc"), "unknown"),
+        (runtime_class(created="2026-01-02T03:04:06Z", handler="runsc"), "unknown"),
+        (runtime_class(created="", handler="runsc"), "unknown"),
         (None, "unknown"),
     ],
 )

@@ -123,6 +123,7 @@ def test_every_platform_of_an_index_counts() -> None:
         ({RUN: manifest("gone")}, f"{RUN} has no configuration"),
         ({RUN: {}}, f"{RUN} has no configuration"),
         ({RUN: manifest("c"), "c": b"{"}, "unexpected end of data"),
+        ({RUN: {"manifests": [], **manifest("c")}}, f"{RUN} is an index and a manifest at once"),
         ({RUN: {"manifests": [{}] * (MOST_PLATFORMS + 1)}}, "it has 33 platforms, more than 32"),
     ],
 )
