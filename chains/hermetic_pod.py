@@ -17,7 +17,7 @@ _HARMLESS = frozenset((
     "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
     "SYS_NICE", "SYS_RESOURCE",
 ))  # fmt: skip
-"""Capabilities with which no process leaves its container: what runtimes give by themselves, and a few more."""
+"""Capabilities with which no process leaves its container: what runtimes give, and a few more."""
 _HOST_NAMESPACES = ("hostPID", "hostIPC")
 
 
@@ -128,19 +128,23 @@ def _fits(expected: Expected, field: str, container: Mapping[str, Json]) -> bool
 
 def way_out(container: Mapping[str, Json], pod: Mapping[str, Json]) -> str:
     """Return what may lead a container's processes outside past any missing network, ``""`` if nothing."""
+    return next(_ways_out(container, pod), "")
+
+
+def _ways_out(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[str]:
     security = mapping_at(container, "securityContext")
     if security.get("privileged") is True:
-        return "the container is privileged, so it may leave its namespaces"
+        yield "the container is privileged, so it may leave its namespaces"
     added = {name.upper().removeprefix("CAP_") for name in texts_at(security, "capabilities", "add")}
     if added - _HARMLESS:
-        return f"with the capability {min(added - _HARMLESS)} the container may leave its namespaces"
+        yield f"with the capability {min(added - _HARMLESS)} the container may leave its namespaces"
     if text_at(security, "procMount") not in {"", "Default"}:
-        return "its /proc is not masked, so it may set what the node's kernel runs"
+        yield "its /proc is not masked, so it may set what the node's kernel runs"
     for shared in _HOST_NAMESPACES:
         if mapping_at(pod, "spec").get(shared) is True:
-            return f"with {shared} the container may use processes that have a network"
-    if device := next(_devices(container, pod), ""):
-        return f"it was given {device}, which may lead outside"
+            yield f"with {shared} the container may use processes that have a network"
+    for device in _devices(container):
+        yield f"it was given {device}, which may lead outside"
     host_paths = {
         text_at(volume, "name"): text_at(volume, "hostPath", "path")
         for volume in objects_at(pod, "spec", "volumes")
@@ -149,20 +153,19 @@ def way_out(container: Mapping[str, Json], pod: Mapping[str, Json]) -> str:
     for mount in objects_at(container, "volumeMounts"):
         if text_at(mount, "name") in host_paths:
             path = host_paths[text_at(mount, "name")]
-            return f"the host's {path} is mounted, and a socket in it may lead outside"
-    return ""
+            yield f"the host's {path} is mounted, and a socket in it may lead outside"
 
 
-def _devices(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[str]:
-    """Name the node's devices that a container was given; some, as RDMA adapters, are networks of their own."""
+def _devices(container: Mapping[str, Json]) -> Iterator[str]:
+    """Name the node's devices that a container was given: some, as RDMA adapters, are networks themselves."""
     for device in objects_at(container, "volumeDevices"):
         yield f"the device {text_at(device, 'name')}"
     for claim in objects_at(container, "resources", "claims"):
         yield f"the resource claim {text_at(claim, 'name')}"
     for kind in ("limits", "requests"):
         for name in mapping_at(container, "resources", kind):
-            domain, _, rest = name.rpartition("/")
-            if rest and domain and domain != "kubernetes.io" and not domain.endswith(".kubernetes.io"):
+            domain, slash, _ = name.partition("/")
+            if slash and domain != "kubernetes.io" and not domain.endswith(".kubernetes.io"):
                 yield f"the node's {name}"
 
 
@@ -173,6 +176,6 @@ def missing(run: RunSnapshot, placed: list[Placed]) -> list[Expected]:
 
 
 __all__ = [
-    "EPHEMERAL", "INIT", "INJECTED", "SIDECAR", "STEP", "Placed", "asked_labels", "distrust", "missing", "place",
-    "way_out",
+    "EPHEMERAL", "INIT", "INJECTED", "SIDECAR", "STEP", "Placed", "asked_labels", "distrust", "missing",
+    "place", "way_out",
 ]  # fmt: skip
