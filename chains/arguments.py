@@ -10,26 +10,48 @@ from chains.errors import UsageError
 
 EXIT_CODES = """exit codes: 0 done or verified, 1 something failed or evidence is wrong,
 2 usage or configuration, 3 no evidence, 4 could not decide"""
+_YES, _NO = frozenset(("1", "true", "yes")), frozenset(("0", "false", "no"))
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose options take their default from the environment and whose errors read like ours."""
+    """A parser whose options take their default from the environment and whose errors read like ours.
+
+    A twin that cannot be used is told by the command that has the option, and troubles no other.
+    """
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        self._wrong_twins: list[str] = []
+        keywords.setdefault("epilog", EXIT_CODES)
+        super().__init__(*arguments, **keywords)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does. Raises :class:`UsageError`, for a wrong twin too."""
+        found = super().parse_known_args(args, namespace)
+        if self._wrong_twins:
+            raise UsageError(self._wrong_twins[0])
+        return found
 
     def option(self, name: str, text: str, twin: str = "", **keywords: Any) -> None:
         """Add an option with its twin ``CHAINS_<NAME>``; a repeatable one splits its twin at white space."""
         twin = twin or "CHAINS_" + name.lstrip("-").replace("-", "_").upper()
         value = os.environ.get(twin)
         if value is not None and not value.strip():
-            raise UsageError(f"{twin} is empty: give it a value or unset it")
+            self._wrong_twins.append(f"{twin} is empty: give it a value or unset it")
+            value = None
         if keywords.get("action") == "append":
             keywords["default"] = value.split() if value else None
         elif keywords.get("action") == "store_true":
-            keywords["default"] = (value or "").lower() in {"1", "true", "yes"}
+            word = (value or "false").strip().lower()
+            if word not in _YES | _NO:
+                self._wrong_twins.append(f"{twin}: expected true or false, got {value!r}")
+            keywords["default"] = word in _YES
         else:
             keywords["default"] = value if value is not None else keywords.get("default", "")
             choices = keywords.get("choices")
             if choices and keywords["default"] and keywords["default"] not in choices:
-                raise UsageError(f"{twin}: expected one of {', '.join(choices)}, got {keywords['default']!r}")
+                self._wrong_twins.append(
+                    f"{twin}: expected one of {', '.join(choices)}, got {keywords['default']!r}"
+                )
         self.add_argument(name, help=f"{text} [env: {twin}]", **keywords)
 
     def error(self, message: str) -> Any:

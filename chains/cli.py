@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from chains.arguments import EXIT_CODES, Parser, add_output, add_store
+from chains.arguments import Parser, add_output, add_store
 from chains.cluster_commands import add_cluster_commands
 from chains.doctor_command import add_doctor_command
 from chains.errors import ChainsError, UsageError
@@ -42,13 +42,25 @@ from storage.base import StoreError
 
 OK, FAILURE = 0, 1
 _INTERRUPTED = 130
+_EXTRAS = {
+    "kopf": "controller",
+    "prometheus_client": "controller",
+    "requests": "keyless",
+    "rfc3161_client": "keyless",
+    "sigstore": "keyless",
+    "platformdirs": "keyless",
+    "grpc": "spiffe",
+    "boto3": "aws",
+    "hvac": "vault",
+    "pkcs11": "hsm",
+}
+"""Which extra brings a package that a plain installation does not have."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out one command line and return its exit code. Never raises for what a user can do wrong."""
     try:
-        options = _parser().parse_args(arguments)
-        code: int = options.command(options)
+        code = _carry_out(arguments)
     except ChainsError as error:
         say(f"error: {error}")
         return error.exit_code
@@ -65,6 +77,20 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         say(f"error: {error.filename or 'standard output'}: {error.strerror or error}")
         return FAILURE
+    return code
+
+
+def _carry_out(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise UsageError(
+            f"the module {error.name} is missing: pip install 'provenance-chains[{extra}]' brings it"
+        ) from error
     return code
 
 
@@ -252,20 +278,18 @@ def _config_lint(options: argparse.Namespace) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="chains", description="Supply-chain provenance for Tekton.", epilog=EXIT_CODES)
+    parser = Parser(prog="chains", description="Supply-chain provenance for Tekton.")
     parser.add_argument("--version", action="version", version=f"chains {version('provenance-chains')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
 
-    payload = commands.add_parser("payload", help="print the unsigned statement of a run", epilog=EXIT_CODES)
+    payload = commands.add_parser("payload", help="print the unsigned statement of a run")
     _files(payload)
     payload.option("--config", "a chains-config ConfigMap or its data", metavar="FILE")
     payload.option("--format", "write this format instead of the configured one", metavar="NAME")
     payload.option("--run", "the run to print, where the input holds several", metavar="NAMESPACE/NAME")
     payload.set_defaults(command=_payload)
 
-    attest = commands.add_parser(
-        "attest", help="attest, sign and store every run of the input", epilog=EXIT_CODES
-    )
+    attest = commands.add_parser("attest", help="attest, sign and store every run of the input")
     _files(attest)
     attest.option("--config", "a chains-config ConfigMap or its data", metavar="FILE")
     attest.option(

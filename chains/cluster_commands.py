@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,27 +20,10 @@ from chains.trace import run_traced
 if TYPE_CHECKING:
     from chains.operate import Done
 
-_CONTROLLER_MODULES = ("kopf", "prometheus_client")
-"""What the extra ``controller`` brings."""
-
-
-@contextmanager
-def controller_extra() -> Iterator[None]:
-    """Say how to get the packages of the extra ``controller`` when importing one of them fails."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _CONTROLLER_MODULES:
-            raise
-        raise UsageError(
-            f"the module {error.name} is missing: pip install 'provenance-chains[controller]' brings it"
-        ) from error
-
 
 def _controller(options: argparse.Namespace) -> int:
     """Watch a cluster and attest every finished run."""
-    with controller_extra():
-        from chains.serve import ControllerOptions, log_to_stderr, serve  # noqa: PLC0415 - kopf takes a second
+    from chains.serve import ControllerOptions, log_to_stderr, serve  # noqa: PLC0415 - kopf takes a second
 
     log_to_stderr()
     return run_traced(

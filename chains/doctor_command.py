@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from chains.arguments import add_output
-from chains.cluster_commands import common_options, controller_extra, key_folder_option, split_names
+from chains.cluster_commands import common_options, key_folder_option, split_names
 from chains.errors import UsageError
 from chains.progress import write_bytes, write_line
 
@@ -25,8 +25,7 @@ _EPILOG = """exit codes: 0 nothing failed (warnings and what was skipped count a
 
 def _doctor(options: argparse.Namespace) -> int:
     """Try everything and print the report."""
-    with controller_extra():
-        from chains.doctor import exit_code, to_json, to_text  # noqa: PLC0415 - keeps --help fast
+    from chains.doctor import exit_code, to_json, to_text  # noqa: PLC0415 - keeps --help fast
 
     checks = asyncio.run(_examine(options))
     if options.output == "json":

@@ -23,10 +23,16 @@ def add_keys_export(kinds: Any) -> None:
     export.add_argument(
         "keys", metavar="REF", nargs="*", help="key file (either half), key set, or a key service's key"
     )
-    export.option("--format", "the form", default="pem", choices=_FORMATS)
+    export.option("--format", "the form", twin="CHAINS_KEYS_FORMAT", default="pem", choices=_FORMATS)
     export.option("--retire", "mark the key of this id as retired", action="append", metavar="KEYID")
     export.option("--revoke", "mark the key of this id as revoked", action="append", metavar="KEYID")
-    export.option("--namespace", "of the ConfigMap", default="tekton-chains", metavar="NAME")
+    export.option(
+        "--namespace",
+        "of the ConfigMap",
+        twin="CHAINS_KEYS_NAMESPACE",
+        default="tekton-chains",
+        metavar="NAME",
+    )
     export.option("--images", "which images a policy is about", default="**", metavar="GLOB")
     export.option(
         "--form", "how their evidence is stored", default="dsse", choices=["dsse", "sigstore-bundle"]

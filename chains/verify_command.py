@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from chains.arguments import EXIT_CODES, Parser, add_output, add_store
+from chains.arguments import Parser, add_output, add_store
 from chains.errors import UsageError
 from chains.progress import write_bytes, write_line
 from chains.workspace import (
@@ -88,7 +88,7 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
 
 def add_verify_command(commands: Any) -> None:
     """Add the sub-command."""
-    verify = commands.add_parser("verify", help="verify evidence and say why or why not", epilog=EXIT_CODES)
+    verify = commands.add_parser("verify", help="verify evidence and say why or why not")
     verify.add_argument(
         "targets", metavar="TARGET", nargs="+", help="image with digest, digest, run or bundle file"
     )

@@ -199,6 +199,56 @@ def test_options_have_environment_twins(
     assert "CHAINS_OUTPUT: expected one of text, json" in capsys.readouterr().err
 
 
+def test_a_wrong_twin_is_told_by_the_command_that_has_it_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CHAINS_FORMAT", "in-toto")
+    monkeypatch.setenv("CHAINS_ALGORITHM", "")
+    monkeypatch.setenv("CHAINS_RESOLVE", "maybe")
+    assert chains(["payload", RUN]) == 0
+    assert "https://in-toto.io/Statement/v0.1" in capsys.readouterr().out
+    for arguments, words in (
+        (["keys", "generate", "k.key"], "CHAINS_ALGORITHM is empty: give it a value or unset it"),
+        (["verify", RUN], "CHAINS_RESOLVE: expected true or false, got 'maybe'"),
+    ):
+        assert chains(arguments) == 2
+        assert words in capsys.readouterr().err
+    monkeypatch.setenv("CHAINS_ALGORITHM", "ed25519")
+    assert chains(["keys", "generate", "k.key"]) == 0
+    assert chains(["keys", "export", "k.pub"]) == 0  # its format has a twin of its own
+
+
+def test_a_plain_installation_reads_its_stores(tmp_path: Path) -> None:
+    extras = [
+        "boto3",
+        "grpc",
+        "hvac",
+        "kopf",
+        "pkcs11",
+        "prometheus_client",
+        "requests",
+        "rfc3161_client",
+        "sigstore",
+    ]
+    start = f"import sys; sys.modules |= dict.fromkeys({extras}); from chains.cli import run; "
+    for arguments in (
+        ["attest", RUN],
+        ["verify", RUN],
+        ["get"],
+        ["copy", "oci-layout:.chains/layout", f"file:{tmp_path}/copy"],
+        ["export", f"{tmp_path}/pack"],
+        ["keys", "public", ".chains/signing.key"],
+        ["keys", "export", ".chains/signing.pub"],
+    ):
+        ended = subprocess.run(
+            [sys.executable, "-c", f"{start}sys.exit(run({arguments}))"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+
+
 def test_keys_public_prints_the_public_half(capsys: pytest.CaptureFixture[str]) -> None:
     assert chains(["keys", "generate", "k.key"]) == 0
     capsys.readouterr()

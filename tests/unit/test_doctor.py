@@ -241,6 +241,9 @@ def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ("kopf", ["controller"]),
         ("prometheus_client", ["controller"]),
+        ("prometheus_client", ["backfill"]),
+        ("prometheus_client", ["resign", "ci/build"]),
+        ("prometheus_client", ["finalizers", "release"]),
         ("prometheus_client", ["doctor", "--config", "config.json"]),
     ],
 )
