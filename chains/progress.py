@@ -16,18 +16,18 @@ class Progress:
     """A bar on standard error while a command works, drawn ten times a second at most."""
 
     def __init__(self, total: int, noun: str, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+        given = stream or sys.stderr  # which is None where the process was started without one
+        self._stream: TextIO | None = given if total > 0 and given is not None and given.isatty() else None
         self._total, self._noun = total, noun
         self._done = self._failed = 0
         self._drawn = 0.0
-        self._shown = total > 0 and self._stream.isatty()
 
     def advance(self, *, failed: bool = False) -> None:
         """Count one more, and one more failure."""
         self._done += 1
         self._failed += failed
         now = time.monotonic()
-        if self._shown and (now - self._drawn >= _INTERVAL or self._done == self._total):
+        if self._stream is not None and (now - self._drawn >= _INTERVAL or self._done == self._total):
             self._drawn = now
             filled = _WIDTH * self._done // self._total
             failures = f", {self._failed} failed" if self._failed else ""
@@ -37,7 +37,7 @@ class Progress:
 
     def close(self) -> None:
         """Wipe the bar."""
-        if self._shown:
+        if self._stream is not None:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
 

@@ -17,7 +17,7 @@ from chains.arguments import Parser, add_output
 from chains.errors import InputError, UsageError
 from chains.progress import Progress, plain, table, write_bytes, write_line
 from chains.selection import parse_since
-from chains.workspace import load_settings, open_evidence, open_public_keys, say, store_options
+from chains.workspace import load_settings, open_evidence, open_public_keys, open_url, say, store_options
 
 if TYPE_CHECKING:
     from chains.copying import Counts
@@ -158,15 +158,15 @@ def _copy(options: argparse.Namespace) -> int:
 
 async def _copy_async(options: argparse.Namespace) -> Counts:
     from chains.copying import Copying, Journal  # noqa: PLC0415 - keeps --help fast
-    from storage.base import FORM_A, open_store  # noqa: PLC0415 - keeps --help fast
+    from storage.base import FORM_A  # noqa: PLC0415 - keeps --help fast
 
     keys = open_public_keys(options.key) if options.key else []
     settings = store_options(load_settings(options.config).config)
     journal = Journal(options.journal)
     async with AsyncExitStack() as stack:
-        source = await stack.enter_async_context(open_store(options.source, settings))
-        destination = await stack.enter_async_context(open_store(options.destination, settings))
-        bare = open_store(options.destination, replace(settings, encoding_format=FORM_A))
+        source = await stack.enter_async_context(open_url(options.source, settings))
+        destination = await stack.enter_async_context(open_url(options.destination, settings))
+        bare = open_url(options.destination, replace(settings, encoding_format=FORM_A))
         await stack.enter_async_context(bare)
         copying = Copying(destination, bare, keys, journal)
         work = await _work(source, options, journal, copying.counts)

@@ -270,16 +270,16 @@ def open_stores(urls: Sequence[str], settings: Settings) -> Stores:
     """Open the stores to write to. Raises :class:`UsageError` or :class:`ConfigError` with the next step."""
     options = store_options(settings.config)
     if urls:
-        return Stores({Stores.EVERYTHING: [_open(url, options) for url in dict.fromkeys(urls)]})
+        return Stores({Stores.EVERYTHING: [open_url(url, options) for url in dict.fromkeys(urls)]})
     named = _configured(settings)
     if not named:
-        return Stores({Stores.EVERYTHING: [_open(LAYOUT, options)]})
+        return Stores({Stores.EVERYTHING: [open_url(LAYOUT, options)]})
     if "tekton" in named:
         raise ConfigError(
             "the configuration stores in tekton, which needs a cluster; pass --store oci-layout:PATH, "
             "file:PATH, oci: or another store"
         )
-    return Stores({name: [_open(STORE_URLS[name](settings.config), options)] for name in sorted(named)})
+    return Stores({name: [open_url(STORE_URLS[name](settings.config), options)] for name in sorted(named)})
 
 
 def _configured(settings: Settings) -> set[str]:
@@ -292,7 +292,8 @@ def _configured(settings: Settings) -> set[str]:
     return {store for artifact in artifacts.values() if artifact.enabled for store in artifact.storage}
 
 
-def _open(url: str, options: StoreOptions) -> Store:
+def open_url(url: str, options: StoreOptions) -> Store:
+    """Return the store of a URL, not entered. Raises :class:`UsageError`."""
     try:
         return open_store(url, options)
     except StoreError as error:
@@ -318,7 +319,7 @@ def open_evidence(urls: Sequence[str], settings: Settings) -> list[Store]:
             return []
         say(f"looking in {LAYOUT}")
         urls = [LAYOUT]
-    return [_open(url, store_options(settings.config)) for url in dict.fromkeys(urls)]
+    return [open_url(url, store_options(settings.config)) for url in dict.fromkeys(urls)]
 
 
 def open_public_keys(paths: Sequence[str], config: Config | None = None) -> list[PublicKey]:

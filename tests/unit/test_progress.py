@@ -29,6 +29,13 @@ def test_nothing_is_drawn_where_nobody_watches_or_nothing_is_done(stream: io.Str
     assert stream.getvalue() == ""
 
 
+def test_without_a_standard_error_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    bar = Progress(1, "runs")
+    bar.advance()
+    bar.close()
+
+
 def test_a_table_is_aligned_and_shows_what_a_terminal_would_obey() -> None:
     text = table(("RUN", "STATE"), [("a\x1b[31m", "signed"), ("longer", "x\ny")])
     assert text.splitlines() == ["RUN        STATE", "a\\x1b[31m  signed", "longer     x\\ny"]

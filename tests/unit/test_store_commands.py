@@ -103,6 +103,12 @@ def test_what_cannot_be_looked_for_is_told(
     assert reason in capsys.readouterr().err
 
 
+def test_a_store_that_is_none_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["get", "--store", "nosuch"], ["copy", "nosuch", "file:x"], ["copy", "oci:", "nosuch"]):
+        assert chains(arguments) == 2
+        assert "store nosuch: unknown store 'nosuch'" in capsys.readouterr().err
+
+
 def test_without_a_store_there_is_nothing_to_look_in(capsys: pytest.CaptureFixture[str]) -> None:
     assert chains(["get"]) == 2
     assert "pass --store" in capsys.readouterr().err
