@@ -99,6 +99,17 @@ def find_access(kubeconfig: str = "") -> Access:
     return Access("https://kubernetes.default.svc", authority.read_text(), token_file=token)
 
 
+def _trouble(error: Exception) -> str:
+    """Say what is wrong with a kubeconfig, without its text: it may have a token in it."""
+    if isinstance(error, OSError):
+        return error.strerror or "cannot be read"
+    if isinstance(error, yaml.YAMLError):
+        return "not YAML"
+    if isinstance(error, KeyError):
+        return f"has no {error.args[0]}"
+    return "names a context, cluster or user that it does not have, or is no kubeconfig"
+
+
 def _from_kubeconfig(path: Path) -> Access:
     try:
         config = yaml.safe_load(path.read_bytes())
@@ -107,7 +118,7 @@ def _from_kubeconfig(path: Path) -> Access:
         cluster = _named(config["clusters"], context["cluster"])["cluster"]
         user = _named(config.get("users", []), context.get("user", ""))["user"]
     except (OSError, yaml.YAMLError, KeyError, TypeError, StopIteration) as error:
-        raise UsageError(f"kubeconfig {path}: cannot be used: {error!r}") from error
+        raise UsageError(f"kubeconfig {path}: {_trouble(error)}") from error
     if "exec" in user or "auth-provider" in user:
         raise UsageError(
             f"kubeconfig {path}: plugins for credentials are not supported; use a token or certificate"

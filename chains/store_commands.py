@@ -134,7 +134,7 @@ def _to_json(store: str, item: Evidence) -> dict[str, Any]:
 
 def _tell(skipped: Sequence[Skipped]) -> None:
     for item in skipped[:20]:
-        say(plain(f"{item.location} {item.digest}: {item.reason}"))
+        say(plain(f"{f'{item.location} {item.digest}'.rstrip()}: {item.reason}"))
 
 
 def _copy(options: argparse.Namespace) -> int:

@@ -18,7 +18,9 @@ from chains.cluster import (
     ClusterRejected,
     ClusterUnauthorized,
     ClusterUnavailable,
+    find_access,
 )
+from chains.errors import UsageError
 
 
 class Server:
@@ -119,3 +121,25 @@ def test_each_refusal_has_its_kind(file: Path, status: int, kind: type[ClusterEr
         assert str(caught.value) == f"GET /{status}: {status} words"
 
     serving(file, Server("first"), work)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "No such file or directory"),
+        ("token: [hunter2", "not YAML"),
+        ("token: hunter2", "has no current-context"),
+        ("", "is no kubeconfig"),
+        ("{current-context: a, contexts: []}", "names a context, cluster or user that it does not have"),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_used_is_told_without_its_text(
+    tmp_path: Path, text: str | None, words: str
+) -> None:
+    path = tmp_path / "kubeconfig"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        find_access(str(path))
+    assert words in str(caught.value)
+    assert "hunter2" not in str(caught.value)
