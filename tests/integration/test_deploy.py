@@ -269,6 +269,8 @@ def run_with_pod(server: ApiServer, name: str, *, sandboxed: bool = True) -> Jso
     run["metadata"]["annotations"] = {"experimental.tekton.dev/execution-mode": "hermetic"}
     run["status"]["podName"] = f"{name}-pod"
     run["status"]["completionTime"] = "2099-01-01T00:00:00Z"
+    ended = {"containerID": "containerd://1", "exitCode": 0}
+    run["status"]["steps"] = [{"name": "build", "container": "step-build", "terminated": ended}]
     if not sandboxed:
         run["status"]["provenance"] = {"featureFlags": {"enableAPIFields": "alpha"}}
     status = run.pop("status")
@@ -290,7 +292,12 @@ def run_with_pod(server: ApiServer, name: str, *, sandboxed: bool = True) -> Jso
             **({"runtimeClassName": "sandboxed"} if sandboxed else {}),
         },
     }
-    server.request("POST", "/api/v1/namespaces/ci/pods", pod)
+    pods = "/api/v1/namespaces/ci/pods"
+    server.request("POST", pods, pod)
+    image = "registry.example.com/buildah"
+    state = {"name": "step-build", "image": image, "imageID": "", "ready": False, "restartCount": 0}
+    statuses = {"containerStatuses": [{**state, "state": {"terminated": ended}}]}
+    server.request("PATCH", f"{pods}/{name}-pod/status", {"status": statuses}, kind=MERGE)
     path = f"/apis/tekton.dev/v1/namespaces/ci/taskruns/{name}/status"
     server.request("PATCH", path, {"status": status}, kind=MERGE)
     return created
