@@ -79,7 +79,7 @@ def check() -> None:
 def test(*, servers: bool, arguments: list[str]) -> None:
     """Run the tests; with ``servers`` all of them, with the coverage gate."""
     if not servers:
-        run(BIN / "python", "-m", "pytest", "-m", "not server", *arguments)
+        run(BIN / "python", "-m", "pytest", "-m", "not server", "-n", "auto", *arguments)
         return
     run(BIN / "coverage", "erase")
     run(BIN / "coverage", "run", "-m", "pytest", *arguments)
