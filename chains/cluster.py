@@ -6,7 +6,9 @@
  ├─ :class:`ObjectChanged`       409: it changed since it was read
  └─ :class:`ClusterRejected`     everything else: it cannot
      ├─ :class:`ClusterUnauthorized`  401: the token or certificate is not taken
-     └─ :class:`ClusterForbidden`     403: the account lacks a permission
+     ├─ :class:`ClusterForbidden`     403: the account lacks a permission
+     ├─ :class:`ListExpired`          410: the rest of a list cannot be had any more
+     └─ :class:`ObjectRefused`        413, 422, and etcd's limit: the object would be too large or not valid
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ _TOKEN_SECONDS = 60.0
 _LEASES = "/apis/coordination.k8s.io/"
 _EXCERPT = 256
 _METADATA = "application/json;as={};g=meta.k8s.io;v=v1,application/json"
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER_ERROR = 401, 403, 404, 409, 429, 500
+_UNAUTHORIZED, _SERVER_ERROR = 401, 500
+_TOO_LARGE = ("request is too large", "larger than max")
+"""How etcd and its client refuse an object, which the API server answers with 500."""
 
 
 class ClusterError(ChainsError):
@@ -60,6 +64,14 @@ class ClusterUnauthorized(ClusterRejected):
 
 class ClusterForbidden(ClusterRejected):
     """The account may not do this."""
+
+
+class ListExpired(ClusterRejected):
+    """A list took so long that its next page is forgotten; begin again."""
+
+
+class ObjectRefused(ClusterRejected):
+    """The object would be too large, or not be valid."""
 
 
 class ObjectGone(ClusterError):  # noqa: N818
@@ -292,14 +304,20 @@ def _error(method: str, path: str, status: int, data: bytes) -> ClusterError:
     except (orjson.JSONDecodeError, AttributeError):
         message = data.decode(errors="replace")
     text = f"{method} {path.partition('?')[0]}: {status} {message[:_EXCERPT]}"
-    if status == _UNAUTHORIZED:
-        return ClusterUnauthorized(text)
-    if status == _FORBIDDEN:
-        return ClusterForbidden(text)
-    if status == _NOT_FOUND:
-        return ObjectGone(text)
-    if status == _CONFLICT:
-        return ObjectChanged(text)
-    if status == _TOO_MANY or status >= _SERVER_ERROR:
+    if status >= _SERVER_ERROR and any(words in message for words in _TOO_LARGE):
+        return ObjectRefused(text)
+    if status >= _SERVER_ERROR:
         return ClusterUnavailable(text)
-    return ClusterRejected(text)
+    return _KINDS.get(status, ClusterRejected)(text)
+
+
+_KINDS = {
+    _UNAUTHORIZED: ClusterUnauthorized,
+    403: ClusterForbidden,
+    404: ObjectGone,
+    409: ObjectChanged,
+    410: ListExpired,
+    413: ObjectRefused,
+    422: ObjectRefused,
+    429: ClusterUnavailable,
+}

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from chains.attest import Outcome
-from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone
+from chains.attest import FAILED, Outcome
+from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone, ObjectRefused
 from chains.event import write_event
-from chains.mark import FINALIZERS, finalizer_patch, is_marked, mark_patch
+from chains.mark import (
+    FINALIZERS,
+    bare,
+    finalizer_patch,
+    has_marks,
+    is_marked,
+    mark_patch,
+    room_patch,
+    smaller,
+    unmark_patch,
+)
 from chains.snapshot import API_VERSION, DONE_LABEL
 from chains.worklist import Job
 
 RESOURCES = {"TaskRun": "taskruns", "PipelineRun": "pipelineruns"}
+_log = logging.getLogger("chains.marking")
 _ATTEMPTS = 10
 _MOST_UNWRITTEN = 1000
 
@@ -53,18 +68,24 @@ class Marker:
         """Let go of an outcome that is not to be written any more."""
         self._unwritten.pop(job, None)
 
+    def forget_all(self, unwanted: Callable[[Job], bool]) -> None:
+        """Let go of the outcomes of ``unwanted`` runs."""
+        for job in [job for job in self._unwritten if unwanted(job)]:
+            del self._unwritten[job]
+
     async def mark(
         self, job: Job, metadata: Mapping[str, Any], outcome: Outcome, extra: Mapping[str, str]
-    ) -> None:
+    ) -> Outcome:
         """Write the mark, on a newer version too: an update is no reason to sign again what is stored.
 
-        ``extra`` are the annotations of the ``tekton`` store. Raises :class:`ClusterError`; the outcome is
+        ``extra`` are the annotations of the ``tekton`` store. Returns the outcome as it is told, which is a
+        failure where the run could not hold the evidence. Raises :class:`ClusterError`; the outcome is
         kept then, unless the run is gone or marked by somebody else.
         """
         _, kept = self._unwritten.pop(job, (None, {}))
         extra = {**kept, **extra}
         try:
-            await self._write(job, metadata, outcome, extra)
+            return await self._write_what_fits(job, metadata, outcome, extra)
         except ObjectGone:
             raise
         except ClusterError:
@@ -73,12 +94,34 @@ class Marker:
                 self._unwritten.popitem(last=False)
             raise
 
-    async def _write(
+    async def _write_what_fits(
         self, job: Job, metadata: Mapping[str, Any], outcome: Outcome, extra: Mapping[str, str]
+    ) -> Outcome:
+        try:
+            await self._write(job, metadata, lambda found: mark_patch(job.kind, found, outcome, extra))
+        except ObjectRefused as error:
+            why = str(error)
+        else:
+            return outcome
+        told = smaller(outcome, extra, why)
+        for fewer in (told, bare(told)):
+            with suppress(ObjectRefused):
+                await self._write(job, metadata, partial(_marked, job.kind, fewer))
+                return fewer
+        try:
+            await self._write(job, metadata, lambda found: room_patch(job.kind, found))
+        except ObjectRefused:
+            # nothing can be written, but nobody is kept from deleting it
+            await self.leave(job, metadata)
+            raise
+        return replace(told, state=FAILED, reason=f"the run has no room for a mark: {why}")
+
+    async def _write(
+        self, job: Job, metadata: Mapping[str, Any], patch: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     ) -> None:
         for _ in range(_ATTEMPTS):
             try:
-                await self.patch(job, mark_patch(job.kind, metadata, outcome, extra))
+                await self.patch(job, patch(metadata))
             except ObjectChanged:
                 metadata = (await self._cluster.get(run_path(job)))["metadata"]
                 if metadata.get("uid") != job.uid or is_marked(metadata):
@@ -105,17 +148,27 @@ class Marker:
     async def hold(self, job: Job, metadata: Mapping[str, Any]) -> bool:
         """Keep a running run from vanishing before it is attested, unless somebody is already deleting it.
 
-        Returns whether the run is as it was read.
+        A mark that it has before its end is nobody's, and is taken off. Returns whether the run is as it was
+        read.
         """
         patch = finalizer_patch(job.kind, metadata, hold=not metadata.get("deletionTimestamp"))
+        if has_marks(metadata):
+            patch = {"metadata": {**unmark_patch(metadata)["metadata"], **(patch or {}).get("metadata", {})}}
+            _log.warning("a run in progress had a mark, which is taken off", extra={"run": label_of(job)})
         if patch is not None:
             try:
                 await self.patch(job, patch)
             except ObjectChanged:
                 return False
+            except ObjectRefused as error:
+                _log.warning("a run cannot be held", extra={"run": label_of(job), "reason": str(error)})
         return True
 
     async def tell(self, job: Job, reason: str, message: str) -> None:
         """Write an Event about the run; ``reason`` is its stable code."""
         found = {"kind": job.kind, "namespace": job.namespace, "name": job.name, "uid": job.uid}
         await write_event(self._cluster, {"apiVersion": API_VERSION, **found}, reason, message)
+
+
+def _marked(kind: str, outcome: Outcome, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return mark_patch(kind, metadata, outcome)

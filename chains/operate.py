@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone
+from chains.cluster import Cluster, ClusterError, ListExpired, ObjectChanged, ObjectGone
 from chains.controller import Controller
 from chains.errors import UsageError
-from chains.mark import PUT_OFF, SIGNED_ANNOTATION, finalizer_patch, is_marked
+from chains.mark import PUT_OFF, finalizer_patch, is_marked, unmark_patch
 from chains.marking import RESOURCES, run_path
-from chains.retry import OUTCOME_ANNOTATION
-from chains.snapshot import CHAINS_PREFIX, DONE_LABEL
+from chains.snapshot import DONE_LABEL, has_ended
 from chains.worklist import Job
 
 _ATTEMPTS = 5
 _LATER = "failed for now; run it again"
-_OURS = tuple(
-    CHAINS_PREFIX + name for name in ("payload-", "signature-", "cert-", "chain-", "retries", "transparency")
-)
-_KEPT = CHAINS_PREFIX + "transparency-upload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +87,19 @@ async def resign(cluster: Cluster, name: str) -> list[Done]:
     return found
 
 
-async def _take_marks_off(cluster: Cluster, job: Job, metadata: dict[str, Any]) -> None:
-    annotations = [key for key in metadata.get("annotations") or {} if _is_ours(key)]
-    body = {
-        "resourceVersion": metadata["resourceVersion"],
-        "annotations": dict.fromkeys(annotations),
-        "labels": {DONE_LABEL: None},
-    }
-    await cluster.patch(run_path(job), {"metadata": body})
-
-
-def _is_ours(key: str) -> bool:
-    return key in {SIGNED_ANNOTATION, OUTCOME_ANNOTATION} or (key.startswith(_OURS) and key != _KEPT)
+async def _take_marks_off(cluster: Cluster, job: Job, metadata: Mapping[str, Any]) -> None:
+    for attempt in range(_ATTEMPTS):
+        try:
+            await cluster.patch(run_path(job), unmark_patch(metadata))
+        except ObjectChanged:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            found = (await cluster.get(run_path(job)))["metadata"]
+            if found["uid"] != metadata["uid"]:
+                raise
+            metadata = found
+        else:
+            return
 
 
 def share() -> tuple[int, int]:
@@ -127,21 +123,33 @@ async def backfill(
     Runs that ``backlog.since`` put off count as not marked.
     """
     index, count = share()
-    async for job, raw in runs(cluster, namespaces, f"{DONE_LABEL}!=true"):
-        ended = (raw.get("status") or {}).get("completionTime")
-        if not ended or not is_mine(job.uid, index, count):
-            continue
-        if since is not None and datetime.fromisoformat(ended) < since:
-            continue
-        if (raw["metadata"].get("labels") or {}).get(DONE_LABEL) == PUT_OFF:
-            await _take_marks_off(cluster, job, raw["metadata"])
-        elif is_marked(raw["metadata"]):
-            continue
-        yield Done(_label(job), await _attest(controller, job))
+    seen: set[str] = set()
+    while True:
+        try:
+            async for job, raw in runs(cluster, namespaces, f"{DONE_LABEL}!=true"):
+                if job.uid in seen or not is_mine(job.uid, index, count):
+                    continue
+                seen.add(job.uid)
+                if _is_left(raw, since):
+                    yield Done(_label(job), await _attest(controller, cluster, job, raw["metadata"]))
+        except ListExpired:
+            continue  # a page took longer to attest than the API server remembers a list
+        return
 
 
-async def _attest(controller: Controller, job: Job) -> str:
+def _is_left(raw: Mapping[str, Any], since: datetime | None) -> bool:
+    metadata = raw["metadata"]
+    put_off = (metadata.get("labels") or {}).get(DONE_LABEL) == PUT_OFF
+    if not has_ended(raw) or (is_marked(metadata) and not put_off):
+        return False
+    ended = (raw.get("status") or {}).get("completionTime") or metadata["creationTimestamp"]
+    return since is None or datetime.fromisoformat(ended) >= since
+
+
+async def _attest(controller: Controller, cluster: Cluster, job: Job, metadata: Mapping[str, Any]) -> str:
     try:
+        if is_marked(metadata):
+            await _take_marks_off(cluster, job, metadata)
         final = await controller.handle(job)
     except ObjectGone:
         return "gone"

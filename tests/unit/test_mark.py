@@ -46,9 +46,25 @@ def test_a_run_that_chains_marked_is_only_labelled_and_released() -> None:
     assert "finalizers" not in mark_patch("TaskRun", {"resourceVersion": "7"}, None)["metadata"]
 
 
-def test_any_value_of_the_annotation_is_a_mark() -> None:
-    assert is_marked({"annotations": {"chains.tekton.dev/signed": "skipped"}})
-    assert not is_marked({"annotations": None})
+SIGNED, OUTCOME = "chains.tekton.dev/signed", "chains.tekton.dev/outcome"
+
+
+@pytest.mark.parametrize("value", ["true", "failed", "skipped"])
+def test_a_word_that_ends_a_run_is_a_mark(value: str) -> None:
+    assert is_marked({"annotations": {SIGNED: value}})
+    assert is_marked({"annotations": {SIGNED: value, OUTCOME: "no json"}})
+
+
+@pytest.mark.parametrize("annotations", [None, {}, {SIGNED: ""}, {SIGNED: "false"}, {OUTCOME: "{}"}])
+def test_nothing_else_is_one(annotations: dict[str, str] | None) -> None:
+    assert not is_marked({"annotations": annotations})
+
+
+def test_the_mark_of_the_run_that_was_copied_is_not_the_copys() -> None:
+    told = compact_outcome(outcome("signed"))
+    uid = json.loads(told)["uid"]
+    assert is_marked({"uid": uid, "annotations": {SIGNED: "true", OUTCOME: told}})
+    assert not is_marked({"uid": "another", "annotations": {SIGNED: "true", OUTCOME: told}})
 
 
 def test_the_outcome_stays_small() -> None:
