@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from chains.attest import FAILED, SKIPPED, Outcome, attest_run
 from chains.beside import Beside
 from chains.beside_cluster import TEKTON_NAMESPACE, BesideReader
 from chains.bodies import Bodies
-from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone
+from chains.cluster import Cluster, ClusterError, ClusterUnavailable, ObjectChanged, ObjectGone
 from chains.config import Config
 from chains.errors import ChainsError
 from chains.family import Family, parent_of
@@ -32,7 +33,7 @@ from chains.run_credentials import AccountStores
 from chains.snapshot import RunSnapshot, has_ended, take_snapshot
 from chains.store import Stores
 from chains.trace import fail, link_to_tekton, note, span, traced_run
-from chains.worklist import Job, Permit, PermitLost, WorkList
+from chains.worklist import Job, Permit, PermitLost, Uses, WorkList
 from signers.seal import Sealer
 from storage.annotations import AnnotationStore
 
@@ -40,6 +41,8 @@ _WAIT_FOR_CHILDREN = 30.0
 """Seconds between two looks at a PipelineRun whose children are not marked; the last mark wakes it sooner."""
 _LONGEST_HOLD = 600.0
 """Seconds that a run being deleted is held for its evidence."""
+_LONGEST_OUTAGE_PAUSE = 30.0
+"""Seconds between two tries while the API server is away: what waits then is every run and not a bad one."""
 _log = logging.getLogger("chains.controller")
 
 
@@ -54,6 +57,8 @@ class Flow:
     redaction: Redaction = Redaction()  # noqa: RUF009 - frozen
     images: ImageReader | None = None
     accounts: AccountStores | None = None
+    uses: Uses = field(default_factory=Uses, compare=False)
+    """The runs in work with it, which are not to be cut short."""
 
     def stores_for(self, snapshot: RunSnapshot) -> Stores:
         """Return the stores with the registry credentials of the run's own account."""
@@ -131,8 +136,14 @@ class Controller:
                 self._work.done(job)
 
     def forget(self, unwanted: Callable[[str], bool]) -> None:
-        """Let go of what is remembered about PipelineRuns that are another replica's now, by their UIDs."""
+        """Let go of what is remembered about runs that are another replica's now.
+
+        ``unwanted`` is asked for the UIDs of PipelineRuns and of TaskRuns that none owns.
+        """
         self._family.forget_all(unwanted)
+        self._marker.forget_all(lambda job: unwanted(job.owner or job.uid))
+        for job in [job for job in self._troubles if unwanted(job.owner or job.uid)]:
+            del self._troubles[job]
 
     def _check(self, job: Job, when: str) -> None:
         if not self._permits.get(job, _always)():
@@ -154,7 +165,9 @@ class Controller:
             self._work.later(job, random.uniform(0.05, 0.5))  # noqa: S311 - jitter
         except ClusterError as error:
             # the server is away, or refuses what may be mended (a permission): it is not given up
-            self._again(job, self._trouble(job, {}), str(error))
+            away = isinstance(error, ClusterUnavailable)
+            longest = _LONGEST_OUTAGE_PAUSE if away else math.inf
+            self._again(job, self._trouble(job, {}), str(error), longest=longest)
         except Exception as error:  # noqa: BLE001 - a run that breaks us must not stop the others
             _log.exception("unexpected failure", extra={"run": label_of(job)})
             trouble = self._trouble(job, {})
@@ -174,8 +187,8 @@ class Controller:
             self._troubles[job] = found
         return found
 
-    def _again(self, job: Job, trouble: Trouble, reason: str) -> None:
-        delay = trouble.delay()
+    def _again(self, job: Job, trouble: Trouble, reason: str, longest: float = math.inf) -> None:
+        delay = min(trouble.delay(), longest)
         trouble.attempts += 1
         trouble.reason = reason
         self._metrics.retries.inc()
@@ -201,12 +214,14 @@ class Controller:
             return True  # another run of the same name, which has a job of its own
         if OUTCOME_ANNOTATION in (metadata.get("annotations") or {}):
             self._trouble(job, raw)
-        if is_marked(metadata):
+        ended = has_ended(raw)
+        if ended and is_marked(metadata):
             await self._marker.finish(job, metadata)
         elif not flow.config.selection.is_ours(raw):
             await self._marker.leave(job, metadata)
-        elif has_ended(raw):
-            return await self._work_on(job, raw, flow)
+        elif ended:
+            with flow.uses.one():
+                return await self._work_on(job, raw, flow)
         else:
             if not await self._marker.hold(job, metadata):
                 # most often the run has just ended, and nobody should wait for its evidence
@@ -247,7 +262,8 @@ class Controller:
         if outcome.state == FAILED and transient and not self._is_too_late(job, raw):
             flow.annotations.take(job.uid)
             trouble = self._trouble(job, raw)
-            self._again(job, trouble, outcome.reason)
+            held = _age(raw["metadata"].get("deletionTimestamp"))
+            self._again(job, trouble, outcome.reason, longest=max(0.0, _LONGEST_HOLD - held) + 1)
             if trouble.is_note_due(time.time()):
                 await self._marker.patch(job, note_patch(raw["metadata"], trouble.note(time.time())))
             return False
@@ -280,7 +296,8 @@ class Controller:
         note(outcome_state=outcome.state)
         fail(outcome.reason if outcome.state == FAILED else "")
         with span("mark"):
-            await self._marker.mark(job, raw["metadata"], outcome, flow.annotations.take(job.uid))
+            extra = flow.annotations.take(job.uid)
+            outcome = await self._marker.mark(job, raw["metadata"], outcome, extra)
         self._bodies.outdate(job)
         self._beside.forget(job.uid)
         if job.kind == "TaskRun":

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from chains.cluster import Cluster, ObjectGone
+from chains.cluster import Cluster, ClusterError, ObjectGone
 from chains.snapshot import child_references, has_ended, owned_by
 from chains.trace import span
 
@@ -48,6 +48,7 @@ class Family:
         self.kept_bytes = 0
         self._waited: OrderedDict[str, tuple[float, set[str], Callable[[], None]]] = OrderedDict()
         self._seeded: OrderedDict[str, None] = OrderedDict()
+        self._marked: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     async def children(self, raw: Mapping[str, Json]) -> tuple[dict[Key, Json], set[str]]:
         """Return the TaskRuns that a PipelineRun names, by (kind, namespace, name), and the names of those
@@ -103,7 +104,11 @@ class Family:
         self._seeded[uid] = None
         if len(self._seeded) > _REMEMBERED:
             self._seeded.popitem(last=False)
-        children, _ = await self.children(raw)
+        try:
+            children, _ = await self.children(raw)
+        except ClusterError:
+            self._seeded.pop(uid, None)
+            raise
         ended = [child for child in children.values() if has_ended(child)]
         for child in ended:
             self.keep(child)
@@ -113,8 +118,12 @@ class Family:
     def waits_for(self, uid: str, pending: set[str], wake: Callable[[], None]) -> bool:
         """Note that a PipelineRun waits for the ``pending`` children; False when it has waited long enough.
 
-        ``wake`` is called when the last of them is marked.
+        ``wake`` is called when the last of them is marked; what was marked while the others were read does
+        not count as pending.
         """
+        pending = {name for name in pending if (uid, name) not in self._marked}
+        if not pending:
+            return False
         begun = self._waited[uid][0] if uid in self._waited else time.monotonic()
         if time.monotonic() - begun > LONGEST_WAIT:
             return False
@@ -125,9 +134,15 @@ class Family:
 
     def marked(self, metadata: Mapping[str, Any]) -> None:
         """Say that a TaskRun was marked."""
-        waiting = self._waited.get(parent_of(metadata)) if self._waited else None
+        parent, name = parent_of(metadata), str(metadata.get("name"))
+        if not parent:
+            return
+        self._marked[parent, name] = None
+        if len(self._marked) > _REMEMBERED:
+            self._marked.popitem(last=False)
+        waiting = self._waited.get(parent)
         if waiting is not None:
-            waiting[1].discard(str(metadata.get("name")))
+            waiting[1].discard(name)
             if not waiting[1]:
                 waiting[2]()
 

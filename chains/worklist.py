@@ -10,11 +10,13 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from chains.errors import ChainsError
 
-FRESH, BACKLOG = 0, 1
+LEAVING, FRESH, BACKLOG = -1, 0, 1
+"""Lanes: runs that are held although somebody deletes them, runs that just ended, all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,31 @@ Permit = Callable[[], bool]
 
 class PermitLost(ChainsError):  # noqa: N818 - what happened, and no error of the run
     """Another replica may work on the run by now: nothing of it is to be stored or marked here."""
+
+
+class Uses:
+    """Counts who uses a thing that is to be closed after them."""
+
+    def __init__(self) -> None:
+        self._count, self._unused = 0, asyncio.Event()
+        self._unused.set()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count one more user for the length of the block."""
+        self._count += 1
+        self._unused.clear()
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._unused.set()
+
+    async def ended(self, seconds: float) -> None:
+        """Wait until nobody uses it, for ``seconds`` at most."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._unused.wait(), seconds)
 
 
 class WorkList:
@@ -63,6 +90,7 @@ class WorkList:
     def offer(self, job: Job, lane: int = FRESH, since: float | None = None) -> None:
         """Add a job, unless it is there; one in work is done once more afterwards.
 
+        One that waits for a later time goes on waiting, unless its run is leaving.
         ``since`` is when its run ended, in seconds since 1970; a run in progress has none.
         """
         if job in self._working:
@@ -71,6 +99,8 @@ class WorkList:
             self._known[job] = time.time() if since is None else since
             heapq.heappush(self._ready, (lane, next(self._order), job))
             self._changed.set()
+        elif lane == LEAVING:
+            self.hasten(job)
 
     def later(self, job: Job, seconds: float) -> None:
         """Add a job that is not looked at before ``seconds`` have passed, in the lane it was taken from."""
@@ -110,7 +140,7 @@ class WorkList:
             while self._waiting and self._waiting[0][0] <= now:
                 _, lane, order, job = heapq.heappop(self._waiting)
                 heapq.heappush(self._ready, (lane, order, job))
-            if self._ready and (self._ready[0][0] == FRESH or self._begin_backlog(now)):
+            if self._ready and (self._ready[0][0] <= FRESH or self._begin_backlog(now)):
                 lane, _, job = heapq.heappop(self._ready)
                 self._working[job] = lane, self._known.pop(job)
                 self._idle.clear()

@@ -3,13 +3,15 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from chains import controller as module
-from chains.cluster import ClusterError
+from chains.attest import FAILED, Outcome
+from chains.cluster import ClusterError, ClusterUnavailable, ObjectRefused
 from chains.config import parse_config
 from chains.controller import Controller, Flow
 from chains.family import Family
@@ -190,3 +192,126 @@ def test_what_is_kept_of_children_is_bounded() -> None:
     assert family.kept_bytes == 0
     family.keep({"metadata": {"name": "c", "namespace": "ns"}})
     assert family.kept_bytes == 0
+
+
+def test_a_run_that_is_deleted_is_tried_again_before_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pauses grow to ten minutes; a deletion waits no longer than that in all."""
+    work, in_force = WorkList(), flow()
+    pauses: list[float] = []
+    monkeypatch.setattr(work, "later", lambda job, seconds: pauses.append(seconds))
+    monkeypatch.setattr("chains.retry.Trouble.delay", lambda self: 600.0)
+
+    async def fails(*_: Any, **__: Any) -> Outcome:
+        return Outcome("r", "u", FAILED, "the registry is away", transient=True)
+
+    monkeypatch.setattr(module, "attest_run", fails)
+    for held in (None, 0, 590):
+        run: Json = {**RUN, "metadata": dict(RUN["metadata"])}
+        if held is not None:
+            asked = datetime.now(UTC) - timedelta(seconds=held)
+            run["metadata"]["deletionTimestamp"] = asked.isoformat()
+        cluster = OneRun(run)
+        controller = Controller(cluster, work, lambda: in_force, Metrics())  # type: ignore[arg-type]
+        assert asyncio.run(controller.handle(JOB)) is False
+    assert pauses[0] == 600
+    assert pauses[1] == pytest.approx(600, abs=2)
+    assert pauses[2] == pytest.approx(11, abs=2)
+
+
+def test_while_the_api_server_is_away_pauses_stay_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, in_force, work = OneRun(RUN), flow(), WorkList()
+    pauses: list[float] = []
+
+    waited = asyncio.Event()
+
+    async def get(path: str) -> Json:
+        raise ClusterUnavailable("away")
+
+    def later(job: Job, seconds: float) -> None:
+        pauses.append(seconds)
+        waited.set()
+
+    async def work_on() -> None:
+        work.offer(JOB)
+        task = asyncio.create_task(controller.run())
+        await waited.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    monkeypatch.setattr(cluster, "get", get)
+    monkeypatch.setattr(work, "later", later)
+    monkeypatch.setattr("chains.retry.Trouble.delay", lambda self: 600.0)
+    controller = Controller(cluster, work, lambda: in_force, Metrics())  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(work_on(), 10))
+    assert pauses == [30]
+
+
+def test_what_is_attested_from_annotations_that_do_not_fit_is_no_receipt() -> None:
+    class Full(OneRun):
+        async def patch(self, path: str, body: Mapping[str, Any]) -> None:
+            await super().patch(path, body)
+            if any("payload-" in name for name in body["metadata"].get("annotations", {})):
+                raise ObjectRefused("422 may not be more than 262144 bytes")
+
+    cluster, in_force = Full(RUN), flow()
+    controller = Controller(cluster, WorkList(), lambda: in_force, Metrics())  # type: ignore[arg-type]
+    assert asyncio.run(controller.handle(JOB)) is True
+    refused, written = cluster.patches
+    assert refused["annotations"]["chains.tekton.dev/signed"] == "true"
+    assert written["annotations"]["chains.tekton.dev/signed"] == "failed"
+    told = json.loads(written["annotations"]["chains.tekton.dev/outcome"])
+    assert told["entries"] == []
+    assert told["reason"].startswith("the run cannot hold its evidence: 422")
+    assert [event["reason"] for event in cluster.created] == ["AttestationFailed"]
+
+
+def test_a_child_that_is_marked_while_the_others_are_read_is_not_waited_for() -> None:
+    family = Family(None)  # type: ignore[arg-type]
+    child = {"name": "a", "ownerReferences": [{"kind": "PipelineRun", "uid": "p"}]}
+    family.marked(child)
+    woken: list[str] = []
+    assert not family.waits_for("p", {"a"}, lambda: woken.append("p"))
+    assert family.waits_for("p", {"a", "b"}, lambda: woken.append("p"))
+    family.marked({**child, "name": "b"})
+    assert woken == ["p"]
+
+
+def test_children_that_could_not_be_read_again_are_asked_for_again() -> None:
+    class Away:
+        asked = 0
+
+        async def get(self, path: str) -> Json:
+            self.asked += 1
+            raise ClusterUnavailable("away")
+
+    cluster = Away()
+    family = Family(cluster)  # type: ignore[arg-type]
+    parent = {
+        "metadata": {"uid": "p", "namespace": "ns"},
+        "status": {"childReferences": [{"kind": "TaskRun", "name": "a"}]},
+    }
+    for _ in range(2):
+        with pytest.raises(ClusterUnavailable):
+            asyncio.run(family.seed(parent))
+    assert cluster.asked == 2
+
+
+def test_what_is_remembered_of_a_lost_share_is_not_written_when_it_comes_back() -> None:
+    """Another replica may have marked the run meanwhile, and somebody have taken that mark off again."""
+
+    class Away(OneRun):
+        async def patch(self, path: str, body: Mapping[str, Any]) -> None:
+            raise ClusterUnavailable("away")
+
+    cluster, in_force = Away(RUN), flow()
+    controller = Controller(cluster, WorkList(), lambda: in_force, Metrics())  # type: ignore[arg-type]
+    with pytest.raises(ClusterUnavailable):
+        asyncio.run(controller.handle(JOB))
+    marker = controller._marker
+    assert marker.unwritten(JOB) is not None
+    controller.forget(lambda uid: uid == "other")
+    assert marker.unwritten(JOB) is not None
+    controller.forget(lambda uid: uid == "u")
+    assert marker.unwritten(JOB) is None

@@ -1,7 +1,7 @@
 import asyncio
 from typing import Any
 
-from chains.worklist import BACKLOG, FRESH, Job, WorkList
+from chains.worklist import BACKLOG, FRESH, LEAVING, Job, WorkList
 
 
 def job(name: str) -> Job:
@@ -125,3 +125,21 @@ def test_what_is_dropped_is_forgotten_wherever_it_waits_and_what_is_in_work_goes
         return dropped, working, left, (await jobs.take()).name
 
     assert run(work()) == (3, ["in-work"], 1, "a")
+
+
+def test_a_run_that_is_leaving_goes_first_and_does_not_wait() -> None:
+    async def work_on() -> None:
+        work = WorkList()
+        leaving, fresh = (Job("TaskRun", "ns", name, name) for name in ("leaving", "fresh"))
+        work.offer(fresh, FRESH)
+        work.later(leaving, 600)
+        work.offer(leaving, FRESH)
+        assert await work.take() == fresh
+        work.offer(leaving, LEAVING)
+        assert await asyncio.wait_for(work.take(), 5) == leaving
+        work.done(leaving)
+        work.offer(Job("TaskRun", "ns", "next", "next"), FRESH)
+        work.offer(leaving, LEAVING)
+        assert await work.take() == leaving
+
+    asyncio.run(work_on())
