@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
+import stat
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from chains.cluster import Cluster, ClusterError, ObjectGone
@@ -49,6 +52,9 @@ INTERVAL = 5.0
 """Seconds between two looks at the ConfigMap and the key folder."""
 OPEN_AGAIN = 60.0
 """Seconds after which a store that could not be opened is tried again."""
+LONGEST_USE = 120.0
+"""Seconds for which what is in work may go on with a flow that is not in force any more."""
+_USER = re.compile(r"//[^\s/'\"]*@")
 _log = logging.getLogger("chains.reload")
 
 
@@ -103,8 +109,14 @@ def open_configured(config: Config, annotations: AnnotationStore) -> dict[str, l
             opened[name] = [open_store(url, store_options(config))]
         except (StoreError, ConfigError) as error:
             # one store that cannot be opened must not keep the others from their work
-            opened[name] = [ClosedStore(url, f"storage.{name}: {error}")]
+            reason = without_credentials(f"storage.{name}: {error}")
+            opened[name] = [ClosedStore(without_credentials(url), reason)]
     return opened
+
+
+def without_credentials(text: str) -> str:
+    """Return a text without the user and password of any URL in it: it is told on runs and in metrics."""
+    return _USER.sub("//", text)
 
 
 def _extra_files(text: str) -> list[str]:
@@ -130,10 +142,14 @@ class Reloader:
         self._cluster, self._namespace, self._folder = cluster, namespace, folder
         self._path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}"
         self._seen: object = None
-        self._uid = ""
+        self._uid, self._told = "", frozenset[str]()
         self._open_again = math.inf
         self._flow: Flow | None = None
         self._good = asyncio.Event()
+        self._retiring: dict[asyncio.Task[None], Flow] = {}
+        self._unread = "no configuration was read yet"
+        self.looked = asyncio.Event()
+        """Set when there was a first look, whatever it gave."""
         self.refused = ""
         """Why the newest configuration or key is not in force; empty when it is."""
 
@@ -141,8 +157,13 @@ class Reloader:
     def flow(self) -> Flow:
         """The flow in force. Raises :class:`ConfigError` before there was a good one."""
         if self._flow is None:
-            raise ConfigError(self.refused or "no configuration was read yet")
+            raise ConfigError(self.trouble)
         return self._flow
+
+    @property
+    def trouble(self) -> str:
+        """Why the controller is not ready: what is refused, or why there is nothing yet; else empty."""
+        return self.refused or ("" if self._flow is not None else self._unread)
 
     @property
     def closed_stores(self) -> int:
@@ -158,6 +179,10 @@ class Reloader:
         try:
             found = await self._cluster.get(self._path)
         except ObjectGone:
+            if self._uid and self._flow is not None:
+                # its defaults are not what was in force
+                await self._refuse(ConfigError(f"{CONFIG_MAP} is gone: create it again"), None)
+                return
             found = {}  # every key has a default
         data, self._uid = found.get("data") or {}, found.get("metadata", {}).get("uid", "")
         files = [data[name] for name in WATCHED_KEYS if data.get(name)]
@@ -170,15 +195,8 @@ class Reloader:
             _log.info("a key service's key was rotated: it is opened again")
         try:
             flow = await asyncio.to_thread(build_flow, dict(data), self._folder, self._cluster)
-        except ChainsError as error:
-            again = time.monotonic() + INTERVAL if isinstance(error, UnreachableError) else math.inf
-            known = self.refused == str(error)
-            self._seen, self.refused, self._open_again = seen, str(error), again
-            _log.error(
-                "the configuration is refused; the last good one stays in force", extra={"reason": str(error)}
-            )
-            if not known:
-                await self._tell("ConfigRefused", str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the last good one stays in force
+            await self._refuse(error, seen)
             return
         before, self._flow, self._seen, self.refused = self._flow, flow, seen, ""
         self._good.set()
@@ -186,16 +204,39 @@ class Reloader:
         self._open_again = time.monotonic() + OPEN_AGAIN if flow.stores.closed() else math.inf
         for reason in flow.stores.closed():
             _log.error("a store cannot be opened; the others work on", extra={"reason": reason})
-            await self._tell("StoreUnavailable", reason)
+            if reason not in self._told:
+                await self._tell("StoreUnavailable", reason)
+        self._told = frozenset(flow.stores.closed())
         if before is not None:
-            await before.close()
+            self._retiring[asyncio.create_task(_retire(before))] = before
+            self._retiring = {task: flow for task, flow in self._retiring.items() if not task.done()}
+
+    async def _refuse(self, error: Exception, seen: object) -> None:
+        passes, reason = isinstance(error, UnreachableError), without_credentials(str(error))
+        if not isinstance(error, ChainsError):
+            # of a kind that nobody thought of, so nobody knows what its text quotes
+            reason, passes = f"unexpected {type(error).__name__}; please report it", True
+        known = self.refused == reason
+        self._seen, self.refused = seen, reason
+        self._open_again = time.monotonic() + INTERVAL if passes else math.inf
+        if not known:
+            _log.error(
+                "the configuration is refused; the last good one stays in force", extra={"reason": reason}
+            )
+            await self._tell("ConfigRefused", reason)
 
     async def _tell(self, reason: str, message: str) -> None:
         about = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": self._namespace, "name": CONFIG_MAP}
         await write_event(self._cluster, {**about, "uid": self._uid}, reason, message)
 
     async def close(self) -> None:
-        """Close every connection of the flow in force."""
+        """Close every connection of the flow in force, and of those before it."""
+        retiring = {task: flow for task, flow in self._retiring.items() if not task.done()}
+        for task in retiring:
+            task.cancel()
+        await asyncio.gather(*retiring, return_exceptions=True)
+        for flow in retiring.values():
+            await flow.close()
         if self._flow is not None:
             await self._flow.close()
 
@@ -205,7 +246,11 @@ class Reloader:
             try:
                 await self.look()
             except ClusterError as error:
+                self._unread = f"the configuration cannot be read: {error}"
                 _log.warning("the configuration cannot be read", extra={"reason": str(error)})
+            except Exception:  # noqa: BLE001 - the last good one stays in force
+                _log.exception("the configuration cannot be looked at")
+            self.looked.set()
             await asyncio.sleep(INTERVAL)
 
     def _is_current(self) -> bool:
@@ -217,7 +262,14 @@ class Reloader:
         found = []
         for name in (*KEY_FILES, PASSWORD_FILE, *(str(Path(one).absolute()) for one in files)):
             path = self._folder / name
-            if path.is_file():
+            with suppress(OSError):  # Kubernetes swaps the folder at any moment
                 state = path.stat()
-                found.append((str(name), state.st_mtime_ns, state.st_size))
+                if stat.S_ISREG(state.st_mode):
+                    found.append((str(name), state.st_mtime_ns, state.st_size))
         return tuple(found)
+
+
+async def _retire(flow: Flow) -> None:
+    """Close a flow when the runs in work have ended with it: cut short they might be signed by two keys."""
+    await flow.uses.ended(LONGEST_USE)
+    await flow.close()

@@ -9,7 +9,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,8 @@ from chains.worklist import Job, WorkList
 
 _DRAIN_SECONDS = 20.0
 _SHORTEST_LEASE = 3
+_FIRST_LOOK_SECONDS = 5.0
+"""How long health waits for the configuration: a probe should not see what is over at once."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 
 
@@ -109,7 +111,9 @@ async def serve(options: ControllerOptions) -> int:
         sweep = Sweep(
             cluster, options.namespaces, offer, lambda job: share_of(job, shares.count), lambda: shares.held
         )
-        await reloader.look()
+        configured = asyncio.create_task(reloader.watch())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(reloader.looked.wait(), _FIRST_LOOK_SECONDS)
         bodies = Bodies()
         controller = Controller(
             cluster,
@@ -134,7 +138,7 @@ async def serve(options: ControllerOptions) -> int:
             bodies=bodies,
         )
         tasks = [
-            asyncio.create_task(reloader.watch()),
+            configured,
             asyncio.create_task(_work_when_ready(reloader, controller)),
             asyncio.create_task(sweep.run()),
             asyncio.create_task(watch),
@@ -229,6 +233,8 @@ async def _answer_health(
     async def ready(_: web.Request) -> web.Response:
         if reloader.refused:
             return web.Response(status=503, text=f"configuration refused: {reloader.refused}\n")
+        if reloader.trouble:
+            return web.Response(status=503, text=f"{reloader.trouble}\n")
         if not watching.is_set():
             return web.Response(status=503, text="the watch has not started\n")
         return web.Response(text="ok\n")
