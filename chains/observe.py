@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import kopf
+from kopf._cogs.structs.references import Insights
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from chains.bodies import Bodies
 from chains.cluster import Access
+from chains.errors import ChainsError
 from chains.family import parent_of
-from chains.mark import FINALIZERS
-from chains.snapshot import DONE_LABEL
-from chains.worklist import BACKLOG, FRESH, Job
+from chains.mark import FINALIZERS, has_marks
+from chains.snapshot import DONE_LABEL, has_ended
+from chains.worklist import BACKLOG, FRESH, LEAVING, Job
 
 GROUP, VERSION = "tekton.dev", "v1"
 PLURALS = {"taskruns": "TaskRun", "pipelineruns": "PipelineRun"}
@@ -93,6 +95,10 @@ def settings_for_scale() -> kopf.OperatorSettings:
     return settings
 
 
+class TektonMissing(ChainsError):  # noqa: N818 - as other modules say what is not there
+    """The API server serves no TaskRuns or PipelineRuns, for now."""
+
+
 async def observe(
     access: Access,
     offer: Callable[[Job, int, float | None], None],
@@ -105,27 +111,42 @@ async def observe(
     """Offer the key of every run that is finished and not marked, or not held yet, until cancelled.
 
     kopf's operator ends for good when a page of a list answers 410 or a watch answers with an error event; it
-    is started again, and lists what is left. kopf takes the process's signals for itself at every start;
-    ``take_signals`` takes them back. ``bodies`` gets the finished runs as they came.
+    is started again, and lists what is left; also while the API server does not serve Tekton's kinds, for
+    which kopf looks once. ``ready`` is set while there is a watch. kopf takes the process's signals for
+    itself at every start; ``take_signals`` takes them back. ``bodies`` gets the finished runs as they came.
     """
     bodies = bodies or Bodies(max_bytes=0)
     while True:
         try:
             await _operate(access, offer, namespaces, ready, take_signals, bodies)
+        except TektonMissing as error:
+            _log.warning("nothing to watch yet", extra={"reason": str(error)})
         except Exception:  # noqa: BLE001 - whatever ended the watch, runs must not be forgotten
             _log.exception("the watch failed; starting it again")
+        if ready is not None:
+            ready.clear()
         await asyncio.sleep(_RESTART_DELAY)
 
 
 def _handler(kind: str, offer: Callable[[Job, int, float | None], None], bodies: Bodies) -> Any:
-    async def seen(event: Any, uid: str, name: str, namespace: str, status: Any, meta: Any, **_: Any) -> None:
+    async def seen(event: Any, uid: str, name: str, namespace: str, **_: Any) -> None:
+        raw = event["object"]
+        meta, ended = raw["metadata"], has_ended(raw)
         job = Job(kind, namespace, name, uid, owner_of(kind, meta))
         if event["type"] == "DELETED":
             bodies.forget(job)
-        elif status.get("completionTime"):
-            bodies.keep(job, event["object"])
-            offer(job, *lane_of(status, datetime.now(UTC)))
-        elif meta.get("deletionTimestamp") or FINALIZERS[kind] not in meta.get("finalizers", ()):
+            if not ended:
+                # gone, or labelled as done by somebody, which hides it from the watch
+                offer(job, FRESH, None)
+        elif ended:
+            bodies.keep(job, raw)
+            lane, since = lane_of(raw["status"], datetime.now(UTC))
+            offer(job, LEAVING if meta.get("deletionTimestamp") else lane, since)
+        elif (
+            meta.get("deletionTimestamp")
+            or FINALIZERS[kind] not in meta.get("finalizers", ())
+            or has_marks(meta)
+        ):
             offer(job, FRESH, None)
         elif kind == "PipelineRun" and event["type"] is None:
             # listed at a start: its children's snapshots, kept in memory, are to be read again
@@ -159,14 +180,27 @@ async def _operate(
     for plural, kind in PLURALS.items():
         kopf.on.event(GROUP, VERSION, plural, registry=registry)(_handler(kind, offer, bodies))
 
+    insights = Insights()
     tasks = await kopf.spawn_tasks(
+        insights=insights,
         memories=_NoMemories(),
         registry=registry,
         settings=settings_for_scale(),
         clusterwide=not namespaces,
         namespaces=namespaces,
         standalone=True,
-        ready_flag=ready,
     )
     take_signals()
-    await kopf.run_tasks(tasks, ignored=_NotOfKopf())
+    served = asyncio.create_task(_served(insights, ready))
+    await kopf.run_tasks([*tasks, served], ignored=_NotOfKopf())
+
+
+async def _served(insights: Insights, ready: asyncio.Event | None) -> None:
+    """Go on for as long as there is something to watch. Raises :class:`TektonMissing`."""
+    await insights.ready_resources.wait()
+    missing = PLURALS.keys() - {resource.plural for resource in insights.watched_resources}
+    if missing:
+        raise TektonMissing(f"the API server serves no {' and '.join(sorted(missing))} of {GROUP}/{VERSION}")
+    if ready is not None:
+        ready.set()
+    await asyncio.Event().wait()
