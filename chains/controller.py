@@ -41,6 +41,8 @@ _WAIT_FOR_CHILDREN = 30.0
 """Seconds between two looks at a PipelineRun whose children are not marked; the last mark wakes it sooner."""
 _LONGEST_HOLD = 600.0
 """Seconds that a run being deleted is held for its evidence."""
+_PATIENCE = 10
+"""Attempts, a quarter of an hour, before want of memory, files or threads is held against a run."""
 _LONGEST_OUTAGE_PAUSE = 30.0
 """Seconds between two tries while the API server is away: what waits then is every run and not a bad one."""
 _log = logging.getLogger("chains.controller")
@@ -171,7 +173,7 @@ class Controller:
         except Exception as error:  # noqa: BLE001 - a run that breaks us must not stop the others
             _log.exception("unexpected failure", extra={"run": label_of(job)})
             trouble = self._trouble(job, {})
-            trouble.crashes += 1
+            trouble.crashes += not is_the_machines(error) or trouble.attempts >= _PATIENCE
             self._again(job, trouble, f"unexpected {type(error).__name__}: {error}")
 
     def _let_go(self, job: Job) -> None:
@@ -179,11 +181,14 @@ class Controller:
         self._marker.forget(job)
 
     def _trouble(self, job: Job, raw: Mapping[str, Any]) -> Trouble:
+        """Return what is known of a run's trouble; without ``raw``, before the run itself was asked."""
         found = self._troubles.get(job)
-        if found is None:
-            now = time.time()
+        if found is None or (raw and not found.recalled):
+            now, before = time.time(), found or Trouble(time.time())
             age = _age((raw.get("status") or {}).get("completionTime"))
             found = recall(raw.get("metadata") or {}, now, now - age if age >= 0 else None)
+            found.recalled, found.crashes, found.reason = bool(raw), before.crashes, before.reason
+            found.attempts = max(found.attempts, before.attempts)
             self._troubles[job] = found
         return found
 
@@ -216,6 +221,9 @@ class Controller:
             self._trouble(job, raw)
         ended = has_ended(raw)
         if ended and is_marked(metadata):
+            if self._marker.unwritten(job) is not None:
+                self._family.keep(raw)  # it was written after all: the answer was lost
+            self._family.marked(metadata)
             await self._marker.finish(job, metadata)
         elif not flow.config.selection.is_ours(raw):
             await self._marker.leave(job, metadata)
@@ -254,7 +262,7 @@ class Controller:
         except ChainsError as error:
             await self._mark(job, raw, Outcome(label_of(job), job.uid, FAILED, str(error)), flow)
             return True
-        if there and self._waits_for_children and self._waits(job, children, there, flow):
+        if there and self._waits_for_children and self._waits(job, raw, children, there, flow):
             return False
         is_last = job in self._troubles and self._is_too_late(job, raw)
         beside = await self._beside.read(snapshot, flow.config, give_up=is_last)
@@ -276,9 +284,16 @@ class Controller:
         return lasted > self._retry_for or _age(raw["metadata"].get("deletionTimestamp")) > _LONGEST_HOLD
 
     def _waits(
-        self, job: Job, children: Mapping[tuple[str, str, str], Any], there: set[str], flow: Flow
+        self,
+        job: Job,
+        raw: Mapping[str, Any],
+        children: Mapping[tuple[str, str, str], Any],
+        there: set[str],
+        flow: Flow,
     ) -> bool:
         """Whether a finished PipelineRun goes after its children: they are marked first, for some minutes."""
+        if _age(raw["metadata"].get("deletionTimestamp")) > _LONGEST_HOLD / 2:
+            return False
         pending = {
             name
             for (_, _, name), child in children.items()
@@ -340,6 +355,11 @@ class Controller:
         if lost and outcome.state != FAILED:
             outcome = Outcome(outcome.run, outcome.uid, FAILED, "; ".join(lost.values()), outcome.entries)
         return outcome, transient
+
+
+def is_the_machines(error: Exception) -> bool:
+    """Whether what failed unexpectedly says more about the machine than about the run."""
+    return isinstance(error, (OSError, MemoryError)) or "can't start new thread" in str(error)
 
 
 def _age(text: str | None) -> float:

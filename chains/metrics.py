@@ -14,6 +14,7 @@ from chains.attest import FAILED, Outcome
 _KINDS = ("taskrun", "pipelinerun")
 _PEER = {
     "sign_created": "signed messages",
+    "payload_uploaded": "payloads in the transparency log",
     "payload_stored": "payloads stored",
     "marked_signed": "runs marked as signed",
 }
@@ -97,9 +98,10 @@ class Metrics:
         kind, namespace = kind.lower(), self._namespace(namespace)
         stored = [entry for entry in outcome.entries if entry.state in {"stored", "unchanged"}]
         self._peer[kind, "sign_created"].inc(len({entry.payload for entry in outcome.entries}))
+        self._peer[kind, "payload_uploaded"].inc(len(outcome.logged))
         self._peer[kind, "payload_stored"].inc(len(stored))
         if outcome.state == FAILED:
-            self._failures[kind].labels("storage" if outcome.entries else "payload_creation").inc()
+            self._failures[kind].labels(_error_type(outcome)).inc()
         else:
             self._peer[kind, "marked_signed"].inc(outcome.state == "signed")
         self._outcomes.labels(namespace, kind, outcome.state).inc()
@@ -125,3 +127,11 @@ class Metrics:
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _error_type(outcome: Outcome) -> str:
+    """Return Tekton Chains' word for what failed."""
+    failed = [entry for entry in outcome.entries if entry.state == "failed"]
+    if not failed:
+        return "payload_creation"
+    return "storage" if any(entry.store for entry in failed) else "signing"

@@ -35,6 +35,8 @@ class Trouble:
     crashes: int = 0
     noted: float = 0.0
     reason: str = ""
+    recalled: bool = False
+    """Whether the run itself was asked what an earlier controller noted."""
 
     def delay(self) -> float:
         """Return the seconds to wait before the next attempt: doubling up to ten minutes, with jitter."""

@@ -315,3 +315,55 @@ def test_what_is_remembered_of_a_lost_share_is_not_written_when_it_comes_back() 
     assert marker.unwritten(JOB) is not None
     controller.forget(lambda uid: uid == "u")
     assert marker.unwritten(JOB) is None
+
+
+def controlled(cluster: OneRun, work: WorkList) -> Controller:
+    in_force = flow()
+    return Controller(cluster, work, lambda: in_force, Metrics())  # type: ignore[arg-type]
+
+
+def test_the_first_failure_is_remembered_though_the_api_server_was_away_at_the_restart() -> None:
+    noted = {"state": "retrying", "since": "2026-02-01T00:00:00Z", "attempts": 7}
+    metadata = {**RUN["metadata"], "annotations": {"chains.tekton.dev/outcome": json.dumps(noted)}}
+    controller = controlled(OneRun(RUN), WorkList())
+    assert controller._trouble(JOB, {}).attempts == 0
+    found = controller._trouble(JOB, {**RUN, "metadata": metadata})
+    assert found.attempts == 7
+    assert datetime.fromtimestamp(found.since, UTC).month == 2
+    assert controller._trouble(JOB, {}) is found
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError("files"), RuntimeError("can't start new thread")])
+def test_want_of_memory_files_or_threads_is_not_held_against_a_run_at_once(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = controlled(OneRun(RUN), WorkList())
+
+    async def breaks(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(module, "attest_run", breaks)
+    for attempt in range(1, 15):
+        asyncio.run(controller._look_at(JOB))
+        assert controller._trouble(JOB, {}).crashes == max(0, min(attempt - 10, 3))
+        if controller._trouble(JOB, {}).is_poison:
+            break
+
+
+def test_a_mark_whose_answer_was_lost_wakes_the_parent_and_keeps_the_child() -> None:
+    owner = {"ownerReferences": [{"kind": "PipelineRun", "uid": "p"}]}
+
+    class Lost(OneRun):
+        async def patch(self, path: str, body: Mapping[str, Any]) -> None:
+            marked = {**RUN["metadata"], **owner, "annotations": body["metadata"]["annotations"]}
+            self.run = {**RUN, "metadata": {**marked, "labels": body["metadata"]["labels"]}}
+            raise ClusterUnavailable("the connection was closed")
+
+    controller = controlled(Lost({**RUN, "metadata": {**RUN["metadata"], **owner}}), WorkList())
+    woken: list[str] = []
+    assert controller._family.waits_for("p", {"r"}, lambda: woken.append("p"))
+    with pytest.raises(ClusterUnavailable):
+        asyncio.run(controller.handle(JOB))
+    assert asyncio.run(controller.handle(JOB)) is True
+    assert woken == ["p"]
+    assert controller._family.kept_bytes > 0
