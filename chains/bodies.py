@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -22,6 +22,8 @@ MAX_BYTES = 16 * 1024 * 1024
 LONGEST = 300.0
 """Seconds after which what the watch brought is not believed any more."""
 _MANAGED = "managedFields"
+Key = tuple[str, str, str]
+"""Kind, namespace, name."""
 
 
 class Bodies:
@@ -66,3 +68,42 @@ class Bodies:
         self._outdated.move_to_end(job)
         while now - next(iter(self._outdated.values())) > _OUTDATED:
             self._outdated.popitem(last=False)
+
+
+class Begun:
+    """Runs of which something is stored and something is not: the next try attests what the first one did.
+
+    A run may get labels and annotations after its end, and a PipelineRun lose a child; a statement about that
+    would stand beside the one that is stored already. Compressed and bounded; what falls out is read again.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes, self._kept_bytes = max_bytes, 0
+        self._kept: OrderedDict[Job, bytes] = OrderedDict()
+
+    def keep(self, job: Job, raw: Mapping[str, Any], children: Mapping[Key, Any]) -> None:
+        """Keep a run and its children as they were attested first."""
+        if job in self._kept:
+            return
+        data = zlib.compress(orjson.dumps([raw, [[*key, child] for key, child in children.items()]]), 1)
+        self._kept[job] = data
+        self._kept_bytes += len(data)
+        while self._kept_bytes > self._max_bytes:
+            self._kept_bytes -= len(self._kept.popitem(last=False)[1])
+
+    def recall(self, job: Job) -> tuple[dict[str, Any], dict[Key, Any]] | None:
+        """Return a run and its children; None for one of which nothing was stored."""
+        data = self._kept.get(job)
+        if data is None:
+            return None
+        raw, children = orjson.loads(zlib.decompress(data))
+        return raw, {(kind, namespace, name): child for kind, namespace, name, child in children}
+
+    def forget(self, job: Job) -> None:
+        """Let go of a run."""
+        self._kept_bytes -= len(self._kept.pop(job, b""))
+
+    def forget_all(self, unwanted: Callable[[Job], bool]) -> None:
+        """Let go of ``unwanted`` runs."""
+        for job in [job for job in self._kept if unwanted(job)]:
+            self.forget(job)

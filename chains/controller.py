@@ -18,7 +18,7 @@ from typing import Any
 from chains.attest import FAILED, SKIPPED, Outcome, attest_run
 from chains.beside import Beside
 from chains.beside_cluster import TEKTON_NAMESPACE, BesideReader
-from chains.bodies import Bodies
+from chains.bodies import Begun, Bodies
 from chains.cluster import Cluster, ClusterError, ClusterUnavailable, ObjectChanged, ObjectGone
 from chains.config import Config
 from chains.errors import ChainsError
@@ -45,6 +45,7 @@ _PATIENCE = 10
 """Attempts, a quarter of an hour, before want of memory, files or threads is held against a run."""
 _LONGEST_OUTAGE_PAUSE = 30.0
 """Seconds between two tries while the API server is away: what waits then is every run and not a bad one."""
+_STORED = frozenset(("stored", "unchanged"))
 _log = logging.getLogger("chains.controller")
 
 
@@ -110,6 +111,7 @@ class Controller:
         self._workers, self._retry_for = workers, retry_for
         self._waits_for_children = waits_for_children
         self._bodies = bodies or Bodies(max_bytes=0)
+        self._begun = Begun()
         self._family = Family(cluster)
         self._beside = BesideReader(cluster, tekton_namespace)
         self._troubles: dict[Job, Trouble] = {}
@@ -143,6 +145,7 @@ class Controller:
         ``unwanted`` is asked for the UIDs of PipelineRuns and of TaskRuns that none owns.
         """
         self._family.forget_all(unwanted)
+        self._begun.forget_all(lambda job: unwanted(job.owner or job.uid))
         self._marker.forget_all(lambda job: unwanted(job.owner or job.uid))
         for job in [job for job in self._troubles if unwanted(job.owner or job.uid)]:
             del self._troubles[job]
@@ -178,6 +181,7 @@ class Controller:
 
     def _let_go(self, job: Job) -> None:
         self._troubles.pop(job, None)
+        self._begun.forget(job)
         self._marker.forget(job)
 
     def _trouble(self, job: Job, raw: Mapping[str, Any]) -> Trouble:
@@ -255,10 +259,14 @@ class Controller:
         if (decided := self._decided(job, raw, flow)) is not None:
             await self._mark(job, raw, decided, flow)
             return True
-        children, there = await self._family.children(raw) if job.kind == "PipelineRun" else ({}, set())
+        begun = self._begun.recall(job)
+        there: set[str] = set()
+        attested, children = begun or (raw, {})
+        if begun is None and job.kind == "PipelineRun":
+            children, there = await self._family.children(raw)
         try:
             with span("snapshot"):
-                snapshot = take_snapshot(raw, children)
+                snapshot = take_snapshot(attested, children)
         except ChainsError as error:
             await self._mark(job, raw, Outcome(label_of(job), job.uid, FAILED, str(error)), flow)
             return True
@@ -269,6 +277,8 @@ class Controller:
         outcome, transient = await self._attest(job, snapshot, beside, flow)
         if outcome.state == FAILED and transient and not self._is_too_late(job, raw):
             flow.annotations.take(job.uid)
+            if any(entry.state in _STORED for entry in outcome.entries if entry.form != "annotation"):
+                self._begun.keep(job, attested, children)
             trouble = self._trouble(job, raw)
             held = _age(raw["metadata"].get("deletionTimestamp"))
             self._again(job, trouble, outcome.reason, longest=max(0.0, _LONGEST_HOLD - held) + 1)
@@ -314,6 +324,7 @@ class Controller:
             extra = flow.annotations.take(job.uid)
             outcome = await self._marker.mark(job, raw["metadata"], outcome, extra)
         self._bodies.outdate(job)
+        self._begun.forget(job)
         self._beside.forget(job.uid)
         if job.kind == "TaskRun":
             self._family.keep(raw)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +21,8 @@ from chains.store import Stores
 from chains.worklist import Job, Permit, WorkList
 from signers.keyfile import KeyFileSigner, generate_key
 from storage.annotations import AnnotationStore
-from storage.base import StoreOptions
+from storage.base import Store, StoreOptions
+from storage.record import Failure, Findings, Receipt, Record, Stored
 
 Json = Any
 
@@ -367,3 +369,36 @@ def test_a_mark_whose_answer_was_lost_wakes_the_parent_and_keeps_the_child() -> 
     assert asyncio.run(controller.handle(JOB)) is True
     assert woken == ["p"]
     assert controller._family.kept_bytes > 0
+
+
+def test_what_is_stored_in_one_place_is_stored_in_the_other_though_the_run_changed_meanwhile() -> None:
+    """A label that comes between two tries makes another statement, which would stand beside the first."""
+
+    class Notes(Store):
+        def __init__(self, *, fails: int) -> None:
+            self.url, self.fails, self.stored = f"notes:{fails}", fails, list[bytes]()
+
+        async def put(self, record: Record) -> Stored:
+            if self.fails:
+                self.fails -= 1
+                return Stored(failures=(Failure(self.url, "", "", "away", transient=True),))
+            self.stored.append(record.payload)
+            return Stored((Receipt(self.url, "dsse", "", "there", ""),))
+
+        async def find(self, digest: str, reference: str = "") -> Findings:
+            return Findings()
+
+    up, down, base = Notes(fails=0), Notes(fails=2), flow()
+    config = parse_config({"artifacts.taskrun.storage": "oci", "artifacts.oci.signer": "none"})
+    in_force = replace(base, config=config, stores=Stores({"oci": [up, down]}))
+    cluster = OneRun(RUN)
+    controller = Controller(cluster, WorkList(), lambda: in_force, Metrics())  # type: ignore[arg-type]
+    assert asyncio.run(controller.handle(JOB)) is False
+    labels = {"results.tekton.dev/record": "1"}
+    cluster.run = {**RUN, "metadata": {**RUN["metadata"], "labels": labels, "resourceVersion": "8"}}
+    assert asyncio.run(controller.handle(JOB)) is True
+    assert len(set(up.stored)) == 2  # provenance and execution report, each of them twice the same
+    assert set(down.stored) == set(up.stored)
+    (patch,) = cluster.patches
+    assert patch["resourceVersion"] == "8"
+    assert patch["annotations"]["chains.tekton.dev/signed"] == "true"
