@@ -75,32 +75,44 @@ class WorkList:
     def __init__(self, rate: Callable[[], float] = lambda: 0.0) -> None:
         self._rate, self._next_backlog = rate, 0.0
         self._ready: list[tuple[int, int, Job]] = []
+        self._lanes: dict[Job, int] = {}  # of those that are ready; an entry of another lane is outdated
         self._waiting: list[tuple[float, int, int, Job]] = []
         self._known: dict[Job, float] = {}  # since when, in seconds since 1970
         self._working: dict[Job, tuple[int, float]] = {}
-        self._again: dict[Job, int] = {}
+        self._again: dict[Job, tuple[int, float | None]] = {}
         self._order = itertools.count()
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._waiting)
+        return len(self._lanes) + len(self._waiting)
 
     def offer(self, job: Job, lane: int = FRESH, since: float | None = None) -> None:
         """Add a job, unless it is there; one in work is done once more afterwards.
 
-        One that waits for a later time goes on waiting, unless its run is leaving.
+        One that is in a later lane changes to ``lane``; one that waits for a later time goes on waiting,
+        unless its run is leaving, or has ended since.
         ``since`` is when its run ended, in seconds since 1970; a run in progress has none.
         """
         if job in self._working:
-            self._again[job] = lane
+            self._again[job] = lane, since
         elif job not in self._known:
             self._known[job] = time.time() if since is None else since
-            heapq.heappush(self._ready, (lane, next(self._order), job))
-            self._changed.set()
-        elif lane == LEAVING:
+            self._line_up(lane, next(self._order), job)
+        elif lane < self._lanes.get(job, lane):
+            # it was listed while it ran, behind the backlog, and has ended since
+            self._known[job] = self._known[job] if since is None else since
+            self._line_up(lane, next(self._order), job)
+        elif lane == LEAVING or since not in (None, self._known[job]):
+            # its pause was for something else: nobody deleted it then, or it had not ended
+            self._known[job] = self._known[job] if since is None else since
             self.hasten(job)
+
+    def _line_up(self, lane: int, order: int, job: Job) -> None:
+        self._lanes[job] = lane
+        heapq.heappush(self._ready, (lane, order, job))
+        self._changed.set()
 
     def later(self, job: Job, seconds: float) -> None:
         """Add a job that is not looked at before ``seconds`` have passed, in the lane it was taken from."""
@@ -116,8 +128,7 @@ class WorkList:
             if entry[-1] == job:
                 self._waiting.remove(entry)
                 heapq.heapify(self._waiting)
-                heapq.heappush(self._ready, entry[1:])
-                self._changed.set()
+                self._line_up(*entry[1:])
                 return
 
     def drop(self, unwanted: Callable[[Job], bool]) -> int:
@@ -129,6 +140,7 @@ class WorkList:
         heapq.heapify(self._waiting)
         for job in [job for job in self._known if unwanted(job)]:
             del self._known[job]
+            self._lanes.pop(job, None)
         for job in [job for job in self._again if unwanted(job)]:
             del self._again[job]
         return before - len(self)
@@ -139,9 +151,12 @@ class WorkList:
             now = time.monotonic()
             while self._waiting and self._waiting[0][0] <= now:
                 _, lane, order, job = heapq.heappop(self._waiting)
-                heapq.heappush(self._ready, (lane, order, job))
+                self._line_up(lane, order, job)
+            while self._ready and self._lanes.get(self._ready[0][2]) != self._ready[0][0]:
+                heapq.heappop(self._ready)
             if self._ready and (self._ready[0][0] <= FRESH or self._begin_backlog(now)):
                 lane, _, job = heapq.heappop(self._ready)
+                del self._lanes[job]
                 self._working[job] = lane, self._known.pop(job)
                 self._idle.clear()
                 return job
@@ -169,9 +184,9 @@ class WorkList:
         self._working.pop(job, None)
         if not self._working:
             self._idle.set()
-        lane = self._again.pop(job, None)
-        if lane is not None:
-            self.offer(job, lane)
+        again = self._again.pop(job, None)
+        if again is not None:
+            self.offer(job, *again)
 
     async def idle(self) -> None:
         """Wait until nothing is in work."""

@@ -1,6 +1,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from chains.worklist import BACKLOG, FRESH, LEAVING, Job, WorkList
 
 
@@ -141,5 +143,45 @@ def test_a_run_that_is_leaving_goes_first_and_does_not_wait() -> None:
         work.offer(Job("TaskRun", "ns", "next", "next"), FRESH)
         work.offer(leaving, LEAVING)
         assert await work.take() == leaving
+
+    asyncio.run(work_on())
+
+
+def test_a_run_that_ends_while_it_is_listed_behind_the_backlog_is_fresh() -> None:
+    async def work_on() -> None:
+        work = WorkList(lambda: 0.001)
+        jobs = [Job("TaskRun", "ns", str(number), str(number)) for number in range(5)]
+        for job in jobs:
+            work.offer(job, BACKLOG)
+        assert await work.take() == jobs[0]  # the only one of the backlog for a quarter of an hour
+        work.offer(jobs[3], FRESH, 7.0)
+        work.offer(jobs[3], BACKLOG)
+        assert len(work) == 4
+        assert work.oldest > 1_000_000
+        assert await asyncio.wait_for(work.take(), 5) == jobs[3]
+        work.done(jobs[3])
+        assert len(work) == 3
+        work.offer(jobs[3], FRESH)
+        assert await asyncio.wait_for(work.take(), 5) == jobs[3]
+        assert work.drop(lambda job: job == jobs[4]) == 1
+        assert len(work) == 2
+
+    asyncio.run(work_on())
+
+
+def test_a_run_that_ends_while_it_waits_to_be_held_is_looked_at_once_more_at_once() -> None:
+    async def work_on() -> None:
+        work, job = WorkList(), Job("TaskRun", "ns", "a", "a")
+        work.offer(job, FRESH)
+        assert await work.take() == job
+        work.offer(job, FRESH, 7.0)  # while it is in work
+        work.later(job, 600)
+        work.done(job)
+        assert await asyncio.wait_for(work.take(), 5) == job
+        work.later(job, 600)
+        work.done(job)
+        work.offer(job, FRESH, 7.0)  # another event of the ended run
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(work.take(), 0.01)
 
     asyncio.run(work_on())
