@@ -146,8 +146,12 @@ class Connections:
         except TimeoutError as exc:
             raise Later(f"no answer in {seconds:g} s") from exc
         except TooLarge as exc:
-            size = f"{exc.size} bytes; the" if exc.size else "more than the"
-            raise BadContent(f"{url.host} answered with {size} limit is {limit}") from exc
+            size = (
+                f"{exc.size} bytes; the limit is {limit}"
+                if exc.size
+                else f"more than the limit of {limit} bytes"
+            )
+            raise BadContent(f"{url.host} answered with {size}") from exc
         except Broken as exc:
             raise Later(f"the connection broke ({exc})") from exc
         except ValueError as exc:

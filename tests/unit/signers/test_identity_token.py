@@ -72,7 +72,7 @@ def test_a_file_is_read_anew_each_time_and_may_end_in_a_newline(tmp_path: Path) 
             source.read()
 
 
-@pytest.mark.parametrize("text", ["junk", "a.b.c", "a.e30", jwt().rpartition(".")[0]])
+@pytest.mark.parametrize("text", ["junk", "a.b.c", "a.e30", jwt().rpartition(".")[0]], ids=range(4))
 def test_what_is_no_token_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(SignerRejected) as caught:
         IdentityToken.from_jwt(text, "a file")
