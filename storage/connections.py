@@ -154,14 +154,14 @@ class Connections:
             raise BadContent(f"{url.host} answered with {size}") from exc
         except Broken as exc:
             raise Later(f"the connection broke ({exc})") from exc
-        except ValueError as exc:
-            raise StoreRejected(f"{url.host} is not asked: {exc}") from exc
         except ssl.SSLCertVerificationError as exc:
             raise _untrusted(exc) from exc
         except ssl.SSLError as exc:
             raise NoTls(f"it does not speak TLS that we understand ({_first_line(exc)})") from exc
         except OSError as exc:
             raise Later(f"cannot connect ({exc.strerror or type(exc).__name__})") from exc
+        except ValueError as exc:
+            raise StoreRejected(f"{url.host} is not asked: {exc}") from exc
 
     async def _by_proxy(
         self, proxy: str, method: str, url: URL, headers: dict[str, str], data: bytes | None, limit: int

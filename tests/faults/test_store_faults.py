@@ -477,7 +477,7 @@ def test_oversized_things_are_skipped_unread() -> None:
     found = find_against(arrange, StoreOptions(timeout=20))
     assert not found.evidence
     reasons = sorted(skipped.reason for skipped in found.skipped)
-    assert "more than the limit of" in reasons[1]
+    assert "more than the limit of 831 bytes" in reasons[1]
     assert "5000000 bytes; the limit is 4194304" in reasons[0]
 
 
