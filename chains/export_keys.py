@@ -6,19 +6,24 @@ that are not retired, are left out. The key set has all of them.
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
 
 from chains.errors import UsageError
 from chains.statement import SLSA_V1
 from signers.base import FormatError
 from signers.keyset import ListedKey, write_keyset
 from signers.strict_json import parse_object
-from signers.trusted_root import MAX_BYTES, TrustedRoot
+from signers.trusted_root import MAX_BYTES, Authority, Log, TrustedRoot
 
 CONFIG_MAP = "chains-public-keys"
 _ROOT_TYPE = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
@@ -80,6 +85,58 @@ def merge_trusted_roots(roots: Sequence[bytes]) -> bytes:
     except FormatError as error:
         raise UsageError(f"--trusted-root: {error}") from error
     return written
+
+
+def trust_root(roots: Sequence[bytes]) -> bytes:
+    """Return policy-controller's TrustRoot with the logs and authorities of all. Raises :class:`UsageError`.
+
+    Source: ``policy.sigstore.dev/v1alpha1`` ``SigstoreKeys``. It has no times, so what has ended is in it
+    too: evidence from then stays good. Logs are known there by the SHA-256 of their key, so one with another
+    id, as Rekor v2's can be, is left out.
+    """
+    root = TrustedRoot.from_bytes(merge_trusted_roots(roots))
+    keys = {
+        "certificateAuthorities": [_authority(one) for one in root.certificate_authorities],
+        "tLogs": [_log(one) for one in root.logs if _is_known_by_key(one)],
+        "ctLogs": [_log(one) for one in root.ct_logs if _is_known_by_key(one)],
+        "timestampAuthorities": [_authority(one) for one in root.timestamp_authorities],
+    }
+    if not keys["certificateAuthorities"] and not keys["timestampAuthorities"]:
+        raise UsageError("--trusted-root: has no authority, and a TrustRoot without one is refused")
+    return _json(_object("policy.sigstore.dev/v1alpha1", "TrustRoot", {"sigstoreKeys": keys}))
+
+
+def _authority(authority: Authority) -> Mapping[str, Any]:
+    if not authority.url:
+        raise UsageError("--trusted-root: an authority has no uri, and a TrustRoot needs it; add it there")
+    subject = authority.chain[-1].subject
+    return {
+        # both are required, and neither is looked at
+        "subject": {
+            "organization": _part(subject, NameOID.ORGANIZATION_NAME) or "sigstore",
+            "commonName": _part(subject, NameOID.COMMON_NAME) or authority.url,
+        },
+        "uri": authority.url,
+        "certChain": _base64(b"".join(one.public_bytes(Encoding.PEM) for one in authority.chain)),
+    }
+
+
+def _part(name: x509.Name, kind: x509.ObjectIdentifier) -> str:
+    return next((str(one.value) for one in name.get_attributes_for_oid(kind)), "")
+
+
+def _log(log: Log) -> Mapping[str, Any]:
+    pem = log.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return {"baseURL": log.url, "hashAlgorithm": "sha-256", "publicKey": _base64(pem)}
+
+
+def _is_known_by_key(log: Log) -> bool:
+    spki = log.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).digest() == log.log_id
+
+
+def _base64(data: bytes) -> str:
+    return b64encode(data).decode()
 
 
 def _pem(keys: Sequence[ListedKey]) -> bytes:

@@ -14,7 +14,8 @@ from chains.progress import write_bytes
 from chains.workspace import load_settings, open_listed_keys, say
 from signers.keyset import KeyStatus, ListedKey
 
-_FORMATS = ["pem", "keyset", "configmap", "trusted-root", "policy-controller", "kyverno"]
+_FORMATS = ["pem", "keyset", "configmap", "trusted-root", "trust-root", "policy-controller", "kyverno"]
+_ROOTS = ("trusted-root", "trust-root")
 
 
 def add_keys_export(kinds: Any) -> None:
@@ -44,18 +45,24 @@ def add_keys_export(kinds: Any) -> None:
 
 def _keys_export(options: argparse.Namespace) -> int:
     """Print the keys in one format."""
-    from chains.export_keys import Where, export_keys, merge_trusted_roots  # noqa: PLC0415 - fast --help
+    from chains.export_keys import (  # noqa: PLC0415 - fast --help
+        Where,
+        export_keys,
+        merge_trusted_roots,
+        trust_root,
+    )
 
-    if options.format == "trusted-root":
+    if options.format in _ROOTS:
         if options.keys or not options.trusted_root:
             raise UsageError(
                 "a trusted root holds logs and authorities and has no place for keys that sign: pass "
                 "--trusted-root FILE alone, and give verifiers the keys beside it (--format pem)"
             )
-        write_bytes(merge_trusted_roots([Path(path).read_bytes() for path in options.trusted_root]))
+        made = merge_trusted_roots if options.format == "trusted-root" else trust_root
+        write_bytes(made([_root_file(path) for path in options.trusted_root]))
         return 0
     if options.trusted_root:
-        raise UsageError("--trusted-root goes with --format trusted-root alone")
+        raise UsageError(f"--trusted-root goes with --format {' or '.join(_ROOTS)} alone")
     config = load_settings(options.config).config
     keys = _marked(open_listed_keys(options.keys, config, private=True), options.retire, options.revoke)
     now = datetime.now(UTC)
@@ -66,6 +73,13 @@ def _keys_export(options: argparse.Namespace) -> int:
     where = Where(options.namespace, options.images, options.form)
     write_bytes(export_keys(options.format, keys, where, now).rstrip())
     return 0
+
+
+def _root_file(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"--trusted-root {path} cannot be read: {error.strerror}") from error
 
 
 def _marked(

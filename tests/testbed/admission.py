@@ -26,13 +26,18 @@ class PolicyTester:
 
     command: Command
 
-    def admit(self, policy: str, image: str, *, env: Mapping[str, str] | None = None) -> Decision:
+    def admit(
+        self, policy: str, image: str, *, trust_root: str = "", env: Mapping[str, str] | None = None
+    ) -> Decision:
         """Decide about ``image`` (``host/repository@digest``) by the ClusterImagePolicy ``policy`` (YAML).
 
-        Raises :class:`CommandError` when the policy is not valid.
+        ``trust_root`` is a TrustRoot (YAML) that the policy may refer to. Raises :class:`CommandError` when
+        the policy is not valid.
         """
         path = _write(self.command.home / "policy.yaml", policy)
-        args = ("-policy", path, "-image", image, "-log-level", "error")
+        args: tuple[str | Path, ...] = ("-policy", path, "-image", image, "-log-level", "error")
+        if trust_root:
+            args += ("-trustroot", _write(self.command.home / "trust_root.yaml", trust_root))
         done = self.command(*args, env=env, check=False)
         if done.returncode == 0:
             return Decision(True, done.stdout)
