@@ -77,6 +77,10 @@ class Key:
         """Return a value for a message: never a secret, no password of a URL, not too long."""
         if self.secret:
             return "a value that is not shown"
+        if self.kind == "url" and "https" not in self.schemes:
+            # where a key's reference belongs, a token may have been pasted
+            scheme, colon, _ = raw.partition("://")
+            return repr(f"{scheme[:_SHOWN]}://…") if colon else "a value without a scheme, which is not shown"
         text = re.sub(r"//[^/@]*@", "//…@", raw)
         return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
 

@@ -20,7 +20,7 @@ from chains.errors import ChainsError, ConfigError
 from chains.progress import table
 from chains.reload import KEY_FILES, open_configured, open_key_folder
 from chains.sealing import is_keyless, open_sealer
-from chains.workspace import check_signers, kms_settings
+from chains.workspace import check_signers, kms_settings, open_kms
 from signers.base import Signer, SignerError, SignerUnavailable, open_signer
 from signers.trust import PublicKey, load_public_keys
 from storage.annotations import AnnotationStore
@@ -117,10 +117,8 @@ async def check_key(folder: Path, reference: str = "", config: Config | None = N
     artifacts = (config.taskrun, config.pipelinerun, config.oci) if config else ()
     names = {artifact.signer for artifact in artifacts if artifact.enabled}
     if config is not None and "kms" in names:
-        kms = config.signers.kms.ref
-        found += (await _try_key("key service", lambda: open_signer(kms, settings=settings), _MEND_SERVICE))[
-            1
-        ]
+        named = config
+        found += (await _try_key("key service", lambda: open_kms(named), _MEND_SERVICE))[1]
     if config is not None and is_keyless(config):
         found += await check_identity(config)
     elif not found or "x509" in names:

@@ -91,16 +91,20 @@ def open_signers(config: Config, open_x509: Callable[[], Signer]) -> dict[str, S
     names = {artifact.signer for artifact in artifacts if artifact.enabled}
     found = {"x509": open_x509()} if "x509" in names and not is_keyless(config) else {}
     if "kms" in names:
-        reference = config.signers.kms.ref
-        if scheme_of(reference) not in KEY_SERVICES:
-            known = ", ".join(f"{scheme}:" for scheme in sorted(KEY_SERVICES))
-            raise ConfigError(f"signers.kms.kmsref: expected a reference that begins with one of {known}")
         try:
-            found["kms"] = open_signer(reference, settings=kms_settings(config))
+            found["kms"] = open_kms(config)
             found["kms"].sign(_PROBE)
         except SignerError as error:
             raise UnreachableError(f"signers.kms.kmsref: {error}") from error
     return found
+
+
+def open_kms(config: Config) -> Signer:
+    """Open the key of ``signers.kms.kmsref``. Raises :class:`ConfigError` and :class:`SignerError`."""
+    if scheme_of(config.signers.kms.ref) not in KEY_SERVICES:
+        known = ", ".join(f"{scheme}:" for scheme in sorted(KEY_SERVICES))
+        raise ConfigError(f"signers.kms.kmsref: expected a reference that begins with one of {known}")
+    return open_signer(config.signers.kms.ref, settings=kms_settings(config))
 
 
 def kms_settings(config: Config | None) -> KmsSettings | None:
@@ -363,12 +367,12 @@ def _is_private(path: str) -> bool:
 
 
 def _listed_keys(path: str, config: Config | None, private: bool) -> Sequence[ListedKey]:
-    if scheme_of(path) in KEY_SERVICES or (private and _is_private(path)):
+    if scheme_of(path) != "file" or (private and _is_private(path)):
         found = load_public_keys(open_signer(path, settings=kms_settings(config)).public_pem)
     elif is_keyset(path):
         return parse_keyset(Path(path.removeprefix("file://")).read_bytes(), f"key set {path}")
     else:
-        found = load_public_keys(Path(path))
+        found = load_public_keys(path)  # a Path would fold the slashes of file://
     return [ListedKey(key) for key in found]
 
 

@@ -42,7 +42,7 @@ class Fulcio:
             "credentials": {"oidcIdentityToken": token.jwt},
             "certificateSigningRequest": b64encode(request.public_bytes(Encoding.PEM)).decode(),
         }
-        reply = self._service.post_json("/api/v2/signingCert", content)
+        reply = self._service.post_json("/api/v2/signingCert", content, secret=token.jwt)
         if not succeeded(reply):
             raise _refused(reply.refusal(), token)
         answer = expect_success(reply).json

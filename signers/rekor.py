@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from signers.base import SignerRejected, SignerUnavailable, VerificationError
 from signers.log_entry import check_body, parse_body
-from signers.service import Service, expect_success
+from signers.service import Service, expect_success, without_user
 from signers.transparency import (
     EntryExistsError,
     LogEntry,
@@ -76,7 +76,7 @@ class RekorV2(TransparencyLog):
         """Return the entry, verified; see :meth:`TransparencyLog.check`."""
         check_entry(content, signed, self._root)
         index = number(content, "logIndex")
-        return LogEntry(content, index, f"{self.url}/api/v2/log/entries?logIndex={index}")
+        return LogEntry(content, index, f"{without_user(self.url)}/api/v2/log/entries?logIndex={index}")
 
 
 def check_entry(content: Mapping[str, Any], signed: Signed, root: TrustedRoot | None) -> None:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from signers.base import SignerRejected, SignerUnavailable, VerificationError
 from signers.log_entry import check_body, parse_body, verify_promise
-from signers.service import Reply, Service, expect_success
+from signers.service import Reply, Service, expect_success, without_user
 from signers.transparency import (
     LogEntry,
     Signed,
@@ -70,7 +70,7 @@ class RekorV1(TransparencyLog):
         """Return the entry, verified; see :meth:`TransparencyLog.check`."""
         check_entry(content, signed, self._root)
         index = number(content, "logIndex")
-        return LogEntry(content, index, f"{self.url}{PATH}?logIndex={index}")
+        return LogEntry(content, index, f"{without_user(self.url)}{PATH}?logIndex={index}")
 
     def _equal_entry(self, conflict: Reply) -> Reply:
         location = urlsplit(conflict.headers.get("Location", "")).path

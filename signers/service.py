@@ -7,7 +7,7 @@ Proxies and certificate authorities come from the environment, as with every cli
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +34,8 @@ class Reply:
     body: bytes
     where: str
     """For errors: the service and its host."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What was sent and must not be shown: some services and proxies repeat it."""
 
     @property
     def json(self) -> dict[str, Any]:
@@ -48,7 +50,10 @@ class Reply:
 
     def excerpt(self) -> str:
         """Return the start of the body on one line, for an error."""
-        return " ".join(self.body[: 4 * _EXCERPT].decode(errors="replace").split())[:_EXCERPT]
+        text = self.body.decode(errors="replace")
+        for secret in self.secrets:  # before anything is cut: a part of a token is too much too
+            text = text.replace(secret, "…")
+        return " ".join(text[: 4 * _EXCERPT].split())[:_EXCERPT]
 
     def refusal(self) -> SignerError:
         """Return the error that an answer without success means."""
@@ -64,7 +69,7 @@ class Service:
     def __init__(self, url: str, what: str, *, timeout: float = 30.0) -> None:
         self.url = url.rstrip("/")
         self._timeout = timeout
-        self.where = f"{what} {_shown(url)}"
+        self.where = f"{what} {shown_url(url)}"
         self._session = requests.Session()
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS))
@@ -75,10 +80,12 @@ class Service:
         path: str = "",
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        secret: str = "",
     ) -> Reply:
         """Return the answer to one request, whatever its status.
 
-        Raises :class:`SignerUnavailable` when there is none, and for one that is too long.
+        ``secret`` is in the body; it is kept out of errors, as credentials in the headers are. Raises
+        :class:`SignerUnavailable` when there is no answer, and for one that is too long.
         """
         try:
             with self._session.request(
@@ -91,7 +98,8 @@ class Service:
                 stream=True,
             ) as answer:
                 data = answer.raw.read(MAX_ANSWER_BYTES + 1, decode_content=True)
-                reply = Reply(answer.status_code, dict(answer.headers), data, self.where)
+                secrets = _secrets(headers or {}, secret)
+                reply = Reply(answer.status_code, dict(answer.headers), data, self.where, secrets)
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             raise SignerRejected(f"{self.where} cannot be asked: check the url") from error
         except (requests.RequestException, OSError) as error:
@@ -101,10 +109,12 @@ class Service:
             raise SignerUnavailable(f"{self.where} answered more than {MAX_ANSWER_BYTES} bytes")
         return reply
 
-    def post_json(self, path: str, content: object, headers: Mapping[str, str] | None = None) -> Reply:
+    def post_json(
+        self, path: str, content: object, headers: Mapping[str, str] | None = None, secret: str = ""
+    ) -> Reply:
         """Post JSON. Raises as :meth:`request` does."""
         sent = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
-        return self.request("POST", path, orjson.dumps(content), sent)
+        return self.request("POST", path, orjson.dumps(content), sent, secret)
 
 
 def succeeded(reply: Reply) -> bool:
@@ -119,7 +129,18 @@ def expect_success(reply: Reply) -> Reply:
     return reply
 
 
-def _shown(url: str) -> str:
+def _secrets(headers: Mapping[str, str], secret: str) -> tuple[str, ...]:
+    given = headers.get("Authorization", "").rpartition(" ")[2]
+    return tuple(one for one in (given, secret) if one)
+
+
+def without_user(url: str) -> str:
+    """Return the URL without user and password, for what is published."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def shown_url(url: str) -> str:
     """Return scheme, host and port: user and query can be secrets."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]

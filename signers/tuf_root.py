@@ -15,6 +15,7 @@ from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.ngclient.updater import Updater
 
 from signers.base import SignerRejected, SignerUnavailable
+from signers.service import shown_url
 from signers.trusted_root import TrustedRoot
 
 PUBLIC_GOOD = "https://tuf-repo-cdn.sigstore.dev"
@@ -39,13 +40,17 @@ def fetch_trusted_root(url: str, pinned: Path | None = None, folder: Path | None
         updater.refresh()
         info = updater.get_targetinfo(TARGET)
         if info is None:
-            raise SignerRejected(f"tuf repository {url} has no {TARGET}: give signers.x509.trusted-root")
+            raise SignerRejected(
+                f"tuf repository {shown_url(url)} has no {TARGET}: give signers.x509.trusted-root"
+            )
         path = updater.find_cached_target(info) or updater.download_target(info)
     except DownloadError as error:
-        raise SignerUnavailable(f"tuf repository {url} does not answer: {error}") from error
+        told = getattr(error, "status_code", None) or type(error).__name__
+        raise SignerUnavailable(f"tuf repository {shown_url(url)} does not answer: {told}") from None
     except RepositoryError as error:
         raise SignerRejected(
-            f"tuf repository {url} is not the one of the pinned root: {error}; check signers.x509.tuf.root"
+            f"tuf repository {shown_url(url)} is not the one of the pinned root: {error}; check "
+            "signers.x509.tuf.root"
         ) from error
     except OSError as error:
         raise SignerUnavailable(f"tuf: {folder} cannot be written: {error.strerror}") from error
@@ -60,8 +65,8 @@ def _pinned(url: str, pinned: Path | None) -> bytes:
             raise SignerRejected(f"tuf root {pinned} cannot be read: {error.strerror}") from error
     if url != PUBLIC_GOOD:
         raise SignerRejected(
-            f"tuf repository {url} is not the public one: give its root.json in signers.x509.tuf.root, or "
-            "the trusted root itself in signers.x509.trusted-root"
+            f"tuf repository {shown_url(url)} is not the public one: give its root.json in "
+            "signers.x509.tuf.root, or the trusted root itself in signers.x509.trusted-root"
         )
     return _public_good_root()
 

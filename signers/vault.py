@@ -125,7 +125,10 @@ class VaultKey(KeyService):
         return client
 
     def _call(self, permission: str, call: Callable[[hvac.Client], T]) -> T:
-        """Call with the token; once again with another one when the server refuses it."""
+        """Call with the token; once again with another one when the server refuses it.
+
+        Errors have no cause: hvac's repeat the whole answer, and a proxy's answer can repeat the token.
+        """
         client = self._client()
         try:
             client.token = token = self._login.token(client)
@@ -137,17 +140,18 @@ class VaultKey(KeyService):
                 client.token = self._login.token(client)
                 return call(client)
         except _TRANSIENT as exc:
-            raise SignerUnavailable(f"{self._name}: the server did not answer: {_told(exc)}") from exc
-        except exceptions.Forbidden as exc:
+            told = _told(exc, client.token)
+            raise SignerUnavailable(f"{self._name}: the server did not answer: {told}") from None
+        except exceptions.Forbidden:
             raise SignerRejected(
                 f"{self._name}: permission denied: the token is no longer good, or its policy lacks "
                 f"{permission}"
-            ) from exc
+            ) from None
         except (exceptions.VaultError, requests.RequestException, ValueError) as exc:
             raise SignerRejected(
-                f"{self._name}: {permission} failed: {_told(exc)}: check the address, the key and the "
-                "mount path"
-            ) from exc
+                f"{self._name}: {permission} failed: {_told(exc, client.token)}: check the address, the key "
+                "and the mount path"
+            ) from None
 
 
 def _data(answer: object) -> dict[str, Any]:
@@ -156,10 +160,11 @@ def _data(answer: object) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _told(exc: Exception) -> str:
-    """Return what an exception says without the request's address, which a proxy's password can stand in."""
+def _told(exc: Exception, token: str) -> str:
+    """Return what an exception says without the token, nor the address, which a password can stand in."""
     if isinstance(exc, exceptions.VaultError):
-        return shown("; ".join(map(str, exc.errors or ())) or type(exc).__name__)
+        text = "; ".join(map(str, exc.errors or ())) or type(exc).__name__
+        return shown(text.replace(token, "…") if token else text)
     return type(exc).__name__
 
 

@@ -24,6 +24,15 @@ _RENEW_AFTER = 2 / 3
 """Part of a token's life after which another is got."""
 
 
+_REFUSED = (
+    exceptions.InvalidRequest,
+    exceptions.Forbidden,
+    exceptions.Unauthorized,
+    exceptions.InvalidPath,
+    exceptions.UnsupportedOperation,
+)
+
+
 class VaultLogin:
     """Keeps one token; threads share it."""
 
@@ -99,12 +108,15 @@ class VaultLogin:
         client.token = ""
         try:
             answer = client.auth.jwt.jwt_login(settings.oidc_role, jwt, use_token=False, path=path)
-        except (exceptions.InvalidRequest, exceptions.Forbidden, exceptions.Unauthorized) as exc:
+        except _REFUSED:
             raise SignerRejected(
                 f"vault: the jwt login at auth/{path} as role {settings.oidc_role} was refused: check "
                 "path, role, "
                 "bound audience, and that the server knows the token's issuer"
-            ) from exc
+            ) from None  # hvac's words repeat the answer, and that can repeat the jwt
+        except exceptions.VaultError as exc:
+            told = type(exc).__name__
+            raise SignerUnavailable(f"vault: the jwt login at auth/{path} was not answered: {told}") from None
         login = (answer if isinstance(answer, dict) else {}).get("auth") or {}
         token, seconds = login.get("client_token"), login.get("lease_duration")
         if not isinstance(token, str) or not token:
