@@ -16,10 +16,15 @@ import pytest
 from signers.base import Signer, VerificationError, open_signer
 from signers.bundle import Bundle, build_bundle
 from signers.dsse import Envelope, pae, sign_payload, verify_envelope
+from signers.fulcio import Fulcio
+from signers.identity_token import TokenSource
 from signers.keyfile import GENERATORS, generate_key, write_key_pair
+from signers.keyless import Keyless
 from signers.trust import PublicKey
+from signers.trusted_root import TrustedRoot
 from tests.testbed.commands import Command
 from tests.testbed.key_services.every import KeyServices
+from tests.testbed.sigstore import SigstoreServices
 
 IN_TOTO = "application/vnd.in-toto+json"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -55,7 +60,7 @@ def open_key_service(name: str, algorithm: str, _: Path, services: KeyServices) 
 KEYS = {
     "aws moto": ("ecdsa-p256", "rsa-2048", "rsa-4096"),
     "google wire protocol": ("ecdsa-p256", "ed25519", "rsa-3072"),
-    "azure wire protocol": ("ecdsa-p256", "rsa-2048"),
+    "azure wire protocol": ("ecdsa-p256", "rsa-2048", "rsa-3072"),
     "vault wire protocol": ("ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048"),
     "pkcs11 softhsm": ("ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048"),
 }
@@ -66,6 +71,17 @@ KINDS = {f"file {algorithm}": Kind(partial(open_file, algorithm), True) for algo
 }
 
 
+KEYLESS = "sigstore_services"
+"""The fixture of a running Sigstore: its certificates join as one more kind."""
+
+
+def open_keyless(services: SigstoreServices, folder: Path) -> Signer:
+    token = folder / "token"
+    token.write_text(services.issuer.token())
+    root = TrustedRoot.from_path(services.trusted_root)
+    return Keyless(Fulcio(services.fulcio, root), TokenSource(file=str(token))).current()
+
+
 class Opened(NamedTuple):
     signer: Signer
     key: PublicKey
@@ -73,7 +89,10 @@ class Opened(NamedTuple):
 
 
 @pytest.fixture(
-    params=[pytest.param(name, marks=[pytest.mark.server] if "softhsm" in name else []) for name in KINDS],
+    params=[
+        *(pytest.param(name, marks=[pytest.mark.server] if "softhsm" in name else []) for name in KINDS),
+        pytest.param(KEYLESS, marks=[pytest.mark.server], id="keyless fulcio"),
+    ],
     scope="module",
 )
 def opened(
@@ -81,8 +100,13 @@ def opened(
     tmp_path_factory: pytest.TempPathFactory,
     key_services: KeyServices,
 ) -> Opened:
-    kind = KINDS[request.param]
-    signer = kind.open(tmp_path_factory.mktemp("signer"), key_services)
+    folder = tmp_path_factory.mktemp("signer")
+    if request.param == KEYLESS:
+        services: SigstoreServices = request.getfixturevalue(KEYLESS)
+        kind = Kind(lambda place, _: open_keyless(services, place), False)
+    else:
+        kind = KINDS[request.param]
+    signer = kind.open(folder, key_services)
     return Opened(signer, PublicKey.from_pem(signer.public_pem), kind)
 
 
