@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, ProtocolError
 
 from signers.base import SignerError, SignerRejected, SignerUnavailable
 
@@ -23,6 +24,8 @@ CONNECTIONS = 100
 _EXCERPT = 200
 _OK, _REDIRECT, _BROKEN = 200, 300, 500
 _TEMPORARY = frozenset({408, 425, 429})
+_FAILURES = (requests.RequestException, HTTPError, OSError)
+"""Of a request, of the reading of its answer's body, and of the system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +91,37 @@ class Service:
         :class:`SignerUnavailable` when there is no answer, and for one that is too long.
         """
         try:
-            with self._session.request(
-                method,
-                self.url + path,
-                data=body,
-                headers=dict(headers or {}),
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as answer:
-                data = answer.raw.read(MAX_ANSWER_BYTES + 1, decode_content=True)
-                secrets = _secrets(headers or {}, secret)
-                reply = Reply(answer.status_code, dict(answer.headers), data, self.where, secrets)
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            raise SignerRejected(f"{self.where} cannot be asked: check the url") from error
-        except (requests.RequestException, OSError) as error:
-            # the library's words can repeat the whole URL, with what it may hold
-            raise SignerUnavailable(f"{self.where} does not answer: {type(error).__name__}") from error
+            return self._once(method, path, body, headers, secret)
+        except _FAILURES as error:
+            if not _was_dropped(error):
+                raise self._failure(error) from error
+        # the server closed a kept connection just as it was used again, and most often read nothing of it
+        try:
+            return self._once(method, path, body, headers, secret)
+        except _FAILURES as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> SignerError:
+        if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
+            return SignerRejected(f"{self.where} cannot be asked: check the url")
+        # the library's words can repeat the whole URL, with what it may hold
+        return SignerUnavailable(f"{self.where} does not answer: {type(error).__name__}")
+
+    def _once(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None, secret: str
+    ) -> Reply:
+        with self._session.request(
+            method,
+            self.url + path,
+            data=body,
+            headers=dict(headers or {}),
+            timeout=self._timeout,
+            allow_redirects=False,
+            stream=True,
+        ) as answer:
+            data = answer.raw.read(MAX_ANSWER_BYTES + 1, decode_content=True)
+            secrets = _secrets(headers or {}, secret)
+            reply = Reply(answer.status_code, dict(answer.headers), data, self.where, secrets)
         if len(data) > MAX_ANSWER_BYTES:
             raise SignerUnavailable(f"{self.where} answered more than {MAX_ANSWER_BYTES} bytes")
         return reply
@@ -127,6 +144,11 @@ def expect_success(reply: Reply) -> Reply:
     if not succeeded(reply):
         raise reply.refusal()
     return reply
+
+
+def _was_dropped(error: Exception) -> bool:
+    cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
+    return isinstance(cause, ProtocolError)
 
 
 def _secrets(headers: Mapping[str, str], secret: str) -> tuple[str, ...]:
