@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from tests.testbed.cluster import ApiServer
 from tests.testbed.commands import Command
 from tests.testbed.cosign import Cosign, cosign_in
 from tests.testbed.images import Registry
+from tests.testbed.key_services.every import KeyServices
 from tests.testbed.peer_client import PeerStores
 from tests.testbed.pod_builder import PodBuilder
 from tests.testbed.s3 import S3Server
@@ -155,6 +156,16 @@ def sigstore_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sigs
     """A private Sigstore: Fulcio with a CT log, Rekor v2, a timestamp authority and an issuer of tokens."""
     with sigstore(tmp_path_factory.mktemp("sigstore")) as services:
         yield services
+
+
+@pytest.fixture(scope="session")
+def key_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyServices]:
+    """The key services, each started for the first test that asks for it.
+
+    One for all tests: a PKCS #11 module is loaded into the process once, with one folder of tokens.
+    """
+    with ExitStack() as stack:
+        yield KeyServices(tmp_path_factory.mktemp("key-services"), stack)
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,10 @@
-"""The key services of the testbed, each started for the first test that asks for it."""
+"""Tests that are run with each key service of the testbed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
-
 import pytest
 
-from tests.testbed.key_services.every import NAMES, KeyServices
-
-
-@pytest.fixture(scope="session")
-def key_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyServices]:
-    with ExitStack() as stack:
-        yield KeyServices(tmp_path_factory.mktemp("key-services"), stack)
+from tests.testbed.key_services.every import NAMES
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,12 +22,6 @@ FORMS = ("--new-bundle-format=true", "--new-bundle-format=false")
 OTHERS = [("google wire protocol", "ed25519"), ("azure wire protocol", "rsa-2048"),
           ("vault wire protocol", "ecdsa-p384"), ("pkcs11 softhsm", "rsa-2048")]  # fmt: skip
 CASES = [*((name, "ecdsa-p256") for name in NAMES), *OTHERS]
-
-
-@pytest.fixture(scope="module")
-def key_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyServices]:
-    with ExitStack() as stack:
-        yield KeyServices(tmp_path_factory.mktemp("key-services"), stack)
 
 
 class Project:
