@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from signers.base import Signer, SignerRejected, SignerUnavailable, open_signer
 from signers.kms import KmsSettings
 from tests.testbed.key_services import OUTAGE
 from tests.testbed.key_services.vault import Vault, vault
+from tests.testbed.spire import spire_agent
 
 VARIABLES = (
     "VAULT_ADDR",
@@ -172,31 +171,6 @@ def test_a_kind_of_key_that_cosign_cannot_verify_is_refused(server: Vault) -> No
     server.keys.algorithms[reference.removeprefix("hashivault://")] = "aes256-gcm96"
     with pytest.raises(SignerRejected, match="aes256-gcm96"):
         open_signer(reference, settings=KmsSettings(address=server.address, token="root-token"))
-
-
-@contextmanager
-def spire_agent(socket: str, jwt: str) -> Iterator[list[tuple[bytes, dict[str, str]]]]:
-    """A SPIFFE Workload API on a socket; what it yields collects requests and their metadata."""
-    from concurrent.futures import ThreadPoolExecutor as Threads
-
-    asked: list[tuple[bytes, dict[str, str]]] = []
-    svid = b"\x0a\x11spiffe://t/chains" + b"\x12" + bytes([len(jwt)]) + jwt.encode()
-
-    def fetch(request: bytes, context: grpc.ServicerContext) -> bytes:
-        asked.append((request, dict(context.invocation_metadata())))
-        return b"\x0a" + bytes([len(svid)]) + svid if jwt else b""
-
-    server = grpc.server(Threads(1))
-    handler = grpc.unary_unary_rpc_method_handler(fetch, lambda data: data, lambda data: data)
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("SpiffeWorkloadAPI", {"FetchJWTSVID": handler}),)
-    )
-    server.add_insecure_port(socket)
-    server.start()
-    try:
-        yield asked
-    finally:
-        server.stop(None).wait()
 
 
 def test_spire_gives_the_jwt_and_wins(server: Vault, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from tests.testbed.cluster import ApiServer
 from tests.testbed.cosign import Cosign
 from tests.testbed.images import Registry
 from tests.testbed.issuer import kubernetes_identity
+from tests.testbed.loopback import Answer, Request, serving
 from tests.testbed.rekor_v1 import rekor_v1
 from tests.testbed.sigstore import SigstoreServices, fulcio_for
 from tests.testbed.sigstore_keys import log_of
+from tests.testbed.spire import spire_agent
 
 pytestmark = pytest.mark.server
 Json = Any
@@ -160,6 +163,77 @@ def test_a_projected_token_of_kubernetes_gives_a_certificate(
     subject = kubernetes_identity(namespace, "signer")
     arguments += ["--certificate-identity", subject, "--certificate-oidc-issuer", api_server.url]
     cosign(*arguments, project.reference)
+
+
+WORKFLOW = "https://github.com/team/app/.github/workflows/release.yaml@refs/heads/main"
+# what a provider's tokens say, what Fulcio takes them for, and whose the certificate is then
+PROVIDERS: dict[str, tuple[Json, Json, str]] = {
+    "github": (
+        {
+            "sub": "repo:team/app:ref:refs/heads/main", "job_workflow_ref": WORKFLOW.removeprefix("https://github.com/"),
+            "job_workflow_sha": "a" * 40, "workflow_ref": WORKFLOW.removeprefix("https://github.com/"),
+            "workflow_sha": "a" * 40, "sha": "a" * 40, "event_name": "push", "repository": "team/app",
+            "workflow": "release", "ref": "refs/heads/main", "runner_environment": "github-hosted",
+            "repository_id": "1", "repository_owner": "team", "repository_owner_id": "2", "run_id": "3",
+            "run_attempt": "1", "repository_visibility": "public",
+        },
+        {"Type": "github-workflow"},
+        WORKFLOW,
+    ),
+    "google": (
+        {"sub": "1234", "email": "robot@p.iam.gserviceaccount.com", "email_verified": True},
+        {"Type": "email"},
+        "robot@p.iam.gserviceaccount.com",
+    ),
+    "spiffe": (
+        {"sub": "spiffe://example.org/chains"},
+        {"Type": "spiffe", "SPIFFETrustDomain": "example.org"},
+        "spiffe://example.org/chains",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_each_provider_s_identity_gets_a_certificate_of_the_real_fulcio(
+    project: Project, cosign: Cosign, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, kind, subject = PROVIDERS[provider]
+    services = project.services
+    token = services.issuer.token(**claims)
+
+    def answer(request: Request) -> Answer:
+        flavor = {"Metadata-Flavor": "Google"}
+        if provider == "google":
+            return (
+                Answer(200, token.encode(), flavor)
+                if "identity?" in request.path
+                else Answer(200, {}, flavor)
+            )
+        return Answer(200, {"value": token})
+
+    with ExitStack() as stack:
+        url = stack.enter_context(serving(answer))
+        if provider == "github":
+            monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{url}/?api=1")
+            monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "secret")
+        elif provider == "google":
+            monkeypatch.setenv("GCE_METADATA_HOST", url.removeprefix("http://"))
+        else:
+            stack.enter_context(spire_agent(f"unix:{project.folder}/agent.sock", token))
+            monkeypatch.setenv("SPIFFE_ENDPOINT_SOCKET", f"unix://{project.folder}/agent.sock")
+        fulcio = stack.enter_context(fulcio_for(services, project.folder, services.issuer.url, **kind))
+        config = json.loads(services.signing_config.read_text())
+        config["caUrls"][0]["url"] = fulcio
+        path = project.folder / "signing_config.json"
+        path.write_text(json.dumps(config))
+        project.attest(
+            signers_x509_signing__config=str(path),
+            signers_x509_fulcio_provider=provider,
+            signers_x509_identity_token_file="",
+        )
+    arguments = ["--trusted-root", services.trusted_root, "--certificate-oidc-issuer", services.issuer.url]
+    arguments += ["--certificate-identity", subject, "--type", "slsaprovenance1", project.reference]
+    cosign("verify-attestation", *arguments)
 
 
 def test_cosign_verifies_a_key_with_a_log_entry_and_a_timestamp(project: Project, cosign: Cosign) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -81,7 +81,7 @@ def sigstore(tmp: Path) -> Iterator[SigstoreServices]:
     with ExitStack() as stack:
         log = stack.enter_context(ct_log(keys.ct))
         tokens = stack.enter_context(issuer())
-        fulcio = stack.enter_context(_fulcio(tmp, log, tokens.url))
+        fulcio = stack.enter_context(_fulcio(tmp, log, tokens.url, {"Type": "kubernetes"}))
         rekor = stack.enter_context(_rekor(tmp))
         timestamp = stack.enter_context(_timestamp(tmp))
         root = trusted_root(keys, fulcio, rekor, log, timestamp)
@@ -99,23 +99,25 @@ def sigstore(tmp: Path) -> Iterator[SigstoreServices]:
 
 
 @contextmanager
-def fulcio_for(services: SigstoreServices, tmp: Path, issuer_url: str, ca_pem: str = "") -> Iterator[str]:
+def fulcio_for(
+    services: SigstoreServices, tmp: Path, issuer_url: str, ca_pem: str = "", **more: str
+) -> Iterator[str]:
     """Run another Fulcio with the instance's CA and CT log for tokens of another issuer; yield its URL.
 
-    ``ca_pem`` is what the issuer's own TLS certificate is verified with.
+    ``ca_pem`` is what the issuer's own TLS certificate is verified with, ``more`` what its entry in Fulcio's
+    configuration has beside, such as another ``Type``.
     """
-    with _fulcio(services.folder, services.ct_log, issuer_url, ca_pem, tmp / "fulcio.log") as url:
+    entry = {"Type": "kubernetes", **({"CACert": ca_pem} if ca_pem else {}), **more}
+    with _fulcio(services.folder, services.ct_log, issuer_url, entry, tmp / "fulcio.log") as url:
         yield url
 
 
 @contextmanager
 def _fulcio(
-    tmp: Path, log_url: str, issuer_url: str, ca_pem: str = "", log: Path | None = None
+    tmp: Path, log_url: str, issuer_url: str, more: Mapping[str, str], log: Path | None = None
 ) -> Iterator[str]:
     port, grpc, metrics = free_ports(3)
-    entry = {"IssuerURL": issuer_url, "ClientID": "sigstore", "Type": "kubernetes"}
-    if ca_pem:
-        entry["CACert"] = ca_pem
+    entry = {"IssuerURL": issuer_url, "ClientID": "sigstore", **more}
     config = tmp / f"fulcio-{port}.json"
     config.write_text(json.dumps({"OIDCIssuers": {issuer_url: entry}}))
     command: list[str | Path] = [
