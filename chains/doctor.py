@@ -9,6 +9,7 @@ import asyncio
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ from storage.base import Store, StoreError, StoreOptions
 State = Literal["ok", "warning", "failed", "skipped"]
 _MEND_FOLDER = "mend the Secret signing-secrets, mounted here, with a key of 'chains keys generate x509.pem'"
 _MEND_SERVICE = "mend signers.kms.kmsref, the login or the rights; docs/signers.md has them all"
+_MEND_EXTRA = "mend its reference in signers.extra, the login or the rights, or mount its key file"
 _MEND_REFERENCE = "give a key file, or a reference as docs/signers.md has them"
 _PROBE = b"chains doctor: a probe, not evidence"
 _OTHERS = stat.S_IRWXO
@@ -126,6 +128,9 @@ async def check_key(folder: Path, reference: str = "", config: Config | None = N
         found += told
         if public is not None:
             found += await asyncio.to_thread(_look_around, folder, public)
+    for one in config.signers.extra if config else ():
+        opener = partial(open_signer, one.reference, settings=settings)
+        found += (await _try_key(f"signer {one.name}", opener, _MEND_EXTRA))[1]
     return found
 
 

@@ -147,10 +147,10 @@ def _open_extra(config: Config, own: Mapping[str, Sealer]) -> dict[str, Sealer]:
         try:
             signer = open_signer(one.reference, settings=kms_settings(config))
             signer.sign(_PROBE)
-        except SignerUnavailable as error:
-            raise UnreachableError(f"{where}: {error}") from error
         except (SignerError, OSError) as error:
-            raise ConfigError(f"{where}: {error}") from error
+            # what a service refuses now it may grant later; a key file is looked at when it changes
+            again = isinstance(error, SignerUnavailable) or scheme_of(one.reference) in KEY_SERVICES
+            raise (UnreachableError if again else ConfigError)(f"{where}: {error}") from error
         if signer.keyid in taken:
             raise ConfigError(
                 f"{where}: its key is {taken[signer.keyid]}; one key signs one time, remove one"

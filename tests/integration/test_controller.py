@@ -35,6 +35,7 @@ class Running:
         self.server, self.folder, self.namespace = server, folder, namespace
         self.seen_as = server
         """The API server as the controller reaches it."""
+        self.program: tuple[str | Path, ...] = (CHAINS,)
         self.keys, self.log = folder / "keys", folder / "controller.log"
         self.system = server.create_namespace(f"{namespace}-system")
         server.create_namespace(namespace)
@@ -56,7 +57,7 @@ class Running:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    CHAINS, "controller", "--kubeconfig", self.seen_as.kubeconfig(self.folder),
+                    *self.program, "controller", "--kubeconfig", self.seen_as.kubeconfig(self.folder),
                     "--system-namespace", self.system, "--namespace", self.namespace,
                     "--signing-secrets", self.keys, "--health-port", str(self.port),
                 ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -297,3 +298,32 @@ def test_the_doctor_tries_the_key_service_that_the_configuration_names(
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
     assert checks["key service"]["state"] == "failed"
     assert "permission denied" in checks["key service"]["detail"]
+
+
+def extra(server: Vault) -> str:
+    return json.dumps([{"name": "team", "reference": server.reference("ecdsa-p256"), "namespaces": ["team"]}])
+
+
+def test_a_tenants_key_that_is_refused_is_asked_for_again_until_it_is_granted(
+    server: Vault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = configuration(server, **{"signers.extra": extra(server)})
+    data |= {f"artifacts.{artifact}.storage": "oci" for artifact in ("taskrun", "pipelinerun", "oci")}
+    write_key_pair(Path("x509.pem"), generate_key())
+    data |= dict.fromkeys(KEYS, "x509")  # so that it is the tenant's key alone that is refused
+    reloader = Reloader(OneConfigMap(data), "tekton-chains", Path())
+    server.faults.forever = DENY
+    asyncio.run(reloader.look())
+    assert "signers.extra: team: " in reloader.refused
+    assert "permission denied" in reloader.refused
+    doctor = ["doctor", "--config", written(data), "--signing-secrets", ".", "--output", "json"]
+    capsys.readouterr()
+    assert chains(doctor) == 1
+    states = {check["name"]: check["state"] for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert (states["key"], states["signer team"]) == ("ok", "failed")
+    server.faults.clear()
+    assert math.isfinite(reloader._open_again), "it asks again by itself"
+    monkeypatch.setattr(reloader, "_open_again", 0.0)
+    asyncio.run(reloader.look())
+    assert not reloader.refused
+    assert sorted(reloader.flow.signer) == ["extra/team", "x509"]  # type: ignore[arg-type]
