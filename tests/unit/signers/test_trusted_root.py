@@ -6,7 +6,7 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,15 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from signers.base import FormatError, SignerRejected, SignerUnavailable, VerificationError
 from signers.transparency import Checkpoint, root_of_proof
 from signers.trusted_root import TrustedRoot, find_log
 from signers.tuf_root import PUBLIC_GOOD, fetch_trusted_root
-from tests.testbed.loopback import Answer, Request, serving
+from tests.testbed.loopback import serving
 from tests.testbed.rekor_v1 import merkle
 from tests.testbed.sigstore_keys import SigstoreKeys, make_keys, trusted_root
+from tests.testbed.tuf import Repository
 
 Json = dict[str, Any]
 
@@ -143,36 +142,6 @@ def test_a_log_with_an_ed25519_key_signs_checkpoints_as_signed_notes_say(content
                 checkpoint.verify(log)
         else:
             checkpoint.verify(log)
-
-
-class Repository:
-    """A TUF repository with one target, made with python-tuf."""
-
-    def __init__(self, target: bytes) -> None:
-        self.files: dict[str, bytes] = {}
-        self.signer = CryptoSigner.generate_ecdsa()
-        until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
-        root = Root(expires=until)
-        for role in ("root", "timestamp", "snapshot", "targets"):
-            root.add_key(self.signer.public_key, role)
-        name = "trusted_root.json"
-        targets = Targets(expires=until, targets={name: TargetFile.from_data(name, target)})
-        self.root = self.sign(root)
-        self.files["1.root.json"] = self.root
-        self.files["1.targets.json"] = self.sign(targets)
-        self.files["1.snapshot.json"] = self.sign(Snapshot(expires=until, meta={"targets.json": MetaFile(1)}))
-        self.files["timestamp.json"] = self.sign(Timestamp(expires=until, snapshot_meta=MetaFile(1)))
-        self.files[f"targets/{sha256(target).hexdigest()}.{name}"] = target
-
-    def sign(self, signed: Any) -> bytes:
-        metadata: Metadata[Any] = Metadata(signed)
-        metadata.sign(self.signer)
-        return metadata.to_bytes()
-
-    def answer(self, request: Request) -> Answer:
-        """Serve a file."""
-        found = self.files.get(request.path.lstrip("/"))
-        return Answer(200, found) if found is not None else Answer(404)
 
 
 @pytest.fixture
