@@ -23,6 +23,7 @@ from chains.event import write_event
 from chains.extra_signers import parse_extra_signers
 from chains.redaction import open_redaction
 from chains.run_credentials import AccountStores
+from chains.sealing import trust_ages
 from chains.store import ClosedStore, Stores
 from chains.workspace import (
     STORE_URLS,
@@ -54,6 +55,8 @@ OPEN_AGAIN = 60.0
 """Seconds after which a store that could not be opened is tried again."""
 LONGEST_USE = 120.0
 """Seconds for which what is in work may go on with a flow that is not in force any more."""
+TRUST_SECONDS = 24 * 3600.0
+"""Seconds after which a trusted root from a TUF repository is fetched again."""
 _USER = re.compile(r"//[^\s/'\"]*@")
 _log = logging.getLogger("chains.reload")
 
@@ -201,7 +204,8 @@ class Reloader:
         before, self._flow, self._seen, self.refused = self._flow, flow, seen, ""
         self._good.set()
         _log.info("a new configuration is in force")
-        self._open_again = time.monotonic() + OPEN_AGAIN if flow.stores.closed() else math.inf
+        lasts = TRUST_SECONDS if trust_ages(flow.config) else math.inf
+        self._open_again = time.monotonic() + (OPEN_AGAIN if flow.stores.closed() else lasts)
         for reason in flow.stores.closed():
             _log.error("a store cannot be opened; the others work on", extra={"reason": reason})
             if reason not in self._told:

@@ -36,6 +36,12 @@ def is_keyless(config: Config) -> bool:
     return used and config.signers.x509.fulcio_enabled
 
 
+def trust_ages(config: Config) -> bool:
+    """Whether the trusted root comes from a TUF repository, which replaces it as keys are rotated."""
+    x509 = config.signers.x509
+    return not x509.trusted_root and (is_keyless(config) or bool(x509.tuf_root))
+
+
 def open_sealer(config: Config, signer: Signer | None) -> Sealer:
     """Return what seals with ``signer``, or keyless with none, and adds what the configuration asks for.
 

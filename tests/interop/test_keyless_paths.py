@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from base64 import b64decode
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from chains.reload import TRUST_SECONDS, Reloader
 from signers.base import open_signer
 from signers.kms import KmsSettings
+from tests.integration.test_key_services import OneConfigMap
 from tests.interop.test_keyless import Project, identity, project
 from tests.testbed.cosign import Cosign
 from tests.testbed.key_services.vault import vault
-from tests.testbed.loopback import serving
+from tests.testbed.loopback import Answer, Request, serving
 from tests.testbed.tuf import Repository
 
 __all__ = ["project"]
@@ -37,6 +40,42 @@ def test_a_tuf_mirror_with_a_pinned_root_replaces_the_trusted_root_s_file(
         project.attest(signers_x509_tuf_root=str(pinned), **trust)
     arguments = ["--trusted-root", project.services.trusted_root, *identity(project.services)]
     cosign("verify-attestation", "--type", "slsaprovenance1", *arguments, project.reference)
+
+
+def test_a_controller_fetches_the_trusted_root_again_after_a_day(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project.folder / "cache"))
+    repository = Repository(project.services.trusted_root.read_bytes())
+    pinned = project.folder / "tuf_root.json"
+    pinned.write_bytes(repository.root)
+    asked: list[str] = []
+
+    def answer(request: Request) -> Answer:
+        asked.append(request.path)
+        return repository.answer(request)
+
+    async def look() -> int:
+        before = len(asked)
+        await reloader.look()
+        assert not reloader.refused
+        return len(asked) - before
+
+    with serving(answer) as mirror:
+        tuf = {"signers.x509.tuf.mirror.url": mirror, "signers.x509.tuf.root": str(pinned)}
+        config = {
+            name: value for name, value in project.config.items() if name != "signers.x509.trusted-root"
+        }
+        reloader = Reloader(OneConfigMap(config | tuf), "tekton-chains", project.folder)
+
+        async def lives() -> list[bool]:
+            first, second = await look(), await look()
+            monkeypatch.setattr(reloader, "_open_again", reloader._open_again - TRUST_SECONDS)
+            third = await look()
+            await reloader.close()
+            return [count > 0 for count in (first, second, third)]
+
+        assert asyncio.run(lives()) == [True, False, True]
 
 
 @pytest.mark.parametrize("form", ["in-toto", "slsa/v2alpha4"])

@@ -1,6 +1,7 @@
 """Key sets: what their files may say, and which evidence their keys still vouch for."""
 
 import json
+from base64 import b64decode
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from chains.cli import run as chains
 from signers.base import FormatError
 from signers.keyset import MEDIA_TYPE, KeyStatus, ListedKey, parse_keyset, write_keyset
 from signers.trust import PublicKey, load_public_keys
+from tests.testbed.sigstore_keys import make_keys, trusted_root
 
 RUN = str(Path(__file__).parents[2] / "examples" / "taskrun-image.json")
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -140,3 +142,28 @@ def test_export_refuses_what_it_cannot_do(folder: Path, capsys: pytest.CaptureFi
     assert "dsse alone" in export(capsys, key, *policy, code=2)
     keyid = load_public_keys(folder / "new.pub")[0].keyid
     assert "no key counts now" in export(capsys, key, "--revoke", keyid, code=2)
+
+
+def test_a_trust_root_has_what_policy_controller_demands_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "root.json"
+    content = trusted_root(make_keys(), "http://fulcio", "http://rekor", "http://ct", "http://tsa")
+    content["tlogs"].append(content["tlogs"][0] | {"logId": {"keyId": "AAAA"}})
+    root.write_text(json.dumps(content))
+    made = ("--format", "trust-root", "--trusted-root", str(root))
+    found = json.loads(export(capsys, *made))
+    assert (found["apiVersion"], found["kind"]) == ("policy.sigstore.dev/v1alpha1", "TrustRoot")
+    keys = found["spec"]["sigstoreKeys"]
+    for authority in keys["certificateAuthorities"] + keys["timestampAuthorities"]:
+        assert all(authority["subject"].values())
+        assert authority["uri"].startswith("http://")
+        assert b64decode(authority["certChain"]).startswith(b"-----BEGIN CERTIFICATE-----")
+    assert [log["baseURL"] for log in keys["tLogs"]] == ["http://rekor"], "it knows logs by their keys alone"
+    assert "has no place for keys" in export(capsys, str(root), "--format", "trust-root", code=2)
+    del content["certificateAuthorities"][0]["uri"]
+    root.write_text(json.dumps(content))
+    assert "an authority has no uri" in export(capsys, *made, code=2)
+    root.write_text(json.dumps(content | {"certificateAuthorities": [], "timestampAuthorities": []}))
+    assert "has no authority" in export(capsys, *made, code=2)
+    assert "cannot be read" in export(capsys, *made[:-1], str(tmp_path / "missing"), code=2)
