@@ -5,7 +5,7 @@ Both get the same finished TaskRuns and the same configuration: provenance and i
 first to the last mark; what was pushed is counted in the registry afterwards, and whatever is missing or there
 twice ends the benchmark.
 
-    tuned      many finished runs; ours with 64 workers, the peer with 32 threads and no client limits
+    tuned      many finished runs; ours with 128 workers, the peer with 32 threads and no client limits
     defaults   both without options; ours once more with everything that our deployment turns on
     live       two runs a second on an idle cluster, then on top of a backlog
     memory     peak memory of both, and of ours with five times as many runs

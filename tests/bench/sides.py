@@ -31,7 +31,7 @@ SAME_WORK = {
 EVERYTHING = SAME_WORK | {"storage.oci.encoding-format": "both", "execution.report": "true"}
 """What our deployment sets, which the peer has no equal of."""
 PEER_MAPS = ("config-observability", "config-leader-election", "config-logging")
-_TUNED_WORKERS = "64"
+_TUNED_WORKERS = "128"
 """More than the peer's threads, and all in one of ours: a worker waits while it looks after what it wrote."""
 _PEER_TUNED = ("--threads-per-controller=32", "--kube-api-qps=5000", "--kube-api-burst=10000")
 _STOP_SECONDS = 30
