@@ -32,6 +32,8 @@ from chains.worklist import Job, WorkList
 
 _DRAIN_SECONDS = 20.0
 _SHORTEST_LEASE = 3
+_BESIDE_FRESH = 4
+"""One of as many workers does the backlog while fresh runs come."""
 _FIRST_LOOK_SECONDS = 5.0
 """How long health waits for the configuration: a probe should not see what is over at once."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
@@ -102,7 +104,8 @@ async def serve(options: ControllerOptions) -> int:
         cluster = await stack.enter_async_context(Cluster(access, pace=Pace(options.requests, options.burst)))
         shares = await _open_shares(options, access, stack)
         reloader = Reloader(cluster, options.system_namespace, options.key_folder)
-        work, metrics = WorkList(lambda: reloader.flow.config.backlog_rate), Metrics()
+        beside_fresh = max(1, options.workers // _BESIDE_FRESH)
+        work, metrics = WorkList(lambda: reloader.flow.config.backlog_rate, beside_fresh), Metrics()
 
         def offer(job: Job, lane: int, since: float | None) -> None:
             if shares.admit(job) is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ from chains.errors import ChainsError
 
 LEAVING, FRESH, BACKLOG = -1, 0, 1
 """Lanes: runs that are held although somebody deletes them, runs that just ended, all others."""
+_LIVE_SECONDS = 10.0
+"""How long after a fresh run the next one is expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,14 @@ class Uses:
 class WorkList:
     """A queue without doubles. Of one lane, what came first goes first; a later time makes a job wait.
 
-    ``rate`` is asked how many jobs of the backlog may be begun in a second; 0 is no limit.
+    ``rate`` is asked how many jobs of the backlog may be begun in a second; 0 is no limit. While fresh runs
+    come, ``beside_fresh`` jobs of the backlog are in work at most: a fresh one that has a worker at once is
+    still slow where all others keep registry and API server busy.
     """
 
-    def __init__(self, rate: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(self, rate: Callable[[], float] = lambda: 0.0, beside_fresh: float = math.inf) -> None:
         self._rate, self._next_backlog = rate, 0.0
+        self._beside_fresh, self._last_fresh, self._old_in_work = beside_fresh, -math.inf, 0
         self._ready: list[tuple[int, int, Job]] = []
         self._lanes: dict[Job, int] = {}  # of those that are ready; an entry of another lane is outdated
         self._waiting: list[tuple[float, int, int, Job]] = []
@@ -154,34 +160,46 @@ class WorkList:
                 self._line_up(lane, order, job)
             while self._ready and self._lanes.get(self._ready[0][2]) != self._ready[0][0]:
                 heapq.heappop(self._ready)
-            if self._ready and (self._ready[0][0] <= FRESH or self._begin_backlog(now)):
+            until = self._held_back(now) if self._ready else None
+            if self._ready and until is None:
                 lane, _, job = heapq.heappop(self._ready)
                 del self._lanes[job]
+                self._count_taken(lane, now)
                 self._working[job] = lane, self._known.pop(job)
                 self._idle.clear()
                 return job
             self._changed.clear()
             times = [self._waiting[0][0]] if self._waiting else []
-            times += [self._next_backlog] if self._ready else []
+            times += [until] if until is not None else []
             try:
                 await asyncio.wait_for(self._changed.wait(), min(times) - now if times else None)
             except TimeoutError:
                 continue
 
-    def _begin_backlog(self, now: float) -> bool:
-        """Whether the rate allows one more job of the backlog; counts it if so."""
-        rate = self._rate()
-        if rate <= 0:
-            return True
-        if now < self._next_backlog:
-            return False
-        # a second's worth may be made up for, so that a slow loop still reaches the rate
-        self._next_backlog = max(self._next_backlog, now - 1) + 1 / rate
-        return True
+    def _held_back(self, now: float) -> float | None:
+        """Return until when the next job has to wait; None if it may be begun."""
+        if self._ready[0][0] <= FRESH:
+            return None
+        if self._old_in_work >= self._beside_fresh and now < self._last_fresh + _LIVE_SECONDS:
+            return self._last_fresh + _LIVE_SECONDS
+        return self._next_backlog if self._rate() > 0 and now < self._next_backlog else None
+
+    def _count_taken(self, lane: int, now: float) -> None:
+        if lane <= FRESH:
+            self._last_fresh = now
+            return
+        self._old_in_work += 1
+        if (rate := self._rate()) > 0:
+            # a second's worth may be made up for, so that a slow loop still reaches the rate
+            self._next_backlog = max(self._next_backlog, now - 1) + 1 / rate
 
     def done(self, job: Job) -> None:
         """Say that a job is out of work; what was offered meanwhile comes again."""
-        self._working.pop(job, None)
+        lane, _ = self._working.pop(job, (FRESH, 0.0))
+        if lane == BACKLOG:
+            self._old_in_work -= 1
+            if self._old_in_work < self._beside_fresh:
+                self._changed.set()
         if not self._working:
             self._idle.set()
         again = self._again.pop(job, None)

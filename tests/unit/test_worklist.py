@@ -185,3 +185,45 @@ def test_a_run_that_ends_while_it_waits_to_be_held_is_looked_at_once_more_at_onc
             await asyncio.wait_for(work.take(), 0.01)
 
     asyncio.run(work_on())
+
+
+def test_while_fresh_runs_come_little_of_the_backlog_is_in_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> list[str]:
+        jobs, taken = WorkList(beside_fresh=2), list[str]()
+
+        async def worker() -> None:
+            while True:
+                taken.append((await jobs.take()).name)
+
+        for number in range(3):
+            jobs.offer(job(f"old-{number}"), BACKLOG)
+        jobs.offer(job("new-0"), FRESH)
+        task = asyncio.create_task(worker())
+        await asyncio.sleep(0.01)
+        assert taken == ["new-0", "old-0", "old-1"]
+        jobs.offer(job("new-1"), FRESH)
+        await asyncio.sleep(0.01)
+        assert taken[3:] == ["new-1"]
+        jobs.done(job("old-0"))
+        await asyncio.sleep(0.01)
+        assert taken[4:] == ["old-2"]
+        jobs.offer(job("old-3"), BACKLOG)
+        await asyncio.sleep(0.01)
+        assert taken[5:] == []
+        monkeypatch.setattr("chains.worklist._LIVE_SECONDS", 0.0)
+        jobs.offer(job("old-4"), BACKLOG)
+        await asyncio.sleep(0.01)
+        task.cancel()
+        return taken[5:]
+
+    assert run(work()) == ["old-3", "old-4"]
+
+
+def test_without_fresh_runs_the_backlog_has_every_worker() -> None:
+    async def work() -> int:
+        jobs = WorkList(beside_fresh=1)
+        for number in range(5):
+            jobs.offer(job(f"old-{number}"), BACKLOG)
+        return len([await jobs.take() for _ in range(5)])
+
+    assert run(work()) == 5
