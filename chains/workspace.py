@@ -34,6 +34,7 @@ from signers.seal import Sealer
 from signers.trust import PublicKey, load_public_keys
 from signers.trusted_root import TrustedRoot
 from storage.base import Store, StoreError, StoreOptions, open_store
+from storage.shown import shown
 
 if TYPE_CHECKING:
     from signers.kms import KmsSettings
@@ -297,7 +298,7 @@ def open_url(url: str, options: StoreOptions) -> Store:
     try:
         return open_store(url, options)
     except StoreError as error:
-        raise UsageError(f"store {url}: {error}") from error
+        raise UsageError(f"store {shown(url)}: {error}") from error
 
 
 def open_images(config: Config) -> ImageReader | None:

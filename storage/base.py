@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from storage.record import Findings, ListedRun, Origin, Record, Stored
+from storage.shown import secrets_in, shown, without
 
 BOTH_FORMS = "both"
 FORM_A = "dsse"
@@ -190,15 +191,22 @@ def open_store(url: str, options: StoreOptions | None = None) -> Store:
     ``oci:``, ``oci://REGISTRY/REPO``, ``oci-layout:PATH``, ``file:PATH``, ``s3://BUCKET/PREFIX`` are known,
     and the stores of Tekton Chains: ``gcs://BUCKET``, docstore URLs (``mongo:``, ``dynamodb:``,
     ``firestore:``), ``grafeas://PROJECT``, ``archivista:https://HOST`` and ``kafka://HOST:PORT/TOPIC``.
-    Raises :class:`StoreRejected` for an unknown scheme or a URL the store cannot mean anything by.
+    Raises :class:`StoreRejected` for an unknown scheme or a URL the store cannot mean anything by; no error
+    holds a password that the URL has.
     """
     scheme, colon, _ = url.partition(":")
     entry = STORES.get(scheme)
     if not colon or entry is None:
         known = ", ".join(f"{name}:" for name in STORES)
-        raise StoreRejected(f"unknown store {url!r}: expected one of {known}")
+        raise StoreRejected(f"unknown store {shown(url)!r}: expected one of {known}")
     module, name = entry.split(":")
-    store = getattr(import_module(module), name)(url, options or StoreOptions())
+    try:
+        store = getattr(import_module(module), name)(url, options or StoreOptions())
+    except StoreError as error:
+        secrets = secrets_in(url)
+        if not secrets:
+            raise
+        raise type(error)(without(str(error), secrets)) from None
     if not isinstance(store, Store):
         raise TypeError(f"{entry} is not a store")
     return store

@@ -25,6 +25,7 @@ from storage.grafeas_layout import Json, Layout, uris_of
 from storage.manifests import sha256
 from storage.record import Evidence, Failure, Findings, Receipt, Record, Skipped, Stored
 from storage.reference import is_sha256
+from storage.shown import shown
 from storage.signed_document import MOST_DOCUMENTS, Found, SignedDocument
 from storage.web_service import WebService, json_of
 
@@ -56,7 +57,7 @@ class GrafeasStore(Store):
             or parts.path.strip("/")
             or set(parameters) - set(_PARAMETERS)
         ):
-            raise StoreRejected(f"unknown store {url[:100]!r}: expected grafeas://PROJECT")
+            raise StoreRejected(f"unknown store {shown(url)[:100]!r}: expected grafeas://PROJECT")
         endpoint = parameters.get("endpoint", ENDPOINT)
         if urlsplit(endpoint).scheme not in {"http", "https"}:
             raise StoreRejected("grafeas: endpoint: expected https://HOST")

@@ -52,6 +52,7 @@ from storage.oci_probe import probe_repository
 from storage.record import BUNDLE_TYPE, Failure, Findings, Origin, Receipt, Record, Stored, Subject
 from storage.reference import Repository, is_sha256, parse_image, parse_repository
 from storage.registry import RegistryClient
+from storage.shown import shown
 from storage.tags import TagWriter
 from storage.transport import RegistryRefused
 
@@ -85,7 +86,7 @@ class RegistryStore(Store):
         self._options = options
         rest = url.removeprefix("oci:")
         if rest and not rest.startswith("//"):
-            raise StoreRejected(f"unknown store {url!r}: expected oci: or oci://REGISTRY/REPOSITORY")
+            raise StoreRejected(f"unknown store {shown(url)!r}: expected oci: or oci://REGISTRY/REPOSITORY")
         checked_format(options)
         self._fixed = parse_repository(rest[2:].rstrip("/")) if rest else None
         self._gathered = parse_gathered(options.repository) if options.repository else None
