@@ -158,6 +158,30 @@ _STORAGE = (
     ),
     Key("storage.pubsub.topic", "text", "", "Topic for these messages."),
     Key("storage.pubsub.kafka.bootstrap.servers", "text", "", "`host:port` of a Kafka broker."),
+    Key(
+        "storage.pubsub.kafka.security.protocol", "enum", "plaintext",
+        "How Kafka's brokers are spoken to: with TLS (`ssl`), with a login (`sasl_…`), with both or neither.",
+        ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"), ours=True,
+    ),
+    Key(
+        "storage.pubsub.kafka.ssl.ca-file", "path", "",
+        "PEM file of the CAs to trust; empty is the system's.", ours=True,
+    ),
+    Key(
+        "storage.pubsub.kafka.ssl.cert-file", "path", "",
+        "PEM file of our own certificate, where the brokers want one.", ours=True,
+    ),
+    Key("storage.pubsub.kafka.ssl.key-file", "path", "", "PEM file of its private key.", ours=True),
+    Key(
+        "storage.pubsub.kafka.sasl.mechanism", "enum", "SCRAM-SHA-512", "How to log in.",
+        ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), ours=True,
+    ),
+    Key("storage.pubsub.kafka.sasl.username", "text", "", "As whom to log in.", ours=True),
+    Key(
+        "storage.pubsub.kafka.sasl.password-path", "path", "",
+        "File that holds the password, read again when it changes; empty: variable `KAFKA_SASL_PASSWORD`.",
+        ours=True,
+    ),
 )  # fmt: skip
 
 _S3 = (

@@ -248,8 +248,9 @@ def _kafka_url(config: Config) -> str:
     pubsub = config.storage.pubsub
     if pubsub.provider != "kafka":
         raise ConfigError("storage.pubsub.provider: expected kafka; inmemory keeps nothing")
-    servers = _needed(pubsub.kafka_bootstrap_servers, "storage.pubsub.kafka.bootstrap.servers")
-    return f"kafka://{servers}/{_needed(pubsub.topic, 'storage.pubsub.topic')}"
+    _needed(pubsub.kafka_bootstrap_servers, "storage.pubsub.kafka.bootstrap.servers")
+    _needed(pubsub.topic, "storage.pubsub.topic")
+    return pubsub.url
 
 
 STORE_URLS: Mapping[str, Callable[[Config], str]] = {

@@ -33,6 +33,7 @@ BUILT_FOR = {
     "secured_registry": "distribution",
     "token_registry": "distribution",
     "s3_server": "versitygw",
+    "kafka_broker": "kafka",
     "cosign": "cosign",
     "policy_tester": "policy-tester",
     "kyverno": "kyverno",
