@@ -53,6 +53,7 @@ class OciStorage:
 
     repository: str
     bundles_in_repository: bool
+    attach_to_platforms: bool
     insecure: bool
     encoding_format: str
     ca_file: str
@@ -275,6 +276,7 @@ def _storage(values: Mapping[str, str]) -> Storage:
         oci=OciStorage(
             repository=values["storage.oci.repository"],
             bundles_in_repository=_flag(values, "storage.oci.bundles-in-repository"),
+            attach_to_platforms=_flag(values, "storage.oci.attach-to-platforms"),
             insecure=_flag(values, "storage.oci.repository.insecure"),
             encoding_format=values["storage.oci.encoding-format"],
             ca_file=values["storage.oci.ca-file"],

@@ -113,6 +113,11 @@ _STORAGE = (
         "Whether bundles go into `storage.oci.repository` too, away from their image.", ours=True,
     ),
     Key(
+        "storage.oci.attach-to-platforms", "bool", "false",
+        "Whether the images that an image index lists for its platforms are subjects beside it: attested, "
+        "signed and attached to, each. Asks the registry for every image of a run.", ours=True,
+    ),
+    Key(
         "storage.oci.repository.insecure", "bool", "false",
         "Whether registries may be reached over plain HTTP or with an unverified certificate.", lenient=True,
     ),

@@ -145,6 +145,8 @@ def _stores(view: View) -> Iterator[Problem]:
             yield _error("storage.pubsub.provider", "inmemory keeps nothing; write kafka")
         elif problem := _kafka_problem(view):
             yield _error("storage.pubsub.kafka", problem)
+    if view.values["storage.oci.attach-to-platforms"] == "true" and not view.storing("oci"):
+        yield _error("storage.oci.attach-to-platforms", "needs the store oci, whose registry is asked")
     if "artifacts.oci.storage" in view.storing("archivista"):
         message = "archivista holds envelopes only; with image signatures for it, tekton chains fails the run"
         yield _warning("artifacts.oci.storage", message)

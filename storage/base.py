@@ -141,6 +141,15 @@ class Store(ABC):
         del uid
         return Findings()
 
+    async def platforms(self, digest: str, reference: str) -> tuple[str, ...] | None:
+        """Return the digests of the images that the image index ``digest`` in ``reference`` lists.
+
+        Empty for an image of one platform, None from a store that knows no images. Raises
+        :class:`StoreUnavailable` when it cannot tell.
+        """
+        del digest, reference
+        return None
+
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
         """Try what :meth:`put` needs (reach, credentials, the right to write) and leave nothing behind.
 
