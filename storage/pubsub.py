@@ -25,6 +25,7 @@ _LOGIN = "the broker refused the login: check storage.pubsub.kafka.sasl.* and th
 _TLS = (
     "TLS failed: check storage.pubsub.kafka.ssl.ca-file, and our own certificate where the broker wants one"
 )
+_LOOK_SECONDS = 0.005
 _LARGEST = 256 * 1024 * 1024
 
 
@@ -65,7 +66,8 @@ class KafkaStore(Store):
             producer.produce(self._topic, value=body, headers=headers, on_delivery=delivered)
             # the client itself gives a message up after its own time, and says so
             while not done.wait(0):
-                producer.poll(0.1)
+                # another thread may be given our answer, and this one looks after it no sooner than it wakes
+                producer.poll(_LOOK_SECONDS)
             error, message = told
             if error is not None:
                 raise self._refused(f"send to {self.url}") or _explain_code(error, f"send to {self.url}")

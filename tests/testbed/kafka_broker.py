@@ -15,15 +15,15 @@ USER = "chains"
 
 @contextmanager
 def kafka_broker(
-    tmp: Path, *, certificates: Certificates | None = None, asks_for_certificate: bool = False, mechanism: str = "", password: str = ""
+    tmp: Path, *, topic: str = "evidence", certificates: Certificates | None = None, asks_for_certificate: bool = False, mechanism: str = "", password: str = ""
 ) -> Iterator[str]:  # fmt: skip
-    """Yield ``HOST:PORT`` of a broker with the topic ``evidence``; :data:`USER` may log in."""
-    command: list[str | Path] = [binary("kafka")]
+    """Yield ``HOST:PORT`` of a broker with one topic; :data:`USER` may log in."""
+    command: list[str | Path] = [binary("kafka"), "-topic", topic]
     if certificates is not None:
         command += ["-cert", certificates.cert_file, "-key", certificates.key_file]
         if asks_for_certificate:
             command += ["-clients", certificates.ca_file]
     if mechanism:
         command += ["-mechanism", mechanism, "-user", USER, "-password", password]
-    with running(command, tmp / "kafka.log", r"(127\.0\.0\.1:\d+)") as server:
+    with running(command, tmp / f"kafka-{topic}.log", r"(127\.0\.0\.1:\d+)") as server:
         yield server.address
