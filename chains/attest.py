@@ -18,6 +18,7 @@ from chains.extra_signers import choose_extra
 from chains.image_environment import ImageReader
 from chains.intake import Intake, Key
 from chains.payload import IMAGE_SIGNATURE, Payload, build_payloads, warnings
+from chains.platforms import read_platforms
 from chains.redaction import Redaction, open_redaction
 from chains.resume import attest_payloads
 from chains.sealing import wants_log
@@ -28,6 +29,7 @@ from chains.store import Entry, Stores
 from chains.trace import span
 from signers.base import Signer, SignerError, SignerUnavailable
 from signers.seal import Sealer
+from storage.base import StoreError, StoreUnavailable
 
 SIGNED, FAILED, SKIPPED = "signed", "failed", "skipped"
 AT_ONCE = 64
@@ -112,7 +114,8 @@ async def attest_run(
     log = wants_log(run, config)
     try:
         with span("payload"):
-            payloads = build_payloads(run, config, beside, redaction or Redaction())
+            platforms = await read_platforms(run, config, stores.all)
+            payloads = build_payloads(run, config, beside, redaction or Redaction(), platforms)
         _refuse_too_many_subjects(payloads)
         chosen = [(payload, _choose(sealers, run, payload, config)) for payload in payloads]
         names: list[str] = []
@@ -121,8 +124,8 @@ async def attest_run(
         at_once = all(sealer.is_local(log=log) and sealer.repeats(log=log) for _, sealer in chosen)
         with span("sign", payloads=len(payloads)):
             records = [(payload, sign(run, payload, sealer)) for payload, sealer in chosen if at_once]
-    except (ChainsError, SignerError) as error:
-        transient = isinstance(error, SignerUnavailable)
+    except (ChainsError, SignerError, StoreError) as error:
+        transient = isinstance(error, SignerUnavailable | StoreUnavailable)
         return Outcome(run.label, run.uid, FAILED, f"{run.label}: {error}", transient=transient)
     if not at_once:
         with span("sign", payloads=len(payloads)):

@@ -14,6 +14,7 @@ from pathlib import Path
 from chains.config_file import load_config_file, read_config_file
 from chains.config_keys import KEYS, read_values, unknown_keys
 from chains.config_lint import lint_config, value_problem
+from chains.config_pubsub import PubsubStorage, pubsub_storage
 from chains.config_s3 import S3Storage, s3_storage
 from chains.errors import ConfigError, Problem
 from chains.extra_signers import ExtraSigner, parse_extra_signers
@@ -52,6 +53,7 @@ class OciStorage:
 
     repository: str
     bundles_in_repository: bool
+    attach_to_platforms: bool
     insecure: bool
     encoding_format: str
     ca_file: str
@@ -75,15 +77,6 @@ class GrafeasStorage:
     project_id: str
     note_id: str
     note_hint: str
-
-
-@dataclass(frozen=True, slots=True)
-class PubsubStorage:
-    """Keys ``storage.pubsub.*``."""
-
-    provider: str
-    topic: str
-    kafka_bootstrap_servers: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +276,7 @@ def _storage(values: Mapping[str, str]) -> Storage:
         oci=OciStorage(
             repository=values["storage.oci.repository"],
             bundles_in_repository=_flag(values, "storage.oci.bundles-in-repository"),
+            attach_to_platforms=_flag(values, "storage.oci.attach-to-platforms"),
             insecure=_flag(values, "storage.oci.repository.insecure"),
             encoding_format=values["storage.oci.encoding-format"],
             ca_file=values["storage.oci.ca-file"],
@@ -301,11 +295,7 @@ def _storage(values: Mapping[str, str]) -> Storage:
             note_hint=values["storage.grafeas.notehint"],
         ),
         archivista_url=values["storage.archivista.url"],
-        pubsub=PubsubStorage(
-            provider=values["storage.pubsub.provider"],
-            topic=values["storage.pubsub.topic"],
-            kafka_bootstrap_servers=values["storage.pubsub.kafka.bootstrap.servers"],
-        ),
+        pubsub=pubsub_storage(values),
         s3=s3_storage(values),
     )
 

@@ -113,6 +113,11 @@ _STORAGE = (
         "Whether bundles go into `storage.oci.repository` too, away from their image.", ours=True,
     ),
     Key(
+        "storage.oci.attach-to-platforms", "bool", "false",
+        "Whether the images that an image index lists for its platforms are subjects beside it: attested, "
+        "signed and attached to, each. Asks the registry for every image of a run.", ours=True,
+    ),
+    Key(
         "storage.oci.repository.insecure", "bool", "false",
         "Whether registries may be reached over plain HTTP or with an unverified certificate.", lenient=True,
     ),
@@ -158,6 +163,30 @@ _STORAGE = (
     ),
     Key("storage.pubsub.topic", "text", "", "Topic for these messages."),
     Key("storage.pubsub.kafka.bootstrap.servers", "text", "", "`host:port` of a Kafka broker."),
+    Key(
+        "storage.pubsub.kafka.security.protocol", "enum", "plaintext",
+        "How Kafka's brokers are spoken to: with TLS (`ssl`), with a login (`sasl_…`), with both or neither.",
+        ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"), ours=True,
+    ),
+    Key(
+        "storage.pubsub.kafka.ssl.ca-file", "path", "",
+        "PEM file of the CAs to trust; empty is the system's.", ours=True,
+    ),
+    Key(
+        "storage.pubsub.kafka.ssl.cert-file", "path", "",
+        "PEM file of our own certificate, where the brokers want one.", ours=True,
+    ),
+    Key("storage.pubsub.kafka.ssl.key-file", "path", "", "PEM file of its private key.", ours=True),
+    Key(
+        "storage.pubsub.kafka.sasl.mechanism", "enum", "SCRAM-SHA-512", "How to log in.",
+        ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), ours=True,
+    ),
+    Key("storage.pubsub.kafka.sasl.username", "text", "", "As whom to log in.", ours=True),
+    Key(
+        "storage.pubsub.kafka.sasl.password-path", "path", "",
+        "File that holds the password, read again when it changes; empty: variable `KAFKA_SASL_PASSWORD`.",
+        ours=True,
+    ),
 )  # fmt: skip
 
 _S3 = (

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from chains.config_keys import FORMATS, KEYS, PROVIDERS, nearest_value
+from chains.config_pubsub import pubsub_storage
 from chains.config_s3 import s3_storage
 from chains.errors import Problem
 from chains.extra_signers import parse_extra_signers
 from signers.base import KEY_SERVICES, scheme_of
 from storage.base import StoreRejected
 from storage.gathered import parse_gathered
+from storage.kafka_settings import parse_kafka_url
 from storage.s3_settings import parse_s3_url
 
 _ARTIFACTS = {"taskrun": "TaskRuns", "pipelinerun": "PipelineRuns", "oci": "images"}
@@ -141,11 +143,26 @@ def _stores(view: View) -> Iterator[Problem]:
         yield _warning("artifacts", f"{message}: there every run fails")
         if view.values["storage.pubsub.provider"] == "inmemory":
             yield _error("storage.pubsub.provider", "inmemory keeps nothing; write kafka")
+        elif problem := _kafka_problem(view):
+            yield _error("storage.pubsub.kafka", problem)
+    if view.values["storage.oci.attach-to-platforms"] == "true" and not view.storing("oci"):
+        yield _error("storage.oci.attach-to-platforms", "needs the store oci, whose registry is asked")
     if "artifacts.oci.storage" in view.storing("archivista"):
         message = "archivista holds envelopes only; with image signatures for it, tekton chains fails the run"
         yield _warning("artifacts.oci.storage", message)
     if any(map(str.isspace, view.values["storage.grafeas.noteid"].strip())):
         yield _error("storage.grafeas.noteid", "expected a word without spaces")
+
+
+def _kafka_problem(view: View) -> str:
+    """Return what the store itself says of its keys, empty where it says nothing."""
+    pubsub = pubsub_storage(view.values)
+    if pubsub.topic and pubsub.kafka_bootstrap_servers:
+        try:
+            parse_kafka_url(pubsub.url)
+        except StoreRejected as error:
+            return str(error)
+    return ""
 
 
 def _mongo(view: View) -> Iterator[Problem]:

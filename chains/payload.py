@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chains import dependencies
 from chains.artifacts import images
@@ -12,6 +12,7 @@ from chains.config import Config
 from chains.errors import ConfigError
 from chains.hermetic import ENFORCED, judge_isolation
 from chains.image_name import ImageDigest
+from chains.platforms import Platforms, signed_images, with_platforms
 from chains.predicates import scai_execution, simple_signing, slsa_v02, slsa_v1
 from chains.redaction import Redaction
 from chains.snapshot import RunSnapshot
@@ -72,25 +73,28 @@ def build_payloads(
     config: Config,
     beside: Mapping[str, Beside] | None = None,
     redaction: Redaction = Redaction(),  # noqa: B008 - frozen
+    platforms: Platforms | None = None,
 ) -> list[Payload]:
     """Return everything that the configuration wants signed about a run; nothing when the run is disabled.
 
-    ``beside`` has what stands beside each TaskRun, as :func:`chains.hermetic.judge_isolation` takes it.
+    ``beside`` has what stands beside each TaskRun, as :func:`chains.hermetic.judge_isolation` takes it;
+    ``platforms`` the images behind indexes, which become subjects and are signed too.
     """
     artifact = config.taskrun if run.kind == "TaskRun" else config.pipelinerun
     found: list[Payload] = []
     if artifact.enabled:
         isolation = judge_isolation(run, beside, policies_vouched=config.policies_vouched)
         provenance = build_provenance(run, config, level=isolation.level)
+        if platforms:
+            provenance = replace(provenance, subjects=with_platforms(provenance.subjects, platforms))
         stores = tuple(artifact.storage)
         found.append(_attestation(PROVENANCE, provenance, stores))
         if config.execution_report:
             report = scai_execution.build(run, provenance.subjects, isolation, redaction)
             found.append(_attestation(EXECUTION_REPORT, report, stores))
     if run.kind == "TaskRun" and config.oci.enabled:
-        found += [
-            _signature(image, tuple(config.oci.storage)) for image in images(dependencies.run_results(run))
-        ]
+        built = signed_images(images(dependencies.run_results(run)), platforms or {})
+        found += [_signature(image, tuple(config.oci.storage)) for image in built]
     return found
 
 

@@ -37,6 +37,7 @@ from signers.base import KEY_SERVICES, Signer, SignerError, scheme_of
 from signers.keyfile import open_keyfile
 from storage.annotations import AnnotationStore
 from storage.base import Store, StoreError, StoreOptions, open_store
+from storage.shown import shown
 
 CONFIG_MAP = "chains-config"
 KEY_FILES = ("x509.pem", "cosign.key")
@@ -113,7 +114,7 @@ def open_configured(config: Config, annotations: AnnotationStore) -> dict[str, l
         except (StoreError, ConfigError) as error:
             # one store that cannot be opened must not keep the others from their work
             reason = without_credentials(f"storage.{name}: {error}")
-            opened[name] = [ClosedStore(without_credentials(url), reason)]
+            opened[name] = [ClosedStore(shown(without_credentials(url)), reason)]
     return opened
 
 

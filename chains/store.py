@@ -49,6 +49,11 @@ class ClosedStore(Store):
         del places
         return [Probe("open", "failed", self.reason, "mend the keys of this store")]
 
+    async def platforms(self, digest: str, reference: str) -> tuple[str, ...] | None:
+        """Raise :class:`StoreUnavailable`: it may be the one that knows."""
+        del digest, reference
+        raise StoreUnavailable(self.reason)
+
     async def find(self, digest: str, reference: str = "") -> Findings:
         """Raise :class:`StoreUnavailable`."""
         del digest, reference

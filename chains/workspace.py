@@ -34,6 +34,7 @@ from signers.seal import Sealer
 from signers.trust import PublicKey, load_public_keys
 from signers.trusted_root import TrustedRoot
 from storage.base import Store, StoreError, StoreOptions, open_store
+from storage.shown import shown
 
 if TYPE_CHECKING:
     from signers.kms import KmsSettings
@@ -251,8 +252,9 @@ def _kafka_url(config: Config) -> str:
     pubsub = config.storage.pubsub
     if pubsub.provider != "kafka":
         raise ConfigError("storage.pubsub.provider: expected kafka; inmemory keeps nothing")
-    servers = _needed(pubsub.kafka_bootstrap_servers, "storage.pubsub.kafka.bootstrap.servers")
-    return f"kafka://{servers}/{_needed(pubsub.topic, 'storage.pubsub.topic')}"
+    _needed(pubsub.kafka_bootstrap_servers, "storage.pubsub.kafka.bootstrap.servers")
+    _needed(pubsub.topic, "storage.pubsub.topic")
+    return pubsub.url
 
 
 STORE_URLS: Mapping[str, Callable[[Config], str]] = {
@@ -301,7 +303,7 @@ def open_url(url: str, options: StoreOptions) -> Store:
     try:
         return open_store(url, options)
     except StoreError as error:
-        raise UsageError(f"store {url}: {error}") from error
+        raise UsageError(f"store {shown(url)}: {error}") from error
 
 
 def open_images(config: Config) -> ImageReader | None:

@@ -17,6 +17,7 @@ import orjson
 from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.manifests import sha256
 from storage.record import Evidence, Failure, Findings, Receipt, Record, Skipped, Stored
+from storage.shown import shown
 from storage.signed_document import MOST_DOCUMENTS, Found
 from storage.web_service import WebService
 
@@ -49,7 +50,7 @@ class ArchivistaStore(Store):
             raise StoreRejected(
                 "unknown store archivista: expected archivista:https://HOST, without a password"
             )
-        self.url = url
+        self.url = shown(url)
         self._service = WebService(server, options, "the server, or a proxy before it, asks for a login")
 
     async def put(self, record: Record) -> Stored:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from storage.record import Findings, ListedRun, Origin, Record, Stored
+from storage.shown import secrets_in, shown, without
 
 BOTH_FORMS = "both"
 FORM_A = "dsse"
@@ -140,6 +141,15 @@ class Store(ABC):
         del uid
         return Findings()
 
+    async def platforms(self, digest: str, reference: str) -> tuple[str, ...] | None:
+        """Return the digests of the images that the image index ``digest`` in ``reference`` lists.
+
+        Empty for an image of one platform, None from a store that knows no images. Raises
+        :class:`StoreUnavailable` when it cannot tell.
+        """
+        del digest, reference
+        return None
+
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
         """Try what :meth:`put` needs (reach, credentials, the right to write) and leave nothing behind.
 
@@ -190,15 +200,22 @@ def open_store(url: str, options: StoreOptions | None = None) -> Store:
     ``oci:``, ``oci://REGISTRY/REPO``, ``oci-layout:PATH``, ``file:PATH``, ``s3://BUCKET/PREFIX`` are known,
     and the stores of Tekton Chains: ``gcs://BUCKET``, docstore URLs (``mongo:``, ``dynamodb:``,
     ``firestore:``), ``grafeas://PROJECT``, ``archivista:https://HOST`` and ``kafka://HOST:PORT/TOPIC``.
-    Raises :class:`StoreRejected` for an unknown scheme or a URL the store cannot mean anything by.
+    Raises :class:`StoreRejected` for an unknown scheme or a URL the store cannot mean anything by; no error
+    holds a password that the URL has.
     """
     scheme, colon, _ = url.partition(":")
     entry = STORES.get(scheme)
     if not colon or entry is None:
         known = ", ".join(f"{name}:" for name in STORES)
-        raise StoreRejected(f"unknown store {url!r}: expected one of {known}")
+        raise StoreRejected(f"unknown store {shown(url)!r}: expected one of {known}")
     module, name = entry.split(":")
-    store = getattr(import_module(module), name)(url, options or StoreOptions())
+    try:
+        store = getattr(import_module(module), name)(url, options or StoreOptions())
+    except StoreError as error:
+        secrets = secrets_in(url)
+        if not secrets:
+            raise
+        raise type(error)(without(str(error), secrets)) from None
     if not isinstance(store, Store):
         raise TypeError(f"{entry} is not a store")
     return store

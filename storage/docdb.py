@@ -23,6 +23,7 @@ from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, 
 from storage.blocking import Blocking
 from storage.manifests import sha256
 from storage.record import Evidence, Failure, Findings, ListedRun, Receipt, Record, Skipped, Stored
+from storage.shown import shown
 from storage.signed_document import (
     MOST_DOCUMENTS,
     Found,
@@ -100,7 +101,7 @@ def parse_collection_url(url: str, expected: str, known: Sequence[str]) -> Colle
     unknown = sorted(set(parameters) - set(known))
     if unknown or not parts.netloc or parts.fragment:
         about = f"unknown parameter {unknown[0][:40]!r}: " if unknown else ""
-        raise StoreRejected(f"storage.docdb.url {url[:100]!r}: {about}expected {expected}")
+        raise StoreRejected(f"storage.docdb.url {shown(url)[:100]!r}: {about}expected {expected}")
     return CollectionUrl(parts.scheme, parts.netloc, parts.path.strip("/"), parameters)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from storage.base import StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.docdb import INDEX, Document, DocumentStore, parse_collection_url
+from storage.shown import shown
 
 _EXPECTED = "dynamodb://TABLE?partition_key=Name"
 _KEY = "Name"
@@ -48,7 +49,7 @@ class DynamoCollection:
             url, _EXPECTED, ("partition_key", "sort_key", "allow_scans", "consistent_read", "revision_field")
         )
         if parsed.path or parsed.parameters.get("partition_key") != _KEY or parsed.parameters.get("sort_key"):
-            raise StoreRejected(f"storage.docdb.url {url[:100]!r}: expected {_EXPECTED}")
+            raise StoreRejected(f"storage.docdb.url {shown(url)[:100]!r}: expected {_EXPECTED}")
         self._table, self._options = parsed.host, options
         self._making = threading.Lock()
         self._client: Any = None

@@ -13,6 +13,7 @@ from typing import Any
 from storage.base import StoreError, StoreOptions, StoreRejected
 from storage.docdb import INDEX, Document, DocumentStore, parse_collection_url
 from storage.google_errors import explain_google
+from storage.shown import shown
 from storage.signed_document import MOST_DOCUMENTS
 
 _EXPECTED = "firestore://projects/PROJECT/databases/(default)/documents/COLLECTION?name_field=Name"
@@ -38,7 +39,7 @@ class FirestoreCollection:
         found = _PATH.fullmatch(f"{parsed.host}/{parsed.path}")
         self._name_field = parsed.parameters.get("name_field", "")
         if found is None or not self._name_field:
-            raise StoreRejected(f"storage.docdb.url {url[:100]!r}: expected {_EXPECTED}")
+            raise StoreRejected(f"storage.docdb.url {shown(url)[:100]!r}: expected {_EXPECTED}")
         self._project, self._database, self._path = found.groups()
         self._options = options
         self._making = threading.Lock()

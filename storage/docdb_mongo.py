@@ -15,6 +15,7 @@ from typing import Any
 
 from storage.base import StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.docdb import INDEX, Document, DocumentStore, parse_collection_url
+from storage.shown import shown
 from storage.signed_document import MOST_DOCUMENTS
 
 VARIABLE = "MONGO_SERVER_URL"
@@ -82,7 +83,7 @@ class MongoCollection:
     def __init__(self, url: str, options: StoreOptions) -> None:
         parsed = parse_collection_url(url, _EXPECTED, ("id_field", "revision_field"))
         if not parsed.path or "/" in parsed.path:
-            raise StoreRejected(f"storage.docdb.url {url[:100]!r}: expected {_EXPECTED}")
+            raise StoreRejected(f"storage.docdb.url {shown(url)[:100]!r}: expected {_EXPECTED}")
         self._database, self._name = parsed.host, parsed.path
         self._id_field = parsed.parameters.get("id_field", "") or _ID
         self._server, self._options = ServerUrl(options), options

@@ -40,6 +40,7 @@ from storage.record import (
     Skipped,
     Stored,
 )
+from storage.shown import shown
 from storage.signed_document import (
     MOST_DOCUMENTS,
     Found,
@@ -69,7 +70,9 @@ class GcsStore(Store):
     def __init__(self, url: str, options: StoreOptions) -> None:
         bucket = url.removeprefix("gcs://")
         if not _BUCKET.fullmatch(bucket):
-            raise StoreRejected(f"unknown store {url[:100]!r}: expected gcs://BUCKET (storage.gcs.bucket)")
+            raise StoreRejected(
+                f"unknown store {shown(url)[:100]!r}: expected gcs://BUCKET (storage.gcs.bucket)"
+            )
         self.url = url
         self._name, self._options = bucket, options
         self._threads = Blocking("gcs", lambda error, action: explain_google(error, action, _PERMISSION))

@@ -22,9 +22,11 @@ from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, Sto
 from storage.blocking import Blocking
 from storage.google_errors import explain_google
 from storage.grafeas_layout import Json, Layout, uris_of
+from storage.inflight import InFlight
 from storage.manifests import sha256
 from storage.record import Evidence, Failure, Findings, Receipt, Record, Skipped, Stored
 from storage.reference import is_sha256
+from storage.shown import shown
 from storage.signed_document import MOST_DOCUMENTS, Found, SignedDocument
 from storage.web_service import WebService, json_of
 
@@ -56,7 +58,7 @@ class GrafeasStore(Store):
             or parts.path.strip("/")
             or set(parameters) - set(_PARAMETERS)
         ):
-            raise StoreRejected(f"unknown store {url[:100]!r}: expected grafeas://PROJECT")
+            raise StoreRejected(f"unknown store {shown(url)[:100]!r}: expected grafeas://PROJECT")
         endpoint = parameters.get("endpoint", ENDPOINT)
         if urlsplit(endpoint).scheme not in {"http", "https"}:
             raise StoreRejected("grafeas: endpoint: expected https://HOST")
@@ -74,6 +76,7 @@ class GrafeasStore(Store):
         self._login = asyncio.Lock()
         self._service = WebService(endpoint, options, _PERMISSION, self._headers)
         self._notes: set[str] = set()
+        self._making: InFlight[str, tuple[str, bool]] = InFlight()
 
     async def put(self, record: Record) -> Stored:
         """Make one occurrence for each subject; see :meth:`Store.put`."""
@@ -112,18 +115,25 @@ class GrafeasStore(Store):
     async def _put(self, record: Record, uri: str) -> Receipt | Failure:
         try:
             wanted = self._layout.occurrence(record, uri)
-            there = await self._same(wanted)
-            changed = there is None
-            name = there or await self._create(wanted)
-            if changed:
-                got = await self._service.json("GET", f"v1/{name}", f"read occurrence {name}")
-                if not _equal(got, wanted):
-                    raise StoreUnavailable(f"write occurrence {name}: other bytes came back")
+            # the service names occurrences itself, so equal ones at the same time would all be made
+            key = sha256(orjson.dumps(wanted, option=orjson.OPT_SORT_KEYS))
+            name, changed = await self._making.run(key, lambda: self._make(wanted))
         except StoreError as error:
             return self._failure(uri, error)
         digest = sha256(record.signature or record.envelope)
         where = f"{self.url}#{name}"
         return Receipt(self.url, "occurrence", uri.rpartition("@")[2], where, digest, changed)
+
+    async def _make(self, wanted: Json) -> tuple[str, bool]:
+        """Return the name of an occurrence with these contents, and whether it is new."""
+        there = await self._same(wanted)
+        if there is not None:
+            return there, False
+        name = await self._create(wanted)
+        got = await self._service.json("GET", f"v1/{name}", f"read occurrence {name}")
+        if not _equal(got, wanted):
+            raise StoreUnavailable(f"write occurrence {name}: other bytes came back")
+        return name, True
 
     async def _create(self, wanted: Json) -> str:
         answer = await self._service.json(

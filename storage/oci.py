@@ -48,10 +48,12 @@ from storage.manifests import (
     tag_of,
 )
 from storage.oci_find import all_of, find_evidence, joined
+from storage.oci_platforms import platforms_of
 from storage.oci_probe import probe_repository
 from storage.record import BUNDLE_TYPE, Failure, Findings, Origin, Receipt, Record, Stored, Subject
 from storage.reference import Repository, is_sha256, parse_image, parse_repository
 from storage.registry import RegistryClient
+from storage.shown import shown
 from storage.tags import TagWriter
 from storage.transport import RegistryRefused
 
@@ -85,7 +87,7 @@ class RegistryStore(Store):
         self._options = options
         rest = url.removeprefix("oci:")
         if rest and not rest.startswith("//"):
-            raise StoreRejected(f"unknown store {url!r}: expected oci: or oci://REGISTRY/REPOSITORY")
+            raise StoreRejected(f"unknown store {shown(url)!r}: expected oci: or oci://REGISTRY/REPOSITORY")
         checked_format(options)
         self._fixed = parse_repository(rest[2:].rstrip("/")) if rest else None
         self._gathered = parse_gathered(options.repository) if options.repository else None
@@ -165,6 +167,10 @@ class RegistryStore(Store):
                 f"cannot look for {digest} in {self.url}: say which registry/repository it is in"
             )
         return await find_evidence(self._client, digest, bundles, bundles)
+
+    async def platforms(self, digest: str, reference: str) -> tuple[str, ...]:
+        """Return the images of an index; see :func:`storage.oci_platforms.platforms_of`."""
+        return await platforms_of(self._client, parse_image(reference).repository, digest)
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
         """Try each repository of ``places`` and of the configuration; see :func:`probe_repository`."""

@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import re
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.blocking import Blocking
+from storage.kafka_settings import parse_kafka_url
 from storage.manifests import sha256
 from storage.record import Failure, Findings, Receipt, Record, Stored
 from storage.signed_document import document_of
 
-_URL = re.compile(r"kafka://([^/?#@\s]+)/([A-Za-z0-9._-]{1,249})")
+_LOGIN = "the broker refused the login: check storage.pubsub.kafka.sasl.* and the password"
+_TLS = (
+    "TLS failed: check storage.pubsub.kafka.ssl.ca-file, and our own certificate where the broker wants one"
+)
+_LOOK_SECONDS = 0.005
 _LARGEST = 256 * 1024 * 1024
 
 
@@ -29,15 +33,14 @@ class KafkaStore(Store):
     """Sends records to the topic of its URL."""
 
     def __init__(self, url: str, options: StoreOptions) -> None:
-        found = _URL.fullmatch(url)
-        if found is None:
-            raise StoreRejected("unknown store kafka: expected kafka://HOST:PORT/TOPIC, without a password")
-        self.url = url
-        self._servers, self._topic = found.groups()
+        self._settings = parse_kafka_url(url)
+        self.url, self._topic = self._settings.url, self._settings.topic
         self._options = options
         self._threads = Blocking("kafka", _explain)
         self._making = threading.Lock()
         self._client: Any = None
+        self._password = ""
+        self._trouble: StoreError | None = None
 
     async def put(self, record: Record) -> Stored:
         """Send one message and wait until the broker has it; see :meth:`Store.put`."""
@@ -63,10 +66,12 @@ class KafkaStore(Store):
             producer.produce(self._topic, value=body, headers=headers, on_delivery=delivered)
             # the client itself gives a message up after its own time, and says so
             while not done.wait(0):
-                producer.poll(0.1)
+                # another thread may be given our answer, and this one looks after it no sooner than it wakes
+                producer.poll(_LOOK_SECONDS)
             error, message = told
             if error is not None:
-                raise _explain_code(error, f"send to {self.url}")
+                raise self._refused(f"send to {self.url}") or _explain_code(error, f"send to {self.url}")
+            self._trouble = None
             return f"{self.url}#{message.partition()}@{message.offset()}"
 
         return await self._threads.run(f"send to {self.url}", work)
@@ -90,8 +95,17 @@ class KafkaStore(Store):
                 raise _explain_code(topic.error, f"look for the topic of {self.url}")
             return len(topic.partitions)
 
+        def reach() -> int:
+            try:
+                return look()
+            except Exception:
+                self._made().poll(0)  # lets the client tell what went wrong with its connection
+                if refused := self._refused(f"reach {self.url}"):
+                    raise refused from None
+                raise
+
         try:
-            count = await self._threads.run(f"reach {self.url}", look)
+            count = await self._threads.run(f"reach {self.url}", reach)
         except StoreError as error:
             return [
                 Probe("reach", "failed", str(error), "check storage.pubsub.*, and that the topic is there")
@@ -109,14 +123,23 @@ class KafkaStore(Store):
 
     def _made(self) -> Any:
         with self._making:
-            if self._client is None:
+            try:
+                password = self._settings.password()
+            except StoreRejected:
+                if self._client is None:
+                    raise
+                password = self._password  # a file that cannot be read leaves the last one in force
+            # a password that changed in its file is for new connections; what is under way keeps its own
+            if self._client is None or password != self._password:
                 try:
                     from confluent_kafka import Producer  # noqa: PLC0415
                 except ImportError as exc:
                     raise StoreRejected(f"{exc}: pip install 'provenance-chains[kafka]' brings it") from exc
+                self._password = password
                 self._client = Producer(
                     {
-                        "bootstrap.servers": self._servers,
+                        **self._settings.client(password),
+                        "error_cb": self._note,
                         "acks": "all",
                         "enable.idempotence": True,
                         "delivery.timeout.ms": int(self._options.timeout * 1000),
@@ -129,6 +152,28 @@ class KafkaStore(Store):
                     }
                 )
             return self._client
+
+    def _note(self, error: Any) -> None:
+        """Keep what the client says of its connections; a message alone only tells that time ran out."""
+        found = _trouble(str(error.name()), str(error.str()))
+        if found is not None and not isinstance(self._trouble, StoreRejected):
+            self._trouble = found
+
+    def _refused(self, action: str) -> StoreError | None:
+        """Return why the broker does not let us in, where that is what keeps messages from it."""
+        found = self._trouble
+        return type(found)(f"{action}: {found}") if found is not None else None
+
+
+def _trouble(name: str, text: str) -> StoreError | None:
+    """Return what is wrong with a connection, where waiting alone does not mend it."""
+    if name == "_AUTHENTICATION":
+        return StoreRejected(_LOGIN)
+    if name == "_SSL":
+        return StoreRejected(_TLS)
+    if "SASL authentication" in text:  # some brokers hang up instead of answering, and so does an outage
+        return StoreUnavailable(_LOGIN)
+    return StoreUnavailable(_TLS) if "SSL routines" in text else None
 
 
 def _explain(error: Exception, action: str) -> StoreError:

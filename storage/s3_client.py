@@ -2,7 +2,8 @@
 
 boto3 is imported when the first call is made. Credentials, region, endpoint and proxies that the settings do
 not name come from where the SDK looks. One call takes about 1.5 ms of processor time, most of it under the
-interpreter's lock, so more threads only help against a slow network.
+interpreter's lock, so more threads only help against a slow network; small objects therefore go over
+:mod:`storage.s3_wire` as soon as the SDK found its way to the bucket.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, TypeVar
 
 from storage.base import BadContent, StoreError, StoreOptions, StoreRejected
-from storage.s3_errors import explain
+from storage.s3_errors import Exists, explain
 from storage.s3_settings import S3Settings
+from storage.s3_wire import AskTheSdk, Wire, answer_of
 
 THREADS = 32
 _CONNECT_SECONDS = 10.0
@@ -64,12 +67,19 @@ class S3Client:
         self._client: Any = None
         self._making = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._wire: Wire | None = None
 
     async def put(self, key: str, data: bytes, digest: bytes, **more: Any) -> str:
         """Make an object that is not there, and return its version, ``""`` without versioning.
 
         ``digest`` is the SHA-256 that the service checks. Raises :class:`Exists` when the key is taken.
         """
+        if self._wire is not None:
+            with suppress(AskTheSdk):
+                version = await self._wire.put(key, data, digest, more)
+                if version is None:
+                    raise Exists(f"put object {self._where(key)}: 412: the key is taken")
+                return version
         answer = await self._run(
             "put_object",
             key,
@@ -87,6 +97,12 @@ class S3Client:
 
     async def get(self, key: str, budget: Budget, most: int, version: str = "") -> Got:
         """Read an object. Raises :class:`Missing`, or :class:`BadContent` above ``most`` bytes."""
+
+        if self._wire is not None:
+            with suppress(AskTheSdk):
+                found = await self._wire.get(key, version)
+                budget.take(len(found.body), most)
+                return _got(answer_of(found.headers), found.body)
 
         def read(client: Any) -> Got:
             named = {"VersionId": version} if version else {}
@@ -176,7 +192,8 @@ class S3Client:
             response_checksum_validation="when_required",
             s3={"addressing_style": settings.addressing_style},  # type: ignore[arg-type] # checked words
         )
-        client = boto3.session.Session().client(
+        session = boto3.session.Session()
+        client = session.client(
             "s3",
             # boto3 knows AWS_DEFAULT_REGION alone; pods with web identity are given AWS_REGION
             region_name=settings.region or os.environ.get("AWS_REGION") or None,
@@ -186,12 +203,27 @@ class S3Client:
         )
         # asking first whether a body of a few kilobytes may be sent costs each PUT a round trip
         client.meta.events.unregister("before-call.s3", add_expect_header)
+        credentials = session.get_credentials()
+        if credentials is not None:
+            self._wire = wire = Wire(credentials, self._ca_file(), options.timeout)
+            client.meta.events.register(
+                "before-send.s3.ListObjectsV2", lambda request, **_: wire.learn(request, settings.bucket)
+            )
         return client
+
+    def _ca_file(self) -> str:
+        """Return the file of the CAs that the SDK trusts."""
+        from botocore.httpsession import where  # noqa: PLC0415
+        from botocore.session import get_session  # noqa: PLC0415
+
+        return self._settings.ca_file or get_session().get_config_variable("ca_bundle") or where()
 
     async def close(self) -> None:
         """Release threads and connections; a later call opens them again."""
-        pool, client = self._pool, self._client
-        self._pool = self._client = None
+        pool, client, wire = self._pool, self._client, self._wire
+        self._pool = self._client = self._wire = None
+        if wire is not None:
+            await wire.close()
         if pool is not None:
             await asyncio.to_thread(pool.shutdown)
         if client is not None:

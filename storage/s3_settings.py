@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from storage.base import StoreRejected
+from storage.shown import shown
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(?:/[A-Za-z0-9!_.*'()-]+)*")
@@ -123,11 +124,11 @@ def parse_s3_url(url: str) -> S3Settings:
     try:
         parts = urlsplit(url)
     except ValueError as exc:
-        raise StoreRejected(f"{url[:100]!r} is no URL: expected s3://BUCKET[/PREFIX]") from exc
+        raise StoreRejected(f"{shown(url)[:100]!r} is no URL: expected s3://BUCKET[/PREFIX]") from exc
     if "@" in parts.netloc:
         raise StoreRejected("an s3: URL holds no credentials: put them where the AWS SDK looks")
     if parts.scheme != "s3" or not parts.netloc or parts.fragment:
-        raise StoreRejected(f"unknown store {url[:100]!r}: expected s3://BUCKET[/PREFIX]")
+        raise StoreRejected(f"unknown store {shown(url)[:100]!r}: expected s3://BUCKET[/PREFIX]")
     known = {field.name.replace("_", "-"): field.name for field in fields(S3Settings)[2:]}
     given = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):

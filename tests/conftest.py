@@ -16,7 +16,7 @@ import pytest
 from tests.testbed import cluster, s3, servers
 from tests.testbed.admission import Kyverno, PolicyTester
 from tests.testbed.build import BuildError, GoMissingError, binary
-from tests.testbed.clouds import firestore, gcs, mongo
+from tests.testbed.clouds import archivista, containeranalysis, firestore, gcs, mongo
 from tests.testbed.cluster import ApiServer
 from tests.testbed.commands import Command
 from tests.testbed.cosign import Cosign, cosign_in
@@ -34,6 +34,7 @@ BUILT_FOR = {
     "secured_registry": "distribution",
     "token_registry": "distribution",
     "s3_server": "versitygw",
+    "kafka_broker": "kafka",
     "cosign": "cosign",
     "policy_tester": "policy-tester",
     "kyverno": "kyverno",
@@ -116,6 +117,20 @@ def firestore_server() -> Iterator[firestore.FirestoreServer]:
     """A local endpoint that speaks Firestore's gRPC."""
     with firestore.firestore_endpoint() as server:
         yield server
+
+
+@pytest.fixture
+def grafeas_server() -> Iterator[containeranalysis.Project]:
+    """A local endpoint that speaks Container Analysis' REST API."""
+    with containeranalysis.containeranalysis_endpoint() as project:
+        yield project
+
+
+@pytest.fixture
+def archivista_server() -> Iterator[archivista.Envelopes]:
+    """A local endpoint that speaks Archivista's HTTP API."""
+    with archivista.archivista_endpoint() as envelopes:
+        yield envelopes
 
 
 @pytest.fixture(scope="session")

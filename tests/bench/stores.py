@@ -1,8 +1,9 @@
-"""``python -m tests.bench.stores [--records N] [--stores s3,file,oci-layout]``: puts and gets a second per store.
+"""``python -m tests.bench.stores [--records N] [--stores s3,oci,…]``: puts and gets a second per store.
 
 One put stores an attestation of about 8 kB in both forms, one get finds it again by its subject; with 1, 10 and 50
-in flight. ``boto3`` beside ``s3`` is the plain client library with the same bytes from as many threads: two
-``put_object``, two ``get_object``, no conditions, no read-back and nothing to find them by.
+in flight. ``plain`` beside each is the service's own client library with the same bytes from as many threads, as
+:mod:`tests.bench.plain_clients` has it. What is called local is an endpoint in this very process, which shares
+the interpreter's lock with both: those figures compare, and say nothing of the service.
 """
 
 from __future__ import annotations
@@ -16,23 +17,66 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from storage.base import open_store
-from storage.record import Record
-from tests.testbed.s3 import S3Server, versitygw
+from storage.base import StoreOptions, open_store
+from storage.grafeas import grafeas_url
+from storage.record import Record, Subject
+from tests.bench import plain_clients as plain
+from tests.testbed.clouds.archivista import archivista_endpoint
+from tests.testbed.clouds.containeranalysis import containeranalysis_endpoint
+from tests.testbed.clouds.dynamodb import make_table
+from tests.testbed.clouds.firestore import firestore_endpoint
+from tests.testbed.clouds.gcs import gcs_endpoint
+from tests.testbed.clouds.mongo import mongo_endpoint
+from tests.testbed.images import Registry
+from tests.testbed.kafka_broker import kafka_broker
+from tests.testbed.s3 import moto, versitygw
+from tests.testbed.servers import registry
 from tests.unit.storage import records
 
 IN_FLIGHT = (1, 10, 50)
+STORES = [
+    "s3",
+    "oci",
+    "oci-layout",
+    "file",
+    "dynamodb",
+    "kafka",
+    "mongo",
+    "gcs",
+    "firestore",
+    "archivista",
+    "grafeas",
+]
 Row = tuple[float, float]
+FIRESTORE = "firestore://projects/p/databases/(default)/documents/e?name_field=Name"
 
 
-def made(count: int, first: int) -> list[Record]:
+@dataclass(frozen=True)
+class Case:
+    """One store, open to measure, and the plain library beside it."""
+
+    url: str
+    pair: plain.Pair | None
+    options: StoreOptions = field(default_factory=StoreOptions)
+    images: Registry | None = None
+    """Where subjects must be images."""
+    can_find: bool = True
+
+
+def made(count: int, first: int, images: Registry | None) -> list[Record]:
+    def subject(number: int) -> Subject:
+        if images is None:
+            return records.subject(f"registry.example/app{number}", b"%d" % number)
+        name = f"app{number}"
+        return Subject(f"{images.host}/{name}", {"sha256": images.push_image(name)[7:]})
+
     return [
         records.attestation(
-            records.subject(f"registry.example/app{number}", b"%d" % number),
+            subject(number),
             run=records.origin(number),
             pad=3000,
             snapshot=b'{"run":"%06d","pad":"%b"}' % (number, b"x" * 4000),
@@ -53,9 +97,9 @@ async def _all(work: Sequence[Callable[[], Awaitable[Any]]], in_flight: int) -> 
     return len(work) / (time.perf_counter() - started)
 
 
-def ours(url: str, several: Sequence[Record], in_flight: int) -> Row:
+def ours(case: Case, several: Sequence[Record], in_flight: int) -> Row:
     async def measure() -> Row:
-        async with open_store(url) as store:
+        async with open_store(case.url, case.options) as store:
             await store.put(replace(several[0], origin=records.origin(0)))  # imports, checks, connects
 
             async def put(record: Record) -> None:
@@ -64,30 +108,27 @@ def ours(url: str, several: Sequence[Record], in_flight: int) -> Row:
                 assert not stored.failures, stored.failures
 
             async def get(record: Record) -> None:
-                assert len((await store.find(f"sha256:{record.subjects[0].digest['sha256']}")).evidence) >= 2
+                (subject,) = record.subjects
+                assert (await store.find(f"sha256:{subject.digest['sha256']}", subject.name)).evidence
 
             puts = await _all([lambda one=one: put(one) for one in several], in_flight)  # type: ignore[misc]
             await store.flush()
+            if not case.can_find:
+                return puts, 0.0
             gets = await _all([lambda one=one: get(one) for one in several], in_flight)  # type: ignore[misc]
             return puts, gets
 
     return asyncio.run(measure())
 
 
-def plain_boto3(server: S3Server, bucket: str, several: Sequence[Record], in_flight: int) -> Row:
-    client = server.client
-
-    def put(record: Record) -> None:
-        client.put_object(Bucket=bucket, Key=f"{record.origin.uid}.bundle", Body=record.bundle)
-        client.put_object(Bucket=bucket, Key=f"{record.origin.uid}.envelope", Body=record.envelope)
-
-    def get(record: Record) -> None:
-        for name in ("bundle", "envelope"):
-            client.get_object(Bucket=bucket, Key=f"{record.origin.uid}.{name}")["Body"].read()
-
+def theirs(pair: plain.Pair, several: Sequence[Record], in_flight: int) -> Row:
     speeds = []
     with ThreadPoolExecutor(in_flight) as pool:
-        for work in (put, get):
+        for work in pair:
+            if work is None:
+                speeds.append(0.0)
+                continue
+            work(several[0])
             started = time.perf_counter()
             list(pool.map(work, several))
             speeds.append(len(several) / (time.perf_counter() - started))
@@ -95,37 +136,72 @@ def plain_boto3(server: S3Server, bucket: str, several: Sequence[Record], in_fli
 
 
 @contextmanager
-def case(name: str, tmp: Path) -> Iterator[Callable[[Sequence[Record], int], dict[str, Row]]]:
-    """Yield what measures a store and, beside it, the plain library."""
-    if name != "s3":
-        yield lambda several, in_flight: {name: ours(f"{name}:{tmp / str(in_flight)}", several, in_flight)}
-        return
-    with versitygw(tmp) as server:
-        os.environ.update(server.environ())
+def opened(name: str, tmp: Path) -> Iterator[Case]:
+    """Yield what measures a store, with its server running."""
+    if name == "s3":
+        with versitygw(tmp) as server:
+            os.environ.update(server.environ())
+            mine, beside = (server.make_bucket(kind) for kind in ("ours", "plain"))
+            yield Case(f"s3://{mine}", plain.boto3_s3(server.client, beside))
+    elif name == "dynamodb":
+        with moto(tmp) as server:
+            os.environ.update(server.environ())
+            client = server.client_for("dynamodb")
+            mine, beside = make_table(client), make_table(client)
+            url = f"dynamodb://{mine}?partition_key=Name"
+            yield Case(url, plain.boto3_dynamodb(client, beside))
+    elif name == "oci":
+        with registry(tmp) as images:
+            yield Case("oci:", plain.registry_blobs(images), images=images)
+    elif name == "kafka":
+        with kafka_broker(tmp) as servers, kafka_broker(tmp, topic="plain") as beside:
+            yield Case(f"kafka://{servers}/evidence", plain.kafka(beside), can_find=False)
+    elif name == "mongo":
+        with mongo_endpoint() as mongo:
+            options = StoreOptions(mongo_server_url=mongo.url)
+            yield Case("mongo://c/e?id_field=Name", plain.pymongo(mongo.url), options)
+    elif name == "gcs":
+        with gcs_endpoint() as bucket:
+            os.environ["STORAGE_EMULATOR_HOST"] = bucket.url
+            yield Case("gcs://evidence", plain.google_storage("evidence"))
+    elif name == "firestore":
+        with firestore_endpoint() as firestore:
+            os.environ["FIRESTORE_EMULATOR_HOST"] = firestore.address
+            yield Case(FIRESTORE, plain.google_firestore())
+    elif name == "archivista":
+        with archivista_endpoint() as envelopes:
+            yield Case(f"archivista:{envelopes.url}", plain.archivista(envelopes.url))
+    elif name == "grafeas":
+        with containeranalysis_endpoint() as project:
+            yield Case(grafeas_url("proj", endpoint=project.url), None)
+    else:
+        yield Case(f"{name}:{tmp / 'ours'}", plain.files(tmp / "plain"))
 
-        def measure(several: Sequence[Record], in_flight: int) -> dict[str, Row]:
-            bucket, beside = (server.make_bucket(f"{kind}-{in_flight}") for kind in ("ours", "plain"))
-            return {
-                "s3": ours(f"s3://{bucket}", several, in_flight),
-                "boto3": plain_boto3(server, beside, several, in_flight),
-            }
 
-        yield measure
+def measured(name: str, count: int) -> dict[str, list[Row]]:
+    """Return puts and gets a second with each number in flight: of the store, and of the plain library."""
+    found: dict[str, list[Row]] = {}
+    with tempfile.TemporaryDirectory(prefix="chains-bench-") as text, opened(name, Path(text)) as case:
+        for number, in_flight in enumerate(IN_FLIGHT):
+            several = made(count, 1 + number * count, case.images)
+            found.setdefault(name, []).append(ours(case, several, in_flight))
+            if case.pair is not None:
+                found.setdefault("plain", []).append(theirs(case.pair, several, in_flight))
+    return found
 
 
 def main() -> None:
-    """Measure the chosen stores and print a line for each and each number in flight."""
+    """Measure the chosen stores and print a row for each."""
     parser = argparse.ArgumentParser(prog="tests.bench.stores", description=__doc__)
     parser.add_argument("--records", type=int, default=300)
-    parser.add_argument("--stores", default="s3,file,oci-layout")
+    parser.add_argument("--stores", default=",".join(STORES))
     options = parser.parse_args()
     print(f"{os.cpu_count()} processors, Python {sys.version.split()[0]}, {options.records} records")
+    print("| store | puts/s with 1, 10, 50 in flight | gets/s |\n|---|---|---|")
     for name in options.stores.split(","):
-        with tempfile.TemporaryDirectory(prefix="chains-bench-") as text, case(name, Path(text)) as measure:
-            for number, in_flight in enumerate(IN_FLIGHT):
-                several = made(options.records, 1 + number * options.records)
-                for what, (puts, gets) in measure(several, in_flight).items():
-                    print(f"{what}, {in_flight} in flight: {puts:.0f} puts/s, {gets:.0f} gets/s")
+        for what, rows in measured(name, options.records).items():
+            puts, gets = ([f"{row[side]:,.0f}" if row[side] else "none" for row in rows] for side in (0, 1))
+            print(f"| {what} | {', '.join(puts)} | {', '.join(gets)} |", flush=True)
 
 
 if __name__ == "__main__":

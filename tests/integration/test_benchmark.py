@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.bench.bench_cluster import BenchmarkError, open_cluster
 from tests.bench.controllers import percentile, report, text
 from tests.bench.measure import Bench, Result, batch, live
 from tests.bench.sides import OURS, PEER, SAME_WORK
+from tests.bench.stores import measured as measured_stores
 from tests.testbed.cluster import ApiServer
 from tests.testbed.images import Registry
 
@@ -52,6 +54,16 @@ def test_both_controllers_do_the_same_work_and_are_compared(
         compared[0]["ours"]["runs/s"] / compared[0]["peer"]["runs/s"], abs=0.01
     )
     assert "tuned, peer: 20 runs" in text(results)
+
+
+@pytest.mark.parametrize("name", ["s3", "oci", "kafka", "archivista"])
+def test_stores_are_measured_beside_the_plain_library(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.environ", os.environ.copy())  # it sets variables of its servers
+    rows = measured_stores(name, 2)
+    assert set(rows) == {name, "plain"}
+    for puts, gets in (row for several in rows.values() for row in several):
+        assert puts > 0
+        assert (gets > 0) is (name != "kafka")
 
 
 def test_a_live_test_tells_how_soon_each_run_was_signed(measured: Callable[..., Result]) -> None:

@@ -62,6 +62,7 @@ PROGRAMS = {
     "peer-stores": Program("peerstores"),
     "pods": Program("pods"),
     "tekton-entrypoint": Program("pods", "github.com/tektoncd/pipeline/cmd/entrypoint"),
+    "kafka": Program("kafka"),
     "versitygw": Program("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
     "etcd": Program("etcd", "go.etcd.io/etcd/server/v3"),
     "kube-apiserver": Program(

@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,7 @@ from storage.record import Evidence, Findings, ListedRun, Origin, Record
 from tests.unit.storage import records
 
 Json = Any
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +169,44 @@ def test_a_copy_that_was_stopped_goes_on(
     assert files("a") == files("b")
     counts = asked(capsys, "copy", "file:a", "file:b", "--journal", "done")
     assert (counts["before"], counts["runs"]) == (40, 0)
+
+
+def test_a_copy_that_was_killed_goes_on_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    made = runs(160)
+    fill("file:a", *made)
+    command = [
+        sys.executable,
+        "-m",
+        "chains",
+        "copy",
+        "file:a",
+        "oci-layout:b",
+        "--journal",
+        "done",
+        "--key",
+        "key.pub",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    deadline = time.monotonic() + 60
+    while process.poll() is None and len(lines("done")) < 32:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it was over before it was killed"
+    before = len(set(lines("done")) & {record.origin.uid for record in made})
+    assert 32 <= before < 160
+    counts = asked(capsys, "copy", "file:a", "oci-layout:b", "--journal", "done", "--key", "key.pub")
+    assert (counts["failed"], counts["refused"]) == (0, 0)
+    assert counts["runs"] + counts["before"] == 160
+    assert counts["before"] >= before - 1  # the last line may be half a line
+    fill("oci-layout:expected", *made)
+    assert _same_layout()
+    again = asked(capsys, "copy", "file:a", "oci-layout:b")
+    assert (again["copied"], again["unchanged"]) == (0, 480)
+
+
+def lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
 def test_what_was_changed_or_not_signed_is_not_copied(capsys: pytest.CaptureFixture[str]) -> None:

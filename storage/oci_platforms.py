@@ -1,0 +1,43 @@
+"""The images of an index: what a registry has for each platform under one digest."""
+
+from __future__ import annotations
+
+import orjson
+
+from storage.base import StoreRejected
+from storage.reference import Repository, is_sha256
+from storage.registry import RegistryClient
+
+MOST_PLATFORMS = 64
+_UNKNOWN = "unknown"
+"""The platform of what is beside the images, such as BuildKit's attestations."""
+
+
+async def platforms_of(client: RegistryClient, repository: Repository, digest: str) -> tuple[str, ...]:
+    """Return the digests of the images that the index ``digest`` lists, in its order.
+
+    Nothing for an image of one platform, and for what the registry does not have. Raises
+    :class:`StoreRejected` for an index that makes no sense, or lists more than :data:`MOST_PLATFORMS`.
+    """
+    manifest = await client.get_manifest(repository, digest)
+    if manifest is None:
+        return ()
+    try:
+        listed = orjson.loads(manifest.data).get("manifests") or []
+        found = [entry["digest"] for entry in listed if not _is_beside(entry)]
+        sound = all(isinstance(one, str) and is_sha256(one) for one in found)
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        found, sound = [], False
+    if not sound:
+        raise StoreRejected(f"{repository}@{digest} is no image and no image index that makes sense")
+    if len(found) > MOST_PLATFORMS:
+        raise StoreRejected(
+            f"{repository}@{digest} lists {len(found)} images and at most {MOST_PLATFORMS} are attached to: "
+            "set storage.oci.attach-to-platforms to false"
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def _is_beside(entry: dict[str, object]) -> bool:
+    platform = entry.get("platform")
+    return isinstance(platform, dict) and platform.get("os") == _UNKNOWN
