@@ -34,7 +34,7 @@ BUILT_FOR = {
     "secured_registry": "distribution",
     "token_registry": "distribution",
     "s3_server": "versitygw",
-    "kafka_broker": "kafka",
+    "kafka_program": "kafka",
     "cosign": "cosign",
     "policy_tester": "policy-tester",
     "kyverno": "kyverno",
@@ -90,6 +90,12 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """Moto's AWS: S3 with encryption, KMS and STS; it accepts all credentials."""
     with s3.moto(tmp_path_factory.mktemp("moto-server")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def kafka_program() -> Path:
+    """A Kafka broker, for :func:`tests.testbed.kafka_broker.kafka_broker`."""
+    return binary("kafka")
 
 
 @pytest.fixture(scope="session")

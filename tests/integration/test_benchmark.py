@@ -56,6 +56,7 @@ def test_both_controllers_do_the_same_work_and_are_compared(
     assert "tuned, peer: 20 runs" in text(results)
 
 
+@pytest.mark.usefixtures("kafka_program")
 @pytest.mark.parametrize("name", ["s3", "oci", "kafka", "archivista"])
 def test_stores_are_measured_beside_the_plain_library(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.environ", os.environ.copy())  # it sets variables of its servers

@@ -13,19 +13,17 @@ from chains.workspace import STORE_URLS
 from storage.base import Probe, StoreOptions, StoreRejected, open_store
 from storage.kafka_settings import PASSWORD_VARIABLE, kafka_url
 from storage.record import Stored
-from tests.testbed.build import binary
 from tests.testbed.certificates import Certificates, make_certificates
 from tests.testbed.kafka_broker import USER, kafka_broker
 from tests.unit.storage import records
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("kafka_program")]
 PASSWORD = "open-sesame-4711"
 START = "storage.pubsub.kafka."
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    binary("kafka")  # built outside of a test's time limit
     return make_certificates(tmp_path_factory.mktemp("kafka-certificates"))
 
 

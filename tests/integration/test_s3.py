@@ -197,8 +197,12 @@ def test_a_bucket_that_cannot_lock_gives_no_receipt(
 def test_moto_too_keeps_locks(moto_server: S3Server, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("AWS_ENDPOINT_URL", moto_server.endpoint)
     bucket = moto_server.make_bucket(f"locked-{next(_numbers)}", lock=True)
-    stored = put(f"s3://{bucket}?object-lock=governance&retain-days=7", *whole_run()[1])
+    stored = put(f"s3://{bucket}?object-lock=compliance&retain-days=7", *whole_run()[1])
     assert all(one.receipts and not one.failures for one in stored)
+    key = stored[0].receipts[0].location.removeprefix(f"s3://{bucket}/")
+    version = moto_server.client.head_object(Bucket=bucket, Key=key)["VersionId"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        moto_server.client.delete_object(Bucket=bucket, Key=key, VersionId=version)
 
 
 def test_encryption_that_was_asked_for_is_there(
