@@ -192,6 +192,7 @@ class Controller:
             age = _age((raw.get("status") or {}).get("completionTime"))
             found = recall(raw.get("metadata") or {}, now, now - age if age >= 0 else None)
             found.recalled, found.crashes, found.reason = bool(raw), before.crashes, before.reason
+            found.since = min(found.since, before.since)
             found.attempts = max(found.attempts, before.attempts)
             self._troubles[job] = found
         return found

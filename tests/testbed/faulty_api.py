@@ -124,7 +124,7 @@ class FaultyApi:
                 try:
                     chunk = await asyncio.wait_for(anext(chunks), _LOOK)
                 except TimeoutError:
-                    if self.down:
+                    if self.down or request.transport is None:
                         return self._cut(request)
                     chunks = answer.content.iter_any()
                     continue
@@ -145,7 +145,8 @@ def faulty_api(server: ApiServer) -> Iterator[tuple[FaultyApi, ApiServer]]:
         nonlocal port
         application = web.Application(client_max_size=64 * 1024 * 1024)
         application.router.add_route("*", "/{path:.*}", proxy.answer)
-        runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        # no cancellation: asyncio leaves a socket open when a TLS handshake is cancelled
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         port = runner.addresses[0][1]

@@ -402,3 +402,10 @@ def test_what_is_stored_in_one_place_is_stored_in_the_other_though_the_run_chang
     (patch,) = cluster.patches
     assert patch["resourceVersion"] == "8"
     assert patch["annotations"]["chains.tekton.dev/signed"] == "true"
+
+
+def test_trouble_before_the_run_was_read_counts_from_its_beginning() -> None:
+    controller = Controller(OneRun(RUN), WorkList(), flow, Metrics())  # type: ignore[arg-type]
+    before = controller._trouble(JOB, {})
+    before.since -= 100
+    assert controller._trouble(JOB, RUN).since == before.since
