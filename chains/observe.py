@@ -107,18 +107,20 @@ async def observe(
     ready: asyncio.Event | None = None,
     take_signals: Callable[[], None] = lambda: None,
     bodies: Bodies | None = None,
+    listed: Callable[[], None] = lambda: None,
 ) -> None:
     """Offer the key of every run that is finished and not marked, or not held yet, until cancelled.
 
     kopf's operator ends for good when a page of a list answers 410 or a watch answers with an error event; it
     is started again, and lists what is left; also while the API server does not serve Tekton's kinds, for
     which kopf looks once. ``ready`` is set while there is a watch. kopf takes the process's signals for
-    itself at every start; ``take_signals`` takes them back. ``bodies`` gets the finished runs as they came.
+    itself at every start; ``take_signals`` takes them back. ``bodies`` gets the finished runs as they came;
+    ``listed`` is called for each run of a list.
     """
     bodies = bodies or Bodies(max_bytes=0)
     while True:
         try:
-            await _operate(access, offer, namespaces, ready, take_signals, bodies)
+            await _operate(access, offer, namespaces, ready, take_signals, bodies, listed)
         except TektonMissing as error:
             _log.warning("nothing to watch yet", extra={"reason": str(error)})
         except Exception:  # noqa: BLE001 - whatever ended the watch, runs must not be forgotten
@@ -128,8 +130,15 @@ async def observe(
         await asyncio.sleep(_RESTART_DELAY)
 
 
-def _handler(kind: str, offer: Callable[[Job, int, float | None], None], bodies: Bodies) -> Any:
+def _handler(
+    kind: str,
+    offer: Callable[[Job, int, float | None], None],
+    bodies: Bodies,
+    listed: Callable[[], None],
+) -> Any:
     async def seen(event: Any, uid: str, name: str, namespace: str, **_: Any) -> None:
+        if event["type"] is None:
+            listed()
         raw = event["object"]
         meta, ended = raw["metadata"], has_ended(raw)
         job = Job(kind, namespace, name, uid, owner_of(kind, meta))
@@ -162,6 +171,7 @@ async def _operate(
     ready: asyncio.Event | None,
     take_signals: Callable[[], None],
     bodies: Bodies,
+    listed: Callable[[], None],
 ) -> None:
     registry = kopf.OperatorRegistry()
 
@@ -178,7 +188,7 @@ async def _operate(
         )
 
     for plural, kind in PLURALS.items():
-        kopf.on.event(GROUP, VERSION, plural, registry=registry)(_handler(kind, offer, bodies))
+        kopf.on.event(GROUP, VERSION, plural, registry=registry)(_handler(kind, offer, bodies, listed))
 
     insights = Insights()
     tasks = await kopf.spawn_tasks(

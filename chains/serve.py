@@ -139,6 +139,7 @@ async def serve(options: ControllerOptions) -> int:
             ready=watching,
             take_signals=take_signals,
             bodies=bodies,
+            listed=work.listing,
         )
         tasks = [
             configured,

@@ -18,6 +18,8 @@ from chains.errors import ChainsError
 
 LEAVING, FRESH, BACKLOG = -1, 0, 1
 """Lanes: runs that are held although somebody deletes them, runs that just ended, all others."""
+_LISTING_SECONDS, _LONGEST_LISTING = 0.5, 30.0
+"""How long after a listed run the next one is expected, and for how long a list is waited for at most."""
 _LIVE_SECONDS = 10.0
 """How long after a fresh run the next one is expected."""
 
@@ -74,12 +76,14 @@ class WorkList:
 
     ``rate`` is asked how many jobs of the backlog may be begun in a second; 0 is no limit. While fresh runs
     come, ``beside_fresh`` jobs of the backlog are in work at most: a fresh one that has a worker at once is
-    still slow where all others keep registry and API server busy.
+    still slow where all others keep registry and API server busy. While runs are listed, the backlog waits:
+    what is watched comes after the list, and would come late.
     """
 
     def __init__(self, rate: Callable[[], float] = lambda: 0.0, beside_fresh: float = math.inf) -> None:
         self._rate, self._next_backlog = rate, 0.0
         self._beside_fresh, self._last_fresh, self._old_in_work = beside_fresh, -math.inf, 0
+        self._listing_since = self._listed = -math.inf
         self._ready: list[tuple[int, int, Job]] = []
         self._lanes: dict[Job, int] = {}  # of those that are ready; an entry of another lane is outdated
         self._waiting: list[tuple[float, int, int, Job]] = []
@@ -114,6 +118,13 @@ class WorkList:
             # its pause was for something else: nobody deleted it then, or it had not ended
             self._known[job] = self._known[job] if since is None else since
             self.hasten(job)
+
+    def listing(self) -> None:
+        """Say that runs are being listed."""
+        now = time.monotonic()
+        if now > self._listed + _LISTING_SECONDS:
+            self._listing_since = now
+        self._listed = now
 
     def _line_up(self, lane: int, order: int, job: Job) -> None:
         self._lanes[job] = lane
@@ -180,6 +191,9 @@ class WorkList:
         """Return until when the next job has to wait; None if it may be begun."""
         if self._ready[0][0] <= FRESH:
             return None
+        listing = min(self._listed + _LISTING_SECONDS, self._listing_since + _LONGEST_LISTING)
+        if now < listing:
+            return listing
         if self._old_in_work >= self._beside_fresh and now < self._last_fresh + _LIVE_SECONDS:
             return self._last_fresh + _LIVE_SECONDS
         return self._next_backlog if self._rate() > 0 and now < self._next_backlog else None

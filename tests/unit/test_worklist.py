@@ -227,3 +227,27 @@ def test_without_fresh_runs_the_backlog_has_every_worker() -> None:
         return len([await jobs.take() for _ in range(5)])
 
     assert run(work()) == 5
+
+
+def test_the_backlog_waits_for_the_end_of_a_list_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> list[str]:
+        jobs, taken = WorkList(), list[str]()
+
+        async def worker() -> None:
+            while True:
+                taken.append((await jobs.take()).name)
+
+        task = asyncio.create_task(worker())
+        jobs.listing()
+        jobs.offer(job("old"), BACKLOG)
+        jobs.offer(job("new"), FRESH)
+        await asyncio.sleep(0.01)
+        assert taken == ["new"]
+        monkeypatch.setattr("chains.worklist._LONGEST_LISTING", 0.0)
+        jobs.listing()
+        jobs.offer(job("newer"), FRESH)
+        await asyncio.sleep(0.01)
+        task.cancel()
+        return taken
+
+    assert run(work()) == ["new", "newer", "old"]
