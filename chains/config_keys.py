@@ -64,7 +64,7 @@ _REPORT = (
     Key(
         "execution.network-policies.enforced", "bool", "false",
         "Whether the cluster's network plugin is known to enforce NetworkPolicies, which cannot be observed. "
-        "Only then does a policy count as isolation.", ours=True,
+        "Only then do policies that deny a pod all egress and all ingress count as isolation.", ours=True,
     ),
     Key(
         "execution.image-environments", "bool", "false",

@@ -36,7 +36,8 @@ Json = Any
 HERMETIC = {"experimental.tekton.dev/execution-mode": "hermetic"}
 PINNED = {"env": [{"name": "TEKTON_RESOURCE_NAME", "value": ""}]}
 STEP = {"name": "build", "image": "registry.example.com/team/tool:1", "command": ["make"]}
-DENY = {"podSelector": {"matchLabels": {"net": "none"}}, "policyTypes": ["Egress"]}
+DENY = {"podSelector": {"matchLabels": {"net": "none"}}, "policyTypes": ["Egress", "Ingress"]}
+DENY_EGRESS = {"podSelector": {"matchLabels": {"net": "in-only"}}, "policyTypes": ["Egress"]}
 ANNOTATIONS = {f"artifacts.{name}.storage": "tekton" for name in ("taskrun", "pipelinerun", "oci")}
 UNREAD = "could not be read: the API server refuses it to the controller"
 
@@ -83,10 +84,10 @@ class Runs:
     def delete_pod(self, name: str) -> None:
         self.server.request("DELETE", f"{self.pod_path(name)}?gracePeriodSeconds=0")
 
-    def policy(self, spec: Json, method: str = "POST") -> None:
+    def policy(self, spec: Json, method: str = "POST", name: str = "deny") -> None:
         path = f"/apis/networking.k8s.io/v1/namespaces/{self.namespace}/networkpolicies"
-        body = {"metadata": {"name": "deny"}, "spec": spec}
-        where, kind = (path, "application/json") if method == "POST" else (f"{path}/deny", MERGE)
+        body = {"metadata": {"name": name}, "spec": spec}
+        where, kind = (path, "application/json") if method == "POST" else (f"{path}/{name}", MERGE)
         self.server.request(method, where, body, kind=kind)
 
     def statements(self, name: str, kind: str = "TaskRun") -> tuple[Json, Json]:
@@ -205,16 +206,21 @@ def test_each_run_has_the_level_that_its_pod_proves(runs: Runs) -> None:
 def test_a_policy_counts_while_nobody_has_touched_it_and_no_other_kind_may_overrule_it(runs: Runs) -> None:
     runs.running.configure({"execution.network-policies.enforced": "true"})
     runs.policy(DENY)
+    runs.policy(DENY_EGRESS, name="deny-egress")
     labelled = {"labels": {"net": "none"}}
     runs.running.start()
     runs.create("denied", wish={}, metadata=labelled)
+    runs.create("reachable", wish={}, metadata={"labels": {"net": "in-only"}})
     runs.create("not-selected", wish={})
     for name in runs.built:
         runs.end(name)
     assert runs.level("denied")[0] == "enforced"
+    level, why = runs.level("reachable")
+    assert level == "partly"
+    assert "network policy deny-egress, but no network policy governs the pod's ingress: none of 2" in why
     assert runs.told("not-selected", "POD_NETWORK")[0]["networkPolicy"] == {
         "value": "false",
-        "reason": "no network policy governs the pod's egress: none of 1 in the input",
+        "reason": "no network policy governs the pod's egress: none of 2 in the input",
     }
 
     with another_kind(runs) as create:

@@ -253,9 +253,9 @@ class OnServer:
             {
                 "apiVersion": "networking.k8s.io/v1",
                 "kind": "NetworkPolicy",
-                "spec": {"podSelector": {}, "policyTypes": ["Egress"]},
+                "spec": {"podSelector": {}, "policyTypes": ["Egress", "Ingress"]},
             },
-            "deny-egress",
+            "deny-all",
         )
         step = {**STEP, "envFrom": [{"configMapRef": {"name": "settings"}}]}
         wanted = task_run({"steps": [step], "sidecars": [{"name": "db", "image": IMAGE}]}, podTemplate=None)
@@ -331,4 +331,4 @@ def test_what_was_changed_on_the_server_and_dated_back_is_not_believed(on_server
     changed = change({"metadata": {"managedFields": dated, "generation": 1}})
     assert {each["time"] for each in changed["metadata"]["managedFields"]} == {before}
     why = "its generation is not 1, so it may have been changed after the pod was created"
-    assert policy() == {"value": "unknown", "reason": f"network policy deny-egress: {why}"}
+    assert policy() == {"value": "unknown", "reason": f"network policy deny-all: {why}"}

@@ -11,7 +11,9 @@ import pytest
 from chains.config import Config, parse_config
 from chains.hermetic import LEVELS
 from chains.intake import Intake, read_inputs
-from chains.payload import EXECUTION_REPORT, build_payloads
+from chains.payload import EXECUTION_REPORT, PROVENANCE, build_payloads
+from chains.statement import parse_statement
+from chains.verify_claims import builder_id
 
 Json = Any
 FOLDER = Path(__file__).parents[1] / "faults" / "hermetic"
@@ -58,6 +60,7 @@ def test_the_report_is_the_expected_one(name: str) -> None:
 def test_enforced_is_said_only_where_nothing_is_wrong(name: str) -> None:
     proven = {
         "nothing-wrong",
+        "policies-for-each-direction",
         "policy-denies-all",
         "network-mode-none",
     }
@@ -75,3 +78,22 @@ def test_the_same_input_gives_the_same_bytes_and_no_secret(name: str) -> None:
 
 def test_every_case_has_its_report_and_no_report_is_left_over() -> None:
     assert sorted(path.name.removesuffix(".report.json") for path in FOLDER.glob("*.json")) == CASES
+
+
+HERMETIC_BUILDER = "https://builder.example.com/hermetic"
+POLICY_CASES = [name for name in CASES if "polic" in name or "egress" in name]
+
+
+@pytest.mark.parametrize("name", POLICY_CASES)
+def test_the_builder_of_hermetic_runs_is_named_only_where_policies_close_both_directions(name: str) -> None:
+    intake = read_inputs([str(FOLDER / f"{name}.yaml")])
+    data = json.loads(intake.beside.get(("ConfigMap", "tekton-chains", "chains-config"), b"{}")).get(
+        "data", {}
+    )
+    config = parse_config({**data, "builder.id": "urn:plain", "builder.id.hermetic": HERMETIC_BUILDER})
+    run = intake.snapshot(("TaskRun", "ci", "build"))
+    payloads = build_payloads(run, config, intake.beside_of(run))
+    (provenance,) = [payload for payload in payloads if payload.kind == PROVENANCE]
+    closed = {"policies-for-each-direction", "policy-denies-all"}
+    builder = builder_id(parse_statement(provenance.statement))
+    assert builder == (HERMETIC_BUILDER if name in closed else "urn:plain")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chains.beside import Beside
-from chains.hermetic_network import Egress, judge_egress, judge_network
+from chains.hermetic_network import judge_network
+from chains.hermetic_policies import EGRESS, INGRESS, Openness, judge_direction
 
 Json = Any
 POD: Json = {
@@ -26,9 +29,14 @@ def policy(name: str = "p", selector: Json = EVERYTHING, generation: int = 1, **
     return {"metadata": metadata, "spec": {"podSelector": selector, **spec}}
 
 
-def egress(*policies: Json, doubtful: tuple[str, ...] = ()) -> tuple[Egress, str]:
+def judged(direction: str, *policies: Json, doubtful: tuple[str, ...] = ()) -> tuple[Openness, str]:
     beside = Beside(pod=POD, policies=policies, doubtful=doubtful)
-    return judge_egress(POD, beside, POD["metadata"]["labels"])
+    found = judge_direction(POD, beside, POD["metadata"]["labels"], direction)
+    return found.openness, found.reason
+
+
+def egress(*policies: Json, doubtful: tuple[str, ...] = ()) -> tuple[Openness, str]:
+    return judged(EGRESS, *policies, doubtful=doubtful)
 
 
 DENY = {"policyTypes": ["Egress"]}
@@ -38,35 +46,68 @@ DNS = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        ({"policyTypes": ["Egress"]}, Egress.CLOSED),
-        ({"policyTypes": ["Ingress", "Egress"], "egress": []}, Egress.CLOSED),
-        ({"policyTypes": ["Ingress"], "egress": []}, Egress.OPEN),
-        ({}, Egress.OPEN),
-        ({"egress": []}, Egress.OPEN),
-        ({**DENY, "egress": {}}, Egress.OPEN),
+        ({"policyTypes": ["Egress"]}, Openness.CLOSED),
+        ({"policyTypes": ["Ingress", "Egress"], "egress": []}, Openness.CLOSED),
+        ({"policyTypes": ["Ingress"], "egress": []}, Openness.OPEN),
+        ({}, Openness.OPEN),
+        ({"egress": []}, Openness.OPEN),
+        ({**DENY, "egress": {}}, Openness.OPEN),
         (
             {**DENY, "egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["0.0.0.0/0"]}}]}]},
-            Egress.OPEN,
+            Openness.OPEN,
         ),
-        ({**DENY, "egress": [{"to": [{"ipBlock": {"cidr": "::/0"}}]}]}, Egress.OPEN),
-        ({**DENY, "egress": [{"to": [{"namespaceSelector": {}}]}]}, Egress.OPEN),
-        ({"policyTypes": [], "egress": [DNS]}, Egress.DNS),
-        ({"egress": [DNS]}, Egress.DNS),
-        ({**DENY, "egress": [{}]}, Egress.OPEN),
-        ({**DENY, "egress": [None]}, Egress.OPEN),
-        ({**DENY, "egress": [{"to": []}]}, Egress.OPEN),
-        ({**DENY, "egress": [{"to": [{"podSelector": {}}]}]}, Egress.OPEN),
-        ({**DENY, "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}, Egress.OPEN),
-        ({**DENY, "egress": [DNS, {"ports": [{"port": 443}]}]}, Egress.OPEN),
-        ({**DENY, "egress": [{"ports": []}]}, Egress.OPEN),
-        ({**DENY, "egress": [{"ports": [{"protocol": "UDP"}]}]}, Egress.OPEN),
-        ({**DENY, "egress": [{"ports": [{"port": "dns"}]}]}, Egress.OPEN),
-        ({**DENY, "egress": [{"ports": [{"port": 53, "endPort": 65535}]}]}, Egress.OPEN),
-        ({**DENY, "egress": [{"ports": [{"port": 53, "endPort": 53}]}]}, Egress.DNS),
+        ({**DENY, "egress": [{"to": [{"ipBlock": {"cidr": "::/0"}}]}]}, Openness.OPEN),
+        ({**DENY, "egress": [{"to": [{"namespaceSelector": {}}]}]}, Openness.OPEN),
+        ({"policyTypes": [], "egress": [DNS]}, Openness.DNS),
+        ({"egress": [DNS]}, Openness.DNS),
+        ({**DENY, "egress": [{}]}, Openness.OPEN),
+        ({**DENY, "egress": [None]}, Openness.OPEN),
+        ({**DENY, "egress": [{"to": []}]}, Openness.OPEN),
+        ({**DENY, "egress": [{"to": [{"podSelector": {}}]}]}, Openness.OPEN),
+        ({**DENY, "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}, Openness.OPEN),
+        ({**DENY, "egress": [DNS, {"ports": [{"port": 443}]}]}, Openness.OPEN),
+        ({**DENY, "egress": [{"ports": []}]}, Openness.OPEN),
+        ({**DENY, "egress": [{"ports": [{"protocol": "UDP"}]}]}, Openness.OPEN),
+        ({**DENY, "egress": [{"ports": [{"port": "dns"}]}]}, Openness.OPEN),
+        ({**DENY, "egress": [{"ports": [{"port": 53, "endPort": 65535}]}]}, Openness.OPEN),
+        ({**DENY, "egress": [{"ports": [{"port": 53, "endPort": 53}]}]}, Openness.DNS),
     ],
 )
-def test_a_policy_leaves_open_what_its_rules_say(spec: Json, expected: Egress) -> None:
+def test_a_policy_leaves_open_what_its_rules_say(spec: Json, expected: Openness) -> None:
     assert egress(policy(**spec))[0] is expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, Openness.CLOSED),
+        ({"policyTypes": []}, Openness.CLOSED),
+        ({"egress": [{}]}, Openness.CLOSED),
+        ({"policyTypes": ["Ingress"]}, Openness.CLOSED),
+        ({"policyTypes": ["Egress", "Ingress"], "ingress": []}, Openness.CLOSED),
+        ({"policyTypes": ["Egress"]}, Openness.OPEN),
+        ({"policyTypes": ["Egress"], "ingress": []}, Openness.OPEN),
+        ({"ingress": [{}]}, Openness.OPEN),
+        ({"ingress": [None]}, Openness.OPEN),
+        ({"ingress": {}}, Openness.OPEN),
+        ({"ingress": [{"from": []}]}, Openness.OPEN),
+        ({"ingress": [{"from": [{"podSelector": {}}]}]}, Openness.OPEN),
+        ({"ingress": [{"from": [{"podSelector": {"matchLabels": {"nobody": "has"}}}]}]}, Openness.OPEN),
+        ({"ingress": [{"from": [{"namespaceSelector": {}}]}]}, Openness.OPEN),
+        ({"ingress": [{"from": [{"ipBlock": {"cidr": "::/0"}}]}]}, Openness.OPEN),
+        (
+            {"ingress": [{"from": [{"ipBlock": {"cidr": "::/0", "except": ["::/1", "8000::/1"]}}]}]},
+            Openness.OPEN,
+        ),
+        # names go out to port 53, and nothing like it comes in
+        ({"ingress": [{"ports": [{"port": 53}]}]}, Openness.OPEN),
+        ({"policyTypes": "Ingress"}, Openness.UNKNOWN),
+        ({"policyTypes": ["Ingress", "Sideways"]}, Openness.UNKNOWN),
+        ({"policyTypes": [["Ingress"]]}, Openness.UNKNOWN),
+    ],
+)
+def test_ingress_is_closed_only_by_a_policy_for_it_that_has_no_rule(spec: Json, expected: Openness) -> None:
+    assert judged(INGRESS, policy(**spec))[0] is expected
 
 
 @pytest.mark.parametrize(
@@ -87,59 +128,70 @@ def test_a_policy_leaves_open_what_its_rules_say(spec: Json, expected: Egress) -
     ],
 )
 def test_a_policy_selects_by_labels_and_expressions(selector: Json, selects: bool) -> None:
-    assert egress(policy(selector=selector, **DENY))[0] is (Egress.CLOSED if selects else Egress.OPEN)
+    assert egress(policy(selector=selector, **DENY))[0] is (Openness.CLOSED if selects else Openness.OPEN)
 
 
 @pytest.mark.parametrize(
     "selector",
-    [{"matchExpressions": [{"key": "app", "operator": "Near", "values": []}]}, {"matchFields": []}],
+    [
+        {"matchExpressions": [{"key": "app", "operator": "Near", "values": []}]},
+        {"matchExpressions": [{"key": "app", "operator": "In", "values": "shop"}]},
+        {"matchExpressions": [{"operator": "DoesNotExist"}]},
+        {"matchExpressions": ["app"]},
+        {"matchExpressions": {"key": "app"}},
+        {"matchLabels": ["app"]},
+        {"matchFields": []},
+        "everything",
+    ],
 )
 def test_a_selector_that_cannot_be_read_leaves_all_unknown(selector: Json) -> None:
     assert egress(policy(selector=selector, **DENY)) == (
-        Egress.UNKNOWN,
+        Openness.UNKNOWN,
         "the selector of network policy p cannot be read",
     )
-    assert egress(policy("q", **DENY), policy(selector=selector, **DENY))[0] is Egress.UNKNOWN
+    assert egress(policy("q", **DENY), policy(selector=selector, **DENY))[0] is Openness.UNKNOWN
 
 
 @pytest.mark.parametrize(
     ("selector", "then", "now", "expected"),
     [
-        ({"matchLabels": {"net": "none"}}, {}, {"net": "none"}, Egress.UNKNOWN),
-        ({"matchLabels": {"net": "none"}}, {"net": "none"}, {}, Egress.UNKNOWN),
-        ({"matchLabels": {"net": "none"}}, {"net": "none"}, {"net": "none"}, Egress.CLOSED),
-        ({"matchExpressions": [{"key": "net", "operator": "DoesNotExist"}]}, {"net": "x"}, {}, Egress.UNKNOWN),
-        ({}, {"net": "x"}, {}, Egress.CLOSED),
+        ({"matchLabels": {"net": "none"}}, {}, {"net": "none"}, Openness.UNKNOWN),
+        ({"matchLabels": {"net": "none"}}, {"net": "none"}, {}, Openness.UNKNOWN),
+        ({"matchLabels": {"net": "none"}}, {"net": "none"}, {"net": "none"}, Openness.CLOSED),
+        ({"matchExpressions": [{"key": "net", "operator": "DoesNotExist"}]}, {"net": "x"}, {}, Openness.UNKNOWN),
+        ({}, {"net": "x"}, {}, Openness.CLOSED),
     ],
 )  # fmt: skip
 def test_a_label_that_only_the_run_or_only_its_pod_has_proves_nothing(
-    selector: Json, then: Json, now: Json, expected: Egress
+    selector: Json, then: Json, now: Json, expected: Openness
 ) -> None:
     pod = {**POD, "metadata": {**POD["metadata"], "labels": now}}
-    found, why = judge_egress(pod, Beside(pod=pod, policies=(policy(selector=selector, **DENY),)), then)
-    assert found is expected
-    assert expected is Egress.CLOSED or "not the same at the run and at its pod" in why
+    answer = judge_direction(
+        pod, Beside(pod=pod, policies=(policy(selector=selector, **DENY),)), then, EGRESS
+    )
+    assert answer.openness is expected
+    assert expected is Openness.CLOSED or "not the same at the run and at its pod" in answer.reason
 
 
 def test_policies_add_up() -> None:
     deny, dns, all_of_it = policy("deny", **DENY), policy("dns", egress=[DNS]), policy("all", egress=[{}])
-    assert egress(deny) == (Egress.CLOSED, "all egress is denied by network policy deny")
+    assert egress(deny) == (Openness.CLOSED, "all egress is denied by network policy deny")
     assert egress(deny, policy("also", **DENY))[1].endswith("network policy also, deny")
-    assert egress(deny, dns) == (Egress.DNS, "network policy dns allows egress to port 53")
-    assert egress(deny, dns, all_of_it) == (Egress.OPEN, "network policy all allows egress everywhere")
-    assert egress() == (Egress.OPEN, "no network policy governs the pod's egress: none is in the input")
+    assert egress(deny, dns) == (Openness.DNS, "network policy dns allows egress to port 53")
+    assert egress(deny, dns, all_of_it) == (Openness.OPEN, "network policy all allows egress everywhere")
+    assert egress() == (Openness.OPEN, "no network policy governs the pod's egress: none is in the input")
     many = [policy(f"deny-{number}", **DENY) for number in range(5)]
     assert egress(*many)[1].endswith("deny-0, deny-1, deny-2 …")
 
 
 def test_what_may_have_read_otherwise_or_is_overruled_is_unknown() -> None:
-    assert egress(policy(generation=2, **DENY))[0] is Egress.UNKNOWN
+    assert egress(policy(generation=2, **DENY))[0] is Openness.UNKNOWN
     assert egress(policy(**DENY), doubtful=("CiliumNetworkPolicy x may overrule",)) == (
-        Egress.UNKNOWN,
+        Openness.UNKNOWN,
         "CiliumNetworkPolicy x may overrule",
     )
     # what is open stays open
-    assert egress(policy(generation=2, egress=[{}]))[0] is Egress.OPEN
+    assert egress(policy(generation=2, egress=[{}]))[0] is Openness.OPEN
 
 
 def answers(
@@ -152,8 +204,11 @@ def answers(
     return {name: (answer.value, answer.reason) for name, answer in found.mechanisms.items()}, found.partly
 
 
+ALL = {"policyTypes": ["Egress", "Ingress"]}
+
+
 def test_a_policy_proves_something_only_where_somebody_vouches_for_the_plugin() -> None:
-    deny, dns = policy(**DENY), policy(egress=[DNS])
+    deny, dns = policy(**ALL), policy(**ALL, egress=[DNS])
     for vouched, value in ((False, "unknown"), (True, "true")):
         found, partly = answers(vouched, (deny,))
         assert (found["networkPolicy"][0], partly) == (value, False)
@@ -161,12 +216,47 @@ def test_a_policy_proves_something_only_where_somebody_vouches_for_the_plugin() 
         found, partly = answers(vouched, (dns,))
         assert (found["networkPolicy"][0], partly) == ("false", vouched)
         assert answers(vouched)[0]["networkPolicy"][0] == "false"
-        assert answers(vouched, (policy(generation=2, **DENY),))[0]["networkPolicy"][0] == "unknown"
+        assert answers(vouched, (policy(generation=2, **ALL),))[0]["networkPolicy"][0] == "unknown"
+
+
+OUT, IN = policy("out", **DENY), policy("in", policyTypes=["Ingress"])
+ALLOW_OUT, ALLOW_IN = policy("open-out", egress=[{}], **DENY), policy("open-in", ingress=[{}])
+UNREADABLE = policy("odd", {"matchFields": []}, policyTypes=["Ingress"])
+NAMES = policy("names", egress=[DNS], **DENY)
+
+
+@pytest.mark.parametrize(
+    ("policies", "value", "partly", "words"),
+    [
+        ((OUT, IN), "true", False, "all egress and ingress is denied by network policy in, out, and the"),
+        ((OUT,), "false", True, "denied by network policy out, but no network policy governs the pod's ingress: none of 1"),
+        ((OUT, IN, ALLOW_IN), "false", True, "denied by network policy out, but network policy open-in allows ingress from everywhere: only partly"),
+        ((OUT, ALLOW_IN), "false", True, "but network policy open-in allows ingress from everywhere"),
+        ((IN,), "false", True, "denied by network policy in, but no network policy governs the pod's egress"),
+        ((OUT, IN, ALLOW_OUT), "false", True, "denied by network policy in, but network policy open-out allows egress everywhere"),
+        ((NAMES, IN), "false", True, "allows egress to port 53: only partly closed, since names carry data out"),
+        ((NAMES,), "false", True, "names carry data out; no network policy governs the pod's ingress"),
+        ((ALLOW_OUT, ALLOW_IN), "false", False, "network policy open-out allows egress everywhere"),
+        ((OUT, UNREADABLE), "unknown", False, "the selector of network policy odd cannot be read"),
+        ((ALLOW_OUT, UNREADABLE), "false", False, "network policy open-out allows egress everywhere"),
+        ((OUT, policy("late", generation=2, policyTypes=["Ingress"])), "unknown", False, "network policy late: its generation is not 1"),
+        ((), "false", False, "no network policy governs the pod's egress: none is in the input"),
+    ],
+)  # fmt: skip
+def test_policies_isolate_only_where_they_close_both_directions(
+    policies: tuple[Json, ...], value: str, partly: bool, words: str
+) -> None:
+    found, is_partly = answers(True, policies)
+    assert (found["networkPolicy"][0], is_partly) == (value, partly)
+    assert words in found["networkPolicy"][1]
+    # without somebody's word for the plugin a policy closes nothing, not even partly
+    found, is_partly = answers(False, policies)
+    assert (found["networkPolicy"][0], is_partly) == ("unknown" if value == "true" else value, False)
 
 
 @pytest.mark.parametrize("spec", [{"hostNetwork": True}, {"networkMode": "Host"}])
 def test_the_hosts_network_is_beyond_policies(spec: Json) -> None:
-    found, _ = answers(True, (policy(**DENY),), **spec)
+    found, _ = answers(True, (policy(**ALL),), **spec)
     assert found["ownNetworkNamespace"] == ("false", "the pod uses the host's network")
     assert found["networkPolicy"] == ("false", "network policies do not apply to the host's network")
 
@@ -209,3 +299,32 @@ def runtime_class(name: str = "safe", created: str = "2026-01-01T00:00:00Z", *, 
 def test_a_sandbox_is_known_by_the_handler_of_its_class(runtime: Json, value: str) -> None:
     assert answers(runtimeClassName="safe", runtime=runtime)[0]["sandboxedRuntime"][0] == value
     assert answers(runtime=runtime)[0]["sandboxedRuntime"][0] == "false"
+
+
+TYPES = st.sampled_from([None, [], ["Ingress"], ["Egress"], ["Egress", "Ingress"]])
+RULES = st.sampled_from(
+    [None, [], [{}], [{"ports": [{"port": 443}]}], [DNS], [{"to": [{"podSelector": {}}]}]]
+)
+
+
+@given(st.lists(st.tuples(TYPES, RULES, RULES), max_size=4))
+def test_no_set_of_policies_isolates_with_a_rule_in_force_or_a_direction_that_none_governs(
+    drawn: list[tuple[Json, Json, Json]],
+) -> None:
+    policies = tuple(
+        policy(f"p{number}", policyTypes=types, ingress=into, egress=out)
+        for number, (types, into, out) in enumerate(drawn)
+    )
+    # as the API server fills in the types, then as its documentation adds policies up
+    governed: dict[str, list[Json]] = {"Ingress": [], "Egress": []}
+    for types, into, out in drawn:
+        for direction in types or (["Ingress", "Egress"] if out else ["Ingress"]):
+            governed[direction].append((into if direction == "Ingress" else out) or [])
+    isolated = all(rules and not any(rules) for rules in governed.values())
+    one_closed = any(rules and not any(rules) for rules in governed.values())
+    names_alone = bool(governed["Egress"]) and all(
+        rule == DNS for rules in governed["Egress"] for rule in rules
+    )
+    found, partly = answers(True, policies)
+    assert (found["networkPolicy"][0] == "true") == isolated
+    assert partly == ((one_closed or names_alone) and not isolated)
