@@ -137,6 +137,12 @@ class Criteria:
         """The predicate types that satisfy."""
         return tuple(self.predicate_types) or PROVENANCE_TYPES
 
+    @property
+    def asks_for_statement(self) -> bool:
+        """Whether something is demanded that only a statement can say."""
+        asked = (self.builder_id, self.build_type, self.predicate_types or None)
+        return self.require_hermetic or any(one is not None for one in asked)
+
     def to_json(self) -> dict[str, Any]:
         """Return the criteria as they are printed."""
         return {

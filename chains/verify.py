@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from chains.criteria import Criteria
@@ -25,7 +25,7 @@ from chains.verdict import Check, Target, Verification
 from chains.verify_conclude import Case, conclude, undecided
 from chains.verify_run import RunWanted
 from chains.verify_search import Query, Search, search
-from chains.verify_subject import DigestWanted, NothingWanted, Wanted
+from chains.verify_subject import BlobWanted, DigestWanted, NothingWanted, Wanted
 from storage.base import Store, StoreError, StoreRejected
 from storage.record import Evidence
 from storage.reference import parse_image
@@ -85,16 +85,28 @@ async def verify_run(
 
 
 def verify_bundle_file(
-    data: bytes, *, ref: str, criteria: Criteria, now: datetime, digest: str = "", form: str = "bundle"
+    data: bytes,
+    *,
+    ref: str,
+    criteria: Criteria,
+    now: datetime,
+    digest: str = "",
+    form: str = "bundle",
+    blob: bytes | None = None,
 ) -> Verification:
     """Verify one bundle (``form`` ``bundle``) or envelope (``dsse``) without any store.
 
-    Without ``digest`` VERIFIED means: a given key signed this statement. What the statement is about is told
-    and was compared with nothing. Raises :class:`UsageError` for a malformed digest.
+    ``blob`` is the file that it must be about: a subject of its statement, or what a message signature is
+    over. ``digest`` names a subject without the file. Without both VERIFIED means: a given key signed this
+    statement. What the statement is about is told and was compared with nothing. Raises :class:`UsageError`
+    for a malformed digest.
     """
     wanted: Wanted = NothingWanted()
     target = Target(ref)
-    if digest:
+    if blob is not None:
+        wanted = BlobWanted.of(blob)
+        target = Target(ref, {"sha256": wanted.digest["sha256"]})
+    elif digest:
         algorithm, _, value = parse_digest(digest).partition(":")
         wanted = DigestWanted({algorithm: value})
         target = Target(ref, wanted.digest)
@@ -137,12 +149,14 @@ async def verify_targets(
     resolve: bool = False,
     resolver: TagResolver | None = None,
     digest: str = "",
+    blob: bytes | None = None,
 ) -> list[Verification]:
     """Verify several targets, in their order; a file with several runs gives one answer for each.
 
+    ``blob`` is the file that bundle files must be about; see :func:`verify_bundle_file`.
     Raises :class:`UsageError`, before anything is verified, when one of them cannot be meant.
     """
-    options = _Options(stores, criteria, now, resolve, resolver, digest)
+    options = _Options(stores, criteria, now, resolve, resolver, digest, blob=blob)
     parsed = [_parsed(target, options) for target in targets]
     places = asyncio.Semaphore(AT_ONCE)
 
@@ -163,6 +177,7 @@ class _Options:
     resolver: TagResolver | None = None
     digest: str = ""
     run: str = ""
+    blob: bytes | None = field(default=None, repr=False)
 
     def undecided(self, ref: str, expected: str, actual: str, reason: Reason) -> Verification:
         """Return the answer to a target that could not even be looked for."""
@@ -175,6 +190,8 @@ def _parsed(word: str, options: _Options) -> DigestTarget | TagTarget | FileTarg
     is_bundle = isinstance(target, FileTarget) and target.kind != "run"
     if options.digest and not is_bundle:
         raise UsageError(f"{word} is no bundle file: a digest to compare with belongs to bundle files alone")
+    if options.blob is not None and not is_bundle:
+        raise UsageError(f"{word} is no bundle file: --blob names the file that a bundle is about")
     if not is_bundle and not options.stores:
         raise UsageError(f"no store to look for evidence about {word}: pass --store URL")
     if isinstance(target, TagTarget) and options.resolver is None:
@@ -203,6 +220,7 @@ async def _verify(target: DigestTarget | TagTarget | FileTarget, options: _Optio
                 now=now,
                 digest=options.digest,
                 form=target.kind,
+                blob=options.blob,
             )
         ]
     return await _verify_run_file(target, options)

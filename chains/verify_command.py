@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from chains.arguments import Parser, add_output, add_store
-from chains.errors import UsageError
+from chains.errors import InputError, UsageError
 from chains.progress import write_bytes, write_line
 from chains.workspace import (
     Settings,
@@ -23,6 +24,9 @@ from chains.workspace import (
 
 if TYPE_CHECKING:
     from chains.verdict import Verification
+
+MOST_BLOB_BYTES = 512 * 1024 * 1024
+"""Of a file given with ``--blob``, which is held in memory: Ed25519 signs bytes and no digest."""
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -46,6 +50,9 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
 
     if options.digest == "":
         raise UsageError("--digest is empty: pass sha256: and 64 hex digits, or leave it out")
+    if options.digest and options.blob:
+        raise UsageError("pass --digest or --blob: the file's digest is computed from it")
+    blob = None if options.blob is None else _read_blob(options.blob)
     certificate = CertificateWanted.from_options(
         options.certificate_identity,
         options.certificate_identity_regexp,
@@ -79,11 +86,21 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
                 resolve=options.resolve,
                 resolver=RegistryTags(store_options(settings.config)),
                 digest=options.digest or "",
+                blob=blob,
             )
         )
     finally:
         for store in stores:
             await store.close()
+
+
+def _read_blob(path: str) -> bytes:
+    from chains.documents import read_bytes  # noqa: PLC0415 - keeps --help fast
+
+    try:
+        return read_bytes(Path(path), MOST_BLOB_BYTES)
+    except InputError as error:
+        raise UsageError(f"--blob: {error}") from error
 
 
 def add_verify_command(commands: Any) -> None:
@@ -104,6 +121,8 @@ def add_verify_command(commands: Any) -> None:
     verify.option(
         "--digest", "the artifact that a bundle file must speak for", default=None, metavar="sha256:HEX"
     )
+    text = "the file that a bundle file must be about: a subject of its statement, or what was signed itself"
+    verify.option("--blob", text, default=None, metavar="FILE")
     text = "the runs' namespace, where storage.oci.repository depends on it and the target is an image"
     verify.option("--namespace", text, metavar="NAME")
     verify.option("--resolve", "look up the digest of a tag once, and verify that", action="store_true")

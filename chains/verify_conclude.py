@@ -153,7 +153,9 @@ def _weigh(examined: Sequence[Examined], case: Case) -> _Weighed:
             weighed.reports.append(each)
         else:
             weighed.attestations.append(each)
-    weighed.used = [each for each in weighed.attestations if each.is_usable and each.authentic]
+    weighed.used = [
+        each for each in weighed.attestations if each.is_usable and (each.authentic or each.is_message)
+    ]
     if isinstance(case.wanted, RunWanted) and beside_type:
         _weigh_reports(weighed, case.wanted, case.criteria)
     if weighed.signatures:
@@ -162,6 +164,8 @@ def _weigh(examined: Sequence[Examined], case: Case) -> _Weighed:
 
 
 def _type(each: Examined) -> str:
+    if each.is_message:
+        return "a signature over the file"
     return each.authentic.statement.predicate_type if each.authentic else "(unverified)"
 
 
@@ -315,6 +319,8 @@ def _summary(verdict: Verdict, checks: Sequence[Check], weighed: _Weighed, case:
     if verdict is Verdict.VERIFIED:
         types = ", ".join(dict.fromkeys(_type(each) for each in weighed.used))
         signers = "; ".join(dict.fromkeys(str(each.signed_by) for each in weighed.used))
+        if all(each.is_message for each in weighed.used):
+            return f"the signature over the file was verified, signed by {signers}; it says nothing else"
         text = f"{count(len(weighed.used), 'attestation')} of {types}, signed by {signers}"
         if isinstance(case.wanted, NothingWanted):
             text += "; the signature and the statement were verified, subject: not compared with any artifact"

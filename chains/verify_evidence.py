@@ -21,9 +21,9 @@ from chains.verdict import Check
 from chains.verify_claims import build_type, builder_id
 from chains.verify_material import Signing
 from chains.verify_signature import judge
-from chains.verify_subject import Authentic, Wanted
+from chains.verify_subject import Authentic, BlobWanted, Wanted
 from signers.base import FormatError
-from signers.bundle import Bundle
+from signers.bundle import Bundle, MessageSignature
 from signers.dsse import MAX_ENVELOPE_BYTES, MAX_PAYLOAD_BYTES, Envelope, Signature, pae
 from signers.strict_json import check_names, member, parse_object
 from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence
@@ -31,6 +31,7 @@ from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence
 MAX_DEPTH = 128
 """Levels of JSON in a statement. Deeper ones hold nothing that a run can, and break other readers."""
 SIMPLE_SIGNING = "simplesigning"
+_MESSAGE_DIGESTS = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 _SIMPLE_SIGNING_KIND = "cosign container image signature"
 _STATEMENT_FIELDS = frozenset({"_type", "subject", "predicateType", "predicate"})
 _SUBJECT_FIELDS = frozenset(
@@ -53,6 +54,8 @@ class Examined:
     signed_by: SignedBy | None = None
     is_tampered: bool = False
     is_image_signature: bool = False
+    is_message: bool = False
+    """Whether it is a signature over the file that was asked for, which has no statement."""
 
     @property
     def failed(self) -> Check | None:
@@ -98,6 +101,8 @@ def examine(
     if evidence.format == SIMPLE_SIGNING:
         return _examine_simple_signing(evidence, digest, criteria, wanted, now)
     try:
+        if isinstance(wanted, BlobWanted) and (bundle := _message_bundle(evidence)) is not None:
+            return _examine_message(evidence, digest, bundle, criteria, wanted, now)
         return _examine_attestation(evidence, digest, criteria, wanted, now, is_alone=is_alone)
     except _Stop as stop:
         return Examined(evidence, digest, (stop.check,))
@@ -160,6 +165,60 @@ def _examine_attestation(
         signed_by=signed_by,
         is_image_signature=is_image_signature,
     )
+
+
+def _message_bundle(evidence: Evidence) -> Bundle | None:
+    """Return the bundle if it holds a message signature; what cannot be read is left to :func:`_read`."""
+    if not evidence.format.startswith("bundle"):
+        return None
+    try:
+        bundle = Bundle.from_bytes(evidence.data)
+    except FormatError:
+        return None
+    return bundle if isinstance(bundle.content, MessageSignature) else None
+
+
+def _examine_message(
+    evidence: Evidence, digest: str, bundle: Bundle, criteria: Criteria, wanted: BlobWanted, now: datetime
+) -> Examined:
+    """Judge a signature over the file itself, which says who signed it and nothing else.
+
+    The bundle's digest is a hint for finding the file (``sigstore_bundle.proto``); one that is not the file's
+    is refused, as other clients do. What only a statement can say cannot be demanded of it.
+    """
+    content = bundle.content
+    if not isinstance(content, MessageSignature):
+        raise TypeError("a bundle without a message signature")
+    if criteria.asks_for_statement:
+        actual = "a signature over the file, which has no statement to say what is demanded"
+        raise _Stop(_fail("format", "a DSSE envelope", actual, Reason.NOT_AN_ATTESTATION))
+    signatures = (Signature(bundle.key_hint or "", content.signature),)
+    signing = Signing(wanted.data, signatures, None, bundle, evidence.data, evidence.annotations)
+    judged = judge(signing, criteria, now)
+    checks = [*judged.checks, _check_message_digest(content, wanted)]
+    return Examined(
+        evidence,
+        digest,
+        tuple(checks),
+        signed_by=judged.signed_by,
+        is_tampered=judged.is_tampered,
+        is_message=True,
+    )
+
+
+def _check_message_digest(content: MessageSignature, wanted: BlobWanted) -> Check:
+    expected = f"the file's sha256:{wanted.digest['sha256']}"
+    if not content.digest_algorithm:  # cosign tells none for Ed25519
+        return Check("subject", Result.PASS, expected, "the bytes that the signature is over")
+    name = _MESSAGE_DIGESTS.get(content.digest_algorithm)
+    if name is None:
+        actual = f"a digest by {content.digest_algorithm}"
+        return _fail("subject", expected, actual, Reason.SUBJECT_MISMATCH)
+    expected = f"the file's {name}:{wanted.digest[name]}"
+    actual = f"{name}:{content.digest.hex()}"
+    if content.digest.hex() != wanted.digest[name]:
+        return _fail("subject", expected, actual, Reason.SUBJECT_MISMATCH)
+    return Check("subject", Result.PASS, expected, actual)
 
 
 def _read(evidence: Evidence) -> tuple[Envelope, Bundle | None]:

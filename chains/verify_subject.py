@@ -1,4 +1,4 @@
-"""What a statement must be about: a digest, or nothing that was given; ``verify_run`` adds runs.
+"""What a statement must be about: a digest, a file, or nothing that was given; ``verify_run`` adds runs.
 
 Subjects match by digest alone (in-toto's validation model): names mean nothing, any subject may match, and
 every algorithm that both sides have must agree.
@@ -6,8 +6,9 @@ every algorithm that both sides have must agree.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from chains.reasons import Reason, Result
@@ -58,6 +59,19 @@ class DigestWanted:
     def _is(self, digest: Mapping[str, str]) -> bool:
         common = self.digest.keys() & digest.keys()
         return bool(common) and all(digest[name] == self.digest[name] for name in common)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobWanted(DigestWanted):
+    """A file: a statement's subject, or what a message signature is over."""
+
+    data: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, data: bytes) -> BlobWanted:
+        """Return what a file's bytes are looked for by: every digest that statements name files by."""
+        names = ("sha256", "sha384", "sha512")
+        return cls({name: hashlib.new(name, data).hexdigest() for name in names}, data)
 
 
 class NothingWanted:

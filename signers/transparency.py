@@ -120,19 +120,27 @@ class Checkpoint:
         Other signatures may stand beside, such as those of witnesses. The origin is the log's name, which
         Rekor v1 writes with the number of its tree.
         """
-        if self.origin != log.host and not self.origin.startswith(f"{log.host} - "):
+        expected = " or ".join(log.origins)
+        origin = next((name for name in log.origins if _is_of(self.origin, name)), None)
+        if origin is None:
             raise VerificationError(
-                f"the checkpoint is of {self.origin[:64]!r}, not of {log.host}", "signature_invalid"
+                f"the checkpoint is of {self.origin[:64]!r}, not of {expected}", "signature_invalid"
             )
+        hashes = log.key_hashes(origin)
         for name, key_hash, signature in self.signatures:
-            if name == log.host and key_hash in log.key_hashes:
+            if name == origin and key_hash in hashes:
                 log.verify(signature, self.text)
                 return
         names = ", ".join(name[:64] for name, _, _ in self.signatures) or "nobody"
         raise VerificationError(
-            f"the checkpoint is signed by {names}, not by {log.host} with the trusted root's key",
+            f"the checkpoint is signed by {names}, not by {origin} with the trusted root's key",
             "signature_invalid",
         )
+
+
+def _is_of(origin: str, name: str) -> bool:
+    """Whether an origin line is a log's name, or that name with the number of a tree."""
+    return origin == name or origin.startswith(f"{name} - ")
 
 
 def number(members: Mapping[str, Any], name: str) -> int:

@@ -55,17 +55,34 @@ class Log:
 
     @property
     def host(self) -> str:
-        """The host of its URL, which is the name that its checkpoints are signed with."""
+        """The host of its URL, which people know it by."""
         return urlsplit(self.url).hostname or self.url
 
     @property
-    def key_hashes(self) -> frozenset[bytes]:
-        """The hints at its key in checkpoints: 4 bytes each (C2SP ``signed-note``, "Signature types")."""
+    def origins(self) -> tuple[str, ...]:
+        """The names that its checkpoints may bear: the host of its URL, with and without the port.
+
+        Rekor v1 signs as the host that it was started with, which has the port of a log that is not on 443.
+        Rekor v2 signs as the host alone. A path of the URL belongs to the name (C2SP ``tlog-checkpoint``).
+        """
+        parts = urlsplit(self.url)
+        host = parts.hostname
+        if host is None:
+            return (self.url,)
+        path = parts.path.rstrip("/")
+        place = parts.netloc.rpartition("@")[2].lower()
+        return tuple(dict.fromkeys((host + path, place + path)))
+
+    def key_hashes(self, origin: str) -> frozenset[bytes]:
+        """Return the hints at its key in checkpoints of ``origin``, 4 bytes each.
+
+        Source: C2SP ``signed-note``, "Signature types".
+        """
         spki = self.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         ids = [self.log_id, self.checkpoint_id, hashlib.sha256(spki).digest()]
         if isinstance(self.key, ed25519.Ed25519PublicKey):
             raw = self.key.public_bytes(Encoding.Raw, PublicFormat.Raw)
-            ids.append(hashlib.sha256(self.host.encode() + b"\n\x01" + raw).digest())
+            ids.append(hashlib.sha256(origin.encode() + b"\n\x01" + raw).digest())
         return frozenset(one[:4] for one in ids if one)
 
     def verify(self, signature: bytes, data: bytes) -> None:
@@ -195,11 +212,17 @@ def _objects(root: Mapping[str, object], name: str) -> Sequence[Mapping[str, obj
 
 
 def read_period(value: object, what: str) -> Period:
-    """Return the period of a ``validFor``, without ends for none. Raises :class:`FormatError`."""
+    """Return the period of a ``validFor``, without ends where there is none.
+
+    A period that is there has a start (sigstore_common.proto, ``TimeRange``): one that lost it must not count
+    for ever. Raises :class:`FormatError`.
+    """
     if value is None:
         return Period(None, None)
     if not isinstance(value, dict):
         raise FormatError(f"{what}: validFor is no object")
+    if value.get("start") is None:
+        raise FormatError(f"{what}: validFor has no start")
     return Period(_moment(value.get("start"), what), _moment(value.get("end"), what))
 
 

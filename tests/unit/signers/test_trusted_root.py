@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signers.base import FormatError, SignerRejected, SignerUnavailable, VerificationError
@@ -142,6 +143,56 @@ def test_a_log_with_an_ed25519_key_signs_checkpoints_as_signed_notes_say(content
                 checkpoint.verify(log)
         else:
             checkpoint.verify(log)
+
+
+@pytest.mark.parametrize(
+    ("url", "origins"),
+    [
+        ("https://rekor.example.com", ["rekor.example.com"]),
+        ("https://rekor.example.com/", ["rekor.example.com"]),
+        ("http://localhost:8000", ["localhost", "localhost:8000"]),
+        ("https://logs.example.com:8443/2026/", ["logs.example.com/2026", "logs.example.com:8443/2026"]),
+        ("https://user@Rekor.example.com", ["rekor.example.com"]),
+        ("rekor", ["rekor"]),
+    ],
+)
+def test_a_log_is_named_by_its_host_with_and_without_the_port(
+    content: Json, url: str, origins: list[str]
+) -> None:
+    content["tlogs"][0]["baseUrl"] = url
+    assert list(read(content).logs[0].origins) == origins
+
+
+@pytest.mark.parametrize(
+    ("origin", "signer", "words"),
+    [
+        ("localhost:8000", "localhost:8000", ""),
+        ("localhost:8000 - 1234", "localhost:8000", ""),
+        ("localhost - 1234", "localhost", ""),
+        ("localhost:8000 - 1234", "localhost", "not by localhost:8000"),
+        ("localhost:80001 - 1234", "localhost:80001", "not of localhost or localhost:8000"),
+        ("localhost:8000.example.com", "localhost:8000.example.com", "not of localhost or localhost:8000"),
+        ("localhost:9000 - 1234", "localhost:9000", "not of localhost or localhost:8000"),
+    ],
+)
+def test_a_checkpoint_counts_for_the_logs_own_name_alone(
+    content: Json, origin: str, signer: str, words: str
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    content["tlogs"][0]["baseUrl"] = "http://localhost:8000"
+    content["tlogs"][0]["publicKey"]["rawBytes"] = b64encode(spki).decode()
+    content["tlogs"][0]["logId"]["keyId"] = b64encode(sha256(spki).digest()).decode()
+    log = read(content).logs[0]
+    text = f"{origin}\n1\nAAAA\n"
+    signature = key.sign(text.encode(), ec.ECDSA(SHA256()))
+    note = b64encode(sha256(spki).digest()[:4] + signature).decode()
+    checkpoint = Checkpoint.from_note(f"{text}\n\N{EM DASH} {signer} {note}\n")
+    if words:
+        with pytest.raises(VerificationError, match=words):
+            checkpoint.verify(log)
+    else:
+        checkpoint.verify(log)
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Public conformance suites, run through our own commands; none of their files is kept here."""
