@@ -23,10 +23,10 @@ from chains.beside import (
     text_at,
     texts_at,
 )
-from chains.beside_memory import Kept, Recent
+from chains.beside_memory import Kept, Recent, Run
+from chains.children import parent_of
 from chains.cluster import Cluster, ClusterError, ClusterRejected, ClusterUnavailable, ObjectGone
 from chains.config import Config
-from chains.family import parent_of
 from chains.hermetic_pod import distrust
 from chains.pod_builder import is_requested
 from chains.snapshot import RunSnapshot
@@ -76,12 +76,12 @@ class BesideReader:
                 raise each
         return {task.label: each for task, each in zip(tasks, found, strict=True) if isinstance(each, Beside)}
 
-    def forget(self, uid: str) -> None:
+    def forget(self, run: Run) -> None:
         """Forget what was read for a run that is marked, or for the children of one."""
-        self._kept.forget(uid)
+        self._kept.forget(run)
 
     async def _of_task(self, run: RunSnapshot, *, give_up: bool) -> Beside:
-        kept = self._kept.get(run.uid)
+        kept = self._kept.get((run.namespace, run.uid))
         if kept is not None:
             return kept
         return await self._reading.run(run.uid or run.label, lambda: self._read(run, give_up=give_up))
@@ -95,7 +95,7 @@ class BesideReader:
         if found.pod is not None:
             found = await self._read_more(run, found.pod, unread, give_up=give_up)
         if run.is_done and "Pod" not in unread:  # else the next read may tell more
-            self._kept.put(run.uid, parent_of(run.run["metadata"]), found)
+            self._kept.put((run.namespace, run.uid), parent_of(run.run["metadata"]), found)
         return found
 
     async def _read_pod(

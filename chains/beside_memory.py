@@ -18,6 +18,7 @@ import orjson
 
 from chains.beside import Beside
 from chains.cluster import ClusterError
+from chains.fair_memory import FairMemory
 
 V = TypeVar("V")
 SECONDS = 30.0
@@ -80,69 +81,77 @@ class Recent(Generic[V]):
             answer.value = answer.value if found == answer.value else found
 
 
+Run = tuple[str, str]
+"""Namespace and UID of a run."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     beside: Beside
     pod: bytes
     parent: str
-    size: int
 
 
 class Kept:
-    """What stands beside runs, by their UID, until it is forgotten or there is too much of it.
+    """What stands beside runs, until it is forgotten or there is too much of it.
 
     A run that is tried again, or belongs to a PipelineRun, needs it once more. Pods are kept as bytes, which
-    take a tenth of the memory.
+    take a tenth of the memory. Each namespace is bounded at the cost of its own.
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES, most_pods: int = MOST_PODS) -> None:
-        self._most_bytes, self._most_pods = most_bytes, most_pods
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._children: dict[str, set[str]] = {}
-        self.size = 0
-        """Bytes kept, as JSON."""
+        self._kept: FairMemory[Run, _Kept] = FairMemory(
+            lambda run: run[0], most_weight=most_bytes, most_entries=most_pods
+        )
+        self._children: dict[Run, set[Run]] = {}
         self._policies: object = None
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def put(self, uid: str, parent: str, beside: Beside) -> None:
+    @property
+    def size(self) -> int:
+        """Bytes kept, as JSON."""
+        return self._kept.weight
+
+    def put(self, run: Run, parent: str, beside: Beside) -> None:
         """Keep what stands beside a run; ``parent`` is the UID of its PipelineRun, empty for none."""
+        namespace, uid = run
         if not uid:
             return
-        self._drop(uid)
+        self._drop(run)
         pod = b"" if beside.pod is None else orjson.dumps(beside.pod)
         shared = beside.policies is self._policies
         self._policies = beside.policies
         size = len(pod) + (0 if shared else len(orjson.dumps(beside.policies)))
-        self._kept[uid] = _Kept(replace(beside, pod=None), pod, parent, size)
         if parent:
-            self._children.setdefault(parent, set()).add(uid)
-        self.size += size
-        while len(self._kept) > self._most_pods or self.size > self._most_bytes:
-            self._drop(next(iter(self._kept)))
+            self._children.setdefault((namespace, parent), set()).add(run)
+        for gone, kept in self._kept.put(run, _Kept(replace(beside, pod=None), pod, parent), size):
+            self._orphan(gone, kept)
 
-    def get(self, uid: str) -> Beside | None:
+    def get(self, run: Run) -> Beside | None:
         """Return what was kept, None for nothing."""
-        found = self._kept.get(uid)
+        found = self._kept.get(run)
         if found is None:
             return None
         return replace(found.beside, pod=orjson.loads(found.pod)) if found.pod else found.beside
 
-    def forget(self, uid: str) -> None:
+    def forget(self, run: Run) -> None:
         """Forget a run whose end is told: itself unless its PipelineRun needs it, and its children."""
-        found = self._kept.get(uid)
+        found = self._kept.get(run)
         if found is not None and not found.parent:
-            self._drop(uid)
-        for child in list(self._children.get(uid, ())):
+            self._drop(run)
+        for child in list(self._children.get(run, ())):
             self._drop(child)
 
-    def _drop(self, uid: str) -> None:
-        found = self._kept.pop(uid, None)
-        if found is None:
-            return
-        self.size -= found.size
-        siblings = self._children.get(found.parent, set())
-        siblings.discard(uid)
+    def _drop(self, run: Run) -> None:
+        found = self._kept.pop(run)
+        if found is not None:
+            self._orphan(run, found)
+
+    def _orphan(self, run: Run, kept: _Kept) -> None:
+        parent = run[0], kept.parent
+        siblings = self._children.get(parent, set())
+        siblings.discard(run)
         if not siblings:
-            self._children.pop(found.parent, None)
+            self._children.pop(parent, None)

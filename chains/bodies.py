@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from chains.fair_memory import FairMemory
 from chains.worklist import Job
 
 _OUTDATED = 20.0
@@ -74,34 +75,34 @@ class Begun:
     """Runs of which something is stored and something is not: the next try attests what the first one did.
 
     A run may get labels and annotations after its end, and a PipelineRun lose a child; a statement about that
-    would stand beside the one that is stored already. Compressed and bounded; what falls out is read again.
+    would stand beside the one that is stored already. Compressed and bounded, for each namespace at the cost
+    of its own; what falls out is read again.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._max_bytes, self._kept_bytes = max_bytes, 0
-        self._kept: OrderedDict[Job, bytes] = OrderedDict()
+        self._kept: FairMemory[Job, bytes] = FairMemory(lambda job: job.namespace, most_weight=max_bytes)
 
-    def keep(self, job: Job, raw: Mapping[str, Any], children: Mapping[Key, Any]) -> None:
-        """Keep a run and its children as they were attested first."""
+    def keep(
+        self, job: Job, raw: Mapping[str, Any], records: Mapping[Key, Any], doubts: Mapping[str, str]
+    ) -> None:
+        """Keep a run, its children and what is in doubt about these, as they were attested first."""
         if job in self._kept:
             return
-        data = zlib.compress(orjson.dumps([raw, [[*key, child] for key, child in children.items()]]), 1)
-        self._kept[job] = data
-        self._kept_bytes += len(data)
-        while self._kept_bytes > self._max_bytes:
-            self._kept_bytes -= len(self._kept.popitem(last=False)[1])
+        children = [[*key, child] for key, child in records.items()]
+        data = zlib.compress(orjson.dumps([raw, children, doubts]), 1)
+        self._kept.put(job, data, len(data))
 
-    def recall(self, job: Job) -> tuple[dict[str, Any], dict[Key, Any]] | None:
-        """Return a run and its children; None for one of which nothing was stored."""
+    def recall(self, job: Job) -> tuple[dict[str, Any], dict[Key, Any], dict[str, str]] | None:
+        """Return a run, its children and their doubts; None for one of which nothing was stored."""
         data = self._kept.get(job)
         if data is None:
             return None
-        raw, children = orjson.loads(zlib.decompress(data))
-        return raw, {(kind, namespace, name): child for kind, namespace, name, child in children}
+        raw, children, doubts = orjson.loads(zlib.decompress(data))
+        return raw, {(kind, namespace, name): child for kind, namespace, name, child in children}, doubts
 
     def forget(self, job: Job) -> None:
         """Let go of a run."""
-        self._kept_bytes -= len(self._kept.pop(job, b""))
+        self._kept.pop(job)
 
     def forget_all(self, unwanted: Callable[[Job], bool]) -> None:
         """Let go of ``unwanted`` runs."""

@@ -41,6 +41,8 @@ _TOKEN_SECONDS = 60.0
 _LEASES = "/apis/coordination.k8s.io/"
 _EXCERPT = 256
 _METADATA = "application/json;as={};g=meta.k8s.io;v=v1,application/json"
+METADATA_ONLY = _METADATA.format("PartialObjectMetadata")
+"""Asks for one object's metadata alone, which costs the server less to send."""
 _UNAUTHORIZED, _SERVER_ERROR = 401, 500
 _TOO_LARGE = ("request is too large", "larger than max")
 """How etcd and its client refuse an object, which the API server answers with 500."""
@@ -198,7 +200,7 @@ class Cluster:
         """
         headers = {
             "Content-Type": "application/merge-patch+json",
-            "Accept": _METADATA.format("PartialObjectMetadata"),
+            "Accept": METADATA_ONLY,
         }
         await self._send("PATCH", path, orjson.dumps(body), headers)
 

@@ -22,7 +22,7 @@ from chains.bodies import Begun, Bodies
 from chains.cluster import Cluster, ClusterError, ClusterUnavailable, ObjectChanged, ObjectGone
 from chains.config import Config
 from chains.errors import ChainsError
-from chains.family import Family, parent_of
+from chains.family import Children, Family
 from chains.image_environment import ImageReader
 from chains.mark import is_marked, note_patch
 from chains.marking import Marker, label_of, run_path
@@ -163,7 +163,7 @@ class Controller:
             _log.info("run is left to another replica", extra={"run": label_of(job), "reason": str(lost)})
         except ObjectGone:
             self._let_go(job)
-            self._family.forget(job.uid)
+            self._family.forget((job.namespace, job.uid))
             _log.info("run is gone", extra={"run": label_of(job)})
         except ObjectChanged:
             # somebody wrote between our read and our patch: look at what is there now
@@ -261,17 +261,18 @@ class Controller:
             await self._mark(job, raw, decided, flow)
             return True
         begun = self._begun.recall(job)
-        there: set[str] = set()
-        attested, children = begun or (raw, {})
-        if begun is None and job.kind == "PipelineRun":
-            children, there = await self._family.children(raw)
+        attested, children = raw, Children()
+        if begun is not None:
+            attested, children = begun[0], Children(*begun[1:])
+        elif job.kind == "PipelineRun":
+            children = await self._family.children(raw)
         try:
             with span("snapshot"):
-                snapshot = take_snapshot(attested, children)
+                snapshot = take_snapshot(attested, children.records, children.doubts)
         except ChainsError as error:
             await self._mark(job, raw, Outcome(label_of(job), job.uid, FAILED, str(error)), flow)
             return True
-        if there and self._waits_for_children and self._waits(job, raw, children, there, flow):
+        if children.there and self._waits_for_children and self._waits(job, raw, children, flow):
             return False
         is_last = job in self._troubles and self._is_too_late(job, raw)
         beside = await self._beside.read(snapshot, flow.config, give_up=is_last)
@@ -279,7 +280,7 @@ class Controller:
         if outcome.state == FAILED and transient and not self._is_too_late(job, raw):
             flow.annotations.take(job.uid)
             if any(entry.state in _STORED for entry in outcome.entries if entry.form != "annotation"):
-                self._begun.keep(job, attested, children)
+                self._begun.keep(job, attested, children.records, children.doubts)
             trouble = self._trouble(job, raw)
             held = _age(raw["metadata"].get("deletionTimestamp"))
             self._again(job, trouble, outcome.reason, longest=max(0.0, _LONGEST_HOLD - held) + 1)
@@ -294,26 +295,18 @@ class Controller:
         lasted = time.time() - self._trouble(job, raw).since
         return lasted > self._retry_for or _age(raw["metadata"].get("deletionTimestamp")) > _LONGEST_HOLD
 
-    def _waits(
-        self,
-        job: Job,
-        raw: Mapping[str, Any],
-        children: Mapping[tuple[str, str, str], Any],
-        there: set[str],
-        flow: Flow,
-    ) -> bool:
+    def _waits(self, job: Job, raw: Mapping[str, Any], children: Children, flow: Flow) -> bool:
         """Whether a finished PipelineRun goes after its children: they are marked first, for some minutes."""
         if _age(raw["metadata"].get("deletionTimestamp")) > _LONGEST_HOLD / 2:
             return False
         pending = {
-            name
-            for (_, _, name), child in children.items()
-            if name in there
-            and not is_marked(child["metadata"])
-            and parent_of(child["metadata"]) == job.uid  # the mark of another would not wake it
-            and flow.config.selection.is_ours(child)
+            (name, str(metadata.get("uid")))
+            for name, metadata in children.there.items()
+            if not is_marked(metadata)
+            and flow.config.selection.is_ours(children.records["TaskRun", job.namespace, name])
         }
-        if not pending or not self._family.waits_for(job.uid, pending, lambda: self._work.hasten(job)):
+        parent = (job.namespace, job.uid)
+        if not pending or not self._family.waits_for(parent, pending, lambda: self._work.hasten(job)):
             return False
         self._work.later(job, _WAIT_FOR_CHILDREN)
         return True
@@ -325,13 +318,14 @@ class Controller:
             extra = flow.annotations.take(job.uid)
             outcome = await self._marker.mark(job, raw["metadata"], outcome, extra)
         self._bodies.outdate(job)
+        begun = self._begun.recall(job)
         self._begun.forget(job)
-        self._beside.forget(job.uid)
+        self._beside.forget((job.namespace, job.uid))
         if job.kind == "TaskRun":
-            self._family.keep(raw)
+            self._family.keep(begun[0] if begun else raw)
             self._family.marked(raw["metadata"])
         else:
-            self._family.forget(job.uid)
+            self._family.forget((job.namespace, job.uid))
         ended = (raw.get("status") or {}).get("completionTime")
         self._metrics.count(job.kind, job.namespace, outcome, time.time() - _age(ended) if ended else None)
         if outcome.state == FAILED:

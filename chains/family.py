@@ -1,7 +1,9 @@
-"""The children of PipelineRuns: read when their parent has ended, and kept meanwhile if a pruner is faster.
+"""The children of PipelineRuns: read when their parent has ended, and kept from their own end until then.
 
-A child is kept, compressed, from the moment it is attested until its parent is. What is kept is bounded; what
-falls out, or was deleted while no controller ran, is named by the parent's report as gone.
+A child is kept, compressed, from the moment it is attested until its parent is. The record kept first counts:
+what is put under its name later, with whatever owner, replaces nothing and is told by the parent's report.
+What is kept is bounded, for each namespace at the cost of its own; what falls out, or was deleted while no
+controller ran, is named by the report as gone.
 """
 
 from __future__ import annotations
@@ -11,18 +13,24 @@ import logging
 import re
 import time
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
-from chains.cluster import Cluster, ClusterError, ObjectGone
-from chains.snapshot import child_references, has_ended, owned_by
+from chains.children import child_references, names_a_task, parent_of, why_foreign
+from chains.cluster import METADATA_ONLY, Cluster, ClusterError, ObjectGone
+from chains.fair_memory import FairMemory
+from chains.snapshot import has_ended
 from chains.trace import span
 
 Json = Any
 Key = tuple[str, str, str]
+Parent = tuple[str, str]
+"""Namespace and UID of a PipelineRun."""
+Child = tuple[str, str]
+"""Name and UID of a TaskRun."""
 MAX_BYTES = 64 * 1024 * 1024
 LONGEST_WAIT = 600.0
 """Seconds that a finished PipelineRun waits for its children's marks."""
@@ -31,135 +39,197 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _log = logging.getLogger("chains.family")
 
 
-def parent_of(metadata: Mapping[str, Any]) -> str:
-    """Return the UID of the PipelineRun that owns an object, empty when none does."""
-    for owner in metadata.get("ownerReferences") or ():
-        if owner.get("kind") == "PipelineRun":
-            return str(owner.get("uid") or "")
-    return ""
+@dataclass(slots=True)
+class Children:
+    """The TaskRuns of a PipelineRun.
+
+    ``records`` are raw objects by (kind, namespace, name), ``doubts`` says by name why a record may not be
+    that of the run that counted, and ``there`` has, by name, the metadata of those still in the cluster.
+    """
+
+    records: dict[Key, Json] = field(default_factory=dict)
+    doubts: dict[str, str] = field(default_factory=dict)
+    there: dict[str, Mapping[str, Json]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    uid: str
+    data: bytes
+    other: str = ""
+    """The UID of another run that ended under the same name."""
 
 
 class Family:
     """Finds the TaskRuns of a PipelineRun, in the cluster or among those kept."""
 
     def __init__(self, cluster: Cluster, *, max_bytes: int = MAX_BYTES) -> None:
-        self._cluster, self._max_bytes = cluster, max_bytes
-        self._kept: OrderedDict[str, dict[str, bytes]] = OrderedDict()
-        self.kept_bytes = 0
-        self._waited: OrderedDict[str, tuple[float, set[str], Callable[[], None]]] = OrderedDict()
-        self._seeded: OrderedDict[str, None] = OrderedDict()
-        self._marked: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._cluster = cluster
+        self._kept: FairMemory[tuple[Parent, str], _Record] = FairMemory(
+            lambda key: key[0][0], most_weight=max_bytes
+        )
+        self._names: dict[Parent, set[str]] = {}
+        """Of those kept."""
+        self._waited: FairMemory[Parent, tuple[float, set[Child], Callable[[], None]]] = FairMemory(
+            _namespace, most_entries=_REMEMBERED
+        )
+        self._seeded: FairMemory[Parent, bool] = FairMemory(_namespace, most_entries=_REMEMBERED)
+        self._marked: FairMemory[tuple[Parent, Child], bool] = FairMemory(
+            lambda key: key[0][0], most_entries=_REMEMBERED
+        )
 
-    async def children(self, raw: Mapping[str, Json]) -> tuple[dict[Key, Json], set[str]]:
-        """Return the TaskRuns that a PipelineRun names, by (kind, namespace, name), and the names of those
-        still in the cluster.
+    @property
+    def kept_bytes(self) -> int:
+        """How many bytes the children take that are kept."""
+        return self._kept.weight
+
+    async def children(self, raw: Mapping[str, Json]) -> Children:
+        """Return the TaskRuns that a PipelineRun names.
 
         Raises :class:`chains.cluster.ClusterError`.
         """
         metadata = raw["metadata"]
-        namespace, uid = metadata.get("namespace", ""), metadata.get("uid", "")
+        namespace, parent = metadata.get("namespace", ""), _key(metadata, metadata.get("uid", ""))
         names = [
             name
             for item in child_references(raw)
             # a status may say anything, and the name becomes part of a path
-            if item.get("kind") == "TaskRun" and _NAME.fullmatch(name := str(item.get("name")))
+            if names_a_task(item) and _NAME.fullmatch(name := str(item.get("name")))
         ]
-        found = await asyncio.gather(*(self._child(namespace, name) for name in names))
-        children, there = {}, set()
+        kept = {name: record for name in names if (record := self._kept.get((parent, name))) is not None}
+        found = await asyncio.gather(*(self._read(namespace, name, kept.get(name)) for name in names))
+        children = Children()
         for name, item in zip(names, found, strict=True):
-            # a run of the same name that belongs to somebody else does not replace the child that is gone
-            if item is not None and owned_by(item, uid):
-                there.add(name)
-            else:
-                item = self._recalled(uid, name) or item  # noqa: PLW2901
-            if item is not None:
-                children["TaskRun", namespace, name] = item
-        return children, there
+            record = kept.get(name)
+            if record is not None:
+                children.records["TaskRun", namespace, name] = orjson.loads(zlib.decompress(record.data))
+                if doubt := _doubt(record, item):
+                    children.doubts[name] = doubt
+                elif item is not None:
+                    children.there[name] = item["metadata"]
+            elif item is not None:
+                children.records["TaskRun", namespace, name] = item
+                if not why_foreign(item, raw):
+                    children.there[name] = item["metadata"]
+        return children
 
-    async def _child(self, namespace: str, name: str) -> Json | None:
+    async def _read(self, namespace: str, name: str, record: _Record | None) -> Json | None:
+        """Return the run that is in the cluster under a name; of one that is kept its metadata are enough."""
+        path = f"/apis/tekton.dev/v1/namespaces/{namespace}/taskruns/{name}"
         try:
             with span("read", run_name=name):
-                return await self._cluster.get(f"/apis/tekton.dev/v1/namespaces/{namespace}/taskruns/{name}")
+                if record is None:
+                    return await self._cluster.get(path)
+                return await self._cluster.get(path, accept=METADATA_ONLY)
         except ObjectGone:
             return None
 
     def keep(self, raw: Mapping[str, Json]) -> None:
-        """Keep a finished TaskRun for its parent; one without a parent is not kept."""
-        parent = parent_of(raw["metadata"])
-        if not parent:
+        """Keep a finished TaskRun for its parent; one without a parent is not kept.
+
+        Of several that end under one name the first stays.
+        """
+        metadata = raw["metadata"]
+        parent, name, uid = _parent(metadata), metadata["name"], str(metadata.get("uid") or "")
+        if not parent[1]:
             return
-        self._drop(parent, raw["metadata"]["name"])
-        data = zlib.compress(orjson.dumps(raw), 1)
-        self._kept.setdefault(parent, {})[raw["metadata"]["name"]] = data
-        self._kept.move_to_end(parent)
-        self.kept_bytes += len(data)
-        while self.kept_bytes > self._max_bytes:
-            self.forget(next(iter(self._kept)))
+        first = self._kept.get((parent, name))
+        if first is None:
+            record = _Record(uid, zlib.compress(orjson.dumps(raw), 1))
+        elif first.uid == uid or first.other:
+            return
+        else:
+            record = replace(first, other=uid)
+        self._names.setdefault(parent, set()).add(name)
+        for (parent_of_gone, gone), _ in self._kept.put((parent, name), record, len(record.data)):
+            self._unname(parent_of_gone, gone)
+
+    def _unname(self, parent: Parent, name: str) -> None:
+        names = self._names[parent]
+        names.discard(name)
+        if not names:
+            del self._names[parent]
 
     async def seed(self, raw: Mapping[str, Json]) -> None:
         """Keep the finished children of a PipelineRun that still runs: once, since a restart forgot them."""
-        uid = raw["metadata"]["uid"]
-        if uid in self._seeded:
+        metadata = raw["metadata"]
+        parent = _key(metadata, metadata["uid"])
+        if parent in self._seeded:
             return
-        self._seeded[uid] = None
-        if len(self._seeded) > _REMEMBERED:
-            self._seeded.popitem(last=False)
+        self._seeded.put(parent, value=True)
         try:
-            children, _ = await self.children(raw)
+            children = await self.children(raw)
         except ClusterError:
-            self._seeded.pop(uid, None)
+            self._seeded.pop(parent)
             raise
-        ended = [child for child in children.values() if has_ended(child)]
+        ended = [child for child in children.records.values() if has_ended(child)]
         for child in ended:
             self.keep(child)
         if ended:
-            _log.info("children were read again", extra={"uid": uid, "count": len(ended)})
+            _log.info("children were read again", extra={"uid": parent[1], "count": len(ended)})
 
-    def waits_for(self, uid: str, pending: set[str], wake: Callable[[], None]) -> bool:
+    def waits_for(self, parent: Parent, pending: set[Child], wake: Callable[[], None]) -> bool:
         """Note that a PipelineRun waits for the ``pending`` children; False when it has waited long enough.
 
         ``wake`` is called when the last of them is marked; what was marked while the others were read does
         not count as pending.
         """
-        pending = {name for name in pending if (uid, name) not in self._marked}
+        pending = {child for child in pending if (parent, child) not in self._marked}
         if not pending:
             return False
-        begun = self._waited[uid][0] if uid in self._waited else time.monotonic()
+        waited = self._waited.get(parent)
+        begun = waited[0] if waited is not None else time.monotonic()
         if time.monotonic() - begun > LONGEST_WAIT:
             return False
-        self._waited[uid] = (begun, set(pending), wake)
-        if len(self._waited) > _REMEMBERED:
-            self._waited.popitem(last=False)
+        self._waited.put(parent, (begun, pending, wake))
         return True
 
     def marked(self, metadata: Mapping[str, Any]) -> None:
         """Say that a TaskRun was marked."""
-        parent, name = parent_of(metadata), str(metadata.get("name"))
-        if not parent:
+        parent = _parent(metadata)
+        if not parent[1]:
             return
-        self._marked[parent, name] = None
-        if len(self._marked) > _REMEMBERED:
-            self._marked.popitem(last=False)
+        child = str(metadata.get("name")), str(metadata.get("uid"))
+        self._marked.put((parent, child), value=True)
         waiting = self._waited.get(parent)
         if waiting is not None:
-            waiting[1].discard(name)
+            waiting[1].discard(child)
             if not waiting[1]:
                 waiting[2]()
 
-    def forget(self, uid: str) -> None:
+    def forget(self, parent: Parent) -> None:
         """Let go of everything about a PipelineRun."""
-        self.kept_bytes -= sum(map(len, self._kept.pop(uid, {}).values()))
-        self._waited.pop(uid, None)
-        self._seeded.pop(uid, None)
+        for name in self._names.pop(parent, ()):
+            self._kept.pop((parent, name))
+        self._waited.pop(parent)
+        self._seeded.pop(parent)
 
     def forget_all(self, unwanted: Callable[[str], bool]) -> None:
         """Let go of everything about the PipelineRuns whose UID is ``unwanted``."""
-        for uid in [uid for uid in {**self._kept, **self._waited, **self._seeded} if unwanted(uid)]:
-            self.forget(uid)
+        for parent in {*self._names, *self._waited, *self._seeded}:
+            if unwanted(parent[1]):
+                self.forget(parent)
 
-    def _drop(self, parent: str, name: str) -> None:
-        self.kept_bytes -= len(self._kept.get(parent, {}).pop(name, b""))
 
-    def _recalled(self, parent: str, name: str) -> Json | None:
-        data = self._kept.get(parent, {}).get(name)
-        return orjson.loads(zlib.decompress(data)) if data else None
+def _doubt(record: _Record, item: Mapping[str, Json] | None) -> str:
+    """Return why a record may not be that of the run that counted; Tekton makes one anew if it is deleted."""
+    uid = str(item["metadata"].get("uid")) if item is not None else record.uid
+    other = record.other if uid == record.uid else uid
+    if not other:
+        return ""
+    return (
+        f"another run of this name, with UID {other}, came after the one that ended first, with UID "
+        f"{record.uid}; the record is of the first"
+    )
+
+
+def _namespace(parent: Parent) -> str:
+    return parent[0]
+
+
+def _key(metadata: Mapping[str, Json], uid: str) -> Parent:
+    return str(metadata.get("namespace") or ""), uid
+
+
+def _parent(metadata: Mapping[str, Json]) -> Parent:
+    return _key(metadata, parent_of(metadata))

@@ -95,13 +95,21 @@ def judge_isolation(
     known = beside or {}
     if run.kind == "TaskRun":
         return _judge_task(run, known.get(run.label, NOTHING), policies_vouched=policies_vouched)
+    # of what is not recorded, or not certainly, nothing is known, so it cannot be enforced
+    without = UNKNOWN_LEVEL if is_requested(run) else NOT_REQUESTED
+    doubts = {gap.uid: gap.reason for gap in run.gaps if gap.uid}
     children = []
     for child in run.children:
         found = _judge_task(child, known.get(child.label, NOTHING), policies_vouched=policies_vouched)
-        children.append(ChildLevel(child.kind, child.name, child.uid, found.level, found.reason))
-    # of what is not recorded nothing is known, so it cannot be enforced
-    without = UNKNOWN_LEVEL if is_requested(run) else NOT_REQUESTED
-    children += [ChildLevel(gap.kind, gap.name, "", without, f"no record: {gap.reason}") for gap in run.gaps]
+        level, reason = found.level, found.reason
+        if child.uid in doubts and LEVELS.index(level) > LEVELS.index(without):
+            level, reason = without, f"in doubt: {doubts[child.uid]}"
+        children.append(ChildLevel(child.kind, child.name, child.uid, level, reason))
+    children += [
+        ChildLevel(gap.kind, gap.name, "", without, f"no record: {gap.reason}")
+        for gap in run.gaps
+        if not gap.uid
+    ]
     if not children:
         return Isolation(without, "the run has no children")
     weakest = min(children, key=lambda child: LEVELS.index(child.level))

@@ -16,17 +16,10 @@ import orjson
 
 from chains.beside import Beside
 from chains.beside_index import BesideIndex
+from chains.children import child_references, names_a_task, why_foreign
 from chains.documents import load_documents, read_bytes, read_standard_input
 from chains.errors import InputError
-from chains.snapshot import (
-    RunSnapshot,
-    child_references,
-    is_run,
-    looks_like_a_run,
-    owned_by,
-    run_label,
-    take_snapshot,
-)
+from chains.snapshot import RunSnapshot, is_run, looks_like_a_run, run_label, take_snapshot
 
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
@@ -111,7 +104,7 @@ class Intake:
         return take_snapshot(raw, others)
 
     def top(self) -> list[Key]:
-        """Return the runs that are no other's child: by childReferences, and owner UID where one is given.
+        """Return the runs that are no other's child.
 
         Only a TaskRun is left out, since only a TaskRun becomes part of its parent's snapshot: a run that
         names itself or another PipelineRun as a child hides nothing.
@@ -121,11 +114,9 @@ class Intake:
             if key[0] != "PipelineRun":
                 continue
             raw = self.load(key)
-            uid = _uid(raw)
             for reference in child_references(raw):
                 child = ("TaskRun", key[1], str(reference.get("name")))
-                is_task = reference.get("kind") == "TaskRun"
-                if is_task and child in self.runs and owned_by(self.load(child), uid):
+                if names_a_task(reference) and child in self.runs and not why_foreign(self.load(child), raw):
                     children.add(child)
         return [key for key in self.runs if key not in children]
 
@@ -139,12 +130,6 @@ class Intake:
             for task in tasks
             if task.kind == "TaskRun"
         }
-
-
-def _uid(raw: Mapping[str, Any]) -> str:
-    metadata = raw.get("metadata")
-    uid = metadata.get("uid") if isinstance(metadata, dict) else None
-    return uid if isinstance(uid, str) else ""
 
 
 def _items(documents: Iterable[Any]) -> Iterator[Any]:

@@ -19,9 +19,9 @@ from kopf._cogs.structs.references import Insights
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from chains.bodies import Bodies
+from chains.children import parent_of
 from chains.cluster import Access
 from chains.errors import ChainsError
-from chains.family import parent_of
 from chains.mark import FINALIZERS, has_marks
 from chains.snapshot import DONE_LABEL, has_ended
 from chains.worklist import BACKLOG, FRESH, LEAVING, Job

@@ -9,12 +9,12 @@ written as a List of itself and its children in the order of its ``childReferenc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
+from chains.children import names_a_task, why_foreign
 from chains.errors import InputError
 from chains.tekton_schema import Json, go_form
 
@@ -29,12 +29,16 @@ _VOLATILE = ("managedFields", "resourceVersion", "generation", "finalizers")
 
 @dataclass(frozen=True, slots=True)
 class ChildGap:
-    """A child that the PipelineRun names but whose record is not in the snapshot, and why."""
+    """A child that the PipelineRun names but whose record is not in the snapshot, or is in doubt, and why.
+
+    ``uid`` is that of the record which is in the snapshot nevertheless, empty for none.
+    """
 
     kind: str
     name: str
     pipeline_task: str
     reason: str
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,13 +120,6 @@ def looks_like_a_run(raw: Mapping[str, Json]) -> bool:
     return str(raw.get("kind", "")).lower() in names and group.startswith("tekton.dev")
 
 
-def child_references(raw: Mapping[str, Json]) -> list[Mapping[str, Json]]:
-    """Return a raw PipelineRun's child references, leaving out what is no mapping."""
-    status = raw.get("status")
-    references = status.get("childReferences") if isinstance(status, dict) else None
-    return [item for item in references if isinstance(item, dict)] if isinstance(references, list) else []
-
-
 def has_ended(raw: Mapping[str, Json]) -> bool:
     """Whether a raw run has ended: its condition ``Succeeded`` is True or False."""
     status = raw.get("status")
@@ -133,17 +130,22 @@ def has_ended(raw: Mapping[str, Json]) -> bool:
     return False
 
 
-def take_snapshot(raw: Json, others: Mapping[tuple[str, str, str], Json] | None = None) -> RunSnapshot:
+def take_snapshot(
+    raw: Json,
+    others: Mapping[tuple[str, str, str], Json] | None = None,
+    doubts: Mapping[str, str] | None = None,
+) -> RunSnapshot:
     """Freeze one raw run; ``others`` holds raw objects by (kind, namespace, name) to find children in.
 
-    Raises :class:`InputError` naming the run for an object that is no ``tekton.dev/v1`` run or has a field
-    that Tekton's types cannot hold. Children that are missing, foreign or of another kind become gaps and
-    never fail the run; a child that cannot be read does the same.
+    ``doubts`` has, by name, why a child's record may not be that of the run that counted. Raises
+    :class:`InputError` naming the run for an object that is no ``tekton.dev/v1`` run or has a field that
+    Tekton's types cannot hold. Children that are missing, not proven to be the run's or of another kind
+    become gaps and never fail the run; a child that cannot be read does the same.
     """
     snapshot = _freeze(raw)
     if snapshot.kind != "PipelineRun":
         return snapshot
-    children, gaps = _children(snapshot, others or {})
+    children, gaps = _children(snapshot, others or {}, doubts or {})
     items = [snapshot.raw, *(child.raw for child in children)]
     data = _canonical({"apiVersion": "v1", "items": items, "kind": "List"}, snapshot.label)
     return RunSnapshot(
@@ -215,14 +217,14 @@ def _keeps_label(key: str) -> bool:
 
 
 def _children(
-    parent: RunSnapshot, others: Mapping[tuple[str, str, str], Json]
+    parent: RunSnapshot, others: Mapping[tuple[str, str, str], Json], doubts: Mapping[str, str]
 ) -> tuple[list[RunSnapshot], list[ChildGap]]:
     children: list[RunSnapshot] = []
     gaps: list[ChildGap] = []
     for reference in parent.status.get("childReferences", ()):
         kind, name = reference.get("kind", ""), reference.get("name", "")
         task = reference.get("pipelineTaskName", "")
-        if kind != "TaskRun":
+        if not names_a_task(reference):
             gaps.append(
                 ChildGap(kind, name, task, "this kind of run is recorded but has no statement of its own")
             )
@@ -232,25 +234,15 @@ def _children(
             gaps.append(
                 ChildGap(kind, name, task, "not in the input, or deleted before the run was recorded")
             )
-        elif not owned_by(raw, parent.uid):
-            gaps.append(ChildGap(kind, name, task, "a run of this name belongs to another owner"))
+        elif foreign := why_foreign(raw, parent.run):
+            gaps.append(ChildGap(kind, name, task, foreign))
         else:
             try:
-                children.append(_freeze(raw))
+                child = _freeze(raw)
             except InputError as error:
                 gaps.append(ChildGap(kind, name, task, f"cannot be read: {error}"))
+                continue
+            children.append(child)
+            if name in doubts:
+                gaps.append(ChildGap(kind, name, task, doubts[name], child.uid))
     return children, gaps
-
-
-def owned_by(raw: Mapping[str, Any], uid: str) -> bool:
-    """Whether a raw object may be a child of the run ``uid``: no owner of that kind says otherwise."""
-    metadata = raw.get("metadata")
-    owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
-    if not isinstance(owners, list) or not uid:
-        return True
-    uids: Iterable[Any] = [
-        owner.get("uid")
-        for owner in owners
-        if isinstance(owner, dict) and owner.get("kind") == "PipelineRun" and owner.get("uid")
-    ]
-    return uid in uids or not uids

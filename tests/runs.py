@@ -6,6 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tests.owners import owned
+
 Json = Any
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
@@ -419,7 +421,7 @@ def pipeline_runs(draw: st.DrawFn) -> tuple[Json, list[Json]]:
     run = {
         "apiVersion": "tekton.dev/v1",
         "kind": "PipelineRun",
-        "metadata": draw(_metadata(st.just("pipeline-run"))),
+        "metadata": {"uid": str(draw(st.uuids())), **draw(_metadata(st.just("pipeline-run")))},
     }
     if draw(st.booleans()):
         run["spec"] = draw(
@@ -438,6 +440,8 @@ def pipeline_runs(draw: st.DrawFn) -> tuple[Json, list[Json]]:
     children = []
     for index in range(draw(st.integers(0, 3))):
         child = draw(task_runs(st.just(f"child-{index}"), image_ids))
+        child["metadata"] |= {"ownerReferences": owned(run["metadata"]["uid"], "pipeline-run")}
+        child["metadata"].pop("creationTimestamp", None)  # it may be after the parent's end
         status = child.setdefault("status", {})
         if draw(st.sampled_from([True, True, True, False])):
             status["completionTime"] = draw(TIMES)

@@ -159,9 +159,11 @@ def _gaps(run: RunSnapshot) -> Iterator[dict[str, Any]]:
         target = ResourceDescriptor(
             name=f"{gap.kind.lower()}/{run.namespace}/{gap.name}", uri=f"{run.label}#{gap.kind}/{gap.name}"
         )
-        yield _attribute(
-            "CHILD_WITHOUT_RECORD", target, {"pipelineTask": gap.pipeline_task, "reason": gap.reason}
-        )
+        told = {"pipelineTask": gap.pipeline_task, "reason": gap.reason}
+        if gap.uid:
+            yield _attribute("CHILD_IN_DOUBT", target, {**told, "uid": gap.uid})
+        else:
+            yield _attribute("CHILD_WITHOUT_RECORD", target, told)
 
 
 @lru_cache(maxsize=128)  # the report and the warnings of a run ask one after the other

@@ -28,6 +28,7 @@ from chains.intake import read_inputs
 from chains.payload import build_provenance
 from chains.predicates import simple_signing
 from chains.snapshot import RunSnapshot, take_snapshot
+from tests.owners import owned, task_reference
 from tests.runs import pipeline_runs, task_runs
 from tests.testbed.build import binary
 from tests.testbed.peer_client import Peer, schema
@@ -150,7 +151,12 @@ def test_the_content_of_a_pipeline_task_is_byte_for_byte_the_peers(peer: Peer) -
     child = {
         "apiVersion": "tekton.dev/v1",
         "kind": "TaskRun",
-        "metadata": {"namespace": "ns", "name": "c", "labels": {"z": "1", "tekton.dev/pipelineTask": "t"}},
+        "metadata": {
+            "namespace": "ns",
+            "name": "c",
+            "labels": {"z": "1", "tekton.dev/pipelineTask": "t"},
+            "ownerReferences": owned("u"),
+        },
         "status": {
             "completionTime": "2026-01-02T03:04:05Z",
             "taskSpec": {"steps": [{"script": "a < b && c > d", "image": "x", "name": "s"}]},
@@ -159,10 +165,10 @@ def test_the_content_of_a_pipeline_task_is_byte_for_byte_the_peers(peer: Peer) -
     run = {
         "apiVersion": "tekton.dev/v1",
         "kind": "PipelineRun",
-        "metadata": {"name": "p", "namespace": "ns"},
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u"},
         "status": {
             "pipelineSpec": {"tasks": [{"name": "t"}]},
-            "childReferences": [{"kind": "TaskRun", "name": "c", "pipelineTaskName": "t"}],
+            "childReferences": [task_reference("c", "t")],
         },
     }
     data = {"builddefinition.buildtype": "https://tekton.dev/chains/v2/slsa-tekton"}

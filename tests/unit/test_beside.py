@@ -9,6 +9,7 @@ from typing import Any
 from chains.hermetic import judge_isolation
 from chains.intake import Intake
 from tests.faults.hermetic import objects
+from tests.owners import owned, task_reference
 
 Json = Any
 KEY = ("TaskRun", "ci", "build")
@@ -108,8 +109,9 @@ def test_the_children_of_a_pipeline_have_what_stands_beside_them() -> None:
         "apiVersion": "tekton.dev/v1",
         "kind": "PipelineRun",
         "metadata": {"name": "p", "namespace": "ci", "uid": "p-uid"},
-        "status": {"childReferences": [{"kind": "TaskRun", "name": "build", "pipelineTaskName": "build"}]},
+        "status": {"childReferences": [task_reference("build")]},
     }
+    found["TaskRun"]["metadata"]["ownerReferences"] = owned("p-uid")
     intake = intake_of(parent, found["TaskRun"], found["Pod"])
     run = intake.snapshot(("PipelineRun", "ci", "p"))
     known = intake.beside_of(run)

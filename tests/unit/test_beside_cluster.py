@@ -15,6 +15,7 @@ from chains.cluster import ClusterError, ClusterRejected, ClusterUnavailable, Ob
 from chains.config import parse_config
 from chains.snapshot import take_snapshot
 from tests.faults.hermetic import objects
+from tests.owners import owned
 
 Json = Any
 LABEL = "taskrun/ci/build"
@@ -188,5 +189,5 @@ def test_nothing_is_read_for_what_nothing_tells(config: dict[str, str], is_read:
 
 def test_a_child_is_read_for_its_parent_even_if_nothing_is_signed_about_itself() -> None:
     server = Server()
-    server.run["metadata"]["ownerReferences"] = [{"kind": "PipelineRun", "name": "p", "uid": "parent"}]
+    server.run["metadata"]["ownerReferences"] = owned("parent")
     assert server.read(artifacts_taskrun_storage="") is not None

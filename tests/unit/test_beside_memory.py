@@ -120,36 +120,50 @@ def pod(text: str) -> Json:
 
 def test_what_is_kept_comes_back_until_its_end_is_told() -> None:
     kept = Kept()
-    kept.put("alone", "", Beside(pod=pod("a"), unread={"RuntimeClass": "x"}))
-    kept.put("one", "parent", Beside(pod=pod("b")))
-    kept.put("two", "parent", Beside(missing="pod gone"))
-    kept.put("", "parent", Beside(pod=pod("c")))
-    assert kept.get("alone") == Beside(pod=pod("a"), unread={"RuntimeClass": "x"})
-    assert kept.get("") is None
-    kept.forget("one")
-    kept.forget("nobody")
-    assert kept.get("one") == Beside(pod=pod("b"))  # its parent is still to come
-    kept.forget("alone")
-    assert kept.get("alone") is None
-    kept.forget("parent")
+    kept.put(("ns", "alone"), "", Beside(pod=pod("a"), unread={"RuntimeClass": "x"}))
+    kept.put(("ns", "one"), "parent", Beside(pod=pod("b")))
+    kept.put(("ns", "two"), "parent", Beside(missing="pod gone"))
+    kept.put(("ns", ""), "parent", Beside(pod=pod("c")))
+    assert kept.get(("ns", "alone")) == Beside(pod=pod("a"), unread={"RuntimeClass": "x"})
+    assert kept.get(("ns", "")) is None
+    kept.forget(("ns", "one"))
+    kept.forget(("ns", "nobody"))
+    assert kept.get(("ns", "one")) == Beside(pod=pod("b"))  # its parent is still to come
+    kept.forget(("ns", "alone"))
+    assert kept.get(("ns", "alone")) is None
+    kept.forget(("ns", "parent"))
     assert (len(kept), kept.size) == (0, 0)
 
 
 def test_what_is_kept_is_bounded_by_number_and_by_size_with_the_policies() -> None:
     kept = Kept(most_pods=3)
     for number in range(10):
-        kept.put(str(number), "parent", Beside(pod=pod(str(number))))
-    assert (len(kept), kept.get("6"), kept.get("9")) == (3, None, Beside(pod=pod("9")))
+        kept.put(("ns", str(number)), "parent", Beside(pod=pod(str(number))))
+    assert (len(kept), kept.get(("ns", "6")), kept.get(("ns", "9"))) == (3, None, Beside(pod=pod("9")))
     kept = Kept(most_bytes=1000)
     shared = ({"spec": "x" * 400},)
     for number in range(10):
-        kept.put(str(number), "", Beside(pod=pod(str(number)), policies=shared))
+        kept.put(("ns", str(number)), "", Beside(pod=pod(str(number)), policies=shared))
     assert len(kept) == 10  # the policies are one object
     for number in range(10):
-        kept.put(str(number), "", Beside(pod=pod(str(number)), policies=({"spec": "y" * 400},)))
+        kept.put(("ns", str(number)), "", Beside(pod=pod(str(number)), policies=({"spec": "y" * 400},)))
     assert len(kept) == 2
     assert kept.size <= 1000
-    kept.put("9", "", Beside(pod=pod("9")))
-    assert kept.get("9") == Beside(pod=pod("9"))
-    kept.put("large", "", Beside(pod=pod("x" * len(orjson.dumps(shared)) * 3)))
+    kept.put(("ns", "9"), "", Beside(pod=pod("9")))
+    assert kept.get(("ns", "9")) == Beside(pod=pod("9"))
+    kept.put(("ns", "large"), "", Beside(pod=pod("x" * len(orjson.dumps(shared)) * 3)))
+    assert kept.get(("ns", "large")) is None
+    assert kept.get(("ns", "9")) == Beside(pod=pod("9")), "what is too large alone costs nobody a place"
+
+
+def test_another_namespace_that_names_the_same_parent_loses_and_drives_out_nothing() -> None:
+    kept = Kept(most_pods=4)
+    kept.put(("ns", "child"), "parent", Beside(pod=pod("a")))
+    for number in range(10):
+        kept.put(("attacker", str(number)), "parent", Beside(pod=pod("evil")))
+    assert kept.get(("ns", "child")) == Beside(pod=pod("a"))
+    assert len(kept) == 4
+    kept.forget(("attacker", "parent"))
+    assert (len(kept), kept.get(("ns", "child"))) == (1, Beside(pod=pod("a")))
+    kept.forget(("ns", "parent"))
     assert (len(kept), kept.size) == (0, 0)

@@ -15,7 +15,6 @@ from chains.attest import FAILED, Outcome
 from chains.cluster import ClusterError, ClusterUnavailable, ObjectRefused
 from chains.config import parse_config
 from chains.controller import Controller, Flow
-from chains.family import Family
 from chains.metrics import Metrics
 from chains.store import Stores
 from chains.worklist import Job, Permit, WorkList
@@ -23,6 +22,7 @@ from signers.keyfile import KeyFileSigner, generate_key
 from storage.annotations import AnnotationStore
 from storage.base import Store, StoreOptions
 from storage.record import Failure, Findings, Receipt, Record, Stored
+from tests.owners import owned
 
 Json = Any
 
@@ -179,23 +179,6 @@ def test_what_is_attested_is_marked_later_and_not_attested_again(monkeypatch: py
     assert "chains.tekton.dev/payload-taskrun-u" in patch["annotations"], "the store's are not lost"
 
 
-def test_what_is_kept_of_children_is_bounded() -> None:
-    def child(number: int) -> Json:
-        owner = {"kind": "PipelineRun", "uid": f"parent-{number}"}
-        return {"metadata": {"name": "c", "namespace": "ns", "ownerReferences": [owner]}, "text": str(number)}
-
-    family = Family(OneRun({}), max_bytes=1000)  # type: ignore[arg-type]
-    for number in range(100):
-        family.keep(child(number))
-        family.keep(child(number))
-    assert family.kept_bytes <= 1000
-    for number in range(100):
-        family.forget(f"parent-{number}")
-    assert family.kept_bytes == 0
-    family.keep({"metadata": {"name": "c", "namespace": "ns"}})
-    assert family.kept_bytes == 0
-
-
 def test_a_run_that_is_deleted_is_tried_again_before_its_time_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -269,37 +252,6 @@ def test_what_is_attested_from_annotations_that_do_not_fit_is_no_receipt() -> No
     assert [event["reason"] for event in cluster.created] == ["AttestationFailed"]
 
 
-def test_a_child_that_is_marked_while_the_others_are_read_is_not_waited_for() -> None:
-    family = Family(None)  # type: ignore[arg-type]
-    child = {"name": "a", "ownerReferences": [{"kind": "PipelineRun", "uid": "p"}]}
-    family.marked(child)
-    woken: list[str] = []
-    assert not family.waits_for("p", {"a"}, lambda: woken.append("p"))
-    assert family.waits_for("p", {"a", "b"}, lambda: woken.append("p"))
-    family.marked({**child, "name": "b"})
-    assert woken == ["p"]
-
-
-def test_children_that_could_not_be_read_again_are_asked_for_again() -> None:
-    class Away:
-        asked = 0
-
-        async def get(self, path: str) -> Json:
-            self.asked += 1
-            raise ClusterUnavailable("away")
-
-    cluster = Away()
-    family = Family(cluster)  # type: ignore[arg-type]
-    parent = {
-        "metadata": {"uid": "p", "namespace": "ns"},
-        "status": {"childReferences": [{"kind": "TaskRun", "name": "a"}]},
-    }
-    for _ in range(2):
-        with pytest.raises(ClusterUnavailable):
-            asyncio.run(family.seed(parent))
-    assert cluster.asked == 2
-
-
 def test_what_is_remembered_of_a_lost_share_is_not_written_when_it_comes_back() -> None:
     """Another replica may have marked the run meanwhile, and somebody have taken that mark off again."""
 
@@ -353,7 +305,7 @@ def test_want_of_memory_files_or_threads_is_not_held_against_a_run_at_once(
 
 
 def test_a_mark_whose_answer_was_lost_wakes_the_parent_and_keeps_the_child() -> None:
-    owner = {"ownerReferences": [{"kind": "PipelineRun", "uid": "p"}]}
+    owner = {"ownerReferences": owned("p")}
 
     class Lost(OneRun):
         async def patch(self, path: str, body: Mapping[str, Any]) -> None:
@@ -363,7 +315,7 @@ def test_a_mark_whose_answer_was_lost_wakes_the_parent_and_keeps_the_child() -> 
 
     controller = controlled(Lost({**RUN, "metadata": {**RUN["metadata"], **owner}}), WorkList())
     woken: list[str] = []
-    assert controller._family.waits_for("p", {"r"}, lambda: woken.append("p"))
+    assert controller._family.waits_for(("ns", "p"), {("r", "u")}, lambda: woken.append("p"))
     with pytest.raises(ClusterUnavailable):
         asyncio.run(controller.handle(JOB))
     assert asyncio.run(controller.handle(JOB)) is True

@@ -17,6 +17,7 @@ from chains.snapshot import RunSnapshot, take_snapshot
 from chains.statement import parse_statement
 from chains.verify_claims import builder_id, hermetic_level, run_uid
 from tests.faults.hermetic import objects
+from tests.owners import owned, task_reference
 
 Json = Any
 LABEL = "taskrun/ci/build"
@@ -296,17 +297,18 @@ PIPELINE: Json = {
     "metadata": {"name": "p", "namespace": "ci", "uid": "p-uid", "annotations": {MODE: "hermetic"}},
     "status": {
         "conditions": [{"type": "Succeeded", "status": "True"}],
-        "childReferences": [{"kind": "TaskRun", "name": "build", "pipelineTaskName": "build"}],
+        "childReferences": [task_reference("build")],
     },
 }
 
 
 def pipeline(*more: Json) -> RunSnapshot:
     run, _ = good()
+    run["metadata"]["ownerReferences"] = owned("p-uid")
     parent = copy.deepcopy(PIPELINE)
     others = {("TaskRun", "ci", "build"): run}
     for child in more:
-        reference = {"kind": child["kind"], "name": child["metadata"]["name"], "pipelineTaskName": "x"}
+        reference = {**task_reference(child["metadata"]["name"], "x"), "kind": child["kind"]}
         parent["status"]["childReferences"].append(reference)
         others["TaskRun", "ci", child["metadata"]["name"]] = child
     return take_snapshot(parent, others)
@@ -317,7 +319,12 @@ def test_a_pipeline_is_as_isolated_as_the_weakest_of_its_children() -> None:
     beside = {LABEL: Beside(pod=pod)}
     assert judge_isolation(pipeline(), beside).level == ENFORCED
     plain, _ = good()
-    plain["metadata"] = {"name": "clone", "namespace": "ci", "uid": "c-uid"}
+    plain["metadata"] = {
+        "name": "clone",
+        "namespace": "ci",
+        "uid": "c-uid",
+        "ownerReferences": owned("p-uid"),
+    }
     found = judge_isolation(pipeline(plain), beside)
     assert found.level == "not-requested"
     assert found.reason.startswith("taskrun clone: no annotation")

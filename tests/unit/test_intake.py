@@ -10,6 +10,7 @@ import pytest
 from chains.documents import load_documents
 from chains.errors import InputError
 from chains.intake import MAX_RUN, Intake, read_inputs
+from tests.owners import owned, task_reference
 
 Json = Any
 
@@ -129,26 +130,36 @@ def test_the_top_is_what_is_no_other_run_s_child() -> None:
     parent = {
         "apiVersion": "tekton.dev/v1", "kind": "PipelineRun",
         "metadata": {"name": "p", "namespace": "ns", "uid": "u"},
-        "status": {"childReferences": [{"kind": "TaskRun", "name": "mine"}, {"kind": "TaskRun", "name": "foreign"}, 7]},
+        "status": {"childReferences": [task_reference("mine"), task_reference("foreign"), task_reference("other"), 7]},
     }  # fmt: skip
     mine, foreign = run("mine"), run("foreign")
-    mine["metadata"]["ownerReferences"] = [{"kind": "PipelineRun", "uid": "u"}]
-    foreign["metadata"]["ownerReferences"] = [{"kind": "PipelineRun", "uid": "other"}]
-    intake = taken(json.dumps([parent, mine, foreign, run("alone")]))
-    assert [key[2] for key in intake.top()] == ["p", "foreign", "alone"]
+    mine["metadata"]["ownerReferences"] = owned("u")
+    foreign["metadata"]["ownerReferences"] = owned("other")
+    elsewhere = run("other")
+    elsewhere["metadata"] |= {"namespace": "attacker", "ownerReferences": owned("u")}
+    intake = taken(json.dumps([parent, mine, foreign, elsewhere, run("alone")]))
+    assert [key[2] for key in intake.top()] == ["p", "foreign", "other", "alone"]
+    del parent["status"]["childReferences"][-1]
+    frozen = taken(json.dumps([parent, mine, foreign, elsewhere])).snapshot(("PipelineRun", "ns", "p"))
+    assert [child.name for child in frozen.children] == ["mine"]
+    assert [gap.name for gap in frozen.gaps] == ["foreign", "other"]
 
 
 def test_a_run_that_names_itself_or_another_pipeline_run_hides_nothing() -> None:
     def pipeline(name: str, *children: tuple[str, str]) -> Json:
-        references = [{"kind": kind, "name": child} for kind, child in children]
+        references = [
+            {"apiVersion": "tekton.dev/v1", "kind": kind, "name": child} for kind, child in children
+        ]
         return {
-            "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": name, "namespace": "ns"},
-            "status": {"childReferences": references},
+            "apiVersion": "tekton.dev/v1", "kind": "PipelineRun",
+            "metadata": {"name": name, "namespace": "ns", "uid": name}, "status": {"childReferences": references},
         }  # fmt: skip
 
     one = pipeline("one", ("PipelineRun", "one"), ("PipelineRun", "two"), ("TaskRun", "task"))
     two = pipeline("two", ("PipelineRun", "one"))
-    assert [key[2] for key in taken(json.dumps([one, two, run("task")])).top()] == ["one", "two"]
+    task = run("task")
+    task["metadata"]["ownerReferences"] = owned("one")
+    assert [key[2] for key in taken(json.dumps([one, two, task])).top()] == ["one", "two"]
 
 
 def test_words_and_numbers_are_read_as_kubernetes_reads_them() -> None:

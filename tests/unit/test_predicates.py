@@ -17,6 +17,7 @@ from chains.predicates.slsa_v1 import Options
 from chains.redaction import Redaction
 from chains.snapshot import RunSnapshot, take_snapshot
 from chains.statement import Statement, is_hex_digest, parse_statement
+from tests.owners import owned, task_reference
 from tests.runs import pipeline_runs, task_runs
 
 Json = Any
@@ -99,15 +100,15 @@ def test_a_pipeline_run_takes_its_children_s_native_artifacts_when_inspected_dee
     value = {"uri": "pkg:oci/app", "digest": {"sha256": HEX}}
     child = {
         "apiVersion": "tekton.dev/v1", "kind": "TaskRun",
-        "metadata": {"name": "c", "namespace": "ns", "labels": {"tekton.dev/pipelineTask": "t"}},
+        "metadata": {"name": "c", "namespace": "ns", "labels": {"tekton.dev/pipelineTask": "t"}, "ownerReferences": owned("u")},
         "status": {
             "completionTime": "2026-01-02T03:04:05Z",
             "artifacts": {"inputs": [{"name": "i", "values": [value]}], "outputs": [{"name": "o", "buildOutput": True, "values": [value]}]},
         },
     }  # fmt: skip
     raw = {
-        "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": "p", "namespace": "ns"},
-        "status": {"pipelineSpec": {"tasks": [{"name": "t"}]}, "childReferences": [{"kind": "TaskRun", "name": "c"}]},
+        "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": "p", "namespace": "ns", "uid": "u"},
+        "status": {"pipelineSpec": {"tasks": [{"name": "t"}]}, "childReferences": [task_reference("c")]},
     }  # fmt: skip
     run = take_snapshot(raw, {("TaskRun", "ns", "c"): child})
     statement = slsa_v1.build_v2alpha4(run, Options("b", slsa_v1.SLSA_BUILD_TYPE, deep=True, native=True))

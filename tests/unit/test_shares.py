@@ -18,6 +18,7 @@ from chains.observe import owner_of
 from chains.serve import ControllerOptions, _open_shares
 from chains.shares import Events, Shares, share_of
 from chains.worklist import Job
+from tests.owners import owned
 
 SECONDS = 15
 
@@ -348,7 +349,7 @@ def test_a_lease_says_what_the_record_does() -> None:
 
 
 def test_a_pipeline_run_and_its_task_runs_are_one_share() -> None:
-    metadata = {"ownerReferences": [{"kind": "Other", "uid": "o"}, {"kind": "PipelineRun", "uid": "p"}]}
+    metadata = {"ownerReferences": [{"kind": "Other", "uid": "o"}, *owned("p")]}
     child = Job("TaskRun", "ns", "child", "c", owner_of("TaskRun", metadata))
     parent = Job("PipelineRun", "ns", "parent", "p", owner_of("PipelineRun", metadata))
     assert [share_of(child, count) for count in range(1, 20)] == [

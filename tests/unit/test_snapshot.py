@@ -7,6 +7,7 @@ import pytest
 
 from chains.errors import InputError
 from chains.snapshot import take_snapshot
+from tests.owners import owned, task_reference
 
 Json = Any
 RUN: Json = {
@@ -31,7 +32,7 @@ def pipeline(*references: Json, uid: str = "p-1") -> Json:
 
 
 def child(name: str, owner: str = "p-1") -> Json:
-    owners = [{"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "name": "p", "uid": owner}]
+    owners = owned(owner)
     return {**RUN, "metadata": {"name": name, "namespace": "ns", "uid": name, "ownerReferences": owners}}
 
 
@@ -64,7 +65,7 @@ def test_anybody_can_compute_the_digest_again() -> None:
 
 
 def test_a_pipeline_run_s_bytes_are_a_list_that_can_be_attested_again() -> None:
-    run = pipeline({"kind": "TaskRun", "name": "c"})
+    run = pipeline(task_reference("c"))
     frozen = take_snapshot(run, index(child("c")))
     again = orjson.loads(frozen.data)
     assert [item["metadata"]["name"] for item in again["items"]] == ["p", "c"]
@@ -73,12 +74,12 @@ def test_a_pipeline_run_s_bytes_are_a_list_that_can_be_attested_again() -> None:
 
 def test_children_that_cannot_be_recorded_are_named_and_never_fail_the_run() -> None:
     run = pipeline(
-        {"kind": "TaskRun", "name": "gone", "pipelineTaskName": "a"},
+        task_reference("gone", "a"),
         {"kind": "CustomRun", "name": "custom", "pipelineTaskName": "b"},
         {"kind": "PipelineRun", "name": "nested", "pipelineTaskName": "c"},
-        {"kind": "TaskRun", "name": "foreign", "pipelineTaskName": "d"},
-        {"kind": "TaskRun", "name": "broken", "pipelineTaskName": "e"},
-        {"kind": "TaskRun", "name": "good", "pipelineTaskName": "f"},
+        task_reference("foreign", "d"),
+        task_reference("broken", "e"),
+        task_reference("good", "f"),
     )
     broken = child("broken")
     broken["spec"] = {"params": "not a list"}

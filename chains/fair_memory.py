@@ -1,0 +1,87 @@
+"""A bounded memory in which nobody drives out others: what is too much goes from the namespace that has most.
+
+What a tenant chooses (names, owner references, how many runs there are) decides about its own entries alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class FairMemory(Generic[K, V]):
+    """Values by key, up to ``most_weight`` in all and ``most_entries``.
+
+    Of the namespace with the largest weight the entry that was put first goes first, or with ``keeps_first``
+    the one that was put last. What alone is heavier than everything may be is not taken.
+    """
+
+    def __init__(
+        self,
+        namespace_of: Callable[[K], str],
+        *,
+        most_weight: float = math.inf,
+        most_entries: float = math.inf,
+        keeps_first: bool = False,
+    ) -> None:
+        self._namespace_of = namespace_of
+        self._most_weight, self._most_entries, self._keeps_first = most_weight, most_entries, keeps_first
+        self._values: dict[str, OrderedDict[K, tuple[V, int]]] = {}
+        self._weights: dict[str, int] = {}
+        self._count = 0
+        self.weight = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[K]:
+        for values in self._values.values():
+            yield from values
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._values.get(self._namespace_of(key), ())
+
+    def get(self, key: K) -> V | None:
+        """Return a value, None for one that is not here."""
+        values = self._values.get(self._namespace_of(key))
+        found = values.get(key) if values is not None else None
+        return None if found is None else found[0]
+
+    def put(self, key: K, value: V, weight: int = 1) -> list[tuple[K, V]]:
+        """Add or replace a value, as the latest; return what had to go for it, which may be itself."""
+        self.pop(key)
+        if weight > self._most_weight:
+            return [(key, value)]
+        space = self._namespace_of(key)
+        self._values.setdefault(space, OrderedDict())[key] = value, weight
+        self._add(space, 1, weight)
+        gone = []
+        while self.weight > self._most_weight or self._count > self._most_entries:
+            fullest = max(self._weights, key=lambda name: (self._weights[name], len(self._values[name])))
+            values = self._values[fullest]
+            found = next(reversed(values)) if self._keeps_first else next(iter(values))
+            gone.append((found, values[found][0]))
+            self.pop(found)
+        return gone
+
+    def pop(self, key: K) -> V | None:
+        """Forget a value and return it, None for one that is not here."""
+        space = self._namespace_of(key)
+        values = self._values.get(space)
+        found = values.pop(key, None) if values is not None else None
+        if found is None:
+            return None
+        self._add(space, -1, -found[1])
+        if not values:
+            del self._values[space], self._weights[space]
+        return found[0]
+
+    def _add(self, space: str, count: int, weight: int) -> None:
+        self._count += count
+        self.weight += weight
+        self._weights[space] = self._weights.get(space, 0) + weight
