@@ -18,6 +18,7 @@ import pytest
 
 from chains.cli import run as chains
 from tests.interop.attested import run_of, slug
+from tests.owners import owned
 from tests.testbed.cluster import MERGE, ApiError, ApiServer, free_ports
 from tests.testbed.cosign import Cosign
 from tests.testbed.images import Registry
@@ -36,6 +37,8 @@ class Running:
         self.seen_as = server
         """The API server as the controller reaches it."""
         self.program: tuple[str | Path, ...] = (CHAINS,)
+        self.watched: tuple[str, ...] = ()
+        """Further namespaces for the controller."""
         self.keys, self.log = folder / "keys", folder / "controller.log"
         self.system = server.create_namespace(f"{namespace}-system")
         server.create_namespace(namespace)
@@ -58,7 +61,8 @@ class Running:
             self.process = subprocess.Popen(
                 [
                     *self.program, "controller", "--kubeconfig", self.seen_as.kubeconfig(self.folder),
-                    "--system-namespace", self.system, "--namespace", self.namespace,
+                    "--system-namespace", self.system,
+                    "--namespace", ",".join((self.namespace, *self.watched)),
                     "--signing-secrets", self.keys, "--health-port", str(self.port),
                 ],
                 stderr=log,
@@ -190,9 +194,6 @@ def test_a_run_deleted_while_it_runs_is_let_go(controller: Callable[..., Running
 
 def test_a_pipeline_run_is_attested_with_its_children(controller: Callable[..., Running]) -> None:
     running = controller(artifacts_pipelinerun_format="slsa/v2alpha4", artifacts_oci_storage="tekton")
-    child = finished(running.namespace, "child")
-    child["metadata"]["labels"] = {"tekton.dev/pipelineTask": "build"}
-    running.server.create_run(child)
     status = {
         "conditions": [{"type": "Succeeded", "status": "True"}], "completionTime": "2026-01-02T03:10:05Z",
         "pipelineSpec": {"tasks": [{"name": "build", "taskRef": {"name": "buildah"}}]},
@@ -201,10 +202,14 @@ def test_a_pipeline_run_is_attested_with_its_children(controller: Callable[..., 
             {"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "name": "gone", "pipelineTaskName": "test"},
         ],
     }  # fmt: skip
-    running.server.create_run(
+    whole = running.server.create_run(
         {"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": "whole", "namespace": running.namespace},
          "spec": {"pipelineRef": {"name": "p"}}, "status": status}
     )  # fmt: skip
+    child = finished(running.namespace, "child")
+    child["metadata"]["labels"] = {"tekton.dev/pipelineTask": "build"}
+    child["metadata"]["ownerReferences"] = owned(whole["metadata"]["uid"], "whole")
+    running.server.create_run(child)
     running.start()
     run = running.attested("whole", "PipelineRun")
     annotations, uid = run["metadata"]["annotations"], run["metadata"]["uid"]

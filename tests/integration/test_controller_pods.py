@@ -27,6 +27,7 @@ from chains.worklist import Job, WorkList
 from tests.integration.test_controller import Running
 from tests.integration.test_hermetic_images import push
 from tests.interop.attested import slug
+from tests.owners import owned
 from tests.testbed.cluster import MERGE, ApiError, ApiServer
 from tests.testbed.images import Registry
 from tests.testbed.pod_builder import ALPHA, Built, PodBuilder, finish, pod_status
@@ -296,13 +297,8 @@ class another_kind:  # noqa: N801 - a context
 
 
 def child_of(parent: Json, task: str) -> Json:
-    owner = {
-        "apiVersion": "tekton.dev/v1",
-        "kind": "PipelineRun",
-        "name": "whole",
-        "uid": parent["metadata"]["uid"],
-    }
-    return {"labels": {"tekton.dev/pipelineTask": task}, "ownerReferences": [owner]}
+    owners = owned(parent["metadata"]["uid"], "whole")
+    return {"labels": {"tekton.dev/pipelineTask": task}, "ownerReferences": owners}
 
 
 def create_pipeline(runs: Runs) -> tuple[Json, Callable[[], None]]:

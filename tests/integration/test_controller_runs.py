@@ -12,6 +12,7 @@ import pytest
 
 from chains.cli import run as chains
 from tests.integration.test_controller import Running, controller, finished
+from tests.owners import owned
 from tests.testbed.cluster import MERGE, free_ports
 
 __all__ = ["controller"]
@@ -42,10 +43,7 @@ def pipeline_run(namespace: str, name: str, children: list[str]) -> Json:
 def child_of(parent: Json, name: str, namespace: str) -> Json:
     child = finished(namespace, name)
     child["metadata"]["labels"] = {"tekton.dev/pipelineTask": name}
-    owner = {"apiVersion": "tekton.dev/v1", "kind": "PipelineRun"}
-    child["metadata"]["ownerReferences"] = [
-        {**owner, "name": parent["metadata"]["name"], "uid": parent["metadata"]["uid"], "controller": True}
-    ]
+    child["metadata"]["ownerReferences"] = owned(parent["metadata"]["uid"], parent["metadata"]["name"])
     return child
 
 

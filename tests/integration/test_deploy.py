@@ -22,6 +22,7 @@ import pytest
 from chains.cli import run as chains
 from signers.trust import PublicKey
 from tests.interop.attested import run_of, slug
+from tests.owners import owned, task_reference
 from tests.testbed.cluster import MERGE, ApiError, ApiServer, free_ports
 from tests.testbed.images import Registry
 from tests.testbed.kustomize import build
@@ -243,7 +244,7 @@ def run_in(namespace: str, name: str, image: str = "registry.example.com/app", d
     return run
 
 
-def run_with_pod(server: ApiServer, name: str, *, sandboxed: bool = True) -> Json:
+def run_with_pod(server: ApiServer, name: str, *, sandboxed: bool = True, owners: Json = ()) -> Json:
     """Create a finished hermetic run with its pod in ``ci``, where everything beside it is there to be read."""
     policy = {
         "apiVersion": "networking.k8s.io/v1",
@@ -273,6 +274,7 @@ def run_with_pod(server: ApiServer, name: str, *, sandboxed: bool = True) -> Jso
     run["status"]["steps"] = [{"name": "build", "container": "step-build", "terminated": ended}]
     if not sandboxed:
         run["status"]["provenance"] = {"featureFlags": {"enableAPIFields": "alpha"}}
+    run["metadata"]["ownerReferences"] = list(owners)
     status = run.pop("status")
     created = server.create_run(run)
     owner = {
@@ -351,20 +353,20 @@ def test_under_its_own_account_the_controller_attests_holds_and_tells(
 ) -> None:
     store_in_annotations(api_server)
     controller = start(base)
-    task = run_with_pod(api_server, "task")
     pipeline = api_server.create_run(
         {
             "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": "whole", "namespace": "ci"},
             "spec": {"pipelineRef": {"name": "p"}},
-            "status": {
-                "conditions": [{"type": "Succeeded", "status": "True"}], "completionTime": "2026-01-02T03:10:05Z",
-                "pipelineSpec": {"tasks": [{"name": "build", "taskRef": {"name": "buildah"}}]},
-                "childReferences": [
-                    {"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "name": "task", "pipelineTaskName": "build"}
-                ],
-            },
         }
     )  # fmt: skip
+    task = run_with_pod(api_server, "task", owners=owned(pipeline["metadata"]["uid"], "whole"))
+    status = {
+        "conditions": [{"type": "Succeeded", "status": "True"}], "completionTime": "2026-01-02T03:10:05Z",
+        "pipelineSpec": {"tasks": [{"name": "build", "taskRef": {"name": "buildah"}}]},
+        "childReferences": [task_reference("task", "build")],
+    }  # fmt: skip
+    path = "/apis/tekton.dev/v1/namespaces/ci/pipelineruns/whole/status"
+    api_server.request("PATCH", path, {"status": status}, kind=MERGE)
     controller.wait(lambda: signed(api_server, task) == signed(api_server, pipeline) == "true")
     network = reported(api_server, task, "POD_NETWORK")
     assert network["networkPolicy"]["reason"].startswith("all egress is denied by network policy deny, but")

@@ -11,6 +11,7 @@ from chains.cluster import Cluster, find_access
 from chains.sweep import Sweep
 from chains.worklist import FRESH, Job
 from tests.interop.attested import run_of, slug
+from tests.owners import owned
 from tests.testbed.cluster import ApiServer
 
 pytestmark = pytest.mark.server
@@ -21,10 +22,9 @@ def test_unmarked_runs_of_the_shares_are_offered_page_by_page_now_and_then(
 ) -> None:
     monkeypatch.setattr("chains.cluster.PAGE", 2)
     namespace = api_server.create_namespace(slug(request))
-    owner = {"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "name": "whole", "uid": "owner"}
     for number in range(7):
         run = run_of("registry.example.com/app", "sha256:" + "ab" * 32, f"run-{number}")
-        run["metadata"] |= {"namespace": namespace, "ownerReferences": [owner] if number == 3 else []}
+        run["metadata"] |= {"namespace": namespace, "ownerReferences": owned("owner") if number == 3 else []}
         run["metadata"]["labels"] = {"provenance.chains/done": "true"} if number == 5 else {}
         api_server.create_run(run)
     offered: list[tuple[Job, int]] = []

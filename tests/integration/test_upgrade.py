@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.test_controller import NO_LOG, Running, controller, finished
 from tests.integration.test_runbooks import Tried
+from tests.owners import owned
 from tests.testbed.cluster import MERGE, ApiError, free_ports
 from tests.testbed.cosign import Cosign
 from tests.testbed.images import Registry
@@ -141,8 +142,7 @@ def test_a_namespace_of_tekton_chains_is_taken_over_and_given_back_without_signi
         for name in ("one", "two"):
             moved.build(name)
         whole = running.server.create_run(pipeline_of(running, "whole", "child"))
-        owner = {"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "controller": True, "name": "whole"}
-        moved.build("child", ownerReferences=[owner | {"uid": whole["metadata"]["uid"]}])
+        moved.build("child", ownerReferences=owned(whole["metadata"]["uid"], "whole"))
         # nobody listens there, and it gives up within seconds
         lost = finished(running.namespace, "lost", f"127.0.0.1:{free_ports(1)[0]}/lost")
         running.server.create_run(lost)
