@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from storage.base import StoreRejected
+from storage.package_url import SCHEME, image_reference
 
 DOCKER_HUB = "index.docker.io"
 PREFIXES = ("oci://", "docker://")
@@ -51,8 +52,11 @@ class Image:
 def parse_image(text: str) -> Image:
     """Read ``[oci://]registry/repository[:tag][@sha256:hex]``; the tag is dropped.
 
-    Raises :class:`StoreRejected` when ``text`` is no image reference or names no registry.
+    A package URL of an image (``pkg:oci/…``, ``pkg:docker/…``) is read too. Raises :class:`StoreRejected`
+    when ``text`` is no image reference or names no registry.
     """
+    if text.startswith(SCHEME):
+        return parse_image(image_reference(text))
     bare = text
     for prefix in PREFIXES:
         bare = bare.removeprefix(prefix)

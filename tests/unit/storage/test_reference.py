@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.base import StoreRejected
-from storage.reference import Repository, is_sha256, may_be_plain_http, parse_image, parse_repository
+from storage.reference import Image, Repository, is_sha256, may_be_plain_http, parse_image, parse_repository
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -36,6 +36,34 @@ def test_references_are_read_as_cosign_reads_them(text: str, registry: str, name
     assert parse_image(text).repository == Repository(registry, name)
 
 
+ENCODED = DIGEST.replace(":", "%3A")
+
+
+@pytest.mark.parametrize(
+    ("text", "registry", "name"),
+    [
+        (f"pkg:oci/app@{ENCODED}?repository_url=ghcr.io/team/app&tag=latest", "ghcr.io", "team/app"),
+        (f"pkg:oci/app@{DIGEST}?repository_url=ghcr.io/team", "ghcr.io", "team/app"),
+        (f"pkg:oci/app@{DIGEST}?repository_url=ghcr.io", "ghcr.io", "app"),
+        (f"pkg:oci/app@{DIGEST}?repository_url=localhost:5000/app", "localhost:5000", "app"),
+        (f"pkg:oci/app@{DIGEST}?repository_url=https://ghcr.io/team/app/", "ghcr.io", "team/app"),
+        (f"pkg:oci/App@{DIGEST}?repository_url=docker.io/library/app", "index.docker.io", "library/app"),
+        (f"pkg:docker/team/app@{ENCODED}?repository_url=gcr.io", "gcr.io", "team/app"),
+        (f"pkg:docker/team/app@{ENCODED}", "index.docker.io", "team/app"),
+        (f"pkg:docker/busybox@{ENCODED}", "index.docker.io", "library/busybox"),
+    ],
+)
+def test_package_urls_of_images_name_their_repository(text: str, registry: str, name: str) -> None:
+    found = parse_image(text)
+    assert (found.repository, found.digest) == (Repository(registry, name), DIGEST)
+
+
+def test_a_tag_in_a_package_url_is_dropped() -> None:
+    assert parse_image("pkg:docker/team/app@1.0?repository_url=gcr.io") == Image(
+        Repository("gcr.io", "team/app")
+    )
+
+
 def test_the_digest_of_a_reference_is_kept() -> None:
     assert parse_image(f"registry.example/app:tag@{DIGEST}").digest == DIGEST
     assert parse_image("registry.example/app:tag").digest == ""
@@ -62,6 +90,15 @@ def test_the_digest_of_a_reference_is_kept() -> None:
         "registry.example:99999/app",
         "registry.example/" + "a" * 256,
         "pkg:maven/org.example/app",
+        "pkg:",
+        "pkg:oci/",
+        f"pkg:oci/app@{DIGEST}",
+        f"pkg:oci/app@{DIGEST}?repository_url=team/app",
+        f"pkg:oci/app@sha512:{'a' * 128}?repository_url=ghcr.io/app",
+        f"pkg:oci/app@{DIGEST}?repository_url=user:secret@ghcr.io/app",
+        f"pkg:oci/..%2Fapp@{DIGEST}?repository_url=ghcr.io/team",
+        f"pkg:oci/app@{DIGEST}?repository_url=ghcr.io/app%3Fx=y",
+        f"pkg:generic/app@{DIGEST}?repository_url=ghcr.io/app",
         "https://registry.example/app",
         "git+https://github.com/example/app.git",
         "user@registry.example/app",
