@@ -244,7 +244,7 @@ async def attest_all(
     lost = await stores.flush()
     ordered = [outcomes[key] for key in intake.runs]
     problems = [Outcome(name, "", FAILED, reason) for name, reason in intake.problems]
-    return [*(_distrust(outcome, lost) for outcome in ordered), *problems]
+    return [*(distrust(outcome, lost) for outcome in ordered), *problems]
 
 
 async def _work(
@@ -270,8 +270,8 @@ async def _attest_one(key: Key, attest: Callable[[Key], Awaitable[Outcome]]) -> 
         )
 
 
-def _distrust(outcome: Outcome, lost: Mapping[str, str]) -> Outcome:
-    """Turn the receipts of stores that could not flush into failures."""
+def distrust(outcome: Outcome, lost: Mapping[str, str]) -> Outcome:
+    """Return the outcome with the receipts of stores that could not flush, by URL and reason, as failures."""
     if not lost or not any(entry.store in lost for entry in outcome.entries):
         return outcome
     entries = tuple(

@@ -11,11 +11,11 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from chains.attest import FAILED, SKIPPED, Outcome, attest_run
+from chains.attest import FAILED, SKIPPED, Outcome, attest_run, distrust
 from chains.beside import Beside
 from chains.beside_cluster import TEKTON_NAMESPACE, BesideReader
 from chains.bodies import Begun, Bodies
@@ -276,10 +276,10 @@ class Controller:
             return False
         is_last = job in self._troubles and self._is_too_late(job, raw)
         beside = await self._beside.read(snapshot, flow.config, give_up=is_last)
-        outcome, transient = await self._attest(job, snapshot, beside, flow)
+        outcome, transient, is_begun = await self._attest(job, snapshot, beside, flow)
         if outcome.state == FAILED and transient and not self._is_too_late(job, raw):
             flow.annotations.take(job.uid)
-            if any(entry.state in _STORED for entry in outcome.entries if entry.form != "annotation"):
+            if is_begun:
                 self._begun.keep(job, attested, children.records, children.doubts)
             trouble = self._trouble(job, raw)
             held = _age(raw["metadata"].get("deletionTimestamp"))
@@ -341,8 +341,8 @@ class Controller:
 
     async def _attest(
         self, job: Job, snapshot: RunSnapshot, beside: Mapping[str, Beside] | None, flow: Flow
-    ) -> tuple[Outcome, bool]:
-        """Return the outcome, and whether trying again can help where it is a failure."""
+    ) -> tuple[Outcome, bool, bool]:
+        """Return the outcome, whether trying again can help, and whether anything may be stored by now."""
         outcome = await attest_run(
             snapshot,
             beside,
@@ -358,9 +358,11 @@ class Controller:
         failed = [entry for entry in outcome.entries if entry.state == "failed"]
         # what a store refuses for good does not keep the others from being tried again
         transient = outcome.transient or bool(lost) or any(entry.transient for entry in failed)
+        begun = any(entry.state in _STORED for entry in outcome.entries if entry.form != "annotation")
+        outcome = distrust(outcome, lost)
         if lost and outcome.state != FAILED:
-            outcome = Outcome(outcome.run, outcome.uid, FAILED, "; ".join(lost.values()), outcome.entries)
-        return outcome, transient
+            outcome = replace(outcome, state=FAILED, reason="; ".join(lost.values()))
+        return outcome, transient, begun
 
 
 def is_the_machines(error: Exception) -> bool:

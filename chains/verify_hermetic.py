@@ -19,6 +19,8 @@ from chains.verify_evidence import Examined
 HERMETIC_CHECK = "hermetic"
 _OF_PROVENANCE = frozenset({"predicate-type", "builder", "build-type"})
 """Checks that an execution report beside provenance is not asked to pass."""
+_KEY_ENDED = frozenset({Reason.KEY_REVOKED, Reason.KEY_OUTSIDE_WINDOW})
+_NO_REPORT = "no execution report by a given key"
 _EXPECTED = f"an execution report of the same run with level {ENFORCED}"
 
 
@@ -60,7 +62,7 @@ def prove_hermetic(
         return HermeticProof(check, standing, proofs)
     if not is_whole:
         return _proof(Result.ERROR, "no such report, and not every store answered", Reason.STORE_UNAVAILABLE)
-    actual = " and ".join(dict.fromkeys(found)) or _why_none(used, reports)
+    actual = " and ".join(dict.fromkeys(found)) or _why_none(used, reports, examined)
     return _proof(Result.FAIL, actual, Reason.HERMETIC_NOT_PROVEN)
 
 
@@ -91,7 +93,16 @@ def _level(each: Examined) -> str:
     return hermetic_level(each.authentic.statement) if each.authentic else ""
 
 
-def _why_none(used: Sequence[Examined], reports: Sequence[Examined]) -> str:
+def _why_none(used: Sequence[Examined], reports: Sequence[Examined], examined: Sequence[Examined]) -> str:
     if reports and not any(map(_uid, used)):
         return "the provenance tells no run (SLSA v0.2), so no report can be tied to it"
-    return f"{len(reports)} of other runs" if reports else "no execution report by a given key"
+    if reports:
+        return f"{len(reports)} of other runs"
+    ended = (
+        check.actual
+        for each in examined
+        if each.authentic is not None and each.authentic.statement.predicate_type == SCAI
+        for check in each.checks
+        if check.reason in _KEY_ENDED
+    )
+    return next((f"a report by a key that does not count: {why}" for why in ended), _NO_REPORT)
