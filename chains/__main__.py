@@ -3,10 +3,12 @@
 import sys
 
 from chains.cli import run
+from chains.terminal import take_over
 
 
 def main() -> int:
     """Run the command line and return its exit code."""
+    take_over()
     return run(sys.argv[1:])
 
 

@@ -9,14 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import os
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from chains.arguments import Parser, add_output, add_store
 from chains.cluster_commands import add_cluster_commands
@@ -24,8 +20,9 @@ from chains.doctor_command import add_doctor_command
 from chains.errors import ChainsError, UsageError
 from chains.intake import Intake, Key, read_inputs
 from chains.key_commands import add_keys_export
-from chains.progress import Progress, table, write_bytes, write_line
+from chains.progress import Progress, table
 from chains.store_commands import add_store_commands
+from chains.terminal import drop_output, say, write_document, write_json, write_line, write_text
 from chains.verify_command import add_verify_command
 from chains.workspace import (
     Settings,
@@ -35,7 +32,6 @@ from chains.workspace import (
     open_key,
     open_sealers_for,
     open_stores,
-    say,
 )
 from signers.base import SignerError
 from storage.base import StoreError
@@ -62,7 +58,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = _carry_out(arguments)
     except ChainsError as error:
-        say(f"error: {error}")
+        first, *more = error.lines
+        say(f"error: {first}", *more)
         return error.exit_code
     except (StoreError, SignerError) as error:
         say(f"error: {error}")
@@ -72,7 +69,7 @@ def run(arguments: Sequence[str]) -> int:
         return _INTERRUPTED
     except BrokenPipeError:
         # the reader of our output went away; nothing more can be told to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return FAILURE
     except OSError as error:
         say(f"error: {error.filename or 'standard output'}: {error.strerror or error}")
@@ -112,7 +109,7 @@ def _payload(options: argparse.Namespace) -> int:
     statement = build_provenance(frozen, settings.config, options.format, level)
     for warning in warnings(frozen):
         say(f"warning: {warning}")
-    write_bytes(statement.to_bytes())
+    write_document(statement.to_bytes())
     return OK
 
 
@@ -154,9 +151,7 @@ def _attest(options: argparse.Namespace) -> int:
     outcomes = asyncio.run(_attest_async(intake, settings, options))
     failed = sum(outcome.state == "failed" for outcome in outcomes)
     if options.output == "json":
-        write_bytes(
-            orjson.dumps({"runs": [outcome.to_json() for outcome in outcomes]}, option=orjson.OPT_INDENT_2)
-        )
+        write_json({"runs": [outcome.to_json() for outcome in outcomes]}, indent=True)
     else:
         _print_outcomes(outcomes)
     return FAILURE if failed else OK
@@ -199,14 +194,14 @@ def _print_outcomes(outcomes: Sequence[Any]) -> None:
             ("" if number else outcome.run, entry.state, entry.payload, entry.form, entry.detail)
             for number, entry in enumerate(outcome.entries)
         ]
-    write_line(table(("RUN", "STATE", "PAYLOAD", "FORM", "WHERE, OR WHY NOT"), rows))
+    write_text(table(("RUN", "STATE", "PAYLOAD", "FORM", "WHERE, OR WHY NOT"), rows))
     counts = {
         state: sum(outcome.state == state for outcome in outcomes)
         for state in ("signed", "failed", "skipped")
     }
     unchanged = sum(outcome.unchanged for outcome in outcomes)
     text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    write_line(f"\n{len(outcomes)} runs: {text}" + (f"; {unchanged} unchanged" if unchanged else ""))
+    write_text(f"\n{len(outcomes)} runs: {text}" + (f"; {unchanged} unchanged" if unchanged else ""))
     for outcome in outcomes:
         for warning in outcome.warnings:
             say(f"warning: {outcome.run}: {warning}")
@@ -222,11 +217,10 @@ def _keys_generate(options: argparse.Namespace) -> int:
     except SignerError as error:
         raise UsageError(str(error)) from error
     if options.output == "json":
-        write_bytes(
-            orjson.dumps({"private": options.private, "public": str(public), "algorithm": options.algorithm})
-        )
+        write_json({"private": options.private, "public": str(public), "algorithm": options.algorithm})
     else:
-        write_line(f"private key: {options.private}\npublic key: {public}")
+        write_line(f"private key: {options.private}")
+        write_line(f"public key: {public}")
     return OK
 
 
@@ -237,18 +231,16 @@ def _keys_public(options: argparse.Namespace) -> int:
     signer = open_key(options.key)
     if options.output == "json":
         key = PublicKey.from_pem(signer.public_pem)
-        write_bytes(
-            orjson.dumps(
-                {
-                    "keyid": key.keyid,
-                    "algorithm": key.algorithm,
-                    "version": signer.version,
-                    "pem": signer.public_pem.decode(),
-                }
-            )
+        write_json(
+            {
+                "keyid": key.keyid,
+                "algorithm": key.algorithm,
+                "version": signer.version,
+                "pem": signer.public_pem.decode(),
+            }
         )
     else:
-        write_bytes(signer.public_pem.rstrip())
+        write_document(signer.public_pem.rstrip())
     return OK
 
 
@@ -268,7 +260,7 @@ def _config_lint(options: argparse.Namespace) -> int:
             }
             for item in problems
         ]
-        write_bytes(orjson.dumps({"file": options.file, "problems": fields}, option=orjson.OPT_INDENT_2))
+        write_json({"file": options.file, "problems": fields}, indent=True)
     else:
         for item in problems:
             hint = f"; did you mean {item.suggestion}?" if item.suggestion else ""

@@ -10,11 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from chains.arguments import Parser, add_output
 from chains.errors import UsageError
-from chains.progress import table, write_bytes, write_line
+from chains.progress import table
+from chains.terminal import write_json, write_line, write_text
 from chains.trace import run_traced
 
 if TYPE_CHECKING:
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
 
 def _controller(options: argparse.Namespace) -> int:
     """Watch a cluster and attest every finished run."""
-    from chains.serve import ControllerOptions, log_to_stderr, serve  # noqa: PLC0415 - kopf takes a second
+    from chains.serve import ControllerOptions, log_as_json, serve  # noqa: PLC0415 - kopf takes a second
 
-    log_to_stderr()
+    log_as_json()
     return run_traced(
         serve(
             ControllerOptions(
@@ -111,10 +110,10 @@ def _backfill(options: argparse.Namespace) -> int:
 
 def _tell(found: Sequence[Done], output: str) -> int:
     if output == "json":
-        write_bytes(orjson.dumps([{"run": done.run, "state": done.state} for done in found]))
+        write_json([{"run": done.run, "state": done.state} for done in found])
     else:
         if found:
-            write_line(table(("RUN", "STATE"), [(done.run, done.state) for done in found]))
+            write_text(table(("RUN", "STATE"), [(done.run, done.state) for done in found]))
         write_line(f"{len(found)} runs")
     return int(any("again" in done.state and "will" not in done.state for done in found))
 

@@ -8,12 +8,10 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from chains.arguments import add_output
 from chains.cluster_commands import common_options, key_folder_option, split_names
 from chains.errors import UsageError
-from chains.progress import write_bytes, write_line
+from chains.terminal import write_json, write_text
 
 if TYPE_CHECKING:
     from chains.cluster import Access
@@ -29,9 +27,9 @@ def _doctor(options: argparse.Namespace) -> int:
 
     checks = asyncio.run(_examine(options))
     if options.output == "json":
-        write_bytes(orjson.dumps(to_json(checks), option=orjson.OPT_INDENT_2))
+        write_json(to_json(checks), indent=True)
     else:
-        write_line(to_text(checks))
+        write_text(to_text(checks))
     return exit_code(checks)
 
 

@@ -20,6 +20,11 @@ class ChainsError(Exception):
 
     exit_code = 1
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The text as a person reads it: the first line, and what belongs below it."""
+        return (str(self),)
+
 
 class UsageError(ChainsError):
     """The command line cannot be carried out as written."""
@@ -52,8 +57,15 @@ class ConfigError(ChainsError):
 
     def __init__(self, message: str = "", problems: Iterable[Problem] = ()) -> None:
         self.problems = tuple(problems)
-        lines = [message] if message else []
-        super().__init__("\n  ".join([*lines, *map(str, self.problems)]))
+        told = "; ".join(map(str, self.problems))
+        super().__init__(f"{message} {told}".strip())
+        self._message = message
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message, and each problem on a line of its own."""
+        told = tuple(map(str, self.problems))
+        return (self._message, *told) if self._message or not told else told
 
 
 class UnreachableError(ConfigError):

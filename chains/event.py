@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from chains.cluster import Cluster, ClusterError
+from chains.terminal import plain
 
 COMPONENT = "tekton-chains-controller"
 _LONGEST = 1000
@@ -22,14 +23,15 @@ _log = logging.getLogger("chains.event")
 async def write_event(cluster: Cluster, about: Mapping[str, str], reason: str, message: str) -> None:
     """Write a warning about an object, given as a reference: apiVersion, kind, namespace, name and uid.
 
-    Never raises: a cluster that refuses it loses nothing else.
+    ``message`` is shown on terminals and is written as :func:`plain` text. Never raises: a cluster that
+    refuses it loses nothing else.
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     body = {
         "metadata": {"generateName": f"{about['name'][:200]}.", "namespace": about["namespace"]},
         "type": "Warning",
         "reason": reason,
-        "message": message[:_LONGEST],
+        "message": plain(message[:_LONGEST])[:_LONGEST],
         "source": {"component": COMPONENT},
         "involvedObject": dict(about),
         "firstTimestamp": now,

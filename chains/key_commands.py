@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from chains.errors import UsageError
-from chains.progress import write_bytes
-from chains.workspace import load_settings, open_listed_keys, say
+from chains.terminal import say, write_document
+from chains.workspace import load_settings, open_listed_keys
 from signers.keyset import KeyStatus, ListedKey
 
 _FORMATS = ["pem", "keyset", "configmap", "trusted-root", "trust-root", "policy-controller", "kyverno"]
@@ -59,7 +59,7 @@ def _keys_export(options: argparse.Namespace) -> int:
                 "--trusted-root FILE alone, and give verifiers the keys beside it (--format pem)"
             )
         made = merge_trusted_roots if options.format == "trusted-root" else trust_root
-        write_bytes(made([_root_file(path) for path in options.trusted_root]))
+        write_document(made([_root_file(path) for path in options.trusted_root]))
         return 0
     if options.trusted_root:
         raise UsageError(f"--trusted-root goes with --format {' or '.join(_ROOTS)} alone")
@@ -71,7 +71,7 @@ def _keys_export(options: argparse.Namespace) -> int:
             if one.problem(now):
                 say(f"left out: {one.key.keyid}: {one.problem(now)}")
     where = Where(options.namespace, options.images, options.form)
-    write_bytes(export_keys(options.format, keys, where, now).rstrip())
+    write_document(export_keys(options.format, keys, where, now).rstrip())
     return 0
 
 

@@ -12,6 +12,7 @@ from chains.attest import FAILED, SIGNED, SKIPPED, Outcome
 from chains.retry import OUTCOME_ANNOTATION
 from chains.selection import BEFORE_CUT_OFF
 from chains.snapshot import CHAINS_PREFIX, DONE_LABEL, TRANSPARENCY_UPLOAD
+from chains.terminal import plain
 
 SIGNED_ANNOTATION = CHAINS_PREFIX + "signed"
 TRANSPARENCY_ANNOTATION = CHAINS_PREFIX + "transparency"
@@ -75,7 +76,7 @@ def mark_patch(
             OUTCOME_ANNOTATION: compact_outcome(outcome),
         }
         if outcome.logged:
-            changed["annotations"][TRANSPARENCY_ANNOTATION] = outcome.logged[0]
+            changed["annotations"][TRANSPARENCY_ANNOTATION] = plain(outcome.logged[0])
     finalizers = metadata.get("finalizers") or []
     kept = [name for name in finalizers if name not in {FINALIZERS[kind], LEGACY_FINALIZER}]
     if kept != finalizers:
@@ -145,10 +146,10 @@ def finalizer_patch(kind: str, metadata: Mapping[str, Any], *, hold: bool) -> di
 
 
 def compact_outcome(outcome: Outcome) -> str:
-    """Return the outcome as compact JSON for the annotation, cut to 8 KiB of entries."""
+    """Return the outcome as compact JSON for the annotation, its texts plain, cut to 8 KiB of entries."""
     entries = [
         {
-            key: value
+            key: plain(value)
             for key, value in (
                 ("payload", entry.payload),
                 ("store", entry.store),
@@ -163,9 +164,9 @@ def compact_outcome(outcome: Outcome) -> str:
     ]
     written: dict[str, Any] = {"state": outcome.state, "uid": outcome.uid, "entries": entries}
     if outcome.reason:
-        written["reason"] = outcome.reason[:_LONGEST_REASON]
+        written["reason"] = plain(outcome.reason[:_LONGEST_REASON])[:_LONGEST_REASON]
     if outcome.logged:
-        written["transparency"] = list(outcome.logged)
+        written["transparency"] = [plain(entry) for entry in outcome.logged]
     while len(orjson.dumps(written)) > _MAX_OUTCOME and entries:
         entries.pop()
         written["cut"] = len(outcome.entries) - len(entries)

@@ -10,6 +10,7 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from chains.attest import FAILED, Outcome
+from chains.terminal import plain
 
 _KINDS = ("taskrun", "pipelinerun")
 _PEER = {
@@ -115,10 +116,11 @@ class Metrics:
         """Count what stores refused in one attempt, be it the last or not."""
         for entry in outcome.entries:
             if entry.state == "failed":
-                self._store_errors.labels(self._namespace(namespace), entry.store).inc()
+                self._store_errors.labels(self._namespace(namespace), plain(entry.store)).inc()
 
     def _namespace(self, name: str) -> str:
         """Return the label for a namespace: the first ones have their own, so that series stay bounded."""
+        name = plain(name)
         if name not in self._namespaces and len(self._namespaces) >= MOST_NAMESPACES:
             return OTHERS
         self._namespaces.add(name)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import sys
 import time
 from collections.abc import Sequence
 from typing import TextIO
+
+from chains.terminal import plain, watched_error
 
 _WIDTH = 30
 _INTERVAL = 0.1
@@ -16,7 +16,7 @@ class Progress:
     """A bar on standard error while a command works, drawn ten times a second at most."""
 
     def __init__(self, total: int, noun: str, stream: TextIO | None = None) -> None:
-        given = stream or sys.stderr  # which is None where the process was started without one
+        given = stream or watched_error()
         self._stream: TextIO | None = given if total > 0 and given is not None and given.isatty() else None
         self._total, self._noun = total, noun
         self._done = self._failed = 0
@@ -51,21 +51,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in cells
     )
     return "\n".join(lines)
-
-
-def plain(text: str) -> str:
-    """Escape what a terminal would obey: names and reasons can come from a stranger's run."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
-def write_line(text: str) -> None:
-    """Write a line of result to standard output."""
-    write_bytes(text.encode(errors="backslashreplace"))
-
-
-def write_bytes(data: bytes) -> None:
-    """Write a result to standard output as it is, and a line break."""
-    if sys.stdout is None:
-        raise OSError(errno.EBADF, "closed")
-    sys.stdout.buffer.write(data + b"\n")
-    sys.stdout.buffer.flush()

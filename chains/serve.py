@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from chains.pace import Pace
 from chains.reload import Reloader
 from chains.shares import Events, Shares, share_of, share_of_uid
 from chains.sweep import Sweep
+from chains.terminal import log_here, plain, to_json
 from chains.worklist import Job, WorkList
 
 _DRAIN_SECONDS = 20.0
@@ -74,14 +73,12 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             written["error"] = self.formatException(record.exc_info)
-        return json.dumps(written, default=str, ensure_ascii=False)
+        return to_json(written)
 
 
-def log_to_stderr() -> None:
+def log_as_json() -> None:
     """Send log lines of the controller to standard error; kopf tells only what goes wrong."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    log_here(JsonLines(), logging.INFO)
     for noisy in ("kopf", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -236,9 +233,9 @@ async def _answer_health(
 
     async def ready(_: web.Request) -> web.Response:
         if reloader.refused:
-            return web.Response(status=503, text=f"configuration refused: {reloader.refused}\n")
+            return web.Response(status=503, text=f"configuration refused: {plain(reloader.refused)}\n")
         if reloader.trouble:
-            return web.Response(status=503, text=f"{reloader.trouble}\n")
+            return web.Response(status=503, text=f"{plain(reloader.trouble)}\n")
         if not watching.is_set():
             return web.Response(status=503, text="the watch has not started\n")
         return web.Response(text="ok\n")

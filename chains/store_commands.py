@@ -15,9 +15,10 @@ import orjson
 
 from chains.arguments import Parser, add_output
 from chains.errors import InputError, UsageError
-from chains.progress import Progress, plain, table, write_bytes, write_line
+from chains.progress import Progress, table
 from chains.selection import parse_since
-from chains.workspace import load_settings, open_evidence, open_public_keys, open_url, say, store_options
+from chains.terminal import say, write_json, write_line, write_text
+from chains.workspace import load_settings, open_evidence, open_public_keys, open_url, store_options
 
 if TYPE_CHECKING:
     from chains.copying import Counts
@@ -41,11 +42,11 @@ def _get(options: argparse.Namespace) -> int:
             "evidence": [_to_json(one.store, item) for one, item in evidence],
             "skipped": [asdict(item) for item in skipped],
         }
-        write_bytes(orjson.dumps(written, option=orjson.OPT_INDENT_2))
+        write_json(written, indent=True)
     else:
         rows = [_row(item) for _, item in evidence]
         if rows:
-            write_line(table(("RUN", "ENDED", "FORMAT", "PREDICATE", "DIGEST", "WHERE"), rows))
+            write_text(table(("RUN", "ENDED", "FORMAT", "PREDICATE", "DIGEST", "WHERE"), rows))
         write_line(f"{len(evidence)} pieces of evidence" + (f", {len(skipped)} unusable" if skipped else ""))
         _tell(skipped)
     if skipped:
@@ -134,7 +135,7 @@ def _to_json(store: str, item: Evidence) -> dict[str, Any]:
 
 def _tell(skipped: Sequence[Skipped]) -> None:
     for item in skipped[:20]:
-        say(plain(f"{f'{item.location} {item.digest}'.rstrip()}: {item.reason}"))
+        say(f"{f'{item.location} {item.digest}'.rstrip()}: {item.reason}")
 
 
 def _copy(options: argparse.Namespace) -> int:
@@ -143,7 +144,7 @@ def _copy(options: argparse.Namespace) -> int:
     fields = ("runs", "before", "empty", "copied", "unchanged", "failed", "refused")
     if options.output == "json":
         told = {name: getattr(counts, name) for name in fields}
-        write_bytes(orjson.dumps(told | {"reasons": [asdict(one) for one in counts.reasons]}))
+        write_json(told | {"reasons": [asdict(one) for one in counts.reasons]})
     else:
         _tell(counts.reasons)
         words = (
@@ -218,7 +219,7 @@ def _export(options: argparse.Namespace) -> int:
     packed = asyncio.run(_export_async(options, keys, trusted_root))
     if options.output == "json":
         refused = [asdict(one) for one in packed.refused]
-        write_bytes(orjson.dumps({"folder": options.folder, "bundles": packed.bundles, "refused": refused}))
+        write_json({"folder": options.folder, "bundles": packed.bundles, "refused": refused})
     else:
         _tell(packed.refused)
         write_line(f"{options.folder}: {packed.bundles} bundles, {len(packed.refused)} refused")

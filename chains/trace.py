@@ -23,6 +23,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 import orjson
 
 from chains.errors import ChainsError
+from chains.terminal import plain
 from signers.base import SignerError
 from storage.base import StoreError
 
@@ -270,8 +271,8 @@ def _named(attributes: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _shown(text: str) -> str:
-    """A text without what stands before the @ of a URL."""
-    return re.sub(r"//[^/@\s]*@", "//…@", text)[:_MAX_TEXT]
+    """A text without what stands before the @ of a URL, plain and cut."""
+    return plain(re.sub(r"//[^/@\s]*@", "//…@", text)[:_MAX_TEXT])[:_MAX_TEXT]
 
 
 def _fail(found: Any, reason: str, kind: str) -> None:

@@ -18,6 +18,7 @@ from chains.criteria import Criteria
 from chains.reasons import Reason, Result
 from chains.signed_by import SignedBy
 from chains.statement import Statement
+from chains.terminal import plain
 
 SCHEMA = "https://provenance.chains/verify-result/v1"
 SCHEMA_MANY = "https://provenance.chains/verify-results/v1"
@@ -215,7 +216,7 @@ class Verification:
             lines.append(f"  {_plain(item.location)} {_plain(item.digest)}".rstrip())
             lines.append(f"{_INDENT}{item.reason.value}: {_plain(item.detail)}")
         lines.append(f"{self.verdict.value} {_plain(self.target.ref)}: {_plain(self.summary)}")
-        return "\n".join(lines)
+        return "\n".join(map(plain, lines))
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
@@ -275,11 +276,8 @@ def _digest_set(digest: str) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """Return ``text`` on one line, with everything that a terminal would act on escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for char in excerpt(text)
-    )
+    """Return ``text`` cut, and on one line fit for a terminal."""
+    return plain(excerpt(text))
 
 
 def _criteria_lines(criteria: Criteria, stores: Sequence[str]) -> list[str]:

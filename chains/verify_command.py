@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from chains.arguments import Parser, add_output, add_store
 from chains.errors import InputError, UsageError
-from chains.progress import write_bytes, write_line
+from chains.terminal import write_json, write_text
 from chains.workspace import (
     Settings,
     load_settings,
@@ -35,9 +33,9 @@ def _verify(options: argparse.Namespace) -> int:
 
     found = asyncio.run(_verify_async(options, load_settings(options.config)))
     if options.output == "json":
-        write_bytes(orjson.dumps(many_to_json(found), option=orjson.OPT_INDENT_2))
+        write_json(many_to_json(found), indent=True)
     else:
-        write_line(many_to_text(found))
+        write_text(many_to_text(found))
     return worst(each.verdict for each in found).exit_code
 
 

@@ -7,7 +7,6 @@ current one, which holds a P-256 key made once and an OCI image layout.
 from __future__ import annotations
 
 import fcntl
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,6 +18,7 @@ from chains.errors import ConfigError, UnreachableError, UsageError
 from chains.image_environment import ImageReader
 from chains.sealing import is_keyless, open_sealer
 from chains.store import Stores
+from chains.terminal import say
 from signers.base import (
     KEY_SERVICES,
     Signer,
@@ -392,10 +392,3 @@ def open_trusted_root(path: str) -> TrustedRoot:
         return TrustedRoot.from_path(Path(path))
     except SignerError as error:
         raise UsageError(str(error)) from error
-
-
-def say(text: str) -> None:
-    """Tell the user something beside the result, on standard error."""
-    if sys.stderr is not None:
-        line = f"chains: {text}\n".encode(errors="backslashreplace")
-        print(line.decode(sys.stderr.encoding or "utf-8", errors="replace"), end="", file=sys.stderr)  # noqa: T201

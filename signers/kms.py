@@ -36,7 +36,6 @@ PUBLIC_KEY_SECONDS = 300.0
 _ATTEMPTS = 5
 _FIRST_DELAY = 0.1
 _SHOWN = 200
-_UNSEEN = re.compile(r"[^\x20-\x7e]+")
 T = TypeVar("T")
 
 
@@ -201,5 +200,5 @@ def refuse_algorithm(source: str, algorithm: str, use: str) -> SignerRejected:
 
 def shown(text: object) -> str:
     """Return a service's own words for a message: printable, on one line, cut."""
-    words = _UNSEEN.sub(" ", str(text)).strip()
+    words = "".join(char if char.isprintable() else " " for char in str(text)).strip()
     return words if len(words) <= _SHOWN else words[:_SHOWN] + "…"

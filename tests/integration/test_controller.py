@@ -17,6 +17,7 @@ from urllib.request import urlopen
 import pytest
 
 from chains.cli import run as chains
+from chains.terminal import plain
 from tests.interop.attested import run_of, slug
 from tests.owners import owned
 from tests.testbed.cluster import MERGE, ApiError, ApiServer, free_ports
@@ -125,6 +126,9 @@ def controller(
         if each.process is not None and each.process.poll() is None:
             each.process.kill()
             each.process.wait()
+        if each.log.exists():
+            lines = each.log.read_text(encoding="utf-8").split("\n")
+            assert [line for line in lines if plain(line) != line] == [], "a terminal would obey it"
 
 
 def finished(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from chains.terminal import plain
 from tests.integration.test_controller import Running, controller, finished
 from tests.integration.test_controller_runs import RUNS, outcome
 from tests.testbed.cluster import MERGE, ApiError
@@ -112,6 +116,57 @@ def test_a_mark_on_a_run_in_progress_is_not_believed(controller: Callable[..., R
     annotations = running.attested("early")["metadata"]["annotations"]
     assert any(name.startswith("chains.tekton.dev/payload-taskrun-") for name in annotations)
     assert annotations["example.com/kept"] == "yes"
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """A registry that refuses everything in words that are not all to be seen."""
+
+    def do_GET(self) -> None:
+        message = "denied\ufe0f\x1b[2J\x9b31m\r\nforged\u202e"
+        body = json.dumps({"errors": [{"code": "DENIED", "message": message}]}).encode()
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body if self.command != "HEAD" else b"")
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815
+
+    def log_message(self, *arguments: object) -> None:
+        """Tell nothing."""
+
+
+def test_what_strangers_say_is_plain_in_events_marks_and_the_log(controller: Callable[..., Running]) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as registry:
+        threading.Thread(target=registry.serve_forever, daemon=True).start()
+        try:
+            running = controller(
+                artifacts_oci_storage="tekton", artifacts_taskrun_storage="oci",
+                storage_oci_repository=f"127.0.0.1:{registry.server_port}/x", storage_oci_repository_insecure="true",
+            )  # fmt: skip
+            hostile = "a\x1b[2J\x9b31m\x7f\r\nforged\u202e\u2028\u200b"
+            run = finished(running.namespace, "hostile")
+            run["spec"]["params"] = [{"name": hostile, "value": hostile}]
+            running.server.create_run(run)
+            running.start()
+            mark = running.attested("hostile")["metadata"]["annotations"]
+            path = f"/api/v1/namespaces/{running.namespace}/events"
+            running.wait(lambda: len(running.server.request("GET", path)["items"]) > 0)
+            events = [event["message"] for event in running.server.request("GET", path)["items"]]
+        finally:
+            registry.shutdown()
+    log = running.log.read_text()
+    assert mark[SIGNED] == "failed"
+    texts = [
+        mark["chains.tekton.dev/outcome"],
+        *events,
+        *running.ask("/metrics")[1].split("\n"),
+        *log.split("\n"),
+    ]
+    assert [text for text in texts if plain(text) != text] == []
+    assert all(r"denied\ufe0f" in text for text in events)
+    assert json.loads(mark["chains.tekton.dev/outcome"])["reason"].count(r"denied\ufe0f") == 1
+    assert "denied" in log
 
 
 def test_no_password_of_a_store_is_told(controller: Callable[..., Running]) -> None:

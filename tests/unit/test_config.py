@@ -159,7 +159,10 @@ def test_every_refused_value_is_told_at_once_with_what_was_meant() -> None:
     }
     assert caught.value.exit_code == 2
     text = str(caught.value)
-    assert len(text.splitlines()) == 5
+    first, *problems = caught.value.lines
+    assert first == "the configuration cannot be used:"
+    assert problems == [str(problem) for problem in caught.value.problems]
+    assert text == f"{first} {'; '.join(problems)}", "one line, as an Event and a log have it"
     assert "got 'nowhere'" in text
     assert (
         "artifacts.pipelinerun.signer: expected one of x509, kms, none, got 'KMS'; did you mean kms?" in text

@@ -107,7 +107,8 @@ def test_values_that_no_string_can_stand_for_are_all_told_at_once(tmp_path: Path
     )
     with pytest.raises(ConfigError) as caught:
         load_config_file(path)
-    assert str(caught.value).splitlines()[0] == f"{path}:"
+    assert caught.value.lines[0] == f"{path}:"
+    assert len(caught.value.lines) == 5
     keys = ["builder.id", "transparency", "storage.gcs.bucket", "nosuch"]
     assert [problem.key for problem in caught.value.problems] == keys
     assert [problem.key for problem in lint_file(path) if problem.severity == "error"] == keys

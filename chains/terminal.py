@@ -1,0 +1,207 @@
+"""The one way to a person: every line on standard output and standard error leaves through this module.
+
+Names, reasons and messages come from runs, registries and configurations that strangers write. A terminal
+obeys control characters, a log reader takes a line break for the end of an entry, and an invisible character
+makes two names look alike. So each of them is written as an escape that can be read, such as ``\\x1b`` or
+``\\u202e``. Ordinary Unicode stays as it is. Elsewhere :func:`plain` cleans what people read through other
+programs: Events, annotations, answers of the health port.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TextIO
+
+import orjson
+
+_NOT_ASCII = re.compile(r"[^\x20-\x7e]+")
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
+"""What takes no room or is blank though ``isprintable`` lets it pass: of Default_Ignorable_Code_Point in
+https://www.unicode.org/Public/UCD/latest/ucd/DerivedCoreProperties.txt, and the empty Braille pattern."""
+
+
+def plain(text: str) -> str:
+    """Return ``text`` on one line, with everything that a terminal obeys or an eye cannot see escaped.
+
+    That is: C0, C1 and DEL; marks of direction, zero width and ignorable characters; separators of lines and
+    paragraphs and every space but U+0020; lone surrogates, private and unassigned code points. A backslash
+    stays as it is, so doing it twice changes nothing.
+    """
+    return _NOT_ASCII.sub(_escape, text)
+
+
+def plain_json(text: str) -> str:
+    """Return JSON of the same value with the same characters escaped as JSON does; line breaks stay."""
+    return _NOT_ASCII.sub(_escape_json, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return "".join(
+        char if _is_visible(char) else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for char in match[0]
+    )
+
+
+def _escape_json(match: re.Match[str]) -> str:
+    return "".join(
+        char if char == "\n" or _is_visible(char) else json.dumps(char)[1:-1].replace("\x7f", "\\u007f")
+        for char in match[0]
+    )
+
+
+def _is_visible(char: str) -> bool:
+    return char.isprintable() and _INVISIBLE.match(char) is None
+
+
+def to_json(value: object, *, indent: bool = False) -> str:
+    """Return ``value`` as JSON for people and programs; of what is no JSON, ``str`` is taken."""
+    try:
+        text = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 if indent else None).decode()
+    except TypeError:  # a lone surrogate, an integer of more than 64 bits, a key that is no text
+        text = json.dumps(value, default=str, indent=2 if indent else None)
+    return plain_json(text)
+
+
+def write_text(text: str) -> None:
+    """Write lines of result to standard output. A value that may hold a line break is ``plain`` in it."""
+    _to_output("\n".join(map(plain, text.split("\n"))))
+
+
+def write_line(text: str) -> None:
+    """Write one line of result to standard output."""
+    _to_output(plain(text))
+
+
+def write_json(value: object, *, indent: bool = False) -> None:
+    """Write a result as JSON to standard output."""
+    _to_output(to_json(value, indent=indent))
+
+
+def write_document(data: bytes) -> None:
+    """Write a document to standard output, byte for byte; where that is a terminal, escaped as JSON does."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        _to_output(plain_json(data.decode(errors="surrogateescape")))
+    else:
+        _to_output(data)
+
+
+def _to_output(written: str | bytes) -> None:
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "closed")
+    data = written.encode() if isinstance(written, str) else written
+    sys.stdout.buffer.write(data + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def drop_output() -> None:
+    """Let what is still to be written to standard output go nowhere: its reader went away."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(text: str, *more: str) -> None:
+    """Tell the user something beside the result, on standard error; each of ``more`` is a line below."""
+    write_error("\n".join((f"chains: {plain(text)}", *(f"  {plain(line)}" for line in more))))
+
+
+def write_error(text: str) -> None:
+    """Write lines to standard error. A value that may hold a line break is ``plain`` in it."""
+    if sys.stderr is not None:
+        lines = "".join(f"{plain(line)}\n" for line in text.split("\n"))
+        encoding = sys.stderr.encoding or "utf-8"
+        sys.stderr.write(lines.encode(encoding, errors="backslashreplace").decode(encoding))
+        sys.stderr.flush()
+
+
+def watched_error() -> TextIO | None:
+    """Return standard error where somebody watches it, else None."""
+    stream = sys.stderr  # None where the process was started without one
+    return stream if stream is not None and stream.isatty() else None
+
+
+def traceback_lines(error: BaseException) -> Iterator[str]:
+    """Yield the lines of an exception, of what caused it and of the group it is, each of them plain."""
+    seen: set[int] = set()
+
+    def lines(found: BaseException) -> Iterator[str]:
+        seen.add(id(found))
+        cause = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+        if cause is not None and id(cause) not in seen:
+            yield from lines(cause)
+            yield "then"
+        for entry in traceback.format_tb(found.__traceback__):
+            yield from map(plain, entry.rstrip("\n").split("\n"))
+        yield plain(f"{type(found).__module__}.{type(found).__qualname__}: {found}")
+        yield from (plain(str(note)) for note in getattr(found, "__notes__", ()))
+        for one in found.exceptions if isinstance(found, BaseExceptionGroup) else ():
+            if id(one) not in seen:
+                yield from (f"  {line}" for line in lines(one))
+
+    return lines(error)
+
+
+class TextLines(logging.Formatter):
+    """A log line for people: level, logger and message on one line, a traceback on lines below."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines."""
+        head = plain(f"chains: {record.levelname.lower()}: {record.name}: {record.getMessage()}")
+        error = record.exc_info[1] if record.exc_info else None
+        below = [] if error is None else [f"  {line}" for line in traceback_lines(error)]
+        return "\n".join((head, *below))
+
+
+class _LogHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write what the formatter makes of a record; a record that cannot be written ends nothing."""
+        try:
+            write_error(self.format(record))
+        except Exception as error:  # noqa: BLE001 - a log line must never end what it tells of
+            say(f"a log line of {record.name} cannot be written: {type(error).__name__}")
+
+
+def log_here(formatter: logging.Formatter, level: int) -> None:
+    """Send all log lines of the process, of every library too, to standard error through this module."""
+    handler = _LogHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def take_over() -> None:
+    """Have everything that Python itself tells go through here: log lines, warnings and tracebacks."""
+    log_here(TextLines(), logging.WARNING)
+    warnings.showwarning = _show_warning
+    sys.excepthook = _tell_uncaught
+    sys.unraisablehook = lambda told: _tell(told.exc_value, "a failure that nobody can catch")
+    threading.excepthook = lambda told: _tell(told.exc_value, "a thread failed")
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    del filename, lineno, file, line
+    say(f"warning: {category.__name__}: {message}")
+
+
+def _tell_uncaught(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
+    _tell(error, "an unexpected failure; please report it")
+
+
+def _tell(error: BaseException | None, what: str) -> None:
+    say(f"error: {what}", *(traceback_lines(error) if error is not None else ()))
