@@ -27,13 +27,14 @@ from chains.image_environment import ImageReader
 from chains.mark import is_marked, note_patch
 from chains.marking import Marker, label_of, run_path
 from chains.metrics import Metrics
+from chains.permit import Permit, PermitLost, Uses
 from chains.redaction import Redaction
 from chains.retry import OUTCOME_ANNOTATION, Trouble, recall
 from chains.run_credentials import AccountStores
 from chains.snapshot import RunSnapshot, has_ended, take_snapshot
 from chains.store import Stores
 from chains.trace import fail, link_to_tekton, note, span, traced_run
-from chains.worklist import Job, Permit, PermitLost, Uses, WorkList
+from chains.worklist import Job, WorkList
 from signers.seal import Sealer
 from storage.annotations import AnnotationStore
 

@@ -22,7 +22,8 @@ from datetime import UTC, datetime
 
 from chains.cluster import ClusterError, ObjectChanged
 from chains.lease import LeaseTable, Record
-from chains.worklist import Job, Permit
+from chains.permit import Permit
+from chains.worklist import Job
 
 _FENCE, _STEP, _RENEW = 2 / 3, 1 / 15, 2 / 15
 """Parts of a Lease's duration: how long it is good for its holder; between two looks, two renewals."""

@@ -16,8 +16,9 @@ from chains.cluster import ClusterError, ClusterUnavailable, ObjectRefused
 from chains.config import parse_config
 from chains.controller import Controller, Flow
 from chains.metrics import Metrics
+from chains.permit import Permit
 from chains.store import Stores
-from chains.worklist import Job, Permit, WorkList
+from chains.worklist import Job, WorkList
 from signers.keyfile import KeyFileSigner, generate_key
 from storage.annotations import AnnotationStore
 from storage.base import Store, StoreOptions
