@@ -45,7 +45,7 @@ _LONGEST_HOLD = 600.0
 _PATIENCE = 10
 """Attempts, a quarter of an hour, before want of memory, files or threads is held against a run."""
 _LONGEST_OUTAGE_PAUSE = 30.0
-"""Seconds between two tries while the API server is away: what waits then is every run and not a bad one."""
+"""Seconds between two tries at most where the run is not to blame: the API server is away, or it gave way."""
 _STORED = frozenset(("stored", "unchanged"))
 _log = logging.getLogger("chains.controller")
 
@@ -118,6 +118,7 @@ class Controller:
         self._troubles: dict[Job, Trouble] = {}
         self._admit = admit
         self._permits: dict[Job, Permit] = {}
+        self._turns: dict[Job, asyncio.Timeout] = {}
         self._marker = Marker(cluster, lambda job: self._check(job, "the run was written"))
 
     async def run(self) -> None:
@@ -125,6 +126,7 @@ class Controller:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._workers):
                 group.create_task(self._worker())
+            group.create_task(self._make_room())
 
     async def _worker(self) -> None:
         while True:
@@ -135,10 +137,30 @@ class Controller:
                     self._let_go(job)
                 else:
                     self._permits[job] = permit
-                    await self._look_at(job)
+                    await self._take_turn(job)
             finally:
                 self._permits.pop(job, None)
                 self._work.done(job)
+
+    async def _take_turn(self, job: Job) -> None:
+        """Look at a run, until it is done or has to give way to those of others."""
+        try:
+            async with asyncio.timeout(None) as turn:
+                self._turns[job] = turn
+                await self._look_at(job)
+        except TimeoutError:
+            self._metrics.gave_way.inc()
+            reason = f"it took long, and runs of other namespaces than {job.namespace} waited for a worker"
+            self._again(job, self._trouble(job, {}), reason, _LONGEST_OUTAGE_PAUSE, slow=True)
+        finally:
+            self._turns.pop(job, None)
+
+    async def _make_room(self) -> None:
+        """End the turns of runs that have to give way, but of none that is being marked."""
+        while True:
+            for job in await self._work.crowded():
+                if (turn := self._turns.get(job)) is not None:
+                    turn.reschedule(asyncio.get_running_loop().time())
 
     def forget(self, unwanted: Callable[[str], bool]) -> None:
         """Let go of what is remembered about runs that are another replica's now.
@@ -198,7 +220,9 @@ class Controller:
             self._troubles[job] = found
         return found
 
-    def _again(self, job: Job, trouble: Trouble, reason: str, longest: float = math.inf) -> None:
+    def _again(
+        self, job: Job, trouble: Trouble, reason: str, longest: float = math.inf, *, slow: bool = False
+    ) -> None:
         delay = min(trouble.delay(), longest)
         trouble.attempts += 1
         trouble.reason = reason
@@ -208,7 +232,7 @@ class Controller:
         _log.warning(
             "trying again later", extra={"run": label_of(job), "reason": reason, "seconds": round(delay, 1)}
         )
-        self._work.later(job, delay)
+        self._work.later(job, delay, slow=slow)
 
     @traced_run
     async def handle(self, job: Job) -> bool:
@@ -277,7 +301,13 @@ class Controller:
             return False
         is_last = job in self._troubles and self._is_too_late(job, raw)
         beside = await self._beside.read(snapshot, flow.config, give_up=is_last)
-        outcome, transient, is_begun = await self._attest(job, snapshot, beside, flow)
+        try:
+            outcome, transient, is_begun = await self._attest(job, snapshot, beside, flow)
+        except asyncio.CancelledError:
+            # its turn ended, and something may be stored by now
+            flow.annotations.take(job.uid)
+            self._begun.keep(job, attested, children.records, children.doubts)
+            raise
         if outcome.state == FAILED and transient and not self._is_too_late(job, raw):
             flow.annotations.take(job.uid)
             if is_begun:
@@ -313,6 +343,7 @@ class Controller:
         return True
 
     async def _mark(self, job: Job, raw: Mapping[str, Any], outcome: Outcome, flow: Flow) -> None:
+        self._turns.pop(job, None)  # a mark that is cut short would not be known to be there
         note(outcome_state=outcome.state)
         fail(outcome.reason if outcome.state == FAILED else "")
         with span("mark"):

@@ -64,6 +64,14 @@ class Metrics:
             registry=self.registry,
         )
         self.retries = Counter("chains_retries", "attempts that will be made again", registry=self.registry)
+        self.gave_way = Counter(
+            "chains_runs_gave_way",
+            "runs that gave their worker to those of other namespaces",
+            registry=self.registry,
+        )
+        self.slow = Gauge(
+            "chains_slow_runs", "runs in the slow lane: they were waited for in vain", registry=self.registry
+        )
         self.backlog = Gauge("chains_backlog_runs", "finished runs that wait", registry=self.registry)
         self.oldest = Gauge(
             "chains_oldest_unattested_seconds", "age of the run that waits longest", registry=self.registry

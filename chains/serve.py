@@ -31,8 +31,8 @@ from chains.worklist import Job, WorkList
 
 _DRAIN_SECONDS = 20.0
 _SHORTEST_LEASE = 3
-_BESIDE_FRESH = 4
-"""One of as many workers does the backlog while fresh runs come."""
+_FEW = 4
+"""One of as many workers does the backlog while fresh runs come, and one of as many the slow lane."""
 _FIRST_LOOK_SECONDS = 5.0
 """How long health waits for the configuration: a probe should not see what is over at once."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
@@ -101,8 +101,9 @@ async def serve(options: ControllerOptions) -> int:
         cluster = await stack.enter_async_context(Cluster(access, pace=Pace(options.requests, options.burst)))
         shares = await _open_shares(options, access, stack)
         reloader = Reloader(cluster, options.system_namespace, options.key_folder)
-        beside_fresh = max(1, options.workers // _BESIDE_FRESH)
-        work, metrics = WorkList(lambda: reloader.flow.config.backlog_rate, beside_fresh), Metrics()
+        few = max(1, options.workers // _FEW)
+        work = WorkList(lambda: reloader.flow.config.backlog_rate, few, workers=options.workers, slow=few)
+        metrics = Metrics()
 
         def offer(job: Job, lane: int, since: float | None) -> None:
             if shares.admit(job) is not None:
@@ -242,6 +243,7 @@ async def _answer_health(
 
     async def tell(_: web.Request) -> web.Response:
         metrics.backlog.set(len(work))
+        metrics.slow.set(work.slow)
         metrics.oldest.set(work.oldest)
         metrics.config_refused.set(bool(reloader.refused))
         metrics.stores_closed.set(reloader.closed_stores)

@@ -186,7 +186,7 @@ def test_a_run_that_is_deleted_is_tried_again_before_its_time_is_over(
     """Pauses grow to ten minutes; a deletion waits no longer than that in all."""
     work, in_force = WorkList(), flow()
     pauses: list[float] = []
-    monkeypatch.setattr(work, "later", lambda job, seconds: pauses.append(seconds))
+    monkeypatch.setattr(work, "later", lambda job, seconds, **_: pauses.append(seconds))
     monkeypatch.setattr("chains.retry.Trouble.delay", lambda self: 600.0)
 
     async def fails(*_: Any, **__: Any) -> Outcome:
@@ -215,7 +215,7 @@ def test_while_the_api_server_is_away_pauses_stay_short(monkeypatch: pytest.Monk
     async def get(path: str) -> Json:
         raise ClusterUnavailable("away")
 
-    def later(job: Job, seconds: float) -> None:
+    def later(job: Job, seconds: float, **_: bool) -> None:
         pauses.append(seconds)
         waited.set()
 

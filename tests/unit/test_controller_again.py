@@ -63,7 +63,7 @@ def controlled(cluster: OneRun, *shelves: Shelf, **more: Json) -> tuple[Controll
     if shelves:
         in_force = replace(in_force, config=parse_config(CONFIG), stores=Stores({"oci": shelves}))
     work, pauses = WorkList(), list[float]()
-    work.later = lambda job, seconds: pauses.append(seconds)  # type: ignore[method-assign]
+    work.later = lambda job, seconds, **_: pauses.append(seconds)  # type: ignore[method-assign]
     return Controller(cluster, work, lambda: in_force, Metrics(), **more), pauses  # type: ignore[arg-type]
 
 
