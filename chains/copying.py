@@ -13,10 +13,12 @@ from chains.regroup import regroup
 from chains.retrieve import Found
 from signers.trust import PublicKey
 from storage.base import Store
+from storage.files import read_file
 from storage.record import Record, Skipped, Stored
 
 AT_ONCE = 16
 _SHOWN = 20
+_MOST_JOURNAL = 256 << 20
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ class Journal:
         self._done: set[str] = set()
         if self._path is not None and self._path.exists():
             try:
-                self._done = set(self._path.read_text(encoding="utf-8").splitlines())
+                self._done = set(read_file(self._path, _MOST_JOURNAL).decode().splitlines())
             except (OSError, UnicodeDecodeError) as error:
                 raise InputError(f"journal {path}: cannot be read: {error}") from error
 

@@ -6,9 +6,9 @@ left as text, as Kubernetes has them.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
-import stat
 import sys
 from collections.abc import Hashable
 from pathlib import Path
@@ -18,6 +18,7 @@ import orjson
 import yaml
 
 from chains.errors import InputError
+from storage.files import read_file
 
 MAX_DOCUMENT = 1 << 30
 """Bytes of one JSON file; a List of a hundred thousand runs fits."""
@@ -65,15 +66,14 @@ def read_bytes(path: Path, limit: int = MAX_DOCUMENT) -> bytes:
     larger than ``limit`` bytes.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            raise InputError(f"{path}: not a regular file; pass - to read standard input")
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        return read_file(path, limit)
     except (OSError, ValueError) as error:
+        code = getattr(error, "errno", 0)
+        if code == errno.EINVAL:
+            raise InputError(f"{path}: not a regular file; pass - to read standard input") from error
+        if code == errno.EFBIG:
+            raise InputError(f"{path}: larger than {limit >> 20} MiB; split it") from error
         raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    if len(data) > limit:
-        raise InputError(f"{path}: larger than {limit >> 20} MiB; split it")
-    return data
 
 
 def read_standard_input(limit: int = MAX_DOCUMENT) -> bytes:

@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from chains.errors import UsageError
 from chains.terminal import say, write_document
 from chains.workspace import load_settings, open_listed_keys
 from signers.keyset import KeyStatus, ListedKey
+from signers.trusted_root import MAX_BYTES as MAX_ROOT
+from storage.files import read_file
 
 _FORMATS = ["pem", "keyset", "configmap", "trusted-root", "trust-root", "policy-controller", "kyverno"]
 _ROOTS = ("trusted-root", "trust-root")
@@ -77,7 +78,7 @@ def _keys_export(options: argparse.Namespace) -> int:
 
 def _root_file(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read_file(path, MAX_ROOT)
     except OSError as error:
         raise UsageError(f"--trusted-root {path} cannot be read: {error.strerror}") from error
 

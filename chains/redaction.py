@@ -11,13 +11,14 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from chains.beside import Json
 from chains.errors import ConfigError
+from storage.files import read_file
 
 REDACTED = "redacted"
+_MOST_KEY = 64 * 1024
 MIN_KEY = 16
 """Bytes that a key must have."""
 _NEVER_SECRET = ("TEKTON_HERMETIC",)
@@ -103,7 +104,7 @@ def open_redaction(settings: RedactionSettings) -> Redaction:
     key = b""
     if settings.key_file:
         try:
-            key = Path(settings.key_file).read_bytes().strip()
+            key = read_file(settings.key_file, _MOST_KEY).strip()
         except OSError as error:
             raise ConfigError(
                 f"execution.redaction.key-file: {settings.key_file}: {error.strerror or error}"

@@ -37,6 +37,7 @@ from signers.base import KEY_SERVICES, Signer, SignerError, scheme_of
 from signers.keyfile import open_keyfile
 from storage.annotations import AnnotationStore
 from storage.base import Store, StoreError, StoreOptions, open_store
+from storage.files import read_file
 from storage.shown import shown
 
 CONFIG_MAP = "chains-config"
@@ -50,6 +51,7 @@ WATCHED_KEYS = (
     "signers.x509.tuf.root",
 )
 """Keys that name files which the flow is built from."""
+_MOST_PASSWORD = 4096
 INTERVAL = 5.0
 """Seconds between two looks at the ConfigMap and the key folder."""
 OPEN_AGAIN = 60.0
@@ -71,7 +73,9 @@ def open_key_folder(folder: Path) -> Signer:
         path = folder / name
         if path.is_file():
             password = folder / PASSWORD_FILE
-            secret = password.read_bytes() if name == "cosign.key" and password.is_file() else None
+            secret = (
+                read_file(password, _MOST_PASSWORD) if name == "cosign.key" and password.is_file() else None
+            )
             try:
                 return open_keyfile(str(path), secret)
             except SignerError as error:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from chains.arguments import Parser, add_output
+from chains.documents import read_bytes
 from chains.errors import InputError, UsageError
 from chains.progress import Progress, table
 from chains.selection import parse_since
 from chains.terminal import say, write_json, write_line, write_text
 from chains.workspace import load_settings, open_evidence, open_public_keys, open_url, store_options
+from signers.trusted_root import MAX_BYTES as MAX_ROOT
 
 if TYPE_CHECKING:
     from chains.copying import Counts
@@ -211,7 +213,7 @@ def _export(options: argparse.Namespace) -> int:
     keys = open_public_keys(options.key or [])
     trusted_root = b""
     if options.trusted_root:
-        trusted_root = Path(options.trusted_root).read_bytes()
+        trusted_root = read_bytes(Path(options.trusted_root), MAX_ROOT)
         try:
             orjson.loads(trusted_root)
         except orjson.JSONDecodeError as error:

@@ -7,6 +7,7 @@ current one, which holds a P-256 key made once and an OCI image layout.
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -29,11 +30,14 @@ from signers.base import (
     shown_reference,
 )
 from signers.keyfile import generate_key, write_key_pair
+from signers.keyset import MAX_BYTES as MAX_KEYSET
 from signers.keyset import KeyStatus, ListedKey, is_keyset, parse_keyset
+from signers.pem import MAX_PEM_BYTES
 from signers.seal import Sealer
 from signers.trust import PublicKey, load_public_keys
 from signers.trusted_root import TrustedRoot
 from storage.base import Store, StoreError, StoreOptions, open_store
+from storage.files import read_file
 from storage.shown import shown
 
 if TYPE_CHECKING:
@@ -179,7 +183,8 @@ def _make_key_once() -> None:
     if PRIVATE_KEY.exists():
         return
     FOLDER.mkdir(exist_ok=True)
-    with (FOLDER / ".lock").open("a") as lock:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    with os.fdopen(os.open(FOLDER / ".lock", flags, 0o644), "rb") as lock:
         # two commands started at once must end with one key
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not PRIVATE_KEY.exists():
@@ -365,14 +370,14 @@ def open_listed_keys(
 
 def _is_private(path: str) -> bool:
     file = Path(path.removeprefix("file://"))
-    return file.is_file() and b"PRIVATE KEY-----" in file.read_bytes()
+    return file.is_file() and b"PRIVATE KEY-----" in read_file(file, MAX_PEM_BYTES)
 
 
 def _listed_keys(path: str, config: Config | None, private: bool) -> Sequence[ListedKey]:
     if scheme_of(path) != "file" or (private and _is_private(path)):
         found = load_public_keys(open_signer(path, settings=kms_settings(config)).public_pem)
     elif is_keyset(path):
-        return parse_keyset(Path(path.removeprefix("file://")).read_bytes(), f"key set {path}")
+        return parse_keyset(read_file(path.removeprefix("file://"), MAX_KEYSET), f"key set {path}")
     else:
         found = load_public_keys(path)  # a Path would fold the slashes of file://
     return [ListedKey(key) for key in found]

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from signers.base import SignerError, SignerRejected, SignerUnavailable
+from signers.files import open_file
 from signers.service import Service, expect_success
 
 AUDIENCE = "sigstore"
@@ -96,7 +97,7 @@ def _file(name: str) -> IdentityToken:
     path = Path(name)
     source = f"identity token file {path}"
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             data = file.read(_LARGEST + 1)
     except PermissionError as error:
         raise SignerRejected(f"{source} cannot be read by user {os.getuid()}: change its mode") from error

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 
 import orjson
 
 from signers.base import FormatError, SignerRejected
+from signers.files import open_file
 from signers.strict_json import member, objects, parse_object
 from signers.trust import PublicKey
 
@@ -101,7 +101,7 @@ def parse_keyset(data: bytes, source: str = "key set") -> tuple[ListedKey, ...]:
 def is_keyset(path: str) -> bool:
     """Whether a file begins as a key set does; raises nothing where there is none."""
     try:
-        with Path(path.removeprefix("file://")).open("rb") as file:
+        with open_file(path.removeprefix("file://")) as file:
             return file.read(64).lstrip().startswith(b"{")
     except (OSError, ValueError):
         return False

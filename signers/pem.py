@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from signers.base import SignerRejected, SignerUnavailable
+from signers.files import open_file
 
 MAX_PEM_BYTES = 256 * 1024
 """No file of keys is larger: an RSA-16384 private key has 13 kB."""
@@ -48,7 +49,7 @@ def read_pem(path: Path, what: str, *, secret: bool) -> bytes:
     :class:`SignerUnavailable` when the file system fails.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             mode = os.fstat(file.fileno()).st_mode
             data = file.read(MAX_PEM_BYTES + 1)
     except FileNotFoundError as exc:

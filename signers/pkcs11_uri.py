@@ -21,9 +21,11 @@ from urllib.parse import unquote_to_bytes
 from pkcs11 import Attribute
 
 from signers.base import SignerRejected
+from signers.files import read_file
 
 _FORM = "pkcs11:token=TOKEN;object=KEY?module-path=/PATH/TO/MODULE.so&pin-source=/PATH/TO/PIN"
 _NAMES = frozenset(("token", "manufacturer", "model", "serial", "slot-id", "object", "id", "type"))
+_MAX_PIN = 4096
 _SPLIT = re.compile("[;&]")
 _PIN, _MODULE = "PKCS11_PIN", "PKCS11_MODULE_PATH"
 
@@ -48,7 +50,7 @@ def read_pin(source: str) -> str:
         return _variable(_PIN)
     path = Path(source)
     try:
-        return path.read_text().rstrip("\r\n")
+        return read_file(path, _MAX_PIN).decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
         raise SignerRejected(f"pkcs11: the PIN's file {path} cannot be read: {reason}") from exc

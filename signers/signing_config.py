@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from signers.base import FormatError, SignerRejected
+from signers.files import read_file
 from signers.strict_json import member, objects, parse_object
 from signers.trusted_root import Period, read_period
 
@@ -34,7 +35,7 @@ def load_signing_config(path: Path, moment: datetime | None = None) -> Services:
     """Read the file, for ``moment`` or now. Raises :class:`SignerRejected` or :class:`FormatError`."""
     what = f"signing config {path}"
     try:
-        data = path.read_bytes()
+        data = read_file(path, _MAX_BYTES)
     except OSError as error:
         raise SignerRejected(f"{what} cannot be read: {error.strerror}") from error
     content = parse_object(data, what, _MAX_BYTES)

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from signers.base import FormatError, SignerRejected, VerificationError
+from signers.files import read_file
 from signers.strict_json import check_names, decode_base64, member, objects, parse_object
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -138,7 +139,7 @@ class TrustedRoot:
     def from_path(cls, path: Path) -> TrustedRoot:
         """Read the file. Raises :class:`SignerRejected` or :class:`FormatError` naming it."""
         try:
-            data = path.read_bytes()
+            data = read_file(path, MAX_BYTES)
         except OSError as error:
             raise SignerRejected(f"trusted root {path} cannot be read: {error.strerror}") from error
         try:

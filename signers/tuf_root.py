@@ -15,9 +15,11 @@ from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.ngclient.updater import Updater
 
 from signers.base import SignerRejected, SignerUnavailable
+from signers.files import read_file
 from signers.service import shown_url
 from signers.trusted_root import TrustedRoot
 
+_MAX_ROOT = 512 * 1024
 PUBLIC_GOOD = "https://tuf-repo-cdn.sigstore.dev"
 TARGET = "trusted_root.json"
 
@@ -60,7 +62,7 @@ def fetch_trusted_root(url: str, pinned: Path | None = None, folder: Path | None
 def _pinned(url: str, pinned: Path | None) -> bytes:
     if pinned is not None:
         try:
-            return pinned.read_bytes()
+            return read_file(pinned, _MAX_ROOT)
         except OSError as error:
             raise SignerRejected(f"tuf root {pinned} cannot be read: {error.strerror}") from error
     if url != PUBLIC_GOOD:

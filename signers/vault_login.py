@@ -16,8 +16,10 @@ import hvac
 from hvac import exceptions
 
 from signers.base import SignerRejected, SignerUnavailable
+from signers.files import read_file
 from signers.kms import KmsSettings
 
+_MAX_TOKEN = 64 * 1024
 _DEFAULT_PATH = "jwt"
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 _RENEW_AFTER = 2 / 3
@@ -88,7 +90,7 @@ class VaultLogin:
             seen = (state.st_mtime_ns, state.st_ino, state.st_size)
             if seen == self._seen:
                 return
-            token = self._file.read_text().strip()
+            token = read_file(self._file, _MAX_TOKEN).decode().strip()
         except (OSError, UnicodeDecodeError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
             raise SignerRejected(
@@ -138,7 +140,7 @@ def _given(settings: KmsSettings) -> str:
 def _jwt_file(settings: KmsSettings) -> str:
     path = settings.oidc_token_path or _SERVICE_ACCOUNT
     try:
-        jwt = Path(path).read_text().strip()
+        jwt = read_file(path, _MAX_TOKEN).decode().strip()
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
         raise SignerRejected(

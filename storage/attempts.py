@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from storage.addresses import Home
 from storage.authorization import (
     Authorization,
     Challenge,
@@ -27,6 +28,9 @@ UNAUTHORIZED, FORBIDDEN = 401, 403
 _MOST_KNOWN = 2000
 _T = TypeVar("_T")
 _SHORT = 160
+NOT_OVER_HTTP = (
+    "not sent over plain http: serve the registry with TLS, or set storage.oci.repository.insecure"
+)
 _MOST_SCOPES = 3
 
 Send = Callable[[Authorization], Awaitable[Answer]]
@@ -64,7 +68,7 @@ class Attempts:
         send: Send,
         *,
         push: bool,
-        plain: bool,
+        home: Home,
         refused: Authorization | None = None,
     ) -> Answer:
         """Send with each credential in turn and return the first answer that is no refusal of it.
@@ -72,7 +76,7 @@ class Attempts:
         ``refused`` is what :meth:`known` gave and the registry did not take any more. Raises
         :class:`NoAccess` with every attempt, and whatever ``send`` raises.
         """
-        attempt = _Attempt(self._tokens, challenge, repository, send, push=push, plain=plain)
+        attempt = _Attempt(self._tokens, challenge, repository, send, push=push, home=home)
         if refused is not None:
             attempt.refused.add(refused.header)
         for again in (False, True):
@@ -114,10 +118,10 @@ class _Attempt:
         send: Send,
         *,
         push: bool,
-        plain: bool,
+        home: Home,
     ) -> None:
         self._tokens, self._challenge, self._repository, self._send = tokens, challenge, repository, send
-        self._push, self._plain = push, plain
+        self._push, self._home = push, home
         self._tried: set[Credential] = set()
         self.refused: set[str] = set()
         self.told: list[str] = []
@@ -135,6 +139,9 @@ class _Attempt:
             self.transient |= credential.transient
             self.told.append(f"{credential.source} ({credential.unusable})")
             return None
+        if not (self._home.keeps_secrets or credential.is_anonymous):
+            self.told.append(f"{credential.source} ({NOT_OVER_HTTP})")
+            return None
         while True:
             try:
                 authorization = await _explained(
@@ -143,7 +150,7 @@ class _Attempt:
                         credential,
                         self._repository,
                         push=self._push,
-                        plain=self._plain,
+                        home=self._home,
                         refused=self.refused,
                     )
                 )

@@ -3,13 +3,12 @@
 The flow is the distribution project's (https://distribution.github.io/distribution/spec/auth/token/ and
 ``/oauth/``). Tokens are remembered with their expiry, one for each repository, action and credential, and
 concurrent requests share one token request. Credentials go to the token server (realm) that the registry
-names, so a realm must speak HTTPS (or HTTP where the registry does) and a public registry cannot point it at
-a private or link-local address.
+names, so a realm must speak HTTPS (or HTTP where the registry does) and be no nearer to us than the registry
+is (:mod:`storage.addresses`).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -20,11 +19,12 @@ from urllib.parse import urlencode
 import orjson
 from yarl import URL
 
+from storage.addresses import Home, Refused, spelled_address
 from storage.base import StoreRejected, StoreUnavailable
 from storage.connections import Answer
 from storage.credentials import Credential
 from storage.inflight import InFlight
-from storage.reference import Repository, may_be_plain_http, registry_host
+from storage.reference import Repository
 
 CLIENT_ID = "provenance-chains"
 DEFAULT_LIFE = 60.0
@@ -85,8 +85,9 @@ class TokenAnswer:
     body: bytes = field(repr=False)
 
 
-Exchange = Callable[[str, URL, dict[str, str], bytes | None], Awaitable[TokenAnswer]]
-"""Sends (method, URL, headers, body) once, following no redirect; raises :class:`storage.base.StoreError`."""
+Exchange = Callable[[Home, str, URL, dict[str, str], bytes | None], Awaitable[TokenAnswer]]
+"""Sends (method, URL, headers, body) once, following no redirect, to an address that the registry at the
+:class:`Home` may lead to; raises :class:`storage.base.StoreError`."""
 
 
 def challenge_of(answer: Answer) -> Challenge | None:
@@ -132,10 +133,10 @@ class TokenSource:
         repository: Repository,
         *,
         push: bool,
-        plain: bool,
+        home: Home,
         refused: Collection[str] = (),
     ) -> Authorization:
-        """Answer ``challenge`` for ``repository``; ``plain`` tells that the registry itself speaks no TLS.
+        """Answer ``challenge`` for ``repository``; ``home`` is where the registry itself is.
 
         ``refused`` are headers that the registry does not take. Raises :class:`CredentialRefused`,
         :class:`StoreRejected` when the token server cannot be trusted with credentials or makes no sense,
@@ -150,7 +151,7 @@ class TokenSource:
         if known is not None and known.expires > time.monotonic() and known.header not in refused:
             return replace(known, reused=True)
         found = await self._asking.run(
-            key, lambda: self._fetch(challenge, credential, repository, key[1], plain=plain)
+            key, lambda: self._fetch(challenge, credential, repository, key[1], home)
         )
         if len(self._known) >= _MOST_KNOWN:
             now = time.monotonic()
@@ -161,23 +162,25 @@ class TokenSource:
         return found
 
     async def _fetch(
-        self, challenge: Challenge, credential: Credential, repository: Repository, scope: str, *, plain: bool
+        self, challenge: Challenge, credential: Credential, repository: Repository, scope: str, home: Home
     ) -> Authorization:
-        realm = checked_realm(challenge.parameters["realm"], repository.registry, plain=plain)
+        realm = checked_realm(challenge.parameters["realm"], repository.registry, home)
         query = {"service": challenge.parameters.get("service", ""), "scope": scope}
-        answer = await self._ask(realm, query, credential)
+        answer = await self._ask(home, realm, query, credential)
         token, life = self._read(answer, realm, repository)
         return Authorization(f"Bearer {token}", credential.source, time.monotonic() + life * _MARGIN)
 
-    async def _ask(self, realm: URL, query: dict[str, str], credential: Credential) -> TokenAnswer:
+    async def _ask(
+        self, home: Home, realm: URL, query: dict[str, str], credential: Credential
+    ) -> TokenAnswer:
         if credential.identity_token:
             form = {"grant_type": "refresh_token", "refresh_token": credential.identity_token, **query}
             body = urlencode({**form, "client_id": CLIENT_ID}).encode()
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            return await self._exchange("POST", realm, headers, body)
+            return await self._exchange(home, "POST", realm, headers, body)
         headers = {"Authorization": credential.basic} if credential.basic else {}
         wanted = {key: value for key, value in query.items() if value}
-        return await self._exchange("GET", realm.extend_query(wanted), headers, None)
+        return await self._exchange(home, "GET", realm.extend_query(wanted), headers, None)
 
     @staticmethod
     def _read(answer: TokenAnswer, realm: URL, repository: Repository) -> tuple[str, float]:
@@ -197,22 +200,19 @@ class TokenSource:
         return token, life
 
 
-def checked_realm(realm: str, registry: str, *, plain: bool) -> URL:
-    """Return ``realm`` as a URL when credentials for ``registry`` may be sent there; else raise."""
+def checked_realm(realm: str, registry: str, home: Home) -> URL:
+    """Return ``realm`` as a URL when credentials for ``registry`` may be sent there; else raise.
+
+    A name is taken here: its addresses are looked at when it is connected to.
+    """
     try:
         url = URL(realm)
     except ValueError:
         url = URL()
-    allowed = {"https", "http"} if plain else {"https"}
+    allowed = {"https", "http"} if home.plain else {"https"}
     if url.scheme not in allowed or not url.host:
         raise StoreRejected(f"{registry} names the token server {realm[:200]!r}; expected an https URL")
-    if url.host == registry_host(registry):
-        return url
-    try:
-        address = ipaddress.ip_address(url.host)
-    except ValueError:
-        return url
-    near = address.is_loopback or address.is_private
-    if address.is_link_local or address.is_unspecified or (near and not may_be_plain_http(registry)):
-        raise StoreRejected(f"{registry} names a token server at the private address {url.host}: refused")
+    spelled = spelled_address(url.raw_host or "")
+    if spelled and not home.may_lead_to(spelled):
+        raise StoreRejected(f"{registry} names the token server {url.host}: {Refused(spelled).reason}")
     return url

@@ -19,13 +19,17 @@ import orjson
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from storage.addresses import Allows, Refused, spelled_address
 from storage.base import BadContent, StoreOptions, StoreRejected
+from storage.bounded import Bounded
 from storage.http1 import Broken, Client, TooLarge
 from storage.reference import is_loopback
 
 ERROR_TEXT = 256
 ERROR_BODY = 64 * 1024
 _LARGE_BODY = 1024 * 1024
+_MOST_HOSTS = 2048
+"""Hosts of which it is remembered whether a proxy leads to them."""
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "provenance-chains"}
 
 
@@ -37,6 +41,8 @@ class Answer:
     headers: CIMultiDictProxy[str]
     body: bytes
     url: URL
+    address: str = ""
+    """That of the other end; empty for what a proxy answered."""
 
     @property
     def retry_after(self) -> float:
@@ -65,6 +71,10 @@ class Answer:
         return f"answered {self.status} {''.join(c if c.isprintable() else ' ' for c in said)}".rstrip()
 
 
+def _anywhere(_: str) -> bool:
+    return True
+
+
 class Later(Exception):  # noqa: N818 - not an error yet
     """This try failed for a transient reason; ``after`` is the wait in seconds that was asked for."""
 
@@ -89,17 +99,19 @@ class Proxies:
 
     def __init__(self) -> None:
         self._proxies = urllib.request.getproxies()
-        self._chosen: dict[tuple[str, str], str | None] = {}
+        self._chosen: Bounded[tuple[str, str], str] = Bounded(_MOST_HOSTS)
 
     def choose(self, url: URL) -> str | None:
         """Return the proxy for ``url``, None for a direct connection."""
         if not self._proxies:
             return None
         key = (url.scheme, url.host or "")
-        if key not in self._chosen:
+        chosen = self._chosen.get(key)
+        if chosen is None:
             direct = is_loopback(key[1]) or urllib.request.proxy_bypass(key[1])
-            self._chosen[key] = None if direct else self._proxies.get(key[0])
-        return self._chosen[key]
+            chosen = "" if direct else self._proxies.get(key[0]) or ""
+            self._chosen.put(key, chosen)
+        return chosen or None
 
 
 class Connections:
@@ -127,12 +139,14 @@ class Connections:
         data: bytes | None = None,
         limit: int = ERROR_BODY,
         seconds: float = 0.0,
+        allows: Allows = _anywhere,
     ) -> Answer:
         """Return the answer to one request, whatever its status; redirects are not followed.
 
         ``limit`` bounds the body in bytes, ``seconds`` the whole exchange where it must be shorter than the
-        configured timeout. Raises :class:`Later`, :class:`NoTls`, and :class:`BadContent` for a body over
-        the limit.
+        configured timeout. ``allows`` is asked for each address before it is connected to; a proxy resolves
+        names itself, so there it is asked for addresses in URLs alone. Raises :class:`Later`,
+        :class:`NoTls`, :class:`Refused`, and :class:`BadContent` for a body over the limit.
         """
         seconds = seconds or self._timeout
         headers = _HEADERS | headers
@@ -140,9 +154,14 @@ class Connections:
         try:
             async with asyncio.timeout(seconds):
                 if proxy is not None:
+                    spelled = spelled_address(url.raw_host or "")
+                    if spelled and not allows(spelled):
+                        raise Refused(spelled)
                     return await self._by_proxy(proxy, method, url, headers, data, limit)
-                found = await self._direct.send(method, url, headers, data, limit=limit, tls=self._tls)
-                return Answer(found.status, found.headers, found.body, url)
+                found = await self._direct.send(
+                    method, url, headers, data, limit=limit, tls=self._tls, allows=allows
+                )
+                return Answer(found.status, found.headers, found.body, url, found.address)
         except TimeoutError as exc:
             raise Later(f"no answer in {seconds:g} s") from exc
         except TooLarge as exc:

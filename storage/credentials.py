@@ -25,6 +25,7 @@ from typing import Any
 import orjson
 
 from storage.base import StoreRejected, StoreUnavailable
+from storage.files import read_file
 from storage.inflight import InFlight
 from storage.reference import DOCKER_HUB, Repository
 
@@ -33,6 +34,7 @@ _HUB_ALIASES = frozenset({"docker.io", "registry-1.docker.io"})
 HELPER_TIMEOUT = 30.0
 HELPER_LIFE = 60.0
 """Seconds that a helper's answer is used for every repository of its registry."""
+_MOST_CONFIG = 4 * 1024 * 1024
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HELPER_HAS_NONE = b"credentials not found"
 _TOKEN_USER = "<token>"  # noqa: S105 - how a helper says "this secret is an identity token"
@@ -120,7 +122,7 @@ class DockerCredentials:
             version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             if self._read is not None and self._read[:2] == (path, version):
                 return self._read[2]
-            config = orjson.loads(path.read_bytes())
+            config = orjson.loads(read_file(path, _MOST_CONFIG))
         except OSError as exc:
             raise StoreRejected(f"cannot read the registry credentials in {path}: {exc.strerror}") from exc
         except orjson.JSONDecodeError as exc:

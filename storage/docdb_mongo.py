@@ -15,6 +15,7 @@ from typing import Any
 
 from storage.base import StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.docdb import INDEX, Document, DocumentStore, parse_collection_url
+from storage.files import read_file
 from storage.shown import shown
 from storage.signed_document import MOST_DOCUMENTS
 
@@ -24,6 +25,7 @@ _ID = "_id"
 _ACCESS = frozenset({13, 18, 8000})
 """Unauthorized, AuthenticationFailed, and Atlas' own word for both."""
 _SHOWN = 200
+_MOST_URL = 64 * 1024
 
 
 class MongoStore(DocumentStore):
@@ -61,7 +63,7 @@ class ServerUrl:
             found = self._path.stat()
             state = (found.st_mtime_ns, found.st_ino, found.st_size)
             if state != self._state:
-                self._url = self._path.read_text("utf-8").strip() or self._url
+                self._url = read_file(self._path, _MOST_URL).decode().strip() or self._url
                 self._state = state
         except (OSError, UnicodeDecodeError) as exc:
             if not self._url:

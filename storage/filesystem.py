@@ -27,6 +27,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import errno
 import hashlib
 import os
 import re
@@ -40,6 +41,7 @@ import orjson
 from storage.base import Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.durable import problem, replace_file, sync_folder, write_new
 from storage.evidence import LARGEST, MOST_BYTES
+from storage.files import read_file
 from storage.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
 from storage.record import Evidence, Failure, Findings, ListedRun, Origin, Receipt, Record, Skipped, Stored
 
@@ -50,6 +52,8 @@ _HEX = re.compile(r"[0-9a-f]{2,256}")
 _ALGORITHM = re.compile(r"[A-Za-z0-9_]{1,40}")
 _RUN = ".run.json"
 _LARGEST_RUN = 64 * 1024
+_LARGEST_PART = 256 * 1024
+"""Bytes of a signature, certificate or chain beside evidence."""
 
 
 class FileStore(Store):
@@ -147,14 +151,14 @@ class FileStore(Store):
 
     def _write(self, path: Path, data: bytes) -> bool:
         """Make a file, whole from the first moment; False when it is there with these bytes."""
-        if path.exists() and path.read_bytes() == data:
+        if _holds(path, data):
             return False
         temporary = path.with_name(f".{secrets.token_hex(8)}")
         try:
             write_new(os.fspath(temporary), data, fsync=self._fsync)
             path.hardlink_to(temporary)  # unlike a rename it fails when the name is taken
         except FileExistsError:
-            if path.read_bytes() != data:
+            if not _holds(path, data):
                 raise
             return False
         finally:
@@ -207,6 +211,13 @@ class FileStore(Store):
         return Findings(tuple(evidence), tuple(skipped))
 
 
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return read_file(path, len(data), follow=False) == data
+    except OSError:
+        return False
+
+
 def plain_name(text: str) -> str:
     """Return ``text`` as the name of a file: no separators, no leading dot, not too long, never ambiguous."""
     if _PLAIN.fullmatch(text):
@@ -218,9 +229,7 @@ def plain_name(text: str) -> str:
 def _run_of(folder: Path) -> ListedRun | None:
     try:
         path = folder / _RUN
-        if path.stat().st_size > _LARGEST_RUN:
-            return None
-        run = orjson.loads(path.read_bytes())
+        run = orjson.loads(read_file(path, _LARGEST_RUN, follow=False))
         origin = Origin(str(run["kind"]), str(run["namespace"]), str(run["name"]), str(run["uid"]))
         return ListedRun(origin, str(run["created"]))
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
@@ -273,18 +282,22 @@ def _read(link: Path, root: Path, left: int) -> Evidence | Skipped:
         if not suffix or not path.is_relative_to(root):
             return Skipped(os.fspath(link), "", "it leads to no evidence of this store")
         main = path.with_name(path.name.removesuffix(suffix) + ".payload") if suffix == ".sig" else path
-        size = main.stat().st_size
-        if size > min(LARGEST, left):
-            return Skipped(os.fspath(path), "", f"{size} bytes: not read")
-        data = main.read_bytes()
-        signature = base64.b64decode(path.read_bytes(), validate=True) if suffix == ".sig" else b""
+        # no link is followed any more: what is read is in the store
+        data = read_file(main, min(LARGEST, left), follow=False)
+        signature = b""
+        if suffix == ".sig":
+            signature = base64.b64decode(read_file(path, _LARGEST_PART, follow=False), validate=True)
         stem = path.name.removesuffix(suffix)
         annotations = {
-            key: beside.read_text("ascii", "replace")
+            key: read_file(beside, _LARGEST_PART, follow=False).decode("ascii", "replace")
             for key, name in ((CERTIFICATE_KEY, "cert"), (CHAIN_KEY, "chain"))
             if (beside := path.with_name(f"{stem}.{name}.pem")).is_file()
         }
+    except RuntimeError:  # how older Pythons call a loop of links
+        return Skipped(os.fspath(link), "", "cannot be read: its links lead in a circle")
     except OSError as exc:
+        if exc.errno == errno.EFBIG:
+            return Skipped(os.fspath(link), "", f"{exc.strerror}: not read")
         return Skipped(os.fspath(link), "", f"cannot be read: {exc.strerror}")
     except (binascii.Error, ValueError):
         return Skipped(os.fspath(link), "", "it is not base64")

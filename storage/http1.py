@@ -16,8 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self, cast
 
+from aiohappyeyeballs import start_connection
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
+
+from storage import addresses
+from storage.addresses import Allows, Refused
 
 IDLE_SECONDS = 60.0
 """How long a connection is kept that nobody uses."""
@@ -30,6 +34,7 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
 _INFORMATION, _SWITCHING, _EMPTY = range(100, 200), 101, {204, 304}
 _FAMILY_DELAY = 0.25
 """Seconds before a host's other address is tried as well (RFC 8305)."""
+_MOST_ADDRESSES = 8
 
 
 class Broken(Exception):  # noqa: N818 - says what happened to a connection
@@ -56,6 +61,8 @@ class Response:
     status: int
     headers: CIMultiDictProxy[str]
     body: bytes
+    address: str = ""
+    """That of the other end."""
 
 
 class _Connection(asyncio.Protocol):
@@ -72,6 +79,7 @@ class _Connection(asyncio.Protocol):
         self._body = bytearray()
         self._left = 0  # of the chunk; -1 before its line, -2 in the trailer
         self.idle_since = 0.0
+        self.address = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -138,7 +146,7 @@ class _Connection(asyncio.Protocol):
         # an answer that came before the request had gone leaves the rest of it on the way
         clean = not self._buffer and not self._transport.get_write_buffer_size()
         self._keep = self._keep and clean
-        waiter.set_result(Response(*self._head, bytes(self._body)))
+        waiter.set_result(Response(*self._head, bytes(self._body), self.address))
         self._head, self._used = None, True
         self._body.clear()
 
@@ -235,6 +243,10 @@ class _Connection(asyncio.Protocol):
         return line
 
 
+def _anywhere(_: str) -> bool:
+    return True
+
+
 def _headers(lines: list[bytes]) -> CIMultiDict[str]:
     headers: CIMultiDict[str] = CIMultiDict()
     for line in lines:
@@ -267,15 +279,18 @@ class Client:
         *,
         limit: int,
         tls: ssl.SSLContext | None,
+        allows: Allows = _anywhere,
     ) -> Response:
         """Return the answer to one request; ``tls`` is for URLs with ``https``, ``limit`` in bytes of body.
 
-        Raises :class:`Broken`, :class:`TooLarge`, :class:`ssl.SSLError` and :class:`OSError`, the latter when
-        there is no connection; :class:`ValueError` for a header that would hold a line break.
+        ``allows`` is asked for the addresses that the host has now, and only those that it takes are
+        connected to. Raises :class:`Broken`, :class:`TooLarge`, :class:`ssl.SSLError` and :class:`OSError`,
+        the latter when there is no connection; :class:`Refused` when no address may be connected to;
+        :class:`ValueError` for a header that would hold a line break.
         """
         sent = _request(method, url, headers, data)
         key = url.scheme, url.host_port_subcomponent or ""
-        connection = self._take(key)
+        connection = self._take(key, allows)
         if connection is not None:
             try:
                 return await self._exchange(key, connection, method, sent, limit)
@@ -283,12 +298,30 @@ class Client:
                 # the server let go of it at the same time
                 if not error.unheard or method not in {"GET", "HEAD"}:
                     raise
-        secure = tls if url.scheme == "https" else None
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            _Connection, url.raw_host or "", url.port or 0, ssl=secure, happy_eyeballs_delay=_FAMILY_DELAY
-        )
+        connection = await self._connect(url, tls if url.scheme == "https" else None, allows)
         return await self._exchange(key, connection, method, sent, limit)
+
+    @staticmethod
+    async def _connect(url: URL, tls: ssl.SSLContext | None, allows: Allows) -> _Connection:
+        """Connect to an address that was checked: the name is not asked for a second time."""
+        host = url.raw_host or ""
+        found = await addresses.resolve(host, url.port or 0)
+        wanted = [each for each in found if allows(each[4][0])]
+        if not wanted:
+            raise Refused(found[0][4][0]) if found else OSError(0, "the host has no address")
+        sock = await start_connection(
+            wanted[:_MOST_ADDRESSES], happy_eyeballs_delay=_FAMILY_DELAY, interleave=1
+        )
+        loop = asyncio.get_running_loop()
+        try:
+            transport, connection = await loop.create_connection(
+                _Connection, sock=sock, ssl=tls, server_hostname=host if tls else None
+            )
+        except BaseException:
+            sock.close()
+            raise
+        connection.address = str((transport.get_extra_info("peername") or ("",))[0])
+        return connection
 
     async def _exchange(
         self, key: tuple[str, str], connection: _Connection, method: str, sent: bytes, limit: int
@@ -309,16 +342,23 @@ class Client:
                 self._sweep = loop.call_later(IDLE_SECONDS, self._close_idle)
         return response
 
-    def _take(self, key: tuple[str, str]) -> _Connection | None:
-        """Return the connection that was used last."""
+    def _take(self, key: tuple[str, str], allows: Allows) -> _Connection | None:
+        """Return the connection that was used last, of those to allowed addresses."""
         idle = self._idle.get(key)
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
-        while idle:
+        kept: list[_Connection] = []
+        found = None
+        while idle and found is None:
             connection = idle.pop()
-            if connection.is_open and connection.idle_since > oldest:
-                return connection
-            connection.abort()
-        return None
+            if not connection.is_open or connection.idle_since <= oldest:
+                connection.abort()
+            elif allows(connection.address):
+                found = connection
+            else:
+                kept.append(connection)  # somebody else's, who may go there
+        if idle is not None:
+            idle.extend(reversed(kept))
+        return found
 
     def _close_idle(self) -> None:
         loop = asyncio.get_running_loop()

@@ -11,16 +11,17 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from storage.base import StoreRejected
+from storage.files import read_file
 from storage.shown import shown
 
 PASSWORD_VARIABLE = "KAFKA_SASL_PASSWORD"  # noqa: S105 - its name
 PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_MOST_PASSWORD = 64 * 1024
 _URL = re.compile(r"kafka://([^/?#@\s]+)/([A-Za-z0-9._-]{1,249})(?:\?([^#\s]*))?")
 
 
@@ -74,7 +75,7 @@ class KafkaSettings:
                 )
             return found
         try:
-            return Path(self.sasl_password_path).read_text(encoding="utf-8").rstrip("\r\n")
+            return read_file(self.sasl_password_path, _MOST_PASSWORD).decode().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no text"
             raise StoreRejected(f"{self.url}: password file {self.sasl_password_path}: {why}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import secrets
@@ -11,6 +12,7 @@ import orjson
 
 from storage.base import BadContent
 from storage.durable import problem, write_new
+from storage.files import read_file
 from storage.manifests import MANIFEST_LIMIT, MANIFEST_TYPES, Descriptor, sha256
 from storage.reference import is_sha256
 
@@ -38,12 +40,12 @@ class Blobs:
             raise BadContent(f"{digest[:100]!r} is no sha256 digest")
         path = Path(self.path(digest))
         try:
-            with path.open("rb") as file:
-                data = file.read(limit + 1)
+            # links are followed: some builders link a layout's blobs, and the digest tells what they are
+            data = read_file(path, limit)
         except OSError as exc:
+            if exc.errno == errno.EFBIG:
+                raise BadContent(f"{path} is larger than {limit} bytes") from exc
             raise BadContent(f"cannot read {path}: {exc.strerror}") from exc
-        if len(data) > limit:
-            raise BadContent(f"{path} is larger than {limit} bytes")
         actual = sha256(data)
         if actual != digest:
             raise BadContent(f"{path}: expected digest {digest}, got bytes with {actual}")

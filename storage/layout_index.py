@@ -21,13 +21,17 @@ import orjson
 from storage.base import StoreRejected, StoreUnavailable
 from storage.durable import problem, replace_file
 from storage.evidence import BUNDLE_PREFIX
+from storage.files import open_file, read_file, read_open
 from storage.manifests import OCI_INDEX
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 REF_NAME = "org.opencontainers.image.ref.name"
 SUBJECT = "provenance.chains/subject"
 """The subjects of a bundle as ``algorithm:hex``, comma-separated."""
+LARGEST_INDEX = 256 * 1024 * 1024
+"""Bytes of ``index.json``: a hundred thousand runs have 170 MB."""
 _POLL = 0.02
+_MOST_MARKER = 4096
 _NEVER_READ = (0, 0, 0)
 
 
@@ -72,7 +76,7 @@ class IndexFile:
             (self._root / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
             if not self._marker.exists():
                 replace_file(self._marker, LAYOUT)
-            marker = orjson.loads(self._marker.read_bytes())
+            marker = orjson.loads(read_file(self._marker, _MOST_MARKER))
         except orjson.JSONDecodeError as exc:
             raise StoreRejected(f"{self._marker} is not JSON: is {self._root} an image layout?") from exc
         except OSError as exc:
@@ -91,12 +95,12 @@ class IndexFile:
         Raises :class:`StoreRejected` when the file is no image index.
         """
         try:
-            with self._path.open("rb") as file:
+            with open_file(self._path) as file:
                 stat = os.fstat(file.fileno())
                 version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
                 if version == known.version:
                     return known
-                data = file.read()
+                data = read_open(file, LARGEST_INDEX)
         except FileNotFoundError:
             return known if known.version == _NEVER_READ else Index()
         except OSError as exc:
@@ -127,7 +131,7 @@ class IndexFile:
         Raises :class:`StoreUnavailable` when another process holds it for ``seconds``.
         """
         try:
-            handle = os.open(self._marker, os.O_RDWR | os.O_CLOEXEC)
+            handle = os.open(self._marker, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as exc:
             raise problem("lock", self._marker, exc) from exc
         try:

@@ -1,22 +1,28 @@
 """Requests to registries: how each is reached, what credentials it gets, how often it is tried.
 
 A registry is spoken to over ``https``; one next door (:func:`storage.reference.may_be_plain_http`), or any
-with ``insecure`` set, may answer plain HTTP instead, found out once per registry. ``Authorization`` goes to
-the registry's own origin alone, never along a redirect or an upload location to another. Errors name the
-request in our words, never a URL that the registry made (upload URLs hold signatures) and never a header.
+with ``insecure`` set, may answer plain HTTP instead. That is found out anew every few minutes and after each
+failure, and never believed of a registry that spoke TLS before. Unless it is this machine, or ``insecure`` is
+set, no credentials go there. ``Authorization`` goes to the registry's own origin alone, never along a
+redirect or an upload location to another, and those lead only where :mod:`storage.addresses` lets the
+registry lead. Errors name the request in our words, never a URL that the registry made (upload URLs hold
+signatures) and never a header.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
 from yarl import URL
 
-from storage.attempts import FORBIDDEN, UNAUTHORIZED, Attempts, NoAccess
+from storage.addresses import Allows, Home, Refused, Zone, is_near, is_somewhere, zone_of, zone_of_spelling
+from storage.attempts import FORBIDDEN, NOT_OVER_HTTP, UNAUTHORIZED, Attempts, NoAccess
 from storage.authorization import (
     Authorization,
     Challenge,
@@ -26,10 +32,11 @@ from storage.authorization import (
     challenge_of,
 )
 from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
+from storage.bounded import Bounded
 from storage.connections import Answer, Connections, Later, NoTls
 from storage.inflight import InFlight
 from storage.manifests import MANIFEST_LIMIT
-from storage.reference import Repository, may_be_plain_http
+from storage.reference import Repository, may_be_plain_http, registry_host
 
 CONNECTIONS = 32
 """Requests under way to one registry at a time; the rest wait, and that wait counts against no timeout.
@@ -37,9 +44,15 @@ As many places again are kept for prompt ones."""
 LONGEST_WAIT = 30.0
 """Seconds: no ``Retry-After`` makes one request wait longer between two tries."""
 _FIRST_WAIT = 0.2
+MOST_REGISTRIES = 1024
+"""Registries of which it is remembered how they are reached."""
+PLAIN_SECONDS = 300.0
+"""For how long a registry that speaks no TLS is not asked for it again."""
+_MOST_WITH_TLS = 16_384
 _REDIRECTS = 5
 _NEAR_TLS_SECONDS = 5.0
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
+_BAD_REQUEST = 400
 _TRY_AGAIN = frozenset({408, 429})
 _BLOB_IS_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 _MOVED = frozenset({301, 302, 303, 307, 308})
@@ -76,12 +89,21 @@ class _Endpoint:
 
     base: URL
     challenge: Challenge | None
+    home: Home
+    until: float = math.inf
+    """By the clock that never goes back: then it is found out anew how the registry is reached."""
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
     prompt_places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
 
-    @property
-    def plain(self) -> bool:
-        return self.base.scheme == "http"
+    def is_at(self, address: str, *, insecure: bool) -> None:
+        """Take note of where the registry was reached just now, ``""`` where a proxy hides it."""
+        zone = zone_of(address) if address else zone_of_spelling(self.home.host)
+        if zone is not self.home.zone:
+            self.home = _home(self.home.host, zone, plain=self.home.plain, insecure=insecure)
+
+
+def _home(host: str, zone: Zone, *, plain: bool, insecure: bool) -> Home:
+    return Home(host, zone, plain, keeps_secrets=not plain or insecure or zone is Zone.LOOPBACK)
 
 
 class RegistryRefused(StoreRejected):
@@ -111,7 +133,8 @@ class Transport:
         self._connections: Connections = beside._connections if beside else Connections(options)
         self._tokens: TokenSource = beside._tokens if beside else TokenSource(self._exchange)
         self._attempts = Attempts(keychain, self._tokens)
-        self._endpoints: dict[str, _Endpoint] = beside._endpoints if beside else {}
+        self._endpoints: Bounded[str, _Endpoint] = beside._endpoints if beside else Bounded(MOST_REGISTRIES)
+        self._with_tls: Bounded[str, bool] = beside._with_tls if beside else Bounded(_MOST_WITH_TLS)
         self._finding: InFlight[str, _Endpoint] = beside._finding if beside else InFlight()
 
     async def close(self) -> None:
@@ -157,8 +180,16 @@ class Transport:
     async def _try(self, request: Request) -> Answer:
         registry = request.repository.registry
         endpoint = self._endpoints.get(registry)
-        if endpoint is None:
+        if endpoint is None or endpoint.until <= time.monotonic():
             endpoint = await self._finding.run(registry, lambda: self._find(registry))
+        try:
+            return await self._try_at(endpoint, request)
+        except (Later, RegistryRefused) as exc:
+            if endpoint.home.plain and (isinstance(exc, Later) or exc.status == _BAD_REQUEST):
+                endpoint.until = 0.0  # it may speak TLS by now, or be somebody else
+            raise
+
+    async def _try_at(self, endpoint: _Endpoint, request: Request) -> Answer:
         async with endpoint.prompt_places if request.prompt else endpoint.places:
             known = self._attempts.known(request.repository, push=request.push)
             if endpoint.challenge is None or known is not None:
@@ -183,7 +214,7 @@ class Transport:
                 request.repository,
                 send,
                 push=request.push,
-                plain=endpoint.plain,
+                home=endpoint.home,
                 refused=known,
             )
         except NoAccess as exc:
@@ -206,59 +237,124 @@ class Transport:
         absolute = "://" in request.path
         place = request.path if absolute else f"{endpoint.base}/v2/{request.repository.name}/{request.path}"
         url = URL(place, encoded=True)
-        home = not absolute or url.origin() == endpoint.base
+        is_home = not absolute or url.origin() == endpoint.base
         for _ in range(_REDIRECTS + 1):
-            if url.scheme == "http" and not endpoint.plain:
-                raise StoreRejected(f"{request}: the registry leads from https to plain http: refused")
             headers = request.headers
-            if home and authorization is not None and authorization.header:
+            if is_home and authorization is not None and authorization.header:
                 headers = headers | {"Authorization": authorization.header}
-            answer = await self._connections.send(request.method, url, headers, request.data, request.limit)
+            allows = self._allowed(endpoint, request, url, is_home=is_home, secret="Authorization" in headers)
+            try:
+                answer = await self._connections.send(
+                    request.method, url, headers, request.data, request.limit, allows=allows
+                )
+            except Refused as exc:
+                where = "" if is_home else f"the registry leads to {url.host}: "
+                raise StoreRejected(f"{request}: {where}{exc.reason}") from exc
+            if is_home:
+                endpoint.is_at(answer.address, insecure=self._options.insecure)
             target = answer.headers.get("Location")
             if answer.status not in _MOVED or not target:
                 return answer
             if request.method not in {"GET", "HEAD"}:
                 raise StoreRejected(f"{request}: the registry redirects a {request.method}: refused")
             url = resolve(url, target)
-            home = url.origin() == endpoint.base
+            is_home = url.origin() == endpoint.base
         raise StoreRejected(f"{request}: more than {_REDIRECTS} redirects")
+
+    def _allowed(
+        self, endpoint: _Endpoint, request: Request, url: URL, *, is_home: bool, secret: bool
+    ) -> Allows:
+        """Return which addresses the request may go to. Raises :class:`StoreRejected` when none."""
+        home = endpoint.home
+        if url.scheme == "http" and not home.plain:
+            raise StoreRejected(f"{request}: the registry leads from https to plain http: refused")
+        if is_home:
+            return self._by_http(secret=secret) if home.plain else is_somewhere
+        is_read = request.method in {"GET", "HEAD"}
+        if url.scheme == "http" and not is_read and (url.host or "").lower() != home.host:
+            raise StoreRejected(f"{request}: the registry leads to another host over plain http: refused")
+        if url.scheme == "http":
+            over_http = self._by_http(secret=False)
+            return lambda address: home.may_lead_to(address) and over_http(address)
+        return home.may_lead_to
+
+    def _by_http(self, *, secret: bool) -> Allows:
+        """Return where requests may go over plain HTTP."""
+        if self._options.insecure:
+            return is_somewhere
+        return _is_loopback if secret else is_near
 
     async def _find(self, registry: str) -> _Endpoint:
         """Find out by ``GET /v2/`` how the registry speaks; what it wants as credentials comes with it."""
         near = may_be_plain_http(registry) or self._options.insecure
         seconds = min(_NEAR_TLS_SECONDS, self._options.timeout) if near else 0.0
+        spoke_tls = registry in self._with_tls
         try:
-            endpoint = await self._ping(f"https://{registry}", seconds)
+            endpoint = await self._ping(registry, "https", is_somewhere, seconds)
         except NoTls as exc:
             if exc.untrusted:
+                self._saw_tls(registry, near=near)
                 raise
+            if spoke_tls:
+                raise NoTls(f"{exc}; it spoke TLS before, so plain HTTP is not tried") from exc
             if not near:
                 raise NoTls(f"{exc}; for plain HTTP set storage.oci.repository.insecure") from exc
-            endpoint = await self._ping(f"http://{registry}")
+            endpoint = await self._ping(registry, "http", self._by_http(secret=False))
         except Later:
-            if not near:
+            if spoke_tls or not near:
                 raise
-            endpoint = await self._ping(f"http://{registry}")
-        self._endpoints[registry] = endpoint
+            endpoint = await self._ping(registry, "http", self._by_http(secret=False))
+        else:
+            self._saw_tls(registry, near=near)
+        before = self._endpoints.get(registry)
+        if before is not None:
+            endpoint.places, endpoint.prompt_places = before.places, before.prompt_places
+        self._endpoints.put(registry, endpoint)
         return endpoint
 
-    async def _ping(self, base: str, seconds: float = 0.0) -> _Endpoint:
-        answer = await self._connections.send("GET", URL(f"{base}/v2/"), {}, seconds=seconds)
+    def _saw_tls(self, registry: str, *, near: bool) -> None:
+        if near:  # to all others nobody speaks plain HTTP
+            self._with_tls.put(registry, True)
+
+    async def _ping(self, registry: str, scheme: str, allows: Allows, seconds: float = 0.0) -> _Endpoint:
+        base = URL(f"{scheme}://{registry}").origin()
+        try:
+            answer = await self._connections.send("GET", base / "v2/", {}, seconds=seconds, allows=allows)
+        except Refused as exc:
+            raise StoreRejected(f"{registry}: {exc.reason}") from exc
         if transient(answer.status):
             raise Later(answer.text, answer.retry_after)
         challenge = challenge_of(answer) if answer.status == UNAUTHORIZED else None
-        return _Endpoint(URL(base).origin(), challenge.anywhere() if challenge else None)
+        host, plain = registry_host(registry), scheme == "http"
+        home = _home(host, zone_of_spelling(host), plain=plain, insecure=self._options.insecure)
+        until = time.monotonic() + PLAIN_SECONDS if plain else math.inf
+        endpoint = _Endpoint(base, challenge.anywhere() if challenge else None, home, until)
+        endpoint.is_at(answer.address, insecure=self._options.insecure)
+        return endpoint
 
     async def _exchange(
-        self, method: str, url: URL, headers: dict[str, str], body: bytes | None
+        self, home: Home, method: str, url: URL, headers: dict[str, str], body: bytes | None
     ) -> TokenAnswer:
+        secret = body is not None or "Authorization" in headers
+        over_http = self._by_http(secret=secret) if url.scheme == "http" else is_somewhere
+
+        def allows(address: str) -> bool:
+            return home.may_lead_to(address) and over_http(address)
+
         try:
-            answer = await self._connections.send(method, url, headers, body)
+            answer = await self._connections.send(method, url, headers, body, allows=allows)
+        except Refused as exc:
+            why = exc.reason if not home.may_lead_to(exc.address) else NOT_OVER_HTTP
+            raise StoreRejected(f"the token server {url.host}: {why}") from exc
         except Later as exc:
             raise StoreUnavailable(f"the token server {url.host}: {exc}") from exc
         except NoTls as exc:
             raise StoreRejected(f"the token server {url.host}: {exc}") from exc.__cause__
         return TokenAnswer(answer.status, answer.body)
+
+
+def _is_loopback(address: str) -> bool:
+    return zone_of(address) is Zone.LOOPBACK
 
 
 def transient(status: int) -> bool:

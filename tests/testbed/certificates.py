@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -27,21 +28,21 @@ NO_USAGE = {
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """PEM files: the CA, a certificate it issued for 127.0.0.1 and localhost, and that one's private key."""
+    """PEM files: the CA, a certificate it issued for 127.0.0.1, localhost and other names, and its private key."""
 
     ca_file: Path
     cert_file: Path
     key_file: Path
 
 
-def make_certificates(folder: Path) -> Certificates:
-    """Write a new CA and a new server certificate into ``folder``; both are valid for a day."""
+def make_certificates(folder: Path, hosts: Sequence[str] = ()) -> Certificates:
+    """Write a new CA and a new server certificate, for ``hosts`` too, into ``folder``; both are valid for a day."""
     folder.mkdir(parents=True, exist_ok=True)
     files = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca = _ca(ca_key)
     files.ca_file.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    files.cert_file.write_bytes(_server(key, ca, ca_key).public_bytes(serialization.Encoding.PEM))
+    files.cert_file.write_bytes(_server(key, ca, ca_key, hosts).public_bytes(serialization.Encoding.PEM))
     files.key_file.touch(mode=0o600)
     files.key_file.write_bytes(
         key.private_bytes(
@@ -63,9 +64,13 @@ def _ca(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 
 
 def _server(
-    key: ec.EllipticCurvePrivateKey, ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey,
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    hosts: Sequence[str],
 ) -> x509.Certificate:
-    names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName("localhost")])
+    dns = [x509.DNSName(host) for host in ("localhost", *hosts)]
+    names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1")), *dns])
     usage = x509.KeyUsage(**NO_USAGE | {"digital_signature": True})
     return (
         _builder(_name("testbed server"), ca.subject, key.public_key(), ca_key.public_key())

@@ -215,11 +215,11 @@ def test_a_file_that_the_user_may_not_read_says_whose_fault_it_is(
         (errno.ESTALE, SignerUnavailable, "cannot be read: Stale file handle"),
     ):
 
-        def fail(self: Path, mode: str, number: int = number) -> None:
-            raise OSError(number, os.strerror(number), str(self))
+        def fail(path: Path, number: int = number) -> None:
+            raise OSError(number, os.strerror(number), str(path))
 
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "open", fail)
+            patch.setattr("signers.pem.open_file", fail)
             with pytest.raises(kind, match=message):
                 open_keyfile(path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -140,14 +141,21 @@ class FakeRegistry:
 
 
 @asynccontextmanager
-async def serving(registry: FakeRegistry | None = None, **settings: bool) -> AsyncIterator[FakeRegistry]:
-    """Run the registry on a free loopback port."""
+async def serving(
+    registry: FakeRegistry | None = None,
+    *,
+    address: str = "127.0.0.1",
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+    **settings: bool,
+) -> AsyncIterator[FakeRegistry]:
+    """Run the registry on a loopback port, a free one for 0."""
     registry = registry or FakeRegistry(**settings)
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_route("*", "/{tail:.*}", registry.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, address, port, ssl_context=tls)
     await site.start()
     host, port = runner.addresses[0][:2]
     registry.host = f"{host}:{port}"

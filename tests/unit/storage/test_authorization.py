@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.addresses import Home, zone_of_spelling
 from storage.authorization import Challenge, checked_realm, parse_challenges
 from storage.base import StoreRejected
+from storage.reference import registry_host
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,11 @@ def test_any_header_is_read_or_not_but_never_fails(headers: list[str]) -> None:
     assert challenge is None or challenge.scheme in {"basic", "bearer"}
 
 
+def home_of(registry: str, *, plain: bool) -> Home:
+    host = registry_host(registry)
+    return Home(host, zone_of_spelling(host), plain)
+
+
 @pytest.mark.parametrize(
     ("realm", "registry", "plain"),
     [
@@ -60,7 +67,7 @@ def test_any_header_is_read_or_not_but_never_fails(headers: list[str]) -> None:
     ],
 )
 def test_realms_that_may_have_the_credentials(realm: str, registry: str, *, plain: bool) -> None:
-    assert str(checked_realm(realm, registry, plain=plain)) == realm
+    assert str(checked_realm(realm, registry, home_of(registry, plain=plain))) == realm
 
 
 @pytest.mark.parametrize(
@@ -73,6 +80,17 @@ def test_realms_that_may_have_the_credentials(realm: str, registry: str, *, plai
         ("https://10.0.0.1/token", "registry.example", False),
         ("https://[::1]/token", "registry.example", False),
         ("https://0.0.0.0/token", "registry.example", False),
+        ("https://2130706433/token", "registry.example", False),
+        ("https://0x7f.1/token", "registry.example", False),
+        ("https://017700000001/token", "registry.example", False),
+        ("https://10.0.0.1./token", "registry.example", False),
+        ("https://[64:ff9b::10.0.0.1]/token", "registry.example", False),
+        ("https://[::ffff:10.0.0.1]/token", "registry.example", False),
+        ("https://[2002:a00:1::]/token", "registry.example", False),
+        ("https://[fd00::1]/token", "registry.example", False),
+        ("https://100.64.0.1/token", "registry.example", False),
+        ("http://127.0.0.1/token", "registry.example", True),
+        ("https://127.0.0.1/token", "10.0.0.1:5000", False),
         ("file:///etc/passwd", "registry.example", True),
         ("/token", "registry.example", True),
         ("https://[", "registry.example", True),
@@ -80,5 +98,5 @@ def test_realms_that_may_have_the_credentials(realm: str, registry: str, *, plai
     ],
 )
 def test_realms_that_may_not(realm: str, registry: str, *, plain: bool) -> None:
-    with pytest.raises(StoreRejected, match=r"registry\.example|127\.0\.0\.1"):
-        checked_realm(realm, registry, plain=plain)
+    with pytest.raises(StoreRejected, match=r"registry\.example|127\.0\.0\.1|10\.0\.0\.1"):
+        checked_realm(realm, registry, home_of(registry, plain=plain))

@@ -1,0 +1,221 @@
+"""Where an address is: on the internet, in a private network, on this machine; and who may lead us there.
+
+A registry says where its token server, its uploads and its blobs are. It may lead to the internet, and to
+addresses that are no nearer to us than it is itself; not from the internet into the cluster, not from the
+cluster to this machine, and nobody to the services that give a machine its credentials. What counts is the
+address that is connected to, never how a host is spelled: a name may stand for any address, and for another
+one the next moment.
+
+Sources: IANA's special-purpose registries for IPv4 (RFC 6890) and IPv6; RFC 4291 section 2.5.5 (mapped and
+compatible addresses), RFC 6052 and RFC 8215 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 5214 (ISATAP).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Allows = Callable[[str], bool]
+"""Whether a connection to an address (as text) may be made."""
+
+
+class Zone(IntEnum):
+    """How near an address is, ascending."""
+
+    PUBLIC = 0
+    PRIVATE = 1
+    """A private network, or a range that is reserved."""
+    LOOPBACK = 2
+    """This machine."""
+    LINK = 3
+    """The machine's own link: where nodes and clouds keep what is for this machine alone."""
+    NOWHERE = 4
+    """No place to connect to: unspecified, multicast and broadcast addresses, and the services that give a
+    machine its credentials."""
+
+
+def _networks(*texts: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(map(ipaddress.ip_network, texts))
+
+
+# the first that holds an address counts
+_ZONES: tuple[tuple[Zone, tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]], ...] = (
+    (
+        Zone.NOWHERE,
+        _networks(
+            "0.0.0.0/8",
+            "255.255.255.255/32",
+            "224.0.0.0/4",
+            "::/128",
+            "ff00::/8",
+            "169.254.169.254/32",  # metadata of most clouds
+            "169.254.170.2/32",  # credentials of AWS ECS tasks
+            "169.254.170.23/32",  # credentials of AWS EKS pods
+            "100.100.100.200/32",  # metadata of Alibaba Cloud
+            "168.63.129.16/32",  # the platform's services of Azure
+            "192.0.0.192/32",  # metadata of Oracle Cloud
+            "fd00:ec2::254/128",  # AWS
+            "fd00:ec2::23/128",  # AWS EKS
+            "fd20:ce::254/128",  # Google Cloud
+            "fd00:42::42/128",  # Scaleway
+        ),
+    ),
+    (Zone.LOOPBACK, _networks("127.0.0.0/8", "::1/128")),
+    (Zone.LINK, _networks("169.254.0.0/16", "fe80::/10")),
+    (
+        Zone.PRIVATE,
+        _networks(
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "240.0.0.0/4",
+            "fc00::/7",
+            "fec0::/10",
+            "64:ff9b:1::/48",  # NAT64 for local use: what it leads to is its operator's choice
+            "100::/64",
+            "2001:db8::/32",
+            "3fff::/20",
+            "5f00::/16",
+        ),
+    ),
+)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})
+
+
+@lru_cache(maxsize=4096)
+def zone_of(text: str) -> Zone:
+    """Return the zone of an address; of an IPv6 address that holds an IPv4 one, the nearer of the two.
+
+    Raises :class:`ValueError` for what is no address.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    held = _held(address)
+    return max(map(_zone, (address, *held)))
+
+
+def _zone(address: Address) -> Zone:
+    for zone, networks in _ZONES:
+        if any(address in network for network in networks):
+            return zone
+    return Zone.PUBLIC
+
+
+def _held(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
+    """Return the IPv4 addresses to which packets for an IPv6 address may go."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return ()
+    named = address.ipv4_mapped or address.sixtofour
+    if named is not None:
+        return (named,)
+    if address.teredo is not None:
+        return address.teredo
+    number = int(address)
+    is_compatible = address in _COMPATIBLE and number > 1
+    if is_compatible or address in _NAT64 or number >> 32 & 0xFFFFFFFF in _ISATAP:
+        return (ipaddress.IPv4Address(number & 0xFFFFFFFF),)
+    return ()
+
+
+def spelled_address(host: str) -> str:
+    """Return the address that ``host`` spells, in any way that the C library takes, ``""`` for a name.
+
+    ``2130706433``, ``0x7f.1``, ``017700000001`` and ``127.0.0.1.`` are all 127.0.0.1.
+    """
+    bare = host.strip("[]").rstrip(".")
+    try:
+        return str(ipaddress.ip_address(bare.partition("%")[0]))
+    except ValueError:
+        pass
+    try:
+        # as getaddrinfo, it takes one to four numbers, each decimal, octal or hexadecimal
+        return str(ipaddress.IPv4Address(socket.inet_aton(bare)))
+    except (OSError, ValueError):
+        return ""
+
+
+_LEADS = {
+    Zone.PUBLIC: {Zone.PUBLIC},
+    Zone.PRIVATE: {Zone.PUBLIC, Zone.PRIVATE},
+    Zone.LOOPBACK: {Zone.PUBLIC, Zone.PRIVATE, Zone.LOOPBACK},
+    Zone.LINK: {Zone.PUBLIC, Zone.PRIVATE, Zone.LINK},
+    Zone.NOWHERE: {Zone.PUBLIC},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a registry is reached: what it may lead us to follows from that."""
+
+    host: str
+    """Without port and brackets, in lower case."""
+    zone: Zone
+    """Of the address that was connected to last."""
+    plain: bool = False
+    """Whether it speaks no TLS."""
+    keeps_secrets: bool = True
+    """Whether credentials may go there: by TLS, to this machine, or where the user allowed plain HTTP."""
+
+    def may_lead_to(self, address: str) -> bool:
+        """Whether the registry may send us to ``address``, which is one and no name."""
+        return zone_of(address) in _LEADS[self.zone]
+
+
+def zone_of_spelling(host: str) -> Zone:
+    """Return the zone of a host as far as its spelling tells: a name is taken for public."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return Zone.LOOPBACK
+    address = spelled_address(host)
+    return zone_of(address) if address else Zone.PUBLIC
+
+
+def is_somewhere(address: str) -> bool:
+    """Whether requests may go to ``address`` at all."""
+    return zone_of(address) is not Zone.NOWHERE
+
+
+def is_near(address: str) -> bool:
+    """Whether plain HTTP may go to ``address`` unasked: this machine and private networks."""
+    return zone_of(address) in {Zone.PRIVATE, Zone.LOOPBACK}
+
+
+class Refused(Exception):  # noqa: N818 - says what became of a connection
+    """All addresses of a host are refused; ``address`` is the first of them."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.address = address
+
+    @property
+    def reason(self) -> str:
+        """Why, for an error."""
+        kind = {
+            Zone.PRIVATE: "is in a private network",
+            Zone.LOOPBACK: "is this machine",
+            Zone.LINK: "is on this machine's own link",
+            Zone.NOWHERE: "is no place to send requests to",
+        }.get(zone_of(self.address), "is not near")
+        return f"its address {self.address} {kind}: refused"
+
+
+AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
+
+
+async def resolve(host: str, port: int) -> list[AddressInfo]:
+    """Return the addresses of a host, as ``getaddrinfo`` does. Raises :class:`OSError`."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return list(found)  # type: ignore[arg-type] # its type is that of every family and kind of socket
