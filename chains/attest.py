@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chains.beside import Beside
 from chains.config import Config
+from chains.earlier import NOTHING_YET, Attested, Earlier, is_as_before, key_of
 from chains.errors import ChainsError, ConfigError, InputError
 from chains.extra_signers import choose_extra
 from chains.image_environment import ImageReader
+from chains.image_name import ImageDigest
 from chains.intake import Intake, Key
-from chains.payload import IMAGE_SIGNATURE, Payload, build_payloads, warnings
+from chains.payload import IMAGE_SIGNATURE, PROVENANCE, Payload, build_payloads, warnings
 from chains.platforms import read_platforms
 from chains.redaction import Redaction, open_redaction
 from chains.resume import attest_payloads
@@ -30,6 +32,7 @@ from chains.trace import span
 from signers.base import Signer, SignerError, SignerUnavailable
 from signers.seal import Sealer
 from storage.base import StoreError, StoreUnavailable
+from storage.record import Absence
 
 SIGNED, FAILED, SKIPPED = "signed", "failed", "skipped"
 AT_ONCE = 64
@@ -53,6 +56,10 @@ class Outcome:
     """Whether a key could not be reached: trying again can help."""
     logged: tuple[str, ...] = ()
     """Where the transparency log has the signatures, the provenance's first; empty when it has none."""
+    absence: Absence = ""
+    """Whether it failed for want of a subject, such as an image that is yet to be pushed."""
+    earlier: Earlier = field(default_factory=dict, repr=False, compare=False)
+    """Of a failure, what became of each payload: for the next try, which stores what has no receipt."""
 
     @property
     def unchanged(self) -> bool:
@@ -77,6 +84,7 @@ class Outcome:
                     "detail": entry.detail,
                     "digest": entry.digest,
                     "signer": entry.signer,
+                    "absent": bool(entry.absence),
                 }
                 for entry in self.entries
             ],
@@ -94,6 +102,9 @@ async def attest_run(
     redaction: Redaction | None = None,
     images: ImageReader | None = None,
     before_storing: Callable[[], None] = lambda: None,
+    earlier: Earlier | None = None,
+    *,
+    waits: bool = False,
 ) -> Outcome:
     """Attest one frozen run. Never raises for the run's own sake: what fails is told by the outcome.
 
@@ -102,7 +113,9 @@ async def attest_run(
     :func:`chains.hermetic.judge_isolation` takes it; ``redaction`` the rules of the configuration, opened
     once; ``images`` reads what images set in the environment, where isolation hangs on it.
     ``before_storing`` is called before anything is stored, or sent to a log; what it raises goes through, and
-    nothing is stored.
+    nothing is stored. ``earlier`` is that of the outcome of an earlier try. ``waits`` says that an absent
+    subject is waited for: then nothing is done while it is as absent as before, and nothing is attested
+    without the platforms of an image that is not there yet.
     """
     if not run.is_done:
         status = run.condition.get("status", "missing")
@@ -114,31 +127,68 @@ async def attest_run(
     log = wants_log(run, config)
     try:
         with span("payload"):
-            platforms = await read_platforms(run, config, stores.all)
+            platforms, unknown = await read_platforms(run, config, stores.all)
+            if unknown and waits:
+                reason = f"{run.label}: {next(iter(unknown.values()))}"
+                return Outcome(run.label, run.uid, FAILED, reason, absence="certain", earlier=earlier or {})
             payloads = build_payloads(run, config, beside, redaction or Redaction(), platforms)
         _refuse_too_many_subjects(payloads)
         chosen = [(payload, _choose(sealers, run, payload, config)) for payload in payloads]
-        names: list[str] = []
+        names = [""] * len(chosen)
         if config.signers.extra and not isinstance(sealers, Sealer):
             chosen, names = _with_extra(chosen, sealers, run, config, stores)
+        before = [NOTHING_YET] * len(chosen)
+        if earlier:
+            named = zip(chosen, names, strict=True)
+            before = [earlier.get(key_of(payload, name), NOTHING_YET) for (payload, _), name in named]
+        told = Outcome(run.label, run.uid, SIGNED, "", _without_platforms(unknown), tuple(warnings(run)))
+        if waits and earlier and await is_as_before([payload for payload, _ in chosen], before, stores):
+            return _ended(told, chosen, names, before)
         at_once = all(sealer.is_local(log=log) and sealer.repeats(log=log) for _, sealer in chosen)
         with span("sign", payloads=len(payloads)):
             records = [(payload, sign(run, payload, sealer)) for payload, sealer in chosen if at_once]
     except (ChainsError, SignerError, StoreError) as error:
         transient = isinstance(error, SignerUnavailable | StoreUnavailable)
-        return Outcome(run.label, run.uid, FAILED, f"{run.label}: {error}", transient=transient)
+        absence = error.absence if isinstance(error, StoreError) else ""
+        return Outcome(
+            run.label, run.uid, FAILED, f"{run.label}: {error}",
+            transient=transient, absence=absence, earlier=earlier or {},
+        )  # fmt: skip
     if not at_once:
         with span("sign", payloads=len(payloads)):
-            attested = await attest_payloads(run, chosen, stores, before_storing, log=log)
-        entries = _told([one.entries for one in attested], names)
-        logged = tuple(url for one in attested for url in one.logged)
-        told = tuple(warnings(run))
-        return _judge(Outcome(run.label, run.uid, SIGNED, "", entries, told, logged=logged))
+            attested = await attest_payloads(run, chosen, stores, before_storing, before, log=log)
+        return _ended(told, chosen, names, attested)
     before_storing()
-    puts = [stores.put(payload.kind, record, payload.stores) for payload, record in records]
+    puts = [
+        stores.put(payload.kind, record, payload.stores, earlier=known.entries)
+        for (payload, record), known in zip(records, before, strict=True)
+    ]
     found = [await puts[0]] if len(puts) == 1 else await asyncio.gather(*puts)
-    entries = _told(found, names)
-    return _judge(Outcome(run.label, run.uid, SIGNED, "", entries, tuple(warnings(run))))
+    return _ended(told, chosen, names, [Attested(tuple(entries)) for entries in found])
+
+
+def _without_platforms(unknown: Mapping[ImageDigest, str]) -> tuple[Entry, ...]:
+    return tuple(
+        Entry(PROVENANCE, "", "", f"sha256:{image.hex}", "failed", reason, absence="certain")
+        for image, reason in unknown.items()
+    )
+
+
+def _ended(
+    told: Outcome, chosen: Sequence[tuple[Payload, Sealer]], names: Sequence[str], groups: Sequence[Attested]
+) -> Outcome:
+    """Return the outcome of a run whose payloads ended so; ``names`` are those of their further signers."""
+    entries = [
+        replace(entry, signer=name) if name else entry
+        for group, name in zip(groups, names, strict=True)
+        for entry in group.entries
+    ]
+    logged = tuple(url for group in groups for url in group.logged)
+    outcome = _judge(replace(told, entries=(*entries, *told.entries), logged=logged))
+    if outcome.state != FAILED:
+        return outcome
+    keys = [key_of(payload, name) for (payload, _), name in zip(chosen, names, strict=True)]
+    return replace(outcome, earlier=dict(zip(keys, groups, strict=True)))
 
 
 def _choose(
@@ -185,14 +235,6 @@ def _with_extra(
     return found, names
 
 
-def _told(groups: Sequence[Sequence[Entry]], names: Sequence[str]) -> tuple[Entry, ...]:
-    """Return all entries, each with the name of its signer where there are several."""
-    if not names:
-        return tuple(entry for group in groups for entry in group)
-    pairs = zip(groups, names, strict=True)
-    return tuple(replace(entry, signer=name) for group, name in pairs for entry in group)
-
-
 def _refuse_too_many_subjects(payloads: Sequence[Payload]) -> None:
     for payload in payloads:
         if len(payload.subjects) > MAX_SUBJECTS:
@@ -210,12 +252,24 @@ def _judge(outcome: Outcome) -> Outcome:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         where = f"{first.payload} in {first.store}" if first.store else first.payload
         where += f" by {first.signer}" if first.signer else ""
-        return replace(outcome, state=FAILED, reason=f"{where}: {first.detail}{more}")
+        found = {entry.absence for entry in failed}
+        absence: Absence = "certain" if "certain" in found else "possible" if "possible" in found else ""
+        return replace(outcome, state=FAILED, reason=f"{where}: {first.detail}{more}", absence=absence)
     if not outcome.entries:
         return replace(outcome, state=SKIPPED, reason="the configuration leaves nothing to attest")
     if all(entry.state == "skipped" for entry in outcome.entries):
         return replace(outcome, state=SKIPPED, reason=outcome.entries[0].detail)
     return outcome
+
+
+def gave_up(outcome: Outcome, words: str) -> Outcome:
+    """Return a failure with ``words`` added to what failed for want of its subject."""
+    if not any(entry.absence for entry in outcome.entries):
+        return replace(outcome, reason=outcome.reason + words)
+    entries = (
+        replace(entry, detail=entry.detail + words) if entry.absence else entry for entry in outcome.entries
+    )
+    return _judge(replace(outcome, entries=tuple(entries)))
 
 
 async def attest_all(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from chains.beside import (
     FEATURE_FLAGS,
@@ -76,9 +76,9 @@ class BesideReader:
                 raise each
         return {task.label: each for task, each in zip(tasks, found, strict=True) if isinstance(each, Beside)}
 
-    def forget(self, run: Run) -> None:
-        """Forget what was read for a run that is marked, or for the children of one."""
-        self._kept.forget(run)
+    def forget(self, run: Run, but: Container[str] = ()) -> None:
+        """Forget what was read for a run that is marked, or for its children ``but`` for these UIDs."""
+        self._kept.forget(run, but)
 
     async def _of_task(self, run: RunSnapshot, *, give_up: bool) -> Beside:
         kept = self._kept.get((run.namespace, run.uid))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
@@ -136,13 +136,19 @@ class Kept:
             return None
         return replace(found.beside, pod=orjson.loads(found.pod)) if found.pod else found.beside
 
-    def forget(self, run: Run) -> None:
-        """Forget a run whose end is told: itself unless its PipelineRun needs it, and its children."""
+    def forget(self, run: Run, but: Container[str] = ()) -> None:
+        """Forget a run whose end is told: itself unless its PipelineRun needs it, and its children.
+
+        Children whose UID is in ``but`` need it themselves: they are forgotten when their own end is told.
+        """
         found = self._kept.get(run)
         if found is not None and not found.parent:
             self._drop(run)
         for child in list(self._children.get(run, ())):
+            kept = self._kept.get(child)
             self._drop(child)
+            if kept is not None and child[1] in but:
+                self._kept.put(child, replace(kept, parent=""), len(kept.pod))
 
     def _drop(self, run: Run) -> None:
         found = self._kept.pop(run)

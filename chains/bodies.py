@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from chains.earlier import Earlier, from_json, to_json
 from chains.fair_memory import FairMemory
 from chains.worklist import Job
 
@@ -72,33 +73,49 @@ class Bodies:
 
 
 class Begun:
-    """Runs of which something is stored and something is not: the next try attests what the first one did.
+    """Runs that are tried again: the next try attests what the first one did, and keeps its receipts.
 
-    A run may get labels and annotations after its end, and a PipelineRun lose a child; a statement about that
-    would stand beside the one that is stored already. Compressed and bounded, for each namespace at the cost
-    of its own; what falls out is read again.
+    A run gets labels and annotations after its end, Tekton replaces its sidecars, and a PipelineRun loses a
+    child; a statement about that would stand beside the one that is stored already. Compressed and bounded,
+    for each namespace at the cost of its own; what falls out is read again.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._kept: FairMemory[Job, bytes] = FairMemory(lambda job: job.namespace, most_weight=max_bytes)
+        self._kept: FairMemory[Job, tuple[bytes, bytes, int]] = FairMemory(
+            lambda job: job.namespace, most_weight=max_bytes
+        )
 
     def keep(
-        self, job: Job, raw: Mapping[str, Any], records: Mapping[Key, Any], doubts: Mapping[str, str]
+        self,
+        job: Job,
+        raw: Mapping[str, Any],
+        records: Mapping[Key, Any],
+        doubts: Mapping[str, str],
+        earlier: Earlier,
+        flow: int,
     ) -> None:
-        """Keep a run, its children and what is in doubt about these, as they were attested first."""
-        if job in self._kept:
-            return
-        children = [[*key, child] for key, child in records.items()]
-        data = zlib.compress(orjson.dumps([raw, children, doubts]), 1)
-        self._kept.put(job, data, len(data))
+        """Keep a run, its children and what is in doubt about these, as they were attested first.
+
+        Kept is also what became of each payload the last time; ``flow`` tells the configuration and keys, and
+        receipts of others do not count.
+        """
+        known = self._kept.get(job)
+        data = known[0] if known else _packed([raw, [[*key, one] for key, one in records.items()], doubts])
+        receipts = _packed(to_json(earlier))
+        self._kept.put(job, (data, receipts, flow), len(data) + len(receipts))
 
     def recall(self, job: Job) -> tuple[dict[str, Any], dict[Key, Any], dict[str, str]] | None:
-        """Return a run, its children and their doubts; None for one of which nothing was stored."""
-        data = self._kept.get(job)
-        if data is None:
+        """Return a run, its children and their doubts; None for one that is not kept."""
+        known = self._kept.get(job)
+        if known is None:
             return None
-        raw, children, doubts = orjson.loads(zlib.decompress(data))
+        raw, children, doubts = orjson.loads(zlib.decompress(known[0]))
         return raw, {(kind, namespace, name): child for kind, namespace, name, child in children}, doubts
+
+    def receipts(self, job: Job, flow: int) -> Earlier:
+        """Return what became of each payload the last time; nothing under another configuration or key."""
+        known = self._kept.get(job)
+        return from_json(orjson.loads(zlib.decompress(known[1]))) if known and known[2] == flow else {}
 
     def forget(self, job: Job) -> None:
         """Let go of a run."""
@@ -107,4 +124,8 @@ class Begun:
     def forget_all(self, unwanted: Callable[[Job], bool]) -> None:
         """Let go of ``unwanted`` runs."""
         for job in [job for job in self._kept if unwanted(job)]:
-            self.forget(job)
+            self._kept.pop(job)
+
+
+def _packed(value: Any) -> bytes:
+    return zlib.compress(orjson.dumps(value), 1)

@@ -16,6 +16,7 @@ from chains.config_keys import KEYS, read_values, unknown_keys
 from chains.config_lint import lint_config, value_problem
 from chains.config_pubsub import PubsubStorage, pubsub_storage
 from chains.config_s3 import S3Storage, s3_storage
+from chains.config_values import read_duration
 from chains.errors import ConfigError, Problem
 from chains.extra_signers import ExtraSigner, parse_extra_signers
 from chains.redaction import RedactionSettings
@@ -58,6 +59,8 @@ class OciStorage:
     encoding_format: str
     ca_file: str
     run_credentials: bool
+    wait_for_image: float
+    """Seconds after a run's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +284,7 @@ def _storage(values: Mapping[str, str]) -> Storage:
             encoding_format=values["storage.oci.encoding-format"],
             ca_file=values["storage.oci.ca-file"],
             run_credentials=_flag(values, "storage.oci.run-credentials"),
+            wait_for_image=read_duration(values["storage.oci.wait-for-image"] or "0"),
         ),
         gcs_bucket=values["storage.gcs.bucket"],
         docdb=DocdbStorage(

@@ -127,6 +127,11 @@ _STORAGE = (
         ("dsse", "sigstore-bundle", "both"), ours_values=("both",),
     ),
     Key(
+        "storage.oci.wait-for-image", "duration", "1h",
+        "For how long after a run's end the controller waits for an image that is not in its registry yet, "
+        "because another task pushes it; `0`: not at all. See `controller.md`.", ours=True,
+    ),
+    Key(
         "storage.oci.ca-file", "path", "", "PEM file of further CAs for registries, beside the system's.",
         ours=True,
     ),

@@ -15,10 +15,22 @@ from chains.extra_signers import parse_extra_signers
 from chains.selection import parse_labels, parse_since
 
 Kind = Literal[
-    "enum", "bool", "list", "url", "path", "text", "pattern", "number", "labels", "since", "signers"
+    "enum",
+    "bool",
+    "list",
+    "url",
+    "path",
+    "text",
+    "pattern",
+    "number",
+    "labels",
+    "since",
+    "signers",
+    "duration",
 ]
 
 _SHOWN = 60
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 _GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
@@ -105,6 +117,7 @@ _EXPECTED = {
     "labels": "a label selector such as team=a,tier in (b,c)",
     "since": "a time such as 2026-01-31T00:00:00Z, or an age such as 36h or 7d",
     "signers": "a list of signers",
+    "duration": "a whole number of seconds, minutes, hours or days such as 90s, 30m, 1h or 2d, or 0",
 }
 
 
@@ -125,10 +138,19 @@ def _read_number(raw: str) -> float:
     return float(raw)
 
 
+def read_duration(raw: str) -> float:
+    """Return the seconds that ``90s``, ``30m``, ``1h``, ``2d`` or ``0`` means. Raises :class:`ValueError`."""
+    found = re.fullmatch(r"([0-9]{1,6})([smhd])|0", raw)
+    if found is None:
+        raise ValueError(raw)
+    return float(found[1] or 0) * _SECONDS.get(found[2], 1)
+
+
 _CHECKS: Mapping[str, Callable[[str], bool]] = {
     "pattern": _can(re.compile),
     "number": _can(_read_number),
     "labels": _can(parse_labels),
     "signers": _can(parse_extra_signers),
+    "duration": _can(read_duration),
     "since": _can(lambda raw: parse_since(raw, datetime.now(UTC))),
 }

@@ -11,7 +11,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,61 +20,27 @@ from chains.beside import Beside
 from chains.beside_cluster import TEKTON_NAMESPACE, BesideReader
 from chains.bodies import Begun, Bodies
 from chains.cluster import Cluster, ClusterError, ClusterUnavailable, ObjectChanged, ObjectGone
-from chains.config import Config
+from chains.earlier import Earlier
 from chains.errors import ChainsError
 from chains.family import Children, Family
-from chains.image_environment import ImageReader
+from chains.flow import Flow
 from chains.mark import is_marked, note_patch
 from chains.marking import Marker, label_of, run_path
 from chains.metrics import Metrics
-from chains.permit import Permit, PermitLost, Uses
-from chains.redaction import Redaction
-from chains.retry import OUTCOME_ANNOTATION, Trouble, recall
-from chains.run_credentials import AccountStores
+from chains.patience import LONGEST_HOLD, Patience
+from chains.permit import Permit, PermitLost
+from chains.retry import Trouble, age, is_retrying, recall
 from chains.snapshot import RunSnapshot, has_ended, take_snapshot
-from chains.store import Stores
 from chains.trace import fail, link_to_tekton, note, span, traced_run
 from chains.worklist import Job, WorkList
-from signers.seal import Sealer
-from storage.annotations import AnnotationStore
 
 _WAIT_FOR_CHILDREN = 30.0
 """Seconds between two looks at a PipelineRun whose children are not marked; the last mark wakes it sooner."""
-_LONGEST_HOLD = 600.0
-"""Seconds that a run being deleted is held for its evidence."""
 _PATIENCE = 10
 """Attempts, a quarter of an hour, before want of memory, files or threads is held against a run."""
 _LONGEST_OUTAGE_PAUSE = 30.0
 """Seconds between two tries at most where the run is not to blame: the API server is away, or it gave way."""
-_STORED = frozenset(("stored", "unchanged"))
 _log = logging.getLogger("chains.controller")
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """What attests: a configuration with signer and stores, replaced as a whole when one of them changes."""
-
-    config: Config
-    signer: Mapping[str, Sealer]
-    stores: Stores
-    annotations: AnnotationStore
-    redaction: Redaction = Redaction()  # noqa: RUF009 - frozen
-    images: ImageReader | None = None
-    accounts: AccountStores | None = None
-    uses: Uses = field(default_factory=Uses, compare=False)
-    """The runs in work with it, which are not to be cut short."""
-
-    def stores_for(self, snapshot: RunSnapshot) -> Stores:
-        """Return the stores with the registry credentials of the run's own account."""
-        return self.stores if self.accounts is None else self.accounts.stores_for(snapshot)
-
-    async def close(self) -> None:
-        """Close every connection, and give the signer's threads back."""
-        await self.stores.close()
-        for sealer in self.signer.values():
-            sealer.close()
-        if self.images is not None:
-            await self.images.close()
 
 
 def _always() -> bool:
@@ -120,6 +86,8 @@ class Controller:
         self._permits: dict[Job, Permit] = {}
         self._turns: dict[Job, asyncio.Timeout] = {}
         self._marker = Marker(cluster, lambda job: self._check(job, "the run was written"))
+        self._patience = Patience(work, self._family, self._marker)
+        metrics.waiting.set_function(lambda: len(self._patience))
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -170,6 +138,7 @@ class Controller:
         self._family.forget_all(unwanted)
         self._begun.forget_all(lambda job: unwanted(job.owner or job.uid))
         self._marker.forget_all(lambda job: unwanted(job.owner or job.uid))
+        self._patience.forget_all(lambda job: unwanted(job.owner or job.uid))
         for job in [job for job in self._troubles if unwanted(job.owner or job.uid)]:
             del self._troubles[job]
 
@@ -206,14 +175,15 @@ class Controller:
         self._troubles.pop(job, None)
         self._begun.forget(job)
         self._marker.forget(job)
+        self._patience.forget(job)
 
     def _trouble(self, job: Job, raw: Mapping[str, Any]) -> Trouble:
         """Return what is known of a run's trouble; without ``raw``, before the run itself was asked."""
         found = self._troubles.get(job)
         if found is None or (raw and not found.recalled):
             now, before = time.time(), found or Trouble(time.time())
-            age = _age((raw.get("status") or {}).get("completionTime"))
-            found = recall(raw.get("metadata") or {}, now, now - age if age >= 0 else None)
+            passed = age((raw.get("status") or {}).get("completionTime"))
+            found = recall(raw.get("metadata") or {}, now, now - passed if passed >= 0 else None)
             found.recalled, found.crashes, found.reason = bool(raw), before.crashes, before.reason
             found.since = min(found.since, before.since)
             found.attempts = max(found.attempts, before.attempts)
@@ -247,7 +217,7 @@ class Controller:
         if metadata.get("uid") != job.uid:
             self._let_go(job)
             return True  # another run of the same name, which has a job of its own
-        if OUTCOME_ANNOTATION in (metadata.get("annotations") or {}):
+        if is_retrying(metadata):
             self._trouble(job, raw)
         ended = has_ended(raw)
         if ended and is_marked(metadata):
@@ -279,10 +249,7 @@ class Controller:
         return Outcome(label_of(job), job.uid, FAILED, reason)
 
     async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> bool:
-        if (known := self._marker.unwritten(job)) is not None:
-            await self._mark(job, raw, known, flow)
-            return True
-        if (decided := self._decided(job, raw, flow)) is not None:
+        if (decided := self._marker.unwritten(job) or self._decided(job, raw, flow)) is not None:
             await self._mark(job, raw, decided, flow)
             return True
         begun = self._begun.recall(job)
@@ -301,34 +268,44 @@ class Controller:
             return False
         is_last = job in self._troubles and self._is_too_late(job, raw)
         beside = await self._beside.read(snapshot, flow.config, give_up=is_last)
+        longest = flow.config.storage.oci.wait_for_image
+        left = self._patience.left(job, raw, longest)
+        receipts = self._begun.receipts(job, flow.number)
         try:
-            outcome, transient, is_begun = await self._attest(job, snapshot, beside, flow)
+            outcome, transient = await self._attest(job, snapshot, beside, flow, receipts, waits=left > 0)
         except asyncio.CancelledError:
             # its turn ended, and something may be stored by now
             flow.annotations.take(job.uid)
-            self._begun.keep(job, attested, children.records, children.doubts)
+            self._begun.keep(job, attested, children.records, children.doubts, receipts, flow.number)
             raise
-        if outcome.state == FAILED and transient and not self._is_too_late(job, raw):
+        again = outcome.state == FAILED and transient and not self._is_too_late(job, raw)
+        waits = not again and await self._patience.may_wait(job, raw, outcome, left)
+        if again or waits:
             flow.annotations.take(job.uid)
-            if is_begun:
-                self._begun.keep(job, attested, children.records, children.doubts)
+            self._begun.keep(job, attested, children.records, children.doubts, outcome.earlier, flow.number)
+        if again:
             trouble = self._trouble(job, raw)
-            held = _age(raw["metadata"].get("deletionTimestamp"))
-            self._again(job, trouble, outcome.reason, longest=max(0.0, _LONGEST_HOLD - held) + 1)
+            held = age(raw["metadata"].get("deletionTimestamp"))
+            self._again(job, trouble, outcome.reason, longest=max(0.0, LONGEST_HOLD - held) + 1)
             if trouble.is_note_due(time.time()):
                 await self._marker.patch(job, note_patch(raw["metadata"], trouble.note(time.time())))
             return False
-        await self._mark(job, raw, outcome, flow)
+        if waits:
+            self._troubles.pop(job, None)
+            self._bodies.outdate(job)
+            await self._patience.wait(job, raw, attested, outcome, left)
+            return False
+        await self._mark(job, raw, self._patience.told(job, raw, outcome, longest), flow)
         return True
 
     def _is_too_late(self, job: Job, raw: Mapping[str, Any]) -> bool:
         """Whether trying again has lasted too long, or holds up a deletion."""
         lasted = time.time() - self._trouble(job, raw).since
-        return lasted > self._retry_for or _age(raw["metadata"].get("deletionTimestamp")) > _LONGEST_HOLD
+        return lasted > self._retry_for or age(raw["metadata"].get("deletionTimestamp")) > LONGEST_HOLD
 
     def _waits(self, job: Job, raw: Mapping[str, Any], children: Children, flow: Flow) -> bool:
         """Whether a finished PipelineRun goes after its children: they are marked first, for some minutes."""
-        if _age(raw["metadata"].get("deletionTimestamp")) > _LONGEST_HOLD / 2:
+        if age(raw["metadata"].get("deletionTimestamp")) > LONGEST_HOLD / 2:
             return False
         pending = {
             (name, str(metadata.get("uid")))
@@ -352,14 +329,17 @@ class Controller:
         self._bodies.outdate(job)
         begun = self._begun.recall(job)
         self._begun.forget(job)
-        self._beside.forget((job.namespace, job.uid))
+        waited = self._patience.marked(job)
+        self._beside.forget((job.namespace, job.uid), self._patience.family_of(job))
         if job.kind == "TaskRun":
             self._family.keep(begun[0] if begun else raw)
             self._family.marked(raw["metadata"])
         else:
             self._family.forget((job.namespace, job.uid))
         ended = (raw.get("status") or {}).get("completionTime")
-        self._metrics.count(job.kind, job.namespace, outcome, time.time() - _age(ended) if ended else None)
+        # how long it waited for somebody else says nothing about the controller
+        since = time.time() - age(ended) if ended and not waited else None
+        self._metrics.count(job.kind, job.namespace, outcome, since)
         if outcome.state == FAILED:
             trouble = self._troubles.get(job)
             is_poison = trouble is not None and trouble.is_poison
@@ -372,9 +352,16 @@ class Controller:
         )
 
     async def _attest(
-        self, job: Job, snapshot: RunSnapshot, beside: Mapping[str, Beside] | None, flow: Flow
-    ) -> tuple[Outcome, bool, bool]:
-        """Return the outcome, whether trying again can help, and whether anything may be stored by now."""
+        self,
+        job: Job,
+        snapshot: RunSnapshot,
+        beside: Mapping[str, Beside] | None,
+        flow: Flow,
+        receipts: Earlier,
+        *,
+        waits: bool,
+    ) -> tuple[Outcome, bool]:
+        """Return the outcome, and whether trying again can help where it is a failure."""
         outcome = await attest_run(
             snapshot,
             beside,
@@ -384,29 +371,21 @@ class Controller:
             flow.redaction,
             flow.images,
             before_storing=lambda: self._check(job, "anything was stored"),
+            earlier=receipts,
+            waits=waits,
         )
         self._metrics.count_errors(job.namespace, outcome)
         lost = await flow.stores.flush()
         failed = [entry for entry in outcome.entries if entry.state == "failed"]
         # what a store refuses for good does not keep the others from being tried again
         transient = outcome.transient or bool(lost) or any(entry.transient for entry in failed)
-        begun = any(entry.state in _STORED for entry in outcome.entries if entry.form != "annotation")
         outcome = distrust(outcome, lost)
-        if lost and outcome.state != FAILED:
-            outcome = replace(outcome, state=FAILED, reason="; ".join(lost.values()))
-        return outcome, transient, begun
+        if lost:
+            reason = outcome.reason if outcome.state == FAILED else "; ".join(lost.values())
+            outcome = replace(outcome, state=FAILED, reason=reason, earlier={})  # no receipt counts
+        return outcome, transient
 
 
 def is_the_machines(error: Exception) -> bool:
     """Whether what failed unexpectedly says more about the machine than about the run."""
     return isinstance(error, (OSError, MemoryError)) or "can't start new thread" in str(error)
-
-
-def _age(text: str | None) -> float:
-    """Return the seconds since an RFC 3339 time, negative infinity for none."""
-    if not text:
-        return float("-inf")
-    try:
-        return (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
-    except (ValueError, TypeError):
-        return float("-inf")

@@ -124,6 +124,23 @@ class Family:
         except ObjectGone:
             return None
 
+    async def is_parent_running(self, raw: Mapping[str, Json]) -> bool:
+        """Whether the PipelineRun that owns a TaskRun has not ended yet.
+
+        Raises :class:`chains.cluster.ClusterError`.
+        """
+        metadata = raw["metadata"]
+        uid, namespace = parent_of(metadata), metadata.get("namespace", "")
+        owners = metadata.get("ownerReferences") or ()
+        name = next((str(owner.get("name")) for owner in owners if owner.get("uid") == uid), "")
+        if not uid or not _NAME.fullmatch(name):
+            return False
+        try:
+            found = await self._cluster.get(f"/apis/tekton.dev/v1/namespaces/{namespace}/pipelineruns/{name}")
+        except ObjectGone:
+            return False
+        return bool(found["metadata"].get("uid") == uid and not has_ended(found))
+
     def keep(self, raw: Mapping[str, Json]) -> None:
         """Keep a finished TaskRun for its parent; one without a parent is not kept.
 

@@ -73,6 +73,9 @@ class Metrics:
             "chains_slow_runs", "runs in the slow lane: they were waited for in vain", registry=self.registry
         )
         self.backlog = Gauge("chains_backlog_runs", "finished runs that wait", registry=self.registry)
+        self.waiting = Gauge(
+            "chains_runs_waiting", "finished runs whose image is yet to be pushed", registry=self.registry
+        )
         self.oldest = Gauge(
             "chains_oldest_unattested_seconds", "age of the run that waits longest", registry=self.registry
         )

@@ -17,29 +17,40 @@ from chains.errors import ConfigError
 from chains.image_name import ImageDigest
 from chains.snapshot import RunSnapshot
 from chains.statement import ResourceDescriptor
-from storage.base import Store, StoreUnavailable
+from storage.base import Store, StoreUnavailable, SubjectAbsent
 
 Platforms = Mapping[ImageDigest, tuple[ImageDigest, ...]]
 
 
-async def read_platforms(run: RunSnapshot, config: Config, stores: Sequence[Store]) -> Platforms:
-    """Return for each image of the run those that it lists; nothing unless the configuration asks for them.
+async def read_platforms(
+    run: RunSnapshot, config: Config, stores: Sequence[Store]
+) -> tuple[Platforms, dict[ImageDigest, str]]:
+    """Return for each image of the run those that it lists, and why that is not known of which.
 
+    Both are empty unless the configuration asks for them; not known is what the registry does not have.
     Raises :class:`StoreError` when the registry cannot tell, :class:`ConfigError` without a store that can.
     """
     if not config.storage.oci.attach_to_platforms:
-        return {}
+        return {}, {}
     runs = [run, *(dependencies.executed_tasks(run) if run.kind == "PipelineRun" else ())]
     built = dict.fromkeys(image for one in runs for image in images(dependencies.run_results(one)))
     found = await asyncio.gather(*(_ask(stores, image) for image in built))
-    return dict(zip(built, found, strict=True))
+    known, absent = {}, {}
+    for image, answer in zip(built, found, strict=True):
+        if isinstance(answer, SubjectAbsent):
+            absent[image] = str(answer)
+        else:
+            known[image] = answer
+    return known, absent
 
 
-async def _ask(stores: Sequence[Store], image: ImageDigest) -> tuple[ImageDigest, ...]:
+async def _ask(stores: Sequence[Store], image: ImageDigest) -> tuple[ImageDigest, ...] | SubjectAbsent:
     closed: StoreUnavailable | None = None
     for store in stores:
         try:
             digests = await store.platforms(f"sha256:{image.hex}", image.repository)
+        except SubjectAbsent as absent:
+            return absent
         except StoreUnavailable as error:
             closed = error
             continue

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from chains.cluster import Cluster, ClusterError, ObjectGone
 from chains.config import Config, parse_config
-from chains.controller import Flow
 from chains.errors import ChainsError, ConfigError, UnreachableError
 from chains.event import write_event
 from chains.extra_signers import parse_extra_signers
+from chains.flow import Flow
 from chains.redaction import open_redaction
 from chains.run_credentials import AccountStores
 from chains.sealing import trust_ages

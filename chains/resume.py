@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from chains.earlier import NOTHING_YET, Attested
 from chains.payload import Payload
 from chains.predicates import simple_signing
 from chains.sign import origin_of, record_of
 from chains.snapshot import RunSnapshot
-from chains.store import Entry, Stores
+from chains.store import Entry, Stores, is_done
 from signers.base import FormatError, SignerError, SignerUnavailable
 from signers.dsse import Envelope, pae
 from signers.seal import Material, Sealed, Sealer
@@ -25,28 +25,25 @@ _MOST_SUBJECTS = 4
 """A payload is stored with each of its subjects, so a few of them tell whether it was."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attested:
-    """What became of one payload, and where the log has its signatures."""
-
-    entries: tuple[Entry, ...]
-    logged: tuple[str, ...] = ()
-
-
 async def attest_payloads(
     run: RunSnapshot,
     payloads: Sequence[tuple[Payload, Sealer]],
     stores: Stores,
     may_go_on: Callable[[], None] = lambda: None,
+    earlier: Sequence[Attested] = (),
     *,
     log: bool,
 ) -> list[Attested]:
     """Seal and store every payload, all at once, each with entries of its own whatever happens.
 
     ``may_go_on`` is called before a payload is sealed and before it is stored; what it raises goes through
-    when all have ended.
+    when all have ended. ``earlier`` is what became of each in an earlier try; what has a receipt is left.
     """
-    work = (_attest(run, *each, stores, may_go_on, log=log) for each in payloads)
+    before = earlier or [NOTHING_YET] * len(payloads)
+    work = (
+        _attest(run, *each, stores, may_go_on, known, log=log)
+        for each, known in zip(payloads, before, strict=True)
+    )
     ended = await asyncio.gather(*work, return_exceptions=True)
     found = []
     for one in ended:
@@ -62,19 +59,26 @@ async def _attest(
     sealer: Sealer,
     stores: Stores,
     may_go_on: Callable[[], None],
+    earlier: Attested,
     *,
     log: bool,
 ) -> Attested:
+    chosen = stores.chosen(payload.stores)
+    done = [store for store in chosen if is_done(store, earlier.entries)]
+    if len(done) == len(chosen):
+        return earlier
     found: list[Evidence] = []
     silent: dict[Store, str] = {}
     if not sealer.repeats(log=log):
         found, silent = await _look(run, payload, stores)
+        silent = {store: reason for store, reason in silent.items() if store not in done}
     # what may be in a store that cannot tell is not put there a second time: another try will
     unasked = tuple(
         Entry(payload.kind, store.url, "", "", "failed", reason, transient=True)
         for store, reason in silent.items()
     )
-    chosen = stores.chosen(payload.stores)
+    silent_urls = {store.url for store in silent}
+    unasked += tuple(one for one in earlier.entries if one.is_received and one.store in silent_urls)
     if unasked and len(silent) == len(chosen):
         return Attested(unasked)
     may_go_on()
@@ -87,7 +91,7 @@ async def _attest(
     simple = simple_signing.build(payload.image) if payload.image is not None else b""
     record = record_of(run, payload, sealed, simple, raw)
     may_go_on()
-    entries = await stores.put(payload.kind, record, payload.stores, without=silent)
+    entries = await stores.put(payload.kind, record, payload.stores, silent, earlier.entries)
     logged = tuple(one.entry_url for one in (sealed, raw) if one is not None and one.entry_url)
     return Attested((*entries, *unasked), logged)
 

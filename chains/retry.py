@@ -63,6 +63,25 @@ class Trouble:
         ).decode()
 
 
+def age(text: str | None) -> float:
+    """Return the seconds since an RFC 3339 time, negative infinity for none."""
+    if not text:
+        return float("-inf")
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
+    except (ValueError, TypeError):
+        return float("-inf")
+
+
+def is_retrying(metadata: Mapping[str, Any]) -> bool:
+    """Whether an earlier look at a run noted on it that it is tried again."""
+    text = (metadata.get("annotations") or {}).get(OUTCOME_ANNOTATION)
+    try:
+        return bool(orjson.loads(text)["state"] == RETRYING) if text else False
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
 def recall(metadata: Mapping[str, Any], now: float, ended: float | None) -> Trouble:
     """Return the trouble that an earlier controller noted on a run, or a new one that begins now.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chains.errors import ConfigError
 from chains.trace import fail, span
 from storage.base import Probe, Store, StoreError, StoreUnavailable
-from storage.record import Failure, Findings, Receipt, Record, Stored
+from storage.record import Absence, Failure, Findings, Receipt, Record, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,13 @@ class Entry:
     transient: bool = False
     signer: str = ""
     """The name of a further signer (``signers.extra``); empty for the artifact's own."""
+    absence: Absence = ""
+    """Whether it failed for want of its subject."""
+
+    @property
+    def is_received(self) -> bool:
+        """Whether it is stored for good; what goes into a run's annotations is not before the run's mark."""
+        return self.state in {"stored", "unchanged"} and self.form != "annotation"
 
 
 class ClosedStore(Store):
@@ -90,15 +97,24 @@ class Stores:
         return tuple(store for name in names for store in self._by_name[name])
 
     async def put(
-        self, payload: str, record: Record, names: Sequence[str], without: Container[Store] = ()
+        self,
+        payload: str,
+        record: Record,
+        names: Sequence[str],
+        without: Container[Store] = (),
+        earlier: Sequence[Entry] = (),
     ) -> list[Entry]:
-        """Store one record in each of its stores, all at once, but in none of ``without``."""
+        """Store one record in each of its stores, all at once, but in none of ``without``.
+
+        ``earlier`` are the entries of an earlier try with the same payload: what has a receipt is not stored
+        again.
+        """
         stores = self.chosen(names)
         if without:
             stores = tuple(store for store in stores if store not in without)
         if len(stores) == 1:
-            return await _put(stores[0], payload, record)
-        found = await asyncio.gather(*(_put(store, payload, record) for store in stores))
+            return await _put(stores[0], payload, record, earlier)
+        found = await asyncio.gather(*(_put(store, payload, record, earlier) for store in stores))
         return [entry for entries in found for entry in entries]
 
     def closed(self) -> list[str]:
@@ -123,7 +139,24 @@ class Stores:
                 await store.close()
 
 
-async def _put(store: Store, payload: str, record: Record) -> list[Entry]:
+def is_done(store: Store, earlier: Sequence[Entry]) -> bool:
+    """Whether an earlier try left nothing to do in a store."""
+    there = [entry for entry in earlier if entry.store == store.url and entry.state != "skipped"]
+    return bool(there) and all(entry.is_received for entry in there)
+
+
+async def _put(store: Store, payload: str, record: Record, earlier: Sequence[Entry] = ()) -> list[Entry]:
+    if not earlier:
+        return await _put_all(store, payload, record)
+    mine = [entry for entry in earlier if entry.store == store.url]
+    if is_done(store, mine):
+        return mine
+    received = {entry.detail: entry for entry in mine if entry.is_received}
+    found = await _put_all(store, payload, replace(record, received=frozenset(received)))
+    return [received.get(entry.detail, entry) for entry in found]
+
+
+async def _put_all(store: Store, payload: str, record: Record) -> list[Entry]:
     with span("store", payload=payload, store=store.url, bytes=len(record.payload)):
         stored = await store.put(record)
         fail(stored.failures[0].reason if stored.failures else "")
@@ -151,4 +184,5 @@ def _failed(payload: str, failure: Failure, state: str) -> Entry:
         state,
         failure.reason,
         transient=failure.transient,
+        absence=failure.absence,
     )

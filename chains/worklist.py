@@ -91,11 +91,14 @@ class WorkList:
         self._timer: asyncio.TimerHandle | None = None
         self._crowd: Crowd[Job] = Crowd()
         self._pressed = asyncio.Event()
+        self._parked: set[Job] = set()  # those that wait for somebody else
+        self._soon: set[Job] = set()  # those in work that were hastened
         self._idle = asyncio.Event()
         self._idle.set()
 
     def __len__(self) -> int:
-        return len(self._lanes) + len(self._later)
+        """How many jobs are there to do, without those that are parked."""
+        return len(self._lanes) + len(self._later) - len(self._parked)
 
     def _stands_in(self, lane: int) -> Callable[[Job], bool]:
         return lambda job: self._lanes.get(job) == lane
@@ -154,11 +157,23 @@ class WorkList:
         lane = self._home.pop(job, lane)
         if slow:
             self._home[job], lane = lane, SLOW
+        if job in self._soon:
+            self._soon.discard(job)
+            lane, seconds = self._home.pop(job, lane), 0.0
         self._later[job] = self._clock() + seconds, lane
         if turn is None:
             self._await(job)
             if self._takers:
                 self._hand_out()
+
+    def park(self, job: Job, seconds: float) -> None:
+        """Add a job that waits for somebody else, so that nobody waits for it.
+
+        It is looked at when it is hastened, and in the slow lane after ``seconds``.
+        """
+        if job not in self._known:
+            self._parked.add(job)
+            self.later(job, seconds, slow=True)
 
     def _await(self, job: Job) -> None:
         """Let the time of a job come; one in work is not looked at before it is out of it."""
@@ -166,13 +181,16 @@ class WorkList:
         self._pressed.set()
 
     def hasten(self, job: Job) -> None:
-        """Let a job that waits for a later time, or in the slow lane, be looked at now, in its own lane."""
+        """Let a job that waits for a later time, or in the slow lane, be looked at now, in its own lane; one
+        in work right afterwards, if it is looked at again."""
         if job in self._later or self._lanes.get(job) == SLOW:
             lane = self._stop_waiting(job)
             if job in self._working:
                 self._later[job] = self._clock(), lane
             else:
                 self._line_up(lane, job)
+        elif job in self._working:
+            self._soon.add(job)
 
     def _stop_waiting(self, job: Job) -> int:
         """Take a job out of those that wait; return its own lane."""
@@ -185,6 +203,7 @@ class WorkList:
         for job in [job for job in self._known if unwanted(job)]:
             del self._known[job]
             self._stop_waiting(job)
+            self._parked.discard(job)
             if self._lanes.pop(job, None) is not None:
                 _less(self._active, job.namespace)
         for lane in self._ready.values():
@@ -280,6 +299,7 @@ class WorkList:
     def _begin(self, lane: int, namespace: str, now: float) -> Job:
         job = self._ready[lane].take(namespace)
         del self._lanes[job]
+        self._parked.discard(job)
         self._working[job] = lane, self._known.pop(job), now
         self._held[namespace] = self._held.get(namespace, 0) + 1
         self._in_lane[lane] += 1
@@ -317,6 +337,7 @@ class WorkList:
             self._crowd.gone(job)
         if not self._working:
             self._idle.set()
+        self._soon.discard(job)
         if self._later and job in self._later:
             self._await(job)
         elif self._home and job not in self._lanes:
@@ -362,13 +383,15 @@ class WorkList:
 
     @property
     def oldest(self) -> float:
-        """Seconds since the end of the run that waits longest."""
-        return max(0.0, time.time() - min(self._known.values())) if self._known else 0.0
+        """Seconds since the end of the run that waits longest, without those that are parked."""
+        now = time.time()
+        oldest = min((since for job, since in self._known.items() if job not in self._parked), default=now)
+        return max(0.0, now - oldest)
 
     @property
     def slow(self) -> int:
-        """How many jobs wait in the slow lane, or for it."""
-        return len(self._home)
+        """How many jobs wait in the slow lane, or for it, without those that are parked."""
+        return len(self._home.keys() - self._parked)
 
     def working(self) -> Iterator[Job]:
         """Yield the jobs that are in work now."""

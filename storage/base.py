@@ -3,6 +3,7 @@
 :class:`StoreError`
  ├─ :class:`StoreUnavailable`  network, 5xx, throttling, a full disk: trying again can help
  └─ :class:`StoreRejected`     bad URL, no permission, wrong bytes came back: it cannot
+     ├─ :class:`SubjectAbsent` the subject is not there: it can once somebody has put it there
      └─ :class:`BadContent`    the wrong bytes of these: in a search they are skipped, with the reason
 """
 
@@ -15,7 +16,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Literal, Self
 
-from storage.record import Findings, ListedRun, Origin, Record, Stored
+from storage.record import Absence, Findings, ListedRun, Origin, Record, Stored
 from storage.shown import secrets_in, shown, without
 
 BOTH_FORMS = "both"
@@ -26,6 +27,9 @@ FORM_B = "sigstore-bundle"
 class StoreError(Exception):
     """Base of everything a store raises. The text is for the user and never holds a credential."""
 
+    absence: Absence = ""
+    """Whether it was for want of the subject, which may come later."""
+
 
 class StoreUnavailable(StoreError):  # noqa: N818 - "unavailable" and "rejected" are the two words of every port here
     """The store could not be reached or was busy; the same call may succeed later."""
@@ -33,6 +37,12 @@ class StoreUnavailable(StoreError):  # noqa: N818 - "unavailable" and "rejected"
 
 class StoreRejected(StoreError):  # noqa: N818
     """The store, or what it answered, is wrong; the same call will not succeed later."""
+
+
+class SubjectAbsent(StoreRejected):
+    """The store does not have the subject that the evidence is to stand beside."""
+
+    absence: Absence = "certain"
 
 
 class BadContent(StoreRejected):
@@ -128,6 +138,14 @@ class Store(ABC):
         :class:`StoreUnavailable` when it cannot tell, never an empty answer for that.
         """
 
+    async def lacks(self, digest: str, reference: str) -> bool:
+        """Whether :data:`FORM_B` of a record about ``digest`` cannot be stored yet, for want of its subject.
+
+        ``reference`` is the subject's name. False where the store cannot tell: :meth:`put` will.
+        """
+        del digest, reference
+        return False
+
     def within(self, origin: Origin) -> Store:
         """Return this store to search for what came from ``origin``, whose fields may be empty.
 
@@ -145,7 +163,7 @@ class Store(ABC):
         """Return the digests of the images that the image index ``digest`` in ``reference`` lists.
 
         Empty for an image of one platform, None from a store that knows no images. Raises
-        :class:`StoreUnavailable` when it cannot tell.
+        :class:`SubjectAbsent` when it does not have the image, :class:`StoreUnavailable` when it cannot tell.
         """
         del digest, reference
         return None

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
 
@@ -29,6 +29,7 @@ from storage.base import (
     StoreOptions,
     StoreRejected,
     StoreUnavailable,
+    SubjectAbsent,
     checked_format,
 )
 from storage.gathered import parse_gathered
@@ -71,6 +72,11 @@ class _Target:
     bundles: Repository | None
     image: Repository | None = None
     """Where the image is, when its bundles go elsewhere."""
+
+    @property
+    def home(self) -> Repository | None:
+        """Where the image is, or is to come."""
+        return self.image or self.bundles
 
 
 class RegistryStore(Store):
@@ -127,21 +133,22 @@ class RegistryStore(Store):
         blob = record.payload if record.is_image_signature else record.envelope
         blob_digest = await sha256_aside(blob) if self._form_a and blob else ""
         bundle_digest = await sha256_aside(record.bundle) if self._form_b and record.bundle else ""
-        jobs = []
+        jobs: list[tuple[_Target, Coroutine[Any, Any, Receipt | Failure]]] = []
+        form = "sig" if record.is_image_signature else "att"
         for target in targets:
             if self._form_a and target.tags is not None:
-                form = "sig" if record.is_image_signature else "att"
-                work = self._put_tag(record, target.tags, target.digest, blob_digest)
-                jobs.append(self._ended(form, target.digest, work))
+                work = self._put_tag(record, target.tags, target, blob_digest)
+                jobs.append((target, self._ended(form, target.digest, work)))
             if self._form_b and target.bundles is not None:
                 work = self._put_referrer(record, target.bundles, target, bundle_digest)
-                jobs.append(self._ended("referrer", target.digest, work))
-        ended = await asyncio.gather(*jobs)
-        return Stored(
-            tuple(one for one in ended if isinstance(one, Receipt)),
-            failed + tuple(one for one in ended if isinstance(one, Failure)),
-            skipped,
-        )
+                jobs.append((target, self._ended("referrer", target.digest, work)))
+        ended = await asyncio.gather(*(job for _, job in jobs))
+        for (target, _), one in zip(jobs, ended, strict=True):
+            if isinstance(one, Failure):
+                # where the image is there, a refusal is about permission and nothing else
+                is_there = target.home is not None and (target.home, target.digest) in self._subjects
+                failed += (replace(one, absence="") if is_there else one,)
+        return Stored(tuple(one for one in ended if isinstance(one, Receipt)), failed, skipped)
 
     async def find(self, digest: str, reference: str = "") -> Findings:
         """Return what the registry has about ``digest``.
@@ -171,6 +178,16 @@ class RegistryStore(Store):
     async def platforms(self, digest: str, reference: str) -> tuple[str, ...]:
         """Return the images of an index; see :func:`storage.oci_platforms.platforms_of`."""
         return await platforms_of(self._client, parse_image(reference).repository, digest)
+
+    async def lacks(self, digest: str, reference: str) -> bool:
+        """Whether bundles about an image have to wait for it; see :meth:`Store.lacks`."""
+        if not self._form_b:
+            return False
+        try:
+            home = self._fixed or _image_repository(Subject(reference, {"sha256": digest[7:]}), digest)
+            return await self._subject(home, digest) is None
+        except StoreError:
+            return False
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
         """Try each repository of ``places`` and of the configuration; see :func:`probe_repository`."""
@@ -240,42 +257,55 @@ class RegistryStore(Store):
         try:
             return await work
         except StoreError as exc:
-            return Failure(self.url, form, digest, str(exc), transient=isinstance(exc, StoreUnavailable))
+            transient = isinstance(exc, StoreUnavailable)
+            return Failure(self.url, form, digest, str(exc), transient, exc.absence)
 
     async def _put_tag(
-        self, record: Record, repository: Repository, digest: str, blob_digest: str
+        self, record: Record, repository: Repository, target: _Target, blob_digest: str
     ) -> Receipt:
         """Form A."""
+        digest = target.digest
         form = "sig" if record.is_image_signature else "att"
         if not blob_digest or (form == "sig" and not record.signature):
             raise StoreRejected(f"the record has no {'signature' if form == 'sig' else 'envelope'}")
         tag = tag_of(digest, f".{form}")
-        written = await self._tags.add(repository, tag, SignedLayers(), layer_of(record, blob_digest))
-        return Receipt(self.url, form, digest, f"{repository}:{tag}", written.digest, written.changed)
+        location = f"{repository}:{tag}"
+        if location in record.received:
+            return Receipt(self.url, form, digest, location, "", changed=False)
+        layer = layer_of(record, blob_digest)
+        try:
+            written = await self._tags.add(repository, tag, SignedLayers(), layer)
+        except StoreRejected as exc:
+            if repository != target.home:
+                exc.absence = ""  # the repository that is refused is not the image's
+            raise
+        return Receipt(self.url, form, digest, location, written.digest, written.changed)
 
     async def _put_referrer(
         self, record: Record, repository: Repository, target: _Target, bundle_digest: str
     ) -> Receipt:
         """Form B."""
         digest = target.digest
-        if not bundle_digest:
-            raise StoreRejected("the record has no bundle")
         image = target.image or repository
         subject = await self._subject(image, digest)
         if subject is None:
-            raise StoreRejected(
+            raise SubjectAbsent(
                 f"{image} does not have {digest}, and a bundle can only refer to an image beside it"
             )
+        if not bundle_digest:
+            raise StoreRejected("the record has no bundle")
         annotations = referrer_annotations(record)
         content = Descriptor(BUNDLE_TYPE, bundle_digest, len(record.bundle))
         manifest = artifact_manifest(content, annotations, subject)
+        location = f"{repository}@{manifest.digest}"
+        if location in record.received:
+            return Receipt(self.url, "referrer", digest, location, manifest.digest, changed=False)
         there = await self._client.head_manifest(repository, manifest.digest, push=True) is not None
         if not there:
             try:
                 await self._write_referrer(record.bundle, bundle_digest, repository, manifest)
             except RegistryRefused as exc:
                 raise _explained(exc, away=image != repository) from exc
-        location = f"{repository}@{manifest.digest}"
         if not await self._client.has_referrers(repository, digest):
             entry = referrer_entry(manifest, annotations)
             written = await self._tags.add(repository, tag_of(digest), ReferrerIndex(), entry)

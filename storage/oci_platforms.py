@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from storage.base import StoreRejected
+from storage.base import StoreRejected, SubjectAbsent
 from storage.reference import Repository, is_sha256
 from storage.registry import RegistryClient
 
@@ -16,12 +16,12 @@ _UNKNOWN = "unknown"
 async def platforms_of(client: RegistryClient, repository: Repository, digest: str) -> tuple[str, ...]:
     """Return the digests of the images that the index ``digest`` lists, in its order.
 
-    Nothing for an image of one platform, and for what the registry does not have. Raises
-    :class:`StoreRejected` for an index that makes no sense, or lists more than :data:`MOST_PLATFORMS`.
+    Nothing for an image of one platform. Raises :class:`SubjectAbsent` for what the registry does not have
+    and :class:`StoreRejected` for an index that makes no sense, or lists more than :data:`MOST_PLATFORMS`.
     """
     manifest = await client.get_manifest(repository, digest)
     if manifest is None:
-        return ()
+        raise SubjectAbsent(f"{repository} does not have {digest}, so its platforms are not known")
     try:
         listed = orjson.loads(manifest.data).get("manifests") or []
         found = [entry["digest"] for entry in listed if not _is_beside(entry)]

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 IN_TOTO_PAYLOAD_TYPE = "application/vnd.in-toto+json"
 SIMPLE_SIGNING_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 COSIGN_SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
+
+Absence = Literal["", "certain", "possible"]
+"""Whether something failed for want of its subject: the store does not have it, or would not say. Many
+registries refuse to say that a repository does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,9 @@ class Record:
     """What the layer of form A carries besides: timestamp and log entry, as cosign has them there."""
     snapshot: bytes = b""
     """The run's canonical bytes, which a store may keep beside the evidence; most do not."""
+    received: frozenset[str] = frozenset()
+    """Locations that this store gave receipts for when the same was put before: it need not look there again,
+    and gives a receipt without a digest."""
 
     @property
     def is_image_signature(self) -> bool:
@@ -93,6 +101,8 @@ class Failure:
     subject: str
     reason: str
     transient: bool = False
+    absence: Absence = ""
+    """Whether it may be stored once its subject is there; it is not transient then."""
 
 
 @dataclass(frozen=True, slots=True)

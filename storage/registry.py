@@ -23,7 +23,7 @@ from storage.credentials import DockerCredentials
 from storage.inflight import InFlight
 from storage.manifests import MANIFEST_TYPES, OCI_INDEX, Descriptor, Manifest, sha256, sha256_aside
 from storage.reference import Repository, is_sha256
-from storage.transport import Request, Transport, resolve
+from storage.transport import NO_REPOSITORY, Request, Transport, resolve
 
 BLOB_LIMIT = 64 * 1024 * 1024
 REFERRER_PAGES = 50
@@ -280,7 +280,8 @@ class RegistryClient:
                 passes=_NO_SINGLE_POST,
             )
             answer = await self._transport.send(post)
-            self._single_post[repository.registry] = answer.status == _CREATED
+            if NO_REPOSITORY not in {code for code, _ in answer.words}:  # which says nothing about uploads
+                self._single_post[repository.registry] = answer.status == _CREATED
             if answer.status == _CREATED:
                 return
         if not single or answer.status != _ACCEPTED:

@@ -291,7 +291,7 @@ def _fail(entries: list[_Entry], error: BaseException) -> None:
         elif isinstance(error, StoreError):
             kind = StoreUnavailable if isinstance(error, StoreUnavailable) else StoreRejected
             copy = kind(str(error))
-            copy.__cause__ = error
+            copy.__cause__, copy.absence = error, error.absence
             entry.fail(copy)
         else:
             entry.fail(error)

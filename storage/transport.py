@@ -55,6 +55,7 @@ _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _BAD_REQUEST = 400
 _TRY_AGAIN = frozenset({408, 429})
 _BLOB_IS_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
+NO_REPOSITORY = "NAME_UNKNOWN"
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _random = secrets.SystemRandom()
 
@@ -113,6 +114,10 @@ class RegistryRefused(StoreRejected):
         super().__init__(reason)
         self.status = status
         self.codes = frozenset(codes)
+        if NO_REPOSITORY in self.codes:
+            self.absence = "certain"
+        elif status in {UNAUTHORIZED, FORBIDDEN}:
+            self.absence = "possible"
 
     @property
     def misses_blob(self) -> bool:
@@ -221,7 +226,9 @@ class Transport:
             if exc.transient:
                 raise Later(str(exc)) from exc
             if exc.answer is None:
-                raise StoreRejected(f"{request}: {exc}") from exc
+                refused = StoreRejected(f"{request}: {exc}")
+                refused.absence = "possible"
+                raise refused from exc
             codes = (code for code, _ in exc.answer.words)
             raise RegistryRefused(f"{request}: {exc}", codes, exc.answer.status) from exc
 

@@ -85,8 +85,8 @@ def _other(key: Key) -> str:
         return '[{"name": "a", "reference": "/keys/a.key", "namespaces": ["team-a"]}]'
     if key.kind == "bool":
         return "false" if key.default == "true" else "true"
-    if key.kind in {"number", "since"}:
-        return {"number": "2.5", "since": "7d"}[key.kind]
+    if key.kind in {"number", "since", "duration"}:
+        return {"number": "2.5", "since": "7d", "duration": "90s"}[key.kind]
     return next((word for word in key.values if word != key.default), "") if key.values else "another"
 
 
@@ -120,6 +120,21 @@ def test_a_wrong_boolean_keeps_the_default_of_chains_keys_and_is_an_error_for_li
 def test_a_wrong_boolean_of_our_own_keys_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name}: expected true or false, got 'nope'"):
         parse_config({name: "nope"})
+
+
+@pytest.mark.parametrize(
+    ("raw", "seconds"), [("90s", 90), ("30m", 1800), ("1h", 3600), ("2d", 172_800), ("0", 0), ("", 0)]
+)
+def test_how_long_an_image_is_waited_for_is_read_in_seconds(raw: str, seconds: int) -> None:
+    assert parse_config({"storage.oci.wait-for-image": raw}).storage.oci.wait_for_image == seconds
+
+
+@pytest.mark.parametrize(
+    "raw", ["1", "-1h", "1.5h", "1h30m", "h", "1 h", "\N{ARABIC-INDIC DIGIT ONE}h", "9999999d"]
+)
+def test_a_wrong_duration_is_refused(raw: str) -> None:
+    with pytest.raises(ConfigError, match="wait-for-image: expected a whole number of seconds, minutes"):
+        parse_config({"storage.oci.wait-for-image": raw})
 
 
 def test_our_own_keys_are_read() -> None:

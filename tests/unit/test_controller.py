@@ -14,7 +14,8 @@ from chains import controller as module
 from chains.attest import FAILED, Outcome
 from chains.cluster import ClusterError, ClusterUnavailable, ObjectRefused
 from chains.config import parse_config
-from chains.controller import Controller, Flow
+from chains.controller import Controller
+from chains.flow import Flow
 from chains.metrics import Metrics
 from chains.permit import Permit
 from chains.store import Stores
@@ -110,9 +111,9 @@ def test_a_permit_is_asked_before_storing_and_before_the_mark(
     cluster, in_force, work, stored = OneRun(RUN), flow(), WorkList(), set[str]()
     put = in_force.stores.put
 
-    async def counted(payload: str, record: Any, names: Any) -> Any:
+    async def counted(payload: str, record: Any, names: Any, **more: Any) -> Any:
         stored.add("run")
-        return await put(payload, record, names)
+        return await put(payload, record, names, **more)
 
     monkeypatch.setattr(in_force.stores, "put", counted)
     controller = Controller(

@@ -10,7 +10,7 @@ import pytest
 
 from chains import reload as module
 from chains.cluster import ObjectGone
-from chains.controller import Flow
+from chains.flow import Flow
 from chains.reload import Reloader, without_credentials
 from signers.keyfile import generate_key
 

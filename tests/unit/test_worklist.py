@@ -614,3 +614,55 @@ def test_nothing_is_lost_and_nothing_is_in_work_twice(steps: list[tuple[str, int
         assert (len(jobs), jobs.in_work, jobs.slow, jobs._active, jobs._held) == (0, 0, 0, {}, {})
 
     run(work())
+
+
+def test_a_parked_job_counts_for_nothing_and_goes_behind_fresh_ones_unless_it_is_hastened() -> None:
+    async def work() -> tuple[list[str], list[int], list[float]]:
+        jobs = WorkList()
+        lengths, ages = [], []
+        for name in ("a", "b"):
+            jobs.offer(job(name), FRESH, since=1.0)
+        for taken in [await jobs.take() for _ in range(2)]:
+            jobs.park(taken, 0.0 if taken.name == "a" else 60.0)
+            jobs.done(taken)
+        lengths.append(len(jobs))
+        ages.append(jobs.oldest)
+        jobs.offer(job("a"), FRESH, since=1.0)  # the watch tells of it again: it goes on waiting
+        jobs.offer(job("c"))
+        jobs.hasten(job("b"))
+        lengths.append(len(jobs))
+        return [(await jobs.take()).name for _ in range(3)], lengths, ages
+
+    names, lengths, ages = run(work())
+    assert names == ["c", "b", "a"]
+    assert lengths == [0, 1], "until it is begun"
+    assert ages == [0.0]
+
+
+def test_a_job_hastened_while_in_work_is_looked_at_again_at_once() -> None:
+    async def work() -> list[str]:
+        jobs = WorkList()
+        jobs.offer(job("a"))
+        taken = await jobs.take()
+        jobs.hasten(taken)
+        jobs.park(taken, 600)
+        jobs.done(taken)
+        again = await jobs.take()
+        jobs.later(again, 600)
+        jobs.done(again)
+        return [again.name, str(len(jobs))]
+
+    assert run(work()) == ["a", "1"]
+
+
+def test_a_parked_job_of_a_share_that_is_lost_is_dropped() -> None:
+    async def work() -> int:
+        jobs = WorkList()
+        jobs.offer(job("a"))
+        taken = await jobs.take()
+        jobs.park(taken, 60)
+        jobs.done(taken)
+        jobs.drop(lambda _: True)
+        return len(jobs)
+
+    assert run(work()) == 0
