@@ -6,10 +6,12 @@ Chains' names keep their labels; ours begin with ``chains_`` and carry a namespa
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from chains.attest import FAILED, Outcome
+from chains.store import Entry
 from chains.terminal import plain
 
 _KINDS = ("taskrun", "pipelinerun")
@@ -112,6 +114,7 @@ class Metrics:
         self._peer[kind, "sign_created"].inc(len({entry.payload for entry in outcome.entries}))
         self._peer[kind, "payload_uploaded"].inc(len(outcome.logged))
         self._peer[kind, "payload_stored"].inc(len(stored))
+        self._count_refused(namespace, [entry for entry in outcome.entries if entry.absence])
         if outcome.state == FAILED:
             self._failures[kind].labels(_error_type(outcome)).inc()
         else:
@@ -124,10 +127,16 @@ class Metrics:
             self._latency.labels(namespace, kind).observe(max(0.0, time.time() - ended))
 
     def count_errors(self, namespace: str, outcome: Outcome) -> None:
-        """Count what stores refused in one attempt, be it the last or not."""
-        for entry in outcome.entries:
+        """Count what stores refused in one attempt, be it the last or not.
+
+        What waits for its subject counts when it is given up, in :meth:`count`.
+        """
+        self._count_refused(self._namespace(namespace), [one for one in outcome.entries if not one.absence])
+
+    def _count_refused(self, namespace: str, entries: Iterable[Entry]) -> None:
+        for entry in entries:
             if entry.state == "failed":
-                self._store_errors.labels(self._namespace(namespace), plain(entry.store)).inc()
+                self._store_errors.labels(namespace, plain(entry.store)).inc()
 
     def _namespace(self, name: str) -> str:
         """Return the label for a namespace: the first ones have their own, so that series stay bounded."""

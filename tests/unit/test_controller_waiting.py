@@ -140,6 +140,7 @@ def test_a_run_waits_without_being_in_trouble_and_is_marked_when_its_image_is_th
             assert (found.work.parked, found.work.put_off) == ([2, 3, 4.5], [])
             assert (len(found.work), waiting(found.metrics)) == (0, 1)
             assert found.controller._troubles == {}
+            assert b"chains_store_errors_total{" not in found.metrics.text()
             assert found.cluster.created == []
             (note,) = found.cluster.patches
             assert "chains.tekton.dev/signed" not in note["annotations"]
@@ -175,6 +176,7 @@ def test_after_the_time_that_counts_from_the_runs_end_the_failure_says_what_was_
         assert f"{registry.host}/team/app does not have {DIGEST}" in reason
         assert f"; it was looked for until {words} after the run's end" in reason
         assert [event["reason"] for event in found.cluster.created] == ["AttestationFailed"]
+        assert b'chains_store_errors_total{namespace="ns",store="oci:"} 3.0' in found.metrics.text()
 
     serve(work)
 
