@@ -543,6 +543,7 @@ class Model:
         self.clock = Clock()
         self.jobs = WorkList(workers=4, slow=1, clock=self.clock)
         self.waits, self.begun, self.again = set[Job](), list[Job](), set[Job]()
+        self.parked = set[Job]()
 
     async def offer(self, job: Job, number: int, lane: int) -> None:
         self.jobs.offer(job, lane, float(number))
@@ -553,6 +554,7 @@ class Model:
         await asyncio.sleep(0)
         if taker.done():
             self.waits.remove(taker.result())
+            self.parked.discard(taker.result())
             self.begun.append(taker.result())
         taker.cancel()
         await asyncio.sleep(0)
@@ -571,6 +573,14 @@ class Model:
             self.again.add(job)
             await self.done(job, self.begun.index(job), lane)
 
+    async def park(self, job: Job, number: int, lane: int) -> None:
+        if self.begun:
+            job = self.begun[number % len(self.begun)]
+            self.jobs.park(job, float(number))
+            self.again.add(job)
+            self.parked.add(job)
+            await self.done(job, self.begun.index(job), lane)
+
     async def hasten(self, job: Job, number: int, lane: int) -> None:
         self.jobs.hasten(job)
 
@@ -581,11 +591,12 @@ class Model:
         self.jobs.drop(lambda each: each == job)
         self.waits.discard(job)
         self.again.discard(job)
+        self.parked.discard(job)
 
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["offer", "take", "done", "later", "hasten", "wait", "drop"]),
+        st.sampled_from(["offer", "take", "done", "later", "park", "hasten", "wait", "drop"]),
         st.integers(0, 11),
         st.sampled_from([LEAVING, FRESH, BACKLOG]),
     ),
@@ -603,7 +614,7 @@ def test_nothing_is_lost_and_nothing_is_in_work_twice(steps: list[tuple[str, int
             await getattr(model, what)(of(f"ns-{number % 3}", number), number, lane)
             jobs.give_way()
             assert sorted(each.uid for each in jobs.working()) == sorted(each.uid for each in model.begun)
-            assert len(jobs) == len(model.waits)
+            assert len(jobs) == len(model.waits - model.parked)
         while model.begun:
             await model.done(model.begun[0], 0, 0)
         model.clock.now += 60
@@ -612,6 +623,7 @@ def test_nothing_is_lost_and_nothing_is_in_work_twice(steps: list[tuple[str, int
             model.waits.remove(job)
             jobs.done(job)
         assert (len(jobs), jobs.in_work, jobs.slow, jobs._active, jobs._held) == (0, 0, 0, {}, {})
+        assert (jobs._parked, jobs._soon, jobs._home) == (set(), set(), {})
 
     run(work())
 
