@@ -651,6 +651,89 @@ def test_a_user_cannot_change_or_remove_a_mark_but_may_change_a_marked_run(
     api_server.request("DELETE", path, token=developer)
 
 
+HOLDS = {"TaskRun": "chains.tekton.dev/taskrun", "PipelineRun": "chains.tekton.dev/pipelinerun"}
+
+
+@pytest.fixture
+def held(api_server: ApiServer, developer: str) -> Callable[..., str]:
+    """Create a run in progress that holds finalizers, and return its path."""
+
+    def create(kind: str, name: str, *finalizers: str) -> str:
+        run = {"apiVersion": "tekton.dev/v1", "kind": kind, "spec": {}}
+        metadata = {"name": name, "namespace": "ci", "finalizers": list(finalizers)}
+        api_server.create_run({**run, "metadata": metadata})
+        return f"/apis/tekton.dev/v1/namespaces/ci/{kind.lower()}s/{name}"
+
+    return create
+
+
+def take_off(server: ApiServer, path: str, *names: str) -> None:
+    """Take finalizers off a run as the controller does."""
+    metadata = server.request("GET", path)["metadata"]
+    kept = [name for name in metadata["finalizers"] if name not in names]
+    body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": kept}}
+    server.request("PATCH", path, body, kind=MERGE, token=server.service_account_token(SYSTEM, ACCOUNT))
+
+
+@pytest.mark.parametrize("kind", ["TaskRun", "PipelineRun"])
+@pytest.mark.parametrize("generation", ["ours", "of older Chains"])
+def test_nobody_takes_off_the_finalizer_that_holds_a_run(
+    kind: str, generation: str, api_server: ApiServer, developer: str, held: Callable[..., str]
+) -> None:
+    name = HOLDS[kind] if generation == "ours" else "chains.tekton.dev"
+    path = held(kind, "held", "example.com/mine", name)
+    run = api_server.request("GET", path)
+    bare = json.loads(json.dumps(run))
+    bare["metadata"]["finalizers"] = ["example.com/mine"]
+    refusal = re.escape(f"takes off the finalizer {name}, which holds a run for its evidence")
+    tekton = api_server.service_account_token(*TEKTON)
+    for token in (developer, tekton, ""):
+        for method, body, how in (
+            ("PATCH", {"metadata": {"finalizers": None}}, MERGE),
+            ("PATCH", {"metadata": {"finalizers": ["example.com/mine"]}}, MERGE),
+            ("PATCH", [{"op": "remove", "path": "/metadata/finalizers/1"}], "application/json-patch+json"),
+            ("PUT", bare, "application/json"),
+        ):
+            with pytest.raises(ApiError, match=refusal) as caught:
+                api_server.request(method, path, body, kind=how, token=token)
+            assert caught.value.status == 403
+    status = {**bare, "status": {"podName": "p"}}
+    api_server.request("PUT", f"{path}/status", status, token=tekton if kind == "TaskRun" else "")
+    assert api_server.request("GET", path)["metadata"]["finalizers"] == ["example.com/mine", name]
+    take_off(api_server, path, name, "example.com/mine")
+    api_server.request("DELETE", path)
+
+
+@pytest.mark.parametrize("kind", ["TaskRun", "PipelineRun"])
+def test_what_keeps_the_finalizer_passes_and_so_does_every_deletion(
+    kind: str, api_server: ApiServer, developer: str, held: Callable[..., str]
+) -> None:
+    tekton = api_server.service_account_token(*TEKTON)
+    path = held(kind, "kept", HOLDS[kind])
+    # Tekton's controller: labels by an update of the whole object, its own finalizer by a merge patch
+    run = api_server.request("GET", path)
+    run["metadata"]["labels"] = {"tekton.dev/pipeline": "p"}
+    api_server.request("PUT", path, run, token=tekton)
+    for finalizers in ([HOLDS[kind], "tekton.dev/own"], [HOLDS[kind]]):
+        api_server.request("PATCH", path, {"metadata": {"finalizers": finalizers}}, kind=MERGE, token=tekton)
+    # a user, and the garbage collector after a deletion in the foreground
+    api_server.request("DELETE", path, {"propagationPolicy": "Foreground"}, token=developer)
+    metadata = api_server.request("GET", path)["metadata"]
+    assert set(metadata["finalizers"]) == {HOLDS[kind], "foregroundDeletion"}
+    collected = {"finalizers": [HOLDS[kind]], "resourceVersion": metadata["resourceVersion"]}
+    api_server.request("PATCH", path, {"metadata": collected}, kind=MERGE)
+    take_off(api_server, path, HOLDS[kind])
+    with pytest.raises(ApiError, match="404"):
+        api_server.request("GET", path)
+    # all runs of a namespace, as its deletion does it
+    path = held(kind, "swept", HOLDS[kind])
+    api_server.request("DELETE", path.rpartition("/")[0])
+    assert "deletionTimestamp" in api_server.request("GET", path)["metadata"]
+    take_off(api_server, path, HOLDS[kind])
+    with pytest.raises(ApiError, match="404"):
+        api_server.request("GET", path)
+
+
 def test_the_status_of_a_run_is_no_way_around(api_server: ApiServer, developer: str) -> None:
     path = "/apis/tekton.dev/v1/namespaces/ci/taskruns/probe/status"
     api_server.request(
