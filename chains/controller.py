@@ -21,9 +21,10 @@ from chains.beside_cluster import TEKTON_NAMESPACE, BesideReader
 from chains.bodies import Begun, Bodies
 from chains.cluster import Cluster, ClusterError, ClusterUnavailable, ObjectChanged, ObjectGone
 from chains.earlier import Earlier
-from chains.errors import ChainsError
+from chains.errors import ChainsError, ConfigError
 from chains.family import Children, Family
 from chains.flow import Flow
+from chains.losses import Losses
 from chains.mark import is_marked, note_patch
 from chains.marking import Marker, label_of, run_path
 from chains.metrics import Metrics
@@ -86,6 +87,7 @@ class Controller:
         self._permits: dict[Job, Permit] = {}
         self._turns: dict[Job, asyncio.Timeout] = {}
         self._marker = Marker(cluster, lambda job: self._check(job, "the run was written"))
+        self._losses = Losses(metrics, self._marker.tell)
         self._patience = Patience(work, self._family, self._marker)
         metrics.waiting.set_function(lambda: len(self._patience))
 
@@ -142,21 +144,33 @@ class Controller:
         for job in [job for job in self._troubles if unwanted(job.owner or job.uid)]:
             del self._troubles[job]
 
+    def left(self, job: Job, raw: Mapping[str, Any]) -> bool:
+        """Note that a finished run left the watch, as it was last; True if it is to be looked at."""
+        try:
+            selection = self._flow().config.selection
+        except ConfigError:  # there is no configuration yet
+            selection = None
+        return self._losses.left(job, raw, selection)
+
     def _check(self, job: Job, when: str) -> None:
         if not self._permits.get(job, _always)():
             raise PermitLost(f"its share was lost before {when}")
 
     async def _look_at(self, job: Job) -> None:
+        has_left = self._losses.has_left(job)
         try:
             if await self.handle(job):
                 self._troubles.pop(job, None)
+            if has_left:  # what left the watch meanwhile is looked at once more
+                self._losses.there(job)
         except PermitLost as lost:
             self._let_go(job)
             _log.info("run is left to another replica", extra={"run": label_of(job), "reason": str(lost)})
         except ObjectGone:
+            _log.info("run is gone", extra={"run": label_of(job)})
+            await self._losses.gone(job)
             self._let_go(job)
             self._family.forget((job.namespace, job.uid))
-            _log.info("run is gone", extra={"run": label_of(job)})
         except ObjectChanged:
             # somebody wrote between our read and our patch: look at what is there now
             self._work.later(job, random.uniform(0.05, 0.5))  # noqa: S311 - jitter
@@ -173,6 +187,7 @@ class Controller:
 
     def _let_go(self, job: Job) -> None:
         self._troubles.pop(job, None)
+        self._losses.there(job)
         self._begun.forget(job)
         self._marker.forget(job)
         self._patience.forget(job)
@@ -215,6 +230,7 @@ class Controller:
         link_to_tekton(raw)
         metadata, flow = raw["metadata"], self._flow()
         if metadata.get("uid") != job.uid:
+            await self._losses.gone(job)
             self._let_go(job)
             return True  # another run of the same name, which has a job of its own
         if is_retrying(metadata):
@@ -325,7 +341,16 @@ class Controller:
         fail(outcome.reason if outcome.state == FAILED else "")
         with span("mark"):
             extra = flow.annotations.take(job.uid)
-            outcome = await self._marker.mark(job, raw["metadata"], outcome, extra)
+            self._losses.marking(job)
+            try:
+                outcome = await self._marker.mark(job, raw["metadata"], outcome, extra)
+            except ObjectGone:
+                self._losses.not_marked(job, is_due=outcome.state == FAILED)
+                raise
+            except BaseException:
+                self._losses.not_marked(job)
+                raise
+        self._losses.marked(job)
         self._bodies.outdate(job)
         begun = self._begun.recall(job)
         self._begun.forget(job)

@@ -92,6 +92,12 @@ class Metrics:
         self.quarantined = Counter(
             "chains_runs_quarantined", "runs put aside that broke the controller", registry=self.registry
         )
+        self._lost = Counter(
+            "chains_runs_lost",
+            "finished runs that were deleted before they were attested",
+            ["namespace", "kind"],
+            registry=self.registry,
+        )
         self.stores_closed = Gauge(
             "chains_stores_closed",
             "stores of the configuration that cannot be opened",
@@ -120,11 +126,16 @@ class Metrics:
         else:
             self._peer[kind, "marked_signed"].inc(outcome.state == "signed")
         self._outcomes.labels(namespace, kind, outcome.state).inc()
+        self._lost.labels(namespace, kind)  # a series that begins with 0 shows its first loss
         self._marked += 1
         self._signed += outcome.state == "signed"
         self.coverage.set(self._signed / self._marked)
         if ended is not None:
             self._latency.labels(namespace, kind).observe(max(0.0, time.time() - ended))
+
+    def count_lost(self, kind: str, namespace: str) -> None:
+        """Count a finished run that was deleted before it was attested."""
+        self._lost.labels(self._namespace(namespace), kind.lower()).inc()
 
     def count_errors(self, namespace: str, outcome: Outcome) -> None:
         """Count what stores refused in one attempt, be it the last or not.

@@ -108,6 +108,7 @@ async def observe(
     take_signals: Callable[[], None] = lambda: None,
     bodies: Bodies | None = None,
     listed: Callable[[], None] = lambda: None,
+    left: Callable[[Job, Mapping[str, Any]], bool] = lambda _job, _raw: False,
 ) -> None:
     """Offer the key of every run that is finished and not marked, or not held yet, until cancelled.
 
@@ -115,12 +116,13 @@ async def observe(
     is started again, and lists what is left; also while the API server does not serve Tekton's kinds, for
     which kopf looks once. ``ready`` is set while there is a watch. kopf takes the process's signals for
     itself at every start; ``take_signals`` takes them back. ``bodies`` gets the finished runs as they came;
-    ``listed`` is called for each run of a list.
+    ``listed`` is called for each run of a list; ``left`` with each finished one that is not in the watch any
+    more, as it was last, and says whether it is to be looked at.
     """
     bodies = bodies or Bodies(max_bytes=0)
     while True:
         try:
-            await _operate(access, offer, namespaces, ready, take_signals, bodies, listed)
+            await _operate(access, offer, namespaces, ready, take_signals, bodies, listed, left)
         except TektonMissing as error:
             _log.warning("nothing to watch yet", extra={"reason": str(error)})
         except Exception:  # noqa: BLE001 - whatever ended the watch, runs must not be forgotten
@@ -135,6 +137,7 @@ def _handler(
     offer: Callable[[Job, int, float | None], None],
     bodies: Bodies,
     listed: Callable[[], None],
+    left: Callable[[Job, Mapping[str, Any]], bool],
 ) -> Any:
     async def seen(event: Any, uid: str, name: str, namespace: str, **_: Any) -> None:
         if event["type"] is None:
@@ -144,9 +147,11 @@ def _handler(
         job = Job(kind, namespace, name, uid, owner_of(kind, meta))
         if event["type"] == "DELETED":
             bodies.forget(job)
+            # gone, or labelled as done, which hides it from the watch: the event has what was there before
             if not ended:
-                # gone, or labelled as done by somebody, which hides it from the watch
                 offer(job, FRESH, None)
+            elif left(job, raw):
+                offer(job, LEAVING, None)
         elif ended:
             bodies.keep(job, raw)
             lane, since = lane_of(raw["status"], datetime.now(UTC))
@@ -172,6 +177,7 @@ async def _operate(
     take_signals: Callable[[], None],
     bodies: Bodies,
     listed: Callable[[], None],
+    left: Callable[[Job, Mapping[str, Any]], bool],
 ) -> None:
     registry = kopf.OperatorRegistry()
 
@@ -188,7 +194,7 @@ async def _operate(
         )
 
     for plural, kind in PLURALS.items():
-        kopf.on.event(GROUP, VERSION, plural, registry=registry)(_handler(kind, offer, bodies, listed))
+        kopf.on.event(GROUP, VERSION, plural, registry=registry)(_handler(kind, offer, bodies, listed, left))
 
     insights = Insights()
     tasks = await kopf.spawn_tasks(

@@ -138,6 +138,7 @@ async def serve(options: ControllerOptions) -> int:
             take_signals=take_signals,
             bodies=bodies,
             listed=work.listing,
+            left=lambda job, raw: shares.admit(job) is not None and controller.left(job, raw),
         )
         tasks = [
             configured,

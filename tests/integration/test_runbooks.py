@@ -22,7 +22,7 @@ from chains.cli import run as chains
 from tests.integration.test_controller import Running, controller, finished
 from tests.integration.test_controller_keyless import keyless
 from tests.testbed import kubectl, servers
-from tests.testbed.cluster import ApiError, ApiServer, free_ports
+from tests.testbed.cluster import MERGE, ApiError, ApiServer, free_ports
 from tests.testbed.faulty_api import FaultyApi, faulty_api
 from tests.testbed.http_proxy import proxy
 from tests.testbed.images import Registry
@@ -324,6 +324,24 @@ def test_a_run_that_breaks_the_controller_shows_as_the_runbook_says(
     assert "RunQuarantined taskrun/poison quarantined after 3 attempts" in printed
     assert json.loads((tried.folder / "run.json").read_text())["metadata"]["name"] == "poison"
     running.wait(lambda: tried.is_true("poison"))
+
+
+def test_a_run_that_is_deleted_before_it_is_attested_shows_as_the_runbook_says(
+    controller: Callable[..., Running],
+) -> None:
+    running = controller(**EVIDENCE_IN_REGISTRY)
+    running.start()
+    tried = Tried(running)
+    nowhere = f"127.0.0.1:{free_ports(1)[0]}/team/app"
+    run = running.server.create_run(finished(running.namespace, "lost", nowhere))
+    running.wait(lambda: "trying again later" in running.log.read_text())
+    path = f"/apis/tekton.dev/v1/namespaces/{running.namespace}/taskruns/lost"
+    running.server.request("PATCH", path, {"metadata": {"finalizers": None}}, kind=MERGE)
+    running.server.request("DELETE", path)
+    tried.shows("ChainsRunLost")
+    printed = tried.shell("ChainsRunLost", only="RunLost")
+    assert "RunLost taskrun/lost taskrun/" in printed
+    assert run["metadata"]["uid"] in printed
 
 
 def test_a_store_that_cannot_be_opened_shows_as_the_runbook_says(

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from chains import controller as module
 from chains.attest import FAILED, Outcome
-from chains.cluster import ClusterError, ClusterUnavailable, ObjectRefused
+from chains.cluster import ClusterError, ClusterUnavailable, ObjectGone, ObjectRefused
 from chains.config import parse_config
 from chains.controller import Controller
 from chains.flow import Flow
@@ -363,3 +363,41 @@ def test_trouble_before_the_run_was_read_counts_from_its_beginning() -> None:
     before = controller._trouble(JOB, {})
     before.since -= 100
     assert controller._trouble(JOB, RUN).since == before.since
+
+
+def test_a_run_that_leaves_the_watch_while_it_is_in_work_is_asked_for_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    metrics, in_force = Metrics(), flow()
+    cluster = OneRun(RUN)
+    controller = Controller(cluster, WorkList(), lambda: in_force, metrics)  # type: ignore[arg-type]
+
+    async def attest(*_: Any, **__: Any) -> Outcome:
+        assert controller.left(JOB, RUN)
+        return Outcome("r", "u", FAILED, "the registry is away", transient=True)
+
+    monkeypatch.setattr(module, "attest_run", attest)
+    asyncio.run(controller._look_at(JOB))
+    assert "chains_runs_lost_total{" not in metrics.text().decode()
+
+    async def gone(path: str) -> Json:
+        raise ObjectGone(path)
+
+    monkeypatch.setattr(cluster, "get", gone)
+    asyncio.run(controller._look_at(JOB))
+    assert 'chains_runs_lost_total{kind="taskrun",namespace="ns"} 1.0' in metrics.text().decode()
+    assert [event["reason"] for event in cluster.created] == ["RunLost"]
+
+
+def test_a_run_that_goes_while_it_is_marked_is_not_lost_where_its_evidence_is_stored() -> None:
+    class Going(OneRun):
+        async def patch(self, path: str, body: Mapping[str, Any]) -> None:
+            raise ObjectGone(path)
+
+    for refused, count in ((False, 0), (True, 1)):
+        metrics, in_force, run = Metrics(), flow(), dict(RUN)
+        if refused:
+            run = {**RUN, "spec": {"params": "not a list"}}
+        controller = Controller(Going(run), WorkList(), lambda used=in_force: used, metrics)  # type: ignore[arg-type, misc]
+        asyncio.run(controller._look_at(JOB))
+        assert metrics.text().decode().count("chains_runs_lost_total{") == count
