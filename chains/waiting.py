@@ -45,7 +45,7 @@ class Waiting:
         self._waits: FairMemory[Job, _Wait] = FairMemory(
             lambda job: job.namespace, most_entries=most, keeps_first=True
         )
-        self._families: dict[str, set[Job]] = {}
+        self._families: dict[tuple[str, str], set[Job]] = {}
         self._crowded_out: set[Job] = set()
 
     def __len__(self) -> int:
@@ -120,9 +120,12 @@ class Waiting:
             del self._families[_family(job)]
 
 
-def _family(job: Job) -> str:
-    """Return the UID of the PipelineRun that a run belongs to, or is, or its own."""
-    return job.owner or job.uid
+def _family(job: Job) -> tuple[str, str]:
+    """Return namespace and UID of the PipelineRun that a run belongs to, or is, or its own.
+
+    Whoever creates a run names its owner, so a run of another namespace is not of the family.
+    """
+    return job.namespace, job.owner or job.uid
 
 
 def note_of(outcome: Outcome, ended: str) -> str:

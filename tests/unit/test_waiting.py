@@ -29,6 +29,16 @@ def test_the_end_of_another_run_of_its_pipeline_run_has_a_run_looked_at_and_its_
     assert hastened == [build, build]
 
 
+def test_a_run_of_another_namespace_that_names_the_pipeline_run_wakes_nobody() -> None:
+    woken: list[Job] = []
+    waiting = Waiting(woken.append)
+    waiting.begin(Job("TaskRun", "ns", "build", "b", "pr"), "certain")
+    waiting.wake(by=Job("TaskRun", "attacker", "publish", "x", "pr"))
+    assert woken == []
+    waiting.wake(by=Job("TaskRun", "ns", "publish", "y", "pr"))
+    assert [one.name for one in woken] == ["build"]
+
+
 def test_a_registry_that_refuses_is_asked_less_often_and_only_the_pipeline_runs_end_hastens_that() -> None:
     hastened: list[Job] = []
     waiting = Waiting(hastened.append)
