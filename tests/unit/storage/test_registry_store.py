@@ -191,7 +191,7 @@ def test_an_absent_image_fails_the_bundle_and_not_the_tag() -> None:
 @pytest.mark.parametrize(
     ("odd", "reason"),
     [
-        (Subject("pkg:maven/org.example/app", {"sha256": "a" * 64}), "no host"),
+        (Subject("pkg:maven/org.example/app", {"sha256": "a" * 64}), "names no image"),
         (Subject("com.example:app:1.0.jar", {"sha256": "a" * 64}), "names no registry"),
         (Subject("taskrun/default/build", {"sha256": "a" * 64}), "names no registry"),
         (
