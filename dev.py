@@ -6,6 +6,7 @@
     python3 dev.py check     formatting, lint, types and import contracts only
     python3 dev.py unit      the offline tests only, under a minute
     python3 dev.py bench     speed and memory of the flow; "bench controllers" against Tekton Chains
+    python3 dev.py mutants   change the truth-critical modules, and see whether a test notices; hours in all
 
 What is installed goes into .venv/ and .uv/ beside this file; servers for the tests are built once into the
 user's cache folder (CHAINS_TESTBED_CACHE changes it).
@@ -36,7 +37,7 @@ def run(*command: str | Path, cwd: Path = ROOT, allowed: tuple[int, ...] = (0,))
     return code
 
 
-def set_up(*, dev: bool) -> None:
+def set_up(*, dev: bool, mutants: bool = False) -> None:
     """Install the locked dependencies with uv, which is installed first where it is missing."""
     found = shutil.which("uv")
     uv = Path(found) if found else ROOT / ".uv" / "bin" / "uv"
@@ -53,6 +54,7 @@ def set_up(*, dev: bool) -> None:
             f"uv=={UV_VERSION}",
         )
     groups = ["--group", "dev"] if dev else ["--no-dev"]
+    groups += ["--group", "mutants"] if mutants else []
     # "--inexact" keeps what another command of this file installed before
     run(uv, "sync", "--frozen", "--inexact", "--quiet", "--python", sys.executable, *groups)
 
@@ -95,10 +97,11 @@ def main(arguments: list[str]) -> None:
         sys.exit("dev.py: Python 3.11 or newer is needed, this is " + sys.version.split()[0])
     if command == "demo":
         demo()
-    elif command in {"test", "check", "unit", "bench"}:
-        set_up(dev=True)
-        if command == "bench":
-            run(BIN / "python", "-m", "tests.bench", *rest)
+    elif command in {"test", "check", "unit", "bench", "mutants"}:
+        # all tests try the command on one small module
+        set_up(dev=True, mutants=command in {"test", "mutants"})
+        if command in {"bench", "mutants"}:
+            run(BIN / "python", "-m", f"tests.{command}", *rest)
             return
         if command in {"test", "check"}:
             check()
