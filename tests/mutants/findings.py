@@ -14,7 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 KILLED, TIMEOUT, SURVIVED, UNTESTED, UNCHECKED = "killed", "timeout", "survived", "no tests", "not checked"
-_WORDING = re.compile(r"[A-Za-z]{2,},? [A-Za-z]{2,}")
+_WORDING = re.compile(r"[A-Za-z]{2,},? [A-Za-z]")
 _SEPARATOR = "\N{LATIN LETTER LATERAL CLICK}"
 """Between class and method in the names of mutants."""
 
