@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from chains.errors import UsageError
@@ -22,6 +24,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         self._wrong_twins: list[str] = []
         keywords.setdefault("epilog", EXIT_CODES)
+        # an abbreviation that works today means something else once another option is added
+        keywords.setdefault("allow_abbrev", False)
         super().__init__(*arguments, **keywords)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -62,6 +66,13 @@ class Parser(argparse.ArgumentParser):
 def add_output(parser: Parser) -> None:
     """Add the option that every listing has."""
     parser.option("--output", "text or json", default="text", choices=["text", "json"])
+
+
+def asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether a command line that may be wrong in other ways asks for JSON, itself or by its twin."""
+    words = [value for word, value in pairwise((*arguments, "")) if word == "--output"]
+    words += [word.partition("=")[2] for word in arguments if word.startswith("--output=")]
+    return (words[-1] if words else os.environ.get("CHAINS_OUTPUT", "")) == "json"
 
 
 def add_store(parser: Parser, text: str) -> None:

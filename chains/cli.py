@@ -14,15 +14,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from chains.arguments import Parser, add_output, add_store
+from chains.arguments import Parser, add_output, add_store, asks_for_json
 from chains.cluster_commands import add_cluster_commands
 from chains.doctor_command import add_doctor_command
 from chains.errors import ChainsError, UsageError
+from chains.extras import install_hint
 from chains.intake import Intake, Key, read_inputs
 from chains.key_commands import add_keys_export
 from chains.progress import Progress, table
 from chains.store_commands import add_store_commands
 from chains.terminal import drop_output, say, write_document, write_json, write_line, write_text
+from chains.text import count
 from chains.verify_command import add_verify_command
 from chains.workspace import (
     Settings,
@@ -58,12 +60,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = _carry_out(arguments)
     except ChainsError as error:
-        first, *more = error.lines
-        say(f"error: {first}", *more)
-        return error.exit_code
+        return _failed(error.lines, error.exit_code, arguments)
     except (StoreError, SignerError) as error:
-        say(f"error: {error}")
-        return FAILURE
+        return _failed([str(error)], FAILURE, arguments)
     except KeyboardInterrupt:
         say("stopped; what was stored stays stored, and running it again goes on")
         return _INTERRUPTED
@@ -77,6 +76,14 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
+def _failed(lines: Sequence[str], code: int, arguments: Sequence[str]) -> int:
+    """Tell why a command ended without a result, as JSON too where that was asked for; return ``code``."""
+    say(f"error: {lines[0]}", *lines[1:])
+    if asks_for_json(arguments):
+        write_json({"error": "; ".join(lines), "exitCode": code}, indent=True)
+    return code
+
+
 def _carry_out(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
@@ -85,9 +92,7 @@ def _carry_out(arguments: Sequence[str]) -> int:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        raise UsageError(
-            f"the module {error.name} is missing: pip install 'provenance-chains[{extra}]' brings it"
-        ) from error
+        raise UsageError(f"the module {error.name} is missing: {install_hint(extra)}") from error
     return code
 
 
@@ -136,7 +141,7 @@ def _one_run(intake: Intake, chosen: str) -> Key:
             raise ChainsError(intake.problems[0][1])
         raise UsageError("the input holds no TaskRun or PipelineRun")
     names = ", ".join(f"{key[1]}/{key[2]}" for key in top[:10])
-    raise UsageError(f"the input holds {len(top)} runs; pick one with --run NAMESPACE/NAME: {names}")
+    raise UsageError(f"the input holds {count(len(top), 'run')}; pick one with --run NAMESPACE/NAME: {names}")
 
 
 def _attest(options: argparse.Namespace) -> int:
@@ -164,7 +169,7 @@ async def _attest_async(intake: Intake, settings: Settings, options: argparse.Na
     images = open_images(settings.config)
     try:
         config = settings.config
-        sealers = await asyncio.to_thread(open_sealers_for, config, options.key)
+        sealers = await asyncio.to_thread(open_sealers_for, config, options.key, options.password_file)
         bar = Progress(len(intake.runs), "runs")
         try:
             return await attest_all(
@@ -201,7 +206,7 @@ def _print_outcomes(outcomes: Sequence[Any]) -> None:
     }
     unchanged = sum(outcome.unchanged for outcome in outcomes)
     text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    write_text(f"\n{len(outcomes)} runs: {text}" + (f"; {unchanged} unchanged" if unchanged else ""))
+    write_text(f"\n{count(len(outcomes), 'run')}: {text}" + (f"; {unchanged} unchanged" if unchanged else ""))
     for outcome in outcomes:
         for warning in outcome.warnings:
             say(f"warning: {outcome.run}: {warning}")
@@ -228,7 +233,7 @@ def _keys_public(options: argparse.Namespace) -> int:
     """Print the public half of a key."""
     from signers.trust import PublicKey  # noqa: PLC0415 - keeps --help fast
 
-    signer = open_key(options.key)
+    signer = open_key(options.key, password_file=options.password_file, make=False)
     if options.output == "json":
         key = PublicKey.from_pem(signer.public_pem)
         write_json(
@@ -265,7 +270,7 @@ def _config_lint(options: argparse.Namespace) -> int:
         for item in problems:
             hint = f"; did you mean {item.suggestion}?" if item.suggestion else ""
             write_line(f"{item.severity}: {item.key}: {item.message}{hint}")
-        write_line(f"{options.file}: {errors} errors, {len(problems) - errors} warnings")
+        write_line(f"{options.file}: {count(errors, 'error')}, {count(len(problems) - errors, 'warning')}")
     return FAILURE if errors else OK
 
 
@@ -289,6 +294,7 @@ def _parser() -> Parser:
         "what to sign with: a file, or a key of a key service (default: .chains/signing.key, made once)",
         metavar="REF",
     )
+    _password_file(attest)
     add_store(attest, "store here")
     add_output(attest)
     attest.set_defaults(command=_attest)
@@ -312,6 +318,7 @@ def _parser() -> Parser:
     public.add_argument(
         "key", metavar="REF", help="a private key file or a key service's key", nargs="?", default=""
     )
+    _password_file(public)
     add_output(public)
     public.set_defaults(command=_keys_public)
     add_keys_export(kinds)
@@ -327,6 +334,11 @@ def _parser() -> Parser:
 
 def _algorithms() -> list[str]:
     return ["ecdsa-p256", "ecdsa-p384", "rsa-3072", "ed25519"]
+
+
+def _password_file(parser: Parser) -> None:
+    text = "the password of an encrypted key file, on the first line (default: COSIGN_PASSWORD, or asked for)"
+    parser.option("--password-file", text, metavar="FILE")
 
 
 def _files(parser: Parser) -> None:

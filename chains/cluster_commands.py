@@ -14,10 +14,15 @@ from chains.arguments import Parser, add_output
 from chains.errors import UsageError
 from chains.progress import table
 from chains.terminal import write_json, write_line, write_text
+from chains.text import count
 from chains.trace import run_traced
 
 if TYPE_CHECKING:
     from chains.operate import Done
+
+_MOST, _DIGITS = 10**9, 10
+_MOST_WORKERS = 4096
+_HIGHEST_PORT = 65_535
 
 
 def _controller(options: argparse.Namespace) -> int:
@@ -32,11 +37,11 @@ def _controller(options: argparse.Namespace) -> int:
                 system_namespace=options.system_namespace,
                 namespaces=split_names(options.namespace),
                 key_folder=Path(options.signing_secrets),
-                workers=_number(options.threads_per_controller or options.workers, "--workers"),
+                workers=_workers(options),
                 requests=_rate(options.kube_api_qps, "--kube-api-qps"),
-                burst=_number(options.kube_api_burst, "--kube-api-burst"),
+                burst=_number(options.kube_api_burst, "--kube-api-burst", 1),
                 retry_for=_number(options.retry_for, "--retry-for"),
-                health_port=_number(options.health_port, "--health-port"),
+                health_port=_number(options.health_port, "--health-port", 1, _HIGHEST_PORT),
                 tekton_namespace=options.tekton_namespace,
                 replicas=_number(options.replicas, "--replicas"),
                 pod_name=options.pod_name,
@@ -53,9 +58,11 @@ def _resign(options: argparse.Namespace) -> int:
 
     async def work() -> list[Done]:
         async with Cluster(find_access(options.kubeconfig)) as cluster:
-            return [done for name in options.runs for done in await resign(cluster, name)]
+            return [
+                done for name in options.runs for done in await resign(cluster, name, dry_run=options.dry_run)
+            ]
 
-    return _tell(asyncio.run(work()), options.output)
+    return _tell(asyncio.run(work()), options)
 
 
 def _release(options: argparse.Namespace) -> int:
@@ -65,9 +72,9 @@ def _release(options: argparse.Namespace) -> int:
 
     async def work() -> list[Done]:
         async with Cluster(find_access(options.kubeconfig)) as cluster:
-            return await release_finalizers(cluster, split_names(options.namespace))
+            return await release_finalizers(cluster, split_names(options.namespace), dry_run=options.dry_run)
 
-    return _tell(asyncio.run(work()), options.output)
+    return _tell(asyncio.run(work()), options)
 
 
 def _backfill(options: argparse.Namespace) -> int:
@@ -75,14 +82,16 @@ def _backfill(options: argparse.Namespace) -> int:
     from chains.cluster import Cluster, find_access  # noqa: PLC0415 - keeps --help fast
     from chains.controller import Controller  # noqa: PLC0415 - keeps --help fast
     from chains.metrics import Metrics  # noqa: PLC0415 - keeps --help fast
-    from chains.operate import backfill  # noqa: PLC0415 - keeps --help fast
+    from chains.operate import backfill, would_backfill  # noqa: PLC0415 - keeps --help fast
     from chains.reload import Reloader  # noqa: PLC0415 - keeps --help fast
     from chains.worklist import WorkList  # noqa: PLC0415 - keeps --help fast
 
-    since = _since(options.since)
+    since, namespaces = _since(options.since), split_names(options.namespace)
 
     async def work() -> list[Done]:
         async with Cluster(find_access(options.kubeconfig)) as cluster:
+            if options.dry_run:
+                return [done async for done in would_backfill(cluster, namespaces, since)]
             reloader = Reloader(cluster, options.system_namespace, Path(options.signing_secrets))
             await reloader.look()
             # what the cut-off put off is just what this command is for
@@ -98,24 +107,22 @@ def _backfill(options: argparse.Namespace) -> int:
                 tekton_namespace=options.tekton_namespace,
             )
             try:
-                return [
-                    done
-                    async for done in backfill(cluster, controller, split_names(options.namespace), since)
-                ]
+                return [done async for done in backfill(cluster, controller, namespaces, since)]
             finally:
                 await flow.close()
 
-    return _tell(asyncio.run(work()), options.output)
+    return _tell(asyncio.run(work()), options)
 
 
-def _tell(found: Sequence[Done], output: str) -> int:
-    if output == "json":
+def _tell(found: Sequence[Done], options: argparse.Namespace) -> int:
+    if options.output == "json":
         write_json([{"run": done.run, "state": done.state} for done in found])
     else:
         if found:
             write_text(table(("RUN", "STATE"), [(done.run, done.state) for done in found]))
-        write_line(f"{len(found)} runs")
-    return int(any("again" in done.state and "will" not in done.state for done in found))
+        nothing = "; a dry run: nothing was written" if options.dry_run else ""
+        write_line(f"{count(len(found), 'run')}{nothing}")
+    return int(any(done.is_open for done in found))
 
 
 def _since(text: str) -> datetime | None:
@@ -134,6 +141,13 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def _workers(options: argparse.Namespace) -> int:
+    # the spelling of Tekton Chains wins where it is given
+    if options.threads_per_controller:
+        return _number(options.threads_per_controller, "--threads-per-controller", 1, _MOST_WORKERS)
+    return _number(options.workers, "--workers", 1, _MOST_WORKERS)
+
+
 def _rate(text: str, option: str) -> float:
     try:
         found = float(text)
@@ -144,9 +158,10 @@ def _rate(text: str, option: str) -> float:
     return found
 
 
-def _number(text: str, option: str) -> int:
-    if not text.isdecimal():
-        raise UsageError(f"{option} {text!r}: expected a whole number")
+def _number(text: str, option: str, least: int = 0, most: int = _MOST) -> int:
+    is_number = text.isascii() and text.isdecimal() and len(text) <= _DIGITS
+    if not is_number or not least <= int(text) <= most:
+        raise UsageError(f"{option} {text[:40]!r}: expected a whole number from {least} to {most}")
     return int(text)
 
 
@@ -177,6 +192,7 @@ def add_cluster_commands(commands: Any) -> None:
     resign = commands.add_parser("resign", help="take the marks off runs, to have them attested again")
     resign.add_argument("runs", metavar="NAMESPACE/NAME", nargs="+", help="a TaskRun or PipelineRun")
     resign.option("--kubeconfig", "how to reach the cluster", metavar="FILE")
+    _add_dry_run(resign)
     add_output(resign)
     resign.set_defaults(command=_resign)
 
@@ -188,6 +204,7 @@ def add_cluster_commands(commands: Any) -> None:
     backfill.option(
         "--since", "only runs that ended after this time or within this age", metavar="TIME|36h|7d"
     )
+    _add_dry_run(backfill)
     add_output(backfill)
     backfill.set_defaults(command=_backfill)
 
@@ -195,8 +212,13 @@ def add_cluster_commands(commands: Any) -> None:
     kinds = finalizers.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     release = kinds.add_parser("release", help="take them off every run, for the day the controller goes")
     common_options(release)
+    _add_dry_run(release)
     add_output(release)
     release.set_defaults(command=_release)
+
+
+def _add_dry_run(parser: Parser) -> None:
+    parser.option("--dry-run", "say which runs it is about, and write nothing", action="store_true")
 
 
 def common_options(parser: Parser) -> None:

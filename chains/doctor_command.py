@@ -42,6 +42,7 @@ async def _examine(options: argparse.Namespace) -> list[Check]:
         check_services,
         check_stores,
     )
+    from chains.doctor_packages import check_packages  # noqa: PLC0415 - keeps --help fast
 
     access = _access(options)
     data = load_config_file(Path(options.config)) if options.config else None
@@ -50,6 +51,7 @@ async def _examine(options: argparse.Namespace) -> list[Check]:
         found.append(Check("cluster", "skipped", "no --kubeconfig, and not in a pod"))
     else:
         data, found = await _ask_cluster(access, options, data)
+    found.append(check_packages())
     config = None
     if data is not None:
         config, told = check_config(data)

@@ -23,10 +23,11 @@ _LATER = "failed for now; run it again"
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of one run."""
+    """What became of one run; ``is_open`` means that it is to be tried again."""
 
     run: str
     state: str
+    is_open: bool = False
 
 
 async def runs(
@@ -41,34 +42,42 @@ async def runs(
                 yield Job(kind, metadata["namespace"], metadata["name"], metadata["uid"]), raw
 
 
-async def release_finalizers(cluster: Cluster, namespaces: Sequence[str]) -> list[Done]:
-    """Take our finalizers off every run, for the day the controller goes; returns the runs changed."""
+async def release_finalizers(
+    cluster: Cluster, namespaces: Sequence[str], *, dry_run: bool = False
+) -> list[Done]:
+    """Take our finalizers off every run, for the day the controller goes; returns the runs changed.
+
+    With ``dry_run`` nothing is written, and the runs are those that would be changed.
+    """
     released = []
     async for job, raw in runs(cluster, namespaces):
         if finalizer_patch(job.kind, raw["metadata"], hold=False) is not None:
-            released.append(Done(_label(job), await _release(cluster, job, raw["metadata"])))
+            if dry_run:
+                released.append(Done(_label(job), "would be released"))
+            else:
+                released.append(await _release(cluster, job, raw["metadata"]))
     return released
 
 
-async def _release(cluster: Cluster, job: Job, metadata: dict[str, Any]) -> str:
+async def _release(cluster: Cluster, job: Job, metadata: dict[str, Any]) -> Done:
     for _ in range(_ATTEMPTS):
         patch = finalizer_patch(job.kind, metadata, hold=False)
         try:
             if patch is not None:
                 await cluster.patch(run_path(job), patch)
         except ObjectGone:
-            return "gone"
+            return Done(_label(job), "gone")
         except ObjectChanged:
             metadata = (await cluster.get(run_path(job)))["metadata"]
         else:
-            return "released"
-    return "changes too often; run it again"
+            return Done(_label(job), "released")
+    return Done(_label(job), "changes too often; run it again", is_open=True)
 
 
-async def resign(cluster: Cluster, name: str) -> list[Done]:
+async def resign(cluster: Cluster, name: str, *, dry_run: bool = False) -> list[Done]:
     """Take the marks off the runs called ``NAMESPACE/NAME``, so that the controller attests them again.
 
-    Raises :class:`UsageError` when there is no such run.
+    With ``dry_run`` nothing is written. Raises :class:`UsageError` when there is no such run.
     """
     namespace, slash, run = name.partition("/")
     if not slash or not run:
@@ -80,8 +89,9 @@ async def resign(cluster: Cluster, name: str) -> list[Done]:
             metadata = (await cluster.get(run_path(job)))["metadata"]
         except ObjectGone:
             continue
-        await _take_marks_off(cluster, job, metadata)
-        found.append(Done(_label(job), "will be attested again"))
+        if not dry_run:
+            await _take_marks_off(cluster, job, metadata)
+        found.append(Done(_label(job), f"{'would' if dry_run else 'will'} be attested again"))
     if not found:
         raise UsageError(f"{name}: there is no TaskRun or PipelineRun of that name")
     return found
@@ -115,10 +125,10 @@ def is_mine(uid: str, index: int, count: int) -> bool:
     return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) % count == index
 
 
-async def backfill(
-    cluster: Cluster, controller: Controller, namespaces: Sequence[str], since: datetime | None
-) -> AsyncIterator[Done]:
-    """Attest the finished runs that are not marked and ended after ``since``; yield what became of each.
+async def left(
+    cluster: Cluster, namespaces: Sequence[str], since: datetime | None
+) -> AsyncIterator[tuple[Job, dict[str, Any]]]:
+    """Yield the finished runs of this share that are not marked and ended after ``since``, each once.
 
     Runs that ``backlog.since`` put off count as not marked.
     """
@@ -131,10 +141,26 @@ async def backfill(
                     continue
                 seen.add(job.uid)
                 if _is_left(raw, since):
-                    yield Done(_label(job), await _attest(controller, cluster, job, raw["metadata"]))
+                    yield job, raw
         except ListExpired:
             continue  # a page took longer to attest than the API server remembers a list
         return
+
+
+async def backfill(
+    cluster: Cluster, controller: Controller, namespaces: Sequence[str], since: datetime | None
+) -> AsyncIterator[Done]:
+    """Attest what is :func:`left`; yield what became of each run."""
+    async for job, raw in left(cluster, namespaces, since):
+        yield await _attest(controller, cluster, job, raw["metadata"])
+
+
+async def would_backfill(
+    cluster: Cluster, namespaces: Sequence[str], since: datetime | None
+) -> AsyncIterator[Done]:
+    """Yield the runs that :func:`backfill` would attest, and write nothing."""
+    async for job, _ in left(cluster, namespaces, since):
+        yield Done(_label(job), "would be attested")
 
 
 def _is_left(raw: Mapping[str, Any], since: datetime | None) -> bool:
@@ -146,18 +172,19 @@ def _is_left(raw: Mapping[str, Any], since: datetime | None) -> bool:
     return since is None or datetime.fromisoformat(ended) >= since
 
 
-async def _attest(controller: Controller, cluster: Cluster, job: Job, metadata: Mapping[str, Any]) -> str:
+async def _attest(controller: Controller, cluster: Cluster, job: Job, metadata: Mapping[str, Any]) -> Done:
+    label = _label(job)
     try:
         if is_marked(metadata):
             await _take_marks_off(cluster, job, metadata)
         final = await controller.handle(job)
     except ObjectGone:
-        return "gone"
+        return Done(label, "gone")
     except ClusterError as error:
-        return f"{_LATER}: {error}"
+        return Done(label, f"{_LATER}: {error}", is_open=True)
     except Exception as error:  # noqa: BLE001 - a run that breaks us must not stop the others
-        return f"{_LATER}: unexpected {type(error).__name__}: {error}"
-    return "attested" if final else _LATER
+        return Done(label, f"{_LATER}: unexpected {type(error).__name__}: {error}", is_open=True)
+    return Done(label, "attested") if final else Done(label, _LATER, is_open=True)
 
 
 def _label(job: Job) -> str:

@@ -29,10 +29,11 @@ sha256sum --check {sums}
 sed -n 1p {bundles} > bundle.json
 cosign verify-blob-attestation --bundle bundle.json --key keys/key-1.pub --insecure-ignore-tlog=true \\
   --type PREDICATE_TYPE --digest HEX --digestAlg sha256
+# or with this project
+chains verify bundle.json --key keys/key-1.pub --predicate-type PREDICATE_TYPE --digest sha256:HEX
 ```
 
 `PREDICATE_TYPE` and `HEX` are `predicateType` and a subject's digest of that line in `{index}`.
-Or with this project: `chains verify bundle.json --key keys/key-1.pub --digest sha256:HEX`.
 """
 
 

@@ -10,10 +10,12 @@ from chains.errors import UsageError
 from storage.base import Store
 from storage.record import Findings, ListedRun, Origin
 
-_DIGEST = re.compile(r"[A-Za-z0-9_]{1,40}:[0-9a-f]{2,256}")
+_DIGEST = re.compile(r"(?P<algorithm>[A-Za-z0-9_]{1,40}):(?P<hex>[0-9a-f]{2,256})")
+_LENGTHS = {"sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
+"""Hex digits of each; a shorter one would be found nowhere and look like missing evidence."""
 _IMAGE = re.compile(r"(?P<name>[^@\s]+)@(?P<digest>sha256:[0-9a-f]{64})")
 _UID = re.compile(r"[0-9a-fA-F-]{8,64}")
-_RUN = re.compile(r"(?:(?P<kind>[a-z]+)/)?(?P<namespace>[^/]+)/(?P<name>[^/]+)")
+_RUN = re.compile(r"(?:(?P<kind>[a-z]+)/)?(?P<namespace>[a-z0-9.-]+)/(?P<name>[A-Za-z0-9.-]+)")
 _NOBODY = ListedRun(Origin("", "", "", ""), "")
 
 
@@ -52,6 +54,8 @@ async def retrieve(stores: Sequence[Store], targets: Sequence[str], window: Wind
     A target is a digest (``sha256:…``), an image with one, a run's UID, or ``[KIND/]NAMESPACE/NAME``. Raises
     :class:`UsageError` for other words, and what the stores raise.
     """
+    for target in targets:
+        _check_target(target)
     for each in stores:
         store = each.within(Origin(window.kind, window.namespace, window.name, ""))
         for target in targets:
@@ -60,6 +64,20 @@ async def retrieve(stores: Sequence[Store], targets: Sequence[str], window: Wind
         if not targets:
             async for found in _runs(store, window):
                 yield found
+
+
+def _check_target(target: str) -> None:
+    """Raise :class:`UsageError` for a word that can name nothing, before anything is looked for."""
+    if digest := _DIGEST.fullmatch(target):
+        expected = _LENGTHS.get(digest["algorithm"])
+        if expected not in {None, len(digest["hex"])}:
+            raise UsageError(
+                f"{target[:100]!r}: {digest['algorithm']} has {expected} hex digits, got {len(digest['hex'])}"
+            )
+    elif not any(form.fullmatch(target) for form in (_IMAGE, _RUN, _UID)):
+        raise UsageError(
+            f"{target[:100]!r}: expected sha256:HEX, IMAGE@sha256:HEX, a run's UID or NAMESPACE/NAME"
+        )
 
 
 async def _about(store: Store, target: str, window: Window) -> AsyncIterator[Found]:
@@ -71,12 +89,8 @@ async def _about(store: Store, target: str, window: Window) -> AsyncIterator[Fou
         named = Window(run["namespace"], run["name"], window.since, window.until, run["kind"] or "")
         async for found in _runs(store, named):
             yield found
-    elif _UID.fullmatch(target):
-        yield Found(target, store.url, await store.find_run(target))
     else:
-        raise UsageError(
-            f"{target[:100]!r}: expected sha256:HEX, IMAGE@sha256:HEX, a run's UID or NAMESPACE/NAME"
-        )
+        yield Found(target, store.url, await store.find_run(target))
 
 
 async def _runs(store: Store, window: Window) -> AsyncIterator[Found]:

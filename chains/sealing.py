@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from chains.config import Config
 from chains.errors import ConfigError, UnreachableError
+from chains.extras import install_hint
 from chains.snapshot import TRANSPARENCY_UPLOAD, RunSnapshot
 from signers.base import Signer, SignerError, SignerUnavailable
 from signers.seal import Sealer
@@ -59,7 +60,7 @@ def open_sealer(config: Config, signer: Signer | None) -> Sealer:
         raise ConfigError(f"signing: {error}") from error
     except ImportError as error:
         raise ConfigError(
-            f"certificates, logs and timestamps need {error.name}: install provenance-chains[keyless]"
+            f"certificates, logs and timestamps need {error.name}: {install_hint('keyless')}"
         ) from error
 
 

@@ -19,6 +19,7 @@ from chains.errors import InputError, UsageError
 from chains.progress import Progress, table
 from chains.selection import parse_since
 from chains.terminal import say, write_json, write_line, write_text
+from chains.text import count
 from chains.workspace import load_settings, open_evidence, open_public_keys, open_url, store_options
 from signers.trusted_root import MAX_BYTES as MAX_ROOT
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from storage.record import Evidence, ListedRun, Skipped
 
 OK, FAILURE, NO_EVIDENCE = 0, 1, 3
+_EVIDENCE = ("piece of evidence", "pieces of evidence")
+_SUBJECTS = ("run or subject", "runs or subjects")
 _TARGET = "sha256:HEX, IMAGE@sha256:HEX, a run's UID or [KIND/]NAMESPACE/NAME; all runs without any"
 _STORES = "oci-layout:PATH, file:PATH, s3://BUCKET/PREFIX; oci: for images by digest"
 
@@ -49,7 +52,8 @@ def _get(options: argparse.Namespace) -> int:
         rows = [_row(item) for _, item in evidence]
         if rows:
             write_text(table(("RUN", "ENDED", "FORMAT", "PREDICATE", "DIGEST", "WHERE"), rows))
-        write_line(f"{len(evidence)} pieces of evidence" + (f", {len(skipped)} unusable" if skipped else ""))
+        unusable = f", {len(skipped)} unusable" if skipped else ""
+        write_line(f"{count(len(evidence), *_EVIDENCE)}{unusable}")
         _tell(skipped)
     if skipped:
         return FAILURE
@@ -149,12 +153,11 @@ def _copy(options: argparse.Namespace) -> int:
         write_json(told | {"reasons": [asdict(one) for one in counts.reasons]})
     else:
         _tell(counts.reasons)
-        words = (
-            f"{counts.runs} runs or subjects ({counts.before} done before, {counts.empty} without evidence)"
-        )
+        left = f"{counts.before} done before, {counts.empty} without evidence"
         write_line(
-            f"{words}: {counts.copied} records copied, {counts.unchanged} unchanged, {counts.failed} failed, "
-            f"{counts.refused} pieces of evidence refused"
+            f"{count(counts.runs, *_SUBJECTS)} ({left}): "
+            f"{count(counts.copied, 'record')} copied, {counts.unchanged} unchanged, {counts.failed} failed, "
+            f"{count(counts.refused, *_EVIDENCE)} refused"
         )
     return OK if counts.is_whole else FAILURE
 
@@ -224,7 +227,7 @@ def _export(options: argparse.Namespace) -> int:
         write_json({"folder": options.folder, "bundles": packed.bundles, "refused": refused})
     else:
         _tell(packed.refused)
-        write_line(f"{options.folder}: {packed.bundles} bundles, {len(packed.refused)} refused")
+        write_line(f"{options.folder}: {count(packed.bundles, 'bundle')}, {len(packed.refused)} refused")
     if packed.refused:
         return FAILURE
     return OK if packed.bundles else NO_EVIDENCE

@@ -23,6 +23,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 import orjson
 
 from chains.errors import ChainsError
+from chains.extras import install_hint
 from chains.terminal import plain
 from signers.base import SignerError
 from storage.base import StoreError
@@ -204,9 +205,9 @@ def _open_provider() -> Any:
         if (error.name or "").partition(".")[0] != "opentelemetry":
             raise
         _log.error(
-            "no traces are sent: the module %s is missing; pip install 'provenance-chains[traces]' brings "
-            "it, or unset OTEL_EXPORTER_OTLP_ENDPOINT",
+            "no traces are sent: the module %s is missing; %s, or unset OTEL_EXPORTER_OTLP_ENDPOINT",
             error.name,
+            install_hint("traces"),
         )
         return None
     except Exception as error:  # noqa: BLE001 - a wrong OTEL_* variable must not keep runs from being attested

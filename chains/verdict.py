@@ -255,11 +255,6 @@ def many_to_text(verifications: Sequence[Verification]) -> str:
     )
 
 
-def count(number: int, noun: str) -> str:
-    """Return the number with its noun in the right form."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def excerpt(text: str, limit: int = _LONGEST) -> str:
     """Return ``text``, cut where it is longer than ``limit`` characters, saying so."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"

@@ -9,7 +9,8 @@ from datetime import datetime
 from chains.criteria import Criteria
 from chains.predicates.scai_execution import SCAI
 from chains.reasons import Reason, Result
-from chains.verdict import Attestation, Check, Left, Target, Verdict, Verification, count
+from chains.text import count
+from chains.verdict import Attestation, Check, Left, Target, Verdict, Verification
 from chains.verify_claims import run_uid
 from chains.verify_evidence import Examined, examine
 from chains.verify_hermetic import prove_hermetic

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from chains.reasons import Reason, Result
 from chains.statement import ResourceDescriptor, Statement
-from chains.verdict import Check, count
+from chains.text import count
+from chains.verdict import Check
 
 _NAMED = 4
 """Subjects that one line names."""

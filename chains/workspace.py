@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from getpass import getpass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chains.config import Config, load_config_file, parse_config
 from chains.errors import ConfigError, UnreachableError, UsageError
+from chains.extras import install_hint
 from chains.image_environment import ImageReader
 from chains.sealing import is_keyless, open_sealer
 from chains.store import Stores
-from chains.terminal import say
+from chains.terminal import plain, say
 from signers.base import (
     KEY_SERVICES,
     Signer,
@@ -29,7 +32,13 @@ from signers.base import (
     scheme_of,
     shown_reference,
 )
-from signers.keyfile import generate_key, write_key_pair
+from signers.keyfile import (
+    PASSWORD_VARIABLE,
+    generate_key,
+    is_encrypted_keyfile,
+    open_keyfile,
+    write_key_pair,
+)
 from signers.keyset import MAX_BYTES as MAX_KEYSET
 from signers.keyset import KeyStatus, ListedKey, is_keyset, parse_keyset
 from signers.pem import MAX_PEM_BYTES
@@ -47,6 +56,7 @@ FOLDER = Path(".chains")
 PRIVATE_KEY = FOLDER / "signing.key"
 PUBLIC_KEY = FOLDER / "signing.pub"
 LAYOUT = f"oci-layout:{FOLDER / 'layout'}"
+MAX_PASSWORD_BYTES = 4096
 _PROBE = b"provenance-chains: a probe that the key can sign, and nothing else"
 _DEFAULTS = {
     "artifacts.taskrun.format": "slsa/v2alpha4",
@@ -73,17 +83,44 @@ def load_settings(path: str) -> Settings:
     return Settings(parse_config(data), data, True)
 
 
-def open_key(reference: str, config: Config | None = None) -> Signer:
-    """Open the signing key: the reference, or the one of ``.chains/``, made when it is not there.
+def open_key(
+    reference: str, config: Config | None = None, *, password_file: str = "", make: bool = True
+) -> Signer:
+    """Open the signing key: the reference, or the one of ``.chains/``; ``make`` makes that where it is not.
 
-    ``config`` says how to log in to a key service. Raises :class:`UsageError` with the signer's words.
+    ``config`` says how to log in to a key service. An encrypted key file is opened by the first line of
+    ``password_file``, else by ``COSIGN_PASSWORD``, else by what a person types at the terminal. Raises
+    :class:`UsageError` with the signer's words.
     """
     try:
         if not reference:
-            _make_key_once()
-        return open_signer(reference or str(PRIVATE_KEY), settings=kms_settings(config))
+            if make:
+                _make_key_once()
+            elif not PRIVATE_KEY.exists():
+                raise UsageError(
+                    f"no key: name one, or make one with chains keys generate; there is no {PRIVATE_KEY} here"
+                )
+        reference = reference or str(PRIVATE_KEY)
+        if scheme_of(reference) == "file":
+            return open_keyfile(reference, _password(reference, password_file))
+        if password_file:
+            raise UsageError("--password-file opens key files alone, and this key is in a key service")
+        return open_signer(reference, settings=kms_settings(config))
     except (SignerError, OSError) as error:
         raise UsageError(f"key {shown_reference(reference or str(PRIVATE_KEY))}: {error}") from error
+
+
+def _password(reference: str, password_file: str) -> bytes | None:
+    """Return the password that was given for a key file, None where there is none to ask for."""
+    if password_file:
+        try:
+            return read_file(password_file, MAX_PASSWORD_BYTES).split(b"\n", 1)[0].rstrip(b"\r")
+        except OSError as error:
+            raise UsageError(f"--password-file {password_file} cannot be read: {error.strerror}") from error
+    asks = PASSWORD_VARIABLE not in os.environ and sys.stdin is not None and sys.stdin.isatty()
+    if asks and is_encrypted_keyfile(reference):
+        return getpass(f"password of {plain(reference)}: ").encode()
+    return None
 
 
 def open_signers(config: Config, open_x509: Callable[[], Signer]) -> dict[str, Signer]:
@@ -165,15 +202,18 @@ def _open_extra(config: Config, own: Mapping[str, Sealer]) -> dict[str, Sealer]:
     return found
 
 
-def open_sealers_for(config: Config, reference: str) -> dict[str, Sealer]:
+def open_sealers_for(config: Config, reference: str, password_file: str = "") -> dict[str, Sealer]:
     """As :func:`open_sealers`, with the key of ``.chains/``; a ``reference`` to a key replaces every signer.
+
+    ``password_file`` opens an encrypted key file; see :func:`open_key`.
 
     Says who signs, where no key tells. Raises :class:`UsageError` and :class:`ConfigError`.
     """
     if reference:
         names = ("x509", "kms", *(one.sealer for one in config.signers.extra))
-        return dict.fromkeys(names, open_sealer(config, open_key(reference, config)))
-    found = open_sealers(config, lambda: open_key(""))
+        signer = open_key(reference, config, password_file=password_file)
+        return dict.fromkeys(names, open_sealer(config, signer))
+    found = open_sealers(config, lambda: open_key("", password_file=password_file))
     if is_keyless(config):
         say(f"signing as {found['x509'].identity}")
     return found
@@ -390,8 +430,7 @@ def open_trusted_root(path: str) -> TrustedRoot:
     """
     if find_spec("rfc3161_client") is None:
         raise UsageError(
-            "certificates, log entries and timestamps need a further package: install "
-            "provenance-chains[keyless]"
+            f"certificates, log entries and timestamps need a further package: {install_hint('keyless')}"
         )
     try:
         return TrustedRoot.from_path(Path(path))

@@ -156,7 +156,7 @@ def _open_service(scheme: str, reference: str, settings: KmsSettings | None) -> 
         opener = getattr(import_module(module), name)
     except ModuleNotFoundError as exc:
         raise SignerRejected(
-            f"{scheme} keys need the package {exc.name}: install provenance-chains[{extra}]"
+            f"{scheme} keys need the package {exc.name}: install provenance-chains with its extra {extra}"
         ) from exc
     return _checked(opener(reference, settings), entry)
 

@@ -38,7 +38,7 @@ GENERATORS: dict[str, Callable[[], PrivateKey]] = {
 _log = logging.getLogger(__name__)
 
 _COSIGN = "ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY"
-_PASSWORD_VARIABLE = "COSIGN_PASSWORD"  # noqa: S105 - the variable's name
+PASSWORD_VARIABLE = "COSIGN_PASSWORD"  # noqa: S105 - the variable's name
 
 
 class KeyFileSigner(Signer):
@@ -89,9 +89,9 @@ def open_keyfile(reference: str, password: bytes | None = None) -> Signer:
     data = read_pem(path, "key file", secret=True)
     block = _private_block(split_pem(data, source), source)
     if password is None and _is_encrypted(block):
-        password = os.environb.get(_PASSWORD_VARIABLE.encode())
+        password = os.environb.get(PASSWORD_VARIABLE.encode())
         if password is None:
-            raise SignerRejected(f"{source} is encrypted: give its password, or set {_PASSWORD_VARIABLE}")
+            raise SignerRejected(f"{source} is encrypted: give its password, or set {PASSWORD_VARIABLE}")
     elif password and not _is_encrypted(block):
         _log.warning("%s is not encrypted: its password protects nothing", source)
     key = _load(block, password, source)
@@ -99,6 +99,13 @@ def open_keyfile(reference: str, password: bytes | None = None) -> Signer:
         name = type(key).__name__.removesuffix("PrivateKey").lower()
         raise SignerRejected(f"{source}: {name} keys are not supported: use {SUPPORTED}")
     return KeyFileSigner(key, source)
+
+
+def is_encrypted_keyfile(reference: str) -> bool:
+    """Whether the key file needs a password. Raises as :func:`open_keyfile` for a file without a key."""
+    path = Path(reference.removeprefix("file://"))
+    source = f"key file {path}"
+    return _is_encrypted(_private_block(split_pem(read_pem(path, "key file", secret=False), source), source))
 
 
 def generate_key(algorithm: str = "ecdsa-p256") -> bytes:
@@ -193,7 +200,7 @@ def _load(block: Block, password: bytes | None, source: str) -> object:
         # the library's words stay in the cause: they can quote what they read
         if encrypted:
             raise SignerRejected(
-                f"{source} does not open with this password: check the one given, or {_PASSWORD_VARIABLE}"
+                f"{source} does not open with this password: check the one given, or {PASSWORD_VARIABLE}"
             ) from exc
         raise SignerRejected(f"{source} cannot be read as a private key: use {SUPPORTED}") from exc
 

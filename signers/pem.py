@@ -71,7 +71,8 @@ def read_pem(path: Path, what: str, *, secret: bool) -> bytes:
         raise SignerRejected(f"{what} {path} is longer than {MAX_PEM_BYTES} bytes: this is no key file")
     if not data.strip():
         raise SignerRejected(f"{what} {path} is empty: check what was written there")
-    if secret and mode & (stat.S_IROTH | stat.S_IWOTH):
+    # a public key may be read by all; which kind of key a file holds, its first lines say
+    if secret and b"PRIVATE KEY-----" in data and mode & (stat.S_IROTH | stat.S_IWOTH):
         _log.warning(
             "%s %s is open to every user of this machine: set its mode to 0600, or 'defaultMode: 0400' "
             "where the secret is mounted",

@@ -157,7 +157,7 @@ def _spire_token(settings: KmsSettings) -> str:
         from signers.spire import fetch_jwt  # noqa: PLC0415 - needs grpc
     except ModuleNotFoundError as exc:
         raise SignerRejected(
-            f"vault: a jwt from spire needs the package {exc.name}: install provenance-chains[gcp], which "
-            "brings it, or use signers.kms.auth.oidc.token-path with a projected token"
+            f"vault: a jwt from spire needs the package {exc.name}: install provenance-chains with its "
+            "extra spiffe, or use signers.kms.auth.oidc.token-path with a projected token"
         ) from exc
     return fetch_jwt(settings.spire_sock, settings.spire_audience)

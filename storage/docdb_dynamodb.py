@@ -140,7 +140,7 @@ class DynamoCollection:
             import boto3  # noqa: PLC0415 - takes a second and 30 MB
             from botocore.config import Config  # noqa: PLC0415
         except ImportError as exc:
-            raise StoreRejected(f"{exc}: pip install 'provenance-chains[aws]' brings it") from exc
+            raise StoreRejected(f"{exc}: install provenance-chains with its extra aws") from exc
         config = Config(
             connect_timeout=min(_CONNECT_SECONDS, self._options.timeout),
             read_timeout=self._options.timeout,

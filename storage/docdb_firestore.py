@@ -100,6 +100,6 @@ class FirestoreCollection:
                 try:
                     from google.cloud import firestore  # noqa: PLC0415 - takes a second
                 except ImportError as exc:
-                    raise StoreRejected(f"{exc}: pip install 'provenance-chains[gcp]' brings it") from exc
+                    raise StoreRejected(f"{exc}: install provenance-chains with its extra gcp") from exc
                 self._client = firestore.Client(project=self._project, database=self._database)
             return self._client.collection(*self._path.split("/"))

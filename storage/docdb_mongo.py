@@ -171,7 +171,7 @@ class MongoCollection:
         try:
             from pymongo import MongoClient  # noqa: PLC0415
         except ImportError as exc:
-            raise StoreRejected(f"{exc}: pip install 'provenance-chains[mongo]' brings it") from exc
+            raise StoreRejected(f"{exc}: install provenance-chains with its extra mongo") from exc
         milliseconds = int(self._options.timeout * 1000)
         return MongoClient(
             url,

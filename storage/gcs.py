@@ -253,7 +253,7 @@ class GcsStore(Store):
                 try:
                     from google.cloud import storage  # type: ignore[attr-defined] # noqa: PLC0415 - takes a second
                 except ImportError as exc:
-                    raise StoreRejected(f"{exc}: pip install 'provenance-chains[gcp]' brings it") from exc
+                    raise StoreRejected(f"{exc}: install provenance-chains with its extra gcp") from exc
                 self._client = storage.Client()
             return self._client
 

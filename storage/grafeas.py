@@ -221,7 +221,7 @@ class GrafeasStore(Store):
             import google.auth  # noqa: PLC0415 - loaded where this store is used
             from google.auth.transport.requests import Request  # noqa: PLC0415
         except ImportError as exc:
-            raise StoreRejected(f"{exc}: pip install 'provenance-chains[gcp]' brings it") from exc
+            raise StoreRejected(f"{exc}: install provenance-chains with its extra gcp") from exc
         if self._credentials is None:
             self._credentials, _ = google.auth.default(scopes=[_SCOPE])
         if not self._credentials.valid:

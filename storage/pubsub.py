@@ -134,7 +134,7 @@ class KafkaStore(Store):
                 try:
                     from confluent_kafka import Producer  # noqa: PLC0415
                 except ImportError as exc:
-                    raise StoreRejected(f"{exc}: pip install 'provenance-chains[kafka]' brings it") from exc
+                    raise StoreRejected(f"{exc}: install provenance-chains with its extra kafka") from exc
                 self._password = password
                 self._client = Producer(
                     {

@@ -179,7 +179,7 @@ class S3Client:
             from botocore.config import Config  # noqa: PLC0415
             from botocore.handlers import add_expect_header  # noqa: PLC0415
         except ImportError as exc:
-            raise StoreRejected(f"{exc}: pip install 'provenance-chains[aws]' brings it") from exc
+            raise StoreRejected(f"{exc}: install provenance-chains with its extra aws") from exc
 
         settings, options = self._settings, self._options
         config = Config(

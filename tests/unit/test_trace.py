@@ -149,7 +149,8 @@ def test_a_missing_extra_is_told_with_the_next_step_and_work_goes_on(
     assert done == [1]
     (record,) = caplog.records
     assert record.levelname == "ERROR"
-    assert "pip install 'provenance-chains[traces]' brings it" in record.getMessage()
+    packages = "'opentelemetry-exporter-otlp-proto-http>=1.35' 'opentelemetry-sdk>=1.35'"
+    assert f"pip install {packages} brings what is needed" in record.getMessage()
 
 
 def test_a_protocol_that_is_not_spoken_is_told(
