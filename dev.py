@@ -63,10 +63,11 @@ def demo() -> None:
     """Attest the example runs in a folder of its own and verify the evidence."""
     set_up(dev=False)
     folder = Path(tempfile.mkdtemp(prefix="chains-demo-"))
-    chains, examples = BIN / "chains", ROOT / "examples"
-    run_file = examples / "taskrun-image.json"
-    run(chains, "attest", run_file, examples / "pipelinerun.json", cwd=folder)
-    run(chains, "verify", run_file, cwd=folder)
+    chains, names = BIN / "chains", ("taskrun-image.json", "pipelinerun.json")
+    for name in names:
+        shutil.copy(ROOT / "examples" / name, folder)
+    run(chains, "attest", *names, cwd=folder)
+    run(chains, "verify", names[0], cwd=folder)
     print(f"\nEverything is in {folder / '.chains'}: the key pair and an OCI image layout.")
 
 

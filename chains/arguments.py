@@ -12,7 +12,33 @@ from chains.errors import UsageError
 
 EXIT_CODES = """exit codes: 0 done or verified, 1 something failed or evidence is wrong,
 2 usage or configuration, 3 no evidence, 4 could not decide"""
+_GIVEN = "given_options"
 _YES, _NO = frozenset(("1", "true", "yes")), frozenset(("0", "false", "no"))
+
+
+class _Given(argparse.Action):
+    """Keeps the value of an option, and notes that it was given on the command line.
+
+    The values of a repeatable one are collected; its first takes the place of what the environment named.
+    """
+
+    def __init__(self, *arguments: Any, repeatable: bool = False, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._repeatable = repeatable
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        del parser, option_string
+        known = given(namespace)
+        if self._repeatable:
+            values = [*(getattr(namespace, self.dest) if self.dest in known else ()), values]
+        setattr(namespace, self.dest, values)
+        setattr(namespace, _GIVEN, known | {self.dest})
+
+
+def given(options: argparse.Namespace) -> frozenset[str]:
+    """Return which options were given on the command line, by their names in ``options``; flags are not."""
+    found: frozenset[str] = getattr(options, _GIVEN, frozenset())
+    return found
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,20 +62,24 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def option(self, name: str, text: str, twin: str = "", **keywords: Any) -> None:
-        """Add an option with its twin ``CHAINS_<NAME>``; a repeatable one splits its twin at white space."""
+        """Add an option with its twin ``CHAINS_<NAME>``; a repeatable one splits its twin at white space.
+
+        An option takes the place of its twin: what the environment names is not added to it.
+        """
         twin = twin or "CHAINS_" + name.lstrip("-").replace("-", "_").upper()
         value = os.environ.get(twin)
         if value is not None and not value.strip():
             self._wrong_twins.append(f"{twin} is empty: give it a value or unset it")
             value = None
         if keywords.get("action") == "append":
-            keywords["default"] = value.split() if value else None
+            keywords |= {"default": value.split() if value else None, "action": _Given, "repeatable": True}
         elif keywords.get("action") == "store_true":
             word = (value or "false").strip().lower()
             if word not in _YES | _NO:
                 self._wrong_twins.append(f"{twin}: expected true or false, got {value!r}")
             keywords["default"] = word in _YES
         else:
+            keywords.setdefault("action", _Given)
             keywords["default"] = value if value is not None else keywords.get("default", "")
             choices = keywords.get("choices")
             if choices and keywords["default"] and keywords["default"] not in choices:

@@ -145,7 +145,7 @@ def _from_kubeconfig(path: Path) -> Access:
         ca_data=authority,
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
         token=user.get("token", ""),
-        token_file=Path(user["tokenFile"]) if "tokenFile" in user else None,
+        token_file=path.parent / user["tokenFile"] if "tokenFile" in user else None,
         certificate=path.parent / user["client-certificate"] if "client-certificate" in user else None,
         key=path.parent / user["client-key"] if "client-key" in user else None,
     )

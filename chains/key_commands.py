@@ -64,6 +64,8 @@ def _keys_export(options: argparse.Namespace) -> int:
         return 0
     if options.trusted_root:
         raise UsageError(f"--trusted-root goes with --format {' or '.join(_ROOTS)} alone")
+    if not options.keys:
+        raise UsageError("no key: name a key file, a key set or a key service's key")
     config = load_settings(options.config).config
     keys = _marked(open_listed_keys(options.keys, config, private=True), options.retire, options.revoke)
     now = datetime.now(UTC)

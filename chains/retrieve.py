@@ -48,6 +48,16 @@ class Found:
     run: ListedRun = _NOBODY
 
 
+def names_image(target: str) -> bool:
+    """Whether a target is an image with a digest."""
+    return _IMAGE.fullmatch(target) is not None
+
+
+def names_artifact(target: str) -> bool:
+    """Whether a target is an artifact, by image or digest, and no run."""
+    return names_image(target) or _DIGEST.fullmatch(target) is not None
+
+
 async def retrieve(stores: Sequence[Store], targets: Sequence[str], window: Window) -> AsyncIterator[Found]:
     """Yield what the stores have about each target, or about every run of ``window`` without targets.
 

@@ -20,7 +20,15 @@ from chains.progress import Progress, table
 from chains.selection import parse_since
 from chains.terminal import say, write_json, write_line, write_text
 from chains.text import count
-from chains.workspace import load_settings, open_evidence, open_public_keys, open_url, store_options
+from chains.workspace import (
+    LAYOUT,
+    load_settings,
+    open_public_keys,
+    open_url,
+    own_layout,
+    own_public_key,
+    store_options,
+)
 from signers.trusted_root import MAX_BYTES as MAX_ROOT
 
 if TYPE_CHECKING:
@@ -69,12 +77,24 @@ async def _collect(options: argparse.Namespace) -> list[Found]:
 
 
 async def _open(options: argparse.Namespace, stack: AsyncExitStack) -> list[Store]:
-    stores = open_evidence(options.store or [], load_settings(options.config))
-    if not stores:
-        raise UsageError(f"no store: pass --store URL, one of {_STORES}")
+    settings = store_options(load_settings(options.config).config)
+    stores = [open_url(url, settings) for url in dict.fromkeys(options.store or _where(options.targets))]
     for store in stores:
         await stack.enter_async_context(store)
     return stores
+
+
+def _where(targets: Sequence[str]) -> list[str]:
+    """Return where to look without ``--store``: the registry of images, else this folder's layout."""
+    from chains.retrieve import names_image  # noqa: PLC0415 - keeps --help fast
+
+    images = [target for target in targets if names_image(target)]
+    if images and len(images) == len(targets):
+        return ["oci:"]
+    if images or not own_layout():
+        raise UsageError(f"no store: pass --store URL, one of {_STORES}")
+    say(f"looking in {LAYOUT}")
+    return [LAYOUT]
 
 
 def _window(options: argparse.Namespace) -> Window:
@@ -213,7 +233,7 @@ async def _work(
 
 def _export(options: argparse.Namespace) -> int:
     """Write an offline pack."""
-    keys = open_public_keys(options.key or [])
+    keys = open_public_keys(options.key or _own_key(options))
     trusted_root = b""
     if options.trusted_root:
         trusted_root = read_bytes(Path(options.trusted_root), MAX_ROOT)
@@ -231,6 +251,20 @@ def _export(options: argparse.Namespace) -> int:
     if packed.refused:
         return FAILURE
     return OK if packed.bundles else NO_EVIDENCE
+
+
+def _own_key(options: argparse.Namespace) -> list[str]:
+    """Return this folder's key, for the runs of its own layout. Raises :class:`UsageError` for all else.
+
+    Whoever gets the pack trusts the keys in it, so no key of a folder may choose among others' evidence.
+    """
+    from chains.retrieve import names_artifact  # noqa: PLC0415 - keeps --help fast
+
+    if options.store or any(map(names_artifact, options.targets)):
+        raise UsageError(
+            "no key: pass --key PUB; the key of .chains/ counts for the runs of this folder's layout alone"
+        )
+    return [own_public_key()]
 
 
 async def _export_async(options: argparse.Namespace, keys: Sequence[PublicKey], trusted_root: bytes) -> Any:
@@ -267,7 +301,10 @@ def add_store_commands(commands: Any) -> None:
     export.add_argument("folder", metavar="FOLDER", help="a new folder for the pack")
     export.add_argument("targets", metavar="TARGET", nargs="*", help=_TARGET)
     export.option("--store", f"look here: {_STORES}; may be repeated", action="append", metavar="URL")
-    text = "a public key to put in; only what it signed is exported (default: .chains/signing.pub)"
+    text = (
+        "a public key to put in; only what it signed is exported (default, for the runs of this folder's "
+        "layout alone: .chains/signing.pub)"
+    )
     export.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
     export.option("--trusted-root", "a Sigstore trusted root to put in", metavar="FILE")
     _window_options(export)

@@ -1,6 +1,8 @@
 """What a word on the command line means: an image with digest, a digest, a run file or a bundle file.
 
-A tag is refused unless it is to be resolved, which happens once; what is verified is the digest.
+Its form decides, so that no file that lies in the working folder can take the place of an image: see
+:func:`parse_target`. A tag is refused unless it is to be resolved, which happens once; what is verified is
+the digest.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ import orjson
 
 from chains.documents import read_bytes, read_standard_input
 from chains.errors import InputError, UsageError
-from chains.image_name import parse_image_digest
+from chains.image_name import parse_image_digest, parse_repository
 from signers.bundle import MAX_BUNDLE_BYTES
 from storage.base import StoreOptions, StoreRejected
-from storage.reference import is_sha256, parse_image
+from storage.reference import PREFIXES, is_sha256, parse_image
 
 STDIN = "-"
 _LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
@@ -28,6 +30,9 @@ _RUN_MEMBERS = ("kind", "apiVersion", "metadata", "spec", "status", "items")
 _BROKEN_BUNDLE = re.compile(rb'"(?:verificationMaterial|dsseEnvelope|application/vnd\.dev\.sigstore\.bundle)')
 _BROKEN_ENVELOPE = re.compile(rb'"(?:payloadType|signatures)"\s*:')
 _RUN = re.compile(rb'"(?:kind|apiVersion)"\s*:')
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
+_WITH_DIGEST = re.compile(r"@[A-Za-z0-9+._-]+:")
+_FILE_PREFIXES = (".", "/")
 _FILE_SUFFIXES = (".json", ".jsonl", ".yaml", ".yml", ".sigstore", ".bundle")
 _LOOKED_AT = 1 << 20
 
@@ -50,11 +55,19 @@ class TagTarget:
 
 @dataclass(frozen=True, slots=True)
 class FileTarget:
-    """A file's bytes; ``kind`` is ``run``, ``bundle`` or ``dsse``."""
+    """A file's bytes; ``kind`` is ``run``, ``bundle`` or ``dsse``; ``path`` is None for standard input."""
 
     ref: str
     kind: str
     data: bytes = field(repr=False)
+    path: Path | None = None
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether the file lies in a folder or below it, wherever links lead."""
+        return self.path is not None and self.path.resolve().is_relative_to(folder.resolve())
+
+
+ParsedTarget = DigestTarget | TagTarget | FileTarget
 
 
 class TagResolver(Protocol):
@@ -91,10 +104,13 @@ class RegistryTags:
         return found.digest
 
 
-def parse_target(word: str, *, resolve: bool = False) -> DigestTarget | TagTarget | FileTarget:
+def parse_target(word: str, *, resolve: bool = False) -> ParsedTarget:
     """Tell what ``word`` means, and read it where it is a file or ``-``.
 
-    Raises :class:`UsageError` for a tag that is not to be resolved and for anything that is no target.
+    In this order: ``-``; a digest; a file where the word begins with ``/`` or ``.``; an image where it begins
+    with ``oci://`` or ``docker://`` or has a digest; with ``resolve`` an image where it has the form of one;
+    a file where it ends as files do or where there is one. Raises :class:`UsageError` for a file that has the
+    form of an image by tag, for a tag that is not to be resolved and for anything that is no target.
     """
     if not word:
         raise UsageError("an empty word is no target: name an image with digest, a digest or a file")
@@ -106,17 +122,46 @@ def parse_target(word: str, *, resolve: bool = False) -> DigestTarget | TagTarge
     digest = _DIGEST.fullmatch(word)
     if digest is not None and (digest[1] or len(digest[2]) == _LENGTHS["sha256"]):
         return DigestTarget(word, parse_digest(word))
-    path = Path(word)
-    if "@sha256:" not in word and _exists(path):
-        if path.is_dir():
-            raise UsageError(f"{word} is a folder: name the files in it")
-        try:
-            return _file(word, read_bytes(path))
-        except InputError as error:
-            raise UsageError(str(error)) from error
-    if word.endswith(_FILE_SUFFIXES) or word.startswith((".", "/")):
-        raise UsageError(f"{word}: no such file")
+    if word.startswith(_FILE_PREFIXES):
+        return _read(word)
+    if word.startswith(PREFIXES) or _WITH_DIGEST.search(word):
+        return _image(word, resolve=resolve)
+    return _image_or_file(word, resolve=resolve)
+
+
+def _image_or_file(word: str, *, resolve: bool) -> ParsedTarget:
+    is_image, has_suffix = _is_image_form(word), word.endswith(_FILE_SUFFIXES)
+    is_there = _exists(Path(word))
+    if is_image and not resolve and not has_suffix and is_there:
+        raise UsageError(
+            f"{word} is a file here and has the form of an image: write ./{word} for the file, or give the "
+            f"image's digest ({word}@sha256:…), or pass --resolve to look it up"
+        )
+    if (has_suffix or is_there) and not (is_image and resolve):
+        return _read(word)
     return _image(word, resolve=resolve)
+
+
+def _is_image_form(word: str) -> bool:
+    """Whether a word has the form ``registry/repository[:tag]``, or ``repository:tag`` of Docker Hub."""
+    try:
+        parse_image(word)
+    except StoreRejected:
+        name, colon, tag = word.rpartition(":")
+        return bool(colon) and _TAG.fullmatch(tag) is not None and parse_repository(name) is not None
+    return True
+
+
+def _read(word: str) -> FileTarget:
+    path = Path(word)
+    if not _exists(path):
+        raise UsageError(f"{word}: no such file")
+    if path.is_dir():
+        raise UsageError(f"{word} is a folder: name the files in it")
+    try:
+        return _file(word, read_bytes(path), path)
+    except InputError as error:
+        raise UsageError(str(error)) from error
 
 
 def parse_digest(text: str) -> str:
@@ -153,8 +198,8 @@ def _image(word: str, *, resolve: bool) -> DigestTarget | TagTarget:
         parse_image(word)
     except StoreRejected as error:
         raise UsageError(
-            f"{word!r} is no target: there is no such file, and it is no image with digest, no digest "
-            f"(sha256: and 64 hex digits) and no image with a registry: {error}"
+            f"{word!r} is no target: it is no image with digest, no digest (sha256: and 64 hex digits), no "
+            f"image with a registry, and no file is there or meant (write ./NAME for one): {error}"
         ) from error
     if not resolve:
         raise UsageError(
@@ -164,11 +209,11 @@ def _image(word: str, *, resolve: bool) -> DigestTarget | TagTarget:
     return TagTarget(bare)
 
 
-def _file(ref: str, data: bytes) -> FileTarget:
+def _file(ref: str, data: bytes, path: Path | None = None) -> FileTarget:
     kind = _kind(data)
     if kind == "both":
         raise UsageError(f"{ref} is a run and evidence in one object: verify each in a file of its own")
-    return FileTarget(ref, kind, data)
+    return FileTarget(ref, kind, data, path)
 
 
 def _kind(data: bytes) -> str:

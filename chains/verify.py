@@ -20,7 +20,15 @@ from chains.intake import Intake
 from chains.reasons import Reason, Result
 from chains.sign import origin_of
 from chains.snapshot import RunSnapshot
-from chains.targets import DigestTarget, FileTarget, TagResolver, TagTarget, parse_digest, parse_target
+from chains.targets import (
+    DigestTarget,
+    FileTarget,
+    ParsedTarget,
+    TagResolver,
+    TagTarget,
+    parse_digest,
+    parse_target,
+)
 from chains.verdict import Check, Target, Verification
 from chains.verify_conclude import Case, conclude, undecided
 from chains.verify_run import RunWanted
@@ -35,6 +43,7 @@ __all__ = [
     "Verification",
     "verify_bundle_file",
     "verify_digest",
+    "verify_parsed",
     "verify_run",
     "verify_target",
     "verify_targets",
@@ -132,8 +141,10 @@ async def verify_target(
     of a file that holds several. Raises :class:`UsageError` for a target that cannot be meant, a tag without
     ``resolve`` among them.
     """
-    options = _Options(stores, criteria, now, resolve, resolver, digest, run)
-    found = await _verify(_parsed(target, options), options)
+    options = _Options(stores, criteria, now, resolver, digest, run)
+    parsed = parse_target(target, resolve=resolve)
+    _check_usage(parsed, options)
+    found = await _verify(parsed, options)
     if len(found) != 1:
         names = ", ".join(each.target.ref for each in found[:10])
         raise UsageError(f"{target} holds {len(found)} runs; name one of them as NAMESPACE/NAME: {names}")
@@ -156,15 +167,34 @@ async def verify_targets(
     ``blob`` is the file that bundle files must be about; see :func:`verify_bundle_file`.
     Raises :class:`UsageError`, before anything is verified, when one of them cannot be meant.
     """
-    options = _Options(stores, criteria, now, resolve, resolver, digest, blob=blob)
-    parsed = [_parsed(target, options) for target in targets]
+    parsed = [(parse_target(target, resolve=resolve), stores) for target in targets]
+    return await verify_parsed(
+        parsed, criteria=criteria, now=now, resolver=resolver, digest=digest, blob=blob
+    )
+
+
+async def verify_parsed(
+    targets: Sequence[tuple[ParsedTarget, Sequence[Store]]],
+    *,
+    criteria: Criteria,
+    now: datetime,
+    resolver: TagResolver | None = None,
+    digest: str = "",
+    blob: bytes | None = None,
+) -> list[Verification]:
+    """As :func:`verify_targets`, each target with the stores to look in."""
+    asked = [
+        (target, _Options(stores, criteria, now, resolver, digest, blob=blob)) for target, stores in targets
+    ]
+    for target, options in asked:
+        _check_usage(target, options)
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def guarded(each: DigestTarget | TagTarget | FileTarget) -> list[Verification]:
+    async def guarded(target: ParsedTarget, options: _Options) -> list[Verification]:
         async with places:
-            return await _verify(each, options)
+            return await _verify(target, options)
 
-    answers = await asyncio.gather(*(guarded(each) for each in parsed))
+    answers = await asyncio.gather(*(guarded(*each) for each in asked))
     return [verification for answer in answers for verification in answer]
 
 
@@ -173,7 +203,6 @@ class _Options:
     stores: Sequence[Store]
     criteria: Criteria
     now: datetime
-    resolve: bool = False
     resolver: TagResolver | None = None
     digest: str = ""
     run: str = ""
@@ -185,23 +214,23 @@ class _Options:
         return undecided(Target(ref), check, self.criteria, _urls(self.stores), self.now)
 
 
-def _parsed(word: str, options: _Options) -> DigestTarget | TagTarget | FileTarget:
-    target = parse_target(word, resolve=options.resolve)
+def _check_usage(target: ParsedTarget, options: _Options) -> None:
     is_bundle = isinstance(target, FileTarget) and target.kind != "run"
     if options.digest and not is_bundle:
-        raise UsageError(f"{word} is no bundle file: a digest to compare with belongs to bundle files alone")
+        raise UsageError(
+            f"{target.ref} is no bundle file: a digest to compare with belongs to bundle files alone"
+        )
     if options.blob is not None and not is_bundle:
-        raise UsageError(f"{word} is no bundle file: --blob names the file that a bundle is about")
+        raise UsageError(f"{target.ref} is no bundle file: --blob names the file that a bundle is about")
     if not is_bundle and not options.stores:
-        raise UsageError(f"no store to look for evidence about {word}: pass --store URL")
+        raise UsageError(f"no store to look for evidence about {target.ref}: pass --store URL")
     if isinstance(target, TagTarget) and options.resolver is None:
-        raise UsageError(f"{word} names a tag and nothing here can resolve it: give the image's digest")
+        raise UsageError(f"{target.ref} names a tag and nothing here can resolve it: give the image's digest")
     if options.digest:
         parse_digest(options.digest)
-    return target
 
 
-async def _verify(target: DigestTarget | TagTarget | FileTarget, options: _Options) -> list[Verification]:
+async def _verify(target: ParsedTarget, options: _Options) -> list[Verification]:
     criteria, stores, now = options.criteria, options.stores, options.now
     if isinstance(target, TagTarget):
         return [await _verify_tag(target, options)]

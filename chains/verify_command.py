@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from chains.arguments import Parser, add_output, add_store
 from chains.errors import InputError, UsageError
-from chains.terminal import write_json, write_text
+from chains.terminal import say, write_json, write_text
 from chains.workspace import (
+    LAYOUT,
     Settings,
     load_settings,
-    open_evidence,
     open_listed_keys,
     open_trusted_root,
+    open_url,
     store_options,
 )
 
 if TYPE_CHECKING:
+    from chains.criteria import Criteria
     from chains.verdict import Verification
+    from chains.verify_trust import Trusted
 
 MOST_BLOB_BYTES = 512 * 1024 * 1024
 """Of a file given with ``--blob``, which is held in memory: Ed25519 signs bytes and no digest."""
@@ -40,10 +43,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 async def _verify_async(options: argparse.Namespace, settings: Settings) -> list[Verification]:
-    from chains.criteria import CertificateWanted, Criteria  # noqa: PLC0415 - keeps --help fast
-    from chains.targets import RegistryTags  # noqa: PLC0415 - keeps --help fast
-    from chains.verify import verify_targets  # noqa: PLC0415 - keeps --help fast
-    from signers.keyset import ListedKey  # noqa: PLC0415 - keeps --help fast
+    from chains.targets import RegistryTags, parse_target  # noqa: PLC0415 - keeps --help fast
+    from chains.verify import verify_parsed  # noqa: PLC0415 - keeps --help fast
+    from chains.verify_trust import where_to_look, whom_to_trust  # noqa: PLC0415 - keeps --help fast
     from storage.record import Origin  # noqa: PLC0415 - keeps --help fast
 
     if options.digest == "":
@@ -51,19 +53,41 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
     if options.digest and options.blob:
         raise UsageError("pass --digest or --blob: the file's digest is computed from it")
     blob = None if options.blob is None else _read_blob(options.blob)
-    certificate = CertificateWanted.from_options(
-        options.certificate_identity,
-        options.certificate_identity_regexp,
-        options.certificate_oidc_issuer,
-        options.certificate_oidc_issuer_regexp,
-    )
-    # an identity that is named is whom to trust; this folder's key is not meant then
-    is_keyless = certificate is not None and not options.key
-    listed = [] if is_keyless else open_listed_keys(options.key or [], settings.config)
-    criteria = Criteria(
+    targets = [parse_target(word, resolve=options.resolve) for word in options.targets]
+    criteria = _criteria(options, settings, whom_to_trust(options, targets))
+    urls = [where_to_look(options, target) for target in targets]
+    known = dict.fromkeys(url for each in urls for url in each)
+    if not options.store and LAYOUT in known:
+        say(f"looking in {LAYOUT}")
+    origin = Origin("", options.namespace or "", "", "")
+    stores = {url: open_url(url, store_options(settings.config)) for url in known}
+    within = {url: store.within(origin) for url, store in stores.items()}
+    try:
+        return await verify_parsed(
+            [
+                (target, [within[url] for url in dict.fromkeys(each)])
+                for target, each in zip(targets, urls, strict=True)
+            ],
+            criteria=criteria,
+            now=datetime.now(UTC),
+            resolver=RegistryTags(store_options(settings.config)),
+            digest=options.digest or "",
+            blob=blob,
+        )
+    finally:
+        for store in stores.values():
+            await store.close()
+
+
+def _criteria(options: argparse.Namespace, settings: Settings, trusted: Trusted) -> Criteria:
+    from chains.criteria import Criteria  # noqa: PLC0415 - keeps --help fast
+    from signers.keyset import ListedKey  # noqa: PLC0415 - keeps --help fast
+
+    listed = open_listed_keys(trusted.keys, settings.config)
+    return Criteria(
         keys=[one.key for one in listed],
         windows={one.key.keyid: one for one in listed if one != ListedKey(one.key)},
-        certificate=certificate,
+        certificate=trusted.certificate,
         trusted_root=None if options.trusted_root is None else open_trusted_root(options.trusted_root),
         require_log=options.require_log,
         require_timestamp=options.require_timestamp,
@@ -72,24 +96,6 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
         build_type=options.build_type,
         require_hermetic=options.require == "hermetic",
     )
-    stores = open_evidence(options.store or [], settings)
-    origin = Origin("", options.namespace or "", "", "")
-    try:
-        return list(
-            await verify_targets(
-                options.targets,
-                stores=[store.within(origin) for store in stores],
-                criteria=criteria,
-                now=datetime.now(UTC),
-                resolve=options.resolve,
-                resolver=RegistryTags(store_options(settings.config)),
-                digest=options.digest or "",
-                blob=blob,
-            )
-        )
-    finally:
-        for store in stores:
-            await store.close()
 
 
 def _read_blob(path: str) -> bytes:
@@ -108,10 +114,13 @@ def add_verify_command(commands: Any) -> None:
         "targets", metavar="TARGET", nargs="+", help="image with digest, digest, run or bundle file"
     )
     verify.option("--config", "a chains-config, for its registry settings", metavar="FILE")
-    text = "a public key or key set to trust, or a key service's key (default: .chains/signing.pub)"
+    text = (
+        "a public key or key set to trust, or a key service's key (default, for run files in this folder "
+        "alone: .chains/signing.pub)"
+    )
     verify.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
     _add_certificates(verify)
-    add_store(verify, "look here")
+    add_store(verify, "look here (default: an image's registry; for run files in this folder .chains/layout)")
     verify.option("--predicate-type", "demand this predicate type", action="append", metavar="URI")
     verify.option("--builder-id", "demand this builder", default=None, metavar="URI")
     verify.option("--build-type", "demand this build type", default=None, metavar="URI")
@@ -123,7 +132,11 @@ def add_verify_command(commands: Any) -> None:
     verify.option("--blob", text, default=None, metavar="FILE")
     text = "the runs' namespace, where storage.oci.repository depends on it and the target is an image"
     verify.option("--namespace", text, metavar="NAME")
-    verify.option("--resolve", "look up the digest of a tag once, and verify that", action="store_true")
+    verify.option(
+        "--resolve",
+        "take words for images, look up a tag's digest once, and verify that",
+        action="store_true",
+    )
     add_output(verify)
     verify.set_defaults(command=_verify)
 

@@ -1,7 +1,8 @@
 """What a command works with: configuration, key and stores, from options, a configuration or ``.chains/``.
 
 An option wins over the configuration, the configuration over the working folder ``.chains/`` below the
-current one, which holds a P-256 key made once and an OCI image layout.
+current one, which holds a P-256 key made once and an OCI image layout. Verification takes these for run files
+of the current folder alone: see :mod:`chains.verify_trust`.
 """
 
 from __future__ import annotations
@@ -360,27 +361,30 @@ def open_images(config: Config) -> ImageReader | None:
     return ImageReader(RegistryClient(store_options(config)))
 
 
-def open_evidence(urls: Sequence[str], settings: Settings) -> list[Store]:
-    """Open the stores to look for evidence in; the layout of ``.chains/`` when none are named, saying so.
+def own_layout() -> bool:
+    """Whether this folder has a layout in ``.chains/``."""
+    return (FOLDER / "layout").is_dir()
 
-    Without either there are none, which is enough for a bundle file. Raises :class:`UsageError`.
-    """
-    if not urls:
-        if not (FOLDER / "layout").is_dir():
-            return []
-        say(f"looking in {LAYOUT}")
-        urls = [LAYOUT]
-    return [open_url(url, store_options(settings.config)) for url in dict.fromkeys(urls)]
+
+def own_public_key() -> str:
+    """Return the path of the public key in ``.chains/``, saying so. Raises :class:`UsageError` for none."""
+    if not PUBLIC_KEY.is_file():
+        raise UsageError(f"no key: pass --key PUBLIC_KEY; there is no {PUBLIC_KEY} in this folder")
+    say(f"trusting {PUBLIC_KEY}")
+    return str(PUBLIC_KEY)
 
 
 def open_public_keys(paths: Sequence[str], config: Config | None = None) -> list[PublicKey]:
-    """Read the public keys to trust; the one of ``.chains/`` when none are named, saying so.
+    """Read public keys to trust, at least one.
 
     A reference to a key service gives the key of its current version, a key set all but the revoked ones.
-    Raises :class:`UsageError` when there is none.
+    Raises :class:`UsageError` for what cannot be read, and when none is left.
     """
     listed = open_listed_keys(paths, config)
-    return [one.key for one in listed if one.status is not KeyStatus.REVOKED]
+    found = [one.key for one in listed if one.status is not KeyStatus.REVOKED]
+    if not found:
+        raise UsageError(f"key {', '.join(map(shown_reference, paths))}: no key that counts, all are revoked")
+    return found
 
 
 def open_listed_keys(
@@ -391,11 +395,6 @@ def open_listed_keys(
     ``private`` takes private key files too, for their public halves. A key that is said two things of is a
     :class:`UsageError`. As :func:`open_public_keys` else.
     """
-    if not paths:
-        if not PUBLIC_KEY.is_file():
-            raise UsageError(f"no key: pass --key PUBLIC_KEY; there is no {PUBLIC_KEY} in this folder")
-        say(f"trusting {PUBLIC_KEY}")
-        paths = [str(PUBLIC_KEY)]
     found: dict[str, ListedKey] = {}
     try:
         for one in (key for path in paths for key in _listed_keys(path, config, private)):

@@ -185,8 +185,9 @@ def test_a_repository_for_each_namespace(
     attested = attest_image(registry, tmp_path, slug(request), encoding=encoding, data=data)
     assert registry.tags(slug(request)) == []
     config = str(tmp_path / "config.json")
-    ours = ["--config", config, "--key", str(attested.public_key), "--store", "oci:", "--output", "json"]
-    for target in ([str(attested.run_file)], [attested.reference, "--namespace", "ci"]):
+    ours = ["--config", config, "--key", str(attested.public_key), "--output", "json"]
+    # without --store an image is looked for where its registry and the configuration say
+    for target in ([str(attested.run_file), "--store", "oci:"], [attested.reference, "--namespace", "ci"]):
         capsys.readouterr()
         code = chains(["verify", *target, *ours])
         assert (code, json.loads(capsys.readouterr().out)["verdict"]) == (0, "VERIFIED")

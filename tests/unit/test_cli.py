@@ -77,7 +77,7 @@ def test_several_runs_need_a_choice(capsys: pytest.CaptureFixture[str]) -> None:
         (["attest", RUN, "--store", "ftp://x"], 2, "unknown store 'ftp://x'"),
         (["attest", RUN, "--key", "missing.key"], 2, "missing.key"),
         (["attest", RUN, "--config", "missing.yaml"], 2, "missing.yaml"),
-        (["verify", f"sha256:{HEX}"], 2, "no key: pass --key PUBLIC_KEY; there is no .chains/signing.pub"),
+        (["verify", f"sha256:{HEX}"], 2, f"sha256:{HEX}: nobody to trust: pass --key PUB, or --certificate"),
         (["keys", "generate", "/nowhere/x.key"], 2, "/nowhere/x"),
         (["attest", RUN, "--output", "xml"], 2, "invalid choice: 'xml'"),
     ],
@@ -107,23 +107,31 @@ def test_attest_without_options_works_in_its_folder_and_twice_changes_nothing(
     assert "made a new" not in second.err
 
 
+def here(run: str = RUN) -> str:
+    """Return a copy of a run file in the working folder, for which the key and layout of its .chains count."""
+    return write("run.json", Path(run).read_text())
+
+
+OWN = ("--key", ".chains/signing.pub", "--store", "oci-layout:.chains/layout")
+
+
 def test_attest_then_verify_the_run_its_image_and_a_changed_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert chains(["attest", RUN]) == 0
     capsys.readouterr()
-    assert chains(["verify", RUN]) == 0
+    assert chains(["verify", here()]) == 0
     assert "VERIFIED" in capsys.readouterr().out
     digest = next(
         item["value"]
         for item in json.loads(Path(RUN).read_text())["status"]["results"]
         if item["name"].endswith("IMAGE_DIGEST")
     )
-    assert chains(["verify", digest, "--output", "json"]) == 0
+    assert chains(["verify", digest, *OWN, "--output", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["verdict"] == "VERIFIED"
     changed = json.loads(Path(RUN).read_text())
     changed["spec"]["serviceAccountName"] = "somebody-else"
     assert chains(["verify", write("changed.json", changed)]) == 1
     assert "FAILED" in capsys.readouterr().out
-    assert chains(["verify", f"sha256:{HEX}", "--output", "json"]) == 3
+    assert chains(["verify", f"sha256:{HEX}", *OWN, "--output", "json"]) == 3
     assert json.loads(capsys.readouterr().out)["verdict"] == "NOT_FOUND"
 
 
@@ -143,7 +151,7 @@ def test_an_empty_demand_is_refused_and_never_dropped(
     option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert chains(["attest", RUN]) == 0
-    assert chains(["verify", RUN, option, ""]) == 2
+    assert chains(["verify", here(), option, ""]) == 2
     assert "empty" in capsys.readouterr().err
 
 
@@ -168,7 +176,7 @@ def test_another_key_does_not_verify(capsys: pytest.CaptureFixture[str]) -> None
     assert chains(["attest", RUN]) == 0
     assert chains(["keys", "generate", "other.key"]) == 0
     capsys.readouterr()
-    assert chains(["verify", RUN, "--key", "other.pub", "--output", "json"]) == 1
+    assert chains(["verify", here(), "--key", "other.pub", "--output", "json"]) == 1
     assert json.loads(capsys.readouterr().out)["verdict"] == "FAILED"
 
 
@@ -193,7 +201,7 @@ def test_options_have_environment_twins(
     assert stores == {"file:one", "oci-layout:two"}
     assert not Path(".chains").exists()
     monkeypatch.setenv("CHAINS_PUBLIC_KEY", "mine.pub")
-    assert chains(["verify", RUN]) == 0
+    assert chains(["verify", RUN]) == 0  # both are named, so the run may lie anywhere
     monkeypatch.setenv("CHAINS_OUTPUT", "xml")
     assert chains(["attest", RUN]) == 2
     assert "CHAINS_OUTPUT: expected one of text, json" in capsys.readouterr().err
@@ -232,8 +240,8 @@ def test_a_plain_installation_reads_its_stores(tmp_path: Path) -> None:
     ]
     start = f"import sys; sys.modules |= dict.fromkeys({extras}); from chains.cli import run; "
     for arguments in (
-        ["attest", RUN],
-        ["verify", RUN],
+        ["attest", here()],
+        ["verify", here()],
         ["get"],
         ["copy", "oci-layout:.chains/layout", f"file:{tmp_path}/copy"],
         ["export", f"{tmp_path}/pack"],
@@ -309,7 +317,8 @@ def test_a_log_that_does_not_answer_leaves_nothing_stored(capsys: pytest.Capture
     config = write("cfg.json", {"transparency.enabled": "true", "transparency.url": "http://127.0.0.1:9"})
     assert chains(["attest", RUN, "--config", config]) == 1
     assert "transparency log http://127.0.0.1:9 does not answer" in capsys.readouterr().out
-    assert chains(["verify", RUN, "--output", "json"]) != 0
+    assert not Path(".chains/layout").exists()
+    assert chains(["verify", here(), *OWN, "--output", "json"]) == 4
 
 
 @pytest.mark.parametrize(

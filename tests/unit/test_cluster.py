@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -143,3 +144,23 @@ def test_a_kubeconfig_that_cannot_be_used_is_told_without_its_text(
         find_access(str(path))
     assert words in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_the_files_of_a_kubeconfig_are_beside_it_and_not_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "checkout"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    path = tmp_path / "kubeconfig"
+    user = {"tokenFile": "token", "client-certificate": "c.pem", "client-key": "/k.pem"}
+    config = {
+        "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": user}],
+    }
+    path.write_text(json.dumps(config))
+    access = find_access(str(path))
+    assert access.token_file == tmp_path / "token"
+    assert (access.certificate, access.key) == (tmp_path / "c.pem", Path("/k.pem"))

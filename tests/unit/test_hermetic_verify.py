@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -173,9 +174,11 @@ def test_the_command_line_demands_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert chains(["attest", str(EXAMPLE)]) == 0
-    assert chains(["verify", str(EXAMPLE), "--require", "hermetic"]) == 0
-    other = EXAMPLE.with_name("taskrun-image.json")
+    proven, other = (
+        shutil.copy(EXAMPLE.with_name(name), ".") for name in (EXAMPLE.name, "taskrun-image.json")
+    )
+    assert chains(["attest", proven]) == 0
+    assert chains(["verify", proven, "--require", "hermetic"]) == 0
     assert chains(["attest", str(other)]) == 0
     assert chains(["verify", str(other)]) == 0
     monkeypatch.setenv("CHAINS_REQUIRE", "hermetic")
