@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -35,6 +36,7 @@ from chains.errors import ChainsError, UsageError
 from chains.pace import Pace
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+SERVICE_HOST, SERVICE_PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
 PAGE = 500
 """Objects asked for at once."""
 _TOKEN_SECONDS = 60.0
@@ -100,17 +102,40 @@ class Access:
     key: Path | None = None
 
 
-def find_access(kubeconfig: str = "") -> Access:
+def find_access(kubeconfig: str = "", *, account: Path = SERVICE_ACCOUNT) -> Access:
     """Return the access of a kubeconfig, or of the pod's service account when none is given.
 
-    Raises :class:`UsageError` with the next step.
+    ``account`` is the folder where the kubelet mounts the account's token. In a pod the API server is at
+    ``KUBERNETES_SERVICE_HOST`` and ``KUBERNETES_SERVICE_PORT``, as for every Kubernetes client: a name would
+    need a name server. Raises :class:`UsageError` with the next step.
     """
     if kubeconfig:
         return _from_kubeconfig(Path(kubeconfig))
-    token, authority = SERVICE_ACCOUNT / "token", SERVICE_ACCOUNT / "ca.crt"
+    token, authority = account / "token", account / "ca.crt"
     if not token.is_file():
         raise UsageError("no cluster: run in a pod with a service account, or pass --kubeconfig FILE")
-    return Access("https://kubernetes.default.svc", authority.read_text(), token_file=token)
+    try:
+        return Access(_server_of_pod(os.environ), authority.read_text(), token_file=token)
+    except OSError as error:
+        raise UsageError(
+            f"no cluster: the API server's certificate authority {authority} cannot be read: {error.strerror}"
+        ) from error
+
+
+def _server_of_pod(environ: Mapping[str, str]) -> str:
+    """Return the URL that the kubelet's variables give. Raises :class:`UsageError` when they give none."""
+    host, port = (environ.get(name, "").strip() for name in (SERVICE_HOST, SERVICE_PORT))
+    if not host or not port:
+        missing = " and ".join(
+            name for name, value in ((SERVICE_HOST, host), (SERVICE_PORT, port)) if not value
+        )
+        raise UsageError(
+            f"no cluster: there is a service account's token, but no {missing}, which the kubelet sets "
+            "in every pod: leave it in the process's environment, or pass --kubeconfig FILE"
+        )
+    if not port.isdecimal():
+        raise UsageError(f"no cluster: {SERVICE_PORT} is {port!r}, expected a number")
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
 def _trouble(error: Exception) -> str:

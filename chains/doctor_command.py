@@ -43,6 +43,7 @@ async def _examine(options: argparse.Namespace) -> list[Check]:
         check_stores,
     )
     from chains.doctor_packages import check_packages  # noqa: PLC0415 - keeps --help fast
+    from chains.doctor_process import check_names, check_process  # noqa: PLC0415 - keeps --help fast
 
     access = _access(options)
     data = load_config_file(Path(options.config)) if options.config else None
@@ -56,6 +57,9 @@ async def _examine(options: argparse.Namespace) -> list[Check]:
     if data is not None:
         config, told = check_config(data)
         found += told
+    found += check_process(config, in_pod=access is not None and not options.kubeconfig)
+    registries = [f"https://{image}" for image in options.image or []]
+    found.append(await check_names(data or {}, [*registries, access.server if access else ""]))
     found += await check_key(Path(options.signing_secrets), options.key, config)
     if config is None:
         found += [Check(name, "skipped", "needs a configuration") for name in ("stores", "log")]

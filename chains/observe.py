@@ -16,6 +16,7 @@ from typing import Any
 
 import kopf
 from kopf._cogs.structs.references import Insights
+from kopf._core.engines.peering import Identity
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from chains.bodies import Bodies
@@ -31,6 +32,11 @@ PLURALS = {"taskruns": "TaskRun", "pipelineruns": "PipelineRun"}
 FRESH_SECONDS = 300.0
 """A run that ended longer ago is backlog."""
 _RESTART_DELAY = 1.0
+_IDENTITY = Identity("chains")
+"""What kopf calls this process among its peers, of which there are none.
+
+It would look for the user's name otherwise, and end where the uid has none, as in our image.
+"""
 _KOPF = Path(kopf.__file__).parent
 _log = logging.getLogger("chains.observe")
 
@@ -200,6 +206,7 @@ async def _operate(
     tasks = await kopf.spawn_tasks(
         insights=insights,
         memories=_NoMemories(),
+        identity=_IDENTITY,
         registry=registry,
         settings=settings_for_scale(),
         clusterwide=not namespaces,

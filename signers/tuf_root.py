@@ -33,7 +33,7 @@ def fetch_trusted_root(url: str, pinned: Path | None = None, folder: Path | None
     pinned root's, or without a pinned root.
     """
     url = url.rstrip("/")
-    folder = folder or Path(user_cache_dir("provenance-chains")) / "tuf" / quote(url, safe="")
+    folder = folder or cache_folder() / "tuf" / quote(url, safe="")
     root = _pinned(url, pinned)
     targets = folder / "targets"
     try:
@@ -55,8 +55,25 @@ def fetch_trusted_root(url: str, pinned: Path | None = None, folder: Path | None
             "signers.x509.tuf.root"
         ) from error
     except OSError as error:
-        raise SignerUnavailable(f"tuf: {folder} cannot be written: {error.strerror}") from error
+        raise SignerUnavailable(
+            f"tuf: cannot keep what was fetched in {folder}: {error.strerror}; set XDG_CACHE_HOME to a "
+            "folder that this process may write, and TMPDIR to another"
+        ) from error
     return TrustedRoot.from_path(Path(path))
+
+
+def cache_folder() -> Path:
+    """Return the folder for what may be fetched again.
+
+    Raises :class:`SignerRejected` where there is no home.
+    """
+    try:
+        return Path(user_cache_dir("provenance-chains"))
+    except RuntimeError:
+        raise SignerRejected(
+            "tuf: there is no cache folder: neither XDG_CACHE_HOME nor HOME is set, and this uid is not in "
+            "/etc/passwd; set XDG_CACHE_HOME to a folder that this process may write"
+        ) from None
 
 
 def _pinned(url: str, pinned: Path | None) -> bytes:

@@ -79,8 +79,11 @@ class VaultLogin:
             return Path(self._settings.token_path)
         if self._settings.token or os.environ.get("VAULT_TOKEN") or os.environ.get("BAO_TOKEN"):
             return None
-        home = Path.home() / ".vault-token"
-        return home if home.is_file() else None
+        try:
+            home = Path.home() / ".vault-token"
+            return home if home.is_file() else None
+        except (RuntimeError, OSError):
+            return None  # no HOME and no entry for this uid in /etc/passwd, or somebody else's home
 
     def _read(self) -> None:
         """Read the token file when it is another than before."""

@@ -107,14 +107,19 @@ class DockerCredentials:
         return [await self.lookup(repository)]
 
     def _path(self) -> Path | None:
-        folder = self._environ.get("DOCKER_CONFIG")
-        home = self._environ.get("HOME") or str(Path.home())
-        paths = [(Path(folder) if folder else Path(home) / ".docker") / "config.json"]
-        if self._environ.get("REGISTRY_AUTH_FILE"):
-            paths.append(Path(self._environ["REGISTRY_AUTH_FILE"]))
-        if self._environ.get("XDG_RUNTIME_DIR"):
-            paths.append(Path(self._environ["XDG_RUNTIME_DIR"]) / "containers" / "auth.json")
-        return next((path for path in paths if path.is_file()), None)
+        folder, file = self._environ.get("DOCKER_CONFIG"), self._environ.get("REGISTRY_AUTH_FILE")
+        runtime = self._environ.get("XDG_RUNTIME_DIR")
+        home = None if folder else _config_at_home(self._environ)
+        paths = [Path(folder) / "config.json"] if folder else []
+        paths += [home] if home else []
+        paths += [Path(file)] if file else []
+        paths += [Path(runtime) / "containers" / "auth.json"] if runtime else []
+        try:
+            return next((path for path in paths if path.is_file()), None)
+        except OSError as exc:
+            raise StoreRejected(
+                f"cannot look for registry credentials at {exc.filename}: {exc.strerror}"
+            ) from exc
 
     def _load(self, path: Path) -> dict[str, Any]:
         try:
@@ -186,6 +191,15 @@ class DockerCredentials:
                 f"{source} ended with code {process.returncode} for {key}; run it by hand to see why"
             )
         return _from_helper(out, source)
+
+
+def _config_at_home(environ: Mapping[str, str]) -> Path | None:
+    """Return docker's configuration in the user's home; None where there is no home, or none to look into."""
+    try:
+        path = Path(environ.get("HOME") or Path.home()) / ".docker" / "config.json"
+        return path if path.is_file() else None
+    except (RuntimeError, OSError):
+        return None  # no HOME and no entry for this uid in /etc/passwd, or somebody else's home
 
 
 def matching_entries(auths: Mapping[str, Any], repository: Repository, source: str) -> list[Credential]:

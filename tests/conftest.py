@@ -22,6 +22,7 @@ from tests.testbed.commands import Command
 from tests.testbed.cosign import Cosign, cosign_in
 from tests.testbed.images import Registry
 from tests.testbed.key_services.every import KeyServices
+from tests.testbed.node import cluster as node
 from tests.testbed.peer_client import PeerStores
 from tests.testbed.pod_builder import PodBuilder
 from tests.testbed.s3 import S3Server
@@ -45,6 +46,7 @@ BUILT_FOR = {
     "pod_builder": "pods",
     "tekton_entrypoint": "tekton-entrypoint",
     "sigstore_services": "fulcio rekor timestamp-authority",
+    "node": node.PROGRAMS,
 }
 
 
@@ -226,7 +228,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
-        for program in sorted(set().union(*map(_programs, session.items))):
+        items = [item for item in session.items if not item.get_closest_marker("skip")]
+        for program in sorted(set().union(*map(_programs, items))):
             with suppress(BuildError):  # raised again by the fixture that runs the program
                 binary(program)
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -46,7 +46,12 @@ class Program:
     """Go package of the program's ``main``."""
     variables: tuple[str, ...] = ()
     """String variables set at link time: ``import/path.name=value``."""
+    static: bool = False
+    """Whether it needs no libraries of the machine, as what goes into an image of nothing else."""
 
+
+# clients that parse the version fail without it
+KUBE_VERSION = ("k8s.io/component-base/version.gitVersion=v1.36.3",)
 
 PROGRAMS = {
     "registry": Program("registry"),
@@ -60,17 +65,39 @@ PROGRAMS = {
     "peer": Program("peer"),
     "peer-controller": Program("peercontroller", "github.com/tektoncd/chains/cmd/controller"),
     "peer-stores": Program("peerstores"),
-    "pods": Program("pods"),
-    "tekton-entrypoint": Program("pods", "github.com/tektoncd/pipeline/cmd/entrypoint"),
+    # all of one module are static, so that what they share is compiled once
+    "pods": Program("pods", static=True),
+    **{
+        f"tekton-{name}": Program("pods", f"github.com/tektoncd/pipeline/cmd/{name}", static=True)
+        for name in (
+            "entrypoint",
+            "nop",
+            "workingdirinit",
+            "sidecarlogresults",
+            "controller",
+            "webhook",
+        )
+    },
     "kafka": Program("kafka"),
     "versitygw": Program("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
     "etcd": Program("etcd", "go.etcd.io/etcd/server/v3"),
-    "kube-apiserver": Program(
-        "kube",
-        "k8s.io/kubernetes/cmd/kube-apiserver",
-        # clients that parse the version fail without it
-        ("k8s.io/component-base/version.gitVersion=v1.36.3",),
-    ),
+    **{
+        name: Program("kube", f"k8s.io/kubernetes/cmd/{name}", KUBE_VERSION)
+        for name in (
+            "kube-apiserver",
+            "kubelet",
+            "kube-scheduler",
+            "kube-controller-manager",
+            "kube-proxy",
+            "kubectl",
+        )
+    },
+    **{
+        name: Program("containerd", f"github.com/containerd/containerd/v2/cmd/{name}", static=True)
+        for name in ("containerd", "containerd-shim-runc-v2")
+    },
+    "step-push": Program("node/tools", "./push", static=True),
+    "pause": Program("node/tools", "./pause", static=True),
 }
 
 
@@ -102,7 +129,7 @@ def _binary(name: str) -> Path:
     go = _go(_needed(module))
     target = cache() / "bin" / f"{name}-{_key(go, module, program)}"
     if not target.exists():
-        with _locked(name):
+        with locked(name):
             if not target.exists():
                 _build(go, module, program, target)
     return target
@@ -120,7 +147,8 @@ def cache() -> Path:
 def _key(go: Path, module: Path, program: Program) -> str:
     """Name one state of everything that decides the binary's bytes."""
     digest = hashlib.sha256(_run([go, "env", "GOVERSION", "GOOS", "GOARCH"], cwd=cache()).encode())
-    digest.update(repr((program.package, program.variables)).encode())
+    told = (program.package, program.variables)
+    digest.update(repr((*told, "static") if program.static else told).encode())
     for path in [module / "go.mod", module / "go.sum", *sorted(module.glob("**/*.go"))]:
         data = path.read_bytes()
         digest.update(f"\n{path.relative_to(module).as_posix()} {len(data)}\n".encode())
@@ -134,15 +162,20 @@ def go_for(module: str) -> Path:
 
 
 def _build(go: Path, module: Path, program: Program, target: Path) -> None:
-    _say(f"building {target.name} (minutes when Go's own cache is cold)")
+    say(f"building {target.name} (minutes when Go's own cache is cold)")
     started = time.monotonic()
     target.parent.mkdir(exist_ok=True)
     link = " ".join(["-s", "-w", *(f"-X {variable}" for variable in program.variables)])
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as folder:
         built = Path(folder) / target.name
-        _run([go, "build", "-ldflags", link, "-o", built, program.package], cwd=module, seconds=BUILD_SECONDS)
+        _run(
+            [go, "build", "-ldflags", link, "-o", built, program.package],
+            cwd=module,
+            seconds=BUILD_SECONDS,
+            env={"CGO_ENABLED": "0"} if program.static else {},
+        )
         built.replace(target)
-    _say(f"built {target.name} in {time.monotonic() - started:.0f} s")
+    say(f"built {target.name} in {time.monotonic() - started:.0f} s")
 
 
 def _needed(module: Path) -> tuple[int, ...]:
@@ -162,7 +195,7 @@ def _go(needed: tuple[int, ...]) -> Path:
     found = shutil.which("go")
     if found and _version(_run([Path(found), "env", "GOVERSION"], cwd=cache())) >= needed:
         return Path(found)
-    with _locked("go"):
+    with locked("go"):
         return _install_go(needed)
 
 
@@ -172,7 +205,7 @@ def _install_go(needed: tuple[int, ...]) -> Path:
     go = folder / "go" / "bin" / "go"
     if go.exists():
         return go
-    _say(f"installing Go: {requirement.split()[0]}")
+    say(f"installing Go: {requirement.split()[0]}")
     options = [
         "--target",
         "{}",
@@ -214,7 +247,9 @@ def _installers() -> Iterator[list[str | Path]]:
         yield [base, "-m", "pip", "install", "--quiet"]
 
 
-def _run(command: Sequence[str | Path], cwd: Path, seconds: float = 60) -> str:
+def _run(
+    command: Sequence[str | Path], cwd: Path, seconds: float = 60, env: Mapping[str, str] | None = None
+) -> str:
     """Run a command and return what it printed on stdout; raises :class:`BuildError`."""
     settings = {"GOFLAGS": "-mod=readonly -trimpath -buildvcs=false", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     shown = " ".join(map(str, command))
@@ -222,7 +257,7 @@ def _run(command: Sequence[str | Path], cwd: Path, seconds: float = 60) -> str:
         done = subprocess.run(
             command,
             cwd=cwd,
-            env=os.environ | settings,
+            env=os.environ | settings | dict(env or {}),
             timeout=seconds,
             text=True,
             capture_output=True,
@@ -236,14 +271,14 @@ def _run(command: Sequence[str | Path], cwd: Path, seconds: float = 60) -> str:
 
 
 @contextmanager
-def _locked(name: str) -> Iterator[None]:
+def locked(name: str) -> Iterator[None]:
     """Keep other processes out while one builds; the lock ends with the process that holds it."""
     with (cache() / f".lock-{name}").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     print(f"testbed: {text}", file=sys.stderr, flush=True)
 
 

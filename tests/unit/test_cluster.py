@@ -164,3 +164,63 @@ def test_the_files_of_a_kubeconfig_are_beside_it_and_not_in_the_working_folder(
     access = find_access(str(path))
     assert access.token_file == tmp_path / "token"
     assert (access.certificate, access.key) == (tmp_path / "c.pem", Path("/k.pem"))
+
+
+POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "server"),
+    [
+        ("10.0.0.1", "443", "https://10.0.0.1:443"),
+        ("10.0.0.1", "6443", "https://10.0.0.1:6443"),
+        ("fd00:10:96::1", "443", "https://[fd00:10:96::1]:443"),
+        ("api.example.com", "443", "https://api.example.com:443"),
+    ],
+)
+def test_in_a_pod_the_api_server_is_where_the_kubelet_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, port: str, server: str
+) -> None:
+    (tmp_path / "token").write_text("a token")
+    (tmp_path / "ca.crt").write_text("an authority")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    assert find_access(account=tmp_path) == Access(server, "an authority", token_file=tmp_path / "token")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"KUBERNETES_SERVICE_HOST": ""}, "but no KUBERNETES_SERVICE_HOST, which"),
+        ({"KUBERNETES_SERVICE_PORT": " "}, "but no KUBERNETES_SERVICE_PORT, which"),
+        (
+            {"KUBERNETES_SERVICE_HOST": "", "KUBERNETES_SERVICE_PORT": ""},
+            "but no KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT, which",
+        ),
+        ({"KUBERNETES_SERVICE_PORT": "tcp://10.0.0.1:443"}, "expected a number"),
+    ],
+)
+def test_a_pod_without_the_kubelets_variables_is_told_which_one_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], words: str
+) -> None:
+    (tmp_path / "token").write_text("a token")
+    (tmp_path / "ca.crt").write_text("an authority")
+    for name, value in {**POD, **changed}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=words):
+        find_access(account=tmp_path)
+
+
+def test_a_service_account_without_an_authority_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("a token")
+    for name, value in POD.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=r"ca\.crt cannot be read: No such file"):
+        find_access(account=tmp_path)
+
+
+def test_outside_of_a_pod_without_a_kubeconfig_the_next_step_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="run in a pod with a service account, or pass --kubeconfig FILE"):
+        find_access(account=tmp_path)

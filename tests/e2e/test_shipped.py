@@ -1,0 +1,99 @@
+"""The shipped image under the shipped manifests becomes ready on a real node, attests, and can be verified."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from pathlib import Path
+
+import pytest
+
+from chains.cli import run as chains
+from tests.testbed.cosign import Cosign
+from tests.testbed.node.chains import NAME, NAMESPACE, REPLICAS
+from tests.testbed.node.cluster import Node, mark_of
+
+pytestmark = pytest.mark.server
+BUILD = """
+apiVersion: tekton.dev/v1
+kind: TaskRun
+metadata: {name: build}
+spec:
+  params: [{name: image, value: "REGISTRY/team/app:v1"}]
+  taskSpec:
+    params: [{name: image}]
+    results: [{name: IMAGE_URL}, {name: IMAGE_DIGEST}]
+    steps:
+    - name: compile
+      image: REGISTRY/busybox:1
+      workingDir: /workspace
+      script: |
+        #!/bin/sh
+        mkdir out && echo built from source > out/app.txt
+    - name: push
+      image: REGISTRY/busybox:1
+      workingDir: /workspace
+      command: [push]
+      args:
+      - -url=$(results.IMAGE_URL.path)
+      - -digest=$(results.IMAGE_DIGEST.path)
+      - build
+      - $(params.image)
+      - out
+      - REGISTRY/busybox:1
+"""
+
+
+def test_both_pods_run_as_they_are_shipped_and_nothing_was_added(node: Node) -> None:
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods"
+    pods = node.api.request("GET", f"{path}?labelSelector=app={NAME}")["items"]
+    assert len(pods) == REPLICAS
+    for pod in pods:
+        (container,), (status,) = pod["spec"]["containers"], pod["status"]["containerStatuses"]
+        assert status["ready"]
+        assert status["restartCount"] == 0
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert pod["spec"]["securityContext"]["runAsUser"] == 65532
+        assert "hostAliases" not in pod["spec"]
+        assert {each["name"] for each in container["env"]}.isdisjoint({"USER", "LOGNAME"})
+
+
+def test_the_doctor_finds_nothing_wrong_in_the_pod(node: Node) -> None:
+    command = ["exec", f"{NAME}-0", "--", "chains", "doctor", "--output", "json"]
+    report = json.loads(node.kubectl("-n", NAMESPACE, *command))
+    states = {check["name"]: check["state"] for check in report["checks"]}
+    assert "failed" not in states.values(), report["checks"]
+    assert states["cluster"] == states["rights on runs"] == states["key"] == "ok"
+
+
+def test_an_image_that_a_task_run_builds_and_pushes_is_attested_and_cosign_verifies_it(
+    node: Node, cosign: Cosign, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    namespace = node.namespace("shipped-build")
+    node.apply(namespace, BUILD)
+    run = node.marked("TaskRun", namespace, "build")
+
+    assert mark_of(run) == "true", run["metadata"]["annotations"]
+    results = {each["name"]: each["value"] for each in run["status"]["results"]}
+    digest = results["IMAGE_DIGEST"]
+    assert node.registry.manifest("team/app", "v1") == node.registry.manifest("team/app", digest)
+    image = f"{node.registry.host}/team/app@{digest}"
+
+    key = ["--key", node.public_key, "--insecure-ignore-tlog=true"]
+    direct = {"NO_PROXY": "*"}
+    told = cosign("verify-attestation", *key, "--type", "slsaprovenance1", image, env=direct).stdout
+    statement = json.loads(b64decode(json.loads(told.splitlines()[0])["payload"]))
+    assert statement["subject"] == [
+        {"name": f"{node.registry.host}/team/app", "digest": {"sha256": digest.removeprefix("sha256:")}}
+    ]
+    assert (
+        statement["predicate"]["buildDefinition"]["externalParameters"]["runSpec"]["params"]
+        == run["spec"]["params"]
+    )
+    cosign("verify", *key, image, env=direct)
+
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"storage.oci.repository.insecure": "true"}))
+    command = ["verify", image, "--key", str(node.public_key), "--store", "oci:", "--config", str(config)]
+    assert chains(command) == 0
+    assert "VERIFIED" in capsys.readouterr().out

@@ -1,0 +1,267 @@
+"""A machine within this one: processes with a network, mounts and process ids of their own.
+
+One process, ``pause``, holds the namespaces. When it ends, the kernel ends every other process in them, and with
+those go network, mounts and containers. It ends when the test process closes its input, or is killed itself. What
+namespaces do not cover is a folder of control groups, and that is removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.testbed.build import binary, cache
+from tests.testbed.process import ServerError
+
+CGROUPS = Path("/sys/fs/cgroup")
+SECONDS = 20
+NAMESPACES = ("--mount", "--net", "--pid", "--ipc", "--uts")
+# what a kubelet writes for the whole machine; within the sandbox these are files that have the value already
+KUBELET_SETTINGS = {
+    "vm/overcommit_memory": "1",
+    "vm/panic_on_oom": "0",
+    "kernel/panic": "10",
+    "kernel/panic_on_oops": "1",
+    "kernel/keys/root_maxkeys": "1000000",
+    "kernel/keys/root_maxbytes": "25000000",
+}
+SET_UP = """
+set -eu
+mount --make-rshared /
+for folder in /run /var/lib /var/log; do mount -t tmpfs tmpfs $folder; done
+mkdir -p /run/lock
+hostname node
+ip link set lo up
+ip link add {bridge} type bridge
+ip address add {network.address}/24 dev {bridge}
+ip link set {bridge} up
+ip link set outside master {bridge} up
+echo 1 > /proc/sys/net/ipv4/ip_forward
+"""
+BRIDGE = "pods"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The addresses of one sandbox; private ones (RFC 1918), so that Go clients ask its registry over plain HTTP."""
+
+    number: int
+
+    @property
+    def pods(self) -> str:
+        """Everything on the bridge: the node, the host's end and the pods."""
+        return f"10.77.{self.number}.0/24"
+
+    @property
+    def address(self) -> str:
+        """The node's address, for pods and for the host."""
+        return f"10.77.{self.number}.1"
+
+    @property
+    def host(self) -> str:
+        """The host's address on the bridge."""
+        return f"10.77.{self.number}.2"
+
+    @property
+    def first_pod(self) -> str:
+        """The first address that a pod may get."""
+        return f"10.77.{self.number}.10"
+
+    @property
+    def services(self) -> str:
+        """The addresses of Services."""
+        return f"10.78.{self.number}.0/24"
+
+    @property
+    def api(self) -> str:
+        """The Service of the API server."""
+        return f"10.78.{self.number}.1"
+
+    @property
+    def link(self) -> str:
+        """The name of the host's end of the link."""
+        return f"chains-node{self.number}"
+
+    @property
+    def cgroup(self) -> str:
+        """The control group under which all containers are."""
+        return f"/chains-node{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """Namespaces that exist."""
+
+    network: Network
+    init: int
+    """Process id of ``pause``, as this process sees it."""
+
+    def inside(self, *command: str | Path) -> list[str | Path]:
+        """Return the command that runs ``command`` in the sandbox."""
+        return ["nsenter", "--target", str(self.init), *NAMESPACES, "--", *command]
+
+    def run(self, *command: str | Path, text: str = "") -> str:
+        """Run a command in the sandbox and return what it printed. Raises :class:`ServerError`."""
+        return _run(self.inside(*command), text)
+
+
+def why_not() -> str:
+    """Say why this machine cannot run a node; nothing when it can."""
+    if os.geteuid() != 0:
+        return "a node needs root"
+    programs = (
+        "unshare",
+        "nsenter",
+        "ip",
+        "nft",
+        "mount",
+        "runc",
+        "busybox",
+        "buildah",
+        "mmdebstrap",
+    )
+    paths = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    if missing := [name for name in programs if not shutil.which(name, path=paths)]:
+        return f"a node needs {', '.join(missing)} (.ci/run installs the packages)"
+    if not Path("/usr/lib/cni/bridge").exists():
+        return "a node needs the package containernetworking-plugins"
+    tried = subprocess.run(
+        ["unshare", *NAMESPACES, "--fork", "--mount-proc", "ip", "link", "add", BRIDGE, "type", "bridge"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return f"a node needs namespaces of its own: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+@contextmanager
+def sandbox(folder: Path) -> Iterator[Sandbox]:
+    """Make the namespaces for the length of the block. Raises :class:`ServerError`."""
+    with _network() as network:
+        remove_cgroups(network.cgroup)
+        command: list[str | Path] = [
+            "unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
+            binary("pause"), "-input",
+        ]  # fmt: skip
+        with (folder / "sandbox.log").open("w") as log:
+            holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        try:
+            made = Sandbox(network, _child_of(holder.pid))
+            _set_up(made, folder)
+            yield made
+        finally:
+            assert holder.stdin is not None
+            holder.stdin.close()
+            try:
+                holder.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                holder.kill()
+                holder.wait()
+            remove_cgroups(network.cgroup)
+
+
+@contextmanager
+def _network() -> Iterator[Network]:
+    """Hold addresses that no other node of this machine has; the lock ends with the process."""
+    for number in range(1, 250):
+        network = Network(number)
+        with (cache() / f".lock-node-{number}").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if (
+                _run(["ip", "route", "show", "root", network.pods])
+                or Path(f"/sys/class/net/{network.link}").exists()
+            ):
+                continue
+            yield network
+            return
+    raise ServerError("every network 10.77.x.0/24 is in use")
+
+
+def _child_of(pid: int) -> int:
+    """Return the process that ``unshare`` runs in the namespaces, once it is there."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                if Path(f"/proc/{child}/comm").read_text().strip() == binary("pause").name[:15]:
+                    return int(child)
+        time.sleep(0.01)
+    raise ServerError("the namespaces of the node were not made")
+
+
+def _set_up(made: Sandbox, folder: Path) -> None:
+    network = made.network
+    _run(
+        [
+            "ip",
+            "link",
+            "add",
+            network.link,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "outside",
+            "netns",
+            str(made.init),
+        ]
+    )
+    _run(["ip", "address", "add", f"{network.host}/24", "dev", network.link])
+    _run(["ip", "link", "set", network.link, "up"])
+    # this machine passes on nothing that comes from the pods
+    Path(f"/proc/sys/net/ipv4/conf/{network.link}/forwarding").write_text("0")
+    script = SET_UP.format(network=network, bridge=BRIDGE)
+    settings = folder / "settings"
+    for name, value in KUBELET_SETTINGS.items():
+        (settings / name).parent.mkdir(parents=True, exist_ok=True)
+        (settings / name).write_text(f"{value}\n")
+        script += f"mount --bind {settings / name} /proc/sys/{name}\n"
+    made.run("sh", "-s", text=script)
+    for hierarchy in _hierarchies():
+        group = hierarchy / network.cgroup.strip("/")
+        group.mkdir()
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if (group / name).exists():
+                (group / name).write_text((hierarchy / name).read_text())
+
+
+def _hierarchies() -> list[Path]:
+    """Return where control groups are: one folder for each controller with version 1, one for all with 2."""
+    lines = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    first = [Path(line[1]) for line in lines if line[2] == "cgroup"]
+    return first or [Path(line[1]) for line in lines if line[2] == "cgroup2"]
+
+
+def remove_cgroups(name: str) -> None:
+    """Remove a control group with all below it; its processes may need a moment to be gone."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        roots = [
+            root for folder in (CGROUPS, *CGROUPS.glob("*/")) if (root := folder / name.strip("/")).is_dir()
+        ]
+        for root in roots:
+            for path, _, _ in os.walk(root, topdown=False):
+                with suppress(OSError):
+                    Path(path).rmdir()
+        if not any(root.exists() for root in roots):
+            return
+        if time.monotonic() > deadline:
+            raise ServerError(f"control groups are left: {', '.join(map(str, roots))}")
+        time.sleep(0.05)
+
+
+def _run(command: Sequence[str | Path], text: str = "") -> str:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ServerError(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr}")
+    return done.stdout
