@@ -54,12 +54,19 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     transient: bool = False
     """Whether a key could not be reached: trying again can help."""
+    host: str = ""
+    """Who did not answer (``scheme://host:port``), where that kept the run from being attested at all."""
     logged: tuple[str, ...] = ()
     """Where the transparency log has the signatures, the provenance's first; empty when it has none."""
     absence: Absence = ""
     """Whether it failed for want of a subject, such as an image that is yet to be pushed."""
     earlier: Earlier = field(default_factory=dict, repr=False, compare=False)
     """Of a failure, what became of each payload: for the next try, which stores what has no receipt."""
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Who did not answer."""
+        return frozenset(filter(None, (self.host, *(entry.host for entry in self.entries))))
 
     @property
     def unchanged(self) -> bool:
@@ -150,9 +157,10 @@ async def attest_run(
     except (ChainsError, SignerError, StoreError) as error:
         transient = isinstance(error, SignerUnavailable | StoreUnavailable)
         absence = error.absence if isinstance(error, StoreError) else ""
+        host = error.host if isinstance(error, StoreError) else ""
         return Outcome(
             run.label, run.uid, FAILED, f"{run.label}: {error}",
-            transient=transient, absence=absence, earlier=earlier or {},
+            transient=transient, host=host, absence=absence, earlier=earlier or {},
         )  # fmt: skip
     if not at_once:
         with span("sign", payloads=len(payloads)):

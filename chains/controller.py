@@ -24,6 +24,7 @@ from chains.earlier import Earlier
 from chains.errors import ChainsError, ConfigError
 from chains.family import Children, Family
 from chains.flow import Flow
+from chains.host_waits import HostWaits
 from chains.losses import Losses
 from chains.mark import is_marked, note_patch
 from chains.marking import Marker, label_of, run_path
@@ -34,6 +35,8 @@ from chains.retry import Trouble, age, is_retrying, recall
 from chains.snapshot import RunSnapshot, has_ended, take_snapshot
 from chains.trace import fail, link_to_tekton, note, span, traced_run
 from chains.worklist import Job, WorkList
+from storage.askers import asker
+from storage.circuits import Circuits
 
 _WAIT_FOR_CHILDREN = 30.0
 """Seconds between two looks at a PipelineRun whose children are not marked; the last mark wakes it sooner."""
@@ -73,6 +76,7 @@ class Controller:
         tekton_namespace: str = TEKTON_NAMESPACE,
         admit: Callable[[Job], Permit | None] = _admit_all,
         bodies: Bodies | None = None,
+        circuits: Circuits | None = None,
     ) -> None:
         self._metrics = metrics
         self._cluster, self._work, self._flow = cluster, work, flow
@@ -85,6 +89,7 @@ class Controller:
         self._troubles: dict[Job, Trouble] = {}
         self._admit = admit
         self._permits: dict[Job, Permit] = {}
+        self._host_waits = HostWaits(circuits or Circuits(), work.hasten)
         self._turns: dict[Job, asyncio.Timeout] = {}
         self._marker = Marker(cluster, lambda job: self._check(job, "the run was written"))
         self._losses = Losses(metrics, self._marker.tell)
@@ -114,6 +119,8 @@ class Controller:
 
     async def _take_turn(self, job: Job) -> None:
         """Look at a run, until it is done or has to give way to those of others."""
+        self._host_waits.leave(job)
+        asker.set(job.namespace)
         try:
             async with asyncio.timeout(None) as turn:
                 self._turns[job] = turn
@@ -141,6 +148,7 @@ class Controller:
         self._begun.forget_all(lambda job: unwanted(job.owner or job.uid))
         self._marker.forget_all(lambda job: unwanted(job.owner or job.uid))
         self._patience.forget_all(lambda job: unwanted(job.owner or job.uid))
+        self._host_waits.forget_all(lambda job: unwanted(job.owner or job.uid))
         for job in [job for job in self._troubles if unwanted(job.owner or job.uid)]:
             del self._troubles[job]
 
@@ -206,9 +214,20 @@ class Controller:
         return found
 
     def _again(
-        self, job: Job, trouble: Trouble, reason: str, longest: float = math.inf, *, slow: bool = False
+        self,
+        job: Job,
+        trouble: Trouble,
+        reason: str,
+        longest: float = math.inf,
+        *,
+        slow: bool = False,
+        hosts: frozenset[str] = frozenset(),
     ) -> None:
-        delay = min(trouble.delay(), longest)
+        """Look at a run again after a pause, or when one of the ``hosts`` that did not answer does."""
+        delay = trouble.delay()
+        if hosts:
+            delay, slow = self._host_waits.wait(job, hosts, delay), self._host_waits.is_silent(hosts)
+        delay = min(delay, longest)
         trouble.attempts += 1
         trouble.reason = reason
         self._metrics.retries.inc()
@@ -302,7 +321,8 @@ class Controller:
         if again:
             trouble = self._trouble(job, raw)
             held = age(raw["metadata"].get("deletionTimestamp"))
-            self._again(job, trouble, outcome.reason, longest=max(0.0, LONGEST_HOLD - held) + 1)
+            longest = max(0.0, LONGEST_HOLD - held) + 1
+            self._again(job, trouble, outcome.reason, longest, hosts=outcome.hosts)
             if trouble.is_note_due(time.time()):
                 await self._marker.patch(job, note_patch(raw["metadata"], trouble.note(time.time())))
             return False

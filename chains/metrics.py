@@ -74,6 +74,12 @@ class Metrics:
         self.slow = Gauge(
             "chains_slow_runs", "runs in the slow lane: they were waited for in vain", registry=self.registry
         )
+        self.silent = Gauge(
+            "chains_silent_hosts", "hosts of registries that do not answer", registry=self.registry
+        )
+        self.silences = Counter(
+            "chains_host_silences", "times that a host stopped answering", registry=self.registry
+        )
         self.backlog = Gauge("chains_backlog_runs", "finished runs that wait", registry=self.registry)
         self.waiting = Gauge(
             "chains_runs_waiting", "finished runs whose image is yet to be pushed", registry=self.registry

@@ -37,6 +37,7 @@ from signers.base import KEY_SERVICES, Signer, SignerError, scheme_of
 from signers.keyfile import open_keyfile
 from storage.annotations import AnnotationStore
 from storage.base import Store, StoreError, StoreOptions, open_store
+from storage.circuits import Circuits
 from storage.files import read_file
 from storage.shown import shown
 
@@ -83,8 +84,12 @@ def open_key_folder(folder: Path) -> Signer:
     raise ConfigError(f"{folder} has neither {' nor '.join(KEY_FILES)}: create the Secret signing-secrets")
 
 
-def build_flow(data: dict[str, str], folder: Path, cluster: Cluster | None = None) -> Flow:
+def build_flow(
+    data: dict[str, str], folder: Path, cluster: Cluster | None = None, circuits: Circuits | None = None
+) -> Flow:
     """Return the flow of one configuration; registry credentials of runs come from ``cluster``.
+
+    ``circuits`` tell which hosts answer.
 
     Raises :class:`ConfigError`.
     """
@@ -94,14 +99,16 @@ def build_flow(data: dict[str, str], folder: Path, cluster: Cluster | None = Non
     annotations = AnnotationStore("tekton:", StoreOptions())
     redaction = open_redaction(config.redaction)
     sealers = open_sealers(config, lambda: open_key_folder(folder))
-    stores = Stores(open_configured(config, annotations))
+    stores = Stores(open_configured(config, annotations, circuits))
     accounts = None
     if cluster is not None and config.storage.oci.run_credentials:
         accounts = AccountStores(cluster, stores)
-    return Flow(config, sealers, stores, annotations, redaction, open_images(config), accounts)
+    return Flow(config, sealers, stores, annotations, redaction, open_images(config, circuits), accounts)
 
 
-def open_configured(config: Config, annotations: AnnotationStore) -> dict[str, list[Store]]:
+def open_configured(
+    config: Config, annotations: AnnotationStore, circuits: Circuits | None = None
+) -> dict[str, list[Store]]:
     """Open every store that the configuration names, by its name. Raises :class:`ConfigError`."""
     names = {
         store
@@ -114,7 +121,7 @@ def open_configured(config: Config, annotations: AnnotationStore) -> dict[str, l
         url = name
         try:
             url = STORE_URLS[name](config)
-            opened[name] = [open_store(url, store_options(config))]
+            opened[name] = [open_store(url, store_options(config, circuits))]
         except (StoreError, ConfigError) as error:
             # one store that cannot be opened must not keep the others from their work
             reason = without_credentials(f"storage.{name}: {error}")
@@ -146,8 +153,10 @@ class Reloader:
         cluster: Cluster,
         namespace: str,
         folder: Path,
+        circuits: Circuits | None = None,
     ) -> None:
         self._cluster, self._namespace, self._folder = cluster, namespace, folder
+        self._circuits = circuits
         self._path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}"
         self._seen: object = None
         self._uid, self._told = "", frozenset[str]()
@@ -202,7 +211,9 @@ class Reloader:
                 return
             _log.info("a key service's key was rotated: it is opened again")
         try:
-            flow = await asyncio.to_thread(build_flow, dict(data), self._folder, self._cluster)
+            flow = await asyncio.to_thread(
+                build_flow, dict(data), self._folder, self._cluster, self._circuits
+            )
         except Exception as error:  # noqa: BLE001 - whatever it is, the last good one stays in force
             await self._refuse(error, seen)
             return

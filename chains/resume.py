@@ -68,15 +68,12 @@ async def _attest(
     if len(done) == len(chosen):
         return earlier
     found: list[Evidence] = []
-    silent: dict[Store, str] = {}
+    silent: dict[Store, StoreUnavailable] = {}
     if not sealer.repeats(log=log):
         found, silent = await _look(run, payload, stores)
         silent = {store: reason for store, reason in silent.items() if store not in done}
     # what may be in a store that cannot tell is not put there a second time: another try will
-    unasked = tuple(
-        Entry(payload.kind, store.url, "", "", "failed", reason, transient=True)
-        for store, reason in silent.items()
-    )
+    unasked = tuple(_unasked(payload.kind, store, error) for store, error in silent.items())
     silent_urls = {store.url for store in silent}
     unasked += tuple(one for one in earlier.entries if one.is_received and one.store in silent_urls)
     if unasked and len(silent) == len(chosen):
@@ -94,6 +91,11 @@ async def _attest(
     entries = await stores.put(payload.kind, record, payload.stores, silent, earlier.entries)
     logged = tuple(one.entry_url for one in (sealed, raw) if one is not None and one.entry_url)
     return Attested((*entries, *unasked), logged)
+
+
+def _unasked(kind: str, store: Store, error: StoreUnavailable) -> Entry:
+    reason = f"cannot tell what it has: {error}"
+    return Entry(kind, store.url, "", "", "failed", reason, transient=True, host=error.host)
 
 
 async def _sealed(
@@ -133,11 +135,11 @@ async def _signature(simple: bytes, sealer: Sealer, found: Sequence[Evidence], *
 
 async def _look(
     run: RunSnapshot, payload: Payload, stores: Stores
-) -> tuple[list[Evidence], dict[Store, str]]:
+) -> tuple[list[Evidence], dict[Store, StoreUnavailable]]:
     """Return what the payload's stores have about it, and which of them could not tell, and why."""
     subjects = [item for item in payload.subjects if (item.digest or {}).get("sha256")]
     found: list[Evidence] = []
-    silent: dict[Store, str] = {}
+    silent: dict[Store, StoreUnavailable] = {}
     for store in stores.chosen(payload.stores):
         questions = [
             store.within(origin_of(run)).find(
@@ -150,7 +152,7 @@ async def _look(
             if isinstance(answer, Findings):
                 found += answer.evidence
             elif isinstance(answer, StoreUnavailable):
-                silent[store] = f"cannot tell what it has: {answer}"
+                silent[store] = answer
             elif not isinstance(
                 answer, StoreError
             ):  # a store that serves no such subject refuses the question

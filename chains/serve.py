@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import secrets
 import signal
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +30,7 @@ from chains.shares import Events, Shares, share_of, share_of_uid
 from chains.sweep import Sweep
 from chains.terminal import log_here, plain, to_json
 from chains.worklist import Job, WorkList
+from storage.circuits import Circuits
 
 _DRAIN_SECONDS = 20.0
 _SHORTEST_LEASE = 3
@@ -35,6 +38,10 @@ _FEW = 4
 """One of as many workers does the backlog while fresh runs come, and one of as many the slow lane."""
 _FIRST_LOOK_SECONDS = 5.0
 """How long health waits for the configuration: a probe should not see what is over at once."""
+_LONGEST_HOST = 300
+_THREADS = 64
+"""For looking up names, mostly: each waits for a name server, which may be silent too."""
+_OPEN_FILES = 65_536
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 
 
@@ -97,13 +104,16 @@ async def serve(options: ControllerOptions) -> int:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
     take_signals()
+    _make_room_for_connections()
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(Cluster(access, pace=Pace(options.requests, options.burst)))
         shares = await _open_shares(options, access, stack)
-        reloader = Reloader(cluster, options.system_namespace, options.key_folder)
+        circuits = Circuits()
+        reloader = Reloader(cluster, options.system_namespace, options.key_folder, circuits)
         few = max(1, options.workers // _FEW)
         work = WorkList(lambda: reloader.flow.config.backlog_rate, few, workers=options.workers, slow=few)
         metrics = Metrics()
+        circuits.on_open = lambda host: _tell_silent(host, metrics)
 
         def offer(job: Job, lane: int, since: float | None) -> None:
             if shares.admit(job) is not None:
@@ -126,10 +136,13 @@ async def serve(options: ControllerOptions) -> int:
             tekton_namespace=options.tekton_namespace,
             admit=shares.admit,
             bodies=bodies,
+            circuits=circuits,
         )
         shares.events = _events(work, controller, metrics, sweep, shares.count)
         watching = asyncio.Event()
-        health = await _answer_health(options.health_port, reloader, watching, metrics, work, shares)
+        health = await _answer_health(
+            options.health_port, reloader, watching, metrics, work, shares, circuits
+        )
         watch = observe(
             access,
             offer,
@@ -209,6 +222,22 @@ def _events(work: WorkList, controller: Controller, metrics: Metrics, sweep: Swe
     return Events(gained, lost, lambda share: any(share_of(job, count) == share for job in work.working()))
 
 
+def _make_room_for_connections() -> None:
+    """Let unknown names and silent hosts take no thread and no file from others."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "chains"))
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(_OPEN_FILES, most)
+    if few != resource.RLIM_INFINITY and few < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+def _tell_silent(host: str, metrics: Metrics) -> None:
+    metrics.silences.inc()
+    logging.getLogger("chains.serve").warning(
+        "a host does not answer; runs that need it wait for it", extra={"host": host[:_LONGEST_HOST]}
+    )
+
+
 async def _work_when_ready(reloader: Reloader, controller: Controller) -> None:
     # without a configuration and a key nothing can be attested, and nothing must be marked
     await reloader.wait()
@@ -229,6 +258,7 @@ async def _answer_health(
     metrics: Metrics,
     work: WorkList,
     shares: Shares,
+    circuits: Circuits,
 ) -> web.AppRunner:
     async def live(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -245,6 +275,7 @@ async def _answer_health(
     async def tell(_: web.Request) -> web.Response:
         metrics.backlog.set(len(work))
         metrics.slow.set(work.slow)
+        metrics.silent.set(circuits.open)
         metrics.oldest.set(work.oldest)
         metrics.config_refused.set(bool(reloader.refused))
         metrics.stores_closed.set(reloader.closed_stores)

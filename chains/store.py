@@ -29,6 +29,8 @@ class Entry:
     detail: str
     digest: str = ""
     transient: bool = False
+    host: str = ""
+    """Who did not answer (``scheme://host:port``), where that is why it failed."""
     signer: str = ""
     """The name of a further signer (``signers.extra``); empty for the artifact's own."""
     absence: Absence = ""
@@ -185,4 +187,5 @@ def _failed(payload: str, failure: Failure, state: str) -> Entry:
         failure.reason,
         transient=failure.transient,
         absence=failure.absence,
+        host=failure.host,
     )

@@ -47,6 +47,7 @@ from signers.seal import Sealer
 from signers.trust import PublicKey, load_public_keys
 from signers.trusted_root import TrustedRoot
 from storage.base import Store, StoreError, StoreOptions, open_store
+from storage.circuits import Circuits
 from storage.files import read_file
 from storage.shown import shown
 
@@ -261,8 +262,8 @@ def check_extra_signers(config: Config) -> None:
             )
 
 
-def store_options(config: Config) -> StoreOptions:
-    """Return what the configuration says to every store."""
+def store_options(config: Config, circuits: Circuits | None = None) -> StoreOptions:
+    """Return what the configuration says to every store; ``circuits`` tell which hosts answer."""
     oci = config.storage.oci
     return StoreOptions(
         encoding_format=oci.encoding_format,
@@ -270,6 +271,7 @@ def store_options(config: Config) -> StoreOptions:
         bundles_in_repository=oci.bundles_in_repository,
         insecure=oci.insecure,
         ca_file=oci.ca_file,
+        circuits=circuits,
         mongo_server_url=config.storage.docdb.mongo_server_url,
         mongo_server_url_dir=config.storage.docdb.mongo_server_url_dir,
         mongo_server_url_path=config.storage.docdb.mongo_server_url_path,
@@ -352,13 +354,13 @@ def open_url(url: str, options: StoreOptions) -> Store:
         raise UsageError(f"store {shown(url)}: {error}") from error
 
 
-def open_images(config: Config) -> ImageReader | None:
+def open_images(config: Config, circuits: Circuits | None = None) -> ImageReader | None:
     """Return what reads the environments of images, None unless the configuration wants them read."""
     if not config.image_environments:
         return None
     from storage.registry import RegistryClient  # noqa: PLC0415 - needs the network's packages
 
-    return ImageReader(RegistryClient(store_options(config)))
+    return ImageReader(RegistryClient(store_options(config, circuits)))
 
 
 def own_layout() -> bool:

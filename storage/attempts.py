@@ -39,12 +39,15 @@ Send = Callable[[Authorization], Awaitable[Answer]]
 class NoAccess(Exception):  # noqa: N818 - the caller says what it was wanted for
     """There is no credential that the registry takes; ``transient`` when there may be one later.
 
-    ``answer`` is its last refusal, None when it was the token server's or nothing could be tried.
+    ``answer`` is its last refusal, None when it was the token server's or nothing could be tried; ``host`` is
+    a token server that gave no answer.
     """
 
-    def __init__(self, reason: str, *, transient: bool = False, answer: Answer | None = None) -> None:
+    def __init__(
+        self, reason: str, *, transient: bool = False, answer: Answer | None = None, host: str = ""
+    ) -> None:
         super().__init__(reason)
-        self.transient, self.answer = transient, answer
+        self.transient, self.answer, self.host = transient, answer, host
 
 
 class Attempts:
@@ -106,7 +109,7 @@ async def _explained(work: Awaitable[_T]) -> _T:
     except CredentialRefused:
         raise
     except StoreError as exc:
-        raise NoAccess(str(exc), transient=isinstance(exc, StoreUnavailable)) from exc
+        raise NoAccess(str(exc), transient=isinstance(exc, StoreUnavailable), host=exc.host) from exc
 
 
 class _Attempt:

@@ -16,6 +16,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Literal, Self
 
+from storage.circuits import Circuits
 from storage.record import Absence, Findings, ListedRun, Origin, Record, Stored
 from storage.shown import secrets_in, shown, without
 
@@ -25,7 +26,12 @@ FORM_B = "sigstore-bundle"
 
 
 class StoreError(Exception):
-    """Base of everything a store raises. The text is for the user and never holds a credential."""
+    """Base of everything a store raises. The text is for the user and never holds a credential.
+
+    ``host`` (``scheme://host:port``) is who gave no answer, empty where that is not known or not why.
+    """
+
+    host = ""
 
     absence: Absence = ""
     """Whether it was for want of the subject, which may come later."""
@@ -33,6 +39,10 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):  # noqa: N818 - "unavailable" and "rejected" are the two words of every port here
     """The store could not be reached or was busy; the same call may succeed later."""
+
+    def __init__(self, reason: object, host: str = "") -> None:
+        super().__init__(reason)
+        self.host = host
 
 
 class StoreRejected(StoreError):  # noqa: N818
@@ -69,6 +79,8 @@ class StoreOptions:
     """Seconds that one request may take."""
     attempts: int = 4
     """Tries of a request that failed for a transient reason."""
+    circuits: Circuits | None = field(default=None, repr=False, compare=False)
+    """Which hosts answer; without it each request finds out for itself."""
     fsync: bool = False
     """Folders alone: receipts also survive a power cut, for a few milliseconds per flush and record."""
     mongo_server_url: str = field(default="", repr=False)

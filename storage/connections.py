@@ -12,6 +12,7 @@ import io
 import ssl
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -20,8 +21,10 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from storage.addresses import Allows, Refused, spelled_address
+from storage.askers import Places
 from storage.base import BadContent, StoreOptions, StoreRejected
 from storage.bounded import Bounded
+from storage.circuits import SILENCE, Asked, Circuits
 from storage.http1 import Broken, Client, TooLarge
 from storage.reference import is_loopback
 
@@ -30,6 +33,9 @@ ERROR_BODY = 64 * 1024
 _LARGE_BODY = 1024 * 1024
 _MOST_HOSTS = 2048
 """Hosts of which it is remembered whether a proxy leads to them."""
+_MOST_REQUESTS = 256
+"""Requests under way at a time for one asker, far more than one busy registry is asked."""
+_NOT_ASKED = "it is silent, and not asked for now"
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "provenance-chains"}
 
 
@@ -76,11 +82,14 @@ def _anywhere(_: str) -> bool:
 
 
 class Later(Exception):  # noqa: N818 - not an error yet
-    """This try failed for a transient reason; ``after`` is the wait in seconds that was asked for."""
+    """This try failed for a transient reason; ``after`` is the wait in seconds that was asked for.
 
-    def __init__(self, reason: str, after: float = 0.0) -> None:
+    ``host`` (``scheme://host:port``) is who gave no answer, empty where there was one.
+    """
+
+    def __init__(self, reason: str, after: float = 0.0, host: str = "") -> None:
         super().__init__(reason)
-        self.after = after
+        self.after, self.host = after, host
 
 
 class NoTls(Exception):  # noqa: N818
@@ -114,12 +123,48 @@ class Proxies:
         return chosen or None
 
 
+class _Question:
+    """One request: how long it may take from :meth:`begin` on, and what its host's circuit is told of it."""
+
+    def __init__(self, circuits: Circuits | None, host: str, seconds: float) -> None:
+        self._circuits, self.host, self.seconds = circuits, host, seconds
+        self.patience = asyncio.timeout(None)
+        self._begun = False
+        self._asked: Asked | None = None
+
+    def begin(self) -> None:
+        """Say that from now on it is the host that is waited for. Raises :class:`Later` if it may not be."""
+        if self._begun:
+            return
+        self._begun = True
+        self.patience.reschedule(asyncio.get_running_loop().time() + self.seconds)
+        if self._circuits is not None:
+            self._asked = self._circuits.ask(self.host, self._cut_short)
+            if self._asked is None:
+                raise Later(_NOT_ASKED, host=self.host)
+
+    def _cut_short(self) -> None:
+        if not self.patience.expired():
+            self.patience.reschedule(asyncio.get_running_loop().time())
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it ended early, as the host says nothing to anybody."""
+        return self._asked is not None and self._asked.ended
+
+    def end(self, how: Callable[[Circuits, str, Asked], None]) -> None:
+        """Tell the circuit how it ended."""
+        if self._circuits is not None and self._asked is not None:
+            how(self._circuits, self.host, self._asked)
+
+
 class Connections:
     """What every request goes through, directly or by a proxy; closed by :meth:`close`."""
 
     def __init__(self, options: StoreOptions) -> None:
         self._tls = tls_context(options)
-        self._timeout = options.timeout
+        self._timeout, self._circuits = options.timeout, options.circuits
+        self._places = Places(_MOST_REQUESTS)
         self._proxies = Proxies()
         self._direct = Client()
         self._session: aiohttp.ClientSession | None = None
@@ -145,25 +190,68 @@ class Connections:
 
         ``limit`` bounds the body in bytes, ``seconds`` the whole exchange where it must be shorter than the
         configured timeout. ``allows`` is asked for each address before it is connected to; a proxy resolves
-        names itself, so there it is asked for addresses in URLs alone. Raises :class:`Later`,
-        :class:`NoTls`, :class:`Refused`, and :class:`BadContent` for a body over the limit.
+        names itself, so there it is asked for addresses in URLs alone. Raises :class:`Later`, at once for a
+        host that was silent and is not to be asked now; :class:`NoTls`, :class:`Refused`, and
+        :class:`BadContent` for a body over the limit.
         """
-        seconds = seconds or self._timeout
-        headers = _HEADERS | headers
+        host, seconds = _host(url), seconds or self._timeout
+        if self._circuits is not None and self._circuits.wait(host):
+            raise Later(_NOT_ASKED, host=host)
+        question = _Question(self._circuits, host, seconds)
+        async with self._places.place():
+            try:
+                answer = await self._exchange(question, method, url, headers, data, limit, allows)
+            except Later:
+                question.end(Circuits.failed)
+                if question.is_silent:
+                    raise Later(f"it is silent: nothing came in {SILENCE:g} s", host=host) from None
+                raise
+            except (NoTls, BadContent):
+                question.end(Circuits.answered)
+                raise
+            except BaseException:
+                question.end(Circuits.gave_up)
+                raise
+            question.end(Circuits.answered)
+            return answer
+
+    def is_silent(self, host: str) -> bool:
+        """Whether trying again would ask a host that says nothing."""
+        return self._circuits is not None and self._circuits.is_open(host)
+
+    async def _exchange(
+        self,
+        question: _Question,
+        method: str,
+        url: URL,
+        headers: dict[str, str],
+        data: bytes | None,
+        limit: int,
+        allows: Allows,
+    ) -> Answer:
+        headers, host = _HEADERS | headers, question.host
         proxy = self._proxies.choose(url)
         try:
-            async with asyncio.timeout(seconds):
+            async with question.patience:
                 if proxy is not None:
                     spelled = spelled_address(url.raw_host or "")
                     if spelled and not allows(spelled):
                         raise Refused(spelled)
+                    question.begin()
                     return await self._by_proxy(proxy, method, url, headers, data, limit)
                 found = await self._direct.send(
-                    method, url, headers, data, limit=limit, tls=self._tls, allows=allows
+                    method,
+                    url,
+                    headers,
+                    data,
+                    limit=limit,
+                    tls=self._tls,
+                    allows=allows,
+                    begin=question.begin,
                 )
                 return Answer(found.status, found.headers, found.body, url, found.address)
         except TimeoutError as exc:
-            raise Later(f"no answer in {seconds:g} s") from exc
+            raise Later(f"no answer in {question.seconds:g} s", host=host) from exc
         except TooLarge as exc:
             size = (
                 f"{exc.size} bytes; the limit is {limit}"
@@ -172,13 +260,13 @@ class Connections:
             )
             raise BadContent(f"{url.host} answered with {size}") from exc
         except Broken as exc:
-            raise Later(f"the connection broke ({exc})") from exc
+            raise Later(f"the connection broke ({exc})", host=host) from exc
         except ssl.SSLCertVerificationError as exc:
             raise _untrusted(exc) from exc
         except ssl.SSLError as exc:
             raise NoTls(f"it does not speak TLS that we understand ({_first_line(exc)})") from exc
         except OSError as exc:
-            raise Later(f"cannot connect ({exc.strerror or type(exc).__name__})") from exc
+            raise Later(f"cannot connect ({exc.strerror or type(exc).__name__})", host=host) from exc
         except ValueError as exc:
             raise StoreRejected(f"{url.host} is not asked: {exc}") from exc
 
@@ -202,9 +290,10 @@ class Connections:
         except aiohttp.ClientConnectorSSLError as exc:
             raise NoTls(f"it does not speak TLS that we understand ({_first_line(exc)})") from exc
         except aiohttp.ClientConnectorError as exc:
-            raise Later(f"cannot connect ({exc.os_error.strerror or type(exc.os_error).__name__})") from exc
+            why = exc.os_error.strerror or type(exc.os_error).__name__
+            raise Later(f"cannot connect ({why})", host=_host(url)) from exc
         except aiohttp.ClientError as exc:
-            raise Later(f"the connection broke ({type(exc).__name__})") from exc
+            raise Later(f"the connection broke ({type(exc).__name__})", host=_host(url)) from exc
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -233,6 +322,10 @@ def tls_context(options: StoreOptions) -> ssl.SSLContext:
             reason = "expected PEM certificates" if isinstance(exc, ssl.SSLError) else exc.strerror
             raise StoreRejected(f"cannot use storage.oci.ca-file {options.ca_file}: {reason}") from exc
     return context
+
+
+def _host(url: URL) -> str:
+    return f"{url.scheme}://{url.host_port_subcomponent}"
 
 
 def _untrusted(exc: BaseException) -> NoTls:

@@ -12,7 +12,7 @@ import asyncio
 import re
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self, cast
 
@@ -22,11 +22,14 @@ from yarl import URL
 
 from storage import addresses
 from storage.addresses import Allows, Refused
+from storage.askers import Places
 
 IDLE_SECONDS = 60.0
 """How long a connection is kept that nobody uses."""
 MAX_HEAD = 64 * 1024
 """Bytes of status line and headers."""
+MOST_CONNECTING = 8
+"""Connections that are opened at a time for one asker: each may hold a thread while a name is looked up."""
 _END = b"\r\n\r\n"
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\r\n]*)?")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -268,6 +271,7 @@ class Client:
     def __init__(self) -> None:
         self._idle: dict[tuple[str, str], deque[_Connection]] = {}
         self._busy: set[_Connection] = set()
+        self._connecting = Places(MOST_CONNECTING)
         self._sweep: asyncio.TimerHandle | None = None
 
     async def send(
@@ -280,11 +284,13 @@ class Client:
         limit: int,
         tls: ssl.SSLContext | None,
         allows: Allows = _anywhere,
+        begin: Callable[[], None] = lambda: None,
     ) -> Response:
         """Return the answer to one request; ``tls`` is for URLs with ``https``, ``limit`` in bytes of body.
 
         ``allows`` is asked for the addresses that the host has now, and only those that it takes are
-        connected to. Raises :class:`Broken`, :class:`TooLarge`, :class:`ssl.SSLError` and :class:`OSError`,
+        connected to. ``begin`` is called before the host is asked, and again before that is done over another
+        connection. Raises :class:`Broken`, :class:`TooLarge`, :class:`ssl.SSLError` and :class:`OSError`,
         the latter when there is no connection; :class:`Refused` when no address may be connected to;
         :class:`ValueError` for a header that would hold a line break.
         """
@@ -293,12 +299,19 @@ class Client:
         connection = self._take(key, allows)
         if connection is not None:
             try:
+                begin()
+            except BaseException:
+                connection.abort()
+                raise
+            try:
                 return await self._exchange(key, connection, method, sent, limit)
             except Broken as error:
                 # the server let go of it at the same time
                 if not error.unheard or method not in {"GET", "HEAD"}:
                     raise
-        connection = await self._connect(url, tls if url.scheme == "https" else None, allows)
+        async with self._connecting.place():
+            begin()
+            connection = await self._connect(url, tls if url.scheme == "https" else None, allows)
         return await self._exchange(key, connection, method, sent, limit)
 
     @staticmethod

@@ -258,7 +258,7 @@ class RegistryStore(Store):
             return await work
         except StoreError as exc:
             transient = isinstance(exc, StoreUnavailable)
-            return Failure(self.url, form, digest, str(exc), transient, exc.absence)
+            return Failure(self.url, form, digest, str(exc), transient, exc.absence, exc.host)
 
     async def _put_tag(
         self, record: Record, repository: Repository, target: _Target, blob_digest: str

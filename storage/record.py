@@ -103,6 +103,8 @@ class Failure:
     transient: bool = False
     absence: Absence = ""
     """Whether it may be stored once its subject is there; it is not transient then."""
+    host: str = ""
+    """Who did not answer (``scheme://host:port``), where that is why."""
 
 
 @dataclass(frozen=True, slots=True)

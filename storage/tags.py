@@ -289,8 +289,8 @@ def _fail(entries: list[_Entry], error: BaseException) -> None:
         if not isinstance(error, Exception):
             entry.done.cancel()
         elif isinstance(error, StoreError):
-            kind = StoreUnavailable if isinstance(error, StoreUnavailable) else StoreRejected
-            copy = kind(str(error))
+            unavailable = isinstance(error, StoreUnavailable)
+            copy = StoreUnavailable(error, error.host) if unavailable else StoreRejected(str(error))
             copy.__cause__, copy.absence = error, error.absence
             entry.fail(copy)
         else:

@@ -158,9 +158,9 @@ class Transport:
             try:
                 return await self._try(request)
             except Later as exc:
-                if tried == tries:
-                    times = f" ({tries} tries)" if tries > 1 else ""
-                    raise StoreUnavailable(f"{request}: {exc}{times}") from exc.__cause__
+                if tried == tries or self._connections.is_silent(exc.host):
+                    times = f" ({tried} tries)" if tried > 1 else ""
+                    raise StoreUnavailable(f"{request}: {exc}{times}", exc.host) from exc.__cause__
                 await asyncio.sleep(wait_before(tried, exc.after))
                 if request.before_retry is not None:
                     await request.before_retry()
@@ -177,7 +177,7 @@ class Transport:
         try:
             endpoint = await self._find(registry)
         except Later as exc:
-            raise StoreUnavailable(str(exc)) from exc.__cause__
+            raise StoreUnavailable(str(exc), exc.host) from exc.__cause__
         except NoTls as exc:
             raise StoreRejected(str(exc)) from exc.__cause__
         return endpoint.base.scheme, endpoint.challenge.scheme if endpoint.challenge else ""
@@ -224,7 +224,7 @@ class Transport:
             )
         except NoAccess as exc:
             if exc.transient:
-                raise Later(str(exc)) from exc
+                raise Later(str(exc), host=exc.host) from exc
             if exc.answer is None:
                 refused = StoreRejected(f"{request}: {exc}")
                 refused.absence = "possible"
@@ -354,7 +354,7 @@ class Transport:
             why = exc.reason if not home.may_lead_to(exc.address) else NOT_OVER_HTTP
             raise StoreRejected(f"the token server {url.host}: {why}") from exc
         except Later as exc:
-            raise StoreUnavailable(f"the token server {url.host}: {exc}") from exc
+            raise StoreUnavailable(f"the token server {url.host}: {exc}", exc.host) from exc
         except NoTls as exc:
             raise StoreRejected(f"the token server {url.host}: {exc}") from exc.__cause__
         return TokenAnswer(answer.status, answer.body)

@@ -60,8 +60,8 @@ class WebService:
             try:
                 answer = await self._try(method, url, headers, data)
             except Later as exc:
-                if tried == self._tries:
-                    raise StoreUnavailable(f"{purpose}: {exc} ({tried} tries)") from exc.__cause__
+                if tried == self._tries or self._connections.is_silent(exc.host):
+                    raise StoreUnavailable(f"{purpose}: {exc} ({tried} tries)", exc.host) from exc.__cause__
                 await asyncio.sleep(wait_before(tried, exc.after))
                 continue
             except NoTls as exc:
