@@ -63,8 +63,9 @@ class Circuits:
 
     @property
     def open(self) -> int:
-        """How many circuits are open."""
-        return sum(host.open_until > 0 for host in self._hosts.values())
+        """How many circuits are open, without those that nobody tries any more."""
+        lately = self._clock() - LONGEST_PAUSE
+        return sum(bool(host.open_until) and host.open_until > lately for host in self._hosts.values())
 
     def wait(self, name: str) -> float:
         """Return the seconds until a host may be tried again, 0 if it may be asked now."""

@@ -141,6 +141,16 @@ def test_an_open_circuit_is_tried_after_a_pause_that_doubles(case: Case) -> None
 
 
 @circuit
+def test_a_silent_host_that_nobody_asks_any_more_does_not_count(case: Case) -> None:
+    case.make_silent()
+    case.clock.now += FIRST_PAUSE + LONGEST_PAUSE - 0.1
+    assert case.circuits.open == 1
+    case.clock.now += 0.1
+    assert case.circuits.open == 0
+    assert case.circuits.is_open(HOST)
+
+
+@circuit
 def test_what_one_asks_in_vain_keeps_no_other_from_trying(case: Case) -> None:
     """Somebody may ask a good host for something that it never answers."""
     case.make_silent()

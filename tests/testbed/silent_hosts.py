@@ -1,0 +1,158 @@
+"""Hosts that keep whoever asks them waiting, each in its own way, at every address of the loopback network.
+
+So each of 127.1.0.1, 127.1.0.2 … is a host of its own, with one server behind all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+WAYS = ("accepts", "blackhole", "drips", "realm", "leads away")
+_TLS_HELLO = 0x16
+_DRIP_SECONDS = 0.5
+
+
+@dataclass
+class SilentHosts:
+    """A server that answers nothing that helps; with ``heals`` set it answers 404 to everything instead.
+
+    ``accepts`` takes connections and requests and says nothing; ``blackhole`` takes no connection;
+    ``drips`` sends a byte now and then; ``realm`` answers at once and names a token server that is silent;
+    ``leads away`` answers at once, sends who reads on to a silent host, and takes no upload.
+    """
+
+    way: str
+    port: int = 0
+    silent_port: int = 0
+    heals: bool = False
+    asked: set[str] = field(default_factory=set)
+    """The hosts that were asked, as they were addressed."""
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    def names(self, count: int) -> list[str]:
+        """Return as many different registries, each at an address of its own."""
+        return [f"127.1.{number // 250}.{number % 250 + 1}:{self.port}" for number in range(count)]
+
+    def spellings(self, count: int) -> list[str]:
+        """Return as many names of registries that all are at one address."""
+        letters = "localhost"
+        return [
+            "".join(one.upper() if number >> place & 1 else one for place, one in enumerate(letters))
+            + f":{self.port}"
+            for number in range(count)
+        ]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Deal with one connection."""
+        self.writers.add(writer)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            while True:
+                first = await reader.readexactly(1)
+                if first[0] == _TLS_HELLO and (self.way in {"realm", "leads away"} or self.heals):
+                    writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                    break
+                head = first + await reader.readuntil(b"\r\n\r\n")
+                line, host = head.split(b"\r\n")[0].decode(), _header(head, "host")
+                self.asked.add(host)
+                await reader.readexactly(int(_header(head, "content-length") or 0))
+                await self._answer(line, host, writer)
+                await writer.drain()
+        writer.transport.abort()
+        self.writers.discard(writer)
+
+    async def _answer(self, line: str, host: str, writer: asyncio.StreamWriter) -> None:
+        if self.heals:
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        elif self.way == "realm":
+            realm = f'Bearer realm="http://127.0.0.1:{self.silent_port}/token",service="s"'
+            writer.write(
+                f"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {realm}\r\nContent-Length: 0\r\n\r\n".encode()
+            )
+        elif self.way == "leads away" and line.split()[1] == "/v2/":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        elif self.way == "leads away" and not line.startswith("PUT "):
+            status, there = "307 Temporary Redirect", f"http://{host.partition(':')[0]}:{self.silent_port}/"
+            if line.startswith("POST "):
+                status, there = "202 Accepted", "/there"
+            writer.write(f"HTTP/1.1 {status}\r\nLocation: {there}\r\nContent-Length: 0\r\n\r\n".encode())
+        else:
+            if self.way == "drips":
+                writer.write(b"HTTP/1.1 200 OK\r\nX-Patience: ")
+            while not self.heals and not writer.is_closing():
+                writer.write(b"x" if self.way == "drips" else b"")
+                await asyncio.sleep(_DRIP_SECONDS)
+
+
+def _header(head: bytes, name: str) -> str:
+    for line in head.decode("latin-1").split("\r\n")[1:]:
+        key, _, value = line.partition(":")
+        if key.lower() == name:
+            return value.strip()
+    return ""
+
+
+@contextmanager
+def silent_hosts(way: str) -> Iterator[SilentHosts]:
+    """Run such hosts for the length of the block."""
+    hosts, started = SilentHosts(way), threading.Event()
+    silent = SilentHosts("accepts")
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+
+    async def serve() -> None:
+        servers = []
+        for each in (hosts, silent):
+            each.port = each.silent_port = each.port or _free_port()
+            servers.append(await asyncio.start_server(each.serve, "0.0.0.0", each.port))
+        hosts.silent_port = silent.port
+        started.set()
+        await stop.wait()
+        for server in servers:
+            server.close()
+        for writer in (*hosts.writers, *silent.writers):
+            writer.transport.abort()
+        # without a cancellation, which streams log
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+        await asyncio.sleep(0.05)  # transports close in the loop's next turns
+
+    if way == "blackhole":
+        with _blackhole() as port:
+            hosts.port = port
+            yield hosts
+        return
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    thread.start()
+    started.wait(10)
+    try:
+        yield hosts
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        loop.close()
+
+
+def _free_port() -> int:
+    with socket.create_server(("0.0.0.0", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def _blackhole() -> Iterator[int]:
+    """Give a port whose queue of connections is full, so that the kernel answers no further one."""
+    with socket.socket() as listener:
+        listener.bind(("0.0.0.0", 0))
+        listener.listen(0)
+        port = int(listener.getsockname()[1])
+        waiting = [socket.socket() for _ in range(4)]
+        try:
+            for each in waiting:
+                each.setblocking(False)
+                each.connect_ex(("127.0.0.1", port))
+            yield port
+        finally:
+            for each in waiting:
+                each.close()
