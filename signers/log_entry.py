@@ -110,7 +110,7 @@ def check_body(body: Mapping[str, Any], signed: Signed) -> None:
     Raises :class:`VerificationError`, for a kind of entry that is not known too (section 4.4).
     """
     kind = (body.get("kind"), body.get("apiVersion"))
-    compare = _KINDS.get(kind)
+    compare = _KINDS.get(kind) if all(isinstance(part, str) for part in kind) else None
     if compare is None:
         name = " ".join(str(part)[:32] for part in kind)
         raise VerificationError(f"the log entry is of another kind: {name}", "signature_invalid")

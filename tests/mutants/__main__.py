@@ -24,6 +24,7 @@ from pathlib import Path
 
 from tests.mutants.findings import (
     SURVIVED,
+    UNCHECKED,
     UNTESTED,
     Findings,
     equivalents,
@@ -128,7 +129,8 @@ def run(module: str, tests: Sequence[str], *, fresh: bool) -> Findings:
             (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
             again = [name for name, code in codes(meta).items() if fate_of(code) in {SURVIVED, UNTESTED}]
         mutate(folder)
-        again = [name for name in again if name in codes(meta)]
+        # what ended for another reason than its tests has no verdict yet
+        again = [name for name, code in codes(meta).items() if name in again or fate_of(code) == UNCHECKED]
         if again:
             mutate(folder, again)
         noted.write_text(json.dumps(digests))

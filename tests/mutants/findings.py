@@ -154,7 +154,7 @@ def _function(stem: str) -> str:
 
 
 def fate_of(code: int | None) -> str:
-    """Return what an exit code of mutmut says."""
+    """Return what an exit code of mutmut says; one that is not known, as of a run that broke, says nothing."""
     fates: Mapping[int | None, str] = {
         None: UNCHECKED,
         0: SURVIVED,
@@ -163,7 +163,7 @@ def fate_of(code: int | None) -> str:
         5: UNTESTED,
         33: UNTESTED,
     }
-    hung = {-24, 24, 36, 152, 255}
+    hung = {-24, 24, 36, 152}
     return TIMEOUT if code in hung else fates.get(code, UNCHECKED)
 
 

@@ -97,7 +97,7 @@ def test_wording_that_no_test_compares_is_told_and_does_not_count() -> None:
 
 @pytest.mark.parametrize(
     ("code", "fate"),
-    [(0, SURVIVED), (1, KILLED), (3, KILLED), (33, UNTESTED), (5, UNTESTED), (-24, TIMEOUT), (None, UNCHECKED), (2, UNCHECKED), (-9, UNCHECKED)],
+    [(0, SURVIVED), (1, KILLED), (3, KILLED), (33, UNTESTED), (5, UNTESTED), (-24, TIMEOUT), (None, UNCHECKED), (2, UNCHECKED), (-9, UNCHECKED), (255, UNCHECKED)],
 )  # fmt: skip
 def test_exit_codes_are_read_as_mutmut_means_them(code: int | None, fate: str) -> None:
     assert fate_of(code) == fate
