@@ -61,10 +61,11 @@ class Parser(argparse.ArgumentParser):
             raise UsageError(self._wrong_twins[0])
         return found
 
-    def option(self, name: str, text: str, twin: str = "", **keywords: Any) -> None:
+    def option(self, name: str, text: str, twin: str = "", short: str = "", **keywords: Any) -> None:
         """Add an option with its twin ``CHAINS_<NAME>``; a repeatable one splits its twin at white space.
 
-        An option takes the place of its twin: what the environment names is not added to it.
+        An option takes the place of its twin: what the environment names is not added to it. ``short`` is a
+        second spelling, such as ``-n``.
         """
         twin = twin or "CHAINS_" + name.lstrip("-").replace("-", "_").upper()
         value = os.environ.get(twin)
@@ -86,7 +87,7 @@ class Parser(argparse.ArgumentParser):
                 self._wrong_twins.append(
                     f"{twin}: expected one of {', '.join(choices)}, got {keywords['default']!r}"
                 )
-        self.add_argument(name, help=f"{text} [env: {twin}]", **keywords)
+        self.add_argument(*filter(None, (short, name)), help=f"{text} [env: {twin}]", **keywords)
 
     def error(self, message: str) -> Any:
         """Raise instead of leaving the process."""

@@ -14,13 +14,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import math
 import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -30,8 +28,9 @@ from urllib.parse import quote
 
 import aiohttp
 import orjson
-import yaml
+from multidict import CIMultiDict
 
+from chains.access import Access
 from chains.errors import ChainsError, UsageError
 from chains.pace import Pace
 
@@ -86,34 +85,25 @@ class ObjectChanged(ClusterError):  # noqa: N818
     """The object is not the one that was read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Where the API server is and how to prove who we are.
+def find_access(kubeconfig: str = "", context: str = "", *, account: Path = SERVICE_ACCOUNT) -> Access:
+    """Return the access to the cluster.
 
-    ``token_file`` is read again every minute, and at once when the API server does not take its token.
-    """
-
-    server: str
-    ca_data: str = ""
-    insecure: bool = False
-    token: str = ""
-    token_file: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-
-def find_access(kubeconfig: str = "", *, account: Path = SERVICE_ACCOUNT) -> Access:
-    """Return the access of a kubeconfig, or of the pod's service account when none is given.
-
-    ``account`` is the folder where the kubelet mounts the account's token. In a pod the API server is at
+    It is that of ``kubeconfig`` or, without one, of ``$KUBECONFIG``, of the pod's service account, or of
+    ``~/.kube/config``, the first that is there. ``context`` chooses one of a kubeconfig. ``account`` is the
+    folder where the kubelet mounts the account's token. In a pod the API server is at
     ``KUBERNETES_SERVICE_HOST`` and ``KUBERNETES_SERVICE_PORT``, as for every Kubernetes client: a name would
     need a name server. Raises :class:`UsageError` with the next step.
     """
-    if kubeconfig:
-        return _from_kubeconfig(Path(kubeconfig))
+    named = kubeconfig or os.environ.get("KUBECONFIG", "").strip()
     token, authority = account / "token", account / "ca.crt"
-    if not token.is_file():
-        raise UsageError("no cluster: run in a pod with a service account, or pass --kubeconfig FILE")
+    if named or context or not token.is_file():
+        from chains.kubeconfig import find_kubeconfig, read_kubeconfig  # noqa: PLC0415 - not needed in a pod
+
+        if found := named or find_kubeconfig():
+            return read_kubeconfig(found, context)
+        raise UsageError(
+            "no cluster: run in a pod with a service account, pass --kubeconfig FILE, or set KUBECONFIG"
+        )
     try:
         return Access(_server_of_pod(os.environ), authority.read_text(), token_file=token)
     except OSError as error:
@@ -138,48 +128,6 @@ def _server_of_pod(environ: Mapping[str, str]) -> str:
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
-def _trouble(error: Exception) -> str:
-    """Say what is wrong with a kubeconfig, without its text: it may have a token in it."""
-    if isinstance(error, OSError):
-        return error.strerror or "cannot be read"
-    if isinstance(error, yaml.YAMLError):
-        return "not YAML"
-    if isinstance(error, KeyError):
-        return f"has no {error.args[0]}"
-    return "names a context, cluster or user that it does not have, or is no kubeconfig"
-
-
-def _from_kubeconfig(path: Path) -> Access:
-    try:
-        config = yaml.safe_load(path.read_bytes())
-        name = config["current-context"]
-        context = _named(config["contexts"], name)["context"]
-        cluster = _named(config["clusters"], context["cluster"])["cluster"]
-        user = _named(config.get("users", []), context.get("user", ""))["user"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, StopIteration) as error:
-        raise UsageError(f"kubeconfig {path}: {_trouble(error)}") from error
-    if "exec" in user or "auth-provider" in user:
-        raise UsageError(
-            f"kubeconfig {path}: plugins for credentials are not supported; use a token or certificate"
-        )
-    authority = base64.b64decode(cluster.get("certificate-authority-data", "")).decode()
-    if "certificate-authority" in cluster:
-        authority = path.parent.joinpath(cluster["certificate-authority"]).read_text()
-    return Access(
-        server=str(cluster["server"]).rstrip("/"),
-        ca_data=authority,
-        insecure=bool(cluster.get("insecure-skip-tls-verify")),
-        token=user.get("token", ""),
-        token_file=path.parent / user["tokenFile"] if "tokenFile" in user else None,
-        certificate=path.parent / user["client-certificate"] if "client-certificate" in user else None,
-        key=path.parent / user["client-key"] if "client-key" in user else None,
-    )
-
-
-def _named(items: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    return next(item for item in items if item.get("name") == name)
-
-
 class Cluster:
     """A connection to one API server. Use as ``async with``; calls may run concurrently.
 
@@ -193,7 +141,9 @@ class Cluster:
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._session: aiohttp.ClientSession | None = None
-        self._token, self._token_read = access.token, -math.inf
+        self._token, self._token_read = f"Bearer {access.token}" if access.token else "", -math.inf
+        # the host of the URL is what the certificate is held against, unless the kubeconfig says another name
+        self._tls: dict[str, Any] = {"server_hostname": access.server_name} if access.server_name else {}
 
     async def __aenter__(self) -> Self:
         context: ssl.SSLContext | bool = True
@@ -205,7 +155,12 @@ class Cluster:
             if self._access.certificate is not None:
                 context.load_cert_chain(self._access.certificate, self._access.key)
         connector = aiohttp.TCPConnector(limit=self._connections, ssl=context)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=self._timeout,
+            headers=CIMultiDict(self._access.headers),
+            proxy=self._access.proxy or None,
+        )
         return self
 
     async def __aexit__(
@@ -277,11 +232,11 @@ class Cluster:
             raise ClusterRejected("the cluster is not open")
         if _LEASES not in path:
             await self._pace.turn()
-        sent = {"Authorization": f"Bearer {token}"} if token else {}
+        sent = {"Authorization": token} if token else {}
         url = self._access.server + path
         try:
             async with self._session.request(
-                method, url, data=body, headers={**sent, **(headers or {})}
+                method, url, data=body, headers={**sent, **(headers or {})}, **self._tls
             ) as answer:
                 data = await answer.read()
                 if answer.status < 300:  # noqa: PLR2004 - 2xx
@@ -300,11 +255,12 @@ class Cluster:
         """
         if self._session is None:
             raise ClusterRejected("the cluster is not open")
-        headers = (
-            {"Authorization": f"Bearer {token}"} if (token := await self._bearer(_TOKEN_SECONDS)) else {}
-        )
+        token = await self._bearer(_TOKEN_SECONDS)
+        headers = {"Authorization": token} if token else {}
         try:
-            async with self._session.get(self._access.server + "/version", headers=headers) as answer:
+            async with self._session.get(
+                self._access.server + "/version", headers=headers, **self._tls
+            ) as answer:
                 if answer.status == _UNAUTHORIZED:
                     raise _error("GET", "/version", answer.status, await answer.read())
                 return parsedate_to_datetime(answer.headers["Date"])
@@ -314,14 +270,18 @@ class Cluster:
             raise ClusterUnavailable(f"GET /version: {error or type(error).__name__}") from error
 
     async def _bearer(self, seconds: float) -> str:
-        """Return the token, read again if it was read longer than ``seconds`` ago."""
-        file = self._access.token_file
-        if file is not None and time.monotonic() - self._token_read >= seconds:
+        """Return the Authorization header, made again if it was made longer than ``seconds`` ago."""
+        file, authorize = self._access.token_file, self._access.authorize
+        if (file is None and authorize is None) or time.monotonic() - self._token_read < seconds:
+            return self._token
+        if file is not None:
             try:
-                self._token = (await asyncio.to_thread(file.read_text)).strip()
+                self._token = f"Bearer {(await asyncio.to_thread(file.read_text)).strip()}"
             except OSError as error:
                 raise ClusterUnavailable(f"cannot read the token in {file}: {error.strerror}") from error
-            self._token_read = time.monotonic()
+        elif authorize is not None:
+            self._token = await asyncio.to_thread(authorize)
+        self._token_read = time.monotonic()
         return self._token
 
 

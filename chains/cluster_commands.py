@@ -34,6 +34,7 @@ def _controller(options: argparse.Namespace) -> int:
         serve(
             ControllerOptions(
                 kubeconfig=options.kubeconfig,
+                context=options.context,
                 system_namespace=options.system_namespace,
                 namespaces=split_names(options.namespace),
                 key_folder=Path(options.signing_secrets),
@@ -57,7 +58,7 @@ def _resign(options: argparse.Namespace) -> int:
     from chains.operate import resign  # noqa: PLC0415 - keeps --help fast
 
     async def work() -> list[Done]:
-        async with Cluster(find_access(options.kubeconfig)) as cluster:
+        async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
             return [
                 done for name in options.runs for done in await resign(cluster, name, dry_run=options.dry_run)
             ]
@@ -71,7 +72,7 @@ def _release(options: argparse.Namespace) -> int:
     from chains.operate import release_finalizers  # noqa: PLC0415 - keeps --help fast
 
     async def work() -> list[Done]:
-        async with Cluster(find_access(options.kubeconfig)) as cluster:
+        async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
             return await release_finalizers(cluster, split_names(options.namespace), dry_run=options.dry_run)
 
     return _tell(asyncio.run(work()), options)
@@ -89,7 +90,7 @@ def _backfill(options: argparse.Namespace) -> int:
     since, namespaces = _since(options.since), split_names(options.namespace)
 
     async def work() -> list[Done]:
-        async with Cluster(find_access(options.kubeconfig)) as cluster:
+        async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
             if options.dry_run:
                 return [done async for done in would_backfill(cluster, namespaces, since)]
             reloader = Reloader(cluster, options.system_namespace, Path(options.signing_secrets))
@@ -191,7 +192,7 @@ def add_cluster_commands(commands: Any) -> None:
 
     resign = commands.add_parser("resign", help="take the marks off runs, to have them attested again")
     resign.add_argument("runs", metavar="NAMESPACE/NAME", nargs="+", help="a TaskRun or PipelineRun")
-    resign.option("--kubeconfig", "how to reach the cluster", metavar="FILE")
+    _access_options(resign)
     _add_dry_run(resign)
     add_output(resign)
     resign.set_defaults(command=_resign)
@@ -223,10 +224,14 @@ def _add_dry_run(parser: Parser) -> None:
 
 def common_options(parser: Parser) -> None:
     """Add how to reach the cluster, and where in it."""
-    parser.option(
-        "--kubeconfig", "how to reach the cluster (default: the pod's service account)", metavar="FILE"
-    )
-    parser.option("--namespace", "only these namespaces", metavar="A,B")
+    _access_options(parser)
+    parser.option("--namespace", "only these namespaces", short="-n", metavar="A,B")
+
+
+def _access_options(parser: Parser) -> None:
+    text = "how to reach the cluster (default: $KUBECONFIG, the pod's service account, ~/.kube/config)"
+    parser.option("--kubeconfig", text, metavar="FILE")
+    parser.option("--context", "the kubeconfig's context (default: its current one)", metavar="NAME")
 
 
 def key_folder_option(parser: Parser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from chains.errors import UsageError
 from chains.terminal import write_json, write_text
 
 if TYPE_CHECKING:
-    from chains.cluster import Access
+    from chains.access import Access
     from chains.doctor import Check
 
 _EPILOG = """exit codes: 0 nothing failed (warnings and what was skipped count as nothing), 1 a check failed,
@@ -72,8 +73,9 @@ async def _examine(options: argparse.Namespace) -> list[Check]:
 def _access(options: argparse.Namespace) -> Access | None:
     from chains.cluster import SERVICE_ACCOUNT, find_access  # noqa: PLC0415 - keeps --help fast
 
-    if options.kubeconfig or (SERVICE_ACCOUNT / "token").is_file():
-        return find_access(options.kubeconfig)
+    named = options.kubeconfig or options.context or os.environ.get("KUBECONFIG", "").strip()
+    if named or (SERVICE_ACCOUNT / "token").is_file():
+        return find_access(options.kubeconfig, options.context)
     if not options.config:
         raise UsageError("nothing to examine: pass --kubeconfig FILE, --config FILE or both")
     return None

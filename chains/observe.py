@@ -19,10 +19,10 @@ from kopf._cogs.structs.references import Insights
 from kopf._core.engines.peering import Identity
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
+from chains.access import Access
 from chains.bodies import Bodies
 from chains.children import parent_of
-from chains.cluster import Access
-from chains.errors import ChainsError
+from chains.errors import ChainsError, UsageError
 from chains.mark import FINALIZERS, has_marks
 from chains.snapshot import DONE_LABEL, has_ended
 from chains.worklist import BACKLOG, FRESH, LEAVING, Job
@@ -103,6 +103,17 @@ def settings_for_scale() -> kopf.OperatorSettings:
 
 class TektonMissing(ChainsError):  # noqa: N818 - as other modules say what is not there
     """The API server serves no TaskRuns or PipelineRuns, for now."""
+
+
+def check_watchable(access: Access) -> None:
+    """Raise :class:`UsageError` for what kopf would leave out, and so act as somebody else."""
+    told = {"as": access.headers, "tls-server-name": access.server_name}
+    for name, value in told.items():
+        if value:
+            raise UsageError(
+                f"{access.source}: {name} is not honoured by the controller's watch: "
+                "use a kubeconfig without it"
+            )
 
 
 async def observe(
@@ -190,11 +201,14 @@ async def _operate(
     @kopf.on.login(registry=registry)
     def login(**_: Any) -> kopf.ConnectionInfo:
         token = access.token_file.read_text().strip() if access.token_file else access.token
+        scheme, _space, credentials = (access.authorize() if access.authorize else "").partition(" ")
         return kopf.ConnectionInfo(
             server=access.server,
             ca_data=access.ca_data.encode() if access.ca_data else None,
             insecure=access.insecure,
-            token=token or None,
+            scheme=scheme or None,
+            token=credentials or token or None,
+            proxy_url=access.proxy or None,
             certificate_path=access.certificate,
             private_key_path=access.key,
         )

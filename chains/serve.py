@@ -17,13 +17,14 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from chains.access import Access
 from chains.bodies import Bodies
-from chains.cluster import Access, Cluster, find_access
+from chains.cluster import Cluster, find_access
 from chains.controller import Controller
 from chains.errors import UsageError
 from chains.lease import ClusterLeases
 from chains.metrics import Metrics
-from chains.observe import observe
+from chains.observe import check_watchable, observe
 from chains.pace import Pace
 from chains.reload import Reloader
 from chains.shares import Events, Shares, share_of, share_of_uid
@@ -62,6 +63,7 @@ class ControllerOptions:
     replicas: int = 1
     pod_name: str = ""
     lease_seconds: int = 15
+    context: str = ""
 
 
 class JsonLines(logging.Formatter):
@@ -96,7 +98,8 @@ async def serve(options: ControllerOptions) -> int:
     Returns the exit code: 1 when a part of the controller failed, which ends all of it; else 0. Raises
     :class:`UsageError` for options that do not fit each other.
     """
-    access = find_access(options.kubeconfig)
+    access = find_access(options.kubeconfig, options.context)
+    check_watchable(access)
     stop = asyncio.Event()
 
     def take_signals() -> None:

@@ -52,6 +52,37 @@ def make_certificates(folder: Path, hosts: Sequence[str] = ()) -> Certificates:
     return files
 
 
+@dataclass(frozen=True, slots=True)
+class ClientAuthority:
+    """A CA whose certificates name users and their groups, as Kubernetes reads them."""
+
+    ca_file: Path
+    _ca: x509.Certificate
+    _key: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def make(cls, folder: Path) -> ClientAuthority:
+        """Write a new CA into ``folder``."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        found = cls(folder / "client-ca.pem", _ca(key), key)
+        found.ca_file.write_bytes(found._ca.public_bytes(serialization.Encoding.PEM))
+        return found
+
+    def issue(self, user: str, *groups: str) -> tuple[bytes, bytes]:
+        """Return PEMs of a certificate for ``user`` and of its private key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+        subject = x509.Name([*names, x509.NameAttribute(NameOID.COMMON_NAME, user)])
+        certificate = (
+            _builder(subject, self._ca.subject, key.public_key(), self._key.public_key())
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        encoding = serialization.Encoding.PEM
+        pem = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        return certificate.public_bytes(encoding), pem
+
+
 def _ca(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     usage = x509.KeyUsage(**NO_USAGE | {"key_cert_sign": True, "crl_sign": True})
     name = _name("testbed CA")

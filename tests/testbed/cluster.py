@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.testbed.build import binary, go_for
+from tests.testbed.certificates import ClientAuthority
 from tests.testbed.process import ServerError, running
 
 PIPELINE = "github.com/tektoncd/pipeline"
@@ -48,6 +49,8 @@ class ApiServer:
     etcd: str = ""
     pids: Mapping[str, int] = field(default_factory=dict)
     """Process ids of ``etcd`` and ``api server``."""
+    clients: ClientAuthority | None = None
+    """Issues certificates of users."""
 
     def request(
         self, method: str, path: str, body: Json = None, *, kind: str = "application/json", token: str = ""
@@ -133,6 +136,7 @@ def api_server(tmp: Path) -> Iterator[ApiServer]:
     (tmp / "sa.key").write_bytes(
         key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     )
+    clients = ClientAuthority.make(tmp)
     (tmp / "tokens.csv").write_text(f'{ADMIN},admin,admin,"system:masters"\n')
     etcd, url = f"http://127.0.0.1:{client}", f"https://127.0.0.1:{secure}"
     database: list[str | Path] = [
@@ -146,7 +150,7 @@ def api_server(tmp: Path) -> Iterator[ApiServer]:
         "--cert-dir", tmp / "pki", "--service-account-issuer", url, "--service-account-jwks-uri", f"{url}/openid/v1/jwks",
         "--service-account-key-file", tmp / "sa.key", "--service-account-signing-key-file", tmp / "sa.key",
         "--service-cluster-ip-range", "10.0.0.0/24", "--token-auth-file", tmp / "tokens.csv",
-        "--authorization-mode", "RBAC", "--disable-admission-plugins", "ServiceAccount",
+        "--client-ca-file", clients.ca_file, "--authorization-mode", "RBAC", "--disable-admission-plugins", "ServiceAccount",
     ]  # fmt: skip
     with ExitStack() as stack:
         store = stack.enter_context(running(database, tmp / "etcd.log", r"(ready to serve client requests)"))
@@ -154,7 +158,7 @@ def api_server(tmp: Path) -> Iterator[ApiServer]:
             running(server, tmp / "api.log", r"(Serving securely on)", seconds=READY_SECONDS)
         )
         pids = {"etcd": store.pid, "api server": api.pid}
-        found = ApiServer(url, tmp / "pki" / "apiserver.crt", ADMIN, etcd, pids)
+        found = ApiServer(url, tmp / "pki" / "apiserver.crt", ADMIN, etcd, pids, clients)
         _wait_until_ready(found)
         _install_tekton(found)
         yield found

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from chains import cluster as module
+from chains.access import Access
 from chains.cluster import (
-    Access,
     Cluster,
     ClusterError,
     ClusterForbidden,
@@ -127,11 +127,11 @@ def test_each_refusal_has_its_kind(file: Path, status: int, kind: type[ClusterEr
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (None, "No such file or directory"),
+        (None, "there is no such file"),
         ("token: [hunter2", "not YAML"),
-        ("token: hunter2", "has no current-context"),
-        ("", "is no kubeconfig"),
-        ("{current-context: a, contexts: []}", "names a context, cluster or user that it does not have"),
+        ("token: hunter2", "there is no current-context: pass --context NAME"),
+        ("", "file is empty"),
+        ("{current-context: a, contexts: []}", "Expected object with name a"),
     ],
 )
 def test_a_kubeconfig_that_cannot_be_used_is_told_without_its_text(
@@ -153,7 +153,9 @@ def test_the_files_of_a_kubeconfig_are_beside_it_and_not_in_the_working_folder(
     other.mkdir()
     monkeypatch.chdir(other)
     path = tmp_path / "kubeconfig"
-    user = {"tokenFile": "token", "client-certificate": "c.pem", "client-key": "/k.pem"}
+    for name in ("token", "c.pem", "k.pem"):
+        (tmp_path / name).write_text("x")
+    user = {"tokenFile": "token", "client-certificate": "c.pem", "client-key": str(tmp_path / "k.pem")}
     config = {
         "current-context": "a",
         "contexts": [{"name": "a", "context": {"cluster": "c", "user": "u"}}],
@@ -163,7 +165,7 @@ def test_the_files_of_a_kubeconfig_are_beside_it_and_not_in_the_working_folder(
     path.write_text(json.dumps(config))
     access = find_access(str(path))
     assert access.token_file == tmp_path / "token"
-    assert (access.certificate, access.key) == (tmp_path / "c.pem", Path("/k.pem"))
+    assert (access.certificate, access.key) == (tmp_path / "c.pem", tmp_path / "k.pem")
 
 
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
@@ -221,6 +223,12 @@ def test_a_service_account_without_an_authority_is_told(
         find_access(account=tmp_path)
 
 
-def test_outside_of_a_pod_without_a_kubeconfig_the_next_step_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="run in a pod with a service account, or pass --kubeconfig FILE"):
+def test_outside_of_a_pod_without_a_kubeconfig_the_next_step_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(
+        UsageError, match="run in a pod with a service account, pass --kubeconfig FILE, or set"
+    ):
         find_access(account=tmp_path)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from chains.cluster import Access, ClusterUnavailable, ObjectChanged
+from chains.access import Access
+from chains.cluster import ClusterUnavailable, ObjectChanged
 from chains.errors import UsageError
 from chains.lease import Record, lease_body, read_record
 from chains.observe import owner_of
