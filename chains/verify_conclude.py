@@ -203,7 +203,7 @@ def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> 
 def _demand_hermetic(weighed: _Weighed, examined: Sequence[Examined], case: Case) -> None:
     proof = prove_hermetic(weighed.used, examined, weighed.matched, is_whole=not case.found.errors)
     weighed.used = proof.used
-    weighed.matched += [each for each in proof.reports if all(each is not one for one in weighed.matched)]
+    weighed.matched += proof.reports
     weighed.beside.append(proof.check)
 
 

@@ -23,9 +23,11 @@ from chains import verify_conclude
 from chains.criteria import Criteria
 from chains.payload import EXECUTION_REPORT, PROVENANCE
 from chains.predicates.scai_execution import SCAI
+from chains.reasons import Reason, Result
 from chains.snapshot import take_snapshot
-from chains.verdict import Verification
+from chains.verdict import Check, Target, Verdict, Verification
 from chains.verify import verify_bundle_file, verify_digest, verify_run
+from chains.verify_conclude import undecided
 from signers.keyset import KeyStatus, ListedKey
 from storage.base import Store
 from storage.record import Evidence, Skipped
@@ -307,6 +309,16 @@ def a_store_that_does_not_answer_beside_a_stranger() -> Any:
 
 @case
 def what_breaks_us() -> Any:
+    return poisoned(stranger=form_b(provenance(), signer("stranger")))
+
+
+@case
+def what_breaks_us_beside_bytes_that_are_others() -> Any:
+    return poisoned(moved=replace(form_b(provenance()), digest="sha256:" + "7" * 64))
+
+
+def poisoned(**named: Evidence) -> Any:
+    """Evidence beside a piece that raises where it is judged."""
     poison = form_a(provenance())
     judge = verify_conclude.examine
 
@@ -317,7 +329,7 @@ def what_breaks_us() -> Any:
 
     verify_conclude.examine = examine
     try:
-        return of(poison=poison, stranger=form_b(provenance(), signer("stranger")))
+        return of(poison=poison, **named)
     finally:
         verify_conclude.examine = judge
 
@@ -402,6 +414,18 @@ def run_of(
     return asyncio.run(verify_run(snapshot, stores=shelves, criteria=criteria(**by), now=NOW)), named
 
 
+def run_with(run: Json = None, **of_runs: tuple[Json, str]) -> tuple[Verification, dict[str, Evidence]]:
+    """What is said of a run beside which evidence of several runs lies: name to run and kind."""
+    named = {}
+    for name, (signed_for, asked_for) in of_runs.items():
+        kind, _, form = asked_for.partition(" ")
+        made = signed(take_snapshot(signed_for), config(form or "slsa/v2alpha4"), only=kind)
+        named[name] = made[0]
+    snapshot = take_snapshot(run or raw())
+    found = asyncio.run(verify_run(snapshot, stores=[Shelf(*named.values())], criteria=criteria(), now=NOW))
+    return found, named
+
+
 def without_image() -> Json:
     return raw(image=False)
 
@@ -463,6 +487,40 @@ def a_run_with_the_evidence_of_another_run() -> Any:
 @case
 def a_run_with_evidence_of_another_that_made_nothing() -> Any:
     return run_of(EXECUTION_REPORT, run=without_image(), other=raw("other", uid="uid-2", image=False))
+
+
+@case
+def a_run_with_its_provenance_and_the_report_of_another_run() -> Any:
+    return run_with(provenance=(raw(), PROVENANCE), report=(raw("other", uid="uid-2"), EXECUTION_REPORT))
+
+
+@case
+def a_run_with_provenance_that_tells_no_run_and_the_report_of_another_run() -> Any:
+    return run_with(
+        provenance=(raw(), f"{PROVENANCE} in-toto"), report=(raw("other", uid="uid-2"), EXECUTION_REPORT)
+    )
+
+
+@case
+def a_run_that_made_nothing_with_its_report_and_the_provenance_of_what_it_was() -> Any:
+    before = without_image()
+    before["spec"]["params"][0]["value"] = "https://git.example.com/y"
+    return run_with(
+        without_image(), provenance=(before, PROVENANCE), report=(without_image(), EXECUTION_REPORT)
+    )
+
+
+@case
+def a_run_with_two_reports_of_its_own_and_one_by_a_stranger() -> Any:
+    found, named = run_of(PROVENANCE, EXECUTION_REPORT)
+    del found
+    stranger = form_b(report(uid="uid-1"), signer("stranger"))
+    copy = replace(named[EXECUTION_REPORT], source="oci-referrer", location="elsewhere")
+    held = [*named.values(), stranger, copy]
+    criteria_ = criteria(require_hermetic=True)
+    snapshot = take_snapshot(raw())
+    again = asyncio.run(verify_run(snapshot, stores=[Shelf(*held)], criteria=criteria_, now=NOW))
+    return again, named | {"stranger": stranger}
 
 
 @case
@@ -535,6 +593,17 @@ def test_what_is_said_is_what_is_written_down(name: str) -> None:
 
 def test_every_written_answer_has_its_case() -> None:
     assert {path.stem for path in GOLDEN.glob("*.txt")} == set(CASES)
+
+
+def test_a_target_that_could_not_be_looked_for_is_undecided() -> None:
+    target = Target(IMAGE, {"sha256": HEX})
+    check = Check("target", Result.ERROR, "a target", "no such thing", Reason.TARGET_UNREADABLE)
+    asked_for = criteria()
+    found = undecided(target, check, asked_for, ("a:", "b:"), NOW)
+    assert found == Verification(
+        Verdict.INDETERMINATE, "no such thing", NOW, target, asked_for, ("a:", "b:"), (check,)
+    )
+    assert (found.exit_code, found.attestations, found.skipped) == (4, (), ())
 
 
 def test_an_image_signature_says_which_image_it_is_for() -> None:
