@@ -54,8 +54,8 @@ class WorkList:
 
     ``rate`` is asked how many jobs of the backlog may be begun in a second; 0 is no limit. While fresh runs
     come, ``beside_fresh`` jobs of the backlog are in work at most: a fresh one that has a worker at once is
-    still slow where all others keep registry and API server busy. While runs are listed, the backlog waits:
-    what is watched comes after the list, and would come late.
+    still slow where all others keep registry and API server busy. So it is while runs are listed: what is
+    watched comes after the list, which more work would make late.
 
     There are ``workers`` who take: where several namespaces have something to do, one that has its part of
     them in work already goes behind the others, whatever the lane. Of the slow lane ``slow`` are in work at
@@ -315,16 +315,18 @@ class WorkList:
 
     def _held_back(self, now: float) -> float | None:
         """Return until when the backlog has to wait; None if one of it may be begun."""
-        return self._last_fresh + _LIVE_SECONDS if self._is_full(now) else self._put_off(now)
+        return self._few_until() if self._is_full(now) else self._put_off(now)
 
     def _is_full(self, now: float) -> bool:
-        """Whether as much of the backlog is in work as may be beside fresh runs."""
-        return self._in_lane[BACKLOG] >= self._beside_fresh and now < self._last_fresh + _LIVE_SECONDS
+        """Whether as much of the backlog is in work as may be beside fresh runs, or while runs are listed."""
+        return self._in_lane[BACKLOG] >= self._beside_fresh and now < self._few_until()
+
+    def _few_until(self) -> float:
+        listing = min(self._listed + _LISTING_SECONDS, self._listing_since + _LONGEST_LISTING)
+        return max(self._last_fresh + _LIVE_SECONDS, listing)
 
     def _put_off(self, now: float) -> float | None:
-        """Return until when the backlog waits for the end of a list, or for its rate."""
-        if now < (listing := min(self._listed + _LISTING_SECONDS, self._listing_since + _LONGEST_LISTING)):
-            return listing
+        """Return until when the backlog waits for its rate."""
         return self._next_backlog if self._rate() > 0 and now < self._next_backlog else None
 
     def done(self, job: Job) -> None:

@@ -39,6 +39,8 @@ class Result:
     runs: int
     per_second: float
     """Runs between the first and the last mark."""
+    from_start: float
+    """Runs a second from the start of the process to the last mark."""
     first_mark: float
     """Seconds from the start of the process to the first mark."""
     cpu: Mapping[str, float]
@@ -139,6 +141,7 @@ async def batch(
             own, after = usage(process.pid), usages(bench.servers)
         return Result(
             side=side, mode=mode, runs=runs, per_second=_speed(marks, runs),
+            from_start=runs / (max(marks.seen.values()) - started),
             first_mark=min(marks.seen.values()) - started, cpu=_cpu(own, before, after, runs),
             peak=own.peak, processes=own.processes,
             attestations=await bench.count_attestations(place, runs, config),
@@ -180,6 +183,7 @@ async def live(bench: Bench, side: str, *, backlog: int, seconds: float, per_sec
             own, after = usage(process.pid), usages(bench.servers)
         return Result(
             side=side, mode=mode, runs=total, per_second=_speed(marks, total),
+            from_start=total / (max(marks.seen.values()) - started),
             first_mark=min(marks.seen.values()) - started, cpu=_cpu(own, before, after, total),
             peak=own.peak, processes=own.processes,
             attestations=await bench.count_attestations(place, total, SAME_WORK),

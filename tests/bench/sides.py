@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from signers.keyfile import generate_key
 from tests.testbed.build import binary
@@ -54,7 +55,6 @@ class Place:
 
 def command_of(side: str, place: Place, *, tuned: bool) -> tuple[list[str | Path], dict[str, str]]:
     """Return the command and the environment of a side's controller; writes its key and kubeconfig."""
-    config = place.server.kubeconfig(place.folder)
     keys = place.folder / "etc" / KEYS.name
     keys.mkdir(parents=True)
     (keys / KEY).write_bytes(generate_key("ecdsa-p256"))
@@ -62,9 +62,9 @@ def command_of(side: str, place: Place, *, tuned: bool) -> tuple[list[str | Path
     if side == OURS:
         workers = ["--workers", _TUNED_WORKERS] if tuned else []
         return [
-            CHAINS, "controller", "--kubeconfig", config, "--system-namespace", place.system,
-            "--namespace", place.namespace, "--signing-secrets", keys, "--health-port", health, *workers,
-        ], {}  # fmt: skip
+            CHAINS, "controller", "--system-namespace", place.system, "--namespace", place.namespace,
+            "--signing-secrets", keys, "--health-port", health, *workers,
+        ], _variables_of_a_pod(place.server)  # fmt: skip
     observability, election, logging = PEER_MAPS
     environment = {
         "SYSTEM_NAMESPACE": place.system,
@@ -78,8 +78,29 @@ def command_of(side: str, place: Place, *, tuned: bool) -> tuple[list[str | Path
     }
     flags = _PEER_TUNED if tuned else ()
     return [
-        binary("peer-controller"), "-kubeconfig", config, "-namespace", place.namespace, *flags,
+        binary("peer-controller"), "-kubeconfig", place.server.kubeconfig(place.folder), "-namespace", place.namespace, *flags,
     ], environment  # fmt: skip
+
+
+def _variables_of_a_pod(server: ApiServer) -> dict[str, str]:
+    place = urlsplit(server.url)
+    return {"KUBERNETES_SERVICE_HOST": str(place.hostname), "KUBERNETES_SERVICE_PORT": str(place.port)}
+
+
+@contextmanager
+def _seeing_account(place: Place, command: Sequence[str | Path]) -> Iterator[list[str | Path]]:
+    """Give the command as a pod would run it: it alone sees a service account's token at its fixed path.
+
+    A kubeconfig would cost it the package that reads those, which the shipped image does not have.
+    """
+    run = place.folder / "run"
+    account = run / "secrets" / "kubernetes.io" / "serviceaccount"
+    account.mkdir(parents=True)
+    (account / "token").write_text(place.server.token)
+    (account / "ca.crt").write_bytes(place.server.ca_file.read_bytes())
+    mount = f'mount -t overlay overlay -o "lowerdir={run}:/run" /run && exec "$@"'
+    unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    yield [*unshare, "sh", "-c", mount, "sh", *command]
 
 
 @contextmanager
@@ -87,7 +108,7 @@ def controller(side: str, place: Place, *, tuned: bool) -> Iterator[subprocess.P
     """Run a side's controller for the length of the block."""
     command, environment = command_of(side, place, tuned=tuned)
     keys = place.folder / "etc" / KEYS.name
-    seeing = seeing_keys(keys, place.folder, command) if side == PEER else nullcontext(command)
+    seeing = seeing_keys(keys, place.folder, command) if side == PEER else _seeing_account(place, command)
     with seeing as started, place.log.open("wb") as log:
         process = subprocess.Popen(
             started,

@@ -231,28 +231,48 @@ def test_without_fresh_runs_the_backlog_has_every_worker() -> None:
     assert run(work()) == 5
 
 
-def test_the_backlog_waits_for_the_end_of_a_list_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work() -> list[str]:
-        jobs, taken = WorkList(), list[str]()
+def test_few_of_the_backlog_are_in_work_until_the_end_of_a_list_and_not_for_ever() -> None:
+    async def work() -> None:
+        clock = Clock()
+        jobs, taken = WorkList(beside_fresh=2, clock=clock), list[str]()
 
         async def worker() -> None:
             while True:
                 taken.append((await jobs.take()).name)
 
-        task = asyncio.create_task(worker())
-        jobs.listing()
-        jobs.offer(job("old"), BACKLOG)
-        jobs.offer(job("new"), FRESH)
-        await asyncio.sleep(0.01)
-        assert taken == ["new"]
-        monkeypatch.setattr("chains.worklist._LONGEST_LISTING", 0.0)
-        jobs.listing()
-        jobs.offer(job("newer"), FRESH)
-        await asyncio.sleep(0.01)
-        task.cancel()
-        return taken
+        async def settle() -> list[str]:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            return taken
 
-    assert run(work()) == ["new", "newer", "old"]
+        task = asyncio.create_task(worker())
+        for number in range(5):
+            jobs.listing()
+            jobs.offer(job(f"old-{number}"), BACKLOG)
+        assert await settle() == ["old-0", "old-1"]
+        jobs.done(job("old-0"))
+        assert await settle() == ["old-0", "old-1", "old-2"]
+        for _ in range(70):  # a list that takes longer than lists are waited for
+            clock.now += 0.45
+            jobs.listing()
+        jobs.offer(job("old-5"), BACKLOG)
+        assert await settle() == [f"old-{number}" for number in range(6)]
+        task.cancel()
+
+    run(work())
+
+
+def test_the_backlog_has_every_worker_when_the_list_has_ended() -> None:
+    async def work() -> int:
+        clock = Clock()
+        jobs = WorkList(beside_fresh=1, clock=clock)
+        for number in range(5):
+            jobs.listing()
+            jobs.offer(job(f"old-{number}"), BACKLOG)
+        clock.now += 0.6
+        return len([await jobs.take() for _ in range(5)])
+
+    assert run(work()) == 5
 
 
 class Clock:
