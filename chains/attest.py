@@ -24,6 +24,7 @@ from chains.platforms import read_platforms
 from chains.redaction import Redaction, open_redaction
 from chains.resume import attest_payloads
 from chains.sealing import wants_log
+from chains.secret_forms import mask
 from chains.sign import sign
 from chains.snapshot import RunSnapshot
 from chains.statement import MAX_SUBJECTS
@@ -80,7 +81,7 @@ class Outcome:
             "uid": self.uid,
             "state": self.state,
             "unchanged": self.unchanged,
-            "reason": self.reason,
+            "reason": mask(self.reason),
             "entries": [
                 {
                     "payload": entry.payload,
@@ -88,14 +89,14 @@ class Outcome:
                     "form": entry.form,
                     "subject": entry.subject,
                     "state": entry.state,
-                    "detail": entry.detail,
+                    "detail": entry.told,
                     "digest": entry.digest,
                     "signer": entry.signer,
                     "absent": bool(entry.absence),
                 }
                 for entry in self.entries
             ],
-            "warnings": list(self.warnings),
+            "warnings": [mask(warning) for warning in self.warnings],
             "transparency": list(self.logged),
         }
 

@@ -22,6 +22,7 @@ from chains.extras import install_hint
 from chains.intake import Intake, Key, read_inputs
 from chains.key_commands import add_keys_export
 from chains.progress import Progress, table
+from chains.secret_forms import mask
 from chains.store_commands import add_store_commands
 from chains.terminal import drop_output, say, write_document, write_json, write_line, write_text
 from chains.text import count
@@ -80,7 +81,7 @@ def _failed(lines: Sequence[str], code: int, arguments: Sequence[str]) -> int:
     """Tell why a command ended without a result, as JSON too where that was asked for; return ``code``."""
     say(f"error: {lines[0]}", *lines[1:])
     if asks_for_json(arguments):
-        write_json({"error": "; ".join(lines), "exitCode": code}, indent=True)
+        write_json({"error": mask("; ".join(lines)), "exitCode": code}, indent=True)
     return code
 
 
@@ -194,9 +195,9 @@ def _print_outcomes(outcomes: Sequence[Any]) -> None:
     rows = []
     for outcome in outcomes:
         if not outcome.entries:
-            rows.append((outcome.run, outcome.state, "", "", outcome.reason))
+            rows.append((outcome.run, outcome.state, "", "", mask(outcome.reason)))
         rows += [
-            ("" if number else outcome.run, entry.state, entry.payload, entry.form, entry.detail)
+            ("" if number else outcome.run, entry.state, entry.payload, entry.form, entry.told)
             for number, entry in enumerate(outcome.entries)
         ]
     write_text(table(("RUN", "STATE", "PAYLOAD", "FORM", "WHERE, OR WHY NOT"), rows))

@@ -21,6 +21,7 @@ from chains.errors import ChainsError, ConfigError
 from chains.progress import table
 from chains.reload import KEY_FILES, open_configured, open_key_folder
 from chains.sealing import is_keyless, open_sealer
+from chains.secret_forms import mask
 from chains.workspace import check_signers, kms_settings, open_kms
 from signers.base import Signer, SignerError, SignerUnavailable, open_signer
 from signers.trust import PublicKey, load_public_keys
@@ -52,7 +53,7 @@ class Check:
         return {
             "name": self.name,
             "state": self.state,
-            "detail": self.detail,
+            "detail": mask(self.detail),
             "next_step": self.next_step,
         }
 
@@ -71,7 +72,7 @@ def to_text(checks: Sequence[Check]) -> str:
     """Return the report as a table, each next step below what it mends, and a line of counts."""
     rows: list[tuple[str, str, str]] = []
     for check in checks:
-        rows.append((check.state, check.name, check.detail))
+        rows.append((check.state, check.name, mask(check.detail)))
         if check.next_step:
             rows.append(("", "", f"next: {check.next_step}"))
     counts = ", ".join(f"{count} {state}" for state, count in _counts(checks).items() if count)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from chains.cluster import Cluster, ClusterError
-from chains.terminal import plain
+from chains.terminal import told
 
 COMPONENT = "tekton-chains-controller"
 _LONGEST = 1000
@@ -24,7 +24,7 @@ _log = logging.getLogger("chains.event")
 async def write_event(cluster: Cluster, about: Mapping[str, str], reason: str, message: str) -> None:
     """Write a warning about an object, given as a reference: apiVersion, kind, namespace, name and uid.
 
-    ``message`` is shown on terminals and is written as :func:`plain` text. Never raises: a cluster that
+    ``message`` is shown on terminals and is written as :func:`told` text. Never raises: a cluster that
     refuses it loses nothing else.
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -32,7 +32,7 @@ async def write_event(cluster: Cluster, about: Mapping[str, str], reason: str, m
         "metadata": {"generateName": f"{about['name'][:200]}.", "namespace": about["namespace"]},
         "type": "Warning",
         "reason": reason,
-        "message": plain(message[:_LONGEST])[:_LONGEST],
+        "message": told(message[:_LONGEST])[:_LONGEST],
         "source": {"component": COMPONENT},
         "involvedObject": dict(about),
         "firstTimestamp": now,

@@ -12,7 +12,7 @@ from chains.attest import FAILED, SIGNED, SKIPPED, Outcome
 from chains.retry import OUTCOME_ANNOTATION
 from chains.selection import BEFORE_CUT_OFF
 from chains.snapshot import CHAINS_PREFIX, DONE_LABEL, TRANSPARENCY_UPLOAD
-from chains.terminal import plain
+from chains.terminal import plain, told
 
 SIGNED_ANNOTATION = CHAINS_PREFIX + "signed"
 TRANSPARENCY_ANNOTATION = CHAINS_PREFIX + "transparency"
@@ -156,7 +156,7 @@ def compact_outcome(outcome: Outcome) -> str:
                 ("form", entry.form),
                 ("subject", entry.subject),
                 ("state", entry.state),
-                ("detail", entry.detail[:_EXCERPT]),
+                ("detail", entry.told[:_EXCERPT]),
             )
             if value
         }
@@ -164,7 +164,7 @@ def compact_outcome(outcome: Outcome) -> str:
     ]
     written: dict[str, Any] = {"state": outcome.state, "uid": outcome.uid, "entries": entries}
     if outcome.reason:
-        written["reason"] = plain(outcome.reason[:_LONGEST_REASON])[:_LONGEST_REASON]
+        written["reason"] = told(outcome.reason[:_LONGEST_REASON])[:_LONGEST_REASON]
     if outcome.logged:
         written["transparency"] = [plain(entry) for entry in outcome.logged]
     while len(orjson.dumps(written)) > _MAX_OUTCOME and entries:

@@ -11,10 +11,13 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from chains.beside import Json
 from chains.errors import ConfigError
+from chains.secret_forms import Span, known_spans, merged, named_spans
+from chains.secret_words import secret_words, spans_in_text
 from storage.files import read_file
 
 REDACTED = "redacted"
@@ -25,24 +28,9 @@ _NEVER_SECRET = ("TEKTON_HERMETIC",)
 _LONGEST = 256
 _MOST = 64
 _LOOKED_AT = 1024
-"""Characters of an argument that are looked at; the rest is not shown."""
-_WORD = r"(?:passw(?:or)?d|passphrase|pwd|secret|token|credential|(?:private|api|access)[-_]?key|auth(?!or))"
-_SECRET_FLAG = re.compile(rf"--?[\w.-]*{_WORD}[\w.-]*", re.IGNORECASE)
-"""An option whose value is the next argument."""
-_SECRETS = re.compile(
-    "|".join(
-        [
-            rf"(?<![\w-])[\w.-]*{_WORD}[\w.-]*\s*[=:]\s*(?P<value>[^\s,;&'\"]+|'[^']*'|\"[^\"]*\")",
-            r"authorization\s*[:=]\s*(?:[\w-]+\s+)?(?P<header>[^\s'\"]{4,})",
-            r"\b(?:bearer|basic)\s+(?P<bearer>[\w.~+/=-]{8,})",
-            r"://(?P<user>[^/@\s]+)@",
-            r"(?P<jwt>\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*)",
-            r"(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z))",
-            r"(?P<known>\b(?:gh[opsu]_|github_pat_|glpat-|xox[abp]-|hvs\.|dckr_pat_|npm_|AKIA|ASIA)[\w-]{8,})",
-        ]
-    ),
-    re.IGNORECASE | re.DOTALL,
-)
+"""Characters of an argument in which secrets are looked for."""
+_SHOWN_OF = 512
+"""Of so many a part may be shown: what begins there is recognized by what is looked at behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,31 +60,53 @@ class Redaction:
 
     def argument(self, text: str) -> str:
         """Return a text with everything that looks like a secret replaced, cut where it is long."""
-        shown = text[:_LOOKED_AT]
-        for pattern in filter(None, (_SECRETS, self.arguments)):
-            shown = pattern.sub(self._replace, shown)
-        return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}… ({len(text)} characters)"
+        return self._shown(text, self._spans(text[:_LOOKED_AT]))
 
     def command_line(self, words: Sequence[str]) -> list[str]:
-        """Return the words of a command line, with the values of options that name secrets replaced too."""
-        found: list[str] = []
-        hides_next = False
-        for word in words[:_MOST]:
-            found.append(self._instead(word) if hides_next else self.argument(word))
-            hides_next = not hides_next and _SECRET_FLAG.fullmatch(word) is not None
+        """Return the words of a command line, with the secrets of options and programs replaced too."""
+        told = [word[:_LOOKED_AT] for word in words[:_MOST]]
+        hidden = dict(secret_words(told))
+        found = []
+        for number, word in enumerate(words[:_MOST]):
+            spans = self._spans(told[number])
+            if number in hidden:
+                spans.append((hidden[number], len(told[number])))
+            found.append(self._shown(word, spans))
         return found + ([f"… ({len(words)} words)"] if len(words) > _MOST else [])
 
-    def _replace(self, match: re.Match[str]) -> str:
-        """Replace the first group that matched, the whole match where there is none."""
-        number = next((number for number, group in enumerate(match.groups(), 1) if group is not None), 0)
-        begin, end = match.start(number) - match.start(), match.end(number) - match.start()
-        return match[0][:begin] + self._instead(match[number]) + match[0][end:]
+    def _spans(self, text: str) -> list[Span]:
+        spans = list(_spans(text))
+        if self.arguments is not None:
+            spans += (match.span(_first_group(match)) for match in self.arguments.finditer(text))
+        return spans
+
+    def _shown(self, text: str, spans: list[Span]) -> str:
+        parts, at = [], 0
+        for begin, end in merged(spans):
+            if begin >= _SHOWN_OF:
+                break
+            parts += [text[at:begin], self._instead(text[begin:end])]
+            at = end
+        shown = "".join((*parts, text[at:_SHOWN_OF]))
+        is_whole = len(text) <= _SHOWN_OF and len(shown) <= _LONGEST
+        return shown if is_whole else f"{shown[:_LONGEST]}… ({len(text)} characters)"
 
     def _instead(self, secret: str) -> str:
         return f"[hmac-sha256:{self._hash(secret)}]" if self.key else f"[{REDACTED}]"
 
     def _hash(self, text: str) -> str:
         return hmac.digest(self.key, text.encode(errors="surrogatepass"), "sha256").hex()
+
+
+@lru_cache(maxsize=1024)
+def _spans(text: str) -> tuple[Span, ...]:
+    """Return where a text has secrets; runs of one pipeline have the same arguments again and again."""
+    return (*known_spans(text), *named_spans(text), *spans_in_text(text))
+
+
+def _first_group(match: re.Match[str]) -> int:
+    """Return the number of the first group that matched, 0 for the whole match where there is none."""
+    return next((number for number, group in enumerate(match.groups(), 1) if group is not None), 0)
 
 
 def open_redaction(settings: RedactionSettings) -> Redaction:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from chains.snapshot import CHAINS_PREFIX
-from chains.terminal import plain
+from chains.terminal import told
 
 OUTCOME_ANNOTATION = CHAINS_PREFIX + "outcome"
 RETRYING = "retrying"
@@ -57,7 +57,7 @@ class Trouble:
         """Return the annotation's text, and count it as written at ``now``."""
         self.noted = now
         since = datetime.fromtimestamp(self.since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        reason = plain(self.reason[:_EXCERPT])
+        reason = told(self.reason[:_EXCERPT])
         return orjson.dumps(
             {"state": RETRYING, "since": since, "attempts": self.attempts, "reason": reason}
         ).decode()

@@ -27,9 +27,10 @@ from chains.metrics import Metrics
 from chains.observe import check_watchable, observe
 from chains.pace import Pace
 from chains.reload import Reloader
+from chains.secret_forms import mask
 from chains.shares import Events, Shares, share_of, share_of_uid
 from chains.sweep import Sweep
-from chains.terminal import log_here, plain, to_json
+from chains.terminal import log_here, to_json, told
 from chains.worklist import Job, WorkList
 from storage.circuits import Circuits
 
@@ -75,13 +76,15 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": mask(record.getMessage()),
         }
         written |= {
-            key: value for key, value in vars(record).items() if key not in _STANDARD and key[0] != "_"
+            key: mask(value) if isinstance(value, str) else value
+            for key, value in vars(record).items()
+            if key not in _STANDARD and key[0] != "_"
         }
         if record.exc_info:
-            written["error"] = self.formatException(record.exc_info)
+            written["error"] = mask(self.formatException(record.exc_info))
         return to_json(written)
 
 
@@ -268,9 +271,9 @@ async def _answer_health(
 
     async def ready(_: web.Request) -> web.Response:
         if reloader.refused:
-            return web.Response(status=503, text=f"configuration refused: {plain(reloader.refused)}\n")
+            return web.Response(status=503, text=f"configuration refused: {told(reloader.refused)}\n")
         if reloader.trouble:
-            return web.Response(status=503, text=f"{plain(reloader.trouble)}\n")
+            return web.Response(status=503, text=f"{told(reloader.trouble)}\n")
         if not watching.is_set():
             return web.Response(status=503, text="the watch has not started\n")
         return web.Response(text="ok\n")

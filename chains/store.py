@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from chains.errors import ConfigError
+from chains.secret_forms import mask
 from chains.trace import fail, span
 from storage.base import Probe, Store, StoreError, StoreUnavailable
 from storage.record import Absence, Failure, Findings, Receipt, Record, Stored
@@ -35,6 +36,11 @@ class Entry:
     """The name of a further signer (``signers.extra``); empty for the artifact's own."""
     absence: Absence = ""
     """Whether it failed for want of its subject."""
+
+    @property
+    def told(self) -> str:
+        """The location, or the reason without what looks like a secret."""
+        return self.detail if self.state in {"stored", "unchanged"} else mask(self.detail)
 
     @property
     def is_received(self) -> bool:

@@ -3,8 +3,9 @@
 Names, reasons and messages come from runs, registries and configurations that strangers write. A terminal
 obeys control characters, a log reader takes a line break for the end of an entry, and an invisible character
 makes two names look alike. So each of them is written as an escape that can be read, such as ``\\x1b`` or
-``\\u202e``. Ordinary Unicode stays as it is. Elsewhere :func:`plain` cleans what people read through other
-programs: Events, annotations, answers of the health port.
+``\\u202e``. Ordinary Unicode stays as it is. Errors and log lines quote what they are about, so they
+lose what looks like a secret as well; results are shown as they are. :func:`told` cleans what people read
+through other programs: Events, annotations, answers of the health port.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from typing import TextIO
 
 import orjson
 
+from chains.secret_forms import mask
+
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]+")
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
@@ -40,6 +43,11 @@ def plain(text: str) -> str:
     stays as it is, so doing it twice changes nothing.
     """
     return _NOT_ASCII.sub(_escape, text)
+
+
+def told(text: str) -> str:
+    """Return an error, a reason or a log message as people are told it: plain, and without secrets in it."""
+    return plain(mask(text))
 
 
 def plain_json(text: str) -> str:
@@ -112,7 +120,7 @@ def drop_output() -> None:
 
 def say(text: str, *more: str) -> None:
     """Tell the user something beside the result, on standard error; each of ``more`` is a line below."""
-    write_error("\n".join((f"chains: {plain(text)}", *(f"  {plain(line)}" for line in more))))
+    write_error("\n".join((f"chains: {told(text)}", *(f"  {told(line)}" for line in more))))
 
 
 def write_error(text: str) -> None:
@@ -142,8 +150,8 @@ def traceback_lines(error: BaseException) -> Iterator[str]:
             yield "then"
         for entry in traceback.format_tb(found.__traceback__):
             yield from map(plain, entry.rstrip("\n").split("\n"))
-        yield plain(f"{type(found).__module__}.{type(found).__qualname__}: {found}")
-        yield from (plain(str(note)) for note in getattr(found, "__notes__", ()))
+        yield told(f"{type(found).__module__}.{type(found).__qualname__}: {found}")
+        yield from (told(str(note)) for note in getattr(found, "__notes__", ()))
         for one in found.exceptions if isinstance(found, BaseExceptionGroup) else ():
             if id(one) not in seen:
                 yield from (f"  {line}" for line in lines(one))
@@ -156,7 +164,7 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the lines."""
-        head = plain(f"chains: {record.levelname.lower()}: {record.name}: {record.getMessage()}")
+        head = told(f"chains: {record.levelname.lower()}: {record.name}: {record.getMessage()}")
         error = record.exc_info[1] if record.exc_info else None
         below = [] if error is None else [f"  {line}" for line in traceback_lines(error)]
         return "\n".join((head, *below))

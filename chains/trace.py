@@ -24,7 +24,7 @@ import orjson
 
 from chains.errors import ChainsError
 from chains.extras import install_hint
-from chains.terminal import plain
+from chains.terminal import told
 from signers.base import SignerError
 from storage.base import StoreError
 
@@ -273,7 +273,7 @@ def _named(attributes: Mapping[str, Value]) -> dict[str, Value]:
 
 def _shown(text: str) -> str:
     """A text without what stands before the @ of a URL, plain and cut."""
-    return plain(re.sub(r"//[^/@\s]*@", "//…@", text)[:_MAX_TEXT])[:_MAX_TEXT]
+    return told(re.sub(r"//[^/@\s]*@", "//…@", text)[:_MAX_TEXT])[:_MAX_TEXT]
 
 
 def _fail(found: Any, reason: str, kind: str) -> None:

@@ -18,6 +18,7 @@ from chains.execution_facts import container_facts, pod_facts, run_facts
 from chains.hermetic import ContainerIsolation, Isolation
 from chains.predicates.slsa_v02 import matched_steps
 from chains.redaction import Redaction
+from chains.secret_forms import mask
 from chains.snapshot import RunSnapshot
 from chains.statement import STATEMENT_V1, ResourceDescriptor, Statement
 
@@ -192,4 +193,4 @@ def dropped_by_provenance(run: RunSnapshot) -> list[tuple[str, Rejection]]:
 def _warnings(run: RunSnapshot) -> Iterator[dict[str, Any]]:
     for attribute, rejection in dropped_by_provenance(run):
         target = ResourceDescriptor(name=rejection.name, uri=f"{run.label}#{rejection.name}")
-        yield _attribute(attribute, target, {"reason": rejection.reason})
+        yield _attribute(attribute, target, {"reason": mask(rejection.reason)})

@@ -205,7 +205,7 @@ CASES = {
     "doctor: a store's URL": Case(["doctor", "--config", "config-url.json", "--signing-secrets", NAME], 1),
     "doctor: a kubeconfig": Case(["doctor", "--kubeconfig", HOSTILE], 2),
     "controller: a kubeconfig": Case(["controller", "--kubeconfig", HOSTILE], 2),
-    "controller: a number": Case(["controller", "--workers", HOSTILE], 2),
+    "controller: a number": Case(["controller", "--workers", HOSTILE], 2, r"\x1b[2J"),
     "resign: a kubeconfig": Case(["resign", "team/build", "--kubeconfig", HOSTILE], 2),
     "backfill: a time": Case(["backfill", "--since", HOSTILE, "--kubeconfig", "x"], 2),
     "finalizers: a kubeconfig": Case(["finalizers", "release", "--kubeconfig", HOSTILE], 2),

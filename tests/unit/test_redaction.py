@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
+import logging
 import re
-import time
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import from_regex
 
+from chains.attest import FAILED, Outcome
 from chains.beside import Beside
 from chains.config import parse_config
 from chains.errors import ConfigError
+from chains.event import write_event
+from chains.mark import compact_outcome
 from chains.payload import EXECUTION_REPORT, build_payloads
 from chains.redaction import Redaction, RedactionSettings, environment, open_redaction
+from chains.retry import Trouble
+from chains.secret_forms import known_spans, mask, merged
+from chains.serve import JsonLines
 from chains.snapshot import take_snapshot
+from chains.store import Entry
+from chains.terminal import say
+from chains.token_forms import FORMS
 from tests.faults.hermetic import objects
+from tests.testbed.secret_corpus import HARD, Planted, ordinary, planted
 
 Json = Any
 KEY = b"0123456789abcdef"
@@ -42,6 +58,24 @@ PEM = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE\n-----END EC PRIVATE KEY-----"
         ("AKIAIOSFODNN7EXAMPLE", "[redacted]"),
         (f"key {PEM} end", "key [redacted] end"),
         (f"key {PEM[:45]}", "key [redacted]"),
+        ("-p hunter2", "-p [redacted]"),
+        ("docker login -u bob -p hunter2 reg", "docker login -u bob -p [redacted] reg"),
+        ("mysql -uroot -phunter2", "mysql -uroot -p[redacted]"),
+        ("curl -u a:b https://x", "curl -u a:[redacted] https://x"),
+        ("curl -ua:hunter2 https://x", "curl -ua:[redacted] https://x"),
+        ("DB_PASS=hunter2", "DB_PASS=[redacted]"),
+        ('{"password":"hunter2"}', '{"password":[redacted]}'),
+        ('{"password":"hun\\"ter2"}', '{"password":[redacted]}'),
+        ("AIza" + "Sy" * 18, "[redacted]"),
+        ("sk-" + "live-" + "Ab1" * 8, "[redacted]"),
+        ("sk_" + "live_" + "Ab1" * 8, "[redacted]"),
+        ("https://hooks.slack.com/services/T0/B0/" + "Ab1" * 8, "https://hooks.slack.com/[redacted]"),
+        ("mkdir -p /workspace/out", "mkdir -p /workspace/out"),
+        ("mkdir -p out && cp -p a b", "mkdir -p out && cp -p a b"),
+        ("docker run -p 8080:80 -u 1000:1000 app", "docker run -p 8080:80 -u 1000:1000 app"),
+        ("docker login --password-stdin reg", "docker login --password-stdin reg"),
+        ("--token-file=/run/token", "--token-file=/run/token"),
+        ("PASSWORD=$PASSWORD", "PASSWORD=$PASSWORD"),
         ("-token", "-token"),
         ("author=jane", "author=jane"),
         ("build ./cmd/app -o /workspace/out", "build ./cmd/app -o /workspace/out"),
@@ -120,15 +154,142 @@ def test_long_arguments_and_many_are_cut() -> None:
     assert rules.argument("x" * 300) == "x" * 256 + "… (300 characters)"
     assert rules.command_line(["x"] * 70)[-1] == "… (70 words)"
     assert len(rules.command_line(["x"] * 70)) == 65
+    # what is not looked at is not shown either, however much of what is before it was replaced
+    long = "password=" + "x" * 1000 + ' {"n":"' + token()
+    assert rules.argument(long) == f"password=[redacted]… ({len(long)} characters)"
     # a secret that begins where it is shown and ends where it is not is no secret told
     assert "hunter2" not in rules.argument("x" * 240 + " password=" + "hunter2" * 200)
 
 
-def test_a_hostile_argument_is_looked_at_in_no_time() -> None:
-    began = time.monotonic()
-    for text in ("token" * 200_000, "a" * 1_000_000, "-" * 1_000_000, "://" * 300_000, "eyJ" * 300_000):
+HOSTILE = """
+import resource
+resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
+from chains.redaction import Redaction
+from chains.secret_forms import mask
+parts = ["token", "a", "-", "://", "eyJ", "eyJ-", "password=", "password:,a=", "'", '"', "\\\\", "$(", " -p ", " -u a:",
+         "ghp_", "xoxb-1-", "-----BEGIN ", "<password", "key ", "AccountKey", "login a password ", ".", "SG.", "0" * 15]
+for part in parts:
+    for text in (part * (200_000 // len(part)), "password=" + part * 50_000, part * 300 + "!" + part * 300):
         Redaction().argument(text)
-    assert time.monotonic() - began < 2
+        Redaction().command_line([text] * 64)
+        mask(text)
+print("looked at everything")
+"""
+
+
+def test_no_text_costs_more_than_its_length() -> None:
+    """The process may use thirty seconds of the processor for 72 texts of up to 400,000 characters."""
+    done = subprocess.run([sys.executable, "-c", HOSTILE], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "looked at everything\n"
+
+
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_made_up_secrets_of_every_kind_are_found_and_ordinary_command_lines_stay(seed: int) -> None:
+    """The numbers are in docs/execution-report.md: what is missed has neither a form nor a name."""
+    rules, lines, without = Redaction(), planted(seed), ordinary(seed)
+    missed = [one for one in lines if one.leaks(rules.command_line(one.words))]
+    changed = [words for words in without if "[redacted]" in "".join(rules.command_line(words))]
+    hard = [one for one in lines if one.kind == HARD]
+    print(f"seed {seed}: missed {len(missed)} of {len(lines)}, changed {len(changed)} of {len(without)}")
+    assert [one for one in missed if one.kind != HARD] == []
+    assert changed == []
+    assert (len(lines), len(hard), len(missed), len(without)) == (2047, 20, 20, 541)
+
+
+def test_the_corpus_tells_a_leak_from_none() -> None:
+    one = Planted("x", ("tool", "abcdefghijkl"), "abcdefghijkl")
+    assert one.leaks(["tool", "abcdefghijkl"])
+    assert one.leaks(["…cdefghijkl"])
+    assert not one.leaks(["tool", "[redacted]"])
+    assert Planted("x", ("tool", "abc"), "abc").leaks(["tool abc"])
+
+
+@pytest.mark.parametrize(
+    "form", [one for forms in FORMS.values() for one in forms], ids=[f"{issuer} {number}" for issuer, forms in FORMS.items() for number, _ in enumerate(forms)]
+)  # fmt: skip
+def test_whatever_has_the_form_of_an_issuer_is_found_whole(form: str) -> None:
+    body = form.removeprefix(r"(?<![\w-])")
+    found: list[str] = []
+
+    @settings(max_examples=10, database=None, deadline=None, derandomize=True)
+    @given(from_regex(re.compile(body, re.ASCII), fullmatch=True))
+    def look(token: str) -> None:
+        found.append(token)
+        text = f"x {token}"
+        assert any(first <= len("x ") and last >= len(text) for first, last in merged(known_spans(text))), (
+            text
+        )
+
+    look()
+    assert len(found) > 1
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("field x: expected a mapping, got 'password=hunter2'", "field x: expected a mapping, got 'password=[redacted]'"),
+        ('got {"password": "hunter2"}', 'got {"password": [redacted]}'),
+        ("https://user:hunter2@example.com/x answered 500", "https://[redacted]@example.com/x answered 500"),
+        ("Authorization: Bearer abcdefgh.ijkl refused", "Authorization: Bearer [redacted] refused"),
+        ("token: expected a file, got nothing", "token: expected a file, got nothing"),
+        ("signers.kms.auth.token: expected text", "signers.kms.auth.token: expected text"),
+        ("key SHA256:IwSuO58TJ6A30BRmN/surxui8k+EmTEtF+43IfEj7i8", "key SHA256:IwSuO58TJ6A30BRmN/surxui8k+EmTEtF+43IfEj7i8"),
+        ("storage.oci: registry.example.com/app@sha256:" + "ab" * 32, "storage.oci: registry.example.com/app@sha256:" + "ab" * 32),
+    ],
+)  # fmt: skip
+def test_what_people_are_told_loses_its_secrets_and_keeps_our_sentences(told: str, shown: str) -> None:
+    assert mask(told) == shown
+
+
+def token() -> str:
+    return "gh" + "p_" + "Ab1" * 12
+
+
+def test_errors_marks_events_and_log_lines_hold_no_secret_that_a_run_quotes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = f"got '{token()}' and password=hunter2"
+    shown = "got '[redacted]' and password=[redacted]"
+    entry = Entry("provenance", "oci", "referrer", "app", "failed", text)
+    outcome = Outcome("taskrun/a/b", "u", FAILED, text, (entry,), (text,))
+    say(text, text)
+    assert capsys.readouterr().err == f"chains: {shown}\n  {shown}\n"
+    mark = json.loads(compact_outcome(outcome))
+    assert (mark["reason"], mark["entries"][0]["detail"]) == (shown, shown)
+    written = outcome.to_json()
+    assert (written["reason"], written["entries"][0]["detail"], written["warnings"]) == (
+        shown,
+        shown,
+        [shown],
+    )
+    record = logging.LogRecord("chains.x", logging.ERROR, "f", 1, "%s", (text,), None)
+    record.reason = text
+    line = json.loads(JsonLines().format(record))
+    assert (line["message"], line["reason"]) == (shown, shown)
+    trouble = Trouble(1_700_000_000.0)
+    trouble.reason = text
+    assert json.loads(trouble.note(1_700_000_100.0))["reason"] == shown
+    made: list[Json] = []
+
+    class Cluster:
+        async def create(self, path: str, body: Json) -> None:
+            made.append(body)
+
+    about = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": "n", "name": "c", "uid": "u"}
+    asyncio.run(write_event(Cluster(), about, "ConfigRefused", text))  # type: ignore[arg-type]
+    assert made[0]["message"] == shown
+    assert replace(entry, state="stored").told == text, "a place is told as it is"
+
+
+def test_a_compatible_format_keeps_the_words_of_the_run_as_tekton_chains_does() -> None:
+    run = objects("nothing-wrong")["TaskRun"]
+    run["spec"]["params"] = [{"name": "token", "value": token()}]
+    payloads = build_payloads(take_snapshot(run), parse_config({"artifacts.taskrun.format": "slsa/v2alpha4"}))
+    by_kind = {payload.kind: payload.statement for payload in payloads}
+    assert token().encode() not in by_kind.pop(EXECUTION_REPORT)
+    assert all(token().encode() in statement for statement in by_kind.values())
+    assert len(by_kind) == 1
 
 
 def test_settings_are_read_from_the_configuration(tmp_path: Path) -> None:

@@ -1,0 +1,150 @@
+"""The forms in which issuers write tokens, as data, from the issuers' public documentation.
+
+A form begins with what the issuer begins its tokens with, and asks for as many characters as tell it from a
+word. Lengths are lower bounds, since issuers make tokens longer over time.
+"""
+
+from __future__ import annotations
+
+FORMS: dict[str, tuple[str, ...]] = {
+    # source code and builds
+    "GitHub": (r"gh[opusr]_\w{8}[\w.-]*", r"github_pat_\w{8,}"),
+    "GitLab": (
+        r"gl(?:pat|dt|oas|rt|rtr|cbt|ptt|ft|imt|agent|soat|ffct|wt)-[\w-]{8}[\w.-]*",
+        r"GR1348941[\w-]{16,}",
+    ),
+    "Atlassian": (r"AT(?:ATT|CTT|STT)3[\w=+/-]{16,}", r"ATBB[A-Za-z0-9]{24,}"),
+    "Sourcegraph": (r"sg[ph]_[\w-]{40,}",),
+    "CircleCI": (r"CCI(?:PAT|PRJ)_\w{16,}",),
+    "Buildkite": (r"bk(?:ua|aj|ct)_\w{16,}",),
+    "Harness": (r"[ps]at\.[\w-]{22}\.[A-Za-z0-9]{24}\.[A-Za-z0-9]{20}",),
+    "Octopus Deploy": (r"API-[A-Z0-9]{26,}",),
+    "SonarQube": (r"sq[apu]_[0-9a-f]{40}",),
+    "Snyk": (r"snyk_[us]at\.[\w.-]{16,}",),
+    "Sentry": (r"sntry[su]_[\w+/=.-]{16,}",),
+    "Infracost": (r"ico-[A-Za-z0-9]{32}",),
+    # packages and images
+    "npm": (r"npm_[A-Za-z0-9]{16,}",),
+    "PyPI": (r"pypi-Ag[\w-]{16,}",),
+    "RubyGems": (r"rubygems_[0-9a-f]{16,}",),
+    "Clojars": (r"CLOJARS_[A-Za-z0-9]{16,}",),
+    "crates.io": (r"cio[A-Za-z0-9]{32}(?![A-Za-z0-9])",),
+    "NuGet": (r"oy2[a-z0-9]{43}",),
+    "Docker": (r"dckr_[a-z]{2,4}_[\w-]{8,}",),
+    "JFrog": (r"AKCp[A-Za-z0-9]{40,}", r"cmVmdGtu[A-Za-z0-9]{40,}"),
+    # clouds and infrastructure
+    "AWS": (
+        r"AKIA[A-Z0-9]{8,}",
+        r"ASIA[A-Z0-9]{8,}",
+        r"ABIA[A-Z0-9]{8,}",
+        r"ACCA[A-Z0-9]{8,}",
+        r"A3T[A-Z0-9]{9,}",
+        r"ABSK[A-Za-z0-9+/=]{40,}",
+        r"bedrock-api-key-[\w+/=-]{16,}",
+    ),
+    "Google": (r"AIza[\w-]{20,}", r"GOCSPX-[\w-]{16,}", r"ya29\.[\w-]{16,}", r"1//0[\w-]{20,}"),
+    "Azure": (r"[\w~.-]{3}\dQ~[\w~.-]{31,34}", r"[A-Za-z0-9]{40,60}JQQJ9[A-Za-z0-9]{20,}"),
+    "Alibaba Cloud": (r"LTAI[A-Za-z0-9]{12,}",),
+    "Tencent Cloud": (r"AKID[A-Za-z0-9]{32,}",),
+    "Yandex Cloud": (r"y0_[\w-]{40,}", r"AQVN[\w-]{35,}", r"t1\.[\w=-]{16,400}\.[\w=-]{60,}"),
+    "DigitalOcean": (r"do[opr]_v1_[0-9a-f]{16,}",),
+    "Cloudflare": (r"v1\.0-[0-9a-f]{24}-[0-9a-f]{100,}",),
+    "Heroku": (r"HRKU-[\w-]{16,}",),
+    "Fly": (r"fm[12][ar]?_[\w+/=,-]{16,}", r"fo1_[\w-]{16,}"),
+    "Vercel": (r"vc[apikru]_[A-Za-z0-9]{24,}",),
+    "Netlify": (r"nf[pcou]_[A-Za-z0-9]{24,}",),
+    "Supabase": (r"sb[pv]_[0-9a-f]{40}", r"sb_secret_[\w-]{16,}"),
+    "PlanetScale": (r"pscale_(?:tkn|oauth|pw)_[\w.=-]{16,}",),
+    "Databricks": (r"dapi[0-9a-f]{32}(?:-\d)?",),
+    "HashiCorp": (r"hv[sbr]\.[\w-]{12,}", r"\w{14}\.atlasv1\.[\w=-]{40,}", r"s\.[A-Za-z0-9]{24}(?![\w.])"),
+    "Doppler": (r"dp\.(?:pt|st|ct|sa|scim|audit)\.[\w.-]{16,}",),
+    "Pulumi": (r"pul-[0-9a-f]{40}",),
+    "Tailscale": (r"tskey-[\w-]{16,}",),
+    "1Password": (r"ops_eyJ[\w+/=-]{16,}", r"A3-[A-Z0-9]{6}-(?:[A-Z0-9]{5,11}-){3,6}[A-Z0-9]{5}"),
+    "Grafana": (r"gl(?:c|sa)_[\w+/=-]{16,}", r"eyJrIjoi[\w+/=-]{40,}"),
+    "Dynatrace": (r"dt0[a-z]\d\d\.[A-Z0-9]{24}\.[A-Z0-9]{64}",),
+    "OpenShift": (r"sha256~[\w-]{43}",),
+    "Scalingo": (r"tk-us-[\w-]{48}",),
+    "ClickHouse": (r"4b1d[A-Za-z0-9]{38}(?![A-Za-z0-9])",),
+    "SettleMint": (r"sm_[aps]at_[A-Za-z0-9]{16}",),
+    "MaxMind": (r"[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk",),
+    "New Relic": (r"NR(?:AK|JS|II|RA)-[\w-]{16,}",),
+    # messages, money and work
+    "Slack": (
+        r"xox[a-z](?:\.xox[a-z])?-[\w-]{8,}",
+        r"xapp-\d-[\w-]{8,}",
+    ),
+    "Discord": (r"[MNO][\w-]{22,28}\.[\w-]{6}\.[\w-]{27,}",),
+    "Telegram": (r"\d{8,10}:AA[\w-]{32,}",),
+    "Twilio": (r"SK[0-9a-fA-F]{32}(?![0-9A-Za-z])",),
+    "SendGrid": (r"SG\.[\w-]{16,64}\.[\w-]{16,}",),
+    "Mailgun": (r"key-[0-9a-f]{32}",),
+    "Mailchimp": (r"[0-9a-f]{32}-us\d{1,2}",),
+    "Brevo": (r"xkeysib-[\w-]{16,}",),
+    "Stripe": (
+        r"sk[-_](?:live|test|prod|org)[-_][\w-]{8,}",
+        r"rk[-_](?:live|test|prod|org)[-_][\w-]{8,}",
+        r"whsec_[\w+/=-]{16,}",
+    ),
+    "Shopify": (r"shp(?:at|ca|pa|ss|ua|tka)_[0-9A-Za-z]{16,}",),
+    "Square": (r"sq0[a-z]{3}-[\w-]{16,}",),
+    "Plaid": (r"access-(?:sandbox|development|production)-[0-9a-f-]{36}",),
+    "EasyPost": (r"EZ[AT]K[A-Za-z0-9]{50,}",),
+    "Shippo": (r"shippo_(?:live|test)_[0-9a-fA-F]{16,}",),
+    "Duffel": (r"duffel_(?:live|test)_[\w=-]{16,}",),
+    "Flutterwave": (r"FLWSECK[-_][\w-]{12,}",),
+    "Postman": (r"PMAK-[\w-]{16,}",),
+    "Linear": (r"lin_(?:api|oauth)_\w{16,}",),
+    "Notion": (r"ntn_\w{16,}", r"secret_[A-Za-z0-9]{43}"),
+    "Figma": (r"fig[dour]_[\w-]{16,}",),
+    "Airtable": (r"pat[A-Za-z0-9]{14}\.[0-9a-f]{64}",),
+    "Contentful": (r"CFPAT-[\w-]{16,}",),
+    "Typeform": (r"tfp_[\w.-]{40,}",),
+    "Dropbox": (r"sl\.[\w-]{100,}",),
+    "Mapbox": (r"sk\.eyJ[\w-]{10,400}\.[\w-]{16,}",),
+    "ReadMe": (r"rdme_[a-z0-9]{60,}",),
+    "Authress": (r"(?:sc|ext|scauth|authress)_\w{5,30}\.\w{4,6}\.acc[_-][\w-]{10,32}\.[\w+/=-]{30,}",),
+    "Adobe": (r"p8e-[A-Za-z0-9]{32}",),
+    "Facebook": (r"\d{15,16}\|[\w-]{27,}", r"\d{15,16}%7C[\w-]{27,}", r"EAA[CM][A-Za-z0-9]{80,}"),
+    "Frame.io": (r"fio-u-[\w=-]{64}",),
+    "42": (r"s-s4t2(?:ud|af)-[0-9a-f]{64}",),
+    "Adafruit": (r"aio_[A-Za-z0-9]{28}",),
+    "Prefect": (r"pn[ubk]_[A-Za-z0-9]{36}",),
+    # models
+    "OpenAI and others": (
+        r"sk-(?:proj|svcacct|admin|ant|or-v1|lf|None)-[\w-]{16,}",
+        r"sk-[A-Za-z0-9]{32,}",
+    ),
+    "Hugging Face": (r"hf_[A-Za-z0-9]{20,}", r"api_org_[A-Za-z0-9]{20,}"),
+    "Replicate": (r"r8_\w{20,}",),
+    "xAI": (r"xai-[A-Za-z0-9]{40,}",),
+    "Groq": (r"gsk_\w{20,}",),
+    "Perplexity": (r"pplx-[A-Za-z0-9]{20,}",),
+    "NVIDIA": (r"nvapi-[\w-]{20,}",),
+    "LangSmith": (r"lsv2_(?:pt|sk)_\w{20,}",),
+    # of no issuer: RFC 7519 and 7516, RFC 7468 plain and once more in base64, https://age-encryption.org/v1
+    "JWT": (
+        *(rf"(?<![\w-]){begin}[\w-]{{9,}}(?:\.[\w-]*){{2,4}}" for begin in ("eyJ", "eyAi", "ewog", "ewk")),
+        r"ZXlK[\w+/=-]{20,}",
+    ),
+    "PEM": (
+        r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
+        r"(?:(?!-----END )[\s\S])*(?:-----END [A-Z0-9 ]{0,60}-----)?",
+        r"LS0tLS1CRUdJTiB(?:QUklWQVRF|SU0Eg|FQyBQ|PUEVOU1NI|FTkNSWVBURUQ|EU0Eg)[\w+/=]{16,}",
+    ),
+    "age": (r"AGE-SECRET-KEY-1[0-9A-Z]{16,}",),
+}
+"""Patterns by issuer. None matches after a letter or digit, so that names that end like a prefix stay."""
+
+ANYWHERE: dict[str, str] = {
+    "gh": r"gh[opusr]_[A-Za-z0-9]{36}",
+    "github_pat_": r"github_pat_\w{40,}",
+    "glpat-": r"glpat-[\w.-]{20,}",
+    "xox": r"xox[a-z]-\d{8,}-[\w-]{16,}",
+    "k_live_": r"[sr]k_live_[A-Za-z0-9]{20,}",
+    "hvs.": r"hvs\.[\w-]{24,}",
+    "npm_": r"npm_[A-Za-z0-9]{36}",
+    "pypi-Ag": r"pypi-Ag[\w-]{40,}",
+    "dckr_pat_": r"dckr_pat_[\w-]{20,}",
+}
+"""Forms that are plain enough to be found behind a letter too, as in ``-pghp_…``."""
