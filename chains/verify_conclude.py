@@ -285,7 +285,7 @@ def _list(
             continue
         is_matched = any(each is other for other in weighed.matched)
         is_used = is_verified and (is_matched or any(each is other for other in weighed.used))
-        failed = None if is_matched else failed
+        failed = None if is_matched else _telling(each, weighed)
         authentic = each.authentic
         attestations.append(
             Attestation(
@@ -304,6 +304,14 @@ def _list(
             )
         )
     return tuple(attestations), tuple(skipped)
+
+
+def _telling(each: Examined, weighed: _Weighed) -> Check | None:
+    """Return the failed check that says most: a report is not unused for being no provenance."""
+    if all(each is not one for one in weighed.reports):
+        return each.failed
+    wrong = (check for check in each.checks if check.result in {Result.FAIL, Result.ERROR})
+    return next((check for check in wrong if check.id not in _OF_PROVENANCE), each.failed)
 
 
 def _why_not(each: Examined, failed: Check | None) -> str:

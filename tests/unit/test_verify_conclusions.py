@@ -20,10 +20,12 @@ from typing import Any
 import pytest
 
 from chains import verify_conclude
+from chains.config import parse_config
 from chains.criteria import Criteria
-from chains.payload import EXECUTION_REPORT, PROVENANCE
+from chains.payload import EXECUTION_REPORT, PROVENANCE, build_payloads
 from chains.predicates.scai_execution import SCAI
 from chains.reasons import Reason, Result
+from chains.sign import sign
 from chains.snapshot import take_snapshot
 from chains.verdict import Check, Target, Verdict, Verification
 from chains.verify import verify_bundle_file, verify_digest, verify_run
@@ -69,7 +71,11 @@ CASES: dict[str, Case] = {}
 
 def told(found: Verification, named: dict[str, Evidence]) -> str:
     """All that it says, with names in the place of keys and digests that are others each time."""
-    lines = [f"{found.verdict.value}: {found.summary}"]
+    lines = [
+        f"{found.verdict.value}: {found.summary}",
+        f"asked {found.target.to_json()} at {found.verified_at.isoformat()} in {', '.join(found.stores)}",
+        f"  {found.criteria.signers}",
+    ]
     for check in found.checks:
         reason = check.reason.value if check.reason else "-"
         lines.append(f"check {check.id}: {check.result.value} {reason} {check.attestation}".rstrip())
@@ -92,6 +98,8 @@ def told(found: Verification, named: dict[str, Evidence]) -> str:
         if read not in one.digest:
             text = text.replace(f"sha256:{read}", f"<{name} as read>").replace(read[:12], f"<{name} as read>")
         text = text.replace(one.digest, f"<{name}>").replace(one.digest[7:19], f"<{name}>")
+    if found.target.uid:
+        text = text.replace(found.target.digest["sha256"], "0" * 64)
     snapshots = dict.fromkeys(re.findall(r"snapshot sha256:([0-9a-f]{64})", text))
     for number, digest in enumerate(snapshots, 1):
         text = text.replace(f"sha256:{digest}", f"<{number}>")
@@ -521,6 +529,21 @@ def a_run_with_two_reports_of_its_own_and_one_by_a_stranger() -> Any:
     snapshot = take_snapshot(raw())
     again = asyncio.run(verify_run(snapshot, stores=[Shelf(*held)], criteria=criteria_, now=NOW))
     return again, named | {"stranger": stranger}
+
+
+@case
+def a_run_that_made_nothing_with_a_report_by_a_revoked_key_before_its_own() -> Any:
+    snapshot = take_snapshot(without_image())
+    (payload,) = (
+        one for one in build_payloads(snapshot, parse_config(config())) if one.kind == EXECUTION_REPORT
+    )
+    named = {
+        name: evidence(sign(snapshot, payload, signer(by)).bundle)
+        for name, by in (("revoked", "second"), ("own", "ours"))
+    }
+    windows = {public("second").keyid: ListedKey(public("second"), status=KeyStatus.REVOKED)}
+    by = criteria(keys=[public(), public("second")], windows=windows)
+    return asyncio.run(verify_run(snapshot, stores=[Shelf(*named.values())], criteria=by, now=NOW)), named
 
 
 @case
