@@ -115,8 +115,9 @@ def add_verify_command(commands: Any) -> None:
     )
     verify.option("--config", "a chains-config, for its registry settings", metavar="FILE")
     text = (
-        "a public key or key set to trust, or a key service's key (default, for run files in this folder "
-        "alone: .chains/signing.pub)"
+        "a public key, certificate, key set or JWKS to trust: a file, a key service's key, env://NAME, "
+        "k8s://NAMESPACE/NAME or https://URL#sha256:HEX (default, for run files in this folder alone: "
+        ".chains/signing.pub)"
     )
     verify.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
     _add_certificates(verify)

@@ -21,6 +21,7 @@ from chains.config import Config, load_config_file, parse_config
 from chains.errors import ConfigError, UnreachableError, UsageError
 from chains.extras import install_hint
 from chains.image_environment import ImageReader
+from chains.key_sources import SCHEMES, read_source
 from chains.sealing import is_keyless, open_sealer
 from chains.store import Stores
 from chains.terminal import plain, say
@@ -40,8 +41,7 @@ from signers.keyfile import (
     open_keyfile,
     write_key_pair,
 )
-from signers.keyset import MAX_BYTES as MAX_KEYSET
-from signers.keyset import KeyStatus, ListedKey, is_keyset, parse_keyset
+from signers.keyset import KeyStatus, ListedKey
 from signers.pem import MAX_PEM_BYTES
 from signers.seal import Sealer
 from signers.trust import PublicKey, load_public_keys
@@ -415,12 +415,10 @@ def _is_private(path: str) -> bool:
 
 
 def _listed_keys(path: str, config: Config | None, private: bool) -> Sequence[ListedKey]:
-    if scheme_of(path) != "file" or (private and _is_private(path)):
-        found = load_public_keys(open_signer(path, settings=kms_settings(config)).public_pem)
-    elif is_keyset(path):
-        return parse_keyset(read_file(path.removeprefix("file://"), MAX_KEYSET), f"key set {path}")
-    else:
-        found = load_public_keys(path)  # a Path would fold the slashes of file://
+    is_private = private and scheme_of(path) == "file" and _is_private(path)
+    if not is_private and (scheme_of(path) == "file" or path.partition("://")[0] in SCHEMES):
+        return read_source(path)
+    found = load_public_keys(open_signer(path, settings=kms_settings(config)).public_pem)
     return [ListedKey(key) for key in found]
 
 

@@ -15,6 +15,9 @@ import pytest
 from chains.cli import run as chains
 from chains.cluster import Cluster, find_access
 from chains.errors import UsageError
+from chains.key_sources import read_source
+from signers.keyset import KeyStatus, ListedKey, write_keyset
+from tests.faults.verify.forge import public
 from tests.testbed.cluster import ApiServer
 from tests.testbed.connect_proxy import connect_proxy
 
@@ -236,3 +239,30 @@ def test_the_controller_refuses_what_its_watch_would_leave_out(
         path = write(tmp_path / "config", api_server, user, **cluster)
         assert chains(["controller", "--kubeconfig", str(path)]) == 2
         assert f"{name} is not honoured by the controller" in capsys.readouterr().err
+
+
+def test_public_keys_are_read_from_a_secret_or_a_config_map(
+    api_server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(write(tmp_path / "config", api_server, {"token": api_server.token})))
+    namespace = api_server.create_namespace("public-keys")
+    pem = public().pem
+    api = f"/api/v1/namespaces/{namespace}"
+    secret = {
+        "metadata": {"name": "cosign"},
+        "data": {"cosign.pub": encoded(pem), "cosign.key": encoded(b"private")},
+    }
+    api_server.request("POST", f"{api}/secrets", secret)
+    revoked = ListedKey(public(), status=KeyStatus.REVOKED)
+    listed = {"chains.pub": pem.decode(), "keyset.json": write_keyset([revoked]).decode()}
+    api_server.request("POST", f"{api}/configmaps", {"metadata": {"name": "keys"}, "data": listed})
+    assert read_source(f"k8s://{namespace}/cosign") == (ListedKey(public()),)
+    assert read_source(f"k8s://{namespace}/keys") == (revoked,)
+    api_server.request("POST", f"{api}/configmaps", {"metadata": {"name": "cosign"}, "data": listed})
+    with pytest.raises(UsageError, match="a Secret and a ConfigMap of that name"):
+        read_source(f"k8s://{namespace}/cosign")
+    with pytest.raises(UsageError, match="there is no such Secret or ConfigMap"):
+        read_source(f"k8s://{namespace}/missing")
+    api_server.request("POST", f"{api}/configmaps", {"metadata": {"name": "empty"}, "data": {"a": "b"}})
+    with pytest.raises(UsageError, match="it has no public key"):
+        read_source(f"k8s://{namespace}/empty")
