@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 
 import pytest
@@ -34,10 +35,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             case.add_marker(pytest.mark.skip(reason=reason))
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build the image before the first test, as other programs are."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_finish(session: pytest.Session) -> Generator[None, None, None]:
+    """Build the image before the first test, while programs are built: each waits for another thing."""
     cases = [item for item in session.items if "node" in getattr(item, "fixturenames", ())]
-    if cases and not session.config.option.collectonly and not cases[0].get_closest_marker("skip"):
-        capture = session.config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled(), suppress(BuildError):
-            shipped_image()  # what fails here is raised again by the fixture
+    wanted = cases and not session.config.option.collectonly and not cases[0].get_closest_marker("skip")
+    building = threading.Thread(target=_build_image)
+    if wanted:
+        building.start()
+    yield
+    if wanted:
+        building.join()
+
+
+def _build_image() -> None:
+    with suppress(BuildError):
+        shipped_image()  # what fails here is raised again by the fixture
