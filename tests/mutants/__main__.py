@@ -3,7 +3,7 @@
 ``python3 dev.py mutants [--fresh] [--survivors] [--list] [MODULE…]``; a MODULE is ``signers/dsse.py`` or
 ``signers.dsse``. mutmut makes the mutants and runs them, in a copy of the tree in the user's cache folder
 (``CHAINS_MUTANTS_CACHE`` changes it), which keeps the results: only what changed runs again, and survivors when
-any test changed. Tests of generated examples are left out: they are slow, and notice a mutant by chance.
+a test of their module changed. Tests of generated examples are left out: they are slow, and notice a mutant by chance.
 ``--fresh`` forgets the results, ``--survivors`` prints each, ``--list`` runs nothing.
 
 Leaves with 1 where less than 95 per cent are killed of the mutants that a test can kill, and where an entry of
@@ -19,16 +19,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from tests.mutants.findings import (
+    LEFT_OUT,
     SURVIVED,
     UNCHECKED,
     UNTESTED,
     Findings,
+    Target,
     equivalents,
     fate_of,
+    function_of,
     judge,
     read_mutants,
     table,
@@ -36,6 +39,7 @@ from tests.mutants.findings import (
 )
 
 ROOT = Path(__file__).parents[2]
+_READ_BY_TESTS = ("tests/golden/", "tests/faults/", "tests/unit/signers/broken/")
 ROOMS = ("chains", "signers", "storage")
 BESIDE = ("tests", "examples", "docs", "deploy", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "dev.py")
 LEAST = 95.0
@@ -68,17 +72,19 @@ def files(top: Path) -> Iterator[Path]:
             yield path.relative_to(ROOT)
 
 
-def lay_out(folder: Path, module: str, tests: Sequence[str]) -> tuple[str, str]:
-    """Bring a work folder up to date with the tree; returns the digests of all tests, and of everything."""
-    chosen_tests = json.dumps(list(tests)).encode()
-    of_tests, of_all = hashlib.sha256(chosen_tests), hashlib.sha256(chosen_tests)
+def lay_out(folder: Path, target: Target) -> tuple[str, str]:
+    """Bring a work folder up to date with the tree; returns the digests of the module, and of its tests.
+
+    Of its tests are the files named, and what they read: the golden and the faulty files.
+    """
+    of_tests = hashlib.sha256(json.dumps([target.tests, target.functions, _SETTINGS]).encode())
     there: set[Path] = set()
     for top in (*ROOMS, *BESIDE):
         for path in files(ROOT / top):
             there.add(path)
             data, copy = (ROOT / path).read_bytes(), folder / path
-            for digest in (of_tests, of_all) if top == "tests" else (of_all,):
-                digest.update(b"%b %d\n%b" % (str(path).encode(), len(data), data))
+            if str(path) in target.tests or str(path).startswith(_READ_BY_TESTS):
+                of_tests.update(b"%b %d\n%b" % (str(path).encode(), len(data), data))
             # written anew only where it differs: mutmut goes by the time of the last change
             if not copy.is_file() or copy.read_bytes() != data:
                 copy.parent.mkdir(parents=True, exist_ok=True)
@@ -89,10 +95,10 @@ def lay_out(folder: Path, module: str, tests: Sequence[str]) -> tuple[str, str]:
                 copy.unlink()
                 (folder / "mutants" / copy.relative_to(folder)).unlink(missing_ok=True)
     settings = _SETTINGS.format(
-        module=json.dumps(module), beside=json.dumps(list(BESIDE)), tests=json.dumps(list(tests))
+        module=json.dumps(target.module), beside=json.dumps(list(BESIDE)), tests=json.dumps(target.tests)
     )
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + settings)
-    return of_tests.hexdigest(), of_all.hexdigest()
+    return hashlib.sha256((ROOT / target.module).read_bytes()).hexdigest(), of_tests.hexdigest()
 
 
 def mutate(folder: Path, names: Sequence[str] = ()) -> None:
@@ -112,38 +118,51 @@ def mutate(folder: Path, names: Sequence[str] = ()) -> None:
         sys.exit(f"mutmut left with {code} in {folder}:\n{tail}")
 
 
-def run(module: str, tests: Sequence[str], *, fresh: bool) -> Findings:
+def run(target: Target, *, fresh: bool) -> Findings:
     """Run what has to be run of one module, and return its findings."""
-    folder = cache() / module.removesuffix(".py").replace("/", ".")
+    folder = cache() / target.module.removesuffix(".py").replace("/", ".")
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    noted, meta = folder / "digests.json", folder / "mutants" / f"{module}.meta"
+    noted, meta = folder / "digests.json", folder / "mutants" / f"{target.module}.meta"
     before = json.loads(noted.read_text()) if noted.is_file() else ["", ""]
-    digests = lay_out(folder, module, tests)
-    if digests[1] != before[1] or not meta.is_file():
+    digests = list(lay_out(folder, target))
+    if digests != before or not meta.is_file():
         noted.unlink(missing_ok=True)
-        again: list[str] = []
-        if digests[0] != before[0] and meta.is_file():
+        if meta.is_file() and digests[1] != before[1]:
             # other tests reach other functions, and may kill what the last ones did not
             (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
-            again = [name for name, code in codes(meta).items() if fate_of(code) in {SURVIVED, UNTESTED}]
-        mutate(folder)
-        # what ended for another reason than its tests has no verdict yet
-        again = [name for name, code in codes(meta).items() if name in again or fate_of(code) == UNCHECKED]
-        if again:
-            mutate(folder, again)
+            forget(meta, {SURVIVED, UNTESTED, UNCHECKED})
+        if meta.is_file() and target.functions:
+            leave_out(meta, target)
+        mutate(folder, [] if meta.is_file() else target.patterns)
         noted.write_text(json.dumps(digests))
-    return judge(module, read_mutants(folder, module), equivalents())
+    mutants = [mutant for mutant in read_mutants(folder, target.module) if target.has(mutant.function)]
+    return judge(target.module, mutants, equivalents())
 
 
-def codes(meta: Path) -> dict[str, int | None]:
-    """Return the exit codes that mutmut noted, by mutant."""
-    found: dict[str, int | None] = json.loads(meta.read_text())["exit_code_by_key"]
-    return found
+def leave_out(meta: Path, target: Target) -> None:
+    """Keep mutmut from running what is not of the target."""
+    noted = json.loads(meta.read_text())
+    codes = noted["exit_code_by_key"]
+    noted["exit_code_by_key"] = {
+        name: code if target.has(function_of(name)) else LEFT_OUT for name, code in codes.items()
+    }
+    meta.write_text(json.dumps(noted))
 
 
-def chosen(names: Sequence[str]) -> dict[str, list[str]]:
+def forget(meta: Path, fates: Container[str]) -> None:
+    """Let mutmut run again what ended so; what was left out stays so."""
+    noted = json.loads(meta.read_text())
+    codes = noted["exit_code_by_key"]
+    noted["exit_code_by_key"] = {
+        name: None if code is not None and code != LEFT_OUT and fate_of(code) in fates else code
+        for name, code in codes.items()
+    }
+    meta.write_text(json.dumps(noted))
+
+
+def chosen(names: Sequence[str]) -> dict[str, Target]:
     """Return the targets of these names, all without any."""
     known = targets()
     if not names:
@@ -168,8 +187,8 @@ def main(arguments: Sequence[str]) -> int:
         print("\n".join(wanted))
         return 0
     found: list[Findings] = []
-    for module, tests in wanted.items():
-        one = run(module, tests, fresh=options.fresh)
+    for target in wanted.values():
+        one = run(target, fresh=options.fresh)
         found.append(one)
         print(table([one]).splitlines()[-1], flush=True)
         if options.survivors:

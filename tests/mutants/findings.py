@@ -14,6 +14,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 KILLED, TIMEOUT, SURVIVED, UNTESTED, UNCHECKED = "killed", "timeout", "survived", "no tests", "not checked"
+LEFT_OUT = 34
+"""What mutmut notes for mutants that it is not to run."""
 _WORDING = re.compile(r"[A-Za-z]{2,},? [A-Za-z]")
 _SEPARATOR = "\N{LATIN LETTER LATERAL CLICK}"
 """Between class and method in the names of mutants."""
@@ -80,10 +82,36 @@ class Findings:
         return 100.0 * killed / possible if possible else 100.0
 
 
-def targets() -> dict[str, list[str]]:
-    """Return the test files by module path, in the order in which modules are run."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What of a module is mutated, all of it without ``functions``, and the test files that cover it."""
+
+    module: str
+    tests: tuple[str, ...]
+    functions: tuple[str, ...] = ()
+
+    @property
+    def patterns(self) -> list[str]:
+        """The names of its mutants as mutmut takes them; empty for all."""
+        dotted = self.module.removesuffix(".py").replace("/", ".")
+        mangled = (
+            "x" + "".join(_SEPARATOR + part for part in name.split(".")) if "." in name else f"x_{name}"
+            for name in self.functions
+        )
+        return [f"{dotted}.{name}__mutmut_*" for name in mangled]
+
+    def has(self, function: str) -> bool:
+        """Whether the mutants of a function of the module are of the target."""
+        return not self.functions or function in self.functions
+
+
+def targets() -> dict[str, Target]:
+    """Return the targets by module path, in the order in which modules are run."""
     read = tomllib.loads((HERE / "targets.toml").read_text(encoding="utf-8"))
-    return {module: list(target["tests"]) for module, target in read.items()}
+    return {
+        module: Target(module, tuple(target["tests"]), tuple(target.get("functions", ())))
+        for module, target in read.items()
+    }
 
 
 def equivalents(path: Path = HERE / "equivalents.toml") -> list[Equivalent]:
@@ -142,12 +170,13 @@ def read_mutants(folder: Path, module: str) -> list[Mutant]:
         before, after = source(f"{stem}__mutmut_orig"), source(name)
         was, becomes = changed(before.replace(f"{stem}__mutmut_orig", "it"), after.replace(name, "it"))
         is_wording = only_wording(before, after)
-        found.append(Mutant(module, _function(stem), was, becomes, fate_of(code), is_wording=is_wording))
+        found.append(Mutant(module, function_of(key), was, becomes, fate_of(code), is_wording=is_wording))
     return found
 
 
-def _function(stem: str) -> str:
-    """Return ``Class.method`` or ``function`` of a mangled name."""
+def function_of(key: str) -> str:
+    """Return ``Class.method`` or ``function`` of a mutant's key."""
+    stem, _, _ = key.rpartition(".")[2].rpartition("__mutmut_")
     if stem.startswith(f"x{_SEPARATOR}"):
         return stem.removeprefix(f"x{_SEPARATOR}").replace(_SEPARATOR, ".")
     return stem.removeprefix("x_")

@@ -18,9 +18,11 @@ from tests.mutants.findings import (
     UNTESTED,
     Equivalent,
     Mutant,
+    Target,
     changed,
     equivalents,
     fate_of,
+    function_of,
     judge,
     only_wording,
     read_mutants,
@@ -32,11 +34,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_target_and_its_tests_are_there() -> None:
-    for module, tests in targets().items():
+    for module, target in targets().items():
         assert (ROOT / module).is_file(), module
-        assert tests
-        for test in tests:
+        assert target.tests
+        for test in target.tests:
             assert (ROOT / test).is_file(), f"{module}: {test}"
+        assert set(target.functions) <= set(functions(module)), module
 
 
 def functions(module: str) -> dict[str, str]:
@@ -128,6 +131,21 @@ def test_only_texts_of_several_words_are_wording(text: str, becomes: str, is_wor
 def test_a_change_is_told_by_its_lines_without_indentation() -> None:
     before = "def it(a):\n    if a:\n        return 1\n    return 2\n"
     assert changed(before, before.replace("return 1", "return 2")) == (("return 1",), ("return 2",))
+
+
+def test_a_target_may_be_some_functions_of_a_module() -> None:
+    target = Target("storage/a.py", ("t.py",), ("f", "C.g"))
+    assert target.patterns == ["storage.a.x_f__mutmut_*", "storage.a.xǁCǁg__mutmut_*"]
+    keys = (
+        "storage.a.x_f__mutmut_1",
+        "storage.a.xǁCǁg__mutmut_12",
+        "storage.a.x__f__mutmut_1",
+        "storage.a.xǁCǁf__mutmut_1",
+    )
+    assert [function_of(key) for key in keys] == ["f", "C.g", "_f", "C.f"]
+    assert [target.has(function_of(key)) for key in keys] == [True, True, False, False]
+    assert Target("storage/a.py", ("t.py",)).has("anything")
+    assert Target("storage/a.py", ("t.py",)).patterns == []
 
 
 def test_results_are_read_from_mutmuts_folder(tmp_path: Path) -> None:

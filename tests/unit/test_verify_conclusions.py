@@ -178,6 +178,15 @@ def nothing_but_items_that_are_none() -> Any:
 
 
 @case
+def nothing_but_items_of_others() -> Any:
+    items = [
+        Skipped(f"shelf:{one}", f"sha256:{one * 64}", "is no evidence that we know of another tool")
+        for one in "89"
+    ]
+    return of(Shelf(image_signature(), skipped=items))
+
+
+@case
 def a_message_signature() -> Any:
     def message(members: Json) -> None:
         del members["dsseEnvelope"]
