@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from chains import late_changes
 from chains.artifacts import (
     Rejection,
     Result,
@@ -18,6 +19,7 @@ from chains.artifacts import (
     parse_digest,
     spdx_git,
 )
+from chains.image_name import parse_image_digest
 from chains.snapshot import PIPELINE_TASK_LABEL, RunSnapshot
 from chains.statement import ResourceDescriptor
 from chains.tekton_schema import Json
@@ -89,8 +91,32 @@ def step_actions(run: RunSnapshot) -> list[ResourceDescriptor]:
 
 
 def image_ids(run: RunSnapshot, containers: str) -> list[str]:
-    """Return the image ids of ``steps`` or ``sidecars``."""
-    return [container.get("imageID", "") for container in run.status.get(containers, ())]
+    """Return the image ids of ``steps`` or ``sidecars``.
+
+    Of a sidecar that Tekton replaced to stop it, what the Task asked for if it did so by digest, else
+    nothing: what ran is not in the record any more, and the replacement was no part of the build.
+    """
+    pinned = replaced_sidecars(run) if containers == "sidecars" else {}
+    found = []
+    for container in run.status.get(containers, ()):
+        image = pinned.get(container.get("name", ""))
+        if image is None:
+            found.append(container.get("imageID", ""))
+        elif (asked := parse_image_digest(image)) is not None:
+            # as runtimes spell it
+            found.append(str(asked).replace("index.docker.io/", "docker.io/", 1))
+    return found
+
+
+def replaced_sidecars(run: RunSnapshot) -> dict[str, str]:
+    """Return the sidecars of which the record tells the replacement, and the images the Task asked for."""
+    asked = {one.get("name", ""): one.get("image", "") for one in _task_sidecars(run)}
+    return {name: asked.get(name, "") for name in late_changes.replaced(run.raw)}
+
+
+def _task_sidecars(run: RunSnapshot) -> list[dict[str, Json]]:
+    found: list[dict[str, Json]] = run.status.get("taskSpec", {}).get("sidecars", [])
+    return found
 
 
 def images(run: RunSnapshot) -> list[ResourceDescriptor]:
@@ -105,11 +131,13 @@ def images(run: RunSnapshot) -> list[ResourceDescriptor]:
 
 def unresolved_images(run: RunSnapshot) -> list[Rejection]:
     """Return the containers whose image id holds no digest."""
+    replaced = replaced_sidecars(run)
     return [
         Rejection(container.get("name", ""), f"image id {container.get('imageID', '')!r} holds no digest")
         for containers in ("steps", "sidecars")
         for container in run.status.get(containers, ())
         if image_dependency(container.get("imageID", "")) is None
+        and not (containers == "sidecars" and container.get("name", "") in replaced)
     ]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chains.beside import Json, mapping_at, objects_at, text_at, texts_at
-from chains.hermetic_pod import Placed
+from chains.hermetic_pod import INJECTED, SIDECAR, Placed
 from chains.image_name import parse_image_digest
 from chains.pod_builder import ENTRYPOINT, entrypoint_flag
 from chains.redaction import Redaction, environment
@@ -153,8 +153,11 @@ def container_facts(placed: Placed, image_id: str, redaction: Redaction) -> dict
     """Return what one container was given and what became of it."""
     container, state = placed.container, placed.state
     fields = placed.expected.fields if placed.expected else None
-    written = (fields or {}).get("image", "") or text_at(container, "image")
-    ended = mapping_at(state, "state", "terminated")
+    in_pod = _image_in_pod(placed)
+    written = (fields or {}).get("image", "") or in_pod
+    last = "lastState" if placed.is_stopped else "state"
+    ended = mapping_at(state, last, "terminated")
+    container_id = text_at(ended if placed.is_stopped else state, "containerID")
     mounts = [
         _told(
             {
@@ -170,7 +173,7 @@ def container_facts(placed: Placed, image_id: str, redaction: Redaction) -> dict
         {
             "container": text_at(container, "name"),
             "imageAsWritten": written,
-            "imageInPod": text_at(container, "image"),
+            "imageInPod": in_pod,
             "imageAsRun": image_id,
             "imagePinned": parse_image_digest(written) is not None,
             "securityContext": ordered(container.get("securityContext")),
@@ -183,10 +186,19 @@ def container_facts(placed: Placed, image_id: str, redaction: Redaction) -> dict
             "endedAs": text_at(ended, "reason"),
             "startedOn": text_at(ended, "startedAt"),
             "finishedOn": text_at(ended, "finishedAt"),
-            "containerId": text_at(state, "containerID"),
+            "containerId": container_id,
             "restarts": state.get("restartCount"),
+            "stoppedBy": "tekton" if placed.is_stopped else "",
         }
     )
+
+
+def _image_in_pod(placed: Placed) -> str:
+    """Return the image in the pod; of what Tekton stops by changing it, as the kubelet reports it."""
+    image = text_at(placed.container, "image")
+    if placed.is_stopped:
+        return ""
+    return text_at(placed.state, "image") or image if placed.kind in {SIDECAR, INJECTED} else image
 
 
 def _command_line(container: Mapping[str, Json], redaction: Redaction) -> list[str]:

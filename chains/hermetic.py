@@ -27,6 +27,7 @@ from chains.hermetic_pod import (
     place,
     way_out,
 )
+from chains.late_changes import replaced
 from chains.pod_builder import MODE_ANNOTATION, Expected, differences, expected_containers, is_requested
 from chains.snapshot import RunSnapshot
 
@@ -153,7 +154,7 @@ def _judge_container(
     return ContainerIsolation(
         placed.kind,
         placed.name,
-        text_at(placed.state, "imageID") or _recorded_image(run, placed.kind, placed.name),
+        _image(run, placed),
         _requested(run, placed.kind, beside),
         _enforced(placed, entrypoint, network, way_out(placed.container, beside.pod or {})),
         _observed(run, placed),
@@ -163,8 +164,16 @@ def _judge_container(
     )
 
 
+def _image(run: RunSnapshot, placed: Placed) -> str:
+    """Return the id of the image that ran; of a sidecar that Tekton stopped only the run may have it."""
+    reported = "" if placed.is_stopped else text_at(placed.state, "imageID")
+    return reported or _recorded_image(run, placed.kind, placed.name)
+
+
 def _recorded_image(run: RunSnapshot, kind: str, name: str) -> str:
     states = run.status.get({STEP: "steps", SIDECAR: "sidecars"}.get(kind, ""), ())
+    if kind == SIDECAR and name in replaced(run.raw):
+        return ""
     return next((state.get("imageID", "") for state in states if state.get("name", "") == name), "")
 
 

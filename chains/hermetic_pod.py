@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chains.beside import Json, began, mapping_at, objects_at, parse_time, text_at, texts_at
+from chains.late_changes import is_replaced
 from chains.pod_builder import SIDECAR, STEP, Expected, expected_containers, is_tektons_own
 from chains.snapshot import RunSnapshot
 
@@ -26,7 +27,8 @@ class Placed:
     """One container of a pod. ``kind`` is ``step``, ``sidecar``, ``init``, ``injected`` or ``ephemeral``.
 
     ``init`` are Tekton's own init containers; others are ``injected``. ``expected`` is what the Task asks
-    for, ``state`` what the kubelet reports.
+    for, ``state`` what the kubelet reports. ``is_stopped`` says that Tekton has put its own image in the
+    place of one that went on after the steps: what is reported is the replacement's, but for ``lastState``.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class Placed:
     state: Mapping[str, Json]
     expected: Expected | None = None
     is_tektons_own: bool = False
+    is_stopped: bool = False
 
 
 def distrust(run: RunSnapshot, pod: Mapping[str, Json]) -> str:
@@ -97,25 +100,35 @@ def place(run: RunSnapshot, pod: Mapping[str, Json]) -> list[Placed]:
     """Return every container of a pod with its part: the Task's in its order, then all others by place."""
     expected = expected_containers(run)
     states = _states(pod)
+    ended = run.status.get("completionTime") or ""
     found: dict[str, Placed] = {}
     others: list[Placed] = []
     for field in ("initContainers", "containers", "ephemeralContainers"):
         for container in objects_at(pod, "spec", field):
             name = text_at(container, "name")
             state = states.get(name, {})
+            stopped = field == "containers" and _is_stopped(state, ended)
             asked = next(
                 (one for one in expected if one.container == name and _fits(one, field, container)), None
             )
             if field == "ephemeralContainers":
                 others.append(Placed(EPHEMERAL, name, container, state))
             elif asked is not None and name not in found:
-                found[name] = Placed(asked.kind, asked.name, container, state, asked)
+                stopped = stopped and asked.kind != STEP
+                found[name] = Placed(asked.kind, asked.name, container, state, asked, is_stopped=stopped)
             else:
                 own = is_tektons_own(container, run)
                 kind = INJECTED if not own else INIT if field == "initContainers" else SIDECAR
-                others.append(Placed(kind, name, container, state, is_tektons_own=own))
+                others.append(Placed(kind, name, container, state, is_tektons_own=own, is_stopped=stopped))
     ordered = [found[one.container] for one in expected if one.container in found]
     return [*ordered, *others]
+
+
+def _is_stopped(state: Mapping[str, Json], ended: str) -> bool:
+    """Whether a container that is no step began anew, or is to, after the run had ``ended``."""
+    now = mapping_at(state, "state")
+    is_to_begin = "waiting" in now and bool(mapping_at(state, "lastState", "terminated"))
+    return is_to_begin or is_replaced(now, ended)
 
 
 def _fits(expected: Expected, field: str, container: Mapping[str, Json]) -> bool:

@@ -1,21 +1,23 @@
 """Raw run objects become frozen snapshots: the last place that sees cluster JSON.
 
-A snapshot leaves out what marking a run changes (managed fields, resource version, generation, finalizers,
-the done label, Chains' own annotations), so signing a run never changes what was attested, and anybody can
-compute its digest again: SHA-256 of the object as JSON with sorted keys, no spaces, UTF-8. A PipelineRun is
-written as a List of itself and its children in the order of its ``childReferences``.
+A snapshot leaves out what marking or deleting a run changes (managed fields, resource version, generation,
+finalizers, times of the deletion, the done label, Chains' own annotations), so signing a run never changes
+what was attested. Its digest, which anybody can compute again, leaves out what Tekton changes afterwards too
+(:mod:`chains.late_changes`): SHA-256 of the object as JSON with sorted keys, no spaces, UTF-8. A PipelineRun
+is written as a List of itself and its children in the order of its ``childReferences``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
 
 from chains.children import names_a_task, why_foreign
 from chains.errors import InputError
+from chains.late_changes import settled
 from chains.tekton_schema import Json, go_form
 
 CHAINS_PREFIX = "chains.tekton.dev/"
@@ -24,7 +26,10 @@ DONE_LABEL = "provenance.chains/done"
 PIPELINE_TASK_LABEL = "tekton.dev/pipelineTask"
 API_VERSION = "tekton.dev/v1"
 _STRUCTURES = {"TaskRun": "v1.TaskRun", "PipelineRun": "v1.PipelineRun"}
-_VOLATILE = ("managedFields", "resourceVersion", "generation", "finalizers")
+_VOLATILE = (
+    "managedFields", "resourceVersion", "generation", "finalizers", "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,8 @@ class RunSnapshot:
     """One finished run, frozen; two are equal when they are the same object.
 
     ``run`` is the object as Go writes it (what the predicates are built from), ``raw`` the trimmed object as
-    it came, ``data`` the canonical bytes, ``digest`` their SHA-256 in hex, ``dropped`` the paths of fields
-    that Tekton's types do not have.
+    it came, ``data`` its canonical bytes, ``digest`` the SHA-256 in hex of those without what changes after
+    the run's end, ``dropped`` the paths of fields that Tekton's types do not have.
     """
 
     kind: str
@@ -147,11 +152,18 @@ def take_snapshot(
         return snapshot
     children, gaps = _children(snapshot, others or {}, doubts or {})
     items = [snapshot.raw, *(child.raw for child in children)]
-    data = _canonical({"apiVersion": "v1", "items": items, "kind": "List"}, snapshot.label)
+    data = _canonical(_list(items), snapshot.label)
+    lasting = [settled(item) for item in items]
+    is_whole = all(one is other for one, other in zip(lasting, items, strict=True))
+    lasting_data = data if is_whole else _canonical(_list(lasting), snapshot.label)
     return RunSnapshot(
         snapshot.kind, snapshot.namespace, snapshot.name, snapshot.uid, snapshot.run, snapshot.raw,
-        data, hashlib.sha256(data).hexdigest(), snapshot.dropped, tuple(children), tuple(gaps),
+        data, hashlib.sha256(lasting_data).hexdigest(), snapshot.dropped, tuple(children), tuple(gaps),
     )  # fmt: skip
+
+
+def _list(items: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
+    return {"apiVersion": "v1", "items": items, "kind": "List"}
 
 
 def _freeze(raw: Json) -> RunSnapshot:
@@ -170,6 +182,8 @@ def _freeze(raw: Json) -> RunSnapshot:
         raise InputError(f"{run_label(raw)}: {error}") from error
     metadata = run["metadata"]
     data = _canonical(trimmed, run_label(raw))
+    lasting = settled(trimmed)
+    lasting_data = data if lasting is trimmed else _canonical(lasting, run_label(raw))
     return RunSnapshot(
         kind=raw["kind"],
         namespace=metadata.get("namespace", "default"),
@@ -178,7 +192,7 @@ def _freeze(raw: Json) -> RunSnapshot:
         run=run,
         raw=trimmed,
         data=data,
-        digest=hashlib.sha256(data).hexdigest(),
+        digest=hashlib.sha256(lasting_data).hexdigest(),
         dropped=tuple(dropped),
     )
 

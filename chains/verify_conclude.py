@@ -14,7 +14,7 @@ from chains.verdict import Attestation, Check, Left, Target, Verdict, Verificati
 from chains.verify_claims import run_uid
 from chains.verify_evidence import Examined, examine
 from chains.verify_hermetic import prove_hermetic
-from chains.verify_run import MATCH_CHECK, REPORT_CHECK, UID_CHECK, RunWanted
+from chains.verify_run import MATCH_CHECK, REPORT_CHECK, SIDECAR_CHECK, UID_CHECK, RunWanted
 from chains.verify_search import Search
 from chains.verify_subject import NothingWanted, Wanted
 from chains.verify_window import KEY_WINDOW, judge_window
@@ -22,8 +22,8 @@ from storage.record import Evidence
 
 _STEPS = (
     "digest", "format", "verification-material", "certificate", "identity", "issuer", "signature",
-    "timestamp", "transparency-log", "payload-type", "statement", "subject", UID_CHECK, MATCH_CHECK,
-    REPORT_CHECK, "predicate-type", "builder", "build-type", "key-hint",
+    "timestamp", "transparency-log", "payload-type", "statement", "subject", UID_CHECK,
+    SIDECAR_CHECK, MATCH_CHECK, REPORT_CHECK, "predicate-type", "builder", "build-type", "key-hint",
     KEY_WINDOW,
 )  # fmt: skip
 """Checks of one attestation from first to last: the one that got furthest is shown when none passed."""
@@ -91,6 +91,8 @@ def conclude(case: Case) -> Verification:
     e. FAILED: there are only unusable ones.
     """
     examined = [_examine(evidence, case) for evidence in case.found.evidence]
+    if _learns(examined, case.wanted):
+        examined = [_examine(evidence, case) for evidence in case.found.evidence]
     weighed = _weigh(examined, case)
     if case.criteria.require_hermetic:
         _demand_hermetic(weighed, examined, case)
@@ -137,6 +139,15 @@ def _examine(evidence: Evidence, case: Case) -> Examined:
         actual = f"{evidence.location}: unexpected {type(error).__name__}; please report it"
         check = Check("evidence", Result.ERROR, "evidence that can be judged", actual, Reason.INTERNAL_ERROR)
         return Examined(evidence, evidence.digest, (check,))
+
+
+def _learns(examined: Sequence[Examined], wanted: Wanted) -> bool:
+    """Whether reports of the run tell what no statement about it can have, so that all are read once more."""
+    reports = [each for each in examined if _type(each) == SCAI and not _failures(each) - _OF_PROVENANCE]
+    if not isinstance(wanted, RunWanted):
+        return False
+    news = [wanted.learn(each.authentic.statement) for each in reports if each.authentic]
+    return any(news)
 
 
 def _is_broken(each: Examined) -> bool:

@@ -21,11 +21,19 @@ from chains.snapshot import RunSnapshot
 from chains.statement import SLSA_V02, SLSA_V1, ResourceDescriptor, Statement
 from chains.verdict import Check, excerpt
 from chains.verify_claims import build_type, builder_id, run_outcome, run_uid
+from chains.verify_late import (
+    replaced_in,
+    replaced_when_signed,
+    report_differences,
+    settle,
+    without_sidecars,
+)
 from chains.verify_subject import Authentic
 
 REPORT_CHECK = "execution-report"
 MATCH_CHECK = "statement-matches-run"
 UID_CHECK = "invocation-id"
+SIDECAR_CHECK = "sidecars"
 _BUILDERS: dict[str, dict[str, Callable[[RunSnapshot, slsa_v1.Options], Statement]]] = {
     SLSA_V1: {"slsa/v2alpha4": slsa_v1.build_v2alpha4, "slsa/v2alpha3": slsa_v1.build_v2alpha3},
     SLSA_V02: {"in-toto": slsa_v02.build},
@@ -52,14 +60,24 @@ class RunWanted:
 
     def __init__(self, run: RunSnapshot) -> None:
         self.run = run
-        self._known: dict[tuple[str, str, str], list[tuple[str, Any]]] = {}
+        self._known: dict[tuple[str, str, str, bool], list[tuple[str, Any]]] = {}
+        self._not_compared = replaced_in(run)
+
+    def learn(self, report: Statement) -> bool:
+        """Take note of the sidecars of which a report that counts has the replacement; whether it is news."""
+        before = len(self._not_compared)
+        self._not_compared |= replaced_when_signed(report, self.run)
+        if len(self._not_compared) > before:
+            self._known.clear()
+            return True
+        return False
 
     @cached_property
     def subjects(self) -> tuple[ResourceDescriptor, ...]:
         """The artifacts of the run as any format has them, each once."""
         found: dict[bytes, ResourceDescriptor] = {}
         for kind in _BUILDERS:
-            for _, statement in self._build(kind, "", slsa_v1.SLSA_BUILD_TYPE):
+            for _, statement in self._build(self.run, kind, "", slsa_v1.SLSA_BUILD_TYPE):
                 for subject in statement.subjects:
                     found.setdefault(orjson.dumps(subject.fields(), option=orjson.OPT_SORT_KEYS), subject)
         return tuple(found.values())
@@ -86,6 +104,10 @@ class RunWanted:
         signed = digests.get("sha256") if isinstance(digests, dict) else None
         expected = f"snapshot sha256:{self.run.digest}"
         if signed == self.run.digest:
+            for path, ours, theirs in report_differences(statement, self.run):
+                told = [_show(_MISSING if value is None else value) for value in (ours, theirs)]
+                expected = f"{path} = {told[0]}, as the run file gives it"
+                return _fail(REPORT_CHECK, expected, f"{path} = {told[1]}, as signed")
             return Check(REPORT_CHECK, Result.PASS, expected, f"snapshot sha256:{signed}")
         uid = run_uid(statement)
         about = "this run" if self.is_uid(uid) else f"run {uid or '(no uid)'}"
@@ -105,7 +127,14 @@ class RunWanted:
             expected = f"predicate.buildDefinition.buildType = {' or '.join(slsa_v1.BUILD_TYPES)}"
             actual = f"predicate.buildDefinition.buildType = {build_type(statement) or 'nothing'}"
             return [identity, _fail(MATCH_CHECK, expected, actual)]
-        return [identity, self._compare(found)]
+        return [identity, *self._compare(found)]
+
+    def _sidecars(self) -> Iterator[Check]:
+        """Tell of which sidecars the image is not compared, since Tekton has replaced them to stop them."""
+        for label, name in sorted(self._not_compared):
+            expected = f"the image that ran in sidecar {name} of {label}"
+            actual = "tekton replaced it before this file was written, or before it was signed: not compared"
+            yield Check(SIDECAR_CHECK, Result.SKIP, expected, actual, Reason.NOT_COMPARED)
 
     def _match_uid(self, statement: Statement) -> Check:
         """Compare the run's UID, where the statement has one; SLSA v0.2 has neither UID nor name of a run."""
@@ -118,50 +147,73 @@ class RunWanted:
         actual = "the statement tells no run: name and UID were not compared with it"
         return Check(UID_CHECK, Result.SKIP, expected, actual, Reason.NOT_COMPARED)
 
-    def _compare(self, found: Authentic) -> Check:
-        statement = found.statement
+    def _compare(self, found: Authentic) -> list[Check]:
+        """Compare provenance whole, and where it differs without what changes after a run's end."""
         signed = orjson.loads(found.payload)
-        best: list[Difference] = []
-        for name, given in self._candidates(
-            statement.predicate_type, builder_id(statement), build_type(statement)
-        ):
-            differing = list(islice(differences(given, signed), _ENOUGH))
-            if not differing:
-                return Check(
-                    MATCH_CHECK, Result.PASS, f"what {name} gives for this run", "equal in every field"
-                )
-            if not best or len(differing) < len(best):
-                best = differing
+        claims = found.statement.predicate_type, builder_id(found.statement), build_type(found.statement)
+        name, best = self._nearest(signed, *claims, late=False)
+        beside: list[Check] = []
+        if best:
+            beside = list(self._sidecars())
+            name, best = self._nearest(signed, *claims, late=True)
+        if not best:
+            equal = "equal in every field" + (" that is compared" if beside else "")
+            return [*beside, Check(MATCH_CHECK, Result.PASS, f"what {name} gives for this run", equal)]
         path, expected, actual = best[0]
         unknown = path.startswith(_EXTERNAL) and expected == _show(_MISSING)
         more = f" (first of {len(best)}{'+' if len(best) == _ENOUGH else ''} differences)" if best[1:] else ""
-        return Check(
+        failed = Check(
             MATCH_CHECK,
             Result.FAIL,
             f"{path} = {expected}, as the run file gives it",
             f"{path} = {actual}, as signed{more}",
             Reason.EXTERNAL_PARAMETER_UNKNOWN if unknown else Reason.RUN_MISMATCH,
         )
+        return [*beside, failed]
 
-    def _candidates(self, predicate_type: str, builder: str, kind: str) -> list[tuple[str, Any]]:
-        """Return (format, statement as JSON) of each format that may have given one, no two equal."""
-        known = self._known.get((predicate_type, builder, kind))
+    def _nearest(
+        self, signed: Any, predicate_type: str, builder: str, kind: str, *, late: bool
+    ) -> tuple[str, list[Difference]]:
+        """Return the format whose statement is nearest to the signed one, and where they differ."""
+        nearest, best = "", list[Difference]()
+        for name, given in self._candidates(predicate_type, builder, kind, late=late):
+            compared = settle(given, signed, self.run, self._not_compared) if late else (given, signed)
+            differing = list(islice(differences(*compared), _ENOUGH))
+            if not differing:
+                return name, []
+            if not best or len(differing) < len(best):
+                nearest, best = name, differing
+        return nearest, best
+
+    def _candidates(
+        self, predicate_type: str, builder: str, kind: str, *, late: bool
+    ) -> list[tuple[str, Any]]:
+        """Return (format, statement as JSON) of each format that may have given one, no two equal.
+
+        ``late`` asks for the run without the sidecars that cannot be compared.
+        """
+        asked = (predicate_type, builder, kind, late)
+        known = self._known.get(asked)
         if known is None:
+            run = without_sidecars(self.run, self._not_compared) if late else self.run
             built: dict[bytes, str] = {}
-            for name, statement in self._build(predicate_type, builder, kind):
+            for name, statement in self._build(run, predicate_type, builder, kind):
                 built.setdefault(statement.to_bytes(), name)
             known = [(name, orjson.loads(data)) for data, name in built.items()]
-            self._known[predicate_type, builder, kind] = known
+            self._known[asked] = known
         return known
 
-    def _build(self, predicate_type: str, builder: str, kind: str) -> Iterator[tuple[str, Statement]]:
+    @staticmethod
+    def _build(
+        run: RunSnapshot, predicate_type: str, builder: str, kind: str
+    ) -> Iterator[tuple[str, Statement]]:
         """Yield the statement of every format with every setting that changes what a statement says."""
-        is_pipeline = self.run.kind == "PipelineRun"
+        is_pipeline = run.kind == "PipelineRun"
         for deep, native in product((False, True) if is_pipeline else (False,), (False, True)):
             options = slsa_v1.Options(builder_id=builder, build_type=kind, deep=deep, native=native)
             suffix = (" with deep inspection" if deep else "") + (" with native artifacts" if native else "")
             for name, build in _BUILDERS[predicate_type].items():
-                yield name + suffix, build(self.run, options)
+                yield name + suffix, build(run, options)
 
 
 def differences(given: Any, signed: Any, path: str = "") -> Iterator[Difference]:

@@ -14,8 +14,10 @@ from typing import Any
 from chains import dependencies
 from chains.artifacts import Rejection, image_dependency, rejections
 from chains.beside import Json, text_at
-from chains.execution_facts import container_facts, pod_facts, run_facts
+from chains.execution_facts import container_facts, ordered, pod_facts, run_facts
 from chains.hermetic import ContainerIsolation, Isolation
+from chains.image_name import parse_image_digest
+from chains.late_changes import is_replaced, sidecars_of
 from chains.predicates.slsa_v02 import matched_steps
 from chains.redaction import Redaction
 from chains.secret_forms import mask
@@ -23,6 +25,8 @@ from chains.snapshot import RunSnapshot
 from chains.statement import STATEMENT_V1, ResourceDescriptor, Statement
 
 SCAI = "https://in-toto.io/attestation/scai/v0.3"
+SIDECAR_STATE, SIDECAR_REPLACED = "SIDECAR_STATE", "SIDECAR_REPLACED"
+"""Attributes: a sidecar's record as it came, and that this is the record of its replacement."""
 PRODUCER = {"name": "provenance-chains", "uri": "https://provenance.chains/execution/v1"}
 _CANCELLED = ("cancel",)
 _TIMED_OUT = ("timeout", "timedout")
@@ -45,6 +49,7 @@ def build(
         *_levels(run, isolation),
         *(_hermetic(run, found, isolation.pod) for found in isolation.containers),
         *_gaps(run),
+        *_sidecars(run),
         *_warnings(run),
         *_facts(run, isolation, redaction),
     ]
@@ -167,6 +172,21 @@ def _gaps(run: RunSnapshot) -> Iterator[dict[str, Any]]:
             yield _attribute("CHILD_WITHOUT_RECORD", target, told)
 
 
+def _sidecars(run: RunSnapshot) -> Iterator[dict[str, Any]]:
+    """Tell the records of all sidecars as they came: the run's digest has none, since Tekton changes them."""
+    for task in (run, *run.children):
+        for sidecar in sidecars_of(task.raw):
+            name = text_at(sidecar, "name")
+            image = image_dependency(text_at(sidecar, "imageID"))
+            is_known = image is not None and not is_replaced(sidecar, task.status.get("completionTime") or "")
+            target = ResourceDescriptor(
+                name=f"{task.label}: sidecar/{name}",
+                uri=image.uri if image and is_known else f"{task.label}#sidecar/{name}",
+                digest=image.digest if image and is_known else None,
+            )
+            yield _attribute(SIDECAR_STATE, target, {"run": task.label, "record": ordered(sidecar)})
+
+
 @lru_cache(maxsize=128)  # the report and the warnings of a run ask one after the other
 def dropped_by_provenance(run: RunSnapshot) -> list[tuple[str, Rejection]]:
     """Return what the compatible provenance leaves out of a run and children: (attribute, what and why)."""
@@ -179,6 +199,8 @@ def dropped_by_provenance(run: RunSnapshot) -> list[tuple[str, Rejection]]:
     )
     found += [("HINT_REJECTED", rejection) for rejection in [*rejections(results), *rejections(steps)]]
     found += [("IMAGE_WITHOUT_DIGEST", rejection) for rejection in dependencies.unresolved_images(run)]
+    for name, asked in dependencies.replaced_sidecars(run).items():
+        found.append((SIDECAR_REPLACED, Rejection(name, _replaced(run, name, asked))))
     for child in run.children:
         if dependencies.moment(child, "completionTime") and matched_steps(child) is None:
             reason = "its steps in spec and status do not match, so SLSA v0.2 leaves the task out"
@@ -188,6 +210,15 @@ def dropped_by_provenance(run: RunSnapshot) -> list[tuple[str, Rejection]]:
             for attribute, item in dropped_by_provenance(child)
         ]
     return found
+
+
+def _replaced(run: RunSnapshot, name: str, asked: str) -> str:
+    image = next(
+        (text_at(one, "imageID") for one in sidecars_of(run.raw) if text_at(one, "name") == name), ""
+    )
+    told = "is told in its place" if parse_image_digest(asked) else "has no digest and is left out"
+    reason = f"tekton stopped it by the image {image or '(not recorded)'} before the run was recorded, "
+    return f"{reason}so that what ran is not known; what the task asks for, {asked or 'not recorded'}, {told}"
 
 
 def _warnings(run: RunSnapshot) -> Iterator[dict[str, Any]]:

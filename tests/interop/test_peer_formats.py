@@ -25,6 +25,7 @@ from chains.artifacts import images
 from chains.config import parse_config
 from chains.dependencies import run_results
 from chains.intake import read_inputs
+from chains.late_changes import replaced
 from chains.payload import build_provenance
 from chains.predicates import simple_signing
 from chains.snapshot import RunSnapshot, take_snapshot
@@ -75,6 +76,30 @@ def comparable(statement: Json) -> Json:
         definition["resolvedDependencies"] = resolved
     # the peer writes one arbitrary digest of the map
     definition.get("externalParameters", {}).get("buildConfigSource", {}).pop("ref", None)
+    return found
+
+
+def without_replacements(statement: Json, frozen: RunSnapshot) -> Json:
+    """Drop what the peer tells of sidecars that Tekton replaced to stop them: its image in place of theirs."""
+    found = copy.deepcopy(statement)
+    predicate = found["predicate"]
+    replacements = {
+        f"oci://{sidecar['imageID']}"
+        for task in (frozen, *frozen.children)
+        for sidecar in task.status.get("sidecars", ())
+        if sidecar["name"] in replaced(task.raw)
+    }
+    for holder, key in (
+        (predicate, "materials"),
+        (predicate.get("buildDefinition", {}), "resolvedDependencies"),
+    ):
+        if key in holder:
+            names = [
+                f"{item.get('uri')}@sha256:{item.get('digest', {}).get('sha256')}" for item in holder[key]
+            ]
+            assert replacements <= set(names)
+            kept = zip(holder[key], names, strict=True)
+            holder[key] = [item for item, named in kept if named not in replacements]
     return found
 
 
@@ -131,7 +156,41 @@ def test_the_examples_give_the_peers_statement(
         run = orjson.loads(orjson.dumps(frozen.raw))
         children = [orjson.loads(orjson.dumps(child.raw)) for child in frozen.children]
         ours = json.loads(build_provenance(frozen, parse_config(data), name).to_bytes())
-        assert comparable(ours) == comparable(peer.ask(run, children, name, data)["statement"])
+        theirs = without_replacements(peer.ask(run, children, name, data)["statement"], frozen)
+        assert comparable(ours) == comparable(theirs)
+
+
+def test_the_image_by_which_tekton_stops_a_sidecar_is_a_dependency_for_the_peer_and_not_for_us(
+    peer: Peer,
+) -> None:
+    """The peer names it when it looks late; of the same run in time both name the sidecar's own image."""
+    own, nop = (
+        f"registry.example.com/{name}@sha256:{digit * 64}" for name, digit in (("db", "a"), ("nop", "b"))
+    )
+    state = {"startedAt": "2026-01-02T03:04:01Z"}
+    stopped = {
+        **state, "exitCode": 137, "reason": "Completed", "containerID": "containerd://c",
+        "finishedAt": "2026-01-02T03:04:35Z", "message": "Sidecar container successfully stopped by nop image",
+    }  # fmt: skip
+    run: Json = {
+        "apiVersion": "tekton.dev/v1", "kind": "TaskRun", "metadata": {"name": "r", "namespace": "ns", "uid": "u"},
+        "status": {"completionTime": "2026-01-02T03:04:05Z", "taskSpec": {"sidecars": [{"name": "db", "image": "db:1"}]}},
+    }  # fmt: skip
+    in_time, late = copy.deepcopy(run), copy.deepcopy(run)
+    in_time["status"]["sidecars"] = [
+        {"name": "db", "container": "sidecar-db", "imageID": own, "running": state}
+    ]
+    late["status"]["sidecars"] = [
+        {"name": "db", "container": "sidecar-db", "imageID": nop, "terminated": stopped}
+    ]
+    for kept, ours, theirs in ((in_time, [own], [own]), (late, [], [nop])):
+        statement = json.loads(
+            build_provenance(freeze(kept, []), parse_config({}), "slsa/v2alpha4").to_bytes()
+        )
+        found = peer.ask(kept, [], "slsa/v2alpha4", {})["statement"]
+        for one, expected in ((statement, ours), (found, theirs)):
+            named = one["predicate"]["buildDefinition"].get("resolvedDependencies", [])
+            assert [f"{item['uri'][6:]}@sha256:{item['digest']['sha256']}" for item in named] == expected
 
 
 def test_an_image_id_without_a_digest_fails_the_peer_and_not_us(peer: Peer) -> None:

@@ -9,6 +9,7 @@ from chains.beside import Beside
 from chains.config import parse_config
 from chains.execution_facts import ordered
 from chains.intake import read_inputs
+from chains.late_changes import STOPPED
 from chains.payload import EXECUTION_REPORT, build_payloads
 from chains.snapshot import take_snapshot
 from tests.faults.hermetic import FOLDER, objects
@@ -210,3 +211,54 @@ def test_what_is_nested_deeper_than_any_field_is_left_out() -> None:
         deep = {"deeper": deep}
     assert json.dumps(ordered(deep)).count("deeper") == 16
     assert ordered([{"b": 1, "a": [2]}]) == [{"a": [2], "b": 1}]
+
+
+def test_of_a_sidecar_that_tekton_stopped_the_replacement_is_told_nowhere() -> None:
+    found = objects("sidecar-with-network")
+    run, pod = found["TaskRun"], found["Pod"]
+    (record,) = run["status"]["sidecars"]
+    state = next(one for one in pod["status"]["containerStatuses"] if one["name"] == "sidecar-database")
+    container = next(one for one in pod["spec"]["containers"] if one["name"] == "sidecar-database")
+    own, ended = record["imageID"], record.pop("terminated")
+    nop = "ghcr.io/tektoncd/pipeline/nop@sha256:" + "ea" * 32
+    record["running"] = {"startedAt": ended["startedAt"]}
+    began = ended["startedAt"]
+
+    def report() -> tuple[Json, str]:
+        payloads = build_payloads(take_snapshot(run), parse_config({}), {"taskrun/ci/build": Beside(pod=pod)})
+        statement = next(one for one in payloads if one.kind == EXECUTION_REPORT).statement.decode()
+        return facts(run, pod)["CONTAINER_FACTS sidecar/database"], statement
+
+    # the pod as it is a moment after the run's end: its image is changed, and the container still goes on
+    container["image"], state["state"] = nop, {"running": {"startedAt": began}}
+    told, statement = report()
+    assert (told["imageInPod"], told["imageAsRun"]) == (state["image"], own)
+    assert "stoppedBy" not in told
+    assert nop not in statement
+
+    # half a minute later; the record is the one of the run's end
+    last = {**ended, "exitCode": 137, "finishedAt": "2026-01-02T03:09:35Z", "containerID": "containerd://own"}
+    state |= {
+        "image": nop, "imageID": nop, "restartCount": 1, "containerID": "containerd://nop", "lastState": {"terminated": last},
+        "state": {"terminated": {"exitCode": 0, "startedAt": "2026-01-02T03:09:36Z", "containerID": "containerd://nop"}},
+    }  # fmt: skip
+    told, statement = report()
+    assert told["stoppedBy"] == "tekton"
+    assert (told["imageAsRun"], told["exitCode"], told["containerId"]) == (own, 137, "containerd://own")
+    assert (told["startedOn"], told["finishedOn"]) == (began, "2026-01-02T03:09:35Z")
+    assert "imageInPod" not in told
+    assert nop not in statement
+
+    # and if the record is the replacement's too, nobody knows which image ran
+    record |= {"imageID": nop, "terminated": {**last, "reason": "Completed", "message": STOPPED}}
+    del record["running"]
+    told, statement = report()
+    assert "imageAsRun" not in told
+    assert told["imageAsWritten"] != nop
+    attributes = json.loads(statement)["predicate"]["attributes"]
+    named = {one["attribute"] for one in attributes if nop in json.dumps(one["target"])}
+    assert named == set()
+    assert {one["attribute"] for one in attributes if nop in json.dumps(one)} == {
+        "SIDECAR_STATE",
+        "SIDECAR_REPLACED",
+    }
