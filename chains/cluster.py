@@ -8,6 +8,7 @@
      ├─ :class:`ClusterUnauthorized`  401: the token or certificate is not taken
      ├─ :class:`ClusterForbidden`     403: the account lacks a permission
      ├─ :class:`ListExpired`          410: the rest of a list cannot be had any more
+     ├─ :class:`ObjectUnreadable`     what is there cannot be decoded, whoever tries
      └─ :class:`ObjectRefused`        413, 422, and etcd's limit: the object would be too large or not valid
 """
 
@@ -31,6 +32,7 @@ import orjson
 from multidict import CIMultiDict
 
 from chains.access import Access
+from chains.decode import UNREADABLE, Unreadable, decode_object, decode_page
 from chains.errors import ChainsError, UsageError
 from chains.pace import Pace
 
@@ -71,6 +73,14 @@ class ClusterForbidden(ClusterRejected):
 
 class ListExpired(ClusterRejected):
     """A list took so long that its next page is forgotten; begin again."""
+
+
+class ObjectUnreadable(ClusterRejected):
+    """The object cannot be decoded; ``outline`` has what can be told of it, see :mod:`chains.decode`."""
+
+    def __init__(self, reason: str, outline: dict[str, Any]) -> None:
+        super().__init__(reason)
+        self.outline = outline
 
 
 class ObjectRefused(ClusterRejected):
@@ -128,6 +138,19 @@ def _server_of_pod(environ: Mapping[str, str]) -> str:
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
+def tls_of(access: Access) -> ssl.SSLContext | bool:
+    """Return how to speak TLS with the API server, for aiohttp."""
+    if not access.server.startswith("https:"):
+        return True
+    context = ssl.create_default_context(cadata=access.ca_data or None)
+    if access.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if access.certificate is not None:
+        context.load_cert_chain(access.certificate, access.key)
+    return context
+
+
 class Cluster:
     """A connection to one API server. Use as ``async with``; calls may run concurrently.
 
@@ -146,15 +169,7 @@ class Cluster:
         self._tls: dict[str, Any] = {"server_hostname": access.server_name} if access.server_name else {}
 
     async def __aenter__(self) -> Self:
-        context: ssl.SSLContext | bool = True
-        if self._access.server.startswith("https:"):
-            context = ssl.create_default_context(cadata=self._access.ca_data or None)
-            if self._access.insecure:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            if self._access.certificate is not None:
-                context.load_cert_chain(self._access.certificate, self._access.key)
-        connector = aiohttp.TCPConnector(limit=self._connections, ssl=context)
+        connector = aiohttp.TCPConnector(limit=self._connections, ssl=tls_of(self._access))
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=self._timeout,
@@ -171,7 +186,11 @@ class Cluster:
 
     async def get(self, path: str, *, accept: str = "") -> dict[str, Any]:
         """Return one object, in the form ``accept`` where one is asked for. Raises :class:`ClusterError`."""
-        return await self._send("GET", path, headers={"Accept": accept} if accept else None)
+        data = await self._send("GET", path, headers={"Accept": accept} if accept else None)
+        found = decode_object(data)
+        if found is None:
+            raise ClusterUnavailable(f"GET {path}: the answer is no JSON object")
+        return _readable(path, found)
 
     async def patch(self, path: str, body: Mapping[str, Any]) -> None:
         """Merge ``body`` into one object; with a ``resourceVersion`` in it, only into that version.
@@ -182,31 +201,48 @@ class Cluster:
             "Content-Type": "application/merge-patch+json",
             "Accept": METADATA_ONLY,
         }
+        # the answer is not read: its managed fields are as deep as the object
         await self._send("PATCH", path, orjson.dumps(body), headers)
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create one object and return it as it became. Raises :class:`ClusterError`."""
-        return await self._send("POST", path, orjson.dumps(body), {"Content-Type": "application/json"})
+        data = await self._send("POST", path, orjson.dumps(body), {"Content-Type": "application/json"})
+        found = decode_object(data)
+        if found is None:
+            raise ClusterUnavailable(f"POST {path}: the answer is no JSON object")
+        return _readable(path, found)
 
-    async def list(self, path: str, selector: str = "") -> AsyncIterator[dict[str, Any]]:
-        """Yield the objects of a collection, page by page. Raises :class:`ClusterError`."""
+    async def list(
+        self, path: str, selector: str = "", *, outlines: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the objects of a collection, page by page. Raises :class:`ClusterError`.
+
+        One that cannot be read is an error, or with ``outlines`` is in outline.
+        """
         async for item in self._pages(path, selector, {}):
-            yield item
+            if item is None and not outlines:
+                raise ClusterRejected(f"GET {path}: an object of the list can neither be read nor named")
+            if item is not None:
+                yield item if outlines else _readable(path, item)
 
     async def list_metadata(self, path: str, selector: str = "") -> AsyncIterator[dict[str, Any]]:
         """Yield the metadata of the objects of a collection, page by page. Raises :class:`ClusterError`."""
         async for item in self._pages(
             path, selector, {"Accept": _METADATA.format("PartialObjectMetadataList")}
         ):
-            yield item["metadata"]
+            if item is not None:
+                yield item["metadata"]
 
     async def _pages(
         self, path: str, selector: str, headers: Mapping[str, str]
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncIterator[dict[str, Any] | None]:
         following = ""
         while True:
             query = f"?limit={PAGE}&labelSelector={quote(selector)}&continue={following}"
-            page = await self._send("GET", path + query, headers=headers)
+            try:
+                page = decode_page(await self._send("GET", path + query, headers=headers))
+            except Unreadable as error:
+                raise ClusterUnavailable(f"GET {path}: {error}") from error
             for item in page.get("items") or ():  # null in an empty list of metadata
                 yield item
             following = page.get("metadata", {}).get("continue", "")
@@ -215,7 +251,7 @@ class Cluster:
 
     async def _send(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> dict[str, Any]:
+    ) -> bytes:
         token = await self._bearer(_TOKEN_SECONDS)
         try:
             return await self._exchange(method, path, body, headers, token)
@@ -227,7 +263,7 @@ class Cluster:
 
     async def _exchange(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None, token: str
-    ) -> dict[str, Any]:
+    ) -> bytes:
         if self._session is None:
             raise ClusterRejected("the cluster is not open")
         if _LEASES not in path:
@@ -240,13 +276,10 @@ class Cluster:
             ) as answer:
                 data = await answer.read()
                 if answer.status < 300:  # noqa: PLR2004 - 2xx
-                    found: dict[str, Any] = orjson.loads(data)
-                    return found
+                    return data
                 raise _error(method, path, answer.status, data)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ClusterUnavailable(f"{method} {path}: {error or type(error).__name__}") from error
-        except orjson.JSONDecodeError as error:
-            raise ClusterUnavailable(f"{method} {path}: the answer is no JSON") from error
 
     async def server_time(self) -> datetime | None:
         """Return the API server's time, in whole seconds; None when it tells none.
@@ -283,6 +316,23 @@ class Cluster:
             self._token = await asyncio.to_thread(authorize)
         self._token_read = time.monotonic()
         return self._token
+
+
+async def get_outline(cluster: Cluster, path: str, *, accept: str = "") -> dict[str, Any]:
+    """Return one object, in outline where it cannot be read. Raises :class:`ClusterError`."""
+    try:
+        return await (cluster.get(path, accept=accept) if accept else cluster.get(path))
+    except ObjectUnreadable as error:
+        return error.outline
+
+
+def _readable(path: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Return an object that is whole. Raises :class:`ObjectUnreadable`."""
+    if UNREADABLE not in found:
+        return found
+    metadata = found["metadata"]
+    name = f"{found.get('kind') or 'object'} {metadata.get('namespace', '')}/{metadata['name']}"
+    raise ObjectUnreadable(f"GET {path}: {name} cannot be read: {found[UNREADABLE]}", found)
 
 
 def _error(method: str, path: str, status: int, data: bytes) -> ClusterError:

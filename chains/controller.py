@@ -19,7 +19,8 @@ from chains.attest import FAILED, SKIPPED, Outcome, attest_run, distrust
 from chains.beside import Beside
 from chains.beside_cluster import TEKTON_NAMESPACE, BesideReader
 from chains.bodies import Begun, Bodies
-from chains.cluster import Cluster, ClusterError, ClusterUnavailable, ObjectChanged, ObjectGone
+from chains.cluster import Cluster, ClusterError, ClusterUnavailable, ObjectChanged, ObjectGone, get_outline
+from chains.decode import UNREADABLE
 from chains.earlier import Earlier
 from chains.errors import ChainsError, ConfigError
 from chains.family import Children, Family
@@ -245,7 +246,7 @@ class Controller:
         Raises :class:`ClusterError`, and :class:`PermitLost` when the permit ended on the way.
         """
         with span("read"):
-            raw = self._bodies.take(job) or await self._cluster.get(run_path(job))
+            raw = self._bodies.take(job) or await get_outline(self._cluster, run_path(job))
         link_to_tekton(raw)
         metadata, flow = raw["metadata"], self._flow()
         if metadata.get("uid") != job.uid:
@@ -387,7 +388,7 @@ class Controller:
         self._metrics.count(job.kind, job.namespace, outcome, since)
         if outcome.state == FAILED:
             trouble = self._troubles.get(job)
-            is_poison = trouble is not None and trouble.is_poison
+            is_poison = UNREADABLE in raw or (trouble is not None and trouble.is_poison)
             self._metrics.quarantined.inc(is_poison)
             await self._marker.tell(
                 job, "RunQuarantined" if is_poison else "AttestationFailed", outcome.reason

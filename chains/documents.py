@@ -14,15 +14,15 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-import orjson
 import yaml
 
+from chains.decode import MOST_LEVELS, Unreadable, decode
 from chains.errors import InputError
 from storage.files import read_file
 
 MAX_DOCUMENT = 1 << 30
 """Bytes of one JSON file; a List of a hundred thousand runs fits."""
-MAX_DEPTH = 200
+MAX_DEPTH = MOST_LEVELS
 MAX_YAML = 64 << 20
 """Bytes of one YAML file; YAML is read a hundred times slower than JSON."""
 
@@ -102,10 +102,11 @@ def load_documents(data: bytes, name: str) -> list[Any]:
     looks_like_yaml = name.endswith((".yaml", ".yml"))
     if start in {b"{", b"["}:
         try:
-            document = orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))
-        except orjson.JSONDecodeError as error:
+            document = decode(data.removeprefix(b"\xef\xbb\xbf"))
+        except Unreadable as error:
             if not looks_like_yaml:
-                raise InputError(f"{name}: not JSON: {error}") from error
+                why = str(error).removeprefix("not JSON: ")
+                raise InputError(f"{name}: not JSON: {why}") from error
         else:
             _refuse_equal_keys(data, name)
             return [document]

@@ -1,7 +1,7 @@
 """Kubernetes Events with stable reasons, told where users look: at the run, or at the configuration.
 
 ``AttestationFailed``  a run is marked as failed; the message says why
-``RunQuarantined``     a run broke the controller itself several times and is put aside as failed
+``RunQuarantined``     a run broke the controller itself several times, or cannot be read: put aside as failed
 ``RunLost``            a finished run was deleted before it was attested
 ``ConfigRefused``      the newest configuration or key is not in force; the last good one is
 ``StoreUnavailable``   a store of the configuration cannot be opened; the others work on

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from chains.children import child_references, names_a_task, parent_of, why_foreign
-from chains.cluster import METADATA_ONLY, Cluster, ClusterError, ObjectGone
+from chains.cluster import METADATA_ONLY, Cluster, ClusterError, ObjectGone, get_outline
 from chains.fair_memory import FairMemory
 from chains.snapshot import has_ended
 from chains.trace import span
@@ -119,8 +119,8 @@ class Family:
         try:
             with span("read", run_name=name):
                 if record is None:
-                    return await self._cluster.get(path)
-                return await self._cluster.get(path, accept=METADATA_ONLY)
+                    return await get_outline(self._cluster, path)
+                return await get_outline(self._cluster, path, accept=METADATA_ONLY)
         except ObjectGone:
             return None
 
@@ -136,7 +136,8 @@ class Family:
         if not uid or not _NAME.fullmatch(name):
             return False
         try:
-            found = await self._cluster.get(f"/apis/tekton.dev/v1/namespaces/{namespace}/pipelineruns/{name}")
+            path = f"/apis/tekton.dev/v1/namespaces/{namespace}/pipelineruns/{name}"
+            found = await get_outline(self._cluster, path)
         except ObjectGone:
             return False
         return bool(found["metadata"].get("uid") == uid and not has_ended(found))

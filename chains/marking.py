@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from chains.attest import FAILED, Outcome
-from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone, ObjectRefused
+from chains.cluster import Cluster, ClusterError, ObjectChanged, ObjectGone, ObjectRefused, get_outline
 from chains.event import write_event
 from chains.mark import (
     FINALIZERS,
@@ -123,7 +123,7 @@ class Marker:
             try:
                 await self.patch(job, patch(metadata))
             except ObjectChanged:
-                metadata = (await self._cluster.get(run_path(job)))["metadata"]
+                metadata = (await get_outline(self._cluster, run_path(job)))["metadata"]
                 if metadata.get("uid") != job.uid or is_marked(metadata):
                     raise
             else:

@@ -96,7 +96,9 @@ class Metrics:
             registry=self.registry,
         )
         self.quarantined = Counter(
-            "chains_runs_quarantined", "runs put aside that broke the controller", registry=self.registry
+            "chains_runs_quarantined",
+            "runs put aside that broke the controller or cannot be read",
+            registry=self.registry,
         )
         self._lost = Counter(
             "chains_runs_lost",

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import kopf
+import orjson
 from kopf._cogs.structs.references import Insights
 from kopf._core.engines.peering import Identity
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
+from multidict import CIMultiDict
 
 from chains.access import Access
 from chains.bodies import Bodies
 from chains.children import parent_of
+from chains.cluster import tls_of
+from chains.decode import UNREADABLE, Unreadable, decode_event, decode_page
 from chains.errors import ChainsError, UsageError
 from chains.mark import FINALIZERS, has_marks
 from chains.snapshot import DONE_LABEL, has_ended
@@ -32,6 +37,8 @@ PLURALS = {"taskruns": "TaskRun", "pipelineruns": "PipelineRun"}
 FRESH_SECONDS = 300.0
 """A run that ended longer ago is backlog."""
 _RESTART_DELAY = 1.0
+_FAILED = 400
+_LONGEST_LINE = 64 * 1024 * 1024
 _IDENTITY = Identity("chains")
 """What kopf calls this process among its peers, of which there are none.
 
@@ -99,6 +106,66 @@ def settings_for_scale() -> kopf.OperatorSettings:
     settings.queueing.exit_timeout = 10
     settings.persistence.diffbase_storage = _NoDiffBase()
     return settings
+
+
+class _Lines:
+    """The stream of a watch, in which what cannot be read has an outline in its place."""
+
+    def __init__(self, content: aiohttp.StreamReader) -> None:
+        self._content = content
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        """Yield whole lines, each an event that anybody can decode."""
+        parts: list[bytes] = []
+        length = 0
+        async for chunk in self._content.iter_chunked(size):
+            *lines, rest = chunk.split(b"\n")
+            for line in lines:
+                whole = b"".join((*parts, line))
+                parts, length = [], 0
+                if whole:
+                    yield _decodable(whole)
+            length += len(rest)
+            if length <= _LONGEST_LINE:
+                parts.append(rest)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+
+def _decodable(line: bytes) -> bytes:
+    """Return one event as it can be decoded without recursion that ends the watch; empty for none."""
+    event = decode_event(line)
+    if event is None:
+        _log.error("an event of the watch can neither be read nor named", extra={"begins": repr(line[:200])})
+        return b""
+    found = event.get("object")
+    if isinstance(found, dict) and isinstance(found.get("metadata"), dict):
+        # nobody needs them, and kopf decodes what it is given once more
+        found["metadata"].pop("managedFields", None)
+    return orjson.dumps(event) + b"\n"
+
+
+class _Response(aiohttp.ClientResponse):
+    """An answer of the API server to kopf: one object that cannot be read spoils no other."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        answer = await super().start(connection)
+        if self.url.query.get("watch") == "true" and self.status < _FAILED:
+            self.content = _Lines(self.content)  # type: ignore[assignment] # kopf asks it for chunks alone
+        return answer
+
+    async def json(self, **_: Any) -> Any:
+        try:
+            page = decode_page(await self.read())
+        except Unreadable as error:
+            raise orjson.JSONDecodeError(str(error), "", 0) from error
+        if isinstance(page.get("items"), list):
+            nameless = page["items"].count(None)
+            if nameless:
+                _log.error("objects of a list can neither be read nor named", extra={"count": nameless})
+            page["items"] = [item for item in page["items"] if item is not None]
+        return page
 
 
 class TektonMissing(ChainsError):  # noqa: N818 - as other modules say what is not there
@@ -170,7 +237,8 @@ def _handler(
             elif left(job, raw):
                 offer(job, LEAVING, None)
         elif ended:
-            bodies.keep(job, raw)
+            if UNREADABLE not in raw:
+                bodies.keep(job, raw)
             lane, since = lane_of(raw["status"], datetime.now(UTC))
             offer(job, LEAVING if meta.get("deletionTimestamp") else lane, since)
         elif (
@@ -186,6 +254,14 @@ def _handler(
     return seen
 
 
+def _authorization(access: Access) -> str:
+    """Return the header that says who we are, empty where a certificate does."""
+    if access.authorize:
+        return access.authorize()
+    token = access.token_file.read_text().strip() if access.token_file else access.token
+    return f"Bearer {token}" if token else ""
+
+
 async def _operate(
     access: Access,
     offer: Callable[[Job, int, float | None], None],
@@ -199,19 +275,17 @@ async def _operate(
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    def login(**_: Any) -> kopf.ConnectionInfo:
-        token = access.token_file.read_text().strip() if access.token_file else access.token
-        scheme, _space, credentials = (access.authorize() if access.authorize else "").partition(" ")
-        return kopf.ConnectionInfo(
-            server=access.server,
-            ca_data=access.ca_data.encode() if access.ca_data else None,
-            insecure=access.insecure,
-            scheme=scheme or None,
-            token=credentials or token or None,
-            proxy_url=access.proxy or None,
-            certificate_path=access.certificate,
-            private_key_path=access.key,
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        headers = CIMultiDict(access.headers)
+        if authorization := await asyncio.to_thread(_authorization, access):
+            headers["Authorization"] = authorization
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls_of(access)),
+            headers=headers,
+            proxy=access.proxy or None,
+            response_class=_Response,
         )
+        return kopf.AiohttpSession(server=access.server, aiohttp_session=session)
 
     for plural, kind in PLURALS.items():
         kopf.on.event(GROUP, VERSION, plural, registry=registry)(_handler(kind, offer, bodies, listed, left))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chains.cluster import Cluster, ClusterError, ListExpired, ObjectChanged, ObjectGone
+from chains.cluster import Cluster, ClusterError, ListExpired, ObjectChanged, ObjectGone, get_outline
 from chains.controller import Controller
 from chains.errors import UsageError
 from chains.mark import PUT_OFF, finalizer_patch, is_marked, unmark_patch
@@ -37,7 +37,7 @@ async def runs(
     for kind, plural in RESOURCES.items():
         for namespace in namespaces or [""]:
             scope = f"/namespaces/{namespace}" if namespace else ""
-            async for raw in cluster.list(f"/apis/tekton.dev/v1{scope}/{plural}", selector):
+            async for raw in cluster.list(f"/apis/tekton.dev/v1{scope}/{plural}", selector, outlines=True):
                 metadata = raw["metadata"]
                 yield Job(kind, metadata["namespace"], metadata["name"], metadata["uid"]), raw
 
@@ -68,7 +68,7 @@ async def _release(cluster: Cluster, job: Job, metadata: dict[str, Any]) -> Done
         except ObjectGone:
             return Done(_label(job), "gone")
         except ObjectChanged:
-            metadata = (await cluster.get(run_path(job)))["metadata"]
+            metadata = (await get_outline(cluster, run_path(job)))["metadata"]
         else:
             return Done(_label(job), "released")
     return Done(_label(job), "changes too often; run it again", is_open=True)
@@ -86,7 +86,7 @@ async def resign(cluster: Cluster, name: str, *, dry_run: bool = False) -> list[
     for kind in RESOURCES:
         job = Job(kind, namespace, run, "")
         try:
-            metadata = (await cluster.get(run_path(job)))["metadata"]
+            metadata = (await get_outline(cluster, run_path(job)))["metadata"]
         except ObjectGone:
             continue
         if not dry_run:
@@ -104,7 +104,7 @@ async def _take_marks_off(cluster: Cluster, job: Job, metadata: Mapping[str, Any
         except ObjectChanged:
             if attempt == _ATTEMPTS - 1:
                 raise
-            found = (await cluster.get(run_path(job)))["metadata"]
+            found = (await get_outline(cluster, run_path(job)))["metadata"]
             if found["uid"] != metadata["uid"]:
                 raise
             metadata = found

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import orjson
 
 from chains.children import names_a_task, why_foreign
+from chains.decode import UNREADABLE
 from chains.errors import InputError
 from chains.late_changes import settled
 from chains.tekton_schema import Json, go_form
@@ -169,6 +170,8 @@ def _list(items: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
 def _freeze(raw: Json) -> RunSnapshot:
     if not isinstance(raw, dict) or str(raw.get("kind")) not in _STRUCTURES:
         raise InputError(f"{run_label(raw)}: expected a TaskRun or PipelineRun; pass exported runs")
+    if UNREADABLE in raw:
+        raise InputError(f"{run_label(raw)}: cannot be read: {raw[UNREADABLE]}")
     if raw.get("apiVersion") != API_VERSION:
         raise InputError(
             f"{run_label(raw)}: expected apiVersion {API_VERSION}, got {str(raw.get('apiVersion'))[:64]!r}; "

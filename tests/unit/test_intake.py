@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chains.cli import run as chains
 from chains.documents import load_documents
 from chains.errors import InputError
 from chains.intake import MAX_RUN, Intake, read_inputs
@@ -206,3 +207,17 @@ def load_documents_from(path: Path) -> None:
     from chains.documents import read_bytes
 
     read_bytes(path)
+
+
+@pytest.mark.parametrize("levels", [201, 254, 300, 960, 1000, 1030, 100_000])
+@pytest.mark.parametrize("kind", ["arrays", "objects"])
+def test_a_file_nested_deeper_than_anybody_writes_is_refused_and_breaks_nothing(
+    tmp_path: Path, levels: int, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nested = "[" * levels + "]" * levels if kind == "arrays" else '{"a":' * levels + "1" + "}" * levels
+    file = tmp_path / "deep.json"
+    file.write_text(
+        '{"apiVersion":"tekton.dev/v1","kind":"TaskRun","metadata":{"name":"r"},"spec":' + nested + "}"
+    )
+    assert chains(["payload", str(file)]) == 1
+    assert "deep.json: not JSON: it is nested deeper than 200 levels" in capsys.readouterr().err
