@@ -44,6 +44,11 @@ LARGEST = {"mongo": 10_000_000, "dynamodb": 400_000, "firestore": 1_000_000}
 _numbers = count(1)
 
 
+def _param(name: str) -> Any:
+    """A place as a parameter; moto is a library and runs offline, everything else counts as a server."""
+    return pytest.param(name, marks=() if "moto" in name else pytest.mark.server)
+
+
 @dataclass(frozen=True)
 class Place:
     """Somewhere to store, as many :class:`Store` objects at a time as a test likes."""
@@ -78,7 +83,7 @@ class Place:
 @pytest.fixture(
     params=[
         *FOLDERS,
-        *(pytest.param(name, marks=pytest.mark.server) for name in (*REGISTRIES, *BUCKETS, *CLOUDS)),
+        *(_param(name) for name in (*REGISTRIES, *BUCKETS, *CLOUDS)),
     ],
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
@@ -91,7 +96,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return _registry_place(request.getfixturevalue(request.param), tmp_path, monkeypatch)
 
 
-@pytest.fixture(params=[*FOLDERS, *(pytest.param(name, marks=pytest.mark.server) for name in BUCKETS)])
+@pytest.fixture(params=[*FOLDERS, *map(_param, BUCKETS)])
 def listing(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A place that knows its runs."""
     if request.param in BUCKETS:

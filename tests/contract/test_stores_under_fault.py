@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from storage.base import Store, StoreError, StoreOptions, open_store
+from storage.base import Store, StoreError, StoreOptions, StoreUnavailable, open_store
 from storage.grafeas import grafeas_url
 from storage.record import Findings
 from tests.testbed.clouds import mongo
@@ -23,7 +23,6 @@ from tests.testbed.s3 import ACCESS_KEY, SECRET_KEY
 from tests.testbed.s3_proxy import FLIP, Proxy, s3_proxy
 from tests.unit.storage import records
 
-pytestmark = pytest.mark.server
 _numbers = count(1)
 QUICK = StoreOptions(timeout=2.0, attempts=1)
 BY_PROXY = (
@@ -54,7 +53,12 @@ class Faulty:
         return open_store(self.url, self.options)
 
 
-@pytest.fixture(params=[*BY_PROXY, "mongo local endpoint", "firestore local endpoint"])
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=() if "moto" in name else pytest.mark.server)
+        for name in (*BY_PROXY, "mongo local endpoint", "firestore local endpoint")
+    ]
+)
 def faulty(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
     kind = request.param.split()[0]
     if kind == "mongo":
@@ -136,7 +140,7 @@ def test_an_outage_in_the_middle_loses_nothing(faulty: Faulty) -> None:
             assert failures
             assert all(failure.transient for failure in failures), failures
             faulty.harm(503, 0)
-            with pytest.raises(StoreError):
+            with pytest.raises(StoreUnavailable):
                 await store.find(digest, image.name)
             faulty.harm(0, 0)
             again = await asyncio.gather(*(store.put(record) for record in made))
@@ -183,6 +187,7 @@ def test_wrong_bytes_that_come_back_are_no_evidence(faulty: Faulty) -> None:
     run(work)
 
 
+@pytest.mark.server
 def test_a_database_that_keeps_other_values_gives_no_receipt(
     mongo_server: mongo.MongoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

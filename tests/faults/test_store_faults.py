@@ -211,7 +211,7 @@ def test_waits_grow_have_jitter_and_are_capped() -> None:
 
 def test_a_search_never_answers_nothing_when_it_could_not_look() -> None:
     for part in (".att", ".sig", "referrers"):
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match="answered 500"):
             find_against(lambda *_, part=part: on("GET", part, answering(500)))  # type: ignore[misc]
     with pytest.raises(StoreUnavailable, match="no answer"):
         find_against(lambda *_: on("GET", "/blobs/", hang))

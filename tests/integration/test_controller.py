@@ -27,6 +27,7 @@ from tests.testbed.images import Registry
 pytestmark = pytest.mark.server
 Json = Any
 CHAINS = Path(sys.executable).with_name("chains")
+IMAGES = 200
 NO_LOG = "--insecure-ignore-tlog=true"
 
 
@@ -320,19 +321,28 @@ def test_killed_at_any_moment_it_signs_each_image_once(
         artifacts_taskrun_storage="oci", storage_oci_encoding__format="dsse", execution_report="false"
     )
     images = []
-    for number in range(40):
+    for number in range(IMAGES):
         name = f"{running.namespace}/image-{number}"
         digest = referrers_registry.push_image(name)
         running.server.create_run(
             finished(running.namespace, f"run-{number}", f"{referrers_registry.host}/{name}", digest)
         )
         images.append((name, digest))
-    for pause in (0.0, 0.02, 0.05, 0.1):
+
+    def marked() -> int:
+        return running.log.read_bytes().count(b'"run is marked"') if running.log.exists() else 0
+
+    for kill in range(4):
+        before = marked()
         running.start()
-        time.sleep(pause)
+        while marked() <= before + kill:
+            assert running.process is not None
+            assert running.process.poll() is None, running.log.read_text()[-3000:]
         running.stop(signal.SIGKILL)
+        left = [number for number in range(IMAGES) if not running.signed(f"run-{number}")]
+        assert 0 < len(left) < IMAGES, "it was killed while runs were in work"
     running.start()
-    for number in range(40):
+    for number in range(IMAGES):
         assert (
             running.attested(f"run-{number}")["metadata"]["annotations"]["chains.tekton.dev/signed"] == "true"
         )

@@ -130,9 +130,8 @@ def test_a_pod_of_tektons_builder_is_as_the_task_asks(
     kinds = {one.kind for one in isolation.containers}
     assert kinds <= {"step", "sidecar", "init"}
     own = [one.name for one in isolation.containers if not one.is_counted]
-    assert (
-        own[0] == ("sidecar-tekton-log-results" if "results-from" in flags else "prepare") or "prepare" in own
-    )
+    assert "prepare" in own
+    assert ("sidecar-tekton-log-results" in own) is (flags.get("results-from") == "sidecar-logs")
     asked = run["spec"]["taskSpec"]
     counted = [one for one in isolation.containers if one.is_counted]
     assert len(counted) == len(asked["steps"]) + len(asked.get("sidecars", []))

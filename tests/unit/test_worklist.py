@@ -189,6 +189,12 @@ def test_a_run_that_ends_while_it_waits_to_be_held_is_looked_at_once_more_at_onc
     asyncio.run(work_on())
 
 
+async def turns() -> None:
+    """Let whoever can go on do so."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 def test_while_fresh_runs_come_little_of_the_backlog_is_in_work(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> list[str]:
         jobs, taken = WorkList(beside_fresh=2), list[str]()
@@ -201,20 +207,20 @@ def test_while_fresh_runs_come_little_of_the_backlog_is_in_work(monkeypatch: pyt
             jobs.offer(job(f"old-{number}"), BACKLOG)
         jobs.offer(job("new-0"), FRESH)
         task = asyncio.create_task(worker())
-        await asyncio.sleep(0.01)
+        await turns()
         assert taken == ["new-0", "old-0", "old-1"]
         jobs.offer(job("new-1"), FRESH)
-        await asyncio.sleep(0.01)
+        await turns()
         assert taken[3:] == ["new-1"]
         jobs.done(job("old-0"))
-        await asyncio.sleep(0.01)
+        await turns()
         assert taken[4:] == ["old-2"]
         jobs.offer(job("old-3"), BACKLOG)
-        await asyncio.sleep(0.01)
+        await turns()
         assert taken[5:] == []
         monkeypatch.setattr("chains.worklist._LIVE_SECONDS", 0.0)
         jobs.offer(job("old-4"), BACKLOG)
-        await asyncio.sleep(0.01)
+        await turns()
         task.cancel()
         return taken[5:]
 

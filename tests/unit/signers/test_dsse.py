@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from signers import dsse
@@ -181,21 +181,26 @@ def test_damaged_envelopes_read_or_raise_a_format_error(envelope: Envelope, draw
 
 
 @settings(deadline=None)
-@given(
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "payload": json_values | st.just("e30="),
-            "payloadType": json_values | st.just(IN_TOTO),
-            "signatures": st.lists(
-                st.fixed_dictionaries({}, optional={"keyid": json_values, "sig": json_values})
-            )
-            | json_values,
-        },
+@given(st.sampled_from(["payload", "payloadType", "signatures", "keyid", "sig"]), json_values)
+def test_one_member_of_a_wrong_type_is_a_format_error(name: str, value: object) -> None:
+    signature: dict[str, object] = {"keyid": "", "sig": "eA=="}
+    members: dict[str, object] = {"payload": "e30=", "payloadType": IN_TOTO, "signatures": [signature]}
+    assert Envelope.from_object(members).payload == b"{}"
+    assume(not isinstance(value, str) and not (name == "keyid" and value is None))
+    assume(
+        name != "signatures" or not isinstance(value, list) or not any(isinstance(one, dict) for one in value)
     )
-)
-def test_wrong_types_are_format_errors(members: dict[str, object]) -> None:
-    with suppress(FormatError):
+    (signature if name in signature else members)[name] = value
+    with pytest.raises(FormatError, match="envelope"):
+        Envelope.from_object(members)
+
+
+@pytest.mark.parametrize("name", ["payload", "payloadType", "signatures", "sig"])
+def test_a_member_that_is_missing_is_a_format_error(name: str) -> None:
+    signature: dict[str, object] = {"keyid": "", "sig": "eA=="}
+    members: dict[str, object] = {"payload": "e30=", "payloadType": IN_TOTO, "signatures": [signature]}
+    del (signature if name in signature else members)[name]
+    with pytest.raises(FormatError, match=f"{name} is missing"):
         Envelope.from_object(members)
 
 

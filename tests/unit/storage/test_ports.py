@@ -84,11 +84,11 @@ def test_a_host_that_does_not_exist_may_exist_later() -> None:
 
 def test_work_in_flight_is_shared_and_survives_a_cancelled_waiter() -> None:
     async def work() -> None:
-        started = []
+        started, may_end = [], asyncio.Event()
 
         async def slow() -> int:
             started.append(1)
-            await asyncio.sleep(0.02)
+            await may_end.wait()
             return len(started)
 
         flights: InFlight[str, int] = InFlight()
@@ -96,6 +96,9 @@ def test_work_in_flight_is_shared_and_survives_a_cancelled_waiter() -> None:
         second = asyncio.ensure_future(flights.run("a", slow))
         await asyncio.sleep(0)
         first.cancel()
+        await asyncio.sleep(0)
+        assert not second.done()
+        may_end.set()
         assert await second == 1
         assert await flights.run("a", slow) == 2
 

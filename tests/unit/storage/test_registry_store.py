@@ -507,9 +507,17 @@ def test_a_record_without_subjects_is_neither_stored_nor_failed() -> None:
     run(work)
 
 
-@pytest.mark.parametrize("url", ["oci:registry.example/app", "oci://", "oci://app", "oci://r.example/App"])
-def test_urls_that_mean_nothing_are_rejected(url: str) -> None:
-    with pytest.raises(StoreRejected):
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("oci:registry.example/app", "unknown store 'oci:registry.example/app': expected oci: or oci://REGISTRY/REPOSITORY"),
+        ("oci://", "'' names no registry: an image is written registry/repository"),
+        ("oci://app", "'app' names no registry: an image is written registry/repository"),
+        ("oci://r.example/App", "'r.example/App' is not an image reference: 'App' is no repository name"),
+    ],
+)  # fmt: skip
+def test_urls_that_mean_nothing_are_rejected(url: str, reason: str) -> None:
+    with pytest.raises(StoreRejected, match=f"^{re.escape(reason)}"):
         open_store(url)
 
 
