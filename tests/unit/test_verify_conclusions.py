@@ -90,6 +90,8 @@ def told(found: Verification, named: dict[str, Evidence]) -> str:
         lines.append(
             f"  {'image signature' if each.is_image_signature else 'attestation'}: {each.detail or '-'}"
         )
+        if each.signed_by:
+            lines.append(f"  key {each.keyid!r}, {json.dumps(each.signed_by.signature_to_json())}")
     for left in found.skipped:
         lines += [f"left {left.digest} {left.reason.value} at {left.location}", f"  {left.detail}"]
     text = "\n".join(lines) + "\n"

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from chains.cli import run as chains
 from chains.criteria import Criteria
 from chains.verdict import Verdict
+from signers.annotations import TIMESTAMP_ANNOTATION
 from signers.base import FormatError
 from signers.keyset import MEDIA_TYPE, KeyStatus, ListedKey, parse_keyset
 from signers.trust import PublicKey
@@ -35,7 +37,7 @@ from tests.faults.verify.forge import (
 from tests.faults.verify.forged_cases import BY_IDENTITY, CASES, criteria_of, file, layer
 from tests.testbed.forged_evidence import Forger
 from tests.testbed.forged_signature import Signature
-from tests.testbed.forged_sigstore import NOW, V1, V2, Entry
+from tests.testbed.forged_sigstore import NOW, V1, V2, Entry, encoded
 from tests.testbed.sigstore_keys import public_pem
 from tests.unit.test_hermetic_verify import hermetic, report
 
@@ -262,6 +264,40 @@ def test_of_several_verified_times_none_may_lie_in_the_future(first: bool) -> No
     assert (found.verdict, reasons(found)) == (Verdict.INDETERMINATE, {"time_in_future"})
     entry = forger().us.entry(one.body(V1), Entry(V1, moment=future - timedelta(seconds=1)))
     assert ask(keyed([entry], one=one), by=by_key()).verdict is Verdict.VERIFIED
+
+
+def by_identity() -> Criteria:
+    return replace(criteria_of(BY_IDENTITY), trusted_root=by_key().trusted_root)
+
+
+@pytest.mark.parametrize("certified", [True, False])
+@pytest.mark.parametrize(
+    ("stamped", "reason"),
+    [("data", ""), ("signature", "timestamp_invalid"), ("payload", "timestamp_invalid")],
+)
+def test_a_timestamp_of_cosign_beside_a_layer_is_over_the_whole_of_it(
+    stamped: str, reason: str, certified: bool
+) -> None:
+    one = forger().signed() if certified else Signature(forger().key)
+    held = layer(one.bundle([forger().us.entry(one.body(V2))], []))
+    over = held.data if stamped == "data" else getattr(one, stamped)
+    told = json.dumps({"SignedRFC3161Timestamp": encoded(forger().us.timestamp(over))})
+    found = ask(
+        replace(held, annotations={**held.annotations, TIMESTAMP_ANNOTATION: told}),
+        by=by_identity() if certified else by_key(),
+    )
+    assert reasons(found) == ({reason} if reason else set()), found.to_text()
+    assert found.verdict is (Verdict.FAILED if reason else Verdict.VERIFIED)
+
+
+def test_a_certificate_for_a_kind_of_key_that_is_not_supported_is_told() -> None:
+    key = ec.generate_private_key(ec.SECP521R1())
+    one = Signature(key, forger().us.certificate(key))
+    found = ask(keyed([forger().us.entry(one.body(V2))], [forger().stamped(one)], one), by=by_identity())
+    assert (found.verdict, reasons(found)) == (Verdict.FAILED, {"certificate_invalid"})
+    assert (
+        "got the certificate's key: ECDSA on secp521r1 is not supported: use ECDSA on P-256" in found.summary
+    )
 
 
 # keys that are listed more than once, or count no more
