@@ -24,7 +24,9 @@ from chains.hermetic_pod import (
     asked_labels,
     distrust,
     missing,
+    not_ended,
     place,
+    unrecorded,
     way_out,
 )
 from chains.late_changes import replaced
@@ -120,7 +122,9 @@ def judge_isolation(
 
 def _judge_task(run: RunSnapshot, beside: Beside, *, policies_vouched: bool) -> Isolation:
     pod = beside.pod
-    why = (distrust(run, pod) if pod is not None else beside.missing) if run.status.get("podName") else ""
+    why = ""
+    if run.status.get("podName"):
+        why = unrecorded(run) or (distrust(run, pod) if pod is not None else beside.missing)
     if pod is None or why or not run.status.get("podName"):
         why = why or "the run names no pod"
         containers = [_unseen(run, expected, beside, why) for expected in expected_containers(run)]
@@ -151,12 +155,15 @@ def _judge_container(
     run: RunSnapshot, placed: Placed, all_placed: list[Placed], beside: Beside, network: PodNetwork
 ) -> ContainerIsolation:
     entrypoint = judge_entrypoint(placed, all_placed, beside) if placed.kind == STEP else None
+    enforced = _enforced(placed, entrypoint, network, way_out(placed.container, beside.pod or {}))
+    if placed.kind == STEP and enforced.value == TRUE and (why := not_ended(run, placed)):
+        enforced = Finding(UNKNOWN, why)
     return ContainerIsolation(
         placed.kind,
         placed.name,
         _image(run, placed),
         _requested(run, placed.kind, beside),
-        _enforced(placed, entrypoint, network, way_out(placed.container, beside.pod or {})),
+        enforced,
         _observed(run, placed),
         entrypoint,
         is_counted=not placed.is_tektons_own,

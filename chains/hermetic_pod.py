@@ -11,6 +11,9 @@ from chains.pod_builder import SIDECAR, STEP, Expected, expected_containers, is_
 from chains.snapshot import RunSnapshot
 
 INIT, INJECTED, EPHEMERAL = "init", "injected", "ephemeral"
+ENDED_BY_TEKTON = (
+    "tekton ended the run before its steps had ended, and recorded no container that would tie a pod to it"
+)
 TASK_RUN_LABEL = "tekton.dev/taskRun"
 UID_LABEL = "tekton.dev/taskRunUID"
 _HARMLESS = frozenset((
@@ -81,6 +84,29 @@ def _foreign_containers(run: RunSnapshot, pod: Mapping[str, Json]) -> Iterator[s
         name = step.get("container") or f"step-{step.get('name', '')}"
         if recorded and _container_id(reported.get(name, {})) != recorded:
             yield f"container {name} of the pod is not the one that the run recorded"
+
+
+def unrecorded(run: RunSnapshot) -> str:
+    """Return why no pod can be the run's, whether it is there or not; ``""`` where one can.
+
+    When a run is cancelled, times out or cannot go on, Tekton ends its steps in the record alone and has the
+    pod deleted (``terminateStepsInPod``, ``failTaskRun``): it may be there for a while, or be kept.
+    """
+    steps = run.status.get("steps", ())
+    reason = run.condition.get("reason", "")  # it writes the run's own as the reason of each step
+    is_failed = run.condition.get("status") == "False"
+    ended = is_failed and any(text_at(step, "terminated", "reason") == reason != "" for step in steps)
+    return ENDED_BY_TEKTON if ended and not any(map(_recorded_container, steps)) else ""
+
+
+def not_ended(run: RunSnapshot, step: Placed) -> str:
+    """Return why it is not known that a step has ended, so that it may have gone on; else ``""``."""
+    if "terminated" not in mapping_at(step.state, "state"):
+        return "the kubelet does not report that it ended"
+    records = (one for one in run.status.get("steps", ()) if one.get("name", "") == step.name)
+    if not any(text_at(record, "terminated", "containerID") for record in records):
+        return "the run does not record that it ended by itself"
+    return ""
 
 
 def _recorded_container(step: Mapping[str, Json]) -> str:
@@ -190,5 +216,5 @@ def missing(run: RunSnapshot, placed: list[Placed]) -> list[Expected]:
 
 __all__ = [
     "EPHEMERAL", "INIT", "INJECTED", "SIDECAR", "STEP", "Placed", "asked_labels", "distrust", "missing",
-    "place", "way_out",
+    "not_ended", "place", "unrecorded", "way_out",
 ]  # fmt: skip
