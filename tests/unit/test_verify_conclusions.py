@@ -610,6 +610,7 @@ for _form, _name, _asked in (
     ("bundle", "entry-of-another-signature", BY_IDENTITY),
     ("bundle", "key-entry-of-another", BY_KEY),
     ("bundle", "payload-changed-key", BY_KEY),
+    ("layer", "honest-key-v2", BY_IDENTITY),
 ):
     CASES[f"{_form}-{_name}"] = forged(_name, _asked, _form)
 CASES["bundle-entry-missing-and-asked-for"] = forged("entry-missing", BY_IDENTITY, require_log=True)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from chains.cli import run as chains
 from chains.criteria import Criteria
 from chains.verdict import Verdict
-from signers.annotations import TIMESTAMP_ANNOTATION
+from signers.annotations import CERTIFICATE_ANNOTATION, TIMESTAMP_ANNOTATION
 from signers.base import FormatError
 from signers.keyset import MEDIA_TYPE, KeyStatus, ListedKey, parse_keyset
 from signers.trust import PublicKey
@@ -141,6 +141,32 @@ def test_a_hint_of_a_bundle_that_names_a_given_key_falsely_is_tampering_though_t
     forged = evidence(json.dumps(made).encode())
     found = ask(forged, form_b(provenance()))
     assert (found.verdict, reasons(found)) == (Verdict.FAILED, {"signature_invalid"})
+
+
+@pytest.mark.parametrize("certificate", ["honest-v2", "certificate-of-another-authority", "no certificate"])
+def test_in_form_a_a_given_key_comes_before_any_certificate_beside_it(certificate: str) -> None:
+    """Anybody may put a certificate beside a layer: it neither spoils what a key signed, nor saves what it did not."""
+    told = (
+        "x" if certificate == "no certificate" else layer_of(certificate).annotations[CERTIFICATE_ANNOTATION]
+    )
+    beside = {CERTIFICATE_ANNOTATION: told}
+    good = ask(replace(form_a(provenance()), annotations=beside))
+    assert (good.verdict, reasons(good)) == (Verdict.VERIFIED, set())
+    forged = replace(named(public().keyid), annotations=beside)
+    found = ask(forged, form_a(provenance()))
+    assert (found.verdict, reasons(found)) == (Verdict.FAILED, {"signature_invalid"})
+    stranger = ask(replace(form_a(provenance(), signer("stranger")), annotations=beside))
+    assert (stranger.verdict, reasons(stranger)) == (Verdict.FAILED, {"keyless_unsupported"})
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_any_of_several_signatures_may_be_the_one_of_a_given_key(place: int) -> None:
+    made = [envelope(provenance(), signer(name)).signatures[0] for name in ("stranger", "second")]
+    made.insert(place, envelope(provenance()).signatures[0])
+    held = evidence(replace(envelope(provenance()), signatures=tuple(made)).to_bytes(), "dsse", "oci-att")
+    found = ask(held)
+    assert (found.verdict, reasons(found)) == (Verdict.VERIFIED, set())
+    assert found.attestations[0].keyid == public().keyid
 
 
 # logs that ended, and logs that only look like the one that is trusted
