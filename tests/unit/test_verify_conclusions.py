@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -22,7 +23,9 @@ import pytest
 from chains import verify_conclude
 from chains.config import parse_config
 from chains.criteria import Criteria
+from chains.image_name import ImageDigest
 from chains.payload import EXECUTION_REPORT, PROVENANCE, build_payloads
+from chains.predicates import simple_signing
 from chains.predicates.scai_execution import SCAI
 from chains.reasons import Reason, Result
 from chains.sign import sign
@@ -61,6 +64,7 @@ from tests.faults.verify.forge import (
 )
 from tests.faults.verify.forged_cases import BY_IDENTITY, BY_KEY, criteria_of, file, layer, layer_of_cosign
 from tests.unit.test_hermetic_verify import report
+from tests.unit.test_verify_blob import BLOB, message
 from tests.unit.test_verify_runs import config, raw, signed
 
 Json = Any
@@ -312,6 +316,55 @@ def image_signatures_of_other_images() -> Any:
 
 
 @case
+def image_signatures_that_lack_what_they_are_for() -> Any:
+    kind = "cosign container image signature"
+    written = (
+        {},
+        {"critical": 1},
+        {"critical": {"type": 1}},
+        {"critical": {"type": "y" * 65}},
+        {"critical": {"type": kind}},
+        {"critical": {"type": kind, "image": {}}},
+        {"critical": {"type": kind, "image": {"docker-manifest-digest": f"sha256:{HEX}:{HEX}"}}},
+        {"critical": {"type": kind, "image": {"docker-manifest-digest": f"sha512:{HEX}"}}},
+        {"critical": {"type": kind, "image": {"docker-manifest-digest": HEX}}},
+    )
+    named = {}
+    for number, one in enumerate(written):
+        data = json.dumps(one).encode()
+        named[f"n{number}"] = evidence(data, "simplesigning", "oci-sig", signature=signer().sign(data))
+    return of(**named)
+
+
+@case
+def an_image_signature_about_two_images() -> Any:
+    statement = json.loads(simple_signing.build_statement(ImageDigest(IMAGE, OTHER)).to_bytes())
+    statement["subject"] += [
+        {"name": "x", "digest": {"sha512": "a" * 128}},
+        {"name": "y", "digest": {"sha256": "b" * 64}},
+    ]
+    return of(two=form_b(statement))
+
+
+@case
+def what_calls_itself_an_image_signature_and_is_no_statement() -> Any:
+    stranger = signer("stranger")
+    signed = simple_signing.build_statement(ImageDigest(IMAGE, HEX)).to_bytes()
+    return of(
+        text=form_b(b"no json", stranger),
+        other=evidence(bundle(signed, stranger, "application/json")),
+        keyless=evidence(keyless_with(signed), "bundle-v0.3", "oci-referrer"),
+    )
+
+
+def keyless_with(payload: bytes) -> bytes:
+    """A bundle with a certificate that nobody asks for, and this payload in its envelope."""
+    members = json.loads(file("honest-v2").read_bytes())
+    members["dsseEnvelope"]["payload"] = b64encode(payload).decode()
+    return json.dumps(members).encode()
+
+
+@case
 def a_store_that_does_not_answer_and_nothing() -> Any:
     return of(Broken())
 
@@ -416,6 +469,38 @@ def a_file_with_an_image_signature_alone() -> Any:
 @case
 def a_file_with_a_report_alone() -> Any:
     return file_of(bundle(report()), criteria(predicate_types=[SCAI], require_hermetic=True))
+
+
+def blob_of(
+    data: bytes, by: Criteria | None = None, blob: bytes = BLOB
+) -> tuple[Verification, dict[str, Evidence]]:
+    """What is said of a file for which ``data`` is the bundle."""
+    found = verify_bundle_file(data, ref="one.json", criteria=by or criteria(), now=NOW, blob=blob)
+    return found, {"file": evidence(data)}
+
+
+def hashed(name: str, kind: str) -> Json:
+    return {"algorithm": name, "digest": b64encode(hashlib.new(kind, BLOB).digest()).decode()}
+
+
+for _name, _made in {
+    "a-file-signed-by-itself": {},
+    "a-file-signed-by-itself-without-a-digest": {"digest": None},
+    "a-file-signed-by-itself-with-sha384": {"digest": hashed("SHA2_384", "sha384")},
+    "a-file-signed-by-itself-with-sha512": {"digest": hashed("SHA2_512", "sha512")},
+    "a-file-signed-by-itself-with-another-digest": {"digest": hashed("SHA2_256", "sha512")},
+    "a-file-signed-by-itself-with-an-unknown-digest": {"digest": hashed("SHA1", "sha1")},
+    "a-file-signed-by-a-stranger": {"by": "stranger"},
+    "a-file-that-names-our-key-falsely": {"by": "stranger", "hint": public().keyid},
+}.items():
+    CASES[_name] = lambda made=_made: blob_of(message(**made))
+CASES["a-file-signed-by-itself-and-asked-for-a-builder"] = lambda: blob_of(
+    message(), criteria(builder_id=BUILDER)
+)
+CASES["a-file-that-a-statement-is-about"] = lambda: blob_of(
+    bundle(provenance(subject(hashlib.sha256(BLOB).hexdigest(), "file")))
+)
+CASES["a-file-with-an-envelope-that-is-none"] = lambda: blob_of(b"{")
 
 
 def run_of(
