@@ -53,7 +53,8 @@ class _Weighed:
     """Evidence by what it can say.
 
     ``used`` are the attestations that passed everything, ``matched`` the execution reports of the run's own
-    snapshot, ``beside`` the checks that are about no single attestation.
+    snapshot, ``alone`` those of them that vouch for a run without provenance, ``beside`` the checks that are
+    about no single attestation.
     """
 
     attestations: list[Examined] = field(default_factory=list)
@@ -61,6 +62,7 @@ class _Weighed:
     signatures: list[Examined] = field(default_factory=list)
     used: list[Examined] = field(default_factory=list)
     matched: list[Examined] = field(default_factory=list)
+    alone: list[Examined] = field(default_factory=list)
     beside: list[Check] = field(default_factory=list)
 
     @property
@@ -205,7 +207,7 @@ def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> 
         actual = (
             "no provenance found; the execution report alone vouches for this run, which made no artifacts"
         )
-        weighed.used = matched
+        weighed.used = weighed.alone = matched
         weighed.beside.append(
             Check("provenance", Result.SKIP, "provenance of the run", actual, Reason.NO_PROVENANCE)
         )
@@ -256,7 +258,7 @@ def _progress(each: Examined) -> int:
 
 def _own_checks(shown: Examined, weighed: _Weighed) -> list[Check]:
     """Return the checks of the attestation that is shown; a report that stands alone is asked for less."""
-    left_out = _OF_PROVENANCE | {REPORT_CHECK} if shown in weighed.reports and shown in weighed.used else ()
+    left_out = _OF_PROVENANCE | {REPORT_CHECK} if shown in weighed.alone else ()
     return [replace(check, attestation=shown.digest) for check in shown.checks if check.id not in left_out]
 
 

@@ -18,6 +18,7 @@ from chains.sign import sign
 from chains.statement import STATEMENT_V1
 from chains.verdict import Verdict, Verification
 from chains.verify import verify_bundle_file, verify_run
+from signers.keyset import KeyStatus, ListedKey
 from storage.base import Store
 from storage.record import Evidence
 from tests.faults.verify.forge import (
@@ -33,6 +34,7 @@ from tests.faults.verify.forge import (
     form_b,
     old_provenance,
     provenance,
+    public,
     signer,
     subject,
 )
@@ -128,6 +130,34 @@ def test_a_report_written_after_the_pod_was_gone_takes_nothing_away() -> None:
 def test_provenance_that_tells_no_run_cannot_be_tied_to_a_report() -> None:
     found = demanded(form_b(old_provenance()), form_b(report()))
     assert hermetic(found)[2] == "the provenance tells no run (SLSA v0.2), so no report can be tied to it"
+
+
+def test_two_statements_that_tell_no_run_are_not_of_one_run_for_that() -> None:
+    found = demanded(form_b(old_provenance()), form_b(report(uid="")))
+    assert found.verdict is Verdict.FAILED
+    assert hermetic(found)[2] == "the provenance tells no run (SLSA v0.2), so no report can be tied to it"
+
+
+def test_every_level_that_was_found_is_told_and_every_proof_is_used() -> None:
+    found = demanded(form_b(provenance()), form_b(report("partly")), form_b(report("unknown")))
+    assert hermetic(found)[2] == "level partly and level unknown"
+    two = (form_b(provenance()), form_b(provenance(uid="uid-2")))
+    found = demanded(*two, form_b(report("partly")), form_b(report("unknown", uid="uid-2")))
+    assert hermetic(found)[2] == "level partly and level unknown"
+    found = demanded(*two, form_b(report()), form_b(report(uid="uid-2")))
+    assert found.verdict is Verdict.VERIFIED
+    assert [each.used for each in found.attestations] == [True] * 4
+
+
+def test_provenance_by_a_key_that_counts_no_more_is_no_report_by_it() -> None:
+    old = public("old")
+    asked = criteria(
+        keys=[public(), old],
+        windows={old.keyid: ListedKey(old, status=KeyStatus.REVOKED)},
+        require_hermetic=True,
+    )
+    found = ask(form_b(provenance()), form_b(provenance(uid="uid-2"), signer("old")), by=asked)
+    assert hermetic(found)[2] == "no execution report by a given key"
 
 
 def test_a_store_that_does_not_answer_may_have_the_proof() -> None:

@@ -467,6 +467,19 @@ def a_file_with_an_image_signature_alone() -> Any:
 
 
 @case
+def a_file_with_an_image_signature_by_a_stranger() -> Any:
+    return file_of(image_bundle(by=signer("stranger")).data)
+
+
+@case
+def a_bundle_that_hints_at_nobody() -> Any:
+    def nobody(members: Json) -> None:
+        members["verificationMaterial"]["publicKey"]["hint"] = ""
+
+    return of(hint=evidence(altered(bundle(provenance()), nobody), "bundle-v0.3", "oci-referrer"))
+
+
+@case
 def a_file_with_a_report_alone() -> Any:
     return file_of(bundle(report()), criteria(predicate_types=[SCAI], require_hermetic=True))
 
@@ -640,6 +653,11 @@ def a_run_that_made_nothing_with_a_report_by_a_revoked_key_before_its_own() -> A
     windows = {public("second").keyid: ListedKey(public("second"), status=KeyStatus.REVOKED)}
     by = criteria(keys=[public(), public("second")], windows=windows)
     return asyncio.run(verify_run(snapshot, stores=[Shelf(*named.values())], criteria=by, now=NOW)), named
+
+
+@case
+def a_run_that_made_nothing_and_is_asked_to_be_hermetic() -> Any:
+    return run_of(EXECUTION_REPORT, run=without_image(), require_hermetic=True)
 
 
 @case

@@ -15,14 +15,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from chains.cli import run as chains
 from chains.criteria import Criteria
-from chains.verdict import Verdict
-from signers.annotations import CERTIFICATE_ANNOTATION, TIMESTAMP_ANNOTATION
+from chains.image_name import ImageDigest
+from chains.predicates import simple_signing
+from chains.reasons import Reason, Result
+from chains.verdict import Check, Verdict
+from chains.verify_evidence import examine
+from chains.verify_subject import DigestWanted
+from signers.annotations import CERTIFICATE_ANNOTATION, MATERIAL_ANNOTATION, TIMESTAMP_ANNOTATION
 from signers.base import FormatError
 from signers.keyset import MEDIA_TYPE, KeyStatus, ListedKey, parse_keyset
 from signers.trust import PublicKey
 from signers.trusted_root import TrustedRoot
 from storage.record import Evidence
 from tests.faults.verify.forge import (
+    HEX,
+    IMAGE,
+    OTHER,
     ask,
     criteria,
     envelope,
@@ -34,10 +42,11 @@ from tests.faults.verify.forge import (
     reasons,
     signer,
 )
+from tests.faults.verify.forge import NOW as FORGE_NOW
 from tests.faults.verify.forged_cases import BY_IDENTITY, CASES, criteria_of, file, layer
 from tests.testbed.forged_evidence import Forger
 from tests.testbed.forged_signature import Signature
-from tests.testbed.forged_sigstore import NOW, V1, V2, Entry, encoded
+from tests.testbed.forged_sigstore import NOW, V1, V2, Entry, Instance, body_v2, encoded, sign, spki
 from tests.testbed.sigstore_keys import public_pem
 from tests.unit.test_hermetic_verify import hermetic, report
 
@@ -290,6 +299,41 @@ def test_of_several_verified_times_none_may_lie_in_the_future(first: bool) -> No
     assert (found.verdict, reasons(found)) == (Verdict.INDETERMINATE, {"time_in_future"})
     entry = forger().us.entry(one.body(V1), Entry(V1, moment=future - timedelta(seconds=1)))
     assert ask(keyed([entry], one=one), by=by_key()).verdict is Verdict.VERIFIED
+
+
+def image_signed(*entries: Json, value: str = HEX) -> Evidence:
+    """Form A's signature of an image by the key, with log entries beside it."""
+    data = simple_signing.build(ImageDigest(IMAGE, value))
+    signature = sign(forger().key, data)
+    material = json.dumps({"tlogEntries": list(entries)})
+    return evidence(
+        data, "simplesigning", "oci-sig", signature=signature, annotations={MATERIAL_ANNOTATION: material}
+    )
+
+
+def entry_of(one: Evidence, by: Instance) -> Json:
+    return by.entry(
+        body_v2(one.signature, one.data, {"publicKey": {"rawBytes": encoded(spki(forger().key))}})
+    )
+
+
+def test_entries_beside_an_image_signature_have_to_hold_too() -> None:
+    one = image_signed()
+    logged = {
+        "": [entry_of(one, forger().us)],
+        "tlog_invalid": [entry_of(one, forger().ended)],
+    }
+    for reason, entries in logged.items():
+        material = json.dumps({"tlogEntries": entries})
+        held = replace(one, annotations={MATERIAL_ANNOTATION: material})
+        found = examine(held, by_key(), DigestWanted({"sha256": HEX}), now=FORGE_NOW)
+        assert (found.is_image_signature, found.is_usable) == (True, not reason)
+        assert (found.failed.reason.value if found.failed and found.failed.reason else "") == reason
+        assert found.checks[-1] == Check("subject", Result.PASS, "the image asked for", f"sha256:{HEX}")
+    other = examine(one, by_key(), DigestWanted({"sha256": OTHER}), now=FORGE_NOW)
+    assert other.checks[-1] == Check(
+        "subject", Result.FAIL, "the image asked for", f"sha256:{HEX}", Reason.SUBJECT_MISMATCH
+    )
 
 
 def by_identity() -> Criteria:
