@@ -64,6 +64,7 @@ from tests.faults.verify.forge import (
 )
 from tests.faults.verify.forged_cases import BY_IDENTITY, BY_KEY, criteria_of, file, layer, layer_of_cosign
 from tests.unit.test_hermetic_verify import report
+from tests.unit.test_late_changes import sidecar, stopped, task
 from tests.unit.test_verify_blob import BLOB, message
 from tests.unit.test_verify_runs import config, raw, signed
 
@@ -658,6 +659,33 @@ def a_run_that_made_nothing_with_a_report_by_a_revoked_key_before_its_own() -> A
 @case
 def a_run_that_made_nothing_and_is_asked_to_be_hermetic() -> Any:
     return run_of(EXECUTION_REPORT, run=without_image(), require_hermetic=True)
+
+
+def replaced(report_by: str) -> Any:
+    """Evidence that was made when Tekton had replaced a sidecar, for an export from before that."""
+    now, late = take_snapshot(task(sidecar())), take_snapshot(task(stopped()))
+    named = {}
+    for payload in build_payloads(late, parse_config(config())):
+        by = report_by if payload.kind == EXECUTION_REPORT else "ours"
+        named[payload.kind] = evidence(sign(late, payload, signer(by)).bundle)
+    windows = {public("second").keyid: ListedKey(public("second"), status=KeyStatus.REVOKED)}
+    by_keys = criteria(keys=[public(), public("second")], windows=windows)
+    return asyncio.run(verify_run(now, stores=[Shelf(*named.values())], criteria=by_keys, now=NOW)), named
+
+
+@case
+def a_run_whose_report_tells_of_a_replaced_sidecar() -> Any:
+    return replaced("ours")
+
+
+@case
+def a_run_whose_report_of_a_replaced_sidecar_is_by_a_revoked_key() -> Any:
+    return replaced("second")
+
+
+@case
+def a_run_whose_report_of_a_replaced_sidecar_is_by_a_stranger() -> Any:
+    return replaced("stranger")
 
 
 @case

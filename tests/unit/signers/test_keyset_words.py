@@ -71,6 +71,13 @@ def test_a_set_is_written_for_people_too_and_read_back(keys: dict[str, PublicKey
     assert parse_keyset(data) == listed
 
 
+@pytest.mark.parametrize("status", KeyStatus)
+def test_a_key_is_read_with_its_state(key: PublicKey, status: KeyStatus) -> None:
+    (found,) = parse_keyset(whole(key, {"status": status.value}))
+    assert found == ListedKey(key, status=status)
+    assert (found.problem(START) == "the key is revoked") is (status is KeyStatus.REVOKED)
+
+
 def whole(key: PublicKey, *change: Json, **members: Json) -> bytes:
     listed = [ListedKey(key).to_json() | one for one in change]
     return json.dumps({"mediaType": MEDIA_TYPE, "keys": listed} | members).encode()
