@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signers.base import VerificationError
 from signers.transparency import (
@@ -191,6 +192,8 @@ SIGNATURE = GOOD.rpartition(" ")[2]
         GOOD.replace("\N{EM DASH}", "-"),
         GOOD.replace("\N{EM DASH} log", "\N{EM DASH}  log"),
         GOOD.replace(SIGNATURE, "AAAA!\n"),
+        GOOD.replace(SIGNATURE, f"{SIGNATURE.strip()}!!!!\n"),
+        note(5, b"root", extra="\nother: data\n"),
         GOOD.replace(SIGNATURE, "AAAAAA==\n"),
         GOOD.replace(SIGNATURE, "\n"),
     ],
@@ -239,6 +242,35 @@ def test_a_checkpoint_of_another_log_is_told_in_short() -> None:
     other = Checkpoint.from_note(note(5, b"root", origin="y" * 65))
     unsigned(other, f"the checkpoint is of '{'y' * 64}', not of log.example")
     Checkpoint.from_note(note(5, b"root", origin="log.example - 1")).verify(LOG)
+
+
+def test_a_log_on_a_port_of_its_own_may_name_it_or_not() -> None:
+    ported = replace(LOG, url="https://log.example:3000")
+    for origin in ("log.example", "log.example:3000"):
+        Checkpoint.from_note(note(5, b"root", origin=origin, signers=[(origin, b"log-", KEY)])).verify(ported)
+    with pytest.raises(VerificationError) as caught:
+        Checkpoint.from_note(note(5, b"root", origin="other")).verify(ported)
+    assert str(caught.value) == "the checkpoint is of 'other', not of log.example or log.example:3000"
+    mixed = note(5, b"root", origin="log.example", signers=[("log.example:3000", b"log-", KEY)])
+    with pytest.raises(VerificationError, match=r"is signed by log\.example:3000, not by log\.example with"):
+        Checkpoint.from_note(mixed).verify(ported)
+
+
+def test_an_ed25519_key_is_hinted_at_with_the_name_that_it_signs_under() -> None:
+    """C2SP ``signed-note``: the hash is over name, algorithm and key, so another name has another hint."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    log = Log(b"some-id", "https://log.example", key.public_key(), Period(None, None))
+    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    for name, is_ours in (("log.example", True), ("other.example", False), ("", False)):
+        hint = hashlib.sha256(name.encode() + b"\n\x01" + raw).digest()[:4]
+        text = f"log.example\n5\n{text_of(b'root')}\n"
+        line = f"\N{EM DASH} log.example {text_of(hint + key.sign(text.encode()))}\n"
+        checkpoint = Checkpoint.from_note(f"{text}\n{line}")
+        if is_ours:
+            checkpoint.verify(log)
+        else:
+            with pytest.raises(VerificationError, match="with the trusted root's key"):
+                checkpoint.verify(log)
 
 
 LEAVES = [leaf(body) for body in (b"a", b"b", b"body", b"d", b"e")]
