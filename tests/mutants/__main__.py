@@ -54,6 +54,7 @@ process_isolation = "forkserver"
 use_git_change_detection = false
 on_dependency_change = "ignore"
 timeout_constant = 20.0
+timeout_multiplier = 3.0
 """
 
 
