@@ -27,7 +27,8 @@ _HIGHEST_PORT = 65_535
 
 def _controller(options: argparse.Namespace) -> int:
     """Watch a cluster and attest every finished run."""
-    from chains.serve import ControllerOptions, log_as_json, serve  # noqa: PLC0415 - kopf takes a second
+    from chains.logs import log_as_json  # noqa: PLC0415 - keeps --help fast
+    from chains.serve import ControllerOptions, serve  # noqa: PLC0415 - kopf takes a second
 
     log_as_json()
     return run_traced(
@@ -47,6 +48,7 @@ def _controller(options: argparse.Namespace) -> int:
                 replicas=_number(options.replicas, "--replicas"),
                 pod_name=options.pod_name,
                 lease_seconds=_number(options.lease_seconds, "--lease-seconds"),
+                state_folder=Path(options.state_folder) if options.state_folder else None,
             )
         )
     )
@@ -187,6 +189,11 @@ def add_cluster_commands(commands: Any) -> None:
     )
     controller.option(
         "--lease-seconds", "when a silent replica's share goes to another", default="15", metavar="SECONDS"
+    )
+    controller.option(
+        "--state-folder",
+        "where it notes what is in work, to know after a crash (default: one below the temporary folder)",
+        metavar="DIR",
     )
     controller.set_defaults(command=_controller)
 

@@ -35,6 +35,7 @@ from chains.permit import Permit, PermitLost
 from chains.retry import Trouble, age, is_retrying, recall
 from chains.snapshot import RunSnapshot, has_ended, take_snapshot
 from chains.trace import fail, link_to_tekton, note, span, traced_run
+from chains.trial import Trial
 from chains.worklist import Job, WorkList
 from storage.askers import asker
 from storage.circuits import Circuits
@@ -78,6 +79,7 @@ class Controller:
         admit: Callable[[Job], Permit | None] = _admit_all,
         bodies: Bodies | None = None,
         circuits: Circuits | None = None,
+        trial: Trial | None = None,
     ) -> None:
         self._metrics = metrics
         self._cluster, self._work, self._flow = cluster, work, flow
@@ -88,7 +90,7 @@ class Controller:
         self._family = Family(cluster)
         self._beside = BesideReader(cluster, tekton_namespace)
         self._troubles: dict[Job, Trouble] = {}
-        self._admit = admit
+        self._admit, self._trial = admit, trial
         self._permits: dict[Job, Permit] = {}
         self._host_waits = HostWaits(circuits or Circuits(), work.hasten)
         self._turns: dict[Job, asyncio.Timeout] = {}
@@ -103,6 +105,8 @@ class Controller:
             for _ in range(self._workers):
                 group.create_task(self._worker())
             group.create_task(self._make_room())
+            if self._trial is not None:
+                group.create_task(self._trial.run())
 
     async def _worker(self) -> None:
         while True:
@@ -111,9 +115,15 @@ class Controller:
                 permit = self._admit(job)
                 if permit is None:
                     self._let_go(job)
-                else:
+                elif self._trial is None:
                     self._permits[job] = permit
                     await self._take_turn(job)
+                elif self._trial.journal.is_apart(job):
+                    self._trial.line_up(job)
+                else:
+                    self._permits[job] = permit
+                    with self._trial.journal.in_work(job):
+                        await self._take_turn(job)
             finally:
                 self._permits.pop(job, None)
                 self._work.done(job)
@@ -165,6 +175,16 @@ class Controller:
         if not self._permits.get(job, _always)():
             raise PermitLost(f"its share was lost before {when}")
 
+    async def look_at(self, job: Job) -> str:
+        """Look at one run as if it had come from the work list, where it is if it is to be looked at again.
+
+        Returns what broke our code, empty for nothing.
+        """
+        before = self._trouble(job, {}).crashes
+        await self._look_at(job)
+        trouble = self._troubles.get(job)
+        return trouble.reason if trouble is not None and trouble.crashes > before else ""
+
     async def _look_at(self, job: Job) -> None:
         has_left = self._losses.has_left(job)
         try:
@@ -177,9 +197,7 @@ class Controller:
             _log.info("run is left to another replica", extra={"run": label_of(job), "reason": str(lost)})
         except ObjectGone:
             _log.info("run is gone", extra={"run": label_of(job)})
-            await self._losses.gone(job)
-            self._let_go(job)
-            self._family.forget((job.namespace, job.uid))
+            await self._see_off(job)
         except ObjectChanged:
             # somebody wrote between our read and our patch: look at what is there now
             self._work.later(job, random.uniform(0.05, 0.5))  # noqa: S311 - jitter
@@ -200,6 +218,14 @@ class Controller:
         self._begun.forget(job)
         self._marker.forget(job)
         self._patience.forget(job)
+
+    async def _see_off(self, job: Job) -> None:
+        """Let go of a run that is not there any more."""
+        await self._losses.gone(job)
+        self._let_go(job)
+        self._family.forget((job.namespace, job.uid))
+        if self._trial is not None:
+            self._trial.journal.settled(job)
 
     def _trouble(self, job: Job, raw: Mapping[str, Any]) -> Trouble:
         """Return what is known of a run's trouble; without ``raw``, before the run itself was asked."""
@@ -250,15 +276,16 @@ class Controller:
         link_to_tekton(raw)
         metadata, flow = raw["metadata"], self._flow()
         if metadata.get("uid") != job.uid:
-            await self._losses.gone(job)
-            self._let_go(job)
+            await self._see_off(job)
             return True  # another run of the same name, which has a job of its own
         if is_retrying(metadata):
             self._trouble(job, raw)
         ended = has_ended(raw)
         if ended and is_marked(metadata):
-            if self._marker.unwritten(job) is not None:
-                self._family.keep(raw)  # it was written after all: the answer was lost
+            if self._marker.unwritten(job) is not None or (self._trial and self._trial.has_marked(job)):
+                self._family.keep(
+                    raw
+                )  # it was written after all: the answer was lost, or is another process's
             self._family.marked(metadata)
             await self._marker.finish(job, metadata)
         elif not flow.config.selection.is_ours(raw):
@@ -270,7 +297,7 @@ class Controller:
             if not await self._marker.hold(job, metadata):
                 # most often the run has just ended, and nobody should wait for its evidence
                 self._work.later(job, 0)
-            if job.kind == "PipelineRun":
+            if job.kind == "PipelineRun" and not self._poison(job):
                 await self._family.seed(raw)
         return True
 
@@ -278,11 +305,18 @@ class Controller:
         """Return the outcome of a run that is not attested: left out by the configuration, or put aside."""
         if left_out := flow.config.selection.left_out(raw, datetime.now(UTC)):
             return Outcome(label_of(job), job.uid, SKIPPED, left_out)
+        if not (poison := self._poison(job)):
+            return None
+        return Outcome(label_of(job), job.uid, FAILED, f"quarantined after {poison}; please report it")
+
+    def _poison(self, job: Job) -> str:
+        """Return how often and how a run broke the controller that is put aside; empty for any other."""
+        if self._trial is not None and (found := self._trial.journal.poison(job)):
+            return found
         trouble = self._troubles.get(job)
         if trouble is None or not trouble.is_poison:
-            return None
-        reason = f"quarantined after {trouble.crashes} attempts: {trouble.reason}; please report it"
-        return Outcome(label_of(job), job.uid, FAILED, reason)
+            return ""
+        return f"{trouble.crashes} attempts: {trouble.reason}"
 
     async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> bool:
         if (decided := self._marker.unwritten(job) or self._decided(job, raw, flow)) is not None:
@@ -386,9 +420,10 @@ class Controller:
         # how long it waited for somebody else says nothing about the controller
         since = time.time() - age(ended) if ended and not waited else None
         self._metrics.count(job.kind, job.namespace, outcome, since)
+        is_poison = UNREADABLE in raw or bool(self._poison(job))
+        if self._trial is not None:
+            self._trial.journal.settled(job)
         if outcome.state == FAILED:
-            trouble = self._troubles.get(job)
-            is_poison = UNREADABLE in raw or (trouble is not None and trouble.is_poison)
             self._metrics.quarantined.inc(is_poison)
             await self._marker.tell(
                 job, "RunQuarantined" if is_poison else "AttestationFailed", outcome.reason

@@ -5,6 +5,7 @@ What a tenant chooses (names, owner references, how many runs there are) decides
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
+_SLACK = 1000
 
 
 class FairMemory(Generic[K, V]):
@@ -33,6 +35,8 @@ class FairMemory(Generic[K, V]):
         self._most_weight, self._most_entries, self._keeps_first = most_weight, most_entries, keeps_first
         self._values: dict[str, OrderedDict[K, tuple[V, int]]] = {}
         self._weights: dict[str, int] = {}
+        self._heaviest: list[tuple[int, int, str]] = []
+        """A heap of weights and counts, negative, by namespace: an entry may be outdated, none is missing."""
         self._count = 0
         self.weight = 0
 
@@ -62,8 +66,7 @@ class FairMemory(Generic[K, V]):
         self._add(space, 1, weight)
         gone = []
         while self.weight > self._most_weight or self._count > self._most_entries:
-            fullest = max(self._weights, key=lambda name: (self._weights[name], len(self._values[name])))
-            values = self._values[fullest]
+            values = self._values[self._fullest()]
             found = next(reversed(values)) if self._keeps_first else next(iter(values))
             gone.append((found, values[found][0]))
             self.pop(found)
@@ -85,3 +88,21 @@ class FairMemory(Generic[K, V]):
         self._count += count
         self.weight += weight
         self._weights[space] = self._weights.get(space, 0) + weight
+        if count > 0:
+            heapq.heappush(self._heaviest, self._entry(space))
+            if len(self._heaviest) > _SLACK + 2 * len(self._values):
+                self._heaviest = [self._entry(name) for name in self._values]
+                heapq.heapify(self._heaviest)
+
+    def _entry(self, space: str) -> tuple[int, int, str]:
+        return -self._weights[space], -len(self._values[space]), space
+
+    def _fullest(self) -> str:
+        while True:
+            found = self._heaviest[0]
+            if found[2] not in self._values:
+                heapq.heappop(self._heaviest)
+            elif found != (now := self._entry(found[2])):
+                heapq.heapreplace(self._heaviest, now)
+            else:
+                return found[2]

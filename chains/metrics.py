@@ -100,6 +100,11 @@ class Metrics:
             "runs put aside that broke the controller or cannot be read",
             registry=self.registry,
         )
+        self.suspects = Gauge(
+            "chains_runs_suspected",
+            "runs in work when the controller ended that wait to be tried alone",
+            registry=self.registry,
+        )
         self._lost = Counter(
             "chains_runs_lost",
             "finished runs that were deleted before they were attested",

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from aiohttp import web
@@ -22,15 +21,16 @@ from chains.bodies import Bodies
 from chains.cluster import Cluster, find_access
 from chains.controller import Controller
 from chains.errors import UsageError
+from chains.journal import Journal, default_folder
 from chains.lease import ClusterLeases
 from chains.metrics import Metrics
 from chains.observe import check_watchable, observe
 from chains.pace import Pace
 from chains.reload import Reloader
-from chains.secret_forms import mask
 from chains.shares import Events, Shares, share_of, share_of_uid
 from chains.sweep import Sweep
-from chains.terminal import log_here, to_json, told
+from chains.terminal import told
+from chains.trial import Trial, TrialOptions
 from chains.worklist import Job, WorkList
 from storage.circuits import Circuits
 
@@ -44,7 +44,6 @@ _LONGEST_HOST = 300
 _THREADS = 64
 """For looking up names, mostly: each waits for a name server, which may be silent too."""
 _OPEN_FILES = 65_536
-_STANDARD = frozenset(vars(logging.makeLogRecord({})))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,34 +64,7 @@ class ControllerOptions:
     pod_name: str = ""
     lease_seconds: int = 15
     context: str = ""
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message and what was passed as ``extra``."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        written: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": mask(record.getMessage()),
-        }
-        written |= {
-            key: mask(value) if isinstance(value, str) else value
-            for key, value in vars(record).items()
-            if key not in _STANDARD and key[0] != "_"
-        }
-        if record.exc_info:
-            written["error"] = mask(self.formatException(record.exc_info))
-        return to_json(written)
-
-
-def log_as_json() -> None:
-    """Send log lines of the controller to standard error; kopf tells only what goes wrong."""
-    log_here(JsonLines(), logging.INFO)
-    for noisy in ("kopf", "aiohttp"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    state_folder: Path | None = None
 
 
 async def serve(options: ControllerOptions) -> int:
@@ -143,6 +115,7 @@ async def serve(options: ControllerOptions) -> int:
             admit=shares.admit,
             bodies=bodies,
             circuits=circuits,
+            trial=_open_trial(options, access, work, metrics, shares, stack),
         )
         shares.events = _events(work, controller, metrics, sweep, shares.count)
         watching = asyncio.Event()
@@ -213,6 +186,36 @@ async def _open_shares(options: ControllerOptions, access: Access, stack: AsyncE
         table=ClusterLeases(cluster, options.system_namespace),
         seconds=options.lease_seconds,
     )
+
+
+def _open_trial(
+    options: ControllerOptions,
+    access: Access,
+    work: WorkList,
+    metrics: Metrics,
+    shares: Shares,
+    stack: AsyncExitStack,
+) -> Trial | None:
+    """Return what tries suspects, None where it cannot be noted what is in work."""
+    folder = options.state_folder or default_folder(access.server, options.system_namespace, options.pod_name)
+    try:
+        journal = Journal(folder, options.workers)
+    except OSError as error:
+        logging.getLogger("chains.serve").warning(
+            "it cannot be noted what is in work: a run that ends the process would not be found",
+            extra={"folder": str(folder), "reason": str(error)},
+        )
+        return None
+    stack.callback(journal.close)
+    given = TrialOptions(
+        options.kubeconfig,
+        options.context,
+        options.system_namespace,
+        str(options.key_folder),
+        options.tekton_namespace,
+        options.retry_for,
+    )
+    return Trial(journal, given, work, metrics, shares.admit)
 
 
 def _events(work: WorkList, controller: Controller, metrics: Metrics, sweep: Sweep, count: int) -> Events:

@@ -197,6 +197,12 @@ class WorkList:
         _, lane = self._later.pop(job, (0.0, BACKLOG))
         return self._home.pop(job, lane)
 
+    def withdraw(self, job: Job) -> float | None:
+        """Forget a job that waits for a later time; return in how many seconds that is, None for no such."""
+        found = self._later.get(job)
+        self.drop(lambda each: each == job)
+        return None if found is None else max(0.0, found[0] - self._clock())
+
     def drop(self, unwanted: Callable[[Job], bool]) -> int:
         """Forget the jobs that wait and are ``unwanted``; those in work go on. Returns how many."""
         before = len(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -67,7 +68,7 @@ class Running:
                     "--namespace", ",".join((self.namespace, *self.watched)),
                     "--signing-secrets", self.keys, "--health-port", str(self.port),
                 ],
-                stderr=log,
+                stderr=log, env={**os.environ, "TMPDIR": str(self.folder)},
             )  # fmt: skip
         self.wait(lambda: self.ask("/readyz")[0] == expected)
 

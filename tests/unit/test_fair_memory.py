@@ -67,6 +67,59 @@ def test_a_value_that_is_put_again_is_the_latest_and_counts_once() -> None:
     assert {key: kept.get(key) for key in kept} == {("ns", 2): "a", ("ns", 0): "b", ("ns", 3): "a"}
 
 
+class Model:
+    """The same in the plainest words: looks at every namespace each time."""
+
+    def __init__(self, *, keeps_first: bool) -> None:
+        self.values, self.keeps_first = list[tuple[Key, int]](), keeps_first
+
+    def put(self, key: Key, weight: int) -> list[Key]:
+        self.pop(key)
+        if weight > 20:
+            return [key]
+        self.values.append((key, weight))
+        gone = []
+        while sum(weight for _, weight in self.values) > 20 or len(self.values) > 6:
+            of = {space: [each for each in self.values if each[0][0] == space] for space in "abc"}
+            ranks = {
+                space: (-sum(weight for _, weight in each), -len(each), space) for space, each in of.items()
+            }
+            fullest = of[min(ranks, key=lambda space: ranks[space])]
+            gone.append(fullest[-1 if self.keeps_first else 0][0])
+            self.pop(gone[-1])
+        return gone
+
+    def pop(self, key: Key) -> None:
+        self.values = [each for each in self.values if each[0] != key]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.integers(0, 22), st.booleans()), max_size=60
+    ),
+    st.booleans(),
+)
+def test_who_has_to_go_is_who_the_plainest_words_say(
+    steps: list[tuple[str, int, int, bool]], keeps_first: bool
+) -> None:
+    kept, model = memory(weight=20, entries=6, keeps_first=keeps_first), Model(keeps_first=keeps_first)
+    for space, number, weight, put in steps:
+        if put:
+            gone = [key for key, _ in kept.put((space, number), "v", weight)]
+            assert gone == model.put((space, number), weight)
+        else:
+            kept.pop((space, number))
+            model.pop((space, number))
+        assert set(kept) == {key for key, _ in model.values}
+
+
+def test_what_is_remembered_of_weights_does_not_grow_with_what_went_through() -> None:
+    kept = memory(weight=10)
+    for number in range(20_000):
+        kept.put(("ns", number), "v")
+    assert len(kept._heaviest) < 2000
+
+
 @given(
     st.lists(
         st.tuples(

@@ -21,10 +21,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from chains import terminal
 from chains.attest import FAILED, Outcome
 from chains.event import write_event
+from chains.logs import JsonLines
 from chains.mark import compact_outcome, mark_patch
 from chains.metrics import Metrics
 from chains.retry import Trouble
-from chains.serve import JsonLines
 from chains.store import Entry
 from chains.terminal import TextLines, plain, plain_json, to_json, traceback_lines
 

@@ -704,3 +704,22 @@ def test_a_parked_job_of_a_share_that_is_lost_is_dropped() -> None:
         return len(jobs)
 
     assert run(work()) == 0
+
+
+def test_a_job_that_is_withdrawn_is_forgotten_with_the_time_that_it_had_left() -> None:
+    now = [100.0]
+    work = WorkList(clock=lambda: now[0])
+    job, other = Job("TaskRun", "ns", "a", "1"), Job("TaskRun", "ns", "b", "2")
+
+    async def check() -> None:
+        work.later(job, 5.0)
+        work.later(other, 5.0)
+        now[0] = 102.0
+        assert work.withdraw(job) == 3.0
+        assert work.withdraw(job) is None
+        assert len(work) == 1
+        work.offer(job)
+        assert work.withdraw(job) is None, "it does not wait"
+        assert len(work) == 1
+
+    asyncio.run(check())
