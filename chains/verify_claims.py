@@ -26,7 +26,11 @@ def build_type(statement: Statement) -> str:
 def run_uid(statement: Statement) -> str:
     """Return the UID of the run that a statement tells, else ``""``: SLSA v0.2 has no place for it."""
     if statement.predicate_type == SLSA_V1:
-        return text_at(statement.predicate, "runDetails", "metadata", "invocationId")
+        metadata = ("runDetails", "metadata")
+        # the second is what earlier Go types of in-toto wrote; a statement with both was refused
+        return text_at(statement.predicate, *metadata, "invocationId") or text_at(
+            statement.predicate, *metadata, "invocationID"
+        )
     if statement.predicate_type == SCAI:
         return text_at(run_outcome(statement), "conditions", "uid")
     return ""

@@ -20,12 +20,14 @@ from chains.statement import Statement, parse_statement
 from chains.verdict import Check
 from chains.verify_claims import build_type, builder_id
 from chains.verify_material import Signing
+from chains.verify_shapes import SIMPLE_SIGNING as SIMPLE_SIGNING_NAMES
+from chains.verify_shapes import check_statement_names
 from chains.verify_signature import judge
 from chains.verify_subject import Authentic, BlobWanted, Wanted
 from signers.base import FormatError
 from signers.bundle import Bundle, MessageSignature
 from signers.dsse import MAX_ENVELOPE_BYTES, MAX_PAYLOAD_BYTES, Envelope, Signature, pae
-from signers.strict_json import check_names, member, parse_object
+from signers.strict_json import check_shape, member, parse_object
 from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence
 
 MAX_DEPTH = 128
@@ -33,10 +35,6 @@ MAX_DEPTH = 128
 SIMPLE_SIGNING = "simplesigning"
 _MESSAGE_DIGESTS = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 _SIMPLE_SIGNING_KIND = "cosign container image signature"
-_STATEMENT_FIELDS = frozenset({"_type", "subject", "predicateType", "predicate"})
-_SUBJECT_FIELDS = frozenset(
-    {"name", "uri", "digest", "content", "downloadLocation", "mediaType", "annotations"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +238,7 @@ def _read(evidence: Evidence) -> tuple[Envelope, Bundle | None]:
 def _read_statement(payload: bytes) -> Statement:
     """Read a statement that no other reader can read as something else, nor fail on for its depth."""
     members = parse_object(payload, "statement", MAX_PAYLOAD_BYTES)
-    check_names(members, _STATEMENT_FIELDS, "statement")
-    subjects = members.get("subject")
-    for subject in subjects if isinstance(subjects, list) else ():
-        if isinstance(subject, dict):
-            check_names(subject, _SUBJECT_FIELDS, "statement: subject")
+    check_statement_names(members)
     _check_depth(members)
     return parse_statement(payload)
 
@@ -326,7 +320,9 @@ def _examine_simple_signing(
 
 def _signed_image(data: bytes) -> str:
     """Return the manifest digest of a simple-signing payload. Raises :class:`FormatError`."""
-    critical = member(parse_object(data, "payload", MAX_ENVELOPE_BYTES), "critical", dict, "payload")
+    payload = parse_object(data, "payload", MAX_ENVELOPE_BYTES)
+    check_shape(payload, SIMPLE_SIGNING_NAMES, "payload")
+    critical = member(payload, "critical", dict, "payload")
     kind = member(critical, "type", str, "payload")
     if kind != _SIMPLE_SIGNING_KIND:
         raise FormatError(f"payload: expected type {_SIMPLE_SIGNING_KIND!r}, got {kind[:64]!r}")

@@ -15,7 +15,8 @@ import orjson
 
 from signers.base import FormatError
 from signers.dsse import MAX_ENVELOPE_BYTES, Envelope
-from signers.strict_json import check_names, decode_base64, member, objects, parse_object
+from signers.shapes import MATERIAL
+from signers.strict_json import check_names, check_shape, decode_base64, member, objects, parse_object
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 """The media type of every bundle written here, of its layer and of its artifact."""
@@ -83,6 +84,7 @@ class Bundle:
         material = _message(
             member(bundle, "verificationMaterial", dict, "bundle"), _MATERIAL_FIELDS, _MATERIAL
         )
+        check_shape(material, MATERIAL, _MATERIAL)
         key_hint, certificates = _read_key(material)
         return cls(
             media_type=media_type,

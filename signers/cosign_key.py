@@ -15,7 +15,8 @@ from nacl.secret import SecretBox
 
 from signers.base import FormatError, SignerRejected
 from signers.pem import MAX_PEM_BYTES
-from signers.strict_json import decode_base64, member, parse_object
+from signers.shapes import COSIGN_KEY
+from signers.strict_json import check_shape, decode_base64, member, parse_object
 
 _MAX_SCRYPT_BYTES = 1 << 30  # cosign asks for 64 MiB (N 65536, r 8); a file must not ask for the machine
 
@@ -57,6 +58,7 @@ def _read(block: bytes, source: str) -> _Sealed:
     except ValueError as exc:
         raise FormatError(f"{source} is not base64 inside") from exc
     envelope = parse_object(text, source, MAX_PEM_BYTES)
+    check_shape(envelope, COSIGN_KEY, source)
     kdf = member(envelope, "kdf", dict, source)
     cipher = member(envelope, "cipher", dict, source)
     for name, part, known in (("kdf", kdf, "scrypt"), ("cipher", cipher, "nacl/secretbox")):

@@ -20,7 +20,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from signers.base import FormatError, VerificationError
-from signers.strict_json import decode_base64, parse_object
+from signers.shapes import ENTRY_BODIES
+from signers.strict_json import check_shape, decode_base64, parse_object
 from signers.transparency import Signed, decoded, number, same_bytes, verify_inclusion
 from signers.trusted_root import Period, TrustedRoot, find_log
 
@@ -98,10 +99,14 @@ def promised(content: Mapping[str, Any]) -> bytes:
 
 def parse_body(body: bytes) -> dict[str, Any]:
     """Return an entry's body as JSON with one reading. Raises :class:`VerificationError`."""
+    what = "the log entry's body"
     try:
-        return parse_object(body, "the log entry's body", MAX_BODY_BYTES)
+        parsed = parse_object(body, what, MAX_BODY_BYTES)
+        kind = (str(parsed.get("kind")), str(parsed.get("apiVersion")))
+        check_shape(parsed, ENTRY_BODIES.get(kind, {"kind": None, "apiVersion": None}), what)
     except FormatError as error:
         raise VerificationError(str(error), "signature_invalid") from error
+    return parsed
 
 
 def check_body(body: Mapping[str, Any], signed: Signed) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from signers.base import FormatError, SignerRejected
 from signers.files import read_file
-from signers.strict_json import member, objects, parse_object
+from signers.shapes import SIGNING_CONFIG
+from signers.strict_json import check_shape, member, objects, parse_object
 from signers.trusted_root import Period, read_period
 
 _MEDIA_TYPE = "application/vnd.dev.sigstore.signingconfig.v0.2+json"
@@ -39,6 +40,7 @@ def load_signing_config(path: Path, moment: datetime | None = None) -> Services:
     except OSError as error:
         raise SignerRejected(f"{what} cannot be read: {error.strerror}") from error
     content = parse_object(data, what, _MAX_BYTES)
+    check_shape(content, SIGNING_CONFIG, what)
     media_type = member(content, "mediaType", str, what)
     if media_type != _MEDIA_TYPE:
         raise FormatError(f"{what}: mediaType is {media_type[:96]!r}: expected {_MEDIA_TYPE}")

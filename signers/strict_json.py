@@ -58,19 +58,49 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
+Shape = Mapping[str, "Shape | None"]
+"""The names of an object with fixed names, each with the shape of its value (an object, or the objects of an
+array); ``None`` where the value is no object or its names are anybody's, such as annotations and parameters.
+``a|b`` are two spellings of one name, of which an object has at most one."""
+
+
 def check_names(members: Mapping[str, object], known: Iterable[str], what: str) -> None:
     """Raise :class:`FormatError` for a member that another reader could take for one of ``known``.
 
-    Members with other names pass: DSSE and in-toto want unknown fields to be ignored.
+    Go's ``encoding/json`` folds names as Unicode does (``\u017f`` is an s), protobuf's JSON takes
+    ``payload_type`` and the ``type`` behind ``_type`` too. Members with other names pass: DSSE and in-toto
+    want unknown fields to be ignored.
     """
-    unknown = members.keys() - known
-    if not unknown:
-        return
-    folded = {name.casefold(): name for name in known}
-    for name in unknown:
-        meant = folded.get(name.replace("_", "").casefold())
-        if meant is not None:
-            raise FormatError(f"{what}: member {name[:64]!r} must be spelled {meant!r}")
+    spellings = {one: name for name in known for one in name.split("|")}
+    if len(members) > len(spellings.keys() & members.keys()):
+        folded = {fold(one): one for one in spellings}
+        for name in members.keys() - spellings.keys():
+            meant = folded.get(fold(name))
+            if meant is not None:
+                raise FormatError(f"{what}: member {name[:64]!r} must be spelled {meant!r}")
+    for name in known:
+        if "|" in name and len(members.keys() & set(name.split("|"))) > 1:
+            raise FormatError(f"{what}: has {' and '.join(name.split('|'))}, two spellings of one name")
+
+
+def fold(name: str) -> str:
+    """Return what names have in common that some reader takes for the same."""
+    return name.replace("_", "").casefold()
+
+
+def check_shape(value: object, shape: Shape, what: str) -> None:
+    """Hold every object of ``shape`` to :func:`check_names`; values of other kinds are left to their reader.
+
+    Raises :class:`FormatError`.
+    """
+    for one in value if isinstance(value, list) else (value,):
+        if not isinstance(one, dict):
+            continue
+        check_names(one, shape, what)
+        for name, below in shape.items():
+            for spelling in name.split("|") if below is not None else ():
+                if spelling in one:
+                    check_shape(one[spelling], below or {}, f"{what}: {spelling}")
 
 
 def member(members: Mapping[str, object], name: str, kind: type[T], what: str) -> T:

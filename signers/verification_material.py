@@ -26,7 +26,8 @@ from signers.base import FormatError, VerificationError
 from signers.bundle import Bundle
 from signers.certificate import UNREADABLE
 from signers.log_entry import Logged, verify_log_entry
-from signers.strict_json import decode_base64, member, objects, parse_object
+from signers.shapes import COSIGN_BUNDLE, COSIGN_TIMESTAMP, MATERIAL
+from signers.strict_json import Shape, check_shape, decode_base64, member, objects, parse_object
 from signers.timestamp_verify import check_timestamp
 from signers.transparency import Signed
 from signers.trusted_root import TrustedRoot
@@ -71,7 +72,7 @@ class VerificationMaterial:
 
         Cosign's timestamp is then over the whole envelope. Raises :class:`FormatError`.
         """
-        ours = _object(annotations, MATERIAL_ANNOTATION)
+        ours = _object(annotations, MATERIAL_ANNOTATION, MATERIAL)
         entries = (
             list(objects(member(ours, "tlogEntries", list, MATERIAL_ANNOTATION), "log entry")) if ours else []
         )
@@ -82,12 +83,12 @@ class VerificationMaterial:
         if not isinstance(listed, list):
             raise FormatError(f"{MATERIAL_ANNOTATION}: rfc3161Timestamps must be an array")
         stamps = _stamps(objects(listed, "timestamp"))
-        stamp = _object(annotations, TIMESTAMP_ANNOTATION)
+        stamp = _object(annotations, TIMESTAMP_ANNOTATION, COSIGN_TIMESTAMP)
         told: tuple[bytes, ...] = ()
         if stamp:
             text = member(stamp, "SignedRFC3161Timestamp", str, TIMESTAMP_ANNOTATION)
             told = (decode_base64(text, TIMESTAMP_ANNOTATION),)
-        promise = _object(annotations, BUNDLE_ANNOTATION)
+        promise = _object(annotations, BUNDLE_ANNOTATION, COSIGN_BUNDLE)
         if promise:
             entries.append(_entry_of_promise(promise))
         return cls(
@@ -170,11 +171,13 @@ def _entry_of_promise(promise: Mapping[str, object]) -> dict[str, Any]:
     }
 
 
-def _object(annotations: Mapping[str, str], name: str) -> dict[str, object]:
+def _object(annotations: Mapping[str, str], name: str, shape: Shape) -> dict[str, object]:
     text = annotations.get(name, "")
-    return (
-        parse_object(text.encode("utf-8", "replace"), f"annotation {name}", _MAX_ANNOTATION) if text else {}
-    )
+    if not text:
+        return {}
+    found = parse_object(text.encode("utf-8", "replace"), f"annotation {name}", _MAX_ANNOTATION)
+    check_shape(found, shape, f"annotation {name}")
+    return found
 
 
 def _leaf(pem: str) -> bytes:
