@@ -18,6 +18,8 @@ import yaml
 
 from chains.decode import MOST_LEVELS, Unreadable, decode
 from chains.errors import InputError
+from signers.base import FormatError
+from signers.strict_json import Shape, check_shape
 from storage.files import read_file
 
 MAX_DOCUMENT = 1 << 30
@@ -126,6 +128,24 @@ def _refuse_equal_keys(data: bytes, name: str) -> None:
         json.loads(data.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=check)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name}: not JSON: {error}") from error
+
+
+_OBJECT: Shape = {
+    **dict.fromkeys(("apiVersion", "kind", "spec", "status", "items")),
+    "metadata": dict.fromkeys((
+        "name", "namespace", "uid", "labels", "annotations", "ownerReferences", "creationTimestamp",
+        "generation",
+    )),
+}  # fmt: skip
+"""The names that every Kubernetes object has; those below differ with the kind."""
+
+
+def check_object_names(document: Any, name: str) -> None:
+    """Raise :class:`InputError` for a member that other readers take for one that every object has."""
+    try:
+        check_shape(document if isinstance(document, dict) else {}, _OBJECT, name)
+    except FormatError as error:
+        raise InputError(f"{error}; readers would disagree about it") from error
 
 
 def _look_at_events(data: bytes, name: str) -> None:

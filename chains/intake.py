@@ -17,9 +17,9 @@ import orjson
 from chains.beside import Beside
 from chains.beside_index import BesideIndex
 from chains.children import child_references, names_a_task, why_foreign
-from chains.documents import load_documents, read_bytes, read_standard_input
+from chains.documents import check_object_names, load_documents, read_bytes, read_standard_input
 from chains.errors import InputError
-from chains.snapshot import RunSnapshot, is_run, looks_like_a_run, run_label, take_snapshot
+from chains.snapshot import RunSnapshot, is_run, look_alikes, looks_like_a_run, run_label, take_snapshot
 
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
@@ -48,6 +48,12 @@ class Intake:
         except InputError as error:
             self.problems.append((source, str(error)))
             return
+        for document in documents:
+            try:
+                check_object_names(document, source)
+            except InputError as error:
+                self.problems.append((source, str(error)))
+                return
         items = list(_items(documents))
         whole = data if len(items) == 1 and items[0] is documents[0] and data[:1] == b"{" else b""
         if not items:
@@ -60,6 +66,11 @@ class Intake:
             data = whole or orjson.dumps(item)
         except (TypeError, RecursionError) as error:
             self.problems.append((run_label(item), f"{source}: {run_label(item)}: {error}"))
+            return
+        try:
+            check_object_names(item, f"{source}: {run_label(item)}")
+        except InputError as error:
+            self.problems.append((run_label(item), str(error)))
             return
         key = _key(item)
         if key is None:
@@ -101,7 +112,10 @@ class Intake:
         if key[0] == "PipelineRun":
             names = {(str(ref.get("kind")), key[1], str(ref.get("name"))) for ref in child_references(raw)}
             others = {name: self.load(name) for name in names if name in self.runs}
-        return take_snapshot(raw, others)
+        run = take_snapshot(raw, others)
+        if alike := look_alikes(run):
+            raise InputError(f"{alike[0]}; readers would disagree about it")
+        return run
 
     def top(self) -> list[Key]:
         """Return the runs that are no other's child.

@@ -20,6 +20,7 @@ from chains.decode import UNREADABLE
 from chains.errors import InputError
 from chains.late_changes import settled
 from chains.tekton_schema import Json, go_form
+from chains.tekton_schema import look_alikes as tekton_look_alikes
 
 CHAINS_PREFIX = "chains.tekton.dev/"
 TRANSPARENCY_UPLOAD = CHAINS_PREFIX + "transparency-upload"
@@ -134,6 +135,16 @@ def has_ended(raw: Mapping[str, Json]) -> bool:
         if isinstance(condition, dict) and condition.get("type") == "Succeeded":
             return condition.get("status") in {"True", "False"}
     return False
+
+
+def look_alikes(run: RunSnapshot) -> list[str]:
+    """Return the fields of a run and its children that other readers take for known ones, in words."""
+    return [
+        f"{one.label}: field {field}"
+        for one in (run, *run.children)
+        if one.dropped
+        for field in tekton_look_alikes(_STRUCTURES[one.kind], one.raw)
+    ]
 
 
 def take_snapshot(

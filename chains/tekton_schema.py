@@ -17,6 +17,7 @@ import orjson
 
 from chains.errors import InputError
 from chains.go_values import canonical_duration, canonical_quantity, fits_int64, kubernetes_time
+from signers.strict_json import fold
 
 Json = Any
 _Reader = Callable[[Json, str, list[str]], Json]
@@ -33,6 +34,20 @@ def go_form(structure: str, raw: Json, dropped: list[str]) -> dict[str, Json]:
     """
     written: dict[str, Json] = _structure(structure)(raw, "", dropped)
     return written
+
+
+class _Alike(list[str]):
+    """Takes, in place of the dropped paths, what looks like a known field, in words."""
+
+
+def look_alikes(structure: str, raw: Json) -> list[str]:
+    """Return the fields of ``raw`` that other readers take for one of Go's types, each in words.
+
+    The API server and Tekton compare names exactly; ``encoding/json`` and tools on it fold their case.
+    """
+    found = _Alike()
+    go_form(structure, raw, found)
+    return found
 
 
 def _wrong(path: str, expected: str, got: Json) -> InputError:
@@ -236,7 +251,16 @@ class _Structure:
             elif not omits:
                 written[name] = read(None, path, dropped)
         if known != len(raw):
-            dropped.extend(f"{path}.{name}".lstrip(".") for name in raw if name not in self._names)
+            unknown = [name for name in raw if name not in self._names]
+            if isinstance(dropped, _Alike):
+                folded = {fold(name): name for name in self._names}
+                dropped += [
+                    f"{path}.{name}".lstrip(".") + f" must be spelled {folded[fold(name)]!r}"
+                    for name in unknown
+                    if fold(name) in folded
+                ]
+            else:
+                dropped.extend(f"{path}.{name}".lstrip(".") for name in unknown)
         return written
 
 

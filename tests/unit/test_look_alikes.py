@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chains.errors import InputError
+from chains.intake import Intake
 from chains.reasons import Reason
 from chains.verdict import Verdict
 from chains.verify_claims import run_uid
@@ -230,3 +233,57 @@ def test_whatever_folds_to_a_known_name_is_refused_and_nothing_else(data: st.Dat
         with pytest.raises(FormatError):
             check_names({drawn: 1, name: 2}, [name], "x")
     check_names({name: 1, f"{name}x": 2, f"\u0301{name}": 3}, [name], "x")
+
+
+def exported(change: Json = None, status: Json = None, **more: Json) -> Json:
+    run = {
+        "apiVersion": "tekton.dev/v1", "kind": "TaskRun",
+        "metadata": {"name": "r", "namespace": "ns", "uid": "u", "labels": {"A": "1", "a": "2"}},
+        "spec": {"params": [{"name": "p", "value": {"K": "1", "k": "2"}}], **(change or {})},
+        "status": {"conditions": [{"type": "Succeeded", "status": "True"}], **(status or {})},
+    }  # fmt: skip
+    return run | more
+
+
+def taken(document: Json) -> Intake:
+    intake = Intake()
+    intake.add("runs.json", json.dumps(document).encode())
+    return intake
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (exported({"Params": []}), "taskrun/ns/r: field spec.Params must be spelled 'params'"),
+        (exported({"task_ref": {}}), "taskrun/ns/r: field spec.task_ref must be spelled 'taskRef'"),
+        (exported(status={"result\u017f": []}), "taskrun/ns/r: field status.result\u017f must be spelled 'results'"),
+        (exported(status={"steps": [{"ImageID": "x"}]}), "field status.steps[0].ImageID must be spelled 'imageID'"),
+    ],
+)  # fmt: skip
+def test_a_run_file_with_a_field_that_looks_like_tektons_is_refused(run: Json, words: str) -> None:
+    intake = taken(
+        {"apiVersion": "v1", "kind": "List", "items": [run, exported() | {"metadata": {"name": "good"}}]}
+    )
+    assert not intake.problems
+    with pytest.raises(InputError, match=re.escape(words)):
+        intake.snapshot(("TaskRun", "ns", "r"))
+    assert intake.snapshot(("TaskRun", "default", "good")).name == "good"
+
+
+@pytest.mark.parametrize("name", ["Kind", "\u212aind", "api_version", "Spec", "METADATA", "\u017ftatus"])
+def test_an_object_or_list_with_a_look_alike_of_its_own_names_is_a_problem(name: str) -> None:
+    run, good = exported(**{name: {}}), exported()
+    good["metadata"]["name"] = "good"
+    intake = taken({"apiVersion": "v1", "kind": "List", "items": [run, good]})
+    assert [what for what, _ in intake.problems] == ["taskrun/ns/r"]
+    assert "must be spelled" in intake.problems[0][1]
+    assert list(intake.runs) == [("TaskRun", "ns", "good")]
+    assert not taken({"apiVersion": "v1", "kind": "List", "items": [good], "Items": []}).runs
+    renamed = exported()
+    renamed["metadata"]["Name"] = "other"
+    assert not taken(renamed).runs
+
+
+def test_a_run_file_may_hold_labels_and_parameters_that_differ_in_case_alone() -> None:
+    run = taken(exported({"unknown": 1, "Unknown": 2})).snapshot(("TaskRun", "ns", "r"))
+    assert run.dropped == ("spec.unknown", "spec.Unknown")
