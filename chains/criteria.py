@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chains.errors import UsageError
+from chains.run_wanted import ReferenceWanted, SourceWanted
 from chains.statement import SLSA_V02, SLSA_V1
 from signers.keyset import ListedKey
 from signers.trust import PublicKey
@@ -101,7 +102,9 @@ class Criteria:
     ``require_timestamp`` (RFC 3161) ask for one of each.
     ``predicate_types`` empty means provenance of either SLSA version. ``builder_id`` and ``build_type`` are
     exact; what a statement says of its builder is worth what the key that signed it is worth.
-    ``require_hermetic`` asks for an execution report that proves the run to have had no network. Raises
+    ``require_hermetic`` asks for an execution report that proves the run to have had no network.
+    ``namespace``, ``task_ref``, ``pipeline_ref`` and ``source`` say whose run it must be: a task chooses
+    itself which artifacts it says that it made. Raises
     :class:`UsageError` without anybody to trust, for certificates, logs or timestamps without a trusted root,
     and for an empty word to compare with.
     """
@@ -117,6 +120,10 @@ class Criteria:
     trusted_root: TrustedRoot | None = None
     require_log: bool = False
     require_timestamp: bool = False
+    namespace: str | None = None
+    task_ref: ReferenceWanted | None = None
+    pipeline_ref: ReferenceWanted | None = None
+    source: SourceWanted | None = None
 
     def __post_init__(self) -> None:
         if not self.keys and self.certificate is None:
@@ -150,8 +157,25 @@ class Criteria:
             "signer": self._signer_to_json(),
             "builderId": self.builder_id,
             "buildType": self.build_type,
+            **self.run_wanted,
             "require": self.required,
         }
+
+    @property
+    def run_wanted(self) -> dict[str, str | None]:
+        """What is asked of the run beside its builder, by its name in JSON; None where it is not."""
+        asked = {
+            "namespace": self.namespace,
+            "taskRef": self.task_ref,
+            "pipelineRef": self.pipeline_ref,
+            "source": self.source,
+        }
+        return {name: None if value is None else str(value) for name, value in asked.items()}
+
+    @property
+    def says_whose_run(self) -> bool:
+        """Whether anything tells the wanted run from a stranger's that names the same artifact."""
+        return self.builder_id is not None or any(self.run_wanted.values())
 
     @property
     def required(self) -> list[str]:

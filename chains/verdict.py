@@ -25,6 +25,12 @@ SCHEMA_MANY = "https://provenance.chains/verify-results/v1"
 _RESULT_TYPE = "application/vnd.dev.sigstore.verificationresult+json;version=0.1"
 _LONGEST = 600
 _INDENT = " " * 8
+_RUN_WORDS = {
+    "namespace": "namespace",
+    "taskRef": "task ref",
+    "pipelineRef": "pipeline ref",
+    "source": "source",
+}
 _REQUIRED = {
     "hermetic": "hermetic execution, proven",
     "log": "an entry in a transparency log",
@@ -282,6 +288,9 @@ def _criteria_lines(criteria: Criteria, stores: Sequence[str]) -> list[str]:
     for name, value in (("builder id", criteria.builder_id), ("build type", criteria.build_type)):
         asked = "not asked for" if value is None else f"{_plain(value)}, believed for the signer's sake"
         lines.append(f"  {name:14}  {asked}")
+    lines += [
+        f"  {_RUN_WORDS[name]:14}  {_plain(value)}" for name, value in criteria.run_wanted.items() if value
+    ]
     lines += [f"  require         {_REQUIRED[name]}" for name in criteria.required]
     lines += [f"  looked in       {_plain(store)}" for store in stores]
     return lines

@@ -222,6 +222,13 @@ def _check_usage(target: ParsedTarget, options: _Options) -> None:
         )
     if options.blob is not None and not is_bundle:
         raise UsageError(f"{target.ref} is no bundle file: --blob names the file that a bundle is about")
+    is_run = isinstance(target, FileTarget) and not is_bundle
+    if options.criteria.require_hermetic and not is_run and not options.criteria.says_whose_run:
+        raise UsageError(
+            f"{target.ref}: --require hermetic needs to know whose run: any task can say that it made this "
+            "artifact. Add --namespace NAME, --task-ref or --pipeline-ref RESOLVER@DIGEST, --source URI or "
+            "--builder-id URI"
+        )
     if not is_bundle and not options.stores:
         raise UsageError(f"no store to look for evidence about {target.ref}: pass --store URL")
     if isinstance(target, TagTarget) and options.resolver is None:

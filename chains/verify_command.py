@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chains.arguments import Parser, add_output, add_store
 from chains.errors import InputError, UsageError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from chains.criteria import Criteria
     from chains.verdict import Verification
     from chains.verify_trust import Trusted
+
+T = TypeVar("T")
 
 MOST_BLOB_BYTES = 512 * 1024 * 1024
 """Of a file given with ``--blob``, which is held in memory: Ed25519 signs bytes and no digest."""
@@ -81,6 +84,11 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
 
 def _criteria(options: argparse.Namespace, settings: Settings, trusted: Trusted) -> Criteria:
     from chains.criteria import Criteria  # noqa: PLC0415 - keeps --help fast
+    from chains.run_wanted import (  # noqa: PLC0415 - keeps --help fast
+        ReferenceWanted,
+        SourceWanted,
+        namespace_wanted,
+    )
     from signers.keyset import ListedKey  # noqa: PLC0415 - keeps --help fast
 
     listed = open_listed_keys(trusted.keys, settings.config)
@@ -95,7 +103,17 @@ def _criteria(options: argparse.Namespace, settings: Settings, trusted: Trusted)
         builder_id=options.builder_id,
         build_type=options.build_type,
         require_hermetic=options.require == "hermetic",
+        namespace=_asked(options, "namespace", namespace_wanted),
+        task_ref=_asked(options, "task_ref", ReferenceWanted.from_option),
+        pipeline_ref=_asked(options, "pipeline_ref", ReferenceWanted.from_option),
+        source=_asked(options, "source", SourceWanted.from_option),
     )
+
+
+def _asked(options: argparse.Namespace, name: str, read: Callable[[str, str], T]) -> T | None:
+    """Return what an option demands, None where it is not given. Raises :class:`UsageError`."""
+    text: str | None = getattr(options, name)
+    return None if text is None else read(text, f"--{name.replace('_', '-')}")
 
 
 def _read_blob(path: str) -> bytes:
@@ -131,8 +149,7 @@ def add_verify_command(commands: Any) -> None:
     )
     text = "the file that a bundle file must be about: a subject of its statement, or what was signed itself"
     verify.option("--blob", text, default=None, metavar="FILE")
-    text = "the runs' namespace, where storage.oci.repository depends on it and the target is an image"
-    verify.option("--namespace", text, metavar="NAME")
+    _add_run(verify)
     verify.option(
         "--resolve",
         "take words for images, look up a tag's digest once, and verify that",
@@ -152,3 +169,14 @@ def _add_certificates(verify: Parser) -> None:
     verify.option("--trusted-root", text, default=None, metavar="FILE")
     verify.option("--require-log", "demand an entry in a transparency log", action="store_true")
     verify.option("--require-timestamp", "demand an RFC 3161 timestamp", action="store_true")
+
+
+def _add_run(verify: Parser) -> None:
+    text = "demand a run of this namespace; evidence is looked for where storage.oci.repository puts it"
+    verify.option("--namespace", text, default=None, metavar="NAME")
+    form = "RESOLVER@ALGORITHM:HEX[#PATH]"
+    for kind in ("task", "pipeline"):
+        text = f"demand a run of the {kind} that this resolver brought, with this digest"
+        verify.option(f"--{kind}-ref", text, default=None, metavar=form)
+    text = "demand this source among the inputs, which the task names itself"
+    verify.option("--source", text, default=None, metavar="URI[@ALGORITHM:HEX]")

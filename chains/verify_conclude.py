@@ -12,8 +12,8 @@ from chains.reasons import Reason, Result
 from chains.text import count
 from chains.verdict import Attestation, Check, Left, Target, Verdict, Verification
 from chains.verify_claims import run_uid
-from chains.verify_evidence import Examined, examine
-from chains.verify_hermetic import prove_hermetic
+from chains.verify_evidence import OF_PROVENANCE, Examined, examine
+from chains.verify_hermetic import NAMESPACE_CHECK, prove_run
 from chains.verify_run import MATCH_CHECK, REPORT_CHECK, SIDECAR_CHECK, UID_CHECK, RunWanted
 from chains.verify_search import Search
 from chains.verify_subject import NothingWanted, Wanted
@@ -23,7 +23,8 @@ from storage.record import Evidence
 _STEPS = (
     "digest", "format", "verification-material", "certificate", "identity", "issuer", "signature",
     "timestamp", "transparency-log", "payload-type", "statement", "subject", UID_CHECK,
-    SIDECAR_CHECK, MATCH_CHECK, REPORT_CHECK, "predicate-type", "builder", "build-type", "key-hint",
+    SIDECAR_CHECK, MATCH_CHECK, REPORT_CHECK, "predicate-type", "builder", "build-type", "task-ref",
+    "pipeline-ref", "source", "key-hint",
     KEY_WINDOW,
 )  # fmt: skip
 """Checks of one attestation from first to last: the one that got furthest is shown when none passed."""
@@ -31,8 +32,6 @@ _LEFT = frozenset(
     {Reason.UNREADABLE, Reason.DIGEST_MISMATCH, Reason.NOT_AN_ATTESTATION, Reason.KEYLESS_UNSUPPORTED}
 )
 """Reasons that make something found a skipped item and not an attestation."""
-_OF_PROVENANCE = frozenset({"predicate-type", "builder", "build-type"})
-"""Checks that an execution report beside provenance is not asked to pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +95,8 @@ def conclude(case: Case) -> Verification:
     if _learns(examined, case.wanted):
         examined = [_examine(evidence, case) for evidence in case.found.evidence]
     weighed = _weigh(examined, case)
-    if case.criteria.require_hermetic:
-        _demand_hermetic(weighed, examined, case)
+    if case.criteria.require_hermetic or case.criteria.namespace is not None:
+        _demand_run(weighed, examined, case)
     shown = weighed.used[0] if weighed.used else _furthest(weighed.attestations or weighed.reports)
     broken = [each for each in examined if _is_broken(each)]
     checks = [*case.found.errors, _evidence_check(weighed, case)]
@@ -145,7 +144,7 @@ def _examine(evidence: Evidence, case: Case) -> Examined:
 
 def _learns(examined: Sequence[Examined], wanted: Wanted) -> bool:
     """Whether reports of the run tell what no statement about it can have, so that all are read once more."""
-    reports = [each for each in examined if _type(each) == SCAI and not _failures(each) - _OF_PROVENANCE]
+    reports = [each for each in examined if _type(each) == SCAI and not _failures(each) - OF_PROVENANCE]
     if not isinstance(wanted, RunWanted):
         return False
     news = [wanted.learn(each.authentic.statement) for each in reports if each.authentic]
@@ -185,7 +184,7 @@ def _type(each: Examined) -> str:
 
 def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> None:
     """Compare the run's snapshot with its execution reports; without artifacts one can stand alone."""
-    matched = weighed.matched = [each for each in weighed.reports if not _failures(each) - _OF_PROVENANCE]
+    matched = weighed.matched = [each for each in weighed.reports if not _failures(each) - OF_PROVENANCE]
     # a statement that tells no run would fit a copy of it under another name, were there no report to tell
     is_identified = not weighed.used or any(_passed(each, UID_CHECK) for each in weighed.used)
     contradicting = [
@@ -201,7 +200,10 @@ def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> 
         actual = f"{count(len(weighed.reports), 'report')} of other runs" if weighed.reports else "none found"
         expected = f"an execution report of snapshot sha256:{wanted.run.digest}"
         weighed.beside.append(Check(REPORT_CHECK, Result.SKIP, expected, actual, Reason.NO_EXECUTION_REPORT))
-    asks_for_provenance = criteria.predicate_types or criteria.builder_id or criteria.build_type
+    asks_for_provenance = any((
+        criteria.predicate_types, criteria.builder_id, criteria.build_type,
+        criteria.task_ref, criteria.pipeline_ref, criteria.source,
+    ))  # fmt: skip
     contradicted = any(MATCH_CHECK in _failures(each) for each in weighed.attestations)
     if matched and not (weighed.used or wanted.subjects or asks_for_provenance or contradicted):
         actual = (
@@ -213,11 +215,11 @@ def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> 
         )
 
 
-def _demand_hermetic(weighed: _Weighed, examined: Sequence[Examined], case: Case) -> None:
-    proof = prove_hermetic(weighed.used, examined, weighed.matched, is_whole=not case.found.errors)
+def _demand_run(weighed: _Weighed, examined: Sequence[Examined], case: Case) -> None:
+    proof = prove_run(weighed.used, examined, weighed.matched, case.criteria, is_whole=not case.found.errors)
     weighed.used = proof.used
     weighed.matched += proof.reports
-    weighed.beside.append(proof.check)
+    weighed.beside += proof.checks
 
 
 def _uid(each: Examined) -> str:
@@ -258,7 +260,7 @@ def _progress(each: Examined) -> int:
 
 def _own_checks(shown: Examined, weighed: _Weighed) -> list[Check]:
     """Return the checks of the attestation that is shown; a report that stands alone is asked for less."""
-    left_out = _OF_PROVENANCE | {REPORT_CHECK} if shown in weighed.alone else ()
+    left_out = OF_PROVENANCE | {REPORT_CHECK} if shown in weighed.alone else ()
     return [replace(check, attestation=shown.digest) for check in shown.checks if check.id not in left_out]
 
 
@@ -324,7 +326,7 @@ def _telling(each: Examined, weighed: _Weighed) -> Check | None:
     if all(each is not one for one in weighed.reports):
         return each.failed
     wrong = (check for check in each.checks if check.result in {Result.FAIL, Result.ERROR})
-    return next((check for check in wrong if check.id not in _OF_PROVENANCE), each.failed)
+    return next((check for check in wrong if check.id not in OF_PROVENANCE), each.failed)
 
 
 def _why_not(each: Examined, failed: Check | None) -> str:
@@ -334,6 +336,25 @@ def _why_not(each: Examined, failed: Check | None) -> str:
     if kind:
         return f"{kind}verified, and told by its own check; it says nothing about how the image was made"
     return "it passed every check, but the verdict is not VERIFIED"
+
+
+def _whose_run(checks: Sequence[Check], criteria: Criteria) -> str:
+    """Say what of the run was not compared, where hermetic execution or a namespace was asked for."""
+    text = ""
+    if any(check.id == NAMESPACE_CHECK and check.result is Result.SKIP for check in checks):
+        text = "; namespace: not compared, the provenance tells no run"
+    if criteria.require_hermetic:
+        asked = {
+            "namespace": criteria.namespace,
+            "task or pipeline reference": criteria.task_ref or criteria.pipeline_ref,
+            "builder": criteria.builder_id,
+            "source": criteria.source,
+        }
+        left = [name for name, value in asked.items() if value is None]
+        text += f"; of the run not compared: {', '.join(left)}" if left else ""
+        if criteria.namespace is None and not (criteria.task_ref or criteria.pipeline_ref):
+            text += " (artifact and source are the word of the task that ran)"
+    return text
 
 
 def _summary(verdict: Verdict, checks: Sequence[Check], weighed: _Weighed, case: Case) -> str:
@@ -346,6 +367,8 @@ def _summary(verdict: Verdict, checks: Sequence[Check], weighed: _Weighed, case:
         text = f"{count(len(weighed.used), 'attestation')} of {types}, signed by {signers}"
         if isinstance(case.wanted, NothingWanted):
             text += "; the signature and the statement were verified, subject: not compared with any artifact"
+        if not isinstance(case.wanted, RunWanted):
+            text += _whose_run(checks, case.criteria)
         return text
     if verdict is Verdict.NOT_FOUND:
         others = len(weighed.signatures) + len(case.found.skipped)

@@ -15,10 +15,11 @@ from chains.criteria import Criteria
 from chains.errors import EvidenceError
 from chains.predicates.simple_signing import COSIGN_SIGN
 from chains.reasons import Reason, Result
+from chains.run_wanted import ReferenceWanted
 from chains.signed_by import SignedBy
 from chains.statement import Statement, parse_statement
 from chains.verdict import Check
-from chains.verify_claims import build_type, builder_id
+from chains.verify_claims import build_type, builder_id, resolved, sources
 from chains.verify_material import Signing
 from chains.verify_shapes import SIMPLE_SIGNING as SIMPLE_SIGNING_NAMES
 from chains.verify_shapes import check_statement_names
@@ -32,6 +33,9 @@ from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence
 
 MAX_DEPTH = 128
 """Levels of JSON in a statement. Deeper ones hold nothing that a run can, and break other readers."""
+_NAMED = 4
+OF_PROVENANCE = frozenset({"predicate-type", "builder", "build-type", "task-ref", "pipeline-ref", "source"})
+"""Checks that an execution report beside provenance is not asked to pass."""
 SIMPLE_SIGNING = "simplesigning"
 _MESSAGE_DIGESTS = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 _SIMPLE_SIGNING_KIND = "cosign container image signature"
@@ -85,7 +89,7 @@ def examine(
     5. The payload is one in-toto statement with one reading.
     6. It is about what is wanted, by digest alone.
     7. Its predicate type is one of those asked for, exactly.
-    8. Its builder and build type are those asked for.
+    8. Its builder, build type, task or pipeline reference and source are those asked for.
     9. A bundle's key hint is its envelope's keyid.
 
     Step 10, which attestation is used, is the caller's. Up to step 5 a failed step ends the examination.
@@ -282,9 +286,48 @@ def _check_builder(statement: Statement, criteria: Criteria) -> list[Check]:
         ("builder", criteria.builder_id, builder_id(statement), Reason.BUILDER_NOT_TRUSTED),
         ("build-type", criteria.build_type, build_type(statement), Reason.BUILD_TYPE_MISMATCH),
     )
-    return [
+    found = [
         _equal(name, wanted, actual, reason) for name, wanted, actual, reason in asked if wanted is not None
     ]
+    references = (
+        ("task", criteria.task_ref, Reason.TASK_REF_MISMATCH),
+        ("pipeline", criteria.pipeline_ref, Reason.PIPELINE_REF_MISMATCH),
+    )
+    more = [*(_check_reference(statement, *each) for each in references), _check_source(statement, criteria)]
+    return [*found, *(check for check in more if check is not None)]
+
+
+def _check_reference(
+    statement: Statement, kind: str, wanted: ReferenceWanted | None, reason: Reason
+) -> Check | None:
+    if wanted is None:
+        return None
+    actual = resolved(statement, kind)
+    fits = (
+        actual is not None
+        and actual.resolver == wanted.resolver
+        and actual.digest.get(wanted.algorithm) == wanted.hex
+        and wanted.path in {"", actual.path}
+    )
+    told = f"no {kind} that a resolver brought" if actual is None else str(actual)
+    expected = str(wanted)
+    result = Result.PASS if fits else Result.FAIL
+    return Check(f"{kind}-ref", result, expected, expected if fits else told, None if fits else reason)
+
+
+def _check_source(statement: Statement, criteria: Criteria) -> Check | None:
+    wanted = criteria.source
+    if wanted is None:
+        return None
+    known = sources(statement)
+    if any(wanted.fits(*source) for source in known):
+        return Check("source", Result.PASS, str(wanted), str(wanted))
+    told = ", ".join(
+        f"{uri}@{'+'.join(f'{name}:{value}' for name, value in digest.items())}"
+        for uri, digest in known[:_NAMED]
+    )
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    return _fail("source", str(wanted), told + more or "no source", Reason.SOURCE_MISMATCH)
 
 
 def _check_bundle(bundle: Bundle | None, envelope: Envelope) -> list[Check]:

@@ -19,7 +19,7 @@ SLSA_BUILD_TYPE = "https://tekton.dev/chains/v2/slsa"
 TEKTON_BUILD_TYPE = "https://tekton.dev/chains/v2/slsa-tekton"
 BUILD_TYPES = (SLSA_BUILD_TYPE, TEKTON_BUILD_TYPE)
 _JSON = "application/json"
-_INPUT = "inputs/result"
+INPUT = "inputs/result"
 _KEPT_TWICE = ("task", "pipeline")
 
 
@@ -115,9 +115,9 @@ def _resolved(run: RunSnapshot, options: Options, *, with_steps: bool) -> list[R
         definition = dependencies.definition(run)
         found = dependencies.images(run)
         if with_steps:
-            found += dependencies.named(_INPUT, dependencies.step_inputs(run))
+            found += dependencies.named(INPUT, dependencies.step_inputs(run))
             found += dependencies.step_actions(run)
-        found += dependencies.named(_INPUT, _task_inputs(run, options))
+        found += dependencies.named(INPUT, _task_inputs(run, options))
         own = dependencies.named("task", [definition]) if definition else []
         return own + _without_duplicates(found)
     return _without_duplicates(_pipeline_resolved(run, options, with_steps=with_steps))
@@ -138,11 +138,11 @@ def _pipeline_resolved(run: RunSnapshot, options: Options, *, with_steps: bool) 
         found += dependencies.images(child)
     if options.deep and with_steps:
         for child in dependencies.executed_tasks(run):
-            found += dependencies.named(_INPUT, dependencies.step_inputs(child))
+            found += dependencies.named(INPUT, dependencies.step_inputs(child))
     if options.deep and options.native:
         for child in dependencies.executed_tasks(run):
-            found += dependencies.named(_INPUT, dependencies.native_artifacts(child, "inputs"))
-    return found + dependencies.named(_INPUT, dependencies.pipeline_inputs(run, deep=options.deep))
+            found += dependencies.named(INPUT, dependencies.native_artifacts(child, "inputs"))
+    return found + dependencies.named(INPUT, dependencies.pipeline_inputs(run, deep=options.deep))
 
 
 def _pipeline_task(child: RunSnapshot, build_type: str) -> list[ResourceDescriptor]:

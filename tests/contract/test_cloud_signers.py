@@ -151,6 +151,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "boto3", None)
     monkeypatch.delitem(sys.modules, "signers.aws_kms", raising=False)
     with pytest.raises(
-        SignerRejected, match=r"awskms keys need the package boto3: install provenance-chains\[aws\]"
+        SignerRejected,
+        match=r"awskms keys need the package boto3: install provenance-chains with its extra aws",
     ):
         open_signer("awskms:///alias/key")

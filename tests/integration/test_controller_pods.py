@@ -498,9 +498,14 @@ def test_what_images_set_is_read_where_it_decides_and_the_proof_is_verified_from
     key = str(runs.running.keys / "x509.pub")
     capsysbinary.readouterr()
     code = chains(
-        ["verify", built, "--key", key, "--store", "oci:", "--require", "hermetic", "--output", "json"]
+        [
+            *("verify", built, "--key", key, "--require", "hermetic", "--namespace", runs.namespace),
+            *("--output", "json"),
+        ]
     )
     found = json.loads(capsysbinary.readouterr().out)
     assert code == 0, found
+    (told,) = [one for one in found["checks"] if one["id"] == "namespace"]
+    assert told["actual"] == f"a run in namespace {runs.namespace}"
     (check,) = [one for one in found["checks"] if one["id"] == "hermetic"]
     assert check["actual"] == "level enforced"

@@ -212,7 +212,10 @@ def test_the_commands_in_a_packs_own_readme_work(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     assert chains(["attest", str(EXAMPLES / "taskrun-image.json")]) == 0
-    assert chains(["export", "pack", "--store", "oci-layout:.chains/layout"]) == 0
+    assert (
+        chains(["export", "pack", "--key", ".chains/signing.pub", "--store", "oci-layout:.chains/layout"])
+        == 0
+    )
     pack = tmp_path / "pack"
     block = (pack / "README.md").read_text().split("```sh\n")[1].split("```")[0]
     for number, line in enumerate((pack / "index.jsonl").read_text().splitlines(), 1):

@@ -148,6 +148,10 @@ def test_criteria_are_written_whole() -> None:
         "signer": {"key": listed},
         "builderId": None,
         "buildType": None,
+        "namespace": None,
+        "pipelineRef": None,
+        "taskRef": None,
+        "source": None,
         "require": [],
     }
     whole = Criteria(
@@ -159,6 +163,10 @@ def test_criteria_are_written_whole() -> None:
         "signer": {"key": listed, "certificate": {"identity": "https://me", "issuer": "https://issuer"}},
         "builderId": "https://builder",
         "buildType": "https://kind",
+        "namespace": None,
+        "pipelineRef": None,
+        "taskRef": None,
+        "source": None,
         "require": ["hermetic", "log", "timestamp"],
     }
     assert whole.signers == f"signed by {key.keyid} or https://me (issuer https://issuer)"

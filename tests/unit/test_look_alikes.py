@@ -223,7 +223,7 @@ NAMES = st.sampled_from(["_type", "subject", "predicateType", "predicate", "dock
 SAME = {"s": "sS\u017f", "k": "kK\u212a"}
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data(), NAMES)
 def test_whatever_folds_to_a_known_name_is_refused_and_nothing_else(data: st.DataObject, name: str) -> None:
     drawn = "".join(data.draw(st.sampled_from([*SAME.get(char, char + char.upper())])) for char in name)

@@ -28,7 +28,7 @@ from chains.payload import EXECUTION_REPORT, build_payloads
 from chains.redaction import Redaction, RedactionSettings, environment, open_redaction
 from chains.retry import Trouble
 from chains.secret_forms import known_spans, mask, merged
-from chains.serve import JsonLines
+from chains.logs import JsonLines
 from chains.snapshot import take_snapshot
 from chains.store import Entry
 from chains.terminal import say

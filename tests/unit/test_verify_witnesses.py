@@ -438,7 +438,12 @@ def test_an_enforced_report_by_a_key_that_counts_no_more_proves_nothing(reason: 
     assert actual.startswith(f"a report by a key that does not count: {old.keyid}: ")
     assert actual.endswith(words)
     assert ask(*held, form_b(report()), by=asked).verdict is Verdict.VERIFIED
-    assert ask(*held, by=replace(asked, windows={})).verdict is Verdict.VERIFIED
+    # while the key counts, its report proves the provenance that it signed, and nobody else's
+    counting = replace(asked, windows={})
+    own = (form_b(provenance(), signer("old")), form_b(report(), signer("old")))
+    assert ask(*own, by=counting).verdict is Verdict.VERIFIED
+    assert ask(*own, by=asked).verdict is Verdict.FAILED
+    assert ask(*held, by=counting).verdict is Verdict.FAILED
 
 
 @pytest.mark.parametrize("reason", WINDOWS)

@@ -143,7 +143,7 @@ STAMPS = "timestampVerificationData"
         ({"verificationMaterial": {"x509CertificateChain": {"certificates": [{}]}}}, f"{MATERIAL}: x509CertificateChain: rawBytes is missing"),
         ({"verificationMaterial": {"publicKey": {}, "tlogEntries": 1}}, f"{MATERIAL}: tlogEntries must be an array, got a number"),
         ({"verificationMaterial": {"publicKey": {}, STAMPS: 1}}, f"{MATERIAL}: {STAMPS} must be an object, got a number"),
-        ({"verificationMaterial": {"publicKey": {}, STAMPS: {"Rfc3161Timestamps": 1}}}, f"{STAMPS}: member 'Rfc3161Timestamps' must be spelled 'rfc3161Timestamps'"),
+        ({"verificationMaterial": {"publicKey": {}, STAMPS: {"Rfc3161Timestamps": 1}}}, f"{MATERIAL}: {STAMPS}: member 'Rfc3161Timestamps' must be spelled 'rfc3161Timestamps'"),
         ({"verificationMaterial": {"publicKey": {}, STAMPS: {"rfc3161Timestamps": 1}}}, f"{MATERIAL}: {STAMPS}: rfc3161Timestamps must be an array, got a number"),
         ({"verificationMaterial": {"publicKey": {}, STAMPS: {"rfc3161Timestamps": [1]}}}, f"{MATERIAL}: {STAMPS}: rfc3161Timestamps 1 must be an object, got a number"),
         ({"dsseEnvelope": {"payload": "", "payloadType": "", "signatures": [{"sig": ""}] * 2}}, "bundle: expected exactly one signature, got 2"),
