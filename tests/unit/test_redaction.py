@@ -23,12 +23,12 @@ from chains.beside import Beside
 from chains.config import parse_config
 from chains.errors import ConfigError
 from chains.event import write_event
+from chains.logs import JsonLines
 from chains.mark import compact_outcome
 from chains.payload import EXECUTION_REPORT, build_payloads
 from chains.redaction import Redaction, RedactionSettings, environment, open_redaction
 from chains.retry import Trouble
 from chains.secret_forms import known_spans, mask, merged
-from chains.logs import JsonLines
 from chains.snapshot import take_snapshot
 from chains.store import Entry
 from chains.terminal import say
