@@ -91,7 +91,7 @@ def conclude(case: Case) -> Verification:
     d. NOT_FOUND: there is no attestation, and nothing unreadable that may be one.
     e. FAILED: there are only unusable ones.
     """
-    examined = [_examine(evidence, case) for evidence in case.found.evidence]
+    examined = _examine_all(case)
     if _learns(examined, case.wanted):
         examined = [_examine(evidence, case) for evidence in case.found.evidence]
     weighed = _weigh(examined, case)
@@ -130,6 +130,20 @@ def conclude(case: Case) -> Verification:
         attestations,
         (*skipped, *case.found.skipped),
     )
+
+
+def _examine_all(case: Case) -> list[Examined]:
+    """Judge each piece once, however many places have it: a statement lies beside each image of its run."""
+    known: dict[tuple[object, ...], Examined] = {}
+    examined = []
+    for evidence in case.found.evidence:
+        annotations = frozenset(evidence.annotations.items())
+        key = (evidence.data, evidence.digest, evidence.format, evidence.signature, annotations)
+        found = known.get(key)
+        if found is None:
+            found = known[key] = _examine(evidence, case)
+        examined.append(found if found.evidence is evidence else replace(found, evidence=evidence))
+    return examined
 
 
 def _examine(evidence: Evidence, case: Case) -> Examined:

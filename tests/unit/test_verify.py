@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from chains.criteria import Criteria
 from chains.errors import UsageError
 from chains.verdict import Verdict
+from chains.verify_evidence import Examined, examine
 from signers.dsse import Envelope, Signature, sign_payload
 from storage.base import StoreRejected, StoreUnavailable
 from storage.evidence import read_manifest
@@ -388,3 +391,31 @@ def test_the_reference_reaches_the_store_and_a_malformed_digest_does_not() -> No
     for wrong in ("sha256:", "sha256:" + HEX.upper(), "md5:" + "a" * 32, "sha256:" + HEX[:-1], "x"):
         with pytest.raises(UsageError):
             ask(shelf, digest=wrong)
+
+
+def test_the_same_bytes_at_many_places_are_judged_once_and_listed_at_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judged = []
+
+    def counted(*given: Any, **more: Any) -> Examined:
+        judged.append(given[0].location)
+        return examine(*given, **more)
+
+    monkeypatch.setattr("chains.verify_conclude.examine", counted)
+    good, stranger = form_b(provenance()), form_b(provenance(), signer("stranger"))
+    held = [replace(each, location=f"place-{number}") for number in range(20) for each in (good, stranger)]
+    found = ask(*held)
+    assert found.verdict is Verdict.VERIFIED
+    assert len(judged) == 2
+    assert [(each.location, each.used) for each in found.attestations] == [
+        (f"place-{number}", used) for number in range(20) for used in (True, False)
+    ]
+
+
+def test_equal_bytes_in_another_form_or_with_other_annotations_are_judged_by_themselves() -> None:
+    good = form_a(provenance())
+    other = replace(good, location="elsewhere", digest=OTHER)
+    found = ask(good, other)
+    assert [each.location for each in found.attestations if each.used] == [good.location]
+    assert "digest_mismatch" in {each.reason for each in found.skipped}
