@@ -405,7 +405,7 @@ crane|ls|oci://registry.example.com/charts/vault-secrets
 skopeo|copy|docker://alpine:3.20|oci:out:3.20
 skopeo|copy|docker://alpine@sha256:0123456789abcdef|oci:out
 pip|install|git+https://github.com/team/app.git@v1.2.3
-npm|ci|--registry=https://registry.npmjs.org
+npm|ci|--registry=https://npm.example.com
 npm|config|set|cache|/tmp/npm
 npm_config_cache=/tmp/npm
 npm_lifecycle_event=build
@@ -451,7 +451,7 @@ tool|SSH_AUTH_SOCK=/tmp/agent.sock
 tool|DOCKER_CONFIG=/tekton/home/.docker
 tool|GOOGLE_APPLICATION_CREDENTIALS=/secrets/key.json
 tool|AWS_REGION=eu-west-1
-tool|KUBECONFIG=/root/.kube/config
+tool|KUBECONFIG=/etc/kube/config
 tool|--skip-labels=sk-learn-training-pipeline-image
 tool|pypi-publish-action-for-releases
 tool|key-value-store-service-name
