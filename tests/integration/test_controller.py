@@ -388,7 +388,7 @@ def test_backfill_attests_what_is_left_and_resign_makes_it_left_again(
     assert len(by_hand(running, *arguments, capsys=capsys)[1]) == 1
     code, error = by_hand(running, "resign", f"{running.namespace}/nobody", capsys=capsys)
     assert code == 2
-    assert "there is no TaskRun or PipelineRun of that name" in error
+    assert "there is no TaskRun or PipelineRun of that name" in error["error"]
 
 
 def test_two_pods_of_an_indexed_job_share_the_runs(
@@ -408,7 +408,7 @@ def test_two_pods_of_an_indexed_job_share_the_runs(
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "2")
     code, error = by_hand(running, "backfill", *where, "--signing-secrets", str(running.keys), capsys=capsys)
     assert code == 2
-    assert "is not below CHAINS_JOB_COMPLETIONS" in error
+    assert "is not below CHAINS_JOB_COMPLETIONS" in error["error"]
 
 
 def test_finalizers_are_released_by_hand(
@@ -434,7 +434,7 @@ def test_a_cluster_that_is_not_there_and_wrong_words_are_told(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert chains(["finalizers", "release"]) == 2
-    assert "run in a pod with a service account, or pass --kubeconfig" in capsys.readouterr().err
+    assert "run in a pod with a service account, pass --kubeconfig" in capsys.readouterr().err
     (tmp_path / "config").write_text("{}")
     assert chains(["resign", "a/b", "--kubeconfig", str(tmp_path / "config")]) == 2
     assert "has no current-context" in capsys.readouterr().err
