@@ -33,7 +33,7 @@ LONGEST = 60.0
 """Seconds for which a run is tried alone at most; one that lasts so long does no harm."""
 LAST = 30.0
 """Seconds for which others go first."""
-_PAUSE = 5.0
+_PAUSE, _LOOK = 5.0, 0.1
 _log = logging.getLogger("chains.trial")
 
 
@@ -97,10 +97,9 @@ class Trial:
         try:
             while True:
                 await self._some.wait()
-                job = min(self._waiting, key=self._turn)
-                await self._let_others_go_first(self._waiting[job][1])
+                await self._let_others_go_first()
                 try:
-                    await self._try(job)
+                    await self._try(self._next())
                 except NotStartedError as error:
                     _log.warning("the process for suspects does not start", extra={"reason": str(error)})
                     await asyncio.sleep(_PAUSE)
@@ -116,9 +115,29 @@ class Trial:
         crashes = known.crashes if known is not None else 0
         return crashes, self._tries.get(job.namespace, 0), self._waiting[job][0]
 
-    async def _let_others_go_first(self, since: float) -> None:
+    def _next(self) -> Job:
+        return min(self._waiting, key=self._turn)
+
+    async def _let_others_go_first(self) -> None:
+        """Wait until nothing else is in work, and no suspect is to come that ended the process less often.
+
+        Else the one that is listed first after each start would be tried alone each time, whoever ends the
+        process.
+        """
+        until = self._waiting[self._next()][1] + LAST
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._work.idle(), max(0.0, since + LAST - time.monotonic()))
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                await self._work.idle()
+                while self._expects_a_better_one():  # noqa: ASYNC110 - nobody tells which ones are gone
+                    await asyncio.sleep(_LOOK)
+
+    def _expects_a_better_one(self) -> bool:
+        crashes = self._turn(self._next())[0]
+        here = {job.uid for job in self._waiting}
+        return any(
+            each.crashes < crashes and not each.is_free and uid not in here
+            for uid, each in self.journal.suspects.items()
+        )
 
     async def _try(self, job: Job) -> None:
         permit = self._admit(job)

@@ -155,6 +155,44 @@ def test_after_a_crash_the_others_go_first(program: Program, tmp_path: Path) -> 
     tried.journal.close()
 
 
+def test_a_run_that_ended_the_process_before_is_not_tried_ahead_of_one_that_is_listed_later(
+    program: Program, tmp_path: Path
+) -> None:
+    order = tmp_path / "order"
+    program.says(
+        f"{READY}while read job; do echo \"$job\" >> {order}; echo '{orjson.dumps(FINAL).decode()}'; done"
+    )
+    tried = Tried(tmp_path, JOBS[0])
+    tried.journal.suspects["0"].crashes = 2
+    tried.journal.suspects["1"] = Suspect("run-1", times=1)
+
+    async def work() -> None:
+        task = asyncio.create_task(tried.trial.run())
+        await asyncio.sleep(0)
+        tried.trial.line_up(JOBS[1])
+        while tried.waiting and not task.done():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    bounded(work())
+    assert [orjson.loads(line)[2] for line in order.read_text().splitlines()] == ["run-1", "run-0"]
+    tried.journal.close()
+
+
+def test_one_that_never_comes_is_not_waited_for_for_ever(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LAST", 0.3)
+    program.says(READY + answer() + "read x")
+    tried = Tried(tmp_path, JOBS[0])
+    tried.journal.suspects["0"].crashes = 2
+    tried.journal.suspects["1"] = Suspect("run-1", times=1)
+    tried.run()
+    assert tried.trial.has_marked(JOBS[0])
+    tried.journal.close()
+
+
 def test_code_that_breaks_counts_too(program: Program, tmp_path: Path) -> None:
     program.says(READY + answer(again=0.5, broke="unexpected ValueError: x") + "read x")
     tried = Tried(tmp_path, JOBS[0])
