@@ -34,6 +34,8 @@ Child = tuple[str, str]
 MAX_BYTES = 64 * 1024 * 1024
 LONGEST_WAIT = 600.0
 """Seconds that a finished PipelineRun waits for its children's marks."""
+_AT_ONCE = 16
+"""Children read at a time: a status may name thousands, and others' requests stand in the same line."""
 _REMEMBERED = 10_000
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _log = logging.getLogger("chains.family")
@@ -97,7 +99,13 @@ class Family:
             if names_a_task(item) and _NAME.fullmatch(name := str(item.get("name")))
         ]
         kept = {name: record for name in names if (record := self._kept.get((parent, name))) is not None}
-        found = await asyncio.gather(*(self._read(namespace, name, kept.get(name)) for name in names))
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def read(name: str) -> Json | None:
+            async with places:
+                return await self._read(namespace, name, kept.get(name))
+
+        found = await asyncio.gather(*map(read, names))
         children = Children()
         for name, item in zip(names, found, strict=True):
             record = kept.get(name)

@@ -221,3 +221,25 @@ def test_a_child_that_is_marked_while_the_others_are_read_is_not_waited_for() ->
     found.waits_for(PARENT, {("b", "c-2")}, lambda: woken.append("p"))
     found.marked(run("c-2", "b")["metadata"])
     assert woken == ["p"]
+
+
+def test_a_status_that_names_thousands_of_children_takes_no_more_than_its_part_of_the_connections() -> None:
+    class Counting:
+        now = most = 0
+
+        async def get(self, path: str, **_: Any) -> Any:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await asyncio.sleep(0)
+            self.now -= 1
+            raise ObjectGone("gone")
+
+    cluster = Counting()
+    reference = {"apiVersion": "tekton.dev/v1", "kind": "TaskRun"}
+    parent = {
+        "metadata": {"name": "p", "namespace": "ns", "uid": "p"},
+        "status": {"childReferences": [{**reference, "name": f"c{number}"} for number in range(2000)]},
+    }
+    found = asyncio.run(Family(cluster).children(parent))  # type: ignore[arg-type]
+    assert found.records == {}
+    assert cluster.most == 16
