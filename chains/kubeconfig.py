@@ -9,6 +9,7 @@ somebody else. The rules are those of client-go
 from __future__ import annotations
 
 import os
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,12 @@ def read_kubeconfig(paths: str, context: str = "") -> Access:
         who = {} if user is None else _checked(user["user"].value or {}, _USER, f"{where}: user")
         _checked(chosen.value, _CONTEXT, where)
         _check_values(settings, who, where)
+        authority = _authority(settings, Path(cluster.path).parent)
+        if "exec" not in who:
+            # the loader would write the authority into a file, and there may be no folder for one;
+            # a plugin is told of it
+            for field in ("certificate-authority", "certificate-authority-data"):
+                settings.pop(field, None)
         loader = kube_config.KubeConfigLoader(merged.config, active_context=name, config_base_path=None)
         found = Configuration()
         loader.load_and_set(found)
@@ -86,7 +93,7 @@ def read_kubeconfig(paths: str, context: str = "") -> Access:
     token_file = folder / who["tokenFile"] if who.get("tokenFile") else None
     return Access(
         server=str(found.host).rstrip("/"),
-        ca_data=Path(found.ssl_ca_cert).read_text() if found.ssl_ca_cert else "",
+        ca_data=authority,
         insecure=not found.verify_ssl,
         token_file=token_file,
         authorize=None if token_file is not None else _authorize(found),
@@ -152,6 +159,14 @@ def _check_values(cluster: Mapping[str, Any], user: Mapping[str, Any], where: st
         raise UsageError(f"{where}: {impersonated[0]} without as: say whom to impersonate")
     if (plugin := user.get("exec")) is not None:
         _checked(plugin, _EXEC, f"{where}: exec")
+
+
+def _authority(cluster: Mapping[str, Any], folder: Path) -> str:
+    """Return the PEM of the server's authority, inline before a file, as client-go takes them."""
+    if data := cluster.get("certificate-authority-data"):
+        return b64decode(data).decode()
+    file = cluster.get("certificate-authority")
+    return (folder / file).read_text() if file else ""
 
 
 def _authorize(found: Any) -> Callable[[], str] | None:

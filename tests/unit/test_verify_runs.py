@@ -470,7 +470,11 @@ def test_a_run_changed_anywhere_never_verifies(data: st.DataObject, run: Json, n
     except InputError:
         reject()
     found = ask(other, *signed(snapshot, config(name)))
-    if other.digest == snapshot.digest:
+    if path[:2] == ("status", "sidecars") and changed != run:
+        # Tekton changes sidecars after the end, so the digest leaves them out: what may differ is a test of
+        # late changes; who they are may not
+        assert path[-1] != "name" or found.verdict is not Verdict.VERIFIED, found.to_text()
+    elif other.digest == snapshot.digest:
         assert found.verdict is Verdict.VERIFIED or is_unreadable(found)
     else:
         assert found.verdict is not Verdict.VERIFIED, found.to_text()
