@@ -197,13 +197,15 @@ def _open_trial(
     stack: AsyncExitStack,
 ) -> Trial | None:
     """Return what tries suspects, None where it cannot be noted what is in work."""
-    folder = options.state_folder or default_folder(access.server, options.system_namespace, options.pod_name)
+    folder = options.state_folder
     try:
+        if folder is None:  # there may be no folder for temporary files at all
+            folder = default_folder(access.server, options.system_namespace, options.pod_name)
         journal = Journal(folder, options.workers)
     except OSError as error:
         logging.getLogger("chains.serve").warning(
             "it cannot be noted what is in work: a run that ends the process would not be found",
-            extra={"folder": str(folder), "reason": str(error)},
+            extra={"folder": str(folder or ""), "reason": str(error)},
         )
         return None
     stack.callback(journal.close)

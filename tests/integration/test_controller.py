@@ -437,6 +437,6 @@ def test_a_cluster_that_is_not_there_and_wrong_words_are_told(
     assert "run in a pod with a service account, pass --kubeconfig" in capsys.readouterr().err
     (tmp_path / "config").write_text("{}")
     assert chains(["resign", "a/b", "--kubeconfig", str(tmp_path / "config")]) == 2
-    assert "has no current-context" in capsys.readouterr().err
+    assert "there is no current-context" in capsys.readouterr().err
     assert chains(["backfill", "--since", "yesterday"]) == 2
     assert "--since 'yesterday': expected a time" in capsys.readouterr().err
