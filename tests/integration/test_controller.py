@@ -12,7 +12,6 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -60,6 +59,11 @@ class Running:
             self.server.request("PATCH", f"{path}/chains-config", body, kind=MERGE)
 
     def start(self, expected: int = 200) -> None:
+        self.launch()
+        self.wait(lambda: self.ask("/readyz")[0] == expected)
+
+    def launch(self) -> None:
+        """Start the process, which may end before it is ready."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -70,7 +74,6 @@ class Running:
                 ],
                 stderr=log, env={**os.environ, "TMPDIR": str(self.folder)},
             )  # fmt: skip
-        self.wait(lambda: self.ask("/readyz")[0] == expected)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
@@ -81,7 +84,7 @@ class Running:
         try:
             with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
-        except URLError as error:
+        except OSError as error:  # an answer that is no success, or a process that has just ended
             return getattr(error, "code", 0), getattr(error, "reason", "") and str(error)
 
     def wait(self, condition: Callable[[], bool], seconds: float = 30) -> None:

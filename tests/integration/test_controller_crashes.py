@@ -113,7 +113,7 @@ class Nurse(threading.Thread):
             if self.over.is_set():
                 return
             self.deaths.append(code)
-            self.running.start()
+            self.running.launch()
 
     def end(self) -> None:
         self.over.set()
@@ -152,7 +152,7 @@ def test_a_run_that_kills_the_process_is_put_aside_and_the_others_are_signed(
     killer = Killer(running, whoever_asks=whoever_asks)
     with between(referrers_registry, killer) as proxy:
         images(running, referrers_registry, proxy.host, "poison", *GOOD[:4])
-        running.start()
+        running.launch()  # it may be killed before it is ready
         nurse = Nurse(running)
         nurse.start()
         images(running, referrers_registry, proxy.host, *GOOD[4:])
