@@ -38,6 +38,7 @@ FRESH_SECONDS = 300.0
 """A run that ended longer ago is backlog."""
 _RESTART_DELAY = 1.0
 _FAILED = 400
+_ENDING_SECONDS = 5.0
 _LONGEST_LINE = 64 * 1024 * 1024
 _IDENTITY = Identity("chains")
 """What kopf calls this process among its peers, of which there are none.
@@ -303,7 +304,35 @@ async def _operate(
     )
     take_signals()
     served = asyncio.create_task(_served(insights, ready))
-    await kopf.run_tasks([*tasks, served], ignored=_NotOfKopf())
+    await run_to_the_end([*tasks, served])
+
+
+async def run_to_the_end(tasks: Sequence[asyncio.Task[Any]], *, patience: float = _ENDING_SECONDS) -> None:
+    """Run kopf's tasks until one ends, then end the others, and raise what the first one raised.
+
+    A watch that is cancelled while it opens its request takes the cancellation for its own and goes on. It
+    then waits for a login that nobody makes any more, and ``kopf.run_tasks`` waits for it without a watch.
+    So what has not ended after ``patience`` seconds is cancelled again, as often as it takes.
+    """
+    operator = asyncio.create_task(kopf.run_tasks(tasks, ignored=_NotOfKopf()))
+    try:
+        await asyncio.wait([operator, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        operator.cancel()
+        await _ended(operator, tasks, patience)
+        raise
+    await _ended(operator, tasks, patience)
+    operator.result()
+
+
+async def _ended(operator: asyncio.Task[None], tasks: Sequence[asyncio.Task[Any]], patience: float) -> None:
+    others = _NotOfKopf()
+    while not (await asyncio.wait([operator], timeout=patience))[0]:
+        again = [task for task in {*tasks, *asyncio.all_tasks()} if task in tasks or task not in others]
+        _log.warning("tasks of the watch did not end; cancelling them again", extra={"count": len(again)})
+        for task in again:
+            if task is not operator:
+                task.cancel()
 
 
 async def _served(insights: Insights, ready: asyncio.Event | None) -> None:

@@ -168,6 +168,7 @@ def test_a_registry_that_is_away_or_lacks_an_image_shows_as_the_runbooks_say_and
 ) -> None:
     running = controller(**EVIDENCE_IN_REGISTRY)
     tried, (port,) = Tried(running), free_ports(1)
+    forget_events(running)
     repository = f"{running.namespace}/app"
     with servers.distribution(tmp_path / "later", port=port) as later:  # keeps the image for its return
         digest = later.push_image(repository, content=b"the same anywhere")
@@ -199,6 +200,12 @@ def test_a_registry_that_is_away_or_lacks_an_image_shows_as_the_runbooks_say_and
         running.wait(lambda: tried.is_true("delayed"))
     running.wait(lambda: "\nchains_backlog_runs 0.0\n" in tried.read("/metrics"))
     assert f"{running.namespace}/" not in tried.shell("registry-unavailable", only="!provenance")
+
+
+def forget_events(running: Running) -> None:
+    """Delete every Event of the cluster: a runbook shows the last few, and other tests leave theirs."""
+    for namespace in running.server.request("GET", "/api/v1/namespaces")["items"]:
+        running.server.request("DELETE", f"/api/v1/namespaces/{namespace['metadata']['name']}/events")
 
 
 def every_metric_that_is_named_is_there(tried: Tried) -> None:

@@ -100,6 +100,11 @@ def _header(head: bytes, name: str) -> str:
 def silent_hosts(way: str) -> Iterator[SilentHosts]:
     """Run such hosts for the length of the block."""
     hosts, started = SilentHosts(way), threading.Event()
+    if way == "blackhole":
+        with _blackhole() as port:
+            hosts.port = port
+            yield hosts
+        return
     silent = SilentHosts("accepts")
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
 
@@ -119,11 +124,6 @@ def silent_hosts(way: str) -> Iterator[SilentHosts]:
         await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
         await asyncio.sleep(0.05)  # transports close in the loop's next turns
 
-    if way == "blackhole":
-        with _blackhole() as port:
-            hosts.port = port
-            yield hosts
-        return
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
     thread.start()
     started.wait(10)
