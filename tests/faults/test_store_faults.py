@@ -34,7 +34,7 @@ from tests.unit.storage.fake_registry import (
     serving,
 )
 
-FAST = StoreOptions(timeout=0.5, attempts=2)
+FAST = StoreOptions(timeout=1.5, attempts=2)
 SECRET = "open-sesame-4711"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
@@ -149,7 +149,7 @@ def test_a_passing_fault_is_tried_again(status: int) -> None:
         (answering(500, "INTERNAL", "boom"), "answered 500 INTERNAL: boom (2 tries)"),
         (answering(503), "answered 503"),
         (answering(429), "answered 429"),
-        (hang, "no answer in 0.5 s (2 tries)"),
+        (hang, "no answer in 1.5 s (2 tries)"),
         (hang_up, "the connection broke"),
     ],
 )
@@ -355,7 +355,7 @@ def test_a_caller_that_is_cancelled_leaves_the_store_usable() -> None:
         async with serving() as registry:
             image = image_in(registry)
             registry.fault = on("PUT", ".att", hang)
-            async with open_store("oci:", StoreOptions(timeout=0.5, attempts=1)) as store:
+            async with open_store("oci:", StoreOptions(timeout=1.5, attempts=1)) as store:
                 waiting = asyncio.ensure_future(store.put(records.attestation(image)))
                 await asyncio.sleep(0.2)
                 waiting.cancel()
@@ -760,7 +760,7 @@ async def _no_token(_: web.Request) -> web.Response:
     [
         (answering(500), "answered 500", True),
         (answering(429), "answered 429", True),
-        (hang, "no answer in 0.5 s", True),
+        (hang, "no answer in 1.5 s", True),
         (answering(401), "answered 401", False),
         (answering(403), "answered 403", False),
         (_garbage, "no token", False),
