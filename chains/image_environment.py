@@ -1,30 +1,36 @@
 """What images set in the environment by themselves, read from their registries by digest and remembered.
 
-A pod does not show it, and one variable in it is enough to keep the network. Manifests and configurations are
-checked against their digests, so what is read is what ran.
+A pod does not show it, and one variable in it is enough to keep the network; no other is kept. Manifests and
+configurations are checked against their digests, so what is read is what ran.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import orjson
 
 from chains.beside import Beside, ImageEnvironment, Json, mapping_at, objects_at, text_at, texts_at
-from chains.hermetic_entrypoint import images_that_decide
+from chains.hermetic_entrypoint import DEFEATING_VARIABLE, images_that_decide
 from chains.image_name import ImageDigest, parse_image_digest
 from chains.snapshot import RunSnapshot
+from storage import lean_json
 from storage.base import StoreError
+from storage.bounded import Bounded
 from storage.inflight import InFlight
 from storage.manifests import Manifest
 from storage.reference import Repository, parse_repository
 
 MOST_PLATFORMS = 32
 """Images that one index may have; nothing is told of one with more."""
+MOST_IMAGES = 4096
+"""Images that are remembered."""
 _CONFIG_LIMIT = 4 << 20
+_LONGEST_VALUE = 256
 
 
 class Registry(Protocol):
@@ -40,12 +46,24 @@ class Registry(Protocol):
         """Close every connection."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """What a manifest or index says, as far as it is looked at."""
+
+    is_index: bool
+    is_both: bool
+    config: str
+    count: int
+    """Of the entries of an index, those that no node runs too."""
+    platforms: tuple[str, ...]
+
+
 class ImageReader:
     """Reads the environments of images; calls may run concurrently."""
 
     def __init__(self, client: Registry) -> None:
         self._client = client
-        self._known: dict[str, ImageEnvironment] = {}
+        self._known: Bounded[str, ImageEnvironment] = Bounded(MOST_IMAGES)
         self._reading: InFlight[str, ImageEnvironment] = InFlight()
 
     async def close(self) -> None:
@@ -72,7 +90,7 @@ class ImageReader:
             return known
         answer = await self._reading.run(image_id, lambda: self._read(image_id))
         if not answer.problem:  # it may be readable the next time
-            self._known[image_id] = answer
+            self._known.put(image_id, answer)
         return answer
 
     async def _read(self, image_id: str) -> ImageEnvironment:
@@ -88,27 +106,39 @@ class ImageReader:
 
     async def _environments(self, repository: Repository, digest: str) -> tuple[Mapping[str, str], ...]:
         """Return the environment of each platform of an image."""
-        manifest = await self._object(repository, digest)
-        if "manifests" in manifest and {"config", "layers"} & set(manifest):
+        image = await self._described(repository, digest)
+        if image.is_both:
             raise ValueError(f"{digest} is an index and a manifest at once, so what ran is not known")
-        platforms = objects_at(manifest, "manifests")
-        if len(platforms) > MOST_PLATFORMS:
-            raise ValueError(f"it has {len(platforms)} platforms, more than {MOST_PLATFORMS}")
-        children = [await self._object(repository, text_at(each, "digest")) for each in _images(platforms)]
+        if image.count > MOST_PLATFORMS:
+            raise ValueError(f"it has {image.count} platforms, more than {MOST_PLATFORMS}")
+        each = [await self._described(repository, one) for one in image.platforms]
         found = []
-        for each in children if "manifests" in manifest else [manifest]:
-            config = text_at(each, "config", "digest")
-            data = await self._client.get_blob(repository, config, _CONFIG_LIMIT) if config else None
+        for one in each if image.is_index else [image]:
+            limit = _CONFIG_LIMIT
+            data = await self._client.get_blob(repository, one.config, limit) if one.config else None
             if data is None:
                 raise ValueError(f"{digest} has no configuration")
-            found.append(dict(_variables(texts_at(orjson.loads(data), "config", "Env"))))
+            found.append(await lean_json.aside(data, partial(_variables, data)))
         return tuple(found)
 
-    async def _object(self, repository: Repository, digest: str) -> Mapping[str, Json]:
+    async def _described(self, repository: Repository, digest: str) -> _Described:
         manifest = await self._client.get_manifest(repository, digest)
         if manifest is None:
             raise ValueError(f"the registry does not have {digest}")
-        return mapping_at(orjson.loads(manifest.data))
+        return await lean_json.aside(manifest.data, partial(_describe, manifest.data))
+
+
+def _describe(data: bytes) -> _Described:
+    manifest = mapping_at(lean_json.loads(data))
+    is_index = "manifests" in manifest
+    platforms = objects_at(manifest, "manifests")
+    return _Described(
+        is_index,
+        is_index and bool({"config", "layers"} & set(manifest)),
+        text_at(manifest, "config", "digest"),
+        len(platforms),
+        tuple(text_at(each, "digest") for each in _images(platforms[:MOST_PLATFORMS])),
+    )
 
 
 def _images(platforms: Iterable[Mapping[str, Json]]) -> Iterator[Mapping[str, Json]]:
@@ -116,10 +146,14 @@ def _images(platforms: Iterable[Mapping[str, Json]]) -> Iterator[Mapping[str, Js
     return (each for each in platforms if text_at(each, "platform", "os") != "unknown")
 
 
-def _variables(entries: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for entry in entries:
+def _variables(config: bytes) -> dict[str, str]:
+    """Return the variable that decides, if a configuration sets it; the last of several counts."""
+    found = {}
+    for entry in texts_at(lean_json.loads(config), "config", "Env"):
         name, _, value = entry.partition("=")
-        yield name, value
+        if name == DEFEATING_VARIABLE:
+            found[name] = value[:_LONGEST_VALUE]
+    return found
 
 
 def _shown(image: ImageDigest) -> str:

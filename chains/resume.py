@@ -7,7 +7,9 @@ makes no second log entry and no second layer. What one payload cannot get keeps
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from chains.earlier import NOTHING_YET, Attested
 from chains.payload import Payload
@@ -18,9 +20,16 @@ from chains.store import Entry, Stores, is_done
 from signers.base import FormatError, SignerError, SignerUnavailable
 from signers.dsse import Envelope, pae
 from signers.seal import Material, Sealed, Sealer
+from storage.allowance import Allowance, within
 from storage.base import FORM_A, FORM_B, Store, StoreError, StoreUnavailable
+from storage.pool import Pool
 from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence, Findings
 
+REOPENING = Pool(32 * 1024 * 1024)
+"""What all payloads together may hold of stored evidence, while they look for their own in it."""
+_PIECES = 8
+_MATERIAL_BYTES = 64 * 1024
+"""Of certificate, log entry and timestamp beside a signature."""
 _MOST_SUBJECTS = 4
 """A payload is stored with each of its subjects, so a few of them tell whether it was."""
 
@@ -67,10 +76,10 @@ async def _attest(
     done = [store for store in chosen if is_done(store, earlier.entries)]
     if len(done) == len(chosen):
         return earlier
-    found: list[Evidence] = []
+    stored = _NONE
     silent: dict[Store, StoreUnavailable] = {}
     if not sealer.repeats(log=log):
-        found, silent = await _look(run, payload, stores)
+        stored, silent = await _reopened(run, payload, sealer, stores, log=log)
         silent = {store: reason for store, reason in silent.items() if store not in done}
     # what may be in a store that cannot tell is not put there a second time: another try will
     unasked = tuple(_unasked(payload.kind, store, error) for store, error in silent.items())
@@ -80,7 +89,7 @@ async def _attest(
         return Attested(unasked)
     may_go_on()
     try:
-        sealed, raw = await _sealed(payload, sealer, chosen, found, log=log)
+        sealed, raw = await _sealed(payload, sealer, chosen, stored, log=log)
     except SignerError as error:
         transient = isinstance(error, SignerUnavailable)
         failed = Entry(payload.kind, "", "", "", "failed", f"not signed: {error}", transient=transient)
@@ -98,18 +107,52 @@ def _unasked(kind: str, store: Store, error: StoreUnavailable) -> Entry:
     return Entry(kind, store.url, "", "", "failed", reason, transient=True, host=error.host)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reopened:
+    """What an earlier try sealed and stored, in the two forms of a payload."""
+
+    envelope: Sealed | None = None
+    signature: Sealed | None = None
+
+
+_NONE = _Reopened()
+
+
+async def _reopened(
+    run: RunSnapshot, payload: Payload, sealer: Sealer, stores: Stores, *, log: bool
+) -> tuple[_Reopened, dict[Store, StoreUnavailable]]:
+    """Return what is stored already, and which stores could not tell, and why.
+
+    A store may be full of somebody's junk: of what has not just this payload nothing is kept, and what can
+    be kept at a time is bounded for the whole process.
+    """
+    simple = simple_signing.build(payload.image) if payload.image is not None else b""
+    encoded = b64encode(payload.statement)
+    largest = 2 * len(encoded) + _MATERIAL_BYTES
+    allowed = Allowance(
+        min(_PIECES * largest, REOPENING.size), largest, lambda data: data == simple or encoded in data
+    )
+    with await REOPENING.hold(allowed.most):
+        with within(allowed):
+            found, silent = await _look(run, payload, stores)
+        found = [one for one in found if one.data]
+        envelope = await _stored_envelope(payload.statement, sealer, found, log=log)
+        signature = await _stored_signature(simple, sealer, found, log=log) if simple else None
+    return _Reopened(envelope, signature), silent
+
+
 async def _sealed(
-    payload: Payload, sealer: Sealer, stores: Sequence[Store], found: Sequence[Evidence], *, log: bool
+    payload: Payload, sealer: Sealer, stores: Sequence[Store], stored: _Reopened, *, log: bool
 ) -> tuple[Sealed | None, Sealed | None]:
     if payload.image is None:
-        return await _envelope(payload.statement, sealer, found, log=log), None
+        return await _envelope(payload.statement, stored, sealer, log=log), None
     # an image has two signatures, one for each form; what no store keeps would only fill the log
     statement = payload.statement if any(store.wants(FORM_B) for store in stores) else None
     simple = simple_signing.build(payload.image) if any(store.wants(FORM_A) for store in stores) else None
     # together, since a log answers after a second; both are waited for, since one that is left would be lost
     sealed, raw = await asyncio.gather(
-        _envelope(statement, sealer, found, log=log) if statement is not None else _nothing(),
-        _signature(simple, sealer, found, log=log) if simple is not None else _nothing(),
+        _envelope(statement, stored, sealer, log=log),
+        _signature(simple, stored, sealer, log=log),
         return_exceptions=True,
     )
     if isinstance(sealed, BaseException):
@@ -119,18 +162,18 @@ async def _sealed(
     return sealed, raw
 
 
-async def _nothing() -> None:
-    return None
+async def _envelope(
+    statement: bytes | None, stored: _Reopened, sealer: Sealer, *, log: bool
+) -> Sealed | None:
+    if statement is None:
+        return None
+    return stored.envelope or await sealer.seal(statement, IN_TOTO_PAYLOAD_TYPE, log=log)
 
 
-async def _envelope(statement: bytes, sealer: Sealer, found: Sequence[Evidence], *, log: bool) -> Sealed:
-    stored = await _stored_envelope(statement, sealer, found, log=log)
-    return stored or await sealer.seal(statement, IN_TOTO_PAYLOAD_TYPE, log=log)
-
-
-async def _signature(simple: bytes, sealer: Sealer, found: Sequence[Evidence], *, log: bool) -> Sealed:
-    stored = await _stored_signature(simple, sealer, found, log=log)
-    return stored or await sealer.sign(simple, log=log)
+async def _signature(simple: bytes | None, stored: _Reopened, sealer: Sealer, *, log: bool) -> Sealed | None:
+    if simple is None:
+        return None
+    return stored.signature or await sealer.sign(simple, log=log)
 
 
 async def _look(

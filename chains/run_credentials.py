@@ -19,11 +19,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
-
 from chains.cluster import Cluster, ClusterError, ClusterForbidden, ClusterUnavailable, ObjectGone
 from chains.snapshot import RunSnapshot
 from chains.store import Stores
+from storage import lean_json
 from storage.authorization import Keychain
 from storage.base import Store, StoreError, StoreUnavailable
 from storage.credentials import Credential, DockerCredentials, matching_entries
@@ -201,7 +200,7 @@ def _auths(secret: Mapping[str, Any]) -> Mapping[str, Any]:
     if key is None:
         raise ValueError(f"is of type {kind}; expected {' or '.join(_KEYS)}")
     try:
-        table = orjson.loads(base64.b64decode(secret["data"][key], validate=True))
+        table = lean_json.loads(base64.b64decode(secret["data"][key], validate=True), lean_json.FEW_VALUES)
         auths = table["auths"] if key == ".dockerconfigjson" else table
     except (ValueError, KeyError, TypeError):
         # without the cause: its text may quote a password

@@ -32,7 +32,7 @@ from chains.targets import (
 from chains.verdict import Check, Target, Verification
 from chains.verify_conclude import Case, conclude, undecided
 from chains.verify_run import RunWanted
-from chains.verify_search import Query, Search, search
+from chains.verify_search import Query, Search, searched
 from chains.verify_subject import BlobWanted, DigestWanted, NothingWanted, Wanted
 from storage.base import Store, StoreError, StoreRejected
 from storage.record import Evidence
@@ -69,9 +69,9 @@ async def verify_digest(
     """
     algorithm, _, value = parse_digest(digest).partition(":")
     wanted = DigestWanted({algorithm: value})
-    found = await search(stores, [Query(f"{algorithm}:{value}", reference)])  # step 1
     target = Target(ref or digest, wanted.digest)
-    return conclude(Case(target, wanted, criteria, _urls(stores), now, found))
+    async with searched(stores, [Query(f"{algorithm}:{value}", reference)]) as found:  # step 1
+        return conclude(Case(target, wanted, criteria, _urls(stores), now, found))
 
 
 async def verify_run(
@@ -89,8 +89,8 @@ async def verify_run(
         actual = f"unexpected {type(error).__name__}: {error}; please report it"
         check = Check("target", Result.ERROR, "a run that can be described", actual, Reason.INTERNAL_ERROR)
         return undecided(target, check, criteria, _urls(stores), now)
-    found = await search(stores, queries, run.uid)  # step 1
-    return conclude(Case(target, wanted, criteria, _urls(stores), now, found))
+    async with searched(stores, queries, run.uid) as found:  # step 1
+        return conclude(Case(target, wanted, criteria, _urls(stores), now, found))
 
 
 def verify_bundle_file(

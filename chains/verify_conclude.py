@@ -93,7 +93,7 @@ def conclude(case: Case) -> Verification:
     """
     examined = _examine_all(case)
     if _learns(examined, case.wanted):
-        examined = [_examine(evidence, case) for evidence in case.found.evidence]
+        examined = _examine_all(case)
     weighed = _weigh(examined, case)
     if case.criteria.require_hermetic or case.criteria.namespace is not None:
         _demand_run(weighed, examined, case)

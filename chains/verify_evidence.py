@@ -27,7 +27,14 @@ from chains.verify_signature import judge
 from chains.verify_subject import Authentic, BlobWanted, Wanted
 from signers.base import FormatError
 from signers.bundle import Bundle, MessageSignature
-from signers.dsse import MAX_ENVELOPE_BYTES, MAX_PAYLOAD_BYTES, Envelope, Signature, pae
+from signers.dsse import (
+    MAX_ENVELOPE_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_PAYLOAD_VALUES,
+    Envelope,
+    Signature,
+    pae,
+)
 from signers.strict_json import check_shape, member, parse_object
 from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence
 
@@ -36,6 +43,8 @@ MAX_DEPTH = 128
 _NAMED = 4
 OF_PROVENANCE = frozenset({"predicate-type", "builder", "build-type", "task-ref", "pipeline-ref", "source"})
 """Checks that an execution report beside provenance is not asked to pass."""
+_LARGEST_CLAIM = 64 * 1024
+"""Bytes of a payload that is looked at although nobody trusted signed it."""
 SIMPLE_SIGNING = "simplesigning"
 _MESSAGE_DIGESTS = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 _SIMPLE_SIGNING_KIND = "cosign container image signature"
@@ -241,10 +250,14 @@ def _read(evidence: Evidence) -> tuple[Envelope, Bundle | None]:
 
 def _read_statement(payload: bytes) -> Statement:
     """Read a statement that no other reader can read as something else, nor fail on for its depth."""
-    members = parse_object(payload, "statement", MAX_PAYLOAD_BYTES)
+    _expect_one_reading(payload)
+    return parse_statement(payload)
+
+
+def _expect_one_reading(payload: bytes) -> None:
+    members = parse_object(payload, "statement", MAX_PAYLOAD_BYTES, MAX_PAYLOAD_VALUES)
     check_statement_names(members)
     _check_depth(members)
-    return parse_statement(payload)
 
 
 def _check_depth(members: Mapping[str, object]) -> None:
@@ -263,9 +276,12 @@ def _check_depth(members: Mapping[str, object]) -> None:
 
 
 def _claims_image_signature(payload: bytes) -> bool:
-    """Whether an unverified payload calls itself an image signature: decides only how its failure is told."""
+    """Whether an unverified payload calls itself an image signature: decides only how its failure is told.
+
+    A large one, which is none, is not read.
+    """
     try:
-        return parse_object(payload, "statement", MAX_PAYLOAD_BYTES).get("predicateType") == COSIGN_SIGN
+        return parse_object(payload, "statement", _LARGEST_CLAIM).get("predicateType") == COSIGN_SIGN
     except FormatError:
         return False
 

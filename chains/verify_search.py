@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from chains.reasons import Reason, Result
 from chains.verdict import Check, Left
+from storage.allowance import Allowance, within
 from storage.base import Store, StoreError, StoreRejected
 from storage.record import Evidence, Findings, Skipped
 
 AT_ONCE = 16
 """Questions that one store is asked at the same time."""
+FEW_BYTES = 2 * 1024 * 1024
+"""Evidence that one target may have while others are in work too."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Evidence of one target, for which the others wait: the largest that is signed, in both forms."""
+LARGEST = 40 * 1024 * 1024
+"""Of one piece: no larger one is read when it is judged."""
 _FOREIGN = (
     "is no evidence that we know",
     "is no image manifest",
@@ -38,6 +47,32 @@ class Search:
     evidence: tuple[Evidence, ...] = ()
     skipped: tuple[Left, ...] = ()
     errors: tuple[Check, ...] = ()
+
+
+@asynccontextmanager
+async def searched(stores: Sequence[Store], queries: Sequence[Query], uid: str = "") -> AsyncIterator[Search]:
+    """Give the result of :func:`search` while it is in use: so much evidence is held at a time, and no more.
+
+    A target with much is searched again when its turn has come, one at a time.
+    """
+    allowed = Allowance(FEW_BYTES)
+    with within(allowed):
+        found = await search(stores, queries, uid)
+    if not allowed.is_exceeded:
+        yield found
+        return
+    del found, allowed
+    async with _turn():
+        with within(Allowance(MOST_BYTES, LARGEST)):
+            found = await search(stores, queries, uid)
+        yield found
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+def _turn() -> asyncio.Lock:
+    return _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 async def search(stores: Sequence[Store], queries: Sequence[Query], uid: str = "") -> Search:

@@ -14,14 +14,18 @@ from itertools import count
 import orjson
 
 from signers.base import FormatError, Signer, VerificationError
-from signers.strict_json import check_names, decode_base64, member, objects, parse_object
+from signers.strict_json import check_names, decode_base64, expect_few, member, objects, parse_object
 from signers.trust import PublicKey, find_key
 
 MAX_PAYLOAD_BYTES = 20 * 1024 * 1024
 """The largest payload that is signed: its envelope and its bundle can be read back here."""
 MAX_ENVELOPE_BYTES = 32 * 1024 * 1024
+MAX_PAYLOAD_VALUES = 1_000_000
+"""The most JSON values that a payload which is signed has: 15 MB of an ordinary statement."""
 MAX_SIGNATURES = 64
 """Each signature costs one public key operation for each key given, so a stranger's envelope has few."""
+MAX_SIGNED_BYTES = 256 * 1024 * 1024
+"""Each signature is over the whole payload, so a large one has fewer still."""
 
 _ENVELOPE_FIELDS = frozenset({"payload", "payloadType", "signatures"})
 _SIGNATURE_FIELDS = frozenset({"keyid", "sig"})
@@ -83,16 +87,22 @@ class Envelope:
         signatures = objects(member(members, "signatures", list, "envelope"), "envelope: signature")
         if not 1 <= len(signatures) <= MAX_SIGNATURES:
             raise FormatError(f"envelope: expected 1 to {MAX_SIGNATURES} signatures, got {len(signatures)}")
+        if len(signatures) > 1 and len(signatures) * len(payload) > MAX_SIGNED_BYTES:
+            raise FormatError(
+                f"envelope: {len(signatures)} signatures over {len(payload)} bytes are too much to verify"
+            )
         return cls(payload, payload_type, tuple(map(_read_signature, signatures, count(1))))
 
 
 def sign_payload(signer: Signer, payload: bytes, payload_type: str) -> Envelope:
     """Return an envelope with one signature, whose keyid is the signer's.
 
-    Raises :class:`FormatError` above :data:`MAX_PAYLOAD_BYTES`, and what the signer raises.
+    Raises :class:`FormatError` above :data:`MAX_PAYLOAD_BYTES` and :data:`MAX_PAYLOAD_VALUES`, and what the
+    signer raises.
     """
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise FormatError(f"payload has {len(payload)} bytes, at most {MAX_PAYLOAD_BYTES} are signed")
+    expect_few(payload, "payload", MAX_PAYLOAD_VALUES)
     sig = signer.sign(pae(payload_type, payload))
     return Envelope(payload, payload_type, (Signature(signer.keyid, sig),))
 

@@ -28,6 +28,7 @@ from signers.certificate import Certificate, check_certificate
 from signers.dsse import MAX_PAYLOAD_BYTES, Envelope, pae
 from signers.keyless import CertifiedSigner, Keyless
 from signers.seal import Material, Sealed, Sealer, envelope_of
+from signers.strict_json import expect_few
 from signers.timestamp import TimestampAuthority
 from signers.timestamp_verify import check_timestamp
 from signers.transparency import EntryExistsError, LogEntry, Signed, TransparencyLog
@@ -231,15 +232,21 @@ def material_of_annotations(annotations: Mapping[str, str]) -> Material:
     try:
         pem = annotations.get(CERTIFICATE_ANNOTATION, "")
         der = x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER) if pem else b""
-        material = orjson.loads(annotations.get(MATERIAL_ANNOTATION, "{}"))
+        material = _loads(annotations.get(MATERIAL_ANNOTATION, "{}"))
         entries = material.get("tlogEntries") or [{}]
         stamps = material.get("timestampVerificationData", {}).get("rfc3161Timestamps") or [{}]
-        outer = orjson.loads(annotations.get(TIMESTAMP_ANNOTATION, "{}")).get("SignedRFC3161Timestamp", "")
+        outer = _loads(annotations.get(TIMESTAMP_ANNOTATION, "{}")).get("SignedRFC3161Timestamp", "")
         return Material(
             der, b64decode(stamps[0].get("signedTimestamp", "")), b64decode(outer), dict(entries[0])
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError("the layer's annotations cannot be read") from error
+
+
+def _loads(text: str) -> Any:
+    data = text.encode("utf-8", "replace")
+    expect_few(data, "annotation")
+    return orjson.loads(data)
 
 
 def _json(content: Mapping[str, Any]) -> str:

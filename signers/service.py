@@ -16,9 +16,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from signers.base import SignerError, SignerRejected, SignerUnavailable
+from signers.base import FormatError, SignerError, SignerRejected, SignerUnavailable
+from signers.strict_json import expect_few
 
-MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_ANSWER_VALUES = 20_000
 CONNECTIONS = 100
 """As many threads may wait for one service: Rekor v2 answers after a second, however many ask."""
 _EXCERPT = 200
@@ -44,7 +46,10 @@ class Reply:
     def json(self) -> dict[str, Any]:
         """The JSON object in the body. Raises :class:`SignerUnavailable`: a proxy may have answered."""
         try:
+            expect_few(self.body, f"the answer of {self.where}", MAX_ANSWER_VALUES)
             content = orjson.loads(self.body)
+        except FormatError as error:
+            raise SignerUnavailable(str(error)) from error
         except orjson.JSONDecodeError as error:
             raise SignerUnavailable(f"{self.where} answered no json: check the url") from error
         if not isinstance(content, dict):
@@ -114,12 +119,13 @@ class Service:
             method,
             self.url + path,
             data=body,
-            headers=dict(headers or {}),
+            # what is compressed may be of any size, and no answer is large
+            headers={"Accept-Encoding": "identity", **(headers or {})},
             timeout=self._timeout,
             allow_redirects=False,
             stream=True,
         ) as answer:
-            data = answer.raw.read(MAX_ANSWER_BYTES + 1, decode_content=True)
+            data = _read(answer.raw)
             secrets = _secrets(headers or {}, secret)
             reply = Reply(answer.status_code, dict(answer.headers), data, self.where, secrets)
         if len(data) > MAX_ANSWER_BYTES:
@@ -132,6 +138,17 @@ class Service:
         """Post JSON. Raises as :meth:`request` does."""
         sent = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
         return self.request("POST", path, orjson.dumps(content), sent, secret)
+
+
+def _read(raw: Any) -> bytes:
+    """Return a body as it came, or one byte more of it than may be."""
+    found = b""
+    while len(found) <= MAX_ANSWER_BYTES:
+        part = raw.read(MAX_ANSWER_BYTES + 1 - len(found), decode_content=False)
+        if not part:
+            break
+        found += part
+    return found
 
 
 def succeeded(reply: Reply) -> bool:

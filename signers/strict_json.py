@@ -26,17 +26,22 @@ _KINDS: dict[type, str] = {
     float: "a number",
     type(None): "null",
 }
+MOST_VALUES = 200_000
+"""In one document: a value takes up to 120 bytes of memory, however short its text is."""
+_MARKS = (b"[", b"{", b",", b":")
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
-def parse_object(data: bytes, what: str, limit: int) -> dict[str, object]:
+def parse_object(data: bytes, what: str, limit: int, most: int = MOST_VALUES) -> dict[str, object]:
     """Return the JSON object that ``data`` holds, with exact integers of any size.
 
     Guarantees RFC 8259 JSON in UTF-8 without a byte order mark, NaN, lone surrogates or two members of the
-    same name at any depth. Raises :class:`FormatError`, naming ``what``, also above ``limit`` bytes.
+    same name at any depth. Raises :class:`FormatError`, naming ``what``, also above ``limit`` bytes and
+    ``most`` values.
     """
     if len(data) > limit:
         raise FormatError(f"{what} has {len(data)} bytes, at most {limit} are read")
+    expect_few(data, what, most)
     try:
         orjson.loads(data)  # the strict one; json then finds equal names, which orjson merges
         value: object = json.loads(data.decode(), object_pairs_hook=_unique)
@@ -47,6 +52,17 @@ def parse_object(data: bytes, what: str, limit: int) -> dict[str, object]:
     if not isinstance(value, dict):
         raise FormatError(f"{what} must be a JSON object, got {kind_of(value)}")
     return value
+
+
+def expect_few(data: bytes, what: str, most: int = MOST_VALUES) -> None:
+    """Raise :class:`FormatError` when JSON may have more than ``most`` values.
+
+    Every value but the first stands behind one of four characters. Those within strings count too, so the
+    count is never too low.
+    """
+    found = 1 + sum(data.count(mark) for mark in _MARKS)
+    if found > most:
+        raise FormatError(f"{what} has some {found} values, at most {most} are read")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

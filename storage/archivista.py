@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage import allowance, lean_json
+from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.manifests import sha256
 from storage.record import Evidence, Failure, Findings, Receipt, Record, Skipped, Stored
 from storage.shown import shown
@@ -84,8 +85,12 @@ class ArchivistaStore(Store):
             raise StoreRejected(f"cannot look for {digest[:100]!r}: expected algorithm:hex")
         found = Found()
         for gitoid in await self._gitoids(digest):
-            data = await self._get(gitoid)
             where = f"{self.url}#{gitoid}"
+            try:
+                data = await self._get(gitoid)
+            except BadContent as exc:
+                found.add([Skipped(where, "", str(exc))])
+                continue
             if data is None:
                 found.add([Skipped(where, "", "the index has it, the server does not")])
             elif gitoid_of(data) != gitoid:
@@ -132,7 +137,8 @@ class ArchivistaStore(Store):
 
     async def _get(self, gitoid: str, missing: frozenset[int] = _NOT_FOUND) -> bytes | None:
         purpose = f"download from {self.url}"
-        answer = await self._service.send("GET", f"download/{gitoid}", purpose, passes=missing)
+        limit = allowance.current().largest
+        answer = await self._service.send("GET", f"download/{gitoid}", purpose, passes=missing, limit=limit)
         return None if answer.status in missing or not answer.body else answer.body
 
 
@@ -143,7 +149,7 @@ def gitoid_of(data: bytes) -> str:
 
 def _envelope_in(bundle: bytes) -> bytes:
     try:
-        found = orjson.loads(bundle).get("dsseEnvelope")
+        found = lean_json.loads(bundle, lean_json.FEW_VALUES).get("dsseEnvelope")
     except (orjson.JSONDecodeError, AttributeError):
         return b""
     return orjson.dumps(found) if isinstance(found, dict) else b""

@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 import orjson
 from yarl import URL
 
+from storage import lean_json
 from storage.addresses import Home, Refused, spelled_address
 from storage.base import StoreRejected, StoreUnavailable
 from storage.connections import Answer
@@ -190,7 +191,7 @@ class TokenSource:
         if answer.status != 200:  # noqa: PLR2004
             raise CredentialRefused(f"{where} answered {answer.status}")
         try:
-            parsed = orjson.loads(answer.body)
+            parsed = lean_json.loads(answer.body, lean_json.FEW_VALUES)
             token = parsed.get("token") or parsed.get("access_token")
             life = float(parsed.get("expires_in") or DEFAULT_LIFE)
         except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError):

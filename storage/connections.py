@@ -13,24 +13,28 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 import orjson
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from storage import lean_json
 from storage.addresses import Allows, Refused, spelled_address
 from storage.askers import Places
 from storage.base import BadContent, StoreOptions, StoreRejected
 from storage.bounded import Bounded
 from storage.circuits import SILENCE, Asked, Circuits
-from storage.http1 import Broken, Client, TooLarge
+from storage.http1 import BODIES, ERROR_BODY, STEP, Broken, Client, TooLarge
+from storage.pool import Hold
 from storage.reference import is_loopback
 
 ERROR_TEXT = 256
-ERROR_BODY = 64 * 1024
 _LARGE_BODY = 1024 * 1024
+_REDIRECT = 300
+ROOM_SECONDS = 60.0
+"""Seconds for which an answer waits until this process has room for it, see :data:`storage.http1.BODIES`."""
 _MOST_HOSTS = 2048
 """Hosts of which it is remembered whether a proxy leads to them."""
 _MOST_REQUESTS = 256
@@ -49,6 +53,8 @@ class Answer:
     url: URL
     address: str = ""
     """That of the other end; empty for what a proxy answered."""
+    hold: Hold | None = field(default=None, repr=False, compare=False)
+    """The room that the body takes in :data:`storage.http1.BODIES`; keep it as long as the body."""
 
     @property
     def retry_after(self) -> float:
@@ -65,7 +71,7 @@ class Answer:
     def words(self) -> list[tuple[str, str]]:
         """The registry's own codes and messages; nobody vouches for them."""
         try:
-            errors = orjson.loads(self.body)["errors"]
+            errors = lean_json.loads(self.body, lean_json.FEW_VALUES)["errors"]
             return [(str(one.get("code") or ""), str(one.get("message") or "")) for one in errors]
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             return []
@@ -130,6 +136,8 @@ class _Question:
         self._circuits, self.host, self.seconds = circuits, host, seconds
         self.patience = asyncio.timeout(None)
         self._begun = False
+        self.rests = False
+        """Whether it waits for room for the answer."""
         self._asked: Asked | None = None
 
     def begin(self) -> None:
@@ -142,6 +150,18 @@ class _Question:
             self._asked = self._circuits.ask(self.host, self._cut_short)
             if self._asked is None:
                 raise Later(_NOT_ASKED, host=self.host)
+
+    def rest(self, rests: bool, /) -> None:
+        """Say that it is not the host that is waited for, but room for its answer; or that it is again."""
+        self.rests = rests
+        if self._circuits is not None and rests:
+            self.end(Circuits.gave_up)
+            self._asked = None
+        elif self._circuits is not None:
+            self._asked = self._circuits.ask(self.host, self._cut_short)
+        self.patience.reschedule(
+            asyncio.get_running_loop().time() + (ROOM_SECONDS if rests else self.seconds)
+        )
 
     def _cut_short(self) -> None:
         if not self.patience.expired():
@@ -248,9 +268,12 @@ class Connections:
                     tls=self._tls,
                     allows=allows,
                     begin=question.begin,
+                    rests=question.rest,
                 )
-                return Answer(found.status, found.headers, found.body, url, found.address)
+                return Answer(found.status, found.headers, found.body, url, found.address, found.hold)
         except TimeoutError as exc:
+            if question.rests:
+                raise Later(f"there was no room for its answer in {ROOM_SECONDS:g} s") from exc
             raise Later(f"no answer in {question.seconds:g} s", host=host) from exc
         except TooLarge as exc:
             size = (
@@ -283,8 +306,12 @@ class Connections:
                 proxy=proxy,
                 ssl=self._tls,
             ) as response:
-                body = b"" if method == "HEAD" else await _read(response, limit)
-                return Answer(response.status, response.headers, body, url)
+                cuts = response.status >= _REDIRECT
+                limit = min(limit, ERROR_BODY) if cuts else limit
+                if method == "HEAD":
+                    return Answer(response.status, response.headers, b"", url)
+                body, hold = await _read(response, limit, cuts=cuts)
+                return Answer(response.status, response.headers, body, url, hold=hold)
         except aiohttp.ClientConnectorCertificateError as exc:
             raise _untrusted(exc.certificate_error) from exc
         except aiohttp.ClientConnectorSSLError as exc:
@@ -335,22 +362,27 @@ def _untrusted(exc: BaseException) -> NoTls:
     )
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse, limit: int, *, cuts: bool) -> tuple[bytes, Hold]:
+    """Return the body, or as much of it as is wanted where it ``cuts``, with the room that it takes."""
     length = response.content_length
-    if length is not None:
-        if length > limit:
-            response.close()
-            raise BadContent(f"{response.host} answered with {length} bytes; the limit is {limit}")
-        return await response.read()
-    parts: list[bytes] = []
-    size = 0
+    if length is not None and length > limit and not cuts:
+        response.close()
+        raise BadContent(f"{response.host} answered with {length} bytes; the limit is {limit}")
+    hold = await BODIES.hold(min(length or 0, limit))
+    body, left = io.BytesIO(), limit
     async for part in response.content.iter_any():
-        size += len(part)
-        if size > limit:
+        if len(part) > left:
             response.close()
-            raise BadContent(f"{response.host} answered with more than the limit of {limit} bytes")
-        parts.append(part)
-    return b"".join(parts)
+            if not cuts:
+                raise BadContent(f"{response.host} answered with more than the limit of {limit} bytes")
+            body.write(part[:left])
+            break
+        if body.tell() + len(part) > hold.size:
+            hold.absorb(await BODIES.hold(STEP))
+        body.write(part)
+        left -= len(part)
+    hold.shrink(body.tell())
+    return body.getvalue(), hold
 
 
 def _first_line(exc: BaseException) -> str:

@@ -25,6 +25,7 @@ from typing import Any
 import orjson
 
 from storage.base import StoreRejected, StoreUnavailable
+from storage.bounded import Bounded
 from storage.files import read_file
 from storage.inflight import InFlight
 from storage.reference import DOCKER_HUB, Repository
@@ -34,6 +35,7 @@ _HUB_ALIASES = frozenset({"docker.io", "registry-1.docker.io"})
 HELPER_TIMEOUT = 30.0
 HELPER_LIFE = 60.0
 """Seconds that a helper's answer is used for every repository of its registry."""
+_MOST_ANSWERS = 1024
 _MOST_CONFIG = 4 * 1024 * 1024
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HELPER_HAS_NONE = b"credentials not found"
@@ -77,7 +79,7 @@ class DockerCredentials:
     ) -> None:
         self._environ = os.environ if environ is None else environ
         self._timeout = helper_timeout
-        self._answers: dict[tuple[str, str], tuple[Credential | None, float]] = {}
+        self._answers: Bounded[tuple[str, str], tuple[Credential | None, float]] = Bounded(_MOST_ANSWERS)
         self._asking: InFlight[tuple[str, str], Credential | None] = InFlight()
         self._read: tuple[Path, tuple[int, int, int], dict[str, Any]] | None = None
 
@@ -151,10 +153,10 @@ class DockerCredentials:
 
     async def _asked(self, helper: str, server: str, path: Path) -> Credential | None:
         key = (helper, server)
-        credential, until = self._answers.get(key, (None, 0.0))
+        credential, until = self._answers.get(key) or (None, 0.0)
         if until <= time.monotonic():
             credential = await self._asking.run(key, lambda: self._ask(helper, server, path))
-            self._answers[key] = (credential, time.monotonic() + HELPER_LIFE)
+            self._answers.put(key, (credential, time.monotonic() + HELPER_LIFE))
         return credential
 
     async def _ask(self, helper: str, key: str, path: Path) -> Credential | None:

@@ -10,24 +10,27 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import orjson
 
+from storage import lean_json
+from storage.allowance import LARGEST
 from storage.manifests import DOCKER_MANIFEST, DSSE_TYPE, OCI_MANIFEST, SIGNATURE_KEY
 from storage.record import SIMPLE_SIGNING_TYPE, Evidence, Origin, Skipped
 from storage.reference import is_sha256
 
 BUNDLE_PREFIX = "application/vnd.dev.sigstore.bundle"
-LARGEST = 64 * 1024 * 1024
-MOST_BYTES = 256 * 1024 * 1024
-"""What one search holds in memory at most; a store may be full of somebody's junk."""
 RUN_UID = "provenance.chains/run-uid"
 """UID of the run an entry or layer comes from; on a tag's entry those of all its layers, comma-separated."""
 RUN = "provenance.chains/run"
 """Kind, namespace and name of that run, separated by slashes."""
 _CREATED = "org.opencontainers.image.created"
-_MOST_LAYERS = 1000
+MOST_LAYERS = 1000
+_OURS = ("dev.sigstore.", "dev.cosignproject.", "provenance.chains/", _CREATED, "predicateType")
+"""The beginnings of the annotations that anybody looks at; others are not kept."""
+_MOST_ANNOTATIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +73,22 @@ class Contents:
     skipped: tuple[Skipped, ...] = ()
 
 
-def read_manifest(data: bytes, source: str, location: str, digest: str, subject: str) -> Contents:
+def read_manifest(
+    data: bytes, source: str, location: str, digest: str, subject: str, most: int = MOST_LAYERS
+) -> Contents:
     """Return the evidence that the image manifest ``data`` (of ``digest``) holds about ``subject``.
 
-    A manifest that says it is about another subject is skipped; one that does not say is taken.
+    A manifest that says it is about another subject is skipped; one that does not say is taken. Of its layers
+    the first ``most`` are read.
     """
     try:
-        manifest = orjson.loads(data)
+        manifest = lean_json.loads(data)
         media_type = manifest.get("mediaType") or OCI_MANIFEST
         layers = manifest.get("layers") or []
         about = (manifest.get("subject") or {}).get("digest")
         sound = isinstance(layers, list) and all(isinstance(layer, dict) for layer in layers)
+    except lean_json.TooMany as exc:
+        return _nothing(location, digest, f"the manifest is not read: {exc.msg}")
     except (orjson.JSONDecodeError, AttributeError):
         return _nothing(location, digest, "the manifest is no JSON object")
     if media_type not in {OCI_MANIFEST, DOCKER_MANIFEST} or not sound:
@@ -91,14 +99,14 @@ def read_manifest(data: bytes, source: str, location: str, digest: str, subject:
         return _nothing(location, digest, "it has no layers")
     shared = _strings(manifest.get("annotations"))
     wanted, skipped = [], []
-    for layer in layers[:_MOST_LAYERS]:
+    for layer in layers[:most]:
         item = _read_layer(layer, source, location, shared)
         if isinstance(item, Wanted):
             wanted.append(item)
         else:
             skipped.append(item)
-    if len(layers) > _MOST_LAYERS:
-        rest = f"{len(layers) - _MOST_LAYERS} layers after the first {_MOST_LAYERS} were not read"
+    if len(layers) > most:
+        rest = f"{len(layers) - most} layers after the first {most} were not read"
         skipped.append(Skipped(location, digest, rest))
     return Contents(tuple(wanted), tuple(skipped))
 
@@ -155,4 +163,7 @@ def _nothing(location: str, digest: str, reason: str) -> Contents:
 def _strings(annotations: object) -> dict[str, str]:
     if not isinstance(annotations, dict):
         return {}
-    return {key: value for key, value in annotations.items() if isinstance(value, str)}
+    ours = (
+        (key, value) for key, value in annotations.items() if isinstance(value, str) and key.startswith(_OURS)
+    )
+    return dict(islice(ours, _MOST_ANNOTATIONS))

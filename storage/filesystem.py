@@ -27,20 +27,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import errno
 import hashlib
 import os
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 
 import orjson
 
+from storage import allowance, lean_json
+from storage.allowance import Allowance
 from storage.base import Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.durable import problem, replace_file, sync_folder, write_new
-from storage.evidence import LARGEST, MOST_BYTES
 from storage.files import read_file
 from storage.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
 from storage.record import Evidence, Failure, Findings, ListedRun, Origin, Receipt, Record, Skipped, Stored
@@ -51,6 +52,8 @@ _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 _HEX = re.compile(r"[0-9a-f]{2,256}")
 _ALGORITHM = re.compile(r"[A-Za-z0-9_]{1,40}")
 _RUN = ".run.json"
+_MOST_NAMES = 10_000
+"""Files that one search reads."""
 _LARGEST_RUN = 64 * 1024
 _LARGEST_PART = 256 * 1024
 """Bytes of a signature, certificate or chain beside evidence."""
@@ -191,18 +194,18 @@ class FileStore(Store):
         try:
             if not self._root.is_dir():
                 raise StoreRejected(f"{self._root} is no folder")
-            names = sorted(path.name for path in links.iterdir()) if links.is_dir() else []
-            names = [name for name in names if name != _RUN]
+            names, more = _names(links)
             root = self._root.resolve()
         except OSError as exc:
             raise problem("search", links, exc) from exc
         evidence: list[Evidence] = []
         skipped: list[Skipped] = []
-        left = MOST_BYTES
+        if more:
+            skipped.append(Skipped(os.fspath(links), "", f"it has more than {_MOST_NAMES} files: not read"))
+        allowed = allowance.current()
         for name in names:
-            found = _read(links / name, root, left)
+            found = _read(links / name, root, allowed)
             if isinstance(found, Evidence):
-                left -= len(found.data)
                 uid = Path(found.location).name.partition(".")[0].partition("-")[2]
                 run = _run_of(self._root / "by-run" / plain_name(uid))
                 evidence.append(replace(found, origin=run.origin, created=run.created) if run else found)
@@ -229,7 +232,7 @@ def plain_name(text: str) -> str:
 def _run_of(folder: Path) -> ListedRun | None:
     try:
         path = folder / _RUN
-        run = orjson.loads(read_file(path, _LARGEST_RUN, follow=False))
+        run = lean_json.loads(read_file(path, _LARGEST_RUN, follow=False))
         origin = Origin(str(run["kind"]), str(run["namespace"]), str(run["name"]), str(run["uid"]))
         return ListedRun(origin, str(run["created"]))
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
@@ -274,7 +277,16 @@ def _make_link(folder: Path, path: Path) -> None:
         return
 
 
-def _read(link: Path, root: Path, left: int) -> Evidence | Skipped:
+def _names(links: Path) -> tuple[list[str], bool]:
+    """Return the names of evidence in a folder, and whether there are more than are read."""
+    if not links.is_dir():
+        return [], False
+    with os.scandir(links) as found:
+        names = [entry.name for entry in islice(found, _MOST_NAMES + 2) if entry.name != _RUN]
+    return sorted(names)[:_MOST_NAMES], len(names) > _MOST_NAMES
+
+
+def _read(link: Path, root: Path, allowed: Allowance) -> Evidence | Skipped:
     """Read one file of evidence, and what belongs to it beside it."""
     try:
         path = link.resolve(strict=True)
@@ -283,7 +295,10 @@ def _read(link: Path, root: Path, left: int) -> Evidence | Skipped:
             return Skipped(os.fspath(link), "", "it leads to no evidence of this store")
         main = path.with_name(path.name.removesuffix(suffix) + ".payload") if suffix == ".sig" else path
         # no link is followed any more: what is read is in the store
-        data = read_file(main, min(LARGEST, left), follow=False)
+        size = main.lstat().st_size
+        if reason := allowed.take(size):
+            return Skipped(os.fspath(link), "", reason)
+        data = read_file(main, size, follow=False)
         signature = b""
         if suffix == ".sig":
             signature = base64.b64decode(read_file(path, _LARGEST_PART, follow=False), validate=True)
@@ -296,9 +311,9 @@ def _read(link: Path, root: Path, left: int) -> Evidence | Skipped:
     except RuntimeError:  # how older Pythons call a loop of links
         return Skipped(os.fspath(link), "", "cannot be read: its links lead in a circle")
     except OSError as exc:
-        if exc.errno == errno.EFBIG:
-            return Skipped(os.fspath(link), "", f"{exc.strerror}: not read")
         return Skipped(os.fspath(link), "", f"cannot be read: {exc.strerror}")
     except (binascii.Error, ValueError):
         return Skipped(os.fspath(link), "", "it is not base64")
-    return Evidence("file", os.fspath(path), sha256(data), FORMATS[suffix], data, signature, annotations)
+    digest = sha256(data)
+    data = allowed.kept(digest, data)
+    return Evidence("file", os.fspath(path), digest, FORMATS[suffix], data, signature, annotations)

@@ -19,13 +19,13 @@ import asyncio
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from storage import allowance
+from storage.allowance import LARGEST, Allowance
 from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.blocking import Blocking
-from storage.evidence import LARGEST
 from storage.filesystem import plain_name
 from storage.google_errors import explain_google
 from storage.manifests import sha256
@@ -61,6 +61,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,400}")
 _DIGEST = re.compile(r"[A-Za-z0-9_]{1,40}:[0-9a-f]{2,256}")
 _PERMISSION = "storage.objects.create, .get, .list and .delete (roles/storage.objectUser on the bucket)"
 T = TypeVar("T")
+_AT_ONCE = 16
 _MEDIA_TYPE = "application/octet-stream"
 
 
@@ -156,33 +157,46 @@ class GcsStore(Store):
             client.close()
 
     async def _read_all(self, stems: Iterable[str], digest: str) -> Findings:
-        found = Found()
+        found, allowed = Found(), allowance.current()
         wanted = sorted(stems)
-        for start in range(0, min(len(wanted), MOST_DOCUMENTS), 16):
-            part = wanted[start : min(start + 16, MOST_DOCUMENTS)]
-            for items in await asyncio.gather(*(self._read(stem, digest) for stem in part)):
+        many = min(_AT_ONCE, allowed.at_once)
+        for start in range(0, min(len(wanted), MOST_DOCUMENTS), many):
+            part = wanted[start : min(start + many, MOST_DOCUMENTS)]
+            read = await asyncio.gather(*(self._read(stem, digest, allowed) for stem in part))
+            for items, size in read:
+                allowed.give_back(size)  # what of it is evidence is counted now
                 found.add(items)
         if len(wanted) > MOST_DOCUMENTS:
             found.add([Skipped(self.url, "", f"{len(wanted) - MOST_DOCUMENTS} more are not read")])
         return found.findings()
 
-    async def _read(self, stem: str, digest: str) -> list[Evidence | Skipped]:
+    async def _read(self, stem: str, digest: str, allowed: Allowance) -> tuple[list[Evidence | Skipped], int]:
+        """Return what a stem has, and how many bytes were taken from what is allowed."""
         names = [f"{stem}.{kind}" for kind in ("payload", "signature", "cert", "chain", "bundle", "run")]
-        try:
-            told = await asyncio.gather(*map(self._state, names))
-        except BadContent as error:
-            return [Skipped(f"{self.url}/{stem}", "", str(error))]
+        ended = await asyncio.gather(*(self._state(name, allowed) for name in names), return_exceptions=True)
+        told: list[tuple[int, bytes | None]] = []
+        refused = ""
+        for one in ended:
+            if isinstance(one, BadContent):
+                refused = refused or str(one)
+            elif isinstance(one, BaseException):
+                raise one
+            else:
+                told.append(one)
+        size = sum(len(data or b"") for _, data in told)
+        if refused:
+            return [Skipped(f"{self.url}/{stem}", "", refused)], size
         payload, signature, cert, chain, bundle, run = (data for _, data in told)
         if payload is None or signature is None:
-            return [Skipped(f"{self.url}/{stem}", "", "payload or signature is missing")]
+            return [Skipped(f"{self.url}/{stem}", "", "payload or signature is missing")], size
         key = stem.rpartition("/")[2]
         document = SignedDocument(key, payload, signature, cert or b"", chain or b"")
         if digest and not document.mentions(digest):
-            return []
+            return [], size
         items = [document.evidence("gcs", f"{self.url}/{stem}.signature")]
         if bundle is not None:
             items.append(bundle_evidence(bundle, "gcs", f"{self.url}/{stem}.bundle"))
-        return of_run(items, run_of_bytes(run or b"", key))
+        return of_run(items, run_of_bytes(run or b"", key)), size
 
     async def _write(self, name: str, data: bytes) -> bool:
         """Make or replace an object and read it back; False when it was there with these bytes."""
@@ -208,8 +222,12 @@ class GcsStore(Store):
             return False
         return True
 
-    async def _state(self, name: str) -> tuple[int, bytes | None]:
-        """Return an object's generation and bytes, 0 and None without one. Raises :class:`BadContent`."""
+    async def _state(self, name: str, allowed: Allowance | None = None) -> tuple[int, bytes | None]:
+        """Return an object's generation and bytes, 0 and None without one. Raises :class:`BadContent`.
+
+        Its bytes are taken from what is ``allowed``.
+        """
+        counted = allowed or Allowance(LARGEST)
 
         def look(bucket: Any) -> tuple[int, bytes | None]:
             from google.api_core.exceptions import NotFound  # noqa: PLC0415
@@ -217,12 +235,15 @@ class GcsStore(Store):
             blob = bucket.get_blob(name, **self._bounds())
             if blob is None:
                 return 0, None
-            if (blob.size or 0) > LARGEST:
-                raise BadContent(f"{self.url}/{name}: {blob.size} bytes: not read")
-            with suppress(NotFound):
+            size = int(blob.size or 0)
+            if reason := counted.take(size):
+                raise BadContent(f"{self.url}/{name}: {reason}")
+            try:
                 data = blob.download_as_bytes(if_generation_match=blob.generation, **self._bounds())
-                return int(blob.generation), bytes(data)
-            return 0, None
+            except NotFound:
+                counted.give_back(size)
+                return 0, None
+            return int(blob.generation), bytes(data)
 
         return await self._run(f"read {name}", look)
 

@@ -13,13 +13,16 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import orjson
 
+from storage import lean_json
 from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.blocking import Blocking
+from storage.bounded import Bounded
 from storage.google_errors import explain_google
 from storage.grafeas_layout import Json, Layout, uris_of
 from storage.inflight import InFlight
@@ -38,6 +41,10 @@ _PERMISSION = (
     "roles/containeranalysis.occurrences.editor"
 )
 _CONFLICT = 409
+_PAGE = "100"
+_MOST_BYTES = 128 * 1024 * 1024
+"""Of the occurrences about one image."""
+_MOST_NOTES = 4096
 _PARAMETERS = ("noteid", "notehint", "kmsref", "endpoint")
 
 
@@ -75,7 +82,7 @@ class GrafeasStore(Store):
         self._credentials: Any = None
         self._login = asyncio.Lock()
         self._service = WebService(endpoint, options, _PERMISSION, self._headers)
-        self._notes: set[str] = set()
+        self._notes: Bounded[str, bool] = Bounded(_MOST_NOTES)
         self._making: InFlight[str, tuple[str, bool]] = InFlight()
 
     async def put(self, record: Record) -> Stored:
@@ -110,7 +117,7 @@ class GrafeasStore(Store):
             data=orjson.dumps(self._layout.note(record)),
             passes=frozenset({_CONFLICT}),
         )
-        self._notes.add(name)
+        self._notes.put(name, True)
 
     async def _put(self, record: Record, uri: str) -> Receipt | Failure:
         try:
@@ -178,11 +185,14 @@ class GrafeasStore(Store):
 
     async def _occurrences(self, uri: str) -> list[Json]:
         found: list[Json] = []
-        query = {"filter": f"resourceUrl={orjson.dumps(uri).decode()}", "pageSize": "1000"}
+        query = {"filter": f"resourceUrl={orjson.dumps(uri).decode()}", "pageSize": _PAGE}
+        purpose, left = f"search {self.url}", _MOST_BYTES
         while True:
-            answer = await self._service.json(
-                "GET", f"{self._project}/occurrences", f"search {self.url}", query=query
+            page_of = await self._service.send(
+                "GET", f"{self._project}/occurrences", purpose, query=query, limit=left
             )
+            left -= len(page_of.body)
+            answer = await lean_json.aside(page_of.body, partial(json_of, page_of, purpose))
             page = answer.get("occurrences") or []
             # a service that knows no such filter must not pass for one that found everything
             found += [one for one in page if isinstance(one, dict) and one.get("resourceUri") == uri]

@@ -13,7 +13,8 @@ import re
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Self, cast
 
 from aiohappyeyeballs import start_connection
@@ -23,6 +24,7 @@ from yarl import URL
 from storage import addresses
 from storage.addresses import Allows, Refused
 from storage.askers import Places
+from storage.pool import Hold, Pool
 
 IDLE_SECONDS = 60.0
 """How long a connection is kept that nobody uses."""
@@ -30,14 +32,31 @@ MAX_HEAD = 64 * 1024
 """Bytes of status line and headers."""
 MOST_CONNECTING = 8
 """Connections that are opened at a time for one asker: each may hold a thread while a name is looked up."""
+ERROR_BODY = 64 * 1024
+"""Bytes that are read of the body of any answer but success; the rest is left with the connection."""
 _END = b"\r\n\r\n"
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\r\n]*)?")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
 _INFORMATION, _SWITCHING, _EMPTY = range(100, 200), 101, {204, 304}
+_OK, _REDIRECT = 200, 300
+BODIES = Pool(32 * 1024 * 1024)
+"""What the bodies of answers may take at a time in this process, until nobody needs them any more."""
+UNBOOKED = 16 * 1024
+"""Bytes of a body for which nobody waits."""
+STEP = 256 * 1024
+"""Bytes that are booked at first for a body that does not tell its size; then as many again, and so on."""
 _FAMILY_DELAY = 0.25
 """Seconds before a host's other address is tried as well (RFC 8305)."""
 _MOST_ADDRESSES = 8
+
+
+Rests = Callable[[bool], None]
+"""Called with true when an answer is not read on for want of room, with false when it is again."""
+
+
+def _ignore(_: bool, /) -> None:
+    """Take no notice."""
 
 
 class Broken(Exception):  # noqa: N818 - says what happened to a connection
@@ -57,6 +76,18 @@ class TooLarge(Exception):  # noqa: N818 - says what is wrong with an answer
         self.size = size
 
 
+class _Full(Exception):  # noqa: N818 - says what there is not
+    """There is no room for ``size`` more bytes now."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+class _Enough(Exception):  # noqa: N818 - not an error
+    """As much of the body was read as is wanted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """Status, headers, whole body."""
@@ -66,6 +97,8 @@ class Response:
     body: bytes
     address: str = ""
     """That of the other end."""
+    hold: Hold | None = field(default=None, repr=False, compare=False)
+    """The room that the body takes in :data:`BODIES`; keep it as long as the body."""
 
 
 class _Connection(asyncio.Protocol):
@@ -75,11 +108,15 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._buffer = bytearray()
         self._waiter: asyncio.Future[Response] | None = None
-        self._bodyless, self._limit = False, 0
+        self._bodyless, self._limit, self._cuts = False, 0, False
         self._head: tuple[int, CIMultiDictProxy[str]] | None = None
         self._length: int | None = None  # of the body; None: chunked, or until the end
         self._chunked = self._keep = self._used = False
-        self._body = bytearray()
+        self._body = BytesIO()  # gives its bytes away without a second copy of them
+        self._size = 0
+        self._hold: Hold | None = None
+        self._booking: asyncio.Task[None] | None = None
+        self._rests: Rests = _ignore
         self._left = 0  # of the chunk; -1 before its line, -2 in the trailer
         self.idle_since = 0.0
         self.address = ""
@@ -87,18 +124,21 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    async def exchange(self, method: str, sent: bytes, limit: int) -> Response:
+    async def exchange(self, method: str, sent: bytes, limit: int, rests: Rests = _ignore) -> Response:
         """Send a request and return its answer. Raises :class:`Broken` and :class:`TooLarge`."""
         if self._transport.is_closing():
             raise Broken("it was closed", unheard=self._used)
         self._waiter = asyncio.get_running_loop().create_future()
         self._keep = False
-        self._bodyless, self._limit = method == "HEAD", limit
+        self._bodyless, self._limit, self._rests = method == "HEAD", limit, rests
         self._transport.write(sent)
         try:
             return await self._waiter
         finally:
-            self._waiter = None
+            self._waiter = self._hold = None
+            if self._booking is not None:
+                self._booking.cancel()
+                self._booking = None
             if not self._keep:
                 self.abort()
 
@@ -118,11 +158,19 @@ class _Connection(asyncio.Protocol):
             self.abort()
             return
         self._buffer += data
+        if self._booking is not None:
+            return
         try:
             while self._head is None:
                 if not self._read_head():
                     return
             done = self._read_body()
+        except _Full as error:
+            self._wait_for(error.size)
+            return
+        except _Enough:
+            self._keep = False
+            done = True
         except (Broken, TooLarge) as error:
             self._keep = False
             waiter.set_exception(error)
@@ -149,9 +197,49 @@ class _Connection(asyncio.Protocol):
         # an answer that came before the request had gone leaves the rest of it on the way
         clean = not self._buffer and not self._transport.get_write_buffer_size()
         self._keep = self._keep and clean
-        waiter.set_result(Response(*self._head, bytes(self._body), self.address))
-        self._head, self._used = None, True
-        self._body.clear()
+        if self._hold is not None:
+            self._hold.shrink(self._size)
+        waiter.set_result(Response(*self._head, self._body.getvalue(), self.address, self._hold))
+        self._head, self._used, self._hold = None, True, None
+        self._body, self._size = BytesIO(), 0
+
+    def _announced(self) -> int:
+        """Return how many bytes the body will have, 0 where that is not told."""
+        return min(self._length, self._limit) if self._length and not self._chunked else 0
+
+    def _make_room(self, size: int) -> None:
+        """Book room for ``size`` bytes of body in all. Raises :class:`_Full` when there is none now."""
+        room = self._hold.size if self._hold else UNBOOKED
+        if size <= room:
+            return
+        more = size - (self._hold.size if self._hold else 0)
+        hold = BODIES.take(more)
+        if hold is None:
+            raise _Full(more)
+        self._have(hold)
+
+    def _have(self, hold: Hold) -> None:
+        if self._hold is None:
+            self._hold = hold
+        else:
+            self._hold.absorb(hold)
+
+    def _wait_for(self, size: int) -> None:
+        """Read no further until there is room again."""
+        self._transport.pause_reading()
+        self._rests(True)
+        self._booking = asyncio.ensure_future(self._book(size))
+
+    async def _book(self, size: int) -> None:
+        hold = await BODIES.hold(size)
+        self._booking = None
+        if self._waiter is None or self._waiter.done():
+            hold.release()
+            return
+        self._have(hold)
+        self._rests(False)
+        self._transport.resume_reading()
+        self.data_received(b"")
 
     def _read_head(self) -> bool:
         """Read status line and headers, once they are there; leaves out those that only inform."""
@@ -174,11 +262,14 @@ class _Connection(asyncio.Protocol):
         self._keep = _keeps(headers, is_new=found[1] == b"1")
         self._frame(status, headers)
         self._head = status, CIMultiDictProxy(headers)
+        self._make_room(self._announced())
         return True
 
     def _frame(self, status: int, headers: CIMultiDict[str]) -> None:
         """Find out where the body ends (RFC 9112, section 6.3)."""
         self._chunked, self._length, self._left = False, None, -1
+        self._cuts = not _OK <= status < _REDIRECT
+        self._limit = min(self._limit, ERROR_BODY) if self._cuts else self._limit
         encodings, lengths = headers.getall("Transfer-Encoding", ()), headers.getall("Content-Length", ())
         if self._bodyless or status in _EMPTY:
             self._length = 0
@@ -190,7 +281,7 @@ class _Connection(asyncio.Protocol):
             if len(set(lengths)) != 1 or not (lengths[0].isascii() and lengths[0].isdecimal()):
                 raise Broken("it cannot be told how long the answer is")
             self._length = int(lengths[0])
-            if self._length > self._limit:
+            if self._length > self._limit and not self._cuts:
                 raise TooLarge(self._length)
         else:
             self._keep = False
@@ -202,14 +293,23 @@ class _Connection(asyncio.Protocol):
         if self._length is None:
             self._take(len(self._buffer))
             return False
-        self._take(min(len(self._buffer), self._length - len(self._body)))
-        return len(self._body) == self._length
+        self._take(min(len(self._buffer), self._length - self._size))
+        return self._size == self._length
 
     def _take(self, count: int) -> None:
-        if len(self._body) + count > self._limit:
+        """Move bytes into the body. Raises :class:`TooLarge`, or :class:`_Enough` where a part will do."""
+        fits = min(count, self._limit - self._size)
+        if fits < count and not self._cuts:
             raise TooLarge
-        self._body += self._buffer[:count]
+        if not self._announced():
+            needed = self._size + fits
+            self._make_room(needed if needed <= UNBOOKED else -(-needed // STEP) * STEP)
+        with memoryview(self._buffer) as view:
+            self._body.write(view[:fits])
+        self._size += fits
         del self._buffer[:count]
+        if fits < count:
+            raise _Enough
 
     def _read_chunks(self) -> bool:
         while True:
@@ -285,14 +385,15 @@ class Client:
         tls: ssl.SSLContext | None,
         allows: Allows = _anywhere,
         begin: Callable[[], None] = lambda: None,
+        rests: Rests = _ignore,
     ) -> Response:
         """Return the answer to one request; ``tls`` is for URLs with ``https``, ``limit`` in bytes of body.
 
         ``allows`` is asked for the addresses that the host has now, and only those that it takes are
         connected to. ``begin`` is called before the host is asked, and again before that is done over another
-        connection. Raises :class:`Broken`, :class:`TooLarge`, :class:`ssl.SSLError` and :class:`OSError`,
-        the latter when there is no connection; :class:`Refused` when no address may be connected to;
-        :class:`ValueError` for a header that would hold a line break.
+        connection; ``rests`` as it says. Raises :class:`Broken`, :class:`TooLarge`, :class:`ssl.SSLError` and
+        :class:`OSError`, the latter when there is no connection; :class:`Refused` when no address may be
+        connected to; :class:`ValueError` for a header that would hold a line break.
         """
         sent = _request(method, url, headers, data)
         key = url.scheme, url.host_port_subcomponent or ""
@@ -304,7 +405,7 @@ class Client:
                 connection.abort()
                 raise
             try:
-                return await self._exchange(key, connection, method, sent, limit)
+                return await self._exchange(key, connection, method, sent, limit, rests)
             except Broken as error:
                 # the server let go of it at the same time
                 if not error.unheard or method not in {"GET", "HEAD"}:
@@ -312,7 +413,7 @@ class Client:
         async with self._connecting.place():
             begin()
             connection = await self._connect(url, tls if url.scheme == "https" else None, allows)
-        return await self._exchange(key, connection, method, sent, limit)
+        return await self._exchange(key, connection, method, sent, limit, rests)
 
     @staticmethod
     async def _connect(url: URL, tls: ssl.SSLContext | None, allows: Allows) -> _Connection:
@@ -337,11 +438,17 @@ class Client:
         return connection
 
     async def _exchange(
-        self, key: tuple[str, str], connection: _Connection, method: str, sent: bytes, limit: int
+        self,
+        key: tuple[str, str],
+        connection: _Connection,
+        method: str,
+        sent: bytes,
+        limit: int,
+        rests: Rests,
     ) -> Response:
         self._busy.add(connection)
         try:
-            response = await connection.exchange(method, sent, limit)
+            response = await connection.exchange(method, sent, limit, rests)
         except BaseException:
             connection.abort()
             raise

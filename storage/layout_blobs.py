@@ -10,6 +10,7 @@ from pathlib import Path
 
 import orjson
 
+from storage import lean_json
 from storage.base import BadContent
 from storage.durable import problem, write_new
 from storage.files import read_file
@@ -76,7 +77,7 @@ class Blobs:
             return None
         try:
             data = self.read(digest, MANIFEST_LIMIT)
-            media_type = orjson.loads(data)["mediaType"]
+            media_type = lean_json.loads(data)["mediaType"]
         except (BadContent, orjson.JSONDecodeError, KeyError, TypeError):
             return None
         return Descriptor(media_type, digest, len(data)) if media_type in MANIFEST_TYPES else None

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 
+from storage import lean_json
 from storage.durable import sync_files, sync_folder
 from storage.evidence import RUN_UID
 from storage.layout_blobs import Blobs
 from storage.layout_index import REF_NAME, Index, IndexFile
-from storage.manifests import MANIFEST_LIMIT, Layer, Manifest, SignedLayers, identity_of, sha256
+from storage.manifests import (
+    MANIFEST_LIMIT,
+    Entry,
+    Gathered,
+    Layer,
+    Manifest,
+    SignedLayers,
+    entry_of,
+    sha256,
+)
 
 TAG = SignedLayers()
 
@@ -71,9 +80,9 @@ def commit(
         return file.write(Index(entries, current.others), fsync=fsync)
 
 
-def tagged(blobs: Blobs, entry: bytes) -> dict[str, Any]:
+def tagged(blobs: Blobs, entry: bytes) -> Gathered:
     """Return the manifest of a tag's entry; raises :class:`BadContent` when it cannot be added to."""
-    described = orjson.loads(entry)
+    described = lean_json.loads(entry)
     digest = str(described.get("digest"))
     data = blobs.read(digest, MANIFEST_LIMIT)
     return TAG.read(Manifest(str(described.get("mediaType")), digest, data))
@@ -81,15 +90,21 @@ def tagged(blobs: Blobs, entry: bytes) -> dict[str, Any]:
 
 def _merged(blobs: Blobs, entry: bytes | None, tag: str, layers: Mapping[tuple[str, str], Layer]) -> bytes:
     """Write the tag's manifest with ``layers`` added and return its entry."""
-    document = {} if entry is None else tagged(blobs, entry)
-    there = document.get("layers", [])
-    present = {identity_of(layer) for layer in there}
-    added = [layer.descriptor for identity, layer in layers.items() if identity not in present]
+    document = Gathered() if entry is None else tagged(blobs, entry)
+    there = document.entries
+    present = {layer.identity for layer in there}
+    added = [entry_of(layer.descriptor) for identity, layer in layers.items() if identity not in present]
     if entry is not None and not added:
         return entry
     manifest, config = TAG.build(document, [*there, *added])
     blobs.write(sha256(config), config)
     blobs.write(manifest.digest, manifest.data)
-    uids = [(layer.get("annotations") or {}).get(RUN_UID) for layer in (*there, *added)]
+    uids = [_uid(layer) for layer in (*there, *added)]
     annotations = {REF_NAME: tag, RUN_UID: ",".join(dict.fromkeys(uid for uid in uids if uid))}
     return orjson.dumps(manifest.descriptor().to_json() | {"annotations": annotations})
+
+
+def _uid(entry: Entry) -> str:
+    annotations = entry.descriptor.get("annotations")
+    uid = annotations.get(RUN_UID) if isinstance(annotations, dict) else None
+    return uid if isinstance(uid, str) else ""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from storage import allowance
+from storage.allowance import Allowance
 from storage.base import BadContent
-from storage.evidence import LARGEST, MOST_BYTES, RUN, RUN_UID, Contents, Wanted, read_manifest, run_of
+from storage.evidence import RUN, RUN_UID, Contents, Wanted, read_manifest, run_of
 from storage.layout_blobs import Blobs
 from storage.layout_index import REF_NAME, SUBJECT, Index
-from storage.manifests import MANIFEST_LIMIT, OCI_INDEX, Manifest, ReferrerIndex, tag_of
+from storage.manifests import MANIFEST_LIMIT, OCI_INDEX, Entry, Manifest, ReferrerIndex, tag_of
 from storage.record import Evidence, Findings, ListedRun, Origin, Skipped
 from storage.reference import is_sha256
 
@@ -29,7 +31,7 @@ def find_digest(index: Index, blobs: Blobs, digest: str) -> Findings:
             entries[str(entry.get("digest"))] = entry
         elif name == fallback and entry.get("mediaType") == OCI_INDEX:
             found, problems = _listed(blobs, entry)
-            entries.update((str(listed.get("digest")), listed) for listed in found)
+            entries.update((listed.digest, {"digest": listed.digest}) for listed in found)
             skipped.extend(problems)
     contents = [_contents(blobs, entry, digest) for entry in entries.values()]
     contents.extend(_foreign(index, blobs, digest, seen=set(entries)))
@@ -70,13 +72,13 @@ def _contents(blobs: Blobs, entry: Mapping[str, Any], subject: str) -> Contents:
     return read_manifest(data, SOURCE, location, digest, subject)
 
 
-def _listed(blobs: Blobs, entry: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[Skipped]]:
+def _listed(blobs: Blobs, entry: Mapping[str, Any]) -> tuple[tuple[Entry, ...], list[Skipped]]:
     digest = str(entry.get("digest"))
     try:
         data = blobs.read(digest, MANIFEST_LIMIT)
-        return ReferrerIndex().read(Manifest(OCI_INDEX, digest, data))["manifests"], []
+        return ReferrerIndex().read(Manifest(OCI_INDEX, digest, data)).entries, []
     except BadContent as exc:
-        return [], [Skipped(f"{blobs.root}@{digest[:100]}", digest[:100], str(exc))]
+        return (), [Skipped(f"{blobs.root}@{digest[:100]}", digest[:100], str(exc))]
 
 
 def _foreign(index: Index, blobs: Blobs, digest: str, seen: set[str]) -> Iterator[Contents]:
@@ -94,17 +96,11 @@ def _foreign(index: Index, blobs: Blobs, digest: str, seen: set[str]) -> Iterato
 
 def _fetched(blobs: Blobs, contents: Iterable[Contents], skipped: list[Skipped]) -> Findings:
     evidence: list[Evidence] = []
-    left = MOST_BYTES
+    allowed = allowance.current()
     for part in contents:
         skipped.extend(part.skipped)
         for wanted in part.wanted:
-            if wanted.size > left:
-                skipped.append(
-                    wanted.skipped(f"not read: there are more than {MOST_BYTES} bytes of evidence")
-                )
-                continue
-            left -= wanted.size
-            found = _fetch(blobs, wanted)
+            found = _fetch(blobs, wanted, allowed)
             if isinstance(found, Evidence):
                 evidence.append(found)
             else:
@@ -112,11 +108,17 @@ def _fetched(blobs: Blobs, contents: Iterable[Contents], skipped: list[Skipped])
     return Findings(tuple(evidence), tuple(skipped))
 
 
-def _fetch(blobs: Blobs, wanted: Wanted) -> Evidence | Skipped:
+def _fetch(blobs: Blobs, wanted: Wanted, allowed: Allowance) -> Evidence | Skipped:
+    if reason := allowed.take(wanted.size):
+        return wanted.skipped(reason)
+    data = b""
     try:
-        return wanted.evidence(blobs.read(wanted.digest, min(wanted.size, LARGEST)))
+        data = blobs.read(wanted.digest, wanted.size)
     except BadContent as exc:
         return wanted.skipped(str(exc))
+    finally:
+        allowed.give_back(wanted.size - len(data))
+    return wanted.evidence(allowed.kept(wanted.digest, data))
 
 
 def _annotation(entry: Mapping[str, Any], key: str) -> str:

@@ -13,12 +13,13 @@ import asyncio
 import base64
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from storage import lean_json
 from storage.base import BadContent
 from storage.record import BUNDLE_TYPE, SIMPLE_SIGNING_TYPE, Record
 
@@ -45,6 +46,8 @@ MANIFEST_LIMIT = 4 * 1024 * 1024
 """Bytes: registries refuse larger manifests, and nothing larger is read."""
 BUNDLE_PREDICATE_KEY = "dev.sigstore.bundle.predicateType"
 _HASH_INLINE = 1024 * 1024
+_LONGEST_WORD = 256
+_MOST_MEMBERS = 64
 _EPOCH = "0001-01-01T00:00:00Z"
 
 
@@ -69,6 +72,8 @@ class Manifest:
     digest: str
     data: bytes
     etag: str = ""
+    hold: object = field(default=None, repr=False, compare=False)
+    """What books the room for ``data``, as long as somebody refers to it."""
 
     def descriptor(self) -> Descriptor:
         """Return what refers to this manifest."""
@@ -135,9 +140,8 @@ def layer_of(record: Record, digest: str, extra: Mapping[str, str] | None = None
     return Layer(descriptor | {"annotations": annotations}, blob)
 
 
-def image_config(descriptors: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return the image configuration that cosign expects beside the uncompressed layers ``descriptors``."""
-    digests = [str(entry.get("digest")) for entry in descriptors]
+def image_config(digests: Sequence[str]) -> bytes:
+    """Return the image configuration that cosign expects beside the uncompressed layers of ``digests``."""
     return orjson.dumps(
         {
             "architecture": "",
@@ -150,34 +154,78 @@ def image_config(descriptors: Iterable[Mapping[str, Any]]) -> bytes:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a gathering document: its JSON, and what is looked at of it."""
+
+    data: bytes = field(repr=False)
+    identity: tuple[str, str]
+    artifact_type: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Digest of what the entry describes."""
+        return self.identity[0]
+
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        """The whole entry, read anew."""
+        found: dict[str, Any] = lean_json.loads(self.data)
+        return found
+
+
+def entry_of(descriptor: Mapping[str, Any]) -> Entry:
+    """Return the entry of a descriptor."""
+    kind = str(descriptor.get("artifactType") or "")[:_LONGEST_WORD]
+    return Entry(orjson.dumps(descriptor), identity_of(descriptor), kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What such a document holds. Values take a hundred times the memory of their text, so text is kept."""
+
+    entries: tuple[Entry, ...] = ()
+    others: Mapping[str, orjson.Fragment] = field(default_factory=dict)
+    """Its members as JSON, the list empty."""
+
+
 class Gathering(ABC):
     """A document under one tag that gathers the entries of many writers."""
 
-    entries: str
+    name: str
     """The key of its list."""
     accepts: frozenset[str]
     most: int
 
-    def read(self, manifest: Manifest | None) -> dict[str, Any]:
+    def read(self, manifest: Manifest | None) -> Gathered:
         """Return what a tag holds, an empty document when nothing.
 
         Raises :class:`BadContent` when it is of another kind: it is somebody else's, not to be replaced.
         """
         if manifest is None:
-            return {self.entries: []}
+            return Gathered(others={self.name: orjson.Fragment(b"[]")})
         try:
-            document = orjson.loads(manifest.data)
+            document = lean_json.loads(manifest.data)
             media_type = document.get("mediaType") or manifest.media_type
-            listed = document.get(self.entries) or []
+            listed = document.get(self.name) or []
             sound = isinstance(listed, list) and all(isinstance(entry, dict) for entry in listed)
+        except lean_json.TooMany as exc:
+            raise BadContent(f"the tag's {manifest.digest} is not read: {exc.msg}") from None
         except (orjson.JSONDecodeError, AttributeError):
             raise BadContent(f"the tag holds something that is no JSON object: {manifest.digest}") from None
-        if media_type not in self.accepts or not sound:
+        if media_type not in self.accepts or not sound or len(document) > _MOST_MEMBERS:
             raise BadContent(f"the tag holds a {str(media_type)[:100]} not made by cosign or us: left alone")
-        return {**document, self.entries: listed}
+        # the list keeps its place among the members
+        kept = document | {self.name: []}
+        others = {key: orjson.Fragment(orjson.dumps(value)) for key, value in kept.items()}
+        return Gathered(tuple(map(entry_of, listed)), others)
+
+    async def read_aside(self, manifest: Manifest | None) -> Gathered:
+        """:meth:`read` that does not hold the event loop up when the document is large."""
+        return await lean_json.aside(manifest.data if manifest else b"", lambda: self.read(manifest))
 
     @abstractmethod
-    def build(self, document: Mapping[str, Any], entries: list[Mapping[str, Any]]) -> tuple[Manifest, bytes]:
+    def build(self, document: Gathered, entries: Sequence[Entry]) -> tuple[Manifest, bytes]:
         """Return the manifest with ``entries`` and the configuration blob it needs, ``b""`` for none.
 
         Other keys of ``document``, what the tag held, stay.
@@ -187,30 +235,30 @@ class Gathering(ABC):
 class SignedLayers(Gathering):
     """The image manifest of the tags ``.att`` and ``.sig`` (form A)."""
 
-    entries = "layers"
+    name = "layers"
     accepts = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
     most = 1000  # cosign reads no more from one tag
 
-    def build(self, document: Mapping[str, Any], entries: list[Mapping[str, Any]]) -> tuple[Manifest, bytes]:
+    def build(self, document: Gathered, entries: Sequence[Entry]) -> tuple[Manifest, bytes]:
         """Return the manifest with these layers, and the image configuration that lists them again."""
-        config = image_config(entries)
-        made = dict(document) | {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
+        config = image_config([entry.digest for entry in entries])
+        made: dict[str, Any] = dict(document.others) | {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
         made["config"] = Descriptor(OCI_CONFIG, sha256(config), len(config)).to_json()
-        made["layers"] = entries
+        made["layers"] = [orjson.Fragment(entry.data) for entry in entries]
         return _manifest(OCI_MANIFEST, made), config
 
 
 class ReferrerIndex(Gathering):
     """The index of the tag ``sha256-<hex>``, for registries that do not list referrers themselves."""
 
-    entries = "manifests"
+    name = "manifests"
     accepts = frozenset({OCI_INDEX})
     most = 10_000
 
-    def build(self, document: Mapping[str, Any], entries: list[Mapping[str, Any]]) -> tuple[Manifest, bytes]:
+    def build(self, document: Gathered, entries: Sequence[Entry]) -> tuple[Manifest, bytes]:
         """Return the index with these manifests; it has no configuration."""
-        made = {"schemaVersion": 2, "mediaType": OCI_INDEX} | dict(document)
-        made["manifests"] = entries
+        made: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX} | dict(document.others)
+        made["manifests"] = [orjson.Fragment(entry.data) for entry in entries]
         return _manifest(OCI_INDEX, made), b""
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Iterable
 
+from storage import allowance, lean_json
 from storage.base import BadContent
-from storage.evidence import BUNDLE_PREFIX, MOST_BYTES, Contents, Wanted, read_manifest
-from storage.manifests import OCI_EMPTY, OCI_MANIFEST, ReferrerIndex, tag_of
+from storage.evidence import BUNDLE_PREFIX, MOST_LAYERS, Contents, Wanted, read_manifest
+from storage.manifests import OCI_EMPTY, OCI_MANIFEST, Manifest, ReferrerIndex, tag_of
 from storage.record import Findings, Skipped
 from storage.reference import Repository, is_sha256
-from storage.registry import RegistryClient
+from storage.registry import Listed, RegistryClient
 
 MOST_REFERRERS = 200
 _AT_ONCE = 8
+_LONGEST = 100
+"""Characters of a digest that is none."""
+_MOST_IN_ONE = 8
+"""Layers of a referrer that are read: a bundle is one."""
 _NOT_TELLING = frozenset({"", OCI_EMPTY, OCI_MANIFEST, "application/vnd.oci.image.config.v1+json"})
 
 
@@ -57,8 +61,8 @@ class _Finder:
     def __init__(self, client: RegistryClient, digest: str) -> None:
         self._client = client
         self._digest = digest
-        self._places = asyncio.Semaphore(_AT_ONCE)
-        self._budget = MOST_BYTES
+        self._allowance = allowance.current()
+        self._places = asyncio.Semaphore(min(_AT_ONCE, self._allowance.at_once))
 
     async def tagged(self, repository: Repository, suffix: str, source: str) -> Findings:
         """Read form A from one tag."""
@@ -70,29 +74,28 @@ class _Finder:
             return Findings(skipped=(Skipped(location, "", str(exc)),))
         if manifest is None:
             return Findings()
-        return await self._fetch(
-            repository, read_manifest(manifest.data, source, location, manifest.digest, "")
-        )
+        contents = await _read(manifest, source, location, "", MOST_LAYERS)
+        del manifest  # nobody waits for room while he holds some
+        return await self._fetch(repository, contents)
 
     async def referring(self, repository: Repository) -> Findings:
         """Read form B: what the referrers API and the fallback index list, the likeliest first."""
         listed, skipped = await self._listed(repository)
         listed.sort(key=_unlikeliness)
-        jobs = [self._referrer(repository, descriptor) for descriptor in listed[:MOST_REFERRERS]]
-        for descriptor in listed[MOST_REFERRERS:]:
-            other = str(descriptor.get("digest"))[:100]
+        jobs = [self._referrer(repository, one.digest) for one in listed[:MOST_REFERRERS]]
+        for one in listed[MOST_REFERRERS:]:
             reason = f"not read: {self._digest} has more than {MOST_REFERRERS} referrers"
-            skipped.append(Skipped(f"{repository}@{other}", other, reason))
+            skipped.append(Skipped(f"{repository}@{one.digest}", one.digest, reason))
         return joined([*await all_of(jobs), Findings(skipped=tuple(skipped))])
 
-    async def _listed(self, repository: Repository) -> tuple[list[dict[str, Any]], list[Skipped]]:
-        found: dict[str, dict[str, Any]] = {}
+    async def _listed(self, repository: Repository) -> tuple[list[Listed], list[Skipped]]:
+        found: dict[str, Listed] = {}
         skipped = []
         place = f"the referrers of {repository}@{self._digest}"
         try:
             page = await self._client.referrers(repository, self._digest, MOST_REFERRERS)
             if page is not None:
-                found.update((str(entry.get("digest")), entry) for entry in page.descriptors)
+                found.update((entry.digest, entry) for entry in page.descriptors)
                 if page.cut:
                     skipped.append(Skipped(place, "", f"{page.cut}: the rest was not listed"))
         except BadContent as exc:
@@ -100,14 +103,15 @@ class _Finder:
         location = f"{repository}:{tag_of(self._digest)}"
         try:
             index = await self._client.get_manifest(repository, tag_of(self._digest))
-            for entry in ReferrerIndex().read(index)["manifests"]:
-                found.setdefault(str(entry.get("digest")), entry)
+            for entry in (await ReferrerIndex().read_aside(index)).entries:
+                found.setdefault(
+                    entry.digest[:_LONGEST], Listed(entry.digest[:_LONGEST], entry.artifact_type)
+                )
         except BadContent as exc:
             skipped.append(Skipped(location, "", str(exc)))
         return list(found.values()), skipped
 
-    async def _referrer(self, repository: Repository, descriptor: Mapping[str, Any]) -> Findings:
-        digest = str(descriptor.get("digest"))[:100]
+    async def _referrer(self, repository: Repository, digest: str) -> Findings:
         location = f"{repository}@{digest}"
         if not is_sha256(digest):
             return Findings(skipped=(Skipped(location, digest, "its digest is not sha256"),))
@@ -118,7 +122,8 @@ class _Finder:
             return Findings(skipped=(Skipped(location, digest, str(exc)),))
         if manifest is None:
             return Findings(skipped=(Skipped(location, digest, "it is listed, but the registry lacks it"),))
-        contents = read_manifest(manifest.data, "oci-referrer", location, digest, self._digest)
+        contents = await _read(manifest, "oci-referrer", location, self._digest, _MOST_IN_ONE)
+        del manifest
         return await self._fetch(repository, contents)
 
     async def _fetch(self, repository: Repository, contents: Contents) -> Findings:
@@ -126,24 +131,30 @@ class _Finder:
         return joined([*await all_of(jobs), Findings(skipped=contents.skipped)])
 
     async def _blob(self, repository: Repository, wanted: Wanted) -> Findings:
-        if wanted.size > self._budget:
-            reason = f"not read: there are more than {MOST_BYTES} bytes of evidence"
-            return Findings(skipped=(wanted.skipped(reason),))
-        self._budget -= wanted.size
-        try:
-            async with self._places:
+        data: bytes | None = b""
+        async with self._places:
+            if reason := self._allowance.take(wanted.size):
+                return Findings(skipped=(wanted.skipped(reason),))
+            try:
                 data = await self._client.get_blob(repository, wanted.digest, wanted.size)
-        except BadContent as exc:
-            return Findings(skipped=(wanted.skipped(str(exc)),))
+            except BadContent as exc:
+                return Findings(skipped=(wanted.skipped(str(exc)),))
+            finally:
+                self._allowance.give_back(wanted.size - len(data or b""))
         if data is None:
             return Findings(skipped=(wanted.skipped("the registry does not have this blob"),))
-        return Findings(evidence=(wanted.evidence(data),))
+        return Findings(evidence=(wanted.evidence(self._allowance.kept(wanted.digest, data)),))
 
 
-def _unlikeliness(descriptor: Mapping[str, Any]) -> tuple[int, str]:
+async def _read(manifest: Manifest, source: str, location: str, subject: str, most: int) -> Contents:
+    return await lean_json.aside(
+        manifest.data,
+        lambda: read_manifest(manifest.data, source, location, manifest.digest, subject, most),
+    )
+
+
+def _unlikeliness(one: Listed) -> tuple[int, str]:
     """Order bundles first; among equals by digest, as some registries list in another order each time."""
-    kind = str(descriptor.get("artifactType") or "")
-    digest = str(descriptor.get("digest"))
-    if kind.startswith(BUNDLE_PREFIX):
-        return 0, digest
-    return (1 if kind in _NOT_TELLING else 2), digest
+    if one.artifact_type.startswith(BUNDLE_PREFIX):
+        return 0, one.digest
+    return (1 if one.artifact_type in _NOT_TELLING else 2), one.digest

@@ -45,7 +45,6 @@ from storage.manifests import (
     Descriptor,
     Layer,
     artifact_manifest,
-    identity_of,
     layer_of,
     referrer_annotations,
     sha256_aside,
@@ -250,8 +249,8 @@ class LayoutStore(Store):
         entry = self._known().entries.get(f"name {tag}")
         if entry is None:
             return False, many
-        listed = tagged(self._blobs, entry)["layers"]
-        return layer.identity in {identity_of(one) for one in listed}, many + len(listed)
+        listed = tagged(self._blobs, entry).entries
+        return layer.identity in {one.identity for one in listed}, many + len(listed)
 
     async def _put_artifact(
         self, record: Record, subjects: list[str], content: bytes, media_type: str

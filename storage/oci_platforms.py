@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import orjson
 
+from storage import lean_json
 from storage.base import StoreRejected, SubjectAbsent
 from storage.reference import Repository, is_sha256
 from storage.registry import RegistryClient
@@ -23,8 +26,7 @@ async def platforms_of(client: RegistryClient, repository: Repository, digest: s
     if manifest is None:
         raise SubjectAbsent(f"{repository} does not have {digest}, so its platforms are not known")
     try:
-        listed = orjson.loads(manifest.data).get("manifests") or []
-        found = [entry["digest"] for entry in listed if not _is_beside(entry)]
+        found = await lean_json.aside(manifest.data, partial(_images_in, manifest.data))
         sound = all(isinstance(one, str) and is_sha256(one) for one in found)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         found, sound = [], False
@@ -36,6 +38,11 @@ async def platforms_of(client: RegistryClient, repository: Repository, digest: s
             "set storage.oci.attach-to-platforms to false"
         )
     return tuple(dict.fromkeys(found))
+
+
+def _images_in(index: bytes) -> list[str]:
+    listed = lean_json.loads(index).get("manifests") or []
+    return [entry["digest"] for entry in listed if not _is_beside(entry)]
 
 
 def _is_beside(entry: dict[str, object]) -> bool:

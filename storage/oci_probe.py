@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 import orjson
 
+from storage import lean_json
 from storage.authorization import Keychain
 from storage.base import Probe, StoreError, StoreOptions, StoreUnavailable
 from storage.credentials import Credential, DockerCredentials
@@ -169,7 +170,7 @@ async def _some_digest(transport: Transport, repository: Repository) -> str:
         Request(repository, "GET", "tags/list?n=1", "list tags", passes=_ANY_REFUSAL - {401, 403})
     )
     try:
-        tag = str((orjson.loads(listed.body).get("tags") or [""])[0])
+        tag = str((lean_json.loads(listed.body, lean_json.FEW_VALUES).get("tags") or [""])[0])
     except (orjson.JSONDecodeError, AttributeError, TypeError):
         tag = ""
     if listed.status != HTTPStatus.OK or not _TAG.fullmatch(tag):

@@ -8,28 +8,33 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote
 
 import orjson
 
+from storage import lean_json
 from storage.authorization import Keychain
 from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
+from storage.bounded import Bounded
 from storage.connections import Answer
 from storage.credentials import DockerCredentials
 from storage.inflight import InFlight
 from storage.manifests import MANIFEST_TYPES, OCI_INDEX, Descriptor, Manifest, sha256, sha256_aside
 from storage.reference import Repository, is_sha256
-from storage.transport import NO_REPOSITORY, Request, Transport, resolve
+from storage.transport import MOST_REGISTRIES, NO_REPOSITORY, Request, Transport, resolve
 
 BLOB_LIMIT = 64 * 1024 * 1024
 REFERRER_PAGES = 50
 REFERRERS_FORGET = 3600.0
 """Seconds after which a registry without the referrers API is asked again: it may have been upgraded."""
 _ASK_FIRST = 64 * 1024
+_MOST_UPLOADED = 4096
+_LONGEST_DIGEST, _LONGEST_WORD = 100, 256
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _OCTETS = {"Content-Type": "application/octet-stream"}
 _NOT_FOUND, _MOVED_ON = 404, 412
@@ -46,10 +51,18 @@ class TagMoved(StoreUnavailable):
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """What a list of referrers says of one, as far as it is looked at; both are cut where they are long."""
+
+    digest: str
+    artifact_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Referrers:
     """What the referrers API listed; ``cut`` says why the list is not whole, else it is empty."""
 
-    descriptors: tuple[dict[str, Any], ...]
+    descriptors: tuple[Listed, ...]
     cut: str = ""
 
 
@@ -65,11 +78,13 @@ class RegistryClient:
     ) -> None:
         other = beside._transport if beside else None
         self._transport: Transport = Transport(options, keychain or DockerCredentials(), other)
-        self._single_post: dict[str, bool] = beside._single_post if beside else {}
-        self._referrers: dict[str, tuple[bool, float]] = beside._referrers if beside else {}
+        self._single_post: Bounded[str, bool] = beside._single_post if beside else Bounded(MOST_REGISTRIES)
+        self._referrers: Bounded[str, tuple[bool, float]] = (
+            beside._referrers if beside else Bounded(MOST_REGISTRIES)
+        )
         self._asking: InFlight[str, bool] = InFlight()
         self._uploading: InFlight[tuple[Repository, str], None] = InFlight()
-        self._uploaded: set[tuple[Repository, str]] = set()
+        self._uploaded: Bounded[tuple[Repository, str], bool] = Bounded(_MOST_UPLOADED)
 
     async def __aenter__(self) -> Self:
         return self
@@ -137,8 +152,10 @@ class RegistryClient:
         actual = sha256(answer.body)
         if expected and expected != actual:
             raise BadContent(f"{request}: expected digest {expected}, got bytes with {actual}")
-        media_type = _media_type(answer) or _own_media_type(answer.body)
-        return Manifest(media_type, actual, answer.body, answer.headers.get("ETag", ""))
+        media_type = _media_type(answer) or await lean_json.aside(
+            answer.body, partial(_own_media_type, answer.body)
+        )
+        return Manifest(media_type, actual, answer.body, answer.headers.get("ETag", ""), answer.hold)
 
     async def put_manifest(
         self,
@@ -198,23 +215,28 @@ class RegistryClient:
         key = (repository, digest)
         if remember and key not in self._uploaded:
             await self._uploading.run(key, lambda: self.put_blob(repository, data, digest))
-            self._uploaded.add(key)
+            self._uploaded.put(key, True)
         elif not remember and (len(data) <= _ASK_FIRST or not await self.has_blob(repository, digest)):
             await self._upload(repository, data, digest)
 
     def forget_blobs(self, repository: Repository) -> None:
         """Forget the remembered uploads to ``repository``, as it says that one is missing."""
-        self._uploaded = {entry for entry in self._uploaded if entry[0] != repository}
+        for key in self._uploaded:
+            if key[0] == repository:
+                self._uploaded.drop(key)
 
     async def referrers(self, repository: Repository, digest: str, most: int) -> Referrers | None:
         """List up to ``most`` referrers of a manifest; None when the registry has no referrers API."""
-        found: list[dict[str, Any]] = []
+        found: list[Listed] = []
         path = f"referrers/{digest}"
+        place = f"the referrers of {digest} in {repository}"
         for _ in range(REFERRER_PAGES):
             answer = await self._referrers_page(repository, path, digest)
             if answer is None:
                 return None
-            found.extend(_manifests_of(answer, repository, digest))
+            found.extend(
+                await lean_json.aside(answer.body, partial(_listed_in, answer.body, place, most + 1))
+            )
             if len(found) > most:
                 return Referrers(tuple(found), f"there are more than {most} referrers")
             following = _NEXT.search(answer.headers.get("Link", ""))
@@ -229,7 +251,7 @@ class RegistryClient:
         ``digest`` is a manifest that ``repository`` has: some registries answer as if they had no such API
         for a repository they do not know.
         """
-        known, until = self._referrers.get(repository.registry, (False, 0.0))
+        known, until = self._referrers.get(repository.registry) or (False, 0.0)
         if known or until > time.monotonic():
             return known
         return await self._asking.run(repository.registry, lambda: self._ask_referrers(repository, digest))
@@ -241,7 +263,7 @@ class RegistryClient:
 
     def saw_referrers(self, repository: Repository, *, known: bool = True) -> None:
         """Remember that the registry has the referrers API, or has not."""
-        self._referrers[repository.registry] = (known, time.monotonic() + REFERRERS_FORGET)
+        self._referrers.put(repository.registry, (known, time.monotonic() + REFERRERS_FORGET))
 
     async def _referrers_page(
         self, repository: Repository, path: str, digest: str, *, push: bool = False
@@ -266,7 +288,8 @@ class RegistryClient:
         return (await self._transport.send(request)).status != _NOT_FOUND
 
     async def _upload(self, repository: Repository, data: bytes, digest: str) -> None:
-        single = self._single_post.get(repository.registry, len(data) <= _ASK_FIRST)
+        known = self._single_post.get(repository.registry)
+        single = len(data) <= _ASK_FIRST if known is None else known
         purpose = f"upload blob {digest}"
         if single:
             post = Request(
@@ -281,7 +304,7 @@ class RegistryClient:
             )
             answer = await self._transport.send(post)
             if NO_REPOSITORY not in {code for code, _ in answer.words}:  # which says nothing about uploads
-                self._single_post[repository.registry] = answer.status == _CREATED
+                self._single_post.put(repository.registry, answer.status == _CREATED)
             if answer.status == _CREATED:
                 return
         if not single or answer.status != _ACCEPTED:
@@ -312,16 +335,25 @@ def _media_type(answer: Answer) -> str:
 
 def _own_media_type(data: bytes) -> str:
     try:
-        return str(orjson.loads(data)["mediaType"])
+        return str(lean_json.loads(data)["mediaType"])[:_LONGEST_WORD]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return ""
 
 
-def _manifests_of(answer: Answer, repository: Repository, digest: str) -> Iterable[dict[str, Any]]:
+def _listed_in(data: bytes, place: str, most: int) -> list[Listed]:
+    """Return the first entries of an index. Raises :class:`BadContent`."""
     try:
-        listed = orjson.loads(answer.body)["manifests"] or []
+        listed = lean_json.loads(data)["manifests"] or []
         if all(isinstance(entry, dict) for entry in listed):
-            return listed
+            return [
+                Listed(
+                    str(entry.get("digest"))[:_LONGEST_DIGEST],
+                    str(entry.get("artifactType") or "")[:_LONGEST_WORD],
+                )
+                for entry in listed[:most]
+            ]
+    except lean_json.TooMany as exc:
+        raise BadContent(f"{place} are not read: {exc.msg}") from None
     except (orjson.JSONDecodeError, KeyError, TypeError):
         pass
-    raise BadContent(f"the referrers of {digest} in {repository} are no image index: cannot read them")
+    raise BadContent(f"{place} are no image index: cannot read them")

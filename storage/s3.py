@@ -14,12 +14,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from storage.allowance import LARGEST, Allowance
 from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
-from storage.evidence import LARGEST
 from storage.inflight import InFlight
 from storage.record import Failure, Findings, ListedRun, Receipt, Record, Stored
 from storage.s3_check import check_bucket, probe_bucket
-from storage.s3_client import Budget, Got, S3Client, digest_of
+from storage.s3_client import Got, S3Client, digest_of
 from storage.s3_errors import Conflict, Exists
 from storage.s3_find import find_digest, find_run, list_runs
 from storage.s3_keys import (
@@ -174,7 +174,7 @@ class S3Store(Store):
             key, blob.data, protection | {"ContentType": blob.content_type, "Metadata": metadata}
         )
         version = made or ""
-        got = await self._client.get(key, Budget(LARGEST), LARGEST, version)
+        got = await self._client.get(key, Allowance(LARGEST), version)
         if got.data != blob.data and (made is not None or not blob.is_beside):
             found = digest_of(got.data).hex()
             raise StoreRejected(

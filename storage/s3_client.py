@@ -15,11 +15,12 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, TypeVar
 
+from storage.allowance import Allowance
 from storage.base import BadContent, StoreError, StoreOptions, StoreRejected
 from storage.s3_errors import Exists, explain
 from storage.s3_settings import S3Settings
@@ -42,21 +43,6 @@ class Got:
     retain_until: datetime | None
     hold: bool
     modified: datetime | None
-
-
-@dataclass(slots=True)
-class Budget:
-    """Bytes that one search may still hold; taken by several threads."""
-
-    left: int
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def take(self, size: int, most: int) -> None:
-        """Count ``size`` bytes. Raises :class:`BadContent` when they are too many."""
-        with self.lock:
-            if size > min(self.left, most):
-                raise BadContent(f"{size} bytes: not read")
-            self.left -= size
 
 
 class S3Client:
@@ -95,13 +81,17 @@ class S3Client:
         )
         return str(answer.get("VersionId") or "")
 
-    async def get(self, key: str, budget: Budget, most: int, version: str = "") -> Got:
-        """Read an object. Raises :class:`Missing`, or :class:`BadContent` above ``most`` bytes."""
+    async def get(self, key: str, allowed: Allowance, version: str = "") -> Got:
+        """Read an object. Raises :class:`Missing`, or :class:`BadContent` for more than is ``allowed``."""
+
+        def check(size: int) -> None:
+            if reason := allowed.take(size):
+                raise BadContent(reason)
 
         if self._wire is not None:
             with suppress(AskTheSdk):
                 found = await self._wire.get(key, version)
-                budget.take(len(found.body), most)
+                check(len(found.body))
                 return _got(answer_of(found.headers), found.body)
 
         def read(client: Any) -> Got:
@@ -109,7 +99,7 @@ class S3Client:
             answer = client.get_object(Bucket=self._settings.bucket, Key=key, **named)
             with answer["Body"] as body:
                 size = int(answer["ContentLength"])
-                budget.take(size, most)
+                check(size)
                 return _got(answer, body.read(size + 1))
 
         return await self._run("get_object", key, read)

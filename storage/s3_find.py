@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any
 
 import orjson
 
+from storage import allowance, lean_json
+from storage.allowance import Allowance
 from storage.base import BadContent
-from storage.evidence import LARGEST, MOST_BYTES
 from storage.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
 from storage.record import Evidence, Findings, ListedRun, Origin, Skipped
-from storage.s3_client import Budget, Got, S3Client
+from storage.s3_client import Got, S3Client
 from storage.s3_errors import Missing
 from storage.s3_keys import (
     ANNOTATIONS,
@@ -93,7 +95,8 @@ async def _some(client: S3Client, prefix: str) -> list[str]:
 
 async def _read_all(client: S3Client, settings: S3Settings, tails: Sequence[str]) -> Findings:
     """Read what the tails below ``runs/`` name, each once, in their order."""
-    budget = Budget(MOST_BYTES)
+    allowed = allowance.current()
+    turns = asyncio.Semaphore(allowed.at_once)
     wanted = list(dict.fromkeys(tails))
     places = [(tail, parse_key(tail)) for tail in wanted[:_MOST_KEYS]]
     evidence: list[Evidence] = []
@@ -108,7 +111,8 @@ async def _read_all(client: S3Client, settings: S3Settings, tails: Sequence[str]
         if place is None:
             skipped.append(Skipped(location, "", "its key is none that this store writes"))
         elif place.suffix in FORMATS or place.what == SNAPSHOT:
-            reads.append(_read(client, f"{settings.root}runs/{tail}", location, place, budget))
+            work = _read(client, f"{settings.root}runs/{tail}", location, place, allowed)
+            reads.append(_in_turn(turns, work))
     found = await asyncio.gather(*reads, return_exceptions=True)
     for one in found:
         if isinstance(one, BaseException):
@@ -122,25 +126,33 @@ async def _read_all(client: S3Client, settings: S3Settings, tails: Sequence[str]
     return Findings(tuple(evidence), tuple(skipped), snapshot)
 
 
+async def _in_turn(
+    turns: asyncio.Semaphore, work: Coroutine[Any, Any, Evidence | Skipped | bytes]
+) -> Evidence | Skipped | bytes:
+    async with turns:
+        return await work
+
+
 async def _read(
-    client: S3Client, key: str, location: str, place: Place, budget: Budget
+    client: S3Client, key: str, location: str, place: Place, allowed: Allowance
 ) -> Evidence | Skipped | bytes:
     try:
-        got = await client.get(key, budget, LARGEST)
+        got = await client.get(key, allowed)
         if place.suffix == SIGNATURE:
-            return await _signed(client, key, location, place, got, budget)
+            return await _signed(client, key, location, place, got, allowed)
         if place.digest != sha256(got.data).removeprefix("sha256:"):
             return _wrong(location, got.data, place.digest)
         if place.what == SNAPSHOT:
             return got.data
-        annotations = await _beside(client, key.removesuffix(place.suffix), got, budget)
+        annotations = await _beside(client, key.removesuffix(place.suffix), got, allowed)
     except (Missing, BadContent) as error:
         return Skipped(location, f"sha256:{place.digest}", str(error))
-    return _evidence(location, place, got, got.data, b"", annotations)
+    data = allowed.kept(f"sha256:{place.digest}", got.data)
+    return _evidence(location, place, got, data, b"", annotations)
 
 
 async def _signed(
-    client: S3Client, key: str, location: str, place: Place, got: Got, budget: Budget
+    client: S3Client, key: str, location: str, place: Place, got: Got, allowed: Allowance
 ) -> Evidence | Skipped:
     """Read the payload that a raw signature is over; its key follows from the signature's."""
     try:
@@ -150,24 +162,25 @@ async def _signed(
     if sha256(signature) != f"sha256:{place.signature}":
         return _wrong(location, signature, place.signature)
     folder = key.rpartition("/")[0]
-    payload = await client.get(f"{folder}/{place.digest}{PAYLOAD}", budget, LARGEST)
+    payload = await client.get(f"{folder}/{place.digest}{PAYLOAD}", allowed)
     if sha256(payload.data) != f"sha256:{place.digest}":
         return _wrong(location, payload.data, place.digest)
-    annotations = await _beside(client, key.removesuffix(SIGNATURE), got, budget)
+    annotations = await _beside(client, key.removesuffix(SIGNATURE), got, allowed)
     return _evidence(location, place, got, payload.data, signature, annotations)
 
 
-async def _beside(client: S3Client, stem: str, got: Got, budget: Budget) -> dict[str, str]:
+async def _beside(client: S3Client, stem: str, got: Got, allowed: Allowance) -> dict[str, str]:
     beside = got.metadata.get("beside", "").split(",")
     found = {}
     for word, suffix, name in (("cert", CERTIFICATE, CERTIFICATE_KEY), ("chain", CHAIN, CHAIN_KEY)):
         if word in beside:
-            pem = await client.get(stem + suffix, budget, LARGEST)
+            pem = await client.get(stem + suffix, allowed)
             found[name] = pem.data.decode("ascii", "replace")
     if "annotations" in beside:
-        told = await client.get(stem + ANNOTATIONS, budget, LARGEST)
+        told = await client.get(stem + ANNOTATIONS, allowed)
         try:
-            found = {str(key): str(value) for key, value in orjson.loads(told.data).items()} | found
+            said = lean_json.loads(told.data, lean_json.FEW_VALUES)
+            found = {str(key): str(value) for key, value in said.items()} | found
         except (orjson.JSONDecodeError, AttributeError):
             raise BadContent(f"{stem}{ANNOTATIONS} is no JSON object") from None
     return found

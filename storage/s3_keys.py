@@ -23,8 +23,8 @@ from urllib.parse import quote, unquote
 
 import orjson
 
+from storage.allowance import LARGEST
 from storage.base import StoreRejected
-from storage.evidence import LARGEST
 from storage.filesystem import plain_name
 from storage.record import BUNDLE_TYPE, Origin, Record
 

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 
 import orjson
 
+from storage import allowance, lean_json
+from storage.allowance import LARGEST, Allowance
 from storage.annotations import annotation_key
 from storage.base import FORM_A, StoreOptions, StoreRejected
-from storage.evidence import LARGEST, MOST_BYTES
 from storage.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
 from storage.record import Evidence, Findings, ListedRun, Origin, Record, Skipped
 from storage.reference import is_sha256
@@ -98,7 +99,7 @@ def run_bytes(record: Record) -> bytes:
 def run_of_bytes(data: bytes, key: str) -> ListedRun | None:
     """Return the run that is kept beside evidence; else what the key of Chains' document says."""
     try:
-        found = orjson.loads(data)
+        found = lean_json.loads(data, lean_json.FEW_VALUES)
         origin = Origin(*(str(found[name]) for name in ("kind", "namespace", "name", "uid")))
         return ListedRun(origin, str(found.get("created", "")))
     except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -126,7 +127,7 @@ def runs_of(keys: Iterable[str]) -> Iterator[ListedRun]:
 def is_envelope(signature: bytes) -> bool:
     """Whether these bytes are a DSSE envelope; a raw signature is never JSON."""
     try:
-        found = orjson.loads(signature)
+        found = lean_json.loads(signature, lean_json.FEW_VALUES)
     except orjson.JSONDecodeError:
         return False
     return isinstance(found, dict) and "payload" in found and "signatures" in found
@@ -137,7 +138,7 @@ class Found:
     """Evidence as a search gathers it, each location once, bounded in bytes."""
 
     _items: dict[tuple[str, str], Evidence | Skipped] = field(default_factory=dict)
-    _left: int = MOST_BYTES
+    _allowed: Allowance = field(default_factory=allowance.current)
 
     def add(self, items: Iterable[Evidence | Skipped]) -> None:
         """Take what was found; what is too much becomes :class:`Skipped`."""
@@ -146,10 +147,10 @@ class Found:
             if (item.location, kind) in self._items:
                 continue
             if isinstance(item, Evidence):
-                if len(item.data) > self._left:
-                    item = Skipped(item.location, item.digest, "one search reads no more")  # noqa: PLW2901
+                if reason := self._allowed.take(len(item.data)):
+                    item = Skipped(item.location, item.digest, reason)  # noqa: PLW2901
                 else:
-                    self._left -= len(item.data)
+                    item = replace(item, data=self._allowed.kept(item.digest, item.data))  # noqa: PLW2901
             self._items[item.location, kind] = item
 
     def findings(self) -> Findings:

@@ -26,12 +26,12 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from storage.base import StoreError, StoreRejected, StoreUnavailable
-from storage.manifests import Gathering, Layer, Manifest, identity_of, sha256, sha256_aside
+from storage.manifests import Entry, Gathered, Gathering, Layer, Manifest, entry_of, sha256, sha256_aside
 from storage.reference import Repository
 from storage.registry import RegistryClient, TagMoved
 from storage.transport import RegistryRefused
@@ -140,8 +140,8 @@ class TagWriter:
         guessed = await self._upload(tag, batch)
         begun = time.monotonic()
         current = await self._client.get_manifest(tag.repository, tag.name, push=True, prompt=True)
-        document = tag.kind.read(current)
-        there = document[tag.kind.entries]
+        document = await tag.kind.read_aside(current)
+        there = document.entries
         new = _absent(batch, there)
         for entry in batch:
             if current is not None and entry not in new:
@@ -151,7 +151,7 @@ class TagWriter:
             entry.fail(StoreRejected(f"the tag {tag.name} of {tag.repository} is full: {len(there)} entries"))
         if not fitting:
             return
-        added = {entry.layer.identity: entry.layer.descriptor for entry in fitting}
+        added = {entry.layer.identity: entry_of(entry.layer.descriptor) for entry in fitting}
         manifest, config = tag.kind.build(document, [*there, *added.values()])
         merged = bool(config) and config != guessed
         if merged:
@@ -204,8 +204,8 @@ class TagWriter:
     async def _upload(self, tag: _Tag, batch: list[_Entry]) -> bytes:
         """Upload what the batch needs; returns the configuration that fits if the tag is new, as mostly."""
         blobs = {entry.layer.digest: entry.layer.blob for entry in batch if not entry.uploaded}
-        layers = {entry.layer.identity: entry.layer.descriptor for entry in batch}
-        _, config = tag.kind.build({}, list(layers.values()))
+        layers = {entry.layer.identity: entry_of(entry.layer.descriptor) for entry in batch}
+        _, config = tag.kind.build(Gathered(), list(layers.values()))
         if config:
             blobs[await sha256_aside(config)] = config
         uploads = [
@@ -227,14 +227,14 @@ class TagWriter:
                 if seen is not None and seen.digest == digest:
                     break
                 current = await self._client.get_manifest(tag.repository, tag.name, push=True, prompt=True)
-                document = tag.kind.read(current)
-                lost = _absent(entries, document[tag.kind.entries])
+                lost = _absent(entries, (await tag.kind.read_aside(current)).entries)
                 if lost:
                     entries = [entry for entry in entries if entry not in lost]
                     self._start(self._again(tag, lost))
                 if not entries or current is None:
                     return
                 digest = current.digest
+                del current  # nobody waits for room while he holds some
                 pause = min(pause * _random.uniform(1, 2), LONGEST_PAUSE) if paused == 1 else pause
             for entry in entries:
                 entry.finish(Written(digest, changed=True))
@@ -255,7 +255,7 @@ class TagWriter:
             if seen is not None and seen.digest == digest:
                 return
             current = await self._client.get_manifest(tag.repository, tag.name, push=True, prompt=True)
-            lost = _absent(entries, tag.kind.read(current)[tag.kind.entries])
+            lost = _absent(entries, (await tag.kind.read_aside(current)).entries)
             await asyncio.gather(
                 *(self.add(tag.repository, tag.name, tag.kind, entry.layer) for entry in lost)
             )
@@ -278,8 +278,8 @@ class TagWriter:
             self._enqueue(tag, going)
 
 
-def _absent(entries: list[_Entry], there: list[dict[str, Any]]) -> list[_Entry]:
-    present = {identity_of(descriptor) for descriptor in there}
+def _absent(entries: list[_Entry], there: Sequence[Entry]) -> list[_Entry]:
+    present = {entry.identity for entry in there}
     return [entry for entry in entries if entry.layer.identity not in present]
 
 

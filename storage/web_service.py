@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 from yarl import URL
 
+from storage import lean_json
 from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
 from storage.connections import ERROR_TEXT, Answer, Connections, Later, NoTls
-from storage.evidence import LARGEST
 from storage.transport import wait_before
 
 _AT_ONCE = 16
@@ -20,7 +20,8 @@ _SERVER_ERROR = 500
 _LATER = frozenset({408, 429})
 _FORBIDDEN = frozenset({401, 403})
 _MOVED = range(300, 400)
-_LIMIT = 2 * LARGEST
+LARGEST_ANSWER = 4 * 1024 * 1024
+"""Bytes of an answer of which no more is expected."""
 
 Headers = Callable[[], Awaitable[dict[str, str]]]
 
@@ -51,6 +52,7 @@ class WebService:
         query: dict[str, str] | None = None,
         data: bytes | None = None,
         passes: frozenset[int] = frozenset(),
+        limit: int = LARGEST_ANSWER,
     ) -> Answer:
         """Return the answer. Raises :class:`StoreUnavailable` and :class:`StoreRejected`, which name
         ``purpose`` and never a header; a status of 400 and above that ``passes`` names is returned."""
@@ -58,7 +60,7 @@ class WebService:
         headers = {"Content-Type": "application/json"} if data is not None else {}
         for tried in range(1, self._tries + 1):
             try:
-                answer = await self._try(method, url, headers, data)
+                answer = await self._try(method, url, headers, data, limit)
             except Later as exc:
                 if tried == self._tries or self._connections.is_silent(exc.host):
                     raise StoreUnavailable(f"{purpose}: {exc} ({tried} tries)", exc.host) from exc.__cause__
@@ -76,10 +78,12 @@ class WebService:
             await asyncio.sleep(wait_before(tried, answer.retry_after))
         raise AssertionError("unreachable")
 
-    async def _try(self, method: str, url: URL, headers: dict[str, str], data: bytes | None) -> Answer:
+    async def _try(
+        self, method: str, url: URL, headers: dict[str, str], data: bytes | None, limit: int
+    ) -> Answer:
         async with self._places:
             more = await self._headers()
-            return await self._connections.send(method, url, headers | more, data, _LIMIT)
+            return await self._connections.send(method, url, headers | more, data, limit)
 
     def _refused(self, answer: Answer, purpose: str) -> StoreRejected:
         said = _said(answer)
@@ -97,10 +101,11 @@ class WebService:
         *,
         query: dict[str, str] | None = None,
         data: bytes | None = None,
+        limit: int = LARGEST_ANSWER,
     ) -> dict[str, Any]:
         """Return the answer's JSON object. Raises also :class:`BadContent`."""
-        answer = await self.send(method, path, purpose, query=query, data=data)
-        return json_of(answer, purpose)
+        answer = await self.send(method, path, purpose, query=query, data=data, limit=limit)
+        return await lean_json.aside(answer.body, lambda: json_of(answer, purpose))
 
     async def close(self) -> None:
         """Close every connection; a later request opens new ones."""
@@ -110,7 +115,9 @@ class WebService:
 def json_of(answer: Answer, purpose: str) -> dict[str, Any]:
     """Return an answer's JSON object. Raises :class:`BadContent`."""
     try:
-        found = orjson.loads(answer.body)
+        found = lean_json.loads(answer.body)
+    except lean_json.TooMany as exc:
+        raise BadContent(f"{purpose}: the answer is not read: {exc.msg}") from None
     except orjson.JSONDecodeError:
         found = None
     if not isinstance(found, dict):

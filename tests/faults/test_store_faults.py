@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 import pytest
 from aiohttp import web
 
-from storage import oci_find, tags
+from storage import allowance, oci_find, tags
 from storage.base import FORM_A, FORM_B, StoreOptions, StoreRejected, StoreUnavailable, open_store
 from storage.credentials import Credential
 from storage.oci import RegistryStore
@@ -494,7 +494,7 @@ def test_layers_that_say_they_are_huge_are_not_fetched() -> None:
 
 
 def test_one_search_holds_so_many_bytes_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oci_find, "MOST_BYTES", 100)
+    monkeypatch.setattr(allowance, "MOST_BYTES", 100)
     found = find_against(lambda *_: None)
     assert not found.evidence
     assert {skipped.reason for skipped in found.skipped} == {

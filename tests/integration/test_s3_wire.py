@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from storage.allowance import Allowance
 from storage.base import Probe, StoreOptions, open_store
 from storage.record import Stored
-from storage.s3_client import Budget, Got, S3Client, digest_of
+from storage.s3_client import Got, S3Client, digest_of
 from storage.s3_errors import Exists, Missing
 from storage.s3_settings import parse_s3_url
 from storage.s3_wire import LARGEST
@@ -102,10 +103,10 @@ def test_both_ways_read_the_same(server: S3Server) -> None:
             got: list[Got] = []
             for way in (wire, None):
                 client._wire = way
-                got += [await client.get(key, Budget(99), 99, named) for named in ("", version)]
+                got += [await client.get(key, Allowance(99), named) for named in ("", version)]
             client._wire = wire
             with pytest.raises(Missing, match="404"):
-                await client.get("nothing", Budget(99), 99)
+                await client.get("nothing", Allowance(99))
             for each in fields(Got):
                 values = [getattr(one, each.name) for one in got]
                 assert all(value == values[0] for value in values), each.name
@@ -131,7 +132,7 @@ def test_large_objects_are_the_sdk_s(server: S3Server, monkeypatch: pytest.Monke
                 await client.call("list_objects_v2", "", MaxKeys=1)
                 data = b"x" * (LARGEST + 1)
                 await client.put("large", data, digest_of(data))
-                assert (await client.get("large", Budget(2 * LARGEST), 2 * LARGEST)).data == data
+                assert (await client.get("large", Allowance(2 * LARGEST))).data == data
             finally:
                 await client.close()
 

@@ -167,7 +167,7 @@ def test_an_image_is_read_once_for_many_runs_and_again_after_a_failure() -> None
     state["imageID"] = "docker-pullable://" + state["imageID"]
 
     async def work() -> None:
-        registry = one("A=1")
+        registry = one("A=1", f"{RESOURCE}=first", f"{RESOURCE}=last")
         registry.is_down = True
         reader = ImageReader(registry)
         failed = await reader.add_images(run, beside)
@@ -177,7 +177,9 @@ def test_an_image_is_read_once_for_many_runs_and_again_after_a_failure() -> None
         assert {len(each[LABEL].images) for each in many} == {1}
         await reader.add_images(run, beside)
         assert registry.asked == [f"{NAME} {RUN}"] * 2
-        assert many[0][LABEL].images[state["imageID"]] == ImageEnvironment(({"A": "1"},))
+        assert many[0][LABEL].images[state["imageID"]] == ImageEnvironment(({RESOURCE: "last"},)), (
+            "no other variable is kept"
+        )
         await reader.close()
         assert registry.is_closed
 

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signers.base import FormatError
-from signers.strict_json import check_names, decode_base64, kind_of, member, parse_object
+from signers.strict_json import (
+    MOST_VALUES,
+    check_names,
+    decode_base64,
+    expect_few,
+    kind_of,
+    member,
+    parse_object,
+)
 
 
 @settings(deadline=None)
@@ -49,9 +57,19 @@ def test_numbers_that_no_reader_keeps_are_refused() -> None:
 
 def test_many_members_are_read_in_linear_time() -> None:
     text = b"{%b}" % b",".join(b'"%d":0' % number for number in range(200_000))
-    assert len(parse_object(text, "x", 10_000_000)) == 200_000
+    assert len(parse_object(text, "x", 10_000_000, 500_000)) == 200_000
     with pytest.raises(FormatError, match="two members are named '7'"):
-        parse_object(text[:-1] + b',"7":1}', "x", 10_000_000)
+        parse_object(text[:-1] + b',"7":1}', "x", 10_000_000, 500_000)
+
+
+@pytest.mark.parametrize("unit", [b"[]", b"{}", b'""', b"1", b'{"":0}', b"[[]]"])
+def test_a_document_of_more_values_than_are_read_is_refused_before_it_is_parsed(unit: bytes) -> None:
+    text = b'{"x":[%b]}' % b",".join([unit] * MOST_VALUES)
+    with pytest.raises(FormatError, match=r"x has some \d+ values, at most 200000 are read"):
+        parse_object(text, "x", 10_000_000)
+    few = b'{"x":[%b]}' % b",".join([unit] * 1000)
+    parse_object(few, "x", 10_000_000, 10_000)
+    expect_few(b'{"x":"%b"}' % (b"A" * 10_000_000), "x", 10)
 
 
 def test_names_that_others_would_take_for_ours_are_refused() -> None:

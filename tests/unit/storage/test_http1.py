@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from yarl import URL
 
 from storage import http1
 from storage.http1 import MAX_HEAD, Broken, Client, Response, TooLarge
+from storage.pool import Pool
 
 Pieces = list[bytes]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nEtag: x\r\n\r\nhello"
@@ -292,3 +294,90 @@ def test_where_the_network_cuts_an_answer_does_not_matter(cuts: list[int], answe
     if rest:
         connection.data_received(rest)
     assert [each.body for each in found] == [b"hello"]
+
+
+def test_of_an_error_as_much_is_read_as_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "ERROR_BODY", 5)
+    sent = b"HTTP/1.1 500 No\r\nContent-Length: 11\r\n\r\nhello world"
+    chunked = b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n8\r\nlo world\r\n0\r\n\r\n"
+
+    async def several(client: Client, url: URL) -> list[Response]:
+        return [await get(client, url) for _ in range(3)]
+
+    found, server = ask([sent], [chunked], [OK], work=several)
+    assert [(each.status, each.body) for each in found] == [(500, b"hello"), (403, b"hello"), (200, b"hello")]
+    assert server.connections == 3, "what was left of an answer is never taken for the next"
+
+
+def sized(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def chunked(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+
+def until_the_end(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\n\r\n" + body
+
+
+@pytest.mark.parametrize("form", [sized, chunked, until_the_end])
+@pytest.mark.parametrize("size", [10, 100, 70_000, 700_000])
+def test_a_body_is_read_when_there_is_room_for_it(
+    form: Callable[[bytes], bytes], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Pool(1_000_000)
+    monkeypatch.setattr(http1, "BODIES", pool)
+    monkeypatch.setattr(http1, "UNBOOKED", 50)
+    monkeypatch.setattr(http1, "STEP", 1000)
+    body = bytes(bytearray(range(250))) * (size // 10)
+    others = pool.take(1_000_000 if size < 70_000 else 999_000)
+
+    async def work() -> None:
+        nonlocal others
+        answer = [form(body[:size]), *([b""] if form is until_the_end else [])]
+        async with serving(answer, [OK]) as server, Client() as client:
+            reading = asyncio.ensure_future(
+                client.send("GET", server.url, {}, None, limit=1_000_000, tls=None)
+            )
+            if size > 50:
+                while not pool._waiting:  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0.01)
+                assert not reading.done(), "others have the room"
+            others = None
+            found = await reading
+            assert found.body == body[:size]
+            if size > 50:
+                assert found.hold is not None
+                assert found.hold.size == size
+                assert pool.free == pool.size - size
+            else:
+                assert found.hold is None
+            assert (await client.send("GET", server.url, {}, None, limit=9, tls=None)).body == b"hello"
+            del found, reading
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+    gc.collect()
+    assert pool.free == pool.size
+
+
+def test_who_gives_up_waiting_for_room_leaves_it_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(100_000)
+    monkeypatch.setattr(http1, "BODIES", pool)
+    others = pool.take(100_000)
+    assert others is not None
+
+    async def work() -> None:
+        async with serving([sized(b"x" * 60_000)], [OK]) as server, Client() as client:
+            reading = asyncio.ensure_future(client.send("GET", server.url, {}, None, limit=100_000, tls=None))
+            while not pool._waiting:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            others.release()
+            await asyncio.sleep(0)
+            assert pool.free == 100_000
+            assert (await get(client, server.url)).body == b"hello"
+
+    asyncio.run(asyncio.wait_for(work(), 20))

@@ -41,7 +41,7 @@ def answer(sent: bytes, *, reset: bool, method: str = "GET") -> Response:
         while True:
             for connection in client._busy:
                 head = connection._head is not None
-                if head and (b"hello" in bytes(connection._body) or not sent.endswith(b"hello")):
+                if head and (b"hello" in connection._body.getvalue() or not sent.endswith(b"hello")):
                     arrived.set()
                     return
             await asyncio.sleep(0)

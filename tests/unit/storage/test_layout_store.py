@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from storage import durable, layout_find, oci_layout
+from storage import allowance, durable, oci_layout
 from storage.base import FORM_A, Store, StoreOptions, StoreRejected, StoreUnavailable, open_store
 from storage.layout_index import LAYOUT
 from storage.record import Record, Stored, Subject
@@ -223,7 +223,7 @@ def add(path: Path, data: bytes) -> dict[str, Any]:
 def test_one_search_holds_so_many_bytes_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = records.subject()
     put_all(tmp_path / "l", records.attestation(image))
-    monkeypatch.setattr(layout_find, "MOST_BYTES", 100)
+    monkeypatch.setattr(allowance, "MOST_BYTES", 100)
 
     async def work() -> None:
         async with layout(tmp_path / "l") as store:

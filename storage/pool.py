@@ -1,0 +1,114 @@
+"""So many bytes at a time for the whole process; who wants more waits until others have let go of theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from types import TracebackType
+
+
+class Hold:
+    """A part of a :class:`Pool`, until it is released or nobody refers to it any more."""
+
+    __slots__ = ("_pool", "size")
+
+    def __init__(self, pool: Pool, size: int) -> None:
+        self._pool, self.size = pool, size
+
+    def release(self) -> None:
+        """Give all of it back; a second time does nothing."""
+        size, self.size = self.size, 0
+        if size:
+            self._pool.give(size)
+
+    def absorb(self, other: Hold) -> None:
+        """Become as large as both; the other one is empty then."""
+        self.size, other.size = self.size + other.size, 0
+
+    def shrink(self, size: int) -> None:
+        """Give back what is more than ``size``."""
+        more, self.size = max(0, self.size - size), min(self.size, size)
+        if more:
+            self._pool.give(more)
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def __del__(self) -> None:
+        self.release()
+
+
+class Pool:
+    """``size`` bytes, first come, first served. Safe for threads and event loops."""
+
+    def __init__(self, size: int) -> None:
+        self.size = self._free = size
+        self._waiting: deque[tuple[int, asyncio.Future[Hold]]] = deque()
+        self._lock = threading.Lock()
+
+    @property
+    def free(self) -> int:
+        """Bytes that nobody holds."""
+        return self._free
+
+    def take(self, size: int) -> Hold | None:
+        """Return ``size`` bytes, or all there are where that is less; None when somebody else has them."""
+        size = min(size, self.size)
+        with self._lock:
+            if self._waiting or size > self._free:
+                return None
+            self._free -= size
+        return Hold(self, size)
+
+    async def hold(self, size: int) -> Hold:
+        """:meth:`take`, when it is one's turn."""
+        now = self.take(size)
+        if now is not None:
+            return now
+        turn: asyncio.Future[Hold] = asyncio.get_running_loop().create_future()
+        entry = (min(size, self.size), turn)
+        with self._lock:
+            self._waiting.append(entry)
+        self._hand_out()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            with self._lock:
+                if entry in self._waiting:
+                    self._waiting.remove(entry)
+            if turn.done() and not turn.cancelled():
+                turn.result().release()
+            self._hand_out()  # the next one may want less
+            raise
+
+    def give(self, size: int) -> None:
+        """Take back what was held."""
+        with self._lock:
+            self._free += size
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting or self._waiting[0][0] > self._free:
+                    return
+                size, turn = self._waiting.popleft()
+                self._free -= size
+            hold = Hold(self, size)
+            try:
+                turn.get_loop().call_soon_threadsafe(_grant, turn, hold)
+            except RuntimeError:  # its loop was closed while it waited
+                hold.release()
+
+
+def _grant(turn: asyncio.Future[Hold], hold: Hold) -> None:
+    if turn.done():
+        hold.release()
+    else:
+        turn.set_result(hold)
