@@ -1,0 +1,184 @@
+"""``python3 dev.py bench hostile``: peak memory and time of ``verify`` and the controller under attack.
+
+A registry that does as much harm as its answers hold (``tests/testbed/hostile.py``), stores that are full of
+junk, and files that nobody signed. Each case is a process of its own; its peak is ``VmHWM`` as the system counts
+it. A case above 256 MiB, one that lasts a minute, or a wrong answer ends the benchmark with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from signers.keyfile import generate_key, write_key_pair
+from tests.testbed import hostile
+from tests.testbed.hostile import KINDS, MIB, digest_of, hostile_registry
+
+CHAINS = Path(sys.executable).with_name("chains")
+MOST_MIB = 256
+MOST_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One case: how it ended and what it cost."""
+
+    name: str
+    code: int
+    seconds: float
+    peak: float
+    """MiB."""
+    said: str
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it stayed within the limits and did not say that anything was verified."""
+        return self.peak <= MOST_MIB and self.seconds < MOST_SECONDS and self.code in {1, 3, 4}
+
+
+def measure(name: str, folder: Path, *arguments: str | Path, stdin: Path | None = None) -> Measured:
+    """Run ``chains`` and wait for its end."""
+    started = time.perf_counter()
+    output = folder / "output.txt"
+    with output.open("wb") as out, (stdin or Path(os.devnull)).open("rb") as given:
+        process = subprocess.Popen(
+            [str(CHAINS), *map(str, arguments)], cwd=folder, stdin=given, stdout=out, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    said = output.read_text(errors="replace")
+    seconds = time.perf_counter() - started
+    return Measured(name, process.returncode, seconds, usage.ru_maxrss / 1024, said)
+
+
+@contextmanager
+def keys() -> Iterator[tuple[Path, Path]]:
+    """Give a folder and the public key in it that nobody has signed with."""
+    with tempfile.TemporaryDirectory(prefix="chains-bench-") as name:
+        folder = Path(name)
+        write_key_pair(folder / "signing.key", generate_key("ecdsa-p256"))
+        yield folder, folder / "signing.pub"
+
+
+def bundle_file(folder: Path, host: str) -> list[str | Path]:
+    """An unsigned bundle of 34 MiB, as a file."""
+    del host
+    path = folder / "evidence.sigstore.json"
+    path.write_bytes(hostile.large())
+    return [path]
+
+
+def deep_file(folder: Path, host: str) -> list[str | Path]:
+    """A run whose record is a long list of empty lists."""
+    del host
+    path = folder / "run.json"
+    path.write_bytes(b'{"kind":"List","items":[%b[]]}' % (b"[]," * (32 * MIB // 3)))
+    return [path, "--store", f"file:{folder / 'none'}"]
+
+
+def folder_store(folder: Path, host: str) -> list[str | Path]:
+    """A folder full of bundles of 34 MiB."""
+    del host
+    digest = digest_of(hostile.image()).partition(":")[2]
+    links = folder / "store" / "by-digest" / "sha256" / digest
+    links.mkdir(parents=True)
+    for number in range(8):
+        (links / f"{number}.bundle.json").write_bytes(hostile.large() + b" " * number)
+    return [f"sha256:{digest}", "--store", f"file:{folder / 'store'}"]
+
+
+def layout_index(folder: Path, host: str) -> list[str | Path]:
+    """An image layout whose index is one long list of empty lists."""
+    del host
+    root = folder / "layout"
+    (root / "blobs" / "sha256").mkdir(parents=True)
+    (root / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    (root / "index.json").write_bytes(b'{"manifests":[%b[]]}' % (b"[]," * (32 * MIB // 3)))
+    return [f"sha256:{'0' * 64}", "--store", f"oci-layout:{root}"]
+
+
+def layout_manifests(folder: Path, host: str) -> list[str | Path]:
+    """An image layout full of manifests of 4 MiB and bundles of 34 MiB."""
+    del host
+    root = folder / "layout"
+    blobs = root / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    (root / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    digest = digest_of(hostile.image())
+    entries = []
+    for number in range(8):
+        content = hostile.large() + b" " * number
+        manifest = json.dumps(
+            {
+                "mediaType": hostile.MANIFEST,
+                "layers": [{"mediaType": hostile.BUNDLE, "digest": digest_of(content), "size": len(content)}],
+            }
+        ).encode()
+        for data in (content, manifest, hostile.lists() + b" " * number):
+            (blobs / hashlib.sha256(data).hexdigest()).write_bytes(data)
+            if data is not content:
+                entries.append(
+                    {
+                        "mediaType": hostile.MANIFEST,
+                        "digest": digest_of(data),
+                        "annotations": {"provenance.chains/subject": digest},
+                    }
+                )
+    (root / "index.json").write_text(json.dumps({"manifests": entries}))
+    return [digest, "--store", f"oci-layout:{root}"]
+
+
+FILES: dict[str, Callable[[Path, str], list[str | Path]]] = {
+    "bundle-file": bundle_file,
+    "run-file": deep_file,
+    "folder": folder_store,
+    "layout-index": layout_index,
+    "layout": layout_manifests,
+}
+
+
+def verify_registry(kind: str) -> Callable[[Path, str], list[str | Path]]:
+    """Return the case of one kind of harm."""
+
+    def arguments(folder: Path, host: str) -> list[str | Path]:
+        del folder
+        return [f"{host}/{kind}/app@{digest_of(hostile.image())}", "--store", "oci:"]
+
+    return arguments
+
+
+CASES = FILES | {f"registry-{kind}": verify_registry(kind) for kind in KINDS}
+
+
+def run_case(name: str, host: str) -> Measured:
+    """Measure one case of ``verify``."""
+    with keys() as (folder, key):
+        return measure(name, folder, "verify", *CASES[name](folder, host), "--key", key)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure what the arguments say, print a table, and return 0 when everything is within its limits."""
+    parser = argparse.ArgumentParser(prog="dev.py bench hostile", description=__doc__)
+    parser.add_argument("--cases", default=",".join(CASES), help=f"of {', '.join(CASES)}")
+    options = parser.parse_args(arguments)
+    good = True
+    with hostile_registry() as host:
+        for name in options.cases.split(","):
+            found = run_case(name, host)
+            good = good and found.is_good
+            print(
+                f"{'' if found.is_good else '! '}{name:24} exit {found.code}  {found.seconds:6.1f} s  "
+                f"{found.peak:7.1f} MiB  {found.said.strip().splitlines()[0][:100] if found.said.strip() else ''}",
+                flush=True,
+            )
+    return 0 if good else 1

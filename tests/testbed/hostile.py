@@ -1,0 +1,242 @@
+"""A registry that answers with as much harm as fits into its answers, as a program of its own.
+
+``python -m tests.testbed.hostile`` prints ``HOST:PORT`` and serves until its input ends. Which harm a
+repository does is the first part of its name, one of :data:`KINDS`; the digest of an image in it is that of
+:func:`image`. Everything that is written is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import count
+from pathlib import Path
+
+from aiohttp import web
+
+MIB = 1024 * 1024
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+DSSE = "application/vnd.dsse.envelope.v1+json"
+_LARGE = 36 * MIB
+_PART = 64 * 1024
+
+
+def image() -> bytes:
+    """Return the manifest of the image that every repository has."""
+    return json.dumps({"mediaType": MANIFEST, "layers": []}).encode()
+
+
+def digest_of(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+@cache
+def lists() -> bytes:
+    """As many empty lists as a manifest holds."""
+    return b'{"mediaType":"%b","layers":[{}%b]}' % (MANIFEST.encode(), b",[]" * (4 * MIB // 3 - 100))
+
+
+@cache
+def fitting() -> bytes:
+    """As many values as are just read, in layers that others may have written."""
+    many = b",".join(b'"%x":""' % number for number in range(190_000))
+    layer = b'{"digest":"%b","annotations":{%b}}' % (digest_of(b"x").encode(), many)
+    return b'{"mediaType":"%b","layers":[%b]}' % (MANIFEST.encode(), layer)
+
+
+@cache
+def shared() -> bytes:
+    """Annotations that count for each of a thousand layers."""
+    notes = {f"dev.sigstore.{number:06}": "x" * 20 for number in range(50_000)}
+    layers = [
+        {"mediaType": DSSE, "digest": digest_of(b"%d" % number), "size": 36 * MIB} for number in range(1000)
+    ]
+    return json.dumps({"mediaType": MANIFEST, "layers": layers, "annotations": notes}).encode()[: 4 * MIB]
+
+
+@cache
+def large() -> bytes:
+    """A bundle whose payload, which nobody signed, is a long list of empty lists."""
+    import base64
+
+    payload = base64.b64encode(b"[" + b"[]," * (19 * MIB // 3) + b"[]]").decode()
+    return json.dumps(
+        {
+            "mediaType": BUNDLE,
+            "verificationMaterial": {"publicKey": {"hint": ""}},
+            "dsseEnvelope": {
+                "payload": payload,
+                "payloadType": "application/vnd.in-toto+json",
+                "signatures": [{"sig": "AAAA", "keyid": ""}],
+            },
+        }
+    ).encode()
+
+
+@cache
+def referrer(number: int) -> bytes:
+    """The manifest of one of many large bundles, each another piece of evidence by its digest."""
+    layer = {"mediaType": BUNDLE, "digest": blob(number)[0], "size": len(blob(number)[1])}
+    return json.dumps(
+        {"mediaType": MANIFEST, "artifactType": BUNDLE, "layers": [layer], "n": number}
+    ).encode()
+
+
+@cache
+def blob(number: int) -> tuple[str, bytes]:
+    data = large() + b" " * number
+    return digest_of(data), data
+
+
+def descriptors(first: int, many: int) -> bytes:
+    """A page of a list of referrers."""
+    listed = [
+        {"mediaType": MANIFEST, "digest": digest_of(b"%d" % number), "size": 1, "artifactType": BUNDLE}
+        for number in range(first, first + many)
+    ]
+    return json.dumps({"mediaType": INDEX, "manifests": listed}).encode()
+
+
+@cache
+def platforms() -> bytes:
+    """An index of images that are all as large as they may be."""
+    listed = [{"digest": digest_of(lists()), "platform": {"os": "linux"}} for _ in range(32)]
+    return json.dumps({"mediaType": INDEX, "manifests": listed}).encode()
+
+
+@cache
+def config_lists() -> bytes:
+    return b'{"config":{"Env":[""%b]}}' % (b',""' * (4 * MIB // 3 - 100))
+
+
+KINDS = ("lists", "fitting", "shared", "referrers", "pages", "errors", "endless", "tokens", "platforms")
+_MANIFESTS: dict[str, Callable[[], bytes]] = {
+    "lists": lists,
+    "fitting": fitting,
+    "shared": shared,
+    "platforms": platforms,
+}
+_BUNDLES = 12
+
+
+class Hostile:
+    """What is asked for, by kind of harm."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request."""
+        self.seen.append(f"{request.method} {request.path}")
+        if request.path == "/v2/" or request.path == "/seen":
+            return web.json_response(len(self.seen))
+        if request.path == "/token":
+            return web.Response(body=b'{"token":"' + b"A" * 64 * MIB + b'"}', content_type="application/json")
+        _, _, kind, *rest = request.path.split("/")
+        what, name = rest[-2], rest[-1]
+        if kind == "tokens":
+            challenge = f'Bearer realm="http://{request.host}/token"'
+            return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+        if request.method in {"POST", "PUT"}:
+            await request.read()
+            return web.Response(status=201)
+        if kind == "errors":
+            return web.Response(status=400, body=b"[" + b"[]," * (16 * MIB))
+        if what == "manifests":
+            return await self._manifest(request, kind, name)
+        if what == "referrers":
+            return await self._referrers(request, kind)
+        return self._blob(name)
+
+    async def _manifest(self, request: web.Request, kind: str, name: str) -> web.StreamResponse:
+        if name == digest_of(image()) and kind != "platforms":
+            return manifest(image())
+        known = _MANIFESTS.get(kind)
+        if known is not None and (not name.startswith("sha256:") or name == digest_of(known())):
+            return manifest(known(), INDEX if kind == "platforms" else MANIFEST)
+        if kind == "referrers":
+            for number in range(_BUNDLES):
+                if name == digest_of(referrer(number)):
+                    return manifest(referrer(number))
+        if kind == "endless":
+            return await endless(request)
+        if kind == "pages" and name.startswith("sha256:"):
+            return manifest(lists())
+        return web.json_response({"errors": [{"code": "MANIFEST_UNKNOWN"}]}, status=404)
+
+    async def _referrers(self, request: web.Request, kind: str) -> web.StreamResponse:
+        if kind == "referrers":
+            listed = [
+                {"mediaType": MANIFEST, "digest": digest_of(referrer(number)), "artifactType": BUNDLE}
+                for number in range(_BUNDLES)
+            ]
+            return manifest(json.dumps({"mediaType": INDEX, "manifests": listed}).encode(), INDEX)
+        if kind == "pages":
+            page = int(request.query.get("page", "0"))
+            answer = manifest(descriptors(page * 20, 20), INDEX)
+            answer.headers["Link"] = f'<{request.path}?page={page + 1}>; rel="next"'
+            return answer
+        if kind == "endless":
+            return await endless(request)
+        body = lists().replace(b"layers", b"manifests").replace(MANIFEST.encode(), INDEX.encode())
+        return manifest(body, INDEX)
+
+    @staticmethod
+    def _blob(name: str) -> web.StreamResponse:
+        for number in range(_BUNDLES):
+            if name == blob(number)[0]:
+                return web.Response(body=blob(number)[1])
+        return web.json_response({"errors": [{"code": "BLOB_UNKNOWN"}]}, status=404)
+
+
+def manifest(data: bytes, kind: str = MANIFEST) -> web.Response:
+    return web.Response(body=data, headers={"Content-Type": kind, "Docker-Content-Digest": digest_of(data)})
+
+
+async def endless(request: web.Request) -> web.StreamResponse:
+    """A body without a length that goes on as long as it is read."""
+    answer = web.StreamResponse(headers={"Content-Type": INDEX})
+    await answer.prepare(request)
+    for _ in count():
+        await answer.write(b"[]," * (_PART // 3))
+    return answer
+
+
+async def serve() -> None:
+    """Serve on a free port of the loopback network until standard input ends."""
+    hostile = Hostile()
+    application = web.Application(client_max_size=64 * MIB)
+    application.router.add_route("*", "/{path:.*}", hostile.handle)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(f"127.0.0.1:{runner.addresses[0][1]}", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await runner.cleanup()
+
+
+@contextmanager
+def hostile_registry() -> Iterator[str]:
+    """Run the program, and give its ``HOST:PORT``."""
+    command = [sys.executable, "-m", "tests.testbed.hostile"]
+    here = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=here, text=True) as one:
+        assert one.stdin is not None
+        assert one.stdout is not None
+        try:
+            yield one.stdout.readline().strip()
+        finally:
+            one.stdin.close()
+            one.wait(20)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())
