@@ -12,7 +12,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import count
@@ -25,8 +25,8 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 DSSE = "application/vnd.dsse.envelope.v1+json"
-_LARGE = 36 * MIB
 _PART = 64 * 1024
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def image() -> bytes:
@@ -133,28 +133,37 @@ class Hostile:
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one request."""
+    @web.middleware
+    async def note(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Count the request, whatever becomes of it."""
         self.seen.append(f"{request.method} {request.path}")
-        if request.path == "/v2/" or request.path == "/seen":
-            return web.json_response(len(self.seen))
-        if request.path == "/token":
-            return web.Response(body=b'{"token":"' + b"A" * 64 * MIB + b'"}', content_type="application/json")
-        _, _, kind, *rest = request.path.split("/")
-        what, name = rest[-2], rest[-1]
-        if kind == "tokens":
-            challenge = f'Bearer realm="http://{request.host}/token"'
-            return web.Response(status=401, headers={"WWW-Authenticate": challenge})
-        if request.method in {"POST", "PUT"}:
-            await request.read()
-            return web.Response(status=201)
+        return await handler(request)
+
+    async def count(self, _: web.Request) -> web.StreamResponse:
+        """Say how many requests there were."""
+        return web.json_response(len(self.seen))
+
+    async def token(self, _: web.Request) -> web.StreamResponse:
+        """Give a token that is too long."""
+        return web.Response(body=b'{"token":"' + b"A" * 64 * MIB + b'"}', content_type="application/json")
+
+    async def write(self, request: web.Request) -> web.StreamResponse:
+        """Take whatever is written."""
+        if challenge := _challenge(request):
+            return challenge
+        await request.read()
+        return web.Response(status=201)
+
+    async def read(self, request: web.Request) -> web.StreamResponse:
+        """Give what is asked for, or worse."""
+        kind, what, name = (request.match_info[part] for part in ("kind", "what", "name"))
+        if challenge := _challenge(request):
+            return challenge
         if kind == "errors":
             return web.Response(status=400, body=b"[" + b"[]," * (16 * MIB))
         if what == "manifests":
             return await self._manifest(request, kind, name)
-        if what == "referrers":
-            return await self._referrers(request, kind)
-        return self._blob(name)
+        return await self._referrers(request, kind) if what == "referrers" else self._blob(name)
 
     async def _manifest(self, request: web.Request, kind: str, name: str) -> web.StreamResponse:
         if name == digest_of(image()) and kind != "platforms":
@@ -197,6 +206,13 @@ class Hostile:
         return web.json_response({"errors": [{"code": "BLOB_UNKNOWN"}]}, status=404)
 
 
+def _challenge(request: web.Request) -> web.Response | None:
+    if request.match_info["kind"] != "tokens":
+        return None
+    challenge = f'Bearer realm="http://{request.host}/token"'
+    return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+
+
 def manifest(data: bytes, kind: str = MANIFEST) -> web.Response:
     return web.Response(body=data, headers={"Content-Type": kind, "Docker-Content-Digest": digest_of(data)})
 
@@ -213,8 +229,14 @@ async def endless(request: web.Request) -> web.StreamResponse:
 async def serve() -> None:
     """Serve on a free port of the loopback network until standard input ends."""
     hostile = Hostile()
-    application = web.Application(client_max_size=64 * MIB)
-    application.router.add_route("*", "/{path:.*}", hostile.handle)
+    application = web.Application(client_max_size=64 * MIB, middlewares=[hostile.note])
+    reads = "/v2/{kind}/{repository:.*}/{what:manifests|referrers|blobs}/{name}"
+    application.router.add_get("/v2/", hostile.count)
+    application.router.add_get("/seen", hostile.count)
+    application.router.add_get("/token", hostile.token)
+    application.router.add_get(reads, hostile.read)
+    for method in ("POST", "PUT"):
+        application.router.add_route(method, "/v2/{kind}/{path:.*}", hostile.write)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
