@@ -35,6 +35,7 @@ from chains.access import Access
 from chains.decode import UNREADABLE, Unreadable, decode_object, decode_page
 from chains.errors import ChainsError, UsageError
 from chains.pace import Pace
+from storage import lean_json
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 SERVICE_HOST, SERVICE_PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
@@ -337,7 +338,7 @@ def _readable(path: str, found: dict[str, Any]) -> dict[str, Any]:
 
 def _error(method: str, path: str, status: int, data: bytes) -> ClusterError:
     try:
-        message = str(orjson.loads(data).get("message", ""))
+        message = str(lean_json.loads(data, lean_json.FEW_VALUES).get("message", ""))
     except (orjson.JSONDecodeError, AttributeError):
         message = data.decode(errors="replace")
     text = f"{method} {path.partition('?')[0]}: {status} {message[:_EXCERPT]}"

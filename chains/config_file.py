@@ -17,6 +17,7 @@ from chains.documents import load_documents, read_bytes
 from chains.errors import ConfigError, InputError, Problem
 from signers.base import FormatError
 from signers.strict_json import kind_of, parse_object
+from storage import lean_json
 
 NAME = "chains-config"
 MAX_CONFIG = 1 << 20
@@ -92,7 +93,9 @@ def _documents(path: Path) -> list[Any]:
 def _is_json(data: bytes) -> bool:
     # what is JSON is read by the reader that refuses equal names; the rest may still be YAML
     try:
-        orjson.loads(data)
+        lean_json.loads(data)
+    except lean_json.TooMany:
+        return True  # which is said by that reader
     except orjson.JSONDecodeError:
         return False
     return True

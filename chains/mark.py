@@ -13,6 +13,7 @@ from chains.retry import OUTCOME_ANNOTATION
 from chains.selection import BEFORE_CUT_OFF
 from chains.snapshot import CHAINS_PREFIX, DONE_LABEL, TRANSPARENCY_UPLOAD
 from chains.terminal import plain, told
+from storage import lean_json
 
 SIGNED_ANNOTATION = CHAINS_PREFIX + "signed"
 TRANSPARENCY_ANNOTATION = CHAINS_PREFIX + "transparency"
@@ -43,7 +44,7 @@ def is_marked(metadata: Mapping[str, Any]) -> bool:
     if annotations.get(SIGNED_ANNOTATION) not in _FINAL:
         return False
     try:
-        uid = orjson.loads(annotations[OUTCOME_ANNOTATION]).get("uid")
+        uid = lean_json.loads(annotations[OUTCOME_ANNOTATION].encode(), lean_json.FEW_VALUES).get("uid")
     except (KeyError, AttributeError, ValueError):
         return True  # as Tekton Chains marks
     return not uid or uid == metadata.get("uid")

@@ -14,6 +14,7 @@ from chains.errors import UsageError
 from chains.regroup import regroup
 from chains.retrieve import Found
 from signers.trust import PublicKey
+from storage import lean_json
 from storage.record import Record, Skipped
 
 BUNDLES, INDEX, SUMS, README, ROOT = (
@@ -104,7 +105,7 @@ def _sha256(path: Path) -> str:
 def _line(bundle: bytes) -> bytes:
     """Return a bundle as one line; what is signed in it is base64 and stays as it is."""
     if b"\n" in bundle or b"\r" in bundle:
-        bundle = orjson.dumps(orjson.loads(bundle))
+        bundle = orjson.dumps(lean_json.loads(bundle))
     return bundle + b"\n"
 
 

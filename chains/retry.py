@@ -17,6 +17,7 @@ import orjson
 
 from chains.snapshot import CHAINS_PREFIX
 from chains.terminal import told
+from storage import lean_json
 
 OUTCOME_ANNOTATION = CHAINS_PREFIX + "outcome"
 RETRYING = "retrying"
@@ -73,11 +74,15 @@ def age(text: str | None) -> float:
         return float("-inf")
 
 
+def _noted(text: str) -> Any:
+    return lean_json.loads(text.encode(), lean_json.FEW_VALUES)
+
+
 def is_retrying(metadata: Mapping[str, Any]) -> bool:
     """Whether an earlier look at a run noted on it that it is tried again."""
     text = (metadata.get("annotations") or {}).get(OUTCOME_ANNOTATION)
     try:
-        return bool(orjson.loads(text)["state"] == RETRYING) if text else False
+        return bool(_noted(text)["state"] == RETRYING) if text else False
     except (ValueError, TypeError, KeyError):
         return False
 
@@ -89,7 +94,7 @@ def recall(metadata: Mapping[str, Any], now: float, ended: float | None) -> Trou
     """
     text = (metadata.get("annotations") or {}).get(OUTCOME_ANNOTATION)
     try:
-        noted = orjson.loads(text) if text else {}
+        noted = _noted(text) if text else {}
         since = datetime.fromisoformat(noted["since"]).timestamp() if noted.get("state") == RETRYING else now
         attempts = min(max(int(noted.get("attempts", 0)), 0), 1_000_000)
     except (ValueError, TypeError, KeyError, AttributeError):

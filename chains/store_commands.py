@@ -30,6 +30,7 @@ from chains.workspace import (
     store_options,
 )
 from signers.trusted_root import MAX_BYTES as MAX_ROOT
+from storage import lean_json
 
 if TYPE_CHECKING:
     from chains.copying import Counts
@@ -238,7 +239,7 @@ def _export(options: argparse.Namespace) -> int:
     if options.trusted_root:
         trusted_root = read_bytes(Path(options.trusted_root), MAX_ROOT)
         try:
-            orjson.loads(trusted_root)
+            lean_json.loads(trusted_root)
         except orjson.JSONDecodeError as error:
             raise InputError(f"{options.trusted_root} is no trusted root: it is not JSON") from error
     packed = asyncio.run(_export_async(options, keys, trusted_root))

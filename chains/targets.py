@@ -18,6 +18,7 @@ from chains.documents import read_bytes, read_standard_input
 from chains.errors import InputError, UsageError
 from chains.image_name import parse_image_digest, parse_repository
 from signers.bundle import MAX_BUNDLE_BYTES
+from storage import lean_json
 from storage.base import StoreOptions, StoreRejected
 from storage.reference import PREFIXES, is_sha256, parse_image
 
@@ -223,7 +224,7 @@ def _kind(data: bytes) -> str:
         return "run"
     if len(data) <= MAX_BUNDLE_BYTES:
         try:
-            members = orjson.loads(data.lstrip(b"\xef\xbb\xbf"))
+            members = lean_json.loads(data.lstrip(b"\xef\xbb\xbf"))
         except orjson.JSONDecodeError:
             pass
         else:

@@ -12,14 +12,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from chains import dependencies
 from chains.beside import mapping_at, objects_at, text_at
 from chains.late_changes import BOOKKEEPING, Difference, is_replaced, sidecar_differences, sidecars_of
 from chains.predicates.scai_execution import SIDECAR_STATE
 from chains.snapshot import RunSnapshot
 from chains.statement import Statement
+from storage import lean_json
 
 Json = Any
 Sidecar = tuple[str, str]
@@ -165,7 +164,7 @@ def _settle_content(
 ) -> None:
     """Open a dependency that holds a whole TaskRun, without what may have changed in it since."""
     try:
-        raw = orjson.loads(b64decode(text_at(item, "content")))
+        raw = lean_json.loads(b64decode(text_at(item, "content")))
     except ValueError:
         return
     if text_at(raw, "kind") != "TaskRun":

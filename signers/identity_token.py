@@ -15,9 +15,10 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from signers.base import SignerError, SignerRejected, SignerUnavailable
+from signers.base import FormatError, SignerError, SignerRejected, SignerUnavailable
 from signers.files import open_file
-from signers.service import Service, expect_success
+from signers.service import MAX_ANSWER_VALUES, Service, expect_success
+from signers.strict_json import expect_few
 
 AUDIENCE = "sigstore"
 DEFAULT_FILE = "/var/run/sigstore/cosign/oidc-token"
@@ -45,9 +46,11 @@ class IdentityToken:
         jwt = text.strip()  # a file may end in a newline, a header may not
         try:
             parts = jwt.split(".")
-            claims = orjson.loads(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+            data = urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+            expect_few(data, "the token", MAX_ANSWER_VALUES)
+            claims = orjson.loads(data)
             expires = float(claims.get("exp") or 0)
-        except (IndexError, ValueError, AttributeError, TypeError) as error:
+        except (IndexError, FormatError, ValueError, AttributeError, TypeError) as error:
             raise SignerRejected(f"{source} gave no json web token: check what writes it") from error
         if len(parts) != _PARTS:
             raise SignerRejected(f"{source} gave no signed json web token: check what writes it")

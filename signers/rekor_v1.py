@@ -17,9 +17,10 @@ import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from signers.base import SignerRejected, SignerUnavailable, VerificationError
+from signers.base import FormatError, SignerRejected, SignerUnavailable, VerificationError
 from signers.log_entry import check_body, parse_body, verify_promise
-from signers.service import Reply, Service, expect_success, without_user
+from signers.service import MAX_ANSWER_VALUES, Reply, Service, expect_success, without_user
+from signers.strict_json import expect_few
 from signers.transparency import (
     LogEntry,
     Signed,
@@ -63,7 +64,7 @@ class RekorV1(TransparencyLog):
         answer = expect_success(reply).json
         try:
             return self.check(entry_of(answer), signed)
-        except (VerificationError, KeyError, ValueError, TypeError, AttributeError) as error:
+        except (VerificationError, FormatError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise SignerUnavailable(f"{reply.where}: its answer is not used: {error}") from error
 
     def check(self, content: Mapping[str, Any], signed: Signed) -> LogEntry:
@@ -98,7 +99,9 @@ def entry_of(answer: dict[str, Any]) -> dict[str, Any]:
     verification = entry["verification"]
     proof = verification["inclusionProof"]
     body = entry["body"]
-    kind = orjson.loads(_decode(body))
+    data = _decode(body)
+    expect_few(data, "the body of the log entry", MAX_ANSWER_VALUES)
+    kind = orjson.loads(data)
     return {
         "logIndex": str(entry["logIndex"]),
         "logId": {"keyId": _hex(entry["logID"])},

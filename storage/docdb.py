@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
+from storage import lean_json
 from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.blocking import Blocking
 from storage.manifests import sha256
@@ -244,7 +245,7 @@ def chains_document(signed: SignedDocument) -> dict[str, Any]:
     Raises :class:`StoreRejected` for a payload that is no JSON.
     """
     try:
-        value = orjson.loads(signed.payload)
+        value = lean_json.loads(signed.payload, lean_json.MOST_PAYLOAD_VALUES)
     except orjson.JSONDecodeError as exc:
         raise StoreRejected("docdb takes JSON payloads only, as tekton chains does") from exc
     return {

@@ -31,7 +31,7 @@ from storage.record import Evidence, Failure, Findings, Receipt, Record, Skipped
 from storage.reference import is_sha256
 from storage.shown import shown
 from storage.signed_document import MOST_DOCUMENTS, Found, SignedDocument
-from storage.web_service import WebService, json_of
+from storage.web_service import LARGEST_ANSWER, WebService, json_of
 
 ENDPOINT = "https://containeranalysis.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -137,7 +137,8 @@ class GrafeasStore(Store):
         if there is not None:
             return there, False
         name = await self._create(wanted)
-        got = await self._service.json("GET", f"v1/{name}", f"read occurrence {name}")
+        limit = LARGEST_ANSWER + 2 * len(orjson.dumps(wanted))
+        got = await self._service.json("GET", f"v1/{name}", f"read occurrence {name}", limit=limit)
         if not _equal(got, wanted):
             raise StoreUnavailable(f"write occurrence {name}: other bytes came back")
         return name, True
@@ -207,7 +208,11 @@ class GrafeasStore(Store):
         del places
         try:
             answer = await self._service.send(
-                "GET", f"{self._project}/occurrences", f"reach {self.url}", query={"pageSize": "1"}
+                "GET",
+                f"{self._project}/occurrences",
+                f"reach {self.url}",
+                query={"pageSize": "1"},
+                limit=_MOST_BYTES,
             )
             json_of(answer, f"reach {self.url}")
         except StoreError as error:

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from storage import lean_json
 from storage.annotations import PROVENANCE
 from storage.base import StoreRejected
 from storage.record import IN_TOTO_PAYLOAD_TYPE, SIMPLE_SIGNING_TYPE, Record
@@ -91,7 +92,7 @@ def uris_of(record: Record) -> list[str]:
 def _statement(payload: bytes) -> Json:
     """Return grafeas' form of a statement: SLSA v0.2's fields, and empty ones where another predicate is."""
     try:
-        statement = orjson.loads(payload)
+        statement = lean_json.loads(payload, lean_json.MOST_PAYLOAD_VALUES)
         predicate: Mapping[str, Any] = statement["predicate"]
         subjects = [{"name": one["name"], "digest": one["digest"]} for one in statement["subject"]]
         shown = {

@@ -22,6 +22,8 @@ VALUE_BYTES = 120
 """Memory of one value at the peak of reading, at most."""
 MOST_VALUES = 400_000
 """In a document of 4 MiB: a value for each ten bytes. Image manifests have one for twenty."""
+MOST_PAYLOAD_VALUES = 1_000_000
+"""In a payload of 20 MiB."""
 FEW_VALUES = 20_000
 """In what has one answer: a token, an error, an image's configuration."""
 _MARKS = (b"[", b"{", b",", b":")

@@ -55,7 +55,11 @@ class WebService:
         limit: int = LARGEST_ANSWER,
     ) -> Answer:
         """Return the answer. Raises :class:`StoreUnavailable` and :class:`StoreRejected`, which name
-        ``purpose`` and never a header; a status of 400 and above that ``passes`` names is returned."""
+        ``purpose`` and never a header; a status of 400 and above that ``passes`` names is returned.
+
+        An answer may have ``limit`` bytes, and what was sent once more: services repeat what they keep.
+        """
+        limit += 2 * len(data or b"")
         url = (self._base / path).with_query(query or {})
         headers = {"Content-Type": "application/json"} if data is not None else {}
         for tried in range(1, self._tries + 1):
