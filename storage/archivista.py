@@ -16,6 +16,7 @@ import orjson
 
 from storage import allowance, lean_json
 from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.belief import Belief
 from storage.manifests import sha256
 from storage.record import Evidence, Failure, Findings, Receipt, Record, Skipped, Stored
 from storage.shown import shown
@@ -52,15 +53,17 @@ class ArchivistaStore(Store):
                 "unknown store archivista: expected archivista:https://HOST, without a password"
             )
         self.url = shown(url)
+        self._index_works = Belief()
         self._service = WebService(server, options, "the server, or a proxy before it, asks for a login")
 
     async def put(self, record: Record) -> Stored:
-        """Upload the envelope and download it again; see :meth:`Store.put`."""
+        """Upload the envelope, download it again and see that a search finds it; see :meth:`Store.put`."""
         try:
             envelope = record.envelope or _envelope_in(record.bundle)
             if not envelope:
                 raise StoreRejected("archivista keeps dsse envelopes only, and the record has none")
             receipt = await self._put(envelope)
+            await self._check_index(record, envelope)
         except StoreError as error:
             transient = isinstance(error, StoreUnavailable)
             return Stored(failures=(Failure(self.url, "envelope", "", str(error), transient),))
@@ -77,6 +80,22 @@ class ArchivistaStore(Store):
             if await self._get(gitoid) != envelope:
                 raise StoreUnavailable(f"upload to {self.url}: gitoid {gitoid} gives other bytes back")
         return Receipt(self.url, "envelope", "", f"{self.url}#{gitoid}", sha256(envelope), changed)
+
+    async def _check_index(self, record: Record, envelope: bytes) -> None:
+        """Look once an hour whether a search finds what was stored: a server may run without its index."""
+        if self._index_works:
+            return
+        digests = (f"{kind}:{value}" for one in record.subjects for kind, value in one.digest.items())
+        digest = next((each for each in digests if _DIGEST.fullmatch(each)), "")
+        if not digest:
+            return
+        gitoid = gitoid_of(envelope)
+        if gitoid not in await self._gitoids(digest):
+            raise StoreUnavailable(
+                f"upload to {self.url}: gitoid {gitoid} is kept, and a search for {digest} does not "
+                "find it: see whether the server has its database"
+            )
+        self._index_works.seen()
 
     async def find(self, digest: str, reference: str = "") -> Findings:
         """Return the envelopes whose statements have the subject ``digest``."""

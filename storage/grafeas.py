@@ -21,6 +21,7 @@ import orjson
 
 from storage import lean_json
 from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.belief import Belief
 from storage.blocking import Blocking
 from storage.bounded import Bounded
 from storage.google_errors import explain_google
@@ -82,6 +83,8 @@ class GrafeasStore(Store):
         self._credentials: Any = None
         self._login = asyncio.Lock()
         self._service = WebService(endpoint, options, _PERMISSION, self._headers)
+        self._lists = Belief()
+        """That a search, which is how readers ask, finds what was written."""
         self._notes: Bounded[str, bool] = Bounded(_MOST_NOTES)
         self._making: InFlight[str, tuple[str, bool]] = InFlight()
 
@@ -141,6 +144,10 @@ class GrafeasStore(Store):
         got = await self._service.json("GET", f"v1/{name}", f"read occurrence {name}", limit=limit)
         if not _equal(got, wanted):
             raise StoreUnavailable(f"write occurrence {name}: other bytes came back")
+        if not self._lists:
+            if await self._same(wanted) is None:
+                raise StoreUnavailable(f"write occurrence {name}: a search does not find it")
+            self._lists.seen()
         return name, True
 
     async def _create(self, wanted: Json) -> str:

@@ -34,6 +34,7 @@ from storage.base import (
 )
 from storage.gathered import parse_gathered
 from storage.inflight import InFlight
+from storage.listings import Listings
 from storage.manifests import (
     EMPTY,
     EMPTY_DIGEST,
@@ -105,6 +106,7 @@ class RegistryStore(Store):
         self._client: RegistryClient = RegistryClient(options, keychain, beside._client if beside else None)
         self._keychain = keychain
         self._tags = TagWriter(self._client)
+        self._listings: Listings = Listings(self._client, beside._listings if beside else None)
         self._looking: InFlight[tuple[Repository, str], Descriptor | None] = InFlight()
         self._subjects: dict[tuple[Repository, str], Descriptor] = {}
         self._siblings: WeakSet[RegistryStore] = WeakSet()
@@ -301,12 +303,13 @@ class RegistryStore(Store):
         if location in record.received:
             return Receipt(self.url, "referrer", digest, location, manifest.digest, changed=False)
         there = await self._client.head_manifest(repository, manifest.digest, push=True) is not None
+        told = False
         if not there:
             try:
-                await self._write_referrer(record.bundle, bundle_digest, repository, manifest)
+                told = await self._write_referrer(record.bundle, bundle_digest, repository, manifest)
             except RegistryRefused as exc:
                 raise _explained(exc, away=image != repository) from exc
-        if not await self._client.has_referrers(repository, digest):
+        if not await self._listings.shows(repository, digest, manifest.digest, told=told, written=not there):
             entry = referrer_entry(manifest, annotations)
             written = await self._tags.add(repository, tag_of(digest), ReferrerIndex(), entry)
             there = there and not written.changed
@@ -314,7 +317,8 @@ class RegistryStore(Store):
 
     async def _write_referrer(
         self, bundle: bytes, bundle_digest: str, repository: Repository, manifest: Manifest
-    ) -> None:
+    ) -> bool:
+        """Write blob and manifest; whether the answer says that the manifest's subject was understood."""
         await self._write_blobs(bundle, bundle_digest, repository)
         try:
             answer = await self._client.put_manifest(repository, manifest.digest, manifest)
@@ -325,14 +329,13 @@ class RegistryStore(Store):
             self._client.forget_blobs(repository)
             await self._write_blobs(bundle, bundle_digest, repository)
             answer = await self._client.put_manifest(repository, manifest.digest, manifest)
-        if "OCI-Subject" in answer.headers:
-            self._client.saw_referrers(repository)
         # what a registry says it took is asked for before anybody gets a receipt
         # one after the other: a request left behind by a failed one would outlive the store
         kept = await self._client.head_manifest(repository, manifest.digest, push=True)
         if kept is None or not await self._client.has_blob(repository, bundle_digest):
             what = f"manifest {manifest.digest}" if kept is None else f"blob {bundle_digest}"
             raise StoreUnavailable(f"{repository} took {what} and does not have it")
+        return "OCI-Subject" in answer.headers
 
     async def _write_blobs(self, bundle: bytes, bundle_digest: str, repository: Repository) -> None:
         await self._client.put_blob(repository, EMPTY, EMPTY_DIGEST, remember=True)

@@ -103,6 +103,8 @@ class _Finder:
         location = f"{repository}:{tag_of(self._digest)}"
         try:
             index = await self._client.get_manifest(repository, tag_of(self._digest))
+            if index is not None and index.digest == self._digest:
+                index = None  # some registries take the tag for the digest
             for entry in (await ReferrerIndex().read_aside(index)).entries:
                 found.setdefault(
                     entry.digest[:_LONGEST], Listed(entry.digest[:_LONGEST], entry.artifact_type)

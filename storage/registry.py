@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -30,8 +30,8 @@ from storage.transport import MOST_REGISTRIES, NO_REPOSITORY, Request, Transport
 
 BLOB_LIMIT = 64 * 1024 * 1024
 REFERRER_PAGES = 50
-REFERRERS_FORGET = 3600.0
-"""Seconds after which a registry without the referrers API is asked again: it may have been upgraded."""
+KEEPING_SECONDS = 3600.0
+"""For how long a registry that had a blob it took is believed to have others."""
 _ASK_FIRST = 64 * 1024
 _MOST_UPLOADED = 4096
 _LONGEST_DIGEST, _LONGEST_WORD = 100, 256
@@ -79,10 +79,7 @@ class RegistryClient:
         other = beside._transport if beside else None
         self._transport: Transport = Transport(options, keychain or DockerCredentials(), other)
         self._single_post: Bounded[str, bool] = beside._single_post if beside else Bounded(MOST_REGISTRIES)
-        self._referrers: Bounded[str, tuple[bool, float]] = (
-            beside._referrers if beside else Bounded(MOST_REGISTRIES)
-        )
-        self._asking: InFlight[str, bool] = InFlight()
+        self._keeping: Bounded[str, float] = beside._keeping if beside else Bounded(MOST_REGISTRIES)
         self._uploading: InFlight[tuple[Repository, str], None] = InFlight()
         self._uploaded: Bounded[tuple[Repository, str], bool] = Bounded(_MOST_UPLOADED)
 
@@ -225,13 +222,18 @@ class RegistryClient:
             if key[0] == repository:
                 self._uploaded.drop(key)
 
-    async def referrers(self, repository: Repository, digest: str, most: int) -> Referrers | None:
-        """List up to ``most`` referrers of a manifest; None when the registry has no referrers API."""
+    async def referrers(
+        self, repository: Repository, digest: str, most: int, *, push: bool = False
+    ) -> Referrers | None:
+        """List up to ``most`` referrers of a manifest; None when the registry has no referrers API.
+
+        ``push`` as in :meth:`head_manifest`.
+        """
         found: list[Listed] = []
         path = f"referrers/{digest}"
         place = f"the referrers of {digest} in {repository}"
         for _ in range(REFERRER_PAGES):
-            answer = await self._referrers_page(repository, path, digest)
+            answer = await self._referrers_page(repository, path, digest, push=push)
             if answer is None:
                 return None
             found.extend(
@@ -244,26 +246,6 @@ class RegistryClient:
                 return Referrers(tuple(found))
             path = str(resolve(answer.url, following[1]))
         return Referrers(tuple(found), f"the registry's list has more than {REFERRER_PAGES} pages")
-
-    async def has_referrers(self, repository: Repository, digest: str) -> bool:
-        """Whether the registry has the referrers API; asked once per registry.
-
-        ``digest`` is a manifest that ``repository`` has: some registries answer as if they had no such API
-        for a repository they do not know.
-        """
-        known, until = self._referrers.get(repository.registry) or (False, 0.0)
-        if known or until > time.monotonic():
-            return known
-        return await self._asking.run(repository.registry, lambda: self._ask_referrers(repository, digest))
-
-    async def _ask_referrers(self, repository: Repository, digest: str) -> bool:
-        page = await self._referrers_page(repository, f"referrers/{digest}", digest, push=True)
-        self.saw_referrers(repository, known=page is not None)
-        return page is not None
-
-    def saw_referrers(self, repository: Repository, *, known: bool = True) -> None:
-        """Remember that the registry has the referrers API, or has not."""
-        self._referrers.put(repository.registry, (known, time.monotonic() + REFERRERS_FORGET))
 
     async def _referrers_page(
         self, repository: Repository, path: str, digest: str, *, push: bool = False
@@ -286,6 +268,18 @@ class RegistryClient:
             repository, "HEAD", f"blobs/{digest}", f"look up blob {digest}", push=True, passes=_MISSING
         )
         return (await self._transport.send(request)).status != _NOT_FOUND
+
+    async def check_kept(self, repository: Repository, digests: Iterable[str]) -> None:
+        """Ask for blobs that were taken, unless the registry had some that it took within the last hour.
+
+        Raises :class:`StoreUnavailable` for one that is not there.
+        """
+        if (self._keeping.get(repository.registry) or 0.0) > time.monotonic():
+            return
+        for digest in digests:
+            if not await self.has_blob(repository, digest):
+                raise StoreUnavailable(f"{repository} took blob {digest} and does not have it")
+            self._keeping.put(repository.registry, time.monotonic() + KEEPING_SECONDS)
 
     async def _upload(self, repository: Repository, data: bytes, digest: str) -> None:
         known = self._single_post.get(repository.registry)

@@ -16,6 +16,7 @@ from typing import Any
 
 from storage.allowance import LARGEST, Allowance
 from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.belief import Belief
 from storage.inflight import InFlight
 from storage.record import Failure, Findings, ListedRun, Receipt, Record, Stored
 from storage.s3_check import check_bucket, probe_bucket
@@ -50,6 +51,7 @@ class S3Store(Store):
         self._options = options
         self._client = S3Client(self._settings, options)
         self._checked = False
+        self._lists = Belief()
         self._flights: InFlight[str, None] = InFlight()
         self._kept: OrderedDict[str, None] = OrderedDict()
 
@@ -83,10 +85,33 @@ class S3Store(Store):
                 if blob.is_evidence
             )
         )
+        lost = await self._check_listed(record, folder, blobs)
+        if lost is not None:
+            return Stored(failures=(lost,))
         return Stored(
             tuple(one for one in stored if isinstance(one, Receipt)),
             tuple({one.subject: one for one in pointed if one is not None}.values()),
         )
+
+    async def _check_listed(self, record: Record, folder: str, blobs: Sequence[Blob]) -> Failure | None:
+        """Look once an hour whether the bucket's list, by which readers search, leads to evidence."""
+        pointers = [
+            f"{self._settings.root}{subject}/{folder}/{uid_part(record.origin.uid)}/{blob.tail}"
+            for subject in subjects_of(record)
+            for blob in blobs
+            if blob.is_evidence
+        ]
+        if self._lists or not pointers:
+            return None
+        try:
+            page = await self._client.call("list_objects_v2", pointers[0], Prefix=pointers[0], MaxKeys=1)
+            if not page.get("Contents"):
+                where = f"s3://{self._settings.bucket}/{pointers[0]}"
+                raise StoreUnavailable(f"{where}: written, and the bucket's list does not have it")
+        except StoreError as error:
+            return self._failure("", error)
+        self._lists.seen()
+        return None
 
     async def find(self, digest: str, reference: str = "") -> Findings:
         """Return what the bucket has about ``digest``, ``sha256:hex`` or another algorithm's."""

@@ -10,7 +10,8 @@ pipeline) write the same tags. Therefore:
 3. After the write comes a pause, four times as long as the read and the write took: time for another
    writer, who read before we wrote, to write over us. Then the tag is looked at; entries that are gone are
    written again, and while others write, the pause is repeated.
-4. Only then does an entry count as stored.
+4. Only then does an entry count as stored; a registry that is new, or was not asked for an hour, is asked
+   for the entry's blob too.
 5. While little is written and the registry is fast, that pause is short, since somebody may wait for the
    receipt. The tag is then looked at once more, for writers that are slower than we are; nobody waits for
    this look, and an entry that is gone by then is written again. While much is written the pause lasts as
@@ -31,7 +32,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from storage.base import StoreError, StoreRejected, StoreUnavailable
-from storage.manifests import Entry, Gathered, Gathering, Layer, Manifest, entry_of, sha256, sha256_aside
+from storage.manifests import (
+    Entry,
+    Gathered,
+    Gathering,
+    Layer,
+    Manifest,
+    entry_of,
+    sha256,
+    sha256_aside,
+    tag_of,
+)
 from storage.reference import Repository
 from storage.registry import RegistryClient, TagMoved
 from storage.transport import RegistryRefused
@@ -139,7 +150,8 @@ class TagWriter:
     async def _write(self, tag: _Tag, batch: list[_Entry]) -> None:
         guessed = await self._upload(tag, batch)
         begun = time.monotonic()
-        current = await self._client.get_manifest(tag.repository, tag.name, push=True, prompt=True)
+        found = await self._client.get_manifest(tag.repository, tag.name, push=True, prompt=True)
+        current = None if _is_image(found, tag.name) else found
         document = await tag.kind.read_aside(current)
         there = document.entries
         new = _absent(batch, there)
@@ -159,7 +171,7 @@ class TagWriter:
         for entry in fitting:
             entry.written = True
         try:
-            looked = await self._replace(tag, current, manifest, look_first=merged)
+            looked = await self._replace(tag, found, manifest, look_first=merged)
         except TagMoved:
             await self._again(tag, fitting)
             return
@@ -179,7 +191,9 @@ class TagWriter:
     async def _replace(
         self, tag: _Tag, current: Manifest | None, manifest: Manifest, *, look_first: bool
     ) -> float:
-        """Write ``manifest`` over ``current``; returns when the last look at the tag began, 0 for none.
+        """Write ``manifest`` over ``current``, what the tag gave.
+
+        Returns when the last look at the tag began, 0 for none.
 
         Raises :class:`TagMoved` when the tag holds something else by now, at first or after a failed try.
         """
@@ -195,7 +209,7 @@ class TagWriter:
 
         if look_first:
             await look()
-        etag = current.etag if current else ""
+        etag = current.etag if current and not _is_image(current, tag.name) else ""
         await self._client.put_manifest(
             tag.repository, tag.name, manifest, replaces=etag, prompt=True, before_retry=look
         )
@@ -227,6 +241,7 @@ class TagWriter:
                 if seen is not None and seen.digest == digest:
                     break
                 current = await self._client.get_manifest(tag.repository, tag.name, push=True, prompt=True)
+                _check_is_tag(tag, current)
                 lost = _absent(entries, (await tag.kind.read_aside(current)).entries)
                 if lost:
                     entries = [entry for entry in entries if entry not in lost]
@@ -236,6 +251,8 @@ class TagWriter:
                 digest = current.digest
                 del current  # nobody waits for room while he holds some
                 pause = min(pause * _random.uniform(1, 2), LONGEST_PAUSE) if paused == 1 else pause
+            blobs = [entry.layer.digest for entry in entries if entry.layer.blob]
+            await self._client.check_kept(tag.repository, blobs)
             for entry in entries:
                 entry.finish(Written(digest, changed=True))
             if pause < SHORTEST_WATCH:
@@ -276,6 +293,19 @@ class TagWriter:
         if going:
             await asyncio.sleep(_random.uniform(0, SHORTEST_PAUSE * min(going[0].tries, 10)))
             self._enqueue(tag, going)
+
+
+def _is_image(found: Manifest | None, tag: str) -> bool:
+    """Whether a registry took the tag ``sha256-<hex>`` for the digest, and gave the image that has it."""
+    return found is not None and tag_of(found.digest) == tag
+
+
+def _check_is_tag(tag: _Tag, found: Manifest | None) -> None:
+    if _is_image(found, tag.name):
+        raise StoreRejected(
+            f"{tag.repository} lists no referrers, and resolves the tag {tag.name} to the image itself, so "
+            "that nobody finds bundles there: set storage.oci.encoding-format to dsse"
+        )
 
 
 def _absent(entries: list[_Entry], there: Sequence[Entry]) -> list[_Entry]:

@@ -27,6 +27,10 @@ class FakeRegistry:
     single_post: bool = True
     tells_digest: bool = True
     tells_subject: bool = False
+    lists: bool = True
+    """False: the referrers API answers with an empty index, whatever was written."""
+    dashes: bool = False
+    """Take the tag ``sha256-<hex>`` for the digest, when there is a manifest with it."""
     etags: bool = False
     """Heed ``If-Match``."""
     fault: Fault | None = None
@@ -83,6 +87,8 @@ class FakeRegistry:
 
     async def _manifest(self, request: web.Request, name: str, reference: str) -> web.Response:
         there = self.manifests.get((name, reference))
+        if self.dashes and request.method != "PUT":
+            there = self.manifests.get((name, reference.replace("sha256-", "sha256:"))) or there
         if request.method == "PUT":
             return self._put_manifest(request, name, reference, await request.read())
         if there is None:
@@ -130,7 +136,7 @@ class FakeRegistry:
         found = {}
         for (repository, _), (media_type, data) in self.manifests.items():
             document = json.loads(data)
-            if repository == name and (document.get("subject") or {}).get("digest") == digest:
+            if self.lists and repository == name and (document.get("subject") or {}).get("digest") == digest:
                 found[digest_of(data)] = {
                     "mediaType": media_type,
                     "digest": digest_of(data),

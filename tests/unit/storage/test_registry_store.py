@@ -166,11 +166,12 @@ def test_without_the_referrers_api_the_index_tag_lists_the_bundles() -> None:
     run(work, referrers=False)
 
 
-def test_the_answer_oci_subject_saves_the_question_for_the_referrers_api() -> None:
+def test_a_repository_that_says_oci_subject_is_looked_at_once_and_then_believed() -> None:
     async def work(registry: FakeRegistry) -> None:
         async with open_store("oci:") as store:
             await put(store, *records.records_of_run(image_in(registry)))
-        assert registry.count("GET .*/referrers/") == 0
+            await put(store, *records.records_of_run(image_in(registry), 2))
+        assert registry.count("GET .*/referrers/") == 1
 
     run(work, tells_subject=True)
 
