@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from storage import lean_json
+
 Json = Any
 UNREADABLE = "provenance.chains/unreadable"
 """The member of an outline that says why the object itself cannot be read."""
@@ -36,15 +38,21 @@ class Unreadable(ValueError):  # noqa: N818 - says what is wrong with it
     """It cannot be decoded, or not written again."""
 
 
-def decode(data: bytes) -> Json:
-    """Return what JSON means. Raises :class:`Unreadable` for anything that is not, or is nested too deep."""
+def decode(data: bytes, most: int = lean_json.MOST_VALUES) -> Json:
+    """Return what JSON means.
+
+    Raises :class:`Unreadable` for anything that is not, is nested too deep or has more than ``most`` values:
+    an object of a cluster has 1.5 MiB, and takes less than four bytes for each value only if made for that.
+    """
     try:
-        found = orjson.loads(data)
+        found = lean_json.loads(data, most)
         if data.count(b"{") + data.count(b"[") > MOST_LEVELS:
             written = found
             for _ in range(_MOST_WRITTEN - MOST_LEVELS):
                 written = [written]
             orjson.dumps(written)
+    except lean_json.TooMany as error:
+        raise Unreadable(error.msg) from None
     except orjson.JSONDecodeError as error:
         raise Unreadable(_why(str(error))) from None
     except (TypeError, RecursionError):
@@ -83,7 +91,7 @@ def decode_page(data: bytes) -> dict[str, Json]:
 def _page_by_item(data: bytes, error: Unreadable) -> dict[str, Json]:
     try:
         page: dict[str, Json] = {}
-        for name, start, end in _members(data, _skip_space(data, 0)):
+        for name, start, end in _members(data, skip_space(data, 0)):
             if name == b"items" and data[start] == ord("["):
                 page["items"] = [decode_object(data[a:b]) for a, b in _elements(data, start)]
             else:
@@ -99,7 +107,7 @@ def decode_event(line: bytes) -> dict[str, Json] | None:
         found = decode(line)
     except Unreadable as error:
         try:
-            parts = {name: line[a:b] for name, a, b in _members(line, _skip_space(line, 0))}
+            parts = {name: line[a:b] for name, a, b in _members(line, skip_space(line, 0))}
             kind, known = decode(parts[b"type"]), outline_of(parts[b"object"], str(error))
         except (ValueError, IndexError, KeyError):
             return None
@@ -113,7 +121,7 @@ def outline_of(data: bytes, reason: str) -> dict[str, Json] | None:
     None where it has no name and UID.
     """
     try:
-        spans = {name: (a, b) for name, a, b in _members(data, _skip_space(data, 0))}
+        spans = {name: (a, b) for name, a, b in _members(data, skip_space(data, 0))}
         metadata = _some(data, spans.get(b"metadata"), None)
         found: dict[str, Json] = {"metadata": metadata}
         for name, wanted in _NEEDED.items():
@@ -153,45 +161,49 @@ def _members(data: bytes, at: int) -> Iterator[tuple[bytes, int, int]]:
     """
     if data[at] != ord("{"):
         raise ValueError("no object")
-    at = _skip_space(data, at + 1)
+    at = skip_space(data, at + 1)
     while data[at] != ord("}"):
-        name_end = _skip(data, at)
+        name_end = end_of(data, at)
         name = data[at + 1 : name_end - 1]
-        at = _skip_space(data, name_end)
+        at = skip_space(data, name_end)
         if data[at] != ord(":"):
             raise ValueError("no member")
-        start = _skip_space(data, at + 1)
-        end = _skip(data, start)
+        start = skip_space(data, at + 1)
+        end = end_of(data, start)
         yield name, start, end
         at = _next(data, end, b"}")
 
 
 def _elements(data: bytes, at: int) -> Iterator[tuple[int, int]]:
     """Yield beginning and end of each element of the array at ``at``."""
-    at = _skip_space(data, at + 1)
+    at = skip_space(data, at + 1)
     while data[at] != ord("]"):
-        end = _skip(data, at)
+        end = end_of(data, at)
         yield at, end
         at = _next(data, end, b"]")
 
 
 def _next(data: bytes, at: int, close: bytes) -> int:
     """Return where the next member or element begins, or the end of them all."""
-    at = _skip_space(data, at)
+    at = skip_space(data, at)
     if data[at : at + 1] == b",":
-        return _skip_space(data, at + 1)
+        return skip_space(data, at + 1)
     if data[at : at + 1] != close:
         raise ValueError("neither a comma nor the end")
     return at
 
 
-def _skip_space(data: bytes, at: int) -> int:
+def skip_space(data: bytes, at: int) -> int:
+    """Return where something else than space stands, from ``at`` on."""
     found = _SPACE.match(data, at)
     return found.end() if found else at
 
 
-def _skip(data: bytes, at: int) -> int:
-    """Return where the value at ``at`` ends, however deep it is nested."""
+def end_of(data: bytes, at: int) -> int:
+    """Return where the value at ``at`` ends, however deep it is nested.
+
+    Raises :class:`ValueError` and :class:`IndexError` where none does.
+    """
     if data[at] not in _OPENERS:
         found = _STRING.match(data, at) or _SCALAR.match(data, at)
         if found is None:

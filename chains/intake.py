@@ -17,15 +17,24 @@ import orjson
 from chains.beside import Beside
 from chains.beside_index import BesideIndex
 from chains.children import child_references, names_a_task, why_foreign
-from chains.documents import check_object_names, load_documents, read_bytes, read_standard_input
+from chains.documents import (
+    check_object_names,
+    is_large,
+    item_of,
+    load_documents,
+    load_list,
+    read_bytes,
+    read_standard_input,
+)
 from chains.errors import InputError
+from chains.pieces import MAX_RUN
 from chains.snapshot import RunSnapshot, is_run, look_alikes, looks_like_a_run, run_label, take_snapshot
 
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
 
-MAX_RUN = 8 << 20
-"""Bytes of one object as JSON: five times what a cluster can hold."""
+MOST_FOREIGN = 100
+"""Items of one file that may be no objects before it is read no further."""
 _SUFFIXES = (".json", ".yaml", ".yml")
 
 
@@ -43,6 +52,9 @@ class Intake:
 
     def add(self, source: str, data: bytes) -> None:
         """Read one file's text."""
+        if is_large(data):
+            self._add_list(source, data)
+            return
         try:
             documents = load_documents(data, source)
         except InputError as error:
@@ -58,26 +70,51 @@ class Intake:
         whole = data if len(items) == 1 and items[0] is documents[0] and data[:1] == b"{" else b""
         if not items:
             self.problems.append((source, f"{source}: holds no objects; expected runs"))
-        for item in items:
-            self._keep(source, item, whole)
+        self._keep_all(source, ((item, "") for item in items), whole)
 
-    def _keep(self, source: str, item: Any, whole: bytes) -> None:
+    def _add_list(self, source: str, data: bytes) -> None:
         try:
-            data = whole or orjson.dumps(item)
-        except (TypeError, RecursionError) as error:
-            self.problems.append((run_label(item), f"{source}: {run_label(item)}: {error}"))
-            return
+            self._keep_all(source, load_list(data, source))
+        except InputError as error:
+            self.problems.append((source, str(error)))
+
+    def _keep_all(self, source: str, items: Iterable[tuple[Any, str]], whole: bytes = b"") -> None:
+        """Keep items that were read, and what is wrong with others."""
+        foreign = 0
+        for item, problem in items:
+            if problem:
+                self.problems.append((source, problem))
+                continue
+            key = self._key(source, item)
+            if key is not None:
+                self._keep(source, key, item, whole)
+                continue
+            foreign += 1
+            if foreign == MOST_FOREIGN:
+                text = f"{source}: the rest is not read: {foreign} of its items are no objects that we know"
+                self.problems.append((source, text))
+                return
+
+    def _key(self, source: str, item: Any) -> Key | None:
         try:
             check_object_names(item, f"{source}: {run_label(item)}")
         except InputError as error:
             self.problems.append((run_label(item), str(error)))
-            return
+            return None
         key = _key(item)
         if key is None:
             self.problems.append(
                 (source, f"{source}: {run_label(item)}: expected an object with kind and name")
             )
-        elif len(data) > MAX_RUN:
+        return key
+
+    def _keep(self, source: str, key: Key, item: Any, whole: bytes) -> None:
+        try:
+            data = whole or orjson.dumps(item)
+        except (TypeError, RecursionError) as error:
+            self.problems.append((run_label(item), f"{source}: {run_label(item)}: {error}"))
+            return
+        if len(data) > MAX_RUN:
             limit = f"{len(data) >> 20} MiB, more than the {MAX_RUN >> 20} MiB that one object may have"
             self.problems.append((run_label(item), f"{run_label(item)}: {limit}"))
         elif looks_like_a_run(item) and not is_run(item):
@@ -153,13 +190,9 @@ def _items(documents: Iterable[Any]) -> Iterator[Any]:
             and str(document.get("kind", "")).endswith("List")
             and "items" in document
         ):
-            kind = str(document["kind"]).removesuffix("List")
             items = document["items"]
             for item in items if isinstance(items, list) else [items]:
-                # kubectl leaves kind and version out of the items of a typed list
-                if kind and isinstance(item, dict) and "kind" not in item:
-                    item = {"apiVersion": document.get("apiVersion"), "kind": kind, **item}  # noqa: PLW2901
-                yield item
+                yield item_of(document, item)
         elif isinstance(document, list):
             yield from document
         else:

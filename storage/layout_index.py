@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from storage import lean_json, lean_list
 from storage.base import StoreRejected, StoreUnavailable
 from storage.durable import problem, replace_file
 from storage.evidence import BUNDLE_PREFIX
@@ -30,6 +31,8 @@ SUBJECT = "provenance.chains/subject"
 """The subjects of a bundle as ``algorithm:hex``, comma-separated."""
 LARGEST_INDEX = 256 * 1024 * 1024
 """Bytes of ``index.json``: a hundred thousand runs have 170 MB."""
+_SMALLEST_ENTRY = 100
+"""Bytes of a descriptor, on average: a digest alone has 71."""
 _POLL = 0.02
 _MOST_MARKER = 4096
 _NEVER_READ = (0, 0, 0)
@@ -47,12 +50,34 @@ class Index:
     def containing(self, text: str) -> Iterator[dict[str, Any]]:
         """Yield the entries whose JSON has ``text``, parsed; the caller looks closer."""
         needle = text.encode()
-        return (orjson.loads(raw) for raw in self.entries.values() if needle in raw)
+        return (lean_json.loads(raw) for raw in self.entries.values() if needle in raw)
 
     def foreign_bundles(self) -> Iterator[dict[str, Any]]:
         """Yield the bundles that others put here: only their manifests tell what they are about."""
         ours, bundle = SUBJECT.encode(), BUNDLE_PREFIX.encode()
         return (orjson.loads(raw) for raw in self.entries.values() if bundle in raw and ours not in raw)
+
+
+class TooMany(ValueError):  # noqa: N818 - says what there is
+    """The index has more entries than are read."""
+
+
+def _parsed(data: bytes) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Return entries and other members of an index, a large one entry by entry."""
+    if lean_json.values_in(data) <= lean_json.MOST_VALUES:
+        document = lean_json.loads(data)
+        return {key_of(entry): orjson.dumps(entry) for entry in document.pop("manifests")}, document
+    entries: dict[str, bytes] = {}
+    most = len(data) // _SMALLEST_ENTRY
+
+    def take(written: bytes) -> None:
+        entry = orjson.loads(written)
+        entries[key_of(entry)] = orjson.dumps(entry)
+        if len(entries) > most:
+            raise TooMany(f"more than {most} entries in {len(data)} bytes")
+
+    others = lean_list.members_of(data, "manifests", take)
+    return entries, others
 
 
 def key_of(entry: dict[str, Any]) -> str:
@@ -106,11 +131,13 @@ class IndexFile:
         except OSError as exc:
             raise problem("read", self._path, exc) from exc
         try:
-            document = orjson.loads(data)
-            entries = {key_of(entry): orjson.dumps(entry) for entry in document.pop("manifests")}
-        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as exc:
-            raise StoreRejected(f"{self._path} is no image index: move it away or restore it") from exc
-        return Index(entries, document, version)
+            entries, others = _parsed(data)
+        except (ValueError, AttributeError, KeyError, TypeError) as exc:
+            reason = f" ({exc})" if isinstance(exc, TooMany) else ""
+            raise StoreRejected(
+                f"{self._path} is no image index{reason}: move it away or restore it"
+            ) from exc
+        return Index(entries, others, version)
 
     def write(self, index: Index, *, fsync: bool) -> Index:
         """Replace the file by ``index`` and return it with its new version."""

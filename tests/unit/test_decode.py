@@ -17,11 +17,11 @@ from chains.decode import (
     Unreadable,
     _elements,
     _members,
-    _skip,
     decode,
     decode_event,
     decode_object,
     decode_page,
+    end_of,
 )
 from chains.errors import InputError
 from chains.snapshot import has_ended, take_snapshot
@@ -153,7 +153,7 @@ def test_the_scan_finds_the_members_that_a_parser_finds(
     assert found == value
     listed = json.dumps(list(value.values()), indent=indent).encode()
     assert [json.loads(listed[a:b]) for a, b in _elements(listed, 0)] == list(value.values())
-    assert _skip(data, 0) == len(data)
+    assert end_of(data, 0) == len(data)
 
 
 @settings(max_examples=300)
