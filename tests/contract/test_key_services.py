@@ -111,7 +111,7 @@ def test_after_a_rotation_the_old_version_signs_until_the_key_is_opened_again(
     new = service.open()
     assert new.is_current()
     assert (new.keyid, new.version) != (old.keyid, old.version)
-    with pytest.raises(VerificationError):
+    with pytest.raises(VerificationError, match="the signature was not made over this data by key SHA256:"):
         old_key.verify(new.sign(b"data"), b"data")
     old_key.verify(old.sign(b"data"), b"data")
     assert PUBLIC_KEY_SECONDS == 300

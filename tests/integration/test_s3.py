@@ -22,7 +22,6 @@ from tests.testbed.s3 import ACCESS_KEY, READER, SECRET_KEY, S3Server
 from tests.testbed.s3_proxy import DROP, FLIP, Proxy, s3_proxy
 from tests.unit.storage import records
 
-pytestmark = pytest.mark.server
 _numbers = count(1)
 UID = records.origin().uid
 

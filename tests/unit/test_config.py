@@ -192,7 +192,7 @@ def test_unknown_keys_are_kept_by_name_and_examples_are_not() -> None:
 def test_a_configuration_can_be_compared_and_printed_but_not_changed() -> None:
     config = parse_config({"builder.id": "urn:b"})
     assert config == parse_config({"builder.id": "urn:b"})
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(dataclasses.FrozenInstanceError, match="cannot assign to field 'builder_id'"):
         config.builder_id = "other"  # type: ignore[misc]
 
 

@@ -81,7 +81,7 @@ def test_spans_of_one_run_belong_together_also_across_tasks(spans: InMemorySpanE
 
 
 def test_errors_are_recorded_and_words_that_are_not_ours_are_left_out(spans: InMemorySpanExporter) -> None:
-    with pytest.raises(InputError), trace.span("ours"):
+    with pytest.raises(InputError, match="no such run"), trace.span("ours"):
         raise InputError("no such run")
     with pytest.raises(ValueError, match="s3cr3t"), trace.span("theirs"):
         raise ValueError("s3cr3t")

@@ -378,8 +378,10 @@ def test_log_entries_and_timestamps_are_told_as_not_looked_at() -> None:
 
 
 def test_criteria_need_a_key_and_words_that_are_not_empty() -> None:
-    for wrong in ({"keys": []}, {"predicate_types": [""]}, {"builder_id": ""}, {"build_type": ""}):
-        with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="nobody to trust"):
+        criteria(keys=[])
+    for wrong in ({"predicate_types": [""]}, {"builder_id": ""}, {"build_type": ""}):
+        with pytest.raises(UsageError, match="must not be empty"):
             criteria(**wrong)
     assert isinstance(criteria(), Criteria)
 
@@ -389,7 +391,7 @@ def test_the_reference_reaches_the_store_and_a_malformed_digest_does_not() -> No
     ask(shelf)
     assert shelf.asked == [(DIGEST, IMAGE)]
     for wrong in ("sha256:", "sha256:" + HEX.upper(), "md5:" + "a" * 32, "sha256:" + HEX[:-1], "x"):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match="is no digest: "):
             ask(shelf, digest=wrong)
 
 

@@ -201,16 +201,16 @@ def test_the_certificates_end_does_not_end_its_evidence() -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "words"),
     [
-        {"identity": "a"},
-        {"issuer": "b"},
-        {"identity": "a", "identity_regexp": "a", "issuer": "b"},
-        {"identity_regexp": "(", "issuer": "b"},
+        ({"identity": "a"}, "together with its issuer"),
+        ({"issuer": "b"}, "together with its issuer"),
+        ({"identity": "a", "identity_regexp": "a", "issuer": "b"}, "not both"),
+        ({"identity_regexp": "(", "issuer": "b"}, "is no regular expression"),
     ],
 )
-def test_half_an_identity_is_refused(options: dict[str, str]) -> None:
-    with pytest.raises(UsageError):
+def test_half_an_identity_is_refused(options: dict[str, str], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
         CertificateWanted.from_options(**options)
 
 

@@ -112,7 +112,7 @@ def test_what_is_no_target_is_a_usage_error_that_says_what_is(word: str, words: 
 def test_a_digest_to_compare_with_may_come_without_its_algorithm() -> None:
     assert parse_digest(HEX) == DIGEST
     for wrong in ("", "x", HEX + "\n", "sha256"):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match="is no digest: expected sha256: and 64 hex digits"):
             parse_digest(wrong)
 
 
@@ -154,7 +154,7 @@ def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="loop: no such file"):
         parse_target(str(loop))
 
 
@@ -239,7 +239,7 @@ def test_a_bundle_file_with_a_digest_is_compared(tmp_path: Path) -> None:
     found = ask(str(path), digest=f"sha256:{OTHER}")
     assert found.verdict is Verdict.FAILED
     assert reasons(found) == {"subject_mismatch"}
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="'sha256:x' is no digest"):
         ask(str(path), digest="sha256:x")
 
 
@@ -313,7 +313,7 @@ def test_several_targets_are_answered_in_order_and_one_for_each_run(tmp_path: Pa
 
 def test_nothing_is_verified_when_one_of_several_targets_cannot_be_meant() -> None:
     shelf = Shelf(form_a(provenance()))
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=r"missing\.json: no such file"):
         asyncio.run(verify_targets([DIGEST, "missing.json"], stores=[shelf], criteria=criteria(), now=NOW))
     assert shelf.asked == []
 

@@ -222,7 +222,7 @@ def test_a_bundle_above_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -
 @settings(deadline=None)
 @given(st.binary() | json_objects.map(orjson.dumps))
 def test_garbage_is_a_format_error(data: bytes) -> None:
-    with pytest.raises(FormatError):
+    with pytest.raises(FormatError, match=r"^bundle"):
         Bundle.from_bytes(data)
 
 

@@ -142,7 +142,7 @@ def test_a_box_that_holds_no_key_is_rejected(write: Write) -> None:
     | st.dictionaries(st.sampled_from(["kdf", "cipher", "ciphertext"]), st.text()).map(orjson.dumps)
 )
 def test_any_bytes_inside_are_a_signer_error(write: Write, data: bytes) -> None:
-    with pytest.raises(SignerError):
+    with pytest.raises(SignerError, match=r"^key file .*the\.key"):
         open_keyfile(write(armoured(data)), b"pw")
 
 

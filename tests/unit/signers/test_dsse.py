@@ -166,7 +166,7 @@ def test_what_is_written_reads_back_equal(envelope: Envelope) -> None:
 @settings(deadline=None)
 @given(st.binary() | json_values.map(orjson.dumps))
 def test_garbage_is_a_format_error(data: bytes) -> None:
-    with pytest.raises(FormatError):
+    with pytest.raises(FormatError, match=r"^envelope"):
         Envelope.from_bytes(data)
 
 

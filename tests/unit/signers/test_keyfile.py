@@ -326,7 +326,7 @@ def test_only_private_keys_that_can_sign_are_written(tmp_path: Path) -> None:
     | st.builds(lambda raw: b"-----BEGIN PRIVATE KEY-----\n%b\n-----END PRIVATE KEY-----" % raw, st.binary())
 )
 def test_any_bytes_as_key_file_are_a_signer_error(write: Write, data: bytes) -> None:
-    with pytest.raises(SignerError):
+    with pytest.raises(SignerError, match=r"^key file .*the\.key"):
         open_keyfile(write(data))
 
 

@@ -48,7 +48,7 @@ def test_a_trusted_root_is_read(content: Json, keys: SigstoreKeys, media_type: s
     assert root.certificate_authorities[0].chain == keys.fulcio.chain
     assert root.timestamp_authorities[0].chain == keys.timestamp.chain
     assert find_log(root.logs, root.logs[0].log_id) is root.logs[0]
-    with pytest.raises(VerificationError):
+    with pytest.raises(VerificationError, match="log 6f74686572… is not in the trusted root"):
         find_log(root.logs, b"other")
 
 
