@@ -118,10 +118,12 @@ def silent_hosts(way: str) -> Iterator[SilentHosts]:
         await stop.wait()
         for server in servers:
             server.close()
-        for writer in (*hosts.writers, *silent.writers):
-            writer.transport.abort()
+        await asyncio.sleep(0.05)  # what was just accepted becomes a task in the loop's next turns
         # without a cancellation, which streams log
-        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for writer in (*hosts.writers, *silent.writers):
+                writer.transport.abort()
+            await asyncio.wait(others, timeout=0.1)
         await asyncio.sleep(0.05)  # transports close in the loop's next turns
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
