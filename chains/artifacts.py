@@ -8,7 +8,7 @@ statements leave it out as Chains does, the execution report and a warning tell 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ _DIGEST_LENGTHS = {"sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = re.compile(r"[a-f0-9]+", re.ASCII)
 _SPLIT_IMAGES = re.compile(r"[,\n]")
 _OCI_SCHEME = "oci://"
+_SHOWN = 256
+"""Characters of a value that is not taken that its rejection tells."""
 COMMIT_HINT = "CHAINS-GIT_COMMIT"
 URL_HINT = "CHAINS-GIT_URL"
 
@@ -200,14 +202,16 @@ def image_dependency(image_id: str) -> ResourceDescriptor | None:
     )
 
 
-def rejections(results: Sequence[Result]) -> list[Rejection]:
-    """Return the results that look like type hints and are taken by no format, with the reason."""
-    return [
-        *_rejected_pairs(results, "IMAGE_URL", "IMAGE_DIGEST"),
-        *_rejected_pairs(results, "ARTIFACT_URI", "ARTIFACT_DIGEST"),
-        *_rejected_lists(results),
-        *_rejected_objects(results),
-    ]
+def rejections(results: Sequence[Result]) -> Iterator[Rejection]:
+    """Yield the results that look like type hints and are taken by no format, with the reason."""
+    yield from _rejected_pairs(results, "IMAGE_URL", "IMAGE_DIGEST")
+    yield from _rejected_pairs(results, "ARTIFACT_URI", "ARTIFACT_DIGEST")
+    yield from _rejected_lists(results)
+    yield from _rejected_objects(results)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
 
 
 def _rejected_pairs(results: Sequence[Result], uri_suffix: str, digest_suffix: str) -> Iterable[Rejection]:
@@ -220,9 +224,11 @@ def _rejected_pairs(results: Sequence[Result], uri_suffix: str, digest_suffix: s
         elif not digest:
             yield Rejection(marker + uri_suffix, f"no result {marker}{digest_suffix} to go with it")
         elif uri_suffix == "IMAGE_URL" and parse_image_digest(f"{uri}@{digest}") is None:
-            yield Rejection(marker + uri_suffix, f"{uri}@{digest} is no image with a sha256 digest")
+            yield Rejection(
+                marker + uri_suffix, f"{_cut(f'{uri}@{digest}')} is no image with a sha256 digest"
+            )
         elif parse_digest(digest) is None:
-            yield Rejection(marker + digest_suffix, f"{digest!r} is no digest: expected algorithm:hex")
+            yield Rejection(marker + digest_suffix, f"{_cut(digest)!r} is no digest: expected algorithm:hex")
 
 
 def _rejected_lists(results: Sequence[Result]) -> Iterable[Rejection]:
@@ -233,7 +239,7 @@ def _rejected_lists(results: Sequence[Result]) -> Iterable[Rejection]:
                 continue
             for item in filter(None, map(str.strip, _SPLIT_IMAGES.split(value))):
                 if parse_image_digest(item) is None:
-                    yield Rejection(name, f"{item!r} is no image with a sha256 digest")
+                    yield Rejection(name, f"{_cut(item)!r} is no image with a sha256 digest")
 
 
 def _rejected_objects(results: Sequence[Result]) -> Iterable[Rejection]:
@@ -245,4 +251,4 @@ def _rejected_objects(results: Sequence[Result]) -> Iterable[Rejection]:
         elif not value.get("uri"):
             yield Rejection(name, "the object has no uri")
         elif parse_digest(value.get("digest", "")) is None:
-            yield Rejection(name, f"{value.get('digest', '')!r} is no digest: expected algorithm:hex")
+            yield Rejection(name, f"{_cut(value.get('digest', ''))!r} is no digest: expected algorithm:hex")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from chains.beside import FEATURE_FLAGS, NOTHING, Beside, Json, mapping_at, text_at
 from chains.finding import FALSE, TRUE, UNKNOWN, Finding
-from chains.hermetic_entrypoint import judge_entrypoint
+from chains.hermetic_entrypoint import judge_binary, judge_entrypoint
 from chains.hermetic_network import PodNetwork, judge_network
 from chains.hermetic_pod import (
     EPHEMERAL,
@@ -26,6 +26,7 @@ from chains.hermetic_pod import (
     missing,
     not_ended,
     place,
+    too_large,
     unrecorded,
     way_out,
 )
@@ -38,6 +39,7 @@ REQUESTED_ONLY, NOT_REQUESTED = "requested-only", "not-requested"
 LEVELS = (NOT_REQUESTED, REQUESTED_ONLY, UNKNOWN_LEVEL, PARTLY, ENFORCED)
 """From the weakest: a PipelineRun has the weakest of its children."""
 _NAMED = 6
+_Images = dict[tuple[str, str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,27 +126,35 @@ def _judge_task(run: RunSnapshot, beside: Beside, *, policies_vouched: bool) -> 
     pod = beside.pod
     why = ""
     if run.status.get("podName"):
-        why = unrecorded(run) or (distrust(run, pod) if pod is not None else beside.missing)
+        why = unrecorded(run) or (_unbelieved(run, pod) if pod is not None else beside.missing)
+    recorded = _recorded_images(run)
     if pod is None or why or not run.status.get("podName"):
         why = why or "the run names no pod"
-        containers = [_unseen(run, expected, beside, why) for expected in expected_containers(run)]
+        containers = [_unseen(run, expected, beside, recorded, why) for expected in expected_containers(run)]
         return Isolation(*_level(run, containers, why), tuple(containers))
     network = judge_network(pod, beside, asked_labels(run), vouched=policies_vouched)
     placed = place(run, pod)
-    containers = [_judge_container(run, one, placed, beside, network) for one in placed]
+    binary = judge_binary(placed, pod)
+    containers = [_judge_container(run, one, binary, beside, network, recorded) for one in placed]
     containers += [
-        _unseen(run, expected, beside, f"the pod has no container {expected.container}")
+        _unseen(run, expected, beside, recorded, f"the pod has no container {expected.container}")
         for expected in missing(run, placed)
     ]
     level, reason = _level(run, containers, "the pod has no containers", partly=network.partly)
     return Isolation(level, reason, tuple(containers), network, pod, beside.runtime_class)
 
 
-def _unseen(run: RunSnapshot, expected: Expected, beside: Beside, why: str) -> ContainerIsolation:
+def _unbelieved(run: RunSnapshot, pod: Mapping[str, Json]) -> str:
+    return distrust(run, pod) or too_large(pod)
+
+
+def _unseen(
+    run: RunSnapshot, expected: Expected, beside: Beside, recorded: _Images, why: str
+) -> ContainerIsolation:
     return ContainerIsolation(
         expected.kind,
         expected.name,
-        _recorded_image(run, expected.kind, expected.name),
+        recorded.get((expected.kind, expected.name), ""),
         _requested(run, expected.kind, beside),
         Finding(UNKNOWN, why),
         Finding(UNKNOWN, why),
@@ -152,36 +162,45 @@ def _unseen(run: RunSnapshot, expected: Expected, beside: Beside, why: str) -> C
 
 
 def _judge_container(
-    run: RunSnapshot, placed: Placed, all_placed: list[Placed], beside: Beside, network: PodNetwork
+    run: RunSnapshot,
+    placed: Placed,
+    binary: Sequence[Finding],
+    beside: Beside,
+    network: PodNetwork,
+    recorded: _Images,
 ) -> ContainerIsolation:
-    entrypoint = judge_entrypoint(placed, all_placed, beside) if placed.kind == STEP else None
+    entrypoint = judge_entrypoint(placed, binary, beside) if placed.kind == STEP else None
     enforced = _enforced(placed, entrypoint, network, way_out(placed.container, beside.pod or {}))
     if placed.kind == STEP and enforced.value == TRUE and (why := not_ended(run, placed)):
         enforced = Finding(UNKNOWN, why)
     return ContainerIsolation(
         placed.kind,
         placed.name,
-        _image(run, placed),
+        _image(placed, recorded),
         _requested(run, placed.kind, beside),
         enforced,
-        _observed(run, placed),
+        _observed(run, placed, recorded),
         entrypoint,
         is_counted=not placed.is_tektons_own,
         placed=placed,
     )
 
 
-def _image(run: RunSnapshot, placed: Placed) -> str:
+def _image(placed: Placed, recorded: _Images) -> str:
     """Return the id of the image that ran; of a sidecar that Tekton stopped only the run may have it."""
     reported = "" if placed.is_stopped else text_at(placed.state, "imageID")
-    return reported or _recorded_image(run, placed.kind, placed.name)
+    return reported or recorded.get((placed.kind, placed.name), "")
 
 
-def _recorded_image(run: RunSnapshot, kind: str, name: str) -> str:
-    states = run.status.get({STEP: "steps", SIDECAR: "sidecars"}.get(kind, ""), ())
-    if kind == SIDECAR and name in replaced(run.raw):
-        return ""
-    return next((state.get("imageID", "") for state in states if state.get("name", "") == name), "")
+def _recorded_images(run: RunSnapshot) -> _Images:
+    """Return the ids of the images that the run's record tells, by kind and name of what ran them."""
+    found: _Images = {}
+    for kind, field in ((STEP, "steps"), (SIDECAR, "sidecars")):
+        gone = set(replaced(run.raw)) if kind == SIDECAR else set()
+        for state in run.status.get(field, ()):
+            name = state.get("name", "")
+            found.setdefault((kind, name), "" if name in gone else state.get("imageID", ""))
+    return found
 
 
 def _requested(run: RunSnapshot, kind: str, beside: Beside) -> Finding:
@@ -225,23 +244,23 @@ def _not_covered(placed: Placed) -> str:
     }.get(placed.kind, "the entrypoint does not run in it")
 
 
-def _observed(run: RunSnapshot, placed: Placed) -> Finding:
+def _observed(run: RunSnapshot, placed: Placed, recorded: _Images) -> Finding:
     """Return whether the kubelet reports the container, and it ran as the Task asks."""
-    wrong = _not_as_asked(run, placed)
+    wrong = _not_as_asked(run, placed, recorded)
     unknown = _not_reported(placed)
     if wrong or unknown:
         return Finding(FALSE, wrong) if wrong else Finding(UNKNOWN, unknown)
     return Finding(TRUE, "ran once, as the task asks" if placed.expected else "ran once, as tekton makes it")
 
 
-def _not_as_asked(run: RunSnapshot, placed: Placed) -> str:
+def _not_as_asked(run: RunSnapshot, placed: Placed, images: _Images) -> str:
     if placed.kind in {INJECTED, EPHEMERAL}:
         return "the task did not ask for this container"
     changed = differences(placed.expected, placed.container, run) if placed.expected else []
     if changed:
         more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
         return "not as the task asks: " + ", ".join(changed[:_NAMED]) + more
-    recorded, reported = _recorded_image(run, placed.kind, placed.name), text_at(placed.state, "imageID")
+    recorded, reported = images.get((placed.kind, placed.name), ""), text_at(placed.state, "imageID")
     if placed.kind == STEP and recorded and reported and recorded != reported:
         return "the kubelet reports another image than the run's record"
     restarts = _restarts(placed)

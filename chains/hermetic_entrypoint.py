@@ -8,12 +8,12 @@ is what runs, and the binary is the one that Tekton put there.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from chains.beside import Beside, ImageEnvironment, Json, mapping_at, objects_at, text_at, texts_at
 from chains.finding import FALSE, TRUE, UNKNOWN, Finding
 from chains.hermetic_environment import Environment
-from chains.hermetic_pod import STEP, Placed, distrust, place
+from chains.hermetic_pod import STEP, Placed, distrust, place, too_large
 from chains.pod_builder import BIN_FOLDER, BIN_VOLUME, ENTRYPOINT, HERMETIC_VARIABLE, PREPARE
 from chains.snapshot import RunSnapshot
 
@@ -21,18 +21,23 @@ _TEKTONS_EMPTY = ("tekton-internal-", "tekton-creds-init-home-")
 """How Tekton's own empty volumes are called; what is in them when a container starts is Tekton's."""
 DEFEATING_VARIABLE = "TEKTON_RESOURCE_NAME"
 _SYSTEM_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
+_NOT_TEKTONS = Finding(UNKNOWN, f"{BIN_FOLDER} is not the volume that tekton puts its entrypoint into")
 _HOOKS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
 
 
-def judge_entrypoint(step: Placed, placed: list[Placed], beside: Beside) -> Finding:
-    """Return whether the entrypoint isolates a step; a reason that is certain wins over one that is not."""
+def judge_entrypoint(step: Placed, binary: Sequence[Finding], beside: Beside) -> Finding:
+    """Return whether the entrypoint isolates a step; a reason that is certain wins over one that is not.
+
+    ``binary`` is what :func:`judge_binary` says of the pod.
+    """
     pod = beside.pod or {}
     environment = Environment(step.container)
     against = [
         *_not_run(step.container, pod),
         *_hermetic_variable(environment),
         *_defeating_variable(environment, beside.images.get(text_at(step.state, "imageID"))),
-        *_binary(step.container, placed, pod),
+        *_binary(step.container, pod),
+        *binary,
     ]
     for value in (FALSE, UNKNOWN):
         for finding in against:
@@ -75,7 +80,7 @@ def _hermetic_variable(environment: Environment) -> Iterator[Finding]:
 def images_that_decide(run: RunSnapshot, beside: Beside) -> list[str]:
     """Return the ids of the step images whose own ENV decides whether the entrypoint isolates."""
     pod = beside.pod
-    if pod is None or distrust(run, pod):
+    if pod is None or distrust(run, pod) or too_large(pod):
         return []
     found: dict[str, None] = {}
     for step in place(run, pod):
@@ -111,36 +116,37 @@ def _defeating_variable(environment: Environment, image: ImageEnvironment | None
         yield Finding(FALSE, f"{DEFEATING_VARIABLE} is set, so the entrypoint keeps the network")
 
 
-def _binary(
-    container: Mapping[str, Json], placed: list[Placed], pod: Mapping[str, Json]
-) -> Iterator[Finding]:
-    """Whether the binary is what Tekton's init container put there, and nobody else could write it."""
+def judge_binary(placed: Sequence[Placed], pod: Mapping[str, Json]) -> list[Finding]:
+    """Return what speaks against the binary, for all steps of a pod: who put it there, who could write it."""
+    found = []
+    volumes = [one for one in objects_at(pod, "spec", "volumes") if text_at(one, "name") == BIN_VOLUME]
+    if not volumes or not all("emptyDir" in volume for volume in volumes):
+        found.append(_NOT_TEKTONS)
+    if not any(one.is_tektons_own and text_at(one.container, "name") == PREPARE for one in placed):
+        found.append(Finding(UNKNOWN, f"no init container {PREPARE} of tekton puts the entrypoint there"))
+    for other in placed:
+        for mount in objects_at(other.container, "volumeMounts"):
+            if text_at(mount, "name") != BIN_VOLUME or other.is_tektons_own or mount.get("readOnly") is True:
+                continue
+            found.append(Finding(UNKNOWN, f"{other.kind}/{other.name} can change the entrypoint's binary"))
+    return found
+
+
+def _binary(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[Finding]:
+    """Whether a step finds the binary where Tekton's init container put it."""
     mounts = [
         mount
         for mount in objects_at(container, "volumeMounts")
         if _covers(text_at(mount, "mountPath"), BIN_FOLDER)
     ]
-    volumes = [one for one in objects_at(pod, "spec", "volumes") if text_at(one, "name") == BIN_VOLUME]
     is_own = [(text_at(mount, "name"), text_at(mount, "mountPath")) for mount in mounts] == [
         (BIN_VOLUME, BIN_FOLDER)
     ]
-    if (
-        not is_own
-        or {"subPath", "subPathExpr"} & set(mounts[0])
-        or not all("emptyDir" in volume for volume in volumes)
-        or not volumes
-    ):
-        yield Finding(UNKNOWN, f"{BIN_FOLDER} is not the volume that tekton puts its entrypoint into")
+    if not is_own or {"subPath", "subPathExpr"} & set(mounts[0]):
+        yield _NOT_TEKTONS
         return
     if inner := next(_laid_over(container, pod), ""):
         yield Finding(UNKNOWN, f"a link may lead the volume at {inner} over {BIN_FOLDER}")
-    if not any(one.is_tektons_own and text_at(one.container, "name") == PREPARE for one in placed):
-        yield Finding(UNKNOWN, f"no init container {PREPARE} of tekton puts the entrypoint there")
-    for other in placed:
-        for mount in objects_at(other.container, "volumeMounts"):
-            if text_at(mount, "name") != BIN_VOLUME or other.is_tektons_own or mount.get("readOnly") is True:
-                continue
-            yield Finding(UNKNOWN, f"{other.kind}/{other.name} can change the entrypoint's binary")
 
 
 def _laid_over(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[str]:

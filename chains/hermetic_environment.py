@@ -9,13 +9,17 @@ fields too.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chains.beside import Json, mapping_at, objects_at, text_at
 
-_REFERENCE = re.compile(r"\$(\$|\(([^)]*)\)|.|$)", re.DOTALL)
+_LONGEST = 128 * 1024
+"""Bytes of one variable that Linux gives to a process (``MAX_ARG_STRLEN``)."""
+_MOST = 1024 * 1024
+"""Characters of all variables together. Each may refer twice to the one before it, so that a short pod asks
+for more than there is memory; a kubelet that tries cannot start the container."""
+_TOO_LONG = "the environment is longer than one that is read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,11 @@ class Environment:
 
     def __init__(self, container: Mapping[str, Json]) -> None:
         self._values: dict[str, Value] = {}
-        self._doubts: list[tuple[str, str]] = []
+        self._doubts: dict[str, tuple[int, str]] = {}
+        """By prefix: which source it is, and what it may set."""
+        self._sizes: set[int] = set()
+        """Lengths of the prefixes."""
+        self._left = _MOST
         for source in objects_at(container, "envFrom"):
             self._take_all(source)
         for variable in objects_at(container, "env"):
@@ -41,12 +49,14 @@ class Environment:
         """Return what the pod gives a variable; None where it leaves it to the image."""
         if name in self._values:
             return self._values[name]
-        why = next((why for prefix, why in self._doubts if name.startswith(prefix)), None)
-        return None if why is None else Value(None, why)
+        doubts = [doubt for size in self._sizes if (doubt := self._doubts.get(name[:size])) is not None]
+        return Value(None, min(doubts)[1]) if doubts else None
 
     def _take_all(self, source: Mapping[str, Json]) -> None:
         what = _source(source, "configMapRef", "secretRef") or "a source that is not known"
-        self._doubts.append((text_at(source, "prefix"), f"envFrom: {what}"))
+        prefix = text_at(source, "prefix")
+        self._doubts.setdefault(prefix, (len(self._doubts), f"envFrom: {what}"))
+        self._sizes.add(len(prefix))
 
     def _take(self, variable: Mapping[str, Json]) -> None:
         name, text = text_at(variable, "name"), text_at(variable, "value")
@@ -58,23 +68,38 @@ class Environment:
 
     def _expand(self, text: str) -> Value:
         """Replace ``$(NAME)`` by what came before, as Kubernetes does; ``$$`` stands for one dollar."""
-        unknown = ""
+        most = min(_LONGEST, self._left)
+        parts: list[str] = []
+        size = 0
+        for part in self._parts(text):
+            if isinstance(part, Value):
+                return part
+            size += len(part)
+            if size > most:
+                return Value(None, _TOO_LONG)
+            parts.append(part)
+        self._left -= size
+        return Value("".join(parts))
 
-        def put(match: re.Match[str]) -> str:
-            nonlocal unknown
-            if match[1] == "$":
-                return "$"
-            if match[2] is None:
-                return match[0]
-            found = self.get(match[2])
+    def _parts(self, text: str) -> Iterator[str | Value]:
+        """Yield what a text expands to, piece by piece; a :class:`Value` where that cannot be known."""
+        at, last = 0, text.rfind(")")  # no reference begins behind it
+        while (begin := text.find("$", at)) >= 0:
+            yield text[at:begin]
+            following = text[begin + 1 : begin + 2]
+            at = begin + 1 + len(following)
+            if following != "(" or begin > last:
+                yield "$" if following == "$" else text[begin:at]
+                continue
+            end = text.index(")", at)
+            name, at = text[at:end], end + 1
+            found = self.get(name)
             if found is None or found.text is None:
                 # a name that nothing sets stays as it is, but the namespace's services set names too
-                unknown = unknown or f"it refers to {match[2]}, which is not known"
-                return ""
-            return found.text
-
-        expanded = _REFERENCE.sub(put, text)
-        return Value(None, unknown) if unknown else Value(expanded)
+                yield Value(None, f"it refers to {name}, which is not known")
+                return
+            yield found.text
+        yield text[at:]
 
 
 def _source(source: Mapping[str, Json], config_map: str, secret: str) -> str:

@@ -23,6 +23,8 @@ _HARMLESS = frozenset((
 ))  # fmt: skip
 """Capabilities with which no process leaves its container: what runtimes give, and a few more."""
 _HOST_NAMESPACES = ("hostPID", "hostIPC")
+MOST_CONTAINERS, MOST_VOLUMES, MOST_MOUNTS = 250, 500, 100
+"""Of a pod that is judged, and of each of its containers: each is compared with each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,21 @@ def distrust(run: RunSnapshot, pod: Mapping[str, Json]) -> str:
     if created and ended and created > ended:
         return "the pod was created after the run had ended"
     return next(_foreign_containers(run, pod), "")
+
+
+def too_large(pod: Mapping[str, Json]) -> str:
+    """Return why a pod is too large to be judged in little time, ``""`` where it is not."""
+    fields = ("initContainers", "containers", "ephemeralContainers")
+    containers = [one for field in fields for one in objects_at(pod, "spec", field)]
+    if len(containers) > MOST_CONTAINERS:
+        return f"the pod has {len(containers)} containers, more than the {MOST_CONTAINERS} that are judged"
+    if (volumes := len(objects_at(pod, "spec", "volumes"))) > MOST_VOLUMES:
+        return f"the pod has {volumes} volumes, more than the {MOST_VOLUMES} that are judged"
+    for one in containers:
+        if (mounts := len(objects_at(one, "volumeMounts"))) > MOST_MOUNTS:
+            name = text_at(one, "name")
+            return f"container {name} has {mounts} volume mounts, more than the {MOST_MOUNTS} that are judged"
+    return ""
 
 
 def asked_labels(run: RunSnapshot) -> dict[str, Json]:
@@ -216,5 +233,5 @@ def missing(run: RunSnapshot, placed: list[Placed]) -> list[Expected]:
 
 __all__ = [
     "EPHEMERAL", "INIT", "INJECTED", "SIDECAR", "STEP", "Placed", "asked_labels", "distrust", "missing",
-    "not_ended", "place", "unrecorded", "way_out",
+    "not_ended", "place", "too_large", "unrecorded", "way_out",
 ]  # fmt: skip

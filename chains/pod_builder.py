@@ -150,10 +150,28 @@ def differences(expected: Expected, container: Mapping[str, Json], run: RunSnaps
 
 
 def _matches(expected: str, actual: str) -> bool:
-    if "$(" not in expected:
+    """Compare texts; each place-holder of ``expected`` stands for anything. Both are read once."""
+    first, *middle = _between_placeholders(expected)
+    if not middle:
         return expected == actual
-    parts = (re.escape(part) for part in re.split(r"\$\([^)]*\)", expected))
-    return re.fullmatch(".*".join(parts), actual, re.DOTALL) is not None
+    last = middle.pop()
+    at, end = len(first), len(actual) - len(last)
+    if at > end or not (actual.startswith(first) and actual.endswith(last)):
+        return False
+    for part in middle:
+        found = actual.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
+
+
+def _between_placeholders(text: str) -> list[str]:
+    parts, at = [], 0
+    while (begin := text.find("$(", at)) >= 0 and (end := text.find(")", begin)) >= 0:
+        parts.append(text[at:begin])
+        at = end + 1
+    return [*parts, text[at:]]
 
 
 def _all_match(expected: list[str], actual: list[str]) -> bool:

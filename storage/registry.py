@@ -43,7 +43,8 @@ _SAYS_NOTHING = frozenset({"application/json", "application/octet-stream", "text
 _MISSING = frozenset({_NOT_FOUND})
 _NO_REFERRERS = frozenset({400, 404, 405, 406})
 _NO_SINGLE_POST = frozenset({400, 404, 405, 411, 413, 415, 501})
-_NEXT = re.compile(r"<([^>]*)>\s*;[^,]*\brel\s*=\s*\"?next\"?", re.IGNORECASE)
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_IS_NEXT = re.compile(r"\brel\s*+=\s*+\"?next\b", re.IGNORECASE)
 
 
 class TagMoved(StoreUnavailable):
@@ -122,7 +123,7 @@ class RegistryClient:
             raise BadContent(f"{request}: expected digest {reference}, got {digest[:100]}")
         length = answer.headers.get("Content-Length", "")
         media_type = _media_type(answer)
-        if not length.isdecimal() or not media_type or (not digest and not is_sha256(reference)):
+        if not _LENGTH.fullmatch(length) or not media_type or (not digest and not is_sha256(reference)):
             manifest = await self.get_manifest(repository, reference, push=push, prompt=prompt)
             return manifest.descriptor() if manifest else None
         return Descriptor(media_type, digest or reference, int(length))
@@ -241,10 +242,10 @@ class RegistryClient:
             )
             if len(found) > most:
                 return Referrers(tuple(found), f"there are more than {most} referrers")
-            following = _NEXT.search(answer.headers.get("Link", ""))
+            following = next_page(answer.headers.get("Link", ""))
             if following is None:
                 return Referrers(tuple(found))
-            path = str(resolve(answer.url, following[1]))
+            path = str(resolve(answer.url, following))
         return Referrers(tuple(found), f"the registry's list has more than {REFERRER_PAGES} pages")
 
     async def _referrers_page(
@@ -319,6 +320,21 @@ class RegistryClient:
             headers=_OCTETS,
         )
         await self._transport.send(put)
+
+
+def next_page(link: str) -> str | None:
+    """Return the target with ``rel="next"`` of a ``Link`` header (RFC 8288), None where it has none.
+
+    The header is read once from begin to end, whatever a registry writes into it.
+    """
+    at = 0
+    while (begin := link.find("<", at)) >= 0 and (end := link.find(">", begin)) >= 0:
+        comma = link.find(",", end)
+        at = comma if comma >= 0 else len(link)
+        parameters = link[end + 1 : at]
+        if parameters.lstrip().startswith(";") and _IS_NEXT.search(parameters):
+            return link[begin + 1 : end]
+    return None
 
 
 def _media_type(answer: Answer) -> str:

@@ -382,6 +382,7 @@ def resolve(base: URL, location: str) -> URL:
     """
     try:
         url = URL(urljoin(str(base), location), encoded=True)
+        _ = url.port  # which is only now read, and may be none
     except ValueError:
         url = URL()
     if url.scheme not in {"http", "https"} or not url.host:

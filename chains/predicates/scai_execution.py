@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from chains import dependencies
@@ -187,29 +188,43 @@ def _sidecars(run: RunSnapshot) -> Iterator[dict[str, Any]]:
             yield _attribute(SIDECAR_STATE, target, {"run": task.label, "record": ordered(sidecar)})
 
 
+MOST_DROPPED = 1000
+"""Of what provenance leaves out, so many are told: a result may be a list of as many mistakes as it has
+characters, and each takes a hundred times its room here."""
+
+
 @lru_cache(maxsize=128)  # the report and the warnings of a run ask one after the other
 def dropped_by_provenance(run: RunSnapshot) -> list[tuple[str, Rejection]]:
     """Return what the compatible provenance leaves out of a run and children: (attribute, what and why)."""
-    found = [("FIELD_DROPPED", Rejection(path, "not a field of tekton's types")) for path in run.dropped]
+    found = list(islice(_dropped(run), MOST_DROPPED + 1))
+    if len(found) > MOST_DROPPED:
+        reason = f"more than {MOST_DROPPED} are left out: these are not all"
+        found[MOST_DROPPED:] = [(found[MOST_DROPPED][0], Rejection(run.label, reason))]
+    return found
+
+
+def _dropped(run: RunSnapshot) -> Iterator[tuple[str, Rejection]]:
+    for path in run.dropped:
+        yield "FIELD_DROPPED", Rejection(path, "not a field of tekton's types")
     results = dependencies.run_results(run)
     steps = (
         [result for group in dependencies.step_results(run) for result in group]
         if run.kind == "TaskRun"
         else []
     )
-    found += [("HINT_REJECTED", rejection) for rejection in [*rejections(results), *rejections(steps)]]
-    found += [("IMAGE_WITHOUT_DIGEST", rejection) for rejection in dependencies.unresolved_images(run)]
+    for group in (results, steps):
+        for rejection in rejections(group):
+            yield "HINT_REJECTED", rejection
+    for rejection in dependencies.unresolved_images(run):
+        yield "IMAGE_WITHOUT_DIGEST", rejection
     for name, asked in dependencies.replaced_sidecars(run).items():
-        found.append((SIDECAR_REPLACED, Rejection(name, _replaced(run, name, asked))))
+        yield SIDECAR_REPLACED, Rejection(name, _replaced(run, name, asked))
     for child in run.children:
         if dependencies.moment(child, "completionTime") and matched_steps(child) is None:
             reason = "its steps in spec and status do not match, so SLSA v0.2 leaves the task out"
-            found.append(("TASK_WITHOUT_STEPS", Rejection(child.label, reason)))
-        found += [
-            (attribute, Rejection(f"{child.label}: {item.name}", item.reason))
-            for attribute, item in dropped_by_provenance(child)
-        ]
-    return found
+            yield "TASK_WITHOUT_STEPS", Rejection(child.label, reason)
+        for attribute, item in dropped_by_provenance(child):
+            yield attribute, Rejection(f"{child.label}: {item.name}", item.reason)
 
 
 def _replaced(run: RunSnapshot, name: str, asked: str) -> str:

@@ -19,7 +19,9 @@ from chains.tekton_schema import Json, read_value
 
 REPRODUCIBLE_LABEL = CHAINS_PREFIX + "reproducible"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_VARIABLE = re.compile(r"\$\(([_a-zA-Z0-9.-]+(?:\.[_a-zA-Z0-9.-]+)*(?:\[(?:[0-9]+|\*)\])?)\)", re.ASCII)
+_VARIABLE = re.compile(r"\$\(([_a-zA-Z0-9.-]++(?:\[(?:[0-9]++|\*)\])?)\)", re.ASCII)
+"""What Tekton's own pattern matches, without its repeated group: a name that never ends would be tried in
+more ways than there is time for."""
 _STATUS = {"False": "Failed", "True": "Succeeded", "Unknown": "Running"}
 
 
@@ -206,11 +208,13 @@ def _task(
 def _after(task: Mapping[str, Json]) -> list[str]:
     """Return the tasks that must have run before: ``runAfter``, then those whose results are referred to."""
     after = list(task.get("runAfter", ()))
+    known = set(after)
     for text in _referring_texts(task):
         for expression in _VARIABLE.findall(text):
             parts = expression.split(".")
             refers = parts[0] in {"tasks", "finally"} and len(parts) in {4, 5} and parts[2] == "results"
-            if refers and parts[1] not in after:
+            if refers and parts[1] not in known:
+                known.add(parts[1])
                 after.append(parts[1])
     return after
 

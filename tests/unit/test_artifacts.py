@@ -103,16 +103,16 @@ def test_what_is_no_digest_is_refused(text: str) -> None:
     ],
 )
 def test_a_hint_that_is_not_taken_is_told_with_its_reason(name: str, value: Any, reason: str) -> None:
-    found = artifacts.rejections([(name, value)])
+    found = list(artifacts.rejections([(name, value)]))
     assert [item.name for item in found] == [name]
     assert reason in found[0].reason
 
 
 def test_pairs_with_wrong_digests_are_told() -> None:
     results: list[artifacts.Result] = [("IMAGE_URL", "alpine"), ("IMAGE_DIGEST", "sha256:x")]
-    assert "is no image with a sha256 digest" in artifacts.rejections(results)[0].reason
+    assert "is no image with a sha256 digest" in next(artifacts.rejections(results)).reason
     results = [("ARTIFACT_URI", "alpine"), ("ARTIFACT_DIGEST", "sha256:x")]
-    assert "is no digest" in artifacts.rejections(results)[0].reason
+    assert "is no digest" in next(artifacts.rejections(results)).reason
 
 
 def test_git_hints_take_the_last_and_the_spdx_form() -> None:

@@ -45,6 +45,13 @@ def test_challenges_are_read(headers: list[str], expected: Challenge | None) -> 
     assert parse_challenges(headers) == expected
 
 
+@pytest.mark.parametrize("filler", ["\x0b" * 60_000, "-" * 60_000, "\xa0,\xa0" * 20_000, "_ " * 30_000])
+def test_a_header_as_long_as_one_may_be_is_read_once(filler: str) -> None:
+    expected = Challenge("bearer", {"realm": "https://a.example/token"})
+    assert parse_challenges([f'Bearer realm="https://a.example/token",{filler}!']) == expected
+    assert parse_challenges([f"{filler}!"]) is None
+
+
 @given(st.lists(st.text(alphabet='Bearsicm ="\\,/x')))
 def test_any_header_is_read_or_not_but_never_fails(headers: list[str]) -> None:
     challenge = parse_challenges(headers)
@@ -94,6 +101,7 @@ def test_realms_that_may_have_the_credentials(realm: str, registry: str, *, plai
         ("file:///etc/passwd", "registry.example", True),
         ("/token", "registry.example", True),
         ("https://[", "registry.example", True),
+        ("https://auth.example:99999/token", "registry.example", True),
         ("", "registry.example", True),
     ],
 )
