@@ -7,7 +7,7 @@ begins with it.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from storage.addresses import Home
@@ -17,7 +17,7 @@ from storage.authorization import (
     CredentialRefused,
     Keychain,
     TokenSource,
-    challenge_of,
+    challenges_of,
 )
 from storage.base import StoreError, StoreUnavailable
 from storage.connections import Answer
@@ -31,7 +31,8 @@ _SHORT = 160
 NOT_OVER_HTTP = (
     "not sent over plain http: serve the registry with TLS, or set storage.oci.repository.insecure"
 )
-_MOST_SCOPES = 3
+_MOST_CHALLENGES = 4
+"""Met with one credential for one request."""
 
 Send = Callable[[Authorization], Awaitable[Answer]]
 
@@ -66,7 +67,7 @@ class Attempts:
 
     async def make(
         self,
-        challenge: Challenge,
+        challenges: Sequence[Challenge],
         repository: Repository,
         send: Send,
         *,
@@ -74,12 +75,12 @@ class Attempts:
         home: Home,
         refused: Authorization | None = None,
     ) -> Answer:
-        """Send with each credential in turn and return the first answer that is no refusal of it.
+        """Meet the challenges with each credential in turn; return the first answer that is no refusal.
 
         ``refused`` is what :meth:`known` gave and the registry did not take any more. Raises
         :class:`NoAccess` with every attempt, and whatever ``send`` raises.
         """
-        attempt = _Attempt(self._tokens, challenge, repository, send, push=push, home=home)
+        attempt = _Attempt(self._tokens, challenges, repository, send, push=push, home=home)
         if refused is not None:
             attempt.refused.add(refused.header)
         for again in (False, True):
@@ -93,6 +94,14 @@ class Attempts:
         text = f"refused; credentials tried: {'; '.join(attempt.told)}"
         advice = "" if attempt.transient else f"; one of them must be allowed to {right} {repository}"
         raise NoAccess(text + advice, transient=attempt.transient, answer=attempt.answer)
+
+    async def has_any(self, repository: Repository) -> bool:
+        """Whether there is something to log in with."""
+        try:
+            candidates = await self._keychain.candidates(repository)
+        except StoreError:
+            return False
+        return not all(each.is_anonymous or each.unusable for each in candidates)
 
     def _remember(self, repository: Repository, taken: Authorization, *, push: bool) -> None:
         if len(self._taken) >= _MOST_KNOWN:
@@ -116,14 +125,15 @@ class _Attempt:
     def __init__(
         self,
         tokens: TokenSource,
-        challenge: Challenge,
+        challenges: Sequence[Challenge],
         repository: Repository,
         send: Send,
         *,
         push: bool,
         home: Home,
     ) -> None:
-        self._tokens, self._challenge, self._repository, self._send = tokens, challenge, repository, send
+        self._tokens, self._repository, self._send = tokens, repository, send
+        self._challenges = tuple(challenges)
         self._push, self._home = push, home
         self._tried: set[Credential] = set()
         self.refused: set[str] = set()
@@ -131,7 +141,6 @@ class _Attempt:
         self.transient = False
         self.taken = Authorization("", "", 0.0)
         self.answer: Answer | None = None
-        self._scopes = {challenge.scope(repository, push=push)}
 
     async def try_with(self, credential: Credential) -> Answer | None:
         """Return the answer, None when the credential was refused or cannot be used."""
@@ -145,40 +154,64 @@ class _Attempt:
         if not (self._home.keeps_secrets or credential.is_anonymous):
             self.told.append(f"{credential.source} ({NOT_OVER_HTTP})")
             return None
-        while True:
+        return await self._meet(credential)
+
+    async def _meet(self, credential: Credential) -> Answer | None:
+        """Meet one challenge after another, those too that come with a refusal: a scheme may change."""
+        waiting = self._suiting(credential, self._challenges)
+        tried: set[tuple[str, str, str, str]] = set()
+        said = ""
+        if not waiting:
+            said = f"the registry asks for {self._challenges[0].scheme}, which it cannot meet"
+        while waiting and len(tried) <= _MOST_CHALLENGES:
+            challenge = waiting.pop(0)
+            parameters = challenge.parameters
+            scope = challenge.scope(self._repository, push=self._push)
+            key = challenge.scheme, parameters.get("realm", ""), parameters.get("service", ""), scope
+            if key in tried:
+                continue
+            tried.add(key)
             try:
-                authorization = await _explained(
-                    self._tokens.authorize(
-                        self._challenge,
-                        credential,
-                        self._repository,
-                        push=self._push,
-                        home=self._home,
-                        refused=self.refused,
-                    )
-                )
+                authorization = await self._authorized(challenge, credential)
             except CredentialRefused as exc:
-                self.answer = None
-                self.told.append(f"{credential.source} ({exc})")
-                return None
+                self.answer, said = None, str(exc)
+                continue
+            except NoAccess as exc:
+                if exc.transient or not self._suiting(credential, waiting):
+                    raise
+                said = str(exc)
+                continue
             answer = await self._send(authorization)
             if answer.status not in {UNAUTHORIZED, FORBIDDEN}:
                 self.taken = authorization
                 return answer
-            self.answer = answer
+            self.answer, said = answer, answer.text[:_SHORT]
             self.refused.add(authorization.header)
-            if not (authorization.reused or self._asks_for_more(answer)):
-                self.told.append(f"{credential.source} ({answer.text[:_SHORT]})")
-                return None
+            if authorization.reused:
+                tried.discard(key)
+                waiting.insert(0, challenge)
+            asked = challenges_of(answer)
+            if asked:
+                self._challenges = asked
+                waiting = [*self._suiting(credential, asked), *waiting]
+        self.told.append(f"{credential.source} ({said})")
+        return None
 
-    def _asks_for_more(self, answer: Answer) -> bool:
-        """Whether the registry names a scope that no token was asked for yet; then it is the next one's."""
-        asked = challenge_of(answer)
-        if asked is None or asked.scheme == "basic" or len(self._scopes) > _MOST_SCOPES:
-            return False
-        scope = asked.scope(self._repository, push=self._push)
-        if scope in self._scopes:
-            return False
-        self._scopes.add(scope)
-        self._challenge = asked
-        return True
+    async def _authorized(self, challenge: Challenge, credential: Credential) -> Authorization:
+        work = self._tokens.authorize(
+            challenge,
+            credential,
+            self._repository,
+            push=self._push,
+            home=self._home,
+            refused=self.refused,
+        )
+        return await _explained(work)
+
+    @staticmethod
+    def _suiting(credential: Credential, challenges: Sequence[Challenge]) -> list[Challenge]:
+        suiting = [each for each in challenges if each.suits(credential)]
+        if credential.is_anonymous:
+            # nobody has no password to show, but token servers give tokens to anybody
+            suiting.sort(key=lambda each: each.scheme == "basic")
+        return suiting

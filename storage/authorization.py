@@ -63,6 +63,12 @@ class Challenge:
         actions = "pull,push" if push else "pull"
         return self.parameters.get("scope") or f"repository:{repository.name}:{actions}"
 
+    def suits(self, credential: Credential) -> bool:
+        """Whether a credential can meet it: a token for a token server is no user and password."""
+        if self.scheme == "basic":
+            return bool(credential.basic or credential.registry_token) or credential.is_anonymous
+        return True
+
     def anywhere(self) -> Challenge:
         """The challenge as it holds for every repository of the registry: without its scope."""
         return Challenge(self.scheme, {k: v for k, v in self.parameters.items() if k != "scope"})
@@ -94,13 +100,13 @@ Exchange = Callable[[Home, str, URL, dict[str, str], bytes | None], Awaitable[To
 :class:`Home` may lead to; raises :class:`storage.base.StoreError`."""
 
 
-def challenge_of(answer: Answer) -> Challenge | None:
-    """Return what an answer asks for, None when that is nothing this module can meet."""
+def challenges_of(answer: Answer) -> tuple[Challenge, ...]:
+    """Return what an answer asks for, as far as this module can meet it, in the registry's order."""
     return parse_challenges(answer.headers.getall("WWW-Authenticate", ()))
 
 
-def parse_challenges(headers: Iterable[str]) -> Challenge | None:
-    """Return the first challenge of the ``WWW-Authenticate`` headers that this module can meet."""
+def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
+    """Return the challenges of the ``WWW-Authenticate`` headers that this module can meet, in their order."""
     found: list[tuple[str, dict[str, str]]] = []
     for header in headers:
         for part in _PART.finditer(header):
@@ -109,10 +115,15 @@ def parse_challenges(headers: Iterable[str]) -> Challenge | None:
             elif found:
                 value = part["plain"] if part["quoted"] is None else re.sub(r"\\(.)", r"\1", part["quoted"])
                 found[-1][1][part["key"].lower()] = value
-    for scheme, parameters in found:
-        if scheme == "basic" or (scheme == "bearer" and "realm" in parameters):
-            return Challenge(scheme, parameters)
-    return None
+    return tuple(
+        Challenge(scheme, parameters)
+        for scheme, parameters in found
+        if scheme == "basic" or (scheme == "bearer" and "realm" in parameters)
+    )
+
+
+UNASKED = (Challenge("basic"),)
+"""What is tried with a registry that refuses and does not say what it wants."""
 
 
 class CredentialRefused(StoreRejected):
@@ -147,7 +158,7 @@ class TokenSource:
         and :class:`StoreUnavailable` when it cannot be reached.
         """
         if challenge.scheme == "basic" or credential.registry_token:
-            bearer = challenge.scheme != "basic"
+            bearer = bool(credential.registry_token)
             header = f"Bearer {credential.registry_token}" if bearer else credential.basic
             return Authorization(header, credential.source, time.monotonic() + BASIC_LIFE)
         key = (repository, challenge.scope(repository, push=push), credential)

@@ -3,7 +3,9 @@
 Looked up in ``$DOCKER_CONFIG/config.json`` (else ``~/.docker/config.json``), else in podman's
 ``$REGISTRY_AUTH_FILE`` and ``$XDG_RUNTIME_DIR/containers/auth.json``; the file is read again when it changes,
 as a mounted secret does. For one registry a helper of ``credHelpers`` comes before ``credsStore``, and both
-before ``auths``. In each, the longest key wins that names the repository or a folder above it.
+before ``auths``; one that has nothing, is not installed or fails gives way to the next. In each, the longest
+key wins that names the repository or a folder above it. As docker does it, an empty helper of ``credHelpers``
+means ``auths``. The base64 of an ``auth`` may lack its padding, be wrapped, or be that for URLs.
 
 No secret leaves this module but inside :class:`Credential`, whose ``repr`` hides them.
 """
@@ -24,7 +26,7 @@ from typing import Any
 
 import orjson
 
-from storage.base import StoreRejected, StoreUnavailable
+from storage.base import StoreError, StoreRejected, StoreUnavailable
 from storage.bounded import Bounded
 from storage.files import read_file
 from storage.inflight import InFlight
@@ -36,9 +38,11 @@ HELPER_TIMEOUT = 30.0
 HELPER_LIFE = 60.0
 """Seconds that a helper's answer is used for every repository of its registry."""
 _MOST_ANSWERS = 1024
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MOST_CONFIG = 4 * 1024 * 1024
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HELPER_HAS_NONE = b"credentials not found"
+_OF_URLS = str.maketrans("-_", "+/")
 _TOKEN_USER = "<token>"  # noqa: S105 - how a helper says "this secret is an identity token"
 
 
@@ -93,15 +97,21 @@ class DockerCredentials:
         if path is None:
             return Credential("none, as there is no docker config.json")
         config = self._load(path)
+        failed: StoreError | None = None
         for helper, server in self._helpers(config, repository, path):
-            credential = await self._asked(helper, server, path)
+            try:
+                credential = await self._asked(helper, server, path)
+            except StoreError as exc:
+                failed = failed or exc
+                continue
             if credential is not None:
                 return credential
         auths = _table(config, "auths", path)
         key = longest_match(auths, repository)
-        if key is None:
-            return Credential(f"none, as {path} has no entry for {repository.registry}")
-        return _from_entry(auths[key], f"the entry {key!r} of {path}")
+        found = _from_entry(auths[key], f"the entry {key!r} of {path}") if key is not None else None
+        if failed is not None and (found is None or found.is_anonymous):
+            raise failed
+        return found or Credential(f"none, as {path} has no entry for {repository.registry}")
 
     async def candidates(self, repository: Repository, *, again: bool = False) -> Sequence[Credential]:
         """Return the one credential of :meth:`lookup`, which always looks at the file anew."""
@@ -129,7 +139,7 @@ class DockerCredentials:
             version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             if self._read is not None and self._read[:2] == (path, version):
                 return self._read[2]
-            config = orjson.loads(read_file(path, _MOST_CONFIG))
+            config = orjson.loads(read_file(path, _MOST_CONFIG).removeprefix(_BYTE_ORDER_MARK))
         except OSError as exc:
             raise StoreRejected(f"cannot read the registry credentials in {path}: {exc.strerror}") from exc
         except orjson.JSONDecodeError as exc:
@@ -146,10 +156,12 @@ class DockerCredentials:
         helpers = _table(config, "credHelpers", path)
         key = longest_match(helpers, repository)
         if key is not None:
+            if not helpers[key]:
+                return
             yield str(helpers[key]), key
         store = config.get("credsStore")
         if store:
-            yield str(store), HUB_KEY if repository.registry == DOCKER_HUB else repository.registry
+            yield str(store), HUB_KEY if _is_hub(repository.registry) else repository.registry
 
     async def _asked(self, helper: str, server: str, path: Path) -> Credential | None:
         key = (helper, server)
@@ -226,7 +238,7 @@ def matching_entries(auths: Mapping[str, Any], repository: Repository, source: s
 
 def _globs(pattern: str, repository: Repository) -> bool:
     host, _, folder = pattern.partition("/")
-    labels, wanted = host.lower().split("."), repository.registry.lower().split(".")
+    labels, wanted = host.lower().split("."), _registry(repository.registry).lower().split(".")
     if len(labels) != len(wanted) or not all(map(fnmatchcase, wanted, labels)):
         return False
     return not folder or f"{repository.name}/".startswith(f"{folder}/")
@@ -234,7 +246,7 @@ def _globs(pattern: str, repository: Repository) -> bool:
 
 def longest_match(table: Mapping[str, Any], repository: Repository) -> str | None:
     """Return the key of ``table`` (host or host/path) that names ``repository`` most closely."""
-    target = str(repository)
+    target = f"{_registry(repository.registry).lower()}/{repository.name}"
     best: tuple[int, str] | None = None
     for key in table:
         bare = _bare(key)
@@ -252,7 +264,16 @@ def _bare(key: str) -> str:
         if whole and bare.endswith(version):
             bare = bare.removesuffix(version)
     host, slash, rest = bare.partition("/")
-    return (DOCKER_HUB if host in _HUB_ALIASES else host) + slash + rest
+    return _registry(host).lower() + slash + rest
+
+
+def _registry(host: str) -> str:
+    """Return a registry's name, the same for all names of Docker Hub."""
+    return DOCKER_HUB if _is_hub(host) else host
+
+
+def _is_hub(host: str) -> bool:
+    return host.lower() == DOCKER_HUB or host.lower() in _HUB_ALIASES
 
 
 def _from_entry(entry: object, source: str) -> Credential:
@@ -261,14 +282,12 @@ def _from_entry(entry: object, source: str) -> Credential:
     username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
     encoded = entry.get("auth")
     if encoded:
-        try:
-            decoded = base64.b64decode(str(encoded), validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            raise StoreRejected(f"{source}: its auth is not base64 of user:password") from None
-        username, colon, password = decoded.partition(":")
-        if not colon:
+        decoded = _decoded(str(encoded))
+        if decoded is not None:
+            username, _, password = decoded.partition(":")
+            password = password.rstrip("\0")
+        elif not (username and password):
             raise StoreRejected(f"{source}: its auth is not base64 of user:password")
-        password = password.rstrip("\0")
     return Credential(
         source,
         username,
@@ -276,6 +295,16 @@ def _from_entry(entry: object, source: str) -> Credential:
         str(entry.get("identitytoken") or ""),
         str(entry.get("registrytoken") or ""),
     )
+
+
+def _decoded(encoded: str) -> str | None:
+    """Return ``user:password`` of any writing of base64 that readers take, None for what is none."""
+    plain = "".join(encoded.split()).rstrip("=").translate(_OF_URLS)
+    try:
+        decoded = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return None
+    return decoded if ":" in decoded else None
 
 
 def _from_helper(out: bytes, source: str) -> Credential:

@@ -24,12 +24,13 @@ from yarl import URL
 from storage.addresses import Allows, Home, Refused, Zone, is_near, is_somewhere, zone_of, zone_of_spelling
 from storage.attempts import FORBIDDEN, NOT_OVER_HTTP, UNAUTHORIZED, Attempts, NoAccess
 from storage.authorization import (
+    UNASKED,
     Authorization,
     Challenge,
     Keychain,
     TokenAnswer,
     TokenSource,
-    challenge_of,
+    challenges_of,
 )
 from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
 from storage.bounded import Bounded
@@ -56,7 +57,9 @@ _BAD_REQUEST = 400
 _TRY_AGAIN = frozenset({408, 429})
 _BLOB_IS_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 NO_REPOSITORY = "NAME_UNKNOWN"
+_NOT_FOUND = 404
 _MOVED = frozenset({301, 302, 303, 307, 308})
+_KEEPS_METHOD = frozenset({307, 308})
 _random = secrets.SystemRandom()
 
 
@@ -89,7 +92,7 @@ class _Endpoint:
     """How one registry is reached, and what it asked for last."""
 
     base: URL
-    challenge: Challenge | None
+    challenges: tuple[Challenge, ...]
     home: Home
     until: float = math.inf
     """By the clock that never goes back: then it is found out anew how the registry is reached."""
@@ -180,7 +183,7 @@ class Transport:
             raise StoreUnavailable(str(exc), exc.host) from exc.__cause__
         except NoTls as exc:
             raise StoreRejected(str(exc)) from exc.__cause__
-        return endpoint.base.scheme, endpoint.challenge.scheme if endpoint.challenge else ""
+        return endpoint.base.scheme, endpoint.challenges[0].scheme if endpoint.challenges else ""
 
     async def _try(self, request: Request) -> Answer:
         registry = request.repository.registry
@@ -197,16 +200,41 @@ class Transport:
     async def _try_at(self, endpoint: _Endpoint, request: Request) -> Answer:
         async with endpoint.prompt_places if request.prompt else endpoint.places:
             known = self._attempts.known(request.repository, push=request.push)
-            if endpoint.challenge is None or known is not None:
+            if not endpoint.challenges or known is not None:
                 answer = await self._follow(endpoint, request, known)
                 self._learn(endpoint, answer)
-                wanted = answer.status in request.passes
-                if endpoint.challenge is None or wanted or not _is_refused(endpoint, answer):
+                if not endpoint.challenges:
+                    return await self._unasked(endpoint, request, answer, known)
+                if answer.status in request.passes or not _is_refused(endpoint, answer):
                     return _judged(request, answer, known)
-            return await self._attempt(endpoint, endpoint.challenge, request, known)
+            return await self._attempt(endpoint, endpoint.challenges, request, known)
+
+    async def _unasked(
+        self, endpoint: _Endpoint, request: Request, answer: Answer, known: Authorization | None
+    ) -> Answer:
+        """Judge the answer of a registry that never said what credentials it wants.
+
+        Some let everybody read, and refuse a write, or hide what is not everybody's, without a challenge.
+        """
+        asks_nobody = known is None and request.push and endpoint.home.keeps_secrets
+        hides = answer.status == _NOT_FOUND and asks_nobody
+        if not (hides or _is_refused(endpoint, answer)) or not _same_origin(answer.url, endpoint.base):
+            return _judged(request, answer, known)
+        if not await self._attempts.has_any(request.repository):
+            return _judged(request, answer, known)
+        try:
+            return await self._attempt(endpoint, UNASKED, request, known)
+        except StoreRejected:
+            if not hides:
+                raise
+            return _judged(request, answer, known)
 
     async def _attempt(
-        self, endpoint: _Endpoint, challenge: Challenge, request: Request, known: Authorization | None
+        self,
+        endpoint: _Endpoint,
+        challenges: tuple[Challenge, ...],
+        request: Request,
+        known: Authorization | None,
     ) -> Answer:
         async def send(authorization: Authorization) -> Answer:
             answer = await self._follow(endpoint, request, authorization)
@@ -215,7 +243,7 @@ class Transport:
 
         try:
             return await self._attempts.make(
-                challenge,
+                challenges,
                 request.repository,
                 send,
                 push=request.push,
@@ -234,9 +262,9 @@ class Transport:
 
     @staticmethod
     def _learn(endpoint: _Endpoint, answer: Answer) -> None:
-        if answer.status == UNAUTHORIZED and answer.url.origin() == endpoint.base:
-            challenge = challenge_of(answer)
-            endpoint.challenge = challenge.anywhere() if challenge else endpoint.challenge
+        if answer.status == UNAUTHORIZED and _same_origin(answer.url, endpoint.base):
+            asked = tuple(each.anywhere() for each in challenges_of(answer))
+            endpoint.challenges = asked or endpoint.challenges
 
     async def _follow(
         self, endpoint: _Endpoint, request: Request, authorization: Authorization | None
@@ -244,7 +272,7 @@ class Transport:
         absolute = "://" in request.path
         place = request.path if absolute else f"{endpoint.base}/v2/{request.repository.name}/{request.path}"
         url = URL(place, encoded=True)
-        is_home = not absolute or url.origin() == endpoint.base
+        is_home = not absolute or _same_origin(url, endpoint.base)
         for _ in range(_REDIRECTS + 1):
             headers = request.headers
             if is_home and authorization is not None and authorization.header:
@@ -262,10 +290,8 @@ class Transport:
             target = answer.headers.get("Location")
             if answer.status not in _MOVED or not target:
                 return answer
-            if request.method not in {"GET", "HEAD"}:
-                raise StoreRejected(f"{request}: the registry redirects a {request.method}: refused")
-            url = resolve(url, target)
-            is_home = url.origin() == endpoint.base
+            url = _redirected(request, answer, url, target)
+            is_home = _same_origin(url, endpoint.base)
         raise StoreRejected(f"{request}: more than {_REDIRECTS} redirects")
 
     def _allowed(
@@ -331,11 +357,11 @@ class Transport:
             raise StoreRejected(f"{registry}: {exc.reason}") from exc
         if transient(answer.status):
             raise Later(answer.text, answer.retry_after)
-        challenge = challenge_of(answer) if answer.status == UNAUTHORIZED else None
+        asked = challenges_of(answer) if answer.status == UNAUTHORIZED else ()
         host, plain = registry_host(registry), scheme == "http"
         home = _home(host, zone_of_spelling(host), plain=plain, insecure=self._options.insecure)
         until = time.monotonic() + PLAIN_SECONDS if plain else math.inf
-        endpoint = _Endpoint(base, challenge.anywhere() if challenge else None, home, until)
+        endpoint = _Endpoint(base, tuple(each.anywhere() for each in asked), home, until)
         endpoint.is_at(answer.address, insecure=self._options.insecure)
         return endpoint
 
@@ -349,7 +375,13 @@ class Transport:
             return home.may_lead_to(address) and over_http(address)
 
         try:
-            answer = await self._connections.send(method, url, headers, body, allows=allows)
+            for _ in range(_REDIRECTS + 1):
+                answer = await self._connections.send(method, url, headers, body, allows=allows)
+                target = answer.headers.get("Location")
+                following = resolve(url, target) if answer.status in _KEEPS_METHOD and target else url
+                if following == url or not _same_origin(following, url):
+                    break
+                url = following
         except Refused as exc:
             why = exc.reason if not home.may_lead_to(exc.address) else NOT_OVER_HTTP
             raise StoreRejected(f"the token server {url.host}: {why}") from exc
@@ -358,6 +390,11 @@ class Transport:
         except NoTls as exc:
             raise StoreRejected(f"the token server {url.host}: {exc}") from exc.__cause__
         return TokenAnswer(answer.status, answer.body)
+
+
+def _same_origin(one: URL, other: URL) -> bool:
+    """Whether two URLs have one scheme, host and port; ``https://a`` and ``https://a:443`` do."""
+    return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
 
 
 def _is_loopback(address: str) -> bool:
@@ -390,9 +427,26 @@ def resolve(base: URL, location: str) -> URL:
     return url
 
 
+def _redirected(request: Request, answer: Answer, url: URL, target: str) -> URL:
+    """Return where a redirect leads. Raises :class:`StoreRejected` where the request may not follow.
+
+    What writes follows 307 and 308, which keep method and body (RFC 9110, section 15.4), within one origin.
+    """
+    following = resolve(url, target)
+    if request.method in {"GET", "HEAD"}:
+        return following
+    if answer.status not in _KEEPS_METHOD:
+        why = f"{answer.status} turns it into a GET"
+    elif not _same_origin(following, url):
+        why = "it leads to another origin"
+    else:
+        return following
+    raise StoreRejected(f"{request}: the registry redirects a {request.method}: refused, as {why}")
+
+
 def _is_refused(endpoint: _Endpoint, answer: Answer) -> bool:
     """Whether the registry itself, and nobody that it led to, wants other credentials."""
-    return answer.status in {UNAUTHORIZED, FORBIDDEN} and answer.url.origin() == endpoint.base
+    return answer.status in {UNAUTHORIZED, FORBIDDEN} and _same_origin(answer.url, endpoint.base)
 
 
 def _judged(

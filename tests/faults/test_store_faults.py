@@ -857,12 +857,21 @@ def test_redirects_to_nowhere_end(target: str, words: str) -> None:
     assert not stored.failures[0].transient
 
 
-def test_a_redirected_write_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("status", "target", "words"),
+    [
+        (302, "/elsewhere", "redirects a PUT: refused, as 302 turns it into a GET"),
+        (307, "https://elsewhere.example/", "redirects a PUT: refused, as it leads to another origin"),
+        (308, "http://127.0.0.1:1/", "redirects a PUT: refused, as it leads to another origin"),
+    ],
+)
+def test_a_write_that_is_redirected_away_is_refused(status: int, target: str, words: str) -> None:
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=307, headers={"Location": "/elsewhere"})
+        return web.Response(status=status, headers={"Location": target})
 
     stored, _ = put_against(on("PUT", ".att", answer), replace(FAST, encoding_format=FORM_A))
-    assert "redirects a PUT: refused" in stored.failures[0].reason
+    assert words in stored.failures[0].reason
+    assert not stored.failures[0].transient
 
 
 def test_an_upload_without_location_is_rejected() -> None:

@@ -9,39 +9,51 @@ from storage.authorization import Challenge, checked_realm, parse_challenges
 from storage.base import StoreRejected
 from storage.reference import registry_host
 
+TOKENS = Challenge(
+    "bearer",
+    {
+        "realm": "https://auth.example/token",
+        "service": "registry.example",
+        "scope": "repository:a:pull,push",
+    },
+)
+
 
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ([], None),
-        (["Negotiate"], None),
-        (["Basic"], Challenge("basic")),
-        (['Basic realm="a, b"'], Challenge("basic", {"realm": "a, b"})),
-        (["basic realm=x"], Challenge("basic", {"realm": "x"})),
-        (['Negotiate, Basic realm="x"'], Challenge("basic", {"realm": "x"})),
-        (["Negotiate", 'Basic realm="x"'], Challenge("basic", {"realm": "x"})),
-        (["Bearer"], None),
+        ([], ()),
+        (["Negotiate"], ()),
+        (["Basic"], (Challenge("basic"),)),
+        (['Basic realm="a, b"'], (Challenge("basic", {"realm": "a, b"}),)),
+        (["basic realm=x"], (Challenge("basic", {"realm": "x"}),)),
+        (['Negotiate, Basic realm="x"'], (Challenge("basic", {"realm": "x"}),)),
+        (["Negotiate", 'Basic realm="x"'], (Challenge("basic", {"realm": "x"}),)),
+        (["Bearer"], ()),
         (
             [
                 'Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a:pull,push"'
             ],
-            Challenge(
-                "bearer",
-                {
-                    "realm": "https://auth.example/token",
-                    "service": "registry.example",
-                    "scope": "repository:a:pull,push",
-                },
-            ),
+            (TOKENS,),
         ),
-        (['Bearer realm = "a\\"b" , service = s'], Challenge("bearer", {"realm": 'a"b', "service": "s"})),
+        (
+            ['Bearer realm = "a\\"b" , service = s'],
+            (Challenge("bearer", {"realm": 'a"b', "service": "s"}),),
+        ),
         (
             ['Bearer realm="r",error="invalid_token", Basic realm="x"'],
-            Challenge("bearer", {"realm": "r", "error": "invalid_token"}),
+            (
+                Challenge("bearer", {"realm": "r", "error": "invalid_token"}),
+                Challenge("basic", {"realm": "x"}),
+            ),
+        ),
+        (
+            ['Basic realm="x"', 'Bearer realm="r"'],
+            (Challenge("basic", {"realm": "x"}), Challenge("bearer", {"realm": "r"})),
         ),
     ],
 )
-def test_challenges_are_read(headers: list[str], expected: Challenge | None) -> None:
+def test_challenges_are_read(headers: list[str], expected: tuple[Challenge, ...]) -> None:
     assert parse_challenges(headers) == expected
 
 
@@ -54,8 +66,7 @@ def test_a_header_as_long_as_one_may_be_is_read_once(filler: str) -> None:
 
 @given(st.lists(st.text(alphabet='Bearsicm ="\\,/x')))
 def test_any_header_is_read_or_not_but_never_fails(headers: list[str]) -> None:
-    challenge = parse_challenges(headers)
-    assert challenge is None or challenge.scheme in {"basic", "bearer"}
+    assert all(challenge.scheme in {"basic", "bearer"} for challenge in parse_challenges(headers))
 
 
 def home_of(registry: str, *, plain: bool) -> Home:

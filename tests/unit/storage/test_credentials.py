@@ -275,3 +275,116 @@ def test_an_entry_that_cannot_be_used_is_told_and_hides_its_content(entry: Any, 
         {"registry.example": entry}, Repository("registry.example", "app"), "secret s"
     )
     assert found == Credential("the entry 'registry.example' of secret s", unusable=reason)
+
+
+def written(way: str, user: str = "robot?>", password: str = SECRET) -> str:
+    """Return ``user:password`` in base64 as one of the programs that make docker configurations writes it."""
+    plain = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {
+        "plain": plain,
+        "unpadded": plain.rstrip("="),
+        "wrapped": "\n".join(plain[at : at + 8] for at in range(0, len(plain), 8)) + "\n",
+        "windows": plain[:8] + "\r\n" + plain[8:],
+        "URL-safe": base64.urlsafe_b64encode(f"{user}:{password}".encode()).decode(),
+        "URL-safe, unpadded": base64.urlsafe_b64encode(f"{user}:{password}".encode()).decode().rstrip("="),
+    }[way]
+
+
+WAYS = ["plain", "unpadded", "wrapped", "windows", "URL-safe", "URL-safe, unpadded"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("password", [SECRET, "a", "ab", "abc", "ÿ?>~"])
+def test_base64_is_read_however_it_is_written_in_files_and_secrets(
+    tmp_path: Path, way: str, password: str
+) -> None:
+    auths = {"registry.example": {"auth": written(way, password=password)}}
+    (of_secret,) = matching_entries(auths, Repository("registry.example", "team/app"), "secret s")
+    for found in (lookup(keychain(tmp_path, {"auths": auths})), of_secret):
+        assert (found.username, found.password) == ("robot?>", password)
+
+
+@pytest.mark.parametrize("auth_value", ["a", "%%%%", base64.b64encode(b"no colon").decode()])
+def test_what_is_no_base64_of_user_and_password_is_refused_unless_both_stand_beside(
+    tmp_path: Path, auth_value: str
+) -> None:
+    with pytest.raises(StoreRejected, match="its auth is not base64 of user:password"):
+        lookup(keychain(tmp_path, {"auths": {"registry.example": {"auth": auth_value}}}))
+    beside = {"auth": auth_value, "username": "robot", "password": SECRET}
+    assert lookup(keychain(tmp_path, {"auths": {"registry.example": beside}})).password == SECRET
+
+
+HUB = ["docker.io", "index.docker.io", "registry-1.docker.io"]
+
+
+@pytest.mark.parametrize("registry", HUB)
+@pytest.mark.parametrize(
+    "key",
+    [*HUB, *(f"https://{name}/v1/" for name in HUB), "https://registry-1.docker.io/v2/", "Docker.io", "docker.io/team"],
+)  # fmt: skip
+def test_every_name_of_docker_hub_is_found_under_every_other_in_files_and_secrets(
+    tmp_path: Path, registry: str, key: str
+) -> None:
+    auths = {key: auth("robot")}
+    assert lookup(keychain(tmp_path, {"auths": auths}), registry).username == "robot"
+    (found,) = matching_entries(auths, Repository(registry, "team/app"), "secret s")
+    assert found.username == "robot"
+
+
+@pytest.mark.parametrize(
+    "key", ["Registry.Example", "HTTPS://registry.example/v2/", "registry.example/team/"]
+)
+def test_a_key_is_read_in_any_case_and_with_a_path(tmp_path: Path, key: str) -> None:
+    assert lookup(keychain(tmp_path, {"auths": {key: auth("robot")}})).username == "robot"
+
+
+@pytest.mark.parametrize("registry", HUB)
+def test_the_store_of_credentials_is_asked_for_docker_hub_by_its_one_key(
+    tmp_path: Path, registry: str
+) -> None:
+    script = (
+        'read key; [ "$key" = https://index.docker.io/v1/ ] && echo \'{"Username":"robot","Secret":"x"}\''
+    )
+    path = helper(tmp_path / "bin", "store", script)
+    assert lookup(keychain(tmp_path / "c", {"credsStore": "store"}, PATH=path), registry).username == "robot"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"credsStore": "gone"},
+        {"credsStore": ""},
+        {"credsStore": None, "credHelpers": None},
+        {"credHelpers": {"registry.example": "gone"}},
+        {"credHelpers": {"registry.example": ""}, "credsStore": "loud"},
+        {"credHelpers": {"registry.example": "broken"}, "credsStore": "none"},
+    ],
+)
+def test_a_helper_that_is_empty_absent_or_fails_gives_way_to_the_entries(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    helper(tmp_path / "bin", "broken", "exit 3")
+    helper(tmp_path / "bin", "loud", 'echo \'{"Username":"other","Secret":"x"}\'')
+    path = helper(tmp_path / "bin", "none", "echo credentials not found in native keychain; exit 1")
+    entries = {"auths": {"registry.example": auth("robot")}}
+    assert lookup(keychain(tmp_path / "c", config | entries, PATH=path)).username == "robot"
+
+
+def test_a_helper_that_fails_gives_way_to_the_store_of_credentials(tmp_path: Path) -> None:
+    helper(tmp_path / "bin", "broken", "exit 3")
+    path = helper(tmp_path / "bin", "works", 'echo \'{"Username":"robot","Secret":"x"}\'')
+    config = {"credHelpers": {"registry.example": "broken"}, "credsStore": "works"}
+    assert lookup(keychain(tmp_path / "c", config, PATH=path)).username == "robot"
+
+
+def test_a_helper_that_fails_is_told_where_nothing_else_is_there(tmp_path: Path) -> None:
+    path = helper(tmp_path / "bin", "broken", "exit 3")
+    for auths in ({}, {"registry.example": {}}, {"other.example": auth("robot")}):
+        chain = keychain(tmp_path / "c", {"credsStore": "broken", "auths": auths}, PATH=path)
+        with pytest.raises(StoreRejected, match=r"docker-credential-broken .* ended with code 3"):
+            lookup(chain)
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    text = "\ufeff" + json.dumps({"auths": {"registry.example": auth("robot")}})
+    assert lookup(keychain(tmp_path, text)).username == "robot"
