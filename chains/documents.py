@@ -64,6 +64,9 @@ _Loader.yaml_implicit_resolvers = {
 }
 _INT = r"[-+]?(?:0b[01_]+|0[0-7_]*|[1-9][0-9_]*|0x[0-9a-fA-F_]+)"
 _FLOAT = r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+_TEXT = _TAG + "str"
+"""The one tag that a document may have. Others make what JSON cannot hold, or read a number in another way:
+one of base 60 for longer than anybody waits."""
 _Loader.add_implicit_resolver(_TAG + "int", re.compile(f"^(?:{_INT})$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(_TAG + "float", re.compile(f"^(?:{_FLOAT})$"), list("-+.0123456789"))
 
@@ -156,10 +159,11 @@ def item_of(holder: Mapping[str, Any], item: Any) -> Any:
 
 
 def _refuse_twice(name: str, pairs: list[tuple[str, Any]]) -> None:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise InputError(f"{name}: key {twice[:64]!r} comes twice in one object; readers would disagree")
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise InputError(f"{name}: key {key[:64]!r} comes twice in one object; readers would disagree")
+        seen.add(key)
 
 
 def _refuse_equal_keys(data: bytes, name: str) -> None:
@@ -195,6 +199,11 @@ def _look_at_events(data: bytes, name: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             raise InputError(f"{name}: yaml aliases are refused; write the value out")
         if isinstance(event, yaml.NodeEvent):
+            tag = str(getattr(event, "tag", None) or _TEXT)
+            if tag != _TEXT:
+                raise InputError(
+                    f"{name}: not YAML as JSON has it: tag {tag[:64]!r}; write the value without it"
+                )
             values += 1
             if values > MAX_YAML_VALUES:
                 raise InputError(f"{name}: more than {MAX_YAML_VALUES} values of YAML; export it as JSON")

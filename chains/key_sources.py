@@ -10,6 +10,7 @@ import urllib.request
 from base64 import b64decode
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -73,7 +74,7 @@ def _fetched(word: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310 - https alone, as matched above
             data: bytes = answer.read(MAX_BYTES + 1)
-    except (URLError, OSError, ValueError) as error:
+    except (URLError, OSError, ValueError, HTTPException) as error:
         raise UsageError(f"{url}: {getattr(error, 'reason', None) or error}") from error
     digest = hashlib.sha256(data).hexdigest()
     if digest != pinned["digest"]:

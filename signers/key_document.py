@@ -19,7 +19,7 @@ from signers.trust import PublicKey, load_public_keys
 
 _CURVES: Mapping[str, type[ec.EllipticCurve]] = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1}
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})
-_SIGNING = frozenset({"sig", None})
+_SIGNING = ("sig", None)  # what a key has may be anything, a list too
 
 
 def read_keys(data: bytes, source: str) -> tuple[ListedKey, ...]:

@@ -91,10 +91,11 @@ def parse_keyset(data: bytes, source: str = "key set") -> tuple[ListedKey, ...]:
     found = [_read(item, f"{source}: key {number}") for number, item in enumerate(listed, 1)]
     if not found:
         raise FormatError(f"{source}: has no keys")
-    keyids = [one.key.keyid for one in found]
-    twice = next((keyid for keyid in keyids if keyids.count(keyid) > 1), "")
-    if twice:
-        raise FormatError(f"{source}: {twice} is in it twice")
+    seen: set[str] = set()
+    for one in found:
+        if one.key.keyid in seen:
+            raise FormatError(f"{source}: {one.key.keyid} is in it twice")
+        seen.add(one.key.keyid)
     return tuple(found)
 
 
@@ -122,7 +123,7 @@ def _read(item: dict[str, object], what: str) -> ListedKey:
     if item.get("keyid", key.keyid) != key.keyid:
         raise FormatError(f"{what}: keyid is {str(item['keyid'])[:64]!r}, but the PEM is that of {key.keyid}")
     status = item.get("status", KeyStatus.ACTIVE.value)
-    if status not in {one.value for one in KeyStatus}:
+    if status not in list(KeyStatus):  # it may be anything, a list too
         expected = ", ".join(KeyStatus)
         raise FormatError(f"{what}: status is {str(status)[:32]!r}: expected one of {expected}")
     start, end = _moment(item, "notBefore", what), _moment(item, "notAfter", what)

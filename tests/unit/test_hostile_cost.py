@@ -13,6 +13,8 @@ import pytest
 
 from chains.beside import Beside
 from chains.config import parse_config
+from chains.documents import load_documents
+from chains.errors import InputError
 from chains.hermetic import ENFORCED, UNKNOWN_LEVEL, judge_isolation
 from chains.hermetic_entrypoint import images_that_decide
 from chains.hermetic_environment import Environment, Value
@@ -169,6 +171,27 @@ def test_a_run_of_thousands_of_steps_is_judged() -> None:
     isolation = judge_isolation(take_snapshot(run), {LABEL: Beside(pod=pod)})
     assert isolation.level != ENFORCED
     assert [one.image for one in isolation.containers][-1] == "i4999"
+
+
+def test_a_name_that_comes_twice_among_very_many_is_found() -> None:
+    members = ",".join(f'"k{n}":1' for n in range(150_000))
+    with pytest.raises(InputError, match=r"^f: key 'k149999' comes twice in one object"):
+        load_documents(f'{{{members},"k149999":1}}'.encode(), "f")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['!!int "1' + ":1" * LARGE + '"', '!!float "1' + ":1" * LARGE + '"', "!!set {x}", "!!omap [x: 1]", "!!binary aGk=",
+     "!!timestamp 2001-01-01", "!!pairs [x: 1]", "!!python/name:os.system ''", "!own {x: 1}"],
+    ids=lambda value: value[:7],
+)  # fmt: skip
+def test_yaml_says_no_more_than_json(value: str) -> None:
+    with pytest.raises(InputError, match=r"^f\.yaml: not YAML as JSON has it: tag '[^']*'; write the value"):
+        load_documents(f"a: {value}".encode(), "f.yaml")
+
+
+def test_yaml_may_say_that_a_value_is_text() -> None:
+    assert load_documents(b"a: !!str 5\nb: 6", "f.yaml") == [{"a": "5", "b": 6}]
 
 
 def test_a_result_of_countless_mistakes_is_told_in_part() -> None:

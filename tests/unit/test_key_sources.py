@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
+import urllib.request
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -76,6 +79,8 @@ def test_a_json_web_key_is_the_key_of_its_pem(algorithm: str) -> None:
         ({"x": "AAAA"}, "is no JSON web key that can be used"),
         ({"x": 5}, "x must be a string"),
         ({"use": "enc"}, "has no key for signatures"),
+        ({"use": ["sig"]}, "has no key for signatures"),
+        ({"use": {}}, "has no key for signatures"),
     ],
 )
 def test_a_json_web_key_that_cannot_be_used_is_refused(change: dict[str, Any], words: str) -> None:
@@ -136,6 +141,24 @@ def test_a_url_is_believed_for_the_pinned_content_alone(answering: Callable[[str
             read_source(f"https://keys.example.com/k.pub#sha256:{other}")
     with pytest.raises(UsageError, match=r"https://keys\.example\.com/k\.pub: "):
         read_source(f"https://keys.example.com/k.pub#sha256:{digest}")
+
+
+def test_an_answer_that_is_no_http_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        asked, _ = listening.accept()
+        with asked:
+            asked.recv(4096)
+            asked.sendall(b"no http at all\r\n\r\n")
+
+    real = urllib.request.urlopen
+    here = f"http://127.0.0.1:{listening.getsockname()[1]}/k"
+    monkeypatch.setattr("urllib.request.urlopen", lambda _, timeout: real(here, timeout=timeout))
+    with listening, ThreadPoolExecutor(1) as thread:
+        thread.submit(answer)
+        with pytest.raises(UsageError, match=r"https://keys\.example\.com/k: no http at all"):
+            read_source("https://keys.example.com/k#sha256:" + "a" * 64)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,8 @@ def test_a_key_set_is_read_as_it_was_written(old: PublicKey) -> None:
         ({"notAfter": 3}, "notAfter must be"),
         ({"notAfter": "2025-01-01T00:00:00Z", "notBefore": "2026-01-01T00:00:00Z"}, "is before notBefore"),
         ({"status": "old"}, "expected one of active, retired, revoked"),
+        ({"status": []}, "expected one of active, retired, revoked"),
+        ({"status": {"active": 1}}, "expected one of active, retired, revoked"),
         ({"keyid": "SHA256:abc"}, "but the PEM is that of"),
         ({"pem": "x"}, "key 1"),
     ],
