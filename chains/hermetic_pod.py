@@ -117,12 +117,15 @@ def unrecorded(run: RunSnapshot) -> str:
 
 
 def not_ended(run: RunSnapshot, step: Placed) -> str:
-    """Return why it is not known that a step has ended, so that it may have gone on; else ``""``."""
-    if "terminated" not in mapping_at(step.state, "state"):
-        return "the kubelet does not report that it ended"
+    """Return why it is not known that a step has ended, so that it may have gone on; else ``""``.
+
+    The record comes first, since it does not change: the kubelet may report an end a moment later.
+    """
     records = (one for one in run.status.get("steps", ()) if one.get("name", "") == step.name)
     if not any(text_at(record, "terminated", "containerID") for record in records):
         return "the run does not record that it ended by itself"
+    if "terminated" not in mapping_at(step.state, "state"):
+        return "the kubelet does not report that it ended"
     return ""
 
 

@@ -12,6 +12,7 @@ Pure; an object may have any shape.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from chains.beside import mapping_at, objects_at, parse_time, text_at
@@ -70,14 +71,25 @@ def sidecars_of(raw: Mapping[str, Json]) -> list[Mapping[str, Json]]:
 def is_replaced(sidecar: Mapping[str, Json], ended: str) -> bool:
     """Whether what a status says of a sidecar is about the image by which Tekton stopped it.
 
-    It says so itself; or its container began after the run had ``ended``, where the kubelet did not tell of
-    the one before.
+    It says so itself. Or, where the kubelet does not tell of the container before any more, this one began
+    after the run had ``ended``, or failed to begin then: Tekton's image has no program but its own, so that a
+    sidecar with a ``command`` does not start with it (``StartError``).
     """
     if text_at(sidecar, "terminated", "message") == STOPPED:
         return True
     end = parse_time(ended)
-    began = [parse_time(text_at(sidecar, state, "startedAt")) for state in ("running", "terminated")]
-    return end is not None and any(moment is not None and moment > end for moment in began)
+    moments = [_began_or_failed(mapping_at(sidecar, state)) for state in ("running", "terminated")]
+    return end is not None and any(moment is not None and moment > end for moment in moments)
+
+
+def _began_or_failed(state: Mapping[str, Json]) -> datetime | None:
+    """Return when a container began, or, if it never did, when it was given up.
+
+    The kubelet writes the first second of 1970 for the beginning of a container that never ran.
+    """
+    began = parse_time(text_at(state, "startedAt"))
+    has_begun = began is not None and began.timestamp() > 0
+    return began if has_begun else parse_time(text_at(state, "finishedAt"))
 
 
 def replaced(raw: Mapping[str, Json]) -> list[str]:
@@ -131,8 +143,10 @@ def _unlike(before: Mapping[str, Json], after: Mapping[str, Json], ended: str) -
     yield from (key for key in (*_NAMES, *others) if before.get(key) != after.get(key))
     yield from (next(_malformed(one)) for one in (before, after) if next(_malformed(one), ""))
     began = text_at(before, "running", "startedAt")
-    if "terminated" in before:
-        yield from _unlike_ended(before, after)
+    if is_replaced(before, ended) and is_replaced(after, ended):
+        yield from _unlike_replacement(before, after)
+    elif "terminated" in before:
+        yield from _unlike_ended(before, after, ended)
     elif is_replaced(after, ended):
         yield from _unlike_stopped(after, began)
     elif before.get("imageID") and before.get("imageID") != after.get("imageID"):
@@ -162,14 +176,26 @@ def _unlike_stopped(after: Mapping[str, Json], began: str) -> Iterator[str]:
         yield "terminated.startedAt"
 
 
-def _unlike_ended(before: Mapping[str, Json], after: Mapping[str, Json]) -> Iterator[str]:
+def _unlike_replacement(before: Mapping[str, Json], after: Mapping[str, Json]) -> Iterator[str]:
+    """Judge two records of the time after: while others go on, the kubelet forgets what ran before."""
+    was, now = mapping_at(before, "terminated"), mapping_at(after, "terminated")
+    if text_at(was, "message") == text_at(now, "message") == STOPPED:
+        if len({text_at(one, "imageID") for one in (before, after)} - {""}) > 1:
+            yield "imageID"
+        yield from (f"terminated.{key}" for key in {**was, **now} if was.get(key) != now.get(key))
+
+
+def _unlike_ended(before: Mapping[str, Json], after: Mapping[str, Json], ended: str) -> Iterator[str]:
     """Judge a sidecar that had ended before: Tekton may have had it run once more with its own image."""
     was, now = mapping_at(before, "terminated"), mapping_at(after, "terminated")
-    if text_at(now, "message") != STOPPED or text_at(was, "message") == STOPPED:
-        yield from (key for key in {**before, **after} if before.get(key) != after.get(key))
-    else:
+    if text_at(now, "message") == STOPPED:
         same = ("exitCode", "startedAt", "finishedAt", "containerID")
         yield from (f"terminated.{key}" for key in same if was.get(key) != now.get(key))
+        return
+    end, gone = parse_time(ended), parse_time(text_at(was, "finishedAt"))
+    was_stopped = end is not None and gone is not None and gone >= end
+    if not (was_stopped and is_replaced(after, ended)):
+        yield from (key for key in {**before, **after} if before.get(key) != after.get(key))
 
 
 def _at(record: Mapping[str, Json], path: str) -> Json:

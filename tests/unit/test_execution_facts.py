@@ -249,6 +249,16 @@ def test_of_a_sidecar_that_tekton_stopped_the_replacement_is_told_nowhere() -> N
     assert "imageInPod" not in told
     assert nop not in statement
 
+    # where the image has no program of the sidecar's command, and the kubelet has forgotten what ran
+    failed = {"exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z"}
+    failed |= {"finishedAt": "2026-01-02T03:09:36Z", "containerID": "containerd://nop"}
+    state |= {"lastState": {}, "state": {"terminated": failed}}
+    told, statement = report()
+    assert told["stoppedBy"] == "tekton"
+    assert told["imageAsRun"] == own
+    assert {"exitCode", "containerId", "startedOn", "imageInPod"}.isdisjoint(told)
+    assert nop not in statement
+
     # and if the record is the replacement's too, nobody knows which image ran
     record |= {"imageID": nop, "terminated": {**last, "reason": "Completed", "message": STOPPED}}
     del record["running"]

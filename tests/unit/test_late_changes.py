@@ -42,6 +42,29 @@ def stopped(name: str = "db", **other: Json) -> Json:
     return sidecar(name, NOP, terminated=ended)
 
 
+def not_started(name: str = "db", **other: Json) -> Json:
+    """The same where Tekton's image lacks the sidecar's command, and the kubelet forgot what ran before."""
+    ended = {
+        "exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z", "finishedAt": STOPPED_AT,
+        "message": 'OCI runtime create failed: exec: "sleep": executable file not found in $PATH',
+        "containerID": "containerd://26", **other,
+    }  # fmt: skip
+    return sidecar(name, NOP, terminated=ended)
+
+
+def begun_anew(name: str = "db", **other: Json) -> Json:
+    """The same where Tekton's image ran, and the kubelet forgot what ran before."""
+    ended = {
+        "exitCode": 1, "reason": "Error", "startedAt": STOPPED_AT, "finishedAt": STOPPED_AT,
+        "containerID": "containerd://75", **other,
+    }  # fmt: skip
+    return sidecar(name, NOP, terminated=ended)
+
+
+LATE = (stopped, not_started, begun_anew)
+"""The records that Tekton v1.15.0 left on a node: which of them is chance."""
+
+
 def task(*sidecars: Json, name: str = "build", asked: str = "registry.example/busybox-other:1") -> Json:
     state = {
         "exitCode": 0,
@@ -116,17 +139,21 @@ def attributes(run: RunSnapshot) -> dict[str, list[Json]]:
     return found
 
 
+@pytest.mark.parametrize("ended", LATE)
 @pytest.mark.parametrize("name", NATIVE_FORMATS)
-def test_in_time_the_sidecars_own_image_is_a_dependency_and_late_its_replacement_is_none(name: str) -> None:
-    in_time, late = frozen(task(sidecar())), frozen(task(stopped()))
+def test_in_time_the_sidecars_own_image_is_a_dependency_and_late_its_replacement_is_none(
+    name: str, ended: Callable[[], Json]
+) -> None:
+    in_time, late = frozen(task(sidecar())), frozen(task(ended()))
     assert dependencies(in_time, name) == [f"oci://{STEP}", f"oci://{DB}"]
     assert dependencies(late, name) == [f"oci://{STEP}"]
     assert dependencies(pipeline(task(sidecar())), name) == [f"oci://{STEP}", f"oci://{DB}"]
-    assert dependencies(pipeline(task(stopped())), name) == [f"oci://{STEP}"]
+    assert dependencies(pipeline(task(ended())), name) == [f"oci://{STEP}"]
 
 
-def test_late_the_gap_is_told_with_what_the_task_asks_for() -> None:
-    late = frozen(task(stopped()))
+@pytest.mark.parametrize("ended", LATE)
+def test_late_the_gap_is_told_with_what_the_task_asks_for(ended: Callable[[], Json]) -> None:
+    late = frozen(task(ended()))
     (gap,) = attributes(late)["SIDECAR_REPLACED"]
     assert gap["target"]["name"] == "db"
     assert f"tekton stopped it by the image {NOP}" in gap["conditions"]["reason"]
@@ -136,11 +163,11 @@ def test_late_the_gap_is_told_with_what_the_task_asks_for() -> None:
     )
     (record,) = attributes(late)["SIDECAR_STATE"]
     assert NOP not in json.dumps(record["target"])
-    assert record["conditions"] == {"run": "taskrun/ns/build", "record": stopped()}
+    assert record["conditions"] == {"run": "taskrun/ns/build", "record": ended()}
     assert [text for text in warnings(late) if "sidecar replaced" in text]
     assert "SIDECAR_REPLACED" not in attributes(frozen(task(sidecar())))
     assert "IMAGE_WITHOUT_DIGEST" not in attributes(frozen(task(with_waiting())))
-    child = attributes(pipeline(task(stopped())))["SIDECAR_REPLACED"]
+    child = attributes(pipeline(task(ended())))["SIDECAR_REPLACED"]
     assert [one["target"]["name"] for one in child] == ["taskrun/ns/build: db"]
 
 
@@ -189,6 +216,10 @@ def test_late_what_the_task_pins_by_digest_is_told_in_place_of_what_ran(asked: s
             {"terminated": {"exitCode": 0, "startedAt": BEGAN, "finishedAt": STOPPED_AT, "message": STOPPED}},
             True,
         ),
+        (not_started(), True),
+        ({"terminated": {"exitCode": 128, "startedAt": None, "finishedAt": STOPPED_AT}}, True),
+        ({"terminated": {"exitCode": 128, "startedAt": "1970-01-01T00:00:00Z", "finishedAt": ENDED}}, False),
+        ({"terminated": {"exitCode": 128, "startedAt": "1970-01-01T00:00:00Z", "finishedAt": BEGAN}}, False),
         ({}, False),
     ],
 )
@@ -228,7 +259,9 @@ def verdict(run: RunSnapshot, evidence: RunSnapshot, name: str, **more: str) -> 
 @pytest.mark.parametrize("kind", ["slsa", "slsa-tekton"])
 def test_an_export_of_any_time_verifies_by_evidence_made_in_time(name: str, kind: str, report: str) -> None:
     keys = {"execution__report": report, "builddefinition__buildtype": f"https://tekton.dev/chains/v2/{kind}"}
-    steps = ([sidecar()], [sidecar(running={"startedAt": BEGAN})], [stopped()], [with_waiting()])
+    steps = (
+        [sidecar()], [sidecar(running={"startedAt": BEGAN})], [with_waiting()], *([each()] for each in LATE),
+    )  # fmt: skip
     for now in steps:
         for freeze in (frozen, pipeline):
             found = verdict(
@@ -242,9 +275,9 @@ def test_an_export_of_any_time_verifies_by_evidence_made_in_time(name: str, kind
 
 @pytest.mark.parametrize("name", NATIVE_FORMATS)
 def test_evidence_made_late_verifies_every_export_and_says_what_was_not_compared(name: str) -> None:
-    for now in ([sidecar()], [stopped()]):
+    for now, then in itertools.product((sidecar, *LATE), LATE):
         for freeze in (frozen, pipeline):
-            found = verdict(freeze(with_sidecars(task(sidecar()), *now)), freeze(task(stopped())), name)
+            found = verdict(freeze(with_sidecars(task(sidecar()), now())), freeze(task(then())), name)
             assert found.verdict.value == "VERIFIED", found.to_text()
     assert results(found)["statement-matches-run"] == "pass"
 
@@ -365,6 +398,26 @@ def test_without_a_report_the_room_for_a_sidecars_image_hides_no_other_change() 
     late = copy.deepcopy(late)
     late["status"]["steps"][0]["imageID"] = other
     assert ask(frozen(late), *evidence).verdict.value == "FAILED"
+
+
+def test_while_another_sidecar_goes_on_one_that_was_stopped_is_told_of_in_several_ways() -> None:
+    """Tekton writes them all anew each time; what was killed is first told as it was, then as forgotten."""
+    goes_on = sidecar("dc")
+    killed = {"exitCode": 137, "reason": "Error", "startedAt": BEGAN, "finishedAt": STOPPED_AT}
+    first = sidecar(terminated={**killed, "containerID": "containerd://0f"})
+    began_too = sidecar(image=NOP, running={"startedAt": STOPPED_AT})
+    for one, other in itertools.product((sidecar(), first, began_too, *(each() for each in LATE)), repeat=2):
+        for also in (goes_on, stopped("dc")):
+            assert not list(sidecar_differences([one, goes_on], [other, also], ENDED)), (one, other)
+    for record in (not_started(), begun_anew()):
+        earlier = sidecar(terminated={**killed, "finishedAt": BEGAN, "containerID": "containerd://0f"})
+        (difference,) = sidecar_differences([earlier, goes_on], [record, stopped("dc")], ENDED)
+        assert difference[0] == "status.sidecars[db].imageID", "one that ended in time is never replaced"
+    for changed in ({"exitCode": 3}, {"startedAt": ENDED}):
+        (difference,) = sidecar_differences([stopped(), goes_on], [stopped(**changed), goes_on], ENDED)
+        assert difference[0].startswith("status.sidecars[db].terminated.")
+    (difference,) = sidecar_differences([stopped()], [{**stopped(), "imageID": EVIL}], ENDED)
+    assert difference == ("status.sidecars[db].imageID", NOP, EVIL)
 
 
 def test_nothing_follows_from_sidecars_that_had_all_ended() -> None:

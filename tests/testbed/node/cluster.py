@@ -87,8 +87,8 @@ class Node:
         """Create the objects of a YAML text, where ``REGISTRY`` stands for the node's, and return them."""
         objects = list(yaml.safe_load_all(manifests.replace("REGISTRY", self.registry.host)))
         text = yaml.safe_dump_all(objects)
-        made = json.loads(self.kubectl("-n", namespace, "create", "-o", "json", "-f", "-", text=text))
-        return list(made["items"]) if made["kind"] == "List" else [made]
+        told = self.kubectl("-n", namespace, "create", "-o", "json", "-f", "-", text=text)
+        return list(_documents(told))
 
     def run(self, kind: str, namespace: str, name: str) -> Json:
         """Return a TaskRun or PipelineRun as it is now."""
@@ -181,6 +181,15 @@ class Node:
                 raise
             return False
         return True
+
+
+def _documents(text: str) -> Iterator[Json]:
+    """Yield the JSON values of a text that has one after the other, as kubectl writes them."""
+    decoder = json.JSONDecoder()
+    while text := text.lstrip():
+        value, end = decoder.raw_decode(text)
+        yield value
+        text = text[end:]
 
 
 def has_ended(run: Json) -> bool:
