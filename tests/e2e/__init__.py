@@ -15,6 +15,8 @@ A case asks for the fixture ``node`` (:class:`tests.testbed.node.cluster.Node`),
   :meth:`Node.configured` changes keys of ``chains-config`` for the length of a block. With the store ``tekton``
   (``{"artifacts.taskrun.storage": "oci,tekton"}``) :meth:`Node.statements` has the evidence of runs without images.
 - Pods have no name server and no way out of the machine. Nothing here enforces NetworkPolicies.
+- ``tests/e2e/manifests.py`` writes runs and reads what their reports say. Several runs in one :meth:`Node.apply`, or
+  in a fixture of the module, are ready in the time of one.
 - Cases share the node: use a namespace of your own, and change nothing that is the cluster's.
 - A failed wait tells the run's conditions, its pods and events and the controller's log; ``node.folder / "log"``
   has the logs of every process until the node ends.
