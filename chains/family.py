@@ -92,12 +92,12 @@ class Family:
         """
         metadata = raw["metadata"]
         namespace, parent = metadata.get("namespace", ""), _key(metadata, metadata.get("uid", ""))
-        names = [
+        names = dict.fromkeys(
             name
             for item in child_references(raw)
             # a status may say anything, and the name becomes part of a path
             if names_a_task(item) and _NAME.fullmatch(name := str(item.get("name")))
-        ]
+        )
         kept = {name: record for name in names if (record := self._kept.get((parent, name))) is not None}
         places = asyncio.Semaphore(_AT_ONCE)
 

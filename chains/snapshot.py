@@ -249,6 +249,7 @@ def _children(
 ) -> tuple[list[RunSnapshot], list[ChildGap]]:
     children: list[RunSnapshot] = []
     gaps: list[ChildGap] = []
+    named: set[str] = set()
     for reference in parent.status.get("childReferences", ()):
         kind, name = reference.get("kind", ""), reference.get("name", "")
         task = reference.get("pipelineTaskName", "")
@@ -257,6 +258,9 @@ def _children(
                 ChildGap(kind, name, task, "this kind of run is recorded but has no statement of its own")
             )
             continue
+        if name in named:
+            continue  # it is one child, however often it is named
+        named.add(name)
         raw = others.get((kind, parent.namespace, name))
         if raw is None:
             gaps.append(

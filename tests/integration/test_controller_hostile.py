@@ -12,7 +12,7 @@ import pytest
 
 from chains.terminal import plain
 from tests.integration.test_controller import Running, controller, finished
-from tests.integration.test_controller_runs import RUNS, outcome
+from tests.integration.test_controller_runs import RUNS, outcome, pipeline_run
 from tests.testbed.cluster import MERGE, ApiError
 from tests.testbed.faulty_api import faulty_api
 
@@ -119,13 +119,14 @@ def test_a_mark_on_a_run_in_progress_is_not_believed(controller: Callable[..., R
 
 
 class _Refusing(BaseHTTPRequestHandler):
-    """A registry that refuses everything in words that are not all to be seen."""
+    """A registry that refuses everything in words that are not all to be seen, and at length."""
 
     def do_GET(self) -> None:
         message = "denied\ufe0f\x1b[2J\x9b31m\r\nforged\u202e"
         body = json.dumps({"errors": [{"code": "DENIED", "message": message}]}).encode()
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.send_response(403)
+        self.send_response(401 if self.path == "/v2/" else 403)
+        self.send_header("WWW-Authenticate", "Negotiate" + "\x0b" * 60_000 + "!")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body if self.command != "HEAD" else b"")
@@ -148,8 +149,14 @@ def test_what_strangers_say_is_plain_in_events_marks_and_the_log(controller: Cal
             run = finished(running.namespace, "hostile")
             run["spec"]["params"] = [{"name": hostile, "value": hostile}]
             running.server.create_run(run)
+            endless = pipeline_run(running.namespace, "endless", ["x"])
+            endless["status"]["conditions"] = run["status"]["conditions"]
+            (task,) = endless["status"]["pipelineSpec"]["tasks"]
+            task["params"] = [{"name": "p", "value": "$(" + "." * 500_000}]
+            running.server.create_run(endless)
             running.start()
             mark = running.attested("hostile")["metadata"]["annotations"]
+            assert running.attested("endless", "PipelineRun")["metadata"]["annotations"][SIGNED] == "true"
             path = f"/api/v1/namespaces/{running.namespace}/events"
             running.wait(lambda: len(running.server.request("GET", path)["items"]) > 0)
             events = [event["message"] for event in running.server.request("GET", path)["items"]]

@@ -146,6 +146,16 @@ def test_a_child_in_doubt_keeps_its_pipeline_run_from_being_enforced() -> None:
     assert judge_isolation(frozen).level != "enforced"
 
 
+def test_a_child_that_is_named_often_is_read_once() -> None:
+    server = Server()
+    server.objects[PATH] = run("c-1")
+    asked = parent()
+    asked["status"]["childReferences"] *= 100
+    children = asyncio.run(family(server).children(asked))
+    assert list(children.records) == [("TaskRun", "ns", "a")]
+    assert len(server.asked) == 1
+
+
 def test_names_that_lead_elsewhere_and_other_kinds_are_not_read() -> None:
     server = Server()
     asked = parent("../../secrets/x", "b")

@@ -194,6 +194,21 @@ def test_yaml_may_say_that_a_value_is_text() -> None:
     assert load_documents(b"a: !!str 5\nb: 6", "f.yaml") == [{"a": "5", "b": 6}]
 
 
+def test_a_child_that_is_named_again_and_again_is_one_child() -> None:
+    child = {
+        "apiVersion": "tekton.dev/v1", "kind": "TaskRun",
+        "metadata": {"name": "c", "namespace": "ns", "uid": "c", "ownerReferences": owned("u")},
+    }  # fmt: skip
+    raw = {
+        "apiVersion": "tekton.dev/v1", "kind": "PipelineRun",
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u"},
+        "status": {"childReferences": [task_reference("c"), task_reference("gone")] * 10_000},
+    }  # fmt: skip
+    run = take_snapshot(raw, {("TaskRun", "ns", "c"): child})
+    assert [one.uid for one in run.children] == ["c"]
+    assert [gap.name for gap in run.gaps] == ["gone"]
+
+
 def test_a_result_of_countless_mistakes_is_told_in_part() -> None:
     run = objects("nothing-wrong")["TaskRun"]
     run["status"]["results"] = [{"name": "IMAGES", "type": "string", "value": ",@" * (LARGE // 2)}]
