@@ -93,6 +93,8 @@ class TokenAnswer:
 
     status: int
     body: bytes = field(repr=False)
+    is_busy: bool = False
+    """Whether it means "later" by its status, see :mod:`storage.meanings`."""
 
 
 Exchange = Callable[[Home, str, URL, dict[str, str], bytes | None], Awaitable[TokenAnswer]]
@@ -200,7 +202,7 @@ class TokenSource:
     @staticmethod
     def _read(answer: TokenAnswer, realm: URL, repository: Repository) -> tuple[str, float]:
         where = f"the token server {realm.host} of {repository.registry}"
-        if answer.status >= 500 or answer.status in {408, 429}:  # noqa: PLR2004
+        if answer.is_busy:
             raise StoreUnavailable(f"{where} answered {answer.status}")
         if answer.status != 200:  # noqa: PLR2004
             raise CredentialRefused(f"{where} answered {answer.status}")

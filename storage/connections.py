@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import orjson
@@ -71,16 +72,38 @@ class Answer:
     def words(self) -> list[tuple[str, str]]:
         """The registry's own codes and messages; nobody vouches for them."""
         try:
-            errors = lean_json.loads(self.body, lean_json.FEW_VALUES)["errors"]
-            return [(str(one.get("code") or ""), str(one.get("message") or "")) for one in errors]
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-            return []
+            said = lean_json.loads(self.body, lean_json.FEW_VALUES)
+        except orjson.JSONDecodeError:
+            plain = self.headers.get("Content-Type", "").partition(";")[0].strip() == "text/plain"
+            return [("", self.body[:ERROR_TEXT].decode("utf-8", "replace").strip())] if plain else []
+        return _words(said)
 
     @property
     def text(self) -> str:
         """What it says, on one line fit for an error."""
         said = "; ".join(": ".join(word for word in words if word) for words in self.words)[:ERROR_TEXT]
         return f"answered {self.status} {''.join(c if c.isprintable() else ' ' for c in said)}".rstrip()
+
+
+def _words(said: object) -> list[tuple[str, str]]:
+    """Return codes and messages of an error as registries, proxies and clouds write it."""
+    if not isinstance(said, dict):
+        return []
+    errors = said.get("errors")
+    if isinstance(errors, list):
+        return [_word(one) for one in errors if isinstance(one, dict)]
+    error = said.get("error")
+    return [_word(error if isinstance(error, dict) else said)]
+
+
+def _word(one: dict[str, Any]) -> tuple[str, str]:
+    message = str(one.get("message") or "")
+    detail = one.get("detail")
+    if isinstance(detail, dict):
+        detail = detail.get("message") or detail.get("description")
+    if isinstance(detail, str) and detail and detail not in message:
+        message = f"{message} ({detail})" if message else detail
+    return str(one.get("code") or ""), message
 
 
 def _anywhere(_: str) -> bool:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
 
+from storage.attempts import FORBIDDEN
 from storage.authorization import Keychain
 from storage.base import (
     FORM_A,
@@ -302,7 +303,7 @@ class RegistryStore(Store):
         location = f"{repository}@{manifest.digest}"
         if location in record.received:
             return Receipt(self.url, "referrer", digest, location, manifest.digest, changed=False)
-        there = await self._client.head_manifest(repository, manifest.digest, push=True) is not None
+        there = await self._has(repository, manifest.digest)
         told = False
         if not there:
             try:
@@ -331,11 +332,24 @@ class RegistryStore(Store):
             answer = await self._client.put_manifest(repository, manifest.digest, manifest)
         # what a registry says it took is asked for before anybody gets a receipt
         # one after the other: a request left behind by a failed one would outlive the store
-        kept = await self._client.head_manifest(repository, manifest.digest, push=True)
-        if kept is None or not await self._client.has_blob(repository, bundle_digest):
-            what = f"manifest {manifest.digest}" if kept is None else f"blob {bundle_digest}"
+        kept: Descriptor | Manifest | None = await self._client.head_manifest(
+            repository, manifest.digest, push=True
+        )
+        if kept is None:
+            kept = await self._client.get_manifest(repository, manifest.digest, push=True)
+        if kept is None or not await self._client.has_blob(repository, bundle_digest, sure=True):
+            what = f"manifest {manifest.digest}" if not kept else f"blob {bundle_digest}"
             raise StoreUnavailable(f"{repository} took {what} and does not have it")
         return "OCI-Subject" in answer.headers
+
+    async def _has(self, repository: Repository, digest: str) -> bool:
+        """Whether a manifest is there; some registries refuse a look at what is absent: a write decides."""
+        try:
+            return await self._client.head_manifest(repository, digest, push=True) is not None
+        except RegistryRefused as exc:
+            if exc.status != FORBIDDEN:
+                raise
+            return False
 
     async def _write_blobs(self, bundle: bytes, bundle_digest: str, repository: Repository) -> None:
         await self._client.put_blob(repository, EMPTY, EMPTY_DIGEST, remember=True)

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import orjson
 
 from storage import lean_json
+from storage.attempts import UNAUTHORIZED
 from storage.authorization import Keychain
 from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
 from storage.bounded import Bounded
@@ -26,7 +27,7 @@ from storage.credentials import DockerCredentials
 from storage.inflight import InFlight
 from storage.manifests import MANIFEST_TYPES, OCI_INDEX, Descriptor, Manifest, sha256, sha256_aside
 from storage.reference import Repository, is_sha256
-from storage.transport import MOST_REGISTRIES, NO_REPOSITORY, Request, Transport, resolve
+from storage.transport import MOST_REGISTRIES, NO_REPOSITORY, RegistryRefused, Request, Transport, resolve
 
 BLOB_LIMIT = 64 * 1024 * 1024
 REFERRER_PAGES = 50
@@ -41,6 +42,7 @@ _NOT_FOUND, _MOVED_ON = 404, 412
 _CREATED, _ACCEPTED = 201, 202
 _SAYS_NOTHING = frozenset({"application/json", "application/octet-stream", "text/plain"})
 _MISSING = frozenset({_NOT_FOUND})
+_NO_HEAD = frozenset({405, 501})
 _NO_REFERRERS = frozenset({400, 404, 405, 406})
 _NO_SINGLE_POST = frozenset({400, 404, 405, 411, 413, 415, 501})
 _LENGTH = re.compile(r"[0-9]{1,18}")
@@ -80,6 +82,8 @@ class RegistryClient:
         other = beside._transport if beside else None
         self._transport: Transport = Transport(options, keychain or DockerCredentials(), other)
         self._single_post: Bounded[str, bool] = beside._single_post if beside else Bounded(MOST_REGISTRIES)
+        self._heads: Bounded[str, bool] = beside._heads if beside else Bounded(MOST_REGISTRIES)
+        """Whether a registry answers HEAD, as far as it is known."""
         self._keeping: Bounded[str, float] = beside._keeping if beside else Bounded(MOST_REGISTRIES)
         self._uploading: InFlight[tuple[Repository, str], None] = InFlight()
         self._uploaded: Bounded[tuple[Repository, str], bool] = Bounded(_MOST_UPLOADED)
@@ -102,8 +106,12 @@ class RegistryClient:
         """Return the descriptor of a tag or digest, None when the registry does not have it.
 
         ``push`` asks for the same credentials as a write, to need no second token; ``prompt`` goes ahead of
-        uploads.
+        uploads. A refusal is asked for again by GET, and so is a 404 until the registry answered one HEAD:
+        some serve GET alone, and the answer to a HEAD has no words.
         """
+        heads = self._heads.get(repository.registry)
+        if heads is False:
+            return await self._got(repository, reference, push=push, prompt=prompt)
         purpose = f"look up manifest {reference}"
         request = Request(
             repository,
@@ -115,18 +123,32 @@ class RegistryClient:
             headers=_ACCEPT,
             passes=_MISSING,
         )
-        answer = await self._transport.send(request)
+        try:
+            answer = await self._transport.send(request)
+        except RegistryRefused as exc:
+            if exc.status == UNAUTHORIZED:
+                raise
+            found = await self._got(repository, reference, push=push, prompt=prompt)
+            if exc.status in _NO_HEAD:
+                self._heads.put(repository.registry, False)
+            return found
         if answer.status == _NOT_FOUND:
-            return None
+            return None if heads else await self._got(repository, reference, push=push, prompt=prompt)
+        self._heads.put(repository.registry, True)
         digest = answer.headers.get("Docker-Content-Digest", "")
         if is_sha256(reference) and digest and digest != reference:
             raise BadContent(f"{request}: expected digest {reference}, got {digest[:100]}")
         length = answer.headers.get("Content-Length", "")
         media_type = _media_type(answer)
         if not _LENGTH.fullmatch(length) or not media_type or (not digest and not is_sha256(reference)):
-            manifest = await self.get_manifest(repository, reference, push=push, prompt=prompt)
-            return manifest.descriptor() if manifest else None
+            return await self._got(repository, reference, push=push, prompt=prompt)
         return Descriptor(media_type, digest or reference, int(length))
+
+    async def _got(
+        self, repository: Repository, reference: str, *, push: bool, prompt: bool
+    ) -> Descriptor | None:
+        manifest = await self.get_manifest(repository, reference, push=push, prompt=prompt)
+        return manifest.descriptor() if manifest else None
 
     async def get_manifest(
         self, repository: Repository, reference: str, *, push: bool = False, prompt: bool = False
@@ -182,7 +204,7 @@ class RegistryClient:
             prompt=prompt,
             data=manifest.data,
             headers=headers,
-            passes=frozenset({_MOVED_ON}),
+            passes=frozenset({_MOVED_ON}) if replaces else frozenset(),
             before_retry=before_retry,
         )
         answer = await self._transport.send(request)
@@ -263,12 +285,18 @@ class RegistryClient:
         answer = await self._transport.send(request)
         return answer if answer.status not in _NO_REFERRERS and _media_type(answer) == OCI_INDEX else None
 
-    async def has_blob(self, repository: Repository, digest: str) -> bool:
-        """Whether the registry has a blob."""
+    async def has_blob(self, repository: Repository, digest: str, *, sure: bool = False) -> bool:
+        """Whether a registry has a blob; ``sure`` asks by GET before it is said to be absent."""
         request = Request(
             repository, "HEAD", f"blobs/{digest}", f"look up blob {digest}", push=True, passes=_MISSING
         )
-        return (await self._transport.send(request)).status != _NOT_FOUND
+        try:
+            if (await self._transport.send(request)).status != _NOT_FOUND:
+                return True
+        except RegistryRefused as exc:
+            if exc.status == UNAUTHORIZED:
+                raise
+        return sure and await self.get_blob(repository, digest) is not None
 
     async def check_kept(self, repository: Repository, digests: Iterable[str]) -> None:
         """Ask for blobs that were taken, unless the registry had some that it took within the last hour.
@@ -278,7 +306,7 @@ class RegistryClient:
         if (self._keeping.get(repository.registry) or 0.0) > time.monotonic():
             return
         for digest in digests:
-            if not await self.has_blob(repository, digest):
+            if not await self.has_blob(repository, digest, sure=True):
                 raise StoreUnavailable(f"{repository} took blob {digest} and does not have it")
             self._keeping.put(repository.registry, time.monotonic() + KEEPING_SECONDS)
 
@@ -319,7 +347,12 @@ class RegistryClient:
             data=data,
             headers=_OCTETS,
         )
-        await self._transport.send(put)
+        try:
+            await self._transport.send(put)
+        except RegistryRefused:
+            # somebody else may have brought it meanwhile, and some registries write no blob twice
+            if not await self.has_blob(repository, digest):
+                raise
 
 
 def next_page(link: str) -> str | None:

@@ -29,8 +29,10 @@ import secrets
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from storage.attempts import FORBIDDEN
 from storage.base import StoreError, StoreRejected, StoreUnavailable
 from storage.manifests import (
     Entry,
@@ -93,6 +95,8 @@ class _Tag:
     kind: Gathering
     waiting: list[_Entry] = field(default_factory=list)
     busy: bool = False
+    refuses_looks: bool = False
+    """Whether the registry refused a look at it while it was absent."""
 
 
 class TagWriter:
@@ -150,7 +154,7 @@ class TagWriter:
     async def _write(self, tag: _Tag, batch: list[_Entry]) -> None:
         guessed = await self._upload(tag, batch)
         begun = time.monotonic()
-        found = await self._client.get_manifest(tag.repository, tag.name, push=True, prompt=True)
+        found = await self._read(tag, batch)
         current = None if _is_image(found, tag.name) else found
         document = await tag.kind.read_aside(current)
         there = document.entries
@@ -202,18 +206,57 @@ class TagWriter:
         async def look() -> None:
             nonlocal looked
             looked = time.monotonic()
-            seen = await self._client.head_manifest(tag.repository, tag.name, push=True, prompt=True)
-            digest = seen.digest if seen else ""
+            digest = await self._look(tag)
             if digest not in {current.digest if current else "", manifest.digest}:
                 raise TagMoved(f"{tag.name} of {tag.repository} was changed at the same time")
 
         if look_first:
             await look()
         etag = current.etag if current and not _is_image(current, tag.name) else ""
-        await self._client.put_manifest(
-            tag.repository, tag.name, manifest, replaces=etag, prompt=True, before_retry=look
+        put = partial(
+            self._client.put_manifest, tag.repository, tag.name, manifest, prompt=True, before_retry=look
         )
+        try:
+            await put(replaces=etag)
+        except TagMoved:
+            if not etag:
+                raise
+            await look()
+            # it did not move: a registry that refuses without a precondition too means something else
+            await put()
         return looked
+
+    async def _read(self, tag: _Tag, batch: list[_Entry]) -> Manifest | None:
+        """Return what the tag holds, None when nothing.
+
+        Some registries refuse a look at a tag that is absent (403). Where something else that was just
+        written there can be read, so could the tag be.
+        """
+        try:
+            return await self._client.get_manifest(tag.repository, tag.name, push=True, prompt=True)
+        except RegistryRefused as exc:
+            if exc.status != FORBIDDEN or not await self._may_read(tag.repository, batch[0].layer):
+                raise
+            tag.refuses_looks = True
+            return None
+
+    async def _may_read(self, repository: Repository, layer: Layer) -> bool:
+        try:
+            if layer.blob:
+                return await self._client.has_blob(repository, layer.digest, sure=True)
+            return await self._client.get_manifest(repository, layer.digest, push=True) is not None
+        except RegistryRefused:
+            return False
+
+    async def _look(self, tag: _Tag) -> str:
+        """Return the digest of what the tag holds, ``""`` for nothing."""
+        try:
+            seen = await self._client.head_manifest(tag.repository, tag.name, push=True, prompt=True)
+        except RegistryRefused as exc:
+            if exc.status != FORBIDDEN or not tag.refuses_looks:
+                raise
+            return ""
+        return seen.digest if seen else ""
 
     async def _upload(self, tag: _Tag, batch: list[_Entry]) -> bytes:
         """Upload what the batch needs; returns the configuration that fits if the tag is new, as mostly."""

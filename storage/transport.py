@@ -37,6 +37,7 @@ from storage.bounded import Bounded
 from storage.connections import Answer, Connections, Later, NoTls
 from storage.inflight import InFlight
 from storage.manifests import MANIFEST_LIMIT
+from storage.meanings import is_busy, may_pass, next_step
 from storage.reference import Repository, may_be_plain_http, registry_host
 
 CONNECTIONS = 32
@@ -52,9 +53,8 @@ PLAIN_SECONDS = 300.0
 _MOST_WITH_TLS = 16_384
 _REDIRECTS = 5
 _NEAR_TLS_SECONDS = 5.0
-_CLIENT_ERROR, _SERVER_ERROR = 400, 500
+_CLIENT_ERROR = 400
 _BAD_REQUEST = 400
-_TRY_AGAIN = frozenset({408, 429})
 _BLOB_IS_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 NO_REPOSITORY = "NAME_UNKNOWN"
 _NOT_FOUND = 404
@@ -205,7 +205,7 @@ class Transport:
                 self._learn(endpoint, answer)
                 if not endpoint.challenges:
                     return await self._unasked(endpoint, request, answer, known)
-                if answer.status in request.passes or not _is_refused(endpoint, answer):
+                if answer.status in request.passes or not _is_refused(endpoint, request, answer):
                     return _judged(request, answer, known)
             return await self._attempt(endpoint, endpoint.challenges, request, known)
 
@@ -218,7 +218,9 @@ class Transport:
         """
         asks_nobody = known is None and request.push and endpoint.home.keeps_secrets
         hides = answer.status == _NOT_FOUND and asks_nobody
-        if not (hides or _is_refused(endpoint, answer)) or not _same_origin(answer.url, endpoint.base):
+        if not (hides or _is_refused(endpoint, request, answer)) or not _same_origin(
+            answer.url, endpoint.base
+        ):
             return _judged(request, answer, known)
         if not await self._attempts.has_any(request.repository):
             return _judged(request, answer, known)
@@ -239,7 +241,7 @@ class Transport:
         async def send(authorization: Authorization) -> Answer:
             answer = await self._follow(endpoint, request, authorization)
             self._learn(endpoint, answer)
-            return _judged(request, answer, authorization, refused=_is_refused(endpoint, answer))
+            return _judged(request, answer, authorization, refused=_is_refused(endpoint, request, answer))
 
         try:
             return await self._attempts.make(
@@ -355,7 +357,7 @@ class Transport:
             answer = await self._connections.send("GET", base / "v2/", {}, seconds=seconds, allows=allows)
         except Refused as exc:
             raise StoreRejected(f"{registry}: {exc.reason}") from exc
-        if transient(answer.status):
+        if may_pass(answer.status):
             raise Later(answer.text, answer.retry_after)
         asked = challenges_of(answer) if answer.status == UNAUTHORIZED else ()
         host, plain = registry_host(registry), scheme == "http"
@@ -389,7 +391,7 @@ class Transport:
             raise StoreUnavailable(f"the token server {url.host}: {exc}", exc.host) from exc
         except NoTls as exc:
             raise StoreRejected(f"the token server {url.host}: {exc}") from exc.__cause__
-        return TokenAnswer(answer.status, answer.body)
+        return TokenAnswer(answer.status, answer.body, is_busy(answer, ""))
 
 
 def _same_origin(one: URL, other: URL) -> bool:
@@ -399,11 +401,6 @@ def _same_origin(one: URL, other: URL) -> bool:
 
 def _is_loopback(address: str) -> bool:
     return zone_of(address) is Zone.LOOPBACK
-
-
-def transient(status: int) -> bool:
-    """Whether an answer with ``status`` may be another one later."""
-    return status >= _SERVER_ERROR or status in _TRY_AGAIN
 
 
 def wait_before(tried: int, asked: float) -> float:
@@ -444,9 +441,11 @@ def _redirected(request: Request, answer: Answer, url: URL, target: str) -> URL:
     raise StoreRejected(f"{request}: the registry redirects a {request.method}: refused, as {why}")
 
 
-def _is_refused(endpoint: _Endpoint, answer: Answer) -> bool:
+def _is_refused(endpoint: _Endpoint, request: Request, answer: Answer) -> bool:
     """Whether the registry itself, and nobody that it led to, wants other credentials."""
-    return answer.status in {UNAUTHORIZED, FORBIDDEN} and _same_origin(answer.url, endpoint.base)
+    if answer.status not in {UNAUTHORIZED, FORBIDDEN} or not _same_origin(answer.url, endpoint.base):
+        return False
+    return not is_busy(answer, request.repository.name)
 
 
 def _judged(
@@ -457,10 +456,12 @@ def _judged(
     if status < _CLIENT_ERROR or status in request.passes or refused:
         return answer
     text = answer.text
-    if transient(status):
+    if is_busy(answer, request.repository.name):
         raise Later(text, answer.retry_after)
     if status in {UNAUTHORIZED, FORBIDDEN}:
         source = authorization.source if authorization else "none, as the registry asked for none we know"
         right = "push to" if request.push else "read"
         text += f"; credentials tried: {source}; they must be allowed to {right} {request.repository}"
-    raise RegistryRefused(f"{request}: {text}", (code for code, _ in answer.words), status)
+    codes = {code for code, _ in answer.words}
+    step = next_step(request.method, request.path, status, codes)
+    raise RegistryRefused(f"{request}: {text}{'; ' if step else ''}{step}", codes, status)
