@@ -16,12 +16,13 @@ from typing import Any
 
 from chains.arguments import Parser, add_output, add_store, asks_for_json
 from chains.cluster_commands import add_cluster_commands
+from chains.columns import table, terminal_width
 from chains.doctor_command import add_doctor_command
 from chains.errors import ChainsError, UsageError
 from chains.extras import install_hint
 from chains.intake import Intake, Key, read_inputs
 from chains.key_commands import add_keys_export
-from chains.progress import Progress, table
+from chains.progress import Progress
 from chains.secret_forms import mask
 from chains.store_commands import add_store_commands
 from chains.terminal import drop_output, say, write_document, write_json, write_line, write_text
@@ -200,7 +201,7 @@ def _print_outcomes(outcomes: Sequence[Any]) -> None:
             ("" if number else outcome.run, entry.state, entry.payload, entry.form, entry.told)
             for number, entry in enumerate(outcome.entries)
         ]
-    write_text(table(("RUN", "STATE", "PAYLOAD", "FORM", "WHERE, OR WHY NOT"), rows))
+    write_text(table(("RUN", "STATE", "PAYLOAD", "FORM", "WHERE, OR WHY NOT"), rows, terminal_width()))
     counts = {
         state: sum(outcome.state == state for outcome in outcomes)
         for state in ("signed", "failed", "skipped")

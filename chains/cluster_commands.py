@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chains.arguments import Parser, add_output
+from chains.columns import table, terminal_width
 from chains.errors import UsageError
-from chains.progress import table
 from chains.terminal import write_json, write_line, write_text
 from chains.text import count
 from chains.trace import run_traced
@@ -122,7 +122,7 @@ def _tell(found: Sequence[Done], options: argparse.Namespace) -> int:
         write_json([{"run": done.run, "state": done.state} for done in found])
     else:
         if found:
-            write_text(table(("RUN", "STATE"), [(done.run, done.state) for done in found]))
+            write_text(table(("RUN", "STATE"), [(done.run, done.state) for done in found], terminal_width()))
         nothing = "; a dry run: nothing was written" if options.dry_run else ""
         write_line(f"{count(len(found), 'run')}{nothing}")
     return int(any(done.is_open for done in found))

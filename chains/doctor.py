@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from chains.columns import table
 from chains.config import Config, lint_config, parse_config
 from chains.errors import ChainsError, ConfigError
-from chains.progress import table
 from chains.reload import KEY_FILES, open_configured, open_key_folder
 from chains.sealing import is_keyless, open_sealer
 from chains.secret_forms import mask
@@ -68,7 +68,7 @@ def to_json(checks: Sequence[Check]) -> dict[str, Any]:
     return {"checks": [check.to_json() for check in checks], "counts": _counts(checks)}
 
 
-def to_text(checks: Sequence[Check]) -> str:
+def to_text(checks: Sequence[Check], width: int | None = None) -> str:
     """Return the report as a table, each next step below what it mends, and a line of counts."""
     rows: list[tuple[str, str, str]] = []
     for check in checks:
@@ -76,7 +76,7 @@ def to_text(checks: Sequence[Check]) -> str:
         if check.next_step:
             rows.append(("", "", f"next: {check.next_step}"))
     counts = ", ".join(f"{count} {state}" for state, count in _counts(checks).items() if count)
-    return f"{table(('STATE', 'CHECK', 'DETAIL'), rows)}\n\n{len(checks)} checks: {counts}"
+    return f"{table(('STATE', 'CHECK', 'DETAIL'), rows, width)}\n\n{len(checks)} checks: {counts}"
 
 
 def _counts(checks: Sequence[Check]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from chains.arguments import add_output
 from chains.cluster_commands import common_options, key_folder_option, split_names
+from chains.columns import terminal_width
 from chains.errors import UsageError
 from chains.terminal import write_json, write_text
 
@@ -30,7 +31,7 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.output == "json":
         write_json(to_json(checks), indent=True)
     else:
-        write_text(to_text(checks))
+        write_text(to_text(checks, terminal_width()))
     return exit_code(checks)
 
 

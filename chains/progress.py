@@ -1,12 +1,11 @@
-"""Progress on a terminal, and tables: what a person sees. Nothing is drawn where nobody watches."""
+"""Progress on a terminal. Nothing is drawn where nobody watches."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TextIO
 
-from chains.terminal import plain, watched_error
+from chains.terminal import watched_error
 
 _WIDTH = 30
 _INTERVAL = 0.1
@@ -40,14 +39,3 @@ class Progress:
         if self._stream is not None:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as aligned text; control characters are shown and not obeyed."""
-    cells = [[plain(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    )
-    return "\n".join(lines)

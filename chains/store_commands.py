@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from chains.arguments import Parser, add_output
+from chains.columns import table, terminal_width
 from chains.documents import read_bytes
 from chains.errors import InputError, UsageError
-from chains.progress import Progress, table
+from chains.progress import Progress
 from chains.selection import parse_since
 from chains.terminal import say, write_json, write_line, write_text
 from chains.text import count
@@ -60,7 +61,9 @@ def _get(options: argparse.Namespace) -> int:
     else:
         rows = [_row(item) for _, item in evidence]
         if rows:
-            write_text(table(("RUN", "ENDED", "FORMAT", "PREDICATE", "DIGEST", "WHERE"), rows))
+            write_text(
+                table(("RUN", "ENDED", "FORMAT", "PREDICATE", "DIGEST", "WHERE"), rows, terminal_width())
+            )
         unusable = f", {len(skipped)} unusable" if skipped else ""
         write_line(f"{count(len(evidence), *_EVIDENCE)}{unusable}")
         _tell(skipped)

@@ -1,7 +1,7 @@
 """What a verification is asked and what it answers: criteria, checks, attestations, one verdict.
 
-Everything here is plain data with two renderings, JSON and text, equal in content for success and failure.
-The JSON keys are stable; ``docs/verify.md`` documents them.
+Everything here is plain data with a rendering in JSON, the same for success and failure (for people:
+``chains/verdict_text.py``). The JSON keys are stable; ``docs/verify.md`` documents them.
 """
 
 from __future__ import annotations
@@ -18,24 +18,11 @@ from chains.criteria import Criteria
 from chains.reasons import Reason, Result
 from chains.signed_by import SignedBy
 from chains.statement import Statement
-from chains.terminal import plain
 
 SCHEMA = "https://provenance.chains/verify-result/v1"
 SCHEMA_MANY = "https://provenance.chains/verify-results/v1"
 _RESULT_TYPE = "application/vnd.dev.sigstore.verificationresult+json;version=0.1"
 _LONGEST = 600
-_INDENT = " " * 8
-_RUN_WORDS = {
-    "namespace": "namespace",
-    "taskRef": "task ref",
-    "pipelineRef": "pipeline ref",
-    "source": "source",
-}
-_REQUIRED = {
-    "hermetic": "hermetic execution, proven",
-    "log": "an entry in a transparency log",
-    "timestamp": "a timestamp by an authority",
-}
 
 
 class Verdict(StrEnum):
@@ -201,28 +188,11 @@ class Verification:
             "skipped": [item.to_json() for item in self.skipped],
         }
 
-    def to_text(self) -> str:
-        """Return lines for humans: criteria, checks with expected and actual, attestations, the verdict last.
 
-        No word of the evidence can start a line or move the cursor.
-        """
-        lines = [f"target {_plain(self.target.ref)}"]
-        lines += [f"  digest {name}:{_plain(value)}" for name, value in self.target.digest.items()]
-        lines += [f"  run uid {_plain(self.target.uid)}"] if self.target.uid else []
-        lines += ["criteria", *_criteria_lines(self.criteria, self.stores), "checks"]
-        for check in self.checks:
-            lines += _check_lines(check)
-        if self.attestations:
-            lines.append("attestations")
-        for attestation in self.attestations:
-            lines += _attestation_lines(attestation)
-        if self.skipped:
-            lines.append("skipped")
-        for item in self.skipped:
-            lines.append(f"  {_plain(item.location)} {_plain(item.digest)}".rstrip())
-            lines.append(f"{_INDENT}{item.reason.value}: {_plain(item.detail)}")
-        lines.append(f"{self.verdict.value} {_plain(self.target.ref)}: {_plain(self.summary)}")
-        return "\n".join(map(plain, lines))
+def from_worst(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Return the verdicts that are among these, each once: FAILED, INDETERMINATE, NOT_FOUND, VERIFIED."""
+    found = set(verdicts)
+    return [verdict for verdict in _FROM_WORST if verdict in found]
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
@@ -231,8 +201,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     Wrong evidence is a finding that must not hide behind an outage; an outage may hide wrong evidence, so it
     comes before a plain absence. No verdicts at all are INDETERMINATE: nothing was verified.
     """
-    found = set(verdicts)
-    return next((verdict for verdict in _FROM_WORST if verdict in found), Verdict.INDETERMINATE)
+    return next(iter(from_worst(verdicts)), Verdict.INDETERMINATE)
 
 
 def many_to_json(verifications: Sequence[Verification]) -> dict[str, Any]:
@@ -249,18 +218,6 @@ def many_to_json(verifications: Sequence[Verification]) -> dict[str, Any]:
     }
 
 
-def many_to_text(verifications: Sequence[Verification]) -> str:
-    """Return the texts of all, and a last line with the counts when there are several."""
-    text = "\n\n".join(each.to_text() for each in verifications)
-    if len(verifications) == 1:
-        return text
-    verdicts = [each.verdict for each in verifications]
-    counts = [f"{verdicts.count(verdict)} {verdict.value}" for verdict in _FROM_WORST if verdict in verdicts]
-    return (
-        f"{text}\n\n{worst(verdicts).value} {len(verdicts)} targets: {', '.join(counts) or 'none'}".lstrip()
-    )
-
-
 def excerpt(text: str, limit: int = _LONGEST) -> str:
     """Return ``text``, cut where it is longer than ``limit`` characters, saying so."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
@@ -274,49 +231,3 @@ def rfc3339(moment: datetime) -> str:
 def _digest_set(digest: str) -> dict[str, str]:
     algorithm, colon, value = digest.partition(":")
     return {algorithm: value} if colon else {}
-
-
-def _plain(text: str) -> str:
-    """Return ``text`` cut, and on one line fit for a terminal."""
-    return plain(excerpt(text))
-
-
-def _criteria_lines(criteria: Criteria, stores: Sequence[str]) -> list[str]:
-    lines = [f"  signed by       {key.keyid} ({key.algorithm})" for key in criteria.keys]
-    lines += [f"  signed by       {_plain(str(criteria.certificate))}"] if criteria.certificate else []
-    lines += [f"  predicate type  {_plain(wanted)}" for wanted in criteria.wanted_types]
-    for name, value in (("builder id", criteria.builder_id), ("build type", criteria.build_type)):
-        asked = "not asked for" if value is None else f"{_plain(value)}, believed for the signer's sake"
-        lines.append(f"  {name:14}  {asked}")
-    lines += [
-        f"  {_RUN_WORDS[name]:14}  {_plain(value)}" for name, value in criteria.run_wanted.items() if value
-    ]
-    lines += [f"  require         {_REQUIRED[name]}" for name in criteria.required]
-    lines += [f"  looked in       {_plain(store)}" for store in stores]
-    return lines
-
-
-def _check_lines(check: Check) -> list[str]:
-    lines = [f"  {check.result.value:5} {check.id}"]
-    if check.reason:
-        lines[0] += f": {check.reason.value}"
-    if check.expected == check.actual:
-        return [*lines, f"{_INDENT}as expected {_plain(check.actual)}"]
-    lines.append(f"{_INDENT}expected {_plain(check.expected)}")
-    return [*lines, f"{_INDENT}actual   {_plain(check.actual)}"]
-
-
-def _attestation_lines(found: Attestation) -> list[str]:
-    if found.is_image_signature:
-        kind = f"image signature{'' if found.signed_by else ', unverified'}"
-    else:
-        kind = found.statement.predicate_type if found.statement else "unverified"
-    lines = [f"  {'used' if found.used else 'not used'}: {_plain(kind)}"]
-    lines.append(f"{_INDENT}{_plain(found.location)} {found.digest} ({_plain(found.format)}, {found.source})")
-    if found.signed_by:
-        uid = f", run uid {_plain(found.run_uid)}" if found.run_uid else ""
-        lines.append(f"{_INDENT}signed by {_plain(str(found.signed_by))}{uid}")
-    if found.reason or found.detail:
-        reason = f"{found.reason.value}: " if found.reason else ""
-        lines.append(f"{_INDENT}{reason}{_plain(found.detail)}")
-    return lines

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chains.arguments import Parser, add_output, add_store
+from chains.columns import terminal_width
 from chains.errors import InputError, UsageError
 from chains.terminal import say, write_json, write_text
 from chains.workspace import (
@@ -35,13 +36,15 @@ MOST_BLOB_BYTES = 512 * 1024 * 1024
 
 def _verify(options: argparse.Namespace) -> int:
     """Verify targets and print why or why not."""
-    from chains.verdict import many_to_json, many_to_text, worst  # noqa: PLC0415 - keeps --help fast
+    from chains.verdict import many_to_json, worst  # noqa: PLC0415 - keeps --help fast
+    from chains.verdict_text import WIDTH, many_to_text  # noqa: PLC0415 - keeps --help fast
 
     found = asyncio.run(_verify_async(options, load_settings(options.config)))
     if options.output == "json":
         write_json(many_to_json(found), indent=True)
     else:
-        write_text(many_to_text(found))
+        width = min(WIDTH, terminal_width() or WIDTH)
+        write_text(many_to_text(found, verbose=options.verbose, width=width))
     return worst(each.verdict for each in found).exit_code
 
 
@@ -155,6 +158,7 @@ def add_verify_command(commands: Any) -> None:
         "take words for images, look up a tag's digest once, and verify that",
         action="store_true",
     )
+    verify.option("--verbose", "tell every criterion, check and item of evidence", action="store_true")
     add_output(verify)
     verify.set_defaults(command=_verify)
 

@@ -17,6 +17,7 @@ from chains.payload import build_payloads
 from chains.sign import sign
 from chains.statement import STATEMENT_V1
 from chains.verdict import Verdict, Verification
+from chains.verdict_text import to_text
 from chains.verify import verify_bundle_file, verify_run
 from signers.keyset import KeyStatus, ListedKey
 from storage.base import Store
@@ -72,7 +73,7 @@ def test_a_report_of_the_same_run_that_says_enforced_is_proof() -> None:
     assert hermetic(found) == ("pass", "", "level enforced")
     assert [each.used for each in found.attestations] == [True, True]
     assert found.to_json()["criteria"]["require"] == ["hermetic"]
-    assert "require         hermetic execution, proven" in found.to_text()
+    assert "require         hermetic execution, proven" in to_text(found, verbose=True)
 
 
 def test_without_the_demand_nothing_changes() -> None:
@@ -196,7 +197,7 @@ def test_a_run_file_is_proven_by_the_report_of_its_own_snapshot(name: str, with_
     held = [evidence(sign(run, payload, signer()).bundle) for payload in payloads if payload.image is None]
     asked = criteria(require_hermetic=True, builder_id="https://b.example.com/h" if with_pod else None)
     found = asyncio.run(verify_run(run, stores=[Shelf(*held)], criteria=asked, now=NOW))
-    assert found.verdict is (Verdict.VERIFIED if with_pod else Verdict.FAILED), found.to_text()
+    assert found.verdict is (Verdict.VERIFIED if with_pod else Verdict.FAILED), to_text(found, verbose=True)
     assert hermetic(found)[0] == ("pass" if with_pod else "fail")
 
 

@@ -14,6 +14,7 @@ from chains.config import parse_config
 from chains.late_changes import BOOKKEEPING, STOPPED, is_replaced, settled, sidecar_differences
 from chains.payload import build_payloads, warnings
 from chains.snapshot import RunSnapshot, take_snapshot
+from chains.verdict_text import to_text
 from tests.owners import owned, task_reference
 from tests.unit.test_verify_runs import ask, config, results, signed
 
@@ -268,9 +269,9 @@ def test_an_export_of_any_time_verifies_by_evidence_made_in_time(name: str, kind
                 freeze(with_sidecars(task(sidecar()), *now)), freeze(task(sidecar())), name, **keys
             )
             if now or report == "true":
-                assert found.verdict.value == "VERIFIED", (now, found.to_text())
+                assert found.verdict.value == "VERIFIED", (now, to_text(found, verbose=True))
             if now and "terminated" in now[0]:
-                assert "sidecar db of taskrun/ns/build" in found.to_text()
+                assert "sidecar db of taskrun/ns/build" in to_text(found, verbose=True)
 
 
 @pytest.mark.parametrize("name", NATIVE_FORMATS)
@@ -278,7 +279,7 @@ def test_evidence_made_late_verifies_every_export_and_says_what_was_not_compared
     for now, then in itertools.product((sidecar, *LATE), LATE):
         for freeze in (frozen, pipeline):
             found = verdict(freeze(with_sidecars(task(sidecar()), now())), freeze(task(then())), name)
-            assert found.verdict.value == "VERIFIED", found.to_text()
+            assert found.verdict.value == "VERIFIED", to_text(found, verbose=True)
     assert results(found)["statement-matches-run"] == "pass"
 
 
@@ -327,7 +328,7 @@ def test_a_sidecar_that_somebody_else_changed_is_tampering(what: str) -> None:
     for freeze in (frozen, pipeline):
         run = freeze(with_sidecars(task(sidecar()), now))
         found = verdict(run, freeze(task(sidecar())), "slsa/v2alpha4")
-        assert found.verdict.value == "FAILED", found.to_text()
+        assert found.verdict.value == "FAILED", to_text(found, verbose=True)
         assert found.to_json()["verdict"] == "FAILED"
 
 

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from chains.verdict import Verdict, Verification, many_to_json
+from chains.verdict_text import to_text
 from chains.verify import verify_bundle_file, verify_target
 from chains.verify_evidence import MAX_DEPTH
 from signers.bundle import MAX_BUNDLE_BYTES
@@ -195,15 +196,15 @@ def test_no_word_of_the_evidence_can_forge_a_line_or_move_the_cursor() -> None:
             bundle(provenance(subject("00", forged))), ref=forged, criteria=criteria(), now=NOW
         ),
     ):
-        lines = found.to_text().splitlines()
-        assert [line for line in lines if line.startswith(tuple(Verdict))] == [lines[-1]]
-        assert all(char == "\n" or char.isprintable() for char in found.to_text())
+        lines = to_text(found, verbose=True).splitlines()
+        assert [line for line in lines if line.startswith(tuple(Verdict))] == [lines[0]]
+        assert all(char == "\n" or char.isprintable() for char in to_text(found, verbose=True))
         orjson.dumps(found.to_json())
 
 
 def test_long_words_are_cut() -> None:
     found = ask(form_b(provenance(predicateType="x" * 100_000)))
-    assert len(found.to_text()) < 10_000
+    assert len(to_text(found, verbose=True)) < 10_000
     check = next(check for check in found.to_json()["checks"] if check["id"] == "predicate-type")
     assert check["actual"].endswith("(100000 characters)")
 
@@ -216,7 +217,7 @@ def test_nothing_unverified_is_told_as_if_it_were_true() -> None:
         form_b(provenance(subject(name=secret)), stranger),
     ):
         for found in (ask(held), file(held.data, "bundle" if b"verif" in held.data else "dsse")):
-            assert secret not in found.to_text()
+            assert secret not in to_text(found, verbose=True)
             assert secret not in json.dumps(found.to_json())
             assert found.to_json()["attestations"][0]["predicateType"] is None
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from chains.cli import run as chains
+from chains.verdict_text import to_text
 from signers.annotations import (
     BUNDLE_ANNOTATION,
     CERTIFICATE_ANNOTATION,
@@ -72,7 +73,7 @@ OF_BUNDLES = {
 def test_the_same_in_form_a_is_refused_for_the_same_reason(name: str) -> None:
     case = CASES[name]
     found = ask(layer(json.loads(file(name).read_bytes())), by=criteria_of(case.asked))
-    assert reasons(found) == ({case.reason} if case.reason else set()), found.to_text()
+    assert reasons(found) == ({case.reason} if case.reason else set()), to_text(found, verbose=True)
     assert found.exit_code == case.code
 
 
@@ -89,7 +90,7 @@ def test_the_same_in_form_a_is_refused_for_the_same_reason(name: str) -> None:
 def test_the_same_in_cosigns_annotations_is_refused_for_the_same_reason(name: str) -> None:
     case = CASES[name]
     found = ask(layer_of_cosign(json.loads(file(name).read_bytes())), by=criteria_of(case.asked))
-    assert reasons(found) == ({case.reason} if case.reason else set()), found.to_text()
+    assert reasons(found) == ({case.reason} if case.reason else set()), to_text(found, verbose=True)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"tlogEntries": 1}', '{"Payload": {}}', "\ud800"])
@@ -132,7 +133,7 @@ def test_a_trusted_root_may_name_the_root_of_a_timestamp_authority_alone(name: s
         criteria, trusted_root=replace(criteria.trusted_root, timestamp_authorities=tuple(above))
     )
     found = ask(evidence(file(name).read_bytes()), by=criteria)
-    assert reasons(found) == ({reason} if reason else set()), found.to_text()
+    assert reasons(found) == ({reason} if reason else set()), to_text(found, verbose=True)
 
 
 @pytest.mark.parametrize("name", ["honest-v2", "honest-v1", "honest-key-v2"])

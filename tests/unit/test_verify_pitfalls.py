@@ -16,6 +16,7 @@ from chains.errors import UsageError
 from chains.snapshot import RunSnapshot, take_snapshot
 from chains.statement import SLSA_V1
 from chains.verdict import Verdict, Verification, worst
+from chains.verdict_text import to_text
 from chains.verify import verify_bundle_file, verify_run, verify_target, verify_targets
 from storage.record import Evidence, Skipped
 from tests.faults.verify.forge import (
@@ -96,8 +97,8 @@ def test_pitfall_1_a_tag_is_resolved_once_and_the_digest_is_printed_and_used() -
     assert shelf.asked == [(DIGEST, IMAGE)]
     assert found.verdict is Verdict.VERIFIED
     assert found.to_json()["subject"] == {"ref": f"{IMAGE}@{DIGEST}", "digest": {"sha256": HEX}}
-    assert found.to_text().splitlines()[-1].startswith(f"VERIFIED {IMAGE}@{DIGEST}: ")
-    assert f"tag {IMAGE}:v1, resolved once" in found.to_text()
+    assert to_text(found).startswith(f"VERIFIED {IMAGE}@\n  {DIGEST}\n")
+    assert f"tag {IMAGE}:v1, resolved once" in to_text(found, verbose=True)
 
 
 def test_pitfall_2_subjects_match_by_digest_alone_and_names_mean_nothing() -> None:
@@ -257,8 +258,12 @@ def test_pitfall_9_the_right_builder_id_by_the_wrong_signer_is_worth_nothing() -
     assert "builder" not in results(found)
 
 
+def unfolded(found: Verification) -> str:
+    return to_text(found, verbose=True, width=2000)
+
+
 def test_pitfall_9_the_text_says_for_whose_sake_a_builder_id_is_believed() -> None:
-    assert f"{BUILDER}, believed for the signer's sake" in ask(by=criteria(builder_id=BUILDER)).to_text()
+    assert f"{BUILDER}, believed for the signer's sake" in unfolded(ask(by=criteria(builder_id=BUILDER)))
 
 
 def test_pitfall_10_an_external_parameter_that_the_run_does_not_have_fails() -> None:
@@ -303,7 +308,7 @@ def test_pitfall_12_a_foreign_bundle_does_not_hide_our_envelope() -> None:
 
 
 def test_pitfall_14_only_checks_that_ran_are_told_as_passed() -> None:
-    text = ask(form_b(provenance())).to_text()
+    text = to_text(ask(form_b(provenance())), verbose=True)
     assert "transparency" not in text
     assert "offline" not in text
     assert "builder id      not asked for" in text
@@ -343,7 +348,7 @@ def test_pitfall_20_everything_skipped_is_listed_with_its_reason() -> None:
     told = [*found.to_json()["attestations"], *found.to_json()["skipped"]]
     assert len(told) == 5
     assert all(each.get("used") or (each["reason"] and each["detail"]) for each in told)
-    assert "the registry does not have this blob" in found.to_text()
+    assert "the registry does not have this blob" in to_text(found, verbose=True)
 
 
 def test_pitfall_21_a_signature_bundle_is_no_attestation_and_says_so() -> None:

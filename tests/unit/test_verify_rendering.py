@@ -9,8 +9,10 @@ from typing import Any
 import orjson
 import pytest
 
+from chains.columns import columns_of
 from chains.reasons import Reason, Result
-from chains.verdict import SCHEMA, SCHEMA_MANY, Verdict, many_to_json, many_to_text, worst
+from chains.verdict import SCHEMA, SCHEMA_MANY, Verdict, many_to_json, worst
+from chains.verdict_text import many_to_text, to_text
 from chains.verify_conclude import _STEPS
 from tests.faults.verify.forge import (
     BUILDER,
@@ -77,25 +79,48 @@ def test_a_verified_statement_comes_in_the_keys_of_sigstore_go() -> None:
     assert used["runUid"] == "uid-1"
 
 
-def test_the_text_has_criteria_first_and_one_verdict_line_last() -> None:
-    text = ask(form_b(provenance()), by=criteria(builder_id=BUILDER)).to_text()
+def test_the_text_has_the_verdict_first_and_then_what_matters() -> None:
+    found = ask(form_b(provenance()), form_b(provenance(), signer("stranger")))
+    assert to_text(found).splitlines() == [
+        f"VERIFIED {IMAGE}",
+        "  1 attestation of https://slsa.dev/provenance/v1, signed by",
+        f"    {public().keyid}",
+        f"  digest {DIGEST}",
+        "  passed          evidence, signature, payload-type, statement, subject,",
+        "                  predicate-type",
+        "  looked in       shelf:",
+        "  used            https://slsa.dev/provenance/v1",
+        "  not used        1 more item was found; --verbose tells of each",
+    ]
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_no_line_is_longer_than_80_columns(*, verbose: bool) -> None:
+    wide = "\u4e16\u754c" * 60
+    for answer in (*(each() for each in ANSWERS.values()), ask(by=criteria(builder_id=wide), reference=wide)):
+        lines = to_text(answer, verbose=verbose).splitlines()
+        assert max(map(columns_of, lines)) <= 80
+        assert [line for line in lines if line.startswith(tuple(Verdict))] == lines[:1]
+
+
+def test_everything_is_told_when_it_is_asked_for() -> None:
+    text = to_text(ask(form_b(provenance()), by=criteria(builder_id=BUILDER)), verbose=True, width=200)
     lines = text.splitlines()
     heads = [line for line in lines if not line.startswith(" ")]
-    assert [head.split()[0] for head in heads] == ["target", "criteria", "checks", "attestations", "VERIFIED"]
+    assert [head.split()[0] for head in heads] == ["VERIFIED", "criteria", "checks", "attestations"]
     assert f"  signed by       {public().keyid} (ecdsa-p256-sha256)" in lines
     assert f"  digest {DIGEST}" in lines
     assert "  looked in       shelf:" in lines
-    assert lines[-1] == (
-        f"VERIFIED {IMAGE}: 1 attestation of https://slsa.dev/provenance/v1, signed by {public().keyid}"
-    )
+    assert lines[0] == f"VERIFIED {IMAGE}"
+    assert lines[1] == f"  1 attestation of https://slsa.dev/provenance/v1, signed by {public().keyid}"
 
 
 def test_a_failure_is_told_with_what_was_expected_and_what_was_found() -> None:
-    text = ANSWERS[Verdict.FAILED]().to_text()
-    assert "  fail  subject: subject_mismatch\n" in text
+    text = to_text(ANSWERS[Verdict.FAILED](), width=200)
+    assert "  fail    subject: subject_mismatch\n" in text
     assert f"expected {DIGEST}\n" in text
     assert f"actual   sha256:{OTHER}\n" in text
-    assert text.splitlines()[-1].startswith(f"FAILED {IMAGE}: subject_mismatch: ")
+    assert text.startswith(f"FAILED {IMAGE}\n  subject_mismatch: ")
 
 
 def test_several_answers_are_one_object_with_the_worst_verdict() -> None:
@@ -104,9 +129,9 @@ def test_several_answers_are_one_object_with_the_worst_verdict() -> None:
     found = many_to_json(every)
     assert (found["schema"], found["verdict"], found["exitCode"]) == (SCHEMA_MANY, "FAILED", 1)
     assert found["results"] == [each.to_json() for each in every]
-    last = many_to_text(every).splitlines()[-1]
-    assert last == "FAILED 4 targets: 1 FAILED, 1 INDETERMINATE, 1 NOT_FOUND, 1 VERIFIED"
-    assert many_to_text(every[:1]) == every[0].to_text()
+    first = many_to_text(every).splitlines()[0]
+    assert first == "FAILED 4 targets: 1 FAILED, 1 INDETERMINATE, 1 NOT_FOUND, 1 VERIFIED"
+    assert many_to_text(every[:1]) == to_text(every[0])
     assert worst([each.verdict for each in every[1:3]]) is Verdict.FAILED
     assert many_to_json([])["exitCode"] == 4
     assert many_to_text([]) == "INDETERMINATE 0 targets: none"

@@ -28,6 +28,7 @@ from chains.snapshot import RunSnapshot, take_snapshot
 from chains.statement import SLSA_V1, ResourceDescriptor
 from chains.store import Stores
 from chains.verdict import Verdict, Verification
+from chains.verdict_text import to_text
 from chains.verify import verify_digest, verify_run, verify_target
 from chains.verify_run import differences
 from storage.base import StoreRejected, open_store
@@ -126,7 +127,7 @@ def test_every_example_verifies_in_every_format_through_a_real_store(
             return await verify_target(str(path), stores=[store], criteria=criteria(), now=NOW)
 
     found = asyncio.run(work())
-    assert found.verdict is Verdict.VERIFIED, found.to_text()
+    assert found.verdict is Verdict.VERIFIED, to_text(found, verbose=True)
     assert results(found)["statement-matches-run"] == "pass"
     assert results(found)["execution-report"] == "pass"
     assert {check for check, result in results(found).items() if result != "pass"} <= {"invocation-id"}
@@ -148,7 +149,7 @@ def test_settings_that_change_a_statement_are_found_out(name: str, kind: str, na
         "artifacts.native.enabled": native,
     }
     found = ask(run, *signed(run, keys))
-    assert found.verdict is Verdict.VERIFIED, found.to_text()
+    assert found.verdict is Verdict.VERIFIED, to_text(found, verbose=True)
     asked = ask(run, *signed(run, keys), builder_id="https://example.com/builder")
     assert asked.verdict is Verdict.VERIFIED
     assert ask(run, *signed(run, keys), builder_id="https://other.example").verdict is Verdict.FAILED
@@ -430,7 +431,7 @@ def test_evidence_that_breaks_the_verifier_hides_no_other(monkeypatch: pytest.Mo
 def test_any_task_run_that_can_be_signed_verifies(run: Json, name: str) -> None:
     snapshot = take_snapshot(run)
     found = ask(snapshot, *signed(snapshot, config(name)))
-    assert found.verdict is Verdict.VERIFIED or is_unreadable(found), found.to_text()
+    assert found.verdict is Verdict.VERIFIED or is_unreadable(found), to_text(found, verbose=True)
 
 
 @settings(max_examples=40, deadline=None)
@@ -441,7 +442,7 @@ def test_any_pipeline_run_that_can_be_signed_verifies(group: Json, name: str, de
     snapshot = take_snapshot(run, others)
     keys = config(name) | {"artifacts.pipelinerun.enable-deep-inspection": deep}
     found = ask(snapshot, *signed(snapshot, keys))
-    assert found.verdict is Verdict.VERIFIED or is_unreadable(found), found.to_text()
+    assert found.verdict is Verdict.VERIFIED or is_unreadable(found), to_text(found, verbose=True)
 
 
 def is_unreadable(found: Verification) -> bool:
@@ -473,11 +474,11 @@ def test_a_run_changed_anywhere_never_verifies(data: st.DataObject, run: Json, n
     if path[:2] == ("status", "sidecars") and changed != run:
         # Tekton changes sidecars after the end, so the digest leaves them out: what may differ is a test of
         # late changes; who they are may not
-        assert path[-1] != "name" or found.verdict is not Verdict.VERIFIED, found.to_text()
+        assert path[-1] != "name" or found.verdict is not Verdict.VERIFIED, to_text(found, verbose=True)
     elif other.digest == snapshot.digest:
         assert found.verdict is Verdict.VERIFIED or is_unreadable(found)
     else:
-        assert found.verdict is not Verdict.VERIFIED, found.to_text()
+        assert found.verdict is not Verdict.VERIFIED, to_text(found, verbose=True)
 
 
 @pytest.mark.parametrize(
@@ -552,7 +553,7 @@ def test_evidence_changed_in_a_real_store_fails(kind: str, tmp_path: Path) -> No
         # another letter inside the payload's base64: well-formed, and signed by nobody
         path.write_bytes(data.replace(b'"payload":"eyJfdHlwZSI6', b'"payload":"eyJfdHlwZSI7'))
     for found in from_store(tmp_path, kind, run):
-        assert found.verdict is Verdict.FAILED, found.to_text()
+        assert found.verdict is Verdict.FAILED, to_text(found, verbose=True)
         assert reasons(found) & {"signature_invalid", "unreadable"}
 
 

@@ -12,6 +12,7 @@ import pytest
 from chains.criteria import CertificateWanted, Criteria, NameWanted
 from chains.errors import UsageError
 from chains.verdict import Verdict, Verification
+from chains.verdict_text import to_text
 from chains.verify import verify_bundle_file
 from storage.record import Evidence
 from tests.faults.verify.forge import DIGEST, form_a, form_b, provenance, reasons, results, signer
@@ -41,13 +42,13 @@ def ask(*held: Evidence, by: Criteria | None = None) -> Verification:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_certificate_of_the_identity_asked_for_is_verified_in_both_forms(form: str, version: str) -> None:
     found = ask(golden(f"certificate-{version}", form))
-    assert found.verdict is Verdict.VERIFIED, found.to_text()
+    assert found.verdict is Verdict.VERIFIED, to_text(found, verbose=True)
     expected = {"evidence", "identity", "issuer", "certificate", "signature", "payload-type", "statement",
         "subject", "predicate-type"}  # fmt: skip
     expected |= {"timestamp"} if version != "v1" else set()
     expected |= {"transparency-log"} if version != "unlogged" else set()
     assert results(found) == dict.fromkeys(expected, "pass")
-    line = found.to_text().splitlines()[-1]
+    line = to_text(found, width=4000).splitlines()[1]
     assert f"signed by {IDENTITY} (issuer {ISSUER})" in line
     assert ("log index" in line) == (version != "unlogged")
     assert f", at {NOW.year}-" in line
@@ -57,7 +58,7 @@ def test_a_certificate_of_the_identity_asked_for_is_verified_in_both_forms(form:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_key_with_a_log_entry_and_a_timestamp_is_verified_in_both_forms(form: str, version: str) -> None:
     found = ask(golden(f"key-{version}", form), by=by_key())
-    assert found.verdict is Verdict.VERIFIED, found.to_text()
+    assert found.verdict is Verdict.VERIFIED, to_text(found, verbose=True)
     assert results(found).get("transparency-log") == (None if version == "unlogged" else "pass")
     assert results(found).get("timestamp") == (None if version == "v1" else "pass")
     assert found.attestations[0].keyid == KEY.keyid
@@ -82,7 +83,7 @@ def test_bundles_of_sigstore_python_and_of_cosign_are_verified() -> None:
     data = (GOLDEN / "cosign-attest-blob.bundle.json").read_bytes()
     for digest, verdict in ((blob, Verdict.VERIFIED), (DIGEST, Verdict.FAILED)):
         found = verify_bundle_file(data, ref="file", criteria=by_identity(), now=NOW, digest=digest)
-        assert found.verdict is verdict, found.to_text()
+        assert found.verdict is verdict, to_text(found, verbose=True)
     data = (GOLDEN / "cosign-sign-blob.bundle.json").read_bytes()
     found = verify_bundle_file(data, ref="file", criteria=by_identity(), now=NOW)
     assert reasons(found) == {"not_an_attestation"}

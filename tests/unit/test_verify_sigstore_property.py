@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from chains.criteria import CertificateWanted, Criteria, NameWanted
 from chains.verdict import Verdict, Verification
+from chains.verdict_text import to_text
 from chains.verify import verify_bundle_file
 from signers.trust import PublicKey
 from signers.trusted_root import TrustedRoot
@@ -56,8 +57,8 @@ TOLD = {name: told(answer(name, data)) for name, data in ORIGINAL.items()}
 def holds(name: str, data: bytes, *, refused: bool) -> Verdict:
     found = answer(name, data)
     reasons = {check.reason.value for check in found.checks if check.reason}
-    assert "internal_error" not in reasons, found.to_text()
-    assert found.to_text()
+    assert "internal_error" not in reasons, to_text(found, verbose=True)
+    assert to_text(found, verbose=True)
     if found.verdict is Verdict.VERIFIED:
         assert not refused
         assert told(found) == TOLD[name]

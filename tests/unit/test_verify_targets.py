@@ -21,6 +21,7 @@ from chains.targets import (
     parse_target,
 )
 from chains.verdict import Verdict, Verification
+from chains.verdict_text import to_text
 from chains.verify import verify_bundle_file, verify_target, verify_targets
 from storage.base import StoreOptions, StoreUnavailable
 from storage.manifests import Descriptor
@@ -225,7 +226,7 @@ def test_a_bundle_file_alone_says_what_it_speaks_for_and_that_nothing_was_compar
     assert found.verdict is Verdict.VERIFIED
     assert results(found)["subject"] == "skip"
     assert f"{IMAGE} {DIGEST}" in next(check.actual for check in found.checks if check.id == "subject")
-    assert "subject: not compared" in found.to_text().splitlines()[-1]
+    assert "subject: not compared" in to_text(found, width=4000).splitlines()[1]
     assert found.to_json()["subject"]["digest"] == {}
 
 
@@ -235,7 +236,7 @@ def test_a_bundle_file_with_a_digest_is_compared(tmp_path: Path) -> None:
     found = ask(str(path), digest=HEX)
     assert found.verdict is Verdict.VERIFIED
     assert results(found)["subject"] == "pass"
-    assert "not compared" not in found.to_text()
+    assert "not compared" not in to_text(found, verbose=True)
     found = ask(str(path), digest=f"sha256:{OTHER}")
     assert found.verdict is Verdict.FAILED
     assert reasons(found) == {"subject_mismatch"}
@@ -273,9 +274,11 @@ def test_a_bundle_file_of_another_type_is_verified_when_it_was_asked_for() -> No
 def test_a_bundle_without_subjects_speaks_for_nothing_and_says_so() -> None:
     statement = {**provenance(), "subject": []}
     found = verify_bundle_file(bundle(statement), ref="x", criteria=criteria(), now=NOW)
-    assert "speaks for no subject" in found.to_text()
+    assert "speaks for no subject" in to_text(found, verbose=True)
     many = provenance(*[subject(f"{number:064x}", f"n{number}") for number in range(20)])
-    text = verify_bundle_file(bundle(many), ref="x", criteria=criteria(), now=NOW).to_text()
+    text = to_text(
+        verify_bundle_file(bundle(many), ref="x", criteria=criteria(), now=NOW), verbose=True, width=2000
+    )
     assert "20 subjects: n0 sha256:" in text
 
 

@@ -13,6 +13,7 @@ from chains.errors import UsageError
 from chains.run_wanted import ReferenceWanted, SourceWanted, namespace_wanted
 from chains.statement import STATEMENT_V1
 from chains.verdict import Verdict, Verification
+from chains.verdict_text import to_text
 from storage.record import Evidence
 from tests.faults.verify.forge import (
     HEX,
@@ -209,7 +210,7 @@ def test_the_verdicts_line_says_what_of_the_run_was_not_compared() -> None:
         "; of the run not compared: namespace, task or pipeline reference, builder "
         "(artifact and source are the word of the task that ran)"
     )
-    text = asked(*OWN, **HERMETIC_CI).to_text()
+    text = to_text(asked(*OWN, **HERMETIC_CI), verbose=True)
     assert "  namespace       ci\n" in text
 
 

@@ -19,6 +19,7 @@ from chains.image_name import ImageDigest
 from chains.predicates import simple_signing
 from chains.reasons import Reason, Result
 from chains.verdict import Check, Verdict
+from chains.verdict_text import to_text
 from chains.verify_evidence import examine
 from chains.verify_subject import DigestWanted
 from signers.annotations import CERTIFICATE_ANNOTATION, MATERIAL_ANNOTATION, TIMESTAMP_ANNOTATION
@@ -102,7 +103,7 @@ def test_only_what_names_the_wanted_signer_truly_spoils_what_lies_beside_it(name
     """Anybody may put a stranger's certificate there; a changed payload is tampering by whoever could write."""
     found = ask(bundle_of("honest-v2"), bundle_of(name), by=criteria_of(BY_IDENTITY))
     tampered = name == "payload-changed"
-    assert found.verdict is (Verdict.FAILED if tampered else Verdict.VERIFIED), found.to_text()
+    assert found.verdict is (Verdict.FAILED if tampered else Verdict.VERIFIED), to_text(found, verbose=True)
     assert reasons(found) == {CASES[name].reason}
 
 
@@ -196,7 +197,7 @@ def test_an_ended_log_counts_for_the_time_that_it_was_trusted_at(moment: datetim
     one = Signature(forger().key)
     entry = forger().ended.entry(one.body(V1), Entry(V1, moment=moment))
     found = ask(keyed([entry], one=one), by=by_key())
-    assert reasons(found) == ({reason} if reason else set()), found.to_text()
+    assert reasons(found) == ({reason} if reason else set()), to_text(found, verbose=True)
     assert found.verdict is (Verdict.FAILED if reason else Verdict.VERIFIED)
 
 
@@ -209,7 +210,7 @@ def test_an_entry_has_to_be_of_a_trusted_log_at_every_time_and_not_at_the_first_
         ([], [forger().us.entry(one.body(V1), Entry(V1)), old]),
     ):
         found = ask(keyed(entries, stamps, one), by=by_key())
-        assert reasons(found) == {"tlog_invalid"}, found.to_text()
+        assert reasons(found) == {"tlog_invalid"}, to_text(found, verbose=True)
 
 
 def test_every_entry_has_to_be_of_a_log_in_force_and_not_the_first_alone() -> None:
@@ -240,7 +241,7 @@ def test_every_entry_has_to_be_of_a_log_in_force_and_not_the_first_alone() -> No
 def test_a_checkpoint_is_of_the_log_whose_name_its_origin_is(origin: str, is_ours: bool) -> None:
     one = Signature(forger().key)
     found = ask(keyed([forger().us.entry(one.body(V2), Entry(origin=origin))], one=one), by=by_key())
-    assert reasons(found) == (set() if is_ours else {"tlog_invalid"}), found.to_text()
+    assert reasons(found) == (set() if is_ours else {"tlog_invalid"}), to_text(found, verbose=True)
     if not is_ours:
         assert f"the checkpoint is of {origin!r}, not of {V2}" in found.summary
 
@@ -356,7 +357,7 @@ def test_a_timestamp_of_cosign_beside_a_layer_is_over_the_whole_of_it(
         replace(held, annotations={**held.annotations, TIMESTAMP_ANNOTATION: told}),
         by=by_identity() if certified else by_key(),
     )
-    assert reasons(found) == ({reason} if reason else set()), found.to_text()
+    assert reasons(found) == ({reason} if reason else set()), to_text(found, verbose=True)
     assert found.verdict is (Verdict.FAILED if reason else Verdict.VERIFIED)
 
 

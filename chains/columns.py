@@ -1,0 +1,103 @@
+"""Text in as many columns as a terminal has: folded lines, and tables that fit."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from chains.terminal import plain
+
+LEAST = 40
+"""Columns below which nothing is folded further."""
+_FURTHEST_HANG = 24
+_SHORT_HANG = 4
+_LABEL = re.compile(r" *\S.*?  +")
+_WORDS = re.compile(r" *[^ ]+?(?:[@:](?=sha\d+[:-])|(?= )|$)")
+"""A reference may be broken ahead of its digest, which stays whole then."""
+
+
+def columns_of(text: str) -> int:
+    """Return the columns a text takes on a terminal: two for a wide character, none for a combining one."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that standard output is, by ``COLUMNS`` where it is set; else None.
+
+    What goes to a file or a pipe is not folded: whoever reads lines there wants them whole.
+    """
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    return max(shutil.get_terminal_size().columns, LEAST)
+
+
+def folded(line: str, width: int, hang: int | None = None) -> Iterator[str]:
+    """Yield a line in parts of at most ``width`` columns, each but the first one indented by ``hang``.
+
+    Without ``hang`` they are indented as far as the text after a label. A word that is too long for that is
+    indented by four columns, and cut only when no line could hold it.
+    """
+    if columns_of(line) <= width:
+        yield line
+        return
+    lead = len(line) - len(line.lstrip(" "))
+    if hang is None:
+        label = _LABEL.match(line)
+        hang = label.end() if label and label.end() <= _FURTHEST_HANG else lead + 2
+    short = max(lead + 2, _SHORT_HANG)
+    part = ""
+    for word in _WORDS.findall(line):
+        if columns_of(part + word) <= width:
+            part += word
+            continue
+        bare = word.lstrip(" ")
+        if part.strip():
+            yield part
+            part = " " * (hang if columns_of(bare) <= width - hang else short)
+        else:
+            part = " " * lead
+        for char in bare:
+            if columns_of(part + char) > width:
+                yield part
+                part = " " * short
+            part += char
+    yield part
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Return rows as aligned text; control characters are shown and not obeyed.
+
+    Where the lines would be longer than ``width`` columns, the last cell goes on below, and a first cell that
+    takes much room has a line of its own.
+    """
+    cells = [[plain(cell) for cell in row] for row in (header, *rows)]
+    lines, hang = _aligned(cells)
+    if width is None or all(columns_of(line) <= width for line in lines):
+        return "\n".join(lines)
+    if hang <= width // 2:
+        return "\n".join(part for line in lines for part in folded(line, width, hang))
+    written: list[str] = []
+    lines, hang = _aligned([["", *row[1:]] for row in cells])
+    for (first, *_), line in zip(cells, lines, strict=True):
+        if first:
+            written += folded(first, width)
+        written += folded(line, width, hang)
+    return "\n".join(written)
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> tuple[list[str], int]:
+    """Return the lines, and where the last column begins."""
+    widths = [max(columns_of(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = []
+    for row in cells:
+        padded = (cell + " " * (wide - columns_of(cell)) for cell, wide in zip(row, widths, strict=True))
+        lines.append("  ".join(padded).rstrip())
+    return lines, sum(widths[:-1]) + 2 * (len(widths) - 1)
