@@ -5,7 +5,8 @@ names Secrets of type ``kubernetes.io/dockerconfigjson`` or ``kubernetes.io/dock
 ``imagePullSecrets``. Beyond it, the pull secrets of the run's pod template come after those, every entry that
 matches is tried and not the first alone, and what cannot be read or used is told and passed over.
 
-Nothing is read before a registry asks for credentials, and then once per account until it expires.
+Nothing is read before a registry asks for credentials, or refuses or hides something without asking, and then
+once per account until it expires.
 """
 
 from __future__ import annotations

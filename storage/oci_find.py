@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 
 from storage import allowance, lean_json
+from storage.attempts import FORBIDDEN
 from storage.base import BadContent
 from storage.evidence import BUNDLE_PREFIX, MOST_LAYERS, Contents, Wanted, read_manifest
 from storage.manifests import OCI_EMPTY, OCI_MANIFEST, Manifest, ReferrerIndex, tag_of
 from storage.record import Findings, Skipped
 from storage.reference import Repository, is_sha256
 from storage.registry import Listed, RegistryClient
+from storage.transport import RegistryRefused
 
 MOST_REFERRERS = 200
 _AT_ONCE = 8
@@ -69,7 +71,7 @@ class _Finder:
         tag = tag_of(self._digest, suffix)
         location = f"{repository}:{tag}"
         try:
-            manifest = await self._client.get_manifest(repository, tag)
+            manifest = await self._tag(repository, tag)
         except BadContent as exc:
             return Findings(skipped=(Skipped(location, "", str(exc)),))
         if manifest is None:
@@ -77,6 +79,15 @@ class _Finder:
         contents = await _read(manifest, source, location, "", MOST_LAYERS)
         del manifest  # nobody waits for room while he holds some
         return await self._fetch(repository, contents)
+
+    async def _tag(self, repository: Repository, tag: str) -> Manifest | None:
+        """Return what a tag holds; one that is refused is absent where the registry's list lacks it."""
+        try:
+            return await self._client.get_manifest(repository, tag)
+        except RegistryRefused as exc:
+            if exc.status != FORBIDDEN or await self._client.lists_tag(repository, tag) is not False:
+                raise
+            return None
 
     async def referring(self, repository: Repository) -> Findings:
         """Read form B: what the referrers API and the fallback index list, the likeliest first."""
@@ -102,7 +113,7 @@ class _Finder:
             skipped.append(Skipped(place, "", str(exc)))
         location = f"{repository}:{tag_of(self._digest)}"
         try:
-            index = await self._client.get_manifest(repository, tag_of(self._digest))
+            index = await self._tag(repository, tag_of(self._digest))
             if index is not None and index.digest == self._digest:
                 index = None  # some registries take the tag for the digest
             for entry in (await ReferrerIndex().read_aside(index)).entries:

@@ -30,7 +30,8 @@ from storage.reference import Repository, is_sha256
 from storage.transport import MOST_REGISTRIES, NO_REPOSITORY, RegistryRefused, Request, Transport, resolve
 
 BLOB_LIMIT = 64 * 1024 * 1024
-REFERRER_PAGES = 50
+REFERRER_PAGES = TAG_PAGES = 50
+_TAGS = 1000
 KEEPING_SECONDS = 3600.0
 """For how long a registry that had a blob it took is believed to have others."""
 _ASK_FIRST = 64 * 1024
@@ -285,6 +286,25 @@ class RegistryClient:
         answer = await self._transport.send(request)
         return answer if answer.status not in _NO_REFERRERS and _media_type(answer) == OCI_INDEX else None
 
+    async def lists_tag(self, repository: Repository, tag: str, *, push: bool = False) -> bool | None:
+        """Whether a registry that refuses a look at a tag lists it; None when its list cannot be read."""
+        path = f"tags/list?n={_TAGS}"
+        for _ in range(TAG_PAGES):
+            request = Request(repository, "GET", path, "list the tags", push=push, passes=_MISSING)
+            try:
+                answer = await self._transport.send(request)
+                if answer.status == _NOT_FOUND:
+                    return None
+                if await lean_json.aside(answer.body, partial(_has_tag, answer.body, tag)):
+                    return True
+            except (StoreRejected, orjson.JSONDecodeError, KeyError, TypeError):
+                return None
+            following = next_page(answer.headers.get("Link", ""))
+            if following is None:
+                return False
+            path = str(resolve(answer.url, following))
+        return None
+
     async def has_blob(self, repository: Repository, digest: str, *, sure: bool = False) -> bool:
         """Whether a registry has a blob; ``sure`` asks by GET before it is said to be absent."""
         request = Request(
@@ -368,6 +388,10 @@ def next_page(link: str) -> str | None:
         if parameters.lstrip().startswith(";") and _IS_NEXT.search(parameters):
             return link[begin + 1 : end]
     return None
+
+
+def _has_tag(data: bytes, tag: str) -> bool:
+    return tag in (lean_json.loads(data)["tags"] or [])
 
 
 def _media_type(answer: Answer) -> str:

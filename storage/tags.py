@@ -229,22 +229,25 @@ class TagWriter:
     async def _read(self, tag: _Tag, batch: list[_Entry]) -> Manifest | None:
         """Return what the tag holds, None when nothing.
 
-        Some registries refuse a look at a tag that is absent (403). Where something else that was just
-        written there can be read, so could the tag be.
+        Some registries refuse a look at a tag that is absent (403). Their list of tags decides; where it
+        cannot be read, something else that was just written there can be, and so could the tag.
         """
         try:
             return await self._client.get_manifest(tag.repository, tag.name, push=True, prompt=True)
         except RegistryRefused as exc:
-            if exc.status != FORBIDDEN or not await self._may_read(tag.repository, batch[0].layer):
+            if exc.status != FORBIDDEN or not await self._is_absent(tag, batch[0].layer):
                 raise
             tag.refuses_looks = True
             return None
 
-    async def _may_read(self, repository: Repository, layer: Layer) -> bool:
+    async def _is_absent(self, tag: _Tag, layer: Layer) -> bool:
+        listed = await self._client.lists_tag(tag.repository, tag.name, push=True)
+        if listed is not None:
+            return not listed
         try:
             if layer.blob:
-                return await self._client.has_blob(repository, layer.digest, sure=True)
-            return await self._client.get_manifest(repository, layer.digest, push=True) is not None
+                return await self._client.has_blob(tag.repository, layer.digest, sure=True)
+            return await self._client.get_manifest(tag.repository, layer.digest, push=True) is not None
         except RegistryRefused:
             return False
 

@@ -31,6 +31,8 @@ class FakeRegistry:
     """False: the referrers API answers with an empty index, whatever was written."""
     dashes: bool = False
     """Take the tag ``sha256-<hex>`` for the digest, when there is a manifest with it."""
+    tags: bool = False
+    """Serve the list of tags."""
     etags: bool = False
     """Heed ``If-Match``."""
     fault: Fault | None = None
@@ -75,6 +77,10 @@ class FakeRegistry:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/v2/":
             return web.Response()
+        if self.tags and request.path.endswith("/tags/list"):
+            name = request.path.removeprefix("/v2/").removesuffix("/tags/list")
+            named = [tag for repository, tag in self.manifests if repository == name and ":" not in tag]
+            return web.json_response({"name": name, "tags": named or None})
         match = _PATH.fullmatch(request.path)
         if match is None:
             return refused(404, "UNSUPPORTED")

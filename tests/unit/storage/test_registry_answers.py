@@ -13,6 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from storage import tags
+from storage.base import StoreRejected
 from storage.connections import Answer
 from storage.credentials import Credential
 from storage.meanings import is_busy
@@ -347,6 +348,41 @@ def test_a_tag_that_cannot_be_read_is_not_written_over() -> None:
     assert not stored.receipts
     assert all("403 DENIED: no pull" in failure.reason for failure in stored.failures)
     assert registry.count("PUT .*/manifests/") == 0
+
+
+def test_a_tag_that_is_listed_and_refused_is_not_written_over() -> None:
+    def made(registry: FakeRegistry) -> Fault:
+        image = next(key[1] for key in registry.manifests)
+        registry.push_manifest("team/app", b"{}", image.replace(":", "-") + ".att")
+        return on("GET HEAD", ".att", said(403, "DENIED", "not this tag"))(registry)
+
+    stored, registry = put(Row("", "", "", "", "", made, settings={"tags": True}))
+    (failure,) = stored.failures
+    assert failure.form == "att"
+    assert "403 DENIED: not this tag" in failure.reason
+    assert registry.count("PUT .*[.]att$") == 0
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_search_takes_a_refused_tag_for_absent_where_the_list_lacks_it(listed: bool) -> None:
+    async def work() -> None:
+        async with serving(tags=True) as registry:
+            image = image_in(registry)
+            record = records.attestation(image)
+            async with RegistryStore("oci:", FAST, Several([Credential("none")])) as store:
+                await store.put(record)
+                refuses = said(403, "UNAUTHORIZED", "no permission for manifest")
+                registry.fault = (on("GET", ".att", refuses) if listed else absent(refuses))(registry)
+                search = store.find(f"sha256:{image.digest['sha256']}", image.name)
+                if listed:
+                    with pytest.raises(StoreRejected, match="403 UNAUTHORIZED: no permission for manifest"):
+                        await search
+                else:
+                    found = await search
+                    assert {one.data for one in found.evidence} == {record.envelope, record.bundle}
+                    assert not found.skipped
+
+    asyncio.run(work())
 
 
 def test_a_rule_behind_a_precondition_is_told_from_a_tag_that_moved() -> None:
