@@ -103,7 +103,9 @@ def _word(one: dict[str, Any]) -> tuple[str, str]:
         detail = detail.get("message") or detail.get("description")
     if isinstance(detail, str) and detail and detail not in message:
         message = f"{message} ({detail})" if message else detail
-    return str(one.get("code") or ""), message
+    code = one.get("code")
+    # Google's errors repeat the status as a number and have the word beside it
+    return str((one.get("status") if isinstance(code, int) else code) or ""), message
 
 
 def _anywhere(_: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from storage.base import StoreError, StoreRejected, StoreUnavailable
+from storage.meanings import names_rate
 
 _SHOWN = 200
 _LATER = frozenset({0, 408, 429, 500, 502, 503, 504})
@@ -33,9 +34,10 @@ def explain_google(error: Exception, action: str, permission: str) -> StoreError
 
 def answered(status: int, message: str, action: str, permission: str) -> StoreError:
     """Return the port's error for an answer of Google's APIs."""
-    if status == _FORBIDDEN:
-        return StoreRejected(f"{action}: 403: not allowed: the account needs {permission}")
+    if status == _FORBIDDEN and not names_rate(message):
+        said = f" ({message[:_SHOWN]})" if message else ""
+        return StoreRejected(f"{action}: 403: not allowed: the account needs {permission}{said}")
     if status == _UNAUTHORIZED:
         return StoreRejected(f"{action}: 401: the credentials are not accepted")
-    kind = StoreUnavailable if status in _LATER else StoreRejected
+    kind = StoreUnavailable if status in _LATER or status == _FORBIDDEN else StoreRejected
     return kind(f"{action}: {status}: {message[:_SHOWN]}")

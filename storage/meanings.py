@@ -14,7 +14,8 @@ from storage.connections import Answer
 
 _TOO_MANY = "TOOMANYREQUESTS"
 _RATE = re.compile(
-    r"\brate[ -]?limit(?:s|ed|ing)?\b|\btoo ?many ?requests\b|\brate exceeded\b|\bthrottl(?:ed|ing)\b",
+    r"\brate[ -]?limit(?:s|ed|ing)?\b|ratelimitexceeded\b|\brate exceeded\b"
+    r"|\btoo ?many ?requests\b|\bthrottl(?:ed|ing)\b",
     re.IGNORECASE,
 )
 _NOT_MADE = frozenset({HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED})
@@ -42,7 +43,7 @@ def is_busy(answer: Answer, name: str) -> bool:
 
     Some registries say 403 where they limit the rate. That is told by ``Retry-After``, by the code
     ``TOOMANYREQUESTS`` and, as GitHub has neither, by words; ``name`` is the repository's, which may hold
-    such words itself. This is the one place where words decide.
+    such words itself. Here, in :func:`names_rate`, is the one place where words decide.
     """
     if may_pass(answer.status):
         return True
@@ -50,7 +51,12 @@ def is_busy(answer: Answer, name: str) -> bool:
         return False
     if "Retry-After" in answer.headers:
         return True
-    return any(code == _TOO_MANY or _RATE.search(said.replace(name, "")) for code, said in answer.words)
+    return any(code == _TOO_MANY or names_rate(said.replace(name, "")) for code, said in answer.words)
+
+
+def names_rate(text: str) -> bool:
+    """Whether the words of a refusal name a rate limit."""
+    return _RATE.search(text) is not None
 
 
 def next_step(method: str, path: str, status: int, codes: Collection[str]) -> str:

@@ -13,11 +13,10 @@ from yarl import URL
 from storage import lean_json
 from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
 from storage.connections import ERROR_TEXT, Answer, Connections, Later, NoTls
+from storage.meanings import is_busy
 from storage.transport import wait_before
 
 _AT_ONCE = 16
-_SERVER_ERROR = 500
-_LATER = frozenset({408, 429})
 _FORBIDDEN = frozenset({401, 403})
 _MOVED = range(300, 400)
 LARGEST_ANSWER = 4 * 1024 * 1024
@@ -74,7 +73,7 @@ class WebService:
                 raise StoreRejected(f"{purpose}: {exc}") from exc.__cause__
             if answer.status in passes or answer.status < _MOVED.start:
                 return answer
-            if answer.status not in _LATER and answer.status < _SERVER_ERROR:
+            if not is_busy(answer, ""):
                 raise self._refused(answer, purpose)
             if tried == self._tries:
                 said = f"{answer.status}: {_said(answer)}"
@@ -92,7 +91,7 @@ class WebService:
     def _refused(self, answer: Answer, purpose: str) -> StoreRejected:
         said = _said(answer)
         if answer.status in _FORBIDDEN:
-            said = f"not allowed: {self._permission}"
+            said = f"not allowed: {self._permission} ({said})"
         elif answer.status in _MOVED:
             said = "the service is at another address: correct it"
         return StoreRejected(f"{purpose}: {answer.status}: {said}")

@@ -13,12 +13,15 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from storage import tags
-from storage.base import StoreRejected
+from storage.base import StoreError, StoreRejected, StoreUnavailable, open_store
 from storage.connections import Answer
 from storage.credentials import Credential
+from storage.google_errors import answered
 from storage.meanings import is_busy
 from storage.oci import RegistryStore
 from storage.record import Stored
+from tests.testbed.clouds.archivista import Envelopes, archivista_endpoint
+from tests.testbed.clouds.web import Answer as Served
 from tests.unit.storage import records
 from tests.unit.storage.fake_registry import FakeRegistry, Fault, index_response, refused, serving
 from tests.unit.storage.test_attempts import FAST, Several, image_in, user
@@ -418,6 +421,7 @@ def test_a_registry_that_heeds_head_is_not_asked_twice_for_what_is_absent() -> N
         (403, "API rate limit exceeded for user", True),
         (403, "too many requests", True),
         (403, "request was throttled", True),
+        (403, "userRateLimitExceeded", True),
         (403, "requested access to team/rate-limit is denied", False),
         (403, "requested access to the rate-limiter is denied", False),
         (403, "denied", False),
@@ -433,3 +437,42 @@ def test_words_decide_of_a_403_alone_and_never_those_of_a_name(status: int, mess
     body = ('{"errors":[{"code":"DENIED","message":"' + message + '"}]}').encode()
     headers = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
     assert is_busy(Answer(status, headers, body, URL("https://r.example/")), "team/rate-limit") is busy
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "words"),
+    [
+        ("Rate Limit Exceeded", StoreUnavailable, "403: Rate Limit Exceeded"),
+        ("caller lacks storage.objects.create", StoreRejected, "needs the role (caller lacks storage.objects.create)"),
+    ],
+)  # fmt: skip
+def test_a_403_of_googles_services_is_a_rate_limit_or_a_refusal_with_its_words(
+    message: str, kind: type[StoreError], words: str
+) -> None:
+    found = answered(403, message, "write", "the role")
+    assert isinstance(found, kind)
+    assert words in str(found)
+
+
+@pytest.mark.parametrize(
+    ("message", "transient", "words"),
+    [
+        ("API rate limit exceeded", True, "403"),
+        ("as the test wants", False, "asks for a login (as the test wants)"),
+    ],
+)
+def test_a_403_of_a_web_service_is_a_rate_limit_or_a_refusal_with_its_words(
+    message: str, transient: bool, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Envelopes, "answer", lambda *_: Served(403, message.encode(), {"Content-Type": "text/plain"})
+    )
+
+    async def work(url: str) -> Stored:
+        async with open_store(f"archivista:{url}", FAST) as store:
+            return await store.put(records.attestation(records.subject()))
+
+    with archivista_endpoint() as server:
+        (failure,) = asyncio.run(work(server.url)).failures
+    assert failure.transient is transient
+    assert words in failure.reason
