@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ HELPER_LIFE = 60.0
 _MOST_ANSWERS = 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MOST_CONFIG = 4 * 1024 * 1024
+MOST_ENTRIES, MOST_GLOBS, MOST_TRIED = 1000, 100, 10
+"""Of one Secret: entries that are looked at, globs among them, and credentials that are tried."""
+_GLOB = frozenset("*?[")
+_LONGEST_HOST = 1000
+"""Characters: a host has up to 253, and a glob some more."""
+_SHOWN = 100
+"""Characters of an entry's key that are told."""
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HELPER_HAS_NONE = b"credentials not found"
 _OF_URLS = str.maketrans("-_", "+/")
@@ -217,15 +225,20 @@ def _config_at_home(environ: Mapping[str, str]) -> Path | None:
 
 
 def matching_entries(auths: Mapping[str, Any], repository: Repository, source: str) -> list[Credential]:
-    """Return every entry of a Secret's ``auths`` that names ``repository``, the closest first.
+    """Return the entries of a Secret's ``auths`` that name ``repository``, the closest first.
 
     As kubelet and Tekton Chains match them: a key is a host, or a host and a folder, and each label of the
-    host may be a glob (``*.example.com``). A malformed entry is an unusable credential.
+    host may be a glob (``*.example.com``). A malformed entry is an unusable credential, and so is one in the
+    place of all that are too many to be looked at or to be tried: a Secret is its namespace's, the time of
+    the process is everybody's, and whoever can be tried with thousands of passwords can be broken into.
     """
-    found = [(len(_bare(key)), key) for key in auths if _globs(_bare(key), repository)]
+    looked_at = list(islice(auths, MOST_ENTRIES))
+    globs = [key for key in looked_at if not _GLOB.isdisjoint(key)][:MOST_GLOBS]
+    taken = {*globs, *(key for key in looked_at if _GLOB.isdisjoint(key))}
+    found = sorted(((len(_bare(key)), key) for key in taken if _globs(_bare(key), repository)), reverse=True)
     credentials = []
-    for _, key in sorted(found, reverse=True):
-        where = f"the entry {key!r} of {source}"
+    for _, key in found[:MOST_TRIED]:
+        where = f"the entry {key[:_SHOWN]!r} of {source}"
         try:
             credential = _from_entry(auths[key], where)
         except StoreRejected as exc:
@@ -233,11 +246,19 @@ def matching_entries(auths: Mapping[str, Any], repository: Repository, source: s
         if credential.is_anonymous:
             credential = Credential(where, unusable=credential.unusable or "has no user and password")
         credentials.append(credential)
+    if len(taken) < len(auths):
+        why = f"only {len(taken)} of {len(auths)} entries are looked at"
+        credentials.append(Credential(source, unusable=why))
+    if len(found) > MOST_TRIED:
+        why = f"only {MOST_TRIED} of {len(found)} entries for {repository} are tried"
+        credentials.append(Credential(source, unusable=why))
     return credentials
 
 
 def _globs(pattern: str, repository: Repository) -> bool:
     host, _, folder = pattern.partition("/")
+    if len(host) > _LONGEST_HOST:
+        return False
     labels, wanted = host.lower().split("."), _registry(repository.registry).lower().split(".")
     if len(labels) != len(wanted) or not all(map(fnmatchcase, wanted, labels)):
         return False

@@ -260,6 +260,38 @@ def test_every_entry_of_a_secret_that_matches_is_found_the_closest_first(
     assert [each.source for each in found] == [f"the entry {user!r} of secret s" for user in users]
 
 
+@pytest.mark.parametrize("way", ["plain", "globs", "matching"])
+def test_a_secret_of_thousands_of_entries_is_looked_at_and_tried_in_part(way: str) -> None:
+    keys = {
+        "plain": [f"r{n}.example" for n in range(5000)],
+        "globs": [f"r[e{n}]*.example" for n in range(5000)],
+        "matching": [f"registry.example/a{'/a' * n}" for n in range(50)],
+    }[way]
+    auths = {"registry.example": auth("first"), **{key: auth("more") for key in keys}}
+    found = matching_entries(auths, Repository("registry.example", "a" + "/a" * 60), "secret s")
+    usable = [each.username for each in found if not each.unusable]
+    told = [each.unusable for each in found if each.unusable]
+    assert (usable, told) == {
+        "plain": (["first"], ["only 1000 of 5001 entries are looked at"]),
+        "globs": (["first", *["more"] * 9], [
+            "only 101 of 5001 entries are looked at",
+            f"only 10 of 101 entries for registry.example/{'a' + '/a' * 60} are tried",
+        ]),
+        "matching": (["more"] * 10, [f"only 10 of 51 entries for registry.example/{'a' + '/a' * 60} are tried"]),
+    }[way]  # fmt: skip
+
+
+def test_a_glob_longer_than_any_host_names_nobody() -> None:
+    assert matching_entries({"*" * 1001: auth("x")}, Repository("localhost", "a"), "secret s") == []
+    assert len(matching_entries({"*" * 1000: auth("x")}, Repository("localhost", "a"), "secret s")) == 1
+
+
+def test_a_key_of_any_length_is_told_cut() -> None:
+    key = "registry.example/" + "a" * 100_000
+    (found,) = matching_entries({key: {}}, Repository("registry.example", "a" * 100_000), "secret s")
+    assert found.source == f"the entry {key[:100]!r} of secret s"
+
+
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
