@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from tests.testbed.build import binary
-from tests.testbed.node.sandbox import CGROUPS, KUBELET_SETTINGS, Network, remove_cgroups, sandbox, why_not
+from tests.testbed.node.sandbox import (
+    BRIDGE,
+    BRIDGE_ADDRESS,
+    CGROUPS,
+    KUBELET_SETTINGS,
+    Network,
+    remove_cgroups,
+    sandbox,
+    why_not,
+)
 
 pytestmark = pytest.mark.server
 ROOT = Path(__file__).parents[2]
@@ -65,6 +74,15 @@ def test_a_sandbox_has_a_network_mounts_and_settings_of_its_own_and_leaves_none(
         assert settings() == before
     assert gone(made.network, tmp_path)
     assert settings() == before
+
+
+def test_the_node_is_reached_under_one_address_whichever_pods_come_and_go(tmp_path: Path) -> None:
+    with sandbox(tmp_path) as made:
+        before = made.run("ip", "-o", "link", "show", BRIDGE)
+        made.run("ip", "link", "add", "pod", "address", "00:00:00:00:00:02", "type", "veth")
+        made.run("ip", "link", "set", "pod", "master", BRIDGE, "up")
+        assert BRIDGE_ADDRESS in before
+        assert BRIDGE_ADDRESS in made.run("ip", "-o", "link", "show", BRIDGE)
 
 
 def test_a_sandbox_ends_with_the_process_that_made_it(tmp_path: Path) -> None:

@@ -39,13 +39,15 @@ for folder in /run /var/lib /var/log; do mount -t tmpfs tmpfs $folder; done
 mkdir -p /run/lock
 hostname node
 ip link set lo up
-ip link add {bridge} type bridge
+ip link add {bridge} address {bridge_address} type bridge
 ip address add {network.address}/24 dev {bridge}
 ip link set {bridge} up
 ip link set outside master {bridge} up
 echo 1 > /proc/sys/net/ipv4/ip_forward
 """
-BRIDGE = "pods"
+BRIDGE, BRIDGE_ADDRESS = "pods", "02:00:00:77:00:01"
+"""Without an address of its own a bridge takes the lowest of what is on it: with each pod that comes or goes the
+node might have another one, and who knows the old one does not reach it for half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,7 @@ def _set_up(made: Sandbox, folder: Path) -> None:
     _run(["ip", "link", "set", network.link, "up"])
     # this machine passes on nothing that comes from the pods
     Path(f"/proc/sys/net/ipv4/conf/{network.link}/forwarding").write_text("0")
-    script = SET_UP.format(network=network, bridge=BRIDGE)
+    script = SET_UP.format(network=network, bridge=BRIDGE, bridge_address=BRIDGE_ADDRESS)
     settings = folder / "settings"
     for name, value in KUBELET_SETTINGS.items():
         (settings / name).parent.mkdir(parents=True, exist_ok=True)
