@@ -7,7 +7,8 @@ address that is connected to, never how a host is spelled: a name may stand for 
 one the next moment.
 
 Sources: IANA's special-purpose registries for IPv4 (RFC 6890) and IPv6; RFC 4291 section 2.5.5 (mapped and
-compatible addresses), RFC 6052 and RFC 8215 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 5214 (ISATAP).
+compatible addresses), RFC 6052 and RFC 8215 (NAT64), RFC 2765 (SIIT), RFC 3056 (6to4), RFC 4380
+(Teredo), RFC 5214 (ISATAP).
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ _ZONES: tuple[tuple[Zone, tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, .
     ),
 )
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_TRANSLATED = ipaddress.IPv6Network("::ffff:0:0:0/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
@@ -125,7 +127,7 @@ def _held(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
         return address.teredo
     number = int(address)
     is_compatible = address in _COMPATIBLE and number > 1
-    if is_compatible or address in _NAT64 or number >> 32 & 0xFFFFFFFF in _ISATAP:
+    if is_compatible or address in _NAT64 or address in _TRANSLATED or number >> 32 & 0xFFFFFFFF in _ISATAP:
         return (ipaddress.IPv4Address(number & 0xFFFFFFFF),)
     return ()
 

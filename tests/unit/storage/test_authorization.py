@@ -104,6 +104,7 @@ def test_realms_that_may_have_the_credentials(realm: str, registry: str, *, plai
         ("https://10.0.0.1./token", "registry.example", False),
         ("https://[64:ff9b::10.0.0.1]/token", "registry.example", False),
         ("https://[::ffff:10.0.0.1]/token", "registry.example", False),
+        ("https://[::ffff:0:10.0.0.1]/token", "registry.example", False),
         ("https://[2002:a00:1::]/token", "registry.example", False),
         ("https://[fd00::1]/token", "registry.example", False),
         ("https://100.64.0.1/token", "registry.example", False),
