@@ -5,7 +5,8 @@
     python3 dev.py test      set up, run every check and every test
     python3 dev.py check     formatting, lint, types and import contracts only
     python3 dev.py unit      the offline tests only, under a minute
-    python3 dev.py bench     speed and memory of the flow; "bench controllers" against Tekton Chains
+    python3 dev.py bench     speed and memory of the flow; "bench controllers" against Tekton Chains,
+                              "bench hostile" memory of verify under attack
     python3 dev.py mutants   change the truth-critical modules, and see whether a test notices; hours in all
 
 What is installed goes into .venv/ and .uv/ beside this file; servers for the tests are built once into the

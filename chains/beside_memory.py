@@ -25,7 +25,7 @@ SECONDS = 30.0
 """For how long an answer is used again."""
 CLOCKS_DIFFER = 10.0
 """Seconds by which Tekton's clock, which writes when a run ended, may be behind ours."""
-MOST_BYTES, MOST_PODS = 32 << 20, 4096
+MOST_BYTES, MOST_PODS = 16 << 20, 4096
 _MOST_ANSWERS = 1024
 
 

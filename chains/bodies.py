@@ -16,11 +16,13 @@ import orjson
 
 from chains.earlier import Earlier, from_json, to_json
 from chains.fair_memory import FairMemory
+from chains.paging import is_large
 from chains.worklist import Job
 
 _OUTDATED = 20.0
 """Seconds in which the watch may still bring what was there before a write of ours."""
 MAX_BYTES = 16 * 1024 * 1024
+BEGUN_BYTES = 8 * 1024 * 1024
 LONGEST = 300.0
 """Seconds after which what the watch brought is not believed any more."""
 _MANAGED = "managedFields"
@@ -37,12 +39,15 @@ class Bodies:
         self._outdated: OrderedDict[Job, float] = OrderedDict()
 
     def keep(self, job: Job, raw: Mapping[str, Any]) -> None:
-        """Keep a run; of two bodies of one run the later counts."""
+        """Keep a run that is not large; of two bodies of one run the later counts."""
         self.forget(job)
         if job in self._outdated:
             return
         metadata = {key: value for key, value in raw["metadata"].items() if key != _MANAGED}
-        data = zlib.compress(orjson.dumps({**raw, "metadata": metadata}), 1)
+        text = orjson.dumps({**raw, "metadata": metadata})
+        if is_large(text):
+            return
+        data = zlib.compress(text, 1)
         if self.kept_bytes + len(data) > self._max_bytes:
             return
         self._kept[job] = time.monotonic(), data
@@ -80,8 +85,8 @@ class Begun:
     for each namespace at the cost of its own; what falls out is read again.
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._kept: FairMemory[Job, tuple[bytes, bytes, int]] = FairMemory(
+    def __init__(self, max_bytes: int = BEGUN_BYTES) -> None:
+        self._kept: FairMemory[Job, tuple[bytes, bytes, int, bool]] = FairMemory(
             lambda job: job.namespace, most_weight=max_bytes
         )
 
@@ -100,9 +105,18 @@ class Begun:
         receipts of others do not count.
         """
         known = self._kept.get(job)
-        data = known[0] if known else _packed([raw, [[*key, one] for key, one in records.items()], doubts])
+        if known:
+            data, large = known[0], known[3]
+        else:
+            text = orjson.dumps([raw, [[*key, one] for key, one in records.items()], doubts])
+            data, large = zlib.compress(text, 1), is_large(text)
         receipts = _packed(to_json(earlier))
-        self._kept.put(job, (data, receipts, flow), len(data) + len(receipts))
+        self._kept.put(job, (data, receipts, flow, large), len(data) + len(receipts))
+
+    def is_large(self, job: Job) -> bool:
+        """Whether a run takes much memory when it is recalled; False for one that is not kept."""
+        known = self._kept.get(job)
+        return known is not None and known[3]
 
     def recall(self, job: Job) -> tuple[dict[str, Any], dict[Key, Any], dict[str, str]] | None:
         """Return a run, its children and their doubts; None for one that is not kept."""

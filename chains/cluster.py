@@ -2,6 +2,7 @@
 
 :class:`ClusterError`
  ├─ :class:`ClusterUnavailable`  network, 429, 5xx: trying again can help
+ ├─ :class:`ObjectLarge`         it was asked for small objects alone
  ├─ :class:`ObjectGone`          404: there is no such object
  ├─ :class:`ObjectChanged`       409: it changed since it was read
  └─ :class:`ClusterRejected`     everything else: it cannot
@@ -19,9 +20,10 @@ import math
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,12 +37,11 @@ from chains.access import Access
 from chains.decode import UNREADABLE, Unreadable, decode_object, decode_page
 from chains.errors import ChainsError, UsageError
 from chains.pace import Pace
+from chains.paging import LARGEST_ANSWER, Pages, is_large, read_some
 from storage import lean_json
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 SERVICE_HOST, SERVICE_PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
-PAGE = 500
-"""Objects asked for at once."""
 _TOKEN_SECONDS = 60.0
 _LEASES = "/apis/coordination.k8s.io/"
 _EXCERPT = 256
@@ -58,6 +59,14 @@ class ClusterError(ChainsError):
 
 class ClusterUnavailable(ClusterError):  # noqa: N818 - "unavailable" and "rejected" are the words of every port here
     """The API server cannot be reached or is busy."""
+
+
+class _TooLong(ClusterUnavailable):
+    """The answer is longer than is read."""
+
+
+class ObjectLarge(ClusterError):  # noqa: N818
+    """The object is one of those of which few are held at a time."""
 
 
 class ClusterRejected(ClusterError):  # noqa: N818
@@ -185,10 +194,17 @@ class Cluster:
         if self._session is not None:
             await self._session.close()
 
-    async def get(self, path: str, *, accept: str = "") -> dict[str, Any]:
-        """Return one object, in the form ``accept`` where one is asked for. Raises :class:`ClusterError`."""
+    async def get(
+        self, path: str, *, accept: str = "", check: Callable[[bytes], None] | None = None
+    ) -> dict[str, Any]:
+        """Return one object, in the form ``accept`` where one is asked for. Raises :class:`ClusterError`.
+
+        ``check`` looks at its text before it is decoded, and raises what it finds.
+        """
         data = await self._send("GET", path, headers={"Accept": accept} if accept else None)
-        found = decode_object(data)
+        if check is not None:
+            check(data)
+        found = await lean_json.aside(data, partial(decode_object, data))
         if found is None:
             raise ClusterUnavailable(f"GET {path}: the answer is no JSON object")
         return _readable(path, found)
@@ -237,33 +253,59 @@ class Cluster:
     async def _pages(
         self, path: str, selector: str, headers: Mapping[str, str]
     ) -> AsyncIterator[dict[str, Any] | None]:
-        following = ""
+        following, pages = "", Pages()
         while True:
-            query = f"?limit={PAGE}&labelSelector={quote(selector)}&continue={following}"
+            query = f"?limit={pages.objects}&labelSelector={quote(selector)}&continue={following}"
+            data = await self._page(path + query, headers, pages)
+            if data is None:
+                continue
             try:
-                page = decode_page(await self._send("GET", path + query, headers=headers))
+                page = await lean_json.aside(data, partial(decode_page, data))
             except Unreadable as error:
                 raise ClusterUnavailable(f"GET {path}: {error}") from error
+            del data
             for item in page.get("items") or ():  # null in an empty list of metadata
                 yield item
             following = page.get("metadata", {}).get("continue", "")
             if not following:
                 return
 
+    async def _page(self, path: str, headers: Mapping[str, str], pages: Pages) -> bytes | None:
+        """Return a page; None where fewer objects are to be asked for."""
+        asked = pages.objects
+        try:
+            data: bytes | None = await self._send("GET", path, headers=headers, limit=pages.largest)
+        except _TooLong:
+            if asked == 1:
+                raise
+            data = None
+        return data if pages.takes(data) else None
+
     async def _send(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        limit: int = LARGEST_ANSWER,
     ) -> bytes:
         token = await self._bearer(_TOKEN_SECONDS)
         try:
-            return await self._exchange(method, path, body, headers, token)
+            return await self._exchange(method, path, body, headers, token, limit)
         except ClusterUnauthorized:
             # the token may have been replaced since the file was read
             if (newer := await self._bearer(0.0)) == token:
                 raise
-            return await self._exchange(method, path, body, headers, newer)
+            return await self._exchange(method, path, body, headers, newer, limit)
 
     async def _exchange(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None, token: str
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str] | None,
+        token: str,
+        limit: int,
     ) -> bytes:
         if self._session is None:
             raise ClusterRejected("the cluster is not open")
@@ -275,7 +317,9 @@ class Cluster:
             async with self._session.request(
                 method, url, data=body, headers={**sent, **(headers or {})}, **self._tls
             ) as answer:
-                data = await answer.read()
+                data = await read_some(answer, limit)
+                if data is None:
+                    raise _TooLong(f"{method} {path}: the answer has more than {limit} bytes")
                 if answer.status < 300:  # noqa: PLR2004 - 2xx
                     return data
                 raise _error(method, path, answer.status, data)
@@ -319,12 +363,23 @@ class Cluster:
         return self._token
 
 
-async def get_outline(cluster: Cluster, path: str, *, accept: str = "") -> dict[str, Any]:
+async def get_outline(
+    cluster: Cluster, path: str, *, accept: str = "", check: Callable[[bytes], None] | None = None
+) -> dict[str, Any]:
     """Return one object, in outline where it cannot be read. Raises :class:`ClusterError`."""
+    options: dict[str, Any] = {"accept": accept} if accept else {}
+    if check is not None:
+        options["check"] = check
     try:
-        return await (cluster.get(path, accept=accept) if accept else cluster.get(path))
+        return await cluster.get(path, **options)
     except ObjectUnreadable as error:
         return error.outline
+
+
+def expect_small(data: bytes) -> None:
+    """Raise :class:`ObjectLarge` for an object of which few are held at a time."""
+    if is_large(data):
+        raise ObjectLarge(f"the object has {len(data)} bytes")
 
 
 def _readable(path: str, found: dict[str, Any]) -> dict[str, Any]:

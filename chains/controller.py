@@ -18,8 +18,17 @@ from typing import Any
 from chains.attest import FAILED, SKIPPED, Outcome, attest_run, distrust
 from chains.beside import Beside
 from chains.beside_cluster import TEKTON_NAMESPACE, BesideReader
-from chains.bodies import Begun, Bodies
-from chains.cluster import Cluster, ClusterError, ClusterUnavailable, ObjectChanged, ObjectGone, get_outline
+from chains.bodies import Begun, Bodies, Key
+from chains.cluster import (
+    Cluster,
+    ClusterError,
+    ClusterUnavailable,
+    ObjectChanged,
+    ObjectGone,
+    ObjectLarge,
+    expect_small,
+    get_outline,
+)
 from chains.decode import UNREADABLE
 from chains.earlier import Earlier
 from chains.errors import ChainsError, ConfigError
@@ -40,6 +49,8 @@ from chains.worklist import Job, WorkList
 from storage.askers import asker
 from storage.circuits import Circuits
 
+MOST_LARGE = 2
+"""Large runs in work at a time: one takes up to a hundred MiB."""
 _WAIT_FOR_CHILDREN = 30.0
 """Seconds between two looks at a PipelineRun whose children are not marked; the last mark wakes it sooner."""
 _PATIENCE = 10
@@ -94,6 +105,8 @@ class Controller:
         self._permits: dict[Job, Permit] = {}
         self._host_waits = HostWaits(circuits or Circuits(), work.hasten)
         self._turns: dict[Job, asyncio.Timeout] = {}
+        self._large: set[str] = set()
+        """Namespaces of large runs in work."""
         self._marker = Marker(cluster, lambda job: self._check(job, "the run was written"))
         self._losses = Losses(metrics, self._marker.tell)
         self._patience = Patience(work, self._family, self._marker)
@@ -269,10 +282,26 @@ class Controller:
     async def handle(self, job: Job) -> bool:
         """Look at one run once; False when it will be looked at again.
 
-        Raises :class:`ClusterError`, and :class:`PermitLost` when the permit ended on the way.
+        Of large runs few are in work at a time, and one of a namespace: they take much memory. Raises
+        :class:`ClusterError`, and :class:`PermitLost` when the permit ended on the way.
         """
+        try:
+            return await self._handle(job, small=True)
+        except ObjectLarge:
+            if len(self._large) >= MOST_LARGE or job.namespace in self._large:
+                self._work.later(job, random.uniform(0.2, 1.0))  # noqa: S311 - jitter
+                return False
+        self._large.add(job.namespace)
+        try:
+            return await self._handle(job, small=False)
+        finally:
+            self._large.discard(job.namespace)
+
+    async def _handle(self, job: Job, *, small: bool) -> bool:
         with span("read"):
-            raw = self._bodies.take(job) or await get_outline(self._cluster, run_path(job))
+            raw = self._bodies.take(job) or await get_outline(
+                self._cluster, run_path(job), check=expect_small if small else None
+            )
         link_to_tekton(raw)
         metadata, flow = raw["metadata"], self._flow()
         if metadata.get("uid") != job.uid:
@@ -292,13 +321,13 @@ class Controller:
             await self._marker.leave(job, metadata)
         elif ended:
             with flow.uses.one():
-                return await self._work_on(job, raw, flow)
+                return await self._work_on(job, raw, flow, small=small)
         else:
             if not await self._marker.hold(job, metadata):
                 # most often the run has just ended, and nobody should wait for its evidence
                 self._work.later(job, 0)
             if job.kind == "PipelineRun" and not self._poison(job):
-                await self._family.seed(raw)
+                await self._family.seed(raw, small=small)
         return True
 
     def _decided(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> Outcome | None:
@@ -318,19 +347,21 @@ class Controller:
             return ""
         return f"{trouble.crashes} attempts: {trouble.reason}"
 
-    async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> bool:
+    async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: Flow, *, small: bool) -> bool:
         if (decided := self._marker.unwritten(job) or self._decided(job, raw, flow)) is not None:
             await self._mark(job, raw, decided, flow)
             return True
-        begun = self._begun.recall(job)
+        begun = self._recall(job, small=small)
         attested, children = raw, Children()
         if begun is not None:
             attested, children = begun[0], Children(*begun[1:])
-        elif job.kind == "PipelineRun":
-            children = await self._family.children(raw)
         try:
+            if begun is None and job.kind == "PipelineRun":
+                children = await self._family.children(raw, small=small)
             with span("snapshot"):
                 snapshot = take_snapshot(attested, children.records, children.doubts)
+        except ClusterError:
+            raise
         except ChainsError as error:
             await self._mark(job, raw, Outcome(label_of(job), job.uid, FAILED, str(error)), flow)
             return True
@@ -368,6 +399,13 @@ class Controller:
             return False
         await self._mark(job, raw, self._patience.told(job, raw, outcome, longest), flow)
         return True
+
+    def _recall(
+        self, job: Job, *, small: bool
+    ) -> tuple[dict[str, Any], dict[Key, Any], dict[str, str]] | None:
+        if small and self._begun.is_large(job):
+            raise ObjectLarge("the run and its children take much memory together")
+        return self._begun.recall(job)
 
     def _is_too_late(self, job: Job, raw: Mapping[str, Any]) -> bool:
         """Whether trying again has lasted too long, or holds up a deletion."""

@@ -20,10 +20,12 @@ from typing import Any
 import orjson
 
 from chains.children import child_references, names_a_task, parent_of, why_foreign
-from chains.cluster import METADATA_ONLY, Cluster, ClusterError, ObjectGone, get_outline
+from chains.cluster import METADATA_ONLY, Cluster, ClusterError, ObjectGone, ObjectLarge, get_outline
+from chains.errors import ChainsError
 from chains.fair_memory import FairMemory
 from chains.snapshot import has_ended
 from chains.trace import span
+from storage.lean_json import values_in
 
 Json = Any
 Key = tuple[str, str, str]
@@ -31,7 +33,10 @@ Parent = tuple[str, str]
 """Namespace and UID of a PipelineRun."""
 Child = tuple[str, str]
 """Name and UID of a TaskRun."""
-MAX_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 24 * 1024 * 1024
+MOST_BYTES, MOST_VALUES = 32 * 1024 * 1024, 1_000_000
+"""Of the children of one PipelineRun together, as JSON: so many values a statement may have."""
+_SMALL_BYTES, _SMALL_VALUES = 1024 * 1024, 50_000
 LONGEST_WAIT = 600.0
 """Seconds that a finished PipelineRun waits for its children's marks."""
 _AT_ONCE = 16
@@ -62,6 +67,33 @@ class _Record:
     """The UID of another run that ended under the same name."""
 
 
+class TooLarge(ChainsError):  # noqa: N818 - says what is wrong with a run
+    """The children of a PipelineRun are more than is held of any run."""
+
+
+class _Budget:
+    """What the children of one PipelineRun may have together, as JSON."""
+
+    def __init__(self, *, small: bool) -> None:
+        self._small = small
+        self._bytes, self._values = MOST_BYTES, MOST_VALUES
+        if small:
+            self._bytes, self._values = _SMALL_BYTES, _SMALL_VALUES
+
+    def take(self, data: bytes) -> None:
+        """Count a child, before it is decoded. Raises :class:`ObjectLarge` or :class:`TooLarge`."""
+        self._bytes -= len(data)
+        self._values -= values_in(data)
+        if min(self._bytes, self._values) >= 0:
+            return
+        if self._small:
+            raise ObjectLarge("the children of the PipelineRun take much memory together")
+        raise TooLarge(
+            f"its TaskRuns have more than {MOST_BYTES >> 20} MiB or {MOST_VALUES} values together, "
+            "which is more than evidence can hold"
+        )
+
+
 class Family:
     """Finds the TaskRuns of a PipelineRun, in the cluster or among those kept."""
 
@@ -85,10 +117,11 @@ class Family:
         """How many bytes the children take that are kept."""
         return self._kept.weight
 
-    async def children(self, raw: Mapping[str, Json]) -> Children:
+    async def children(self, raw: Mapping[str, Json], *, small: bool = False) -> Children:
         """Return the TaskRuns that a PipelineRun names.
 
-        Raises :class:`chains.cluster.ClusterError`.
+        Raises :class:`chains.cluster.ClusterError`; with ``small`` :class:`chains.cluster.ObjectLarge` when
+        they take much memory; and :class:`TooLarge` when they take more than is held of any run.
         """
         metadata = raw["metadata"]
         namespace, parent = metadata.get("namespace", ""), _key(metadata, metadata.get("uid", ""))
@@ -101,16 +134,20 @@ class Family:
         kept = {name: record for name in names if (record := self._kept.get((parent, name))) is not None}
         places = asyncio.Semaphore(_AT_ONCE)
 
+        budget = _Budget(small=small)
+
         async def read(name: str) -> Json | None:
             async with places:
-                return await self._read(namespace, name, kept.get(name))
+                return await self._read(namespace, name, kept.get(name), budget)
 
         found = await asyncio.gather(*map(read, names))
         children = Children()
         for name, item in zip(names, found, strict=True):
             record = kept.get(name)
             if record is not None:
-                children.records["TaskRun", namespace, name] = orjson.loads(zlib.decompress(record.data))
+                data = zlib.decompress(record.data)
+                budget.take(data)
+                children.records["TaskRun", namespace, name] = orjson.loads(data)
                 if doubt := _doubt(record, item):
                     children.doubts[name] = doubt
                 elif item is not None:
@@ -121,13 +158,13 @@ class Family:
                     children.there[name] = item["metadata"]
         return children
 
-    async def _read(self, namespace: str, name: str, record: _Record | None) -> Json | None:
+    async def _read(self, namespace: str, name: str, record: _Record | None, budget: _Budget) -> Json | None:
         """Return the run that is in the cluster under a name; of one that is kept its metadata are enough."""
         path = f"/apis/tekton.dev/v1/namespaces/{namespace}/taskruns/{name}"
         try:
             with span("read", run_name=name):
                 if record is None:
-                    return await get_outline(self._cluster, path)
+                    return await get_outline(self._cluster, path, check=budget.take)
                 return await get_outline(self._cluster, path, accept=METADATA_ONLY)
         except ObjectGone:
             return None
@@ -176,7 +213,7 @@ class Family:
         if not names:
             del self._names[parent]
 
-    async def seed(self, raw: Mapping[str, Json]) -> None:
+    async def seed(self, raw: Mapping[str, Json], *, small: bool = False) -> None:
         """Keep the finished children of a PipelineRun that still runs: once, since a restart forgot them."""
         metadata = raw["metadata"]
         parent = _key(metadata, metadata["uid"])
@@ -184,10 +221,12 @@ class Family:
             return
         self._seeded.put(parent, value=True)
         try:
-            children = await self.children(raw)
+            children = await self.children(raw, small=small)
         except ClusterError:
             self._seeded.pop(parent)
             raise
+        except TooLarge:
+            return  # which is told when it ends
         ended = [child for child in children.records.values() if has_ended(child)]
         for child in ended:
             self.keep(child)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,10 @@ from chains.cluster import tls_of
 from chains.decode import UNREADABLE, Unreadable, decode_event, decode_page
 from chains.errors import ChainsError, UsageError
 from chains.mark import FINALIZERS, has_marks
+from chains.paging import Pages, is_large, read_some
 from chains.snapshot import DONE_LABEL, has_ended
 from chains.worklist import BACKLOG, FRESH, LEAVING, Job
+from storage import lean_json
 
 GROUP, VERSION = "tekton.dev", "v1"
 PLURALS = {"taskruns": "TaskRun", "pipelineruns": "PipelineRun"}
@@ -39,7 +42,10 @@ FRESH_SECONDS = 300.0
 _RESTART_DELAY = 1.0
 _FAILED = 400
 _ENDING_SECONDS = 5.0
-_LONGEST_LINE = 64 * 1024 * 1024
+_LONGEST_LINE = 16 * 1024 * 1024
+_LARGE_ON_AVERAGE = 64 * 1024
+_IN_PART = "provenance.chains/in-part"
+"""The member of an object that says that it is not the whole of it."""
 _IDENTITY = Identity("chains")
 """What kopf calls this process among its peers, of which there are none.
 
@@ -144,11 +150,48 @@ def _decodable(line: bytes) -> bytes:
     if isinstance(found, dict) and isinstance(found.get("metadata"), dict):
         # nobody needs them, and kopf decodes what it is given once more
         found["metadata"].pop("managedFields", None)
+        if is_large(line):
+            event["object"] = _looked_at(found)
     return orjson.dumps(event) + b"\n"
+
+
+class _Asks:
+    """Asks for as many objects of a list at once as the lists before had room for."""
+
+    def __init__(self) -> None:
+        self.session: aiohttp.ClientSession | None = None
+        self._pages: dict[str, Pages] = {}
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send a request of kopf's."""
+        if "limit" not in request.url.query:
+            return await handler(request)
+        pages = self._pages.setdefault(request.url.path, Pages())
+        request.url = request.url.update_query(limit=pages.objects)
+        answer = await handler(request)
+        if isinstance(answer, _Response):
+            answer.pages, answer.session = pages, self.session
+        return answer
+
+
+def _looked_at(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return what is looked at of an object before its turn, marked as not being the whole of it."""
+    status, spec = raw.get("status"), raw.get("spec")
+    told = {name: raw[name] for name in ("apiVersion", "kind", "metadata", UNREADABLE) if name in raw}
+    if isinstance(status, dict):
+        told["status"] = {name: status[name] for name in ("conditions", "completionTime") if name in status}
+    if isinstance(spec, dict):
+        told["spec"] = {name: spec[name] for name in ("managedBy",) if name in spec}
+    return {**told, _IN_PART: True}
 
 
 class _Response(aiohttp.ClientResponse):
     """An answer of the API server to kopf: one object that cannot be read spoils no other."""
+
+    pages: Pages | None = None
+    session: aiohttp.ClientSession | None = None
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         answer = await super().start(connection)
@@ -156,9 +199,26 @@ class _Response(aiohttp.ClientResponse):
             self.content = _Lines(self.content)  # type: ignore[assignment] # kopf asks it for chunks alone
         return answer
 
+    async def _page(self) -> bytes:
+        """Return the body; of a list as many objects as fit, with the token that continues it."""
+        answer: aiohttp.ClientResponse = self
+        pages = self.pages
+        if pages is None or self.session is None or "limit" not in self.url.query:
+            return await self.read()
+        while True:
+            asked = pages.objects
+            data = await read_some(answer, pages.largest)
+            if pages.takes(data) and data is not None:
+                return data
+            if asked == 1:
+                raise aiohttp.ClientPayloadError(f"an object of {self.url.path} is larger than is read")
+            answer.close()
+            answer = await self.session.get(self.url, raise_for_status=True)
+
     async def json(self, **_: Any) -> Any:
+        data = await self._page()
         try:
-            page = decode_page(await self.read())
+            page = await lean_json.aside(data, partial(decode_page, data))
         except Unreadable as error:
             raise orjson.JSONDecodeError(str(error), "", 0) from error
         if isinstance(page.get("items"), list):
@@ -166,6 +226,9 @@ class _Response(aiohttp.ClientResponse):
             if nameless:
                 _log.error("objects of a list can neither be read nor named", extra={"count": nameless})
             page["items"] = [item for item in page["items"] if item is not None]
+            if len(data) > _LARGE_ON_AVERAGE * len(page["items"]):
+                # kopf holds them all until each had its turn
+                page["items"] = [_looked_at(item) for item in page["items"]]
         return page
 
 
@@ -238,7 +301,7 @@ def _handler(
             elif left(job, raw):
                 offer(job, LEAVING, None)
         elif ended:
-            if UNREADABLE not in raw:
+            if UNREADABLE not in raw and _IN_PART not in raw:
                 bodies.keep(job, raw)
             lane, since = lane_of(raw["status"], datetime.now(UTC))
             offer(job, LEAVING if meta.get("deletionTimestamp") else lane, since)
@@ -280,11 +343,13 @@ async def _operate(
         headers = CIMultiDict(access.headers)
         if authorization := await asyncio.to_thread(_authorization, access):
             headers["Authorization"] = authorization
-        session = aiohttp.ClientSession(
+        asks = _Asks()
+        session = asks.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=tls_of(access)),
             headers=headers,
             proxy=access.proxy or None,
             response_class=_Response,
+            middlewares=(asks,),
         )
         return kopf.AiohttpSession(server=access.server, aiohttp_session=session)
 

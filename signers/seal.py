@@ -20,7 +20,7 @@ from signers.dsse import Envelope, Signature, pae, sign_payload
 from signers.strict_json import decode_base64
 from signers.trust import PublicKey
 
-KEPT_BYTES = 16 * 1024 * 1024
+KEPT_BYTES = 8 * 1024 * 1024
 """What is remembered of the newest seals, so that trying again need not make another log entry."""
 AT_ONCE = 100
 """Signatures under way at the same time: Rekor v2 answers after a second, however many ask."""

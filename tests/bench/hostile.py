@@ -1,4 +1,4 @@
-"""``python3 dev.py bench hostile``: peak memory and time of ``verify`` and the controller under attack.
+"""``python3 dev.py bench hostile``: peak memory and time of ``verify`` under attack.
 
 A registry that does as much harm as its answers hold (``tests/testbed/hostile.py``), stores that are full of
 junk, and files that nobody signed. Each case is a process of its own; its peak is ``VmHWM`` as the system counts

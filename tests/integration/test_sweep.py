@@ -20,7 +20,7 @@ pytestmark = pytest.mark.server
 def test_unmarked_runs_of_the_shares_are_offered_page_by_page_now_and_then(
     api_server: ApiServer, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chains.cluster.PAGE", 2)
+    monkeypatch.setattr("chains.paging.PAGE", 2)
     namespace = api_server.create_namespace(slug(request))
     for number in range(7):
         run = run_of("registry.example.com/app", "sha256:" + "ab" * 32, f"run-{number}")

@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -221,8 +221,9 @@ async def endless(request: web.Request) -> web.StreamResponse:
     """A body without a length that goes on as long as it is read."""
     answer = web.StreamResponse(headers={"Content-Type": INDEX})
     await answer.prepare(request)
-    for _ in count():
-        await answer.write(b"[]," * (_PART // 3))
+    with suppress(ConnectionError):  # whoever reads has had enough
+        for _ in count():
+            await answer.write(b"[]," * (_PART // 3))
     return answer
 
 

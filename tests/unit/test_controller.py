@@ -36,7 +36,7 @@ class OneRun:
         self.run, self.patches, self.created = run, [], []
         self.told = asyncio.Event()
 
-    async def get(self, path: str) -> Json:
+    async def get(self, path: str, **_: Any) -> Json:
         return self.run
 
     async def patch(self, path: str, body: Mapping[str, Any]) -> None:
@@ -213,7 +213,7 @@ def test_while_the_api_server_is_away_pauses_stay_short(monkeypatch: pytest.Monk
 
     waited = asyncio.Event()
 
-    async def get(path: str) -> Json:
+    async def get(path: str, **_: Any) -> Json:
         raise ClusterUnavailable("away")
 
     def later(job: Job, seconds: float, **_: bool) -> None:
@@ -380,7 +380,7 @@ def test_a_run_that_leaves_the_watch_while_it_is_in_work_is_asked_for_afterwards
     asyncio.run(controller._look_at(JOB))
     assert "chains_runs_lost_total{" not in metrics.text().decode()
 
-    async def gone(path: str) -> Json:
+    async def gone(path: str, **_: Any) -> Json:
         raise ObjectGone(path)
 
     monkeypatch.setattr(cluster, "get", gone)

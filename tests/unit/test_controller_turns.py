@@ -34,7 +34,7 @@ class ManyRuns:
         self.labels: dict[str, str] = {}
         self.stalls = asyncio.Event()
 
-    async def get(self, path: str) -> Json:
+    async def get(self, path: str, **_: Any) -> Json:
         *_, namespace, _, name = path.split("/")
         metadata = RUN["metadata"] | {
             "namespace": namespace, "name": name, "uid": f"{namespace}-{name[1:]}", "labels": self.labels,

@@ -26,7 +26,7 @@ class Server:
         self.asked: list[tuple[str, str]] = []
         self.away = False
 
-    async def get(self, path: str, *, accept: str = "") -> Json:
+    async def get(self, path: str, *, accept: str = "", check: Any = None) -> Json:
         self.asked.append((path, accept))
         if self.away:
             raise ClusterUnavailable("away")

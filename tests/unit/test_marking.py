@@ -39,7 +39,7 @@ class Contended:
         if body["metadata"]["resourceVersion"] != self.metadata["resourceVersion"]:
             raise ObjectChanged("409 the object has been modified")
 
-    async def get(self, path: str) -> Json:
+    async def get(self, path: str, **_: Any) -> Json:
         self.paths.append(path)
         return {"metadata": self.metadata}
 

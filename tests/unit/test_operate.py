@@ -38,7 +38,7 @@ class Forgetful:
                 raise ListExpired("410")
             yield each
 
-    async def get(self, path: str) -> Json:
+    async def get(self, path: str, **_: Any) -> Json:
         found = next(each for each in self.runs if path.endswith(each["metadata"]["name"]))
         return {**found, "metadata": {**found["metadata"], "resourceVersion": "2"}}
 

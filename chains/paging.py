@@ -1,0 +1,58 @@
+"""How many objects of a list are asked for at once: fewer where they are large, whoever made them so."""
+
+from __future__ import annotations
+
+import aiohttp
+
+from storage.lean_json import values_in
+
+PAGE = 500
+"""Objects of a page, at most."""
+PAGE_BYTES = 8 * 1024 * 1024
+PAGE_VALUES = 600_000
+"""In a page of several objects: five hundred ordinary runs have a half of each."""
+LARGEST_ANSWER = 16 * 1024 * 1024
+"""Bytes of one object: ten times what etcd takes by default."""
+_SMALLER = 8
+_SMALL_BYTES, _SMALL_VALUES = 128 * 1024, 10_000
+
+
+def is_large(data: bytes) -> bool:
+    """Whether an object takes so much memory when it is decoded that few are held at a time."""
+    return len(data) > _SMALL_BYTES or values_in(data) > _SMALL_VALUES
+
+
+class Pages:
+    """The size of the pages of one list or watch, which follows what it holds."""
+
+    def __init__(self) -> None:
+        self.objects = PAGE
+        """To ask for."""
+
+    def takes(self, data: bytes | None) -> bool:
+        """Whether a page is read; else fewer objects are to be asked for. None is one that was too long.
+
+        Of a single object it takes everything but one that was too long.
+        """
+        if data is None or (self.objects > 1 and values_in(data) > PAGE_VALUES):
+            self.objects = max(1, self.objects // _SMALLER)
+            return False
+        if len(data) < PAGE_BYTES // _SMALLER:
+            self.objects = min(PAGE, self.objects * 2)
+        return True
+
+    @property
+    def largest(self) -> int:
+        """Bytes of a page that are read: one object is, however large."""
+        return PAGE_BYTES if self.objects > 1 else LARGEST_ANSWER
+
+
+async def read_some(answer: aiohttp.ClientResponse, limit: int) -> bytes | None:
+    """Return the body of an answer; None where it has more than ``limit`` bytes, and no more is read."""
+    parts = bytearray()
+    async for part in answer.content.iter_any():
+        if len(parts) + len(part) > limit:
+            answer.close()
+            return None
+        parts += part
+    return bytes(parts)
