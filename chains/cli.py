@@ -22,6 +22,7 @@ from chains.errors import ChainsError, UsageError
 from chains.extras import install_hint
 from chains.intake import Intake, Key, read_inputs
 from chains.key_commands import add_keys_export
+from chains.loop import carry_out
 from chains.progress import Progress
 from chains.secret_forms import mask
 from chains.store_commands import add_store_commands
@@ -155,7 +156,7 @@ def _attest(options: argparse.Namespace) -> int:
         raise UsageError("the input holds no TaskRun or PipelineRun")
     # a command that keeps every outcome until its end gains nothing from looking for garbage often
     gc.set_threshold(100_000, 50, 50)
-    outcomes = asyncio.run(_attest_async(intake, settings, options))
+    outcomes = carry_out(_attest_async(intake, settings, options))
     failed = sum(outcome.state == "failed" for outcome in outcomes)
     if options.output == "json":
         write_json({"runs": [outcome.to_json() for outcome in outcomes]}, indent=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from chains.arguments import Parser, add_output
 from chains.columns import table, terminal_width
 from chains.errors import UsageError
+from chains.loop import carry_out
 from chains.terminal import write_json, write_line, write_text
 from chains.text import count
 from chains.trace import run_traced
@@ -65,7 +65,7 @@ def _resign(options: argparse.Namespace) -> int:
                 done for name in options.runs for done in await resign(cluster, name, dry_run=options.dry_run)
             ]
 
-    return _tell(asyncio.run(work()), options)
+    return _tell(carry_out(work()), options)
 
 
 def _release(options: argparse.Namespace) -> int:
@@ -77,7 +77,7 @@ def _release(options: argparse.Namespace) -> int:
         async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
             return await release_finalizers(cluster, split_names(options.namespace), dry_run=options.dry_run)
 
-    return _tell(asyncio.run(work()), options)
+    return _tell(carry_out(work()), options)
 
 
 def _backfill(options: argparse.Namespace) -> int:
@@ -114,7 +114,7 @@ def _backfill(options: argparse.Namespace) -> int:
             finally:
                 await flow.close()
 
-    return _tell(asyncio.run(work()), options)
+    return _tell(carry_out(work()), options)
 
 
 def _tell(found: Sequence[Done], options: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import ssl
 from pathlib import Path
@@ -13,6 +12,7 @@ from chains.arguments import add_output
 from chains.cluster_commands import common_options, key_folder_option, split_names
 from chains.columns import terminal_width
 from chains.errors import UsageError
+from chains.loop import carry_out
 from chains.terminal import write_json, write_text
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def _doctor(options: argparse.Namespace) -> int:
     """Try everything and print the report."""
     from chains.doctor import exit_code, to_json, to_text  # noqa: PLC0415 - keeps --help fast
 
-    checks = asyncio.run(_examine(options))
+    checks = carry_out(_examine(options))
     if options.output == "json":
         write_json(to_json(checks), indent=True)
     else:

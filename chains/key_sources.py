@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import re
@@ -17,6 +16,7 @@ from urllib.error import URLError
 
 from chains.cluster import Cluster, ClusterError, ObjectGone, find_access
 from chains.errors import UsageError
+from chains.loop import carry_out
 from signers.key_document import read_keys
 from signers.keyset import MAX_BYTES, ListedKey, is_keyset
 from signers.pem import read_pem
@@ -89,7 +89,7 @@ def _in_cluster(word: str) -> bytes:
         raise UsageError(f"{word}: expected k8s://NAMESPACE/NAME of a Secret or ConfigMap")
     path = f"/api/v1/namespaces/{named['namespace']}/{{}}/{named['name']}"
     with ThreadPoolExecutor(1) as thread:  # the caller may have a loop of its own
-        secret, config_map = thread.submit(lambda: asyncio.run(_both(path))).result()
+        secret, config_map = thread.submit(lambda: carry_out(_both(path))).result()
     if secret is not None and config_map is not None:
         raise UsageError(f"{word}: there is a Secret and a ConfigMap of that name: remove one of them")
     if secret is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
@@ -17,6 +16,7 @@ from chains.arguments import Parser, add_output
 from chains.columns import table, terminal_width
 from chains.documents import read_bytes
 from chains.errors import InputError, UsageError
+from chains.loop import carry_out
 from chains.progress import Progress
 from chains.selection import parse_since
 from chains.terminal import say, write_json, write_line, write_text
@@ -49,7 +49,7 @@ _STORES = "oci-layout:PATH, file:PATH, s3://BUCKET/PREFIX; oci: for images by di
 
 def _get(options: argparse.Namespace) -> int:
     """Print the evidence about targets, or of the runs in a window of time."""
-    found = asyncio.run(_collect(options))
+    found = carry_out(_collect(options))
     evidence = [(one, item) for one in found for item in one.findings.evidence]
     skipped = [item for one in found for item in one.findings.skipped]
     if options.output == "json":
@@ -170,7 +170,7 @@ def _tell(skipped: Sequence[Skipped]) -> None:
 
 def _copy(options: argparse.Namespace) -> int:
     """Copy evidence from one store into another."""
-    counts = asyncio.run(_copy_async(options))
+    counts = carry_out(_copy_async(options))
     fields = ("runs", "before", "empty", "copied", "unchanged", "failed", "refused")
     if options.output == "json":
         told = {name: getattr(counts, name) for name in fields}
@@ -245,7 +245,7 @@ def _export(options: argparse.Namespace) -> int:
             lean_json.loads(trusted_root)
         except orjson.JSONDecodeError as error:
             raise InputError(f"{options.trusted_root} is no trusted root: it is not JSON") from error
-    packed = asyncio.run(_export_async(options, keys, trusted_root))
+    packed = carry_out(_export_async(options, keys, trusted_root))
     if options.output == "json":
         refused = [asdict(one) for one in packed.refused]
         write_json({"folder": options.folder, "bundles": packed.bundles, "refused": refused})

@@ -24,6 +24,7 @@ import orjson
 
 from chains.errors import ChainsError
 from chains.extras import install_hint
+from chains.loop import carry_out
 from chains.terminal import told
 from signers.base import SignerError
 from storage.base import StoreError
@@ -181,7 +182,7 @@ def tracing() -> Iterator[None]:
 def run_traced(work: Coroutine[Any, Any, int]) -> int:
     """Run a program's coroutine under :func:`tracing` and return its exit code."""
     with tracing():
-        return asyncio.run(work)
+        return carry_out(work)
 
 
 def _wanted() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from chains.arguments import Parser, add_output, add_store
 from chains.columns import terminal_width
 from chains.errors import InputError, UsageError
+from chains.loop import carry_out
 from chains.terminal import say, write_json, write_text
 from chains.workspace import (
     LAYOUT,
@@ -39,7 +39,7 @@ def _verify(options: argparse.Namespace) -> int:
     from chains.verdict import many_to_json, worst  # noqa: PLC0415 - keeps --help fast
     from chains.verdict_text import WIDTH, many_to_text  # noqa: PLC0415 - keeps --help fast
 
-    found = asyncio.run(_verify_async(options, load_settings(options.config)))
+    found = carry_out(_verify_async(options, load_settings(options.config)))
     if options.output == "json":
         write_json(many_to_json(found), indent=True)
     else:

@@ -53,8 +53,15 @@ class Search:
 async def searched(stores: Sequence[Store], queries: Sequence[Query], uid: str = "") -> AsyncIterator[Search]:
     """Give the result of :func:`search` while it is in use: so much evidence is held at a time, and no more.
 
-    A target with much is searched again when its turn has come, one at a time.
+    One target at a time may have much: the first that comes, and each that turned out to have, which is
+    searched again when its turn has come.
     """
+    if not _turn().locked():
+        async with _turn():
+            with within(Allowance(MOST_BYTES, LARGEST)):
+                found = await search(stores, queries, uid)
+            yield found
+        return
     allowed = Allowance(FEW_BYTES)
     with within(allowed):
         found = await search(stores, queries, uid)

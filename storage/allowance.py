@@ -8,9 +8,11 @@ statement beside each of them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+from storage.inflight import InFlight
 
 LARGEST = 64 * 1024 * 1024
 """Bytes of one piece of evidence."""
@@ -32,6 +34,8 @@ class Allowance:
         self.is_exceeded = False
         """Whether anything was left out that a larger allowance would have let in."""
         self._kept: dict[str, bytes] = {}
+        self._read: dict[Hashable, bytes] = {}
+        self._reading: InFlight[Hashable, bytes | None] = InFlight()
         self._lock = threading.Lock()
 
     @property
@@ -54,6 +58,19 @@ class Allowance:
         """Take back what was counted and not read."""
         with self._lock:
             self._left += size
+
+    async def once(self, place: Hashable, read: Callable[[], Awaitable[bytes | None]]) -> bytes | None:
+        """Return what ``read`` gives, read once for each place whoever asks; errors and None are not kept.
+
+        ``read`` counts what it reads and returns what :meth:`kept` does. A place is where bytes of a digest
+        and size lie, so that what a registry lacks in one repository is not taken from another.
+        """
+        known = self._read.get(place)
+        if known is None:
+            known = await self._reading.run(place, read)
+            if known is not None:
+                self._read[place] = known
+        return known
 
     def kept(self, digest: str, data: bytes) -> bytes:
         """Return ``data``, which was counted; the same bytes as before where they were read before.

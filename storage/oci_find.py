@@ -57,6 +57,10 @@ def joined(parts: Iterable[Findings]) -> Findings:
     )
 
 
+class _LeftOut(Exception):  # noqa: N818 - no error: nothing more may be read
+    """There is no allowance left for a blob; says why."""
+
+
 class _Finder:
     """One search, with what it has read so far."""
 
@@ -144,19 +148,25 @@ class _Finder:
         return joined([*await all_of(jobs), Findings(skipped=contents.skipped)])
 
     async def _blob(self, repository: Repository, wanted: Wanted) -> Findings:
+        place = (repository, wanted.digest, wanted.size)
+        try:
+            data = await self._allowance.once(place, lambda: self._read_blob(repository, wanted))
+        except (BadContent, _LeftOut) as exc:
+            return Findings(skipped=(wanted.skipped(str(exc)),))
+        if data is None:
+            return Findings(skipped=(wanted.skipped("the registry does not have this blob"),))
+        return Findings(evidence=(wanted.evidence(data),))
+
+    async def _read_blob(self, repository: Repository, wanted: Wanted) -> bytes | None:
         data: bytes | None = b""
         async with self._places:
             if reason := self._allowance.take(wanted.size):
-                return Findings(skipped=(wanted.skipped(reason),))
+                raise _LeftOut(reason)
             try:
                 data = await self._client.get_blob(repository, wanted.digest, wanted.size)
-            except BadContent as exc:
-                return Findings(skipped=(wanted.skipped(str(exc)),))
             finally:
                 self._allowance.give_back(wanted.size - len(data or b""))
-        if data is None:
-            return Findings(skipped=(wanted.skipped("the registry does not have this blob"),))
-        return Findings(evidence=(wanted.evidence(self._allowance.kept(wanted.digest, data)),))
+        return None if data is None else self._allowance.kept(wanted.digest, data)
 
 
 async def _read(manifest: Manifest, source: str, location: str, subject: str, most: int) -> Contents:
