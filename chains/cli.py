@@ -16,7 +16,7 @@ from typing import Any
 
 from chains.arguments import Parser, add_output, add_store, asks_for_json
 from chains.cluster_commands import add_cluster_commands
-from chains.columns import table, terminal_width
+from chains.columns import table
 from chains.doctor_command import add_doctor_command
 from chains.errors import ChainsError, UsageError
 from chains.extras import install_hint
@@ -26,7 +26,15 @@ from chains.loop import carry_out
 from chains.progress import Progress
 from chains.secret_forms import mask
 from chains.store_commands import add_store_commands
-from chains.terminal import drop_output, say, write_document, write_json, write_line, write_text
+from chains.terminal import (
+    drop_output,
+    say,
+    terminal_width,
+    write_document,
+    write_json,
+    write_line,
+    write_text,
+)
 from chains.text import count
 from chains.verify_command import add_verify_command
 from chains.workspace import (

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chains.arguments import Parser, add_output
-from chains.columns import table, terminal_width
+from chains.columns import table
 from chains.errors import UsageError
 from chains.loop import carry_out
-from chains.terminal import write_json, write_line, write_text
+from chains.terminal import terminal_width, write_json, write_line, write_text
 from chains.text import count
 from chains.trace import run_traced
 

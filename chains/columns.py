@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 
 from chains.terminal import plain
 
-LEAST = 40
-"""Columns below which nothing is folded further."""
 _FURTHEST_HANG = 24
 _SHORT_HANG = 4
 _LABEL = re.compile(r" *\S.*?  +")
@@ -27,16 +23,6 @@ def columns_of(text: str) -> int:
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text
     )
-
-
-def terminal_width() -> int | None:
-    """Return the columns of the terminal that standard output is, by ``COLUMNS`` where it is set; else None.
-
-    What goes to a file or a pipe is not folded: whoever reads lines there wants them whole.
-    """
-    if sys.stdout is None or not sys.stdout.isatty():
-        return None
-    return max(shutil.get_terminal_size().columns, LEAST)
 
 
 def folded(line: str, width: int, hang: int | None = None) -> Iterator[str]:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from chains.arguments import add_output
 from chains.cluster_commands import common_options, key_folder_option, split_names
-from chains.columns import terminal_width
 from chains.errors import UsageError
 from chains.loop import carry_out
-from chains.terminal import write_json, write_text
+from chains.terminal import terminal_width, write_json, write_text
 
 if TYPE_CHECKING:
     from chains.access import Access

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from chains.arguments import Parser, add_output
-from chains.columns import table, terminal_width
+from chains.columns import table
 from chains.documents import read_bytes
 from chains.errors import InputError, UsageError
 from chains.loop import carry_out
 from chains.progress import Progress
 from chains.selection import parse_since
-from chains.terminal import say, write_json, write_line, write_text
+from chains.terminal import say, terminal_width, write_json, write_line, write_text
 from chains.text import count
 from chains.workspace import (
     LAYOUT,

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
 import threading
 import traceback
@@ -27,6 +28,8 @@ import orjson
 
 from chains.secret_forms import mask
 
+_LEAST_COLUMNS = 40
+"""Of a terminal: nothing is folded further."""
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]+")
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
@@ -136,6 +139,16 @@ def watched_error() -> TextIO | None:
     """Return standard error where somebody watches it, else None."""
     stream = sys.stderr  # None where the process was started without one
     return stream if stream is not None and stream.isatty() else None
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that standard output is, by ``COLUMNS`` where it is set; else None.
+
+    What goes to a file or a pipe is not folded: whoever reads lines there wants them whole.
+    """
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    return max(shutil.get_terminal_size().columns, _LEAST_COLUMNS)
 
 
 def traceback_lines(error: BaseException) -> Iterator[str]:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chains.arguments import Parser, add_output, add_store
-from chains.columns import terminal_width
 from chains.errors import InputError, UsageError
 from chains.loop import carry_out
-from chains.terminal import say, write_json, write_text
+from chains.terminal import say, terminal_width, write_json, write_text
 from chains.workspace import (
     LAYOUT,
     Settings,

@@ -152,7 +152,7 @@ def test_a_target_with_much_evidence_is_searched_again_when_its_turn_has_come(
     assert store.searches == 4
     monkeypatch.setattr(verify_search, "FEW_BYTES", 10)
     assert asyncio.run(work()) == 1, "one at a time"
-    assert store.searches == 12
+    assert store.searches == 11, "the first one may have much at once"
     monkeypatch.setattr(verify_search, "MOST_BYTES", len(made.bundle) + 1)
 
     async def too_much() -> None:

@@ -2,7 +2,8 @@ import io
 
 import pytest
 
-from chains.progress import Progress, table
+from chains.columns import table
+from chains.progress import Progress
 
 
 class Terminal(io.StringIO):
