@@ -16,7 +16,7 @@ import orjson
 
 from chains.earlier import Earlier, from_json, to_json
 from chains.fair_memory import FairMemory
-from chains.paging import is_large
+from chains.paging import is_large, weight_of
 from chains.worklist import Job
 
 _OUTDATED = 20.0
@@ -86,7 +86,7 @@ class Begun:
     """
 
     def __init__(self, max_bytes: int = BEGUN_BYTES) -> None:
-        self._kept: FairMemory[Job, tuple[bytes, bytes, int, bool]] = FairMemory(
+        self._kept: FairMemory[Job, tuple[bytes, bytes, int, int]] = FairMemory(
             lambda job: job.namespace, most_weight=max_bytes
         )
 
@@ -106,17 +106,17 @@ class Begun:
         """
         known = self._kept.get(job)
         if known:
-            data, large = known[0], known[3]
+            data, weight = known[0], known[3]
         else:
             text = orjson.dumps([raw, [[*key, one] for key, one in records.items()], doubts])
-            data, large = zlib.compress(text, 1), is_large(text)
+            data, weight = zlib.compress(text, 1), weight_of(text) if is_large(text) else 0
         receipts = _packed(to_json(earlier))
-        self._kept.put(job, (data, receipts, flow, large), len(data) + len(receipts))
+        self._kept.put(job, (data, receipts, flow, weight), len(data) + len(receipts))
 
-    def is_large(self, job: Job) -> bool:
-        """Whether a run takes much memory when it is recalled; False for one that is not kept."""
+    def large_weight(self, job: Job) -> int:
+        """Return the weight of a run that takes much memory when it is recalled; 0 for any other."""
         known = self._kept.get(job)
-        return known is not None and known[3]
+        return known[3] if known else 0
 
     def recall(self, job: Job) -> tuple[dict[str, Any], dict[Key, Any], dict[str, str]] | None:
         """Return a run, its children and their doubts; None for one that is not kept."""

@@ -37,7 +37,7 @@ from chains.access import Access
 from chains.decode import UNREADABLE, Unreadable, decode_object, decode_page
 from chains.errors import ChainsError, UsageError
 from chains.pace import Pace
-from chains.paging import LARGEST_ANSWER, Pages, is_large, read_some
+from chains.paging import LARGEST_ANSWER, MOST_OF_ONE, Pages, is_large, read_some, weight_of
 from storage import lean_json
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -66,7 +66,11 @@ class _TooLong(ClusterUnavailable):
 
 
 class ObjectLarge(ClusterError):  # noqa: N818
-    """The object is one of those of which few are held at a time."""
+    """The object is one of those of which few are held at a time; ``weight`` is that of :func:`weight_of`."""
+
+    def __init__(self, text: str, weight: int = MOST_OF_ONE) -> None:
+        super().__init__(text)
+        self.weight = weight
 
 
 class ClusterRejected(ClusterError):  # noqa: N818
@@ -379,7 +383,7 @@ async def get_outline(
 def expect_small(data: bytes) -> None:
     """Raise :class:`ObjectLarge` for an object of which few are held at a time."""
     if is_large(data):
-        raise ObjectLarge(f"the object has {len(data)} bytes")
+        raise ObjectLarge(f"the object has {len(data)} bytes", weight_of(data))
 
 
 def _readable(path: str, found: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from chains.errors import ChainsError, ConfigError
 from chains.family import Children, Family
 from chains.flow import Flow
 from chains.host_waits import HostWaits
+from chains.large_runs import LargeRuns
 from chains.losses import Losses
 from chains.mark import is_marked, note_patch
 from chains.marking import Marker, label_of, run_path
@@ -49,8 +50,6 @@ from chains.worklist import Job, WorkList
 from storage.askers import asker
 from storage.circuits import Circuits
 
-MOST_LARGE = 2
-"""Large runs in work at a time: one takes up to a hundred MiB."""
 _WAIT_FOR_CHILDREN = 30.0
 """Seconds between two looks at a PipelineRun whose children are not marked; the last mark wakes it sooner."""
 _PATIENCE = 10
@@ -105,8 +104,7 @@ class Controller:
         self._permits: dict[Job, Permit] = {}
         self._host_waits = HostWaits(circuits or Circuits(), work.hasten)
         self._turns: dict[Job, asyncio.Timeout] = {}
-        self._large: set[str] = set()
-        """Namespaces of large runs in work."""
+        self._large = LargeRuns()
         self._marker = Marker(cluster, lambda job: self._check(job, "the run was written"))
         self._losses = Losses(metrics, self._marker.tell)
         self._patience = Patience(work, self._family, self._marker)
@@ -203,6 +201,7 @@ class Controller:
         try:
             if await self.handle(job):
                 self._troubles.pop(job, None)
+                self._large.forget(job)
             if has_left:  # what left the watch meanwhile is looked at once more
                 self._losses.there(job)
         except PermitLost as lost:
@@ -229,6 +228,7 @@ class Controller:
         self._troubles.pop(job, None)
         self._losses.there(job)
         self._begun.forget(job)
+        self._large.forget(job)
         self._marker.forget(job)
         self._patience.forget(job)
 
@@ -282,20 +282,21 @@ class Controller:
     async def handle(self, job: Job) -> bool:
         """Look at one run once; False when it will be looked at again.
 
-        Of large runs few are in work at a time, and one of a namespace: they take much memory. Raises
-        :class:`ClusterError`, and :class:`PermitLost` when the permit ended on the way.
+        Of large runs few are in work at a time, for they take much memory; others wait without being read.
+        Raises :class:`ClusterError`, and :class:`PermitLost` when the permit ended on the way.
         """
-        try:
-            return await self._handle(job, small=True)
-        except ObjectLarge:
-            if len(self._large) >= MOST_LARGE or job.namespace in self._large:
-                self._work.later(job, random.uniform(0.2, 1.0))  # noqa: S311 - jitter
-                return False
-        self._large.add(job.namespace)
+        if not self._large.knows(job):
+            try:
+                return await self._handle(job, small=True)
+            except ObjectLarge as found:
+                self._large.note(job, found.weight)
+        if not self._large.begin(job):
+            self._work.later(job, random.uniform(0.2, 1.0))  # noqa: S311 - jitter
+            return False
         try:
             return await self._handle(job, small=False)
         finally:
-            self._large.discard(job.namespace)
+            self._large.end(job)
 
     async def _handle(self, job: Job, *, small: bool) -> bool:
         with span("read"):
@@ -403,8 +404,8 @@ class Controller:
     def _recall(
         self, job: Job, *, small: bool
     ) -> tuple[dict[str, Any], dict[Key, Any], dict[str, str]] | None:
-        if small and self._begun.is_large(job):
-            raise ObjectLarge("the run and its children take much memory together")
+        if small and (weight := self._begun.large_weight(job)):
+            raise ObjectLarge("the run and its children take much memory together", weight)
         return self._begun.recall(job)
 
     def _is_too_late(self, job: Job, raw: Mapping[str, Any]) -> bool:

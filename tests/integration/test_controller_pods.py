@@ -429,11 +429,11 @@ class Busy(Cluster):
 
     asked = 0
 
-    async def get(self, path: str, *, accept: str = "") -> dict[str, Any]:
+    async def get(self, path: str, **options: Any) -> dict[str, Any]:
         if "/pods/" in path:
             self.asked += 1
             raise ClusterUnavailable(f"GET {path}: 503 busy")
-        return await super().get(path, accept=accept)
+        return await super().get(path, **options)
 
 
 def test_a_pod_that_cannot_be_read_for_now_is_tried_again_and_then_unknown(runs: Runs) -> None:

@@ -118,12 +118,13 @@ def silent_hosts(way: str) -> Iterator[SilentHosts]:
         await stop.wait()
         for server in servers:
             server.close()
-        await asyncio.sleep(0.05)  # what was just accepted becomes a task in the loop's next turns
-        # without a cancellation, which streams log
-        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        # without a cancellation, which streams log; what was just accepted is a task some turns of the loop later
+        idle = 0
+        while idle < 3:
             for writer in (*hosts.writers, *silent.writers):
                 writer.transport.abort()
-            await asyncio.wait(others, timeout=0.1)
+            await asyncio.sleep(0.05)
+            idle = 0 if asyncio.all_tasks() - {asyncio.current_task()} else idle + 1
         await asyncio.sleep(0.05)  # transports close in the loop's next turns
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)

@@ -10,7 +10,6 @@ import orjson
 import pytest
 from aiohttp import web
 
-from chains import controller as module
 from chains import family as families
 from chains import paging
 from chains.access import Access
@@ -18,6 +17,7 @@ from chains.bodies import Begun, Bodies
 from chains.cluster import Cluster, ClusterUnavailable, ObjectLarge, expect_small
 from chains.controller import Controller
 from chains.family import Family, TooLarge
+from chains.large_runs import LargeRuns
 from chains.metrics import Metrics
 from chains.paging import PAGE, PAGE_BYTES, PAGE_VALUES, Pages
 from chains.worklist import Job, WorkList
@@ -113,10 +113,10 @@ def test_what_the_watch_brought_is_kept_of_small_runs_alone() -> None:
 @pytest.mark.parametrize(("count", "large"), [(1, False), (10_000, True)])
 def test_a_run_that_is_tried_again_is_known_to_be_large(count: int, *, large: bool) -> None:
     begun, job = Begun(), Job("PipelineRun", "ns", "p", "1")
-    assert not begun.is_large(job)
+    assert begun.large_weight(job) == 0
     begun.keep(job, {"metadata": {}}, {("TaskRun", "ns", "c"): {"spec": [[]] * count}}, {}, {}, 1)
     begun.keep(job, {"metadata": {}}, {}, {}, {}, 1)
-    assert begun.is_large(job) is large
+    assert (begun.large_weight(job) > 128 * 1024) is large
 
 
 class Children:
@@ -150,24 +150,51 @@ def test_children_that_take_more_than_is_held_of_any_run_are_told(monkeypatch: p
         asyncio.run(family.children(api.parent))
 
 
-def test_of_large_runs_one_of_a_namespace_and_few_in_all_are_in_work() -> None:
-    """Others are looked at again soon, so that none of them holds a worker."""
+def test_large_runs_are_in_work_up_to_a_weight_and_of_a_namespace_up_to_a_half() -> None:
+    runs = LargeRuns()
+    jobs = [
+        Job("TaskRun", space, f"r{number}", f"{space}{number}") for space in "abc" for number in range(20)
+    ]
+    for job in jobs:
+        assert not runs.knows(job)
+        runs.note(job, 200 * 1024)
+        assert runs.knows(job)
+    begun = [job for job in jobs if runs.begin(job)]
+    assert [sum(job.namespace == space for job in begun) for space in "abc"] == [10, 10, 0]
+    runs.end(begun[0])
+    assert [runs.begin(job) for job in (jobs[-1], jobs[-2])] == [True, False]
 
+
+def test_the_heaviest_run_goes_alone_in_its_namespace() -> None:
+    runs = LargeRuns()
+    heavy, beside, other = (
+        Job("TaskRun", space, name, name) for space, name in (("a", "h"), ("a", "b"), ("z", "o"))
+    )
+    runs.note(heavy, 100 * 1024 * 1024)
+    runs.note(beside, 1)
+    runs.note(other, 100 * 1024 * 1024)
+    assert [runs.begin(job) for job in (heavy, beside, other)] == [True, False, True]
+    runs.end(heavy)
+    assert runs.begin(beside)
+    assert not runs.begin(heavy)
+    runs.forget(heavy)
+    assert not runs.knows(heavy)
+
+
+def test_a_large_run_that_waits_is_not_read_and_holds_no_worker() -> None:
     async def scenario() -> None:
-        work, most, now = WorkList(), 0, list[str]()
-        looked: dict[str, int] = {}
+        work, looked, most, now = WorkList(), list[tuple[str, bool]](), 0, 0
 
         class OfLarge(Controller):
             async def _handle(self, job: Job, *, small: bool) -> bool:
-                nonlocal most
+                nonlocal most, now
+                looked.append((job.name, small))
                 if small:
-                    looked[job.name] = looked.get(job.name, 0) + 1
                     raise ObjectLarge("large")
-                assert job.namespace not in now
-                now.append(job.namespace)
-                most = max(most, len(now))
+                now += 1
+                most = max(most, now)
                 await asyncio.sleep(0)
-                now.remove(job.namespace)
+                now -= 1
                 return True
 
         cluster: Any = Children([], 0)
@@ -178,9 +205,10 @@ def test_of_large_runs_one_of_a_namespace_and_few_in_all_are_in_work() -> None:
             for number in (1, 2)
         ]
         first = await asyncio.gather(*(controller.handle(job) for job in jobs))
-        assert first.count(True) == module.MOST_LARGE
-        assert most == module.MOST_LARGE
+        assert first.count(True) == most == 2
         assert [await controller.handle(job) for job in jobs] == [True] * len(jobs)
-        assert set(looked) == {job.name for job in jobs}
+        assert sorted(name for name, small in looked if small) == sorted(job.name for job in jobs), (
+            "read once"
+        )
 
     asyncio.run(scenario())
