@@ -4,7 +4,7 @@
     python3 dev.py demo      set up, attest the examples, verify what was stored
     python3 dev.py test      set up, run every check and every test
     python3 dev.py check     formatting, lint, types and import contracts only
-    python3 dev.py unit      the offline tests only, under a minute
+    python3 dev.py unit      the offline tests only, a few minutes
     python3 dev.py bench     speed and memory of the flow; "bench controllers" against Tekton Chains,
                               "bench hostile" memory of verify under attack
     python3 dev.py mutants   change the truth-critical modules, and see whether a test notices; hours in all
