@@ -36,9 +36,9 @@ class Project:
                 return self._make(kind, name, request)
             if name in self.occurrences:
                 return _json(self.occurrences[name])
-            wanted = re.fullmatch(r'resourceUrl="(.*)"', request.query.get("filter", ""))
+            wanted = _wanted(request.query.get("filter", ""))
             found = [
-                one for one in self.occurrences.values() if wanted is None or one["resourceUri"] == wanted[1]
+                one for one in self.occurrences.values() if wanted is None or one["resourceUri"] == wanted
             ]
             start = int(request.query.get("pageToken") or 0)
             more = {"nextPageToken": str(start + 2)} if start + 2 < len(found) else {}
@@ -59,6 +59,12 @@ class Project:
         full = f"{name}/{len(self.occurrences):08d}"
         self.occurrences[full] = {"name": full, **body}
         return _json(self.occurrences[full])
+
+
+def _wanted(asked: str) -> str | None:
+    """Return the URL that a filter names as a quoted string with escapes, None without one."""
+    quoted = re.fullmatch(r'resourceUrl=(".*")', asked)
+    return None if quoted is None else str(json.loads(quoted[1]))
 
 
 def _json(value: object, status: int = 200) -> Answer:
