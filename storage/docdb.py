@@ -10,25 +10,19 @@ Chains; so does another run that signs the same image.
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-import orjson
-
-from storage import lean_json
 from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
-from storage.blocking import Blocking
+from storage.docdb_documents import INDEX, Document, chains_document, same, signed_document, size_of
 from storage.manifests import sha256
 from storage.record import Evidence, Failure, Findings, ListedRun, Receipt, Record, Skipped, Stored
 from storage.shown import shown
 from storage.signed_document import (
     MOST_DOCUMENTS,
     Found,
-    SignedDocument,
     bundle_evidence,
     bundle_of,
     digests_of,
@@ -40,42 +34,51 @@ from storage.signed_document import (
     runs_of,
 )
 
-INDEX = ".index"
-T = TypeVar("T")
-Document = Mapping[str, Any]
+_BYTES_AT_ONCE = 16 * 1024 * 1024
+"""Of documents that are read with one request, at most."""
+KINDS = ("taskrun", "pipelinerun", "report")
+"""Keys of what is about a run: ``<kind>-<UID>``."""
 
 
 class Collection(Protocol):
-    """One database's collection; every method blocks, and raises what its client library raises."""
+    """One database's collection. Methods raise :class:`StoreError`, which names ``action``."""
 
     source: str
     """``mongo``, ``dynamodb`` or ``firestore``."""
     largest: int
     """Bytes that one document may have."""
+    marks: Document
+    """Fields that each index gets beside ours."""
 
-    def get(self, name: str) -> Document | None:
-        """Return a document, None without one."""
+    async def get(self, names: Sequence[str], action: str) -> dict[str, Document]:
+        """Return those of these documents that are there, by name; ``Object`` may be missing."""
 
-    def put(self, document: Document) -> None:
-        """Make or replace the document ``Name``."""
+    async def replace(self, documents: Sequence[Document], action: str) -> set[str]:
+        """Make or replace documents; return the names of those that were not there with these values."""
 
-    def delete(self, name: str) -> None:
+    async def lead(self, name: str, digests: Sequence[str], run: str, action: str) -> list[str]:
+        """Let searches by digest and run find the document ``name``, where it takes more than its index.
+
+        Returns the documents whose ``Names`` hold it now.
+        """
+
+    async def delete(self, name: str, action: str) -> None:
         """Delete a document, if it is there."""
 
-    def about(self, field: str, value: str) -> list[str]:
-        """Return the names of the documents of ours whose ``Run`` is, or ``Subjects`` hold, ``value``."""
+    async def about(self, digest: str, action: str) -> list[str]:
+        """Return the names of documents about ``digest``, Chains' too where the database can tell."""
 
-    def signed(self, digest: str) -> list[str]:
-        """Return the names of Chains' documents about ``digest``, where the database can tell."""
+    async def of_run(self, run: str, action: str) -> list[str]:
+        """Return the names of documents that ours say came from ``run``."""
 
-    def names(self) -> list[str]:
+    async def rest(self, digest: str, run: str, found: Sequence[Document], action: str) -> list[str]:
+        """Return names that these two may have missed; ``found`` are the indexes of what they led to."""
+
+    async def names(self, action: str) -> list[str]:
         """Return the names of all documents."""
 
-    def explain(self, error: Exception, action: str) -> StoreError:
-        """Return the port's error for what was raised."""
-
-    def close(self) -> None:
-        """Release connections; a later call opens them again."""
+    async def close(self) -> None:
+        """Release threads and connections; a later call opens them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +115,9 @@ class DocumentStore(Store):
     def __init__(self, url: str, options: StoreOptions, collection: Collection) -> None:
         self.url = url.partition("?")[0]
         self._options, self._collection = options, collection
-        self._threads = Blocking("docdb", collection.explain)
 
     async def put(self, record: Record) -> Stored:
-        """Store Chains' document, then ours that leads to it; see :meth:`Store.put`."""
+        """Store Chains' document and ours, then what leads to them; see :meth:`Store.put`."""
         try:
             signed = document_of(record)
             document = chains_document(signed)
@@ -125,14 +127,15 @@ class DocumentStore(Store):
                 "Subjects": digests_of(record),
                 "Run": record.origin.uid,
                 "Origin": run_bytes(record).decode(),
+                **self._collection.marks,
             }
             if bundle:
                 index["Bundle"] = bundle
-            changed = await self._write(document)
-            receipts = [self._receipt(signed.key, signed.signature, changed=changed)]
-            changed = await self._write(index)
+            changed = await self._write([document, index], record)
+            receipts = [self._receipt(signed.key, signed.signature, changed=signed.key in changed)]
             if bundle:
-                receipts.append(self._receipt(signed.key + INDEX, bundle, changed=changed))
+                name = signed.key + INDEX
+                receipts.append(self._receipt(name, bundle, changed=name in changed))
         except StoreError as error:
             transient = isinstance(error, StoreUnavailable)
             return Stored(failures=(Failure(self.url, "document", "", str(error), transient),))
@@ -146,26 +149,18 @@ class DocumentStore(Store):
         del reference
         if ":" not in digest:
             raise StoreRejected(f"cannot look for {digest[:100]!r}: expected algorithm:hex")
-
-        def look() -> list[str]:
-            ours = [name.removesuffix(INDEX) for name in self._collection.about("Subjects", digest)]
-            return [*ours, *self._collection.signed(digest), image_key(digest)]
-
-        return await self._read_all(await self._run("search", look), digest)
+        names = await self._collection.about(digest, self._action("search"))
+        return await self._read_all([*names, image_key(digest)], digest, "")
 
     async def find_run(self, uid: str) -> Findings:
         """Return what came from the run ``uid``; of what Chains wrote, the attestations."""
-
-        def look() -> list[str]:
-            ours = [name.removesuffix(INDEX) for name in self._collection.about("Run", uid)]
-            return [*ours, f"taskrun-{uid}", f"pipelinerun-{uid}"]
-
-        return await self._read_all(await self._run("search", look), "")
+        names = await self._collection.of_run(uid, self._action("search"))
+        return await self._read_all([*names, *(f"{kind}-{uid}" for kind in KINDS)], "", uid)
 
     async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
         """Yield the runs whose attestations are here, Chains' and ours; their times are not told."""
         del until
-        for run in runs_of([] if since else await self._run("list", self._collection.names)):
+        for run in runs_of([] if since else await self._collection.names(self._action("list"))):
             yield run
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
@@ -173,52 +168,74 @@ class DocumentStore(Store):
         del places
         document = {"Name": "provenance-chains-probe", "Run": "probe"}
         try:
-            await self._write(document)
-            await self._run("delete a probe", lambda: self._collection.delete(document["Name"]))
+            await self._write([document])
+            await self._collection.delete(document["Name"], self._action("delete a probe"))
         except StoreError as error:
             return [Probe("write", "failed", str(error), "mend storage.docdb.* or the account's permissions")]
         return [Probe("write", "ok", f"a document was made in {self.url}, read and deleted")]
 
     async def close(self) -> None:
         """Release threads and connections; a later call opens them again."""
-        await self._threads.close()
-        self._collection.close()
+        await self._collection.close()
 
-    async def _write(self, document: Document) -> bool:
-        """Make or replace a document and read it back; False when it was there with these values."""
-        name = str(document["Name"])
+    async def _write(self, documents: Sequence[Document], record: Record | None = None) -> set[str]:
+        """Make or replace documents, let searches find the first, and read back what was written.
 
-        def work() -> bool:
-            if _same(self._collection.get(name), document):
-                return False
-            size = _size(document)
+        Returns the names of those that were not there with these values.
+        """
+        key = str(documents[0]["Name"])
+        where = f"write {key} in {self.url}"
+        for document in documents:
+            size = size_of(document)
             if size > self._collection.largest:
                 raise StoreRejected(
-                    f"write {name} in {self.url}: about {size} bytes, and {self._collection.source} takes "
+                    f"{where}: about {size} bytes, and {self._collection.source} takes "
                     f"{self._collection.largest}: store large attestations in oci, gcs or s3"
                 )
-            self._collection.put(document)
-            if not _same(self._collection.get(name), document):
+        changed = await self._collection.replace(documents, where)
+        lists: list[str] = []
+        if record is not None:
+            lists = await self._collection.lead(key, digests_of(record), record.origin.uid, where)
+        there = await self._collection.get([*changed, *lists], where)
+        for document in documents:
+            name = str(document["Name"])
+            if name in changed and not same(there.get(name), document):
                 raise StoreUnavailable(f"write {name} in {self.url}: other values came back")
-            return True
+        for name in lists:
+            if key not in (there.get(name) or {}).get("Names", ()):
+                raise StoreUnavailable(f"{where}: it is kept, and {name}, by which it is found, lacks it")
+        return changed
 
-        return await self._run(f"write {name}", work)
-
-    async def _read_all(self, names: Sequence[str], digest: str) -> Findings:
+    async def _read_all(self, names: Sequence[str], digest: str, run: str) -> Findings:
+        found = Found()
         wanted = sorted({name for name in names if name})
+        indexes = await self._read(wanted[:MOST_DOCUMENTS], digest, found)
+        more = await self._collection.rest(digest, run, indexes, self._action("search"))
+        rest = sorted(set(more) - set(wanted))
+        await self._read(rest[: max(0, MOST_DOCUMENTS - len(wanted))], digest, found)
+        if len(wanted) + len(rest) > MOST_DOCUMENTS:
+            left = len(wanted) + len(rest) - MOST_DOCUMENTS
+            found.add([Skipped(self.url, "", f"{left} more are not read")])
+        return found.findings()
 
-        def read() -> Findings:
-            found = Found()
-            for name in wanted[:MOST_DOCUMENTS]:
-                found.add(self._read(name, digest))
-            if len(wanted) > MOST_DOCUMENTS:
-                found.add([Skipped(self.url, "", f"{len(wanted) - MOST_DOCUMENTS} more are not read")])
-            return found.findings()
+    async def _read(self, names: Sequence[str], digest: str, found: Found) -> list[Document]:
+        """Add what documents have about ``digest``; return the index of each, empty where it has none."""
+        indexes: list[Document] = []
+        many = max(1, _BYTES_AT_ONCE // (2 * self._collection.largest))
+        for start in range(0, len(names), many):
+            part = names[start : start + many]
+            there = await self._collection.get(
+                [each for name in part for each in (name, name + INDEX)], self._action("read")
+            )
+            for name in part:
+                items = self._items(name, there, digest)
+                if items:
+                    indexes.append(there.get(name + INDEX) or {})
+                found.add(items)
+        return indexes
 
-        return await self._run("read", read)
-
-    def _read(self, name: str, digest: str) -> list[Evidence | Skipped]:
-        document = self._collection.get(name)
+    def _items(self, name: str, there: Mapping[str, Document], digest: str) -> list[Evidence | Skipped]:
+        document = there.get(name)
         if document is None:
             return []
         where = f"{self.url}#{name}"
@@ -229,71 +246,11 @@ class DocumentStore(Store):
         if digest and not signed.mentions(digest):
             return []
         items = [signed.evidence(self._collection.source, where)]
-        index = self._collection.get(name + INDEX) or {}
+        index = there.get(name + INDEX) or {}
         bundle = index.get("Bundle")
         if isinstance(bundle, bytes):
             items.append(bundle_evidence(bundle, self._collection.source, where + INDEX))
         return of_run(items, run_of_bytes(str(index.get("Origin", "")).encode(), name))
 
-    async def _run(self, action: str, work: Callable[[], T]) -> T:
-        return await self._threads.run(f"{action} in {self.url}", work)
-
-
-def chains_document(signed: SignedDocument) -> dict[str, Any]:
-    """Return Chains' six fields; every number in ``Object`` is a float, as Go reads JSON.
-
-    Raises :class:`StoreRejected` for a payload that is no JSON.
-    """
-    try:
-        value = lean_json.loads(signed.payload, lean_json.MOST_PAYLOAD_VALUES)
-    except orjson.JSONDecodeError as exc:
-        raise StoreRejected("docdb takes JSON payloads only, as tekton chains does") from exc
-    return {
-        "Name": signed.key,
-        "Signed": signed.payload,
-        "Signature": base64.b64encode(signed.signature).decode("ascii"),
-        "Cert": signed.certificate.decode("utf-8", "replace"),
-        "Chain": signed.chain.decode("utf-8", "replace"),
-        "Object": _as_go(value),
-    }
-
-
-def signed_document(name: str, document: Document) -> SignedDocument:
-    """Read Chains' document. Raises :class:`ValueError` and its like for what is none."""
-    try:
-        signature = base64.b64decode(document["Signature"], validate=True)
-    except binascii.Error as exc:
-        raise ValueError("Signature is not base64") from exc
-    payload = document["Signed"]
-    if not isinstance(payload, bytes):
-        raise TypeError("Signed is not binary")
-    certificate, chain = (str(document.get(field) or "").encode() for field in ("Cert", "Chain"))
-    return SignedDocument(name, payload, signature, certificate, chain)
-
-
-def _as_go(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _as_go(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_as_go(one) for one in value]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value
-
-
-def _same(there: Document | None, document: Document) -> bool:
-    """Whether all but ``Object``, which follows from ``Signed``, is there."""
-    if there is None:
-        return False
-    fields = (there.keys() | document.keys()) - {"Object", "Name"}
-    return all((there.get(field) or None) == (document.get(field) or None) for field in fields)
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, Mapping):
-        return sum(len(key.encode()) + 1 + _size(one) for key, one in value.items())
-    if isinstance(value, list):
-        return sum(1 + _size(one) for one in value)
-    if isinstance(value, str):
-        return len(value.encode("utf-8", "surrogatepass"))
-    return len(value) if isinstance(value, bytes) else 8
+    def _action(self, what: str) -> str:
+        return f"{what} in {self.url}"

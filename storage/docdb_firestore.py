@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage.base import StoreError, StoreOptions, StoreRejected
-from storage.docdb import INDEX, Document, DocumentStore, parse_collection_url
+from storage.docdb import DocumentStore, parse_collection_url
+from storage.docdb_blocking import BlockingCollection
+from storage.docdb_documents import INDEX, READ, Document
 from storage.google_errors import explain_google
 from storage.shown import shown
 from storage.signed_document import MOST_DOCUMENTS
@@ -28,13 +31,14 @@ class FirestoreStore(DocumentStore):
         super().__init__(url, options, FirestoreCollection(url, options))
 
 
-class FirestoreCollection:
+class FirestoreCollection(BlockingCollection):
     """A collection whose documents are named by ``name_field``, which is not in the document itself."""
 
     source = "firestore"
     largest = 1024 * 1024 - 4 * 1024
 
     def __init__(self, url: str, options: StoreOptions) -> None:
+        super().__init__()
         parsed = parse_collection_url(url, _EXPECTED, ("name_field", "revision_field"))
         found = _PATH.fullmatch(f"{parsed.host}/{parsed.path}")
         self._name_field = parsed.parameters.get("name_field", "")
@@ -45,35 +49,35 @@ class FirestoreCollection:
         self._making = threading.Lock()
         self._client: Any = None
 
-    def get(self, name: str) -> Document | None:
-        """Return a document, with its own name as ``Name``."""
-        found = self._made().document(name).get(**self._bounds())
-        return {**found.to_dict(), "Name": name} if found.exists else None
+    def read(self, names: Sequence[str]) -> Mapping[str, Document]:
+        """Return documents by their own names."""
+        made = self._made()
+        found = self._client.get_all([made.document(name) for name in names], list(READ), **self._bounds())
+        return {one.id: one.to_dict() for one in found if one.exists}
 
-    def put(self, document: Document) -> None:
-        """Write as docstore's ``Put``."""
-        values = {key: value for key, value in document.items() if key != self._name_field}
-        self._made().document(document["Name"]).set(values, **self._bounds())
+    def write(self, documents: Sequence[Document]) -> None:
+        """Write as docstore's ``Put``, all of them or none."""
+        made = self._made()
+        batch = self._client.batch()
+        for one in documents:
+            values = {key: value for key, value in one.items() if key != self._name_field}
+            batch.set(made.document(one["Name"]), values)
+        batch.commit(**self._bounds())
 
-    def delete(self, name: str) -> None:
+    def remove(self, name: str) -> None:
         """Delete a document, if it is there."""
         self._made().document(name).delete(**self._bounds())
 
-    def about(self, field: str, value: str) -> list[str]:
+    def search(self, field: str, value: str) -> list[str]:
         """Search the documents of ours; Firestore keeps the index by itself."""
         from google.cloud.firestore_v1.base_query import FieldFilter  # noqa: PLC0415
 
         operator = "array_contains" if field == "Subjects" else "=="
         query = self._made().where(filter=FieldFilter(field, operator, value)).select([field])
         found = query.limit(MOST_DOCUMENTS + 1).stream(**self._bounds())
-        return [one.id for one in found if one.id.endswith(INDEX)]
+        return [one.id.removesuffix(INDEX) for one in found if one.id.endswith(INDEX)]
 
-    def signed(self, digest: str) -> list[str]:
-        """Return nothing: Firestore cannot ask for a field of any element of a list."""
-        del digest
-        return []
-
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """Return the names of all documents."""
         return [one.id for one in self._made().select([]).stream(**self._bounds())]
 
@@ -81,7 +85,7 @@ class FirestoreCollection:
         """Return the port's error for what Google's client raised."""
         return explain_google(error, action, _PERMISSION)
 
-    def close(self) -> None:
+    def disconnect(self) -> None:
         """Release all connections."""
         with self._making:
             client, self._client = self._client, None

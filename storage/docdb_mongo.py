@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from storage.base import StoreError, StoreOptions, StoreRejected, StoreUnavailable
-from storage.docdb import INDEX, Document, DocumentStore, parse_collection_url
+from storage.docdb import DocumentStore, parse_collection_url
+from storage.docdb_blocking import BlockingCollection
+from storage.docdb_documents import INDEX, READ, Document
 from storage.files import read_file
 from storage.shown import shown
 from storage.signed_document import MOST_DOCUMENTS
@@ -76,13 +79,14 @@ class ServerUrl:
         return self._url
 
 
-class MongoCollection:
+class MongoCollection(BlockingCollection):
     """A collection on whatever server the URL names at the time of the call."""
 
     source = "mongo"
     largest = 16 * 1024 * 1024 - 16 * 1024
 
     def __init__(self, url: str, options: StoreOptions) -> None:
+        super().__init__()
         parsed = parse_collection_url(url, _EXPECTED, ("id_field", "revision_field"))
         if not parsed.path or "/" in parsed.path:
             raise StoreRejected(f"storage.docdb.url {shown(url)[:100]!r}: expected {_EXPECTED}")
@@ -94,27 +98,31 @@ class MongoCollection:
         self._connected = ""
         self._clients: list[Any] = []
 
-    def get(self, name: str) -> Document | None:
-        """Return a document, with its ``_id`` as ``Name``."""
-        found = self._made().find_one({_ID: name})
-        if found is None:
-            return None
-        document = {key: value for key, value in found.items() if key not in {_ID, self._id_field}}
-        return {**document, "Name": name}
+    def read(self, names: Sequence[str]) -> Mapping[str, Document]:
+        """Return documents by their ``_id``."""
+        found = self._made().find({_ID: {"$in": list(names)}}, dict.fromkeys(READ, True))
+        return {str(one.pop(_ID)): one for one in found}
 
-    def put(self, document: Document) -> None:
-        """Write as docstore's ``Put``: ``id_field`` is taken out, in exactly its spelling."""
-        name = document["Name"]
+    def write(self, documents: Sequence[Document]) -> None:
+        """Write each as docstore's ``Put``: ``id_field`` is taken out, in exactly its spelling."""
+        from pymongo import ReplaceOne  # noqa: PLC0415
+
+        self._made().bulk_write(
+            [ReplaceOne({_ID: one["Name"]}, self._stored(one), upsert=True) for one in documents]
+        )
+
+    def _stored(self, document: Document) -> dict[str, Any]:
         values = {key: value for key, value in document.items() if key != self._id_field}
-        self._made().replace_one({_ID: name}, {_ID: name, **values}, upsert=True)
+        return {_ID: document["Name"], **values}
 
-    def delete(self, name: str) -> None:
+    def remove(self, name: str) -> None:
         """Delete a document, if it is there."""
         self._made().delete_one({_ID: name})
 
-    def about(self, field: str, value: str) -> list[str]:
+    def search(self, field: str, value: str) -> list[str]:
         """Search the documents of ours; indexes on ``Subjects`` and ``Run`` make it fast."""
-        return [name for name in self._names({field: value}) if name.endswith(INDEX)]
+        found = self._names({field: value})
+        return [name.removesuffix(INDEX) for name in found if name.endswith(INDEX)]
 
     def signed(self, digest: str) -> list[str]:
         """Search the statements that Chains keeps as ``Object``."""
@@ -123,7 +131,7 @@ class MongoCollection:
             return []
         return self._names({f"Object.subject.digest.{algorithm}": value})
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """Return the names of all documents."""
         return [str(one[_ID]) for one in self._made().find({}, {_ID: True})]
 
@@ -150,7 +158,7 @@ class MongoCollection:
             return StoreRejected(f"{action}: the server's URL is wrong ({type(error).__name__})")
         return StoreRejected(f"{action}: {type(error).__name__}")
 
-    def close(self) -> None:
+    def disconnect(self) -> None:
         """Release all connections."""
         with self._making:
             clients, self._clients, self._connected = self._clients, [], ""

@@ -21,10 +21,11 @@ from hashlib import sha256
 from typing import Any, TypeVar
 
 from storage.allowance import Allowance
+from storage.aws_wire import AskTheSdk, ca_file_of_sdk
 from storage.base import BadContent, StoreError, StoreOptions, StoreRejected
 from storage.s3_errors import Exists, explain
 from storage.s3_settings import S3Settings
-from storage.s3_wire import AskTheSdk, Wire, answer_of
+from storage.s3_wire import BucketWire, answer_of
 
 THREADS = 32
 _CONNECT_SECONDS = 10.0
@@ -53,7 +54,7 @@ class S3Client:
         self._client: Any = None
         self._making = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._wire: Wire | None = None
+        self._wire: BucketWire | None = None
 
     async def put(self, key: str, data: bytes, digest: bytes, **more: Any) -> str:
         """Make an object that is not there, and return its version, ``""`` without versioning.
@@ -195,18 +196,12 @@ class S3Client:
         client.meta.events.unregister("before-call.s3", add_expect_header)
         credentials = session.get_credentials()
         if credentials is not None:
-            self._wire = wire = Wire(credentials, self._ca_file(), options.timeout)
+            self._wire = wire = BucketWire(credentials, settings.ca_file or ca_file_of_sdk(), options.timeout)
             client.meta.events.register(
-                "before-send.s3.ListObjectsV2", lambda request, **_: wire.learn(request, settings.bucket)
+                "before-send.s3.ListObjectsV2",
+                lambda request, **_: wire.learn(request, "", f"/{settings.bucket}"),
             )
         return client
-
-    def _ca_file(self) -> str:
-        """Return the file of the CAs that the SDK trusts."""
-        from botocore.httpsession import where  # noqa: PLC0415
-        from botocore.session import get_session  # noqa: PLC0415
-
-        return self._settings.ca_file or get_session().get_config_variable("ca_bundle") or where()
 
     async def close(self) -> None:
         """Release threads and connections; a later call opens them again."""

@@ -52,7 +52,8 @@ def _find(documents: dict[str, bytes], asked: dict[str, Any]) -> dict[str, Any]:
     found = [one for one in map(bson.decode, documents.values()) if _matches(one, asked.get("filter", {}))]
     found = found[: abs(asked.get("limit", 0)) or None]
     if asked.get("projection"):
-        found = [{name: one[name] for name in asked["projection"]} for one in found]
+        wanted = {"_id", *asked["projection"]}
+        found = [{name: value for name, value in one.items() if name in wanted} for one in found]
     name = f"{asked['$db']}.{asked['find']}"
     return {"ok": 1.0, "cursor": {"id": bson.Int64(0), "ns": name, "firstBatch": found}}
 
