@@ -407,7 +407,9 @@ def test_a_job_for_later_is_not_begun_by_somebody_else_before_it_is_done() -> No
         await asyncio.sleep(0)
         jobs.later(first, 0)
         jobs.hasten(first)
-        await asyncio.sleep(0.01)
+        timers = asyncio.Event()
+        asyncio.get_running_loop().call_later(0, timers.set)
+        await timers.wait()  # what was to happen at once has happened
         seen = [other.done()]
         jobs.done(first)
         return [*seen, (await other) == first]

@@ -15,4 +15,5 @@ FOLDER = Path(__file__).parent
 
 def objects(name: str) -> dict[str, Any]:
     """Return the objects of a file by kind; each is the caller's own."""
-    return {item["kind"]: item for item in yaml.safe_load((FOLDER / f"{name}.yaml").read_bytes())["items"]}
+    text = (FOLDER / f"{name}.yaml").read_bytes()
+    return {item["kind"]: item for item in yaml.load(text, Loader=yaml.CSafeLoader)["items"]}
