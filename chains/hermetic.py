@@ -241,7 +241,7 @@ def _not_covered(placed: Placed) -> str:
         SIDECAR: "the entrypoint does not run in sidecars",
         INJECTED: "the task did not ask for this container, and the entrypoint does not run in it",
         EPHEMERAL: "a debugging container, in which the entrypoint does not run",
-    }.get(placed.kind, "the entrypoint does not run in it")
+    }[placed.kind]
 
 
 def _observed(run: RunSnapshot, placed: Placed, recorded: _Images) -> Finding:

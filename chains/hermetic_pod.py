@@ -130,7 +130,8 @@ def not_ended(run: RunSnapshot, step: Placed) -> str:
 
 
 def _recorded_container(step: Mapping[str, Json]) -> str:
-    return text_at(step, "terminated", "containerID") or text_at(step, "running", "containerID")
+    """Return the id of a step's container: Tekton has it from the kubelet, which tells it of an end alone."""
+    return text_at(step, "terminated", "containerID")
 
 
 def _container_id(state: Mapping[str, Json]) -> str:
