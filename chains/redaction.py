@@ -11,13 +11,13 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from chains.beside import Json
 from chains.errors import ConfigError
 from chains.secret_forms import Span, known_spans, merged, named_spans
 from chains.secret_words import secret_words, spans_in_text
+from storage.bounded import remembered
 from storage.files import read_file
 
 REDACTED = "redacted"
@@ -98,7 +98,7 @@ class Redaction:
         return hmac.digest(self.key, text.encode(errors="surrogatepass"), "sha256").hex()
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024, longest=512)
 def _spans(text: str) -> tuple[Span, ...]:
     """Return where a text has secrets; runs of one pipeline have the same arguments again and again."""
     return (*known_spans(text), *named_spans(text), *spans_in_text(text))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 
 from chains.token_forms import ANYWHERE, FORMS
+from storage.bounded import remembered
 
 Span = tuple[int, int]
 """Where something begins in a text, and where it ends."""
@@ -135,7 +135,7 @@ def may_name(text: str) -> bool:
     )
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096, longest=128)
 def names_secret(name: str) -> bool:
     """Whether a variable, option or member of that name holds a secret, and does not only tell about one."""
     plain = _CAMEL.sub("_", name).lower().lstrip("-.")

@@ -48,7 +48,7 @@ class ChildGap:
     uid: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class RunSnapshot:
     """One finished run, frozen; two are equal when they are the same object.
 

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from functools import lru_cache, wraps
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+T = TypeVar("T")
+
+
+def remembered(most: int, longest: int) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
+    """Remember what a function makes of a text, for the ``most`` newest of up to ``longest`` characters.
+
+    A longer text is somebody's who made it long: it is looked at each time, and nothing is kept of it.
+    """
+
+    def decorate(function: Callable[[str], T]) -> Callable[[str], T]:
+        kept = lru_cache(maxsize=most)(function)
+
+        @wraps(function)
+        def look(text: str) -> T:
+            return kept(text) if len(text) <= longest else function(text)
+
+        return look
+
+    return decorate
 
 
 class Bounded(Generic[K, V]):

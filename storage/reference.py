@@ -11,9 +11,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from storage.base import StoreRejected
+from storage.bounded import remembered
 from storage.package_url import SCHEME, image_reference
 
 DOCKER_HUB = "index.docker.io"
@@ -26,7 +26,10 @@ _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _LONGEST_NAME = 255
+_LONGEST_REGISTRY = 253 + len(":65535")
+"""A host name has 253 characters at most (RFC 1035, section 2.3.4)."""
 _HIGHEST_PORT = 65535
+_SHOWN = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Image:
     digest: str = ""
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096, longest=512)
 def parse_image(text: str) -> Image:
     """Read ``[oci://]registry/repository[:tag][@sha256:hex]``; the tag is dropped.
 
@@ -63,15 +66,17 @@ def parse_image(text: str) -> Image:
     explicit = bare != text
     if "://" in bare:
         raise StoreRejected(
-            f"{text!r} is not an image reference: only oci:// and docker:// may stand before one"
+            f"{text[:_SHOWN]!r} is not an image reference: only oci:// and docker:// may stand before one"
         )
     bare, at, digest = bare.partition("@")
     if at and not is_sha256(digest):
-        raise StoreRejected(f"{text!r} is not an image reference: expected @sha256: and 64 hex digits")
+        raise StoreRejected(
+            f"{text[:_SHOWN]!r} is not an image reference: expected @sha256: and 64 hex digits"
+        )
     head, colon, tag = bare.rpartition(":")
     if colon and "/" not in tag and "/" in head:
         if not _TAG.fullmatch(tag):
-            raise StoreRejected(f"{text!r} is not an image reference: {tag!r} is no tag")
+            raise StoreRejected(f"{text[:_SHOWN]!r} is not an image reference: {tag!r} is no tag")
         bare = head
     return Image(_parse_repository(bare, text, explicit=explicit), digest)
 
@@ -81,7 +86,7 @@ def parse_repository(text: str) -> Repository:
     image = parse_image(text)
     bare = text.removeprefix("oci://").removeprefix("docker://")
     if image.digest or ":" in bare.rpartition("/")[2]:
-        raise StoreRejected(f"{text!r} must name a repository, without tag or digest")
+        raise StoreRejected(f"{text[:_SHOWN]!r} must name a repository, without tag or digest")
     return image.repository
 
 
@@ -91,18 +96,23 @@ def _parse_repository(bare: str, text: str, *, explicit: bool) -> Repository:
     if not named:
         if not explicit:
             raise StoreRejected(
-                f"{text!r} names no registry: an image is written registry/repository, as in docker.io/{bare}"
+                f"{text[:_SHOWN]!r} names no registry: an image is written registry/repository, "
+                f"as in docker.io/{bare[:_SHOWN]}"
             )
         registry, name = DOCKER_HUB, bare
-    host = _HOST.fullmatch(registry)
+    host = _HOST.fullmatch(registry) if len(registry) <= _LONGEST_REGISTRY else None
     if host is None or int(host["port"] or 0) > _HIGHEST_PORT:
-        raise StoreRejected(f"{text!r} is not an image reference: {registry!r} is no host[:port]")
+        raise StoreRejected(
+            f"{text[:_SHOWN]!r} is not an image reference: {registry[:80]!r} is no host[:port]"
+        )
     if registry == "docker.io":
         registry = DOCKER_HUB
     if registry == DOCKER_HUB and "/" not in name:
         name = f"library/{name}"
     if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
-        raise StoreRejected(f"{text!r} is not an image reference: {name[:80]!r} is no repository name")
+        raise StoreRejected(
+            f"{text[:_SHOWN]!r} is not an image reference: {name[:80]!r} is no repository name"
+        )
     return Repository(registry, name)
 
 

@@ -8,9 +8,9 @@ https://github.com/in-toto/attestation/blob/main/spec/predicates/scai.md
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import islice
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from chains import dependencies
 from chains.artifacts import Rejection, image_dependency, rejections
@@ -193,13 +193,20 @@ MOST_DROPPED = 1000
 characters, and each takes a hundred times its room here."""
 
 
-@lru_cache(maxsize=128)  # the report and the warnings of a run ask one after the other
+# the report and the warnings of a run ask one after the other
+_dropped_by_provenance: WeakKeyDictionary[RunSnapshot, list[tuple[str, Rejection]]] = WeakKeyDictionary()
+
+
 def dropped_by_provenance(run: RunSnapshot) -> list[tuple[str, Rejection]]:
     """Return what the compatible provenance leaves out of a run and children: (attribute, what and why)."""
+    known = _dropped_by_provenance.get(run)
+    if known is not None:
+        return known
     found = list(islice(_dropped(run), MOST_DROPPED + 1))
     if len(found) > MOST_DROPPED:
         reason = f"more than {MOST_DROPPED} are left out: these are not all"
         found[MOST_DROPPED:] = [(found[MOST_DROPPED][0], Rejection(run.label, reason))]
+    _dropped_by_provenance[run] = found
     return found
 
 

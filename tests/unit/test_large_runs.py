@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +17,16 @@ from chains import paging
 from chains.access import Access
 from chains.bodies import Begun, Bodies
 from chains.cluster import Cluster, ClusterUnavailable, ObjectLarge, expect_small
+from chains.config import parse_config
 from chains.controller import Controller
 from chains.family import Family, TooLarge
 from chains.large_runs import LargeRuns
 from chains.metrics import Metrics
 from chains.paging import PAGE, PAGE_BYTES, PAGE_VALUES, Pages
+from chains.payload import build_payloads, warnings
+from chains.snapshot import take_snapshot
 from chains.worklist import Job, WorkList
+from tests.interop.attested import run_of
 
 Json = Any
 
@@ -212,3 +218,16 @@ def test_a_large_run_that_waits_is_not_read_and_holds_no_worker() -> None:
         )
 
     asyncio.run(scenario())
+
+
+def test_nothing_is_kept_of_a_run_whose_payloads_were_built() -> None:
+    run = run_of("registry.example.com/app", "sha256:" + "ab" * 32, "build")
+    snapshot = take_snapshot(run)
+    assert len(build_payloads(snapshot, parse_config({}))) > 1, (
+        "provenance and report, which looks at what is left out"
+    )
+    warnings(snapshot)
+    gone = weakref.ref(snapshot)
+    del snapshot
+    gc.collect()
+    assert gone() is None
