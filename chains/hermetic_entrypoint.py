@@ -152,7 +152,7 @@ def _binary(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[
 def _laid_over(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[str]:
     """Return paths of volumes in other volumes: runtimes follow links there (runc's ``SecureJoin``)."""
     mounts = [
-        (text_at(mount, "name"), [*_parts(text_at(mount, "mountPath"))])
+        (text_at(mount, "name"), _parts(text_at(mount, "mountPath")))
         for mount in objects_at(container, "volumeMounts")
     ]
     empty = {text_at(one, "name") for one in objects_at(pod, "spec", "volumes") if "emptyDir" in one}
@@ -162,10 +162,11 @@ def _laid_over(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterat
             yield "/" + "/".join(path)
 
 
-def _parts(path: str) -> Iterator[str]:
-    return iter(posixpath.normpath("/" + path.lstrip("/")).strip("/").split("/"))
+def _parts(path: str) -> list[str]:
+    """Return the names along a path; none for the root, in which everything lies."""
+    return [part for part in posixpath.normpath("/" + path).split("/") if part]
 
 
 def _covers(path: str, folder: str) -> bool:
     """Whether something mounted at ``path`` is, or is below, the folder."""
-    return [*_parts(path)][:2] == [*_parts(folder)]
+    return _parts(path)[:2] == _parts(folder)

@@ -34,6 +34,9 @@ def text(value: str) -> Value:
         ([{"name": "A", "value": "$$(B)"}], text("$(B)")),
         ([{"name": "A", "value": "$$$$"}], text("$$")),
         ([{"name": "A", "value": "$(B"}], text("$(B")),
+        ([{"name": "B", "value": "b"}, {"name": "C", "value": "c"}, {"name": "A", "value": "$(B)$(C)"}], text("bc")),
+        ([{"name": "B", "value": "b"}, {"name": "A", "value": ")$(B))"}], text(")b)")),
+        ([{"name": "B", "value": "b"}, {"name": "A", "value": "$(B)$(B"}], text("b$(B")),
         ([{"name": "A", "value": "$B $"}], text("$B $")),
         ([{"name": "A", "value": "x$(C)"}], Value(None, "it refers to C, which is not known")),
         ([{"name": "A", "value": "$(B)"}, {"name": "B", "value": "late"}], Value(None, "it refers to B, which is not known")),
@@ -96,3 +99,27 @@ def test_references_to_keys_are_not_known_and_win_over_what_came_before() -> Non
 def test_an_object_is_believed_where_it_cannot_have_changed_since(item: Json, reason: str) -> None:
     assert doubt(item, BEGAN) == reason
     assert doubt(item, "") == "when it was created is not known"
+
+
+KIB = 1024
+TOO_LONG = Value(None, "the environment is longer than one that is read")
+
+
+@pytest.mark.parametrize(
+    ("half", "more", "is_read"), [(64 * KIB, "", True), (64 * KIB, "x", False), (64 * KIB - 1, "xx", True)]
+)
+def test_a_variable_is_as_long_as_linux_takes_it(half: int, more: str, is_read: bool) -> None:
+    """All that it refers to counts; what is longer cannot be in an environment."""
+    env = [{"name": "B", "value": "b" * half}, {"name": "A", "value": "$(B)$(B)" + more}]
+    assert variable("A", env) == (text("b" * half * 2 + more) if is_read else TOO_LONG)
+    assert variable("A", [{"name": "A", "value": "b" * 2 * half + more}]) == (
+        text("b" * half * 2 + more) if is_read else TOO_LONG
+    )
+
+
+def test_all_variables_together_are_read_to_a_bound_and_none_beyond_it() -> None:
+    env = [{"name": f"N{number}", "value": "x" * 128 * KIB} for number in range(8)]
+    assert variable("N7", env) == text("x" * 128 * KIB)
+    assert variable("N8", [*env, {"name": "N8", "value": "x"}]) == TOO_LONG
+    assert variable("N8", [*env[1:], {"name": "N8", "value": "x" * 128 * KIB}]) == text("x" * 128 * KIB)
+    assert variable("N8", [*env, {"name": "N8", "value": ""}]) == text("")

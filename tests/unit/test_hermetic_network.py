@@ -256,7 +256,12 @@ def test_policies_isolate_only_where_they_close_both_directions(
 
 @pytest.mark.parametrize("spec", [{"hostNetwork": True}, {"networkMode": "Host"}])
 def test_the_hosts_network_is_beyond_policies(spec: Json) -> None:
-    found, _ = answers(True, (policy(**ALL),), **spec)
+    sandbox = {"runtimeClassName": "safe", "runtime": runtime_class(handler="runsc")}
+    found, _ = answers(True, (policy(**ALL),), **spec, **sandbox)
+    assert found["sandboxedRuntime"] == (
+        "true",
+        "runtime class safe has the handler runsc, by its name a sandbox",
+    )
     assert found["ownNetworkNamespace"] == ("false", "the pod uses the host's network")
     assert found["networkPolicy"] == ("false", "network policies do not apply to the host's network")
 
@@ -278,27 +283,45 @@ def test_a_pod_without_a_network_is_believed_when_its_kubelet_gave_no_address(
 ) -> None:
     found, _ = answers(status=status, networkMode=mode)
     assert found["networkMode"][0] == value
+    if mode != "None":
+        told = f"spec.networkMode is {mode!r}" if mode else "the pod has no spec.networkMode"
+        assert found["networkMode"] == ("false", told)
+    elif not status:
+        assert "no kubelet has reported on the pod" in found["networkMode"][1]
 
 
 def runtime_class(name: str = "safe", created: str = "2026-01-01T00:00:00Z", *, handler: str) -> Json:
     return {"metadata": {"name": name, "creationTimestamp": created}, "handler": handler}
 
 
+YOUNGER = "runtime class safe may be younger than the pod: its handler can be changed so"
+NOT_IN = "runtime class safe is not in the input, so its handler is not known"
+
+
 @pytest.mark.parametrize(
-    ("runtime", "value"),
+    ("runtime", "value", "reason"),
     [
-        (runtime_class(handler="runsc"), "true"),
-        (runtime_class(handler="kata-qemu"), "true"),
-        (runtime_class(handler="runc"), "unknown"),
-        (runtime_class("other", handler="runsc"), "unknown"),
-        (runtime_class(created="2026-01-02T03:04:06Z", handler="runsc"), "unknown"),
-        (runtime_class(created="", handler="runsc"), "unknown"),
-        (None, "unknown"),
+        (runtime_class(handler="runsc"), "true", "runtime class safe has the handler runsc, by its name a sandbox"),
+        (runtime_class(handler="Kata-qemu"), "true", "runtime class safe has the handler Kata-qemu, by its name a sandbox"),
+        (runtime_class(handler="runc"), "unknown", "runtime class safe has the handler runc, which is not known"),
+        (runtime_class("other", handler="runsc"), "unknown", NOT_IN),
+        (runtime_class(created="2026-01-02T03:04:05Z", handler="runsc"), "true", "runtime class safe has the handler runsc, by its name a sandbox"),
+        (runtime_class(created="2026-01-02T03:04:06Z", handler="runsc"), "unknown", YOUNGER),
+        (runtime_class(created="", handler="runsc"), "unknown", YOUNGER),
+        (None, "unknown", NOT_IN),
     ],
-)
-def test_a_sandbox_is_known_by_the_handler_of_its_class(runtime: Json, value: str) -> None:
-    assert answers(runtimeClassName="safe", runtime=runtime)[0]["sandboxedRuntime"][0] == value
+)  # fmt: skip
+def test_a_sandbox_is_known_by_the_handler_of_its_class(runtime: Json, value: str, reason: str) -> None:
+    assert answers(runtimeClassName="safe", runtime=runtime)[0]["sandboxedRuntime"] == (value, reason)
     assert answers(runtime=runtime)[0]["sandboxedRuntime"][0] == "false"
+
+
+def test_a_runtime_class_that_could_not_be_read_says_why() -> None:
+    pod = {**POD, "spec": {"runtimeClassName": "safe"}}
+    unread = {"RuntimeClass": "cannot be read: forbidden", "NetworkPolicy": "cannot be listed"}
+    found = judge_network(pod, Beside(pod=pod, unread=unread), {}, vouched=True).sandbox
+    told = "runtime class safe cannot be read: forbidden, so its handler is not known"
+    assert (found.value, found.reason) == ("unknown", told)
 
 
 TYPES = st.sampled_from([None, [], ["Ingress"], ["Egress"], ["Egress", "Ingress"]])

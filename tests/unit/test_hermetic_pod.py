@@ -301,6 +301,21 @@ def test_what_the_kubelet_reports_belongs_to_the_container_of_that_name() -> Non
     assert [one.state for one in place(run_of(), pod_of(status={"containerStatuses": []}))] == [{}, {}]
 
 
+@pytest.mark.parametrize("method", ["sidecar-logs", "termination-message"])
+def test_the_reader_of_results_is_tektons_only_where_the_run_says_that_tekton_adds_it(method: str) -> None:
+    reader = {
+        "name": "sidecar-tekton-log-results",
+        "command": ["/ko-app/sidecarlogresults"],
+        "env": [{"name": "SIDECAR_LOG_POLLING_INTERVAL"}],
+    }
+    run = run_of(provenance={"featureFlags": {"resultExtractionMethod": method}})
+    (found,) = [
+        one for one in place(run, pod_of(spec={"containers": [reader]})) if one.name == reader["name"]
+    ]
+    expected = (SIDECAR, True) if method == "sidecar-logs" else (INJECTED, False)
+    assert (found.kind, found.is_tektons_own) == expected
+
+
 LATER = "2026-01-02T03:09:06Z"
 
 
@@ -313,6 +328,7 @@ LATER = "2026-01-02T03:09:06Z"
         ({"terminated": {"startedAt": BEGAN, "finishedAt": LATER}}, {}, False),
         ({"waiting": {"reason": "CrashLoopBackOff"}}, {"terminated": {"startedAt": BEGAN}}, True),
         ({"waiting": {"reason": "ContainerCreating"}}, {}, False),
+        ({"waiting": {"reason": "ContainerCreating"}}, {"running": {"startedAt": BEGAN}}, False),
         ({"running": {"startedAt": BEGAN}}, {"terminated": {"startedAt": BEGAN}}, False),
         ({}, {"terminated": {"startedAt": BEGAN}}, False),
     ],
@@ -333,7 +349,7 @@ def test_what_began_anew_after_the_run_is_tektons_replacement_and_no_step_ever_i
     }  # fmt: skip
     unended = raw_run()
     del unended["status"]["completionTime"]
-    waits = "waiting" in state and bool(last)
+    waits = "waiting" in state and "terminated" in last
     assert parts(pod, take_snapshot(unended))[1][3] is waits, (
         "only what ended before can be told without an end"
     )
@@ -372,6 +388,7 @@ ALONE = "the container is privileged, so it may leave its namespaces"
         ({"resources": {"limits": {"kubernetes.io/x": "1", "batch.kubernetes.io/x": "1", "cpu": "1"}}}, {}, ""),
         ({"resources": {"limits": {"notkubernetes.io/x": "1"}}}, {}, "it was given the node's notkubernetes.io/x, which may lead outside"),
         ({"resources": {"limits": {"kubernetes.io.evil/x": "1"}}}, {}, "it was given the node's kubernetes.io.evil/x, which may lead outside"),
+        ({"resources": {"limits": {"evil.example/x.kubernetes.io/y": "1"}}}, {}, "it was given the node's evil.example/x.kubernetes.io/y, which may lead outside"),
         ({"volumeMounts": [{"name": "h"}]}, {"volumes": [{"name": "h", "hostPath": {"path": "/run"}}]}, "the host's /run is mounted, and a socket in it may lead outside"),
         ({"volumeMounts": [{"name": "e"}]}, {"volumes": [{"name": "h", "hostPath": {"path": "/run"}}, {"name": "e", "emptyDir": {}}]}, ""),
         ({"volumeMounts": [{"name": "e"}, {"name": "h"}]}, {"volumes": [{"name": "e", "emptyDir": {}}, {"name": "h", "hostPath": {"path": "/run"}}]}, "the host's /run is mounted, and a socket in it may lead outside"),
