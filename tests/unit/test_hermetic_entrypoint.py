@@ -106,7 +106,10 @@ def test_a_volume_in_another_is_where_it_seems_only_if_the_outer_one_began_empty
 
 def test_a_container_may_change_the_binary_by_any_of_its_mounts() -> None:
     run, pod = good()
-    other = {"name": "other", "volumeMounts": [{"name": "x", "mountPath": "/x"}, BIN | {"readOnly": False}]}
+    other: Json = {
+        "name": "other",
+        "volumeMounts": [{"name": "x", "mountPath": "/x"}, BIN | {"readOnly": False}],
+    }
     pod["spec"]["containers"].append(other)
     assert entrypoint_of(run, pod).reason == "injected/other can change the entrypoint's binary"
     other["volumeMounts"][1]["readOnly"] = True
