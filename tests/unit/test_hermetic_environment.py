@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from chains.beside import doubt
+from chains.beside import doubt, parse_time
 from chains.hermetic_environment import Environment, Value
 
 Json = Any
@@ -90,6 +91,7 @@ def test_references_to_keys_are_not_known_and_win_over_what_came_before() -> Non
         ({"metadata": {"creationTimestamp": BEFORE, "generation": 2}}, CHANGED),
         ({"metadata": {"creationTimestamp": BEFORE, "managedFields": [{"time": BEFORE}]}}, CHANGED),
         ({"immutable": True, "metadata": {"creationTimestamp": BEFORE}}, CHANGED),
+        ({"metadata": {"creationTimestamp": BEGAN, "generation": 1}}, ""),
         ({"metadata": {"creationTimestamp": AFTER, "generation": 1}}, "it was created after the pod"),
         ({"metadata": {"generation": 1}}, "when it was created is not known"),
         ({"metadata": {"creationTimestamp": "soon", "generation": 1}}, "when it was created is not known"),
@@ -99,6 +101,22 @@ def test_references_to_keys_are_not_known_and_win_over_what_came_before() -> Non
 def test_an_object_is_believed_where_it_cannot_have_changed_since(item: Json, reason: str) -> None:
     assert doubt(item, BEGAN) == reason
     assert doubt(item, "") == "when it was created is not known"
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        (BEGAN, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T04:04:05+01:00", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_a_time_without_a_zone_is_utc_and_one_with_a_zone_is_its_own(
+    text: str, moment: datetime | None
+) -> None:
+    assert parse_time(text) == moment
 
 
 KIB = 1024
