@@ -21,8 +21,10 @@ from signers.dsse import pae
 from signers.log_entry import Logged
 from signers.transparency import Signed
 from signers.trust import PublicKey
+from signers.trusted_root import TrustedRoot
 from signers.verification_material import VerificationMaterial, VerifiedTime
 from tests.faults.verify.forged_cases import BY_IDENTITY, criteria_of, file, layer
+from tests.testbed.forged_evidence import Forger
 
 Json = Any
 NOW = datetime(2026, 10, 5, 9, 0, tzinfo=UTC)
@@ -203,6 +205,18 @@ def test_material_is_read_from_the_bundle_or_else_from_the_layers_annotations() 
     bare = read_material(replace(in_form_a("honest-v2", **stamped), envelope=None))
     assert bare.outer_timestamps == ()
     assert b"\0\0\0" in bare.timestamps
+
+
+def test_a_timestamp_over_all_that_lies_in_the_store_is_compared_with_that() -> None:
+    forger = Forger()
+    root = TrustedRoot.from_bytes(json.dumps(forger.root).encode())
+    criteria, signed = replace(ROOTED, trusted_root=root), signed_of(signing_of("honest-v2"))
+    material = VerificationMaterial(outer_timestamps=(forger.us.timestamp(b"whole"),))
+    _, times, _ = check_material(material, signed, b"whole", criteria, NOW)
+    assert [one.source for one in times] == ["TimestampAuthority"]
+    with pytest.raises(Refused) as caught:
+        check_material(material, signed, b"another", criteria, NOW)
+    assert caught.value.check.actual == "the timestamp is over another signature"
 
 
 def test_material_that_cannot_be_read_is_refused_and_says_why() -> None:
