@@ -186,7 +186,7 @@ def _is_image(fields: Mapping[str, Json], actual: str) -> bool:
     pinned, found = parse_image_digest(written), parse_image_digest(actual)
     if pinned is not None:
         return found == pinned
-    name = parse_image_digest(f"{written.partition('@')[0]}@sha256:{'0' * 64}")
+    name = parse_image_digest(f"{written}@sha256:{'0' * 64}")
     return found is not None and name is not None and found.repository == name.repository
 
 

@@ -66,13 +66,14 @@ def test_steps_come_first_and_both_are_called_as_tekton_calls_their_containers()
 
 
 def test_a_name_that_is_too_long_is_cut_and_does_not_end_in_a_sign() -> None:
-    names = ["x" * 58, "x" * 59, "x" * 57 + "-y", "x" * 56 + ".-y"]
+    names = ["x" * 58, "x" * 59, "x" * 57 + "-y", "x" * 56 + ".-y", "aB-"]
     found = expected_containers(run_of({"taskSpec": {"steps": [{"name": name} for name in names]}}))
     assert [one.container for one in found] == [
         "step-" + "x" * 58,
         "step-" + "x" * 58,
         "step-" + "x" * 57,
         "step-" + "x" * 56,
+        "step-aB",
     ]
     assert [one.name for one in found] == names
 
@@ -248,6 +249,7 @@ def test_all_that_differs_is_told_in_a_fixed_order() -> None:
         ({"command": [], "image": f"r.example/app@{DIGEST}"}, "r.example/app@sha256:" + "2" * 64, False),
         ({"command": [], "image": f"r.example/app@{DIGEST}"}, f"r.example/bpp@{DIGEST}", False),
         ({"command": [], "image": ""}, f"r.example/app@{DIGEST}", False),
+        ({"command": [], "image": "r.example/app@sha512:" + "1f" * 64}, f"r.example/app@{DIGEST}", False),
         ({"command": [], "image": "not an image"}, f"r.example/app@{DIGEST}", False),
         ({"command": [], "image": "not an image"}, "not an image", False),
     ],

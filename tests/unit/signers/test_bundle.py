@@ -200,6 +200,15 @@ def test_a_message_signature_is_read_but_is_no_envelope() -> None:
             _ = read.envelope
 
 
+@pytest.mark.parametrize("name", ["messageDigest", "signature", "algorithm", "digest"])
+def test_a_member_of_a_message_signature_that_others_read_is_not_passed_over(name: str) -> None:
+    digest = {"algorithm": "SHA2_256", "digest": "ABCD"}
+    message: dict[str, object] = {"signature": "AAAA", "messageDigest": digest}
+    written = orjson.dumps(message).replace(b'"%b"' % name.encode(), b'"%b"' % name.upper().encode())
+    with pytest.raises(FormatError, match=f"member '{name.upper()}' must be spelled '{name}'"):
+        Bundle.from_bytes(raw(dsseEnvelope=..., messageSignature=orjson.loads(written)))
+
+
 def test_every_broken_file_has_its_fault_and_every_fault_its_file() -> None:
     assert {file.stem for file in BROKEN.iterdir()} == set(FAULTS)
 
