@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import permutations
@@ -231,6 +232,11 @@ def test_a_long_text_is_cut_and_says_how_long_it_was(text: str, limit: int, cut:
     assert excerpt(LONG) == CUT
 
 
-def test_a_moment_is_told_in_utc_to_the_second() -> None:
+def test_a_moment_is_told_in_utc_to_the_second_wherever_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert rfc3339(MOMENT) == "2026-01-02T03:04:05Z"
+    time.tzset()
     assert rfc3339(MOMENT) == "2026-01-02T03:04:05Z"
     assert rfc3339(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "2026-01-02T03:04:05Z"
