@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
-from cryptography.x509.certificate_transparency import LogEntryType, SignedCertificateTimestamp
+from cryptography.x509.certificate_transparency import SignedCertificateTimestamp
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from signers.base import FormatError, SignerError, VerificationError
@@ -248,7 +248,8 @@ def _utf8_string(raw: bytes) -> str:
     if length >= _SHORT:
         header += length & 0x7F
         length = int.from_bytes(raw[2:header], "big")
-    if raw[:1] != bytes((_UTF8_STRING,)) or len(raw) != header + length:
+    # 0x80 alone says that the end is marked in the text, which DER does not have
+    if raw[:1] != bytes((_UTF8_STRING,)) or raw[1:2] == bytes((_SHORT,)) or len(raw) != header + length:
         raise VerificationError("the certificate has a name that is no text", "certificate_invalid")
     return _text(raw[header:])
 
@@ -291,8 +292,6 @@ def verify_sct(leaf: x509.Certificate, issuer: x509.Certificate, root: TrustedRo
 def _promised(
     sct: SignedCertificateTimestamp, leaf: x509.Certificate, issuer: x509.Certificate, moment: datetime
 ) -> bytes:
-    if sct.entry_type != LogEntryType.PRE_CERTIFICATE:
-        raise VerificationError("its timestamp is for another kind of entry", "sct_invalid")
     key = issuer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     tbs = leaf.tbs_precertificate_bytes
     milliseconds = round(moment.timestamp() * 1000)

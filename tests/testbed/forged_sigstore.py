@@ -69,6 +69,8 @@ class Wanted:
     old_issuer: str = ""
     usages: tuple[x509.ObjectIdentifier, ...] = (ExtendedKeyUsageOID.CODE_SIGNING,)
     may_sign: bool = True
+    has_usage: bool = True
+    """Whether it says at all what its key is for."""
     names: int = 1
     alternatives: tuple[x509.GeneralName, ...] = ()
     """Names of other kinds, in the identity's place."""
@@ -81,6 +83,8 @@ class Wanted:
     """The identity in the certificate that the log promised to log, where it was another one."""
     sct_key: ec.EllipticCurvePrivateKey | None = None
     """What signs the promise in the log's name, where it is not the log's key."""
+    promised_by: tuple[ec.EllipticCurvePrivateKey, ...] = ()
+    """Other logs, whose promises come first."""
     extension: x509.UnrecognizedExtension | None = None
     """One more, and critical."""
 
@@ -155,9 +159,12 @@ class Instance:
             return build(wanted.identity)
         precertificate = build(wanted.promised_for or wanted.identity, (x509.PrecertPoison(), True))
         issuer = chain[0].public_bytes(Encoding.DER)
-        answer = promise(wanted.sct_key or self.ct, precertificate, issuer, wanted.start.timestamp())
-        answer["id"] = encoded(hashlib.sha256(spki(self.ct)).digest())
-        return build(wanted.identity, (x509.UnrecognizedExtension(_SCT_LIST, _sct_list(answer)), False))
+        answers = []
+        for log in (*wanted.promised_by, self.ct):
+            signs = wanted.sct_key or log
+            answers.append(promise(signs, precertificate, issuer, wanted.start.timestamp()))
+            answers[-1]["id"] = encoded(hashlib.sha256(spki(log)).digest())
+        return build(wanted.identity, (x509.UnrecognizedExtension(_SCT_LIST, _sct_list(answers)), False))
 
     def timestamp(self, data: bytes, wanted: Stamp | None = None) -> bytes:
         """Return a timestamp response in DER."""
@@ -255,7 +262,7 @@ def _builder(wanted: Wanted, identity: str, serial: int, issuer: x509.Name) -> x
     issuer_der = wanted.issuer_der or der(_UTF8_STRING, wanted.issuer.encode())
     may_sign = {"digital_signature": wanted.may_sign, "key_agreement": not wanted.may_sign}
     found: Sequence[tuple[x509.ExtensionType, bool] | None] = [
-        (x509.KeyUsage(**NO_USAGE | may_sign), True),
+        (x509.KeyUsage(**NO_USAGE | may_sign), True) if wanted.has_usage else None,
         (x509.ExtendedKeyUsage(wanted.usages), False) if wanted.usages else None,
         (x509.SubjectAlternativeName(names), True) if names else None,
         (x509.UnrecognizedExtension(_ISSUER_V1, wanted.old_issuer.encode()), False) if wanted.old_issuer else None,
@@ -277,11 +284,13 @@ def _builder(wanted: Wanted, identity: str, serial: int, issuer: x509.Name) -> x
     return builder
 
 
-def _sct_list(answer: dict[str, object]) -> bytes:
-    """Return the extension of RFC 6962 section 3.3 with the one timestamp of a log's answer."""
-    signature = base64.b64decode(str(answer["signature"]))
-    assert signature.startswith(SHA256_ECDSA)
-    moment = int(str(answer["timestamp"])).to_bytes(8, "big")
-    sct = b"\x00" + base64.b64decode(str(answer["id"])) + moment + b"\x00\x00" + signature
-    listed = len(sct).to_bytes(2, "big") + sct
+def _sct_list(answers: Sequence[dict[str, object]]) -> bytes:
+    """Return the extension of RFC 6962 section 3.3 with the timestamps of logs' answers."""
+    listed = b""
+    for answer in answers:
+        signature = base64.b64decode(str(answer["signature"]))
+        assert signature.startswith(SHA256_ECDSA)
+        moment = int(str(answer["timestamp"])).to_bytes(8, "big")
+        sct = b"\x00" + base64.b64decode(str(answer["id"])) + moment + b"\x00\x00" + signature
+        listed += len(sct).to_bytes(2, "big") + sct
     return der(_OCTET_STRING, len(listed).to_bytes(2, "big") + listed)

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from signers.base import FormatError, VerificationError
 from signers.bundle import Bundle
@@ -34,6 +34,7 @@ from tests.testbed.certificates import NO_USAGE
 from tests.testbed.ct_log import der
 from tests.testbed.forged_sigstore import IDENTITY, ISSUER, NOW, Instance, Wanted, private_key
 from tests.testbed.forged_timestamps import Stamp
+from tests.testbed.sigstore_keys import Authority
 from tests.unit.signers.test_certificate import authority, issued, root_of
 
 Json = Any
@@ -176,7 +177,18 @@ def test_an_issuer_is_a_text_of_any_length(instance: Instance, raw: bytes, issue
 
 
 @pytest.mark.parametrize(
-    "raw", [b"\x0c\x04abc", b"\x0c\x02abc", b"\x0c\x81\x04abc", b"\x0d\x03abc", b"\x0c\x02\xc3\x28", b"\x0c"]
+    "raw",
+    [
+        b"\x0c\x80",
+        b"\x0c\x80" + b"a" * 128,
+        b"\x0c\x01",
+        b"\x0c\x04abc",
+        b"\x0c\x02abc",
+        b"\x0c\x81\x04abc",
+        b"\x0d\x03abc",
+        b"\x0c\x02\xc3\x28",
+        b"\x0c",
+    ],
 )
 def test_an_issuer_that_is_no_text_is_told(instance: Instance, raw: bytes) -> None:
     leaf = read_certificate(instance.certificate(private_key(), Wanted(issuer_der=raw)))
@@ -240,6 +252,56 @@ def test_an_authority_for_more_than_code_may_issue_too(
     constraints = x509.BasicConstraints(ca=True, path_length=length)
     made = authority((constraints, True), (KEY_CERT_SIGN, True), (usage, True))
     assert issued(replace(instance, fulcio=made)).identity == IDENTITY
+
+
+def test_a_chain_leads_from_the_leaf_through_each_authority_to_the_root(instance: Instance) -> None:
+    above, stranger = (
+        authority((x509.BasicConstraints(ca=True, path_length=1), True), (KEY_CERT_SIGN, True))
+        for _ in range(2)
+    )
+    below = private_key()
+    middle = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "between")]))
+        .issuer_name(above.chain[0].subject)
+        .public_key(below.public_key())
+        .serial_number(2)
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(above.key, hashes.SHA256())
+    )
+    whole = replace(instance, fulcio=Authority(below, (middle, *above.chain)))
+    found = issued(whole)
+    assert found.identity == IDENTITY
+    assert found.at(NOW).chain == (middle, *above.chain)
+    assert found.at(NOW).chain_pem.count(b"BEGIN") == 2
+    forged = replace(instance, fulcio=Authority(below, (middle, *stranger.chain)))
+    leaf = read_certificate(forged.certificate(private_key()))
+    refused(*NO_AUTHORITY, leaf, root_of(forged))
+
+
+def test_a_certificate_that_does_not_say_what_its_key_is_for_signs_no_code(instance: Instance) -> None:
+    leaf = read_certificate(instance.certificate(private_key(), Wanted(has_usage=False)))
+    refused(*NO_CODE, leaf, root_of(instance))
+
+
+def test_a_promise_that_does_not_count_keeps_none_after_it_from_counting(instance: Instance) -> None:
+    """Of a log that ended, of one that is not trusted, and of one under whose name another signed."""
+    ended, unknown = Instance.new(), private_key()
+    trusted = TrustedRoot.from_bytes(json.dumps(instance.trusted_root(ended)).encode())
+    for logs in ((ended.ct,), (unknown,), (unknown, ended.ct)):
+        leaf = read_certificate(instance.certificate(private_key(), Wanted(promised_by=logs)))
+        assert check_issued(leaf, trusted).identity == IDENTITY
+    both = Wanted(promised_by=(ended.ct,), sct_key=unknown)
+    leaf = read_certificate(instance.certificate(private_key(), both))
+    refused(f"{NOT_HELD}the log https://ct.example did not sign this", "sct_invalid", leaf, trusted)
+
+
+def test_a_certificate_with_a_part_that_cannot_be_read_is_told(instance: Instance) -> None:
+    odd = x509.UnrecognizedExtension(ExtensionOID.CRL_DISTRIBUTION_POINTS, b"\xff")
+    leaf = read_certificate(instance.certificate(private_key(), Wanted(extension=odd)))
+    refused("the certificate cannot be read", "certificate_invalid", leaf, root_of(instance))
 
 
 # timestamps

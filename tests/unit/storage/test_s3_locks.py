@@ -85,9 +85,11 @@ class Bucket:
         self.calls: list[tuple[str, Json]] = []
 
     async def head(self, key: str, version: str) -> Got:
+        assert (key, version) == ("key", "1")
         return self.there
 
     async def call(self, name: str, key: str, **arguments: Json) -> Json:
+        assert key == arguments["Key"] == "key"
         self.calls.append((name, arguments))
         if self.obeys and name == "put_object_retention":
             asked = arguments["Retention"]
@@ -154,3 +156,18 @@ def test_what_is_asked_for_is_sent_with_the_object() -> None:
     governed = parse_s3_url("s3://bucket?object-lock=governance&retain-days=prod-*=9,*=3")
     assert governed.lock_for("prod-a") == Lock("GOVERNANCE", 9, hold=False)
     assert governed.lock_for("dev") == Lock("GOVERNANCE", 3, hold=False)
+
+
+def test_encryption_and_lock_are_sent_together_and_the_time_is_of_whole_seconds() -> None:
+    url = "s3://bucket?sse=aws:kms&sse-kms-key-id=k&object-lock=governance&retain-days=7"
+    store = S3Store(url, StoreOptions())
+    encrypted = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "k"}
+    assert store._protection(None) == encrypted
+    before = datetime.now(UTC).replace(microsecond=0)
+    sent = store._protection(Lock("GOVERNANCE", 7, hold=False))
+    until = sent.pop("ObjectLockRetainUntilDate")
+    assert sent == {**encrypted, "ObjectLockMode": "GOVERNANCE"}
+    assert until >= before + 7 * DAY
+    assert until.microsecond == 0
+    assert store._protection(Lock("", 0, hold=True)) == {**encrypted, "ObjectLockLegalHoldStatus": "ON"}
+    assert S3Store("s3://bucket", StoreOptions())._protection(None) == {}
