@@ -34,6 +34,7 @@ class Stamp:
     algorithm: str = "sha256"
     told: datetime | None = None
     """What stands in the response in the place of the time that was signed."""
+    nonce: int | None = None
 
 
 def make_authority(
@@ -129,6 +130,7 @@ def _tst_info(data: bytes, wanted: Stamp, moment: datetime) -> bytes:
         sequence(_algorithm(wanted.algorithm), imprint),
         integer(4711),
         der(GENERALIZED_TIME, moment.strftime("%Y%m%d%H%M%SZ").encode()),
+        b"" if wanted.nonce is None else integer(wanted.nonce),
     )
 
 

@@ -13,20 +13,24 @@ from typing import Any
 import pytest
 
 from chains.attest import AT_ONCE, FAILED, SIGNED, SKIPPED, Outcome, attest_all, attest_run, distrust, gave_up
+from chains.beside import Beside
 from chains.config import parse_config
+from chains.earlier import Attested
 from chains.image_name import ImageDigest
 from chains.intake import Intake
 from chains.payload import Payload
 from chains.sign import origin_of, record_of, sign
 from chains.snapshot import RunSnapshot
-from chains.statement import ResourceDescriptor
+from chains.statement import ResourceDescriptor, parse_statement
 from chains.store import Entry, Stores
+from chains.verify_claims import hermetic_level
 from signers.base import Signer, SignerRejected, SignerUnavailable
 from signers.dsse import Envelope
 from signers.keyfile import generate_key, open_keyfile, write_key_pair
 from signers.seal import Sealed, Sealer
 from storage.base import Store, StoreError, StoreUnavailable, SubjectAbsent
 from storage.record import Absence, Failure, Findings, Origin, Receipt, Record, Stored, Subject
+from tests.faults.hermetic import objects
 from tests.unit.test_attest import CONFIG, HEX, IMAGE, intake_of, run
 
 Json = Any
@@ -187,7 +191,14 @@ def attested(raw: Json, *stores: Store, config: Json = None, **more: Json) -> Ou
     signing = more.pop("signer", signer())
     opened = Stores({Stores.EVERYTHING: stores})
     return asyncio.run(
-        attest_run(snapshot_of(raw), None, parse_config(CONFIG | (config or {})), signing, opened, **more)
+        attest_run(
+            snapshot_of(raw),
+            more.pop("beside", None),
+            parse_config(CONFIG | (config or {})),
+            signing,
+            opened,
+            **more,
+        )
     )
 
 
@@ -213,9 +224,13 @@ PLATFORMS = {"storage.oci.attach-to-platforms": "true"}
 def test_an_image_that_is_not_there_yet_is_waited_for_or_told() -> None:
     absent = SubjectAbsent("there is no such image")
     raw = run(results=IMAGE)
-    waiting = attested(raw, Shelf(absent=absent), config=PLATFORMS, waits=True, earlier={})
-    assert (waiting.state, waiting.absence, waiting.entries) == (FAILED, "certain", ())
-    assert waiting.reason == "taskrun/ns/r: there is no such image"
+    known = {"x": Attested(())}
+    waiting = attested(raw, Shelf(absent=absent), config=PLATFORMS, waits=True, earlier=known)
+    assert waiting == Outcome(
+        "taskrun/ns/r", "uid-r", FAILED, "taskrun/ns/r: there is no such image", absence="certain"
+    )
+    assert waiting.earlier == known
+    assert attested(raw, Shelf(absent=absent), config=PLATFORMS, waits=True).earlier == {}
     ended = attested(raw, Shelf(absent=absent), config=PLATFORMS)
     assert ended.state == FAILED
     assert ended.entries[-1] == Entry(
@@ -256,6 +271,53 @@ def test_a_key_that_does_not_sign_fails_the_run_and_only_an_outage_passes(
     found = attested(run(), shelf, signer=Down(signer()))
     assert (found.state, found.reason, found.transient) == (FAILED, f"taskrun/ns/r: {error}", transient)
     assert shelf.put_records == []
+
+
+def test_what_images_set_is_read_before_isolation_is_judged() -> None:
+    found = objects("nothing-wrong")
+    label = "taskrun/ci/build"
+    bare, known = {label: Beside()}, {label: Beside(pod=found["Pod"])}
+    asked: list[Json] = []
+
+    class Images:
+        async def add_images(self, run: RunSnapshot, beside: Json) -> Json:
+            asked.append((run.label, beside))
+            return known
+
+    for images, beside, level in (
+        (Images(), bare, "enforced"),
+        (None, bare, "unknown"),
+        (Images(), None, "unknown"),
+    ):
+        shelf = Shelf()
+        assert attested(found["TaskRun"], shelf, beside=beside, images=images).state == SIGNED
+        report = parse_statement(shelf.put_records[1].payload)
+        assert hermetic_level(report) == level
+    assert asked == [(label, bare)]
+
+
+@pytest.mark.parametrize(
+    ("config", "asked"),
+    [
+        ({"transparency.enabled": "true"}, True),
+        ({"transparency.enabled": "false"}, False),
+        ({"transparency.enabled": "manual"}, False),
+    ],
+)
+def test_a_signature_goes_to_the_log_where_the_configuration_says_so(config: Json, asked: bool) -> None:
+    seen: set[bool] = set()
+
+    class Watched(Sealer):
+        def is_local(self, *, log: bool) -> bool:
+            seen.add(log)
+            return False
+
+        async def seal(self, payload: bytes, payload_type: str, *, log: bool = False) -> Sealed:
+            seen.add(log)
+            return await super().seal(payload, payload_type, log=log)
+
+    assert attested(run(), Shelf(), signer=Watched(signer()), config=config).state == SIGNED
+    assert seen == {asked}
 
 
 def test_nothing_is_stored_where_the_last_question_says_no() -> None:

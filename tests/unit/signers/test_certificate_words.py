@@ -33,7 +33,7 @@ from tests.faults.verify.forged_cases import FOLDER, file
 from tests.testbed.certificates import NO_USAGE
 from tests.testbed.ct_log import der
 from tests.testbed.forged_sigstore import IDENTITY, ISSUER, NOW, Instance, Wanted, private_key
-from tests.testbed.forged_timestamps import Stamp
+from tests.testbed.forged_timestamps import Stamp, make_authority
 from tests.testbed.sigstore_keys import Authority
 from tests.unit.signers.test_certificate import authority, issued, root_of
 
@@ -361,6 +361,39 @@ def test_an_honest_timestamp_is_told_with_its_authority(instance: Instance, algo
         "the timestamp answers another query",
         "signature_invalid",
     )
+
+
+def test_the_answer_to_a_query_has_its_number_and_counts_without_the_query_too(instance: Instance) -> None:
+    stamp = instance.timestamp(b"sig", Stamp(NOW, nonce=4712))
+    for nonce in (None, 4712):
+        assert check_timestamp(stamp, b"sig", root_of(instance), nonce).time == NOW
+    for nonce in (0, 4711):
+        with pytest.raises(VerificationError, match="answers another query"):
+            check_timestamp(stamp, b"sig", root_of(instance), nonce)
+
+
+def test_any_authority_of_the_trusted_root_may_have_made_a_timestamp(instance: Instance) -> None:
+    stamp, trusted = instance.timestamp(b"sig"), root_of(instance)
+    ours = trusted.timestamp_authorities[0]
+    strangers = root_of(Instance.new()).timestamp_authorities
+    early = replace(ours, valid=Period(None, NOW), url="early")
+    for listed in ((ours, *strangers), (*strangers, ours), (early, ours)):
+        found = check_timestamp(stamp, b"sig", replace(trusted, timestamp_authorities=listed))
+        assert found.authority == "https://tsa.example"
+
+
+def test_a_timestamp_is_by_the_authority_that_is_listed_and_not_by_another_below_its_root(
+    instance: Instance,
+) -> None:
+    trusted, sibling = root_of(instance), make_authority(instance.tsa_root, NOW)
+    theirs = replace(instance, tsa=sibling).timestamp(b"sig")
+    with pytest.raises(VerificationError, match="is not one of the trusted root"):
+        check_timestamp(theirs, b"sig", trusted)
+    # where the root alone is listed, each of those that it vouches for counts
+    (above,) = instance.tsa_root.chain
+    whole = replace(trusted.timestamp_authorities[0], chain=(above,))
+    for stamp in (theirs, instance.timestamp(b"sig")):
+        check_timestamp(stamp, b"sig", replace(trusted, timestamp_authorities=(whole,)))
 
 
 def test_an_authority_counts_for_its_period_alone(instance: Instance) -> None:
