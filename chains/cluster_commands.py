@@ -148,7 +148,7 @@ def _workers(options: argparse.Namespace) -> int:
     # the spelling of Tekton Chains wins where it is given
     if options.threads_per_controller:
         return _number(options.threads_per_controller, "--threads-per-controller", 1, _MOST_WORKERS)
-    return _number(options.workers, "--workers", 1, _MOST_WORKERS)
+    return _number(options.workers, "--workers", 1, _MOST_WORKERS) if options.workers else 0
 
 
 def _rate(text: str, option: str) -> float:
@@ -173,7 +173,11 @@ def add_cluster_commands(commands: Any) -> None:
     controller = commands.add_parser("controller", help="watch a cluster and attest every finished run")
     common_options(controller)
     key_folder_option(controller)
-    controller.option("--workers", "runs in work at once", default="64", metavar="N")
+    controller.option(
+        "--workers",
+        "runs in work at once (default: 64, and up to 512 while registries are far away)",
+        metavar="N",
+    )
     controller.option(
         "--threads-per-controller", "the same, as Tekton Chains calls it; wins where it is given", metavar="N"
     )

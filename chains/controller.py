@@ -29,6 +29,7 @@ from chains.cluster import (
     expect_small,
     get_outline,
 )
+from chains.crew import FEWEST, Crew, Growth, part_of
 from chains.decode import UNREADABLE
 from chains.earlier import Earlier
 from chains.errors import ChainsError, ConfigError
@@ -70,6 +71,8 @@ def _admit_all(_: Job) -> Permit | None:
 class Controller:
     """Works on the jobs of a work list with ``workers`` at once; ``retry_for`` is in seconds.
 
+    With ``most_workers`` there may be more of them, see :mod:`chains.crew`.
+
     A PipelineRun is attested after its children, for some minutes, if it ``waits_for_children``. ``admit`` is
     asked before a run is looked at: None drops it, else the permit is asked again right before anything is
     stored or written.
@@ -82,7 +85,8 @@ class Controller:
         flow: Callable[[], Flow],
         metrics: Metrics,
         *,
-        workers: int = 64,
+        workers: int = FEWEST,
+        most_workers: int = 0,
         retry_for: float = 21_600,
         waits_for_children: bool = True,
         tekton_namespace: str = TEKTON_NAMESPACE,
@@ -93,7 +97,12 @@ class Controller:
     ) -> None:
         self._metrics = metrics
         self._cluster, self._work, self._flow = cluster, work, flow
-        self._workers, self._retry_for = workers, retry_for
+        self._retry_for = retry_for
+        self._wanted, self._workers = workers, 0
+        circuits = circuits or Circuits()
+        growth = Growth(workers, max(workers, most_workers))
+        self._crew = Crew(growth, circuits.distance, lambda: work.is_short, self._resize)
+        metrics.workers.set(workers)
         self._waits_for_children = waits_for_children
         self._bodies = bodies or Bodies(max_bytes=0)
         self._begun = Begun()
@@ -102,7 +111,7 @@ class Controller:
         self._troubles: dict[Job, Trouble] = {}
         self._admit, self._trial = admit, trial
         self._permits: dict[Job, Permit] = {}
-        self._host_waits = HostWaits(circuits or Circuits(), work.hasten)
+        self._host_waits = HostWaits(circuits, work.hasten)
         self._turns: dict[Job, asyncio.Timeout] = {}
         self._large = LargeRuns()
         self._marker = Marker(cluster, lambda job: self._check(job, "the run was written"))
@@ -113,31 +122,52 @@ class Controller:
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._workers):
-                group.create_task(self._worker())
+            self._group = group
+            self._hire()
+            group.create_task(self._crew.run())
             group.create_task(self._make_room())
             if self._trial is not None:
                 group.create_task(self._trial.run())
 
+    def _resize(self, workers: int) -> None:
+        self._wanted = workers
+        self._metrics.workers.set(workers)
+        few = part_of(workers)
+        self._work.resize(workers, beside_fresh=few, slow=few)
+        self._hire()
+
+    def _hire(self) -> None:
+        while self._workers < self._wanted:
+            self._workers += 1
+            self._group.create_task(self._worker())
+
     async def _worker(self) -> None:
-        while True:
-            job = await self._work.take()
-            try:
-                permit = self._admit(job)
-                if permit is None:
-                    self._let_go(job)
-                elif self._trial is None:
-                    self._permits[job] = permit
+        try:
+            # one who is not wanted any more leaves after his next run
+            while self._workers <= self._wanted:
+                await self._work_once()
+        finally:
+            self._workers -= 1
+
+    async def _work_once(self) -> None:
+        job = await self._work.take()
+        try:
+            permit = self._admit(job)
+            if permit is None:
+                self._let_go(job)
+            elif self._trial is None:
+                self._permits[job] = permit
+                await self._take_turn(job)
+            elif self._trial.journal.is_apart(job):
+                self._trial.line_up(job)
+            else:
+                self._permits[job] = permit
+                with self._trial.journal.in_work(job):
                     await self._take_turn(job)
-                elif self._trial.journal.is_apart(job):
-                    self._trial.line_up(job)
-                else:
-                    self._permits[job] = permit
-                    with self._trial.journal.in_work(job):
-                        await self._take_turn(job)
-            finally:
-                self._permits.pop(job, None)
-                self._work.done(job)
+        finally:
+            self._permits.pop(job, None)
+            self._crew.ended()
+            self._work.done(job)
 
     async def _take_turn(self, job: Job) -> None:
         """Look at a run, until it is done or has to give way to those of others."""

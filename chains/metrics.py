@@ -71,6 +71,7 @@ class Metrics:
             "runs that gave their worker to those of other namespaces",
             registry=self.registry,
         )
+        self.workers = Gauge("chains_workers", "runs that may be in work at once", registry=self.registry)
         self.slow = Gauge(
             "chains_slow_runs", "runs in the slow lane: they were waited for in vain", registry=self.registry
         )

@@ -20,6 +20,7 @@ from chains.access import Access
 from chains.bodies import Bodies
 from chains.cluster import Cluster, find_access
 from chains.controller import Controller
+from chains.crew import FEWEST, MOST, part_of
 from chains.errors import UsageError
 from chains.journal import Journal, default_folder
 from chains.lease import ClusterLeases
@@ -36,8 +37,6 @@ from storage.circuits import Circuits
 
 _DRAIN_SECONDS = 20.0
 _SHORTEST_LEASE = 3
-_FEW = 4
-"""One of as many workers does the backlog while fresh runs come, and one of as many the slow lane."""
 _FIRST_LOOK_SECONDS = 5.0
 """How long health waits for the configuration: a probe should not see what is over at once."""
 _LONGEST_HOST = 300
@@ -55,6 +54,7 @@ class ControllerOptions:
     namespaces: Sequence[str]
     key_folder: Path
     workers: int
+    """0 for as many as are of use."""
     requests: float
     burst: int
     retry_for: float
@@ -88,8 +88,8 @@ async def serve(options: ControllerOptions) -> int:
         shares = await _open_shares(options, access, stack)
         circuits = Circuits()
         reloader = Reloader(cluster, options.system_namespace, options.key_folder, circuits)
-        few = max(1, options.workers // _FEW)
-        work = WorkList(lambda: reloader.flow.config.backlog_rate, few, workers=options.workers, slow=few)
+        workers, few = options.workers or FEWEST, part_of(options.workers or FEWEST)
+        work = WorkList(lambda: reloader.flow.config.backlog_rate, few, workers=workers, slow=few)
         metrics = Metrics()
         circuits.on_open = lambda host: _tell_silent(host, metrics)
 
@@ -109,7 +109,8 @@ async def serve(options: ControllerOptions) -> int:
             work,
             lambda: reloader.flow,
             metrics,
-            workers=options.workers,
+            workers=workers,
+            most_workers=options.workers or MOST,
             retry_for=options.retry_for,
             tekton_namespace=options.tekton_namespace,
             admit=shares.admit,
@@ -201,7 +202,7 @@ def _open_trial(
     try:
         if folder is None:  # there may be no folder for temporary files at all
             folder = default_folder(access.server, options.system_namespace, options.pod_name)
-        journal = Journal(folder, options.workers)
+        journal = Journal(folder, options.workers or MOST)
     except OSError as error:
         logging.getLogger("chains.serve").warning(
             "it cannot be noted what is in work: a run that ends the process would not be found",

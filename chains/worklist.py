@@ -405,6 +405,21 @@ class WorkList:
         """Yield the jobs that are in work now."""
         return iter(self._working)
 
+    def resize(self, workers: int, *, beside_fresh: float, slow: float) -> None:
+        """Say that there are so many who take from now on."""
+        self._workers, self._beside_fresh, self._most_slow = workers, beside_fresh, slow
+        if self._takers:
+            self._hand_out()
+
+    @property
+    def is_short(self) -> bool:
+        """Whether jobs are ready that nobody is free to take."""
+        if any(not taker.done() for taker in self._takers):
+            return False
+        held_back = self._held_back(self._clock()) is not None
+        idle = {SLOW, BACKLOG} if held_back else {SLOW}
+        return any(ready.queues for lane, ready in self._ready.items() if lane not in idle)
+
     @property
     def in_work(self) -> int:
         """How many jobs are in work now."""

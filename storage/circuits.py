@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from storage.askers import asker
+from storage.distance import Distance, HostTimes
 
 SILENCE = 5.0
 """Seconds for which a host that is asked may say nothing to anybody."""
@@ -34,6 +35,7 @@ class Asked:
     since: float
     by: str
     end: Callable[[], None]
+    kind: str = ""
     ended: bool = False
     """Whether it was ended, as its host says nothing."""
     tries: bool = False
@@ -48,6 +50,7 @@ class _Host:
     """When an open circuit is tried; 0 for a closed one."""
     pause: float = FIRST_PAUSE
     is_watched: bool = False
+    times: HostTimes = field(default_factory=HostTimes)
 
 
 class Circuits:
@@ -56,6 +59,7 @@ class Circuits:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
+        self.distance = Distance()
         self.on_open: Callable[[str], None] = lambda _: None
         """Called with a host that became silent."""
         self.on_answer: Callable[[str], None] = lambda _: None
@@ -77,8 +81,10 @@ class Circuits:
         host = self._hosts.get(name)
         return host is not None and host.open_until > 0
 
-    def ask(self, name: str, end: Callable[[], None]) -> Asked | None:
+    def ask(self, name: str, end: Callable[[], None], kind: str = "") -> Asked | None:
         """Say that a host is to be asked; ``end`` ends the request early. None: it is not to be asked now.
+
+        ``kind`` is what takes the same time whenever a host is asked for it, such as a method.
 
         What this returns has to be given to one of :meth:`answered`, :meth:`failed` and :meth:`gave_up`.
         """
@@ -87,7 +93,7 @@ class Circuits:
             host = self._hosts[name] = _Host()
             self._forget_some()
         now, by = self._clock(), asker.get()
-        asked = Asked(now, by, end)
+        asked = Asked(now, by, end, kind)
         if host.open_until:
             trying = [each.by for each in host.asked if each.tries]
             if now < host.open_until or by in trying or len(trying) >= MOST_TRIES:
@@ -103,7 +109,8 @@ class Circuits:
         """Say that a host has answered, whatever it said."""
         host = self._hosts[name]
         del host.asked[asked]
-        host.heard = self._clock()
+        now = host.heard = self._clock()
+        self.distance.note(host.times, asked.kind, now - asked.since, now)
         if host.fails or host.open_until:
             host.fails, host.open_until, host.pause = False, 0.0, FIRST_PAUSE
             self.on_answer(name)

@@ -157,8 +157,8 @@ class Proxies:
 class _Question:
     """One request: how long it may take from :meth:`begin` on, and what its host's circuit is told of it."""
 
-    def __init__(self, circuits: Circuits | None, host: str, seconds: float) -> None:
-        self._circuits, self.host, self.seconds = circuits, host, seconds
+    def __init__(self, circuits: Circuits | None, host: str, seconds: float, method: str) -> None:
+        self._circuits, self.host, self.seconds, self._method = circuits, host, seconds, method
         self.patience = asyncio.timeout(None)
         self._begun = False
         self.rests = False
@@ -172,7 +172,7 @@ class _Question:
         self._begun = True
         self.patience.reschedule(asyncio.get_running_loop().time() + self.seconds)
         if self._circuits is not None:
-            self._asked = self._circuits.ask(self.host, self._cut_short)
+            self._asked = self._circuits.ask(self.host, self._cut_short, self._method)
             if self._asked is None:
                 raise Later(_NOT_ASKED, host=self.host)
 
@@ -183,7 +183,7 @@ class _Question:
             self.end(Circuits.gave_up)
             self._asked = None
         elif self._circuits is not None:
-            self._asked = self._circuits.ask(self.host, self._cut_short)
+            self._asked = self._circuits.ask(self.host, self._cut_short, self._method)
         self.patience.reschedule(
             asyncio.get_running_loop().time() + (ROOM_SECONDS if rests else self.seconds)
         )
@@ -242,7 +242,7 @@ class Connections:
         host, seconds = _host(url), seconds or self._timeout
         if self._circuits is not None and self._circuits.wait(host):
             raise Later(_NOT_ASKED, host=host)
-        question = _Question(self._circuits, host, seconds)
+        question = _Question(self._circuits, host, seconds, method)
         async with self._places.place():
             try:
                 answer = await self._exchange(question, method, url, headers, data, limit, allows)

@@ -39,10 +39,8 @@ from storage.inflight import InFlight
 from storage.manifests import MANIFEST_LIMIT
 from storage.meanings import is_busy, may_pass, next_step
 from storage.reference import Repository, may_be_plain_http, registry_host
+from storage.window import Window
 
-CONNECTIONS = 32
-"""Requests under way to one registry at a time; the rest wait, and that wait counts against no timeout.
-As many places again are kept for prompt ones."""
 LONGEST_WAIT = 30.0
 """Seconds: no ``Retry-After`` makes one request wait longer between two tries."""
 _FIRST_WAIT = 0.2
@@ -96,8 +94,14 @@ class _Endpoint:
     home: Home
     until: float = math.inf
     """By the clock that never goes back: then it is found out anew how the registry is reached."""
-    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
-    prompt_places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
+    places: Window = field(default_factory=Window)
+    """Requests wait for one of them, and that wait counts against no timeout."""
+    prompt_places: Window = field(default_factory=Window)
+    """As many again, for prompt ones."""
+
+    def window(self, request: Request) -> Window:
+        """Return whose places a request waits for."""
+        return self.prompt_places if request.prompt else self.places
 
     def is_at(self, address: str, *, insecure: bool) -> None:
         """Take note of where the registry was reached just now, ``""`` where a proxy hides it."""
@@ -193,12 +197,16 @@ class Transport:
         try:
             return await self._try_at(endpoint, request)
         except (Later, RegistryRefused) as exc:
+            if isinstance(exc, Later):
+                endpoint.window(request).halve()
             if endpoint.home.plain and (isinstance(exc, Later) or exc.status == _BAD_REQUEST):
                 endpoint.until = 0.0  # it may speak TLS by now, or be somebody else
             raise
 
     async def _try_at(self, endpoint: _Endpoint, request: Request) -> Answer:
-        async with endpoint.prompt_places if request.prompt else endpoint.places:
+        window = endpoint.window(request)
+        entered = await window.enter()
+        try:
             known = self._attempts.known(request.repository, push=request.push)
             if not endpoint.challenges or known is not None:
                 answer = await self._follow(endpoint, request, known)
@@ -208,6 +216,8 @@ class Transport:
                 if answer.status in request.passes or not _is_refused(endpoint, request, answer):
                     return _judged(request, answer, known)
             return await self._attempt(endpoint, endpoint.challenges, request, known)
+        finally:
+            window.leave(request.method, entered)
 
     async def _unasked(
         self, endpoint: _Endpoint, request: Request, answer: Answer, known: Authorization | None

@@ -2,13 +2,14 @@
 
 Both get the same finished TaskRuns and the same configuration: provenance and image signature, pushed as
 ``.att`` and ``.sig``, no execution report. One watch notes when each run is marked; the speed is that from the
-start of the process to the last mark, and beside it that from the first mark; what was pushed is counted in the registry afterwards, and whatever is missing or there
-twice ends the benchmark.
+start of the process to the last mark, and beside it that from the first mark; what was pushed is counted in the
+registry afterwards, and whatever is missing or there twice ends the benchmark.
 
     tuned      many finished runs; ours with 128 workers, the peer with 32 threads and no client limits
     defaults   both without options; ours once more with everything that our deployment turns on
     live       two runs a second on an idle cluster, then on top of a backlog
     memory     peak memory of both, and of ours with five times as many runs
+    far        ours without options, the peer tuned, with a registry behind a proxy that is 20 ms, then 100 ms away
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,13 @@ from tests.bench.measure import Bench, Result, batch, live, say
 from tests.bench.sides import EVERYTHING, OURS, PEER
 from tests.testbed.build import binary
 from tests.testbed.cluster import api_server
+from tests.testbed.delaying_proxy import delaying_proxy
 from tests.testbed.process import ServerError
 from tests.testbed.servers import registry
 
-MODES = ("tuned", "defaults", "live", "memory")
+MODES = ("tuned", "defaults", "live", "memory", "far")
+_FAR = (0.02, 0.1)
+"""Seconds to a far registry and back."""
 _SIDES = (OURS, PEER)
 _MORE = 5
 
@@ -76,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--memory-runs", type=int, default=10_000, help="runs of the memory test (default 10000)"
     )
+    parser.add_argument(
+        "--far-peer-runs", type=int, default=600, help="runs for the peer with a far registry (default 600)"
+    )
     parser.add_argument("--side", choices=_SIDES, help="measure one side alone")
     parser.add_argument("--output", choices=("text", "json"), default="text")
     return parser
@@ -112,6 +119,14 @@ async def _turn(bench: Bench, options: argparse.Namespace, mode: str, side: str)
     elif mode == "live":
         for backlog in (0, options.backlog):
             yield await live(bench, side, backlog=backlog, seconds=options.seconds)
+    elif mode == "far":
+        for seconds in _FAR:
+            log = bench.folder / "delaying-proxy.log"
+            with delaying_proxy(int(bench.registry.host.rpartition(":")[2]), seconds, log) as proxy:
+                away = replace(bench, far=proxy.address)
+                # what is far needs many in flight: ours finds out itself, the peer is given its threads
+                count = options.runs if ours else min(options.runs, options.far_peer_runs)
+                yield await batch(away, side, f"far, {1000 * seconds:.0f} ms", count, tuned=not ours)
     else:
         yield await batch(bench, side, "memory", options.memory_runs, tuned=True)
         if ours:

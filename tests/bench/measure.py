@@ -61,6 +61,8 @@ class Bench:
     registry: Registry
     cluster: BenchCluster
     folder: Path
+    far: str = ""
+    """The registry's address through a proxy that delays it; empty for none."""
 
     @asynccontextmanager
     async def place(self, side: str, config: Mapping[str, str]) -> AsyncIterator[tuple[Place, Marks]]:
@@ -83,7 +85,7 @@ class Bench:
 
     def repository(self, place: Place) -> str:
         """Return where the images of a place are."""
-        return f"{self.registry.host}/{place.namespace}"
+        return f"{self.far or self.registry.host}/{place.namespace}"
 
     @property
     def servers(self) -> dict[str, int]:
