@@ -166,6 +166,7 @@ class Shelf(Store):
     def __init__(self, url: str = "a:", *failures: Failure, absent: StoreError | None = None) -> None:
         self.url, self.failures, self.absent = url, failures, absent
         self.put_records: list[Record] = []
+        self.listed: tuple[str, ...] | None = None
 
     async def put(self, record: Record) -> Stored:
         self.put_records.append(record)
@@ -179,7 +180,7 @@ class Shelf(Store):
     async def platforms(self, digest: str, reference: str) -> tuple[str, ...] | None:
         if self.absent:
             raise self.absent
-        return None
+        return self.listed
 
 
 def snapshot_of(raw: Json) -> RunSnapshot:
@@ -238,6 +239,26 @@ def test_an_image_that_is_not_there_yet_is_waited_for_or_told() -> None:
     )
     assert [one.state for one in ended.entries[:-1]] == ["stored"] * 3
     assert (ended.reason, ended.absence) == ("provenance: there is no such image", "certain")
+
+
+def test_the_platforms_that_an_image_lists_are_subjects_too() -> None:
+    shelf, platform = Shelf(), "sha256:" + "1f" * 32
+    shelf.listed = (platform,)
+    assert attested(run(results=IMAGE), shelf, config=PLATFORMS).state == SIGNED
+    digests = [f"sha256:{one.digest['sha256']}" for one in shelf.put_records[0].subjects]
+    assert digests == [f"sha256:{HEX}", platform]
+
+
+def test_what_is_to_be_redacted_is_in_no_report() -> None:
+    found = objects("nothing-wrong")
+    for pattern, is_told in (("nothing-like-it", True), ("cmd/[a-z]+", False)):
+        config = parse_config(CONFIG | {"execution.redaction.arguments": pattern})
+        shelf = Shelf()
+        opened = Stores({Stores.EVERYTHING: [shelf]})
+        intake = intake_of(found["TaskRun"], found["Pod"])
+        (outcome_of_it,) = asyncio.run(attest_all(intake, config, signer(), opened))
+        assert outcome_of_it.state == SIGNED
+        assert (b"./cmd/app" in shelf.put_records[1].payload) is is_told
 
 
 @pytest.mark.parametrize(
