@@ -15,8 +15,15 @@ from opentelemetry.trace import StatusCode
 
 from chains import trace
 from chains.errors import InputError
+from chains.store import Stores
 from chains.worklist import Job
+from storage.record import Failure, Stored
 from tests.testbed.cluster import free_ports
+from tests.unit.storage import records
+from tests.unit.test_attest import run
+from tests.unit.test_outcomes import Shelf as OutcomeShelf
+from tests.unit.test_outcomes import attested
+from tests.unit.test_store_entries import Shelf
 
 PARENT = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
 JOB = Job("TaskRun", "ci", "build", "u-1")
@@ -78,6 +85,30 @@ def test_spans_of_one_run_belong_together_also_across_tasks(spans: InMemorySpanE
         assert child.parent is not None
         assert run.context is not None
         assert child.parent.span_id == run.context.span_id
+
+
+def test_each_store_has_a_span_that_tells_what_went_there_and_the_first_failure(
+    spans: InMemorySpanExporter,
+) -> None:
+    record = records.attestation()
+    down = (Failure("b:", "att", "", "no room"), Failure("b:", "sig", "", "also none"))
+    shelves = (Shelf("a:"), Shelf("b:", Stored(failures=down)))
+    asyncio.run(Stores({Stores.EVERYTHING: shelves}).put("provenance", record, ()))
+    made = spans.get_finished_spans()
+    size = len(record.payload)
+    assert [(one.name, one.attributes) for one in made] == [
+        ("store", {"chains.payload": "provenance", "chains.store": store, "chains.bytes": size})
+        for store in ("a:", "b:")
+    ]
+    assert [one.status.status_code for one in made] == [StatusCode.UNSET, StatusCode.ERROR]
+    assert made[1].status.description == "no room"
+
+
+def test_a_run_is_traced_by_its_stages(spans: InMemorySpanExporter) -> None:
+    assert attested(run(), OutcomeShelf()).state == "signed"
+    told = [(one.name, dict(one.attributes or {})) for one in spans.get_finished_spans()]
+    assert told[:2] == [("payload", {}), ("sign", {"chains.payloads": 2})]
+    assert [name for name, _ in told[2:]] == ["store", "store"]
 
 
 def test_errors_are_recorded_and_words_that_are_not_ours_are_left_out(spans: InMemorySpanExporter) -> None:
