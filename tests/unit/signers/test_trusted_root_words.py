@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signers.base import FormatError, SignerRejected, VerificationError
 from signers.trusted_root import MAX_BYTES, Authority, Log, Period, TrustedRoot, find_log, read_period
-from tests.testbed.sigstore_keys import SigstoreKeys, make_keys, trusted_root
+from tests.testbed.sigstore_keys import make_keys, trusted_root
 
 Json = Any
 START, END = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 2, 1, tzinfo=UTC)
@@ -25,14 +25,13 @@ SECOND = timedelta(seconds=1)
 MEDIA_TYPE = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
 
 
-@pytest.fixture(scope="module")
-def keys() -> SigstoreKeys:
-    return make_keys()
+KEYS = make_keys()
+CONTENT = trusted_root(KEYS, "http://fulcio", "http://rekor:3000", "http://ct", "http://tsa")
 
 
 @pytest.fixture
-def content(keys: SigstoreKeys) -> Json:
-    return copy.deepcopy(trusted_root(keys, "http://fulcio", "http://rekor:3000", "http://ct", "http://tsa"))
+def content() -> Json:
+    return copy.deepcopy(CONTENT)
 
 
 def read(content: Json) -> TrustedRoot:
@@ -52,7 +51,7 @@ def log_of(key: Any, **more: Json) -> Json:
     } | more
 
 
-def test_each_list_is_read_into_its_own_place(content: Json, keys: SigstoreKeys) -> None:
+def test_each_list_is_read_into_its_own_place(content: Json) -> None:
     root = read(content)
     written = content["tlogs"][0]
     (log,) = root.logs
@@ -60,10 +59,10 @@ def test_each_list_is_read_into_its_own_place(content: Json, keys: SigstoreKeys)
     assert (log.url, log.host) == ("http://rekor:3000", "rekor")
     assert [one.url for one in root.ct_logs] == ["http://ct"]
     assert [(one.url, one.chain) for one in root.certificate_authorities] == [
-        ("http://fulcio", keys.fulcio.chain)
+        ("http://fulcio", KEYS.fulcio.chain)
     ]
     assert [(one.url, one.chain) for one in root.timestamp_authorities] == [
-        ("http://tsa", keys.timestamp.chain)
+        ("http://tsa", KEYS.timestamp.chain)
     ]
     none = read({"mediaType": MEDIA_TYPE})
     assert none == TrustedRoot((), (), (), ())
