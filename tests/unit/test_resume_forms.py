@@ -307,3 +307,25 @@ def test_each_payload_ends_for_itself_and_in_its_order(signer: Remote) -> None:
     ]
     assert found[1].entries[0].detail == "not signed: the key service does not answer"
     assert len(asked) == 5, "before each is sealed, and before each is stored"
+
+
+def test_what_keeps_one_payload_back_goes_through_when_the_others_have_ended(signer: Remote) -> None:
+    class Slow(Shelf):
+        async def put(self, record: Record) -> Stored:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return await super().put(record)
+
+    shelf, sealer, left = Slow(), Sealer(signer), [None, PermissionError("lost")]
+
+    def may_go_on() -> None:
+        if error := left.pop() if left else None:
+            raise error
+
+    second = replace(PLAIN, kind="execution-report", statement=b'{"report": 1}')
+    work = attest_payloads(
+        snapshot(), [(PLAIN, sealer), (second, sealer)], Stores({Stores.EVERYTHING: [shelf]}), may_go_on, log=False
+    )  # fmt: skip
+    with pytest.raises(PermissionError, match="lost"):
+        asyncio.run(work)
+    assert len(shelf.records) == 1

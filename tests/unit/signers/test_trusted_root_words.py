@@ -139,6 +139,7 @@ TLOGS, AUTHORITIES = "trusted root: tlogs", "trusted root: certificateAuthoritie
         ({"mediaType": "x" * 97}, f"trusted root: mediaType is '{'x' * 96}': expected application/vnd.dev.sigstore.trustedroot…"),
         ({"mediaType": 1}, "trusted root: mediaType must be a string, got a number"),
         ({"tlogs": {}}, "trusted root: tlogs is no array"),
+        ({"TLogs": []}, "trusted root: member 'TLogs' must be spelled 'tlogs'"),
         ({"ctlogs": "x"}, "trusted root: ctlogs is no array"),
         ({"tlogs": ["x"]}, f"{TLOGS} 1 must be an object, got a string"),
         ({"tlogs": [{}]}, f"{TLOGS}: publicKey is missing"),
