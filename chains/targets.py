@@ -23,6 +23,8 @@ from storage.base import StoreOptions, StoreRejected
 from storage.reference import PREFIXES, is_sha256, parse_image
 
 STDIN = "-"
+MOST_FILE = 48 * 1024 * 1024
+"""Bytes of a file, which is held in several forms while it is verified."""
 _LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 _DIGEST = re.compile(r"(?:((?i:sha\d+|md5)):)?([0-9A-Fa-f]*)", re.ASCII)
 _BUNDLE_MEMBERS = ("verificationMaterial", "dsseEnvelope", "messageSignature")
@@ -117,7 +119,7 @@ def parse_target(word: str, *, resolve: bool = False) -> ParsedTarget:
         raise UsageError("an empty word is no target: name an image with digest, a digest or a file")
     if word == STDIN:
         try:
-            return _file("standard input", read_standard_input())
+            return _file("standard input", read_standard_input(MOST_FILE))
         except InputError as error:
             raise UsageError(str(error)) from error
     digest = _DIGEST.fullmatch(word)
@@ -160,7 +162,7 @@ def _read(word: str) -> FileTarget:
     if path.is_dir():
         raise UsageError(f"{word} is a folder: name the files in it")
     try:
-        return _file(word, read_bytes(path), path)
+        return _file(word, read_bytes(path, MOST_FILE), path)
     except InputError as error:
         raise UsageError(str(error)) from error
 

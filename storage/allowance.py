@@ -16,8 +16,8 @@ from storage.inflight import InFlight
 
 LARGEST = 64 * 1024 * 1024
 """Bytes of one piece of evidence."""
-MOST_BYTES = 256 * 1024 * 1024
-"""Bytes of a search that nobody gave an allowance."""
+MOST_BYTES = LARGEST
+"""Bytes of a search that nobody gave an allowance; who shows or copies evidence holds it twice or more."""
 _AT_ONCE = 32
 
 

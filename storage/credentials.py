@@ -19,6 +19,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -41,6 +42,8 @@ HELPER_LIFE = 60.0
 _MOST_ANSWERS = 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MOST_CONFIG = 4 * 1024 * 1024
+_MOST_SAID = 64 * 1024
+"""Bytes of a helper's answer; the longest tokens have a few thousand."""
 MOST_ENTRIES, MOST_GLOBS, MOST_TRIED = 1000, 100, 10
 """Of one Secret: entries that are looked at, globs among them, and credentials that are tried."""
 _GLOB = frozenset("*?[")
@@ -198,7 +201,7 @@ class DockerCredentials:
             raise StoreRejected(f"cannot run {source}: {exc.strerror}; is it installed and on PATH?") from exc
         try:
             async with asyncio.timeout(self._timeout):
-                out, _ = await process.communicate(key.encode())
+                out = await _answer_of(process, key, source)
         except TimeoutError as exc:
             raise StoreUnavailable(f"{source} gave no answer in {self._timeout:g} s") from exc
         finally:
@@ -213,6 +216,23 @@ class DockerCredentials:
                 f"{source} ended with code {process.returncode} for {key}; run it by hand to see why"
             )
         return _from_helper(out, source)
+
+
+async def _answer_of(process: asyncio.subprocess.Process, key: str, source: str) -> bytes:
+    """Return what a helper says when it is given a key, once it ended. Raises :class:`StoreRejected`."""
+    if process.stdin is None or process.stdout is None:
+        raise AssertionError("both are pipes")
+    with suppress(ConnectionError):  # a helper may end without listening
+        process.stdin.write(key.encode())
+        await process.stdin.drain()
+    process.stdin.close()
+    said = bytearray()
+    while part := await process.stdout.read(_MOST_SAID):
+        said += part
+        if len(said) > _MOST_SAID:
+            raise StoreRejected(f"{source} says more than the {_MOST_SAID} bytes that are read for {key}")
+    await process.wait()
+    return bytes(said)
 
 
 def _config_at_home(environ: Mapping[str, str]) -> Path | None:

@@ -13,6 +13,7 @@ import pytest
 
 from chains.errors import UsageError
 from chains.targets import (
+    MOST_FILE,
     DigestTarget,
     FileTarget,
     RegistryTags,
@@ -324,3 +325,11 @@ def test_nothing_is_verified_when_one_of_several_targets_cannot_be_meant() -> No
 def test_a_file_without_runs_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="neither a run nor a bundle"):
         ask(str(HERE / "runs" / "a-pod.json"))
+
+
+def test_a_file_that_is_larger_than_is_read_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "runs.json"
+    with path.open("wb") as file:
+        file.truncate(MOST_FILE + 1)
+    with pytest.raises(UsageError, match=r"runs\.json: larger than 48 MiB; split it"):
+        parse_target(str(path))

@@ -215,6 +215,13 @@ def test_a_helper_that_talks_nonsense_is_named(tmp_path: Path) -> None:
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize("script", ["exec yes", "cat > /dev/null; yes | head -c 65537"])
+def test_a_helper_that_says_too_much_is_not_listened_to(tmp_path: Path, script: str) -> None:
+    path = helper(tmp_path / "bin", "test", script)
+    with pytest.raises(StoreRejected, match=r"docker-credential-test .* says more than the 65536 bytes"):
+        lookup(keychain(tmp_path, {"credsStore": "test"}, PATH=path))
+
+
 def test_a_helper_that_hangs_is_ended(tmp_path: Path) -> None:
     path = helper(tmp_path / "bin", "test", "exec sleep 60")
     chain = keychain(tmp_path, {"credsStore": "test"}, timeout=0.2, PATH=path)
