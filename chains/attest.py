@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from chains.beside import Beside
@@ -32,6 +33,7 @@ from chains.store import Entry, Stores
 from chains.trace import span
 from signers.base import Signer, SignerError, SignerUnavailable
 from signers.seal import Sealer
+from storage import lean_json
 from storage.base import StoreError, StoreUnavailable
 from storage.record import Absence
 
@@ -139,7 +141,8 @@ async def attest_run(
             if unknown and waits:
                 reason = f"{run.label}: {next(iter(unknown.values()))}"
                 return Outcome(run.label, run.uid, FAILED, reason, absence="certain", earlier=earlier or {})
-            payloads = build_payloads(run, config, beside, redaction or Redaction(), platforms)
+            build = partial(build_payloads, run, config, beside, redaction or Redaction(), platforms)
+            payloads = await lean_json.aside(run.data, build)
         _refuse_too_many_subjects(payloads)
         chosen = [(payload, _choose(sealers, run, payload, config)) for payload in payloads]
         names = [""] * len(chosen)

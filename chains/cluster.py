@@ -37,7 +37,7 @@ from chains.access import Access
 from chains.decode import UNREADABLE, Unreadable, decode_object, decode_page
 from chains.errors import ChainsError, UsageError
 from chains.pace import Pace
-from chains.paging import LARGEST_ANSWER, MOST_OF_ONE, Pages, is_large, read_some, weight_of
+from chains.paging import LARGEST_ANSWER, Pages, is_large, read_some, weight_of
 from storage import lean_json
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -66,9 +66,9 @@ class _TooLong(ClusterUnavailable):
 
 
 class ObjectLarge(ClusterError):  # noqa: N818
-    """The object is one of those of which few are held at a time; ``weight`` is that of :func:`weight_of`."""
+    """The object takes more memory than was reckoned with; ``weight`` is that of :func:`weight_of`."""
 
-    def __init__(self, text: str, weight: int = MOST_OF_ONE) -> None:
+    def __init__(self, text: str, weight: int) -> None:
         super().__init__(text)
         self.weight = weight
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from chains.attest import FAILED, SKIPPED, Outcome, attest_run, distrust
@@ -36,7 +37,7 @@ from chains.errors import ChainsError, ConfigError
 from chains.family import Children, Family
 from chains.flow import Flow
 from chains.host_waits import HostWaits
-from chains.large_runs import LargeRuns
+from chains.large_runs import WAIT, LargeRuns
 from chains.losses import Losses
 from chains.mark import is_marked, note_patch
 from chains.marking import Marker, label_of, run_path
@@ -48,6 +49,7 @@ from chains.snapshot import RunSnapshot, has_ended, take_snapshot
 from chains.trace import fail, link_to_tekton, note, span, traced_run
 from chains.trial import Trial
 from chains.worklist import Job, WorkList
+from storage import lean_json
 from storage.askers import asker
 from storage.circuits import Circuits
 
@@ -113,7 +115,7 @@ class Controller:
         self._permits: dict[Job, Permit] = {}
         self._host_waits = HostWaits(circuits, work.hasten)
         self._turns: dict[Job, asyncio.Timeout] = {}
-        self._large = LargeRuns()
+        self._large = LargeRuns(work.hasten)
         self._marker = Marker(cluster, lambda job: self._check(job, "the run was written"))
         self._losses = Losses(metrics, self._marker.tell)
         self._patience = Patience(work, self._family, self._marker)
@@ -159,6 +161,7 @@ class Controller:
                 self._permits[job] = permit
                 await self._take_turn(job)
             elif self._trial.journal.is_apart(job):
+                self._large.forget(job)
                 self._trial.line_up(job)
             else:
                 self._permits[job] = permit
@@ -201,6 +204,7 @@ class Controller:
         self._marker.forget_all(lambda job: unwanted(job.owner or job.uid))
         self._patience.forget_all(lambda job: unwanted(job.owner or job.uid))
         self._host_waits.forget_all(lambda job: unwanted(job.owner or job.uid))
+        self._large.forget_all(lambda job: unwanted(job.owner or job.uid))
         for job in [job for job in self._troubles if unwanted(job.owner or job.uid)]:
             del self._troubles[job]
 
@@ -315,20 +319,26 @@ class Controller:
         Of large runs few are in work at a time, for they take much memory; others wait without being read.
         Raises :class:`ClusterError`, and :class:`PermitLost` when the permit ended on the way.
         """
-        if not self._large.knows(job):
+        if not self._large.weight(job):
             try:
-                return await self._handle(job, small=True)
+                return await self._handle(job)
             except ObjectLarge as found:
                 self._large.note(job, found.weight)
         if not self._large.begin(job):
-            self._work.later(job, random.uniform(0.2, 1.0))  # noqa: S311 - jitter
+            self._work.later(job, WAIT)
             return False
         try:
-            return await self._handle(job, small=False)
+            return await self._handle(job, self._large.weight(job))
+        except ObjectLarge as found:
+            self._large.note(job, found.weight)
+            self._work.later(job, 0)
+            return False
         finally:
             self._large.end(job)
 
-    async def _handle(self, job: Job, *, small: bool) -> bool:
+    async def _handle(self, job: Job, weight: int = 0) -> bool:
+        """Look at a run that counts for ``weight``. Raises :class:`ObjectLarge` for one that is heavier."""
+        small = not weight
         with span("read"):
             raw = self._bodies.take(job) or await get_outline(
                 self._cluster, run_path(job), check=expect_small if small else None
@@ -352,13 +362,13 @@ class Controller:
             await self._marker.leave(job, metadata)
         elif ended:
             with flow.uses.one():
-                return await self._work_on(job, raw, flow, small=small)
+                return await self._work_on(job, raw, flow, weight)
         else:
             if not await self._marker.hold(job, metadata):
                 # most often the run has just ended, and nobody should wait for its evidence
                 self._work.later(job, 0)
             if job.kind == "PipelineRun" and not self._poison(job):
-                await self._family.seed(raw, small=small)
+                await self._family.seed(raw, weight)
         return True
 
     def _decided(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> Outcome | None:
@@ -378,19 +388,20 @@ class Controller:
             return ""
         return f"{trouble.crashes} attempts: {trouble.reason}"
 
-    async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: Flow, *, small: bool) -> bool:
+    async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: Flow, weight: int) -> bool:
         if (decided := self._marker.unwritten(job) or self._decided(job, raw, flow)) is not None:
             await self._mark(job, raw, decided, flow)
             return True
-        begun = self._recall(job, small=small)
+        begun = self._recall(job, small=not weight)
         attested, children = raw, Children()
         if begun is not None:
             attested, children = begun[0], Children(*begun[1:])
         try:
             if begun is None and job.kind == "PipelineRun":
-                children = await self._family.children(raw, small=small)
+                children = await self._family.children(raw, weight)
             with span("snapshot"):
-                snapshot = take_snapshot(attested, children.records, children.doubts)
+                freeze = partial(take_snapshot, attested, children.records, children.doubts)
+                snapshot = await lean_json.one_by_one(freeze) if weight else freeze()
         except ClusterError:
             raise
         except ChainsError as error:

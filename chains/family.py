@@ -23,6 +23,7 @@ from chains.children import child_references, names_a_task, parent_of, why_forei
 from chains.cluster import METADATA_ONLY, Cluster, ClusterError, ObjectGone, ObjectLarge, get_outline
 from chains.errors import ChainsError
 from chains.fair_memory import FairMemory
+from chains.paging import MOST_IN_WORK, weight
 from chains.snapshot import has_ended
 from chains.trace import span
 from storage.lean_json import values_in
@@ -72,26 +73,36 @@ class TooLarge(ChainsError):  # noqa: N818 - says what is wrong with a run
 
 
 class _Budget:
-    """What the children of one PipelineRun may have together, as JSON."""
+    """What the ``children`` of one PipelineRun may have together, as JSON.
 
-    def __init__(self, *, small: bool) -> None:
-        self._small = small
-        self._bytes, self._values = MOST_BYTES, MOST_VALUES
-        if small:
-            self._bytes, self._values = _SMALL_BYTES, _SMALL_VALUES
+    ``reckoned`` is the weight that is reckoned with, 0 for that of a run that is not large.
+    """
+
+    def __init__(self, children: int, reckoned: int) -> None:
+        self._children, self._reckoned = children, reckoned
+        self._count = self._bytes = self._values = 0
 
     def take(self, data: bytes) -> None:
         """Count a child, before it is decoded. Raises :class:`ObjectLarge` or :class:`TooLarge`."""
-        self._bytes -= len(data)
-        self._values -= values_in(data)
-        if min(self._bytes, self._values) >= 0:
-            return
-        if self._small:
-            raise ObjectLarge("the children of the PipelineRun take much memory together")
-        raise TooLarge(
-            f"its TaskRuns have more than {MOST_BYTES >> 20} MiB or {MOST_VALUES} values together, "
-            "which is more than evidence can hold"
-        )
+        self._count += 1
+        self._bytes += len(data)
+        self._values += values_in(data)
+        if self._bytes > MOST_BYTES or self._values > MOST_VALUES:
+            raise TooLarge(
+                f"its TaskRuns have more than {MOST_BYTES >> 20} MiB or {MOST_VALUES} values together, "
+                "which is more than evidence can hold"
+            )
+        if self._is_more():
+            # what is still to come is taken to be like what came
+            parts = max(1, -(-self._children // self._count))
+            found = weight(self._bytes * parts, self._values * parts)
+            raise ObjectLarge("the children of the PipelineRun take much memory together", found)
+
+    def _is_more(self) -> bool:
+        if not self._reckoned:
+            return self._bytes > _SMALL_BYTES or self._values > _SMALL_VALUES
+        # the heaviest goes alone
+        return self._reckoned < MOST_IN_WORK and weight(self._bytes, self._values) > self._reckoned
 
 
 class Family:
@@ -117,11 +128,12 @@ class Family:
         """How many bytes the children take that are kept."""
         return self._kept.weight
 
-    async def children(self, raw: Mapping[str, Json], *, small: bool = False) -> Children:
-        """Return the TaskRuns that a PipelineRun names.
+    async def children(self, raw: Mapping[str, Json], reckoned: int = 0) -> Children:
+        """Return the TaskRuns that a PipelineRun names, which is reckoned to have that weight.
 
-        Raises :class:`chains.cluster.ClusterError`; with ``small`` :class:`chains.cluster.ObjectLarge` when
-        they take much memory; and :class:`TooLarge` when they take more than is held of any run.
+        Raises :class:`chains.cluster.ClusterError`; :class:`chains.cluster.ObjectLarge` when they weigh more,
+        without a weight when they take much memory; and :class:`TooLarge` when they take more than is held
+        of any run.
         """
         metadata = raw["metadata"]
         namespace, parent = metadata.get("namespace", ""), _key(metadata, metadata.get("uid", ""))
@@ -134,7 +146,7 @@ class Family:
         kept = {name: record for name in names if (record := self._kept.get((parent, name))) is not None}
         places = asyncio.Semaphore(_AT_ONCE)
 
-        budget = _Budget(small=small)
+        budget = _Budget(len(names), reckoned)
 
         async def read(name: str) -> Json | None:
             async with places:
@@ -213,7 +225,7 @@ class Family:
         if not names:
             del self._names[parent]
 
-    async def seed(self, raw: Mapping[str, Json], *, small: bool = False) -> None:
+    async def seed(self, raw: Mapping[str, Json], reckoned: int = 0) -> None:
         """Keep the finished children of a PipelineRun that still runs: once, since a restart forgot them."""
         metadata = raw["metadata"]
         parent = _key(metadata, metadata["uid"])
@@ -221,7 +233,7 @@ class Family:
             return
         self._seeded.put(parent, value=True)
         try:
-            children = await self.children(raw, small=small)
+            children = await self.children(raw, reckoned)
         except ClusterError:
             self._seeded.pop(parent)
             raise

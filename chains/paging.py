@@ -14,9 +14,9 @@ PAGE_VALUES = 600_000
 LARGEST_ANSWER = 16 * 1024 * 1024
 """Bytes of one object: ten times what etcd takes by default."""
 MOST_IN_WORK = 4 * 1024 * 1024
-"""Weight of the large runs in work at a time; they take about twenty times as much memory."""
+"""Weight of the large runs in work at a time. They take about twenty times as much memory."""
 MOST_OF_ONE = MOST_IN_WORK // 2
-"""Of one namespace, and what the heaviest run counts for."""
+"""Of one namespace."""
 _SMALLER = 8
 _SMALL_BYTES, _SMALL_VALUES = 128 * 1024, 10_000
 _BYTES_OF_A_VALUE = _SMALL_BYTES / _SMALL_VALUES
@@ -24,7 +24,12 @@ _BYTES_OF_A_VALUE = _SMALL_BYTES / _SMALL_VALUES
 
 def weight_of(data: bytes) -> int:
     """Return what an object takes when it is decoded, as bytes of ordinary JSON that take as much."""
-    return int(max(len(data), values_in(data) * _BYTES_OF_A_VALUE))
+    return weight(len(data), values_in(data))
+
+
+def weight(size: int, values: int) -> int:
+    """:func:`weight_of`, of bytes and values that were counted."""
+    return int(max(size, values * _BYTES_OF_A_VALUE))
 
 
 def is_large(data: bytes) -> bool:

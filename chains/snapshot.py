@@ -10,8 +10,9 @@ is written as a List of itself and its children in the order of its ``childRefer
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from io import BytesIO
 
 import orjson
 
@@ -53,8 +54,9 @@ class RunSnapshot:
     """One finished run, frozen; two are equal when they are the same object.
 
     ``run`` is the object as Go writes it (what the predicates are built from), ``raw`` the trimmed object as
-    it came, ``data`` its canonical bytes, ``digest`` the SHA-256 in hex of those without what changes after
-    the run's end, ``dropped`` the paths of fields that Tekton's types do not have.
+    it came, ``data`` its canonical bytes (empty for a child, whose are part of its parent's), ``digest`` the
+    SHA-256 in hex of those without what changes after the run's end, ``dropped`` the paths of fields that
+    Tekton's types do not have.
     """
 
     kind: str
@@ -162,20 +164,35 @@ def take_snapshot(
     snapshot = _freeze(raw)
     if snapshot.kind != "PipelineRun":
         return snapshot
-    children, gaps = _children(snapshot, others or {}, doubts or {})
-    items = [snapshot.raw, *(child.raw for child in children)]
-    data = _canonical(_list(items), snapshot.label)
-    lasting = [settled(item) for item in items]
-    is_whole = all(one is other for one, other in zip(lasting, items, strict=True))
-    lasting_data = data if is_whole else _canonical(_list(lasting), snapshot.label)
-    return RunSnapshot(
-        snapshot.kind, snapshot.namespace, snapshot.name, snapshot.uid, snapshot.run, snapshot.raw,
-        data, hashlib.sha256(lasting_data).hexdigest(), snapshot.dropped, tuple(children), tuple(gaps),
-    )  # fmt: skip
+    written = _Family()
+    written.add(snapshot)
+    children, gaps = _children(snapshot, others or {}, doubts or {}, written)
+    data, digest = written.end()
+    return replace(snapshot, data=data, digest=digest, children=tuple(children), gaps=tuple(gaps))
 
 
-def _list(items: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
-    return {"apiVersion": "v1", "items": items, "kind": "List"}
+class _Family:
+    """A List of a PipelineRun and its children as JSON, and its digest, with one more of them at a time."""
+
+    def __init__(self) -> None:
+        self._data = BytesIO()  # gives its bytes away without a second copy of them
+        self._hash = hashlib.sha256()
+        self._between = b'{"apiVersion":"v1","items":['
+
+    def add(self, run: RunSnapshot) -> None:
+        lasting = settled(run.raw)
+        for part in (self._between, run.data):
+            self._data.write(part)
+        self._hash.update(self._between)
+        self._hash.update(run.data if lasting is run.raw else _canonical(lasting, run.label))
+        self._between = b","
+
+    def end(self) -> tuple[bytes, str]:
+        """Return the list, and the digest of what of it does not change after the run's end."""
+        end = b'],"kind":"List"}'
+        self._data.write(end)
+        self._hash.update(end)
+        return self._data.getvalue(), self._hash.hexdigest()
 
 
 def _freeze(raw: Json) -> RunSnapshot:
@@ -245,7 +262,10 @@ def _keeps_label(key: str) -> bool:
 
 
 def _children(
-    parent: RunSnapshot, others: Mapping[tuple[str, str, str], Json], doubts: Mapping[str, str]
+    parent: RunSnapshot,
+    others: Mapping[tuple[str, str, str], Json],
+    doubts: Mapping[str, str],
+    written: _Family,
 ) -> tuple[list[RunSnapshot], list[ChildGap]]:
     children: list[RunSnapshot] = []
     gaps: list[ChildGap] = []
@@ -274,7 +294,8 @@ def _children(
             except InputError as error:
                 gaps.append(ChildGap(kind, name, task, f"cannot be read: {error}"))
                 continue
-            children.append(child)
+            written.add(child)
+            children.append(replace(child, data=b""))
             if name in doubts:
                 gaps.append(ChildGap(kind, name, task, doubts[name], child.uid))
     return children, gaps

@@ -59,8 +59,14 @@ def loads(data: bytes, most: int = MOST_VALUES) -> Any:
 
 async def aside(data: bytes, work: Callable[[], T]) -> T:
     """Return what ``work`` makes of ``data``, in a thread when that may take long."""
-    if len(data) < _ASIDE:
-        return work()
+    return await one_by_one(work) if len(data) >= _ASIDE else work()
+
+
+async def one_by_one(work: Callable[[], T]) -> T:
+    """Return what ``work`` makes of something large, in the thread that does one such thing at a time.
+
+    The event loop goes on meanwhile, and the memory that it takes is taken once.
+    """
     return await asyncio.get_running_loop().run_in_executor(_reader(), work)
 
 
@@ -90,7 +96,7 @@ _pool: ThreadPoolExecutor | None = None
 
 
 def _reader() -> ThreadPoolExecutor:
-    """Return the one thread that reads large documents: two at a time would take twice the memory."""
+    """Return the one thread for what is large: two such things at a time would take twice the memory."""
     global _pool  # noqa: PLW0603 - for the whole process
     with _lock:
         if _pool is None:

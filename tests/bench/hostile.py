@@ -1,8 +1,10 @@
-"""``python3 dev.py bench hostile``: peak memory and time of ``verify`` under attack.
+"""``python3 dev.py bench hostile``: peak memory and time of ``verify`` and the controller under attack.
 
 A registry that does as much harm as its answers hold (``tests/testbed/hostile.py``), stores that are full of
 junk, and files that nobody signed. Each case is a process of its own; its peak is ``VmHWM`` as the system counts
-it. A case above 256 MiB, one that lasts a minute, or a wrong answer ends the benchmark with 1.
+it. A case above 256 MiB, one that lasts a minute, or a wrong answer ends the benchmark with 1. ``controller`` is
+the controller beside a real API server (``tests/bench/hostile_controller.py``): its limit of time is on how long
+it answers nobody.
 """
 
 from __future__ import annotations
@@ -21,12 +23,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from signers.keyfile import generate_key, write_key_pair
+from tests.bench.hostile_controller import CONFIG, Attack, Watched, start, watch
+from tests.integration.test_controller import Running
 from tests.testbed import hostile
+from tests.testbed.cluster import api_server
 from tests.testbed.hostile import KINDS, MIB, digest_of, hostile_registry
 
 CHAINS = Path(sys.executable).with_name("chains")
 MOST_MIB = 256
 MOST_SECONDS = 60
+MOST_SILENCE = 5.0
+"""Seconds for which the controller answers nobody, of the 15 that a Lease lasts."""
+_CONTROLLER_SECONDS = 300
 _MEASURER = """
 import os, sys
 pid = os.spawnv(os.P_NOWAIT, sys.argv[2], sys.argv[2:])
@@ -164,7 +172,9 @@ def verify_registry(kind: str) -> Callable[[Path, str], list[str | Path]]:
     return arguments
 
 
+CONTROLLER = "controller"
 CASES = FILES | {f"registry-{kind}": verify_registry(kind) for kind in KINDS}
+ALL = (*CASES, CONTROLLER)
 
 
 def run_case(name: str, host: str) -> Measured:
@@ -173,14 +183,43 @@ def run_case(name: str, host: str) -> Measured:
         return measure(name, folder, "verify", *CASES[name](folder, host), "--key", key)
 
 
+def run_controller(host: str) -> tuple[Watched, float]:
+    """Measure the controller while tenants make everything large; return the seconds that it took, too."""
+    with tempfile.TemporaryDirectory(prefix="chains-bench-") as name:
+        folder = Path(name)
+        with api_server(folder) as server:
+            running = Running(server, folder, "hostile", CONFIG)
+            try:
+                due = start(running, host, Attack())
+                begun = time.perf_counter()
+                return watch(running, due, _CONTROLLER_SECONDS), time.perf_counter() - begun
+            finally:
+                if running.process is not None:
+                    running.stop()
+
+
+def shown_controller(found: Watched, seconds: float) -> tuple[bool, str]:
+    """Return whether the controller stayed within its limits, and the line that tells it."""
+    good = found.peak <= MOST_MIB and found.longest < MOST_SILENCE and not found.unmarked
+    return good, (
+        f"{'' if good else '! '}{CONTROLLER:24} {len(found.unmarked)} unmarked  {seconds:6.1f} s  "
+        f"{found.peak:7.1f} MiB  longest without an answer {found.longest:.2f} s"
+    )
+
+
 def main(arguments: Sequence[str]) -> int:
     """Measure what the arguments say, print a table, and return 0 when everything is within its limits."""
     parser = argparse.ArgumentParser(prog="dev.py bench hostile", description=__doc__)
-    parser.add_argument("--cases", default=",".join(CASES), help=f"of {', '.join(CASES)}")
+    parser.add_argument("--cases", default=",".join(ALL), help=f"of {', '.join(ALL)}")
     options = parser.parse_args(arguments)
     good = True
     with hostile_registry() as host:
         for name in options.cases.split(","):
+            if name == CONTROLLER:
+                is_good, line = shown_controller(*run_controller(host))
+                good = good and is_good
+                print(line, flush=True)
+                continue
             found = run_case(name, host)
             good = good and found.is_good
             print(

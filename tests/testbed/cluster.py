@@ -53,13 +53,20 @@ class ApiServer:
     """Issues certificates of users."""
 
     def request(
-        self, method: str, path: str, body: Json = None, *, kind: str = "application/json", token: str = ""
+        self,
+        method: str,
+        path: str,
+        body: Json = None,
+        *,
+        kind: str = "application/json",
+        token: str = "",
+        accept: str = "application/json",
     ) -> Json:
         """Send one request as the administrator, or with another token, and return the JSON answered.
 
-        Raises :class:`ApiError` for an answer that is no success.
+        ``accept`` asks for another form of it. Raises :class:`ApiError` for an answer that is no success.
         """
-        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind}
+        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind, "Accept": accept}
         data = None if body is None else json.dumps(body).encode()
         opener = build_opener(
             ProxyHandler({}), HTTPSHandler(context=ssl.create_default_context(cafile=str(self.ca_file)))

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chains import attest as module
 from chains.attest import Outcome, attest_all
 from chains.config import lint_config, parse_config
 from chains.errors import ConfigError
@@ -101,6 +103,23 @@ def test_a_run_with_an_image_gives_provenance_report_and_signature(signer: Signe
         "https://sigstore.dev/cosign/sign/v1",
     ]
     assert {record.subjects[0].digest["sha256"] for record in store.records} == {HEX}
+
+
+@pytest.mark.parametrize(("size", "thread"), [(100, "MainThread"), (70_000, "json_0")])
+def test_payloads_of_a_large_run_are_built_aside_from_the_loop(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch, size: int, thread: str
+) -> None:
+    built: list[str] = []
+
+    def build(*given: Any) -> Any:
+        built.append(threading.current_thread().name)
+        return build_payloads(*given)
+
+    monkeypatch.setattr(module, "build_payloads", build)
+    results = [*IMAGE, {"name": "notes", "type": "string", "value": "x" * size}]
+    (outcome,) = attest(intake_of(run(results=results)), signer, Memory())
+    assert outcome.state == "signed"
+    assert built == [thread]
 
 
 @pytest.mark.parametrize("url", ["file:{}", "oci-layout:{}"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -266,3 +267,24 @@ def test_the_stores_of_the_flow_are_flushed_before_the_mark() -> None:
     controller, _ = controlled(Noting(RUN), Noted())
     assert handled(controller) is True
     assert seen == ["flush", "mark"]
+
+
+@pytest.mark.parametrize(("weight", "thread"), [(0, "MainThread"), (1024 * 1024, "json_0")])
+def test_a_large_run_is_frozen_aside_from_the_loop_and_an_ordinary_one_at_once(
+    monkeypatch: pytest.MonkeyPatch, weight: int, thread: str
+) -> None:
+    frozen: list[str] = []
+    take_snapshot = module.take_snapshot
+
+    def freeze(*given: Any) -> Any:
+        frozen.append(threading.current_thread().name)
+        return take_snapshot(*given)
+
+    monkeypatch.setattr(module, "take_snapshot", freeze)
+    cluster = OneRun(RUN)
+    controller, _ = controlled(cluster, Shelf())
+    if weight:
+        controller._large.note(JOB, weight)
+    assert handled(controller)
+    assert frozen == [thread]
+    assert told(cluster)[0] == "true"

@@ -20,9 +20,9 @@ from chains.cluster import Cluster, ClusterUnavailable, ObjectLarge, expect_smal
 from chains.config import parse_config
 from chains.controller import Controller
 from chains.family import Family, TooLarge
-from chains.large_runs import LargeRuns
+from chains.large_runs import WAIT, LargeRuns
 from chains.metrics import Metrics
-from chains.paging import PAGE, PAGE_BYTES, PAGE_VALUES, Pages
+from chains.paging import MOST_IN_WORK, PAGE, PAGE_BYTES, PAGE_VALUES, Pages
 from chains.payload import build_payloads, warnings
 from chains.snapshot import take_snapshot
 from chains.worklist import Job, WorkList
@@ -148,55 +148,156 @@ class Children:
 def test_children_that_take_more_than_is_held_of_any_run_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     api = Children(["a", "b", "c"], 600_000)
     family = Family(api)  # type: ignore[arg-type]
+    with pytest.raises(ObjectLarge) as found:
+        asyncio.run(family.children(api.parent))
+    weight = found.value.weight
+    assert 3 * 600_000 < weight < 5 * 600_000, "as if the child that is not read yet were like the others"
+    assert len(asyncio.run(family.children(api.parent, weight)).records) == 3
+    assert len(asyncio.run(family.children(api.parent, MOST_IN_WORK)).records) == 3
     with pytest.raises(ObjectLarge):
-        asyncio.run(family.children(api.parent, small=True))
-    assert len(asyncio.run(family.children(api.parent)).records) == 3
+        asyncio.run(family.children(api.parent, 1_500_000))
     monkeypatch.setattr(families, "MOST_BYTES", 1024 * 1024)
     with pytest.raises(TooLarge, match="its TaskRuns have more than 1 MiB or 1000000 values together"):
-        asyncio.run(family.children(api.parent))
+        asyncio.run(family.children(api.parent, MOST_IN_WORK))
+
+
+MIB = 1024 * 1024
+HALF, ALL = 2 * MIB, 100 * MIB
+
+
+class Line:
+    """Large runs, who was told that it is their turn, and a clock."""
+
+    def __init__(self) -> None:
+        self.now, self.told = 0.0, list[str]()
+        self.runs = LargeRuns(lambda job: self.told.append(job.name), lambda: self.now)
+
+    def job(self, name: str, weight: int) -> Job:
+        """A large run; the first letter of its name is its namespace."""
+        job = Job("TaskRun", name[0], name, name)
+        self.runs.note(job, weight)
+        return job
+
+    def begin(self, *jobs: Job) -> list[str]:
+        return [job.name for job in jobs if self.runs.begin(job)]
 
 
 def test_large_runs_are_in_work_up_to_a_weight_and_of_a_namespace_up_to_a_half() -> None:
-    runs = LargeRuns()
-    jobs = [
-        Job("TaskRun", space, f"r{number}", f"{space}{number}") for space in "abc" for number in range(20)
-    ]
-    for job in jobs:
-        assert not runs.knows(job)
-        runs.note(job, 200 * 1024)
-        assert runs.knows(job)
-    begun = [job for job in jobs if runs.begin(job)]
-    assert [sum(job.namespace == space for job in begun) for space in "abc"] == [10, 10, 0]
-    runs.end(begun[0])
-    assert [runs.begin(job) for job in (jobs[-1], jobs[-2])] == [True, False]
+    line = Line()
+    jobs = [line.job(f"{space}{number}", 200 * 1024) for space in "abc" for number in range(20)]
+    begun = line.begin(*jobs)
+    assert [sum(name[0] == space for name in begun) for space in "abc"] == [10, 10, 0]
+    line.runs.end(jobs[0])
+    assert line.told[-1] == "c0", "it is the turn of the namespace that had none"
+    assert line.begin(jobs[10], jobs[-1], jobs[40]) == ["c0"]
 
 
-def test_the_heaviest_run_goes_alone_in_its_namespace() -> None:
-    runs = LargeRuns()
-    heavy, beside, other = (
-        Job("TaskRun", space, name, name) for space, name in (("a", "h"), ("a", "b"), ("z", "o"))
-    )
-    runs.note(heavy, 100 * 1024 * 1024)
-    runs.note(beside, 1)
-    runs.note(other, 100 * 1024 * 1024)
-    assert [runs.begin(job) for job in (heavy, beside, other)] == [True, False, True]
-    runs.end(heavy)
-    assert runs.begin(beside)
-    assert not runs.begin(heavy)
-    runs.forget(heavy)
-    assert not runs.knows(heavy)
+def test_a_run_that_is_heavier_than_a_half_goes_alone() -> None:
+    line = Line()
+    heavy, light = line.job("a", ALL), line.job("b", 1)
+    assert line.begin(light, heavy) == ["b"]
+    line.runs.end(light)
+    assert line.begin(heavy, light) == ["a"]
+    line.runs.end(heavy)
+    assert line.begin(light) == ["b"]
+    line.runs.forget(heavy)
+    assert line.runs.weight(heavy) == 0
 
 
-def test_a_large_run_that_waits_is_not_read_and_holds_no_worker() -> None:
+def test_a_heavy_run_comes_to_its_turn_beside_a_steady_flow_of_light_ones() -> None:
+    line = Line()
+    lights = [line.job(f"{space}{number}", MIB) for number in range(6) for space in "bc"]
+    heavy = line.job("a", ALL)
+    assert line.begin(*lights[:4]) == ["b0", "c0", "b1", "c1"]
+    assert line.begin(heavy, *lights[4:]) == [], "what came later does not overtake it"
+    for light in lights[:4]:
+        assert line.told.count("a") == 0
+        line.runs.end(light)
+    assert line.told == ["a"]
+    assert line.begin(*lights[4:], heavy) == ["a"]
+    line.runs.end(heavy)
+    assert line.told[-1] == "b2"
+    assert line.begin(*lights[4:]) == ["b2", "c2", "b3", "c3"]
+
+
+def test_of_one_namespace_the_run_that_has_waited_longest_goes_first() -> None:
+    line = Line()
+    first, heavy, light = line.job("a1", HALF), line.job("a2", HALF), line.job("a3", 1)
+    assert line.begin(first, heavy, light) == ["a1"]
+    line.runs.end(first)
+    assert line.told == ["a2"]
+    assert line.begin(light, heavy) == ["a2"]
+    assert line.begin(light) == []
+    line.runs.end(heavy)
+    assert line.begin(light) == ["a3"]
+
+
+def test_a_third_namespace_has_its_turn_when_two_hold_everything() -> None:
+    line = Line()
+    runs = {name: line.job(name, HALF) for name in ("a1", "b1", "a2", "b2", "c1", "c2")}
+    order = line.begin(*runs.values())
+    assert order == ["a1", "b1"]
+    for _ in range(4):
+        ended = order[-2]
+        line.runs.end(runs[ended])
+        line.runs.forget(runs[ended])
+        order += line.begin(*(job for name, job in runs.items() if name not in order))
+    assert order == ["a1", "b1", "c1", "a2", "b2", "c2"]
+
+
+def test_a_namespace_whose_runs_wait_for_its_own_keeps_no_other_waiting() -> None:
+    line = Line()
+    jobs = [line.job(name, HALF) for name in ("a1", "a2", "b1")]
+    assert line.begin(*jobs) == ["a1", "b1"]
+
+
+def test_a_run_that_does_not_come_when_it_is_its_turn_keeps_nobody_waiting_for_long() -> None:
+    line = Line()
+    first, lost, last = line.job("a", ALL), line.job("b", ALL), line.job("c", ALL)
+    assert line.begin(first, lost, last) == ["a"]
+    line.runs.end(first)
+    assert line.begin(last) == []
+    line.now = 4 * WAIT
+    assert line.begin(last) == []
+    line.now += 1
+    assert line.begin(last) == ["c"]
+
+
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_a_run_that_is_forgotten_keeps_nobody_waiting(*, all_of_them: bool) -> None:
+    line = Line()
+    first, gone, last = line.job("a", ALL), line.job("b", ALL), line.job("c", ALL)
+    assert line.begin(first, gone, last) == ["a"]
+    line.runs.end(first)
+    if all_of_them:
+        line.runs.forget_all(lambda job: job == gone)
+    else:
+        line.runs.forget(gone)
+    assert line.told == ["b", "c"]
+    assert line.begin(last) == ["c"]
+
+
+def test_a_run_that_turns_out_to_be_heavier_counts_for_more_each_time() -> None:
+    line = Line()
+    job = line.job("a", MIB)
+    line.runs.note(job, 1)
+    assert line.runs.weight(job) == 2 * MIB
+    line.runs.note(job, 3 * MIB)
+    assert line.runs.weight(job) == MOST_IN_WORK
+    line.runs.note(job, 100 * MIB)
+    assert line.runs.weight(job) == MOST_IN_WORK
+
+
+def test_a_large_run_that_waits_is_not_read_and_is_looked_at_when_it_is_its_turn() -> None:
     async def scenario() -> None:
-        work, looked, most, now = WorkList(), list[tuple[str, bool]](), 0, 0
+        work, looked, most, now = WorkList(), list[tuple[str, int]](), 0, 0
 
         class OfLarge(Controller):
-            async def _handle(self, job: Job, *, small: bool) -> bool:
+            async def _handle(self, job: Job, weight: int = 0) -> bool:
                 nonlocal most, now
-                looked.append((job.name, small))
-                if small:
-                    raise ObjectLarge("large")
+                looked.append((job.name, weight))
+                if not weight:
+                    raise ObjectLarge("large", ALL)
                 now += 1
                 most = max(most, now)
                 await asyncio.sleep(0)
@@ -207,15 +308,28 @@ def test_a_large_run_that_waits_is_not_read_and_holds_no_worker() -> None:
         controller = OfLarge(cluster, work, lambda: None, Metrics())  # type: ignore[arg-type,return-value]
         jobs = [
             Job("TaskRun", space, f"{space}{number}", f"{space}{number}")
-            for space in "abc"
             for number in (1, 2)
+            for space in "abc"
         ]
-        first = await asyncio.gather(*(controller.handle(job) for job in jobs))
-        assert first.count(True) == most == 2
-        assert [await controller.handle(job) for job in jobs] == [True] * len(jobs)
-        assert sorted(name for name, small in looked if small) == sorted(job.name for job in jobs), (
-            "read once"
-        )
+        for job in jobs:
+            work.offer(job)
+        done: list[str] = []
+
+        async def worker() -> None:
+            while len(done) < len(jobs):
+                job = await work.take()
+                if await controller.handle(job):
+                    done.append(job.name)
+                work.done(job)
+
+        workers = [asyncio.create_task(worker()) for _ in range(3)]
+        await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+        for each in workers:
+            each.cancel()
+        assert done == [job.name for job in jobs]
+        assert most == 1
+        assert sorted(name for name, weight in looked if not weight) == sorted(done), "asked for once"
+        assert [name for name, weight in looked if weight] == done
 
     asyncio.run(scenario())
 
