@@ -329,3 +329,49 @@ def test_what_keeps_one_payload_back_goes_through_when_the_others_have_ended(sig
     with pytest.raises(PermissionError, match="lost"):
         asyncio.run(work)
     assert len(shelf.records) == 1
+
+
+def test_a_payload_goes_to_the_stores_that_it_names(signer: Remote) -> None:
+    named, other = Shelf(url="a:"), Shelf(url="b:")
+    stores = Stores({"oci": [named], "gcs": [other]})
+    for repeats in (False, True):
+        signer.deterministic = repeats
+        work = attest_payloads(snapshot(), [(PLAIN, Sealer(signer))], stores, log=False)
+        (found,) = asyncio.run(work)
+        assert [(one.store, one.state) for one in found.entries] == [("a:", "stored")]
+    assert (len(named.records), other.records, other.asked) == (2, [], [])
+    assert len(named.asked) == 2, "of a key that repeats nothing is looked for"
+
+
+class Watched(Sealer):
+    """Remembers what it is told about the log, by what it is asked."""
+
+    def __init__(self, signer: Remote) -> None:
+        super().__init__(signer)
+        self.told: set[tuple[str, bool]] = set()
+
+    def repeats(self, *, log: bool) -> bool:
+        self.told.add(("repeats", log))
+        return False
+
+    async def seal(self, payload: bytes, payload_type: str, *, log: bool = False) -> Sealed:
+        self.told.add(("seal", log))
+        return await super().seal(payload, payload_type)
+
+    async def sign(self, data: bytes, *, log: bool = False) -> Sealed:
+        self.told.add(("sign", log))
+        return await super().sign(data)
+
+    async def reopen_bundle(self, *parts: Any, log: bool = False) -> None:
+        self.told.add(("reopen_bundle", log))
+
+    async def reopen(self, *parts: Any, log: bool = False, envelope: Any = None) -> None:
+        self.told.add(("reopen envelope" if envelope else "reopen signature", log))
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_whether_it_is_for_the_log_is_told_with_every_question(signer: Remote, log: bool) -> None:
+    shelf, sealer = Shelf(bundle(signer, IMAGE), enveloped(signer), simply(signer)), Watched(signer)
+    asyncio.run(attest_payloads(snapshot(), [(IMAGE, sealer)], Stores({Stores.EVERYTHING: [shelf]}), log=log))
+    asked = ("repeats", "seal", "sign", "reopen_bundle", "reopen envelope", "reopen signature")
+    assert sealer.told == {(name, log) for name in asked}
