@@ -42,8 +42,13 @@ def make_authority(
     now: datetime,
     usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.TIME_STAMPING,
     lasts: timedelta = timedelta(days=3000),
+    *,
+    is_told: bool = True,
 ) -> Authority:
-    """Return a timestamp authority below ``root``, with a certificate from the day before ``now``."""
+    """Return a timestamp authority below ``root``, with a certificate from the day before ``now``.
+
+    ``is_told``: the certificate says that it is no authority's over others.
+    """
     key, above = ec.generate_private_key(ec.SECP256R1()), root.chain[0]
     start = now - timedelta(days=1)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "timestamp authority")])
@@ -55,27 +60,32 @@ def make_authority(
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(start + lasts)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.KeyUsage(**NO_USAGE | {"digital_signature": True}), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(root.key.public_key()), critical=False
         )
-        .sign(root.key, hashes.SHA256())
     )
-    return Authority(key, (leaf, *root.chain))
+    if is_told:
+        leaf = leaf.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    return Authority(key, (leaf.sign(root.key, hashes.SHA256()), *root.chain))
 
 
-def make_root(now: datetime) -> Authority:
-    """Return the root of a timestamp authority, for ten years from the day before ``now``."""
+def make_root(now: datetime, above: Authority | None = None) -> Authority:
+    """Return the root of a timestamp authority, for ten years from the day before ``now``.
+
+    Below another root, ``above``, it is an authority between.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "timestamp root")])
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, "timestamp root" if above is None else "between")]
+    )
     start = now - timedelta(days=1)
     root = (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(name if above is None else above.chain[0].subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
@@ -83,9 +93,9 @@ def make_root(now: datetime) -> Authority:
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.KeyUsage(**NO_USAGE | {"key_cert_sign": True}), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
+        .sign(key if above is None else above.key, hashes.SHA256())
     )
-    return Authority(key, (root,))
+    return Authority(key, (root, *(above.chain if above else ())))
 
 
 def stamp(authority: Authority, data: bytes, wanted: Stamp) -> bytes:

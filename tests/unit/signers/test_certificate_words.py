@@ -33,7 +33,7 @@ from tests.faults.verify.forged_cases import FOLDER, file
 from tests.testbed.certificates import NO_USAGE
 from tests.testbed.ct_log import der
 from tests.testbed.forged_sigstore import IDENTITY, ISSUER, NOW, Instance, Wanted, private_key
-from tests.testbed.forged_timestamps import Stamp, make_authority
+from tests.testbed.forged_timestamps import Stamp, make_authority, make_root
 from tests.testbed.sigstore_keys import Authority
 from tests.unit.signers.test_certificate import authority, issued, root_of
 
@@ -394,6 +394,50 @@ def test_a_timestamp_is_by_the_authority_that_is_listed_and_not_by_another_below
     whole = replace(trusted.timestamp_authorities[0], chain=(above,))
     for stamp in (theirs, instance.timestamp(b"sig")):
         check_timestamp(stamp, b"sig", replace(trusted, timestamp_authorities=(whole,)))
+
+
+def test_an_authority_between_leads_from_the_root_to_what_it_vouches_for_and_no_further(
+    instance: Instance,
+) -> None:
+    between = make_root(NOW, instance.tsa_root)
+    stamp = replace(instance, tsa=make_authority(between, NOW)).timestamp(b"sig")
+    trusted = root_of(instance)
+    ours = trusted.timestamp_authorities[0]
+    whole = replace(trusted, timestamp_authorities=(replace(ours, chain=between.chain),))
+    assert check_timestamp(stamp, b"sig", whole).authority == ours.url
+    stranger = replace(ours, chain=make_root(NOW).chain)
+    with pytest.raises(VerificationError, match="is not one of the trusted root"):
+        check_timestamp(stamp, b"sig", replace(trusted, timestamp_authorities=(stranger,)))
+
+
+def test_an_authority_that_does_not_say_that_it_is_none_over_others_is_none(instance: Instance) -> None:
+    plain = make_authority(instance.tsa_root, NOW, is_told=False)
+    sibling = make_authority(instance.tsa_root, NOW)
+    trusted = root_of(instance)
+    listed = replace(trusted.timestamp_authorities[0], chain=plain.chain)
+    by_it = replace(trusted, timestamp_authorities=(listed,))
+    check_timestamp(replace(instance, tsa=plain).timestamp(b"sig"), b"sig", by_it)
+    with pytest.raises(VerificationError, match="is not one of the trusted root"):
+        check_timestamp(replace(instance, tsa=sibling).timestamp(b"sig"), b"sig", by_it)
+
+
+class Unreadable:
+    """Stands where a certificate does; of a version that there is not."""
+
+    def public_bytes(self, encoding: Encoding) -> bytes:
+        whole = Instance.new().fulcio.chain[0].public_bytes(encoding)
+        return whole.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+
+
+def test_a_certificate_beside_a_timestamp_that_cannot_be_read_is_told(instance: Instance) -> None:
+    chain: Any = (*instance.tsa.chain, Unreadable())
+    stamp = replace(instance, tsa=replace(instance.tsa, chain=chain)).timestamp(b"sig")
+    with pytest.raises(VerificationError) as caught:
+        check_timestamp(stamp, b"sig", root_of(instance))
+    assert (str(caught.value), caught.value.reason) == (
+        "a certificate of the timestamp cannot be read",
+        "signature_invalid",
+    )
 
 
 def test_an_authority_counts_for_its_period_alone(instance: Instance) -> None:

@@ -192,6 +192,15 @@ def test_each_fault_of_a_log_is_told(content: Json, name: str, change: Json, wor
     assert str(caught.value).partition(": Only")[0] == expected
 
 
+@pytest.mark.parametrize("name", ["tlogs", "ctlogs", "certificateAuthorities", "timestampAuthorities"])
+def test_a_period_without_a_start_is_told_with_where_it_is(content: Json, name: str) -> None:
+    holder = content[name][0]
+    (holder["publicKey"] if name.endswith("logs") else holder)["validFor"] = {}
+    with pytest.raises(FormatError) as caught:
+        read(content)
+    assert str(caught.value) == f"trusted root: {name}: validFor has no start"
+
+
 def test_a_file_that_cannot_be_read_or_is_too_large_is_told(tmp_path: Path) -> None:
     missing = tmp_path / "missing.json"
     with pytest.raises(SignerRejected) as caught:
