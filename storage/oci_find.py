@@ -104,29 +104,41 @@ class _Finder:
         return joined([*await all_of(jobs), Findings(skipped=tuple(skipped))])
 
     async def _listed(self, repository: Repository) -> tuple[list[Listed], list[Skipped]]:
+        """Return what the API and the index list; both are asked together."""
+        ended = await asyncio.gather(
+            self._by_api(repository), self._by_index(repository), return_exceptions=True
+        )
         found: dict[str, Listed] = {}
-        skipped = []
+        skipped: list[Skipped] = []
+        for one in ended:
+            if isinstance(one, BaseException):
+                raise one
+            for entry in one[0]:
+                found.setdefault(entry.digest, entry)
+            skipped += one[1]
+        return list(found.values()), skipped
+
+    async def _by_api(self, repository: Repository) -> tuple[list[Listed], list[Skipped]]:
         place = f"the referrers of {repository}@{self._digest}"
         try:
             page = await self._client.referrers(repository, self._digest, MOST_REFERRERS)
-            if page is not None:
-                found.update((entry.digest, entry) for entry in page.descriptors)
-                if page.cut:
-                    skipped.append(Skipped(place, "", f"{page.cut}: the rest was not listed"))
         except BadContent as exc:
-            skipped.append(Skipped(place, "", str(exc)))
+            return [], [Skipped(place, "", str(exc))]
+        if page is None:
+            return [], []
+        cut = [Skipped(place, "", f"{page.cut}: the rest was not listed")] if page.cut else []
+        return list(page.descriptors), cut
+
+    async def _by_index(self, repository: Repository) -> tuple[list[Listed], list[Skipped]]:
         location = f"{repository}:{tag_of(self._digest)}"
         try:
             index = await self._tag(repository, tag_of(self._digest))
             if index is not None and index.digest == self._digest:
                 index = None  # some registries take the tag for the digest
-            for entry in (await ReferrerIndex().read_aside(index)).entries:
-                found.setdefault(
-                    entry.digest[:_LONGEST], Listed(entry.digest[:_LONGEST], entry.artifact_type)
-                )
+            entries = (await ReferrerIndex().read_aside(index)).entries
         except BadContent as exc:
-            skipped.append(Skipped(location, "", str(exc)))
-        return list(found.values()), skipped
+            return [], [Skipped(location, "", str(exc))]
+        return [Listed(entry.digest[:_LONGEST], entry.artifact_type) for entry in entries], []
 
     async def _referrer(self, repository: Repository, digest: str) -> Findings:
         location = f"{repository}@{digest}"

@@ -17,7 +17,7 @@ import (
 func main() {
 	addr := flag.String("addr", "127.0.0.1:0", "address to listen on; port 0 takes a free one")
 	dir := flag.String("dir", "", "folder that keeps the blobs; memory when empty")
-	referrers := flag.Bool("referrers", true, "serve the referrers API")
+	withAPI := flag.Bool("referrers", true, "serve the referrers API")
 	quiet := flag.Bool("quiet", false, "log no requests")
 	flag.Parse()
 
@@ -25,9 +25,10 @@ func main() {
 	if *quiet {
 		out = io.Discard
 	}
+	logger := log.New(out, "", log.LstdFlags)
 	options := []registry.Option{
-		registry.WithReferrersSupport(*referrers),
-		registry.Logger(log.New(out, "", log.LstdFlags)),
+		registry.WithReferrersSupport(*withAPI),
+		registry.Logger(logger),
 	}
 	if *dir != "" {
 		if err := os.MkdirAll(*dir, 0o755); err != nil {
@@ -40,6 +41,10 @@ func main() {
 		log.Fatal(err)
 	}
 	fmt.Println(listener.Addr()) // the one line on stdout: where to connect
-	server := &http.Server{Handler: withArtifactTypes(registry.New(options...)), ReadHeaderTimeout: 10 * time.Second}
+	handler := registry.New(options...)
+	if *withAPI {
+		handler = withReferrers(handler, logger)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	log.Fatal(server.Serve(listener))
 }
