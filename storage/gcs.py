@@ -11,23 +11,25 @@
 ``<key>`` is told in :mod:`storage.signed_document`. What Chains wrote is found by the run's UID, and by an
 image's digest where the image's signature is in the bucket. Signing a run again replaces its objects, as
 with Chains. ``STORAGE_EMULATOR_HOST`` names a server for tests, as for every client of Google's.
+
+An object is written under the condition that it is not there, or is as it was. Before a receipt is given the
+list of what is below ``<key>`` must tell the size and MD5 of each; the lists by which readers search are read
+once an hour.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from storage import allowance
-from storage.allowance import LARGEST, Allowance
+from storage.allowance import Allowance
 from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
-from storage.blocking import Blocking
+from storage.belief import Belief
 from storage.filesystem import plain_name
-from storage.google_errors import explain_google
+from storage.gcs_objects import PERMISSION, Kept, Objects
 from storage.manifests import sha256
 from storage.record import (
     Evidence,
@@ -59,10 +61,9 @@ from storage.signed_document import (
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,400}")
 _DIGEST = re.compile(r"[A-Za-z0-9_]{1,40}:[0-9a-f]{2,256}")
-_PERMISSION = "storage.objects.create, .get, .list and .delete (roles/storage.objectUser on the bucket)"
 T = TypeVar("T")
 _AT_ONCE = 16
-_MEDIA_TYPE = "application/octet-stream"
+_PROBE = "provenance-chains-probe"
 
 
 class GcsStore(Store):
@@ -75,37 +76,45 @@ class GcsStore(Store):
                 f"unknown store {shown(url)[:100]!r}: expected gcs://BUCKET (storage.gcs.bucket)"
             )
         self.url = url
-        self._name, self._options = bucket, options
-        self._threads = Blocking("gcs", lambda error, action: explain_google(error, action, _PERMISSION))
-        self._making = threading.Lock()
-        self._client: Any = None
+        self._options = options
+        self._objects = Objects(bucket, options)
+        self._lists = Belief()
 
     async def put(self, record: Record) -> Stored:
         """Store the objects of one record, evidence before what leads to it; see :meth:`Store.put`."""
         try:
             document = document_of(record)
             stem = f"{run_folder(record.origin)}/{plain(document.key)}"
-            receipts = await self._put_document(stem, document)
+            parts = {
+                f"{stem}.payload": document.payload,
+                f"{stem}.cert": document.certificate,
+                f"{stem}.chain": document.chain,
+                f"{stem}.run": run_bytes(record),
+            }
             bundle = bundle_of(record, self._options)
             if bundle:
-                changed = await self._write(f"{stem}.bundle", bundle)
-                receipts.append(self._receipt(f"{stem}.bundle", bundle, changed=changed))
-            await self._write(f"{stem}.run", run_bytes(record))
+                parts[f"{stem}.bundle"] = bundle
+            signature = {f"{stem}.signature": document.signature}
+            changed = await self._write(parts, stem)
+            changed |= await self._write(signature, stem)  # last, since searches find it
             places = [f"by-run/{plain(record.origin.uid)}"]
             places += [
                 f"by-digest/{one.replace(':', '/')}" for one in digests_of(record) if _DIGEST.fullmatch(one)
             ]
-            await asyncio.gather(*(self._write(f"{place}/{stem}", b"") for place in places))
+            pointers = [f"{place}/{stem}" for place in places]
+            await _together([self._objects.make(pointer, b"") for pointer in pointers])
+            await self._read_back(parts | signature, stem)
+            if not self._lists:
+                await self._check_listed(pointers)
         except StoreError as error:
             transient = isinstance(error, StoreUnavailable)
             return Stored(failures=(Failure(self.url, "object", "", str(error), transient),))
+        document_names = {f"{stem}.{kind}" for kind in ("payload", "cert", "chain", "signature")}
+        is_new = bool(changed & document_names)
+        receipts = [self._receipt(f"{stem}.signature", document.signature, changed=is_new)]
+        if bundle:
+            receipts.append(self._receipt(f"{stem}.bundle", bundle, changed=f"{stem}.bundle" in changed))
         return Stored(tuple(receipts))
-
-    async def _put_document(self, stem: str, document: SignedDocument) -> list[Receipt]:
-        parts = {"payload": document.payload, "cert": document.certificate, "chain": document.chain}
-        told = await asyncio.gather(*(self._write(f"{stem}.{kind}", data) for kind, data in parts.items()))
-        last = await self._write(f"{stem}.signature", document.signature)
-        return [self._receipt(f"{stem}.signature", document.signature, changed=last or any(told))]
 
     def _receipt(self, name: str, data: bytes, *, changed: bool) -> Receipt:
         return Receipt(self.url, "object", "", f"{self.url}/{name}", sha256(data), changed)
@@ -116,45 +125,43 @@ class GcsStore(Store):
         if not _DIGEST.fullmatch(digest):
             raise StoreRejected(f"cannot look for {digest[:100]!r}: expected algorithm:hex")
         place = f"by-digest/{digest.replace(':', '/')}/"
-        stems = {name.removeprefix(place) for name in await self._names(prefix=place)}
+        stems = {name.removeprefix(place) for name in await self._objects.listed(prefix=place)}
         key = image_key(digest)
-        signed = await self._names(match_glob=f"*/{key}.signature") if key else []
+        signed = await self._objects.listed(matchGlob=f"*/{key}.signature") if key else {}
         for folder in {name.partition("/")[0] for name in signed}:
-            stems |= _stems(await self._names(prefix=f"{folder}/"))
+            stems |= _stems(await self._objects.listed(prefix=f"{folder}/"))
         return await self._read_all(stems, digest)
 
     async def find_run(self, uid: str) -> Findings:
         """Return what came from the run ``uid``; of what Chains wrote, the attestations."""
         place = f"by-run/{plain(uid)}/"
-        stems = {name.removeprefix(place) for name in await self._names(prefix=place)}
+        stems = {name.removeprefix(place) for name in await self._objects.listed(prefix=place)}
         if _PLAIN.fullmatch(uid):
-            stems |= _stems(await self._names(match_glob=f"*/*-{uid}.signature"))
+            stems |= _stems(await self._objects.listed(matchGlob=f"*/*-{uid}.signature"))
         return await self._read_all(stems, "")
 
     async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
         """Yield the runs whose attestations are here, Chains' and ours; their times are not told."""
         del until
-        names = [] if since else await self._names(match_glob="*/*run-*.signature")
+        names = {} if since else await self._objects.listed(matchGlob="*/*run-*.signature")
         for run in runs_of(name.rpartition("/")[2].removesuffix(".signature") for name in names):
             yield run
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
         """Make an object, read it and delete it."""
         del places
-        name = "provenance-chains-probe"
+        parts = {_PROBE: b"probe"}
         try:
-            await self._write(name, b"probe")
-            await self._run(f"delete {name}", lambda bucket: bucket.blob(name).delete(**self._bounds()))
+            await self._write(parts, _PROBE)
+            await self._read_back(parts, _PROBE)
+            await self._objects.delete(_PROBE)
         except StoreError as error:
-            return [Probe("write", "failed", str(error), f"give the account {_PERMISSION}")]
+            return [Probe("write", "failed", str(error), f"give the account {PERMISSION}")]
         return [Probe("write", "ok", f"an object was made in {self.url}, read and deleted")]
 
     async def close(self) -> None:
-        """Release threads and connections; a later call opens them again."""
-        await self._threads.close()
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        """Release connections; a later call opens them again."""
+        await self._objects.close()
 
     async def _read_all(self, stems: Iterable[str], digest: str) -> Findings:
         found, allowed = Found(), allowance.current()
@@ -172,9 +179,12 @@ class GcsStore(Store):
 
     async def _read(self, stem: str, digest: str, allowed: Allowance) -> tuple[list[Evidence | Skipped], int]:
         """Return what a stem has, and how many bytes were taken from what is allowed."""
-        names = [f"{stem}.{kind}" for kind in ("payload", "signature", "cert", "chain", "bundle", "run")]
-        ended = await asyncio.gather(*(self._state(name, allowed) for name in names), return_exceptions=True)
-        told: list[tuple[int, bytes | None]] = []
+        there = await self._objects.listed(prefix=f"{stem}.")
+        kinds = ("payload", "signature", "cert", "chain", "bundle", "run")
+        ended = await asyncio.gather(
+            *(self._state(there.get(f"{stem}.{kind}"), allowed) for kind in kinds), return_exceptions=True
+        )
+        told: list[bytes | None] = []
         refused = ""
         for one in ended:
             if isinstance(one, BadContent):
@@ -183,10 +193,10 @@ class GcsStore(Store):
                 raise one
             else:
                 told.append(one)
-        size = sum(len(data or b"") for _, data in told)
+        size = sum(len(data or b"") for data in told)
         if refused:
             return [Skipped(f"{self.url}/{stem}", "", refused)], size
-        payload, signature, cert, chain, bundle, run = (data for _, data in told)
+        payload, signature, cert, chain, bundle, run = told
         if payload is None or signature is None:
             return [Skipped(f"{self.url}/{stem}", "", "payload or signature is missing")], size
         key = stem.rpartition("/")[2]
@@ -198,85 +208,76 @@ class GcsStore(Store):
             items.append(bundle_evidence(bundle, "gcs", f"{self.url}/{stem}.bundle"))
         return of_run(items, run_of_bytes(run or b"", key)), size
 
-    async def _write(self, name: str, data: bytes) -> bool:
-        """Make or replace an object and read it back; False when it was there with these bytes."""
-        for _ in range(max(1, self._options.attempts)):
-            generation, there = await self._state(name)
-            if there == data:
-                return False
-            if await self._run(f"write {name}", partial(self._upload, name, data, generation)):
-                if (await self._state(name))[1] != data:
-                    raise StoreUnavailable(f"write {self.url}/{name}: other bytes came back")
-                return True
-        raise StoreUnavailable(f"write {self.url}/{name}: somebody else writes it again and again")
-
-    def _upload(self, name: str, data: bytes, generation: int, bucket: Any) -> bool:
-        """Write an object that has this generation, 0 for none; False when it has another by now."""
-        from google.api_core.exceptions import PreconditionFailed  # noqa: PLC0415
-
-        try:
-            bucket.blob(name).upload_from_string(
-                data, _MEDIA_TYPE, if_generation_match=generation, checksum="md5", **self._bounds()
+    async def _write(self, parts: Mapping[str, bytes], prefix: str) -> set[str]:
+        """Make or replace objects; return the names of those that were not there with these bytes."""
+        left, changed = dict(parts), set[str]()
+        generations = dict.fromkeys(left, 0)
+        for _ in range(max(1, self._options.attempts) + 1):
+            names = list(left)
+            made = await _together(
+                [self._objects.make(name, left[name], generations[name]) for name in names]
             )
-        except PreconditionFailed:
-            return False
-        return True
+            written = {name for name, one in zip(names, made, strict=True) if one is not None}
+            changed |= written
+            left = {name: data for name, data in left.items() if name not in written}
+            if not left:
+                return changed
+            there = await self._objects.listed(prefix=prefix)
+            for name, data in list(left.items()):
+                found = there.get(name)
+                if await self._objects.has(found, data):
+                    del left[name]
+                else:
+                    generations[name] = found.generation if found else 0
+            if not left:
+                return changed
+        raise StoreUnavailable(
+            f"write {self.url}/{next(iter(left))}: somebody else writes it again and again"
+        )
 
-    async def _state(self, name: str, allowed: Allowance | None = None) -> tuple[int, bytes | None]:
-        """Return an object's generation and bytes, 0 and None without one. Raises :class:`BadContent`.
+    async def _read_back(self, parts: Mapping[str, bytes], prefix: str) -> None:
+        """Look whether the list has what was written. Raises :class:`StoreUnavailable`."""
+        there = await self._objects.listed(prefix=prefix)
+        for name, data in parts.items():
+            if not await self._objects.has(there.get(name), data):
+                raise StoreUnavailable(f"write {self.url}/{name}: other bytes came back")
 
-        Its bytes are taken from what is ``allowed``.
+    async def _check_listed(self, pointers: Sequence[str]) -> None:
+        """Look once an hour whether the list, by which readers search, leads to evidence."""
+        lists = await _together([self._objects.listed(prefix=one) for one in pointers])
+        for pointer, found in zip(pointers, lists, strict=True):
+            if pointer not in found:
+                raise StoreUnavailable(
+                    f"write {self.url}/{pointer}: it was written, and the bucket's list does not have it"
+                )
+        self._lists.seen()
+
+    async def _state(self, there: Kept | None, allowed: Allowance) -> bytes | None:
+        """Return an object's bytes, None without one; they are taken from what is ``allowed``.
+
+        Raises :class:`BadContent`.
         """
-        counted = allowed or Allowance(LARGEST)
+        if there is None:
+            return None
+        if not there.size:
+            return b""
+        if reason := allowed.take(there.size):
+            raise BadContent(f"{self.url}/{there.name}: {reason}")
+        data = None
+        try:
+            data = await self._objects.read(there, there.size)
+        finally:
+            allowed.give_back(there.size - len(data or b""))
+        return data
 
-        def look(bucket: Any) -> tuple[int, bytes | None]:
-            from google.api_core.exceptions import NotFound  # noqa: PLC0415
 
-            blob = bucket.get_blob(name, **self._bounds())
-            if blob is None:
-                return 0, None
-            size = int(blob.size or 0)
-            if reason := counted.take(size):
-                raise BadContent(f"{self.url}/{name}: {reason}")
-            try:
-                data = blob.download_as_bytes(if_generation_match=blob.generation, **self._bounds())
-            except NotFound:
-                counted.give_back(size)
-                return 0, None
-            return int(blob.generation), bytes(data)
-
-        return await self._run(f"read {name}", look)
-
-    async def _names(self, **query: str) -> list[str]:
-        def look(bucket: Any) -> list[str]:
-            found = bucket.list_blobs(fields="items(name),nextPageToken", **self._bounds(), **query)
-            return [str(blob.name) for blob in found]
-
-        return await self._run("list", look)
-
-    async def _run(self, action: str, work: Callable[[Any], T]) -> T:
-        return await self._threads.run(
-            f"{action} (bucket {self._name})", lambda: work(self._made().bucket(self._name))
-        )
-
-    def _bounds(self) -> dict[str, Any]:
-        """Return how long a request may take, and all tries of it together."""
-        from google.cloud.storage.retry import (  # type: ignore[import-untyped] # noqa: PLC0415
-            DEFAULT_RETRY,
-        )
-
-        seconds = self._options.timeout
-        return {"timeout": seconds, "retry": DEFAULT_RETRY.with_timeout(seconds)}
-
-    def _made(self) -> Any:
-        with self._making:
-            if self._client is None:
-                try:
-                    from google.cloud import storage  # type: ignore[attr-defined] # noqa: PLC0415 - takes a second
-                except ImportError as exc:
-                    raise StoreRejected(f"{exc}: install provenance-chains with its extra gcp") from exc
-                self._client = storage.Client()
-            return self._client
+async def _together(jobs: Sequence[Awaitable[T]]) -> list[T]:
+    """Await all jobs to their end, then return what they gave or raise the first error."""
+    ended = await asyncio.gather(*jobs, return_exceptions=True)
+    for one in ended:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in ended if not isinstance(one, BaseException)]
 
 
 def run_folder(origin: Origin) -> str:

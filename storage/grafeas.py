@@ -14,7 +14,6 @@ import binascii
 import re
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import orjson
@@ -22,9 +21,8 @@ import orjson
 from storage import lean_json
 from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.belief import Belief
-from storage.blocking import Blocking
 from storage.bounded import Bounded
-from storage.google_errors import explain_google
+from storage.google_login import GoogleLogin
 from storage.grafeas_layout import Json, Layout, uris_of
 from storage.inflight import InFlight
 from storage.manifests import sha256
@@ -78,11 +76,9 @@ class GrafeasStore(Store):
             parameters.get("kmsref", ""),
         )
         self._project = f"v1/projects/{parts.netloc}"
-        self._threads = Blocking("grafeas", lambda error, action: explain_google(error, action, _PERMISSION))
-        self._wants_token = endpoint.startswith("https:")
-        self._credentials: Any = None
-        self._login = asyncio.Lock()
-        self._service = WebService(endpoint, options, _PERMISSION, self._headers)
+        self._login = GoogleLogin(self.url, _PERMISSION, _SCOPE)
+        login = {"headers": self._login.headers} if endpoint.startswith("https:") else {}
+        self._service = WebService(endpoint, options, _PERMISSION, **login)
         self._lists = Belief()
         """That a search, which is how readers ask, finds what was written."""
         self._notes: Bounded[str, bool] = Bounded(_MOST_NOTES)
@@ -229,26 +225,7 @@ class GrafeasStore(Store):
     async def close(self) -> None:
         """Close every connection."""
         await self._service.close()
-        await self._threads.close()
-
-    async def _headers(self) -> dict[str, str]:
-        if not self._wants_token:
-            return {}
-        async with self._login:
-            token = await self._threads.run(f"log in to {self.url}", self._token)
-        return {"Authorization": f"Bearer {token}"}
-
-    def _token(self) -> str:
-        try:
-            import google.auth  # noqa: PLC0415 - loaded where this store is used
-            from google.auth.transport.requests import Request  # noqa: PLC0415
-        except ImportError as exc:
-            raise StoreRejected(f"{exc}: install provenance-chains with its extra gcp") from exc
-        if self._credentials is None:
-            self._credentials, _ = google.auth.default(scopes=[_SCOPE])
-        if not self._credentials.valid:
-            self._credentials.refresh(Request())
-        return str(self._credentials.token)
+        await self._login.close()
 
 
 def _equal(there: Json, wanted: Json) -> bool:

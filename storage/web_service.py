@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from yarl import URL
@@ -21,6 +22,9 @@ _FORBIDDEN = frozenset({401, 403})
 _MOVED = range(300, 400)
 LARGEST_ANSWER = 4 * 1024 * 1024
 """Bytes of an answer of which no more is expected."""
+_SLOWEST = 256 * 1024
+"""Bytes a second that large bodies may be slow, on top of the time that a request may take."""
+JSON = "application/json"
 
 Headers = Callable[[], Awaitable[dict[str, str]]]
 
@@ -38,7 +42,7 @@ class WebService:
         self._base = URL(base.rstrip("/"))
         # storage.oci.repository.insecure is about registries alone
         self._connections = Connections(replace(options, insecure=False))
-        self._tries = max(1, options.attempts)
+        self._tries, self._seconds = max(1, options.attempts), options.timeout
         self._permission, self._headers = permission, headers
         self._places = asyncio.Semaphore(_AT_ONCE)
 
@@ -52,18 +56,26 @@ class WebService:
         data: bytes | None = None,
         passes: frozenset[int] = frozenset(),
         limit: int = LARGEST_ANSWER,
+        name: str = "",
+        content_type: str = JSON,
+        expected: int = 0,
     ) -> Answer:
         """Return the answer. Raises :class:`StoreUnavailable` and :class:`StoreRejected`, which name
         ``purpose`` and never a header; a status of 400 and above that ``passes`` names is returned.
 
         An answer may have ``limit`` bytes, and what was sent once more: services repeat what they keep.
+        ``name`` is a last segment of the path, which may hold slashes; ``expected`` bytes give an answer more
+        time.
         """
         limit += 2 * len(data or b"")
-        url = (self._base / path).with_query(query or {})
-        headers = {"Content-Type": "application/json"} if data is not None else {}
+        url = self._base / path
+        if name:
+            url = URL(f"{url}/{quote(name, safe='')}", encoded=True)
+        url = url.with_query(query or {})
+        headers = {"Content-Type": content_type} if data is not None else {}
         for tried in range(1, self._tries + 1):
             try:
-                answer = await self._try(method, url, headers, data, limit)
+                answer = await self._try(method, url, headers, data, limit, expected)
             except Later as exc:
                 if tried == self._tries or self._connections.is_silent(exc.host):
                     raise StoreUnavailable(f"{purpose}: {exc} ({tried} tries)", exc.host) from exc.__cause__
@@ -82,11 +94,18 @@ class WebService:
         raise AssertionError("unreachable")
 
     async def _try(
-        self, method: str, url: URL, headers: dict[str, str], data: bytes | None, limit: int
+        self,
+        method: str,
+        url: URL,
+        headers: dict[str, str],
+        data: bytes | None,
+        limit: int,
+        expected: int,
     ) -> Answer:
         async with self._places:
             more = await self._headers()
-            return await self._connections.send(method, url, headers | more, data, limit)
+            seconds = self._seconds + max(len(data or b""), expected) / _SLOWEST
+            return await self._connections.send(method, url, headers | more, data, limit, seconds)
 
     def _refused(self, answer: Answer, purpose: str) -> StoreRejected:
         said = _said(answer)

@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from storage.docdb_documents import chains_document
+from storage.dynamodb_client import encoded
+from storage.dynamodb_lists import digest_list
 from storage.record import Record
+from storage.signed_document import document_of, run_bytes
 from tests.testbed.images import Registry, digest_of
 
 Work = Callable[[Record], Any]
@@ -40,6 +44,22 @@ def boto3_dynamodb(client: Any, table: str) -> Pair:
         assert client.get_item(TableName=table, Key={"Name": {"S": record.origin.uid}})["Item"]
 
     return put, get
+
+
+def boto3_dynamodb_items(client: Any, table: str) -> Work:
+    """The three items that a reader needs: Chains' document, ours, and what leads to them from the digest."""
+
+    def put(record: Record) -> None:
+        signed = document_of(record)
+        (subject,) = record.subjects
+        for item in (
+            chains_document(signed),
+            {"Name": f"{signed.key}.index", "Run": record.origin.uid, "Bundle": record.bundle},
+            {"Name": digest_list(f"sha256:{subject.digest['sha256']}"), "Names": frozenset({signed.key})},
+        ):
+            client.put_item(TableName=table, Item={name: encoded(value) for name, value in item.items()})
+
+    return put
 
 
 def files(folder: Path) -> Pair:
@@ -101,6 +121,31 @@ def google_storage(bucket_name: str) -> Pair:
             bucket.blob(f"plain/{record.origin.uid}.{name}").download_as_bytes()
 
     return put, get
+
+
+def google_storage_objects(bucket_name: str) -> Work:
+    """The eight objects that a reader needs: Chains' four, bundle and run, and what leads to them."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.storage import Client
+
+    bucket = Client("p", AnonymousCredentials()).bucket(bucket_name)  # type: ignore[no-untyped-call]
+
+    def put(record: Record) -> None:
+        uid = record.origin.uid
+        (subject,) = record.subjects
+        for name, data in {
+            f"same/{uid}.payload": record.payload,
+            f"same/{uid}.signature": record.envelope,
+            f"same/{uid}.cert": b"",
+            f"same/{uid}.chain": b"",
+            f"same/{uid}.bundle": record.bundle,
+            f"same/{uid}.run": run_bytes(record),
+            f"same/by-run/{uid}": b"",
+            f"same/by-digest/{subject.digest['sha256']}/{uid}": b"",
+        }.items():
+            bucket.blob(name).upload_from_string(data)
+
+    return put
 
 
 def google_firestore() -> Pair:

@@ -1,8 +1,10 @@
-"""``python -m tests.bench.stores [--records N] [--stores s3,oci,…]``: puts and gets a second per store.
+"""``python -m tests.bench.stores [--records N] [--rounds N] [--stores s3,…]``: puts and gets a second per store.
 
 One put stores an attestation of about 8 kB in both forms, one get finds it again by its subject; with 1, 10 and 50
 in flight. ``plain`` beside each is the service's own client library with the same bytes from as many threads, as
-:mod:`tests.bench.plain_clients` has it. What is called local is an endpoint in this very process, which shares
+:mod:`tests.bench.plain_clients` has it; ``same writes`` that library with everything that must be written so that
+readers find the evidence, without conditions or reading back. They take turns, ``--rounds`` times, and medians are
+printed, with the ratio of ours to each. What is called local is an endpoint in this very process, which shares
 the interpreter's lock with both: those figures compare, and say nothing of the service.
 """
 
@@ -19,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from storage.base import StoreOptions, open_store
@@ -65,6 +68,8 @@ class Case:
     images: Registry | None = None
     """Where subjects must be images."""
     can_find: bool = True
+    same: plain.Work | None = None
+    """Writes all that we do, with the plain library."""
 
 
 def made(count: int, first: int, images: Registry | None) -> list[Record]:
@@ -149,7 +154,8 @@ def opened(name: str, tmp: Path) -> Iterator[Case]:
             client = server.client_for("dynamodb")
             mine, beside = make_table(client), make_table(client)
             url = f"dynamodb://{mine}?partition_key=Name"
-            yield Case(url, plain.boto3_dynamodb(client, beside))
+            same = plain.boto3_dynamodb_items(client, make_table(client))
+            yield Case(url, plain.boto3_dynamodb(client, beside), same=same)
     elif name == "oci":
         with registry(tmp) as images:
             yield Case("oci:", plain.registry_blobs(images), images=images)
@@ -163,7 +169,8 @@ def opened(name: str, tmp: Path) -> Iterator[Case]:
     elif name == "gcs":
         with gcs_endpoint() as bucket:
             os.environ["STORAGE_EMULATOR_HOST"] = bucket.url
-            yield Case("gcs://evidence", plain.google_storage("evidence"))
+            same = plain.google_storage_objects("evidence")
+            yield Case("gcs://evidence", plain.google_storage("evidence"), same=same)
     elif name == "firestore":
         with firestore_endpoint() as firestore:
             os.environ["FIRESTORE_EMULATOR_HOST"] = firestore.address
@@ -178,15 +185,22 @@ def opened(name: str, tmp: Path) -> Iterator[Case]:
         yield Case(f"{name}:{tmp / 'ours'}", plain.files(tmp / "plain"))
 
 
-def measured(name: str, count: int) -> dict[str, list[Row]]:
+def measured(name: str, count: int, rounds: int) -> dict[str, list[Row]]:
     """Return puts and gets a second with each number in flight: of the store, and of the plain library."""
     found: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory(prefix="chains-bench-") as text, opened(name, Path(text)) as case:
         for number, in_flight in enumerate(IN_FLIGHT):
-            several = made(count, 1 + number * count, case.images)
-            found.setdefault(name, []).append(ours(case, several, in_flight))
-            if case.pair is not None:
-                found.setdefault("plain", []).append(theirs(case.pair, several, in_flight))
+            turns: dict[str, list[Row]] = {}
+            for turn in range(rounds):
+                several = made(count, 1 + (number * rounds + turn) * count, case.images)
+                turns.setdefault(name, []).append(ours(case, several, in_flight))
+                if case.pair is not None:
+                    turns.setdefault("plain", []).append(theirs(case.pair, several, in_flight))
+                if case.same is not None:
+                    turns.setdefault("same writes", []).append(theirs((case.same, None), several, in_flight))
+            for side, rows in turns.items():
+                puts, gets = zip(*rows, strict=True)
+                found.setdefault(side, []).append((median(puts), median(gets)))
     return found
 
 
@@ -194,14 +208,25 @@ def main() -> None:
     """Measure the chosen stores and print a row for each."""
     parser = argparse.ArgumentParser(prog="tests.bench.stores", description=__doc__)
     parser.add_argument("--records", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--stores", default=",".join(STORES))
     options = parser.parse_args()
     print(f"{os.cpu_count()} processors, Python {sys.version.split()[0]}, {options.records} records")
     print("| store | puts/s with 1, 10, 50 in flight | gets/s |\n|---|---|---|")
     for name in options.stores.split(","):
-        for what, rows in measured(name, options.records).items():
+        found = measured(name, options.records, options.rounds)
+        for what, rows in found.items():
             puts, gets = ([f"{row[side]:,.0f}" if row[side] else "none" for row in rows] for side in (0, 1))
             print(f"| {what} | {', '.join(puts)} | {', '.join(gets)} |", flush=True)
+        for what in found.keys() - {name}:
+            ratios = [
+                ", ".join(
+                    f"{mine[side] / other[side]:.2f}" if other[side] else "none"
+                    for mine, other in zip(found[name], found[what], strict=True)
+                )
+                for side in (0, 1)
+            ]
+            print(f"| {name} of {what} | {' | '.join(ratios)} |", flush=True)
 
 
 if __name__ == "__main__":

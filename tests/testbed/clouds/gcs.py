@@ -101,16 +101,15 @@ class Bucket:
 
     def _list(self, query: dict[str, str]) -> Answer:
         # of a glob, * is everything but a slash
-        glob = re.escape(query.get("matchGlob", "")).replace(r"\*", "[^/]*") or ".*"
-        names = [
-            name
-            for name in sorted(self.objects)
-            if name.startswith(query.get("prefix", "")) and re.fullmatch(glob, name, re.DOTALL)
-        ]
+        glob = re.escape(query.get("matchGlob", "")).replace(r"\*", "[^/]*")
+        names = sorted(name for name in self.objects if name.startswith(query.get("prefix", "")))
+        if glob:
+            names = [name for name in names if re.fullmatch(glob, name, re.DOTALL)]
         start = int(query.get("pageToken") or 0)
         page = names[start : start + 3]
         more = {"nextPageToken": str(start + 3)} if start + 3 < len(names) else {}
-        return _json({"kind": "storage#objects", "items": [{"name": name} for name in page], **more})
+        items = [self._resource(name) for name in page]
+        return _json({"kind": "storage#objects", "items": items, **more})
 
     def _resource(self, name: str) -> dict[str, str]:
         data = self.objects[name]

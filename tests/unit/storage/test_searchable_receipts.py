@@ -15,6 +15,7 @@ from storage.record import Stored
 from storage.s3 import S3Store
 from tests.testbed.clouds.archivista import Envelopes, archivista_endpoint
 from tests.testbed.clouds.containeranalysis import Project, containeranalysis_endpoint
+from tests.testbed.clouds.gcs import Bucket, gcs_endpoint
 from tests.testbed.clouds.web import Answer, Request
 from tests.unit.storage import records
 
@@ -121,3 +122,35 @@ def test_a_bucket_whose_list_lacks_what_was_written_gives_no_receipt(
     else:
         assert all(one.receipts and not one.failures for one in stored)
         assert calls.count("list_objects_v2") == 2, "the bucket itself, and the list once"
+
+
+@pytest.mark.parametrize("hidden", ["by-digest/", "by-run/", "taskrun-"])
+def test_a_bucket_of_google_s_whose_list_lacks_what_was_written_gives_no_receipt(
+    hidden: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hides(asked: Request) -> bool:
+        return asked.query.get("prefix", "").startswith(hidden)
+
+    hide(monkeypatch, Bucket, hides, {"kind": "storage#objects"})
+    with gcs_endpoint() as bucket:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", bucket.url)
+        (stored,) = put(open_store("gcs://evidence", QUICK))
+    assert not stored.receipts
+    (failure,) = stored.failures
+    assert failure.transient
+    assert ("other bytes came back" if hidden == "taskrun-" else "list does not have it") in failure.reason
+
+
+def test_what_a_bucket_of_google_s_keeps_is_told_by_its_list_and_not_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = hide(monkeypatch, Bucket, lambda _: False, {})
+    with gcs_endpoint() as bucket:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", bucket.url)
+        stored = put(open_store("gcs://evidence", QUICK), times=3)
+    assert all(one.receipts and not one.failures for one in stored)
+    uploads, lists = "POST /upload/storage/v1/b/evidence/o", "GET /storage/v1/b/evidence/o"
+    assert set(seen) == {uploads, lists}
+    assert seen.count(uploads) == 3 * 8
+    # six objects on two pages for each record, and what leads to the first one
+    assert seen.count(lists) == 3 * 2 + 2
