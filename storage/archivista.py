@@ -7,6 +7,7 @@ Archivista's index of subjects (GraphQL); runs it does not know.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ SCHEME = "archivista:"
 _GITOID = re.compile(r"[0-9a-f]{40,64}")
 _DIGEST = re.compile(r"[a-z0-9_]{1,40}:[0-9a-f]{2,256}")
 _PAGE = 100
+_AT_ONCE = 8
+"""Envelopes that are downloaded at a time for one search."""
 _NOT_FOUND = frozenset({404})
 _PERHAPS_NOT_FOUND = frozenset({404, 500})
 """Archivista's own file store answers 500 for what is not there."""
@@ -102,21 +105,28 @@ class ArchivistaStore(Store):
         del reference
         if not _DIGEST.fullmatch(digest):
             raise StoreRejected(f"cannot look for {digest[:100]!r}: expected algorithm:hex")
-        found = Found()
-        for gitoid in await self._gitoids(digest):
-            where = f"{self.url}#{gitoid}"
-            try:
-                data = await self._get(gitoid)
-            except BadContent as exc:
-                found.add([Skipped(where, "", str(exc))])
-                continue
-            if data is None:
-                found.add([Skipped(where, "", "the index has it, the server does not")])
-            elif gitoid_of(data) != gitoid:
-                found.add([Skipped(where, sha256(data), "the bytes are not those of the gitoid")])
-            else:
-                found.add([Evidence("archivista", where, sha256(data), "dsse", data)])
+        found, gitoids = Found(), await self._gitoids(digest)
+        many = min(_AT_ONCE, allowance.current().at_once)
+        for start in range(0, len(gitoids), many):
+            part = gitoids[start : start + many]
+            ended = await asyncio.gather(*(self._piece(gitoid) for gitoid in part), return_exceptions=True)
+            for one in ended:
+                if isinstance(one, BaseException):
+                    raise one
+                found.add([one])
         return found.findings()
+
+    async def _piece(self, gitoid: str) -> Evidence | Skipped:
+        where = f"{self.url}#{gitoid}"
+        try:
+            data = await self._get(gitoid)
+        except BadContent as exc:
+            return Skipped(where, "", str(exc))
+        if data is None:
+            return Skipped(where, "", "the index has it, the server does not")
+        if gitoid_of(data) != gitoid:
+            return Skipped(where, sha256(data), "the bytes are not those of the gitoid")
+        return Evidence("archivista", where, sha256(data), "dsse", data)
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
         """Ask for what is not there: Archivista has no way to try a write without leaving it."""
