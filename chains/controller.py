@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from chains import heap
 from chains.attest import FAILED, SKIPPED, Outcome, attest_run, distrust
 from chains.beside import Beside
 from chains.beside_cluster import TEKTON_NAMESPACE, BesideReader
@@ -328,6 +329,7 @@ class Controller:
             self._work.later(job, WAIT)
             return False
         try:
+            await lean_json.one_by_one(heap.trim)
             return await self._handle(job, self._large.weight(job))
         except ObjectLarge as found:
             self._large.note(job, found.weight)

@@ -16,6 +16,7 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from chains import heap
 from chains.access import Access
 from chains.bodies import Bodies
 from chains.cluster import Cluster, find_access
@@ -83,6 +84,7 @@ async def serve(options: ControllerOptions) -> int:
 
     take_signals()
     _make_room_for_connections()
+    heap.return_large_blocks()
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(Cluster(access, pace=Pace(options.requests, options.burst)))
         shares = await _open_shares(options, access, stack)

@@ -52,14 +52,17 @@ class Watched:
 
 
 def start(running: Running, host: str, attack: Attack) -> set[Key]:
-    """Create everything, start the controller, and return what is to be marked."""
+    """Create everything, start the controller, and return what is to be marked.
+
+    That is not what names a hostile registry: it may be tried again for hours.
+    """
     other = running.server.create_namespace(f"{running.namespace}-other")
     running.watched = (other,)
-    runs = [
+    led = [
         finished(running.namespace, f"led-{number}", f"{host}/{kind}/app{number}", digest_of(image()))
         for number, kind in zip(range(attack.registries), KINDS * attack.registries, strict=False)
     ]
-    runs += [
+    runs = [
         large(space, f"large-{number}")
         for space in (running.namespace, other)
         for number in range(attack.large)
@@ -71,7 +74,7 @@ def start(running: Running, host: str, attack: Attack) -> set[Key]:
             runs += [child(parent, name) for name in _children(parent)]
             due.add(("PipelineRun", space, f"family-{number}"))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(running.server.create_run, runs))
+        list(pool.map(running.server.create_run, [*led, *runs]))
     running.start()
     return due
 
