@@ -394,7 +394,8 @@ class Controller:
         if (decided := self._marker.unwritten(job) or self._decided(job, raw, flow)) is not None:
             await self._mark(job, raw, decided, flow)
             return True
-        begun = self._recall(job, small=not weight)
+        recall = partial(self._recall, job, small=not weight)
+        begun = await lean_json.one_by_one(recall) if weight else recall()
         attested, children = raw, Children()
         if begun is not None:
             attested, children = begun[0], Children(*begun[1:])
@@ -489,7 +490,8 @@ class Controller:
                 raise
         self._losses.marked(job)
         self._bodies.outdate(job)
-        begun = self._begun.recall(job)
+        # of a PipelineRun, whose children are many, nothing is needed
+        begun = self._begun.recall(job) if job.kind == "TaskRun" else None
         self._begun.forget(job)
         waited = self._patience.marked(job)
         self._beside.forget((job.namespace, job.uid), self._patience.family_of(job))

@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -26,6 +27,7 @@ from chains.fair_memory import FairMemory
 from chains.paging import MOST_IN_WORK, weight
 from chains.snapshot import has_ended
 from chains.trace import span
+from storage import lean_json
 from storage.lean_json import values_in
 
 Json = Any
@@ -157,9 +159,10 @@ class Family:
         for name, item in zip(names, found, strict=True):
             record = kept.get(name)
             if record is not None:
-                data = zlib.decompress(record.data)
-                budget.take(data)
-                children.records["TaskRun", namespace, name] = orjson.loads(data)
+                unpack = partial(_unpacked, record, budget)
+                children.records["TaskRun", namespace, name] = (
+                    await lean_json.one_by_one(unpack) if reckoned else unpack()
+                )
                 if doubt := _doubt(record, item):
                     children.doubts[name] = doubt
                 elif item is not None:
@@ -286,6 +289,12 @@ class Family:
         for parent in {*self._names, *self._waited, *self._seeded}:
             if unwanted(parent[1]):
                 self.forget(parent)
+
+
+def _unpacked(record: _Record, budget: _Budget) -> Json:
+    data = zlib.decompress(record.data)
+    budget.take(data)
+    return orjson.loads(data)
 
 
 def _doubt(record: _Record, item: Mapping[str, Json] | None) -> str:
