@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from storage.base import StoreUnavailable
-from storage.bounded import Bounded
 from storage.dynamodb_client import DynamoClient, Taken, document_in, encoded
 from storage.manifests import sha256
 from storage.signed_document import MOST_DOCUMENTS
@@ -26,7 +25,6 @@ _LONGEST = 512
 """Characters of a digest or UID that is taken as it is; a key may have 2048 bytes."""
 _MOST_TRIES = 40
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
-_REMEMBERED = 4096
 _random = secrets.SystemRandom()
 Read = Callable[[str, str], Awaitable[Mapping[str, Any] | None]]
 """Returns a document by its name, None without one; the other argument is the action."""
@@ -61,8 +59,6 @@ class Lists:
         self._client, self._table, self._read = client, table, read
         self._waiting: dict[str, _Batch] = {}
         self._writing: dict[str, asyncio.Task[None]] = {}
-        self._last: Bounded[str, int] = Bounded(_REMEMBERED)
-        """Which item of a list had room."""
 
     async def add(self, place: str, name: str, action: str) -> str:
         """Put ``name`` into the list that begins at ``place``; return the item that holds it."""
@@ -104,7 +100,7 @@ class Lists:
     async def _write(self, place: str, names: set[str], action: str) -> dict[str, str]:
         """Return which item holds each name."""
         held: dict[str, str] = {}
-        number, there, pause = self._last.get(place) or 0, frozenset[str](), _SHORTEST_PAUSE
+        number, there, pause = 0, frozenset[str](), _SHORTEST_PAUSE
         for _ in range(_MOST_TRIES + MOST_DOCUMENTS // MOST):
             item = _item(place, number)
             held |= dict.fromkeys(names & there, item)
@@ -128,7 +124,6 @@ class Lists:
                     there = found
                     continue
                 there = there | fitting
-                self._last.put(place, number)
             else:
                 number, there = number + 1, frozenset()
         raise StoreUnavailable(f"{action}: {place} changed {_MOST_TRIES} times: somebody else writes it")
