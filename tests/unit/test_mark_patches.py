@@ -127,6 +127,26 @@ def test_whatever_says_that_a_run_is_done_is_seen(metadata: Json, marks: bool) -
 
 
 @pytest.mark.parametrize(
+    ("annotations", "is_final"),
+    [
+        (None, False),
+        ({}, False),
+        ({OUTCOME_KEY: '{"uid":"u"}'}, False),
+        ({SIGNED_KEY: "true"}, True),
+        ({SIGNED_KEY: "failed"}, True),
+        ({SIGNED_KEY: "skipped"}, True),
+        ({SIGNED_KEY: "True"}, False),
+        ({SIGNED_KEY: "signed"}, False),
+        ({SIGNED_KEY: ""}, False),
+        ({SIGNED_KEY: "pending", OUTCOME_KEY: '{"uid":"u"}'}, False),
+    ],
+)
+def test_a_run_is_marked_by_one_of_the_words_that_end_it_alone(annotations: Json, is_final: bool) -> None:
+    metadata = {"uid": "u"} | ({} if annotations is None else {"annotations": annotations})
+    assert is_marked(metadata) is is_final
+
+
+@pytest.mark.parametrize(
     ("uid", "text", "is_own"),
     [
         ("u", '{"uid":"u"}', True),

@@ -341,6 +341,14 @@ def test_a_signature_goes_to_the_log_where_the_configuration_says_so(config: Jso
     assert seen == {asked}
 
 
+def test_one_signer_that_signs_everything_is_the_only_one() -> None:
+    extra = {"signers.extra": '[{"name": "team", "reference": "/k", "namespaces": ["ns"]}]'}
+    shelf = Shelf()
+    found = attested(run(), shelf, config=extra)
+    assert (found.state, {one.signer for one in found.entries}) == (SIGNED, {""})
+    assert len(shelf.put_records) == 2
+
+
 def test_nothing_is_stored_where_the_last_question_says_no() -> None:
     shelf, asked = Shelf(), list[int]()
 
