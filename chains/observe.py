@@ -1,4 +1,4 @@
-"""kopf as a thin source of events: handlers hand a key over and do nothing else. Its only import.
+"""kopf as a thin source of events: it lists, watches and begins anew; keys are handed over. Its only import.
 
 Settings follow what was measured (``docs/decisions/0005``): pages of 500, a bounded number of workers that
 let go at once, a diff base that stores nothing, a label selector on the server so that marked runs are
@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import kopf
-import orjson
 from kopf._cogs.structs.references import Insights
 from kopf._core.engines.peering import Identity
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
@@ -27,25 +25,19 @@ from chains.access import Access
 from chains.bodies import Bodies
 from chains.children import parent_of
 from chains.cluster import tls_of
-from chains.decode import UNREADABLE, Unreadable, decode_event, decode_page
+from chains.decode import UNREADABLE
 from chains.errors import ChainsError, UsageError
 from chains.mark import FINALIZERS, has_marks
-from chains.paging import Pages, is_large, read_some
 from chains.snapshot import DONE_LABEL, has_ended
+from chains.watch_stream import IN_PART, Requests, Response, Seen
 from chains.worklist import BACKLOG, FRESH, LEAVING, Job
-from storage import lean_json
 
 GROUP, VERSION = "tekton.dev", "v1"
 PLURALS = {"taskruns": "TaskRun", "pipelineruns": "PipelineRun"}
 FRESH_SECONDS = 300.0
 """A run that ended longer ago is backlog."""
 _RESTART_DELAY = 1.0
-_FAILED = 400
 _ENDING_SECONDS = 5.0
-_LONGEST_LINE = 16 * 1024 * 1024
-_LARGE_ON_AVERAGE = 64 * 1024
-_IN_PART = "provenance.chains/in-part"
-"""The member of an object that says that it is not the whole of it."""
 _IDENTITY = Identity("chains")
 """What kopf calls this process among its peers, of which there are none.
 
@@ -115,123 +107,6 @@ def settings_for_scale() -> kopf.OperatorSettings:
     return settings
 
 
-class _Lines:
-    """The stream of a watch, in which what cannot be read has an outline in its place."""
-
-    def __init__(self, content: aiohttp.StreamReader) -> None:
-        self._content = content
-
-    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
-        """Yield whole lines, each an event that anybody can decode."""
-        parts: list[bytes] = []
-        length = 0
-        async for chunk in self._content.iter_chunked(size):
-            *lines, rest = chunk.split(b"\n")
-            for line in lines:
-                whole = b"".join((*parts, line))
-                parts, length = [], 0
-                if whole:
-                    yield _decodable(whole)
-            length += len(rest)
-            if length <= _LONGEST_LINE:
-                parts.append(rest)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._content, name)
-
-
-def _decodable(line: bytes) -> bytes:
-    """Return one event as it can be decoded without recursion that ends the watch; empty for none."""
-    event = decode_event(line)
-    if event is None:
-        _log.error("an event of the watch can neither be read nor named", extra={"begins": repr(line[:200])})
-        return b""
-    found = event.get("object")
-    if isinstance(found, dict) and isinstance(found.get("metadata"), dict):
-        # nobody needs them, and kopf decodes what it is given once more
-        found["metadata"].pop("managedFields", None)
-        if is_large(line):
-            event["object"] = _looked_at(found)
-    return orjson.dumps(event) + b"\n"
-
-
-class _Asks:
-    """Asks for as many objects of a list at once as the lists before had room for."""
-
-    def __init__(self) -> None:
-        self.session: aiohttp.ClientSession | None = None
-        self._pages: dict[str, Pages] = {}
-
-    async def __call__(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        """Send a request of kopf's."""
-        if "limit" not in request.url.query:
-            return await handler(request)
-        pages = self._pages.setdefault(request.url.path, Pages())
-        request.url = request.url.update_query(limit=pages.objects)
-        answer = await handler(request)
-        if isinstance(answer, _Response):
-            answer.pages, answer.session = pages, self.session
-        return answer
-
-
-def _looked_at(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return what is looked at of an object before its turn, marked as not being the whole of it."""
-    status, spec = raw.get("status"), raw.get("spec")
-    told = {name: raw[name] for name in ("apiVersion", "kind", "metadata", UNREADABLE) if name in raw}
-    if isinstance(status, dict):
-        told["status"] = {name: status[name] for name in ("conditions", "completionTime") if name in status}
-    if isinstance(spec, dict):
-        told["spec"] = {name: spec[name] for name in ("managedBy",) if name in spec}
-    return {**told, _IN_PART: True}
-
-
-class _Response(aiohttp.ClientResponse):
-    """An answer of the API server to kopf: one object that cannot be read spoils no other."""
-
-    pages: Pages | None = None
-    session: aiohttp.ClientSession | None = None
-
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        answer = await super().start(connection)
-        if self.url.query.get("watch") == "true" and self.status < _FAILED:
-            self.content = _Lines(self.content)  # type: ignore[assignment] # kopf asks it for chunks alone
-        return answer
-
-    async def _page(self) -> bytes:
-        """Return the body; of a list as many objects as fit, with the token that continues it."""
-        answer: aiohttp.ClientResponse = self
-        pages = self.pages
-        if pages is None or self.session is None or "limit" not in self.url.query:
-            return await self.read()
-        while True:
-            asked = pages.objects
-            data = await read_some(answer, pages.largest)
-            if pages.takes(data) and data is not None:
-                return data
-            if asked == 1:
-                raise aiohttp.ClientPayloadError(f"an object of {self.url.path} is larger than is read")
-            answer.close()
-            answer = await self.session.get(self.url, raise_for_status=True)
-
-    async def json(self, **_: Any) -> Any:
-        data = await self._page()
-        try:
-            page = await lean_json.aside(data, partial(decode_page, data))
-        except Unreadable as error:
-            raise orjson.JSONDecodeError(str(error), "", 0) from error
-        if isinstance(page.get("items"), list):
-            nameless = page["items"].count(None)
-            if nameless:
-                _log.error("objects of a list can neither be read nor named", extra={"count": nameless})
-            page["items"] = [item for item in page["items"] if item is not None]
-            if len(data) > _LARGE_ON_AVERAGE * len(page["items"]):
-                # kopf holds them all until each had its turn
-                page["items"] = [_looked_at(item) for item in page["items"]]
-        return page
-
-
 class TektonMissing(ChainsError):  # noqa: N818 - as other modules say what is not there
     """The API server serves no TaskRuns or PipelineRuns, for now."""
 
@@ -286,14 +161,13 @@ def _handler(
     bodies: Bodies,
     listed: Callable[[], None],
     left: Callable[[Job, Mapping[str, Any]], bool],
-) -> Any:
-    async def seen(event: Any, uid: str, name: str, namespace: str, **_: Any) -> None:
-        if event["type"] is None:
+) -> Seen:
+    def seen(event: str | None, raw: dict[str, Any]) -> None:
+        if event is None:
             listed()
-        raw = event["object"]
         meta, ended = raw["metadata"], has_ended(raw)
-        job = Job(kind, namespace, name, uid, owner_of(kind, meta))
-        if event["type"] == "DELETED":
+        job = Job(kind, meta["namespace"], meta["name"], meta["uid"], owner_of(kind, meta))
+        if event == "DELETED":
             bodies.forget(job)
             # gone, or labelled as done, which hides it from the watch: the event has what was there before
             if not ended:
@@ -301,7 +175,7 @@ def _handler(
             elif left(job, raw):
                 offer(job, LEAVING, None)
         elif ended:
-            if UNREADABLE not in raw and _IN_PART not in raw:
+            if UNREADABLE not in raw and IN_PART not in raw:
                 bodies.keep(job, raw)
             lane, since = lane_of(raw["status"], datetime.now(UTC))
             offer(job, LEAVING if meta.get("deletionTimestamp") else lane, since)
@@ -311,7 +185,7 @@ def _handler(
             or has_marks(meta)
         ):
             offer(job, FRESH, None)
-        elif kind == "PipelineRun" and event["type"] is None:
+        elif kind == "PipelineRun" and event is None:
             # listed at a start: its children's snapshots, kept in memory, are to be read again
             offer(job, BACKLOG, None)
 
@@ -343,18 +217,23 @@ async def _operate(
         headers = CIMultiDict(access.headers)
         if authorization := await asyncio.to_thread(_authorization, access):
             headers["Authorization"] = authorization
-        asks = _Asks()
+        asks = Requests(
+            {plural: _handler(kind, offer, bodies, listed, left) for plural, kind in PLURALS.items()}
+        )
         session = asks.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=tls_of(access)),
             headers=headers,
             proxy=access.proxy or None,
-            response_class=_Response,
+            response_class=Response,
             middlewares=(asks,),
         )
         return kopf.AiohttpSession(server=access.server, aiohttp_session=session)
 
-    for plural, kind in PLURALS.items():
-        kopf.on.event(GROUP, VERSION, plural, registry=registry)(_handler(kind, offer, bodies, listed, left))
+    async def unused(**_: Any) -> None:
+        """Make kopf watch: the objects themselves do not get as far as this."""
+
+    for plural in PLURALS:
+        kopf.on.event(GROUP, VERSION, plural, registry=registry)(unused)
 
     insights = Insights()
     tasks = await kopf.spawn_tasks(
