@@ -6,7 +6,7 @@
     python3 dev.py check     formatting, lint, types and import contracts only
     python3 dev.py unit      the offline tests only, a few minutes
     python3 dev.py bench     speed and memory of the flow; "bench controllers" against Tekton Chains,
-                              "bench hostile" memory of verify under attack
+                              "bench hostile" memory of verify and the controller under attack
     python3 dev.py mutants   change the truth-critical modules, and see whether a test notices; hours in all
 
 What is installed goes into .venv/ and .uv/ beside this file; servers for the tests are built once into the
