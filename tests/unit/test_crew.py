@@ -63,21 +63,39 @@ def test_a_number_that_somebody_gave_stays() -> None:
     asyncio.run(asyncio.wait_for(crew.run(), 30))  # there is nothing to look after
 
 
-def test_the_crew_says_how_many_are_wanted_while_runs_wait() -> None:
-    async def work() -> int:
-        distance, times = Distance(), HostTimes()
-        wanted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        crew = Crew(Growth(2, 1_000_000), distance, lambda: True, resize=wanted.set_result)
-        looking = asyncio.create_task(crew.run())
-        while not wanted.done() and not looking.done():
-            crew.ended()
-            distance.note(times, "GET", 0.1, 0.0)
-            await asyncio.sleep(0.01)
-        looking.cancel()
-        return await wanted
+def test_the_crew_says_how_many_are_wanted_while_runs_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def far(_: Crew) -> Seen:
+        await asyncio.sleep(0)
+        return FAR
 
-    # a machine that is too busy for a bigger crew makes this wait, not fail
-    assert asyncio.run(work()) == 4
+    async def work() -> list[int]:
+        wanted: list[int] = []
+        crew = Crew(Growth(2, 8), Distance(), lambda: True, resize=wanted.append)
+        looking = asyncio.create_task(crew.run())
+        while wanted != [4, 8]:
+            await asyncio.sleep(0)
+        looking.cancel()
+        return wanted
+
+    monkeypatch.setattr(Crew, "_watch", far)
+    assert asyncio.run(work()) == [4, 8]
+
+
+def test_what_is_seen_is_what_ended_and_how_long_answers_took_meanwhile() -> None:
+    async def work() -> Seen:
+        distance, times = Distance(), HostTimes()
+        distance.note(times, "GET", 0.1, 0.0)
+        crew = Crew(Growth(2, 8), distance, lambda: True, resize=lambda _: None)
+        crew.ended()  # before: it does not count
+        watching = asyncio.create_task(crew._watch())
+        await asyncio.sleep(0)
+        for _ in range(3):
+            crew.ended()
+        distance.note(times, "GET", 0.3, 0.1)
+        return await watching
+
+    seen = asyncio.run(work())
+    assert (seen.ended, seen.wanted, seen.stretch) == (3, True, pytest.approx(3.0))
 
 
 def test_memory_is_that_of_this_process() -> None:
