@@ -70,10 +70,15 @@ def test_the_crew_says_how_many_are_wanted_while_runs_wait(monkeypatch: pytest.M
 
     async def work() -> list[int]:
         wanted: list[int] = []
-        crew = Crew(Growth(2, 8), Distance(), lambda: True, resize=wanted.append)
-        looking = asyncio.create_task(crew.run())
-        while wanted != [4, 8]:
-            await asyncio.sleep(0)
+        twice = asyncio.Event()
+
+        def resize(workers: int) -> None:
+            wanted.append(workers)
+            if len(wanted) == 2:
+                twice.set()
+
+        looking = asyncio.create_task(Crew(Growth(2, 8), Distance(), lambda: True, resize).run())
+        await twice.wait()
         looking.cancel()
         return wanted
 
