@@ -2,7 +2,7 @@
 
 import sys
 
-from chains.cli import run
+from chains.cli.main import run
 from chains.terminal import take_over
 
 

@@ -26,7 +26,7 @@ from typing import TextIO
 
 import orjson
 
-from chains.secret_forms import mask
+from chains.masking.forms import mask
 
 _LEAST_COLUMNS = 40
 """Of a terminal: nothing is folded further."""

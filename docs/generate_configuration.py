@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chains.config_keys import SECTIONS
-from chains.config_values import Key
+from chains.config.key import Key
+from chains.config.keys import SECTIONS
 
 PAGE = Path(__file__).with_name("configuration.md")
 _INTRO = """# Configuration
 
-<!-- Written by docs/generate_configuration.py from chains/config_keys.py; change it there. -->
+<!-- Written by docs/generate_configuration.py from chains/config/keys.py; change it there. -->
 
 The controller reads the ConfigMap `chains-config`; commands take the same file, or its `data` alone, with
 `--config FILE`. An existing ConfigMap of Tekton Chains means here what it means there: names, defaults and

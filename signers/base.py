@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from signers.kms import KmsSettings
+    from signers.kms.service import KmsSettings
 
 
 class SignerError(Exception):
@@ -94,16 +94,16 @@ class Signer(ABC):
 
 # scheme of a key reference -> "module:function"; the function is called with (reference, password)
 SIGNERS = {
-    "file": "signers.keyfile:open_keyfile",
+    "file": "signers.keys.keyfile:open_keyfile",
 }
 # the same, with the extra that brings its packages; the function is called with (reference, settings)
 KEY_SERVICES = {
-    "awskms": ("signers.aws_kms:open_aws", "aws"),
-    "azurekms": ("signers.azure_kms:open_azure", "azure"),
-    "gcpkms": ("signers.gcp_kms:open_gcp", "gcp"),
-    "hashivault": ("signers.vault:open_vault", "vault"),
-    "openbao": ("signers.vault:open_vault", "vault"),
-    "pkcs11": ("signers.pkcs11:open_pkcs11", "hsm"),
+    "awskms": ("signers.kms.aws:open_aws", "aws"),
+    "azurekms": ("signers.kms.azure:open_azure", "azure"),
+    "gcpkms": ("signers.kms.gcp:open_gcp", "gcp"),
+    "hashivault": ("signers.kms.vault:open_vault", "vault"),
+    "openbao": ("signers.kms.vault:open_vault", "vault"),
+    "pkcs11": ("signers.kms.pkcs11:open_pkcs11", "hsm"),
 }
 
 

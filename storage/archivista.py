@@ -15,14 +15,15 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from storage import allowance, lean_json
+from storage import lean_json
 from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
-from storage.belief import Belief
-from storage.manifests import sha256
+from storage.formats.chains_document import MOST_DOCUMENTS, Found
+from storage.formats.manifests import sha256
+from storage.http_client.json_service import WebService
+from storage.limits import allowance
+from storage.limits.belief import Belief
 from storage.record import Evidence, Failure, Findings, Receipt, Record, Skipped, Stored
-from storage.shown import shown
-from storage.signed_document import MOST_DOCUMENTS, Found
-from storage.web_service import WebService
+from storage.redacted_url import shown
 
 SCHEME = "archivista:"
 _GITOID = re.compile(r"[0-9a-f]{40,64}")

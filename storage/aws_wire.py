@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from yarl import URL
 
-from storage.http1 import Broken, Client, Response, TooLarge
+from storage.http_client.http1 import Broken, Client, Response, TooLarge
 
 AT_ONCE = 32
 _SIGNED = "AWS4-HMAC-SHA256"

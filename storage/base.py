@@ -16,9 +16,9 @@ from importlib import import_module
 from types import TracebackType
 from typing import Literal, Self
 
-from storage.circuits import Circuits
+from storage.limits.circuits import Circuits
 from storage.record import Absence, Findings, ListedRun, Origin, Record, Stored
-from storage.shown import secrets_in, shown, without
+from storage.redacted_url import secrets_in, shown, without
 
 BOTH_FORMS = "both"
 FORM_A = "dsse"
@@ -67,8 +67,8 @@ class StoreOptions:
     """``dsse`` (form A), ``sigstore-bundle`` (form B) or ``both``: key ``storage.oci.encoding-format``."""
     repository: str = ""
     """One repository for all ``.att`` and ``.sig`` tags: key ``storage.oci.repository``; empty means the
-    subject's own. It may have placeholders, see :mod:`storage.gathered`. Bundles stay beside their image, as
-    with Tekton Chains, unless ``bundles_in_repository``."""
+    subject's own. It may have placeholders, see :mod:`storage.formats.repository_template`. Bundles stay
+    beside their image, as with Tekton Chains, unless ``bundles_in_repository``."""
     bundles_in_repository: bool = False
     """Bundles go into ``repository`` too: key ``storage.oci.bundles-in-repository``."""
     insecure: bool = False
@@ -210,17 +210,17 @@ class Store(ABC):
 
 # scheme -> (module, class); the class is called with (url, options)
 STORES = {
-    "oci-layout": "storage.oci_layout:LayoutStore",
-    "oci": "storage.oci:RegistryStore",
+    "oci-layout": "storage.layout.store:LayoutStore",
+    "oci": "storage.oci.store:RegistryStore",
     "file": "storage.filesystem:FileStore",
-    "s3": "storage.s3:S3Store",
-    "gcs": "storage.gcs:GcsStore",
-    "mongo": "storage.docdb_mongo:MongoStore",
-    "dynamodb": "storage.docdb_dynamodb:DynamoStore",
-    "firestore": "storage.docdb_firestore:FirestoreStore",
-    "grafeas": "storage.grafeas:GrafeasStore",
+    "s3": "storage.s3.store:S3Store",
+    "gcs": "storage.gcs.store:GcsStore",
+    "mongo": "storage.docdb.mongo:MongoStore",
+    "dynamodb": "storage.docdb.dynamodb.store:DynamoStore",
+    "firestore": "storage.docdb.firestore:FirestoreStore",
+    "grafeas": "storage.grafeas.store:GrafeasStore",
     "archivista": "storage.archivista:ArchivistaStore",
-    "kafka": "storage.pubsub:KafkaStore",
+    "kafka": "storage.kafka.store:KafkaStore",
 }
 
 

@@ -38,12 +38,13 @@ from pathlib import Path
 
 import orjson
 
-from storage import allowance, lean_json
-from storage.allowance import Allowance
+from storage import lean_json
 from storage.base import Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
 from storage.durable import problem, replace_file, sync_folder, write_new
 from storage.files import read_file
-from storage.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
+from storage.formats.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
+from storage.limits import allowance
+from storage.limits.allowance import Allowance
 from storage.record import Evidence, Failure, Findings, ListedRun, Origin, Receipt, Record, Skipped, Stored
 
 FORMATS = {".bundle.json": "bundle-v0.3", ".envelope.json": "dsse", ".sig": "simplesigning"}

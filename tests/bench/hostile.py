@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from signers.keyfile import generate_key, write_key_pair
+from signers.keys.keyfile import generate_key, write_key_pair
 from tests.bench.hostile_controller import CONFIG, Attack, Watched, start, watch
 from tests.integration.test_controller import Running
 from tests.testbed import hostile

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chains.cluster import METADATA_ONLY
-from chains.snapshot import DONE_LABEL
+from chains.cluster.client import METADATA_ONLY
+from chains.tekton.snapshot import DONE_LABEL
 from tests.integration.test_controller import Running, finished
 from tests.integration.test_controller_runs import RUNS
 from tests.owners import owned

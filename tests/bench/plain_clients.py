@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from storage.docdb_documents import chains_document
-from storage.dynamodb_client import encoded
-from storage.dynamodb_lists import digest_list
+from storage.docdb.documents import chains_document
+from storage.docdb.dynamodb.client import encoded
+from storage.docdb.dynamodb.lists import digest_list
+from storage.formats.chains_document import document_of, run_bytes
 from storage.record import Record
-from storage.signed_document import document_of, run_bytes
 from tests.testbed.images import Registry, digest_of
 
 Work = Callable[[Record], Any]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from signers.keyfile import generate_key
+from signers.keys.keyfile import generate_key
 from tests.testbed.build import binary
 from tests.testbed.cluster import ApiServer, free_ports
 from tests.testbed.peer_controller import KEYS, seeing_keys

@@ -21,15 +21,15 @@ from functools import partial
 from pathlib import Path
 
 from signers.base import Signer, open_signer
-from signers.fulcio import Fulcio
-from signers.identity_token import TokenSource
-from signers.keyfile import GENERATORS, generate_key, write_key_pair
-from signers.keyless import Keyless
-from signers.material import MaterialSealer
-from signers.rekor import RekorV2
-from signers.seal import AT_ONCE
-from signers.timestamp import TimestampAuthority
-from signers.trusted_root import TrustedRoot
+from signers.keys.keyfile import GENERATORS, generate_key, write_key_pair
+from signers.sealer import AT_ONCE
+from signers.sigstore.fulcio import Fulcio
+from signers.sigstore.identity_token import TokenSource
+from signers.sigstore.keyless import Keyless
+from signers.sigstore.rekor_v2 import RekorV2
+from signers.sigstore.sealer import MaterialSealer
+from signers.sigstore.timestamp import TimestampAuthority
+from signers.sigstore.trusted_root import TrustedRoot
 from tests.testbed.key_services.every import NAMES, KeyServices
 from tests.testbed.sigstore import SigstoreServices, sigstore
 

@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 
 from storage.base import StoreOptions, open_store
-from storage.grafeas import grafeas_url
+from storage.grafeas.store import grafeas_url
 from storage.record import Record, Subject
 from tests.bench import plain_clients as plain
 from tests.testbed.clouds.archivista import archivista_endpoint

@@ -15,7 +15,7 @@ from tests.testbed.key_services.google import RING, Google
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signers.kms._FIRST_DELAY", 0.001)
+    monkeypatch.setattr("signers.kms.service._FIRST_DELAY", 0.001)
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_azure_refused_credentials_are_told_without_the_token(
 
 def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    monkeypatch.delitem(sys.modules, "signers.aws_kms", raising=False)
+    monkeypatch.delitem(sys.modules, "signers.kms.aws", raising=False)
     with pytest.raises(
         SignerRejected,
         match=r"awskms keys need the package boto3: install provenance-chains with its extra aws",

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from signers.base import Signer, SignerRejected, SignerUnavailable, VerificationError
-from signers.kms import PUBLIC_KEY_SECONDS
-from signers.trust import PublicKey
+from signers.keys.public_key import PublicKey
+from signers.kms.service import PUBLIC_KEY_SECONDS
 from tests.testbed.key_services import DENY, OUTAGE, THROTTLE, KeyServer
 from tests.testbed.key_services.every import KeyServices
 
@@ -20,7 +20,7 @@ SECRETS = ("root-token", "tests-secret", "token-pin-1234")
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signers.kms._FIRST_DELAY", 0.001)
+    monkeypatch.setattr("signers.kms.service._FIRST_DELAY", 0.001)
 
 
 class Service(NamedTuple):
@@ -106,7 +106,7 @@ def test_after_a_rotation_the_old_version_signs_until_the_key_is_opened_again(
     old_key = PublicKey.from_pem(old.public_pem)
     old_key.verify(old.sign(b"data"), b"data")
     assert old.is_current(), "nobody is asked before the public key expires"
-    monkeypatch.setattr("signers.kms.PUBLIC_KEY_SECONDS", 0)
+    monkeypatch.setattr("signers.kms.service.PUBLIC_KEY_SECONDS", 0)
     assert not old.is_current()
     new = service.open()
     assert new.is_current()
@@ -121,7 +121,7 @@ def test_while_the_service_is_down_the_key_is_thought_to_be_current(
     networked: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signer = networked.open()
-    monkeypatch.setattr("signers.kms.PUBLIC_KEY_SECONDS", 0)
+    monkeypatch.setattr("signers.kms.service.PUBLIC_KEY_SECONDS", 0)
     networked.server.faults.forever = OUTAGE
     assert signer.is_current()
     networked.server.faults.forever = DENY

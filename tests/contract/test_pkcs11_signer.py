@@ -7,9 +7,9 @@ from pathlib import Path
 import pkcs11
 import pytest
 
-from signers import pkcs11 as room
 from signers.base import SignerRejected, SignerUnavailable, open_signer
-from signers.trust import PublicKey
+from signers.keys.public_key import PublicKey
+from signers.kms import pkcs11 as room
 from tests.testbed.key_services.every import KeyServices
 from tests.testbed.key_services.softhsm import MODULE, PIN, TOKEN, SoftHsm
 
@@ -25,7 +25,7 @@ def hsm(key_services: KeyServices, monkeypatch: pytest.MonkeyPatch) -> SoftHsm:
         "COSIGN_PKCS11_MODULE_PATH",
     ):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("signers.kms._FIRST_DELAY", 0.001)
+    monkeypatch.setattr("signers.kms.service._FIRST_DELAY", 0.001)
     return key_services.server("pkcs11 softhsm")
 
 

@@ -15,22 +15,22 @@ import pytest
 from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certificate
 
 from signers.base import FormatError, SignerRejected, SignerUnavailable, VerificationError, open_signer
-from signers.bundle import Bundle
-from signers.certificate import check_certificate, verify_sct
-from signers.dsse import pae
-from signers.fulcio import Fulcio
-from signers.identity_token import TokenSource
-from signers.keyfile import generate_key, write_key_pair
-from signers.keyless import Keyless
-from signers.material import MaterialSealer, material_of_annotations
-from signers.rekor import RekorV2, check_entry
-from signers.seal import Sealed, material_of
-from signers.signing_config import load_signing_config
-from signers.timestamp import TimestampAuthority
-from signers.timestamp_verify import check_timestamp
-from signers.transparency import Signed
-from signers.trust import PublicKey
-from signers.trusted_root import TrustedRoot
+from signers.formats.bundle import Bundle
+from signers.formats.dsse import pae
+from signers.keys.keyfile import generate_key, write_key_pair
+from signers.keys.public_key import PublicKey
+from signers.sealer import Sealed, material_of
+from signers.sigstore.certificate import check_certificate, verify_sct
+from signers.sigstore.fulcio import Fulcio
+from signers.sigstore.identity_token import TokenSource
+from signers.sigstore.keyless import Keyless
+from signers.sigstore.rekor_v2 import RekorV2, check_entry
+from signers.sigstore.sealer import MaterialSealer, material_of_annotations
+from signers.sigstore.signing_config import load_signing_config
+from signers.sigstore.timestamp import TimestampAuthority
+from signers.sigstore.timestamp_verify import check_timestamp
+from signers.sigstore.transparency import Signed
+from signers.sigstore.trusted_root import TrustedRoot
 from tests.testbed.http_proxy import Proxy, proxy
 from tests.testbed.sigstore import SigstoreServices
 from tests.testbed.sigstore_keys import make_keys, trusted_root

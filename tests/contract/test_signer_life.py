@@ -14,12 +14,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from signers.base import Signer, SignerRejected, SignerUnavailable, VerificationError, open_signer
-from signers.fulcio import Fulcio
-from signers.identity_token import TokenSource
-from signers.keyfile import KeyFileSigner, generate_key, write_key_pair
-from signers.keyless import Keyless
-from signers.trust import PublicKey
-from signers.trusted_root import TrustedRoot
+from signers.keys.keyfile import KeyFileSigner, generate_key, write_key_pair
+from signers.keys.public_key import PublicKey
+from signers.sigstore.fulcio import Fulcio
+from signers.sigstore.identity_token import TokenSource
+from signers.sigstore.keyless import Keyless
+from signers.sigstore.trusted_root import TrustedRoot
 from tests.testbed.http_proxy import proxy
 from tests.testbed.key_services import DENY, OUTAGE, THROTTLE
 from tests.testbed.key_services.every import NAMES, KeyServices
@@ -123,7 +123,7 @@ def life(
     key_services: KeyServices,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Life]:
-    monkeypatch.setattr("signers.kms._FIRST_DELAY", 0.001)
+    monkeypatch.setattr("signers.kms.service._FIRST_DELAY", 0.001)
     with ExitStack() as stack:
         if request.param == FILE:
             yield FileLife(tmp_path)

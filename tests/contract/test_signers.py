@@ -14,14 +14,14 @@ from typing import NamedTuple
 import pytest
 
 from signers.base import Signer, VerificationError, open_signer
-from signers.bundle import Bundle, build_bundle
-from signers.dsse import Envelope, pae, sign_payload, verify_envelope
-from signers.fulcio import Fulcio
-from signers.identity_token import TokenSource
-from signers.keyfile import GENERATORS, generate_key, write_key_pair
-from signers.keyless import Keyless
-from signers.trust import PublicKey
-from signers.trusted_root import TrustedRoot
+from signers.formats.bundle import Bundle, build_bundle
+from signers.formats.dsse import Envelope, pae, sign_payload, verify_envelope
+from signers.keys.keyfile import GENERATORS, generate_key, write_key_pair
+from signers.keys.public_key import PublicKey
+from signers.sigstore.fulcio import Fulcio
+from signers.sigstore.identity_token import TokenSource
+from signers.sigstore.keyless import Keyless
+from signers.sigstore.trusted_root import TrustedRoot
 from tests.testbed.commands import Command
 from tests.testbed.key_services.every import KeyServices
 from tests.testbed.sigstore import SigstoreServices

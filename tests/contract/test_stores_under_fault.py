@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from storage.base import Store, StoreError, StoreOptions, StoreUnavailable, open_store
-from storage.grafeas import grafeas_url
+from storage.grafeas.store import grafeas_url
 from storage.record import Findings
 from tests.testbed.clouds import mongo
 from tests.testbed.clouds.dynamodb import make_table

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from signers.base import Signer, SignerRejected, SignerUnavailable, open_signer
-from signers.kms import KmsSettings
+from signers.kms.service import KmsSettings
 from tests.testbed.key_services import OUTAGE
 from tests.testbed.key_services.vault import Vault, vault
 from tests.testbed.spire import spire_agent
@@ -37,7 +37,7 @@ def server(running: Vault, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> V
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("signers.kms._FIRST_DELAY", 0.001)
+    monkeypatch.setattr("signers.kms.service._FIRST_DELAY", 0.001)
     running.faults.clear()
     running.tokens, running.jwts, running.lease, running.logins = {"root-token"}, {"good-jwt"}, 3600, 0
     return running
@@ -114,7 +114,7 @@ def test_a_token_is_renewed_before_its_end(
     server: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr("signers.vault_login.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("signers.kms.vault_login.time.monotonic", lambda: now[0])
     server.lease = 60
     signer = opened(server, oidc_path="jwt", oidc_role="chains", oidc_token_path=str(jwt_file(tmp_path)))
     now[0] += 39

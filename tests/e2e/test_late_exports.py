@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from chains.cli import run as chains
-from chains.late_changes import is_replaced
+from chains.cli.main import run as chains
+from chains.tekton.late_changes import is_replaced
 from tests.e2e.manifests import SCAI, step, written
 from tests.testbed.node.cluster import Node, mark_of
 from tests.testbed.node.images import push_shell

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from tests.testbed.cosign import Cosign
 from tests.testbed.node.chains import NAME, NAMESPACE, REPLICAS
 from tests.testbed.node.cluster import Node, mark_of

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from chains.cli import run as chains
-from signers.keyfile import generate_key, write_key_pair
+from chains.cli.main import run as chains
+from signers.keys.keyfile import generate_key, write_key_pair
 
 Json = Any
 ROOT = Path(__file__).parents[2]
@@ -225,7 +225,7 @@ def assert_harmless(stream: bytes, name: str) -> str:
 
 RUNNER = """
 import json, os, sys
-import chains.attest, chains.doctor, chains.verify, chains.workspace  # once for all of them
+import chains.attest.flow, chains.doctor.local, chains.verify.verifier, chains.assembly.workspace  # once for all of them
 from chains.__main__ import main
 
 for number, (arguments, environment) in enumerate(json.load(sys.stdin)):

@@ -17,14 +17,15 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from storage import addresses, transport
-from storage.addresses import Zone
 from storage.base import FORM_A, StoreOptions, StoreRejected, StoreUnavailable
-from storage.credentials import Credential
-from storage.oci import RegistryStore
+from storage.formats.reference import Repository, parse_repository
+from storage.http_client import addresses
+from storage.http_client.addresses import Zone
+from storage.oci import transport
+from storage.oci.docker_config import Credential
+from storage.oci.registry import RegistryClient
+from storage.oci.store import RegistryStore
 from storage.record import Stored, Subject
-from storage.reference import Repository, parse_repository
-from storage.registry import RegistryClient
 from tests.testbed.certificates import Certificates, make_certificates
 from tests.unit.storage import records
 from tests.unit.storage.fake_registry import (
@@ -490,7 +491,7 @@ def test_urls_in_a_manifest_are_not_followed(
     names: Names, tls: ssl.SSLContext, options: StoreOptions
 ) -> None:
     """A descriptor may list URLs where its content is too; nothing here reads them."""
-    from chains.image_environment import ImageReader
+    from chains.attest.image_environment import ImageReader
 
     async def work() -> None:
         async with (

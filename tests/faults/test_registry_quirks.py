@@ -11,9 +11,9 @@ from itertools import count
 import pytest
 from aiohttp import web
 
-from chains.store import Stores
-from storage import transport
+from chains.attest.stores import Stores
 from storage.base import FORM_A, StoreOptions, open_store
+from storage.oci import transport
 from storage.record import Findings, Stored, Subject
 from tests.testbed.images import Registry
 from tests.testbed.registry_proxy import Fault, RegistryProxy, nothing, registry_proxy

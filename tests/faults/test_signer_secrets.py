@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
+from chains.controller.reload import Reloader, build_flow
 from chains.errors import ChainsError
-from chains.reload import Reloader, build_flow
-from signers.keyfile import generate_key, write_key_pair
+from signers.keys.keyfile import generate_key, write_key_pair
 from tests.integration.test_key_services import RUN, OneConfigMap
 from tests.testbed.loopback import Answer, Request, serving
 from tests.testbed.sigstore_keys import make_keys, trusted_root
@@ -197,7 +197,7 @@ def test_what_fails_is_one_error_without_the_secret(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("signers.kms._FIRST_DELAY", 0.001)
+    monkeypatch.setattr("signers.kms.service._FIRST_DELAY", 0.001)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for variable in ("VAULT_ADDR", "VAULT_TOKEN", "BAO_TOKEN"):

@@ -14,13 +14,14 @@ from urllib.parse import parse_qs
 import pytest
 from aiohttp import web
 
-from storage import allowance, oci_find, tags
 from storage.base import FORM_A, FORM_B, StoreOptions, StoreRejected, StoreUnavailable, open_store
-from storage.credentials import Credential
-from storage.oci import RegistryStore
+from storage.formats.reference import Repository
+from storage.limits import allowance
+from storage.oci import find, tag_writer
+from storage.oci.docker_config import Credential
+from storage.oci.store import RegistryStore
+from storage.oci.transport import LONGEST_WAIT, wait_before
 from storage.record import Findings, Record, Stored, Subject
-from storage.reference import Repository
-from storage.transport import LONGEST_WAIT, wait_before
 from tests.testbed.images import Registry
 from tests.unit.storage import records
 from tests.unit.storage.fake_registry import (
@@ -220,8 +221,8 @@ def test_a_search_never_answers_nothing_when_it_could_not_look() -> None:
 
 
 def test_a_tag_that_never_keeps_still_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tags, "MOST_TRIES", 3)
-    monkeypatch.setattr(tags, "SHORTEST_PAUSE", 0.01)
+    monkeypatch.setattr(tag_writer, "MOST_TRIES", 3)
+    monkeypatch.setattr(tag_writer, "SHORTEST_PAUSE", 0.01)
 
     async def go() -> Stored:
         async with serving() as registry:
@@ -419,7 +420,7 @@ def test_a_registry_that_stores_something_else_is_rejected() -> None:
 
 
 def test_a_registry_that_says_yes_and_stores_nothing_gets_no_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tags, "MOST_TRIES", 2)
+    monkeypatch.setattr(tag_writer, "MOST_TRIES", 2)
 
     async def yes(request: web.Request) -> web.Response:
         await request.read()
@@ -545,7 +546,7 @@ def test_referrers_on_several_pages_are_all_found() -> None:
 def test_bundles_come_before_the_rest_and_what_is_over_the_limit_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(oci_find, "MOST_REFERRERS", 3)
+    monkeypatch.setattr(find, "MOST_REFERRERS", 3)
 
     def arrange(registry: FakeRegistry, image: Subject, record: Record) -> None:
         subject = {"digest": f"sha256:{image.digest['sha256']}"}

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from chains.terminal import plain
 from tests.interop.attested import run_of, slug
 from tests.owners import owned

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from signers.dsse import Envelope, verify_envelope
-from signers.trust import PublicKey
+from signers.formats.dsse import Envelope, verify_envelope
+from signers.keys.public_key import PublicKey
 from tests.integration.test_controller import Running, controller, finished
 from tests.testbed.key_services import OUTAGE, public_pem
 from tests.testbed.key_services.vault import vault
@@ -78,7 +78,7 @@ def test_a_rotated_key_signs_from_then_on_in_the_same_process(
             }
         )
         # five minutes otherwise, until it is asked whether the reference names another version
-        sooner = "import sys, signers.kms, chains.cli; signers.kms.PUBLIC_KEY_SECONDS = 0; sys.exit(chains.cli.run(sys.argv[1:]))"
+        sooner = "import sys, signers.kms.service, chains.cli.main; signers.kms.PUBLIC_KEY_SECONDS = 0; sys.exit(chains.cli.run(sys.argv[1:]))"
         running.program = (sys.executable, "-c", sooner)
         running.start()
         keys = []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from tests.integration.test_controller import Running, controller, finished
 from tests.testbed.cosign import Cosign
 from tests.testbed.http_proxy import proxy

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from tests.integration.test_controller import NO_LOG, Running, controller, finished
 from tests.interop.attested import run_of, slug
 from tests.testbed.cosign import Cosign

@@ -18,12 +18,12 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 import pytest
 
-from chains.cli import run as chains
-from chains.cluster import Cluster, ClusterUnavailable, find_access
-from chains.controller import Controller
-from chains.metrics import Metrics
-from chains.reload import build_flow
-from chains.worklist import Job, WorkList
+from chains.cli.main import run as chains
+from chains.cluster.client import Cluster, ClusterUnavailable, find_access
+from chains.controller.metrics import Metrics
+from chains.controller.reconcile import Controller
+from chains.controller.reload import build_flow
+from chains.controller.work.worklist import Job, WorkList
 from tests.integration.test_controller import Running
 from tests.integration.test_hermetic_images import push
 from tests.interop.attested import slug

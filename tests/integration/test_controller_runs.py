@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from tests.integration.test_controller import Running, controller, finished
 from tests.owners import owned
 from tests.testbed.cluster import MERGE, free_ports

@@ -12,7 +12,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 import pytest
 
-from chains.decode import decode_object, decode_page
+from chains.documents.decode import decode_object, decode_page
 from tests.integration.test_controller import Running, controller, finished
 from tests.integration.test_controller_runs import RUNS
 from tests.testbed.cluster import MERGE

@@ -19,8 +19,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from chains.cli import run as chains
-from signers.trust import PublicKey
+from chains.cli.main import run as chains
+from signers.keys.public_key import PublicKey
 from tests.interop.attested import run_of, slug
 from tests.owners import owned, task_reference
 from tests.testbed.cluster import MERGE, ApiError, ApiServer, free_ports

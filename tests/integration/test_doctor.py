@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from tests.interop.attested import slug
 from tests.testbed import servers
 from tests.testbed.certificates import make_certificates

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from chains.beside import Beside, ImageEnvironment
-from chains.hermetic import judge_isolation
-from chains.snapshot import take_snapshot
+from chains.isolation.judgement import judge_isolation
+from chains.tekton.snapshot import take_snapshot
+from chains.tekton.surroundings import Beside, ImageEnvironment
 from tests.testbed.pod_builder import ALPHA, Built, PodBuilder
 
 Json = Any

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from tests.faults.hermetic import objects
 from tests.testbed.images import CONFIG, LAYER, MANIFEST, Registry, descriptor
 

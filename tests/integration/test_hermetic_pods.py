@@ -13,12 +13,12 @@ import orjson
 import pytest
 import yaml
 
-from chains.beside import Beside
-from chains.config import parse_config
-from chains.hermetic import Isolation, judge_isolation
-from chains.intake import Intake, read_inputs
-from chains.payload import EXECUTION_REPORT, build_payloads
-from chains.snapshot import take_snapshot
+from chains.attest.payloads import EXECUTION_REPORT, build_payloads
+from chains.config.parse import parse_config
+from chains.isolation.judgement import Isolation, judge_isolation
+from chains.tekton.run_files import Intake, read_inputs
+from chains.tekton.snapshot import take_snapshot
+from chains.tekton.surroundings import Beside
 from tests.interop.attested import slug
 from tests.testbed.cluster import MERGE, ApiServer
 from tests.testbed.images import Registry

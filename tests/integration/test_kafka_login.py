@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from chains.config import parse_config
-from chains.config_lint import lint_config
-from chains.workspace import STORE_URLS
+from chains.assembly.workspace import STORE_URLS
+from chains.config.lint import lint_config
+from chains.config.parse import parse_config
 from storage.base import Probe, StoreOptions, StoreRejected, open_store
-from storage.kafka_settings import PASSWORD_VARIABLE, kafka_url
+from storage.kafka.settings import PASSWORD_VARIABLE, kafka_url
 from storage.record import Stored
 from tests.testbed.certificates import Certificates, make_certificates
 from tests.testbed.kafka_broker import USER, kafka_broker

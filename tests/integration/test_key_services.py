@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from chains.cli import run as chains
-from chains.cluster import Cluster
+from chains.cli.main import run as chains
+from chains.cluster.client import Cluster
+from chains.controller.reload import Reloader, build_flow
 from chains.errors import ConfigError, UnreachableError
-from chains.reload import Reloader, build_flow
 from signers.base import open_signer
-from signers.keyfile import generate_key, write_key_pair
-from signers.kms import KmsSettings
+from signers.keys.keyfile import generate_key, write_key_pair
+from signers.kms.service import KmsSettings
 from tests.testbed.commands import Command
 from tests.testbed.key_services import DENY, OUTAGE
 from tests.testbed.key_services.aws import Aws, aws
@@ -49,7 +49,7 @@ def running_aws() -> Iterator[Aws]:
 def server(running_vault: Vault, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Vault:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("signers.kms._FIRST_DELAY", 0.001)
+    monkeypatch.setattr("signers.kms.service._FIRST_DELAY", 0.001)
     monkeypatch.delenv("VAULT_ADDR", raising=False)
     monkeypatch.delenv("VAULT_TOKEN", raising=False)
     running_vault.faults.clear()
@@ -174,8 +174,8 @@ def test_a_token_that_may_read_but_not_sign_is_noticed_at_the_start(
 def test_an_outage_while_signing_fails_the_run_for_now_only(
     server: Vault, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from chains.attest import attest_run
-    from chains.intake import read_inputs
+    from chains.attest.flow import attest_run
+    from chains.tekton.run_files import read_inputs
 
     flow = build_flow(configuration(server) | {"artifacts.oci.storage": "tekton"}, tmp_path)
     intake = read_inputs([RUN])
@@ -215,7 +215,7 @@ def test_the_controller_opens_a_rotated_key_again(server: Vault, monkeypatch: py
     server.rotate(data["signers.kms.kmsref"])
     asyncio.run(reloader.look())
     assert reloader.flow is first, "the public key has not expired yet"
-    monkeypatch.setattr("signers.kms.PUBLIC_KEY_SECONDS", 0)
+    monkeypatch.setattr("signers.kms.service.PUBLIC_KEY_SECONDS", 0)
     asyncio.run(reloader.look())
     assert reloader.flow is not first
     keys = [flow.signer["kms"].signer.version.rpartition("/")[2] for flow in (first, reloader.flow)]  # type: ignore[index]

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from chains.cli import run as chains
-from chains.cluster import Cluster, find_access
+from chains.assembly.key_sources import read_source
+from chains.cli.main import run as chains
+from chains.cluster.client import Cluster, find_access
 from chains.errors import UsageError
-from chains.key_sources import read_source
-from signers.keyset import KeyStatus, ListedKey, write_keyset
+from signers.keys.keyset import KeyStatus, ListedKey, write_keyset
 from tests.faults.verify.forge import public
 from tests.testbed.cluster import ApiServer
 from tests.testbed.connect_proxy import connect_proxy

@@ -19,7 +19,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from tests.interop.attested import run_of, slug
 from tests.testbed import servers
 from tests.testbed.cluster import ApiServer, free_ports

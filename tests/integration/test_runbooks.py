@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from tests.integration.test_controller import Running, controller, finished
 from tests.integration.test_controller_keyless import keyless
 from tests.testbed import kubectl, servers

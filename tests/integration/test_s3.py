@@ -301,7 +301,7 @@ def test_a_pointer_without_its_object_is_told(s3_server: S3Server, bucket: str) 
 def test_more_than_can_be_read_is_told(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     subject, made = whole_run()
     put(f"s3://{bucket}", *made)
-    monkeypatch.setattr("storage.s3_find._MOST_KEYS", 4)
+    monkeypatch.setattr("storage.s3.find._MOST_KEYS", 4)
     found = find(f"s3://{bucket}", subject)
     assert len(found.evidence) == 4
     assert "the limit is 4" in found.skipped[0].reason

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from storage.allowance import Allowance
 from storage.base import Probe, StoreOptions, open_store
+from storage.limits.allowance import Allowance
 from storage.record import Stored
-from storage.s3_client import Got, S3Client, digest_of
-from storage.s3_errors import Exists, Missing
-from storage.s3_settings import parse_s3_url
-from storage.s3_wire import LARGEST
+from storage.s3.client import Got, S3Client, digest_of
+from storage.s3.errors import Exists, Missing
+from storage.s3.settings import parse_s3_url
+from storage.s3.wire import LARGEST
 from tests.testbed import s3
 from tests.testbed.certificates import make_certificates
 from tests.testbed.s3 import ACCESS_KEY, SECRET_KEY, S3Server

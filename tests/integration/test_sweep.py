@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from chains.cluster import Cluster, find_access
-from chains.sweep import Sweep
-from chains.worklist import FRESH, Job
+from chains.cluster.client import Cluster, find_access
+from chains.controller.sweep import Sweep
+from chains.controller.work.worklist import FRESH, Job
 from tests.interop.attested import run_of, slug
 from tests.owners import owned
 from tests.testbed.cluster import ApiServer
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.server
 def test_unmarked_runs_of_the_shares_are_offered_page_by_page_now_and_then(
     api_server: ApiServer, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chains.paging.PAGE", 2)
+    monkeypatch.setattr("chains.cluster.paging.PAGE", 2)
     namespace = api_server.create_namespace(slug(request))
     for number in range(7):
         run = run_of("registry.example.com/app", "sha256:" + "ab" * 32, f"run-{number}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from tests.testbed.images import Registry
 
 Json = Any

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from tests.integration.test_testbed_admission import (
     cluster_image_policy,
     cluster_policy,

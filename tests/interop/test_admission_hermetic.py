@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from tests.faults.hermetic import objects
 from tests.integration.test_testbed_admission import manifest
 from tests.interop.attested import slug

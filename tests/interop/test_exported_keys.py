@@ -10,7 +10,7 @@ from sigstore.models import Bundle, TrustedRoot
 from sigstore.verify import Verifier
 from sigstore.verify.policy import Identity
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from tests.interop.attested import attest_image, run_of, slug
 from tests.interop.test_keyless import Project, identity, project
 from tests.testbed.admission import Kyverno, PolicyTester

@@ -20,5 +20,5 @@ def test_cosign_answers_as_we_do_or_the_difference_is_documented(cosign: Cosign)
 
     with ThreadPoolExecutor(4) as pool:
         found = dict(zip(CASES, pool.map(is_taken, CASES), strict=True))
-    # what tests/unit/test_verify_forged.py holds us to, and cosign's word where it is another one
+    # what tests/unit/chains/verify/test_forged.py holds us to, and cosign's word where it is another one
     assert found == {name: not case.reason or case.differs for name, case in CASES.items()}

@@ -14,9 +14,9 @@ from sigstore.models import Bundle, ClientTrustConfig
 from sigstore.verify import Verifier
 from sigstore.verify.policy import Identity
 
-from chains.cli import run as chains
-from chains.config import parse_config
-from chains.doctor import check_identity
+from chains.cli.main import run as chains
+from chains.config.parse import parse_config
+from chains.doctor.local import check_identity
 from tests.interop.attested import run_of, slug
 from tests.testbed.cluster import ApiServer
 from tests.testbed.cosign import Cosign

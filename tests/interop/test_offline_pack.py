@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from tests.interop.attested import attest_image, run_of
 from tests.testbed.commands import CommandError
 from tests.testbed.cosign import Cosign

@@ -2,7 +2,7 @@
 
 Its order of subjects and dependencies changes from call to call, so those are compared as sets. The module
 that can be had is v0.28.1, which lacks the ``stepAction/<step>`` dependencies of v0.29: they are left out of
-the comparison and tested in ``tests/unit/test_predicates.py``.
+the comparison and tested in ``tests/unit/chains/statements/test_predicates.py``.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chains.artifacts import images
-from chains.config import parse_config
-from chains.dependencies import run_results
-from chains.intake import read_inputs
-from chains.late_changes import replaced
-from chains.payload import build_provenance
-from chains.predicates import simple_signing
-from chains.snapshot import RunSnapshot, take_snapshot
+from chains.attest.payloads import build_provenance
+from chains.config.parse import parse_config
+from chains.statements import simple_signing
+from chains.statements.dependencies import run_results
+from chains.statements.type_hints import images
+from chains.tekton.late_changes import replaced
+from chains.tekton.run_files import read_inputs
+from chains.tekton.snapshot import RunSnapshot, take_snapshot
 from tests.owners import owned, task_reference
 from tests.runs import pipeline_runs, task_runs
 from tests.testbed.build import binary
@@ -242,5 +242,5 @@ def test_the_content_of_a_pipeline_task_is_byte_for_byte_the_peers(peer: Peer) -
 
 
 def test_our_schema_is_the_one_of_the_go_types(peer: Peer) -> None:
-    ours = json.loads(resources.files("chains").joinpath("tekton_schema.json").read_bytes())
+    ours = json.loads(resources.files("chains.tekton").joinpath("schema.json").read_bytes())
     assert ours == schema(binary("peer"))

@@ -14,9 +14,9 @@ from typing import Any
 import bson
 import pytest
 
-from chains.cli import run as chains
+from chains.cli.main import run as chains
 from storage.base import FORM_A, StoreOptions, open_store
-from storage.grafeas import grafeas_url
+from storage.grafeas.store import grafeas_url
 from storage.record import Findings, Record
 from tests.testbed.clouds.archivista import archivista_endpoint
 from tests.testbed.clouds.containeranalysis import containeranalysis_endpoint

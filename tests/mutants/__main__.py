@@ -1,7 +1,7 @@
 """Change one thing at a time in the modules that decide what is true, and see whether a test notices.
 
-``python3 dev.py mutants [--fresh] [--survivors] [--list] [MODULE…]``; a MODULE is ``signers/dsse.py`` or
-``signers.dsse``. mutmut makes the mutants and runs them, in a copy of the tree in the user's cache folder
+``python3 dev.py mutants [--fresh] [--survivors] [--list] [MODULE…]``; a MODULE is ``signers/formats/dsse.py`` or
+``signers.formats.dsse``. mutmut makes the mutants and runs them, in a copy of the tree in the user's cache folder
 (``CHAINS_MUTANTS_CACHE`` changes it), which keeps the results: only what changed runs again, and survivors when
 a test of their module changed. Tests of generated examples are left out: they are slow, and notice a mutant by chance.
 ``--fresh`` forgets the results, ``--survivors`` prints each, ``--list`` runs nothing.
@@ -39,7 +39,7 @@ from tests.mutants.findings import (
 )
 
 ROOT = Path(__file__).parents[2]
-_READ_BY_TESTS = ("tests/golden/", "tests/faults/", "tests/unit/signers/broken/")
+_READ_BY_TESTS = ("tests/golden/", "tests/faults/", "tests/unit/signers/formats/broken/")
 ROOMS = ("chains", "signers", "storage")
 BESIDE = ("tests", "examples", "docs", "deploy", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "dev.py")
 LEAST = 95.0

@@ -13,8 +13,8 @@ from typing import Any
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from signers.keyset import KeyStatus, ListedKey, write_keyset
-from signers.trust import PublicKey
+from signers.keys.keyset import KeyStatus, ListedKey, write_keyset
+from signers.keys.public_key import PublicKey
 from tests.testbed.forged_faults import certificates, entries, signatures, timestamps
 from tests.testbed.forged_signature import Signature
 from tests.testbed.forged_sigstore import NOW, V1, V2, Entry, Instance, Wanted, private_key

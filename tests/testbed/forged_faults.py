@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from signers.trust import PublicKey
+from signers.keys.public_key import PublicKey
 from tests.faults.verify.forge import provenance, to_bytes
 from tests.testbed.forged_signature import Signature
 from tests.testbed.forged_sigstore import (

@@ -18,20 +18,20 @@ from sigstore.models import ClientTrustConfig
 from sigstore.oidc import IdentityToken
 from sigstore.sign import SigningContext
 
-from chains.image_name import ImageDigest
-from chains.predicates import simple_signing
+from chains.statements import simple_signing
+from chains.tekton.image_name import ImageDigest
 from signers.base import Signer
-from signers.fulcio import Fulcio
-from signers.identity_token import TokenSource
-from signers.keyfile import generate_key, open_keyfile, write_key_pair
-from signers.keyless import Keyless
-from signers.material import MaterialSealer
-from signers.rekor import RekorV2
-from signers.rekor_v1 import RekorV1
-from signers.seal import Sealed
-from signers.timestamp import TimestampAuthority
-from signers.transparency import TransparencyLog
-from signers.trusted_root import TrustedRoot
+from signers.keys.keyfile import generate_key, open_keyfile, write_key_pair
+from signers.sealer import Sealed
+from signers.sigstore.fulcio import Fulcio
+from signers.sigstore.identity_token import TokenSource
+from signers.sigstore.keyless import Keyless
+from signers.sigstore.rekor_v1 import RekorV1
+from signers.sigstore.rekor_v2 import RekorV2
+from signers.sigstore.sealer import MaterialSealer
+from signers.sigstore.timestamp import TimestampAuthority
+from signers.sigstore.transparency import TransparencyLog
+from signers.sigstore.trusted_root import TrustedRoot
 from storage.record import IN_TOTO_PAYLOAD_TYPE
 from tests.faults.verify.forge import HEX, IMAGE, provenance, to_bytes
 from tests.testbed.build import binary

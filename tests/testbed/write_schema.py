@@ -1,4 +1,4 @@
-"""Writes ``chains/tekton_schema.json`` from the Go types that ``tests/testbed/peer`` is built with."""
+"""Writes ``chains/tekton/schema.json`` from the Go types that ``tests/testbed/peer`` is built with."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ def main() -> None:
         f"{json.dumps(name)}: {json.dumps(structures[name], separators=(',', ':'))}"
         for name in sorted(structures)
     ]
-    target = Path(__file__).parents[2] / "chains" / "tekton_schema.json"
+    target = Path(__file__).parents[2] / "chains" / "tekton" / "schema.json"
     target.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 

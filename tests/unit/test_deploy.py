@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 import yaml
 
-from chains.attest import FAILED, Outcome
-from chains.cli import run as chains
-from chains.config import lint_config, lint_file, parse_config
-from chains.lease import NAME
-from chains.mark import OUTCOME_ANNOTATION, SIGNED_ANNOTATION
-from chains.metrics import Metrics
-from chains.sealing import is_keyless
-from chains.snapshot import DONE_LABEL
-from chains.store import Entry
-from chains.workspace import check_signers
+from chains.assembly.sealers import is_keyless
+from chains.assembly.workspace import check_signers
+from chains.attest.flow import FAILED, Outcome
+from chains.attest.stores import Entry
+from chains.cli.main import run as chains
+from chains.cluster.leases import NAME
+from chains.config.parse import lint_config, lint_file, parse_config
+from chains.controller.marks.patches import OUTCOME_ANNOTATION, SIGNED_ANNOTATION
+from chains.controller.metrics import Metrics
+from chains.tekton.snapshot import DONE_LABEL
 from signers.base import KEY_SERVICES, scheme_of
-from storage.s3_settings import Lock, parse_s3_url
+from storage.s3.settings import Lock, parse_s3_url
 from tests.testbed.kustomize import FILE, build, identity
 
 Json = Any

@@ -194,15 +194,18 @@ def command(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 def test_the_command_names_its_targets_and_refuses_others(tmp_path: Path) -> None:
     listed = command(tmp_path, "--list")
     assert (listed.returncode, listed.stdout.splitlines()) == (0, list(targets()))
-    unknown = command(tmp_path, "chains.pace")
+    unknown = command(tmp_path, "chains.cluster.rate_limit")
     assert unknown.returncode == 1
-    assert "no target chains/pace.py: expected one of chains/verify_conclude.py, " in unknown.stderr
+    assert (
+        "no target chains/cluster/rate_limit.py: expected one of chains/verify/conclude.py, "
+        in unknown.stderr
+    )
 
 
 def test_the_command_runs_one_small_module(tmp_path: Path) -> None:
     pytest.importorskip("mutmut", reason="install it with 'uv sync --group mutants'")
-    found = command(tmp_path, "chains.signed_by")
+    found = command(tmp_path, "chains.verify.signed_by")
     assert found.returncode == 0, found.stdout + found.stderr
-    assert "| `chains/signed_by.py` | " in found.stdout
-    again = command(tmp_path, "chains/signed_by.py")
+    assert "| `chains/verify/signed_by.py` | " in found.stdout
+    again = command(tmp_path, "chains/verify/signed_by.py")
     assert again.stdout == found.stdout

@@ -13,17 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from chains.criteria import Criteria
-from chains.image_name import ImageDigest
-from chains.predicates import simple_signing
-from chains.statement import SLSA_V02, SLSA_V1, STATEMENT_V01, STATEMENT_V1
-from chains.verdict import Verification
-from chains.verify import verify_digest
+from chains.statements import simple_signing
+from chains.statements.statement import SLSA_V02, SLSA_V1, STATEMENT_V01, STATEMENT_V1
+from chains.tekton.image_name import ImageDigest
+from chains.verify.criteria import Criteria
+from chains.verify.verdict import Verification
+from chains.verify.verifier import verify_digest
 from signers.base import Signer
-from signers.bundle import build_bundle
-from signers.dsse import Envelope, sign_payload
-from signers.keyfile import generate_key, open_keyfile, write_key_pair
-from signers.trust import PublicKey
+from signers.formats.bundle import build_bundle
+from signers.formats.dsse import Envelope, sign_payload
+from signers.keys.keyfile import generate_key, open_keyfile, write_key_pair
+from signers.keys.public_key import PublicKey
 from storage.base import Store, StoreUnavailable
 from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence, Findings, Record, Skipped, Stored
 

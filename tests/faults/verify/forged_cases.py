@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from chains.criteria import CertificateWanted, Criteria
-from signers.annotations import BUNDLE_ANNOTATION, CERTIFICATE_ANNOTATION, MATERIAL_ANNOTATION
-from signers.keyset import ListedKey, parse_keyset
-from signers.trust import PublicKey
-from signers.trusted_root import TrustedRoot
+from chains.verify.criteria import CertificateWanted, Criteria
+from signers.formats.layer_annotations import BUNDLE_ANNOTATION, CERTIFICATE_ANNOTATION, MATERIAL_ANNOTATION
+from signers.keys.keyset import ListedKey, parse_keyset
+from signers.keys.public_key import PublicKey
+from signers.sigstore.trusted_root import TrustedRoot
 from storage.record import Evidence
 from tests.faults.verify.forge import DIGEST, evidence
 

@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from chains.criteria import CertificateWanted, Criteria, NameWanted
-from chains.verdict import Verification
-from chains.verify import verify_digest
-from signers.trust import PublicKey
-from signers.trusted_root import TrustedRoot
+from chains.verify.criteria import CertificateWanted, Criteria, NameWanted
+from chains.verify.verdict import Verification
+from chains.verify.verifier import verify_digest
+from signers.keys.public_key import PublicKey
+from signers.sigstore.trusted_root import TrustedRoot
 from storage.record import Evidence
 from tests.faults.verify.forge import DIGEST, IMAGE, Shelf, evidence
 

@@ -19,7 +19,7 @@ from azure.core.credentials import AccessToken
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from signers.azure_kms import AzureKey
+from signers.kms.azure import AzureKey
 from tests.testbed.certificates import make_certificates
 from tests.testbed.key_services import DENY, MAKERS, OUTAGE, THROTTLE, KeyServer, sign_digest
 from tests.testbed.key_services.http import Answer, serving
@@ -122,6 +122,6 @@ def azure(folder: Path) -> Iterator[Azure]:
         )  # fmt: skip
 
     with serving(server.handle, tls) as address, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("signers.azure_kms.connect", connect)
+        patch.setattr("signers.kms.azure.connect", connect)
         server.host = address
         yield server

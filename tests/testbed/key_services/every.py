@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from signers.base import Signer, open_signer
-from signers.kms import KmsSettings
+from signers.kms.service import KmsSettings
 from tests.testbed.key_services import KeyServer
 
 NAMES = ("aws moto", "google wire protocol", "azure wire protocol", "vault wire protocol", "pkcs11 softhsm")

@@ -141,7 +141,7 @@ def google() -> Iterator[Google]:
     channel = grpc.insecure_channel(f"127.0.0.1:{port}")
     client = kms_v1.KeyManagementServiceClient(transport=KeyManagementServiceGrpcTransport(channel=channel))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("signers.gcp_kms.connect", lambda: client)
+        patch.setattr("signers.kms.gcp.connect", lambda: client)
         try:
             yield service
         finally:

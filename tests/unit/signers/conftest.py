@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from signers.base import Signer
-from signers.keyfile import GENERATORS, generate_key, open_keyfile
-from signers.trust import PublicKey
+from signers.keys.keyfile import GENERATORS, generate_key, open_keyfile
+from signers.keys.public_key import PublicKey
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from signers import bundle as bundles
-from signers import dsse
 from signers.base import FormatError, Signer, VerificationError
-from signers.bundle import MEDIA_TYPE, Bundle, build_bundle
-from signers.dsse import Envelope, Signature, sign_payload, verify_envelope
+from signers.formats import bundle as bundles
+from signers.formats import dsse
+from signers.formats.bundle import MEDIA_TYPE, Bundle, build_bundle
+from signers.formats.dsse import Envelope, Signature, sign_payload, verify_envelope
+from signers.keys.public_key import PublicKey
 from signers.strict_json import check_names, decode_base64, kind_of, member, objects, parse_object
-from signers.trust import PublicKey
 
 Json = Any
 IN_TOTO = "application/vnd.in-toto+json"

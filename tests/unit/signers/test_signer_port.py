@@ -6,7 +6,7 @@ import pytest
 
 from signers import base
 from signers.base import Signer, SignerError, SignerRejected, open_signer, shown_reference
-from signers.keyfile import generate_key, write_key_pair
+from signers.keys.keyfile import generate_key, write_key_pair
 
 
 def test_a_path_and_its_url_open_the_same_signer(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from storage import lean_json, lean_list
 from storage.base import StoreRejected
-from storage.layout_index import Index, IndexFile
+from storage.layout.index import Index, IndexFile
 from storage.lean_list import WINDOW, members_of
 
 MIB = 1024 * 1024

@@ -8,8 +8,8 @@ import pytest
 from yarl import URL
 
 from storage.base import Store, StoreOptions, StoreRejected, open_store
-from storage.connections import Connections, Later, NoTls, Proxies
-from storage.inflight import InFlight
+from storage.http_client.connections import Connections, Later, NoTls, Proxies
+from storage.limits.single_flight import InFlight
 from storage.record import Findings, Record, Stored
 from tests.unit.storage.fake_registry import serving
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from storage.base import Store, StoreOptions, open_store
-from storage.grafeas import grafeas_url
+from storage.grafeas.store import grafeas_url
 from storage.record import Stored
-from storage.s3 import S3Store
+from storage.s3.store import S3Store
 from tests.testbed.clouds.archivista import Envelopes, archivista_endpoint
 from tests.testbed.clouds.containeranalysis import Project, containeranalysis_endpoint
 from tests.testbed.clouds.gcs import Bucket, gcs_endpoint

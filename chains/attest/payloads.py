@@ -1,0 +1,118 @@
+"""A frozen run and a configuration become the payloads to sign: bytes, and what they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from chains.attest.platforms import Platforms, signed_images, with_platforms
+from chains.config.parse import Config
+from chains.errors import ConfigError
+from chains.isolation.judgement import ENFORCED, judge_isolation
+from chains.statements import dependencies, execution_report, simple_signing, slsa_v02, slsa_v1
+from chains.statements.redaction import Redaction
+from chains.statements.statement import ResourceDescriptor, Statement
+from chains.statements.type_hints import images
+from chains.tekton.image_name import ImageDigest
+from chains.tekton.snapshot import RunSnapshot
+from chains.tekton.surroundings import Beside
+
+PROVENANCE = "provenance"
+EXECUTION_REPORT = "execution-report"
+IMAGE_SIGNATURE = "image-signature"
+
+_BUILDERS: dict[str, Callable[[RunSnapshot, slsa_v1.Options], Statement]] = {
+    "in-toto": slsa_v02.build,
+    "slsa/v1": slsa_v02.build,
+    "slsa/v2alpha3": slsa_v1.build_v2alpha3,
+    "slsa/v2alpha4": slsa_v1.build_v2alpha4,
+}
+FORMATS = tuple(_BUILDERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One thing to sign about a run.
+
+    ``kind`` is ``provenance``, ``execution-report`` or ``image-signature``; ``statement`` the in-toto bytes
+    that an envelope wraps; ``image`` is set for an image signature, whose ``statement`` serves form B alone;
+    ``stores`` are the names of the stores it goes to, as in the configuration.
+    """
+
+    kind: str
+    predicate_type: str
+    statement: bytes
+    subjects: tuple[ResourceDescriptor, ...]
+    stores: tuple[str, ...]
+    image: ImageDigest | None = None
+
+
+def build_provenance(run: RunSnapshot, config: Config, chosen: str = "", level: str = "") -> Statement:
+    """Return the run's provenance in the configured format, or in ``chosen``.
+
+    ``level`` is the run's isolation: where it is ``enforced``, the builder may have a name of its own. Raises
+    :class:`ConfigError` for a format that is not known.
+    """
+    artifact = config.taskrun if run.kind == "TaskRun" else config.pipelinerun
+    name = chosen or artifact.format
+    options = slsa_v1.Options(
+        builder_id=(level == ENFORCED and config.hermetic_builder_id) or config.builder_id,
+        build_type=config.build_type,
+        deep=config.pipelinerun.deep_inspection,
+        native=config.native_artifacts,
+    )
+    build = _BUILDERS.get(name)
+    if build is not None:
+        return build(run, options)
+    raise ConfigError(f"unknown format {name!r}: expected one of {', '.join(FORMATS)}")
+
+
+def build_payloads(
+    run: RunSnapshot,
+    config: Config,
+    beside: Mapping[str, Beside] | None = None,
+    redaction: Redaction = Redaction(),  # noqa: B008 - frozen
+    platforms: Platforms | None = None,
+) -> list[Payload]:
+    """Return everything that the configuration wants signed about a run; nothing when the run is disabled.
+
+    ``beside`` has what stands beside each TaskRun, as :func:`chains.isolation.judgement.judge_isolation`
+    takes it; ``platforms`` the images behind indexes, which become subjects and are signed too.
+    """
+    artifact = config.taskrun if run.kind == "TaskRun" else config.pipelinerun
+    found: list[Payload] = []
+    if artifact.enabled:
+        isolation = judge_isolation(run, beside, policies_vouched=config.policies_vouched)
+        provenance = build_provenance(run, config, level=isolation.level)
+        if platforms:
+            provenance = replace(provenance, subjects=with_platforms(provenance.subjects, platforms))
+        stores = tuple(artifact.storage)
+        found.append(_attestation(PROVENANCE, provenance, stores))
+        if config.execution_report:
+            report = execution_report.build(run, provenance.subjects, isolation, redaction)
+            found.append(_attestation(EXECUTION_REPORT, report, stores))
+    if run.kind == "TaskRun" and config.oci.enabled:
+        built = signed_images(images(dependencies.run_results(run)), platforms or {})
+        found += [_signature(image, tuple(config.oci.storage)) for image in built]
+    return found
+
+
+def _attestation(kind: str, statement: Statement, stores: tuple[str, ...]) -> Payload:
+    return Payload(kind, statement.predicate_type, statement.to_bytes(), statement.subjects, stores)
+
+
+def _signature(image: ImageDigest, stores: tuple[str, ...]) -> Payload:
+    statement = simple_signing.build_statement(image)
+    return Payload(
+        IMAGE_SIGNATURE, statement.predicate_type, statement.to_bytes(), statement.subjects, stores, image
+    )
+
+
+def warnings(run: RunSnapshot) -> list[str]:
+    """Return what a user should know: what provenance leaves out, and missing children."""
+    found = [
+        f"{item.name}: {item.reason} ({attribute.lower().replace('_', ' ')})"
+        for attribute, item in execution_report.dropped_by_provenance(run)
+    ]
+    found += [f"child {gap.kind.lower()} {gap.name}: {gap.reason}" for gap in run.gaps]
+    return found

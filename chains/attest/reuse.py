@@ -1,0 +1,251 @@
+"""Signing where it asks services, and what it gives differs each time: look before, and lose nothing after.
+
+A signature that is stored already is found and taken again, so that trying once more after a partial failure
+makes no second log entry and no second layer. What one payload cannot get keeps no other from its stores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from chains.attest.earlier import NOTHING_YET, Attested
+from chains.attest.payloads import Payload
+from chains.attest.sign import origin_of, record_of
+from chains.attest.stores import Entry, Stores, is_done
+from chains.statements import simple_signing
+from chains.tekton.snapshot import RunSnapshot
+from signers.base import FormatError, SignerError, SignerUnavailable
+from signers.formats.dsse import Envelope, pae
+from signers.sealer import Material, Sealed, Sealer
+from storage.base import FORM_A, FORM_B, Store, StoreError, StoreUnavailable
+from storage.limits.allowance import Allowance, within
+from storage.limits.pool import Pool
+from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence, Findings
+
+REOPENING = Pool(32 * 1024 * 1024)
+"""What all payloads together may hold of stored evidence, while they look for their own in it."""
+_PIECES = 8
+_MATERIAL_BYTES = 64 * 1024
+"""Of certificate, log entry and timestamp beside a signature."""
+_MOST_SUBJECTS = 4
+"""A payload is stored with each of its subjects, so a few of them tell whether it was."""
+
+
+async def attest_payloads(
+    run: RunSnapshot,
+    payloads: Sequence[tuple[Payload, Sealer]],
+    stores: Stores,
+    may_go_on: Callable[[], None] = lambda: None,
+    earlier: Sequence[Attested] = (),
+    *,
+    log: bool,
+) -> list[Attested]:
+    """Seal and store every payload, all at once, each with entries of its own whatever happens.
+
+    ``may_go_on`` is called before a payload is sealed and before it is stored; what it raises goes through
+    when all have ended. ``earlier`` is what became of each in an earlier try; what has a receipt is left.
+    """
+    before = earlier or [NOTHING_YET] * len(payloads)
+    work = (
+        _attest(run, *each, stores, may_go_on, known, log=log)
+        for each, known in zip(payloads, before, strict=True)
+    )
+    ended = await asyncio.gather(*work, return_exceptions=True)
+    found = []
+    for one in ended:
+        if isinstance(one, BaseException):
+            raise one
+        found.append(one)
+    return found
+
+
+async def _attest(
+    run: RunSnapshot,
+    payload: Payload,
+    sealer: Sealer,
+    stores: Stores,
+    may_go_on: Callable[[], None],
+    earlier: Attested,
+    *,
+    log: bool,
+) -> Attested:
+    chosen = stores.chosen(payload.stores)
+    done = [store for store in chosen if is_done(store, earlier.entries)]
+    if len(done) == len(chosen):
+        return earlier
+    stored = _NONE
+    silent: dict[Store, StoreUnavailable] = {}
+    if not sealer.repeats(log=log):
+        stored, silent = await _reopened(run, payload, sealer, stores, log=log)
+        silent = {store: reason for store, reason in silent.items() if store not in done}
+    # what may be in a store that cannot tell is not put there a second time: another try will
+    unasked = tuple(_unasked(payload.kind, store, error) for store, error in silent.items())
+    silent_urls = {store.url for store in silent}
+    unasked += tuple(one for one in earlier.entries if one.is_received and one.store in silent_urls)
+    if unasked and len(silent) == len(chosen):
+        return Attested(unasked)
+    may_go_on()
+    try:
+        sealed, raw = await _sealed(payload, sealer, chosen, stored, log=log)
+    except SignerError as error:
+        transient = isinstance(error, SignerUnavailable)
+        failed = Entry(payload.kind, "", "", "", "failed", f"not signed: {error}", transient=transient)
+        return Attested((failed,))
+    simple = simple_signing.build(payload.image) if payload.image is not None else b""
+    record = record_of(run, payload, sealed, simple, raw)
+    may_go_on()
+    entries = await stores.put(payload.kind, record, payload.stores, silent, earlier.entries)
+    logged = tuple(one.entry_url for one in (sealed, raw) if one is not None and one.entry_url)
+    return Attested((*entries, *unasked), logged)
+
+
+def _unasked(kind: str, store: Store, error: StoreUnavailable) -> Entry:
+    reason = f"cannot tell what it has: {error}"
+    return Entry(kind, store.url, "", "", "failed", reason, transient=True, host=error.host)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reopened:
+    """What an earlier try sealed and stored, in the two forms of a payload."""
+
+    envelope: Sealed | None = None
+    signature: Sealed | None = None
+
+
+_NONE = _Reopened()
+
+
+async def _reopened(
+    run: RunSnapshot, payload: Payload, sealer: Sealer, stores: Stores, *, log: bool
+) -> tuple[_Reopened, dict[Store, StoreUnavailable]]:
+    """Return what is stored already, and which stores could not tell, and why.
+
+    A store may be full of somebody's junk: of what has not just this payload nothing is kept, and what can
+    be kept at a time is bounded for the whole process.
+    """
+    simple = simple_signing.build(payload.image) if payload.image is not None else b""
+    encoded = b64encode(payload.statement)
+    largest = 2 * len(encoded) + _MATERIAL_BYTES
+    allowed = Allowance(
+        min(_PIECES * largest, REOPENING.size), largest, lambda data: data == simple or encoded in data
+    )
+    with await REOPENING.hold(allowed.most):
+        with within(allowed):
+            found, silent = await _look(run, payload, stores)
+        found = [one for one in found if one.data]
+        envelope = await _stored_envelope(payload.statement, sealer, found, log=log)
+        signature = await _stored_signature(simple, sealer, found, log=log) if simple else None
+    return _Reopened(envelope, signature), silent
+
+
+async def _sealed(
+    payload: Payload, sealer: Sealer, stores: Sequence[Store], stored: _Reopened, *, log: bool
+) -> tuple[Sealed | None, Sealed | None]:
+    if payload.image is None:
+        return await _envelope(payload.statement, stored, sealer, log=log), None
+    # an image has two signatures, one for each form; what no store keeps would only fill the log
+    statement = payload.statement if any(store.wants(FORM_B) for store in stores) else None
+    simple = simple_signing.build(payload.image) if any(store.wants(FORM_A) for store in stores) else None
+    # together, since a log answers after a second; both are waited for, since one that is left would be lost
+    sealed, raw = await asyncio.gather(
+        _envelope(statement, stored, sealer, log=log),
+        _signature(simple, stored, sealer, log=log),
+        return_exceptions=True,
+    )
+    if isinstance(sealed, BaseException):
+        raise sealed
+    if isinstance(raw, BaseException):
+        raise raw
+    return sealed, raw
+
+
+async def _envelope(
+    statement: bytes | None, stored: _Reopened, sealer: Sealer, *, log: bool
+) -> Sealed | None:
+    if statement is None:
+        return None
+    return stored.envelope or await sealer.seal(statement, IN_TOTO_PAYLOAD_TYPE, log=log)
+
+
+async def _signature(simple: bytes | None, stored: _Reopened, sealer: Sealer, *, log: bool) -> Sealed | None:
+    if simple is None:
+        return None
+    return stored.signature or await sealer.sign(simple, log=log)
+
+
+async def _look(
+    run: RunSnapshot, payload: Payload, stores: Stores
+) -> tuple[list[Evidence], dict[Store, StoreUnavailable]]:
+    """Return what the payload's stores have about it, and which of them could not tell, and why."""
+    subjects = [item for item in payload.subjects if (item.digest or {}).get("sha256")]
+    found: list[Evidence] = []
+    silent: dict[Store, StoreUnavailable] = {}
+    for store in stores.chosen(payload.stores):
+        questions = [
+            store.within(origin_of(run)).find(
+                f"sha256:{(item.digest or {})['sha256']}", item.name.removeprefix("oci://")
+            )
+            for item in subjects[:_MOST_SUBJECTS]
+        ]
+        answers = await asyncio.gather(*questions, store.find_run(run.uid), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, Findings):
+                found += answer.evidence
+            elif isinstance(answer, StoreUnavailable):
+                silent[store] = answer
+            elif not isinstance(
+                answer, StoreError
+            ):  # a store that serves no such subject refuses the question
+                raise answer
+    return found, silent
+
+
+async def _stored_envelope(
+    statement: bytes, sealer: Sealer, found: Sequence[Evidence], *, log: bool
+) -> Sealed | None:
+    for one in found:
+        if one.format == "bundle-v0.3":
+            sealed = await sealer.reopen_bundle(one.data, statement, IN_TOTO_PAYLOAD_TYPE, log=log)
+            if sealed is not None:
+                return sealed
+    for one in found:
+        if one.format != "dsse":
+            continue
+        try:
+            envelope = Envelope.from_bytes(one.data)
+            material = _material(one)
+        except FormatError:
+            continue
+        if (envelope.payload, envelope.payload_type) == (statement, IN_TOTO_PAYLOAD_TYPE):
+            data, signature = pae(IN_TOTO_PAYLOAD_TYPE, statement), envelope.signatures[0].sig
+            sealed = await sealer.reopen(data, signature, material, envelope=envelope, log=log)
+            if sealed is not None:
+                return sealed
+    return None
+
+
+async def _stored_signature(
+    simple: bytes, sealer: Sealer, found: Sequence[Evidence], *, log: bool
+) -> Sealed | None:
+    for one in found:
+        if one.format != "simplesigning" or one.data != simple:
+            continue
+        try:
+            material = _material(one)
+        except FormatError:
+            continue
+        sealed = await sealer.reopen(simple, one.signature, material, log=log)
+        if sealed is not None:
+            return sealed
+    return None
+
+
+def _material(one: Evidence) -> Material:
+    if not any(name.startswith(("dev.sigstore.cosign/", "provenance.chains/")) for name in one.annotations):
+        return Material()
+    from signers.sigstore.sealer import material_of_annotations  # noqa: PLC0415 - needs the network's packages
+
+    return material_of_annotations(one.annotations)

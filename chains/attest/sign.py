@@ -1,0 +1,71 @@
+"""Payloads become records: signed once, in the forms that stores ask for."""
+
+from __future__ import annotations
+
+from chains.attest.payloads import Payload
+from chains.statements import simple_signing
+from chains.tekton.snapshot import RunSnapshot
+from signers.base import Signer
+from signers.sealer import Sealed, Sealer
+from storage.record import IN_TOTO_PAYLOAD_TYPE, SIMPLE_SIGNING_TYPE, Origin, Record, Subject
+
+
+def origin_of(run: RunSnapshot) -> Origin:
+    """Return where a record of this run comes from."""
+    return Origin(run.kind.lower(), run.namespace, run.name, run.uid)
+
+
+def sign(run: RunSnapshot, payload: Payload, signer: Signer | Sealer) -> Record:
+    """Sign one payload, at once: an envelope and a bundle over it, for an image signature the raw form too.
+
+    Raises :class:`signers.base.SignerError`. File keys sign deterministically, so the same payload always
+    gives the same record.
+    """
+    sealer = signer if isinstance(signer, Sealer) else Sealer(signer)
+    sealed = sealer.seal_now(payload.statement, IN_TOTO_PAYLOAD_TYPE)
+    if payload.image is None:
+        return record_of(run, payload, sealed)
+    simple = simple_signing.build(payload.image)
+    return record_of(run, payload, sealed, simple, sealer.sign_now(simple))
+
+
+def record_of(
+    run: RunSnapshot, payload: Payload, sealed: Sealed | None, simple: bytes = b"", raw: Sealed | None = None
+) -> Record:
+    """Return the record of a sealed payload; an image has ``raw`` too, the signature over ``simple``.
+
+    Of an image's two signatures either may be missing, and its form then is.
+    """
+    subjects = tuple(Subject(item.name, dict(item.digest or {})) for item in payload.subjects)
+    created = run.status.get("completionTime") or ""
+    bundle = sealed.bundle if sealed is not None else b""
+    beside = (sealed if payload.image is None else raw) or Sealed(b"")
+    if payload.image is None:
+        return Record(
+            origin=origin_of(run),
+            subjects=subjects,
+            payload=payload.statement,
+            payload_type=IN_TOTO_PAYLOAD_TYPE,
+            predicate_type=payload.predicate_type,
+            bundle=bundle,
+            envelope=beside.envelope,
+            created=created,
+            certificate=beside.certificate,
+            chain=beside.chain,
+            annotations=beside.annotations,
+            snapshot=run.data,
+        )
+    return Record(
+        origin=origin_of(run),
+        subjects=subjects,
+        payload=simple,
+        payload_type=SIMPLE_SIGNING_TYPE,
+        predicate_type=payload.predicate_type,
+        bundle=bundle,
+        signature=beside.signature,
+        created=created,
+        certificate=beside.certificate,
+        chain=beside.chain,
+        annotations=beside.annotations,
+        snapshot=run.data,
+    )

@@ -1,0 +1,197 @@
+"""Records go to every store that the configuration names for them; each ends in entries, never in silence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from chains.errors import ConfigError
+from chains.masking.forms import mask
+from chains.tracing import fail, span
+from storage.base import Probe, Store, StoreError, StoreUnavailable
+from storage.record import Absence, Failure, Findings, Receipt, Record, Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of one payload in one store, for one subject and form.
+
+    ``state`` is ``stored``, ``unchanged`` (it was there, byte for byte), ``failed`` or ``skipped``;
+    ``detail`` is the location of what is stored, else the reason.
+    """
+
+    payload: str
+    store: str
+    form: str
+    subject: str
+    state: str
+    detail: str
+    digest: str = ""
+    transient: bool = False
+    host: str = ""
+    """Who did not answer (``scheme://host:port``), where that is why it failed."""
+    signer: str = ""
+    """The name of a further signer (``signers.extra``); empty for the artifact's own."""
+    absence: Absence = ""
+    """Whether it failed for want of its subject."""
+
+    @property
+    def told(self) -> str:
+        """The location, or the reason without what looks like a secret."""
+        return self.detail if self.state in {"stored", "unchanged"} else mask(self.detail)
+
+    @property
+    def is_received(self) -> bool:
+        """Whether it is stored for good; what goes into a run's annotations is not before the run's mark."""
+        return self.state in {"stored", "unchanged"} and self.form != "annotation"
+
+
+class ClosedStore(Store):
+    """Stands for a store that could not be opened: everything put there fails for now, with the reason."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+
+    async def put(self, record: Record) -> Stored:
+        """Store nothing; the failure is one that passes when the configuration is mended."""
+        del record
+        return Stored(failures=(Failure(self.url, "", "", self.reason, transient=True),))
+
+    async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
+        """Say why it is closed."""
+        del places
+        return [Probe("open", "failed", self.reason, "mend the keys of this store")]
+
+    async def platforms(self, digest: str, reference: str) -> tuple[str, ...] | None:
+        """Raise :class:`StoreUnavailable`: it may be the one that knows."""
+        del digest, reference
+        raise StoreUnavailable(self.reason)
+
+    async def find(self, digest: str, reference: str = "") -> Findings:
+        """Raise :class:`StoreUnavailable`."""
+        del digest, reference
+        raise StoreUnavailable(self.reason)
+
+
+class Stores:
+    """The open stores by the names that payloads use (``oci``); those called ``*`` take everything."""
+
+    EVERYTHING = "*"
+
+    def __init__(self, by_name: Mapping[str, Sequence[Store]]) -> None:
+        self._by_name = {name: tuple(stores) for name, stores in by_name.items()}
+        self._all = tuple(dict.fromkeys(store for stores in self._by_name.values() for store in stores))
+
+    @property
+    def all(self) -> tuple[Store, ...]:
+        """Every store once."""
+        return self._all
+
+    def exchanged(self, change: Callable[[Store], Store]) -> Stores:
+        """Return these stores, each as ``change`` gives it."""
+        changed = {store: change(store) for store in self._all}
+        return Stores({name: [changed[store] for store in stores] for name, stores in self._by_name.items()})
+
+    def chosen(self, names: Sequence[str]) -> tuple[Store, ...]:
+        """Return the stores for a payload. Raises :class:`ConfigError` for a name that is not open."""
+        everything = self._by_name.get(self.EVERYTHING)
+        if everything is not None:
+            return everything
+        missing = [name for name in names if name not in self._by_name]
+        if missing:
+            raise ConfigError(f"no store is open for {', '.join(missing)}")
+        return tuple(store for name in names for store in self._by_name[name])
+
+    async def put(
+        self,
+        payload: str,
+        record: Record,
+        names: Sequence[str],
+        without: Container[Store] = (),
+        earlier: Sequence[Entry] = (),
+    ) -> list[Entry]:
+        """Store one record in each of its stores, all at once, but in none of ``without``.
+
+        ``earlier`` are the entries of an earlier try with the same payload: what has a receipt is not stored
+        again.
+        """
+        stores = self.chosen(names)
+        if without:
+            stores = tuple(store for store in stores if store not in without)
+        if len(stores) == 1:
+            return await _put(stores[0], payload, record, earlier)
+        found = await asyncio.gather(*(_put(store, payload, record, earlier) for store in stores))
+        return [entry for entries in found for entry in entries]
+
+    def closed(self) -> list[str]:
+        """Return why stores could not be opened."""
+        return [store.reason for store in self._all if isinstance(store, ClosedStore)]
+
+    async def flush(self) -> dict[str, str]:
+        """Make everything findable; return by store URL why a store could not."""
+        failed = {}
+        for store in self._all:
+            try:
+                await store.flush()
+            except StoreError as error:
+                failed[store.url] = str(error)
+        return failed
+
+    async def close(self) -> None:
+        """Release all connections and files."""
+        for store in self._all:
+            # what a store could not flush was told by the outcomes; the others are released all the same
+            with suppress(StoreError):
+                await store.close()
+
+
+def is_done(store: Store, earlier: Sequence[Entry]) -> bool:
+    """Whether an earlier try left nothing to do in a store."""
+    there = [entry for entry in earlier if entry.store == store.url and entry.state != "skipped"]
+    return bool(there) and all(entry.is_received for entry in there)
+
+
+async def _put(store: Store, payload: str, record: Record, earlier: Sequence[Entry] = ()) -> list[Entry]:
+    if not earlier:
+        return await _put_all(store, payload, record)
+    mine = [entry for entry in earlier if entry.store == store.url]
+    if is_done(store, mine):
+        return mine
+    received = {entry.detail: entry for entry in mine if entry.is_received}
+    found = await _put_all(store, payload, replace(record, received=frozenset(received)))
+    return [received.get(entry.detail, entry) for entry in found]
+
+
+async def _put_all(store: Store, payload: str, record: Record) -> list[Entry]:
+    with span("store", payload=payload, store=store.url, bytes=len(record.payload)):
+        stored = await store.put(record)
+        fail(stored.failures[0].reason if stored.failures else "")
+    entries = [_received(payload, receipt) for receipt in stored.receipts]
+    entries += [_failed(payload, failure, "failed") for failure in stored.failures]
+    entries += [_failed(payload, failure, "skipped") for failure in stored.skipped]
+    if not entries:
+        entries.append(Entry(payload, store.url, "", "", "skipped", "no subject that this store can hold"))
+    return entries
+
+
+def _received(payload: str, receipt: Receipt) -> Entry:
+    state = "stored" if receipt.changed else "unchanged"
+    return Entry(
+        payload, receipt.store, receipt.form, receipt.subject, state, receipt.location, receipt.digest
+    )
+
+
+def _failed(payload: str, failure: Failure, state: str) -> Entry:
+    return Entry(
+        payload,
+        failure.store,
+        failure.form,
+        failure.subject,
+        state,
+        failure.reason,
+        transient=failure.transient,
+        absence=failure.absence,
+        host=failure.host,
+    )

@@ -1,0 +1,133 @@
+"""The sub-command ``doctor``: tries what the controller needs and says what is wrong and what to do next."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chains.cli.arguments import add_output
+from chains.cli.cluster import common_options, key_folder_option, split_names
+from chains.errors import UsageError
+from chains.loop import carry_out
+from chains.terminal import terminal_width, write_json, write_text
+
+if TYPE_CHECKING:
+    from chains.cluster.access import Access
+    from chains.doctor.local import Check
+
+_EPILOG = """exit codes: 0 nothing failed (warnings and what was skipped count as nothing), 1 a check failed,
+2 usage"""
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Try everything and print the report."""
+    from chains.doctor.local import exit_code, to_json, to_text  # noqa: PLC0415 - keeps --help fast
+
+    checks = carry_out(_examine(options))
+    if options.output == "json":
+        write_json(to_json(checks), indent=True)
+    else:
+        write_text(to_text(checks, terminal_width()))
+    return exit_code(checks)
+
+
+async def _examine(options: argparse.Namespace) -> list[Check]:
+    from chains.config.parse import load_config_file  # noqa: PLC0415 - keeps --help fast
+    from chains.doctor.local import (  # noqa: PLC0415 - keeps --help fast
+        Check,
+        check_config,
+        check_key,
+        check_services,
+        check_stores,
+    )
+    from chains.doctor.packages import check_packages  # noqa: PLC0415 - keeps --help fast
+    from chains.doctor.process import check_names, check_process  # noqa: PLC0415 - keeps --help fast
+
+    access = _access(options)
+    data = load_config_file(Path(options.config)) if options.config else None
+    found: list[Check] = []
+    if access is None:
+        found.append(Check("cluster", "skipped", "no --kubeconfig, and not in a pod"))
+    else:
+        data, found = await _ask_cluster(access, options, data)
+    found.append(check_packages())
+    config = None
+    if data is not None:
+        config, told = check_config(data)
+        found += told
+    found += check_process(config, in_pod=access is not None and not options.kubeconfig)
+    registries = [f"https://{image}" for image in options.image or []]
+    found.append(await check_names(data or {}, [*registries, access.server if access else ""]))
+    found += await check_key(Path(options.signing_secrets), options.key, config)
+    if config is None:
+        found += [Check(name, "skipped", "needs a configuration") for name in ("stores", "log")]
+        return found
+    found += await check_stores(config, options.image or [])
+    found += await check_services(config)
+    return found
+
+
+def _access(options: argparse.Namespace) -> Access | None:
+    from chains.cluster.client import SERVICE_ACCOUNT, find_access  # noqa: PLC0415 - keeps --help fast
+
+    named = options.kubeconfig or options.context or os.environ.get("KUBECONFIG", "").strip()
+    if named or (SERVICE_ACCOUNT / "token").is_file():
+        return find_access(options.kubeconfig, options.context)
+    if not options.config:
+        raise UsageError("nothing to examine: pass --kubeconfig FILE, --config FILE or both")
+    return None
+
+
+async def _ask_cluster(
+    access: Access, options: argparse.Namespace, data: dict[str, str] | None
+) -> tuple[dict[str, str] | None, list[Check]]:
+    from chains.cluster.client import Cluster, ClusterError  # noqa: PLC0415 - keeps --help fast
+    from chains.doctor.cluster import (  # noqa: PLC0415 - keeps --help fast
+        check_admission,
+        check_clock,
+        check_rights,
+        check_tekton,
+        read_config,
+    )
+    from chains.doctor.local import Check  # noqa: PLC0415 - keeps --help fast
+
+    found: list[Check] = []
+    try:
+        async with Cluster(access, timeout=15) as cluster:
+            clock = await check_clock(cluster)
+            found = [Check("cluster", "ok", "the API server answers"), clock]
+            if data is None:
+                data, told = await read_config(cluster, options.system_namespace)
+                found.append(told)
+            namespaces = split_names(options.namespace)
+            found += await check_rights(cluster, namespaces, options.system_namespace)
+            found += await check_tekton(cluster, options.tekton_namespace)
+            found.append(await check_admission(cluster))
+    except (ClusterError, ssl.SSLError) as error:
+        step = "check the server's address, the token or certificate, and the way there"
+        # what was found stays; the check of the connection is replaced
+        rest = [check for check in found if check.name != "cluster"]
+        return data, [Check("cluster", "failed", str(error), step), *rest]
+    return data, found
+
+
+def add_doctor_command(commands: Any) -> None:
+    """Add the sub-command to a parser's."""
+    doctor = commands.add_parser(
+        "doctor", help="try key, stores, log and rights; say what is wrong and what to do", epilog=_EPILOG
+    )
+    common_options(doctor)
+    key_folder_option(doctor)
+    doctor.option("--config", "a chains-config to examine instead of the cluster's", metavar="FILE")
+    doctor.option("--key", "a key to examine instead of the mounted one", metavar="REF")
+    doctor.option(
+        "--image",
+        "a repository to try pushing to; may be repeated",
+        action="append",
+        metavar="REGISTRY/REPOSITORY",
+    )
+    add_output(doctor)
+    doctor.set_defaults(command=_doctor)

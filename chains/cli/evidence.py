@@ -1,0 +1,325 @@
+"""The sub-commands that read stores: ``get``, ``copy`` and ``export``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from chains.assembly.workspace import (
+    LAYOUT,
+    load_settings,
+    open_public_keys,
+    open_url,
+    own_layout,
+    own_public_key,
+    store_options,
+)
+from chains.cli.arguments import Parser, add_output
+from chains.cli.progress import Progress
+from chains.columns import table
+from chains.config.selection import parse_since
+from chains.documents.load import read_bytes
+from chains.errors import InputError, UsageError
+from chains.loop import carry_out
+from chains.terminal import say, terminal_width, write_json, write_line, write_text
+from chains.text import count
+from signers.sigstore.trusted_root import MAX_BYTES as MAX_ROOT
+from storage import lean_json
+
+if TYPE_CHECKING:
+    from chains.evidence.copying import Counts
+    from chains.evidence.retrieve import Found, Window
+    from signers.keys.public_key import PublicKey
+    from storage.base import Store
+    from storage.record import Evidence, ListedRun, Skipped
+
+OK, FAILURE, NO_EVIDENCE = 0, 1, 3
+_EVIDENCE = ("piece of evidence", "pieces of evidence")
+_SUBJECTS = ("run or subject", "runs or subjects")
+_TARGET = "sha256:HEX, IMAGE@sha256:HEX, a run's UID or [KIND/]NAMESPACE/NAME; all runs without any"
+_STORES = "oci-layout:PATH, file:PATH, s3://BUCKET/PREFIX; oci: for images by digest"
+
+
+def _get(options: argparse.Namespace) -> int:
+    """Print the evidence about targets, or of the runs in a window of time."""
+    found = carry_out(_collect(options))
+    evidence = [(one, item) for one in found for item in one.findings.evidence]
+    skipped = [item for one in found for item in one.findings.skipped]
+    if options.output == "json":
+        written = {
+            "evidence": [_to_json(one.store, item) for one, item in evidence],
+            "skipped": [asdict(item) for item in skipped],
+        }
+        write_json(written, indent=True)
+    else:
+        rows = [_row(item) for _, item in evidence]
+        if rows:
+            write_text(
+                table(("RUN", "ENDED", "FORMAT", "PREDICATE", "DIGEST", "WHERE"), rows, terminal_width())
+            )
+        unusable = f", {len(skipped)} unusable" if skipped else ""
+        write_line(f"{count(len(evidence), *_EVIDENCE)}{unusable}")
+        _tell(skipped)
+    if skipped:
+        return FAILURE
+    return OK if evidence else NO_EVIDENCE
+
+
+async def _collect(options: argparse.Namespace) -> list[Found]:
+    from chains.evidence.retrieve import retrieve  # noqa: PLC0415 - keeps --help fast
+
+    async with AsyncExitStack() as stack:
+        stores = await _open(options, stack)
+        return [found async for found in retrieve(stores, options.targets, _window(options))]
+
+
+async def _open(options: argparse.Namespace, stack: AsyncExitStack) -> list[Store]:
+    settings = store_options(load_settings(options.config).config)
+    stores = [open_url(url, settings) for url in dict.fromkeys(options.store or _where(options.targets))]
+    for store in stores:
+        await stack.enter_async_context(store)
+    return stores
+
+
+def _where(targets: Sequence[str]) -> list[str]:
+    """Return where to look without ``--store``: the registry of images, else this folder's layout."""
+    from chains.evidence.retrieve import names_image  # noqa: PLC0415 - keeps --help fast
+
+    images = [target for target in targets if names_image(target)]
+    if images and len(images) == len(targets):
+        return ["oci:"]
+    if images or not own_layout():
+        raise UsageError(f"no store: pass --store URL, one of {_STORES}")
+    say(f"looking in {LAYOUT}")
+    return [LAYOUT]
+
+
+def _window(options: argparse.Namespace) -> Window:
+    from chains.evidence.retrieve import Window  # noqa: PLC0415 - keeps --help fast
+
+    now = datetime.now(UTC)
+    times = {name: _time(getattr(options, name), now) for name in ("since", "until")}
+    return Window(options.namespace, options.name, times["since"], times["until"])
+
+
+def _time(text: str, now: datetime) -> str:
+    try:
+        return parse_since(text, now).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if text else ""
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{text!r} is no time: write 2026-01-02T03:04:05Z, 36h or 7d") from error
+
+
+def _row(item: Evidence) -> tuple[str, ...]:
+    origin = item.origin
+    run = f"{origin.kind}/{origin.namespace}/{origin.name}" if origin is not None else ""
+    return (
+        run,
+        item.created,
+        item.format,
+        _statement(item).get("predicateType", ""),
+        item.digest,
+        item.location,
+    )
+
+
+def _statement(item: Evidence) -> dict[str, Any]:
+    """Return predicate type and subjects, where the evidence is well-formed."""
+    from chains.errors import EvidenceError  # noqa: PLC0415 - keeps --help fast
+    from chains.evidence.records import SIMPLE_SIGNING, read_envelope  # noqa: PLC0415 - keeps --help fast
+    from chains.statements.statement import parse_statement  # noqa: PLC0415 - keeps --help fast
+    from signers.base import FormatError  # noqa: PLC0415 - keeps --help fast
+
+    if item.format == SIMPLE_SIGNING:
+        return {}
+    try:
+        statement = parse_statement(read_envelope(item, ()).payload)
+    except (EvidenceError, FormatError):
+        return {}
+    return {
+        "predicateType": statement.predicate_type,
+        "subjects": [subject.fields() for subject in statement.subjects],
+    }
+
+
+def _to_json(store: str, item: Evidence) -> dict[str, Any]:
+    """Return one piece of evidence; ``data`` is its text as it is stored."""
+    return {
+        "store": store,
+        "location": item.location,
+        "digest": item.digest,
+        "format": item.format,
+        "run": asdict(item.origin) if item.origin is not None else None,
+        "created": item.created,
+        **_statement(item),
+        "signature": item.signature.hex(),
+        "data": item.data.decode("utf-8", "replace"),
+    }
+
+
+def _tell(skipped: Sequence[Skipped]) -> None:
+    for item in skipped[:20]:
+        say(f"{f'{item.location} {item.digest}'.rstrip()}: {item.reason}")
+
+
+def _copy(options: argparse.Namespace) -> int:
+    """Copy evidence from one store into another."""
+    counts = carry_out(_copy_async(options))
+    fields = ("runs", "before", "empty", "copied", "unchanged", "failed", "refused")
+    if options.output == "json":
+        told = {name: getattr(counts, name) for name in fields}
+        write_json(told | {"reasons": [asdict(one) for one in counts.reasons]})
+    else:
+        _tell(counts.reasons)
+        left = f"{counts.before} done before, {counts.empty} without evidence"
+        write_line(
+            f"{count(counts.runs, *_SUBJECTS)} ({left}): "
+            f"{count(counts.copied, 'record')} copied, {counts.unchanged} unchanged, {counts.failed} failed, "
+            f"{count(counts.refused, *_EVIDENCE)} refused"
+        )
+    return OK if counts.is_whole else FAILURE
+
+
+async def _copy_async(options: argparse.Namespace) -> Counts:
+    from chains.evidence.copying import Copying, Journal  # noqa: PLC0415 - keeps --help fast
+    from storage.base import FORM_A  # noqa: PLC0415 - keeps --help fast
+
+    keys = open_public_keys(options.key) if options.key else []
+    settings = store_options(load_settings(options.config).config)
+    journal = Journal(options.journal)
+    async with AsyncExitStack() as stack:
+        source = await stack.enter_async_context(open_url(options.source, settings))
+        destination = await stack.enter_async_context(open_url(options.destination, settings))
+        bare = open_url(options.destination, replace(settings, encoding_format=FORM_A))
+        await stack.enter_async_context(bare)
+        copying = Copying(destination, bare, keys, journal)
+        work = await _work(source, options, journal, copying.counts)
+        bar = Progress(len(work), "runs")
+        try:
+            return await copying.run(work, lambda failed: bar.advance(failed=failed))
+        finally:
+            bar.close()
+
+
+async def _work(
+    source: Store, options: argparse.Namespace, journal: Any, counts: Counts
+) -> list[Callable[[], AsyncIterator[Found]]]:
+    """Return one piece of work for each target, or for each run of the window that is not done yet."""
+    from chains.evidence.retrieve import Found, retrieve  # noqa: PLC0415 - keeps --help fast
+
+    window = _window(options)
+    if options.targets:
+        return [lambda one=one: retrieve([source], [one], window) for one in options.targets]  # type: ignore[misc]
+
+    def copy_run(run: ListedRun) -> Callable[[], AsyncIterator[Found]]:
+        async def find() -> AsyncIterator[Found]:
+            uid = run.origin.uid
+            yield Found(f"run {uid}", source.url, await source.find_run(uid), run)
+
+        return find
+
+    work = []
+    async for run in source.list_runs(window.since, window.until):
+        if not window.has(run):
+            continue
+        if journal.has(run.origin.uid):
+            counts.before += 1
+        else:
+            work.append(copy_run(run))
+    return work
+
+
+def _export(options: argparse.Namespace) -> int:
+    """Write an offline pack."""
+    keys = open_public_keys(options.key or _own_key(options))
+    trusted_root = b""
+    if options.trusted_root:
+        trusted_root = read_bytes(Path(options.trusted_root), MAX_ROOT)
+        try:
+            lean_json.loads(trusted_root)
+        except orjson.JSONDecodeError as error:
+            raise InputError(f"{options.trusted_root} is no trusted root: it is not JSON") from error
+    packed = carry_out(_export_async(options, keys, trusted_root))
+    if options.output == "json":
+        refused = [asdict(one) for one in packed.refused]
+        write_json({"folder": options.folder, "bundles": packed.bundles, "refused": refused})
+    else:
+        _tell(packed.refused)
+        write_line(f"{options.folder}: {count(packed.bundles, 'bundle')}, {len(packed.refused)} refused")
+    if packed.refused:
+        return FAILURE
+    return OK if packed.bundles else NO_EVIDENCE
+
+
+def _own_key(options: argparse.Namespace) -> list[str]:
+    """Return this folder's key, for the runs of its own layout. Raises :class:`UsageError` for all else.
+
+    Whoever gets the pack trusts the keys in it, so no key of a folder may choose among others' evidence.
+    """
+    from chains.evidence.retrieve import names_artifact  # noqa: PLC0415 - keeps --help fast
+
+    if options.store or any(map(names_artifact, options.targets)):
+        raise UsageError(
+            "no key: pass --key PUB; the key of .chains/ counts for the runs of this folder's layout alone"
+        )
+    return [own_public_key()]
+
+
+async def _export_async(options: argparse.Namespace, keys: Sequence[PublicKey], trusted_root: bytes) -> Any:
+    from chains.evidence.offline_pack import write_pack  # noqa: PLC0415 - keeps --help fast
+    from chains.evidence.retrieve import retrieve  # noqa: PLC0415 - keeps --help fast
+
+    async with AsyncExitStack() as stack:
+        stores = await _open(options, stack)
+        found = retrieve(stores, options.targets, _window(options))
+        return await write_pack(Path(options.folder), found, keys, trusted_root)
+
+
+def add_store_commands(commands: Any) -> None:
+    """Add the sub-commands of this module to a parser's."""
+    get = commands.add_parser("get", help="print the evidence that stores have")
+    get.add_argument("targets", metavar="TARGET", nargs="*", help=_TARGET)
+    get.option("--store", f"look here: {_STORES}; may be repeated", action="append", metavar="URL")
+    _window_options(get)
+    add_output(get)
+    get.set_defaults(command=_get)
+
+    copy = commands.add_parser("copy", help="copy evidence from one store into another")
+    copy.add_argument("source", metavar="SRC", help=f"the store to read: {_STORES}")
+    copy.add_argument("destination", metavar="DST", help=f"the store to write: {_STORES}")
+    copy.add_argument("targets", metavar="TARGET", nargs="*", help=_TARGET)
+    text = "copy only what this public key signed; may be repeated"
+    copy.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
+    copy.option("--journal", "a file that remembers the runs copied, to go on after a stop", metavar="FILE")
+    _window_options(copy)
+    add_output(copy)
+    copy.set_defaults(command=_copy)
+
+    export = commands.add_parser("export", help="write an offline pack that cosign verifies")
+    export.add_argument("folder", metavar="FOLDER", help="a new folder for the pack")
+    export.add_argument("targets", metavar="TARGET", nargs="*", help=_TARGET)
+    export.option("--store", f"look here: {_STORES}; may be repeated", action="append", metavar="URL")
+    text = (
+        "a public key to put in; only what it signed is exported (default, for the runs of this folder's "
+        "layout alone: .chains/signing.pub)"
+    )
+    export.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
+    export.option("--trusted-root", "a Sigstore trusted root to put in", metavar="FILE")
+    _window_options(export)
+    add_output(export)
+    export.set_defaults(command=_export)
+
+
+def _window_options(parser: Parser) -> None:
+    parser.option("--config", "a chains-config, for its registry settings", metavar="FILE")
+    parser.option("--namespace", "only runs of this namespace", metavar="NAME")
+    parser.option("--name", "only runs of this name", metavar="NAME")
+    when = "TIME|36h|7d"
+    parser.option("--since", "only runs that ended then or later", metavar=when)
+    parser.option("--until", "only runs that ended before", metavar=when)

@@ -1,0 +1,421 @@
+"""The Kubernetes API as the controller needs it: get, list by pages, patch; kept connections, clear errors.
+
+:class:`ClusterError`
+ ├─ :class:`ClusterUnavailable`  network, 429, 5xx: trying again can help
+ ├─ :class:`ObjectLarge`         it was asked for small objects alone
+ ├─ :class:`ObjectGone`          404: there is no such object
+ ├─ :class:`ObjectChanged`       409: it changed since it was read
+ └─ :class:`ClusterRejected`     everything else: it cannot
+     ├─ :class:`ClusterUnauthorized`  401: the token or certificate is not taken
+     ├─ :class:`ClusterForbidden`     403: the account lacks a permission
+     ├─ :class:`ListExpired`          410: the rest of a list cannot be had any more
+     ├─ :class:`ObjectUnreadable`     what is there cannot be decoded, whoever tries
+     └─ :class:`ObjectRefused`        413, 422, and etcd's limit: the object would be too large or not valid
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+from multidict import CIMultiDict
+
+from chains.cluster.access import Access
+from chains.cluster.paging import LARGEST_ANSWER, Pages, is_large, read_some, weight_of
+from chains.cluster.rate_limit import Pace
+from chains.documents.decode import UNREADABLE, Unreadable, decode_object, decode_page
+from chains.errors import ChainsError, UsageError
+from storage import lean_json
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+SERVICE_HOST, SERVICE_PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
+_TOKEN_SECONDS = 60.0
+_LEASES = "/apis/coordination.k8s.io/"
+_EXCERPT = 256
+_METADATA = "application/json;as={};g=meta.k8s.io;v=v1,application/json"
+METADATA_ONLY = _METADATA.format("PartialObjectMetadata")
+"""Asks for one object's metadata alone, which costs the server less to send."""
+_UNAUTHORIZED, _SERVER_ERROR = 401, 500
+_TOO_LARGE = ("request is too large", "larger than max")
+"""How etcd and its client refuse an object, which the API server answers with 500."""
+
+
+class ClusterError(ChainsError):
+    """Base of what the API server, or the way to it, refuses."""
+
+
+class ClusterUnavailable(ClusterError):  # noqa: N818 - "unavailable" and "rejected" are the words of every port here
+    """The API server cannot be reached or is busy."""
+
+
+class _TooLong(ClusterUnavailable):
+    """The answer is longer than is read."""
+
+
+class ObjectLarge(ClusterError):  # noqa: N818
+    """The object takes more memory than was reckoned with; ``weight`` is that of :func:`weight_of`."""
+
+    def __init__(self, text: str, weight: int) -> None:
+        super().__init__(text)
+        self.weight = weight
+
+
+class ClusterRejected(ClusterError):  # noqa: N818
+    """The request is not allowed or not understood."""
+
+
+class ClusterUnauthorized(ClusterRejected):
+    """The API server does not know who we are."""
+
+
+class ClusterForbidden(ClusterRejected):
+    """The account may not do this."""
+
+
+class ListExpired(ClusterRejected):
+    """A list took so long that its next page is forgotten; begin again."""
+
+
+class ObjectUnreadable(ClusterRejected):
+    """The object cannot be decoded; ``outline`` has what can be told of it, see
+    :mod:`chains.documents.decode`."""
+
+    def __init__(self, reason: str, outline: dict[str, Any]) -> None:
+        super().__init__(reason)
+        self.outline = outline
+
+
+class ObjectRefused(ClusterRejected):
+    """The object would be too large, or not be valid."""
+
+
+class ObjectGone(ClusterError):  # noqa: N818
+    """There is no such object, or no longer."""
+
+
+class ObjectChanged(ClusterError):  # noqa: N818
+    """The object is not the one that was read."""
+
+
+def find_access(kubeconfig: str = "", context: str = "", *, account: Path = SERVICE_ACCOUNT) -> Access:
+    """Return the access to the cluster.
+
+    It is that of ``kubeconfig`` or, without one, of ``$KUBECONFIG``, of the pod's service account, or of
+    ``~/.kube/config``, the first that is there. ``context`` chooses one of a kubeconfig. ``account`` is the
+    folder where the kubelet mounts the account's token. In a pod the API server is at
+    ``KUBERNETES_SERVICE_HOST`` and ``KUBERNETES_SERVICE_PORT``, as for every Kubernetes client: a name would
+    need a name server. Raises :class:`UsageError` with the next step.
+    """
+    named = kubeconfig or os.environ.get("KUBECONFIG", "").strip()
+    token, authority = account / "token", account / "ca.crt"
+    if named or context or not token.is_file():
+        from chains.cluster.kubeconfig import find_kubeconfig, read_kubeconfig  # noqa: PLC0415 - not needed in a pod
+
+        if found := named or find_kubeconfig():
+            return read_kubeconfig(found, context)
+        raise UsageError(
+            "no cluster: run in a pod with a service account, pass --kubeconfig FILE, or set KUBECONFIG"
+        )
+    try:
+        return Access(_server_of_pod(os.environ), authority.read_text(), token_file=token)
+    except OSError as error:
+        raise UsageError(
+            f"no cluster: the API server's certificate authority {authority} cannot be read: {error.strerror}"
+        ) from error
+
+
+def _server_of_pod(environ: Mapping[str, str]) -> str:
+    """Return the URL that the kubelet's variables give. Raises :class:`UsageError` when they give none."""
+    host, port = (environ.get(name, "").strip() for name in (SERVICE_HOST, SERVICE_PORT))
+    if not host or not port:
+        missing = " and ".join(
+            name for name, value in ((SERVICE_HOST, host), (SERVICE_PORT, port)) if not value
+        )
+        raise UsageError(
+            f"no cluster: there is a service account's token, but no {missing}, which the kubelet sets "
+            "in every pod: leave it in the process's environment, or pass --kubeconfig FILE"
+        )
+    if not port.isdecimal():
+        raise UsageError(f"no cluster: {SERVICE_PORT} is {port!r}, expected a number")
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+def tls_of(access: Access) -> ssl.SSLContext | bool:
+    """Return how to speak TLS with the API server, for aiohttp."""
+    if not access.server.startswith("https:"):
+        return True
+    context = ssl.create_default_context(cadata=access.ca_data or None)
+    if access.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if access.certificate is not None:
+        context.load_cert_chain(access.certificate, access.key)
+    return context
+
+
+class Cluster:
+    """A connection to one API server. Use as ``async with``; calls may run concurrently.
+
+    Everything but Leases, on which other replicas wait, keeps to ``pace``.
+    """
+
+    def __init__(
+        self, access: Access, *, connections: int = 64, timeout: float = 60.0, pace: Pace | None = None
+    ) -> None:
+        self._access, self._pace = access, pace or Pace()
+        self._connections = connections
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._session: aiohttp.ClientSession | None = None
+        self._token, self._token_read = f"Bearer {access.token}" if access.token else "", -math.inf
+        # the host of the URL is what the certificate is held against, unless the kubeconfig says another name
+        self._tls: dict[str, Any] = {"server_hostname": access.server_name} if access.server_name else {}
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(limit=self._connections, ssl=tls_of(self._access))
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=self._timeout,
+            headers=CIMultiDict(self._access.headers),
+            proxy=self._access.proxy or None,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(
+        self, path: str, *, accept: str = "", check: Callable[[bytes], None] | None = None
+    ) -> dict[str, Any]:
+        """Return one object, in the form ``accept`` where one is asked for. Raises :class:`ClusterError`.
+
+        ``check`` looks at its text before it is decoded, and raises what it finds.
+        """
+        data = await self._send("GET", path, headers={"Accept": accept} if accept else None)
+        if check is not None:
+            check(data)
+        found = await lean_json.aside(data, partial(decode_object, data))
+        if found is None:
+            raise ClusterUnavailable(f"GET {path}: the answer is no JSON object")
+        return _readable(path, found)
+
+    async def patch(self, path: str, body: Mapping[str, Any]) -> None:
+        """Merge ``body`` into one object; with a ``resourceVersion`` in it, only into that version.
+
+        The answer is asked for as metadata alone, which costs the server less. Raises :class:`ClusterError`.
+        """
+        headers = {
+            "Content-Type": "application/merge-patch+json",
+            "Accept": METADATA_ONLY,
+        }
+        # the answer is not read: its managed fields are as deep as the object
+        await self._send("PATCH", path, orjson.dumps(body), headers)
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Create one object and return it as it became. Raises :class:`ClusterError`."""
+        data = await self._send("POST", path, orjson.dumps(body), {"Content-Type": "application/json"})
+        found = decode_object(data)
+        if found is None:
+            raise ClusterUnavailable(f"POST {path}: the answer is no JSON object")
+        return _readable(path, found)
+
+    async def list(
+        self, path: str, selector: str = "", *, outlines: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the objects of a collection, page by page. Raises :class:`ClusterError`.
+
+        One that cannot be read is an error, or with ``outlines`` is in outline.
+        """
+        async for item in self._pages(path, selector, {}):
+            if item is None and not outlines:
+                raise ClusterRejected(f"GET {path}: an object of the list can neither be read nor named")
+            if item is not None:
+                yield item if outlines else _readable(path, item)
+
+    async def list_metadata(self, path: str, selector: str = "") -> AsyncIterator[dict[str, Any]]:
+        """Yield the metadata of the objects of a collection, page by page. Raises :class:`ClusterError`."""
+        async for item in self._pages(
+            path, selector, {"Accept": _METADATA.format("PartialObjectMetadataList")}
+        ):
+            if item is not None:
+                yield item["metadata"]
+
+    async def _pages(
+        self, path: str, selector: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[dict[str, Any] | None]:
+        following, pages = "", Pages()
+        while True:
+            query = f"?limit={pages.objects}&labelSelector={quote(selector)}&continue={following}"
+            data = await self._page(path + query, headers, pages)
+            if data is None:
+                continue
+            try:
+                page = await lean_json.aside(data, partial(decode_page, data))
+            except Unreadable as error:
+                raise ClusterUnavailable(f"GET {path}: {error}") from error
+            del data
+            for item in page.get("items") or ():  # null in an empty list of metadata
+                yield item
+            following = page.get("metadata", {}).get("continue", "")
+            if not following:
+                return
+
+    async def _page(self, path: str, headers: Mapping[str, str], pages: Pages) -> bytes | None:
+        """Return a page; None where fewer objects are to be asked for."""
+        asked = pages.objects
+        try:
+            data: bytes | None = await self._send("GET", path, headers=headers, limit=pages.largest)
+        except _TooLong:
+            if asked == 1:
+                raise
+            data = None
+        return data if pages.takes(data) else None
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        limit: int = LARGEST_ANSWER,
+    ) -> bytes:
+        token = await self._bearer(_TOKEN_SECONDS)
+        try:
+            return await self._exchange(method, path, body, headers, token, limit)
+        except ClusterUnauthorized:
+            # the token may have been replaced since the file was read
+            if (newer := await self._bearer(0.0)) == token:
+                raise
+            return await self._exchange(method, path, body, headers, newer, limit)
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str] | None,
+        token: str,
+        limit: int,
+    ) -> bytes:
+        if self._session is None:
+            raise ClusterRejected("the cluster is not open")
+        if _LEASES not in path:
+            await self._pace.turn()
+        sent = {"Authorization": token} if token else {}
+        url = self._access.server + path
+        try:
+            async with self._session.request(
+                method, url, data=body, headers={**sent, **(headers or {})}, **self._tls
+            ) as answer:
+                data = await read_some(answer, limit)
+                if data is None:
+                    raise _TooLong(f"{method} {path}: the answer has more than {limit} bytes")
+                if answer.status < 300:  # noqa: PLR2004 - 2xx
+                    return data
+                raise _error(method, path, answer.status, data)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterUnavailable(f"{method} {path}: {error or type(error).__name__}") from error
+
+    async def server_time(self) -> datetime | None:
+        """Return the API server's time, in whole seconds; None when it tells none.
+
+        Raises :class:`ClusterUnavailable` and, for an account it does not know, :class:`ClusterRejected`.
+        """
+        if self._session is None:
+            raise ClusterRejected("the cluster is not open")
+        token = await self._bearer(_TOKEN_SECONDS)
+        headers = {"Authorization": token} if token else {}
+        try:
+            async with self._session.get(
+                self._access.server + "/version", headers=headers, **self._tls
+            ) as answer:
+                if answer.status == _UNAUTHORIZED:
+                    raise _error("GET", "/version", answer.status, await answer.read())
+                return parsedate_to_datetime(answer.headers["Date"])
+        except (KeyError, ValueError):
+            return None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterUnavailable(f"GET /version: {error or type(error).__name__}") from error
+
+    async def _bearer(self, seconds: float) -> str:
+        """Return the Authorization header, made again if it was made longer than ``seconds`` ago."""
+        file, authorize = self._access.token_file, self._access.authorize
+        if (file is None and authorize is None) or time.monotonic() - self._token_read < seconds:
+            return self._token
+        if file is not None:
+            try:
+                self._token = f"Bearer {(await asyncio.to_thread(file.read_text)).strip()}"
+            except OSError as error:
+                raise ClusterUnavailable(f"cannot read the token in {file}: {error.strerror}") from error
+        elif authorize is not None:
+            self._token = await asyncio.to_thread(authorize)
+        self._token_read = time.monotonic()
+        return self._token
+
+
+async def get_outline(
+    cluster: Cluster, path: str, *, accept: str = "", check: Callable[[bytes], None] | None = None
+) -> dict[str, Any]:
+    """Return one object, in outline where it cannot be read. Raises :class:`ClusterError`."""
+    options: dict[str, Any] = {"accept": accept} if accept else {}
+    if check is not None:
+        options["check"] = check
+    try:
+        return await cluster.get(path, **options)
+    except ObjectUnreadable as error:
+        return error.outline
+
+
+def expect_small(data: bytes) -> None:
+    """Raise :class:`ObjectLarge` for an object of which few are held at a time."""
+    if is_large(data):
+        raise ObjectLarge(f"the object has {len(data)} bytes", weight_of(data))
+
+
+def _readable(path: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Return an object that is whole. Raises :class:`ObjectUnreadable`."""
+    if UNREADABLE not in found:
+        return found
+    metadata = found["metadata"]
+    name = f"{found.get('kind') or 'object'} {metadata.get('namespace', '')}/{metadata['name']}"
+    raise ObjectUnreadable(f"GET {path}: {name} cannot be read: {found[UNREADABLE]}", found)
+
+
+def _error(method: str, path: str, status: int, data: bytes) -> ClusterError:
+    try:
+        message = str(lean_json.loads(data, lean_json.FEW_VALUES).get("message", ""))
+    except (orjson.JSONDecodeError, AttributeError):
+        message = data.decode(errors="replace")
+    text = f"{method} {path.partition('?')[0]}: {status} {message[:_EXCERPT]}"
+    if status >= _SERVER_ERROR and any(words in message for words in _TOO_LARGE):
+        return ObjectRefused(text)
+    if status >= _SERVER_ERROR:
+        return ClusterUnavailable(text)
+    return _KINDS.get(status, ClusterRejected)(text)
+
+
+_KINDS = {
+    _UNAUTHORIZED: ClusterUnauthorized,
+    403: ClusterForbidden,
+    404: ObjectGone,
+    409: ObjectChanged,
+    410: ListExpired,
+    413: ObjectRefused,
+    422: ObjectRefused,
+    429: ClusterUnavailable,
+}

@@ -1,0 +1,117 @@
+"""One Lease for each share of the runs: who works on it, until when, and who would like it back.
+
+The fields mean what they mean to client-go's leader election (coordination.k8s.io/v1): a record that nobody
+changes for ``leaseDurationSeconds`` has expired. Two annotations are ours: ``provenance.chains/replicas``,
+into how many shares the holder divides the runs, and ``provenance.chains/wanted-by``, the identity that asks
+for the share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from chains.cluster.client import Cluster
+
+NAME = "tekton-chains-controller-share-"
+REPLICAS = "provenance.chains/replicas"
+WANTED_BY = "provenance.chains/wanted-by"
+LABELS = {"app": "tekton-chains-controller", "provenance.chains/lease": "share"}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Lease. Times are RFC 3339 with microseconds and are shown, never compared with a clock.
+
+    ``holder`` is empty where nobody holds the share; ``version`` is the resourceVersion that was read, empty
+    for a Lease that is not there.
+    """
+
+    holder: str = ""
+    seconds: int = 0
+    acquired: str = ""
+    renewed: str = ""
+    transitions: int = 0
+    replicas: int = 0
+    wanted_by: str = ""
+    version: str = ""
+
+
+class LeaseTable(Protocol):
+    """Where the records are. Both methods raise :class:`ClusterError`."""
+
+    async def read(self) -> Mapping[int, Record]:
+        """Return the records that are there by the number of their share."""
+
+    async def write(self, share: int, record: Record) -> None:
+        """Write a record over the version that it names; :class:`ObjectChanged` when there is a newer one."""
+
+
+class ClusterLeases:
+    """The Leases of one namespace."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self._cluster = cluster
+        self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+
+    async def read(self) -> dict[int, Record]:
+        """Return the records; see :meth:`LeaseTable.read`."""
+        selector = ",".join(f"{key}={value}" for key, value in LABELS.items())
+        found = {}
+        async for raw in self._cluster.list(self._path, selector):
+            number = raw["metadata"]["name"].removeprefix(NAME)
+            if number.isdecimal():
+                found[int(number)] = read_record(raw)
+        return found
+
+    async def write(self, share: int, record: Record) -> None:
+        """Write a record; see :meth:`LeaseTable.write`."""
+        body = lease_body(record)
+        if record.version:
+            await self._cluster.patch(f"{self._path}/{NAME}{share}", body)
+        else:
+            body["metadata"]["name"] = f"{NAME}{share}"
+            await self._cluster.create(self._path, body)
+
+
+def read_record(raw: Mapping[str, Any]) -> Record:
+    """Return the record of a Lease as the API server gives it."""
+    metadata, spec = raw["metadata"], raw.get("spec") or {}
+    annotations = metadata.get("annotations") or {}
+    replicas = str(annotations.get(REPLICAS, ""))
+    return Record(
+        holder=spec.get("holderIdentity") or "",
+        seconds=spec.get("leaseDurationSeconds") or 0,
+        acquired=spec.get("acquireTime") or "",
+        renewed=spec.get("renewTime") or "",
+        transitions=spec.get("leaseTransitions") or 0,
+        replicas=int(replicas) if replicas.isdecimal() else 0,
+        wanted_by=str(annotations.get(WANTED_BY, "")),
+        version=metadata["resourceVersion"],
+    )
+
+
+def lease_body(record: Record) -> dict[str, Any]:
+    """Return the merge patch that makes a Lease say what ``record`` does; or the new object."""
+    spec = {
+        "holderIdentity": record.holder or None,
+        "leaseDurationSeconds": record.seconds,
+        "acquireTime": record.acquired,
+        "renewTime": record.renewed,
+        "leaseTransitions": record.transitions,
+    }
+    annotations = {REPLICAS: str(record.replicas), WANTED_BY: record.wanted_by or None}
+    metadata: dict[str, Any] = {"labels": LABELS}
+    if record.version:
+        return {
+            "metadata": {**metadata, "annotations": annotations, "resourceVersion": record.version},
+            "spec": spec,
+        }
+    annotations = {key: value for key, value in annotations.items() if value is not None}
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {**metadata, "annotations": annotations},
+        "spec": spec,
+    }

@@ -1,0 +1,419 @@
+"""Every key of ``chains-config``: how its value is read, its default, what it means.
+
+Parser, lint and ``docs/configuration.md`` all read this one table. Names, defaults and accepted values of the
+keys that are not ``ours`` are Tekton Chains' (v0.29, ``pkg/config/config.go``), whose parser refuses a wrong
+word but silently keeps the default for a wrong boolean; :attr:`Key.lenient` says which of the two it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+from chains.config.key import Key
+
+FORMATS = ("in-toto", "slsa/v1", "slsa/v2alpha3", "slsa/v2alpha4")
+_STORES = ("tekton", "oci", "gcs", "docdb", "grafeas", "archivista", "s3")
+_SIGNERS = ("x509", "kms", "none")
+_WEB = ("https", "http")
+SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
+
+
+def _format(artifact: str, kind: str) -> Key:
+    text = f"Predicate of {kind} provenance. `in-toto` and `slsa/v1` are SLSA v0.2, the other two SLSA v1.0."
+    return Key(f"artifacts.{artifact}.format", "enum", "in-toto", text, FORMATS)
+
+
+def _storage(artifact: str, default: str, what: str, values: tuple[str, ...]) -> Key:
+    text = f'Where {what} are stored, several separated by commas; `""` disables them.'
+    return Key(f"artifacts.{artifact}.storage", "list", default, text, values, ours_values=("s3",))
+
+
+def _signer(artifact: str, text: str) -> Key:
+    return Key(f"artifacts.{artifact}.signer", "enum", "x509", text, _SIGNERS)
+
+
+_ARTIFACTS = (
+    _format("taskrun", "TaskRun"),
+    _storage("taskrun", "tekton", "attestations of TaskRuns", (*_STORES, "kafka")),
+    _signer("taskrun", "What signs attestations of TaskRuns; `none` disables them."),
+    _format("pipelinerun", "PipelineRun"),
+    _storage("pipelinerun", "tekton", "attestations of PipelineRuns", _STORES),
+    _signer("pipelinerun", "What signs attestations of PipelineRuns; `none` disables them."),
+    Key(
+        "artifacts.pipelinerun.enable-deep-inspection", "bool", "false",
+        "Whether results of child TaskRuns count as inputs and outputs of their PipelineRun.", lenient=True,
+    ),
+    Key("artifacts.oci.format", "enum", "simplesigning", "Form of image signatures.", ("simplesigning",)),
+    _storage("oci", "oci", "image signatures", (*_STORES, "kafka")),
+    _signer("oci", "What signs images; `none` leaves images unsigned and provenance as it is."),
+    Key(
+        "artifacts.native.enabled", "bool", "false",
+        "Whether artifacts that Tekton itself records (`status.artifacts`, inputs and outputs of steps) "
+        "become subjects and dependencies too.", ours=True,
+    ),
+    Key(
+        "execution.report", "bool", "true",
+        "Whether each run also gets an execution report: outcome, and isolation as requested, enforced and "
+        "observed.",
+        ours=True,
+    ),
+)  # fmt: skip
+
+_REPORT = (
+    Key(
+        "execution.network-policies.enforced", "bool", "false",
+        "Whether the cluster's network plugin is known to enforce NetworkPolicies, which cannot be observed. "
+        "Only then do policies that deny a pod all egress and all ingress count as isolation.", ours=True,
+    ),
+    Key(
+        "execution.image-environments", "bool", "false",
+        "Whether to read from the registry what a step's image sets in the environment, where isolation "
+        "hangs on it: the pod does not show it.", ours=True,
+    ),
+    Key(
+        "execution.redaction.key-file", "path", "",
+        "File with a key of at least 16 bytes: what is redacted is replaced by HMAC-SHA-256, not left out.",
+        ours=True,
+    ),
+    Key(
+        "execution.redaction.shown-variables", "text", "",
+        "Environment variables whose values may be shown, separated by commas; all others are redacted.",
+        ours=True,
+    ),
+    Key(
+        "execution.redaction.arguments", "pattern", "",
+        "Further text to redact in arguments: the pattern's first group, or all of it. Passwords, tokens and "
+        "keys of common forms are redacted always.", ours=True,
+    ),
+)  # fmt: skip
+
+_PROVENANCE = (
+    Key("builder.id", "text", "https://tekton.dev/chains/v2", "Builder named by provenance, as a URI."),
+    Key(
+        "builder.id.hermetic", "text", "",
+        "Builder named by provenance of runs whose isolation from the network is proven (`enforced` in the "
+        "execution report); empty is `builder.id`.", ours=True,
+    ),
+    Key(
+        "builddefinition.buildtype", "enum", "https://tekton.dev/chains/v2/slsa",
+        "Build type of the SLSA v1.0 formats; `slsa-tekton` adds labels, annotations and child TaskRuns.",
+        ("https://tekton.dev/chains/v2/slsa", "https://tekton.dev/chains/v2/slsa-tekton"),
+    ),
+)  # fmt: skip
+
+_STORAGE = (
+    Key(
+        "storage.oci.repository", "text", "",
+        "Repository for the `.att` and `.sig` tags of all images; empty is each image's own. Bundles stay "
+        "beside their image. Placeholders `{namespace}`, `{kind}` and `{name}` are the run's (ours).",
+    ),
+    Key(
+        "storage.oci.bundles-in-repository", "bool", "false",
+        "Whether bundles go into `storage.oci.repository` too, away from their image.", ours=True,
+    ),
+    Key(
+        "storage.oci.attach-to-platforms", "bool", "false",
+        "Whether the images that an image index lists for its platforms are subjects beside it: attested, "
+        "signed and attached to, each. Asks the registry for every image of a run.", ours=True,
+    ),
+    Key(
+        "storage.oci.repository.insecure", "bool", "false",
+        "Whether registries may be reached over plain HTTP or with an unverified certificate.", lenient=True,
+    ),
+    Key(
+        "storage.oci.encoding-format", "enum", "dsse",
+        "`dsse` writes `.att` and `.sig` tags, `sigstore-bundle` referrers with Sigstore bundles.",
+        ("dsse", "sigstore-bundle", "both"), ours_values=("both",),
+    ),
+    Key(
+        "storage.oci.wait-for-image", "duration", "1h",
+        "For how long after a run's end the controller waits for an image that is not in its registry yet, "
+        "because another task pushes it; `0`: not at all. See `controller.md`.", ours=True,
+    ),
+    Key(
+        "storage.oci.ca-file", "path", "", "PEM file of further CAs for registries, beside the system's.",
+        ours=True,
+    ),
+    Key(
+        "storage.oci.run-credentials", "bool", "true",
+        "Whether the controller tries the registry credentials of a run's service account before its own.",
+        ours=True,
+    ),
+    Key("storage.gcs.bucket", "text", "", "Bucket for the store `gcs`."),
+    Key(
+        "storage.docdb.url", "url", "", "Collection for the store `docdb`, as a go-cloud docstore URL.",
+        schemes=("firestore", "dynamodb", "mongo"),
+    ),
+    Key(
+        "storage.docdb.mongo-server-url", "url", "",
+        "MongoDB server for `mongo://`, with its password; instead of the variable `MONGO_SERVER_URL`.",
+        schemes=("mongodb", "mongodb+srv"), secret=True,
+    ),
+    Key(
+        "storage.docdb.mongo-server-url-dir", "path", "",
+        "Folder whose file `MONGO_SERVER_URL` holds that URL; wins over `storage.docdb.mongo-server-url`.",
+    ),
+    Key("storage.docdb.mongo-server-url-path", "path", "", "File that holds that URL; wins over the folder."),
+    Key("storage.grafeas.projectid", "text", "", "Google Cloud project for the store `grafeas`."),
+    Key("storage.grafeas.noteid", "text", "", "How notes' names begin; empty is `tekton-NAMESPACE`."),
+    Key(
+        "storage.grafeas.notehint", "text", "This attestation note was generated by Tekton Chains",
+        "Human-readable name of attestation notes.",
+    ),
+    Key("storage.archivista.url", "url", "", "Server for the store `archivista`.", schemes=_WEB),
+    Key(
+        "storage.pubsub.provider", "enum", "", "What carries the messages of the store `kafka`.",
+        ("inmemory", "kafka"),
+    ),
+    Key("storage.pubsub.topic", "text", "", "Topic for these messages."),
+    Key("storage.pubsub.kafka.bootstrap.servers", "text", "", "`host:port` of a Kafka broker."),
+    Key(
+        "storage.pubsub.kafka.security.protocol", "enum", "plaintext",
+        "How Kafka's brokers are spoken to: with TLS (`ssl`), with a login (`sasl_…`), with both or neither.",
+        ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"), ours=True,
+    ),
+    Key(
+        "storage.pubsub.kafka.ssl.ca-file", "path", "",
+        "PEM file of the CAs to trust; empty is the system's.", ours=True,
+    ),
+    Key(
+        "storage.pubsub.kafka.ssl.cert-file", "path", "",
+        "PEM file of our own certificate, where the brokers want one.", ours=True,
+    ),
+    Key("storage.pubsub.kafka.ssl.key-file", "path", "", "PEM file of its private key.", ours=True),
+    Key(
+        "storage.pubsub.kafka.sasl.mechanism", "enum", "SCRAM-SHA-512", "How to log in.",
+        ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), ours=True,
+    ),
+    Key("storage.pubsub.kafka.sasl.username", "text", "", "As whom to log in.", ours=True),
+    Key(
+        "storage.pubsub.kafka.sasl.password-path", "path", "",
+        "File that holds the password, read again when it changes; empty: variable `KAFKA_SASL_PASSWORD`.",
+        ours=True,
+    ),
+)  # fmt: skip
+
+_S3 = (
+    Key("storage.s3.bucket", "text", "", "Bucket of the store `s3`, AWS or a compatible service.", ours=True),
+    Key("storage.s3.prefix", "text", "", "What all keys in the bucket begin with.", ours=True),
+    Key("storage.s3.region", "text", "", "Region of the bucket; empty is variable `AWS_REGION`.", ours=True),
+    Key(
+        "storage.s3.endpoint", "url", "",
+        "The service, where it is not AWS; empty is variable `AWS_ENDPOINT_URL`.", schemes=_WEB, ours=True,
+    ),
+    Key(
+        "storage.s3.addressing-style", "enum", "auto",
+        "Whether the bucket's name is in the path or the host; `auto` is the path where an endpoint is set.",
+        ("auto", "path", "virtual"), ours=True,
+    ),
+    Key("storage.s3.ca-file", "path", "", "PEM file of the CAs to trust instead of the usual.", ours=True),
+    Key(
+        "storage.s3.sse", "enum", "", "Encryption by the service that is asked for, and checked.",
+        ("AES256", "aws:kms"), ours=True,
+    ),
+    Key("storage.s3.sse-kms-key-id", "text", "", "Key for `aws:kms`; empty is the account's own.", ours=True),
+    Key(
+        "storage.s3.object-lock.mode", "enum", "",
+        "Whether objects are locked: with `compliance` nobody can delete them before their time.",
+        ("governance", "compliance"), ours=True,
+    ),
+    Key(
+        "storage.s3.object-lock.retain-days", "text", "",
+        "For how long: `DAYS`, or `PATTERN=DAYS` for namespaces, separated by commas; the first that matches "
+        "counts, such as `prod-*=2555,*=365`.", ours=True,
+    ),
+    Key(
+        "storage.s3.object-lock.legal-hold", "text", "",
+        "Namespaces under legal hold, which has no end: patterns separated by commas.", ours=True,
+    ),
+    Key(
+        "storage.s3.snapshots", "bool", "true",
+        "Whether the run as it was attested is kept beside its evidence, with its parameters and results.",
+        ours=True,
+    ),
+)  # fmt: skip
+
+_KMS = (
+    Key(
+        "signers.kms.kmsref", "url", "", "Key for the signer `kms`.",
+        schemes=("gcpkms", "awskms", "azurekms", "hashivault", "openbao", "pkcs11"),
+    ),
+    Key("signers.kms.auth.address", "url", "", "Vault server; empty is variable `VAULT_ADDR`.", schemes=_WEB),
+    Key(
+        "signers.kms.auth.token", "text", "",
+        "Vault token. Everybody who may read the ConfigMap sees it: use `signers.kms.auth.token-path`.",
+        secret=True,
+    ),
+    Key("signers.kms.auth.token-path", "path", "", "File that holds the Vault token; wins over it."),
+    Key("signers.kms.auth.oidc.path", "text", "", "Mount path of Vault's JWT login, such as `jwt`."),
+    Key("signers.kms.auth.oidc.role", "text", "", "Role to log in as; needed together with the path."),
+    Key("signers.kms.auth.oidc.token-path", "path", SERVICE_ACCOUNT_TOKEN, "File that holds the JWT for it."),
+    Key(
+        "signers.kms.auth.spire.sock", "url", "", "Socket of a SPIRE agent to get that JWT from.",
+        schemes=("unix", "tcp"),
+    ),
+    Key("signers.kms.auth.spire.audience", "text", "", "Audience of the JWT from SPIRE."),
+)  # fmt: skip
+
+PROVIDERS = (
+    "filesystem", "github-actions", "google-workload-identity", "google-impersonate", "spiffe",
+    "buildkite-agent", "envvar", "filesystem-custom-path",
+)  # fmt: skip
+"""What cosign 2.6 registers, for ``signers.x509.fulcio.provider``; its parser takes any text."""
+
+_X509 = (
+    Key(
+        "signers.x509.fulcio.enabled", "bool", "false",
+        "Whether the signer `x509` gets short-lived certificates from Fulcio, not a key.", lenient=True,
+    ),
+    Key("signers.x509.fulcio.address", "url", "https://fulcio.sigstore.dev", "Fulcio server.", schemes=_WEB),
+    Key(
+        "signers.x509.fulcio.issuer", "url", "https://oauth2.sigstore.dev/auth", "OIDC issuer to expect.",
+        schemes=_WEB,
+    ),
+    Key(
+        "signers.x509.fulcio.provider", "text", "",
+        f"Source of the identity token: {', '.join(f'`{name}`' for name in PROVIDERS)}; empty: all.",
+    ),
+    Key("signers.x509.identity.token.file", "path", "", "File that holds the identity token."),
+    Key(
+        "signers.x509.tuf.mirror.url", "url", "https://tuf-repo-cdn.sigstore.dev",
+        "TUF repository of the trusted root; any but the default needs `signers.x509.tuf.root`.",
+        schemes=_WEB,
+    ),
+    Key(
+        "signers.x509.tuf.root", "path", "",
+        "The TUF repository's `root.json`, pinned: nothing is believed that does not descend from it.",
+        ours=True,
+    ),
+    Key(
+        "signers.x509.trusted-root", "path", "",
+        "Trusted root (`trusted_root.json`) that verifies what Fulcio, log and timestamp authority answer; "
+        "empty: the one of the TUF repository, for certificates.", ours=True,
+    ),
+    Key(
+        "signers.x509.signing-config", "path", "",
+        "Sigstore signing configuration; its Fulcio, log and timestamp authority go before the URLs here.",
+        ours=True,
+    ),
+)  # fmt: skip
+
+_TRANSPARENCY = (
+    Key(
+        "transparency.enabled", "enum", "false",
+        "Whether signatures go to a transparency log; `manual`: only of runs with the annotation "
+        '`chains.tekton.dev/transparency-upload: "true"` or the label '
+        '`provenance.chains/transparency-upload: "true"`.', ("true", "false", "manual"), lenient=True,
+    ),
+    Key("transparency.url", "url", "https://rekor.sigstore.dev", "Rekor server.", schemes=_WEB),
+    Key(
+        "transparency.version", "enum", "1",
+        "API of the Rekor server; `2` keeps hashes alone and needs a timestamp authority.", ("1", "2"),
+        ours=True,
+    ),
+    Key(
+        "signers.extra", "signers", "",
+        "Further signers for some runs, a JSON or YAML list of objects with `name`, `reference` (key file or "
+        "key service's key), `namespaces` (patterns), `labels` (a selector), and `instead: true` where it "
+        "signs in place of the artifact's own signer. See `signers.md`.", ours=True,
+    ),
+    Key(
+        "signers.timestamp.url", "url", "",
+        "Timestamp authority (RFC 3161) that stamps every signature; empty: none.", schemes=_WEB, ours=True,
+    ),
+)  # fmt: skip
+
+_SELECTION = (
+    Key(
+        "filter.managed-by", "text", "",
+        "Further values of `spec.managedBy`, separated by commas, of runs to work on. Runs of "
+        "`tekton.dev/pipeline` and without a value are always ours, others are not touched. Tekton Chains "
+        "knows this key after 0.29.", ours=True,
+    ),
+    Key(
+        "filter.labels", "labels", "",
+        "Label selector of the runs to attest, such as `team=a,tier in (b,c)`; the others are marked "
+        "`skipped`.", ours=True,
+    ),
+    Key(
+        "filter.skip", "text", "",
+        "Name of a label or annotation whose value `true` lets a run go without evidence, marked `skipped`; "
+        "empty: no run may ask for that.", ours=True,
+    ),
+    Key(
+        "backlog.since", "since", "",
+        "Runs that ended before this time, or longer ago than this age (`36h`, `7d`), are marked `skipped`; "
+        "`chains backfill` can still attest them.", ours=True,
+    ),
+    Key(
+        "backlog.rate", "number", "0",
+        "How many runs of the backlog (ended more than five minutes ago) are begun in a second; 0: no limit.",
+        ours=True,
+    ),
+)  # fmt: skip
+
+SECTIONS = (
+    ("What is attested", _ARTIFACTS),
+    ("Which runs", _SELECTION),
+    ("Execution report", _REPORT),
+    ("Provenance", _PROVENANCE),
+    ("Stores", _STORAGE),
+    ("Store `s3`", _S3),
+    ("Signer `kms`", _KMS),
+    ("Signer `x509`", _X509),
+    ("Transparency log", _TRANSPARENCY),
+)
+KEYS: Mapping[str, Key] = {key.name: key for _, keys in SECTIONS for key in keys}
+
+IGNORED = frozenset(("_example",))
+"""Documentation inside knative's ConfigMaps."""
+
+RENAMED = {
+    "signers.kms.auth.path": "signers.kms.auth.oidc.path",
+    "signers.kms.auth.role": "signers.kms.auth.oidc.role",
+    "signers.kms.auth.token-dir": "signers.kms.auth.token-path",
+    "signers.x509.fulcio.auth": "signers.x509.fulcio.provider",
+}
+"""Keys that released or unreleased versions of Tekton Chains had, and what replaced them."""
+_MEANT = {
+    "tekton": "in-toto", "tekton-provenance": "in-toto",
+    "slsa/v0.2": "in-toto", "slsa/v1.0": "slsa/v2alpha4",
+    "slsa/v2alpha1": "slsa/v2alpha3", "slsa/v2alpha2": "slsa/v2alpha3",
+    "pubsub": "kafka", "yes": "true", "on": "true", "enabled": "true", "no": "false", "off": "false",
+    "disabled": "false", "google": "google-workload-identity", "github": "github-actions",
+}  # fmt: skip
+"""Values that were allowed once, or that people write, and what they mean today."""
+
+
+def read_values(data: Mapping[str, str]) -> tuple[dict[str, str], list[Key]]:
+    """Return the value of every key, and the keys whose values cannot be read and so have their default."""
+    values: dict[str, str] = {}
+    unreadable = []
+    for name, key in KEYS.items():
+        raw = data.get(name)
+        value = key.default if raw is None else key.read(raw)
+        if value is None:
+            unreadable.append(key)
+        values[name] = key.default if value is None else value
+    return values, unreadable
+
+
+def unknown_keys(data: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the keys that nothing reads, in their order."""
+    return tuple(name for name in data if name not in KEYS and name not in IGNORED)
+
+
+def nearest_key(name: str) -> str:
+    """Return the known key that was probably meant, or nothing."""
+    renamed = RENAMED.get(name)
+    near = get_close_matches(name.lower(), KEYS, 1, 0.8)
+    return renamed or (near[0] if near else "")
+
+
+def nearest_value(word: str, values: tuple[str, ...]) -> str:
+    """Return the allowed word that was probably meant, or nothing."""
+    low = word.strip().lower()
+    meant = _MEANT.get(low, low)
+    near = [meant] if meant in values else get_close_matches(low, values, 1, 0.7)
+    return near[0] if near else ""

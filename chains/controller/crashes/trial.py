@@ -1,0 +1,258 @@
+"""Runs that were in work when the process ended are tried last, one at a time, in a process of their own.
+
+Whatever such a run does to that process, the controller and the runs of others go on. One that ends it three
+times, or the controller's while it is the one that is tried, is put aside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+from chains.attest.flow import Outcome
+from chains.controller.crashes.journal import MOST_CRASHES, Journal
+from chains.controller.marks.marker import label_of
+from chains.controller.metrics import Metrics
+from chains.controller.permit import Permit
+from chains.controller.work.worklist import FRESH, Job, WorkList
+
+SILENT = 60.0
+"""Seconds after which a process that says nothing, not even that it is alive, is taken for one that hangs."""
+LONGEST = 60.0
+"""Seconds for which a run is tried alone at most; one that lasts so long does no harm."""
+LAST = 30.0
+"""Seconds for which others go first."""
+_PAUSE, _LOOK = 5.0, 0.1
+_log = logging.getLogger("chains.trial")
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOptions:
+    """What the process is told: see ``chains controller --help``."""
+
+    kubeconfig: str
+    context: str
+    system_namespace: str
+    key_folder: str
+    tekton_namespace: str
+    retry_for: float
+
+
+class NotStartedError(Exception):
+    """The process ended or hangs before a run was given to it, which says nothing about any run."""
+
+
+class EndedError(Exception):
+    """The process ended, or hangs, while a run was tried."""
+
+
+class Trial:
+    """Tries suspects of the ``journal``; ``admit`` says whether a run is this replica's."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        options: TrialOptions,
+        work: WorkList,
+        metrics: Metrics,
+        admit: Callable[[Job], Permit | None],
+    ) -> None:
+        self.journal = journal
+        self._options, self._work, self._metrics, self._admit = options, work, metrics, admit
+        self._waiting: dict[Job, tuple[int, float]] = {}
+        self._tries: dict[str, int] = {}
+        """By namespace: whoever was tried least is next."""
+        self._marked: set[Job] = set()
+        self._number = itertools.count()
+        self._some = asyncio.Event()
+        self._process: asyncio.subprocess.Process | None = None
+        metrics.suspects.set_function(lambda: len(self._waiting))
+
+    def line_up(self, job: Job) -> None:
+        """Take a suspect, unless it waits already."""
+        if job not in self._waiting:
+            self._waiting[job] = next(self._number), time.monotonic()
+            self._some.set()
+
+    def has_marked(self, job: Job) -> bool:
+        """Whether a run was marked by the process in which it was tried; that is told once."""
+        if job not in self._marked:
+            return False
+        self._marked.discard(job)
+        return True
+
+    async def run(self) -> None:
+        """Try one suspect after the other until cancelled."""
+        try:
+            while True:
+                await self._some.wait()
+                await self._let_others_go_first()
+                try:
+                    await self._try(self._next())
+                except NotStartedError as error:
+                    _log.warning("the process for suspects does not start", extra={"reason": str(error)})
+                    await asyncio.sleep(_PAUSE)
+                if not self._waiting:
+                    self._some.clear()
+                    self._tries.clear()
+                    await self._stop()
+        finally:
+            await self._stop()
+
+    def _turn(self, job: Job) -> tuple[int, int, int]:
+        known = self.journal.suspects.get(job.uid)
+        crashes = known.crashes if known is not None else 0
+        return crashes, self._tries.get(job.namespace, 0), self._waiting[job][0]
+
+    def _next(self) -> Job:
+        return min(self._waiting, key=self._turn)
+
+    async def _let_others_go_first(self) -> None:
+        """Wait until nothing else is in work, and no suspect is to come that ended the process less often.
+
+        Else the one that is listed first after each start would be tried alone each time, whoever ends the
+        process.
+        """
+        until = self._waiting[self._next()][1] + LAST
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                await self._work.idle()
+                while self._expects_a_better_one():  # noqa: ASYNC110 - nobody tells which ones are gone
+                    await asyncio.sleep(_LOOK)
+
+    def _expects_a_better_one(self) -> bool:
+        crashes = self._turn(self._next())[0]
+        here = {job.uid for job in self._waiting}
+        return any(
+            each.crashes < crashes and not each.is_free and uid not in here
+            for uid, each in self.journal.suspects.items()
+        )
+
+    async def _try(self, job: Job) -> None:
+        permit = self._admit(job)
+        if permit is None or not self.journal.is_apart(job):
+            del self._waiting[job]
+            return
+        self._tries[job.namespace] = self._tries.get(job.namespace, 0) + 1
+        process = await self._start()
+        try:
+            with self.journal.alone(job):
+                answer = await self._ask(process, job, permit)
+        except EndedError as error:
+            await self._stop()
+            self._count_crash(job, str(error))
+            return
+        del self._waiting[job]
+        if answer is None:
+            await self._stop()
+        else:
+            self._take_over(job, answer)
+
+    def _count_crash(self, job: Job, reason: str) -> None:
+        crashes = self.journal.crashed(job, reason)
+        extra = {"run": label_of(job), "reason": reason, "count": crashes}
+        _log.error("a run ended the process in which it was tried alone", extra=extra)
+        if crashes >= MOST_CRASHES:
+            del self._waiting[job]
+            self._work.offer(job, FRESH)  # to be marked as put aside
+
+    def _take_over(self, job: Job, answer: dict[str, Any]) -> None:
+        """Go on with what the process says of a run."""
+        for state, ended in answer["counted"]:
+            self._metrics.count(job.kind, job.namespace, Outcome(label_of(job), job.uid, state), ended)
+        if answer["broke"]:
+            self.journal.crashed(job, answer["broke"])
+        elif answer["again"] is None:
+            self.journal.settled(job)
+            self._marked.add(job)
+        else:
+            self.journal.survived(job)
+        _log.info("a suspect was tried alone", extra={"run": label_of(job), "again": answer["again"]})
+        self._work.later(job, answer["again"] or 0.0)
+
+    async def _ask(
+        self, process: asyncio.subprocess.Process, job: Job, permit: Permit
+    ) -> dict[str, Any] | None:
+        """Return what the process says of a run; None where it is to be tried later by somebody else."""
+        begun = time.monotonic()
+        await self._tell(process, [job.kind, job.namespace, job.name, job.uid, job.owner])
+        while time.monotonic() < begun + LONGEST:
+            answer = await self._answer(process)
+            if "again" in answer:
+                return answer
+            if not permit():
+                return None
+        self.journal.survived(job)
+        self._work.later(job, LAST)
+        return None
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        """Return the process, which waits for a run."""
+        if self._process is not None:
+            return self._process
+        # -P: what lies in the working folder is not imported
+        program = (sys.executable, "-P", "-m", "chains.controller.trial_process", str(os.getpid()))
+        try:
+            process = self._process = await asyncio.create_subprocess_exec(
+                *program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            )
+        except OSError as error:
+            raise NotStartedError(str(error)) from error
+        try:
+            await self._tell(process, asdict(self._options))
+            while "ready" not in await self._answer(process):
+                pass
+        except EndedError as error:
+            await self._stop()
+            raise NotStartedError(str(error)) from error
+        return process
+
+    async def _tell(self, process: asyncio.subprocess.Process, value: object) -> None:
+        assert process.stdin is not None  # noqa: S101 - it is a pipe
+        with suppress(ConnectionError):  # then it has ended, and says so
+            process.stdin.write(orjson.dumps(value) + b"\n")
+            await process.stdin.drain()
+
+    async def _answer(self, process: asyncio.subprocess.Process) -> dict[str, Any]:
+        """Return the next line that the process writes. Raises :class:`EndedError`."""
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        try:
+            line = await asyncio.wait_for(process.stdout.readline(), SILENT)
+        except TimeoutError:
+            raise EndedError(f"it said nothing for {SILENT:g} s") from None
+        if not line:
+            raise EndedError(_described(await process.wait()))
+        try:
+            found: dict[str, Any] = orjson.loads(line)
+        except ValueError:
+            raise EndedError("it wrote what is no answer") from None
+        return found
+
+    async def _stop(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()  # also closes the pipes
+        self._process = None
+
+
+def _described(code: int) -> str:
+    if code >= 0:
+        return f"the process ended with code {code}"
+    try:
+        return f"the process was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"the process was ended by signal {-code}"

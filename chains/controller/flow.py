@@ -1,0 +1,46 @@
+"""What attests runs: one configuration with what was opened for it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chains.attest.image_environment import ImageReader
+from chains.attest.stores import Stores
+from chains.config.parse import Config
+from chains.controller.permit import Uses
+from chains.controller.run_credentials import AccountStores
+from chains.statements.redaction import Redaction
+from chains.tekton.snapshot import RunSnapshot
+from signers.sealer import Sealer
+from storage.annotations import AnnotationStore
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What attests: a configuration with signer and stores, replaced as a whole when one of them changes."""
+
+    config: Config
+    signer: Mapping[str, Sealer]
+    stores: Stores
+    annotations: AnnotationStore
+    redaction: Redaction = Redaction()  # noqa: RUF009 - frozen
+    images: ImageReader | None = None
+    accounts: AccountStores | None = None
+    number: int = field(default_factory=itertools.count().__next__, compare=False)
+    """Tells it from those before and after it."""
+    uses: Uses = field(default_factory=Uses, compare=False)
+    """The runs in work with it, which are not to be cut short."""
+
+    def stores_for(self, snapshot: RunSnapshot) -> Stores:
+        """Return the stores with the registry credentials of the run's own account."""
+        return self.stores if self.accounts is None else self.accounts.stores_for(snapshot)
+
+    async def close(self) -> None:
+        """Close every connection, and give the signer's threads back."""
+        await self.stores.close()
+        for sealer in self.signer.values():
+            sealer.close()
+        if self.images is not None:
+            await self.images.close()

@@ -1,0 +1,174 @@
+"""What the controller writes to a run: the mark, the finalizer before it, an Event where it failed."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from chains.attest.flow import FAILED, Outcome
+from chains.cluster.client import Cluster, ClusterError, ObjectChanged, ObjectGone, ObjectRefused, get_outline
+from chains.cluster.events import write_event
+from chains.controller.marks.patches import (
+    FINALIZERS,
+    bare,
+    finalizer_patch,
+    has_marks,
+    is_marked,
+    mark_patch,
+    room_patch,
+    smaller,
+    unmark_patch,
+)
+from chains.controller.work.worklist import Job
+from chains.tekton.snapshot import API_VERSION, DONE_LABEL
+
+RESOURCES = {"TaskRun": "taskruns", "PipelineRun": "pipelineruns"}
+_log = logging.getLogger("chains.marking")
+_ATTEMPTS = 10
+_MOST_UNWRITTEN = 1000
+
+
+def run_path(job: Job) -> str:
+    """Return the API path of a run."""
+    return f"/apis/tekton.dev/v1/namespaces/{job.namespace}/{RESOURCES[job.kind]}/{job.name}"
+
+
+def label_of(job: Job) -> str:
+    """Return the run for humans, as its snapshot names it."""
+    return f"{job.kind.lower()}/{job.namespace}/{job.name}"
+
+
+class Marker:
+    """Writes to runs; ``may_write`` is asked before each time, and what it raises goes through.
+
+    Outcomes whose mark could not be written are kept, up to a thousand: what is stored is told by the next
+    try, and not attested again from a run that somebody may have changed meanwhile.
+    """
+
+    def __init__(self, cluster: Cluster, may_write: Callable[[Job], None]) -> None:
+        self._cluster, self._may_write = cluster, may_write
+        self._unwritten: OrderedDict[Job, tuple[Outcome, Mapping[str, str]]] = OrderedDict()
+
+    async def patch(self, job: Job, body: Mapping[str, Any]) -> None:
+        """Write one merge patch. Raises :class:`ClusterError`."""
+        self._may_write(job)
+        await self._cluster.patch(run_path(job), body)
+
+    def unwritten(self, job: Job) -> Outcome | None:
+        """Return the outcome of a run that could not be marked with it."""
+        known = self._unwritten.get(job)
+        return known and known[0]
+
+    def forget(self, job: Job) -> None:
+        """Let go of an outcome that is not to be written any more."""
+        self._unwritten.pop(job, None)
+
+    def forget_all(self, unwanted: Callable[[Job], bool]) -> None:
+        """Let go of the outcomes of ``unwanted`` runs."""
+        for job in [job for job in self._unwritten if unwanted(job)]:
+            del self._unwritten[job]
+
+    async def mark(
+        self, job: Job, metadata: Mapping[str, Any], outcome: Outcome, extra: Mapping[str, str]
+    ) -> Outcome:
+        """Write the mark, on a newer version too: an update is no reason to sign again what is stored.
+
+        ``extra`` are the annotations of the ``tekton`` store. Returns the outcome as it is told, which is a
+        failure where the run could not hold the evidence. Raises :class:`ClusterError`; the outcome is
+        kept then, unless the run is gone or marked by somebody else.
+        """
+        _, kept = self._unwritten.pop(job, (None, {}))
+        extra = {**kept, **extra}
+        try:
+            return await self._write_what_fits(job, metadata, outcome, extra)
+        except ObjectGone:
+            raise
+        except ClusterError:
+            self._unwritten[job] = outcome, extra
+            if len(self._unwritten) > _MOST_UNWRITTEN:
+                self._unwritten.popitem(last=False)
+            raise
+
+    async def _write_what_fits(
+        self, job: Job, metadata: Mapping[str, Any], outcome: Outcome, extra: Mapping[str, str]
+    ) -> Outcome:
+        try:
+            await self._write(job, metadata, lambda found: mark_patch(job.kind, found, outcome, extra))
+        except ObjectRefused as error:
+            why = str(error)
+        else:
+            return outcome
+        told = smaller(outcome, extra, why)
+        for fewer in (told, bare(told)):
+            with suppress(ObjectRefused):
+                await self._write(job, metadata, partial(_marked, job.kind, fewer))
+                return fewer
+        try:
+            await self._write(job, metadata, lambda found: room_patch(job.kind, found))
+        except ObjectRefused:
+            # nothing can be written, but nobody is kept from deleting it
+            await self.leave(job, metadata)
+            raise
+        return replace(told, state=FAILED, reason=f"the run has no room for a mark: {why}")
+
+    async def _write(
+        self, job: Job, metadata: Mapping[str, Any], patch: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    ) -> None:
+        for _ in range(_ATTEMPTS):
+            try:
+                await self.patch(job, patch(metadata))
+            except ObjectChanged:
+                metadata = (await get_outline(self._cluster, run_path(job)))["metadata"]
+                if metadata.get("uid") != job.uid or is_marked(metadata):
+                    raise
+            else:
+                return
+        raise ObjectChanged(f"{label_of(job)}: changed {_ATTEMPTS} times while it was being marked")
+
+    async def finish(self, job: Job, metadata: Mapping[str, Any]) -> None:
+        """Label a run that is marked already, and let go of it."""
+        self.forget(job)
+        labelled = DONE_LABEL in (metadata.get("labels") or {})
+        ours = FINALIZERS[job.kind] in (metadata.get("finalizers") or [])
+        if not labelled or ours:
+            await self.patch(job, mark_patch(job.kind, metadata, None))
+
+    async def leave(self, job: Job, metadata: Mapping[str, Any]) -> None:
+        """Let go of a run that is another controller's, in case it was not always."""
+        self.forget(job)
+        patch = finalizer_patch(job.kind, metadata, hold=False)
+        if patch is not None:
+            await self.patch(job, patch)
+
+    async def hold(self, job: Job, metadata: Mapping[str, Any]) -> bool:
+        """Keep a running run from vanishing before it is attested, unless somebody is already deleting it.
+
+        A mark that it has before its end is nobody's, and is taken off. Returns whether the run is as it was
+        read.
+        """
+        patch = finalizer_patch(job.kind, metadata, hold=not metadata.get("deletionTimestamp"))
+        if has_marks(metadata):
+            patch = {"metadata": {**unmark_patch(metadata)["metadata"], **(patch or {}).get("metadata", {})}}
+            _log.warning("a run in progress had a mark, which is taken off", extra={"run": label_of(job)})
+        if patch is not None:
+            try:
+                await self.patch(job, patch)
+            except ObjectChanged:
+                return False
+            except ObjectRefused as error:
+                _log.warning("a run cannot be held", extra={"run": label_of(job), "reason": str(error)})
+        return True
+
+    async def tell(self, job: Job, reason: str, message: str) -> None:
+        """Write an Event about the run; ``reason`` is its stable code."""
+        found = {"kind": job.kind, "namespace": job.namespace, "name": job.name, "uid": job.uid}
+        await write_event(self._cluster, {"apiVersion": API_VERSION, **found}, reason, message)
+
+
+def _marked(kind: str, outcome: Outcome, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return mark_patch(kind, metadata, outcome)

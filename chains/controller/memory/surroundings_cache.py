@@ -1,0 +1,163 @@
+"""What the controller remembers of its reads: briefly what runs share, and pods until their PipelineRun ends.
+
+A policy counts as it was after a run had ended: one read before could have been opened while the run's pod
+was still at work. So an answer is used again only for runs that had ended when it was asked for, and all
+others who ask at the same time share one new read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Container
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+import orjson
+
+from chains.cluster.client import ClusterError
+from chains.controller.memory.fair_memory import FairMemory
+from chains.tekton.surroundings import Beside
+
+V = TypeVar("V")
+SECONDS = 30.0
+"""For how long an answer is used again."""
+CLOCKS_DIFFER = 10.0
+"""Seconds by which Tekton's clock, which writes when a run ended, may be behind ours."""
+MOST_BYTES, MOST_PODS = 16 << 20, 4096
+_MOST_ANSWERS = 1024
+
+
+@dataclass(slots=True)
+class _Answer(Generic[V]):
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    began: float = float("-inf")
+    """Of the last read, by the clock that never goes back."""
+    asked: float = 0.0
+    """The same in POSIX seconds, to compare with what others wrote."""
+    value: V | None = None
+    error: ClusterError | None = None
+
+
+class Recent(Generic[V]):
+    """Answers by path, each used again for a short time."""
+
+    def __init__(self, read: Callable[[str], Awaitable[V]]) -> None:
+        self._read = read
+        self._answers: OrderedDict[str, _Answer[V]] = OrderedDict()
+
+    async def get(self, path: str, ended: float | None) -> V:
+        """Return what ``path`` held after ``ended`` (POSIX seconds, None for not known).
+
+        Raises the :class:`ClusterError` of the read.
+        """
+        answer = self._answers.setdefault(path, _Answer())
+        self._answers.move_to_end(path)
+        while len(self._answers) > _MOST_ANSWERS:
+            self._answers.popitem(last=False)
+        came = time.monotonic()
+        async with answer.lock:
+            is_shared = answer.began > came  # it was asked for while we waited
+            is_good = answer.error is None and ended is not None and answer.asked - CLOCKS_DIFFER > ended
+            if not is_shared and not (is_good and came - answer.began < SECONDS):
+                await self._ask(path, answer)
+            if answer.error is not None:
+                raise answer.error
+            assert answer.value is not None  # noqa: S101 - either is set
+            return answer.value
+
+    async def _ask(self, path: str, answer: _Answer[V]) -> None:
+        before, answer.began, answer.asked, answer.error = answer.began, time.monotonic(), time.time(), None
+        try:
+            found = await self._read(path)
+        except ClusterError as error:
+            answer.error = error
+        except BaseException:
+            answer.began = before
+            raise
+        else:
+            # equal ones are one, since every run that is kept refers to it
+            answer.value = answer.value if found == answer.value else found
+
+
+Run = tuple[str, str]
+"""Namespace and UID of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    beside: Beside
+    pod: bytes
+    parent: str
+
+
+class Kept:
+    """What stands beside runs, until it is forgotten or there is too much of it.
+
+    A run that is tried again, or belongs to a PipelineRun, needs it once more. Pods are kept as bytes, which
+    take a tenth of the memory. Each namespace is bounded at the cost of its own.
+    """
+
+    def __init__(self, most_bytes: int = MOST_BYTES, most_pods: int = MOST_PODS) -> None:
+        self._kept: FairMemory[Run, _Kept] = FairMemory(
+            lambda run: run[0], most_weight=most_bytes, most_entries=most_pods
+        )
+        self._children: dict[Run, set[Run]] = {}
+        self._policies: object = None
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def size(self) -> int:
+        """Bytes kept, as JSON."""
+        return self._kept.weight
+
+    def put(self, run: Run, parent: str, beside: Beside) -> None:
+        """Keep what stands beside a run; ``parent`` is the UID of its PipelineRun, empty for none."""
+        namespace, uid = run
+        if not uid:
+            return
+        self._drop(run)
+        pod = b"" if beside.pod is None else orjson.dumps(beside.pod)
+        shared = beside.policies is self._policies
+        self._policies = beside.policies
+        size = len(pod) + (0 if shared else len(orjson.dumps(beside.policies)))
+        if parent:
+            self._children.setdefault((namespace, parent), set()).add(run)
+        for gone, kept in self._kept.put(run, _Kept(replace(beside, pod=None), pod, parent), size):
+            self._orphan(gone, kept)
+
+    def get(self, run: Run) -> Beside | None:
+        """Return what was kept, None for nothing."""
+        found = self._kept.get(run)
+        if found is None:
+            return None
+        return replace(found.beside, pod=orjson.loads(found.pod)) if found.pod else found.beside
+
+    def forget(self, run: Run, but: Container[str] = ()) -> None:
+        """Forget a run whose end is told: itself unless its PipelineRun needs it, and its children.
+
+        Children whose UID is in ``but`` need it themselves: they are forgotten when their own end is told.
+        """
+        found = self._kept.get(run)
+        if found is not None and not found.parent:
+            self._drop(run)
+        for child in list(self._children.get(run, ())):
+            kept = self._kept.get(child)
+            self._drop(child)
+            if kept is not None and child[1] in but:
+                self._kept.put(child, replace(kept, parent=""), len(kept.pod))
+
+    def _drop(self, run: Run) -> None:
+        found = self._kept.pop(run)
+        if found is not None:
+            self._orphan(run, found)
+
+    def _orphan(self, run: Run, kept: _Kept) -> None:
+        parent = run[0], kept.parent
+        siblings = self._children.get(parent, set())
+        siblings.discard(run)
+        if not siblings:
+            self._children.pop(parent, None)

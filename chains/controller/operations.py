@@ -1,0 +1,191 @@
+"""What an operator does to a cluster's runs by hand: sign again, catch up, let go of finalizers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chains.cluster.client import Cluster, ClusterError, ListExpired, ObjectChanged, ObjectGone, get_outline
+from chains.controller.marks.marker import RESOURCES, run_path
+from chains.controller.marks.patches import PUT_OFF, finalizer_patch, is_marked, unmark_patch
+from chains.controller.reconcile import Controller
+from chains.controller.work.worklist import Job
+from chains.errors import UsageError
+from chains.tekton.snapshot import DONE_LABEL, has_ended
+
+_ATTEMPTS = 5
+_LATER = "failed for now; run it again"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of one run; ``is_open`` means that it is to be tried again."""
+
+    run: str
+    state: str
+    is_open: bool = False
+
+
+async def runs(
+    cluster: Cluster, namespaces: Sequence[str], selector: str = ""
+) -> AsyncIterator[tuple[Job, dict[str, Any]]]:
+    """Yield every run of the namespaces, or of all of them, page by page."""
+    for kind, plural in RESOURCES.items():
+        for namespace in namespaces or [""]:
+            scope = f"/namespaces/{namespace}" if namespace else ""
+            async for raw in cluster.list(f"/apis/tekton.dev/v1{scope}/{plural}", selector, outlines=True):
+                metadata = raw["metadata"]
+                yield Job(kind, metadata["namespace"], metadata["name"], metadata["uid"]), raw
+
+
+async def release_finalizers(
+    cluster: Cluster, namespaces: Sequence[str], *, dry_run: bool = False
+) -> list[Done]:
+    """Take our finalizers off every run, for the day the controller goes; returns the runs changed.
+
+    With ``dry_run`` nothing is written, and the runs are those that would be changed.
+    """
+    released = []
+    async for job, raw in runs(cluster, namespaces):
+        if finalizer_patch(job.kind, raw["metadata"], hold=False) is not None:
+            if dry_run:
+                released.append(Done(_label(job), "would be released"))
+            else:
+                released.append(await _release(cluster, job, raw["metadata"]))
+    return released
+
+
+async def _release(cluster: Cluster, job: Job, metadata: dict[str, Any]) -> Done:
+    for _ in range(_ATTEMPTS):
+        patch = finalizer_patch(job.kind, metadata, hold=False)
+        try:
+            if patch is not None:
+                await cluster.patch(run_path(job), patch)
+        except ObjectGone:
+            return Done(_label(job), "gone")
+        except ObjectChanged:
+            metadata = (await get_outline(cluster, run_path(job)))["metadata"]
+        else:
+            return Done(_label(job), "released")
+    return Done(_label(job), "changes too often; run it again", is_open=True)
+
+
+async def resign(cluster: Cluster, name: str, *, dry_run: bool = False) -> list[Done]:
+    """Take the marks off the runs called ``NAMESPACE/NAME``, so that the controller attests them again.
+
+    With ``dry_run`` nothing is written. Raises :class:`UsageError` when there is no such run.
+    """
+    namespace, slash, run = name.partition("/")
+    if not slash or not run:
+        raise UsageError(f"{name}: expected NAMESPACE/NAME")
+    found = []
+    for kind in RESOURCES:
+        job = Job(kind, namespace, run, "")
+        try:
+            metadata = (await get_outline(cluster, run_path(job)))["metadata"]
+        except ObjectGone:
+            continue
+        if not dry_run:
+            await _take_marks_off(cluster, job, metadata)
+        found.append(Done(_label(job), f"{'would' if dry_run else 'will'} be attested again"))
+    if not found:
+        raise UsageError(f"{name}: there is no TaskRun or PipelineRun of that name")
+    return found
+
+
+async def _take_marks_off(cluster: Cluster, job: Job, metadata: Mapping[str, Any]) -> None:
+    for attempt in range(_ATTEMPTS):
+        try:
+            await cluster.patch(run_path(job), unmark_patch(metadata))
+        except ObjectChanged:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            found = (await get_outline(cluster, run_path(job)))["metadata"]
+            if found["uid"] != metadata["uid"]:
+                raise
+            metadata = found
+        else:
+            return
+
+
+def share() -> tuple[int, int]:
+    """Return (index, count) of an Indexed Job's pod from its environment; (0, 1) elsewhere."""
+    index, count = os.environ.get("JOB_COMPLETION_INDEX", "0"), os.environ.get("CHAINS_JOB_COMPLETIONS", "1")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise UsageError(f"JOB_COMPLETION_INDEX {index!r} is not below CHAINS_JOB_COMPLETIONS {count!r}")
+    return int(index), int(count)
+
+
+def is_mine(uid: str, index: int, count: int) -> bool:
+    """Whether a run belongs to this share of all UIDs."""
+    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) % count == index
+
+
+async def left(
+    cluster: Cluster, namespaces: Sequence[str], since: datetime | None
+) -> AsyncIterator[tuple[Job, dict[str, Any]]]:
+    """Yield the finished runs of this share that are not marked and ended after ``since``, each once.
+
+    Runs that ``backlog.since`` put off count as not marked.
+    """
+    index, count = share()
+    seen: set[str] = set()
+    while True:
+        try:
+            async for job, raw in runs(cluster, namespaces, f"{DONE_LABEL}!=true"):
+                if job.uid in seen or not is_mine(job.uid, index, count):
+                    continue
+                seen.add(job.uid)
+                if _is_left(raw, since):
+                    yield job, raw
+        except ListExpired:
+            continue  # a page took longer to attest than the API server remembers a list
+        return
+
+
+async def backfill(
+    cluster: Cluster, controller: Controller, namespaces: Sequence[str], since: datetime | None
+) -> AsyncIterator[Done]:
+    """Attest what is :func:`left`; yield what became of each run."""
+    async for job, raw in left(cluster, namespaces, since):
+        yield await _attest(controller, cluster, job, raw["metadata"])
+
+
+async def would_backfill(
+    cluster: Cluster, namespaces: Sequence[str], since: datetime | None
+) -> AsyncIterator[Done]:
+    """Yield the runs that :func:`backfill` would attest, and write nothing."""
+    async for job, _ in left(cluster, namespaces, since):
+        yield Done(_label(job), "would be attested")
+
+
+def _is_left(raw: Mapping[str, Any], since: datetime | None) -> bool:
+    metadata = raw["metadata"]
+    put_off = (metadata.get("labels") or {}).get(DONE_LABEL) == PUT_OFF
+    if not has_ended(raw) or (is_marked(metadata) and not put_off):
+        return False
+    ended = (raw.get("status") or {}).get("completionTime") or metadata["creationTimestamp"]
+    return since is None or datetime.fromisoformat(ended) >= since
+
+
+async def _attest(controller: Controller, cluster: Cluster, job: Job, metadata: Mapping[str, Any]) -> Done:
+    label = _label(job)
+    try:
+        if is_marked(metadata):
+            await _take_marks_off(cluster, job, metadata)
+        final = await controller.handle(job)
+    except ObjectGone:
+        return Done(label, "gone")
+    except ClusterError as error:
+        return Done(label, f"{_LATER}: {error}", is_open=True)
+    except Exception as error:  # noqa: BLE001 - a run that breaks us must not stop the others
+        return Done(label, f"{_LATER}: unexpected {type(error).__name__}: {error}", is_open=True)
+    return Done(label, "attested") if final else Done(label, _LATER, is_open=True)
+
+
+def _label(job: Job) -> str:
+    return f"{job.kind.lower()}/{job.namespace}/{job.name}"

@@ -1,0 +1,305 @@
+"""The controller as a process: composes watch, work and configuration, answers health, ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import secrets
+import signal
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from chains.cluster.access import Access
+from chains.cluster.client import Cluster, find_access
+from chains.cluster.leases import ClusterLeases
+from chains.cluster.rate_limit import Pace
+from chains.controller import heap
+from chains.controller.crashes.journal import Journal, default_folder
+from chains.controller.crashes.trial import Trial, TrialOptions
+from chains.controller.memory.run_cache import Bodies
+from chains.controller.metrics import Metrics
+from chains.controller.reconcile import Controller
+from chains.controller.reload import Reloader
+from chains.controller.shares import Events, Shares, share_of, share_of_uid
+from chains.controller.sweep import Sweep
+from chains.controller.watch.observe import check_watchable, observe
+from chains.controller.work.crew import FEWEST, MOST, part_of
+from chains.controller.work.worklist import Job, WorkList
+from chains.errors import UsageError
+from chains.terminal import told
+from storage.limits.circuits import Circuits
+
+_DRAIN_SECONDS = 20.0
+_SHORTEST_LEASE = 3
+_FIRST_LOOK_SECONDS = 5.0
+"""How long health waits for the configuration: a probe should not see what is over at once."""
+_LONGEST_HOST = 300
+_THREADS = 64
+"""For looking up names, mostly: each waits for a name server, which may be silent too."""
+_OPEN_FILES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerOptions:
+    """What the command line says; see ``chains controller --help``."""
+
+    kubeconfig: str
+    system_namespace: str
+    namespaces: Sequence[str]
+    key_folder: Path
+    workers: int
+    """0 for as many as are of use."""
+    requests: float
+    burst: int
+    retry_for: float
+    health_port: int
+    tekton_namespace: str
+    replicas: int = 1
+    pod_name: str = ""
+    lease_seconds: int = 15
+    context: str = ""
+    state_folder: Path | None = None
+
+
+async def serve(options: ControllerOptions) -> int:
+    """Run until SIGTERM or SIGINT; then finish what is in work for up to 20 seconds and give the shares back.
+
+    Returns the exit code: 1 when a part of the controller failed, which ends all of it; else 0. Raises
+    :class:`UsageError` for options that do not fit each other.
+    """
+    access = find_access(options.kubeconfig, options.context)
+    check_watchable(access)
+    stop = asyncio.Event()
+
+    def take_signals() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    take_signals()
+    _make_room_for_connections()
+    heap.return_large_blocks()
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(Cluster(access, pace=Pace(options.requests, options.burst)))
+        shares = await _open_shares(options, access, stack)
+        circuits = Circuits()
+        reloader = Reloader(cluster, options.system_namespace, options.key_folder, circuits)
+        workers, few = options.workers or FEWEST, part_of(options.workers or FEWEST)
+        work = WorkList(lambda: reloader.flow.config.backlog_rate, few, workers=workers, slow=few)
+        metrics = Metrics()
+        circuits.on_open = lambda host: _tell_silent(host, metrics)
+
+        def offer(job: Job, lane: int, since: float | None) -> None:
+            if shares.admit(job) is not None:
+                work.offer(job, lane, since)
+
+        sweep = Sweep(
+            cluster, options.namespaces, offer, lambda job: share_of(job, shares.count), lambda: shares.held
+        )
+        configured = asyncio.create_task(reloader.watch())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(reloader.looked.wait(), _FIRST_LOOK_SECONDS)
+        bodies = Bodies()
+        controller = Controller(
+            cluster,
+            work,
+            lambda: reloader.flow,
+            metrics,
+            workers=workers,
+            most_workers=options.workers or MOST,
+            retry_for=options.retry_for,
+            tekton_namespace=options.tekton_namespace,
+            admit=shares.admit,
+            bodies=bodies,
+            circuits=circuits,
+            trial=_open_trial(options, access, work, metrics, shares, stack),
+        )
+        shares.events = _events(work, controller, metrics, sweep, shares.count)
+        watching = asyncio.Event()
+        health = await _answer_health(
+            options.health_port, reloader, watching, metrics, work, shares, circuits
+        )
+        watch = observe(
+            access,
+            offer,
+            namespaces=options.namespaces,
+            ready=watching,
+            take_signals=take_signals,
+            bodies=bodies,
+            listed=work.listing,
+            left=lambda job, raw: shares.admit(job) is not None and controller.left(job, raw),
+        )
+        tasks = [
+            configured,
+            asyncio.create_task(_work_when_ready(reloader, controller)),
+            asyncio.create_task(sweep.run()),
+            asyncio.create_task(watch),
+            asyncio.create_task(shares.run()),
+            asyncio.create_task(stop.wait()),
+        ]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        shares.stop()
+        await _drain(work)
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        failures = [each for each in ended if isinstance(each, Exception)]
+        for failure in failures:
+            logging.getLogger("chains.serve").error("a part of the controller failed", exc_info=failure)
+        await shares.release()
+        await reloader.close()
+        await health.cleanup()
+    return int(bool(failures))
+
+
+async def _open_shares(options: ControllerOptions, access: Access, stack: AsyncExitStack) -> Shares:
+    """Return the shares of this replica. Raises :class:`UsageError`."""
+    if options.replicas == 1:
+        return Shares()
+    if options.replicas < 1 or options.lease_seconds < _SHORTEST_LEASE:
+        raise UsageError(
+            f"--replicas {options.replicas}, --lease-seconds {options.lease_seconds}: expected at least 1 "
+            f"and {_SHORTEST_LEASE}"
+        )
+    ordinal = options.pod_name.rpartition("-")[2]
+    if not ordinal.isdecimal():
+        raise UsageError(
+            f"--pod-name {options.pod_name!r}: expected the name of a StatefulSet's pod, which ends with -N; "
+            "without one use --replicas 1"
+        )
+    if int(ordinal) >= options.replicas:
+        logging.getLogger("chains.serve").warning(
+            "there is no share for this pod, it only stands in for others; keep CHAINS_REPLICAS equal to the "
+            "StatefulSet's replicas",
+            extra={"pod": options.pod_name, "replicas": options.replicas},
+        )
+    # its own connections: what the work waits for must not keep a lease from being renewed
+    timeout = options.lease_seconds / 5
+    cluster = await stack.enter_async_context(Cluster(access, connections=2, timeout=timeout))
+    return Shares(
+        count=options.replicas,
+        ordinal=int(ordinal),
+        identity=f"{options.pod_name}_{secrets.token_hex(4)}",
+        table=ClusterLeases(cluster, options.system_namespace),
+        seconds=options.lease_seconds,
+    )
+
+
+def _open_trial(
+    options: ControllerOptions,
+    access: Access,
+    work: WorkList,
+    metrics: Metrics,
+    shares: Shares,
+    stack: AsyncExitStack,
+) -> Trial | None:
+    """Return what tries suspects, None where it cannot be noted what is in work."""
+    folder = options.state_folder
+    try:
+        if folder is None:  # there may be no folder for temporary files at all
+            folder = default_folder(access.server, options.system_namespace, options.pod_name)
+        journal = Journal(folder, options.workers or MOST)
+    except OSError as error:
+        logging.getLogger("chains.serve").warning(
+            "it cannot be noted what is in work: a run that ends the process would not be found",
+            extra={"folder": str(folder or ""), "reason": str(error)},
+        )
+        return None
+    stack.callback(journal.close)
+    given = TrialOptions(
+        options.kubeconfig,
+        options.context,
+        options.system_namespace,
+        str(options.key_folder),
+        options.tekton_namespace,
+        options.retry_for,
+    )
+    return Trial(journal, given, work, metrics, shares.admit)
+
+
+def _events(work: WorkList, controller: Controller, metrics: Metrics, sweep: Sweep, count: int) -> Events:
+    def gained(share: int) -> None:
+        metrics.share_transitions.inc()
+        sweep.ask(share)
+
+    def lost(share: int) -> None:
+        metrics.share_transitions.inc()
+        work.drop(lambda job: share_of(job, count) == share)
+        controller.forget(lambda uid: share_of_uid(uid, count) == share)
+
+    return Events(gained, lost, lambda share: any(share_of(job, count) == share for job in work.working()))
+
+
+def _make_room_for_connections() -> None:
+    """Let unknown names and silent hosts take no thread and no file from others."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "chains"))
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(_OPEN_FILES, most)
+    if few != resource.RLIM_INFINITY and few < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+def _tell_silent(host: str, metrics: Metrics) -> None:
+    metrics.silences.inc()
+    logging.getLogger("chains.serve").warning(
+        "a host does not answer; runs that need it wait for it", extra={"host": host[:_LONGEST_HOST]}
+    )
+
+
+async def _work_when_ready(reloader: Reloader, controller: Controller) -> None:
+    # without a configuration and a key nothing can be attested, and nothing must be marked
+    await reloader.wait()
+    await controller.run()
+
+
+async def _drain(work: WorkList) -> None:
+    try:
+        await asyncio.wait_for(work.idle(), _DRAIN_SECONDS)
+    except TimeoutError:
+        logging.getLogger("chains.serve").warning("runs were left in work; the next start goes on with them")
+
+
+async def _answer_health(
+    port: int,
+    reloader: Reloader,
+    watching: asyncio.Event,
+    metrics: Metrics,
+    work: WorkList,
+    shares: Shares,
+    circuits: Circuits,
+) -> web.AppRunner:
+    async def live(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def ready(_: web.Request) -> web.Response:
+        if reloader.refused:
+            return web.Response(status=503, text=f"configuration refused: {told(reloader.refused)}\n")
+        if reloader.trouble:
+            return web.Response(status=503, text=f"{told(reloader.trouble)}\n")
+        if not watching.is_set():
+            return web.Response(status=503, text="the watch has not started\n")
+        return web.Response(text="ok\n")
+
+    async def tell(_: web.Request) -> web.Response:
+        metrics.backlog.set(len(work))
+        metrics.slow.set(work.slow)
+        metrics.silent.set(circuits.open)
+        metrics.oldest.set(work.oldest)
+        metrics.config_refused.set(bool(reloader.refused))
+        metrics.stores_closed.set(reloader.closed_stores)
+        metrics.shares.set(shares.count)
+        metrics.shares_held.set(len(shares.held))
+        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    application = web.Application()
+    application.add_routes([web.get("/livez", live), web.get("/readyz", ready), web.get("/metrics", tell)])
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, port=port).start()
+    return runner

@@ -1,0 +1,556 @@
+"""The controller's work on one run after another: read, attest, mark with one PATCH, or try again later.
+
+Nothing that must survive a restart is kept here: a run that is not marked is simply listed again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from chains.attest.earlier import Earlier
+from chains.attest.flow import FAILED, SKIPPED, Outcome, attest_run, distrust
+from chains.cluster.client import (
+    Cluster,
+    ClusterError,
+    ClusterUnavailable,
+    ObjectChanged,
+    ObjectGone,
+    ObjectLarge,
+    expect_small,
+    get_outline,
+)
+from chains.controller import heap
+from chains.controller.crashes.trial import Trial
+from chains.controller.flow import Flow
+from chains.controller.losses import Losses
+from chains.controller.marks.marker import Marker, label_of, run_path
+from chains.controller.marks.patches import is_marked, note_patch
+from chains.controller.memory.child_runs import Children, Family
+from chains.controller.memory.run_cache import Begun, Bodies, Key
+from chains.controller.metrics import Metrics
+from chains.controller.permit import Permit, PermitLost
+from chains.controller.surroundings import TEKTON_NAMESPACE, BesideReader
+from chains.controller.work.crew import FEWEST, Crew, Growth, part_of
+from chains.controller.work.host_waits import HostWaits
+from chains.controller.work.large_runs import WAIT, LargeRuns
+from chains.controller.work.patience import LONGEST_HOLD, Patience
+from chains.controller.work.retry import Trouble, age, is_retrying, recall
+from chains.controller.work.worklist import Job, WorkList
+from chains.documents.decode import UNREADABLE
+from chains.errors import ChainsError, ConfigError
+from chains.tekton.snapshot import RunSnapshot, has_ended, take_snapshot
+from chains.tekton.surroundings import Beside
+from chains.tracing import fail, link_to_tekton, note, span, traced_run
+from storage import lean_json
+from storage.limits.askers import asker
+from storage.limits.circuits import Circuits
+
+_WAIT_FOR_CHILDREN = 30.0
+"""Seconds between two looks at a PipelineRun whose children are not marked; the last mark wakes it sooner."""
+_PATIENCE = 10
+"""Attempts, a quarter of an hour, before want of memory, files or threads is held against a run."""
+_LONGEST_OUTAGE_PAUSE = 30.0
+"""Seconds between two tries at most where the run is not to blame: the API server is away, or it gave way."""
+_log = logging.getLogger("chains.controller")
+
+
+def _always() -> bool:
+    return True
+
+
+def _admit_all(_: Job) -> Permit | None:
+    return _always
+
+
+class Controller:
+    """Works on the jobs of a work list with ``workers`` at once; ``retry_for`` is in seconds.
+
+    With ``most_workers`` there may be more of them, see :mod:`chains.controller.work.crew`.
+
+    A PipelineRun is attested after its children, for some minutes, if it ``waits_for_children``. ``admit`` is
+    asked before a run is looked at: None drops it, else the permit is asked again right before anything is
+    stored or written.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        work: WorkList,
+        flow: Callable[[], Flow],
+        metrics: Metrics,
+        *,
+        workers: int = FEWEST,
+        most_workers: int = 0,
+        retry_for: float = 21_600,
+        waits_for_children: bool = True,
+        tekton_namespace: str = TEKTON_NAMESPACE,
+        admit: Callable[[Job], Permit | None] = _admit_all,
+        bodies: Bodies | None = None,
+        circuits: Circuits | None = None,
+        trial: Trial | None = None,
+    ) -> None:
+        self._metrics = metrics
+        self._cluster, self._work, self._flow = cluster, work, flow
+        self._retry_for = retry_for
+        self._wanted, self._workers = workers, 0
+        circuits = circuits or Circuits()
+        growth = Growth(workers, max(workers, most_workers))
+        self._crew = Crew(growth, circuits.distance, lambda: work.is_short, self._resize)
+        metrics.workers.set(workers)
+        self._waits_for_children = waits_for_children
+        self._bodies = bodies or Bodies(max_bytes=0)
+        self._begun = Begun()
+        self._family = Family(cluster)
+        self._beside = BesideReader(cluster, tekton_namespace)
+        self._troubles: dict[Job, Trouble] = {}
+        self._admit, self._trial = admit, trial
+        self._permits: dict[Job, Permit] = {}
+        self._host_waits = HostWaits(circuits, work.hasten)
+        self._turns: dict[Job, asyncio.Timeout] = {}
+        self._large = LargeRuns(work.hasten)
+        self._marker = Marker(cluster, lambda job: self._check(job, "the run was written"))
+        self._losses = Losses(metrics, self._marker.tell)
+        self._patience = Patience(work, self._family, self._marker)
+        metrics.waiting.set_function(lambda: len(self._patience))
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self._hire()
+            group.create_task(self._crew.run())
+            group.create_task(self._make_room())
+            if self._trial is not None:
+                group.create_task(self._trial.run())
+
+    def _resize(self, workers: int) -> None:
+        self._wanted = workers
+        self._metrics.workers.set(workers)
+        few = part_of(workers)
+        self._work.resize(workers, beside_fresh=few, slow=few)
+        self._hire()
+
+    def _hire(self) -> None:
+        while self._workers < self._wanted:
+            self._workers += 1
+            self._group.create_task(self._worker())
+
+    async def _worker(self) -> None:
+        try:
+            # one who is not wanted any more leaves after his next run
+            while self._workers <= self._wanted:
+                await self._work_once()
+        finally:
+            self._workers -= 1
+
+    async def _work_once(self) -> None:
+        job = await self._work.take()
+        try:
+            permit = self._admit(job)
+            if permit is None:
+                self._let_go(job)
+            elif self._trial is None:
+                self._permits[job] = permit
+                await self._take_turn(job)
+            elif self._trial.journal.is_apart(job):
+                self._large.forget(job)
+                self._trial.line_up(job)
+            else:
+                self._permits[job] = permit
+                with self._trial.journal.in_work(job):
+                    await self._take_turn(job)
+        finally:
+            self._permits.pop(job, None)
+            self._crew.ended()
+            self._work.done(job)
+
+    async def _take_turn(self, job: Job) -> None:
+        """Look at a run, until it is done or has to give way to those of others."""
+        self._host_waits.leave(job)
+        asker.set(job.namespace)
+        try:
+            async with asyncio.timeout(None) as turn:
+                self._turns[job] = turn
+                await self._look_at(job)
+        except TimeoutError:
+            self._metrics.gave_way.inc()
+            reason = f"it took long, and runs of other namespaces than {job.namespace} waited for a worker"
+            self._again(job, self._trouble(job, {}), reason, _LONGEST_OUTAGE_PAUSE, slow=True)
+        finally:
+            self._turns.pop(job, None)
+
+    async def _make_room(self) -> None:
+        """End the turns of runs that have to give way, but of none that is being marked."""
+        while True:
+            for job in await self._work.crowded():
+                if (turn := self._turns.get(job)) is not None:
+                    turn.reschedule(asyncio.get_running_loop().time())
+
+    def forget(self, unwanted: Callable[[str], bool]) -> None:
+        """Let go of what is remembered about runs that are another replica's now.
+
+        ``unwanted`` is asked for the UIDs of PipelineRuns and of TaskRuns that none owns.
+        """
+        self._family.forget_all(unwanted)
+        self._begun.forget_all(lambda job: unwanted(job.owner or job.uid))
+        self._marker.forget_all(lambda job: unwanted(job.owner or job.uid))
+        self._patience.forget_all(lambda job: unwanted(job.owner or job.uid))
+        self._host_waits.forget_all(lambda job: unwanted(job.owner or job.uid))
+        self._large.forget_all(lambda job: unwanted(job.owner or job.uid))
+        for job in [job for job in self._troubles if unwanted(job.owner or job.uid)]:
+            del self._troubles[job]
+
+    def left(self, job: Job, raw: Mapping[str, Any]) -> bool:
+        """Note that a finished run left the watch, as it was last; True if it is to be looked at."""
+        try:
+            selection = self._flow().config.selection
+        except ConfigError:  # there is no configuration yet
+            selection = None
+        return self._losses.left(job, raw, selection)
+
+    def _check(self, job: Job, when: str) -> None:
+        if not self._permits.get(job, _always)():
+            raise PermitLost(f"its share was lost before {when}")
+
+    async def look_at(self, job: Job) -> str:
+        """Look at one run as if it had come from the work list, where it is if it is to be looked at again.
+
+        Returns what broke our code, empty for nothing.
+        """
+        before = self._trouble(job, {}).crashes
+        await self._look_at(job)
+        trouble = self._troubles.get(job)
+        return trouble.reason if trouble is not None and trouble.crashes > before else ""
+
+    async def _look_at(self, job: Job) -> None:
+        has_left = self._losses.has_left(job)
+        try:
+            if await self.handle(job):
+                self._troubles.pop(job, None)
+                self._large.forget(job)
+            if has_left:  # what left the watch meanwhile is looked at once more
+                self._losses.there(job)
+        except PermitLost as lost:
+            self._let_go(job)
+            _log.info("run is left to another replica", extra={"run": label_of(job), "reason": str(lost)})
+        except ObjectGone:
+            _log.info("run is gone", extra={"run": label_of(job)})
+            await self._see_off(job)
+        except ObjectChanged:
+            # somebody wrote between our read and our patch: look at what is there now
+            self._work.later(job, random.uniform(0.05, 0.5))  # noqa: S311 - jitter
+        except ClusterError as error:
+            # the server is away, or refuses what may be mended (a permission): it is not given up
+            away = isinstance(error, ClusterUnavailable)
+            longest = _LONGEST_OUTAGE_PAUSE if away else math.inf
+            self._again(job, self._trouble(job, {}), str(error), longest=longest)
+        except Exception as error:  # noqa: BLE001 - a run that breaks us must not stop the others
+            _log.exception("unexpected failure", extra={"run": label_of(job)})
+            trouble = self._trouble(job, {})
+            trouble.crashes += not is_the_machines(error) or trouble.attempts >= _PATIENCE
+            self._again(job, trouble, f"unexpected {type(error).__name__}: {error}")
+
+    def _let_go(self, job: Job) -> None:
+        self._troubles.pop(job, None)
+        self._losses.there(job)
+        self._begun.forget(job)
+        self._large.forget(job)
+        self._marker.forget(job)
+        self._patience.forget(job)
+
+    async def _see_off(self, job: Job) -> None:
+        """Let go of a run that is not there any more."""
+        await self._losses.gone(job)
+        self._let_go(job)
+        self._family.forget((job.namespace, job.uid))
+        if self._trial is not None:
+            self._trial.journal.settled(job)
+
+    def _trouble(self, job: Job, raw: Mapping[str, Any]) -> Trouble:
+        """Return what is known of a run's trouble; without ``raw``, before the run itself was asked."""
+        found = self._troubles.get(job)
+        if found is None or (raw and not found.recalled):
+            now, before = time.time(), found or Trouble(time.time())
+            passed = age((raw.get("status") or {}).get("completionTime"))
+            found = recall(raw.get("metadata") or {}, now, now - passed if passed >= 0 else None)
+            found.recalled, found.crashes, found.reason = bool(raw), before.crashes, before.reason
+            found.since = min(found.since, before.since)
+            found.attempts = max(found.attempts, before.attempts)
+            self._troubles[job] = found
+        return found
+
+    def _again(
+        self,
+        job: Job,
+        trouble: Trouble,
+        reason: str,
+        longest: float = math.inf,
+        *,
+        slow: bool = False,
+        hosts: frozenset[str] = frozenset(),
+    ) -> None:
+        """Look at a run again after a pause, or when one of the ``hosts`` that did not answer does."""
+        delay = trouble.delay()
+        if hosts:
+            delay, slow = self._host_waits.wait(job, hosts, delay), self._host_waits.is_silent(hosts)
+        delay = min(delay, longest)
+        trouble.attempts += 1
+        trouble.reason = reason
+        self._metrics.retries.inc()
+        note(outcome_state="again")
+        fail(reason)
+        _log.warning(
+            "trying again later", extra={"run": label_of(job), "reason": reason, "seconds": round(delay, 1)}
+        )
+        self._work.later(job, delay, slow=slow)
+
+    @traced_run
+    async def handle(self, job: Job) -> bool:
+        """Look at one run once; False when it will be looked at again.
+
+        Of large runs few are in work at a time, for they take much memory; others wait without being read.
+        Raises :class:`ClusterError`, and :class:`PermitLost` when the permit ended on the way.
+        """
+        if not self._large.weight(job):
+            try:
+                return await self._handle(job)
+            except ObjectLarge as found:
+                self._large.note(job, found.weight)
+        if not self._large.begin(job):
+            self._work.later(job, WAIT)
+            return False
+        try:
+            await lean_json.one_by_one(heap.trim)
+            return await self._handle(job, self._large.weight(job))
+        except ObjectLarge as found:
+            self._large.note(job, found.weight)
+            self._work.later(job, 0)
+            return False
+        finally:
+            self._large.end(job)
+
+    async def _handle(self, job: Job, weight: int = 0) -> bool:
+        """Look at a run that counts for ``weight``. Raises :class:`ObjectLarge` for one that is heavier."""
+        small = not weight
+        with span("read"):
+            raw = self._bodies.take(job) or await get_outline(
+                self._cluster, run_path(job), check=expect_small if small else None
+            )
+        link_to_tekton(raw)
+        metadata, flow = raw["metadata"], self._flow()
+        if metadata.get("uid") != job.uid:
+            await self._see_off(job)
+            return True  # another run of the same name, which has a job of its own
+        if is_retrying(metadata):
+            self._trouble(job, raw)
+        ended = has_ended(raw)
+        if ended and is_marked(metadata):
+            if self._marker.unwritten(job) is not None or (self._trial and self._trial.has_marked(job)):
+                self._family.keep(
+                    raw
+                )  # it was written after all: the answer was lost, or is another process's
+            self._family.marked(metadata)
+            await self._marker.finish(job, metadata)
+        elif not flow.config.selection.is_ours(raw):
+            await self._marker.leave(job, metadata)
+        elif ended:
+            with flow.uses.one():
+                return await self._work_on(job, raw, flow, weight)
+        else:
+            if not await self._marker.hold(job, metadata):
+                # most often the run has just ended, and nobody should wait for its evidence
+                self._work.later(job, 0)
+            if job.kind == "PipelineRun" and not self._poison(job):
+                await self._family.seed(raw, weight)
+        return True
+
+    def _decided(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> Outcome | None:
+        """Return the outcome of a run that is not attested: left out by the configuration, or put aside."""
+        if left_out := flow.config.selection.left_out(raw, datetime.now(UTC)):
+            return Outcome(label_of(job), job.uid, SKIPPED, left_out)
+        if not (poison := self._poison(job)):
+            return None
+        return Outcome(label_of(job), job.uid, FAILED, f"quarantined after {poison}; please report it")
+
+    def _poison(self, job: Job) -> str:
+        """Return how often and how a run broke the controller that is put aside; empty for any other."""
+        if self._trial is not None and (found := self._trial.journal.poison(job)):
+            return found
+        trouble = self._troubles.get(job)
+        if trouble is None or not trouble.is_poison:
+            return ""
+        return f"{trouble.crashes} attempts: {trouble.reason}"
+
+    async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: Flow, weight: int) -> bool:
+        if (decided := self._marker.unwritten(job) or self._decided(job, raw, flow)) is not None:
+            await self._mark(job, raw, decided, flow)
+            return True
+        recall = partial(self._recall, job, small=not weight)
+        begun = await lean_json.one_by_one(recall) if weight else recall()
+        attested, children = raw, Children()
+        if begun is not None:
+            attested, children = begun[0], Children(*begun[1:])
+        try:
+            if begun is None and job.kind == "PipelineRun":
+                children = await self._family.children(raw, weight)
+            with span("snapshot"):
+                freeze = partial(take_snapshot, attested, children.records, children.doubts)
+                snapshot = await lean_json.one_by_one(freeze) if weight else freeze()
+        except ClusterError:
+            raise
+        except ChainsError as error:
+            await self._mark(job, raw, Outcome(label_of(job), job.uid, FAILED, str(error)), flow)
+            return True
+        if children.there and self._waits_for_children and self._waits(job, raw, children, flow):
+            return False
+        is_last = job in self._troubles and self._is_too_late(job, raw)
+        beside = await self._beside.read(snapshot, flow.config, give_up=is_last)
+        longest = flow.config.storage.oci.wait_for_image
+        left = self._patience.left(job, raw, longest)
+        receipts = self._begun.receipts(job, flow.number)
+        try:
+            outcome, transient = await self._attest(job, snapshot, beside, flow, receipts, waits=left > 0)
+        except asyncio.CancelledError:
+            # its turn ended, and something may be stored by now
+            flow.annotations.take(job.uid)
+            self._begun.keep(job, attested, children.records, children.doubts, receipts, flow.number)
+            raise
+        again = outcome.state == FAILED and transient and not self._is_too_late(job, raw)
+        waits = not again and await self._patience.may_wait(job, raw, outcome, left)
+        if again or waits:
+            flow.annotations.take(job.uid)
+            self._begun.keep(job, attested, children.records, children.doubts, outcome.earlier, flow.number)
+        if again:
+            trouble = self._trouble(job, raw)
+            held = age(raw["metadata"].get("deletionTimestamp"))
+            longest = max(0.0, LONGEST_HOLD - held) + 1
+            self._again(job, trouble, outcome.reason, longest, hosts=outcome.hosts)
+            if trouble.is_note_due(time.time()):
+                await self._marker.patch(job, note_patch(raw["metadata"], trouble.note(time.time())))
+            return False
+        if waits:
+            self._troubles.pop(job, None)
+            self._bodies.outdate(job)
+            await self._patience.wait(job, raw, attested, outcome, left)
+            return False
+        await self._mark(job, raw, self._patience.told(job, raw, outcome, longest), flow)
+        return True
+
+    def _recall(
+        self, job: Job, *, small: bool
+    ) -> tuple[dict[str, Any], dict[Key, Any], dict[str, str]] | None:
+        if small and (weight := self._begun.large_weight(job)):
+            raise ObjectLarge("the run and its children take much memory together", weight)
+        return self._begun.recall(job)
+
+    def _is_too_late(self, job: Job, raw: Mapping[str, Any]) -> bool:
+        """Whether trying again has lasted too long, or holds up a deletion."""
+        lasted = time.time() - self._trouble(job, raw).since
+        return lasted > self._retry_for or age(raw["metadata"].get("deletionTimestamp")) > LONGEST_HOLD
+
+    def _waits(self, job: Job, raw: Mapping[str, Any], children: Children, flow: Flow) -> bool:
+        """Whether a finished PipelineRun goes after its children: they are marked first, for some minutes."""
+        if age(raw["metadata"].get("deletionTimestamp")) > LONGEST_HOLD / 2:
+            return False
+        pending = {
+            (name, str(metadata.get("uid")))
+            for name, metadata in children.there.items()
+            if not is_marked(metadata)
+            and flow.config.selection.is_ours(children.records["TaskRun", job.namespace, name])
+        }
+        parent = (job.namespace, job.uid)
+        if not pending or not self._family.waits_for(parent, pending, lambda: self._work.hasten(job)):
+            return False
+        self._work.later(job, _WAIT_FOR_CHILDREN)
+        return True
+
+    async def _mark(self, job: Job, raw: Mapping[str, Any], outcome: Outcome, flow: Flow) -> None:
+        self._turns.pop(job, None)  # a mark that is cut short would not be known to be there
+        note(outcome_state=outcome.state)
+        fail(outcome.reason if outcome.state == FAILED else "")
+        with span("mark"):
+            extra = flow.annotations.take(job.uid)
+            self._losses.marking(job)
+            try:
+                outcome = await self._marker.mark(job, raw["metadata"], outcome, extra)
+            except ObjectGone:
+                self._losses.not_marked(job, is_due=outcome.state == FAILED)
+                raise
+            except BaseException:
+                self._losses.not_marked(job)
+                raise
+        self._losses.marked(job)
+        self._bodies.outdate(job)
+        # of a PipelineRun, whose children are many, nothing is needed
+        begun = self._begun.recall(job) if job.kind == "TaskRun" else None
+        self._begun.forget(job)
+        waited = self._patience.marked(job)
+        self._beside.forget((job.namespace, job.uid), self._patience.family_of(job))
+        if job.kind == "TaskRun":
+            self._family.keep(begun[0] if begun else raw)
+            self._family.marked(raw["metadata"])
+        else:
+            self._family.forget((job.namespace, job.uid))
+        ended = (raw.get("status") or {}).get("completionTime")
+        # how long it waited for somebody else says nothing about the controller
+        since = time.time() - age(ended) if ended and not waited else None
+        self._metrics.count(job.kind, job.namespace, outcome, since)
+        is_poison = UNREADABLE in raw or bool(self._poison(job))
+        if self._trial is not None:
+            self._trial.journal.settled(job)
+        if outcome.state == FAILED:
+            self._metrics.quarantined.inc(is_poison)
+            await self._marker.tell(
+                job, "RunQuarantined" if is_poison else "AttestationFailed", outcome.reason
+            )
+        _log.info(
+            "run is marked", extra={"run": label_of(job), "state": outcome.state, "reason": outcome.reason}
+        )
+
+    async def _attest(
+        self,
+        job: Job,
+        snapshot: RunSnapshot,
+        beside: Mapping[str, Beside] | None,
+        flow: Flow,
+        receipts: Earlier,
+        *,
+        waits: bool,
+    ) -> tuple[Outcome, bool]:
+        """Return the outcome, and whether trying again can help where it is a failure."""
+        outcome = await attest_run(
+            snapshot,
+            beside,
+            flow.config,
+            flow.signer,
+            flow.stores_for(snapshot),
+            flow.redaction,
+            flow.images,
+            before_storing=lambda: self._check(job, "anything was stored"),
+            earlier=receipts,
+            waits=waits,
+        )
+        self._metrics.count_errors(job.namespace, outcome)
+        lost = await flow.stores.flush()
+        failed = [entry for entry in outcome.entries if entry.state == "failed"]
+        # what a store refuses for good does not keep the others from being tried again
+        transient = outcome.transient or bool(lost) or any(entry.transient for entry in failed)
+        outcome = distrust(outcome, lost)
+        if lost:
+            reason = outcome.reason if outcome.state == FAILED else "; ".join(lost.values())
+            outcome = replace(outcome, state=FAILED, reason=reason, earlier={})  # no receipt counts
+        return outcome, transient
+
+
+def is_the_machines(error: Exception) -> bool:
+    """Whether what failed unexpectedly says more about the machine than about the run."""
+    return isinstance(error, (OSError, MemoryError)) or "can't start new thread" in str(error)

@@ -1,0 +1,295 @@
+"""The flow in force: built from the ConfigMap and the key folder, built again when either changes.
+
+What cannot be used is refused and told, and the last good one stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+import stat
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from chains.assembly.sealers import trust_ages
+from chains.assembly.workspace import (
+    STORE_URLS,
+    check_extra_signers,
+    check_signers,
+    open_images,
+    open_sealers,
+    store_options,
+)
+from chains.attest.stores import ClosedStore, Stores
+from chains.cluster.client import Cluster, ClusterError, ObjectGone
+from chains.cluster.events import write_event
+from chains.config.extra_signers import parse_extra_signers
+from chains.config.parse import Config, parse_config
+from chains.controller.flow import Flow
+from chains.controller.run_credentials import AccountStores
+from chains.errors import ChainsError, ConfigError, UnreachableError
+from chains.statements.redaction import open_redaction
+from signers.base import KEY_SERVICES, Signer, SignerError, scheme_of
+from signers.keys.keyfile import open_keyfile
+from storage.annotations import AnnotationStore
+from storage.base import Store, StoreError, StoreOptions, open_store
+from storage.files import read_file
+from storage.limits.circuits import Circuits
+from storage.redacted_url import shown
+
+CONFIG_MAP = "chains-config"
+KEY_FILES = ("x509.pem", "cosign.key")
+"""In this order, as Tekton Chains looks for them."""
+PASSWORD_FILE = "cosign.password"  # noqa: S105 - a file's name
+WATCHED_KEYS = (
+    "execution.redaction.key-file",
+    "signers.x509.trusted-root",
+    "signers.x509.signing-config",
+    "signers.x509.tuf.root",
+)
+"""Keys that name files which the flow is built from."""
+_MOST_PASSWORD = 4096
+INTERVAL = 5.0
+"""Seconds between two looks at the ConfigMap and the key folder."""
+OPEN_AGAIN = 60.0
+"""Seconds after which a store that could not be opened is tried again."""
+LONGEST_USE = 120.0
+"""Seconds for which what is in work may go on with a flow that is not in force any more."""
+TRUST_SECONDS = 24 * 3600.0
+"""Seconds after which a trusted root from a TUF repository is fetched again."""
+_USER = re.compile(r"//[^\s/'\"]*@")
+_log = logging.getLogger("chains.reload")
+
+
+def open_key_folder(folder: Path) -> Signer:
+    """Open ``x509.pem``, else ``cosign.key`` with ``cosign.password``, of the mounted Secret.
+
+    Raises :class:`ConfigError` with the next step.
+    """
+    for name in KEY_FILES:
+        path = folder / name
+        if path.is_file():
+            password = folder / PASSWORD_FILE
+            secret = (
+                read_file(password, _MOST_PASSWORD) if name == "cosign.key" and password.is_file() else None
+            )
+            try:
+                return open_keyfile(str(path), secret)
+            except SignerError as error:
+                raise ConfigError(str(error)) from error
+    raise ConfigError(f"{folder} has neither {' nor '.join(KEY_FILES)}: create the Secret signing-secrets")
+
+
+def build_flow(
+    data: dict[str, str], folder: Path, cluster: Cluster | None = None, circuits: Circuits | None = None
+) -> Flow:
+    """Return the flow of one configuration; registry credentials of runs come from ``cluster``.
+
+    ``circuits`` tell which hosts answer.
+
+    Raises :class:`ConfigError`.
+    """
+    config = parse_config(data)
+    check_signers(config, key_given=False)
+    check_extra_signers(config)
+    annotations = AnnotationStore("tekton:", StoreOptions())
+    redaction = open_redaction(config.redaction)
+    sealers = open_sealers(config, lambda: open_key_folder(folder))
+    stores = Stores(open_configured(config, annotations, circuits))
+    accounts = None
+    if cluster is not None and config.storage.oci.run_credentials:
+        accounts = AccountStores(cluster, stores)
+    return Flow(config, sealers, stores, annotations, redaction, open_images(config, circuits), accounts)
+
+
+def open_configured(
+    config: Config, annotations: AnnotationStore, circuits: Circuits | None = None
+) -> dict[str, list[Store]]:
+    """Open every store that the configuration names, by its name. Raises :class:`ConfigError`."""
+    names = {
+        store
+        for artifact in (config.taskrun, config.pipelinerun, config.oci)
+        if artifact.enabled
+        for store in artifact.storage
+    }
+    opened: dict[str, list[Store]] = {"tekton": [annotations]}
+    for name in sorted(names & STORE_URLS.keys()):
+        url = name
+        try:
+            url = STORE_URLS[name](config)
+            opened[name] = [open_store(url, store_options(config, circuits))]
+        except (StoreError, ConfigError) as error:
+            # one store that cannot be opened must not keep the others from their work
+            reason = without_credentials(f"storage.{name}: {error}")
+            opened[name] = [ClosedStore(shown(without_credentials(url)), reason)]
+    return opened
+
+
+def without_credentials(text: str) -> str:
+    """Return a text without the user and password of any URL in it: it is told on runs and in metrics."""
+    return _USER.sub("//", text)
+
+
+def _extra_files(text: str) -> list[str]:
+    """Return the key files of further signers; none where the list cannot be read, which parsing tells."""
+    try:
+        found = parse_extra_signers(text)
+    except ValueError:
+        return []
+    return [
+        one.reference.removeprefix("file://") for one in found if scheme_of(one.reference) not in KEY_SERVICES
+    ]
+
+
+class Reloader:
+    """Keeps :attr:`flow` in step with the cluster's configuration and the key folder."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        folder: Path,
+        circuits: Circuits | None = None,
+    ) -> None:
+        self._cluster, self._namespace, self._folder = cluster, namespace, folder
+        self._circuits = circuits
+        self._path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}"
+        self._seen: object = None
+        self._uid, self._told = "", frozenset[str]()
+        self._open_again = math.inf
+        self._flow: Flow | None = None
+        self._good = asyncio.Event()
+        self._retiring: dict[asyncio.Task[None], Flow] = {}
+        self._unread = "no configuration was read yet"
+        self.looked = asyncio.Event()
+        """Set when there was a first look, whatever it gave."""
+        self.refused = ""
+        """Why the newest configuration or key is not in force; empty when it is."""
+
+    @property
+    def flow(self) -> Flow:
+        """The flow in force. Raises :class:`ConfigError` before there was a good one."""
+        if self._flow is None:
+            raise ConfigError(self.trouble)
+        return self._flow
+
+    @property
+    def trouble(self) -> str:
+        """Why the controller is not ready: what is refused, or why there is nothing yet; else empty."""
+        return self.refused or ("" if self._flow is not None else self._unread)
+
+    @property
+    def closed_stores(self) -> int:
+        """How many stores of the flow in force cannot be opened."""
+        return len(self._flow.stores.closed()) if self._flow is not None else 0
+
+    async def wait(self) -> None:
+        """Wait until there is a good flow."""
+        await self._good.wait()
+
+    async def look(self) -> None:
+        """Look once, and take over what changed if it can be used."""
+        try:
+            found = await self._cluster.get(self._path)
+        except ObjectGone:
+            if self._uid and self._flow is not None:
+                # its defaults are not what was in force
+                await self._refuse(ConfigError(f"{CONFIG_MAP} is gone: create it again"), None)
+                return
+            found = {}  # every key has a default
+        data, self._uid = found.get("data") or {}, found.get("metadata", {}).get("uid", "")
+        files = [data[name] for name in WATCHED_KEYS if data.get(name)]
+        files += _extra_files(data.get("signers.extra") or "")
+        seen = (tuple(sorted(data.items())), await asyncio.to_thread(self._key_state, files))
+        if seen == self._seen and time.monotonic() < self._open_again:
+            current = bool(self.refused) or await asyncio.to_thread(self._is_current)
+            if current:
+                return
+            _log.info("a key service's key was rotated: it is opened again")
+        try:
+            flow = await asyncio.to_thread(
+                build_flow, dict(data), self._folder, self._cluster, self._circuits
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, the last good one stays in force
+            await self._refuse(error, seen)
+            return
+        before, self._flow, self._seen, self.refused = self._flow, flow, seen, ""
+        self._good.set()
+        _log.info("a new configuration is in force")
+        lasts = TRUST_SECONDS if trust_ages(flow.config) else math.inf
+        self._open_again = time.monotonic() + (OPEN_AGAIN if flow.stores.closed() else lasts)
+        for reason in flow.stores.closed():
+            _log.error("a store cannot be opened; the others work on", extra={"reason": reason})
+            if reason not in self._told:
+                await self._tell("StoreUnavailable", reason)
+        self._told = frozenset(flow.stores.closed())
+        if before is not None:
+            self._retiring[asyncio.create_task(_retire(before))] = before
+            self._retiring = {task: flow for task, flow in self._retiring.items() if not task.done()}
+
+    async def _refuse(self, error: Exception, seen: object) -> None:
+        passes, reason = isinstance(error, UnreachableError), without_credentials(str(error))
+        if not isinstance(error, ChainsError):
+            # of a kind that nobody thought of, so nobody knows what its text quotes
+            reason, passes = f"unexpected {type(error).__name__}; please report it", True
+        known = self.refused == reason
+        self._seen, self.refused = seen, reason
+        self._open_again = time.monotonic() + INTERVAL if passes else math.inf
+        if not known:
+            _log.error(
+                "the configuration is refused; the last good one stays in force", extra={"reason": reason}
+            )
+            await self._tell("ConfigRefused", reason)
+
+    async def _tell(self, reason: str, message: str) -> None:
+        about = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": self._namespace, "name": CONFIG_MAP}
+        await write_event(self._cluster, {**about, "uid": self._uid}, reason, message)
+
+    async def close(self) -> None:
+        """Close every connection of the flow in force, and of those before it."""
+        retiring = {task: flow for task, flow in self._retiring.items() if not task.done()}
+        for task in retiring:
+            task.cancel()
+        await asyncio.gather(*retiring, return_exceptions=True)
+        for flow in retiring.values():
+            await flow.close()
+        if self._flow is not None:
+            await self._flow.close()
+
+    async def watch(self) -> None:
+        """Look every few seconds until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except ClusterError as error:
+                self._unread = f"the configuration cannot be read: {error}"
+                _log.warning("the configuration cannot be read", extra={"reason": str(error)})
+            except Exception:  # noqa: BLE001 - the last good one stays in force
+                _log.exception("the configuration cannot be looked at")
+            self.looked.set()
+            await asyncio.sleep(INTERVAL)
+
+    def _is_current(self) -> bool:
+        """Return whether the references of the signers in force still name the same keys."""
+        sealers = self._flow.signer.values() if self._flow is not None else ()
+        return all(sealer.is_current() for sealer in sealers)
+
+    def _key_state(self, files: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
+        found = []
+        for name in (*KEY_FILES, PASSWORD_FILE, *(str(Path(one).absolute()) for one in files)):
+            path = self._folder / name
+            with suppress(OSError):  # Kubernetes swaps the folder at any moment
+                state = path.stat()
+                if stat.S_ISREG(state.st_mode):
+                    found.append((str(name), state.st_mtime_ns, state.st_size))
+        return tuple(found)
+
+
+async def _retire(flow: Flow) -> None:
+    """Close a flow when the runs in work have ended with it: cut short they might be signed by two keys."""
+    await flow.uses.ended(LONGEST_USE)
+    await flow.close()

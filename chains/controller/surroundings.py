@@ -1,0 +1,230 @@
+"""Reads what stands beside a finished run from the cluster: its pod, once, and what many runs share.
+
+What may not be read is told as unknown with its reason, and never keeps the provenance back. What the API
+server cannot answer now is worth another try (:class:`ClusterUnavailable`) until the run is given up. Secrets
+and the ConfigMaps of environments are not read: see :mod:`chains.isolation.environment`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Container, Mapping
+
+from chains.cluster.client import Cluster, ClusterError, ClusterRejected, ClusterUnavailable, ObjectGone
+from chains.config.parse import Config
+from chains.controller.memory.surroundings_cache import Kept, Recent, Run
+from chains.isolation.expected_pod import is_requested
+from chains.isolation.pod import distrust
+from chains.tekton.children import parent_of
+from chains.tekton.snapshot import RunSnapshot
+from chains.tekton.surroundings import (
+    FEATURE_FLAGS,
+    NOTHING,
+    Beside,
+    Json,
+    mapping_at,
+    objects_at,
+    parse_time,
+    text_at,
+    texts_at,
+)
+from storage.limits.single_flight import InFlight
+
+TEKTON_NAMESPACE = "tekton-pipelines"
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+"""What Kubernetes takes for a name: a run's record must not lead to another path."""
+_POLICY_GROUP, _POLICY_KIND = "networking.k8s.io", "NetworkPolicy"
+_DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+_REFUSED = "could not be read: the API server refuses it to the controller"
+_SILENT = "could not be read: the API server did not answer"
+_log = logging.getLogger("chains.beside")
+
+Objects = tuple[Mapping[str, Json], ...]
+
+
+class BesideReader:
+    """Reads for one controller; calls may run concurrently. Tekton's flags are in ``tekton_namespace``."""
+
+    def __init__(self, cluster: Cluster, tekton_namespace: str = TEKTON_NAMESPACE) -> None:
+        self._cluster = cluster
+        self._flags = f"/api/v1/namespaces/{tekton_namespace}/configmaps/{FEATURE_FLAGS}"
+        self._kept = Kept()
+        self._reading: InFlight[str, Beside] = InFlight()
+        self._collections: Recent[Objects] = Recent(self._list)
+        self._objects: Recent[Mapping[str, Json]] = Recent(cluster.get)
+        self._kinds: Recent[Objects] = Recent(self._policy_kinds)
+        self._told: set[str] = set()
+
+    async def read(
+        self, run: RunSnapshot, config: Config, *, give_up: bool = False
+    ) -> dict[str, Beside] | None:
+        """Return what stands beside a TaskRun, or beside each child of a PipelineRun, by label.
+
+        None, without a request, where the configuration signs nothing that tells of it. Raises
+        :class:`ClusterUnavailable`, or with ``give_up`` makes it a reason too.
+        """
+        if not _is_wanted(run, config):
+            return None
+        tasks = [task for task in (run, *run.children) if task.kind == "TaskRun"]
+        found = await asyncio.gather(
+            *(self._of_task(task, give_up=give_up) for task in tasks), return_exceptions=True
+        )
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
+        return {task.label: each for task, each in zip(tasks, found, strict=True) if isinstance(each, Beside)}
+
+    def forget(self, run: Run, but: Container[str] = ()) -> None:
+        """Forget what was read for a run that is marked, or for its children ``but`` for these UIDs."""
+        self._kept.forget(run, but)
+
+    async def _of_task(self, run: RunSnapshot, *, give_up: bool) -> Beside:
+        kept = self._kept.get((run.namespace, run.uid))
+        if kept is not None:
+            return kept
+        return await self._reading.run(run.uid or run.label, lambda: self._read(run, give_up=give_up))
+
+    async def _read(self, run: RunSnapshot, *, give_up: bool) -> Beside:
+        name = run.status.get("podName", "")
+        if not name:
+            return NOTHING
+        unread: dict[str, str] = {}
+        found = await self._read_pod(run, name, unread, give_up=give_up)
+        if found.pod is not None:
+            found = await self._read_more(run, found.pod, unread, give_up=give_up)
+        if run.is_done and "Pod" not in unread:  # else the next read may tell more
+            self._kept.put((run.namespace, run.uid), parent_of(run.run["metadata"]), found)
+        return found
+
+    async def _read_pod(
+        self, run: RunSnapshot, name: str, unread: dict[str, str], *, give_up: bool
+    ) -> Beside:
+        """Return the pod, or why there is none; what is read once more afterwards is in ``unread``."""
+        if not _NAME.fullmatch(name):
+            return Beside(missing=f"{name[:100]!r} is no name of a pod")
+        path = f"/api/v1/namespaces/{run.namespace}/pods/{name}"
+        try:
+            pod = await self._cluster.get(path)
+        except ObjectGone:
+            return NOTHING
+        except ClusterError as error:
+            unread["Pod"] = self._reason("pods", error, give_up=give_up)
+            return Beside(missing=f"the pod {unread['Pod']}")
+        pod["metadata"].pop("managedFields", None)
+        foreign = distrust(run, pod)
+        return Beside(missing=foreign) if foreign else Beside(pod=pod)
+
+    async def _read_more(
+        self, run: RunSnapshot, pod: Mapping[str, Json], unread: dict[str, str], *, give_up: bool
+    ) -> Beside:
+        moment = parse_time(run.status.get("completionTime") or "")
+        ended = moment.timestamp() if moment else None
+        policies, doubtful = await self._policies_of(run.namespace, ended, unread, give_up=give_up)
+        runtime_class, flags = None, None
+        if _NAME.fullmatch(named := text_at(pod, "spec", "runtimeClassName")):
+            path = f"/apis/node.k8s.io/v1/runtimeclasses/{named}"
+            runtime_class = await self._object(path, "RuntimeClass", ended, unread, give_up=give_up)
+        if is_requested(run) and not run.status.get("provenance", {}).get("featureFlags"):
+            flags = await self._object(self._flags, "ConfigMap", ended, unread, give_up=give_up)
+        return Beside(
+            pod=pod,
+            policies=policies,
+            doubtful=doubtful,
+            unread=unread,
+            runtime_class=runtime_class,
+            feature_flags={k: v for k, v in mapping_at(flags, "data").items() if isinstance(v, str)},
+        )
+
+    async def _object(
+        self, path: str, kind: str, ended: float | None, unread: dict[str, str], *, give_up: bool
+    ) -> Mapping[str, Json] | None:
+        try:
+            return await self._objects.get(path, ended)
+        except ObjectGone:
+            unread[kind] = "is gone"
+        except ClusterError as error:
+            unread[kind] = self._reason(f"{kind}s".lower(), error, give_up=give_up)
+        return None
+
+    async def _policies_of(
+        self, namespace: str, ended: float | None, unread: dict[str, str], *, give_up: bool
+    ) -> tuple[Objects, tuple[str, ...]]:
+        """Return the NetworkPolicies of a namespace, and in words what else may allow or deny there."""
+        path = f"/apis/{_POLICY_GROUP}/v1/namespaces/{namespace}/networkpolicies"
+        try:
+            policies = await self._collections.get(path, ended)
+            doubtful = await self._overruling(namespace, ended, give_up=give_up) if policies else ()
+        except ClusterError as error:
+            unread[_POLICY_KIND] = self._reason("networkpolicies", error, give_up=give_up)
+            return (), ()
+        return policies, doubtful
+
+    async def _overruling(self, namespace: str, ended: float | None, *, give_up: bool) -> tuple[str, ...]:
+        """Return what policies of other kinds are there, or may be: network plugins have their own."""
+        found = []
+        for kind in await self._kinds.get("/apis", ended):
+            name = text_at(kind, "kind")
+            try:
+                items = await self._collections.get(text_at(kind, "path").format(namespace=namespace), ended)
+            except ObjectGone:
+                continue  # its definition went between the two reads
+            except ClusterError as error:
+                found.append(
+                    f"{name} may overrule network policies, and {self._reason(name, error, give_up=give_up)}"
+                )
+            else:
+                found += [
+                    f"{name} {text_at(item, 'metadata', 'name')} may overrule network policies, and is not "
+                    "understood here"
+                    for item in items[:1]
+                ]
+        return tuple(found)
+
+    async def _policy_kinds(self, path: str) -> Objects:
+        """Return kind and path of every collection of policies that is not Kubernetes' own."""
+        groups = await self._cluster.get(path, accept=_DISCOVERY)
+        if groups.get("kind") != "APIGroupDiscoveryList":
+            raise ClusterRejected(
+                f"GET {path}: expected an APIGroupDiscoveryList, got {groups.get('kind')!r}"
+            )
+        found = []
+        for group in objects_at(groups, "items"):
+            name = text_at(group, "metadata", "name")
+            seen = set()  # a kind may be in any version, and each object is in all versions of its kind
+            for version in objects_at(group, "versions"):
+                root = f"/apis/{name}/{text_at(version, 'version')}"
+                for resource in objects_at(version, "resources"):
+                    kind = text_at(resource, "responseKind", "kind")
+                    if not kind.endswith(_POLICY_KIND) or name == _POLICY_GROUP:
+                        continue
+                    if "list" not in texts_at(resource, "verbs"):
+                        continue
+                    if text_at(resource, "resource") in seen:
+                        continue
+                    seen.add(text_at(resource, "resource"))
+                    scope = "/namespaces/{namespace}" if text_at(resource, "scope") == "Namespaced" else ""
+                    found.append({"kind": kind, "path": f"{root}{scope}/{text_at(resource, 'resource')}"})
+        return tuple(found)
+
+    async def _list(self, path: str) -> Objects:
+        return tuple([item async for item in self._cluster.list(path)])
+
+    def _reason(self, what: str, error: ClusterError, *, give_up: bool) -> str:
+        """Return why something is not known, and log it once; raise what is worth another try."""
+        if isinstance(error, ClusterUnavailable) and not give_up:
+            raise error
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning("evidence beside runs cannot be read", extra={"what": what, "reason": str(error)})
+        return _SILENT if isinstance(error, ClusterUnavailable) else _REFUSED
+
+
+def _is_wanted(run: RunSnapshot, config: Config) -> bool:
+    """Whether anything is signed about the run, or about its PipelineRun, that tells how it was isolated."""
+    if not config.execution_report and not config.hermetic_builder_id:
+        return False
+    if run.kind == "TaskRun" and config.taskrun.enabled:
+        return True
+    return config.pipelinerun.enabled and (run.kind == "PipelineRun" or bool(parent_of(run.run["metadata"])))

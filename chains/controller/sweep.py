@@ -1,0 +1,90 @@
+"""Lists what is not marked, as metadata alone: for a share just gained, and now and then for all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from chains.cluster.client import Cluster, ClusterError
+from chains.controller.marks.marker import RESOURCES
+from chains.controller.watch.observe import lane_of, owner_of
+from chains.controller.work.worklist import Job
+from chains.tekton.snapshot import DONE_LABEL
+
+INTERVAL = 600.0
+"""Seconds between two looks at everything, give or take a fifth."""
+_RETRY = 2.0
+_log = logging.getLogger("chains.sweep")
+
+
+class Sweep:
+    """Offers the unmarked runs of the shares that were asked for; metadata does not tell which have ended.
+
+    ``share_of`` gives the number of a run's share, ``held`` those to look at when nobody asked.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespaces: Sequence[str],
+        offer: Callable[[Job, int, float | None], None],
+        share_of: Callable[[Job], int],
+        held: Callable[[], Sequence[int]],
+        *,
+        interval: float = INTERVAL,
+    ) -> None:
+        self._cluster, self._namespaces, self._offer = cluster, namespaces, offer
+        self._share_of, self._held, self._interval = share_of, held, interval
+        self._asked: set[int] = set()
+        self._wake = asyncio.Event()
+
+    def ask(self, share: int) -> None:
+        """Have a share looked at soon."""
+        self._asked.add(share)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Look when asked and every ten minutes, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(self._interval * random.uniform(0.8, 1.2)):  # noqa: S311 - jitter
+                    await self._wake.wait()
+                shares = self._asked
+            except TimeoutError:
+                shares = set(self._held())
+            self._asked = set()
+            self._wake.clear()
+            try:
+                found = await self.look(shares)
+            except ClusterError as error:
+                _log.warning("the unmarked runs cannot be listed", extra={"reason": str(error)})
+                await asyncio.sleep(_RETRY)
+                for share in shares & set(self._held()):
+                    self.ask(share)
+            else:
+                _log.info("unmarked runs were listed", extra={"shares": sorted(shares), "runs": found})
+
+    async def look(self, shares: set[int]) -> int:
+        """Offer every unmarked run of the shares and return how many. Raises :class:`ClusterError`."""
+        count = 0
+        for kind, plural in RESOURCES.items():
+            for namespace in self._namespaces or [""]:
+                scope = f"/namespaces/{namespace}" if namespace else ""
+                path = f"/apis/tekton.dev/v1{scope}/{plural}"
+                async for metadata in self._cluster.list_metadata(path, f"!{DONE_LABEL}"):
+                    job = Job(
+                        kind,
+                        metadata["namespace"],
+                        metadata["name"],
+                        metadata["uid"],
+                        owner_of(kind, metadata),
+                    )
+                    if self._share_of(job) in shares:
+                        # a run made minutes ago cannot have ended longer ago
+                        created = {"completionTime": metadata.get("creationTimestamp")}
+                        self._offer(job, lane_of(created, datetime.now(UTC))[0], None)
+                        count += 1
+        return count

@@ -1,0 +1,290 @@
+"""kopf as a thin source of events: it lists, watches and begins anew; keys are handed over. Its only import.
+
+Settings follow what was measured (``docs/decisions/0005``): pages of 500, a bounded number of workers that
+let go at once, a diff base that stores nothing, a label selector on the server so that marked runs are
+never sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import kopf
+from kopf._cogs.structs.references import Insights
+from kopf._core.engines.peering import Identity
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
+from multidict import CIMultiDict
+
+from chains.cluster.access import Access
+from chains.cluster.client import tls_of
+from chains.controller.marks.patches import FINALIZERS, has_marks
+from chains.controller.memory.run_cache import Bodies
+from chains.controller.watch.stream import IN_PART, Requests, Response, Seen
+from chains.controller.work.worklist import BACKLOG, FRESH, LEAVING, Job
+from chains.documents.decode import UNREADABLE
+from chains.errors import ChainsError, UsageError
+from chains.tekton.children import parent_of
+from chains.tekton.snapshot import DONE_LABEL, has_ended
+
+GROUP, VERSION = "tekton.dev", "v1"
+PLURALS = {"taskruns": "TaskRun", "pipelineruns": "PipelineRun"}
+FRESH_SECONDS = 300.0
+"""A run that ended longer ago is backlog."""
+_RESTART_DELAY = 1.0
+_ENDING_SECONDS = 5.0
+_IDENTITY = Identity("chains")
+"""What kopf calls this process among its peers, of which there are none.
+
+It would look for the user's name otherwise, and end where the uid has none, as in our image.
+"""
+_KOPF = Path(kopf.__file__).parent
+_log = logging.getLogger("chains.observe")
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """kopf copies every body for its diffs, which nothing here reads."""
+
+    def build(self, *, body: Any, extra_fields: Any = None) -> Any:
+        del body, extra_fields
+        return {}
+
+    def fetch(self, *, body: Any) -> Any:
+        del body
+
+    def store(self, *, body: Any, patch: Any, essence: Any) -> None:
+        """Store nothing."""
+
+
+def lane_of(status: Mapping[str, Any], now: datetime) -> tuple[int, float | None]:
+    """Return the lane of a finished run, fresh if it ended in the last five minutes, and when it ended."""
+    try:
+        ended = datetime.fromisoformat(str(status.get("completionTime")))
+        return FRESH if (now - ended).total_seconds() < FRESH_SECONDS else BACKLOG, ended.timestamp()
+    except (TypeError, ValueError):
+        return BACKLOG, None
+
+
+def owner_of(kind: str, metadata: Mapping[str, Any]) -> str:
+    """Return the UID of the PipelineRun that owns a TaskRun, empty for any other run."""
+    return parent_of(metadata) if kind == "TaskRun" else ""
+
+
+class _NoMemories(ResourceMemories):
+    """kopf keeps a kilobyte for each object it has seen, for kinds of handlers that are not used here."""
+
+    async def recall(self, raw_body: Any, **keywords: Any) -> ResourceMemory:
+        return await super().recall(raw_body, **{**keywords, "ephemeral": True})
+
+
+class _NotOfKopf(frozenset[asyncio.Task[Any]]):
+    """When kopf's operator ends, it cancels every task younger than itself but those in such a set."""
+
+    def __contains__(self, task: object) -> bool:
+        code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
+        return code is None or _KOPF not in Path(code.co_filename).parents
+
+
+def settings_for_scale() -> kopf.OperatorSettings:
+    """Return the settings under which kopf keeps up with thousands of runs."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout = 600
+    for plural in PLURALS:
+        settings.watching.label_selectors[GROUP, plural] = f"!{DONE_LABEL}"
+    settings.queueing.worker_limit = 64
+    settings.queueing.idle_timeout = 0.02
+    settings.queueing.exit_timeout = 10
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    return settings
+
+
+class TektonMissing(ChainsError):  # noqa: N818 - as other modules say what is not there
+    """The API server serves no TaskRuns or PipelineRuns, for now."""
+
+
+def check_watchable(access: Access) -> None:
+    """Raise :class:`UsageError` for what kopf would leave out, and so act as somebody else."""
+    told = {"as": access.headers, "tls-server-name": access.server_name}
+    for name, value in told.items():
+        if value:
+            raise UsageError(
+                f"{access.source}: {name} is not honoured by the controller's watch: "
+                "use a kubeconfig without it"
+            )
+
+
+async def observe(
+    access: Access,
+    offer: Callable[[Job, int, float | None], None],
+    *,
+    namespaces: Sequence[str] = (),
+    ready: asyncio.Event | None = None,
+    take_signals: Callable[[], None] = lambda: None,
+    bodies: Bodies | None = None,
+    listed: Callable[[], None] = lambda: None,
+    left: Callable[[Job, Mapping[str, Any]], bool] = lambda _job, _raw: False,
+) -> None:
+    """Offer the key of every run that is finished and not marked, or not held yet, until cancelled.
+
+    kopf's operator ends for good when a page of a list answers 410 or a watch answers with an error event; it
+    is started again, and lists what is left; also while the API server does not serve Tekton's kinds, for
+    which kopf looks once. ``ready`` is set while there is a watch. kopf takes the process's signals for
+    itself at every start; ``take_signals`` takes them back. ``bodies`` gets the finished runs as they came;
+    ``listed`` is called for each run of a list; ``left`` with each finished one that is not in the watch any
+    more, as it was last, and says whether it is to be looked at.
+    """
+    bodies = bodies or Bodies(max_bytes=0)
+    while True:
+        try:
+            await _operate(access, offer, namespaces, ready, take_signals, bodies, listed, left)
+        except TektonMissing as error:
+            _log.warning("nothing to watch yet", extra={"reason": str(error)})
+        except Exception:  # noqa: BLE001 - whatever ended the watch, runs must not be forgotten
+            _log.exception("the watch failed; starting it again")
+        if ready is not None:
+            ready.clear()
+        await asyncio.sleep(_RESTART_DELAY)
+
+
+def _handler(
+    kind: str,
+    offer: Callable[[Job, int, float | None], None],
+    bodies: Bodies,
+    listed: Callable[[], None],
+    left: Callable[[Job, Mapping[str, Any]], bool],
+) -> Seen:
+    def seen(event: str | None, raw: dict[str, Any]) -> None:
+        if event is None:
+            listed()
+        meta, ended = raw["metadata"], has_ended(raw)
+        job = Job(kind, meta["namespace"], meta["name"], meta["uid"], owner_of(kind, meta))
+        if event == "DELETED":
+            bodies.forget(job)
+            # gone, or labelled as done, which hides it from the watch: the event has what was there before
+            if not ended:
+                offer(job, FRESH, None)
+            elif left(job, raw):
+                offer(job, LEAVING, None)
+        elif ended:
+            if UNREADABLE not in raw and IN_PART not in raw:
+                bodies.keep(job, raw)
+            lane, since = lane_of(raw["status"], datetime.now(UTC))
+            offer(job, LEAVING if meta.get("deletionTimestamp") else lane, since)
+        elif (
+            meta.get("deletionTimestamp")
+            or FINALIZERS[kind] not in meta.get("finalizers", ())
+            or has_marks(meta)
+        ):
+            offer(job, FRESH, None)
+        elif kind == "PipelineRun" and event is None:
+            # listed at a start: its children's snapshots, kept in memory, are to be read again
+            offer(job, BACKLOG, None)
+
+    return seen
+
+
+def _authorization(access: Access) -> str:
+    """Return the header that says who we are, empty where a certificate does."""
+    if access.authorize:
+        return access.authorize()
+    token = access.token_file.read_text().strip() if access.token_file else access.token
+    return f"Bearer {token}" if token else ""
+
+
+async def _operate(
+    access: Access,
+    offer: Callable[[Job, int, float | None], None],
+    namespaces: Sequence[str],
+    ready: asyncio.Event | None,
+    take_signals: Callable[[], None],
+    bodies: Bodies,
+    listed: Callable[[], None],
+    left: Callable[[Job, Mapping[str, Any]], bool],
+) -> None:
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        headers = CIMultiDict(access.headers)
+        if authorization := await asyncio.to_thread(_authorization, access):
+            headers["Authorization"] = authorization
+        asks = Requests(
+            {plural: _handler(kind, offer, bodies, listed, left) for plural, kind in PLURALS.items()}
+        )
+        session = asks.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls_of(access)),
+            headers=headers,
+            proxy=access.proxy or None,
+            response_class=Response,
+            middlewares=(asks,),
+        )
+        return kopf.AiohttpSession(server=access.server, aiohttp_session=session)
+
+    async def unused(**_: Any) -> None:
+        """Make kopf watch: the objects themselves do not get as far as this."""
+
+    for plural in PLURALS:
+        kopf.on.event(GROUP, VERSION, plural, registry=registry)(unused)
+
+    insights = Insights()
+    tasks = await kopf.spawn_tasks(
+        insights=insights,
+        memories=_NoMemories(),
+        identity=_IDENTITY,
+        registry=registry,
+        settings=settings_for_scale(),
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        standalone=True,
+    )
+    take_signals()
+    served = asyncio.create_task(_served(insights, ready))
+    await run_to_the_end([*tasks, served])
+
+
+async def run_to_the_end(tasks: Sequence[asyncio.Task[Any]], *, patience: float = _ENDING_SECONDS) -> None:
+    """Run kopf's tasks until one ends, then end the others, and raise what the first one raised.
+
+    A watch that is cancelled while it opens its request takes the cancellation for its own and goes on. It
+    then waits for a login that nobody makes any more, and ``kopf.run_tasks`` waits for it without a watch.
+    So what has not ended after ``patience`` seconds is cancelled again, as often as it takes.
+    """
+    operator = asyncio.create_task(kopf.run_tasks(tasks, ignored=_NotOfKopf()))
+    try:
+        await asyncio.wait([operator, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        operator.cancel()
+        await _ended(operator, tasks, patience)
+        raise
+    await _ended(operator, tasks, patience)
+    operator.result()
+
+
+async def _ended(operator: asyncio.Task[None], tasks: Sequence[asyncio.Task[Any]], patience: float) -> None:
+    others = _NotOfKopf()
+    while not (await asyncio.wait([operator], timeout=patience))[0]:
+        again = [task for task in {*tasks, *asyncio.all_tasks()} if task in tasks or task not in others]
+        _log.warning("tasks of the watch did not end; cancelling them again", extra={"count": len(again)})
+        for task in again:
+            if task is not operator:
+                task.cancel()
+
+
+async def _served(insights: Insights, ready: asyncio.Event | None) -> None:
+    """Go on for as long as there is something to watch. Raises :class:`TektonMissing`."""
+    await insights.ready_resources.wait()
+    missing = PLURALS.keys() - {resource.plural for resource in insights.watched_resources}
+    if missing:
+        raise TektonMissing(f"the API server serves no {' and '.join(sorted(missing))} of {GROUP}/{VERSION}")
+    if ready is not None:
+        ready.set()
+    await asyncio.Event().wait()

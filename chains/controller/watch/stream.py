@@ -1,0 +1,196 @@
+"""What kopf's lists and watches bring, object by object: handed over here, not through kopf's own tasks.
+
+kopf lists, watches, and begins anew where a stream ends; for that it needs to know how far it came, and
+nothing else. It would give each object a queue and a task, which cost more than what is done with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from typing import Any
+
+import aiohttp
+import orjson
+
+from chains.cluster.paging import Pages, is_large, read_some
+from chains.documents.decode import UNREADABLE, Unreadable, decode_event, decode_page
+from storage import lean_json
+
+Seen = Callable[[str | None, dict[str, Any]], None]
+"""Gets the type of an event, None for a listed object, and the object."""
+_OF_OBJECTS = frozenset({"ADDED", "MODIFIED", "DELETED"})
+_AT_ONCE = 25
+"""Objects of a list that are handed over before others have their turn."""
+_FAILED = 400
+_LONGEST_LINE = 16 * 1024 * 1024
+_LARGE_ON_AVERAGE = 64 * 1024
+IN_PART = "provenance.chains/in-part"
+"""The member of an object that says that it is not the whole of it."""
+_log = logging.getLogger("chains.observe")
+
+
+class Lines:
+    """The stream of a watch: events go to ``seen`` at once, and kopf gets how far they came."""
+
+    def __init__(self, content: aiohttp.StreamReader, seen: Seen) -> None:
+        self._content, self._seen = content, seen
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        """Yield whole lines, each an event that anybody can decode."""
+        parts: list[bytes] = []
+        length = 0
+        async for chunk in self._content.iter_chunked(size):
+            *lines, rest = chunk.split(b"\n")
+            version = ""
+            for line in lines:
+                whole = b"".join((*parts, line))
+                parts, length = [], 0
+                event = _event_of(whole) if whole else None
+                if event is None:
+                    continue
+                if event.get("type") in _OF_OBJECTS:
+                    version = _told(self._seen, event["type"], event["object"]) or version
+                    continue
+                if version:
+                    yield _bookmark(version)
+                    version = ""
+                yield orjson.dumps(event) + b"\n"
+            if version:
+                yield _bookmark(version)
+            length += len(rest)
+            if length <= _LONGEST_LINE:
+                parts.append(rest)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+
+def _bookmark(version: str) -> bytes:
+    """Return the event that says how far a watch has come, as the API server writes it."""
+    return orjson.dumps({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": version}}}) + b"\n"
+
+
+def _event_of(line: bytes) -> dict[str, Any] | None:
+    """Return one event, decoded without recursion that ends the watch; None for what is none."""
+    event = decode_event(line)
+    found = event.get("object") if event is not None else None
+    if event is None or (event.get("type") in _OF_OBJECTS and not _is_object(found)):
+        _log.error("an event of the watch can neither be read nor named", extra={"begins": repr(line[:200])})
+        return None
+    if isinstance(found, dict) and is_large(line):
+        event["object"] = _part_of(found)
+    return event
+
+
+def _is_object(found: object) -> bool:
+    metadata = found.get("metadata") if isinstance(found, dict) else None
+    return isinstance(metadata, dict) and all(
+        isinstance(metadata.get(name), str) for name in ("namespace", "name", "uid")
+    )
+
+
+def _told(seen: Seen, event: str | None, raw: dict[str, Any]) -> str:
+    """Hand an object over; return its version. What goes wrong with one must not end the watch of all."""
+    try:
+        seen(event, raw)
+    except Exception:  # noqa: BLE001 - whatever it is, the others are to be seen
+        name = "/".join(raw["metadata"][part] for part in ("namespace", "name"))
+        _log.exception("an event of the watch was lost", extra={"run": name})
+    return str(raw["metadata"].get("resourceVersion") or "")
+
+
+class Requests:
+    """Makes kopf's requests: asks for as many objects of a list as the lists before had room for.
+
+    ``seen`` is who gets the objects of each plural.
+    """
+
+    def __init__(self, seen: Mapping[str, Seen]) -> None:
+        self.session: aiohttp.ClientSession | None = None
+        self._seen = seen
+        self._pages: dict[str, Pages] = {}
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send a request of kopf's."""
+        query, seen = request.url.query, self._seen.get(request.url.name)
+        if seen is not None and query.get("watch") == "true":
+            answer = await handler(request)
+            if answer.status < _FAILED:
+                answer.content = Lines(answer.content, seen)  # type: ignore[assignment] # kopf asks it for chunks alone
+            return answer
+        if "limit" not in query:
+            return await handler(request)
+        pages = self._pages.setdefault(request.url.path, Pages())
+        request.url = request.url.update_query(limit=pages.objects)
+        answer = await handler(request)
+        if isinstance(answer, Response):
+            answer.pages, answer.session, answer.seen = pages, self.session, seen
+        return answer
+
+
+def _part_of(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return what is looked at of an object before its turn, marked as not being the whole of it."""
+    status, spec = raw.get("status"), raw.get("spec")
+    told = {name: raw[name] for name in ("apiVersion", "kind", "metadata", UNREADABLE) if name in raw}
+    if isinstance(status, dict):
+        told["status"] = {name: status[name] for name in ("conditions", "completionTime") if name in status}
+    if isinstance(spec, dict):
+        told["spec"] = {name: spec[name] for name in ("managedBy",) if name in spec}
+    return {**told, IN_PART: True}
+
+
+class Response(aiohttp.ClientResponse):
+    """An answer of the API server to kopf: one object that cannot be read spoils no other."""
+
+    pages: Pages | None = None
+    session: aiohttp.ClientSession | None = None
+    seen: Seen | None = None
+
+    async def _page(self) -> bytes:
+        """Return the body; of a list as many objects as fit, with the token that continues it."""
+        answer: aiohttp.ClientResponse = self
+        pages = self.pages
+        if pages is None or self.session is None or "limit" not in self.url.query:
+            return await self.read()
+        while True:
+            asked = pages.objects
+            data = await read_some(answer, pages.largest)
+            if pages.takes(data) and data is not None:
+                return data
+            if asked == 1:
+                raise aiohttp.ClientPayloadError(f"an object of {self.url.path} is larger than is read")
+            answer.close()
+            answer = await self.session.get(self.url, raise_for_status=True)
+
+    async def json(self, **_: Any) -> Any:
+        """Return what was asked for; of a list how far it goes, once its objects were handed over."""
+        data = await self._page()
+        try:
+            page = await lean_json.aside(data, partial(decode_page, data))
+        except Unreadable as error:
+            raise orjson.JSONDecodeError(str(error), "", 0) from error
+        if isinstance(page.get("items"), list):
+            nameless = page["items"].count(None)
+            if nameless:
+                _log.error("objects of a list can neither be read nor named", extra={"count": nameless})
+            page["items"] = [item for item in page["items"] if item is not None]
+            if self.seen is not None:
+                await self._hand_over(page, is_large=len(data) > _LARGE_ON_AVERAGE * len(page["items"]))
+        return page
+
+    async def _hand_over(self, page: dict[str, Any], *, is_large: bool) -> None:
+        """Hand the objects of a page over, some at a time; kopf gets none of them."""
+        items, page["items"] = page["items"], []
+        assert self.seen is not None  # noqa: S101 - asked before
+        for number, item in enumerate(items, 1):
+            if _is_object(item):
+                _told(self.seen, None, _part_of(item) if is_large else item)
+            else:
+                _log.error("an object of a list has no name", extra={"begins": repr(item)[:200]})
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)

@@ -1,0 +1,136 @@
+"""How many runs are in work at once: as many as far registries ask for, and memory allows.
+
+A run in work mostly waits for a registry's answers. The farther the registry, the more runs have to be in
+work to use the processor; with a near one more of them only take memory. Nobody has to say how far it is: see
+:mod:`storage.limits.distance`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from storage.limits.distance import Distance
+
+FEWEST, MOST = 64, 512
+"""Workers to begin with, and at most, where nobody says how many."""
+MOST_RESIDENT = 160 * 1024 * 1024
+"""Bytes of this process's memory above which the crew does not grow; it is let go down to where it began."""
+_FEW = 4
+_WINDOW = 1.0
+"""Seconds between two decisions."""
+_LOOK = 0.05
+"""Seconds between two looks at how late the event loop is."""
+_BUSY, _LATE = 0.75, 0.02
+"""The part of one core, and how many seconds late the loop is, from which on waiting is not what limits."""
+_NEAR, _CROWDED = 2.0, 4.0
+"""How many times as long as at their hosts' best answers take: below the one the crew grows, above the other
+it shrinks."""
+
+
+def part_of(workers: int) -> int:
+    """Return how many of the workers do the backlog while fresh runs come, and how many the slow lane."""
+    return max(1, workers // _FEW)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen in one window."""
+
+    ended: int
+    """Runs that ended, however they did."""
+    wanted: bool
+    """Whether runs waited for a worker all the time."""
+    busy: float
+    """Processor time of this process, as a part of one core."""
+    late: float
+    """Seconds that the event loop came late, in the middle."""
+    stretch: float
+    """How many times as long as at their hosts' best answers took, 1 for as long."""
+    resident: int = 0
+    """Bytes of memory."""
+
+
+@dataclass(slots=True)
+class Growth:
+    """Decides on the ``number`` of workers, from ``fewest`` to ``most``."""
+
+    fewest: int
+    most: int
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        self.number = self.fewest
+
+    def look(self, seen: Seen) -> int:
+        """Return how many workers there should be after a window."""
+        if seen.resident > MOST_RESIDENT or seen.stretch > _CROWDED:
+            self.number -= self.number // 8
+        elif not seen.wanted:
+            self.number -= self.number // 16
+        elif seen.ended and seen.busy < _BUSY and seen.late < _LATE and seen.stretch < _NEAR:
+            self.number *= 2
+        self.number = min(max(self.number, self.fewest), self.most)
+        return self.number
+
+
+class Crew:
+    """Counts what ends, and tells ``resize`` how many workers there should be.
+
+    ``wanted`` is asked whether runs wait for a worker now.
+    """
+
+    def __init__(
+        self,
+        growth: Growth,
+        distance: Distance,
+        wanted: Callable[[], bool],
+        resize: Callable[[int], None],
+    ) -> None:
+        self._growth, self._distance, self._wanted, self._resize = growth, distance, wanted, resize
+        self._ended = 0
+
+    def ended(self) -> None:
+        """Say that a run is out of work."""
+        self._ended += 1
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while self._growth.most > self._growth.fewest:
+            before = self._growth.number
+            seen = await self._watch()
+            if self._growth.look(seen) != before:
+                self._resize(self._growth.number)
+
+    async def _watch(self) -> Seen:
+        loop, distance = asyncio.get_running_loop(), self._distance
+        begun, processor, ended = loop.time(), time.process_time(), self._ended
+        before = replace(distance)
+        wanted, late = True, []
+        while loop.time() < begun + _WINDOW:
+            due = loop.time() + _LOOK
+            await asyncio.sleep(_LOOK)
+            late.append(loop.time() - due)
+            wanted = wanted and self._wanted()
+        seconds = loop.time() - begun
+        return Seen(
+            ended=self._ended - ended,
+            wanted=wanted,
+            busy=(time.process_time() - processor) / seconds,
+            late=sorted(late)[len(late) // 2],
+            stretch=distance.since(before).stretch,
+            resident=resident(),
+        )
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process has, 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,107 @@
+"""Whether and how long a run waits for an image that is yet to be pushed, and what is told of it meanwhile.
+
+The time counts from the run's end, so it goes on over a restart; a run that is being deleted waits for ten
+minutes at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
+from typing import Any
+
+from chains.attest.flow import Outcome, gave_up
+from chains.cluster.client import ObjectRefused
+from chains.controller.marks.marker import Marker, label_of
+from chains.controller.marks.patches import note_patch
+from chains.controller.memory.child_runs import Family
+from chains.controller.work.awaited_images import WAITING, Waiting, looked_for, note_of
+from chains.controller.work.retry import age
+from chains.controller.work.worklist import Job, WorkList
+from chains.tracing import note
+
+LONGEST_HOLD = 600.0
+"""Seconds that a run being deleted is held for its evidence."""
+_log = logging.getLogger("chains.patience")
+
+
+class Patience:
+    """The runs of one controller that wait."""
+
+    def __init__(self, work: WorkList, family: Family, marker: Marker) -> None:
+        self._work, self._family, self._marker = work, family, marker
+        self._waiting = Waiting(work.hasten)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def left(self, job: Job, raw: Mapping[str, Any], longest: float) -> float:
+        """Return for how many seconds a run may still wait that may do so for ``longest``."""
+        ended, held = age(raw["status"].get("completionTime")), age(raw["metadata"].get("deletionTimestamp"))
+        if math.isinf(ended) or self._waiting.is_crowded_out(job):
+            return 0.0
+        return min(longest - max(0.0, ended), LONGEST_HOLD - held)
+
+    async def may_wait(self, job: Job, raw: Mapping[str, Any], outcome: Outcome, left: float) -> bool:
+        """Whether a run that failed for want of an image waits for it.
+
+        A registry that refuses to say whether the image is there may not have its repository yet, but only as
+        long as the run's PipelineRun goes on. Raises :class:`chains.cluster.client.ClusterError`.
+        """
+        if not outcome.absence or left <= 0:
+            return False
+        if outcome.absence == "possible" and not await self._family.is_parent_running(raw):
+            return False
+        return self._waiting.begin(job, outcome.absence)
+
+    async def wait(
+        self, job: Job, raw: Mapping[str, Any], attested: Mapping[str, Any], outcome: Outcome, left: float
+    ) -> None:
+        """Put a run off until its image may be there; what its PipelineRun needs of it is there already.
+
+        Raises :class:`chains.cluster.client.ClusterError`.
+        """
+        note(outcome_state=WAITING)
+        if not self._waiting.is_noted(job):
+            text = note_of(outcome, raw["status"]["completionTime"])
+            with suppress(ObjectRefused):  # a run without room for it waits all the same
+                await self._marker.patch(job, note_patch(raw["metadata"], text))
+            self._waiting.noted(job)
+            _log.info("run waits for its image", extra={"run": label_of(job), "reason": outcome.reason})
+            if job.kind == "TaskRun":
+                self._family.keep(attested)
+                self._family.marked(raw["metadata"])
+            self._waiting.wake(by=job)
+        self._work.park(job, min(self._waiting.pause(job), left + 1))
+
+    def told(self, job: Job, raw: Mapping[str, Any], outcome: Outcome, longest: float) -> Outcome:
+        """Return the outcome of a run with how long an image was looked for that is not there."""
+        if outcome.absence != "certain" or longest <= 0:
+            return outcome
+        why = ""
+        if self._waiting.is_crowded_out(job):
+            why = ", as too many runs wait for theirs"
+        elif age(raw["metadata"].get("deletionTimestamp")) >= LONGEST_HOLD:
+            why = ", when its deletion could be held no longer"
+        return gave_up(outcome, looked_for(age(raw["status"].get("completionTime")), why))
+
+    def marked(self, job: Job) -> bool:
+        """Say that a run is marked; whether it had waited. Others of its PipelineRun may go on."""
+        waited = job in self._waiting
+        self._waiting.forget(job)
+        self._waiting.wake(by=job)
+        return waited
+
+    def family_of(self, job: Job) -> Container[str]:
+        """Return the UIDs of the runs that wait of a run's PipelineRun, or of the PipelineRun itself."""
+        return self._waiting.family_of(job)
+
+    def forget(self, job: Job) -> None:
+        """Let go of a run."""
+        self._waiting.forget(job)
+
+    def forget_all(self, unwanted: Callable[[Job], bool]) -> None:
+        """Let go of ``unwanted`` runs."""
+        self._waiting.forget_all(unwanted)

@@ -1,0 +1,104 @@
+"""How long a run that fails is tried again: attempts, pauses, and what a restart must know.
+
+The time of the first failure is noted in the run's annotation ``chains.tekton.dev/outcome`` once the trouble
+has lasted a minute, and then once an hour, so that a restarted controller goes on counting. Nothing else of
+it survives, and nothing else has to.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from chains.tekton.snapshot import CHAINS_PREFIX
+from chains.terminal import told
+from storage import lean_json
+
+OUTCOME_ANNOTATION = CHAINS_PREFIX + "outcome"
+RETRYING = "retrying"
+_FIRST_DELAY, _LONGEST_DELAY = 1.0, 600.0
+_FIRST_NOTE, _NOTE_EVERY = 60.0, 3600.0
+_CRASHES = 3
+_DOUBLINGS = 12
+_EXCERPT = 300
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What went wrong with one run so far; times are seconds since 1970."""
+
+    since: float
+    attempts: int = 0
+    crashes: int = 0
+    noted: float = 0.0
+    reason: str = ""
+    recalled: bool = False
+    """Whether the run itself was asked what an earlier controller noted."""
+
+    def delay(self) -> float:
+        """Return the seconds to wait before the next attempt: doubling up to ten minutes, with jitter."""
+        pause: float = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(self.attempts, _DOUBLINGS))
+        return pause * random.uniform(0.7, 1.3)  # noqa: S311 - jitter
+
+    @property
+    def is_poison(self) -> bool:
+        """Whether the run broke the controller's own code so often that it is put aside."""
+        return self.crashes >= _CRASHES
+
+    def is_note_due(self, now: float) -> bool:
+        """Whether a restart would forget too much."""
+        return now - self.since > _FIRST_NOTE and now - self.noted > _NOTE_EVERY
+
+    def note(self, now: float) -> str:
+        """Return the annotation's text, and count it as written at ``now``."""
+        self.noted = now
+        since = datetime.fromtimestamp(self.since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        reason = told(self.reason[:_EXCERPT])
+        return orjson.dumps(
+            {"state": RETRYING, "since": since, "attempts": self.attempts, "reason": reason}
+        ).decode()
+
+
+def age(text: str | None) -> float:
+    """Return the seconds since an RFC 3339 time, negative infinity for none."""
+    if not text:
+        return float("-inf")
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
+    except (ValueError, TypeError):
+        return float("-inf")
+
+
+def _noted(text: str) -> Any:
+    return lean_json.loads(text.encode(), lean_json.FEW_VALUES)
+
+
+def is_retrying(metadata: Mapping[str, Any]) -> bool:
+    """Whether an earlier look at a run noted on it that it is tried again."""
+    text = (metadata.get("annotations") or {}).get(OUTCOME_ANNOTATION)
+    try:
+        return bool(_noted(text)["state"] == RETRYING) if text else False
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
+def recall(metadata: Mapping[str, Any], now: float, ended: float | None) -> Trouble:
+    """Return the trouble that an earlier controller noted on a run, or a new one that begins now.
+
+    A first failure before the run's end, or in the future, is nobody's note and does not count.
+    """
+    text = (metadata.get("annotations") or {}).get(OUTCOME_ANNOTATION)
+    try:
+        noted = _noted(text) if text else {}
+        since = datetime.fromisoformat(noted["since"]).timestamp() if noted.get("state") == RETRYING else now
+        attempts = min(max(int(noted.get("attempts", 0)), 0), 1_000_000)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return Trouble(now)
+    if since >= now or (ended is not None and since < ended):
+        return Trouble(now)
+    return Trouble(since, attempts, noted=now)

@@ -1,0 +1,302 @@
+"""What ``chains doctor`` tries without a cluster: configuration, key, stores and the services it names.
+
+Each check says what was tried, how it went and what to do next. No text holds a secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from chains.assembly.sealers import is_keyless, open_sealer
+from chains.assembly.workspace import check_signers, kms_settings, open_kms
+from chains.columns import table
+from chains.config.parse import Config, lint_config, parse_config
+from chains.controller.reload import KEY_FILES, open_configured, open_key_folder
+from chains.errors import ChainsError, ConfigError
+from chains.masking.forms import mask
+from signers.base import Signer, SignerError, SignerUnavailable, open_signer
+from signers.keys.public_key import PublicKey, load_public_keys
+from storage.annotations import AnnotationStore
+from storage.base import Store, StoreError, StoreOptions
+
+State = Literal["ok", "warning", "failed", "skipped"]
+_MEND_FOLDER = "mend the Secret signing-secrets, mounted here, with a key of 'chains keys generate x509.pem'"
+_MEND_SERVICE = "mend signers.kms.kmsref, the login or the rights; docs/signers.md has them all"
+_MEND_EXTRA = "mend its reference in signers.extra, the login or the rights, or mount its key file"
+_MEND_REFERENCE = "give a key file, or a reference as docs/signers.md has them"
+_PROBE = b"chains doctor: a probe, not evidence"
+_OTHERS = stat.S_IRWXO
+_SECONDS = 10.0
+_SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was tried; ``failed`` keeps evidence from being made, ``warning`` costs something."""
+
+    name: str
+    state: State
+    detail: str
+    next_step: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Return the check for ``--output json``."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "detail": mask(self.detail),
+            "next_step": self.next_step,
+        }
+
+
+def exit_code(checks: Iterable[Check]) -> int:
+    """Return 1 when a check failed, else 0."""
+    return int(any(check.state == "failed" for check in checks))
+
+
+def to_json(checks: Sequence[Check]) -> dict[str, Any]:
+    """Return the report for ``--output json``."""
+    return {"checks": [check.to_json() for check in checks], "counts": _counts(checks)}
+
+
+def to_text(checks: Sequence[Check], width: int | None = None) -> str:
+    """Return the report as a table, each next step below what it mends, and a line of counts."""
+    rows: list[tuple[str, str, str]] = []
+    for check in checks:
+        rows.append((check.state, check.name, mask(check.detail)))
+        if check.next_step:
+            rows.append(("", "", f"next: {check.next_step}"))
+    counts = ", ".join(f"{count} {state}" for state, count in _counts(checks).items() if count)
+    return f"{table(('STATE', 'CHECK', 'DETAIL'), rows, width)}\n\n{len(checks)} checks: {counts}"
+
+
+def _counts(checks: Sequence[Check]) -> dict[str, int]:
+    return {
+        state: sum(check.state == state for check in checks)
+        for state in ("ok", "warning", "failed", "skipped")
+    }
+
+
+def check_config(data: Mapping[str, str]) -> tuple[Config | None, list[Check]]:
+    """Parse and lint the data of a ConfigMap; the configuration is None when it cannot be read at all."""
+    mend = "mend it; 'chains config lint FILE' says the same offline, docs/configuration.md has every key"
+    found = [
+        Check(f"configuration: {problem.key}", "failed", str(problem), mend)
+        if problem.severity == "error"
+        else Check(f"configuration: {problem.key}", "warning", str(problem))
+        for problem in lint_config(data)
+    ]
+    try:
+        config = parse_config(data)
+    except ConfigError:
+        return None, found  # lint tells all that the parser refuses
+    try:
+        check_signers(config, key_given=False)
+    except ConfigError as error:
+        found.insert(0, Check("configuration", "failed", str(error), mend))
+    if not any(check.state == "failed" for check in found):
+        found.insert(0, Check("configuration", "ok", f"{len(data)} keys are set, the others have defaults"))
+    return config, found
+
+
+async def check_key(folder: Path, reference: str = "", config: Config | None = None) -> list[Check]:
+    """Open the keys as the controller does, or that of ``reference``; sign, verify, see who may read them.
+
+    ``config`` says which signers its artifacts name, without it that is the key folder's.
+    """
+    settings = kms_settings(config)
+    if reference:
+        return (await _try_key("key", lambda: open_signer(reference, settings=settings), _MEND_REFERENCE))[1]
+    found: list[Check] = []
+    artifacts = (config.taskrun, config.pipelinerun, config.oci) if config else ()
+    names = {artifact.signer for artifact in artifacts if artifact.enabled}
+    if config is not None and "kms" in names:
+        named = config
+        found += (await _try_key("key service", lambda: open_kms(named), _MEND_SERVICE))[1]
+    if config is not None and is_keyless(config):
+        found += await check_identity(config)
+    elif not found or "x509" in names:
+        public, told = await _try_key("key", lambda: open_key_folder(folder), _MEND_FOLDER)
+        found += told
+        if public is not None:
+            found += await asyncio.to_thread(_look_around, folder, public)
+    for one in config.signers.extra if config else ():
+        opener = partial(open_signer, one.reference, settings=settings)
+        found += (await _try_key(f"signer {one.name}", opener, _MEND_EXTRA))[1]
+    return found
+
+
+async def _try_key(
+    name: str, opener: Callable[[], Signer], mend: str
+) -> tuple[PublicKey | None, list[Check]]:
+    """Open a key, sign with it and verify; return its public half where that went well."""
+    try:
+        signer = await asyncio.to_thread(opener)
+        signature = await asyncio.to_thread(signer.sign, _PROBE)
+        public = PublicKey.from_pem(signer.public_pem)
+        public.verify(signature, _PROBE)
+    except SignerUnavailable as error:
+        return None, [Check(name, "failed", str(error), "try again when the key can be reached")]
+    except (ChainsError, SignerError, OSError) as error:
+        return None, [Check(name, "failed", str(error), mend)]
+    version = f", version {signer.version}" if signer.version else ""
+    detail = f"{signer.keyid} ({public.algorithm}{version}) signs, and its public half verifies"
+    return public, [Check(name, "ok", detail)]
+
+
+async def check_identity(config: Config) -> list[Check]:
+    """Get a certificate as the controller does, where it signs without a key."""
+    try:
+        sealer = await asyncio.to_thread(open_sealer, config, None)
+    except ChainsError as error:
+        return [Check("identity", "failed", str(error), "see docs/keyless.md for token, issuer and trust")]
+    return [Check("identity", "ok", f"signs as {sealer.identity}")]
+
+
+def _look_around(folder: Path, public: PublicKey) -> list[Check]:
+    found = []
+    present = [folder / name for name in (*KEY_FILES, "cosign.password") if (folder / name).is_file()]
+    for path in present:
+        if path.stat().st_mode & _OTHERS:
+            step = "set defaultMode 0440 on the volume and fsGroup on the pod"
+            found.append(Check("key files", "warning", f"{path} may be read by every user here", step))
+    if (folder / KEY_FILES[0]).is_file() and (folder / KEY_FILES[1]).is_file():
+        detail = f"{folder} has {' and '.join(KEY_FILES)}; only {KEY_FILES[0]} is used"
+        found.append(Check("key files", "warning", detail, "remove the other one"))
+    beside = folder / "cosign.pub"
+    if beside.is_file():
+        found.append(_compare(beside, public))
+    return found
+
+
+def _compare(path: Path, public: PublicKey) -> Check:
+    try:
+        keys = load_public_keys(path)
+    except (SignerError, OSError) as error:
+        return Check("public key", "warning", str(error), "replace it: verifiers may be given this file")
+    if public in keys:
+        return Check("public key", "ok", f"{path} is the public half")
+    detail = f"{path} is {keys[0].keyid}, the key that signs is {public.keyid}"
+    step = "who verifies with this file refuses everything signed: put the pair that belongs together here"
+    return Check("public key", "failed", detail, step)
+
+
+async def check_stores(config: Config, places: Sequence[str]) -> list[Check]:
+    """Open each store that the configuration names by itself, and try it."""
+    artifacts = (config.taskrun, config.pipelinerun, config.oci)
+    names = sorted({name for artifact in artifacts if artifact.enabled for name in artifact.storage})
+    if not names:
+        step = "set artifacts.taskrun.storage or artifacts.pipelinerun.storage"
+        return [Check("stores", "warning", "the configuration leaves nothing to store", step)]
+    found = []
+    for name in names:
+        found += await _check_store(name, config, places)
+    return found
+
+
+async def _check_store(name: str, config: Config, places: Sequence[str]) -> list[Check]:
+    try:
+        opened = open_configured(_only(config, name), AnnotationStore("tekton:", StoreOptions()))
+    except ChainsError as error:
+        return [Check(f"store {name}", "failed", str(error), "mend the keys of this store")]
+    stores: list[Store] = opened.get(name, [])
+    found = []
+    for store in stores:
+        try:
+            probes = await store.probe(places)
+        finally:
+            try:
+                await store.close()
+            except StoreError as error:
+                found.append(Check(f"store {name}", "failed", str(error)))
+        found += [
+            Check(f"store {name}: {probe.what}", probe.state, probe.detail, probe.next_step)
+            for probe in probes
+        ] or [Check(f"store {name}", "ok", "opens")]
+    return found
+
+
+def _only(config: Config, name: str) -> Config:
+    """Return the configuration as if it named one store alone, so that one's fault hides no other."""
+    one = (name,)
+    return replace(
+        config,
+        taskrun=replace(config.taskrun, storage=one, signer="x509"),
+        pipelinerun=replace(config.pipelinerun, storage=()),
+        oci=replace(config.oci, storage=()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A server that the configuration names, and a path of it that answers a plain GET."""
+
+    name: str
+    url: str
+    path: str
+    key: str
+
+
+def services(config: Config) -> list[Service]:
+    """Return the servers of certificates, timestamps and of the log that signing needs as configured.
+
+    A signing configuration names them before the keys do. Raises :class:`SignerError` if it cannot be read.
+    """
+    x509, transparency, start = config.signers.x509, config.transparency, "signers.x509."
+    fulcio, log, stamps = x509.fulcio_address, transparency.url, config.signers.timestamp_url
+    if x509.signing_config:
+        from signers.sigstore.signing_config import load_signing_config  # noqa: PLC0415 - of the extra keyless
+
+        named = load_signing_config(Path(x509.signing_config))
+        fulcio, log, stamps = named.fulcio or fulcio, named.log or log, stamps or named.timestamp
+    found = []
+    if x509.fulcio_enabled:
+        found.append(Service("fulcio", fulcio, "/api/v2/trustBundle", f"{start}fulcio.address"))
+        if not x509.trusted_root:
+            mirror = x509.tuf_mirror_url
+            found.append(Service("trusted root", mirror, "/timestamp.json", f"{start}tuf.mirror.url"))
+    if transparency.enabled:
+        found.append(Service("log", log, "/api/v1/log", "transparency.url"))
+    if stamps:
+        found.append(Service("timestamps", stamps, "", "signers.timestamp.url"))
+    return found
+
+
+async def check_services(config: Config) -> list[Check]:
+    """Send a plain GET to each server of :func:`services`; below 500, any answer shows that it is there."""
+    try:
+        named = services(config)
+    except SignerError as error:
+        step = "mend signers.x509.signing-config"
+        return [Check("signing configuration", "failed", str(error), step)]
+    found = []
+    if not config.transparency.enabled:
+        found.append(Check("log", "skipped", "the configuration names no transparency log"))
+    async with aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=_SECONDS), trust_env=True
+    ) as session:
+        found += await asyncio.gather(*(_ask(session, service) for service in named))
+    return found
+
+
+async def _ask(session: aiohttp.ClientSession, service: Service) -> Check:
+    host = urlsplit(service.url).hostname or "(no host)"
+    step = f"check {service.key}, the network policy and HTTPS_PROXY"
+    try:
+        async with session.get(service.url.rstrip("/") + service.path, allow_redirects=False) as answer:
+            status = answer.status
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        # the library's own text may hold the whole URL
+        return Check(service.name, "failed", f"{host} cannot be reached ({type(error).__name__})", step)
+    if status >= _SERVER_ERROR:
+        return Check(service.name, "failed", f"{host} answered {status}", "see the server's own log")
+    return Check(service.name, "ok", f"{host} answered {status}")

@@ -1,0 +1,180 @@
+"""Whether Tekton's entrypoint took the network from a step, judged by the pod (``cmd/entrypoint/runner.go``).
+
+It starts the step's command in a network namespace of its own, and the step fails where it cannot, if
+``TEKTON_HERMETIC`` is ``1`` and ``TEKTON_RESOURCE_NAME`` is empty. That holds only as far as the entrypoint
+is what runs, and the binary is the one that Tekton put there.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+
+from chains.isolation.environment import Environment
+from chains.isolation.expected_pod import BIN_FOLDER, BIN_VOLUME, ENTRYPOINT, HERMETIC_VARIABLE, PREPARE
+from chains.isolation.finding import FALSE, TRUE, UNKNOWN, Finding
+from chains.isolation.pod import STEP, Placed, distrust, place, too_large
+from chains.tekton.snapshot import RunSnapshot
+from chains.tekton.surroundings import (
+    Beside,
+    ImageEnvironment,
+    Json,
+    mapping_at,
+    objects_at,
+    text_at,
+    texts_at,
+)
+
+_TEKTONS_EMPTY = ("tekton-internal-", "tekton-creds-init-home-")
+"""How Tekton's own empty volumes are called; what is in them when a container starts is Tekton's."""
+DEFEATING_VARIABLE = "TEKTON_RESOURCE_NAME"
+_SYSTEM_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
+_NOT_TEKTONS = Finding(UNKNOWN, f"{BIN_FOLDER} is not the volume that tekton puts its entrypoint into")
+_HOOKS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
+
+
+def judge_entrypoint(step: Placed, binary: Sequence[Finding], beside: Beside) -> Finding:
+    """Return whether the entrypoint isolates a step; a reason that is certain wins over one that is not.
+
+    ``binary`` is what :func:`judge_binary` says of the pod.
+    """
+    pod = beside.pod or {}
+    environment = Environment(step.container)
+    against = [
+        *_not_run(step.container, pod),
+        *_hermetic_variable(environment),
+        *_defeating_variable(environment, beside.images.get(text_at(step.state, "imageID"))),
+        *_binary(step.container, pod),
+        *binary,
+    ]
+    for value in (FALSE, UNKNOWN):
+        for finding in against:
+            if finding.value == value:
+                return finding
+    return Finding(TRUE, f"the entrypoint runs with {HERMETIC_VARIABLE}=1, and nothing defeats it")
+
+
+def _not_run(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[Finding]:
+    if texts_at(container, "command") != [ENTRYPOINT]:
+        yield Finding(FALSE, f"the container does not run {ENTRYPOINT}")
+    for hook in _HOOKS:
+        if container.get(hook):
+            yield Finding(FALSE, f"{hook} runs beside the entrypoint")
+    if "windows" in _systems(pod):
+        yield Finding(FALSE, "the entrypoint keeps the network on windows")
+
+
+def _systems(pod: Mapping[str, Json]) -> Iterator[str]:
+    """Return the operating systems that a pod asks its node to have."""
+    yield text_at(pod, "spec", "os", "name")
+    yield from (text_at(pod, "spec", "nodeSelector", label) for label in _SYSTEM_LABELS)
+    affinity = mapping_at(pod, "spec", "affinity", "nodeAffinity")
+    for term in objects_at(affinity, "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"):
+        for one in objects_at(term, "matchExpressions"):
+            if text_at(one, "key") in _SYSTEM_LABELS and text_at(one, "operator") == "In":
+                yield from texts_at(one, "values")
+
+
+def _hermetic_variable(environment: Environment) -> Iterator[Finding]:
+    value = environment.get(HERMETIC_VARIABLE)
+    if value is None:
+        yield Finding(FALSE, f"{HERMETIC_VARIABLE} is not in the container's environment")
+    elif value.text is None:
+        yield Finding(UNKNOWN, f"{HERMETIC_VARIABLE}: {value.why}")
+    elif value.text != "1":
+        yield Finding(FALSE, f"{HERMETIC_VARIABLE} is not '1' in the container's environment")
+
+
+def images_that_decide(run: RunSnapshot, beside: Beside) -> list[str]:
+    """Return the ids of the step images whose own ENV decides whether the entrypoint isolates."""
+    pod = beside.pod
+    if pod is None or distrust(run, pod) or too_large(pod):
+        return []
+    found: dict[str, None] = {}
+    for step in place(run, pod):
+        environment = Environment(step.container)
+        asked = environment.get(HERMETIC_VARIABLE)
+        is_open = environment.get(DEFEATING_VARIABLE) is None
+        if step.kind == STEP and is_open and asked is not None and asked.text == "1":
+            found[text_at(step.state, "imageID")] = None
+    return [image for image in found if image]
+
+
+def _of_image(image: ImageEnvironment | None) -> Iterator[Finding]:
+    """Judge a variable that the pod leaves to the image."""
+    if image is None or image.problem or not image.platforms:
+        reason = (
+            f"the image's own ENV may set {DEFEATING_VARIABLE}, which keeps the network; the pod does not"
+        )
+        more = f" ({image.problem})" if image is not None and image.problem else ""
+        yield Finding(UNKNOWN, f"{reason} set it to nothing{more}")
+    elif all(variables.get(DEFEATING_VARIABLE) for variables in image.platforms):
+        yield Finding(FALSE, f"the image sets {DEFEATING_VARIABLE}, so the entrypoint keeps the network")
+    elif any(variables.get(DEFEATING_VARIABLE) for variables in image.platforms):
+        yield Finding(UNKNOWN, f"some platforms of the image set {DEFEATING_VARIABLE}")
+
+
+def _defeating_variable(environment: Environment, image: ImageEnvironment | None) -> Iterator[Finding]:
+    value = environment.get(DEFEATING_VARIABLE)
+    if value is None:
+        yield from _of_image(image)
+    elif value.text is None:
+        yield Finding(UNKNOWN, f"{DEFEATING_VARIABLE}: {value.why}")
+    elif value.text:
+        yield Finding(FALSE, f"{DEFEATING_VARIABLE} is set, so the entrypoint keeps the network")
+
+
+def judge_binary(placed: Sequence[Placed], pod: Mapping[str, Json]) -> list[Finding]:
+    """Return what speaks against the binary, for all steps of a pod: who put it there, who could write it."""
+    found = []
+    volumes = [one for one in objects_at(pod, "spec", "volumes") if text_at(one, "name") == BIN_VOLUME]
+    if not volumes or not all("emptyDir" in volume for volume in volumes):
+        found.append(_NOT_TEKTONS)
+    if not any(one.is_tektons_own and text_at(one.container, "name") == PREPARE for one in placed):
+        found.append(Finding(UNKNOWN, f"no init container {PREPARE} of tekton puts the entrypoint there"))
+    for other in placed:
+        for mount in objects_at(other.container, "volumeMounts"):
+            if text_at(mount, "name") != BIN_VOLUME or other.is_tektons_own or mount.get("readOnly") is True:
+                continue
+            found.append(Finding(UNKNOWN, f"{other.kind}/{other.name} can change the entrypoint's binary"))
+    return found
+
+
+def _binary(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[Finding]:
+    """Whether a step finds the binary where Tekton's init container put it."""
+    mounts = [
+        mount
+        for mount in objects_at(container, "volumeMounts")
+        if _covers(text_at(mount, "mountPath"), BIN_FOLDER)
+    ]
+    is_own = [(text_at(mount, "name"), text_at(mount, "mountPath")) for mount in mounts] == [
+        (BIN_VOLUME, BIN_FOLDER)
+    ]
+    if not is_own or {"subPath", "subPathExpr"} & set(mounts[0]):
+        yield _NOT_TEKTONS
+        return
+    if inner := next(_laid_over(container, pod), ""):
+        yield Finding(UNKNOWN, f"a link may lead the volume at {inner} over {BIN_FOLDER}")
+
+
+def _laid_over(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[str]:
+    """Return paths of volumes in other volumes: runtimes follow links there (runc's ``SecureJoin``)."""
+    mounts = [
+        (text_at(mount, "name"), _parts(text_at(mount, "mountPath")))
+        for mount in objects_at(container, "volumeMounts")
+    ]
+    empty = {text_at(one, "name") for one in objects_at(pod, "spec", "volumes") if "emptyDir" in one}
+    foreign = [parts for name, parts in mounts if name not in empty or not name.startswith(_TEKTONS_EMPTY)]
+    for _, path in mounts:
+        if any(len(under) < len(path) and path[: len(under)] == under for under in foreign):
+            yield "/" + "/".join(path)
+
+
+def _parts(path: str) -> list[str]:
+    """Return the names along a path; none for the root, in which everything lies."""
+    return [part for part in posixpath.normpath("/" + path).split("/") if part]
+
+
+def _covers(path: str, folder: str) -> bool:
+    """Whether something mounted at ``path`` is, or is below, the folder."""
+    return _parts(path)[:2] == _parts(folder)

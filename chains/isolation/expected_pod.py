@@ -1,0 +1,279 @@
+"""What Tekton's pod builder (``pkg/pod``) makes of a Task, to tell apart what somebody else put into a pod.
+
+Compared are the fields that decide what runs. A place-holder that Tekton fills in later (``$(…)``) matches
+anything; environments compare by what each name finally holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from chains.tekton.image_name import parse_image_digest
+from chains.tekton.snapshot import RunSnapshot
+from chains.tekton.surroundings import Json, mapping_at, objects_at, text_at, texts_at
+
+STEP, SIDECAR = "step", "sidecar"
+ENTRYPOINT = "/tekton/bin/entrypoint"
+MODE_ANNOTATION = "experimental.tekton.dev/execution-mode"
+BIN_VOLUME, BIN_FOLDER = "tekton-internal-bin", "/tekton/bin"
+HERMETIC_VARIABLE = "TEKTON_HERMETIC"
+PREPARE, PLACE_SCRIPTS, WORKING_DIRS = "prepare", "place-scripts", "working-dir-initializer"
+_OWN_VARIABLES = ("TEKTON_PLATFORM_COMMANDS",)
+_RESULTS_SIDECAR = "sidecar-tekton-log-results"
+_OWN_VOLUMES = ("tekton-internal-", "tekton-creds-", "ws-", "spiffe-workload-api")
+_TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
+_HOOKS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
+_ENTRYPOINT_FLAG = re.compile(r"--?entrypoint(=|$)")
+_LONGEST_NAME = 63
+_SCRIPTS = re.compile(
+    r'(scriptfile="/tekton/scripts/[\w.-]+"\ntouch \$\{scriptfile\} && chmod \+x \$\{scriptfile\}\n'
+    r"cat > \$\{scriptfile\} << '_EOF_'\n[A-Za-z0-9+/=]*\n_EOF_\n"
+    r'/tekton/bin/entrypoint decode-script "\$\{scriptfile\}"\n)+',
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A container that the Task asks for: ``fields`` are the step's or sidecar's, None where not recorded."""
+
+    kind: str
+    name: str
+    container: str
+    fields: Mapping[str, Json] | None
+
+
+def is_requested(run: RunSnapshot) -> bool:
+    """Whether the run carries Tekton's annotation for hermetic execution."""
+    annotations: Mapping[str, str] = run.run["metadata"].get("annotations", {})
+    return annotations.get(MODE_ANNOTATION) == "hermetic"
+
+
+def expected_containers(run: RunSnapshot) -> list[Expected]:
+    """Return the steps and sidecars that the run's record asks for, steps first."""
+    spec = run.status.get("taskSpec", {})
+    found = [
+        _expected(STEP, step, step.get("name") or f"unnamed-{number}", _merged(spec, step))
+        for number, step in enumerate(spec.get("steps", ()))
+    ]
+    found += [
+        _expected(SIDECAR, sidecar, sidecar.get("name", ""), sidecar) for sidecar in spec.get("sidecars", ())
+    ]
+    if found:
+        return found
+    return [
+        Expected(
+            kind, state.get("name", ""), state.get("container") or f"{kind}-{state.get('name', '')}", None
+        )
+        for kind, states in ((STEP, "steps"), (SIDECAR, "sidecars"))
+        for state in run.status.get(states, ())
+    ]
+
+
+def _expected(kind: str, written: Mapping[str, Json], name: str, fields: Mapping[str, Json]) -> Expected:
+    container = re.sub(r"[^a-zA-Z0-9]+$", "", f"{kind}-{name}"[:_LONGEST_NAME])
+    return Expected(kind, name, container, None if "ref" in written else fields)
+
+
+def _merged(spec: Mapping[str, Json], step: Mapping[str, Json]) -> dict[str, Json]:
+    """Lay a step over the Task's step template."""
+    template = spec.get("stepTemplate", {})
+    fields: dict[str, Json] = {**template, **step}
+    for name, key in (("env", "name"), ("volumeMounts", "mountPath")):
+        both = [*template.get(name, ()), *step.get(name, ())]
+        fields[name] = list({item.get(key): item for item in both}.values())
+    fields["securityContext"] = _deep(template.get("securityContext", {}), step.get("securityContext", {}))
+    return fields
+
+
+def _deep(under: Mapping[str, Json], over: Mapping[str, Json]) -> dict[str, Json]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = _deep(mapping_at(below), value) if both else value
+    return merged
+
+
+def is_tektons_own(container: Mapping[str, Json], run: RunSnapshot) -> bool:
+    """Whether this is a helper as Tekton writes it, which runs no command of the Task.
+
+    The names alone mean nothing: what it runs, mounts and has in its environment must be Tekton's too.
+    """
+    name, command, args = (
+        text_at(container, "name"),
+        texts_at(container, "command"),
+        texts_at(container, "args"),
+    )
+    if any(container.get(field) for field in (*_HOOKS, "envFrom")) or list(_added_mounts({}, container)):
+        return False
+    if name == _RESULTS_SIDECAR:
+        flags = run.status.get("provenance", {}).get("featureFlags", {})
+        variables = [text_at(item, "name") for item in objects_at(container, "env")]
+        is_asked = flags.get("resultExtractionMethod") == "sidecar-logs"
+        is_tektons = command[:1] == ["/ko-app/sidecarlogresults"]
+        return is_asked and is_tektons and variables == ["SIDECAR_LOG_POLLING_INTERVAL"]
+    if container.get("env"):
+        return False
+    if name == PREPARE:
+        return command[:4] == ["/ko-app/entrypoint", "init", "/ko-app/entrypoint", ENTRYPOINT] and not args
+    if name == PLACE_SCRIPTS:
+        places = len(args) == 2 and args[0] == "-c" and _SCRIPTS.fullmatch(args[1])  # noqa: PLR2004
+        return command == ["sh"] and bool(places)
+    return name == WORKING_DIRS and command == ["/ko-app/workingdirinit"]
+
+
+def differences(expected: Expected, container: Mapping[str, Json], run: RunSnapshot) -> list[str]:
+    """Return in words where a container is not what Tekton makes of the Task. Values are never told.
+
+    The image of a sidecar is not compared: Tekton replaces it to stop the sidecar.
+    """
+    fields = expected.fields
+    if fields is None:
+        return []
+    found = list(_different_environment(expected, container, run))
+    found += _added_mounts(fields, container)
+    if expected.kind == STEP:
+        if not _is_image(fields, text_at(container, "image")):
+            found.append("the image is another one")
+        if not _is_wrapped(fields, container):
+            found.append("the command is another one")
+    elif not _is_sidecars(fields, container):
+        found.append("the command is another one")
+    if not _matches(fields.get("workingDir", ""), text_at(container, "workingDir")):
+        found.append("the working folder is another one")
+    if not _same_security(fields.get("securityContext"), container.get("securityContext")):
+        found.append("the security context is another one")
+    return found + [f"{hook} was added" for hook in _HOOKS if container.get(hook) and not fields.get(hook)]
+
+
+def _matches(expected: str, actual: str) -> bool:
+    """Compare texts; each place-holder of ``expected`` stands for anything. Both are read once."""
+    first, *middle = _between_placeholders(expected)
+    if not middle:
+        return expected == actual
+    last = middle.pop()
+    at, end = len(first), len(actual) - len(last)
+    if at > end or not (actual.startswith(first) and actual.endswith(last)):
+        return False
+    for part in middle:
+        found = actual.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
+
+
+def _between_placeholders(text: str) -> list[str]:
+    parts, at = [], 0
+    while (begin := text.find("$(", at)) >= 0 and (end := text.find(")", begin)) >= 0:
+        parts.append(text[at:begin])
+        at = end + 1
+    return [*parts, text[at:]]
+
+
+def _all_match(expected: list[str], actual: list[str]) -> bool:
+    return len(expected) == len(actual) and all(map(_matches, expected, actual))
+
+
+def _is_image(fields: Mapping[str, Json], actual: str) -> bool:
+    written = fields.get("image", "")
+    if fields.get("command") or fields.get("script") or "$(" in written:
+        return _matches(written, actual)
+    # tekton looked up what the image runs, and wrote its digest in place of the tag
+    pinned, found = parse_image_digest(written), parse_image_digest(actual)
+    if pinned is not None:
+        return found == pinned
+    name = parse_image_digest(f"{written}@sha256:{'0' * 64}")
+    return found is not None and name is not None and found.repository == name.repository
+
+
+def _is_wrapped(fields: Mapping[str, Json], container: Mapping[str, Json]) -> bool:
+    """Whether the container runs Tekton's entrypoint with the step's own command."""
+    args = texts_at(container, "args")
+    if texts_at(container, "command") != [ENTRYPOINT] or "--" not in args:
+        return False
+    split = args.index("--")
+    run, rest = entrypoint_flag(args[:split]), args[split + 1 :]
+    command, arguments = fields.get("command", []), fields.get("args", [])
+    if fields.get("script"):
+        return len(run) == 1 and run[0].startswith("/tekton/scripts/script-") and _all_match(arguments, rest)
+    return _all_match(command[:1], run) and _all_match([*command[1:], *arguments], rest)
+
+
+def entrypoint_flag(flags: list[str]) -> list[str]:
+    """Return the value of ``-entrypoint`` as Tekton writes it; nothing where another could take its place."""
+    named = [place for place, word in enumerate(flags) if _ENTRYPOINT_FLAG.match(word)]
+    if len(named) != 1 or flags[named[0]] != "-entrypoint":
+        return []
+    return flags[named[0] + 1 : named[0] + 2]
+
+
+def _is_sidecars(fields: Mapping[str, Json], container: Mapping[str, Json]) -> bool:
+    command = texts_at(container, "command")
+    if not _all_match(fields.get("args", []), texts_at(container, "args")):
+        return False
+    if fields.get("script"):
+        return len(command) == 1 and command[0].startswith("/tekton/scripts/sidecar-script-")
+    return _all_match(fields.get("command", []), command)
+
+
+def _different_environment(
+    expected: Expected, container: Mapping[str, Json], run: RunSnapshot
+) -> Iterator[str]:
+    fields = expected.fields or {}
+    asked = {item.get("name"): item for item in fields.get("env", ())}
+    # a cluster may forbid variables of the pod template, so they may be missing
+    template = objects_at(run.spec, "podTemplate", "env") if expected.kind == STEP else []
+    allowed = asked | {item.get("name"): item for item in template}
+    if expected.kind == STEP and is_requested(run):
+        allowed = allowed | {HERMETIC_VARIABLE: {"value": "1"}}
+    own = _OWN_VARIABLES if expected.kind == STEP else ()
+    actual = {text_at(item, "name"): item for item in objects_at(container, "env")}
+    for name, item in actual.items():
+        candidates = [one for one in (allowed.get(name), asked.get(name)) if one is not None]
+        if candidates and not any(_same_variable(one, item) for one in candidates) and name not in own:
+            yield f"variable {name} was changed"
+        if not candidates and name not in own:
+            yield f"variable {name} was added"
+    yield from (f"variable {name} was removed" for name in asked if name not in actual)
+    if [*map(_source, fields.get("envFrom", ()))] != [*map(_source, objects_at(container, "envFrom"))]:
+        yield "envFrom was changed"
+
+
+def _same_variable(expected: Mapping[str, Json], actual: Mapping[str, Json]) -> bool:
+    return _matches(expected.get("value", ""), text_at(actual, "value")) and _reference(
+        mapping_at(expected, "valueFrom")
+    ) == _reference(mapping_at(actual, "valueFrom"))
+
+
+def _reference(source: Mapping[str, Json]) -> list[tuple[Json, ...]]:
+    """Return what a reference names; the API server adds defaults to the rest."""
+    named = ("name", "key", "fieldPath", "resource")
+    return sorted((kind, *(str(mapping_at(source, kind).get(name, "")) for name in named)) for kind in source)
+
+
+def _source(source: Mapping[str, Json]) -> tuple[str, ...]:
+    return (
+        text_at(source, "prefix"),
+        text_at(source, "configMapRef", "name"),
+        text_at(source, "secretRef", "name"),
+    )
+
+
+def _added_mounts(fields: Mapping[str, Json], container: Mapping[str, Json]) -> Iterator[str]:
+    asked = [
+        (text_at(item, "name"), text_at(item, "mountPath")) for item in objects_at(fields, "volumeMounts")
+    ]
+    for mount in objects_at(container, "volumeMounts"):
+        name, path = text_at(mount, "name"), text_at(mount, "mountPath")
+        is_own = name.startswith(_OWN_VOLUMES) or path == _TOKEN_MOUNT
+        is_asked = any(_matches(one, name) and _matches(where, path) for one, where in asked)
+        if not (is_own or is_asked):
+            yield f"a volume was mounted at {path}"
+
+
+def _same_security(expected: Json, actual: Json) -> bool:
+    return mapping_at(expected) == mapping_at(actual)

@@ -1,0 +1,318 @@
+"""What isolation each container of a run was asked for, got and showed: pure, from run, pod and policies.
+
+Tekton's annotation alone proves nothing: its entrypoint isolates steps, never sidecars, and only where
+nothing defeats it. Every answer is ``true``, ``false`` or ``unknown`` with its reason, and unknown is never
+told as true. A level is ``enforced`` only when every process that could matter is proven to have no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from chains.isolation.entrypoint import judge_binary, judge_entrypoint
+from chains.isolation.expected_pod import (
+    MODE_ANNOTATION,
+    Expected,
+    differences,
+    expected_containers,
+    is_requested,
+)
+from chains.isolation.finding import FALSE, TRUE, UNKNOWN, Finding
+from chains.isolation.network import PodNetwork, judge_network
+from chains.isolation.pod import (
+    EPHEMERAL,
+    INIT,
+    INJECTED,
+    SIDECAR,
+    STEP,
+    Placed,
+    asked_labels,
+    distrust,
+    missing,
+    not_ended,
+    place,
+    too_large,
+    unrecorded,
+    way_out,
+)
+from chains.tekton.late_changes import replaced
+from chains.tekton.snapshot import RunSnapshot
+from chains.tekton.surroundings import FEATURE_FLAGS, NOTHING, Beside, Json, mapping_at, text_at
+
+ENFORCED, PARTLY, UNKNOWN_LEVEL = "enforced", "partly", "unknown"
+REQUESTED_ONLY, NOT_REQUESTED = "requested-only", "not-requested"
+LEVELS = (NOT_REQUESTED, REQUESTED_ONLY, UNKNOWN_LEVEL, PARTLY, ENFORCED)
+"""From the weakest: a PipelineRun has the weakest of its children."""
+_NAMED = 6
+_Images = dict[tuple[str, str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerIsolation:
+    """The answers for one container.
+
+    ``kind`` is ``step``, ``sidecar``, ``init`` (Tekton's own), ``injected`` or ``ephemeral``; ``image`` the
+    id that was reported; ``placed`` where it is in the pod, if it is. ``is_counted``: it is no helper of
+    Tekton's, so that it decides about the level.
+    """
+
+    kind: str
+    name: str
+    image: str
+    requested: Finding
+    enforced: Finding
+    observed: Finding
+    entrypoint: Finding | None = None
+    is_counted: bool = True
+    placed: Placed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChildLevel:
+    """The level of one child of a PipelineRun, or of a child without a record."""
+
+    kind: str
+    name: str
+    uid: str
+    level: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """The answers for one run: level and why, each container, the pod's network, a PipelineRun's children.
+
+    ``pod`` is the raw pod, None unless it is believed to be the run's; ``runtime_class`` its class, if known.
+    """
+
+    level: str
+    reason: str
+    containers: tuple[ContainerIsolation, ...] = ()
+    network: PodNetwork | None = None
+    pod: Mapping[str, Json] | None = None
+    runtime_class: Mapping[str, Json] | None = None
+    children: tuple[ChildLevel, ...] = ()
+
+
+def judge_isolation(
+    run: RunSnapshot, beside: Mapping[str, Beside] | None = None, *, policies_vouched: bool = False
+) -> Isolation:
+    """Return the answers for a TaskRun, or the weakest level of a PipelineRun's children.
+
+    ``beside`` has, by :attr:`RunSnapshot.label`, what stands beside each TaskRun; ``policies_vouched`` is
+    that the cluster's network plugin is known to enforce NetworkPolicies. Never raises for what a pod holds.
+    """
+    known = beside or {}
+    if run.kind == "TaskRun":
+        return _judge_task(run, known.get(run.label, NOTHING), policies_vouched=policies_vouched)
+    # of what is not recorded, or not certainly, nothing is known, so it cannot be enforced
+    without = UNKNOWN_LEVEL if is_requested(run) else NOT_REQUESTED
+    doubts = {gap.uid: gap.reason for gap in run.gaps if gap.uid}
+    children = []
+    for child in run.children:
+        found = _judge_task(child, known.get(child.label, NOTHING), policies_vouched=policies_vouched)
+        level, reason = found.level, found.reason
+        if child.uid in doubts and LEVELS.index(level) > LEVELS.index(without):
+            level, reason = without, f"in doubt: {doubts[child.uid]}"
+        children.append(ChildLevel(child.kind, child.name, child.uid, level, reason))
+    children += [
+        ChildLevel(gap.kind, gap.name, "", without, f"no record: {gap.reason}")
+        for gap in run.gaps
+        if not gap.uid
+    ]
+    if not children:
+        return Isolation(without, "the run has no children")
+    weakest = min(children, key=lambda child: LEVELS.index(child.level))
+    reason = f"{weakest.kind.lower()} {weakest.name}: {weakest.reason}"
+    return Isolation(weakest.level, reason, children=tuple(children))
+
+
+def _judge_task(run: RunSnapshot, beside: Beside, *, policies_vouched: bool) -> Isolation:
+    pod = beside.pod
+    why = ""
+    if run.status.get("podName"):
+        why = unrecorded(run) or (_unbelieved(run, pod) if pod is not None else beside.missing)
+    recorded = _recorded_images(run)
+    if pod is None or why or not run.status.get("podName"):
+        why = why or "the run names no pod"
+        containers = [_unseen(run, expected, beside, recorded, why) for expected in expected_containers(run)]
+        return Isolation(*_level(run, containers, why), tuple(containers))
+    network = judge_network(pod, beside, asked_labels(run), vouched=policies_vouched)
+    placed = place(run, pod)
+    binary = judge_binary(placed, pod)
+    containers = [_judge_container(run, one, binary, beside, network, recorded) for one in placed]
+    containers += [
+        _unseen(run, expected, beside, recorded, f"the pod has no container {expected.container}")
+        for expected in missing(run, placed)
+    ]
+    level, reason = _level(run, containers, "the pod has no containers", partly=network.partly)
+    return Isolation(level, reason, tuple(containers), network, pod, beside.runtime_class)
+
+
+def _unbelieved(run: RunSnapshot, pod: Mapping[str, Json]) -> str:
+    return distrust(run, pod) or too_large(pod)
+
+
+def _unseen(
+    run: RunSnapshot, expected: Expected, beside: Beside, recorded: _Images, why: str
+) -> ContainerIsolation:
+    return ContainerIsolation(
+        expected.kind,
+        expected.name,
+        recorded.get((expected.kind, expected.name), ""),
+        _requested(run, expected.kind, beside),
+        Finding(UNKNOWN, why),
+        Finding(UNKNOWN, why),
+    )
+
+
+def _judge_container(
+    run: RunSnapshot,
+    placed: Placed,
+    binary: Sequence[Finding],
+    beside: Beside,
+    network: PodNetwork,
+    recorded: _Images,
+) -> ContainerIsolation:
+    entrypoint = judge_entrypoint(placed, binary, beside) if placed.kind == STEP else None
+    enforced = _enforced(placed, entrypoint, network, way_out(placed.container, beside.pod or {}))
+    if placed.kind == STEP and enforced.value == TRUE and (why := not_ended(run, placed)):
+        enforced = Finding(UNKNOWN, why)
+    return ContainerIsolation(
+        placed.kind,
+        placed.name,
+        _image(placed, recorded),
+        _requested(run, placed.kind, beside),
+        enforced,
+        _observed(run, placed, recorded),
+        entrypoint,
+        is_counted=not placed.is_tektons_own,
+        placed=placed,
+    )
+
+
+def _image(placed: Placed, recorded: _Images) -> str:
+    """Return the id of the image that ran; of a sidecar that Tekton stopped only the run may have it."""
+    reported = "" if placed.is_stopped else text_at(placed.state, "imageID")
+    return reported or recorded.get((placed.kind, placed.name), "")
+
+
+def _recorded_images(run: RunSnapshot) -> _Images:
+    """Return the ids of the images that the run's record tells, by kind and name of what ran them."""
+    found: _Images = {}
+    for kind, field in ((STEP, "steps"), (SIDECAR, "sidecars")):
+        gone = set(replaced(run.raw)) if kind == SIDECAR else set()
+        for state in run.status.get(field, ()):
+            name = state.get("name", "")
+            found.setdefault((kind, name), "" if name in gone else state.get("imageID", ""))
+    return found
+
+
+def _requested(run: RunSnapshot, kind: str, beside: Beside) -> Finding:
+    if not is_requested(run):
+        return Finding(FALSE, f"no annotation {MODE_ANNOTATION}: hermetic")
+    if kind != STEP:
+        return Finding(FALSE, "tekton's hermetic mode covers steps alone")
+    flags = run.status.get("provenance", {}).get("featureFlags", {})
+    fields = flags.get("enableAPIFields") or beside.feature_flags.get("enable-api-fields", "")
+    reason = f"annotation {MODE_ANNOTATION}"
+    if fields and fields != "alpha":
+        reason += f", which tekton ignores with enable-api-fields {fields} ({FEATURE_FLAGS})"
+    annotations = mapping_at(beside.pod, "metadata", "annotations")
+    if beside.pod is not None and annotations.get(MODE_ANNOTATION) != "hermetic":
+        reason += ", which the pod does not have"
+    return Finding(TRUE, reason)
+
+
+def _enforced(placed: Placed, entrypoint: Finding | None, network: PodNetwork, around: str) -> Finding:
+    """Return whether a container was without a network, by whatever did it, and without a way around it."""
+    if network.own_namespace.value == FALSE:
+        return network.own_namespace
+    for finding in (network.network_mode, entrypoint, network.network_policy):
+        if finding is not None and finding.value == TRUE:
+            return Finding(UNKNOWN, around) if around else finding
+    own = entrypoint or Finding(FALSE, _not_covered(placed))
+    weaker = [own, network.network_mode, network.network_policy]
+    unknown = next((finding for finding in weaker if finding.value == UNKNOWN), None)
+    if unknown is not None and unknown is not own:
+        return Finding(UNKNOWN, f"{own.reason}; {unknown.reason}")
+    return unknown or Finding(FALSE, f"{own.reason}; {network.network_policy.reason}")
+
+
+def _not_covered(placed: Placed) -> str:
+    if placed.is_tektons_own:
+        return "a helper of tekton, with the pod's network; it runs no command of the task"
+    return {
+        SIDECAR: "the entrypoint does not run in sidecars",
+        INJECTED: "the task did not ask for this container, and the entrypoint does not run in it",
+        EPHEMERAL: "a debugging container, in which the entrypoint does not run",
+    }[placed.kind]
+
+
+def _observed(run: RunSnapshot, placed: Placed, recorded: _Images) -> Finding:
+    """Return whether the kubelet reports the container, and it ran as the Task asks."""
+    wrong = _not_as_asked(run, placed, recorded)
+    unknown = _not_reported(placed)
+    if wrong or unknown:
+        return Finding(FALSE, wrong) if wrong else Finding(UNKNOWN, unknown)
+    return Finding(TRUE, "ran once, as the task asks" if placed.expected else "ran once, as tekton makes it")
+
+
+def _not_as_asked(run: RunSnapshot, placed: Placed, images: _Images) -> str:
+    if placed.kind in {INJECTED, EPHEMERAL}:
+        return "the task did not ask for this container"
+    changed = differences(placed.expected, placed.container, run) if placed.expected else []
+    if changed:
+        more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+        return "not as the task asks: " + ", ".join(changed[:_NAMED]) + more
+    recorded, reported = images.get((placed.kind, placed.name), ""), text_at(placed.state, "imageID")
+    if placed.kind == STEP and recorded and reported and recorded != reported:
+        return "the kubelet reports another image than the run's record"
+    restarts = _restarts(placed)
+    return f"restarted {restarts} times" if restarts and placed.kind != SIDECAR else ""
+
+
+def _not_reported(placed: Placed) -> str:
+    if not placed.state:
+        return "no kubelet reported on this container"
+    if not text_at(placed.state, "imageID"):
+        return "the kubelet does not report which image ran"
+    if _restarts(placed):
+        return "restarted, as tekton does to stop a sidecar; what ran before is no longer reported"
+    if placed.expected is not None and placed.expected.fields is None:
+        return "the run's record does not tell what the task asks for"
+    if "terminated" not in mapping_at(placed.state, "state"):
+        return "the kubelet does not report that it ended"
+    return ""
+
+
+def _restarts(placed: Placed) -> int:
+    count = placed.state.get("restartCount")
+    return count if isinstance(count, int) else 0
+
+
+def _level(
+    run: RunSnapshot, containers: Sequence[ContainerIsolation], why: str, *, partly: bool = False
+) -> tuple[str, str]:
+    """Return the level and the reason of the first container that keeps it from being ``enforced``."""
+    counted = [container for container in containers if container.is_counted]
+    values = [container.enforced.value for container in counted]
+    if counted and all(value == TRUE for value in values):
+        return ENFORCED, f"no network for {len(counted)} of {len(counted)} containers"
+    lacking = next((one for one in counted if one.enforced.value != TRUE), None)
+    reason = f"{lacking.kind}/{lacking.name}: {lacking.enforced.reason}" if lacking else why
+    if FALSE in values and (TRUE in values or partly):
+        return PARTLY, reason
+    if not is_requested(run) and TRUE not in values:
+        return NOT_REQUESTED, f"no annotation {MODE_ANNOTATION}: hermetic, and nothing is known to enforce it"
+    if UNKNOWN in values or not values:
+        return UNKNOWN_LEVEL, reason
+    return REQUESTED_ONLY, reason
+
+
+__all__ = [
+    "ENFORCED", "INIT", "LEVELS", "MODE_ANNOTATION", "NOT_REQUESTED", "PARTLY", "REQUESTED_ONLY",
+    "UNKNOWN_LEVEL", "ChildLevel", "ContainerIsolation", "Finding", "Isolation", "is_requested",
+    "judge_isolation",
+]  # fmt: skip

@@ -1,0 +1,144 @@
+"""What a pod's network was by its own fields and by the NetworkPolicies that select it.
+
+Policies isolate where they deny both directions: data comes in through a connection from outside as well.
+Whether the cluster's network plugin enforces them cannot be seen through the API, so they prove nothing
+unless the configuration vouches for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chains.isolation.finding import FALSE, TRUE, UNKNOWN, Finding
+from chains.isolation.policies import EGRESS, INGRESS, Openness, judge_direction, named
+from chains.tekton.surroundings import Beside, Json, began, mapping_at, objects_at, parse_time, text_at
+
+_SANDBOXES = ("runsc", "gvisor", "kata", "firecracker")
+"""How the handlers of sandboxed runtimes are called, or how their names begin."""
+VOUCH_KEY = "execution.network-policies.enforced"
+
+
+@dataclass(frozen=True, slots=True)
+class PodNetwork:
+    """The answers for the whole pod; ``true`` is what isolates.
+
+    ``partly``: policies that are vouched for close one direction, or all egress but DNS.
+    """
+
+    own_namespace: Finding
+    network_mode: Finding
+    network_policy: Finding
+    sandbox: Finding
+    partly: bool = False
+
+    @property
+    def mechanisms(self) -> dict[str, Finding]:
+        """The answers by name, in a fixed order."""
+        return {
+            "ownNetworkNamespace": self.own_namespace,
+            "networkMode": self.network_mode,
+            "networkPolicy": self.network_policy,
+            "sandboxedRuntime": self.sandbox,
+        }
+
+
+def judge_network(
+    pod: Mapping[str, Json], beside: Beside, asked: Mapping[str, Json], *, vouched: bool
+) -> PodNetwork:
+    """Return the answers for a pod; ``vouched`` is that the network plugin is known to enforce policies.
+
+    ``asked`` are the labels that the run gives its pod.
+    """
+    own = _own_namespace(pod)
+    mode = _network_mode(pod)
+    if own.value == FALSE:
+        reason = "network policies do not apply to the host's network"
+        return PodNetwork(own, mode, Finding(FALSE, reason), _sandbox(beside, pod))
+    policies = _policies(pod, beside, asked)
+    policy = policies.finding(vouched=vouched)
+    return PodNetwork(own, mode, policy, _sandbox(beside, pod), partly=vouched and policies.partly)
+
+
+def _own_namespace(pod: Mapping[str, Json]) -> Finding:
+    spec = mapping_at(pod, "spec")
+    if spec.get("hostNetwork") is True or text_at(spec, "networkMode") == "Host":
+        return Finding(FALSE, "the pod uses the host's network")
+    return Finding(TRUE, "the pod does not use the host's network")
+
+
+def _network_mode(pod: Mapping[str, Json]) -> Finding:
+    """Judge ``spec.networkMode`` (KEP-6313): a kubelet that does not know it gives the pod a network."""
+    mode = text_at(pod, "spec", "networkMode")
+    if mode != "None":
+        return Finding(FALSE, f"spec.networkMode is {mode!r}" if mode else "the pod has no spec.networkMode")
+    status = mapping_at(pod, "status")
+    if not status.get("startTime"):
+        return Finding(UNKNOWN, "spec.networkMode is None, but no kubelet has reported on the pod")
+    addresses = [text_at(status, "podIP"), *(text_at(item, "ip") for item in objects_at(status, "podIPs"))]
+    if any(addresses):
+        return Finding(FALSE, "spec.networkMode is None, but the kubelet reports an address for the pod")
+    return Finding(TRUE, "spec.networkMode is None, and the kubelet reports no address")
+
+
+def _sandbox(beside: Beside, pod: Mapping[str, Json]) -> Finding:
+    name = text_at(pod, "spec", "runtimeClassName")
+    if not name:
+        return Finding(FALSE, "no runtime class: containers share the node's kernel")
+    if text_at(beside.runtime_class, "metadata", "name") != name:
+        why = beside.unread.get("RuntimeClass", "is not in the input")
+        return Finding(UNKNOWN, f"runtime class {name} {why}, so its handler is not known")
+    handler = text_at(beside.runtime_class, "handler")
+    created, then = parse_time(began(beside.runtime_class)), parse_time(began(pod))
+    if created is None or then is None or created > then:
+        return Finding(
+            UNKNOWN, f"runtime class {name} may be younger than the pod: its handler can be changed so"
+        )
+    if handler.lower().startswith(_SANDBOXES):
+        return Finding(TRUE, f"runtime class {name} has the handler {handler}, by its name a sandbox")
+    return Finding(UNKNOWN, f"runtime class {name} has the handler {handler}, which is not known")
+
+
+@dataclass(frozen=True, slots=True)
+class _Policies:
+    value: str
+    reason: str
+    partly: bool = False
+
+    def finding(self, *, vouched: bool) -> Finding:
+        if self.value != TRUE:
+            return Finding(self.value, self.reason)
+        if vouched:
+            return Finding(
+                TRUE, f"{self.reason}, and the configuration vouches for the network plugin ({VOUCH_KEY})"
+            )
+        return Finding(
+            UNKNOWN,
+            f"{self.reason}, but whether the network plugin enforces it cannot be observed ({VOUCH_KEY})",
+        )
+
+
+def _policies(pod: Mapping[str, Json], beside: Beside, asked: Mapping[str, Json]) -> _Policies:
+    """Return the answer of the policies as if the network plugin enforced them."""
+    egress = judge_direction(pod, beside, asked, EGRESS)
+    ingress = judge_direction(pod, beside, asked, INGRESS)
+    closed, dns, is_open = Openness.CLOSED, Openness.DNS, Openness.OPEN
+    found = {egress.openness, ingress.openness}
+    if found == {closed}:
+        names = named(sorted({*egress.closed_by, *ingress.closed_by}))
+        return _Policies(TRUE, f"all egress and ingress is denied by network policy {names}")
+    if egress.openness is dns:
+        also = f"; {ingress.reason}" if ingress.openness is is_open else ""
+        reason = f"{egress.reason}: only partly closed, since names carry data out{also}"
+        return _Policies(FALSE, reason, partly=True)
+    if found == {closed, is_open}:
+        shut, left = (egress, ingress) if egress.openness is closed else (ingress, egress)
+        why = "whoever connects to the pod can exchange data" if shut is egress else "data can be fetched"
+        return _Policies(
+            FALSE, f"{shut.reason}, but {left.reason}: only partly closed, since {why}", partly=True
+        )
+    opened = next((one for one in (egress, ingress) if one.openness is is_open), None)
+    if opened is not None:
+        return _Policies(FALSE, opened.reason)
+    unclear = next(one for one in (egress, ingress) if one.openness is Openness.UNKNOWN)
+    return _Policies(UNKNOWN, unclear.reason)

@@ -1,0 +1,241 @@
+"""Whether a pod is the run's own, and the part that each of its containers plays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from chains.isolation.expected_pod import SIDECAR, STEP, Expected, expected_containers, is_tektons_own
+from chains.tekton.late_changes import is_replaced
+from chains.tekton.snapshot import RunSnapshot
+from chains.tekton.surroundings import Json, began, mapping_at, objects_at, parse_time, text_at, texts_at
+
+INIT, INJECTED, EPHEMERAL = "init", "injected", "ephemeral"
+ENDED_BY_TEKTON = (
+    "tekton ended the run before its steps had ended, and recorded no container that would tie a pod to it"
+)
+TASK_RUN_LABEL = "tekton.dev/taskRun"
+UID_LABEL = "tekton.dev/taskRunUID"
+_HARMLESS = frozenset((
+    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "IPC_LOCK", "KILL", "MKNOD", "NET_ADMIN",
+    "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+    "SYS_NICE", "SYS_RESOURCE",
+))  # fmt: skip
+"""Capabilities with which no process leaves its container: what runtimes give, and a few more."""
+_HOST_NAMESPACES = ("hostPID", "hostIPC")
+MOST_CONTAINERS, MOST_VOLUMES, MOST_MOUNTS = 250, 500, 100
+"""Of a pod that is judged, and of each of its containers: each is compared with each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One container of a pod. ``kind`` is ``step``, ``sidecar``, ``init``, ``injected`` or ``ephemeral``.
+
+    ``init`` are Tekton's own init containers; others are ``injected``. ``expected`` is what the Task asks
+    for, ``state`` what the kubelet reports. ``is_stopped`` says that Tekton has put its own image in the
+    place of one that went on after the steps: what is reported is the replacement's, but for ``lastState``.
+    """
+
+    kind: str
+    name: str
+    container: Mapping[str, Json]
+    state: Mapping[str, Json]
+    expected: Expected | None = None
+    is_tektons_own: bool = False
+    is_stopped: bool = False
+
+
+def distrust(run: RunSnapshot, pod: Mapping[str, Json]) -> str:
+    """Return why a pod is not believed to be the run's; ``""`` when nothing speaks against it.
+
+    Anybody who may create pods can give one the name, owner and labels of a run's. The ids of containers are
+    the kubelet's: they must be those that Tekton recorded.
+    """
+    name, namespace = text_at(pod, "metadata", "name"), text_at(pod, "metadata", "namespace") or "default"
+    labels = mapping_at(pod, "metadata", "labels")
+    owners = [
+        text_at(owner, "uid")
+        for owner in objects_at(pod, "metadata", "ownerReferences")
+        if owner.get("kind") == "TaskRun"
+    ]
+    if not run.uid:
+        return "the run has no uid that its pod's owner could be compared with"
+    if (namespace, name) != (run.namespace, run.status.get("podName", "")):
+        return f"the pod is {namespace}/{name}, not the one that the run names"
+    if owners != [run.uid]:
+        return "the pod belongs to another owner than this run"
+    if labels.get(TASK_RUN_LABEL) != run.name or labels.get(UID_LABEL, run.uid) != run.uid:
+        return "the pod's labels name another run"
+    created, ended = parse_time(began(pod)), parse_time(run.status.get("completionTime") or "")
+    if created and ended and created > ended:
+        return "the pod was created after the run had ended"
+    return next(_foreign_containers(run, pod), "")
+
+
+def too_large(pod: Mapping[str, Json]) -> str:
+    """Return why a pod is too large to be judged in little time, ``""`` where it is not."""
+    fields = ("initContainers", "containers", "ephemeralContainers")
+    containers = [one for field in fields for one in objects_at(pod, "spec", field)]
+    if len(containers) > MOST_CONTAINERS:
+        return f"the pod has {len(containers)} containers, more than the {MOST_CONTAINERS} that are judged"
+    if (volumes := len(objects_at(pod, "spec", "volumes"))) > MOST_VOLUMES:
+        return f"the pod has {volumes} volumes, more than the {MOST_VOLUMES} that are judged"
+    for one in containers:
+        if (mounts := len(objects_at(one, "volumeMounts"))) > MOST_MOUNTS:
+            name = text_at(one, "name")
+            return f"container {name} has {mounts} volume mounts, more than the {MOST_MOUNTS} that are judged"
+    return ""
+
+
+def asked_labels(run: RunSnapshot) -> dict[str, Json]:
+    """Return the labels that Tekton gives the pod of a run (``makeLabels`` in ``pkg/pod``)."""
+    return {**run.run["metadata"].get("labels", {}), TASK_RUN_LABEL: run.name, UID_LABEL: run.uid}
+
+
+def _foreign_containers(run: RunSnapshot, pod: Mapping[str, Json]) -> Iterator[str]:
+    reported = _states(pod)
+    if not any(map(_recorded_container, run.status.get("steps", ()))):
+        yield "the run recorded no container, so nothing ties a pod to it"
+    for step in run.status.get("steps", ()):
+        recorded = _recorded_container(step)
+        name = step.get("container") or f"step-{step.get('name', '')}"
+        if recorded and _container_id(reported.get(name, {})) != recorded:
+            yield f"container {name} of the pod is not the one that the run recorded"
+
+
+def unrecorded(run: RunSnapshot) -> str:
+    """Return why no pod can be the run's, whether it is there or not; ``""`` where one can.
+
+    When a run is cancelled, times out or cannot go on, Tekton ends its steps in the record alone and has the
+    pod deleted (``terminateStepsInPod``, ``failTaskRun``): it may be there for a while, or be kept.
+    """
+    steps = run.status.get("steps", ())
+    reason = run.condition.get("reason", "")  # it writes the run's own as the reason of each step
+    is_failed = run.condition.get("status") == "False"
+    ended = is_failed and any(text_at(step, "terminated", "reason") == reason != "" for step in steps)
+    return ENDED_BY_TEKTON if ended and not any(map(_recorded_container, steps)) else ""
+
+
+def not_ended(run: RunSnapshot, step: Placed) -> str:
+    """Return why it is not known that a step has ended, so that it may have gone on; else ``""``.
+
+    The record comes first, since it does not change: the kubelet may report an end a moment later.
+    """
+    records = (one for one in run.status.get("steps", ()) if one.get("name", "") == step.name)
+    if not any(text_at(record, "terminated", "containerID") for record in records):
+        return "the run does not record that it ended by itself"
+    if "terminated" not in mapping_at(step.state, "state"):
+        return "the kubelet does not report that it ended"
+    return ""
+
+
+def _recorded_container(step: Mapping[str, Json]) -> str:
+    """Return the id of a step's container: Tekton has it from the kubelet, which tells it of an end alone."""
+    return text_at(step, "terminated", "containerID")
+
+
+def _container_id(state: Mapping[str, Json]) -> str:
+    return text_at(state, "containerID") or text_at(state, "state", "terminated", "containerID")
+
+
+def _states(pod: Mapping[str, Json]) -> dict[str, Mapping[str, Json]]:
+    fields = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+    return {text_at(state, "name"): state for field in fields for state in objects_at(pod, "status", field)}
+
+
+def place(run: RunSnapshot, pod: Mapping[str, Json]) -> list[Placed]:
+    """Return every container of a pod with its part: the Task's in its order, then all others by place."""
+    expected = expected_containers(run)
+    states = _states(pod)
+    ended = run.status.get("completionTime") or ""
+    found: dict[str, Placed] = {}
+    others: list[Placed] = []
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        for container in objects_at(pod, "spec", field):
+            name = text_at(container, "name")
+            state = states.get(name, {})
+            stopped = field == "containers" and _is_stopped(state, ended)
+            asked = next(
+                (one for one in expected if one.container == name and _fits(one, field, container)), None
+            )
+            if field == "ephemeralContainers":
+                others.append(Placed(EPHEMERAL, name, container, state))
+            elif asked is not None and name not in found:
+                stopped = stopped and asked.kind != STEP
+                found[name] = Placed(asked.kind, asked.name, container, state, asked, is_stopped=stopped)
+            else:
+                own = is_tektons_own(container, run)
+                kind = INJECTED if not own else INIT if field == "initContainers" else SIDECAR
+                others.append(Placed(kind, name, container, state, is_tektons_own=own, is_stopped=stopped))
+    ordered = [found[one.container] for one in expected if one.container in found]
+    return [*ordered, *others]
+
+
+def _is_stopped(state: Mapping[str, Json], ended: str) -> bool:
+    """Whether a container that is no step began anew, or is to, after the run had ``ended``."""
+    now = mapping_at(state, "state")
+    is_to_begin = "waiting" in now and bool(mapping_at(state, "lastState", "terminated"))
+    return is_to_begin or is_replaced(now, ended)
+
+
+def _fits(expected: Expected, field: str, container: Mapping[str, Json]) -> bool:
+    """Whether a container stands where Tekton puts it: sidecars may be init containers that go on running."""
+    if field == "containers":
+        return True
+    is_native = field == "initContainers" and container.get("restartPolicy") == "Always"
+    return is_native and expected.kind == SIDECAR
+
+
+def way_out(container: Mapping[str, Json], pod: Mapping[str, Json]) -> str:
+    """Return what may lead a container's processes outside past any missing network, ``""`` if nothing."""
+    return next(_ways_out(container, pod), "")
+
+
+def _ways_out(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[str]:
+    security = mapping_at(container, "securityContext")
+    if security.get("privileged") is True:
+        yield "the container is privileged, so it may leave its namespaces"
+    added = {name.upper().removeprefix("CAP_") for name in texts_at(security, "capabilities", "add")}
+    if added - _HARMLESS:
+        yield f"with the capability {min(added - _HARMLESS)} the container may leave its namespaces"
+    if text_at(security, "procMount") not in {"", "Default"}:
+        yield "its /proc is not masked, so it may set what the node's kernel runs"
+    for shared in _HOST_NAMESPACES:
+        if mapping_at(pod, "spec").get(shared) is True:
+            yield f"with {shared} the container may use processes that have a network"
+    for device in _devices(container):
+        yield f"it was given {device}, which may lead outside"
+    host_paths = {
+        text_at(volume, "name"): text_at(volume, "hostPath", "path")
+        for volume in objects_at(pod, "spec", "volumes")
+        if "hostPath" in volume
+    }
+    for mount in objects_at(container, "volumeMounts"):
+        if text_at(mount, "name") in host_paths:
+            path = host_paths[text_at(mount, "name")]
+            yield f"the host's {path} is mounted, and a socket in it may lead outside"
+
+
+def _devices(container: Mapping[str, Json]) -> Iterator[str]:
+    """Name the node's devices that a container was given: some, as RDMA adapters, are networks themselves."""
+    for device in objects_at(container, "volumeDevices"):
+        yield f"the device {text_at(device, 'name')}"
+    for claim in objects_at(container, "resources", "claims"):
+        yield f"the resource claim {text_at(claim, 'name')}"
+    for kind in ("limits", "requests"):
+        for name in mapping_at(container, "resources", kind):
+            domain, slash, _ = name.partition("/")
+            if slash and domain != "kubernetes.io" and not domain.endswith(".kubernetes.io"):
+                yield f"the node's {name}"
+
+
+def missing(run: RunSnapshot, placed: list[Placed]) -> list[Expected]:
+    """Return what the Task asks for and the pod does not have."""
+    there = {one.expected.container for one in placed if one.expected is not None}
+    return [one for one in expected_containers(run) if one.container not in there]
+
+
+__all__ = [
+    "EPHEMERAL", "INIT", "INJECTED", "SIDECAR", "STEP", "Placed", "asked_labels", "distrust", "missing",
+    "not_ended", "place", "too_large", "unrecorded", "way_out",
+]  # fmt: skip

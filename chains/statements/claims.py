@@ -1,0 +1,138 @@
+"""What a statement claims about its making, whatever its shape; true as far as its signer is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chains.statements import slsa_v1
+from chains.statements.execution_report import SCAI
+from chains.statements.statement import SLSA_V02, SLSA_V1, Statement
+
+_RUN_NAME = re.compile(r"(?:taskrun|pipelinerun)/(?P<namespace>[^/]+)/[^/]+")
+
+
+def builder_id(statement: Statement) -> str:
+    """Return the builder's id that a provenance statement tells, else ``""``."""
+    if statement.predicate_type == SLSA_V02:
+        return text_at(statement.predicate, "builder", "id")
+    return text_at(statement.predicate, "runDetails", "builder", "id")
+
+
+def build_type(statement: Statement) -> str:
+    """Return the build type that a provenance statement tells, else ``""``."""
+    if statement.predicate_type == SLSA_V02:
+        return text_at(statement.predicate, "buildType")
+    return text_at(statement.predicate, "buildDefinition", "buildType")
+
+
+def run_uid(statement: Statement) -> str:
+    """Return the UID of the run that a statement tells, else ``""``: SLSA v0.2 has no place for it."""
+    if statement.predicate_type == SLSA_V1:
+        metadata = ("runDetails", "metadata")
+        # the second is what earlier Go types of in-toto wrote; a statement with both was refused
+        return text_at(statement.predicate, *metadata, "invocationId") or text_at(
+            statement.predicate, *metadata, "invocationID"
+        )
+    if statement.predicate_type == SCAI:
+        return text_at(run_outcome(statement), "conditions", "uid")
+    return ""
+
+
+def run_namespace(statement: Statement) -> str:
+    """Return the namespace of the run that an execution report is of, else ``""``.
+
+    The signer wrote it into the targets of RUN_OUTCOME and HERMETIC_LEVEL, as ``kind/namespace/name``.
+    """
+    names = {
+        text_at(attribute, "target", "name")
+        for attribute in _attributes(statement)
+        if attribute.get("attribute") in {"RUN_OUTCOME", "HERMETIC_LEVEL"}
+    }
+    match = _RUN_NAME.fullmatch(names.pop()) if len(names) == 1 else None
+    return match["namespace"] if match else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Where Tekton resolved a run's own task or pipeline from, as far as the statement tells."""
+
+    resolver: str
+    digest: Mapping[str, Any]
+    path: str
+
+    def __str__(self) -> str:
+        digests = " ".join(f"{name}:{value}" for name, value in self.digest.items()) or "no digest"
+        return f"{self.resolver or 'no resolver'}@{digests}" + (f"#{self.path}" if self.path else "")
+
+
+def resolved(statement: Statement, kind: str) -> Resolved | None:
+    """Return where the run's own ``task`` or ``pipeline`` came from; None where the statement tells none.
+
+    SLSA v0.2 tells no resolver, and other builders' parameters mean something else.
+    """
+    if statement.predicate_type != SLSA_V1 or build_type(statement) not in slsa_v1.BUILD_TYPES:
+        return None
+    definition = statement.predicate["buildDefinition"]
+    external = definition.get("externalParameters")
+    resolver = text_at(external, "runSpec", f"{kind}Ref", "resolver")
+    named = [one for one in _mappings(definition.get("resolvedDependencies")) if one.get("name") == kind]
+    if not resolver or len(named) != 1:
+        return None
+    digest = named[0].get("digest")
+    path = text_at(external, "buildConfigSource", "path")
+    return Resolved(resolver, digest if isinstance(digest, Mapping) else {}, path)
+
+
+def sources(statement: Statement) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return (URI, digests) of what a statement calls its inputs: the word of the task that ran."""
+    if statement.predicate_type == SLSA_V02:
+        found = _mappings(statement.predicate.get("materials"))
+    else:
+        definition = statement.predicate.get("buildDefinition")
+        listed = definition.get("resolvedDependencies") if isinstance(definition, Mapping) else None
+        found = [one for one in _mappings(listed) if one.get("name") == slsa_v1.INPUT]
+    return [
+        (text_at(one, "uri"), digest)
+        for one in found
+        if isinstance(digest := one.get("digest"), Mapping) and text_at(one, "uri")
+    ]
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _attributes(statement: Statement) -> list[Mapping[str, Any]]:
+    return _mappings(statement.predicate.get("attributes"))
+
+
+def run_outcome(statement: Statement) -> Mapping[str, Any]:
+    """Return the attribute RUN_OUTCOME of an execution report; empty unless there is exactly one."""
+    attributes = statement.predicate.get("attributes")
+    found = [
+        attribute
+        for attribute in (attributes if isinstance(attributes, list) else ())
+        if isinstance(attribute, dict) and attribute.get("attribute") == "RUN_OUTCOME"
+    ]
+    return found[0] if len(found) == 1 else {}
+
+
+def hermetic_level(statement: Statement) -> str:
+    """Return the level that an execution report tells, ``""`` unless it tells exactly one."""
+    attributes = statement.predicate.get("attributes")
+    found = [
+        text_at(attribute, "conditions", "level")
+        for attribute in (attributes if isinstance(attributes, list) else ())
+        if isinstance(attribute, dict) and attribute.get("attribute") == "HERMETIC_LEVEL"
+    ]
+    return found[0] if len(found) == 1 else ""
+
+
+def text_at(value: object, *path: str) -> str:
+    """Return the string under a path of keys, ``""`` where there is none."""
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) else ""

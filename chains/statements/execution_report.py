@@ -1,0 +1,249 @@
+"""The execution report: an in-toto SCAI attribute report of what provenance leaves out.
+
+Outcome, isolation and its level, the facts of run and pod, children without a record, type hints and fields
+that the compatible formats drop. ``docs/execution-report.md`` tells every attribute.
+https://github.com/in-toto/attestation/blob/main/spec/predicates/scai.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from chains.isolation.judgement import ContainerIsolation, Isolation
+from chains.masking.forms import mask
+from chains.statements import dependencies
+from chains.statements.execution_facts import container_facts, ordered, pod_facts, run_facts
+from chains.statements.redaction import Redaction
+from chains.statements.slsa_v02 import matched_steps
+from chains.statements.statement import STATEMENT_V1, ResourceDescriptor, Statement
+from chains.statements.type_hints import Rejection, image_dependency, rejections
+from chains.tekton.image_name import parse_image_digest
+from chains.tekton.late_changes import is_replaced, sidecars_of
+from chains.tekton.snapshot import RunSnapshot
+from chains.tekton.surroundings import Json, text_at
+
+SCAI = "https://in-toto.io/attestation/scai/v0.3"
+SIDECAR_STATE, SIDECAR_REPLACED = "SIDECAR_STATE", "SIDECAR_REPLACED"
+"""Attributes: a sidecar's record as it came, and that this is the record of its replacement."""
+PRODUCER = {"name": "provenance-chains", "uri": "https://provenance.chains/execution/v1"}
+_CANCELLED = ("cancel",)
+_TIMED_OUT = ("timeout", "timedout")
+
+
+def build(
+    run: RunSnapshot,
+    subjects: Sequence[ResourceDescriptor],
+    isolation: Isolation,
+    redaction: Redaction,
+) -> Statement:
+    """Return the report about ``subjects``, or about the run itself where it made none.
+
+    A run is its own subject by name ``kind/namespace/name`` and the SHA-256 of its snapshot. The bytes follow
+    from the arguments alone; ``redaction`` decides what is not shown.
+    """
+    about = tuple(subjects) or (own_subject(run),)
+    attributes = [
+        _outcome(run),
+        *_levels(run, isolation),
+        *(_hermetic(run, found, isolation.pod) for found in isolation.containers),
+        *_gaps(run),
+        *_sidecars(run),
+        *_warnings(run),
+        *_facts(run, isolation, redaction),
+    ]
+    return Statement(STATEMENT_V1, about, SCAI, {"attributes": attributes, "producer": PRODUCER})
+
+
+def own_subject(run: RunSnapshot) -> ResourceDescriptor:
+    """Return the run as a subject."""
+    return ResourceDescriptor(name=run.label, digest={"sha256": run.digest})
+
+
+def outcome(run: RunSnapshot) -> str:
+    """Return ``succeeded``, ``failed``, ``cancelled``, ``timed-out`` or ``unfinished``."""
+    condition = run.condition
+    if condition.get("status") == "True":
+        return "succeeded"
+    if condition.get("status") != "False":
+        return "unfinished"
+    reason = condition.get("reason", "").lower()
+    if any(word in reason for word in _CANCELLED):
+        return "cancelled"
+    return "timed-out" if any(word in reason for word in _TIMED_OUT) else "failed"
+
+
+def _outcome(run: RunSnapshot) -> dict[str, Any]:
+    conditions = {
+        "uid": run.uid,
+        "outcome": outcome(run),
+        "reason": run.condition.get("reason", ""),
+        "startedOn": run.status.get("startTime") or "",
+        "finishedOn": run.status.get("completionTime") or "",
+        "podName": run.status.get("podName", ""),
+        "serviceAccountName": _service_account(run),
+    }
+    return _attribute(
+        "RUN_OUTCOME", own_subject(run), {key: value for key, value in conditions.items() if value}
+    )
+
+
+def _service_account(run: RunSnapshot) -> str:
+    name = run.spec.get("serviceAccountName") or run.spec.get("taskRunTemplate", {}).get(
+        "serviceAccountName", ""
+    )
+    return str(name)
+
+
+def _attribute(
+    attribute: str,
+    target: ResourceDescriptor,
+    conditions: Mapping[str, Any],
+    pod: Mapping[str, Json] | None = None,
+) -> dict[str, Any]:
+    """Return one attribute; a pod is named as its evidence."""
+    written = {"attribute": attribute, "target": target.fields(), "conditions": conditions}
+    return written if pod is None else {**written, "evidence": _pod_descriptor(pod).fields()}
+
+
+def _pod_descriptor(pod: Mapping[str, Json]) -> ResourceDescriptor:
+    name = f"pod/{text_at(pod, 'metadata', 'namespace') or 'default'}/{text_at(pod, 'metadata', 'name')}"
+    return ResourceDescriptor(name=name, uri=f"{name}#{text_at(pod, 'metadata', 'uid')}")
+
+
+def _levels(run: RunSnapshot, isolation: Isolation) -> Iterator[dict[str, Any]]:
+    conditions: dict[str, Any] = {"level": isolation.level, "reason": isolation.reason}
+    yield _attribute("HERMETIC_LEVEL", own_subject(run), conditions, isolation.pod)
+    for child in isolation.children:
+        name = f"{child.kind.lower()}/{run.namespace}/{child.name}"
+        target = ResourceDescriptor(name=name, uri=f"{run.label}#{child.kind}/{child.name}")
+        told = {"level": child.level, "reason": child.reason} | ({"uid": child.uid} if child.uid else {})
+        yield _attribute("HERMETIC_CHILD_LEVEL", target, told)
+    if isolation.network is not None and isolation.pod is not None:
+        answers = {name: answer.to_json() for name, answer in isolation.network.mechanisms.items()}
+        yield _attribute("POD_NETWORK", _pod_descriptor(isolation.pod), answers)
+
+
+def _container_descriptor(run: RunSnapshot, found: ContainerIsolation) -> ResourceDescriptor:
+    image = image_dependency(found.image)
+    name = f"{found.kind}/{found.name}"
+    return ResourceDescriptor(
+        name=name, uri=image.uri if image else f"{run.label}#{name}", digest=image.digest if image else None
+    )
+
+
+def _hermetic(run: RunSnapshot, found: ContainerIsolation, pod: Mapping[str, Json] | None) -> dict[str, Any]:
+    conditions: dict[str, Any] = {
+        "requested": found.requested.to_json(),
+        "enforced": found.enforced.to_json(),
+        "observed": found.observed.to_json(),
+    }
+    if found.entrypoint is not None:
+        conditions["entrypoint"] = found.entrypoint.to_json()
+    if not found.is_counted:
+        conditions["ofTekton"] = True
+    return _attribute("HERMETIC_EXECUTION", _container_descriptor(run, found), conditions, pod)
+
+
+def _facts(run: RunSnapshot, isolation: Isolation, redaction: Redaction) -> Iterator[dict[str, Any]]:
+    facts = run_facts(run, redaction)
+    if facts:
+        yield _attribute("RUN_FACTS", own_subject(run), facts)
+    pod = isolation.pod
+    if pod is None:
+        return
+    yield _attribute("POD_FACTS", _pod_descriptor(pod), pod_facts(pod, isolation.runtime_class))
+    for found in isolation.containers:
+        if found.placed is not None:
+            facts = container_facts(found.placed, found.image, redaction)
+            yield _attribute("CONTAINER_FACTS", _container_descriptor(run, found), facts)
+
+
+def _gaps(run: RunSnapshot) -> Iterator[dict[str, Any]]:
+    for gap in run.gaps:
+        target = ResourceDescriptor(
+            name=f"{gap.kind.lower()}/{run.namespace}/{gap.name}", uri=f"{run.label}#{gap.kind}/{gap.name}"
+        )
+        told = {"pipelineTask": gap.pipeline_task, "reason": gap.reason}
+        if gap.uid:
+            yield _attribute("CHILD_IN_DOUBT", target, {**told, "uid": gap.uid})
+        else:
+            yield _attribute("CHILD_WITHOUT_RECORD", target, told)
+
+
+def _sidecars(run: RunSnapshot) -> Iterator[dict[str, Any]]:
+    """Tell the records of all sidecars as they came: the run's digest has none, since Tekton changes them."""
+    for task in (run, *run.children):
+        for sidecar in sidecars_of(task.raw):
+            name = text_at(sidecar, "name")
+            image = image_dependency(text_at(sidecar, "imageID"))
+            is_known = image is not None and not is_replaced(sidecar, task.status.get("completionTime") or "")
+            target = ResourceDescriptor(
+                name=f"{task.label}: sidecar/{name}",
+                uri=image.uri if image and is_known else f"{task.label}#sidecar/{name}",
+                digest=image.digest if image and is_known else None,
+            )
+            yield _attribute(SIDECAR_STATE, target, {"run": task.label, "record": ordered(sidecar)})
+
+
+MOST_DROPPED = 1000
+"""Of what provenance leaves out, so many are told: a result may be a list of as many mistakes as it has
+characters, and each takes a hundred times its room here."""
+
+
+# the report and the warnings of a run ask one after the other
+_dropped_by_provenance: WeakKeyDictionary[RunSnapshot, list[tuple[str, Rejection]]] = WeakKeyDictionary()
+
+
+def dropped_by_provenance(run: RunSnapshot) -> list[tuple[str, Rejection]]:
+    """Return what the compatible provenance leaves out of a run and children: (attribute, what and why)."""
+    known = _dropped_by_provenance.get(run)
+    if known is not None:
+        return known
+    found = list(islice(_dropped(run), MOST_DROPPED + 1))
+    if len(found) > MOST_DROPPED:
+        reason = f"more than {MOST_DROPPED} are left out: these are not all"
+        found[MOST_DROPPED:] = [(found[MOST_DROPPED][0], Rejection(run.label, reason))]
+    _dropped_by_provenance[run] = found
+    return found
+
+
+def _dropped(run: RunSnapshot) -> Iterator[tuple[str, Rejection]]:
+    for path in run.dropped:
+        yield "FIELD_DROPPED", Rejection(path, "not a field of tekton's types")
+    results = dependencies.run_results(run)
+    steps = (
+        [result for group in dependencies.step_results(run) for result in group]
+        if run.kind == "TaskRun"
+        else []
+    )
+    for group in (results, steps):
+        for rejection in rejections(group):
+            yield "HINT_REJECTED", rejection
+    for rejection in dependencies.unresolved_images(run):
+        yield "IMAGE_WITHOUT_DIGEST", rejection
+    for name, asked in dependencies.replaced_sidecars(run).items():
+        yield SIDECAR_REPLACED, Rejection(name, _replaced(run, name, asked))
+    for child in run.children:
+        if dependencies.moment(child, "completionTime") and matched_steps(child) is None:
+            reason = "its steps in spec and status do not match, so SLSA v0.2 leaves the task out"
+            yield "TASK_WITHOUT_STEPS", Rejection(child.label, reason)
+        for attribute, item in dropped_by_provenance(child):
+            yield attribute, Rejection(f"{child.label}: {item.name}", item.reason)
+
+
+def _replaced(run: RunSnapshot, name: str, asked: str) -> str:
+    image = next(
+        (text_at(one, "imageID") for one in sidecars_of(run.raw) if text_at(one, "name") == name), ""
+    )
+    told = "is told in its place" if parse_image_digest(asked) else "has no digest and is left out"
+    reason = f"tekton stopped it by the image {image or '(not recorded)'} before the run was recorded, "
+    return f"{reason}so that what ran is not known; what the task asks for, {asked or 'not recorded'}, {told}"
+
+
+def _warnings(run: RunSnapshot) -> Iterator[dict[str, Any]]:
+    for attribute, rejection in dropped_by_provenance(run):
+        target = ResourceDescriptor(name=rejection.name, uri=f"{run.label}#{rejection.name}")
+        yield _attribute(attribute, target, {"reason": mask(rejection.reason)})

@@ -1,0 +1,152 @@
+"""What a report must not show: values of variables, and what looks like a secret in arguments.
+
+They are left out, or replaced by a keyed hash where a key is configured: HMAC-SHA-256 over ``NAME=value`` for
+a variable and over the text itself for an argument. Without the key nothing can be guessed from it, and the
+report stays the same each time it is built.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from chains.errors import ConfigError
+from chains.masking.command_words import secret_words, spans_in_text
+from chains.masking.forms import Span, known_spans, merged, named_spans
+from chains.tekton.surroundings import Json
+from storage.files import read_file
+from storage.limits.bounded import remembered
+
+REDACTED = "redacted"
+_MOST_KEY = 64 * 1024
+MIN_KEY = 16
+"""Bytes that a key must have."""
+_NEVER_SECRET = ("TEKTON_HERMETIC",)
+_LONGEST = 256
+_MOST = 64
+_LOOKED_AT = 1024
+"""Characters of an argument in which secrets are looked for."""
+_SHOWN_OF = 512
+"""Of so many a part may be shown: what begins there is recognized by what is looked at behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedactionSettings:
+    """Keys ``execution.redaction.*``: a file with the key, variables that may be shown, one more pattern."""
+
+    key_file: str = ""
+    shown: frozenset[str] = frozenset()
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """The rules with their key; without a key what is redacted is left out."""
+
+    key: bytes = field(default=b"", repr=False)
+    shown: frozenset[str] = frozenset()
+    arguments: re.Pattern[str] | None = None
+
+    def variable(self, name: str, value: str) -> dict[str, Any]:
+        """Return how the value of a variable is written: ``value``, ``hmac-sha256`` or ``redacted``."""
+        if name in self.shown or name in _NEVER_SECRET:
+            return {"value": self.argument(value)}
+        if self.key:
+            return {"hmac-sha256": self._hash(f"{name}={value}")}
+        return {REDACTED: True}
+
+    def argument(self, text: str) -> str:
+        """Return a text with everything that looks like a secret replaced, cut where it is long."""
+        return self._shown(text, self._spans(text[:_LOOKED_AT]))
+
+    def command_line(self, words: Sequence[str]) -> list[str]:
+        """Return the words of a command line, with the secrets of options and programs replaced too."""
+        told = [word[:_LOOKED_AT] for word in words[:_MOST]]
+        hidden = dict(secret_words(told))
+        found = []
+        for number, word in enumerate(words[:_MOST]):
+            spans = self._spans(told[number])
+            if number in hidden:
+                spans.append((hidden[number], len(told[number])))
+            found.append(self._shown(word, spans))
+        return found + ([f"… ({len(words)} words)"] if len(words) > _MOST else [])
+
+    def _spans(self, text: str) -> list[Span]:
+        spans = list(_spans(text))
+        if self.arguments is not None:
+            spans += (match.span(_first_group(match)) for match in self.arguments.finditer(text))
+        return spans
+
+    def _shown(self, text: str, spans: list[Span]) -> str:
+        parts, at = [], 0
+        for begin, end in merged(spans):
+            if begin >= _SHOWN_OF:
+                break
+            parts += [text[at:begin], self._instead(text[begin:end])]
+            at = end
+        shown = "".join((*parts, text[at:_SHOWN_OF]))
+        is_whole = len(text) <= _SHOWN_OF and len(shown) <= _LONGEST
+        return shown if is_whole else f"{shown[:_LONGEST]}… ({len(text)} characters)"
+
+    def _instead(self, secret: str) -> str:
+        return f"[hmac-sha256:{self._hash(secret)}]" if self.key else f"[{REDACTED}]"
+
+    def _hash(self, text: str) -> str:
+        return hmac.digest(self.key, text.encode(errors="surrogatepass"), "sha256").hex()
+
+
+@remembered(1024, longest=512)
+def _spans(text: str) -> tuple[Span, ...]:
+    """Return where a text has secrets; runs of one pipeline have the same arguments again and again."""
+    return (*known_spans(text), *named_spans(text), *spans_in_text(text))
+
+
+def _first_group(match: re.Match[str]) -> int:
+    """Return the number of the first group that matched, 0 for the whole match where there is none."""
+    return next((number for number, group in enumerate(match.groups(), 1) if group is not None), 0)
+
+
+def open_redaction(settings: RedactionSettings) -> Redaction:
+    """Return the rules with the key of their file. Raises :class:`ConfigError` with the next step."""
+    key = b""
+    if settings.key_file:
+        try:
+            key = read_file(settings.key_file, _MOST_KEY).strip()
+        except OSError as error:
+            raise ConfigError(
+                f"execution.redaction.key-file: {settings.key_file}: {error.strerror or error}"
+            ) from error
+        if len(key) < MIN_KEY:
+            raise ConfigError(
+                f"execution.redaction.key-file: {settings.key_file}: expected at least {MIN_KEY} bytes, "
+                f"got {len(key)}; make one with: openssl rand -hex 32"
+            )
+    pattern = re.compile(settings.arguments) if settings.arguments else None
+    return Redaction(key, settings.shown, pattern)
+
+
+def environment(variables: Iterable[Mapping[str, Json]], rules: Redaction) -> list[dict[str, Any]]:
+    """Return the variables of a container without their values: name, and value or what stands for it."""
+    found = []
+    for variable in variables:
+        name, value = str(variable.get("name", "")), variable.get("value")
+        source = variable.get("valueFrom")
+        if isinstance(source, Mapping) and not value:
+            found.append({"name": name, "from": _source(source)})
+        else:
+            found.append({"name": name, **rules.variable(name, value if isinstance(value, str) else "")})
+    return found
+
+
+def _source(source: Mapping[str, Json]) -> str:
+    """Name what a value comes from: ``secretKeyRef registry/password``."""
+    for kind, reference in sorted(source.items()):
+        if isinstance(reference, Mapping):
+            words = [
+                str(reference[name]) for name in ("name", "key", "fieldPath", "resource") if name in reference
+            ]
+            return f"{kind} {'/'.join(words)}"
+    return "a reference"

@@ -1,0 +1,205 @@
+"""What changes on a run after it has ended, by Tekton itself and by what stands beside it.
+
+``docs/after-completion.md`` lists every field with the function that writes it. Tekton stops a sidecar by
+replacing its image with one that does nothing, and then writes the status of all sidecars anew: what ran is
+overwritten. Tekton Results and the pruner keep their books in annotations. None of that is part of a run's
+digest.
+https://github.com/tektoncd/pipeline/blob/v1.15.0/pkg/reconciler/taskrun/taskrun.go
+
+Pure; an object may have any shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from chains.tekton.surroundings import mapping_at, objects_at, parse_time, text_at
+
+Json = Any
+STOPPED = "Sidecar container successfully stopped by nop image"
+"""Tekton's message for a sidecar that it stopped; ``imageID`` is then that of its own image."""
+BOOKKEEPING = frozenset((
+    "results.tekton.dev/childReadyForDeletion", "results.tekton.dev/eventlist", "results.tekton.dev/log",
+    "results.tekton.dev/record", "results.tekton.dev/result", "results.tekton.dev/stored",
+    "pruner.tekton.dev/historyLimitCheckProcessed", "pruner.tekton.dev/ttlSecondsAfterFinished",
+    "pipelinesascode.tekton.dev/state",
+))  # fmt: skip
+"""Labels and annotations that tell nothing of a run and change after its end."""
+_STATES = ("running", "waiting", "terminated")
+_NAMES = ("name", "container")
+_FIELDS = {
+    "running": {"startedAt"},
+    "waiting": {"reason", "message"},
+    "terminated": {"exitCode", "signal", "reason", "message", "startedAt", "finishedAt", "containerID"},
+}
+
+Difference = tuple[str, Json, Json]
+"""A path below ``status.sidecars``, and what stands there in the one and in the other."""
+
+
+def settled(raw: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return a raw run without what changes after its end; the same object if there is nothing of it."""
+    metadata, status = raw.get("metadata"), raw.get("status")
+    found = dict(raw)
+    if isinstance(metadata, dict):
+        found["metadata"] = _without_bookkeeping(metadata)
+    if isinstance(status, dict) and "sidecars" in status:
+        found["status"] = {key: value for key, value in status.items() if key != "sidecars"}
+    same = found["metadata"] is metadata if "metadata" in found else True
+    return raw if same and found.get("status") is status else found
+
+
+def _without_bookkeeping(metadata: dict[str, Json]) -> dict[str, Json]:
+    kept = metadata
+    for field in ("annotations", "labels"):
+        entries = metadata.get(field)
+        if isinstance(entries, dict) and not BOOKKEEPING.isdisjoint(entries):
+            kept = dict(kept)
+            kept[field] = {key: value for key, value in entries.items() if key not in BOOKKEEPING}
+            if not kept[field]:
+                del kept[field]
+    return kept
+
+
+def sidecars_of(raw: Mapping[str, Json]) -> list[Mapping[str, Json]]:
+    """Return the sidecars of a raw run's status."""
+    return objects_at(raw, "status", "sidecars")
+
+
+def is_replaced(sidecar: Mapping[str, Json], ended: str) -> bool:
+    """Whether what a status says of a sidecar is about the image by which Tekton stopped it.
+
+    It says so itself. Or, where the kubelet does not tell of the container before any more, this one began
+    after the run had ``ended``, or failed to begin then: Tekton's image has no program but its own, so that a
+    sidecar with a ``command`` does not start with it (``StartError``).
+    """
+    if text_at(sidecar, "terminated", "message") == STOPPED:
+        return True
+    end = parse_time(ended)
+    moments = [_began_or_failed(mapping_at(sidecar, state)) for state in ("running", "terminated")]
+    return end is not None and any(moment is not None and moment > end for moment in moments)
+
+
+def _began_or_failed(state: Mapping[str, Json]) -> datetime | None:
+    """Return when a container began, or, if it never did, when it was given up.
+
+    The kubelet writes the first second of 1970 for the beginning of a container that never ran.
+    """
+    began = parse_time(text_at(state, "startedAt"))
+    has_begun = began is not None and began.timestamp() > 0
+    return began if has_begun else parse_time(text_at(state, "finishedAt"))
+
+
+def replaced(raw: Mapping[str, Json]) -> list[str]:
+    """Return the names of a raw run's sidecars of which the status tells the replacement."""
+    ended = text_at(raw, "status", "completionTime")
+    return [text_at(one, "name") for one in sidecars_of(raw) if is_replaced(one, ended)]
+
+
+def sidecar_differences(
+    signed: Sequence[Mapping[str, Json]], given: Sequence[Mapping[str, Json]], ended: str
+) -> Iterator[Difference]:
+    """Yield where two records of a run's sidecars differ as Tekton would not have changed one into the other.
+
+    Either may be the later one. Tekton changes nothing once all of them have ended by themselves.
+    """
+    ours, theirs = _by_name(signed), _by_name(given)
+    if list(signed) == list(given):
+        return
+    may_change = _goes_on(signed) or _goes_on(given)
+    may_change = may_change or any(is_replaced(one, ended) for one in (*signed, *given))
+    for name in dict.fromkeys([*ours, *theirs]):
+        before, after = ours.get(name), theirs.get(name)
+        if before is None or after is None or len(signed) != len(given):
+            yield f"status.sidecars[{name}]", before, after
+        elif before != after and not may_change:
+            path = next(key for key in {**before, **after} if before.get(key) != after.get(key))
+            yield f"status.sidecars[{name}].{path}", _at(before, path), _at(after, path)
+        elif path := _either(before, after, ended):
+            yield f"status.sidecars[{name}].{path}", _at(before, path), _at(after, path)
+
+
+def _by_name(sidecars: Sequence[Mapping[str, Json]]) -> dict[str, Mapping[str, Json]]:
+    return {text_at(one, "name") or text_at(one, "container"): one for one in sidecars}
+
+
+def _goes_on(sidecars: Sequence[Mapping[str, Json]]) -> bool:
+    return any("terminated" not in one for one in sidecars)
+
+
+def _either(one: Mapping[str, Json], other: Mapping[str, Json], ended: str) -> str:
+    """Return the first field that keeps each of two records from being the later state of the other."""
+    path = next(_unlike(one, other, ended), "")
+    return path if path and next(_unlike(other, one, ended), "") else ""
+
+
+def _unlike(before: Mapping[str, Json], after: Mapping[str, Json], ended: str) -> Iterator[str]:
+    """Yield the fields that keep ``after`` from being what Tekton makes of ``before``."""
+    if before == after:
+        return
+    others = sorted({*before, *after} - {*_NAMES, *_STATES, "imageID"})
+    yield from (key for key in (*_NAMES, *others) if before.get(key) != after.get(key))
+    yield from (next(_malformed(one)) for one in (before, after) if next(_malformed(one), ""))
+    began = text_at(before, "running", "startedAt")
+    if is_replaced(before, ended) and is_replaced(after, ended):
+        yield from _unlike_replacement(before, after)
+    elif "terminated" in before:
+        yield from _unlike_ended(before, after, ended)
+    elif is_replaced(after, ended):
+        yield from _unlike_stopped(after, began)
+    elif before.get("imageID") and before.get("imageID") != after.get("imageID"):
+        yield "imageID"
+    elif began:  # else it was not there yet
+        state = next((state for state in ("running", "terminated") if state in after), "waiting")
+        if text_at(after, state, "startedAt") != began:
+            yield state
+
+
+def _malformed(record: Mapping[str, Json]) -> Iterator[str]:
+    """Yield what a record has that no container's state has (``ContainerState`` of Kubernetes)."""
+    found = [state for state in _STATES if state in record]
+    yield from found[1:]
+    for state in found:
+        yield from (f"{state}.{key}" for key in mapping_at(record, state) if key not in _FIELDS[state])
+
+
+def _unlike_stopped(after: Mapping[str, Json], began: str) -> Iterator[str]:
+    """Judge what Tekton writes of a sidecar that it stopped: when what ran had begun, if that is known."""
+    ended = mapping_at(after, "terminated")
+    if text_at(ended, "message") != STOPPED:
+        return  # of the replacement itself nothing is known beforehand
+    if text_at(ended, "reason") != "Completed":
+        yield "terminated.reason"
+    if began and text_at(ended, "startedAt") != began:
+        yield "terminated.startedAt"
+
+
+def _unlike_replacement(before: Mapping[str, Json], after: Mapping[str, Json]) -> Iterator[str]:
+    """Judge two records of the time after: while others go on, the kubelet forgets what ran before."""
+    was, now = mapping_at(before, "terminated"), mapping_at(after, "terminated")
+    if text_at(was, "message") == text_at(now, "message") == STOPPED:
+        if len({text_at(one, "imageID") for one in (before, after)} - {""}) > 1:
+            yield "imageID"
+        yield from (f"terminated.{key}" for key in {**was, **now} if was.get(key) != now.get(key))
+
+
+def _unlike_ended(before: Mapping[str, Json], after: Mapping[str, Json], ended: str) -> Iterator[str]:
+    """Judge a sidecar that had ended before: Tekton may have had it run once more with its own image."""
+    was, now = mapping_at(before, "terminated"), mapping_at(after, "terminated")
+    if text_at(now, "message") == STOPPED:
+        same = ("exitCode", "startedAt", "finishedAt", "containerID")
+        yield from (f"terminated.{key}" for key in same if was.get(key) != now.get(key))
+        return
+    end, gone = parse_time(ended), parse_time(text_at(was, "finishedAt"))
+    was_stopped = end is not None and gone is not None and gone >= end
+    if not (was_stopped and is_replaced(after, ended)):
+        yield from (key for key in {**before, **after} if before.get(key) != after.get(key))
+
+
+def _at(record: Mapping[str, Json], path: str) -> Json:
+    found: Json = record
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found

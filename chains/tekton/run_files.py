@@ -1,0 +1,254 @@
+"""Files become runs: JSON or YAML, one object or a List, single files, folders or standard input.
+
+What cannot be read is a problem of its own and harms no other run. Objects are kept as bytes and parsed
+again when their turn comes, so memory follows the size of the text and not of its parsed form.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from chains.documents.lists import MAX_RUN
+from chains.documents.load import (
+    check_object_names,
+    is_large,
+    item_of,
+    load_documents,
+    load_list,
+    read_bytes,
+    read_standard_input,
+)
+from chains.errors import InputError
+from chains.tekton.children import child_references, names_a_task, why_foreign
+from chains.tekton.exported_surroundings import BesideIndex
+from chains.tekton.snapshot import (
+    RunSnapshot,
+    is_run,
+    look_alikes,
+    looks_like_a_run,
+    run_label,
+    take_snapshot,
+)
+from chains.tekton.surroundings import Beside
+
+Key = tuple[str, str, str]
+"""Kind, namespace, name."""
+
+MOST_FOREIGN = 100
+"""Items of one file that may be no objects before it is read no further."""
+_SUFFIXES = (".json", ".yaml", ".yml")
+
+
+@dataclass(slots=True)
+class Intake:
+    """Everything read from the inputs: runs, the objects beside them, and what could not be read."""
+
+    runs: dict[Key, bytes] = field(default_factory=dict)
+    beside: dict[Key, bytes] = field(default_factory=dict)
+    """Pods, NetworkPolicies and the like."""
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """(run or file, what is wrong)."""
+    _conflicting: set[Key] = field(default_factory=set)
+    _index: BesideIndex | None = None
+
+    def add(self, source: str, data: bytes) -> None:
+        """Read one file's text."""
+        if is_large(data):
+            self._add_list(source, data)
+            return
+        try:
+            documents = load_documents(data, source)
+        except InputError as error:
+            self.problems.append((source, str(error)))
+            return
+        for document in documents:
+            try:
+                check_object_names(document, source)
+            except InputError as error:
+                self.problems.append((source, str(error)))
+                return
+        items = list(_items(documents))
+        whole = data if len(items) == 1 and items[0] is documents[0] and data[:1] == b"{" else b""
+        if not items:
+            self.problems.append((source, f"{source}: holds no objects; expected runs"))
+        self._keep_all(source, ((item, "") for item in items), whole)
+
+    def _add_list(self, source: str, data: bytes) -> None:
+        try:
+            self._keep_all(source, load_list(data, source))
+        except InputError as error:
+            self.problems.append((source, str(error)))
+
+    def _keep_all(self, source: str, items: Iterable[tuple[Any, str]], whole: bytes = b"") -> None:
+        """Keep items that were read, and what is wrong with others."""
+        foreign = 0
+        for item, problem in items:
+            if problem:
+                self.problems.append((source, problem))
+                continue
+            key = self._key(source, item)
+            if key is not None:
+                self._keep(source, key, item, whole)
+                continue
+            foreign += 1
+            if foreign == MOST_FOREIGN:
+                text = f"{source}: the rest is not read: {foreign} of its items are no objects that we know"
+                self.problems.append((source, text))
+                return
+
+    def _key(self, source: str, item: Any) -> Key | None:
+        try:
+            check_object_names(item, f"{source}: {run_label(item)}")
+        except InputError as error:
+            self.problems.append((run_label(item), str(error)))
+            return None
+        key = _key(item)
+        if key is None:
+            self.problems.append(
+                (source, f"{source}: {run_label(item)}: expected an object with kind and name")
+            )
+        return key
+
+    def _keep(self, source: str, key: Key, item: Any, whole: bytes) -> None:
+        try:
+            data = whole or orjson.dumps(item)
+        except (TypeError, RecursionError) as error:
+            self.problems.append((run_label(item), f"{source}: {run_label(item)}: {error}"))
+            return
+        if len(data) > MAX_RUN:
+            limit = f"{len(data) >> 20} MiB, more than the {MAX_RUN >> 20} MiB that one object may have"
+            self.problems.append((run_label(item), f"{run_label(item)}: {limit}"))
+        elif looks_like_a_run(item) and not is_run(item):
+            text = (
+                f"{run_label(item)}: spelled {item.get('apiVersion')} {item['kind']}; expected tekton.dev/v1"
+            )
+            self.problems.append((run_label(item), f"{text} TaskRun or PipelineRun"))
+        elif not is_run(item):
+            if orjson.loads(self.beside.setdefault(key, data)) != item:
+                self._conflicting.add(key)
+            self._index = None
+        elif key in self._conflicting:
+            return
+        elif key not in self.runs:
+            self.runs[key] = data
+        elif orjson.loads(self.runs[key]) != item:
+            text = f"{run_label(item)}: comes twice with different content; pass one of the two"
+            self.problems.append((run_label(item), text))
+            # which of the two is true cannot be told, so neither is attested
+            self._conflicting.add(key)
+            del self.runs[key]
+
+    def load(self, key: Key) -> dict[str, Any]:
+        """Return one run as a raw object."""
+        raw: dict[str, Any] = orjson.loads(self.runs[key])
+        return raw
+
+    def snapshot(self, key: Key) -> RunSnapshot:
+        """Freeze one run, with its children from the same input. Raises :class:`InputError`."""
+        raw = self.load(key)
+        others: Mapping[Key, Any] = {}
+        if key[0] == "PipelineRun":
+            names = {(str(ref.get("kind")), key[1], str(ref.get("name"))) for ref in child_references(raw)}
+            others = {name: self.load(name) for name in names if name in self.runs}
+        run = take_snapshot(raw, others)
+        if alike := look_alikes(run):
+            raise InputError(f"{alike[0]}; readers would disagree about it")
+        return run
+
+    def top(self) -> list[Key]:
+        """Return the runs that are no other's child.
+
+        Only a TaskRun is left out, since only a TaskRun becomes part of its parent's snapshot: a run that
+        names itself or another PipelineRun as a child hides nothing.
+        """
+        children: set[Key] = set()
+        for key in self.runs:
+            if key[0] != "PipelineRun":
+                continue
+            raw = self.load(key)
+            for reference in child_references(raw):
+                child = ("TaskRun", key[1], str(reference.get("name")))
+                if names_a_task(reference) and child in self.runs and not why_foreign(self.load(child), raw):
+                    children.add(child)
+        return [key for key in self.runs if key not in children]
+
+    def beside_of(self, run: RunSnapshot) -> dict[str, Beside]:
+        """Return what stands beside a TaskRun, or beside each child of a PipelineRun, by label."""
+        if self._index is None:
+            self._index = BesideIndex(self.beside, self._conflicting)
+        tasks = (run, *run.children)
+        return {
+            task.label: self._index.of_pod(task.namespace, task.status.get("podName", ""))
+            for task in tasks
+            if task.kind == "TaskRun"
+        }
+
+
+def _items(documents: Iterable[Any]) -> Iterator[Any]:
+    for document in documents:
+        if (
+            isinstance(document, dict)
+            and str(document.get("kind", "")).endswith("List")
+            and "items" in document
+        ):
+            items = document["items"]
+            for item in items if isinstance(items, list) else [items]:
+                yield item_of(document, item)
+        elif isinstance(document, list):
+            yield from document
+        else:
+            yield document
+
+
+def _key(item: Any) -> Key | None:
+    if not isinstance(item, dict) or not isinstance(item.get("kind"), str):
+        return None
+    metadata = item.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        return None
+    return item["kind"], str(metadata.get("namespace") or "default"), metadata["name"]
+
+
+def read_inputs(names: Iterable[str]) -> Intake:
+    """Read files, folders (every ``.json``, ``.yaml``, ``.yml`` below them) and ``-`` for standard input."""
+    intake = Intake()
+    for name in names:
+        if name == "-":
+            intake.add("standard input", read_standard_input())
+            continue
+        path = Path(name)
+        files = _files_below(path, intake) if path.is_dir() else [path]
+        if not files:
+            intake.problems.append((name, f"{name}: the folder has no {', '.join(_SUFFIXES)} files"))
+        for file in files:
+            label = str(file).encode(errors="surrogateescape").decode(errors="backslashreplace")
+            try:
+                intake.add(label, read_bytes(file))
+            except InputError as error:
+                intake.problems.append((label, str(error).replace(str(file), label)))
+    return intake
+
+
+def _files_below(folder: Path, intake: Intake) -> list[Path]:
+    """Return the files of a folder and all below it, linked ones too; what cannot be read is told."""
+
+    def unreadable(error: OSError) -> None:
+        intake.problems.append((str(error.filename), f"{error.filename}: {error.strerror}"))
+
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        state = Path(place).stat()
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()  # a link back to where we have been
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        folders.sort()
+        found += [Path(place, file) for file in sorted(files) if file.endswith(_SUFFIXES)]
+    return found

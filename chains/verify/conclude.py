@@ -1,0 +1,395 @@
+"""From judged evidence to one verdict: what counts, what is only told, and which finding wins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from chains.statements.claims import run_uid
+from chains.statements.execution_report import SCAI
+from chains.text import count
+from chains.verify.criteria import Criteria
+from chains.verify.evidence import OF_PROVENANCE, Examined, examine
+from chains.verify.hermetic import NAMESPACE_CHECK, prove_run
+from chains.verify.key_window import KEY_WINDOW, judge_window
+from chains.verify.reasons import Reason, Result
+from chains.verify.run import MATCH_CHECK, REPORT_CHECK, SIDECAR_CHECK, UID_CHECK, RunWanted
+from chains.verify.search import Search
+from chains.verify.subject import NothingWanted, Wanted
+from chains.verify.verdict import Attestation, Check, Left, Target, Verdict, Verification
+from storage.record import Evidence
+
+_STEPS = (
+    "digest", "format", "verification-material", "certificate", "identity", "issuer", "signature",
+    "timestamp", "transparency-log", "payload-type", "statement", "subject", UID_CHECK,
+    SIDECAR_CHECK, MATCH_CHECK, REPORT_CHECK, "predicate-type", "builder", "build-type", "task-ref",
+    "pipeline-ref", "source", "key-hint",
+    KEY_WINDOW,
+)  # fmt: skip
+"""Checks of one attestation from first to last: the one that got furthest is shown when none passed."""
+_LEFT = frozenset(
+    {Reason.UNREADABLE, Reason.DIGEST_MISMATCH, Reason.NOT_AN_ATTESTATION, Reason.KEYLESS_UNSUPPORTED}
+)
+"""Reasons that make something found a skipped item and not an attestation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question with all that its answer needs; ``is_alone`` when it is about one file of evidence."""
+
+    target: Target
+    wanted: Wanted
+    criteria: Criteria
+    stores: tuple[str, ...]
+    now: datetime
+    found: Search
+    is_alone: bool = False
+
+
+@dataclass(slots=True)
+class _Weighed:
+    """Evidence by what it can say.
+
+    ``used`` are the attestations that passed everything, ``matched`` the execution reports of the run's own
+    snapshot, ``alone`` those of them that vouch for a run without provenance, ``beside`` the checks that are
+    about no single attestation.
+    """
+
+    attestations: list[Examined] = field(default_factory=list)
+    reports: list[Examined] = field(default_factory=list)
+    signatures: list[Examined] = field(default_factory=list)
+    used: list[Examined] = field(default_factory=list)
+    matched: list[Examined] = field(default_factory=list)
+    alone: list[Examined] = field(default_factory=list)
+    beside: list[Check] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many attestations of any kind were found, usable or not."""
+        return len(self.attestations) + len(self.reports)
+
+
+def undecided(
+    target: Target, check: Check, criteria: Criteria, stores: tuple[str, ...], now: datetime
+) -> Verification:
+    """Return INDETERMINATE for a target that could not even be looked for, as ``check`` says."""
+    return Verification(Verdict.INDETERMINATE, check.actual, now, target, criteria, stores, (check,))
+
+
+def conclude(case: Case) -> Verification:
+    """Judge all evidence of a case and say one verdict (step 10 of the verification).
+
+    Never raises for what the evidence holds. The first that holds wins:
+
+    a. FAILED: something names a given key that did not sign it, or a given key signed an execution report of
+       this very run with another snapshot (of any run, where the provenance tells none). This is tampering,
+       whatever else is there.
+    b. VERIFIED: one attestation passed everything. Foreign and unusable ones beside it are listed.
+       Where hermetic execution is demanded, a report must prove it of the same run; without one, FAILED.
+    c. INDETERMINATE: a store could not answer, so the right evidence may lie there.
+    d. NOT_FOUND: there is no attestation, and nothing unreadable that may be one.
+    e. FAILED: there are only unusable ones.
+    """
+    examined = _examine_all(case)
+    if _learns(examined, case.wanted):
+        examined = _examine_all(case)
+    weighed = _weigh(examined, case)
+    if case.criteria.require_hermetic or case.criteria.namespace is not None:
+        _demand_run(weighed, examined, case)
+    shown = weighed.used[0] if weighed.used else _furthest(weighed.attestations or weighed.reports)
+    broken = [each for each in examined if _is_broken(each)]
+    checks = [*case.found.errors, _evidence_check(weighed, case)]
+    if shown is not None:
+        checks += _own_checks(shown, weighed)
+    for each in examined:
+        if each is not shown and (each.is_tampered or _is_broken(each)):
+            checks += [replace(check, attestation=each.digest) for check in each.checks]
+    checks += weighed.beside
+    # step 10: the verdict
+    is_wrong = any(each.is_tampered for each in examined) or any(
+        check.result is Result.FAIL for check in weighed.beside
+    )
+    if is_wrong:
+        verdict = Verdict.FAILED
+    elif weighed.used:
+        verdict = Verdict.VERIFIED
+    elif case.found.errors or broken:
+        verdict = Verdict.INDETERMINATE
+    else:
+        verdict = Verdict.FAILED if weighed.count or _unreadable(case) else Verdict.NOT_FOUND
+    attestations, skipped = _list(examined, weighed, is_verified=verdict is Verdict.VERIFIED)
+    return Verification(
+        verdict,
+        _summary(verdict, checks, weighed, case),
+        case.now,
+        case.target,
+        case.criteria,
+        case.stores,
+        tuple(dict.fromkeys(checks)),
+        attestations,
+        (*skipped, *case.found.skipped),
+    )
+
+
+def _examine_all(case: Case) -> list[Examined]:
+    """Judge each piece once, however many places have it: a statement lies beside each image of its run."""
+    known: dict[tuple[object, ...], Examined] = {}
+    examined = []
+    for evidence in case.found.evidence:
+        annotations = frozenset(evidence.annotations.items())
+        key = (evidence.data, evidence.digest, evidence.format, evidence.signature, annotations)
+        found = known.get(key)
+        if found is None:
+            found = known[key] = _examine(evidence, case)
+        examined.append(found if found.evidence is evidence else replace(found, evidence=evidence))
+    return examined
+
+
+def _examine(evidence: Evidence, case: Case) -> Examined:
+    try:
+        examined = examine(evidence, case.criteria, case.wanted, now=case.now, is_alone=case.is_alone)
+        return judge_window(examined, case.criteria, case.now)
+    except Exception as error:  # noqa: BLE001 - one piece of evidence must never hide the others
+        actual = f"{evidence.location}: unexpected {type(error).__name__}; please report it"
+        check = Check("evidence", Result.ERROR, "evidence that can be judged", actual, Reason.INTERNAL_ERROR)
+        return Examined(evidence, evidence.digest, (check,))
+
+
+def _learns(examined: Sequence[Examined], wanted: Wanted) -> bool:
+    """Whether reports of the run tell what no statement about it can have, so that all are read once more."""
+    reports = [each for each in examined if _type(each) == SCAI and not _failures(each) - OF_PROVENANCE]
+    if not isinstance(wanted, RunWanted):
+        return False
+    news = [wanted.learn(each.authentic.statement) for each in reports if each.authentic]
+    return any(news)
+
+
+def _is_broken(each: Examined) -> bool:
+    """Whether it could not be judged: a bug of ours, or clocks that disagree."""
+    return any(check.result is Result.ERROR for check in each.checks)
+
+
+def _weigh(examined: Sequence[Examined], case: Case) -> _Weighed:
+    weighed = _Weighed()
+    beside_type = SCAI if SCAI not in case.criteria.wanted_types else ""
+    for each in examined:
+        if each.is_image_signature:
+            weighed.signatures.append(each)
+        elif isinstance(case.wanted, RunWanted) and _type(each) == beside_type:
+            weighed.reports.append(each)
+        else:
+            weighed.attestations.append(each)
+    weighed.used = [
+        each for each in weighed.attestations if each.is_usable and (each.authentic or each.is_message)
+    ]
+    if isinstance(case.wanted, RunWanted) and beside_type:
+        _weigh_reports(weighed, case.wanted, case.criteria)
+    if weighed.signatures:
+        weighed.beside.append(_image_signature_check(weighed.signatures))
+    return weighed
+
+
+def _type(each: Examined) -> str:
+    if each.is_message:
+        return "a signature over the file"
+    return each.authentic.statement.predicate_type if each.authentic else "(unverified)"
+
+
+def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> None:
+    """Compare the run's snapshot with its execution reports; without artifacts one can stand alone."""
+    matched = weighed.matched = [each for each in weighed.reports if not _failures(each) - OF_PROVENANCE]
+    # a statement that tells no run would fit a copy of it under another name, were there no report to tell
+    is_identified = not weighed.used or any(_passed(each, UID_CHECK) for each in weighed.used)
+    contradicting = [
+        each
+        for each in weighed.reports
+        if REPORT_CHECK in _failures(each) and (wanted.is_uid(_uid(each)) or not is_identified)
+    ]
+    told = (matched or contradicting)[:1]
+    if told:
+        check = next(check for check in told[0].checks if check.id == REPORT_CHECK)
+        weighed.beside.append(replace(check, attestation=told[0].digest))
+    else:
+        actual = f"{count(len(weighed.reports), 'report')} of other runs" if weighed.reports else "none found"
+        expected = f"an execution report of snapshot sha256:{wanted.run.digest}"
+        weighed.beside.append(Check(REPORT_CHECK, Result.SKIP, expected, actual, Reason.NO_EXECUTION_REPORT))
+    asks_for_provenance = any((
+        criteria.predicate_types, criteria.builder_id, criteria.build_type,
+        criteria.task_ref, criteria.pipeline_ref, criteria.source,
+    ))  # fmt: skip
+    contradicted = any(MATCH_CHECK in _failures(each) for each in weighed.attestations)
+    if matched and not (weighed.used or wanted.subjects or asks_for_provenance or contradicted):
+        actual = (
+            "no provenance found; the execution report alone vouches for this run, which made no artifacts"
+        )
+        weighed.used = weighed.alone = matched
+        weighed.beside.append(
+            Check("provenance", Result.SKIP, "provenance of the run", actual, Reason.NO_PROVENANCE)
+        )
+
+
+def _demand_run(weighed: _Weighed, examined: Sequence[Examined], case: Case) -> None:
+    proof = prove_run(weighed.used, examined, weighed.matched, case.criteria, is_whole=not case.found.errors)
+    weighed.used = proof.used
+    weighed.matched += proof.reports
+    weighed.beside += proof.checks
+
+
+def _uid(each: Examined) -> str:
+    return run_uid(each.authentic.statement) if each.authentic else ""
+
+
+def _passed(each: Examined, check_id: str) -> bool:
+    return any(check.id == check_id and check.result is Result.PASS for check in each.checks)
+
+
+def _failures(each: Examined) -> set[str]:
+    return {check.id for check in each.checks if check.result in {Result.FAIL, Result.ERROR}}
+
+
+def _image_signature_check(signatures: Sequence[Examined]) -> Check:
+    """Say whether a given key signed the image: told, and never a reason for VERIFIED."""
+    expected = "an image signature by a given key"
+    good = [each for each in signatures if each.is_usable]
+    if good:
+        actual = f"{len(good)} of {len(signatures)} verified"
+        return Check("image-signature", Result.PASS, expected, actual, attestation=good[0].digest)
+    best = _furthest(signatures)
+    failed = best.failed if best else None
+    actual = f"none of {len(signatures)} counts: {failed.actual if failed else ''}"
+    return Check("image-signature", Result.SKIP, expected, actual, failed.reason if failed else None)
+
+
+def _furthest(examined: Sequence[Examined]) -> Examined | None:
+    return max(examined, key=_progress, default=None)
+
+
+def _progress(each: Examined) -> int:
+    failed = each.failed
+    if failed is None:
+        return len(_STEPS)
+    return _STEPS.index(failed.id) if failed.id in _STEPS else -1
+
+
+def _own_checks(shown: Examined, weighed: _Weighed) -> list[Check]:
+    """Return the checks of the attestation that is shown; a report that stands alone is asked for less."""
+    left_out = OF_PROVENANCE | {REPORT_CHECK} if shown in weighed.alone else ()
+    return [replace(check, attestation=shown.digest) for check in shown.checks if check.id not in left_out]
+
+
+def _evidence_check(weighed: _Weighed, case: Case) -> Check:
+    expected = f"an attestation about {case.target.ref}"
+    actual = (
+        f"{count(weighed.count, 'attestation')}, {count(len(weighed.signatures), 'image signature')}, "
+        f"{count(len(case.found.skipped), 'other item')}"
+    )
+    if weighed.count:
+        return Check("evidence", Result.PASS, expected, actual)
+    if case.found.errors:
+        actual += ", and not every store answered"
+        return Check("evidence", Result.ERROR, expected, actual, Reason.STORE_UNAVAILABLE)
+    broken = _unreadable(case)
+    if broken:
+        actual += f", of which {len(broken)} cannot be read: {broken[0].detail}"
+        return Check("evidence", Result.FAIL, expected, actual, Reason.UNREADABLE)
+    return Check("evidence", Result.FAIL, expected, actual, Reason.NO_ATTESTATION)
+
+
+def _unreadable(case: Case) -> list[Left]:
+    """Return what a store found and could not read, so that it may have been evidence."""
+    return [item for item in case.found.skipped if item.reason is Reason.UNREADABLE]
+
+
+def _list(
+    examined: Sequence[Examined], weighed: _Weighed, *, is_verified: bool
+) -> tuple[tuple[Attestation, ...], tuple[Left, ...]]:
+    """Return what was looked at: attestations, and what is none, each with why it was not used."""
+    attestations: list[Attestation] = []
+    skipped: list[Left] = []
+    for each in examined:
+        failed = each.failed
+        if failed and failed.reason in _LEFT:
+            skipped.append(Left(each.evidence.location, each.digest, failed.reason, failed.actual))
+            continue
+        is_matched = any(each is other for other in weighed.matched)
+        is_used = is_verified and (is_matched or any(each is other for other in weighed.used))
+        failed = None if is_matched else _telling(each, weighed)
+        authentic = each.authentic
+        attestations.append(
+            Attestation(
+                source=each.evidence.source,
+                location=each.evidence.location,
+                digest=each.digest,
+                format=each.evidence.format,
+                used=is_used,
+                reason=failed.reason if failed else None,
+                detail="" if is_used else _why_not(each, failed),
+                signed_by=each.signed_by,
+                run_uid=_uid(each),
+                is_image_signature=each.is_image_signature,
+                statement=authentic.statement if authentic else None,
+                payload=authentic.payload if authentic else b"",
+            )
+        )
+    return tuple(attestations), tuple(skipped)
+
+
+def _telling(each: Examined, weighed: _Weighed) -> Check | None:
+    """Return the failed check that says most: a report is not unused for being no provenance."""
+    if all(each is not one for one in weighed.reports):
+        return each.failed
+    wrong = (check for check in each.checks if check.result in {Result.FAIL, Result.ERROR})
+    return next((check for check in wrong if check.id not in OF_PROVENANCE), each.failed)
+
+
+def _why_not(each: Examined, failed: Check | None) -> str:
+    kind = "image signature: " if each.is_image_signature else ""
+    if failed:
+        return f"{kind}{failed.id}: expected {failed.expected}, got {failed.actual}"
+    if kind:
+        return f"{kind}verified, and told by its own check; it says nothing about how the image was made"
+    return "it passed every check, but the verdict is not VERIFIED"
+
+
+def _whose_run(checks: Sequence[Check], criteria: Criteria) -> str:
+    """Say what of the run was not compared, where hermetic execution or a namespace was asked for."""
+    text = ""
+    if any(check.id == NAMESPACE_CHECK and check.result is Result.SKIP for check in checks):
+        text = "; namespace: not compared, the provenance tells no run"
+    if criteria.require_hermetic:
+        asked = {
+            "namespace": criteria.namespace,
+            "task or pipeline reference": criteria.task_ref or criteria.pipeline_ref,
+            "builder": criteria.builder_id,
+            "source": criteria.source,
+        }
+        left = [name for name, value in asked.items() if value is None]
+        text += f"; of the run not compared: {', '.join(left)}" if left else ""
+        if criteria.namespace is None and not (criteria.task_ref or criteria.pipeline_ref):
+            text += " (artifact and source are the word of the task that ran)"
+    return text
+
+
+def _summary(verdict: Verdict, checks: Sequence[Check], weighed: _Weighed, case: Case) -> str:
+    """Return the sentence after the verdict."""
+    if verdict is Verdict.VERIFIED:
+        types = ", ".join(dict.fromkeys(_type(each) for each in weighed.used))
+        signers = "; ".join(dict.fromkeys(str(each.signed_by) for each in weighed.used))
+        if all(each.is_message for each in weighed.used):
+            return f"the signature over the file was verified, signed by {signers}; it says nothing else"
+        text = f"{count(len(weighed.used), 'attestation')} of {types}, signed by {signers}"
+        if isinstance(case.wanted, NothingWanted):
+            text += "; the signature and the statement were verified, subject: not compared with any artifact"
+        if not isinstance(case.wanted, RunWanted):
+            text += _whose_run(checks, case.criteria)
+        return text
+    if verdict is Verdict.NOT_FOUND:
+        others = len(weighed.signatures) + len(case.found.skipped)
+        return "no attestation found" + (f"; {count(others, 'other item')} listed" if others else "")
+    wrong = Result.ERROR if verdict is Verdict.INDETERMINATE else Result.FAIL
+    first = next((check for check in checks if check.result is wrong), None)
+    if first is None:
+        return "not every check passed"
+    told = first.actual if wrong is Result.ERROR else f"expected {first.expected}, got {first.actual}"
+    return f"{first.reason.value if first.reason else first.id}: {told}"

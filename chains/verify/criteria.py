@@ -1,0 +1,198 @@
+"""What evidence must satisfy: whom to trust, and what is demanded beside a signature."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from chains.errors import UsageError
+from chains.statements.statement import SLSA_V02, SLSA_V1
+from chains.verify.wanted_run import ReferenceWanted, SourceWanted
+from signers.keys.keyset import ListedKey
+from signers.keys.public_key import PublicKey
+from signers.sigstore.trusted_root import TrustedRoot
+
+PROVENANCE_TYPES = (SLSA_V1, SLSA_V02)
+"""What counts as provenance when no predicate type is asked for."""
+LONGEST_NAME = 2048
+"""Characters of a certificate's identity or issuer that are compared with a regular expression."""
+
+
+@dataclass(frozen=True, slots=True)
+class NameWanted:
+    """An identity or an issuer: exactly ``value``, or all of it matching that regular expression."""
+
+    value: str
+    is_regexp: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.value:
+            raise UsageError("an identity or issuer to demand must not be empty")
+        if self.is_regexp:
+            try:
+                re.compile(self.value)
+            except re.error as error:
+                raise UsageError(f"{self.value!r} is no regular expression: {error}") from error
+
+    def matches(self, name: str) -> bool:
+        """Whether it is the name. A part that matches is not enough: ``a.example`` is no ``a.example.x``."""
+        if not name or not self.is_regexp:
+            return name == self.value
+        return len(name) <= LONGEST_NAME and re.fullmatch(self.value, name) is not None
+
+    def __str__(self) -> str:
+        return f"matching {self.value}" if self.is_regexp else self.value
+
+
+def _name_wanted(option: str, exact: str | None, regexp: str | None) -> NameWanted | None:
+    if exact is not None and regexp is not None:
+        raise UsageError(f"pass one of --certificate-{option} and --certificate-{option}-regexp, not both")
+    if regexp is not None:
+        return NameWanted(regexp, is_regexp=True)
+    return None if exact is None else NameWanted(exact)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateWanted:
+    """Certificates that are trusted: those of this identity that this issuer vouched for, both together."""
+
+    identity: NameWanted
+    issuer: NameWanted
+
+    @classmethod
+    def from_options(
+        cls,
+        identity: str | None = None,
+        identity_regexp: str | None = None,
+        issuer: str | None = None,
+        issuer_regexp: str | None = None,
+    ) -> CertificateWanted | None:
+        """Return what options ask for, ``None`` when nothing. Raises :class:`UsageError` for half of it."""
+        wanted = _name_wanted("identity", identity, identity_regexp)
+        vouching = _name_wanted("oidc-issuer", issuer, issuer_regexp)
+        if wanted is None and vouching is None:
+            return None
+        if wanted is None or vouching is None:
+            raise UsageError(
+                "an identity counts together with its issuer alone: pass --certificate-identity or "
+                "--certificate-identity-regexp with --certificate-oidc-issuer or "
+                "--certificate-oidc-issuer-regexp"
+            )
+        return cls(wanted, vouching)
+
+    def to_json(self) -> dict[str, str]:
+        """Return it as printed."""
+        return {
+            "identityRegexp" if self.identity.is_regexp else "identity": self.identity.value,
+            "issuerRegexp" if self.issuer.is_regexp else "issuer": self.issuer.value,
+        }
+
+    def __str__(self) -> str:
+        return f"{self.identity} (issuer {self.issuer})"
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What evidence must satisfy. Whom to trust comes from here alone, never from the evidence.
+
+    ``certificate`` are the certificates that are trusted beside the keys; authorities and logs are those of
+    ``trusted_root``, with which log entries and timestamps are checked too. ``require_log`` and
+    ``require_timestamp`` (RFC 3161) ask for one of each.
+    ``predicate_types`` empty means provenance of either SLSA version. ``builder_id`` and ``build_type`` are
+    exact; what a statement says of its builder is worth what the key that signed it is worth.
+    ``require_hermetic`` asks for an execution report that proves the run to have had no network.
+    ``namespace``, ``task_ref``, ``pipeline_ref`` and ``source`` say whose run it must be: a task chooses
+    itself which artifacts it says that it made. Raises
+    :class:`UsageError` without anybody to trust, for certificates, logs or timestamps without a trusted root,
+    and for an empty word to compare with.
+    """
+
+    keys: Sequence[PublicKey] = ()
+    predicate_types: Sequence[str] = ()
+    builder_id: str | None = None
+    build_type: str | None = None
+    require_hermetic: bool = False
+    windows: Mapping[str, ListedKey] = field(default_factory=dict)
+    """By key id what a key set says of it; a key that is not there has no window."""
+    certificate: CertificateWanted | None = None
+    trusted_root: TrustedRoot | None = None
+    require_log: bool = False
+    require_timestamp: bool = False
+    namespace: str | None = None
+    task_ref: ReferenceWanted | None = None
+    pipeline_ref: ReferenceWanted | None = None
+    source: SourceWanted | None = None
+
+    def __post_init__(self) -> None:
+        if not self.keys and self.certificate is None:
+            raise UsageError(
+                "nobody to trust: pass --key PUB, or --certificate-identity with --certificate-oidc-issuer"
+            )
+        asks = self.certificate is not None or self.require_log or self.require_timestamp
+        if asks and self.trusted_root is None:
+            raise UsageError(
+                "certificates, log entries and timestamps are verified with a trusted root: pass "
+                "--trusted-root FILE"
+            )
+        if not all(self.predicate_types) or "" in {self.builder_id, self.build_type}:
+            raise UsageError("a predicate type, builder id or build type to demand must not be empty")
+
+    @property
+    def wanted_types(self) -> tuple[str, ...]:
+        """The predicate types that satisfy."""
+        return tuple(self.predicate_types) or PROVENANCE_TYPES
+
+    @property
+    def asks_for_statement(self) -> bool:
+        """Whether something is demanded that only a statement can say."""
+        asked = (self.builder_id, self.build_type, self.predicate_types or None)
+        return self.require_hermetic or any(one is not None for one in asked)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the criteria as they are printed."""
+        return {
+            "predicateType": list(self.wanted_types),
+            "signer": self._signer_to_json(),
+            "builderId": self.builder_id,
+            "buildType": self.build_type,
+            **self.run_wanted,
+            "require": self.required,
+        }
+
+    @property
+    def run_wanted(self) -> dict[str, str | None]:
+        """What is asked of the run beside its builder, by its name in JSON; None where it is not."""
+        asked = {
+            "namespace": self.namespace,
+            "taskRef": self.task_ref,
+            "pipelineRef": self.pipeline_ref,
+            "source": self.source,
+        }
+        return {name: None if value is None else str(value) for name, value in asked.items()}
+
+    @property
+    def says_whose_run(self) -> bool:
+        """Whether anything tells the wanted run from a stranger's that names the same artifact."""
+        return self.builder_id is not None or any(self.run_wanted.values())
+
+    @property
+    def required(self) -> list[str]:
+        """The names of what is required beside a signature."""
+        asked = {
+            "hermetic": self.require_hermetic,
+            "log": self.require_log,
+            "timestamp": self.require_timestamp,
+        }
+        return [name for name, is_asked in asked.items() if is_asked]
+
+    def _signer_to_json(self) -> dict[str, Any]:
+        keys = [{"keyid": key.keyid, "algorithm": key.algorithm} for key in self.keys]
+        return {"key": keys} | ({"certificate": self.certificate.to_json()} if self.certificate else {})
+
+    @property
+    def signers(self) -> str:
+        """Who may sign, in words."""
+        names = [key.keyid for key in self.keys] + ([str(self.certificate)] if self.certificate else [])
+        return "signed by " + " or ".join(names)

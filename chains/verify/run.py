@@ -1,0 +1,271 @@
+"""A run file against what was signed about it: pure, from a frozen run and authentic statements.
+
+A provenance statement is compared whole with the statement that each compatible format gives for the run; an
+execution report must name the run's snapshot in its outcome. Subjects alone bind nothing to a run: a task
+chooses them itself through its results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from itertools import islice, product
+from typing import Any, TypeVar
+
+import orjson
+
+from chains.statements import slsa_v02, slsa_v1
+from chains.statements.claims import build_type, builder_id, run_outcome, run_uid
+from chains.statements.execution_report import SCAI
+from chains.statements.statement import SLSA_V02, SLSA_V1, ResourceDescriptor, Statement
+from chains.tekton.snapshot import RunSnapshot
+from chains.verify.reasons import Reason, Result
+from chains.verify.replaced_sidecars import (
+    replaced_in,
+    replaced_when_signed,
+    report_differences,
+    settle,
+    without_sidecars,
+)
+from chains.verify.subject import Authentic
+from chains.verify.verdict import Check, excerpt
+
+REPORT_CHECK = "execution-report"
+MATCH_CHECK = "statement-matches-run"
+UID_CHECK = "invocation-id"
+SIDECAR_CHECK = "sidecars"
+_BUILDERS: dict[str, dict[str, Callable[[RunSnapshot, slsa_v1.Options], Statement]]] = {
+    SLSA_V1: {"slsa/v2alpha4": slsa_v1.build_v2alpha4, "slsa/v2alpha3": slsa_v1.build_v2alpha3},
+    SLSA_V02: {"in-toto": slsa_v02.build},
+}
+_UNORDERED = {
+    "subject",
+    "predicate.buildDefinition.resolvedDependencies",
+    "predicate.runDetails.byproducts",
+    "predicate.materials",
+}
+"""Lists that Tekton Chains writes in an order that changes from call to call."""
+_EXTERNAL = "predicate.buildDefinition.externalParameters"
+_ENOUGH = 50
+_SHOWN = 160
+_MISSING = object()
+_Value = TypeVar("_Value")
+
+Difference = tuple[str, str, str]
+"""Path, what the run gives, what was signed."""
+
+
+class RunWanted:
+    """What a statement must be about to speak for one run."""
+
+    def __init__(self, run: RunSnapshot) -> None:
+        self.run = run
+        self._known: dict[tuple[str, str, str, bool], list[tuple[str, Any]]] = {}
+        self._not_compared = replaced_in(run)
+
+    def learn(self, report: Statement) -> bool:
+        """Take note of the sidecars of which a report that counts has the replacement; whether it is news."""
+        before = len(self._not_compared)
+        self._not_compared |= replaced_when_signed(report, self.run)
+        if len(self._not_compared) > before:
+            self._known.clear()
+            return True
+        return False
+
+    @cached_property
+    def subjects(self) -> tuple[ResourceDescriptor, ...]:
+        """The artifacts of the run as any format has them, each once."""
+        found: dict[bytes, ResourceDescriptor] = {}
+        for kind in _BUILDERS:
+            for _, statement in self._build(self.run, kind, "", slsa_v1.SLSA_BUILD_TYPE):
+                for subject in statement.subjects:
+                    found.setdefault(orjson.dumps(subject.fields(), option=orjson.OPT_SORT_KEYS), subject)
+        return tuple(found.values())
+
+    def is_image(self, sha256: str) -> bool:
+        """Whether one of the run's artifacts has this digest."""
+        return any((subject.digest or {}).get("sha256") == sha256 for subject in self.subjects)
+
+    def match(self, found: Authentic) -> list[Check]:
+        """Bind a statement to the run by what its predicate type offers."""
+        kind = found.statement.predicate_type
+        if kind == SCAI:
+            return [self._match_report(found.statement)]
+        if kind in _BUILDERS:
+            return self._match_provenance(found)
+        actual = f"a statement of type {kind}, which nothing binds to a run"
+        return [_fail(MATCH_CHECK, "a provenance statement or an execution report", actual)]
+
+    def _match_report(self, statement: Statement) -> Check:
+        """Compare the snapshot's digest with that of the outcome, which the signer computed itself."""
+        outcome = run_outcome(statement)
+        target = outcome.get("target")
+        digests = target.get("digest") if isinstance(target, dict) else None
+        signed = digests.get("sha256") if isinstance(digests, dict) else None
+        expected = f"snapshot sha256:{self.run.digest}"
+        if signed == self.run.digest:
+            for path, ours, theirs in report_differences(statement, self.run):
+                told = [_show(_MISSING if value is None else value) for value in (ours, theirs)]
+                expected = f"{path} = {told[0]}, as the run file gives it"
+                return _fail(REPORT_CHECK, expected, f"{path} = {told[1]}, as signed")
+            return Check(REPORT_CHECK, Result.PASS, expected, f"snapshot sha256:{signed}")
+        uid = run_uid(statement)
+        about = "this run" if self.is_uid(uid) else f"run {uid or '(no uid)'}"
+        actual = f"snapshot sha256:{signed} of {about}" if signed else "no RUN_OUTCOME with a sha256 digest"
+        return _fail(REPORT_CHECK, expected, actual)
+
+    def is_uid(self, uid: str) -> bool:
+        """Whether ``uid`` is this run's and not empty."""
+        return uid != "" and uid == self.run.uid
+
+    def _match_provenance(self, found: Authentic) -> list[Check]:
+        statement = found.statement
+        identity = self._match_uid(statement)
+        if identity.result is Result.FAIL:
+            return [identity]
+        if statement.predicate_type == SLSA_V1 and build_type(statement) not in slsa_v1.BUILD_TYPES:
+            expected = f"predicate.buildDefinition.buildType = {' or '.join(slsa_v1.BUILD_TYPES)}"
+            actual = f"predicate.buildDefinition.buildType = {build_type(statement) or 'nothing'}"
+            return [identity, _fail(MATCH_CHECK, expected, actual)]
+        return [identity, *self._compare(found)]
+
+    def _sidecars(self) -> Iterator[Check]:
+        """Tell of which sidecars the image is not compared, since Tekton has replaced them to stop them."""
+        for label, name in sorted(self._not_compared):
+            expected = f"the image that ran in sidecar {name} of {label}"
+            actual = "tekton replaced it before this file was written, or before it was signed: not compared"
+            yield Check(SIDECAR_CHECK, Result.SKIP, expected, actual, Reason.NOT_COMPARED)
+
+    def _match_uid(self, statement: Statement) -> Check:
+        """Compare the run's UID, where the statement has one; SLSA v0.2 has neither UID nor name of a run."""
+        uid = run_uid(statement)
+        expected = self.run.uid or "no uid"
+        if statement.predicate_type == SLSA_V1 and uid != self.run.uid:
+            return _fail(UID_CHECK, expected, uid or "no uid")
+        if uid:
+            return Check(UID_CHECK, Result.PASS, expected, uid)
+        actual = "the statement tells no run: name and UID were not compared with it"
+        return Check(UID_CHECK, Result.SKIP, expected, actual, Reason.NOT_COMPARED)
+
+    def _compare(self, found: Authentic) -> list[Check]:
+        """Compare provenance whole, and where it differs without what changes after a run's end."""
+        signed = orjson.loads(found.payload)
+        claims = found.statement.predicate_type, builder_id(found.statement), build_type(found.statement)
+        name, best = self._nearest(signed, *claims, late=False)
+        beside: list[Check] = []
+        if best:
+            beside = list(self._sidecars())
+            name, best = self._nearest(signed, *claims, late=True)
+        if not best:
+            equal = "equal in every field" + (" that is compared" if beside else "")
+            return [*beside, Check(MATCH_CHECK, Result.PASS, f"what {name} gives for this run", equal)]
+        path, expected, actual = best[0]
+        unknown = path.startswith(_EXTERNAL) and expected == _show(_MISSING)
+        more = f" (first of {len(best)}{'+' if len(best) == _ENOUGH else ''} differences)" if best[1:] else ""
+        failed = Check(
+            MATCH_CHECK,
+            Result.FAIL,
+            f"{path} = {expected}, as the run file gives it",
+            f"{path} = {actual}, as signed{more}",
+            Reason.EXTERNAL_PARAMETER_UNKNOWN if unknown else Reason.RUN_MISMATCH,
+        )
+        return [*beside, failed]
+
+    def _nearest(
+        self, signed: Any, predicate_type: str, builder: str, kind: str, *, late: bool
+    ) -> tuple[str, list[Difference]]:
+        """Return the format whose statement is nearest to the signed one, and where they differ."""
+        nearest, best = "", list[Difference]()
+        for name, given in self._candidates(predicate_type, builder, kind, late=late):
+            compared = settle(given, signed, self.run, self._not_compared) if late else (given, signed)
+            differing = list(islice(differences(*compared), _ENOUGH))
+            if not differing:
+                return name, []
+            if not best or len(differing) < len(best):
+                nearest, best = name, differing
+        return nearest, best
+
+    def _candidates(
+        self, predicate_type: str, builder: str, kind: str, *, late: bool
+    ) -> list[tuple[str, Any]]:
+        """Return (format, statement as JSON) of each format that may have given one, no two equal.
+
+        ``late`` asks for the run without the sidecars that cannot be compared.
+        """
+        asked = (predicate_type, builder, kind, late)
+        known = self._known.get(asked)
+        if known is None:
+            run = without_sidecars(self.run, self._not_compared) if late else self.run
+            built: dict[bytes, str] = {}
+            for name, statement in self._build(run, predicate_type, builder, kind):
+                built.setdefault(statement.to_bytes(), name)
+            known = [(name, orjson.loads(data)) for data, name in built.items()]
+            self._known[asked] = known
+        return known
+
+    @staticmethod
+    def _build(
+        run: RunSnapshot, predicate_type: str, builder: str, kind: str
+    ) -> Iterator[tuple[str, Statement]]:
+        """Yield the statement of every format with every setting that changes what a statement says."""
+        is_pipeline = run.kind == "PipelineRun"
+        for deep, native in product((False, True) if is_pipeline else (False,), (False, True)):
+            options = slsa_v1.Options(builder_id=builder, build_type=kind, deep=deep, native=native)
+            suffix = (" with deep inspection" if deep else "") + (" with native artifacts" if native else "")
+            for name, build in _BUILDERS[predicate_type].items():
+                yield name + suffix, build(run, options)
+
+
+def differences(given: Any, signed: Any, path: str = "") -> Iterator[Difference]:
+    """Yield where two JSON values differ, in the order of ``given``; numbers compare by value."""
+    if isinstance(given, dict) and isinstance(signed, dict):
+        for key in [*given, *(key for key in signed if key not in given)]:
+            below = f"{path}.{key}" if path else str(key)
+            yield from differences(given.get(key, _MISSING), signed.get(key, _MISSING), below)
+    elif isinstance(given, list) and isinstance(signed, list):
+        ours, theirs = list(enumerate(given)), list(enumerate(signed))
+        if path in _UNORDERED:
+            ours, theirs = _without_common(ours, theirs)
+        for position in range(max(len(ours), len(theirs))):
+            index, value = ours[position] if position < len(ours) else (-1, _MISSING)
+            other, theirs_value = theirs[position] if position < len(theirs) else (-1, _MISSING)
+            yield from differences(value, theirs_value, f"{path}[{max(index, 0) if index >= 0 else other}]")
+    elif not _is_equal(given, signed):
+        yield path, _show(given), _show(signed)
+
+
+def _without_common(
+    ours: list[tuple[int, _Value]], theirs: list[tuple[int, _Value]]
+) -> tuple[list[tuple[int, _Value]], list[tuple[int, _Value]]]:
+    """Drop what both lists hold, as often as both hold it."""
+    left = [(index, value, orjson.dumps(value, option=orjson.OPT_SORT_KEYS)) for index, value in theirs]
+    counts: dict[bytes, int] = {}
+    for _, _, text in left:
+        counts[text] = counts.get(text, 0) + 1
+    kept = []
+    for index, value in ours:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        if counts.get(text):
+            counts[text] -= 1
+        else:
+            kept.append((index, value))
+    rest = []
+    for index, value, text in reversed(left):
+        if counts[text]:
+            counts[text] -= 1
+            rest.append((index, value))
+    return kept, rest[::-1]
+
+
+def _is_equal(given: Any, signed: Any) -> bool:
+    if isinstance(given, bool) or isinstance(signed, bool):
+        return given is signed
+    return bool(given == signed)
+
+
+def _show(value: Any) -> str:
+    return "nothing" if value is _MISSING else excerpt(orjson.dumps(value).decode(), _SHOWN)
+
+
+def _fail(check: str, expected: str, actual: str) -> Check:
+    return Check(check, Result.FAIL, expected, actual, Reason.RUN_MISMATCH)

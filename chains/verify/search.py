@@ -1,0 +1,144 @@
+"""Evidence from stores: every store is asked everything, and one that fails hides no other's answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from chains.verify.reasons import Reason, Result
+from chains.verify.verdict import Check, Left
+from storage.base import Store, StoreError, StoreRejected
+from storage.limits.allowance import Allowance, within
+from storage.record import Evidence, Findings, Skipped
+
+AT_ONCE = 16
+"""Questions that one store is asked at the same time."""
+FEW_BYTES = 2 * 1024 * 1024
+"""Evidence that one target may have while others are in work too."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Evidence of one target, for which the others wait: the largest that is signed, in both forms."""
+LARGEST = 40 * 1024 * 1024
+"""Of one piece: no larger one is read when it is judged."""
+_FOREIGN = (
+    "is no evidence that we know",
+    "is no image manifest",
+    "it has no layers",
+    "it is about another subject",
+)
+"""How stores call what lies beside an image and is no evidence, such as an SBOM; all else was unreadable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A subject to look for; ``is_optional`` where a store may rightly not serve such subjects."""
+
+    digest: str
+    reference: str = ""
+    is_optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Everything the stores gave, each piece once, and an ``error`` check for each that could not answer."""
+
+    evidence: tuple[Evidence, ...] = ()
+    skipped: tuple[Left, ...] = ()
+    errors: tuple[Check, ...] = ()
+
+
+@asynccontextmanager
+async def searched(stores: Sequence[Store], queries: Sequence[Query], uid: str = "") -> AsyncIterator[Search]:
+    """Give the result of :func:`search` while it is in use: so much evidence is held at a time, and no more.
+
+    One target at a time may have much: the first that comes, and each that turned out to have, which is
+    searched again when its turn has come.
+    """
+    if not _turn().locked():
+        async with _turn():
+            with within(Allowance(MOST_BYTES, LARGEST)):
+                found = await search(stores, queries, uid)
+            yield found
+        return
+    allowed = Allowance(FEW_BYTES)
+    with within(allowed):
+        found = await search(stores, queries, uid)
+    if not allowed.is_exceeded:
+        yield found
+        return
+    del found, allowed
+    async with _turn():
+        with within(Allowance(MOST_BYTES, LARGEST)):
+            found = await search(stores, queries, uid)
+        yield found
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+def _turn() -> asyncio.Lock:
+    return _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+
+async def search(stores: Sequence[Store], queries: Sequence[Query], uid: str = "") -> Search:
+    """Ask every store about every subject and, with ``uid``, for what came from that run. Never raises."""
+    answers = await asyncio.gather(*(_ask(store, queries, uid) for store in stores))
+    evidence = {
+        (one.location, one.digest, one.format, one.signature): one
+        for each in answers
+        for one in each.evidence
+    }
+    skipped = {item: None for each in answers for item in each.skipped}
+    errors = tuple(error for each in answers for error in each.errors)
+    return Search(tuple(evidence.values()), tuple(skipped), errors)
+
+
+async def _ask(store: Store, queries: Sequence[Query], uid: str) -> Search:
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def guarded(question: Awaitable[Findings]) -> Findings | Exception:
+        async with places:
+            try:
+                return await question
+            except Exception as error:  # noqa: BLE001 - one store, however broken, must not end a verification
+                return error
+
+    questions: list[Awaitable[Findings]] = [store.find(query.digest, query.reference) for query in queries]
+    if uid:
+        questions.append(store.find_run(uid))
+    found = await asyncio.gather(*(guarded(question) for question in questions))
+    # a store that answers about other subjects may refuse a kind that it never holds
+    answered = any(isinstance(answer, Findings) for answer in found[: len(queries)])
+    evidence: list[Evidence] = []
+    skipped: list[Left] = []
+    problems: list[str] = []
+    for number, answer in enumerate(found):
+        if isinstance(answer, Findings):
+            evidence += answer.evidence
+            skipped += map(_left, answer.skipped)
+            continue
+        is_optional = number < len(queries) and queries[number].is_optional
+        if is_optional and answered and isinstance(answer, StoreRejected):
+            detail = f"not asked about {queries[number].digest}: {answer}"
+            skipped.append(Left(store.url, "", Reason.NOT_CHECKED, detail))
+        elif isinstance(answer, StoreError):
+            problems.append(str(answer))
+        else:
+            problems.append(f"unexpected {type(answer).__name__}: {answer}; please report it")
+    return Search(tuple(evidence), tuple(skipped), _errors(store, list(dict.fromkeys(problems))))
+
+
+def _left(item: Skipped) -> Left:
+    is_foreign = any(words in item.reason for words in _FOREIGN)
+    reason = Reason.NOT_AN_ATTESTATION if is_foreign else Reason.UNREADABLE
+    return Left(item.location, item.digest, reason, item.reason)
+
+
+def _errors(store: Store, problems: list[str]) -> tuple[Check, ...]:
+    if not problems:
+        return ()
+    more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+    actual = f"{store.url}: {problems[0]}{more}"
+    return (Check("store", Result.ERROR, "every store answers", actual, Reason.STORE_UNAVAILABLE),)

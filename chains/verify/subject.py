@@ -1,0 +1,108 @@
+"""What a statement must be about: a digest, a file, or nothing that was given; ``verify_run`` adds runs.
+
+Subjects match by digest alone (in-toto's validation model): names mean nothing, any subject may match, and
+every algorithm that both sides have must agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from chains.statements.statement import ResourceDescriptor, Statement
+from chains.text import count
+from chains.verify.reasons import Reason, Result
+from chains.verify.verdict import Check
+
+_NAMED = 4
+"""Subjects that one line names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authentic:
+    """A statement that somebody of the criteria signed; ``payload`` are the bytes that were signed."""
+
+    statement: Statement
+    payload: bytes
+
+
+class Wanted(Protocol):
+    """What a statement must be about."""
+
+    def match(self, found: Authentic) -> list[Check]:
+        """Return the checks of step 6, at least one."""
+
+    def is_image(self, sha256: str) -> bool:
+        """Whether the image with this digest is what was asked for, for image signatures."""
+
+
+@dataclass(frozen=True, slots=True)
+class DigestWanted:
+    """A subject with this digest set."""
+
+    digest: Mapping[str, str]
+
+    def match(self, found: Authentic) -> list[Check]:
+        """Step 6: one subject has an algorithm in common, and no value that differs."""
+        subjects = found.statement.subjects
+        expected = spell(self.digest)
+        if any(self._is(subject.digest or {}) for subject in subjects):
+            return [Check("subject", Result.PASS, expected, expected)]
+        actual = _listed([spell(one.digest or {}) for one in subjects])
+        return [Check("subject", Result.FAIL, expected, actual, Reason.SUBJECT_MISMATCH)]
+
+    def is_image(self, sha256: str) -> bool:
+        """Whether this is the digest asked for."""
+        return self._is({"sha256": sha256})
+
+    def _is(self, digest: Mapping[str, str]) -> bool:
+        common = self.digest.keys() & digest.keys()
+        return bool(common) and all(digest[name] == self.digest[name] for name in common)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobWanted(DigestWanted):
+    """A file: a statement's subject, or what a message signature is over."""
+
+    data: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, data: bytes) -> BlobWanted:
+        """Return what a file's bytes are looked for by: every digest that statements name files by."""
+        names = ("sha256", "sha384", "sha512")
+        return cls({name: hashlib.new(name, data).hexdigest() for name in names}, data)
+
+
+class NothingWanted:
+    """No artifact to compare: a bundle file alone. What it speaks for is told, never taken as compared."""
+
+    def match(self, found: Authentic) -> list[Check]:
+        """Step 6, not done, with what the statement is about."""
+        named = [_named(one) for one in found.statement.subjects]
+        actual = f"subject: not compared; it speaks for {_listed(named)}"
+        return [
+            Check("subject", Result.SKIP, "an artifact's digest was not given", actual, Reason.NOT_COMPARED)
+        ]
+
+    def is_image(self, sha256: str) -> bool:
+        """Nothing was asked for, so nothing is it."""
+        del sha256
+        return False
+
+
+def spell(digest: Mapping[str, str]) -> str:
+    """Return a digest set in words."""
+    return " ".join(f"{name}:{value}" for name, value in digest.items())
+
+
+def _named(subject: ResourceDescriptor) -> str:
+    return f"{subject.name or '(no name)'} {spell(subject.digest or {})}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{count(len(names), 'subject')}: {', '.join(names[:_NAMED])}{more}" if names else "no subject"

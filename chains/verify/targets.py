@@ -1,0 +1,249 @@
+"""What a word on the command line means: an image with digest, a digest, a run file or a bundle file.
+
+Its form decides, so that no file that lies in the working folder can take the place of an image: see
+:func:`parse_target`. A tag is refused unless it is to be resolved, which happens once; what is verified is
+the digest.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+
+from chains.documents.load import read_bytes, read_standard_input
+from chains.errors import InputError, UsageError
+from chains.tekton.image_name import parse_image_digest, parse_repository
+from signers.formats.bundle import MAX_BUNDLE_BYTES
+from storage import lean_json
+from storage.base import StoreOptions, StoreRejected
+from storage.formats.reference import PREFIXES, is_sha256, parse_image
+
+STDIN = "-"
+MOST_FILE = 48 * 1024 * 1024
+"""Bytes of a file, which is held in several forms while it is verified."""
+_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
+_DIGEST = re.compile(r"(?:((?i:sha\d+|md5)):)?([0-9A-Fa-f]*)", re.ASCII)
+_BUNDLE_MEMBERS = ("verificationMaterial", "dsseEnvelope", "messageSignature")
+_ENVELOPE_MEMBERS = ("payloadType", "signatures")
+_RUN_MEMBERS = ("kind", "apiVersion", "metadata", "spec", "status", "items")
+_BROKEN_BUNDLE = re.compile(rb'"(?:verificationMaterial|dsseEnvelope|application/vnd\.dev\.sigstore\.bundle)')
+_BROKEN_ENVELOPE = re.compile(rb'"(?:payloadType|signatures)"\s*:')
+_RUN = re.compile(rb'"(?:kind|apiVersion)"\s*:')
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
+_WITH_DIGEST = re.compile(r"@[A-Za-z0-9+._-]+:")
+_FILE_PREFIXES = (".", "/")
+_FILE_SUFFIXES = (".json", ".jsonl", ".yaml", ".yml", ".sigstore", ".bundle")
+_LOOKED_AT = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class DigestTarget:
+    """A subject's digest, ``algorithm:hex``, and its repository where the user named it."""
+
+    ref: str
+    digest: str
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TagTarget:
+    """An image by tag, to be resolved before anything is verified."""
+
+    ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileTarget:
+    """A file's bytes; ``kind`` is ``run``, ``bundle`` or ``dsse``; ``path`` is None for standard input."""
+
+    ref: str
+    kind: str
+    data: bytes = field(repr=False)
+    path: Path | None = None
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether the file lies in a folder or below it, wherever links lead."""
+        return self.path is not None and self.path.resolve().is_relative_to(folder.resolve())
+
+
+ParsedTarget = DigestTarget | TagTarget | FileTarget
+
+
+class TagResolver(Protocol):
+    """Looks up what a tag points to now."""
+
+    async def resolve(self, reference: str) -> str:
+        """Return ``sha256:hex`` of ``registry/repository:tag``.
+
+        Raises :class:`UsageError` when there is no such tag, and :class:`storage.base.StoreError`.
+        """
+
+
+class RegistryTags:
+    """Resolves tags by asking their registry, with the same settings as the stores."""
+
+    def __init__(self, options: StoreOptions | None = None) -> None:
+        self._options = options or StoreOptions()
+
+    async def resolve(self, reference: str) -> str:
+        """Return the digest of the manifest that the tag points to; see :class:`TagResolver`."""
+        from storage.oci.registry import RegistryClient  # noqa: PLC0415 - only tags need the network
+
+        image = parse_image(reference)
+        last = reference.rpartition("/")[2]
+        tag = last.rpartition(":")[2] if ":" in last else "latest"
+        async with RegistryClient(self._options) as client:
+            found = await client.head_manifest(image.repository, tag)
+        if found is None:
+            raise UsageError(f"{image.repository} has no tag {tag!r}: give the image's digest")
+        if not is_sha256(found.digest):
+            raise StoreRejected(
+                f"{image.repository}:{tag}: expected a sha256 digest, got {found.digest[:100]!r}"
+            )
+        return found.digest
+
+
+def parse_target(word: str, *, resolve: bool = False) -> ParsedTarget:
+    """Tell what ``word`` means, and read it where it is a file or ``-``.
+
+    In this order: ``-``; a digest; a file where the word begins with ``/`` or ``.``; an image where it begins
+    with ``oci://`` or ``docker://`` or has a digest; with ``resolve`` an image where it has the form of one;
+    a file where it ends as files do or where there is one. Raises :class:`UsageError` for a file that has the
+    form of an image by tag, for a tag that is not to be resolved and for anything that is no target.
+    """
+    if not word:
+        raise UsageError("an empty word is no target: name an image with digest, a digest or a file")
+    if word == STDIN:
+        try:
+            return _file("standard input", read_standard_input(MOST_FILE))
+        except InputError as error:
+            raise UsageError(str(error)) from error
+    digest = _DIGEST.fullmatch(word)
+    if digest is not None and (digest[1] or len(digest[2]) == _LENGTHS["sha256"]):
+        return DigestTarget(word, parse_digest(word))
+    if word.startswith(_FILE_PREFIXES):
+        return _read(word)
+    if word.startswith(PREFIXES) or _WITH_DIGEST.search(word):
+        return _image(word, resolve=resolve)
+    return _image_or_file(word, resolve=resolve)
+
+
+def _image_or_file(word: str, *, resolve: bool) -> ParsedTarget:
+    is_image, has_suffix = _is_image_form(word), word.endswith(_FILE_SUFFIXES)
+    is_there = _exists(Path(word))
+    if is_image and not resolve and not has_suffix and is_there:
+        raise UsageError(
+            f"{word} is a file here and has the form of an image: write ./{word} for the file, or give the "
+            f"image's digest ({word}@sha256:…), or pass --resolve to look it up"
+        )
+    if (has_suffix or is_there) and not (is_image and resolve):
+        return _read(word)
+    return _image(word, resolve=resolve)
+
+
+def _is_image_form(word: str) -> bool:
+    """Whether a word has the form ``registry/repository[:tag]``, or ``repository:tag`` of Docker Hub."""
+    try:
+        parse_image(word)
+    except StoreRejected:
+        name, colon, tag = word.rpartition(":")
+        return bool(colon) and _TAG.fullmatch(tag) is not None and parse_repository(name) is not None
+    return True
+
+
+def _read(word: str) -> FileTarget:
+    path = Path(word)
+    if not _exists(path):
+        raise UsageError(f"{word}: no such file")
+    if path.is_dir():
+        raise UsageError(f"{word} is a folder: name the files in it")
+    try:
+        return _file(word, read_bytes(path, MOST_FILE), path)
+    except InputError as error:
+        raise UsageError(str(error)) from error
+
+
+def parse_digest(text: str) -> str:
+    """Return ``algorithm:hex`` for a digest given by a user; bare hex is SHA-256.
+
+    Raises :class:`UsageError` for any other algorithm, length or case.
+    """
+    match = _DIGEST.fullmatch(text)
+    algorithm, value = (match[1] or "sha256", match[2]) if match else ("", "")
+    if _LENGTHS.get(algorithm) != len(value):
+        raise UsageError(f"{text!r} is no digest: expected sha256: and 64 hex digits, or sha384: or sha512:")
+    if value != value.lower():
+        raise UsageError(f"{text!r} is no digest: write the hex digits in lower case")
+    return f"{algorithm}:{value}"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or a null character in it
+        return False
+
+
+def _image(word: str, *, resolve: bool) -> DigestTarget | TagTarget:
+    bare = word.removeprefix("oci://").removeprefix("docker://")
+    if "@" in bare:
+        image = parse_image_digest(bare)
+        if image is None:
+            raise UsageError(
+                f"{word!r} is no image with digest: expected registry/repository@sha256: and 64 hex digits"
+            )
+        return DigestTarget(word, f"sha256:{image.hex}", image.repository)
+    try:
+        parse_image(word)
+    except StoreRejected as error:
+        raise UsageError(
+            f"{word!r} is no target: it is no image with digest, no digest (sha256: and 64 hex digits), no "
+            f"image with a registry, and no file is there or meant (write ./NAME for one): {error}"
+        ) from error
+    if not resolve:
+        raise UsageError(
+            f"{word} names a tag, which can point elsewhere the next moment: give {bare}@sha256:…, or pass "
+            "--resolve to look the digest up once and verify that"
+        )
+    return TagTarget(bare)
+
+
+def _file(ref: str, data: bytes, path: Path | None = None) -> FileTarget:
+    kind = _kind(data)
+    if kind == "both":
+        raise UsageError(f"{ref} is a run and evidence in one object: verify each in a file of its own")
+    return FileTarget(ref, kind, data, path)
+
+
+def _kind(data: bytes) -> str:
+    """Tell evidence from runs by its members, or by its words where it is broken JSON; nothing is judged."""
+    text = data[:_LOOKED_AT].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not text.startswith(b"{"):
+        return "run"
+    if len(data) <= MAX_BUNDLE_BYTES:
+        try:
+            members = lean_json.loads(data.lstrip(b"\xef\xbb\xbf"))
+        except orjson.JSONDecodeError:
+            pass
+        else:
+            kinds = [
+                kind
+                for kind, names in (
+                    ("bundle", _BUNDLE_MEMBERS),
+                    ("dsse", _ENVELOPE_MEMBERS),
+                    ("run", _RUN_MEMBERS),
+                )
+                if any(name in members for name in names)
+            ]
+            if "run" in kinds and len(kinds) > 1:
+                return "both"
+            return kinds[0] if kinds else "run"
+    if _RUN.search(text):
+        return "run"
+    if _BROKEN_BUNDLE.search(text):
+        return "bundle"
+    return "dsse" if _BROKEN_ENVELOPE.search(text) else "run"

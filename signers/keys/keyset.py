@@ -1,0 +1,155 @@
+"""A set of public keys with the times and the state of each: how verifiers live through a rotation.
+
+::
+
+    {"mediaType": "application/vnd.provenance-chains.keyset.v1+json",
+     "keys": [{"pem": "-----BEGIN PUBLIC KEY-----…", "keyid": "SHA256:…", "status": "retired",
+               "notBefore": "2026-01-01T00:00:00Z", "notAfter": "2026-07-01T00:00:00Z"}]}
+
+A key without a time has no end on that side. What was signed when needs a time that somebody else vouches
+for: a run's own times are written by whoever has the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import orjson
+
+from signers.base import FormatError, SignerRejected
+from signers.files import open_file
+from signers.keys.public_key import PublicKey
+from signers.strict_json import member, objects, parse_object
+
+MEDIA_TYPE = "application/vnd.provenance-chains.keyset.v1+json"
+MAX_BYTES = 4 * 1024 * 1024
+_SET_FIELDS = frozenset({"mediaType", "keys"})
+_FIELDS = frozenset({"pem", "keyid", "status", "notBefore", "notAfter"})
+
+
+class KeyStatus(StrEnum):
+    """``active`` keys sign, ``retired`` ones no longer can, ``revoked`` ones count for nothing."""
+
+    ACTIVE = "active"
+    RETIRED = "retired"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedKey:
+    """A public key with its window; without one and active it is a key like any that was given alone."""
+
+    key: PublicKey
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    status: KeyStatus = KeyStatus.ACTIVE
+
+    def problem(self, now: datetime, signed_at: datetime | None = None) -> str:
+        """Return why a signature by this key does not count, empty when it does.
+
+        ``signed_at`` is when the signature was there, as a timestamp authority or a log says; ``None`` when
+        nobody does. Without it a signature can be from any time until ``now``, so a key
+        past its end is believed only where it is retired: its private half is gone and signs nothing more.
+        """
+        if self.status is KeyStatus.REVOKED:
+            return "the key is revoked"
+        moment = signed_at or now
+        if self.not_before is not None and moment < self.not_before:
+            return f"{_told(signed_at)} before the key's notBefore {self.not_before.isoformat()}"
+        if self.not_after is None or moment <= self.not_after:
+            return ""
+        end = self.not_after.isoformat()
+        if signed_at is not None:
+            return f"signed at {signed_at.isoformat()}, after the key's notAfter {end}"
+        if self.status is KeyStatus.RETIRED:
+            return ""
+        return f"the key ended at {end}, and no trusted time says that the signature is older"
+
+    def to_json(self) -> dict[str, str]:
+        """Return the key as the file has it."""
+        written = {"pem": self.key.pem.decode(), "keyid": self.key.keyid, "status": self.status.value}
+        for name, moment in (("notBefore", self.not_before), ("notAfter", self.not_after)):
+            if moment is not None:
+                written[name] = moment.isoformat().replace("+00:00", "Z")
+        return written
+
+
+def parse_keyset(data: bytes, source: str = "key set") -> tuple[ListedKey, ...]:
+    """Read a key set; each key once, at least one. Raises :class:`FormatError` naming ``source``.
+
+    Nothing unknown is passed over: a misspelt ``notAfter`` would let a key count for ever.
+    """
+    members = parse_object(data, source, MAX_BYTES)
+    _refuse_unknown(members, _SET_FIELDS, source)
+    media_type = member(members, "mediaType", str, source)
+    if media_type != MEDIA_TYPE:
+        raise FormatError(f"{source}: mediaType is {media_type[:96]!r}: expected {MEDIA_TYPE}")
+    listed = objects(member(members, "keys", list, source), f"{source}: key")
+    found = [_read(item, f"{source}: key {number}") for number, item in enumerate(listed, 1)]
+    if not found:
+        raise FormatError(f"{source}: has no keys")
+    seen: set[str] = set()
+    for one in found:
+        if one.key.keyid in seen:
+            raise FormatError(f"{source}: {one.key.keyid} is in it twice")
+        seen.add(one.key.keyid)
+    return tuple(found)
+
+
+def is_keyset(path: str) -> bool:
+    """Whether a file begins as a key set does; raises nothing where there is none."""
+    try:
+        with open_file(path.removeprefix("file://")) as file:
+            return file.read(64).lstrip().startswith(b"{")
+    except (OSError, ValueError):
+        return False
+
+
+def write_keyset(keys: Sequence[ListedKey]) -> bytes:
+    """Return the file of these keys."""
+    listed = [key.to_json() for key in keys]
+    return orjson.dumps({"mediaType": MEDIA_TYPE, "keys": listed}, option=orjson.OPT_INDENT_2)
+
+
+def _read(item: dict[str, object], what: str) -> ListedKey:
+    _refuse_unknown(item, _FIELDS, what)
+    try:
+        key = PublicKey.from_pem(member(item, "pem", str, what).encode())
+    except SignerRejected as error:
+        raise FormatError(f"{what}: {error}") from error
+    if item.get("keyid", key.keyid) != key.keyid:
+        raise FormatError(f"{what}: keyid is {str(item['keyid'])[:64]!r}, but the PEM is that of {key.keyid}")
+    status = item.get("status", KeyStatus.ACTIVE.value)
+    if status not in list(KeyStatus):  # it may be anything, a list too
+        expected = ", ".join(KeyStatus)
+        raise FormatError(f"{what}: status is {str(status)[:32]!r}: expected one of {expected}")
+    start, end = _moment(item, "notBefore", what), _moment(item, "notAfter", what)
+    if start is not None and end is not None and end < start:
+        raise FormatError(f"{what}: notAfter is before notBefore")
+    return ListedKey(key, start, end, KeyStatus(str(status)))
+
+
+def _moment(item: dict[str, object], name: str, what: str) -> datetime | None:
+    if name not in item:
+        return None
+    text = member(item, name, str, what)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise FormatError(f"{what}: {name}: expected a time such as 2026-01-31T00:00:00Z, got {text[:40]!r}")
+    return moment
+
+
+def _refuse_unknown(members: dict[str, object], known: frozenset[str], what: str) -> None:
+    unknown = sorted(members.keys() - known)
+    if unknown:
+        raise FormatError(f"{what}: unknown field {unknown[0][:40]!r}: expected {', '.join(sorted(known))}")
+
+
+def _told(signed_at: datetime | None) -> str:
+    return f"signed at {signed_at.isoformat()}," if signed_at is not None else "it is"

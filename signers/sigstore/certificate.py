@@ -1,0 +1,300 @@
+"""Fulcio's certificates: whose they are, who issued them, and whether they held at a signed time.
+
+Sources: Sigstore client specification section 4.3 (path validation at the time of signing, certificate
+timestamp, policy), RFC 5280 section 6, RFC 6962 section 3.2, sigstore/fulcio
+``docs/certificate-specification.md`` and ``docs/oid-info.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509.certificate_transparency import SignedCertificateTimestamp
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+
+from signers.base import FormatError, SignerError, VerificationError
+from signers.sigstore.trusted_root import Authority, TrustedRoot, find_log
+
+ISSUER_V2 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
+ISSUER_V1 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
+"""Fulcio's extensions for the issuer of the identity token: a DER UTF8String, and bare text."""
+USERNAME = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
+"""The kind of other name under which Fulcio writes user names."""
+MAX_BYTES = 64 * 1024
+_SHORT = 128
+_UTF8_STRING = 0x0C
+_UNDERSTOOD = frozenset(
+    {
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.BASIC_CONSTRAINTS,
+    }
+)
+"""Extensions that a certificate may call critical (RFC 5280, section 4.2)."""
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,
+)
+"""What reading a certificate raises for one that is none, the warning where warnings are errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate, verified to the trusted root."""
+
+    leaf: x509.Certificate
+    chain: tuple[x509.Certificate, ...]
+    """From its issuer to the root."""
+    identity: str
+    """The URI, mail address or name that it is for."""
+    issuer: str
+    """The issuer of the identity token."""
+
+    @property
+    def der(self) -> bytes:
+        """The leaf in DER."""
+        return self.leaf.public_bytes(Encoding.DER)
+
+    @property
+    def pem(self) -> bytes:
+        """The leaf in PEM."""
+        return self.leaf.public_bytes(Encoding.PEM)
+
+    @property
+    def chain_pem(self) -> bytes:
+        """The rest in PEM."""
+        return b"".join(one.public_bytes(Encoding.PEM) for one in self.chain)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate that an authority of the trusted root issued, at whatever time."""
+
+    leaf: x509.Certificate
+    authorities: tuple[Authority, ...]
+    """Those that could have, at least one: one authority may be listed for several periods."""
+    identity: str
+    issuer: str
+
+    def at(self, moment: datetime, skew: timedelta = timedelta()) -> Certificate:
+        """Return the certificate as one that held at ``moment``, all of its chain too.
+
+        Raises :class:`VerificationError`: ``timestamp_outside_cert`` for the certificate itself, ``expired``
+        when the authority or its certificates were not valid then.
+        """
+        if not _held(self.leaf, moment, skew):
+            raise VerificationError(
+                f"the certificate is valid from {self.leaf.not_valid_before_utc} to "
+                f"{self.leaf.not_valid_after_utc}, not at {moment}",
+                "timestamp_outside_cert",
+            )
+        for authority in self.authorities:
+            if moment in authority.valid and all(_held(one, moment) for one in authority.chain):
+                return Certificate(self.leaf, authority.chain, self.identity, self.issuer)
+        raise VerificationError(f"the certificate's authority is not trusted at {moment}", "expired")
+
+
+def read_certificate(der: bytes) -> x509.Certificate:
+    """Read a certificate of at most :data:`MAX_BYTES`. Raises :class:`FormatError`."""
+    if len(der) > MAX_BYTES:
+        raise FormatError(f"the certificate has {len(der)} bytes, at most {MAX_BYTES} are read")
+    try:
+        return x509.load_der_x509_certificate(der)
+    except UNREADABLE as error:
+        raise FormatError("the certificate cannot be read") from error
+
+
+def check_issued(leaf: x509.Certificate, root: TrustedRoot) -> Issued:
+    """Return the certificate with its authority, its identity and its issuer; no time is looked at.
+
+    Raises :class:`VerificationError`: ``certificate_unknown`` when no authority of ``root`` issued it,
+    ``certificate_invalid`` for one that is not meant for signing code, is for no or several names or cannot
+    be read, ``sct_missing`` and ``sct_invalid`` without a certificate timestamp by a log of ``root``.
+    """
+    try:
+        authorities = tuple(each for each in root.certificate_authorities if _issued(leaf, each))
+        if not authorities:
+            raise VerificationError(
+                "no authority of the trusted root issued the certificate", "certificate_unknown"
+            )
+        _check_profile(leaf)
+        verify_sct(leaf, authorities[0].chain[0], root)
+        return Issued(leaf, authorities, _identity(leaf), issuer_of(leaf))
+    except UNREADABLE as error:
+        raise VerificationError("the certificate cannot be read", "certificate_invalid") from error
+
+
+def check_certificate(
+    leaf: x509.Certificate, root: TrustedRoot, moment: datetime, skew: timedelta = timedelta()
+) -> Certificate:
+    """Return the certificate with its chain, if it was one at ``moment``. Raises :class:`VerificationError`.
+
+    It has to chain to an authority of ``root`` that was valid then, be meant for signing code, and carry a
+    certificate timestamp by a log of ``root``.
+    """
+    return check_issued(leaf, root).at(moment, skew)
+
+
+def _held(certificate: x509.Certificate, moment: datetime, skew: timedelta = timedelta()) -> bool:
+    return certificate.not_valid_before_utc - skew <= moment <= certificate.not_valid_after_utc + skew
+
+
+def _issued(leaf: x509.Certificate, authority: Authority) -> bool:
+    """Whether signatures lead to the leaf, through certificates of the trusted root alone."""
+    lower = leaf
+    try:
+        for below, upper in enumerate(authority.chain):
+            if not _may_issue(upper, below):
+                return False
+            lower.verify_directly_issued_by(upper)
+            lower = upper
+    except (*UNREADABLE, InvalidSignature, x509.ExtensionNotFound):
+        return False
+    return True
+
+
+def _may_issue(authority: x509.Certificate, below: int) -> bool:
+    """Whether a certificate may issue code signing ones, with ``below`` authorities in between."""
+    constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
+    if not constraints.ca or (constraints.path_length is not None and constraints.path_length < below):
+        return False
+    for extension in authority.extensions:
+        value = extension.value
+        if isinstance(value, x509.KeyUsage) and not value.key_cert_sign:
+            return False
+        if isinstance(value, x509.ExtendedKeyUsage) and not (
+            {ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(value)
+        ):
+            return False
+        if extension.critical and extension.oid not in _UNDERSTOOD:
+            return False
+    return True
+
+
+def _check_profile(leaf: x509.Certificate) -> None:
+    problem = ""
+    usages: Sequence[x509.ObjectIdentifier] = ()
+    may_sign = False
+    for extension in leaf.extensions:
+        value = extension.value
+        if extension.critical and extension.oid not in _UNDERSTOOD:
+            problem = f"has the critical extension {extension.oid.dotted_string}, which is not known"
+        elif isinstance(value, x509.BasicConstraints) and value.ca:
+            problem = "is an authority's"
+        elif isinstance(value, x509.KeyUsage):
+            may_sign = value.digital_signature
+        elif isinstance(value, x509.ExtendedKeyUsage):
+            usages = list(value)
+    if not may_sign or ExtendedKeyUsageOID.CODE_SIGNING not in usages:
+        problem = problem or "is not for signing code"
+    if len(_names(leaf)) != 1:
+        problem = problem or f"is for {len(_names(leaf))} names, not for one"
+    if problem:
+        raise VerificationError(f"the certificate {problem}", "certificate_invalid")
+
+
+def issuer_of(leaf: x509.Certificate) -> str:
+    """Return the issuer of the identity token that the certificate was given for; empty when it has none.
+
+    Raises :class:`VerificationError` for an extension that cannot be read, and where two contradict.
+    """
+    found = []
+    for oid in (ISSUER_V2, ISSUER_V1):
+        try:
+            extension = leaf.extensions.get_extension_for_oid(oid).value
+        except x509.ExtensionNotFound:
+            continue
+        raw = extension.value if isinstance(extension, x509.UnrecognizedExtension) else b""
+        found.append(_utf8_string(raw) if oid == ISSUER_V2 else _text(raw))
+    if len(set(found)) > 1:
+        raise VerificationError(
+            f"the certificate names two issuers, {' and '.join(found)}", "certificate_invalid"
+        )
+    return found[0] if found else ""
+
+
+def _names(leaf: x509.Certificate) -> list[x509.GeneralName]:
+    try:
+        return list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return []
+
+
+def _identity(leaf: x509.Certificate) -> str:
+    (name,) = _names(leaf)
+    if isinstance(name, x509.OtherName):
+        return _utf8_string(name.value) if name.type_id == USERNAME else ""
+    return str(name.value)
+
+
+def _utf8_string(raw: bytes) -> str:
+    """Return the text of a DER UTF8String, whose length may take bytes of its own."""
+    header, length = 2, raw[1] if len(raw) > 1 else 0
+    if length >= _SHORT:
+        header += length & 0x7F
+        length = int.from_bytes(raw[2:header], "big")
+    # 0x80 alone says that the end is marked in the text, which DER does not have
+    if raw[:1] != bytes((_UTF8_STRING,)) or raw[1:2] == bytes((_SHORT,)) or len(raw) != header + length:
+        raise VerificationError("the certificate has a name that is no text", "certificate_invalid")
+    return _text(raw[header:])
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise VerificationError(
+            "the certificate has a name that is no text", "certificate_invalid"
+        ) from error
+
+
+def verify_sct(leaf: x509.Certificate, issuer: x509.Certificate, root: TrustedRoot) -> None:
+    """Return if a certificate transparency log of ``root`` promised to log ``leaf`` (RFC 6962, section 3.2).
+
+    Raises :class:`VerificationError` (``sct_missing``, ``sct_invalid``) unless one of its embedded timestamps
+    holds.
+    """
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.PrecertificateSignedCertificateTimestamps)
+    except x509.ExtensionNotFound as error:
+        raise VerificationError("the certificate has no certificate timestamp", "sct_missing") from error
+    problem: SignerError | None = None
+    for sct in found.value:
+        try:
+            log = find_log(root.ct_logs, sct.log_id)
+            moment = sct.timestamp if sct.timestamp.tzinfo else sct.timestamp.replace(tzinfo=UTC)
+            if moment not in log.valid:
+                problem = VerificationError("its certificate log is trusted for another time", "sct_invalid")
+                continue
+            log.verify(sct.signature, _promised(sct, leaf, issuer, moment))
+        except VerificationError as error:
+            problem = error
+        else:
+            return
+    raise VerificationError(f"the certificate's timestamp does not hold: {problem}", "sct_invalid")
+
+
+def _promised(
+    sct: SignedCertificateTimestamp, leaf: x509.Certificate, issuer: x509.Certificate, moment: datetime
+) -> bytes:
+    key = issuer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    tbs = leaf.tbs_precertificate_bytes
+    milliseconds = round(moment.timestamp() * 1000)
+    head = struct.pack("!BBQH", sct.version.value, 0, milliseconds, 1)
+    extensions = struct.pack("!H", len(sct.extension_bytes)) + sct.extension_bytes
+    return head + hashlib.sha256(key).digest() + len(tbs).to_bytes(3, "big") + tbs + extensions

@@ -1,0 +1,75 @@
+"""Certificates from Fulcio: an identity token and a key go in, a short-lived certificate comes out.
+
+Source: sigstore/fulcio ``fulcio.proto`` (``/api/v2/signingCert``).
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from signers.base import SignerError, SignerRejected, SignerUnavailable, VerificationError
+from signers.sigstore.certificate import Certificate, check_certificate
+from signers.sigstore.identity_token import IdentityToken
+from signers.sigstore.service import Service, expect_success, succeeded
+from signers.sigstore.trusted_root import TrustedRoot
+
+_SKEW = timedelta(seconds=5)
+"""How far Fulcio's clock and ours may be apart."""
+
+
+class Fulcio:
+    """A certificate authority at ``url``, trusted by ``root``. Safe for threads."""
+
+    def __init__(self, url: str, root: TrustedRoot, *, timeout: float = 20.0) -> None:
+        self.url = url.rstrip("/")
+        self._root = root
+        self._service = Service(url, "fulcio", timeout=timeout)
+
+    def request(self, token: IdentityToken, key: ec.EllipticCurvePrivateKey) -> Certificate:
+        """Return a new certificate for ``key``, verified: key, chain and certificate timestamp.
+
+        Raises :class:`SignerUnavailable` when trying again can help, which includes a token that Fulcio does
+        not take (it is read anew, and an issuer's discovery heals), and :class:`SignerRejected`.
+        """
+        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, SHA256())
+        content = {
+            "credentials": {"oidcIdentityToken": token.jwt},
+            "certificateSigningRequest": b64encode(request.public_bytes(Encoding.PEM)).decode(),
+        }
+        reply = self._service.post_json("/api/v2/signingCert", content, secret=token.jwt)
+        if not succeeded(reply):
+            raise _refused(reply.refusal(), token)
+        answer = expect_success(reply).json
+        try:
+            chain = answer["signedCertificateEmbeddedSct"]["chain"]["certificates"]
+            leaf = x509.load_pem_x509_certificate(chain[0].encode())
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise SignerUnavailable(
+                f"{reply.where} answered no certificate with an embedded certificate timestamp"
+            ) from error
+        if leaf.public_key() != key.public_key():
+            raise SignerUnavailable(f"{reply.where} answered a certificate for another key")
+        try:
+            return check_certificate(leaf, self._root, datetime.now(UTC), _SKEW)
+        except VerificationError as error:
+            raise SignerRejected(
+                f"{reply.where}: its certificate is not used: {error}; check signers.x509.trusted-root"
+            ) from error
+
+
+def _refused(error: SignerError, token: IdentityToken) -> SignerError:
+    told = (
+        f"{error} (token of {token.subject or 'nobody'}, issuer {token.issuer or 'unknown'}, {token.source})"
+    )
+    if isinstance(error, SignerRejected):
+        # fulcio says 400 for an expired token, an unknown issuer and one that does not answer alike
+        return SignerUnavailable(
+            f"{told}: check the audience, the issuer and the clock; fulcio's log says more"
+        )
+    return SignerUnavailable(told)

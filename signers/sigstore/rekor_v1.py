@@ -1,0 +1,141 @@
+"""Rekor v1: ``dsse`` entries for envelopes, ``hashedrekord`` entries for other signatures.
+
+Source: sigstore/rekor ``openapi.yaml`` and its types ``dsse`` 0.0.1 and ``hashedrekord`` 0.0.1. The whole
+envelope is sent; the log keeps hashes of it and the signature. Entries carry the log's own time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from signers.base import FormatError, SignerRejected, SignerUnavailable, VerificationError
+from signers.keys.public_key import PublicKey
+from signers.sigstore.log_entry import check_body, parse_body, verify_promise
+from signers.sigstore.service import MAX_ANSWER_VALUES, Reply, Service, expect_success, without_user
+from signers.sigstore.transparency import (
+    LogEntry,
+    Signed,
+    TransparencyLog,
+    number,
+    verify_inclusion,
+)
+from signers.sigstore.trusted_root import TrustedRoot
+from signers.strict_json import expect_few
+
+PATH = "/api/v1/log/entries"
+_LARGE = 1024 * 1024
+"""A load balancer that answers 502 to more than this means the size, and will do so again."""
+
+
+class RekorV1(TransparencyLog):
+    """A log of sigstore/rekor at ``url``."""
+
+    refuses_equal = False
+
+    def __init__(self, url: str, root: TrustedRoot | None = None, *, timeout: float = 30.0) -> None:
+        self.url = url.rstrip("/")
+        self._root = root
+        self._service = Service(url, "transparency log", timeout=timeout)
+
+    def check_key(self, key: PublicKey) -> None:
+        """Return: every key that there is here can be logged."""
+
+    def add(self, signed: Signed) -> LogEntry:
+        """Make an entry, or find the equal one; see :meth:`TransparencyLog.add`."""
+        proposed = propose(signed)
+        reply = self._service.post_json(PATH, proposed)
+        if reply.status == HTTPStatus.CONFLICT:
+            reply = self._equal_entry(reply)
+        too_large = {HTTPStatus.BAD_GATEWAY, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+        if reply.status in too_large and len(orjson.dumps(proposed)) > _LARGE:
+            raise SignerRejected(
+                f"{reply.where} answered {reply.status} to an entry of more than {_LARGE} bytes: use a "
+                "rekor v2 log, which takes the hash alone"
+            )
+        answer = expect_success(reply).json
+        try:
+            return self.check(entry_of(answer), signed)
+        except (VerificationError, FormatError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise SignerUnavailable(f"{reply.where}: its answer is not used: {error}") from error
+
+    def check(self, content: Mapping[str, Any], signed: Signed) -> LogEntry:
+        """Return the entry, verified; see :meth:`TransparencyLog.check`."""
+        check_entry(content, signed, self._root)
+        index = number(content, "logIndex")
+        return LogEntry(content, index, f"{without_user(self.url)}{PATH}?logIndex={index}")
+
+    def _equal_entry(self, conflict: Reply) -> Reply:
+        location = urlsplit(conflict.headers.get("Location", "")).path
+        if not location.startswith(PATH):
+            raise SignerUnavailable(f"{conflict.where} has this entry already and does not say where")
+        return self._service.request("GET", location, headers={"Accept": "application/json"})
+
+
+def propose(signed: Signed) -> dict[str, Any]:
+    """Return the entry to ask for: ``dsse`` for an envelope, ``hashedrekord`` for other data."""
+    verifier = b64encode(_pem(signed)).decode()
+    if signed.envelope is not None:
+        envelope = signed.envelope.to_bytes().decode()
+        content = {"envelope": envelope, "verifiers": [verifier]}
+        return {"apiVersion": "0.0.1", "kind": "dsse", "spec": {"proposedContent": content}}
+    signature = {"content": b64encode(signed.signature).decode(), "publicKey": {"content": verifier}}
+    digest = {"algorithm": "sha256", "value": hashlib.sha256(signed.data).hexdigest()}
+    spec = {"data": {"hash": digest}, "signature": signature}
+    return {"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": spec}
+
+
+def entry_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the bundle's form of an answer with one entry; hex becomes base64, numbers become text."""
+    (entry,) = answer.values()
+    verification = entry["verification"]
+    proof = verification["inclusionProof"]
+    body = entry["body"]
+    data = _decode(body)
+    expect_few(data, "the body of the log entry", MAX_ANSWER_VALUES)
+    kind = orjson.loads(data)
+    return {
+        "logIndex": str(entry["logIndex"]),
+        "logId": {"keyId": _hex(entry["logID"])},
+        "kindVersion": {"kind": kind["kind"], "version": kind["apiVersion"]},
+        "integratedTime": str(entry["integratedTime"]),
+        "inclusionPromise": {"signedEntryTimestamp": verification["signedEntryTimestamp"]},
+        "inclusionProof": {
+            "logIndex": str(proof["logIndex"]),
+            "rootHash": _hex(proof["rootHash"]),
+            "treeSize": str(proof["treeSize"]),
+            "hashes": [_hex(one) for one in proof["hashes"]],
+            "checkpoint": {"envelope": proof["checkpoint"]},
+        },
+        "canonicalizedBody": body,
+    }
+
+
+def check_entry(content: Mapping[str, Any], signed: Signed, root: TrustedRoot | None) -> None:
+    """Return if the entry proves that just this signature is logged. Raises :class:`VerificationError`."""
+    body = parse_body(verify_inclusion(content, root))
+    if root is not None:
+        verify_promise(content, root)
+    check_body(body, signed)
+
+
+def _pem(signed: Signed) -> bytes:
+    if not signed.certificate:
+        return signed.key.pem
+    return x509.load_der_x509_certificate(signed.certificate).public_bytes(Encoding.PEM)
+
+
+def _decode(text: str) -> bytes:
+    return b64decode(text, validate=True)
+
+
+def _hex(text: str) -> str:
+    return b64encode(bytes.fromhex(text)).decode()

@@ -1,0 +1,73 @@
+"""A Sigstore signing configuration: which Fulcio, log and timestamp authority to use now.
+
+Source: sigstore/protobuf-specs ``SigningConfig`` v0.2 in its JSON form. One of each
+is enough here: the one that began last among those valid now, of the newest version that is spoken here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from signers.base import FormatError, SignerRejected
+from signers.files import read_file
+from signers.shapes import SIGNING_CONFIG
+from signers.sigstore.trusted_root import Period, read_period
+from signers.strict_json import check_shape, member, objects, parse_object
+
+_MEDIA_TYPE = "application/vnd.dev.sigstore.signingconfig.v0.2+json"
+_MAX_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The URLs to use; empty where the configuration names none."""
+
+    fulcio: str
+    log: str
+    log_version: int
+    """1 or 2; 0 without a log."""
+    timestamp: str
+
+
+def load_signing_config(path: Path, moment: datetime | None = None) -> Services:
+    """Read the file, for ``moment`` or now. Raises :class:`SignerRejected` or :class:`FormatError`."""
+    what = f"signing config {path}"
+    try:
+        data = read_file(path, _MAX_BYTES)
+    except OSError as error:
+        raise SignerRejected(f"{what} cannot be read: {error.strerror}") from error
+    content = parse_object(data, what, _MAX_BYTES)
+    check_shape(content, SIGNING_CONFIG, what)
+    media_type = member(content, "mediaType", str, what)
+    if media_type != _MEDIA_TYPE:
+        raise FormatError(f"{what}: mediaType is {media_type[:96]!r}: expected {_MEDIA_TYPE}")
+    moment = moment or datetime.now(UTC)
+    log, version = _newest(content, "rekorTlogUrls", (1, 2), moment, what)
+    return Services(
+        fulcio=_newest(content, "caUrls", (1,), moment, what)[0],
+        log=log,
+        log_version=version,
+        timestamp=_newest(content, "tsaUrls", (1,), moment, what)[0],
+    )
+
+
+def _newest(
+    content: Mapping[str, object], name: str, versions: tuple[int, ...], moment: datetime, what: str
+) -> tuple[str, int]:
+    found: list[tuple[int, datetime, str]] = []
+    value = content.get(name, [])
+    if not isinstance(value, list):
+        raise FormatError(f"{what}: {name} is no array")
+    for one in objects(value, f"{what}: {name}"):
+        version = member(one, "majorApiVersion", int, f"{what}: {name}")
+        valid: Period = read_period(one.get("validFor"), f"{what}: {name}")
+        if version in versions and moment in valid:
+            start = valid.start or datetime.min.replace(tzinfo=UTC)
+            found.append((version, start, member(one, "url", str, f"{what}: {name}")))
+    if not found:
+        return "", 0
+    version, _, url = max(found)
+    return url, version

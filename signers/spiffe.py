@@ -1,0 +1,109 @@
+"""JWT-SVIDs from a SPIRE agent: one call of the SPIFFE Workload API, over gRPC.
+
+Source: SPIFFE Workload API, ``workload.proto``: ``/SpiffeWorkloadAPI/FetchJWTSVID`` with the metadata
+``workload.spiffe.io: true``. The request's field 1 is the audience (repeated); the answer's field 1 are the
+SVIDs, whose field 2 is the token. That little protobuf is read here, so that no client library is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+
+from signers.base import SignerError, SignerRejected, SignerUnavailable
+from signers.kms.service import CALL_SECONDS
+
+_METHOD = "/SpiffeWorkloadAPI/FetchJWTSVID"
+_METADATA = (("workload.spiffe.io", "true"),)
+_FIRST, _SECOND = 1, 2
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MORE, _BITS, _LONGEST = 0x80, 7, 63
+
+
+def fetch_jwt(socket: str, audience: str, setting: str = "signers.kms.auth.spire.sock") -> str:
+    """Return a JWT for ``audience`` from the agent at ``unix:///PATH`` or ``tcp://IP:PORT``.
+
+    ``setting`` names what the address comes from, for errors.
+    Raises :class:`SignerUnavailable` while the agent does not answer, :class:`SignerRejected` for an
+    audience or a workload that gets no token.
+    """
+    if not audience:
+        raise SignerRejected("spire gives no token without an audience: set signers.kms.auth.spire.audience")
+    scheme, colon, rest = socket.partition(":")
+    if not colon or scheme not in {"unix", "tcp"} or not rest.strip("/"):
+        raise SignerRejected(f"{setting}: expected unix:///PATH or tcp://IP:PORT")
+    target = f"unix:{'/' + rest.lstrip('/')}" if scheme == "unix" else rest.lstrip("/")
+    try:
+        with grpc.insecure_channel(target) as channel:
+            call = channel.unary_unary(_METHOD, _identity, _identity)
+            answer = call(_request(audience), timeout=CALL_SECONDS, metadata=_METADATA)
+    except grpc.RpcError as exc:
+        raise _error(exc, setting) from exc
+    try:
+        svid = next(value for number, value in _fields(answer) if number == _FIRST)
+        return next(value for number, value in _fields(svid) if number == _SECOND).decode("ascii")
+    except (StopIteration, ValueError, IndexError) as exc:
+        raise SignerRejected("spire's answer holds no token: check that the workload is registered") from exc
+
+
+def _identity(data: bytes) -> bytes:
+    return data
+
+
+def _request(audience: str) -> bytes:
+    text = audience.encode()
+    return bytes([_FIRST << 3 | _BYTES]) + _varint(len(text)) + text
+
+
+def _error(exc: grpc.RpcError, setting: str) -> SignerError:
+    code = exc.code() if isinstance(exc, grpc.Call) else None
+    name = code.name.lower().replace("_", " ") if code else "an error"
+    if code in {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }:
+        return SignerUnavailable(f"spire's agent did not answer ({name}): check {setting}")
+    return SignerRejected(f"spire gave no token ({name}): check that the workload is registered")
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number >= _MORE:
+        found.append(number & (_MORE - 1) | _MORE)
+        number >>= _BITS
+    return bytes([*found, number])
+
+
+def _read_varint(data: bytes, start: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte = data[start]
+        number |= (byte & (_MORE - 1)) << shift
+        start += 1
+        if byte < _MORE:
+            return number, start
+        shift += _BITS
+        if shift > _LONGEST:
+            raise ValueError("a number is too long")
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the length-delimited fields of a protobuf message, skipping the others."""
+    at = 0
+    while at < len(data):
+        tag, at = _read_varint(data, at)
+        kind = tag & 7
+        if kind == _BYTES:
+            size, at = _read_varint(data, at)
+            if at + size > len(data):
+                raise ValueError("a field is cut off")
+            yield tag >> 3, data[at : at + size]
+            at += size
+        elif kind == _VARINT:
+            _, at = _read_varint(data, at)
+        elif kind in {_FIXED64, _FIXED32}:
+            at += 8 if kind == _FIXED64 else 4
+        else:
+            raise ValueError("an unknown kind of field")

@@ -1,0 +1,1 @@
+"""The store ``docdb``: the store itself, and one module for each database."""

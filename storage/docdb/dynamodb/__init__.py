@@ -1,0 +1,1 @@
+"""DynamoDB for the store ``docdb``: its requests, and the items that lead to documents."""

@@ -1,0 +1,109 @@
+"""Firestore for the store ``docdb``:
+``firestore://projects/PROJECT/databases/DATABASE/documents/COLLECTION?name_field=Name``.
+
+Credentials are Google's application default; ``FIRESTORE_EMULATOR_HOST`` names a server for tests.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from storage.base import StoreError, StoreOptions, StoreRejected
+from storage.docdb.blocking import BlockingCollection
+from storage.docdb.documents import INDEX, READ, Document
+from storage.docdb.store import DocumentStore, parse_collection_url
+from storage.formats.chains_document import MOST_DOCUMENTS
+from storage.google.errors import explain_google
+from storage.redacted_url import shown
+
+_EXPECTED = "firestore://projects/PROJECT/databases/(default)/documents/COLLECTION?name_field=Name"
+_PATH = re.compile(r"projects/([^/]+)/databases/([^/]+)/documents/([^/]+(?:/[^/]+/[^/]+)*)")
+_PERMISSION = "datastore.entities.create, .update, .get, .list and .delete (roles/datastore.user)"
+
+
+class FirestoreStore(DocumentStore):
+    """Stores records in a Firestore collection."""
+
+    def __init__(self, url: str, options: StoreOptions) -> None:
+        super().__init__(url, options, FirestoreCollection(url, options))
+
+
+class FirestoreCollection(BlockingCollection):
+    """A collection whose documents are named by ``name_field``, which is not in the document itself."""
+
+    source = "firestore"
+    largest = 1024 * 1024 - 4 * 1024
+
+    def __init__(self, url: str, options: StoreOptions) -> None:
+        super().__init__()
+        parsed = parse_collection_url(url, _EXPECTED, ("name_field", "revision_field"))
+        found = _PATH.fullmatch(f"{parsed.host}/{parsed.path}")
+        self._name_field = parsed.parameters.get("name_field", "")
+        if found is None or not self._name_field:
+            raise StoreRejected(f"storage.docdb.url {shown(url)[:100]!r}: expected {_EXPECTED}")
+        self._project, self._database, self._path = found.groups()
+        self._options = options
+        self._making = threading.Lock()
+        self._client: Any = None
+
+    def read(self, names: Sequence[str]) -> Mapping[str, Document]:
+        """Return documents by their own names."""
+        made = self._made()
+        found = self._client.get_all([made.document(name) for name in names], list(READ), **self._bounds())
+        return {one.id: one.to_dict() for one in found if one.exists}
+
+    def write(self, documents: Sequence[Document]) -> None:
+        """Write as docstore's ``Put``, all of them or none."""
+        made = self._made()
+        batch = self._client.batch()
+        for one in documents:
+            values = {key: value for key, value in one.items() if key != self._name_field}
+            batch.set(made.document(one["Name"]), values)
+        batch.commit(**self._bounds())
+
+    def remove(self, name: str) -> None:
+        """Delete a document, if it is there."""
+        self._made().document(name).delete(**self._bounds())
+
+    def search(self, field: str, value: str) -> list[str]:
+        """Search the documents of ours; Firestore keeps the index by itself."""
+        from google.cloud.firestore_v1.base_query import FieldFilter  # noqa: PLC0415
+
+        operator = "array_contains" if field == "Subjects" else "=="
+        query = self._made().where(filter=FieldFilter(field, operator, value)).select([field])
+        found = query.limit(MOST_DOCUMENTS + 1).stream(**self._bounds())
+        return [one.id.removesuffix(INDEX) for one in found if one.id.endswith(INDEX)]
+
+    def list_names(self) -> list[str]:
+        """Return the names of all documents."""
+        return [one.id for one in self._made().select([]).stream(**self._bounds())]
+
+    def explain(self, error: Exception, action: str) -> StoreError:
+        """Return the port's error for what Google's client raised."""
+        return explain_google(error, action, _PERMISSION)
+
+    def disconnect(self) -> None:
+        """Release all connections."""
+        with self._making:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _bounds(self) -> dict[str, Any]:
+        """Return how long a request may take, and all tries of it together."""
+        from google.api_core.retry import Retry  # noqa: PLC0415
+
+        return {"timeout": self._options.timeout, "retry": Retry(timeout=self._options.timeout)}
+
+    def _made(self) -> Any:
+        with self._making:
+            if self._client is None:
+                try:
+                    from google.cloud import firestore  # noqa: PLC0415 - takes a second
+                except ImportError as exc:
+                    raise StoreRejected(f"{exc}: install provenance-chains with its extra gcp") from exc
+                self._client = firestore.Client(project=self._project, database=self._database)
+            return self._client.collection(*self._path.split("/"))

@@ -1,0 +1,163 @@
+"""What Tekton Chains keeps about one payload in ``gcs`` and ``docdb``, and the evidence in it.
+
+The key is ``taskrun-<UID>``, ``pipelinerun-<UID>`` or the first twelve hex digits of an image. What Chains
+calls the signature is the whole DSSE envelope of an in-toto payload, and the raw signature of an image's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+
+import orjson
+
+from storage import lean_json
+from storage.annotations import annotation_key
+from storage.base import FORM_A, StoreOptions, StoreRejected
+from storage.formats.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
+from storage.formats.reference import is_sha256
+from storage.limits import allowance
+from storage.limits.allowance import LARGEST, Allowance
+from storage.record import Evidence, Findings, ListedRun, Origin, Record, Skipped
+
+MOST_DOCUMENTS = 10_000
+"""What one search reads at most; the rest is told, never dropped in silence."""
+_RUN_KEY = re.compile(r"(taskrun|pipelinerun)-([0-9A-Za-z-]{1,64})")
+IMAGE_KEY = 12
+"""Hex digits of an image's digest that are its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedDocument:
+    """The fields of Chains' ``SignedDocument``, values before any encoding."""
+
+    key: str
+    payload: bytes
+    signature: bytes
+    certificate: bytes = b""
+    chain: bytes = b""
+
+    def mentions(self, digest: str) -> bool:
+        """Whether the payload names ``digest`` (``sha256:hex``) at all; verification looks closer."""
+        return digest.partition(":")[2].encode() in self.payload
+
+    def evidence(self, source: str, location: str) -> Evidence | Skipped:
+        """Return the envelope, or the image's payload with its signature."""
+        annotations = {
+            key: value.decode("ascii", "replace")
+            for key, value in ((CERTIFICATE_KEY, self.certificate), (CHAIN_KEY, self.chain))
+            if value
+        }
+        if len(self.signature) > LARGEST or len(self.payload) > LARGEST:
+            return Skipped(location, "", f"more than {LARGEST} bytes: not read")
+        if not self.signature:
+            return Skipped(location, "", "it has no signature")
+        if is_envelope(self.signature):
+            data = self.signature
+            return Evidence(source, location, sha256(data), "dsse", data, annotations=annotations)
+        digest = sha256(self.payload)
+        return Evidence(source, location, digest, "simplesigning", self.payload, self.signature, annotations)
+
+
+def document_of(record: Record) -> SignedDocument:
+    """Return what Chains would keep. Raises :class:`StoreRejected` for a record without a signature."""
+    signature = record.signature or record.envelope
+    if not signature:
+        raise StoreRejected("the record has neither envelope nor signature")
+    return SignedDocument(annotation_key(record), record.payload, signature, record.certificate, record.chain)
+
+
+def bundle_of(record: Record, options: StoreOptions) -> bytes:
+    """Return the bundle to keep beside the document, empty when form A alone is wanted."""
+    return b"" if options.encoding_format == FORM_A else record.bundle
+
+
+def bundle_evidence(data: bytes, source: str, location: str) -> Evidence | Skipped:
+    """Return a stored bundle as evidence."""
+    if len(data) > LARGEST:
+        return Skipped(location, "", f"{len(data)} bytes: not read")
+    return Evidence(source, location, sha256(data), "bundle-v0.3", data)
+
+
+def digests_of(record: Record) -> list[str]:
+    """Return ``algorithm:hex`` of every subject, each once."""
+    return list(
+        dict.fromkeys(f"{name}:{value}" for one in record.subjects for name, value in one.digest.items())
+    )
+
+
+def image_key(digest: str) -> str:
+    """Return the key of an image's signature, empty for a digest that is not ``sha256:hex``."""
+    return digest[7 : 7 + IMAGE_KEY] if is_sha256(digest) else ""
+
+
+def run_bytes(record: Record) -> bytes:
+    """Return the run and its end as JSON, for :func:`run_of_bytes`."""
+    return orjson.dumps({**asdict(record.origin), "created": record.created})
+
+
+def run_of_bytes(data: bytes, key: str) -> ListedRun | None:
+    """Return the run that is kept beside evidence; else what the key of Chains' document says."""
+    try:
+        found = lean_json.loads(data, lean_json.FEW_VALUES)
+        origin = Origin(*(str(found[name]) for name in ("kind", "namespace", "name", "uid")))
+        return ListedRun(origin, str(found.get("created", "")))
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        named = _RUN_KEY.fullmatch(key)
+        return ListedRun(Origin(named[1], "", "", named[2]), "") if named else None
+
+
+def of_run(items: list[Evidence | Skipped], run: ListedRun | None) -> list[Evidence | Skipped]:
+    """Return the items, evidence with the run it came from."""
+    if run is None:
+        return items
+    return [
+        replace(item, origin=run.origin, created=run.created) if isinstance(item, Evidence) else item
+        for item in items
+    ]
+
+
+def runs_of(keys: Iterable[str]) -> Iterator[ListedRun]:
+    """Yield each run that keys of Chains' documents name, once."""
+    found = (_RUN_KEY.fullmatch(key) for key in keys)
+    for kind, uid in sorted({(one[1], one[2]) for one in found if one}):
+        yield ListedRun(Origin(kind, "", "", uid), "")
+
+
+def is_envelope(signature: bytes) -> bool:
+    """Whether these bytes are a DSSE envelope; a raw signature is never JSON."""
+    try:
+        found = lean_json.loads(signature, lean_json.FEW_VALUES)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(found, dict) and "payload" in found and "signatures" in found
+
+
+@dataclass(slots=True)
+class Found:
+    """Evidence as a search gathers it, each location once, bounded in bytes."""
+
+    _items: dict[tuple[str, str], Evidence | Skipped] = field(default_factory=dict)
+    _allowed: Allowance = field(default_factory=allowance.current)
+
+    def add(self, items: Iterable[Evidence | Skipped]) -> None:
+        """Take what was found; what is too much becomes :class:`Skipped`."""
+        for item in items:
+            kind = item.format if isinstance(item, Evidence) else ""
+            if (item.location, kind) in self._items:
+                continue
+            if isinstance(item, Evidence):
+                if reason := self._allowed.take(len(item.data)):
+                    item = Skipped(item.location, item.digest, reason)  # noqa: PLW2901
+                else:
+                    item = replace(item, data=self._allowed.kept(item.digest, item.data))  # noqa: PLW2901
+            self._items[item.location, kind] = item
+
+    def findings(self) -> Findings:
+        """Return everything, in the order of the locations."""
+        items = [self._items[key] for key in sorted(self._items)]
+        return Findings(
+            tuple(item for item in items if isinstance(item, Evidence)),
+            tuple(item for item in items if isinstance(item, Skipped)),
+        )

@@ -1,0 +1,169 @@
+"""From a stored manifest to the evidence in it: pure; fetching the bytes is the caller's.
+
+Nothing is dropped in silence: what cannot be read becomes :class:`Skipped` with the reason. Nothing is
+verified here either.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from storage import lean_json
+from storage.formats.manifests import DOCKER_MANIFEST, DSSE_TYPE, OCI_MANIFEST, SIGNATURE_KEY
+from storage.formats.reference import is_sha256
+from storage.limits.allowance import LARGEST
+from storage.record import SIMPLE_SIGNING_TYPE, Evidence, Origin, Skipped
+
+BUNDLE_PREFIX = "application/vnd.dev.sigstore.bundle"
+RUN_UID = "provenance.chains/run-uid"
+"""UID of the run an entry or layer comes from; on a tag's entry those of all its layers, comma-separated."""
+RUN = "provenance.chains/run"
+"""Kind, namespace and name of that run, separated by slashes."""
+_CREATED = "org.opencontainers.image.created"
+MOST_LAYERS = 1000
+_OURS = ("dev.sigstore.", "dev.cosignproject.", "provenance.chains/", _CREATED, "predicateType")
+"""The beginnings of the annotations that anybody looks at; others are not kept."""
+_MOST_ANNOTATIONS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A blob that holds evidence, to be fetched by ``digest`` and given to :meth:`evidence`."""
+
+    source: str
+    location: str
+    digest: str
+    size: int
+    format: str
+    signature: bytes
+    annotations: Mapping[str, str]
+
+    def evidence(self, data: bytes) -> Evidence:
+        """Return the evidence, given the blob's bytes."""
+        origin = run_of(self.annotations)
+        return Evidence(
+            self.source,
+            self.location,
+            self.digest,
+            self.format,
+            data,
+            self.signature,
+            self.annotations,
+            origin,
+            self.annotations.get(_CREATED, "") if origin else "",
+        )
+
+    def skipped(self, reason: str) -> Skipped:
+        """Return why this one could not be had."""
+        return Skipped(self.location, self.digest, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a manifest holds: blobs to fetch, and what is no evidence."""
+
+    wanted: tuple[Wanted, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+
+def read_manifest(
+    data: bytes, source: str, location: str, digest: str, subject: str, most: int = MOST_LAYERS
+) -> Contents:
+    """Return the evidence that the image manifest ``data`` (of ``digest``) holds about ``subject``.
+
+    A manifest that says it is about another subject is skipped; one that does not say is taken. Of its layers
+    the first ``most`` are read.
+    """
+    try:
+        manifest = lean_json.loads(data)
+        media_type = manifest.get("mediaType") or OCI_MANIFEST
+        layers = manifest.get("layers") or []
+        about = (manifest.get("subject") or {}).get("digest")
+        sound = isinstance(layers, list) and all(isinstance(layer, dict) for layer in layers)
+    except lean_json.TooMany as exc:
+        return _nothing(location, digest, f"the manifest is not read: {exc.msg}")
+    except (orjson.JSONDecodeError, AttributeError):
+        return _nothing(location, digest, "the manifest is no JSON object")
+    if media_type not in {OCI_MANIFEST, DOCKER_MANIFEST} or not sound:
+        return _nothing(location, digest, f"{str(media_type)[:100]} is no image manifest")
+    if about is not None and subject and about != subject:
+        return _nothing(location, digest, f"it is about another subject: {str(about)[:100]}")
+    if not layers:
+        return _nothing(location, digest, "it has no layers")
+    shared = _strings(manifest.get("annotations"))
+    wanted, skipped = [], []
+    for layer in layers[:most]:
+        item = _read_layer(layer, source, location, shared)
+        if isinstance(item, Wanted):
+            wanted.append(item)
+        else:
+            skipped.append(item)
+    if len(layers) > most:
+        rest = f"{len(layers) - most} layers after the first {most} were not read"
+        skipped.append(Skipped(location, digest, rest))
+    return Contents(tuple(wanted), tuple(skipped))
+
+
+def _read_layer(
+    layer: dict[str, Any], source: str, location: str, shared: dict[str, str]
+) -> Wanted | Skipped:
+    digest, size = str(layer.get("digest"))[:100], layer.get("size")
+    media_type = str(layer.get("mediaType"))
+    kind = format_of(media_type)
+    if not kind:
+        return Skipped(location, digest, f"{media_type[:100]} is no evidence that we know")
+    if not is_sha256(digest):
+        return Skipped(location, digest, "its digest is not sha256")
+    if not isinstance(size, int) or not 0 <= size <= LARGEST:
+        return Skipped(location, digest, f"its size is {str(size)[:40]}; the limit is {LARGEST} bytes")
+    annotations = shared | _strings(layer.get("annotations"))
+    try:
+        signature = base64.b64decode(annotations.get(SIGNATURE_KEY, ""), validate=True)
+    except (binascii.Error, ValueError):
+        return Skipped(location, digest, f"its annotation {SIGNATURE_KEY} is not base64")
+    if kind == "simplesigning" and not signature:
+        return Skipped(location, digest, f"it has no signature: the annotation {SIGNATURE_KEY} is missing")
+    return Wanted(source, location, digest, size, kind, signature, annotations)
+
+
+def run_of(annotations: Mapping[str, str]) -> Origin | None:
+    """Return the run that annotations of ours name; None without its UID."""
+    uid = annotations.get(RUN_UID, "")
+    if not uid or "," in uid:
+        return None
+    kind, _, rest = annotations.get(RUN, "").partition("/")
+    namespace, _, name = rest.partition("/")
+    return Origin(kind, namespace, name, uid)
+
+
+def format_of(media_type: str) -> str:
+    """Return the :attr:`Evidence.format` of a layer's media type, ``""`` for what is no evidence."""
+    if media_type == DSSE_TYPE:
+        return "dsse"
+    if media_type == SIMPLE_SIGNING_TYPE:
+        return "simplesigning"
+    if not media_type.startswith(BUNDLE_PREFIX):
+        return ""
+    # …bundle+json;version=0.1 and 0.2, …bundle.v0.3+json
+    version = media_type.removeprefix(BUNDLE_PREFIX).removeprefix("+json;version=").removeprefix(".v")
+    return f"bundle-v{version.removesuffix('+json')[:20]}"
+
+
+def _nothing(location: str, digest: str, reason: str) -> Contents:
+    return Contents(skipped=(Skipped(location, digest, reason),))
+
+
+def _strings(annotations: object) -> dict[str, str]:
+    if not isinstance(annotations, dict):
+        return {}
+    ours = (
+        (key, value) for key, value in annotations.items() if isinstance(value, str) and key.startswith(_OURS)
+    )
+    return dict(islice(ours, _MOST_ANNOTATIONS))

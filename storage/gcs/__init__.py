@@ -1,0 +1,1 @@
+"""The store ``gcs``: a bucket of Google Cloud Storage."""

@@ -1,0 +1,299 @@
+"""The store ``gcs``: a Google Cloud Storage bucket, with the objects that Tekton Chains writes there.
+
+::
+
+    taskrun-<namespace>-<name>/<key>.payload, .signature, .cert, .chain    as Chains; those two may be empty
+    taskrun-<namespace>-<name>/<key>.bundle                                ours: the Sigstore bundle, form B
+    taskrun-<namespace>-<name>/<key>.run                                   ours: the run and its end, in JSON
+    by-digest/<algorithm>/<hex>/taskrun-<namespace>-<name>/<key>           ours: empty, leads a search there
+    by-run/<uid>/taskrun-<namespace>-<name>/<key>
+
+``<key>`` is told in :mod:`storage.formats.chains_document`. What Chains wrote is found by the run's UID, and
+by an image's digest where the image's signature is in the bucket. Signing a run again replaces its objects,
+as with Chains. ``STORAGE_EMULATOR_HOST`` names a server for tests, as for every client of Google's.
+
+An object is written under the condition that it is not there, or is as it was. Before a receipt is given the
+list of what is below ``<key>`` must tell the size and MD5 of each; the lists by which readers search are read
+once an hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.filesystem import plain_name
+from storage.formats.chains_document import (
+    MOST_DOCUMENTS,
+    Found,
+    SignedDocument,
+    bundle_evidence,
+    bundle_of,
+    digests_of,
+    document_of,
+    image_key,
+    of_run,
+    run_bytes,
+    run_of_bytes,
+    runs_of,
+)
+from storage.formats.manifests import sha256
+from storage.gcs.objects import PERMISSION, Kept, Objects
+from storage.limits import allowance
+from storage.limits.allowance import Allowance
+from storage.limits.belief import Belief
+from storage.record import (
+    Evidence,
+    Failure,
+    Findings,
+    ListedRun,
+    Origin,
+    Receipt,
+    Record,
+    Skipped,
+    Stored,
+)
+from storage.redacted_url import shown
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,400}")
+_DIGEST = re.compile(r"[A-Za-z0-9_]{1,40}:[0-9a-f]{2,256}")
+T = TypeVar("T")
+_AT_ONCE = 16
+_PROBE = "provenance-chains-probe"
+
+
+class GcsStore(Store):
+    """Stores records in the bucket of ``gcs://BUCKET``."""
+
+    def __init__(self, url: str, options: StoreOptions) -> None:
+        bucket = url.removeprefix("gcs://")
+        if not _BUCKET.fullmatch(bucket):
+            raise StoreRejected(
+                f"unknown store {shown(url)[:100]!r}: expected gcs://BUCKET (storage.gcs.bucket)"
+            )
+        self.url = url
+        self._options = options
+        self._objects = Objects(bucket, options)
+        self._lists = Belief()
+
+    async def put(self, record: Record) -> Stored:
+        """Store the objects of one record, evidence before what leads to it; see :meth:`Store.put`."""
+        try:
+            document = document_of(record)
+            stem = f"{run_folder(record.origin)}/{plain(document.key)}"
+            parts = {
+                f"{stem}.payload": document.payload,
+                f"{stem}.cert": document.certificate,
+                f"{stem}.chain": document.chain,
+                f"{stem}.run": run_bytes(record),
+            }
+            bundle = bundle_of(record, self._options)
+            if bundle:
+                parts[f"{stem}.bundle"] = bundle
+            signature = {f"{stem}.signature": document.signature}
+            changed = await self._write(parts, stem)
+            changed |= await self._write(signature, stem)  # last, since searches find it
+            places = [f"by-run/{plain(record.origin.uid)}"]
+            places += [
+                f"by-digest/{one.replace(':', '/')}" for one in digests_of(record) if _DIGEST.fullmatch(one)
+            ]
+            pointers = [f"{place}/{stem}" for place in places]
+            await _together([self._objects.make(pointer, b"") for pointer in pointers])
+            await self._read_back(parts | signature, stem)
+            if not self._lists:
+                await self._check_listed(pointers)
+        except StoreError as error:
+            transient = isinstance(error, StoreUnavailable)
+            return Stored(failures=(Failure(self.url, "object", "", str(error), transient),))
+        document_names = {f"{stem}.{kind}" for kind in ("payload", "cert", "chain", "signature")}
+        is_new = bool(changed & document_names)
+        receipts = [self._receipt(f"{stem}.signature", document.signature, changed=is_new)]
+        if bundle:
+            receipts.append(self._receipt(f"{stem}.bundle", bundle, changed=f"{stem}.bundle" in changed))
+        return Stored(tuple(receipts))
+
+    def _receipt(self, name: str, data: bytes, *, changed: bool) -> Receipt:
+        return Receipt(self.url, "object", "", f"{self.url}/{name}", sha256(data), changed)
+
+    async def find(self, digest: str, reference: str = "") -> Findings:
+        """Return what the bucket has about ``digest``; see the module for what Chains wrote."""
+        del reference
+        if not _DIGEST.fullmatch(digest):
+            raise StoreRejected(f"cannot look for {digest[:100]!r}: expected algorithm:hex")
+        place = f"by-digest/{digest.replace(':', '/')}/"
+        stems = {name.removeprefix(place) for name in await self._objects.listed(prefix=place)}
+        key = image_key(digest)
+        signed = await self._objects.listed(matchGlob=f"*/{key}.signature") if key else {}
+        for folder in {name.partition("/")[0] for name in signed}:
+            stems |= _stems(await self._objects.listed(prefix=f"{folder}/"))
+        return await self._read_all(stems, digest)
+
+    async def find_run(self, uid: str) -> Findings:
+        """Return what came from the run ``uid``; of what Chains wrote, the attestations."""
+        place = f"by-run/{plain(uid)}/"
+        stems = {name.removeprefix(place) for name in await self._objects.listed(prefix=place)}
+        if _PLAIN.fullmatch(uid):
+            stems |= _stems(await self._objects.listed(matchGlob=f"*/*-{uid}.signature"))
+        return await self._read_all(stems, "")
+
+    async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
+        """Yield the runs whose attestations are here, Chains' and ours; their times are not told."""
+        del until
+        names = {} if since else await self._objects.listed(matchGlob="*/*run-*.signature")
+        for run in runs_of(name.rpartition("/")[2].removesuffix(".signature") for name in names):
+            yield run
+
+    async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
+        """Make an object, read it and delete it."""
+        del places
+        parts = {_PROBE: b"probe"}
+        try:
+            await self._write(parts, _PROBE)
+            await self._read_back(parts, _PROBE)
+            await self._objects.delete(_PROBE)
+        except StoreError as error:
+            return [Probe("write", "failed", str(error), f"give the account {PERMISSION}")]
+        return [Probe("write", "ok", f"an object was made in {self.url}, read and deleted")]
+
+    async def close(self) -> None:
+        """Release connections; a later call opens them again."""
+        await self._objects.close()
+
+    async def _read_all(self, stems: Iterable[str], digest: str) -> Findings:
+        found, allowed = Found(), allowance.current()
+        wanted = sorted(stems)
+        many = min(_AT_ONCE, allowed.at_once)
+        for start in range(0, min(len(wanted), MOST_DOCUMENTS), many):
+            part = wanted[start : min(start + many, MOST_DOCUMENTS)]
+            read = await asyncio.gather(*(self._read(stem, digest, allowed) for stem in part))
+            for items, size in read:
+                allowed.give_back(size)  # what of it is evidence is counted now
+                found.add(items)
+        if len(wanted) > MOST_DOCUMENTS:
+            found.add([Skipped(self.url, "", f"{len(wanted) - MOST_DOCUMENTS} more are not read")])
+        return found.findings()
+
+    async def _read(self, stem: str, digest: str, allowed: Allowance) -> tuple[list[Evidence | Skipped], int]:
+        """Return what a stem has, and how many bytes were taken from what is allowed."""
+        there = await self._objects.listed(prefix=f"{stem}.")
+        kinds = ("payload", "signature", "cert", "chain", "bundle", "run")
+        ended = await asyncio.gather(
+            *(self._state(there.get(f"{stem}.{kind}"), allowed) for kind in kinds), return_exceptions=True
+        )
+        told: list[bytes | None] = []
+        refused = ""
+        for one in ended:
+            if isinstance(one, BadContent):
+                refused = refused or str(one)
+            elif isinstance(one, BaseException):
+                raise one
+            else:
+                told.append(one)
+        size = sum(len(data or b"") for data in told)
+        if refused:
+            return [Skipped(f"{self.url}/{stem}", "", refused)], size
+        payload, signature, cert, chain, bundle, run = told
+        if payload is None or signature is None:
+            return [Skipped(f"{self.url}/{stem}", "", "payload or signature is missing")], size
+        key = stem.rpartition("/")[2]
+        document = SignedDocument(key, payload, signature, cert or b"", chain or b"")
+        if digest and not document.mentions(digest):
+            return [], size
+        items = [document.evidence("gcs", f"{self.url}/{stem}.signature")]
+        if bundle is not None:
+            items.append(bundle_evidence(bundle, "gcs", f"{self.url}/{stem}.bundle"))
+        return of_run(items, run_of_bytes(run or b"", key)), size
+
+    async def _write(self, parts: Mapping[str, bytes], prefix: str) -> set[str]:
+        """Make or replace objects; return the names of those that were not there with these bytes."""
+        left, changed = dict(parts), set[str]()
+        generations = dict.fromkeys(left, 0)
+        for _ in range(max(1, self._options.attempts) + 1):
+            names = list(left)
+            made = await _together(
+                [self._objects.make(name, left[name], generations[name]) for name in names]
+            )
+            written = {name for name, one in zip(names, made, strict=True) if one is not None}
+            changed |= written
+            left = {name: data for name, data in left.items() if name not in written}
+            if not left:
+                return changed
+            there = await self._objects.listed(prefix=prefix)
+            for name, data in list(left.items()):
+                found = there.get(name)
+                if await self._objects.has(found, data):
+                    del left[name]
+                else:
+                    generations[name] = found.generation if found else 0
+            if not left:
+                return changed
+        raise StoreUnavailable(
+            f"write {self.url}/{next(iter(left))}: somebody else writes it again and again"
+        )
+
+    async def _read_back(self, parts: Mapping[str, bytes], prefix: str) -> None:
+        """Look whether the list has what was written. Raises :class:`StoreUnavailable`."""
+        there = await self._objects.listed(prefix=prefix)
+        for name, data in parts.items():
+            if not await self._objects.has(there.get(name), data):
+                raise StoreUnavailable(f"write {self.url}/{name}: other bytes came back")
+
+    async def _check_listed(self, pointers: Sequence[str]) -> None:
+        """Look once an hour whether the list, by which readers search, leads to evidence."""
+        lists = await _together([self._objects.listed(prefix=one) for one in pointers])
+        for pointer, found in zip(pointers, lists, strict=True):
+            if pointer not in found:
+                raise StoreUnavailable(
+                    f"write {self.url}/{pointer}: it was written, and the bucket's list does not have it"
+                )
+        self._lists.seen()
+
+    async def _state(self, there: Kept | None, allowed: Allowance) -> bytes | None:
+        """Return an object's bytes, None without one; they are taken from what is ``allowed``.
+
+        Raises :class:`BadContent`.
+        """
+        if there is None:
+            return None
+        if not there.size:
+            return b""
+        if reason := allowed.take(there.size):
+            raise BadContent(f"{self.url}/{there.name}: {reason}")
+        data = None
+        try:
+            data = await self._objects.read(there, there.size)
+        finally:
+            allowed.give_back(there.size - len(data or b""))
+        return data
+
+
+async def _together(jobs: Sequence[Awaitable[T]]) -> list[T]:
+    """Await all jobs to their end, then return what they gave or raise the first error."""
+    ended = await asyncio.gather(*jobs, return_exceptions=True)
+    for one in ended:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in ended if not isinstance(one, BaseException)]
+
+
+def run_folder(origin: Origin) -> str:
+    """Return ``<kind>-<namespace>-<name>``, changed only where no Kubernetes object could be called so."""
+    return plain(f"{origin.kind}-{origin.namespace}-{origin.name}")
+
+
+def plain(text: str) -> str:
+    """Return ``text`` if it can be part of an object's name, else something like it that can."""
+    return text if _PLAIN.fullmatch(text) else plain_name(text)
+
+
+def _stems(names: Iterable[str]) -> set[str]:
+    def each() -> Iterator[str]:
+        for name in names:
+            if name.endswith(".signature") and not name.startswith(("by-run/", "by-digest/")):
+                yield name.removesuffix(".signature")
+
+    return set(each())

@@ -1,0 +1,1 @@
+"""The store ``grafeas``: Container Analysis."""

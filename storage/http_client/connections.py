@@ -1,0 +1,416 @@
+"""One HTTP exchange: kept-alive connections, trusted CAs, proxies, bounded in time and size.
+
+Knows nothing of registries. What went wrong comes out as :class:`Later` (trying again can help) or
+:class:`NoTls`, with a text that holds neither URL nor header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import io
+import ssl
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from storage import lean_json
+from storage.base import BadContent, StoreOptions, StoreRejected
+from storage.formats.reference import is_loopback
+from storage.http_client.addresses import Allows, Refused, spelled_address
+from storage.http_client.http1 import BODIES, ERROR_BODY, STEP, Broken, Client, TooLarge
+from storage.limits.askers import Places
+from storage.limits.bounded import Bounded
+from storage.limits.circuits import SILENCE, Asked, Circuits
+from storage.limits.pool import Hold
+
+ERROR_TEXT = 256
+_LARGE_BODY = 1024 * 1024
+_REDIRECT = 300
+ROOM_SECONDS = 60.0
+"""Seconds for which an answer waits until this process has room for it, see
+:data:`storage.http_client.http1.BODIES`."""
+_MOST_HOSTS = 2048
+"""Hosts of which it is remembered whether a proxy leads to them."""
+_MOST_REQUESTS = 256
+"""Requests under way at a time for one asker, far more than one busy registry is asked."""
+_NOT_ASKED = "it is silent, and not asked for now"
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "provenance-chains"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, its headers and the whole body."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+    url: URL
+    address: str = ""
+    """That of the other end; empty for what a proxy answered."""
+    hold: Hold | None = field(default=None, repr=False, compare=False)
+    """The room that the body takes in :data:`storage.http_client.http1.BODIES`; keep it as long as the
+    body."""
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds that the ``Retry-After`` header asks for, 0 without one."""
+        value = self.headers.get("Retry-After", "")
+        if value.isdecimal():
+            return float(value)
+        try:
+            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        except (TypeError, ValueError):
+            return 0.0
+
+    @property
+    def words(self) -> list[tuple[str, str]]:
+        """The registry's own codes and messages; nobody vouches for them."""
+        try:
+            said = lean_json.loads(self.body, lean_json.FEW_VALUES)
+        except orjson.JSONDecodeError:
+            plain = self.headers.get("Content-Type", "").partition(";")[0].strip() == "text/plain"
+            return [("", self.body[:ERROR_TEXT].decode("utf-8", "replace").strip())] if plain else []
+        return _words(said)
+
+    @property
+    def text(self) -> str:
+        """What it says, on one line fit for an error."""
+        said = "; ".join(": ".join(word for word in words if word) for words in self.words)[:ERROR_TEXT]
+        return f"answered {self.status} {''.join(c if c.isprintable() else ' ' for c in said)}".rstrip()
+
+
+def _words(said: object) -> list[tuple[str, str]]:
+    """Return codes and messages of an error as registries, proxies and clouds write it."""
+    if not isinstance(said, dict):
+        return []
+    errors = said.get("errors")
+    if isinstance(errors, list):
+        return [_word(one) for one in errors if isinstance(one, dict)]
+    error = said.get("error")
+    return [_word(error if isinstance(error, dict) else said)]
+
+
+def _word(one: dict[str, Any]) -> tuple[str, str]:
+    message = str(one.get("message") or "")
+    detail = one.get("detail")
+    if isinstance(detail, dict):
+        detail = detail.get("message") or detail.get("description")
+    if isinstance(detail, str) and detail and detail not in message:
+        message = f"{message} ({detail})" if message else detail
+    code = one.get("code")
+    # Google's errors repeat the status as a number and have the word beside it
+    return str((one.get("status") if isinstance(code, int) else code) or ""), message
+
+
+def _anywhere(_: str) -> bool:
+    return True
+
+
+class Later(Exception):  # noqa: N818 - not an error yet
+    """This try failed for a transient reason; ``after`` is the wait in seconds that was asked for.
+
+    ``host`` (``scheme://host:port``) is who gave no answer, empty where there was one.
+    """
+
+    def __init__(self, reason: str, after: float = 0.0, host: str = "") -> None:
+        super().__init__(reason)
+        self.after, self.host = after, host
+
+
+class NoTls(Exception):  # noqa: N818
+    """The other side's TLS is absent, broken or, when ``untrusted``, not vouched for by a known CA."""
+
+    def __init__(self, reason: str, *, untrusted: bool = False) -> None:
+        super().__init__(reason)
+        self.untrusted = untrusted
+
+
+class Proxies:
+    """The proxies of the environment (``HTTPS_PROXY``, ``NO_PROXY``, …), read once; never ``.netrc``.
+
+    As with Go's programs, this machine itself is never behind one.
+    """
+
+    def __init__(self) -> None:
+        self._proxies = urllib.request.getproxies()
+        self._chosen: Bounded[tuple[str, str], str] = Bounded(_MOST_HOSTS)
+
+    def choose(self, url: URL) -> str | None:
+        """Return the proxy for ``url``, None for a direct connection."""
+        if not self._proxies:
+            return None
+        key = (url.scheme, url.host or "")
+        chosen = self._chosen.get(key)
+        if chosen is None:
+            direct = is_loopback(key[1]) or urllib.request.proxy_bypass(key[1])
+            chosen = "" if direct else self._proxies.get(key[0]) or ""
+            self._chosen.put(key, chosen)
+        return chosen or None
+
+
+class _Question:
+    """One request: how long it may take from :meth:`begin` on, and what its host's circuit is told of it."""
+
+    def __init__(self, circuits: Circuits | None, host: str, seconds: float, method: str) -> None:
+        self._circuits, self.host, self.seconds, self._method = circuits, host, seconds, method
+        self.patience = asyncio.timeout(None)
+        self._begun = False
+        self.rests = False
+        """Whether it waits for room for the answer."""
+        self._asked: Asked | None = None
+
+    def begin(self) -> None:
+        """Say that from now on it is the host that is waited for. Raises :class:`Later` if it may not be."""
+        if self._begun:
+            return
+        self._begun = True
+        self.patience.reschedule(asyncio.get_running_loop().time() + self.seconds)
+        if self._circuits is not None:
+            self._asked = self._circuits.ask(self.host, self._cut_short, self._method)
+            if self._asked is None:
+                raise Later(_NOT_ASKED, host=self.host)
+
+    def rest(self, rests: bool, /) -> None:
+        """Say that it is not the host that is waited for, but room for its answer; or that it is again."""
+        self.rests = rests
+        if self._circuits is not None and rests:
+            self.end(Circuits.gave_up)
+            self._asked = None
+        elif self._circuits is not None:
+            self._asked = self._circuits.ask(self.host, self._cut_short, self._method)
+        self.patience.reschedule(
+            asyncio.get_running_loop().time() + (ROOM_SECONDS if rests else self.seconds)
+        )
+
+    def _cut_short(self) -> None:
+        if not self.patience.expired():
+            self.patience.reschedule(asyncio.get_running_loop().time())
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it ended early, as the host says nothing to anybody."""
+        return self._asked is not None and self._asked.ended
+
+    def end(self, how: Callable[[Circuits, str, Asked], None]) -> None:
+        """Tell the circuit how it ended."""
+        if self._circuits is not None and self._asked is not None:
+            how(self._circuits, self.host, self._asked)
+
+
+class Connections:
+    """What every request goes through, directly or by a proxy; closed by :meth:`close`."""
+
+    def __init__(self, options: StoreOptions) -> None:
+        self._tls = tls_context(options)
+        self._timeout, self._circuits = options.timeout, options.circuits
+        self._places = Places(_MOST_REQUESTS)
+        self._proxies = Proxies()
+        self._direct = Client()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close every connection; a later request opens new ones."""
+        await self._direct.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        headers: dict[str, str],
+        data: bytes | None = None,
+        limit: int = ERROR_BODY,
+        seconds: float = 0.0,
+        allows: Allows = _anywhere,
+    ) -> Answer:
+        """Return the answer to one request, whatever its status; redirects are not followed.
+
+        ``limit`` bounds the body in bytes, ``seconds`` the whole exchange where it must be shorter than the
+        configured timeout. ``allows`` is asked for each address before it is connected to; a proxy resolves
+        names itself, so there it is asked for addresses in URLs alone. Raises :class:`Later`, at once for a
+        host that was silent and is not to be asked now; :class:`NoTls`, :class:`Refused`, and
+        :class:`BadContent` for a body over the limit.
+        """
+        host, seconds = _host(url), seconds or self._timeout
+        if self._circuits is not None and self._circuits.wait(host):
+            raise Later(_NOT_ASKED, host=host)
+        question = _Question(self._circuits, host, seconds, method)
+        async with self._places.place():
+            try:
+                answer = await self._exchange(question, method, url, headers, data, limit, allows)
+            except Later:
+                question.end(Circuits.failed)
+                if question.is_silent:
+                    raise Later(f"it is silent: nothing came in {SILENCE:g} s", host=host) from None
+                raise
+            except (NoTls, BadContent):
+                question.end(Circuits.answered)
+                raise
+            except BaseException:
+                question.end(Circuits.gave_up)
+                raise
+            question.end(Circuits.answered)
+            return answer
+
+    def is_silent(self, host: str) -> bool:
+        """Whether trying again would ask a host that says nothing."""
+        return self._circuits is not None and self._circuits.is_open(host)
+
+    async def _exchange(
+        self,
+        question: _Question,
+        method: str,
+        url: URL,
+        headers: dict[str, str],
+        data: bytes | None,
+        limit: int,
+        allows: Allows,
+    ) -> Answer:
+        headers, host = _HEADERS | headers, question.host
+        proxy = self._proxies.choose(url)
+        try:
+            async with question.patience:
+                if proxy is not None:
+                    spelled = spelled_address(url.raw_host or "")
+                    if spelled and not allows(spelled):
+                        raise Refused(spelled)
+                    question.begin()
+                    return await self._by_proxy(proxy, method, url, headers, data, limit)
+                found = await self._direct.send(
+                    method,
+                    url,
+                    headers,
+                    data,
+                    limit=limit,
+                    tls=self._tls,
+                    allows=allows,
+                    begin=question.begin,
+                    rests=question.rest,
+                )
+                return Answer(found.status, found.headers, found.body, url, found.address, found.hold)
+        except TimeoutError as exc:
+            if question.rests:
+                raise Later(f"there was no room for its answer in {ROOM_SECONDS:g} s") from exc
+            raise Later(f"no answer in {question.seconds:g} s", host=host) from exc
+        except TooLarge as exc:
+            size = (
+                f"{exc.size} bytes; the limit is {limit}"
+                if exc.size
+                else f"more than the limit of {limit} bytes"
+            )
+            raise BadContent(f"{url.host} answered with {size}") from exc
+        except Broken as exc:
+            raise Later(f"the connection broke ({exc})", host=host) from exc
+        except ssl.SSLCertVerificationError as exc:
+            raise _untrusted(exc) from exc
+        except ssl.SSLError as exc:
+            raise NoTls(f"it does not speak TLS that we understand ({_first_line(exc)})") from exc
+        except OSError as exc:
+            raise Later(f"cannot connect ({exc.strerror or type(exc).__name__})", host=host) from exc
+        except ValueError as exc:
+            raise StoreRejected(f"{url.host} is not asked: {exc}") from exc
+
+    async def _by_proxy(
+        self, proxy: str, method: str, url: URL, headers: dict[str, str], data: bytes | None, limit: int
+    ) -> Answer:
+        try:
+            async with self._client().request(
+                method,
+                url,
+                headers=headers,
+                data=data if data is None or len(data) <= _LARGE_BODY else io.BytesIO(data),
+                allow_redirects=False,
+                proxy=proxy,
+                ssl=self._tls,
+            ) as response:
+                cuts = response.status >= _REDIRECT
+                limit = min(limit, ERROR_BODY) if cuts else limit
+                if method == "HEAD":
+                    return Answer(response.status, response.headers, b"", url)
+                body, hold = await _read(response, limit, cuts=cuts)
+                return Answer(response.status, response.headers, body, url, hold=hold)
+        except aiohttp.ClientConnectorCertificateError as exc:
+            raise _untrusted(exc.certificate_error) from exc
+        except aiohttp.ClientConnectorSSLError as exc:
+            raise NoTls(f"it does not speak TLS that we understand ({_first_line(exc)})") from exc
+        except aiohttp.ClientConnectorError as exc:
+            why = exc.os_error.strerror or type(exc.os_error).__name__
+            raise Later(f"cannot connect ({why})", host=_host(url)) from exc
+        except aiohttp.ClientError as exc:
+            raise Later(f"the connection broke ({type(exc).__name__})", host=_host(url)) from exc
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        return self._session
+
+
+def tls_context(options: StoreOptions) -> ssl.SSLContext:
+    """Return a context that trusts the system's CAs and those of ``ca_file``, or everybody if ``insecure``.
+
+    Raises :class:`StoreRejected` when ``ca_file`` cannot be read as PEM.
+    """
+    context = ssl.create_default_context()
+    if options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif options.ca_file:
+        try:
+            context.load_verify_locations(cafile=options.ca_file)
+        except OSError as exc:
+            reason = "expected PEM certificates" if isinstance(exc, ssl.SSLError) else exc.strerror
+            raise StoreRejected(f"cannot use storage.oci.ca-file {options.ca_file}: {reason}") from exc
+    return context
+
+
+def _host(url: URL) -> str:
+    return f"{url.scheme}://{url.host_port_subcomponent}"
+
+
+def _untrusted(exc: BaseException) -> NoTls:
+    return NoTls(
+        f"its certificate is not trusted ({_first_line(exc)}); add its CA with storage.oci.ca-file",
+        untrusted=True,
+    )
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int, *, cuts: bool) -> tuple[bytes, Hold]:
+    """Return the body, or as much of it as is wanted where it ``cuts``, with the room that it takes."""
+    length = response.content_length
+    if length is not None and length > limit and not cuts:
+        response.close()
+        raise BadContent(f"{response.host} answered with {length} bytes; the limit is {limit}")
+    hold = await BODIES.hold(min(length or 0, limit))
+    body, left = io.BytesIO(), limit
+    async for part in response.content.iter_any():
+        if len(part) > left:
+            response.close()
+            if not cuts:
+                raise BadContent(f"{response.host} answered with more than the limit of {limit} bytes")
+            body.write(part[:left])
+            break
+        if body.tell() + len(part) > hold.size:
+            hold.absorb(await BODIES.hold(STEP))
+        body.write(part)
+        left -= len(part)
+    hold.shrink(body.tell())
+    return body.getvalue(), hold
+
+
+def _first_line(exc: BaseException) -> str:
+    return str(exc).partition("\n")[0][:ERROR_TEXT]

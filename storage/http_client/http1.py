@@ -1,0 +1,523 @@
+"""HTTP/1.1 as a registry needs it: whole bodies both ways, kept-alive connections, strict framing.
+
+A run takes ten requests, and a general client's machinery costs more than all else in them
+(``docs/decisions/0012``).
+What RFC 9112 leaves open or warns of is refused here: two lengths, folded headers, other encodings than
+``chunked``. A connection is used again only after an answer that ended where it said it would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Self, cast
+
+from aiohappyeyeballs import start_connection
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from storage.http_client import addresses
+from storage.http_client.addresses import Allows, Refused
+from storage.limits.askers import Places
+from storage.limits.pool import Hold, Pool
+
+IDLE_SECONDS = 60.0
+"""How long a connection is kept that nobody uses."""
+MAX_HEAD = 64 * 1024
+"""Bytes of status line and headers."""
+MOST_CONNECTING = 8
+"""Connections that are opened at a time for one asker: each may hold a thread while a name is looked up."""
+ERROR_BODY = 64 * 1024
+"""Bytes that are read of the body of any answer but success; the rest is left with the connection."""
+_END = b"\r\n\r\n"
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\r\n]*)?")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
+_INFORMATION, _SWITCHING, _EMPTY = range(100, 200), 101, {204, 304}
+_OK, _REDIRECT = 200, 300
+BODIES = Pool(32 * 1024 * 1024)
+"""What the bodies of answers may take at a time in this process, until nobody needs them any more."""
+UNBOOKED = 16 * 1024
+"""Bytes of a body for which nobody waits."""
+STEP = 256 * 1024
+"""Bytes that are booked at first for a body that does not tell its size; then as many again, and so on."""
+_FAMILY_DELAY = 0.25
+"""Seconds before a host's other address is tried as well (RFC 8305)."""
+_MOST_ADDRESSES = 8
+
+
+Rests = Callable[[bool], None]
+"""Called with true when an answer is not read on for want of room, with false when it is again."""
+
+
+def _ignore(_: bool, /) -> None:
+    """Take no notice."""
+
+
+class Broken(Exception):  # noqa: N818 - says what happened to a connection
+    """The connection ended, or what came over it is no HTTP answer."""
+
+    def __init__(self, reason: str, *, unheard: bool = False) -> None:
+        super().__init__(reason)
+        self.unheard = unheard
+        """Whether a connection that had been used before ended without a byte of answer."""
+
+
+class TooLarge(Exception):  # noqa: N818 - says what is wrong with an answer
+    """The body is larger than what was asked for; ``size`` is what it announced in bytes, 0 for nothing."""
+
+    def __init__(self, size: int = 0) -> None:
+        super().__init__(f"{size} bytes" if size else "")
+        self.size = size
+
+
+class _Full(Exception):  # noqa: N818 - says what there is not
+    """There is no room for ``size`` more bytes now."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+class _Enough(Exception):  # noqa: N818 - not an error
+    """As much of the body was read as is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Status, headers, whole body."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+    address: str = ""
+    """That of the other end."""
+    hold: Hold | None = field(default=None, repr=False, compare=False)
+    """The room that the body takes in :data:`BODIES`; keep it as long as the body."""
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, one exchange at a time."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport
+        self._buffer = bytearray()
+        self._waiter: asyncio.Future[Response] | None = None
+        self._bodyless, self._limit, self._cuts = False, 0, False
+        self._head: tuple[int, CIMultiDictProxy[str]] | None = None
+        self._length: int | None = None  # of the body; None: chunked, or until the end
+        self._chunked = self._keep = self._used = False
+        self._body = BytesIO()  # gives its bytes away without a second copy of them
+        self._size = 0
+        self._hold: Hold | None = None
+        self._booking: asyncio.Task[None] | None = None
+        self._rests: Rests = _ignore
+        self._left = 0  # of the chunk; -1 before its line, -2 in the trailer
+        self.idle_since = 0.0
+        self.address = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    async def exchange(self, method: str, sent: bytes, limit: int, rests: Rests = _ignore) -> Response:
+        """Send a request and return its answer. Raises :class:`Broken` and :class:`TooLarge`."""
+        if self._transport.is_closing():
+            raise Broken("it was closed", unheard=self._used)
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._keep = False
+        self._bodyless, self._limit, self._rests = method == "HEAD", limit, rests
+        self._transport.write(sent)
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = self._hold = None
+            if self._booking is not None:
+                self._booking.cancel()
+                self._booking = None
+            if not self._keep:
+                self.abort()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be used again."""
+        return not self._transport.is_closing()
+
+    def abort(self) -> None:
+        """Close it without waiting for anything."""
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            self._keep = False  # nobody asked for anything
+            self.abort()
+            return
+        self._buffer += data
+        if self._booking is not None:
+            return
+        try:
+            while self._head is None:
+                if not self._read_head():
+                    return
+            done = self._read_body()
+        except _Full as error:
+            self._wait_for(error.size)
+            return
+        except _Enough:
+            self._keep = False
+            done = True
+        except (Broken, TooLarge) as error:
+            self._keep = False
+            waiter.set_exception(error)
+            return
+        if done:
+            self._finish(waiter)
+
+    def eof_received(self) -> None:
+        """Let the transport close itself."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._keep = False
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if exc is None and self._head is not None and self._length is None and not self._chunked:
+            self._finish(waiter)
+            return
+        unheard = self._used and self._head is None and not self._buffer
+        waiter.set_exception(Broken(type(exc).__name__ if exc else "it ended early", unheard=unheard))
+
+    def _finish(self, waiter: asyncio.Future[Response]) -> None:
+        assert self._head is not None  # noqa: S101 - it was read
+        # an answer that came before the request had gone leaves the rest of it on the way
+        clean = not self._buffer and not self._transport.get_write_buffer_size()
+        self._keep = self._keep and clean
+        if self._hold is not None:
+            self._hold.shrink(self._size)
+        waiter.set_result(Response(*self._head, self._body.getvalue(), self.address, self._hold))
+        self._head, self._used, self._hold = None, True, None
+        self._body, self._size = BytesIO(), 0
+
+    def _announced(self) -> int:
+        """Return how many bytes the body will have, 0 where that is not told."""
+        return min(self._length, self._limit) if self._length and not self._chunked else 0
+
+    def _make_room(self, size: int) -> None:
+        """Book room for ``size`` bytes of body in all. Raises :class:`_Full` when there is none now."""
+        room = self._hold.size if self._hold else UNBOOKED
+        if size <= room:
+            return
+        more = size - (self._hold.size if self._hold else 0)
+        hold = BODIES.take(more)
+        if hold is None:
+            raise _Full(more)
+        self._have(hold)
+
+    def _have(self, hold: Hold) -> None:
+        if self._hold is None:
+            self._hold = hold
+        else:
+            self._hold.absorb(hold)
+
+    def _wait_for(self, size: int) -> None:
+        """Read no further until there is room again."""
+        self._transport.pause_reading()
+        self._rests(True)
+        self._booking = asyncio.ensure_future(self._book(size))
+
+    async def _book(self, size: int) -> None:
+        hold = await BODIES.hold(size)
+        self._booking = None
+        if self._waiter is None or self._waiter.done():
+            hold.release()
+            return
+        self._have(hold)
+        self._rests(False)
+        self._transport.resume_reading()
+        self.data_received(b"")
+
+    def _read_head(self) -> bool:
+        """Read status line and headers, once they are there; leaves out those that only inform."""
+        end = self._buffer.find(_END)
+        if end < 0 or end > MAX_HEAD:
+            if len(self._buffer) > MAX_HEAD:
+                raise Broken(f"headers of more than {MAX_HEAD} bytes")
+            return False
+        line, *lines = bytes(self._buffer[:end]).split(b"\r\n")
+        del self._buffer[: end + len(_END)]
+        found = _STATUS.fullmatch(line)
+        if found is None:
+            raise Broken("the answer is no HTTP/1.1")
+        status = int(found[2])
+        if status in _INFORMATION:
+            if status == _SWITCHING:
+                raise Broken("it switches to another protocol")
+            return True
+        headers = _headers(lines)
+        self._keep = _keeps(headers, is_new=found[1] == b"1")
+        self._frame(status, headers)
+        self._head = status, CIMultiDictProxy(headers)
+        self._make_room(self._announced())
+        return True
+
+    def _frame(self, status: int, headers: CIMultiDict[str]) -> None:
+        """Find out where the body ends (RFC 9112, section 6.3)."""
+        self._chunked, self._length, self._left = False, None, -1
+        self._cuts = not _OK <= status < _REDIRECT
+        self._limit = min(self._limit, ERROR_BODY) if self._cuts else self._limit
+        encodings, lengths = headers.getall("Transfer-Encoding", ()), headers.getall("Content-Length", ())
+        if self._bodyless or status in _EMPTY:
+            self._length = 0
+        elif encodings:
+            if lengths or [each.lower() for each in encodings] != ["chunked"]:
+                raise Broken("it cannot be told where the answer ends")
+            self._chunked = True
+        elif lengths:
+            if len(set(lengths)) != 1 or not (lengths[0].isascii() and lengths[0].isdecimal()):
+                raise Broken("it cannot be told how long the answer is")
+            self._length = int(lengths[0])
+            if self._length > self._limit and not self._cuts:
+                raise TooLarge(self._length)
+        else:
+            self._keep = False
+
+    def _read_body(self) -> bool:
+        """Take what is there of the body; whether that was all."""
+        if self._chunked:
+            return self._read_chunks()
+        if self._length is None:
+            self._take(len(self._buffer))
+            return False
+        self._take(min(len(self._buffer), self._length - self._size))
+        return self._size == self._length
+
+    def _take(self, count: int) -> None:
+        """Move bytes into the body. Raises :class:`TooLarge`, or :class:`_Enough` where a part will do."""
+        fits = min(count, self._limit - self._size)
+        if fits < count and not self._cuts:
+            raise TooLarge
+        if not self._announced():
+            needed = self._size + fits
+            self._make_room(needed if needed <= UNBOOKED else -(-needed // STEP) * STEP)
+        with memoryview(self._buffer) as view:
+            self._body.write(view[:fits])
+        self._size += fits
+        del self._buffer[:count]
+        if fits < count:
+            raise _Enough
+
+    def _read_chunks(self) -> bool:
+        while True:
+            if self._left > 0:
+                count = min(self._left, len(self._buffer))
+                self._take(count)
+                self._left -= count
+                if self._left:
+                    return False
+                self._left = 0
+            line = self._line()
+            if line is None:
+                return False
+            if self._left == 0:
+                if line:
+                    raise Broken("a chunk is longer than it says")
+                self._left = -1
+            elif self._left == -1:
+                found = _CHUNK.fullmatch(line)
+                if found is None:
+                    raise Broken("a chunk has no length")
+                self._left = int(found[1], 16) or -2
+            elif not line:
+                return True
+
+    def _line(self) -> bytes | None:
+        end = self._buffer.find(b"\r\n")
+        if end < 0 or end > MAX_HEAD:
+            if len(self._buffer) > MAX_HEAD:
+                raise Broken(f"a line of more than {MAX_HEAD} bytes")
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 2]
+        return line
+
+
+def _anywhere(_: str) -> bool:
+    return True
+
+
+def _headers(lines: list[bytes]) -> CIMultiDict[str]:
+    headers: CIMultiDict[str] = CIMultiDict()
+    for line in lines:
+        name, colon, value = line.decode("latin-1").partition(":")
+        if not colon or _NAME.fullmatch(name) is None:
+            raise Broken("a header has no name")
+        headers.add(name, value.strip(" \t"))
+    return headers
+
+
+def _keeps(headers: CIMultiDict[str], *, is_new: bool) -> bool:
+    words = {word.strip().lower() for each in headers.getall("Connection", ()) for word in each.split(",")}
+    return "close" not in words and (is_new or "keep-alive" in words)
+
+
+class Client:
+    """Connections to any number of hosts, kept open between requests. Use from one event loop."""
+
+    def __init__(self) -> None:
+        self._idle: dict[tuple[str, str], deque[_Connection]] = {}
+        self._busy: set[_Connection] = set()
+        self._connecting = Places(MOST_CONNECTING)
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        *,
+        limit: int,
+        tls: ssl.SSLContext | None,
+        allows: Allows = _anywhere,
+        begin: Callable[[], None] = lambda: None,
+        rests: Rests = _ignore,
+    ) -> Response:
+        """Return the answer to one request; ``tls`` is for URLs with ``https``, ``limit`` in bytes of body.
+
+        ``allows`` is asked for the addresses that the host has now, and only those that it takes are
+        connected to. ``begin`` is called before the host is asked, and again before that is done over another
+        connection; ``rests`` as it says. Raises :class:`Broken`, :class:`TooLarge`, :class:`ssl.SSLError` and
+        :class:`OSError`, the latter when there is no connection; :class:`Refused` when no address may be
+        connected to; :class:`ValueError` for a header that would hold a line break.
+        """
+        sent = _request(method, url, headers, data)
+        key = url.scheme, url.host_port_subcomponent or ""
+        connection = self._take(key, allows)
+        if connection is not None:
+            try:
+                begin()
+            except BaseException:
+                connection.abort()
+                raise
+            try:
+                return await self._exchange(key, connection, method, sent, limit, rests)
+            except Broken as error:
+                # the server let go of it at the same time
+                if not error.unheard or method not in {"GET", "HEAD"}:
+                    raise
+        async with self._connecting.place():
+            begin()
+            connection = await self._connect(url, tls if url.scheme == "https" else None, allows)
+        return await self._exchange(key, connection, method, sent, limit, rests)
+
+    @staticmethod
+    async def _connect(url: URL, tls: ssl.SSLContext | None, allows: Allows) -> _Connection:
+        """Connect to an address that was checked: the name is not asked for a second time."""
+        host = url.raw_host or ""
+        found = await addresses.resolve(host, url.port or 0)
+        wanted = [each for each in found if allows(each[4][0])]
+        if not wanted:
+            raise Refused(found[0][4][0]) if found else OSError(0, "the host has no address")
+        sock = await start_connection(
+            wanted[:_MOST_ADDRESSES], happy_eyeballs_delay=_FAMILY_DELAY, interleave=1
+        )
+        loop = asyncio.get_running_loop()
+        try:
+            transport, connection = await loop.create_connection(
+                _Connection, sock=sock, ssl=tls, server_hostname=host if tls else None
+            )
+        except BaseException:
+            sock.close()
+            raise
+        connection.address = str((transport.get_extra_info("peername") or ("",))[0])
+        return connection
+
+    async def _exchange(
+        self,
+        key: tuple[str, str],
+        connection: _Connection,
+        method: str,
+        sent: bytes,
+        limit: int,
+        rests: Rests,
+    ) -> Response:
+        self._busy.add(connection)
+        try:
+            response = await connection.exchange(method, sent, limit, rests)
+        except BaseException:
+            connection.abort()
+            raise
+        finally:
+            self._busy.discard(connection)
+        if connection.is_open:
+            loop = asyncio.get_running_loop()
+            connection.idle_since = loop.time()
+            self._idle.setdefault(key, deque()).append(connection)
+            if self._sweep is None:
+                self._sweep = loop.call_later(IDLE_SECONDS, self._close_idle)
+        return response
+
+    def _take(self, key: tuple[str, str], allows: Allows) -> _Connection | None:
+        """Return the connection that was used last, of those to allowed addresses."""
+        idle = self._idle.get(key)
+        oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
+        kept: list[_Connection] = []
+        found = None
+        while idle and found is None:
+            connection = idle.pop()
+            if not connection.is_open or connection.idle_since <= oldest:
+                connection.abort()
+            elif allows(connection.address):
+                found = connection
+            else:
+                kept.append(connection)  # somebody else's, who may go there
+        if idle is not None:
+            idle.extend(reversed(kept))
+        return found
+
+    def _close_idle(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._sweep = None
+        for key, idle in list(self._idle.items()):
+            while idle and idle[0].idle_since <= loop.time() - IDLE_SECONDS:
+                idle.popleft().abort()
+            if not idle:
+                del self._idle[key]
+        if self._idle:
+            self._sweep = loop.call_later(IDLE_SECONDS, self._close_idle)
+
+    async def close(self) -> None:
+        """Close every connection; those in use end with :class:`Broken`."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for connection in [*self._busy, *(each for idle in self._idle.values() for each in idle)]:
+            connection.abort()
+        self._idle.clear()
+        await asyncio.sleep(0)  # lets the transports close their sockets
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _request(method: str, url: URL, headers: Mapping[str, str], data: bytes | None) -> bytes:
+    lines = [f"{method} {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if data is not None or method not in {"GET", "HEAD"}:
+        lines.append(f"Content-Length: {len(data or b'')}")
+    if data and "Content-Type" not in headers:
+        lines.append("Content-Type: application/octet-stream")
+    if "Accept" not in headers:
+        lines.append("Accept: */*")
+    head = "\r\n".join(lines)
+    if head.count("\r") != len(lines) - 1 or head.count("\n") != len(lines) - 1:
+        raise ValueError("a header would hold a line break")
+    return head.encode("latin-1") + _END + (data or b"")

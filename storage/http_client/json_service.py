@@ -1,0 +1,152 @@
+"""Requests to one web service of JSON: tried again while it may help, bounded in time and size."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from yarl import URL
+
+from storage import lean_json
+from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
+from storage.http_client.connections import ERROR_TEXT, Answer, Connections, Later, NoTls
+from storage.http_client.meanings import is_busy
+from storage.oci.transport import wait_before
+
+_AT_ONCE = 16
+_FORBIDDEN = frozenset({401, 403})
+_MOVED = range(300, 400)
+LARGEST_ANSWER = 4 * 1024 * 1024
+"""Bytes of an answer of which no more is expected."""
+_SLOWEST = 256 * 1024
+"""Bytes a second that large bodies may be slow, on top of the time that a request may take."""
+JSON = "application/json"
+
+Headers = Callable[[], Awaitable[dict[str, str]]]
+
+
+async def _no_headers() -> dict[str, str]:
+    return {}
+
+
+class WebService:
+    """One server, at ``base``; ``headers`` are asked for before each try, ``permission`` is told on a 403."""
+
+    def __init__(
+        self, base: str, options: StoreOptions, permission: str, headers: Headers = _no_headers
+    ) -> None:
+        self._base = URL(base.rstrip("/"))
+        # storage.oci.repository.insecure is about registries alone
+        self._connections = Connections(replace(options, insecure=False))
+        self._tries, self._seconds = max(1, options.attempts), options.timeout
+        self._permission, self._headers = permission, headers
+        self._places = asyncio.Semaphore(_AT_ONCE)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        purpose: str,
+        *,
+        query: dict[str, str] | None = None,
+        data: bytes | None = None,
+        passes: frozenset[int] = frozenset(),
+        limit: int = LARGEST_ANSWER,
+        name: str = "",
+        content_type: str = JSON,
+        expected: int = 0,
+    ) -> Answer:
+        """Return the answer. Raises :class:`StoreUnavailable` and :class:`StoreRejected`, which name
+        ``purpose`` and never a header; a status of 400 and above that ``passes`` names is returned.
+
+        An answer may have ``limit`` bytes, and what was sent once more: services repeat what they keep.
+        ``name`` is a last segment of the path, which may hold slashes; ``expected`` bytes give an answer more
+        time.
+        """
+        limit += 2 * len(data or b"")
+        url = self._base / path
+        if name:
+            url = URL(f"{url}/{quote(name, safe='')}", encoded=True)
+        url = url.with_query(query or {})
+        headers = {"Content-Type": content_type} if data is not None else {}
+        for tried in range(1, self._tries + 1):
+            try:
+                answer = await self._try(method, url, headers, data, limit, expected)
+            except Later as exc:
+                if tried == self._tries or self._connections.is_silent(exc.host):
+                    raise StoreUnavailable(f"{purpose}: {exc} ({tried} tries)", exc.host) from exc.__cause__
+                await asyncio.sleep(wait_before(tried, exc.after))
+                continue
+            except NoTls as exc:
+                raise StoreRejected(f"{purpose}: {exc}") from exc.__cause__
+            if answer.status in passes or answer.status < _MOVED.start:
+                return answer
+            if not is_busy(answer, ""):
+                raise self._refused(answer, purpose)
+            if tried == self._tries:
+                said = f"{answer.status}: {_said(answer)}"
+                raise StoreUnavailable(f"{purpose}: {said} ({tried} tries)")
+            await asyncio.sleep(wait_before(tried, answer.retry_after))
+        raise AssertionError("unreachable")
+
+    async def _try(
+        self,
+        method: str,
+        url: URL,
+        headers: dict[str, str],
+        data: bytes | None,
+        limit: int,
+        expected: int,
+    ) -> Answer:
+        async with self._places:
+            more = await self._headers()
+            seconds = self._seconds + max(len(data or b""), expected) / _SLOWEST
+            return await self._connections.send(method, url, headers | more, data, limit, seconds)
+
+    def _refused(self, answer: Answer, purpose: str) -> StoreRejected:
+        said = _said(answer)
+        if answer.status in _FORBIDDEN:
+            said = f"not allowed: {self._permission} ({said})"
+        elif answer.status in _MOVED:
+            said = "the service is at another address: correct it"
+        return StoreRejected(f"{purpose}: {answer.status}: {said}")
+
+    async def json(
+        self,
+        method: str,
+        path: str,
+        purpose: str,
+        *,
+        query: dict[str, str] | None = None,
+        data: bytes | None = None,
+        limit: int = LARGEST_ANSWER,
+    ) -> dict[str, Any]:
+        """Return the answer's JSON object. Raises also :class:`BadContent`."""
+        answer = await self.send(method, path, purpose, query=query, data=data, limit=limit)
+        return await lean_json.aside(answer.body, lambda: json_of(answer, purpose))
+
+    async def close(self) -> None:
+        """Close every connection; a later request opens new ones."""
+        await self._connections.close()
+
+
+def json_of(answer: Answer, purpose: str) -> dict[str, Any]:
+    """Return an answer's JSON object. Raises :class:`BadContent`."""
+    try:
+        found = lean_json.loads(answer.body)
+    except lean_json.TooMany as exc:
+        raise BadContent(f"{purpose}: the answer is not read: {exc.msg}") from None
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise BadContent(f"{purpose}: the answer is no JSON object")
+    return found
+
+
+def _said(answer: Answer) -> str:
+    text = answer.body[:ERROR_TEXT].decode("utf-8", "replace")
+    return " ".join(text.split()) or "nothing said"

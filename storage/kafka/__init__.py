@@ -1,0 +1,1 @@
+"""The store ``kafka``: messages of Tekton Chains' ``pubsub``."""

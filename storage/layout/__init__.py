@@ -1,0 +1,1 @@
+"""The store ``oci-layout``: an OCI image layout in a folder."""

@@ -1,0 +1,83 @@
+"""``blobs/sha256`` of an OCI image layout. Everything here may block."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import secrets
+from pathlib import Path
+
+import orjson
+
+from storage import lean_json
+from storage.base import BadContent
+from storage.durable import problem, write_new
+from storage.files import read_file
+from storage.formats.manifests import MANIFEST_LIMIT, MANIFEST_TYPES, Descriptor, sha256
+from storage.formats.reference import is_sha256
+
+_HEX = len("sha256:")
+
+
+class Blobs:
+    """Reads blobs, checking each against its digest, and writes them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = root / "blobs" / "sha256"
+        # plain strings: the fast path makes some ten files for each run
+        self._prefix = os.fspath(self.folder) + os.sep
+        self._serial = itertools.count()
+        self._temporary = os.fspath(root / f".blob-{secrets.token_hex(8)}-")
+
+    def path(self, digest: str) -> str:
+        """Return where the blob of a sha256 ``digest`` is."""
+        return self._prefix + digest[_HEX:]
+
+    def read(self, digest: str, limit: int) -> bytes:
+        """Return a blob; raises :class:`BadContent` when absent, too large or not what its name says."""
+        if not is_sha256(digest):
+            raise BadContent(f"{digest[:100]!r} is no sha256 digest")
+        path = Path(self.path(digest))
+        try:
+            # links are followed: some builders link a layout's blobs, and the digest tells what they are
+            data = read_file(path, limit)
+        except OSError as exc:
+            if exc.errno == errno.EFBIG:
+                raise BadContent(f"{path} is larger than {limit} bytes") from exc
+            raise BadContent(f"cannot read {path}: {exc.strerror}") from exc
+        actual = sha256(data)
+        if actual != digest:
+            raise BadContent(f"{path}: expected digest {digest}, got bytes with {actual}")
+        return data
+
+    def has(self, digest: str, size: int) -> bool:
+        """Whether a blob of this size is here."""
+        try:
+            return os.stat(self.path(digest)).st_size == size  # noqa: PTH116 - see __init__
+        except OSError:
+            return False
+
+    def write(self, digest: str, data: bytes) -> None:
+        """Write a blob, over one of that name too: what a crash or a bad disk left there is not trusted."""
+        path = self.path(digest)
+        # two threads may write equal bytes at once
+        temporary = f"{self._temporary}{next(self._serial)}"
+        try:
+            write_new(temporary, data)
+            os.rename(temporary, path)  # noqa: PTH104 - see __init__
+        except OSError as exc:
+            Path(temporary).unlink(missing_ok=True)
+            raise problem("write", Path(path), exc) from exc
+
+    def manifest(self, digest: str) -> Descriptor | None:
+        """Return the descriptor of an image manifest or index that is here, None for anything else."""
+        if not is_sha256(digest) or not os.access(self.path(digest), os.R_OK):
+            return None
+        try:
+            data = self.read(digest, MANIFEST_LIMIT)
+            media_type = lean_json.loads(data)["mediaType"]
+        except (BadContent, orjson.JSONDecodeError, KeyError, TypeError):
+            return None
+        return Descriptor(media_type, digest, len(data)) if media_type in MANIFEST_TYPES else None

@@ -1,0 +1,127 @@
+"""Finding evidence in an OCI image layout, from its index. Everything here may block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from storage.base import BadContent
+from storage.formats.manifest_evidence import RUN, RUN_UID, Contents, Wanted, read_manifest, run_of
+from storage.formats.manifests import MANIFEST_LIMIT, OCI_INDEX, Entry, Manifest, ReferrerIndex, tag_of
+from storage.formats.reference import is_sha256
+from storage.layout.blobs import Blobs
+from storage.layout.index import REF_NAME, SUBJECT, Index
+from storage.limits import allowance
+from storage.limits.allowance import Allowance
+from storage.record import Evidence, Findings, ListedRun, Origin, Skipped
+
+SOURCE = "oci-layout"
+_CREATED = "org.opencontainers.image.created"
+
+
+def find_digest(index: Index, blobs: Blobs, digest: str) -> Findings:
+    """Return the evidence about the subject ``digest`` (``algorithm:hex``)."""
+    entries: dict[str, Mapping[str, Any]] = {}
+    tags = {tag_of(digest, ".att"), tag_of(digest, ".sig")} if is_sha256(digest) else set()
+    fallback = tag_of(digest) if is_sha256(digest) else None
+    skipped: list[Skipped] = []
+    for entry in index.containing(digest.partition(":")[2]):
+        name = _annotation(entry, REF_NAME)
+        if name in tags or digest in _annotation(entry, SUBJECT).split(","):
+            entries[str(entry.get("digest"))] = entry
+        elif name == fallback and entry.get("mediaType") == OCI_INDEX:
+            found, problems = _listed(blobs, entry)
+            entries.update((listed.digest, {"digest": listed.digest}) for listed in found)
+            skipped.extend(problems)
+    contents = [_contents(blobs, entry, digest) for entry in entries.values()]
+    contents.extend(_foreign(index, blobs, digest, seen=set(entries)))
+    return _fetched(blobs, contents, skipped)
+
+
+def find_run(index: Index, blobs: Blobs, uid: str) -> Findings:
+    """Return the evidence that came from the run ``uid``."""
+    contents = []
+    for entry in index.containing(uid):
+        if uid not in _annotation(entry, RUN_UID).split(","):
+            continue
+        held = _contents(blobs, entry, "")
+        wanted = tuple(one for one in held.wanted if one.annotations.get(RUN_UID) == uid)
+        contents.append(Contents(wanted, held.skipped))
+    return _fetched(blobs, contents, [])
+
+
+def list_runs(index: Index) -> list[ListedRun]:
+    """Return the runs that the index names; what only a tag names has no more than its UID."""
+    found: dict[str, ListedRun] = {}
+    for entry in index.containing(RUN_UID):
+        run = run_of({key: _annotation(entry, key) for key in (RUN, RUN_UID)})
+        if run is not None and run.kind:
+            found[run.uid] = ListedRun(run, _annotation(entry, _CREATED))
+        for uid in _annotation(entry, RUN_UID).split(","):
+            found.setdefault(uid, ListedRun(Origin("", "", "", uid), ""))
+    return list(found.values())
+
+
+def _contents(blobs: Blobs, entry: Mapping[str, Any], subject: str) -> Contents:
+    digest = str(entry.get("digest"))[:100]
+    location = f"{blobs.root}@{digest}"
+    try:
+        data = blobs.read(digest, MANIFEST_LIMIT)
+    except BadContent as exc:
+        return Contents(skipped=(Skipped(location, digest, str(exc)),))
+    return read_manifest(data, SOURCE, location, digest, subject)
+
+
+def _listed(blobs: Blobs, entry: Mapping[str, Any]) -> tuple[tuple[Entry, ...], list[Skipped]]:
+    digest = str(entry.get("digest"))
+    try:
+        data = blobs.read(digest, MANIFEST_LIMIT)
+        return ReferrerIndex().read(Manifest(OCI_INDEX, digest, data)).entries, []
+    except BadContent as exc:
+        return (), [Skipped(f"{blobs.root}@{digest[:100]}", digest[:100], str(exc))]
+
+
+def _foreign(index: Index, blobs: Blobs, digest: str, seen: set[str]) -> Iterator[Contents]:
+    """Read the bundles of others that say in their manifest that they are about ``digest``."""
+    for entry in index.foreign_bundles():
+        if str(entry.get("digest")) in seen:
+            continue
+        try:
+            data = blobs.read(str(entry.get("digest")), MANIFEST_LIMIT)
+        except BadContent:
+            data = b""
+        if not data or digest.encode() in data:
+            yield _contents(blobs, entry, digest)
+
+
+def _fetched(blobs: Blobs, contents: Iterable[Contents], skipped: list[Skipped]) -> Findings:
+    evidence: list[Evidence] = []
+    allowed = allowance.current()
+    for part in contents:
+        skipped.extend(part.skipped)
+        for wanted in part.wanted:
+            found = _fetch(blobs, wanted, allowed)
+            if isinstance(found, Evidence):
+                evidence.append(found)
+            else:
+                skipped.append(found)
+    return Findings(tuple(evidence), tuple(skipped))
+
+
+def _fetch(blobs: Blobs, wanted: Wanted, allowed: Allowance) -> Evidence | Skipped:
+    if reason := allowed.take(wanted.size):
+        return wanted.skipped(reason)
+    data = b""
+    try:
+        data = blobs.read(wanted.digest, wanted.size)
+    except BadContent as exc:
+        return wanted.skipped(str(exc))
+    finally:
+        allowed.give_back(wanted.size - len(data))
+    return wanted.evidence(allowed.kept(wanted.digest, data))
+
+
+def _annotation(entry: Mapping[str, Any], key: str) -> str:
+    annotations = entry.get("annotations")
+    value = annotations.get(key) if isinstance(annotations, dict) else None
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,177 @@
+"""``index.json`` of an OCI image layout: read, merged and replaced whole, under a lock.
+
+Entries are kept as the bytes they have in the file, so a large index costs little memory and foreign entries
+stay as they are; a search looks for a text in those bytes before anything is parsed.
+(https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from storage import lean_json, lean_list
+from storage.base import StoreRejected, StoreUnavailable
+from storage.durable import problem, replace_file
+from storage.files import open_file, read_file, read_open
+from storage.formats.manifest_evidence import BUNDLE_PREFIX
+from storage.formats.manifests import OCI_INDEX
+
+LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+REF_NAME = "org.opencontainers.image.ref.name"
+SUBJECT = "provenance.chains/subject"
+"""The subjects of a bundle as ``algorithm:hex``, comma-separated."""
+LARGEST_INDEX = 256 * 1024 * 1024
+"""Bytes of ``index.json``: a hundred thousand runs have 170 MB."""
+_SMALLEST_ENTRY = 100
+"""Bytes of a descriptor, on average: a digest alone has 71."""
+_POLL = 0.02
+_MOST_MARKER = 4096
+_NEVER_READ = (0, 0, 0)
+
+
+@dataclass(slots=True)
+class Index:
+    """The entries of one version of the file: by :func:`key_of`, as JSON bytes."""
+
+    entries: dict[str, bytes] = field(default_factory=dict)
+    others: dict[str, Any] = field(default_factory=dict)
+    """The file's other keys."""
+    version: tuple[int, int, int] = _NEVER_READ
+
+    def containing(self, text: str) -> Iterator[dict[str, Any]]:
+        """Yield the entries whose JSON has ``text``, parsed; the caller looks closer."""
+        needle = text.encode()
+        return (lean_json.loads(raw) for raw in self.entries.values() if needle in raw)
+
+    def foreign_bundles(self) -> Iterator[dict[str, Any]]:
+        """Yield the bundles that others put here: only their manifests tell what they are about."""
+        ours, bundle = SUBJECT.encode(), BUNDLE_PREFIX.encode()
+        return (orjson.loads(raw) for raw in self.entries.values() if bundle in raw and ours not in raw)
+
+
+class TooMany(ValueError):  # noqa: N818 - says what there is
+    """The index has more entries than are read."""
+
+
+def _parsed(data: bytes) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Return entries and other members of an index, a large one entry by entry."""
+    if lean_json.values_in(data) <= lean_json.MOST_VALUES:
+        document = lean_json.loads(data)
+        return {key_of(entry): orjson.dumps(entry) for entry in document.pop("manifests")}, document
+    entries: dict[str, bytes] = {}
+    most = len(data) // _SMALLEST_ENTRY
+
+    def take(written: bytes) -> None:
+        entry = orjson.loads(written)
+        entries[key_of(entry)] = orjson.dumps(entry)
+        if len(entries) > most:
+            raise TooMany(f"more than {most} entries in {len(data)} bytes")
+
+    others = lean_list.members_of(data, "manifests", take)
+    return entries, others
+
+
+def key_of(entry: dict[str, Any]) -> str:
+    """Return what makes an entry the same one: its name where it has one, else its digest."""
+    annotations = entry.get("annotations")
+    name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+    return f"name {name}" if name else str(entry.get("digest"))
+
+
+class IndexFile:
+    """The files ``oci-layout`` and ``index.json`` in one folder. Every method may block."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._path = root / "index.json"
+        self._marker = root / "oci-layout"
+
+    def create(self) -> None:
+        """Make the folder an image layout unless it is one. Raises :class:`StoreError` when it cannot be."""
+        try:
+            (self._root / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+            if not self._marker.exists():
+                replace_file(self._marker, LAYOUT)
+            marker = orjson.loads(read_file(self._marker, _MOST_MARKER))
+        except orjson.JSONDecodeError as exc:
+            raise StoreRejected(f"{self._marker} is not JSON: is {self._root} an image layout?") from exc
+        except OSError as exc:
+            raise problem("make an image layout of", self._root, exc) from exc
+        version = marker.get("imageLayoutVersion") if isinstance(marker, dict) else None
+        if version != "1.0.0":
+            raise StoreRejected(f"{self._marker} says version {version!r}; expected '1.0.0'")
+
+    def exists(self) -> bool:
+        """Whether the folder says that it is an image layout."""
+        return self._marker.is_file()
+
+    def read(self, known: Index) -> Index:
+        """Return the file's entries: ``known`` itself when the file has not changed since it was read.
+
+        Raises :class:`StoreRejected` when the file is no image index.
+        """
+        try:
+            with open_file(self._path) as file:
+                stat = os.fstat(file.fileno())
+                version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                if version == known.version:
+                    return known
+                data = read_open(file, LARGEST_INDEX)
+        except FileNotFoundError:
+            return known if known.version == _NEVER_READ else Index()
+        except OSError as exc:
+            raise problem("read", self._path, exc) from exc
+        try:
+            entries, others = _parsed(data)
+        except (ValueError, AttributeError, KeyError, TypeError) as exc:
+            reason = f" ({exc})" if isinstance(exc, TooMany) else ""
+            raise StoreRejected(
+                f"{self._path} is no image index{reason}: move it away or restore it"
+            ) from exc
+        return Index(entries, others, version)
+
+    def write(self, index: Index, *, fsync: bool) -> Index:
+        """Replace the file by ``index`` and return it with its new version."""
+        head = {"schemaVersion": 2, "mediaType": OCI_INDEX} | index.others
+        opening = orjson.dumps(head)[:-1] + b',"manifests":[\n'
+        data = b"".join((opening, b",\n".join(index.entries.values()), b"\n]}\n"))
+        try:
+            replace_file(self._path, data, fsync=fsync)
+            stat = self._path.stat()
+        except OSError as exc:
+            raise problem("write", self._path, exc) from exc
+        return Index(index.entries, index.others, (stat.st_ino, stat.st_mtime_ns, stat.st_size))
+
+    @contextmanager
+    def locked(self, seconds: float) -> Iterator[None]:
+        """Hold the layout against other processes; the lock is on ``oci-layout``, which is never replaced.
+
+        Raises :class:`StoreUnavailable` when another process holds it for ``seconds``.
+        """
+        try:
+            handle = os.open(self._marker, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as exc:
+            raise problem("lock", self._marker, exc) from exc
+        try:
+            until = time.monotonic() + seconds
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as exc:
+                    if time.monotonic() >= until:
+                        reason = f"another process has held {self._marker} for {seconds:g} s"
+                        raise StoreUnavailable(reason) from exc
+                    time.sleep(_POLL)
+            yield
+        finally:
+            os.close(handle)

@@ -1,0 +1,303 @@
+"""The store in a folder: an OCI image layout that oras, crane and skopeo copy to any registry.
+
+Form A: one entry of ``index.json`` named ``sha256-<hex>.att`` or ``.sig`` for each subject, which copied to a
+registry under that name is a cosign attestation or signature. Form B: an artifact manifest for each record,
+with ``subject`` when the layout holds the subject's manifest too, else with the subjects as an annotation.
+A record without any subject is found again by its run's UID.
+
+Blobs are written at once, under another name first; manifests of tags, which gather the records of many
+runs, and ``index.json`` follow at :meth:`LayoutStore.flush`, or by themselves when as much waits as is
+indexed, so that the work stays linear. Several processes may write one layout.
+
+Small files are written on the event loop: one takes about 40 µs, less than handing it to a thread and back.
+Blobs from 1 MiB, the flush and searches go to a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import orjson
+
+from storage.base import (
+    FORM_A,
+    FORM_B,
+    BadContent,
+    Store,
+    StoreError,
+    StoreOptions,
+    StoreRejected,
+    StoreUnavailable,
+    checked_format,
+)
+from storage.formats.manifest_evidence import RUN, RUN_UID
+from storage.formats.manifests import (
+    DSSE_TYPE,
+    EMPTY,
+    EMPTY_DIGEST,
+    Descriptor,
+    Layer,
+    artifact_manifest,
+    layer_of,
+    referrer_annotations,
+    sha256_aside,
+    tag_of,
+)
+from storage.formats.reference import is_sha256
+from storage.layout.blobs import Blobs
+from storage.layout.commit import TAG, Batch, commit, tagged
+from storage.layout.find import find_digest, find_run, list_runs
+from storage.layout.index import SUBJECT, Index, IndexFile
+from storage.limits.single_flight import InFlight
+from storage.record import BUNDLE_TYPE, Failure, Findings, ListedRun, Receipt, Record, Stored
+
+FLUSH_AT = 1000
+_ASIDE = 1024 * 1024
+
+
+class LayoutStore(Store):
+    """Stores records in the image layout at the URL's path, which is made when it is first written to."""
+
+    def __init__(self, url: str, options: StoreOptions) -> None:
+        path = url.removeprefix("oci-layout:")
+        if not path:
+            raise StoreRejected(f"unknown store {url!r}: expected oci-layout:PATH")
+        checked_format(options)
+        self.url = url
+        self._options = options
+        self._root = Path(path)
+        self._file = IndexFile(self._root)
+        self._blobs = Blobs(self._root)
+        self._index: Index | None = None
+        self._opening: InFlight[str, Index] = InFlight()
+        self._waiting = Batch()
+        self._mine: dict[str, bytes] = {}
+        self._flushing = Batch()
+        self._flush_at = FLUSH_AT
+        self._lock = asyncio.Lock()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def put(self, record: Record) -> Stored:
+        """Store ``record`` once in form B and in form A for each subject; see :meth:`Store.put`."""
+        try:
+            await self._opened()
+            stored = await self._put(record)
+        except StoreError as exc:
+            transient = isinstance(exc, StoreUnavailable)
+            forms = [form for form in (self._form_a(record), self._form_b()) if form]
+            return Stored(failures=tuple(Failure(self.url, form, "", str(exc), transient) for form in forms))
+        if len(self._waiting) >= self._flush_at and not self._background:
+            task = asyncio.ensure_future(self._flush_aside())
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+            await asyncio.sleep(0)  # a caller that waits for nothing else would never let it start
+        return stored
+
+    async def find(self, digest: str, reference: str = "") -> Findings:
+        """Return what the layout has about ``digest``, ``sha256:hex`` or another algorithm's."""
+        del reference
+        await self._refresh()
+        return await asyncio.to_thread(find_digest, self._known(), self._blobs, digest)
+
+    async def find_run(self, uid: str) -> Findings:
+        """Return what came from the run ``uid``."""
+        await self._refresh()
+        return await asyncio.to_thread(find_run, self._known(), self._blobs, uid)
+
+    async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
+        """Yield the runs of the layout; see :meth:`Store.list_runs`."""
+        await self._refresh()
+        for run in await asyncio.to_thread(list_runs, self._known()):
+            if run.ended_within(since, until):
+                yield run
+
+    async def flush(self) -> None:
+        """Write the manifests of tags and ``index.json``; callers at the same time share one write."""
+        async with self._lock:
+            if not self._waiting and not await self._lost_ground():
+                return
+            batch, self._waiting = self._waiting, Batch()
+            self._flushing = batch
+            try:
+                self._index = await asyncio.to_thread(
+                    commit,
+                    self._file,
+                    self._blobs,
+                    batch,
+                    self._known(),
+                    self._mine,
+                    seconds=self._options.timeout,
+                    fsync=self._options.fsync,
+                )
+            except BaseException:
+                # what was put stays waiting; committing it twice is the same as once
+                self._waiting = batch.followed_by(self._waiting)
+                self._flush_at = 2 * len(self._waiting)
+                raise
+            finally:
+                self._flushing = Batch()
+            self._flush_at = max(FLUSH_AT, len(self._index.entries))
+
+    async def _lost_ground(self) -> bool:
+        """Whether somebody wrote an index without what this store has given receipts for."""
+        if not self._mine:
+            return False
+        found = await asyncio.to_thread(self._file.read, self._known())
+        return any(key not in found.entries for key in self._mine)
+
+    async def close(self) -> None:
+        """Flush; a flush that goes on by itself is waited for."""
+        await self.flush()
+        await asyncio.gather(*self._background)
+
+    async def _flush_aside(self) -> None:
+        try:
+            await self.flush()
+        except StoreError:
+            return  # it all still waits: the caller's own flush tries again and raises
+
+    async def _opened(self) -> None:
+        if self._index is None:
+            self._index = await self._opening.run("", lambda: asyncio.to_thread(self._open))
+
+    def _open(self) -> Index:
+        self._file.create()
+        self._blobs.write(EMPTY_DIGEST, EMPTY)
+        return self._file.read(Index())
+
+    def _known(self) -> Index:
+        return self._index or Index()
+
+    async def _refresh(self) -> None:
+        """Make what this process put, and what others did, part of the index in memory."""
+        if not await asyncio.to_thread(self._file.exists):
+            raise StoreRejected(f"{self._root} is no OCI image layout")
+        await self.flush()
+        async with self._lock:
+            self._index = await asyncio.to_thread(self._file.read, self._known())
+
+    def _form_a(self, record: Record) -> str:
+        if self._options.encoding_format == FORM_B:
+            return ""
+        return "sig" if record.is_image_signature else "att"
+
+    def _form_b(self) -> str:
+        return "" if self._options.encoding_format == FORM_A else "layout"
+
+    async def _put(self, record: Record) -> Stored:
+        subjects = [f"{kind}:{value}" for one in record.subjects for kind, value in one.digest.items()]
+        images = dict.fromkeys(subject for subject in subjects if is_sha256(subject))
+        receipts: list[Receipt] = []
+        failures: list[Failure] = []
+        skipped: list[Failure] = []
+        form = self._form_a(record)
+        if form and images:
+            await self._put_tags(record, form, list(images), receipts, failures)
+        elif form and self._form_b():
+            reason = f"no subject has a sha256 digest, which the tag .{form} needs; the bundle is kept"
+            skipped.append(Failure(self.url, form, "", reason))
+        elif form == "sig":
+            raise StoreRejected("an image signature needs a subject with a sha256 digest")
+        if self._form_b() or not (images or skipped):
+            content, media_type = (
+                (record.bundle, BUNDLE_TYPE) if self._form_b() else (record.envelope, DSSE_TYPE)
+            )
+            receipts += await self._put_artifact(record, subjects, content, media_type)
+        return Stored(tuple(receipts), tuple(failures), tuple(skipped))
+
+    async def _put_tags(
+        self, record: Record, form: str, images: list[str], receipts: list[Receipt], failures: list[Failure]
+    ) -> None:
+        """Form A: one layer for every subject's tag, whose manifest is written at the flush."""
+        blob = record.payload if record.is_image_signature else record.envelope
+        if not blob or (record.is_image_signature and not record.signature):
+            raise StoreRejected("the record has no envelope or signature")
+        digest = await sha256_aside(blob)
+        layer = layer_of(record, digest, _run_annotations(record))
+        kept = self._blobs.has(digest, len(blob))
+        absent = []
+        for image in images:
+            tag = tag_of(image, f".{form}")
+            try:
+                there, many = self._layers_of(tag, layer)
+            except BadContent as exc:
+                failures.append(Failure(self.url, form, image, str(exc)))
+                continue
+            if not there and many >= TAG.most:
+                failures.append(Failure(self.url, form, image, f"the tag {tag} is full: {many} entries"))
+                continue
+            there = there and kept
+            if not there:
+                absent.append(tag)
+            receipts.append(Receipt(self.url, form, image, f"{self._root}:{tag}", digest, changed=not there))
+        if absent:
+            await self._write_blob(digest, blob)
+        for tag in absent:
+            # the blob is on disk: a large one need not be held
+            self._waiting.layers.setdefault(tag, {})[layer.identity] = Layer(layer.descriptor)
+
+    def _layers_of(self, tag: str, layer: Layer) -> tuple[bool, int]:
+        """Whether the tag has ``layer``, and how many layers it has."""
+        many = 0
+        for batch in (self._waiting, self._flushing):
+            layers = batch.layers.get(tag, {})
+            if layer.identity in layers:
+                return True, 0
+            many += len(layers)
+        entry = self._known().entries.get(f"name {tag}")
+        if entry is None:
+            return False, many
+        listed = tagged(self._blobs, entry).entries
+        return layer.identity in {one.identity for one in listed}, many + len(listed)
+
+    async def _put_artifact(
+        self, record: Record, subjects: list[str], content: bytes, media_type: str
+    ) -> list[Receipt]:
+        """Form B, or a lone envelope: a manifest for each subject kept here and one for all the others."""
+        if not content:
+            raise StoreRejected(
+                "the record has no bundle" if media_type == BUNDLE_TYPE else "the record has no envelope"
+            )
+        digest = await sha256_aside(content)
+        described = Descriptor(media_type, digest, len(content))
+        run = _run_annotations(record)
+        kept = {subject: found for subject in subjects if (found := self._blobs.manifest(subject))}
+        others = ",".join(dict.fromkeys(subject for subject in subjects if subject not in kept))
+        groups = [*kept.items(), *([(others, None)] if others or not kept else [])]
+        receipts = []
+        for about, subject in groups:
+            annotations = referrer_annotations(record, media_type) | run
+            if about:
+                annotations[SUBJECT] = about
+            manifest = artifact_manifest(described, annotations, subject)
+            there = self._has(manifest.digest) and self._blobs.has(digest, len(content))
+            if not there:
+                await self._write_blob(digest, content)
+                await self._write_blob(manifest.digest, manifest.data)
+                entry = manifest.descriptor().to_json()
+                entry["artifactType"] = media_type
+                entry["annotations"] = annotations
+                self._waiting.entries[manifest.digest] = orjson.dumps(entry)
+            served = about if subject else ""
+            location = f"{self._root}@{manifest.digest}"
+            receipts.append(Receipt(self.url, "layout", served, location, manifest.digest, changed=not there))
+        return receipts
+
+    def _has(self, digest: str) -> bool:
+        known = self._known().entries
+        return digest in known or digest in self._waiting.entries or digest in self._flushing.entries
+
+    async def _write_blob(self, digest: str, data: bytes) -> None:
+        if len(data) >= _ASIDE:
+            await asyncio.to_thread(self._blobs.write, digest, data)
+        else:
+            self._blobs.write(digest, data)
+        if self._options.fsync:
+            self._waiting.blobs.append(self._blobs.path(digest))
+
+
+def _run_annotations(record: Record) -> dict[str, str]:
+    origin = record.origin
+    return {RUN_UID: origin.uid, RUN: f"{origin.kind}/{origin.namespace}/{origin.name}"}

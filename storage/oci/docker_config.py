@@ -1,0 +1,366 @@
+"""Registry credentials from the docker configuration and its credential helpers.
+
+Looked up in ``$DOCKER_CONFIG/config.json`` (else ``~/.docker/config.json``), else in podman's
+``$REGISTRY_AUTH_FILE`` and ``$XDG_RUNTIME_DIR/containers/auth.json``; the file is read again when it changes,
+as a mounted secret does. For one registry a helper of ``credHelpers`` comes before ``credsStore``, and both
+before ``auths``; one that has nothing, is not installed or fails gives way to the next. In each, the longest
+key wins that names the repository or a folder above it. As docker does it, an empty helper of ``credHelpers``
+means ``auths``. The base64 of an ``auth`` may lack its padding, be wrapped, or be that for URLs.
+
+No secret leaves this module but inside :class:`Credential`, whose ``repr`` hides them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from storage.base import StoreError, StoreRejected, StoreUnavailable
+from storage.files import read_file
+from storage.formats.reference import DOCKER_HUB, Repository
+from storage.limits.bounded import Bounded
+from storage.limits.single_flight import InFlight
+
+HUB_KEY = f"https://{DOCKER_HUB}/v1/"
+_HUB_ALIASES = frozenset({"docker.io", "registry-1.docker.io"})
+HELPER_TIMEOUT = 30.0
+HELPER_LIFE = 60.0
+"""Seconds that a helper's answer is used for every repository of its registry."""
+_MOST_ANSWERS = 1024
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_MOST_CONFIG = 4 * 1024 * 1024
+_MOST_SAID = 64 * 1024
+"""Bytes of a helper's answer; the longest tokens have a few thousand."""
+MOST_ENTRIES, MOST_GLOBS, MOST_TRIED = 1000, 100, 10
+"""Of one Secret: entries that are looked at, globs among them, and credentials that are tried."""
+_GLOB = frozenset("*?[")
+_LONGEST_HOST = 1000
+"""Characters: a host has up to 253, and a glob some more."""
+_SHOWN = 100
+"""Characters of an entry's key that are told."""
+_HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_HELPER_HAS_NONE = b"credentials not found"
+_OF_URLS = str.maketrans("-_", "+/")
+_TOKEN_USER = "<token>"  # noqa: S105 - how a helper says "this secret is an identity token"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One way to log in; ``source`` says where it is from, in words fit for an error.
+
+    One that is ``unusable``, which says why, is told and not tried; if that reason is ``transient``, the
+    request it was wanted for may succeed later.
+    """
+
+    source: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+    unusable: str = ""
+    transient: bool = False
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether there is nothing to log in with."""
+        return not (self.basic or self.identity_token or self.registry_token)
+
+    @property
+    def basic(self) -> str:
+        """The value of an ``Authorization: Basic`` header, or ``""``."""
+        if not (self.username and self.password):
+            return ""
+        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+
+
+class DockerCredentials:
+    """Credentials as docker, cosign and Tekton Chains find them."""
+
+    def __init__(
+        self, environ: Mapping[str, str] | None = None, helper_timeout: float = HELPER_TIMEOUT
+    ) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._timeout = helper_timeout
+        self._answers: Bounded[tuple[str, str], tuple[Credential | None, float]] = Bounded(_MOST_ANSWERS)
+        self._asking: InFlight[tuple[str, str], Credential | None] = InFlight()
+        self._read: tuple[Path, tuple[int, int, int], dict[str, Any]] | None = None
+
+    async def lookup(self, repository: Repository) -> Credential:
+        """Return what the configuration has for ``repository``; a credential without secrets when nothing.
+
+        Raises :class:`StoreRejected` for a configuration or helper that cannot be used and
+        :class:`StoreUnavailable` for a helper that does not end in time.
+        """
+        path = self._path()
+        if path is None:
+            return Credential("none, as there is no docker config.json")
+        config = self._load(path)
+        failed: StoreError | None = None
+        for helper, server in self._helpers(config, repository, path):
+            try:
+                credential = await self._asked(helper, server, path)
+            except StoreError as exc:
+                failed = failed or exc
+                continue
+            if credential is not None:
+                return credential
+        auths = _table(config, "auths", path)
+        key = longest_match(auths, repository)
+        found = _from_entry(auths[key], f"the entry {key!r} of {path}") if key is not None else None
+        if failed is not None and (found is None or found.is_anonymous):
+            raise failed
+        return found or Credential(f"none, as {path} has no entry for {repository.registry}")
+
+    async def candidates(self, repository: Repository, *, again: bool = False) -> Sequence[Credential]:
+        """Return the one credential of :meth:`lookup`, which always looks at the file anew."""
+        del again
+        return [await self.lookup(repository)]
+
+    def _path(self) -> Path | None:
+        folder, file = self._environ.get("DOCKER_CONFIG"), self._environ.get("REGISTRY_AUTH_FILE")
+        runtime = self._environ.get("XDG_RUNTIME_DIR")
+        home = None if folder else _config_at_home(self._environ)
+        paths = [Path(folder) / "config.json"] if folder else []
+        paths += [home] if home else []
+        paths += [Path(file)] if file else []
+        paths += [Path(runtime) / "containers" / "auth.json"] if runtime else []
+        try:
+            return next((path for path in paths if path.is_file()), None)
+        except OSError as exc:
+            raise StoreRejected(
+                f"cannot look for registry credentials at {exc.filename}: {exc.strerror}"
+            ) from exc
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        try:
+            stat = path.stat()
+            version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if self._read is not None and self._read[:2] == (path, version):
+                return self._read[2]
+            config = orjson.loads(read_file(path, _MOST_CONFIG).removeprefix(_BYTE_ORDER_MARK))
+        except OSError as exc:
+            raise StoreRejected(f"cannot read the registry credentials in {path}: {exc.strerror}") from exc
+        except orjson.JSONDecodeError as exc:
+            # the position alone: the text around it may be a password
+            raise StoreRejected(f"{path} is not JSON (line {exc.lineno}, column {exc.colno})") from None
+        if not isinstance(config, dict):
+            raise StoreRejected(f"{path} is not a JSON object")
+        self._read = (path, version, config)
+        return config
+
+    def _helpers(
+        self, config: dict[str, Any], repository: Repository, path: Path
+    ) -> Iterable[tuple[str, str]]:
+        helpers = _table(config, "credHelpers", path)
+        key = longest_match(helpers, repository)
+        if key is not None:
+            if not helpers[key]:
+                return
+            yield str(helpers[key]), key
+        store = config.get("credsStore")
+        if store:
+            yield str(store), HUB_KEY if _is_hub(repository.registry) else repository.registry
+
+    async def _asked(self, helper: str, server: str, path: Path) -> Credential | None:
+        key = (helper, server)
+        credential, until = self._answers.get(key) or (None, 0.0)
+        if until <= time.monotonic():
+            credential = await self._asking.run(key, lambda: self._ask(helper, server, path))
+            self._answers.put(key, (credential, time.monotonic() + HELPER_LIFE))
+        return credential
+
+    async def _ask(self, helper: str, key: str, path: Path) -> Credential | None:
+        source = f"docker-credential-{helper} (named in {path})"
+        if not _HELPER_NAME.fullmatch(helper):
+            raise StoreRejected(
+                f"{path} names the credential helper {helper!r}, which cannot be a program's name"
+            )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                f"docker-credential-{helper}",
+                "get",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=dict(self._environ),
+            )
+        except OSError as exc:
+            raise StoreRejected(f"cannot run {source}: {exc.strerror}; is it installed and on PATH?") from exc
+        try:
+            async with asyncio.timeout(self._timeout):
+                out = await _answer_of(process, key, source)
+        except TimeoutError as exc:
+            raise StoreUnavailable(f"{source} gave no answer in {self._timeout:g} s") from exc
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            if _HELPER_HAS_NONE in out.lower():
+                return None
+            # its output may hold a secret, so only the code is told
+            raise StoreRejected(
+                f"{source} ended with code {process.returncode} for {key}; run it by hand to see why"
+            )
+        return _from_helper(out, source)
+
+
+async def _answer_of(process: asyncio.subprocess.Process, key: str, source: str) -> bytes:
+    """Return what a helper says when it is given a key, once it ended. Raises :class:`StoreRejected`."""
+    if process.stdin is None or process.stdout is None:
+        raise AssertionError("both are pipes")
+    with suppress(ConnectionError):  # a helper may end without listening
+        process.stdin.write(key.encode())
+        await process.stdin.drain()
+    process.stdin.close()
+    said = bytearray()
+    while part := await process.stdout.read(_MOST_SAID):
+        said += part
+        if len(said) > _MOST_SAID:
+            raise StoreRejected(f"{source} says more than the {_MOST_SAID} bytes that are read for {key}")
+    await process.wait()
+    return bytes(said)
+
+
+def _config_at_home(environ: Mapping[str, str]) -> Path | None:
+    """Return docker's configuration in the user's home; None where there is no home, or none to look into."""
+    try:
+        path = Path(environ.get("HOME") or Path.home()) / ".docker" / "config.json"
+        return path if path.is_file() else None
+    except (RuntimeError, OSError):
+        return None  # no HOME and no entry for this uid in /etc/passwd, or somebody else's home
+
+
+def matching_entries(auths: Mapping[str, Any], repository: Repository, source: str) -> list[Credential]:
+    """Return the entries of a Secret's ``auths`` that name ``repository``, the closest first.
+
+    As kubelet and Tekton Chains match them: a key is a host, or a host and a folder, and each label of the
+    host may be a glob (``*.example.com``). A malformed entry is an unusable credential, and so is one in the
+    place of all that are too many to be looked at or to be tried: a Secret is its namespace's, the time of
+    the process is everybody's, and whoever can be tried with thousands of passwords can be broken into.
+    """
+    looked_at = list(islice(auths, MOST_ENTRIES))
+    globs = [key for key in looked_at if not _GLOB.isdisjoint(key)][:MOST_GLOBS]
+    taken = {*globs, *(key for key in looked_at if _GLOB.isdisjoint(key))}
+    found = sorted(((len(_bare(key)), key) for key in taken if _globs(_bare(key), repository)), reverse=True)
+    credentials = []
+    for _, key in found[:MOST_TRIED]:
+        where = f"the entry {key[:_SHOWN]!r} of {source}"
+        try:
+            credential = _from_entry(auths[key], where)
+        except StoreRejected as exc:
+            credential = Credential(where, unusable=str(exc).removeprefix(where).lstrip(": "))
+        if credential.is_anonymous:
+            credential = Credential(where, unusable=credential.unusable or "has no user and password")
+        credentials.append(credential)
+    if len(taken) < len(auths):
+        why = f"only {len(taken)} of {len(auths)} entries are looked at"
+        credentials.append(Credential(source, unusable=why))
+    if len(found) > MOST_TRIED:
+        why = f"only {MOST_TRIED} of {len(found)} entries for {repository} are tried"
+        credentials.append(Credential(source, unusable=why))
+    return credentials
+
+
+def _globs(pattern: str, repository: Repository) -> bool:
+    host, _, folder = pattern.partition("/")
+    if len(host) > _LONGEST_HOST:
+        return False
+    labels, wanted = host.lower().split("."), _registry(repository.registry).lower().split(".")
+    if len(labels) != len(wanted) or not all(map(fnmatchcase, wanted, labels)):
+        return False
+    return not folder or f"{repository.name}/".startswith(f"{folder}/")
+
+
+def longest_match(table: Mapping[str, Any], repository: Repository) -> str | None:
+    """Return the key of ``table`` (host or host/path) that names ``repository`` most closely."""
+    target = f"{_registry(repository.registry).lower()}/{repository.name}"
+    best: tuple[int, str] | None = None
+    for key in table:
+        bare = _bare(key)
+        if (target == bare or target.startswith(bare + "/")) and (best is None or len(bare) > best[0]):
+            best = (len(bare), key)
+    return best[1] if best else None
+
+
+def _bare(key: str) -> str:
+    """``https://host/v1/`` and its kin as ``host``; paths stay."""
+    bare = key.partition("://")[2] or key
+    whole = "://" in key or key.endswith("/")
+    bare = bare.rstrip("/")
+    for version in ("/v1", "/v2"):
+        if whole and bare.endswith(version):
+            bare = bare.removesuffix(version)
+    host, slash, rest = bare.partition("/")
+    return _registry(host).lower() + slash + rest
+
+
+def _registry(host: str) -> str:
+    """Return a registry's name, the same for all names of Docker Hub."""
+    return DOCKER_HUB if _is_hub(host) else host
+
+
+def _is_hub(host: str) -> bool:
+    return host.lower() == DOCKER_HUB or host.lower() in _HUB_ALIASES
+
+
+def _from_entry(entry: object, source: str) -> Credential:
+    if not isinstance(entry, dict):
+        raise StoreRejected(f"{source} is not a JSON object")
+    username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
+    encoded = entry.get("auth")
+    if encoded:
+        decoded = _decoded(str(encoded))
+        if decoded is not None:
+            username, _, password = decoded.partition(":")
+            password = password.rstrip("\0")
+        elif not (username and password):
+            raise StoreRejected(f"{source}: its auth is not base64 of user:password")
+    return Credential(
+        source,
+        username,
+        password,
+        str(entry.get("identitytoken") or ""),
+        str(entry.get("registrytoken") or ""),
+    )
+
+
+def _decoded(encoded: str) -> str | None:
+    """Return ``user:password`` of any writing of base64 that readers take, None for what is none."""
+    plain = "".join(encoded.split()).rstrip("=").translate(_OF_URLS)
+    try:
+        decoded = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return None
+    return decoded if ":" in decoded else None
+
+
+def _from_helper(out: bytes, source: str) -> Credential:
+    try:
+        answer = orjson.loads(out)
+        username, secret = answer["Username"], answer["Secret"]
+    except (orjson.JSONDecodeError, TypeError, KeyError):
+        raise StoreRejected(f"{source} answered no JSON with Username and Secret") from None
+    if username == _TOKEN_USER:
+        return Credential(source, identity_token=str(secret))
+    return Credential(source, str(username), str(secret))
+
+
+def _table(config: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
+    table = config.get(key) or {}
+    if not isinstance(table, dict):
+        raise StoreRejected(f"{path}: {key!r} is not a JSON object")
+    return table

@@ -1,0 +1,196 @@
+"""Finding evidence about an image in registries: referrers, their fallback index, ``.att`` and ``.sig``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+
+from storage import lean_json
+from storage.base import BadContent
+from storage.formats.manifest_evidence import BUNDLE_PREFIX, MOST_LAYERS, Contents, Wanted, read_manifest
+from storage.formats.manifests import OCI_EMPTY, OCI_MANIFEST, Manifest, ReferrerIndex, tag_of
+from storage.formats.reference import Repository, is_sha256
+from storage.limits import allowance
+from storage.oci.login import FORBIDDEN
+from storage.oci.registry import Listed, RegistryClient
+from storage.oci.transport import RegistryRefused
+from storage.record import Findings, Skipped
+
+MOST_REFERRERS = 200
+_AT_ONCE = 8
+_LONGEST = 100
+"""Characters of a digest that is none."""
+_MOST_IN_ONE = 8
+"""Layers of a referrer that are read: a bundle is one."""
+_NOT_TELLING = frozenset({"", OCI_EMPTY, OCI_MANIFEST, "application/vnd.oci.image.config.v1+json"})
+
+
+async def find_evidence(
+    client: RegistryClient, digest: str, tags: Repository, bundles: Repository | None
+) -> Findings:
+    """Return all evidence about ``digest``: tags from one repository, referrers (if any) from the other.
+
+    Raises :class:`StoreUnavailable` as soon as anything could not be read for a reason that may pass, and
+    :class:`StoreRejected` when the registry refuses the listing or a tag itself.
+    """
+    finder = _Finder(client, digest)
+    jobs = [finder.tagged(tags, ".att", "oci-att"), finder.tagged(tags, ".sig", "oci-sig")]
+    if bundles is not None:
+        jobs.append(finder.referring(bundles))
+    return joined(await all_of(jobs))
+
+
+async def all_of(jobs: Iterable[Awaitable[Findings]]) -> list[Findings]:
+    """Await all jobs to their end, then return their findings or raise the first error."""
+    ended = await asyncio.gather(*jobs, return_exceptions=True)
+    for result in ended:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in ended if isinstance(result, Findings)]
+
+
+def joined(parts: Iterable[Findings]) -> Findings:
+    """Return the findings of all ``parts``, in their order."""
+    parts = tuple(parts)
+    return Findings(
+        tuple(item for findings in parts for item in findings.evidence),
+        tuple(item for findings in parts for item in findings.skipped),
+    )
+
+
+class _LeftOut(Exception):  # noqa: N818 - no error: nothing more may be read
+    """There is no allowance left for a blob; says why."""
+
+
+class _Finder:
+    """One search, with what it has read so far."""
+
+    def __init__(self, client: RegistryClient, digest: str) -> None:
+        self._client = client
+        self._digest = digest
+        self._allowance = allowance.current()
+        self._places = asyncio.Semaphore(min(_AT_ONCE, self._allowance.at_once))
+
+    async def tagged(self, repository: Repository, suffix: str, source: str) -> Findings:
+        """Read form A from one tag."""
+        tag = tag_of(self._digest, suffix)
+        location = f"{repository}:{tag}"
+        try:
+            manifest = await self._tag(repository, tag)
+        except BadContent as exc:
+            return Findings(skipped=(Skipped(location, "", str(exc)),))
+        if manifest is None:
+            return Findings()
+        contents = await _read(manifest, source, location, "", MOST_LAYERS)
+        del manifest  # nobody waits for room while he holds some
+        return await self._fetch(repository, contents)
+
+    async def _tag(self, repository: Repository, tag: str) -> Manifest | None:
+        """Return what a tag holds; one that is refused is absent where the registry's list lacks it."""
+        try:
+            return await self._client.get_manifest(repository, tag)
+        except RegistryRefused as exc:
+            if exc.status != FORBIDDEN or await self._client.lists_tag(repository, tag) is not False:
+                raise
+            return None
+
+    async def referring(self, repository: Repository) -> Findings:
+        """Read form B: what the referrers API and the fallback index list, the likeliest first."""
+        listed, skipped = await self._listed(repository)
+        listed.sort(key=_unlikeliness)
+        jobs = [self._referrer(repository, one.digest) for one in listed[:MOST_REFERRERS]]
+        for one in listed[MOST_REFERRERS:]:
+            reason = f"not read: {self._digest} has more than {MOST_REFERRERS} referrers"
+            skipped.append(Skipped(f"{repository}@{one.digest}", one.digest, reason))
+        return joined([*await all_of(jobs), Findings(skipped=tuple(skipped))])
+
+    async def _listed(self, repository: Repository) -> tuple[list[Listed], list[Skipped]]:
+        """Return what the API and the index list; both are asked together."""
+        ended = await asyncio.gather(
+            self._by_api(repository), self._by_index(repository), return_exceptions=True
+        )
+        found: dict[str, Listed] = {}
+        skipped: list[Skipped] = []
+        for one in ended:
+            if isinstance(one, BaseException):
+                raise one
+            for entry in one[0]:
+                found.setdefault(entry.digest, entry)
+            skipped += one[1]
+        return list(found.values()), skipped
+
+    async def _by_api(self, repository: Repository) -> tuple[list[Listed], list[Skipped]]:
+        place = f"the referrers of {repository}@{self._digest}"
+        try:
+            page = await self._client.referrers(repository, self._digest, MOST_REFERRERS)
+        except BadContent as exc:
+            return [], [Skipped(place, "", str(exc))]
+        if page is None:
+            return [], []
+        cut = [Skipped(place, "", f"{page.cut}: the rest was not listed")] if page.cut else []
+        return list(page.descriptors), cut
+
+    async def _by_index(self, repository: Repository) -> tuple[list[Listed], list[Skipped]]:
+        location = f"{repository}:{tag_of(self._digest)}"
+        try:
+            index = await self._tag(repository, tag_of(self._digest))
+            if index is not None and index.digest == self._digest:
+                index = None  # some registries take the tag for the digest
+            entries = (await ReferrerIndex().read_aside(index)).entries
+        except BadContent as exc:
+            return [], [Skipped(location, "", str(exc))]
+        return [Listed(entry.digest[:_LONGEST], entry.artifact_type) for entry in entries], []
+
+    async def _referrer(self, repository: Repository, digest: str) -> Findings:
+        location = f"{repository}@{digest}"
+        if not is_sha256(digest):
+            return Findings(skipped=(Skipped(location, digest, "its digest is not sha256"),))
+        try:
+            async with self._places:
+                manifest = await self._client.get_manifest(repository, digest)
+        except BadContent as exc:
+            return Findings(skipped=(Skipped(location, digest, str(exc)),))
+        if manifest is None:
+            return Findings(skipped=(Skipped(location, digest, "it is listed, but the registry lacks it"),))
+        contents = await _read(manifest, "oci-referrer", location, self._digest, _MOST_IN_ONE)
+        del manifest
+        return await self._fetch(repository, contents)
+
+    async def _fetch(self, repository: Repository, contents: Contents) -> Findings:
+        jobs = [self._blob(repository, wanted) for wanted in contents.wanted]
+        return joined([*await all_of(jobs), Findings(skipped=contents.skipped)])
+
+    async def _blob(self, repository: Repository, wanted: Wanted) -> Findings:
+        place = (repository, wanted.digest, wanted.size)
+        try:
+            data = await self._allowance.once(place, lambda: self._read_blob(repository, wanted))
+        except (BadContent, _LeftOut) as exc:
+            return Findings(skipped=(wanted.skipped(str(exc)),))
+        if data is None:
+            return Findings(skipped=(wanted.skipped("the registry does not have this blob"),))
+        return Findings(evidence=(wanted.evidence(data),))
+
+    async def _read_blob(self, repository: Repository, wanted: Wanted) -> bytes | None:
+        data: bytes | None = b""
+        async with self._places:
+            if reason := self._allowance.take(wanted.size):
+                raise _LeftOut(reason)
+            try:
+                data = await self._client.get_blob(repository, wanted.digest, wanted.size)
+            finally:
+                self._allowance.give_back(wanted.size - len(data or b""))
+        return None if data is None else self._allowance.kept(wanted.digest, data)
+
+
+async def _read(manifest: Manifest, source: str, location: str, subject: str, most: int) -> Contents:
+    return await lean_json.aside(
+        manifest.data,
+        lambda: read_manifest(manifest.data, source, location, manifest.digest, subject, most),
+    )
+
+
+def _unlikeliness(one: Listed) -> tuple[int, str]:
+    """Order bundles first; among equals by digest, as some registries list in another order each time."""
+    if one.artifact_type.startswith(BUNDLE_PREFIX):
+        return 0, one.digest
+    return (1 if one.artifact_type in _NOT_TELLING else 2), one.digest

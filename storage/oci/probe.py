@@ -1,0 +1,185 @@
+"""Whether evidence could be written into one repository, found out without leaving anything there.
+
+The right to push is tried with an upload session that is opened and cancelled again
+(https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs; cancelling is the
+distribution project's ``DELETE``, which not every registry has).
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+
+import orjson
+
+from storage import lean_json
+from storage.base import Probe, StoreError, StoreOptions, StoreUnavailable
+from storage.formats.manifests import MANIFEST_TYPES, OCI_INDEX
+from storage.formats.reference import Repository, is_sha256
+from storage.oci.docker_config import Credential, DockerCredentials
+from storage.oci.tokens import Keychain
+from storage.oci.transport import RegistryRefused, Request, Transport, resolve
+
+_ANY_REFUSAL = frozenset(range(400, 600))
+_NO_REFERRERS = frozenset({400, 404, 405, 406})
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_NEXT_STEPS: dict[int, str] = {
+    HTTPStatus.NOT_FOUND: "create the repository, or give its project to these credentials",
+    HTTPStatus.METHOD_NOT_ALLOWED: "the registry takes no writes (read-only or a mirror): name another one",
+    HTTPStatus.UNAUTHORIZED: "mend the credentials",
+    HTTPStatus.FORBIDDEN: "let these credentials push",
+}
+_MOUNT = (
+    "mount a docker config.json with an entry for the registry and set DOCKER_CONFIG to its folder "
+    "(a Secret of type kubernetes.io/dockerconfigjson)"
+)
+
+
+async def probe_repository(
+    options: StoreOptions,
+    keychain: Keychain | None,
+    repository: Repository,
+    digest: str = "",
+    *,
+    bundles: bool = True,
+) -> list[Probe]:
+    """Try reach and TLS, credentials, the right to push and, for ``bundles``, the referrers API.
+
+    ``digest`` is a manifest that the repository has, where one is known. Never raises :class:`StoreError`.
+    """
+    keychain = keychain or DockerCredentials()
+    # a fresh transport: nothing that an earlier request learnt hides what is wrong now
+    transport = Transport(options, keychain)
+    try:
+        reached, asked = await _reach(transport, repository)
+        found = [reached]
+        if reached.state == "failed":
+            return found
+        credential, told = await _credentials(keychain, repository, asked)
+        found += [told, await _push(transport, repository, credential, asked)]
+        if bundles:
+            found.append(await _referrers(transport, repository, digest))
+    finally:
+        await transport.close()
+    return found
+
+
+async def _reach(transport: Transport, repository: Repository) -> tuple[Probe, str]:
+    what = f"reach {repository.registry}"
+    try:
+        scheme, asked = await transport.reach(repository.registry)
+    except StoreUnavailable as exc:
+        step = "check the name, the network policy, HTTPS_PROXY and that the registry runs"
+        return Probe(what, "failed", str(exc), step), ""
+    except StoreError as exc:
+        return Probe(what, "failed", str(exc), "give its CA in storage.oci.ca-file, or mend its TLS"), ""
+    wants = f"asks for {asked} credentials" if asked else "asks for no credentials to begin with"
+    if scheme == "https":
+        return Probe(what, "ok", f"TLS; {wants}"), asked
+    step = "serve it with TLS: others on the network can read the credentials and change what is read"
+    return Probe(what, "warning", f"plain HTTP; {wants}", step), asked
+
+
+async def _credentials(
+    keychain: Keychain, repository: Repository, asked: str
+) -> tuple[Credential | None, Probe]:
+    what = f"credentials for {repository}"
+    try:
+        candidates = await keychain.candidates(repository)
+    except StoreError as exc:
+        return None, Probe(what, "failed", str(exc), "mend the docker configuration")
+    for credential in candidates:
+        if not credential.is_anonymous:
+            user = f", user {credential.username}" if credential.username else ""
+            return credential, Probe(what, "ok", f"{credential.source}{user}")
+    sources = "; ".join(f"{each.source} {each.unusable}".rstrip() for each in candidates)
+    if asked:
+        return None, Probe(what, "warning", sources, _MOUNT)
+    return None, Probe(what, "ok", f"{sources}; the registry asked for none")
+
+
+async def _push(
+    transport: Transport, repository: Repository, credential: Credential | None, asked: str
+) -> Probe:
+    what = f"push to {repository}"
+    begin = Request(repository, "POST", "blobs/uploads/", "begin an upload", push=True)
+    try:
+        answer = await transport.send(begin)
+    except RegistryRefused as exc:
+        step = _NEXT_STEPS.get(exc.status, "see the registry's own log")
+        return Probe(what, "failed", str(exc), _MOUNT if credential is None and asked else step)
+    except StoreUnavailable as exc:
+        return Probe(what, "failed", str(exc), "try again when the registry answers")
+    except StoreError as exc:
+        return Probe(what, "failed", str(exc), _MOUNT if credential is None and asked else "see the reason")
+    location = answer.headers.get("Location", "")
+    left = "an empty upload session was left, which the registry drops by itself"
+    if not location:
+        return Probe(
+            what, "failed", "the registry gave no upload location", "see whether it speaks the OCI API"
+        )
+    try:
+        cancel = Request(
+            repository,
+            "DELETE",
+            str(resolve(answer.url, location)),
+            "cancel the upload",
+            push=True,
+            passes=_ANY_REFUSAL,
+        )
+        status = (await transport.send(cancel)).status
+    except StoreError:
+        status = 0
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return Probe(what, "ok", "an upload was begun and cancelled")
+    return Probe(what, "ok", f"an upload was begun; the registry cannot cancel it, so {left}")
+
+
+async def _referrers(transport: Transport, repository: Repository, digest: str) -> Probe:
+    what = f"referrers of {repository}"
+    try:
+        digest = digest or await _some_digest(transport, repository)
+    except StoreError as exc:
+        return Probe(what, "failed", str(exc), "let these credentials pull")
+    if not digest:
+        detail = "the repository has no image with a tag, and some registries answer for images alone"
+        return Probe(what, "skipped", detail, "pass --image with @sha256:DIGEST of an image that is there")
+    ask = Request(
+        repository,
+        "GET",
+        f"referrers/{digest}",
+        "list referrers",
+        headers={"Accept": OCI_INDEX},
+        passes=_NO_REFERRERS,
+    )
+    try:
+        answer = await transport.send(ask)
+    except StoreError as exc:
+        return Probe(what, "failed", str(exc), "let these credentials pull")
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+    if answer.status == HTTPStatus.OK and kind == OCI_INDEX:
+        return Probe(what, "ok", "the registry has the referrers API")
+    return Probe(
+        what, "ok", "the registry showed no referrers API: bundles are listed under the tag sha256-DIGEST"
+    )
+
+
+async def _some_digest(transport: Transport, repository: Repository) -> str:
+    """Return the digest of the first tag that the repository lists, nothing when it has none."""
+    listed = await transport.send(
+        Request(repository, "GET", "tags/list?n=1", "list tags", passes=_ANY_REFUSAL - {401, 403})
+    )
+    try:
+        tag = str((lean_json.loads(listed.body, lean_json.FEW_VALUES).get("tags") or [""])[0])
+    except (orjson.JSONDecodeError, AttributeError, TypeError):
+        tag = ""
+    if listed.status != HTTPStatus.OK or not _TAG.fullmatch(tag):
+        return ""
+    headers = {"Accept": ", ".join(MANIFEST_TYPES)}
+    found = await transport.send(
+        Request(
+            repository, "HEAD", f"manifests/{tag}", "look up a tag", headers=headers, passes=_NO_REFERRERS
+        )
+    )
+    digest = found.headers.get("Docker-Content-Digest", "")
+    return digest if is_sha256(digest) else ""

@@ -1,0 +1,426 @@
+"""Manifests, blobs and referrers of one or many registries (https://github.com/opencontainers/distribution-spec).
+
+Every body fetched by digest is checked against that digest. Small blobs are sent without asking first whether
+they are there; a ``POST`` that carries the whole blob is tried once per registry and used where it is known.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import orjson
+
+from storage import lean_json
+from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
+from storage.formats.manifests import MANIFEST_TYPES, OCI_INDEX, Descriptor, Manifest, sha256, sha256_aside
+from storage.formats.reference import Repository, is_sha256
+from storage.http_client.connections import Answer
+from storage.limits.bounded import Bounded
+from storage.limits.single_flight import InFlight
+from storage.oci.docker_config import DockerCredentials
+from storage.oci.login import UNAUTHORIZED
+from storage.oci.tokens import Keychain
+from storage.oci.transport import MOST_REGISTRIES, NO_REPOSITORY, RegistryRefused, Request, Transport, resolve
+
+BLOB_LIMIT = 64 * 1024 * 1024
+REFERRER_PAGES = TAG_PAGES = 50
+_TAGS = 1000
+KEEPING_SECONDS = 3600.0
+"""For how long a registry that had a blob it took is believed to have others."""
+_ASK_FIRST = 64 * 1024
+_MOST_UPLOADED = 4096
+_LONGEST_DIGEST, _LONGEST_WORD = 100, 256
+_ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
+_OCTETS = {"Content-Type": "application/octet-stream"}
+_NOT_FOUND, _MOVED_ON = 404, 412
+_CREATED, _ACCEPTED = 201, 202
+_SAYS_NOTHING = frozenset({"application/json", "application/octet-stream", "text/plain"})
+_MISSING = frozenset({_NOT_FOUND})
+_NO_HEAD = frozenset({405, 501})
+_NO_REFERRERS = frozenset({400, 404, 405, 406})
+_NO_SINGLE_POST = frozenset({400, 404, 405, 411, 413, 415, 501})
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_IS_NEXT = re.compile(r"\brel\s*+=\s*+\"?next\b", re.IGNORECASE)
+
+
+class TagMoved(StoreUnavailable):
+    """The tag changed between reading and writing it, as the registry itself noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a list of referrers says of one, as far as it is looked at; both are cut where they are long."""
+
+    digest: str
+    artifact_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Referrers:
+    """What the referrers API listed; ``cut`` says why the list is not whole, else it is empty."""
+
+    descriptors: tuple[Listed, ...]
+    cut: str = ""
+
+
+class RegistryClient:
+    """Speaks the distribution API. Use as ``async with`` or call :meth:`close`; calls may run concurrently.
+
+    Every method raises :class:`StoreUnavailable` and :class:`StoreRejected` as :class:`Transport` does. One
+    ``beside`` another shares its connections and what it found out about registries.
+    """
+
+    def __init__(
+        self, options: StoreOptions, keychain: Keychain | None = None, beside: RegistryClient | None = None
+    ) -> None:
+        other = beside._transport if beside else None
+        self._transport: Transport = Transport(options, keychain or DockerCredentials(), other)
+        self._single_post: Bounded[str, bool] = beside._single_post if beside else Bounded(MOST_REGISTRIES)
+        self._heads: Bounded[str, bool] = beside._heads if beside else Bounded(MOST_REGISTRIES)
+        """Whether a registry answers HEAD, as far as it is known."""
+        self._keeping: Bounded[str, float] = beside._keeping if beside else Bounded(MOST_REGISTRIES)
+        self._uploading: InFlight[tuple[Repository, str], None] = InFlight()
+        self._uploaded: Bounded[tuple[Repository, str], bool] = Bounded(_MOST_UPLOADED)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection; a later call opens new ones."""
+        await self._transport.close()
+
+    async def head_manifest(
+        self, repository: Repository, reference: str, *, push: bool = False, prompt: bool = False
+    ) -> Descriptor | None:
+        """Return the descriptor of a tag or digest, None when the registry does not have it.
+
+        ``push`` asks for the same credentials as a write, to need no second token; ``prompt`` goes ahead of
+        uploads. A refusal is asked for again by GET, and so is a 404 until the registry answered one HEAD:
+        some serve GET alone, and the answer to a HEAD has no words.
+        """
+        heads = self._heads.get(repository.registry)
+        if heads is False:
+            return await self._got(repository, reference, push=push, prompt=prompt)
+        purpose = f"look up manifest {reference}"
+        request = Request(
+            repository,
+            "HEAD",
+            f"manifests/{reference}",
+            purpose,
+            push=push,
+            prompt=prompt,
+            headers=_ACCEPT,
+            passes=_MISSING,
+        )
+        try:
+            answer = await self._transport.send(request)
+        except RegistryRefused as exc:
+            if exc.status == UNAUTHORIZED:
+                raise
+            found = await self._got(repository, reference, push=push, prompt=prompt)
+            if exc.status in _NO_HEAD:
+                self._heads.put(repository.registry, False)
+            return found
+        if answer.status == _NOT_FOUND:
+            return None if heads else await self._got(repository, reference, push=push, prompt=prompt)
+        self._heads.put(repository.registry, True)
+        digest = answer.headers.get("Docker-Content-Digest", "")
+        if is_sha256(reference) and digest and digest != reference:
+            raise BadContent(f"{request}: expected digest {reference}, got {digest[:100]}")
+        length = answer.headers.get("Content-Length", "")
+        media_type = _media_type(answer)
+        if not _LENGTH.fullmatch(length) or not media_type or (not digest and not is_sha256(reference)):
+            return await self._got(repository, reference, push=push, prompt=prompt)
+        return Descriptor(media_type, digest or reference, int(length))
+
+    async def _got(
+        self, repository: Repository, reference: str, *, push: bool, prompt: bool
+    ) -> Descriptor | None:
+        manifest = await self.get_manifest(repository, reference, push=push, prompt=prompt)
+        return manifest.descriptor() if manifest else None
+
+    async def get_manifest(
+        self, repository: Repository, reference: str, *, push: bool = False, prompt: bool = False
+    ) -> Manifest | None:
+        """Return the manifest of a tag or digest; see :meth:`head_manifest`."""
+        request = Request(
+            repository,
+            "GET",
+            f"manifests/{reference}",
+            f"read manifest {reference}",
+            push=push,
+            prompt=prompt,
+            headers=_ACCEPT,
+            passes=_MISSING,
+        )
+        answer = await self._transport.send(request)
+        if answer.status == _NOT_FOUND:
+            return None
+        claimed = answer.headers.get("Docker-Content-Digest", "")
+        expected = reference if is_sha256(reference) else claimed if is_sha256(claimed) else ""
+        actual = sha256(answer.body)
+        if expected and expected != actual:
+            raise BadContent(f"{request}: expected digest {expected}, got bytes with {actual}")
+        media_type = _media_type(answer) or await lean_json.aside(
+            answer.body, partial(_own_media_type, answer.body)
+        )
+        return Manifest(media_type, actual, answer.body, answer.headers.get("ETag", ""), answer.hold)
+
+    async def put_manifest(
+        self,
+        repository: Repository,
+        reference: str,
+        manifest: Manifest,
+        *,
+        replaces: str = "",
+        prompt: bool = False,
+        before_retry: Callable[[], Awaitable[None]] | None = None,
+    ) -> Answer:
+        """Write a manifest under a tag or its digest; ``prompt`` and ``before_retry`` as in :class:`Request`.
+
+        ``replaces`` is the etag of what a tag held: a registry that heeds it refuses when the tag moved,
+        which raises :class:`TagMoved`.
+        """
+        headers = {"Content-Type": manifest.media_type}
+        if replaces:
+            headers["If-Match"] = replaces
+        request = Request(
+            repository,
+            "PUT",
+            f"manifests/{reference}",
+            f"write manifest {reference}",
+            push=True,
+            prompt=prompt,
+            data=manifest.data,
+            headers=headers,
+            passes=frozenset({_MOVED_ON}) if replaces else frozenset(),
+            before_retry=before_retry,
+        )
+        answer = await self._transport.send(request)
+        if answer.status == _MOVED_ON:
+            raise TagMoved(f"{request}: the tag was changed at the same time")
+        stored = answer.headers.get("Docker-Content-Digest", "")
+        if is_sha256(stored) and stored != manifest.digest:
+            raise StoreRejected(f"{request}: sent {manifest.digest}, the registry stored {stored}")
+        return answer
+
+    async def get_blob(self, repository: Repository, digest: str, limit: int = BLOB_LIMIT) -> bytes | None:
+        """Return a blob of at most ``limit`` bytes, None when the registry does not have it."""
+        request = Request(
+            repository, "GET", f"blobs/{digest}", f"read blob {digest}", limit=limit, passes=_MISSING
+        )
+        answer = await self._transport.send(request)
+        if answer.status == _NOT_FOUND:
+            return None
+        actual = await sha256_aside(answer.body)
+        if actual != digest:
+            raise BadContent(f"{request}: expected digest {digest}, got bytes with {actual}")
+        return answer.body
+
+    async def put_blob(
+        self, repository: Repository, data: bytes, digest: str, *, remember: bool = False
+    ) -> None:
+        """Upload a blob whose digest is known; ``remember`` skips the next upload of the same one."""
+        key = (repository, digest)
+        if remember and key not in self._uploaded:
+            await self._uploading.run(key, lambda: self.put_blob(repository, data, digest))
+            self._uploaded.put(key, True)
+        elif not remember and (len(data) <= _ASK_FIRST or not await self.has_blob(repository, digest)):
+            await self._upload(repository, data, digest)
+
+    def forget_blobs(self, repository: Repository) -> None:
+        """Forget the remembered uploads to ``repository``, as it says that one is missing."""
+        for key in self._uploaded:
+            if key[0] == repository:
+                self._uploaded.drop(key)
+
+    async def referrers(
+        self, repository: Repository, digest: str, most: int, *, push: bool = False
+    ) -> Referrers | None:
+        """List up to ``most`` referrers of a manifest; None when the registry has no referrers API.
+
+        ``push`` as in :meth:`head_manifest`.
+        """
+        found: list[Listed] = []
+        path = f"referrers/{digest}"
+        place = f"the referrers of {digest} in {repository}"
+        for _ in range(REFERRER_PAGES):
+            answer = await self._referrers_page(repository, path, digest, push=push)
+            if answer is None:
+                return None
+            found.extend(
+                await lean_json.aside(answer.body, partial(_listed_in, answer.body, place, most + 1))
+            )
+            if len(found) > most:
+                return Referrers(tuple(found), f"there are more than {most} referrers")
+            following = next_page(answer.headers.get("Link", ""))
+            if following is None:
+                return Referrers(tuple(found))
+            path = str(resolve(answer.url, following))
+        return Referrers(tuple(found), f"the registry's list has more than {REFERRER_PAGES} pages")
+
+    async def _referrers_page(
+        self, repository: Repository, path: str, digest: str, *, push: bool = False
+    ) -> Answer | None:
+        request = Request(
+            repository,
+            "GET",
+            path,
+            f"list the referrers of {digest}",
+            push=push,
+            headers={"Accept": OCI_INDEX},
+            passes=_NO_REFERRERS,
+        )
+        answer = await self._transport.send(request)
+        return answer if answer.status not in _NO_REFERRERS and _media_type(answer) == OCI_INDEX else None
+
+    async def lists_tag(self, repository: Repository, tag: str, *, push: bool = False) -> bool | None:
+        """Whether a registry that refuses a look at a tag lists it; None when its list cannot be read."""
+        path = f"tags/list?n={_TAGS}"
+        for _ in range(TAG_PAGES):
+            request = Request(repository, "GET", path, "list the tags", push=push, passes=_MISSING)
+            try:
+                answer = await self._transport.send(request)
+                if answer.status == _NOT_FOUND:
+                    return None
+                if await lean_json.aside(answer.body, partial(_has_tag, answer.body, tag)):
+                    return True
+            except (StoreRejected, orjson.JSONDecodeError, KeyError, TypeError):
+                return None
+            following = next_page(answer.headers.get("Link", ""))
+            if following is None:
+                return False
+            path = str(resolve(answer.url, following))
+        return None
+
+    async def has_blob(self, repository: Repository, digest: str, *, sure: bool = False) -> bool:
+        """Whether a registry has a blob; ``sure`` asks by GET before it is said to be absent."""
+        request = Request(
+            repository, "HEAD", f"blobs/{digest}", f"look up blob {digest}", push=True, passes=_MISSING
+        )
+        try:
+            if (await self._transport.send(request)).status != _NOT_FOUND:
+                return True
+        except RegistryRefused as exc:
+            if exc.status == UNAUTHORIZED:
+                raise
+        return sure and await self.get_blob(repository, digest) is not None
+
+    async def check_kept(self, repository: Repository, digests: Iterable[str]) -> None:
+        """Ask for blobs that were taken, unless the registry had some that it took within the last hour.
+
+        Raises :class:`StoreUnavailable` for one that is not there.
+        """
+        if (self._keeping.get(repository.registry) or 0.0) > time.monotonic():
+            return
+        for digest in digests:
+            if not await self.has_blob(repository, digest, sure=True):
+                raise StoreUnavailable(f"{repository} took blob {digest} and does not have it")
+            self._keeping.put(repository.registry, time.monotonic() + KEEPING_SECONDS)
+
+    async def _upload(self, repository: Repository, data: bytes, digest: str) -> None:
+        known = self._single_post.get(repository.registry)
+        single = len(data) <= _ASK_FIRST if known is None else known
+        purpose = f"upload blob {digest}"
+        if single:
+            post = Request(
+                repository,
+                "POST",
+                f"blobs/uploads/?digest={quote(digest, safe='')}",
+                purpose,
+                push=True,
+                data=data,
+                headers=_OCTETS,
+                passes=_NO_SINGLE_POST,
+            )
+            answer = await self._transport.send(post)
+            if NO_REPOSITORY not in {code for code, _ in answer.words}:  # which says nothing about uploads
+                self._single_post.put(repository.registry, answer.status == _CREATED)
+            if answer.status == _CREATED:
+                return
+        if not single or answer.status != _ACCEPTED:
+            post = Request(repository, "POST", "blobs/uploads/", purpose, push=True)
+            answer = await self._transport.send(post)
+        location = answer.headers.get("Location", "")
+        if not location:
+            raise StoreRejected(f"{post}: the registry gave no upload location")
+        target = str(resolve(answer.url, location))
+        mark = "&" if "?" in target else "?"
+        put = Request(
+            repository,
+            "PUT",
+            f"{target}{mark}digest={quote(digest, safe='')}",
+            purpose,
+            push=True,
+            data=data,
+            headers=_OCTETS,
+        )
+        try:
+            await self._transport.send(put)
+        except RegistryRefused:
+            # somebody else may have brought it meanwhile, and some registries write no blob twice
+            if not await self.has_blob(repository, digest):
+                raise
+
+
+def next_page(link: str) -> str | None:
+    """Return the target with ``rel="next"`` of a ``Link`` header (RFC 8288), None where it has none.
+
+    The header is read once from begin to end, whatever a registry writes into it.
+    """
+    at = 0
+    while (begin := link.find("<", at)) >= 0 and (end := link.find(">", begin)) >= 0:
+        comma = link.find(",", end)
+        at = comma if comma >= 0 else len(link)
+        parameters = link[end + 1 : at]
+        if parameters.lstrip().startswith(";") and _IS_NEXT.search(parameters):
+            return link[begin + 1 : end]
+    return None
+
+
+def _has_tag(data: bytes, tag: str) -> bool:
+    return tag in (lean_json.loads(data)["tags"] or [])
+
+
+def _media_type(answer: Answer) -> str:
+    """The type that the header says, ``""`` for a type that says nothing."""
+    media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+    return "" if media_type in _SAYS_NOTHING else media_type
+
+
+def _own_media_type(data: bytes) -> str:
+    try:
+        return str(lean_json.loads(data)["mediaType"])[:_LONGEST_WORD]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return ""
+
+
+def _listed_in(data: bytes, place: str, most: int) -> list[Listed]:
+    """Return the first entries of an index. Raises :class:`BadContent`."""
+    try:
+        listed = lean_json.loads(data)["manifests"] or []
+        if all(isinstance(entry, dict) for entry in listed):
+            return [
+                Listed(
+                    str(entry.get("digest"))[:_LONGEST_DIGEST],
+                    str(entry.get("artifactType") or "")[:_LONGEST_WORD],
+                )
+                for entry in listed[:most]
+            ]
+    except lean_json.TooMany as exc:
+        raise BadContent(f"{place} are not read: {exc.msg}") from None
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        pass
+    raise BadContent(f"{place} are no image index: cannot read them")

@@ -1,0 +1,486 @@
+"""Requests to registries: how each is reached, what credentials it gets, how often it is tried.
+
+A registry is spoken to over ``https``; one next door (:func:`storage.formats.reference.may_be_plain_http`),
+or any with ``insecure`` set, may answer plain HTTP instead. That is found out anew every few minutes and
+after each failure, and never believed of a registry that spoke TLS before. Unless it is this machine, or
+``insecure`` is set, no credentials go there. ``Authorization`` goes to the registry's own origin alone, never
+along a redirect or an upload location to another, and those lead only where
+:mod:`storage.http_client.addresses` lets the registry lead. Errors name the request in our words, never a URL
+that the registry made (upload URLs hold signatures) and never a header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from urllib.parse import urljoin
+
+from yarl import URL
+
+from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
+from storage.formats.manifests import MANIFEST_LIMIT
+from storage.formats.reference import Repository, may_be_plain_http, registry_host
+from storage.http_client.addresses import (
+    Allows,
+    Home,
+    Refused,
+    Zone,
+    is_near,
+    is_somewhere,
+    zone_of,
+    zone_of_spelling,
+)
+from storage.http_client.connections import Answer, Connections, Later, NoTls
+from storage.http_client.meanings import is_busy, may_pass, next_step
+from storage.limits.bounded import Bounded
+from storage.limits.single_flight import InFlight
+from storage.limits.window import Window
+from storage.oci.login import FORBIDDEN, NOT_OVER_HTTP, UNAUTHORIZED, Attempts, NoAccess
+from storage.oci.tokens import (
+    UNASKED,
+    Authorization,
+    Challenge,
+    Keychain,
+    TokenAnswer,
+    TokenSource,
+    challenges_of,
+)
+
+LONGEST_WAIT = 30.0
+"""Seconds: no ``Retry-After`` makes one request wait longer between two tries."""
+_FIRST_WAIT = 0.2
+MOST_REGISTRIES = 1024
+"""Registries of which it is remembered how they are reached."""
+PLAIN_SECONDS = 300.0
+"""For how long a registry that speaks no TLS is not asked for it again."""
+_MOST_WITH_TLS = 16_384
+_REDIRECTS = 5
+_NEAR_TLS_SECONDS = 5.0
+_CLIENT_ERROR = 400
+_BAD_REQUEST = 400
+_BLOB_IS_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
+NO_REPOSITORY = "NAME_UNKNOWN"
+_NOT_FOUND = 404
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_KEEPS_METHOD = frozenset({307, 308})
+_random = secrets.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to a repository; ``purpose`` is how errors name it, such as ``read manifest sha256:…``."""
+
+    repository: Repository
+    method: str
+    path: str
+    """Below ``/v2/NAME/``, already percent-encoded; or an absolute URL that the registry gave."""
+    purpose: str
+    push: bool = False
+    prompt: bool = False
+    """Do not stand in line behind uploads: between two such requests nobody else may write."""
+    data: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    limit: int = MANIFEST_LIMIT
+    passes: frozenset[int] = frozenset()
+    """Statuses of 400 and above that the caller wants to see instead of an error."""
+    before_retry: Callable[[], Awaitable[None]] | None = None
+    """Awaited before each further try; raises when the world has moved on and another try would do harm."""
+
+    def __str__(self) -> str:
+        return f"cannot {self.purpose} in {self.repository}"
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    """How one registry is reached, and what it asked for last."""
+
+    base: URL
+    challenges: tuple[Challenge, ...]
+    home: Home
+    until: float = math.inf
+    """By the clock that never goes back: then it is found out anew how the registry is reached."""
+    places: Window = field(default_factory=Window)
+    """Requests wait for one of them, and that wait counts against no timeout."""
+    prompt_places: Window = field(default_factory=Window)
+    """As many again, for prompt ones."""
+
+    def window(self, request: Request) -> Window:
+        """Return whose places a request waits for."""
+        return self.prompt_places if request.prompt else self.places
+
+    def is_at(self, address: str, *, insecure: bool) -> None:
+        """Take note of where the registry was reached just now, ``""`` where a proxy hides it."""
+        zone = zone_of(address) if address else zone_of_spelling(self.home.host)
+        if zone is not self.home.zone:
+            self.home = _home(self.home.host, zone, plain=self.home.plain, insecure=insecure)
+
+
+def _home(host: str, zone: Zone, *, plain: bool, insecure: bool) -> Home:
+    return Home(host, zone, plain, keeps_secrets=not plain or insecure or zone is Zone.LOOPBACK)
+
+
+class RegistryRefused(StoreRejected):
+    """The registry said no; ``codes`` are its own words for why, such as ``MANIFEST_BLOB_UNKNOWN``."""
+
+    def __init__(self, reason: str, codes: Iterable[str] = (), status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.codes = frozenset(codes)
+        if NO_REPOSITORY in self.codes:
+            self.absence = "certain"
+        elif status in {UNAUTHORIZED, FORBIDDEN}:
+            self.absence = "possible"
+
+    @property
+    def misses_blob(self) -> bool:
+        """Whether the registry lacks a blob of the manifest it was given."""
+        return not self.codes.isdisjoint(_BLOB_IS_GONE)
+
+
+class Transport:
+    """Sends requests to any number of registries; the caller closes it.
+
+    One with the credentials of somebody else may stand ``beside`` another: it has that one's connections,
+    what is known of registries, and tokens by the credential they were given for; the other closes them.
+    """
+
+    def __init__(self, options: StoreOptions, keychain: Keychain, beside: Transport | None = None) -> None:
+        self._options = options
+        self._beside = beside
+        self._connections: Connections = beside._connections if beside else Connections(options)
+        self._tokens: TokenSource = beside._tokens if beside else TokenSource(self._exchange)
+        self._attempts = Attempts(keychain, self._tokens)
+        self._endpoints: Bounded[str, _Endpoint] = beside._endpoints if beside else Bounded(MOST_REGISTRIES)
+        self._with_tls: Bounded[str, bool] = beside._with_tls if beside else Bounded(_MOST_WITH_TLS)
+        self._finding: InFlight[str, _Endpoint] = beside._finding if beside else InFlight()
+
+    async def close(self) -> None:
+        """Close every connection of its own; a later request opens new ones."""
+        if self._beside is None:
+            await self._connections.close()
+
+    async def send(self, request: Request) -> Answer:
+        """Return the answer, trying again with growing waits while the reason is transient.
+
+        Raises :class:`StoreUnavailable` when it stayed transient and :class:`StoreRejected` for every other
+        status of 400 and above that ``request.passes`` does not name.
+        """
+        tries = max(1, self._options.attempts)
+        for tried in range(1, tries + 1):
+            try:
+                return await self._try(request)
+            except Later as exc:
+                if tried == tries or self._connections.is_silent(exc.host):
+                    times = f" ({tried} tries)" if tried > 1 else ""
+                    raise StoreUnavailable(f"{request}: {exc}{times}", exc.host) from exc.__cause__
+                await asyncio.sleep(wait_before(tried, exc.after))
+                if request.before_retry is not None:
+                    await request.before_retry()
+            except NoTls as exc:
+                raise StoreRejected(f"{request}: {exc}") from exc.__cause__
+        raise AssertionError("unreachable")
+
+    async def reach(self, registry: str) -> tuple[str, str]:
+        """Return how ``registry`` is reached, ``https`` or ``http``, and what it asks for: ``basic``,
+        ``bearer`` or nothing.
+
+        Raises :class:`StoreUnavailable` and :class:`StoreRejected`.
+        """
+        try:
+            endpoint = await self._find(registry)
+        except Later as exc:
+            raise StoreUnavailable(str(exc), exc.host) from exc.__cause__
+        except NoTls as exc:
+            raise StoreRejected(str(exc)) from exc.__cause__
+        return endpoint.base.scheme, endpoint.challenges[0].scheme if endpoint.challenges else ""
+
+    async def _try(self, request: Request) -> Answer:
+        registry = request.repository.registry
+        endpoint = self._endpoints.get(registry)
+        if endpoint is None or endpoint.until <= time.monotonic():
+            endpoint = await self._finding.run(registry, lambda: self._find(registry))
+        try:
+            return await self._try_at(endpoint, request)
+        except (Later, RegistryRefused) as exc:
+            if isinstance(exc, Later):
+                endpoint.window(request).halve()
+            if endpoint.home.plain and (isinstance(exc, Later) or exc.status == _BAD_REQUEST):
+                endpoint.until = 0.0  # it may speak TLS by now, or be somebody else
+            raise
+
+    async def _try_at(self, endpoint: _Endpoint, request: Request) -> Answer:
+        window = endpoint.window(request)
+        entered = await window.enter()
+        try:
+            known = self._attempts.known(request.repository, push=request.push)
+            if not endpoint.challenges or known is not None:
+                answer = await self._follow(endpoint, request, known)
+                self._learn(endpoint, answer)
+                if not endpoint.challenges:
+                    return await self._unasked(endpoint, request, answer, known)
+                if answer.status in request.passes or not _is_refused(endpoint, request, answer):
+                    return _judged(request, answer, known)
+            return await self._attempt(endpoint, endpoint.challenges, request, known)
+        finally:
+            window.leave(request.method, entered)
+
+    async def _unasked(
+        self, endpoint: _Endpoint, request: Request, answer: Answer, known: Authorization | None
+    ) -> Answer:
+        """Judge the answer of a registry that never said what credentials it wants.
+
+        Some let everybody read, and refuse a write, or hide what is not everybody's, without a challenge.
+        """
+        asks_nobody = known is None and request.push and endpoint.home.keeps_secrets
+        hides = answer.status == _NOT_FOUND and asks_nobody
+        if not (hides or _is_refused(endpoint, request, answer)) or not _same_origin(
+            answer.url, endpoint.base
+        ):
+            return _judged(request, answer, known)
+        if not await self._attempts.has_any(request.repository):
+            return _judged(request, answer, known)
+        try:
+            return await self._attempt(endpoint, UNASKED, request, known)
+        except StoreRejected:
+            if not hides:
+                raise
+            return _judged(request, answer, known)
+
+    async def _attempt(
+        self,
+        endpoint: _Endpoint,
+        challenges: tuple[Challenge, ...],
+        request: Request,
+        known: Authorization | None,
+    ) -> Answer:
+        async def send(authorization: Authorization) -> Answer:
+            answer = await self._follow(endpoint, request, authorization)
+            self._learn(endpoint, answer)
+            return _judged(request, answer, authorization, refused=_is_refused(endpoint, request, answer))
+
+        try:
+            return await self._attempts.make(
+                challenges,
+                request.repository,
+                send,
+                push=request.push,
+                home=endpoint.home,
+                refused=known,
+            )
+        except NoAccess as exc:
+            if exc.transient:
+                raise Later(str(exc), host=exc.host) from exc
+            if exc.answer is None:
+                refused = StoreRejected(f"{request}: {exc}")
+                refused.absence = "possible"
+                raise refused from exc
+            codes = (code for code, _ in exc.answer.words)
+            raise RegistryRefused(f"{request}: {exc}", codes, exc.answer.status) from exc
+
+    @staticmethod
+    def _learn(endpoint: _Endpoint, answer: Answer) -> None:
+        if answer.status == UNAUTHORIZED and _same_origin(answer.url, endpoint.base):
+            asked = tuple(each.anywhere() for each in challenges_of(answer))
+            endpoint.challenges = asked or endpoint.challenges
+
+    async def _follow(
+        self, endpoint: _Endpoint, request: Request, authorization: Authorization | None
+    ) -> Answer:
+        absolute = "://" in request.path
+        place = request.path if absolute else f"{endpoint.base}/v2/{request.repository.name}/{request.path}"
+        url = URL(place, encoded=True)
+        is_home = not absolute or _same_origin(url, endpoint.base)
+        for _ in range(_REDIRECTS + 1):
+            headers = request.headers
+            if is_home and authorization is not None and authorization.header:
+                headers = headers | {"Authorization": authorization.header}
+            allows = self._allowed(endpoint, request, url, is_home=is_home, secret="Authorization" in headers)
+            try:
+                answer = await self._connections.send(
+                    request.method, url, headers, request.data, request.limit, allows=allows
+                )
+            except Refused as exc:
+                where = "" if is_home else f"the registry leads to {url.host}: "
+                raise StoreRejected(f"{request}: {where}{exc.reason}") from exc
+            if is_home:
+                endpoint.is_at(answer.address, insecure=self._options.insecure)
+            target = answer.headers.get("Location")
+            if answer.status not in _MOVED or not target:
+                return answer
+            url = _redirected(request, answer, url, target)
+            is_home = _same_origin(url, endpoint.base)
+        raise StoreRejected(f"{request}: more than {_REDIRECTS} redirects")
+
+    def _allowed(
+        self, endpoint: _Endpoint, request: Request, url: URL, *, is_home: bool, secret: bool
+    ) -> Allows:
+        """Return which addresses the request may go to. Raises :class:`StoreRejected` when none."""
+        home = endpoint.home
+        if url.scheme == "http" and not home.plain:
+            raise StoreRejected(f"{request}: the registry leads from https to plain http: refused")
+        if is_home:
+            return self._by_http(secret=secret) if home.plain else is_somewhere
+        is_read = request.method in {"GET", "HEAD"}
+        if url.scheme == "http" and not is_read and (url.host or "").lower() != home.host:
+            raise StoreRejected(f"{request}: the registry leads to another host over plain http: refused")
+        if url.scheme == "http":
+            over_http = self._by_http(secret=False)
+            return lambda address: home.may_lead_to(address) and over_http(address)
+        return home.may_lead_to
+
+    def _by_http(self, *, secret: bool) -> Allows:
+        """Return where requests may go over plain HTTP."""
+        if self._options.insecure:
+            return is_somewhere
+        return _is_loopback if secret else is_near
+
+    async def _find(self, registry: str) -> _Endpoint:
+        """Find out by ``GET /v2/`` how the registry speaks; what it wants as credentials comes with it."""
+        near = may_be_plain_http(registry) or self._options.insecure
+        seconds = min(_NEAR_TLS_SECONDS, self._options.timeout) if near else 0.0
+        spoke_tls = registry in self._with_tls
+        try:
+            endpoint = await self._ping(registry, "https", is_somewhere, seconds)
+        except NoTls as exc:
+            if exc.untrusted:
+                self._saw_tls(registry, near=near)
+                raise
+            if spoke_tls:
+                raise NoTls(f"{exc}; it spoke TLS before, so plain HTTP is not tried") from exc
+            if not near:
+                raise NoTls(f"{exc}; for plain HTTP set storage.oci.repository.insecure") from exc
+            endpoint = await self._ping(registry, "http", self._by_http(secret=False))
+        except Later:
+            if spoke_tls or not near:
+                raise
+            endpoint = await self._ping(registry, "http", self._by_http(secret=False))
+        else:
+            self._saw_tls(registry, near=near)
+        before = self._endpoints.get(registry)
+        if before is not None:
+            endpoint.places, endpoint.prompt_places = before.places, before.prompt_places
+        self._endpoints.put(registry, endpoint)
+        return endpoint
+
+    def _saw_tls(self, registry: str, *, near: bool) -> None:
+        if near:  # to all others nobody speaks plain HTTP
+            self._with_tls.put(registry, True)
+
+    async def _ping(self, registry: str, scheme: str, allows: Allows, seconds: float = 0.0) -> _Endpoint:
+        base = URL(f"{scheme}://{registry}").origin()
+        try:
+            answer = await self._connections.send("GET", base / "v2/", {}, seconds=seconds, allows=allows)
+        except Refused as exc:
+            raise StoreRejected(f"{registry}: {exc.reason}") from exc
+        if may_pass(answer.status):
+            raise Later(answer.text, answer.retry_after)
+        asked = challenges_of(answer) if answer.status == UNAUTHORIZED else ()
+        host, plain = registry_host(registry), scheme == "http"
+        home = _home(host, zone_of_spelling(host), plain=plain, insecure=self._options.insecure)
+        until = time.monotonic() + PLAIN_SECONDS if plain else math.inf
+        endpoint = _Endpoint(base, tuple(each.anywhere() for each in asked), home, until)
+        endpoint.is_at(answer.address, insecure=self._options.insecure)
+        return endpoint
+
+    async def _exchange(
+        self, home: Home, method: str, url: URL, headers: dict[str, str], body: bytes | None
+    ) -> TokenAnswer:
+        secret = body is not None or "Authorization" in headers
+        over_http = self._by_http(secret=secret) if url.scheme == "http" else is_somewhere
+
+        def allows(address: str) -> bool:
+            return home.may_lead_to(address) and over_http(address)
+
+        try:
+            for _ in range(_REDIRECTS + 1):
+                answer = await self._connections.send(method, url, headers, body, allows=allows)
+                target = answer.headers.get("Location")
+                following = resolve(url, target) if answer.status in _KEEPS_METHOD and target else url
+                if following == url or not _same_origin(following, url):
+                    break
+                url = following
+        except Refused as exc:
+            why = exc.reason if not home.may_lead_to(exc.address) else NOT_OVER_HTTP
+            raise StoreRejected(f"the token server {url.host}: {why}") from exc
+        except Later as exc:
+            raise StoreUnavailable(f"the token server {url.host}: {exc}", exc.host) from exc
+        except NoTls as exc:
+            raise StoreRejected(f"the token server {url.host}: {exc}") from exc.__cause__
+        return TokenAnswer(answer.status, answer.body, is_busy(answer, ""))
+
+
+def _same_origin(one: URL, other: URL) -> bool:
+    """Whether two URLs have one scheme, host and port; ``https://a`` and ``https://a:443`` do."""
+    return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
+
+
+def _is_loopback(address: str) -> bool:
+    return zone_of(address) is Zone.LOOPBACK
+
+
+def wait_before(tried: int, asked: float) -> float:
+    """Seconds to wait after ``tried`` tries: as the registry asked, else doubling with jitter; capped."""
+    wait = asked or _FIRST_WAIT * 2 ** (tried - 1) * _random.uniform(0.5, 1.5)
+    return min(wait, LONGEST_WAIT)
+
+
+def resolve(base: URL, location: str) -> URL:
+    """Resolve a ``Location`` without changing how it is percent-encoded.
+
+    Raises :class:`BadContent` when it is no http or https URL.
+    """
+    try:
+        url = URL(urljoin(str(base), location), encoded=True)
+        _ = url.port  # which is only now read, and may be none
+    except ValueError:
+        url = URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise BadContent(f"{base.host} leads to something that is no http or https URL")
+    return url
+
+
+def _redirected(request: Request, answer: Answer, url: URL, target: str) -> URL:
+    """Return where a redirect leads. Raises :class:`StoreRejected` where the request may not follow.
+
+    What writes follows 307 and 308, which keep method and body (RFC 9110, section 15.4), within one origin.
+    """
+    following = resolve(url, target)
+    if request.method in {"GET", "HEAD"}:
+        return following
+    if answer.status not in _KEEPS_METHOD:
+        why = f"{answer.status} turns it into a GET"
+    elif not _same_origin(following, url):
+        why = "it leads to another origin"
+    else:
+        return following
+    raise StoreRejected(f"{request}: the registry redirects a {request.method}: refused, as {why}")
+
+
+def _is_refused(endpoint: _Endpoint, request: Request, answer: Answer) -> bool:
+    """Whether the registry itself, and nobody that it led to, wants other credentials."""
+    if answer.status not in {UNAUTHORIZED, FORBIDDEN} or not _same_origin(answer.url, endpoint.base):
+        return False
+    return not is_busy(answer, request.repository.name)
+
+
+def _judged(
+    request: Request, answer: Answer, authorization: Authorization | None, *, refused: bool = False
+) -> Answer:
+    """Return an answer that the caller, or when ``refused`` the next attempt, deals with; else raise."""
+    status = answer.status
+    if status < _CLIENT_ERROR or status in request.passes or refused:
+        return answer
+    text = answer.text
+    if is_busy(answer, request.repository.name):
+        raise Later(text, answer.retry_after)
+    if status in {UNAUTHORIZED, FORBIDDEN}:
+        source = authorization.source if authorization else "none, as the registry asked for none we know"
+        right = "push to" if request.push else "read"
+        text += f"; credentials tried: {source}; they must be allowed to {right} {request.repository}"
+    codes = {code for code, _ in answer.words}
+    step = next_step(request.method, request.path, status, codes)
+    raise RegistryRefused(f"{request}: {text}{'; ' if step else ''}{step}", codes, status)

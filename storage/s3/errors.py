@@ -1,0 +1,114 @@
+"""What the AWS SDK raises, in the words of the port: may pass, or does not, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storage.base import StoreError, StoreRejected, StoreUnavailable
+
+_SHOWN = 200
+_OK_TO_RETRY_FROM = 500
+_FORBIDDEN, _MISSING, _PRECONDITION, _TOO_MANY, _NOT_IMPLEMENTED = 403, 404, 412, 429, 501
+_ACTIONS = {
+    "put_object": "s3:PutObject (with object lock also s3:PutObjectRetention and s3:PutObjectLegalHold)",
+    "get_object": "s3:GetObject and s3:GetObjectVersion",
+    "head_object": "s3:GetObject and s3:GetObjectVersion",
+    "list_objects_v2": "s3:ListBucket",
+    "get_bucket_versioning": "s3:GetBucketVersioning",
+    "get_object_lock_configuration": "s3:GetBucketObjectLockConfiguration",
+    "put_object_retention": "s3:PutObjectRetention",
+    "put_object_legal_hold": "s3:PutObjectLegalHold",
+}
+_LATER = frozenset(
+    (
+        "SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests", "InternalError",
+        "ServiceUnavailable", "OperationAborted", "RequestLimitExceeded", "ExpiredToken",
+        "ExpiredTokenException", "IDPCommunicationError",
+    )
+)  # fmt: skip
+_ADVICE = {
+    "NoSuchBucket": "there is no such bucket: create it, or correct its name",
+    "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
+    "InvalidAccessKeyId": "the service does not know the access key: check the credentials and the endpoint",
+    "SignatureDoesNotMatch": "the secret key is wrong, or a proxy changed the request",
+    "PermanentRedirect": "the bucket is in another region: set storage.s3.region",
+    "AuthorizationHeaderMalformed": "the bucket is in another region: set storage.s3.region",
+    "ObjectLockConfigurationNotFoundError": "object lock is off for this bucket",
+}
+
+
+class Missing(StoreRejected):
+    """There is no such object."""
+
+
+class Exists(StoreRejected):
+    """The key is taken (412)."""
+
+
+class Conflict(StoreUnavailable):
+    """Somebody else writes this key just now (409)."""
+
+
+class BadDigest(StoreRejected):
+    """The service got other bytes than the digest says."""
+
+
+class NotLockable(StoreRejected):
+    """The bucket has no object lock."""
+
+
+def explain(error: Exception, operation: str, where: str) -> StoreError:
+    """Return the port's error for what ``operation`` on ``where`` raised."""
+    from botocore import exceptions as sdk  # noqa: PLC0415 - see storage.s3.client
+
+    action = f"{operation.replace('_', ' ')} {where}"
+    if isinstance(error, sdk.ClientError):
+        return _answered(error.response, operation, action)
+    if isinstance(error, sdk.SSLError):
+        return StoreRejected(
+            f"{action}: the certificate is not trusted: name its CA with storage.s3.ca-file "
+            f"({str(error)[-_SHOWN:]})"
+        )
+    if isinstance(error, sdk.NoCredentialsError | sdk.PartialCredentialsError):
+        # the SDK cannot tell "none" from "the metadata service did not answer"
+        where = "environment, shared files, web identity and instance role"
+        return StoreUnavailable(f"{action}: there are no credentials; looked in {where}")
+    transient = (
+        sdk.HTTPClientError,
+        sdk.CredentialRetrievalError,
+        sdk.MetadataRetrievalError,
+        sdk.IncompleteReadError,
+        sdk.ConnectionError,
+        OSError,
+    )
+    kind = StoreUnavailable if isinstance(error, transient) else StoreRejected
+    return kind(f"{action}: {type(error).__name__}: {str(error)[:_SHOWN]}")
+
+
+def _answered(response: Any, operation: str, action: str) -> StoreError:
+    told = response.get("Error", {})
+    code, status = str(told.get("Code", "")), int(response["ResponseMetadata"].get("HTTPStatusCode", 0))
+    said = _ADVICE.get(code) or str(told.get("Message", ""))[:_SHOWN]
+    if status == _FORBIDDEN and code not in _ADVICE:
+        said = f"not allowed: the credentials need {_ACTIONS.get(operation, operation)}"
+    return _kind(code, status, operation)(f"{action}: {status} {code[:60]}: {said}")
+
+
+def _kind(code: str, status: int, operation: str) -> type[StoreError]:
+    named: dict[object, type[StoreError]] = {
+        _PRECONDITION: Exists,
+        "ConditionalRequestConflict": Conflict,
+        "OperationAborted": Conflict,
+        "ObjectLockConfigurationNotFoundError": NotLockable,
+        "BadDigest": BadDigest,
+        "NoSuchBucket": StoreRejected,
+        "RequestTimeTooSkewed": StoreRejected,
+        _NOT_IMPLEMENTED: StoreRejected,
+    }
+    if operation in {"get_object", "head_object"}:
+        named[_MISSING] = Missing
+    found = named.get(code) or named.get(status)
+    if found is not None:
+        return found
+    may_pass = code in _LATER or status == _TOO_MANY or status >= _OK_TO_RETRY_FROM
+    return StoreUnavailable if may_pass else StoreRejected

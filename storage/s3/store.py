@@ -1,0 +1,284 @@
+"""The store in an S3 bucket, of AWS or any compatible service; where things lie is in :mod:`storage.s3.keys`.
+
+Every object is made with ``If-None-Match: *`` and its SHA-256, so a repeated call changes nothing and
+nothing is ever written over. A receipt is given after the object was read back: the same bytes, encrypted and
+locked as configured.
+(https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html, object-lock.html)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.limits.allowance import LARGEST, Allowance
+from storage.limits.belief import Belief
+from storage.limits.single_flight import InFlight
+from storage.record import Failure, Findings, ListedRun, Receipt, Record, Stored
+from storage.s3.client import Got, S3Client, digest_of
+from storage.s3.errors import Conflict, Exists
+from storage.s3.find import find_digest, find_run, list_runs
+from storage.s3.keys import (
+    Blob,
+    blobs_of,
+    metadata_of,
+    run_folder,
+    snapshot_blob,
+    subject_folder,
+    subjects_of,
+    uid_part,
+)
+from storage.s3.probe import check_bucket, probe_bucket
+from storage.s3.settings import Lock, parse_s3_url
+
+FORM = "object"
+_REMEMBERED = 4096
+_PAUSE = 0.05
+_SLACK = timedelta(days=1)
+"""How much shorter the retention of an object may be that was there already: clocks differ."""
+
+
+class S3Store(Store):
+    """Stores records in the bucket of an ``s3:`` URL, see :mod:`storage.s3.settings`."""
+
+    def __init__(self, url: str, options: StoreOptions) -> None:
+        self._settings = parse_s3_url(url)
+        self.url = self._settings.url
+        self._options = options
+        self._client = S3Client(self._settings, options)
+        self._checked = False
+        self._lists = Belief()
+        self._flights: InFlight[str, None] = InFlight()
+        self._kept: OrderedDict[str, None] = OrderedDict()
+
+    async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
+        """Try the bucket, its configuration and the right to write; see :meth:`Store.probe`."""
+        del places
+        return await probe_bucket(self._client, self._settings)
+
+    async def put(self, record: Record) -> Stored:
+        """Store whatever ``record`` has; one receipt for each object of evidence. See :meth:`Store.put`."""
+        try:
+            if not self._checked:
+                await self._flights.run("check", self._check)
+            blobs = blobs_of(record)
+            folder = run_folder(record.origin, record.created)
+        except StoreError as error:
+            return Stored(failures=(self._failure("", error),))
+        lock = self._settings.lock_for(record.origin.namespace)
+        beside = [self._keep_beside(record, folder, lock)]
+        stored = await asyncio.gather(
+            *(self._put_blob(record, folder, blob, lock) for blob in blobs), *beside
+        )
+        failures = [one for one in stored if isinstance(one, Failure)]
+        if failures:
+            return Stored(failures=tuple(failures))
+        pointed = await asyncio.gather(
+            *(
+                self._point(f"{subject}/{folder}/{uid_part(record.origin.uid)}/{blob.tail}", named, lock)
+                for subject, named in subjects_of(record).items()
+                for blob in blobs
+                if blob.is_evidence
+            )
+        )
+        lost = await self._check_listed(record, folder, blobs)
+        if lost is not None:
+            return Stored(failures=(lost,))
+        return Stored(
+            tuple(one for one in stored if isinstance(one, Receipt)),
+            tuple({one.subject: one for one in pointed if one is not None}.values()),
+        )
+
+    async def _check_listed(self, record: Record, folder: str, blobs: Sequence[Blob]) -> Failure | None:
+        """Look once an hour whether the bucket's list, by which readers search, leads to evidence."""
+        pointers = [
+            f"{self._settings.root}{subject}/{folder}/{uid_part(record.origin.uid)}/{blob.tail}"
+            for subject in subjects_of(record)
+            for blob in blobs
+            if blob.is_evidence
+        ]
+        if self._lists or not pointers:
+            return None
+        try:
+            page = await self._client.call("list_objects_v2", pointers[0], Prefix=pointers[0], MaxKeys=1)
+            if not page.get("Contents"):
+                where = f"s3://{self._settings.bucket}/{pointers[0]}"
+                raise StoreUnavailable(f"{where}: written, and the bucket's list does not have it")
+        except StoreError as error:
+            return self._failure("", error)
+        self._lists.seen()
+        return None
+
+    async def find(self, digest: str, reference: str = "") -> Findings:
+        """Return what the bucket has about ``digest``, ``sha256:hex`` or another algorithm's."""
+        del reference
+        algorithm, _, value = digest.partition(":")
+        folder = subject_folder(algorithm, value)
+        if folder is None:
+            raise StoreRejected(f"cannot look for {digest[:100]!r}: expected algorithm:hex")
+        return await find_digest(self._client, self._settings, folder)
+
+    async def find_run(self, uid: str) -> Findings:
+        """Return what came from the run ``uid``, with its snapshot."""
+        return await find_run(self._client, self._settings, uid)
+
+    async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
+        """Yield the runs filed under the days from ``since`` to ``until``; see :meth:`Store.list_runs`."""
+        async for run in list_runs(self._client, self._settings, since, until):
+            yield run
+
+    async def close(self) -> None:
+        """Release threads and connections."""
+        await self._client.close()
+
+    async def _check(self) -> None:
+        await check_bucket(self._client, self._settings)
+        self._checked = True
+
+    def _failure(self, subject: str, error: StoreError) -> Failure:
+        return Failure(self.url, FORM, subject, str(error), isinstance(error, StoreUnavailable))
+
+    async def _put_blob(
+        self, record: Record, folder: str, blob: Blob, lock: Lock | None
+    ) -> Receipt | Failure | None:
+        key = f"{self._settings.root}runs/{folder}/{uid_part(record.origin.uid)}/{blob.tail}"
+        try:
+            changed = await self._write(key, blob, metadata_of(record, blob.beside), lock)
+        except StoreError as error:
+            return self._failure("", error)
+        if not blob.is_evidence:
+            return None
+        location = f"s3://{self._settings.bucket}/{key}"
+        return Receipt(self.url, FORM, "", location, "sha256:" + digest_of(blob.data).hex(), changed)
+
+    async def _keep_beside(self, record: Record, folder: str, lock: Lock | None) -> Failure | None:
+        """Store once for a run what all of its records share: where it is filed, and its snapshot."""
+        uid = uid_part(record.origin.uid)
+        pointer = f"{self._settings.root}uids/{uid}/{folder}"
+        try:
+            await self._once(pointer, lambda: self._write_pointer(pointer, lock))
+            blob = snapshot_blob(record) if self._settings.snapshots == "true" else None
+            if blob is not None:
+                await self._once(
+                    f"{uid}/{blob.tail}", lambda: self._write_snapshot(record, folder, blob, lock)
+                )
+        except StoreError as error:
+            return self._failure("", error)
+        return None
+
+    async def _write_snapshot(self, record: Record, folder: str, blob: Blob, lock: Lock | None) -> None:
+        key = f"{self._settings.root}runs/{folder}/{uid_part(record.origin.uid)}/{blob.tail}"
+        await self._write(key, blob, metadata_of(record), lock)
+
+    async def _once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        if name in self._kept:
+            return
+        await self._flights.run(name, work)
+        self._kept[name] = None
+        while len(self._kept) > _REMEMBERED:
+            self._kept.popitem(last=False)
+
+    async def _point(self, tail: str, subject: str, lock: Lock | None) -> Failure | None:
+        try:
+            await self._write_pointer(self._settings.root + tail, lock)
+        except StoreError as error:
+            return self._failure(subject, error)
+        return None
+
+    async def _write_pointer(self, key: str, lock: Lock | None) -> None:
+        await self._create(key, b"", self._protection(lock))
+
+    async def _write(self, key: str, blob: Blob, metadata: dict[str, str], lock: Lock | None) -> bool:
+        """Make an object and read it back; False when it was there with these bytes."""
+        protection = self._protection(lock)
+        made = await self._create(
+            key, blob.data, protection | {"ContentType": blob.content_type, "Metadata": metadata}
+        )
+        version = made or ""
+        got = await self._client.get(key, Allowance(LARGEST), version)
+        if got.data != blob.data and (made is not None or not blob.is_beside):
+            found = digest_of(got.data).hex()
+            raise StoreRejected(
+                f"s3://{self._settings.bucket}/{key}: read back sha256:{found}, expected "
+                f"sha256:{digest_of(blob.data).hex()}: the service changed it, or somebody else did"
+            )
+        self._check_encryption(key, got)
+        if lock is not None:
+            await self._check_lock(key, version, lock, got, protection, is_new=made is not None)
+        return made is not None
+
+    async def _create(self, key: str, data: bytes, settings: dict[str, Any]) -> str | None:
+        """Make an object and return its version; None when the key is taken."""
+        for attempt in range(self._options.attempts):
+            try:
+                return await self._client.put(key, data, digest_of(data), **settings)
+            except Exists:
+                return None
+            except Conflict:
+                if attempt + 1 == self._options.attempts:
+                    raise
+                await asyncio.sleep(_PAUSE * 2**attempt)
+        return None
+
+    def _protection(self, lock: Lock | None) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if self._settings.sse:
+            found["ServerSideEncryption"] = self._settings.sse
+        if self._settings.sse_kms_key_id:
+            found["SSEKMSKeyId"] = self._settings.sse_kms_key_id
+        if lock is not None and lock.mode:
+            until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=lock.days)
+            found |= {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": until}
+        if lock is not None and lock.hold:
+            found["ObjectLockLegalHoldStatus"] = "ON"
+        return found
+
+    def _check_encryption(self, key: str, got: Got) -> None:
+        asked = self._settings.sse
+        if asked and got.encryption != asked:
+            raise StoreRejected(
+                f"s3://{self._settings.bucket}/{key}: storage.s3.sse is {asked}, but the object has "
+                f"{got.encryption or 'no encryption that the service tells of'}: correct the setting, or the "
+                "bucket"
+            )
+
+    async def _check_lock(
+        self, key: str, version: str, lock: Lock, got: Got, protection: dict[str, Any], *, is_new: bool
+    ) -> None:
+        """Make sure that the object is locked; one that was there without is locked now."""
+        if _is_locked(got, lock):
+            return
+        got = await self._client.head(key, version)  # some services tell of locks here alone
+        if _is_locked(got, lock):
+            return
+        if not is_new:
+            await self._lock(key, lock, protection)
+            if _is_locked(await self._client.head(key, version), lock):
+                return
+        raise StoreRejected(
+            f"s3://{self._settings.bucket}/{key}: stored, but not locked as storage.s3.object-lock.* says; "
+            "the credentials need s3:GetObjectRetention and s3:GetObjectLegalHold to see it"
+        )
+
+    async def _lock(self, key: str, lock: Lock, protection: dict[str, Any]) -> None:
+        if lock.mode:
+            retention = {"Mode": lock.mode, "RetainUntilDate": protection["ObjectLockRetainUntilDate"]}
+            await self._client.call("put_object_retention", key, Key=key, Retention=retention)
+        if lock.hold:
+            await self._client.call("put_object_legal_hold", key, Key=key, LegalHold={"Status": "ON"})
+
+
+def _is_locked(got: Got, lock: Lock) -> bool:
+    """Whether an object is protected for as long as it should be since it was made, or longer."""
+    if lock.hold and not got.hold:
+        return False
+    if not lock.mode:
+        return True
+    if got.lock_mode not in {lock.mode, "COMPLIANCE"} or got.retain_until is None:
+        return False
+    since = got.modified or datetime.now(UTC)
+    return got.retain_until >= since + timedelta(days=lock.days) - _SLACK

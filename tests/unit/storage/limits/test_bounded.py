@@ -1,0 +1,41 @@
+"""Tables that strangers can add to: neither how many texts they have nor how long these are makes them grow."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage.base import StoreRejected
+from storage.formats.reference import parse_image
+from storage.limits.bounded import Bounded, remembered
+
+
+def test_of_many_texts_the_newest_are_remembered_and_long_ones_are_not() -> None:
+    asked: list[str] = []
+
+    @remembered(2, longest=3)
+    def shout(text: str) -> str:
+        asked.append(text)
+        return text.upper()
+
+    assert [shout(text) for text in ("a", "b", "a", "long", "long", "c", "b", "a")] == [
+        "A", "B", "A", "LONG", "LONG", "C", "B", "A",
+    ]  # fmt: skip
+    assert asked == ["a", "b", "long", "long", "c", "b", "a"]
+    assert shout.__name__ == "shout"
+
+
+def test_the_entry_that_was_used_longest_ago_makes_room() -> None:
+    table: Bounded[str, int] = Bounded(2)
+    table.put("a", 1)
+    table.put("b", 2)
+    assert table.get("a") == 1
+    table.put("c", 3)
+    assert [table.get(key) for key in "abc"] == [1, None, 3]
+
+
+@pytest.mark.parametrize("host", ["a" * 245 + ".example", "a" * 245 + ".example:65535"])
+def test_a_registry_has_the_longest_name_that_a_host_may_have(host: str) -> None:
+    assert parse_image(f"{host}/app").repository.registry == host
+    with pytest.raises(StoreRejected, match=r"is no host\[:port\]") as told:
+        parse_image(f"{'a' * 1_000_000}.{host}/app")
+    assert len(str(told.value)) < 1000, "an error does not repeat a long name"
