@@ -1,10 +1,11 @@
 """Chains composes: finished Tekton runs in, signed evidence out.
 
-The only room that knows Tekton and Kubernetes. Data flows one way, and a later stage may import an earlier
-one, never the reverse: ``snapshot → artifacts → predicates → payload → sign → store → attest``. ``verify``
-stands beside the producing side; it shares ``statement`` with it, and for run files alone the predicates
-(``docs/decisions/0004``). ``observe → controller → mark`` carries the flow in a cluster. Raw cluster JSON
-ends in ``snapshot``; camelCase lives there, in ``predicates`` and in ``config`` alone.
+The only package that knows Tekton and Kubernetes. It has rooms, each a package whose docstring says its
+purpose and what may not come in; a room imports what stands below it, never beside it or above
+(``CONTRIBUTING.md`` lists them, import-linter holds them). A run goes up through ``tekton``, ``isolation``,
+``statements`` and ``attest``. ``verify`` stands beside ``attest``; they share ``statements``
+(``docs/decisions/0004``). ``controller`` carries the flow in a cluster. Raw cluster JSON ends in
+``tekton.snapshot``; camelCase lives there, in ``statements`` and in ``config`` alone.
 """
 
 from importlib import import_module

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from chains.terminal import plain
+from chains.text import plain
 
 _FURTHEST_HANG = 24
 _SHORT_HANG = 4

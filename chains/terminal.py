@@ -1,20 +1,14 @@
 """The one way to a person: every line on standard output and standard error leaves through this module.
 
-Names, reasons and messages come from runs, registries and configurations that strangers write. A terminal
-obeys control characters, a log reader takes a line break for the end of an entry, and an invisible character
-makes two names look alike. So each of them is written as an escape that can be read, such as ``\\x1b`` or
-``\\u202e``. Ordinary Unicode stays as it is. Errors and log lines quote what they are about, so they
-lose what looks like a secret as well; results are shown as they are. :func:`told` cleans what people read
-through other programs: Events, annotations, answers of the health port.
+Everything is escaped on its way, as :mod:`chains.text` does. Errors and log lines quote what they are about,
+so they lose what looks like a secret as well; results are shown as they are.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
-import re
 import shutil
 import sys
 import threading
@@ -24,65 +18,10 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TextIO
 
-import orjson
-
-from chains.masking.forms import mask
+from chains.text import plain, plain_json, to_json, told
 
 _LEAST_COLUMNS = 40
 """Of a terminal: nothing is folded further."""
-_NOT_ASCII = re.compile(r"[^\x20-\x7e]+")
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
-)
-"""What takes no room or is blank though ``isprintable`` lets it pass: of Default_Ignorable_Code_Point in
-https://www.unicode.org/Public/UCD/latest/ucd/DerivedCoreProperties.txt, and the empty Braille pattern."""
-
-
-def plain(text: str) -> str:
-    """Return ``text`` on one line, with everything that a terminal obeys or an eye cannot see escaped.
-
-    That is: C0, C1 and DEL; marks of direction, zero width and ignorable characters; separators of lines and
-    paragraphs and every space but U+0020; lone surrogates, private and unassigned code points. A backslash
-    stays as it is, so doing it twice changes nothing.
-    """
-    return _NOT_ASCII.sub(_escape, text)
-
-
-def told(text: str) -> str:
-    """Return an error, a reason or a log message as people are told it: plain, and without secrets in it."""
-    return plain(mask(text))
-
-
-def plain_json(text: str) -> str:
-    """Return JSON of the same value with the same characters escaped as JSON does; line breaks stay."""
-    return _NOT_ASCII.sub(_escape_json, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    return "".join(
-        char if _is_visible(char) else char.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for char in match[0]
-    )
-
-
-def _escape_json(match: re.Match[str]) -> str:
-    return "".join(
-        char if char == "\n" or _is_visible(char) else json.dumps(char)[1:-1].replace("\x7f", "\\u007f")
-        for char in match[0]
-    )
-
-
-def _is_visible(char: str) -> bool:
-    return char.isprintable() and _INVISIBLE.match(char) is None
-
-
-def to_json(value: object, *, indent: bool = False) -> str:
-    """Return ``value`` as JSON for people and programs; of what is no JSON, ``str`` is taken."""
-    try:
-        text = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 if indent else None).decode()
-    except TypeError:  # a lone surrogate, an integer of more than 64 bits, a key that is no text
-        text = json.dumps(value, default=str, indent=2 if indent else None)
-    return plain_json(text)
 
 
 def write_text(text: str) -> None:

@@ -25,9 +25,9 @@ import orjson
 from chains.errors import ChainsError
 from chains.extras import install_hint
 from chains.loop import carry_out
-from chains.terminal import told
-from signers.base import SignerError
-from storage.base import StoreError
+from chains.text import told
+from signers.errors import SignerError
+from storage.errors import StoreError
 
 Value = str | int | float | bool
 _Parameters = ParamSpec("_Parameters")

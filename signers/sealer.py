@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from signers.base import FormatError, Signer, VerificationError
+from signers.base import Signer
+from signers.errors import FormatError, VerificationError
 from signers.formats.bundle import Bundle, build_bundle
 from signers.formats.dsse import Envelope, Signature, pae, sign_payload
 from signers.keys.public_key import PublicKey

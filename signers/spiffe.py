@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 import grpc
 
-from signers.base import SignerError, SignerRejected, SignerUnavailable
-from signers.kms.service import CALL_SECONDS
+from signers.errors import SignerError, SignerRejected, SignerUnavailable
 
+CALL_SECONDS = 10.0
+"""How long one call to a service may take."""
 _METHOD = "/SpiffeWorkloadAPI/FetchJWTSVID"
 _METADATA = (("workload.spiffe.io", "true"),)
 _FIRST, _SECOND = 1, 2

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import orjson
 
-from signers.base import FormatError
+from signers.errors import FormatError
 
 T = TypeVar("T")
 

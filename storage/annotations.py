@@ -9,7 +9,9 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 
-from storage.base import FORM_A, Probe, Store, StoreOptions, StoreRejected
+from storage.base import FORM_A, Probe, Store, StoreOptions
+from storage.errors import StoreRejected
+from storage.formats.chains_document import annotation_key
 from storage.record import Failure, Findings, Receipt, Record, Stored
 
 PREFIX = "chains.tekton.dev/"
@@ -17,8 +19,6 @@ MAX_BYTES = 256 * 1024
 """What the API server takes for all annotations of one object, keys and values."""
 _RESERVE = 16 * 1024
 """Room left for what others write, and for the outcome."""
-_SHORT = 12
-PROVENANCE = ("https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v0.2")
 
 
 class AnnotationStore(Store):
@@ -63,17 +63,6 @@ class AnnotationStore(Store):
         """Return nothing: annotations are read from the run, not by digest."""
         del digest, reference
         return Findings()
-
-
-def annotation_key(record: Record) -> str:
-    """Return ``taskrun-<UID>``, ``pipelinerun-<UID>`` or the first 12 hex digits of an image, as Chains does.
-
-    Our execution report, which Chains does not have, gets ``report-<UID>``; names end at 63 characters.
-    """
-    if record.is_image_signature and record.subjects:
-        return record.subjects[0].digest["sha256"][:_SHORT]
-    kind = record.origin.kind if record.predicate_type in PROVENANCE else "report"
-    return f"{kind}-{record.origin.uid}"
 
 
 def annotations_of(record: Record, key: str) -> dict[str, str]:

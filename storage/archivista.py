@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import orjson
 
 from storage import lean_json
-from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.base import Probe, Store, StoreOptions
+from storage.errors import BadContent, StoreError, StoreRejected, StoreUnavailable
 from storage.formats.chains_document import MOST_DOCUMENTS, Found
-from storage.formats.manifests import sha256
+from storage.formats.digest import sha256
 from storage.http_client.json_service import WebService
 from storage.limits import allowance
 from storage.limits.belief import Belief

@@ -1,62 +1,20 @@
-"""The port every store implements, its errors, and the table of stores.
-
-:class:`StoreError`
- ├─ :class:`StoreUnavailable`  network, 5xx, throttling, a full disk: trying again can help
- └─ :class:`StoreRejected`     bad URL, no permission, wrong bytes came back: it cannot
-     ├─ :class:`SubjectAbsent` the subject is not there: it can once somebody has put it there
-     └─ :class:`BadContent`    the wrong bytes of these: in a search they are skipped, with the reason
-"""
+"""The port every store implements, and the settings that more than one store reads."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from types import TracebackType
 from typing import Literal, Self
 
+from storage.errors import StoreRejected
 from storage.limits.circuits import Circuits
-from storage.record import Absence, Findings, ListedRun, Origin, Record, Stored
-from storage.redacted_url import secrets_in, shown, without
+from storage.record import Findings, ListedRun, Origin, Record, Stored
 
 BOTH_FORMS = "both"
 FORM_A = "dsse"
 FORM_B = "sigstore-bundle"
-
-
-class StoreError(Exception):
-    """Base of everything a store raises. The text is for the user and never holds a credential.
-
-    ``host`` (``scheme://host:port``) is who gave no answer, empty where that is not known or not why.
-    """
-
-    host = ""
-
-    absence: Absence = ""
-    """Whether it was for want of the subject, which may come later."""
-
-
-class StoreUnavailable(StoreError):  # noqa: N818 - "unavailable" and "rejected" are the two words of every port here
-    """The store could not be reached or was busy; the same call may succeed later."""
-
-    def __init__(self, reason: object, host: str = "") -> None:
-        super().__init__(reason)
-        self.host = host
-
-
-class StoreRejected(StoreError):  # noqa: N818
-    """The store, or what it answered, is wrong; the same call will not succeed later."""
-
-
-class SubjectAbsent(StoreRejected):
-    """The store does not have the subject that the evidence is to stand beside."""
-
-    absence: Absence = "certain"
-
-
-class BadContent(StoreRejected):
-    """What came back is too large, is not what its digest says, or makes no sense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,46 +164,3 @@ class Store(ABC):
     async def close(self) -> None:
         """Flush and release connections and files."""
         await self.flush()
-
-
-# scheme -> (module, class); the class is called with (url, options)
-STORES = {
-    "oci-layout": "storage.layout.store:LayoutStore",
-    "oci": "storage.oci.store:RegistryStore",
-    "file": "storage.filesystem:FileStore",
-    "s3": "storage.s3.store:S3Store",
-    "gcs": "storage.gcs.store:GcsStore",
-    "mongo": "storage.docdb.mongo:MongoStore",
-    "dynamodb": "storage.docdb.dynamodb.store:DynamoStore",
-    "firestore": "storage.docdb.firestore:FirestoreStore",
-    "grafeas": "storage.grafeas.store:GrafeasStore",
-    "archivista": "storage.archivista:ArchivistaStore",
-    "kafka": "storage.kafka.store:KafkaStore",
-}
-
-
-def open_store(url: str, options: StoreOptions | None = None) -> Store:
-    """Open the store that ``url`` names.
-
-    ``oci:``, ``oci://REGISTRY/REPO``, ``oci-layout:PATH``, ``file:PATH``, ``s3://BUCKET/PREFIX`` are known,
-    and the stores of Tekton Chains: ``gcs://BUCKET``, docstore URLs (``mongo:``, ``dynamodb:``,
-    ``firestore:``), ``grafeas://PROJECT``, ``archivista:https://HOST`` and ``kafka://HOST:PORT/TOPIC``.
-    Raises :class:`StoreRejected` for an unknown scheme or a URL the store cannot mean anything by; no error
-    holds a password that the URL has.
-    """
-    scheme, colon, _ = url.partition(":")
-    entry = STORES.get(scheme)
-    if not colon or entry is None:
-        known = ", ".join(f"{name}:" for name in STORES)
-        raise StoreRejected(f"unknown store {shown(url)!r}: expected one of {known}")
-    module, name = entry.split(":")
-    try:
-        store = getattr(import_module(module), name)(url, options or StoreOptions())
-    except StoreError as error:
-        secrets = secrets_in(url)
-        if not secrets:
-            raise
-        raise type(error)(without(str(error), secrets)) from None
-    if not isinstance(store, Store):
-        raise TypeError(f"{entry} is not a store")
-    return store

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from storage.base import StoreRejected, StoreUnavailable
+from storage.errors import StoreRejected, StoreUnavailable
 
 _MAY_PASS = frozenset(
     {

@@ -39,17 +39,18 @@ from pathlib import Path
 import orjson
 
 from storage import lean_json
-from storage.base import Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.base import Store, StoreOptions
 from storage.durable import problem, replace_file, sync_folder, write_new
+from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.files import read_file
-from storage.formats.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
+from storage.formats.digest import sha256
+from storage.formats.manifests import CERTIFICATE_KEY, CHAIN_KEY
+from storage.formats.names import plain_name
 from storage.limits import allowance
 from storage.limits.allowance import Allowance
 from storage.record import Evidence, Failure, Findings, ListedRun, Origin, Receipt, Record, Skipped, Stored
 
 FORMATS = {".bundle.json": "bundle-v0.3", ".envelope.json": "dsse", ".sig": "simplesigning"}
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_ODD = re.compile(r"[^A-Za-z0-9._-]+")
 _HEX = re.compile(r"[0-9a-f]{2,256}")
 _ALGORITHM = re.compile(r"[A-Za-z0-9_]{1,40}")
 _RUN = ".run.json"
@@ -220,14 +221,6 @@ def _holds(path: Path, data: bytes) -> bool:
         return read_file(path, len(data), follow=False) == data
     except OSError:
         return False
-
-
-def plain_name(text: str) -> str:
-    """Return ``text`` as the name of a file: no separators, no leading dot, not too long, never ambiguous."""
-    if _PLAIN.fullmatch(text):
-        return text
-    mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return f"{_ODD.sub('_', text).lstrip('.-')[:80]}-{mark}"
 
 
 def _run_of(folder: Path) -> ListedRun | None:

@@ -43,3 +43,11 @@ def without(text: str, secrets: list[str]) -> str:
         for hidden in (secret, password, *parts):
             text = text.replace(hidden, HIDDEN)
     return text
+
+
+_USER = re.compile(r"//[^\s/'\"]*@")
+
+
+def without_credentials(text: str) -> str:
+    """Return a text without the user and password of any URL in it: it is told on runs and in metrics."""
+    return _USER.sub("//", text)

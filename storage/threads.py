@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from storage.base import StoreError
+from storage.errors import StoreError
 
 THREADS = 16
 T = TypeVar("T")

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
-from chains.cluster.client import Cluster, ClusterError, ObjectGone, find_access
+from chains.cluster.client import Cluster
+from chains.cluster.discovery import find_access
+from chains.cluster.errors import ClusterError, ObjectGone
 from chains.errors import UsageError
 from chains.loop import carry_out
 from signers.keys.key_document import read_keys

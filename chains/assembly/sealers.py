@@ -9,38 +9,14 @@ from typing import TYPE_CHECKING
 from chains.config.parse import Config
 from chains.errors import ConfigError, UnreachableError
 from chains.extras import install_hint
-from chains.tekton.snapshot import TRANSPARENCY_UPLOAD, RunSnapshot
-from signers.base import Signer, SignerError, SignerUnavailable
+from signers.base import Signer
+from signers.errors import SignerError, SignerUnavailable
 from signers.sealer import Sealer
 
 if TYPE_CHECKING:
     from signers.sigstore.trusted_root import TrustedRoot
 
-UPLOAD_LABEL = "provenance.chains/transparency-upload"
-"""Asks for a log entry as the annotation does: Tekton since 0.49 keeps that one from new runs, not labels."""
 _log = logging.getLogger("chains.sealing")
-
-
-def wants_log(run: RunSnapshot, config: Config) -> bool:
-    """Whether the run's signatures go to the log: always, never, or when the run asks for it."""
-    if not config.transparency.manual:
-        return config.transparency.enabled
-    metadata = run.raw.get("metadata") or {}
-    annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
-    return "true" in {annotations.get(TRANSPARENCY_UPLOAD), labels.get(UPLOAD_LABEL)}
-
-
-def is_keyless(config: Config) -> bool:
-    """Whether the signer ``x509`` gets certificates from Fulcio, and anything is signed with it."""
-    artifacts = (config.taskrun, config.pipelinerun, config.oci)
-    used = any(artifact.enabled and artifact.signer == "x509" for artifact in artifacts)
-    return used and config.signers.x509.fulcio_enabled
-
-
-def trust_ages(config: Config) -> bool:
-    """Whether the trusted root comes from a TUF repository, which replaces it as keys are rotated."""
-    x509 = config.signers.x509
-    return not x509.trusted_root and (is_keyless(config) or bool(x509.tuf_root))
 
 
 def open_sealer(config: Config, signer: Signer | None) -> Sealer:

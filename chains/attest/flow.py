@@ -1,4 +1,4 @@
-"""The flow for one run, and for many at once: snapshot, payloads, signatures, receipts.
+"""The flow for one run: payloads, signatures, receipts.
 
 Returns an outcome with an entry for each payload, store, subject and form. The same flow serves the
 command line and the controller.
@@ -7,14 +7,13 @@ command line and the controller.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from chains.assembly.sealers import wants_log
 from chains.attest.earlier import NOTHING_YET, Attested, Earlier, is_as_before, key_of
 from chains.attest.image_environment import ImageReader
+from chains.attest.outcome import FAILED, SIGNED, SKIPPED, Outcome
 from chains.attest.payloads import IMAGE_SIGNATURE, PROVENANCE, Payload, build_payloads, warnings
 from chains.attest.platforms import read_platforms
 from chains.attest.reuse import attest_payloads
@@ -23,84 +22,21 @@ from chains.attest.stores import Entry, Stores
 from chains.config.extra_signers import choose_extra
 from chains.config.parse import Config
 from chains.errors import ChainsError, ConfigError, InputError
-from chains.masking.forms import mask
-from chains.statements.redaction import Redaction, open_redaction
+from chains.statements.redaction import Redaction
 from chains.statements.statement import MAX_SUBJECTS
 from chains.tekton.image_name import ImageDigest
-from chains.tekton.run_files import Intake, Key
-from chains.tekton.snapshot import RunSnapshot
+from chains.tekton.snapshot import TRANSPARENCY_UPLOAD, RunSnapshot
 from chains.tekton.surroundings import Beside
 from chains.tracing import span
-from signers.base import Signer, SignerError, SignerUnavailable
+from signers.base import Signer
+from signers.errors import SignerError, SignerUnavailable
 from signers.sealer import Sealer
 from storage import lean_json
-from storage.base import StoreError, StoreUnavailable
+from storage.errors import StoreError, StoreUnavailable
 from storage.record import Absence
 
-SIGNED, FAILED, SKIPPED = "signed", "failed", "skipped"
-AT_ONCE = 64
-"""Runs in work at the same time: a registry's tag is written, and looked at again after a pause."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one run: ``signed``, ``failed`` or ``skipped``, with the reason and every entry.
-
-    ``signed`` means that every expected payload has a receipt; ``unchanged`` that all of it was there before.
-    """
-
-    run: str
-    uid: str
-    state: str
-    reason: str = ""
-    entries: tuple[Entry, ...] = ()
-    warnings: tuple[str, ...] = ()
-    transient: bool = False
-    """Whether a key could not be reached: trying again can help."""
-    host: str = ""
-    """Who did not answer (``scheme://host:port``), where that kept the run from being attested at all."""
-    logged: tuple[str, ...] = ()
-    """Where the transparency log has the signatures, the provenance's first; empty when it has none."""
-    absence: Absence = ""
-    """Whether it failed for want of a subject, such as an image that is yet to be pushed."""
-    earlier: Earlier = field(default_factory=dict, repr=False, compare=False)
-    """Of a failure, what became of each payload: for the next try, which stores what has no receipt."""
-
-    @property
-    def hosts(self) -> frozenset[str]:
-        """Who did not answer."""
-        return frozenset(filter(None, (self.host, *(entry.host for entry in self.entries))))
-
-    @property
-    def unchanged(self) -> bool:
-        """Whether the run was attested before and nothing had to be written."""
-        return self.state == SIGNED and not any(entry.state == "stored" for entry in self.entries)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the outcome for ``--output json``."""
-        return {
-            "run": self.run,
-            "uid": self.uid,
-            "state": self.state,
-            "unchanged": self.unchanged,
-            "reason": mask(self.reason),
-            "entries": [
-                {
-                    "payload": entry.payload,
-                    "store": entry.store,
-                    "form": entry.form,
-                    "subject": entry.subject,
-                    "state": entry.state,
-                    "detail": entry.told,
-                    "digest": entry.digest,
-                    "signer": entry.signer,
-                    "absent": bool(entry.absence),
-                }
-                for entry in self.entries
-            ],
-            "warnings": [mask(warning) for warning in self.warnings],
-            "transparency": list(self.logged),
-        }
+UPLOAD_LABEL = "provenance.chains/transparency-upload"
+"""Asks for a log entry as the annotation does: Tekton since 0.49 keeps that one from new runs, not labels."""
 
 
 async def attest_run(
@@ -284,58 +220,6 @@ def gave_up(outcome: Outcome, words: str) -> Outcome:
     return _judge(replace(outcome, entries=tuple(entries)))
 
 
-async def attest_all(
-    intake: Intake,
-    config: Config,
-    signer: Signer | Sealer | Mapping[str, Sealer],
-    stores: Stores,
-    on_outcome: Callable[[Outcome], None] = lambda _: None,
-    images: ImageReader | None = None,
-) -> list[Outcome]:
-    """Attest every run of the intake, many at once, in the order of the input.
-
-    A run that cannot be read, and a file that cannot, is an outcome of its own. No receipt is believed
-    before the stores have flushed. Raises :class:`ConfigError` for rules of redaction that cannot be used.
-    """
-    redaction = open_redaction(config.redaction)
-
-    async def attest(key: Key) -> Outcome:
-        run = intake.snapshot(key)
-        return await attest_run(run, intake.beside_of(run), config, signer, stores, redaction, images)
-
-    outcomes: dict[Key, Outcome] = {}
-    waiting = iter(list(intake.runs))
-    at_once = min(AT_ONCE, len(intake.runs))
-    await asyncio.gather(*(_work(waiting, attest, outcomes, on_outcome) for _ in range(at_once)))
-    lost = await stores.flush()
-    ordered = [outcomes[key] for key in intake.runs]
-    problems = [Outcome(name, "", FAILED, reason) for name, reason in intake.problems]
-    return [*(distrust(outcome, lost) for outcome in ordered), *problems]
-
-
-async def _work(
-    waiting: Iterator[Key],
-    attest: Callable[[Key], Awaitable[Outcome]],
-    outcomes: dict[Key, Outcome],
-    on_outcome: Callable[[Outcome], None],
-) -> None:
-    for key in waiting:
-        outcomes[key] = await _attest_one(key, attest)
-        on_outcome(outcomes[key])
-
-
-async def _attest_one(key: Key, attest: Callable[[Key], Awaitable[Outcome]]) -> Outcome:
-    label = f"{key[0].lower()}/{key[1]}/{key[2]}"
-    try:
-        return await attest(key)
-    except ChainsError as error:
-        return Outcome(label, "", FAILED, str(error))
-    except Exception as error:  # noqa: BLE001 - a run that breaks the formatter must hurt nobody else
-        return Outcome(
-            label, "", FAILED, f"{label}: unexpected {type(error).__name__}: {error}; please report it"
-        )
-
-
 def distrust(outcome: Outcome, lost: Mapping[str, str]) -> Outcome:
     """Return the outcome with the receipts of stores that could not flush, by URL and reason, as failures."""
     if not lost or not any(entry.store in lost for entry in outcome.entries):
@@ -347,3 +231,12 @@ def distrust(outcome: Outcome, lost: Mapping[str, str]) -> Outcome:
         for entry in outcome.entries
     )
     return _judge(replace(outcome, state=SIGNED, reason="", entries=entries))
+
+
+def wants_log(run: RunSnapshot, config: Config) -> bool:
+    """Whether the run's signatures go to the log: always, never, or when the run asks for it."""
+    if not config.transparency.manual:
+        return config.transparency.enabled
+    metadata = run.raw.get("metadata") or {}
+    annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
+    return "true" in {annotations.get(TRANSPARENCY_UPLOAD), labels.get(UPLOAD_LABEL)}

@@ -16,18 +16,11 @@ import orjson
 
 from chains.isolation.entrypoint import DEFEATING_VARIABLE, images_that_decide
 from chains.tekton.image_name import ImageDigest, parse_image_digest
+from chains.tekton.raw import Json, mapping_at, objects_at, text_at, texts_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import (
-    Beside,
-    ImageEnvironment,
-    Json,
-    mapping_at,
-    objects_at,
-    text_at,
-    texts_at,
-)
+from chains.tekton.surroundings import Beside, ImageEnvironment
 from storage import lean_json
-from storage.base import StoreError
+from storage.errors import StoreError
 from storage.formats.manifests import Manifest
 from storage.formats.reference import Repository, parse_repository
 from storage.limits.bounded import Bounded

@@ -17,7 +17,8 @@ from chains.statements.statement import ResourceDescriptor
 from chains.statements.type_hints import images
 from chains.tekton.image_name import ImageDigest
 from chains.tekton.snapshot import RunSnapshot
-from storage.base import Store, StoreUnavailable, SubjectAbsent
+from storage.base import Store
+from storage.errors import StoreUnavailable, SubjectAbsent
 
 Platforms = Mapping[ImageDigest, tuple[ImageDigest, ...]]
 

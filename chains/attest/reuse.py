@@ -13,14 +13,15 @@ from dataclasses import dataclass
 
 from chains.attest.earlier import NOTHING_YET, Attested
 from chains.attest.payloads import Payload
-from chains.attest.sign import origin_of, record_of
+from chains.attest.sign import record_of
 from chains.attest.stores import Entry, Stores, is_done
 from chains.statements import simple_signing
-from chains.tekton.snapshot import RunSnapshot
-from signers.base import FormatError, SignerError, SignerUnavailable
+from chains.tekton.snapshot import RunSnapshot, origin_of
+from signers.errors import FormatError, SignerError, SignerUnavailable
 from signers.formats.dsse import Envelope, pae
 from signers.sealer import Material, Sealed, Sealer
-from storage.base import FORM_A, FORM_B, Store, StoreError, StoreUnavailable
+from storage.base import FORM_A, FORM_B, Store
+from storage.errors import StoreError, StoreUnavailable
 from storage.limits.allowance import Allowance, within
 from storage.limits.pool import Pool
 from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence, Findings

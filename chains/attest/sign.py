@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from chains.attest.payloads import Payload
 from chains.statements import simple_signing
-from chains.tekton.snapshot import RunSnapshot
+from chains.tekton.snapshot import RunSnapshot, origin_of
 from signers.base import Signer
 from signers.sealer import Sealed, Sealer
-from storage.record import IN_TOTO_PAYLOAD_TYPE, SIMPLE_SIGNING_TYPE, Origin, Record, Subject
-
-
-def origin_of(run: RunSnapshot) -> Origin:
-    """Return where a record of this run comes from."""
-    return Origin(run.kind.lower(), run.namespace, run.name, run.uid)
+from storage.record import IN_TOTO_PAYLOAD_TYPE, SIMPLE_SIGNING_TYPE, Record, Subject
 
 
 def sign(run: RunSnapshot, payload: Payload, signer: Signer | Sealer) -> Record:
     """Sign one payload, at once: an envelope and a bundle over it, for an image signature the raw form too.
 
-    Raises :class:`signers.base.SignerError`. File keys sign deterministically, so the same payload always
+    Raises :class:`signers.errors.SignerError`. File keys sign deterministically, so the same payload always
     gives the same record.
     """
     sealer = signer if isinstance(signer, Sealer) else Sealer(signer)

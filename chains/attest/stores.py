@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from chains.errors import ConfigError
 from chains.masking.forms import mask
 from chains.tracing import fail, span
-from storage.base import Probe, Store, StoreError, StoreUnavailable
+from storage.base import Probe, Store
+from storage.errors import StoreError, StoreUnavailable
 from storage.record import Absence, Failure, Findings, Receipt, Record, Stored
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from chains.errors import UsageError
 
+OK, FAILURE = 0, 1
 EXIT_CODES = """exit codes: 0 done or verified, 1 something failed or evidence is wrong,
 2 usage or configuration, 3 no evidence, 4 could not decide"""
 _GIVEN = "given_options"
@@ -110,3 +111,16 @@ def add_store(parser: Parser, text: str) -> None:
     """Add the option that names stores; ``text`` says what for."""
     known = "oci-layout:PATH, oci:, oci://REGISTRY/REPOSITORY, s3://BUCKET/PREFIX or file:PATH"
     parser.option("--store", f"{text}: {known}; may be repeated", action="append", metavar="URL")
+
+
+def add_password_file(parser: Parser) -> None:
+    """Add ``--password-file``."""
+    text = "the password of an encrypted key file, on the first line (default: COSIGN_PASSWORD, or asked for)"
+    parser.option("--password-file", text, metavar="FILE")
+
+
+def add_files(parser: Parser) -> None:
+    """Add the arguments that name files of runs."""
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", help="runs as JSON or YAML, a folder, or - for stdin"
+    )

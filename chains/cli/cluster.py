@@ -56,7 +56,8 @@ def _controller(options: argparse.Namespace) -> int:
 
 def _resign(options: argparse.Namespace) -> int:
     """Take the marks off runs, so that the controller attests them again."""
-    from chains.cluster.client import Cluster, find_access  # noqa: PLC0415 - keeps --help fast
+    from chains.cluster.client import Cluster  # noqa: PLC0415 - keeps --help fast
+    from chains.cluster.discovery import find_access  # noqa: PLC0415 - keeps --help fast
     from chains.controller.operations import resign  # noqa: PLC0415 - keeps --help fast
 
     async def work() -> list[Done]:
@@ -70,7 +71,8 @@ def _resign(options: argparse.Namespace) -> int:
 
 def _release(options: argparse.Namespace) -> int:
     """Take our finalizers off every run."""
-    from chains.cluster.client import Cluster, find_access  # noqa: PLC0415 - keeps --help fast
+    from chains.cluster.client import Cluster  # noqa: PLC0415 - keeps --help fast
+    from chains.cluster.discovery import find_access  # noqa: PLC0415 - keeps --help fast
     from chains.controller.operations import release_finalizers  # noqa: PLC0415 - keeps --help fast
 
     async def work() -> list[Done]:
@@ -82,7 +84,8 @@ def _release(options: argparse.Namespace) -> int:
 
 def _backfill(options: argparse.Namespace) -> int:
     """Attest finished runs that are not marked, without a controller."""
-    from chains.cluster.client import Cluster, find_access  # noqa: PLC0415 - keeps --help fast
+    from chains.cluster.client import Cluster  # noqa: PLC0415 - keeps --help fast
+    from chains.cluster.discovery import find_access  # noqa: PLC0415 - keeps --help fast
     from chains.controller.metrics import Metrics  # noqa: PLC0415 - keeps --help fast
     from chains.controller.operations import backfill, would_backfill  # noqa: PLC0415 - keeps --help fast
     from chains.controller.reconcile import Controller  # noqa: PLC0415 - keeps --help fast

@@ -16,7 +16,7 @@ from chains.terminal import terminal_width, write_json, write_text
 
 if TYPE_CHECKING:
     from chains.cluster.access import Access
-    from chains.doctor.local import Check
+    from chains.doctor.report import Check
 
 _EPILOG = """exit codes: 0 nothing failed (warnings and what was skipped count as nothing), 1 a check failed,
 2 usage"""
@@ -24,7 +24,7 @@ _EPILOG = """exit codes: 0 nothing failed (warnings and what was skipped count a
 
 def _doctor(options: argparse.Namespace) -> int:
     """Try everything and print the report."""
-    from chains.doctor.local import exit_code, to_json, to_text  # noqa: PLC0415 - keeps --help fast
+    from chains.doctor.report import exit_code, to_json, to_text  # noqa: PLC0415 - keeps --help fast
 
     checks = carry_out(_examine(options))
     if options.output == "json":
@@ -36,15 +36,10 @@ def _doctor(options: argparse.Namespace) -> int:
 
 async def _examine(options: argparse.Namespace) -> list[Check]:
     from chains.config.parse import load_config_file  # noqa: PLC0415 - keeps --help fast
-    from chains.doctor.local import (  # noqa: PLC0415 - keeps --help fast
-        Check,
-        check_config,
-        check_key,
-        check_services,
-        check_stores,
-    )
+    from chains.doctor.local import check_config, check_key, check_services, check_stores  # noqa: PLC0415 - keeps --help fast
     from chains.doctor.packages import check_packages  # noqa: PLC0415 - keeps --help fast
     from chains.doctor.process import check_names, check_process  # noqa: PLC0415 - keeps --help fast
+    from chains.doctor.report import Check  # noqa: PLC0415 - keeps --help fast
 
     access = _access(options)
     data = load_config_file(Path(options.config)) if options.config else None
@@ -71,7 +66,7 @@ async def _examine(options: argparse.Namespace) -> list[Check]:
 
 
 def _access(options: argparse.Namespace) -> Access | None:
-    from chains.cluster.client import SERVICE_ACCOUNT, find_access  # noqa: PLC0415 - keeps --help fast
+    from chains.cluster.discovery import SERVICE_ACCOUNT, find_access  # noqa: PLC0415 - keeps --help fast
 
     named = options.kubeconfig or options.context or os.environ.get("KUBECONFIG", "").strip()
     if named or (SERVICE_ACCOUNT / "token").is_file():
@@ -84,7 +79,8 @@ def _access(options: argparse.Namespace) -> Access | None:
 async def _ask_cluster(
     access: Access, options: argparse.Namespace, data: dict[str, str] | None
 ) -> tuple[dict[str, str] | None, list[Check]]:
-    from chains.cluster.client import Cluster, ClusterError  # noqa: PLC0415 - keeps --help fast
+    from chains.cluster.client import Cluster  # noqa: PLC0415 - keeps --help fast
+    from chains.cluster.errors import ClusterError  # noqa: PLC0415 - keeps --help fast
     from chains.doctor.cluster import (  # noqa: PLC0415 - keeps --help fast
         check_admission,
         check_clock,
@@ -92,7 +88,7 @@ async def _ask_cluster(
         check_tekton,
         read_config,
     )
-    from chains.doctor.local import Check  # noqa: PLC0415 - keeps --help fast
+    from chains.doctor.report import Check  # noqa: PLC0415 - keeps --help fast
 
     found: list[Check] = []
     try:

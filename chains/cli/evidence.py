@@ -12,15 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from chains.assembly.workspace import (
-    LAYOUT,
-    load_settings,
-    open_public_keys,
-    open_url,
-    own_layout,
-    own_public_key,
-    store_options,
-)
+from chains.assembly.stores import open_url, store_options
+from chains.assembly.trust import open_public_keys
+from chains.assembly.workspace import LAYOUT, load_settings, own_layout
 from chains.cli.arguments import Parser, add_output
 from chains.cli.progress import Progress
 from chains.columns import table
@@ -134,7 +128,7 @@ def _statement(item: Evidence) -> dict[str, Any]:
     from chains.errors import EvidenceError  # noqa: PLC0415 - keeps --help fast
     from chains.evidence.records import SIMPLE_SIGNING, read_envelope  # noqa: PLC0415 - keeps --help fast
     from chains.statements.statement import parse_statement  # noqa: PLC0415 - keeps --help fast
-    from signers.base import FormatError  # noqa: PLC0415 - keeps --help fast
+    from signers.errors import FormatError  # noqa: PLC0415 - keeps --help fast
 
     if item.format == SIMPLE_SIGNING:
         return {}
@@ -262,13 +256,14 @@ def _own_key(options: argparse.Namespace) -> list[str]:
 
     Whoever gets the pack trusts the keys in it, so no key of a folder may choose among others' evidence.
     """
+    from chains.cli.trust import trust_own_key  # noqa: PLC0415 - keeps --help fast
     from chains.evidence.retrieve import names_artifact  # noqa: PLC0415 - keeps --help fast
 
     if options.store or any(map(names_artifact, options.targets)):
         raise UsageError(
             "no key: pass --key PUB; the key of .chains/ counts for the runs of this folder's layout alone"
         )
-    return [own_public_key()]
+    return [trust_own_key()]
 
 
 async def _export_async(options: argparse.Namespace, keys: Sequence[PublicKey], trusted_root: bytes) -> Any:

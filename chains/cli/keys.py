@@ -1,4 +1,5 @@
-"""The command ``keys export``: what verifiers of any kind need to know of our keys."""
+"""The commands ``keys``: new pairs, public halves, and what verifiers of any kind need to know of our
+keys."""
 
 from __future__ import annotations
 
@@ -6,11 +7,14 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from chains.assembly.workspace import load_settings, open_listed_keys
+from chains.assembly.trust import open_listed_keys
+from chains.assembly.workspace import load_settings, open_key
+from chains.cli.arguments import OK, Parser, add_output, add_password_file
 from chains.errors import UsageError
-from chains.terminal import say, write_document
+from chains.terminal import say, write_document, write_json, write_line
 from signers.keys.keyset import KeyStatus, ListedKey
 from signers.sigstore.trusted_root import MAX_BYTES as MAX_ROOT
 from storage.files import read_file
@@ -93,3 +97,65 @@ def _marked(
     if unknown:
         raise UsageError(f"{unknown[0]} is none of the keys: {', '.join(one.key.keyid for one in keys)}")
     return [replace(one, status=statuses.get(one.key.keyid, one.status)) for one in keys]
+
+
+def _keys_generate(options: argparse.Namespace) -> int:
+    """Make a key pair in two new files."""
+    from signers.errors import SignerError  # noqa: PLC0415 - keeps --help fast
+    from signers.keys.keyfile import generate_key, write_key_pair  # noqa: PLC0415 - keeps --help fast
+
+    try:
+        public = write_key_pair(Path(options.private), generate_key(options.algorithm))
+    except SignerError as error:
+        raise UsageError(str(error)) from error
+    if options.output == "json":
+        write_json({"private": options.private, "public": str(public), "algorithm": options.algorithm})
+    else:
+        write_line(f"private key: {options.private}")
+        write_line(f"public key: {public}")
+    return OK
+
+
+def _keys_public(options: argparse.Namespace) -> int:
+    """Print the public half of a key."""
+    from signers.keys.public_key import PublicKey  # noqa: PLC0415 - keeps --help fast
+
+    signer = open_key(options.key, password_file=options.password_file)
+    if options.output == "json":
+        key = PublicKey.from_pem(signer.public_pem)
+        write_json(
+            {
+                "keyid": key.keyid,
+                "algorithm": key.algorithm,
+                "version": signer.version,
+                "pem": signer.public_pem.decode(),
+            }
+        )
+    else:
+        write_document(signer.public_pem.rstrip())
+    return OK
+
+
+def _algorithms() -> list[str]:
+    return ["ecdsa-p256", "ecdsa-p384", "rsa-3072", "ed25519"]
+
+
+def add_keys_commands(commands: Any) -> None:
+    """Add the commands ``keys``."""
+    keys = commands.add_parser("keys", help="make keys and show public halves")
+    kinds = keys.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    generate = kinds.add_parser("generate", help="make a key pair")
+    generate.add_argument(
+        "private", metavar="FILE", help="where the private key goes; the public one gets .pub"
+    )
+    generate.option("--algorithm", "the kind of key", default="ecdsa-p256", choices=_algorithms())
+    add_output(generate)
+    generate.set_defaults(command=_keys_generate)
+    public = kinds.add_parser("public", help="print the public half of a key")
+    public.add_argument(
+        "key", metavar="REF", help="a private key file or a key service's key", nargs="?", default=""
+    )
+    add_password_file(public)
+    add_output(public)
+    public.set_defaults(command=_keys_public)
+    add_keys_export(kinds)

@@ -14,6 +14,7 @@ from pathlib import Path
 from chains.assembly.workspace import LAYOUT, own_layout, own_public_key
 from chains.cli.arguments import given
 from chains.errors import UsageError
+from chains.terminal import say
 from chains.verify.criteria import CertificateWanted
 from chains.verify.targets import DigestTarget, FileTarget, ParsedTarget, TagTarget
 
@@ -50,7 +51,17 @@ def whom_to_trust(options: argparse.Namespace, targets: Sequence[ParsedTarget]) 
     for target in targets:
         if not _is_own(target):
             raise UsageError(f"{_what(target)}: nobody to trust: {_SIGNER}")
-    return Trusted([own_public_key()])
+    return Trusted([trust_own_key()])
+
+
+def trust_own_key() -> str:
+    """Return the path of this folder's public key, and tell that it counts.
+
+    Raises :class:`UsageError` where there is none.
+    """
+    path = own_public_key()
+    say(f"trusting {path}")
+    return path
 
 
 def _named(options: argparse.Namespace) -> Trusted:

@@ -8,15 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from chains.assembly.workspace import (
-    LAYOUT,
-    Settings,
-    load_settings,
-    open_listed_keys,
-    open_trusted_root,
-    open_url,
-    store_options,
-)
+from chains.assembly.stores import open_url, store_options
+from chains.assembly.trust import open_listed_keys, open_trusted_root
+from chains.assembly.workspace import LAYOUT, Settings, load_settings
 from chains.cli.arguments import Parser, add_output, add_store
 from chains.errors import InputError, UsageError
 from chains.loop import carry_out
@@ -48,8 +42,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 async def _verify_async(options: argparse.Namespace, settings: Settings) -> list[Verification]:
+    from chains.assembly.registry_tags import RegistryTags  # noqa: PLC0415 - keeps --help fast
     from chains.cli.trust import where_to_look, whom_to_trust  # noqa: PLC0415 - keeps --help fast
-    from chains.verify.targets import RegistryTags, parse_target  # noqa: PLC0415 - keeps --help fast
+    from chains.verify.targets import parse_target  # noqa: PLC0415 - keeps --help fast
     from chains.verify.verifier import verify_parsed  # noqa: PLC0415 - keeps --help fast
     from storage.record import Origin  # noqa: PLC0415 - keeps --help fast
 

@@ -1,30 +1,18 @@
-"""The Kubernetes API as the controller needs it: get, list by pages, patch; kept connections, clear errors.
+"""The Kubernetes API: get, list by pages, patch; kept connections.
 
-:class:`ClusterError`
- ├─ :class:`ClusterUnavailable`  network, 429, 5xx: trying again can help
- ├─ :class:`ObjectLarge`         it was asked for small objects alone
- ├─ :class:`ObjectGone`          404: there is no such object
- ├─ :class:`ObjectChanged`       409: it changed since it was read
- └─ :class:`ClusterRejected`     everything else: it cannot
-     ├─ :class:`ClusterUnauthorized`  401: the token or certificate is not taken
-     ├─ :class:`ClusterForbidden`     403: the account lacks a permission
-     ├─ :class:`ListExpired`          410: the rest of a list cannot be had any more
-     ├─ :class:`ObjectUnreadable`     what is there cannot be decoded, whoever tries
-     └─ :class:`ObjectRefused`        413, 422, and etcd's limit: the object would be too large or not valid
+Its errors are those of :mod:`chains.cluster.errors`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -34,14 +22,24 @@ import orjson
 from multidict import CIMultiDict
 
 from chains.cluster.access import Access
+from chains.cluster.errors import (
+    ClusterError,
+    ClusterForbidden,
+    ClusterRejected,
+    ClusterUnauthorized,
+    ClusterUnavailable,
+    ListExpired,
+    ObjectChanged,
+    ObjectGone,
+    ObjectLarge,
+    ObjectRefused,
+    ObjectUnreadable,
+)
 from chains.cluster.paging import LARGEST_ANSWER, Pages, is_large, read_some, weight_of
 from chains.cluster.rate_limit import Pace
 from chains.documents.decode import UNREADABLE, Unreadable, decode_object, decode_page
-from chains.errors import ChainsError, UsageError
 from storage import lean_json
 
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-SERVICE_HOST, SERVICE_PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
 _TOKEN_SECONDS = 60.0
 _LEASES = "/apis/coordination.k8s.io/"
 _EXCERPT = 256
@@ -53,104 +51,8 @@ _TOO_LARGE = ("request is too large", "larger than max")
 """How etcd and its client refuse an object, which the API server answers with 500."""
 
 
-class ClusterError(ChainsError):
-    """Base of what the API server, or the way to it, refuses."""
-
-
-class ClusterUnavailable(ClusterError):  # noqa: N818 - "unavailable" and "rejected" are the words of every port here
-    """The API server cannot be reached or is busy."""
-
-
 class _TooLong(ClusterUnavailable):
     """The answer is longer than is read."""
-
-
-class ObjectLarge(ClusterError):  # noqa: N818
-    """The object takes more memory than was reckoned with; ``weight`` is that of :func:`weight_of`."""
-
-    def __init__(self, text: str, weight: int) -> None:
-        super().__init__(text)
-        self.weight = weight
-
-
-class ClusterRejected(ClusterError):  # noqa: N818
-    """The request is not allowed or not understood."""
-
-
-class ClusterUnauthorized(ClusterRejected):
-    """The API server does not know who we are."""
-
-
-class ClusterForbidden(ClusterRejected):
-    """The account may not do this."""
-
-
-class ListExpired(ClusterRejected):
-    """A list took so long that its next page is forgotten; begin again."""
-
-
-class ObjectUnreadable(ClusterRejected):
-    """The object cannot be decoded; ``outline`` has what can be told of it, see
-    :mod:`chains.documents.decode`."""
-
-    def __init__(self, reason: str, outline: dict[str, Any]) -> None:
-        super().__init__(reason)
-        self.outline = outline
-
-
-class ObjectRefused(ClusterRejected):
-    """The object would be too large, or not be valid."""
-
-
-class ObjectGone(ClusterError):  # noqa: N818
-    """There is no such object, or no longer."""
-
-
-class ObjectChanged(ClusterError):  # noqa: N818
-    """The object is not the one that was read."""
-
-
-def find_access(kubeconfig: str = "", context: str = "", *, account: Path = SERVICE_ACCOUNT) -> Access:
-    """Return the access to the cluster.
-
-    It is that of ``kubeconfig`` or, without one, of ``$KUBECONFIG``, of the pod's service account, or of
-    ``~/.kube/config``, the first that is there. ``context`` chooses one of a kubeconfig. ``account`` is the
-    folder where the kubelet mounts the account's token. In a pod the API server is at
-    ``KUBERNETES_SERVICE_HOST`` and ``KUBERNETES_SERVICE_PORT``, as for every Kubernetes client: a name would
-    need a name server. Raises :class:`UsageError` with the next step.
-    """
-    named = kubeconfig or os.environ.get("KUBECONFIG", "").strip()
-    token, authority = account / "token", account / "ca.crt"
-    if named or context or not token.is_file():
-        from chains.cluster.kubeconfig import find_kubeconfig, read_kubeconfig  # noqa: PLC0415 - not needed in a pod
-
-        if found := named or find_kubeconfig():
-            return read_kubeconfig(found, context)
-        raise UsageError(
-            "no cluster: run in a pod with a service account, pass --kubeconfig FILE, or set KUBECONFIG"
-        )
-    try:
-        return Access(_server_of_pod(os.environ), authority.read_text(), token_file=token)
-    except OSError as error:
-        raise UsageError(
-            f"no cluster: the API server's certificate authority {authority} cannot be read: {error.strerror}"
-        ) from error
-
-
-def _server_of_pod(environ: Mapping[str, str]) -> str:
-    """Return the URL that the kubelet's variables give. Raises :class:`UsageError` when they give none."""
-    host, port = (environ.get(name, "").strip() for name in (SERVICE_HOST, SERVICE_PORT))
-    if not host or not port:
-        missing = " and ".join(
-            name for name, value in ((SERVICE_HOST, host), (SERVICE_PORT, port)) if not value
-        )
-        raise UsageError(
-            f"no cluster: there is a service account's token, but no {missing}, which the kubelet sets "
-            "in every pod: leave it in the process's environment, or pass --kubeconfig FILE"
-        )
-    if not port.isdecimal():
-        raise UsageError(f"no cluster: {SERVICE_PORT} is {port!r}, expected a number")
-    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
 def tls_of(access: Access) -> ssl.SSLContext | bool:

@@ -13,8 +13,9 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from chains.cluster.client import Cluster, ClusterError
-from chains.terminal import told
+from chains.cluster.client import Cluster
+from chains.cluster.errors import ClusterError
+from chains.text import told
 
 COMPONENT = "tekton-chains-controller"
 _LONGEST = 1000

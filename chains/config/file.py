@@ -1,6 +1,7 @@
 """A configuration file becomes ConfigMap data: a manifest, a List or a stream of them, or the data alone.
 
-Read with the limits that ``documents`` puts on any file, and the 1 MiB that Kubernetes puts on a ConfigMap.
+Read with the limits that ``chains.documents`` puts on any file, and the 1 MiB that Kubernetes puts on a
+ConfigMap.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import orjson
 
 from chains.documents.load import load_documents, read_bytes
 from chains.errors import ConfigError, InputError, Problem
-from signers.base import FormatError
+from signers.errors import FormatError
 from signers.strict_json import kind_of, parse_object
 from storage import lean_json
 
+CONFIG_MAP = "chains-config"
 NAME = "chains-config"
 MAX_CONFIG = 1 << 20
 """Bytes of a configuration file."""

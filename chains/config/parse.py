@@ -21,7 +21,7 @@ from chains.config.s3 import S3Storage, s3_storage
 from chains.config.selection import Selection
 from chains.errors import ConfigError, Problem
 from chains.statements.redaction import RedactionSettings
-from storage.base import StoreRejected
+from storage.errors import StoreRejected
 from storage.formats.repository_template import parse_gathered
 
 __all__ = ["Config", "Problem", "lint_config", "lint_file", "load_config_file", "parse_config"]
@@ -332,3 +332,16 @@ def _x509(values: Mapping[str, str]) -> X509Signer:
         trusted_root=values["signers.x509.trusted-root"],
         signing_config=values["signers.x509.signing-config"],
     )
+
+
+def is_keyless(config: Config) -> bool:
+    """Whether the signer ``x509`` gets certificates from Fulcio, and anything is signed with it."""
+    artifacts = (config.taskrun, config.pipelinerun, config.oci)
+    used = any(artifact.enabled and artifact.signer == "x509" for artifact in artifacts)
+    return used and config.signers.x509.fulcio_enabled
+
+
+def trust_ages(config: Config) -> bool:
+    """Whether the trusted root comes from a TUF repository, which replaces it as keys are rotated."""
+    x509 = config.signers.x509
+    return not x509.trusted_root and (is_keyless(config) or bool(x509.tuf_root))

@@ -11,8 +11,8 @@ from chains.config.keys import FORMATS, KEYS, PROVIDERS, nearest_value
 from chains.config.pubsub import pubsub_storage
 from chains.config.s3 import s3_storage
 from chains.errors import Problem
-from signers.base import KEY_SERVICES, scheme_of
-from storage.base import StoreRejected
+from signers.open import KEY_SERVICES, scheme_of
+from storage.errors import StoreRejected
 from storage.formats.repository_template import parse_gathered
 from storage.kafka.settings import parse_kafka_url
 from storage.s3.settings import parse_s3_url

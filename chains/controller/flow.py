@@ -5,16 +5,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from chains.assembly.key_folder import open_key_folder
+from chains.assembly.signers import check_extra_signers, check_signers, open_sealers
+from chains.assembly.stores import open_configured, open_images
 from chains.attest.image_environment import ImageReader
 from chains.attest.stores import Stores
-from chains.config.parse import Config
+from chains.cluster.client import Cluster
+from chains.config.parse import Config, parse_config
 from chains.controller.permit import Uses
 from chains.controller.run_credentials import AccountStores
-from chains.statements.redaction import Redaction
+from chains.statements.redaction import Redaction, open_redaction
 from chains.tekton.snapshot import RunSnapshot
 from signers.sealer import Sealer
 from storage.annotations import AnnotationStore
+from storage.base import StoreOptions
+from storage.limits.circuits import Circuits
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +51,25 @@ class Flow:
             sealer.close()
         if self.images is not None:
             await self.images.close()
+
+
+def build_flow(
+    data: dict[str, str], folder: Path, cluster: Cluster | None = None, circuits: Circuits | None = None
+) -> Flow:
+    """Return the flow of one configuration; registry credentials of runs come from ``cluster``.
+
+    ``circuits`` tell which hosts answer.
+
+    Raises :class:`ConfigError`.
+    """
+    config = parse_config(data)
+    check_signers(config, key_given=False)
+    check_extra_signers(config)
+    annotations = AnnotationStore("tekton:", StoreOptions())
+    redaction = open_redaction(config.redaction)
+    sealers = open_sealers(config, lambda: open_key_folder(folder))
+    stores = Stores(open_configured(config, annotations, circuits))
+    accounts = None
+    if cluster is not None and config.storage.oci.run_credentials:
+        accounts = AccountStores(cluster, stores)
+    return Flow(config, sealers, stores, annotations, redaction, open_images(config, circuits), accounts)

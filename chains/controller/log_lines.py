@@ -6,7 +6,8 @@ import logging
 from datetime import UTC, datetime
 
 from chains.masking.forms import mask
-from chains.terminal import log_here, to_json
+from chains.terminal import log_here
+from chains.text import to_json
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 

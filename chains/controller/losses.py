@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chains.config.selection import Selection
-from chains.controller.marks.marker import label_of
 from chains.controller.marks.patches import is_marked
 from chains.controller.memory.fair_memory import FairMemory
 from chains.controller.metrics import Metrics
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job, label_of
 
 _REMEMBERED = 10_000
 _WHY = (

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from chains.attest.flow import FAILED, Outcome
+from chains.attest.outcome import FAILED, Outcome
 from chains.attest.stores import Entry
-from chains.terminal import plain
+from chains.text import plain
 
 _KINDS = ("taskrun", "pipelinerun")
 _PEER = {

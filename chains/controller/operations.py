@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chains.cluster.client import Cluster, ClusterError, ListExpired, ObjectChanged, ObjectGone, get_outline
-from chains.controller.marks.marker import RESOURCES, run_path
+from chains.cluster.client import Cluster, get_outline
+from chains.cluster.errors import ClusterError, ListExpired, ObjectChanged, ObjectGone
 from chains.controller.marks.patches import PUT_OFF, finalizer_patch, is_marked, unmark_patch
 from chains.controller.reconcile import Controller
-from chains.controller.work.worklist import Job
 from chains.errors import UsageError
+from chains.tekton.runs import RESOURCES, Job, run_path
 from chains.tekton.snapshot import DONE_LABEL, has_ended
 
 _ATTEMPTS = 5

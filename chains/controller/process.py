@@ -13,16 +13,15 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST
-
 from chains.cluster.access import Access
-from chains.cluster.client import Cluster, find_access
+from chains.cluster.client import Cluster
+from chains.cluster.discovery import find_access
 from chains.cluster.leases import ClusterLeases
 from chains.cluster.rate_limit import Pace
 from chains.controller import heap
 from chains.controller.crashes.journal import Journal, default_folder
 from chains.controller.crashes.trial import Trial, TrialOptions
+from chains.controller.health import answer_health
 from chains.controller.memory.run_cache import Bodies
 from chains.controller.metrics import Metrics
 from chains.controller.reconcile import Controller
@@ -31,9 +30,9 @@ from chains.controller.shares import Events, Shares, share_of, share_of_uid
 from chains.controller.sweep import Sweep
 from chains.controller.watch.observe import check_watchable, observe
 from chains.controller.work.crew import FEWEST, MOST, part_of
-from chains.controller.work.worklist import Job, WorkList
+from chains.controller.work.worklist import WorkList
 from chains.errors import UsageError
-from chains.terminal import told
+from chains.tekton.runs import Job
 from storage.limits.circuits import Circuits
 
 _DRAIN_SECONDS = 20.0
@@ -122,9 +121,7 @@ async def serve(options: ControllerOptions) -> int:
         )
         shares.events = _events(work, controller, metrics, sweep, shares.count)
         watching = asyncio.Event()
-        health = await _answer_health(
-            options.health_port, reloader, watching, metrics, work, shares, circuits
-        )
+        health = await answer_health(options.health_port, reloader, watching, metrics, work, shares, circuits)
         watch = observe(
             access,
             offer,
@@ -263,43 +260,3 @@ async def _drain(work: WorkList) -> None:
         await asyncio.wait_for(work.idle(), _DRAIN_SECONDS)
     except TimeoutError:
         logging.getLogger("chains.serve").warning("runs were left in work; the next start goes on with them")
-
-
-async def _answer_health(
-    port: int,
-    reloader: Reloader,
-    watching: asyncio.Event,
-    metrics: Metrics,
-    work: WorkList,
-    shares: Shares,
-    circuits: Circuits,
-) -> web.AppRunner:
-    async def live(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def ready(_: web.Request) -> web.Response:
-        if reloader.refused:
-            return web.Response(status=503, text=f"configuration refused: {told(reloader.refused)}\n")
-        if reloader.trouble:
-            return web.Response(status=503, text=f"{told(reloader.trouble)}\n")
-        if not watching.is_set():
-            return web.Response(status=503, text="the watch has not started\n")
-        return web.Response(text="ok\n")
-
-    async def tell(_: web.Request) -> web.Response:
-        metrics.backlog.set(len(work))
-        metrics.slow.set(work.slow)
-        metrics.silent.set(circuits.open)
-        metrics.oldest.set(work.oldest)
-        metrics.config_refused.set(bool(reloader.refused))
-        metrics.stores_closed.set(reloader.closed_stores)
-        metrics.shares.set(shares.count)
-        metrics.shares_held.set(len(shares.held))
-        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    application = web.Application()
-    application.add_routes([web.get("/livez", live), web.get("/readyz", ready), web.get("/metrics", tell)])
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, port=port).start()
-    return runner

@@ -17,22 +17,15 @@ from functools import partial
 from typing import Any
 
 from chains.attest.earlier import Earlier
-from chains.attest.flow import FAILED, SKIPPED, Outcome, attest_run, distrust
-from chains.cluster.client import (
-    Cluster,
-    ClusterError,
-    ClusterUnavailable,
-    ObjectChanged,
-    ObjectGone,
-    ObjectLarge,
-    expect_small,
-    get_outline,
-)
+from chains.attest.flow import attest_run, distrust
+from chains.attest.outcome import FAILED, SKIPPED, Outcome
+from chains.cluster.client import Cluster, expect_small, get_outline
+from chains.cluster.errors import ClusterError, ClusterUnavailable, ObjectChanged, ObjectGone, ObjectLarge
 from chains.controller import heap
 from chains.controller.crashes.trial import Trial
 from chains.controller.flow import Flow
 from chains.controller.losses import Losses
-from chains.controller.marks.marker import Marker, label_of, run_path
+from chains.controller.marks.marker import Marker
 from chains.controller.marks.patches import is_marked, note_patch
 from chains.controller.memory.child_runs import Children, Family
 from chains.controller.memory.run_cache import Begun, Bodies, Key
@@ -44,9 +37,10 @@ from chains.controller.work.host_waits import HostWaits
 from chains.controller.work.large_runs import WAIT, LargeRuns
 from chains.controller.work.patience import LONGEST_HOLD, Patience
 from chains.controller.work.retry import Trouble, age, is_retrying, recall
-from chains.controller.work.worklist import Job, WorkList
+from chains.controller.work.worklist import WorkList
 from chains.documents.decode import UNREADABLE
 from chains.errors import ChainsError, ConfigError
+from chains.tekton.runs import Job, label_of, run_path
 from chains.tekton.snapshot import RunSnapshot, has_ended, take_snapshot
 from chains.tekton.surroundings import Beside
 from chains.tracing import fail, link_to_tekton, note, span, traced_run

@@ -8,43 +8,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import re
 import stat
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from chains.assembly.sealers import trust_ages
-from chains.assembly.workspace import (
-    STORE_URLS,
-    check_extra_signers,
-    check_signers,
-    open_images,
-    open_sealers,
-    store_options,
-)
-from chains.attest.stores import ClosedStore, Stores
-from chains.cluster.client import Cluster, ClusterError, ObjectGone
+from chains.assembly.key_folder import KEY_FILES, PASSWORD_FILE
+from chains.cluster.client import Cluster
+from chains.cluster.errors import ClusterError, ObjectGone
 from chains.cluster.events import write_event
 from chains.config.extra_signers import parse_extra_signers
-from chains.config.parse import Config, parse_config
-from chains.controller.flow import Flow
-from chains.controller.run_credentials import AccountStores
+from chains.config.file import CONFIG_MAP
+from chains.config.parse import trust_ages
+from chains.controller.flow import Flow, build_flow
 from chains.errors import ChainsError, ConfigError, UnreachableError
-from chains.statements.redaction import open_redaction
-from signers.base import KEY_SERVICES, Signer, SignerError, scheme_of
-from signers.keys.keyfile import open_keyfile
-from storage.annotations import AnnotationStore
-from storage.base import Store, StoreError, StoreOptions, open_store
-from storage.files import read_file
+from signers.open import KEY_SERVICES, scheme_of
 from storage.limits.circuits import Circuits
-from storage.redacted_url import shown
+from storage.redacted_url import without_credentials
 
-CONFIG_MAP = "chains-config"
-KEY_FILES = ("x509.pem", "cosign.key")
-"""In this order, as Tekton Chains looks for them."""
-PASSWORD_FILE = "cosign.password"  # noqa: S105 - a file's name
 WATCHED_KEYS = (
     "execution.redaction.key-file",
     "signers.x509.trusted-root",
@@ -52,7 +34,6 @@ WATCHED_KEYS = (
     "signers.x509.tuf.root",
 )
 """Keys that name files which the flow is built from."""
-_MOST_PASSWORD = 4096
 INTERVAL = 5.0
 """Seconds between two looks at the ConfigMap and the key folder."""
 OPEN_AGAIN = 60.0
@@ -61,77 +42,7 @@ LONGEST_USE = 120.0
 """Seconds for which what is in work may go on with a flow that is not in force any more."""
 TRUST_SECONDS = 24 * 3600.0
 """Seconds after which a trusted root from a TUF repository is fetched again."""
-_USER = re.compile(r"//[^\s/'\"]*@")
 _log = logging.getLogger("chains.reload")
-
-
-def open_key_folder(folder: Path) -> Signer:
-    """Open ``x509.pem``, else ``cosign.key`` with ``cosign.password``, of the mounted Secret.
-
-    Raises :class:`ConfigError` with the next step.
-    """
-    for name in KEY_FILES:
-        path = folder / name
-        if path.is_file():
-            password = folder / PASSWORD_FILE
-            secret = (
-                read_file(password, _MOST_PASSWORD) if name == "cosign.key" and password.is_file() else None
-            )
-            try:
-                return open_keyfile(str(path), secret)
-            except SignerError as error:
-                raise ConfigError(str(error)) from error
-    raise ConfigError(f"{folder} has neither {' nor '.join(KEY_FILES)}: create the Secret signing-secrets")
-
-
-def build_flow(
-    data: dict[str, str], folder: Path, cluster: Cluster | None = None, circuits: Circuits | None = None
-) -> Flow:
-    """Return the flow of one configuration; registry credentials of runs come from ``cluster``.
-
-    ``circuits`` tell which hosts answer.
-
-    Raises :class:`ConfigError`.
-    """
-    config = parse_config(data)
-    check_signers(config, key_given=False)
-    check_extra_signers(config)
-    annotations = AnnotationStore("tekton:", StoreOptions())
-    redaction = open_redaction(config.redaction)
-    sealers = open_sealers(config, lambda: open_key_folder(folder))
-    stores = Stores(open_configured(config, annotations, circuits))
-    accounts = None
-    if cluster is not None and config.storage.oci.run_credentials:
-        accounts = AccountStores(cluster, stores)
-    return Flow(config, sealers, stores, annotations, redaction, open_images(config, circuits), accounts)
-
-
-def open_configured(
-    config: Config, annotations: AnnotationStore, circuits: Circuits | None = None
-) -> dict[str, list[Store]]:
-    """Open every store that the configuration names, by its name. Raises :class:`ConfigError`."""
-    names = {
-        store
-        for artifact in (config.taskrun, config.pipelinerun, config.oci)
-        if artifact.enabled
-        for store in artifact.storage
-    }
-    opened: dict[str, list[Store]] = {"tekton": [annotations]}
-    for name in sorted(names & STORE_URLS.keys()):
-        url = name
-        try:
-            url = STORE_URLS[name](config)
-            opened[name] = [open_store(url, store_options(config, circuits))]
-        except (StoreError, ConfigError) as error:
-            # one store that cannot be opened must not keep the others from their work
-            reason = without_credentials(f"storage.{name}: {error}")
-            opened[name] = [ClosedStore(shown(without_credentials(url)), reason)]
-    return opened
-
-
-def without_credentials(text: str) -> str:
-    """Return a text without the user and password of any URL in it: it is told on runs and in metrics."""
-    return _USER.sub("//", text)
 
 
 def _extra_files(text: str) -> list[str]:

@@ -21,10 +21,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chains.attest.stores import Stores
-from chains.cluster.client import Cluster, ClusterError, ClusterForbidden, ClusterUnavailable, ObjectGone
+from chains.cluster.client import Cluster
+from chains.cluster.errors import ClusterError, ClusterForbidden, ClusterUnavailable, ObjectGone
 from chains.tekton.snapshot import RunSnapshot
 from storage import lean_json
-from storage.base import Store, StoreError, StoreUnavailable
+from storage.base import Store
+from storage.errors import StoreError, StoreUnavailable
 from storage.formats.reference import Repository
 from storage.limits.single_flight import InFlight
 from storage.oci.docker_config import Credential, DockerCredentials, matching_entries

@@ -20,10 +20,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from chains.cluster.client import ClusterError, ObjectChanged
+from chains.cluster.errors import ClusterError, ObjectChanged
 from chains.cluster.leases import LeaseTable, Record
 from chains.controller.permit import Permit
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job
 
 _FENCE, _STEP, _RENEW = 2 / 3, 1 / 15, 2 / 15
 """Parts of a Lease's duration: how long it is good for its holder; between two looks, two renewals."""

@@ -12,24 +12,16 @@ import logging
 import re
 from collections.abc import Container, Mapping
 
-from chains.cluster.client import Cluster, ClusterError, ClusterRejected, ClusterUnavailable, ObjectGone
+from chains.cluster.client import Cluster
+from chains.cluster.errors import ClusterError, ClusterRejected, ClusterUnavailable, ObjectGone
 from chains.config.parse import Config
 from chains.controller.memory.surroundings_cache import Kept, Recent, Run
 from chains.isolation.expected_pod import is_requested
 from chains.isolation.pod import distrust
 from chains.tekton.children import parent_of
+from chains.tekton.raw import Json, mapping_at, objects_at, parse_time, text_at, texts_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import (
-    FEATURE_FLAGS,
-    NOTHING,
-    Beside,
-    Json,
-    mapping_at,
-    objects_at,
-    parse_time,
-    text_at,
-    texts_at,
-)
+from chains.tekton.surroundings import FEATURE_FLAGS, NOTHING, Beside
 from storage.limits.single_flight import InFlight
 
 TEKTON_NAMESPACE = "tekton-pipelines"

@@ -8,10 +8,10 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from chains.cluster.client import Cluster, ClusterError
-from chains.controller.marks.marker import RESOURCES
+from chains.cluster.client import Cluster
+from chains.cluster.errors import ClusterError
 from chains.controller.watch.observe import lane_of, owner_of
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import RESOURCES, Job
 from chains.tekton.snapshot import DONE_LABEL
 
 INTERVAL = 600.0

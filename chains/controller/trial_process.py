@@ -16,15 +16,18 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from chains.attest.flow import Outcome
-from chains.cluster.client import Cluster, ClusterError, find_access
+from chains.attest.outcome import Outcome
+from chains.cluster.client import Cluster
+from chains.cluster.discovery import find_access
+from chains.cluster.errors import ClusterError
 from chains.controller.crashes.trial import TrialOptions
 from chains.controller.log_lines import log_as_json
 from chains.controller.metrics import Metrics
 from chains.controller.reconcile import Controller
 from chains.controller.reload import Reloader
-from chains.controller.work.worklist import Job, WorkList
+from chains.controller.work.worklist import WorkList
 from chains.errors import ConfigError
+from chains.tekton.runs import Job
 from chains.tracing import run_traced
 
 _ALIVE = 1.0

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from chains.cluster.client import Cluster, ClusterError, ObjectGone
+from chains.cluster.client import Cluster
+from chains.cluster.errors import ClusterError, ObjectGone
 from chains.cluster.leases import NAME as SHARE_LEASE
-from chains.controller.reload import CONFIG_MAP
-from chains.doctor.local import Check, State
+from chains.config.file import CONFIG_MAP
+from chains.doctor.report import Check, State
 
 RUNS = ("taskruns", "pipelineruns")
 POLICY = "tekton-chains-marks"

@@ -7,28 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from chains.assembly.sealers import is_keyless, open_sealer
-from chains.assembly.workspace import check_signers, kms_settings, open_kms
-from chains.columns import table
-from chains.config.parse import Config, lint_config, parse_config
-from chains.controller.reload import KEY_FILES, open_configured, open_key_folder
+from chains.assembly.key_folder import KEY_FILES, open_key_folder
+from chains.assembly.sealers import open_sealer
+from chains.assembly.signers import check_signers, kms_settings, open_kms
+from chains.assembly.stores import open_configured
+from chains.config.parse import Config, is_keyless, lint_config, parse_config
+from chains.doctor.report import Check
 from chains.errors import ChainsError, ConfigError
-from chains.masking.forms import mask
-from signers.base import Signer, SignerError, SignerUnavailable, open_signer
+from signers.base import Signer
+from signers.errors import SignerError, SignerUnavailable
 from signers.keys.public_key import PublicKey, load_public_keys
+from signers.open import open_signer
 from storage.annotations import AnnotationStore
-from storage.base import Store, StoreError, StoreOptions
+from storage.base import Store, StoreOptions
+from storage.errors import StoreError
 
-State = Literal["ok", "warning", "failed", "skipped"]
 _MEND_FOLDER = "mend the Secret signing-secrets, mounted here, with a key of 'chains keys generate x509.pem'"
 _MEND_SERVICE = "mend signers.kms.kmsref, the login or the rights; docs/signers.md has them all"
 _MEND_EXTRA = "mend its reference in signers.extra, the login or the rights, or mount its key file"
@@ -37,53 +38,6 @@ _PROBE = b"chains doctor: a probe, not evidence"
 _OTHERS = stat.S_IRWXO
 _SECONDS = 10.0
 _SERVER_ERROR = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was tried; ``failed`` keeps evidence from being made, ``warning`` costs something."""
-
-    name: str
-    state: State
-    detail: str
-    next_step: str = ""
-
-    def to_json(self) -> dict[str, str]:
-        """Return the check for ``--output json``."""
-        return {
-            "name": self.name,
-            "state": self.state,
-            "detail": mask(self.detail),
-            "next_step": self.next_step,
-        }
-
-
-def exit_code(checks: Iterable[Check]) -> int:
-    """Return 1 when a check failed, else 0."""
-    return int(any(check.state == "failed" for check in checks))
-
-
-def to_json(checks: Sequence[Check]) -> dict[str, Any]:
-    """Return the report for ``--output json``."""
-    return {"checks": [check.to_json() for check in checks], "counts": _counts(checks)}
-
-
-def to_text(checks: Sequence[Check], width: int | None = None) -> str:
-    """Return the report as a table, each next step below what it mends, and a line of counts."""
-    rows: list[tuple[str, str, str]] = []
-    for check in checks:
-        rows.append((check.state, check.name, mask(check.detail)))
-        if check.next_step:
-            rows.append(("", "", f"next: {check.next_step}"))
-    counts = ", ".join(f"{count} {state}" for state, count in _counts(checks).items() if count)
-    return f"{table(('STATE', 'CHECK', 'DETAIL'), rows, width)}\n\n{len(checks)} checks: {counts}"
-
-
-def _counts(checks: Sequence[Check]) -> dict[str, int]:
-    return {
-        state: sum(check.state == state for check in checks)
-        for state in ("ok", "warning", "failed", "skipped")
-    }
 
 
 def check_config(data: Mapping[str, str]) -> tuple[Config | None, list[Check]]:

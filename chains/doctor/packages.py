@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import packages_distributions
 
 from chains import DISTRIBUTION, ROOMS
-from chains.doctor.local import Check
+from chains.doctor.report import Check
 
 
 def check_packages() -> Check:

@@ -17,10 +17,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from chains.assembly.sealers import trust_ages
-from chains.config.parse import Config
-from chains.doctor.local import Check, State
-from signers.base import SignerError
+from chains.config.parse import Config, trust_ages
+from chains.doctor.report import Check, State
+from signers.errors import SignerError
 
 _SECONDS = 5.0
 _URLS = frozenset({"http", "https", "azurekms"})

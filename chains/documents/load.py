@@ -20,7 +20,7 @@ import yaml
 from chains.documents.decode import MOST_LEVELS, Unreadable, decode
 from chains.documents.lists import split_list
 from chains.errors import InputError
-from signers.base import FormatError
+from signers.errors import FormatError
 from signers.strict_json import Shape, check_shape
 from storage.files import read_file
 from storage.lean_json import MOST_VALUES, values_in

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from chains.errors import UsageError
 from chains.statements.statement import SLSA_V1
-from signers.base import FormatError
+from signers.errors import FormatError
 from signers.keys.keyset import ListedKey, write_keyset
 from signers.sigstore.trusted_root import MAX_BYTES, Authority, Log, TrustedRoot
 from signers.strict_json import parse_object

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from chains.errors import EvidenceError
 from chains.statements.simple_signing import COSIGN_SIGN
 from chains.statements.statement import Statement, parse_statement
-from signers.base import FormatError, VerificationError
+from signers.errors import FormatError, VerificationError
 from signers.formats.bundle import Bundle, build_bundle
 from signers.formats.dsse import MAX_ENVELOPE_BYTES, Envelope, verify_envelope
 from signers.formats.layer_annotations import BUNDLE_ANNOTATION, MATERIAL_ANNOTATION, TIMESTAMP_ANNOTATION

@@ -14,16 +14,9 @@ from chains.isolation.environment import Environment
 from chains.isolation.expected_pod import BIN_FOLDER, BIN_VOLUME, ENTRYPOINT, HERMETIC_VARIABLE, PREPARE
 from chains.isolation.finding import FALSE, TRUE, UNKNOWN, Finding
 from chains.isolation.pod import STEP, Placed, distrust, place, too_large
+from chains.tekton.raw import Json, mapping_at, objects_at, text_at, texts_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import (
-    Beside,
-    ImageEnvironment,
-    Json,
-    mapping_at,
-    objects_at,
-    text_at,
-    texts_at,
-)
+from chains.tekton.surroundings import Beside, ImageEnvironment
 
 _TEKTONS_EMPTY = ("tekton-internal-", "tekton-creds-init-home-")
 """How Tekton's own empty volumes are called; what is in them when a container starts is Tekton's."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from chains.tekton.surroundings import Json, mapping_at, objects_at, text_at
+from chains.tekton.raw import Json, mapping_at, objects_at, text_at
 
 _LONGEST = 128 * 1024
 """Bytes of one variable that Linux gives to a process (``MAX_ARG_STRLEN``)."""

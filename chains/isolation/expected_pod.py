@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chains.tekton.image_name import parse_image_digest
+from chains.tekton.raw import Json, mapping_at, objects_at, text_at, texts_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import Json, mapping_at, objects_at, text_at, texts_at
 
 STEP, SIDECAR = "step", "sidecar"
 ENTRYPOINT = "/tekton/bin/entrypoint"

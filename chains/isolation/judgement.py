@@ -37,8 +37,9 @@ from chains.isolation.pod import (
     way_out,
 )
 from chains.tekton.late_changes import replaced
+from chains.tekton.raw import Json, mapping_at, text_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import FEATURE_FLAGS, NOTHING, Beside, Json, mapping_at, text_at
+from chains.tekton.surroundings import FEATURE_FLAGS, NOTHING, Beside
 
 ENFORCED, PARTLY, UNKNOWN_LEVEL = "enforced", "partly", "unknown"
 REQUESTED_ONLY, NOT_REQUESTED = "requested-only", "not-requested"

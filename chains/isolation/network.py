@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chains.isolation.finding import FALSE, TRUE, UNKNOWN, Finding
+from chains.isolation.pod import began
 from chains.isolation.policies import EGRESS, INGRESS, Openness, judge_direction, named
-from chains.tekton.surroundings import Beside, Json, began, mapping_at, objects_at, parse_time, text_at
+from chains.tekton.raw import Json, mapping_at, objects_at, parse_time, text_at
+from chains.tekton.surroundings import Beside
 
 _SANDBOXES = ("runsc", "gvisor", "kata", "firecracker")
 """How the handlers of sandboxed runtimes are called, or how their names begin."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from chains.isolation.expected_pod import SIDECAR, STEP, Expected, expected_containers, is_tektons_own
 from chains.tekton.late_changes import is_replaced
+from chains.tekton.raw import Json, mapping_at, objects_at, parse_time, text_at, texts_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import Json, began, mapping_at, objects_at, parse_time, text_at, texts_at
 
 INIT, INJECTED, EPHEMERAL = "init", "injected", "ephemeral"
 ENDED_BY_TEKTON = (
@@ -239,3 +239,25 @@ __all__ = [
     "EPHEMERAL", "INIT", "INJECTED", "SIDECAR", "STEP", "Placed", "asked_labels", "distrust", "missing",
     "not_ended", "place", "too_large", "unrecorded", "way_out",
 ]  # fmt: skip
+
+
+def began(pod: Json) -> str:
+    """Return when the pod was created, as the API server wrote it."""
+    return text_at(pod, "metadata", "creationTimestamp")
+
+
+def doubt(item: Json, moment: str) -> str:
+    """Return why an object may have read otherwise at ``moment``, ``""`` where it certainly did not.
+
+    Certain are those whose specification never changed: the API server counts that in ``generation``, for
+    kinds that have one. Times in managed fields prove nothing, since whoever may write an object may write
+    them too.
+    """
+    created, then = parse_time(text_at(item, "metadata", "creationTimestamp")), parse_time(moment)
+    if created is None or then is None:
+        return "when it was created is not known"
+    if created > then:
+        return "it was created after the pod"
+    if mapping_at(item, "metadata").get("generation") == 1:
+        return ""
+    return "its generation is not 1, so it may have been changed after the pod was created"

@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from chains.tekton.surroundings import Beside, Json, began, doubt, mapping_at, text_at
+from chains.isolation.pod import began, doubt
+from chains.tekton.raw import Json, mapping_at, text_at
+from chains.tekton.surroundings import Beside
 
 _DNS_PORT = 53
 _NAMED = 3

@@ -12,8 +12,8 @@ from chains.isolation.expected_pod import ENTRYPOINT, entrypoint_flag
 from chains.isolation.pod import INJECTED, SIDECAR, Placed
 from chains.statements.redaction import Redaction, environment
 from chains.tekton.image_name import parse_image_digest
+from chains.tekton.raw import Json, mapping_at, objects_at, text_at, texts_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import Json, mapping_at, objects_at, text_at, texts_at
 
 _APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _RELEASE = "pipeline.tekton.dev/release"

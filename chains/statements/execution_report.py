@@ -22,8 +22,8 @@ from chains.statements.statement import STATEMENT_V1, ResourceDescriptor, Statem
 from chains.statements.type_hints import Rejection, image_dependency, rejections
 from chains.tekton.image_name import parse_image_digest
 from chains.tekton.late_changes import is_replaced, sidecars_of
+from chains.tekton.raw import Json, text_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import Json, text_at
 
 SCAI = "https://in-toto.io/attestation/scai/v0.3"
 SIDECAR_STATE, SIDECAR_REPLACED = "SIDECAR_STATE", "SIDECAR_REPLACED"

@@ -16,7 +16,7 @@ from typing import Any
 from chains.errors import ConfigError
 from chains.masking.command_words import secret_words, spans_in_text
 from chains.masking.forms import Span, known_spans, merged, named_spans
-from chains.tekton.surroundings import Json
+from chains.tekton.raw import Json
 from storage.files import read_file
 from storage.limits.bounded import remembered
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from chains.tekton.surroundings import mapping_at, objects_at, parse_time, text_at
+from chains.tekton.raw import mapping_at, objects_at, parse_time, text_at
 
 Json = Any
 CLOCKS_DIFFER = timedelta(seconds=60)

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 
 import orjson
 
-from chains.tekton.surroundings import FEATURE_FLAGS, Beside, Json, mapping_at, text_at
+from chains.tekton.raw import Json, mapping_at, text_at
+from chains.tekton.surroundings import FEATURE_FLAGS, Beside
 
 Key = tuple[str, str, str]
 """Kind, namespace, name; objects of the whole cluster are in ``default``."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from chains.tekton.surroundings import mapping_at, objects_at, parse_time, text_at
+from chains.tekton.raw import mapping_at, objects_at, parse_time, text_at
 
 Json = Any
 STOPPED = "Sidecar container successfully stopped by nop image"

@@ -22,6 +22,7 @@ from chains.tekton.children import names_a_task, why_foreign
 from chains.tekton.late_changes import settled
 from chains.tekton.schema import Json, go_form
 from chains.tekton.schema import look_alikes as tekton_look_alikes
+from storage.record import Origin
 
 CHAINS_PREFIX = "chains.tekton.dev/"
 TRANSPARENCY_UPLOAD = CHAINS_PREFIX + "transparency-upload"
@@ -299,3 +300,8 @@ def _children(
             if name in doubts:
                 gaps.append(ChildGap(kind, name, task, doubts[name], child.uid))
     return children, gaps
+
+
+def origin_of(run: RunSnapshot) -> Origin:
+    """Return where a record of this run comes from."""
+    return Origin(run.kind.lower(), run.namespace, run.name, run.uid)

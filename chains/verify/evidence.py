@@ -25,7 +25,7 @@ from chains.verify.signed_by import SignedBy
 from chains.verify.subject import Authentic, BlobWanted, Wanted
 from chains.verify.verdict import Check
 from chains.verify.wanted_run import ReferenceWanted
-from signers.base import FormatError
+from signers.errors import FormatError
 from signers.formats.bundle import Bundle, MessageSignature
 from signers.formats.dsse import (
     MAX_ENVELOPE_BYTES,

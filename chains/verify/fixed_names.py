@@ -72,7 +72,7 @@ SIMPLE_SIGNING: Shape = {
 
 
 def check_statement_names(members: Mapping[str, object]) -> None:
-    """Raise :class:`signers.base.FormatError` for a member that looks like a fixed one and is another."""
+    """Raise :class:`signers.errors.FormatError` for a member that looks like a fixed one and is another."""
     check_shape(members, _STATEMENT, "statement")
     kind, predicate = members.get("predicateType"), members.get("predicate")
     shape = _PREDICATES.get(kind) if isinstance(kind, str) else None

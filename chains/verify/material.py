@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from chains.verify.criteria import Criteria
 from chains.verify.reasons import Reason, Result
 from chains.verify.verdict import Check
-from signers.base import FormatError, VerificationError
+from signers.errors import FormatError, VerificationError
 from signers.formats.bundle import Bundle
 from signers.formats.dsse import Envelope, Signature
 from signers.formats.layer_annotations import BUNDLE_ANNOTATION, MATERIAL_ANNOTATION, TIMESTAMP_ANNOTATION

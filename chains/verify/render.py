@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from chains.columns import folded
-from chains.terminal import plain
+from chains.text import excerpt, plain
 from chains.verify.criteria import Criteria
 from chains.verify.reasons import Result
-from chains.verify.verdict import Attestation, Check, Verification, excerpt, from_worst, worst
+from chains.verify.verdict import Attestation, Check, Verification, from_worst, worst
 
 WIDTH = 80
 _RUN_WORDS = {

@@ -17,8 +17,8 @@ from chains.statements import dependencies
 from chains.statements.execution_report import SIDECAR_STATE
 from chains.statements.statement import Statement
 from chains.tekton.late_changes import BOOKKEEPING, Difference, is_replaced, sidecar_differences, sidecars_of
+from chains.tekton.raw import mapping_at, objects_at, text_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import mapping_at, objects_at, text_at
 from storage import lean_json
 
 Json = Any

@@ -19,6 +19,7 @@ from chains.statements.claims import build_type, builder_id, run_outcome, run_ui
 from chains.statements.execution_report import SCAI
 from chains.statements.statement import SLSA_V02, SLSA_V1, ResourceDescriptor, Statement
 from chains.tekton.snapshot import RunSnapshot
+from chains.text import excerpt
 from chains.verify.reasons import Reason, Result
 from chains.verify.replaced_sidecars import (
     replaced_in,
@@ -28,7 +29,7 @@ from chains.verify.replaced_sidecars import (
     without_sidecars,
 )
 from chains.verify.subject import Authentic
-from chains.verify.verdict import Check, excerpt
+from chains.verify.verdict import Check
 
 REPORT_CHECK = "execution-report"
 MATCH_CHECK = "statement-matches-run"

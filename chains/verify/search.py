@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 
 from chains.verify.reasons import Reason, Result
 from chains.verify.verdict import Check, Left
-from storage.base import Store, StoreError, StoreRejected
+from storage.base import Store
+from storage.errors import StoreError, StoreRejected
 from storage.limits.allowance import Allowance, within
 from storage.record import Evidence, Findings, Skipped
 

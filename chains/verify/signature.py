@@ -24,7 +24,7 @@ from chains.verify.material import (
 from chains.verify.reasons import Reason, Result
 from chains.verify.signed_by import SignedBy
 from chains.verify.verdict import Check
-from signers.base import FormatError, SignerRejected, VerificationError
+from signers.errors import FormatError, SignerRejected, VerificationError
 from signers.formats.dsse import verify_envelope
 from signers.formats.layer_annotations import CERTIFICATE_ANNOTATION
 from signers.keys.public_key import PublicKey, find_key

@@ -1,4 +1,4 @@
-"""What a statement must be about: a digest, a file, or nothing that was given; ``verify_run`` adds runs.
+"""What a statement must be about: a digest, a file, or nothing that was given; ``run`` adds runs.
 
 Subjects match by digest alone (in-toto's validation model): names mean nothing, any subject may match, and
 every algorithm that both sides have must agree.

@@ -19,8 +19,8 @@ from chains.errors import InputError, UsageError
 from chains.tekton.image_name import parse_image_digest, parse_repository
 from signers.formats.bundle import MAX_BUNDLE_BYTES
 from storage import lean_json
-from storage.base import StoreOptions, StoreRejected
-from storage.formats.reference import PREFIXES, is_sha256, parse_image
+from storage.errors import StoreRejected
+from storage.formats.reference import PREFIXES, parse_image
 
 STDIN = "-"
 MOST_FILE = 48 * 1024 * 1024
@@ -79,32 +79,8 @@ class TagResolver(Protocol):
     async def resolve(self, reference: str) -> str:
         """Return ``sha256:hex`` of ``registry/repository:tag``.
 
-        Raises :class:`UsageError` when there is no such tag, and :class:`storage.base.StoreError`.
+        Raises :class:`UsageError` when there is no such tag, and :class:`storage.errors.StoreError`.
         """
-
-
-class RegistryTags:
-    """Resolves tags by asking their registry, with the same settings as the stores."""
-
-    def __init__(self, options: StoreOptions | None = None) -> None:
-        self._options = options or StoreOptions()
-
-    async def resolve(self, reference: str) -> str:
-        """Return the digest of the manifest that the tag points to; see :class:`TagResolver`."""
-        from storage.oci.registry import RegistryClient  # noqa: PLC0415 - only tags need the network
-
-        image = parse_image(reference)
-        last = reference.rpartition("/")[2]
-        tag = last.rpartition(":")[2] if ":" in last else "latest"
-        async with RegistryClient(self._options) as client:
-            found = await client.head_manifest(image.repository, tag)
-        if found is None:
-            raise UsageError(f"{image.repository} has no tag {tag!r}: give the image's digest")
-        if not is_sha256(found.digest):
-            raise StoreRejected(
-                f"{image.repository}:{tag}: expected a sha256 digest, got {found.digest[:100]!r}"
-            )
-        return found.digest
 
 
 def parse_target(word: str, *, resolve: bool = False) -> ParsedTarget:

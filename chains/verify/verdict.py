@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
 from chains.statements.statement import Statement
+from chains.text import excerpt, rfc3339
 from chains.verify.criteria import Criteria
 from chains.verify.reasons import Reason, Result
 from chains.verify.signed_by import SignedBy
@@ -22,7 +23,6 @@ from chains.verify.signed_by import SignedBy
 SCHEMA = "https://provenance.chains/verify-result/v1"
 SCHEMA_MANY = "https://provenance.chains/verify-results/v1"
 _RESULT_TYPE = "application/vnd.dev.sigstore.verificationresult+json;version=0.1"
-_LONGEST = 600
 
 
 class Verdict(StrEnum):
@@ -216,16 +216,6 @@ def many_to_json(verifications: Sequence[Verification]) -> dict[str, Any]:
         "exitCode": verdict.exit_code,
         "results": results,
     }
-
-
-def excerpt(text: str, limit: int = _LONGEST) -> str:
-    """Return ``text``, cut where it is longer than ``limit`` characters, saying so."""
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
-
-
-def rfc3339(moment: datetime) -> str:
-    """Return a moment in UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _digest_set(digest: str) -> dict[str, str]:

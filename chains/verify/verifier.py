@@ -3,7 +3,7 @@
 VERIFIED is said only when a key of the criteria signed at least one statement that passed every check asked
 of it. Everything else is FAILED, NOT_FOUND or INDETERMINATE and says why; bad evidence never raises.
 ``docs/verify.md`` tells verdicts, reasons and the decisions behind them. The rules for one piece of evidence
-are in ``verify_evidence``, those for runs in ``verify_run``, the verdict in ``verify_conclude``.
+are in ``evidence``, those for runs in ``run``, the verdict in ``conclude``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from chains.attest.sign import origin_of
 from chains.errors import InputError, UsageError
 from chains.tekton.run_files import Intake
-from chains.tekton.snapshot import RunSnapshot
+from chains.tekton.snapshot import RunSnapshot, origin_of
 from chains.verify.conclude import Case, conclude, undecided
 from chains.verify.criteria import Criteria
 from chains.verify.reasons import Reason, Result
@@ -34,7 +33,8 @@ from chains.verify.targets import (
     parse_target,
 )
 from chains.verify.verdict import Check, Target, Verification
-from storage.base import Store, StoreError, StoreRejected
+from storage.base import Store
+from storage.errors import StoreError, StoreRejected
 from storage.formats.reference import parse_image
 from storage.record import Evidence
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from signers.base import FormatError
+from signers.errors import FormatError
 from signers.formats.dsse import MAX_ENVELOPE_BYTES, Envelope
 from signers.shapes import MATERIAL
 from signers.strict_json import check_names, check_shape, decode_base64, member, objects, parse_object

@@ -13,7 +13,8 @@ from itertools import count
 
 import orjson
 
-from signers.base import FormatError, Signer, VerificationError
+from signers.base import Signer
+from signers.errors import FormatError, VerificationError
 from signers.keys.public_key import PublicKey, find_key
 from signers.strict_json import check_names, decode_base64, expect_few, member, objects, parse_object
 

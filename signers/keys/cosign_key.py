@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
-from signers.base import FormatError, SignerRejected
+from signers.errors import FormatError, SignerRejected
 from signers.keys.pem import MAX_PEM_BYTES
 from signers.shapes import COSIGN_KEY
 from signers.strict_json import check_shape, decode_base64, member, parse_object

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from signers.base import FormatError, SignerRejected
+from signers.errors import FormatError, SignerRejected
 from signers.keys.keyset import MAX_BYTES, ListedKey, parse_keyset
 from signers.keys.pem import Block, split_pem
 from signers.keys.public_key import PublicKey, load_public_keys

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from signers.base import Signer, SignerRejected
+from signers.base import Signer
+from signers.errors import SignerRejected
 from signers.keys.pem import Block, read_pem, split_pem
 from signers.keys.public_key import SUPPORTED, PublicKey
 

@@ -19,7 +19,7 @@ from enum import StrEnum
 
 import orjson
 
-from signers.base import FormatError, SignerRejected
+from signers.errors import FormatError, SignerRejected
 from signers.files import open_file
 from signers.keys.public_key import PublicKey
 from signers.strict_json import member, objects, parse_object

@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from signers.base import SignerRejected, SignerUnavailable
+from signers.errors import SignerRejected, SignerUnavailable
 from signers.files import open_file
 
 MAX_PEM_BYTES = 256 * 1024

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from signers.base import SignerRejected, VerificationError
+from signers.errors import SignerRejected, VerificationError
 from signers.keys.pem import Block, read_pem, split_pem
 
 MIN_RSA_BITS = 2048

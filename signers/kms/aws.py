@@ -24,9 +24,9 @@ from botocore.exceptions import (
     HTTPClientError,
 )
 
-from signers.base import Signer, SignerError, SignerRejected, SignerUnavailable
+from signers.base import Signer
+from signers.errors import SignerError, SignerRejected, SignerUnavailable
 from signers.kms.service import (
-    CALL_SECONDS,
     KeyService,
     KmsSettings,
     KmsSigner,
@@ -37,6 +37,7 @@ from signers.kms.service import (
     refuse_algorithm,
     shown,
 )
+from signers.spiffe import CALL_SECONDS
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.literals import SigningAlgorithmSpecType

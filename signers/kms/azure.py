@@ -25,10 +25,10 @@ from azure.keyvault.keys import KeyClient, KeyVaultKey
 from azure.keyvault.keys.crypto import CryptographyClient, SignatureAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from signers.base import Signer, SignerError, SignerRejected, SignerUnavailable
+from signers.base import Signer
+from signers.errors import SignerError, SignerRejected, SignerUnavailable
 from signers.keys.public_key import PublicKey
 from signers.kms.service import (
-    CALL_SECONDS,
     KeyService,
     KmsSettings,
     KmsSigner,
@@ -40,6 +40,7 @@ from signers.kms.service import (
     refuse_algorithm,
     shown,
 )
+from signers.spiffe import CALL_SECONDS
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential

@@ -24,9 +24,9 @@ from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import kms_v1
 
-from signers.base import Signer, SignerRejected, SignerUnavailable
+from signers.base import Signer
+from signers.errors import SignerRejected, SignerUnavailable
 from signers.kms.service import (
-    CALL_SECONDS,
     KeyService,
     KmsSettings,
     KmsSigner,
@@ -37,6 +37,7 @@ from signers.kms.service import (
     refuse_algorithm,
     shown,
 )
+from signers.spiffe import CALL_SECONDS
 
 _REFERENCE = re.compile(
     r"gcpkms://(?P<key>projects/[^/\s]+/locations/[^/\s]+/keyRings/[^/\s]+/cryptoKeys/[^/\s]+)"

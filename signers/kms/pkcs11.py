@@ -22,7 +22,8 @@ from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, TokenFlag, except
 from pkcs11.util.ec import encode_ec_public_key
 from pkcs11.util.rsa import encode_rsa_public_key
 
-from signers.base import Signer, SignerRejected, SignerUnavailable
+from signers.base import Signer
+from signers.errors import SignerRejected, SignerUnavailable
 from signers.keys.public_key import SUPPORTED, PublicKey
 from signers.kms.pkcs11_uri import Location, parse_uri, read_pin
 from signers.kms.service import (

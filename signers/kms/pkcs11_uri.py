@@ -20,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 
 from pkcs11 import Attribute
 
-from signers.base import SignerRejected
+from signers.errors import SignerRejected
 from signers.files import read_file
 
 _FORM = "pkcs11:token=TOKEN;object=KEY?module-path=/PATH/TO/MODULE.so&pin-source=/PATH/TO/PIN"

@@ -26,11 +26,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
-from signers.base import Signer, SignerError, SignerRejected, SignerUnavailable, VerificationError
+from signers.base import Signer
+from signers.errors import SignerError, SignerRejected, SignerUnavailable, VerificationError
 from signers.keys.public_key import PublicKey
 
-CALL_SECONDS = 10.0
-"""How long one call to a service may take."""
 PUBLIC_KEY_SECONDS = 300.0
 """How long it is believed that a reference still names the version it named."""
 _ATTEMPTS = 5

@@ -26,10 +26,10 @@ import hvac
 import requests
 from hvac import exceptions
 
-from signers.base import Signer, SignerRejected, SignerUnavailable
+from signers.base import Signer
+from signers.errors import SignerRejected, SignerUnavailable
 from signers.keys.public_key import PublicKey
 from signers.kms.service import (
-    CALL_SECONDS,
     KeyService,
     KmsSettings,
     KmsSigner,
@@ -42,6 +42,7 @@ from signers.kms.service import (
     shown,
 )
 from signers.kms.vault_login import VaultLogin
+from signers.spiffe import CALL_SECONDS
 
 _REFERENCE = re.compile(r"(?P<scheme>hashivault|openbao)://(?P<key>\w(?:[\w.-]*\w)?)", re.ASCII)
 _SIGNATURE = re.compile(r"vault:v(?P<version>\d+):(?P<signature>[A-Za-z0-9+/]+={0,2})")

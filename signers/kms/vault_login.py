@@ -15,7 +15,7 @@ from pathlib import Path
 import hvac
 from hvac import exceptions
 
-from signers.base import SignerRejected, SignerUnavailable
+from signers.errors import SignerRejected, SignerUnavailable
 from signers.files import read_file
 from signers.kms.service import KmsSettings
 

@@ -20,7 +20,7 @@ from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.certificate_transparency import SignedCertificateTimestamp
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from signers.base import FormatError, SignerError, VerificationError
+from signers.errors import FormatError, SignerError, VerificationError
 from signers.sigstore.trusted_root import Authority, TrustedRoot, find_log
 
 ISSUER_V2 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")

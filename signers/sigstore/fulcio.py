@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from signers.base import SignerError, SignerRejected, SignerUnavailable, VerificationError
+from signers.errors import SignerError, SignerRejected, SignerUnavailable, VerificationError
 from signers.sigstore.certificate import Certificate, check_certificate
 from signers.sigstore.identity_token import IdentityToken
 from signers.sigstore.service import Service, expect_success, succeeded

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from signers.base import FormatError, SignerError, SignerRejected, SignerUnavailable
+from signers.errors import FormatError, SignerError, SignerRejected, SignerUnavailable
 from signers.files import open_file
 from signers.sigstore.service import MAX_ANSWER_VALUES, Service, expect_success
 from signers.strict_json import expect_few

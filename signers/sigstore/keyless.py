@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from signers.base import Signer, SignerError, SignerUnavailable
+from signers.base import Signer
+from signers.errors import SignerError, SignerUnavailable
 from signers.keys.public_key import PublicKey
 from signers.sigstore.certificate import Certificate
 from signers.sigstore.fulcio import Fulcio

@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from signers.base import FormatError, VerificationError
+from signers.errors import FormatError, VerificationError
 from signers.shapes import ENTRY_BODIES
 from signers.sigstore.transparency import Signed, decoded, number, same_bytes, verify_inclusion
 from signers.sigstore.trusted_root import Period, TrustedRoot, find_log

@@ -17,7 +17,7 @@ import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from signers.base import FormatError, SignerRejected, SignerUnavailable, VerificationError
+from signers.errors import FormatError, SignerRejected, SignerUnavailable, VerificationError
 from signers.keys.public_key import PublicKey
 from signers.sigstore.log_entry import check_body, parse_body, verify_promise
 from signers.sigstore.service import MAX_ANSWER_VALUES, Reply, Service, expect_success, without_user

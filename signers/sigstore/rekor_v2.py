@@ -15,7 +15,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from signers.base import SignerRejected, SignerUnavailable, VerificationError
+from signers.errors import SignerRejected, SignerUnavailable, VerificationError
 from signers.keys.public_key import PublicKey
 from signers.sigstore.log_entry import check_body, parse_body
 from signers.sigstore.service import Service, expect_success, without_user

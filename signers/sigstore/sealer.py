@@ -16,7 +16,8 @@ import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from signers.base import FormatError, Signer, SignerRejected, SignerUnavailable, VerificationError
+from signers.base import Signer
+from signers.errors import FormatError, SignerRejected, SignerUnavailable, VerificationError
 from signers.formats.bundle import build_bundle
 from signers.formats.dsse import MAX_PAYLOAD_BYTES, Envelope, pae
 from signers.formats.layer_annotations import (

@@ -16,7 +16,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from signers.base import FormatError, SignerError, SignerRejected, SignerUnavailable
+from signers.errors import FormatError, SignerError, SignerRejected, SignerUnavailable
 from signers.strict_json import expect_few
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024

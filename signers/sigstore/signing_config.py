@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from signers.base import FormatError, SignerRejected
+from signers.errors import FormatError, SignerRejected
 from signers.files import read_file
 from signers.shapes import SIGNING_CONFIG
 from signers.sigstore.trusted_root import Period, read_period

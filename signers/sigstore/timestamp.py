@@ -5,7 +5,7 @@ from __future__ import annotations
 from rfc3161_client import TimestampRequestBuilder
 from rfc3161_client.base import HashAlgorithm
 
-from signers.base import SignerUnavailable, VerificationError
+from signers.errors import SignerUnavailable, VerificationError
 from signers.sigstore.service import Service, expect_success
 from signers.sigstore.timestamp_verify import Timestamp, check_timestamp
 from signers.sigstore.trusted_root import TrustedRoot

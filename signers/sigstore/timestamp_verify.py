@@ -15,7 +15,7 @@ from rfc3161_client import VerificationError as TimestampVerificationError
 from rfc3161_client import VerifierBuilder, decode_timestamp_response
 from rfc3161_client.tsp import MessageImprint, PKIStatus, TimeStampResponse
 
-from signers.base import VerificationError
+from signers.errors import VerificationError
 from signers.sigstore.certificate import UNREADABLE
 from signers.sigstore.trusted_root import Authority, TrustedRoot
 

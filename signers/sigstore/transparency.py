@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from signers.base import SignerUnavailable, VerificationError
+from signers.errors import SignerUnavailable, VerificationError
 from signers.formats.dsse import Envelope
 from signers.keys.public_key import PublicKey
 from signers.sigstore.trusted_root import Log, TrustedRoot, find_log

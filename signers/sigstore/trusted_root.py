@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from signers.base import FormatError, SignerRejected, VerificationError
+from signers.errors import FormatError, SignerRejected, VerificationError
 from signers.files import read_file
 from signers.shapes import TRUSTED_ROOT
 from signers.strict_json import check_shape, decode_base64, member, objects, parse_object

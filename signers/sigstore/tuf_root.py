@@ -14,7 +14,7 @@ from platformdirs import user_cache_dir
 from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.ngclient.updater import Updater
 
-from signers.base import SignerRejected, SignerUnavailable
+from signers.errors import SignerRejected, SignerUnavailable
 from signers.files import read_file
 from signers.sigstore.service import shown_url
 from signers.sigstore.trusted_root import TrustedRoot

@@ -16,7 +16,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from signers.base import FormatError, VerificationError
+from signers.errors import FormatError, VerificationError
 from signers.formats.bundle import Bundle
 from signers.formats.layer_annotations import (
     BUNDLE_ANNOTATION,

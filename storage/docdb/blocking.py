@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from storage.base import StoreError
 from storage.docdb.documents import Document, same
+from storage.errors import StoreError
 from storage.threads import Blocking
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from storage import lean_json
-from storage.base import StoreRejected
+from storage.errors import StoreRejected
 from storage.formats.chains_document import SignedDocument
 
 INDEX = ".index"

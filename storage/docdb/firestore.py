@@ -11,10 +11,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from storage.base import StoreError, StoreOptions, StoreRejected
+from storage.base import StoreOptions
 from storage.docdb.blocking import BlockingCollection
 from storage.docdb.documents import INDEX, READ, Document
 from storage.docdb.store import DocumentStore, parse_collection_url
+from storage.errors import StoreError, StoreRejected
 from storage.formats.chains_document import MOST_DOCUMENTS
 from storage.google.errors import explain_google
 from storage.redacted_url import shown

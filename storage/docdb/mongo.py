@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from storage.base import StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.base import StoreOptions
 from storage.docdb.blocking import BlockingCollection
 from storage.docdb.documents import INDEX, READ, Document
 from storage.docdb.store import DocumentStore, parse_collection_url
+from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.files import read_file
 from storage.formats.chains_document import MOST_DOCUMENTS
 from storage.redacted_url import shown

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.base import Probe, Store, StoreOptions
 from storage.docdb.documents import INDEX, Document, chains_document, same, signed_document, size_of
+from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.formats.chains_document import (
     MOST_DOCUMENTS,
     Found,
@@ -30,7 +31,7 @@ from storage.formats.chains_document import (
     run_of_bytes,
     runs_of,
 )
-from storage.formats.manifests import sha256
+from storage.formats.digest import sha256
 from storage.record import Evidence, Failure, Findings, ListedRun, Receipt, Record, Skipped, Stored
 from storage.redacted_url import shown
 

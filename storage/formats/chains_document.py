@@ -13,14 +13,15 @@ from dataclasses import asdict, dataclass, field, replace
 import orjson
 
 from storage import lean_json
-from storage.annotations import annotation_key
-from storage.base import FORM_A, StoreOptions, StoreRejected
-from storage.formats.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
-from storage.formats.reference import is_sha256
+from storage.base import FORM_A, StoreOptions
+from storage.errors import StoreRejected
+from storage.formats.digest import is_sha256, sha256
+from storage.formats.manifests import CERTIFICATE_KEY, CHAIN_KEY
 from storage.limits import allowance
 from storage.limits.allowance import LARGEST, Allowance
 from storage.record import Evidence, Findings, ListedRun, Origin, Record, Skipped
 
+PROVENANCE = ("https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v0.2")
 MOST_DOCUMENTS = 10_000
 """What one search reads at most; the rest is told, never dropped in silence."""
 _RUN_KEY = re.compile(r"(taskrun|pipelinerun)-([0-9A-Za-z-]{1,64})")
@@ -161,3 +162,17 @@ class Found:
             tuple(item for item in items if isinstance(item, Evidence)),
             tuple(item for item in items if isinstance(item, Skipped)),
         )
+
+
+_SHORT = 12
+
+
+def annotation_key(record: Record) -> str:
+    """Return ``taskrun-<UID>``, ``pipelinerun-<UID>`` or the first 12 hex digits of an image, as Chains does.
+
+    Our execution report, which Chains does not have, gets ``report-<UID>``; names end at 63 characters.
+    """
+    if record.is_image_signature and record.subjects:
+        return record.subjects[0].digest["sha256"][:_SHORT]
+    kind = record.origin.kind if record.predicate_type in PROVENANCE else "report"
+    return f"{kind}-{record.origin.uid}"

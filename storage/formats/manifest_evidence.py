@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 
 from storage import lean_json
+from storage.formats.digest import is_sha256
 from storage.formats.manifests import DOCKER_MANIFEST, DSSE_TYPE, OCI_MANIFEST, SIGNATURE_KEY
-from storage.formats.reference import is_sha256
 from storage.limits.allowance import LARGEST
 from storage.record import SIMPLE_SIGNING_TYPE, Evidence, Origin, Skipped
 

@@ -9,9 +9,7 @@ the index under the tag ``sha256-<hex>`` does.
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +18,8 @@ from typing import Any
 import orjson
 
 from storage import lean_json
-from storage.base import BadContent
+from storage.errors import BadContent
+from storage.formats.digest import sha256
 from storage.record import BUNDLE_TYPE, SIMPLE_SIGNING_TYPE, Record
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -45,7 +44,6 @@ PREDICATE_KEY = "predicateType"
 MANIFEST_LIMIT = 4 * 1024 * 1024
 """Bytes: registries refuse larger manifests, and nothing larger is read."""
 BUNDLE_PREDICATE_KEY = "dev.sigstore.bundle.predicateType"
-_HASH_INLINE = 1024 * 1024
 _LONGEST_WORD = 256
 _MOST_MEMBERS = 64
 _EPOCH = "0001-01-01T00:00:00Z"
@@ -103,16 +101,6 @@ def identity_of(descriptor: Mapping[str, Any]) -> tuple[str, str]:
     annotations = descriptor.get("annotations") or {}
     signature = annotations.get(SIGNATURE_KEY, "") if isinstance(annotations, dict) else ""
     return str(descriptor.get("digest")), str(signature)
-
-
-def sha256(data: bytes) -> str:
-    """Return ``sha256:hex`` of ``data``."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-async def sha256_aside(data: bytes) -> str:
-    """:func:`sha256` that does not hold the event loop up when ``data`` is large."""
-    return sha256(data) if len(data) <= _HASH_INLINE else await asyncio.to_thread(sha256, data)
 
 
 def tag_of(digest: str, suffix: str = "") -> str:

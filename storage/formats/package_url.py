@@ -6,7 +6,7 @@ Source: the types ``oci`` and ``docker`` of the package URL specification
 
 from __future__ import annotations
 
-from storage.base import StoreRejected
+from storage.errors import StoreRejected
 
 SCHEME = "pkg:"
 _DOCKER_HUB = "docker.io"

@@ -8,11 +8,11 @@ names follow the grammar of the OCI distribution specification
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 
-from storage.base import StoreRejected
+from storage.errors import StoreRejected
+from storage.formats.digest import is_sha256
 from storage.formats.package_url import SCHEME, image_reference
 from storage.limits.bounded import remembered
 
@@ -24,7 +24,6 @@ _HOST = re.compile(
 )
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _LONGEST_NAME = 255
 _LONGEST_REGISTRY = 253 + len(":65535")
 """A host name has 253 characters at most (RFC 1035, section 2.3.4)."""
@@ -116,43 +115,9 @@ def _parse_repository(bare: str, text: str, *, explicit: bool) -> Repository:
     return Repository(registry, name)
 
 
-def is_sha256(digest: str) -> bool:
-    """Whether ``digest`` is ``sha256:`` and 64 lowercase hex digits."""
-    return _SHA256.fullmatch(digest) is not None
-
-
-def may_be_plain_http(registry: str) -> bool:
-    """Whether ``registry`` is so near that plain HTTP is tried when it does not speak TLS.
-
-    go-containerregistry's rule (loopback, ``localhost``, ``*.localhost``, RFC 1918 addresses), which says
-    127.0.0.1 where this says all of 127.0.0.0/8. ``https`` is tried first here as there.
-    """
-    host = registry_host(registry)
-    if is_loopback(host):
-        return True
-    try:
-        address = ipaddress.IPv4Address(host)
-    except ValueError:
-        return False
-    return any(address in network for network in _RFC1918)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` (no port, no brackets) is this machine by its name or address."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def registry_host(registry: str) -> str:
     """Return the host of ``host[:port]`` without port and brackets, in lower case."""
     host = registry.lower()
     if host.startswith("["):
         return host[1 : host.index("]")]
     return host.partition(":")[0]
-
-
-_RFC1918 = tuple(ipaddress.ip_network(net) for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))

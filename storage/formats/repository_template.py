@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from storage.base import StoreRejected
+from storage.errors import StoreRejected
 from storage.formats.reference import Repository, parse_repository
 from storage.record import Origin
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import orjson
 
-from storage.base import BadContent, StoreOptions, StoreUnavailable
+from storage.base import StoreOptions
+from storage.errors import BadContent, StoreUnavailable
 from storage.google.login import GoogleLogin
 from storage.http_client.json_service import LARGEST_ANSWER, WebService, json_of
 

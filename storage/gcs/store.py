@@ -24,8 +24,8 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
-from storage.filesystem import plain_name
+from storage.base import Probe, Store, StoreOptions
+from storage.errors import BadContent, StoreError, StoreRejected, StoreUnavailable
 from storage.formats.chains_document import (
     MOST_DOCUMENTS,
     Found,
@@ -40,7 +40,8 @@ from storage.formats.chains_document import (
     run_of_bytes,
     runs_of,
 )
-from storage.formats.manifests import sha256
+from storage.formats.digest import sha256
+from storage.formats.names import plain_name
 from storage.gcs.objects import PERMISSION, Kept, Objects
 from storage.limits import allowance
 from storage.limits.allowance import Allowance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.base import StoreError, StoreRejected, StoreUnavailable
+from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.http_client.meanings import names_rate
 
 _SHOWN = 200

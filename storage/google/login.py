@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from storage.base import StoreRejected
+from storage.errors import StoreRejected
 from storage.google.errors import explain_google
 from storage.threads import Blocking
 

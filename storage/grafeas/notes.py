@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 
 from storage import lean_json
-from storage.annotations import PROVENANCE
-from storage.base import StoreRejected
+from storage.errors import StoreRejected
+from storage.formats.chains_document import PROVENANCE
 from storage.record import IN_TOTO_PAYLOAD_TYPE, SIMPLE_SIGNING_TYPE, Record
 
 Json = dict[str, Any]

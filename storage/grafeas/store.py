@@ -19,10 +19,10 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import orjson
 
 from storage import lean_json
-from storage.base import BadContent, Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.base import Probe, Store, StoreOptions
+from storage.errors import BadContent, StoreError, StoreRejected, StoreUnavailable
 from storage.formats.chains_document import MOST_DOCUMENTS, Found, SignedDocument
-from storage.formats.manifests import sha256
-from storage.formats.reference import is_sha256
+from storage.formats.digest import is_sha256, sha256
 from storage.google.login import GoogleLogin
 from storage.grafeas.notes import Json, Layout, uris_of
 from storage.http_client.json_service import LARGEST_ANSWER, WebService, json_of

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import io
+import secrets
 import ssl
 import time
 import urllib.request
@@ -22,15 +23,18 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from storage import lean_json
-from storage.base import BadContent, StoreOptions, StoreRejected
-from storage.formats.reference import is_loopback
+from storage.base import StoreOptions
+from storage.errors import BadContent, StoreRejected
 from storage.http_client.addresses import Allows, Refused, spelled_address
 from storage.http_client.http1 import BODIES, ERROR_BODY, STEP, Broken, Client, TooLarge
+from storage.http_client.plain_http import is_loopback
 from storage.limits.askers import Places
 from storage.limits.bounded import Bounded
 from storage.limits.circuits import SILENCE, Asked, Circuits
 from storage.limits.pool import Hold
 
+LONGEST_WAIT = 30.0
+"""Seconds: no ``Retry-After`` makes one request wait longer between two tries."""
 ERROR_TEXT = 256
 _LARGE_BODY = 1024 * 1024
 _REDIRECT = 300
@@ -414,3 +418,13 @@ async def _read(response: aiohttp.ClientResponse, limit: int, *, cuts: bool) -> 
 
 def _first_line(exc: BaseException) -> str:
     return str(exc).partition("\n")[0][:ERROR_TEXT]
+
+
+_FIRST_WAIT = 0.2
+_random = secrets.SystemRandom()
+
+
+def wait_before(tried: int, asked: float) -> float:
+    """Seconds to wait after ``tried`` tries: as the registry asked, else doubling with jitter; capped."""
+    wait = asked or _FIRST_WAIT * 2 ** (tried - 1) * _random.uniform(0.5, 1.5)
+    return min(wait, LONGEST_WAIT)

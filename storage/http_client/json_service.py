@@ -12,10 +12,10 @@ import orjson
 from yarl import URL
 
 from storage import lean_json
-from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
-from storage.http_client.connections import ERROR_TEXT, Answer, Connections, Later, NoTls
+from storage.base import StoreOptions
+from storage.errors import BadContent, StoreRejected, StoreUnavailable
+from storage.http_client.connections import ERROR_TEXT, Answer, Connections, Later, NoTls, wait_before
 from storage.http_client.meanings import is_busy
-from storage.oci.transport import wait_before
 
 _AT_ONCE = 16
 _FORBIDDEN = frozenset({401, 403})

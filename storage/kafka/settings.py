@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from storage.base import StoreRejected
+from storage.errors import StoreRejected
 from storage.files import read_file
 from storage.redacted_url import shown
 

@@ -14,9 +14,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.base import Probe, Store, StoreOptions
+from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.formats.chains_document import document_of
-from storage.formats.manifests import sha256
+from storage.formats.digest import sha256
 from storage.kafka.settings import parse_kafka_url
 from storage.record import Failure, Findings, Receipt, Record, Stored
 from storage.threads import Blocking

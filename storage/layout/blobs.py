@@ -11,11 +11,11 @@ from pathlib import Path
 import orjson
 
 from storage import lean_json
-from storage.base import BadContent
 from storage.durable import problem, write_new
+from storage.errors import BadContent
 from storage.files import read_file
-from storage.formats.manifests import MANIFEST_LIMIT, MANIFEST_TYPES, Descriptor, sha256
-from storage.formats.reference import is_sha256
+from storage.formats.digest import is_sha256, sha256
+from storage.formats.manifests import MANIFEST_LIMIT, MANIFEST_TYPES, Descriptor
 
 _HEX = len("sha256:")
 

@@ -9,17 +9,9 @@ import orjson
 
 from storage import lean_json
 from storage.durable import sync_files, sync_folder
+from storage.formats.digest import sha256
 from storage.formats.manifest_evidence import RUN_UID
-from storage.formats.manifests import (
-    MANIFEST_LIMIT,
-    Entry,
-    Gathered,
-    Layer,
-    Manifest,
-    SignedLayers,
-    entry_of,
-    sha256,
-)
+from storage.formats.manifests import MANIFEST_LIMIT, Entry, Gathered, Layer, Manifest, SignedLayers, entry_of
 from storage.layout.blobs import Blobs
 from storage.layout.index import REF_NAME, Index, IndexFile
 

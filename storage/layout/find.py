@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from storage.base import BadContent
+from storage.errors import BadContent
+from storage.formats.digest import is_sha256
 from storage.formats.manifest_evidence import RUN, RUN_UID, Contents, Wanted, read_manifest, run_of
 from storage.formats.manifests import MANIFEST_LIMIT, OCI_INDEX, Entry, Manifest, ReferrerIndex, tag_of
-from storage.formats.reference import is_sha256
 from storage.layout.blobs import Blobs
 from storage.layout.index import REF_NAME, SUBJECT, Index
 from storage.limits import allowance

@@ -19,8 +19,8 @@ from typing import Any
 import orjson
 
 from storage import lean_json, lean_list
-from storage.base import StoreRejected, StoreUnavailable
 from storage.durable import problem, replace_file
+from storage.errors import StoreRejected, StoreUnavailable
 from storage.files import open_file, read_file, read_open
 from storage.formats.manifest_evidence import BUNDLE_PREFIX
 from storage.formats.manifests import OCI_INDEX

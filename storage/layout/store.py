@@ -21,17 +21,9 @@ from pathlib import Path
 
 import orjson
 
-from storage.base import (
-    FORM_A,
-    FORM_B,
-    BadContent,
-    Store,
-    StoreError,
-    StoreOptions,
-    StoreRejected,
-    StoreUnavailable,
-    checked_format,
-)
+from storage.base import FORM_A, FORM_B, Store, StoreOptions, checked_format
+from storage.errors import BadContent, StoreError, StoreRejected, StoreUnavailable
+from storage.formats.digest import is_sha256, sha256_aside
 from storage.formats.manifest_evidence import RUN, RUN_UID
 from storage.formats.manifests import (
     DSSE_TYPE,
@@ -42,10 +34,8 @@ from storage.formats.manifests import (
     artifact_manifest,
     layer_of,
     referrer_annotations,
-    sha256_aside,
     tag_of,
 )
-from storage.formats.reference import is_sha256
 from storage.layout.blobs import Blobs
 from storage.layout.commit import TAG, Batch, commit, tagged
 from storage.layout.find import find_digest, find_run, list_runs

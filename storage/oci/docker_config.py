@@ -28,7 +28,7 @@ from typing import Any
 
 import orjson
 
-from storage.base import StoreError, StoreRejected, StoreUnavailable
+from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.files import read_file
 from storage.formats.reference import DOCKER_HUB, Repository
 from storage.limits.bounded import Bounded

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 
 from storage import lean_json
-from storage.base import BadContent
+from storage.errors import BadContent
+from storage.formats.digest import is_sha256
 from storage.formats.manifest_evidence import BUNDLE_PREFIX, MOST_LAYERS, Contents, Wanted, read_manifest
 from storage.formats.manifests import OCI_EMPTY, OCI_MANIFEST, Manifest, ReferrerIndex, tag_of
-from storage.formats.reference import Repository, is_sha256
+from storage.formats.reference import Repository
 from storage.limits import allowance
 from storage.oci.login import FORBIDDEN
 from storage.oci.registry import Listed, RegistryClient

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from storage.base import StoreError, StoreUnavailable
+from storage.errors import StoreError, StoreUnavailable
 from storage.formats.reference import Repository
 from storage.http_client.addresses import Home
 from storage.http_client.connections import Answer

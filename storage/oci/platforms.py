@@ -7,8 +7,9 @@ from functools import partial
 import orjson
 
 from storage import lean_json
-from storage.base import StoreRejected, SubjectAbsent
-from storage.formats.reference import Repository, is_sha256
+from storage.errors import StoreRejected, SubjectAbsent
+from storage.formats.digest import is_sha256
+from storage.formats.reference import Repository
 from storage.oci.registry import RegistryClient
 
 MOST_PLATFORMS = 64

@@ -13,9 +13,11 @@ from http import HTTPStatus
 import orjson
 
 from storage import lean_json
-from storage.base import Probe, StoreError, StoreOptions, StoreUnavailable
+from storage.base import Probe, StoreOptions
+from storage.errors import StoreError, StoreUnavailable
+from storage.formats.digest import is_sha256
 from storage.formats.manifests import MANIFEST_TYPES, OCI_INDEX
-from storage.formats.reference import Repository, is_sha256
+from storage.formats.reference import Repository
 from storage.oci.docker_config import Credential, DockerCredentials
 from storage.oci.tokens import Keychain
 from storage.oci.transport import RegistryRefused, Request, Transport, resolve

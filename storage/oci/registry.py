@@ -18,9 +18,11 @@ from urllib.parse import quote
 import orjson
 
 from storage import lean_json
-from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
-from storage.formats.manifests import MANIFEST_TYPES, OCI_INDEX, Descriptor, Manifest, sha256, sha256_aside
-from storage.formats.reference import Repository, is_sha256
+from storage.base import StoreOptions
+from storage.errors import BadContent, StoreRejected, StoreUnavailable
+from storage.formats.digest import is_sha256, sha256, sha256_aside
+from storage.formats.manifests import MANIFEST_TYPES, OCI_INDEX, Descriptor, Manifest
+from storage.formats.reference import Repository
 from storage.http_client.connections import Answer
 from storage.limits.bounded import Bounded
 from storage.limits.single_flight import InFlight

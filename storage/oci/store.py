@@ -20,18 +20,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
 
-from storage.base import (
-    FORM_A,
-    FORM_B,
-    Probe,
-    Store,
-    StoreError,
-    StoreOptions,
-    StoreRejected,
-    StoreUnavailable,
-    SubjectAbsent,
-    checked_format,
-)
+from storage.base import FORM_A, FORM_B, Probe, Store, StoreOptions, checked_format
+from storage.errors import StoreError, StoreRejected, StoreUnavailable, SubjectAbsent
+from storage.formats.digest import is_sha256, sha256_aside
 from storage.formats.manifests import (
     EMPTY,
     EMPTY_DIGEST,
@@ -43,10 +34,9 @@ from storage.formats.manifests import (
     layer_of,
     referrer_annotations,
     referrer_entry,
-    sha256_aside,
     tag_of,
 )
-from storage.formats.reference import Repository, is_sha256, parse_image, parse_repository
+from storage.formats.reference import Repository, parse_image, parse_repository
 from storage.formats.repository_template import parse_gathered
 from storage.limits.single_flight import InFlight
 from storage.oci.find import all_of, find_evidence, joined

@@ -32,18 +32,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from storage.base import StoreError, StoreRejected, StoreUnavailable
-from storage.formats.manifests import (
-    Entry,
-    Gathered,
-    Gathering,
-    Layer,
-    Manifest,
-    entry_of,
-    sha256,
-    sha256_aside,
-    tag_of,
-)
+from storage.errors import StoreError, StoreRejected, StoreUnavailable
+from storage.formats.digest import sha256, sha256_aside
+from storage.formats.manifests import Entry, Gathered, Gathering, Layer, Manifest, entry_of, tag_of
 from storage.formats.reference import Repository
 from storage.oci.login import FORBIDDEN
 from storage.oci.registry import RegistryClient, TagMoved

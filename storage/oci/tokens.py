@@ -20,7 +20,7 @@ import orjson
 from yarl import URL
 
 from storage import lean_json
-from storage.base import StoreRejected, StoreUnavailable
+from storage.errors import StoreRejected, StoreUnavailable
 from storage.formats.reference import Repository
 from storage.http_client.addresses import Home, Refused, spelled_address
 from storage.http_client.connections import Answer
@@ -99,7 +99,7 @@ class TokenAnswer:
 
 Exchange = Callable[[Home, str, URL, dict[str, str], bytes | None], Awaitable[TokenAnswer]]
 """Sends (method, URL, headers, body) once, following no redirect, to an address that the registry at the
-:class:`Home` may lead to; raises :class:`storage.base.StoreError`."""
+:class:`Home` may lead to; raises :class:`storage.errors.StoreError`."""
 
 
 def challenges_of(answer: Answer) -> tuple[Challenge, ...]:

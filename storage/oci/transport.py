@@ -1,19 +1,18 @@
 """Requests to registries: how each is reached, what credentials it gets, how often it is tried.
 
-A registry is spoken to over ``https``; one next door (:func:`storage.formats.reference.may_be_plain_http`),
-or any with ``insecure`` set, may answer plain HTTP instead. That is found out anew every few minutes and
-after each failure, and never believed of a registry that spoke TLS before. Unless it is this machine, or
-``insecure`` is set, no credentials go there. ``Authorization`` goes to the registry's own origin alone, never
-along a redirect or an upload location to another, and those lead only where
-:mod:`storage.http_client.addresses` lets the registry lead. Errors name the request in our words, never a URL
-that the registry made (upload URLs hold signatures) and never a header.
+A registry is spoken to over ``https``; one next door
+(:func:`storage.http_client.plain_http.may_be_plain_http`), or any with ``insecure`` set, may answer plain
+HTTP instead. That is found out anew every few minutes and after each failure, and never believed of a
+registry that spoke TLS before. Unless it is this machine, or ``insecure`` is set, no credentials go there.
+``Authorization`` goes to the registry's own origin alone, never along a redirect or an upload location to
+another, and those lead only where :mod:`storage.http_client.addresses` lets the registry lead. Errors name
+the request in our words, never a URL that the registry made (upload URLs hold signatures) and never a header.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -21,9 +20,10 @@ from urllib.parse import urljoin
 
 from yarl import URL
 
-from storage.base import BadContent, StoreOptions, StoreRejected, StoreUnavailable
+from storage.base import StoreOptions
+from storage.errors import BadContent, StoreRejected, StoreUnavailable
 from storage.formats.manifests import MANIFEST_LIMIT
-from storage.formats.reference import Repository, may_be_plain_http, registry_host
+from storage.formats.reference import Repository, registry_host
 from storage.http_client.addresses import (
     Allows,
     Home,
@@ -34,8 +34,9 @@ from storage.http_client.addresses import (
     zone_of,
     zone_of_spelling,
 )
-from storage.http_client.connections import Answer, Connections, Later, NoTls
+from storage.http_client.connections import Answer, Connections, Later, NoTls, wait_before
 from storage.http_client.meanings import is_busy, may_pass, next_step
+from storage.http_client.plain_http import may_be_plain_http
 from storage.limits.bounded import Bounded
 from storage.limits.single_flight import InFlight
 from storage.limits.window import Window
@@ -50,9 +51,6 @@ from storage.oci.tokens import (
     challenges_of,
 )
 
-LONGEST_WAIT = 30.0
-"""Seconds: no ``Retry-After`` makes one request wait longer between two tries."""
-_FIRST_WAIT = 0.2
 MOST_REGISTRIES = 1024
 """Registries of which it is remembered how they are reached."""
 PLAIN_SECONDS = 300.0
@@ -67,7 +65,6 @@ NO_REPOSITORY = "NAME_UNKNOWN"
 _NOT_FOUND = 404
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _KEEPS_METHOD = frozenset({307, 308})
-_random = secrets.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,12 +417,6 @@ def _same_origin(one: URL, other: URL) -> bool:
 
 def _is_loopback(address: str) -> bool:
     return zone_of(address) is Zone.LOOPBACK
-
-
-def wait_before(tried: int, asked: float) -> float:
-    """Seconds to wait after ``tried`` tries: as the registry asked, else doubling with jitter; capped."""
-    wait = asked or _FIRST_WAIT * 2 ** (tried - 1) * _random.uniform(0.5, 1.5)
-    return min(wait, LONGEST_WAIT)
 
 
 def resolve(base: URL, location: str) -> URL:

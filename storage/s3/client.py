@@ -21,7 +21,8 @@ from hashlib import sha256
 from typing import Any, TypeVar
 
 from storage.aws_wire import AskTheSdk, ca_file_of_sdk
-from storage.base import BadContent, StoreError, StoreOptions, StoreRejected
+from storage.base import StoreOptions
+from storage.errors import BadContent, StoreError, StoreRejected
 from storage.limits.allowance import Allowance
 from storage.s3.errors import Exists, explain
 from storage.s3.settings import S3Settings

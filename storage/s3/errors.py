@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from storage.base import StoreError, StoreRejected, StoreUnavailable
+from storage.errors import StoreError, StoreRejected, StoreUnavailable
 
 _SHOWN = 200
 _OK_TO_RETRY_FROM = 500

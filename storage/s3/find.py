@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 
 from storage import lean_json
-from storage.base import BadContent
-from storage.formats.manifests import CERTIFICATE_KEY, CHAIN_KEY, sha256
+from storage.errors import BadContent
+from storage.formats.digest import sha256
+from storage.formats.manifests import CERTIFICATE_KEY, CHAIN_KEY
 from storage.limits import allowance
 from storage.limits.allowance import Allowance
 from storage.record import Evidence, Findings, ListedRun, Origin, Skipped

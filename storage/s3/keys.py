@@ -9,7 +9,7 @@
 ``what`` is the predicate (``slsa.dev-provenance-v1``), ``image-signature`` or ``snapshot``; the day is that
 of the run's end in UTC, ``0000/00/00`` where it is unknown. A name begins with the SHA-256 of the content, so
 another content never has the same key and what comes back can be checked. Odd names are spelled as in a
-folder (:func:`storage.filesystem.plain_name`).
+folder (:func:`storage.formats.names.plain_name`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from storage.base import StoreRejected
-from storage.filesystem import plain_name
+from storage.errors import StoreRejected
+from storage.formats.names import plain_name
 from storage.limits.allowance import LARGEST
 from storage.record import BUNDLE_TYPE, Origin, Record
 

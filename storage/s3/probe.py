@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from storage.base import Probe, StoreError, StoreRejected
+from storage.base import Probe
+from storage.errors import StoreError, StoreRejected
 from storage.s3.client import S3Client, digest_of
 from storage.s3.errors import BadDigest, NotLockable
 from storage.s3.settings import S3Settings

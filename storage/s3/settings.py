@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from storage.base import StoreRejected
+from storage.errors import StoreRejected
 from storage.redacted_url import shown
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")

@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from storage.base import Probe, Store, StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.base import Probe, Store, StoreOptions
+from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.limits.allowance import LARGEST, Allowance
 from storage.limits.belief import Belief
 from storage.limits.single_flight import InFlight

@@ -20,8 +20,9 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from signers.base import Signer, open_signer
+from signers.base import Signer
 from signers.keys.keyfile import GENERATORS, generate_key, write_key_pair
+from signers.open import open_signer
 from signers.sealer import AT_ONCE
 from signers.sigstore.fulcio import Fulcio
 from signers.sigstore.identity_token import TokenSource

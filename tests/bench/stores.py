@@ -24,8 +24,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from storage.base import StoreOptions, open_store
+from storage.base import StoreOptions
 from storage.grafeas.store import grafeas_url
+from storage.open import open_store
 from storage.record import Record, Subject
 from tests.bench import plain_clients as plain
 from tests.testbed.clouds.archivista import archivista_endpoint

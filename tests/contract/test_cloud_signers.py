@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from signers.base import SignerRejected, SignerUnavailable, open_signer
+from signers.errors import SignerRejected, SignerUnavailable
+from signers.open import open_signer
 from tests.testbed.key_services.aws import Aws
 from tests.testbed.key_services.azure import Azure
 from tests.testbed.key_services.every import KeyServices

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from signers.base import Signer, SignerRejected, SignerUnavailable, VerificationError
+from signers.base import Signer
+from signers.errors import SignerRejected, SignerUnavailable, VerificationError
 from signers.keys.public_key import PublicKey
 from signers.kms.service import PUBLIC_KEY_SECONDS
 from tests.testbed.key_services import DENY, OUTAGE, THROTTLE, KeyServer

@@ -7,9 +7,10 @@ from pathlib import Path
 import pkcs11
 import pytest
 
-from signers.base import SignerRejected, SignerUnavailable, open_signer
+from signers.errors import SignerRejected, SignerUnavailable
 from signers.keys.public_key import PublicKey
 from signers.kms import pkcs11 as room
+from signers.open import open_signer
 from tests.testbed.key_services.every import KeyServices
 from tests.testbed.key_services.softhsm import MODULE, PIN, TOKEN, SoftHsm
 

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certificate
 
-from signers.base import FormatError, SignerRejected, SignerUnavailable, VerificationError, open_signer
+from signers.errors import FormatError, SignerRejected, SignerUnavailable, VerificationError
 from signers.formats.bundle import Bundle
 from signers.formats.dsse import pae
 from signers.keys.keyfile import generate_key, write_key_pair
 from signers.keys.public_key import PublicKey
+from signers.open import open_signer
 from signers.sealer import Sealed, material_of
 from signers.sigstore.certificate import check_certificate, verify_sct
 from signers.sigstore.fulcio import Fulcio

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from signers.base import Signer, SignerRejected, SignerUnavailable, VerificationError, open_signer
+from signers.base import Signer
+from signers.errors import SignerRejected, SignerUnavailable, VerificationError
 from signers.keys.keyfile import KeyFileSigner, generate_key, write_key_pair
 from signers.keys.public_key import PublicKey
+from signers.open import open_signer
 from signers.sigstore.fulcio import Fulcio
 from signers.sigstore.identity_token import TokenSource
 from signers.sigstore.keyless import Keyless

@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 import pytest
 
-from signers.base import Signer, VerificationError, open_signer
+from signers.base import Signer
+from signers.errors import VerificationError
 from signers.formats.bundle import Bundle, build_bundle
 from signers.formats.dsse import Envelope, pae, sign_payload, verify_envelope
 from signers.keys.keyfile import GENERATORS, generate_key, write_key_pair
 from signers.keys.public_key import PublicKey
+from signers.open import open_signer
 from signers.sigstore.fulcio import Fulcio
 from signers.sigstore.identity_token import TokenSource
 from signers.sigstore.keyless import Keyless

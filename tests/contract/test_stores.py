@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from storage import durable
-from storage.base import FORM_A, FORM_B, Store, StoreOptions, open_store
+from storage.base import FORM_A, FORM_B, Store, StoreOptions
 from storage.grafeas.store import grafeas_url
+from storage.open import open_store
 from storage.record import Findings, Record, Stored, Subject
 from tests.testbed.clouds.dynamodb import make_table
 from tests.testbed.cosign import Cosign

@@ -14,8 +14,10 @@ from typing import Any
 import grpc
 import pytest
 
-from storage.base import Store, StoreError, StoreOptions, StoreUnavailable, open_store
+from storage.base import Store, StoreOptions
+from storage.errors import StoreError, StoreUnavailable
 from storage.grafeas.store import grafeas_url
+from storage.open import open_store
 from storage.record import Findings
 from tests.testbed.clouds import mongo
 from tests.testbed.clouds.dynamodb import make_table

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from signers.base import Signer, SignerRejected, SignerUnavailable, open_signer
+from signers.base import Signer
+from signers.errors import SignerRejected, SignerUnavailable
 from signers.kms.service import KmsSettings
+from signers.open import open_signer
 from tests.testbed.key_services import OUTAGE
 from tests.testbed.key_services.vault import Vault, vault
 from tests.testbed.spire import spire_agent

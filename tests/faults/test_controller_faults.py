@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from signers.base import open_signer
 from signers.kms.service import KmsSettings
+from signers.open import open_signer
 from tests.integration.test_controller import NO_LOG, Running, controller, finished
 from tests.testbed import servers
 from tests.testbed.cluster import MERGE, ApiError, ApiServer

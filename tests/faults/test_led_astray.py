@@ -17,7 +17,8 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from storage.base import FORM_A, StoreOptions, StoreRejected, StoreUnavailable
+from storage.base import FORM_A, StoreOptions
+from storage.errors import StoreRejected, StoreUnavailable
 from storage.formats.reference import Repository, parse_repository
 from storage.http_client import addresses
 from storage.http_client.addresses import Zone

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from chains.cli.main import run as chains
-from chains.controller.reload import Reloader, build_flow
+from chains.controller.flow import build_flow
+from chains.controller.reload import Reloader
 from chains.errors import ChainsError
 from signers.keys.keyfile import generate_key, write_key_pair
 from tests.integration.test_key_services import RUN, OneConfigMap

@@ -14,13 +14,15 @@ from urllib.parse import parse_qs
 import pytest
 from aiohttp import web
 
-from storage.base import FORM_A, FORM_B, StoreOptions, StoreRejected, StoreUnavailable, open_store
+from storage.base import FORM_A, FORM_B, StoreOptions
+from storage.errors import StoreRejected, StoreUnavailable
 from storage.formats.reference import Repository
+from storage.http_client.connections import LONGEST_WAIT, wait_before
 from storage.limits import allowance
 from storage.oci import find, tag_writer
 from storage.oci.docker_config import Credential
 from storage.oci.store import RegistryStore
-from storage.oci.transport import LONGEST_WAIT, wait_before
+from storage.open import open_store
 from storage.record import Findings, Record, Stored, Subject
 from tests.testbed.images import Registry
 from tests.unit.storage import records

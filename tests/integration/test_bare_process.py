@@ -123,7 +123,7 @@ def test_the_doctor_says_what_keeps_a_configuration_that_needs_folders_and_names
 
 def test_a_token_of_vault_and_a_trusted_root_are_looked_for_without_a_home(tmp_path: Path) -> None:
     script = """
-from signers.base import SignerRejected
+from signers.errors import SignerRejected
 from signers.kms.service import KmsSettings
 from signers.sigstore.tuf_root import fetch_trusted_root
 from signers.kms.vault_login import VaultLogin

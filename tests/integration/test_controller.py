@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import pytest
 
 from chains.cli.main import run as chains
-from chains.terminal import plain
+from chains.text import plain
 from tests.interop.attested import run_of, slug
 from tests.owners import owned
 from tests.testbed.cluster import MERGE, ApiError, ApiServer, free_ports

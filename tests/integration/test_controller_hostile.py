@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chains.terminal import plain
+from chains.text import plain
 from tests.integration.test_controller import Running, controller, finished
 from tests.integration.test_controller_runs import RUNS, outcome, pipeline_run
 from tests.testbed.cluster import MERGE, ApiError

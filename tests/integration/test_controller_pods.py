@@ -19,11 +19,14 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 import pytest
 
 from chains.cli.main import run as chains
-from chains.cluster.client import Cluster, ClusterUnavailable, find_access
+from chains.cluster.client import Cluster
+from chains.cluster.discovery import find_access
+from chains.cluster.errors import ClusterUnavailable
+from chains.controller.flow import build_flow
 from chains.controller.metrics import Metrics
 from chains.controller.reconcile import Controller
-from chains.controller.reload import build_flow
-from chains.controller.work.worklist import Job, WorkList
+from chains.controller.work.worklist import WorkList
+from chains.tekton.runs import Job
 from tests.integration.test_controller import Running
 from tests.integration.test_hermetic_images import push
 from tests.interop.attested import slug

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from chains.assembly.workspace import STORE_URLS
+from chains.assembly.stores import STORE_URLS
 from chains.config.lint import lint_config
 from chains.config.parse import parse_config
-from storage.base import Probe, StoreOptions, StoreRejected, open_store
+from storage.base import Probe, StoreOptions
+from storage.errors import StoreRejected
 from storage.kafka.settings import PASSWORD_VARIABLE, kafka_url
+from storage.open import open_store
 from storage.record import Stored
 from tests.testbed.certificates import Certificates, make_certificates
 from tests.testbed.kafka_broker import USER, kafka_broker

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from storage.base import StoreOptions, open_store
+from storage.base import StoreOptions
+from storage.open import open_store
 from storage.record import Record, Stored, Subject
 from tests.testbed.kafka_broker import kafka_broker
 from tests.unit.storage import records

@@ -14,11 +14,12 @@ import pytest
 
 from chains.cli.main import run as chains
 from chains.cluster.client import Cluster
-from chains.controller.reload import Reloader, build_flow
+from chains.controller.flow import build_flow
+from chains.controller.reload import Reloader
 from chains.errors import ConfigError, UnreachableError
-from signers.base import open_signer
 from signers.keys.keyfile import generate_key, write_key_pair
 from signers.kms.service import KmsSettings
+from signers.open import open_signer
 from tests.testbed.commands import Command
 from tests.testbed.key_services import DENY, OUTAGE
 from tests.testbed.key_services.aws import Aws, aws

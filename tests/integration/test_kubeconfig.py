@@ -14,7 +14,8 @@ import pytest
 
 from chains.assembly.key_sources import read_source
 from chains.cli.main import run as chains
-from chains.cluster.client import Cluster, find_access
+from chains.cluster.client import Cluster
+from chains.cluster.discovery import find_access
 from chains.errors import UsageError
 from signers.keys.keyset import KeyStatus, ListedKey, write_keyset
 from tests.faults.verify.forge import public

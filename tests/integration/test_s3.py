@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from storage.base import Probe, StoreError, StoreOptions, StoreRejected, StoreUnavailable, open_store
+from storage.base import Probe, StoreOptions
+from storage.errors import StoreError, StoreRejected, StoreUnavailable
+from storage.open import open_store
 from storage.record import Findings, Record, Stored, Subject
 from tests.testbed import s3
 from tests.testbed.certificates import make_certificates

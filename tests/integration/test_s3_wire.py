@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from storage.base import Probe, StoreOptions, open_store
+from storage.base import Probe, StoreOptions
 from storage.limits.allowance import Allowance
+from storage.open import open_store
 from storage.record import Stored
 from storage.s3.client import Got, S3Client, digest_of
 from storage.s3.errors import Exists, Missing

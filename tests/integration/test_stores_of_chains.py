@@ -14,8 +14,10 @@ import grpc
 import pytest
 
 from chains.cli.main import run as chains
-from storage.base import Store, StoreOptions, StoreRejected, StoreUnavailable, open_store
+from storage.base import Store, StoreOptions
+from storage.errors import StoreRejected, StoreUnavailable
 from storage.grafeas.store import grafeas_url
+from storage.open import open_store
 from storage.record import Findings, Record, Stored
 from tests.testbed.clouds.archivista import archivista_endpoint
 from tests.testbed.clouds.containeranalysis import containeranalysis_endpoint

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from chains.cluster.client import Cluster, find_access
+from chains.cluster.client import Cluster
+from chains.cluster.discovery import find_access
 from chains.controller.sweep import Sweep
-from chains.controller.work.worklist import FRESH, Job
+from chains.controller.work.worklist import FRESH
+from chains.tekton.runs import Job
 from tests.interop.attested import run_of, slug
 from tests.owners import owned
 from tests.testbed.cluster import ApiServer

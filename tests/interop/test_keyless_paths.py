@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from chains.controller.reload import TRUST_SECONDS, Reloader
-from signers.base import open_signer
 from signers.kms.service import KmsSettings
+from signers.open import open_signer
 from tests.integration.test_key_services import OneConfigMap
 from tests.interop.test_keyless import Project, identity, project
 from tests.testbed.cosign import Cosign

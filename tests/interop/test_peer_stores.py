@@ -15,8 +15,9 @@ import bson
 import pytest
 
 from chains.cli.main import run as chains
-from storage.base import FORM_A, StoreOptions, open_store
+from storage.base import FORM_A, StoreOptions
 from storage.grafeas.store import grafeas_url
+from storage.open import open_store
 from storage.record import Findings, Record
 from tests.testbed.clouds.archivista import archivista_endpoint
 from tests.testbed.clouds.containeranalysis import containeranalysis_endpoint

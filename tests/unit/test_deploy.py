@@ -12,17 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
-from chains.assembly.sealers import is_keyless
-from chains.assembly.workspace import check_signers
-from chains.attest.flow import FAILED, Outcome
+from chains.assembly.signers import check_signers
+from chains.attest.outcome import FAILED, Outcome
 from chains.attest.stores import Entry
 from chains.cli.main import run as chains
 from chains.cluster.leases import NAME
-from chains.config.parse import lint_config, lint_file, parse_config
+from chains.config.parse import is_keyless, lint_config, lint_file, parse_config
 from chains.controller.marks.patches import OUTCOME_ANNOTATION, SIGNED_ANNOTATION
 from chains.controller.metrics import Metrics
 from chains.tekton.snapshot import DONE_LABEL
-from signers.base import KEY_SERVICES, scheme_of
+from signers.open import KEY_SERVICES, scheme_of
 from storage.s3.settings import Lock, parse_s3_url
 from tests.testbed.kustomize import FILE, build, identity
 

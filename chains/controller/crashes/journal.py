@@ -23,8 +23,7 @@ from pathlib import Path
 
 import orjson
 
-from chains.controller.marks.marker import label_of
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job, label_of
 
 MOST_CRASHES = 3
 """How often a run may end the process while it is tried alone."""

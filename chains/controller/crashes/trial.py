@@ -20,12 +20,12 @@ from typing import Any
 
 import orjson
 
-from chains.attest.flow import Outcome
+from chains.attest.outcome import Outcome
 from chains.controller.crashes.journal import MOST_CRASHES, Journal
-from chains.controller.marks.marker import label_of
 from chains.controller.metrics import Metrics
 from chains.controller.permit import Permit
-from chains.controller.work.worklist import FRESH, Job, WorkList
+from chains.controller.work.worklist import FRESH, WorkList
+from chains.tekton.runs import Job, label_of
 
 SILENT = 60.0
 """Seconds after which a process that says nothing, not even that it is alive, is taken for one that hangs."""

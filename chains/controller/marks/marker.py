@@ -10,8 +10,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from chains.attest.flow import FAILED, Outcome
-from chains.cluster.client import Cluster, ClusterError, ObjectChanged, ObjectGone, ObjectRefused, get_outline
+from chains.attest.outcome import FAILED, Outcome
+from chains.cluster.client import Cluster, get_outline
+from chains.cluster.errors import ClusterError, ObjectChanged, ObjectGone, ObjectRefused
 from chains.cluster.events import write_event
 from chains.controller.marks.patches import (
     FINALIZERS,
@@ -24,23 +25,12 @@ from chains.controller.marks.patches import (
     smaller,
     unmark_patch,
 )
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job, label_of, run_path
 from chains.tekton.snapshot import API_VERSION, DONE_LABEL
 
-RESOURCES = {"TaskRun": "taskruns", "PipelineRun": "pipelineruns"}
 _log = logging.getLogger("chains.marking")
 _ATTEMPTS = 10
 _MOST_UNWRITTEN = 1000
-
-
-def run_path(job: Job) -> str:
-    """Return the API path of a run."""
-    return f"/apis/tekton.dev/v1/namespaces/{job.namespace}/{RESOURCES[job.kind]}/{job.name}"
-
-
-def label_of(job: Job) -> str:
-    """Return the run for humans, as its snapshot names it."""
-    return f"{job.kind.lower()}/{job.namespace}/{job.name}"
 
 
 class Marker:

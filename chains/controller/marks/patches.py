@@ -8,13 +8,13 @@ from typing import Any
 
 import orjson
 
-from chains.attest.flow import FAILED, SIGNED, SKIPPED, Outcome
+from chains.attest.outcome import FAILED, SIGNED, SKIPPED, Outcome
 from chains.config.selection import BEFORE_CUT_OFF
-from chains.controller.work.retry import OUTCOME_ANNOTATION
 from chains.tekton.snapshot import CHAINS_PREFIX, DONE_LABEL, TRANSPARENCY_UPLOAD
-from chains.terminal import plain, told
+from chains.text import plain, told
 from storage import lean_json
 
+OUTCOME_ANNOTATION = CHAINS_PREFIX + "outcome"
 SIGNED_ANNOTATION = CHAINS_PREFIX + "signed"
 TRANSPARENCY_ANNOTATION = CHAINS_PREFIX + "transparency"
 _OURS = tuple(

@@ -20,7 +20,8 @@ from typing import Any
 
 import orjson
 
-from chains.cluster.client import METADATA_ONLY, Cluster, ClusterError, ObjectGone, ObjectLarge, get_outline
+from chains.cluster.client import METADATA_ONLY, Cluster, get_outline
+from chains.cluster.errors import ClusterError, ObjectGone, ObjectLarge
 from chains.cluster.paging import MOST_IN_WORK, weight
 from chains.controller.memory.fair_memory import FairMemory
 from chains.errors import ChainsError
@@ -133,7 +134,7 @@ class Family:
     async def children(self, raw: Mapping[str, Json], reckoned: int = 0) -> Children:
         """Return the TaskRuns that a PipelineRun names, which is reckoned to have that weight.
 
-        Raises :class:`chains.cluster.client.ClusterError`; :class:`chains.cluster.client.ObjectLarge` when
+        Raises :class:`chains.cluster.errors.ClusterError`; :class:`chains.cluster.errors.ObjectLarge` when
         they weigh more, without a weight when they take much memory; and :class:`TooLarge` when they take
         more than is held of any run.
         """
@@ -187,7 +188,7 @@ class Family:
     async def is_parent_running(self, raw: Mapping[str, Json]) -> bool:
         """Whether the PipelineRun that owns a TaskRun has not ended yet.
 
-        Raises :class:`chains.cluster.client.ClusterError`.
+        Raises :class:`chains.cluster.errors.ClusterError`.
         """
         metadata = raw["metadata"]
         uid, namespace = parent_of(metadata), metadata.get("namespace", "")

@@ -17,7 +17,7 @@ import orjson
 from chains.attest.earlier import Earlier, from_json, to_json
 from chains.cluster.paging import is_large, weight_of
 from chains.controller.memory.fair_memory import FairMemory
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job
 
 _OUTDATED = 20.0
 """Seconds in which the watch may still bring what was there before a write of ours."""

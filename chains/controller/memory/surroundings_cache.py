@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 import orjson
 
-from chains.cluster.client import ClusterError
+from chains.cluster.errors import ClusterError
 from chains.controller.memory.fair_memory import FairMemory
 from chains.tekton.surroundings import Beside
 

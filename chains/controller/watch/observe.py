@@ -26,10 +26,11 @@ from chains.cluster.client import tls_of
 from chains.controller.marks.patches import FINALIZERS, has_marks
 from chains.controller.memory.run_cache import Bodies
 from chains.controller.watch.stream import IN_PART, Requests, Response, Seen
-from chains.controller.work.worklist import BACKLOG, FRESH, LEAVING, Job
+from chains.controller.work.worklist import BACKLOG, FRESH, LEAVING
 from chains.documents.decode import UNREADABLE
 from chains.errors import ChainsError, UsageError
 from chains.tekton.children import parent_of
+from chains.tekton.runs import Job
 from chains.tekton.snapshot import DONE_LABEL, has_ended
 
 GROUP, VERSION = "tekton.dev", "v1"

@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from chains.attest.flow import Outcome
+from chains.attest.outcome import Outcome
 from chains.controller.memory.fair_memory import FairMemory
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job
 from storage.record import Absence
 
 WAITING = "waiting"

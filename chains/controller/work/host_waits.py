@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job
 from storage.limits.circuits import LONGEST_PAUSE, MOST_TRIES, Circuits
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from chains.cluster.paging import MOST_IN_WORK, MOST_OF_ONE
 from chains.controller.memory.fair_memory import FairMemory
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job
 from storage.limits.bounded import Bounded
 
 _REMEMBERED = 10_000

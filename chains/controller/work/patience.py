@@ -12,14 +12,16 @@ from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from typing import Any
 
-from chains.attest.flow import Outcome, gave_up
-from chains.cluster.client import ObjectRefused
-from chains.controller.marks.marker import Marker, label_of
+from chains.attest.flow import gave_up
+from chains.attest.outcome import Outcome
+from chains.cluster.errors import ObjectRefused
+from chains.controller.marks.marker import Marker
 from chains.controller.marks.patches import note_patch
 from chains.controller.memory.child_runs import Family
 from chains.controller.work.awaited_images import WAITING, Waiting, looked_for, note_of
 from chains.controller.work.retry import age
-from chains.controller.work.worklist import Job, WorkList
+from chains.controller.work.worklist import WorkList
+from chains.tekton.runs import Job, label_of
 from chains.tracing import note
 
 LONGEST_HOLD = 600.0
@@ -48,7 +50,7 @@ class Patience:
         """Whether a run that failed for want of an image waits for it.
 
         A registry that refuses to say whether the image is there may not have its repository yet, but only as
-        long as the run's PipelineRun goes on. Raises :class:`chains.cluster.client.ClusterError`.
+        long as the run's PipelineRun goes on. Raises :class:`chains.cluster.errors.ClusterError`.
         """
         if not outcome.absence or left <= 0:
             return False
@@ -61,7 +63,7 @@ class Patience:
     ) -> None:
         """Put a run off until its image may be there; what its PipelineRun needs of it is there already.
 
-        Raises :class:`chains.cluster.client.ClusterError`.
+        Raises :class:`chains.cluster.errors.ClusterError`.
         """
         note(outcome_state=WAITING)
         if not self._waiting.is_noted(job):

@@ -15,11 +15,10 @@ from typing import Any
 
 import orjson
 
-from chains.tekton.snapshot import CHAINS_PREFIX
-from chains.terminal import told
+from chains.controller.marks.patches import OUTCOME_ANNOTATION
+from chains.text import told
 from storage import lean_json
 
-OUTCOME_ANNOTATION = CHAINS_PREFIX + "outcome"
 RETRYING = "retrying"
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 600.0
 _FIRST_NOTE, _NOTE_EVERY = 60.0, 3600.0

@@ -13,10 +13,10 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from chains.controller.work.lanes import Lane
 from chains.controller.work.turns import Crowd
+from chains.tekton.runs import Job
 
 LEAVING, FRESH, BACKLOG, SLOW = -1, 0, 1, 2
 """Lanes: runs that are held although somebody deletes them, runs that just ended, all others; and those that
@@ -29,23 +29,6 @@ _LIVE_SECONDS = 10.0
 """How long after a fresh run the next one is expected."""
 _LOOK_SECONDS = 0.25
 """How often it is looked whether somebody waits too long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One run to look at: Tekton's kind, namespace, name and UID.
-
-    ``owner`` is the UID of the PipelineRun that owns a TaskRun, empty for a run of its own.
-    """
-
-    kind: str
-    namespace: str
-    name: str
-    uid: str
-    owner: str = field(default="", compare=False)
-
-    def __hash__(self) -> int:
-        return hash(self.uid)
 
 
 class WorkList:

@@ -19,7 +19,8 @@ import orjson
 
 from storage import lean_json
 from storage.aws_wire import AskTheSdk, Wire, ca_file_of_sdk
-from storage.base import StoreError, StoreOptions, StoreRejected, StoreUnavailable
+from storage.base import StoreOptions
+from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.threads import Blocking
 
 _ACTIONS = "dynamodb:PutItem, dynamodb:GetItem and dynamodb:DeleteItem"

@@ -14,10 +14,10 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from storage.base import StoreUnavailable
 from storage.docdb.dynamodb.client import DynamoClient, Taken, document_in, encoded
+from storage.errors import StoreUnavailable
 from storage.formats.chains_document import MOST_DOCUMENTS
-from storage.formats.manifests import sha256
+from storage.formats.digest import sha256
 
 MOST = 128
 """Names in one item: at most 2048 bytes each, and an item has 400 KiB."""

@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from storage.base import StoreOptions, StoreRejected
+from storage.base import StoreOptions
 from storage.docdb.documents import INDEX, READ, Document, same
 from storage.docdb.dynamodb.client import DynamoClient, NotTogether, Taken, document_in, encoded
 from storage.docdb.dynamodb.lists import Lists, digest_list, run_list
 from storage.docdb.store import KINDS, DocumentStore, parse_collection_url
+from storage.errors import StoreRejected
 from storage.redacted_url import shown
 
 _EXPECTED = "dynamodb://TABLE?partition_key=Name"

@@ -24,7 +24,8 @@ from signers.formats.bundle import build_bundle
 from signers.formats.dsse import Envelope, sign_payload
 from signers.keys.keyfile import generate_key, open_keyfile, write_key_pair
 from signers.keys.public_key import PublicKey
-from storage.base import Store, StoreUnavailable
+from storage.base import Store
+from storage.errors import StoreUnavailable
 from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence, Findings, Record, Skipped, Stored
 
 Json = Any

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from signers.base import Signer, open_signer
+from signers.base import Signer
 from signers.kms.service import KmsSettings
+from signers.open import open_signer
 from tests.testbed.key_services import KeyServer
 
 NAMES = ("aws moto", "google wire protocol", "azure wire protocol", "vault wire protocol", "pkcs11 softhsm")

@@ -20,7 +20,7 @@ from chains.verify.fixed_names import check_statement_names
 from chains.verify.reasons import Reason
 from chains.verify.verdict import Verdict
 from signers import shapes
-from signers.base import FormatError
+from signers.errors import FormatError
 from signers.formats.bundle import Bundle
 from signers.formats.dsse import Envelope
 from signers.sigstore.signing_config import load_signing_config

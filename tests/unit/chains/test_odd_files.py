@@ -10,20 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from chains.assembly.workspace import open_key, open_listed_keys, open_trusted_root
-from chains.controller.reload import open_key_folder
+from chains.assembly.key_folder import open_key_folder
+from chains.assembly.trust import open_listed_keys, open_trusted_root
+from chains.assembly.workspace import open_key
 from chains.documents.load import read_bytes
 from chains.errors import ChainsError, InputError, UsageError
 from chains.tekton.run_files import read_inputs
 from chains.verify.targets import parse_target
 from signers import files as signer_files
-from signers.base import SignerError
+from signers.errors import SignerError
 from signers.sigstore.identity_token import TokenSource
 from signers.sigstore.signing_config import load_signing_config
 from storage import files as storage_files
-from storage.base import StoreError, open_store
+from storage.errors import StoreError
 from storage.formats.reference import parse_repository
 from storage.oci.docker_config import DockerCredentials
+from storage.open import open_store
 from storage.record import Findings
 from tests.unit.storage import records
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import from_regex
 
-from chains.attest.flow import FAILED, Outcome
+from chains.attest.outcome import FAILED, Outcome
 from chains.attest.payloads import EXECUTION_REPORT, build_payloads
 from chains.attest.stores import Entry
 from chains.cluster.events import write_event

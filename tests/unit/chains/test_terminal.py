@@ -19,14 +19,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from chains import terminal
-from chains.attest.flow import FAILED, Outcome
+from chains.attest.outcome import FAILED, Outcome
 from chains.attest.stores import Entry
 from chains.cluster.events import write_event
 from chains.controller.log_lines import JsonLines
 from chains.controller.marks.patches import compact_outcome, mark_patch
 from chains.controller.metrics import Metrics
 from chains.controller.work.retry import Trouble
-from chains.terminal import TextLines, plain, plain_json, to_json, traceback_lines
+from chains.terminal import TextLines, traceback_lines
+from chains.text import plain, plain_json, to_json
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = (
@@ -124,7 +125,7 @@ def test_only_one_function_escapes_and_only_one_module_draws() -> None:
         for path in (ROOT / "chains").rglob("*.py")
         if "isprintable" in (text := path.read_text(encoding="utf-8")) or "unicode_escape" in text
     }
-    assert users == {"chains/terminal.py"}
+    assert users == {"chains/text.py"}
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

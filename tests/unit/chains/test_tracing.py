@@ -15,8 +15,8 @@ from opentelemetry.trace import StatusCode
 
 from chains import tracing
 from chains.attest.stores import Stores
-from chains.controller.work.worklist import Job
 from chains.errors import InputError
+from chains.tekton.runs import Job
 from storage.record import Failure, Stored
 from tests.testbed.cluster import free_ports
 from tests.unit.chains.attest.test_flow import run

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from signers.base import FormatError, Signer, VerificationError
+from signers.base import Signer
+from signers.errors import FormatError, VerificationError
 from signers.formats import bundle as bundles
 from signers.formats import dsse
 from signers.formats.bundle import MEDIA_TYPE, Bundle, build_bundle

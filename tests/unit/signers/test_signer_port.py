@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from signers import base
-from signers.base import Signer, SignerError, SignerRejected, open_signer, shown_reference
+from signers import errors
+from signers.base import Signer
+from signers.errors import SignerError, SignerRejected
 from signers.keys.keyfile import generate_key, write_key_pair
+from signers.open import SIGNERS, open_signer, shown_reference
 
 
 def test_a_path_and_its_url_open_the_same_signer(tmp_path: Path) -> None:
@@ -51,12 +53,12 @@ def test_a_key_given_as_its_own_reference_is_not_repeated() -> None:
 
 
 def test_an_entry_that_gives_no_signer_is_a_mistake_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(base.SIGNERS, "odd", "signers.base:SignerRejected")
+    monkeypatch.setitem(SIGNERS, "odd", "signers.errors:SignerRejected")
     with pytest.raises(TypeError, match="did not give a signer"):
         open_signer("odd://x")
 
 
 def test_every_error_of_the_room_is_a_signer_error() -> None:
     for name in ("SignerUnavailable", "SignerRejected", "FormatError", "VerificationError"):
-        assert issubclass(getattr(base, name), SignerError)
+        assert issubclass(getattr(errors, name), SignerError)
     assert Signer.__abstractmethods__ == {"sign"}

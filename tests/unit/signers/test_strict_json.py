@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signers.base import FormatError
+from signers.errors import FormatError
 from signers.strict_json import (
     MOST_VALUES,
     check_names,

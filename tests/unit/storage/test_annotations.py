@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from storage.annotations import MAX_BYTES, AnnotationStore
-from storage.base import StoreOptions, StoreRejected
+from storage.base import StoreOptions
+from storage.errors import StoreRejected
 from storage.record import Record, Stored
 from tests.unit.storage import records
 

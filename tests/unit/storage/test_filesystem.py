@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from storage import durable
-from storage.base import Store, StoreOptions, StoreRejected, open_store
-from storage.filesystem import plain_name
+from storage.base import Store, StoreOptions
+from storage.errors import StoreRejected
+from storage.formats.names import plain_name
+from storage.open import open_store
 from storage.record import Record, Stored
 from tests.unit.storage import records
 

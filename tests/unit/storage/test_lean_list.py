@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage import lean_json, lean_list
-from storage.base import StoreRejected
+from storage.errors import StoreRejected
 from storage.layout.index import Index, IndexFile
 from storage.lean_list import WINDOW, members_of
 

@@ -7,9 +7,11 @@ import asyncio
 import pytest
 from yarl import URL
 
-from storage.base import Store, StoreOptions, StoreRejected, open_store
+from storage.base import Store, StoreOptions
+from storage.errors import StoreRejected
 from storage.http_client.connections import Connections, Later, NoTls, Proxies
 from storage.limits.single_flight import InFlight
+from storage.open import open_store
 from storage.record import Findings, Record, Stored
 from tests.unit.storage.fake_registry import serving
 

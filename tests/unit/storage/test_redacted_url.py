@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from chains.cli.main import run as chains
-from storage.base import STORES, StoreOptions, StoreRejected, open_store
+from storage.base import StoreOptions
+from storage.errors import StoreRejected
+from storage.open import STORES, open_store
 from storage.redacted_url import shown
 
 PASSWORD = "hunter2-of-the-store"

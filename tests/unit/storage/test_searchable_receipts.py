@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from storage.base import Store, StoreOptions, open_store
+from storage.base import Store, StoreOptions
 from storage.grafeas.store import grafeas_url
+from storage.open import open_store
 from storage.record import Stored
 from storage.s3.store import S3Store
 from tests.testbed.clouds.archivista import Envelopes, archivista_endpoint

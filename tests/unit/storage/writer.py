@@ -9,7 +9,8 @@ import asyncio
 import json
 import sys
 
-from storage.base import StoreOptions, open_store
+from storage.base import StoreOptions
+from storage.open import open_store
 from storage.record import Subject
 from tests.unit.storage import records
 

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from chains.assembly.key_sources import read_source
 from chains.cli.main import run as chains
 from chains.errors import UsageError
-from signers.base import FormatError, SignerRejected
+from signers.errors import FormatError, SignerRejected
 from signers.keys.key_document import read_keys
 from signers.keys.keyfile import GENERATORS, generate_key
 from signers.keys.keyset import KeyStatus, ListedKey, write_keyset

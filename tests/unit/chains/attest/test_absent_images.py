@@ -19,7 +19,8 @@ from chains.tekton.snapshot import take_snapshot
 from signers.base import Signer
 from signers.keys.keyfile import generate_key, open_keyfile, write_key_pair
 from signers.sealer import Sealer
-from storage.base import StoreOptions, open_store
+from storage.base import StoreOptions
+from storage.open import open_store
 from storage.record import Subject
 from tests.unit.chains.late_images import CONFIG, DIGEST, Messages, build, push, serve
 from tests.unit.storage import records

@@ -8,18 +8,22 @@ from typing import Any
 
 import pytest
 
-from chains.assembly.workspace import check_extra_signers, open_sealers
+from chains.assembly.signers import check_extra_signers, open_sealers
 from chains.attest import flow as module
-from chains.attest.flow import Outcome, attest_all
+from chains.attest.batch import attest_all
+from chains.attest.outcome import Outcome
 from chains.attest.payloads import build_payloads
 from chains.attest.stores import Stores
 from chains.config.parse import lint_config, parse_config
 from chains.errors import ConfigError
 from chains.tekton.run_files import Intake
-from signers.base import Signer, SignerUnavailable
+from signers.base import Signer
+from signers.errors import SignerUnavailable
 from signers.formats.bundle import Bundle
 from signers.keys.keyfile import generate_key, open_keyfile, write_key_pair
-from storage.base import Store, StoreUnavailable, open_store
+from storage.base import Store
+from storage.errors import StoreUnavailable
+from storage.open import open_store
 from storage.record import Failure, Findings, Receipt, Record, Stored
 
 Json = Any

@@ -14,7 +14,7 @@ from chains.isolation.entrypoint import images_that_decide
 from chains.isolation.judgement import judge_isolation
 from chains.tekton.snapshot import RunSnapshot, take_snapshot
 from chains.tekton.surroundings import Beside, ImageEnvironment
-from storage.base import StoreUnavailable
+from storage.errors import StoreUnavailable
 from storage.formats.manifests import OCI_INDEX, OCI_MANIFEST, Manifest
 from storage.formats.reference import Repository
 from tests.faults.hermetic import objects

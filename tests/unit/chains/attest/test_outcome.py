@@ -12,33 +12,27 @@ from typing import Any
 
 import pytest
 
+from chains.attest.batch import AT_ONCE, attest_all
 from chains.attest.earlier import Attested
-from chains.attest.flow import (
-    AT_ONCE,
-    FAILED,
-    SIGNED,
-    SKIPPED,
-    Outcome,
-    attest_all,
-    attest_run,
-    distrust,
-    gave_up,
-)
+from chains.attest.flow import attest_run, distrust, gave_up
+from chains.attest.outcome import FAILED, SIGNED, SKIPPED, Outcome
 from chains.attest.payloads import Payload
-from chains.attest.sign import origin_of, record_of, sign
+from chains.attest.sign import record_of, sign
 from chains.attest.stores import Entry, Stores
 from chains.config.parse import parse_config
 from chains.statements.claims import hermetic_level
 from chains.statements.statement import ResourceDescriptor, parse_statement
 from chains.tekton.image_name import ImageDigest
 from chains.tekton.run_files import Intake
-from chains.tekton.snapshot import RunSnapshot
+from chains.tekton.snapshot import RunSnapshot, origin_of
 from chains.tekton.surroundings import Beside
-from signers.base import Signer, SignerRejected, SignerUnavailable
+from signers.base import Signer
+from signers.errors import SignerRejected, SignerUnavailable
 from signers.formats.dsse import Envelope
 from signers.keys.keyfile import generate_key, open_keyfile, write_key_pair
 from signers.sealer import Sealed, Sealer
-from storage.base import Store, StoreError, StoreUnavailable, SubjectAbsent
+from storage.base import Store
+from storage.errors import StoreError, StoreUnavailable, SubjectAbsent
 from storage.record import Absence, Failure, Findings, Origin, Receipt, Record, Stored, Subject
 from tests.faults.hermetic import objects
 from tests.unit.chains.attest.test_flow import CONFIG, HEX, IMAGE, intake_of, run

@@ -6,12 +6,15 @@ import asyncio
 
 import pytest
 
-from chains.attest.flow import FAILED, SIGNED, SKIPPED, Outcome, attest_all, distrust
+from chains.attest.batch import attest_all
+from chains.attest.flow import distrust
+from chains.attest.outcome import FAILED, SIGNED, SKIPPED, Outcome
 from chains.attest.stores import Entry, Stores
 from chains.config.parse import parse_config
 from signers.base import Signer
 from signers.keys.keyfile import generate_key, open_keyfile, write_key_pair
-from storage.base import Store, StoreUnavailable
+from storage.base import Store
+from storage.errors import StoreUnavailable
 from storage.record import Failure, Findings, Receipt, Record, Stored
 from tests.unit.chains.attest.test_flow import CONFIG, intake_of, run
 

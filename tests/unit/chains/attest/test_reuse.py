@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 
-from chains.attest.flow import attest_all, attest_run
+from chains.attest.batch import attest_all
+from chains.attest.flow import attest_run
 from chains.attest.stores import Stores
 from chains.config.parse import parse_config
-from signers.base import Signer, SignerRejected, SignerUnavailable
+from signers.base import Signer
+from signers.errors import SignerRejected, SignerUnavailable
 from signers.keys.keyfile import generate_key, open_keyfile, write_key_pair
 from signers.sealer import Sealer
-from storage.base import Store, StoreOptions, StoreUnavailable, open_store
+from storage.base import Store, StoreOptions
+from storage.errors import StoreUnavailable
+from storage.open import open_store
 from storage.record import Failure, Findings, Record, Stored
 from tests.unit.chains.attest.test_flow import CONFIG, IMAGE, intake_of, run
 

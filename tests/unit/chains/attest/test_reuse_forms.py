@@ -25,7 +25,8 @@ from chains.tekton.snapshot import RunSnapshot
 from signers.formats.dsse import sign_payload
 from signers.formats.layer_annotations import MATERIAL_ANNOTATION
 from signers.sealer import Sealed, Sealer
-from storage.base import FORM_A, FORM_B, Store, StoreError, StoreUnavailable
+from storage.base import FORM_A, FORM_B, Store
+from storage.errors import StoreError, StoreUnavailable
 from storage.record import Evidence, Findings, Origin, Receipt, Record, Stored
 from tests.unit.chains.attest.test_flow import HEX, intake_of, run
 from tests.unit.chains.attest.test_reuse import Remote

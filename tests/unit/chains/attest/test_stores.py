@@ -9,7 +9,8 @@ import pytest
 
 from chains.attest.stores import ClosedStore, Entry, Stores, is_done
 from chains.errors import ConfigError
-from storage.base import Probe, Store, StoreError, StoreUnavailable
+from storage.base import Probe, Store
+from storage.errors import StoreError, StoreUnavailable
 from storage.record import Failure, Findings, Receipt, Record, Stored
 from tests.unit.storage import records
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chains.cli.main import run as chains
-from signers.base import FormatError
+from signers.errors import FormatError
 from signers.keys.keyset import MEDIA_TYPE, KeyStatus, ListedKey, parse_keyset, write_keyset
 from signers.keys.public_key import PublicKey, load_public_keys
 from tests.testbed.sigstore_keys import make_keys, trusted_root

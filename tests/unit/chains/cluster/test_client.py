@@ -12,14 +12,14 @@ from aiohttp import web
 
 from chains.cluster import client as module
 from chains.cluster.access import Access
-from chains.cluster.client import (
-    Cluster,
+from chains.cluster.client import Cluster
+from chains.cluster.discovery import find_access
+from chains.cluster.errors import (
     ClusterError,
     ClusterForbidden,
     ClusterRejected,
     ClusterUnauthorized,
     ClusterUnavailable,
-    find_access,
 )
 from chains.errors import UsageError
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from chains.assembly.workspace import load_settings, open_stores
+from chains.assembly.stores import open_configured, open_stores
+from chains.assembly.workspace import load_settings
 from chains.attest.stores import ClosedStore
 from chains.config.parse import lint_config, parse_config
-from chains.controller.reload import open_configured
 from chains.errors import ConfigError
 from storage.annotations import AnnotationStore
 from storage.base import StoreOptions

@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 
-from chains.attest.flow import FAILED, Outcome
+from chains.attest.outcome import FAILED, Outcome
 from chains.attest.stores import Stores
-from chains.cluster.client import ObjectChanged
+from chains.cluster.errors import ObjectChanged
 from chains.config.parse import parse_config
 from chains.controller import reconcile as module
 from chains.controller.metrics import Metrics
 from chains.controller.reconcile import Controller
-from chains.controller.work.worklist import Job, WorkList
-from storage.base import Store, StoreUnavailable
+from chains.controller.work.worklist import WorkList
+from chains.tekton.runs import Job
+from storage.base import Store
+from storage.errors import StoreUnavailable
 from storage.record import Failure, Findings, Receipt, Record, Stored
 from tests.unit.chains.controller.test_reconcile import JOB, RUN, OneRun, flow
 

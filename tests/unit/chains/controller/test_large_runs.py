@@ -15,7 +15,8 @@ from aiohttp import web
 from chains.attest.payloads import build_payloads, warnings
 from chains.cluster import paging
 from chains.cluster.access import Access
-from chains.cluster.client import Cluster, ClusterUnavailable, ObjectLarge, expect_small
+from chains.cluster.client import Cluster, expect_small
+from chains.cluster.errors import ClusterUnavailable, ObjectLarge
 from chains.cluster.paging import MOST_IN_WORK, PAGE, PAGE_BYTES, PAGE_VALUES, Pages
 from chains.config.parse import parse_config
 from chains.controller.memory import child_runs as families
@@ -24,7 +25,8 @@ from chains.controller.memory.run_cache import Begun, Bodies
 from chains.controller.metrics import Metrics
 from chains.controller.reconcile import Controller
 from chains.controller.work.large_runs import WAIT, LargeRuns
-from chains.controller.work.worklist import Job, WorkList
+from chains.controller.work.worklist import WorkList
+from chains.tekton.runs import Job
 from chains.tekton.snapshot import take_snapshot
 from tests.interop.attested import run_of
 

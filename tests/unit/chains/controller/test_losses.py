@@ -10,7 +10,7 @@ import pytest
 from chains.config.selection import Selection
 from chains.controller.losses import Losses
 from chains.controller.metrics import Metrics
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job
 
 Json = Any
 JOB = Job("TaskRun", "ci", "r", "u")

@@ -1,4 +1,4 @@
-from chains.attest.flow import FAILED, SIGNED, Outcome
+from chains.attest.outcome import FAILED, SIGNED, Outcome
 from chains.attest.stores import Entry
 from chains.controller.metrics import MOST_NAMESPACES, OTHERS, Metrics
 

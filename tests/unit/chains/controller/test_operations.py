@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from chains.cluster.client import ListExpired, ObjectChanged
+from chains.cluster.errors import ListExpired, ObjectChanged
 from chains.controller.operations import Done, backfill
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job
 
 Json = Any
 

@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from chains.attest.flow import FAILED, Outcome
+from chains.attest.outcome import FAILED, Outcome
 from chains.attest.stores import Stores
-from chains.cluster.client import ClusterError, ClusterUnavailable, ObjectGone, ObjectRefused
+from chains.cluster.errors import ClusterError, ClusterUnavailable, ObjectGone, ObjectRefused
 from chains.config.parse import parse_config
 from chains.controller import reconcile as module
 from chains.controller.flow import Flow
 from chains.controller.metrics import Metrics
 from chains.controller.permit import Permit
 from chains.controller.reconcile import Controller
-from chains.controller.work.worklist import Job, WorkList
+from chains.controller.work.worklist import WorkList
+from chains.tekton.runs import Job
 from signers.keys.keyfile import KeyFileSigner, generate_key
 from storage.annotations import AnnotationStore
 from storage.base import Store, StoreOptions

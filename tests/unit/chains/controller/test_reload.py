@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from chains.cluster.client import ObjectGone
+from chains.cluster.errors import ObjectGone
 from chains.controller import reload as module
-from chains.controller.flow import Flow
-from chains.controller.reload import Reloader, without_credentials
+from chains.controller.flow import Flow, build_flow
+from chains.controller.reload import Reloader
 from signers.keys.keyfile import generate_key
+from storage.redacted_url import without_credentials
 
 Json = Any
 
@@ -85,7 +86,7 @@ def test_a_run_in_work_ends_with_the_key_that_it_began_with(
 def test_what_nobody_thought_of_is_refused_without_its_words_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster, build = OneConfigMap(), module.build_flow
+    cluster, build = OneConfigMap(), build_flow
     new_key(tmp_path, "..2026_1")
 
     def breaks(*_: Any) -> Flow:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from chains.attest.stores import Stores
-from chains.cluster.client import ClusterError, ClusterForbidden, ClusterUnavailable, ObjectGone
+from chains.cluster.errors import ClusterError, ClusterForbidden, ClusterUnavailable, ObjectGone
 from chains.controller import run_credentials as module
-from chains.controller.reload import build_flow
+from chains.controller.flow import build_flow
 from chains.controller.run_credentials import (
     MOST_ACCOUNTS,
     Account,
@@ -26,7 +26,8 @@ from chains.controller.run_credentials import (
 from chains.tekton.snapshot import take_snapshot
 from signers.keys.keyfile import generate_key
 from storage.annotations import AnnotationStore
-from storage.base import StoreOptions, StoreRejected
+from storage.base import StoreOptions
+from storage.errors import StoreRejected
 from storage.formats.reference import Repository
 from storage.oci.docker_config import Credential
 from storage.oci.store import RegistryStore

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from chains.cluster.access import Access
-from chains.cluster.client import ClusterUnavailable, ObjectChanged
+from chains.cluster.errors import ClusterUnavailable, ObjectChanged
 from chains.cluster.leases import Record, lease_body, read_record
 from chains.controller.process import ControllerOptions, _open_shares
 from chains.controller.shares import Events, Shares, share_of
 from chains.controller.watch.observe import owner_of
-from chains.controller.work.worklist import Job
 from chains.errors import UsageError
+from chains.tekton.runs import Job
 from tests.owners import owned
 
 SECONDS = 15

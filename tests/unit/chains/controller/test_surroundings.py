@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chains.cluster.client import ClusterError, ClusterRejected, ClusterUnavailable, ObjectGone
+from chains.cluster.errors import ClusterError, ClusterRejected, ClusterUnavailable, ObjectGone
 from chains.config.parse import parse_config
 from chains.controller.surroundings import BesideReader
 from chains.tekton.snapshot import take_snapshot

@@ -13,7 +13,8 @@ from chains.attest.stores import Stores
 from chains.config.parse import parse_config
 from chains.controller.metrics import Metrics
 from chains.controller.reconcile import Controller
-from chains.controller.work.worklist import FRESH, Job, WorkList
+from chains.controller.work.worklist import FRESH, WorkList
+from chains.tekton.runs import Job
 from storage.base import Store
 from storage.record import Findings, Origin, Receipt, Record, Stored
 from tests.unit.chains.controller.test_reconcile import RUN, flow

@@ -11,18 +11,21 @@ import pytest
 from aiohttp import web
 
 from chains.attest.stores import Stores
-from chains.cluster.client import ObjectGone
+from chains.cluster.errors import ObjectGone
 from chains.config.parse import parse_config
 from chains.controller.flow import Flow
 from chains.controller.metrics import Metrics
 from chains.controller.reconcile import Controller
 from chains.controller.work import patience
-from chains.controller.work.worklist import Job, WorkList
+from chains.controller.work.worklist import WorkList
+from chains.tekton.runs import Job
 from signers.base import Signer
 from signers.keys.keyfile import generate_key, open_keyfile, write_key_pair
 from signers.sealer import Sealer
 from storage.annotations import AnnotationStore
-from storage.base import Store, StoreOptions, StoreUnavailable, open_store
+from storage.base import Store, StoreOptions
+from storage.errors import StoreUnavailable
+from storage.open import open_store
 from tests.unit.chains.late_images import CONFIG, DIGEST, Messages, ago, build, push, serve
 from tests.unit.storage.fake_registry import FakeRegistry, refused
 

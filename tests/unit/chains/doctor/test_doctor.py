@@ -14,7 +14,8 @@ import pytest
 from chains.cli.main import run as chains
 from chains.config.parse import parse_config
 from chains.doctor.cluster import Right, judge_clock, needs
-from chains.doctor.local import Check, check_services, exit_code, services, to_json, to_text
+from chains.doctor.local import check_services, services
+from chains.doctor.report import Check, exit_code, to_json, to_text
 from tests.testbed.cluster import free_ports
 from tests.testbed.sigstore_keys import signing_config
 

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from chains.doctor.local import Check
 from chains.doctor.process import check_names, check_process
+from chains.doctor.report import Check
 
 NOT_A_NAME = "a" * 70 + ".example"
 """A label is too long: no name server is asked."""

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from chains.isolation.environment import Environment, Value
-from chains.tekton.surroundings import doubt, parse_time
+from chains.isolation.pod import doubt
+from chains.tekton.raw import parse_time
 
 Json = Any
 BEGAN = "2026-01-02T03:04:05Z"

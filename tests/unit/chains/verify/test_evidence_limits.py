@@ -18,13 +18,15 @@ from chains.verify.search import Query, searched
 from chains.verify.verdict import Verdict
 from chains.verify.verifier import verify_digest
 from signers import strict_json
-from signers.base import FormatError
+from signers.errors import FormatError
 from signers.formats import dsse
 from signers.formats.dsse import MAX_PAYLOAD_VALUES, Envelope, Signature, sign_payload
-from storage.base import Store, open_store
+from storage.base import Store
+from storage.formats.digest import sha256
 from storage.formats.manifest_evidence import read_manifest
-from storage.formats.manifests import DSSE_TYPE, OCI_MANIFEST, sha256
+from storage.formats.manifests import DSSE_TYPE, OCI_MANIFEST
 from storage.limits.pool import Pool
+from storage.open import open_store
 from storage.record import IN_TOTO_PAYLOAD_TYPE, Findings, Record, Stored
 from tests.faults.verify.forge import (
     NOW,

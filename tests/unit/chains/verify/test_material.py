@@ -13,7 +13,7 @@ from chains.verify.criteria import Criteria
 from chains.verify.material import Refused, Signing, check_material, not_checked, read_material
 from chains.verify.reasons import Reason, Result
 from chains.verify.verdict import Check
-from signers.base import FormatError
+from signers.errors import FormatError
 from signers.formats.bundle import Bundle
 from signers.formats.dsse import pae
 from signers.formats.layer_annotations import BUNDLE_ANNOTATION, MATERIAL_ANNOTATION, TIMESTAMP_ANNOTATION

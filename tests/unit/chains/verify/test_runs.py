@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from chains.attest.flow import attest_all
+from chains.attest.batch import attest_all
 from chains.attest.payloads import build_payloads
 from chains.attest.sign import sign
 from chains.attest.stores import Stores
@@ -31,7 +31,8 @@ from chains.verify.render import to_text
 from chains.verify.run import differences
 from chains.verify.verdict import Verdict, Verification
 from chains.verify.verifier import verify_digest, verify_run, verify_target
-from storage.base import StoreRejected, open_store
+from storage.errors import StoreRejected
+from storage.open import open_store
 from storage.record import Evidence, Findings
 from tests.faults.verify.forge import (
     BUILD_TYPE,

@@ -11,20 +11,14 @@ from typing import Any
 
 import pytest
 
+from chains.assembly.registry_tags import RegistryTags
 from chains.errors import UsageError
 from chains.verify.render import to_text
-from chains.verify.targets import (
-    MOST_FILE,
-    DigestTarget,
-    FileTarget,
-    RegistryTags,
-    TagTarget,
-    parse_digest,
-    parse_target,
-)
+from chains.verify.targets import MOST_FILE, DigestTarget, FileTarget, TagTarget, parse_digest, parse_target
 from chains.verify.verdict import Verdict, Verification
 from chains.verify.verifier import verify_bundle_file, verify_target, verify_targets
-from storage.base import StoreOptions, StoreUnavailable
+from storage.base import StoreOptions
+from storage.errors import StoreUnavailable
 from storage.formats.manifests import Descriptor
 from storage.oci.registry import RegistryClient
 from tests.faults.verify.forge import (

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from chains.statements.statement import SLSA_V1, STATEMENT_V1, Statement
+from chains.text import excerpt, rfc3339
 from chains.verify.reasons import Reason, Result
 from chains.verify.signed_by import SignedBy
 from chains.verify.verdict import (
@@ -21,10 +22,8 @@ from chains.verify.verdict import (
     Target,
     Verdict,
     Verification,
-    excerpt,
     from_worst,
     many_to_json,
-    rfc3339,
     worst,
 )
 from tests.faults.verify.forge import criteria

@@ -15,7 +15,7 @@ from chains.verify.evidence import Examined, examine
 from chains.verify.render import to_text
 from chains.verify.verdict import Verdict
 from signers.formats.dsse import Envelope, Signature, sign_payload
-from storage.base import StoreRejected, StoreUnavailable
+from storage.errors import StoreRejected, StoreUnavailable
 from storage.formats.manifest_evidence import read_manifest
 from storage.record import IN_TOTO_PAYLOAD_TYPE, Skipped
 from tests.faults.verify.forge import (

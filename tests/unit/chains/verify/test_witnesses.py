@@ -22,7 +22,7 @@ from chains.verify.reasons import Reason, Result
 from chains.verify.render import to_text
 from chains.verify.subject import DigestWanted
 from chains.verify.verdict import Check, Verdict
-from signers.base import FormatError
+from signers.errors import FormatError
 from signers.formats.layer_annotations import (
     CERTIFICATE_ANNOTATION,
     MATERIAL_ANNOTATION,

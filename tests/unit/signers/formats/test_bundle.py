@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signers.base import FormatError, Signer, VerificationError
+from signers.base import Signer
+from signers.errors import FormatError, VerificationError
 from signers.formats import bundle as bundles
 from signers.formats.bundle import MEDIA_TYPE, Bundle, MessageSignature, build_bundle
 from signers.formats.dsse import Envelope, Signature, sign_payload, verify_envelope
@@ -297,7 +298,7 @@ def test_bundles_made_by_cosign_are_read_and_verified_as_cosign_does(
         assert hashlib.sha256(b"content").hexdigest().encode() in attestation.envelope.payload
         signature = Bundle.from_bytes((tmp_path / f"{name}.sig").read_bytes()).content
         assert isinstance(signature, MessageSignature)
-        if name in {"ecdsa-p384", "ed25519"}:  # refused by cosign 3.1.3 --key as well: see trust.py
+        if name in {"ecdsa-p384", "ed25519"}:  # refused by cosign 3.1.3 --key as well: see public_key.py
             with pytest.raises(VerificationError):
                 verify_envelope(attestation.envelope, [key])
         else:

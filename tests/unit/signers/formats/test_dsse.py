@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from signers.base import FormatError, Signer, VerificationError
+from signers.base import Signer
+from signers.errors import FormatError, VerificationError
 from signers.formats import dsse
 from signers.formats.dsse import Envelope, Signature, pae, sign_payload, verify_envelope
 from signers.keys.keyfile import KeyFileSigner

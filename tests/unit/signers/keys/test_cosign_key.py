@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nacl.secret import SecretBox
 
-from signers.base import Signer, SignerError, SignerRejected
+from signers.base import Signer
+from signers.errors import SignerError, SignerRejected
 from signers.keys.keyfile import open_keyfile
 from signers.keys.public_key import load_public_keys
 from tests.testbed.commands import Command

@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from signers.base import Signer, SignerError, SignerRejected, SignerUnavailable
+from signers.base import Signer
+from signers.errors import SignerError, SignerRejected, SignerUnavailable
 from signers.keys.keyfile import GENERATORS, generate_key, open_keyfile, write_key_pair
 from signers.keys.public_key import PublicKey, load_public_keys
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from signers.base import FormatError
+from signers.errors import FormatError
 from signers.keys import keyset
 from signers.keys.keyset import MEDIA_TYPE, KeyStatus, ListedKey, is_keyset, parse_keyset, write_keyset
 from signers.keys.public_key import PublicKey

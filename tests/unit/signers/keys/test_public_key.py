@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signers.base import Signer, SignerRejected, VerificationError
+from signers.base import Signer
+from signers.errors import SignerRejected, VerificationError
 from signers.keys.public_key import PublicKey, find_key, load_public_keys
 
 SPKI = PublicFormat.SubjectPublicKeyInfo

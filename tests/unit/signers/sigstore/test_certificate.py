@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from signers.base import FormatError, VerificationError
+from signers.errors import FormatError, VerificationError
 from signers.sigstore.certificate import MAX_BYTES, Issued, check_certificate, check_issued, read_certificate
 from signers.sigstore.timestamp_verify import check_timestamp
 from signers.sigstore.trusted_root import TrustedRoot

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from signers.base import FormatError, VerificationError
+from signers.errors import FormatError, VerificationError
 from signers.formats.bundle import Bundle
 from signers.sigstore.certificate import (
     MAX_BYTES,

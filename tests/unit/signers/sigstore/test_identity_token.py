@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from signers.base import SignerRejected, SignerUnavailable
+from signers.errors import SignerRejected, SignerUnavailable
 from signers.sigstore import identity_token
 from signers.sigstore.identity_token import IdentityToken, TokenSource
 from tests.testbed.loopback import Answer, Request, serving

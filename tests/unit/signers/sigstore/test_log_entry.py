@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from signers.base import VerificationError
+from signers.errors import VerificationError
 from signers.formats.bundle import Bundle
 from signers.formats.dsse import pae
 from signers.keys.public_key import PublicKey

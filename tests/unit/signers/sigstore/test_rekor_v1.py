@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from signers.base import SignerRejected, SignerUnavailable, open_signer
+from signers.errors import SignerRejected, SignerUnavailable
 from signers.formats.bundle import Bundle
 from signers.keys.keyfile import generate_key, write_key_pair
+from signers.open import open_signer
 from signers.sigstore.rekor_v1 import RekorV1
 from signers.sigstore.sealer import MaterialSealer
 from signers.sigstore.trusted_root import TrustedRoot

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from signers.base import SignerUnavailable
+from signers.errors import SignerUnavailable
 from signers.sigstore.service import Service, shown_url, without_user
 
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"

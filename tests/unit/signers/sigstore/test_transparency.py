@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from signers.base import VerificationError
+from signers.errors import VerificationError
 from signers.sigstore.transparency import (
     Checkpoint,
     decoded,

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from signers.base import FormatError, SignerRejected, SignerUnavailable, VerificationError
+from signers.errors import FormatError, SignerRejected, SignerUnavailable, VerificationError
 from signers.sigstore.transparency import Checkpoint, root_of_proof
 from signers.sigstore.trusted_root import TrustedRoot, find_log
 from signers.sigstore.tuf_root import PUBLIC_GOOD, fetch_trusted_root

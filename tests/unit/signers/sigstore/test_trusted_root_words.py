@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa,
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from signers.base import FormatError, SignerRejected, VerificationError
+from signers.errors import FormatError, SignerRejected, VerificationError
 from signers.sigstore.trusted_root import (
     MAX_BYTES,
     Authority,

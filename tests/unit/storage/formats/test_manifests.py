@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from storage.base import BadContent
+from storage.errors import BadContent
+from storage.formats.digest import sha256
 from storage.formats.manifest_evidence import Wanted, format_of, read_manifest
 from storage.formats.manifests import (
     DSSE_TYPE,
@@ -16,7 +17,6 @@ from storage.formats.manifests import (
     SignedLayers,
     entry_of,
     identity_of,
-    sha256,
 )
 
 SUBJECT = "sha256:" + "a" * 64

@@ -4,15 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.base import StoreRejected
-from storage.formats.reference import (
-    Image,
-    Repository,
-    is_sha256,
-    may_be_plain_http,
-    parse_image,
-    parse_repository,
-)
+from storage.errors import StoreRejected
+from storage.formats.digest import is_sha256
+from storage.formats.reference import Image, Repository, parse_image, parse_repository
+from storage.http_client.plain_http import may_be_plain_http
 
 DIGEST = "sha256:" + "a" * 64
 

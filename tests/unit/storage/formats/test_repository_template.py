@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.base import StoreRejected
+from storage.errors import StoreRejected
 from storage.formats.repository_template import parse_gathered
 from storage.record import Origin
 

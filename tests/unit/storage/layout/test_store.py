@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from storage import durable
-from storage.base import FORM_A, Store, StoreOptions, StoreRejected, StoreUnavailable, open_store
+from storage.base import FORM_A, Store, StoreOptions
+from storage.errors import StoreRejected, StoreUnavailable
 from storage.layout import store as oci_layout
 from storage.layout.index import LAYOUT
 from storage.limits import allowance
+from storage.open import open_store
 from storage.record import Record, Stored, Subject
 from tests.unit.storage import records
 from tests.unit.storage.fake_registry import OCI_INDEX, digest_of

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from storage.base import StoreRejected, StoreUnavailable
+from storage.errors import StoreRejected, StoreUnavailable
 from storage.formats.reference import Repository
 from storage.oci.docker_config import Credential, DockerCredentials, matching_entries
 

@@ -8,10 +8,11 @@ import json
 import pytest
 from aiohttp import web
 
-from storage.base import FORM_A, FORM_B, StoreOptions, open_store
+from storage.base import FORM_A, FORM_B, StoreOptions
 from storage.oci import listings, tag_writer
 from storage.oci.docker_config import Credential
 from storage.oci.store import RegistryStore
+from storage.open import open_store
 from storage.record import Findings, Stored, Subject
 from tests.unit.storage import records
 from tests.unit.storage.fake_registry import FakeRegistry, index_response, refused, serving

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from storage.base import StoreOptions, StoreRejected
+from storage.base import StoreOptions
+from storage.errors import StoreRejected
 from storage.formats.reference import Repository
 from storage.oci.docker_config import Credential
 from storage.oci.store import RegistryStore

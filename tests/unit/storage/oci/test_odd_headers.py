@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from yarl import URL
 
-from storage.base import BadContent, StoreOptions
+from storage.base import StoreOptions
+from storage.errors import BadContent
 from storage.formats.manifests import Descriptor
 from storage.formats.reference import parse_repository
 from storage.oci.registry import RegistryClient, next_page

@@ -12,13 +12,14 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from storage.base import StoreError, StoreRejected, StoreUnavailable, open_store
+from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.google.errors import answered
 from storage.http_client.connections import Answer
 from storage.http_client.meanings import is_busy
 from storage.oci import tag_writer
 from storage.oci.docker_config import Credential
 from storage.oci.store import RegistryStore
+from storage.open import open_store
 from storage.record import Stored
 from tests.testbed.clouds.archivista import Envelopes, archivista_endpoint
 from tests.testbed.clouds.web import Answer as Served

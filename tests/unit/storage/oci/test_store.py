@@ -12,8 +12,10 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from storage.base import FORM_A, FORM_B, Store, StoreOptions, StoreRejected, open_store
+from storage.base import FORM_A, FORM_B, Store, StoreOptions
+from storage.errors import StoreRejected
 from storage.oci import tag_writer
+from storage.open import open_store
 from storage.record import Findings, Origin, Record, Stored, Subject
 from tests.unit.storage import records
 from tests.unit.storage.fake_registry import FakeRegistry, digest_of, serving

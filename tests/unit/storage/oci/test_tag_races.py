@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from storage.base import FORM_A, FORM_B, StoreOptions, open_store
+from storage.base import FORM_A, FORM_B, StoreOptions
 from storage.oci import tag_writer
+from storage.open import open_store
 from storage.record import Record, Stored, Subject
 from tests.unit.storage import records
 from tests.unit.storage.fake_registry import OCI_INDEX, OCI_MANIFEST, FakeRegistry, digest_of, serving

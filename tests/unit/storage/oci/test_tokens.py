@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.base import StoreRejected
+from storage.errors import StoreRejected
 from storage.formats.reference import registry_host
 from storage.http_client.addresses import Home, zone_of_spelling
 from storage.oci.tokens import Challenge, checked_realm, parse_challenges

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from botocore import exceptions as sdk
 
-from storage.base import StoreOptions, StoreRejected, StoreUnavailable, open_store
+from storage.base import StoreOptions
+from storage.errors import StoreRejected, StoreUnavailable
+from storage.open import open_store
 from storage.record import Subject
 from storage.s3.client import S3Client
 from storage.s3.errors import BadDigest, Conflict, Exists, Missing, NotLockable, explain

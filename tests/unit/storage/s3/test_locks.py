@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from storage.base import StoreOptions, StoreRejected
+from storage.base import StoreOptions
+from storage.errors import StoreRejected
 from storage.s3.client import Got
 from storage.s3.settings import Lock, parse_s3_url
 from storage.s3.store import S3Store, _is_locked

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from chains.controller.crashes.journal import Journal, default_folder
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job
 
 ONE, TWO = (Job("TaskRun", "ci", name, f"uid-{name}") for name in ("one", "two"))
 LONG = Job("PipelineRun", "n" * 63, "p" * 253, "u" * 36)
@@ -33,7 +33,7 @@ from contextlib import ExitStack
 import os, signal
 from pathlib import Path
 from chains.controller.crashes.journal import Journal
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job
 journal, stack = Journal(Path({str(folder)!r}), 4), ExitStack()
 for names in {names!r}:
     stack.enter_context(journal.in_work(Job(*names)))

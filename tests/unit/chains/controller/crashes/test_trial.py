@@ -14,7 +14,8 @@ from chains.controller.crashes import trial as module
 from chains.controller.crashes.journal import Journal, Suspect
 from chains.controller.crashes.trial import Trial, TrialOptions
 from chains.controller.metrics import Metrics
-from chains.controller.work.worklist import Job, WorkList
+from chains.controller.work.worklist import WorkList
+from chains.tekton.runs import Job
 
 JOBS = [Job("TaskRun", "ci", f"run-{number}", str(number)) for number in range(3)]
 FINAL = {"again": None, "broke": "", "counted": [["signed", None]]}

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from chains.attest.flow import FAILED, SIGNED, SKIPPED, Outcome
+from chains.attest.outcome import FAILED, SIGNED, SKIPPED, Outcome
 from chains.attest.stores import Entry
-from chains.cluster.client import ClusterUnavailable, ObjectChanged, ObjectRefused
+from chains.cluster.errors import ClusterUnavailable, ObjectChanged, ObjectRefused
 from chains.config.selection import BEFORE_CUT_OFF
-from chains.controller.marks.marker import Marker, label_of, run_path
+from chains.controller.marks.marker import Marker
 from chains.controller.marks.patches import (
     bare,
     compact_outcome,
@@ -26,7 +26,7 @@ from chains.controller.marks.patches import (
     smaller,
     unmark_patch,
 )
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job, label_of, run_path
 
 Json = Any
 DONE = "provenance.chains/done"

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from chains.attest.flow import Outcome
-from chains.cluster.client import ClusterUnavailable, ObjectChanged, ObjectGone, ObjectRefused
+from chains.attest.outcome import Outcome
+from chains.cluster.errors import ClusterUnavailable, ObjectChanged, ObjectGone, ObjectRefused
 from chains.controller.marks.marker import Marker
-from chains.controller.marks.patches import SIGNED_ANNOTATION
-from chains.controller.work.retry import OUTCOME_ANNOTATION
-from chains.controller.work.worklist import Job
+from chains.controller.marks.patches import OUTCOME_ANNOTATION, SIGNED_ANNOTATION
+from chains.tekton.runs import Job
 
 Json = Any
 JOB = Job("TaskRun", "ns", "r", "u")

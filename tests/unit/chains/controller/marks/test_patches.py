@@ -4,11 +4,12 @@ from base64 import b64decode
 
 import pytest
 
-from chains.attest.flow import Outcome
+from chains.attest.outcome import Outcome
 from chains.attest.stores import Entry
 from chains.controller.marks.patches import compact_outcome, is_marked, mark_patch
 from storage.annotations import AnnotationStore
-from storage.base import StoreOptions, StoreRejected
+from storage.base import StoreOptions
+from storage.errors import StoreRejected
 from storage.record import IN_TOTO_PAYLOAD_TYPE, SIMPLE_SIGNING_TYPE, Origin, Record, Subject
 
 METADATA = {

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from chains.cluster.client import METADATA_ONLY, ClusterUnavailable, ObjectGone
+from chains.cluster.client import METADATA_ONLY
+from chains.cluster.errors import ClusterUnavailable, ObjectGone
 from chains.controller.memory.child_runs import Family
 from chains.isolation.judgement import judge_isolation
 from chains.tekton.snapshot import take_snapshot

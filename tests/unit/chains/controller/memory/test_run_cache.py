@@ -2,7 +2,7 @@ import pytest
 
 from chains.controller.memory import run_cache
 from chains.controller.memory.run_cache import Bodies
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job
 
 
 def job(name: str) -> Job:

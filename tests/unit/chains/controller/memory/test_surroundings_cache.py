@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from chains.cluster.client import ClusterUnavailable
+from chains.cluster.errors import ClusterUnavailable
 from chains.controller.memory.surroundings_cache import CLOCKS_DIFFER, SECONDS, Kept, Recent
 from chains.tekton.surroundings import Beside
 

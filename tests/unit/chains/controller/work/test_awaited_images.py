@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chains.controller.work.awaited_images import Waiting, looked_for
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job
 
 
 def job(name: str, owner: str = "pr", namespace: str = "ns", kind: str = "TaskRun") -> Job:

@@ -10,7 +10,8 @@ import pytest
 from chains.cli.arguments import Parser
 from chains.cli.cluster import add_cluster_commands
 from chains.controller.work.crew import FEWEST, MOST, MOST_RESIDENT, Crew, Growth, Seen, part_of, resident
-from chains.controller.work.worklist import BACKLOG, FRESH, SLOW, Job, WorkList
+from chains.controller.work.worklist import BACKLOG, FRESH, SLOW, WorkList
+from chains.tekton.runs import Job
 from storage.limits.distance import Distance, HostTimes
 
 FAR = Seen(ended=30, wanted=True, busy=0.2, late=0.001, stretch=1.1, resident=100 << 20)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from chains.controller.work.host_waits import HostWaits
-from chains.controller.work.worklist import Job
+from chains.tekton.runs import Job
 from storage.limits.circuits import FIRST_PAUSE, LONGEST_PAUSE, MOST_TRIES, SILENCE, Circuits
 
 HOST, OTHER = "https://registry.example.com", "https://other.example.com"

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from chains.controller.work.retry import OUTCOME_ANNOTATION, Trouble, recall
+from chains.controller.marks.patches import OUTCOME_ANNOTATION
+from chains.controller.work.retry import Trouble, recall
 
 NOW = 1_780_000_000.0
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chains.controller.work.worklist import BACKLOG, FRESH, LEAVING, Job, WorkList
+from chains.controller.work.worklist import BACKLOG, FRESH, LEAVING, WorkList
+from chains.tekton.runs import Job
 
 
 def job(name: str) -> Job:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from storage.base import Store, StoreOptions, StoreRejected, StoreUnavailable, open_store
+from storage.base import Store, StoreOptions
 from storage.docdb.documents import chains_document
 from storage.docdb.dynamodb import lists
 from storage.docdb.dynamodb import store as docdb_dynamodb
 from storage.docdb.dynamodb.client import DynamoClient, NotTogether, encoded
+from storage.errors import StoreRejected, StoreUnavailable
 from storage.formats.chains_document import document_of
+from storage.open import open_store
 from storage.record import Findings, Record, Stored, Subject
 from tests.testbed.clouds.dynamodb import make_table
 from tests.testbed.s3 import ACCESS_KEY, SECRET_KEY, S3Server

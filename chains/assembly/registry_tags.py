@@ -1,0 +1,36 @@
+"""Tags resolved by their registry, once, before anything is verified."""
+
+from __future__ import annotations
+
+from chains.errors import UsageError
+from storage.base import StoreOptions
+from storage.errors import StoreRejected
+from storage.formats.digest import is_sha256
+from storage.formats.reference import parse_image
+
+
+class RegistryTags:
+    """Resolves tags by asking their registry, with the same settings as the stores."""
+
+    def __init__(self, options: StoreOptions | None = None) -> None:
+        self._options = options or StoreOptions()
+
+    async def resolve(self, reference: str) -> str:
+        """Return the digest of the manifest that the tag points to.
+
+        It is a :class:`chains.verify.targets.TagResolver`.
+        """
+        from storage.oci.registry import RegistryClient  # noqa: PLC0415 - only tags need the network
+
+        image = parse_image(reference)
+        last = reference.rpartition("/")[2]
+        tag = last.rpartition(":")[2] if ":" in last else "latest"
+        async with RegistryClient(self._options) as client:
+            found = await client.head_manifest(image.repository, tag)
+        if found is None:
+            raise UsageError(f"{image.repository} has no tag {tag!r}: give the image's digest")
+        if not is_sha256(found.digest):
+            raise StoreRejected(
+                f"{image.repository}:{tag}: expected a sha256 digest, got {found.digest[:100]!r}"
+            )
+        return found.digest

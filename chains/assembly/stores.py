@@ -1,0 +1,141 @@
+"""From a configuration or URLs to open stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from chains.assembly.workspace import LAYOUT, Settings
+from chains.attest.image_environment import ImageReader
+from chains.attest.stores import ClosedStore, Stores
+from chains.config.parse import Config
+from chains.errors import ConfigError, UsageError
+from storage.annotations import AnnotationStore
+from storage.base import Store, StoreOptions
+from storage.errors import StoreError
+from storage.limits.circuits import Circuits
+from storage.open import open_store
+from storage.redacted_url import shown, without_credentials
+
+
+def store_options(config: Config, circuits: Circuits | None = None) -> StoreOptions:
+    """Return what the configuration says to every store; ``circuits`` tell which hosts answer."""
+    oci = config.storage.oci
+    return StoreOptions(
+        encoding_format=oci.encoding_format,
+        repository=oci.repository,
+        bundles_in_repository=oci.bundles_in_repository,
+        insecure=oci.insecure,
+        ca_file=oci.ca_file,
+        circuits=circuits,
+        mongo_server_url=config.storage.docdb.mongo_server_url,
+        mongo_server_url_dir=config.storage.docdb.mongo_server_url_dir,
+        mongo_server_url_path=config.storage.docdb.mongo_server_url_path,
+    )
+
+
+def _needed(value: str, key: str) -> str:
+    if not value:
+        raise ConfigError(f"{key} is missing")
+    return value
+
+
+def _grafeas_url(config: Config) -> str:
+    from storage.grafeas.store import grafeas_url  # noqa: PLC0415 - needs the network's packages
+
+    grafeas = config.storage.grafeas
+    return grafeas_url(
+        _needed(grafeas.project_id, "storage.grafeas.projectid"),
+        noteid=grafeas.note_id,
+        notehint=grafeas.note_hint,
+        kmsref=config.signers.kms.ref,
+    )
+
+
+def _kafka_url(config: Config) -> str:
+    pubsub = config.storage.pubsub
+    if pubsub.provider != "kafka":
+        raise ConfigError("storage.pubsub.provider: expected kafka; inmemory keeps nothing")
+    _needed(pubsub.kafka_bootstrap_servers, "storage.pubsub.kafka.bootstrap.servers")
+    _needed(pubsub.topic, "storage.pubsub.topic")
+    return pubsub.url
+
+
+STORE_URLS: Mapping[str, Callable[[Config], str]] = {
+    "oci": lambda _: "oci:",
+    "s3": lambda config: config.storage.s3.url,
+    "gcs": lambda config: f"gcs://{_needed(config.storage.gcs_bucket, 'storage.gcs.bucket')}",
+    "docdb": lambda config: _needed(config.storage.docdb.url, "storage.docdb.url"),
+    "grafeas": _grafeas_url,
+    "archivista": lambda config: (
+        f"archivista:{_needed(config.storage.archivista_url, 'storage.archivista.url')}"
+    ),
+    "kafka": _kafka_url,
+}
+"""The URL of each store that an artifact's ``storage`` may name, beside ``tekton``. Each raises
+:class:`ConfigError` when a key that it needs is missing."""
+
+
+def open_stores(urls: Sequence[str], settings: Settings) -> Stores:
+    """Open the stores to write to. Raises :class:`UsageError` or :class:`ConfigError` with the next step."""
+    options = store_options(settings.config)
+    if urls:
+        return Stores({Stores.EVERYTHING: [open_url(url, options) for url in dict.fromkeys(urls)]})
+    named = _configured(settings)
+    if not named:
+        return Stores({Stores.EVERYTHING: [open_url(LAYOUT, options)]})
+    if "tekton" in named:
+        raise ConfigError(
+            "the configuration stores in tekton, which needs a cluster; pass --store oci-layout:PATH, "
+            "file:PATH, oci: or another store"
+        )
+    return Stores({name: [open_url(STORE_URLS[name](settings.config), options)] for name in sorted(named)})
+
+
+def _configured(settings: Settings) -> set[str]:
+    """Return the stores that the configuration names itself; defaults do not count without a cluster."""
+    config = settings.config
+    artifacts = {"taskrun": config.taskrun, "pipelinerun": config.pipelinerun, "oci": config.oci}
+    explicit = {name for name in artifacts if f"artifacts.{name}.storage" in settings.data}
+    if not settings.given or not explicit:
+        return set()
+    return {store for artifact in artifacts.values() if artifact.enabled for store in artifact.storage}
+
+
+def open_url(url: str, options: StoreOptions) -> Store:
+    """Return the store of a URL, not entered. Raises :class:`UsageError`."""
+    try:
+        return open_store(url, options)
+    except StoreError as error:
+        raise UsageError(f"store {shown(url)}: {error}") from error
+
+
+def open_images(config: Config, circuits: Circuits | None = None) -> ImageReader | None:
+    """Return what reads the environments of images, None unless the configuration wants them read."""
+    if not config.image_environments:
+        return None
+    from storage.oci.registry import RegistryClient  # noqa: PLC0415 - needs the network's packages
+
+    return ImageReader(RegistryClient(store_options(config, circuits)))
+
+
+def open_configured(
+    config: Config, annotations: AnnotationStore, circuits: Circuits | None = None
+) -> dict[str, list[Store]]:
+    """Open every store that the configuration names, by its name. Raises :class:`ConfigError`."""
+    names = {
+        store
+        for artifact in (config.taskrun, config.pipelinerun, config.oci)
+        if artifact.enabled
+        for store in artifact.storage
+    }
+    opened: dict[str, list[Store]] = {"tekton": [annotations]}
+    for name in sorted(names & STORE_URLS.keys()):
+        url = name
+        try:
+            url = STORE_URLS[name](config)
+            opened[name] = [open_store(url, store_options(config, circuits))]
+        except (StoreError, ConfigError) as error:
+            # one store that cannot be opened must not keep the others from their work
+            reason = without_credentials(f"storage.{name}: {error}")
+            opened[name] = [ClosedStore(shown(without_credentials(url)), reason)]
+    return opened

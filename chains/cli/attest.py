@@ -1,0 +1,108 @@
+"""The command ``attest``: attests, signs and stores every run of the input."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+from collections.abc import Sequence
+from typing import Any
+
+from chains.assembly.signers import check_signers
+from chains.assembly.stores import open_images, open_stores
+from chains.assembly.workspace import Settings, load_settings, open_sealers_for
+from chains.cli.arguments import FAILURE, OK, add_files, add_output, add_password_file, add_store
+from chains.cli.progress import Progress
+from chains.columns import table
+from chains.errors import UsageError
+from chains.loop import carry_out
+from chains.masking.forms import mask
+from chains.tekton.run_files import Intake, read_inputs
+from chains.terminal import say, terminal_width, write_json, write_text
+from chains.text import count
+
+
+def _attest(options: argparse.Namespace) -> int:
+    """Attest every run of the input."""
+    settings = load_settings(options.config)
+    check_signers(settings.config, key_given=bool(options.key))
+    intake = read_inputs(options.files)
+    if not intake.runs and not intake.problems:
+        raise UsageError("the input holds no TaskRun or PipelineRun")
+    # a command that keeps every outcome until its end gains nothing from looking for garbage often
+    gc.set_threshold(100_000, 50, 50)
+    outcomes = carry_out(_attest_async(intake, settings, options))
+    failed = sum(outcome.state == "failed" for outcome in outcomes)
+    if options.output == "json":
+        write_json({"runs": [outcome.to_json() for outcome in outcomes]}, indent=True)
+    else:
+        _print_outcomes(outcomes)
+    return FAILURE if failed else OK
+
+
+async def _attest_async(intake: Intake, settings: Settings, options: argparse.Namespace) -> list[Any]:
+    from chains.attest.batch import attest_all  # noqa: PLC0415 - keeps --help fast
+
+    stores = open_stores(options.store or [], settings)
+    images = open_images(settings.config)
+    try:
+        config = settings.config
+        sealers = await asyncio.to_thread(
+            open_sealers_for, config, options.key, options.password_file, tell=say
+        )
+        bar = Progress(len(intake.runs), "runs")
+        try:
+            return await attest_all(
+                intake,
+                config,
+                sealers,
+                stores,
+                lambda outcome: bar.advance(failed=outcome.state == "failed"),
+                images,
+            )
+        finally:
+            bar.close()
+            for each in sealers.values():
+                each.close()
+    finally:
+        await stores.close()
+        if images is not None:
+            await images.close()
+
+
+def _print_outcomes(outcomes: Sequence[Any]) -> None:
+    rows = []
+    for outcome in outcomes:
+        if not outcome.entries:
+            rows.append((outcome.run, outcome.state, "", "", mask(outcome.reason)))
+        rows += [
+            ("" if number else outcome.run, entry.state, entry.payload, entry.form, entry.told)
+            for number, entry in enumerate(outcome.entries)
+        ]
+    write_text(table(("RUN", "STATE", "PAYLOAD", "FORM", "WHERE, OR WHY NOT"), rows, terminal_width()))
+    counts = {
+        state: sum(outcome.state == state for outcome in outcomes)
+        for state in ("signed", "failed", "skipped")
+    }
+    unchanged = sum(outcome.unchanged for outcome in outcomes)
+    text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    write_text(f"\n{count(len(outcomes), 'run')}: {text}" + (f"; {unchanged} unchanged" if unchanged else ""))
+    for outcome in outcomes:
+        for warning in outcome.warnings:
+            say(f"warning: {outcome.run}: {warning}")
+
+
+def add_attest_command(commands: Any) -> None:
+    """Add the command ``attest``."""
+    attest = commands.add_parser("attest", help="attest, sign and store every run of the input")
+    add_files(attest)
+    attest.option("--config", "a chains-config ConfigMap or its data", metavar="FILE")
+    attest.option(
+        "--key",
+        "what to sign with: a file, or a key of a key service (default: .chains/signing.key, made once)",
+        metavar="REF",
+    )
+    add_password_file(attest)
+    add_store(attest, "store here")
+    add_output(attest)
+    attest.set_defaults(command=_attest)

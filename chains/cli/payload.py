@@ -1,0 +1,71 @@
+"""The command ``payload``: prints the unsigned statement of one run."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from chains.assembly.workspace import load_settings
+from chains.cli.arguments import OK, add_files
+from chains.errors import ChainsError, UsageError
+from chains.tekton.run_files import Intake, Key, read_inputs
+from chains.terminal import say, write_document
+from chains.text import count
+
+
+def _payload(options: argparse.Namespace) -> int:
+    """Print the unsigned statement of one run."""
+    from chains.attest.payloads import FORMATS, build_provenance, warnings  # noqa: PLC0415 - keeps --help fast
+    from chains.isolation.judgement import judge_isolation  # noqa: PLC0415 - keeps --help fast
+
+    if options.format and options.format not in FORMATS:
+        raise UsageError(f"unknown format {options.format!r}: expected one of {', '.join(FORMATS)}")
+    settings = load_settings(options.config)
+    intake = read_inputs(options.files)
+    for _, problem in intake.problems:
+        say(f"warning: {problem}")
+    frozen = intake.snapshot(_one_run(intake, options.run))
+    level = judge_isolation(
+        frozen, intake.beside_of(frozen), policies_vouched=settings.config.policies_vouched
+    ).level
+    statement = build_provenance(frozen, settings.config, options.format, level)
+    for warning in warnings(frozen):
+        say(f"warning: {warning}")
+    write_document(statement.to_bytes())
+    return OK
+
+
+def _one_run(intake: Intake, chosen: str) -> Key:
+    """Return the run to print: the chosen one, or the only one that is no other's child."""
+    if chosen:
+        found = [
+            key
+            for key in intake.runs
+            if chosen in {f"{key[1]}/{key[2]}", f"{key[0].lower()}/{key[1]}/{key[2]}"}
+        ]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(f"{key[1]}/{key[2]}" for key in list(intake.runs)[:10]) or "none"
+        problem = (
+            "is ambiguous; write KIND/NAMESPACE/NAME" if found else f"is not in the input, which has {known}"
+        )
+        raise UsageError(f"--run {chosen}: {problem}")
+    top = intake.top()
+    if len(top) == 1:
+        return top[0]
+    if not top:
+        if intake.problems:
+            raise ChainsError(intake.problems[0][1])
+        raise UsageError("the input holds no TaskRun or PipelineRun")
+    names = ", ".join(f"{key[1]}/{key[2]}" for key in top[:10])
+    raise UsageError(f"the input holds {count(len(top), 'run')}; pick one with --run NAMESPACE/NAME: {names}")
+
+
+def add_payload_command(commands: Any) -> None:
+    """Add the command ``payload``."""
+    payload = commands.add_parser("payload", help="print the unsigned statement of a run")
+    add_files(payload)
+    payload.option("--config", "a chains-config ConfigMap or its data", metavar="FILE")
+    payload.option("--format", "write this format instead of the configured one", metavar="NAME")
+    payload.option("--run", "the run to print, where the input holds several", metavar="NAMESPACE/NAME")
+    payload.set_defaults(command=_payload)

@@ -1,0 +1,59 @@
+"""One line of what ``chains doctor`` reports, and all of them as JSON and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from chains.columns import table
+from chains.masking.forms import mask
+
+State = Literal["ok", "warning", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was tried; ``failed`` keeps evidence from being made, ``warning`` costs something."""
+
+    name: str
+    state: State
+    detail: str
+    next_step: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Return the check for ``--output json``."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "detail": mask(self.detail),
+            "next_step": self.next_step,
+        }
+
+
+def exit_code(checks: Iterable[Check]) -> int:
+    """Return 1 when a check failed, else 0."""
+    return int(any(check.state == "failed" for check in checks))
+
+
+def to_json(checks: Sequence[Check]) -> dict[str, Any]:
+    """Return the report for ``--output json``."""
+    return {"checks": [check.to_json() for check in checks], "counts": _counts(checks)}
+
+
+def to_text(checks: Sequence[Check], width: int | None = None) -> str:
+    """Return the report as a table, each next step below what it mends, and a line of counts."""
+    rows: list[tuple[str, str, str]] = []
+    for check in checks:
+        rows.append((check.state, check.name, mask(check.detail)))
+        if check.next_step:
+            rows.append(("", "", f"next: {check.next_step}"))
+    counts = ", ".join(f"{count} {state}" for state, count in _counts(checks).items() if count)
+    return f"{table(('STATE', 'CHECK', 'DETAIL'), rows, width)}\n\n{len(checks)} checks: {counts}"
+
+
+def _counts(checks: Sequence[Check]) -> dict[str, int]:
+    return {
+        state: sum(check.state == state for check in checks)
+        for state in ("ok", "warning", "failed", "skipped")
+    }

@@ -1,0 +1,46 @@
+"""Reads raw objects of any shape: what is not there, or has the wrong shape, is found empty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+Json = Any
+
+
+def parse_time(text: str) -> datetime | None:
+    """Return a moment as the API server writes it, None for anything else."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def mapping_at(value: Json, *path: str) -> Mapping[str, Json]:
+    """Return the mapping under a path of keys, an empty one where there is none."""
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def objects_at(value: Json, *path: str) -> list[Mapping[str, Json]]:
+    """Return the mappings in the list under a path of keys; what is no mapping is left out."""
+    *above, last = path
+    found = mapping_at(value, *above).get(last)
+    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+
+
+def text_at(value: Json, *path: str) -> str:
+    """Return the string under a path of keys, ``""`` where there is none."""
+    *above, last = path
+    found = mapping_at(value, *above).get(last)
+    return found if isinstance(found, str) else ""
+
+
+def texts_at(value: Json, *path: str) -> list[str]:
+    """Return the strings in the list under a path of keys; what is no string is left out."""
+    *above, last = path
+    found = mapping_at(value, *above).get(last)
+    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []

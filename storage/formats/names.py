@@ -1,0 +1,17 @@
+"""Names of runs and subjects as names of files and keys."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def plain_name(text: str) -> str:
+    """Return ``text`` as the name of a file: no separators, no leading dot, not too long, never ambiguous."""
+    if _PLAIN.fullmatch(text):
+        return text
+    mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{_ODD.sub('_', text).lstrip('.-')[:80]}-{mark}"

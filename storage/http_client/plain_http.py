@@ -1,0 +1,36 @@
+"""Whether a registry is so near that plain HTTP is tried there."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from storage.formats.reference import registry_host
+
+
+def may_be_plain_http(registry: str) -> bool:
+    """Whether ``registry`` is so near that plain HTTP is tried when it does not speak TLS.
+
+    go-containerregistry's rule (loopback, ``localhost``, ``*.localhost``, RFC 1918 addresses), which says
+    127.0.0.1 where this says all of 127.0.0.0/8. ``https`` is tried first here as there.
+    """
+    host = registry_host(registry)
+    if is_loopback(host):
+        return True
+    try:
+        address = ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in _RFC1918)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` (no port, no brackets) is this machine by its name or address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+_RFC1918 = tuple(ipaddress.ip_network(net) for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
