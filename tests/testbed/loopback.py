@@ -11,6 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
+class LoopbackServer(ThreadingHTTPServer):
+    """An HTTP server with a thread for each connection, of which many may come at once."""
+
+    daemon_threads = True
+    # with the usual five, some of those that come at the same time are reset
+    request_queue_size = 128
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a client sent."""
@@ -61,8 +69,7 @@ def serving(answer: Callable[[Request], Answer]) -> Iterator[str]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's own name
             del format, args
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
+    with LoopbackServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:

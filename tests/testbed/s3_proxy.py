@@ -10,9 +10,11 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.testbed.loopback import LoopbackServer
 
 DROP, FLIP = "drop", "flip"
 Fault = Callable[[str, str], str | int | None]
@@ -79,8 +81,7 @@ def s3_proxy(backend: str, access: str, secret: str) -> Iterator[Proxy]:
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _handle  # noqa: N815
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = LoopbackServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
