@@ -61,7 +61,7 @@ def test_both_controllers_do_the_same_work_and_are_compared(
 @pytest.mark.parametrize("name", ["s3", "oci", "kafka", "archivista"])
 def test_stores_are_measured_beside_the_plain_library(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.environ", os.environ.copy())  # it sets variables of its servers
-    rows = measured_stores(name, 2)
+    rows = measured_stores(name, 2, 1)
     assert set(rows) == {name, "plain"}
     for puts, gets in (row for several in rows.values() for row in several):
         assert puts > 0
