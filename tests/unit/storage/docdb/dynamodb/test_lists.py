@@ -38,7 +38,7 @@ class Table:
         self.url = f"dynamodb://{self.name}?partition_key=Name"
 
     def open(self, more: str = "", **options: Any) -> Store:
-        return open_store(self.url + more, StoreOptions(timeout=60, attempts=1, **options))
+        return open_store(self.url + more, StoreOptions(timeout=60, attempts=4, **options))
 
     def operations(self) -> list[str]:
         """Return what was asked for since the last call."""
