@@ -78,7 +78,7 @@ def test_a_rotated_key_signs_from_then_on_in_the_same_process(
             }
         )
         # five minutes otherwise, until it is asked whether the reference names another version
-        sooner = "import sys, signers.kms.service, chains.cli.main; signers.kms.PUBLIC_KEY_SECONDS = 0; sys.exit(chains.cli.run(sys.argv[1:]))"
+        sooner = "import sys, signers.kms.service, chains.cli.main; signers.kms.service.PUBLIC_KEY_SECONDS = 0; sys.exit(chains.cli.main.run(sys.argv[1:]))"
         running.program = (sys.executable, "-c", sooner)
         running.start()
         keys = []
