@@ -142,6 +142,13 @@ def unmarked(running: Running, due: set[Key]) -> set[Key]:
     return due & left
 
 
+def remove(running: Running) -> None:
+    """Delete the runs of both namespaces: what else uses the API server would list them for minutes."""
+    for namespace in (running.namespace, *running.watched):
+        for kind in ("taskruns", "pipelineruns"):
+            running.server.request("DELETE", f"{RUNS}/{namespace}/{kind}")
+
+
 def watch(running: Running, due: set[Key], seconds: float) -> Watched:
     """Ask for the controller's health until everything is marked, or so many seconds have passed."""
     found, deadline = Watched(), time.monotonic() + seconds
