@@ -93,7 +93,9 @@ class RekorV1Server:
         }
         verification = {"inclusionProof": proof, "signedEntryTimestamp": base64.b64encode(promise).decode()}
         if self.spoil == "signedEntryTimestamp":
-            verification["signedEntryTimestamp"] = base64.b64encode(promise[:-1] + b"\0").decode()
+            verification["signedEntryTimestamp"] = base64.b64encode(
+                promise[:-1] + bytes([promise[-1] ^ 1])
+            ).decode()
         if self.spoil == "rootHash":
             proof["rootHash"] = "00" * 32
         if self.spoil == "logID":
