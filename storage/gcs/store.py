@@ -21,8 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
 from storage.base import Probe, Store, StoreOptions
 from storage.errors import BadContent, StoreError, StoreRejected, StoreUnavailable
@@ -46,6 +45,7 @@ from storage.gcs.objects import PERMISSION, Kept, Objects
 from storage.limits import allowance
 from storage.limits.allowance import Allowance
 from storage.limits.belief import Belief
+from storage.limits.together import together
 from storage.record import (
     Evidence,
     Failure,
@@ -62,7 +62,6 @@ from storage.redacted_url import shown
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,400}")
 _DIGEST = re.compile(r"[A-Za-z0-9_]{1,40}:[0-9a-f]{2,256}")
-T = TypeVar("T")
 _AT_ONCE = 16
 _PROBE = "provenance-chains-probe"
 
@@ -103,7 +102,7 @@ class GcsStore(Store):
                 f"by-digest/{one.replace(':', '/')}" for one in digests_of(record) if _DIGEST.fullmatch(one)
             ]
             pointers = [f"{place}/{stem}" for place in places]
-            await _together([self._objects.make(pointer, b"") for pointer in pointers])
+            await together([self._objects.make(pointer, b"") for pointer in pointers])
             await self._read_back(parts | signature, stem)
             if not self._lists:
                 await self._check_listed(pointers)
@@ -215,9 +214,7 @@ class GcsStore(Store):
         generations = dict.fromkeys(left, 0)
         for _ in range(max(1, self._options.attempts) + 1):
             names = list(left)
-            made = await _together(
-                [self._objects.make(name, left[name], generations[name]) for name in names]
-            )
+            made = await together([self._objects.make(name, left[name], generations[name]) for name in names])
             written = {name for name, one in zip(names, made, strict=True) if one is not None}
             changed |= written
             left = {name: data for name, data in left.items() if name not in written}
@@ -245,7 +242,7 @@ class GcsStore(Store):
 
     async def _check_listed(self, pointers: Sequence[str]) -> None:
         """Look once an hour whether the list, by which readers search, leads to evidence."""
-        lists = await _together([self._objects.listed(prefix=one) for one in pointers])
+        lists = await together([self._objects.listed(prefix=one) for one in pointers])
         for pointer, found in zip(pointers, lists, strict=True):
             if pointer not in found:
                 raise StoreUnavailable(
@@ -270,15 +267,6 @@ class GcsStore(Store):
         finally:
             allowed.give_back(there.size - len(data or b""))
         return data
-
-
-async def _together(jobs: Sequence[Awaitable[T]]) -> list[T]:
-    """Await all jobs to their end, then return what they gave or raise the first error."""
-    ended = await asyncio.gather(*jobs, return_exceptions=True)
-    for one in ended:
-        if isinstance(one, BaseException):
-            raise one
-    return [one for one in ended if not isinstance(one, BaseException)]
 
 
 def run_folder(origin: Origin) -> str:

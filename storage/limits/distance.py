@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 _LATELY = 600.0
 """Seconds after which a shortest time is forgotten, twice that at most: a host may move away."""
+NEAR, CROWDED = 2.0, 4.0
+"""How many times as long as at their hosts' best answers take: below the one it is distance alone, and more
+may be asked at a time; above the other there is a queue, and less should be."""
 _LEAST = 0.001
 """Seconds that every answer may take: below that, nothing can be told from noise."""
 

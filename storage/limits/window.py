@@ -6,12 +6,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from storage.limits.distance import Distance, HostTimes
+from storage.limits.distance import CROWDED, NEAR, Distance, HostTimes
 
 FEWEST, MOST = 32, 128
-_NEAR, _CROWDED = 2.0, 4.0
-"""How many times as long as at their best answers take: below the one the window grows, above the other it
-shrinks."""
 
 
 class Window:
@@ -33,16 +30,19 @@ class Window:
         await self._places.acquire()
         return time.monotonic()
 
-    def leave(self, kind: str, entered: float) -> None:
-        """Give a place back after one answer, or none.
+    def leave(self, kind: str, entered: float, *, answered: bool = True) -> None:
+        """Give a place back.
 
-        ``kind`` is what takes the same time whenever it is asked for, such as a method.
+        ``kind`` is what takes the same time whenever it is asked for, such as a method. What was not
+        ``answered`` tells nothing of the distance: a request may end before anybody was asked.
         """
         now = time.monotonic()
         if self._owed:
             self._owed -= 1
         else:
             self._places.release()
+        if not answered:
+            return
         self._distance.note(self._times, kind, now - entered, now)
         self._answers += 1
         if self._answers >= self.size:
@@ -55,9 +55,9 @@ class Window:
     def _look(self) -> None:
         stretch, short = self._distance.stretch, self._short
         self._distance, self._answers, self._short = Distance(), 0, False
-        if stretch > _CROWDED:
+        if stretch > CROWDED:
             self._resize(self.size - self.size // 8)
-        elif short and stretch < _NEAR:
+        elif short and stretch < NEAR:
             self._resize(2 * self.size)
 
     def _resize(self, size: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 
 from storage import lean_json
 from storage.errors import BadContent
@@ -12,6 +12,7 @@ from storage.formats.manifest_evidence import BUNDLE_PREFIX, MOST_LAYERS, Conten
 from storage.formats.manifests import OCI_EMPTY, OCI_MANIFEST, Manifest, ReferrerIndex, tag_of
 from storage.formats.reference import Repository
 from storage.limits import allowance
+from storage.limits.together import together
 from storage.oci.login import FORBIDDEN
 from storage.oci.registry import Listed, RegistryClient
 from storage.oci.transport import RegistryRefused
@@ -38,16 +39,7 @@ async def find_evidence(
     jobs = [finder.tagged(tags, ".att", "oci-att"), finder.tagged(tags, ".sig", "oci-sig")]
     if bundles is not None:
         jobs.append(finder.referring(bundles))
-    return joined(await all_of(jobs))
-
-
-async def all_of(jobs: Iterable[Awaitable[Findings]]) -> list[Findings]:
-    """Await all jobs to their end, then return their findings or raise the first error."""
-    ended = await asyncio.gather(*jobs, return_exceptions=True)
-    for result in ended:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in ended if isinstance(result, Findings)]
+    return joined(await together(jobs))
 
 
 def joined(parts: Iterable[Findings]) -> Findings:
@@ -103,7 +95,7 @@ class _Finder:
         for one in listed[MOST_REFERRERS:]:
             reason = f"not read: {self._digest} has more than {MOST_REFERRERS} referrers"
             skipped.append(Skipped(f"{repository}@{one.digest}", one.digest, reason))
-        return joined([*await all_of(jobs), Findings(skipped=tuple(skipped))])
+        return joined([*await together(jobs), Findings(skipped=tuple(skipped))])
 
     async def _listed(self, repository: Repository) -> tuple[list[Listed], list[Skipped]]:
         """Return what the API and the index list; both are asked together."""
@@ -159,7 +151,7 @@ class _Finder:
 
     async def _fetch(self, repository: Repository, contents: Contents) -> Findings:
         jobs = [self._blob(repository, wanted) for wanted in contents.wanted]
-        return joined([*await all_of(jobs), Findings(skipped=contents.skipped)])
+        return joined([*await together(jobs), Findings(skipped=contents.skipped)])
 
     async def _blob(self, repository: Repository, wanted: Wanted) -> Findings:
         place = (repository, wanted.digest, wanted.size)

@@ -39,7 +39,8 @@ from storage.formats.manifests import (
 from storage.formats.reference import Repository, parse_image, parse_repository
 from storage.formats.repository_template import parse_gathered
 from storage.limits.single_flight import InFlight
-from storage.oci.find import all_of, find_evidence, joined
+from storage.limits.together import together
+from storage.oci.find import find_evidence, joined
 from storage.oci.listings import Listings
 from storage.oci.login import FORBIDDEN
 from storage.oci.platforms import platforms_of
@@ -162,7 +163,7 @@ class RegistryStore(Store):
             first, *more = gathered.places(self._within)
             jobs = [find_evidence(self._client, digest, first, first if aside else bundles)]
             jobs += [find_evidence(self._client, digest, place, place if aside else None) for place in more]
-            return joined(await all_of(jobs))
+            return joined(await together(jobs))
         if bundles is None:
             raise StoreRejected(
                 f"cannot look for {digest} in {self.url}: say which registry/repository it is in"

@@ -36,6 +36,7 @@ from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.formats.digest import sha256, sha256_aside
 from storage.formats.manifests import Entry, Gathered, Gathering, Layer, Manifest, entry_of, tag_of
 from storage.formats.reference import Repository
+from storage.limits.together import together
 from storage.oci.login import FORBIDDEN
 from storage.oci.registry import RegistryClient, TagMoved
 from storage.oci.transport import RegistryRefused
@@ -262,10 +263,7 @@ class TagWriter:
         uploads = [
             self._client.put_blob(tag.repository, blob, digest) for digest, blob in blobs.items() if blob
         ]
-        # all of them end before one's failure is told: none may outlive the store
-        for ended in await asyncio.gather(*uploads, return_exceptions=True):
-            if isinstance(ended, BaseException):
-                raise ended
+        await together(uploads)
         for entry in batch:
             entry.uploaded = True
         return config

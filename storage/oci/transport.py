@@ -210,20 +210,25 @@ class Transport:
             raise
 
     async def _try_at(self, endpoint: _Endpoint, request: Request) -> Answer:
-        window = endpoint.window(request)
+        window, answered = endpoint.window(request), False
         entered = await window.enter()
         try:
-            known = self._attempts.known(request.repository, push=request.push)
-            if not endpoint.challenges or known is not None:
-                answer = await self._follow(endpoint, request, known)
-                self._learn(endpoint, answer)
-                if not endpoint.challenges:
-                    return await self._unasked(endpoint, request, answer, known)
-                if answer.status in request.passes or not _is_refused(endpoint, request, answer):
-                    return _judged(request, answer, known)
-            return await self._attempt(endpoint, endpoint.challenges, request, known)
+            answer = await self._ask(endpoint, request)
+            answered = True
         finally:
-            window.leave(request.method, entered)
+            window.leave(request.method, entered, answered=answered)
+        return answer
+
+    async def _ask(self, endpoint: _Endpoint, request: Request) -> Answer:
+        known = self._attempts.known(request.repository, push=request.push)
+        if not endpoint.challenges or known is not None:
+            answer = await self._follow(endpoint, request, known)
+            self._learn(endpoint, answer)
+            if not endpoint.challenges:
+                return await self._unasked(endpoint, request, answer, known)
+            if answer.status in request.passes or not _is_refused(endpoint, request, answer):
+                return _judged(request, answer, known)
+        return await self._attempt(endpoint, endpoint.challenges, request, known)
 
     async def _unasked(
         self, endpoint: _Endpoint, request: Request, answer: Answer, known: Authorization | None

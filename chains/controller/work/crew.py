@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from storage.limits.distance import Distance
+from storage.limits.distance import CROWDED, NEAR, Distance
 
 FEWEST, MOST = 64, 512
 """Workers to begin with, and at most, where nobody says how many."""
@@ -27,9 +27,6 @@ _LOOK = 0.05
 """Seconds between two looks at how late the event loop is."""
 _BUSY, _LATE = 0.75, 0.02
 """The part of one core, and how many seconds late the loop is, from which on waiting is not what limits."""
-_NEAR, _CROWDED = 2.0, 4.0
-"""How many times as long as at their hosts' best answers take: below the one the crew grows, above the other
-it shrinks."""
 
 
 def part_of(workers: int) -> int:
@@ -68,11 +65,11 @@ class Growth:
 
     def look(self, seen: Seen) -> int:
         """Return how many workers there should be after a window."""
-        if seen.resident > MOST_RESIDENT or seen.stretch > _CROWDED:
+        if seen.resident > MOST_RESIDENT or seen.stretch > CROWDED:
             self.number -= self.number // 8
         elif not seen.wanted:
             self.number -= self.number // 16
-        elif seen.ended and seen.busy < _BUSY and seen.late < _LATE and seen.stretch < _NEAR:
+        elif seen.ended and seen.busy < _BUSY and seen.late < _LATE and seen.stretch < NEAR:
             self.number *= 2
         self.number = min(max(self.number, self.fewest), self.most)
         return self.number

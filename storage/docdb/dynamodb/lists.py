@@ -41,7 +41,9 @@ def run_list(run: str) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST and text.isascii() else sha256(text.encode("utf-8", "replace"))
+    # a slash begins the number of a further item
+    plain = len(text) <= _LONGEST and text.isascii() and "/" not in text
+    return text if plain else sha256(text.encode("utf-8", "replace"))
 
 
 class _Batch:

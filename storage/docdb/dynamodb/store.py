@@ -19,6 +19,7 @@ from storage.docdb.dynamodb.client import DynamoClient, NotTogether, Taken, docu
 from storage.docdb.dynamodb.lists import Lists, digest_list, run_list
 from storage.docdb.store import KINDS, DocumentStore, parse_collection_url
 from storage.errors import StoreRejected
+from storage.limits.together import together
 from storage.redacted_url import shown
 
 _EXPECTED = "dynamodb://TABLE?partition_key=Name"
@@ -99,12 +100,7 @@ class DynamoCollection:
 
     async def replace(self, documents: Sequence[Document], action: str) -> set[str]:
         """Write as docstore's ``Put`` what is not there with these values; return the names of that."""
-        ended = await asyncio.gather(
-            *(self._replace(document, action) for document in documents), return_exceptions=True
-        )
-        for one in ended:
-            if isinstance(one, BaseException):
-                raise one
+        ended = await together(self._replace(document, action) for document in documents)
         return {str(document[_KEY]) for document, changed in zip(documents, ended, strict=True) if changed}
 
     async def _replace(self, document: Document, action: str) -> bool:

@@ -102,6 +102,16 @@ def test_never_more_are_under_way_than_there_are_places(clock: Clock) -> None:
     asyncio.run(work())
 
 
+def test_what_ended_before_anybody_was_asked_says_nothing_of_the_distance(clock: Clock) -> None:
+    async def work() -> None:
+        window = Window()
+        for _ in range(3 * FEWEST):  # the registry was away, and refused every connection at once
+            window.leave("GET", await window.enter(), answered=False)
+        assert await rounds(window, clock, 0.1, 6) == MOST
+
+    asyncio.run(work())
+
+
 def test_a_shortest_time_is_of_its_kind_and_forgotten_after_a_while() -> None:
     times, distance = HostTimes(), Distance()
     distance.note(times, "HEAD", 0.01, 0.0)

@@ -277,3 +277,10 @@ def test_what_fails_without_the_sdk_is_asked_of_the_sdk(harm: Any, table: Table)
 def test_a_wrong_word_about_scans_is_refused() -> None:
     with pytest.raises(StoreRejected, match="allow_scans: expected true or false"):
         open_store("dynamodb://table?partition_key=Name&allow_scans=perhaps")
+
+
+def test_no_digest_and_no_run_is_taken_for_a_further_item_of_another() -> None:
+    for place in (lists.digest_list, lists.run_list):
+        assert place("sha256:ab").endswith("/sha256:ab")
+        assert place("sha256:ab/1") != f"{place('sha256:ab')}/1"
+        assert "/" not in place("sha256:ab/1").partition("/")[2]
