@@ -15,10 +15,9 @@ import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
-from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import orjson
 
@@ -28,6 +27,9 @@ from chains.loop import carry_out
 from chains.text import told
 from signers.errors import SignerError
 from storage.errors import StoreError
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, Tracer
 
 Value = str | int | float | bool
 _Parameters = ParamSpec("_Parameters")
@@ -45,55 +47,34 @@ _QUIET_SECONDS = 60.0
 _MAX_TEXT = 512
 _MAX_CONTEXT = 4096
 _log = logging.getLogger("chains.trace")
-_tracer: Any = None
+_tracer: Tracer | None = None
 
 
-class _Off:
-    """The span of a process without traces."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
+_OFF = nullcontext()
 
 
-class _On:
-    """One span, the current one for the length of the block."""
-
-    def __init__(self, name: str, attributes: Mapping[str, Value]) -> None:
-        self._name, self._attributes = name, attributes
-
-    def __enter__(self) -> Self:
-        from opentelemetry import context, trace  # noqa: PLC0415 - an extra, and only where traces are on
-
-        self._context = context
-        self._span = _tracer.start_span(self._name, attributes=_named(self._attributes))
-        self._token = context.attach(trace.set_span_in_context(self._span))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None and not isinstance(error, asyncio.CancelledError):
-            # words that are not ours may quote what they were given
-            ours = isinstance(error, ChainsError | StoreError | SignerError)
-            _fail(self._span, str(error) if ours else type(error).__name__, type(error).__name__)
-        self._context.detach(self._token)
-        self._span.end()
-
-
-_OFF = _Off()
-
-
-def span(name: str, **attributes: Value) -> _Off | _On:
+def span(name: str, **attributes: Value) -> AbstractContextManager[None]:
     """Return a context manager that times its block as a span below the current one.
 
-    What the block raises is recorded and goes on.
+    What the block raises is recorded and raised again.
     """
-    return _OFF if _tracer is None else _On(name, attributes)
+    return _OFF if _tracer is None else _recorded(_tracer, name, attributes)
+
+
+@contextmanager
+def _recorded(tracer: Tracer, name: str, attributes: Mapping[str, Value]) -> Iterator[None]:
+    with tracer.start_as_current_span(
+        name, attributes=_named(attributes), record_exception=False, set_status_on_exception=False
+    ) as current:
+        try:
+            yield
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            # the text of an error that is not ours may quote a secret
+            ours = isinstance(error, ChainsError | StoreError | SignerError)
+            _fail(current, str(error) if ours else type(error).__name__, type(error).__name__)
+            raise
 
 
 def note(**attributes: Value) -> None:
@@ -259,7 +240,7 @@ def _provider() -> Any:
     return provider
 
 
-def _current() -> Any:
+def _current() -> Span:
     from opentelemetry import trace  # noqa: PLC0415 - an extra, and only where traces are on
 
     return trace.get_current_span()
@@ -277,7 +258,7 @@ def _shown(text: str) -> str:
     return told(re.sub(r"//[^/@\s]*@", "//…@", text)[:_MAX_TEXT])[:_MAX_TEXT]
 
 
-def _fail(found: Any, reason: str, kind: str) -> None:
+def _fail(found: Span, reason: str, kind: str) -> None:
     from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415
 
     found.set_status(Status(StatusCode.ERROR, _shown(reason)))
