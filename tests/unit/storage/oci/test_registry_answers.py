@@ -137,17 +137,17 @@ def plain(status: int, text: str) -> Callable[[], web.Response]:
 TO_TAG, TO_DIGEST = "/manifests/sha256-", "/manifests/sha256:"
 ROWS = [
     Row(
-        "Harbor", "`PUT` of a tag", "412 `PRECONDITION`", "a rule (immutable tag): fails for good, with the words and the next step",
+        "Harbor", "`PUT` of a tag", "412 `PRECONDITION`", "a rule (immutable tag): fails permanently, with the registry's message and the next step",
         "goharbor/harbor#17332", on("PUT", TO_TAG, said(412, "PRECONDITION", "configured as immutable")),
         frozenset({"referrer"}), words=("412 PRECONDITION: configured as immutable", "a rule of the registry", EXEMPT),
     ),
     Row(
-        "Harbor", "`HEAD` of an image", "412, without words", "a rule (vulnerable image); asked again by `GET` for the words",
+        "Harbor", "`HEAD` of an image", "412, without a message", "a rule (vulnerable image): asked again with `GET` to get the message",
         "goharbor/harbor#15885", on("GET HEAD", TO_DIGEST, said(412, "PROJECTPOLICYVIOLATION", "the image is vulnerable")),
         frozenset({"att"}), words=("412 PROJECTPOLICYVIOLATION: the image is vulnerable",),
     ),
     Row(
-        "Harbor", "upload", "403 `DENIED`, quota exceeded", "the project is full: fails for good, and is no rate limit",
+        "Harbor", "upload", "403 `DENIED`, quota exceeded", "the project is full, not a rate limit: fails permanently",
         "goharbor/harbor#8802",
         on("POST PUT", "/blobs/uploads/", said(403, "DENIED", "Quota exceeded when processing the request of adding 1.3 MiB")),
         words=("403 DENIED: Quota exceeded when processing the request of adding 1.3 MiB",),
@@ -157,36 +157,36 @@ ROWS = [
         "NVIDIA/aicr#1957", on("GET", "/referrers/", said(404, "MANIFEST_UNKNOWN", "manifest unknown")), BOTH,
     ),
     Row(
-        "GHCR", "write", "403, secondary rate limit", "busy: tried again later, and no credential is blamed",
+        "GHCR", "write", "403, secondary rate limit", "a rate limit: tried again later; the credentials are not at fault",
         "markrussinovich/refchecker#67",
         on("PUT", "/manifests/", lambda: web.json_response({"message": "You have exceeded a secondary rate limit"}, status=403)),
         transient=True, words=("403 You have exceeded a secondary rate limit",),
     ),
     Row(
-        "GHCR", "`HEAD` of what is absent", "403", "absent, where what was written just before can be read",
+        "GHCR", "`HEAD` of what is absent", "403", "absent, if what was just written can be read",
         "docker/build-push-action#981", absent(said(403, "DENIED", "requested access to the resource is denied")), BOTH,
     ),
     Row(
-        "GHCR", "write", "403 `DENIED`, `write_package`", "the credentials may not push: fails for good",
+        "GHCR", "write", "403 `DENIED`, `write_package`", "the credentials may not push: fails permanently",
         "Opendray/opendray#55", on("PUT POST", "/", said(403, "DENIED", "permission_denied: write_package")),
         words=("403 DENIED: permission_denied: write_package", "must be allowed to push to"),
     ),
     Row(
-        "ECR", "`PUT` of a tag", "400 `TAG_INVALID`", "a rule (immutable tag): fails for good, with the words and the next step",
+        "ECR", "`PUT` of a tag", "400 `TAG_INVALID`", "a rule (immutable tag): fails permanently, with the registry's message and the next step",
         "JiRaska/open-bank-oss#8981", on("PUT", TO_TAG, said(400, "TAG_INVALID", "the tag is immutable")),
         frozenset({"referrer"}), words=("400 TAG_INVALID: the tag is immutable", "a rule of the registry", EXEMPT),
     ),
     Row(
-        "ECR", "upload", "404 `NAME_UNKNOWN`", "there is no such repository, and none is made: fails with the next step",
+        "ECR", "upload", "404 `NAME_UNKNOWN`", "the repository does not exist and is not created on push: fails with the next step",
         "plexsystems/sinker#55", on("POST PUT", "/", said(404, "NAME_UNKNOWN", "The repository does not exist in the registry")),
         words=("404 NAME_UNKNOWN: The repository does not exist in the registry", "create the repository"),
     ),
     Row(
-        "ECR", "`HEAD` of a manifest", "400, without words", "asked again by `GET`, which decides",
+        "ECR", "`HEAD` of a manifest", "400, without a message", "asked again with `GET`, which decides",
         "bazel-contrib/rules_oci#720", on("HEAD", "/manifests/", plain(400, "")), BOTH,
     ),
     Row(
-        "GAR", "write", "403 `DENIED`, `uploadArtifacts`", "the credentials may not push, or there is no such repository: fails for good",
+        "GAR", "write", "403 `DENIED`, `uploadArtifacts`", "the credentials may not push, or the repository does not exist: fails permanently",
         "GoogleCloudPlatform/cymbal-superstore#4",
         on("PUT POST", "/", said(403, "DENIED", 'Permission "artifactregistry.repositories.uploadArtifacts" denied on resource')),
         words=("uploadArtifacts", "must be allowed to push to"),
@@ -196,94 +196,94 @@ ROWS = [
         "actions/attest-build-provenance#80", on("GET", "/referrers/", plain(404, "")), BOTH,
     ),
     Row(
-        "ACR", "write", "405 `REGISTRY_DISALLOWED_OPERATION`", "locked: fails for good, with the next step",
+        "ACR", "write", "405 `REGISTRY_DISALLOWED_OPERATION`", "locked: fails permanently, with the next step",
         "Azure/azure-sdk-for-net#22827",
         on("PUT", "/manifests/", said(405, "REGISTRY_DISALLOWED_OPERATION", "The operation is disallowed on this registry, repository or image")),
         words=("405 REGISTRY_DISALLOWED_OPERATION: The operation is disallowed", "unlock it"),
     ),
     Row(
-        "Quay", "`PUT` of a bundle", "201 without `OCI-Subject`, and an empty list", "it is not listed: the index under the tag lists it",
+        "Quay", "`PUT` of a bundle", "201 without `OCI-Subject`, and an empty list", "the bundle is not listed: the index under the tag lists it",
         "opencontainers/distribution-spec#563", on("GET", "/referrers/", lambda: index_response([])), BOTH,
     ),
     Row(
-        "Quay", "`PUT` of a bundle", "415 `MANIFEST_INVALID`", "this version takes no artifacts: bundles fail for good, tags are stored",
+        "Quay", "`PUT` of a bundle", "415 `MANIFEST_INVALID`", "this version accepts no artifacts: bundles fail permanently, tags are stored",
         "GoogleContainerTools/jib#698",
         on("PUT", TO_DIGEST, said(415, "MANIFEST_INVALID", "manifest invalid", {"message": "manifest schema version not supported"})),
         frozenset({"att"}),
         words=("manifest invalid (manifest schema version not supported)", "set storage.oci.encoding-format to dsse"),
     ),
     Row(
-        "Artifactory", "`GET` of what is absent", "403 `UNAUTHORIZED`", "absent, where what was written just before can be read",
+        "Artifactory", "`GET` of what is absent", "403 `UNAUTHORIZED`", "absent, if what was just written can be read",
         "sigstore/cosign#2973", absent(said(403, "UNAUTHORIZED", "The client does not have permission for manifest")), BOTH,
     ),
     Row(
-        "Artifactory", "`PUT` of a tag", "400 `MANIFEST_INVALID`", "may not be written over: fails for good, with the words of the detail",
+        "Artifactory", "`PUT` of a tag", "400 `MANIFEST_INVALID`", "the tag may not be overwritten: fails permanently, with the registry's detail message",
         "sigstore/cosign#3758",
         on("PUT", TO_TAG, said(400, "MANIFEST_INVALID", "manifest invalid", {"description": "Could not locate artifact"})),
         frozenset({"referrer"}), words=("manifest invalid (Could not locate artifact)", EXEMPT),
     ),
     Row(
-        "Nexus", "`PUT` of a tag", "400 `BLOB_UPLOAD_INVALID`", "no re-deployment: fails for good, with the words and the next step",
+        "Nexus", "`PUT` of a tag", "400 `BLOB_UPLOAD_INVALID`", "redeployment is disabled: fails permanently, with the registry's message and the next step",
         "GoogleContainerTools/jib#3057",
         on("PUT", TO_TAG, said(400, "BLOB_UPLOAD_INVALID", "blob upload invalid", "Repository does not allow updating assets: docker")),
         frozenset({"referrer"}), words=("(Repository does not allow updating assets: docker)", EXEMPT),
     ),
     Row(
-        "Nexus", "`PUT` of a blob", "400 `BLOB_UPLOAD_INVALID`, cannot be updated", "somebody else brought the blob: it is there",
+        "Nexus", "`PUT` of a blob", "400 `BLOB_UPLOAD_INVALID`, cannot be updated", "another client uploaded the blob: it is there",
         "sonatype/nexus-public#967", there_already, BOTH, settings={"single_post": False},
     ),
     Row(
-        "Nexus", "`POST` of a whole blob", "400, method not supported", "uploaded by `POST` and `PUT`",
+        "Nexus", "`POST` of a whole blob", "400, method not supported", "uploaded with `POST` and `PUT`",
         "docker/buildx#457", on("POST", "digest=", plain(400, "HTTP method POST is not supported by this URL")), BOTH,
         settings={"single_post": False},
     ),
     Row(
-        "Nexus", "`HEAD` of a manifest", "405", "asked by `GET`, from then on at once",
+        "Nexus", "`HEAD` of a manifest", "405", "asked with `GET`; later requests use `GET` directly",
         "merll/docker-registry-util#3", on("HEAD", "/", plain(405, "")), BOTH,
     ),
     Row(
-        "Nexus", "`HEAD` of what is there", "404", "asked again by `GET`, which decides",
+        "Nexus", "`HEAD` of what is there", "404", "asked again with `GET`, which decides",
         "merll/docker-registry-util#3", on("HEAD", "/", plain(404, "")), BOTH,
     ),
     Row(
-        "Nexus", "challenge", "a realm `null://…` beside `Basic`", "the scheme that can be met is met",
+        "Nexus", "challenge", "a realm `null://…` and `Basic`", "the scheme that is supported is used",
         "sonatype/nexus-public#580", null_realm, BOTH, credentials=(ROBOT,),
     ),
     Row(
-        "Docker Hub", "any", "429, `Too Many Requests (HAP429)` as text", "busy: tried again later, with the words",
+        "Docker Hub", "any", "429, `Too Many Requests (HAP429)` as text", "a rate limit: tried again later, with the registry's message",
         "docker/hub-feedback#1907", on("PUT", "/manifests/", plain(429, "Too Many Requests (HAP429).\n")),
         transient=True, words=("429 Too Many Requests (HAP429).",),
     ),
     Row(
-        "Docker Hub", "any", "429 `TOOMANYREQUESTS`", "busy: tried again later, with the words",
+        "Docker Hub", "any", "429 `TOOMANYREQUESTS`", "a rate limit: tried again later, with the registry's message",
         "docker/hub-feedback#2429", on("PUT", "/manifests/", said(429, "TOOMANYREQUESTS", "You have reached your pull rate limit.")),
         transient=True, words=("429 TOOMANYREQUESTS: You have reached your pull rate limit.",),
     ),
     Row(
-        "zot", "`PUT` of a bundle", "201 with `OCI-Subject`", "the list is looked at once, and then believed",
+        "zot", "`PUT` of a bundle", "201 with `OCI-Subject`", "the list is read once and trusted afterwards",
         "project-zot/zot#1410", nothing, BOTH, settings={"tells_subject": True},
     ),
     Row(
-        "zot", "`PUT` of a bundle", "500", "may pass: tried again later",
+        "zot", "`PUT` of a bundle", "500", "transient: tried again later",
         "project-zot/zot#1424", on("PUT", TO_DIGEST, plain(500, "")), frozenset({"att"}), transient=True, words=("answered 500",),
     ),
     Row(
-        "GitLab", "`GET` of the tag `sha256-HEX`", "the image itself, and no referrers API", "bundles are not found there: they fail with the next step, tags are stored",
+        "GitLab", "`GET` of the tag `sha256-HEX`", "the image itself; no referrers API", "bundles could not be found there: they fail with the next step, tags are stored",
         "oras-project/oras-go#1396", nothing, frozenset({"att"}), words=("resolves the tag", "set storage.oci.encoding-format to dsse"),
         settings={"referrers": False, "dashes": True},
     ),
     Row(
-        "any", "any", "403 with `Retry-After`", "busy: tried again after that time",
+        "any", "any", "403 with `Retry-After`", "a rate limit: tried again after that time",
         "RFC 9110, section 10.2.3", on("PUT", "/manifests/", said(403, "DENIED", "no", **{"Retry-After": "1"})),
         transient=True, words=("403 DENIED: no",),
     ),
     Row(
-        "any", "any", "403 `TOOMANYREQUESTS`", "busy: tried again later",
+        "any", "any", "403 `TOOMANYREQUESTS`", "a rate limit: tried again later",
         "OCI distribution specification, error codes", on("PUT", "/manifests/", said(403, "TOOMANYREQUESTS", "slow down")),
         transient=True, words=("403 TOOMANYREQUESTS: slow down",),
     ),
     Row(
-        "any", "any", "501", "will not be made: fails for good",
+        "any", "any", "501", "not supported: fails permanently",
         "RFC 9110, section 15.6.2", on("PUT", TO_TAG, plain(501, "")), frozenset({"referrer"}), words=("answered 501",),
     ),
     Row(
