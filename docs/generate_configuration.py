@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chains.config.key import Key
+from chains.config.key import ConfigKey
 from chains.config.keys import SECTIONS
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -55,7 +55,7 @@ def configuration_page() -> str:
     return "".join([*parts, _DIFFERENCES])
 
 
-def _values(key: Key) -> str:
+def _values(key: ConfigKey) -> str:
     if key.kind == "bool":
         return "`true`, `false`"
     if key.kind == "url":
@@ -64,11 +64,11 @@ def _values(key: Key) -> str:
     return f"list of {words}" if key.kind == "list" else words or key.kind
 
 
-def _default(key: Key) -> str:
+def _default(key: ConfigKey) -> str:
     return f"`{key.default}`" if key.default else ""
 
 
-def _meaning(key: Key) -> str:
+def _meaning(key: ConfigKey) -> str:
     if key.ours:
         return f"{key.doc} *Tekton Chains has no such key.*"
     if key.ours_values:

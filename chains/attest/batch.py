@@ -12,7 +12,7 @@ from chains.attest.stores import Stores
 from chains.config.parse import Config
 from chains.errors import ChainsError
 from chains.statements.redaction import open_redaction
-from chains.tekton.run_files import Intake, Key
+from chains.tekton.run_files import Intake, RunKey
 from signers.base import Signer
 from signers.sealer import Sealer
 
@@ -35,11 +35,11 @@ async def attest_all(
     """
     redaction = open_redaction(config.redaction)
 
-    async def attest(key: Key) -> Outcome:
+    async def attest(key: RunKey) -> Outcome:
         run = intake.snapshot(key)
-        return await attest_run(run, intake.beside_of(run), config, signer, stores, redaction, images)
+        return await attest_run(run, intake.surroundings_of(run), config, signer, stores, redaction, images)
 
-    outcomes: dict[Key, Outcome] = {}
+    outcomes: dict[RunKey, Outcome] = {}
     waiting = iter(list(intake.runs))
     at_once = min(AT_ONCE, len(intake.runs))
     await asyncio.gather(*(_work(waiting, attest, outcomes, on_outcome) for _ in range(at_once)))
@@ -50,9 +50,9 @@ async def attest_all(
 
 
 async def _work(
-    waiting: Iterator[Key],
-    attest: Callable[[Key], Awaitable[Outcome]],
-    outcomes: dict[Key, Outcome],
+    waiting: Iterator[RunKey],
+    attest: Callable[[RunKey], Awaitable[Outcome]],
+    outcomes: dict[RunKey, Outcome],
     on_outcome: Callable[[Outcome], None],
 ) -> None:
     for key in waiting:
@@ -60,7 +60,7 @@ async def _work(
         on_outcome(outcomes[key])
 
 
-async def _attest_one(key: Key, attest: Callable[[Key], Awaitable[Outcome]]) -> Outcome:
+async def _attest_one(key: RunKey, attest: Callable[[RunKey], Awaitable[Outcome]]) -> Outcome:
     label = f"{key[0].lower()}/{key[1]}/{key[2]}"
     try:
         return await attest(key)

@@ -26,7 +26,7 @@ from chains.statements.redaction import Redaction
 from chains.statements.statement import MAX_SUBJECTS
 from chains.tekton.image_name import ImageDigest
 from chains.tekton.snapshot import TRANSPARENCY_UPLOAD, RunSnapshot
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 from chains.tracing import span
 from signers.base import Signer
 from signers.errors import SignerError, SignerUnavailable
@@ -41,7 +41,7 @@ UPLOAD_LABEL = "provenance.chains/transparency-upload"
 
 async def attest_run(
     run: RunSnapshot,
-    beside: Mapping[str, Beside] | None,
+    surroundings: Mapping[str, Surroundings] | None,
     config: Config,
     signer: Signer | Sealer | Mapping[str, Sealer],
     stores: Stores,
@@ -55,7 +55,7 @@ async def attest_run(
     """Attest one frozen run. Never raises for the run's own sake: what fails is told by the outcome.
 
     ``signer`` signs everything, or is a mapping from the names by which artifacts choose what seals theirs; a
-    signer stands for a sealer that adds nothing. ``beside`` has what stands beside each TaskRun, as
+    signer stands for a sealer that adds nothing. ``surroundings`` has what stands beside each TaskRun, as
     :func:`chains.isolation.judgement.judge_isolation` takes it; ``redaction`` the rules of the configuration,
     opened once; ``images`` reads what images set in the environment, where isolation hangs on it.
     ``before_storing`` is called before anything is stored, or sent to a log; what it raises goes through, and
@@ -67,8 +67,8 @@ async def attest_run(
         status = run.condition.get("status", "missing")
         reason = f"not finished: condition Succeeded is {status!r}; attest it when it is"
         return Outcome(run.label, run.uid, FAILED, reason)
-    if images is not None and beside:
-        beside = await images.add_images(run, beside)
+    if images is not None and surroundings:
+        surroundings = await images.add_images(run, surroundings)
     sealers = Sealer(signer) if isinstance(signer, Signer) else signer
     log = wants_log(run, config)
     try:
@@ -77,7 +77,7 @@ async def attest_run(
             if unknown and waits:
                 reason = f"{run.label}: {next(iter(unknown.values()))}"
                 return Outcome(run.label, run.uid, FAILED, reason, absence="certain", earlier=earlier or {})
-            build = partial(build_payloads, run, config, beside, redaction or Redaction(), platforms)
+            build = partial(build_payloads, run, config, surroundings, redaction or Redaction(), platforms)
             payloads = await lean_json.aside(run.data, build)
         _refuse_too_many_subjects(payloads)
         chosen = [(payload, _choose(sealers, run, payload, config)) for payload in payloads]

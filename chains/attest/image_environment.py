@@ -18,7 +18,7 @@ from chains.isolation.entrypoint import DEFEATING_VARIABLE, images_that_decide
 from chains.tekton.image_name import ImageDigest, parse_image_digest
 from chains.tekton.raw import Json, mapping_at, objects_at, text_at, texts_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import Beside, ImageEnvironment
+from chains.tekton.surroundings import ImageEnvironment, Surroundings
 from storage import lean_json
 from storage.errors import StoreError
 from storage.formats.manifests import Manifest
@@ -71,14 +71,16 @@ class ImageReader:
         """Close the connections to registries."""
         await self._client.close()
 
-    async def add_images(self, run: RunSnapshot, beside: Mapping[str, Beside]) -> dict[str, Beside]:
+    async def add_images(
+        self, run: RunSnapshot, surroundings: Mapping[str, Surroundings]
+    ) -> dict[str, Surroundings]:
         """Return what stands beside the runs with the environments of the images on which an answer hangs.
 
         Never raises for a registry: an image that cannot be read has its reason instead.
         """
-        found = dict(beside)
+        found = dict(surroundings)
         for task in (run, *run.children):
-            known = beside.get(task.label)
+            known = surroundings.get(task.label)
             images = images_that_decide(task, known) if known is not None else []
             if known is not None and images:
                 read = await asyncio.gather(*map(self._read_once, images))

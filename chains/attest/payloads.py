@@ -15,7 +15,7 @@ from chains.statements.statement import ResourceDescriptor, Statement
 from chains.statements.type_hints import images
 from chains.tekton.image_name import ImageDigest
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 
 PROVENANCE = "provenance"
 EXECUTION_REPORT = "execution-report"
@@ -70,19 +70,19 @@ def build_provenance(run: RunSnapshot, config: Config, chosen: str = "", level: 
 def build_payloads(
     run: RunSnapshot,
     config: Config,
-    beside: Mapping[str, Beside] | None = None,
+    surroundings: Mapping[str, Surroundings] | None = None,
     redaction: Redaction = Redaction(),  # noqa: B008 - frozen
     platforms: Platforms | None = None,
 ) -> list[Payload]:
     """Return everything that the configuration wants signed about a run; nothing when the run is disabled.
 
-    ``beside`` has what stands beside each TaskRun, as :func:`chains.isolation.judgement.judge_isolation`
-    takes it; ``platforms`` the images behind indexes, which become subjects and are signed too.
+    ``surroundings`` are those of each TaskRun, as :func:`chains.isolation.judgement.judge_isolation` takes
+    them; ``platforms`` are the images behind indexes, which become subjects and are signed too.
     """
     artifact = config.taskrun if run.kind == "TaskRun" else config.pipelinerun
     found: list[Payload] = []
     if artifact.enabled:
-        isolation = judge_isolation(run, beside, policies_vouched=config.policies_vouched)
+        isolation = judge_isolation(run, surroundings, policies_vouched=config.policies_vouched)
         provenance = build_provenance(run, config, level=isolation.level)
         if platforms:
             provenance = replace(provenance, subjects=with_platforms(provenance.subjects, platforms))

@@ -34,7 +34,7 @@ def record_of(
     subjects = tuple(Subject(item.name, dict(item.digest or {})) for item in payload.subjects)
     created = run.status.get("completionTime") or ""
     bundle = sealed.bundle if sealed is not None else b""
-    beside = (sealed if payload.image is None else raw) or Sealed(b"")
+    material = (sealed if payload.image is None else raw) or Sealed(b"")
     if payload.image is None:
         return Record(
             origin=origin_of(run),
@@ -43,11 +43,11 @@ def record_of(
             payload_type=IN_TOTO_PAYLOAD_TYPE,
             predicate_type=payload.predicate_type,
             bundle=bundle,
-            envelope=beside.envelope,
+            envelope=material.envelope,
             created=created,
-            certificate=beside.certificate,
-            chain=beside.chain,
-            annotations=beside.annotations,
+            certificate=material.certificate,
+            chain=material.chain,
+            annotations=material.annotations,
             snapshot=run.data,
         )
     return Record(
@@ -57,10 +57,10 @@ def record_of(
         payload_type=SIMPLE_SIGNING_TYPE,
         predicate_type=payload.predicate_type,
         bundle=bundle,
-        signature=beside.signature,
+        signature=material.signature,
         created=created,
-        certificate=beside.certificate,
-        chain=beside.chain,
-        annotations=beside.annotations,
+        certificate=material.certificate,
+        chain=material.chain,
+        annotations=material.annotations,
         snapshot=run.data,
     )

@@ -16,7 +16,7 @@ from chains.terminal import terminal_width, write_json, write_text
 
 if TYPE_CHECKING:
     from chains.cluster.access import Access
-    from chains.doctor.report import Check
+    from chains.doctor.report import DoctorCheck
 
 _EPILOG = """exit codes: 0 nothing failed (warnings and what was skipped count as nothing), 1 a check failed,
 2 usage"""
@@ -34,18 +34,18 @@ def _doctor(options: argparse.Namespace) -> int:
     return exit_code(checks)
 
 
-async def _examine(options: argparse.Namespace) -> list[Check]:
+async def _examine(options: argparse.Namespace) -> list[DoctorCheck]:
     from chains.config.parse import load_config_file  # noqa: PLC0415 - keeps --help fast
     from chains.doctor.local import check_config, check_key, check_services, check_stores  # noqa: PLC0415 - keeps --help fast
     from chains.doctor.packages import check_packages  # noqa: PLC0415 - keeps --help fast
     from chains.doctor.process import check_names, check_process  # noqa: PLC0415 - keeps --help fast
-    from chains.doctor.report import Check  # noqa: PLC0415 - keeps --help fast
+    from chains.doctor.report import DoctorCheck  # noqa: PLC0415 - keeps --help fast
 
     access = _access(options)
     data = load_config_file(Path(options.config)) if options.config else None
-    found: list[Check] = []
+    found: list[DoctorCheck] = []
     if access is None:
-        found.append(Check("cluster", "skipped", "no --kubeconfig, and not in a pod"))
+        found.append(DoctorCheck("cluster", "skipped", "no --kubeconfig, and not in a pod"))
     else:
         data, found = await _ask_cluster(access, options, data)
     found.append(check_packages())
@@ -58,7 +58,7 @@ async def _examine(options: argparse.Namespace) -> list[Check]:
     found.append(await check_names(data or {}, [*registries, access.server if access else ""]))
     found += await check_key(Path(options.signing_secrets), options.key, config)
     if config is None:
-        found += [Check(name, "skipped", "needs a configuration") for name in ("stores", "log")]
+        found += [DoctorCheck(name, "skipped", "needs a configuration") for name in ("stores", "log")]
         return found
     found += await check_stores(config, options.image or [])
     found += await check_services(config)
@@ -78,7 +78,7 @@ def _access(options: argparse.Namespace) -> Access | None:
 
 async def _ask_cluster(
     access: Access, options: argparse.Namespace, data: dict[str, str] | None
-) -> tuple[dict[str, str] | None, list[Check]]:
+) -> tuple[dict[str, str] | None, list[DoctorCheck]]:
     from chains.cluster.client import Cluster  # noqa: PLC0415 - keeps --help fast
     from chains.cluster.errors import ClusterError  # noqa: PLC0415 - keeps --help fast
     from chains.doctor.cluster import (  # noqa: PLC0415 - keeps --help fast
@@ -88,13 +88,13 @@ async def _ask_cluster(
         check_tekton,
         read_config,
     )
-    from chains.doctor.report import Check  # noqa: PLC0415 - keeps --help fast
+    from chains.doctor.report import DoctorCheck  # noqa: PLC0415 - keeps --help fast
 
-    found: list[Check] = []
+    found: list[DoctorCheck] = []
     try:
         async with Cluster(access, timeout=15) as cluster:
             clock = await check_clock(cluster)
-            found = [Check("cluster", "ok", "the API server answers"), clock]
+            found = [DoctorCheck("cluster", "ok", "the API server answers"), clock]
             if data is None:
                 data, told = await read_config(cluster, options.system_namespace)
                 found.append(told)
@@ -106,7 +106,7 @@ async def _ask_cluster(
         step = "check the server's address, the token or certificate, and the way there"
         # what was found stays; the check of the connection is replaced
         rest = [check for check in found if check.name != "cluster"]
-        return data, [Check("cluster", "failed", str(error), step), *rest]
+        return data, [DoctorCheck("cluster", "failed", str(error), step), *rest]
     return data, found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from chains.assembly.workspace import load_settings
 from chains.cli.arguments import OK, add_files
 from chains.errors import ChainsError, UsageError
-from chains.tekton.run_files import Intake, Key, read_inputs
+from chains.tekton.run_files import Intake, RunKey, read_inputs
 from chains.terminal import say, write_document
 from chains.text import count
 
@@ -26,7 +26,7 @@ def _payload(options: argparse.Namespace) -> int:
         say(f"warning: {problem}")
     frozen = intake.snapshot(_one_run(intake, options.run))
     level = judge_isolation(
-        frozen, intake.beside_of(frozen), policies_vouched=settings.config.policies_vouched
+        frozen, intake.surroundings_of(frozen), policies_vouched=settings.config.policies_vouched
     ).level
     statement = build_provenance(frozen, settings.config, options.format, level)
     for warning in warnings(frozen):
@@ -35,7 +35,7 @@ def _payload(options: argparse.Namespace) -> int:
     return OK
 
 
-def _one_run(intake: Intake, chosen: str) -> Key:
+def _one_run(intake: Intake, chosen: str) -> RunKey:
     """Return the run to print: the chosen one, or the only one that is no other's child."""
     if chosen:
         found = [

@@ -21,7 +21,7 @@ LABELS = {"app": "tekton-chains-controller", "provenance.chains/lease": "share"}
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LeaseRecord:
     """One Lease. Times are RFC 3339 with microseconds and are shown, never compared with a clock.
 
     ``holder`` is empty where nobody holds the share; ``version`` is the resourceVersion that was read, empty
@@ -41,10 +41,10 @@ class Record:
 class LeaseTable(Protocol):
     """Where the records are. Both methods raise :class:`ClusterError`."""
 
-    async def read(self) -> Mapping[int, Record]:
+    async def read(self) -> Mapping[int, LeaseRecord]:
         """Return the records that are there by the number of their share."""
 
-    async def write(self, share: int, record: Record) -> None:
+    async def write(self, share: int, record: LeaseRecord) -> None:
         """Write a record over the version that it names; :class:`ObjectChanged` when there is a newer one."""
 
 
@@ -55,7 +55,7 @@ class ClusterLeases:
         self._cluster = cluster
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 
-    async def read(self) -> dict[int, Record]:
+    async def read(self) -> dict[int, LeaseRecord]:
         """Return the records; see :meth:`LeaseTable.read`."""
         selector = ",".join(f"{key}={value}" for key, value in LABELS.items())
         found = {}
@@ -65,7 +65,7 @@ class ClusterLeases:
                 found[int(number)] = read_record(raw)
         return found
 
-    async def write(self, share: int, record: Record) -> None:
+    async def write(self, share: int, record: LeaseRecord) -> None:
         """Write a record; see :meth:`LeaseTable.write`."""
         body = lease_body(record)
         if record.version:
@@ -75,12 +75,12 @@ class ClusterLeases:
             await self._cluster.create(self._path, body)
 
 
-def read_record(raw: Mapping[str, Any]) -> Record:
+def read_record(raw: Mapping[str, Any]) -> LeaseRecord:
     """Return the record of a Lease as the API server gives it."""
     metadata, spec = raw["metadata"], raw.get("spec") or {}
     annotations = metadata.get("annotations") or {}
     replicas = str(annotations.get(REPLICAS, ""))
-    return Record(
+    return LeaseRecord(
         holder=spec.get("holderIdentity") or "",
         seconds=spec.get("leaseDurationSeconds") or 0,
         acquired=spec.get("acquireTime") or "",
@@ -92,7 +92,7 @@ def read_record(raw: Mapping[str, Any]) -> Record:
     )
 
 
-def lease_body(record: Record) -> dict[str, Any]:
+def lease_body(record: LeaseRecord) -> dict[str, Any]:
     """Return the merge patch that makes a Lease say what ``record`` does; or the new object."""
     spec = {
         "holderIdentity": record.holder or None,

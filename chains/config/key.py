@@ -40,7 +40,7 @@ _GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ConfigKey:
     """One key. Values are text in one spelling: ``true`` or ``false``, lists sorted and joined by ``,``."""
 
     name: str

@@ -2,7 +2,7 @@
 
 Parser, lint and ``docs/configuration.md`` all read this one table. Names, defaults and accepted values of the
 keys that are not ``ours`` are Tekton Chains' (v0.29, ``pkg/config/config.go``), whose parser refuses a wrong
-word but silently keeps the default for a wrong boolean; :attr:`Key.lenient` says which of the two it is.
+word but silently keeps the default for a wrong boolean; :attr:`ConfigKey.lenient` tells them apart.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from chains.config.key import Key
+from chains.config.key import ConfigKey
 
 FORMATS = ("in-toto", "slsa/v1", "slsa/v2alpha3", "slsa/v2alpha4")
 _STORES = ("tekton", "oci", "gcs", "docdb", "grafeas", "archivista", "s3")
@@ -19,18 +19,18 @@ _WEB = ("https", "http")
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 
 
-def _format(artifact: str, kind: str) -> Key:
+def _format(artifact: str, kind: str) -> ConfigKey:
     text = f"Predicate of {kind} provenance. `in-toto` and `slsa/v1` are SLSA v0.2, the other two SLSA v1.0."
-    return Key(f"artifacts.{artifact}.format", "enum", "in-toto", text, FORMATS)
+    return ConfigKey(f"artifacts.{artifact}.format", "enum", "in-toto", text, FORMATS)
 
 
-def _storage(artifact: str, default: str, what: str, values: tuple[str, ...]) -> Key:
+def _storage(artifact: str, default: str, what: str, values: tuple[str, ...]) -> ConfigKey:
     text = f'Where {what} are stored, several separated by commas; `""` disables them.'
-    return Key(f"artifacts.{artifact}.storage", "list", default, text, values, ours_values=("s3",))
+    return ConfigKey(f"artifacts.{artifact}.storage", "list", default, text, values, ours_values=("s3",))
 
 
-def _signer(artifact: str, text: str) -> Key:
-    return Key(f"artifacts.{artifact}.signer", "enum", "x509", text, _SIGNERS)
+def _signer(artifact: str, text: str) -> ConfigKey:
+    return ConfigKey(f"artifacts.{artifact}.signer", "enum", "x509", text, _SIGNERS)
 
 
 _ARTIFACTS = (
@@ -40,19 +40,21 @@ _ARTIFACTS = (
     _format("pipelinerun", "PipelineRun"),
     _storage("pipelinerun", "tekton", "attestations of PipelineRuns", _STORES),
     _signer("pipelinerun", "What signs attestations of PipelineRuns; `none` disables them."),
-    Key(
+    ConfigKey(
         "artifacts.pipelinerun.enable-deep-inspection", "bool", "false",
         "Whether results of child TaskRuns count as inputs and outputs of their PipelineRun.", lenient=True,
     ),
-    Key("artifacts.oci.format", "enum", "simplesigning", "Form of image signatures.", ("simplesigning",)),
+    ConfigKey(
+        "artifacts.oci.format", "enum", "simplesigning", "Form of image signatures.", ("simplesigning",),
+    ),
     _storage("oci", "oci", "image signatures", (*_STORES, "kafka")),
     _signer("oci", "What signs images; `none` leaves images unsigned and provenance as it is."),
-    Key(
+    ConfigKey(
         "artifacts.native.enabled", "bool", "false",
         "Whether artifacts that Tekton itself records (`status.artifacts`, inputs and outputs of steps) "
         "become subjects and dependencies too.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "execution.report", "bool", "true",
         "Whether each run also gets an execution report: outcome, and isolation as requested, enforced and "
         "observed.",
@@ -61,27 +63,27 @@ _ARTIFACTS = (
 )  # fmt: skip
 
 _REPORT = (
-    Key(
+    ConfigKey(
         "execution.network-policies.enforced", "bool", "false",
         "Whether the cluster's network plugin is known to enforce NetworkPolicies, which cannot be observed. "
         "Only then do policies that deny a pod all egress and all ingress count as isolation.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "execution.image-environments", "bool", "false",
         "Whether to read from the registry what a step's image sets in the environment, where isolation "
         "hangs on it: the pod does not show it.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "execution.redaction.key-file", "path", "",
         "File with a key of at least 16 bytes: what is redacted is replaced by HMAC-SHA-256, not left out.",
         ours=True,
     ),
-    Key(
+    ConfigKey(
         "execution.redaction.shown-variables", "text", "",
         "Environment variables whose values may be shown, separated by commas; all others are redacted.",
         ours=True,
     ),
-    Key(
+    ConfigKey(
         "execution.redaction.arguments", "pattern", "",
         "Further text to redact in arguments: the pattern's first group, or all of it. Passwords, tokens and "
         "keys of common forms are redacted always.", ours=True,
@@ -89,13 +91,13 @@ _REPORT = (
 )  # fmt: skip
 
 _PROVENANCE = (
-    Key("builder.id", "text", "https://tekton.dev/chains/v2", "Builder named by provenance, as a URI."),
-    Key(
+    ConfigKey("builder.id", "text", "https://tekton.dev/chains/v2", "Builder named by provenance, as a URI."),
+    ConfigKey(
         "builder.id.hermetic", "text", "",
         "Builder named by provenance of runs whose isolation from the network is proven (`enforced` in the "
         "execution report); empty is `builder.id`.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "builddefinition.buildtype", "enum", "https://tekton.dev/chains/v2/slsa",
         "Build type of the SLSA v1.0 formats; `slsa-tekton` adds labels, annotations and child TaskRuns.",
         ("https://tekton.dev/chains/v2/slsa", "https://tekton.dev/chains/v2/slsa-tekton"),
@@ -103,91 +105,93 @@ _PROVENANCE = (
 )  # fmt: skip
 
 _STORAGE = (
-    Key(
+    ConfigKey(
         "storage.oci.repository", "text", "",
         "Repository for the `.att` and `.sig` tags of all images; empty is each image's own. Bundles stay "
         "beside their image. Placeholders `{namespace}`, `{kind}` and `{name}` are the run's (ours).",
     ),
-    Key(
+    ConfigKey(
         "storage.oci.bundles-in-repository", "bool", "false",
         "Whether bundles go into `storage.oci.repository` too, away from their image.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "storage.oci.attach-to-platforms", "bool", "false",
         "Whether the images that an image index lists for its platforms are subjects beside it: attested, "
         "signed and attached to, each. Asks the registry for every image of a run.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "storage.oci.repository.insecure", "bool", "false",
         "Whether registries may be reached over plain HTTP or with an unverified certificate.", lenient=True,
     ),
-    Key(
+    ConfigKey(
         "storage.oci.encoding-format", "enum", "dsse",
         "`dsse` writes `.att` and `.sig` tags, `sigstore-bundle` referrers with Sigstore bundles.",
         ("dsse", "sigstore-bundle", "both"), ours_values=("both",),
     ),
-    Key(
+    ConfigKey(
         "storage.oci.wait-for-image", "duration", "1h",
         "For how long after a run's end the controller waits for an image that is not in its registry yet, "
         "because another task pushes it; `0`: not at all. See `controller.md`.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "storage.oci.ca-file", "path", "", "PEM file of further CAs for registries, beside the system's.",
         ours=True,
     ),
-    Key(
+    ConfigKey(
         "storage.oci.run-credentials", "bool", "true",
         "Whether the controller tries the registry credentials of a run's service account before its own.",
         ours=True,
     ),
-    Key("storage.gcs.bucket", "text", "", "Bucket for the store `gcs`."),
-    Key(
+    ConfigKey("storage.gcs.bucket", "text", "", "Bucket for the store `gcs`."),
+    ConfigKey(
         "storage.docdb.url", "url", "", "Collection for the store `docdb`, as a go-cloud docstore URL.",
         schemes=("firestore", "dynamodb", "mongo"),
     ),
-    Key(
+    ConfigKey(
         "storage.docdb.mongo-server-url", "url", "",
         "MongoDB server for `mongo://`, with its password; instead of the variable `MONGO_SERVER_URL`.",
         schemes=("mongodb", "mongodb+srv"), secret=True,
     ),
-    Key(
+    ConfigKey(
         "storage.docdb.mongo-server-url-dir", "path", "",
         "Folder whose file `MONGO_SERVER_URL` holds that URL; wins over `storage.docdb.mongo-server-url`.",
     ),
-    Key("storage.docdb.mongo-server-url-path", "path", "", "File that holds that URL; wins over the folder."),
-    Key("storage.grafeas.projectid", "text", "", "Google Cloud project for the store `grafeas`."),
-    Key("storage.grafeas.noteid", "text", "", "How notes' names begin; empty is `tekton-NAMESPACE`."),
-    Key(
+    ConfigKey(
+        "storage.docdb.mongo-server-url-path", "path", "", "File that holds that URL; wins over the folder.",
+    ),
+    ConfigKey("storage.grafeas.projectid", "text", "", "Google Cloud project for the store `grafeas`."),
+    ConfigKey("storage.grafeas.noteid", "text", "", "How notes' names begin; empty is `tekton-NAMESPACE`."),
+    ConfigKey(
         "storage.grafeas.notehint", "text", "This attestation note was generated by Tekton Chains",
         "Human-readable name of attestation notes.",
     ),
-    Key("storage.archivista.url", "url", "", "Server for the store `archivista`.", schemes=_WEB),
-    Key(
+    ConfigKey("storage.archivista.url", "url", "", "Server for the store `archivista`.", schemes=_WEB),
+    ConfigKey(
         "storage.pubsub.provider", "enum", "", "What carries the messages of the store `kafka`.",
         ("inmemory", "kafka"),
     ),
-    Key("storage.pubsub.topic", "text", "", "Topic for these messages."),
-    Key("storage.pubsub.kafka.bootstrap.servers", "text", "", "`host:port` of a Kafka broker."),
-    Key(
+    ConfigKey("storage.pubsub.topic", "text", "", "Topic for these messages."),
+    ConfigKey("storage.pubsub.kafka.bootstrap.servers", "text", "", "`host:port` of a Kafka broker."),
+    ConfigKey(
         "storage.pubsub.kafka.security.protocol", "enum", "plaintext",
         "How Kafka's brokers are spoken to: with TLS (`ssl`), with a login (`sasl_…`), with both or neither.",
         ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"), ours=True,
     ),
-    Key(
+    ConfigKey(
         "storage.pubsub.kafka.ssl.ca-file", "path", "",
         "PEM file of the CAs to trust; empty is the system's.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "storage.pubsub.kafka.ssl.cert-file", "path", "",
         "PEM file of our own certificate, where the brokers want one.", ours=True,
     ),
-    Key("storage.pubsub.kafka.ssl.key-file", "path", "", "PEM file of its private key.", ours=True),
-    Key(
+    ConfigKey("storage.pubsub.kafka.ssl.key-file", "path", "", "PEM file of its private key.", ours=True),
+    ConfigKey(
         "storage.pubsub.kafka.sasl.mechanism", "enum", "SCRAM-SHA-512", "How to log in.",
         ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), ours=True,
     ),
-    Key("storage.pubsub.kafka.sasl.username", "text", "", "As whom to log in.", ours=True),
-    Key(
+    ConfigKey("storage.pubsub.kafka.sasl.username", "text", "", "As whom to log in.", ours=True),
+    ConfigKey(
         "storage.pubsub.kafka.sasl.password-path", "path", "",
         "File that holds the password, read again when it changes; empty: variable `KAFKA_SASL_PASSWORD`.",
         ours=True,
@@ -195,39 +199,47 @@ _STORAGE = (
 )  # fmt: skip
 
 _S3 = (
-    Key("storage.s3.bucket", "text", "", "Bucket of the store `s3`, AWS or a compatible service.", ours=True),
-    Key("storage.s3.prefix", "text", "", "What all keys in the bucket begin with.", ours=True),
-    Key("storage.s3.region", "text", "", "Region of the bucket; empty is variable `AWS_REGION`.", ours=True),
-    Key(
+    ConfigKey(
+        "storage.s3.bucket", "text", "", "Bucket of the store `s3`, AWS or a compatible service.", ours=True,
+    ),
+    ConfigKey("storage.s3.prefix", "text", "", "What all keys in the bucket begin with.", ours=True),
+    ConfigKey(
+        "storage.s3.region", "text", "", "Region of the bucket; empty is variable `AWS_REGION`.", ours=True,
+    ),
+    ConfigKey(
         "storage.s3.endpoint", "url", "",
         "The service, where it is not AWS; empty is variable `AWS_ENDPOINT_URL`.", schemes=_WEB, ours=True,
     ),
-    Key(
+    ConfigKey(
         "storage.s3.addressing-style", "enum", "auto",
         "Whether the bucket's name is in the path or the host; `auto` is the path where an endpoint is set.",
         ("auto", "path", "virtual"), ours=True,
     ),
-    Key("storage.s3.ca-file", "path", "", "PEM file of the CAs to trust instead of the usual.", ours=True),
-    Key(
+    ConfigKey(
+        "storage.s3.ca-file", "path", "", "PEM file of the CAs to trust instead of the usual.", ours=True,
+    ),
+    ConfigKey(
         "storage.s3.sse", "enum", "", "Encryption by the service that is asked for, and checked.",
         ("AES256", "aws:kms"), ours=True,
     ),
-    Key("storage.s3.sse-kms-key-id", "text", "", "Key for `aws:kms`; empty is the account's own.", ours=True),
-    Key(
+    ConfigKey(
+        "storage.s3.sse-kms-key-id", "text", "", "Key for `aws:kms`; empty is the account's own.", ours=True,
+    ),
+    ConfigKey(
         "storage.s3.object-lock.mode", "enum", "",
         "Whether objects are locked: with `compliance` nobody can delete them before their time.",
         ("governance", "compliance"), ours=True,
     ),
-    Key(
+    ConfigKey(
         "storage.s3.object-lock.retain-days", "text", "",
         "For how long: `DAYS`, or `PATTERN=DAYS` for namespaces, separated by commas; the first that matches "
         "counts, such as `prod-*=2555,*=365`.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "storage.s3.object-lock.legal-hold", "text", "",
         "Namespaces under legal hold, which has no end: patterns separated by commas.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "storage.s3.snapshots", "bool", "true",
         "Whether the run as it was attested is kept beside its evidence, with its parameters and results.",
         ours=True,
@@ -235,25 +247,29 @@ _S3 = (
 )  # fmt: skip
 
 _KMS = (
-    Key(
+    ConfigKey(
         "signers.kms.kmsref", "url", "", "Key for the signer `kms`.",
         schemes=("gcpkms", "awskms", "azurekms", "hashivault", "openbao", "pkcs11"),
     ),
-    Key("signers.kms.auth.address", "url", "", "Vault server; empty is variable `VAULT_ADDR`.", schemes=_WEB),
-    Key(
+    ConfigKey(
+        "signers.kms.auth.address", "url", "", "Vault server; empty is variable `VAULT_ADDR`.", schemes=_WEB,
+    ),
+    ConfigKey(
         "signers.kms.auth.token", "text", "",
         "Vault token. Everybody who may read the ConfigMap sees it: use `signers.kms.auth.token-path`.",
         secret=True,
     ),
-    Key("signers.kms.auth.token-path", "path", "", "File that holds the Vault token; wins over it."),
-    Key("signers.kms.auth.oidc.path", "text", "", "Mount path of Vault's JWT login, such as `jwt`."),
-    Key("signers.kms.auth.oidc.role", "text", "", "Role to log in as; needed together with the path."),
-    Key("signers.kms.auth.oidc.token-path", "path", SERVICE_ACCOUNT_TOKEN, "File that holds the JWT for it."),
-    Key(
+    ConfigKey("signers.kms.auth.token-path", "path", "", "File that holds the Vault token; wins over it."),
+    ConfigKey("signers.kms.auth.oidc.path", "text", "", "Mount path of Vault's JWT login, such as `jwt`."),
+    ConfigKey("signers.kms.auth.oidc.role", "text", "", "Role to log in as; needed together with the path."),
+    ConfigKey(
+        "signers.kms.auth.oidc.token-path", "path", SERVICE_ACCOUNT_TOKEN, "File that holds the JWT for it.",
+    ),
+    ConfigKey(
         "signers.kms.auth.spire.sock", "url", "", "Socket of a SPIRE agent to get that JWT from.",
         schemes=("unix", "tcp"),
     ),
-    Key("signers.kms.auth.spire.audience", "text", "", "Audience of the JWT from SPIRE."),
+    ConfigKey("signers.kms.auth.spire.audience", "text", "", "Audience of the JWT from SPIRE."),
 )  # fmt: skip
 
 PROVIDERS = (
@@ -263,36 +279,38 @@ PROVIDERS = (
 """What cosign 2.6 registers, for ``signers.x509.fulcio.provider``; its parser takes any text."""
 
 _X509 = (
-    Key(
+    ConfigKey(
         "signers.x509.fulcio.enabled", "bool", "false",
         "Whether the signer `x509` gets short-lived certificates from Fulcio, not a key.", lenient=True,
     ),
-    Key("signers.x509.fulcio.address", "url", "https://fulcio.sigstore.dev", "Fulcio server.", schemes=_WEB),
-    Key(
+    ConfigKey(
+        "signers.x509.fulcio.address", "url", "https://fulcio.sigstore.dev", "Fulcio server.", schemes=_WEB,
+    ),
+    ConfigKey(
         "signers.x509.fulcio.issuer", "url", "https://oauth2.sigstore.dev/auth", "OIDC issuer to expect.",
         schemes=_WEB,
     ),
-    Key(
+    ConfigKey(
         "signers.x509.fulcio.provider", "text", "",
         f"Source of the identity token: {', '.join(f'`{name}`' for name in PROVIDERS)}; empty: all.",
     ),
-    Key("signers.x509.identity.token.file", "path", "", "File that holds the identity token."),
-    Key(
+    ConfigKey("signers.x509.identity.token.file", "path", "", "File that holds the identity token."),
+    ConfigKey(
         "signers.x509.tuf.mirror.url", "url", "https://tuf-repo-cdn.sigstore.dev",
         "TUF repository of the trusted root; any but the default needs `signers.x509.tuf.root`.",
         schemes=_WEB,
     ),
-    Key(
+    ConfigKey(
         "signers.x509.tuf.root", "path", "",
         "The TUF repository's `root.json`, pinned: nothing is believed that does not descend from it.",
         ours=True,
     ),
-    Key(
+    ConfigKey(
         "signers.x509.trusted-root", "path", "",
         "Trusted root (`trusted_root.json`) that verifies what Fulcio, log and timestamp authority answer; "
         "empty: the one of the TUF repository, for certificates.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "signers.x509.signing-config", "path", "",
         "Sigstore signing configuration; its Fulcio, log and timestamp authority go before the URLs here.",
         ours=True,
@@ -300,53 +318,53 @@ _X509 = (
 )  # fmt: skip
 
 _TRANSPARENCY = (
-    Key(
+    ConfigKey(
         "transparency.enabled", "enum", "false",
         "Whether signatures go to a transparency log; `manual`: only of runs with the annotation "
         '`chains.tekton.dev/transparency-upload: "true"` or the label '
         '`provenance.chains/transparency-upload: "true"`.', ("true", "false", "manual"), lenient=True,
     ),
-    Key("transparency.url", "url", "https://rekor.sigstore.dev", "Rekor server.", schemes=_WEB),
-    Key(
+    ConfigKey("transparency.url", "url", "https://rekor.sigstore.dev", "Rekor server.", schemes=_WEB),
+    ConfigKey(
         "transparency.version", "enum", "1",
         "API of the Rekor server; `2` keeps hashes alone and needs a timestamp authority.", ("1", "2"),
         ours=True,
     ),
-    Key(
+    ConfigKey(
         "signers.extra", "signers", "",
         "Further signers for some runs, a JSON or YAML list of objects with `name`, `reference` (key file or "
         "key service's key), `namespaces` (patterns), `labels` (a selector), and `instead: true` where it "
         "signs in place of the artifact's own signer. See `signers.md`.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "signers.timestamp.url", "url", "",
         "Timestamp authority (RFC 3161) that stamps every signature; empty: none.", schemes=_WEB, ours=True,
     ),
 )  # fmt: skip
 
 _SELECTION = (
-    Key(
+    ConfigKey(
         "filter.managed-by", "text", "",
         "Further values of `spec.managedBy`, separated by commas, of runs to work on. Runs of "
         "`tekton.dev/pipeline` and without a value are always ours, others are not touched. Tekton Chains "
         "knows this key after 0.29.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "filter.labels", "labels", "",
         "Label selector of the runs to attest, such as `team=a,tier in (b,c)`; the others are marked "
         "`skipped`.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "filter.skip", "text", "",
         "Name of a label or annotation whose value `true` lets a run go without evidence, marked `skipped`; "
         "empty: no run may ask for that.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "backlog.since", "since", "",
         "Runs that ended before this time, or longer ago than this age (`36h`, `7d`), are marked `skipped`; "
         "`chains backfill` can still attest them.", ours=True,
     ),
-    Key(
+    ConfigKey(
         "backlog.rate", "number", "0",
         "How many runs of the backlog (ended more than five minutes ago) are begun in a second; 0: no limit.",
         ours=True,
@@ -364,7 +382,7 @@ SECTIONS = (
     ("Signer `x509`", _X509),
     ("Transparency log", _TRANSPARENCY),
 )
-KEYS: Mapping[str, Key] = {key.name: key for _, keys in SECTIONS for key in keys}
+KEYS: Mapping[str, ConfigKey] = {key.name: key for _, keys in SECTIONS for key in keys}
 
 IGNORED = frozenset(("_example",))
 """Documentation inside knative's ConfigMaps."""
@@ -386,7 +404,7 @@ _MEANT = {
 """Values that were allowed once, or that people write, and what they mean today."""
 
 
-def read_values(data: Mapping[str, str]) -> tuple[dict[str, str], list[Key]]:
+def read_values(data: Mapping[str, str]) -> tuple[dict[str, str], list[ConfigKey]]:
     """Return the value of every key, and the keys whose values cannot be read and so have their default."""
     values: dict[str, str] = {}
     unreadable = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from chains.config.key import Key
+from chains.config.key import ConfigKey
 from chains.config.keys import KEYS, RENAMED, nearest_key, nearest_value, read_values, unknown_keys
 from chains.config.rules import RULES, View
 from chains.errors import Problem
@@ -30,7 +30,7 @@ def lint_config(data: Mapping[str, str]) -> list[Problem]:
     return sorted(problems, key=lambda problem: problem.severity != "error")
 
 
-def value_problem(key: Key, raw: str) -> Problem:
+def value_problem(key: ConfigKey, raw: str) -> Problem:
     """Return why a value cannot be read."""
     bad, allowed = raw, key.values or ("true", "false")
     if key.kind == "list":
@@ -47,7 +47,7 @@ def _unknown(name: str) -> Problem:
     return Problem(name, "error", "unknown key, which is ignored", nearest_key(name))
 
 
-def _form(key: Key, raw: str) -> Iterator[Problem]:
+def _form(key: ConfigKey, raw: str) -> Iterator[Problem]:
     """Tell whether a free text can be what it should be; the parser takes any."""
     if key.kind not in {"text", "url", "path"} or raw == key.default:
         return

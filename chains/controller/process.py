@@ -22,7 +22,7 @@ from chains.controller import heap
 from chains.controller.crashes.journal import Journal, default_folder
 from chains.controller.crashes.trial import Trial, TrialOptions
 from chains.controller.health import answer_health
-from chains.controller.memory.run_cache import Bodies
+from chains.controller.memory.run_cache import RunCache
 from chains.controller.metrics import Metrics
 from chains.controller.reconcile import Controller
 from chains.controller.reload import Reloader
@@ -104,7 +104,7 @@ async def serve(options: ControllerOptions) -> int:
         configured = asyncio.create_task(reloader.watch())
         with suppress(TimeoutError):
             await asyncio.wait_for(reloader.looked.wait(), _FIRST_LOOK_SECONDS)
-        bodies = Bodies()
+        run_cache = RunCache()
         controller = Controller(
             cluster,
             work,
@@ -115,7 +115,7 @@ async def serve(options: ControllerOptions) -> int:
             retry_for=options.retry_for,
             tekton_namespace=options.tekton_namespace,
             admit=shares.admit,
-            bodies=bodies,
+            run_cache=run_cache,
             circuits=circuits,
             trial=_open_trial(options, access, work, metrics, shares, stack),
         )
@@ -128,7 +128,7 @@ async def serve(options: ControllerOptions) -> int:
             namespaces=options.namespaces,
             ready=watching,
             take_signals=take_signals,
-            bodies=bodies,
+            run_cache=run_cache,
             listed=work.listing,
             left=lambda job, raw: shares.admit(job) is not None and controller.left(job, raw),
         )

@@ -27,11 +27,11 @@ from chains.controller.flow import Flow
 from chains.controller.losses import Losses
 from chains.controller.marks.marker import Marker
 from chains.controller.marks.patches import is_marked, note_patch
-from chains.controller.memory.child_runs import Children, Family
-from chains.controller.memory.run_cache import Begun, Bodies, Key
+from chains.controller.memory.child_runs import Children, ChildRuns
+from chains.controller.memory.run_cache import RunCache, RunKey, StartedRuns
 from chains.controller.metrics import Metrics
 from chains.controller.permit import Permit, PermitLost
-from chains.controller.surroundings import TEKTON_NAMESPACE, BesideReader
+from chains.controller.surroundings import TEKTON_NAMESPACE, SurroundingsReader
 from chains.controller.work.crew import FEWEST, Crew, Growth, part_of
 from chains.controller.work.host_waits import HostWaits
 from chains.controller.work.large_runs import WAIT, LargeRuns
@@ -42,7 +42,7 @@ from chains.documents.decode import UNREADABLE
 from chains.errors import ChainsError, ConfigError
 from chains.tekton.runs import Job, label_of, run_path
 from chains.tekton.snapshot import RunSnapshot, has_ended, take_snapshot
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 from chains.tracing import fail, link_to_tekton, note, span, traced_run
 from storage import lean_json
 from storage.limits.askers import asker
@@ -88,7 +88,7 @@ class Controller:
         waits_for_children: bool = True,
         tekton_namespace: str = TEKTON_NAMESPACE,
         admit: Callable[[Job], Permit | None] = _admit_all,
-        bodies: Bodies | None = None,
+        run_cache: RunCache | None = None,
         circuits: Circuits | None = None,
         trial: Trial | None = None,
     ) -> None:
@@ -101,10 +101,10 @@ class Controller:
         self._crew = Crew(growth, circuits.distance, lambda: work.is_short, self._resize)
         metrics.workers.set(workers)
         self._waits_for_children = waits_for_children
-        self._bodies = bodies or Bodies(max_bytes=0)
-        self._begun = Begun()
-        self._family = Family(cluster)
-        self._beside = BesideReader(cluster, tekton_namespace)
+        self._run_cache = run_cache or RunCache(max_bytes=0)
+        self._started_runs = StartedRuns()
+        self._child_runs = ChildRuns(cluster)
+        self._surroundings = SurroundingsReader(cluster, tekton_namespace)
         self._troubles: dict[Job, Trouble] = {}
         self._admit, self._trial = admit, trial
         self._permits: dict[Job, Permit] = {}
@@ -113,7 +113,7 @@ class Controller:
         self._large = LargeRuns(work.hasten)
         self._marker = Marker(cluster, lambda job: self._check(job, "the run was written"))
         self._losses = Losses(metrics, self._marker.tell)
-        self._patience = Patience(work, self._family, self._marker)
+        self._patience = Patience(work, self._child_runs, self._marker)
         metrics.waiting.set_function(lambda: len(self._patience))
 
     async def run(self) -> None:
@@ -130,7 +130,7 @@ class Controller:
         self._wanted = workers
         self._metrics.workers.set(workers)
         few = part_of(workers)
-        self._work.resize(workers, beside_fresh=few, slow=few)
+        self._work.resize(workers, backlog_workers=few, slow=few)
         self._hire()
 
     def _hire(self) -> None:
@@ -194,8 +194,8 @@ class Controller:
 
         ``unwanted`` is asked for the UIDs of PipelineRuns and of TaskRuns that none owns.
         """
-        self._family.forget_all(unwanted)
-        self._begun.forget_all(lambda job: unwanted(job.owner or job.uid))
+        self._child_runs.forget_all(unwanted)
+        self._started_runs.forget_all(lambda job: unwanted(job.owner or job.uid))
         self._marker.forget_all(lambda job: unwanted(job.owner or job.uid))
         self._patience.forget_all(lambda job: unwanted(job.owner or job.uid))
         self._host_waits.forget_all(lambda job: unwanted(job.owner or job.uid))
@@ -256,7 +256,7 @@ class Controller:
     def _let_go(self, job: Job) -> None:
         self._troubles.pop(job, None)
         self._losses.there(job)
-        self._begun.forget(job)
+        self._started_runs.forget(job)
         self._large.forget(job)
         self._marker.forget(job)
         self._patience.forget(job)
@@ -265,7 +265,7 @@ class Controller:
         """Let go of a run that is not there any more."""
         await self._losses.gone(job)
         self._let_go(job)
-        self._family.forget((job.namespace, job.uid))
+        self._child_runs.forget((job.namespace, job.uid))
         if self._trial is not None:
             self._trial.journal.settled(job)
 
@@ -336,7 +336,7 @@ class Controller:
         """Look at a run that counts for ``weight``. Raises :class:`ObjectLarge` for one that is heavier."""
         small = not weight
         with span("read"):
-            raw = self._bodies.take(job) or await get_outline(
+            raw = self._run_cache.take(job) or await get_outline(
                 self._cluster, run_path(job), check=expect_small if small else None
             )
         link_to_tekton(raw)
@@ -349,10 +349,10 @@ class Controller:
         ended = has_ended(raw)
         if ended and is_marked(metadata):
             if self._marker.unwritten(job) is not None or (self._trial and self._trial.has_marked(job)):
-                self._family.keep(
+                self._child_runs.keep(
                     raw
                 )  # it was written after all: the answer was lost, or is another process's
-            self._family.marked(metadata)
+            self._child_runs.marked(metadata)
             await self._marker.finish(job, metadata)
         elif not flow.config.selection.is_ours(raw):
             await self._marker.leave(job, metadata)
@@ -364,7 +364,7 @@ class Controller:
                 # most often the run has just ended, and nobody should wait for its evidence
                 self._work.later(job, 0)
             if job.kind == "PipelineRun" and not self._poison(job):
-                await self._family.seed(raw, weight)
+                await self._child_runs.seed(raw, weight)
         return True
 
     def _decided(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> Outcome | None:
@@ -395,7 +395,7 @@ class Controller:
             attested, children = begun[0], Children(*begun[1:])
         try:
             if begun is None and job.kind == "PipelineRun":
-                children = await self._family.children(raw, weight)
+                children = await self._child_runs.children(raw, weight)
             with span("snapshot"):
                 freeze = partial(take_snapshot, attested, children.records, children.doubts)
                 snapshot = await lean_json.one_by_one(freeze) if weight else freeze()
@@ -407,22 +407,26 @@ class Controller:
         if children.there and self._waits_for_children and self._waits(job, raw, children, flow):
             return False
         is_last = job in self._troubles and self._is_too_late(job, raw)
-        beside = await self._beside.read(snapshot, flow.config, give_up=is_last)
+        surroundings = await self._surroundings.read(snapshot, flow.config, give_up=is_last)
         longest = flow.config.storage.oci.wait_for_image
         left = self._patience.left(job, raw, longest)
-        receipts = self._begun.receipts(job, flow.number)
+        receipts = self._started_runs.receipts(job, flow.number)
         try:
-            outcome, transient = await self._attest(job, snapshot, beside, flow, receipts, waits=left > 0)
+            outcome, transient = await self._attest(
+                job, snapshot, surroundings, flow, receipts, waits=left > 0
+            )
         except asyncio.CancelledError:
             # its turn ended, and something may be stored by now
             flow.annotations.take(job.uid)
-            self._begun.keep(job, attested, children.records, children.doubts, receipts, flow.number)
+            self._started_runs.keep(job, attested, children.records, children.doubts, receipts, flow.number)
             raise
         again = outcome.state == FAILED and transient and not self._is_too_late(job, raw)
         waits = not again and await self._patience.may_wait(job, raw, outcome, left)
         if again or waits:
             flow.annotations.take(job.uid)
-            self._begun.keep(job, attested, children.records, children.doubts, outcome.earlier, flow.number)
+            self._started_runs.keep(
+                job, attested, children.records, children.doubts, outcome.earlier, flow.number
+            )
         if again:
             trouble = self._trouble(job, raw)
             held = age(raw["metadata"].get("deletionTimestamp"))
@@ -433,7 +437,7 @@ class Controller:
             return False
         if waits:
             self._troubles.pop(job, None)
-            self._bodies.outdate(job)
+            self._run_cache.outdate(job)
             await self._patience.wait(job, raw, attested, outcome, left)
             return False
         await self._mark(job, raw, self._patience.told(job, raw, outcome, longest), flow)
@@ -441,10 +445,10 @@ class Controller:
 
     def _recall(
         self, job: Job, *, small: bool
-    ) -> tuple[dict[str, Any], dict[Key, Any], dict[str, str]] | None:
-        if small and (weight := self._begun.large_weight(job)):
+    ) -> tuple[dict[str, Any], dict[RunKey, Any], dict[str, str]] | None:
+        if small and (weight := self._started_runs.large_weight(job)):
             raise ObjectLarge("the run and its children take much memory together", weight)
-        return self._begun.recall(job)
+        return self._started_runs.recall(job)
 
     def _is_too_late(self, job: Job, raw: Mapping[str, Any]) -> bool:
         """Whether trying again has lasted too long, or holds up a deletion."""
@@ -462,7 +466,7 @@ class Controller:
             and flow.config.selection.is_ours(children.records["TaskRun", job.namespace, name])
         }
         parent = (job.namespace, job.uid)
-        if not pending or not self._family.waits_for(parent, pending, lambda: self._work.hasten(job)):
+        if not pending or not self._child_runs.waits_for(parent, pending, lambda: self._work.hasten(job)):
             return False
         self._work.later(job, _WAIT_FOR_CHILDREN)
         return True
@@ -483,17 +487,17 @@ class Controller:
                 self._losses.not_marked(job)
                 raise
         self._losses.marked(job)
-        self._bodies.outdate(job)
+        self._run_cache.outdate(job)
         # of a PipelineRun, whose children are many, nothing is needed
-        begun = self._begun.recall(job) if job.kind == "TaskRun" else None
-        self._begun.forget(job)
+        begun = self._started_runs.recall(job) if job.kind == "TaskRun" else None
+        self._started_runs.forget(job)
         waited = self._patience.marked(job)
-        self._beside.forget((job.namespace, job.uid), self._patience.family_of(job))
+        self._surroundings.forget((job.namespace, job.uid), self._patience.family_of(job))
         if job.kind == "TaskRun":
-            self._family.keep(begun[0] if begun else raw)
-            self._family.marked(raw["metadata"])
+            self._child_runs.keep(begun[0] if begun else raw)
+            self._child_runs.marked(raw["metadata"])
         else:
-            self._family.forget((job.namespace, job.uid))
+            self._child_runs.forget((job.namespace, job.uid))
         ended = (raw.get("status") or {}).get("completionTime")
         # how long it waited for somebody else says nothing about the controller
         since = time.time() - age(ended) if ended and not waited else None
@@ -514,7 +518,7 @@ class Controller:
         self,
         job: Job,
         snapshot: RunSnapshot,
-        beside: Mapping[str, Beside] | None,
+        surroundings: Mapping[str, Surroundings] | None,
         flow: Flow,
         receipts: Earlier,
         *,
@@ -523,7 +527,7 @@ class Controller:
         """Return the outcome, and whether trying again can help where it is a failure."""
         outcome = await attest_run(
             snapshot,
-            beside,
+            surroundings,
             flow.config,
             flow.signer,
             flow.stores_for(snapshot),

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from chains.cluster.errors import ClusterError, ObjectChanged
-from chains.cluster.leases import LeaseTable, Record
+from chains.cluster.leases import LeaseRecord, LeaseTable
 from chains.controller.permit import Permit
 from chains.tekton.runs import Job
 
@@ -139,7 +139,7 @@ class Shares:
         self._expire()
         records = self._see(await table.read())
         for share in sorted(range(self.count), key=lambda share: share != self.ordinal):
-            record = records.get(share, Record())
+            record = records.get(share, LeaseRecord())
             if share in self._terms:
                 await self._keep(table, share, record)
             elif not self._stopping:
@@ -162,10 +162,10 @@ class Shares:
                 _log.warning("the leases were not released and expire", extra={"reason": str(error)})
             return
 
-    def _see(self, records: Mapping[int, Record]) -> Mapping[int, Record]:
+    def _see(self, records: Mapping[int, LeaseRecord]) -> Mapping[int, LeaseRecord]:
         now = self.clock()
         for share in {*range(self.count), *records}:
-            record = records.get(share, Record())
+            record = records.get(share, LeaseRecord())
             key = (record.holder, record.renewed, record.transitions)
             sight = self._sights.get(share)
             if sight is None or sight.key != key:
@@ -173,10 +173,10 @@ class Shares:
                 self._sights[share] = _Sight(key, now, patience)
         return records
 
-    def _is_alive(self, share: int, record: Record) -> bool:
+    def _is_alive(self, share: int, record: LeaseRecord) -> bool:
         return bool(record.holder) and self.clock() - self._sights[share].since < record.seconds
 
-    def _may_take(self, share: int, record: Record) -> bool:
+    def _may_take(self, share: int, record: LeaseRecord) -> bool:
         if record.holder == self.identity:
             return True  # our own, let go for want of renewals and taken by nobody since
         if self._is_alive(share, record):
@@ -189,7 +189,7 @@ class Shares:
             sight.patience if record.holder else self.seconds * _STEP
         )
 
-    async def _keep(self, table: LeaseTable, share: int, record: Record) -> None:
+    async def _keep(self, table: LeaseTable, share: int, record: LeaseRecord) -> None:
         term, now = self._terms[share], self.clock()
         if record.holder != self.identity:
             self._lose(share, f"{record.holder or 'nobody'} has its lease")
@@ -209,7 +209,7 @@ class Shares:
                 term.renewed, term.until = now, now + self.seconds * _FENCE
 
     async def _seek(
-        self, table: LeaseTable, share: int, record: Record, records: Mapping[int, Record]
+        self, table: LeaseTable, share: int, record: LeaseRecord, records: Mapping[int, LeaseRecord]
     ) -> None:
         if self._divided_otherwise(records):
             return
@@ -230,7 +230,7 @@ class Shares:
         )
         await table.write(share, taken)
         after = self._see(await table.read())
-        if after.get(share, Record()).holder != self.identity:
+        if after.get(share, LeaseRecord()).holder != self.identity:
             return
         if self._divided_otherwise(after):
             await table.write(share, replace(after[share], holder=""))
@@ -239,7 +239,7 @@ class Shares:
         _log.info("share is gained", extra={"share": share, "of": self.count, "before": before})
         self.events.gained(share)
 
-    def _divided_otherwise(self, records: Mapping[int, Record]) -> bool:
+    def _divided_otherwise(self, records: Mapping[int, LeaseRecord]) -> bool:
         return any(
             record.replicas != self.count and self._is_alive(share, record)
             for share, record in records.items()

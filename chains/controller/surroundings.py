@@ -15,13 +15,13 @@ from collections.abc import Container, Mapping
 from chains.cluster.client import Cluster
 from chains.cluster.errors import ClusterError, ClusterRejected, ClusterUnavailable, ObjectGone
 from chains.config.parse import Config
-from chains.controller.memory.surroundings_cache import Kept, Recent, Run
+from chains.controller.memory.surroundings_cache import ReadCache, RunId, SurroundingsCache
 from chains.isolation.expected_pod import is_requested
 from chains.isolation.pod import distrust
 from chains.tekton.children import parent_of
 from chains.tekton.raw import Json, mapping_at, objects_at, parse_time, text_at, texts_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import FEATURE_FLAGS, NOTHING, Beside
+from chains.tekton.surroundings import FEATURE_FLAGS, NOTHING, Surroundings
 from storage.limits.single_flight import InFlight
 
 TEKTON_NAMESPACE = "tekton-pipelines"
@@ -36,22 +36,22 @@ _log = logging.getLogger("chains.beside")
 Objects = tuple[Mapping[str, Json], ...]
 
 
-class BesideReader:
+class SurroundingsReader:
     """Reads for one controller; calls may run concurrently. Tekton's flags are in ``tekton_namespace``."""
 
     def __init__(self, cluster: Cluster, tekton_namespace: str = TEKTON_NAMESPACE) -> None:
         self._cluster = cluster
         self._flags = f"/api/v1/namespaces/{tekton_namespace}/configmaps/{FEATURE_FLAGS}"
-        self._kept = Kept()
-        self._reading: InFlight[str, Beside] = InFlight()
-        self._collections: Recent[Objects] = Recent(self._list)
-        self._objects: Recent[Mapping[str, Json]] = Recent(cluster.get)
-        self._kinds: Recent[Objects] = Recent(self._policy_kinds)
+        self._kept = SurroundingsCache()
+        self._reading: InFlight[str, Surroundings] = InFlight()
+        self._collections: ReadCache[Objects] = ReadCache(self._list)
+        self._objects: ReadCache[Mapping[str, Json]] = ReadCache(cluster.get)
+        self._kinds: ReadCache[Objects] = ReadCache(self._policy_kinds)
         self._told: set[str] = set()
 
     async def read(
         self, run: RunSnapshot, config: Config, *, give_up: bool = False
-    ) -> dict[str, Beside] | None:
+    ) -> dict[str, Surroundings] | None:
         """Return what stands beside a TaskRun, or beside each child of a PipelineRun, by label.
 
         None, without a request, where the configuration signs nothing that tells of it. Raises
@@ -66,19 +66,23 @@ class BesideReader:
         for each in found:
             if isinstance(each, BaseException):
                 raise each
-        return {task.label: each for task, each in zip(tasks, found, strict=True) if isinstance(each, Beside)}
+        return {
+            task.label: each
+            for task, each in zip(tasks, found, strict=True)
+            if isinstance(each, Surroundings)
+        }
 
-    def forget(self, run: Run, but: Container[str] = ()) -> None:
+    def forget(self, run: RunId, but: Container[str] = ()) -> None:
         """Forget what was read for a run that is marked, or for its children ``but`` for these UIDs."""
         self._kept.forget(run, but)
 
-    async def _of_task(self, run: RunSnapshot, *, give_up: bool) -> Beside:
+    async def _of_task(self, run: RunSnapshot, *, give_up: bool) -> Surroundings:
         kept = self._kept.get((run.namespace, run.uid))
         if kept is not None:
             return kept
         return await self._reading.run(run.uid or run.label, lambda: self._read(run, give_up=give_up))
 
-    async def _read(self, run: RunSnapshot, *, give_up: bool) -> Beside:
+    async def _read(self, run: RunSnapshot, *, give_up: bool) -> Surroundings:
         name = run.status.get("podName", "")
         if not name:
             return NOTHING
@@ -92,10 +96,10 @@ class BesideReader:
 
     async def _read_pod(
         self, run: RunSnapshot, name: str, unread: dict[str, str], *, give_up: bool
-    ) -> Beside:
+    ) -> Surroundings:
         """Return the pod, or why there is none; what is read once more afterwards is in ``unread``."""
         if not _NAME.fullmatch(name):
-            return Beside(missing=f"{name[:100]!r} is no name of a pod")
+            return Surroundings(missing=f"{name[:100]!r} is no name of a pod")
         path = f"/api/v1/namespaces/{run.namespace}/pods/{name}"
         try:
             pod = await self._cluster.get(path)
@@ -103,14 +107,14 @@ class BesideReader:
             return NOTHING
         except ClusterError as error:
             unread["Pod"] = self._reason("pods", error, give_up=give_up)
-            return Beside(missing=f"the pod {unread['Pod']}")
+            return Surroundings(missing=f"the pod {unread['Pod']}")
         pod["metadata"].pop("managedFields", None)
         foreign = distrust(run, pod)
-        return Beside(missing=foreign) if foreign else Beside(pod=pod)
+        return Surroundings(missing=foreign) if foreign else Surroundings(pod=pod)
 
     async def _read_more(
         self, run: RunSnapshot, pod: Mapping[str, Json], unread: dict[str, str], *, give_up: bool
-    ) -> Beside:
+    ) -> Surroundings:
         moment = parse_time(run.status.get("completionTime") or "")
         ended = moment.timestamp() if moment else None
         policies, doubtful = await self._policies_of(run.namespace, ended, unread, give_up=give_up)
@@ -120,7 +124,7 @@ class BesideReader:
             runtime_class = await self._object(path, "RuntimeClass", ended, unread, give_up=give_up)
         if is_requested(run) and not run.status.get("provenance", {}).get("featureFlags"):
             flags = await self._object(self._flags, "ConfigMap", ended, unread, give_up=give_up)
-        return Beside(
+        return Surroundings(
             pod=pod,
             policies=policies,
             doubtful=doubtful,

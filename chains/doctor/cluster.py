@@ -12,7 +12,7 @@ from chains.cluster.client import Cluster
 from chains.cluster.errors import ClusterError, ObjectGone
 from chains.cluster.leases import NAME as SHARE_LEASE
 from chains.config.file import CONFIG_MAP
-from chains.doctor.report import Check, State
+from chains.doctor.report import DoctorCheck, State
 
 RUNS = ("taskruns", "pipelineruns")
 POLICY = "tekton-chains-marks"
@@ -139,20 +139,22 @@ DANGEROUS = (
 """Rights that the controller never needs; having one is the warning."""
 
 
-async def read_config(cluster: Cluster, system: str) -> tuple[dict[str, str] | None, Check]:
+async def read_config(cluster: Cluster, system: str) -> tuple[dict[str, str] | None, DoctorCheck]:
     """Return the data of the ConfigMap as the controller reads it; None when it cannot be read."""
     where = f"ConfigMap {system}/{CONFIG_MAP}"
     try:
         data = (await cluster.get(f"/api/v1/namespaces/{system}/configmaps/{CONFIG_MAP}")).get("data") or {}
     except ObjectGone:
         step = "apply deploy/base, or name the namespace with --system-namespace"
-        return {}, Check("config map", "warning", f"{where} is not there: every key has its default", step)
+        return {}, DoctorCheck(
+            "config map", "warning", f"{where} is not there: every key has its default", step
+        )
     except ClusterError as error:
-        return None, Check("config map", "failed", str(error), _GRANT)
-    return dict(data), Check("config map", "ok", where)
+        return None, DoctorCheck("config map", "failed", str(error), _GRANT)
+    return dict(data), DoctorCheck("config map", "ok", where)
 
 
-async def check_rights(cluster: Cluster, namespaces: Sequence[str], system: str) -> list[Check]:
+async def check_rights(cluster: Cluster, namespaces: Sequence[str], system: str) -> list[DoctorCheck]:
     """Ask the API server what this account may do. Raises :class:`ClusterError`."""
     wanted = needs(namespaces, system)
     rights = {right for need in (*wanted, *DANGEROUS) for right in need.rights}
@@ -173,18 +175,18 @@ async def _may(cluster: Cluster, right: Right) -> bool:
     return bool(((await cluster.create(_REVIEWS, body)).get("status") or {}).get("allowed"))
 
 
-def _judge(need: Need, allowed: Mapping[Right, bool]) -> Check:
+def _judge(need: Need, allowed: Mapping[Right, bool]) -> DoctorCheck:
     missing = [str(right) for right in need.rights if not allowed[right]]
     if not missing:
-        return Check(need.name, "ok", f"all {len(need.rights)} are there")
-    return Check(need.name, need.missing, f"may not {_several(missing)}: {need.lost}", need.next_step)
+        return DoctorCheck(need.name, "ok", f"all {len(need.rights)} are there")
+    return DoctorCheck(need.name, need.missing, f"may not {_several(missing)}: {need.lost}", need.next_step)
 
 
-def _judge_danger(need: Need, allowed: Mapping[Right, bool]) -> Check:
+def _judge_danger(need: Need, allowed: Mapping[Right, bool]) -> DoctorCheck:
     had = [str(right) for right in need.rights if allowed[right]]
     if not had:
-        return Check(need.name, "ok", "out of reach, as they should be")
-    return Check(need.name, "warning", f"may {_several(had)}: {need.lost}", need.next_step)
+        return DoctorCheck(need.name, "ok", "out of reach, as they should be")
+    return DoctorCheck(need.name, "warning", f"may {_several(had)}: {need.lost}", need.next_step)
 
 
 def _several(words: Sequence[str], most: int = 8) -> str:
@@ -192,35 +194,37 @@ def _several(words: Sequence[str], most: int = 8) -> str:
     return ", ".join(words[:most]) + more
 
 
-async def _account(cluster: Cluster) -> Check:
+async def _account(cluster: Cluster) -> DoctorCheck:
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     try:
         answer = await cluster.create(_WHO, body)
     except ClusterError as error:
-        return Check("account", "warning", f"unknown: {error}")
+        return DoctorCheck("account", "warning", f"unknown: {error}")
     name = str(((answer.get("status") or {}).get("userInfo") or {}).get("username"))
     if name.endswith(f":{_ACCOUNT}"):
-        return Check("account", "ok", name)
+        return DoctorCheck("account", "ok", name)
     detail = f"{name} is not the controller's: the rights below are not the controller's either"
     step = f"run it in the controller's pod (kubectl exec), or with a token of the account {_ACCOUNT}"
-    return Check("account", "warning", detail, step)
+    return DoctorCheck("account", "warning", detail, step)
 
 
-async def check_tekton(cluster: Cluster, tekton: str) -> list[Check]:
+async def check_tekton(cluster: Cluster, tekton: str) -> list[DoctorCheck]:
     """Look for Tekton's resources and for settings that cost evidence. Raises :class:`ClusterError`."""
     try:
         listed = (await cluster.get("/apis/tekton.dev/v1")).get("resources") or []
     except ObjectGone:
         return [
-            Check("tekton", "failed", "tekton.dev/v1 is not served", "install Tekton Pipelines 0.43 or newer")
+            DoctorCheck(
+                "tekton", "failed", "tekton.dev/v1 is not served", "install Tekton Pipelines 0.43 or newer"
+            )
         ]
     missing = set(RUNS) - {str(item.get("name")) for item in listed}
     if missing:
         step = "install Tekton Pipelines whole"
-        return [Check("tekton", "failed", f"tekton.dev/v1 lacks {', '.join(sorted(missing))}", step)]
+        return [DoctorCheck("tekton", "failed", f"tekton.dev/v1 lacks {', '.join(sorted(missing))}", step)]
     version = (await _data(cluster, tekton, "pipelines-info") or {}).get("version", "of unknown version")
     return [
-        Check("tekton", "ok", f"tekton.dev/v1 is served, Pipelines {version}"),
+        DoctorCheck("tekton", "ok", f"tekton.dev/v1 is served, Pipelines {version}"),
         _judge_flags(await _data(cluster, tekton, "feature-flags"), tekton),
     ]
 
@@ -233,23 +237,25 @@ async def _data(cluster: Cluster, namespace: str, name: str) -> dict[str, str] |
     return dict(found.get("data") or {})
 
 
-def _judge_flags(flags: Mapping[str, str] | None, tekton: str) -> Check:
+def _judge_flags(flags: Mapping[str, str] | None, tekton: str) -> DoctorCheck:
     name = "tekton feature flags"
     if flags is None:
         detail = f"ConfigMap {tekton}/feature-flags is not there or may not be read"
-        return Check(name, "skipped", detail)
+        return DoctorCheck(name, "skipped", detail)
     if flags.get("enable-provenance-in-status", "true").lower() == "false":
         detail = "enable-provenance-in-status is false: runs do not say where their tasks came from"
-        return Check(name, "warning", detail, "remove it, or set it to true")
+        return DoctorCheck(name, "warning", detail, "remove it, or set it to true")
     shown = {
         key: flags[key]
         for key in ("results-from", "enable-api-fields", "enforce-nonfalsifiability")
         if key in flags
     }
-    return Check(name, "ok", ", ".join(f"{key}={value}" for key, value in shown.items()) or "none of note")
+    return DoctorCheck(
+        name, "ok", ", ".join(f"{key}={value}" for key, value in shown.items()) or "none of note"
+    )
 
 
-async def check_admission(cluster: Cluster) -> Check:
+async def check_admission(cluster: Cluster) -> DoctorCheck:
     """Look whether the policy that guards the controller's marks is in force."""
     name, step = "admission policy", "apply deploy/base/admission-policy.yaml"
     try:
@@ -257,35 +263,35 @@ async def check_admission(cluster: Cluster) -> Check:
         binding = await cluster.get(f"{_POLICIES}ybindings/{POLICY}")
     except ObjectGone:
         detail = f"{POLICY} or its binding is not there: whoever may patch a run can write the marks"
-        return Check(name, "warning", detail, step)
+        return DoctorCheck(name, "warning", detail, step)
     except ClusterError as error:
         asked = "ask with an account that may read validatingadmissionpolicies, or grant get on it"
-        return Check(name, "warning", f"unknown: {error}", asked)
+        return DoctorCheck(name, "warning", f"unknown: {error}", asked)
     if "Deny" not in _actions(binding):
-        return Check(name, "warning", f"{POLICY} does not deny: its binding only audits or warns", step)
-    return Check(name, "ok", f"{POLICY} is in force")
+        return DoctorCheck(name, "warning", f"{POLICY} does not deny: its binding only audits or warns", step)
+    return DoctorCheck(name, "ok", f"{POLICY} is in force")
 
 
 def _actions(binding: Mapping[str, Any]) -> list[str]:
     return list((binding.get("spec") or {}).get("validationActions") or [])
 
 
-async def check_clock(cluster: Cluster) -> Check:
+async def check_clock(cluster: Cluster) -> DoctorCheck:
     """Compare this clock with the API server's. Raises :class:`ClusterError`."""
     before = datetime.now(UTC)
     there = await cluster.server_time()
     if there is None:
-        return Check("clock", "skipped", "the API server tells no time")
+        return DoctorCheck("clock", "skipped", "the API server tells no time")
     # the header has whole seconds, and the answer was on its way for a while
     here = before + (datetime.now(UTC) - before) / 2
     return judge_clock((here - there).total_seconds() - 0.5)
 
 
-def judge_clock(skew: float) -> Check:
+def judge_clock(skew: float) -> DoctorCheck:
     """Judge how many seconds this clock is ahead."""
     off = abs(skew)
     if off <= _SKEW_WARNING:
-        return Check("clock", "ok", "agrees with the API server's")
+        return DoctorCheck("clock", "ok", "agrees with the API server's")
     detail = f"is {off:.0f} s {'ahead of' if skew > 0 else 'behind'} the API server's"
     step = "set this node's clock by NTP: tokens, certificates and time stamps depend on it"
-    return Check("clock", "failed" if off > _SKEW_FAILED else "warning", detail, step)
+    return DoctorCheck("clock", "failed" if off > _SKEW_FAILED else "warning", detail, step)

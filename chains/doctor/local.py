@@ -20,7 +20,7 @@ from chains.assembly.sealers import open_sealer
 from chains.assembly.signers import check_signers, kms_settings, open_kms
 from chains.assembly.stores import open_configured
 from chains.config.parse import Config, is_keyless, lint_config, parse_config
-from chains.doctor.report import Check
+from chains.doctor.report import DoctorCheck
 from chains.errors import ChainsError, ConfigError
 from signers.base import Signer
 from signers.errors import SignerError, SignerUnavailable
@@ -40,13 +40,13 @@ _SECONDS = 10.0
 _SERVER_ERROR = 500
 
 
-def check_config(data: Mapping[str, str]) -> tuple[Config | None, list[Check]]:
+def check_config(data: Mapping[str, str]) -> tuple[Config | None, list[DoctorCheck]]:
     """Parse and lint the data of a ConfigMap; the configuration is None when it cannot be read at all."""
     mend = "mend it; 'chains config lint FILE' says the same offline, docs/configuration.md has every key"
     found = [
-        Check(f"configuration: {problem.key}", "failed", str(problem), mend)
+        DoctorCheck(f"configuration: {problem.key}", "failed", str(problem), mend)
         if problem.severity == "error"
-        else Check(f"configuration: {problem.key}", "warning", str(problem))
+        else DoctorCheck(f"configuration: {problem.key}", "warning", str(problem))
         for problem in lint_config(data)
     ]
     try:
@@ -56,13 +56,15 @@ def check_config(data: Mapping[str, str]) -> tuple[Config | None, list[Check]]:
     try:
         check_signers(config, key_given=False)
     except ConfigError as error:
-        found.insert(0, Check("configuration", "failed", str(error), mend))
+        found.insert(0, DoctorCheck("configuration", "failed", str(error), mend))
     if not any(check.state == "failed" for check in found):
-        found.insert(0, Check("configuration", "ok", f"{len(data)} keys are set, the others have defaults"))
+        found.insert(
+            0, DoctorCheck("configuration", "ok", f"{len(data)} keys are set, the others have defaults")
+        )
     return config, found
 
 
-async def check_key(folder: Path, reference: str = "", config: Config | None = None) -> list[Check]:
+async def check_key(folder: Path, reference: str = "", config: Config | None = None) -> list[DoctorCheck]:
     """Open the keys as the controller does, or that of ``reference``; sign, verify, see who may read them.
 
     ``config`` says which signers its artifacts name, without it that is the key folder's.
@@ -70,7 +72,7 @@ async def check_key(folder: Path, reference: str = "", config: Config | None = N
     settings = kms_settings(config)
     if reference:
         return (await _try_key("key", lambda: open_signer(reference, settings=settings), _MEND_REFERENCE))[1]
-    found: list[Check] = []
+    found: list[DoctorCheck] = []
     artifacts = (config.taskrun, config.pipelinerun, config.oci) if config else ()
     names = {artifact.signer for artifact in artifacts if artifact.enabled}
     if config is not None and "kms" in names:
@@ -91,7 +93,7 @@ async def check_key(folder: Path, reference: str = "", config: Config | None = N
 
 async def _try_key(
     name: str, opener: Callable[[], Signer], mend: str
-) -> tuple[PublicKey | None, list[Check]]:
+) -> tuple[PublicKey | None, list[DoctorCheck]]:
     """Open a key, sign with it and verify; return its public half where that went well."""
     try:
         signer = await asyncio.to_thread(opener)
@@ -99,69 +101,73 @@ async def _try_key(
         public = PublicKey.from_pem(signer.public_pem)
         public.verify(signature, _PROBE)
     except SignerUnavailable as error:
-        return None, [Check(name, "failed", str(error), "try again when the key can be reached")]
+        return None, [DoctorCheck(name, "failed", str(error), "try again when the key can be reached")]
     except (ChainsError, SignerError, OSError) as error:
-        return None, [Check(name, "failed", str(error), mend)]
+        return None, [DoctorCheck(name, "failed", str(error), mend)]
     version = f", version {signer.version}" if signer.version else ""
     detail = f"{signer.keyid} ({public.algorithm}{version}) signs, and its public half verifies"
-    return public, [Check(name, "ok", detail)]
+    return public, [DoctorCheck(name, "ok", detail)]
 
 
-async def check_identity(config: Config) -> list[Check]:
+async def check_identity(config: Config) -> list[DoctorCheck]:
     """Get a certificate as the controller does, where it signs without a key."""
     try:
         sealer = await asyncio.to_thread(open_sealer, config, None)
     except ChainsError as error:
-        return [Check("identity", "failed", str(error), "see docs/keyless.md for token, issuer and trust")]
-    return [Check("identity", "ok", f"signs as {sealer.identity}")]
+        return [
+            DoctorCheck("identity", "failed", str(error), "see docs/keyless.md for token, issuer and trust")
+        ]
+    return [DoctorCheck("identity", "ok", f"signs as {sealer.identity}")]
 
 
-def _look_around(folder: Path, public: PublicKey) -> list[Check]:
+def _look_around(folder: Path, public: PublicKey) -> list[DoctorCheck]:
     found = []
     present = [folder / name for name in (*KEY_FILES, "cosign.password") if (folder / name).is_file()]
     for path in present:
         if path.stat().st_mode & _OTHERS:
             step = "set defaultMode 0440 on the volume and fsGroup on the pod"
-            found.append(Check("key files", "warning", f"{path} may be read by every user here", step))
+            found.append(DoctorCheck("key files", "warning", f"{path} may be read by every user here", step))
     if (folder / KEY_FILES[0]).is_file() and (folder / KEY_FILES[1]).is_file():
         detail = f"{folder} has {' and '.join(KEY_FILES)}; only {KEY_FILES[0]} is used"
-        found.append(Check("key files", "warning", detail, "remove the other one"))
+        found.append(DoctorCheck("key files", "warning", detail, "remove the other one"))
     beside = folder / "cosign.pub"
     if beside.is_file():
         found.append(_compare(beside, public))
     return found
 
 
-def _compare(path: Path, public: PublicKey) -> Check:
+def _compare(path: Path, public: PublicKey) -> DoctorCheck:
     try:
         keys = load_public_keys(path)
     except (SignerError, OSError) as error:
-        return Check("public key", "warning", str(error), "replace it: verifiers may be given this file")
+        return DoctorCheck(
+            "public key", "warning", str(error), "replace it: verifiers may be given this file"
+        )
     if public in keys:
-        return Check("public key", "ok", f"{path} is the public half")
+        return DoctorCheck("public key", "ok", f"{path} is the public half")
     detail = f"{path} is {keys[0].keyid}, the key that signs is {public.keyid}"
     step = "who verifies with this file refuses everything signed: put the pair that belongs together here"
-    return Check("public key", "failed", detail, step)
+    return DoctorCheck("public key", "failed", detail, step)
 
 
-async def check_stores(config: Config, places: Sequence[str]) -> list[Check]:
+async def check_stores(config: Config, places: Sequence[str]) -> list[DoctorCheck]:
     """Open each store that the configuration names by itself, and try it."""
     artifacts = (config.taskrun, config.pipelinerun, config.oci)
     names = sorted({name for artifact in artifacts if artifact.enabled for name in artifact.storage})
     if not names:
         step = "set artifacts.taskrun.storage or artifacts.pipelinerun.storage"
-        return [Check("stores", "warning", "the configuration leaves nothing to store", step)]
+        return [DoctorCheck("stores", "warning", "the configuration leaves nothing to store", step)]
     found = []
     for name in names:
         found += await _check_store(name, config, places)
     return found
 
 
-async def _check_store(name: str, config: Config, places: Sequence[str]) -> list[Check]:
+async def _check_store(name: str, config: Config, places: Sequence[str]) -> list[DoctorCheck]:
     try:
         opened = open_configured(_only(config, name), AnnotationStore("tekton:", StoreOptions()))
     except ChainsError as error:
-        return [Check(f"store {name}", "failed", str(error), "mend the keys of this store")]
+        return [DoctorCheck(f"store {name}", "failed", str(error), "mend the keys of this store")]
     stores: list[Store] = opened.get(name, [])
     found = []
     for store in stores:
@@ -171,11 +177,11 @@ async def _check_store(name: str, config: Config, places: Sequence[str]) -> list
             try:
                 await store.close()
             except StoreError as error:
-                found.append(Check(f"store {name}", "failed", str(error)))
+                found.append(DoctorCheck(f"store {name}", "failed", str(error)))
         found += [
-            Check(f"store {name}: {probe.what}", probe.state, probe.detail, probe.next_step)
+            DoctorCheck(f"store {name}: {probe.what}", probe.state, probe.detail, probe.next_step)
             for probe in probes
-        ] or [Check(f"store {name}", "ok", "opens")]
+        ] or [DoctorCheck(f"store {name}", "ok", "opens")]
     return found
 
 
@@ -225,16 +231,16 @@ def services(config: Config) -> list[Service]:
     return found
 
 
-async def check_services(config: Config) -> list[Check]:
+async def check_services(config: Config) -> list[DoctorCheck]:
     """Send a plain GET to each server of :func:`services`; below 500, any answer shows that it is there."""
     try:
         named = services(config)
     except SignerError as error:
         step = "mend signers.x509.signing-config"
-        return [Check("signing configuration", "failed", str(error), step)]
+        return [DoctorCheck("signing configuration", "failed", str(error), step)]
     found = []
     if not config.transparency.enabled:
-        found.append(Check("log", "skipped", "the configuration names no transparency log"))
+        found.append(DoctorCheck("log", "skipped", "the configuration names no transparency log"))
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=_SECONDS), trust_env=True
     ) as session:
@@ -242,7 +248,7 @@ async def check_services(config: Config) -> list[Check]:
     return found
 
 
-async def _ask(session: aiohttp.ClientSession, service: Service) -> Check:
+async def _ask(session: aiohttp.ClientSession, service: Service) -> DoctorCheck:
     host = urlsplit(service.url).hostname or "(no host)"
     step = f"check {service.key}, the network policy and HTTPS_PROXY"
     try:
@@ -250,7 +256,7 @@ async def _ask(session: aiohttp.ClientSession, service: Service) -> Check:
             status = answer.status
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         # the library's own text may hold the whole URL
-        return Check(service.name, "failed", f"{host} cannot be reached ({type(error).__name__})", step)
+        return DoctorCheck(service.name, "failed", f"{host} cannot be reached ({type(error).__name__})", step)
     if status >= _SERVER_ERROR:
-        return Check(service.name, "failed", f"{host} answered {status}", "see the server's own log")
-    return Check(service.name, "ok", f"{host} answered {status}")
+        return DoctorCheck(service.name, "failed", f"{host} answered {status}", "see the server's own log")
+    return DoctorCheck(service.name, "ok", f"{host} answered {status}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib.metadata import packages_distributions
 
 from chains import DISTRIBUTION, ROOMS
-from chains.doctor.report import Check
+from chains.doctor.report import DoctorCheck
 
 
-def check_packages() -> Check:
+def check_packages() -> DoctorCheck:
     """Say whether ``signers`` and ``storage`` belong to this distribution alone.
 
     One that lies elsewhere ends the import of :mod:`chains` already. One in the same folder overwrites single
@@ -21,9 +21,9 @@ def check_packages() -> Check:
         if set(owners.get(name, ())) - {DISTRIBUTION}
     }
     if not others:
-        return Check("packages", "ok", f"{', '.join(ROOMS)} are of {DISTRIBUTION} alone")
+        return DoctorCheck("packages", "ok", f"{', '.join(ROOMS)} are of {DISTRIBUTION} alone")
     told = "; ".join(f"{name} is also of {', '.join(found)}" for name, found in others.items())
     step = (
         f"uninstall the other distribution and install {DISTRIBUTION} again, or give it its own environment"
     )
-    return Check("packages", "failed", told, step)
+    return DoctorCheck("packages", "failed", told, step)

@@ -13,7 +13,7 @@ State = Literal["ok", "warning", "failed", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class DoctorCheck:
     """One thing that was tried; ``failed`` keeps evidence from being made, ``warning`` costs something."""
 
     name: str
@@ -31,17 +31,17 @@ class Check:
         }
 
 
-def exit_code(checks: Iterable[Check]) -> int:
+def exit_code(checks: Iterable[DoctorCheck]) -> int:
     """Return 1 when a check failed, else 0."""
     return int(any(check.state == "failed" for check in checks))
 
 
-def to_json(checks: Sequence[Check]) -> dict[str, Any]:
+def to_json(checks: Sequence[DoctorCheck]) -> dict[str, Any]:
     """Return the report for ``--output json``."""
     return {"checks": [check.to_json() for check in checks], "counts": _counts(checks)}
 
 
-def to_text(checks: Sequence[Check], width: int | None = None) -> str:
+def to_text(checks: Sequence[DoctorCheck], width: int | None = None) -> str:
     """Return the report as a table, each next step below what it mends, and a line of counts."""
     rows: list[tuple[str, str, str]] = []
     for check in checks:
@@ -52,7 +52,7 @@ def to_text(checks: Sequence[Check], width: int | None = None) -> str:
     return f"{table(('STATE', 'CHECK', 'DETAIL'), rows, width)}\n\n{len(checks)} checks: {counts}"
 
 
-def _counts(checks: Sequence[Check]) -> dict[str, int]:
+def _counts(checks: Sequence[DoctorCheck]) -> dict[str, int]:
     return {
         state: sum(check.state == state for check in checks)
         for state in ("ok", "warning", "failed", "skipped")

@@ -38,7 +38,7 @@ _NOBODY = ListedRun(Origin("", "", "", ""), "")
 
 
 @dataclass(slots=True)
-class Attestation:
+class FoundAttestation:
     """One signed statement, in the forms it was found in."""
 
     envelope: Envelope
@@ -68,7 +68,7 @@ def regroup(findings: Findings, keys: Sequence[PublicKey] = (), listed: ListedRu
     refused as well, with the store's reason.
     """
     found = Regrouped(refused=list(findings.skipped))
-    attestations: dict[tuple[bytes, tuple[bytes, ...]], Attestation] = {}
+    attestations: dict[tuple[bytes, tuple[bytes, ...]], FoundAttestation] = {}
     signatures: list[tuple[Evidence, Subject]] = []
     for evidence in findings.evidence:
         try:
@@ -79,7 +79,7 @@ def regroup(findings: Findings, keys: Sequence[PublicKey] = (), listed: ListedRu
             envelope = read_envelope(evidence, keys)
             key = (envelope.payload, tuple(one.sig for one in envelope.signatures))
             if key not in attestations:
-                attestations[key] = Attestation(envelope, parse_statement(envelope.payload))
+                attestations[key] = FoundAttestation(envelope, parse_statement(envelope.payload))
         except (EvidenceError, FormatError, VerificationError) as error:
             found.refused.append(Skipped(evidence.location, evidence.digest, str(error)))
             continue
@@ -115,7 +115,7 @@ def read_envelope(evidence: Evidence, keys: Sequence[PublicKey]) -> Envelope:
     return envelope
 
 
-def bundle_of(attestation: Attestation) -> bytes:
+def bundle_of(attestation: FoundAttestation) -> bytes:
     """Return the bundle that was found, else the one of the envelope's key; nothing where neither can be."""
     if attestation.bundle is not None:
         return attestation.bundle.data
@@ -152,7 +152,7 @@ def _made_by(key: PublicKey, evidence: Evidence) -> bool:
     return True
 
 
-def _is_about(attestation: Attestation, image: Subject) -> bool:
+def _is_about(attestation: FoundAttestation, image: Subject) -> bool:
     statement = attestation.statement
     return (
         attestation.bundle is not None
@@ -161,7 +161,7 @@ def _is_about(attestation: Attestation, image: Subject) -> bool:
     )
 
 
-def _attestation_record(attestation: Attestation, listed: ListedRun) -> Record:
+def _attestation_record(attestation: FoundAttestation, listed: ListedRun) -> Record:
     statement, envelope = attestation.statement, attestation.envelope
     annotations = attestation.dsse.annotations if attestation.dsse is not None else {}
     return Record(
@@ -180,7 +180,7 @@ def _attestation_record(attestation: Attestation, listed: ListedRun) -> Record:
 
 
 def _signature_record(
-    evidence: Evidence, image: Subject, beside: Attestation | None, listed: ListedRun
+    evidence: Evidence, image: Subject, beside: FoundAttestation | None, listed: ListedRun
 ) -> Record:
     pieces = (evidence, *(beside.evidence if beside is not None else ()))
     return Record(

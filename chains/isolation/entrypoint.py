@@ -16,7 +16,7 @@ from chains.isolation.finding import FALSE, TRUE, UNKNOWN, Finding
 from chains.isolation.pod import STEP, Placed, distrust, place, too_large
 from chains.tekton.raw import Json, mapping_at, objects_at, text_at, texts_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import Beside, ImageEnvironment
+from chains.tekton.surroundings import ImageEnvironment, Surroundings
 
 _TEKTONS_EMPTY = ("tekton-internal-", "tekton-creds-init-home-")
 """How Tekton's own empty volumes are called; what is in them when a container starts is Tekton's."""
@@ -26,17 +26,17 @@ _NOT_TEKTONS = Finding(UNKNOWN, f"{BIN_FOLDER} is not the volume that tekton put
 _HOOKS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
 
 
-def judge_entrypoint(step: Placed, binary: Sequence[Finding], beside: Beside) -> Finding:
+def judge_entrypoint(step: Placed, binary: Sequence[Finding], surroundings: Surroundings) -> Finding:
     """Return whether the entrypoint isolates a step; a reason that is certain wins over one that is not.
 
     ``binary`` is what :func:`judge_binary` says of the pod.
     """
-    pod = beside.pod or {}
+    pod = surroundings.pod or {}
     environment = Environment(step.container)
     against = [
         *_not_run(step.container, pod),
         *_hermetic_variable(environment),
-        *_defeating_variable(environment, beside.images.get(text_at(step.state, "imageID"))),
+        *_defeating_variable(environment, surroundings.images.get(text_at(step.state, "imageID"))),
         *_binary(step.container, pod),
         *binary,
     ]
@@ -78,9 +78,9 @@ def _hermetic_variable(environment: Environment) -> Iterator[Finding]:
         yield Finding(FALSE, f"{HERMETIC_VARIABLE} is not '1' in the container's environment")
 
 
-def images_that_decide(run: RunSnapshot, beside: Beside) -> list[str]:
+def images_that_decide(run: RunSnapshot, surroundings: Surroundings) -> list[str]:
     """Return the ids of the step images whose own ENV decides whether the entrypoint isolates."""
-    pod = beside.pod
+    pod = surroundings.pod
     if pod is None or distrust(run, pod) or too_large(pod):
         return []
     found: dict[str, None] = {}

@@ -39,7 +39,7 @@ from chains.isolation.pod import (
 from chains.tekton.late_changes import replaced
 from chains.tekton.raw import Json, mapping_at, text_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import FEATURE_FLAGS, NOTHING, Beside
+from chains.tekton.surroundings import FEATURE_FLAGS, NOTHING, Surroundings
 
 ENFORCED, PARTLY, UNKNOWN_LEVEL = "enforced", "partly", "unknown"
 REQUESTED_ONLY, NOT_REQUESTED = "requested-only", "not-requested"
@@ -97,14 +97,17 @@ class Isolation:
 
 
 def judge_isolation(
-    run: RunSnapshot, beside: Mapping[str, Beside] | None = None, *, policies_vouched: bool = False
+    run: RunSnapshot,
+    surroundings: Mapping[str, Surroundings] | None = None,
+    *,
+    policies_vouched: bool = False,
 ) -> Isolation:
     """Return the answers for a TaskRun, or the weakest level of a PipelineRun's children.
 
-    ``beside`` has, by :attr:`RunSnapshot.label`, what stands beside each TaskRun; ``policies_vouched`` is
+    ``surroundings`` are those of each TaskRun, by :attr:`RunSnapshot.label`; ``policies_vouched`` is
     that the cluster's network plugin is known to enforce NetworkPolicies. Never raises for what a pod holds.
     """
-    known = beside or {}
+    known = surroundings or {}
     if run.kind == "TaskRun":
         return _judge_task(run, known.get(run.label, NOTHING), policies_vouched=policies_vouched)
     # of what is not recorded, or not certainly, nothing is known, so it cannot be enforced
@@ -129,26 +132,28 @@ def judge_isolation(
     return Isolation(weakest.level, reason, children=tuple(children))
 
 
-def _judge_task(run: RunSnapshot, beside: Beside, *, policies_vouched: bool) -> Isolation:
-    pod = beside.pod
+def _judge_task(run: RunSnapshot, surroundings: Surroundings, *, policies_vouched: bool) -> Isolation:
+    pod = surroundings.pod
     why = ""
     if run.status.get("podName"):
-        why = unrecorded(run) or (_unbelieved(run, pod) if pod is not None else beside.missing)
+        why = unrecorded(run) or (_unbelieved(run, pod) if pod is not None else surroundings.missing)
     recorded = _recorded_images(run)
     if pod is None or why or not run.status.get("podName"):
         why = why or "the run names no pod"
-        containers = [_unseen(run, expected, beside, recorded, why) for expected in expected_containers(run)]
+        containers = [
+            _unseen(run, expected, surroundings, recorded, why) for expected in expected_containers(run)
+        ]
         return Isolation(*_level(run, containers, why), tuple(containers))
-    network = judge_network(pod, beside, asked_labels(run), vouched=policies_vouched)
+    network = judge_network(pod, surroundings, asked_labels(run), vouched=policies_vouched)
     placed = place(run, pod)
     binary = judge_binary(placed, pod)
-    containers = [_judge_container(run, one, binary, beside, network, recorded) for one in placed]
+    containers = [_judge_container(run, one, binary, surroundings, network, recorded) for one in placed]
     containers += [
-        _unseen(run, expected, beside, recorded, f"the pod has no container {expected.container}")
+        _unseen(run, expected, surroundings, recorded, f"the pod has no container {expected.container}")
         for expected in missing(run, placed)
     ]
     level, reason = _level(run, containers, "the pod has no containers", partly=network.partly)
-    return Isolation(level, reason, tuple(containers), network, pod, beside.runtime_class)
+    return Isolation(level, reason, tuple(containers), network, pod, surroundings.runtime_class)
 
 
 def _unbelieved(run: RunSnapshot, pod: Mapping[str, Json]) -> str:
@@ -156,13 +161,13 @@ def _unbelieved(run: RunSnapshot, pod: Mapping[str, Json]) -> str:
 
 
 def _unseen(
-    run: RunSnapshot, expected: Expected, beside: Beside, recorded: _Images, why: str
+    run: RunSnapshot, expected: Expected, surroundings: Surroundings, recorded: _Images, why: str
 ) -> ContainerIsolation:
     return ContainerIsolation(
         expected.kind,
         expected.name,
         recorded.get((expected.kind, expected.name), ""),
-        _requested(run, expected.kind, beside),
+        _requested(run, expected.kind, surroundings),
         Finding(UNKNOWN, why),
         Finding(UNKNOWN, why),
     )
@@ -172,19 +177,19 @@ def _judge_container(
     run: RunSnapshot,
     placed: Placed,
     binary: Sequence[Finding],
-    beside: Beside,
+    surroundings: Surroundings,
     network: PodNetwork,
     recorded: _Images,
 ) -> ContainerIsolation:
-    entrypoint = judge_entrypoint(placed, binary, beside) if placed.kind == STEP else None
-    enforced = _enforced(placed, entrypoint, network, way_out(placed.container, beside.pod or {}))
+    entrypoint = judge_entrypoint(placed, binary, surroundings) if placed.kind == STEP else None
+    enforced = _enforced(placed, entrypoint, network, way_out(placed.container, surroundings.pod or {}))
     if placed.kind == STEP and enforced.value == TRUE and (why := not_ended(run, placed)):
         enforced = Finding(UNKNOWN, why)
     return ContainerIsolation(
         placed.kind,
         placed.name,
         _image(placed, recorded),
-        _requested(run, placed.kind, beside),
+        _requested(run, placed.kind, surroundings),
         enforced,
         _observed(run, placed, recorded),
         entrypoint,
@@ -210,18 +215,18 @@ def _recorded_images(run: RunSnapshot) -> _Images:
     return found
 
 
-def _requested(run: RunSnapshot, kind: str, beside: Beside) -> Finding:
+def _requested(run: RunSnapshot, kind: str, surroundings: Surroundings) -> Finding:
     if not is_requested(run):
         return Finding(FALSE, f"no annotation {MODE_ANNOTATION}: hermetic")
     if kind != STEP:
         return Finding(FALSE, "tekton's hermetic mode covers steps alone")
     flags = run.status.get("provenance", {}).get("featureFlags", {})
-    fields = flags.get("enableAPIFields") or beside.feature_flags.get("enable-api-fields", "")
+    fields = flags.get("enableAPIFields") or surroundings.feature_flags.get("enable-api-fields", "")
     reason = f"annotation {MODE_ANNOTATION}"
     if fields and fields != "alpha":
         reason += f", which tekton ignores with enable-api-fields {fields} ({FEATURE_FLAGS})"
-    annotations = mapping_at(beside.pod, "metadata", "annotations")
-    if beside.pod is not None and annotations.get(MODE_ANNOTATION) != "hermetic":
+    annotations = mapping_at(surroundings.pod, "metadata", "annotations")
+    if surroundings.pod is not None and annotations.get(MODE_ANNOTATION) != "hermetic":
         reason += ", which the pod does not have"
     return Finding(TRUE, reason)
 

@@ -14,7 +14,7 @@ from chains.isolation.finding import FALSE, TRUE, UNKNOWN, Finding
 from chains.isolation.pod import began
 from chains.isolation.policies import EGRESS, INGRESS, Openness, judge_direction, named
 from chains.tekton.raw import Json, mapping_at, objects_at, parse_time, text_at
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 
 _SANDBOXES = ("runsc", "gvisor", "kata", "firecracker")
 """How the handlers of sandboxed runtimes are called, or how their names begin."""
@@ -46,7 +46,7 @@ class PodNetwork:
 
 
 def judge_network(
-    pod: Mapping[str, Json], beside: Beside, asked: Mapping[str, Json], *, vouched: bool
+    pod: Mapping[str, Json], surroundings: Surroundings, asked: Mapping[str, Json], *, vouched: bool
 ) -> PodNetwork:
     """Return the answers for a pod; ``vouched`` is that the network plugin is known to enforce policies.
 
@@ -56,10 +56,10 @@ def judge_network(
     mode = _network_mode(pod)
     if own.value == FALSE:
         reason = "network policies do not apply to the host's network"
-        return PodNetwork(own, mode, Finding(FALSE, reason), _sandbox(beside, pod))
-    policies = _policies(pod, beside, asked)
+        return PodNetwork(own, mode, Finding(FALSE, reason), _sandbox(surroundings, pod))
+    policies = _policies(pod, surroundings, asked)
     policy = policies.finding(vouched=vouched)
-    return PodNetwork(own, mode, policy, _sandbox(beside, pod), partly=vouched and policies.partly)
+    return PodNetwork(own, mode, policy, _sandbox(surroundings, pod), partly=vouched and policies.partly)
 
 
 def _own_namespace(pod: Mapping[str, Json]) -> Finding:
@@ -83,15 +83,15 @@ def _network_mode(pod: Mapping[str, Json]) -> Finding:
     return Finding(TRUE, "spec.networkMode is None, and the kubelet reports no address")
 
 
-def _sandbox(beside: Beside, pod: Mapping[str, Json]) -> Finding:
+def _sandbox(surroundings: Surroundings, pod: Mapping[str, Json]) -> Finding:
     name = text_at(pod, "spec", "runtimeClassName")
     if not name:
         return Finding(FALSE, "no runtime class: containers share the node's kernel")
-    if text_at(beside.runtime_class, "metadata", "name") != name:
-        why = beside.unread.get("RuntimeClass", "is not in the input")
+    if text_at(surroundings.runtime_class, "metadata", "name") != name:
+        why = surroundings.unread.get("RuntimeClass", "is not in the input")
         return Finding(UNKNOWN, f"runtime class {name} {why}, so its handler is not known")
-    handler = text_at(beside.runtime_class, "handler")
-    created, then = parse_time(began(beside.runtime_class)), parse_time(began(pod))
+    handler = text_at(surroundings.runtime_class, "handler")
+    created, then = parse_time(began(surroundings.runtime_class)), parse_time(began(pod))
     if created is None or then is None or created > then:
         return Finding(
             UNKNOWN, f"runtime class {name} may be younger than the pod: its handler can be changed so"
@@ -120,10 +120,10 @@ class _Policies:
         )
 
 
-def _policies(pod: Mapping[str, Json], beside: Beside, asked: Mapping[str, Json]) -> _Policies:
+def _policies(pod: Mapping[str, Json], surroundings: Surroundings, asked: Mapping[str, Json]) -> _Policies:
     """Return the answer of the policies as if the network plugin enforced them."""
-    egress = judge_direction(pod, beside, asked, EGRESS)
-    ingress = judge_direction(pod, beside, asked, INGRESS)
+    egress = judge_direction(pod, surroundings, asked, EGRESS)
+    ingress = judge_direction(pod, surroundings, asked, INGRESS)
     closed, dns, is_open = Openness.CLOSED, Openness.DNS, Openness.OPEN
     found = {egress.openness, ingress.openness}
     if found == {closed}:

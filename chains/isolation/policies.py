@@ -14,7 +14,7 @@ from enum import Enum
 
 from chains.isolation.pod import began, doubt
 from chains.tekton.raw import Json, mapping_at, text_at
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 
 _DNS_PORT = 53
 _NAMED = 3
@@ -40,19 +40,19 @@ class Direction:
 
 
 def judge_direction(
-    pod: Mapping[str, Json], beside: Beside, asked: Mapping[str, Json], direction: str
+    pod: Mapping[str, Json], surroundings: Surroundings, asked: Mapping[str, Json], direction: str
 ) -> Direction:
     """Return what the policies of the input leave open to a pod in one direction (``INGRESS``, ``EGRESS``).
 
     The labels of a pod can be changed until it is gone, and nothing counts that. So a policy is believed to
     have selected the pod only where the labels that its run ``asked`` for say so too.
     """
-    if why := beside.unread.get("NetworkPolicy"):
+    if why := surroundings.unread.get("NetworkPolicy"):
         return Direction(Openness.UNKNOWN, f"the network policies of the namespace {why}")
     labels = mapping_at(pod, "metadata", "labels")
     selecting: list[Mapping[str, Json]] = []
     unclear: list[str] = []
-    for policy in sorted(beside.policies, key=_name):
+    for policy in sorted(surroundings.policies, key=_name):
         governs = _governs(policy, direction)
         if governs is False:
             continue
@@ -69,10 +69,10 @@ def judge_direction(
         elif matches:
             selecting.append(policy)
     if selecting:
-        return _united(selecting, unclear, beside, began(pod), direction)
+        return _united(selecting, unclear, surroundings, began(pod), direction)
     if unclear:
         return Direction(Openness.UNKNOWN, unclear[0])
-    count = len(beside.policies)
+    count = len(surroundings.policies)
     seen = f"none of {count} in the input" if count else "none is in the input"
     return Direction(Openness.OPEN, f"no network policy governs the pod's {direction.lower()}: {seen}")
 
@@ -85,7 +85,7 @@ def named(policies: Sequence[str]) -> str:
 def _united(
     selecting: Sequence[Mapping[str, Json]],
     unclear: Sequence[str],
-    beside: Beside,
+    surroundings: Surroundings,
     moment: str,
     direction: str,
 ) -> Direction:
@@ -96,7 +96,7 @@ def _united(
                 return Direction(Openness.OPEN, f"network policy {_name(policy)} {_allows(rule, direction)}")
             dns = _name(policy)
     doubts = (f"network policy {_name(item)}: {why}" for item in selecting if (why := doubt(item, moment)))
-    if problem := next(iter([*unclear, *beside.doubtful, *doubts]), ""):
+    if problem := next(iter([*unclear, *surroundings.doubtful, *doubts]), ""):
         return Direction(Openness.UNKNOWN, problem)
     if dns:
         return Direction(Openness.DNS, f"network policy {dns} allows egress to port {_DNS_PORT}")

@@ -10,43 +10,43 @@ from collections.abc import Collection, Mapping
 import orjson
 
 from chains.tekton.raw import Json, mapping_at, text_at
-from chains.tekton.surroundings import FEATURE_FLAGS, Beside
+from chains.tekton.surroundings import FEATURE_FLAGS, Surroundings
 
-Key = tuple[str, str, str]
+ObjectKey = tuple[str, str, str]
 """Kind, namespace, name; objects of the whole cluster are in ``default``."""
 
 _POLICY = "NetworkPolicy"
 _GROUP = "networking.k8s.io/"
 
 
-class BesideIndex:
+class SurroundingsIndex:
     """The objects of an export by what they stand beside.
 
     ``ambiguous`` are keys that came twice with different content: which of the two is true cannot be told.
     """
 
-    def __init__(self, objects: Mapping[Key, bytes], ambiguous: Collection[Key] = ()) -> None:
+    def __init__(self, objects: Mapping[ObjectKey, bytes], ambiguous: Collection[ObjectKey] = ()) -> None:
         self._objects, self._ambiguous = objects, ambiguous
-        self._parsed: dict[Key, Mapping[str, Json]] = {}
-        self._policies: dict[str, list[Key]] = {}
-        self._flags: list[Key] = []
+        self._parsed: dict[ObjectKey, Mapping[str, Json]] = {}
+        self._policies: dict[str, list[ObjectKey]] = {}
+        self._flags: list[ObjectKey] = []
         for key in objects:
             if key[0].endswith(_POLICY):
                 self._policies.setdefault(_scope(key, objects[key]), []).append(key)
             elif key[0] == "ConfigMap" and key[2] == FEATURE_FLAGS:
                 self._flags.append(key)
 
-    def of_pod(self, namespace: str, name: str) -> Beside:
+    def of_pod(self, namespace: str, name: str) -> Surroundings:
         """Return what stands beside the run of a pod; ``name`` may be that of no pod."""
         key = ("Pod", namespace, name)
         policies, doubtful = self._policies_of(namespace)
         flags = self._feature_flags()
         if key not in self._objects:
-            return Beside(feature_flags=flags)
+            return Surroundings(feature_flags=flags)
         if key in self._ambiguous:
-            return Beside(missing=f"pod {namespace}/{name} comes twice with different content")
+            return Surroundings(missing=f"pod {namespace}/{name} comes twice with different content")
         pod: Mapping[str, Json] = orjson.loads(self._objects[key])
-        return Beside(
+        return Surroundings(
             pod=pod,
             policies=policies,
             doubtful=doubtful,
@@ -54,7 +54,7 @@ class BesideIndex:
             feature_flags=flags,
         )
 
-    def _known(self, key: Key) -> Mapping[str, Json] | None:
+    def _known(self, key: ObjectKey) -> Mapping[str, Json] | None:
         if key not in self._objects or key in self._ambiguous:
             return None
         if key not in self._parsed:
@@ -83,7 +83,7 @@ class BesideIndex:
         return {name: value for name, value in mapping_at(item, "data").items() if isinstance(value, str)}
 
 
-def _scope(key: Key, data: bytes) -> str:
+def _scope(key: ObjectKey, data: bytes) -> str:
     """Return the namespace that a policy is for, ``""`` for all of them."""
     is_of_the_cluster = key[0] != _POLICY and not text_at(orjson.loads(data), "metadata", "namespace")
     return "" if is_of_the_cluster else key[1]

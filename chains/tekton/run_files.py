@@ -26,7 +26,7 @@ from chains.documents.load import (
 )
 from chains.errors import InputError
 from chains.tekton.children import child_references, names_a_task, why_foreign
-from chains.tekton.exported_surroundings import BesideIndex
+from chains.tekton.exported_surroundings import SurroundingsIndex
 from chains.tekton.snapshot import (
     RunSnapshot,
     is_run,
@@ -35,9 +35,9 @@ from chains.tekton.snapshot import (
     run_label,
     take_snapshot,
 )
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 
-Key = tuple[str, str, str]
+RunKey = tuple[str, str, str]
 """Kind, namespace, name."""
 
 MOST_FOREIGN = 100
@@ -49,13 +49,13 @@ _SUFFIXES = (".json", ".yaml", ".yml")
 class Intake:
     """Everything read from the inputs: runs, the objects beside them, and what could not be read."""
 
-    runs: dict[Key, bytes] = field(default_factory=dict)
-    beside: dict[Key, bytes] = field(default_factory=dict)
+    runs: dict[RunKey, bytes] = field(default_factory=dict)
+    surroundings: dict[RunKey, bytes] = field(default_factory=dict)
     """Pods, NetworkPolicies and the like."""
     problems: list[tuple[str, str]] = field(default_factory=list)
     """(run or file, what is wrong)."""
-    _conflicting: set[Key] = field(default_factory=set)
-    _index: BesideIndex | None = None
+    _conflicting: set[RunKey] = field(default_factory=set)
+    _index: SurroundingsIndex | None = None
 
     def add(self, source: str, data: bytes) -> None:
         """Read one file's text."""
@@ -102,7 +102,7 @@ class Intake:
                 self.problems.append((source, text))
                 return
 
-    def _key(self, source: str, item: Any) -> Key | None:
+    def _key(self, source: str, item: Any) -> RunKey | None:
         try:
             check_object_names(item, f"{source}: {run_label(item)}")
         except InputError as error:
@@ -115,7 +115,7 @@ class Intake:
             )
         return key
 
-    def _keep(self, source: str, key: Key, item: Any, whole: bytes) -> None:
+    def _keep(self, source: str, key: RunKey, item: Any, whole: bytes) -> None:
         try:
             data = whole or orjson.dumps(item)
         except (TypeError, RecursionError) as error:
@@ -130,7 +130,7 @@ class Intake:
             )
             self.problems.append((run_label(item), f"{text} TaskRun or PipelineRun"))
         elif not is_run(item):
-            if orjson.loads(self.beside.setdefault(key, data)) != item:
+            if orjson.loads(self.surroundings.setdefault(key, data)) != item:
                 self._conflicting.add(key)
             self._index = None
         elif key in self._conflicting:
@@ -144,15 +144,15 @@ class Intake:
             self._conflicting.add(key)
             del self.runs[key]
 
-    def load(self, key: Key) -> dict[str, Any]:
+    def load(self, key: RunKey) -> dict[str, Any]:
         """Return one run as a raw object."""
         raw: dict[str, Any] = orjson.loads(self.runs[key])
         return raw
 
-    def snapshot(self, key: Key) -> RunSnapshot:
+    def snapshot(self, key: RunKey) -> RunSnapshot:
         """Freeze one run, with its children from the same input. Raises :class:`InputError`."""
         raw = self.load(key)
-        others: Mapping[Key, Any] = {}
+        others: Mapping[RunKey, Any] = {}
         if key[0] == "PipelineRun":
             names = {(str(ref.get("kind")), key[1], str(ref.get("name"))) for ref in child_references(raw)}
             others = {name: self.load(name) for name in names if name in self.runs}
@@ -161,13 +161,13 @@ class Intake:
             raise InputError(f"{alike[0]}; readers would disagree about it")
         return run
 
-    def top(self) -> list[Key]:
+    def top(self) -> list[RunKey]:
         """Return the runs that are no other's child.
 
         Only a TaskRun is left out, since only a TaskRun becomes part of its parent's snapshot: a run that
         names itself or another PipelineRun as a child hides nothing.
         """
-        children: set[Key] = set()
+        children: set[RunKey] = set()
         for key in self.runs:
             if key[0] != "PipelineRun":
                 continue
@@ -178,10 +178,10 @@ class Intake:
                     children.add(child)
         return [key for key in self.runs if key not in children]
 
-    def beside_of(self, run: RunSnapshot) -> dict[str, Beside]:
+    def surroundings_of(self, run: RunSnapshot) -> dict[str, Surroundings]:
         """Return what stands beside a TaskRun, or beside each child of a PipelineRun, by label."""
         if self._index is None:
-            self._index = BesideIndex(self.beside, self._conflicting)
+            self._index = SurroundingsIndex(self.surroundings, self._conflicting)
         tasks = (run, *run.children)
         return {
             task.label: self._index.of_pod(task.namespace, task.status.get("podName", ""))
@@ -206,7 +206,7 @@ def _items(documents: Iterable[Any]) -> Iterator[Any]:
             yield document
 
 
-def _key(item: Any) -> Key | None:
+def _key(item: Any) -> RunKey | None:
     if not isinstance(item, dict) or not isinstance(item.get("kind"), str):
         return None
     metadata = item.get("metadata")

@@ -165,14 +165,14 @@ def take_snapshot(
     snapshot = _freeze(raw)
     if snapshot.kind != "PipelineRun":
         return snapshot
-    written = _Family()
+    written = _RunList()
     written.add(snapshot)
     children, gaps = _children(snapshot, others or {}, doubts or {}, written)
     data, digest = written.end()
     return replace(snapshot, data=data, digest=digest, children=tuple(children), gaps=tuple(gaps))
 
 
-class _Family:
+class _RunList:
     """A List of a PipelineRun and its children as JSON, and its digest, with one more of them at a time."""
 
     def __init__(self) -> None:
@@ -266,7 +266,7 @@ def _children(
     parent: RunSnapshot,
     others: Mapping[tuple[str, str, str], Json],
     doubts: Mapping[str, str],
-    written: _Family,
+    written: _RunList,
 ) -> tuple[list[RunSnapshot], list[ChildGap]]:
     children: list[RunSnapshot] = []
     gaps: list[ChildGap] = []

@@ -25,7 +25,7 @@ class ImageEnvironment:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Surroundings:
     """The raw objects beside one TaskRun.
 
     ``missing`` says why there is no pod. ``policies`` are all NetworkPolicies of the namespace; ``doubtful``
@@ -44,5 +44,5 @@ class Beside:
     images: Mapping[str, ImageEnvironment] = field(default_factory=dict)
 
 
-NOTHING = Beside()
+NOTHING = Surroundings()
 """Nothing but the run's own record is known."""

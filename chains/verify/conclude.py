@@ -52,8 +52,8 @@ class _Weighed:
     """Evidence by what it can say.
 
     ``used`` are the attestations that passed everything, ``matched`` the execution reports of the run's own
-    snapshot, ``alone`` those of them that vouch for a run without provenance, ``beside`` the checks that are
-    about no single attestation.
+    snapshot, ``alone`` those of them that vouch for a run without provenance, ``other_checks`` the checks
+    that are about no single attestation.
     """
 
     attestations: list[Examined] = field(default_factory=list)
@@ -62,7 +62,7 @@ class _Weighed:
     used: list[Examined] = field(default_factory=list)
     matched: list[Examined] = field(default_factory=list)
     alone: list[Examined] = field(default_factory=list)
-    beside: list[Check] = field(default_factory=list)
+    other_checks: list[Check] = field(default_factory=list)
 
     @property
     def count(self) -> int:
@@ -105,10 +105,10 @@ def conclude(case: Case) -> Verification:
     for each in examined:
         if each is not shown and (each.is_tampered or _is_broken(each)):
             checks += [replace(check, attestation=each.digest) for check in each.checks]
-    checks += weighed.beside
+    checks += weighed.other_checks
     # step 10: the verdict
     is_wrong = any(each.is_tampered for each in examined) or any(
-        check.result is Result.FAIL for check in weighed.beside
+        check.result is Result.FAIL for check in weighed.other_checks
     )
     if is_wrong:
         verdict = Verdict.FAILED
@@ -172,21 +172,21 @@ def _is_broken(each: Examined) -> bool:
 
 def _weigh(examined: Sequence[Examined], case: Case) -> _Weighed:
     weighed = _Weighed()
-    beside_type = SCAI if SCAI not in case.criteria.wanted_types else ""
+    other_type = SCAI if SCAI not in case.criteria.wanted_types else ""
     for each in examined:
         if each.is_image_signature:
             weighed.signatures.append(each)
-        elif isinstance(case.wanted, RunWanted) and _type(each) == beside_type:
+        elif isinstance(case.wanted, RunWanted) and _type(each) == other_type:
             weighed.reports.append(each)
         else:
             weighed.attestations.append(each)
     weighed.used = [
         each for each in weighed.attestations if each.is_usable and (each.authentic or each.is_message)
     ]
-    if isinstance(case.wanted, RunWanted) and beside_type:
+    if isinstance(case.wanted, RunWanted) and other_type:
         _weigh_reports(weighed, case.wanted, case.criteria)
     if weighed.signatures:
-        weighed.beside.append(_image_signature_check(weighed.signatures))
+        weighed.other_checks.append(_image_signature_check(weighed.signatures))
     return weighed
 
 
@@ -209,11 +209,13 @@ def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> 
     told = (matched or contradicting)[:1]
     if told:
         check = next(check for check in told[0].checks if check.id == REPORT_CHECK)
-        weighed.beside.append(replace(check, attestation=told[0].digest))
+        weighed.other_checks.append(replace(check, attestation=told[0].digest))
     else:
         actual = f"{count(len(weighed.reports), 'report')} of other runs" if weighed.reports else "none found"
         expected = f"an execution report of snapshot sha256:{wanted.run.digest}"
-        weighed.beside.append(Check(REPORT_CHECK, Result.SKIP, expected, actual, Reason.NO_EXECUTION_REPORT))
+        weighed.other_checks.append(
+            Check(REPORT_CHECK, Result.SKIP, expected, actual, Reason.NO_EXECUTION_REPORT)
+        )
     asks_for_provenance = any((
         criteria.predicate_types, criteria.builder_id, criteria.build_type,
         criteria.task_ref, criteria.pipeline_ref, criteria.source,
@@ -224,7 +226,7 @@ def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> 
             "no provenance found; the execution report alone vouches for this run, which made no artifacts"
         )
         weighed.used = weighed.alone = matched
-        weighed.beside.append(
+        weighed.other_checks.append(
             Check("provenance", Result.SKIP, "provenance of the run", actual, Reason.NO_PROVENANCE)
         )
 
@@ -233,7 +235,7 @@ def _demand_run(weighed: _Weighed, examined: Sequence[Examined], case: Case) -> 
     proof = prove_run(weighed.used, examined, weighed.matched, case.criteria, is_whole=not case.found.errors)
     weighed.used = proof.used
     weighed.matched += proof.reports
-    weighed.beside += proof.checks
+    weighed.other_checks += proof.checks
 
 
 def _uid(each: Examined) -> str:

@@ -38,12 +38,16 @@ class _Verdict:
 
 
 class Listings:
-    """What is known of repositories; one ``beside`` another shares it."""
+    """What is known of repositories; one ``shared_with`` another shares it."""
 
-    def __init__(self, client: RegistryClient, beside: Listings | None = None) -> None:
+    def __init__(self, client: RegistryClient, shared_with: Listings | None = None) -> None:
         self._client = client
-        self._known: Bounded[Repository, _Verdict] = beside._known if beside else Bounded(MOST_REPOSITORIES)
-        self._good: Bounded[tuple[Repository, str], bool] = beside._good if beside else Bounded(MOST_GOOD)
+        self._known: Bounded[Repository, _Verdict] = (
+            shared_with._known if shared_with else Bounded(MOST_REPOSITORIES)
+        )
+        self._good: Bounded[tuple[Repository, str], bool] = (
+            shared_with._good if shared_with else Bounded(MOST_GOOD)
+        )
         self._proving: InFlight[Repository, bool] = InFlight()
         self._looking: InFlight[tuple[Repository, str], frozenset[str] | None] = InFlight()
 

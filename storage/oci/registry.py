@@ -76,18 +76,23 @@ class RegistryClient:
     """Speaks the distribution API. Use as ``async with`` or call :meth:`close`; calls may run concurrently.
 
     Every method raises :class:`StoreUnavailable` and :class:`StoreRejected` as :class:`Transport` does. One
-    ``beside`` another shares its connections and what it found out about registries.
+    ``shared_with`` another shares its connections and what it found out about registries.
     """
 
     def __init__(
-        self, options: StoreOptions, keychain: Keychain | None = None, beside: RegistryClient | None = None
+        self,
+        options: StoreOptions,
+        keychain: Keychain | None = None,
+        shared_with: RegistryClient | None = None,
     ) -> None:
-        other = beside._transport if beside else None
+        other = shared_with._transport if shared_with else None
         self._transport: Transport = Transport(options, keychain or DockerCredentials(), other)
-        self._single_post: Bounded[str, bool] = beside._single_post if beside else Bounded(MOST_REGISTRIES)
-        self._heads: Bounded[str, bool] = beside._heads if beside else Bounded(MOST_REGISTRIES)
+        self._single_post: Bounded[str, bool] = (
+            shared_with._single_post if shared_with else Bounded(MOST_REGISTRIES)
+        )
+        self._heads: Bounded[str, bool] = shared_with._heads if shared_with else Bounded(MOST_REGISTRIES)
         """Whether a registry answers HEAD, as far as it is known."""
-        self._keeping: Bounded[str, float] = beside._keeping if beside else Bounded(MOST_REGISTRIES)
+        self._keeping: Bounded[str, float] = shared_with._keeping if shared_with else Bounded(MOST_REGISTRIES)
         self._uploading: InFlight[tuple[Repository, str], None] = InFlight()
         self._uploaded: Bounded[tuple[Repository, str], bool] = Bounded(_MOST_UPLOADED)
 

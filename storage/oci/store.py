@@ -81,7 +81,7 @@ class RegistryStore(Store):
         url: str,
         options: StoreOptions,
         keychain: Keychain | None = None,
-        beside: RegistryStore | None = None,
+        shared_with: RegistryStore | None = None,
     ) -> None:
         self.url = url
         self._options = options
@@ -96,10 +96,12 @@ class RegistryStore(Store):
         self._within: Origin | None = None
         self._form_a = options.encoding_format != FORM_B
         self._form_b = options.encoding_format != FORM_A
-        self._client: RegistryClient = RegistryClient(options, keychain, beside._client if beside else None)
+        self._client: RegistryClient = RegistryClient(
+            options, keychain, shared_with._client if shared_with else None
+        )
         self._keychain = keychain
         self._tags = TagWriter(self._client)
-        self._listings: Listings = Listings(self._client, beside._listings if beside else None)
+        self._listings: Listings = Listings(self._client, shared_with._listings if shared_with else None)
         self._looking: InFlight[tuple[Repository, str], Descriptor | None] = InFlight()
         self._subjects: dict[tuple[Repository, str], Descriptor] = {}
         self._siblings: WeakSet[RegistryStore] = WeakSet()

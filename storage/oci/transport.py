@@ -141,23 +141,27 @@ class RegistryRefused(StoreRejected):
 class Transport:
     """Sends requests to any number of registries; the caller closes it.
 
-    One with the credentials of somebody else may stand ``beside`` another: it has that one's connections,
-    what is known of registries, and tokens by the credential they were given for; the other closes them.
+    ``shared_with`` is a transport for other credentials. Both share its connections, what it knows of
+    registries, and tokens by the credential they were given for; it closes the connections.
     """
 
-    def __init__(self, options: StoreOptions, keychain: Keychain, beside: Transport | None = None) -> None:
+    def __init__(
+        self, options: StoreOptions, keychain: Keychain, shared_with: Transport | None = None
+    ) -> None:
         self._options = options
-        self._beside = beside
-        self._connections: Connections = beside._connections if beside else Connections(options)
-        self._tokens: TokenSource = beside._tokens if beside else TokenSource(self._exchange)
+        self._shared_with = shared_with
+        self._connections: Connections = shared_with._connections if shared_with else Connections(options)
+        self._tokens: TokenSource = shared_with._tokens if shared_with else TokenSource(self._exchange)
         self._attempts = Attempts(keychain, self._tokens)
-        self._endpoints: Bounded[str, _Endpoint] = beside._endpoints if beside else Bounded(MOST_REGISTRIES)
-        self._with_tls: Bounded[str, bool] = beside._with_tls if beside else Bounded(_MOST_WITH_TLS)
-        self._finding: InFlight[str, _Endpoint] = beside._finding if beside else InFlight()
+        self._endpoints: Bounded[str, _Endpoint] = (
+            shared_with._endpoints if shared_with else Bounded(MOST_REGISTRIES)
+        )
+        self._with_tls: Bounded[str, bool] = shared_with._with_tls if shared_with else Bounded(_MOST_WITH_TLS)
+        self._finding: InFlight[str, _Endpoint] = shared_with._finding if shared_with else InFlight()
 
     async def close(self) -> None:
         """Close every connection of its own; a later request opens new ones."""
-        if self._beside is None:
+        if self._shared_with is None:
             await self._connections.close()
 
     async def send(self, request: Request) -> Answer:

@@ -152,8 +152,8 @@ def remove(running: Running) -> None:
 def watch(running: Running, due: set[Key], seconds: float) -> Watched:
     """Ask for the controller's health until everything is marked, or so many seconds have passed."""
     found, deadline = Watched(), time.monotonic() + seconds
-    with ThreadPoolExecutor(1) as beside:
-        looking = beside.submit(_wait, running, due, deadline)
+    with ThreadPoolExecutor(1) as surroundings:
+        looking = surroundings.submit(_wait, running, due, deadline)
         while not looking.done():
             begun = time.monotonic()
             running.ask("/livez")

@@ -147,22 +147,22 @@ def opened(name: str, tmp: Path) -> Iterator[Case]:
     if name == "s3":
         with versitygw(tmp) as server:
             os.environ.update(server.environ())
-            mine, beside = (server.make_bucket(kind) for kind in ("ours", "plain"))
-            yield Case(f"s3://{mine}", plain.boto3_s3(server.client, beside))
+            mine, surroundings = (server.make_bucket(kind) for kind in ("ours", "plain"))
+            yield Case(f"s3://{mine}", plain.boto3_s3(server.client, surroundings))
     elif name == "dynamodb":
         with moto(tmp) as server:
             os.environ.update(server.environ())
             client = server.client_for("dynamodb")
-            mine, beside = make_table(client), make_table(client)
+            mine, surroundings = make_table(client), make_table(client)
             url = f"dynamodb://{mine}?partition_key=Name"
             same = plain.boto3_dynamodb_items(client, make_table(client))
-            yield Case(url, plain.boto3_dynamodb(client, beside), same=same)
+            yield Case(url, plain.boto3_dynamodb(client, surroundings), same=same)
     elif name == "oci":
         with registry(tmp) as images:
             yield Case("oci:", plain.registry_blobs(images), images=images)
     elif name == "kafka":
-        with kafka_broker(tmp) as servers, kafka_broker(tmp, topic="plain") as beside:
-            yield Case(f"kafka://{servers}/evidence", plain.kafka(beside), can_find=False)
+        with kafka_broker(tmp) as servers, kafka_broker(tmp, topic="plain") as surroundings:
+            yield Case(f"kafka://{servers}/evidence", plain.kafka(surroundings), can_find=False)
     elif name == "mongo":
         with mongo_endpoint() as mongo:
             options = StoreOptions(mongo_server_url=mongo.url)

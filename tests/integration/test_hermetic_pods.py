@@ -18,7 +18,7 @@ from chains.config.parse import parse_config
 from chains.isolation.judgement import Isolation, judge_isolation
 from chains.tekton.run_files import Intake, read_inputs
 from chains.tekton.snapshot import take_snapshot
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 from tests.interop.attested import slug
 from tests.testbed.cluster import MERGE, ApiServer
 from tests.testbed.images import Registry
@@ -92,9 +92,9 @@ def task_run(task: Json, **spec: Json) -> Json:
     }
 
 
-def judged(built: Built, **beside: Json) -> Isolation:
+def judged(built: Built, **surroundings: Json) -> Isolation:
     run = take_snapshot(built.run)
-    return judge_isolation(run, {run.label: Beside(pod=built.pod, **beside)})
+    return judge_isolation(run, {run.label: Surroundings(pod=built.pod, **surroundings)})
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_the_pod_of_the_example_is_what_tekton_makes_of_its_run(pod_builder: Pod
     intake = read_inputs([str(EXAMPLE)])
     (key,) = intake.runs
     run = intake.load(key)
-    pod = next(orjson.loads(data) for name, data in intake.beside.items() if name[0] == "Pod")
+    pod = next(orjson.loads(data) for name, data in intake.surroundings.items() if name[0] == "Pod")
     asked = copy.deepcopy(run)
     task = asked.pop("status")["taskSpec"]
     asked["spec"].pop("taskRef")
@@ -229,7 +229,7 @@ def report(objects: list[Json], namespace: str) -> list[Json]:
     config = parse_config({"execution.network-policies.enforced": "true"})
     (found,) = [
         payload
-        for payload in build_payloads(run, config, intake.beside_of(run))
+        for payload in build_payloads(run, config, intake.surroundings_of(run))
         if payload.kind == EXECUTION_REPORT
     ]
     attributes = json.loads(found.statement)["predicate"]["attributes"]

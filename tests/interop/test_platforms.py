@@ -85,11 +85,13 @@ def test_what_is_beside_the_images_is_no_platform(
 ) -> None:  # fmt: skip
     """BuildKit lists its attestations in the index, for the platform unknown/unknown."""
     name = slug(request)
-    image, beside = (referrers_registry.push_image(name, content=text) for text in (b"image", b"beside"))
+    image, surroundings = (
+        referrers_registry.push_image(name, content=text) for text in (b"image", b"beside")
+    )
     entries = [
         {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1,
          "platform": {"os": system, "architecture": system}}
-        for digest, system in ((image, "linux"), (beside, "unknown"))
+        for digest, system in ((image, "linux"), (surroundings, "unknown"))
     ]  # fmt: skip
     data = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
     index = referrers_registry.push_manifest(name, data, INDEX)

@@ -32,7 +32,7 @@ from storage import lean_json
 from storage.lean_json import values_in
 
 Json = Any
-Key = tuple[str, str, str]
+RunKey = tuple[str, str, str]
 Parent = tuple[str, str]
 """Namespace and UID of a PipelineRun."""
 Child = tuple[str, str]
@@ -58,7 +58,7 @@ class Children:
     that of the run that counted, and ``there`` has, by name, the metadata of those still in the cluster.
     """
 
-    records: dict[Key, Json] = field(default_factory=dict)
+    records: dict[RunKey, Json] = field(default_factory=dict)
     doubts: dict[str, str] = field(default_factory=dict)
     there: dict[str, Mapping[str, Json]] = field(default_factory=dict)
 
@@ -108,7 +108,7 @@ class _Budget:
         return self._reckoned < MOST_IN_WORK and weight(self._bytes, self._values) > self._reckoned
 
 
-class Family:
+class ChildRuns:
     """Finds the TaskRuns of a PipelineRun, in the cluster or among those kept."""
 
     def __init__(self, cluster: Cluster, *, max_bytes: int = MAX_BYTES) -> None:

@@ -26,11 +26,11 @@ BEGUN_BYTES = 8 * 1024 * 1024
 LONGEST = 300.0
 """Seconds after which what the watch brought is not believed any more."""
 _MANAGED = "managedFields"
-Key = tuple[str, str, str]
+RunKey = tuple[str, str, str]
 """Kind, namespace, name."""
 
 
-class Bodies:
+class RunCache:
     """Raw runs by job."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
@@ -77,7 +77,7 @@ class Bodies:
             self._outdated.popitem(last=False)
 
 
-class Begun:
+class StartedRuns:
     """Runs that are tried again: the next try attests what the first one did, and keeps its receipts.
 
     A run gets labels and annotations after its end, Tekton replaces its sidecars, and a PipelineRun loses a
@@ -94,7 +94,7 @@ class Begun:
         self,
         job: Job,
         raw: Mapping[str, Any],
-        records: Mapping[Key, Any],
+        records: Mapping[RunKey, Any],
         doubts: Mapping[str, str],
         earlier: Earlier,
         flow: int,
@@ -118,7 +118,7 @@ class Begun:
         known = self._kept.get(job)
         return known[3] if known else 0
 
-    def recall(self, job: Job) -> tuple[dict[str, Any], dict[Key, Any], dict[str, str]] | None:
+    def recall(self, job: Job) -> tuple[dict[str, Any], dict[RunKey, Any], dict[str, str]] | None:
         """Return a run, its children and their doubts; None for one that is not kept."""
         known = self._kept.get(job)
         if known is None:

@@ -18,7 +18,7 @@ import orjson
 
 from chains.cluster.errors import ClusterError
 from chains.controller.memory.fair_memory import FairMemory
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 
 V = TypeVar("V")
 SECONDS = 30.0
@@ -40,7 +40,7 @@ class _Answer(Generic[V]):
     error: ClusterError | None = None
 
 
-class Recent(Generic[V]):
+class ReadCache(Generic[V]):
     """Answers by path, each used again for a short time."""
 
     def __init__(self, read: Callable[[str], Awaitable[V]]) -> None:
@@ -81,18 +81,18 @@ class Recent(Generic[V]):
             answer.value = answer.value if found == answer.value else found
 
 
-Run = tuple[str, str]
+RunId = tuple[str, str]
 """Namespace and UID of a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    beside: Beside
+    surroundings: Surroundings
     pod: bytes
     parent: str
 
 
-class Kept:
+class SurroundingsCache:
     """What stands beside runs, until it is forgotten or there is too much of it.
 
     A run that is tried again, or belongs to a PipelineRun, needs it once more. Pods are kept as bytes, which
@@ -100,10 +100,10 @@ class Kept:
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES, most_pods: int = MOST_PODS) -> None:
-        self._kept: FairMemory[Run, _Kept] = FairMemory(
+        self._kept: FairMemory[RunId, _Kept] = FairMemory(
             lambda run: run[0], most_weight=most_bytes, most_entries=most_pods
         )
-        self._children: dict[Run, set[Run]] = {}
+        self._children: dict[RunId, set[RunId]] = {}
         self._policies: object = None
 
     def __len__(self) -> int:
@@ -114,29 +114,29 @@ class Kept:
         """Bytes kept, as JSON."""
         return self._kept.weight
 
-    def put(self, run: Run, parent: str, beside: Beside) -> None:
+    def put(self, run: RunId, parent: str, surroundings: Surroundings) -> None:
         """Keep what stands beside a run; ``parent`` is the UID of its PipelineRun, empty for none."""
         namespace, uid = run
         if not uid:
             return
         self._drop(run)
-        pod = b"" if beside.pod is None else orjson.dumps(beside.pod)
-        shared = beside.policies is self._policies
-        self._policies = beside.policies
-        size = len(pod) + (0 if shared else len(orjson.dumps(beside.policies)))
+        pod = b"" if surroundings.pod is None else orjson.dumps(surroundings.pod)
+        shared = surroundings.policies is self._policies
+        self._policies = surroundings.policies
+        size = len(pod) + (0 if shared else len(orjson.dumps(surroundings.policies)))
         if parent:
             self._children.setdefault((namespace, parent), set()).add(run)
-        for gone, kept in self._kept.put(run, _Kept(replace(beside, pod=None), pod, parent), size):
+        for gone, kept in self._kept.put(run, _Kept(replace(surroundings, pod=None), pod, parent), size):
             self._orphan(gone, kept)
 
-    def get(self, run: Run) -> Beside | None:
+    def get(self, run: RunId) -> Surroundings | None:
         """Return what was kept, None for nothing."""
         found = self._kept.get(run)
         if found is None:
             return None
-        return replace(found.beside, pod=orjson.loads(found.pod)) if found.pod else found.beside
+        return replace(found.surroundings, pod=orjson.loads(found.pod)) if found.pod else found.surroundings
 
-    def forget(self, run: Run, but: Container[str] = ()) -> None:
+    def forget(self, run: RunId, but: Container[str] = ()) -> None:
         """Forget a run whose end is told: itself unless its PipelineRun needs it, and its children.
 
         Children whose UID is in ``but`` need it themselves: they are forgotten when their own end is told.
@@ -150,12 +150,12 @@ class Kept:
             if kept is not None and child[1] in but:
                 self._kept.put(child, replace(kept, parent=""), len(kept.pod))
 
-    def _drop(self, run: Run) -> None:
+    def _drop(self, run: RunId) -> None:
         found = self._kept.pop(run)
         if found is not None:
             self._orphan(run, found)
 
-    def _orphan(self, run: Run, kept: _Kept) -> None:
+    def _orphan(self, run: RunId, kept: _Kept) -> None:
         parent = run[0], kept.parent
         siblings = self._children.get(parent, set())
         siblings.discard(run)

@@ -24,7 +24,7 @@ from multidict import CIMultiDict
 from chains.cluster.access import Access
 from chains.cluster.client import tls_of
 from chains.controller.marks.patches import FINALIZERS, has_marks
-from chains.controller.memory.run_cache import Bodies
+from chains.controller.memory.run_cache import RunCache
 from chains.controller.watch.stream import IN_PART, Requests, Response, Seen
 from chains.controller.work.worklist import BACKLOG, FRESH, LEAVING
 from chains.documents.decode import UNREADABLE
@@ -130,7 +130,7 @@ async def observe(
     namespaces: Sequence[str] = (),
     ready: asyncio.Event | None = None,
     take_signals: Callable[[], None] = lambda: None,
-    bodies: Bodies | None = None,
+    run_cache: RunCache | None = None,
     listed: Callable[[], None] = lambda: None,
     left: Callable[[Job, Mapping[str, Any]], bool] = lambda _job, _raw: False,
 ) -> None:
@@ -139,14 +139,14 @@ async def observe(
     kopf's operator ends for good when a page of a list answers 410 or a watch answers with an error event; it
     is started again, and lists what is left; also while the API server does not serve Tekton's kinds, for
     which kopf looks once. ``ready`` is set while there is a watch. kopf takes the process's signals for
-    itself at every start; ``take_signals`` takes them back. ``bodies`` gets the finished runs as they came;
+    itself at every start; ``take_signals`` takes them back. ``run_cache`` gets the finished runs as they are;
     ``listed`` is called for each run of a list; ``left`` with each finished one that is not in the watch any
     more, as it was last, and says whether it is to be looked at.
     """
-    bodies = bodies or Bodies(max_bytes=0)
+    run_cache = run_cache or RunCache(max_bytes=0)
     while True:
         try:
-            await _operate(access, offer, namespaces, ready, take_signals, bodies, listed, left)
+            await _operate(access, offer, namespaces, ready, take_signals, run_cache, listed, left)
         except TektonMissing as error:
             _log.warning("nothing to watch yet", extra={"reason": str(error)})
         except Exception:  # noqa: BLE001 - whatever ended the watch, runs must not be forgotten
@@ -159,7 +159,7 @@ async def observe(
 def _handler(
     kind: str,
     offer: Callable[[Job, int, float | None], None],
-    bodies: Bodies,
+    run_cache: RunCache,
     listed: Callable[[], None],
     left: Callable[[Job, Mapping[str, Any]], bool],
 ) -> Seen:
@@ -169,7 +169,7 @@ def _handler(
         meta, ended = raw["metadata"], has_ended(raw)
         job = Job(kind, meta["namespace"], meta["name"], meta["uid"], owner_of(kind, meta))
         if event == "DELETED":
-            bodies.forget(job)
+            run_cache.forget(job)
             # gone, or labelled as done, which hides it from the watch: the event has what was there before
             if not ended:
                 offer(job, FRESH, None)
@@ -177,7 +177,7 @@ def _handler(
                 offer(job, LEAVING, None)
         elif ended:
             if UNREADABLE not in raw and IN_PART not in raw:
-                bodies.keep(job, raw)
+                run_cache.keep(job, raw)
             lane, since = lane_of(raw["status"], datetime.now(UTC))
             offer(job, LEAVING if meta.get("deletionTimestamp") else lane, since)
         elif (
@@ -207,7 +207,7 @@ async def _operate(
     namespaces: Sequence[str],
     ready: asyncio.Event | None,
     take_signals: Callable[[], None],
-    bodies: Bodies,
+    run_cache: RunCache,
     listed: Callable[[], None],
     left: Callable[[Job, Mapping[str, Any]], bool],
 ) -> None:
@@ -219,7 +219,7 @@ async def _operate(
         if authorization := await asyncio.to_thread(_authorization, access):
             headers["Authorization"] = authorization
         asks = Requests(
-            {plural: _handler(kind, offer, bodies, listed, left) for plural, kind in PLURALS.items()}
+            {plural: _handler(kind, offer, run_cache, listed, left) for plural, kind in PLURALS.items()}
         )
         session = asks.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=tls_of(access)),

@@ -56,7 +56,7 @@ class Waiting:
 
     def family_of(self, job: Job) -> Container[str]:
         """Return the UIDs of the runs that wait of a run's PipelineRun, or of the PipelineRun itself."""
-        return {each.uid for each in self._families.get(_family(job), ())}
+        return {each.uid for each in self._families.get(_child_runs(job), ())}
 
     def begin(self, job: Job, absence: Absence) -> bool:
         """Say that a run waits, or still does; False where others wait in its place."""
@@ -64,7 +64,7 @@ class Waiting:
         if known is not None:
             known.absence = absence
             return True
-        self._families.setdefault(_family(job), set()).add(job)
+        self._families.setdefault(_child_runs(job), set()).add(job)
         for gone, _ in self._waits.put(job, _Wait(absence)):
             self._leave_family(gone)
             self._crowded_out.add(gone)
@@ -96,7 +96,7 @@ class Waiting:
 
     def wake(self, by: Job) -> None:
         """Say that a run has ended: it may have pushed what others of its PipelineRun wait for."""
-        for job in list(self._families.get(_family(by), ())):
+        for job in list(self._families.get(_child_runs(by), ())):
             known = self._waits.get(job)
             if known is not None and job != by and (known.absence == "certain" or by.kind == "PipelineRun"):
                 known.looks = 0
@@ -114,13 +114,13 @@ class Waiting:
             self.forget(job)
 
     def _leave_family(self, job: Job) -> None:
-        family = self._families[_family(job)]
-        family.discard(job)
-        if not family:
-            del self._families[_family(job)]
+        child_runs = self._families[_child_runs(job)]
+        child_runs.discard(job)
+        if not child_runs:
+            del self._families[_child_runs(job)]
 
 
-def _family(job: Job) -> tuple[str, str]:
+def _child_runs(job: Job) -> tuple[str, str]:
     """Return namespace and UID of the PipelineRun that a run belongs to, or is, or its own.
 
     Whoever creates a run names its owner, so a run of another namespace is not of the family.

@@ -17,7 +17,7 @@ from chains.attest.outcome import Outcome
 from chains.cluster.errors import ObjectRefused
 from chains.controller.marks.marker import Marker
 from chains.controller.marks.patches import note_patch
-from chains.controller.memory.child_runs import Family
+from chains.controller.memory.child_runs import ChildRuns
 from chains.controller.work.awaited_images import WAITING, Waiting, looked_for, note_of
 from chains.controller.work.retry import age
 from chains.controller.work.worklist import WorkList
@@ -32,8 +32,8 @@ _log = logging.getLogger("chains.patience")
 class Patience:
     """The runs of one controller that wait."""
 
-    def __init__(self, work: WorkList, family: Family, marker: Marker) -> None:
-        self._work, self._family, self._marker = work, family, marker
+    def __init__(self, work: WorkList, child_runs: ChildRuns, marker: Marker) -> None:
+        self._work, self._child_runs, self._marker = work, child_runs, marker
         self._waiting = Waiting(work.hasten)
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class Patience:
         """
         if not outcome.absence or left <= 0:
             return False
-        if outcome.absence == "possible" and not await self._family.is_parent_running(raw):
+        if outcome.absence == "possible" and not await self._child_runs.is_parent_running(raw):
             return False
         return self._waiting.begin(job, outcome.absence)
 
@@ -73,8 +73,8 @@ class Patience:
             self._waiting.noted(job)
             _log.info("run waits for its image", extra={"run": label_of(job), "reason": outcome.reason})
             if job.kind == "TaskRun":
-                self._family.keep(attested)
-                self._family.marked(raw["metadata"])
+                self._child_runs.keep(attested)
+                self._child_runs.marked(raw["metadata"])
             self._waiting.wake(by=job)
         self._work.park(job, min(self._waiting.pause(job), left + 1))
 

@@ -36,8 +36,8 @@ class WorkList:
     job wait.
 
     ``rate`` is asked how many jobs of the backlog may be begun in a second; 0 is no limit. While fresh runs
-    come, ``beside_fresh`` jobs of the backlog are in work at most: a fresh one that has a worker at once is
-    still slow where all others keep registry and API server busy. So it is while runs are listed: what is
+    come, at most ``backlog_workers`` jobs of the backlog are in work: a fresh one that has a worker at once
+    is still slow where all others keep registry and API server busy. So it is while runs are listed: what is
     watched comes after the list, which more work would make late.
 
     There are ``workers`` who take: where several namespaces have something to do, one that has its part of
@@ -48,14 +48,14 @@ class WorkList:
     def __init__(
         self,
         rate: Callable[[], float] = lambda: 0.0,
-        beside_fresh: float = math.inf,
+        backlog_workers: float = math.inf,
         *,
         workers: float = math.inf,
         slow: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rate, self._next_backlog, self._clock = rate, 0.0, clock
-        self._beside_fresh, self._last_fresh = beside_fresh, -math.inf
+        self._backlog_workers, self._last_fresh = backlog_workers, -math.inf
         self._workers, self._most_slow = workers, slow
         self._listing_since = self._listed = -math.inf
         self._lanes: dict[Job, int] = {}  # of those that are ready; an entry of another lane is outdated
@@ -308,7 +308,7 @@ class WorkList:
 
     def _is_full(self, now: float) -> bool:
         """Whether as much of the backlog is in work as may be beside fresh runs, or while runs are listed."""
-        return self._in_lane[BACKLOG] >= self._beside_fresh and now < self._few_until()
+        return self._in_lane[BACKLOG] >= self._backlog_workers and now < self._few_until()
 
     def _few_until(self) -> float:
         listing = min(self._listed + _LISTING_SECONDS, self._listing_since + _LONGEST_LISTING)
@@ -389,9 +389,9 @@ class WorkList:
         """Yield the jobs that are in work now."""
         return iter(self._working)
 
-    def resize(self, workers: int, *, beside_fresh: float, slow: float) -> None:
+    def resize(self, workers: int, *, backlog_workers: float, slow: float) -> None:
         """Say that there are so many who take from now on."""
-        self._workers, self._beside_fresh, self._most_slow = workers, beside_fresh, slow
+        self._workers, self._backlog_workers, self._most_slow = workers, backlog_workers, slow
         if self._takers:
             self._hand_out()
 

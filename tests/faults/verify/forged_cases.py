@@ -190,10 +190,10 @@ def layer(bundle: Json) -> Evidence:
         annotations[CERTIFICATE_ANNOTATION] = (
             f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"
         )
-    beside = {
+    surroundings = {
         name: material[name] for name in ("tlogEntries", "timestampVerificationData") if name in material
     }
-    annotations[MATERIAL_ANNOTATION] = json.dumps(beside)
+    annotations[MATERIAL_ANNOTATION] = json.dumps(surroundings)
     data = json.dumps(bundle["dsseEnvelope"]).encode()
     return evidence(data, "dsse", "oci-att", annotations=annotations)
 

@@ -24,7 +24,7 @@ from chains.statements import slsa_v02
 from chains.statements.execution_report import MOST_DROPPED
 from chains.statements.slsa_v1 import SLSA_BUILD_TYPE, Options
 from chains.tekton.snapshot import RunSnapshot, take_snapshot
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 from tests.faults.hermetic import objects
 from tests.owners import owned, task_reference
 
@@ -155,11 +155,11 @@ def test_a_pod_of_more_parts_than_can_be_compared_proves_nothing(make: Any, most
     there = len(parts[make.__name__])
     make(within, most - there)
     make(pod, most - there + 1)
-    isolation = judge_isolation(run, {LABEL: Beside(pod=pod)})
+    isolation = judge_isolation(run, {LABEL: Surroundings(pod=pod)})
     assert (isolation.level, isolation.pod) == (UNKNOWN_LEVEL, None)
     assert isolation.reason == f"step/compile: {what.format(most + 1)}"
-    assert images_that_decide(run, Beside(pod=pod)) == []
-    assert judge_isolation(run, {LABEL: Beside(pod=within)}).pod is within
+    assert images_that_decide(run, Surroundings(pod=pod)) == []
+    assert judge_isolation(run, {LABEL: Surroundings(pod=within)}).pod is within
 
 
 def test_a_run_of_thousands_of_steps_is_judged() -> None:
@@ -168,7 +168,7 @@ def test_a_run_of_thousands_of_steps_is_judged() -> None:
     steps = run["status"]["taskSpec"]["steps"]
     steps += [{"name": f"s{n}", "image": "x"} for n in range(5000)]
     run["status"]["steps"] += [{"name": f"s{n}", "imageID": f"i{n}"} for n in range(5000)]
-    isolation = judge_isolation(take_snapshot(run), {LABEL: Beside(pod=pod)})
+    isolation = judge_isolation(take_snapshot(run), {LABEL: Surroundings(pod=pod)})
     assert isolation.level != ENFORCED
     assert [one.image for one in isolation.containers][-1] == "i4999"
 
@@ -213,7 +213,7 @@ def test_a_result_of_countless_mistakes_is_told_in_part() -> None:
     run = objects("nothing-wrong")["TaskRun"]
     run["status"]["results"] = [{"name": "IMAGES", "type": "string", "value": ",@" * (LARGE // 2)}]
     snapshot = take_snapshot(run)
-    payloads = build_payloads(snapshot, parse_config({}), {LABEL: Beside()})
+    payloads = build_payloads(snapshot, parse_config({}), {LABEL: Surroundings()})
     (report,) = (json.loads(each.statement) for each in payloads if each.kind == EXECUTION_REPORT)
     told = [one for one in report["predicate"]["attributes"] if one["attribute"] == "HINT_REJECTED"]
     assert len(told) == MOST_DROPPED + 1

@@ -31,7 +31,7 @@ from chains.masking.forms import known_spans, mask, merged
 from chains.masking.token_forms import FORMS
 from chains.statements.redaction import Redaction, RedactionSettings, environment, open_redaction
 from chains.tekton.snapshot import take_snapshot
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 from chains.terminal import say
 from tests.faults.hermetic import objects
 from tests.testbed.secret_corpus import HARD, Planted, ordinary, planted
@@ -328,7 +328,7 @@ def report(rules: Redaction) -> bytes:
     step["args"] += ["--password", "hunter2", "https://u:hunter2@example.com"]
     step["env"].insert(0, {"name": "TOKEN", "value": "hunter2"})
     payloads = build_payloads(
-        take_snapshot(run), parse_config({}), {"taskrun/ci/build": Beside(pod=pod)}, rules
+        take_snapshot(run), parse_config({}), {"taskrun/ci/build": Surroundings(pod=pod)}, rules
     )
     return next(payload.statement for payload in payloads if payload.kind == EXECUTION_REPORT)
 

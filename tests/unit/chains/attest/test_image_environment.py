@@ -13,7 +13,7 @@ from chains.attest.image_environment import MOST_PLATFORMS, ImageReader
 from chains.isolation.entrypoint import images_that_decide
 from chains.isolation.judgement import judge_isolation
 from chains.tekton.snapshot import RunSnapshot, take_snapshot
-from chains.tekton.surroundings import Beside, ImageEnvironment
+from chains.tekton.surroundings import ImageEnvironment, Surroundings
 from storage.errors import StoreUnavailable
 from storage.formats.manifests import OCI_INDEX, OCI_MANIFEST, Manifest
 from storage.formats.reference import Repository
@@ -79,14 +79,14 @@ def index(*platforms: tuple[str, list[str]]) -> Registry:
     return registry
 
 
-def subject() -> tuple[RunSnapshot, Mapping[str, Beside]]:
+def subject() -> tuple[RunSnapshot, Mapping[str, Surroundings]]:
     found = objects("image-may-set-the-defeating-variable")
-    return take_snapshot(found["TaskRun"]), {LABEL: Beside(pod=found["Pod"])}
+    return take_snapshot(found["TaskRun"]), {LABEL: Surroundings(pod=found["Pod"])}
 
 
 def verdict(registry: Registry) -> tuple[str, str, str]:
-    run, beside = subject()
-    added = asyncio.run(ImageReader(registry).add_images(run, beside))
+    run, surroundings = subject()
+    added = asyncio.run(ImageReader(registry).add_images(run, surroundings))
     found = judge_isolation(run, added)
     assert found.containers[0].entrypoint is not None
     return found.level, found.containers[0].enforced.value, found.containers[0].entrypoint.reason
@@ -136,19 +136,19 @@ def test_an_image_that_cannot_be_read_leaves_it_unknown_and_says_why(documents: 
 
 
 def test_an_image_id_without_a_name_is_not_looked_for() -> None:
-    run, beside = subject()
-    pod: Json = beside[LABEL].pod
+    run, surroundings = subject()
+    pod: Json = surroundings[LABEL].pod
     pod["status"]["containerStatuses"][0]["imageID"] = RUN
     registry = Registry()
-    added = asyncio.run(ImageReader(registry).add_images(run, {LABEL: Beside(pod=pod)}))
+    added = asyncio.run(ImageReader(registry).add_images(run, {LABEL: Surroundings(pod=pod)}))
     assert added[LABEL].images[RUN].problem == f"image id '{RUN}' is no name with a digest"
     assert registry.asked == []
 
 
 def test_only_what_decides_is_looked_for() -> None:
-    run, beside = subject()
+    run, surroundings = subject()
     found = f"{NAME}@{RUN}"
-    assert images_that_decide(run, beside[LABEL]) == [found]
+    assert images_that_decide(run, surroundings[LABEL]) == [found]
     for name in (
         "nothing-wrong",
         "alpha-flags-off",
@@ -156,13 +156,13 @@ def test_only_what_decides_is_looked_for() -> None:
         "pod-of-another-run",
     ):
         other = objects(name)
-        assert images_that_decide(take_snapshot(other["TaskRun"]), Beside(pod=other["Pod"])) == []
-    assert images_that_decide(run, Beside()) == []
+        assert images_that_decide(take_snapshot(other["TaskRun"]), Surroundings(pod=other["Pod"])) == []
+    assert images_that_decide(run, Surroundings()) == []
 
 
 def test_an_image_is_read_once_for_many_runs_and_again_after_a_failure() -> None:
-    run, beside = subject()
-    pod: Json = beside[LABEL].pod
+    run, surroundings = subject()
+    pod: Json = surroundings[LABEL].pod
     state = pod["status"]["containerStatuses"][0]
     state["imageID"] = "docker-pullable://" + state["imageID"]
 
@@ -170,12 +170,12 @@ def test_an_image_is_read_once_for_many_runs_and_again_after_a_failure() -> None
         registry = one("A=1", f"{RESOURCE}=first", f"{RESOURCE}=last")
         registry.is_down = True
         reader = ImageReader(registry)
-        failed = await reader.add_images(run, beside)
+        failed = await reader.add_images(run, surroundings)
         assert "the registry does not answer" in failed[LABEL].images[state["imageID"]].problem
         registry.is_down = False
-        many = await asyncio.gather(*(reader.add_images(run, beside) for _ in range(20)))
+        many = await asyncio.gather(*(reader.add_images(run, surroundings) for _ in range(20)))
         assert {len(each[LABEL].images) for each in many} == {1}
-        await reader.add_images(run, beside)
+        await reader.add_images(run, surroundings)
         assert registry.asked == [f"{NAME} {RUN}"] * 2
         assert many[0][LABEL].images[state["imageID"]] == ImageEnvironment(({RESOURCE: "last"},)), (
             "no other variable is kept"

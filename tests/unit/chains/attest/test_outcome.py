@@ -25,7 +25,7 @@ from chains.statements.statement import ResourceDescriptor, parse_statement
 from chains.tekton.image_name import ImageDigest
 from chains.tekton.run_files import Intake
 from chains.tekton.snapshot import RunSnapshot, origin_of
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 from signers.base import Signer
 from signers.errors import SignerRejected, SignerUnavailable
 from signers.formats.dsse import Envelope
@@ -198,7 +198,7 @@ def attested(raw: Json, *stores: Store, config: Json = None, **more: Json) -> Ou
     return asyncio.run(
         attest_run(
             snapshot_of(raw),
-            more.pop("beside", None),
+            more.pop("surroundings", None),
             parse_config(CONFIG | (config or {})),
             signing,
             opened,
@@ -301,21 +301,21 @@ def test_a_key_that_does_not_sign_fails_the_run_and_only_an_outage_passes(
 def test_what_images_set_is_read_before_isolation_is_judged() -> None:
     found = objects("nothing-wrong")
     label = "taskrun/ci/build"
-    bare, known = {label: Beside()}, {label: Beside(pod=found["Pod"])}
+    bare, known = {label: Surroundings()}, {label: Surroundings(pod=found["Pod"])}
     asked: list[Json] = []
 
     class Images:
-        async def add_images(self, run: RunSnapshot, beside: Json) -> Json:
-            asked.append((run.label, beside))
+        async def add_images(self, run: RunSnapshot, surroundings: Json) -> Json:
+            asked.append((run.label, surroundings))
             return known
 
-    for images, beside, level in (
+    for images, surroundings, level in (
         (Images(), bare, "enforced"),
         (None, bare, "unknown"),
         (Images(), None, "unknown"),
     ):
         shelf = Shelf()
-        assert attested(found["TaskRun"], shelf, beside=beside, images=images).state == SIGNED
+        assert attested(found["TaskRun"], shelf, surroundings=surroundings, images=images).state == SIGNED
         report = parse_statement(shelf.put_records[1].payload)
         assert hermetic_level(report) == level
     assert asked == [(label, bare)]

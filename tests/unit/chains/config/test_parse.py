@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chains.config.key import Key
+from chains.config.key import ConfigKey
 from chains.config.keys import KEYS
 from chains.config.parse import Config, lint_config, parse_config
 from chains.errors import ConfigError
@@ -49,7 +49,7 @@ def test_the_same_data_means_the_same_as_in_tekton_chains(case: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS.values() if not key.ours], ids=lambda key: key.name)
-def test_the_golden_cases_speak_of_every_key(key: Key) -> None:
+def test_the_golden_cases_speak_of_every_key(key: ConfigKey) -> None:
     cases = [case for case in GOLDEN["cases"] if list(case["data"]) == [key.name]]
     changed = [case for case in cases if case.get("differs")]
     only_one = key.name == "artifacts.oci.format"
@@ -80,7 +80,7 @@ def _leaves(config: Any, start: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def _other(key: Key) -> str:
+def _other(key: ConfigKey) -> str:
     if key.kind == "signers":
         return '[{"name": "a", "reference": "/keys/a.key", "namespaces": ["team-a"]}]'
     if key.kind == "bool":
@@ -91,7 +91,7 @@ def _other(key: Key) -> str:
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=lambda key: key.name)
-def test_every_default_reads_as_itself(key: Key) -> None:
+def test_every_default_reads_as_itself(key: ConfigKey) -> None:
     assert key.default == "" or key.read(key.default) == key.default
     assert parse_config({key.name: key.default} if key.default else {}) == parse_config({})
     assert key.doc.endswith(".")
@@ -101,7 +101,7 @@ def test_every_default_reads_as_itself(key: Key) -> None:
 @pytest.mark.parametrize(
     "key", [key for key in KEYS.values() if key.kind == "bool"], ids=lambda key: key.name
 )
-def test_booleans_are_those_of_go(key: Key, raw: str) -> None:
+def test_booleans_are_those_of_go(key: ConfigKey, raw: str) -> None:
     assert key.read(raw) == "true"
     assert (
         key.read({"1": "0", "t": "f", "T": "F", "TRUE": "FALSE", "true": "false", "True": "False"}[raw])
@@ -198,7 +198,7 @@ def test_a_configuration_can_be_compared_and_printed_but_not_changed() -> None:
 
 @pytest.mark.parametrize("key", [key for key in KEYS.values() if key.secret], ids=lambda key: key.name)
 @pytest.mark.parametrize("form", ["{}", " {} ", "https://u:{}@host", "{}\n"])
-def test_secrets_are_never_shown(key: Key, form: str) -> None:
+def test_secrets_are_never_shown(key: ConfigKey, form: str) -> None:
     data = {
         key.name: form.format(SECRET),
         "artifacts.taskrun.signer": "kms",

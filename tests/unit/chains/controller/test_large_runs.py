@@ -20,8 +20,8 @@ from chains.cluster.errors import ClusterUnavailable, ObjectLarge
 from chains.cluster.paging import MOST_IN_WORK, PAGE, PAGE_BYTES, PAGE_VALUES, Pages
 from chains.config.parse import parse_config
 from chains.controller.memory import child_runs as families
-from chains.controller.memory.child_runs import Family, TooLarge
-from chains.controller.memory.run_cache import Begun, Bodies
+from chains.controller.memory.child_runs import ChildRuns, TooLarge
+from chains.controller.memory.run_cache import RunCache, StartedRuns
 from chains.controller.metrics import Metrics
 from chains.controller.reconcile import Controller
 from chains.controller.work.large_runs import WAIT, LargeRuns
@@ -111,16 +111,16 @@ def test_few_objects_of_much_text_or_many_values_are_held(data: bytes) -> None:
 
 
 def test_what_the_watch_brought_is_kept_of_small_runs_alone() -> None:
-    bodies, small, large = Bodies(), Job("TaskRun", "ns", "s", "1"), Job("TaskRun", "ns", "l", "2")
-    bodies.keep(small, {"metadata": {}, "spec": {}})
-    bodies.keep(large, {"metadata": {}, "spec": {"params": [[]] * 10_000}})
-    assert bodies.take(small) == {"metadata": {}, "spec": {}}
-    assert bodies.take(large) is None
+    run_cache, small, large = RunCache(), Job("TaskRun", "ns", "s", "1"), Job("TaskRun", "ns", "l", "2")
+    run_cache.keep(small, {"metadata": {}, "spec": {}})
+    run_cache.keep(large, {"metadata": {}, "spec": {"params": [[]] * 10_000}})
+    assert run_cache.take(small) == {"metadata": {}, "spec": {}}
+    assert run_cache.take(large) is None
 
 
 @pytest.mark.parametrize(("count", "large"), [(1, False), (10_000, True)])
 def test_a_run_that_is_tried_again_is_known_to_be_large(count: int, *, large: bool) -> None:
-    begun, job = Begun(), Job("PipelineRun", "ns", "p", "1")
+    begun, job = StartedRuns(), Job("PipelineRun", "ns", "p", "1")
     assert begun.large_weight(job) == 0
     begun.keep(job, {"metadata": {}}, {("TaskRun", "ns", "c"): {"spec": [[]] * count}}, {}, {}, 1)
     begun.keep(job, {"metadata": {}}, {}, {}, {}, 1)
@@ -149,18 +149,18 @@ class Children:
 
 def test_children_that_take_more_than_is_held_of_any_run_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     api = Children(["a", "b", "c"], 600_000)
-    family = Family(api)  # type: ignore[arg-type]
+    child_runs = ChildRuns(api)  # type: ignore[arg-type]
     with pytest.raises(ObjectLarge) as found:
-        asyncio.run(family.children(api.parent))
+        asyncio.run(child_runs.children(api.parent))
     weight = found.value.weight
     assert 3 * 600_000 < weight < 5 * 600_000, "as if the child that is not read yet were like the others"
-    assert len(asyncio.run(family.children(api.parent, weight)).records) == 3
-    assert len(asyncio.run(family.children(api.parent, MOST_IN_WORK)).records) == 3
+    assert len(asyncio.run(child_runs.children(api.parent, weight)).records) == 3
+    assert len(asyncio.run(child_runs.children(api.parent, MOST_IN_WORK)).records) == 3
     with pytest.raises(ObjectLarge):
-        asyncio.run(family.children(api.parent, 1_500_000))
+        asyncio.run(child_runs.children(api.parent, 1_500_000))
     monkeypatch.setattr(families, "MOST_BYTES", 1024 * 1024)
     with pytest.raises(TooLarge, match="its TaskRuns have more than 1 MiB or 1000000 values together"):
-        asyncio.run(family.children(api.parent, MOST_IN_WORK))
+        asyncio.run(child_runs.children(api.parent, MOST_IN_WORK))
 
 
 MIB = 1024 * 1024

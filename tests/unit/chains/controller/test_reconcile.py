@@ -318,12 +318,12 @@ def test_a_mark_whose_answer_was_lost_wakes_the_parent_and_keeps_the_child() -> 
 
     controller = controlled(Lost({**RUN, "metadata": {**RUN["metadata"], **owner}}), WorkList())
     woken: list[str] = []
-    assert controller._family.waits_for(("ns", "p"), {("r", "u")}, lambda: woken.append("p"))
+    assert controller._child_runs.waits_for(("ns", "p"), {("r", "u")}, lambda: woken.append("p"))
     with pytest.raises(ClusterUnavailable):
         asyncio.run(controller.handle(JOB))
     assert asyncio.run(controller.handle(JOB)) is True
     assert woken == ["p"]
-    assert controller._family.kept_bytes > 0
+    assert controller._child_runs.kept_bytes > 0
 
 
 def test_what_is_stored_in_one_place_is_stored_in_the_other_though_the_run_changed_meanwhile() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from chains.cluster.access import Access
 from chains.cluster.errors import ClusterUnavailable, ObjectChanged
-from chains.cluster.leases import Record, lease_body, read_record
+from chains.cluster.leases import LeaseRecord, lease_body, read_record
 from chains.controller.process import ControllerOptions, _open_shares
 from chains.controller.shares import Events, Shares, share_of
 from chains.controller.watch.observe import owner_of
@@ -29,11 +29,11 @@ class Server:
     """The records with their versions, and one clock for everybody."""
 
     now: float = 1000.0
-    records: dict[int, Record] = field(default_factory=dict)
+    records: dict[int, LeaseRecord] = field(default_factory=dict)
     versions: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))
 
-    def commit(self, share: int, record: Record) -> None:
-        if record.version != self.records.get(share, Record()).version:
+    def commit(self, share: int, record: LeaseRecord) -> None:
+        if record.version != self.records.get(share, LeaseRecord()).version:
             raise ObjectChanged("changed")
         self.records[share] = replace(record, version=str(next(self.versions)))
 
@@ -44,12 +44,12 @@ class Link:
     def __init__(self, server: Server) -> None:
         self.server, self.cut = server, False
 
-    async def read(self) -> dict[int, Record]:
+    async def read(self) -> dict[int, LeaseRecord]:
         if self.cut:
             raise ClusterUnavailable("cut")
         return dict(self.server.records)
 
-    async def write(self, share: int, record: Record) -> None:
+    async def write(self, share: int, record: LeaseRecord) -> None:
         if self.cut:
             raise ClusterUnavailable("cut")
         self.server.commit(share, record)
@@ -231,7 +231,7 @@ def test_a_renewal_that_took_too_long_ends_the_term_since_offers_were_turned_awa
     slow.step()
 
     class SlowWrite(Link):
-        async def write(self, share: int, record: Record) -> None:
+        async def write(self, share: int, record: LeaseRecord) -> None:
             await super().write(share, record)
             server.now += SECONDS
 
@@ -247,7 +247,7 @@ class Unreliable(Link):
     def __init__(self, server: Server, random_: random.Random, meanwhile: Callable[[], None]) -> None:
         super().__init__(server)
         self.random, self.meanwhile = random_, meanwhile
-        self.late: list[tuple[int, Record]] = []
+        self.late: list[tuple[int, LeaseRecord]] = []
         self.slow = True
 
     def _pass(self) -> None:
@@ -255,13 +255,13 @@ class Unreliable(Link):
             self.server.now += self.random.random()
             self.meanwhile()
 
-    async def read(self) -> dict[int, Record]:
+    async def read(self) -> dict[int, LeaseRecord]:
         self._pass()
         found = await super().read()
         self._pass()
         return found
 
-    async def write(self, share: int, record: Record) -> None:
+    async def write(self, share: int, record: LeaseRecord) -> None:
         self._pass()
         if self.cut:
             self.late.append((share, record))
@@ -340,13 +340,13 @@ def test_options_that_do_not_fit_are_refused(replicas: int, pod: str, seconds: i
 
 
 def test_a_lease_says_what_the_record_does() -> None:
-    record = Record(
+    record = LeaseRecord(
         "pod-1_ab", 15, "2026-01-02T03:04:05.000000Z", "2026-01-02T03:04:06.000000Z", 3, 2, "pod-0_cd", "77"
     )
     assert read_record(lease_body(record)) == record
-    empty = lease_body(Record(seconds=15, replicas=2))
+    empty = lease_body(LeaseRecord(seconds=15, replicas=2))
     assert "provenance.chains/wanted-by" not in empty["metadata"]["annotations"]
-    assert read_record({"metadata": {"resourceVersion": "1"}}) == Record(version="1")
+    assert read_record({"metadata": {"resourceVersion": "1"}}) == LeaseRecord(version="1")
 
 
 def test_a_pipeline_run_and_its_task_runs_are_one_share() -> None:

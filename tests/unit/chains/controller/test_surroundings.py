@@ -11,9 +11,9 @@ import pytest
 
 from chains.cluster.errors import ClusterError, ClusterRejected, ClusterUnavailable, ObjectGone
 from chains.config.parse import parse_config
-from chains.controller.surroundings import BesideReader
+from chains.controller.surroundings import SurroundingsReader
 from chains.tekton.snapshot import take_snapshot
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 from tests.faults.hermetic import objects
 from tests.owners import owned
 
@@ -73,9 +73,9 @@ class Server:
         for item in self._answer(path):
             yield item
 
-    def read(self, times: int = 1, *, give_up: bool = False, **config: str) -> Beside | None:
-        async def work() -> Beside | None:
-            reader, found = BesideReader(self), None  # type: ignore[arg-type]
+    def read(self, times: int = 1, *, give_up: bool = False, **config: str) -> Surroundings | None:
+        async def work() -> Surroundings | None:
+            reader, found = SurroundingsReader(self), None  # type: ignore[arg-type]
             settings = parse_config({key.replace("_", "."): value for key, value in config.items()})
             for _ in range(times):
                 found = await reader.read(take_snapshot(self.run), settings, give_up=give_up)

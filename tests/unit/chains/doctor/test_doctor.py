@@ -15,14 +15,14 @@ from chains.cli.main import run as chains
 from chains.config.parse import parse_config
 from chains.doctor.cluster import Right, judge_clock, needs
 from chains.doctor.local import check_services, services
-from chains.doctor.report import Check, exit_code, to_json, to_text
+from chains.doctor.report import DoctorCheck, exit_code, to_json, to_text
 from tests.testbed.cluster import free_ports
 from tests.testbed.sigstore_keys import signing_config
 
-OK = Check("key", "ok", "signs")
-WARNING = Check("clock", "warning", "is 9 s ahead", "set it")
-FAILED = Check("rights", "failed", "may not patch runs\x1b[2J", "grant them")
-SKIPPED = Check("log", "skipped", "none is named")
+OK = DoctorCheck("key", "ok", "signs")
+WARNING = DoctorCheck("clock", "warning", "is 9 s ahead", "set it")
+FAILED = DoctorCheck("rights", "failed", "may not patch runs\x1b[2J", "grant them")
+SKIPPED = DoctorCheck("log", "skipped", "none is named")
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from chains.doctor.process import check_names, check_process
-from chains.doctor.report import Check
+from chains.doctor.report import DoctorCheck
 
 NOT_A_NAME = "a" * 70 + ".example"
 """A label is too long: no name server is asked."""
@@ -21,7 +21,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-def names(data: dict[str, str], *others: str) -> Check:
+def names(data: dict[str, str], *others: str) -> DoctorCheck:
     return asyncio.run(check_names(data, others))
 
 

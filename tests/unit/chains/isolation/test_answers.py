@@ -9,7 +9,7 @@ import pytest
 
 from chains.isolation.judgement import ChildLevel, ContainerIsolation, Isolation, judge_isolation
 from chains.tekton.snapshot import ChildGap, RunSnapshot, take_snapshot
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 from tests.faults.hermetic import objects
 from tests.owners import owned, task_reference
 
@@ -30,7 +30,7 @@ def good() -> tuple[Json, Json]:
 
 
 def judged(run: Json, pod: Json = None, **more: Json) -> Isolation:
-    return judge_isolation(take_snapshot(run), {LABEL: Beside(pod=pod, **more)})
+    return judge_isolation(take_snapshot(run), {LABEL: Surroundings(pod=pod, **more)})
 
 
 def step_of(run: Json, pod: Json = None, **more: Json) -> ContainerIsolation:
@@ -56,50 +56,50 @@ def parent(run: Json, *gaps: ChildGap, annotations: Json = None) -> RunSnapshot:
 def test_policies_close_a_network_only_where_the_caller_vouches_for_them() -> None:
     run, pod = good()
     pod["spec"]["containers"][0]["env"] = []
-    beside = {LABEL: Beside(pod=pod, policies=(DENY,))}
+    surroundings = {LABEL: Surroundings(pod=pod, policies=(DENY,))}
     snapshot = take_snapshot(run)
-    assert judge_isolation(snapshot, beside).level == "unknown"
-    assert judge_isolation(snapshot, beside, policies_vouched=False).level == "unknown"
-    assert judge_isolation(snapshot, beside, policies_vouched=True).level == "enforced"
+    assert judge_isolation(snapshot, surroundings).level == "unknown"
+    assert judge_isolation(snapshot, surroundings, policies_vouched=False).level == "unknown"
+    assert judge_isolation(snapshot, surroundings, policies_vouched=True).level == "enforced"
     pipeline = parent(run)
-    assert judge_isolation(pipeline, beside).level == "unknown"
-    assert judge_isolation(pipeline, beside, policies_vouched=True).level == "enforced"
+    assert judge_isolation(pipeline, surroundings).level == "unknown"
+    assert judge_isolation(pipeline, surroundings, policies_vouched=True).level == "enforced"
 
 
 def test_a_run_beside_which_nothing_stands_has_no_pod() -> None:
     run, pod = good()
-    for beside in (None, {}, {"taskrun/ci/other": Beside(pod=pod)}):
-        found = judge_isolation(take_snapshot(run), beside)
+    for surroundings in (None, {}, {"taskrun/ci/other": Surroundings(pod=pod)}):
+        found = judge_isolation(take_snapshot(run), surroundings)
         assert (found.level, found.reason) == ("unknown", "step/compile: pod gone")
         assert (found.pod, found.network, found.runtime_class) == (None, None, None)
-        children = judge_isolation(parent(run), beside)
+        children = judge_isolation(parent(run), surroundings)
         assert (children.level, children.reason) == ("unknown", "taskrun build: step/compile: pod gone")
 
 
 def test_a_child_in_doubt_is_no_more_than_what_is_known_of_nothing() -> None:
     run, pod = good()
     uid = run["metadata"]["uid"]
-    beside = {LABEL: Beside(pod=pod)}
-    assert judge_isolation(parent(run), beside).children == (
+    surroundings = {LABEL: Surroundings(pod=pod)}
+    assert judge_isolation(parent(run), surroundings).children == (
         ChildLevel("TaskRun", "build", uid, "enforced", "no network for 1 of 1 containers"),
     )
     doubt = ChildGap("TaskRun", "build", "build", "it was put back", uid=uid)
-    assert judge_isolation(parent(run, doubt), beside).children == (
+    assert judge_isolation(parent(run, doubt), surroundings).children == (
         ChildLevel("TaskRun", "build", uid, "unknown", "in doubt: it was put back"),
     )
-    unasked = judge_isolation(parent(run, doubt, annotations={}), beside)
+    unasked = judge_isolation(parent(run, doubt, annotations={}), surroundings)
     assert (unasked.level, unasked.reason) == ("not-requested", "taskrun build: in doubt: it was put back")
     # what is no better without the doubt has its own reason
     gone = judge_isolation(parent(run, doubt), {})
     assert (gone.level, gone.reason) == ("unknown", "taskrun build: step/compile: pod gone")
     others = ChildGap("TaskRun", "build", "build", "it was put back", uid="another")
-    assert judge_isolation(parent(run, others), beside).level == "enforced"
+    assert judge_isolation(parent(run, others), surroundings).level == "enforced"
 
 
 def test_a_child_without_a_record_is_unknown_and_one_without_children_says_so() -> None:
     run, pod = good()
     gap = ChildGap("CustomRun", "approve", "approve", "no object of it was found")
-    found = judge_isolation(parent(run, gap), {LABEL: Beside(pod=pod)})
+    found = judge_isolation(parent(run, gap), {LABEL: Surroundings(pod=pod)})
     assert found.children[1] == ChildLevel(
         "CustomRun", "approve", "", "unknown", "no record: no object of it was found"
     )

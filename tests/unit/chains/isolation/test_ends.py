@@ -8,7 +8,7 @@ import pytest
 
 from chains.isolation.judgement import ENFORCED, UNKNOWN_LEVEL, Isolation, judge_isolation
 from chains.tekton.snapshot import take_snapshot
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 from tests.faults.hermetic import objects
 
 Json = Any
@@ -18,8 +18,8 @@ REASON = (
 
 
 def judged(run: Json, pod: Json) -> Isolation:
-    beside = Beside(pod=pod) if pod else Beside()
-    return judge_isolation(take_snapshot(run), {"taskrun/ci/build": beside})
+    surroundings = Surroundings(pod=pod) if pod else Surroundings()
+    return judge_isolation(take_snapshot(run), {"taskrun/ci/build": surroundings})
 
 
 def ended_by_tekton(step: Json, reason: str) -> None:

@@ -33,14 +33,14 @@ def policy(
     return {**thing(kind, name, namespace), "apiVersion": group}
 
 
-def beside(*more: Json, pod: Json = None) -> Any:
+def surroundings(*more: Json, pod: Json = None) -> Any:
     found = objects("nothing-wrong")
     intake = intake_of(found["TaskRun"], pod or found["Pod"], *more)
-    return intake.beside_of(intake.snapshot(KEY))[LABEL]
+    return intake.surroundings_of(intake.snapshot(KEY))[LABEL]
 
 
 def test_policies_of_the_namespace_are_found_and_those_that_may_overrule_them_named() -> None:
-    found = beside(
+    found = surroundings(
         policy("b"),
         policy("a"),
         policy("other", "elsewhere"),
@@ -68,7 +68,7 @@ def test_the_runtime_class_of_the_pod_is_found() -> None:
         "metadata": {"name": "sandboxed"},
         "handler": "x",
     }
-    found = beside(runtime, pod=pod)
+    found = surroundings(runtime, pod=pod)
     assert found.runtime_class["handler"] == "x"
 
 
@@ -76,31 +76,31 @@ def test_the_flags_of_the_only_tekton_are_believed() -> None:
     flags = thing(
         "ConfigMap", "feature-flags", "tekton-pipelines", data={"enable-api-fields": "alpha", "odd": 5}
     )
-    assert beside(flags).feature_flags == {"enable-api-fields": "alpha"}
+    assert surroundings(flags).feature_flags == {"enable-api-fields": "alpha"}
     other = thing("ConfigMap", "feature-flags", "openshift-pipelines", data={"enable-api-fields": "beta"})
-    assert beside(flags, other).feature_flags == {}
+    assert surroundings(flags, other).feature_flags == {}
     intake = intake_of(objects("nothing-wrong")["TaskRun"], flags)
-    assert intake.beside_of(intake.snapshot(KEY))[LABEL].feature_flags == {"enable-api-fields": "alpha"}
+    assert intake.surroundings_of(intake.snapshot(KEY))[LABEL].feature_flags == {"enable-api-fields": "alpha"}
 
 
 def test_what_comes_twice_with_different_content_is_not_believed() -> None:
     pod = objects("nothing-wrong")["Pod"]
     twin = json.loads(json.dumps(pod))
     twin["spec"]["hostNetwork"] = True
-    assert beside(pod).pod == pod  # equal ones are one
-    found = beside(twin)
+    assert surroundings(pod).pod == pod  # equal ones are one
+    found = surroundings(twin)
     assert (found.pod, found.missing) == (None, "pod ci/build-pod comes twice with different content")
     twins = [{**policy("p"), "spec": {"podSelector": {"n": number}}} for number in range(2)]
-    assert beside(*twins).doubtful == ("NetworkPolicy p comes twice with different content",)
+    assert surroundings(*twins).doubtful == ("NetworkPolicy p comes twice with different content",)
 
 
 def test_what_is_added_later_is_found_too() -> None:
     found = objects("nothing-wrong")
     intake = intake_of(found["TaskRun"])
     run = intake.snapshot(KEY)
-    assert intake.beside_of(run)[LABEL].pod is None
+    assert intake.surroundings_of(run)[LABEL].pod is None
     intake.add("more.json", json.dumps(found["Pod"]).encode())
-    assert intake.beside_of(run)[LABEL].pod == found["Pod"]
+    assert intake.surroundings_of(run)[LABEL].pod == found["Pod"]
 
 
 def test_the_children_of_a_pipeline_have_what_stands_beside_them() -> None:
@@ -114,7 +114,7 @@ def test_the_children_of_a_pipeline_have_what_stands_beside_them() -> None:
     found["TaskRun"]["metadata"]["ownerReferences"] = owned("p-uid")
     intake = intake_of(parent, found["TaskRun"], found["Pod"])
     run = intake.snapshot(("PipelineRun", "ci", "p"))
-    known = intake.beside_of(run)
+    known = intake.surroundings_of(run)
     assert list(known) == [LABEL]
     assert judge_isolation(run, known).level == "enforced"
 
@@ -140,7 +140,7 @@ def test_ten_times_the_runs_take_ten_times_the_work() -> None:
         try:
             for key in list(intake.runs):
                 run = intake.snapshot(key)
-                assert judge_isolation(run, intake.beside_of(run)).level == "enforced"
+                assert judge_isolation(run, intake.surroundings_of(run)).level == "enforced"
         finally:
             sys.setprofile(None)
         return made

@@ -24,7 +24,7 @@ SECRET = "hunter2"
 
 def config_of(intake: Intake) -> Config:
     """Return the configuration that a file brings with it, the default one otherwise."""
-    data = intake.beside.get(("ConfigMap", "tekton-chains", "chains-config"), b"{}")
+    data = intake.surroundings.get(("ConfigMap", "tekton-chains", "chains-config"), b"{}")
     return parse_config(json.loads(data).get("data", {}))
 
 
@@ -32,7 +32,7 @@ def report_of(name: str) -> Json:
     intake = read_inputs([str(FOLDER / f"{name}.yaml")])
     assert not intake.problems
     run = intake.snapshot(("TaskRun", "ci", "build"))
-    payloads = build_payloads(run, config_of(intake), intake.beside_of(run))
+    payloads = build_payloads(run, config_of(intake), intake.surroundings_of(run))
     (report,) = [payload for payload in payloads if payload.kind == EXECUTION_REPORT]
     return json.loads(report.statement)
 
@@ -87,12 +87,12 @@ POLICY_CASES = [name for name in CASES if "polic" in name or "egress" in name]
 @pytest.mark.parametrize("name", POLICY_CASES)
 def test_the_builder_of_hermetic_runs_is_named_only_where_policies_close_both_directions(name: str) -> None:
     intake = read_inputs([str(FOLDER / f"{name}.yaml")])
-    data = json.loads(intake.beside.get(("ConfigMap", "tekton-chains", "chains-config"), b"{}")).get(
+    data = json.loads(intake.surroundings.get(("ConfigMap", "tekton-chains", "chains-config"), b"{}")).get(
         "data", {}
     )
     config = parse_config({**data, "builder.id": "urn:plain", "builder.id.hermetic": HERMETIC_BUILDER})
     run = intake.snapshot(("TaskRun", "ci", "build"))
-    payloads = build_payloads(run, config, intake.beside_of(run))
+    payloads = build_payloads(run, config, intake.surroundings_of(run))
     (provenance,) = [payload for payload in payloads if payload.kind == PROVENANCE]
     closed = {"policies-for-each-direction", "policy-denies-all"}
     builder = builder_id(parse_statement(provenance.statement))

@@ -11,16 +11,18 @@ from chains.statements.execution_facts import ordered
 from chains.tekton.late_changes import STOPPED
 from chains.tekton.run_files import read_inputs
 from chains.tekton.snapshot import take_snapshot
-from chains.tekton.surroundings import Beside
+from chains.tekton.surroundings import Surroundings
 from tests.faults.hermetic import FOLDER, objects
 
 Json = Any
 
 
-def facts(run: Json, pod: Json = None, **beside: Json) -> dict[str, Json]:
+def facts(run: Json, pod: Json = None, **surroundings: Json) -> dict[str, Json]:
     """Return the facts of a report, by attribute and target."""
     label = "taskrun/ci/build"
-    payloads = build_payloads(take_snapshot(run), parse_config({}), {label: Beside(pod=pod, **beside)})
+    payloads = build_payloads(
+        take_snapshot(run), parse_config({}), {label: Surroundings(pod=pod, **surroundings)}
+    )
     report = next(payload for payload in payloads if payload.kind == EXECUTION_REPORT)
     return {
         f"{found['attribute']} {found['target']['name']}": found["conditions"]
@@ -198,10 +200,10 @@ def test_equal_objects_in_another_order_give_the_same_bytes() -> None:
 
     intake = read_inputs([str(FOLDER / "injected-container.yaml")])
     run = intake.snapshot(("TaskRun", "ci", "build"))
-    beside = intake.beside_of(run)
-    (label, known), = beside.items()  # fmt: skip
-    first = build_payloads(run, parse_config({}), beside)
-    again = build_payloads(run, parse_config({}), {label: Beside(pod=turned(known.pod))})
+    surroundings = intake.surroundings_of(run)
+    (label, known), = surroundings.items()  # fmt: skip
+    first = build_payloads(run, parse_config({}), surroundings)
+    again = build_payloads(run, parse_config({}), {label: Surroundings(pod=turned(known.pod))})
     assert [payload.statement for payload in first] == [payload.statement for payload in again]
 
 
@@ -225,7 +227,9 @@ def test_of_a_sidecar_that_tekton_stopped_the_replacement_is_told_nowhere() -> N
     began = ended["startedAt"]
 
     def report() -> tuple[Json, str]:
-        payloads = build_payloads(take_snapshot(run), parse_config({}), {"taskrun/ci/build": Beside(pod=pod)})
+        payloads = build_payloads(
+            take_snapshot(run), parse_config({}), {"taskrun/ci/build": Surroundings(pod=pod)}
+        )
         statement = next(one for one in payloads if one.kind == EXECUTION_REPORT).statement.decode()
         return facts(run, pod)["CONTAINER_FACTS sidecar/database"], statement
 

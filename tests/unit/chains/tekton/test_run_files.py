@@ -195,7 +195,7 @@ def test_linked_folders_are_read_once_and_odd_names_are_told(tmp_path: Path) -> 
 def test_the_pod_of_a_run_is_found_beside_it() -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "r-pod", "namespace": "ns"}}
     intake = taken(json.dumps([run(status={"podName": "r-pod"}), pod]))
-    assert intake.beside_of(intake.snapshot(("TaskRun", "ns", "r")))["taskrun/ns/r"].pod == pod
+    assert intake.surroundings_of(intake.snapshot(("TaskRun", "ns", "r")))["taskrun/ns/r"].pod == pod
 
 
 def test_an_unreadable_file_is_told(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_a_run_file_is_proven_by_the_report_of_its_own_snapshot(name: str, with_
     config = parse_config(
         {"artifacts.taskrun.format": name, "builder.id.hermetic": "https://b.example.com/h"}
     )
-    payloads = build_payloads(run, config, intake.beside_of(run) if with_pod else None)
+    payloads = build_payloads(run, config, intake.surroundings_of(run) if with_pod else None)
     held = [evidence(sign(run, payload, signer()).bundle) for payload in payloads if payload.image is None]
     asked = criteria(require_hermetic=True, builder_id="https://b.example.com/h" if with_pod else None)
     found = asyncio.run(verify_run(run, stores=[Shelf(*held)], criteria=asked, now=NOW))

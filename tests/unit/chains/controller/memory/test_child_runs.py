@@ -9,7 +9,7 @@ import pytest
 
 from chains.cluster.client import METADATA_ONLY
 from chains.cluster.errors import ClusterUnavailable, ObjectGone
-from chains.controller.memory.child_runs import Family
+from chains.controller.memory.child_runs import ChildRuns
 from chains.isolation.judgement import judge_isolation
 from chains.tekton.snapshot import take_snapshot
 from tests.owners import owned, task_reference
@@ -54,11 +54,11 @@ def parent(*names: str) -> Json:
     }  # fmt: skip
 
 
-def family(server: Server | None = None, **options: int) -> Family:
-    return Family(server or Server(), **options)  # type: ignore[arg-type]
+def child_runs(server: Server | None = None, **options: int) -> ChildRuns:
+    return ChildRuns(server or Server(), **options)  # type: ignore[arg-type]
 
 
-def asked_for(found: Family) -> tuple[list[str], str]:
+def asked_for(found: ChildRuns) -> tuple[list[str], str]:
     """Return what the children's records say of themselves, and the doubt about ``a``."""
     children = asyncio.run(found.children(parent()))
     texts = [record["spec"]["params"][0]["value"] for record in children.records.values()]
@@ -66,23 +66,23 @@ def asked_for(found: Family) -> tuple[list[str], str]:
 
 
 def test_a_kept_child_is_there_when_a_pruner_was_faster() -> None:
-    found = family()
+    found = child_runs()
     found.keep(run("c-1"))
     assert asked_for(found) == (["c-1"], "")
 
 
 def test_a_run_of_another_namespace_that_names_the_parent_and_the_child_is_nothing() -> None:
-    found = family()
+    found = child_runs()
     found.keep(run("c-1"))
     found.keep(run("evil", namespace="attacker"))
     assert asked_for(found) == (["c-1"], "")
-    alone = family()
+    alone = child_runs()
     alone.keep(run("evil", namespace="attacker"))
     assert asked_for(alone) == ([], "")
 
 
 def test_the_first_record_stays_and_another_run_of_its_name_is_told() -> None:
-    found = family()
+    found = child_runs()
     found.keep(run("c-1"))
     found.keep(run("c-1", text="changed since"))
     assert asked_for(found) == (["c-1"], "")
@@ -96,7 +96,7 @@ def test_the_first_record_stays_and_another_run_of_its_name_is_told() -> None:
 @pytest.mark.parametrize("owner", ["p-1", "p-2"])
 def test_what_stands_in_the_place_of_a_kept_child_replaces_nothing(owner: str) -> None:
     server = Server()
-    found = family(server)
+    found = child_runs(server)
     found.keep(run("c-1"))
     server.objects[PATH] = run("c-2", owner=owner)
     texts, doubt = asked_for(found)
@@ -107,7 +107,7 @@ def test_what_stands_in_the_place_of_a_kept_child_replaces_nothing(owner: str) -
 
 def test_a_child_that_lost_its_owner_since_is_still_what_it_was_at_its_end() -> None:
     server = Server()
-    found = family(server)
+    found = child_runs(server)
     found.keep(run("c-1"))
     changed = run("c-1", text="changed since")
     changed["metadata"]["ownerReferences"] = []
@@ -118,7 +118,7 @@ def test_a_child_that_lost_its_owner_since_is_still_what_it_was_at_its_end() -> 
 
 def test_what_nobody_kept_is_read_and_judged_by_the_snapshot() -> None:
     server = Server()
-    found = family(server)
+    found = child_runs(server)
     server.objects[PATH] = run("c-1")
     children = asyncio.run(found.children(parent()))
     assert list(children.there) == ["a"]
@@ -134,7 +134,7 @@ def test_what_nobody_kept_is_read_and_judged_by_the_snapshot() -> None:
 
 def test_a_child_in_doubt_keeps_its_pipeline_run_from_being_enforced() -> None:
     server = Server()
-    found = family(server)
+    found = child_runs(server)
     found.keep(run("c-1"))
     server.objects[PATH] = run("c-2")
     asked = parent()
@@ -152,7 +152,7 @@ def test_a_child_that_is_named_often_is_read_once() -> None:
     server.objects[PATH] = run("c-1")
     asked = parent()
     asked["status"]["childReferences"] *= 100
-    children = asyncio.run(family(server).children(asked))
+    children = asyncio.run(child_runs(server).children(asked))
     assert list(children.records) == [("TaskRun", "ns", "a")]
     assert len(server.asked) == 1
 
@@ -162,13 +162,13 @@ def test_names_that_lead_elsewhere_and_other_kinds_are_not_read() -> None:
     asked = parent("../../secrets/x", "b")
     asked["status"]["childReferences"].append({**task_reference("c"), "kind": "CustomRun"})
     asked["status"]["childReferences"].append({**task_reference("d"), "apiVersion": "example.com/v1"})
-    asyncio.run(family(server).children(asked))
+    asyncio.run(child_runs(server).children(asked))
     assert [path for path, _ in server.asked] == [PATH[:-1] + "b"]
 
 
 def test_children_that_could_not_be_read_again_are_asked_for_again() -> None:
     server = Server()
-    found = family(server)
+    found = child_runs(server)
     server.away = True
     for _ in range(2):
         with pytest.raises(ClusterUnavailable):
@@ -183,7 +183,7 @@ def test_children_that_could_not_be_read_again_are_asked_for_again() -> None:
 
 
 def test_what_is_kept_is_bounded_and_forgotten_with_its_parent() -> None:
-    found = family(max_bytes=2000)
+    found = child_runs(max_bytes=2000)
     for number in range(100):
         for _ in range(2):
             found.keep(run(f"c-{number}", owner=f"parent-{number}"))
@@ -201,7 +201,7 @@ def test_what_is_kept_is_bounded_and_forgotten_with_its_parent() -> None:
 
 
 def test_a_flood_of_children_drives_out_no_child_of_another_namespace() -> None:
-    found = family(max_bytes=4000)
+    found = child_runs(max_bytes=4000)
     found.keep(run("c-1"))
     for number in range(200):
         found.keep(run(f"evil-{number}", f"n-{number}", "attacker"))
@@ -212,7 +212,7 @@ def test_a_flood_of_children_drives_out_no_child_of_another_namespace() -> None:
 
 
 def test_only_the_child_itself_wakes_its_parent() -> None:
-    found = family()
+    found = child_runs()
     woken: list[str] = []
     assert found.waits_for(PARENT, {("a", "c-1")}, lambda: woken.append("p-1"))
     for other in (run("c-1", namespace="attacker"), run("c-2"), run("c-1", "b"), run("c-1", owner="p-2")):
@@ -223,7 +223,7 @@ def test_only_the_child_itself_wakes_its_parent() -> None:
 
 
 def test_a_child_that_is_marked_while_the_others_are_read_is_not_waited_for() -> None:
-    found = family()
+    found = child_runs()
     found.marked(run("c-1")["metadata"])
     woken: list[str] = []
     assert not found.waits_for(PARENT, {("a", "c-1")}, lambda: woken.append("p"))
@@ -251,6 +251,6 @@ def test_a_status_that_names_thousands_of_children_takes_no_more_than_its_part_o
         "metadata": {"name": "p", "namespace": "ns", "uid": "p"},
         "status": {"childReferences": [{**reference, "name": f"c{number}"} for number in range(2000)]},
     }
-    found = asyncio.run(Family(cluster).children(parent))  # type: ignore[arg-type]
+    found = asyncio.run(ChildRuns(cluster).children(parent))  # type: ignore[arg-type]
     assert found.records == {}
     assert cluster.most == 16

@@ -1,7 +1,7 @@
 import pytest
 
 from chains.controller.memory import run_cache
-from chains.controller.memory.run_cache import Bodies
+from chains.controller.memory.run_cache import RunCache
 from chains.tekton.runs import Job
 
 
@@ -14,7 +14,7 @@ def raw(name: str, version: str = "1") -> dict[str, object]:
 
 
 def test_a_body_is_taken_once_the_latest_and_without_what_nobody_reads() -> None:
-    kept = Bodies()
+    kept = RunCache()
     kept.keep(job("a"), raw("a", "1"))
     kept.keep(job("a"), raw("a", "2"))
     assert kept.take(job("a")) == {"metadata": {"name": "a", "resourceVersion": "2"}, "spec": {}}
@@ -23,7 +23,7 @@ def test_a_body_is_taken_once_the_latest_and_without_what_nobody_reads() -> None
 
 
 def test_what_has_waited_long_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Bodies()
+    kept = RunCache()
     kept.keep(job("a"), raw("a"))
     monkeypatch.setattr(run_cache, "LONGEST", -1.0)
     assert kept.take(job("a")) is None
@@ -31,7 +31,7 @@ def test_what_has_waited_long_is_not_believed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_bytes_are_bounded_and_what_was_there_first_stays() -> None:
-    kept = Bodies(max_bytes=500)
+    kept = RunCache(max_bytes=500)
     for number in range(100):
         kept.keep(job(str(number)), raw(str(number)))
     assert 0 < kept.kept_bytes <= 500
@@ -42,7 +42,7 @@ def test_the_bytes_are_bounded_and_what_was_there_first_stays() -> None:
 def test_what_the_watch_brings_after_a_write_of_ours_is_not_believed_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kept = Bodies()
+    kept = RunCache()
     kept.keep(job("a"), raw("a"))
     kept.outdate(job("a"))
     assert kept.take(job("a")) is None

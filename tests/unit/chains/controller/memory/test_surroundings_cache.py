@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from chains.cluster.errors import ClusterUnavailable
-from chains.controller.memory.surroundings_cache import CLOCKS_DIFFER, SECONDS, Kept, Recent
-from chains.tekton.surroundings import Beside
+from chains.controller.memory.surroundings_cache import CLOCKS_DIFFER, SECONDS, ReadCache, SurroundingsCache
+from chains.tekton.surroundings import Surroundings
 
 Json = Any
 
@@ -36,7 +36,7 @@ class Source:
 def test_a_run_that_had_ended_before_takes_the_answer_and_one_that_ended_since_does_not() -> None:
     async def check() -> None:
         source = Source()
-        recent = Recent(source.read)
+        recent = ReadCache(source.read)
         now = time.time()
         long_ago = now - CLOCKS_DIFFER - 1
         first = await recent.get("/a", long_ago)
@@ -55,7 +55,7 @@ def test_a_run_that_had_ended_before_takes_the_answer_and_one_that_ended_since_d
 def test_an_answer_gets_old(monkeypatch: pytest.MonkeyPatch) -> None:
     async def check() -> None:
         source = Source()
-        recent = Recent(source.read)
+        recent = ReadCache(source.read)
         await recent.get("/a", 0.0)
         later = time.monotonic() + SECONDS + 1
         monkeypatch.setattr(time, "monotonic", lambda: later)
@@ -68,7 +68,7 @@ def test_an_answer_gets_old(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_many_who_ask_during_a_read_share_the_next_one() -> None:
     async def check() -> None:
         source = Source()
-        recent = Recent(source.read)
+        recent = ReadCache(source.read)
         source.gate.clear()
         first = asyncio.create_task(recent.get("/a", None))
         await source.started.wait()
@@ -84,7 +84,7 @@ def test_many_who_ask_during_a_read_share_the_next_one() -> None:
 def test_a_failure_is_for_those_who_wait_and_is_not_remembered() -> None:
     async def check() -> None:
         source = Source()
-        recent = Recent(source.read)
+        recent = ReadCache(source.read)
         source.error = True
         source.gate.clear()
         waiting = [asyncio.create_task(recent.get("/a", 0.0)) for _ in range(9)]
@@ -102,7 +102,7 @@ def test_a_failure_is_for_those_who_wait_and_is_not_remembered() -> None:
 def test_a_read_that_is_cancelled_leaves_the_way_free() -> None:
     async def check() -> None:
         source = Source()
-        recent = Recent(source.read)
+        recent = ReadCache(source.read)
         source.gate.clear()
         task = asyncio.create_task(recent.get("/a", 0.0))
         await source.started.wait()
@@ -119,16 +119,16 @@ def pod(text: str) -> Json:
 
 
 def test_what_is_kept_comes_back_until_its_end_is_told() -> None:
-    kept = Kept()
-    kept.put(("ns", "alone"), "", Beside(pod=pod("a"), unread={"RuntimeClass": "x"}))
-    kept.put(("ns", "one"), "parent", Beside(pod=pod("b")))
-    kept.put(("ns", "two"), "parent", Beside(missing="pod gone"))
-    kept.put(("ns", ""), "parent", Beside(pod=pod("c")))
-    assert kept.get(("ns", "alone")) == Beside(pod=pod("a"), unread={"RuntimeClass": "x"})
+    kept = SurroundingsCache()
+    kept.put(("ns", "alone"), "", Surroundings(pod=pod("a"), unread={"RuntimeClass": "x"}))
+    kept.put(("ns", "one"), "parent", Surroundings(pod=pod("b")))
+    kept.put(("ns", "two"), "parent", Surroundings(missing="pod gone"))
+    kept.put(("ns", ""), "parent", Surroundings(pod=pod("c")))
+    assert kept.get(("ns", "alone")) == Surroundings(pod=pod("a"), unread={"RuntimeClass": "x"})
     assert kept.get(("ns", "")) is None
     kept.forget(("ns", "one"))
     kept.forget(("ns", "nobody"))
-    assert kept.get(("ns", "one")) == Beside(pod=pod("b"))  # its parent is still to come
+    assert kept.get(("ns", "one")) == Surroundings(pod=pod("b"))  # its parent is still to come
     kept.forget(("ns", "alone"))
     assert kept.get(("ns", "alone")) is None
     kept.forget(("ns", "parent"))
@@ -136,34 +136,34 @@ def test_what_is_kept_comes_back_until_its_end_is_told() -> None:
 
 
 def test_what_is_kept_is_bounded_by_number_and_by_size_with_the_policies() -> None:
-    kept = Kept(most_pods=3)
+    kept = SurroundingsCache(most_pods=3)
     for number in range(10):
-        kept.put(("ns", str(number)), "parent", Beside(pod=pod(str(number))))
-    assert (len(kept), kept.get(("ns", "6")), kept.get(("ns", "9"))) == (3, None, Beside(pod=pod("9")))
-    kept = Kept(most_bytes=1000)
+        kept.put(("ns", str(number)), "parent", Surroundings(pod=pod(str(number))))
+    assert (len(kept), kept.get(("ns", "6")), kept.get(("ns", "9"))) == (3, None, Surroundings(pod=pod("9")))
+    kept = SurroundingsCache(most_bytes=1000)
     shared = ({"spec": "x" * 400},)
     for number in range(10):
-        kept.put(("ns", str(number)), "", Beside(pod=pod(str(number)), policies=shared))
+        kept.put(("ns", str(number)), "", Surroundings(pod=pod(str(number)), policies=shared))
     assert len(kept) == 10  # the policies are one object
     for number in range(10):
-        kept.put(("ns", str(number)), "", Beside(pod=pod(str(number)), policies=({"spec": "y" * 400},)))
+        kept.put(("ns", str(number)), "", Surroundings(pod=pod(str(number)), policies=({"spec": "y" * 400},)))
     assert len(kept) == 2
     assert kept.size <= 1000
-    kept.put(("ns", "9"), "", Beside(pod=pod("9")))
-    assert kept.get(("ns", "9")) == Beside(pod=pod("9"))
-    kept.put(("ns", "large"), "", Beside(pod=pod("x" * len(orjson.dumps(shared)) * 3)))
+    kept.put(("ns", "9"), "", Surroundings(pod=pod("9")))
+    assert kept.get(("ns", "9")) == Surroundings(pod=pod("9"))
+    kept.put(("ns", "large"), "", Surroundings(pod=pod("x" * len(orjson.dumps(shared)) * 3)))
     assert kept.get(("ns", "large")) is None
-    assert kept.get(("ns", "9")) == Beside(pod=pod("9")), "what is too large alone costs nobody a place"
+    assert kept.get(("ns", "9")) == Surroundings(pod=pod("9")), "what is too large alone costs nobody a place"
 
 
 def test_another_namespace_that_names_the_same_parent_loses_and_drives_out_nothing() -> None:
-    kept = Kept(most_pods=4)
-    kept.put(("ns", "child"), "parent", Beside(pod=pod("a")))
+    kept = SurroundingsCache(most_pods=4)
+    kept.put(("ns", "child"), "parent", Surroundings(pod=pod("a")))
     for number in range(10):
-        kept.put(("attacker", str(number)), "parent", Beside(pod=pod("evil")))
-    assert kept.get(("ns", "child")) == Beside(pod=pod("a"))
+        kept.put(("attacker", str(number)), "parent", Surroundings(pod=pod("evil")))
+    assert kept.get(("ns", "child")) == Surroundings(pod=pod("a"))
     assert len(kept) == 4
     kept.forget(("attacker", "parent"))
-    assert (len(kept), kept.get(("ns", "child"))) == (1, Beside(pod=pod("a")))
+    assert (len(kept), kept.get(("ns", "child"))) == (1, Surroundings(pod=pod("a")))
     kept.forget(("ns", "parent"))
     assert (len(kept), kept.size) == (0, 0)

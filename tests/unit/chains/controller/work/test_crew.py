@@ -129,7 +129,7 @@ def job(number: int) -> Job:
 
 def test_the_work_list_is_short_of_workers_only_for_what_may_be_begun() -> None:
     async def work() -> None:
-        work = WorkList(beside_fresh=1)
+        work = WorkList(backlog_workers=1)
         assert not work.is_short
         work.offer(job(1), FRESH)
         assert work.is_short
@@ -141,7 +141,7 @@ def test_the_work_list_is_short_of_workers_only_for_what_may_be_begun() -> None:
         assert not work.is_short  # and no second one
         work.offer(job(4), SLOW)
         assert not work.is_short
-        work.resize(8, beside_fresh=2, slow=2)
+        work.resize(8, backlog_workers=2, slow=2)
         assert work.is_short
         taking = asyncio.create_task(work.take())
         assert await taking == job(4)  # slow ones go before the backlog

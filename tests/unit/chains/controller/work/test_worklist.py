@@ -198,7 +198,7 @@ async def turns() -> None:
 
 def test_while_fresh_runs_come_little_of_the_backlog_is_in_work(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> list[str]:
-        jobs, taken = WorkList(beside_fresh=2), list[str]()
+        jobs, taken = WorkList(backlog_workers=2), list[str]()
 
         async def worker() -> None:
             while True:
@@ -230,7 +230,7 @@ def test_while_fresh_runs_come_little_of_the_backlog_is_in_work(monkeypatch: pyt
 
 def test_without_fresh_runs_the_backlog_has_every_worker() -> None:
     async def work() -> int:
-        jobs = WorkList(beside_fresh=1)
+        jobs = WorkList(backlog_workers=1)
         for number in range(5):
             jobs.offer(job(f"old-{number}"), BACKLOG)
         return len([await jobs.take() for _ in range(5)])
@@ -241,7 +241,7 @@ def test_without_fresh_runs_the_backlog_has_every_worker() -> None:
 def test_few_of_the_backlog_are_in_work_until_the_end_of_a_list_and_not_for_ever() -> None:
     async def work() -> None:
         clock = Clock()
-        jobs, taken = WorkList(beside_fresh=2, clock=clock), list[str]()
+        jobs, taken = WorkList(backlog_workers=2, clock=clock), list[str]()
 
         async def worker() -> None:
             while True:
@@ -272,7 +272,7 @@ def test_few_of_the_backlog_are_in_work_until_the_end_of_a_list_and_not_for_ever
 def test_the_backlog_has_every_worker_when_the_list_has_ended() -> None:
     async def work() -> int:
         clock = Clock()
-        jobs = WorkList(beside_fresh=1, clock=clock)
+        jobs = WorkList(backlog_workers=1, clock=clock)
         for number in range(5):
             jobs.listing()
             jobs.offer(job(f"old-{number}"), BACKLOG)
@@ -516,7 +516,7 @@ def test_the_backlog_of_one_does_not_keep_the_backlog_of_others_from_the_few_pla
 ):
     async def work() -> tuple[list[Job], list[Job]]:
         clock = Clock()
-        jobs = WorkList(beside_fresh=2, workers=8, clock=clock)
+        jobs = WorkList(backlog_workers=2, workers=8, clock=clock)
         for number in range(2):
             jobs.offer(of("loud", number), BACKLOG)
         jobs.offer(of("live", 0), FRESH)
