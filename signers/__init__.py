@@ -1,8 +1,10 @@
-"""Signers: bytes and keys only.
+"""Signers: keys, signatures and what proves a signature.
 
-May come in here: keys and key services, DSSE envelopes, Sigstore bundles, logs, timestamps and trust
-roots. May not: runs, statements, subjects, stores. Nothing here imports ``chains`` or ``storage``.
+Allowed here: keys and key services, DSSE envelopes, Sigstore bundles, transparency logs, timestamps and
+trusted roots. Not allowed: runs, statements, subjects, stores. No module here imports ``chains`` or
+``storage``.
 """
 
 DISTRIBUTION = "provenance-chains"
-"""Whose ``signers`` this is: other distributions bring a package of that name too."""
+"""The distribution that this package belongs to. Other distributions also install a package named
+``signers``; a caller compares this value to detect that the wrong one is on the path."""

@@ -1,10 +1,10 @@
-"""The errors of this package.
+"""The exceptions of this package.
 
 :class:`SignerError`
- ├─ :class:`SignerUnavailable`  a key service is down or throttles: trying again can help
- ├─ :class:`SignerRejected`     bad key, wrong password, no permission, unknown scheme: it cannot
- ├─ :class:`FormatError`        bytes that are no envelope, no bundle, or more than one reading of either
- └─ :class:`VerificationError`  well-formed, but no given key made it; ``reason`` says which way
+ ├─ :class:`SignerUnavailable`  a key service is down or throttles; a later call may succeed
+ ├─ :class:`SignerRejected`     bad key, wrong password, no permission, unknown scheme; retrying does not help
+ ├─ :class:`FormatError`        the bytes are not a valid envelope or bundle, or can be read in two ways
+ └─ :class:`VerificationError`  well-formed, but verification failed; ``reason`` is the code
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ from typing import Literal
 
 
 class SignerError(Exception):
-    """Base of everything this room raises. The text is for the user and never holds key material."""
+    """Base class of every exception of this package.
+
+    The text is shown to users and never holds key material.
+    """
 
 
 class SignerUnavailable(SignerError):  # noqa: N818 - "unavailable" and "rejected" are the two words of every port here
-    """The key could not be reached; the same call may succeed later."""
+    """The key or service could not be reached. The same call may succeed later."""
 
 
 class SignerRejected(SignerError):  # noqa: N818
-    """The key or its reference is wrong; the same call will not succeed later."""
+    """The key, its reference or the request is wrong. The same call will not succeed later."""
 
 
 class FormatError(SignerError):
-    """The bytes are not what they should be; they never will be."""
+    """The bytes do not have the expected format. Retrying does not help."""
 
 
 Problem = Literal[
@@ -41,13 +44,17 @@ Problem = Literal[
 
 
 class VerificationError(SignerError):
-    """No given key made the signature, or what stands beside it does not hold.
+    """No given key made the signature, or its verification material is not valid.
 
-    ``reason`` is ``"key_unknown"`` when the evidence names a key that was not given, so that asking for the
-    right one can help. Of certificates, ``"certificate_unknown"`` is one that no trusted authority issued,
-    ``"certificate_invalid"`` is about what it says, ``"sct_missing"`` and ``"sct_invalid"`` about its
-    certificate timestamp, ``"timestamp_outside_cert"`` and ``"expired"`` about its own and its authority's
-    time. All else is ``"signature_invalid"``.
+    ``reason`` is a stable code:
+
+    - ``key_unknown``: the evidence names a key that was not given. Giving that key can help.
+    - ``certificate_unknown``: no authority of the trusted root issued the certificate.
+    - ``certificate_invalid``: the content of the certificate is not acceptable.
+    - ``sct_missing``, ``sct_invalid``: the signed certificate timestamp is absent or does not verify.
+    - ``timestamp_outside_cert``: the signing time is outside the certificate's validity.
+    - ``expired``: the authority was not trusted at the signing time.
+    - ``signature_invalid``: everything else.
     """
 
     def __init__(self, message: str, reason: Problem) -> None:

@@ -1,4 +1,4 @@
-"""The table of signers: from a key reference to the signer that it names."""
+"""The table of key reference schemes, and the function that opens a signer by its reference."""
 
 from __future__ import annotations
 
@@ -29,15 +29,18 @@ _WITH_SLASHES = (*SIGNERS, *(scheme for scheme in KEY_SERVICES if scheme != "pkc
 
 
 def scheme_of(reference: str) -> str:
-    """Return the scheme of a key reference, ``file`` for a path."""
+    """Return the scheme of a key reference; ``file`` for a path."""
     if reference.startswith("pkcs11:"):
-        return "pkcs11"  # RFC 7512 has no slashes
+        return "pkcs11"  # RFC 7512: a PKCS #11 URI has no slashes after its scheme
     scheme, colon, _ = reference.partition("://")
     return scheme if colon else "file"
 
 
 def shown_reference(reference: str) -> str:
-    """Return a reference for a message: a path as it is, of anything else the scheme."""
+    """Return a key reference fit for messages: a path unchanged, of other references the scheme alone.
+
+    References to key services can hold tokens.
+    """
     scheme = scheme_of(reference)
     if scheme == "file":
         return reference if "-----BEGIN" not in reference else "(a key's text)"
@@ -80,6 +83,7 @@ def _open_service(scheme: str, reference: str, settings: KmsSettings | None) -> 
 
 
 def _checked(signer: object, entry: str) -> Signer:
+    """Return what an opener gave. Raises :class:`TypeError` for anything that is not a signer."""
     if not isinstance(signer, Signer):
-        raise TypeError(f"{entry} did not give a signer")
+        raise TypeError(f"{entry} did not return a signer")
     return signer

@@ -1,7 +1,7 @@
-"""Signing a payload: an envelope and a bundle, with whatever goes beside the signature.
+"""Seals a payload: makes its envelope and bundle, with the verification material that is configured.
 
-What a plain key gives is made here, at once. Certificates, timestamps and log entries are
-:mod:`signers.sigstore.sealer`'s, so that an installation that wants none of them loads nothing for them.
+This module seals with a key alone. Certificates, timestamps and log entries are added by
+:mod:`signers.sigstore.sealer`, which is imported only where they are configured.
 """
 
 from __future__ import annotations
@@ -22,54 +22,58 @@ from signers.keys.public_key import PublicKey
 from signers.strict_json import decode_base64
 
 KEPT_BYTES = 8 * 1024 * 1024
-"""What is remembered of the newest seals, so that trying again need not make another log entry."""
+"""The most bytes of recent seals that are kept in memory. A retry then returns the same seal and makes no
+second log entry."""
 AT_ONCE = 100
-"""Signatures under way at the same time: Rekor v2 answers after a second, however many ask."""
+"""The number of threads that seal. Rekor v2 answers after about a second whatever the load, so many requests
+wait side by side."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What stands beside a signature, as bytes and JSON; empty where there is none."""
+    """The verification material of one signature. A field is empty where there is none."""
 
     certificate: bytes = b""
-    """The signer's own, DER."""
+    """The signer's certificate, DER."""
     timestamp: bytes = b""
     """An RFC 3161 response over the signature, DER."""
     outer_timestamp: bytes = b""
-    """One over the whole envelope: what cosign wants where an envelope is stored alone."""
+    """An RFC 3161 response over the whole envelope, DER. Cosign expects this one where an envelope is stored
+    outside a bundle."""
     entry: Mapping[str, object] = field(default_factory=dict)
-    """A ``TransparencyLogEntry``."""
+    """A ``TransparencyLogEntry`` as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A signature with all that belongs to it. ``envelope`` and ``bundle`` are empty for bare data."""
+    """A signature with its verification material. ``envelope`` and ``bundle`` are empty for bare data."""
 
     signature: bytes
     envelope: bytes = b""
     bundle: bytes = b""
     certificate: bytes = b""
-    """PEM; empty for a plain key."""
+    """The signer's certificate, PEM; empty for a key without one."""
     chain: bytes = b""
-    """PEM, from the certificate's issuer to the root."""
+    """The other certificates, PEM, from the issuer to the root."""
     annotations: Mapping[str, str] = field(default_factory=dict)
-    """What a layer of cosign's form A carries besides signature and certificate."""
+    """The annotations of an image layer with this signature, besides signature and certificate."""
     entry_url: str = ""
-    """Where the log has it; empty when it is in none."""
+    """The URL of the log entry; empty when there is none."""
 
     @property
     def size(self) -> int:
-        """About as many bytes does it take."""
+        """About how many bytes of memory it takes."""
         return len(self.bundle) + len(self.envelope) + len(self.certificate) + len(self.chain) + 1024
 
 
 def _name(payload_type: str, payload: bytes, *, log: bool) -> bytes:
+    """Return the cache key of a payload. ``log`` is part of it: with a log the seal is another one."""
     return hashlib.sha256(b"%d %b" % (log, pae(payload_type, payload))).digest()
 
 
 class Sealer:
-    """Seals with one key and nothing beside. Safe for threads."""
+    """Seals with one key and no further verification material. Safe to use from several threads."""
 
     def __init__(self, signer: Signer) -> None:
         self.signer = signer
@@ -79,27 +83,31 @@ class Sealer:
 
     @property
     def identity(self) -> str:
-        """Who signs, for people: the key's fingerprint, or the certificate's identity and issuer."""
+        """The signer's name for people: the keyid, or identity and issuer of the certificate."""
         return self.signer.keyid
 
     def is_current(self) -> bool:
-        """Return whether the key's reference still names this key; may ask a service."""
+        """Return whether the key reference still names this key. May call the key service."""
         return self.signer.is_current()
 
     def is_local(self, *, log: bool) -> bool:
-        """Whether sealing asks nobody, so that :meth:`seal_now` may be called on the event loop."""
+        """Whether sealing calls no service, so that :meth:`seal_now` may run on the event loop."""
         del log
         return not self.signer.remote
 
     def repeats(self, *, log: bool) -> bool:
-        """Whether sealing twice gives equal bytes; where not, what is stored is looked for first."""
+        """Whether equal payloads always give equal bytes.
+
+        If not, the caller looks for a stored seal first.
+        """
         del log
         return self.signer.deterministic
 
     def seal_now(self, payload: bytes, payload_type: str, *, log: bool = False) -> Sealed:
-        """Return envelope and bundle of ``payload``; ``log`` asks for a log entry, where there is a log.
+        """Return the envelope and bundle of ``payload``; with ``log`` also a log entry, if there is a log.
 
-        Blocks where :meth:`is_local` says so. Raises :class:`SignerError`.
+        Blocks unless :meth:`is_local`. Raises :class:`SignerUnavailable`, :class:`SignerRejected` or, for a
+        payload above the limits, :class:`FormatError`.
         """
         del log
         envelope = sign_payload(self.signer, payload, payload_type)
@@ -107,12 +115,18 @@ class Sealer:
         return Sealed(envelope.signatures[0].sig, envelope.to_bytes(), bundle)
 
     def sign_now(self, data: bytes, *, log: bool = False) -> Sealed:
-        """Return a signature over bare ``data``, as cosign's ``.sig`` has it. As :meth:`seal_now` else."""
+        """Return a signature over bare ``data``, as cosign's ``.sig`` layers have it.
+
+        Blocks and raises as :meth:`seal_now` does.
+        """
         del log
         return Sealed(self.signer.sign(data))
 
     async def seal(self, payload: bytes, payload_type: str, *, log: bool = False) -> Sealed:
-        """As :meth:`seal_now`, off the event loop where it blocks; what was sealed lately is given again."""
+        """Return what :meth:`seal_now` returns, or a recent seal of the same payload.
+
+        Never blocks the loop.
+        """
         if self.is_local(log=log):
             return self.seal_now(payload, payload_type, log=log)
         key = _name(payload_type, payload, log=log)
@@ -121,14 +135,14 @@ class Sealer:
         )
 
     async def sign(self, data: bytes, *, log: bool = False) -> Sealed:
-        """As :meth:`sign_now`, off the event loop where it blocks; what was signed lately is given again."""
+        """Return what :meth:`sign_now` returns, or a recent seal of the same data. Never blocks the loop."""
         if self.is_local(log=log):
             return self.sign_now(data, log=log)
         key = _name("", data, log=log)
         return self._kept.get(key) or self._keep(key, await self._aside(lambda: self.sign_now(data, log=log)))
 
     def _keep(self, key: bytes, sealed: Sealed) -> Sealed:
-        """Remember a seal while there is room, and return it."""
+        """Remember a seal, drop the oldest ones above :data:`KEPT_BYTES`, and return it."""
         self._kept[key] = sealed
         self._kept_bytes += sealed.size
         while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
@@ -138,7 +152,7 @@ class Sealer:
     async def reopen_bundle(
         self, data: bytes, payload: bytes, payload_type: str, *, log: bool = False
     ) -> Sealed | None:
-        """Return what a stored bundle holds, if it is one that :meth:`seal` could have made; else None."""
+        """Return the seal that a stored bundle holds if :meth:`seal` could have made it, else None."""
         return await self._aside(lambda: self._reopen_bundle(data, payload, payload_type, log=log))
 
     async def reopen(
@@ -150,9 +164,9 @@ class Sealer:
         envelope: Envelope | None = None,
         log: bool = False,
     ) -> Sealed | None:
-        """Return what a stored signature over ``data`` and its material are, if they are ours; else None.
+        """Return the seal that a stored signature over ``data`` and its material form; None if not ours.
 
-        For the signature of an ``envelope``, ``data`` is its PAE, and the bundle is built anew.
+        If the signature is that of an ``envelope``, ``data`` is its PAE, and the bundle is built again.
         """
 
         def reopen() -> Sealed | None:
@@ -166,20 +180,20 @@ class Sealer:
     def accept(
         self, data: bytes, signature: bytes, material: Material, envelope: Envelope | None, *, log: bool
     ) -> Sealed:
-        """Return the sealed form of parts that this sealer could have made.
+        """Return the seal that the parts form if this sealer could have made them.
 
         Raises :class:`VerificationError` or :class:`FormatError`.
         """
         del log
         if material.certificate:
-            raise VerificationError("it is signed with a certificate", "key_unknown")
+            raise VerificationError("the signature has a certificate, expected a plain key", "key_unknown")
         PublicKey.from_pem(self.signer.public_pem).verify(signature, data)
         if envelope is None:
             return Sealed(signature)
         return Sealed(signature, envelope.to_bytes(), build_bundle(envelope, envelope.signatures[0].keyid))
 
     def close(self) -> None:
-        """Give the threads back; what is under way ends, and what comes after gets others."""
+        """Release the threads. Calls under way end normally; later calls start new threads."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False)
@@ -200,7 +214,7 @@ class Sealer:
             )
         except (VerificationError, FormatError):
             return None
-        # the bytes that are stored, not ours: another encoder may have written them
+        # keep the stored bytes, not bytes built again: another encoder may have written the bundle
         return Sealed(
             sealed.signature,
             sealed.envelope,
@@ -213,12 +227,12 @@ class Sealer:
 
 
 def envelope_of(payload: bytes, payload_type: str, keyid: str, signature: bytes) -> Envelope:
-    """Return the envelope of one signature."""
+    """Return the envelope with this one signature."""
     return Envelope(payload, payload_type, (Signature(keyid, signature),))
 
 
 def material_of(bundle: Bundle) -> Material:
-    """Return what stands beside a bundle's signature; of several, the first."""
+    """Return the verification material of a bundle; of several log entries or timestamps the first."""
     return Material(
         certificate=bundle.certificates[0] if bundle.certificates else b"",
         timestamp=timestamp_of(bundle.timestamps[0]) if bundle.timestamps else b"",
@@ -227,5 +241,5 @@ def material_of(bundle: Bundle) -> Material:
 
 
 def timestamp_of(timestamp: Mapping[str, object]) -> bytes:
-    """Return the DER of one of a bundle's ``rfc3161Timestamps``. Raises :class:`FormatError`."""
+    """Return the DER of an element of ``rfc3161Timestamps``. Raises :class:`FormatError`."""
     return decode_base64(str(timestamp.get("signedTimestamp") or ""), "bundle: signedTimestamp")

@@ -1,7 +1,7 @@
-"""The names of what stands beside signatures, for :func:`signers.strict_json.check_shape`.
+"""The member names of the JSON objects that carry verification material, for :func:`check_shape`.
 
 Sources: sigstore/protobuf-specs (``sigstore_rekor.proto``, ``sigstore_trustroot.proto``), cosign's
-annotations, and the types of Rekor's entries.
+annotations, and the entry types of Rekor.
 """
 
 from __future__ import annotations

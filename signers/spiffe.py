@@ -1,8 +1,9 @@
-"""JWT-SVIDs from a SPIRE agent: one call of the SPIFFE Workload API, over gRPC.
+"""Fetches JWT-SVIDs from a SPIRE agent with one gRPC call of the SPIFFE Workload API.
 
 Source: SPIFFE Workload API, ``workload.proto``: ``/SpiffeWorkloadAPI/FetchJWTSVID`` with the metadata
-``workload.spiffe.io: true``. The request's field 1 is the audience (repeated); the answer's field 1 are the
-SVIDs, whose field 2 is the token. That little protobuf is read here, so that no client library is needed.
+``workload.spiffe.io: true``. Field 1 of the request is the audience (repeated). Field 1 of the answer holds
+the SVIDs, and field 2 of an SVID the token. The protobuf is read by hand here, so that no client library is
+needed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import grpc
 from signers.errors import SignerError, SignerRejected, SignerUnavailable
 
 CALL_SECONDS = 10.0
-"""How long one call to a service may take."""
+"""The time limit of one call."""
 _METHOD = "/SpiffeWorkloadAPI/FetchJWTSVID"
 _METADATA = (("workload.spiffe.io", "true"),)
 _FIRST, _SECOND = 1, 2
@@ -25,9 +26,9 @@ _MORE, _BITS, _LONGEST = 0x80, 7, 63
 def fetch_jwt(socket: str, audience: str, setting: str = "signers.kms.auth.spire.sock") -> str:
     """Return a JWT for ``audience`` from the agent at ``unix:///PATH`` or ``tcp://IP:PORT``.
 
-    ``setting`` names what the address comes from, for errors.
-    Raises :class:`SignerUnavailable` while the agent does not answer, :class:`SignerRejected` for an
-    audience or a workload that gets no token.
+    ``setting`` names the configuration key of the address in errors. Raises :class:`SignerUnavailable` when
+    the agent does not answer, and :class:`SignerRejected` when it refuses a token for the audience or the
+    workload.
     """
     if not audience:
         raise SignerRejected("spire gives no token without an audience: set signers.kms.auth.spire.audience")
@@ -58,6 +59,7 @@ def _request(audience: str) -> bytes:
 
 
 def _error(exc: grpc.RpcError, setting: str) -> SignerError:
+    """Return the exception for a failed call; only states that may pass count as unavailable."""
     code = exc.code() if isinstance(exc, grpc.Call) else None
     name = code.name.lower().replace("_", " ") if code else "an error"
     if code in {
@@ -70,14 +72,16 @@ def _error(exc: grpc.RpcError, setting: str) -> SignerError:
 
 
 def _varint(number: int) -> bytes:
-    found = bytearray()
+    """Encode a number as a protobuf varint."""
+    encoded = bytearray()
     while number >= _MORE:
-        found.append(number & (_MORE - 1) | _MORE)
+        encoded.append(number & (_MORE - 1) | _MORE)
         number >>= _BITS
-    return bytes([*found, number])
+    return bytes([*encoded, number])
 
 
 def _read_varint(data: bytes, start: int) -> tuple[int, int]:
+    """Return the protobuf varint at ``start`` and the position after it. Raises :class:`ValueError`."""
     number = shift = 0
     while True:
         byte = data[start]
@@ -91,20 +95,20 @@ def _read_varint(data: bytes, start: int) -> tuple[int, int]:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the length-delimited fields of a protobuf message, skipping the others."""
-    at = 0
-    while at < len(data):
-        tag, at = _read_varint(data, at)
+    """Yield number and value of each length-delimited field of a protobuf message; skip other fields."""
+    position = 0
+    while position < len(data):
+        tag, position = _read_varint(data, position)
         kind = tag & 7
         if kind == _BYTES:
-            size, at = _read_varint(data, at)
-            if at + size > len(data):
+            size, position = _read_varint(data, position)
+            if position + size > len(data):
                 raise ValueError("a field is cut off")
-            yield tag >> 3, data[at : at + size]
-            at += size
+            yield tag >> 3, data[position : position + size]
+            position += size
         elif kind == _VARINT:
-            _, at = _read_varint(data, at)
+            _, position = _read_varint(data, position)
         elif kind in {_FIXED64, _FIXED32}:
-            at += 8 if kind == _FIXED64 else 4
+            position += 8 if kind == _FIXED64 else 4
         else:
             raise ValueError("an unknown kind of field")

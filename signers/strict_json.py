@@ -1,7 +1,8 @@
-"""JSON from outside, read so that no other reader can see something else in the same bytes.
+"""Strict JSON for foreign documents: whatever two readers could read differently is refused.
 
-Go matches field names without regard to case, protobuf also takes ``payload_type`` for ``payloadType``, most
-readers let the last of two equal names win: evidence that uses any of this is refused, not interpreted.
+Go matches member names without regard to case, protobuf accepts ``payload_type`` for ``payloadType``, and
+most readers keep the last of two equal names. An attacker could use this to show a different document to each
+verifier.
 """
 
 from __future__ import annotations
@@ -27,45 +28,47 @@ _KINDS: dict[type, str] = {
     type(None): "null",
 }
 MOST_VALUES = 200_000
-"""In one document: a value takes up to 120 bytes of memory, however short its text is."""
+"""The most JSON values in one document. A value takes up to 120 bytes of memory, however short its text."""
 _MARKS = (b"[", b"{", b",", b":")
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
 def parse_object(data: bytes, what: str, limit: int, most: int = MOST_VALUES) -> dict[str, object]:
-    """Return the JSON object that ``data`` holds, with exact integers of any size.
+    """Return the JSON object in ``data``. Integers of any size are exact.
 
-    Guarantees RFC 8259 JSON in UTF-8 without a byte order mark, NaN, lone surrogates or two members of the
-    same name at any depth. Raises :class:`FormatError`, naming ``what``, also above ``limit`` bytes and
+    Accepts only RFC 8259 JSON in UTF-8: no byte order mark, NaN, lone surrogates or repeated names at any
+    depth. Raises :class:`FormatError`, naming ``what``, for everything else and above ``limit`` bytes or
     ``most`` values.
     """
     if len(data) > limit:
         raise FormatError(f"{what} has {len(data)} bytes, at most {limit} are read")
     expect_few(data, what, most)
     try:
-        orjson.loads(data)  # the strict one; json then finds equal names, which orjson merges
+        # two parsers: orjson is strict about RFC 8259, json finds repeated names, which orjson merges
+        orjson.loads(data)
         value: object = json.loads(data.decode(), object_pairs_hook=_unique)
     except RecursionError as exc:
         raise FormatError(f"{what} is nested too deeply") from exc
     except ValueError as exc:
-        raise FormatError(f"{what} is not JSON with one reading: {str(exc)[:160]}") from exc
+        raise FormatError(f"{what} is not unambiguous JSON: {str(exc)[:160]}") from exc
     if not isinstance(value, dict):
         raise FormatError(f"{what} must be a JSON object, got {kind_of(value)}")
     return value
 
 
 def expect_few(data: bytes, what: str, most: int = MOST_VALUES) -> None:
-    """Raise :class:`FormatError` when JSON may have more than ``most`` values.
+    """Raise :class:`FormatError` if the JSON text may have more than ``most`` values.
 
-    Every value but the first stands behind one of four characters. Those within strings count too, so the
-    count is never too low.
+    Every value except the first follows one of the characters ``[``, ``{``, ``,`` or ``:``. Counting them
+    needs no parsing, and since those inside strings count too, the number is never too low.
     """
-    found = 1 + sum(data.count(mark) for mark in _MARKS)
-    if found > most:
-        raise FormatError(f"{what} has some {found} values, at most {most} are read")
+    values = 1 + sum(data.count(mark) for mark in _MARKS)
+    if values > most:
+        raise FormatError(f"{what} has some {values} values, at most {most} are read")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Build an object from its members. Raises :class:`ValueError` for a repeated name."""
     members: dict[str, object] = {}
     for name, value in pairs:
         if name in members:
@@ -75,52 +78,52 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 Shape = Mapping[str, "Shape | None"]
-"""The names of an object with fixed names, each with the shape of its value (an object, or the objects of an
-array); ``None`` where the value is no object or its names are anybody's, such as annotations and parameters.
-``a|b`` are two spellings of one name, of which an object has at most one."""
+"""The member names of a JSON object, each with the shape of its value. The shape of an array is that of its
+elements. ``None`` means that the value is not an object, or that its names are free, such as those of
+annotations and parameters. ``a|b`` are two spellings of one name, of which an object may have at most one."""
 
 
 def check_names(members: Mapping[str, object], known: Iterable[str], what: str) -> None:
     """Raise :class:`FormatError` for a member that another reader could take for one of ``known``.
 
-    Go's ``encoding/json`` folds names as Unicode does (``\u017f`` is an s), protobuf's JSON takes
-    ``payload_type`` and the ``type`` behind ``_type`` too. Members with other names pass: DSSE and in-toto
-    want unknown fields to be ignored.
+    Go's ``encoding/json`` compares names with Unicode case folding (``\u017f`` equals s). Protobuf's JSON
+    accepts ``payload_type``, and ``type`` for ``_type``. Members with any other unknown name pass, because
+    DSSE and in-toto require that unknown fields are ignored.
     """
-    spellings = {one: name for name in known for one in name.split("|")}
+    spellings = {spelling: name for name in known for spelling in name.split("|")}
     if len(members) > len(spellings.keys() & members.keys()):
-        folded = {fold(one): one for one in spellings}
+        folded = {fold(spelling): spelling for spelling in spellings}
         for name in members.keys() - spellings.keys():
-            meant = folded.get(fold(name))
-            if meant is not None:
-                raise FormatError(f"{what}: member {name[:64]!r} must be spelled {meant!r}")
+            correct = folded.get(fold(name))
+            if correct is not None:
+                raise FormatError(f"{what}: member {name[:64]!r} must be spelled {correct!r}")
     for name in known:
         if "|" in name and len(members.keys() & set(name.split("|"))) > 1:
             raise FormatError(f"{what}: has {' and '.join(name.split('|'))}, two spellings of one name")
 
 
 def fold(name: str) -> str:
-    """Return what names have in common that some reader takes for the same."""
+    """Return a form of a member name that is equal for names some reader treats as the same."""
     return name.replace("_", "").casefold()
 
 
 def check_shape(value: object, shape: Shape, what: str) -> None:
-    """Hold every object of ``shape`` to :func:`check_names`; values of other kinds are left to their reader.
+    """Call :func:`check_names` for every object that ``shape`` describes. Other values are not checked.
 
     Raises :class:`FormatError`.
     """
-    for one in value if isinstance(value, list) else (value,):
-        if not isinstance(one, dict):
+    for entry in value if isinstance(value, list) else (value,):
+        if not isinstance(entry, dict):
             continue
-        check_names(one, shape, what)
-        for name, below in shape.items():
-            for spelling in name.split("|") if below is not None else ():
-                if spelling in one:
-                    check_shape(one[spelling], below or {}, f"{what}: {spelling}")
+        check_names(entry, shape, what)
+        for name, inner in shape.items():
+            for spelling in name.split("|") if inner is not None else ():
+                if spelling in entry:
+                    check_shape(entry[spelling], inner or {}, f"{what}: {spelling}")
 
 
 def member(members: Mapping[str, object], name: str, kind: type[T], what: str) -> T:
-    """Return ``members[name]``, which must be there and of ``kind``; else raise :class:`FormatError`."""
+    """Return ``members[name]``. Raises :class:`FormatError` if it is missing or not of ``kind``."""
     if name not in members:
         raise FormatError(f"{what}: {name} is missing")
     value = members[name]
@@ -130,25 +133,25 @@ def member(members: Mapping[str, object], name: str, kind: type[T], what: str) -
 
 
 def objects(values: list[object], what: str) -> tuple[dict[str, object], ...]:
-    """Return ``values`` as they are, each an object; else raise :class:`FormatError`."""
-    found: list[dict[str, object]] = []
+    """Return ``values`` as a tuple of JSON objects. Raises :class:`FormatError` if one is not an object."""
+    members: list[dict[str, object]] = []
     for number, value in enumerate(values, 1):
         if not isinstance(value, dict):
             raise FormatError(f"{what} {number} must be an object, got {kind_of(value)}")
-        found.append(value)
-    return tuple(found)
+        members.append(value)
+    return tuple(members)
 
 
 def kind_of(value: object) -> str:
-    """Return the JSON kind of ``value`` in words."""
+    """Return the JSON type of ``value`` in words."""
     return _KINDS.get(type(value), type(value).__name__)
 
 
 def decode_base64(text: str, what: str) -> bytes:
-    """Decode standard or URL-safe base64 (RFC 4648 sections 4 and 5), padded, in its only spelling.
+    """Decode padded base64, standard or URL-safe (RFC 4648 sections 4 and 5), in canonical form only.
 
-    One text has one value and one value has one text per alphabet, so nothing that is addressed by content
-    can be spelled twice. Raises :class:`FormatError`.
+    Every value has exactly one text in each alphabet. Otherwise content that is addressed by digest could be
+    written in two ways. Raises :class:`FormatError`.
     """
     if "-" in text or "_" in text:
         if "+" in text or "/" in text:
@@ -159,6 +162,7 @@ def decode_base64(text: str, what: str) -> bytes:
     except ValueError as exc:
         raise FormatError(f"{what} is not base64: {exc}") from exc
     rest = len(raw) % 3
+    # Python's decoder ignores the unused bits of the last group, so encode that group again and compare.
     if len(text) % 4 or (rest and binascii.b2a_base64(raw[-rest:], newline=False).decode() != text[-4:]):
-        raise FormatError(f"{what} is not base64: its end is not as RFC 4648 writes it")
+        raise FormatError(f"{what} is not base64: its last group is not as RFC 4648 requires")
     return raw

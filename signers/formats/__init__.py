@@ -1,4 +1,4 @@
-"""Formats: what a signature travels in: DSSE, Sigstore bundles, the annotations of a layer.
+"""Formats that carry signatures: DSSE envelopes, Sigstore bundles, the annotations of an image layer.
 
-May not come in here: keys' storage, services, network.
+Not allowed here: reading keys from files, services, network access.
 """

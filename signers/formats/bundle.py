@@ -1,8 +1,8 @@
-"""Sigstore bundles: an envelope with what a verifier needs besides its key.
+"""Sigstore bundles: an envelope together with its verification material.
 
-Source: sigstore/protobuf-specs ``sigstore_bundle.proto`` in its JSON form. Written are v0.3 bundles, read are
-v0.1 to v0.3 in both spellings of the media type. Log entries and timestamps pass as the JSON they are; who
-checks them reads them.
+Source: sigstore/protobuf-specs ``sigstore_bundle.proto``, JSON form. This module writes v0.3 bundles and
+reads v0.1 to v0.3, in both spellings of the media type. Log entries and timestamps stay JSON objects here;
+:mod:`signers.sigstore` verifies them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from signers.shapes import MATERIAL
 from signers.strict_json import check_names, check_shape, decode_base64, member, objects, parse_object
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-"""The media type of every bundle written here, of its layer and of its artifact."""
+"""The media type of every bundle that is written here, of the layer that holds it and of its artifact."""
 MEDIA_TYPES = frozenset(
     spelling.format(version)
     for version in ("0.1", "0.2", "0.3")
@@ -28,7 +28,7 @@ MEDIA_TYPES = frozenset(
         "application/vnd.dev.sigstore.bundle+json;version={}",
     )
 )
-"""The media types that are read."""
+"""The media types that :meth:`Bundle.from_bytes` accepts."""
 MAX_BUNDLE_BYTES = MAX_ENVELOPE_BYTES + 4 * 1024 * 1024
 
 _BUNDLE_FIELDS = frozenset({"mediaType", "verificationMaterial", "dsseEnvelope", "messageSignature"})
@@ -39,28 +39,32 @@ _MATERIAL = "bundle: verificationMaterial"
 
 @dataclass(frozen=True, slots=True)
 class MessageSignature:
-    """A signature over an artifact itself, as ``cosign sign-blob`` makes; the digest is only a hint."""
+    """A signature over an artifact itself, as ``cosign sign-blob`` makes it.
+
+    The digest is an unverified hint.
+    """
 
     signature: bytes
     digest_algorithm: str
-    """``SHA2_256`` and the like; empty when the bundle tells none."""
+    """The protobuf name, such as ``SHA2_256``; empty when the bundle has no digest."""
     digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What a bundle holds, well-formed but not verified: keys and certificates in it prove nothing."""
+    """A well-formed bundle. Nothing in it is verified; its keys and certificates prove nothing."""
 
     media_type: str
     content: Envelope | MessageSignature
     key_hint: str | None
-    """The name of the signing key, maybe empty; ``None`` when certificates stand in its place."""
+    """The hint that names the signing key, possibly empty; ``None`` when the bundle has certificates
+    instead."""
     certificates: tuple[bytes, ...]
-    """DER, the signer's own first; empty when a key hint stands in their place."""
+    """DER certificates, the signer's first; empty when the bundle has a key hint instead."""
     log_entries: tuple[Mapping[str, object], ...]
-    """``tlogEntries`` as JSON objects."""
+    """The elements of ``tlogEntries`` as JSON objects."""
     timestamps: tuple[Mapping[str, object], ...]
-    """``rfc3161Timestamps`` as JSON objects, each with ``signedTimestamp`` in base64."""
+    """The elements of ``rfc3161Timestamps`` as JSON objects; each has ``signedTimestamp`` in base64."""
 
     @property
     def envelope(self) -> Envelope:
@@ -73,9 +77,10 @@ class Bundle:
     def from_bytes(cls, data: bytes) -> Bundle:
         """Read one bundle of at most :data:`MAX_BUNDLE_BYTES`.
 
-        As protobuf's JSON form wants, a member that is ``null`` is not there. Raises :class:`FormatError`,
-        saying which member is wrong, for everything that is not one bundle with one reading: exactly one of
-        the two contents, exactly one kind of key, exactly one signature in the envelope.
+        A bundle has exactly one content (envelope or message signature), exactly one kind of key and exactly
+        one signature. A member that is ``null`` counts as absent, as in protobuf's JSON form. Raises
+        :class:`FormatError`, which names the member, for everything else, and for a document that two readers
+        could read differently.
         """
         bundle = _message(parse_object(data, "bundle", MAX_BUNDLE_BYTES), _BUNDLE_FIELDS, "bundle")
         media_type = member(bundle, "mediaType", str, "bundle")
@@ -104,13 +109,13 @@ def build_bundle(
     log_entries: Sequence[Mapping[str, object]] = (),
     timestamps: Sequence[Mapping[str, object]] = (),
 ) -> bytes:
-    """Return the v0.3 bundle of ``envelope`` as JSON without spaces, in a fixed order of members.
+    """Return the v0.3 bundle of ``envelope`` as compact JSON with a fixed order of members.
 
-    The envelope lies in it byte for byte as ``envelope.to_bytes()``. ``keyid`` is the envelope's own, which
-    becomes the key hint (sigstore_bundle.proto: the two "MUST be identical"); a ``certificate`` (DER, the
-    leaf) takes the hint's place. ``log_entries`` and ``timestamps`` have the forms that :class:`Bundle`
-    gives. Equal arguments give equal bytes. Raises :class:`FormatError` for an envelope that no bundle may
-    carry.
+    The bundle contains ``envelope.to_bytes()`` unchanged. ``keyid`` must be the keyid of the envelope's
+    signature; it becomes the key hint (sigstore_bundle.proto: the two "MUST be identical"). If
+    ``certificate`` is given (DER, the leaf), the bundle has it instead of the hint. ``log_entries`` and
+    ``timestamps`` have the form of the fields of :class:`Bundle`. Equal arguments give equal bytes. Raises
+    :class:`FormatError` unless the envelope has exactly one signature, made by ``keyid``.
     """
     if len(envelope.signatures) != 1:
         raise FormatError(
@@ -128,6 +133,8 @@ def build_bundle(
     times = b""
     if timestamps:
         times = b',"timestampVerificationData":{"rfc3161Timestamps":%b}' % orjson.dumps(list(timestamps))
+    # Assembled as bytes and not with a JSON encoder: the envelope must stay byte for byte as it was signed,
+    # and the order of members must not change.
     return b'{"mediaType":"%b","verificationMaterial":{%b,"tlogEntries":%b%b},"dsseEnvelope":%b}' % (
         MEDIA_TYPE.encode(),
         key,
@@ -138,17 +145,22 @@ def build_bundle(
 
 
 def _message(members: Mapping[str, object], known: frozenset[str], what: str) -> dict[str, object]:
+    """Return the members of a protobuf message without those that are ``null``.
+
+    Raises :class:`FormatError`.
+    """
     check_names(members, known, what)
     return {name: value for name, value in members.items() if value is not None}
 
 
 def _one_of(members: Mapping[str, object], names: frozenset[str], what: str) -> str:
-    found = sorted(names & members.keys())
-    if len(found) != 1:
+    """Return the one member of ``names`` that is set (a protobuf ``oneof``). Raises :class:`FormatError`."""
+    present = sorted(names & members.keys())
+    if len(present) != 1:
         raise FormatError(
-            f"{what}: expected exactly one of {', '.join(sorted(names))}, got {', '.join(found) or 'none'}"
+            f"{what}: expected exactly one of {', '.join(sorted(names))}, got {', '.join(present) or 'none'}"
         )
-    return found[0]
+    return present[0]
 
 
 def _array(members: Mapping[str, object], name: str, what: str) -> tuple[dict[str, object], ...]:
@@ -175,7 +187,7 @@ def _read_content(bundle: Mapping[str, object]) -> Envelope | MessageSignature:
         parts = _message(
             member(content, "messageDigest", dict, what), frozenset({"algorithm", "digest"}), what
         )
-        if parts:  # cosign leaves both out for Ed25519
+        if parts:  # for Ed25519 cosign writes an empty messageDigest
             algorithm, digest = member(parts, "algorithm", str, what), _bytes(parts, "digest", what)
     return MessageSignature(_bytes(content, "signature", what), algorithm, digest)
 
@@ -190,7 +202,7 @@ def _read_key(material: Mapping[str, object]) -> tuple[str | None, tuple[bytes, 
     if kind == "certificate":
         return None, (_certificate(value, what),)
     chain = _message(value, frozenset({"certificates"}), what)
-    certificates = tuple(_certificate(one, what) for one in _array(chain, "certificates", what))
+    certificates = tuple(_certificate(entry, what) for entry in _array(chain, "certificates", what))
     if not certificates:
         raise FormatError(f"{what} is empty: expected the signer's certificate")
     return None, certificates

@@ -1,7 +1,7 @@
-"""DSSE v1.0.2 envelopes: what a signature covers, and how it travels.
+"""DSSE v1.0.2 envelopes: the bytes that are signed, and the JSON that carries them.
 
-Sources: secure-systems-lab/dsse ``protocol.md`` (PAE, verification) and ``envelope.md`` (JSON, parsing).
-The payload is bytes from the statement to the verifier; nothing here ever looks into it.
+Sources: secure-systems-lab/dsse ``protocol.md`` (PAE, verification) and ``envelope.md`` (JSON, parsing). The
+payload stays bytes; nothing here interprets it.
 """
 
 from __future__ import annotations
@@ -19,28 +19,33 @@ from signers.keys.public_key import PublicKey, find_key
 from signers.strict_json import check_names, decode_base64, expect_few, member, objects, parse_object
 
 MAX_PAYLOAD_BYTES = 20 * 1024 * 1024
-"""The largest payload that is signed: its envelope and its bundle can be read back here."""
+"""The largest payload that is signed. Its envelope and its bundle then stay below the limits for reading."""
 MAX_ENVELOPE_BYTES = 32 * 1024 * 1024
 MAX_PAYLOAD_VALUES = 1_000_000
-"""The most JSON values that a payload which is signed has: 15 MB of an ordinary statement."""
+"""The most JSON values in a payload that is signed; about 15 MB of an ordinary statement."""
 MAX_SIGNATURES = 64
-"""Each signature costs one public key operation for each key given, so a stranger's envelope has few."""
+"""The most signatures in an envelope. Verification costs one public key operation for each pair of signature
+and given key, so the number in an untrusted envelope must be small."""
 MAX_SIGNED_BYTES = 256 * 1024 * 1024
-"""Each signature is over the whole payload, so a large one has fewer still."""
+"""The limit of signatures times payload bytes. Every signature is verified over the whole payload, so an
+envelope with a large payload may have fewer signatures."""
 
 _ENVELOPE_FIELDS = frozenset({"payload", "payloadType", "signatures"})
 _SIGNATURE_FIELDS = frozenset({"keyid", "sig"})
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
-    """Return the bytes that are signed (protocol.md, "PAE"); lengths count bytes of UTF-8, not characters."""
+    """Return the pre-authentication encoding, which is what is signed (protocol.md, "PAE").
+
+    Lengths count bytes of UTF-8, not characters.
+    """
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One signature and the name of its key, which is an unauthenticated hint and may be empty."""
+    """One signature and the keyid of its key. The keyid is an unauthenticated hint and may be empty."""
 
     keyid: str
     sig: bytes
@@ -55,13 +60,14 @@ class Envelope:
     signatures: tuple[Signature, ...]
 
     def to_bytes(self) -> bytes:
-        """Return the JSON envelope without spaces, in the order of the specification, standard base64.
+        """Return the envelope as compact JSON, members in the order of the specification, standard base64.
 
-        Equal envelopes have equal bytes.
+        Equal envelopes give equal bytes.
         """
         signatures = b",".join(
-            b'{"keyid":%b,"sig":"%b"}' % (orjson.dumps(one.keyid), b2a_base64(one.sig, newline=False))
-            for one in self.signatures
+            b'{"keyid":%b,"sig":"%b"}'
+            % (orjson.dumps(signature.keyid), b2a_base64(signature.sig, newline=False))
+            for signature in self.signatures
         )
         return b'{"payload":"%b","payloadType":%b,"signatures":[%b]}' % (
             b2a_base64(self.payload, newline=False),
@@ -73,15 +79,18 @@ class Envelope:
     def from_bytes(cls, data: bytes) -> Envelope:
         """Read a JSON envelope (envelope.md, "Parsing rules").
 
-        Fields that the specification does not know are ignored, unless another reader could take one for a
-        field it knows. Raises :class:`FormatError` for everything else that is not one envelope with one
-        reading, above :data:`MAX_ENVELOPE_BYTES` and :data:`MAX_SIGNATURES` too.
+        Unknown members are ignored, unless another reader could take one for a known member. Raises
+        :class:`FormatError` for everything else that is not one valid envelope, and above
+        :data:`MAX_ENVELOPE_BYTES` or :data:`MAX_SIGNATURES`.
         """
         return cls.from_object(parse_object(data, "envelope", MAX_ENVELOPE_BYTES))
 
     @classmethod
     def from_object(cls, members: Mapping[str, object]) -> Envelope:
-        """Read an envelope that ``parse_object`` of ``strict_json`` parsed. Raises :class:`FormatError`."""
+        """Read an envelope from JSON that :func:`signers.strict_json.parse_object` parsed.
+
+        Raises :class:`FormatError`.
+        """
         check_names(members, _ENVELOPE_FIELDS, "envelope")
         payload = decode_base64(member(members, "payload", str, "envelope"), "envelope: payload")
         payload_type = member(members, "payloadType", str, "envelope")
@@ -96,10 +105,10 @@ class Envelope:
 
 
 def sign_payload(signer: Signer, payload: bytes, payload_type: str) -> Envelope:
-    """Return an envelope with one signature, whose keyid is the signer's.
+    """Return an envelope with one signature by ``signer``, whose keyid it has.
 
-    Raises :class:`FormatError` above :data:`MAX_PAYLOAD_BYTES` and :data:`MAX_PAYLOAD_VALUES`, and what the
-    signer raises.
+    Raises :class:`FormatError` above :data:`MAX_PAYLOAD_BYTES` or :data:`MAX_PAYLOAD_VALUES`, and
+    :class:`SignerUnavailable` or :class:`SignerRejected` from the signer.
     """
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise FormatError(f"payload has {len(payload)} bytes, at most {MAX_PAYLOAD_BYTES} are signed")
@@ -111,20 +120,22 @@ def sign_payload(signer: Signer, payload: bytes, payload_type: str) -> Envelope:
 def verify_envelope(envelope: Envelope, keys: Sequence[PublicKey]) -> PublicKey:
     """Return the first of ``keys`` that made one of the envelope's signatures.
 
-    A keyid only decides which key is tried first (protocol.md: it "MUST NOT be used for security decisions").
-    The caller goes on with ``envelope.payload``, the bytes verified, and checks ``payload_type``, which is
-    verified with them. Raises :class:`VerificationError`: ``key_unknown`` when every signature names a key
-    that is not among ``keys``, or none were given, ``signature_invalid`` otherwise.
+    The caller then uses ``envelope.payload``, which are the verified bytes, and checks
+    ``envelope.payload_type``, which the signature covers too. The keyid only decides which key is tried first
+    (protocol.md: it "MUST NOT be used for security decisions"). Raises :class:`VerificationError`:
+    ``key_unknown`` when no keys were given or every signature names a key that is not among them, else
+    ``signature_invalid``.
     """
     signed = pae(envelope.payload_type, envelope.payload)
     unknown = envelope.signatures != ()
-    for one in envelope.signatures:
-        named = find_key(keys, one.keyid) if one.keyid else None
-        unknown = unknown and named is None and one.keyid != ""
+    for signature in envelope.signatures:
+        named = find_key(keys, signature.keyid) if signature.keyid else None
+        unknown = unknown and named is None and signature.keyid != ""
+        # False sorts before True: the key that the keyid names is tried first.
         for key in sorted(keys, key=lambda key: key is not named):
-            if _made_by(key, one.sig, signed):
+            if _made_by(key, signature.sig, signed):
                 return key
-    names = ", ".join(repr(one.keyid[:64]) for one in envelope.signatures[:4])
+    names = ", ".join(repr(signature.keyid[:64]) for signature in envelope.signatures[:4])
     if not keys:
         raise VerificationError("no public key was given: name the keys that are trusted", "key_unknown")
     if unknown:

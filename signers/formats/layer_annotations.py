@@ -1,9 +1,11 @@
-"""What a layer of form A carries beside its signature: cosign's annotations, and one of ours."""
+"""The annotations of an image layer that carries a signature: three of cosign's, one of ours."""
 
 CERTIFICATE_ANNOTATION = "dev.sigstore.cosign/certificate"
-"""PEM of the leaf; the rest of its chain, in another annotation, proves nothing."""
+"""The leaf certificate in PEM. Cosign writes the rest of the chain into another annotation, which no verifier
+needs: the trusted root has the authorities."""
 BUNDLE_ANNOTATION = "dev.sigstore.cosign/bundle"
-"""Cosign's own, for the entries of Rekor v1: it has no form for those of v2."""
+"""Cosign's form of a Rekor v1 entry. It cannot express an entry of Rekor v2."""
 TIMESTAMP_ANNOTATION = "dev.sigstore.cosign/rfc3161timestamp"
 MATERIAL_ANNOTATION = "provenance.chains/verification-material"
-"""Ours, with log entry and timestamp as bundles have them."""
+"""Log entry and timestamp in the form that a bundle has, for entries that cosign's annotation cannot
+express."""

@@ -1,4 +1,4 @@
 """Keys in files: PEM, public keys, key sets, cosign's encrypted keys.
 
-May not come in here: keys that never leave their service, formats of signatures.
+Not allowed here: key services, formats that carry signatures.
 """

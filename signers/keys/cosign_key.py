@@ -1,7 +1,8 @@
-"""The private keys that ``cosign generate-key-pair`` and ``import-key-pair`` write.
+"""Decrypts the private keys that ``cosign generate-key-pair`` and ``import-key-pair`` write.
 
-PEM around JSON: scrypt makes a key of the password, NaCl's secretbox (XSalsa20-Poly1305) encrypts a PKCS #8
-key with it. Source: sigstore/sigstore ``pkg/cryptoutils`` and go-securesystemslib ``encrypted``.
+The file is PEM around JSON. scrypt derives a key from the password, and NaCl's secretbox (XSalsa20-Poly1305)
+encrypts a PKCS #8 key with it. Source: sigstore/sigstore ``pkg/cryptoutils`` and go-securesystemslib
+``encrypted``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from signers.keys.pem import MAX_PEM_BYTES
 from signers.shapes import COSIGN_KEY
 from signers.strict_json import check_shape, decode_base64, member, parse_object
 
-_MAX_SCRYPT_BYTES = 1 << 30  # cosign asks for 64 MiB (N 65536, r 8); a file must not ask for the machine
+# cosign uses 64 MiB (N 65536, r 8); the limit keeps a hostile file from exhausting the memory
+_MAX_SCRYPT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,9 @@ class _Sealed:
 
 
 def decrypt_cosign_key(block: bytes, password: bytes, source: str) -> bytes:
-    """Return the PKCS #8 DER that the PEM ``block`` holds; takes about 0.1 s and 64 MiB.
+    """Return the PKCS #8 DER of the PEM ``block``. Takes about 0.1 s and 64 MiB.
 
-    Raises :class:`SignerRejected`, naming ``source``, for a wrong password and a damaged file.
+    Raises :class:`SignerRejected`, naming ``source``, for a wrong password or a damaged file.
     """
     try:
         sealed = _read(block, source)
@@ -45,10 +47,10 @@ def decrypt_cosign_key(block: bytes, password: bytes, source: str) -> bytes:
         return SecretBox(kdf.derive(password)).decrypt(sealed.ciphertext, sealed.nonce)
     except CryptoError as exc:
         raise SignerRejected(
-            f"{source} does not open with this password: check the one given, or COSIGN_PASSWORD"
+            f"{source} cannot be decrypted with this password: check it, or COSIGN_PASSWORD"
         ) from exc
     except (ValueError, MemoryError) as exc:
-        raise SignerRejected(f"{source} asks for scrypt in a way that cannot be done: {exc}") from exc
+        raise SignerRejected(f"{source}: its scrypt parameters cannot be used: {exc}") from exc
 
 
 def _read(block: bytes, source: str) -> _Sealed:
@@ -56,7 +58,7 @@ def _read(block: bytes, source: str) -> _Sealed:
     try:
         text = binascii.a2b_base64(b"".join(line.strip() for line in lines[1:-2]), strict_mode=True)
     except ValueError as exc:
-        raise FormatError(f"{source} is not base64 inside") from exc
+        raise FormatError(f"{source}: its content is not base64") from exc
     envelope = parse_object(text, source, MAX_PEM_BYTES)
     check_shape(envelope, COSIGN_KEY, source)
     kdf = member(envelope, "kdf", dict, source)
@@ -66,6 +68,7 @@ def _read(block: bytes, source: str) -> _Sealed:
             raise FormatError(f"{source}: {name} must be {known}, got {str(part['name'])[:32]!r}")
     params = member(kdf, "params", dict, source)
     n, r, p = (member(params, name, int, source) for name in ("N", "r", "p"))
+    # 128·N·r·p bounds the memory and the work of scrypt (RFC 7914, section 2).
     if min(n, r, p) < 1 or 128 * n * r * p > _MAX_SCRYPT_BYTES:
         raise FormatError(f"{source}: scrypt with N {n}, r {r}, p {p} is out of range")
     nonce = decode_base64(member(cipher, "nonce", str, source), f"{source}: nonce")

@@ -1,4 +1,4 @@
-"""Public keys in any form that people hand them over in: PEM, certificates, key sets, JSON web keys.
+"""Reads public keys from any common form: PEM, certificates, key sets, JSON web keys.
 
 Sources: RFC 7468 (PEM), RFC 7517 and RFC 8037 (JSON web keys), :mod:`signers.keys.keyset`.
 """
@@ -19,25 +19,27 @@ from signers.strict_json import member, objects, parse_object
 
 _CURVES: Mapping[str, type[ec.EllipticCurve]] = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1}
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})
-_SIGNING = ("sig", None)  # what a key has may be anything, a list too
+# a tuple and not a set: "use" in a foreign document may be of any type, also one that has no hash
+_SIGNING = ("sig", None)
 
 
 def read_keys(data: bytes, source: str) -> tuple[ListedKey, ...]:
     """Return the public keys of a document, at least one; ``source`` names it in errors.
 
-    A certificate gives its key, which counts while the certificate is valid; who issued it is not asked, as
-    it was given to be trusted. Raises :class:`SignerRejected` and :class:`FormatError`, for private keys too.
+    A certificate gives its key, limited to the certificate's validity. Its issuer is not verified, because
+    the user gave the certificate as trusted. Raises :class:`SignerRejected` for a private key, and
+    :class:`FormatError` for a document without a usable key.
     """
     if data.lstrip().startswith(b"{"):
         members = parse_object(data, source, MAX_BYTES)
         if "mediaType" in members:
             return parse_keyset(data, source)
         listed = objects(member(members, "keys", list, source), source) if "keys" in members else (members,)
-        keys = tuple(_from_jwk(one, f"{source}: key {number}") for number, one in enumerate(listed, 1))
-        found = tuple(ListedKey(key) for key in dict.fromkeys(keys) if key is not None)
-        if not found:
+        keys = tuple(_from_jwk(jwk, f"{source}: key {number}") for number, jwk in enumerate(listed, 1))
+        usable = tuple(ListedKey(key) for key in dict.fromkeys(keys) if key is not None)
+        if not usable:
             raise FormatError(f"{source}: has no key for signatures")
-        return found
+        return usable
     blocks = split_pem(data, source)
     return tuple(dict.fromkeys(_from_block(block, source) for block in blocks))
 
@@ -55,11 +57,12 @@ def _from_block(block: Block, source: str) -> ListedKey:
 
 
 def _private(source: str) -> tuple[PublicKey, ...]:
+    """Raise the error about a private key; the return type lets callers use it as an expression."""
     raise SignerRejected(f"{source} holds a private key: give the public one and keep the private one away")
 
 
 def _from_jwk(jwk: Mapping[str, object], source: str) -> PublicKey | None:
-    """Return the key, None for one that is not for signatures."""
+    """Return the public key of a JSON web key; None if its ``use`` is not signatures."""
     if _PRIVATE & jwk.keys():
         return _private(source)[0]
     if jwk.get("use") not in _SIGNING:
@@ -79,7 +82,7 @@ def _from_jwk(jwk: Mapping[str, object], source: str) -> PublicKey | None:
             key = ed25519.Ed25519PublicKey.from_public_bytes(_bytes(jwk, "x", source))
             return PublicKey.from_key(key, source)
     except (ValueError, KeyError) as error:
-        raise FormatError(f"{source}: is no JSON web key that can be used") from error
+        raise FormatError(f"{source}: is not a usable JSON web key") from error
     raise FormatError(f"{source}: kty {kind[:32]!r} is not supported")
 
 

@@ -1,6 +1,7 @@
-"""Signers from key files, and new key files.
+"""Opens signers from private key files, and writes new key files.
 
-What Tekton Chains calls ``x509``: the key lies in a file, most often a mounted secret, and is read once.
+This is what Tekton Chains calls the ``x509`` signer: the key is in a file, most often a mounted secret. It is
+read once.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ GENERATORS: dict[str, Callable[[], PrivateKey]] = {
     "rsa-3072": lambda: rsa.generate_private_key(public_exponent=65537, key_size=3072),
     "ed25519": ed25519.Ed25519PrivateKey.generate,
 }
-"""What :func:`generate_key` can make."""
+"""The algorithms that :func:`generate_key` supports."""
 
 _log = logging.getLogger("signers.keyfile")
 
@@ -43,11 +44,12 @@ PASSWORD_VARIABLE = "COSIGN_PASSWORD"  # noqa: S105 - the variable's name
 
 
 class KeyFileSigner(Signer):
-    """Signs with a private key held in memory; the same data always gives the same signature.
+    """Signs with a private key held in memory. Equal data gives equal signatures.
 
-    ECDSA takes its nonce from the data (RFC 6979), Ed25519 and RSA PKCS #1 v1.5 have none. There is no
-    fallback to random nonces where OpenSSL is older than 3.2: every store here relies on equal bytes for
-    equal runs, so such a key is refused when it is opened. ``cryptography``'s own wheels bring OpenSSL along.
+    ECDSA derives its nonce from the data (RFC 6979); Ed25519 and RSA PKCS #1 v1.5 use none. OpenSSL before
+    3.2 cannot do RFC 6979. Such a key is refused when it is opened, and there is no fallback to random
+    nonces, because every store here relies on equal bytes for equal runs. The wheels of ``cryptography``
+    contain a new enough OpenSSL.
     """
 
     def __init__(self, key: PrivateKey, source: str, *, deterministic: bool = True) -> None:
@@ -60,11 +62,14 @@ class KeyFileSigner(Signer):
         self._sign = _sign_function(key) if deterministic else _random_function(key)
 
     def sign(self, data: bytes) -> bytes:
-        """Return the signature over ``data``: DER for ECDSA, raw otherwise; SHA-256, save for Ed25519."""
+        """Return the signature over ``data``:
+
+        DER for ECDSA, raw otherwise; with SHA-256 except for Ed25519.
+        """
         return self._sign(data)
 
     def randomized(self) -> KeyFileSigner:
-        """Return a signer of the same key that signs with random nonces, if it is an ECDSA key."""
+        """Return a signer of the same key with random nonces if it is an ECDSA key, else itself."""
         if not isinstance(self._key, ec.EllipticCurvePrivateKey):
             return self
         return KeyFileSigner(self._key, self._source, deterministic=False)
@@ -76,15 +81,17 @@ class KeyFileSigner(Signer):
 def open_keyfile(reference: str, password: bytes | None = None) -> Signer:
     """Open the private key in the file that ``reference`` names: a path, or ``file://PATH``.
 
-    Takes PEM: PKCS #8, encrypted or not, SEC 1, PKCS #1, and cosign's encrypted keys. Other blocks in the
-    file, such as certificates, are skipped, a second private key is not. ``password`` or, without one, the
-    environment variable ``COSIGN_PASSWORD`` opens an encrypted key; an empty one is a password too.
+    Accepts PEM: PKCS #8 (plain or encrypted), SEC 1, PKCS #1 and cosign's encrypted keys. Other blocks in the
+    file, such as certificates, are ignored; a second private key is an error. An encrypted key is decrypted
+    with ``password`` or, if that is None, with the environment variable ``COSIGN_PASSWORD``; an empty
+    password is valid.
 
-    Raises :class:`SignerRejected` for a file, a password or a kind of key that will never work, and
-    :class:`SignerUnavailable` when the file system fails. Logs a warning for a file open to every user.
+    Raises :class:`SignerRejected` for an unusable file, password or kind of key, and
+    :class:`SignerUnavailable` when the file system fails. Logs a warning for a file that every user of the
+    machine can read.
     """
     if "-----BEGIN" in reference:
-        raise SignerRejected("a key's text was given where a path belongs: put it into a file, give its name")
+        raise SignerRejected("expected a path, got the text of a key: write it to a file and give its path")
     path = Path(reference.removeprefix("file://"))
     source = f"key file {path}"
     data = read_pem(path, "key file", secret=True)
@@ -94,7 +101,7 @@ def open_keyfile(reference: str, password: bytes | None = None) -> Signer:
         if password is None:
             raise SignerRejected(f"{source} is encrypted: give its password, or set {PASSWORD_VARIABLE}")
     elif password and not _is_encrypted(block):
-        _log.warning("%s is not encrypted: its password protects nothing", source)
+        _log.warning("%s is not encrypted: the password that was given has no effect", source)
     key = _load(block, password, source)
     if not isinstance(key, PrivateKey):
         name = type(key).__name__.removesuffix("PrivateKey").lower()
@@ -110,9 +117,9 @@ def is_encrypted_keyfile(reference: str) -> bool:
 
 
 def generate_key(algorithm: str = "ecdsa-p256") -> bytes:
-    """Return a new private key, unencrypted PEM PKCS #8, of one of :data:`GENERATORS`.
+    """Return a new private key as unencrypted PEM PKCS #8; ``algorithm`` is one of :data:`GENERATORS`.
 
-    Raises :class:`SignerRejected` for another ``algorithm``.
+    Raises :class:`SignerRejected` for another algorithm.
     """
     generate = GENERATORS.get(algorithm)
     if generate is None:
@@ -121,10 +128,10 @@ def generate_key(algorithm: str = "ecdsa-p256") -> bytes:
 
 
 def write_key_pair(private_path: Path, pem: bytes) -> Path:
-    """Write ``pem`` to ``private_path`` (mode 0600), its public key beside it, and return the latter's path.
+    """Write ``pem`` to ``private_path`` (mode 0600) and its public key next to it; return the latter's path.
 
-    The public file has the suffix ``.pub`` and mode 0644. Neither overwrites anything, and after an error
-    neither is left behind. Raises :class:`SignerRejected`.
+    The public file has the suffix ``.pub`` and mode 0644. Existing files are never overwritten, and after an
+    error neither file is left behind. Raises :class:`SignerRejected`.
     """
     key = _load(_private_block(split_pem(pem, "the key"), "the key"), None, "the key")
     if not isinstance(key, PrivateKey):
@@ -135,8 +142,9 @@ def write_key_pair(private_path: Path, pem: bytes) -> Path:
     public_path = private_path.with_suffix(".pub")
     if public_path == private_path:
         raise SignerRejected(
-            f"{private_path} ends in .pub, the public key's name: name the private one otherwise"
+            f"{private_path} ends in .pub, which is the name of the public key: choose another suffix"
         )
+    # The public key goes first: if the private key cannot be written, only a public file must be removed.
     _write_new(public_path, public.pem, 0o644)
     try:
         _write_new(private_path, pem, 0o600)
@@ -147,6 +155,7 @@ def write_key_pair(private_path: Path, pem: bytes) -> Path:
 
 
 def _sign_function(key: PrivateKey) -> Callable[[bytes], bytes]:
+    """Return the function that signs deterministically. Raises :class:`SignerRejected` if OpenSSL cannot."""
     if isinstance(key, ec.EllipticCurvePrivateKey):
         try:
             scheme = ec.ECDSA(SHA256(), deterministic_signing=True)
@@ -162,6 +171,7 @@ def _sign_function(key: PrivateKey) -> Callable[[bytes], bytes]:
 
 
 def _random_function(key: PrivateKey) -> Callable[[bytes], bytes]:
+    """Return the function that signs with random nonces; only ECDSA has them."""
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         return _sign_function(key)
     scheme = ec.ECDSA(SHA256())
@@ -169,6 +179,7 @@ def _random_function(key: PrivateKey) -> Callable[[bytes], bytes]:
 
 
 def _private_block(blocks: list[Block], source: str) -> Block:
+    """Return the one private key among PEM blocks. Raises :class:`SignerRejected`."""
     private = [block for block in blocks if block.is_private]
     if len(private) == 1:
         return private[0]
@@ -198,10 +209,10 @@ def _load(block: Block, password: bytes | None, source: str) -> object:
             return load_der_private_key(decrypt_cosign_key(block.data, password or b"", source), None)
         return load_pem_private_key(block.data, password if encrypted else None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
-        # the library's words stay in the cause: they can quote what they read
+        # the library's message is not repeated, because it can quote parts of the key
         if encrypted:
             raise SignerRejected(
-                f"{source} does not open with this password: check the one given, or {PASSWORD_VARIABLE}"
+                f"{source} cannot be decrypted with this password: check it, or {PASSWORD_VARIABLE}"
             ) from exc
         raise SignerRejected(f"{source} cannot be read as a private key: use {SUPPORTED}") from exc
 
@@ -215,7 +226,7 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
         raise SignerRejected(f"{path} cannot be written: {exc.strerror}") from exc
     try:
         with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, mode)  # the umask must not close the public key, nor open the private one
+            os.fchmod(handle, mode)  # the mode given to open() is reduced by the umask, this one is not
             file.write(data)
             file.flush()
             os.fsync(handle)

@@ -1,4 +1,4 @@
-"""A set of public keys with the times and the state of each: how verifiers live through a rotation.
+"""Key sets: public keys with a validity and a status each, so that verification survives key rotation.
 
 ::
 
@@ -6,8 +6,8 @@
      "keys": [{"pem": "-----BEGIN PUBLIC KEY-----…", "keyid": "SHA256:…", "status": "retired",
                "notBefore": "2026-01-01T00:00:00Z", "notAfter": "2026-07-01T00:00:00Z"}]}
 
-A key without a time has no end on that side. What was signed when needs a time that somebody else vouches
-for: a run's own times are written by whoever has the key.
+Both times are optional; a missing one means no limit on that side. The signing time must come from a third
+party (a timestamp authority or a log), because whoever holds the key also writes the times of the run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FIELDS = frozenset({"pem", "keyid", "status", "notBefore", "notAfter"})
 
 
 class KeyStatus(StrEnum):
-    """``active`` keys sign, ``retired`` ones no longer can, ``revoked`` ones count for nothing."""
+    """``active`` keys sign, ``retired`` keys no longer can, signatures of ``revoked`` keys never count."""
 
     ACTIVE = "active"
     RETIRED = "retired"
@@ -40,7 +40,7 @@ class KeyStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ListedKey:
-    """A public key with its window; without one and active it is a key like any that was given alone."""
+    """A public key with its validity and status. The defaults are those of a key given without a key set."""
 
     key: PublicKey
     not_before: datetime | None = None
@@ -48,11 +48,11 @@ class ListedKey:
     status: KeyStatus = KeyStatus.ACTIVE
 
     def problem(self, now: datetime, signed_at: datetime | None = None) -> str:
-        """Return why a signature by this key does not count, empty when it does.
+        """Return why a signature by this key does not count, or ``""`` if it counts.
 
-        ``signed_at`` is when the signature was there, as a timestamp authority or a log says; ``None`` when
-        nobody does. Without it a signature can be from any time until ``now``, so a key
-        past its end is believed only where it is retired: its private half is gone and signs nothing more.
+        ``signed_at`` is the signing time according to a timestamp authority or a log, ``None`` if there is
+        none. Without it the signature may be of any time up to ``now``. After ``not_after`` such a signature
+        counts only if the key is retired: the private key then no longer exists and cannot have signed since.
         """
         if self.status is KeyStatus.REVOKED:
             return "the key is revoked"
@@ -69,7 +69,7 @@ class ListedKey:
         return f"the key ended at {end}, and no trusted time says that the signature is older"
 
     def to_json(self) -> dict[str, str]:
-        """Return the key as the file has it."""
+        """Return the key in the form of the key set file."""
         written = {"pem": self.key.pem.decode(), "keyid": self.key.keyid, "status": self.status.value}
         for name, moment in (("notBefore", self.not_before), ("notAfter", self.not_after)):
             if moment is not None:
@@ -78,9 +78,9 @@ class ListedKey:
 
 
 def parse_keyset(data: bytes, source: str = "key set") -> tuple[ListedKey, ...]:
-    """Read a key set; each key once, at least one. Raises :class:`FormatError` naming ``source``.
+    """Read a key set: at least one key, none twice. Raises :class:`FormatError` naming ``source``.
 
-    Nothing unknown is passed over: a misspelt ``notAfter`` would let a key count for ever.
+    Unknown members are errors: a misspelt ``notAfter`` would make a key valid forever.
     """
     members = parse_object(data, source, MAX_BYTES)
     _refuse_unknown(members, _SET_FIELDS, source)
@@ -88,19 +88,19 @@ def parse_keyset(data: bytes, source: str = "key set") -> tuple[ListedKey, ...]:
     if media_type != MEDIA_TYPE:
         raise FormatError(f"{source}: mediaType is {media_type[:96]!r}: expected {MEDIA_TYPE}")
     listed = objects(member(members, "keys", list, source), f"{source}: key")
-    found = [_read(item, f"{source}: key {number}") for number, item in enumerate(listed, 1)]
-    if not found:
+    keys = [_read(item, f"{source}: key {number}") for number, item in enumerate(listed, 1)]
+    if not keys:
         raise FormatError(f"{source}: has no keys")
     seen: set[str] = set()
-    for one in found:
-        if one.key.keyid in seen:
-            raise FormatError(f"{source}: {one.key.keyid} is in it twice")
-        seen.add(one.key.keyid)
-    return tuple(found)
+    for entry in keys:
+        if entry.key.keyid in seen:
+            raise FormatError(f"{source}: {entry.key.keyid} is in it twice")
+        seen.add(entry.key.keyid)
+    return tuple(keys)
 
 
 def is_keyset(path: str) -> bool:
-    """Whether a file begins as a key set does; raises nothing where there is none."""
+    """Whether the file looks like a key set (it begins with ``{``); False for a file that cannot be read."""
     try:
         with open_file(path.removeprefix("file://")) as file:
             return file.read(64).lstrip().startswith(b"{")
@@ -109,7 +109,7 @@ def is_keyset(path: str) -> bool:
 
 
 def write_keyset(keys: Sequence[ListedKey]) -> bytes:
-    """Return the file of these keys."""
+    """Return the key set file of these keys, indented JSON."""
     listed = [key.to_json() for key in keys]
     return orjson.dumps({"mediaType": MEDIA_TYPE, "keys": listed}, option=orjson.OPT_INDENT_2)
 
@@ -123,7 +123,7 @@ def _read(item: dict[str, object], what: str) -> ListedKey:
     if item.get("keyid", key.keyid) != key.keyid:
         raise FormatError(f"{what}: keyid is {str(item['keyid'])[:64]!r}, but the PEM is that of {key.keyid}")
     status = item.get("status", KeyStatus.ACTIVE.value)
-    if status not in list(KeyStatus):  # it may be anything, a list too
+    if status not in list(KeyStatus):  # a list, because a foreign status may be of a type without a hash
         expected = ", ".join(KeyStatus)
         raise FormatError(f"{what}: status is {str(status)[:32]!r}: expected one of {expected}")
     start, end = _moment(item, "notBefore", what), _moment(item, "notAfter", what)
@@ -152,4 +152,5 @@ def _refuse_unknown(members: dict[str, object], known: frozenset[str], what: str
 
 
 def _told(signed_at: datetime | None) -> str:
+    """Return the beginning of a message about a time: the signing time if one is known, else now."""
     return f"signed at {signed_at.isoformat()}," if signed_at is not None else "it is"

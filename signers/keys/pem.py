@@ -1,6 +1,6 @@
-"""PEM files: read within a limit, split into labelled blocks. What a block means is decided by the callers.
+"""Reads PEM files within a size limit and splits them into blocks. Callers decide what a block means.
 
-PEM is RFC 7468; text between blocks is allowed and ignored, as OpenSSL does.
+PEM is RFC 7468. Text between blocks is allowed and ignored, as OpenSSL does.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from signers.errors import SignerRejected, SignerUnavailable
 from signers.files import open_file
 
 MAX_PEM_BYTES = 256 * 1024
-"""No file of keys is larger: an RSA-16384 private key has 13 kB."""
+"""The largest key file. An RSA-16384 private key has 13 kB."""
 
 _BEGIN, _END, _DASHES = b"-----BEGIN ", b"-----END ", b"-----"
 _LABEL = re.compile(rb"[A-Z0-9 ]{1,64}\Z")
-# the file system's own troubles; everything else that a path can answer is the reference's fault
+# failures of the file system, which may pass; every other error means that the path is wrong
 _TEMPORARY = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.EAGAIN})
 
 _log = logging.getLogger("signers.pem")
@@ -29,24 +29,24 @@ _log = logging.getLogger("signers.pem")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One PEM block: its label, such as ``PRIVATE KEY``, and its bytes from BEGIN to END."""
+    """One PEM block: its label, such as ``PRIVATE KEY``, and its bytes from BEGIN line to END line."""
 
     label: str
     data: bytes
 
     @property
     def is_private(self) -> bool:
-        """Whether the label announces a private key of any kind."""
+        """Whether the label is that of a private key of any kind."""
         return self.label.endswith("PRIVATE KEY")
 
 
 def read_pem(path: Path, what: str, *, secret: bool) -> bytes:
     """Return the bytes of the file ``path``, at most :data:`MAX_PEM_BYTES`.
 
-    ``what`` names the kind of file in errors. With ``secret`` a file that every user of the machine can
-    read or change is logged as a warning; the group is not looked at, since Kubernetes gives a secret's
-    volume to the pod through ``fsGroup``. Raises :class:`SignerRejected` for a path that cannot work and
-    :class:`SignerUnavailable` when the file system fails.
+    ``what`` names the kind of file in errors. With ``secret``, a private key that every user of the machine
+    can read or change is logged as a warning. Group permissions are ignored, because Kubernetes gives a pod
+    access to a secret's volume through ``fsGroup``. Raises :class:`SignerRejected` for a path that cannot
+    work and :class:`SignerUnavailable` when the file system fails.
     """
     try:
         with open_file(path) as file:
@@ -65,13 +65,13 @@ def read_pem(path: Path, what: str, *, secret: bool) -> bytes:
     except OSError as exc:
         kind = SignerUnavailable if exc.errno in _TEMPORARY else SignerRejected
         raise kind(f"{what} {path} cannot be read: {exc.strerror}") from exc
-    except ValueError as exc:  # a path with a NUL
-        raise SignerRejected(f"{what}: the path holds a character that no path can have") from exc
+    except ValueError as exc:  # the path contains a NUL character
+        raise SignerRejected(f"{what}: the path contains a character that paths cannot have") from exc
     if len(data) > MAX_PEM_BYTES:
         raise SignerRejected(f"{what} {path} is longer than {MAX_PEM_BYTES} bytes: this is no key file")
     if not data.strip():
-        raise SignerRejected(f"{what} {path} is empty: check what was written there")
-    # a public key may be read by all; which kind of key a file holds, its first lines say
+        raise SignerRejected(f"{what} {path} is empty: write the key to it again")
+    # the file may hold a public key only, which every user may read
     if secret and b"PRIVATE KEY-----" in data and mode & (stat.S_IROTH | stat.S_IWOTH):
         _log.warning(
             "%s %s is open to every user of this machine: set its mode to 0600, or 'defaultMode: 0400' "
@@ -83,9 +83,10 @@ def read_pem(path: Path, what: str, *, secret: bool) -> bytes:
 
 
 def split_pem(data: bytes, source: str) -> list[Block]:
-    """Return every PEM block in ``data``, in order, in time linear in its length.
+    """Return every PEM block in ``data``, in order. Takes time linear in the length of ``data``.
 
-    Raises :class:`SignerRejected`, naming ``source``, for a block without its end and when there is none.
+    Raises :class:`SignerRejected`, naming ``source``, for a block without its END line and when there is no
+    block.
     """
     blocks: list[Block] = []
     at = 0
@@ -94,9 +95,12 @@ def split_pem(data: bytes, source: str) -> list[Block]:
         label_to = data.find(_DASHES, label_from, label_from + 70)
         label = data[label_from:label_to] if label_to >= 0 else b""
         if not _LABEL.match(label):
-            raise SignerRejected(f"{source}: a PEM block begins without a readable label: write it again")
+            raise SignerRejected(
+                f"{source}: a PEM block has no valid label after BEGIN: write the file again"
+            )
         end_line = _END + label + _DASHES
         end = data.find(end_line, label_to)
+        # A second BEGIN before the END means that this block was cut off; its END belongs to a later block.
         following = data.find(_BEGIN, label_to)
         if end < 0 or 0 <= following < end:
             raise SignerRejected(

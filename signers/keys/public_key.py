@@ -1,8 +1,8 @@
-"""Public keys: what a verifier is given, and the names under which evidence speaks of them.
+"""Public keys for verification, and the identifiers by which evidence names them.
 
-One key has one algorithm. ECDSA and RSA hash with SHA-256, P-384 too, and Ed25519 is the pure one: cosign 3.1
-accepts nothing else for a key given by ``--key``. (It signs otherwise: with SHA-384 on P-384, and not with
-pure Ed25519. It then refuses its own signatures, and so does this module.)
+Each kind of key has exactly one algorithm: SHA-256 for ECDSA and RSA, also for P-384, and pure Ed25519.
+Cosign 3.1 accepts nothing else for a key given by ``--key``. It signs differently with some of these keys
+(SHA-384 with P-384, prehashed Ed25519) and then rejects its own signatures, as this module does.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ Key = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A key that verifies; two of them are equal when their PEM is."""
+    """A public key for verification. Two are equal when their PEM is equal."""
 
     pem: bytes
-    """PEM SubjectPublicKeyInfo, whatever the form it was read from."""
+    """PEM SubjectPublicKeyInfo, whatever form it was read from."""
     keyid: str
-    """OpenSSH fingerprint, ``SHA256:`` and 43 base64 characters (what ``ssh-keygen -lf`` prints)."""
+    """The OpenSSH fingerprint, ``SHA256:`` and 43 base64 characters, as ``ssh-keygen -lf`` prints it."""
     algorithm: str
-    """``ecdsa-p256-sha256``, ``ecdsa-p384-sha256``, ``rsa-3072-sha256`` (PKCS #1 v1.5, with the key's own
-    bits) or ``ed25519``."""
+    """``ecdsa-p256-sha256``, ``ecdsa-p384-sha256``, ``ed25519``, or ``rsa-BITS-sha256`` (PKCS #1 v1.5), such
+    as ``rsa-3072-sha256``."""
     cosign_hint: str
     """The hint that cosign writes into bundles: base64 of SHA-256 over the DER SubjectPublicKeyInfo."""
     _key: Key = field(repr=False, compare=False)
 
     @classmethod
     def from_pem(cls, pem: bytes) -> PublicKey:
-        """Read the one public key in ``pem`` (SubjectPublicKeyInfo or PKCS #1).
+        """Read the single public key in ``pem`` (SubjectPublicKeyInfo or PKCS #1).
 
-        Raises :class:`SignerRejected` for anything else: a private key, a certificate, several keys, an
-        algorithm that is not supported.
+        Raises :class:`SignerRejected` for a private key, a certificate, several keys or an unsupported
+        algorithm.
         """
         keys = load_public_keys(pem)
         if len(keys) != 1:
@@ -60,9 +60,9 @@ class PublicKey:
 
     @classmethod
     def from_key(cls, key: object, source: str = "the public key") -> PublicKey:
-        """Wrap a public key of the ``cryptography`` library; ``source`` names it in errors.
+        """Wrap a public key object of the ``cryptography`` library; ``source`` names it in errors.
 
-        Raises :class:`SignerRejected` for an algorithm, curve or size that is not supported.
+        Raises :class:`SignerRejected` for an unsupported algorithm, curve or size.
         """
         if not isinstance(key, Key):
             name = type(key).__name__.removesuffix("PublicKey").lower()
@@ -80,7 +80,7 @@ class PublicKey:
     def verify(self, signature: bytes, data: bytes) -> None:
         """Return if this key made ``signature`` over ``data``, else raise :class:`VerificationError`.
 
-        ECDSA signatures are DER, the others raw. Bytes that are no signature at all raise the same error.
+        ECDSA signatures are DER, all others raw. Malformed signatures raise the same error.
         """
         try:
             if isinstance(self._key, ec.EllipticCurvePublicKey):
@@ -97,16 +97,18 @@ class PublicKey:
 
 
 def load_public_keys(path_or_pem: str | Path | bytes) -> tuple[PublicKey, ...]:
-    """Return the public keys of a file, or of PEM bytes, in order and each once; at least one.
+    """Return the public keys of a file or of PEM bytes, in order, without duplicates, at least one.
 
-    Raises :class:`SignerRejected` when any block is not a public key that can be used: a verifier that
-    quietly left a key out would refuse good evidence, and one that took a private key would spread it.
+    Raises :class:`SignerRejected` if any block is not a usable public key. Skipping a block silently would
+    reject good evidence later, and accepting a private key would spread it.
     """
     if isinstance(path_or_pem, bytes):
         source, data = "the public key", path_or_pem
     else:
         if "-----BEGIN" in str(path_or_pem):
-            raise SignerRejected("a key's text was given where a path belongs: give the file's name")
+            raise SignerRejected(
+                "expected a path, got the text of a key: write it to a file and give its path"
+            )
         path = Path(str(path_or_pem).removeprefix("file://"))
         source = f"public key file {path}"
         data = read_pem(path, "public key file", secret=False)
@@ -115,7 +117,7 @@ def load_public_keys(path_or_pem: str | Path | bytes) -> tuple[PublicKey, ...]:
 
 
 def find_key(keys: Sequence[PublicKey], hint: str) -> PublicKey | None:
-    """Return the key that ``hint`` names, as fingerprint or as cosign's hint. A hint proves nothing."""
+    """Return the key whose keyid or cosign hint is ``hint``, or None. A hint is not authenticated."""
     return next((key for key in keys if hint in (key.keyid, key.cosign_hint)), None)
 
 

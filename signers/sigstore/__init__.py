@@ -1,4 +1,4 @@
-"""Sigstore: certificates, logs, timestamps, trusted roots: made, asked for, verified.
+"""Sigstore: certificates, transparency logs, timestamps and trusted roots; requested and verified.
 
-May not come in here: keys of services, stores.
+Not allowed here: keys of key services, stores.
 """

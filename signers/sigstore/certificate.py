@@ -1,6 +1,6 @@
-"""Fulcio's certificates: whose they are, who issued them, and whether they held at a signed time.
+"""Verifies Fulcio certificates: identity, issuing authority, validity at the signing time.
 
-Sources: Sigstore client specification section 4.3 (path validation at the time of signing, certificate
+Sources: Sigstore client specification section 4.3 (path validation at the signing time, certificate
 timestamp, policy), RFC 5280 section 6, RFC 6962 section 3.2, sigstore/fulcio
 ``docs/certificate-specification.md`` and ``docs/oid-info.md``.
 """
@@ -25,9 +25,9 @@ from signers.sigstore.trusted_root import Authority, TrustedRoot, find_log
 
 ISSUER_V2 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 ISSUER_V1 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
-"""Fulcio's extensions for the issuer of the identity token: a DER UTF8String, and bare text."""
+"""Fulcio's two extensions for the issuer of the identity token: v2 is a DER UTF8String, v1 bare text."""
 USERNAME = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
-"""The kind of other name under which Fulcio writes user names."""
+"""The type of the OtherName in which Fulcio writes user names."""
 MAX_BYTES = 64 * 1024
 _SHORT = 128
 _UTF8_STRING = 0x0C
@@ -39,7 +39,7 @@ _UNDERSTOOD = frozenset(
         ExtensionOID.BASIC_CONSTRAINTS,
     }
 )
-"""Extensions that a certificate may call critical (RFC 5280, section 4.2)."""
+"""The extensions that a certificate may mark as critical (RFC 5280, section 4.2)."""
 UNREADABLE = (
     ValueError,
     TypeError,
@@ -50,52 +50,54 @@ UNREADABLE = (
     x509.UnsupportedGeneralNameType,
     CryptographyDeprecationWarning,
 )
-"""What reading a certificate raises for one that is none, the warning where warnings are errors."""
+"""What ``cryptography`` raises for malformed certificates. The deprecation warning is among them for
+processes that turn warnings into errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate, verified to the trusted root."""
+    """A certificate that was verified up to the trusted root."""
 
     leaf: x509.Certificate
     chain: tuple[x509.Certificate, ...]
-    """From its issuer to the root."""
+    """The other certificates, from the issuer to the root."""
     identity: str
-    """The URI, mail address or name that it is for."""
+    """The URI, mail address or name in the subject alternative name."""
     issuer: str
-    """The issuer of the identity token."""
+    """The issuer of the identity token (an OIDC issuer), not that of the certificate."""
 
     @property
     def der(self) -> bytes:
-        """The leaf in DER."""
+        """The leaf certificate in DER."""
         return self.leaf.public_bytes(Encoding.DER)
 
     @property
     def pem(self) -> bytes:
-        """The leaf in PEM."""
+        """The leaf certificate in PEM."""
         return self.leaf.public_bytes(Encoding.PEM)
 
     @property
     def chain_pem(self) -> bytes:
-        """The rest in PEM."""
-        return b"".join(one.public_bytes(Encoding.PEM) for one in self.chain)
+        """The certificates of ``chain`` in PEM."""
+        return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in self.chain)
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A certificate that an authority of the trusted root issued, at whatever time."""
+    """A certificate that an authority of the trusted root issued. Its validity is not checked yet."""
 
     leaf: x509.Certificate
     authorities: tuple[Authority, ...]
-    """Those that could have, at least one: one authority may be listed for several periods."""
+    """The authorities that may have issued it, at least one. A trusted root can list one authority several
+    times with different periods."""
     identity: str
     issuer: str
 
     def at(self, moment: datetime, skew: timedelta = timedelta()) -> Certificate:
-        """Return the certificate as one that held at ``moment``, all of its chain too.
+        """Return the certificate as valid at ``moment``, its chain included.
 
-        Raises :class:`VerificationError`: ``timestamp_outside_cert`` for the certificate itself, ``expired``
-        when the authority or its certificates were not valid then.
+        ``skew`` extends the validity of the leaf on both sides. Raises :class:`VerificationError`:
+        ``timestamp_outside_cert`` when the leaf was not valid then, ``expired`` when no authority was.
         """
         if not _held(self.leaf, moment, skew):
             raise VerificationError(
@@ -104,13 +106,15 @@ class Issued:
                 "timestamp_outside_cert",
             )
         for authority in self.authorities:
-            if moment in authority.valid and all(_held(one, moment) for one in authority.chain):
+            if moment in authority.valid and all(
+                _held(certificate, moment) for certificate in authority.chain
+            ):
                 return Certificate(self.leaf, authority.chain, self.identity, self.issuer)
         raise VerificationError(f"the certificate's authority is not trusted at {moment}", "expired")
 
 
 def read_certificate(der: bytes) -> x509.Certificate:
-    """Read a certificate of at most :data:`MAX_BYTES`. Raises :class:`FormatError`."""
+    """Read a DER certificate of at most :data:`MAX_BYTES`. Raises :class:`FormatError`."""
     if len(der) > MAX_BYTES:
         raise FormatError(f"the certificate has {len(der)} bytes, at most {MAX_BYTES} are read")
     try:
@@ -120,14 +124,18 @@ def read_certificate(der: bytes) -> x509.Certificate:
 
 
 def check_issued(leaf: x509.Certificate, root: TrustedRoot) -> Issued:
-    """Return the certificate with its authority, its identity and its issuer; no time is looked at.
+    """Verify who issued ``leaf`` and what it is for, but not when it was valid.
 
-    Raises :class:`VerificationError`: ``certificate_unknown`` when no authority of ``root`` issued it,
-    ``certificate_invalid`` for one that is not meant for signing code, is for no or several names or cannot
-    be read, ``sct_missing`` and ``sct_invalid`` without a certificate timestamp by a log of ``root``.
+    Raises :class:`VerificationError`:
+
+    - ``certificate_unknown``: no authority of ``root`` issued it.
+    - ``certificate_invalid``: it is not for code signing, has not exactly one name, or cannot be read.
+    - ``sct_missing``, ``sct_invalid``: it has no valid certificate timestamp by a log of ``root``.
     """
     try:
-        authorities = tuple(each for each in root.certificate_authorities if _issued(leaf, each))
+        authorities = tuple(
+            authority for authority in root.certificate_authorities if _issued(leaf, authority)
+        )
         if not authorities:
             raise VerificationError(
                 "no authority of the trusted root issued the certificate", "certificate_unknown"
@@ -142,20 +150,22 @@ def check_issued(leaf: x509.Certificate, root: TrustedRoot) -> Issued:
 def check_certificate(
     leaf: x509.Certificate, root: TrustedRoot, moment: datetime, skew: timedelta = timedelta()
 ) -> Certificate:
-    """Return the certificate with its chain, if it was one at ``moment``. Raises :class:`VerificationError`.
+    """Verify ``leaf`` at ``moment`` and return it with its chain.
 
-    It has to chain to an authority of ``root`` that was valid then, be meant for signing code, and carry a
-    certificate timestamp by a log of ``root``.
+    The certificate must chain to an authority of ``root`` that was valid then, be for code signing, and carry
+    a certificate timestamp by a log of ``root``. Raises :class:`VerificationError` with the reasons of
+    :func:`check_issued` and :meth:`Issued.at`.
     """
     return check_issued(leaf, root).at(moment, skew)
 
 
 def _held(certificate: x509.Certificate, moment: datetime, skew: timedelta = timedelta()) -> bool:
+    """Whether ``moment`` is within the certificate's validity, extended by ``skew`` on both sides."""
     return certificate.not_valid_before_utc - skew <= moment <= certificate.not_valid_after_utc + skew
 
 
 def _issued(leaf: x509.Certificate, authority: Authority) -> bool:
-    """Whether signatures lead to the leaf, through certificates of the trusted root alone."""
+    """Whether signatures chain from the leaf to the root through certificates of the trusted root only."""
     lower = leaf
     try:
         for below, upper in enumerate(authority.chain):
@@ -169,7 +179,10 @@ def _issued(leaf: x509.Certificate, authority: Authority) -> bool:
 
 
 def _may_issue(authority: x509.Certificate, below: int) -> bool:
-    """Whether a certificate may issue code signing ones, with ``below`` authorities in between."""
+    """Whether this certificate may issue code signing certificates.
+
+    ``below`` is the number of authorities between it and the leaf, which its path length must allow.
+    """
     constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
     if not constraints.ca or (constraints.path_length is not None and constraints.path_length < below):
         return False
@@ -187,6 +200,7 @@ def _may_issue(authority: x509.Certificate, below: int) -> bool:
 
 
 def _check_profile(leaf: x509.Certificate) -> None:
+    """Check what the certificate may be used for. Raises :class:`VerificationError`."""
     problem = ""
     usages: Sequence[x509.ObjectIdentifier] = ()
     may_sign = False
@@ -209,23 +223,24 @@ def _check_profile(leaf: x509.Certificate) -> None:
 
 
 def issuer_of(leaf: x509.Certificate) -> str:
-    """Return the issuer of the identity token that the certificate was given for; empty when it has none.
+    """Return the issuer of the identity token in the certificate's extensions; empty when there is none.
 
-    Raises :class:`VerificationError` for an extension that cannot be read, and where two contradict.
+    Raises :class:`VerificationError` for an extension that cannot be read, and when the two extensions
+    contradict each other.
     """
-    found = []
+    issuers = []
     for oid in (ISSUER_V2, ISSUER_V1):
         try:
             extension = leaf.extensions.get_extension_for_oid(oid).value
         except x509.ExtensionNotFound:
             continue
         raw = extension.value if isinstance(extension, x509.UnrecognizedExtension) else b""
-        found.append(_utf8_string(raw) if oid == ISSUER_V2 else _text(raw))
-    if len(set(found)) > 1:
+        issuers.append(_utf8_string(raw) if oid == ISSUER_V2 else _text(raw))
+    if len(set(issuers)) > 1:
         raise VerificationError(
-            f"the certificate names two issuers, {' and '.join(found)}", "certificate_invalid"
+            f"the certificate names two issuers, {' and '.join(issuers)}", "certificate_invalid"
         )
-    return found[0] if found else ""
+    return issuers[0] if issuers else ""
 
 
 def _names(leaf: x509.Certificate) -> list[x509.GeneralName]:
@@ -236,6 +251,7 @@ def _names(leaf: x509.Certificate) -> list[x509.GeneralName]:
 
 
 def _identity(leaf: x509.Certificate) -> str:
+    """Return the one name in the subject alternative name; empty for an OtherName of unknown type."""
     (name,) = _names(leaf)
     if isinstance(name, x509.OtherName):
         return _utf8_string(name.value) if name.type_id == USERNAME else ""
@@ -243,12 +259,13 @@ def _identity(leaf: x509.Certificate) -> str:
 
 
 def _utf8_string(raw: bytes) -> str:
-    """Return the text of a DER UTF8String, whose length may take bytes of its own."""
+    """Return the text of a DER UTF8String. Raises :class:`VerificationError`."""
+    # A length of 128 or more is encoded as 0x80 plus the number of length bytes that follow (X.690, 8.1.3.5).
     header, length = 2, raw[1] if len(raw) > 1 else 0
     if length >= _SHORT:
         header += length & 0x7F
         length = int.from_bytes(raw[2:header], "big")
-    # 0x80 alone says that the end is marked in the text, which DER does not have
+    # the length byte 0x80 means indefinite length, which BER allows and DER does not
     if raw[:1] != bytes((_UTF8_STRING,)) or raw[1:2] == bytes((_SHORT,)) or len(raw) != header + length:
         raise VerificationError("the certificate has a name that is no text", "certificate_invalid")
     return _text(raw[header:])
@@ -264,17 +281,17 @@ def _text(raw: bytes) -> str:
 
 
 def verify_sct(leaf: x509.Certificate, issuer: x509.Certificate, root: TrustedRoot) -> None:
-    """Return if a certificate transparency log of ``root`` promised to log ``leaf`` (RFC 6962, section 3.2).
+    """Return if a certificate transparency log of ``root`` signed a timestamp for ``leaf``.
 
-    Raises :class:`VerificationError` (``sct_missing``, ``sct_invalid``) unless one of its embedded timestamps
-    holds.
+    ``issuer`` is the certificate that issued it. One valid timestamp of several is enough. Source: RFC 6962,
+    section 3.2. Raises :class:`VerificationError` (``sct_missing``, ``sct_invalid``).
     """
     try:
-        found = leaf.extensions.get_extension_for_class(x509.PrecertificateSignedCertificateTimestamps)
+        extension = leaf.extensions.get_extension_for_class(x509.PrecertificateSignedCertificateTimestamps)
     except x509.ExtensionNotFound as error:
         raise VerificationError("the certificate has no certificate timestamp", "sct_missing") from error
     problem: SignerError | None = None
-    for sct in found.value:
+    for sct in extension.value:
         try:
             log = find_log(root.ct_logs, sct.log_id)
             moment = sct.timestamp if sct.timestamp.tzinfo else sct.timestamp.replace(tzinfo=UTC)
@@ -286,12 +303,13 @@ def verify_sct(leaf: x509.Certificate, issuer: x509.Certificate, root: TrustedRo
             problem = error
         else:
             return
-    raise VerificationError(f"the certificate's timestamp does not hold: {problem}", "sct_invalid")
+    raise VerificationError(f"the certificate's timestamp is not valid: {problem}", "sct_invalid")
 
 
 def _promised(
     sct: SignedCertificateTimestamp, leaf: x509.Certificate, issuer: x509.Certificate, moment: datetime
 ) -> bytes:
+    """Return the bytes that a certificate timestamp signs (RFC 6962, section 3.2, ``digitally-signed``)."""
     key = issuer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     tbs = leaf.tbs_precertificate_bytes
     milliseconds = round(moment.timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""Certificates from Fulcio: an identity token and a key go in, a short-lived certificate comes out.
+"""Requests short-lived certificates from Fulcio with an identity token and a key.
 
 Source: sigstore/fulcio ``fulcio.proto`` (``/api/v2/signingCert``).
 """
@@ -20,11 +20,11 @@ from signers.sigstore.service import Service, expect_success, succeeded
 from signers.sigstore.trusted_root import TrustedRoot
 
 _SKEW = timedelta(seconds=5)
-"""How far Fulcio's clock and ours may be apart."""
+"""The clock difference between Fulcio and this machine that is tolerated."""
 
 
 class Fulcio:
-    """A certificate authority at ``url``, trusted by ``root``. Safe for threads."""
+    """A Fulcio instance at ``url`` whose authority is in ``root``. Safe to use from several threads."""
 
     def __init__(self, url: str, root: TrustedRoot, *, timeout: float = 20.0) -> None:
         self.url = url.rstrip("/")
@@ -32,10 +32,11 @@ class Fulcio:
         self._service = Service(url, "fulcio", timeout=timeout)
 
     def request(self, token: IdentityToken, key: ec.EllipticCurvePrivateKey) -> Certificate:
-        """Return a new certificate for ``key``, verified: key, chain and certificate timestamp.
+        """Return a new certificate for ``key``. Its key, chain and certificate timestamp are verified.
 
-        Raises :class:`SignerUnavailable` when trying again can help, which includes a token that Fulcio does
-        not take (it is read anew, and an issuer's discovery heals), and :class:`SignerRejected`.
+        Raises :class:`SignerUnavailable` when a later call may succeed, and :class:`SignerRejected`. A token
+        that Fulcio refuses counts as unavailable: the token is read again for the next call, and a failing
+        discovery of the issuer can recover.
         """
         request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, SHA256())
         content = {
@@ -51,25 +52,26 @@ class Fulcio:
             leaf = x509.load_pem_x509_certificate(chain[0].encode())
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise SignerUnavailable(
-                f"{reply.where} answered no certificate with an embedded certificate timestamp"
+                f"{reply.where}: its answer has no certificate with an embedded certificate timestamp"
             ) from error
         if leaf.public_key() != key.public_key():
-            raise SignerUnavailable(f"{reply.where} answered a certificate for another key")
+            raise SignerUnavailable(f"{reply.where}: its answer has a certificate for another key")
         try:
             return check_certificate(leaf, self._root, datetime.now(UTC), _SKEW)
         except VerificationError as error:
             raise SignerRejected(
-                f"{reply.where}: its certificate is not used: {error}; check signers.x509.trusted-root"
+                f"{reply.where}: its certificate does not verify: {error}; check signers.x509.trusted-root"
             ) from error
 
 
 def _refused(error: SignerError, token: IdentityToken) -> SignerError:
-    told = (
+    """Return the exception for a refused request, with the public claims of the token."""
+    text = (
         f"{error} (token of {token.subject or 'nobody'}, issuer {token.issuer or 'unknown'}, {token.source})"
     )
     if isinstance(error, SignerRejected):
-        # fulcio says 400 for an expired token, an unknown issuer and one that does not answer alike
+        # fulcio answers 400 for an expired token and an unknown issuer, but also when the issuer is down
         return SignerUnavailable(
-            f"{told}: check the audience, the issuer and the clock; fulcio's log says more"
+            f"{text}: check the audience, the issuer and the clock; fulcio's log says more"
         )
-    return SignerUnavailable(told)
+    return SignerUnavailable(text)

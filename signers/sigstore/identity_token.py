@@ -1,7 +1,8 @@
-"""Identity tokens from where a process runs: files, CI services, clouds.
+"""Reads OIDC identity tokens from the environment of the process: files, CI services, clouds.
 
-The providers are those of cosign, which Tekton Chains' ``signers.x509.fulcio.provider`` names.
-A token is read anew each time: projected service-account tokens are replaced in place before they expire.
+The providers are those of cosign; Tekton Chains' key ``signers.x509.fulcio.provider`` names one. A token is
+read again for every certificate, because projected service account tokens are replaced in place before they
+expire.
 """
 
 from __future__ import annotations
@@ -31,19 +32,20 @@ _PARTS = 3
 
 @dataclass(frozen=True, slots=True)
 class IdentityToken:
-    """A JSON web token; its claims are what it says of itself, verified by nobody here."""
+    """A JSON web token. Its claims are not verified here; the service that receives it does that."""
 
     jwt: str = field(repr=False)
     issuer: str
     subject: str
     expires: float
-    """Seconds since the epoch; 0 when it does not say."""
+    """Seconds since the epoch (claim ``exp``); 0 when the token has none."""
     source: str
+    """What the token was read from, for messages."""
 
     @classmethod
     def from_jwt(cls, text: str, source: str) -> IdentityToken:
-        """Read the claims of a token. Raises :class:`SignerRejected` without repeating any of it."""
-        jwt = text.strip()  # a file may end in a newline, a header may not
+        """Read the claims of a token. Raises :class:`SignerRejected`, whose text repeats none of it."""
+        jwt = text.strip()  # a file may end with a newline, which an HTTP header must not contain
         try:
             parts = jwt.split(".")
             data = urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
@@ -51,15 +53,19 @@ class IdentityToken:
             claims = orjson.loads(data)
             expires = float(claims.get("exp") or 0)
         except (IndexError, FormatError, ValueError, AttributeError, TypeError) as error:
-            raise SignerRejected(f"{source} gave no json web token: check what writes it") from error
+            raise SignerRejected(f"{source} has no json web token: check what writes it") from error
         if len(parts) != _PARTS:
-            raise SignerRejected(f"{source} gave no signed json web token: check what writes it")
+            raise SignerRejected(f"{source} has no signed json web token: check what writes it")
         return cls(jwt, str(claims.get("iss") or ""), str(claims.get("sub") or ""), expires, source)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSource:
-    """Where tokens come from: one ``provider``, or with none the first that is there; ``file`` wins."""
+    """The configured source of tokens.
+
+    If ``file`` is set, and ``provider`` is empty or a file provider, the file is used. Otherwise ``provider``
+    is used, or the first provider that is available if it is empty.
+    """
 
     provider: str = ""
     file: str = ""
@@ -67,8 +73,8 @@ class TokenSource:
     def read(self) -> IdentityToken:
         """Return a fresh token.
 
-        Raises :class:`SignerUnavailable` when a provider does not answer, or a file is not there yet, and
-        :class:`SignerRejected` for a provider that is not known or an answer that is no token.
+        Raises :class:`SignerUnavailable` when a provider does not answer or a file does not exist yet, and
+        :class:`SignerRejected` for an unknown provider or an answer that is not a token.
         """
         if self.file and self.provider in {"", "filesystem", "filesystem-custom-path"}:
             return _file(self.file)
@@ -90,13 +96,14 @@ class TokenSource:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Whether a provider is there, and how it is asked."""
+    """A source of tokens: whether it is available here, and how to read a token from it."""
 
     is_there: Callable[[], bool]
     read: Callable[[], IdentityToken]
 
 
 def _file(name: str) -> IdentityToken:
+    """Return the token in a file. A missing or empty file is unavailable: a volume may still be mounted."""
     path = Path(name)
     source = f"identity token file {path}"
     try:
@@ -116,6 +123,7 @@ def _default_file() -> Provider:
 
 
 def _member(service: Service, path: str, name: str, method: str, body: object, **headers: str) -> str:
+    """Return the text member ``name`` of the JSON answer to one request."""
     sent = {key.replace("_", "-"): value for key, value in headers.items()}
     if body is None:
         reply = service.request(method, path, headers=sent)
@@ -123,7 +131,7 @@ def _member(service: Service, path: str, name: str, method: str, body: object, *
         reply = service.post_json(path, body, sent)
     value = expect_success(reply).json.get(name)
     if not isinstance(value, str):
-        raise SignerUnavailable(f"{reply.where} answered without {name!r}")
+        raise SignerUnavailable(f"{reply.where}: its answer has no {name!r}")
     return value
 
 
@@ -147,6 +155,7 @@ def _metadata() -> Service:
 
 
 def _on_google() -> bool:
+    """Whether the process runs on Google Cloud; asks the metadata server only on Google's hardware."""
     if not os.environ.get("GCE_METADATA_HOST"):
         try:
             if "Google" not in Path("/sys/class/dmi/id/product_name").read_text():
@@ -207,6 +216,7 @@ def _has_spiffe() -> bool:
 
 
 def _named(*names: str) -> Callable[[], bool]:
+    """Return a function that tells whether all these environment variables are set."""
     return lambda: all(os.environ.get(name) for name in names)
 
 
@@ -221,5 +231,6 @@ PROVIDERS = {
     "google-impersonate": Provider(_named("GOOGLE_SERVICE_ACCOUNT_NAME"), _google_impersonate),
     "google-workload-identity": Provider(_on_google, _google),
 }
-"""By name, in the order in which they are tried; those that ask the network come last."""
+"""The providers by name, in the order in which they are tried. Those that use the network to find out whether
+they are available come last."""
 PROVIDERS |= {"google": PROVIDERS["google-workload-identity"], "github": PROVIDERS["github-actions"]}

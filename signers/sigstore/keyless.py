@@ -1,7 +1,7 @@
-"""Keyless signing: a key made here for minutes, and a certificate that says whose it is.
+"""Keyless signing: a key that exists for minutes, and a Fulcio certificate for it.
 
-The key signs what it is given, as a key file would: sigstore-python's own signer takes Statement v1 and three
-digest algorithms only, and Tekton Chains' formats have others.
+The key signs any bytes, as a key file does. The signer of sigstore-python is not used: it accepts only
+Statement v1 and three digest algorithms, and Tekton Chains' formats need others.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from signers.sigstore.fulcio import Fulcio
 from signers.sigstore.identity_token import IdentityToken, TokenSource
 
 MARGIN = 60.0
-"""Seconds before a certificate's end from which nothing is begun with it: a timestamp must lie inside."""
+"""Seconds before the end of a certificate from which it is no longer used. The timestamp of a signature must
+be within the certificate's validity."""
 _ECDSA = ec.ECDSA(SHA256())
 _log = logging.getLogger("signers.keyless")
 
 
 class CertifiedSigner(Signer):
-    """A key and the certificate it was given, for as long as that lasts."""
+    """A key with its certificate, usable while the certificate is valid."""
 
     deterministic = False
 
@@ -49,7 +50,7 @@ class CertifiedSigner(Signer):
 
 
 class Keyless:
-    """Gives signers with a certificate, a new key and a fresh token for each. Safe for threads."""
+    """Provides signers with a certificate. Each has a new key and a fresh token. Safe for threads."""
 
     def __init__(self, fulcio: Fulcio, tokens: TokenSource, *, margin: float = MARGIN) -> None:
         self._fulcio, self._tokens, self._margin = fulcio, tokens, margin
@@ -58,12 +59,15 @@ class Keyless:
         self._failed: tuple[float, SignerError] | None = None
 
     def current(self) -> CertifiedSigner:
-        """Return a signer whose certificate lasts; the same one for many threads, one request at a time.
+        """Return a signer whose certificate is valid for at least the margin.
 
-        Raises :class:`SignerUnavailable` and :class:`SignerRejected`. Who waited while the request of another
-        failed gets that failure: a service that is down is not asked once for each who waits.
+        Threads share one signer, and only one of them requests a new certificate. A thread that waited for a
+        request that failed raises the same exception and does not ask again: otherwise a failing service
+        would be called once for every waiting thread. Raises :class:`SignerUnavailable` and
+        :class:`SignerRejected`.
         """
         asked = time.monotonic()
+        # checked before the lock is taken: threads do not wait while a valid signer exists
         held = self._held
         if held is not None and held.lasts(self._margin):
             return held
@@ -81,6 +85,7 @@ class Keyless:
             return self._held
 
     def _renew(self) -> CertifiedSigner:
+        """Request a certificate for a new key."""
         token = self._tokens.read()
         _refuse_expired(token)
         key = ec.generate_private_key(ec.SECP256R1())
@@ -98,6 +103,7 @@ class Keyless:
 
 
 def _refuse_expired(token: IdentityToken) -> None:
+    """Raise :class:`SignerUnavailable` for an expired token. Fulcio's own answer would not name the cause."""
     if token.expires and token.expires <= time.time():
         ended = datetime.fromtimestamp(token.expires, UTC).isoformat()
         raise SignerUnavailable(

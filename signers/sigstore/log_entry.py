@@ -1,4 +1,4 @@
-"""One entry of a transparency log, verified offline: that the log has it, when, and of which signature it is.
+"""Verifies a transparency log entry offline: it is in the log, at which time, and for which signature.
 
 Sources: Sigstore client specification sections 4.2.2 (the log's time), 4.4 (the entry's body has this
 signature, this key or certificate, this artifact) and 4.6; sigstore/rekor types ``hashedrekord`` 0.0.1,
@@ -33,25 +33,30 @@ _WITHOUT_TIME = ("hashedrekord", "0.0.2")
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """An entry that a log of the trusted root has, or promised to have."""
+    """A verified entry: a log of the trusted root contains it, or promised to."""
 
     index: int
-    """As people and tools name it: Rekor v1 counts over several trees, and says so in its promise alone."""
+    """The index by which people and tools look the entry up. In Rekor v1 it counts over all trees of the log,
+    and only the promise signs it."""
     url: str
     valid: Period
-    """When the log's key is trusted."""
+    """The period in which the log's key is trusted."""
     time: datetime | None
-    """When the log took it, where it signed for that: Rekor v2 never does."""
+    """The signed time of inclusion; None for Rekor v2, which signs none."""
 
 
 def verify_log_entry(
     content: Mapping[str, Any], signed: Signed, root: TrustedRoot, *, needs_proof: bool = True
 ) -> Logged:
-    """Return the entry of a ``TransparencyLogEntry`` if it is one about ``signed``.
+    """Verify a ``TransparencyLogEntry`` for ``signed`` and return it.
 
-    Verified are the proof of inclusion with its checkpoint, the signed entry timestamp, each where it is
-    there, and the body. Without ``needs_proof`` a signed entry timestamp alone is enough: bundles before v0.2
-    and cosign's layers have no more. Raises :class:`VerificationError` for an entry that is wrong in any way.
+    1. The body is well-formed, and of the kind that the entry states.
+    2. The inclusion proof and its checkpoint verify, if there is a proof.
+    3. The signed entry timestamp (the promise) verifies, if there is one.
+    4. The body has this signature, this key or certificate and this data.
+
+    With ``needs_proof`` an inclusion proof is required. Without it a promise is enough: bundles before v0.2
+    and cosign's annotations have nothing else. Raises :class:`VerificationError` if any check fails.
     """
     body = parse_body(decoded(content, "canonicalizedBody"))
     log = find_log(root.logs, _log_id(content))
@@ -59,14 +64,17 @@ def verify_log_entry(
     _check_kind(content, kind)
     has_promise, has_proof = bool(content.get("inclusionPromise")), bool(content.get("inclusionProof"))
     if not has_proof and (needs_proof or not has_promise or kind == _WITHOUT_TIME):
-        raise VerificationError("the log entry has no proof of inclusion", "signature_invalid")
+        raise VerificationError("the log entry has no inclusion proof", "signature_invalid")
     index, time = number(content, "logIndex"), None
     if has_proof:
         verify_inclusion(content, root)
         place = number(content["inclusionProof"], "logIndex")
         if kind == _WITHOUT_TIME and index != place:
-            raise VerificationError("the log entry and its proof have two indexes", "signature_invalid")
-        # without a promise nobody signed the index over all trees
+            raise VerificationError(
+                "the log entry and its inclusion proof have different indexes", "signature_invalid"
+            )
+        # only the promise signs the index over all trees; without one, use the index in the tree, which the
+        # proof covers
         index = index if has_promise else place
     if has_promise:
         verify_promise(content, root)
@@ -78,16 +86,16 @@ def verify_log_entry(
 
 
 def verify_promise(content: Mapping[str, Any], root: TrustedRoot) -> None:
-    """Return if a log of ``root`` signed the entry's timestamp, else raise :class:`VerificationError`."""
+    """Return if a log of ``root`` signed the entry timestamp. Raises :class:`VerificationError`."""
     promise = content.get("inclusionPromise")
     if not isinstance(promise, dict):
-        raise VerificationError("the log's answer lacks its promise", "signature_invalid")
+        raise VerificationError("the log entry has no signed entry timestamp", "signature_invalid")
     signature = decoded(promise, "signedEntryTimestamp")
     find_log(root.logs, _log_id(content)).verify(signature, promised(content))
 
 
 def promised(content: Mapping[str, Any]) -> bytes:
-    """Return what a signed entry timestamp is over: canonical JSON of the entry without its proof."""
+    """Return the bytes that a signed entry timestamp signs: canonical JSON of four members of the entry."""
     entry = {
         "body": content["canonicalizedBody"],
         "integratedTime": number(content, "integratedTime"),
@@ -98,7 +106,7 @@ def promised(content: Mapping[str, Any]) -> bytes:
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
-    """Return an entry's body as JSON with one reading. Raises :class:`VerificationError`."""
+    """Return the body of an entry as strict JSON. Raises :class:`VerificationError`."""
     what = "the log entry's body"
     try:
         parsed = parse_object(body, what, MAX_BODY_BYTES)
@@ -110,19 +118,22 @@ def parse_body(body: bytes) -> dict[str, Any]:
 
 
 def check_body(body: Mapping[str, Any], signed: Signed) -> None:
-    """Return if the body is about just this signature, key or certificate, and data.
+    """Return if the body has exactly this signature, this key or certificate, and this data.
 
-    Raises :class:`VerificationError`, for a kind of entry that is not known too (section 4.4).
+    Source: Sigstore client specification section 4.4. Raises :class:`VerificationError`, also for an unknown
+    kind of entry.
     """
     kind = (body.get("kind"), body.get("apiVersion"))
     compare = _KINDS.get(kind) if all(isinstance(part, str) for part in kind) else None
     if compare is None:
         name = " ".join(str(part)[:32] for part in kind)
-        raise VerificationError(f"the log entry is of another kind: {name}", "signature_invalid")
+        raise VerificationError(f"the log entry is of an unknown kind: {name}", "signature_invalid")
     try:
         fits = compare(body["spec"], signed)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, FormatError) as error:
-        raise VerificationError(f"the log entry is no {kind[0]} {kind[1]}", "signature_invalid") from error
+        raise VerificationError(
+            f"the log entry is not a valid {kind[0]} {kind[1]}", "signature_invalid"
+        ) from error
     if not fits:
         raise VerificationError("the log entry is about another signature", "signature_invalid")
 
@@ -156,8 +167,8 @@ def _dsse(spec: dict[str, Any], signed: Signed) -> bool:
     if signed.envelope is None or not _is_hash(spec["payloadHash"], signed.envelope.payload):
         return False
     return any(
-        same_bytes(one["signature"], signed.signature) and _is_verifier(one["verifier"], signed)
-        for one in spec["signatures"]
+        same_bytes(entry["signature"], signed.signature) and _is_verifier(entry["verifier"], signed)
+        for entry in spec["signatures"]
     )
 
 
@@ -165,11 +176,11 @@ def _intoto(spec: dict[str, Any], signed: Signed) -> bool:
     content = spec["content"]
     if signed.envelope is None or not _is_hash(content["payloadHash"], signed.envelope.payload):
         return False
-    # the type's schema calls the signature's own base64 bytes, so that it is encoded twice
+    # the schema of this type declares "sig" as bytes, so the envelope's base64 is encoded a second time
     twice = b64encode(signed.signature)
     return content["envelope"]["payloadType"] == signed.envelope.payload_type and any(
-        same_bytes(one["sig"], twice) and _is_verifier(one["publicKey"], signed)
-        for one in content["envelope"]["signatures"]
+        same_bytes(entry["sig"], twice) and _is_verifier(entry["publicKey"], signed)
+        for entry in content["envelope"]["signatures"]
     )
 
 
@@ -187,7 +198,7 @@ def _is_hash(value: dict[str, Any], data: bytes) -> bool:
 
 
 def _is_verifier(encoded: str, signed: Signed) -> bool:
-    """Whether a PEM in base64 is the signer's certificate, or its key where there is none."""
+    """Whether a base64 encoded PEM is the signer's certificate, or the key if there is no certificate."""
     pem = decode_base64(encoded, "verifier")
     try:
         if signed.certificate:
@@ -199,13 +210,17 @@ def _is_verifier(encoded: str, signed: Signed) -> bool:
 
 
 def _spki(signed: Signed) -> bytes:
+    """Return the signer's public key as DER SubjectPublicKeyInfo."""
     return load_pem_public_key(signed.key.pem).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _check_kind(content: Mapping[str, Any], kind: tuple[object, object]) -> None:
-    told = content.get("kindVersion")
-    if told is not None and (not isinstance(told, dict) or (told.get("kind"), told.get("version")) != kind):
-        raise VerificationError("the log entry's body is not of the kind that it tells", "signature_invalid")
+    """Return if ``kindVersion``, where present, agrees with the body. Raises :class:`VerificationError`."""
+    stated = content.get("kindVersion")
+    if stated is not None and (
+        not isinstance(stated, dict) or (stated.get("kind"), stated.get("version")) != kind
+    ):
+        raise VerificationError("the log entry's body is not of the kind that it states", "signature_invalid")
 
 
 def _log_id(content: Mapping[str, Any]) -> bytes:
@@ -219,4 +234,4 @@ def _moment(seconds: int) -> datetime:
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise VerificationError("the log entry's time is none", "signature_invalid") from error
+        raise VerificationError("the log entry's time is not valid", "signature_invalid") from error

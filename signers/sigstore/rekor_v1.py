@@ -1,7 +1,7 @@
 """Rekor v1: ``dsse`` entries for envelopes, ``hashedrekord`` entries for other signatures.
 
 Source: sigstore/rekor ``openapi.yaml`` and its types ``dsse`` 0.0.1 and ``hashedrekord`` 0.0.1. The whole
-envelope is sent; the log keeps hashes of it and the signature. Entries carry the log's own time.
+envelope is sent to the log, which stores its hashes and the signature. Entries have a signed time.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ from signers.strict_json import expect_few
 
 PATH = "/api/v1/log/entries"
 _LARGE = 1024 * 1024
-"""A load balancer that answers 502 to more than this means the size, and will do so again."""
+"""The size in bytes above which 502 is taken for a refusal: load balancers answer it to requests that are too
+large, and a retry would fail again."""
 
 
 class RekorV1(TransparencyLog):
-    """A log of sigstore/rekor at ``url``."""
+    """A Rekor v1 log at ``url``. With ``root`` its answers are verified with the log's key."""
 
     refuses_equal = False
 
@@ -47,10 +48,10 @@ class RekorV1(TransparencyLog):
         self._service = Service(url, "transparency log", timeout=timeout)
 
     def check_key(self, key: PublicKey) -> None:
-        """Return: every key that there is here can be logged."""
+        """Return: Rekor v1 accepts every supported key."""
 
     def add(self, signed: Signed) -> LogEntry:
-        """Make an entry, or find the equal one; see :meth:`TransparencyLog.add`."""
+        """Add an entry, or fetch the equal one that exists; see :meth:`TransparencyLog.add`."""
         proposed = propose(signed)
         reply = self._service.post_json(PATH, proposed)
         if reply.status == HTTPStatus.CONFLICT:
@@ -65,23 +66,27 @@ class RekorV1(TransparencyLog):
         try:
             return self.check(entry_of(answer), signed)
         except (VerificationError, FormatError, KeyError, ValueError, TypeError, AttributeError) as error:
-            raise SignerUnavailable(f"{reply.where}: its answer is not used: {error}") from error
+            raise SignerUnavailable(f"{reply.where}: its answer does not verify: {error}") from error
 
     def check(self, content: Mapping[str, Any], signed: Signed) -> LogEntry:
-        """Return the entry, verified; see :meth:`TransparencyLog.check`."""
+        """Return the verified entry; see :meth:`TransparencyLog.check`."""
         check_entry(content, signed, self._root)
         index = number(content, "logIndex")
         return LogEntry(content, index, f"{without_user(self.url)}{PATH}?logIndex={index}")
 
     def _equal_entry(self, conflict: Reply) -> Reply:
+        """Fetch the entry that a 409 answer names in its ``Location`` header."""
+        # Only the path is used: the answer must not direct the request to another host.
         location = urlsplit(conflict.headers.get("Location", "")).path
         if not location.startswith(PATH):
-            raise SignerUnavailable(f"{conflict.where} has this entry already and does not say where")
+            raise SignerUnavailable(
+                f"{conflict.where} has this entry already, but its answer has no location of it"
+            )
         return self._service.request("GET", location, headers={"Accept": "application/json"})
 
 
 def propose(signed: Signed) -> dict[str, Any]:
-    """Return the entry to ask for: ``dsse`` for an envelope, ``hashedrekord`` for other data."""
+    """Return the request for a new entry: ``dsse`` for an envelope, ``hashedrekord`` for other data."""
     verifier = b64encode(_pem(signed)).decode()
     if signed.envelope is not None:
         envelope = signed.envelope.to_bytes().decode()
@@ -94,7 +99,10 @@ def propose(signed: Signed) -> dict[str, Any]:
 
 
 def entry_of(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return the bundle's form of an answer with one entry; hex becomes base64, numbers become text."""
+    """Return a log's answer with one entry as a ``TransparencyLogEntry``.
+
+    Hexadecimal becomes base64 and numbers become text, as in protobuf's JSON form.
+    """
     (entry,) = answer.values()
     verification = entry["verification"]
     proof = verification["inclusionProof"]
@@ -112,7 +120,7 @@ def entry_of(answer: dict[str, Any]) -> dict[str, Any]:
             "logIndex": str(proof["logIndex"]),
             "rootHash": _hex(proof["rootHash"]),
             "treeSize": str(proof["treeSize"]),
-            "hashes": [_hex(one) for one in proof["hashes"]],
+            "hashes": [_hex(digest) for digest in proof["hashes"]],
             "checkpoint": {"envelope": proof["checkpoint"]},
         },
         "canonicalizedBody": body,
@@ -120,7 +128,7 @@ def entry_of(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_entry(content: Mapping[str, Any], signed: Signed, root: TrustedRoot | None) -> None:
-    """Return if the entry proves that just this signature is logged. Raises :class:`VerificationError`."""
+    """Return if the entry proves that this signature is in the log. Raises :class:`VerificationError`."""
     body = parse_body(verify_inclusion(content, root))
     if root is not None:
         verify_promise(content, root)

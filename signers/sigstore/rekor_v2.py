@@ -1,8 +1,8 @@
 """Rekor v2: ``hashedrekord`` entries over the digest of what was signed.
 
-Source: sigstore/rekor-tiles CLIENTS.md. The answer comes when the entry is in a published checkpoint, after
-about a second, and is the proof itself. Only a hash leaves the cluster. Entries carry no time of their own:
-signatures need an RFC 3161 timestamp beside.
+Source: sigstore/rekor-tiles CLIENTS.md. The log answers when the entry is in a published checkpoint, after
+about a second, and the answer contains the inclusion proof. Only a digest leaves the cluster. Entries have no
+signed time, so a signature also needs an RFC 3161 timestamp.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ KEY_DETAILS = {
     "rsa-3072-sha256": "PKIX_RSA_PKCS1V15_3072_SHA256",
     "rsa-4096-sha256": "PKIX_RSA_PKCS1V15_4096_SHA256",
 }
-"""What Rekor v2 and this project sign alike; P-384 it takes with SHA-384 only, Ed25519 not over a digest."""
+"""The algorithms that both Rekor v2 and this project support. Rekor v2 takes P-384 only with SHA-384, and no
+pure Ed25519."""
 
 
 class RekorV2(TransparencyLog):
-    """A log of rekor-tiles at ``url``."""
+    """A Rekor v2 log at ``url``. With ``root`` its answers are verified with the log's key."""
 
     refuses_equal = True
 
@@ -49,15 +50,15 @@ class RekorV2(TransparencyLog):
         self._service = Service(url, "transparency log", timeout=timeout)
 
     def check_key(self, key: PublicKey) -> None:
-        """Return if the log takes such a key. Raises :class:`SignerRejected`."""
+        """Return if the log accepts signatures of this key. Raises :class:`SignerRejected`."""
         if key.algorithm not in KEY_DETAILS:
             raise SignerRejected(
-                f"transparency log: rekor v2 takes no {key.algorithm} signatures: expected one of "
+                f"transparency log: rekor v2 does not accept {key.algorithm} signatures: expected one of "
                 f"{', '.join(KEY_DETAILS)}"
             )
 
     def add(self, signed: Signed) -> LogEntry:
-        """Make an entry; see :meth:`TransparencyLog.add`."""
+        """Add an entry; see :meth:`TransparencyLog.add`."""
         self.check_key(signed.key)
         digest = hashlib.sha256(signed.data).digest()
         verifier = {**_verifier(signed), "keyDetails": KEY_DETAILS[signed.key.algorithm]}
@@ -65,26 +66,27 @@ class RekorV2(TransparencyLog):
         request = {"digest": b64encode(digest).decode(), "signature": signature}
         reply = self._service.post_json("/api/v2/log/entries", {"hashedRekordRequestV002": request})
         if reply.status == HTTPStatus.CONFLICT:
-            raise EntryExistsError(f"{reply.where} has this signature already and gives no proof of it")
+            raise EntryExistsError(f"{reply.where} has this signature already and returns no proof of it")
         content = expect_success(reply).json
         try:
             return self.check(content, signed)
         except VerificationError as error:
-            raise SignerUnavailable(f"{reply.where}: its answer is not used: {error}") from error
+            raise SignerUnavailable(f"{reply.where}: its answer does not verify: {error}") from error
 
     def check(self, content: Mapping[str, Any], signed: Signed) -> LogEntry:
-        """Return the entry, verified; see :meth:`TransparencyLog.check`."""
+        """Return the verified entry; see :meth:`TransparencyLog.check`."""
         check_entry(content, signed, self._root)
         index = number(content, "logIndex")
         return LogEntry(content, index, f"{without_user(self.url)}/api/v2/log/entries?logIndex={index}")
 
 
 def check_entry(content: Mapping[str, Any], signed: Signed, root: TrustedRoot | None) -> None:
-    """Return if the entry proves that just this signature is logged. Raises :class:`VerificationError`."""
+    """Return if the entry proves that this signature is in the log. Raises :class:`VerificationError`."""
     check_body(parse_body(verify_inclusion(content, root)), signed)
 
 
 def _verifier(signed: Signed) -> dict[str, Any]:
+    """Return the protobuf ``Verifier`` without ``keyDetails``: the certificate, or the public key."""
     if signed.certificate:
         return {"x509Certificate": {"rawBytes": b64encode(signed.certificate).decode()}}
     return {"publicKey": {"rawBytes": b64encode(_spki(signed.key)).decode()}}

@@ -1,8 +1,8 @@
-"""Sealing with verification material: a certificate, a timestamp, a log entry, each where it is configured.
+"""Seals with verification material: certificate, timestamp and log entry, each if it is configured.
 
-The order is the one in which nothing is left behind: certificate, signature, timestamp, then the log. An
-authority that is down is noticed before the log has an entry, and a log that is down before anything is
-stored. Everything that a service answers is verified before it is used.
+The order is certificate, signature, timestamp, log. Log entries cannot be removed, so the log comes last: a
+timestamp authority that is down fails the seal before an entry exists. Nothing is stored before the log has
+answered. Every answer is verified before it is used.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TRIES = 3
 
 
 class MaterialSealer(Sealer):
-    """Seals with a key, or keyless, and adds what is configured; ``root`` verifies what services answer."""
+    """Seals with a key, or keyless, and adds the configured material. ``root`` verifies all answers."""
 
     def __init__(
         self,
@@ -52,7 +52,8 @@ class MaterialSealer(Sealer):
     ) -> None:
         self._keyless = source if isinstance(source, Keyless) else None
         if isinstance(source, Signer):
-            # such a log would never give the proof of a signature whose answer was lost on the way
+            # Such a log returns no proof for a signature that it has already. If its first answer was lost,
+            # a deterministic signer could never get the proof, so each attempt needs a new signature.
             refused = log is not None and log.refuses_equal
             super().__init__(source.randomized() if refused else source)
             if log is not None:
@@ -62,33 +63,41 @@ class MaterialSealer(Sealer):
         self._log, self._authority, self._root = log, authority, root
 
     def is_local(self, *, log: bool) -> bool:
-        """Whether sealing asks nobody."""
+        """Whether sealing calls no service."""
         asks = self._keyless is not None or self._authority is not None or (log and self._log is not None)
         return not asks and not self.signer.remote
 
     def repeats(self, *, log: bool) -> bool:
-        """Whether sealing twice gives equal bytes."""
+        """Whether equal payloads always give equal bytes."""
         return self.is_local(log=log) and self.signer.deterministic
 
     @property
     def identity(self) -> str:
-        """Who signs. With certificates it may have to get one first, and raises what that raises."""
+        """The signer's name for people.
+
+        A keyless sealer may have to request a certificate first and raises what :meth:`Keyless.current`
+        raises.
+        """
         if self._keyless is None:
             return super().identity
         certificate = self._keyless.current().certificate
         return f"{certificate.identity} (issuer {certificate.issuer})"
 
     def seal_now(self, payload: bytes, payload_type: str, *, log: bool = False) -> Sealed:
-        """Return envelope and bundle with all material. Raises :class:`SignerError`."""
+        """Return the envelope and bundle with all material. Raises as :meth:`Sealer.seal_now` does."""
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise FormatError(f"payload has {len(payload)} bytes, at most {MAX_PAYLOAD_BYTES} are signed")
         return self._seal(pae(payload_type, payload), (payload, payload_type), log=log)
 
     def sign_now(self, data: bytes, *, log: bool = False) -> Sealed:
-        """Return a signature over bare ``data`` with all material. Raises :class:`SignerError`."""
+        """Return a signature over bare ``data`` with all material. Raises as :meth:`Sealer.seal_now` does."""
         return self._seal(data, None, log=log)
 
     def _seal(self, data: bytes, wrapped: tuple[bytes, str] | None, *, log: bool) -> Sealed:
+        """Sign ``data`` and collect the material.
+
+        ``wrapped`` is payload and payload type, None for bare data.
+        """
         for _ in range(_TRIES):
             signer = self._keyless.current() if self._keyless is not None else self.signer
             certificate = signer.certificate if isinstance(signer, CertifiedSigner) else None
@@ -98,7 +107,7 @@ class MaterialSealer(Sealer):
             outer = self._authority.stamp(envelope.to_bytes()) if self._authority and envelope else None
             if stamp is not None and certificate is not None:
                 _expect_inside(certificate, stamp.time)
-            beside = Material(
+            material = Material(
                 certificate.der if certificate else b"",
                 stamp.der if stamp else b"",
                 outer.der if outer else b"",
@@ -107,25 +116,26 @@ class MaterialSealer(Sealer):
             if log and self._log is not None:
                 key = PublicKey.from_pem(signer.public_pem)
                 try:
-                    entry = self._log.add(Signed(data, signature, key, beside.certificate, envelope))
+                    entry = self._log.add(Signed(data, signature, key, material.certificate, envelope))
+                # Sign again: a randomized or new key gives another signature, which the log does not have.
                 except EntryExistsError:
                     continue
                 integrated = int(entry.content.get("integratedTime") or 0)
                 if certificate is not None and integrated:
                     _expect_inside(certificate, datetime.fromtimestamp(integrated, UTC), "log's time")
-            return _sealed(signature, envelope, certificate, beside, entry)
+            return _sealed(signature, envelope, certificate, material, entry)
         raise SignerRejected(
-            "the transparency log has this signature already and gives no proof of it, and the key signs "
-            "equal data alike: use an ecdsa key with rekor v2"
+            "the transparency log has this signature already and returns no proof of it, and the key always "
+            "makes the same signature: use an ecdsa key with rekor v2"
         )
 
     def accept(
         self, data: bytes, signature: bytes, material: Material, envelope: Envelope | None, *, log: bool
     ) -> Sealed:
-        """Return the sealed form of parts that this sealer could have made.
+        """Return the seal that the parts form if this sealer could have made them.
 
-        Raises :class:`VerificationError`, :class:`FormatError` and, where the certificate in force is asked
-        for and cannot be had, :class:`SignerUnavailable`.
+        Raises :class:`VerificationError`, :class:`FormatError` and, when a keyless sealer cannot get its
+        current certificate to compare identities, :class:`SignerUnavailable` or :class:`SignerRejected`.
         """
         moment = None
         if self._authority is not None:
@@ -139,25 +149,28 @@ class MaterialSealer(Sealer):
         return _sealed(signature, envelope, certificate, material, entry)
 
     def _owner(self, der: bytes, moment: datetime | None) -> tuple[Certificate | None, PublicKey]:
+        """Return certificate and key of stored material if they are of this sealer's key or identity."""
         if self._keyless is None:
             if der:
-                raise VerificationError("it is signed with a certificate", "key_unknown")
+                raise VerificationError(
+                    "the signature has a certificate, expected a plain key", "key_unknown"
+                )
             return None, PublicKey.from_pem(self.signer.public_pem)
         if not der or self._root is None:
-            raise VerificationError("it is signed without a certificate", "key_unknown")
+            raise VerificationError("the signature has no certificate, expected one", "key_unknown")
         try:
             leaf = x509.load_der_x509_certificate(der)
         except ValueError as error:
             raise FormatError("its certificate cannot be read") from error
-        found = check_certificate(leaf, self._root, moment or leaf.not_valid_before_utc)
+        certificate = check_certificate(leaf, self._root, moment or leaf.not_valid_before_utc)
         ours = self._keyless.current().certificate
-        if (found.identity, found.issuer) != (ours.identity, ours.issuer):
-            raise VerificationError(f"it is signed by {found.identity}", "key_unknown")
-        return found, PublicKey.from_key(leaf.public_key(), "the certificate")
+        if (certificate.identity, certificate.issuer) != (ours.identity, ours.issuer):
+            raise VerificationError(f"it is signed by {certificate.identity}", "key_unknown")
+        return certificate, PublicKey.from_key(leaf.public_key(), "the certificate")
 
 
 class _Unready(Signer):
-    """Stands where a key would: keyless signing has a new one every few minutes."""
+    """The signer of a keyless sealer, which has no fixed key: a new one is made every few minutes."""
 
     keyid = ""
     public_pem = b""
@@ -171,9 +184,10 @@ class _Unready(Signer):
 
 
 def _expect_inside(certificate: Certificate, moment: datetime, what: str = "timestamp") -> None:
+    """Raise :class:`SignerUnavailable` if ``moment`` is outside the certificate's validity."""
     if not certificate.leaf.not_valid_before_utc <= moment <= certificate.leaf.not_valid_after_utc:
         raise SignerUnavailable(
-            f"the {what} ({moment.isoformat()}) is outside the certificate's time, which ends at "
+            f"the {what} ({moment.isoformat()}) is outside the certificate's validity, which ends at "
             f"{certificate.leaf.not_valid_after_utc.isoformat()}: check the clocks"
         )
 
@@ -182,11 +196,12 @@ def _sealed(
     signature: bytes,
     envelope: Envelope | None,
     certificate: Certificate | None,
-    beside: Material,
+    material: Material,
     entry: LogEntry | None,
 ) -> Sealed:
+    """Build the bundle and the layer annotations from the parts."""
     entries = (entry.content,) if entry else ()
-    stamps = ({"signedTimestamp": b64encode(beside.timestamp).decode()},) if beside.timestamp else ()
+    stamps = ({"signedTimestamp": b64encode(material.timestamp).decode()},) if material.timestamp else ()
     bundle = b""
     if envelope is not None:
         bundle = build_bundle(
@@ -197,7 +212,7 @@ def _sealed(
             timestamps=stamps,
         )
     annotations = {}
-    stamp = beside.outer_timestamp if envelope is not None else beside.timestamp
+    stamp = material.outer_timestamp if envelope is not None else material.timestamp
     if stamp:
         annotations[TIMESTAMP_ANNOTATION] = _json({"SignedRFC3161Timestamp": b64encode(stamp).decode()})
     if entries or stamps:
@@ -217,7 +232,7 @@ def _sealed(
 
 
 def _promise(content: Mapping[str, Any]) -> str:
-    """Return cosign's form of an entry of Rekor v1."""
+    """Return cosign's JSON form of a Rekor v1 entry."""
     payload = {
         "body": content["canonicalizedBody"],
         "integratedTime": int(content["integratedTime"]),
@@ -229,7 +244,7 @@ def _promise(content: Mapping[str, Any]) -> str:
 
 
 def material_of_annotations(annotations: Mapping[str, str]) -> Material:
-    """Return the material that a layer of form A carries. Raises :class:`FormatError`."""
+    """Return the material in the annotations of an image layer. Raises :class:`FormatError`."""
     try:
         pem = annotations.get(CERTIFICATE_ANNOTATION, "")
         der = x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER) if pem else b""

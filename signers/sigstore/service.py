@@ -1,7 +1,8 @@
-"""One exchange with a service over HTTP: bounded in time and size, its troubles in this room's two words.
+"""One HTTP exchange with a service, with limits on time and size and this package's exceptions.
 
-Proxies and certificate authorities come from the environment, as with every client of ``requests``
-(``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE``). Redirects are not followed: tokens travel here.
+Proxies and certificate authorities come from the environment, as for every client of ``requests``
+(``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE``). Redirects are not followed, because requests carry
+tokens.
 """
 
 from __future__ import annotations
@@ -22,25 +23,27 @@ from signers.strict_json import expect_few
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_ANSWER_VALUES = 20_000
 CONNECTIONS = 100
-"""As many threads may wait for one service: Rekor v2 answers after a second, however many ask."""
+"""The most connections to one service. Rekor v2 answers after about a second whatever the load, so many
+threads wait at the same time."""
 _EXCERPT = 200
 _OK, _REDIRECT, _BROKEN = 200, 300, 500
 _TEMPORARY = frozenset({408, 425, 429})
 _FAILURES = (requests.RequestException, HTTPError, OSError)
-"""Of a request, of the reading of its answer's body, and of the system."""
+"""Failures of a request, of reading the body of its answer, and of the operating system."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a service answered."""
+    """The answer of a service, whatever its status."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     where: str
-    """For errors: the service and its host."""
+    """The service and its host, for errors."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """What was sent and must not be shown: some services and proxies repeat it."""
+    """Credentials that were sent. Some services and proxies repeat them in their answers, so they are removed
+    from messages."""
 
     @property
     def json(self) -> dict[str, Any]:
@@ -51,28 +54,28 @@ class Reply:
         except FormatError as error:
             raise SignerUnavailable(str(error)) from error
         except orjson.JSONDecodeError as error:
-            raise SignerUnavailable(f"{self.where} answered no json: check the url") from error
+            raise SignerUnavailable(f"{self.where}: its answer is not json: check the url") from error
         if not isinstance(content, dict):
-            raise SignerUnavailable(f"{self.where} answered no json object: check the url")
+            raise SignerUnavailable(f"{self.where}: its answer is not a json object: check the url")
         return content
 
     def excerpt(self) -> str:
-        """Return the start of the body on one line, for an error."""
+        """Return the start of the body on one line, without secrets, for an error."""
         text = self.body.decode(errors="replace")
-        for secret in self.secrets:  # before anything is cut: a part of a token is too much too
+        for secret in self.secrets:  # before the text is cut, or a part of a token could remain
             text = text.replace(secret, "…")
         return " ".join(text[: 4 * _EXCERPT].split())[:_EXCERPT]
 
     def refusal(self) -> SignerError:
-        """Return the error that an answer without success means."""
-        told = f"{self.where} answered {self.status}: {self.excerpt() or 'nothing'}"
+        """Return the exception for an answer without success."""
+        text = f"{self.where} answered {self.status}: {self.excerpt() or 'nothing'}"
         if self.status >= _BROKEN or self.status in _TEMPORARY:
-            return SignerUnavailable(told)
-        return SignerRejected(told)
+            return SignerUnavailable(text)
+        return SignerRejected(text)
 
 
 class Service:
-    """A service at ``url``; ``what`` names it in errors, ``timeout`` is in seconds. Safe for threads."""
+    """A service at ``url``. ``what`` names it in errors, ``timeout`` is in seconds. Safe for threads."""
 
     def __init__(self, url: str, what: str, *, timeout: float = 30.0) -> None:
         self.url = url.rstrip("/")
@@ -92,15 +95,16 @@ class Service:
     ) -> Reply:
         """Return the answer to one request, whatever its status.
 
-        ``secret`` is in the body; it is kept out of errors, as credentials in the headers are. Raises
-        :class:`SignerUnavailable` when there is no answer, and for one that is too long.
+        ``secret`` is a credential in the body; errors do not show it, nor credentials in headers. Raises
+        :class:`SignerUnavailable` when there is no answer or one above :data:`MAX_ANSWER_BYTES`, and
+        :class:`SignerRejected` for an unusable URL.
         """
         try:
             return self._once(method, path, body, headers, secret)
         except _FAILURES as error:
             if not _was_dropped(error):
                 raise self._failure(error) from error
-        # the server closed a kept connection just as it was used again, and most often read nothing of it
+        # the server closed a kept-alive connection just as it was reused, most often before it read anything
         try:
             return self._once(method, path, body, headers, secret)
         except _FAILURES as error:
@@ -108,8 +112,8 @@ class Service:
 
     def _failure(self, error: Exception) -> SignerError:
         if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
-            return SignerRejected(f"{self.where} cannot be asked: check the url")
-        # the library's words can repeat the whole URL, with what it may hold
+            return SignerRejected(f"{self.where} cannot be called: check the url")
+        # the library's message is not repeated: it can contain the whole URL with credentials
         return SignerUnavailable(f"{self.where} does not answer: {type(error).__name__}")
 
     def _once(
@@ -119,7 +123,7 @@ class Service:
             method,
             self.url + path,
             data=body,
-            # what is compressed may be of any size, and no answer is large
+            # no compression: a small compressed answer could expand to any size
             headers={"Accept-Encoding": "identity", **(headers or {})},
             timeout=self._timeout,
             allow_redirects=False,
@@ -135,24 +139,24 @@ class Service:
     def post_json(
         self, path: str, content: object, headers: Mapping[str, str] | None = None, secret: str = ""
     ) -> Reply:
-        """Post JSON. Raises as :meth:`request` does."""
+        """Post JSON and return the answer. Raises as :meth:`request` does."""
         sent = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
         return self.request("POST", path, orjson.dumps(content), sent, secret)
 
 
 def _read(raw: Any) -> bytes:
-    """Return a body as it came, or one byte more of it than may be."""
-    found = b""
-    while len(found) <= MAX_ANSWER_BYTES:
-        part = raw.read(MAX_ANSWER_BYTES + 1 - len(found), decode_content=False)
+    """Return the body, or its first bytes up to one more than the limit, by which the caller sees that."""
+    data = b""
+    while len(data) <= MAX_ANSWER_BYTES:
+        part = raw.read(MAX_ANSWER_BYTES + 1 - len(data), decode_content=False)
         if not part:
             break
-        found += part
-    return found
+        data += part
+    return data
 
 
 def succeeded(reply: Reply) -> bool:
-    """Whether the status says success."""
+    """Whether the status means success."""
     return _OK <= reply.status < _REDIRECT
 
 
@@ -164,23 +168,25 @@ def expect_success(reply: Reply) -> Reply:
 
 
 def _was_dropped(error: Exception) -> bool:
+    """Whether the connection was closed before an answer began."""
     cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
     return isinstance(cause, ProtocolError)
 
 
 def _secrets(headers: Mapping[str, str], secret: str) -> tuple[str, ...]:
+    """Return the credentials of a request, of which answers and errors must show nothing."""
     given = headers.get("Authorization", "").rpartition(" ")[2]
-    return tuple(one for one in (given, secret) if one)
+    return tuple(value for value in (given, secret) if value)
 
 
 def without_user(url: str) -> str:
-    """Return the URL without user and password, for what is published."""
+    """Return the URL without user and password, fit for publication."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def shown_url(url: str) -> str:
-    """Return scheme, host and port: user and query can be secrets."""
+    """Return scheme, host and port. User and query of a URL can be secrets."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}" if host else "(no host in its url)"

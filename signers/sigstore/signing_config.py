@@ -1,7 +1,7 @@
-"""A Sigstore signing configuration: which Fulcio, log and timestamp authority to use now.
+"""Reads a Sigstore signing configuration: which Fulcio, log and timestamp authority to use now.
 
-Source: sigstore/protobuf-specs ``SigningConfig`` v0.2 in its JSON form. One of each
-is enough here: the one that began last among those valid now, of the newest version that is spoken here.
+Source: sigstore/protobuf-specs ``SigningConfig`` v0.2, JSON form. One service of each kind is chosen: among
+those valid now with a supported API version, that of the newest version and the latest start.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ _MAX_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The URLs to use; empty where the configuration names none."""
+    """The chosen URLs; empty where the configuration names no usable service."""
 
     fulcio: str
     log: str
     log_version: int
-    """1 or 2; 0 without a log."""
+    """1 or 2; 0 if there is no log."""
     timestamp: str
 
 
 def load_signing_config(path: Path, moment: datetime | None = None) -> Services:
-    """Read the file, for ``moment`` or now. Raises :class:`SignerRejected` or :class:`FormatError`."""
+    """Return the services that the file names for ``moment``, by default for now.
+
+    Raises :class:`SignerRejected` for a file that cannot be read, :class:`FormatError` for its content.
+    """
     what = f"signing config {path}"
     try:
         data = read_file(path, _MAX_BYTES)
@@ -57,17 +60,18 @@ def load_signing_config(path: Path, moment: datetime | None = None) -> Services:
 def _newest(
     content: Mapping[str, object], name: str, versions: tuple[int, ...], moment: datetime, what: str
 ) -> tuple[str, int]:
-    found: list[tuple[int, datetime, str]] = []
+    """Return URL and API version of the service to use, ``("", 0)`` if none fits."""
+    usable: list[tuple[int, datetime, str]] = []
     value = content.get(name, [])
     if not isinstance(value, list):
-        raise FormatError(f"{what}: {name} is no array")
-    for one in objects(value, f"{what}: {name}"):
-        version = member(one, "majorApiVersion", int, f"{what}: {name}")
-        valid: Period = read_period(one.get("validFor"), f"{what}: {name}")
+        raise FormatError(f"{what}: {name} is not an array")
+    for service in objects(value, f"{what}: {name}"):
+        version = member(service, "majorApiVersion", int, f"{what}: {name}")
+        valid: Period = read_period(service.get("validFor"), f"{what}: {name}")
         if version in versions and moment in valid:
             start = valid.start or datetime.min.replace(tzinfo=UTC)
-            found.append((version, start, member(one, "url", str, f"{what}: {name}")))
-    if not found:
+            usable.append((version, start, member(service, "url", str, f"{what}: {name}")))
+    if not usable:
         return "", 0
-    version, _, url = max(found)
+    version, _, url = max(usable)
     return url, version

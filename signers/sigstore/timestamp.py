@@ -1,4 +1,4 @@
-"""Timestamps of RFC 3161, asked for."""
+"""Requests RFC 3161 timestamps."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _HEADERS = {"Content-Type": "application/timestamp-query", "Accept": "applicatio
 
 
 class TimestampAuthority:
-    """A timestamp authority; queries are sent to ``url`` as it is. Safe for threads.
+    """A timestamp authority at ``url``; nothing is appended to it. Safe to use from several threads.
 
-    With ``root`` an answer counts only when an authority in it signed it.
+    With ``root`` an answer must be signed by an authority in it.
     """
 
     def __init__(self, url: str, root: TrustedRoot | None = None, *, timeout: float = 10.0) -> None:
@@ -25,9 +25,10 @@ class TimestampAuthority:
         self._service = Service(url, "timestamp authority", timeout=timeout)
 
     def stamp(self, signature: bytes) -> Timestamp:
-        """Return a timestamp over ``signature``, verified: imprint, nonce and, with a root, certificates.
+        """Return a timestamp over ``signature``. Imprint, nonce and, with a root, certificates are verified.
 
-        Raises :class:`SignerUnavailable`, since another answer may be better, and :class:`SignerRejected`.
+        Raises :class:`SignerRejected`, and :class:`SignerUnavailable`, also for an answer that does not
+        verify, because a later answer may.
         """
         query = (
             TimestampRequestBuilder()
@@ -40,4 +41,4 @@ class TimestampAuthority:
         try:
             return check_timestamp(reply.body, signature, self._root, query.nonce)
         except VerificationError as error:
-            raise SignerUnavailable(f"{reply.where}: its answer is not used: {error}") from error
+            raise SignerUnavailable(f"{reply.where}: its answer does not verify: {error}") from error

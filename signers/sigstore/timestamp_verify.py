@@ -1,7 +1,7 @@
-"""Timestamps of RFC 3161, verified: a third party's word on when a signature was there.
+"""Verifies RFC 3161 timestamps, which prove that a signature existed at a time.
 
-Sources: RFC 3161 sections 2.3 (the authority's key is for nothing else) and 2.4.2, Sigstore client
-specification section 4.2.1 (the stamped bytes are the raw signature).
+Sources: RFC 3161 sections 2.3 (the authority's key is for timestamps only) and 2.4.2, Sigstore client
+specification section 4.2.1 (the timestamp is over the raw signature).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from signers.sigstore.trusted_root import Authority, TrustedRoot
 
 MAX_BYTES = 64 * 1024
 MAX_CERTIFICATES = 16
-"""As many does a response carry at most; building chains from more is how verifiers are kept busy."""
+"""The most certificates in a response. Building chains from many certificates takes long, which an attacker
+could use to occupy verifiers."""
 _HASHES = {
     "2.16.840.1.101.3.4.2.1": hashlib.sha256,
     "2.16.840.1.101.3.4.2.2": hashlib.sha384,
@@ -31,21 +32,22 @@ _HASHES = {
 
 @dataclass(frozen=True, slots=True)
 class Timestamp:
-    """A timestamp response in DER, and the time it tells."""
+    """A timestamp response in DER, and its time."""
 
     der: bytes
     time: datetime
     authority: str = ""
-    """The URL that the trusted root has for who made it; empty when nobody's signature was verified."""
+    """The URL of the authority in the trusted root; empty when no signature was verified."""
 
 
 def check_timestamp(
     der: bytes, signature: bytes, root: TrustedRoot | None, nonce: int | None = None
 ) -> Timestamp:
-    """Return the timestamp in ``der`` if it is one over ``signature``. Raises :class:`VerificationError`.
+    """Verify that ``der`` is a timestamp response over ``signature`` and return it.
 
-    Without ``root`` nobody's signature is verified, the imprint and the nonce alone. With it, an authority of
-    it has to have signed the response with a certificate that is for timestamps and was valid at its time.
+    Without ``root`` only the imprint and the nonce are checked. With ``root`` one of its authorities must
+    have signed the response with a certificate for timestamping that was valid at that time. Raises
+    :class:`VerificationError` (``signature_invalid``).
     """
     if len(der) > MAX_BYTES:
         raise VerificationError(
@@ -58,7 +60,7 @@ def check_timestamp(
         info = response.tst_info
         moment = info.gen_time if info.gen_time.tzinfo else info.gen_time.replace(tzinfo=UTC)
     except ValueError as error:
-        raise VerificationError("this is no timestamp response", "signature_invalid") from error
+        raise VerificationError("this is not a timestamp response", "signature_invalid") from error
     if not _is_over(info.message_imprint, signature):
         raise VerificationError("the timestamp is over another signature", "signature_invalid")
     if nonce is not None and info.nonce != nonce:
@@ -68,6 +70,7 @@ def check_timestamp(
 
 
 def _is_over(imprint: MessageImprint, signature: bytes) -> bool:
+    """Whether the message imprint is the digest of ``signature``."""
     algorithm = _HASHES.get(imprint.hash_algorithm.dotted_string)
     return algorithm is not None and imprint.message == algorithm(signature).digest()
 
@@ -75,6 +78,7 @@ def _is_over(imprint: MessageImprint, signature: bytes) -> bool:
 def _verify_signed(
     response: TimeStampResponse, signature: bytes, moment: datetime, root: TrustedRoot
 ) -> Authority:
+    """Return the authority of ``root`` that signed the response. Raises :class:`VerificationError`."""
     _check_certificates(response)
     problem = "the trusted root has no timestamp authority"
     for authority in root.timestamp_authorities:
@@ -86,14 +90,24 @@ def _verify_signed(
         if moment in authority.valid:
             return authority
         problem = f"its authority is not trusted at {moment}"
-    raise VerificationError(f"the timestamp is not one of the trusted root: {problem}", "signature_invalid")
+    raise VerificationError(
+        f"no authority of the trusted root made the timestamp: {problem}", "signature_invalid"
+    )
 
 
 def _check_certificates(response: TimeStampResponse) -> None:
-    """Refuse two certificates of one name: the one that is looked at has to be the one that signed."""
+    """Refuse two certificates with the same issuer and serial number.
+
+    The library looks the signer's certificate up by these. With two, the one whose properties are checked
+    might not be the one whose key signed.
+    """
     try:
-        certificates = [load_der_x509_certificate(one) for one in response.signed_data.certificates]
-        names = {(one.issuer.public_bytes(), one.serial_number) for one in certificates}
+        certificates = [
+            load_der_x509_certificate(certificate) for certificate in response.signed_data.certificates
+        ]
+        names = {
+            (certificate.issuer.public_bytes(), certificate.serial_number) for certificate in certificates
+        }
     except UNREADABLE as error:
         raise VerificationError(
             "a certificate of the timestamp cannot be read", "signature_invalid"
@@ -103,6 +117,9 @@ def _check_certificates(response: TimeStampResponse) -> None:
 
 
 def _builder(authority: Authority) -> VerifierBuilder:
+    """Return the verifier for one authority of the trusted root."""
+    # The chain runs from the issuing certificate to the root. Its first certificate may be the one that signs
+    # timestamps, which is not an authority.
     *others, last = authority.chain
     builder = VerifierBuilder(roots=[last])
     if others and not _is_ca(others[0]):

@@ -1,4 +1,4 @@
-"""The port of transparency logs, and the proof that an entry is in one.
+"""The port of transparency logs, and the verification of inclusion proofs.
 
 Sources: RFC 9162 section 2.1.3 (inclusion proofs), C2SP ``tlog-checkpoint`` and ``signed-note``
 (checkpoints), sigstore/protobuf-specs ``sigstore_rekor.proto`` (entries).
@@ -22,70 +22,74 @@ from signers.sigstore.trusted_root import Log, TrustedRoot, find_log
 _NOTE_LINES = 3
 _KEY_HASH = 4
 _DIGITS = 19
-"""As many as the largest 64 bit number has."""
+"""The number of decimal digits of the largest 64 bit number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A signature that goes into a log: over ``data``, which is the PAE of ``envelope`` if there is one."""
+    """A signature for a log, over ``data``. If there is an ``envelope``, ``data`` is its PAE."""
 
     data: bytes
     signature: bytes
     key: PublicKey
     certificate: bytes = b""
-    """DER; empty for a plain key."""
+    """The signer's certificate, DER; empty for a plain key."""
     envelope: Envelope | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """A log's answer, verified: the ``TransparencyLogEntry`` that a bundle carries, as JSON."""
+    """A log's verified answer. ``content`` is the ``TransparencyLogEntry`` for a bundle, as JSON."""
 
     content: Mapping[str, Any]
     index: int
     url: str
-    """Where people and tools look the entry up: what ``chains.tekton.dev/transparency`` holds."""
+    """Where people and tools look the entry up; the value of ``chains.tekton.dev/transparency``."""
 
 
 class EntryExistsError(SignerUnavailable):
-    """The log has this very signature and gives no proof of it: sign again, which makes another one."""
+    """The log has this signature already and returns no proof of it. The caller signs again."""
 
 
 class TransparencyLog(ABC):
-    """Takes signatures; calls block and may come from many threads."""
+    """A transparency log. Its methods block and may be called from several threads."""
 
     url: str
     refuses_equal: bool
-    """Whether equal signatures are refused without a proof, so that each one has to be another."""
+    """Whether the log refuses a signature that it has and returns no proof of it, so that every attempt needs
+    a new signature."""
 
     @abstractmethod
     def check_key(self, key: PublicKey) -> None:
-        """Return if the log takes signatures of such a key. Raises :class:`SignerRejected` if not."""
+        """Return if the log accepts signatures of this key. Raises :class:`SignerRejected`."""
 
     @abstractmethod
     def add(self, signed: Signed) -> LogEntry:
-        """Make an entry and return it, verified.
+        """Add an entry and return it, verified.
 
-        Raises :class:`SignerUnavailable` when trying again can help, :class:`EntryExistsError` when signing
-        again can, and :class:`SignerRejected` for what the log will never take.
+        Raises :class:`SignerUnavailable` when a later call may succeed, :class:`EntryExistsError` when a new
+        signature may, and :class:`SignerRejected` for what the log never accepts.
         """
 
     @abstractmethod
     def check(self, content: Mapping[str, Any], signed: Signed) -> LogEntry:
-        """Return the entry that ``content`` is, verified. Raises :class:`VerificationError`."""
+        """Verify that ``content`` is an entry for ``signed`` and return it.
+
+        Raises :class:`VerificationError`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A log's signed head."""
+    """The signed tree head of a log."""
 
     origin: str
     size: int
     root_hash: bytes
     text: bytes
-    """What is signed."""
+    """The signed part of the note."""
     signatures: tuple[tuple[str, bytes, bytes], ...]
-    """Name, key hash (4 bytes) and signature of each."""
+    """Name, key hash (4 bytes) and signature of each signature line."""
 
     @classmethod
     def from_note(cls, note: str) -> Checkpoint:
@@ -115,10 +119,10 @@ class Checkpoint:
             ) from error
 
     def verify(self, log: Log) -> None:
-        """Return if ``log`` signed this as its own head. Raises :class:`VerificationError`.
+        """Return if ``log`` signed this checkpoint as its own. Raises :class:`VerificationError`.
 
-        Other signatures may stand beside, such as those of witnesses. The origin is the log's name, which
-        Rekor v1 writes with the number of its tree.
+        Other signatures, such as those of witnesses, are ignored. The origin must be a name of the log; Rekor
+        v1 appends the number of its tree to it.
         """
         expected = " or ".join(log.origins)
         origin = next((name for name in log.origins if _is_of(self.origin, name)), None)
@@ -139,50 +143,53 @@ class Checkpoint:
 
 
 def _is_of(origin: str, name: str) -> bool:
-    """Whether an origin line is a log's name, or that name with the number of a tree."""
+    """Whether an origin line is the name of a log, or that name with the number of a tree."""
     return origin == name or origin.startswith(f"{name} - ")
 
 
 def number(members: Mapping[str, Any], name: str) -> int:
-    """Return a number of protobuf's JSON form, which leaves a zero out. Raises :class:`VerificationError`."""
+    """Return a number of protobuf's JSON form, where an absent member is 0.
+
+    Raises :class:`VerificationError`.
+    """
     value = members.get(name) or "0"
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
-        raise VerificationError(f"the log entry's {name} is no number", "signature_invalid")
+        raise VerificationError(f"the log entry's {name} is not a number", "signature_invalid")
     return int(text)
 
 
 def decoded(members: Mapping[str, Any], name: str) -> bytes:
-    """Return a member's bytes, which are base64. Raises :class:`VerificationError`."""
+    """Return the bytes of a base64 member. Raises :class:`VerificationError` if it is missing or empty."""
     value = members.get(name)
     try:
         if isinstance(value, str) and value:
             return b64decode(value, validate=True)
     except ValueError:
         pass
-    raise VerificationError(f"the log entry's {name} is missing or no base64", "signature_invalid")
+    raise VerificationError(f"the log entry's {name} is missing or not base64", "signature_invalid")
 
 
 def verify_inclusion(entry: Mapping[str, Any], root: TrustedRoot | None) -> bytes:
-    """Return the entry's body, proved to be in the log of its checkpoint.
+    """Verify the inclusion proof of an entry and return the entry's body.
 
-    With ``root`` the checkpoint has to be signed by a log in it, without one the proof is only held against
-    the checkpoint's own hash. Raises :class:`VerificationError` for everything that does not fit together.
+    With ``root`` a log in it must have signed the checkpoint. Without ``root`` the proof is compared with the
+    checkpoint's hash only. Raises :class:`VerificationError` if any part does not fit.
     """
     body = decoded(entry, "canonicalizedBody")
     try:
         proof = entry["inclusionProof"]
         index, size = number(proof, "logIndex"), number(proof, "treeSize")
         root_hash = decoded(proof, "rootHash")
-        hashes = [b64decode(one, validate=True) for one in proof.get("hashes") or ()]
+        hashes = [b64decode(digest, validate=True) for digest in proof.get("hashes") or ()]
         checkpoint = Checkpoint.from_note(proof["checkpoint"]["envelope"])
         log_id = decoded(entry["logId"], "keyId")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise VerificationError("the log's answer lacks a proof of inclusion", "signature_invalid") from error
-    found = root_of_proof(index, size, hashlib.sha256(b"\0" + body).digest(), hashes)
-    if found != root_hash or (checkpoint.size, checkpoint.root_hash) != (size, root_hash):
+        raise VerificationError("the log entry has no valid inclusion proof", "signature_invalid") from error
+    computed = root_of_proof(index, size, hashlib.sha256(b"\0" + body).digest(), hashes)
+    if computed != root_hash or (checkpoint.size, checkpoint.root_hash) != (size, root_hash):
         raise VerificationError(
-            f"the proof of entry {index} does not lead to the log's checkpoint", "signature_invalid"
+            f"the inclusion proof of entry {index} does not match the log's checkpoint", "signature_invalid"
         )
     if root is not None:
         checkpoint.verify(find_log(root.logs, log_id))
@@ -190,30 +197,32 @@ def verify_inclusion(entry: Mapping[str, Any], root: TrustedRoot | None) -> byte
 
 
 def root_of_proof(index: int, size: int, leaf: bytes, hashes: Sequence[bytes]) -> bytes:
-    """Return the root hash that an inclusion proof leads to (RFC 9162, section 2.1.3.2).
+    """Return the root hash that an inclusion proof gives (RFC 9162, section 2.1.3.2).
 
     Raises :class:`VerificationError` for a proof of the wrong length.
     """
-    node, last, found = index, size - 1, leaf
+    node, last, computed = index, size - 1, leaf
     if not 0 <= index < size:
         raise VerificationError(f"entry {index} is outside a log of {size}", "signature_invalid")
-    for one in hashes:
+    for sibling in hashes:
         if last == 0:
-            raise VerificationError("the proof of inclusion is too long", "signature_invalid")
+            raise VerificationError("the inclusion proof is too long", "signature_invalid")
+        # A right child, or the last node of its level, has its sibling on the left.
         if node & 1 or node == last:
-            found = hashlib.sha256(b"\1" + one + found).digest()
+            computed = hashlib.sha256(b"\1" + sibling + computed).digest()
+            # The last node of an incomplete level is carried up until it is a right child.
             while not node & 1 and node:
                 node, last = node >> 1, last >> 1
         else:
-            found = hashlib.sha256(b"\1" + found + one).digest()
+            computed = hashlib.sha256(b"\1" + computed + sibling).digest()
         node, last = node >> 1, last >> 1
     if last:
-        raise VerificationError("the proof of inclusion is too short", "signature_invalid")
-    return found
+        raise VerificationError("the inclusion proof is too short", "signature_invalid")
+    return computed
 
 
 def same_bytes(encoded: object, expected: bytes) -> bool:
-    """Whether ``encoded`` is ``expected`` in base64."""
+    """Whether ``encoded`` is the base64 of ``expected``."""
     try:
         return isinstance(encoded, str) and b64decode(encoded, validate=True) == expected
     except ValueError:

@@ -1,6 +1,6 @@
-"""The trusted root of a Sigstore instance: whose logs, certificates and timestamps count.
+"""The trusted root of a Sigstore instance: its logs, certificate authorities and timestamp authorities.
 
-Source: sigstore/protobuf-specs ``sigstore_trustroot.proto`` in its JSON form, v0.1 and v0.2.
+Source: sigstore/protobuf-specs ``sigstore_trustroot.proto``, JSON form, v0.1 and v0.2.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LogPublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPub
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Times between which a key or an authority counts; ``None`` means without an end on that side."""
+    """A period of validity, both ends included; ``None`` means no limit on that side."""
 
     start: datetime | None
     end: datetime | None
@@ -49,19 +49,19 @@ class Log:
     valid: Period
 
     checkpoint_id: bytes = b""
-    """The id that its checkpoints name its key by, where the trusted root tells one."""
+    """The key id in its checkpoints, if the trusted root states it separately."""
 
     @property
     def host(self) -> str:
-        """The host of its URL, which people know it by."""
+        """The host of its URL, by which people know the log."""
         return urlsplit(self.url).hostname or self.url
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The names that its checkpoints may bear: the host of its URL, with and without the port.
+        """The origins that its checkpoints may have: the host of its URL, with and without the port.
 
-        Rekor v1 signs as the host that it was started with, which has the port of a log that is not on 443.
-        Rekor v2 signs as the host alone. A path of the URL belongs to the name (C2SP ``tlog-checkpoint``).
+        Rekor v1 uses the host that it was started with, including a port other than 443. Rekor v2 uses the
+        host alone. The path of the URL is part of the origin (C2SP ``tlog-checkpoint``).
         """
         parts = urlsplit(self.url)
         host = parts.hostname
@@ -72,7 +72,7 @@ class Log:
         return tuple(dict.fromkeys((host + path, place + path)))
 
     def key_hashes(self, origin: str) -> frozenset[bytes]:
-        """Return the hints at its key in checkpoints of ``origin``, 4 bytes each.
+        """Return the key hashes that checkpoints of ``origin`` may have, 4 bytes each.
 
         Source: C2SP ``signed-note``, "Signature types".
         """
@@ -81,7 +81,7 @@ class Log:
         if isinstance(self.key, ed25519.Ed25519PublicKey):
             raw = self.key.public_bytes(Encoding.Raw, PublicFormat.Raw)
             ids.append(hashlib.sha256(origin.encode() + b"\n\x01" + raw).digest())
-        return frozenset(one[:4] for one in ids if one)
+        return frozenset(key_id[:4] for key_id in ids if key_id)
 
     def verify(self, signature: bytes, data: bytes) -> None:
         """Return if the log signed ``data``, else raise :class:`VerificationError`."""
@@ -98,7 +98,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A certificate or timestamp authority; the certificates reach from the issuing one to the root."""
+    """A certificate or timestamp authority. ``chain`` runs from the issuing certificate to the root."""
 
     url: str
     chain: tuple[x509.Certificate, ...]
@@ -107,7 +107,7 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class TrustedRoot:
-    """What an instance's evidence is verified with."""
+    """The keys and certificates with which the evidence of a Sigstore instance is verified."""
 
     logs: tuple[Log, ...]
     ct_logs: tuple[Log, ...]
@@ -116,9 +116,9 @@ class TrustedRoot:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> TrustedRoot:
-        """Read ``trusted_root.json``. Raises :class:`FormatError`, saying what is wrong.
+        """Read ``trusted_root.json``. Raises :class:`FormatError`.
 
-        A log whose key is of a kind that is not known here is left out: it verifies nothing.
+        A log with an unsupported kind of key is left out; nothing can verify with it.
         """
         root = parse_object(data, "trusted root", MAX_BYTES)
         check_shape(root, TRUSTED_ROOT, "trusted root")
@@ -134,7 +134,7 @@ class TrustedRoot:
 
     @classmethod
     def from_path(cls, path: Path) -> TrustedRoot:
-        """Read the file. Raises :class:`SignerRejected` or :class:`FormatError` naming it."""
+        """Read the file. Raises :class:`SignerRejected` or :class:`FormatError`, which name it."""
         try:
             data = read_file(path, MAX_BYTES)
         except OSError as error:
@@ -146,7 +146,7 @@ class TrustedRoot:
 
 
 def find_log(logs: Sequence[Log], log_id: bytes) -> Log:
-    """Return the log of that id. Raises :class:`VerificationError` when it is not trusted."""
+    """Return the log with this id. Raises :class:`VerificationError` (``key_unknown``) if there is none."""
     for log in logs:
         if log.log_id == log_id:
             return log
@@ -154,68 +154,74 @@ def find_log(logs: Sequence[Log], log_id: bytes) -> Log:
 
 
 def _logs(root: Mapping[str, object], name: str) -> tuple[Log, ...]:
-    found = []
-    for one in _objects(root, name):
+    """Return the logs of one member of the trusted root. Raises :class:`FormatError`."""
+    logs = []
+    for entry in _objects(root, name):
         what = f"trusted root: {name}"
-        public = member(one, "publicKey", dict, what)
+        public = member(entry, "publicKey", dict, what)
         try:
             key = load_der_public_key(decode_base64(member(public, "rawBytes", str, what), what))
         except (ValueError, UnsupportedAlgorithm):
             continue
-        checkpoint_id = _log_id(one, "checkpointKeyId", what)
-        log_id = _log_id(one, "logId", what) or checkpoint_id
+        checkpoint_id = _log_id(entry, "checkpointKeyId", what)
+        log_id = _log_id(entry, "logId", what) or checkpoint_id
         if not log_id:
             raise FormatError(f"{what}: logId is missing")
         if isinstance(key, LogPublicKey):
             valid = read_period(public.get("validFor"), what)
-            found.append(Log(log_id, member(one, "baseUrl", str, what), key, valid, checkpoint_id))
-    return tuple(found)
+            logs.append(Log(log_id, member(entry, "baseUrl", str, what), key, valid, checkpoint_id))
+    return tuple(logs)
 
 
 def _log_id(log: Mapping[str, object], name: str, what: str) -> bytes:
+    """Return the bytes of a log id, empty if it is absent. Raises :class:`FormatError`."""
     if log.get(name) is None:
         return b""
     return decode_base64(member(member(log, name, dict, what), "keyId", str, what), what)
 
 
 def _authorities(root: Mapping[str, object], name: str) -> tuple[Authority, ...]:
+    """Return the authorities of one member of the trusted root. Raises :class:`FormatError`."""
     what = f"trusted root: {name}"
-    found = []
-    for one in _objects(root, name):
-        chain = objects(member(member(one, "certChain", dict, what), "certificates", list, what), what)
+    authorities = []
+    for entry in _objects(root, name):
+        chain = objects(member(member(entry, "certChain", dict, what), "certificates", list, what), what)
         try:
             certificates = tuple(
-                x509.load_der_x509_certificate(decode_base64(member(each, "rawBytes", str, what), what))
-                for each in chain
+                x509.load_der_x509_certificate(
+                    decode_base64(member(certificate, "rawBytes", str, what), what)
+                )
+                for certificate in chain
             )
         except ValueError as error:
             raise FormatError(f"{what}: a certificate cannot be read") from error
         if not certificates:
             raise FormatError(f"{what}: an authority has no certificate")
-        url = str(one.get("uri") or "")
-        found.append(Authority(url, certificates, read_period(one.get("validFor"), what)))
-    return tuple(found)
+        url = str(entry.get("uri") or "")
+        authorities.append(Authority(url, certificates, read_period(entry.get("validFor"), what)))
+    return tuple(authorities)
 
 
 def _objects(root: Mapping[str, object], name: str) -> Sequence[Mapping[str, object]]:
+    """Return an array member as objects. Raises :class:`FormatError`."""
     value = root.get(name)
     if value is None:  # protobuf's JSON form leaves an empty array out
         return ()
     if not isinstance(value, list):
-        raise FormatError(f"trusted root: {name} is no array")
+        raise FormatError(f"trusted root: {name} is not an array")
     return objects(value, f"trusted root: {name}")
 
 
 def read_period(value: object, what: str) -> Period:
-    """Return the period of a ``validFor``, without ends where there is none.
+    """Return the period of a ``validFor`` member; without limits if it is absent.
 
-    A period that is there has a start (sigstore_common.proto, ``TimeRange``): one that lost it must not count
-    for ever. Raises :class:`FormatError`.
+    A period that is present must have a start (sigstore_common.proto, ``TimeRange``), because one that lost
+    it would be valid forever. Raises :class:`FormatError`.
     """
     if value is None:
         return Period(None, None)
     if not isinstance(value, dict):
-        raise FormatError(f"{what}: validFor is no object")
+        raise FormatError(f"{what}: validFor is not an object")
     if value.get("start") is None:
         raise FormatError(f"{what}: validFor has no start")
     return Period(_moment(value.get("start"), what), _moment(value.get("end"), what))
@@ -227,7 +233,7 @@ def _moment(value: object, what: str) -> datetime | None:
     try:
         if not isinstance(value, str):
             raise ValueError  # noqa: TRY301, TRY004 - one way to say that it is none
-        found = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value)
     except ValueError as error:
-        raise FormatError(f"{what}: {str(value)[:40]!r} is no time") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        raise FormatError(f"{what}: {str(value)[:40]!r} is not a time") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

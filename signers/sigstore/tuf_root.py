@@ -1,6 +1,7 @@
-"""The trusted root from a TUF repository, whose own root is pinned.
+"""Fetches the trusted root from a TUF repository, starting from a pinned TUF root.
 
-Source: the TUF specification, through python-tuf; sigstore-python's copy of the public good instance's root.
+Source: the TUF specification, through python-tuf. The TUF root of the public good instance is
+sigstore-python's copy.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ TARGET = "trusted_root.json"
 def fetch_trusted_root(url: str, pinned: Path | None = None, folder: Path | None = None) -> TrustedRoot:
     """Return the trusted root that the repository at ``url`` has now.
 
-    ``pinned`` is a ``root.json`` of that repository, known to be right; only the public good instance needs
-    none. What was verified is kept in ``folder``, by default below the user's cache. Raises
-    :class:`SignerUnavailable` when it does not answer, and :class:`SignerRejected` for one that is not the
-    pinned root's, or without a pinned root.
+    ``pinned`` is a trustworthy ``root.json`` of that repository; only the public good instance needs none.
+    Verified files are cached in ``folder``, by default in the user's cache folder. Raises
+    :class:`SignerUnavailable` when the repository does not answer, and :class:`SignerRejected` when it does
+    not verify with the pinned root or no root is given.
     """
     url = url.rstrip("/")
     folder = folder or cache_folder() / "tuf" / quote(url, safe="")
@@ -47,25 +48,25 @@ def fetch_trusted_root(url: str, pinned: Path | None = None, folder: Path | None
             )
         path = updater.find_cached_target(info) or updater.download_target(info)
     except DownloadError as error:
-        told = getattr(error, "status_code", None) or type(error).__name__
-        raise SignerUnavailable(f"tuf repository {shown_url(url)} does not answer: {told}") from None
+        problem = getattr(error, "status_code", None) or type(error).__name__
+        raise SignerUnavailable(f"tuf repository {shown_url(url)} does not answer: {problem}") from None
     except RepositoryError as error:
         raise SignerRejected(
-            f"tuf repository {shown_url(url)} is not the one of the pinned root: {error}; check "
+            f"tuf repository {shown_url(url)} does not verify with the pinned root: {error}; check "
             "signers.x509.tuf.root"
         ) from error
     except OSError as error:
         raise SignerUnavailable(
-            f"tuf: cannot keep what was fetched in {folder}: {error.strerror}; set XDG_CACHE_HOME to a "
+            f"tuf: cannot write the fetched files to {folder}: {error.strerror}; set XDG_CACHE_HOME to a "
             "folder that this process may write, and TMPDIR to another"
         ) from error
     return TrustedRoot.from_path(Path(path))
 
 
 def cache_folder() -> Path:
-    """Return the folder for what may be fetched again.
+    """Return the folder for files that can be fetched again.
 
-    Raises :class:`SignerRejected` where there is no home.
+    Raises :class:`SignerRejected` if there is no home folder.
     """
     try:
         return Path(user_cache_dir("provenance-chains"))
@@ -77,6 +78,7 @@ def cache_folder() -> Path:
 
 
 def _pinned(url: str, pinned: Path | None) -> bytes:
+    """Return the bytes of the pinned ``root.json``. Raises :class:`SignerRejected`."""
     if pinned is not None:
         try:
             return read_file(pinned, _MAX_ROOT)

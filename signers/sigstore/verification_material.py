@@ -1,8 +1,8 @@
-"""What stands beside a signature, as a verifier finds it: read from a bundle or from a layer, and verified.
+"""Reads the verification material of a signature from a bundle or image layer, and verifies it offline.
 
 Sources: the Sigstore client specification, section 4; sigstore/protobuf-specs ``sigstore_bundle.proto``; the
-annotations of cosign's ``SIGNATURE_SPEC.md``, and our own that holds what a bundle would. Nothing is asked of
-anybody: the trusted root decides.
+annotations of cosign's ``SIGNATURE_SPEC.md``, and our own annotation, which has the same members as a bundle.
+No service is called; the trusted root alone decides.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from signers.sigstore.trusted_root import TrustedRoot
 from signers.strict_json import Shape, check_shape, decode_base64, member, objects, parse_object
 
 MOST = 16
-"""Log entries, and timestamps, that one signature may carry; each costs public key operations."""
+"""The most log entries, and the most timestamps, of one signature. Each costs public key operations."""
 _MAX_ANNOTATION = 4 * 1024 * 1024
 _V1_PROMISE_ONLY = "0.1"
 
@@ -43,21 +43,21 @@ class VerificationMaterial:
     """Certificate, log entries and timestamps of one signature; not verified."""
 
     certificate: bytes = b""
-    """DER of the leaf; any others are not read: authorities come from the trusted root."""
+    """The leaf in DER. Other certificates are ignored: authorities come from the trusted root."""
     entries: tuple[Mapping[str, Any], ...] = ()
     """``TransparencyLogEntry`` objects as JSON."""
     timestamps: tuple[bytes, ...] = ()
     """RFC 3161 responses over the signature, DER."""
     outer_timestamps: tuple[bytes, ...] = ()
-    """The same over the whole envelope, where it is stored alone."""
+    """RFC 3161 responses over the whole envelope, DER, for an envelope that is stored outside a bundle."""
     needs_proof: bool = True
-    """Whether every entry must have a proof of inclusion; a promise is enough for cosign's older forms."""
+    """Whether every entry must have an inclusion proof. For cosign's older forms a promise is enough."""
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> VerificationMaterial:
-        """Return what a bundle carries. Raises :class:`FormatError`.
+        """Return the material of a bundle. Raises :class:`FormatError`.
 
-        ``sigstore_bundle.proto``: from v0.2 on every entry has a proof of inclusion.
+        From bundle v0.2 on, every entry must have an inclusion proof (``sigstore_bundle.proto``).
         """
         return cls(
             bundle.certificates[0] if bundle.certificates else b"",
@@ -68,9 +68,10 @@ class VerificationMaterial:
 
     @classmethod
     def from_annotations(cls, annotations: Mapping[str, str], *, is_envelope: bool) -> VerificationMaterial:
-        """Return what a layer of form A carries; ``is_envelope`` when the layer is a DSSE envelope.
+        """Return the material in the annotations of an image layer. Raises :class:`FormatError`.
 
-        Cosign's timestamp is then over the whole envelope. Raises :class:`FormatError`.
+        ``is_envelope`` tells whether the layer is a DSSE envelope. Cosign's timestamp is then over the whole
+        envelope, otherwise over the signature.
         """
         ours = _object(annotations, MATERIAL_ANNOTATION, MATERIAL)
         entries = (
@@ -84,61 +85,66 @@ class VerificationMaterial:
             raise FormatError(f"{MATERIAL_ANNOTATION}: rfc3161Timestamps must be an array")
         stamps = _stamps(objects(listed, "timestamp"))
         stamp = _object(annotations, TIMESTAMP_ANNOTATION, COSIGN_TIMESTAMP)
-        told: tuple[bytes, ...] = ()
+        cosign_stamps: tuple[bytes, ...] = ()
         if stamp:
             text = member(stamp, "SignedRFC3161Timestamp", str, TIMESTAMP_ANNOTATION)
-            told = (decode_base64(text, TIMESTAMP_ANNOTATION),)
+            cosign_stamps = (decode_base64(text, TIMESTAMP_ANNOTATION),)
         promise = _object(annotations, BUNDLE_ANNOTATION, COSIGN_BUNDLE)
         if promise:
             entries.append(_entry_of_promise(promise))
         return cls(
             _leaf(annotations.get(CERTIFICATE_ANNOTATION, "")),
             tuple(entries),
-            stamps if is_envelope else tuple(dict.fromkeys((*stamps, *told))),
-            told if is_envelope else (),
+            stamps if is_envelope else tuple(dict.fromkeys((*stamps, *cosign_stamps))),
+            cosign_stamps if is_envelope else (),
             needs_proof=False,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedTime:
-    """A moment at which the signature was there, on the word of an authority or a log of the trusted root."""
+    """A time at which the signature existed, according to an authority or log of the trusted root."""
 
     moment: datetime
     source: str
-    """``TimestampAuthority`` or ``Tlog``, as sigstore-go calls them."""
+    """``TimestampAuthority`` or ``Tlog``, the words of sigstore-go."""
     uri: str
-    """Of who says so, as the trusted root has it."""
+    """The URL of the authority or log in the trusted root."""
 
 
 def verify_timestamps(
     material: VerificationMaterial, signature: bytes, envelope: bytes, root: TrustedRoot
 ) -> list[VerifiedTime]:
-    """Return the times of all timestamps (client specification 4.2.1).
+    """Verify all timestamps and return their times (client specification 4.2.1).
 
-    Raises :class:`VerificationError` when any of them does not hold: a wrong one is not outvoted.
+    ``envelope`` is the stored envelope, over which outer timestamps are. Raises :class:`VerificationError` if
+    any timestamp is not valid, even if others are.
     """
-    found = [(one, signature) for one in material.timestamps]
-    found += [(one, envelope) for one in material.outer_timestamps]
-    _expect_few(found, "timestamps")
-    stamps = [check_timestamp(der, data, root) for der, data in found]
-    return list(dict.fromkeys(VerifiedTime(one.time, "TimestampAuthority", one.authority) for one in stamps))
+    stamped = [(response, signature) for response in material.timestamps]
+    stamped += [(response, envelope) for response in material.outer_timestamps]
+    _expect_few(stamped, "timestamps")
+    stamps = [check_timestamp(der, data, root) for der, data in stamped]
+    return list(
+        dict.fromkeys(
+            VerifiedTime(response.time, "TimestampAuthority", response.authority) for response in stamps
+        )
+    )
 
 
 def verify_entries(material: VerificationMaterial, signed: Signed, root: TrustedRoot) -> list[Logged]:
-    """Return all log entries (client specification 4.2.2 and 4.4).
+    """Verify all log entries and return them (client specification 4.2.2 and 4.4).
 
-    Raises :class:`VerificationError` when any of them does not hold.
+    Raises :class:`VerificationError` if any of them is not valid.
     """
     _expect_few(material.entries, "log entries")
-    found = [
-        verify_log_entry(one, signed, root, needs_proof=material.needs_proof) for one in material.entries
+    verified = [
+        verify_log_entry(entry, signed, root, needs_proof=material.needs_proof) for entry in material.entries
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(verified))
 
 
 def expect_in_force(entries: Sequence[Logged], moments: Sequence[datetime]) -> None:
-    """Return if the entries' logs were trusted at every moment. Raises :class:`VerificationError`."""
+    """Return if the logs of the entries were trusted at each moment. Raises :class:`VerificationError`."""
     for entry in entries:
         for moment in moments:
             if moment not in entry.valid:
@@ -150,16 +156,18 @@ def expect_in_force(entries: Sequence[Logged], moments: Sequence[datetime]) -> N
 
 def _expect_few(found: Sequence[object], what: str) -> None:
     if len(found) > MOST:
-        raise VerificationError(f"it has {len(found)} {what}, at most {MOST} are read", "signature_invalid")
+        raise VerificationError(
+            f"the signature has {len(found)} {what}, at most {MOST} are read", "signature_invalid"
+        )
 
 
 def _entry_of_promise(promise: Mapping[str, object]) -> dict[str, Any]:
-    """Return the bundle's form of what cosign keeps of an entry of Rekor v1: its body and its promise."""
+    """Return the ``TransparencyLogEntry`` of cosign's annotation: body and promise of a Rekor v1 entry."""
     payload = member(promise, "Payload", dict, BUNDLE_ANNOTATION)
     try:
         log_id = bytes.fromhex(member(payload, "logID", str, BUNDLE_ANNOTATION))
     except ValueError as error:
-        raise FormatError(f"{BUNDLE_ANNOTATION}: logID is no hex") from error
+        raise FormatError(f"{BUNDLE_ANNOTATION}: logID is not hexadecimal") from error
     return {
         "logIndex": str(member(payload, "logIndex", int, BUNDLE_ANNOTATION)),
         "logId": {"keyId": b64encode(log_id).decode()},
@@ -172,23 +180,27 @@ def _entry_of_promise(promise: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _object(annotations: Mapping[str, str], name: str, shape: Shape) -> dict[str, object]:
+    """Return the JSON object of an annotation, empty if it is absent. Raises :class:`FormatError`."""
     text = annotations.get(name, "")
     if not text:
         return {}
-    found = parse_object(text.encode("utf-8", "replace"), f"annotation {name}", _MAX_ANNOTATION)
-    check_shape(found, shape, f"annotation {name}")
-    return found
+    members = parse_object(text.encode("utf-8", "replace"), f"annotation {name}", _MAX_ANNOTATION)
+    check_shape(members, shape, f"annotation {name}")
+    return members
 
 
 def _leaf(pem: str) -> bytes:
+    """Return the DER of a PEM certificate, empty for no text. Raises :class:`FormatError`."""
     if not pem:
         return b""
     try:
         return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
     except UNREADABLE as error:
-        raise FormatError(f"annotation {CERTIFICATE_ANNOTATION} is no certificate in PEM") from error
+        raise FormatError(f"annotation {CERTIFICATE_ANNOTATION} is not a PEM certificate") from error
 
 
 def _stamps(timestamps: Sequence[Mapping[str, object]]) -> tuple[bytes, ...]:
     what = "timestamp"
-    return tuple(decode_base64(member(one, "signedTimestamp", str, what), what) for one in timestamps)
+    return tuple(
+        decode_base64(member(timestamp, "signedTimestamp", str, what), what) for timestamp in timestamps
+    )

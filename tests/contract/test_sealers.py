@@ -195,7 +195,7 @@ def test_a_key_that_the_log_does_not_take_is_refused_at_the_start(
     sigstore_services: SigstoreServices, tmp_path: Path, algorithm: str
 ) -> None:
     write_key_pair(tmp_path / "the.key", generate_key(algorithm))
-    with pytest.raises(SignerRejected, match=f"rekor v2 takes no {algorithm}"):
+    with pytest.raises(SignerRejected, match=f"rekor v2 does not accept {algorithm}"):
         MaterialSealer(open_signer(str(tmp_path / "the.key")), log=RekorV2(sigstore_services.rekor))
 
 
@@ -314,7 +314,7 @@ def test_a_log_certificate_or_timestamp_of_another_instance_is_not_believed(
             check_timestamp(stamp, signature, trusted)
     with pytest.raises(VerificationError, match="another query"):
         check_timestamp(stamp, sealed.signature, root, nonce=1)
-    with pytest.raises(VerificationError, match="no timestamp response"):
+    with pytest.raises(VerificationError, match="not a timestamp response"):
         check_timestamp(b"junk", sealed.signature, None)
 
 
@@ -334,7 +334,7 @@ def test_a_certificate_is_believed_with_its_chain_its_time_and_its_promise(
     with pytest.raises(VerificationError, match="not in the trusted root"):
         check_certificate(leaf, replace(root, ct_logs=other_root.ct_logs), now)
     forged = replace(root, ct_logs=tuple(replace(log, key=other_root.logs[0].key) for log in root.ct_logs))
-    with pytest.raises(VerificationError, match="does not hold"):
+    with pytest.raises(VerificationError, match="is not valid"):
         verify_sct(leaf, found.chain[0], forged)
     with pytest.raises(VerificationError, match="no certificate timestamp"):
         verify_sct(found.chain[0], found.chain[0], root)

@@ -200,7 +200,7 @@ def test_a_bundle_is_made_of_one_signature_by_the_key_that_it_names() -> None:
     assert str(caught.value) == "bundle holds a message signature: expected a DSSE envelope"
 
 
-# JSON with one reading
+# unambiguous JSON
 
 
 def test_json_is_refused_by_the_name_of_what_it_is() -> None:
@@ -210,9 +210,9 @@ def test_json_is_refused_by_the_name_of_what_it_is() -> None:
         (b"1.5", "x must be a JSON object, got a number"),
         (
             b'{"%b":1,"%b":2}' % (b"a" * 65, b"a" * 65),
-            f"x is not JSON with one reading: two members are named '{'a' * 64}'",
+            f"x is not unambiguous JSON: two members are named '{'a' * 64}'",
         ),
-        (b'{"a":{"b":1,"b":2}}', "x is not JSON with one reading: two members are named 'b'"),
+        (b'{"a":{"b":1,"b":2}}', "x is not unambiguous JSON: two members are named 'b'"),
         (b"{} ", "x has 3 bytes, at most 2 are read"),
     ):
         limit = 2 if data == b"{} " else 1000
@@ -220,7 +220,7 @@ def test_json_is_refused_by_the_name_of_what_it_is() -> None:
             parse_object(data, "x", limit)
         assert str(caught.value) == words
     assert parse_object(b"{}", "x", 2) == {}
-    with pytest.raises(FormatError, match=r"^x is (nested too deeply|not JSON with one reading: )"):
+    with pytest.raises(FormatError, match=r"^x is (nested too deeply|not unambiguous JSON: )"):
         parse_object(b'{"a":' * 1010 + b"1" + b"}" * 1010, "x", 10_000)
 
 
@@ -261,8 +261,8 @@ def test_names_are_compared_as_other_readers_do() -> None:
         ("AA\nAA", "x is not base64: Only base64 data is allowed"),
         ("AAA", "x is not base64: Incorrect padding"),
         ("AAAA=", "x is not base64: Excess data after padding"),
-        ("AB==", "x is not base64: its end is not as RFC 4648 writes it"),
-        ("AAB=", "x is not base64: its end is not as RFC 4648 writes it"),
+        ("AB==", "x is not base64: its last group is not as RFC 4648 requires"),
+        ("AAB=", "x is not base64: its last group is not as RFC 4648 requires"),
         ("-A+A", "x mixes standard and URL-safe base64"),
         ("_A/A", "x mixes standard and URL-safe base64"),
         ("-A/A", "x mixes standard and URL-safe base64"),

@@ -54,7 +54,7 @@ def test_a_key_given_as_its_own_reference_is_not_repeated() -> None:
 
 def test_an_entry_that_gives_no_signer_is_a_mistake_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SIGNERS, "odd", "signers.errors:SignerRejected")
-    with pytest.raises(TypeError, match="did not give a signer"):
+    with pytest.raises(TypeError, match="did not return a signer"):
         open_signer("odd://x")
 
 

@@ -158,7 +158,7 @@ def test_an_encrypted_key_is_opened_by_a_password_file(
     monkeypatch.setenv("COSIGN_PASSWORD", secret.decode())
     assert chains(["keys", "public", str(key), "--password-file", str(wrong)]) == 2
     told = capsys.readouterr().err
-    assert "does not open with this password" in told
+    assert "cannot be decrypted with this password" in told
     assert "guess" not in told
     assert chains(["keys", "public", str(key), "--password-file", str(tmp_path / "missing")]) == 2
     assert chains(["keys", "public", "awskms:///alias/x", "--password-file", str(right)]) == 2

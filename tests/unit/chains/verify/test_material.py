@@ -114,13 +114,13 @@ def test_without_a_trusted_root_nothing_can_be_verified() -> None:
     [
         ("timestamp-of-another-signature", "timestamp", Reason.TIMESTAMP_INVALID, "the timestamp is over another signature"),
         ("timestamp-of-another-beside-a-good-one", "timestamp", Reason.TIMESTAMP_INVALID, "the timestamp is over another signature"),
-        ("timestamp-of-another-authority", "timestamp", Reason.TIMESTAMP_INVALID, "the timestamp is not one of the trusted root"),
-        ("timestamp-of-an-ended-authority", "timestamp", Reason.TIMESTAMP_INVALID, "the timestamp is not one of the trusted root"),
-        ("timestamps-too-many", "timestamp", Reason.TIMESTAMP_INVALID, "it has 17 timestamps, at most 16 are read"),
+        ("timestamp-of-another-authority", "timestamp", Reason.TIMESTAMP_INVALID, "no authority of the trusted root made the timestamp"),
+        ("timestamp-of-an-ended-authority", "timestamp", Reason.TIMESTAMP_INVALID, "no authority of the trusted root made the timestamp"),
+        ("timestamps-too-many", "timestamp", Reason.TIMESTAMP_INVALID, "the signature has 17 timestamps, at most 16 are read"),
         ("entry-of-another-signature", "transparency-log", Reason.TLOG_INVALID, ""),
         ("entry-beside-one-of-another", "transparency-log", Reason.TLOG_INVALID, ""),
         ("entry-of-an-ended-log", "transparency-log", Reason.TLOG_INVALID, "is not trusted for entries of"),
-        ("entries-too-many", "transparency-log", Reason.TLOG_INVALID, "it has 17 log entries, at most 16 are read"),
+        ("entries-too-many", "transparency-log", Reason.TLOG_INVALID, "the signature has 17 log entries, at most 16 are read"),
         ("promise-by-another-key", "transparency-log", Reason.TLOG_INVALID, "did not sign this"),
     ],
 )  # fmt: skip

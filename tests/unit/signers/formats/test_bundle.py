@@ -22,7 +22,7 @@ from tests.testbed.commands import Command
 
 BROKEN = Path(__file__).parent / "broken" / "bundles"
 IN_TOTO = "application/vnd.in-toto+json"
-JSON = "bundle is not JSON with one reading"
+JSON = "bundle is not unambiguous JSON"
 MATERIAL = "bundle: verificationMaterial"
 ONE_CONTENT = "bundle: expected exactly one of dsseEnvelope, messageSignature, got"
 ONE_KEY = f"{MATERIAL}: expected exactly one of certificate, publicKey, x509CertificateChain, got"

@@ -19,7 +19,7 @@ from signers.keys.public_key import PublicKey
 
 BROKEN = Path(__file__).parent / "broken" / "envelopes"
 IN_TOTO = "application/vnd.in-toto+json"
-JSON = "envelope is not JSON with one reading"
+JSON = "envelope is not unambiguous JSON"
 FAULTS = {
     "array": "envelope must be a JSON object, got an array",
     "byte-order-mark": JSON,
@@ -43,7 +43,7 @@ FAULTS = {
     "payload-type-missing": "envelope: payloadType is missing",
     "payload-unpadded": "envelope: payload is not base64",
     "payload-with-newline": "envelope: payload is not base64",
-    "payload-with-stray-bits": "envelope: payload is not base64: its end is not as RFC 4648 writes it",
+    "payload-with-stray-bits": "envelope: payload is not base64: its last group is not as RFC 4648 requires",
     "second-signature-broken": "envelope: signature 2: sig is missing",
     "sig-missing": "envelope: signature 1: sig is missing",
     "sig-not-base64": "envelope: signature 1: sig is not base64",

@@ -63,7 +63,9 @@ def test_every_kind_of_key_opens_with_its_password_alone(
         path = write(armoured(orjson.dumps(sealed(pem, b"pw")), label))
         assert open_keyfile(path, b"pw").sign(b"x") == signers[name].sign(b"x")
         for wrong in (b"", b"PW", b"pw "):
-            with pytest.raises(SignerRejected, match="does not open with this password: check") as caught:
+            with pytest.raises(
+                SignerRejected, match="cannot be decrypted with this password: check"
+            ) as caught:
                 open_keyfile(path, wrong)
             assert "PW" not in str(caught.value)
         with pytest.raises(SignerRejected, match="is encrypted: give its password, or set COSIGN_PASSWORD"):
@@ -98,13 +100,13 @@ FAULTS: dict[str, tuple[dict[str, object], str]] = {
     ),
     "N no power of two": (
         {"kdf": {"name": "scrypt", "params": {"N": 17, "r": 8, "p": 1}, "salt": ""}},
-        "asks for scrypt in a way that cannot be done",
+        "its scrypt parameters cannot be used",
     ),
     "a short nonce": (
         {"cipher": {"name": "nacl/secretbox", "nonce": "AAAA"}},
         "nonce must have 24 bytes, got 3",
     ),
-    "no ciphertext": ({"ciphertext": ""}, "does not open with this password"),
+    "no ciphertext": ({"ciphertext": ""}, "cannot be decrypted with this password"),
     "text for ciphertext": ({"ciphertext": "?"}, "ciphertext is not base64"),
 }
 
@@ -120,9 +122,9 @@ def test_a_damaged_key_says_where(name: str, write: Write, pems: dict[str, bytes
 
 
 def test_what_is_not_json_inside_is_rejected(write: Write) -> None:
-    with pytest.raises(SignerRejected, match=r"is not JSON with one reading: .*the key file is damaged"):
+    with pytest.raises(SignerRejected, match=r"is not unambiguous JSON: .*the key file is damaged"):
         open_keyfile(write(armoured(b"no JSON")), b"pw")
-    with pytest.raises(SignerRejected, match="is not base64 inside"):
+    with pytest.raises(SignerRejected, match="its content is not base64"):
         open_keyfile(write(armoured(b"").replace(b"\n\n", b"\n?\n")), b"pw")
 
 
@@ -169,5 +171,5 @@ def test_keys_made_by_cosign_open(cosign: Command, tmp_path: Path, pems: dict[st
         signer = open_keyfile(str(tmp_path / f"{name}.key"), b"pw")
         (key,) = load_public_keys(tmp_path / f"{name}.pub")
         key.verify(signer.sign(b"x"), b"x")
-        with pytest.raises(SignerRejected, match="does not open with this password"):
+        with pytest.raises(SignerRejected, match="cannot be decrypted with this password"):
             open_keyfile(str(tmp_path / f"{name}.key"), b"wrong")

@@ -104,7 +104,7 @@ def test_the_password_comes_from_the_argument_or_the_environment(
     monkeypatch.setenv("COSIGN_PASSWORD", "päss")
     assert open_keyfile(path).keyid == open_keyfile(path, "päss".encode()).keyid
     for wrong in (b"other", b""):
-        with pytest.raises(SignerRejected, match="does not open with this password") as caught:
+        with pytest.raises(SignerRejected, match="cannot be decrypted with this password") as caught:
             open_keyfile(path, wrong)
         assert "other" not in str(caught.value)
         assert "päss" not in str(caught.value)
@@ -112,7 +112,7 @@ def test_the_password_comes_from_the_argument_or_the_environment(
 
 def test_a_password_for_an_open_key_is_reported(write: Write, caplog: pytest.LogCaptureFixture) -> None:
     open_keyfile(write(generate_key()), b"hunter2")
-    assert "is not encrypted: its password protects nothing" in caplog.text
+    assert "is not encrypted: the password that was given has no effect" in caplog.text
     assert "hunter2" not in caplog.text
 
 
@@ -163,8 +163,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         "holds no private key, but CERTIFICATE",
     ),
     "two": (lambda: generate_key() + generate_key(), "holds 2 private keys: keep one"),
-    "empty": (lambda: b"", "is empty: check what was written there"),
-    "blank": (lambda: b" \n\n", "is empty: check what was written there"),
+    "empty": (lambda: b"", "is empty: write the key to it again"),
+    "blank": (lambda: b" \n\n", "is empty: write the key to it again"),
     "truncated": (lambda: generate_key()[:120], "the PEM block PRIVATE KEY has no end: the file is cut off"),
     "shortened": (
         lambda: b"".join(generate_key().splitlines(keepends=True)[::2]),
@@ -198,8 +198,8 @@ def test_paths_that_cannot_work_say_so(tmp_path: Path, pems: dict[str, bytes]) -
         (str(tmp_path / "none"), "does not exist: check the path, and that its secret is mounted"),
         (str(tmp_path), "is a directory: name the file in it"),
         (long, "cannot be read: File name too long"),
-        (f"{tmp_path}\0x", "the path holds a character that no path can have"),
-        (pem, "a key's text was given where a path belongs"),
+        (f"{tmp_path}\0x", "the path contains a character that paths cannot have"),
+        (pem, "expected a path, got the text of a key"),
     ):
         with pytest.raises(SignerRejected, match=message.replace("'", ".")) as caught:
             open_keyfile(reference)
@@ -295,7 +295,7 @@ def test_a_pair_that_cannot_be_written_leaves_nothing(
 ) -> None:
     for path, message in (
         (tmp_path / "none" / "a.key", "cannot be written: No such file"),
-        (tmp_path / "a.pub", "ends in .pub, the public key's name"),
+        (tmp_path / "a.pub", "ends in .pub, which is the name of the public key"),
         (Path("/"), "is a directory: name the file to write"),
     ):
         with pytest.raises(SignerRejected, match=message):

@@ -156,7 +156,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "truncated": (lambda: FIXED_PEM[:60], "the PEM block PUBLIC KEY has no end: the file is cut off"),
     "cut inside two": (lambda: FIXED_PEM[:60] + b"\n" + FIXED_PEM, "the PEM block PUBLIC KEY has no end"),
-    "label cut": (lambda: b"-----BEGIN PUBLI", "a PEM block begins without a readable label"),
+    "label cut": (lambda: b"-----BEGIN PUBLI", "a PEM block has no valid label after BEGIN"),
     "damaged": (lambda: FIXED_PEM.replace(b"MCow", b"MCox"), "cannot be read as a public key"),
     "no PEM": (lambda: b"\x30\x2a\x30", "holds no PEM block"),
     "empty": (lambda: b"", "holds no PEM block"),
@@ -184,7 +184,7 @@ def test_a_private_key_given_by_mistake_is_refused_and_not_repeated(
         with pytest.raises(SignerRejected, match="holds a private key: give the public one") as caught:
             load_public_keys(path)
         assert pem.splitlines()[1].decode() not in str(caught.value)
-        with pytest.raises(SignerRejected, match="a key's text was given where a path belongs") as caught:
+        with pytest.raises(SignerRejected, match="expected a path, got the text of a key") as caught:
             load_public_keys(pem.decode())
         assert pem.splitlines()[1].decode() not in str(caught.value)
 

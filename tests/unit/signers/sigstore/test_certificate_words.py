@@ -40,7 +40,7 @@ from tests.unit.signers.sigstore.test_certificate import authority, issued, root
 Json = Any
 NO_AUTHORITY = ("no authority of the trusted root issued the certificate", "certificate_unknown")
 NO_CODE = ("the certificate is not for signing code", "certificate_invalid")
-NOT_HELD = "the certificate's timestamp does not hold: "
+NOT_HELD = "the certificate's timestamp is not valid: "
 CERTIFICATES = {
     "certificate-changed": NO_AUTHORITY,
     "certificate-of-another-authority": NO_AUTHORITY,
@@ -87,7 +87,7 @@ def test_each_fault_of_a_certificate_is_told(name: str) -> None:
 
 def test_a_certificate_log_that_is_not_trusted_is_told_by_its_id() -> None:
     with pytest.raises(
-        VerificationError, match=r"^the certificate's timestamp does not hold: log [0-9a-f]{16}… is not"
+        VerificationError, match=r"^the certificate's timestamp is not valid: log [0-9a-f]{16}… is not"
     ) as caught:
         check_issued(leaf_of("sct-of-another-log"), root())
     assert caught.value.reason == "sct_invalid"
@@ -312,7 +312,7 @@ STAMPS = {
     "timestamp-of-the-payload": "the timestamp is over another signature",
     "timestamp-of-sha1": "the timestamp is over another signature",
     "timestamp-not-granted": "no timestamp was granted: 2",
-    "timestamp-unreadable": "this is no timestamp response",
+    "timestamp-unreadable": "this is not a timestamp response",
 }
 
 
@@ -340,7 +340,7 @@ def test_a_timestamp_that_no_trusted_authority_made_is_told_as_such(name: str) -
     bundle = Bundle.from_bytes(file(f"timestamp-{name}").read_bytes())
     (stamp,) = VerificationMaterial.from_bundle(bundle).timestamps
     with pytest.raises(
-        VerificationError, match=r"^the timestamp is not one of the trusted root: Error"
+        VerificationError, match=r"^no authority of the trusted root made the timestamp: Error"
     ) as caught:
         check_timestamp(stamp, bundle.envelope.signatures[0].sig, root())
     assert caught.value.reason == "signature_invalid"
@@ -387,7 +387,7 @@ def test_a_timestamp_is_by_the_authority_that_is_listed_and_not_by_another_below
 ) -> None:
     trusted, sibling = root_of(instance), make_authority(instance.tsa_root, NOW)
     theirs = replace(instance, tsa=sibling).timestamp(b"sig")
-    with pytest.raises(VerificationError, match="is not one of the trusted root"):
+    with pytest.raises(VerificationError, match="no authority of the trusted root made the timestamp"):
         check_timestamp(theirs, b"sig", trusted)
     # where the root alone is listed, each of those that it vouches for counts
     (above,) = instance.tsa_root.chain
@@ -406,7 +406,7 @@ def test_an_authority_between_leads_from_the_root_to_what_it_vouches_for_and_no_
     whole = replace(trusted, timestamp_authorities=(replace(ours, chain=between.chain),))
     assert check_timestamp(stamp, b"sig", whole).authority == ours.url
     stranger = replace(ours, chain=make_root(NOW).chain)
-    with pytest.raises(VerificationError, match="is not one of the trusted root"):
+    with pytest.raises(VerificationError, match="no authority of the trusted root made the timestamp"):
         check_timestamp(stamp, b"sig", replace(trusted, timestamp_authorities=(stranger,)))
 
 
@@ -417,7 +417,7 @@ def test_an_authority_that_does_not_say_that_it_is_none_over_others_is_none(inst
     listed = replace(trusted.timestamp_authorities[0], chain=plain.chain)
     by_it = replace(trusted, timestamp_authorities=(listed,))
     check_timestamp(replace(instance, tsa=plain).timestamp(b"sig"), b"sig", by_it)
-    with pytest.raises(VerificationError, match="is not one of the trusted root"):
+    with pytest.raises(VerificationError, match="no authority of the trusted root made the timestamp"):
         check_timestamp(replace(instance, tsa=sibling).timestamp(b"sig"), b"sig", by_it)
 
 
@@ -456,19 +456,19 @@ def test_an_authority_counts_for_its_period_alone(instance: Instance) -> None:
         with pytest.raises(VerificationError) as caught:
             check_timestamp(stamp, b"sig", limited)
         assert str(caught.value) == (
-            f"the timestamp is not one of the trusted root: its authority is not trusted at {moment}"
+            f"no authority of the trusted root made the timestamp: its authority is not trusted at {moment}"
         )
     with pytest.raises(VerificationError) as caught:
         check_timestamp(stamp, b"sig", replace(trusted, timestamp_authorities=()))
     assert str(caught.value) == (
-        "the timestamp is not one of the trusted root: the trusted root has no timestamp authority"
+        "no authority of the trusted root made the timestamp: the trusted root has no timestamp authority"
     )
     assert caught.value.reason == "signature_invalid"
 
 
 def test_a_timestamp_is_read_to_its_limit_and_no_further() -> None:
     for size, words in (
-        (MAX_STAMP, "this is no timestamp response"),
+        (MAX_STAMP, "this is not a timestamp response"),
         (MAX_STAMP + 1, f"a timestamp response has {MAX_STAMP + 1} bytes, at most {MAX_STAMP} are read"),
     ):
         with pytest.raises(VerificationError) as caught:

@@ -38,11 +38,11 @@ from tests.testbed.forged_signature import Signature
 from tests.testbed.forged_sigstore import NOW, V1, V2, Entry, body_v2, encoded
 
 Json = Any
-NO_HASHEDREKORD = "the log entry is no hashedrekord 0.0.1"
+NO_HASHEDREKORD = "the log entry is not a valid hashedrekord 0.0.1"
 ANOTHER = "the log entry is about another signature"
-NO_PROOF = "the log entry has no proof of inclusion"
+NO_PROOF = "the log entry has no inclusion proof"
 NOT_SIGNED = "the log https://rekor-v1.example did not sign this"
-NOT_LED = "the proof of entry 2 does not lead to the log's checkpoint"
+NOT_LED = "the inclusion proof of entry 2 does not match the log's checkpoint"
 FAULTS = {
     **dict.fromkeys(
         (
@@ -62,22 +62,22 @@ FAULTS = {
         ("proof-forged", "checkpoint-changed", "entry-body-changed", "proof-of-another-size", "proof-of-another-root"),
         NOT_LED,
     ),
-    "proof-of-another-index": "the proof of entry 1 does not lead to the log's checkpoint",
-    "proof-too-long": "the proof of inclusion is too long",
-    "proof-too-short": "the proof of inclusion is too short",
-    "entry-of-an-unknown-kind": "the log entry is of another kind: rekord 0.0.2",
-    "entry-with-a-member-twice": "the log entry's body is not JSON with one reading: two members are named 'kind'",
-    "entry-empty": "the log entry's canonicalizedBody is missing or no base64",
-    "entry-index-of-another": "the log entry and its proof have two indexes",
-    "entry-index-no-number": "the log entry's logIndex is no number",
-    "entry-of-another-kind-than-told": "the log entry's body is not of the kind that it tells",
-    "entries-too-many": "it has 17 log entries, at most 16 are read",
+    "proof-of-another-index": "the inclusion proof of entry 1 does not match the log's checkpoint",
+    "proof-too-long": "the inclusion proof is too long",
+    "proof-too-short": "the inclusion proof is too short",
+    "entry-of-an-unknown-kind": "the log entry is of an unknown kind: rekord 0.0.2",
+    "entry-with-a-member-twice": "the log entry's body is not unambiguous JSON: two members are named 'kind'",
+    "entry-empty": "the log entry's canonicalizedBody is missing or not base64",
+    "entry-index-of-another": "the log entry and its inclusion proof have different indexes",
+    "entry-index-no-number": "the log entry's logIndex is not a number",
+    "entry-of-another-kind-than-told": "the log entry's body is not of the kind that it states",
+    "entries-too-many": "the signature has 17 log entries, at most 16 are read",
     "checkpoint-of-another-origin": "the checkpoint is of 'elsewhere.example', not of rekor.example",
     "checkpoint-signed-by-another-name":
         "the checkpoint is signed by elsewhere.example, not by rekor.example with the trusted root's key",
     "checkpoint-signed-by-another-key": "the log https://rekor.example did not sign this",
     "checkpoint-unsigned": "the log's checkpoint is not a signed note",
-    "checkpoint-missing": "the log's answer lacks a proof of inclusion",
+    "checkpoint-missing": "the log entry has no valid inclusion proof",
 }  # fmt: skip
 
 
@@ -195,14 +195,14 @@ def test_an_entry_of_version_two_has_no_time_even_with_a_promise() -> None:
     [
         ({"logId": None}, "the log entry names no log"),
         ({"logId": "AAAA"}, "the log entry names no log"),
-        ({"logId": {}}, "the log entry's keyId is missing or no base64"),
-        ({"kindVersion": "x"}, "the log entry's body is not of the kind that it tells"),
-        ({"kindVersion": {"kind": "dsse"}}, "the log entry's body is not of the kind that it tells"),
-        ({"kindVersion": {"version": "0.0.1"}}, "the log entry's body is not of the kind that it tells"),
-        ({"inclusionPromise": "x"}, "the log's answer lacks its promise"),
-        ({"inclusionPromise": {"a": 1}}, "the log entry's signedEntryTimestamp is missing or no base64"),
-        ({"canonicalizedBody": 1}, "the log entry's canonicalizedBody is missing or no base64"),
-        ({"canonicalizedBody": "-"}, "the log entry's canonicalizedBody is missing or no base64"),
+        ({"logId": {}}, "the log entry's keyId is missing or not base64"),
+        ({"kindVersion": "x"}, "the log entry's body is not of the kind that it states"),
+        ({"kindVersion": {"kind": "dsse"}}, "the log entry's body is not of the kind that it states"),
+        ({"kindVersion": {"version": "0.0.1"}}, "the log entry's body is not of the kind that it states"),
+        ({"inclusionPromise": "x"}, "the log entry has no signed entry timestamp"),
+        ({"inclusionPromise": {"a": 1}}, "the log entry's signedEntryTimestamp is missing or not base64"),
+        ({"canonicalizedBody": 1}, "the log entry's canonicalizedBody is missing or not base64"),
+        ({"canonicalizedBody": "-"}, "the log entry's canonicalizedBody is missing or not base64"),
     ],
 )
 def test_members_that_are_something_else_are_told(change: Json, words: str) -> None:
@@ -224,7 +224,7 @@ def test_a_time_that_no_calendar_has_is_told() -> None:
     entry["inclusionPromise"] = {
         "signedEntryTimestamp": encoded(forger().us.logs[V1].sign(promised(entry), ec.ECDSA(hashes.SHA256())))
     }
-    fails(entry, one, "the log entry's time is none")
+    fails(entry, one, "the log entry's time is not valid")
 
 
 def test_what_is_promised_is_canonical_json_without_the_proof() -> None:
@@ -238,7 +238,7 @@ def test_what_is_promised_is_canonical_json_without_the_proof() -> None:
     )
     verify_promise(entry, our_root())
     del entry["inclusionPromise"]
-    with pytest.raises(VerificationError, match=r"^the log's answer lacks its promise$") as caught:
+    with pytest.raises(VerificationError, match=r"^the log entry has no signed entry timestamp$") as caught:
         verify_promise(entry, our_root())
     assert caught.value.reason == "signature_invalid"
 
@@ -318,7 +318,7 @@ def test_a_hashedrekord_of_version_two_is_compared_whole(algorithm: str, name: s
     refused(certified, replace(signed(other), certificate=b""), ANOTHER)
     refused(certified, replace(signed(other), certificate=forger().signed().certificate), ANOTHER)
     inner["data"]["algorithm"] = "SHA2_224"
-    refused(body, about, "the log entry is no hashedrekord 0.0.2")
+    refused(body, about, "the log entry is not a valid hashedrekord 0.0.2")
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_a_verifier_is_one_key_or_one_certificate(verifier: Json) -> None:
     one = a_signature()
     body = body_v2(one.signature, one.data, {})
     body["spec"]["hashedRekordV002"]["signature"]["verifier"] = verifier
-    refused(body, signed(one), "the log entry is no hashedrekord 0.0.2")
+    refused(body, signed(one), "the log entry is not a valid hashedrekord 0.0.2")
 
 
 def test_an_empty_certificate_is_nobodys() -> None:
@@ -382,9 +382,9 @@ def test_the_signature_of_another_key_in_the_same_entry_is_not_ours() -> None:
 )
 def test_a_body_that_lacks_what_it_is_about_is_none_of_its_kind(spec: Json) -> None:
     body = {"kind": "dsse", "apiVersion": "0.0.1", "spec": spec}
-    refused(body, signed(a_signature()), "the log entry is no dsse 0.0.1")
+    refused(body, signed(a_signature()), "the log entry is not a valid dsse 0.0.1")
     del body["spec"]
-    refused(body, signed(a_signature()), "the log entry is no dsse 0.0.1")
+    refused(body, signed(a_signature()), "the log entry is not a valid dsse 0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_a_body_that_lacks_what_it_is_about_is_none_of_its_kind(spec: Json) -> N
 )
 def test_other_kinds_are_told_and_not_interpreted(body: Json) -> None:
     name = " ".join(str(part)[:32] for part in (body.get("kind"), body.get("apiVersion")))
-    refused(body, signed(a_signature()), f"the log entry is of another kind: {name}")
+    refused(body, signed(a_signature()), f"the log entry is of an unknown kind: {name}")
 
 
 def test_keys_of_other_kinds_are_not_ours() -> None:

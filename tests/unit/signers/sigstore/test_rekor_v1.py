@@ -92,7 +92,7 @@ def test_an_equal_entry_is_fetched_and_taken(log: RekorV1Server, tmp_path: Path)
 @pytest.mark.parametrize("spoil", ["signedEntryTimestamp", "rootHash", "logID", "verification"])
 def test_a_wrong_answer_is_not_used(log: RekorV1Server, tmp_path: Path, spoil: str) -> None:
     log.spoil = spoil
-    with pytest.raises(SignerUnavailable, match="its answer is not used"):
+    with pytest.raises(SignerUnavailable, match="its answer does not verify"):
         sealer_of(log, tmp_path).seal_now(STATEMENT, TYPE, log=True)
 
 

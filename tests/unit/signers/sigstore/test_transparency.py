@@ -26,8 +26,8 @@ from signers.sigstore.trusted_root import Log, Period, TrustedRoot
 Json = Any
 OUTSIDE, LONG, SHORT = (
     "is outside a log of",
-    "the proof of inclusion is too long",
-    "the proof of inclusion is too short",
+    "the inclusion proof is too long",
+    "the inclusion proof is too short",
 )
 
 
@@ -116,7 +116,7 @@ def test_what_is_no_number_is_told(value: Json) -> None:
     with pytest.raises(VerificationError) as caught:
         number({"logIndex": value}, "logIndex")
     assert (str(caught.value), caught.value.reason) == (
-        "the log entry's logIndex is no number",
+        "the log entry's logIndex is not a number",
         "signature_invalid",
     )
 
@@ -126,7 +126,7 @@ def test_what_is_no_base64_is_told(value: Json) -> None:
     assert decoded({"body": "AAAA"}, "body") == b"\0\0\0"
     with pytest.raises(VerificationError) as caught:
         decoded({"body": value}, "body")
-    assert str(caught.value) == "the log entry's body is missing or no base64"
+    assert str(caught.value) == "the log entry's body is missing or not base64"
     assert caught.value.reason == "signature_invalid"
 
 
@@ -292,8 +292,8 @@ def entry(**change: Json) -> Json:
     return {name: value for name, value in (whole | change).items() if value is not ...}
 
 
-LACKS = "the log's answer lacks a proof of inclusion"
-NOT_LED = "the proof of entry 2 does not lead to the log's checkpoint"
+LACKS = "the log entry has no valid inclusion proof"
+NOT_LED = "the inclusion proof of entry 2 does not match the log's checkpoint"
 
 
 def test_an_entry_is_proved_with_and_without_a_trusted_root() -> None:
@@ -323,11 +323,11 @@ def test_an_entry_is_proved_with_and_without_a_trusted_root() -> None:
         ({"proof": {"checkpoint": {"envelope": 5}}}, LACKS),
         ({"logId": ...}, LACKS),
         ({"logId": "x"}, LACKS),
-        ({"logId": {}}, "the log entry's keyId is missing or no base64"),
-        ({"proof": {"rootHash": ""}}, "the log entry's rootHash is missing or no base64"),
-        ({"canonicalizedBody": ...}, "the log entry's canonicalizedBody is missing or no base64"),
-        ({"proof": {"logIndex": "x"}}, "the log entry's logIndex is no number"),
-        ({"proof": {"treeSize": "x"}}, "the log entry's treeSize is no number"),
+        ({"logId": {}}, "the log entry's keyId is missing or not base64"),
+        ({"proof": {"rootHash": ""}}, "the log entry's rootHash is missing or not base64"),
+        ({"canonicalizedBody": ...}, "the log entry's canonicalizedBody is missing or not base64"),
+        ({"proof": {"logIndex": "x"}}, "the log entry's logIndex is not a number"),
+        ({"proof": {"treeSize": "x"}}, "the log entry's treeSize is not a number"),
         ({"canonicalizedBody": text_of(b"other")}, NOT_LED),
         ({"proof": {"rootHash": text_of(b"other")}}, NOT_LED),
         ({"proof": {"checkpoint": {"envelope": note(6, tree(LEAVES))}}}, NOT_LED),

@@ -87,7 +87,7 @@ def test_what_is_wrong_in_a_trusted_root_is_refused(content: Json, change: Json,
 def test_a_time_that_is_none_is_refused(content: Json) -> None:
     for value in ("yesterday", 5):
         content["tlogs"][0]["publicKey"]["validFor"] = {"start": value}
-        with pytest.raises(FormatError, match="is no time"):
+        with pytest.raises(FormatError, match="is not a time"):
             read(content)
     content["tlogs"][0]["publicKey"]["validFor"] = "always"
     with pytest.raises(FormatError, match="validFor"):
@@ -214,7 +214,7 @@ def test_a_mirror_is_believed_as_far_as_its_pinned_root_says(
     assert root == read(content)
     other = tmp_path / "other.json"
     other.write_bytes(Repository(b"{}").root)
-    with pytest.raises(SignerRejected, match="not the one of the pinned root"):
+    with pytest.raises(SignerRejected, match="does not verify with the pinned root"):
         fetch_trusted_root(mirror, other, tmp_path / "cache")
     (target,) = (name for name in repository.files if name.startswith("targets/"))
     repository.files[target] = b"{}"

@@ -126,10 +126,10 @@ def test_a_period_is_read_in_utc(value: Json, period: Period) -> None:
         ({}, "here: validFor has no start"),
         ({"start": None}, "here: validFor has no start"),
         ({"end": PERIOD["end"]}, "here: validFor has no start"),
-        ("always", "here: validFor is no object"),
-        ([], "here: validFor is no object"),
-        ({"start": 5}, "here: '5' is no time"),
-        ({"start": PERIOD["start"], "end": "x" * 41}, f"here: '{'x' * 40}' is no time"),
+        ("always", "here: validFor is not an object"),
+        ([], "here: validFor is not an object"),
+        ({"start": 5}, "here: '5' is not a time"),
+        ({"start": PERIOD["start"], "end": "x" * 41}, f"here: '{'x' * 40}' is not a time"),
     ],
 )
 def test_a_period_that_lost_a_part_counts_for_no_time(value: Json, words: str) -> None:
@@ -146,9 +146,9 @@ TLOGS, AUTHORITIES = "trusted root: tlogs", "trusted root: certificateAuthoritie
     [
         ({"mediaType": "x" * 97}, f"trusted root: mediaType is '{'x' * 96}': expected application/vnd.dev.sigstore.trustedroot…"),
         ({"mediaType": 1}, "trusted root: mediaType must be a string, got a number"),
-        ({"tlogs": {}}, "trusted root: tlogs is no array"),
+        ({"tlogs": {}}, "trusted root: tlogs is not an array"),
         ({"TLogs": []}, "trusted root: member 'TLogs' must be spelled 'tlogs'"),
-        ({"ctlogs": "x"}, "trusted root: ctlogs is no array"),
+        ({"ctlogs": "x"}, "trusted root: ctlogs is not an array"),
         ({"tlogs": ["x"]}, f"{TLOGS} 1 must be an object, got a string"),
         ({"tlogs": [{}]}, f"{TLOGS}: publicKey is missing"),
         ({"tlogs": [{"publicKey": "x"}]}, f"{TLOGS}: publicKey must be an object, got a string"),
