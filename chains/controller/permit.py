@@ -38,4 +38,5 @@ class Uses:
     async def ended(self, seconds: float) -> None:
         """Wait until nobody uses it, for ``seconds`` at most."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._unused.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._unused.wait()

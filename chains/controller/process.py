@@ -103,7 +103,8 @@ async def serve(options: ControllerOptions) -> int:
         )
         configured = asyncio.create_task(reloader.watch())
         with suppress(TimeoutError):
-            await asyncio.wait_for(reloader.looked.wait(), _FIRST_LOOK_SECONDS)
+            async with asyncio.timeout(_FIRST_LOOK_SECONDS):
+                await reloader.looked.wait()
         run_cache = RunCache()
         controller = Controller(
             cluster,
@@ -257,6 +258,7 @@ async def _work_when_ready(reloader: Reloader, controller: Controller) -> None:
 
 async def _drain(work: WorkList) -> None:
     try:
-        await asyncio.wait_for(work.idle(), _DRAIN_SECONDS)
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            await work.idle()
     except TimeoutError:
         logging.getLogger("chains.serve").warning("runs were left in work; the next start goes on with them")

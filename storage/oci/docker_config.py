@@ -28,6 +28,7 @@ from typing import Any
 
 import orjson
 
+from storage.child_process import ChildProcess, start_process
 from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.files import read_file
 from storage.formats.reference import DOCKER_HUB, Repository
@@ -188,26 +189,23 @@ class DockerCredentials:
             raise StoreRejected(
                 f"{path} names the credential helper {helper!r}, which cannot be a program's name"
             )
-        try:
-            process = await asyncio.create_subprocess_exec(
-                f"docker-credential-{helper}",
-                "get",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env=dict(self._environ),
-            )
-        except OSError as exc:
-            raise StoreRejected(f"cannot run {source}: {exc.strerror}; is it installed and on PATH?") from exc
+        process: ChildProcess | None = None
         try:
             async with asyncio.timeout(self._timeout):
+                process = await start_process(
+                    f"docker-credential-{helper}",
+                    "get",
+                    env=dict(self._environ),
+                    stderr=asyncio.subprocess.DEVNULL,
+                )
                 out = await _answer_of(process, key, source)
         except TimeoutError as exc:
             raise StoreUnavailable(f"{source} gave no answer in {self._timeout:g} s") from exc
+        except OSError as exc:
+            raise StoreRejected(f"cannot run {source}: {exc.strerror}; is it installed and on PATH?") from exc
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            if process is not None:
+                await process.end()
         if process.returncode:
             if _HELPER_HAS_NONE in out.lower():
                 return None
@@ -218,7 +216,7 @@ class DockerCredentials:
         return _from_helper(out, source)
 
 
-async def _answer_of(process: asyncio.subprocess.Process, key: str, source: str) -> bytes:
+async def _answer_of(process: ChildProcess, key: str, source: str) -> bytes:
     """Return what a helper says when it is given a key, once it ended. Raises :class:`StoreRejected`."""
     if process.stdin is None or process.stdout is None:
         raise AssertionError("both are pipes")

@@ -66,7 +66,8 @@ class Marks:
         while len(self.seen) < count and not self.failed:
             self.changed.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.changed.wait(), _LOOKED_EVERY)
+                async with asyncio.timeout(_LOOKED_EVERY):
+                    await self.changed.wait()
             if len(self.seen) > seen:
                 moved, seen = time.monotonic(), len(self.seen)
             if self.watching is not None and self.watching.done():

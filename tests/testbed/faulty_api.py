@@ -122,7 +122,8 @@ class FaultyApi:
             chunks = answer.content.iter_any()
             while True:
                 try:
-                    chunk = await asyncio.wait_for(anext(chunks), _LOOK)
+                    async with asyncio.timeout(_LOOK):
+                        chunk = await anext(chunks)
                 except TimeoutError:
                     if self.down or request.transport is None:
                         return self._cut(request)

@@ -26,9 +26,12 @@ from chains.controller.metrics import Metrics
 from chains.controller.permit import Permit
 from chains.controller.work.worklist import FRESH, WorkList
 from chains.tekton.runs import Job, label_of
+from storage.child_process import ChildProcess, start_process
 
 SILENT = 60.0
 """Seconds after which a process that says nothing, not even that it is alive, is taken for one that hangs."""
+STARTS_WITHIN = 60.0
+"""Seconds in which a process has to be ready for a run. A sign of life does not prolong it."""
 LONGEST = 60.0
 """Seconds for which a run is tried alone at most; one that lasts so long does no harm."""
 LAST = 30.0
@@ -76,7 +79,7 @@ class Trial:
         self._marked: set[Job] = set()
         self._number = itertools.count()
         self._some = asyncio.Event()
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: ChildProcess | None = None
         metrics.suspects.set_function(lambda: len(self._waiting))
 
     def line_up(self, job: Job) -> None:
@@ -181,12 +184,10 @@ class Trial:
         _log.info("a suspect was tried alone", extra={"run": label_of(job), "again": answer["again"]})
         self._work.later(job, answer["again"] or 0.0)
 
-    async def _ask(
-        self, process: asyncio.subprocess.Process, job: Job, permit: Permit
-    ) -> dict[str, Any] | None:
+    async def _ask(self, process: ChildProcess, job: Job, permit: Permit) -> dict[str, Any] | None:
         """Return what the process says of a run; None where it is to be tried later by somebody else."""
         begun = time.monotonic()
-        await self._tell(process, [job.kind, job.namespace, job.name, job.uid, job.owner])
+        self._tell(process, [job.kind, job.namespace, job.name, job.uid, job.owner])
         while time.monotonic() < begun + LONGEST:
             answer = await self._answer(process)
             if "again" in answer:
@@ -197,56 +198,58 @@ class Trial:
         self._work.later(job, LAST)
         return None
 
-    async def _start(self) -> asyncio.subprocess.Process:
-        """Return the process, which waits for a run."""
+    async def _start(self) -> ChildProcess:
+        """Return the process, which waits for a run. Raises :class:`NotStartedError`."""
         if self._process is not None:
             return self._process
-        # -P: what lies in the working folder is not imported
-        program = (sys.executable, "-P", "-m", "chains.controller.trial_process", str(os.getpid()))
         try:
-            process = self._process = await asyncio.create_subprocess_exec(
-                *program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-            )
-        except OSError as error:
-            raise NotStartedError(str(error)) from error
-        try:
-            await self._tell(process, asdict(self._options))
-            while "ready" not in await self._answer(process):
-                pass
-        except EndedError as error:
-            await self._stop()
-            raise NotStartedError(str(error)) from error
-        return process
+            async with asyncio.timeout(STARTS_WITHIN):
+                # -P: what lies in the working folder is not imported
+                process = self._process = await start_process(
+                    sys.executable, "-P", "-m", "chains.controller.trial_process", str(os.getpid())
+                )
+                self._tell(process, asdict(self._options))
+                while "ready" not in await self._answer(process):
+                    pass
+        except TimeoutError:
+            reason = f"it was not ready after {STARTS_WITHIN:g} s"
+        except (OSError, EndedError) as error:
+            reason = str(error)
+        else:
+            return process
+        await self._stop()
+        raise NotStartedError(reason)
 
-    async def _tell(self, process: asyncio.subprocess.Process, value: object) -> None:
+    def _tell(self, process: ChildProcess, value: object) -> None:
         assert process.stdin is not None  # noqa: S101 - it is a pipe
         with suppress(ConnectionError):  # then it has ended, and says so
-            process.stdin.write(orjson.dumps(value) + b"\n")
-            await process.stdin.drain()
+            process.stdin.write(orjson.dumps(value) + b"\n")  # few bytes, which no pipe makes wait
 
-    async def _answer(self, process: asyncio.subprocess.Process) -> dict[str, Any]:
+    async def _answer(self, process: ChildProcess) -> dict[str, Any]:
         """Return the next line that the process writes. Raises :class:`EndedError`."""
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         try:
-            line = await asyncio.wait_for(process.stdout.readline(), SILENT)
+            async with asyncio.timeout(SILENT):
+                line = await process.stdout.readline()
+                ended = None if line else await process.wait()
         except TimeoutError:
             raise EndedError(f"it said nothing for {SILENT:g} s") from None
-        if not line:
-            raise EndedError(_described(await process.wait()))
-        try:
-            found: dict[str, Any] = orjson.loads(line)
-        except ValueError:
+        except ValueError:  # a line that is too long
             raise EndedError("it wrote what is no answer") from None
+        if ended is not None:
+            raise EndedError(_described(ended))
+        try:
+            found = orjson.loads(line)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise EndedError("it wrote what is no answer")
         return found
 
     async def _stop(self) -> None:
-        process = self._process
-        if process is None:
-            return
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.communicate()  # also closes the pipes
-        self._process = None
+        if self._process is not None:
+            await self._process.end()
+            self._process = None  # not before: whoever is cancelled meanwhile ends it again
 
 
 def _described(code: int) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,19 @@ def test_a_helper_that_hangs_is_ended(tmp_path: Path) -> None:
     chain = keychain(tmp_path, {"credsStore": "test"}, timeout=0.2, PATH=path)
     with pytest.raises(StoreUnavailable, match=r"no answer in 0\.2 s"):
         lookup(chain)
+
+
+def test_a_helper_that_ends_but_leaves_its_output_to_another_process_is_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    pid = tmp_path / "pid"
+    path = helper(tmp_path / "bin", "test", f"sleep 600 & echo $! > {pid}; exit 0")
+    chain = keychain(tmp_path, {"credsStore": "test"}, timeout=0.5, PATH=path)
+    try:
+        with pytest.raises(StoreUnavailable, match=r"no answer in 0\.5 s"):
+            lookup(chain)
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 def test_secrets_are_not_in_the_representation() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -220,6 +222,92 @@ def test_a_process_that_does_not_start_is_held_against_nobody(
     bounded(work(tried))
     assert tried.journal.suspects["0"].crashes == 0
     assert tried.waiting == 1.0
+    tried.journal.close()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "read options; while true; do echo '{\"alive\":true}'; sleep 0.02; done",
+        "exec sleep 600",
+        "sleep 600 & echo $! > sleeps; exit 1",  # the pipe stays open
+    ],
+)
+def test_a_process_that_is_never_ready_is_ended_and_held_against_nobody(
+    script: str,
+    program: Program,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sleeps = tmp_path / "sleeps"
+    monkeypatch.setattr(module, "STARTS_WITHIN", 0.3)
+    program.says(script.replace("> sleeps", f">> {sleeps}"))
+    tried = Tried(tmp_path, JOBS[0])
+
+    async def work() -> None:
+        task = asyncio.create_task(tried.trial.run())
+        while not caplog.records:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    try:
+        bounded(work())
+    finally:
+        if sleeps.exists():
+            for pid in sleeps.read_text().split():
+                os.kill(int(pid), signal.SIGKILL)
+    assert [record.__dict__["reason"] for record in caplog.records] == ["it was not ready after 0.3 s"]
+    assert tried.journal.suspects["0"].crashes == 0
+    assert tried.waiting == 1.0
+    tried.journal.close()
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_trial_that_is_cancelled_while_an_answer_arrives_ends(steps: int, tmp_path: Path) -> None:
+    class Process:
+        stdout = asyncio.StreamReader
+
+    tried = Tried(tmp_path)
+    process: Any = Process()
+
+    async def listen() -> None:
+        while True:
+            await tried.trial._answer(process)
+
+    async def work() -> None:
+        process.stdout = asyncio.StreamReader()
+        task = asyncio.create_task(listen())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        process.stdout.feed_data(b'{"alive":true}\n')
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert task.cancelled()
+
+    bounded(work())
+    tried.journal.close()
+
+
+@pytest.mark.parametrize("line", ["[]", "5", '"ready"', "x" * 70_000], ids=["list", "number", "text", "long"])
+def test_what_is_no_answer_is_held_against_the_process(line: str, tmp_path: Path) -> None:
+    class Process:
+        stdout = asyncio.StreamReader
+
+    tried = Tried(tmp_path)
+    process: Any = Process()
+
+    async def work() -> None:
+        process.stdout = asyncio.StreamReader()
+        process.stdout.feed_data(line.encode() + b"\n")
+        with pytest.raises(module.EndedError, match="it wrote what is no answer"):
+            await tried.trial._answer(process)
+
+    bounded(work())
     tried.journal.close()
 
 

@@ -1,0 +1,55 @@
+"""A program that is started, spoken with through pipes, and ended within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
+from collections.abc import Mapping
+from contextlib import suppress
+
+_LONGEST_LINE = 64 * 1024
+_ENDS_WITHIN = 5.0
+"""Seconds in which the kernel ends a process that was killed."""
+
+
+class ChildProcess(Process):
+    """A process with pipes as standard input and output."""
+
+    def __init__(
+        self,
+        transport: asyncio.SubprocessTransport,
+        protocol: SubprocessStreamProtocol,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(transport, protocol, loop)
+        self._pipes = transport
+
+    async def end(self) -> None:
+        """Kill the process, close its pipes and wait until it is gone, for a few seconds at most.
+
+        The pipes are closed first. ``wait`` returns only when nobody has them open any more, so a process
+        that was started by this one and keeps its standard output would be waited for as well.
+        """
+        self._pipes.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ENDS_WITHIN):
+                await self.wait()
+
+
+async def start_process(
+    *program: str, env: Mapping[str, str] | None = None, stderr: int | None = None
+) -> ChildProcess:
+    """Start ``program`` with pipes as standard input and output.
+
+    It is safe to cancel: the process is killed then. Raises :class:`OSError` where it cannot be started.
+    """
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.subprocess_exec(
+        lambda: SubprocessStreamProtocol(limit=_LONGEST_LINE, loop=loop),
+        *program,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=stderr,
+        env=env,
+    )
+    return ChildProcess(transport, protocol, loop)
