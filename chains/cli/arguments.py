@@ -1,103 +1,199 @@
-"""Options with environment twins, and errors that read like ours."""
+"""Options with environment twins, arguments, and the types of their values.
+
+Every option has a twin: an environment variable that gives its value where the command line does not. An
+option takes the place of its twin; what the environment names is not added to it.
+"""
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
+
+import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from chains.errors import UsageError
 
-OK, FAILURE = 0, 1
-EXIT_CODES = """exit codes: 0 done or verified, 1 something failed or evidence is wrong,
-2 usage or configuration, 3 no evidence, 4 could not decide"""
-_GIVEN = "given_options"
+OK, FAILURE, NO_EVIDENCE = 0, 1, 3
 _YES, _NO = frozenset(("1", "true", "yes")), frozenset(("0", "false", "no"))
+_NUMBER = re.compile(r"-(\d+|\d*\.\d+)")
 
 
-class _Given(argparse.Action):
-    """Keeps the value of an option, and notes that it was given on the command line.
+class _Word(click.ParamType[str]):
+    """A text, taken as it is; ``completed`` says what the shell completes: ``file``, ``dir`` or ``plain``."""
 
-    The values of a repeatable one are collected; its first takes the place of what the environment named.
+    name = "text"
+
+    def __init__(self, completed: str = "plain") -> None:
+        self._completed = completed
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the value."""
+        del param, ctx
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Return what the shell itself completes, if anything."""
+        del ctx, param
+        return [] if self._completed == "plain" else [CompletionItem(incomplete, type=self._completed)]
+
+
+class Choice(click.Choice[str]):
+    """One of a few words."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Return the error for a word that is none of them."""
+        del ctx
+        return f"invalid choice: {value!r} (choose from {', '.join(map(repr, self.choices))})"
+
+
+TEXT, FILE, FOLDER = _Word(), _Word("file"), _Word("dir")
+
+
+class Argument(click.Argument):
+    """A positional argument: exactly one, at least one (``+``), any number (``*``) or at most one (``?``)."""
+
+    def __init__(
+        self, name: str, text: str, metavar: str, *, many: str = "", type: click.ParamType[str] = TEXT  # noqa: A002 - as click calls it
+    ) -> None:  # fmt: skip
+        counted: dict[str, dict[str, Any]] = {
+            "": {"required": True},
+            "+": {"required": True, "nargs": -1},
+            "*": {"required": False, "nargs": -1},
+            "?": {"required": False, "default": ""},
+        }
+        super().__init__([name], help=text, metavar=metavar, type=type, **counted[many])
+        self._usage = {"": metavar, "+": f"{metavar}...", "*": f"[{metavar}]...", "?": f"[{metavar}]"}[many]
+
+    def make_metavar(self, ctx: click.Context) -> str:
+        """Return how the usage line writes it."""
+        del ctx
+        return self._usage
+
+
+class Option(click.Option):
+    """An option with its environment twin ``CHAINS_<NAME>``, or the variable ``twin``.
+
+    A repeatable option splits its twin at white space. A flag's twin is true or false. A twin that is empty
+    or has no valid value is an error of the commands that have the option, even where the command line gives
+    the option, and of no other command. ``short`` is a second spelling, such as ``-n``.
     """
 
-    def __init__(self, *arguments: Any, repeatable: bool = False, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self._repeatable = repeatable
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        del parser, option_string
-        known = given(namespace)
-        if self._repeatable:
-            values = [*(getattr(namespace, self.dest) if self.dest in known else ()), values]
-        setattr(namespace, self.dest, values)
-        setattr(namespace, _GIVEN, known | {self.dest})
-
-
-def given(options: argparse.Namespace) -> frozenset[str]:
-    """Return which options were given on the command line, by their names in ``options``; flags are not."""
-    found: frozenset[str] = getattr(options, _GIVEN, frozenset())
-    return found
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose options take their default from the environment and whose errors read like ours.
-
-    A twin that cannot be used is told by the command that has the option, and troubles no other.
-    """
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        self._wrong_twins: list[str] = []
-        keywords.setdefault("epilog", EXIT_CODES)
-        # an abbreviation that works today means something else once another option is added
-        keywords.setdefault("allow_abbrev", False)
-        super().__init__(*arguments, **keywords)
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as argparse does. Raises :class:`UsageError`, for a wrong twin too."""
-        found = super().parse_known_args(args, namespace)
-        if self._wrong_twins:
-            raise UsageError(self._wrong_twins[0])
-        return found
-
-    def option(self, name: str, text: str, twin: str = "", short: str = "", **keywords: Any) -> None:
-        """Add an option with its twin ``CHAINS_<NAME>``; a repeatable one splits its twin at white space.
-
-        An option takes the place of its twin: what the environment names is not added to it. ``short`` is a
-        second spelling, such as ``-n``.
-        """
-        twin = twin or "CHAINS_" + name.lstrip("-").replace("-", "_").upper()
-        value = os.environ.get(twin)
-        if value is not None and not value.strip():
-            self._wrong_twins.append(f"{twin} is empty: give it a value or unset it")
-            value = None
-        if keywords.get("action") == "append":
-            keywords |= {"default": value.split() if value else None, "action": _Given, "repeatable": True}
-        elif keywords.get("action") == "store_true":
-            word = (value or "false").strip().lower()
-            if word not in _YES | _NO:
-                self._wrong_twins.append(f"{twin}: expected true or false, got {value!r}")
-            keywords["default"] = word in _YES
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        *,
+        twin: str = "",
+        short: str = "",
+        metavar: str | None = None,
+        default: str | None = "",
+        choices: Sequence[str] = (),
+        repeatable: bool = False,
+        flag: bool = False,
+        type: click.ParamType[str] = TEXT,  # noqa: A002 - as click calls it
+    ) -> None:
+        self.twin = twin or "CHAINS_" + name.lstrip("-").replace("-", "_").upper()
+        self.words = tuple(choices)
+        kind: dict[str, Any]
+        if flag:
+            kind = {"is_flag": True, "default": False}
+        elif repeatable:
+            kind = {"type": type, "multiple": True}
+        elif choices:
+            kind = {"type": Choice(choices), "default": default or None}
         else:
-            keywords.setdefault("action", _Given)
-            keywords["default"] = value if value is not None else keywords.get("default", "")
-            choices = keywords.get("choices")
-            if choices and keywords["default"] and keywords["default"] not in choices:
-                self._wrong_twins.append(
-                    f"{twin}: expected one of {', '.join(choices)}, got {keywords['default']!r}"
+            kind = {"type": type, "default": default}
+        super().__init__(
+            list(filter(None, (short, name))),
+            help=f"{text} [env: {self.twin}]",
+            envvar=self.twin,
+            metavar=metavar,
+            **kind,
+        )
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """Return the value that the environment gives, None where it gives none.
+
+        Raises :class:`UsageError`, which names the variable.
+        """
+        text = os.environ.get(self.twin)
+        if text is None or ctx.resilient_parsing:  # the shell asks for completions: nothing is checked
+            return None
+        if not text.strip():
+            raise UsageError(f"{self.twin} is empty: give it a value or unset it")
+        if self.is_flag:
+            word = text.strip().lower()
+            if word not in _YES | _NO:
+                raise UsageError(f"{self.twin}: expected true or false, got {text!r}")
+            return word in _YES
+        if self.words and text not in self.words:
+            raise UsageError(f"{self.twin}: expected one of {', '.join(self.words)}, got {text!r}")
+        return text.split() if self.multiple else text
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
+        """Return the value and where it comes from; the twin is checked in any case."""
+        self.value_from_envvar(ctx)
+        return super().consume_value(ctx, opts)
+
+
+class Options(SimpleNamespace):
+    """The values of a command's options and arguments, each under its name.
+
+    ``given`` has the names of those that were given on the command line; flags count as well.
+    """
+
+    given: frozenset[str]
+
+    @classmethod
+    def of(cls, context: click.Context) -> Options:
+        """Return the values that a command line and the environment gave."""
+        sources = {name: context.get_parameter_source(name) for name in context.params}
+        given = frozenset(name for name, source in sources.items() if source is ParameterSource.COMMANDLINE)
+        return cls(**context.params, given=given)
+
+
+def spell_out(arguments: Sequence[str], parameters: Sequence[click.Parameter], command: str) -> list[str]:
+    """Return arguments in which every value belongs to its option without a doubt.
+
+    click takes the word after an option for its value, whatever it is, and ``-n=x`` for the value ``=x``.
+    Here an option that has no value is an error instead of swallowing the option after it, and ``-n=x`` is
+    ``--namespace=x``. Raises :class:`UsageError`.
+    """
+    long = {
+        name: parameter.opts[-1]
+        for parameter in parameters
+        if isinstance(parameter, Option) and not parameter.is_flag
+        for name in parameter.opts
+    }
+    written: list[str] = []
+    words = list(arguments)
+    while words and words[0] != "--":
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if word in long and words:
+            if _is_option(words[0]):
+                raise UsageError(
+                    f"{word} has no value: {words[0]} follows; write {long[word]}=VALUE for a value that "
+                    f"begins with a dash; see: {command} --help"
                 )
-        self.add_argument(*filter(None, (short, name)), help=f"{text} [env: {twin}]", **keywords)
+            written += [word, words.pop(0)]
+        elif equals and name in long:
+            written.append(f"{long[name]}={value}")
+        else:
+            written.append(word)
+    return written + words
 
-    def error(self, message: str) -> Any:
-        """Raise instead of leaving the process."""
-        raise UsageError(f"{message}; see: {self.prog} --help")
 
-
-def add_output(parser: Parser) -> None:
-    """Add the option that every listing has."""
-    parser.option("--output", "text or json", default="text", choices=["text", "json"])
+def _is_option(word: str) -> bool:
+    return word.startswith("-") and word != "-" and " " not in word and _NUMBER.fullmatch(word) is None
 
 
 def asks_for_json(arguments: Sequence[str]) -> bool:
@@ -107,20 +203,30 @@ def asks_for_json(arguments: Sequence[str]) -> bool:
     return (words[-1] if words else os.environ.get("CHAINS_OUTPUT", "")) == "json"
 
 
-def add_store(parser: Parser, text: str) -> None:
-    """Add the option that names stores; ``text`` says what for."""
+def output() -> Option:
+    """Return the option that every listing has."""
+    return Option("--output", "text or json", default="text", choices=["text", "json"])
+
+
+def store(text: str) -> Option:
+    """Return the option that names stores; ``text`` says what for."""
     known = "oci-layout:PATH, oci:, oci://REGISTRY/REPOSITORY, s3://BUCKET/PREFIX or file:PATH"
-    parser.option("--store", f"{text}: {known}; may be repeated", action="append", metavar="URL")
+    return Option("--store", f"{text}: {known}; may be repeated", repeatable=True, metavar="URL")
 
 
-def add_password_file(parser: Parser) -> None:
-    """Add ``--password-file``."""
+def config(text: str = "a chains-config ConfigMap or its data") -> Option:
+    """Return the option that names a configuration."""
+    return Option("--config", text, metavar="FILE", type=FILE)
+
+
+def password_file() -> Option:
+    """Return ``--password-file``."""
     text = "the password of an encrypted key file, on the first line (default: COSIGN_PASSWORD, or asked for)"
-    parser.option("--password-file", text, metavar="FILE")
+    return Option("--password-file", text, metavar="FILE", type=FILE)
 
 
-def add_files(parser: Parser) -> None:
-    """Add the arguments that name files of runs."""
-    parser.add_argument(
-        "files", metavar="FILE", nargs="+", help="runs as JSON or YAML, a folder, or - for stdin"
+def files() -> Argument:
+    """Return the argument that names files of runs."""
+    return Argument(
+        "files", "runs as JSON or YAML, a folder, or - for standard input", "FILE", many="+", type=FILE
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 from collections.abc import Sequence
@@ -11,7 +10,20 @@ from typing import Any
 from chains.assembly.signers import check_signers
 from chains.assembly.stores import open_images, open_stores
 from chains.assembly.workspace import Settings, load_settings, open_sealers_for
-from chains.cli.arguments import FAILURE, OK, add_files, add_output, add_password_file, add_store
+from chains.attest.batch import attest_all
+from chains.cli.arguments import (
+    FAILURE,
+    FILE,
+    OK,
+    Option,
+    Options,
+    config,
+    files,
+    output,
+    password_file,
+    store,
+)
+from chains.cli.commands import Command
 from chains.cli.progress import Progress
 from chains.columns import table
 from chains.errors import UsageError
@@ -22,7 +34,7 @@ from chains.terminal import say, terminal_width, write_json, write_text
 from chains.text import count
 
 
-def _attest(options: argparse.Namespace) -> int:
+def _attest(options: Options) -> int:
     """Attest every run of the input."""
     settings = load_settings(options.config)
     check_signers(settings.config, key_given=bool(options.key))
@@ -40,9 +52,7 @@ def _attest(options: argparse.Namespace) -> int:
     return FAILURE if failed else OK
 
 
-async def _attest_async(intake: Intake, settings: Settings, options: argparse.Namespace) -> list[Any]:
-    from chains.attest.batch import attest_all  # noqa: PLC0415 - keeps --help fast
-
+async def _attest_async(intake: Intake, settings: Settings, options: Options) -> list[Any]:
     stores = open_stores(options.store or [], settings)
     images = open_images(settings.config)
     try:
@@ -92,17 +102,20 @@ def _print_outcomes(outcomes: Sequence[Any]) -> None:
             say(f"warning: {outcome.run}: {warning}")
 
 
-def add_attest_command(commands: Any) -> None:
-    """Add the command ``attest``."""
-    attest = commands.add_parser("attest", help="attest, sign and store every run of the input")
-    add_files(attest)
-    attest.option("--config", "a chains-config ConfigMap or its data", metavar="FILE")
-    attest.option(
-        "--key",
-        "what to sign with: a file, or a key of a key service (default: .chains/signing.key, made once)",
-        metavar="REF",
-    )
-    add_password_file(attest)
-    add_store(attest, "store here")
-    add_output(attest)
-    attest.set_defaults(command=_attest)
+attest = Command(
+    "attest",
+    _attest,
+    [
+        files(),
+        config(),
+        Option(
+            "--key",
+            "what to sign with: a file, or a key of a key service (default: .chains/signing.key, made once)",
+            metavar="REF",
+            type=FILE,
+        ),
+        password_file(),
+        store("store here"),
+        output(),
+    ],
+)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from chains.cli.arguments import Parser, add_output
+from chains.cli.arguments import FILE, FOLDER, Argument, Option, Options, output
+from chains.cli.commands import Command, Group
+from chains.cluster.client import Cluster
+from chains.cluster.discovery import find_access
 from chains.columns import table
+from chains.config.selection import parse_since
 from chains.errors import UsageError
 from chains.loop import carry_out
 from chains.terminal import terminal_width, write_json, write_line, write_text
@@ -25,10 +28,10 @@ _MOST_WORKERS = 4096
 _HIGHEST_PORT = 65_535
 
 
-def _controller(options: argparse.Namespace) -> int:
+def _controller(options: Options) -> int:
     """Watch a cluster and attest every finished run."""
-    from chains.controller.log_lines import log_as_json  # noqa: PLC0415 - keeps --help fast
-    from chains.controller.process import ControllerOptions, serve  # noqa: PLC0415 - kopf takes a second
+    from chains.controller.log_lines import log_as_json  # noqa: PLC0415
+    from chains.controller.process import ControllerOptions, serve  # noqa: PLC0415 - kopf is an extra and takes a second
 
     log_as_json()
     return run_traced(
@@ -54,57 +57,55 @@ def _controller(options: argparse.Namespace) -> int:
     )
 
 
-def _resign(options: argparse.Namespace) -> int:
+def _resign(options: Options) -> int:
     """Take the marks off runs, so that the controller attests them again."""
-    from chains.cluster.client import Cluster  # noqa: PLC0415 - keeps --help fast
-    from chains.cluster.discovery import find_access  # noqa: PLC0415 - keeps --help fast
-    from chains.controller.operations import resign  # noqa: PLC0415 - keeps --help fast
+    from chains.controller import operations  # noqa: PLC0415 - its packages are an extra, --help needs none
 
     async def work() -> list[Done]:
         async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
             return [
-                done for name in options.runs for done in await resign(cluster, name, dry_run=options.dry_run)
+                done
+                for name in options.runs
+                for done in await operations.resign(cluster, name, dry_run=options.dry_run)
             ]
 
     return _tell(carry_out(work()), options)
 
 
-def _release(options: argparse.Namespace) -> int:
+def _release(options: Options) -> int:
     """Take our finalizers off every run."""
-    from chains.cluster.client import Cluster  # noqa: PLC0415 - keeps --help fast
-    from chains.cluster.discovery import find_access  # noqa: PLC0415 - keeps --help fast
-    from chains.controller.operations import release_finalizers  # noqa: PLC0415 - keeps --help fast
+    from chains.controller import operations  # noqa: PLC0415 - its packages are an extra, --help needs none
 
     async def work() -> list[Done]:
         async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
-            return await release_finalizers(cluster, split_names(options.namespace), dry_run=options.dry_run)
+            return await operations.release_finalizers(
+                cluster, split_names(options.namespace), dry_run=options.dry_run
+            )
 
     return _tell(carry_out(work()), options)
 
 
-def _backfill(options: argparse.Namespace) -> int:
+def _backfill(options: Options) -> int:
     """Attest finished runs that are not marked, without a controller."""
-    from chains.cluster.client import Cluster  # noqa: PLC0415 - keeps --help fast
-    from chains.cluster.discovery import find_access  # noqa: PLC0415 - keeps --help fast
-    from chains.controller.metrics import Metrics  # noqa: PLC0415 - keeps --help fast
-    from chains.controller.operations import backfill, would_backfill  # noqa: PLC0415 - keeps --help fast
-    from chains.controller.reconcile import Controller  # noqa: PLC0415 - keeps --help fast
-    from chains.controller.reload import Reloader  # noqa: PLC0415 - keeps --help fast
-    from chains.controller.work.worklist import WorkList  # noqa: PLC0415 - keeps --help fast
+    from chains.controller import operations  # noqa: PLC0415 - its packages are an extra, --help needs none
+    from chains.controller.metrics import Metrics  # noqa: PLC0415
+    from chains.controller.reconcile import Controller  # noqa: PLC0415
+    from chains.controller.reload import Reloader  # noqa: PLC0415
+    from chains.controller.work.worklist import WorkList  # noqa: PLC0415
 
     since, namespaces = _since(options.since), split_names(options.namespace)
 
     async def work() -> list[Done]:
         async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
             if options.dry_run:
-                return [done async for done in would_backfill(cluster, namespaces, since)]
+                return [done async for done in operations.would_backfill(cluster, namespaces, since)]
             reloader = Reloader(cluster, options.system_namespace, Path(options.signing_secrets))
             await reloader.look()
             # what the cut-off put off is just what this command is for
             config = reloader.flow.config
             selection = replace(config.selection, since="")
             flow = replace(reloader.flow, config=replace(config, selection=selection))
-            controller = Controller(
+            attesting = Controller(
                 cluster,
                 WorkList(),
                 lambda: flow,
@@ -113,14 +114,14 @@ def _backfill(options: argparse.Namespace) -> int:
                 tekton_namespace=options.tekton_namespace,
             )
             try:
-                return [done async for done in backfill(cluster, controller, namespaces, since)]
+                return [done async for done in operations.backfill(cluster, attesting, namespaces, since)]
             finally:
                 await flow.close()
 
     return _tell(carry_out(work()), options)
 
 
-def _tell(found: Sequence[Done], options: argparse.Namespace) -> int:
+def _tell(found: Sequence[Done], options: Options) -> int:
     if options.output == "json":
         write_json([{"run": done.run, "state": done.state} for done in found])
     else:
@@ -132,8 +133,6 @@ def _tell(found: Sequence[Done], options: argparse.Namespace) -> int:
 
 
 def _since(text: str) -> datetime | None:
-    from chains.config.selection import parse_since  # noqa: PLC0415 - keeps --help fast
-
     try:
         return parse_since(text, datetime.now(UTC)) if text else None
     except ValueError:
@@ -147,7 +146,7 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _workers(options: argparse.Namespace) -> int:
+def _workers(options: Options) -> int:
     # the spelling of Tekton Chains wins where it is given
     if options.threads_per_controller:
         return _number(options.threads_per_controller, "--threads-per-controller", 1, _MOST_WORKERS)
@@ -171,92 +170,124 @@ def _number(text: str, option: str, least: int = 0, most: int = _MOST) -> int:
     return int(text)
 
 
-def add_cluster_commands(commands: Any) -> None:
-    """Add the sub-commands of this module to a parser's."""
-    controller = commands.add_parser("controller", help="watch a cluster and attest every finished run")
-    common_options(controller)
-    key_folder_option(controller)
-    controller.option(
-        "--workers",
-        "runs in work at once (default: 64, and up to 512 while registries are far away)",
-        metavar="N",
-    )
-    controller.option(
-        "--threads-per-controller", "the same, as Tekton Chains calls it; wins where it is given", metavar="N"
-    )
-    controller.option(
-        "--kube-api-qps", "requests to the API server in a second; 0: no limit", default="0", metavar="RATE"
-    )
-    controller.option("--kube-api-burst", "so many of them at once", default="10", metavar="N")
-    controller.option("--retry-for", "how long to retry what may pass", default="21600", metavar="SECONDS")
-    controller.option("--health-port", "where health and metrics answer", default="8080", metavar="PORT")
-    controller.option("--replicas", "how many of them share the runs", default="1", metavar="N")
-    controller.option(
-        "--pod-name", "which of them it is, by the number at the end", twin="POD_NAME", metavar="NAME"
-    )
-    controller.option(
-        "--lease-seconds", "when a silent replica's share goes to another", default="15", metavar="SECONDS"
-    )
-    controller.option(
-        "--state-folder",
-        "where it notes what is in work, to know after a crash (default: one below the temporary folder)",
-        metavar="DIR",
-    )
-    controller.set_defaults(command=_controller)
-
-    resign = commands.add_parser("resign", help="take the marks off runs, to have them attested again")
-    resign.add_argument("runs", metavar="NAMESPACE/NAME", nargs="+", help="a TaskRun or PipelineRun")
-    _access_options(resign)
-    _add_dry_run(resign)
-    add_output(resign)
-    resign.set_defaults(command=_resign)
-
-    backfill = commands.add_parser(
-        "backfill", help="attest finished runs that are not marked, without a controller"
-    )
-    common_options(backfill)
-    key_folder_option(backfill)
-    backfill.option(
-        "--since", "only runs that ended after this time or within this age", metavar="TIME|36h|7d"
-    )
-    _add_dry_run(backfill)
-    add_output(backfill)
-    backfill.set_defaults(command=_backfill)
-
-    finalizers = commands.add_parser("finalizers", help="work with the controller's finalizers")
-    kinds = finalizers.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    release = kinds.add_parser("release", help="take them off every run, for the day the controller goes")
-    common_options(release)
-    _add_dry_run(release)
-    add_output(release)
-    release.set_defaults(command=_release)
-
-
-def _add_dry_run(parser: Parser) -> None:
-    parser.option("--dry-run", "say which runs it is about, and write nothing", action="store_true")
-
-
-def common_options(parser: Parser) -> None:
-    """Add how to reach the cluster, and where in it."""
-    _access_options(parser)
-    parser.option("--namespace", "only these namespaces", short="-n", metavar="A,B")
-
-
-def _access_options(parser: Parser) -> None:
+def _access_options() -> list[Option]:
     text = "how to reach the cluster (default: $KUBECONFIG, the pod's service account, ~/.kube/config)"
-    parser.option("--kubeconfig", text, metavar="FILE")
-    parser.option("--context", "the kubeconfig's context (default: its current one)", metavar="NAME")
+    return [
+        Option("--kubeconfig", text, metavar="FILE", type=FILE),
+        Option("--context", "the kubeconfig's context (default: its current one)", metavar="NAME"),
+    ]
 
 
-def key_folder_option(parser: Parser) -> None:
-    """Add where the configuration and the key are."""
-    twin, name = "SYSTEM_NAMESPACE", "tekton-chains"
-    parser.option("--system-namespace", "where chains-config is", twin=twin, default=name, metavar="NAME")
-    pipelines = "tekton-pipelines"
-    parser.option(
-        "--tekton-namespace", "where Tekton and its feature-flags are", default=pipelines, metavar="NAME"
-    )
-    folder = "/etc/signing-secrets"
-    parser.option(
-        "--signing-secrets", "where the Secret of that name is mounted", default=folder, metavar="DIR"
-    )
+def cluster_options() -> list[Option]:
+    """Return how to reach the cluster, and where in it."""
+    return [*_access_options(), Option("--namespace", "only these namespaces", short="-n", metavar="A,B")]
+
+
+def key_folder_options() -> list[Option]:
+    """Return where the configuration and the key are."""
+    return [
+        Option(
+            "--system-namespace",
+            "where chains-config is",
+            twin="SYSTEM_NAMESPACE",
+            default="tekton-chains",
+            metavar="NAME",
+        ),
+        Option(
+            "--tekton-namespace",
+            "where Tekton and its feature-flags are",
+            default="tekton-pipelines",
+            metavar="NAME",
+        ),
+        Option(
+            "--signing-secrets",
+            "where the Secret of that name is mounted",
+            default="/etc/signing-secrets",
+            metavar="DIR",
+            type=FOLDER,
+        ),
+    ]
+
+
+def _dry_run() -> Option:
+    return Option("--dry-run", "say which runs it is about, and write nothing", flag=True)
+
+
+controller = Command(
+    "controller",
+    _controller,
+    [
+        *cluster_options(),
+        *key_folder_options(),
+        Option(
+            "--workers",
+            "runs in work at once (default: 64, and up to 512 while registries are far away)",
+            metavar="N",
+        ),
+        Option(
+            "--threads-per-controller",
+            "the same, as Tekton Chains calls it; wins where it is given",
+            metavar="N",
+        ),
+        Option(
+            "--kube-api-qps",
+            "requests to the API server in a second; 0: no limit",
+            default="0",
+            metavar="RATE",
+        ),
+        Option("--kube-api-burst", "so many of them at once", default="10", metavar="N"),
+        Option("--retry-for", "how long to retry what may pass", default="21600", metavar="SECONDS"),
+        Option("--health-port", "where health and metrics answer", default="8080", metavar="PORT"),
+        Option("--replicas", "how many of them share the runs", default="1", metavar="N"),
+        Option(
+            "--pod-name",
+            "which of them it is, by the number at the end",
+            twin="POD_NAME",
+            metavar="NAME",
+        ),
+        Option(
+            "--lease-seconds",
+            "when a silent replica's share goes to another",
+            default="15",
+            metavar="SECONDS",
+        ),
+        Option(
+            "--state-folder",
+            "where it notes what is in work, to know after a crash (default: one below the temporary folder)",
+            metavar="DIR",
+            type=FOLDER,
+        ),
+    ],
+)
+resign = Command(
+    "resign",
+    _resign,
+    [
+        Argument("runs", "a TaskRun or PipelineRun", "NAMESPACE/NAME", many="+"),
+        *_access_options(),
+        _dry_run(),
+        output(),
+    ],
+)
+backfill = Command(
+    "backfill",
+    _backfill,
+    [
+        *cluster_options(),
+        *key_folder_options(),
+        Option("--since", "only runs that ended after this time or within this age", metavar="TIME|36h|7d"),
+        _dry_run(),
+        output(),
+    ],
+)
+finalizers = Group(
+    "finalizers",
+    [
+        Command(
+            "release",
+            _release,
+            [*cluster_options(), _dry_run(), output()],
+            text="take them off every run, for the day the controller goes",
+        )
+    ],
+)

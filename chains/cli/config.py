@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
 
-from chains.cli.arguments import FAILURE, OK, Parser, add_output
+from chains.cli.arguments import FAILURE, FILE, OK, Argument, Options, output
+from chains.cli.commands import Command, Group
+from chains.config.parse import lint_file
 from chains.terminal import write_json, write_line
 from chains.text import count
 
 
-def _config_lint(options: argparse.Namespace) -> int:
+def _config_lint(options: Options) -> int:
     """Report everything that is wrong with a configuration, at once."""
-    from chains.config.parse import lint_file  # noqa: PLC0415 - keeps --help fast
-
     problems = lint_file(Path(options.file))
     errors = sum(problem.severity == "error" for problem in problems)
     if options.output == "json":
@@ -36,11 +34,14 @@ def _config_lint(options: argparse.Namespace) -> int:
     return FAILURE if errors else OK
 
 
-def add_config_commands(commands: Any) -> None:
-    """Add the commands ``config``."""
-    config = commands.add_parser("config", help="work with configurations")
-    kinds = config.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    lint = kinds.add_parser("lint", help="report everything wrong with a chains-config")
-    lint.add_argument("file", metavar="FILE", help="a ConfigMap or its data, JSON or YAML")
-    add_output(lint)
-    lint.set_defaults(command=_config_lint)
+config = Group(
+    "config",
+    [
+        Command(
+            "lint",
+            _config_lint,
+            [Argument("file", "a ConfigMap or its data, JSON or YAML", "FILE", type=FILE), output()],
+            text="report everything wrong with a chains-config",
+        )
+    ],
+)

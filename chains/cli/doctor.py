@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from chains.cli.arguments import add_output
-from chains.cli.cluster import common_options, key_folder_option, split_names
+from chains.cli.arguments import FILE, Option, Options, config, output
+from chains.cli.cluster import cluster_options, key_folder_options, split_names
+from chains.cli.commands import Command
+from chains.cluster.access import Access
+from chains.cluster.client import Cluster
+from chains.cluster.discovery import SERVICE_ACCOUNT, find_access
+from chains.cluster.errors import ClusterError
+from chains.config.parse import load_config_file
+from chains.doctor.cluster import (
+    check_admission,
+    check_clock,
+    check_rights,
+    check_tekton,
+    read_config,
+)
+from chains.doctor.local import check_config, check_key, check_services, check_stores
+from chains.doctor.packages import check_packages
+from chains.doctor.process import check_names, check_process
+from chains.doctor.report import DoctorCheck, exit_code, to_json, to_text
 from chains.errors import UsageError
 from chains.loop import carry_out
 from chains.terminal import terminal_width, write_json, write_text
-
-if TYPE_CHECKING:
-    from chains.cluster.access import Access
-    from chains.doctor.report import DoctorCheck
 
 _EPILOG = """exit codes: 0 nothing failed (warnings and what was skipped count as nothing), 1 a check failed,
 2 usage"""
 
 
-def _doctor(options: argparse.Namespace) -> int:
+def _doctor(options: Options) -> int:
     """Try everything and print the report."""
-    from chains.doctor.report import exit_code, to_json, to_text  # noqa: PLC0415 - keeps --help fast
-
     checks = carry_out(_examine(options))
     if options.output == "json":
         write_json(to_json(checks), indent=True)
@@ -34,13 +43,7 @@ def _doctor(options: argparse.Namespace) -> int:
     return exit_code(checks)
 
 
-async def _examine(options: argparse.Namespace) -> list[DoctorCheck]:
-    from chains.config.parse import load_config_file  # noqa: PLC0415 - keeps --help fast
-    from chains.doctor.local import check_config, check_key, check_services, check_stores  # noqa: PLC0415 - keeps --help fast
-    from chains.doctor.packages import check_packages  # noqa: PLC0415 - keeps --help fast
-    from chains.doctor.process import check_names, check_process  # noqa: PLC0415 - keeps --help fast
-    from chains.doctor.report import DoctorCheck  # noqa: PLC0415 - keeps --help fast
-
+async def _examine(options: Options) -> list[DoctorCheck]:
     access = _access(options)
     data = load_config_file(Path(options.config)) if options.config else None
     found: list[DoctorCheck] = []
@@ -49,25 +52,23 @@ async def _examine(options: argparse.Namespace) -> list[DoctorCheck]:
     else:
         data, found = await _ask_cluster(access, options, data)
     found.append(check_packages())
-    config = None
+    parsed = None
     if data is not None:
-        config, told = check_config(data)
+        parsed, told = check_config(data)
         found += told
-    found += check_process(config, in_pod=access is not None and not options.kubeconfig)
+    found += check_process(parsed, in_pod=access is not None and not options.kubeconfig)
     registries = [f"https://{image}" for image in options.image or []]
     found.append(await check_names(data or {}, [*registries, access.server if access else ""]))
-    found += await check_key(Path(options.signing_secrets), options.key, config)
-    if config is None:
+    found += await check_key(Path(options.signing_secrets), options.key, parsed)
+    if parsed is None:
         found += [DoctorCheck(name, "skipped", "needs a configuration") for name in ("stores", "log")]
         return found
-    found += await check_stores(config, options.image or [])
-    found += await check_services(config)
+    found += await check_stores(parsed, options.image or [])
+    found += await check_services(parsed)
     return found
 
 
-def _access(options: argparse.Namespace) -> Access | None:
-    from chains.cluster.discovery import SERVICE_ACCOUNT, find_access  # noqa: PLC0415 - keeps --help fast
-
+def _access(options: Options) -> Access | None:
     named = options.kubeconfig or options.context or os.environ.get("KUBECONFIG", "").strip()
     if named or (SERVICE_ACCOUNT / "token").is_file():
         return find_access(options.kubeconfig, options.context)
@@ -77,19 +78,8 @@ def _access(options: argparse.Namespace) -> Access | None:
 
 
 async def _ask_cluster(
-    access: Access, options: argparse.Namespace, data: dict[str, str] | None
+    access: Access, options: Options, data: dict[str, str] | None
 ) -> tuple[dict[str, str] | None, list[DoctorCheck]]:
-    from chains.cluster.client import Cluster  # noqa: PLC0415 - keeps --help fast
-    from chains.cluster.errors import ClusterError  # noqa: PLC0415 - keeps --help fast
-    from chains.doctor.cluster import (  # noqa: PLC0415 - keeps --help fast
-        check_admission,
-        check_clock,
-        check_rights,
-        check_tekton,
-        read_config,
-    )
-    from chains.doctor.report import DoctorCheck  # noqa: PLC0415 - keeps --help fast
-
     found: list[DoctorCheck] = []
     try:
         async with Cluster(access, timeout=15) as cluster:
@@ -110,20 +100,21 @@ async def _ask_cluster(
     return data, found
 
 
-def add_doctor_command(commands: Any) -> None:
-    """Add the sub-command to a parser's."""
-    doctor = commands.add_parser(
-        "doctor", help="try key, stores, log and rights; say what is wrong and what to do", epilog=_EPILOG
-    )
-    common_options(doctor)
-    key_folder_option(doctor)
-    doctor.option("--config", "a chains-config to examine instead of the cluster's", metavar="FILE")
-    doctor.option("--key", "a key to examine instead of the mounted one", metavar="REF")
-    doctor.option(
-        "--image",
-        "a repository to try pushing to; may be repeated",
-        action="append",
-        metavar="REGISTRY/REPOSITORY",
-    )
-    add_output(doctor)
-    doctor.set_defaults(command=_doctor)
+doctor = Command(
+    "doctor",
+    _doctor,
+    [
+        *cluster_options(),
+        *key_folder_options(),
+        config("a chains-config to examine instead of the cluster's"),
+        Option("--key", "a key to examine instead of the mounted one", metavar="REF", type=FILE),
+        Option(
+            "--image",
+            "a repository to try pushing to; may be repeated",
+            repeatable=True,
+            metavar="REGISTRY/REPOSITORY",
+        ),
+        output(),
+    ],
+    epilog=_EPILOG,
+)

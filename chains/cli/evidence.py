@@ -2,46 +2,59 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from chains.assembly.stores import open_url, store_options
 from chains.assembly.trust import open_public_keys
 from chains.assembly.workspace import LAYOUT, load_settings, own_layout
-from chains.cli.arguments import Parser, add_output
+from chains.cli.arguments import (
+    FAILURE,
+    FILE,
+    FOLDER,
+    NO_EVIDENCE,
+    OK,
+    Argument,
+    Option,
+    Options,
+    config,
+    output,
+)
+from chains.cli.commands import Command
 from chains.cli.progress import Progress
+from chains.cli.trust import trust_own_key
 from chains.columns import table
 from chains.config.selection import parse_since
 from chains.documents.load import read_bytes
-from chains.errors import InputError, UsageError
+from chains.errors import EvidenceError, InputError, UsageError
+from chains.evidence.copying import Copying, Counts, Journal
+from chains.evidence.offline_pack import write_pack
+from chains.evidence.records import SIMPLE_SIGNING, read_envelope
+from chains.evidence.retrieve import Found, Window, names_artifact, names_image, retrieve
 from chains.loop import carry_out
+from chains.statements.statement import parse_statement
 from chains.terminal import say, terminal_width, write_json, write_line, write_text
 from chains.text import count
+from signers.errors import FormatError
+from signers.keys.public_key import PublicKey
 from signers.sigstore.trusted_root import MAX_BYTES as MAX_ROOT
 from storage import lean_json
+from storage.base import FORM_A, Store
+from storage.record import Evidence, ListedRun, Skipped
 
-if TYPE_CHECKING:
-    from chains.evidence.copying import Counts
-    from chains.evidence.retrieve import Found, Window
-    from signers.keys.public_key import PublicKey
-    from storage.base import Store
-    from storage.record import Evidence, ListedRun, Skipped
-
-OK, FAILURE, NO_EVIDENCE = 0, 1, 3
 _EVIDENCE = ("piece of evidence", "pieces of evidence")
 _SUBJECTS = ("run or subject", "runs or subjects")
 _TARGET = "sha256:HEX, IMAGE@sha256:HEX, a run's UID or [KIND/]NAMESPACE/NAME; all runs without any"
 _STORES = "oci-layout:PATH, file:PATH, s3://BUCKET/PREFIX; oci: for images by digest"
 
 
-def _get(options: argparse.Namespace) -> int:
+def _get(options: Options) -> int:
     """Print the evidence about targets, or of the runs in a window of time."""
     found = carry_out(_collect(options))
     evidence = [(one, item) for one in found for item in one.findings.evidence]
@@ -66,15 +79,13 @@ def _get(options: argparse.Namespace) -> int:
     return OK if evidence else NO_EVIDENCE
 
 
-async def _collect(options: argparse.Namespace) -> list[Found]:
-    from chains.evidence.retrieve import retrieve  # noqa: PLC0415 - keeps --help fast
-
+async def _collect(options: Options) -> list[Found]:
     async with AsyncExitStack() as stack:
         stores = await _open(options, stack)
         return [found async for found in retrieve(stores, options.targets, _window(options))]
 
 
-async def _open(options: argparse.Namespace, stack: AsyncExitStack) -> list[Store]:
+async def _open(options: Options, stack: AsyncExitStack) -> list[Store]:
     settings = store_options(load_settings(options.config).config)
     stores = [open_url(url, settings) for url in dict.fromkeys(options.store or _where(options.targets))]
     for store in stores:
@@ -84,8 +95,6 @@ async def _open(options: argparse.Namespace, stack: AsyncExitStack) -> list[Stor
 
 def _where(targets: Sequence[str]) -> list[str]:
     """Return where to look without ``--store``: the registry of images, else this folder's layout."""
-    from chains.evidence.retrieve import names_image  # noqa: PLC0415 - keeps --help fast
-
     images = [target for target in targets if names_image(target)]
     if images and len(images) == len(targets):
         return ["oci:"]
@@ -95,9 +104,7 @@ def _where(targets: Sequence[str]) -> list[str]:
     return [LAYOUT]
 
 
-def _window(options: argparse.Namespace) -> Window:
-    from chains.evidence.retrieve import Window  # noqa: PLC0415 - keeps --help fast
-
+def _window(options: Options) -> Window:
     now = datetime.now(UTC)
     times = {name: _time(getattr(options, name), now) for name in ("since", "until")}
     return Window(options.namespace, options.name, times["since"], times["until"])
@@ -125,11 +132,6 @@ def _row(item: Evidence) -> tuple[str, ...]:
 
 def _statement(item: Evidence) -> dict[str, Any]:
     """Return predicate type and subjects, where the evidence is well-formed."""
-    from chains.errors import EvidenceError  # noqa: PLC0415 - keeps --help fast
-    from chains.evidence.records import SIMPLE_SIGNING, read_envelope  # noqa: PLC0415 - keeps --help fast
-    from chains.statements.statement import parse_statement  # noqa: PLC0415 - keeps --help fast
-    from signers.errors import FormatError  # noqa: PLC0415 - keeps --help fast
-
     if item.format == SIMPLE_SIGNING:
         return {}
     try:
@@ -162,7 +164,7 @@ def _tell(skipped: Sequence[Skipped]) -> None:
         say(f"{f'{item.location} {item.digest}'.rstrip()}: {item.reason}")
 
 
-def _copy(options: argparse.Namespace) -> int:
+def _copy(options: Options) -> int:
     """Copy evidence from one store into another."""
     counts = carry_out(_copy_async(options))
     fields = ("runs", "before", "empty", "copied", "unchanged", "failed", "refused")
@@ -180,10 +182,7 @@ def _copy(options: argparse.Namespace) -> int:
     return OK if counts.is_whole else FAILURE
 
 
-async def _copy_async(options: argparse.Namespace) -> Counts:
-    from chains.evidence.copying import Copying, Journal  # noqa: PLC0415 - keeps --help fast
-    from storage.base import FORM_A  # noqa: PLC0415 - keeps --help fast
-
+async def _copy_async(options: Options) -> Counts:
     keys = open_public_keys(options.key) if options.key else []
     settings = store_options(load_settings(options.config).config)
     journal = Journal(options.journal)
@@ -202,11 +201,9 @@ async def _copy_async(options: argparse.Namespace) -> Counts:
 
 
 async def _work(
-    source: Store, options: argparse.Namespace, journal: Any, counts: Counts
+    source: Store, options: Options, journal: Any, counts: Counts
 ) -> list[Callable[[], AsyncIterator[Found]]]:
     """Return one piece of work for each target, or for each run of the window that is not done yet."""
-    from chains.evidence.retrieve import Found, retrieve  # noqa: PLC0415 - keeps --help fast
-
     window = _window(options)
     if options.targets:
         return [lambda one=one: retrieve([source], [one], window) for one in options.targets]  # type: ignore[misc]
@@ -229,7 +226,7 @@ async def _work(
     return work
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export(options: Options) -> int:
     """Write an offline pack."""
     keys = open_public_keys(options.key or _own_key(options))
     trusted_root = b""
@@ -251,14 +248,11 @@ def _export(options: argparse.Namespace) -> int:
     return OK if packed.bundles else NO_EVIDENCE
 
 
-def _own_key(options: argparse.Namespace) -> list[str]:
+def _own_key(options: Options) -> list[str]:
     """Return this folder's key, for the runs of its own layout. Raises :class:`UsageError` for all else.
 
     Whoever gets the pack trusts the keys in it, so no key of a folder may choose among others' evidence.
     """
-    from chains.cli.trust import trust_own_key  # noqa: PLC0415 - keeps --help fast
-    from chains.evidence.retrieve import names_artifact  # noqa: PLC0415 - keeps --help fast
-
     if options.store or any(map(names_artifact, options.targets)):
         raise UsageError(
             "no key: pass --key PUB; the key of .chains/ counts for the runs of this folder's layout alone"
@@ -266,55 +260,68 @@ def _own_key(options: argparse.Namespace) -> list[str]:
     return [trust_own_key()]
 
 
-async def _export_async(options: argparse.Namespace, keys: Sequence[PublicKey], trusted_root: bytes) -> Any:
-    from chains.evidence.offline_pack import write_pack  # noqa: PLC0415 - keeps --help fast
-    from chains.evidence.retrieve import retrieve  # noqa: PLC0415 - keeps --help fast
-
+async def _export_async(options: Options, keys: Sequence[PublicKey], trusted_root: bytes) -> Any:
     async with AsyncExitStack() as stack:
         stores = await _open(options, stack)
         found = retrieve(stores, options.targets, _window(options))
         return await write_pack(Path(options.folder), found, keys, trusted_root)
 
 
-def add_store_commands(commands: Any) -> None:
-    """Add the sub-commands of this module to a parser's."""
-    get = commands.add_parser("get", help="print the evidence that stores have")
-    get.add_argument("targets", metavar="TARGET", nargs="*", help=_TARGET)
-    get.option("--store", f"look here: {_STORES}; may be repeated", action="append", metavar="URL")
-    _window_options(get)
-    add_output(get)
-    get.set_defaults(command=_get)
-
-    copy = commands.add_parser("copy", help="copy evidence from one store into another")
-    copy.add_argument("source", metavar="SRC", help=f"the store to read: {_STORES}")
-    copy.add_argument("destination", metavar="DST", help=f"the store to write: {_STORES}")
-    copy.add_argument("targets", metavar="TARGET", nargs="*", help=_TARGET)
-    text = "copy only what this public key signed; may be repeated"
-    copy.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
-    copy.option("--journal", "a file that remembers the runs copied, to go on after a stop", metavar="FILE")
-    _window_options(copy)
-    add_output(copy)
-    copy.set_defaults(command=_copy)
-
-    export = commands.add_parser("export", help="write an offline pack that cosign verifies")
-    export.add_argument("folder", metavar="FOLDER", help="a new folder for the pack")
-    export.add_argument("targets", metavar="TARGET", nargs="*", help=_TARGET)
-    export.option("--store", f"look here: {_STORES}; may be repeated", action="append", metavar="URL")
-    text = (
-        "a public key to put in; only what it signed is exported (default, for the runs of this folder's "
-        "layout alone: .chains/signing.pub)"
-    )
-    export.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
-    export.option("--trusted-root", "a Sigstore trusted root to put in", metavar="FILE")
-    _window_options(export)
-    add_output(export)
-    export.set_defaults(command=_export)
-
-
-def _window_options(parser: Parser) -> None:
-    parser.option("--config", "a chains-config, for its registry settings", metavar="FILE")
-    parser.option("--namespace", "only runs of this namespace", metavar="NAME")
-    parser.option("--name", "only runs of this name", metavar="NAME")
+def _window_options() -> list[Option]:
     when = "TIME|36h|7d"
-    parser.option("--since", "only runs that ended then or later", metavar=when)
-    parser.option("--until", "only runs that ended before", metavar=when)
+    return [
+        config("a chains-config, for its registry settings"),
+        Option("--namespace", "only runs of this namespace", metavar="NAME"),
+        Option("--name", "only runs of this name", metavar="NAME"),
+        Option("--since", "only runs that ended then or later", metavar=when),
+        Option("--until", "only runs that ended before", metavar=when),
+    ]
+
+
+def _targets() -> Argument:
+    return Argument("targets", _TARGET, "TARGET", many="*")
+
+
+def _store() -> Option:
+    return Option("--store", f"look here: {_STORES}; may be repeated", repeatable=True, metavar="URL")
+
+
+def _keys(text: str) -> Option:
+    return Option("--key", text, twin="CHAINS_PUBLIC_KEY", repeatable=True, metavar="PUB", type=FILE)
+
+
+get = Command("get", _get, [_targets(), _store(), *_window_options(), output()])
+copy = Command(
+    "copy",
+    _copy,
+    [
+        Argument("source", f"the store to read: {_STORES}", "SRC"),
+        Argument("destination", f"the store to write: {_STORES}", "DST"),
+        _targets(),
+        _keys("copy only what this public key signed; may be repeated"),
+        Option(
+            "--journal",
+            "a file that remembers the runs copied, to go on after a stop",
+            metavar="FILE",
+            type=FILE,
+        ),
+        *_window_options(),
+        output(),
+    ],
+)
+export = Command(
+    "export",
+    _export,
+    [
+        Argument("folder", "a new folder for the pack", "FOLDER", type=FOLDER),
+        _targets(),
+        _store(),
+        _keys(
+            "a public key to put in; only what it signed is exported (default, for the runs of this folder's "
+            "layout alone: .chains/signing.pub)"
+        ),
+        Option("--trusted-root", "a Sigstore trusted root to put in", metavar="FILE", type=FILE),
+        *_window_options(),
+        output(),
+    ],
+)

@@ -6,30 +6,19 @@ Exit codes: 0 done or verified, 1 something failed or evidence is wrong, 2 wrong
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from typing import Any
 
-from chains.cli.arguments import (
-    FAILURE,
-    Parser,
-    asks_for_json,
-)
-from chains.cli.attest import add_attest_command
-from chains.cli.cluster import add_cluster_commands
-from chains.cli.config import add_config_commands
-from chains.cli.doctor import add_doctor_command
-from chains.cli.evidence import add_store_commands
-from chains.cli.keys import add_keys_commands
-from chains.cli.payload import add_payload_command
-from chains.cli.verify import add_verify_command
+import click
+
+from chains.cli.arguments import FAILURE, asks_for_json
+from chains.cli.commands import COMPLETE, PROGRAM, Group, usage_error
 from chains.errors import ChainsError, UsageError
 from chains.extras import install_hint
 from chains.masking.forms import mask
-from chains.terminal import (
-    drop_output,
-    say,
-    write_json,
-)
+from chains.terminal import drop_output, say, write_json, write_line
 from signers.errors import SignerError
 from storage.errors import StoreError
 
@@ -47,6 +36,36 @@ _EXTRAS = {
     "pkcs11": "hsm",
 }
 """Which extra brings a package that a plain installation does not have."""
+_COMMANDS = {
+    "payload": ("payload:payload", "print the unsigned statement of a run"),
+    "attest": ("attest:attest", "attest, sign and store every run of the input"),
+    "verify": ("verify:verify", "verify evidence and say why or why not"),
+    "controller": ("cluster:controller", "watch a cluster and attest every finished run"),
+    "resign": ("cluster:resign", "take the marks off runs, to have them attested again"),
+    "backfill": ("cluster:backfill", "attest finished runs that are not marked, without a controller"),
+    "finalizers": ("cluster:finalizers", "work with the controller's finalizers"),
+    "doctor": ("doctor:doctor", "try key, stores, log and rights; say what is wrong and what to do"),
+    "get": ("evidence:get", "print the evidence that stores have"),
+    "copy": ("evidence:copy", "copy evidence from one store into another"),
+    "export": ("evidence:export", "write an offline pack that cosign verifies"),
+    "keys": ("keys:keys", "make keys and show public halves"),
+    "config": ("config:config", "work with configurations"),
+    "completion": ("completion:completion", "print the script that completes commands in a shell"),
+}
+"""Every command: its module in this folder, its name there, and the line that ``chains --help`` shows."""
+
+
+class _Program(Group):
+    """The whole command line as a click command, for click's test runner too."""
+
+    def main(
+        self, args: Sequence[str] | None = None, *_: Any, standalone_mode: bool = True, **__: Any
+    ) -> Any:
+        """Carry out a command line; leave the process with its exit code, or return it."""
+        code = run(sys.argv[1:] if args is None else args)
+        if standalone_mode:
+            sys.exit(code)
+        return code
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -79,9 +98,17 @@ def _failed(lines: Sequence[str], code: int, arguments: Sequence[str]) -> int:
 
 
 def _carry_out(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    if COMPLETE in os.environ:
+        from click.shell_completion import shell_complete  # noqa: PLC0415 - only a shell asks for it
+
+        return shell_complete(program, {}, PROGRAM, COMPLETE, os.environ[COMPLETE])
     try:
-        code: int = options.command(options)
+        with program.make_context(PROGRAM, list(arguments)) as context:
+            code: int = program.invoke(context)
+    except click.exceptions.Exit as ended:
+        raise SystemExit(ended.exit_code) from None
+    except click.UsageError as error:
+        raise usage_error(error) from error
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
@@ -90,17 +117,26 @@ def _carry_out(arguments: Sequence[str]) -> int:
     return code
 
 
-def _parser() -> Parser:
-    parser = Parser(prog="chains", description="Supply-chain provenance for Tekton.")
-    parser.add_argument("--version", action="version", version=f"chains {version('provenance-chains')}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    from importlib.metadata import version  # noqa: PLC0415 - takes as long as the rest of the start
 
-    add_payload_command(commands)
-    add_attest_command(commands)
-    add_verify_command(commands)
-    add_cluster_commands(commands)
-    add_doctor_command(commands)
-    add_store_commands(commands)
-    add_keys_commands(commands)
-    add_config_commands(commands)
-    return parser
+    if value and not ctx.resilient_parsing:
+        write_line(f"chains {version('provenance-chains')}")
+        ctx.exit()
+
+
+program = _Program(
+    PROGRAM,
+    text="Supply-chain provenance for Tekton.",
+    lazy={name: (f"chains.cli.{place}", text) for name, (place, text) in _COMMANDS.items()},
+    parameters=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="Show the version and exit.",
+        )
+    ],
+)

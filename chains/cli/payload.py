@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
-
 from chains.assembly.workspace import load_settings
-from chains.cli.arguments import OK, add_files
+from chains.attest.payloads import FORMATS, build_provenance, warnings
+from chains.cli.arguments import OK, Option, Options, config, files
+from chains.cli.commands import Command
 from chains.errors import ChainsError, UsageError
+<<<<<<< HEAD
 from chains.tekton.run_files import Intake, RunKey, read_inputs
+=======
+from chains.isolation.judgement import judge_isolation
+from chains.tekton.run_files import Intake, Key, read_inputs
+>>>>>>> 18ebded (Read the command line with click, and import a command when it is run)
 from chains.terminal import say, write_document
 from chains.text import count
 
 
-def _payload(options: argparse.Namespace) -> int:
+def _payload(options: Options) -> int:
     """Print the unsigned statement of one run."""
-    from chains.attest.payloads import FORMATS, build_provenance, warnings  # noqa: PLC0415 - keeps --help fast
-    from chains.isolation.judgement import judge_isolation  # noqa: PLC0415 - keeps --help fast
-
     if options.format and options.format not in FORMATS:
         raise UsageError(f"unknown format {options.format!r}: expected one of {', '.join(FORMATS)}")
     settings = load_settings(options.config)
@@ -61,11 +62,13 @@ def _one_run(intake: Intake, chosen: str) -> RunKey:
     raise UsageError(f"the input holds {count(len(top), 'run')}; pick one with --run NAMESPACE/NAME: {names}")
 
 
-def add_payload_command(commands: Any) -> None:
-    """Add the command ``payload``."""
-    payload = commands.add_parser("payload", help="print the unsigned statement of a run")
-    add_files(payload)
-    payload.option("--config", "a chains-config ConfigMap or its data", metavar="FILE")
-    payload.option("--format", "write this format instead of the configured one", metavar="NAME")
-    payload.option("--run", "the run to print, where the input holds several", metavar="NAMESPACE/NAME")
-    payload.set_defaults(command=_payload)
+payload = Command(
+    "payload",
+    _payload,
+    [
+        files(),
+        config(),
+        Option("--format", "write this format instead of the configured one", metavar="NAME"),
+        Option("--run", "the run to print, where the input holds several", metavar="NAMESPACE/NAME"),
+    ],
+)

@@ -6,13 +6,12 @@ folder could have put them there. An image or a digest is looked for where the o
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from chains.assembly.workspace import LAYOUT, own_layout, own_public_key
-from chains.cli.arguments import given
+from chains.cli.arguments import Options
 from chains.errors import UsageError
 from chains.terminal import say
 from chains.verify.criteria import CertificateWanted
@@ -39,7 +38,7 @@ class Trusted:
     certificate: CertificateWanted | None = None
 
 
-def whom_to_trust(options: argparse.Namespace, targets: Sequence[ParsedTarget]) -> Trusted:
+def whom_to_trust(options: Options, targets: Sequence[ParsedTarget]) -> Trusted:
     """Return whom the options name, or this folder's key where they name nobody and all targets are its own.
 
     Keys and identities answer one question. Where an option answers it, the environment adds nobody. Raises
@@ -64,8 +63,8 @@ def trust_own_key() -> str:
     return path
 
 
-def _named(options: argparse.Namespace) -> Trusted:
-    by_option = given(options)
+def _named(options: Options) -> Trusted:
+    by_option = options.given
     values = {name: getattr(options, name) for name in _IDENTITY}
     keys = options.key or []
     has_identity = not by_option.isdisjoint(_IDENTITY)
@@ -81,7 +80,7 @@ def _named(options: argparse.Namespace) -> Trusted:
     return Trusted(keys, CertificateWanted.from_options(*values.values()))
 
 
-def where_to_look(options: argparse.Namespace, target: ParsedTarget) -> list[str]:
+def where_to_look(options: Options, target: ParsedTarget) -> list[str]:
     """Return the URLs of the stores to look in for one target, none for a file of evidence.
 
     Without ``--store`` an image is looked for in its registry, a run file of this folder in its layout.

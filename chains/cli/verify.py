@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
+from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
 from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.assembly.workspace import LAYOUT, Settings, load_settings
-from chains.cli.arguments import Parser, add_output, add_store
+from chains.cli.arguments import FILE, Argument, Option, Options, config, output, store
+from chains.cli.commands import Command
+from chains.cli.trust import Trusted, where_to_look, whom_to_trust
+from chains.documents.load import read_bytes
 from chains.errors import InputError, UsageError
 from chains.loop import carry_out
 from chains.terminal import say, terminal_width, write_json, write_text
-
-if TYPE_CHECKING:
-    from chains.cli.trust import Trusted
-    from chains.verify.criteria import Criteria
-    from chains.verify.verdict import Verification
+from chains.verify.criteria import Criteria
+from chains.verify.render import WIDTH, many_to_text
+from chains.verify.targets import parse_target
+from chains.verify.verdict import Verification, many_to_json, worst
+from chains.verify.verifier import verify_parsed
+from chains.verify.wanted_run import (
+    ReferenceWanted,
+    SourceWanted,
+    namespace_wanted,
+)
+from signers.keys.keyset import ListedKey
+from storage.record import Origin
 
 T = TypeVar("T")
 
@@ -27,11 +37,8 @@ MOST_BLOB_BYTES = 512 * 1024 * 1024
 """Of a file given with ``--blob``, which is held in memory: Ed25519 signs bytes and no digest."""
 
 
-def _verify(options: argparse.Namespace) -> int:
+def _verify(options: Options) -> int:
     """Verify targets and print why or why not."""
-    from chains.verify.render import WIDTH, many_to_text  # noqa: PLC0415 - keeps --help fast
-    from chains.verify.verdict import many_to_json, worst  # noqa: PLC0415 - keeps --help fast
-
     found = carry_out(_verify_async(options, load_settings(options.config)))
     if options.output == "json":
         write_json(many_to_json(found), indent=True)
@@ -41,13 +48,7 @@ def _verify(options: argparse.Namespace) -> int:
     return worst(each.verdict for each in found).exit_code
 
 
-async def _verify_async(options: argparse.Namespace, settings: Settings) -> list[Verification]:
-    from chains.assembly.registry_tags import RegistryTags  # noqa: PLC0415 - keeps --help fast
-    from chains.cli.trust import where_to_look, whom_to_trust  # noqa: PLC0415 - keeps --help fast
-    from chains.verify.targets import parse_target  # noqa: PLC0415 - keeps --help fast
-    from chains.verify.verifier import verify_parsed  # noqa: PLC0415 - keeps --help fast
-    from storage.record import Origin  # noqa: PLC0415 - keeps --help fast
-
+async def _verify_async(options: Options, settings: Settings) -> list[Verification]:
     if options.digest == "":
         raise UsageError("--digest is empty: pass sha256: and 64 hex digits, or leave it out")
     if options.digest and options.blob:
@@ -79,15 +80,7 @@ async def _verify_async(options: argparse.Namespace, settings: Settings) -> list
             await store.close()
 
 
-def _criteria(options: argparse.Namespace, settings: Settings, trusted: Trusted) -> Criteria:
-    from chains.verify.criteria import Criteria  # noqa: PLC0415 - keeps --help fast
-    from chains.verify.wanted_run import (  # noqa: PLC0415 - keeps --help fast
-        ReferenceWanted,
-        SourceWanted,
-        namespace_wanted,
-    )
-    from signers.keys.keyset import ListedKey  # noqa: PLC0415 - keeps --help fast
-
+def _criteria(options: Options, settings: Settings, trusted: Trusted) -> Criteria:
     listed = open_listed_keys(trusted.keys, settings.config)
     return Criteria(
         keys=[one.key for one in listed],
@@ -107,74 +100,89 @@ def _criteria(options: argparse.Namespace, settings: Settings, trusted: Trusted)
     )
 
 
-def _asked(options: argparse.Namespace, name: str, read: Callable[[str, str], T]) -> T | None:
+def _asked(options: Options, name: str, read: Callable[[str, str], T]) -> T | None:
     """Return what an option demands, None where it is not given. Raises :class:`UsageError`."""
     text: str | None = getattr(options, name)
     return None if text is None else read(text, f"--{name.replace('_', '-')}")
 
 
 def _read_blob(path: str) -> bytes:
-    from chains.documents.load import read_bytes  # noqa: PLC0415 - keeps --help fast
-
     try:
         return read_bytes(Path(path), MOST_BLOB_BYTES)
     except InputError as error:
         raise UsageError(f"--blob: {error}") from error
 
 
-def add_verify_command(commands: Any) -> None:
-    """Add the sub-command."""
-    verify = commands.add_parser("verify", help="verify evidence and say why or why not")
-    verify.add_argument(
-        "targets", metavar="TARGET", nargs="+", help="image with digest, digest, run or bundle file"
-    )
-    verify.option("--config", "a chains-config, for its registry settings", metavar="FILE")
-    text = (
-        "a public key, certificate, key set or JWKS to trust: a file, a key service's key, env://NAME, "
-        "k8s://NAMESPACE/NAME or https://URL#sha256:HEX (default, for run files in this folder alone: "
-        ".chains/signing.pub)"
-    )
-    verify.option("--key", text, twin="CHAINS_PUBLIC_KEY", action="append", metavar="PUB")
-    _add_certificates(verify)
-    add_store(verify, "look here (default: an image's registry; for run files in this folder .chains/layout)")
-    verify.option("--predicate-type", "demand this predicate type", action="append", metavar="URI")
-    verify.option("--builder-id", "demand this builder", default=None, metavar="URI")
-    verify.option("--build-type", "demand this build type", default=None, metavar="URI")
-    verify.option("--require", "demand proof that the run had no network", choices=["hermetic"])
-    verify.option(
-        "--digest", "the artifact that a bundle file must speak for", default=None, metavar="sha256:HEX"
-    )
-    text = "the file that a bundle file must be about: a subject of its statement, or what was signed itself"
-    verify.option("--blob", text, default=None, metavar="FILE")
-    _add_run(verify)
-    verify.option(
-        "--resolve",
-        "take words for images, look up a tag's digest once, and verify that",
-        action="store_true",
-    )
-    verify.option("--verbose", "tell every criterion, check and item of evidence", action="store_true")
-    add_output(verify)
-    verify.set_defaults(command=_verify)
-
-
-def _add_certificates(verify: Parser) -> None:
-    names = (("identity", "a certificate's identity"), ("oidc-issuer", "the issuer that vouches for it"))
-    for name, what in names:
-        verify.option(f"--certificate-{name}", f"{what}, exactly", default=None, metavar="NAME")
+def _certificate_options() -> list[Option]:
+    options = []
+    for name, what in (
+        ("identity", "a certificate's identity"),
+        ("oidc-issuer", "the issuer that vouches for it"),
+    ):
         text = f"{what}, as a regular expression that all of it has to match"
-        verify.option(f"--certificate-{name}-regexp", text, default=None, metavar="REGEXP")
+        options += [
+            Option(f"--certificate-{name}", f"{what}, exactly", default=None, metavar="NAME"),
+            Option(f"--certificate-{name}-regexp", text, default=None, metavar="REGEXP"),
+        ]
     text = "a trusted_root.json: whose certificates, log entries and timestamps count"
-    verify.option("--trusted-root", text, default=None, metavar="FILE")
-    verify.option("--require-log", "demand an entry in a transparency log", action="store_true")
-    verify.option("--require-timestamp", "demand an RFC 3161 timestamp", action="store_true")
+    return [
+        *options,
+        Option("--trusted-root", text, default=None, metavar="FILE", type=FILE),
+        Option("--require-log", "demand an entry in a transparency log", flag=True),
+        Option("--require-timestamp", "demand an RFC 3161 timestamp", flag=True),
+    ]
 
 
-def _add_run(verify: Parser) -> None:
+def _run_options() -> list[Option]:
     text = "demand a run of this namespace; evidence is looked for where storage.oci.repository puts it"
-    verify.option("--namespace", text, default=None, metavar="NAME")
-    form = "RESOLVER@ALGORITHM:HEX[#PATH]"
+    options = [Option("--namespace", text, default=None, metavar="NAME")]
     for kind in ("task", "pipeline"):
         text = f"demand a run of the {kind} that this resolver brought, with this digest"
-        verify.option(f"--{kind}-ref", text, default=None, metavar=form)
+        form = "RESOLVER@ALGORITHM:HEX[#PATH]"
+        options.append(Option(f"--{kind}-ref", text, default=None, metavar=form))
     text = "demand this source among the inputs, which the task names itself"
-    verify.option("--source", text, default=None, metavar="URI[@ALGORITHM:HEX]")
+    return [*options, Option("--source", text, default=None, metavar="URI[@ALGORITHM:HEX]")]
+
+
+verify = Command(
+    "verify",
+    _verify,
+    [
+        Argument("targets", "image with digest, digest, run or bundle file", "TARGET", many="+", type=FILE),
+        config("a chains-config, for its registry settings"),
+        Option(
+            "--key",
+            "a public key, certificate, key set or JWKS to trust: a file, a key service's key, env://NAME, "
+            "k8s://NAMESPACE/NAME or https://URL#sha256:HEX (default, for run files in this folder alone: "
+            ".chains/signing.pub)",
+            twin="CHAINS_PUBLIC_KEY",
+            repeatable=True,
+            metavar="PUB",
+            type=FILE,
+        ),
+        *_certificate_options(),
+        store("look here (default: an image's registry; for run files in this folder .chains/layout)"),
+        Option("--predicate-type", "demand this predicate type", repeatable=True, metavar="URI"),
+        Option("--builder-id", "demand this builder", default=None, metavar="URI"),
+        Option("--build-type", "demand this build type", default=None, metavar="URI"),
+        Option("--require", "demand proof that the run had no network", choices=["hermetic"]),
+        Option(
+            "--digest",
+            "the artifact that a bundle file must speak for",
+            default=None,
+            metavar="sha256:HEX",
+        ),
+        Option(
+            "--blob",
+            "the file that a bundle file must be about: a subject of its statement, or what was signed "
+            "itself",
+            default=None,
+            metavar="FILE",
+            type=FILE,
+        ),
+        *_run_options(),
+        Option("--resolve", "take words for images, look up a tag's digest once, and verify that", flag=True),
+        Option("--verbose", "tell every criterion, check and item of evidence", flag=True),
+        output(),
+    ],
+)

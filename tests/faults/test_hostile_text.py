@@ -200,6 +200,7 @@ CASES = {
     "keys public": Case(["keys", "public", f"{HOSTILE}/none.key"], 2),
     "keys export": Case(["keys", "export", f"{HOSTILE}/none.pub"], 2),
     "keys export: a key id": Case(["keys", "export", "signing.pub", "--revoke", HOSTILE], 2),
+    "completion: a shell": Case(["completion", HOSTILE], 2),
     "doctor: a configuration": Case(["doctor", "--config", "config.json", "--signing-secrets", NAME], 1),
     "doctor: a configuration, as JSON": Case(["doctor", "--config", "config.json", "--signing-secrets", NAME, "--output", "json"], 1, SHOWN_IN_JSON),
     "doctor: a store's URL": Case(["doctor", "--config", "config-url.json", "--signing-secrets", NAME], 1),
@@ -301,7 +302,7 @@ def test_no_text_of_a_stranger_is_obeyed_by_a_terminal(done: dict[str, Done], na
 
 
 def test_every_command_has_a_case(done: dict[str, Done]) -> None:
-    lines = done["help"].out.decode().splitlines()
-    commands = {line.split()[0] for line in lines if line.startswith("    ") and line[4:5].strip()}
+    lines = done["help"].out.decode().partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    commands = {line.split()[0] for line in lines if line[2:3].strip()}
     assert {"payload", "attest", "verify", "doctor"} <= commands
     assert commands == {case.arguments[0] for case in CASES.values()} - {HOSTILE}

@@ -87,7 +87,7 @@ class Tried:
                 ["bash", "-uc", "\n".join(lines)], cwd=self.folder, env=self.environment, text=True,
                 capture_output=True, timeout=60, check=False,
             )  # fmt: skip
-            assert "invalid choice" not in done.stderr, done.stderr
+            assert not re.search("invalid choice|no such option|unexpected extra", done.stderr), done.stderr
             assert "Traceback" not in done.stderr, done.stderr
             printed += done.stdout + done.stderr
         return printed

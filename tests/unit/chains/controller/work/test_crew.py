@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import click
 import pytest
 
-from chains.cli.arguments import Parser
-from chains.cli.cluster import add_cluster_commands
+from chains.cli.cluster import controller
 from chains.controller.work.crew import FEWEST, MOST, MOST_RESIDENT, Crew, Growth, Seen, part_of, resident
 from chains.controller.work.worklist import BACKLOG, FRESH, SLOW, WorkList
 from chains.tekton.runs import Job
@@ -113,14 +113,8 @@ def test_a_quarter_of_the_workers_and_one_at_least_is_a_part() -> None:
 
 
 def test_the_help_says_the_numbers_in_force() -> None:
-    parser = Parser(prog="chains")
-    add_cluster_commands(parser.add_subparsers())
-    (controller,) = (
-        action.choices["controller"]  # type: ignore[index]
-        for action in parser._actions
-        if isinstance(action.choices, dict)
-    )
-    assert f"default: {FEWEST}, and up to {MOST} while" in " ".join(controller.format_help().split())
+    text = controller.get_help(click.Context(controller, info_name="chains controller"))
+    assert f"default: {FEWEST}, and up to {MOST} while" in " ".join(text.split())
 
 
 def job(number: int) -> Job:

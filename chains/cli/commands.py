@@ -1,0 +1,171 @@
+"""Commands and groups of commands, which import a command's module only when the command is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from chains.cli.arguments import Options, spell_out
+from chains.errors import UsageError
+from chains.terminal import write_text
+
+PROGRAM, COMPLETE = "chains", "_CHAINS_COMPLETE"
+"""The command's name, and the variable with which a shell asks it for completions."""
+EXIT_CODES = """exit codes: 0 done or verified, 1 something failed or evidence is wrong,
+2 usage or configuration, 3 no evidence, 4 could not decide"""
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Command(click.Command):
+    """A command: its work gets the values of its options and returns the exit code.
+
+    ``text`` is its help; without it a group that loads the command gives it the line of its own help.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Options], int],
+        parameters: Sequence[click.Parameter],
+        *,
+        text: str = "",
+        epilog: str = EXIT_CODES,
+    ) -> None:
+        super().__init__(name, context_settings=_SETTINGS, params=list(parameters), help=text, epilog=epilog)
+        self._work = work
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; see :func:`chains.cli.arguments.spell_out` for what is refused before."""
+        if not ctx.resilient_parsing:
+            args = spell_out(args, self.params, ctx.command_path)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # the parser leaves it out, and then nobody knows whose help to read
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do the work and return its exit code."""
+        return self._work(Options.of(ctx))
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option of the help, which is written as every other text is."""
+        return _through_terminal(super().get_help_option(ctx))
+
+
+class Group(click.Group):
+    """A group of commands.
+
+    ``lazy`` names commands that are imported when they are needed: ``MODULE:NAME`` and the one line that the
+    group's own help shows. So neither that help nor the completion of a command's name imports a command.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        commands: Sequence[click.Command] = (),
+        *,
+        lazy: Mapping[str, tuple[str, str]] | None = None,
+        parameters: Sequence[click.Parameter] = (),
+        text: str = "",
+    ) -> None:
+        super().__init__(
+            name,
+            commands=commands,
+            context_settings=_SETTINGS,
+            params=list(parameters),
+            help=text,
+            epilog=EXIT_CODES,
+            no_args_is_help=False,
+            subcommand_metavar="COMMAND ...",
+        )
+        self._lazy = dict(lazy or {})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the help."""
+        del ctx
+        return [*self._lazy, *self.commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; import it where that was not done yet."""
+        if cmd_name not in self._lazy:
+            return super().get_command(ctx, cmd_name)
+        place, text = self._lazy[cmd_name]
+        module, _, name = place.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        command.help = command.help or text
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names. Raises click's error with the names that are near."""
+        command = self.get_command(ctx, args[0])
+        if command is None and not ctx.resilient_parsing:
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=self.list_commands(ctx), ctx=ctx)
+        return args[0] if command else None, command, args[1:]
+
+    def short_helps(self, ctx: click.Context) -> dict[str, str]:
+        """Return the line of help of every command."""
+        known = {name: text for name, (_, text) in self._lazy.items()}
+        return {name: known.get(name) or self.commands[name].help or "" for name in self.list_commands(ctx)}
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.short_helps(ctx).items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Return the commands and options that begin with what was typed."""
+        found = [
+            CompletionItem(name, help=text)
+            for name, text in self.short_helps(ctx).items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option of the help, which is written as every other text is."""
+        return _through_terminal(super().get_help_option(ctx))
+
+
+def _through_terminal(option: click.Option | None) -> click.Option | None:
+    """Have the help leave through :mod:`chains.terminal`."""
+    if option is not None:
+        option.callback = _show_help
+    return option
+
+
+def _show_help(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        write_text(ctx.get_help())
+        ctx.exit()
+
+
+def usage_error(error: click.UsageError) -> UsageError:
+    """Return click's error as one of ours: lower case, what is meant, and where to read on."""
+    command = error.ctx.command_path if error.ctx is not None else "chains"
+    return UsageError(f"{_words_of(error)}; see: {command} --help")
+
+
+def _words_of(error: click.UsageError) -> str:
+    match error:
+        case click.exceptions.NoSuchCommand():
+            return f"invalid choice: {error.command_name!r} is no command{_near(error.possibilities)}"
+        case click.exceptions.NoSuchOption():
+            return f"no such option: {error.option_name}{_near(error.possibilities)}"
+        case click.exceptions.MissingParameter() if error.param is not None:
+            return f"the following arguments are required: {error.param.human_readable_name}"
+        case click.exceptions.BadParameter() if error.param is not None:
+            return f"argument {error.param.opts[-1]}: {error.message}"
+        case _ if error.message == "Missing command.":
+            return "the following arguments are required: COMMAND"
+    return error.message[:1].lower() + error.message[1:].rstrip(".")
+
+
+def _near(names: Sequence[str] | None) -> str:
+    return f"; did you mean {' or '.join(names)}?" if names else ""
