@@ -7,12 +7,8 @@ from chains.attest.payloads import FORMATS, build_provenance, warnings
 from chains.cli.arguments import OK, Option, Options, config, files
 from chains.cli.commands import Command
 from chains.errors import ChainsError, UsageError
-<<<<<<< HEAD
-from chains.tekton.run_files import Intake, RunKey, read_inputs
-=======
 from chains.isolation.judgement import judge_isolation
-from chains.tekton.run_files import Intake, Key, read_inputs
->>>>>>> 18ebded (Read the command line with click, and import a command when it is run)
+from chains.tekton.run_files import Intake, RunKey, read_inputs
 from chains.terminal import say, write_document
 from chains.text import count
 
