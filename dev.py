@@ -27,12 +27,19 @@ BIN = ROOT / ".venv" / "bin"
 UV_VERSION = "0.13.8"
 COVERAGE = 90
 """Per cent of lines and branches that the whole test run must reach."""
+NO_RESTART = "--max-worker-restart=0"
+IN_GROUPS = ("--dist", "loadscope", "--no-loadscope-reorder", NO_RESTART)
+"""Options of pytest-xdist. A process that crashed fails the run, and no other takes its place."""
+FAILED, NO_TESTS = 1, 5
+"""Exit codes of pytest."""
+MOST_FAILED = 50
+"""Of the server tests: where more than that fail beside others, others are not the reason."""
 
 
-def run(*command: str | Path, cwd: Path = ROOT, allowed: tuple[int, ...] = (0,)) -> int:
+def run(*command: str | Path, cwd: Path | None = None, allowed: tuple[int, ...] = (0,)) -> int:
     """Run a command in sight of the user and leave with its exit code when it fails."""
     print("$", *(str(part) for part in command), flush=True)
-    code = subprocess.run([str(part) for part in command], cwd=cwd, check=False).returncode
+    code = subprocess.run([str(part) for part in command], cwd=cwd or ROOT, check=False).returncode
     if code not in allowed:
         sys.exit(code)
     return code
@@ -82,16 +89,43 @@ def check() -> None:
 
 def test(*, servers: bool, arguments: list[str]) -> None:
     """Run the tests; with ``servers`` all of them, with the coverage gate."""
+    pytest = (BIN / "python", "-m", "pytest", "-p", "tests.groups")
+    offline = ("-m", "not server", "-n", "auto", NO_RESTART)
     if not servers:
-        run(BIN / "python", "-m", "pytest", "-m", "not server", "-n", "auto", *arguments)
+        run(*pytest, *offline, *arguments)
         return
     run(BIN / "coverage", "erase")
-    # offline tests side by side; servers, and what is timed against them, have the machine for themselves
-    offline = ("-m", "not server", "-n", "auto", "--cov", "--cov-report=")
-    run(BIN / "python", "-m", "pytest", *offline, *arguments)
-    run(BIN / "coverage", "run", "-m", "pytest", "-m", "server", *arguments)
-    run(BIN / "coverage", "combine", "--quiet", "--append")
+    run(*pytest, *offline, "--cov", "--cov-report=", *arguments)
+    failed = server_tests(
+        *pytest, "-m", "server", "--cov", "--cov-append", "--cov-report=", arguments=arguments
+    )
     run(BIN / "coverage", "report", f"--fail-under={COVERAGE}")
+    if failed:
+        print(f"\n!!! {len(failed)} tests FAILED BESIDE OTHERS and passed alone:", *failed, sep="\n!!!   ")
+
+
+def server_tests(*pytest: str | Path, arguments: list[str]) -> list[str]:
+    """Run the groups of server tests side by side, then alone what needs that and what has failed.
+
+    A test that fails alone fails the run; so does a failure that is not a test's: of pytest, of the
+    collection, of a whole process. Returns the tests that failed beside others and then passed.
+    """
+    none_found = (NO_TESTS,) if arguments else ()
+    beside = ("-n", "auto", "--maxprocesses", "4", *IN_GROUPS)
+    with tempfile.TemporaryDirectory(prefix="chains-tests-") as folder:
+        file = Path(folder) / "failed.txt"
+        code = run(*pytest, *beside, f"--beside={file}", *arguments, allowed=(0, FAILED, *none_found))
+        failed = file.read_text().splitlines() if file.exists() else []
+        if code == FAILED and not 0 < len(failed) <= MOST_FAILED:
+            sys.exit(code)
+        if failed:
+            print(
+                f"\n!!! {len(failed)} tests failed beside others and run once more, alone:",
+                *failed,
+                sep="\n!!!   ",
+            )
+        run(*pytest, f"--alone={file}", *arguments, allowed=(0, *none_found))
+    return failed
 
 
 def main(arguments: list[str]) -> None:

@@ -78,7 +78,7 @@ class Running:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def ask(self, path: str) -> tuple[int, str]:
         try:
@@ -87,7 +87,7 @@ class Running:
         except OSError as error:  # an answer that is no success, or a process that has just ended
             return getattr(error, "code", 0), getattr(error, "reason", "") and str(error)
 
-    def wait(self, condition: Callable[[], bool], seconds: float = 30) -> None:
+    def wait(self, condition: Callable[[], bool], seconds: float = 100) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:

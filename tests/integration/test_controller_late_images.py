@@ -143,7 +143,7 @@ def test_a_pipeline_run_does_not_wait_for_a_child_that_waits_for_its_image(
     path = f"/apis/tekton.dev/v1/namespaces/{running.namespace}/pipelineruns/offline/status"
     ended = {"conditions": [{"type": "Succeeded", "status": "True"}], "completionTime": now()}
     running.server.request("PATCH", path, {"status": ended}, kind="application/merge-patch+json")
-    running.wait(lambda: running.signed("offline", "PipelineRun") != "", seconds=15)
+    running.wait(lambda: running.signed("offline", "PipelineRun") != "")
     assert running.signed("build") == ""
     push()
     assert running.attested("build")["metadata"]["annotations"]["chains.tekton.dev/signed"] == "true"

@@ -279,7 +279,7 @@ class another_kind:  # noqa: N801 - a context
         self.server.request("POST", self.objects, body)
 
     def wait(self, *, served: bool) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 100
         while True:
             groups = self.server.request("GET", "/apis")["groups"]
             found = any(each["name"] == "network.example.com" for each in groups)

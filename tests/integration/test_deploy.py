@@ -85,7 +85,7 @@ def applied(server: ApiServer, manifests: Sequence[Json]) -> Iterator[None]:
         wait(lambda: not refused(server, "POST", SIGNED), "the admission policy is gone")
 
 
-def wait(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def wait(condition: Callable[[], bool], what: str, seconds: float = 100) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
@@ -216,7 +216,7 @@ class Deployed:
     def stop(self) -> None:
         """End the controller and assert that the API server refused it nothing."""
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) == 0
+        assert self.process.wait(60) == 0
         log = self.log.read_text()
         assert not REFUSED.search(log), log[-3000:]
 

@@ -67,7 +67,7 @@ class Replica:
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 class Group:
@@ -122,7 +122,7 @@ class Group:
         items = self.server.request("GET", path)["items"]
         return {item["metadata"]["name"].rpartition("-")[2]: item["spec"] for item in items}
 
-    def wait(self, condition: Callable[[], bool], seconds: float = 30) -> float:
+    def wait(self, condition: Callable[[], bool], seconds: float = 100) -> float:
         started = time.monotonic()
         while not condition():
             crashed = any(each.process.poll() not in {None, 0, -signal.SIGKILL} for each in self.replicas)
@@ -266,7 +266,7 @@ def test_what_is_in_work_at_the_end_is_finished_and_what_waits_is_left(group: Gr
         assert only.process.poll() is None
     finally:
         os.kill(group.registry.pid, signal.SIGCONT)
-    assert only.process.wait(30) == 0
+    assert only.process.wait(60) == 0
     assert group.signed() == 4
     group.start(0)
     group.wait(lambda: group.signed() == 6)

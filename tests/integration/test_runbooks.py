@@ -85,7 +85,7 @@ class Tried:
             lines = [line for line in text.splitlines() if not NEEDS_A_KUBELET.search(line)]
             done = subprocess.run(
                 ["bash", "-uc", "\n".join(lines)], cwd=self.folder, env=self.environment, text=True,
-                capture_output=True, timeout=60, check=False,
+                capture_output=True, timeout=120, check=False,
             )  # fmt: skip
             assert not re.search("invalid choice|no such option|unexpected extra", done.stderr), done.stderr
             assert "Traceback" not in done.stderr, done.stderr
@@ -101,7 +101,7 @@ class Tried:
         assert len(rows) > 1, runbook
         for where, what in (row for row in rows[1:] if row[0] != skip):
             try:
-                self.running.wait(lambda where=where, what=what: self._sees(where, what, name), 20)  # type: ignore[misc]
+                self.running.wait(lambda where=where, what=what: self._sees(where, what, name))  # type: ignore[misc]
             except AssertionError as error:
                 raise AssertionError(f"{runbook}: {where}: {what}: {error}") from None
 

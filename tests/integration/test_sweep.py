@@ -48,7 +48,7 @@ def test_unmarked_runs_of_the_shares_are_offered_page_by_page_now_and_then(
                 await asyncio.sleep(0.01)
             running.cancel()
 
-    asyncio.run(asyncio.wait_for(look(), 20))
+    asyncio.run(asyncio.wait_for(look(), 120))
     assert [job.name for job, _ in offered[:5]] == [f"run-{number}" for number in range(5)]
     assert [job.owner for job, _ in offered[:5]] == ["", "", "", "owner", ""]
     assert {lane for _, lane in offered} == {FRESH}, "made just now, so it cannot have ended long ago"

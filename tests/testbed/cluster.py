@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import subprocess
 import time
@@ -21,13 +20,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.testbed.build import binary, go_for
 from tests.testbed.certificates import ClientAuthority
+from tests.testbed.ports import free_ports
 from tests.testbed.process import ServerError, running
 
 PIPELINE = "github.com/tektoncd/pipeline"
 MODULE = Path(__file__).with_name("peer")
 ADMIN = "admin-of-the-testbed"
 MERGE = "application/merge-patch+json"
-READY_SECONDS = 60
+READY_SECONDS = 150
 Json = Any
 
 
@@ -72,7 +72,7 @@ class ApiServer:
             ProxyHandler({}), HTTPSHandler(context=ssl.create_default_context(cafile=str(self.ca_file)))
         )
         try:
-            with opener.open(Request(self.url + path, data, headers, method=method), timeout=30) as answer:
+            with opener.open(Request(self.url + path, data, headers, method=method), timeout=60) as answer:
                 return json.loads(answer.read() or b"null")
         except HTTPError as error:
             with error:
@@ -169,15 +169,6 @@ def api_server(tmp: Path) -> Iterator[ApiServer]:
         _wait_until_ready(found)
         _install_tekton(found)
         yield found
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback interface that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def _wait_until_ready(server: ApiServer) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-STOP_SECONDS = 10
+STOP_SECONDS = 30
 
 
 class ServerError(Exception):
@@ -35,7 +35,7 @@ def running(
     announces: str,
     *,
     env: Mapping[str, str] | None = None,
-    seconds: float = 30,
+    seconds: float = 90,
 ) -> Iterator[Running]:
     """Run a server for the length of the block.
 

@@ -31,7 +31,7 @@ from tests.testbed.sigstore_keys import (
     write_private,
 )
 
-READY_SECONDS = 30
+READY_SECONDS = 90
 STARTED = r"(.)"
 """Any output; readiness is asked for over HTTP."""
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.testbed.ports import free_ports
+
 WAYS = ("accepts", "blackhole", "drips", "realm", "leads away")
 _TLS_HELLO = 0x16
 _DRIP_SECONDS = 0.5
@@ -111,7 +113,7 @@ def silent_hosts(way: str) -> Iterator[SilentHosts]:
     async def serve() -> None:
         servers = []
         for each in (hosts, silent):
-            each.port = each.silent_port = each.port or _free_port()
+            each.port = each.silent_port = each.port or free_ports(1)[0]
             servers.append(await asyncio.start_server(each.serve, "0.0.0.0", each.port))
         hosts.silent_port = silent.port
         started.set()
@@ -136,11 +138,6 @@ def silent_hosts(way: str) -> Iterator[SilentHosts]:
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
         loop.close()
-
-
-def _free_port() -> int:
-    with socket.create_server(("0.0.0.0", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 @contextmanager

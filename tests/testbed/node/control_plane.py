@@ -20,7 +20,7 @@ from tests.testbed.process import Running, ServerError, running
 
 NODE = "node"
 API_PORT, REGISTRY_PORT = 6443, 5000
-READY_SECONDS = 90
+READY_SECONDS = 180
 AUTHENTICATION = "extension-apiserver-authentication"
 # user, and what the API server's own authorization knows it by
 USERS = {

@@ -21,7 +21,7 @@ from tests.testbed.build import binary, cache
 from tests.testbed.process import ServerError
 
 CGROUPS = Path("/sys/fs/cgroup")
-SECONDS = 20
+SECONDS = 60
 NAMESPACES = ("--mount", "--net", "--pid", "--ipc", "--uts")
 # what a kubelet writes for the whole machine; within the sandbox these are files that have the value already
 KUBELET_SETTINGS = {
