@@ -32,12 +32,13 @@ from chains.controller.memory.run_cache import RunCache, RunKey, StartedRuns
 from chains.controller.metrics import Metrics
 from chains.controller.permit import Permit, PermitLost
 from chains.controller.surroundings import TEKTON_NAMESPACE, SurroundingsReader
-from chains.controller.work.crew import FEWEST, Crew, Growth, part_of
-from chains.controller.work.host_waits import HostWaits
+from chains.controller.work.crew import FEWEST, Growth
 from chains.controller.work.large_runs import WAIT, LargeRuns
-from chains.controller.work.patience import LONGEST_HOLD, Patience
-from chains.controller.work.retry import Trouble, age, is_retrying, recall
+from chains.controller.work.patience import Patience
+from chains.controller.work.retries import Retries
+from chains.controller.work.retry import LONGEST_HOLD, age, is_retrying
 from chains.controller.work.worklist import WorkList
+from chains.controller.workers import Workers, admit_all
 from chains.documents.decode import UNREADABLE
 from chains.errors import ChainsError, ConfigError
 from chains.tekton.runs import Job, label_of, run_path
@@ -45,24 +46,13 @@ from chains.tekton.snapshot import RunSnapshot, has_ended, take_snapshot
 from chains.tekton.surroundings import Surroundings
 from chains.tracing import fail, link_to_tekton, note, span, traced_run
 from storage import lean_json
-from storage.limits.askers import asker
 from storage.limits.circuits import Circuits
 
 _WAIT_FOR_CHILDREN = 30.0
 """Seconds between two looks at a PipelineRun whose children are not marked; the last mark wakes it sooner."""
-_PATIENCE = 10
-"""Attempts, a quarter of an hour, before want of memory, files or threads is held against a run."""
 _LONGEST_OUTAGE_PAUSE = 30.0
 """Seconds between two tries at most where the run is not to blame: the API server is away, or it gave way."""
 _log = logging.getLogger("chains.controller")
-
-
-def _always() -> bool:
-    return True
-
-
-def _admit_all(_: Job) -> Permit | None:
-    return _always
 
 
 class Controller:
@@ -87,107 +77,47 @@ class Controller:
         retry_for: float = 21_600,
         waits_for_children: bool = True,
         tekton_namespace: str = TEKTON_NAMESPACE,
-        admit: Callable[[Job], Permit | None] = _admit_all,
+        admit: Callable[[Job], Permit | None] = admit_all,
         run_cache: RunCache | None = None,
         circuits: Circuits | None = None,
         trial: Trial | None = None,
     ) -> None:
         self._metrics = metrics
         self._cluster, self._work, self._flow = cluster, work, flow
-        self._retry_for = retry_for
-        self._wanted, self._workers = workers, 0
         circuits = circuits or Circuits()
         growth = Growth(workers, max(workers, most_workers))
-        self._crew = Crew(growth, circuits.distance, lambda: work.is_short, self._resize)
-        metrics.workers.set(workers)
+        self._workers = Workers(work, self, metrics, growth, circuits.distance, admit=admit, trial=trial)
+        self._retries = Retries(work, metrics, circuits, retry_for)
+        self._trial = trial
         self._waits_for_children = waits_for_children
         self._run_cache = run_cache or RunCache(max_bytes=0)
         self._started_runs = StartedRuns()
         self._child_runs = ChildRuns(cluster)
         self._surroundings = SurroundingsReader(cluster, tekton_namespace)
-        self._troubles: dict[Job, Trouble] = {}
-        self._admit, self._trial = admit, trial
-        self._permits: dict[Job, Permit] = {}
-        self._host_waits = HostWaits(circuits, work.hasten)
-        self._turns: dict[Job, asyncio.Timeout] = {}
         self._large = LargeRuns(work.hasten)
-        self._marker = Marker(cluster, lambda job: self._check(job, "the run was written"))
+        self._marker = Marker(cluster, lambda job: self._workers.check(job, "the run was written"))
         self._losses = Losses(metrics, self._marker.tell)
         self._patience = Patience(work, self._child_runs, self._marker)
         metrics.waiting.set_function(lambda: len(self._patience))
 
     async def run(self) -> None:
         """Work until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            self._hire()
-            group.create_task(self._crew.run())
-            group.create_task(self._make_room())
-            if self._trial is not None:
-                group.create_task(self._trial.run())
+        await self._workers.run()
 
-    def _resize(self, workers: int) -> None:
-        self._wanted = workers
-        self._metrics.workers.set(workers)
-        few = part_of(workers)
-        self._work.resize(workers, backlog_workers=few, slow=few)
-        self._hire()
+    async def take_turn(self, job: Job) -> None:
+        """Look at a run that a worker took."""
+        self._retries.begin_turn(job)
+        await self._look_at(job)
 
-    def _hire(self) -> None:
-        while self._workers < self._wanted:
-            self._workers += 1
-            self._group.create_task(self._worker())
+    def gave_way(self, job: Job) -> None:
+        """Look again later at a run whose turn was ended for those of others."""
+        reason = f"it took long, and runs of other namespaces than {job.namespace} waited for a worker"
+        trouble = self._retries.trouble(job)
+        self._retries.again(job, trouble, reason, _LONGEST_OUTAGE_PAUSE, slow=True)
 
-    async def _worker(self) -> None:
-        try:
-            # one who is not wanted any more leaves after his next run
-            while self._workers <= self._wanted:
-                await self._work_once()
-        finally:
-            self._workers -= 1
-
-    async def _work_once(self) -> None:
-        job = await self._work.take()
-        try:
-            permit = self._admit(job)
-            if permit is None:
-                self._let_go(job)
-            elif self._trial is None:
-                self._permits[job] = permit
-                await self._take_turn(job)
-            elif self._trial.journal.is_apart(job):
-                self._large.forget(job)
-                self._trial.line_up(job)
-            else:
-                self._permits[job] = permit
-                with self._trial.journal.in_work(job):
-                    await self._take_turn(job)
-        finally:
-            self._permits.pop(job, None)
-            self._crew.ended()
-            self._work.done(job)
-
-    async def _take_turn(self, job: Job) -> None:
-        """Look at a run, until it is done or has to give way to those of others."""
-        self._host_waits.leave(job)
-        asker.set(job.namespace)
-        try:
-            async with asyncio.timeout(None) as turn:
-                self._turns[job] = turn
-                await self._look_at(job)
-        except TimeoutError:
-            self._metrics.gave_way.inc()
-            reason = f"it took long, and runs of other namespaces than {job.namespace} waited for a worker"
-            self._again(job, self._trouble(job, {}), reason, _LONGEST_OUTAGE_PAUSE, slow=True)
-        finally:
-            self._turns.pop(job, None)
-
-    async def _make_room(self) -> None:
-        """End the turns of runs that have to give way, but of none that is being marked."""
-        while True:
-            for job in await self._work.crowded():
-                if (turn := self._turns.get(job)) is not None:
-                    turn.reschedule(asyncio.get_running_loop().time())
+    def set_apart(self, job: Job) -> None:
+        """Leave a run to the trial."""
+        self._large.forget(job)
 
     def forget(self, unwanted: Callable[[str], bool]) -> None:
         """Let go of what is remembered about runs that are another replica's now.
@@ -198,10 +128,8 @@ class Controller:
         self._started_runs.forget_all(lambda job: unwanted(job.owner or job.uid))
         self._marker.forget_all(lambda job: unwanted(job.owner or job.uid))
         self._patience.forget_all(lambda job: unwanted(job.owner or job.uid))
-        self._host_waits.forget_all(lambda job: unwanted(job.owner or job.uid))
+        self._retries.forget_all(lambda job: unwanted(job.owner or job.uid))
         self._large.forget_all(lambda job: unwanted(job.owner or job.uid))
-        for job in [job for job in self._troubles if unwanted(job.owner or job.uid)]:
-            del self._troubles[job]
 
     def left(self, job: Job, raw: Mapping[str, Any]) -> bool:
         """Note that a finished run left the watch, as it was last; True if it is to be looked at."""
@@ -211,30 +139,26 @@ class Controller:
             selection = None
         return self._losses.left(job, raw, selection)
 
-    def _check(self, job: Job, when: str) -> None:
-        if not self._permits.get(job, _always)():
-            raise PermitLost(f"its share was lost before {when}")
-
     async def look_at(self, job: Job) -> str:
         """Look at one run as if it had come from the work list, where it is if it is to be looked at again.
 
         Returns what broke our code, empty for nothing.
         """
-        before = self._trouble(job, {}).crashes
+        before = self._retries.trouble(job).crashes
         await self._look_at(job)
-        trouble = self._troubles.get(job)
+        trouble = self._retries.troubles.get(job)
         return trouble.reason if trouble is not None and trouble.crashes > before else ""
 
     async def _look_at(self, job: Job) -> None:
         has_left = self._losses.has_left(job)
         try:
             if await self.handle(job):
-                self._troubles.pop(job, None)
+                self._retries.forget(job)
                 self._large.forget(job)
             if has_left:  # what left the watch meanwhile is looked at once more
                 self._losses.there(job)
         except PermitLost as lost:
-            self._let_go(job)
+            self.let_go(job)
             _log.info("run is left to another replica", extra={"run": label_of(job), "reason": str(lost)})
         except ObjectGone:
             _log.info("run is gone", extra={"run": label_of(job)})
@@ -246,15 +170,14 @@ class Controller:
             # the server is away, or refuses what may be mended (a permission): it is not given up
             away = isinstance(error, ClusterUnavailable)
             longest = _LONGEST_OUTAGE_PAUSE if away else math.inf
-            self._again(job, self._trouble(job, {}), str(error), longest=longest)
+            self._retries.again(job, self._retries.trouble(job), str(error), longest)
         except Exception as error:  # noqa: BLE001 - a run that breaks us must not stop the others
             _log.exception("unexpected failure", extra={"run": label_of(job)})
-            trouble = self._trouble(job, {})
-            trouble.crashes += not is_the_machines(error) or trouble.attempts >= _PATIENCE
-            self._again(job, trouble, f"unexpected {type(error).__name__}: {error}")
+            self._retries.broke(job, error)
 
-    def _let_go(self, job: Job) -> None:
-        self._troubles.pop(job, None)
+    def let_go(self, job: Job) -> None:
+        """Forget a run that is gone, or another replica's."""
+        self._retries.forget(job)
         self._losses.there(job)
         self._started_runs.forget(job)
         self._large.forget(job)
@@ -264,48 +187,10 @@ class Controller:
     async def _see_off(self, job: Job) -> None:
         """Let go of a run that is not there any more."""
         await self._losses.gone(job)
-        self._let_go(job)
+        self.let_go(job)
         self._child_runs.forget((job.namespace, job.uid))
         if self._trial is not None:
             self._trial.journal.settled(job)
-
-    def _trouble(self, job: Job, raw: Mapping[str, Any]) -> Trouble:
-        """Return what is known of a run's trouble; without ``raw``, before the run itself was asked."""
-        found = self._troubles.get(job)
-        if found is None or (raw and not found.recalled):
-            now, before = time.time(), found or Trouble(time.time())
-            passed = age((raw.get("status") or {}).get("completionTime"))
-            found = recall(raw.get("metadata") or {}, now, now - passed if passed >= 0 else None)
-            found.recalled, found.crashes, found.reason = bool(raw), before.crashes, before.reason
-            found.since = min(found.since, before.since)
-            found.attempts = max(found.attempts, before.attempts)
-            self._troubles[job] = found
-        return found
-
-    def _again(
-        self,
-        job: Job,
-        trouble: Trouble,
-        reason: str,
-        longest: float = math.inf,
-        *,
-        slow: bool = False,
-        hosts: frozenset[str] = frozenset(),
-    ) -> None:
-        """Look at a run again after a pause, or when one of the ``hosts`` that did not answer does."""
-        delay = trouble.delay()
-        if hosts:
-            delay, slow = self._host_waits.wait(job, hosts, delay), self._host_waits.is_silent(hosts)
-        delay = min(delay, longest)
-        trouble.attempts += 1
-        trouble.reason = reason
-        self._metrics.retries.inc()
-        note(outcome_state="again")
-        fail(reason)
-        _log.warning(
-            "trying again later", extra={"run": label_of(job), "reason": reason, "seconds": round(delay, 1)}
-        )
-        self._work.later(job, delay, slow=slow)
 
     @traced_run
     async def handle(self, job: Job) -> bool:
@@ -345,7 +230,7 @@ class Controller:
             await self._see_off(job)
             return True  # another run of the same name, which has a job of its own
         if is_retrying(metadata):
-            self._trouble(job, raw)
+            self._retries.trouble(job, raw)
         ended = has_ended(raw)
         if ended and is_marked(metadata):
             if self._marker.unwritten(job) is not None or (self._trial and self._trial.has_marked(job)):
@@ -379,10 +264,7 @@ class Controller:
         """Return how often and how a run broke the controller that is put aside; empty for any other."""
         if self._trial is not None and (found := self._trial.journal.poison(job)):
             return found
-        trouble = self._troubles.get(job)
-        if trouble is None or not trouble.is_poison:
-            return ""
-        return f"{trouble.crashes} attempts: {trouble.reason}"
+        return self._retries.poison(job)
 
     async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: Flow, weight: int) -> bool:
         if (decided := self._marker.unwritten(job) or self._decided(job, raw, flow)) is not None:
@@ -406,7 +288,7 @@ class Controller:
             return True
         if children.there and self._waits_for_children and self._waits(job, raw, children, flow):
             return False
-        is_last = job in self._troubles and self._is_too_late(job, raw)
+        is_last = job in self._retries.troubles and self._retries.is_too_late(job, raw)
         surroundings = await self._surroundings.read(snapshot, flow.config, give_up=is_last)
         longest = flow.config.storage.oci.wait_for_image
         left = self._patience.left(job, raw, longest)
@@ -420,7 +302,7 @@ class Controller:
             flow.annotations.take(job.uid)
             self._started_runs.keep(job, attested, children.records, children.doubts, receipts, flow.number)
             raise
-        again = outcome.state == FAILED and transient and not self._is_too_late(job, raw)
+        again = outcome.state == FAILED and transient and not self._retries.is_too_late(job, raw)
         waits = not again and await self._patience.may_wait(job, raw, outcome, left)
         if again or waits:
             flow.annotations.take(job.uid)
@@ -428,15 +310,15 @@ class Controller:
                 job, attested, children.records, children.doubts, outcome.earlier, flow.number
             )
         if again:
-            trouble = self._trouble(job, raw)
+            trouble = self._retries.trouble(job, raw)
             held = age(raw["metadata"].get("deletionTimestamp"))
             longest = max(0.0, LONGEST_HOLD - held) + 1
-            self._again(job, trouble, outcome.reason, longest, hosts=outcome.hosts)
+            self._retries.again(job, trouble, outcome.reason, longest, hosts=outcome.hosts)
             if trouble.is_note_due(time.time()):
                 await self._marker.patch(job, note_patch(raw["metadata"], trouble.note(time.time())))
             return False
         if waits:
-            self._troubles.pop(job, None)
+            self._retries.forget(job)
             self._run_cache.outdate(job)
             await self._patience.wait(job, raw, attested, outcome, left)
             return False
@@ -449,11 +331,6 @@ class Controller:
         if small and (weight := self._started_runs.large_weight(job)):
             raise ObjectLarge("the run and its children take much memory together", weight)
         return self._started_runs.recall(job)
-
-    def _is_too_late(self, job: Job, raw: Mapping[str, Any]) -> bool:
-        """Whether trying again has lasted too long, or holds up a deletion."""
-        lasted = time.time() - self._trouble(job, raw).since
-        return lasted > self._retry_for or age(raw["metadata"].get("deletionTimestamp")) > LONGEST_HOLD
 
     def _waits(self, job: Job, raw: Mapping[str, Any], children: Children, flow: Flow) -> bool:
         """Whether a finished PipelineRun goes after its children: they are marked first, for some minutes."""
@@ -472,7 +349,7 @@ class Controller:
         return True
 
     async def _mark(self, job: Job, raw: Mapping[str, Any], outcome: Outcome, flow: Flow) -> None:
-        self._turns.pop(job, None)  # a mark that is cut short would not be known to be there
+        self._workers.let_finish(job)  # a mark that is cut short would not be known to be there
         note(outcome_state=outcome.state)
         fail(outcome.reason if outcome.state == FAILED else "")
         with span("mark"):
@@ -533,7 +410,7 @@ class Controller:
             flow.stores_for(snapshot),
             flow.redaction,
             flow.images,
-            before_storing=lambda: self._check(job, "anything was stored"),
+            before_storing=lambda: self._workers.check(job, "anything was stored"),
             earlier=receipts,
             waits=waits,
         )
@@ -547,8 +424,3 @@ class Controller:
             reason = outcome.reason if outcome.state == FAILED else "; ".join(lost.values())
             outcome = replace(outcome, state=FAILED, reason=reason, earlier={})  # no receipt counts
         return outcome, transient
-
-
-def is_the_machines(error: Exception) -> bool:
-    """Whether what failed unexpectedly says more about the machine than about the run."""
-    return isinstance(error, (OSError, MemoryError)) or "can't start new thread" in str(error)

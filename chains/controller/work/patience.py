@@ -19,13 +19,11 @@ from chains.controller.marks.marker import Marker
 from chains.controller.marks.patches import note_patch
 from chains.controller.memory.child_runs import ChildRuns
 from chains.controller.work.awaited_images import WAITING, Waiting, looked_for, note_of
-from chains.controller.work.retry import age
+from chains.controller.work.retry import LONGEST_HOLD, age
 from chains.controller.work.worklist import WorkList
 from chains.tekton.runs import Job, label_of
 from chains.tracing import note
 
-LONGEST_HOLD = 600.0
-"""Seconds that a run being deleted is held for its evidence."""
 _log = logging.getLogger("chains.patience")
 
 

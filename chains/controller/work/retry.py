@@ -19,6 +19,8 @@ from chains.controller.marks.patches import OUTCOME_ANNOTATION
 from chains.text import told
 from storage import lean_json
 
+LONGEST_HOLD = 600.0
+"""Seconds that a run being deleted is held for its evidence."""
 RETRYING = "retrying"
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 600.0
 _FIRST_NOTE, _NOTE_EVERY = 60.0, 3600.0

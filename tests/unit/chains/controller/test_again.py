@@ -119,14 +119,14 @@ def test_a_run_is_given_up_when_it_was_tried_for_as_long_as_the_configuration_sa
     fails(shelf, transient=True)
     controller, pauses = controlled(cluster, shelf, retry_for=10_000)
     assert handled(controller) is False
-    controller._troubles[JOB].since -= 5_000
+    controller._retries.troubles[JOB].since -= 5_000
     assert handled(controller) is False
     assert len(pauses) == 2
     (note,) = cluster.patches
     assert SIGNED not in note["annotations"]
     assert json.loads(note["annotations"][OUTCOME])["state"] == "retrying"
     cluster.patches.clear()
-    controller._troubles[JOB].since -= 6_000
+    controller._retries.troubles[JOB].since -= 6_000
     assert handled(controller) is True
     assert told(cluster)[0] == "failed"
     assert len(pauses) == 2
@@ -184,7 +184,7 @@ def test_a_receipt_counts_only_after_the_store_flushed_whatever_it_says(changed:
     controller, pauses = controlled(cluster, shelf, other, retry_for=10_000)
     assert handled(controller) is False
     assert (len(pauses), cluster.patches) == (1, [])
-    controller._troubles[JOB].since -= 10_001
+    controller._retries.troubles[JOB].since -= 10_001
     assert handled(controller) is True
     state, outcome = told(cluster)
     assert state == "failed"
@@ -212,11 +212,11 @@ def test_a_new_run_of_the_same_name_is_not_attested_under_the_old_ones_job() -> 
     shelf = Shelf()
     cluster = OneRun({**RUN, "metadata": {**RUN["metadata"], "uid": "v"}})
     controller, pauses = controlled(cluster, shelf)
-    controller._trouble(JOB, {})
+    controller._retries.trouble(JOB)
     controller._marker._unwritten[JOB] = Outcome("taskrun/ns/r", "u", "signed"), {}
     assert handled(controller) is True
     assert (shelf.stored, cluster.patches, pauses) == ([], [], [])
-    assert JOB not in controller._troubles
+    assert JOB not in controller._retries.troubles
     assert controller._marker.unwritten(JOB) is None, "the old run's mark is not for the new one"
     assert handled(controller, replace(JOB, uid="v")) is True
     assert told(cluster)[1]["uid"] == "v"

@@ -283,11 +283,11 @@ def test_the_first_failure_is_remembered_though_the_api_server_was_away_at_the_r
     noted = {"state": "retrying", "since": "2026-02-01T00:00:00Z", "attempts": 7}
     metadata = {**RUN["metadata"], "annotations": {"chains.tekton.dev/outcome": json.dumps(noted)}}
     controller = controlled(OneRun(RUN), WorkList())
-    assert controller._trouble(JOB, {}).attempts == 0
-    found = controller._trouble(JOB, {**RUN, "metadata": metadata})
+    assert controller._retries.trouble(JOB).attempts == 0
+    found = controller._retries.trouble(JOB, {**RUN, "metadata": metadata})
     assert found.attempts == 7
     assert datetime.fromtimestamp(found.since, UTC).month == 2
-    assert controller._trouble(JOB, {}) is found
+    assert controller._retries.trouble(JOB) is found
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError("files"), RuntimeError("can't start new thread")])
@@ -302,8 +302,8 @@ def test_want_of_memory_files_or_threads_is_not_held_against_a_run_at_once(
     monkeypatch.setattr(module, "attest_run", breaks)
     for attempt in range(1, 15):
         asyncio.run(controller._look_at(JOB))
-        assert controller._trouble(JOB, {}).crashes == max(0, min(attempt - 10, 3))
-        if controller._trouble(JOB, {}).is_poison:
+        assert controller._retries.trouble(JOB).crashes == max(0, min(attempt - 10, 3))
+        if controller._retries.trouble(JOB).is_poison:
             break
 
 
@@ -361,9 +361,9 @@ def test_what_is_stored_in_one_place_is_stored_in_the_other_though_the_run_chang
 
 def test_trouble_before_the_run_was_read_counts_from_its_beginning() -> None:
     controller = Controller(OneRun(RUN), WorkList(), flow, Metrics())  # type: ignore[arg-type]
-    before = controller._trouble(JOB, {})
+    before = controller._retries.trouble(JOB)
     before.since -= 100
-    assert controller._trouble(JOB, RUN).since == before.since
+    assert controller._retries.trouble(JOB, RUN).since == before.since
 
 
 def test_a_run_that_leaves_the_watch_while_it_is_in_work_is_asked_for_afterwards(

@@ -142,7 +142,7 @@ def test_a_run_waits_without_being_in_trouble_and_is_marked_when_its_image_is_th
                 assert await found.look(raw) is False
             assert (found.work.parked, found.work.put_off) == ([2, 3, 4.5], [])
             assert (len(found.work), waiting(found.metrics)) == (0, 1)
-            assert found.controller._troubles == {}
+            assert found.controller._retries.troubles == {}
             assert b"chains_store_errors_total{" not in found.metrics.text()
             assert found.cluster.created == []
             (note,) = found.cluster.patches
