@@ -1,9 +1,10 @@
-"""Stores: subjects and signed bytes in, receipts out.
+"""Stores: records (subjects and signed bytes) go in, receipts come out.
 
-May come in here: where a record goes, how it is found again, how a registry, a folder or a bucket is
-spoken to. May not: Tekton, Kubernetes, keys, what a predicate means. Nothing here imports ``chains`` or
-``signers``; what crosses is :class:`storage.record.Record`.
+Allowed here: where a record is stored, how it is found again, how to talk to a registry, a folder or a
+bucket. Not allowed: Tekton, Kubernetes, keys, the meaning of a predicate. No module here imports ``chains``
+or ``signers``; callers pass :class:`storage.record.Record`.
 """
 
 DISTRIBUTION = "provenance-chains"
-"""Whose ``storage`` this is: other distributions bring a package of that name too."""
+"""The distribution that this package belongs to. Other distributions also install a package named
+``storage``; a caller compares this value to detect that the wrong one is on the path."""

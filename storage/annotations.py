@@ -1,7 +1,8 @@
-"""The store in a run's own annotations, as Tekton Chains' ``tekton`` storage writes and reads them.
+"""The store in the annotations of the run, in the format of Tekton Chains' ``tekton`` storage.
 
-Nothing is sent from here: what :meth:`AnnotationStore.put` collects goes into the one PATCH that marks the
-run, and its receipts are worth nothing without that PATCH. Kubernetes takes 256 KiB of annotations in all.
+This module sends nothing. :meth:`AnnotationStore.put` collects annotations, and the one PATCH that marks the
+run as signed writes them. A receipt is therefore valid only after that PATCH. Kubernetes allows 256 KiB of
+annotations per object.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from storage.record import Failure, Findings, Receipt, Record, Stored
 
 PREFIX = "chains.tekton.dev/"
 MAX_BYTES = 256 * 1024
-"""What the API server takes for all annotations of one object, keys and values."""
+"""The API server's limit for all annotations of one object, keys and values together."""
 _RESERVE = 16 * 1024
-"""Room left for what others write, and for the outcome."""
+"""Room for annotations that others write, and for the marks of the outcome."""
 
 
 class AnnotationStore(Store):
-    """Collects annotations by run UID; :meth:`take` hands them over once."""
+    """Collects annotations by UID of the run. :meth:`take` returns them once."""
 
     def __init__(self, url: str, options: StoreOptions) -> None:
         del options
@@ -32,11 +33,11 @@ class AnnotationStore(Store):
         self._pending: dict[str, dict[str, str]] = {}
 
     def wants(self, form: str) -> bool:
-        """Whether annotations have the form: there is none for bundles."""
+        """Whether annotations can hold the form. There is none for bundles."""
         return form == FORM_A
 
     async def put(self, record: Record) -> Stored:
-        """Collect the record's annotations; a failure when they would not fit into one object."""
+        """Collect the annotations of a record; a failure if the object would become too large."""
         key = annotation_key(record)
         written = annotations_of(record, key)
         pending = self._pending.setdefault(record.origin.uid, {})
@@ -51,16 +52,16 @@ class AnnotationStore(Store):
         return Stored((Receipt(self.url, "annotation", "", f"annotation {PREFIX}payload-{key}", ""),))
 
     def take(self, uid: str) -> Mapping[str, str]:
-        """Return and forget what was collected for a run."""
+        """Return what was collected for a run and forget it."""
         return self._pending.pop(uid, {})
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
-        """Say that the right to patch runs is all that is needed."""
+        """Report that the right to patch runs is all this store needs."""
         del places
         return [Probe("write", "ok", "goes into the one patch that marks a run")]
 
     async def find(self, digest: str, reference: str = "") -> Findings:
-        """Return nothing: annotations are read from the run, not by digest."""
+        """Return nothing: annotations are read from the run and cannot be searched by digest."""
         del digest, reference
         return Findings()
 
@@ -68,7 +69,7 @@ class AnnotationStore(Store):
 def annotations_of(record: Record, key: str) -> dict[str, str]:
     """Return the annotations of one record, values in standard base64.
 
-    What Chains calls the signature of an in-toto payload is the whole envelope.
+    Chains' key ``signature`` of an in-toto payload holds the whole envelope.
     """
     values = {
         "payload": record.payload,

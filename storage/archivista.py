@@ -1,8 +1,8 @@
-"""The store ``archivista``: in-toto's Archivista, which keeps DSSE envelopes by their gitoid.
+"""The store ``archivista``: in-toto's Archivista, which stores DSSE envelopes by their gitoid.
 
-Image signatures have no envelope, and Tekton Chains fails on them here; of ours the envelope of their bundle
-is kept, cosign's statement ``https://sigstore.dev/cosign/sign/v1`` about the image. A search by digest asks
-Archivista's index of subjects (GraphQL); runs it does not know.
+An image signature has no envelope, and Tekton Chains fails to store it here. This store takes the envelope in
+the image signature's bundle, which holds cosign's statement ``https://sigstore.dev/cosign/sign/v1`` about the
+image. A search by digest uses Archivista's index of subjects (GraphQL). Archivista cannot search by run.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _GITOID = re.compile(r"[0-9a-f]{40,64}")
 _DIGEST = re.compile(r"[a-z0-9_]{1,40}:[0-9a-f]{2,256}")
 _PAGE = 100
 _AT_ONCE = 8
-"""Envelopes that are downloaded at a time for one search."""
+"""The number of envelopes that one search downloads at the same time."""
 _NOT_FOUND = frozenset({404})
 _PERHAPS_NOT_FOUND = frozenset({404, 500})
-"""Archivista's own file store answers 500 for what is not there."""
+"""Archivista's file store answers 500 for an envelope that it does not have."""
 _QUERY = (
     "query($algo: String!, $digest: String!, $first: Int!, $after: Cursor) { dsses(first: $first, "
     "after: $after, where: {hasStatementWith: {hasSubjectsWith: {hasSubjectDigestsWith: "
@@ -62,11 +62,11 @@ class ArchivistaStore(Store):
         self._service = WebService(server, options, "the server, or a proxy before it, asks for a login")
 
     async def put(self, record: Record) -> Stored:
-        """Upload the envelope, download it again and see that a search finds it; see :meth:`Store.put`."""
+        """Upload the envelope, read it back, and check that a search finds it; see :meth:`Store.put`."""
         try:
             envelope = record.envelope or _envelope_in(record.bundle)
             if not envelope:
-                raise StoreRejected("archivista keeps dsse envelopes only, and the record has none")
+                raise StoreRejected("archivista stores dsse envelopes only, and the record has none")
             receipt = await self._put(envelope)
             await self._check_index(record, envelope)
         except StoreError as error:
@@ -79,15 +79,15 @@ class ArchivistaStore(Store):
         changed = await self._get(gitoid, _PERHAPS_NOT_FOUND) != envelope
         if changed:
             answer = await self._service.json("POST", "upload", f"upload to {self.url}", data=envelope)
-            told = str(answer.get("gitoid", ""))
-            if told != gitoid:
-                raise StoreRejected(f"upload to {self.url}: expected gitoid {gitoid}, got {told[:80]!r}")
+            returned = str(answer.get("gitoid", ""))
+            if returned != gitoid:
+                raise StoreRejected(f"upload to {self.url}: expected gitoid {gitoid}, got {returned[:80]!r}")
             if await self._get(gitoid) != envelope:
-                raise StoreUnavailable(f"upload to {self.url}: gitoid {gitoid} gives other bytes back")
+                raise StoreUnavailable(f"upload to {self.url}: gitoid {gitoid} returns other bytes")
         return Receipt(self.url, "envelope", "", f"{self.url}#{gitoid}", sha256(envelope), changed)
 
     async def _check_index(self, record: Record, envelope: bytes) -> None:
-        """Look once an hour whether a search finds what was stored: a server may run without its index."""
+        """Check once an hour that a search finds what was stored: a server can run without its index."""
         if self._index_works:
             return
         digests = (f"{kind}:{value}" for one in record.subjects for kind, value in one.digest.items())
@@ -97,41 +97,45 @@ class ArchivistaStore(Store):
         gitoid = gitoid_of(envelope)
         if gitoid not in await self._gitoids(digest):
             raise StoreUnavailable(
-                f"upload to {self.url}: gitoid {gitoid} is kept, and a search for {digest} does not "
-                "find it: see whether the server has its database"
+                f"upload to {self.url}: gitoid {gitoid} is stored, but a search for {digest} does not "
+                "find it: check that the server has its database"
             )
         self._index_works.seen()
 
     async def find(self, digest: str, reference: str = "") -> Findings:
-        """Return the envelopes whose statements have the subject ``digest``."""
+        """Return the envelopes whose statements have the subject ``digest`` (``algorithm:hex``)."""
         del reference
         if not _DIGEST.fullmatch(digest):
-            raise StoreRejected(f"cannot look for {digest[:100]!r}: expected algorithm:hex")
+            raise StoreRejected(f"cannot search for {digest[:100]!r}: expected algorithm:hex")
         found, gitoids = Found(), await self._gitoids(digest)
         many = min(_AT_ONCE, allowance.current().at_once)
         for start in range(0, len(gitoids), many):
             part = gitoids[start : start + many]
             ended = await asyncio.gather(*(self._piece(gitoid) for gitoid in part), return_exceptions=True)
-            for one in ended:
-                if isinstance(one, BaseException):
-                    raise one
-                found.add([one])
+            for result in ended:
+                if isinstance(result, BaseException):
+                    raise result
+                found.add([result])
         return found.findings()
 
     async def _piece(self, gitoid: str) -> Evidence | Skipped:
+        """Download one envelope and check that its bytes have the gitoid."""
         where = f"{self.url}#{gitoid}"
         try:
             data = await self._get(gitoid)
         except BadContent as exc:
             return Skipped(where, "", str(exc))
         if data is None:
-            return Skipped(where, "", "the index has it, the server does not")
+            return Skipped(where, "", "the index lists it, but the server does not have it")
         if gitoid_of(data) != gitoid:
-            return Skipped(where, sha256(data), "the bytes are not those of the gitoid")
+            return Skipped(where, sha256(data), "its bytes do not have this gitoid")
         return Evidence("archivista", where, sha256(data), "dsse", data)
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
-        """Ask for what is not there: Archivista has no way to try a write without leaving it."""
+        """Request an envelope that does not exist.
+
+        A write cannot be tried, because nothing can be deleted.
+        """
         del places
         try:
             await self._get(gitoid_of(b"provenance-chains-probe"), _PERHAPS_NOT_FOUND)
@@ -144,6 +148,7 @@ class ArchivistaStore(Store):
         await self._service.close()
 
     async def _gitoids(self, digest: str) -> list[str]:
+        """Return the gitoids that the index has for a digest, page by page."""
         algorithm, _, value = digest.partition(":")
         found: list[str] = []
         after = None
@@ -159,7 +164,7 @@ class ArchivistaStore(Store):
                 more = page["pageInfo"]
                 after = more["endCursor"] if more["hasNextPage"] else None
             except (KeyError, TypeError) as exc:
-                raise StoreRejected(f"search {self.url}: the answer makes no sense") from exc
+                raise StoreRejected(f"search {self.url}: the answer has not the expected form") from exc
             found += [gitoid for gitoid in named if _GITOID.fullmatch(gitoid)]
             if after is None:
                 return found
@@ -167,6 +172,7 @@ class ArchivistaStore(Store):
                 raise StoreRejected(f"search {self.url}: more than {MOST_DOCUMENTS} envelopes")
 
     async def _get(self, gitoid: str, missing: frozenset[int] = _NOT_FOUND) -> bytes | None:
+        """Return the envelope of a gitoid; None for one of the statuses in ``missing``."""
         purpose = f"download from {self.url}"
         limit = allowance.current().largest
         answer = await self._service.send("GET", f"download/{gitoid}", purpose, passes=missing, limit=limit)
@@ -174,13 +180,14 @@ class ArchivistaStore(Store):
 
 
 def gitoid_of(data: bytes) -> str:
-    """Return the hex of a SHA-256 gitoid of type blob, as Archivista names what it keeps."""
+    """Return the SHA-256 gitoid of type blob, in hex, which is Archivista's name for an envelope."""
     return hashlib.sha256(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 def _envelope_in(bundle: bytes) -> bytes:
+    """Return the envelope of a bundle; empty if it has none."""
     try:
-        found = lean_json.loads(bundle, lean_json.FEW_VALUES).get("dsseEnvelope")
+        envelope = lean_json.loads(bundle, lean_json.FEW_VALUES).get("dsseEnvelope")
     except (orjson.JSONDecodeError, AttributeError):
         return b""
-    return orjson.dumps(found) if isinstance(found, dict) else b""
+    return orjson.dumps(envelope) if isinstance(envelope, dict) else b""

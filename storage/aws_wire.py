@@ -1,10 +1,10 @@
-"""Requests to an AWS service without the SDK's machinery around each of them.
+"""Sends requests to an AWS service without the overhead of the SDK.
 
-boto3 takes 1.5 ms of processor time for a request, holding the interpreter's lock, where signing and sending
-take 0.3 ms. So :class:`Wire` sends some requests itself, signed by the SDK's own signer with the SDK's own
-credentials, to the host that the SDK chose for its first request. Whatever it does not know, an outage, a
-refusal, a redirect, a large object, is :class:`AskTheSdk`: the same request then goes through the SDK, with
-its retries and its words for errors. So every request must be one that may be sent twice.
+boto3 uses 1.5 ms of processor time per request while it holds the interpreter's lock; signing and sending
+take 0.3 ms. :class:`Wire` therefore sends some requests itself: signed by the SDK's signer with the SDK's
+credentials, to the host that the SDK chose for its first request. In every unusual case (an outage, a
+refusal, a redirect, a large object) it raises :class:`AskTheSdk`, and the caller sends the same request
+through the SDK, which has retries and good error texts. Every request must therefore be safe to send twice.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _SIGNED = "AWS4-HMAC-SHA256"
 
 
 class AskTheSdk(Exception):  # noqa: N818 - says what to do next
-    """Nothing is known of the request; it may have been carried out."""
+    """The outcome of the request is unknown, it may have been carried out. Send it through the SDK."""
 
 
 class Wire:
-    """Signed requests to one service; use from one event loop.
+    """Sends signed requests to one service. Use from one event loop.
 
-    Closed until :meth:`learn` saw a request of the SDK that it can do likewise: signed with SigV4 for
-    ``service``, through no proxy. ``credentials`` are those of botocore, which renew themselves; ``seconds``
-    is what one request may take.
+    It refuses every request until :meth:`learn` saw a request of the SDK that it can imitate: signed with
+    SigV4 for ``service``, and without a proxy. ``credentials`` are botocore's, which renew themselves.
+    ``seconds`` is the time limit of one request.
     """
 
     def __init__(self, service: str, credentials: Any, ca_file: str, seconds: float) -> None:
@@ -69,15 +69,16 @@ class Wire:
         self._base = URL(f"{parts.scheme}://{parts.netloc}{path}/", encoded=True)
 
     async def close(self) -> None:
-        """Close every connection; a later request opens new ones."""
+        """Close every connection. A later request opens new ones."""
         await self._client.close()
 
     async def ask(
         self, method: str, path: str, headers: dict[str, str], data: bytes | None, limit: int
     ) -> Response:
-        """Return the answer, whatever its status, to a request for ``path``: quoted, below the service's own.
+        """Return the answer to a request for ``path``, whatever its status.
 
-        ``limit`` is of the answer's body in bytes. Raises :class:`AskTheSdk`.
+        ``path`` is URL-quoted and relative to the service's own path. ``limit`` is the largest body in bytes.
+        Raises :class:`AskTheSdk`.
         """
         if self._base is None or self._is_off:
             raise AskTheSdk
@@ -88,7 +89,7 @@ class Wire:
                 async with asyncio.timeout(self._seconds):
                     return await self._client.send(method, url, signed, data, limit=limit, tls=self._tls)
             except ssl.SSLError:
-                self._is_off = True  # the SDK has its own words for what is wrong with the certificate
+                self._is_off = True  # the SDK's error explains what is wrong with the certificate
                 raise AskTheSdk from None
             except (Broken, TooLarge, TimeoutError, OSError, ValueError):
                 raise AskTheSdk from None
@@ -96,6 +97,7 @@ class Wire:
     async def _signed(
         self, method: str, url: str, headers: dict[str, str], data: bytes | None
     ) -> dict[str, str]:
+        """Return the headers of a signed request. Expiring credentials are renewed in a thread."""
         from botocore.auth import S3SigV4Auth, SigV4Auth  # noqa: PLC0415 - see learn
         from botocore.awsrequest import AWSRequest  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415
@@ -115,7 +117,7 @@ class Wire:
 
 
 def ca_file_of_sdk() -> str:
-    """Return the file of the CAs that the SDK trusts, where no setting of ours names one."""
+    """Return the CA file that the SDK uses, for when our settings name none."""
     from botocore.httpsession import where  # noqa: PLC0415 - see Wire.learn
     from botocore.session import get_session  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The port every store implements, and the settings that more than one store reads."""
+"""The port that every store implements, and the settings that several stores read."""
 
 from __future__ import annotations
 
@@ -19,41 +19,42 @@ FORM_B = "sigstore-bundle"
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """Settings that more than one store reads; unset ones have the defaults shown."""
+    """Settings that several stores read, with their defaults."""
 
     encoding_format: str = BOTH_FORMS
-    """``dsse`` (form A), ``sigstore-bundle`` (form B) or ``both``: key ``storage.oci.encoding-format``."""
+    """``dsse`` (form A), ``sigstore-bundle`` (form B) or ``both``. Key ``storage.oci.encoding-format``."""
     repository: str = ""
-    """One repository for all ``.att`` and ``.sig`` tags: key ``storage.oci.repository``; empty means the
-    subject's own. It may have placeholders, see :mod:`storage.formats.repository_template`. Bundles stay
-    beside their image, as with Tekton Chains, unless ``bundles_in_repository``."""
+    """One repository for all ``.att`` and ``.sig`` tags; empty means the subject's own. It may have
+    placeholders, see :mod:`storage.formats.repository_template`. Bundles stay in the image's repository, as
+    Tekton Chains does it, unless ``bundles_in_repository`` is set. Key ``storage.oci.repository``."""
     bundles_in_repository: bool = False
-    """Bundles go into ``repository`` too: key ``storage.oci.bundles-in-repository``."""
+    """Whether bundles are stored in ``repository`` too. Key ``storage.oci.bundles-in-repository``."""
     insecure: bool = False
-    """Plain HTTP or unverified TLS allowed: key ``storage.oci.repository.insecure``."""
+    """Whether plain HTTP and unverified TLS are allowed. Key ``storage.oci.repository.insecure``."""
     ca_file: str = ""
-    """PEM file of further CAs, added to the system's: key ``storage.oci.ca-file``."""
+    """A PEM file with CAs that are trusted in addition to the system's. Key ``storage.oci.ca-file``."""
     timeout: float = 30.0
-    """Seconds that one request may take."""
+    """The time limit of one request in seconds."""
     attempts: int = 4
-    """Tries of a request that failed for a transient reason."""
+    """How often a request is sent in all if it fails for a transient reason."""
     circuits: Circuits | None = field(default=None, repr=False, compare=False)
-    """Which hosts answer; without it each request finds out for itself."""
+    """The shared state of hosts that do not answer. Without it every request waits for its own timeout."""
     fsync: bool = False
-    """Folders alone: receipts also survive a power cut, for a few milliseconds per flush and record."""
+    """Folders only: receipts also survive a power failure. Costs a few milliseconds per flush and record."""
     mongo_server_url: str = field(default="", repr=False)
-    """MongoDB alone: server with its password: key ``storage.docdb.mongo-server-url``."""
+    """MongoDB only: server URL with password. Key ``storage.docdb.mongo-server-url``."""
     mongo_server_url_dir: str = ""
-    """MongoDB alone: folder of a file ``MONGO_SERVER_URL``: key ``storage.docdb.mongo-server-url-dir``."""
+    """MongoDB only: folder with a file ``MONGO_SERVER_URL``. Key ``storage.docdb.mongo-server-url-dir``."""
     mongo_server_url_path: str = ""
-    """MongoDB alone: file that holds it, wins over both: key ``storage.docdb.mongo-server-url-path``."""
+    """MongoDB only: file with the server URL; takes precedence over the other two. Key
+    ``storage.docdb.mongo-server-url-path``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One thing that :meth:`Store.probe` tried: what, how it went, and what to do next where it went wrong.
+    """The result of one trial by :meth:`Store.probe`, with the next step if it failed.
 
-    No text holds a credential.
+    No text contains a credential.
     """
 
     what: str
@@ -63,7 +64,7 @@ class Probe:
 
 
 def checked_format(options: StoreOptions) -> None:
-    """Raise :class:`StoreRejected` when ``options.encoding_format`` is none that there is."""
+    """Raise :class:`StoreRejected` if ``options.encoding_format`` is unknown."""
     known = (FORM_A, FORM_B, BOTH_FORMS)
     if options.encoding_format not in known:
         named = f"unknown storage.oci.encoding-format {options.encoding_format!r}"
@@ -71,16 +72,19 @@ def checked_format(options: StoreOptions) -> None:
 
 
 class Store(ABC):
-    """A place for records. Use as ``async with``; calls may run concurrently.
+    """A place for records. Use it with ``async with``. Methods may run concurrently.
 
-    A receipt from :meth:`put` counts only after :meth:`flush` returned: a store may write its index in
-    batches.
+    A receipt from :meth:`put` is valid only after :meth:`flush` returned, because a store may write its index
+    in batches.
     """
 
     url: str
 
     def wants(self, form: str) -> bool:
-        """Whether the store keeps :data:`FORM_A` or :data:`FORM_B` of records: the other need not be made."""
+        """Whether the store keeps :data:`FORM_A` or :data:`FORM_B`.
+
+        A form that no store wants is not made.
+        """
         del form
         return True
 
@@ -94,73 +98,79 @@ class Store(ABC):
 
     @abstractmethod
     async def put(self, record: Record) -> Stored:
-        """Store one record in every form and for every subject this store serves.
+        """Store one record, in every form and for every subject that this store serves.
 
-        Never raises :class:`StoreError`: each form and subject ends as a receipt or a failure. Storing the
-        same record again leaves equal bytes and gives receipts with ``changed`` false.
+        Never raises :class:`StoreError`: every form and subject ends as a receipt or a failure. Storing the
+        same record again leaves equal bytes and returns receipts with ``changed`` false.
         """
 
     @abstractmethod
     async def find(self, digest: str, reference: str = "") -> Findings:
-        """Return everything stored about the subject ``digest`` (``sha256:hex``).
+        """Return everything that is stored about the subject ``digest`` (``sha256:hex``).
 
-        ``reference`` is the subject's repository (``registry/repository``) where the store needs it. Raises
-        :class:`StoreUnavailable` when it cannot tell, never an empty answer for that.
+        ``reference`` is the subject's repository (``registry/repository``), for stores that need it. Raises
+        :class:`StoreUnavailable` if the store cannot answer; it never returns an empty result instead.
         """
 
     async def lacks(self, digest: str, reference: str) -> bool:
-        """Whether :data:`FORM_B` of a record about ``digest`` cannot be stored yet, for want of its subject.
+        """Whether :data:`FORM_B` for ``digest`` cannot be stored yet because its subject is absent.
 
-        ``reference`` is the subject's name. False where the store cannot tell: :meth:`put` will.
+        ``reference`` is the subject's name. Returns False if the store cannot tell; :meth:`put` then finds
+        out.
         """
         del digest, reference
         return False
 
     def within(self, origin: Origin) -> Store:
-        """Return this store to search for what came from ``origin``, whose fields may be empty.
+        """Return this store for a search for evidence from ``origin``, whose fields may be empty.
 
-        It differs only where the place of evidence depends on its run; it needs no closing of its own.
+        The result differs from this store only if the place of evidence depends on the run. It must not be
+        closed separately.
         """
         del origin
         return self
 
     async def find_run(self, uid: str) -> Findings:
-        """Return everything stored that came from the run ``uid``, where the store can tell; else nothing."""
+        """Return everything stored from the run ``uid``; nothing if the store cannot search by run."""
         del uid
         return Findings()
 
     async def platforms(self, digest: str, reference: str) -> tuple[str, ...] | None:
         """Return the digests of the images that the image index ``digest`` in ``reference`` lists.
 
-        Empty for an image of one platform, None from a store that knows no images. Raises
-        :class:`SubjectAbsent` when it does not have the image, :class:`StoreUnavailable` when it cannot tell.
+        The result is empty for an image of one platform, and None from a store without images. Raises
+        :class:`SubjectAbsent` if the store does not have the image, :class:`StoreUnavailable` if it cannot
+        answer.
         """
         del digest, reference
         return None
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
-        """Try what :meth:`put` needs (reach, credentials, the right to write) and leave nothing behind.
+        """Try everything :meth:`put` needs (connection, credentials, write access) and leave nothing behind.
 
-        ``places`` are repositories to try, for stores that write beside each subject. Never raises
-        :class:`StoreError`: what fails is told. Empty where opening the store was all there is to try.
+        ``places`` are repositories to try, for stores that write next to each subject. Never raises
+        :class:`StoreError`: the result reports what fails. It is empty if there is nothing to try besides
+        opening the store.
         """
         del places
         return []
 
     def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
-        """Yield the runs that ended at ``since`` or later and before ``until``, each once, in no fixed order.
+        """Yield each run that ended at or after ``since`` and before ``until`` once, in no fixed order.
 
-        Both are RFC 3339 in UTC (``2026-01-02T03:04:05Z``) or empty. A store that only knows days yields all
-        runs of the days touched; runs of unknown time come when ``since`` is empty. Raises
-        :class:`StoreRejected` where a store cannot list: registries, and the annotations of runs.
+        Both are RFC 3339 times in UTC (``2026-01-02T03:04:05Z``) or empty. A store that knows only the day of
+        a run yields all runs of the days in that period. Runs with an unknown end are included if ``since``
+        is empty. Raises :class:`StoreRejected` if the store cannot list runs (registries, annotations).
         """
         del since, until
         raise StoreRejected(f"{self.url} cannot list its runs: ask for a digest")
 
     async def flush(self) -> None:  # noqa: B027 - most stores have nothing to flush
-        """Make every record put so far findable. Raises :class:`StoreError`; then no receipt since the last
-        flush counts."""
+        """Make every record put so far findable.
+
+        Raises :class:`StoreError`; then no receipt since the last flush is valid.
+        """
 
     async def close(self) -> None:
-        """Flush and release connections and files."""
+        """Flush, then release connections and files."""
         await self.flush()

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under another name, then renamed."""
+"""Writes files atomically: a file is complete or absent. It is written under another name and renamed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAY_PASS = frozenset(
 
 
 def replace_file(path: Path, data: bytes, *, fsync: bool = False) -> None:
-    """Write ``path`` so that it holds all of ``data`` or what it held before, whatever happens."""
+    """Replace the content of ``path``. After any failure it has either the old or the new content."""
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
         write_new(os.fspath(temporary), data, fsync=fsync)
@@ -38,7 +38,7 @@ def replace_file(path: Path, data: bytes, *, fsync: bool = False) -> None:
 
 
 def write_new(path: str, data: bytes, *, fsync: bool = False) -> None:
-    """Write a file that is nobody's yet, whole or with :class:`OSError`."""
+    """Write a file that no other process uses yet. Raises :class:`OSError`; the file may then be partial."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
         written = os.write(handle, data)
@@ -51,7 +51,7 @@ def write_new(path: str, data: bytes, *, fsync: bool = False) -> None:
 
 
 def sync_files(paths: Iterable[str]) -> None:
-    """Bring files that were written before to the disk."""
+    """Flush the contents of files to disk."""
     for path in paths:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -61,12 +61,15 @@ def sync_files(paths: Iterable[str]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in ``folder`` to the disk."""
+    """Flush the names in ``folder`` to disk."""
     sync_files([os.fspath(folder)])
 
 
 def problem(verb: str, path: Path, error: OSError) -> StoreRejected | StoreUnavailable:
-    """Return the error for a failed file operation: a full or failing disk may pass, the rest does not."""
+    """Return the exception for a failed file operation.
+
+    A full disk, an I/O error and the like may pass, so they are :class:`StoreUnavailable`.
+    """
     text = f"cannot {verb} {path}: {error.strerror or error}"
     if error.errno in _MAY_PASS:
         return StoreUnavailable(text)

@@ -1,10 +1,10 @@
-"""The errors of this package.
+"""The exceptions of this package.
 
 :class:`StoreError`
- ├─ :class:`StoreUnavailable`  network, 5xx, throttling, a full disk: trying again can help
- └─ :class:`StoreRejected`     bad URL, no permission, wrong bytes came back: it cannot
-     ├─ :class:`SubjectAbsent` the subject is not there: it can once somebody has put it there
-     └─ :class:`BadContent`    the wrong bytes of these: in a search they are skipped, with the reason
+ ├─ :class:`StoreUnavailable`  network, 5xx, throttling, a full disk; a later call may succeed
+ └─ :class:`StoreRejected`     bad URL, no permission, wrong bytes returned; retrying does not help
+     ├─ :class:`SubjectAbsent` the subject is absent; a call may succeed once it exists
+     └─ :class:`BadContent`    stored bytes are wrong; a search reports them as skipped, with the reason
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from storage.record import Absence
 
 
 class StoreError(Exception):
-    """Base of everything a store raises. The text is for the user and never holds a credential.
+    """Base class of every exception that a store raises.
 
-    ``host`` (``scheme://host:port``) is who gave no answer, empty where that is not known or not why.
+    The text is shown to users and never holds a credential. ``host`` (``scheme://host:port``) is the host
+    that did not answer; empty if there is none or it is unknown.
     """
 
     host = ""
 
     absence: Absence = ""
-    """Whether it was for want of the subject, which may come later."""
+    """Whether the cause is an absent subject, which may appear later."""
 
 
 class StoreUnavailable(StoreError):  # noqa: N818 - "unavailable" and "rejected" are the two words of every port here
-    """The store could not be reached or was busy; the same call may succeed later."""
+    """The store could not be reached or was busy. The same call may succeed later."""
 
     def __init__(self, reason: object, host: str = "") -> None:
         super().__init__(reason)
@@ -33,14 +34,14 @@ class StoreUnavailable(StoreError):  # noqa: N818 - "unavailable" and "rejected"
 
 
 class StoreRejected(StoreError):  # noqa: N818
-    """The store, or what it answered, is wrong; the same call will not succeed later."""
+    """The store, the request or the answer is wrong. The same call will not succeed later."""
 
 
 class SubjectAbsent(StoreRejected):
-    """The store does not have the subject that the evidence is to stand beside."""
+    """The store does not have the subject to which the evidence should be attached."""
 
     absence: Absence = "certain"
 
 
 class BadContent(StoreRejected):
-    """What came back is too large, is not what its digest says, or makes no sense."""
+    """Stored bytes are too large, do not have their digest, or cannot be parsed."""

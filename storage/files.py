@@ -1,6 +1,7 @@
-"""Opening files that somebody else may have put there: regular ones alone, and never waiting.
+"""Reads files whose path or content an attacker may control. Only regular files are opened.
 
-A named pipe lets its reader wait for ever, a device may do anything, and a sparse file says any size.
+Opening a named pipe would block until a writer appears, opening a device can have side effects, and the
+reported size of a sparse file says nothing about memory.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ _PART = 1 << 20
 
 
 def open_file(path: str | os.PathLike[str], *, follow: bool = True) -> BinaryIO:
-    """Open a regular file to read it; without ``follow`` a symbolic link is none.
+    """Open a regular file for reading. With ``follow=False`` a symbolic link is refused.
 
-    Raises :class:`OSError`, for everything else that can be opened too.
+    Raises :class:`OSError` when the file cannot be opened or is not a regular file.
     """
-    # before it is opened: a device may act on that
+    # check the type before opening, because opening a device can have side effects
     _check(path, os.stat(path, follow_symlinks=follow))  # noqa: PTH116 - takes text too
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     handle = os.open(path, flags)
     try:
-        _check(path, os.fstat(handle))  # it may be another one by now
+        _check(path, os.fstat(handle))  # the path may have been replaced since the first check
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
@@ -31,19 +32,20 @@ def open_file(path: str | os.PathLike[str], *, follow: bool = True) -> BinaryIO:
 
 
 def read_file(path: str | os.PathLike[str], limit: int, *, follow: bool = True) -> bytes:
-    """Return the bytes of a regular file. Raises :class:`OSError`, also above ``limit`` bytes."""
+    """Return the bytes of a regular file. Raises :class:`OSError`, also for more than ``limit`` bytes."""
     with open_file(path, follow=follow) as file:
         return read_open(file, limit)
 
 
 def read_open(file: BinaryIO, limit: int) -> bytes:
-    """Return the bytes of an open file. Raises :class:`OSError` above ``limit`` bytes."""
+    """Return the bytes of an open file. Raises :class:`OSError` for more than ``limit`` bytes."""
     size = os.fstat(file.fileno()).st_size
     if size > limit:
         raise OSError(errno.EFBIG, f"it has {size} bytes, at most {limit} are read")
-    # asked for a size, the file object takes as much memory at once
+    # read(n) allocates n bytes at once, so ask for the size of the file and not for the limit
     data = file.read(size + 1)
-    while len(data) > size and len(data) <= limit:  # it grew, or does not tell its size
+    # the file grew after fstat, or it reports size 0, as files in /proc do
+    while len(data) > size and len(data) <= limit:
         more = file.read(min(_PART, limit + 1 - len(data)))
         if not more:
             break

@@ -1,4 +1,4 @@
-"""The store in a plain folder, for people and other programs to read: one file for each piece of evidence.
+"""The store in a plain folder, for people and other programs: one file per piece of evidence.
 
 ::
 
@@ -6,20 +6,20 @@
         taskrun-<uid>.slsa.dev-provenance-v1.payload.json       the statement
         taskrun-<uid>.slsa.dev-provenance-v1.envelope.json      DSSE, form A
         taskrun-<uid>.slsa.dev-provenance-v1.bundle.json        Sigstore bundle, form B
-        taskrun-<uid>.3d7f1b2c9a10.payload                      an image signature: what was signed,
+        taskrun-<uid>.3d7f1b2c9a10.payload                      an image signature: the signed payload,
         taskrun-<uid>.3d7f1b2c9a10.sig                          the raw signature in base64
         taskrun-<uid>.3d7f1b2c9a10.bundle.json                  and the bundle over the same image
-        … .cert.pem, .chain.pem                                 beside any of them, for keyless signatures
+        … .cert.pem, .chain.pem                                 certificates of keyless signatures
     PATH/by-digest/sha256/<hex>/                            symbolic links to the evidence about a subject
     PATH/by-run/<uid>/                                      and to the evidence from a run, with
     PATH/by-run/<uid>/.run.json                                 its kind, namespace, name and end
 
-The predicate's short name is its URI without the scheme; an image signature has the first twelve hex digits
-of its image instead. Whatever the record has is written, in both forms. A file is never written over by
-another content: the second one gets a part of a digest into its name. Names hold letters, digits, ``.``,
-``_`` and ``-``; others are replaced, and a part of a digest keeps such names apart.
+The short name of a predicate is its URI without the scheme. An image signature has the first twelve hex
+digits of its image instead. Every form that the record has is written. A file is never overwritten with other
+content; the second content gets a name with a part of its digest. Names consist of letters, digits, ``.``,
+``_`` and ``-``. Other characters are replaced, and a part of a digest keeps such names distinct.
 
-Every call works in a thread, so a slow disk holds nothing else up.
+All file operations run in threads, so a slow disk does not block the event loop.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ _HEX = re.compile(r"[0-9a-f]{2,256}")
 _ALGORITHM = re.compile(r"[A-Za-z0-9_]{1,40}")
 _RUN = ".run.json"
 _MOST_NAMES = 10_000
-"""Files that one search reads."""
+"""The most files that one search reads."""
 _LARGEST_RUN = 64 * 1024
 _LARGEST_PART = 256 * 1024
-"""Bytes of a signature, certificate or chain beside evidence."""
+"""The largest signature, certificate or chain file in bytes."""
 
 
 class FileStore(Store):
-    """Stores records in the folder at the URL's path, which is made when it is first written to."""
+    """Stores records in the folder ``file:PATH``. The folder is created by the first write."""
 
     def __init__(self, url: str, options: StoreOptions) -> None:
         path = url.removeprefix("file:")
@@ -75,7 +75,7 @@ class FileStore(Store):
         self._fsync = options.fsync
 
     async def put(self, record: Record) -> Stored:
-        """Store whatever ``record`` has; one receipt for each file of evidence. See :meth:`Store.put`."""
+        """Store every form that ``record`` has; one receipt per file of evidence. See :meth:`Store.put`."""
         try:
             return Stored(tuple(await asyncio.to_thread(self._put, record)))
         except StoreError as exc:
@@ -83,19 +83,19 @@ class FileStore(Store):
             return Stored(failures=(Failure(self.url, "file", "", str(exc), transient),))
 
     async def find(self, digest: str, reference: str = "") -> Findings:
-        """Return what the folder has about ``digest``, ``sha256:hex`` or another algorithm's."""
+        """Return the evidence about ``digest``, which is ``sha256:hex`` or has another algorithm."""
         del reference
         links = self._digest_links(digest)
         if links is None:
-            raise StoreRejected(f"cannot look for {digest[:100]!r}: expected algorithm:hex")
+            raise StoreRejected(f"cannot search for {digest[:100]!r}: expected algorithm:hex")
         return await asyncio.to_thread(self._find, links)
 
     async def find_run(self, uid: str) -> Findings:
-        """Return what came from the run ``uid``."""
+        """Return the evidence from the run ``uid``."""
         return await asyncio.to_thread(self._find, self._root / "by-run" / plain_name(uid))
 
     async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
-        """Yield the runs of the folder; see :meth:`Store.list_runs`."""
+        """Yield the runs in the folder; see :meth:`Store.list_runs`."""
         for run in await asyncio.to_thread(self._list):
             if run.ended_within(since, until):
                 yield run
@@ -111,12 +111,14 @@ class FileStore(Store):
         return [_run_of(folder / name) or ListedRun(Origin("", "", "", name), "") for name in names]
 
     def _digest_links(self, digest: str) -> Path | None:
+        """Return the folder of links for a digest; None if it is not ``algorithm:hex``."""
         algorithm, _, value = digest.partition(":")
         if not _ALGORITHM.fullmatch(algorithm) or not _HEX.fullmatch(value):
             return None
         return self._root / "by-digest" / algorithm / value
 
     def _put(self, record: Record) -> list[Receipt]:
+        """Write the files of a record and their links. Raises :class:`StoreError`."""
         origin = record.origin
         folder = self._root / plain_name(f"{origin.kind}-{origin.namespace}-{origin.name}")
         stem = plain_name(f"{origin.kind}-{origin.uid}") + "." + _short_name(record)
@@ -129,6 +131,7 @@ class FileStore(Store):
             try:
                 written = self._write_all(folder / stem, parts)
             except FileExistsError:
+                # Another record of the same run and predicate is there: use a name with a digest of this one.
                 mark = hashlib.sha256(b"".join(content for _, content in parts)).hexdigest()[:12]
                 written = self._write_all(folder / f"{stem}.{mark}", parts)
             for path, data, changed in written:
@@ -142,9 +145,9 @@ class FileStore(Store):
         return receipts
 
     def _write_all(self, stem: Path, parts: list[tuple[str, bytes]]) -> list[tuple[Path, bytes, bool]]:
-        """Write the files and return those that are evidence, with whether they are new.
+        """Write the files. Return path, bytes and whether it is new for each that is evidence.
 
-        Raises :class:`FileExistsError` when one of them exists with another content.
+        Raises :class:`FileExistsError` if one of them exists with other content.
         """
         evidence = []
         for suffix, data in parts:
@@ -155,13 +158,13 @@ class FileStore(Store):
         return evidence
 
     def _write(self, path: Path, data: bytes) -> bool:
-        """Make a file, whole from the first moment; False when it is there with these bytes."""
+        """Create a file atomically; return False if it exists with these bytes."""
         if _holds(path, data):
             return False
         temporary = path.with_name(f".{secrets.token_hex(8)}")
         try:
             write_new(os.fspath(temporary), data, fsync=self._fsync)
-            path.hardlink_to(temporary)  # unlike a rename it fails when the name is taken
+            path.hardlink_to(temporary)  # unlike a rename, this fails if the name exists
         except FileExistsError:
             if not _holds(path, data):
                 raise
@@ -171,6 +174,7 @@ class FileStore(Store):
         return True
 
     def _tell_run(self, record: Record) -> None:
+        """Write the file that describes the run, unless it exists."""
         folder = self._root / "by-run" / plain_name(record.origin.uid)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / _RUN).exists():
@@ -178,6 +182,7 @@ class FileStore(Store):
             replace_file(folder / _RUN, orjson.dumps(run), fsync=self._fsync)
 
     def _link(self, record: Record, paths: list[Path]) -> None:
+        """Link the files of evidence in the folders of the run and of every subject."""
         folders = [self._root / "by-run" / plain_name(record.origin.uid)]
         for subject in record.subjects:
             for algorithm, value in subject.digest.items():
@@ -192,7 +197,7 @@ class FileStore(Store):
                 sync_folder(folder)
 
     def _find(self, links: Path) -> Findings:
-        """Read the files that a folder of links leads to; links out of the store lead nowhere."""
+        """Read the files that a folder of links points to. Links that leave the store are skipped."""
         try:
             if not self._root.is_dir():
                 raise StoreRejected(f"{self._root} is no folder")
@@ -203,20 +208,23 @@ class FileStore(Store):
         evidence: list[Evidence] = []
         skipped: list[Skipped] = []
         if more:
-            skipped.append(Skipped(os.fspath(links), "", f"it has more than {_MOST_NAMES} files: not read"))
+            skipped.append(
+                Skipped(os.fspath(links), "", f"the files after the first {_MOST_NAMES} were not read")
+            )
         allowed = allowance.current()
         for name in names:
-            found = _read(links / name, root, allowed)
-            if isinstance(found, Evidence):
-                uid = Path(found.location).name.partition(".")[0].partition("-")[2]
+            result = _read(links / name, root, allowed)
+            if isinstance(result, Evidence):
+                uid = Path(result.location).name.partition(".")[0].partition("-")[2]
                 run = _run_of(self._root / "by-run" / plain_name(uid))
-                evidence.append(replace(found, origin=run.origin, created=run.created) if run else found)
+                evidence.append(replace(result, origin=run.origin, created=run.created) if run else result)
             else:
-                skipped.append(found)
+                skipped.append(result)
         return Findings(tuple(evidence), tuple(skipped))
 
 
 def _holds(path: Path, data: bytes) -> bool:
+    """Whether the file exists with exactly these bytes."""
     try:
         return read_file(path, len(data), follow=False) == data
     except OSError:
@@ -224,6 +232,7 @@ def _holds(path: Path, data: bytes) -> bool:
 
 
 def _run_of(folder: Path) -> ListedRun | None:
+    """Return the run that a folder's ``.run.json`` describes; None if it cannot be read."""
     try:
         path = folder / _RUN
         run = lean_json.loads(read_file(path, _LARGEST_RUN, follow=False))
@@ -234,15 +243,18 @@ def _run_of(folder: Path) -> ListedRun | None:
 
 
 def _short_name(record: Record) -> str:
+    """Return the part of a file's name that says what the record is about."""
     if record.is_image_signature:
-        value = next((one.digest["sha256"] for one in record.subjects if "sha256" in one.digest), "image")
+        value = next(
+            (subject.digest["sha256"] for subject in record.subjects if "sha256" in subject.digest), "image"
+        )
         return plain_name(value[:12])
     uri = record.predicate_type.partition("://")[2] or record.predicate_type
     return plain_name(uri.replace("/", "-") or "statement")
 
 
 def _parts(record: Record) -> Iterator[tuple[str, bytes]]:
-    """Yield suffix and content of each file, what others explain first."""
+    """Yield suffix and content of each file; evidence comes after the files that belong to it."""
     if record.is_image_signature:
         yield ".payload", record.payload
     else:
@@ -260,6 +272,7 @@ def _parts(record: Record) -> Iterator[tuple[str, bytes]]:
 
 
 def _make_link(folder: Path, path: Path) -> None:
+    """Link to a file; if a file of another run has the same name, under a name with a digest."""
     target = os.path.relpath(path, folder)
     for name in (path.name, f"{hashlib.sha256(target.encode()).hexdigest()[:12]}.{path.name}"):
         link = folder / name
@@ -267,7 +280,7 @@ def _make_link(folder: Path, path: Path) -> None:
             link.symlink_to(target)
         except FileExistsError:
             if link.is_symlink() and os.fspath(link.readlink()) != target:
-                continue  # a file of that name from another run
+                continue  # the link belongs to a file with the same name from another run
         return
 
 
@@ -275,20 +288,20 @@ def _names(links: Path) -> tuple[list[str], bool]:
     """Return the names of evidence in a folder, and whether there are more than are read."""
     if not links.is_dir():
         return [], False
-    with os.scandir(links) as found:
-        names = [entry.name for entry in islice(found, _MOST_NAMES + 2) if entry.name != _RUN]
+    with os.scandir(links) as entries:
+        names = [entry.name for entry in islice(entries, _MOST_NAMES + 2) if entry.name != _RUN]
     return sorted(names)[:_MOST_NAMES], len(names) > _MOST_NAMES
 
 
 def _read(link: Path, root: Path, allowed: Allowance) -> Evidence | Skipped:
-    """Read one file of evidence, and what belongs to it beside it."""
+    """Read one file of evidence, with the signature and certificates that belong to it."""
     try:
         path = link.resolve(strict=True)
         suffix = next((suffix for suffix in FORMATS if path.name.endswith(suffix)), "")
         if not suffix or not path.is_relative_to(root):
-            return Skipped(os.fspath(link), "", "it leads to no evidence of this store")
+            return Skipped(os.fspath(link), "", "its target is not evidence in this store")
         main = path.with_name(path.name.removesuffix(suffix) + ".payload") if suffix == ".sig" else path
-        # no link is followed any more: what is read is in the store
+        # the path is resolved and inside the store, so from here on no link is followed
         size = main.lstat().st_size
         if reason := allowed.take(size):
             return Skipped(os.fspath(link), "", reason)
@@ -298,12 +311,12 @@ def _read(link: Path, root: Path, allowed: Allowance) -> Evidence | Skipped:
             signature = base64.b64decode(read_file(path, _LARGEST_PART, follow=False), validate=True)
         stem = path.name.removesuffix(suffix)
         annotations = {
-            key: read_file(beside, _LARGEST_PART, follow=False).decode("ascii", "replace")
+            key: read_file(certificate_file, _LARGEST_PART, follow=False).decode("ascii", "replace")
             for key, name in ((CERTIFICATE_KEY, "cert"), (CHAIN_KEY, "chain"))
-            if (beside := path.with_name(f"{stem}.{name}.pem")).is_file()
+            if (certificate_file := path.with_name(f"{stem}.{name}.pem")).is_file()
         }
-    except RuntimeError:  # how older Pythons call a loop of links
-        return Skipped(os.fspath(link), "", "cannot be read: its links lead in a circle")
+    except RuntimeError:  # raised by Python before 3.13 for a loop of links
+        return Skipped(os.fspath(link), "", "cannot be read: its links form a loop")
     except OSError as exc:
         return Skipped(os.fspath(link), "", f"cannot be read: {exc.strerror}")
     except (binascii.Error, ValueError):

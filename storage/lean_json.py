@@ -1,9 +1,9 @@
-"""JSON from strangers, read at a known price: how many values it has is counted before any of them is made.
+"""Parses foreign JSON with bounded memory: the number of values is counted before parsing.
 
-A list without anything in it takes two bytes of text and some sixty of memory, so a limit in bytes bounds
-nothing. Every value but the first stands behind ``[``, ``{``, ``,`` or ``:``; counting these characters,
-those within strings too, takes a hundredth of the time that reading takes and is never too low. Measured, a
-value takes at most 120 bytes at the peak, so the largest of these documents takes 46 MiB beside its text.
+A limit in bytes is not enough: an empty list is two bytes of text and about sixty bytes of memory. Every
+value except the first follows ``[``, ``{``, ``,`` or ``:``. Counting these characters, including those in
+strings, takes a hundredth of the time of parsing and never gives a number that is too low. A value takes at
+most 120 bytes at the peak (measured), so the largest document here takes 46 MiB besides its text.
 """
 
 from __future__ import annotations
@@ -19,64 +19,67 @@ from typing import Any, TypeVar
 import orjson
 
 VALUE_BYTES = 120
-"""Memory of one value at the peak of reading, at most."""
+"""The most memory that one value takes while a document is parsed."""
 MOST_VALUES = 400_000
-"""In a document of 4 MiB: a value for each ten bytes. Image manifests have one for twenty."""
+"""For a document of 4 MiB: one value per ten bytes. Image manifests have one per twenty."""
 MOST_PAYLOAD_VALUES = 1_000_000
-"""In a payload of 20 MiB."""
+"""For a payload of 20 MiB."""
 FEW_VALUES = 20_000
-"""In what has one answer: a token, an error, an image's configuration."""
+"""For a small document: a token, an error, an image configuration."""
 _MARKS = (b"[", b"{", b",", b":")
 _ASIDE = 64 * 1024
-"""Bytes above which a document is read in a thread. The interpreter is held for 15 ms at most."""
+"""The size in bytes from which a document is parsed in a thread. Parsing a smaller one blocks for 15 ms at
+most."""
 _WITHOUT_GC = 10_000
 T = TypeVar("T")
 
 
 class TooMany(orjson.JSONDecodeError):
-    """The document has more values than are read."""
+    """The document has more values than allowed."""
 
     def __init__(self, found: int, most: int) -> None:
         super().__init__(f"it has some {found} values, at most {most} are read", "", 0)
 
 
 def values_in(data: bytes | memoryview) -> int:
-    """Return how many values JSON has at most."""
+    """Return an upper bound of the number of values in JSON text."""
     text = bytes(data) if isinstance(data, memoryview) else data
     return 1 + sum(text.count(mark) for mark in _MARKS)
 
 
 def loads(data: bytes, most: int = MOST_VALUES) -> Any:
-    """Return what JSON says. Raises :class:`orjson.JSONDecodeError`, with more than ``most`` values too."""
-    found = values_in(data)
-    if found > most:
-        raise TooMany(found, most)
-    if found < _WITHOUT_GC:
+    """Parse JSON. Raises :class:`orjson.JSONDecodeError`, also for more than ``most`` values."""
+    count = values_in(data)
+    if count > most:
+        raise TooMany(count, most)
+    if count < _WITHOUT_GC:
         return orjson.loads(data)
     with _uncollected():
         return orjson.loads(data)
 
 
 async def aside(data: bytes, work: Callable[[], T]) -> T:
-    """Return what ``work`` makes of ``data``, in a thread when that may take long."""
+    """Return the result of ``work``, which parses ``data``; in a thread if ``data`` is large."""
     return await one_by_one(work) if len(data) >= _ASIDE else work()
 
 
 async def one_by_one(work: Callable[[], T]) -> T:
-    """Return what ``work`` makes of something large, in the thread that does one such thing at a time.
+    """Run work on a large document in the one thread for such work, and return its result.
 
-    The event loop goes on meanwhile, and the memory that it takes is taken once.
+    The event loop is not blocked, and only one document takes memory at a time.
     """
     return await asyncio.get_running_loop().run_in_executor(_reader(), work)
 
 
-# the collector looks at every new list again and again while a document is read, and finds nothing
+# While a large document is parsed, the garbage collector would scan all new lists again and again and free
+# nothing, so it is switched off. The counter handles several threads.
 _lock = threading.Lock()
 _readers, _was_on = 0, False
 
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
+    """Switch the garbage collector off while at least one caller is inside."""
     global _readers, _was_on  # noqa: PLW0603 - so is the collector's switch
     with _lock:
         if _readers == 0:
@@ -96,7 +99,7 @@ _pool: ThreadPoolExecutor | None = None
 
 
 def _reader() -> ThreadPoolExecutor:
-    """Return the one thread for what is large: two such things at a time would take twice the memory."""
+    """Return the one thread for large documents. Two at a time would take twice the memory."""
     global _pool  # noqa: PLW0603 - for the whole process
     with _lock:
         if _pool is None:

@@ -1,7 +1,7 @@
-"""An object with one long list in it, read entry by entry through a window: no more is made than one entry.
+"""Reads a JSON object with one long list entry by entry, with memory for one entry.
 
-The standard parser tells where a value ends. What does not fit into the window is refused, so neither the
-list's length nor one enormous entry decides how much memory reading takes.
+The standard library's parser finds the end of each value in a window of fixed size. A value that does not fit
+into the window is refused, so neither a long list nor a large entry can exhaust the memory.
 """
 
 from __future__ import annotations
@@ -12,41 +12,45 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 WINDOW = 256 * 1024
-"""Bytes of one entry, and of one other member, at most."""
+"""The largest entry, and the largest other member, in bytes."""
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _decode = json.JSONDecoder().raw_decode
 
 
 def members_of(data: bytes, name: str, take: Callable[[bytes], None]) -> dict[str, Any]:
-    """Return the members of a JSON object but its list ``name``, each of whose entries goes to ``take``.
+    """Return the members of a JSON object without the list ``name``; pass each entry of it to ``take``.
 
-    Entries are given as they are written; whether they are strict JSON is for their reader. Raises
-    :class:`ValueError` for anything but one object with such a list, or what does not fit into the window.
+    Entries are passed as their text. The caller checks that they are strict JSON. Raises :class:`ValueError`
+    unless ``data`` is one object with such a list, and for a value that does not fit into the window.
     """
     text = _Text(data)
     others: dict[str, Any] = {}
-    found = False
+    has_list = False
     text.expect(b"{")
     for _ in text.until(b"}"):
         key, _ = text.value()
         text.expect(b":")
-        if key in others or (key == name and found) or not isinstance(key, str):
-            raise ValueError(f"its member {str(key)[:64]!r} comes twice, or is none")
+        if key in others or (key == name and has_list) or not isinstance(key, str):
+            raise ValueError(f"its member {str(key)[:64]!r} is repeated, or its name is not a string")
         if key != name:
             others[key], _ = text.value()
             continue
-        found = True
+        has_list = True
         text.expect(b"[")
         for _ in text.until(b"]"):
             take(text.value()[1])
     text.end()
-    if not found:
+    if not has_list:
         raise ValueError(f"it has no {name}")
     return others
 
 
 class _Text:
-    """JSON, and how far it was read."""
+    """JSON text and the position in it.
+
+    ``_at`` counts bytes of the text. ``_window`` is the decoded text from some earlier position on, and
+    ``_done`` counts its characters up to ``_at``.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -54,20 +58,20 @@ class _Text:
         self._skip(0)
 
     def _skip(self, more: int) -> None:
-        """Go on by ``more`` bytes, all of them ASCII, and the space behind them."""
+        """Move forward by ``more`` bytes, which are ASCII, and past the white space after them."""
         match = _SPACE.match(self._data, self._at + more)
         end = match.end() if match else self._at + more
         self._done += end - self._at
         self._at = end
 
     def expect(self, mark: bytes) -> None:
-        """Go past ``mark``. Raises :class:`ValueError` where it does not stand."""
+        """Move past ``mark``. Raises :class:`ValueError` if the text continues differently."""
         if self._data[self._at : self._at + 1] != mark:
-            raise ValueError(f"{mark.decode()} is expected at byte {self._at}")
+            raise ValueError(f"expected {mark.decode()} at byte {self._at}")
         self._skip(1)
 
     def until(self, close: bytes) -> Iterator[None]:
-        """Give a turn for each entry before ``close``, and go past that."""
+        """Yield once per entry before ``close``, then move past ``close``."""
         if self._data[self._at : self._at + 1] == close:
             self._skip(1)
             return
@@ -79,15 +83,16 @@ class _Text:
             self._skip(1)
 
     def value(self) -> tuple[Any, bytes]:
-        """Return the value that stands here, and its text."""
-        found = self._read()
-        if found is None:
+        """Return the next value and its text. Raises :class:`ValueError`."""
+        result = self._read()
+        if result is None:
             part = self._data[self._at : self._at + WINDOW]
+            # The value does not end in this window: start a new window at its beginning.
             self._window, self._done = _text(part), 0
-            found = self._read()
-        if found is None:
-            raise ValueError(f"no value of up to {WINDOW} bytes stands at byte {self._at}")
-        value, end = found
+            result = self._read()
+        if result is None:
+            raise ValueError(f"expected a value of at most {WINDOW} bytes at byte {self._at}")
+        value, end = result
         written = self._window[self._done : end].encode()
         self._at += len(written)
         self._done = end
@@ -95,7 +100,7 @@ class _Text:
         return value, written
 
     def _read(self) -> tuple[Any, int] | None:
-        """Return a value, and its end in the window; None where it may go on behind that."""
+        """Return the next value and its end in the window; None if it may continue after the window."""
         try:
             value, end = _decode(self._window, self._done)
         except (ValueError, RecursionError):
@@ -103,9 +108,9 @@ class _Text:
         return (value, end) if end < len(self._window) else None
 
     def end(self) -> None:
-        """Raise :class:`ValueError` unless everything was read."""
+        """Raise :class:`ValueError` unless the whole text was read."""
         if self._at != len(self._data):
-            raise ValueError(f"something stands behind its end, at byte {self._at}")
+            raise ValueError(f"it has content after its end, at byte {self._at}")
 
 
 def _text(part: bytes) -> str:

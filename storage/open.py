@@ -1,4 +1,4 @@
-"""The table of stores: from a URL to the store that it names."""
+"""The table of store URL schemes, and the function that opens a store by its URL."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ STORES = {
 def open_store(url: str, options: StoreOptions | None = None) -> Store:
     """Open the store that ``url`` names.
 
-    ``oci:``, ``oci://REGISTRY/REPO``, ``oci-layout:PATH``, ``file:PATH``, ``s3://BUCKET/PREFIX`` are known,
-    and the stores of Tekton Chains: ``gcs://BUCKET``, docstore URLs (``mongo:``, ``dynamodb:``,
-    ``firestore:``), ``grafeas://PROJECT``, ``archivista:https://HOST`` and ``kafka://HOST:PORT/TOPIC``.
-    Raises :class:`StoreRejected` for an unknown scheme or a URL the store cannot mean anything by; no error
-    holds a password that the URL has.
+    The schemes are ``oci:``, ``oci://REGISTRY/REPO``, ``oci-layout:PATH``, ``file:PATH``,
+    ``s3://BUCKET/PREFIX`` and those of Tekton Chains: ``gcs://BUCKET``, docstore URLs (``mongo:``,
+    ``dynamodb:``, ``firestore:``), ``grafeas://PROJECT``, ``archivista:https://HOST`` and
+    ``kafka://HOST:PORT/TOPIC``. Raises :class:`StoreRejected` for an unknown scheme or a URL that the store
+    cannot use. No error contains a password of the URL.
     """
     scheme, colon, _ = url.partition(":")
     entry = STORES.get(scheme)

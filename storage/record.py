@@ -1,6 +1,6 @@
-"""The type that crosses into the stores, and what comes back: plain strings and bytes.
+"""The types that stores take and return. They consist of plain strings and bytes.
 
-A record goes in; for every form and subject a receipt or a failure comes out, never silence.
+A store takes a record and returns a receipt or a failure for every form and subject.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 COSIGN_SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
 
 Absence = Literal["", "certain", "possible"]
-"""Whether something failed for want of its subject: the store does not have it, or would not say. Many
-registries refuse to say that a repository does not exist."""
+"""Whether an operation failed because its subject is absent: ``certain`` if the store says so, ``possible``
+if it refuses to say. Many registries do not reveal that a repository does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a record is about: a name as in the statement and a digest set, algorithm to lowercase hex."""
+    """A subject of the statement: its name and its digest set (algorithm to lower case hex)."""
 
     name: str
     digest: Mapping[str, str]
@@ -29,7 +29,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The run a record comes from: lowercase kind (``taskrun``), namespace, name and UID."""
+    """The run that a record is about: kind in lower case (``taskrun``), namespace, name and UID."""
 
     kind: str
     namespace: str
@@ -41,10 +41,10 @@ class Origin:
 class Record:
     """One signed payload, ready to be stored.
 
-    An attestation has an in-toto ``payload``, a DSSE ``envelope`` (form A) and a Sigstore ``bundle``
-    (form B). An image signature has a simple-signing ``payload`` with its raw ``signature`` (form A) and a
+    An attestation has an in-toto ``payload``, a DSSE ``envelope`` (form A) and a Sigstore ``bundle`` (form
+    B). An image signature has a simple-signing ``payload`` with its raw ``signature`` (form A) and a
     ``bundle`` over the statement ``https://sigstore.dev/cosign/sign/v1`` (form B); its envelope is empty.
-    All bytes are stored as they are; nothing here is parsed and written again.
+    Stores write all bytes unchanged.
     """
 
     origin: Origin
@@ -56,45 +56,46 @@ class Record:
     envelope: bytes = b""
     signature: bytes = b""
     created: str = ""
-    """RFC 3339 time of the run's end: it makes manifests the same each time they are built."""
+    """The RFC 3339 time of the run's end. Manifests contain it, and no other time, so that building them
+    again gives equal bytes."""
     certificate: bytes = b""
-    """PEM of the leaf certificate for keyless signatures, else empty."""
+    """The leaf certificate in PEM, for keyless signatures; else empty."""
     chain: bytes = b""
-    """PEM of the intermediates and root, else empty."""
+    """The intermediate certificates and the root in PEM; else empty."""
     annotations: Mapping[str, str] = field(default_factory=dict)
-    """What the layer of form A carries besides: timestamp and log entry, as cosign has them there."""
+    """Further annotations of the form A layer: timestamp and log entry, as cosign writes them."""
     snapshot: bytes = b""
-    """The run's canonical bytes, which a store may keep beside the evidence; most do not."""
+    """The run in canonical JSON. Few stores keep it."""
     received: frozenset[str] = frozenset()
-    """Locations that this store gave receipts for when the same was put before: it need not look there again,
-    and gives a receipt without a digest."""
+    """Locations for which this store returned receipts when the same record was put before. The store need
+    not check them again and returns a receipt without a digest."""
 
     @property
     def is_image_signature(self) -> bool:
-        """Whether this is a simple-signing record (form ``.sig``) and not an attestation (``.att``)."""
+        """Whether this is an image signature (tag ``.sig``) and not an attestation (tag ``.att``)."""
         return self.payload_type == SIMPLE_SIGNING_TYPE
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Proof that bytes are where they should be: given only after the store accepted them for good."""
+    """Proof that bytes are stored. A store returns it only after the bytes are stored durably."""
 
     store: str
     form: str
     """``att``, ``sig``, ``referrer``, ``layout``, ``file`` or ``object``."""
     subject: str
-    """``algorithm:hex`` of the subject served by this copy; ``""`` where a copy serves the whole record."""
+    """``algorithm:hex`` of the subject of this copy; ``""`` if the copy serves the whole record."""
     location: str
     digest: str
-    """``sha256:…`` of the stored manifest or file; in an OCI layout, where a tag's manifest gathers several
-    records and is written at the flush, of the envelope or payload."""
+    """``sha256:…`` of the stored manifest or file. In an OCI layout it is that of the envelope or payload,
+    because the manifest of a tag holds several records and is written at the flush."""
     changed: bool = True
-    """False when exactly this was there already."""
+    """False if exactly this was stored before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What could not be stored, where and why; ``transient`` says whether trying again can help."""
+    """A form or subject that could not be stored, and why. ``transient``: a later try can succeed."""
 
     store: str
     form: str
@@ -102,9 +103,10 @@ class Failure:
     reason: str
     transient: bool = False
     absence: Absence = ""
-    """Whether it may be stored once its subject is there; it is not transient then."""
+    """Whether the subject is absent. It can be stored once the subject exists; ``transient`` is false
+    then."""
     host: str = ""
-    """Who did not answer (``scheme://host:port``), where that is why."""
+    """The host (``scheme://host:port``) that did not answer, if that is the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +116,13 @@ class Stored:
     receipts: tuple[Receipt, ...] = ()
     failures: tuple[Failure, ...] = ()
     skipped: tuple[Failure, ...] = ()
-    """What this store rightly does not serve, and why: a subject that is no image, in a registry. Never an
-    error, never silent."""
+    """What this store does not serve by design, and why; for example a subject that is not an image, in a
+    registry. It is not an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Signed bytes as found in a store: nothing about them has been verified."""
+    """Signed bytes found in a store. Nothing about them is verified."""
 
     source: str
     """``oci-referrer``, ``oci-att``, ``oci-sig``, ``oci-layout``, ``file``, ``s3``, ``gcs``, ``mongo``,
@@ -131,19 +133,19 @@ class Evidence:
     format: str
     """``bundle-v0.3`` (older bundles: ``bundle-v0.1``, ``bundle-v0.2``), ``dsse`` or ``simplesigning``."""
     data: bytes
-    """Bundle or envelope JSON; for ``simplesigning`` the payload."""
+    """Bundle or envelope as JSON; for ``simplesigning`` the payload."""
     signature: bytes = b""
-    """Raw signature bytes, for ``simplesigning`` alone."""
+    """The raw signature; for ``simplesigning`` only."""
     annotations: Mapping[str, str] = field(default_factory=dict)
     origin: Origin | None = None
-    """The run it came from, as the store says; None where the store does not know."""
+    """The run according to the store; None if the store does not know it."""
     created: str = ""
-    """RFC 3339 time of the run's end, as the store says; empty where it does not know."""
+    """The RFC 3339 time of the run's end according to the store; empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something found beside the evidence that could not be used, and why."""
+    """Something in the place of evidence that could not be used, and why."""
 
     location: str
     digest: str
@@ -152,24 +154,24 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a store has about one digest or run."""
+    """The result of a search for one digest or run."""
 
     evidence: tuple[Evidence, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     snapshot: bytes = b""
-    """The run's canonical bytes, in a search by run, where the store keeps them."""
+    """The run in canonical JSON, from a search by run in a store that keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:
-    """A run that a store has evidence from; fields of ``origin`` that a listing does not tell are empty."""
+    """A run from which a store has evidence. Fields of ``origin`` that the listing lacks are empty."""
 
     origin: Origin
     created: str
-    """RFC 3339 time of the run's end, or its day alone (``2026-01-02``), or empty: unknown."""
+    """The RFC 3339 time of the run's end, or only its day (``2026-01-02``), or empty if unknown."""
 
     def ended_within(self, since: str, until: str) -> bool:
-        """Whether the run ended at ``since`` or later and before ``until``, as far as is known."""
+        """Whether the run ended at or after ``since`` and before ``until``, as far as is known."""
         if not self.created:
             return not since
         return (not since or self.created >= since[: len(self.created)]) and (

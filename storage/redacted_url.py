@@ -1,6 +1,6 @@
-"""URLs of stores as they may be shown: without users, passwords, and what looks like a secret in a query.
+"""Removes users, passwords and secrets in queries from store URLs, so that they can be shown.
 
-No store takes a password in its URL; people try, and the refusal must not print it.
+No store accepts a password in its URL. Users try it nevertheless, and the error must not show it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 HIDDEN = "***"
 _SHORTEST_PART = 3
 _FOLDERS = ("file:", "oci-layout:")
-"""What follows is a path, where everything may be in a name."""
+"""Schemes whose rest is a path, in which any character may be part of a name."""
 _SECRETS = re.compile(
-    # user and password; a password may hold slashes, and an image's digest comes behind an @ too
+    # user and password; a password may contain slashes, and "@sha256:" precedes an image's digest
     r"(?<=://)(?P<user>[^\s?#]*)(?=@(?!sha\d+:))"
     r"|^[\w.+-]+:(?!//)(?P<bare>[^\s/@:]*:[^\s@]*)(?=@(?!sha\d+:))"
     r"|[?&;][^=&;#\s]*(?:passw|pwd|secret|token|credential|signature|auth|(?:access|api|private|account)[-_.]?key)"
@@ -23,20 +23,23 @@ _SECRETS = re.compile(
 
 
 def secrets_in(url: str) -> list[str]:
-    """Return the parts of a store's URL that must not be shown, the longest first."""
+    """Return the parts of a store URL that must not be shown, the longest first."""
     if url.startswith(_FOLDERS):
         return []
-    found = (part for match in _SECRETS.finditer(url) for part in match.groups() if part)
-    return sorted(found, key=len, reverse=True)
+    secrets = (part for match in _SECRETS.finditer(url) for part in match.groups() if part)
+    return sorted(secrets, key=len, reverse=True)
 
 
 def shown(url: str) -> str:
-    """Return ``url`` with :data:`HIDDEN` in the place of what must not be shown."""
+    """Return ``url`` with :data:`HIDDEN` in place of what must not be shown."""
     return without(url, secrets_in(url))
 
 
 def without(text: str, secrets: list[str]) -> str:
-    """Return ``text`` with :data:`HIDDEN` in the place of each of ``secrets``, and of parts of a password."""
+    """Return ``text`` with :data:`HIDDEN` in place of each of ``secrets`` and of parts of passwords.
+
+    An error may contain only a part of a password, because parsers split a URL at ``/`` and ``@``.
+    """
     for secret in secrets:
         password = secret.partition(":")[2] or secret
         parts = [part for part in re.split(r"[/@]", password) if len(part) >= _SHORTEST_PART]
@@ -49,5 +52,5 @@ _USER = re.compile(r"//[^\s/'\"]*@")
 
 
 def without_credentials(text: str) -> str:
-    """Return a text without the user and password of any URL in it: it is told on runs and in metrics."""
+    """Return ``text`` without user and password of any URL in it, fit for annotations and metrics."""
     return _USER.sub("//", text)

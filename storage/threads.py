@@ -1,4 +1,4 @@
-"""Calls of a blocking client library from a bounded pool of threads, its errors in the words of the port."""
+"""Runs calls of blocking client libraries in a bounded thread pool and maps their exceptions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 
 class Blocking:
-    """Runs what would hold the event loop up; ``explain`` gets what was raised and the action."""
+    """Runs blocking calls. ``explain`` turns an exception and the action into a :class:`StoreError`."""
 
     def __init__(self, name: str, explain: Callable[[Exception, str], StoreError]) -> None:
         self._name, self._explain = name, explain
         self._pool: ThreadPoolExecutor | None = None
 
     async def run(self, action: str, work: Callable[[], T]) -> T:
-        """Return what ``work`` returns. Raises :class:`StoreError` alone."""
+        """Return the result of ``work``. Raises only :class:`StoreError`."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=self._name)
 
@@ -30,13 +30,13 @@ class Blocking:
                 return work()
             except StoreError:
                 raise
-            except Exception as exc:  # noqa: BLE001 - client libraries raise what their libraries do
+            except Exception as exc:  # noqa: BLE001 - libraries also raise what their own libraries raise
                 raise self._explain(exc, action) from None
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, told)
 
     async def close(self) -> None:
-        """Release the threads; a later call starts them again."""
+        """Release the threads. A later call starts new ones."""
         pool, self._pool = self._pool, None
         if pool is not None:
             await asyncio.to_thread(pool.shutdown)

@@ -1,4 +1,4 @@
-"""Formats: stored documents as bytes: manifests, Tekton Chains' documents, references, digests. Pure.
+"""Stored documents as bytes: manifests, Tekton Chains' documents, references, digests. Pure functions.
 
-May not come in here: network and file system.
+Not allowed here: network and file system access.
 """

@@ -1,7 +1,7 @@
-"""What Tekton Chains keeps about one payload in ``gcs`` and ``docdb``, and the evidence in it.
+"""The document that Tekton Chains stores for one payload in ``gcs`` and ``docdb``.
 
-The key is ``taskrun-<UID>``, ``pipelinerun-<UID>`` or the first twelve hex digits of an image. What Chains
-calls the signature is the whole DSSE envelope of an in-toto payload, and the raw signature of an image's.
+The key is ``taskrun-<UID>``, ``pipelinerun-<UID>`` or the first twelve hex digits of an image. Chains' field
+``signature`` holds the whole DSSE envelope for an in-toto payload, and the raw signature for an image.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from storage.record import Evidence, Findings, ListedRun, Origin, Record, Skippe
 
 PROVENANCE = ("https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v0.2")
 MOST_DOCUMENTS = 10_000
-"""What one search reads at most; the rest is told, never dropped in silence."""
+"""The most documents that one search reads. A search reports when there are more."""
 _RUN_KEY = re.compile(r"(taskrun|pipelinerun)-([0-9A-Za-z-]{1,64})")
 IMAGE_KEY = 12
-"""Hex digits of an image's digest that are its key."""
+"""The number of hex digits of an image's digest in its key."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignedDocument:
-    """The fields of Chains' ``SignedDocument``, values before any encoding."""
+    """The fields of Chains' ``SignedDocument``, before any encoding of the values."""
 
     key: str
     payload: bytes
@@ -40,11 +40,14 @@ class SignedDocument:
     chain: bytes = b""
 
     def mentions(self, digest: str) -> bool:
-        """Whether the payload names ``digest`` (``sha256:hex``) at all; verification looks closer."""
+        """Whether the payload contains the hex of ``digest``.
+
+        A cheap filter; verification compares subjects.
+        """
         return digest.partition(":")[2].encode() in self.payload
 
     def evidence(self, source: str, location: str) -> Evidence | Skipped:
-        """Return the envelope, or the image's payload with its signature."""
+        """Return the envelope, or the payload of an image with its signature, as evidence."""
         annotations = {
             key: value.decode("ascii", "replace")
             for key, value in ((CERTIFICATE_KEY, self.certificate), (CHAIN_KEY, self.chain))
@@ -62,7 +65,7 @@ class SignedDocument:
 
 
 def document_of(record: Record) -> SignedDocument:
-    """Return what Chains would keep. Raises :class:`StoreRejected` for a record without a signature."""
+    """Return the document for a record. Raises :class:`StoreRejected` if it has no signature."""
     signature = record.signature or record.envelope
     if not signature:
         raise StoreRejected("the record has neither envelope nor signature")
@@ -70,7 +73,7 @@ def document_of(record: Record) -> SignedDocument:
 
 
 def bundle_of(record: Record, options: StoreOptions) -> bytes:
-    """Return the bundle to keep beside the document, empty when form A alone is wanted."""
+    """Return the bundle to store with the document; empty if only form A is configured."""
     return b"" if options.encoding_format == FORM_A else record.bundle
 
 
@@ -82,35 +85,37 @@ def bundle_evidence(data: bytes, source: str, location: str) -> Evidence | Skipp
 
 
 def digests_of(record: Record) -> list[str]:
-    """Return ``algorithm:hex`` of every subject, each once."""
+    """Return ``algorithm:hex`` of every subject, without duplicates."""
     return list(
-        dict.fromkeys(f"{name}:{value}" for one in record.subjects for name, value in one.digest.items())
+        dict.fromkeys(
+            f"{name}:{value}" for subject in record.subjects for name, value in subject.digest.items()
+        )
     )
 
 
 def image_key(digest: str) -> str:
-    """Return the key of an image's signature, empty for a digest that is not ``sha256:hex``."""
+    """Return the key of an image signature; empty for a digest that is not ``sha256:hex``."""
     return digest[7 : 7 + IMAGE_KEY] if is_sha256(digest) else ""
 
 
 def run_bytes(record: Record) -> bytes:
-    """Return the run and its end as JSON, for :func:`run_of_bytes`."""
+    """Return the run and its end as JSON, which :func:`run_of_bytes` reads."""
     return orjson.dumps({**asdict(record.origin), "created": record.created})
 
 
 def run_of_bytes(data: bytes, key: str) -> ListedRun | None:
-    """Return the run that is kept beside evidence; else what the key of Chains' document says."""
+    """Return the run stored with evidence, else the run that the key of Chains' document names."""
     try:
-        found = lean_json.loads(data, lean_json.FEW_VALUES)
-        origin = Origin(*(str(found[name]) for name in ("kind", "namespace", "name", "uid")))
-        return ListedRun(origin, str(found.get("created", "")))
+        members = lean_json.loads(data, lean_json.FEW_VALUES)
+        origin = Origin(*(str(members[name]) for name in ("kind", "namespace", "name", "uid")))
+        return ListedRun(origin, str(members.get("created", "")))
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        named = _RUN_KEY.fullmatch(key)
-        return ListedRun(Origin(named[1], "", "", named[2]), "") if named else None
+        match = _RUN_KEY.fullmatch(key)
+        return ListedRun(Origin(match[1], "", "", match[2]), "") if match else None
 
 
 def of_run(items: list[Evidence | Skipped], run: ListedRun | None) -> list[Evidence | Skipped]:
-    """Return the items, evidence with the run it came from."""
+    """Return the items; evidence gets the run that it comes from."""
     if run is None:
         return items
     return [
@@ -120,30 +125,30 @@ def of_run(items: list[Evidence | Skipped], run: ListedRun | None) -> list[Evide
 
 
 def runs_of(keys: Iterable[str]) -> Iterator[ListedRun]:
-    """Yield each run that keys of Chains' documents name, once."""
-    found = (_RUN_KEY.fullmatch(key) for key in keys)
-    for kind, uid in sorted({(one[1], one[2]) for one in found if one}):
+    """Yield each run that the keys of Chains' documents name once."""
+    matches = (_RUN_KEY.fullmatch(key) for key in keys)
+    for kind, uid in sorted({(match[1], match[2]) for match in matches if match}):
         yield ListedRun(Origin(kind, "", "", uid), "")
 
 
 def is_envelope(signature: bytes) -> bool:
-    """Whether these bytes are a DSSE envelope; a raw signature is never JSON."""
+    """Whether these bytes are a DSSE envelope. A raw signature is never JSON."""
     try:
-        found = lean_json.loads(signature, lean_json.FEW_VALUES)
+        members = lean_json.loads(signature, lean_json.FEW_VALUES)
     except orjson.JSONDecodeError:
         return False
-    return isinstance(found, dict) and "payload" in found and "signatures" in found
+    return isinstance(members, dict) and "payload" in members and "signatures" in members
 
 
 @dataclass(slots=True)
 class Found:
-    """Evidence as a search gathers it, each location once, bounded in bytes."""
+    """Collects the evidence of a search: each location once, with a limit on bytes."""
 
     _items: dict[tuple[str, str], Evidence | Skipped] = field(default_factory=dict)
     _allowed: Allowance = field(default_factory=allowance.current)
 
     def add(self, items: Iterable[Evidence | Skipped]) -> None:
-        """Take what was found; what is too much becomes :class:`Skipped`."""
+        """Add items. Evidence beyond the limit becomes :class:`Skipped`."""
         for item in items:
             kind = item.format if isinstance(item, Evidence) else ""
             if (item.location, kind) in self._items:
@@ -156,7 +161,7 @@ class Found:
             self._items[item.location, kind] = item
 
     def findings(self) -> Findings:
-        """Return everything, in the order of the locations."""
+        """Return everything in the order of the locations."""
         items = [self._items[key] for key in sorted(self._items)]
         return Findings(
             tuple(item for item in items if isinstance(item, Evidence)),
@@ -168,9 +173,10 @@ _SHORT = 12
 
 
 def annotation_key(record: Record) -> str:
-    """Return ``taskrun-<UID>``, ``pipelinerun-<UID>`` or the first 12 hex digits of an image, as Chains does.
+    """Return Chains' key of a record.
 
-    Our execution report, which Chains does not have, gets ``report-<UID>``; names end at 63 characters.
+    It is ``taskrun-<UID>``, ``pipelinerun-<UID>`` or the first 12 hex digits of an image. The execution
+    report, which Chains does not have, gets ``report-<UID>``: an annotation's name may have 63 characters.
     """
     if record.is_image_signature and record.subjects:
         return record.subjects[0].digest["sha256"][:_SHORT]

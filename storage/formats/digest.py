@@ -1,4 +1,4 @@
-"""Digests as OCI writes them: ``sha256:`` and 64 lowercase hex digits."""
+"""Digests in the form of OCI: ``sha256:`` and 64 lower case hex digits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sha256(data: bytes) -> str:
 
 
 async def sha256_aside(data: bytes) -> str:
-    """:func:`sha256` that does not hold the event loop up when ``data`` is large."""
+    """Return :func:`sha256` of ``data``, from a thread if that would block the event loop."""
     return sha256(data) if len(data) <= _HASH_INLINE else await asyncio.to_thread(sha256, data)
 
 
@@ -23,5 +23,5 @@ _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def is_sha256(digest: str) -> bool:
-    """Whether ``digest`` is ``sha256:`` and 64 lowercase hex digits."""
+    """Whether ``digest`` is ``sha256:`` and 64 lower case hex digits."""
     return _SHA256.fullmatch(digest) is not None

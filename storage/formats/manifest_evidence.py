@@ -1,7 +1,6 @@
-"""From a stored manifest to the evidence in it: pure; fetching the bytes is the caller's.
+"""Finds the evidence in a stored manifest. Pure functions; the caller fetches the bytes.
 
-Nothing is dropped in silence: what cannot be read becomes :class:`Skipped` with the reason. Nothing is
-verified here either.
+What cannot be read becomes :class:`Skipped` with the reason. Nothing is verified here.
 """
 
 from __future__ import annotations
@@ -23,19 +22,20 @@ from storage.record import SIMPLE_SIGNING_TYPE, Evidence, Origin, Skipped
 
 BUNDLE_PREFIX = "application/vnd.dev.sigstore.bundle"
 RUN_UID = "provenance.chains/run-uid"
-"""UID of the run an entry or layer comes from; on a tag's entry those of all its layers, comma-separated."""
+"""The UID of the run that an entry or layer comes from. An entry for a tag has the UIDs of all its layers,
+separated by commas."""
 RUN = "provenance.chains/run"
 """Kind, namespace and name of that run, separated by slashes."""
 _CREATED = "org.opencontainers.image.created"
 MOST_LAYERS = 1000
 _OURS = ("dev.sigstore.", "dev.cosignproject.", "provenance.chains/", _CREATED, "predicateType")
-"""The beginnings of the annotations that anybody looks at; others are not kept."""
+"""The prefixes of the annotations that are read. Others are dropped, to bound the memory."""
 _MOST_ANNOTATIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A blob that holds evidence, to be fetched by ``digest`` and given to :meth:`evidence`."""
+    """A blob with evidence. The caller fetches it by ``digest`` and passes it to :meth:`evidence`."""
 
     source: str
     location: str
@@ -46,7 +46,7 @@ class Wanted:
     annotations: Mapping[str, str]
 
     def evidence(self, data: bytes) -> Evidence:
-        """Return the evidence, given the blob's bytes."""
+        """Return the evidence with the bytes of the blob."""
         origin = run_of(self.annotations)
         return Evidence(
             self.source,
@@ -61,13 +61,13 @@ class Wanted:
         )
 
     def skipped(self, reason: str) -> Skipped:
-        """Return why this one could not be had."""
+        """Return this blob as skipped, with the reason why it could not be fetched."""
         return Skipped(self.location, self.digest, reason)
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a manifest holds: blobs to fetch, and what is no evidence."""
+    """The content of a manifest: blobs to fetch, and what is not evidence."""
 
     wanted: tuple[Wanted, ...] = ()
     skipped: tuple[Skipped, ...] = ()
@@ -76,10 +76,10 @@ class Contents:
 def read_manifest(
     data: bytes, source: str, location: str, digest: str, subject: str, most: int = MOST_LAYERS
 ) -> Contents:
-    """Return the evidence that the image manifest ``data`` (of ``digest``) holds about ``subject``.
+    """Return the evidence about ``subject`` in the image manifest ``data``, which has ``digest``.
 
-    A manifest that says it is about another subject is skipped; one that does not say is taken. Of its layers
-    the first ``most`` are read.
+    A manifest that states another subject is skipped; one that states none is read. At most ``most`` layers
+    are read.
     """
     try:
         manifest = lean_json.loads(data)
@@ -90,7 +90,7 @@ def read_manifest(
     except lean_json.TooMany as exc:
         return _nothing(location, digest, f"the manifest is not read: {exc.msg}")
     except (orjson.JSONDecodeError, AttributeError):
-        return _nothing(location, digest, "the manifest is no JSON object")
+        return _nothing(location, digest, "the manifest is not a JSON object")
     if media_type not in {OCI_MANIFEST, DOCKER_MANIFEST} or not sound:
         return _nothing(location, digest, f"{str(media_type)[:100]} is no image manifest")
     if about is not None and subject and about != subject:
@@ -114,6 +114,7 @@ def read_manifest(
 def _read_layer(
     layer: dict[str, Any], source: str, location: str, shared: dict[str, str]
 ) -> Wanted | Skipped:
+    """Return the evidence of one layer; ``shared`` are the annotations of the manifest."""
     digest, size = str(layer.get("digest"))[:100], layer.get("size")
     media_type = str(layer.get("mediaType"))
     kind = format_of(media_type)
@@ -134,7 +135,7 @@ def _read_layer(
 
 
 def run_of(annotations: Mapping[str, str]) -> Origin | None:
-    """Return the run that annotations of ours name; None without its UID."""
+    """Return the run that our annotations name; None without its UID."""
     uid = annotations.get(RUN_UID, "")
     if not uid or "," in uid:
         return None
@@ -144,14 +145,14 @@ def run_of(annotations: Mapping[str, str]) -> Origin | None:
 
 
 def format_of(media_type: str) -> str:
-    """Return the :attr:`Evidence.format` of a layer's media type, ``""`` for what is no evidence."""
+    """Return the :attr:`Evidence.format` of a layer's media type; ``""`` if it is not evidence."""
     if media_type == DSSE_TYPE:
         return "dsse"
     if media_type == SIMPLE_SIGNING_TYPE:
         return "simplesigning"
     if not media_type.startswith(BUNDLE_PREFIX):
         return ""
-    # …bundle+json;version=0.1 and 0.2, …bundle.v0.3+json
+    # two spellings: …bundle+json;version=0.1 (and 0.2), …bundle.v0.3+json
     version = media_type.removeprefix(BUNDLE_PREFIX).removeprefix("+json;version=").removeprefix(".v")
     return f"bundle-v{version.removesuffix('+json')[:20]}"
 
@@ -161,6 +162,7 @@ def _nothing(location: str, digest: str, reason: str) -> Contents:
 
 
 def _strings(annotations: object) -> dict[str, str]:
+    """Return the annotations that are read, at most :data:`_MOST_ANNOTATIONS`."""
     if not isinstance(annotations, dict):
         return {}
     ours = (

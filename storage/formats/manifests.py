@@ -1,10 +1,10 @@
-"""The OCI documents that hold records: pure, the same bytes for the same input.
+"""Builds the OCI documents that hold records. Pure functions; equal input gives equal bytes.
 
-**Form A** is cosign's: an image manifest under the tag ``sha256-<hex>.att`` or ``.sig``, one layer for each
+**Form A** is cosign's: an image manifest under the tag ``sha256-<hex>.att`` or ``.sig`` with one layer per
 envelope or payload (https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md). **Form B** is an
-OCI 1.1 artifact manifest with one Sigstore bundle, referring to its subject
-(https://github.com/sigstore/cosign/blob/main/specs/BUNDLE_SPEC.md). Where a registry does not list referrers,
-the index under the tag ``sha256-<hex>`` does.
+OCI 1.1 artifact manifest with one Sigstore bundle, which refers to its subject
+(https://github.com/sigstore/cosign/blob/main/specs/BUNDLE_SPEC.md). For registries without the referrers API,
+an index under the tag ``sha256-<hex>`` lists these manifests.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CERTIFICATE_KEY = "dev.sigstore.cosign/certificate"
 CHAIN_KEY = "dev.sigstore.cosign/chain"
 PREDICATE_KEY = "predicateType"
 MANIFEST_LIMIT = 4 * 1024 * 1024
-"""Bytes: registries refuse larger manifests, and nothing larger is read."""
+"""The largest manifest in bytes. Registries refuse larger ones, and no larger one is read."""
 BUNDLE_PREDICATE_KEY = "dev.sigstore.bundle.predicateType"
 _LONGEST_WORD = 256
 _MOST_MEMBERS = 64
@@ -51,65 +51,68 @@ _EPOCH = "0001-01-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """Type, digest and size of something stored."""
+    """Media type, digest and size of a stored document or blob."""
 
     media_type: str
     digest: str
     size: int
 
     def to_json(self) -> dict[str, Any]:
-        """The descriptor as OCI documents spell it."""
+        """Return the descriptor as a JSON object of OCI."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest's bytes with what they are; ``etag`` guards writing over it, where a registry gave one."""
+    """The bytes of a manifest. ``etag`` is for conditional writes, if the registry returned one."""
 
     media_type: str
     digest: str
     data: bytes
     etag: str = ""
     hold: object = field(default=None, repr=False, compare=False)
-    """What books the room for ``data``, as long as somebody refers to it."""
+    """Keeps the memory of ``data`` reserved in the shared pool for as long as this object exists."""
 
     def descriptor(self) -> Descriptor:
-        """Return what refers to this manifest."""
+        """Return the descriptor of this manifest."""
         return Descriptor(self.media_type, self.digest, len(self.data))
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One entry of a tag's manifest or index, with the blob it needs (``b""``: none beside the entry)."""
+    """One entry of a tag's manifest or index, with its blob (``b""`` if it needs none)."""
 
     descriptor: Mapping[str, Any]
     blob: bytes = b""
 
     @property
     def digest(self) -> str:
-        """Digest of what the entry describes."""
+        """The digest in the entry's descriptor."""
         return str(self.descriptor["digest"])
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What makes two entries the same: equal payloads may carry several people's signatures."""
+        """The key by which two entries are the same: digest and signature.
+
+        Equal payloads can have signatures by several keys.
+        """
         return identity_of(self.descriptor)
 
 
 def identity_of(descriptor: Mapping[str, Any]) -> tuple[str, str]:
-    """Return :attr:`Layer.identity` of an entry as it was read."""
+    """Return :attr:`Layer.identity` of a descriptor that was read."""
     annotations = descriptor.get("annotations") or {}
     signature = annotations.get(SIGNATURE_KEY, "") if isinstance(annotations, dict) else ""
     return str(descriptor.get("digest")), str(signature)
 
 
 def tag_of(digest: str, suffix: str = "") -> str:
-    """Return cosign's tag for the subject ``sha256:hex``: ``sha256-hex`` and the suffix, as ``.att``."""
+    """Return cosign's tag for a subject ``sha256:hex``: ``sha256-hex`` and the suffix, such as ``.att``."""
     return digest.replace(":", "-") + suffix
 
 
 def layer_of(record: Record, digest: str, extra: Mapping[str, str] | None = None) -> Layer:
-    """Return the form A layer of ``record``, whose envelope or payload has ``digest``."""
+    """Return the form A layer of ``record``. ``digest`` is that of its envelope or payload."""
     annotations = {}
     if record.is_image_signature:
         media_type, blob = SIMPLE_SIGNING_TYPE, record.payload
@@ -129,7 +132,7 @@ def layer_of(record: Record, digest: str, extra: Mapping[str, str] | None = None
 
 
 def image_config(digests: Sequence[str]) -> bytes:
-    """Return the image configuration that cosign expects beside the uncompressed layers of ``digests``."""
+    """Return the image configuration that cosign expects for these uncompressed layers."""
     return orjson.dumps(
         {
             "architecture": "",
@@ -144,7 +147,7 @@ def image_config(digests: Sequence[str]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a gathering document: its JSON, and what is looked at of it."""
+    """One entry of a :class:`Gathering`: its JSON text, and the members that are compared."""
 
     data: bytes = field(repr=False)
     identity: tuple[str, str]
@@ -152,43 +155,44 @@ class Entry:
 
     @property
     def digest(self) -> str:
-        """Digest of what the entry describes."""
+        """The digest in the entry's descriptor."""
         return self.identity[0]
 
     @property
     def descriptor(self) -> dict[str, Any]:
-        """The whole entry, read anew."""
-        found: dict[str, Any] = lean_json.loads(self.data)
-        return found
+        """The whole entry, parsed."""
+        members: dict[str, Any] = lean_json.loads(self.data)
+        return members
 
 
 def entry_of(descriptor: Mapping[str, Any]) -> Entry:
-    """Return the entry of a descriptor."""
+    """Return a descriptor as an entry."""
     kind = str(descriptor.get("artifactType") or "")[:_LONGEST_WORD]
     return Entry(orjson.dumps(descriptor), identity_of(descriptor), kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What such a document holds. Values take a hundred times the memory of their text, so text is kept."""
+    """The content of such a document. It is kept as text, which takes a hundredth of the memory."""
 
     entries: tuple[Entry, ...] = ()
     others: Mapping[str, orjson.Fragment] = field(default_factory=dict)
-    """Its members as JSON, the list empty."""
+    """The other members as JSON text; the list is present but empty."""
 
 
 class Gathering(ABC):
-    """A document under one tag that gathers the entries of many writers."""
+    """A document under one tag that collects the entries of many writers."""
 
     name: str
-    """The key of its list."""
+    """The name of the member that is the list."""
     accepts: frozenset[str]
     most: int
 
     def read(self, manifest: Manifest | None) -> Gathered:
-        """Return what a tag holds, an empty document when nothing.
+        """Return the content of a tag; an empty document if the tag does not exist.
 
-        Raises :class:`BadContent` when it is of another kind: it is somebody else's, not to be replaced.
+        Raises :class:`BadContent` for a document of another kind. It belongs to somebody else and must not be
+        replaced.
         """
         if manifest is None:
             return Gathered(others={self.name: orjson.Fragment(b"[]")})
@@ -200,23 +204,25 @@ class Gathering(ABC):
         except lean_json.TooMany as exc:
             raise BadContent(f"the tag's {manifest.digest} is not read: {exc.msg}") from None
         except (orjson.JSONDecodeError, AttributeError):
-            raise BadContent(f"the tag holds something that is no JSON object: {manifest.digest}") from None
+            raise BadContent(f"the tag's {manifest.digest} is not a JSON object") from None
         if media_type not in self.accepts or not sound or len(document) > _MOST_MEMBERS:
-            raise BadContent(f"the tag holds a {str(media_type)[:100]} not made by cosign or us: left alone")
-        # the list keeps its place among the members
-        kept = document | {self.name: []}
-        others = {key: orjson.Fragment(orjson.dumps(value)) for key, value in kept.items()}
+            raise BadContent(
+                f"the tag holds a {str(media_type)[:100]} not made by cosign or us: left alone"
+            )
+        # the empty list stays at its position, so that writing the document keeps the order of members
+        template = document | {self.name: []}
+        others = {key: orjson.Fragment(orjson.dumps(value)) for key, value in template.items()}
         return Gathered(tuple(map(entry_of, listed)), others)
 
     async def read_aside(self, manifest: Manifest | None) -> Gathered:
-        """:meth:`read` that does not hold the event loop up when the document is large."""
+        """Return what :meth:`read` does, from a thread if the document is large."""
         return await lean_json.aside(manifest.data if manifest else b"", lambda: self.read(manifest))
 
     @abstractmethod
     def build(self, document: Gathered, entries: Sequence[Entry]) -> tuple[Manifest, bytes]:
-        """Return the manifest with ``entries`` and the configuration blob it needs, ``b""`` for none.
+        """Return the manifest with ``entries``, and its configuration blob (``b""`` if it has none).
 
-        Other keys of ``document``, what the tag held, stay.
+        Other members of ``document``, the content that the tag had, are kept.
         """
 
 
@@ -225,10 +231,10 @@ class SignedLayers(Gathering):
 
     name = "layers"
     accepts = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
-    most = 1000  # cosign reads no more from one tag
+    most = 1000  # cosign reads no more layers from one tag
 
     def build(self, document: Gathered, entries: Sequence[Entry]) -> tuple[Manifest, bytes]:
-        """Return the manifest with these layers, and the image configuration that lists them again."""
+        """Return the manifest with these layers, and the image configuration that lists them too."""
         config = image_config([entry.digest for entry in entries])
         made: dict[str, Any] = dict(document.others) | {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
         made["config"] = Descriptor(OCI_CONFIG, sha256(config), len(config)).to_json()
@@ -237,21 +243,21 @@ class SignedLayers(Gathering):
 
 
 class ReferrerIndex(Gathering):
-    """The index of the tag ``sha256-<hex>``, for registries that do not list referrers themselves."""
+    """The index of the tag ``sha256-<hex>``, for registries without the referrers API."""
 
     name = "manifests"
     accepts = frozenset({OCI_INDEX})
     most = 10_000
 
     def build(self, document: Gathered, entries: Sequence[Entry]) -> tuple[Manifest, bytes]:
-        """Return the index with these manifests; it has no configuration."""
+        """Return the index of these manifests. It has no configuration."""
         made: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX} | dict(document.others)
         made["manifests"] = [orjson.Fragment(entry.data) for entry in entries]
         return _manifest(OCI_INDEX, made), b""
 
 
 def referrer_annotations(record: Record, media_type: str = BUNDLE_TYPE) -> dict[str, str]:
-    """Return the annotations by which tools list a bundle, or a lone envelope, without reading it."""
+    """Return the annotations that let tools list a bundle, or an envelope, without fetching it."""
     annotations = {PREDICATE_KEY: record.predicate_type}
     if media_type == BUNDLE_TYPE:
         annotations = {
@@ -266,7 +272,10 @@ def referrer_annotations(record: Record, media_type: str = BUNDLE_TYPE) -> dict[
 def artifact_manifest(
     content: Descriptor, annotations: Mapping[str, str], subject: Descriptor | None
 ) -> Manifest:
-    """Return the OCI 1.1 artifact manifest around one blob (form B), whose type is also the artifact's."""
+    """Return the OCI 1.1 artifact manifest around one blob (form B).
+
+    The artifact type is the media type of the blob.
+    """
     document: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
@@ -281,7 +290,7 @@ def artifact_manifest(
 
 
 def referrer_entry(manifest: Manifest, annotations: Mapping[str, str]) -> Layer:
-    """Return the entry by which an index lists a form B manifest."""
+    """Return the entry of a form B manifest in an index."""
     entry = manifest.descriptor().to_json()
     return Layer(entry | {"artifactType": BUNDLE_TYPE, "annotations": dict(annotations)})
 

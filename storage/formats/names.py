@@ -1,4 +1,4 @@
-"""Names of runs and subjects as names of files and keys."""
+"""Turns names of runs and subjects into names of files and keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def plain_name(text: str) -> str:
-    """Return ``text`` as the name of a file: no separators, no leading dot, not too long, never ambiguous."""
+    """Return ``text`` as a file name: no separators, no leading dot, at most 100 characters, unique."""
     if _PLAIN.fullmatch(text):
         return text
     mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]

@@ -1,9 +1,9 @@
-"""Image references: which registry and repository a name means, and whether plain HTTP may be tried there.
+"""Parses image references into registry, repository and digest.
 
-Names are read as go-containerregistry (cosign, Tekton Chains) reads them, with two differences that keep a
-subject which is no image away from somebody's registry: the registry must be spelled out, and repository
-names follow the grammar of the OCI distribution specification
-(https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests).
+Names are parsed as by go-containerregistry (cosign, Tekton Chains), with two differences. The registry must
+be spelled out, and repository names must follow the grammar of the OCI distribution specification
+(https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests). Otherwise a
+subject that is not an image could name a repository in a foreign registry.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LONGEST_NAME = 255
 _LONGEST_REGISTRY = 253 + len(":65535")
-"""A host name has 253 characters at most (RFC 1035, section 2.3.4)."""
+"""A host name has at most 253 characters (RFC 1035, section 2.3.4)."""
 _HIGHEST_PORT = 65535
 _SHOWN = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """One repository of one registry; ``docker.io`` is spelled ``index.docker.io``."""
+    """One repository of a registry. ``docker.io`` is spelled ``index.docker.io``."""
 
     registry: str
     name: str
@@ -44,7 +44,7 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A repository with the digest the reference named, ``""`` when it named none."""
+    """A repository, and the digest of the reference; ``""`` if it has none."""
 
     repository: Repository
     digest: str = ""
@@ -52,10 +52,10 @@ class Image:
 
 @remembered(4096, longest=512)
 def parse_image(text: str) -> Image:
-    """Read ``[oci://]registry/repository[:tag][@sha256:hex]``; the tag is dropped.
+    """Parse ``[oci://]registry/repository[:tag][@sha256:hex]``; the tag is dropped.
 
-    A package URL of an image (``pkg:oci/…``, ``pkg:docker/…``) is read too. Raises :class:`StoreRejected`
-    when ``text`` is no image reference or names no registry.
+    Also parses the package URL of an image (``pkg:oci/…``, ``pkg:docker/…``). Raises :class:`StoreRejected`
+    if ``text`` is not an image reference or names no registry.
     """
     if text.startswith(SCHEME):
         return parse_image(image_reference(text))
@@ -75,13 +75,13 @@ def parse_image(text: str) -> Image:
     head, colon, tag = bare.rpartition(":")
     if colon and "/" not in tag and "/" in head:
         if not _TAG.fullmatch(tag):
-            raise StoreRejected(f"{text[:_SHOWN]!r} is not an image reference: {tag!r} is no tag")
+            raise StoreRejected(f"{text[:_SHOWN]!r} is not an image reference: {tag!r} is not a tag")
         bare = head
     return Image(_parse_repository(bare, text, explicit=explicit), digest)
 
 
 def parse_repository(text: str) -> Repository:
-    """Read ``registry/repository``. Raises :class:`StoreRejected` for anything else, a tag or digest too."""
+    """Parse ``registry/repository``. Raises :class:`StoreRejected`, also for a tag or digest."""
     image = parse_image(text)
     bare = text.removeprefix("oci://").removeprefix("docker://")
     if image.digest or ":" in bare.rpartition("/")[2]:
@@ -90,6 +90,11 @@ def parse_repository(text: str) -> Repository:
 
 
 def _parse_repository(bare: str, text: str, *, explicit: bool) -> Repository:
+    """Parse the reference without prefix, tag and digest.
+
+    ``explicit`` means that it had a prefix such as ``oci://``; then a name without registry is one of Docker
+    Hub.
+    """
     registry, slash, name = bare.partition("/")
     named = bool(slash) and (registry == "localhost" or "." in registry or ":" in registry)
     if not named:
@@ -102,7 +107,7 @@ def _parse_repository(bare: str, text: str, *, explicit: bool) -> Repository:
     host = _HOST.fullmatch(registry) if len(registry) <= _LONGEST_REGISTRY else None
     if host is None or int(host["port"] or 0) > _HIGHEST_PORT:
         raise StoreRejected(
-            f"{text[:_SHOWN]!r} is not an image reference: {registry[:80]!r} is no host[:port]"
+            f"{text[:_SHOWN]!r} is not an image reference: {registry[:80]!r} is not host[:port]"
         )
     if registry == "docker.io":
         registry = DOCKER_HUB
@@ -110,13 +115,13 @@ def _parse_repository(bare: str, text: str, *, explicit: bool) -> Repository:
         name = f"library/{name}"
     if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
         raise StoreRejected(
-            f"{text[:_SHOWN]!r} is not an image reference: {name[:80]!r} is no repository name"
+            f"{text[:_SHOWN]!r} is not an image reference: {name[:80]!r} is not a repository name"
         )
     return Repository(registry, name)
 
 
 def registry_host(registry: str) -> str:
-    """Return the host of ``host[:port]`` without port and brackets, in lower case."""
+    """Return the host of ``host[:port]`` in lower case, without port and brackets."""
     host = registry.lower()
     if host.startswith("["):
         return host[1 : host.index("]")]

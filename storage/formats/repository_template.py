@@ -1,8 +1,8 @@
-"""The repository that gathers evidence: one for all, or one for each namespace, kind or name of runs.
+"""The repository that collects evidence: one for all runs, or one per namespace, kind or name.
 
-``registry.example/evidence/{namespace}`` is expanded with the run that a record comes from. A placeholder
-fills a path component alone or with fixed text around it, never two in one component: so that no two
-namespaces share a repository, whatever they are called.
+``registry.example/evidence/{namespace}`` is expanded with the fields of the run that a record comes from. A
+path component may have one placeholder, with or without fixed text around it, but not two: two runs could
+otherwise get the same repository.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ PLACEHOLDERS = ("namespace", "kind", "name")
 KINDS = ("taskrun", "pipelinerun")
 _KEY = "storage.oci.repository"
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-# what Kubernetes calls things: without a slash, so that no value leads to another repository
+# the grammar of Kubernetes names; it has no slash, so no value can change the number of path components
 _VALUE = re.compile(r"[a-z0-9]+(?:(?:\.|-+)[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """A checked value of the key ``storage.oci.repository``; ``fields`` are its placeholders, each once."""
+    """A checked value of the key ``storage.oci.repository``. ``fields`` are the placeholders in it."""
 
     text: str
     fields: frozenset[str]
 
     def expand(self, origin: Origin) -> Repository:
-        """Return the repository for what came from ``origin``.
+        """Return the repository for evidence from ``origin``.
 
-        Raises :class:`StoreRejected` when a field that is needed is empty or no part of a repository's name.
+        Raises :class:`StoreRejected` if a needed field is empty or cannot be part of a repository name.
         """
         values = {field: str(getattr(origin, field)) for field in PLACEHOLDERS if field in self.fields}
         for field, value in values.items():
@@ -43,9 +43,10 @@ class Gathered:
         return parse_repository(_PLACEHOLDER.sub(lambda match: values[match[1]], self.text))
 
     def places(self, origin: Origin | None) -> tuple[Repository, ...]:
-        """Return where evidence of ``origin`` may be: with an empty kind, once for each kind there is.
+        """Return the repositories that may have evidence from ``origin``.
 
-        Raises :class:`StoreRejected` with the next step when the namespace or name is needed and not known.
+        If the kind is needed but unknown, there is one per kind. Raises :class:`StoreRejected` with the next
+        step if the namespace or name is needed but unknown.
         """
         known = origin or Origin("", "", "", "")
         missing = sorted(field for field in self.fields - {"kind"} if not getattr(known, field))
@@ -59,7 +60,7 @@ class Gathered:
 
 
 def parse_gathered(text: str) -> Gathered:
-    """Read ``REGISTRY/REPOSITORY`` with placeholders. Raises :class:`StoreRejected` with the next step."""
+    """Parse ``REGISTRY/REPOSITORY`` with placeholders. Raises :class:`StoreRejected` with the next step."""
     fields = _PLACEHOLDER.findall(text)
     known = ", ".join(f"{{{field}}}" for field in PLACEHOLDERS)
     unknown = [field for field in fields if field not in PLACEHOLDERS]
@@ -71,8 +72,9 @@ def parse_gathered(text: str) -> Gathered:
         raise StoreRejected(f"{_KEY} {text!r}: the registry is fixed; write {known} after it")
     if any(len(_PLACEHOLDER.findall(component)) > 1 for component in components):
         raise StoreRejected(
-            f"{_KEY} {text!r}: two placeholders in one component could give two runs one place; put / between"
+            f"{_KEY} {text!r}: two placeholders in one component could give two runs the same repository; "
+            "put / between them"
         )
-    # with any value in their places: braces that are left over are refused as no repository name
+    # check the rest of the name with a placeholder value; this also refuses stray braces
     parse_repository(_PLACEHOLDER.sub("x", text))
     return Gathered(text, frozenset(fields))

@@ -230,7 +230,7 @@ def test_archivista_keeps_and_finds_envelopes_by_subject_on_a_local_endpoint() -
         gitoid = next(iter(server.stored))
         server.stored[gitoid] += b" "
         (skipped,) = find(url).skipped
-        assert "not those of the gitoid" in skipped.reason
+        assert "its bytes do not have this gitoid" in skipped.reason
         server.lost.append("e" * 64)
         with pytest.raises(StoreUnavailable, match=r"download from archivista:.*500"):
             find(url)

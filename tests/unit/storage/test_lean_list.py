@@ -48,18 +48,18 @@ def test_entries_and_other_members_come_as_a_parser_reads_them(
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "{ is expected at byte 0"),
-        (b"[]", "{ is expected at byte 0"),
+        (b"", "expected { at byte 0"),
+        (b"[]", "expected { at byte 0"),
         (b"{}", "it has no manifests"),
-        (b'{"manifests":{}}', "[ is expected at byte 13"),
-        (b'{"manifests":[1,]}', "no value of up to"),
-        (b'{"manifests":[1 2]}', "] is expected at byte 16"),
-        (b'{"manifests":[1]', "} is expected at byte 16"),
-        (b'{"manifests":[1]}}', "something stands behind its end, at byte 17"),
-        (b'{"manifests":[1],"manifests":[]}', "'manifests' comes twice"),
-        (b'{"a":1,"\\u0061":1,"manifests":[1]}', "'a' comes twice"),
-        (b'{1:2,"manifests":[1]}', "'1' comes twice, or is none"),
-        (b'{"manifests":["\xff"]}', "no value of up to"),
+        (b'{"manifests":{}}', "expected [ at byte 13"),
+        (b'{"manifests":[1,]}', "expected a value of at most"),
+        (b'{"manifests":[1 2]}', "expected ] at byte 16"),
+        (b'{"manifests":[1]', "expected } at byte 16"),
+        (b'{"manifests":[1]}}', "it has content after its end, at byte 17"),
+        (b'{"manifests":[1],"manifests":[]}', "'manifests' is repeated"),
+        (b'{"a":1,"\\u0061":1,"manifests":[1]}', "'a' is repeated"),
+        (b'{1:2,"manifests":[1]}', "'1' is repeated, or its name is not a string"),
+        (b'{"manifests":["\xff"]}', "expected a value of at most"),
     ],
 )
 def test_anything_else_is_refused_with_its_place(data: bytes, reason: str) -> None:
@@ -69,7 +69,7 @@ def test_anything_else_is_refused_with_its_place(data: bytes, reason: str) -> No
 
 def test_an_entry_larger_than_the_window_is_refused() -> None:
     assert read(b'{"manifests":["%b"]}' % (b"x" * (WINDOW - 10)))[1] == ["x" * (WINDOW - 10)]
-    with pytest.raises(ValueError, match="no value of up to 262144 bytes stands at byte 14"):
+    with pytest.raises(ValueError, match="expected a value of at most 262144 bytes at byte 14"):
         read(b'{"manifests":["%b"]}' % (b"x" * WINDOW))
 
 

@@ -59,7 +59,7 @@ def test_an_archivista_whose_index_does_not_work_gives_no_receipt(monkeypatch: p
     assert not stored.receipts
     (failure,) = stored.failures
     assert failure.transient
-    assert "is kept, and a search for sha256:" in failure.reason
+    assert "is stored, but a search for sha256:" in failure.reason
 
 
 def test_an_archivista_whose_index_works_is_searched_once_for_many_records(

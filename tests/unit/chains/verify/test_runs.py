@@ -373,7 +373,7 @@ class Picky(Shelf):
 
     async def find(self, digest: str, reference: str = "") -> Findings:
         if not reference:
-            raise StoreRejected(f"cannot look for {digest}: say which registry/repository it is in")
+            raise StoreRejected(f"cannot search for {digest}: say which registry/repository it is in")
         return await super().find(digest, reference)
 
 

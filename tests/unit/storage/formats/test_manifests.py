@@ -62,8 +62,8 @@ def test_a_layer_becomes_wanted_evidence() -> None:
 @pytest.mark.parametrize(
     ("document", "reason"),
     [
-        (b"{", "no JSON object"),
-        (b"[]", "no JSON object"),
+        (b"{", "not a JSON object"),
+        (b"[]", "not a JSON object"),
         ({"mediaType": OCI_INDEX, "manifests": []}, "no image manifest"),
         ({"layers": "x"}, "no image manifest"),
         ({"layers": []}, "no layers"),

@@ -36,6 +36,6 @@ def test_the_entry_that_was_used_longest_ago_makes_room() -> None:
 @pytest.mark.parametrize("host", ["a" * 245 + ".example", "a" * 245 + ".example:65535"])
 def test_a_registry_has_the_longest_name_that_a_host_may_have(host: str) -> None:
     assert parse_image(f"{host}/app").repository.registry == host
-    with pytest.raises(StoreRejected, match=r"is no host\[:port\]") as told:
+    with pytest.raises(StoreRejected, match=r"is not host\[:port\]") as told:
         parse_image(f"{'a' * 1_000_000}.{host}/app")
     assert len(str(told.value)) < 1000, "an error does not repeat a long name"

@@ -203,7 +203,7 @@ def test_an_absent_image_fails_the_bundle_and_not_the_tag() -> None:
             Subject("git+https://github.com/example/app.git", {"sha1": "a" * 40}),
             "no sha256 digest (has sha1)",
         ),
-        (Subject("registry.example/Team/App", {"sha256": "a" * 64}), "no repository name"),
+        (Subject("registry.example/Team/App", {"sha256": "a" * 64}), "not a repository name"),
         (Subject("registry.example/app", {"sha256": "xyz"}), "no sha256 digest"),
         (Subject("registry.example/app", {}), "no sha256 digest (has none)"),
         (Subject(f"registry.example/app@sha256:{'b' * 64}", {"sha256": "a" * 64}), "another digest"),
@@ -320,8 +320,8 @@ def test_a_namespace_that_names_no_repository_is_a_stated_failure(namespace: str
     [
         ("reg.example/{team}", "unknown placeholder {team}, known are {namespace}, {kind}, {name}"),
         ("reg.example/{}", "unknown placeholder"),
-        ("reg.example/{{namespace}}", "is no repository name"),
-        ("reg.example/{namespace", "is no repository name"),
+        ("reg.example/{{namespace}}", "is not a repository name"),
+        ("reg.example/{namespace", "is not a repository name"),
         ("{namespace}.example/evidence", "the registry is fixed"),
         ("reg.example/{namespace}-{name}", "two placeholders in one component"),
         ("reg.example/evidence:{namespace}", "without tag or digest"),
@@ -518,7 +518,7 @@ def test_a_record_without_subjects_is_neither_stored_nor_failed() -> None:
         ("oci:registry.example/app", "unknown store 'oci:registry.example/app': expected oci: or oci://REGISTRY/REPOSITORY"),
         ("oci://", "'' names no registry: an image is written registry/repository"),
         ("oci://app", "'app' names no registry: an image is written registry/repository"),
-        ("oci://r.example/App", "'r.example/App' is not an image reference: 'App' is no repository name"),
+        ("oci://r.example/App", "'r.example/App' is not an image reference: 'App' is not a repository name"),
     ],
 )  # fmt: skip
 def test_urls_that_mean_nothing_are_rejected(url: str, reason: str) -> None:
