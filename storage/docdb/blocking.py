@@ -1,4 +1,4 @@
-"""Collections whose client library blocks: its calls run in threads, several documents with one request."""
+"""Base class for collections whose client library blocks. Calls run in threads."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from storage.threads import Blocking
 
 
 class BlockingCollection(ABC):
-    """A :class:`storage.docdb.store.Collection` made of calls that block and raise what the library raises.
+    """A :class:`storage.docdb.store.Collection` made of methods that block and raise the library's errors.
 
-    These databases find a document by its index alone.
+    These databases have an index, so a search needs nothing besides the documents themselves.
     """
 
     marks: Document = MappingProxyType({})
@@ -24,22 +24,22 @@ class BlockingCollection(ABC):
 
     @abstractmethod
     def read(self, names: Sequence[str]) -> Mapping[str, Document]:
-        """Return those of these documents that are there, by name, with one request."""
+        """Return those of the documents that exist, by name, with one request."""
 
     @abstractmethod
     def write(self, documents: Sequence[Document]) -> None:
-        """Make or replace documents, in this order or all together, with one request."""
+        """Create or replace documents with one request, in this order or all at once."""
 
     @abstractmethod
     def remove(self, name: str) -> None:
-        """Delete a document, if it is there."""
+        """Delete a document if it exists."""
 
     @abstractmethod
     def search(self, field: str, value: str) -> list[str]:
-        """Return the names of the documents whose index has ``value`` as or in ``field``."""
+        """Return the names of the documents whose index document has ``value`` in ``field``."""
 
     def signed(self, digest: str) -> list[str]:
-        """Return the names of Chains' documents about ``digest``, where the database can tell."""
+        """Return the names of Chains' documents about ``digest``, if the database can search them."""
         del digest
         return []
 
@@ -49,35 +49,37 @@ class BlockingCollection(ABC):
 
     @abstractmethod
     def explain(self, error: Exception, action: str) -> StoreError:
-        """Return the port's error for what the library raised."""
+        """Return the :class:`StoreError` for an exception of the library."""
 
     @abstractmethod
     def disconnect(self) -> None:
-        """Release connections; a later call opens them again."""
+        """Release connections. A later call opens new ones."""
 
     async def get(self, names: Sequence[str], action: str) -> dict[str, Document]:
-        """Return those of these documents that are there, by name."""
+        """Return those of the documents that exist, by name."""
         return dict(await self._threads.run(action, lambda: self.read(names))) if names else {}
 
     async def replace(self, documents: Sequence[Document], action: str) -> set[str]:
-        """Make or replace documents; return the names of those that were not there with these values."""
+        """Create or replace documents; return the names of those that changed."""
 
         def work() -> set[str]:
-            there = self.read([str(one["Name"]) for one in documents])
-            wanted = [one for one in documents if not same(there.get(str(one["Name"])), one)]
+            stored = self.read([str(document["Name"]) for document in documents])
+            wanted = [
+                document for document in documents if not same(stored.get(str(document["Name"])), document)
+            ]
             if wanted:
                 self.write(wanted)
-            return {str(one["Name"]) for one in wanted}
+            return {str(document["Name"]) for document in wanted}
 
         return await self._threads.run(action, work)
 
     async def lead(self, name: str, digests: Sequence[str], run: str, action: str) -> list[str]:
-        """Do nothing: the index is searched itself."""
+        """Do nothing: these databases search the index documents directly."""
         del name, digests, run, action
         return []
 
     async def delete(self, name: str, action: str) -> None:
-        """Delete a document, if it is there."""
+        """Delete a document if it exists."""
         await self._threads.run(action, lambda: self.remove(name))
 
     async def about(self, digest: str, action: str) -> list[str]:
@@ -87,12 +89,12 @@ class BlockingCollection(ABC):
         )
 
     async def of_run(self, run: str, action: str) -> list[str]:
-        """Return the names of documents that ours say came from ``run``."""
+        """Return the names of documents whose index documents name the run ``run``."""
         return await self._threads.run(action, lambda: self.search("Run", run))
 
-    async def rest(self, digest: str, run: str, found: Sequence[Document], action: str) -> list[str]:
-        """Return nothing: a search finds all."""
-        del digest, run, found, action
+    async def rest(self, digest: str, run: str, indexes: Sequence[Document], action: str) -> list[str]:
+        """Return nothing: a search misses nothing."""
+        del digest, run, indexes, action
         return []
 
     async def names(self, action: str) -> list[str]:
@@ -100,6 +102,6 @@ class BlockingCollection(ABC):
         return await self._threads.run(action, self.list_names)
 
     async def close(self) -> None:
-        """Release threads and connections; a later call opens them again."""
+        """Release threads and connections. A later call opens new ones."""
         await self._threads.close()
         self.disconnect()

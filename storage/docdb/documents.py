@@ -1,4 +1,4 @@
-"""The documents of the store ``docdb`` as values: Tekton Chains' own, and how two of them compare."""
+"""The documents of the store ``docdb`` as values: Tekton Chains' format, and comparison of two documents."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from storage.formats.chains_document import SignedDocument
 
 INDEX = ".index"
 READ = ("Signed", "Signature", "Cert", "Chain", "Subjects", "Run", "Origin", "Bundle", "Listed", "Names")
-"""The fields that are read: all but ``Object``, which follows from ``Signed`` and takes most of the room."""
+"""The fields that are read. ``Object`` is left out: it can be computed from ``Signed`` and is the largest."""
 Document = Mapping[str, Any]
 
 
 def chains_document(signed: SignedDocument) -> dict[str, Any]:
-    """Return Chains' six fields; every number in ``Object`` is a float, as Go reads JSON.
+    """Return Chains' six fields. Numbers in ``Object`` are floats, because Go parses JSON numbers so.
 
-    Raises :class:`StoreRejected` for a payload that is no JSON.
+    Raises :class:`StoreRejected` for a payload that is not JSON.
     """
     try:
         value = lean_json.loads(signed.payload, lean_json.MOST_PAYLOAD_VALUES)
     except orjson.JSONDecodeError as exc:
-        raise StoreRejected("docdb takes JSON payloads only, as tekton chains does") from exc
+        raise StoreRejected("docdb stores JSON payloads only, as tekton chains does") from exc
     return {
         "Name": signed.key,
         "Signed": signed.payload,
@@ -39,7 +39,7 @@ def chains_document(signed: SignedDocument) -> dict[str, Any]:
 
 
 def signed_document(name: str, document: Document) -> SignedDocument:
-    """Read Chains' document. Raises :class:`ValueError` and its like for what is none."""
+    """Parse Chains' document. Raises :class:`KeyError`, :class:`TypeError` or :class:`ValueError`."""
     try:
         signature = base64.b64decode(document["Signature"], validate=True)
     except binascii.Error as exc:
@@ -52,29 +52,30 @@ def signed_document(name: str, document: Document) -> SignedDocument:
 
 
 def _as_go(value: Any) -> Any:
+    """Return a JSON value with floats in place of integers."""
     if isinstance(value, dict):
-        return {key: _as_go(one) for key, one in value.items()}
+        return {key: _as_go(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_as_go(one) for one in value]
+        return [_as_go(item) for item in value]
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value
 
 
-def same(there: Document | None, document: Document) -> bool:
-    """Whether two documents are equal: all but ``Object``, which follows from ``Signed``."""
-    if there is None:
+def same(stored: Document | None, document: Document) -> bool:
+    """Whether two documents are equal, apart from ``Object``, which can be computed from ``Signed``."""
+    if stored is None:
         return False
-    fields = (there.keys() | document.keys()) - {"Object", "Name"}
-    return all((there.get(field) or None) == (document.get(field) or None) for field in fields)
+    fields = (stored.keys() | document.keys()) - {"Object", "Name"}
+    return all((stored.get(field) or None) == (document.get(field) or None) for field in fields)
 
 
 def size_of(value: Any) -> int:
     """Return about how many bytes a value takes in a database."""
     if isinstance(value, Mapping):
-        return sum(len(key.encode()) + 1 + size_of(one) for key, one in value.items())
+        return sum(len(key.encode()) + 1 + size_of(item) for key, item in value.items())
     if isinstance(value, list):
-        return sum(1 + size_of(one) for one in value)
+        return sum(1 + size_of(item) for item in value)
     if isinstance(value, str):
         return len(value.encode("utf-8", "surrogatepass"))
     return len(value) if isinstance(value, bytes) else 8

@@ -1,7 +1,7 @@
-"""Firestore for the store ``docdb``:
-``firestore://projects/PROJECT/databases/DATABASE/documents/COLLECTION?name_field=Name``.
+"""Firestore for the store ``docdb``.
 
-Credentials are Google's application default; ``FIRESTORE_EMULATOR_HOST`` names a server for tests.
+The URL is ``firestore://projects/PROJECT/databases/DATABASE/documents/COLLECTION?name_field=Name``.
+Credentials are Google's application default credentials. ``FIRESTORE_EMULATOR_HOST`` names a test server.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class FirestoreStore(DocumentStore):
 
 
 class FirestoreCollection(BlockingCollection):
-    """A collection whose documents are named by ``name_field``, which is not in the document itself."""
+    """A collection. The id of a document is its ``name_field``, which is not stored as a field."""
 
     source = "firestore"
     largest = 1024 * 1024 - 4 * 1024
@@ -41,65 +41,68 @@ class FirestoreCollection(BlockingCollection):
     def __init__(self, url: str, options: StoreOptions) -> None:
         super().__init__()
         parsed = parse_collection_url(url, _EXPECTED, ("name_field", "revision_field"))
-        found = _PATH.fullmatch(f"{parsed.host}/{parsed.path}")
+        match = _PATH.fullmatch(f"{parsed.host}/{parsed.path}")
         self._name_field = parsed.parameters.get("name_field", "")
-        if found is None or not self._name_field:
+        if match is None or not self._name_field:
             raise StoreRejected(f"storage.docdb.url {shown(url)[:100]!r}: expected {_EXPECTED}")
-        self._project, self._database, self._path = found.groups()
+        self._project, self._database, self._path = match.groups()
         self._options = options
         self._making = threading.Lock()
         self._client: Any = None
 
     def read(self, names: Sequence[str]) -> Mapping[str, Document]:
-        """Return documents by their own names."""
-        made = self._made()
-        found = self._client.get_all([made.document(name) for name in names], list(READ), **self._bounds())
-        return {one.id: one.to_dict() for one in found if one.exists}
+        """Return the documents with these ids."""
+        collection = self._made()
+        snapshots = self._client.get_all(
+            [collection.document(name) for name in names], list(READ), **self._bounds()
+        )
+        return {snapshot.id: snapshot.to_dict() for snapshot in snapshots if snapshot.exists}
 
     def write(self, documents: Sequence[Document]) -> None:
-        """Write as docstore's ``Put``, all of them or none."""
-        made = self._made()
+        """Write documents as docstore's ``Put`` does, all of them or none."""
+        collection = self._made()
         batch = self._client.batch()
-        for one in documents:
-            values = {key: value for key, value in one.items() if key != self._name_field}
-            batch.set(made.document(one["Name"]), values)
+        for document in documents:
+            values = {key: value for key, value in document.items() if key != self._name_field}
+            batch.set(collection.document(document["Name"]), values)
         batch.commit(**self._bounds())
 
     def remove(self, name: str) -> None:
-        """Delete a document, if it is there."""
+        """Delete a document if it exists."""
         self._made().document(name).delete(**self._bounds())
 
     def search(self, field: str, value: str) -> list[str]:
-        """Search the documents of ours; Firestore keeps the index by itself."""
+        """Search our index documents. Firestore indexes every field by itself."""
         from google.cloud.firestore_v1.base_query import FieldFilter  # noqa: PLC0415
 
         operator = "array_contains" if field == "Subjects" else "=="
         query = self._made().where(filter=FieldFilter(field, operator, value)).select([field])
-        found = query.limit(MOST_DOCUMENTS + 1).stream(**self._bounds())
-        return [one.id.removesuffix(INDEX) for one in found if one.id.endswith(INDEX)]
+        snapshots = query.limit(MOST_DOCUMENTS + 1).stream(**self._bounds())
+        return [snapshot.id.removesuffix(INDEX) for snapshot in snapshots if snapshot.id.endswith(INDEX)]
 
     def list_names(self) -> list[str]:
         """Return the names of all documents."""
-        return [one.id for one in self._made().select([]).stream(**self._bounds())]
+        return [snapshot.id for snapshot in self._made().select([]).stream(**self._bounds())]
 
     def explain(self, error: Exception, action: str) -> StoreError:
-        """Return the port's error for what Google's client raised."""
+        """Return the :class:`StoreError` for an exception of Google's client."""
         return explain_google(error, action, _PERMISSION)
 
     def disconnect(self) -> None:
-        """Release all connections."""
+        """Close all connections."""
         with self._making:
             client, self._client = self._client, None
         if client is not None:
             client.close()
 
     def _bounds(self) -> dict[str, Any]:
-        """Return how long a request may take, and all tries of it together."""
+        """Return the time limits of a request and of its retries."""
         from google.api_core.retry import Retry  # noqa: PLC0415
 
         return {"timeout": self._options.timeout, "retry": Retry(timeout=self._options.timeout)}
 
     def _made(self) -> Any:
+        """Return the collection; the first call connects."""
         with self._making:
             if self._client is None:
                 try:

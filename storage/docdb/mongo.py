@@ -1,9 +1,9 @@
 """MongoDB for the store ``docdb``: ``mongo://DATABASE/COLLECTION?id_field=name``.
 
-The server's URL, with its password, comes from the file ``storage.docdb.mongo-server-url-path``, else the
-file ``MONGO_SERVER_URL`` in ``storage.docdb.mongo-server-url-dir``, else ``storage.docdb.mongo-server-url``,
-else the variable ``MONGO_SERVER_URL``. A file is read again when it changes, so a rotated password needs no
-restart.
+The server's URL, which contains the password, comes from the first of these that is set: the file
+``storage.docdb.mongo-server-url-path``, the file ``MONGO_SERVER_URL`` in
+``storage.docdb.mongo-server-url-dir``, ``storage.docdb.mongo-server-url``, the environment variable
+``MONGO_SERVER_URL``. A file is read again when it changes, so a rotated password needs no restart.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ VARIABLE = "MONGO_SERVER_URL"
 _EXPECTED = "mongo://DATABASE/COLLECTION?id_field=name"
 _ID = "_id"
 _ACCESS = frozenset({13, 18, 8000})
-"""Unauthorized, AuthenticationFailed, and Atlas' own word for both."""
+"""Unauthorized, AuthenticationFailed, and Atlas' code for both."""
 _SHOWN = 200
 _MOST_URL = 64 * 1024
 
@@ -40,7 +40,7 @@ class MongoStore(DocumentStore):
 
 
 class ServerUrl:
-    """Where the server's URL comes from; the URL is a secret and is in no error."""
+    """The source of the server's URL. The URL is a secret and appears in no error."""
 
     def __init__(self, options: StoreOptions) -> None:
         self._given = options.mongo_server_url
@@ -51,9 +51,9 @@ class ServerUrl:
         self._url = ""
 
     def read(self) -> str:
-        """Return the URL; a file that can no longer be read leaves the last one in force.
+        """Return the URL. If a file can no longer be read, the last URL stays in use.
 
-        Raises :class:`StoreRejected` when there was none yet.
+        Raises :class:`StoreRejected` if there was none yet.
         """
         if self._path is None:
             url = self._given or os.environ.get(VARIABLE, "")
@@ -64,14 +64,14 @@ class ServerUrl:
                 )
             return url
         try:
-            found = self._path.stat()
-            state = (found.st_mtime_ns, found.st_ino, found.st_size)
+            status = self._path.stat()
+            state = (status.st_mtime_ns, status.st_ino, status.st_size)
             if state != self._state:
                 self._url = read_file(self._path, _MOST_URL).decode().strip() or self._url
                 self._state = state
         except (OSError, UnicodeDecodeError) as exc:
             if not self._url:
-                reason = getattr(exc, "strerror", None) or "it is no text"
+                reason = getattr(exc, "strerror", None) or "it is not text"
                 raise StoreRejected(
                     f"mongo: the server's URL cannot be read from {self._path}: {reason}"
                 ) from None
@@ -81,7 +81,7 @@ class ServerUrl:
 
 
 class MongoCollection(BlockingCollection):
-    """A collection on whatever server the URL names at the time of the call."""
+    """A collection on the server that the URL names at the time of the call."""
 
     source = "mongo"
     largest = 16 * 1024 * 1024 - 16 * 1024
@@ -100,33 +100,40 @@ class MongoCollection(BlockingCollection):
         self._clients: list[Any] = []
 
     def read(self, names: Sequence[str]) -> Mapping[str, Document]:
-        """Return documents by their ``_id``."""
-        found = self._made().find({_ID: {"$in": list(names)}}, dict.fromkeys(READ, True))
-        return {str(one.pop(_ID)): one for one in found}
+        """Return the documents with these ``_id`` values."""
+        documents = self._made().find({_ID: {"$in": list(names)}}, dict.fromkeys(READ, True))
+        return {str(document.pop(_ID)): document for document in documents}
 
     def write(self, documents: Sequence[Document]) -> None:
-        """Write each as docstore's ``Put``: ``id_field`` is taken out, in exactly its spelling."""
+        """Write each document as docstore's ``Put`` does."""
         from pymongo import ReplaceOne  # noqa: PLC0415
 
         self._made().bulk_write(
-            [ReplaceOne({_ID: one["Name"]}, self._stored(one), upsert=True) for one in documents]
+            [
+                ReplaceOne({_ID: document["Name"]}, self._stored(document), upsert=True)
+                for document in documents
+            ]
         )
 
     def _stored(self, document: Document) -> dict[str, Any]:
+        """Return a document as docstore stores it:
+
+        ``_id`` is the name, and ``id_field`` itself is left out.
+        """
         values = {key: value for key, value in document.items() if key != self._id_field}
         return {_ID: document["Name"], **values}
 
     def remove(self, name: str) -> None:
-        """Delete a document, if it is there."""
+        """Delete a document if it exists."""
         self._made().delete_one({_ID: name})
 
     def search(self, field: str, value: str) -> list[str]:
-        """Search the documents of ours; indexes on ``Subjects`` and ``Run`` make it fast."""
-        found = self._names({field: value})
-        return [name.removesuffix(INDEX) for name in found if name.endswith(INDEX)]
+        """Search our index documents. Indexes on ``Subjects`` and ``Run`` make this fast."""
+        names = self._names({field: value})
+        return [name.removesuffix(INDEX) for name in names if name.endswith(INDEX)]
 
     def signed(self, digest: str) -> list[str]:
-        """Search the statements that Chains keeps as ``Object``."""
+        """Search the statements that Chains stores as ``Object``."""
         algorithm, _, value = digest.partition(":")
         if not algorithm.isalnum():
             return []
@@ -134,14 +141,18 @@ class MongoCollection(BlockingCollection):
 
     def list_names(self) -> list[str]:
         """Return the names of all documents."""
-        return [str(one[_ID]) for one in self._made().find({}, {_ID: True})]
+        return [str(document[_ID]) for document in self._made().find({}, {_ID: True})]
 
     def _names(self, query: dict[str, str]) -> list[str]:
-        found = self._made().find(query, {_ID: True}, limit=MOST_DOCUMENTS + 1)
-        return [str(one[_ID]) for one in found]
+        """Return the names of the documents that match a query, at most one more than a search reads."""
+        documents = self._made().find(query, {_ID: True}, limit=MOST_DOCUMENTS + 1)
+        return [str(document[_ID]) for document in documents]
 
     def explain(self, error: Exception, action: str) -> StoreError:
-        """Return the port's error; never the text of an error about the URL, which may hold its password."""
+        """Return the :class:`StoreError` for an exception of pymongo.
+
+        Messages of errors about the URL are not repeated, because they can contain its password.
+        """
         from pymongo import errors  # noqa: PLC0415
 
         if isinstance(error, errors.OperationFailure):
@@ -160,19 +171,23 @@ class MongoCollection(BlockingCollection):
         return StoreRejected(f"{action}: {type(error).__name__}")
 
     def disconnect(self) -> None:
-        """Release all connections."""
+        """Close all connections."""
         with self._making:
             clients, self._clients, self._connected = self._clients, [], ""
         for client in clients:
             client.close()
 
     def _made(self) -> Any:
+        """Return the collection.
+
+        A new URL opens a new client; the previous one stays open for calls under way.
+        """
         with self._making:
             url = self._server.read()
             if url != self._connected:
                 self._clients.append(self._connect(url))
                 self._connected = url
-                if len(self._clients) > 2:  # noqa: PLR2004 - the one before may still be at work
+                if len(self._clients) > 2:  # noqa: PLR2004 - calls may still use the previous client
                     self._clients.pop(0).close()
             return self._clients[-1][self._database][self._name]
 

@@ -1,11 +1,12 @@
-"""The store ``docdb``: a collection of MongoDB, DynamoDB or Firestore, with Tekton Chains' documents.
+"""The store ``docdb``: a collection of MongoDB, DynamoDB or Firestore with Tekton Chains' documents.
 
 Chains' document has the fields ``Signed``, ``Signature`` (base64), ``Cert``, ``Chain``, ``Object`` (the
-payload's JSON) and ``Name`` (the key, see :mod:`storage.formats.chains_document`), as go-cloud's docstore
-encodes them. Its readers refuse a document with any other field, so ours is beside it: ``Name`` is the key
-and ``.index``, ``Subjects`` are digests (``algorithm:hex``), ``Run`` is the run's UID, ``Origin`` tells the
-run in JSON, ``Bundle`` the Sigstore bundle in form B. Signing a run again replaces its documents, as with
-Chains; so does another run that signs the same image.
+payload as a JSON value) and ``Name`` (the key, see :mod:`storage.formats.chains_document`), encoded by
+go-cloud's docstore. Chains' readers refuse a document with other fields, so this store adds a second
+document, the index document. Its ``Name`` is the key and ``.index``. ``Subjects`` has the digests
+(``algorithm:hex``), ``Run`` the UID of the run, ``Origin`` the run in JSON, ``Bundle`` the Sigstore bundle
+(form B). Signing a run again replaces its documents, as Chains does; so does another run that signs the same
+image.
 """
 
 from __future__ import annotations
@@ -36,50 +37,56 @@ from storage.record import Evidence, Failure, Findings, ListedRun, Receipt, Reco
 from storage.redacted_url import shown
 
 _BYTES_AT_ONCE = 16 * 1024 * 1024
-"""Of documents that are read with one request, at most."""
+"""The most bytes of documents that are read with one request."""
 KINDS = ("taskrun", "pipelinerun", "report")
-"""Keys of what is about a run: ``<kind>-<UID>``."""
+"""The prefixes of keys about a run: ``<kind>-<UID>``."""
 
 
 class Collection(Protocol):
-    """One database's collection. Methods raise :class:`StoreError`, which names ``action``."""
+    """A collection of one database. Methods raise :class:`StoreError`, whose text names ``action``."""
 
     source: str
     """``mongo``, ``dynamodb`` or ``firestore``."""
     largest: int
-    """Bytes that one document may have."""
+    """The largest document in bytes."""
     marks: Document
-    """Fields that each index gets beside ours."""
+    """Further fields for every index document."""
 
     async def get(self, names: Sequence[str], action: str) -> dict[str, Document]:
-        """Return those of these documents that are there, by name; ``Object`` may be missing."""
+        """Return those of the documents that exist, by name. ``Object`` may be missing."""
 
     async def replace(self, documents: Sequence[Document], action: str) -> set[str]:
-        """Make or replace documents; return the names of those that were not there with these values."""
+        """Create or replace documents; return the names of those that changed."""
 
     async def lead(self, name: str, digests: Sequence[str], run: str, action: str) -> list[str]:
-        """Let searches by digest and run find the document ``name``, where it takes more than its index.
+        """Make the document ``name`` findable by digest and run, if its index document is not enough.
 
-        Returns the documents whose ``Names`` hold it now.
+        Returns the names of the list documents whose ``Names`` contain it now.
         """
 
     async def delete(self, name: str, action: str) -> None:
-        """Delete a document, if it is there."""
+        """Delete a document if it exists."""
 
     async def about(self, digest: str, action: str) -> list[str]:
-        """Return the names of documents about ``digest``, Chains' too where the database can tell."""
+        """Return the names of documents about ``digest``.
+
+        Chains' documents are included only if the database can search them.
+        """
 
     async def of_run(self, run: str, action: str) -> list[str]:
-        """Return the names of documents that ours say came from ``run``."""
+        """Return the names of documents whose index documents name the run ``run``."""
 
-    async def rest(self, digest: str, run: str, found: Sequence[Document], action: str) -> list[str]:
-        """Return names that these two may have missed; ``found`` are the indexes of what they led to."""
+    async def rest(self, digest: str, run: str, indexes: Sequence[Document], action: str) -> list[str]:
+        """Return names that :meth:`about` and :meth:`of_run` may have missed.
+
+        ``indexes`` are the index documents of what they found.
+        """
 
     async def names(self, action: str) -> list[str]:
         """Return the names of all documents."""
 
     async def close(self) -> None:
-        """Release threads and connections; a later call opens them again."""
+        """Release threads and connections. A later call opens new ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ class CollectionUrl:
 
 
 def parse_collection_url(url: str, expected: str, known: Sequence[str]) -> CollectionUrl:
-    """Read a docstore URL. Raises :class:`StoreRejected` when it is not like ``expected``."""
+    """Parse a docstore URL. Raises :class:`StoreRejected` if it does not have the form ``expected``."""
     try:
         parts = urlsplit(url)
         parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -101,7 +108,7 @@ def parse_collection_url(url: str, expected: str, known: Sequence[str]) -> Colle
         raise StoreRejected(f"storage.docdb.url: expected {expected}") from exc
     if "@" in parts.netloc:
         raise StoreRejected(
-            "storage.docdb.url holds no credentials: put them where the database's client looks"
+            "storage.docdb.url must not contain credentials: configure them for the database's client"
         )
     unknown = sorted(set(parameters) - set(known))
     if unknown or not parts.netloc or parts.fragment:
@@ -111,14 +118,14 @@ def parse_collection_url(url: str, expected: str, known: Sequence[str]) -> Colle
 
 
 class DocumentStore(Store):
-    """What the stores of all three databases have in common; each gives its :class:`Collection`."""
+    """The base class of the stores of all three databases. Each passes its :class:`Collection`."""
 
     def __init__(self, url: str, options: StoreOptions, collection: Collection) -> None:
         self.url = url.partition("?")[0]
         self._options, self._collection = options, collection
 
     async def put(self, record: Record) -> Stored:
-        """Store Chains' document and ours, then what leads to them; see :meth:`Store.put`."""
+        """Store Chains' document and the index document, then list entries; see :meth:`Store.put`."""
         try:
             signed = document_of(record)
             document = chains_document(signed)
@@ -146,43 +153,43 @@ class DocumentStore(Store):
         return Receipt(self.url, "document", "", f"{self.url}#{name}", sha256(data), changed)
 
     async def find(self, digest: str, reference: str = "") -> Findings:
-        """Return what the collection has about ``digest``."""
+        """Return the evidence in the collection about ``digest`` (``algorithm:hex``)."""
         del reference
         if ":" not in digest:
-            raise StoreRejected(f"cannot look for {digest[:100]!r}: expected algorithm:hex")
+            raise StoreRejected(f"cannot search for {digest[:100]!r}: expected algorithm:hex")
         names = await self._collection.about(digest, self._action("search"))
         return await self._read_all([*names, image_key(digest)], digest, "")
 
     async def find_run(self, uid: str) -> Findings:
-        """Return what came from the run ``uid``; of what Chains wrote, the attestations."""
+        """Return the evidence from the run ``uid``; of Chains' documents only the attestations."""
         names = await self._collection.of_run(uid, self._action("search"))
         return await self._read_all([*names, *(f"{kind}-{uid}" for kind in KINDS)], "", uid)
 
     async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
-        """Yield the runs whose attestations are here, Chains' and ours; their times are not told."""
+        """Yield the runs with attestations here, Chains' included. Their end is unknown."""
         del until
         for run in runs_of([] if since else await self._collection.names(self._action("list"))):
             yield run
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
-        """Make a document, read it and delete it."""
+        """Write a document, read it back and delete it."""
         del places
         document = {"Name": "provenance-chains-probe", "Run": "probe"}
         try:
             await self._write([document])
             await self._collection.delete(document["Name"], self._action("delete a probe"))
         except StoreError as error:
-            return [Probe("write", "failed", str(error), "mend storage.docdb.* or the account's permissions")]
-        return [Probe("write", "ok", f"a document was made in {self.url}, read and deleted")]
+            return [Probe("write", "failed", str(error), "correct storage.docdb.* or the permissions")]
+        return [Probe("write", "ok", f"a document was written to {self.url}, read and deleted")]
 
     async def close(self) -> None:
-        """Release threads and connections; a later call opens them again."""
+        """Release threads and connections. A later call opens new ones."""
         await self._collection.close()
 
     async def _write(self, documents: Sequence[Document], record: Record | None = None) -> set[str]:
-        """Make or replace documents, let searches find the first, and read back what was written.
+        """Write documents, make the first one findable, and read back what changed.
 
-        Returns the names of those that were not there with these values.
+        Returns the names of the documents that changed.
         """
         key = str(documents[0]["Name"])
         where = f"write {key} in {self.url}"
@@ -190,7 +197,7 @@ class DocumentStore(Store):
             size = size_of(document)
             if size > self._collection.largest:
                 raise StoreRejected(
-                    f"{where}: about {size} bytes, and {self._collection.source} takes "
+                    f"{where}: about {size} bytes, but {self._collection.source} allows "
                     f"{self._collection.largest}: store large attestations in oci, gcs or s3"
                 )
         changed = await self._collection.replace(documents, where)
@@ -204,10 +211,11 @@ class DocumentStore(Store):
                 raise StoreUnavailable(f"write {name} in {self.url}: other values came back")
         for name in lists:
             if key not in (there.get(name) or {}).get("Names", ()):
-                raise StoreUnavailable(f"{where}: it is kept, and {name}, by which it is found, lacks it")
+                raise StoreUnavailable(f"{where}: it is stored, but {name}, by which it is found, lacks it")
         return changed
 
     async def _read_all(self, names: Sequence[str], digest: str, run: str) -> Findings:
+        """Read the named documents, and those that only a scan finds, up to :data:`MOST_DOCUMENTS`."""
         found = Found()
         wanted = sorted({name for name in names if name})
         indexes = await self._read(wanted[:MOST_DOCUMENTS], digest, found)
@@ -216,17 +224,20 @@ class DocumentStore(Store):
         await self._read(rest[: max(0, MOST_DOCUMENTS - len(wanted))], digest, found)
         if len(wanted) + len(rest) > MOST_DOCUMENTS:
             left = len(wanted) + len(rest) - MOST_DOCUMENTS
-            found.add([Skipped(self.url, "", f"{left} more are not read")])
+            found.add([Skipped(self.url, "", f"{left} more documents were not read")])
         return found.findings()
 
     async def _read(self, names: Sequence[str], digest: str, found: Found) -> list[Document]:
-        """Add what documents have about ``digest``; return the index of each, empty where it has none."""
+        """Add the evidence about ``digest`` to ``found``.
+
+        Returns the index document of each document with evidence; an empty one if it has none.
+        """
         indexes: list[Document] = []
         many = max(1, _BYTES_AT_ONCE // (2 * self._collection.largest))
         for start in range(0, len(names), many):
             part = names[start : start + many]
             there = await self._collection.get(
-                [each for name in part for each in (name, name + INDEX)], self._action("read")
+                [wanted for name in part for wanted in (name, name + INDEX)], self._action("read")
             )
             for name in part:
                 items = self._items(name, there, digest)
@@ -236,6 +247,7 @@ class DocumentStore(Store):
         return indexes
 
     def _items(self, name: str, there: Mapping[str, Document], digest: str) -> list[Evidence | Skipped]:
+        """Return the evidence in one document and its index document."""
         document = there.get(name)
         if document is None:
             return []
@@ -243,7 +255,7 @@ class DocumentStore(Store):
         try:
             signed = signed_document(name, document)
         except (KeyError, TypeError, ValueError, AttributeError):
-            return [Skipped(where, "", "it is no document of Tekton Chains'")]
+            return [Skipped(where, "", "it is not a document of Tekton Chains")]
         if digest and not signed.mentions(digest):
             return []
         items = [signed.evidence(self._collection.source, where)]

@@ -1,20 +1,20 @@
-"""The store ``gcs``: a Google Cloud Storage bucket, with the objects that Tekton Chains writes there.
+"""The store ``gcs``: a bucket of Google Cloud Storage with the objects of Tekton Chains.
 
 ::
 
-    taskrun-<namespace>-<name>/<key>.payload, .signature, .cert, .chain    as Chains; those two may be empty
+    taskrun-<namespace>-<name>/<key>.payload, .signature, .cert, .chain    Chains'; the last two may be empty
     taskrun-<namespace>-<name>/<key>.bundle                                ours: the Sigstore bundle, form B
     taskrun-<namespace>-<name>/<key>.run                                   ours: the run and its end, in JSON
-    by-digest/<algorithm>/<hex>/taskrun-<namespace>-<name>/<key>           ours: empty, leads a search there
+    by-digest/<algorithm>/<hex>/taskrun-<namespace>-<name>/<key>           ours: empty, a pointer for searches
     by-run/<uid>/taskrun-<namespace>-<name>/<key>
 
-``<key>`` is told in :mod:`storage.formats.chains_document`. What Chains wrote is found by the run's UID, and
-by an image's digest where the image's signature is in the bucket. Signing a run again replaces its objects,
-as with Chains. ``STORAGE_EMULATOR_HOST`` names a server for tests, as for every client of Google's.
+:mod:`storage.formats.chains_document` defines ``<key>``. Objects of Chains are found by the run's UID, and by
+an image's digest if the image's signature is in the bucket. Signing a run again replaces its objects, as
+Chains does. ``STORAGE_EMULATOR_HOST`` names a test server, as for all of Google's clients.
 
-An object is written under the condition that it is not there, or is as it was. Before a receipt is given the
-list of what is below ``<key>`` must tell the size and MD5 of each; the lists by which readers search are read
-once an hour.
+Every write has the condition that the object is absent or unchanged. Before a receipt is returned, the list
+of objects under ``<key>`` must have the size and MD5 of each. Once an hour the lists that searches use are
+checked too.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class GcsStore(Store):
         self._lists = Belief()
 
     async def put(self, record: Record) -> Stored:
-        """Store the objects of one record, evidence before what leads to it; see :meth:`Store.put`."""
+        """Store the objects of one record, evidence before the pointers to it; see :meth:`Store.put`."""
         try:
             document = document_of(record)
             stem = f"{run_folder(record.origin)}/{plain(document.key)}"
@@ -96,10 +96,12 @@ class GcsStore(Store):
                 parts[f"{stem}.bundle"] = bundle
             signature = {f"{stem}.signature": document.signature}
             changed = await self._write(parts, stem)
-            changed |= await self._write(signature, stem)  # last, since searches find it
+            changed |= await self._write(signature, stem)  # last, because searches list signatures
             places = [f"by-run/{plain(record.origin.uid)}"]
             places += [
-                f"by-digest/{one.replace(':', '/')}" for one in digests_of(record) if _DIGEST.fullmatch(one)
+                f"by-digest/{digest.replace(':', '/')}"
+                for digest in digests_of(record)
+                if _DIGEST.fullmatch(digest)
             ]
             pointers = [f"{place}/{stem}" for place in places]
             await together([self._objects.make(pointer, b"") for pointer in pointers])
@@ -120,10 +122,10 @@ class GcsStore(Store):
         return Receipt(self.url, "object", "", f"{self.url}/{name}", sha256(data), changed)
 
     async def find(self, digest: str, reference: str = "") -> Findings:
-        """Return what the bucket has about ``digest``; see the module for what Chains wrote."""
+        """Return the evidence in the bucket about ``digest``; the module says which of Chains' are found."""
         del reference
         if not _DIGEST.fullmatch(digest):
-            raise StoreRejected(f"cannot look for {digest[:100]!r}: expected algorithm:hex")
+            raise StoreRejected(f"cannot search for {digest[:100]!r}: expected algorithm:hex")
         place = f"by-digest/{digest.replace(':', '/')}/"
         stems = {name.removeprefix(place) for name in await self._objects.listed(prefix=place)}
         key = image_key(digest)
@@ -133,7 +135,7 @@ class GcsStore(Store):
         return await self._read_all(stems, digest)
 
     async def find_run(self, uid: str) -> Findings:
-        """Return what came from the run ``uid``; of what Chains wrote, the attestations."""
+        """Return the evidence from the run ``uid``; of Chains' objects only the attestations."""
         place = f"by-run/{plain(uid)}/"
         stems = {name.removeprefix(place) for name in await self._objects.listed(prefix=place)}
         if _PLAIN.fullmatch(uid):
@@ -141,14 +143,14 @@ class GcsStore(Store):
         return await self._read_all(stems, "")
 
     async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
-        """Yield the runs whose attestations are here, Chains' and ours; their times are not told."""
+        """Yield the runs with attestations here, Chains' included. Their end is unknown."""
         del until
         names = {} if since else await self._objects.listed(matchGlob="*/*run-*.signature")
         for run in runs_of(name.rpartition("/")[2].removesuffix(".signature") for name in names):
             yield run
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
-        """Make an object, read it and delete it."""
+        """Write an object, read it back and delete it."""
         del places
         parts = {_PROBE: b"probe"}
         try:
@@ -157,13 +159,14 @@ class GcsStore(Store):
             await self._objects.delete(_PROBE)
         except StoreError as error:
             return [Probe("write", "failed", str(error), f"give the account {PERMISSION}")]
-        return [Probe("write", "ok", f"an object was made in {self.url}, read and deleted")]
+        return [Probe("write", "ok", f"an object was written to {self.url}, read and deleted")]
 
     async def close(self) -> None:
-        """Release connections; a later call opens them again."""
+        """Release connections. A later call opens new ones."""
         await self._objects.close()
 
     async def _read_all(self, stems: Iterable[str], digest: str) -> Findings:
+        """Read the objects of several stems, a few at the same time."""
         found, allowed = Found(), allowance.current()
         wanted = sorted(stems)
         many = min(_AT_ONCE, allowed.at_once)
@@ -171,32 +174,32 @@ class GcsStore(Store):
             part = wanted[start : min(start + many, MOST_DOCUMENTS)]
             read = await asyncio.gather(*(self._read(stem, digest, allowed) for stem in part))
             for items, size in read:
-                allowed.give_back(size)  # what of it is evidence is counted now
+                allowed.give_back(size)  # found.add() counts the part of it that is evidence
                 found.add(items)
         if len(wanted) > MOST_DOCUMENTS:
-            found.add([Skipped(self.url, "", f"{len(wanted) - MOST_DOCUMENTS} more are not read")])
+            found.add([Skipped(self.url, "", f"{len(wanted) - MOST_DOCUMENTS} more documents were not read")])
         return found.findings()
 
     async def _read(self, stem: str, digest: str, allowed: Allowance) -> tuple[list[Evidence | Skipped], int]:
-        """Return what a stem has, and how many bytes were taken from what is allowed."""
+        """Return the evidence of one stem, and the number of bytes taken from the allowance."""
         there = await self._objects.listed(prefix=f"{stem}.")
         kinds = ("payload", "signature", "cert", "chain", "bundle", "run")
         ended = await asyncio.gather(
             *(self._state(there.get(f"{stem}.{kind}"), allowed) for kind in kinds), return_exceptions=True
         )
-        told: list[bytes | None] = []
+        contents: list[bytes | None] = []
         refused = ""
-        for one in ended:
-            if isinstance(one, BadContent):
-                refused = refused or str(one)
-            elif isinstance(one, BaseException):
-                raise one
+        for content in ended:
+            if isinstance(content, BadContent):
+                refused = refused or str(content)
+            elif isinstance(content, BaseException):
+                raise content
             else:
-                told.append(one)
-        size = sum(len(data or b"") for data in told)
+                contents.append(content)
+        size = sum(len(data or b"") for data in contents)
         if refused:
             return [Skipped(f"{self.url}/{stem}", "", refused)], size
-        payload, signature, cert, chain, bundle, run = told
+        payload, signature, cert, chain, bundle, run = contents
         if payload is None or signature is None:
             return [Skipped(f"{self.url}/{stem}", "", "payload or signature is missing")], size
         key = stem.rpartition("/")[2]
@@ -209,49 +212,51 @@ class GcsStore(Store):
         return of_run(items, run_of_bytes(run or b"", key)), size
 
     async def _write(self, parts: Mapping[str, bytes], prefix: str) -> set[str]:
-        """Make or replace objects; return the names of those that were not there with these bytes."""
+        """Create or replace objects; return the names of those that changed."""
         left, changed = dict(parts), set[str]()
+        # The first round creates the objects. Those that exist are compared, and replaced in the next round
+        # if they differ. This repeats while other writers change them.
         generations = dict.fromkeys(left, 0)
         for _ in range(max(1, self._options.attempts) + 1):
             names = list(left)
             made = await together([self._objects.make(name, left[name], generations[name]) for name in names])
-            written = {name for name, one in zip(names, made, strict=True) if one is not None}
+            written = {name for name, entry in zip(names, made, strict=True) if entry is not None}
             changed |= written
             left = {name: data for name, data in left.items() if name not in written}
             if not left:
                 return changed
             there = await self._objects.listed(prefix=prefix)
             for name, data in list(left.items()):
-                found = there.get(name)
-                if await self._objects.has(found, data):
+                current = there.get(name)
+                if await self._objects.has(current, data):
                     del left[name]
                 else:
-                    generations[name] = found.generation if found else 0
+                    generations[name] = current.generation if current else 0
             if not left:
                 return changed
         raise StoreUnavailable(
-            f"write {self.url}/{next(iter(left))}: somebody else writes it again and again"
+            f"write {self.url}/{next(iter(left))}: other writers change it at the same time"
         )
 
     async def _read_back(self, parts: Mapping[str, bytes], prefix: str) -> None:
-        """Look whether the list has what was written. Raises :class:`StoreUnavailable`."""
+        """Check that the list has what was written. Raises :class:`StoreUnavailable`."""
         there = await self._objects.listed(prefix=prefix)
         for name, data in parts.items():
             if not await self._objects.has(there.get(name), data):
                 raise StoreUnavailable(f"write {self.url}/{name}: other bytes came back")
 
     async def _check_listed(self, pointers: Sequence[str]) -> None:
-        """Look once an hour whether the list, by which readers search, leads to evidence."""
-        lists = await together([self._objects.listed(prefix=one) for one in pointers])
-        for pointer, found in zip(pointers, lists, strict=True):
-            if pointer not in found:
+        """Check once an hour that the lists that searches use have the pointers."""
+        lists = await together([self._objects.listed(prefix=name) for name in pointers])
+        for pointer, listed in zip(pointers, lists, strict=True):
+            if pointer not in listed:
                 raise StoreUnavailable(
-                    f"write {self.url}/{pointer}: it was written, and the bucket's list does not have it"
+                    f"write {self.url}/{pointer}: it was written, but the bucket's list does not have it"
                 )
         self._lists.seen()
 
     async def _state(self, there: Kept | None, allowed: Allowance) -> bytes | None:
-        """Return an object's bytes, None without one; they are taken from what is ``allowed``.
+        """Return the bytes of an object, None if it does not exist. They are taken from the allowance.
 
         Raises :class:`BadContent`.
         """
@@ -270,19 +275,21 @@ class GcsStore(Store):
 
 
 def run_folder(origin: Origin) -> str:
-    """Return ``<kind>-<namespace>-<name>``, changed only where no Kubernetes object could be called so."""
+    """Return ``<kind>-<namespace>-<name>``, replaced if no Kubernetes object can have such names."""
     return plain(f"{origin.kind}-{origin.namespace}-{origin.name}")
 
 
 def plain(text: str) -> str:
-    """Return ``text`` if it can be part of an object's name, else something like it that can."""
+    """Return ``text`` if it can be part of an object's name, else a similar unique name."""
     return text if _PLAIN.fullmatch(text) else plain_name(text)
 
 
 def _stems(names: Iterable[str]) -> set[str]:
-    def each() -> Iterator[str]:
+    """Return the stems of the signatures among the names of objects."""
+
+    def stems() -> Iterator[str]:
         for name in names:
             if name.endswith(".signature") and not name.startswith(("by-run/", "by-digest/")):
                 yield name.removesuffix(".signature")
 
-    return set(each())
+    return set(stems())

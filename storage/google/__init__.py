@@ -1,4 +1,4 @@
-"""Google: what the stores of its services share: its credentials, and its libraries' errors.
+"""What the stores of Google's services share: credentials, and the exceptions of Google's libraries.
 
-May not come in here: what one service alone needs.
+Not allowed here: what only one service needs.
 """

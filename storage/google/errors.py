@@ -1,4 +1,4 @@
-"""What Google's client libraries raise, in the words of the port: may pass, or does not, and what to do."""
+"""Maps the exceptions and answers of Google's APIs to :class:`StoreError`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FORBIDDEN, _UNAUTHORIZED = 403, 401
 
 
 def explain_google(error: Exception, action: str, permission: str) -> StoreError:
-    """Return the port's error for what ``action`` raised; ``permission`` is what it needs."""
+    """Return the :class:`StoreError` for an exception of ``action``; ``permission`` is what it needs."""
     from google.api_core import exceptions as api  # noqa: PLC0415 - see storage.gcs
     from google.auth import exceptions as auth  # noqa: PLC0415
 
@@ -22,18 +22,18 @@ def explain_google(error: Exception, action: str, permission: str) -> StoreError
         )
     if isinstance(error, auth.GoogleAuthError):
         kind = StoreUnavailable if getattr(error, "retryable", False) else StoreRejected
-        return kind(f"{action}: the credentials give no token ({type(error).__name__})")
+        return kind(f"{action}: no token for the credentials ({type(error).__name__})")
     if isinstance(error, api.RetryError):
         return StoreUnavailable(f"{action}: no answer in time ({type(error.cause).__name__})")
     if isinstance(error, api.GoogleAPICallError):
         return answered(int(error.code or 0), str(error.message or ""), action, permission)
-    transient = isinstance(error, OSError | TimeoutError)  # requests' errors are OSErrors
+    transient = isinstance(error, OSError | TimeoutError)  # the exceptions of requests are OSErrors too
     kind = StoreUnavailable if transient else StoreRejected
     return kind(f"{action}: {type(error).__name__}")
 
 
 def answered(status: int, message: str, action: str, permission: str) -> StoreError:
-    """Return the port's error for an answer of Google's APIs."""
+    """Return the :class:`StoreError` for an error answer of a Google API."""
     if status == _FORBIDDEN and not names_rate(message):
         said = f" ({message[:_SHOWN]})" if message else ""
         return StoreRejected(f"{action}: 403: not allowed: the account needs {permission}{said}")

@@ -1,4 +1,4 @@
-"""Google's application default credentials as headers of requests of our own."""
+"""Google's application default credentials as headers, for requests that do not use Google's clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from storage.threads import Blocking
 
 
 class GoogleLogin:
-    """Credentials that renew themselves; errors tell ``where``, and the ``permission`` that is needed."""
+    """Credentials that renew themselves. Errors name ``where`` and the ``permission`` that is needed."""
 
     def __init__(self, where: str, permission: str, scope: str) -> None:
         self._where, self._scope = where, scope
@@ -20,7 +20,7 @@ class GoogleLogin:
         self._renewing = asyncio.Lock()
 
     async def headers(self) -> dict[str, str]:
-        """Return what makes a request ours. Raises :class:`StoreError`."""
+        """Return the headers that authenticate a request. Raises :class:`StoreError`."""
         if not self._is_valid():
             async with self._renewing:
                 if not self._is_valid():
@@ -33,6 +33,7 @@ class GoogleLogin:
         return self._credentials is not None and bool(self._credentials.valid)
 
     def _renew(self) -> None:
+        """Load or refresh the credentials. Blocks."""
         try:
             import google.auth  # noqa: PLC0415 - loaded where it is used
             from google.auth.transport.requests import Request  # noqa: PLC0415
@@ -44,5 +45,5 @@ class GoogleLogin:
             self._credentials.refresh(Request())
 
     async def close(self) -> None:
-        """Release the threads; a later call starts them again."""
+        """Release the threads. A later call starts new ones."""
         await self._threads.close()

@@ -1,1 +1,1 @@
-"""The store ``grafeas``: Container Analysis."""
+"""The store ``grafeas``: Google's Container Analysis, or a grafeas server."""

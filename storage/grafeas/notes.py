@@ -1,9 +1,10 @@
-"""Notes and occurrences of Container Analysis, as Tekton Chains makes them; pure.
+"""Builds notes and occurrences of Container Analysis in Tekton Chains' format. Pure functions.
 
-An image signature is an ATTESTATION occurrence under the note ``<noteid>-simplesigning``, a provenance a
-BUILD occurrence under ``<noteid>-taskrun-intoto`` or ``<noteid>-pipelinerun-intoto`` for each image. As SLSA
-v0.2 is the one predicate Chains converts, every other provenance's details say little; the envelope holds
-all. Our execution report, which is no build, is an ATTESTATION under ``<noteid>-<kind>-report``.
+An image signature is an ATTESTATION occurrence under the note ``<noteid>-simplesigning``. A provenance is a
+BUILD occurrence under ``<noteid>-taskrun-intoto`` or ``<noteid>-pipelinerun-intoto`` for each image. Chains
+converts only SLSA v0.2 into grafeas' fields; for other predicates most fields are empty, and the envelope has
+the whole statement. The execution report, which is not a build, is an ATTESTATION under
+``<noteid>-<kind>-report``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ KINDS = ("TaskRun", "PipelineRun")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One project's settings, of the keys ``storage.grafeas.*`` and ``signers.kms.kmsref``."""
+    """The settings of one project: the keys ``storage.grafeas.*`` and ``signers.kms.kmsref``."""
 
     project: str
     note_id: str = ""
@@ -34,7 +35,7 @@ class Layout:
     key_id: str = ""
 
     def note_name(self, record: Record) -> str:
-        """Return the last part of the name of the note that a record belongs to."""
+        """Return the id of the note for a record (the last part of its name)."""
         start = self.note_id or f"tekton-{record.origin.namespace}"
         if record.is_image_signature:
             return f"{start}-simplesigning"
@@ -42,7 +43,7 @@ class Layout:
         return f"{start}-{record.origin.kind}-{kind}"
 
     def note(self, record: Record) -> Json:
-        """Return the note."""
+        """Return the note for a record."""
         if record.is_image_signature:
             return self._attestation_note("OCI Artifact Attestation Note")
         if record.predicate_type not in PROVENANCE:
@@ -64,7 +65,7 @@ class Layout:
         signature = _b64(record.signature or record.envelope)
         key = {"keyid": self.key_id} if self.key_id else {}
         simple = record.is_image_signature
-        found: Json = {
+        occurrence: Json = {
             "resourceUri": uri,
             "noteName": f"projects/{self.project}/notes/{self.note_name(record)}",
             "envelope": {
@@ -76,25 +77,29 @@ class Layout:
         if simple or record.predicate_type not in PROVENANCE:
             named = {"publicKeyId": self.key_id} if self.key_id else {}
             signatures = [{"signature": signature, **named}]
-            return {**found, "attestation": {"serializedPayload": payload, "signatures": signatures}}
-        return {**found, "build": {"intotoStatement": _statement(record.payload)}}
+            return {**occurrence, "attestation": {"serializedPayload": payload, "signatures": signatures}}
+        return {**occurrence, "build": {"intotoStatement": _statement(record.payload)}}
 
 
 def uris_of(record: Record) -> list[str]:
-    """Return ``NAME@sha256:hex`` of each image or other subject with a SHA-256, each once."""
+    """Return ``NAME@sha256:hex`` of each subject with a SHA-256 digest, without duplicates."""
     return list(
         dict.fromkeys(
-            f"{one.name}@sha256:{one.digest['sha256']}" for one in record.subjects if "sha256" in one.digest
+            f"{subject.name}@sha256:{subject.digest['sha256']}"
+            for subject in record.subjects
+            if "sha256" in subject.digest
         )
     )
 
 
 def _statement(payload: bytes) -> Json:
-    """Return grafeas' form of a statement: SLSA v0.2's fields, and empty ones where another predicate is."""
+    """Return grafeas' form of a statement; its fields are empty unless the predicate is SLSA v0.2."""
     try:
         statement = lean_json.loads(payload, lean_json.MOST_PAYLOAD_VALUES)
         predicate: Mapping[str, Any] = statement["predicate"]
-        subjects = [{"name": one["name"], "digest": one["digest"]} for one in statement["subject"]]
+        subjects = [
+            {"name": subject["name"], "digest": subject["digest"]} for subject in statement["subject"]
+        ]
         shown = {
             "_type": statement["_type"],
             "subject": subjects,
@@ -102,14 +107,15 @@ def _statement(payload: bytes) -> Json:
             "slsaProvenanceZeroTwo": _provenance(predicate),
         }
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as exc:
-        raise StoreRejected("grafeas takes in-toto statements only") from exc
+        raise StoreRejected("grafeas stores in-toto statements only") from exc
     return _without_empty(shown)
 
 
 def _provenance(predicate: Mapping[str, Any]) -> Json:
+    """Return grafeas' form of an SLSA v0.2 predicate."""
     invocation = predicate.get("invocation") or {}
     source = invocation.get("configSource") or {}
-    found: Json = {
+    provenance: Json = {
         "builder": {"id": (predicate.get("builder") or {}).get("id", "")},
         "buildType": predicate.get("buildType", ""),
         "invocation": {
@@ -123,14 +129,14 @@ def _provenance(predicate: Mapping[str, Any]) -> Json:
         },
         "buildConfig": predicate.get("buildConfig"),
         "materials": [
-            {"uri": one.get("uri", ""), "digest": one.get("digest") or {}}
-            for one in predicate.get("materials") or []
+            {"uri": material.get("uri", ""), "digest": material.get("digest") or {}}
+            for material in predicate.get("materials") or []
         ],
     }
     metadata = predicate.get("metadata")
     if metadata is not None:
         completeness = metadata.get("completeness") or {}
-        found["metadata"] = {
+        provenance["metadata"] = {
             "buildInvocationId": metadata.get("buildInvocationID", ""),
             "buildStartedOn": metadata.get("buildStartedOn"),
             "buildFinishedOn": metadata.get("buildFinishedOn"),
@@ -139,30 +145,32 @@ def _provenance(predicate: Mapping[str, Any]) -> Json:
             },
             "reproducible": metadata.get("reproducible", False),
         }
-    return found
+    return provenance
 
 
-# free-form objects, whose empty values mean something
+# free-form objects: empty values in them are data and are kept
 _AS_THEY_ARE = frozenset({"parameters", "environment", "buildConfig"})
 
 
 def _without_empty(value: Json) -> Json:
-    """Leave out what proto3's JSON leaves out: false, empty strings, lists and maps of strings, null."""
-    found: Json = {}
-    for key, one in value.items():
-        if isinstance(one, dict) and key in _AS_THEY_ARE:
-            found[key] = one
-        elif isinstance(one, dict) and key == "digest":
-            if one:
-                found[key] = one
-        elif isinstance(one, dict):
-            found[key] = _without_empty(one)
-        elif isinstance(one, list):
-            if one:
-                found[key] = [_without_empty(each) if isinstance(each, dict) else each for each in one]
-        elif one not in (None, "", False):
-            found[key] = one
-    return found
+    """Leave out what proto3's JSON form leaves out: false, empty strings, empty lists and maps, null."""
+    kept: Json = {}
+    for key, item in value.items():
+        if isinstance(item, dict) and key in _AS_THEY_ARE:
+            kept[key] = item
+        elif isinstance(item, dict) and key == "digest":
+            if item:
+                kept[key] = item
+        elif isinstance(item, dict):
+            kept[key] = _without_empty(item)
+        elif isinstance(item, list):
+            if item:
+                kept[key] = [
+                    _without_empty(element) if isinstance(element, dict) else element for element in item
+                ]
+        elif item not in (None, "", False):
+            kept[key] = item
+    return kept
 
 
 def _b64(data: bytes) -> str:

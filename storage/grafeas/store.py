@@ -1,9 +1,9 @@
-"""The store ``grafeas``: Google's Container Analysis, by its REST API; the layout is in
-:mod:`storage.grafeas.notes`.
+"""The store ``grafeas``: Google's Container Analysis over its REST API.
 
-``grafeas://PROJECT[?noteid=…&notehint=…&kmsref=…&endpoint=https://HOST]``; without ``endpoint`` Google's
-own. Credentials are Google's application default; to an endpoint that is plain HTTP no token is sent, so
-that works for tests and for a grafeas server next door that asks for none.
+:mod:`storage.grafeas.notes` builds the documents. The URL is
+``grafeas://PROJECT[?noteid=…&notehint=…&kmsref=…&endpoint=https://HOST]``; the default endpoint is Google's.
+Credentials are Google's application default credentials. No token is sent to an endpoint with plain HTTP,
+which suits tests and a local grafeas server without authentication.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _PERMISSION = (
 _CONFLICT = 409
 _PAGE = "100"
 _MOST_BYTES = 128 * 1024 * 1024
-"""Of the occurrences about one image."""
+"""The most bytes of occurrences about one image."""
 _MOST_NOTES = 4096
 _PARAMETERS = ("noteid", "notehint", "kmsref", "endpoint")
 
 
 def grafeas_url(project: str, **parameters: str) -> str:
-    """Return the URL of a store; ``parameters`` are those of the module's own documentation."""
+    """Return the URL of a store; the module's docstring lists the ``parameters``."""
     query = urlencode({name: value for name, value in parameters.items() if value}, quote_via=quote)
     return f"grafeas://{project}" + (f"?{query}" if query else "")
 
@@ -80,24 +80,24 @@ class GrafeasStore(Store):
         login = {"headers": self._login.headers} if endpoint.startswith("https:") else {}
         self._service = WebService(endpoint, options, _PERMISSION, **login)
         self._lists = Belief()
-        """That a search, which is how readers ask, finds what was written."""
+        """Whether a search, which readers use, was seen to find what was written."""
         self._notes: Bounded[str, bool] = Bounded(_MOST_NOTES)
         self._making: InFlight[str, tuple[str, bool]] = InFlight()
 
     async def put(self, record: Record) -> Stored:
-        """Make one occurrence for each subject; see :meth:`Store.put`."""
+        """Make one occurrence per subject; see :meth:`Store.put`."""
         uris = uris_of(record)
         if not uris:
-            reason = "no subject with a sha256 digest, which grafeas names occurrences by"
+            reason = "no subject has a sha256 digest, which a grafeas occurrence needs"
             return Stored(skipped=(Failure(self.url, "occurrence", "", reason),))
         try:
             await self._make_note(record)
         except StoreError as error:
             return Stored(failures=tuple(self._failure(uri, error) for uri in uris))
-        told = await asyncio.gather(*(self._put(record, uri) for uri in uris))
+        results = await asyncio.gather(*(self._put(record, uri) for uri in uris))
         return Stored(
-            tuple(one for one in told if isinstance(one, Receipt)),
-            tuple(one for one in told if isinstance(one, Failure)),
+            tuple(result for result in results if isinstance(result, Receipt)),
+            tuple(result for result in results if isinstance(result, Failure)),
         )
 
     def _failure(self, uri: str, error: StoreError) -> Failure:
@@ -105,6 +105,7 @@ class GrafeasStore(Store):
         return Failure(self.url, "occurrence", subject, str(error), isinstance(error, StoreUnavailable))
 
     async def _make_note(self, record: Record) -> None:
+        """Make the note of a record unless it exists."""
         name = self._layout.note_name(record)
         if name in self._notes:
             return
@@ -119,9 +120,10 @@ class GrafeasStore(Store):
         self._notes.put(name, True)
 
     async def _put(self, record: Record, uri: str) -> Receipt | Failure:
+        """Make the occurrence about one subject."""
         try:
             wanted = self._layout.occurrence(record, uri)
-            # the service names occurrences itself, so equal ones at the same time would all be made
+            # the service assigns the names, so concurrent equal requests would each create an occurrence
             key = sha256(orjson.dumps(wanted, option=orjson.OPT_SORT_KEYS))
             name, changed = await self._making.run(key, lambda: self._make(wanted))
         except StoreError as error:
@@ -147,6 +149,7 @@ class GrafeasStore(Store):
         return name, True
 
     async def _create(self, wanted: Json) -> str:
+        """Create an occurrence and return its name."""
         answer = await self._service.json(
             "POST",
             f"{self._project}/occurrences",
@@ -155,40 +158,42 @@ class GrafeasStore(Store):
         )
         name = str(answer.get("name", ""))
         if not re.fullmatch(r"projects/[^/\s]+/occurrences/[^/\s]+", name):
-            raise BadContent(f"make occurrence in {self.url}: the answer names none")
+            raise BadContent(f"make occurrence in {self.url}: the answer has no name of an occurrence")
         return name
 
     async def _same(self, wanted: Json) -> str | None:
-        """Return the name of an occurrence with the same envelope, None without one."""
-        for one in await self._occurrences(wanted["resourceUri"]):
-            if _equal(one, wanted):
-                return str(one["name"])
+        """Return the name of an occurrence with the same envelope; None if there is none."""
+        for occurrence in await self._occurrences(wanted["resourceUri"]):
+            if _equal(occurrence, wanted):
+                return str(occurrence["name"])
         return None
 
     async def find(self, digest: str, reference: str = "") -> Findings:
-        """Return the occurrences about ``reference@digest``, Chains' and ours.
+        """Return the occurrences about ``reference@digest``, Chains' included.
 
-        Raises :class:`StoreRejected` without a reference: the service finds them by the image's full name.
+        Raises :class:`StoreRejected` without a reference: the service searches by the full name of the image.
         """
         if not is_sha256(digest) or not reference:
-            raise StoreRejected(f"{self.url} finds evidence by NAME@sha256:HEX alone: pass the image's name")
+            raise StoreRejected(f"{self.url} finds evidence by NAME@sha256:HEX only: pass the image's name")
         found = Found()
-        for one in await self._occurrences(f"{reference}@{digest}"):
-            found.add([self._read(one)])
+        for occurrence in await self._occurrences(f"{reference}@{digest}"):
+            found.add([self._read(occurrence)])
         return found.findings()
 
     def _read(self, occurrence: Json) -> Evidence | Skipped:
+        """Return the envelope of an occurrence as evidence."""
         where = f"{self.url}#{occurrence.get('name', '')}"
         try:
             envelope = occurrence["envelope"]
             payload = base64.b64decode(envelope["payload"], validate=True)
-            (signature,) = (base64.b64decode(one["sig"], validate=True) for one in envelope["signatures"])
+            (signature,) = (base64.b64decode(entry["sig"], validate=True) for entry in envelope["signatures"])
         except (KeyError, TypeError, ValueError, binascii.Error):
             return Skipped(where, "", "it has no envelope with one signature")
         return SignedDocument("", payload, signature).evidence("grafeas", where)
 
     async def _occurrences(self, uri: str) -> list[Json]:
-        found: list[Json] = []
+        """Return all occurrences about an image, page by page."""
+        matching: list[Json] = []
         query = {"filter": f"resourceUrl={orjson.dumps(uri).decode()}", "pageSize": _PAGE}
         purpose, left = f"search {self.url}", _MOST_BYTES
         while True:
@@ -198,16 +203,20 @@ class GrafeasStore(Store):
             left -= len(page_of.body)
             answer = await lean_json.aside(page_of.body, partial(json_of, page_of, purpose))
             page = answer.get("occurrences") or []
-            # a service that knows no such filter must not pass for one that found everything
-            found += [one for one in page if isinstance(one, dict) and one.get("resourceUri") == uri]
+            # filter again: a service that ignores the filter would return occurrences of other images
+            matching += [
+                occurrence
+                for occurrence in page
+                if isinstance(occurrence, dict) and occurrence.get("resourceUri") == uri
+            ]
             if not answer.get("nextPageToken"):
-                return found
-            if len(found) > MOST_DOCUMENTS:
+                return matching
+            if len(matching) > MOST_DOCUMENTS:
                 raise StoreRejected(f"search {self.url}: more than {MOST_DOCUMENTS} occurrences")
             query["pageToken"] = str(answer["nextPageToken"])
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
-        """List one occurrence; an occurrence cannot be tried without being seen by others."""
+        """List one occurrence. A write cannot be tried, because others would see the occurrence."""
         del places
         try:
             answer = await self._service.send(
@@ -229,11 +238,11 @@ class GrafeasStore(Store):
 
 
 def _equal(there: Json, wanted: Json) -> bool:
-    """Whether an occurrence has the note, image and envelope that were wanted."""
+    """Whether two occurrences have the same note, image and envelope."""
 
-    def shown(one: Json) -> Iterable[object]:
-        envelope = one.get("envelope") or {}
-        signatures = [each.get("sig") for each in envelope.get("signatures") or []]
-        return one.get("noteName"), one.get("resourceUri"), envelope.get("payload"), signatures
+    def shown(occurrence: Json) -> Iterable[object]:
+        envelope = occurrence.get("envelope") or {}
+        signatures = [entry.get("sig") for entry in envelope.get("signatures") or []]
+        return occurrence.get("noteName"), occurrence.get("resourceUri"), envelope.get("payload"), signatures
 
     return shown(there) == shown(wanted)

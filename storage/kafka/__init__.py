@@ -1,1 +1,1 @@
-"""The store ``kafka``: messages of Tekton Chains' ``pubsub``."""
+"""The store ``kafka``: messages in the format of Tekton Chains' ``pubsub`` storage."""

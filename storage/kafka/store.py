@@ -1,9 +1,10 @@
-"""The store ``kafka``: one message for each record, with the body and headers of Tekton Chains' ``pubsub``.
+"""The store ``kafka``: one message per record, with body and headers of Tekton Chains' ``pubsub``.
 
-The body is the signature (the DSSE envelope; for an image the raw signature), the header ``payload`` the
-payload in base64, the header ``signature`` the body again. A receipt is given when all replicas in sync have
-the message; it names partition and offset. Storing again sends again, so readers must expect a message
-twice. A topic is not searched: read it with a consumer. ``kafka://HOST:PORT[,HOST:PORT]/TOPIC``.
+The body is the signature: the DSSE envelope, or the raw signature of an image. The header ``payload`` is the
+payload in base64, the header ``signature`` the body again. A receipt names partition and offset and is
+returned when all in-sync replicas have the message. Storing a record again sends it again, so consumers must
+expect duplicates. A topic cannot be searched; read it with a consumer. The URL is
+``kafka://HOST:PORT[,HOST:PORT]/TOPIC``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from storage.threads import Blocking
 
 _LOGIN = "the broker refused the login: check storage.pubsub.kafka.sasl.* and the password"
 _TLS = (
-    "TLS failed: check storage.pubsub.kafka.ssl.ca-file, and our own certificate where the broker wants one"
+    "TLS failed: check storage.pubsub.kafka.ssl.ca-file, and the client certificate if the broker needs one"
 )
 _LOOK_SECONDS = 0.005
 _LARGEST = 256 * 1024 * 1024
@@ -44,7 +45,7 @@ class KafkaStore(Store):
         self._trouble: StoreError | None = None
 
     async def put(self, record: Record) -> Stored:
-        """Send one message and wait until the broker has it; see :meth:`Store.put`."""
+        """Send one message and wait until the broker acknowledges it; see :meth:`Store.put`."""
         try:
             document = document_of(record)
             headers = {"payload": base64.b64encode(document.payload), "signature": document.signature}
@@ -55,21 +56,23 @@ class KafkaStore(Store):
         return Stored((Receipt(self.url, "message", "", location, sha256(document.signature)),))
 
     async def _send(self, body: bytes, headers: dict[str, bytes]) -> str:
+        """Send one message and return its location."""
+
         def work() -> str:
             done = threading.Event()
-            told: list[Any] = []
+            result: list[Any] = []
 
             def delivered(error: Any, message: Any) -> None:
-                told.extend((error, message))
+                result.extend((error, message))
                 done.set()
 
             producer = self._made()
             producer.produce(self._topic, value=body, headers=headers, on_delivery=delivered)
-            # the client itself gives a message up after its own time, and says so
+            # no time limit here: the client itself reports a message as failed after its delivery timeout
             while not done.wait(0):
-                # another thread may be given our answer, and this one looks after it no sooner than it wakes
+                # poll() in another thread may run our callback, so wake up often enough to notice that
                 producer.poll(_LOOK_SECONDS)
-            error, message = told
+            error, message = result
             if error is not None:
                 raise self._refused(f"send to {self.url}") or _explain_code(error, f"send to {self.url}")
             self._trouble = None
@@ -78,16 +81,16 @@ class KafkaStore(Store):
         return await self._threads.run(f"send to {self.url}", work)
 
     async def find(self, digest: str, reference: str = "") -> Findings:
-        """Raise :class:`StoreRejected`: a topic cannot be asked for one digest."""
+        """Raise :class:`StoreRejected`: a topic cannot be searched by digest."""
         del digest, reference
         raise StoreRejected(f"{self.url} cannot be searched: read the topic with a consumer")
 
     async def find_run(self, uid: str) -> Findings:
-        """Raise :class:`StoreRejected`: a topic cannot be asked for one run."""
+        """Raise :class:`StoreRejected`: a topic cannot be searched by run."""
         return await self.find(uid)
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
-        """Ask the broker for the topic; a message cannot be taken back."""
+        """Ask the broker for the topic. A write is not tried, because a message cannot be deleted."""
         del places
 
         def look() -> int:
@@ -100,7 +103,7 @@ class KafkaStore(Store):
             try:
                 return look()
             except Exception:
-                self._made().poll(0)  # lets the client tell what went wrong with its connection
+                self._made().poll(0)  # runs the client's error callback, which has the cause
                 if refused := self._refused(f"reach {self.url}"):
                     raise refused from None
                 raise
@@ -116,21 +119,22 @@ class KafkaStore(Store):
         ]
 
     async def close(self) -> None:
-        """Send what waits, and release connections; a later call opens them again."""
+        """Send waiting messages and release connections. A later call opens new ones."""
         client, self._client = self._client, None
         if client is not None:
             await asyncio.to_thread(client.flush, self._options.timeout)
         await self._threads.close()
 
     def _made(self) -> Any:
+        """Return the client; make a new one for the first call and after a change of the password."""
         with self._making:
             try:
                 password = self._settings.password()
             except StoreRejected:
                 if self._client is None:
                     raise
-                password = self._password  # a file that cannot be read leaves the last one in force
-            # a password that changed in its file is for new connections; what is under way keeps its own
+                password = self._password  # the file cannot be read: keep the last password
+            # a changed password needs a new client; messages under way stay with the old one
             if self._client is None or password != self._password:
                 try:
                     from confluent_kafka import Producer  # noqa: PLC0415
@@ -155,29 +159,34 @@ class KafkaStore(Store):
             return self._client
 
     def _note(self, error: Any) -> None:
-        """Keep what the client says of its connections; a message alone only tells that time ran out."""
-        found = _trouble(str(error.name()), str(error.str()))
-        if found is not None and not isinstance(self._trouble, StoreRejected):
-            self._trouble = found
+        """Remember what the client reports about its connections.
+
+        The error of a message says only that its time ran out.
+        """
+        problem = _trouble(str(error.name()), str(error.str()))
+        if problem is not None and not isinstance(self._trouble, StoreRejected):
+            self._trouble = problem
 
     def _refused(self, action: str) -> StoreError | None:
-        """Return why the broker does not let us in, where that is what keeps messages from it."""
-        found = self._trouble
-        return type(found)(f"{action}: {found}") if found is not None else None
+        """Return why the broker refuses connections, if it does."""
+        problem = self._trouble
+        return type(problem)(f"{action}: {problem}") if problem is not None else None
 
 
 def _trouble(name: str, text: str) -> StoreError | None:
-    """Return what is wrong with a connection, where waiting alone does not mend it."""
+    """Return the error for a connection problem that does not end by waiting; None for others."""
     if name == "_AUTHENTICATION":
         return StoreRejected(_LOGIN)
     if name == "_SSL":
         return StoreRejected(_TLS)
-    if "SASL authentication" in text:  # some brokers hang up instead of answering, and so does an outage
+    # some brokers close the connection instead of answering; an outage looks the same, so it may pass
+    if "SASL authentication" in text:
         return StoreUnavailable(_LOGIN)
     return StoreUnavailable(_TLS) if "SSL routines" in text else None
 
 
 def _explain(error: Exception, action: str) -> StoreError:
+    """Return the :class:`StoreError` for an exception of the client."""
     from confluent_kafka import KafkaException  # noqa: PLC0415
 
     if isinstance(error, KafkaException):
@@ -188,7 +197,10 @@ def _explain(error: Exception, action: str) -> StoreError:
 
 
 def _explain_code(error: Any, action: str) -> StoreError:
-    """Return the port's error for one of Kafka's; ``_MSG_TIMED_OUT`` and its like are local words."""
+    """Return the :class:`StoreError` for an error code of Kafka.
+
+    Names that begin with an underscore, such as ``_MSG_TIMED_OUT``, are the client's own.
+    """
     name = str(error.name())
     if "AUTHORIZATION_FAILED" in name:
         return StoreRejected(

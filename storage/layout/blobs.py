@@ -1,4 +1,4 @@
-"""``blobs/sha256`` of an OCI image layout. Everything here may block."""
+"""Reads and writes ``blobs/sha256`` of an OCI image layout. Every function here may block."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class Blobs:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folder = root / "blobs" / "sha256"
-        # plain strings: the fast path makes some ten files for each run
+        # plain strings instead of Path: about ten files are written per run, and Path is measurably slower
         self._prefix = os.fspath(self.folder) + os.sep
         self._serial = itertools.count()
         self._temporary = os.fspath(root / f".blob-{secrets.token_hex(8)}-")
 
     def path(self, digest: str) -> str:
-        """Return where the blob of a sha256 ``digest`` is."""
+        """Return the path of the blob with a sha256 ``digest``."""
         return self._prefix + digest[_HEX:]
 
     def read(self, digest: str, limit: int) -> bytes:
-        """Return a blob; raises :class:`BadContent` when absent, too large or not what its name says."""
+        """Return a blob. Raises :class:`BadContent` if it is absent, too large or has another digest."""
         if not is_sha256(digest):
-            raise BadContent(f"{digest[:100]!r} is no sha256 digest")
+            raise BadContent(f"{digest[:100]!r} is not a sha256 digest")
         path = Path(self.path(digest))
         try:
-            # links are followed: some builders link a layout's blobs, and the digest tells what they are
+            # links are followed, because some builders link blobs; the digest is checked below
             data = read_file(path, limit)
         except OSError as exc:
             if exc.errno == errno.EFBIG:
@@ -53,16 +53,16 @@ class Blobs:
         return data
 
     def has(self, digest: str, size: int) -> bool:
-        """Whether a blob of this size is here."""
+        """Whether a blob of this size exists."""
         try:
             return os.stat(self.path(digest)).st_size == size  # noqa: PTH116 - see __init__
         except OSError:
             return False
 
     def write(self, digest: str, data: bytes) -> None:
-        """Write a blob, over one of that name too: what a crash or a bad disk left there is not trusted."""
+        """Write a blob, also over an existing one: a crash or a bad disk may have left wrong bytes there."""
         path = self.path(digest)
-        # two threads may write equal bytes at once
+        # a unique name per write: two threads may write the same blob at the same time
         temporary = f"{self._temporary}{next(self._serial)}"
         try:
             write_new(temporary, data)
@@ -72,7 +72,7 @@ class Blobs:
             raise problem("write", Path(path), exc) from exc
 
     def manifest(self, digest: str) -> Descriptor | None:
-        """Return the descriptor of an image manifest or index that is here, None for anything else."""
+        """Return the descriptor of an image manifest or index in the layout; None for anything else."""
         if not is_sha256(digest) or not os.access(self.path(digest), os.R_OK):
             return None
         try:

@@ -1,4 +1,4 @@
-"""What a flush of the layout does: manifests of tags, then ``index.json``, under the layout's lock."""
+"""The flush of a layout: writes the manifests of tags, then ``index.json``, under the layout's lock."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Batch:
     entries: dict[str, bytes] = field(default_factory=dict)
     layers: dict[str, dict[tuple[str, str], Layer]] = field(default_factory=dict)
     blobs: list[str] = field(default_factory=list)
-    """Paths that are still to be brought to the disk."""
+    """Paths that must still be synced to disk."""
 
     def __len__(self) -> int:
         return len(self.entries) + len(self.layers)
 
     def followed_by(self, later: Batch) -> Batch:
-        """Return both as one batch."""
+        """Add the content of a later batch and return this one."""
         for tag, layers in later.layers.items():
             self.layers.setdefault(tag, {}).update(layers)
         self.entries.update(later.entries)
@@ -49,11 +49,12 @@ def commit(
     seconds: float,
     fsync: bool,
 ) -> Index:
-    """Write ``batch`` on top of what other processes wrote since ``known``; returns the index as it is then.
+    """Write ``batch`` and return the new index. Blocks.
 
-    ``mine`` are the entries that this store committed before: receipts were given for them, so they are
-    written again where somebody put another index into the file's place; the batch's are added to them.
-    Committing a batch again changes nothing. Waits up to ``seconds`` for the lock. May block.
+    The file is read again first, because other processes may have changed it since ``known``. ``mine`` are
+    the entries that this store committed earlier, and the batch's are added to it. Receipts exist for them,
+    so they are written again if another process replaced the index without them. Committing a batch twice
+    changes nothing. Waits up to ``seconds`` for the lock.
     """
     with file.locked(seconds):
         current = file.read(known)
@@ -73,7 +74,7 @@ def commit(
 
 
 def tagged(blobs: Blobs, entry: bytes) -> Gathered:
-    """Return the manifest of a tag's entry; raises :class:`BadContent` when it cannot be added to."""
+    """Return the manifest of a tag's entry. Raises :class:`BadContent` if nothing can be added to it."""
     described = lean_json.loads(entry)
     digest = str(described.get("digest"))
     data = blobs.read(digest, MANIFEST_LIMIT)
@@ -81,7 +82,7 @@ def tagged(blobs: Blobs, entry: bytes) -> Gathered:
 
 
 def _merged(blobs: Blobs, entry: bytes | None, tag: str, layers: Mapping[tuple[str, str], Layer]) -> bytes:
-    """Write the tag's manifest with ``layers`` added and return its entry."""
+    """Write the tag's manifest with ``layers`` added and return its index entry."""
     document = Gathered() if entry is None else tagged(blobs, entry)
     there = document.entries
     present = {layer.identity for layer in there}
@@ -97,6 +98,7 @@ def _merged(blobs: Blobs, entry: bytes | None, tag: str, layers: Mapping[tuple[s
 
 
 def _uid(entry: Entry) -> str:
+    """Return the UID of the run that a layer comes from; empty if unknown."""
     annotations = entry.descriptor.get("annotations")
     uid = annotations.get(RUN_UID) if isinstance(annotations, dict) else None
     return uid if isinstance(uid, str) else ""

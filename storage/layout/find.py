@@ -1,4 +1,4 @@
-"""Finding evidence in an OCI image layout, from its index. Everything here may block."""
+"""Finds evidence in an OCI image layout from its index. Every function here may block."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def find_digest(index: Index, blobs: Blobs, digest: str) -> Findings:
         if name in tags or digest in _annotation(entry, SUBJECT).split(","):
             entries[str(entry.get("digest"))] = entry
         elif name == fallback and entry.get("mediaType") == OCI_INDEX:
-            found, problems = _listed(blobs, entry)
-            entries.update((listed.digest, {"digest": listed.digest}) for listed in found)
+            referrers, problems = _listed(blobs, entry)
+            entries.update((listed.digest, {"digest": listed.digest}) for listed in referrers)
             skipped.extend(problems)
     contents = [_contents(blobs, entry, digest) for entry in entries.values()]
     contents.extend(_foreign(index, blobs, digest, seen=set(entries)))
@@ -39,30 +39,31 @@ def find_digest(index: Index, blobs: Blobs, digest: str) -> Findings:
 
 
 def find_run(index: Index, blobs: Blobs, uid: str) -> Findings:
-    """Return the evidence that came from the run ``uid``."""
+    """Return the evidence from the run ``uid``."""
     contents = []
     for entry in index.containing(uid):
         if uid not in _annotation(entry, RUN_UID).split(","):
             continue
         held = _contents(blobs, entry, "")
-        wanted = tuple(one for one in held.wanted if one.annotations.get(RUN_UID) == uid)
+        wanted = tuple(item for item in held.wanted if item.annotations.get(RUN_UID) == uid)
         contents.append(Contents(wanted, held.skipped))
     return _fetched(blobs, contents, [])
 
 
 def list_runs(index: Index) -> list[ListedRun]:
-    """Return the runs that the index names; what only a tag names has no more than its UID."""
-    found: dict[str, ListedRun] = {}
+    """Return the runs that the index names. Of a run that only a tag names, just the UID is known."""
+    runs: dict[str, ListedRun] = {}
     for entry in index.containing(RUN_UID):
         run = run_of({key: _annotation(entry, key) for key in (RUN, RUN_UID)})
         if run is not None and run.kind:
-            found[run.uid] = ListedRun(run, _annotation(entry, _CREATED))
+            runs[run.uid] = ListedRun(run, _annotation(entry, _CREATED))
         for uid in _annotation(entry, RUN_UID).split(","):
-            found.setdefault(uid, ListedRun(Origin("", "", "", uid), ""))
-    return list(found.values())
+            runs.setdefault(uid, ListedRun(Origin("", "", "", uid), ""))
+    return list(runs.values())
 
 
 def _contents(blobs: Blobs, entry: Mapping[str, Any], subject: str) -> Contents:
+    """Return the evidence in the manifest of an index entry."""
     digest = str(entry.get("digest"))[:100]
     location = f"{blobs.root}@{digest}"
     try:
@@ -73,6 +74,7 @@ def _contents(blobs: Blobs, entry: Mapping[str, Any], subject: str) -> Contents:
 
 
 def _listed(blobs: Blobs, entry: Mapping[str, Any]) -> tuple[tuple[Entry, ...], list[Skipped]]:
+    """Return the entries of a referrers index (tag ``sha256-<hex>``) and what could not be read."""
     digest = str(entry.get("digest"))
     try:
         data = blobs.read(digest, MANIFEST_LIMIT)
@@ -82,7 +84,7 @@ def _listed(blobs: Blobs, entry: Mapping[str, Any]) -> tuple[tuple[Entry, ...], 
 
 
 def _foreign(index: Index, blobs: Blobs, digest: str, seen: set[str]) -> Iterator[Contents]:
-    """Read the bundles of others that say in their manifest that they are about ``digest``."""
+    """Yield the bundles of other tools whose manifests have the subject ``digest``."""
     for entry in index.foreign_bundles():
         if str(entry.get("digest")) in seen:
             continue
@@ -90,25 +92,28 @@ def _foreign(index: Index, blobs: Blobs, digest: str, seen: set[str]) -> Iterato
             data = blobs.read(str(entry.get("digest")), MANIFEST_LIMIT)
         except BadContent:
             data = b""
+        # an unreadable manifest is passed on too: _contents() reports it as skipped
         if not data or digest.encode() in data:
             yield _contents(blobs, entry, digest)
 
 
 def _fetched(blobs: Blobs, contents: Iterable[Contents], skipped: list[Skipped]) -> Findings:
+    """Read the wanted blobs, within the allowance of the search."""
     evidence: list[Evidence] = []
     allowed = allowance.current()
     for part in contents:
         skipped.extend(part.skipped)
         for wanted in part.wanted:
-            found = _fetch(blobs, wanted, allowed)
-            if isinstance(found, Evidence):
-                evidence.append(found)
+            result = _fetch(blobs, wanted, allowed)
+            if isinstance(result, Evidence):
+                evidence.append(result)
             else:
-                skipped.append(found)
+                skipped.append(result)
     return Findings(tuple(evidence), tuple(skipped))
 
 
 def _fetch(blobs: Blobs, wanted: Wanted, allowed: Allowance) -> Evidence | Skipped:
+    """Read one blob. What it does not use of the allowance is given back."""
     if reason := allowed.take(wanted.size):
         return wanted.skipped(reason)
     data = b""

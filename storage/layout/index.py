@@ -1,7 +1,7 @@
-"""``index.json`` of an OCI image layout: read, merged and replaced whole, under a lock.
+"""``index.json`` of an OCI image layout: read, merged and replaced as a whole, under a lock.
 
-Entries are kept as the bytes they have in the file, so a large index costs little memory and foreign entries
-stay as they are; a search looks for a text in those bytes before anything is parsed.
+Entries stay the bytes of the file, so a large index takes little memory and foreign entries do not change. A
+search looks for a text in these bytes before it parses an entry.
 (https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md)
 """
 
@@ -28,11 +28,11 @@ from storage.formats.manifests import OCI_INDEX
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 REF_NAME = "org.opencontainers.image.ref.name"
 SUBJECT = "provenance.chains/subject"
-"""The subjects of a bundle as ``algorithm:hex``, comma-separated."""
+"""The subjects of a bundle as ``algorithm:hex``, separated by commas."""
 LARGEST_INDEX = 256 * 1024 * 1024
-"""Bytes of ``index.json``: a hundred thousand runs have 170 MB."""
+"""The largest ``index.json`` in bytes. A hundred thousand runs take 170 MB."""
 _SMALLEST_ENTRY = 100
-"""Bytes of a descriptor, on average: a digest alone has 71."""
+"""The smallest average size of a descriptor in bytes. A digest alone takes 71."""
 _POLL = 0.02
 _MOST_MARKER = 4096
 _NEVER_READ = (0, 0, 0)
@@ -44,16 +44,16 @@ class Index:
 
     entries: dict[str, bytes] = field(default_factory=dict)
     others: dict[str, Any] = field(default_factory=dict)
-    """The file's other keys."""
+    """The other members of the file."""
     version: tuple[int, int, int] = _NEVER_READ
 
     def containing(self, text: str) -> Iterator[dict[str, Any]]:
-        """Yield the entries whose JSON has ``text``, parsed; the caller looks closer."""
+        """Yield the parsed entries whose JSON contains ``text``. The caller checks them in detail."""
         needle = text.encode()
         return (lean_json.loads(raw) for raw in self.entries.values() if needle in raw)
 
     def foreign_bundles(self) -> Iterator[dict[str, Any]]:
-        """Yield the bundles that others put here: only their manifests tell what they are about."""
+        """Yield the bundles of other tools. Only their manifests say what they are about."""
         ours, bundle = SUBJECT.encode(), BUNDLE_PREFIX.encode()
         return (orjson.loads(raw) for raw in self.entries.values() if bundle in raw and ours not in raw)
 
@@ -63,7 +63,7 @@ class TooMany(ValueError):  # noqa: N818 - says what there is
 
 
 def _parsed(data: bytes) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Return entries and other members of an index, a large one entry by entry."""
+    """Return entries and other members of an index. A large index is read entry by entry."""
     if lean_json.values_in(data) <= lean_json.MOST_VALUES:
         document = lean_json.loads(data)
         return {key_of(entry): orjson.dumps(entry) for entry in document.pop("manifests")}, document
@@ -81,7 +81,7 @@ def _parsed(data: bytes) -> tuple[dict[str, bytes], dict[str, Any]]:
 
 
 def key_of(entry: dict[str, Any]) -> str:
-    """Return what makes an entry the same one: its name where it has one, else its digest."""
+    """Return the identity of an entry: its name if it has one, else its digest."""
     annotations = entry.get("annotations")
     name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
     return f"name {name}" if name else str(entry.get("digest"))
@@ -96,7 +96,7 @@ class IndexFile:
         self._marker = root / "oci-layout"
 
     def create(self) -> None:
-        """Make the folder an image layout unless it is one. Raises :class:`StoreError` when it cannot be."""
+        """Make the folder an image layout if it is none. Raises :class:`StoreError`."""
         try:
             (self._root / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
             if not self._marker.exists():
@@ -111,13 +111,13 @@ class IndexFile:
             raise StoreRejected(f"{self._marker} says version {version!r}; expected '1.0.0'")
 
     def exists(self) -> bool:
-        """Whether the folder says that it is an image layout."""
+        """Whether the folder is marked as an image layout."""
         return self._marker.is_file()
 
     def read(self, known: Index) -> Index:
-        """Return the file's entries: ``known`` itself when the file has not changed since it was read.
+        """Return the entries of the file; ``known`` itself if the file has not changed since.
 
-        Raises :class:`StoreRejected` when the file is no image index.
+        Raises :class:`StoreRejected` if the file is not an image index.
         """
         try:
             with open_file(self._path) as file:
@@ -135,7 +135,7 @@ class IndexFile:
         except (ValueError, AttributeError, KeyError, TypeError) as exc:
             reason = f" ({exc})" if isinstance(exc, TooMany) else ""
             raise StoreRejected(
-                f"{self._path} is no image index{reason}: move it away or restore it"
+                f"{self._path} is not an image index{reason}: move it away or restore it"
             ) from exc
         return Index(entries, others, version)
 
@@ -153,9 +153,9 @@ class IndexFile:
 
     @contextmanager
     def locked(self, seconds: float) -> Iterator[None]:
-        """Hold the layout against other processes; the lock is on ``oci-layout``, which is never replaced.
+        """Lock the layout against other processes. The lock is on ``oci-layout``, which is never replaced.
 
-        Raises :class:`StoreUnavailable` when another process holds it for ``seconds``.
+        Raises :class:`StoreUnavailable` if another process holds it for ``seconds``.
         """
         try:
             handle = os.open(self._marker, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)

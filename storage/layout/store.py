@@ -1,16 +1,17 @@
-"""The store in a folder: an OCI image layout that oras, crane and skopeo copy to any registry.
+"""The store ``oci-layout``: an OCI image layout that oras, crane and skopeo can copy to any registry.
 
-Form A: one entry of ``index.json`` named ``sha256-<hex>.att`` or ``.sig`` for each subject, which copied to a
-registry under that name is a cosign attestation or signature. Form B: an artifact manifest for each record,
-with ``subject`` when the layout holds the subject's manifest too, else with the subjects as an annotation.
-A record without any subject is found again by its run's UID.
+Form A: for each subject, ``index.json`` has an entry named ``sha256-<hex>.att`` or ``.sig``. Copied to a
+registry under that name, it is a cosign attestation or signature. Form B: an artifact manifest for each
+record. It has a ``subject`` if the layout has the subject's manifest, else an annotation with the subjects. A
+record without subjects is found by the UID of its run.
 
-Blobs are written at once, under another name first; manifests of tags, which gather the records of many
-runs, and ``index.json`` follow at :meth:`LayoutStore.flush`, or by themselves when as much waits as is
-indexed, so that the work stays linear. Several processes may write one layout.
+Blobs are written immediately, under a temporary name first. The manifests of tags, which hold the records of
+many runs, and ``index.json`` are written by :meth:`LayoutStore.flush`. A flush also starts by itself when as
+many entries wait as the index has, so that the total work stays linear. Several processes may write to one
+layout.
 
-Small files are written on the event loop: one takes about 40 µs, less than handing it to a thread and back.
-Blobs from 1 MiB, the flush and searches go to a thread.
+Small files are written on the event loop: a write takes about 40 µs, less than a switch to a thread and back.
+Blobs from 1 MiB, flushes and searches run in threads.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _ASIDE = 1024 * 1024
 
 
 class LayoutStore(Store):
-    """Stores records in the image layout at the URL's path, which is made when it is first written to."""
+    """Stores records in the image layout ``oci-layout:PATH``. The first write creates it."""
 
     def __init__(self, url: str, options: StoreOptions) -> None:
         path = url.removeprefix("oci-layout:")
@@ -70,7 +71,7 @@ class LayoutStore(Store):
         self._background: set[asyncio.Task[None]] = set()
 
     async def put(self, record: Record) -> Stored:
-        """Store ``record`` once in form B and in form A for each subject; see :meth:`Store.put`."""
+        """Store ``record`` once in form B, and in form A for each subject; see :meth:`Store.put`."""
         try:
             await self._opened()
             stored = await self._put(record)
@@ -82,29 +83,29 @@ class LayoutStore(Store):
             task = asyncio.ensure_future(self._flush_aside())
             self._background.add(task)
             task.add_done_callback(self._background.discard)
-            await asyncio.sleep(0)  # a caller that waits for nothing else would never let it start
+            await asyncio.sleep(0)  # let the task start, even if the caller never waits for I/O
         return stored
 
     async def find(self, digest: str, reference: str = "") -> Findings:
-        """Return what the layout has about ``digest``, ``sha256:hex`` or another algorithm's."""
+        """Return the evidence about ``digest``, which is ``sha256:hex`` or has another algorithm."""
         del reference
         await self._refresh()
         return await asyncio.to_thread(find_digest, self._known(), self._blobs, digest)
 
     async def find_run(self, uid: str) -> Findings:
-        """Return what came from the run ``uid``."""
+        """Return the evidence from the run ``uid``."""
         await self._refresh()
         return await asyncio.to_thread(find_run, self._known(), self._blobs, uid)
 
     async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
-        """Yield the runs of the layout; see :meth:`Store.list_runs`."""
+        """Yield the runs in the layout; see :meth:`Store.list_runs`."""
         await self._refresh()
         for run in await asyncio.to_thread(list_runs, self._known()):
             if run.ended_within(since, until):
                 yield run
 
     async def flush(self) -> None:
-        """Write the manifests of tags and ``index.json``; callers at the same time share one write."""
+        """Write the manifests of tags and ``index.json``. Concurrent callers share one write."""
         async with self._lock:
             if not self._waiting and not await self._lost_ground():
                 return
@@ -122,7 +123,7 @@ class LayoutStore(Store):
                     fsync=self._options.fsync,
                 )
             except BaseException:
-                # what was put stays waiting; committing it twice is the same as once
+                # keep the batch for the next flush; committing a part of it twice changes nothing
                 self._waiting = batch.followed_by(self._waiting)
                 self._flush_at = 2 * len(self._waiting)
                 raise
@@ -131,14 +132,14 @@ class LayoutStore(Store):
             self._flush_at = max(FLUSH_AT, len(self._index.entries))
 
     async def _lost_ground(self) -> bool:
-        """Whether somebody wrote an index without what this store has given receipts for."""
+        """Whether another process wrote an index without entries for which receipts were returned."""
         if not self._mine:
             return False
-        found = await asyncio.to_thread(self._file.read, self._known())
-        return any(key not in found.entries for key in self._mine)
+        current = await asyncio.to_thread(self._file.read, self._known())
+        return any(key not in current.entries for key in self._mine)
 
     async def close(self) -> None:
-        """Flush; a flush that goes on by itself is waited for."""
+        """Flush, and wait for a flush that started by itself."""
         await self.flush()
         await asyncio.gather(*self._background)
 
@@ -146,9 +147,10 @@ class LayoutStore(Store):
         try:
             await self.flush()
         except StoreError:
-            return  # it all still waits: the caller's own flush tries again and raises
+            return  # the batch still waits; the caller's own flush tries again and raises
 
     async def _opened(self) -> None:
+        """Create the layout and read its index, once."""
         if self._index is None:
             self._index = await self._opening.run("", lambda: asyncio.to_thread(self._open))
 
@@ -161,23 +163,30 @@ class LayoutStore(Store):
         return self._index or Index()
 
     async def _refresh(self) -> None:
-        """Make what this process put, and what others did, part of the index in memory."""
+        """Flush, then read what other processes wrote."""
         if not await asyncio.to_thread(self._file.exists):
-            raise StoreRejected(f"{self._root} is no OCI image layout")
+            raise StoreRejected(f"{self._root} is not an OCI image layout")
         await self.flush()
         async with self._lock:
             self._index = await asyncio.to_thread(self._file.read, self._known())
 
     def _form_a(self, record: Record) -> str:
+        """Return the form A of a record (``att`` or ``sig``); empty if it is not configured."""
         if self._options.encoding_format == FORM_B:
             return ""
         return "sig" if record.is_image_signature else "att"
 
     def _form_b(self) -> str:
+        """Return ``layout`` if form B is configured, else empty."""
         return "" if self._options.encoding_format == FORM_A else "layout"
 
     async def _put(self, record: Record) -> Stored:
-        subjects = [f"{kind}:{value}" for one in record.subjects for kind, value in one.digest.items()]
+        """Store the configured forms of a record. Raises :class:`StoreError`."""
+        subjects = [
+            f"{kind}:{value}"
+            for record_subject in record.subjects
+            for kind, value in record_subject.digest.items()
+        ]
         images = dict.fromkeys(subject for subject in subjects if is_sha256(subject))
         receipts: list[Receipt] = []
         failures: list[Failure] = []
@@ -186,7 +195,7 @@ class LayoutStore(Store):
         if form and images:
             await self._put_tags(record, form, list(images), receipts, failures)
         elif form and self._form_b():
-            reason = f"no subject has a sha256 digest, which the tag .{form} needs; the bundle is kept"
+            reason = f"no subject has a sha256 digest, which the tag .{form} needs; the bundle is stored"
             skipped.append(Failure(self.url, form, "", reason))
         elif form == "sig":
             raise StoreRejected("an image signature needs a subject with a sha256 digest")
@@ -200,7 +209,7 @@ class LayoutStore(Store):
     async def _put_tags(
         self, record: Record, form: str, images: list[str], receipts: list[Receipt], failures: list[Failure]
     ) -> None:
-        """Form A: one layer for every subject's tag, whose manifest is written at the flush."""
+        """Store form A: one layer for the tag of each subject. The flush writes the manifests."""
         blob = record.payload if record.is_image_signature else record.envelope
         if not blob or (record.is_image_signature and not record.signature):
             raise StoreRejected("the record has no envelope or signature")
@@ -225,11 +234,11 @@ class LayoutStore(Store):
         if absent:
             await self._write_blob(digest, blob)
         for tag in absent:
-            # the blob is on disk: a large one need not be held
+            # the blob is on disk, so the waiting layer need not keep it in memory
             self._waiting.layers.setdefault(tag, {})[layer.identity] = Layer(layer.descriptor)
 
     def _layers_of(self, tag: str, layer: Layer) -> tuple[bool, int]:
-        """Whether the tag has ``layer``, and how many layers it has."""
+        """Return whether the tag has ``layer``, and how many layers it has."""
         many = 0
         for batch in (self._waiting, self._flushing):
             layers = batch.layers.get(tag, {})
@@ -240,12 +249,15 @@ class LayoutStore(Store):
         if entry is None:
             return False, many
         listed = tagged(self._blobs, entry).entries
-        return layer.identity in {one.identity for one in listed}, many + len(listed)
+        return layer.identity in {listed_entry.identity for listed_entry in listed}, many + len(listed)
 
     async def _put_artifact(
         self, record: Record, subjects: list[str], content: bytes, media_type: str
     ) -> list[Receipt]:
-        """Form B, or a lone envelope: a manifest for each subject kept here and one for all the others."""
+        """Store form B, or an envelope alone.
+
+        There is one manifest for each subject in the layout, and one for all other subjects.
+        """
         if not content:
             raise StoreRejected(
                 "the record has no bundle" if media_type == BUNDLE_TYPE else "the record has no envelope"
@@ -253,7 +265,7 @@ class LayoutStore(Store):
         digest = await sha256_aside(content)
         described = Descriptor(media_type, digest, len(content))
         run = _run_annotations(record)
-        kept = {subject: found for subject in subjects if (found := self._blobs.manifest(subject))}
+        kept = {subject: descriptor for subject in subjects if (descriptor := self._blobs.manifest(subject))}
         others = ",".join(dict.fromkeys(subject for subject in subjects if subject not in kept))
         groups = [*kept.items(), *([(others, None)] if others or not kept else [])]
         receipts = []
@@ -276,10 +288,12 @@ class LayoutStore(Store):
         return receipts
 
     def _has(self, digest: str) -> bool:
+        """Whether the index has an entry with this digest, or will after the next flush."""
         known = self._known().entries
         return digest in known or digest in self._waiting.entries or digest in self._flushing.entries
 
     async def _write_blob(self, digest: str, data: bytes) -> None:
+        """Write a blob, in a thread if it is large."""
         if len(data) >= _ASIDE:
             await asyncio.to_thread(self._blobs.write, digest, data)
         else:

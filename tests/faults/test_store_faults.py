@@ -586,7 +586,7 @@ def test_a_list_of_referrers_that_is_none_is_named(body: bytes) -> None:
 
     found = find_against(lambda *_: on("GET", "/referrers/", page))
     assert [item.format for item in found.evidence] == ["dsse"]
-    assert "no image index" in found.skipped[0].reason
+    assert "not an image index" in found.skipped[0].reason
 
 
 def test_a_fallback_index_of_another_kind_is_named() -> None:

@@ -128,9 +128,9 @@ def test_the_password_may_be_in_the_environment(tmp_path: Path, monkeypatch: pyt
     [
         ("security-protocol=tls", "expected one of plaintext"),
         ("security-protocol=sasl_ssl", "needs sasl-username"),
-        ("sasl-username=x", "unless security-protocol is sasl_ssl"),
+        ("sasl-username=x", "settings need security-protocol sasl_ssl"),
         ("ca-file=/x", "need security-protocol ssl"),
-        ("security-protocol=ssl&cert-file=/x", "need each other"),
+        ("security-protocol=ssl&cert-file=/x", "must be set together"),
         ("security-protocol=sasl_ssl&sasl-username=x&sasl-mechanism=GSSAPI", "expected one of PLAIN"),
         (f"sasl-password={PASSWORD}", "unknown setting 'sasl-password'"),
     ],

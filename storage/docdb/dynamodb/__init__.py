@@ -1,1 +1,4 @@
-"""DynamoDB for the store ``docdb``: its requests, and the items that lead to documents."""
+"""DynamoDB for the store ``docdb``: its requests, and the list items by which documents are found.
+
+Not allowed here: other databases.
+"""

@@ -1,6 +1,6 @@
-"""Calls of DynamoDB over :mod:`storage.aws_wire`; what is no plain success goes by the SDK.
+"""Calls DynamoDB over :mod:`storage.aws_wire`; anything but a plain success goes through the SDK.
 
-Items are in the service's own JSON, binary values as bytes or base64: :func:`decoded` reads both.
+Items are in the service's own JSON. Binary values are bytes or base64; :func:`decoded` accepts both.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _CONNECT_SECONDS = 10.0
 _SHOWN = 200
 _OK, _BAD, _SERVER_ERROR = 200, 400, 500
 _LARGEST_ANSWER = 16 * 1024 * 1024
-"""Bytes: the service gives 4 MiB of items, a third more as base64, and names beside them."""
+"""The largest answer in bytes. The service returns 4 MiB of items, which base64 makes a third larger, and
+their names."""
 _TAKEN = "ConditionalCheckFailedException"
 _DENIED = "AccessDeniedException"
 _TOGETHER = frozenset(
@@ -50,19 +51,23 @@ _LATER = frozenset(
 
 
 class Taken(StoreRejected):
-    """The condition of a write does not hold; ``item`` is what is there, None where that was not told."""
+    """The condition of a write is not met. ``item`` is the stored item, None if the answer has none."""
 
     def __init__(self, action: str, item: Mapping[str, Any] | None) -> None:
-        super().__init__(f"{action}: somebody else writes it again and again")
+        super().__init__(f"{action}: another writer changed it at the same time")
         self.item = item
 
 
 class NotTogether(StoreRejected):
-    """Several items cannot be read together: somebody writes one, they are large, or it is not allowed."""
+    """Several items cannot be read in one transaction.
+
+    One of them is being written, they are too large together, or the credentials do not allow it. Each can be
+    read alone.
+    """
 
 
 class DynamoClient:
-    """One account's DynamoDB; use from one event loop. Methods raise :class:`StoreError`."""
+    """The DynamoDB of one account. Use from one event loop. Methods raise :class:`StoreError`."""
 
     def __init__(self, options: StoreOptions) -> None:
         self._options = options
@@ -72,9 +77,9 @@ class DynamoClient:
         self._wire: _DynamoWire | None = None
 
     async def call(self, operation: str, arguments: dict[str, Any], action: str) -> dict[str, Any]:
-        """Return the answer to ``operation`` (``PutItem``), which must be one that may be carried out twice.
+        """Return the answer to ``operation`` (such as ``PutItem``), which must be safe to carry out twice.
 
-        Raises also :class:`Taken`, and :class:`NotTogether` for ``TransactGetItems``.
+        Also raises :class:`Taken`, and :class:`NotTogether` for ``TransactGetItems``.
         """
         if self._wire is not None:
             with suppress(AskTheSdk):
@@ -82,6 +87,7 @@ class DynamoClient:
         return await self._threads.run(action, lambda: self._by_sdk(operation, arguments, action))
 
     def _by_sdk(self, operation: str, arguments: dict[str, Any], action: str) -> dict[str, Any]:
+        """Make the call with boto3."""
         client = self._made()
         from botocore.exceptions import ClientError  # noqa: PLC0415 - takes a second
 
@@ -95,13 +101,14 @@ class DynamoClient:
             if operation == "TransactGetItems" and code in _TOGETHER:
                 raise NotTogether(f"{action}: {code}") from None
             raise
-        told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        # botocore takes JSON that it cannot read for an answer that says nothing, which would mean "absent"
-        if not answer.keys() - {"ResponseMetadata"} and int(told.get("content-length", 0)) > len("{}"):
-            raise StoreUnavailable(f"{action}: the answer makes no sense")
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        # botocore returns an empty answer for JSON it cannot parse; here that would mean "absent"
+        if not answer.keys() - {"ResponseMetadata"} and int(headers.get("content-length", 0)) > len("{}"):
+            raise StoreUnavailable(f"{action}: the answer cannot be parsed")
         return answer
 
     def _made(self) -> Any:
+        """Return the SDK's client; the first call makes it."""
         with self._making:
             if self._client is None:
                 self._client = self._make()
@@ -120,7 +127,7 @@ class DynamoClient:
             retries={"mode": "standard", "total_max_attempts": options.attempts},
             max_pool_connections=32,
         )
-        # what other AWS SDKs read, that of Tekton Chains too; botocore reads AWS_DEFAULT_REGION alone
+        # other AWS SDKs, also that of Tekton Chains, read AWS_REGION; botocore reads only AWS_DEFAULT_REGION
         region = os.environ.get("AWS_REGION") or None
         session = boto3.session.Session()
         client = session.client("dynamodb", region_name=region, config=config)
@@ -131,7 +138,7 @@ class DynamoClient:
         return client
 
     async def close(self) -> None:
-        """Release threads and connections; a later call opens them again."""
+        """Release threads and connections. A later call opens new ones."""
         await self._threads.close()
         with self._making:
             client, wire = self._client, self._wire
@@ -143,32 +150,32 @@ class DynamoClient:
 
 
 class _DynamoWire(Wire):
-    """The protocol ``JSON 1.0`` of AWS: one POST for each call, an answer with its CRC-32."""
+    """The protocol AWS JSON 1.0: one POST per call, an answer with its CRC-32."""
 
     def __init__(self, credentials: Any, ca_file: str, seconds: float) -> None:
         super().__init__("dynamodb", credentials, ca_file, seconds)
 
     async def call(self, operation: str, arguments: dict[str, Any], action: str) -> dict[str, Any]:
-        """Return a good answer. Raises :class:`Taken`, and :class:`AskTheSdk` for any other."""
+        """Return a successful answer. Raises :class:`Taken`, and :class:`AskTheSdk` for any other answer."""
         headers = {
             "Content-Type": "application/x-amz-json-1.0",
             "X-Amz-Target": f"DynamoDB_20120810.{operation}",
         }
         data = orjson.dumps(arguments, default=_base64)
-        found = await self.ask("POST", "", headers, data, _LARGEST_ANSWER)
-        if found.headers.get("x-amz-crc32", "") not in {"", str(zlib.crc32(found.body))}:
+        reply = await self.ask("POST", "", headers, data, _LARGEST_ANSWER)
+        if reply.headers.get("x-amz-crc32", "") not in {"", str(zlib.crc32(reply.body))}:
             raise AskTheSdk
-        if found.status not in {_OK, _BAD}:
+        if reply.status not in {_OK, _BAD}:
             raise AskTheSdk
         try:
             answer = await lean_json.aside(
-                found.body, lambda: lean_json.loads(found.body, lean_json.MOST_PAYLOAD_VALUES)
+                reply.body, lambda: lean_json.loads(reply.body, lean_json.MOST_PAYLOAD_VALUES)
             )
         except orjson.JSONDecodeError:
             raise AskTheSdk from None
         if not isinstance(answer, dict):
             raise AskTheSdk
-        if found.status == _OK:
+        if reply.status == _OK:
             return answer
         if str(answer.get("__type", "")).rpartition("#")[2] == _TAKEN:
             item = answer.get("Item")
@@ -183,21 +190,25 @@ def _base64(value: Any) -> str:
 
 
 def _snake(operation: str) -> str:
+    """Return boto3's method name for an operation, such as ``put_item`` for ``PutItem``."""
     return re.sub(r"(?<!^)([A-Z])", r"_\1", operation).lower()
 
 
 def explain(error: Exception, action: str) -> StoreError:
-    """Return the port's error for what botocore raised."""
+    """Return the :class:`StoreError` for an exception of botocore."""
     from botocore import exceptions as sdk  # noqa: PLC0415
 
     if isinstance(error, sdk.ClientError):
-        told = error.response.get("Error", {})
-        code, status = str(told.get("Code", "")), error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
+        details = error.response.get("Error", {})
+        code, status = (
+            str(details.get("Code", "")),
+            error.response["ResponseMetadata"].get("HTTPStatusCode", 0),
+        )
         if code in {_DENIED, "UnrecognizedClientException", "InvalidSignatureException"}:
             needed = _SCAN if error.operation_name == "Scan" else _ACTIONS
             return StoreRejected(f"{action}: {code}: not allowed: the credentials need {needed}")
         kind = StoreUnavailable if code in _LATER or status >= _SERVER_ERROR else StoreRejected
-        return kind(f"{action}: {code[:60]}: {str(told.get('Message', ''))[:_SHOWN]}")
+        return kind(f"{action}: {code[:60]}: {str(details.get('Message', ''))[:_SHOWN]}")
     if isinstance(error, sdk.NoCredentialsError | sdk.PartialCredentialsError):
         return StoreRejected(f"{action}: there are no credentials for AWS")
     if isinstance(error, sdk.NoRegionError):
@@ -208,7 +219,10 @@ def explain(error: Exception, action: str) -> StoreError:
 
 
 def encoded(value: Any) -> dict[str, Any]:
-    """Encode as go-cloud does: an empty string is NULL, a float has no exponent. A set is one of strings."""
+    """Return a value as a DynamoDB attribute, encoded as go-cloud does.
+
+    An empty string becomes NULL, a float is written without exponent, a frozenset becomes a string set.
+    """
     if value is None or value == "":
         return {"NULL": True}
     if isinstance(value, bool):
@@ -219,22 +233,22 @@ def encoded(value: Any) -> dict[str, Any]:
         text = format(Decimal(repr(value)), "f")
         return {"N": text.rstrip("0").rstrip(".") if "." in text else text}
     if isinstance(value, Mapping):
-        return {"M": {key: encoded(one) for key, one in value.items()}}
+        return {"M": {key: encoded(item) for key, item in value.items()}}
     is_set = isinstance(value, frozenset)
-    return {"SS": sorted(value)} if is_set else {"L": [encoded(one) for one in value]}
+    return {"SS": sorted(value)} if is_set else {"L": [encoded(item) for item in value]}
 
 
 def decoded(value: Mapping[str, Any]) -> Any:
-    """Return what an attribute holds."""
+    """Return the value of a DynamoDB attribute."""
     (kind, content), *_ = value.items()
     if kind == "M":
-        return {key: decoded(one) for key, one in content.items()}
+        return {key: decoded(item) for key, item in content.items()}
     if kind == "L":
-        return [decoded(one) for one in content]
+        return [decoded(item) for item in content]
     plain = _PLAIN.get(kind)
     return content if plain is None else plain(content)
 
 
 def document_in(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an item's fields."""
+    """Return the fields of an item as values."""
     return {key: decoded(value) for key, value in item.items()}

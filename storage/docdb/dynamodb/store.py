@@ -1,9 +1,9 @@
 """DynamoDB for the store ``docdb``: ``dynamodb://TABLE?partition_key=Name``.
 
-Region, credentials and endpoint come from where the AWS SDK looks. Digests and runs are found by items of
-ours (:mod:`storage.docdb.dynamodb.lists`), an image's signature by its key. Only where these lead to nothing,
-or to a document that no list has, as those that Tekton Chains wrote, the table is scanned as well, up to
-:data:`MOST_PAGES` MiB of it; ``allow_scans=false`` in the URL forbids that.
+Region, credentials and endpoint are those of the AWS SDK. List items (:mod:`storage.docdb.dynamodb.lists`)
+find documents by digest and run; an image signature is also found by its key. The table is scanned as well if
+these find nothing, or a document that is in no list, such as those that Tekton Chains wrote. A scan reads at
+most :data:`MOST_PAGES` MiB; ``allow_scans=false`` in the URL forbids it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from storage.redacted_url import shown
 _EXPECTED = "dynamodb://TABLE?partition_key=Name"
 _KEY = "Name"
 MOST_PAGES = 1000
-"""Pages of 1 MiB that a scan reads."""
+"""The most pages of 1 MiB that a scan reads."""
 _TOGETHER = 25
-"""Items that are read with one request."""
+"""The number of items that are read with one request."""
 _WORDS = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
 _FIELDS: dict[str, Any] = {
     "ProjectionExpression": ", ".join(f"#f{number}" for number in range(len(READ))),
@@ -48,7 +48,7 @@ class DynamoCollection:
     source = "dynamodb"
     largest = 400 * 1024
     marks: Document = MappingProxyType({"Listed": True})
-    """In an index whose document is in the lists too."""
+    """Marks an index document whose document is in the lists too."""
 
     def __init__(self, url: str, options: StoreOptions) -> None:
         parsed = parse_collection_url(
@@ -64,14 +64,15 @@ class DynamoCollection:
         self._lists = Lists(self._client, self._table, self._one)
 
     async def get(self, names: Sequence[str], action: str) -> dict[str, Document]:
-        """Return documents, read consistently, several with one request."""
+        """Return documents with consistent reads, several per request."""
         parts = [names[start : start + _TOGETHER] for start in range(0, len(names), _TOGETHER)]
-        found: dict[str, Document] = {}
+        documents: dict[str, Document] = {}
         for part in await asyncio.gather(*(self._part(part, action) for part in parts)):
-            found |= part
-        return found
+            documents |= part
+        return documents
 
     async def _part(self, names: Sequence[str], action: str) -> dict[str, Document]:
+        """Read some documents in one transaction, or one by one if that is not possible."""
         if len(names) > 1:
             wanted = [{"Get": self._named(name) | _FIELDS} for name in names]
             try:
@@ -79,16 +80,17 @@ class DynamoCollection:
             except NotTogether:
                 pass
             else:
-                items = [(one or {}).get("Item") for one in answer["Responses"]]
+                items = [(entry or {}).get("Item") for entry in answer["Responses"]]
                 return {
                     name: document_in(item)
                     for name, item in zip(names, items, strict=True)
                     if item is not None
                 }
-        each = await asyncio.gather(*(self._one(name, action) for name in names))
-        return {name: one for name, one in zip(names, each, strict=True) if one is not None}
+        documents = await asyncio.gather(*(self._one(name, action) for name in names))
+        return {name: entry for name, entry in zip(names, documents, strict=True) if entry is not None}
 
     async def _one(self, name: str, action: str) -> Document | None:
+        """Read one document; None if it does not exist."""
         answer = await self._client.call(
             "GetItem", self._named(name) | {"ConsistentRead": True} | _FIELDS, action
         )
@@ -99,13 +101,16 @@ class DynamoCollection:
         return {"TableName": self._table, "Key": {_KEY: {"S": name}}}
 
     async def replace(self, documents: Sequence[Document], action: str) -> set[str]:
-        """Write as docstore's ``Put`` what is not there with these values; return the names of that."""
+        """Write documents as docstore's ``Put`` does; return the names of those that changed."""
         ended = await together(self._replace(document, action) for document in documents)
         return {str(document[_KEY]) for document, changed in zip(documents, ended, strict=True) if changed}
 
     async def _replace(self, document: Document, action: str) -> bool:
+        """Write one document and return whether it changed."""
         item = {key: encoded(value) for key, value in document.items()}
         put = {"TableName": self._table, "Item": item}
+        # The first try creates the item. If it exists, the failed condition returns it, and equal values need
+        # no write.
         condition = {
             "ConditionExpression": "attribute_not_exists(#name)",
             "ExpressionAttributeNames": {"#name": _KEY},
@@ -122,14 +127,14 @@ class DynamoCollection:
         return True
 
     async def lead(self, name: str, digests: Sequence[str], run: str, action: str) -> list[str]:
-        """Enter ``name`` into the lists of its digests, and of its run unless it is named after that."""
+        """Add ``name`` to the lists of its digests, and of its run unless the name contains the run's UID."""
         places = [digest_list(digest) for digest in digests]
         if name not in {f"{kind}-{run}" for kind in KINDS}:
             places.append(run_list(run))
         return sorted(set(await asyncio.gather(*(self._lists.add(place, name, action) for place in places))))
 
     async def delete(self, name: str, action: str) -> None:
-        """Delete a document, if it is there."""
+        """Delete a document if it exists."""
         await self._client.call("DeleteItem", self._named(name), action)
 
     async def about(self, digest: str, action: str) -> list[str]:
@@ -140,13 +145,13 @@ class DynamoCollection:
         """Return the names in the list of a run."""
         return await self._lists.names(run_list(run), action)
 
-    async def rest(self, digest: str, run: str, found: Sequence[Document], action: str) -> list[str]:
-        """Scan the table where lists led to nothing, or to a document that is in none.
+    async def rest(self, digest: str, run: str, indexes: Sequence[Document], action: str) -> list[str]:
+        """Scan the table if the lists found nothing, or a document that is in no list.
 
-        Chains' attestations are found by what they say. Raises :class:`StoreRejected` for a table that is too
-        large.
+        Chains' attestations are found by the digest in their payload. Raises :class:`StoreRejected` for a
+        table that is too large.
         """
-        if not self._may_scan or (found and all(index.get("Listed") is True for index in found)):
+        if not self._may_scan or (indexes and all(index.get("Listed") is True for index in indexes)):
             return []
         value = digest.partition(":")[2].encode()
         names: list[str] = []
@@ -164,6 +169,7 @@ class DynamoCollection:
         return [str(item[_KEY]) async for item in self._scan(action, fields)]
 
     async def _scan(self, action: str, arguments: Mapping[str, Any]) -> AsyncIterator[Document]:
+        """Yield the documents that a scan returns. Raises :class:`StoreRejected` above :data:`MOST_PAGES`."""
         more: dict[str, Any] = {}
         for _ in range(MOST_PAGES):
             asked = {"TableName": self._table, "ConsistentRead": True, **arguments, **more}
@@ -174,12 +180,12 @@ class DynamoCollection:
                 return
             more = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
         raise StoreRejected(
-            f"{action}: more than {MOST_PAGES} MiB would have to be scanned: ask for a run's UID, or set "
+            f"{action}: more than {MOST_PAGES} MiB would have to be scanned: search by a run's UID, or set "
             "allow_scans=false in storage.docdb.url"
         )
 
     async def close(self) -> None:
-        """Release threads and connections; a later call opens them again."""
+        """Release threads and connections. A later call opens new ones."""
         await self._lists.close()
         await self._client.close()
 

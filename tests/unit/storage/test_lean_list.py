@@ -78,7 +78,7 @@ def test_an_index_of_empty_lists_is_refused_and_takes_no_memory(tmp_path: Path) 
     (tmp_path / "index.json").write_bytes(data)
     tracemalloc.start()
     try:
-        with pytest.raises(StoreRejected, match="is no image index"):
+        with pytest.raises(StoreRejected, match="is not an image index"):
             IndexFile(tmp_path).read(Index())
         assert tracemalloc.get_traced_memory()[1] < len(data) + 4 * MIB
     finally:
@@ -89,7 +89,7 @@ def test_an_index_of_too_small_entries_is_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(lean_json, "MOST_VALUES", 10)
     (tmp_path / "index.json").write_text(json.dumps({"manifests": [{"digest": str(n)} for n in range(99)]}))
     with pytest.raises(
-        StoreRejected, match=r"is no image index \(more than 17 entries in 1787 bytes\): move"
+        StoreRejected, match=r"is not an image index \(more than 17 entries in 1787 bytes\): move"
     ):
         IndexFile(tmp_path).read(Index())
 

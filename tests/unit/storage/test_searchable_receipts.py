@@ -119,7 +119,7 @@ def test_a_bucket_whose_list_lacks_what_was_written_gives_no_receipt(
     if hidden:
         assert not any(one.receipts for one in stored)
         assert first.failures[0].transient
-        assert "written, and the bucket's list does not have it" in first.failures[0].reason
+        assert "written, but the bucket's list does not have it" in first.failures[0].reason
     else:
         assert all(one.receipts and not one.failures for one in stored)
         assert calls.count("list_objects_v2") == 2, "the bucket itself, and the list once"

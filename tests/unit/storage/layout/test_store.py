@@ -312,7 +312,7 @@ def test_a_full_tag_is_a_failure_that_says_so(tmp_path: Path) -> None:
 def test_nobodys_folder_is_searched_with_an_error(tmp_path: Path) -> None:
     async def work() -> None:
         async with layout(tmp_path / "typo") as store:
-            with pytest.raises(StoreRejected, match="is no OCI image layout"):
+            with pytest.raises(StoreRejected, match="is not an OCI image layout"):
                 await store.find("sha256:" + "a" * 64)
 
     run(work)
@@ -321,7 +321,7 @@ def test_nobodys_folder_is_searched_with_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("index", "reason"),
-    [(b"{", "is no image index"), (b"[]", "is no image index"), (b'{"manifests":[1]}', "is no image index")],
+    [(b"{", "is not an image index"), (b"[]", "is not an image index"), (b'{"manifests":[1]}', "is not an image index")],
 )
 def test_a_corrupt_index_is_left_alone(tmp_path: Path, index: bytes, reason: str) -> None:
     path = tmp_path / "l"
