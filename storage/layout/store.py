@@ -195,7 +195,7 @@ class LayoutStore(Store):
         if form and images:
             await self._put_tags(record, form, list(images), receipts, failures)
         elif form and self._form_b():
-            reason = f"no subject has a sha256 digest, which the tag .{form} needs; the bundle is stored"
+            reason = f"no subject has a sha256 digest, which the tag .{form} needs; the bundle is kept"
             skipped.append(Failure(self.url, form, "", reason))
         elif form == "sig":
             raise StoreRejected("an image signature needs a subject with a sha256 digest")

@@ -1,13 +1,13 @@
-"""Registry credentials from the docker configuration and its credential helpers.
+"""Reads registry credentials from the docker configuration and its credential helpers.
 
-Looked up in ``$DOCKER_CONFIG/config.json`` (else ``~/.docker/config.json``), else in podman's
-``$REGISTRY_AUTH_FILE`` and ``$XDG_RUNTIME_DIR/containers/auth.json``; the file is read again when it changes,
-as a mounted secret does. For one registry a helper of ``credHelpers`` comes before ``credsStore``, and both
-before ``auths``; one that has nothing, is not installed or fails gives way to the next. In each, the longest
-key wins that names the repository or a folder above it. As docker does it, an empty helper of ``credHelpers``
-means ``auths``. The base64 of an ``auth`` may lack its padding, be wrapped, or be that for URLs.
+The file is ``$DOCKER_CONFIG/config.json`` or ``~/.docker/config.json``, else podman's ``$REGISTRY_AUTH_FILE``
+or ``$XDG_RUNTIME_DIR/containers/auth.json``. It is read again when it changes, as a mounted secret does. The
+order for a registry is: a helper in ``credHelpers``, then ``credsStore``, then ``auths``. If a helper has no
+credentials, is not installed or fails, the next source is used. Within each source the longest key that is
+the repository or a folder above it wins. As in docker, an empty helper in ``credHelpers`` means ``auths``.
+The base64 of ``auth`` may lack padding, have line breaks, or use the URL-safe alphabet.
 
-No secret leaves this module but inside :class:`Credential`, whose ``repr`` hides them.
+Secrets leave this module only in :class:`Credential`, whose ``repr`` hides them.
 """
 
 from __future__ import annotations
@@ -39,31 +39,32 @@ HUB_KEY = f"https://{DOCKER_HUB}/v1/"
 _HUB_ALIASES = frozenset({"docker.io", "registry-1.docker.io"})
 HELPER_TIMEOUT = 30.0
 HELPER_LIFE = 60.0
-"""Seconds that a helper's answer is used for every repository of its registry."""
+"""Seconds for which a helper's answer is used for every repository of its registry."""
 _MOST_ANSWERS = 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MOST_CONFIG = 4 * 1024 * 1024
 _MOST_SAID = 64 * 1024
-"""Bytes of a helper's answer; the longest tokens have a few thousand."""
+"""The largest answer of a helper in bytes. The longest tokens have a few thousand."""
 MOST_ENTRIES, MOST_GLOBS, MOST_TRIED = 1000, 100, 10
-"""Of one Secret: entries that are looked at, globs among them, and credentials that are tried."""
+"""Limits for one Secret: entries that are read, globs among them, and credentials that are tried."""
 _GLOB = frozenset("*?[")
 _LONGEST_HOST = 1000
-"""Characters: a host has up to 253, and a glob some more."""
+"""The longest host in a key in characters. A host has up to 253; a glob may be longer."""
 _SHOWN = 100
-"""Characters of an entry's key that are told."""
+"""The most characters of an entry's key that messages show."""
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HELPER_HAS_NONE = b"credentials not found"
 _OF_URLS = str.maketrans("-_", "+/")
 _TOKEN_USER = "<token>"  # noqa: S105 - how a helper says "this secret is an identity token"
+"""The user name by which a helper marks its secret as an identity token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One way to log in; ``source`` says where it is from, in words fit for an error.
+    """One credential. ``source`` says where it comes from, in a form fit for errors.
 
-    One that is ``unusable``, which says why, is told and not tried; if that reason is ``transient``, the
-    request it was wanted for may succeed later.
+    An ``unusable`` credential has the reason in that field; it is reported and not tried. If the reason is
+    ``transient``, a later request may succeed.
     """
 
     source: str
@@ -76,19 +77,19 @@ class Credential:
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether there is nothing to log in with."""
+        """Whether it contains no credentials."""
         return not (self.basic or self.identity_token or self.registry_token)
 
     @property
     def basic(self) -> str:
-        """The value of an ``Authorization: Basic`` header, or ``""``."""
+        """The value of an ``Authorization: Basic`` header; ``""`` without user or password."""
         if not (self.username and self.password):
             return ""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
 class DockerCredentials:
-    """Credentials as docker, cosign and Tekton Chains find them."""
+    """Credentials as docker, cosign and Tekton Chains look them up."""
 
     def __init__(
         self, environ: Mapping[str, str] | None = None, helper_timeout: float = HELPER_TIMEOUT
@@ -100,10 +101,10 @@ class DockerCredentials:
         self._read: tuple[Path, tuple[int, int, int], dict[str, Any]] | None = None
 
     async def lookup(self, repository: Repository) -> Credential:
-        """Return what the configuration has for ``repository``; a credential without secrets when nothing.
+        """Return the configured credential for ``repository``; an anonymous one if there is none.
 
-        Raises :class:`StoreRejected` for a configuration or helper that cannot be used and
-        :class:`StoreUnavailable` for a helper that does not end in time.
+        Raises :class:`StoreRejected` for an unusable configuration or helper, and :class:`StoreUnavailable`
+        for a helper that does not end in time.
         """
         path = self._path()
         if path is None:
@@ -120,17 +121,18 @@ class DockerCredentials:
                 return credential
         auths = _table(config, "auths", path)
         key = longest_match(auths, repository)
-        found = _from_entry(auths[key], f"the entry {key!r} of {path}") if key is not None else None
-        if failed is not None and (found is None or found.is_anonymous):
+        entry = _from_entry(auths[key], f"the entry {key!r} of {path}") if key is not None else None
+        if failed is not None and (entry is None or entry.is_anonymous):
             raise failed
-        return found or Credential(f"none, as {path} has no entry for {repository.registry}")
+        return entry or Credential(f"none, as {path} has no entry for {repository.registry}")
 
     async def candidates(self, repository: Repository, *, again: bool = False) -> Sequence[Credential]:
-        """Return the one credential of :meth:`lookup`, which always looks at the file anew."""
+        """Return the one credential of :meth:`lookup`, which always checks the file for changes."""
         del again
         return [await self.lookup(repository)]
 
     def _path(self) -> Path | None:
+        """Return the first configuration file that exists."""
         folder, file = self._environ.get("DOCKER_CONFIG"), self._environ.get("REGISTRY_AUTH_FILE")
         runtime = self._environ.get("XDG_RUNTIME_DIR")
         home = None if folder else _config_at_home(self._environ)
@@ -146,6 +148,7 @@ class DockerCredentials:
             ) from exc
 
     def _load(self, path: Path) -> dict[str, Any]:
+        """Return the parsed file; the last one if it has not changed."""
         try:
             stat = path.stat()
             version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
@@ -155,7 +158,7 @@ class DockerCredentials:
         except OSError as exc:
             raise StoreRejected(f"cannot read the registry credentials in {path}: {exc.strerror}") from exc
         except orjson.JSONDecodeError as exc:
-            # the position alone: the text around it may be a password
+            # only the position: the text around it may be a password
             raise StoreRejected(f"{path} is not JSON (line {exc.lineno}, column {exc.colno})") from None
         if not isinstance(config, dict):
             raise StoreRejected(f"{path} is not a JSON object")
@@ -165,6 +168,7 @@ class DockerCredentials:
     def _helpers(
         self, config: dict[str, Any], repository: Repository, path: Path
     ) -> Iterable[tuple[str, str]]:
+        """Yield the helpers for a repository, each with the key to ask it for."""
         helpers = _table(config, "credHelpers", path)
         key = longest_match(helpers, repository)
         if key is not None:
@@ -176,6 +180,7 @@ class DockerCredentials:
             yield str(store), HUB_KEY if _is_hub(repository.registry) else repository.registry
 
     async def _asked(self, helper: str, server: str, path: Path) -> Credential | None:
+        """Return the answer of a helper; a recent one if there is one."""
         key = (helper, server)
         credential, until = self._answers.get(key) or (None, 0.0)
         if until <= time.monotonic():
@@ -184,10 +189,11 @@ class DockerCredentials:
         return credential
 
     async def _ask(self, helper: str, key: str, path: Path) -> Credential | None:
+        """Run a helper and return its credential; None if it has none."""
         source = f"docker-credential-{helper} (named in {path})"
         if not _HELPER_NAME.fullmatch(helper):
             raise StoreRejected(
-                f"{path} names the credential helper {helper!r}, which cannot be a program's name"
+                f"{path} names the credential helper {helper!r}, which is not a valid program name"
             )
         process: ChildProcess | None = None
         try:
@@ -209,7 +215,7 @@ class DockerCredentials:
         if process.returncode:
             if _HELPER_HAS_NONE in out.lower():
                 return None
-            # its output may hold a secret, so only the code is told
+            # its output may contain a secret, so only the code is reported
             raise StoreRejected(
                 f"{source} ended with code {process.returncode} for {key}; run it by hand to see why"
             )
@@ -217,10 +223,10 @@ class DockerCredentials:
 
 
 async def _answer_of(process: ChildProcess, key: str, source: str) -> bytes:
-    """Return what a helper says when it is given a key, once it ended. Raises :class:`StoreRejected`."""
+    """Write the key to a helper and return its output. Raises :class:`StoreRejected` above the limit."""
     if process.stdin is None or process.stdout is None:
         raise AssertionError("both are pipes")
-    with suppress(ConnectionError):  # a helper may end without listening
+    with suppress(ConnectionError):  # a helper may end without reading its input
         process.stdin.write(key.encode())
         await process.stdin.drain()
     process.stdin.close()
@@ -228,34 +234,37 @@ async def _answer_of(process: ChildProcess, key: str, source: str) -> bytes:
     while part := await process.stdout.read(_MOST_SAID):
         said += part
         if len(said) > _MOST_SAID:
-            raise StoreRejected(f"{source} says more than the {_MOST_SAID} bytes that are read for {key}")
+            raise StoreRejected(f"{source} printed more than {_MOST_SAID} bytes for {key}")
     await process.wait()
     return bytes(said)
 
 
 def _config_at_home(environ: Mapping[str, str]) -> Path | None:
-    """Return docker's configuration in the user's home; None where there is no home, or none to look into."""
+    """Return docker's configuration in the user's home; None if there is none or it is not accessible."""
     try:
         path = Path(environ.get("HOME") or Path.home()) / ".docker" / "config.json"
         return path if path.is_file() else None
     except (RuntimeError, OSError):
-        return None  # no HOME and no entry for this uid in /etc/passwd, or somebody else's home
+        return None  # no HOME and no entry for this uid in /etc/passwd, or no access to that folder
 
 
 def matching_entries(auths: Mapping[str, Any], repository: Repository, source: str) -> list[Credential]:
-    """Return the entries of a Secret's ``auths`` that name ``repository``, the closest first.
+    """Return the entries in a Secret's ``auths`` that match ``repository``, the closest match first.
 
-    As kubelet and Tekton Chains match them: a key is a host, or a host and a folder, and each label of the
-    host may be a glob (``*.example.com``). A malformed entry is an unusable credential, and so is one in the
-    place of all that are too many to be looked at or to be tried: a Secret is its namespace's, the time of
-    the process is everybody's, and whoever can be tried with thousands of passwords can be broken into.
+    The rules are those of kubelet and Tekton Chains: a key is a host, or a host and a folder, and each label
+    of the host may be a glob (``*.example.com``). A malformed entry becomes an unusable credential. So do all
+    entries above :data:`MOST_ENTRIES` and :data:`MOST_GLOBS`, and all matches above :data:`MOST_TRIED`. The
+    limits exist because the owner of a namespace writes the Secret: it must not take processing time from
+    other namespaces, nor make this process try thousands of passwords at a registry.
     """
     looked_at = list(islice(auths, MOST_ENTRIES))
     globs = [key for key in looked_at if not _GLOB.isdisjoint(key)][:MOST_GLOBS]
     taken = {*globs, *(key for key in looked_at if _GLOB.isdisjoint(key))}
-    found = sorted(((len(_bare(key)), key) for key in taken if _globs(_bare(key), repository)), reverse=True)
+    matches = sorted(
+        ((len(_bare(key)), key) for key in taken if _globs(_bare(key), repository)), reverse=True
+    )
     credentials = []
-    for _, key in found[:MOST_TRIED]:
+    for _, key in matches[:MOST_TRIED]:
         where = f"the entry {key[:_SHOWN]!r} of {source}"
         try:
             credential = _from_entry(auths[key], where)
@@ -265,15 +274,16 @@ def matching_entries(auths: Mapping[str, Any], repository: Repository, source: s
             credential = Credential(where, unusable=credential.unusable or "has no user and password")
         credentials.append(credential)
     if len(taken) < len(auths):
-        why = f"only {len(taken)} of {len(auths)} entries are looked at"
+        why = f"only {len(taken)} of {len(auths)} entries are read"
         credentials.append(Credential(source, unusable=why))
-    if len(found) > MOST_TRIED:
-        why = f"only {MOST_TRIED} of {len(found)} entries for {repository} are tried"
+    if len(matches) > MOST_TRIED:
+        why = f"only {MOST_TRIED} of {len(matches)} entries for {repository} are tried"
         credentials.append(Credential(source, unusable=why))
     return credentials
 
 
 def _globs(pattern: str, repository: Repository) -> bool:
+    """Whether a key with globs matches a repository."""
     host, _, folder = pattern.partition("/")
     if len(host) > _LONGEST_HOST:
         return False
@@ -284,7 +294,7 @@ def _globs(pattern: str, repository: Repository) -> bool:
 
 
 def longest_match(table: Mapping[str, Any], repository: Repository) -> str | None:
-    """Return the key of ``table`` (host or host/path) that names ``repository`` most closely."""
+    """Return the longest key of ``table`` (host, or host and path) that matches ``repository``."""
     target = f"{_registry(repository.registry).lower()}/{repository.name}"
     best: tuple[int, str] | None = None
     for key in table:
@@ -295,7 +305,7 @@ def longest_match(table: Mapping[str, Any], repository: Repository) -> str | Non
 
 
 def _bare(key: str) -> str:
-    """``https://host/v1/`` and its kin as ``host``; paths stay."""
+    """Return a key such as ``https://host/v1/`` as ``host``; paths stay."""
     bare = key.partition("://")[2] or key
     whole = "://" in key or key.endswith("/")
     bare = bare.rstrip("/")
@@ -307,7 +317,7 @@ def _bare(key: str) -> str:
 
 
 def _registry(host: str) -> str:
-    """Return a registry's name, the same for all names of Docker Hub."""
+    """Return the name of a registry; one name for all aliases of Docker Hub."""
     return DOCKER_HUB if _is_hub(host) else host
 
 
@@ -316,6 +326,7 @@ def _is_hub(host: str) -> bool:
 
 
 def _from_entry(entry: object, source: str) -> Credential:
+    """Return the credential in an entry of ``auths``. Raises :class:`StoreRejected`."""
     if not isinstance(entry, dict):
         raise StoreRejected(f"{source} is not a JSON object")
     username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
@@ -337,7 +348,7 @@ def _from_entry(entry: object, source: str) -> Credential:
 
 
 def _decoded(encoded: str) -> str | None:
-    """Return ``user:password`` of any writing of base64 that readers take, None for what is none."""
+    """Return ``user:password`` from any common variant of base64; None for anything else."""
     plain = "".join(encoded.split()).rstrip("=").translate(_OF_URLS)
     try:
         decoded = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True).decode()
@@ -347,17 +358,19 @@ def _decoded(encoded: str) -> str | None:
 
 
 def _from_helper(out: bytes, source: str) -> Credential:
+    """Return the credential in a helper's output. Raises :class:`StoreRejected`."""
     try:
         answer = orjson.loads(out)
         username, secret = answer["Username"], answer["Secret"]
     except (orjson.JSONDecodeError, TypeError, KeyError):
-        raise StoreRejected(f"{source} answered no JSON with Username and Secret") from None
+        raise StoreRejected(f"{source} printed no JSON with Username and Secret") from None
     if username == _TOKEN_USER:
         return Credential(source, identity_token=str(secret))
     return Credential(source, str(username), str(secret))
 
 
 def _table(config: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
+    """Return a member of the configuration that must be an object; empty if it is absent."""
     table = config.get(key) or {}
     if not isinstance(table, dict):
         raise StoreRejected(f"{path}: {key!r} is not a JSON object")

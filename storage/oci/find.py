@@ -1,4 +1,4 @@
-"""Finding evidence about an image in registries: referrers, their fallback index, ``.att`` and ``.sig``."""
+"""Finds evidence about an image in registries: referrers, their fallback index, ``.att`` and ``.sig``."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from storage.record import Findings, Skipped
 MOST_REFERRERS = 200
 _AT_ONCE = 8
 _LONGEST = 100
-"""Characters of a digest that is none."""
+"""The most characters that are kept of an invalid digest."""
 _MOST_IN_ONE = 8
-"""Layers of a referrer that are read: a bundle is one."""
+"""The most layers of a referrer that are read. A bundle has one."""
 _NOT_TELLING = frozenset({"", OCI_EMPTY, OCI_MANIFEST, "application/vnd.oci.image.config.v1+json"})
 
 
 async def find_evidence(
     client: RegistryClient, digest: str, tags: Repository, bundles: Repository | None
 ) -> Findings:
-    """Return all evidence about ``digest``: tags from one repository, referrers (if any) from the other.
+    """Return all evidence about ``digest``: tags from one repository, referrers from the other if given.
 
-    Raises :class:`StoreUnavailable` as soon as anything could not be read for a reason that may pass, and
-    :class:`StoreRejected` when the registry refuses the listing or a tag itself.
+    Raises :class:`StoreUnavailable` if anything could not be read for a transient reason, and
+    :class:`StoreRejected` if the registry refuses the listing or a tag.
     """
     finder = _Finder(client, digest)
     jobs = [finder.tagged(tags, ".att", "oci-att"), finder.tagged(tags, ".sig", "oci-sig")]
@@ -52,11 +52,11 @@ def joined(parts: Iterable[Findings]) -> Findings:
 
 
 class _LeftOut(Exception):  # noqa: N818 - no error: nothing more may be read
-    """There is no allowance left for a blob; says why."""
+    """The allowance of the search is used up; the text says which limit."""
 
 
 class _Finder:
-    """One search, with what it has read so far."""
+    """One search, with the allowance that it has left."""
 
     def __init__(self, client: RegistryClient, digest: str) -> None:
         self._client = client
@@ -75,11 +75,15 @@ class _Finder:
         if manifest is None:
             return Findings()
         contents = await _read(manifest, source, location, "", MOST_LAYERS)
-        del manifest  # nobody waits for room while he holds some
+        del manifest  # release its memory: a task that waits for memory must not hold any
         return await self._fetch(repository, contents)
 
     async def _tag(self, repository: Repository, tag: str) -> Manifest | None:
-        """Return what a tag holds; one that is refused is absent where the registry's list lacks it."""
+        """Return the content of a tag.
+
+        Some registries answer 403 for an absent tag. It counts as absent if the registry's list of tags lacks
+        it.
+        """
         try:
             return await self._client.get_manifest(repository, tag)
         except RegistryRefused as exc:
@@ -88,31 +92,32 @@ class _Finder:
             return None
 
     async def referring(self, repository: Repository) -> Findings:
-        """Read form B: what the referrers API and the fallback index list, the likeliest first."""
+        """Read form B: what the referrers API and the fallback index list, bundles first."""
         listed, skipped = await self._listed(repository)
         listed.sort(key=_unlikeliness)
-        jobs = [self._referrer(repository, one.digest) for one in listed[:MOST_REFERRERS]]
-        for one in listed[MOST_REFERRERS:]:
+        jobs = [self._referrer(repository, entry.digest) for entry in listed[:MOST_REFERRERS]]
+        for entry in listed[MOST_REFERRERS:]:
             reason = f"not read: {self._digest} has more than {MOST_REFERRERS} referrers"
-            skipped.append(Skipped(f"{repository}@{one.digest}", one.digest, reason))
+            skipped.append(Skipped(f"{repository}@{entry.digest}", entry.digest, reason))
         return joined([*await together(jobs), Findings(skipped=tuple(skipped))])
 
     async def _listed(self, repository: Repository) -> tuple[list[Listed], list[Skipped]]:
-        """Return what the API and the index list; both are asked together."""
+        """Return what the API and the index list. Both are requested at the same time."""
         ended = await asyncio.gather(
             self._by_api(repository), self._by_index(repository), return_exceptions=True
         )
         found: dict[str, Listed] = {}
         skipped: list[Skipped] = []
-        for one in ended:
-            if isinstance(one, BaseException):
-                raise one
-            for entry in one[0]:
+        for result in ended:
+            if isinstance(result, BaseException):
+                raise result
+            for entry in result[0]:
                 found.setdefault(entry.digest, entry)
-            skipped += one[1]
+            skipped += result[1]
         return list(found.values()), skipped
 
     async def _by_api(self, repository: Repository) -> tuple[list[Listed], list[Skipped]]:
+        """Return what the referrers API lists."""
         place = f"the referrers of {repository}@{self._digest}"
         try:
             page = await self._client.referrers(repository, self._digest, MOST_REFERRERS)
@@ -124,17 +129,19 @@ class _Finder:
         return list(page.descriptors), cut
 
     async def _by_index(self, repository: Repository) -> tuple[list[Listed], list[Skipped]]:
+        """Return what the index under the fallback tag lists."""
         location = f"{repository}:{tag_of(self._digest)}"
         try:
             index = await self._tag(repository, tag_of(self._digest))
             if index is not None and index.digest == self._digest:
-                index = None  # some registries take the tag for the digest
+                index = None  # some registries resolve the tag sha256-<hex> to the image itself
             entries = (await ReferrerIndex().read_aside(index)).entries
         except BadContent as exc:
             return [], [Skipped(location, "", str(exc))]
         return [Listed(entry.digest[:_LONGEST], entry.artifact_type) for entry in entries], []
 
     async def _referrer(self, repository: Repository, digest: str) -> Findings:
+        """Read one referrer."""
         location = f"{repository}@{digest}"
         if not is_sha256(digest):
             return Findings(skipped=(Skipped(location, digest, "its digest is not sha256"),))
@@ -144,16 +151,20 @@ class _Finder:
         except BadContent as exc:
             return Findings(skipped=(Skipped(location, digest, str(exc)),))
         if manifest is None:
-            return Findings(skipped=(Skipped(location, digest, "it is listed, but the registry lacks it"),))
+            return Findings(
+                skipped=(Skipped(location, digest, "it is listed, but the registry does not have it"),)
+            )
         contents = await _read(manifest, "oci-referrer", location, self._digest, _MOST_IN_ONE)
         del manifest
         return await self._fetch(repository, contents)
 
     async def _fetch(self, repository: Repository, contents: Contents) -> Findings:
+        """Read the wanted blobs."""
         jobs = [self._blob(repository, wanted) for wanted in contents.wanted]
         return joined([*await together(jobs), Findings(skipped=contents.skipped)])
 
     async def _blob(self, repository: Repository, wanted: Wanted) -> Findings:
+        """Read one blob as evidence. Several layers with the same blob share one request."""
         place = (repository, wanted.digest, wanted.size)
         try:
             data = await self._allowance.once(place, lambda: self._read_blob(repository, wanted))
@@ -164,6 +175,7 @@ class _Finder:
         return Findings(evidence=(wanted.evidence(data),))
 
     async def _read_blob(self, repository: Repository, wanted: Wanted) -> bytes | None:
+        """Download a blob within the allowance. What it does not use is given back."""
         data: bytes | None = b""
         async with self._places:
             if reason := self._allowance.take(wanted.size):
@@ -182,8 +194,11 @@ async def _read(manifest: Manifest, source: str, location: str, subject: str, mo
     )
 
 
-def _unlikeliness(one: Listed) -> tuple[int, str]:
-    """Order bundles first; among equals by digest, as some registries list in another order each time."""
-    if one.artifact_type.startswith(BUNDLE_PREFIX):
-        return 0, one.digest
-    return (1 if one.artifact_type in _NOT_TELLING else 2), one.digest
+def _unlikeliness(entry: Listed) -> tuple[int, str]:
+    """Sort key: bundles first, then unknown types.
+
+    Equal ones sort by digest, because some registries list in a different order each time.
+    """
+    if entry.artifact_type.startswith(BUNDLE_PREFIX):
+        return 0, entry.digest
+    return (1 if entry.artifact_type in _NOT_TELLING else 2), entry.digest

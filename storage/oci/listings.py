@@ -1,10 +1,10 @@
-"""Whether a registry lists what was written: a receipt for a bundle means that readers find it.
+"""Checks whether a registry lists what was written. A receipt for a bundle means that readers find it.
 
-Readers ask the referrers API and read the index under the tag ``sha256-<hex>``
+Readers use the referrers API and the index under the tag ``sha256-<hex>``
 (https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers). Some registries
-answer the API with an empty index and take a manifest as if it had no subject; others say ``OCI-Subject``
-and list nothing. So the list itself is looked at after a write. A repository that showed one entry is
-believed for a while, longer where its answers carry ``OCI-Subject``; one that did not gets the index instead.
+answer the API with an empty index and store a manifest as if it had no subject. Others send ``OCI-Subject``
+and list nothing. So the list itself is read after a write. The result is remembered per repository for a
+while. A repository whose API does not list the manifest gets the index instead.
 """
 
 from __future__ import annotations
@@ -19,26 +19,35 @@ from storage.limits.single_flight import InFlight
 from storage.oci.registry import RegistryClient
 
 SHOWN_FOR, TOLD_FOR = 60.0, 3600.0
-"""Seconds that a repository which showed an entry is believed; the longer where it says ``OCI-Subject``."""
+"""Seconds for which a repository that listed an entry is not checked again; longer if it sends
+``OCI-Subject``."""
 NOT_SHOWN_FOR = 3600.0
-"""Seconds after which one that did not is asked again: it may have been upgraded."""
+"""Seconds after which a repository that did not list its entry is checked again. It may have been
+upgraded."""
 PAUSES = (0.1, 0.4, 1.0)
-"""Before further looks at the list of a registry that said ``OCI-Subject``: some list a little later."""
+"""Seconds before the list is read again if the registry sent ``OCI-Subject``. Some registries list with a
+delay."""
 MOST_REPOSITORIES = 4096
 MOST_LISTED = 10_000
 MOST_GOOD = 4096
-"""Manifests remembered as listed, so that a repeated call does not ask again."""
+"""The most manifests that are remembered as listed, so that a repeated call does not check them again."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
+    """The result of a check.
+
+    ``shows``: the API lists new manifests. ``told``: the registry sent ``OCI-Subject``. It counts until the
+    monotonic time ``until``.
+    """
+
     shows: bool
     told: bool
     until: float
 
 
 class Listings:
-    """What is known of repositories; one ``shared_with`` another shares it."""
+    """What is known about repositories. Instances with ``shared_with`` share it."""
 
     def __init__(self, client: RegistryClient, shared_with: Listings | None = None) -> None:
         self._client = client
@@ -56,8 +65,8 @@ class Listings:
     ) -> bool:
         """Whether the referrers API lists the manifest ``digest`` of ``subject``, both ``sha256:hex``.
 
-        ``told`` when the answer to the write carried ``OCI-Subject``; not ``written`` when the manifest was
-        there before, which says nothing about how it was taken. Raises :class:`StoreError`.
+        ``told``: the answer to the write had ``OCI-Subject``. ``written`` is False if the manifest existed
+        before; then its listing says nothing about new ones. Raises :class:`StoreError`.
         """
         shown = await self._shows(repository, subject, digest, told=told, written=written)
         if shown:
@@ -81,6 +90,7 @@ class Listings:
         return listed is not None and digest in listed
 
     async def _prove(self, repository: Repository, subject: str, digest: str, told: bool) -> bool:
+        """Read the list after a write, several times if ``told``, and remember the result."""
         listed = await self._listed(repository, subject)
         for pause in PAUSES if told else ():
             if listed is None or digest in listed:
@@ -93,6 +103,7 @@ class Listings:
         return shows
 
     async def _listed(self, repository: Repository, subject: str) -> frozenset[str] | None:
+        """Return the digests that the API lists; None if there is no API."""
         page = await self._client.referrers(repository, subject, MOST_LISTED, push=True)
         if page is None:
             return None

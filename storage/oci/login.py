@@ -1,7 +1,7 @@
-"""One request with one credential after another, until the registry takes it; each refusal is explained.
+"""Tries one credential after another for a request until the registry accepts one.
 
-What was taken is remembered for the repository and the action until it expires, so that the next request
-begins with it.
+The accepted authorization is remembered for the repository and action until it expires, and the next request
+uses it first. If none is accepted, the error explains every attempt.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ NOT_OVER_HTTP = (
     "not sent over plain http: serve the registry with TLS, or set storage.oci.repository.insecure"
 )
 _MOST_CHALLENGES = 4
-"""Met with one credential for one request."""
+"""The most challenges that are answered with one credential for one request."""
 
 Send = Callable[[Authorization], Awaitable[Answer]]
 
 
 class NoAccess(Exception):  # noqa: N818 - the caller says what it was wanted for
-    """There is no credential that the registry takes; ``transient`` when there may be one later.
+    """The registry accepted no credential. ``transient``: a later try may succeed.
 
-    ``answer`` is its last refusal, None when it was the token server's or nothing could be tried; ``host`` is
-    a token server that gave no answer.
+    ``answer`` is its last refusal, None if the token server refused or nothing could be tried. ``host`` is a
+    token server that did not answer.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class NoAccess(Exception):  # noqa: N818 - the caller says what it was wanted fo
 
 
 class Attempts:
-    """The credentials of one keychain, and which of them each repository took last."""
+    """The credentials of one keychain, and the authorization that each repository accepted last."""
 
     def __init__(self, keychain: Keychain, tokens: TokenSource) -> None:
         self._keychain, self._tokens = keychain, tokens
         self._taken: dict[tuple[Repository, bool], Authorization] = {}
 
     def known(self, repository: Repository, *, push: bool) -> Authorization | None:
-        """Return what the registry took last, while it holds."""
+        """Return the authorization that the registry accepted last, unless it has expired."""
         authorization = self._taken.get((repository, push))
         if authorization is None or authorization.expires <= time.monotonic():
             return None
@@ -75,14 +75,15 @@ class Attempts:
         home: Home,
         refused: Authorization | None = None,
     ) -> Answer:
-        """Meet the challenges with each credential in turn; return the first answer that is no refusal.
+        """Answer the challenges with each credential in turn; return the first answer that is not a refusal.
 
-        ``refused`` is what :meth:`known` gave and the registry did not take any more. Raises
-        :class:`NoAccess` with every attempt, and whatever ``send`` raises.
+        ``refused`` is the authorization of :meth:`known` that the registry refused. Raises :class:`NoAccess`,
+        which lists every attempt, and whatever ``send`` raises.
         """
         attempt = _Attempt(self._tokens, challenges, repository, send, push=push, home=home)
         if refused is not None:
             attempt.refused.add(refused.header)
+        # The second round asks the keychain for new credentials: the stored ones may have been rotated.
         for again in (False, True):
             for credential in await _explained(self._keychain.candidates(repository, again=again)):
                 answer = await attempt.try_with(credential)
@@ -96,23 +97,29 @@ class Attempts:
         raise NoAccess(text + advice, transient=attempt.transient, answer=attempt.answer)
 
     async def has_any(self, repository: Repository) -> bool:
-        """Whether there is something to log in with."""
+        """Whether there is any usable credential."""
         try:
             candidates = await self._keychain.candidates(repository)
         except StoreError:
             return False
-        return not all(each.is_anonymous or each.unusable for each in candidates)
+        return not all(credential.is_anonymous or credential.unusable for credential in candidates)
 
     def _remember(self, repository: Repository, taken: Authorization, *, push: bool) -> None:
+        """Remember an accepted authorization. Expired ones are dropped when there are too many."""
         if len(self._taken) >= _MOST_KNOWN:
             now = time.monotonic()
-            self._taken = {key: each for key, each in self._taken.items() if each.expires > now}
+            self._taken = {
+                key: authorization
+                for key, authorization in self._taken.items()
+                if authorization.expires > now
+            }
             if len(self._taken) >= _MOST_KNOWN:
                 self._taken.clear()
         self._taken[repository, push] = taken
 
 
 async def _explained(work: Awaitable[_T]) -> _T:
+    """Await ``work`` and raise :class:`NoAccess` for its errors."""
     try:
         return await work
     except CredentialRefused:
@@ -122,6 +129,8 @@ async def _explained(work: Awaitable[_T]) -> _T:
 
 
 class _Attempt:
+    """One request with all credentials; collects what was tried and why it failed."""
+
     def __init__(
         self,
         tokens: TokenSource,
@@ -143,7 +152,7 @@ class _Attempt:
         self.answer: Answer | None = None
 
     async def try_with(self, credential: Credential) -> Answer | None:
-        """Return the answer, None when the credential was refused or cannot be used."""
+        """Return the answer; None if the credential is refused or unusable."""
         if credential in self._tried:
             return None
         self._tried.add(credential)
@@ -157,12 +166,15 @@ class _Attempt:
         return await self._meet(credential)
 
     async def _meet(self, credential: Credential) -> Answer | None:
-        """Meet one challenge after another, those too that come with a refusal: a scheme may change."""
+        """Answer one challenge after another, also those that refusals contain.
+
+        The registry may change the scheme.
+        """
         waiting = self._suiting(credential, self._challenges)
         tried: set[tuple[str, str, str, str]] = set()
         said = ""
         if not waiting:
-            said = f"the registry asks for {self._challenges[0].scheme}, which it cannot meet"
+            said = f"the registry asks for {self._challenges[0].scheme}, which it does not support"
         while waiting and len(tried) <= _MOST_CHALLENGES:
             challenge = waiting.pop(0)
             parameters = challenge.parameters
@@ -187,6 +199,7 @@ class _Attempt:
                 return answer
             self.answer, said = answer, answer.text[:_SHORT]
             self.refused.add(authorization.header)
+            # A remembered token was refused. Try the same challenge once more with a new token.
             if authorization.reused:
                 tried.discard(key)
                 waiting.insert(0, challenge)
@@ -210,8 +223,9 @@ class _Attempt:
 
     @staticmethod
     def _suiting(credential: Credential, challenges: Sequence[Challenge]) -> list[Challenge]:
-        suiting = [each for each in challenges if each.suits(credential)]
+        """Return the challenges that the credential can answer."""
+        suiting = [challenge for challenge in challenges if challenge.suits(credential)]
         if credential.is_anonymous:
-            # nobody has no password to show, but token servers give tokens to anybody
-            suiting.sort(key=lambda each: each.scheme == "basic")
+            # without a password basic is of no use, but token servers also issue anonymous tokens
+            suiting.sort(key=lambda challenge: challenge.scheme == "basic")
         return suiting

@@ -1,4 +1,4 @@
-"""The images of an index: what a registry has for each platform under one digest."""
+"""The images that an image index lists, one per platform."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ from storage.oci.registry import RegistryClient
 
 MOST_PLATFORMS = 64
 _UNKNOWN = "unknown"
-"""The platform of what is beside the images, such as BuildKit's attestations."""
+"""The platform of entries that are not images, such as BuildKit's attestations."""
 
 
 async def platforms_of(client: RegistryClient, repository: Repository, digest: str) -> tuple[str, ...]:
     """Return the digests of the images that the index ``digest`` lists, in its order.
 
-    Nothing for an image of one platform. Raises :class:`SubjectAbsent` for what the registry does not have
-    and :class:`StoreRejected` for an index that makes no sense, or lists more than :data:`MOST_PLATFORMS`.
+    The result is empty for an image of one platform. Raises :class:`SubjectAbsent` if the registry does not
+    have it, and :class:`StoreRejected` for an invalid index or one with more than :data:`MOST_PLATFORMS`.
     """
     manifest = await client.get_manifest(repository, digest)
     if manifest is None:
         raise SubjectAbsent(f"{repository} does not have {digest}, so its platforms are not known")
     try:
-        found = await lean_json.aside(manifest.data, partial(_images_in, manifest.data))
-        sound = all(isinstance(one, str) and is_sha256(one) for one in found)
+        digests = await lean_json.aside(manifest.data, partial(_images_in, manifest.data))
+        sound = all(isinstance(entry, str) and is_sha256(entry) for entry in digests)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        found, sound = [], False
+        digests, sound = [], False
     if not sound:
-        raise StoreRejected(f"{repository}@{digest} is no image and no image index that makes sense")
-    if len(found) > MOST_PLATFORMS:
+        raise StoreRejected(f"{repository}@{digest} is neither an image nor a valid image index")
+    if len(digests) > MOST_PLATFORMS:
         raise StoreRejected(
-            f"{repository}@{digest} lists {len(found)} images and at most {MOST_PLATFORMS} are attached to: "
+            f"{repository}@{digest} lists {len(digests)} images, at most {MOST_PLATFORMS} are supported: "
             "set storage.oci.attach-to-platforms to false"
         )
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(digests))
 
 
 def _images_in(index: bytes) -> list[str]:
+    """Return the digests of the images in an index. Fails in many ways for an invalid one."""
     listed = lean_json.loads(index).get("manifests") or []
     return [entry["digest"] for entry in listed if not _is_beside(entry)]
 
 
 def _is_beside(entry: dict[str, object]) -> bool:
+    """Whether an entry is not an image but, for example, an attestation by BuildKit."""
     platform = entry.get("platform")
     return isinstance(platform, dict) and platform.get("os") == _UNKNOWN

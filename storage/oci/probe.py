@@ -1,8 +1,8 @@
-"""Whether evidence could be written into one repository, found out without leaving anything there.
+"""Checks whether evidence can be written to one repository. Leaves nothing behind.
 
-The right to push is tried with an upload session that is opened and cancelled again
-(https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs; cancelling is the
-distribution project's ``DELETE``, which not every registry has).
+The right to push is tried by opening an upload session and cancelling it
+(https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs). The ``DELETE`` that
+cancels it is the distribution project's; not every registry supports it.
 """
 
 from __future__ import annotations
@@ -45,28 +45,29 @@ async def probe_repository(
     *,
     bundles: bool = True,
 ) -> list[Probe]:
-    """Try reach and TLS, credentials, the right to push and, for ``bundles``, the referrers API.
+    """Try connection and TLS, credentials, the right to push and, with ``bundles``, the referrers API.
 
-    ``digest`` is a manifest that the repository has, where one is known. Never raises :class:`StoreError`.
+    ``digest`` is a manifest in the repository, if one is known. Never raises :class:`StoreError`.
     """
     keychain = keychain or DockerCredentials()
-    # a fresh transport: nothing that an earlier request learnt hides what is wrong now
+    # a new transport: what earlier requests found out about the registry must not hide a present fault
     transport = Transport(options, keychain)
     try:
         reached, asked = await _reach(transport, repository)
-        found = [reached]
+        probes = [reached]
         if reached.state == "failed":
-            return found
-        credential, told = await _credentials(keychain, repository, asked)
-        found += [told, await _push(transport, repository, credential, asked)]
+            return probes
+        credential, credentials_probe = await _credentials(keychain, repository, asked)
+        probes += [credentials_probe, await _push(transport, repository, credential, asked)]
         if bundles:
-            found.append(await _referrers(transport, repository, digest))
+            probes.append(await _referrers(transport, repository, digest))
     finally:
         await transport.close()
-    return found
+    return probes
 
 
 async def _reach(transport: Transport, repository: Repository) -> tuple[Probe, str]:
+    """Try to connect. Returns the result and the scheme that the registry asks for."""
     what = f"reach {repository.registry}"
     try:
         scheme, asked = await transport.reach(repository.registry)
@@ -85,6 +86,7 @@ async def _reach(transport: Transport, repository: Repository) -> tuple[Probe, s
 async def _credentials(
     keychain: Keychain, repository: Repository, asked: str
 ) -> tuple[Credential | None, Probe]:
+    """Return the first credential that is not anonymous, and the result."""
     what = f"credentials for {repository}"
     try:
         candidates = await keychain.candidates(repository)
@@ -94,7 +96,7 @@ async def _credentials(
         if not credential.is_anonymous:
             user = f", user {credential.username}" if credential.username else ""
             return credential, Probe(what, "ok", f"{credential.source}{user}")
-    sources = "; ".join(f"{each.source} {each.unusable}".rstrip() for each in candidates)
+    sources = "; ".join(f"{candidate.source} {candidate.unusable}".rstrip() for candidate in candidates)
     if asked:
         return None, Probe(what, "warning", sources, _MOUNT)
     return None, Probe(what, "ok", f"{sources}; the registry asked for none")
@@ -103,6 +105,7 @@ async def _credentials(
 async def _push(
     transport: Transport, repository: Repository, credential: Credential | None, asked: str
 ) -> Probe:
+    """Open an upload session and cancel it."""
     what = f"push to {repository}"
     begin = Request(repository, "POST", "blobs/uploads/", "begin an upload", push=True)
     try:
@@ -115,10 +118,10 @@ async def _push(
     except StoreError as exc:
         return Probe(what, "failed", str(exc), _MOUNT if credential is None and asked else "see the reason")
     location = answer.headers.get("Location", "")
-    left = "an empty upload session was left, which the registry drops by itself"
+    left = "an empty upload session remains, which the registry removes by itself"
     if not location:
         return Probe(
-            what, "failed", "the registry gave no upload location", "see whether it speaks the OCI API"
+            what, "failed", "the registry returned no upload location", "check that it supports the OCI API"
         )
     try:
         cancel = Request(
@@ -134,18 +137,19 @@ async def _push(
         status = 0
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Probe(what, "ok", "an upload was begun and cancelled")
-    return Probe(what, "ok", f"an upload was begun; the registry cannot cancel it, so {left}")
+    return Probe(what, "ok", f"an upload was begun; the registry cannot cancel it: {left}")
 
 
 async def _referrers(transport: Transport, repository: Repository, digest: str) -> Probe:
+    """Try the referrers API."""
     what = f"referrers of {repository}"
     try:
         digest = digest or await _some_digest(transport, repository)
     except StoreError as exc:
         return Probe(what, "failed", str(exc), "let these credentials pull")
     if not digest:
-        detail = "the repository has no image with a tag, and some registries answer for images alone"
-        return Probe(what, "skipped", detail, "pass --image with @sha256:DIGEST of an image that is there")
+        detail = "the repository has no tagged image, and some registries answer only for existing images"
+        return Probe(what, "skipped", detail, "pass --image with @sha256:DIGEST of an existing image")
     ask = Request(
         repository,
         "GET",
@@ -162,12 +166,12 @@ async def _referrers(transport: Transport, repository: Repository, digest: str) 
     if answer.status == HTTPStatus.OK and kind == OCI_INDEX:
         return Probe(what, "ok", "the registry has the referrers API")
     return Probe(
-        what, "ok", "the registry showed no referrers API: bundles are listed under the tag sha256-DIGEST"
+        what, "ok", "the registry has no referrers API: bundles are listed under the tag sha256-DIGEST"
     )
 
 
 async def _some_digest(transport: Transport, repository: Repository) -> str:
-    """Return the digest of the first tag that the repository lists, nothing when it has none."""
+    """Return the digest of the first tag that the repository lists; empty if it has none."""
     listed = await transport.send(
         Request(repository, "GET", "tags/list?n=1", "list tags", passes=_ANY_REFUSAL - {401, 403})
     )
@@ -178,10 +182,10 @@ async def _some_digest(transport: Transport, repository: Repository) -> str:
     if listed.status != HTTPStatus.OK or not _TAG.fullmatch(tag):
         return ""
     headers = {"Accept": ", ".join(MANIFEST_TYPES)}
-    found = await transport.send(
+    answer = await transport.send(
         Request(
             repository, "HEAD", f"manifests/{tag}", "look up a tag", headers=headers, passes=_NO_REFERRERS
         )
     )
-    digest = found.headers.get("Docker-Content-Digest", "")
+    digest = answer.headers.get("Docker-Content-Digest", "")
     return digest if is_sha256(digest) else ""

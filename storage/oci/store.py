@@ -1,14 +1,17 @@
-"""The store in image registries: evidence beside the image, in the two forms of
+"""The store ``oci``: evidence next to the image in a registry.
+
+The two forms are defined in
 :mod:`storage.formats.manifests`.
 
-``oci:`` puts everything into each subject's own repository; :attr:`StoreOptions.repository` gathers the tags
-``.att`` and ``.sig`` of all images in one repository, or in one for each namespace, while bundles stay beside
-their image, as with Tekton Chains, unless :attr:`StoreOptions.bundles_in_repository`.
-``oci://REGISTRY/REPOSITORY`` puts everything there, for subjects that are no images too; a bundle still needs
-its image in that repository, since a referrer must have its subject's descriptor.
+- ``oci:`` stores everything in each subject's own repository.
+- With :attr:`StoreOptions.repository`, the tags ``.att`` and ``.sig`` of all images go to one repository, or
+  to one per namespace. Bundles stay next to their image, as Tekton Chains does it, unless
+  :attr:`StoreOptions.bundles_in_repository` is set.
+- ``oci://REGISTRY/REPOSITORY`` stores everything there, also for subjects that are not images. A bundle still
+  needs its image in that repository, because a referrer contains its subject's descriptor.
 
-A subject that is no image is skipped with the reason and never fails the image next to it. Writing needs
-the right to pull and push (``repository:NAME:pull,push``); finding needs pull.
+A subject that is not an image is skipped with the reason; the images next to it are still stored. Writing
+needs the right to pull and push (``repository:NAME:pull,push``), finding needs pull.
 """
 
 from __future__ import annotations
@@ -59,22 +62,22 @@ _NOBODY = Origin("", "", "", "")
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where the two forms for one subject digest go; None: not there, as the skipped entry beside it says."""
+    """Where the two forms for one subject go. None means nowhere; a skipped entry has the reason."""
 
     digest: str
     tags: Repository | None
     bundles: Repository | None
     image: Repository | None = None
-    """Where the image is, when its bundles go elsewhere."""
+    """The repository of the image if its bundles go elsewhere."""
 
     @property
     def home(self) -> Repository | None:
-        """Where the image is, or is to come."""
+        """The repository that has the image, or will have it."""
         return self.image or self.bundles
 
 
 class RegistryStore(Store):
-    """Stores records in registries; ``keychain`` replaces the docker configuration."""
+    """Stores records in registries. ``keychain`` replaces the docker configuration."""
 
     def __init__(
         self,
@@ -107,18 +110,18 @@ class RegistryStore(Store):
         self._siblings: WeakSet[RegistryStore] = WeakSet()
 
     def sibling(self, keychain: Keychain) -> RegistryStore:
-        """Return this store with other credentials, on the same connections; closing this one closes it."""
-        found = RegistryStore(self.url, self._options, keychain, self)
-        self._siblings.add(found)
-        return found
+        """Return this store with other credentials, on the same connections. Closing this one closes it."""
+        store = RegistryStore(self.url, self._options, keychain, self)
+        self._siblings.add(store)
+        return store
 
     def within(self, origin: Origin) -> RegistryStore:
-        """Return this store, on the same connections, looking where evidence of ``origin`` goes."""
+        """Return this store, on the same connections, for searches for evidence from ``origin``."""
         if self._gathered is None or not self._gathered.fields:
             return self
-        found = copy.copy(self)
-        found._within = origin
-        return found
+        store = copy.copy(self)
+        store._within = origin
+        return store
 
     def wants(self, form: str) -> bool:
         """Whether the form is configured."""
@@ -140,21 +143,22 @@ class RegistryStore(Store):
                 work = self._put_referrer(record, target.bundles, target, bundle_digest)
                 jobs.append((target, self._ended("referrer", target.digest, work)))
         ended = await asyncio.gather(*(job for _, job in jobs))
-        for (target, _), one in zip(jobs, ended, strict=True):
-            if isinstance(one, Failure):
-                # where the image is there, a refusal is about permission and nothing else
+        for (target, _), result in zip(jobs, ended, strict=True):
+            if isinstance(result, Failure):
+                # the image exists, so a refusal cannot mean that the subject is absent
                 is_there = target.home is not None and (target.home, target.digest) in self._subjects
-                failed += (replace(one, absence="") if is_there else one,)
-        return Stored(tuple(one for one in ended if isinstance(one, Receipt)), failed, skipped)
+                failed += (replace(result, absence="") if is_there else result,)
+        return Stored(tuple(result for result in ended if isinstance(result, Receipt)), failed, skipped)
 
     async def find(self, digest: str, reference: str = "") -> Findings:
-        """Return what the registry has about ``digest``.
+        """Return the evidence in the registry about ``digest``.
 
-        ``reference`` (``registry/repository``) is needed unless the URL names a repository.
+        ``reference`` (``registry/repository``) is needed unless the URL names a repository. Raises as
+        :func:`find_evidence` does.
         """
         if not is_sha256(digest):
             raise StoreRejected(
-                f"cannot look for {digest[:100]!r} in a registry: expected sha256: and 64 hex digits"
+                f"cannot search for {digest[:100]!r} in a registry: expected sha256: and 64 hex digits"
             )
         bundles = self._fixed
         if bundles is None and reference:
@@ -167,9 +171,7 @@ class RegistryStore(Store):
             jobs += [find_evidence(self._client, digest, place, place if aside else None) for place in more]
             return joined(await together(jobs))
         if bundles is None:
-            raise StoreRejected(
-                f"cannot look for {digest} in {self.url}: say which registry/repository it is in"
-            )
+            raise StoreRejected(f"cannot search for {digest} in {self.url}: name its registry/repository")
         return await find_evidence(self._client, digest, bundles, bundles)
 
     async def platforms(self, digest: str, reference: str) -> tuple[str, ...]:
@@ -177,7 +179,7 @@ class RegistryStore(Store):
         return await platforms_of(self._client, parse_image(reference).repository, digest)
 
     async def lacks(self, digest: str, reference: str) -> bool:
-        """Whether bundles about an image have to wait for it; see :meth:`Store.lacks`."""
+        """Whether bundles about an image must wait until it exists; see :meth:`Store.lacks`."""
         if not self._form_b:
             return False
         try:
@@ -187,14 +189,14 @@ class RegistryStore(Store):
             return False
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
-        """Try each repository of ``places`` and of the configuration; see :func:`probe_repository`."""
-        found: list[Probe] = []
+        """Try every repository of ``places`` and of the configuration; see :func:`probe_repository`."""
+        probes: list[Probe] = []
         images: dict[Repository, str] = {}
         for place in places:
             try:
                 image = parse_image(place)
             except StoreRejected as exc:
-                found.append(Probe("repository", "failed", str(exc), "write REGISTRY/REPOSITORY"))
+                probes.append(Probe("repository", "failed", str(exc), "write REGISTRY/REPOSITORY"))
             else:
                 images[image.repository] = image.digest
         shared = None
@@ -205,26 +207,27 @@ class RegistryStore(Store):
                 images.setdefault(known, "")
         for repository, digest in images.items():
             bundles = self._form_b and (self._options.bundles_in_repository or repository != shared)
-            found += await probe_repository(
+            probes += await probe_repository(
                 self._options, self._keychain, repository, digest, bundles=bundles
             )
-        return found or [
+        return probes or [
             Probe(
                 "registry",
                 "skipped",
-                "evidence goes beside each image, and no repository was named to try",
+                "evidence is stored next to each image, and no repository was named to try",
                 "pass --image REGISTRY/REPOSITORY",
             )
         ]
 
     async def close(self) -> None:
-        """Close every connection, those of siblings too."""
+        """Close every connection, also those of siblings."""
         for sibling in list(self._siblings):
             await sibling.close()
         await self._tags.close()
         await self._client.close()
 
     def _targets(self, record: Record) -> tuple[list[_Target], tuple[Failure, ...], tuple[Failure, ...]]:
+        """Return the targets of a record, what is skipped, and what fails."""
         targets: dict[_Target, None] = {}
         skipped: list[Failure] = []
         gathered: Repository | None = None
@@ -251,6 +254,7 @@ class RegistryStore(Store):
         return list(targets), tuple(skipped), ()
 
     async def _ended(self, form: str, digest: str, work: Coroutine[Any, Any, Receipt]) -> Receipt | Failure:
+        """Await ``work`` and return its receipt, or its error as a failure."""
         try:
             return await work
         except StoreError as exc:
@@ -260,7 +264,7 @@ class RegistryStore(Store):
     async def _put_tag(
         self, record: Record, repository: Repository, target: _Target, blob_digest: str
     ) -> Receipt:
-        """Form A."""
+        """Store form A under the tag of one subject."""
         digest = target.digest
         form = "sig" if record.is_image_signature else "att"
         if not blob_digest or (form == "sig" and not record.signature):
@@ -274,20 +278,25 @@ class RegistryStore(Store):
             written = await self._tags.add(repository, tag, SignedLayers(), layer)
         except StoreRejected as exc:
             if repository != target.home:
-                exc.absence = ""  # the repository that is refused is not the image's
+                exc.absence = ""  # the refused repository is not the image's, so the image is not absent
             raise
         return Receipt(self.url, form, digest, location, written.digest, written.changed)
 
     async def _put_referrer(
         self, record: Record, repository: Repository, target: _Target, bundle_digest: str
     ) -> Receipt:
-        """Form B."""
+        """Store form B for one subject.
+
+        1. The image must exist; its descriptor is the subject.
+        2. The blob and the manifest are written and read back.
+        3. If the referrers API does not list the manifest, it is added to the index under the fallback tag.
+        """
         digest = target.digest
         image = target.image or repository
         subject = await self._subject(image, digest)
         if subject is None:
             raise SubjectAbsent(
-                f"{image} does not have {digest}, and a bundle can only refer to an image beside it"
+                f"{image} does not have {digest}, and a bundle can only refer to an existing image"
             )
         if not bundle_digest:
             raise StoreRejected("the record has no bundle")
@@ -313,19 +322,19 @@ class RegistryStore(Store):
     async def _write_referrer(
         self, bundle: bytes, bundle_digest: str, repository: Repository, manifest: Manifest
     ) -> bool:
-        """Write blob and manifest; whether the answer says that the manifest's subject was understood."""
+        """Write blob and manifest; return whether the answer had ``OCI-Subject``."""
         await self._write_blobs(bundle, bundle_digest, repository)
         try:
             answer = await self._client.put_manifest(repository, manifest.digest, manifest)
         except RegistryRefused as exc:
             if not exc.misses_blob:
                 raise
-            # the registry collected garbage since the empty blob was uploaded
+            # the registry's garbage collection removed the empty blob since it was uploaded
             self._client.forget_blobs(repository)
             await self._write_blobs(bundle, bundle_digest, repository)
             answer = await self._client.put_manifest(repository, manifest.digest, manifest)
-        # what a registry says it took is asked for before anybody gets a receipt
-        # one after the other: a request left behind by a failed one would outlive the store
+        # Read back before a receipt is returned: some registries accept what they do not store.
+        # One after the other: if one of two parallel requests failed, the other would outlive the store.
         kept: Descriptor | Manifest | None = await self._client.head_manifest(
             repository, manifest.digest, push=True
         )
@@ -333,11 +342,11 @@ class RegistryStore(Store):
             kept = await self._client.get_manifest(repository, manifest.digest, push=True)
         if kept is None or not await self._client.has_blob(repository, bundle_digest, sure=True):
             what = f"manifest {manifest.digest}" if not kept else f"blob {bundle_digest}"
-            raise StoreUnavailable(f"{repository} took {what} and does not have it")
+            raise StoreUnavailable(f"{repository} accepted {what} and does not have it")
         return "OCI-Subject" in answer.headers
 
     async def _has(self, repository: Repository, digest: str) -> bool:
-        """Whether a manifest is there; some registries refuse a look at what is absent: a write decides."""
+        """Whether a manifest exists. Some registries answer 403 if it is absent; then the write decides."""
         try:
             return await self._client.head_manifest(repository, digest, push=True) is not None
         except RegistryRefused as exc:
@@ -346,11 +355,12 @@ class RegistryStore(Store):
             return False
 
     async def _write_blobs(self, bundle: bytes, bundle_digest: str, repository: Repository) -> None:
+        """Upload the bundle and the empty configuration blob."""
         await self._client.put_blob(repository, EMPTY, EMPTY_DIGEST, remember=True)
         await self._client.put_blob(repository, bundle, bundle_digest)
 
     async def _subject(self, repository: Repository, digest: str) -> Descriptor | None:
-        """Return the image's descriptor: asked once for all records of a run, remembered when it is there."""
+        """Return the image's descriptor; one request for all records of a run. A result is remembered."""
         key = (repository, digest)
         known = self._subjects.get(key)
         if known is None:
@@ -365,25 +375,25 @@ class RegistryStore(Store):
 
 
 def _explained(refusal: RegistryRefused, *, away: bool) -> StoreRejected:
-    """Return ``refusal`` of a bundle with the next step, where it is the form that the registry refuses."""
+    """Return a refusal of a bundle with the next step if the registry refuses the form itself."""
     if refusal.status not in _FORM_REFUSED:
         return refusal
     if away:
         step = (
-            "this registry may want the image beside its bundle: "
+            "this registry may need the image in the same repository as its bundle: "
             "set storage.oci.bundles-in-repository to false"
         )
     else:
-        step = "if this registry takes no OCI artifacts, set storage.oci.encoding-format to dsse"
+        step = "if this registry does not support OCI artifacts, set storage.oci.encoding-format to dsse"
     return RegistryRefused(f"{refusal}; {step}", refusal.codes, refusal.status)
 
 
 def _image_repository(subject: Subject, digest: str) -> Repository:
-    """Return the repository that the subject's name means; raises :class:`StoreRejected` when none."""
+    """Return the repository in the subject's name. Raises :class:`StoreRejected` if it has none."""
     if not is_sha256(digest):
         kinds = ", ".join(sorted(subject.digest)) or "none"
         raise StoreRejected(f"{subject.name!r} has no sha256 digest (has {kinds})")
     image = parse_image(subject.name)
     if image.digest and image.digest != digest:
-        raise StoreRejected(f"the name {subject.name!r} says another digest than {digest}")
+        raise StoreRejected(f"the name {subject.name!r} has another digest than {digest}")
     return image.repository

@@ -1,24 +1,23 @@
-"""Read, modify, write: entries into documents that live under a tag, so that nobody's is lost.
+"""Adds entries to documents under a tag by read, modify and write, without losing entries of other writers.
 
-A registry has no compare-and-swap that can be relied on, and other processes and people (cosign in a
-pipeline) write the same tags. Therefore:
+Registries have no reliable compare-and-swap, and other processes and people (cosign in a pipeline) write the
+same tags. Therefore:
 
-1. Entries for one tag that wait together go in one write; in this process one write at a time.
-2. Their blobs are uploaded first, then the tag is read and written at once. Where something had to be done
-   in between, the tag is looked at again before the write. ``If-Match`` is sent where the registry gave an
-   etag.
-3. After the write comes a pause, four times as long as the read and the write took: time for another
-   writer, who read before we wrote, to write over us. Then the tag is looked at; entries that are gone are
-   written again, and while others write, the pause is repeated.
-4. Only then does an entry count as stored; a registry that is new, or was not asked for an hour, is asked
-   for the entry's blob too.
-5. While little is written and the registry is fast, that pause is short, since somebody may wait for the
-   receipt. The tag is then looked at once more, for writers that are slower than we are; nobody waits for
-   this look, and an entry that is gone by then is written again. While much is written the pause lasts as
-   long as both would, which saves the second look.
+1. Entries for one tag that wait at the same time are written together, and this process writes a tag only
+   once at a time.
+2. Their blobs are uploaded first; then the tag is read and written immediately. If anything had to be done in
+   between, the tag is checked again before the write. ``If-Match`` is sent if the registry gave an etag.
+3. After the write comes a pause, four times as long as reading and writing took. In this time another writer
+   who read before our write may overwrite it. Then the tag is read. Lost entries are written again, and while
+   others keep writing, the pause is repeated.
+4. Only then does an entry count as stored. Once an hour per registry, the blob of the entry is read back too.
+5. If few writes are under way and the registry is fast, the pause is short, because a caller may wait for the
+   receipt. The tag is then checked once more later, for slower writers. No caller waits for this check; a
+   lost entry is written again. If many writes are under way, the pause is as long as both together, which
+   saves the second check.
 
-What remains: a writer who stalls after its last look for longer than that, while nobody else writes, undoes
-another's entry unseen. The pause grows with the slowness that can be measured.
+One case remains: a writer that stalls for longer than that between its last check and its write, while nobody
+else writes, can remove an entry unnoticed. The pause grows with the measured slowness of the registry.
 """
 
 from __future__ import annotations
@@ -43,12 +42,12 @@ from storage.oci.transport import RegistryRefused
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 4.0
 SHORTEST_WATCH = 0.1
-"""Seconds for which an entry is looked after at least, be it after it counts as stored."""
+"""The shortest time in seconds for which an entry is watched, including after it counts as stored."""
 FEW_WRITES = 8
-"""As many writes under way at a time are little."""
+"""The number of writes under way up to which the pause is short."""
 PAUSE_FACTOR = 4
 MOST_PAUSES = 10
-"""After as many an entry that is there counts as stored, although others still write."""
+"""The number of pauses after which a present entry counts as stored although others still write."""
 MOST_TRIES = 40
 MOST_UPLOADS = 3
 _random = secrets.SystemRandom()
@@ -57,7 +56,7 @@ _log = logging.getLogger("storage.tags")
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The document's digest when the entry was seen in it, and whether it was this call that put it there."""
+    """The digest of the document in which the entry was seen, and whether this call added it."""
 
     digest: str
     changed: bool
@@ -65,6 +64,8 @@ class Written:
 
 @dataclass(slots=True)
 class _Entry:
+    """An entry to be written, and the future of its result."""
+
     layer: Layer
     done: asyncio.Future[Written]
     uploaded: bool = False
@@ -72,23 +73,27 @@ class _Entry:
     tries: int = 0
 
     def finish(self, written: Written) -> None:
+        """Set the result, unless the caller was cancelled."""
         if not self.done.done():
             self.done.set_result(written)
 
     def fail(self, error: Exception) -> None:
+        """Set the error, unless the caller was cancelled."""
         if not self.done.done():
             self.done.set_exception(error)
 
 
 @dataclass(slots=True)
 class _Tag:
+    """A tag with the entries that wait for its next write."""
+
     repository: Repository
     name: str
     kind: Gathering
     waiting: list[_Entry] = field(default_factory=list)
     busy: bool = False
     refuses_looks: bool = False
-    """Whether the registry refused a look at it while it was absent."""
+    """Whether the registry refused to show the tag (403) while it was absent."""
 
 
 class TagWriter:
@@ -101,17 +106,17 @@ class TagWriter:
         self._watches: set[asyncio.Task[None]] = set()
 
     async def add(self, repository: Repository, name: str, kind: Gathering, layer: Layer) -> Written:
-        """Put ``layer`` into the document under the tag ``name`` and return once it was seen there.
+        """Add ``layer`` to the document under the tag ``name`` and return when it was seen there.
 
-        Raises :class:`StoreRejected` when the document is full or of another kind and
-        :class:`StoreUnavailable` when the tag kept changing.
+        Raises :class:`StoreRejected` if the document is full or of another kind, and
+        :class:`StoreUnavailable` if other writers kept changing the tag.
         """
         entry = _Entry(layer, asyncio.get_running_loop().create_future())
         self._enqueue(_Tag(repository, name, kind), [entry])
         return await entry.done
 
     async def close(self) -> None:
-        """Look once more at what was stored just now, and stop writes nobody waits for any more."""
+        """Wait for the last checks of stored entries, and cancel writes whose callers are gone."""
         while self._watches:
             await asyncio.gather(*self._watches, return_exceptions=True)
         for task in self._tasks:
@@ -119,6 +124,7 @@ class TagWriter:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _enqueue(self, tag: _Tag, entries: list[_Entry]) -> None:
+        """Add entries to the queue of a tag, and start writing unless it is being written."""
         tag = self._tags.setdefault((tag.repository, tag.name), tag)
         tag.waiting.extend(entries)
         if not tag.busy:
@@ -131,7 +137,8 @@ class TagWriter:
         task.add_done_callback(self._tasks.discard)
 
     async def _work(self, tag: _Tag) -> None:
-        await asyncio.sleep(0)  # lets the other records of the same run join
+        """Write the entries of one tag in batches until none waits."""
+        await asyncio.sleep(0)  # let the other records of the same run join the batch
         while tag.waiting:
             batch, tag.waiting = tag.waiting, []
             try:
@@ -144,37 +151,42 @@ class TagWriter:
         self._tags.pop((tag.repository, tag.name), None)
 
     async def _write(self, tag: _Tag, batch: list[_Entry]) -> None:
+        """Upload, read, merge and write one batch (steps 1 and 2 of the module's docstring)."""
         guessed = await self._upload(tag, batch)
         begun = time.monotonic()
-        found = await self._read(tag, batch)
-        current = None if _is_image(found, tag.name) else found
+        held = await self._read(tag, batch)
+        current = None if _is_image(held, tag.name) else held
         document = await tag.kind.read_aside(current)
-        there = document.entries
-        new = _absent(batch, there)
+        existing = document.entries
+        new = _absent(batch, existing)
         for entry in batch:
             if current is not None and entry not in new:
                 entry.finish(Written(current.digest, changed=entry.written))
-        fitting = new[: max(0, tag.kind.most - len(there))]
+        fitting = new[: max(0, tag.kind.most - len(existing))]
         for entry in new[len(fitting) :]:
-            entry.fail(StoreRejected(f"the tag {tag.name} of {tag.repository} is full: {len(there)} entries"))
+            entry.fail(
+                StoreRejected(f"the tag {tag.name} of {tag.repository} is full: {len(existing)} entries")
+            )
         if not fitting:
             return
         added = {entry.layer.identity: entry_of(entry.layer.descriptor) for entry in fitting}
-        manifest, config = tag.kind.build(document, [*there, *added.values()])
+        manifest, config = tag.kind.build(document, [*existing, *added.values()])
+        # The guess assumed a new tag. If it had entries, the configuration differs and must be uploaded now,
+        # which takes time in which another writer can change the tag.
         merged = bool(config) and config != guessed
         if merged:
             await self._client.put_blob(tag.repository, config, sha256(config))
         for entry in fitting:
             entry.written = True
         try:
-            looked = await self._replace(tag, found, manifest, look_first=merged)
+            looked = await self._replace(tag, held, manifest, look_first=merged)
         except TagMoved:
             await self._again(tag, fitting)
             return
         except RegistryRefused as exc:
             if not exc.misses_blob or any(entry.tries >= MOST_UPLOADS for entry in fitting):
                 raise
-            # collected as garbage, as nothing referred to it yet
+            # garbage collection removed an uploaded blob before a manifest referred to it
             for entry in fitting:
                 entry.uploaded = False
             await self._again(tag, fitting)
@@ -187,11 +199,10 @@ class TagWriter:
     async def _replace(
         self, tag: _Tag, current: Manifest | None, manifest: Manifest, *, look_first: bool
     ) -> float:
-        """Write ``manifest`` over ``current``, what the tag gave.
+        """Write ``manifest`` in place of ``current``, the content of the tag.
 
-        Returns when the last look at the tag began, 0 for none.
-
-        Raises :class:`TagMoved` when the tag holds something else by now, at first or after a failed try.
+        Returns when the last check of the tag began, 0 if there was none. Raises :class:`TagMoved` if the tag
+        has other content by now, before the write or after a failed try.
         """
         looked = 0.0
 
@@ -214,15 +225,15 @@ class TagWriter:
             if not etag:
                 raise
             await look()
-            # it did not move: a registry that refuses without a precondition too means something else
+            # the tag did not move, so the registry does not support If-Match: write without it
             await put()
         return looked
 
     async def _read(self, tag: _Tag, batch: list[_Entry]) -> Manifest | None:
-        """Return what the tag holds, None when nothing.
+        """Return the content of the tag; None if it is absent.
 
-        Some registries refuse a look at a tag that is absent (403). Their list of tags decides; where it
-        cannot be read, something else that was just written there can be, and so could the tag.
+        Some registries answer 403 for an absent tag. Their list of tags decides then. If the list cannot be
+        read either, the tag counts as absent if a blob that was just written there can be read.
         """
         try:
             return await self._client.get_manifest(tag.repository, tag.name, push=True, prompt=True)
@@ -233,6 +244,7 @@ class TagWriter:
             return None
 
     async def _is_absent(self, tag: _Tag, layer: Layer) -> bool:
+        """Whether a tag for which the registry answered 403 is absent."""
         listed = await self._client.lists_tag(tag.repository, tag.name, push=True)
         if listed is not None:
             return not listed
@@ -244,7 +256,7 @@ class TagWriter:
             return False
 
     async def _look(self, tag: _Tag) -> str:
-        """Return the digest of what the tag holds, ``""`` for nothing."""
+        """Return the digest of the tag's content; ``""`` if it is absent."""
         try:
             seen = await self._client.head_manifest(tag.repository, tag.name, push=True, prompt=True)
         except RegistryRefused as exc:
@@ -254,7 +266,10 @@ class TagWriter:
         return seen.digest if seen else ""
 
     async def _upload(self, tag: _Tag, batch: list[_Entry]) -> bytes:
-        """Upload what the batch needs; returns the configuration that fits if the tag is new, as mostly."""
+        """Upload the blobs of a batch.
+
+        Returns the image configuration for a new tag, which is uploaded too, because most tags are new.
+        """
         blobs = {entry.layer.digest: entry.layer.blob for entry in batch if not entry.uploaded}
         layers = {entry.layer.identity: entry_of(entry.layer.descriptor) for entry in batch}
         _, config = tag.kind.build(Gathered(), list(layers.values()))
@@ -269,6 +284,7 @@ class TagWriter:
         return config
 
     async def _confirm(self, tag: _Tag, entries: list[_Entry], digest: str, pause: float) -> None:
+        """Wait until the entries are safe from concurrent writers (steps 3 to 5), then finish them."""
         try:
             for paused in range(1, MOST_PAUSES + 1):
                 await asyncio.sleep(pause)
@@ -284,7 +300,7 @@ class TagWriter:
                 if not entries or current is None:
                     return
                 digest = current.digest
-                del current  # nobody waits for room while he holds some
+                del current  # release its memory: a task that waits for memory must not hold any
                 pause = min(pause * _random.uniform(1, 2), LONGEST_PAUSE) if paused == 1 else pause
             blobs = [entry.layer.digest for entry in entries if entry.layer.blob]
             await self._client.check_kept(tag.repository, blobs)
@@ -300,7 +316,7 @@ class TagWriter:
                 raise
 
     async def _watch(self, tag: _Tag, entries: list[_Entry], digest: str, seconds: float) -> None:
-        """Look at the tag once more after ``seconds``, and write again what a slower writer undid."""
+        """Check the tag once more after ``seconds``, and write again what a slower writer removed."""
         await asyncio.sleep(seconds)
         try:
             seen = await self._client.head_manifest(tag.repository, tag.name, push=True, prompt=True)
@@ -312,11 +328,11 @@ class TagWriter:
                 *(self.add(tag.repository, tag.name, tag.kind, entry.layer) for entry in lost)
             )
         except StoreError as exc:
-            # the receipts are given; the audit compares them with what is there
+            # the receipts were returned already; only an audit can find such a loss
             _log.warning("%s of %s cannot be looked at again: %s", tag.name, tag.repository, exc)
 
     async def _again(self, tag: _Tag, entries: list[_Entry]) -> None:
-        """Let the entries wait for another write, or give up on those that tried often enough."""
+        """Queue the entries for another write; fail those with too many tries."""
         going = []
         for entry in entries:
             entry.tries += 1
@@ -330,26 +346,28 @@ class TagWriter:
             self._enqueue(tag, going)
 
 
-def _is_image(found: Manifest | None, tag: str) -> bool:
-    """Whether a registry took the tag ``sha256-<hex>`` for the digest, and gave the image that has it."""
-    return found is not None and tag_of(found.digest) == tag
+def _is_image(manifest: Manifest | None, tag: str) -> bool:
+    """Whether the registry resolved the tag ``sha256-<hex>`` to the image with that digest."""
+    return manifest is not None and tag_of(manifest.digest) == tag
 
 
-def _check_is_tag(tag: _Tag, found: Manifest | None) -> None:
-    if _is_image(found, tag.name):
+def _check_is_tag(tag: _Tag, manifest: Manifest | None) -> None:
+    """Raise :class:`StoreRejected` if the registry resolves the fallback tag to the image itself."""
+    if _is_image(manifest, tag.name):
         raise StoreRejected(
             f"{tag.repository} lists no referrers, and resolves the tag {tag.name} to the image itself, so "
-            "that nobody finds bundles there: set storage.oci.encoding-format to dsse"
+            "that bundles cannot be found there: set storage.oci.encoding-format to dsse"
         )
 
 
-def _absent(entries: list[_Entry], there: Sequence[Entry]) -> list[_Entry]:
-    present = {entry.identity for entry in there}
+def _absent(entries: list[_Entry], existing: Sequence[Entry]) -> list[_Entry]:
+    """Return the entries that a document does not have."""
+    present = {entry.identity for entry in existing}
     return [entry for entry in entries if entry.layer.identity not in present]
 
 
 def _fail(entries: list[_Entry], error: BaseException) -> None:
-    """Tell everybody who waits; each gets an error of its own, since a raise adds to its traceback."""
+    """Fail the entries. Each gets its own exception, because raising one adds to its traceback."""
     for entry in entries:
         if not isinstance(error, Exception):
             entry.done.cancel()

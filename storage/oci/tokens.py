@@ -1,10 +1,10 @@
-"""From a registry's challenge to an ``Authorization`` header: basic, or a bearer token from its token server.
+"""Turns a registry's challenge into an ``Authorization`` header: basic, or a bearer token.
 
-The flow is the distribution project's (https://distribution.github.io/distribution/spec/auth/token/ and
-``/oauth/``). Tokens are remembered with their expiry, one for each repository, action and credential, and
-concurrent requests share one token request. Credentials go to the token server (realm) that the registry
-names, so a realm must speak HTTPS (or HTTP where the registry does) and be no nearer to us than the registry
-is (:mod:`storage.http_client.addresses`).
+The token flow is the distribution project's (https://distribution.github.io/distribution/spec/auth/token/ and
+``/oauth/``). Tokens are remembered until they expire, one per repository, action and credential, and
+concurrent requests share one token request. Credentials are sent to the token server (realm) that the
+registry names. A realm must therefore use HTTPS (or HTTP if the registry does), and must not be in a network
+zone nearer to this process than the registry is (:mod:`storage.http_client.addresses`).
 """
 
 from __future__ import annotations
@@ -36,49 +36,49 @@ _PART = re.compile(
     r"(?<![A-Za-z_-])(?P<key>[A-Za-z_-]++)\s*+=\s*+(?:\"(?P<quoted>(?:[^\"\\]|\\.)*+)\"|(?P<plain>[^\s,]++))"
     r"|(?P<scheme>[A-Za-z]++)"
 )
-"""A parameter or a scheme; what stands between them is passed over. No step is taken back, so that a header
-made for it costs no more time than another."""
+"""Matches a parameter or a scheme; text between them is ignored. The quantifiers are possessive, so a hostile
+header cannot cause backtracking."""
 
 
 class Keychain(Protocol):
-    """Where credentials come from."""
+    """A source of credentials."""
 
     async def candidates(self, repository: Repository, *, again: bool = False) -> Sequence[Credential]:
-        """Return the credentials for one repository in the order to try them.
+        """Return the credentials for one repository in the order in which to try them.
 
-        One without secrets is anonymous. ``again`` tells that all of the last answer were refused: it is
-        worth looking for others. Raises :class:`StoreError`.
+        A credential without secrets is anonymous. ``again`` means that all of the last result were refused,
+        so it is worth looking for new ones. Raises :class:`StoreError`.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What a registry wants: ``basic`` or ``bearer`` with the parameters of its ``WWW-Authenticate``."""
+    """A challenge of a registry: ``basic`` or ``bearer``, with the parameters of ``WWW-Authenticate``."""
 
     scheme: str
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     def scope(self, repository: Repository, *, push: bool) -> str:
-        """The scope to ask a token for: what the registry named, else what the action needs."""
+        """Return the token scope to request: the registry's, else what the action needs."""
         actions = "pull,push" if push else "pull"
         return self.parameters.get("scope") or f"repository:{repository.name}:{actions}"
 
     def suits(self, credential: Credential) -> bool:
-        """Whether a credential can meet it: a token for a token server is no user and password."""
+        """Whether a credential can answer it. An identity token cannot answer ``basic``."""
         if self.scheme == "basic":
             return bool(credential.basic or credential.registry_token) or credential.is_anonymous
         return True
 
     def anywhere(self) -> Challenge:
-        """The challenge as it holds for every repository of the registry: without its scope."""
+        """Return the challenge without its scope, as it holds for every repository of the registry."""
         return Challenge(self.scheme, {k: v for k, v in self.parameters.items() if k != "scope"})
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """A header value (``""``: anonymous), until when it holds, and whose credential it came from.
+    """A header value (``""`` for anonymous), its credential's source, and its expiry (monotonic seconds).
 
-    ``reused`` when it is a token that was asked for earlier, so a fresh one may do where it does not.
+    ``reused``: it is a remembered token, so a new one may be accepted if this one is refused.
     """
 
     header: str = field(repr=False)
@@ -89,53 +89,53 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class TokenAnswer:
-    """What the token server said."""
+    """The answer of a token server."""
 
     status: int
     body: bytes = field(repr=False)
     is_busy: bool = False
-    """Whether it means "later" by its status, see :mod:`storage.http_client.meanings`."""
+    """Whether its status means "later", see :mod:`storage.http_client.meanings`."""
 
 
 Exchange = Callable[[Home, str, URL, dict[str, str], bytes | None], Awaitable[TokenAnswer]]
-"""Sends (method, URL, headers, body) once, following no redirect, to an address that the registry at the
-:class:`Home` may lead to; raises :class:`storage.errors.StoreError`."""
+"""Sends (method, URL, headers, body) once. It follows no redirect and connects only to addresses to which the
+registry at the :class:`Home` may lead. Raises :class:`storage.errors.StoreError`."""
 
 
 def challenges_of(answer: Answer) -> tuple[Challenge, ...]:
-    """Return what an answer asks for, as far as this module can meet it, in the registry's order."""
+    """Return the supported challenges of an answer, in the registry's order."""
     return parse_challenges(answer.headers.getall("WWW-Authenticate", ()))
 
 
 def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
-    """Return the challenges of the ``WWW-Authenticate`` headers that this module can meet, in their order."""
-    found: list[tuple[str, dict[str, str]]] = []
+    """Return the supported challenges of ``WWW-Authenticate`` headers, in their order."""
+    challenges: list[tuple[str, dict[str, str]]] = []
     for header in headers:
         for part in _PART.finditer(header):
             if part["scheme"]:
-                found.append((part["scheme"].lower(), {}))
-            elif found:
+                challenges.append((part["scheme"].lower(), {}))
+            elif challenges:
                 value = part["plain"] if part["quoted"] is None else re.sub(r"\\(.)", r"\1", part["quoted"])
-                found[-1][1][part["key"].lower()] = value
+                challenges[-1][1][part["key"].lower()] = value
     return tuple(
         Challenge(scheme, parameters)
-        for scheme, parameters in found
+        for scheme, parameters in challenges
         if scheme == "basic" or (scheme == "bearer" and "realm" in parameters)
     )
 
 
 UNASKED = (Challenge("basic"),)
-"""What is tried with a registry that refuses and does not say what it wants."""
+"""The challenge that is assumed for a registry that refuses without one."""
 
 
 class CredentialRefused(StoreRejected):
-    """The token server did not accept this credential; another one may do."""
+    """The token server refused this credential. Another one may be accepted."""
 
 
 class TokenSource:
-    """Turns credentials into headers, with as few calls to token servers as expiry allows.
+    """Turns credentials into headers, with as few requests to token servers as possible.
 
-    Tokens are kept under the credential itself: whoever has that credential could have asked for them.
+    Tokens are remembered by credential: whoever has the credential could request them too.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -153,11 +153,11 @@ class TokenSource:
         home: Home,
         refused: Collection[str] = (),
     ) -> Authorization:
-        """Answer ``challenge`` for ``repository``; ``home`` is where the registry itself is.
+        """Answer ``challenge`` for ``repository``. ``home`` is where the registry itself is.
 
-        ``refused`` are headers that the registry does not take. Raises :class:`CredentialRefused`,
-        :class:`StoreRejected` when the token server cannot be trusted with credentials or makes no sense,
-        and :class:`StoreUnavailable` when it cannot be reached.
+        ``refused`` are headers that the registry refused. Raises :class:`CredentialRefused`,
+        :class:`StoreRejected` if the token server must not get credentials or its answer is invalid, and
+        :class:`StoreUnavailable` if it cannot be reached.
         """
         if challenge.scheme == "basic" or credential.registry_token:
             bearer = bool(credential.registry_token)
@@ -167,7 +167,7 @@ class TokenSource:
         known = self._known.get(key)
         if known is not None and known.expires > time.monotonic() and known.header not in refused:
             return replace(known, reused=True)
-        found = await self._asking.run(
+        authorization = await self._asking.run(
             key, lambda: self._fetch(challenge, credential, repository, key[1], home)
         )
         if len(self._known) >= _MOST_KNOWN:
@@ -175,12 +175,13 @@ class TokenSource:
             self._known = {key: known for key, known in self._known.items() if known.expires > now}
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-        self._known[key] = found
-        return found
+        self._known[key] = authorization
+        return authorization
 
     async def _fetch(
         self, challenge: Challenge, credential: Credential, repository: Repository, scope: str, home: Home
     ) -> Authorization:
+        """Request a new token."""
         realm = checked_realm(challenge.parameters["realm"], repository.registry, home)
         query = {"service": challenge.parameters.get("service", ""), "scope": scope}
         answer = await self._ask(home, realm, query, credential)
@@ -190,6 +191,7 @@ class TokenSource:
     async def _ask(
         self, home: Home, realm: URL, query: dict[str, str], credential: Credential
     ) -> TokenAnswer:
+        """Send the token request: OAuth2 for an identity token, else GET with basic credentials."""
         if credential.identity_token:
             form = {"grant_type": "refresh_token", "refresh_token": credential.identity_token, **query}
             body = urlencode({**form, "client_id": CLIENT_ID}).encode()
@@ -201,6 +203,7 @@ class TokenSource:
 
     @staticmethod
     def _read(answer: TokenAnswer, realm: URL, repository: Repository) -> tuple[str, float]:
+        """Return the token and its life in seconds. Raises :class:`StoreError`."""
         where = f"the token server {realm.host} of {repository.registry}"
         if answer.is_busy:
             raise StoreUnavailable(f"{where} answered {answer.status}")
@@ -211,20 +214,20 @@ class TokenSource:
             token = parsed.get("token") or parsed.get("access_token")
             life = float(parsed.get("expires_in") or DEFAULT_LIFE)
         except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError):
-            raise StoreRejected(f"{where} answered something that is no token") from None
+            raise StoreRejected(f"{where}: its answer cannot be parsed as a token") from None
         if not isinstance(token, str) or not token.isprintable() or not token:
-            raise StoreRejected(f"{where} answered no token")
+            raise StoreRejected(f"{where}: its answer has no token")
         return token, life
 
 
 def checked_realm(realm: str, registry: str, home: Home) -> URL:
-    """Return ``realm`` as a URL when credentials for ``registry`` may be sent there; else raise.
+    """Return ``realm`` as a URL if credentials for ``registry`` may be sent there.
 
-    A name is taken here: its addresses are looked at when it is connected to.
+    Addresses of a host name are checked when it is connected to. Raises :class:`StoreRejected`.
     """
     try:
         url = URL(realm)
-        _ = url.port  # which is only now read, and may be none
+        _ = url.port  # yarl parses the port on access; an invalid one raises here
     except ValueError:
         url = URL()
     allowed = {"https", "http"} if home.plain else {"https"}

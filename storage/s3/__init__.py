@@ -1,1 +1,1 @@
-"""The store ``s3``: a bucket of AWS or of a compatible service."""
+"""The store ``s3``: a bucket of AWS S3 or of a compatible service."""

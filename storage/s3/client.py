@@ -1,9 +1,9 @@
-"""Calls of the AWS SDK from a bounded pool of threads, and its errors in the words of the port.
+"""Calls the AWS SDK from a bounded thread pool and maps its exceptions to :class:`StoreError`.
 
-boto3 is imported when the first call is made. Credentials, region, endpoint and proxies that the settings do
-not name come from where the SDK looks. One call takes about 1.5 ms of processor time, most of it under the
-interpreter's lock, so more threads only help against a slow network; small objects therefore go over
-:mod:`storage.s3.wire` as soon as the SDK found its way to the bucket.
+boto3 is imported by the first call. Credentials, region, endpoint and proxies that the settings do not name
+are those of the SDK. A call takes about 1.5 ms of processor time, most of it under the interpreter's lock, so
+more threads help only with a slow network. Small objects therefore go over :mod:`storage.s3.wire` as soon as
+the SDK has reached the bucket once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """One object as it was read, with what protects it."""
+    """One object as it was read, with its encryption and lock."""
 
     data: bytes
     metadata: dict[str, str]
@@ -48,7 +48,7 @@ class Got:
 
 
 class S3Client:
-    """One bucket. Every method raises :class:`StoreError`, whose text names the object, never a secret."""
+    """One bucket. Every method raises :class:`StoreError`; its text names the object and no secret."""
 
     def __init__(self, settings: S3Settings, options: StoreOptions) -> None:
         self._settings, self._options = settings, options
@@ -58,15 +58,15 @@ class S3Client:
         self._wire: BucketWire | None = None
 
     async def put(self, key: str, data: bytes, digest: bytes, **more: Any) -> str:
-        """Make an object that is not there, and return its version, ``""`` without versioning.
+        """Create an object and return its version; ``""`` without versioning.
 
-        ``digest`` is the SHA-256 that the service checks. Raises :class:`Exists` when the key is taken.
+        ``digest`` is the SHA-256 that the service checks. Raises :class:`Exists` if the key exists.
         """
         if self._wire is not None:
             with suppress(AskTheSdk):
                 version = await self._wire.put(key, data, digest, more)
                 if version is None:
-                    raise Exists(f"put object {self._where(key)}: 412: the key is taken")
+                    raise Exists(f"put object {self._where(key)}: 412: the key exists")
                 return version
         answer = await self._run(
             "put_object",
@@ -92,9 +92,9 @@ class S3Client:
 
         if self._wire is not None:
             with suppress(AskTheSdk):
-                found = await self._wire.get(key, version)
-                check(len(found.body))
-                return _got(answer_of(found.headers), found.body)
+                response = await self._wire.get(key, version)
+                check(len(response.body))
+                return _got(answer_of(response.headers), response.body)
 
         def read(client: Any) -> Got:
             named = {"VersionId": version} if version else {}
@@ -107,12 +107,12 @@ class S3Client:
         return await self._run("get_object", key, read)
 
     async def head(self, key: str, version: str = "") -> Got:
-        """Return what protects an object, without its bytes."""
+        """Return encryption and lock of an object, without its bytes."""
         named = {"VersionId": version} if version else {}
         return _got(await self.call("head_object", key, Key=key, **named), b"")
 
     async def call(self, operation: str, key: str, **arguments: Any) -> dict[str, Any]:
-        """Carry out one operation on the bucket and return the SDK's answer."""
+        """Call one operation of the SDK on the bucket and return its answer."""
         return await self._run(
             operation,
             key,
@@ -120,19 +120,20 @@ class S3Client:
         )
 
     async def keys(self, prefix: str, after: str = "") -> AsyncIterator[str]:
-        """Yield the keys below ``prefix`` that sort behind ``after``."""
+        """Yield the keys with this prefix that sort after ``after``."""
         async for page in self._pages(Prefix=prefix, **({"StartAfter": after} if after else {})):
             for entry in page.get("Contents", ()):
                 yield str(entry["Key"])
 
     async def folders(self, prefix: str) -> list[str]:
-        """Return the names right below ``prefix`` that have something below them."""
-        found = []
+        """Return the names directly under ``prefix`` that have keys under them."""
+        names = []
         async for page in self._pages(Prefix=prefix, Delimiter="/"):
-            found += [str(entry["Prefix"])[len(prefix) : -1] for entry in page.get("CommonPrefixes", ())]
-        return found
+            names += [str(entry["Prefix"])[len(prefix) : -1] for entry in page.get("CommonPrefixes", ())]
+        return names
 
     async def _pages(self, **arguments: Any) -> AsyncIterator[dict[str, Any]]:
+        """Yield the pages of a listing."""
         more: dict[str, Any] = {}
         while True:
             page = await self.call("list_objects_v2", arguments["Prefix"], **arguments, **more)
@@ -143,6 +144,7 @@ class S3Client:
             more = {"ContinuationToken": token}
 
     async def _run(self, operation: str, key: str, work: Callable[[Any], T]) -> T:
+        """Run ``work`` with the SDK's client in a thread. Raises only :class:`StoreError`."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
 
@@ -151,7 +153,7 @@ class S3Client:
                 return work(self._made())
             except StoreError:
                 raise
-            except Exception as exc:  # noqa: BLE001 - the SDK raises what its libraries do
+            except Exception as exc:  # noqa: BLE001 - the SDK also raises what its libraries raise
                 raise explain(exc, operation, self._where(key)) from None
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, told)
@@ -160,6 +162,7 @@ class S3Client:
         return f"s3://{self._settings.bucket}/{key}" if key else f"s3://{self._settings.bucket}"
 
     def _made(self) -> Any:
+        """Return the SDK's client; the first call makes it."""
         with self._making:
             if self._client is None:
                 self._client = self._make()
@@ -179,7 +182,7 @@ class S3Client:
             read_timeout=options.timeout,
             retries={"mode": "standard", "total_max_attempts": options.attempts},
             max_pool_connections=THREADS,
-            # every content is checked against its SHA-256, on the way there and back
+            # no further checksums: contents are checked against their SHA-256 when written and read
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={"addressing_style": settings.addressing_style},  # type: ignore[arg-type] # checked words
@@ -187,13 +190,13 @@ class S3Client:
         session = boto3.session.Session()
         client = session.client(
             "s3",
-            # boto3 knows AWS_DEFAULT_REGION alone; pods with web identity are given AWS_REGION
+            # boto3 reads only AWS_DEFAULT_REGION, but pods with web identity have AWS_REGION
             region_name=settings.region or os.environ.get("AWS_REGION") or None,
             endpoint_url=settings.endpoint or None,
             verify=settings.ca_file or None,
             config=config,
         )
-        # asking first whether a body of a few kilobytes may be sent costs each PUT a round trip
+        # "Expect: 100-continue" would cost every PUT of a few kilobytes a round trip
         client.meta.events.unregister("before-call.s3", add_expect_header)
         credentials = session.get_credentials()
         if credentials is not None:
@@ -205,7 +208,7 @@ class S3Client:
         return client
 
     async def close(self) -> None:
-        """Release threads and connections; a later call opens them again."""
+        """Release threads and connections. A later call opens new ones."""
         pool, client, wire = self._pool, self._client, self._wire
         self._pool = self._client = self._wire = None
         if wire is not None:
@@ -217,11 +220,12 @@ class S3Client:
 
 
 def digest_of(data: bytes) -> bytes:
-    """Return the SHA-256 of ``data``."""
+    """Return the SHA-256 of ``data``, 32 bytes."""
     return sha256(data).digest()
 
 
 def _got(answer: dict[str, Any], data: bytes) -> Got:
+    """Return an answer of the SDK as :class:`Got`."""
     return Got(
         data=data,
         metadata={str(name).lower(): str(value) for name, value in answer.get("Metadata", {}).items()},

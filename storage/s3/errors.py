@@ -1,4 +1,4 @@
-"""What the AWS SDK raises, in the words of the port: may pass, or does not, and what to do."""
+"""Maps the exceptions of the AWS SDK to :class:`StoreError`, with the next step."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ _ADVICE = {
 
 
 class Missing(StoreRejected):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class Exists(StoreRejected):
-    """The key is taken (412)."""
+    """The key exists already (412)."""
 
 
 class Conflict(StoreUnavailable):
-    """Somebody else writes this key just now (409)."""
+    """Another writer is writing this key at the moment (409)."""
 
 
 class BadDigest(StoreRejected):
-    """The service got other bytes than the digest says."""
+    """The service received bytes that do not have the digest."""
 
 
 class NotLockable(StoreRejected):
@@ -58,7 +58,7 @@ class NotLockable(StoreRejected):
 
 
 def explain(error: Exception, operation: str, where: str) -> StoreError:
-    """Return the port's error for what ``operation`` on ``where`` raised."""
+    """Return the :class:`StoreError` for an exception of ``operation`` on ``where``."""
     from botocore import exceptions as sdk  # noqa: PLC0415 - see storage.s3.client
 
     action = f"{operation.replace('_', ' ')} {where}"
@@ -70,7 +70,7 @@ def explain(error: Exception, operation: str, where: str) -> StoreError:
             f"({str(error)[-_SHOWN:]})"
         )
     if isinstance(error, sdk.NoCredentialsError | sdk.PartialCredentialsError):
-        # the SDK cannot tell "none" from "the metadata service did not answer"
+        # unavailable: the SDK does not distinguish "no credentials" from a metadata service that is down
         where = "environment, shared files, web identity and instance role"
         return StoreUnavailable(f"{action}: there are no credentials; looked in {where}")
     transient = (
@@ -86,16 +86,18 @@ def explain(error: Exception, operation: str, where: str) -> StoreError:
 
 
 def _answered(response: Any, operation: str, action: str) -> StoreError:
-    told = response.get("Error", {})
-    code, status = str(told.get("Code", "")), int(response["ResponseMetadata"].get("HTTPStatusCode", 0))
-    said = _ADVICE.get(code) or str(told.get("Message", ""))[:_SHOWN]
+    """Return the exception for an error answer of the service."""
+    details = response.get("Error", {})
+    code, status = str(details.get("Code", "")), int(response["ResponseMetadata"].get("HTTPStatusCode", 0))
+    said = _ADVICE.get(code) or str(details.get("Message", ""))[:_SHOWN]
     if status == _FORBIDDEN and code not in _ADVICE:
         said = f"not allowed: the credentials need {_ACTIONS.get(operation, operation)}"
     return _kind(code, status, operation)(f"{action}: {status} {code[:60]}: {said}")
 
 
 def _kind(code: str, status: int, operation: str) -> type[StoreError]:
-    named: dict[object, type[StoreError]] = {
+    """Return the class of the exception for an error code and status."""
+    by_code: dict[object, type[StoreError]] = {
         _PRECONDITION: Exists,
         "ConditionalRequestConflict": Conflict,
         "OperationAborted": Conflict,
@@ -106,9 +108,9 @@ def _kind(code: str, status: int, operation: str) -> type[StoreError]:
         _NOT_IMPLEMENTED: StoreRejected,
     }
     if operation in {"get_object", "head_object"}:
-        named[_MISSING] = Missing
-    found = named.get(code) or named.get(status)
-    if found is not None:
-        return found
+        by_code[_MISSING] = Missing
+    known = by_code.get(code) or by_code.get(status)
+    if known is not None:
+        return known
     may_pass = code in _LATER or status == _TOO_MANY or status >= _OK_TO_RETRY_FROM
     return StoreUnavailable if may_pass else StoreRejected

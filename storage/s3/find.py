@@ -1,4 +1,4 @@
-"""Finding evidence in a bucket: one listing, then the objects, many at once."""
+"""Finds evidence in a bucket: one listing, then the objects, several at the same time."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from storage.s3.keys import (
 from storage.s3.settings import S3Settings
 
 _MOST_KEYS = 10_000
-"""Objects that one search reads; a bucket may be full of somebody's junk."""
+"""The most objects that one search reads. Anyone with write access can fill a bucket."""
 
 
 async def find_digest(client: S3Client, settings: S3Settings, folder: str) -> Findings:
-    """Return the evidence that the pointers below ``subjects/<algorithm>/<hex>`` lead to."""
+    """Return the evidence named by the pointers under ``subjects/<algorithm>/<hex>``."""
     start = f"{settings.root}{folder}/"
     tails = [key[len(start) :] for key in await _some(client, start)]
     return await _read_all(client, settings, tails)
@@ -53,15 +53,15 @@ async def find_run(client: S3Client, settings: S3Settings, uid: str) -> Findings
     start, runs = f"{settings.root}uids/{part}/", f"{settings.root}runs/"
     tails: list[str] = []
     for key in await _some(client, start):
-        found = await _some(client, f"{runs}{key[len(start) :]}/{part}/")
-        tails += [one[len(runs) :] for one in found]
+        keys = await _some(client, f"{runs}{key[len(start) :]}/{part}/")
+        tails += [evidence_key[len(runs) :] for evidence_key in keys]
     return await _read_all(client, settings, tails)
 
 
 async def list_runs(
     client: S3Client, settings: S3Settings, since: str, until: str
 ) -> AsyncIterator[ListedRun]:
-    """Yield the runs filed under the days from ``since`` to ``until``, by kind, namespace and day."""
+    """Yield the runs under the days from ``since`` to ``until``, by kind, namespace and day."""
     first, last = since[:10].replace("-", "/"), until[:10].replace("-", "/")
     root = f"{settings.root}runs/"
     for kind in await client.folders(root):
@@ -73,7 +73,7 @@ async def list_runs(
 
 
 async def _days(client: S3Client, start: str, first: str, last: str, done: str = "") -> AsyncIterator[str]:
-    """Yield the days that have runs, looking only into years and months that can hold one."""
+    """Yield the days that have runs. Only years and months in the period are listed."""
     for name in await client.folders(start + done):
         here = done + name
         if (first and here < first[: len(here)]) or (last and here > last[: len(here)]):
@@ -86,17 +86,17 @@ async def _days(client: S3Client, start: str, first: str, last: str, done: str =
 
 
 async def _some(client: S3Client, prefix: str) -> list[str]:
-    """Return the keys below ``prefix``, one more than are read at most."""
-    found = []
+    """Return the keys with this prefix, at most one more than are read."""
+    keys = []
     async for key in client.keys(prefix):
-        found.append(key)
-        if len(found) > _MOST_KEYS:
+        keys.append(key)
+        if len(keys) > _MOST_KEYS:
             break
-    return found
+    return keys
 
 
 async def _read_all(client: S3Client, settings: S3Settings, tails: Sequence[str]) -> Findings:
-    """Read what the tails below ``runs/`` name, each once, in their order."""
+    """Read the objects with these tails under ``runs/``, each once, in this order."""
     allowed = allowance.current()
     turns = asyncio.Semaphore(allowed.at_once)
     wanted = list(dict.fromkeys(tails))
@@ -105,32 +105,35 @@ async def _read_all(client: S3Client, settings: S3Settings, tails: Sequence[str]
     skipped: list[Skipped] = []
     if len(wanted) > _MOST_KEYS:
         where = f"s3://{settings.bucket}/{settings.root}runs/{wanted[_MOST_KEYS]}"
-        skipped.append(Skipped(where, "", f"it and what follows were not read: the limit is {_MOST_KEYS}"))
+        skipped.append(
+            Skipped(where, "", f"this and the following were not read: the limit is {_MOST_KEYS} objects")
+        )
     snapshot = b""
     reads = []
     for tail, place in places:
         location = f"s3://{settings.bucket}/{settings.root}runs/{tail}"
         if place is None:
-            skipped.append(Skipped(location, "", "its key is none that this store writes"))
+            skipped.append(Skipped(location, "", "this store does not write such keys"))
         elif place.suffix in FORMATS or place.what == SNAPSHOT:
             work = _read(client, f"{settings.root}runs/{tail}", location, place, allowed)
             reads.append(_in_turn(turns, work))
-    found = await asyncio.gather(*reads, return_exceptions=True)
-    for one in found:
-        if isinstance(one, BaseException):
-            raise one
-        if isinstance(one, bytes):
-            snapshot = one
-        elif isinstance(one, Evidence):
-            evidence.append(one)
+    results = await asyncio.gather(*reads, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        if isinstance(result, bytes):
+            snapshot = result
+        elif isinstance(result, Evidence):
+            evidence.append(result)
         else:
-            skipped.append(one)
+            skipped.append(result)
     return Findings(tuple(evidence), tuple(skipped), snapshot)
 
 
 async def _in_turn(
     turns: asyncio.Semaphore, work: Coroutine[Any, Any, Evidence | Skipped | bytes]
 ) -> Evidence | Skipped | bytes:
+    """Run one read when a place is free."""
     async with turns:
         return await work
 
@@ -138,6 +141,7 @@ async def _in_turn(
 async def _read(
     client: S3Client, key: str, location: str, place: Place, allowed: Allowance
 ) -> Evidence | Skipped | bytes:
+    """Read one object: evidence, or the snapshot as bytes."""
     try:
         got = await client.get(key, allowed)
         if place.suffix == SIGNATURE:
@@ -156,7 +160,7 @@ async def _read(
 async def _signed(
     client: S3Client, key: str, location: str, place: Place, got: Got, allowed: Allowance
 ) -> Evidence | Skipped:
-    """Read the payload that a raw signature is over; its key follows from the signature's."""
+    """Read the payload of a raw signature. The signature's key contains the payload's digest."""
     try:
         signature = base64.b64decode(got.data, validate=True)
     except (binascii.Error, ValueError):
@@ -172,20 +176,21 @@ async def _signed(
 
 
 async def _beside(client: S3Client, stem: str, got: Got, allowed: Allowance) -> dict[str, str]:
-    beside = got.metadata.get("beside", "").split(",")
-    found = {}
+    """Read the certificates and annotations that the metadata of an object list."""
+    listed = got.metadata.get("beside", "").split(",")
+    annotations = {}
     for word, suffix, name in (("cert", CERTIFICATE, CERTIFICATE_KEY), ("chain", CHAIN, CHAIN_KEY)):
-        if word in beside:
+        if word in listed:
             pem = await client.get(stem + suffix, allowed)
-            found[name] = pem.data.decode("ascii", "replace")
-    if "annotations" in beside:
-        told = await client.get(stem + ANNOTATIONS, allowed)
+            annotations[name] = pem.data.decode("ascii", "replace")
+    if "annotations" in listed:
+        content = await client.get(stem + ANNOTATIONS, allowed)
         try:
-            said = lean_json.loads(told.data, lean_json.FEW_VALUES)
-            found = {str(key): str(value) for key, value in said.items()} | found
+            members = lean_json.loads(content.data, lean_json.FEW_VALUES)
+            annotations = {str(key): str(value) for key, value in members.items()} | annotations
         except (orjson.JSONDecodeError, AttributeError):
-            raise BadContent(f"{stem}{ANNOTATIONS} is no JSON object") from None
-    return found
+            raise BadContent(f"{stem}{ANNOTATIONS} is not a JSON object") from None
+    return annotations
 
 
 def _evidence(
@@ -205,5 +210,6 @@ def _evidence(
 
 
 def _wrong(location: str, data: bytes, named: str) -> Skipped:
+    """Return an object as skipped because its bytes do not have the digest in its key."""
     reason = f"its bytes have {sha256(data)}, its key says sha256:{named}: they were changed"
     return Skipped(location, f"sha256:{named}", reason)

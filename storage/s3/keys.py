@@ -1,15 +1,15 @@
-"""Where things are in a bucket: pure, from a record to keys and back.
+"""The layout of a bucket: from a record to keys and back. Pure functions.
 
 ::
 
     runs/<kind>/<namespace>/<yyyy>/<mm>/<dd>/<uid>/<what>/<name>       the evidence itself
-    subjects/<algorithm>/<hex>/<kind>/…/<uid>/<what>/<name>            empty, for each subject: the same tail
-    uids/<uid>/<kind>/<namespace>/<yyyy>/<mm>/<dd>                     empty: which day a run is filed under
+    subjects/<algorithm>/<hex>/<kind>/…/<uid>/<what>/<name>            a pointer: empty, with the same tail
+    uids/<uid>/<kind>/<namespace>/<yyyy>/<mm>/<dd>                     empty: the day of a run
 
-``what`` is the predicate (``slsa.dev-provenance-v1``), ``image-signature`` or ``snapshot``; the day is that
-of the run's end in UTC, ``0000/00/00`` where it is unknown. A name begins with the SHA-256 of the content, so
-another content never has the same key and what comes back can be checked. Odd names are spelled as in a
-folder (:func:`storage.formats.names.plain_name`).
+``what`` is the predicate (``slsa.dev-provenance-v1``), ``image-signature`` or ``snapshot``. The day is that
+of the run's end in UTC, ``0000/00/00`` if unknown. A name begins with the SHA-256 of the content, so other
+content never has the same key, and what is read can be checked. Unusual names are replaced as in a folder
+(:func:`storage.formats.names.plain_name`).
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _ALGORITHM = re.compile(r"[A-Za-z0-9_]{1,40}")
 _HEX = re.compile(r"[0-9a-f]{2,256}")
 _PARTS = 8
 _LONGEST_METADATA = 1000
-"""Bytes: S3 takes 2 KiB for all of an object's."""
+"""The longest metadata value in bytes. S3 allows 2 KiB for all metadata of an object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """One object of a record: its place below the run, and its bytes."""
+    """One object of a record: the end of its key, and its bytes."""
 
     tail: str
     """``<what>/<name>``."""
@@ -52,14 +52,15 @@ class Blob:
     content_type: str
     is_evidence: bool
     beside: str = ""
-    """``cert``, ``cert,chain,annotations``: what lies beside it under the same name."""
+    """The objects that belong to this one: a list such as ``cert,chain,annotations``."""
     is_beside: bool = False
-    """It lies beside evidence, under that one's name: what was there first stays, whatever it holds."""
+    """Whether the object belongs to evidence and has its name. An existing object then stays, whatever its
+    content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a key below ``runs/`` says."""
+    """The parts of a key under ``runs/``."""
 
     kind: str
     namespace: str
@@ -68,7 +69,7 @@ class Place:
     what: str
     name: str
     digest: str
-    """Hex of the SHA-256 of the content; of a signature's payload."""
+    """The SHA-256 in hex of the content; for a signature that of the payload."""
     signature: str
     suffix: str
 
@@ -79,11 +80,12 @@ def run_folder(origin: Origin, created: str) -> str:
 
 
 def uid_part(uid: str) -> str:
-    """Return a UID as part of a key."""
+    """Return a UID as a part of keys."""
     return _part(uid)
 
 
 def _part(text: str) -> str:
+    """Return a field of a run as a part of keys."""
     return plain_name(text) if text else "unknown"
 
 
@@ -102,7 +104,7 @@ def day_of(created: str) -> str:
 
 
 def subject_folder(algorithm: str, value: str) -> str | None:
-    """Return ``subjects/<algorithm>/<hex>``, None for what is no digest."""
+    """Return ``subjects/<algorithm>/<hex>``; None if this is not a digest."""
     if not _ALGORITHM.fullmatch(algorithm) or not _HEX.fullmatch(value):
         return None
     return f"subjects/{algorithm}/{value}"
@@ -110,17 +112,20 @@ def subject_folder(algorithm: str, value: str) -> str | None:
 
 def subjects_of(record: Record) -> dict[str, str]:
     """Return the folders of a record's subjects, each with its ``algorithm:hex``."""
-    found = {}
+    folders = {}
     for subject in record.subjects:
         for algorithm, value in subject.digest.items():
             folder = subject_folder(algorithm, value)
             if folder:
-                found[folder] = f"{algorithm}:{value}"
-    return found
+                folders[folder] = f"{algorithm}:{value}"
+    return folders
 
 
 def blobs_of(record: Record) -> list[Blob]:
-    """Return the objects of a record, what others explain first. Raises :class:`StoreRejected`."""
+    """Return the objects of a record; evidence comes after the objects that belong to it.
+
+    Raises :class:`StoreRejected` for a record without evidence and for an object that is too large.
+    """
     what = _what(record)
     kept = {"cert": (CERTIFICATE, record.certificate), "chain": (CHAIN, record.chain)}
     if record.annotations:
@@ -158,7 +163,7 @@ def blobs_of(record: Record) -> list[Blob]:
 
 
 def snapshot_blob(record: Record) -> Blob | None:
-    """Return the object of the run's canonical bytes, None without any."""
+    """Return the object with the snapshot of the run; None if there is none."""
     if not record.snapshot:
         return None
     if len(record.snapshot) > LARGEST:
@@ -167,32 +172,32 @@ def snapshot_blob(record: Record) -> Blob | None:
 
 
 def parse_key(key: str) -> Place | None:
-    """Read ``<kind>/<namespace>/<yyyy>/<mm>/<dd>/<uid>/<what>/<name>``, None for what is none."""
+    """Parse ``<kind>/<namespace>/<yyyy>/<mm>/<dd>/<uid>/<what>/<name>``; None for anything else."""
     parts = key.split("/")
     if len(parts) != _PARTS or not all(parts):
         return None
     kind, namespace, year, month, day, uid, what, name = parts
-    found = _NAME.fullmatch(name)
-    if found is None:
+    match = _NAME.fullmatch(name)
+    if match is None:
         return None
     return Place(
-        kind, namespace, f"{year}/{month}/{day}", uid, what, name, found[1], found[2] or "", found[3]
+        kind, namespace, f"{year}/{month}/{day}", uid, what, name, match[1], match[2] or "", match[3]
     )
 
 
 def metadata_of(record: Record, beside: str = "") -> dict[str, str]:
-    """Return the user metadata of an object: what a key cannot say, in ASCII."""
+    """Return the user metadata of an object, in ASCII: what its key does not contain."""
     origin = record.origin
     run = "/".join(
         quote(part, safe="", errors="replace")
         for part in (origin.kind, origin.namespace, origin.name, origin.uid)
     )
-    found = {"run": run, "created": quote(record.created, safe=":+-."), "beside": beside}
-    return {name: value for name, value in found.items() if value and len(value) <= _LONGEST_METADATA}
+    metadata = {"run": run, "created": quote(record.created, safe=":+-."), "beside": beside}
+    return {name: value for name, value in metadata.items() if value and len(value) <= _LONGEST_METADATA}
 
 
 def origin_of(place: Place, metadata: dict[str, str]) -> Origin:
-    """Return the run that an object came from, by its metadata, else by its key."""
+    """Return the run of an object according to its metadata, else according to its key."""
     parts = [unquote(part) for part in metadata.get("run", "").split("/")]
     if len(parts) == 4:  # noqa: PLR2004 - kind, namespace, name, uid
         return Origin(*parts)
@@ -200,13 +205,14 @@ def origin_of(place: Place, metadata: dict[str, str]) -> Origin:
 
 
 def created_of(place: Place, metadata: dict[str, str]) -> str:
-    """Return when the run ended: the time, else the day, else nothing."""
+    """Return when the run ended: the time, else the day, else empty."""
     return unquote(metadata.get("created", "")) or (
         "" if place.day == UNDATED else place.day.replace("/", "-")
     )
 
 
 def _what(record: Record) -> str:
+    """Return the part of a key that says what the record is about."""
     if record.is_image_signature:
         return "image-signature"
     uri = record.predicate_type.partition("://")[2] or record.predicate_type

@@ -1,9 +1,10 @@
-"""What an ``s3:`` URL says: ``s3://BUCKET[/PREFIX][?setting=value&…]``, and the rules of retention in it.
+"""Parses store URLs ``s3://BUCKET[/PREFIX][?setting=value&…]``, and the rules of retention in them.
 
 Settings: ``region``, ``endpoint``, ``addressing-style`` (``auto``, ``path``, ``virtual``), ``ca-file``,
 ``sse`` (``AES256``, ``aws:kms``), ``sse-kms-key-id``, ``object-lock`` (``governance``, ``compliance``),
-``retain-days``, ``legal-hold`` and ``snapshots`` (``true``, ``false``). What is left out comes from where the
-AWS SDK looks: environment, shared files, web identity, instance role; proxies from the environment.
+``retain-days``, ``legal-hold`` and ``snapshots`` (``true``, ``false``). Whatever is not set is taken from the
+sources of the AWS SDK: environment, shared files, web identity, instance role. Proxies come from the
+environment.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from storage.redacted_url import shown
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(?:/[A-Za-z0-9!_.*'()-]+)*")
 _LONGEST_PREFIX = 200
-"""Characters: with it the longest key stays below S3's 1024 bytes."""
+"""The longest prefix in characters. The longest key then stays below S3's limit of 1024 bytes."""
 _MOST_DAYS = 36_500
 _CHOICES = {
     "addressing_style": ("auto", "path", "virtual"),
@@ -31,7 +32,7 @@ _CHOICES = {
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """What protects one object: ``mode`` (``GOVERNANCE``, ``COMPLIANCE`` or ``""``), days and legal hold."""
+    """The protection of one object: ``mode`` (``GOVERNANCE``, ``COMPLIANCE`` or ``""``), days, legal hold."""
 
     mode: str
     days: int
@@ -40,7 +41,7 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class S3Settings:
-    """One bucket, below one prefix; the fields after ``prefix`` are the settings of the URL."""
+    """One bucket and prefix. The fields after ``prefix`` are the settings of the URL."""
 
     bucket: str
     prefix: str = ""
@@ -52,16 +53,16 @@ class S3Settings:
     sse_kms_key_id: str = ""
     object_lock: str = ""
     retain_days: str = ""
-    """``DAYS``, or ``PATTERN=DAYS`` for namespaces, separated by commas; the first that matches counts."""
+    """``DAYS``, or ``PATTERN=DAYS`` for namespaces, separated by commas. The first match counts."""
     legal_hold: str = ""
-    """Patterns of namespaces, separated by commas; ``*`` is all."""
+    """Patterns of namespaces, separated by commas; ``*`` matches all."""
     snapshots: str = "true"
 
     def __post_init__(self) -> None:
         """Check every value. Raises :class:`StoreRejected` with what was expected."""
         if not _BUCKET.fullmatch(self.bucket):
             raise StoreRejected(
-                f"{self.bucket[:100]!r} is no name of a bucket: expected s3://BUCKET[/PREFIX]"
+                f"{self.bucket[:100]!r} is not the name of a bucket: expected s3://BUCKET[/PREFIX]"
             )
         if self.prefix and (not _PREFIX.fullmatch(self.prefix) or len(self.prefix) > _LONGEST_PREFIX):
             raise StoreRejected(
@@ -74,7 +75,7 @@ class S3Settings:
                 shown = name.replace("_", "-")
                 raise StoreRejected(f"{shown} {getattr(self, name)[:40]!r}: expected one of {words}")
         if self.sse_kms_key_id and self.sse != "aws:kms":
-            raise StoreRejected("sse-kms-key-id has no meaning unless sse is aws:kms")
+            raise StoreRejected("sse-kms-key-id needs sse aws:kms")
         if self.endpoint:
             _check_endpoint(self.endpoint)
         rules = self._rules()
@@ -85,21 +86,21 @@ class S3Settings:
 
     @property
     def url(self) -> str:
-        """``s3://BUCKET[/PREFIX]``, which names the store in receipts and messages."""
+        """``s3://BUCKET[/PREFIX]``, the name of the store in receipts and messages."""
         return f"s3://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
 
     @property
     def root(self) -> str:
-        """What every key begins with."""
+        """The beginning of every key."""
         return f"{self.prefix}/" if self.prefix else ""
 
     @property
     def locks(self) -> bool:
-        """Whether any object may be locked, which the bucket must be ready for."""
+        """Whether any object may be locked. The bucket must then support it."""
         return bool(self.object_lock or self.legal_hold)
 
     def lock_for(self, namespace: str) -> Lock | None:
-        """Return the protection of what comes from ``namespace``, None for none."""
+        """Return the protection of objects from ``namespace``; None if there is none."""
         days = next((days for pattern, days in self._rules() if fnmatchcase(namespace, pattern)), 0)
         patterns = (pattern.strip() for pattern in self.legal_hold.split(","))
         hold = any(fnmatchcase(namespace, pattern) for pattern in patterns if pattern)
@@ -108,6 +109,7 @@ class S3Settings:
         return Lock(self.object_lock.upper() if days else "", days, hold)
 
     def _rules(self) -> list[tuple[str, int]]:
+        """Return the patterns of ``retain_days`` with their days. Raises :class:`StoreRejected`."""
         rules = []
         for part in filter(None, (part.strip() for part in self.retain_days.split(","))):
             pattern, equals, days = part.rpartition("=")
@@ -120,13 +122,13 @@ class S3Settings:
 
 
 def parse_s3_url(url: str) -> S3Settings:
-    """Read an ``s3:`` URL. Raises :class:`StoreRejected` for what it cannot mean."""
+    """Parse an ``s3:`` URL. Raises :class:`StoreRejected`."""
     try:
         parts = urlsplit(url)
     except ValueError as exc:
-        raise StoreRejected(f"{shown(url)[:100]!r} is no URL: expected s3://BUCKET[/PREFIX]") from exc
+        raise StoreRejected(f"{shown(url)[:100]!r} is not a URL: expected s3://BUCKET[/PREFIX]") from exc
     if "@" in parts.netloc:
-        raise StoreRejected("an s3: URL holds no credentials: put them where the AWS SDK looks")
+        raise StoreRejected("an s3: URL must not contain credentials: configure them for the AWS SDK")
     if parts.scheme != "s3" or not parts.netloc or parts.fragment:
         raise StoreRejected(f"unknown store {shown(url)[:100]!r}: expected s3://BUCKET[/PREFIX]")
     known = {field.name.replace("_", "-"): field.name for field in fields(S3Settings)[2:]}
@@ -139,7 +141,7 @@ def parse_s3_url(url: str) -> S3Settings:
 
 
 def s3_url(bucket: str, prefix: str, settings: dict[str, str]) -> str:
-    """Return the URL with those ``settings`` that are not empty; :func:`parse_s3_url` reads it."""
+    """Return the URL with the ``settings`` that are not empty; :func:`parse_s3_url` reads it."""
     query = urlencode(
         {name: value for name, value in settings.items() if value}, quote_via=quote, errors="replace"
     )

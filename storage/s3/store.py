@@ -1,9 +1,9 @@
-"""The store in an S3 bucket, of AWS or any compatible service; where things lie is in :mod:`storage.s3.keys`.
+"""The store ``s3``: a bucket of AWS S3 or a compatible service. :mod:`storage.s3.keys` has the layout.
 
-Every object is made with ``If-None-Match: *`` and its SHA-256, so a repeated call changes nothing and
-nothing is ever written over. A receipt is given after the object was read back: the same bytes, encrypted and
-locked as configured.
-(https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html, object-lock.html)
+Every object is created with ``If-None-Match: *`` and its SHA-256. So a repeated call changes nothing, and
+nothing is ever overwritten. A receipt is returned after the object was read back: the same bytes, encrypted
+and locked as configured. (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html,
+object-lock.html)
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ FORM = "object"
 _REMEMBERED = 4096
 _PAUSE = 0.05
 _SLACK = timedelta(days=1)
-"""How much shorter the retention of an object may be that was there already: clocks differ."""
+"""How much shorter than configured the retention of an existing object may be. Clocks differ."""
 
 
 class S3Store(Store):
-    """Stores records in the bucket of an ``s3:`` URL, see :mod:`storage.s3.settings`."""
+    """Stores records in the bucket of an ``s3:`` URL; see :mod:`storage.s3.settings`."""
 
     def __init__(self, url: str, options: StoreOptions) -> None:
         self._settings = parse_s3_url(url)
@@ -62,7 +62,7 @@ class S3Store(Store):
         return await probe_bucket(self._client, self._settings)
 
     async def put(self, record: Record) -> Stored:
-        """Store whatever ``record`` has; one receipt for each object of evidence. See :meth:`Store.put`."""
+        """Store every form that ``record`` has; one receipt per object of evidence. See :meth:`Store.put`."""
         try:
             if not self._checked:
                 await self._flights.run("check", self._check)
@@ -71,13 +71,14 @@ class S3Store(Store):
         except StoreError as error:
             return Stored(failures=(self._failure("", error),))
         lock = self._settings.lock_for(record.origin.namespace)
-        beside = [self._keep_beside(record, folder, lock)]
+        shared = [self._keep_beside(record, folder, lock)]
         stored = await asyncio.gather(
-            *(self._put_blob(record, folder, blob, lock) for blob in blobs), *beside
+            *(self._put_blob(record, folder, blob, lock) for blob in blobs), *shared
         )
-        failures = [one for one in stored if isinstance(one, Failure)]
+        failures = [result for result in stored if isinstance(result, Failure)]
         if failures:
             return Stored(failures=tuple(failures))
+        # Pointers are written after the evidence, so that a search never follows a pointer to nothing.
         pointed = await asyncio.gather(
             *(
                 self._point(f"{subject}/{folder}/{uid_part(record.origin.uid)}/{blob.tail}", named, lock)
@@ -90,12 +91,12 @@ class S3Store(Store):
         if lost is not None:
             return Stored(failures=(lost,))
         return Stored(
-            tuple(one for one in stored if isinstance(one, Receipt)),
-            tuple({one.subject: one for one in pointed if one is not None}.values()),
+            tuple(result for result in stored if isinstance(result, Receipt)),
+            tuple({result.subject: result for result in pointed if result is not None}.values()),
         )
 
     async def _check_listed(self, record: Record, folder: str, blobs: Sequence[Blob]) -> Failure | None:
-        """Look once an hour whether the bucket's list, by which readers search, leads to evidence."""
+        """Check once an hour that the bucket's list, which searches use, has the pointers."""
         pointers = [
             f"{self._settings.root}{subject}/{folder}/{uid_part(record.origin.uid)}/{blob.tail}"
             for subject in subjects_of(record)
@@ -108,27 +109,27 @@ class S3Store(Store):
             page = await self._client.call("list_objects_v2", pointers[0], Prefix=pointers[0], MaxKeys=1)
             if not page.get("Contents"):
                 where = f"s3://{self._settings.bucket}/{pointers[0]}"
-                raise StoreUnavailable(f"{where}: written, and the bucket's list does not have it")
+                raise StoreUnavailable(f"{where}: it was written, but the bucket's list does not have it")
         except StoreError as error:
             return self._failure("", error)
         self._lists.seen()
         return None
 
     async def find(self, digest: str, reference: str = "") -> Findings:
-        """Return what the bucket has about ``digest``, ``sha256:hex`` or another algorithm's."""
+        """Return the evidence about ``digest``, which is ``sha256:hex`` or has another algorithm."""
         del reference
         algorithm, _, value = digest.partition(":")
         folder = subject_folder(algorithm, value)
         if folder is None:
-            raise StoreRejected(f"cannot look for {digest[:100]!r}: expected algorithm:hex")
+            raise StoreRejected(f"cannot search for {digest[:100]!r}: expected algorithm:hex")
         return await find_digest(self._client, self._settings, folder)
 
     async def find_run(self, uid: str) -> Findings:
-        """Return what came from the run ``uid``, with its snapshot."""
+        """Return the evidence from the run ``uid``, with its snapshot."""
         return await find_run(self._client, self._settings, uid)
 
     async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
-        """Yield the runs filed under the days from ``since`` to ``until``; see :meth:`Store.list_runs`."""
+        """Yield the runs under the days from ``since`` to ``until``; see :meth:`Store.list_runs`."""
         async for run in list_runs(self._client, self._settings, since, until):
             yield run
 
@@ -146,6 +147,7 @@ class S3Store(Store):
     async def _put_blob(
         self, record: Record, folder: str, blob: Blob, lock: Lock | None
     ) -> Receipt | Failure | None:
+        """Store one object; a receipt if it is evidence, None if it belongs to evidence."""
         key = f"{self._settings.root}runs/{folder}/{uid_part(record.origin.uid)}/{blob.tail}"
         try:
             changed = await self._write(key, blob, metadata_of(record, blob.beside), lock)
@@ -157,7 +159,7 @@ class S3Store(Store):
         return Receipt(self.url, FORM, "", location, "sha256:" + digest_of(blob.data).hex(), changed)
 
     async def _keep_beside(self, record: Record, folder: str, lock: Lock | None) -> Failure | None:
-        """Store once for a run what all of its records share: where it is filed, and its snapshot."""
+        """Store once per run what all of its records share: the pointer to its day, and its snapshot."""
         uid = uid_part(record.origin.uid)
         pointer = f"{self._settings.root}uids/{uid}/{folder}"
         try:
@@ -176,6 +178,7 @@ class S3Store(Store):
         await self._write(key, blob, metadata_of(record), lock)
 
     async def _once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do ``work`` unless it was done recently under this name."""
         if name in self._kept:
             return
         await self._flights.run(name, work)
@@ -184,6 +187,7 @@ class S3Store(Store):
             self._kept.popitem(last=False)
 
     async def _point(self, tail: str, subject: str, lock: Lock | None) -> Failure | None:
+        """Write the pointer from a subject to evidence."""
         try:
             await self._write_pointer(self._settings.root + tail, lock)
         except StoreError as error:
@@ -194,7 +198,7 @@ class S3Store(Store):
         await self._create(key, b"", self._protection(lock))
 
     async def _write(self, key: str, blob: Blob, metadata: dict[str, str], lock: Lock | None) -> bool:
-        """Make an object and read it back; False when it was there with these bytes."""
+        """Create an object and read it back; return False if it existed with these bytes."""
         protection = self._protection(lock)
         made = await self._create(
             key, blob.data, protection | {"ContentType": blob.content_type, "Metadata": metadata}
@@ -202,10 +206,10 @@ class S3Store(Store):
         version = made or ""
         got = await self._client.get(key, Allowance(LARGEST), version)
         if got.data != blob.data and (made is not None or not blob.is_beside):
-            found = digest_of(got.data).hex()
+            actual = digest_of(got.data).hex()
             raise StoreRejected(
-                f"s3://{self._settings.bucket}/{key}: read back sha256:{found}, expected "
-                f"sha256:{digest_of(blob.data).hex()}: the service changed it, or somebody else did"
+                f"s3://{self._settings.bucket}/{key}: read back sha256:{actual}, expected "
+                f"sha256:{digest_of(blob.data).hex()}: the service or another writer changed it"
             )
         self._check_encryption(key, got)
         if lock is not None:
@@ -213,7 +217,7 @@ class S3Store(Store):
         return made is not None
 
     async def _create(self, key: str, data: bytes, settings: dict[str, Any]) -> str | None:
-        """Make an object and return its version; None when the key is taken."""
+        """Create an object and return its version; None if the key exists."""
         for attempt in range(self._options.attempts):
             try:
                 return await self._client.put(key, data, digest_of(data), **settings)
@@ -226,34 +230,35 @@ class S3Store(Store):
         return None
 
     def _protection(self, lock: Lock | None) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        """Return the arguments of ``put_object`` for encryption and lock."""
+        arguments: dict[str, Any] = {}
         if self._settings.sse:
-            found["ServerSideEncryption"] = self._settings.sse
+            arguments["ServerSideEncryption"] = self._settings.sse
         if self._settings.sse_kms_key_id:
-            found["SSEKMSKeyId"] = self._settings.sse_kms_key_id
+            arguments["SSEKMSKeyId"] = self._settings.sse_kms_key_id
         if lock is not None and lock.mode:
             until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=lock.days)
-            found |= {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": until}
+            arguments |= {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": until}
         if lock is not None and lock.hold:
-            found["ObjectLockLegalHoldStatus"] = "ON"
-        return found
+            arguments["ObjectLockLegalHoldStatus"] = "ON"
+        return arguments
 
     def _check_encryption(self, key: str, got: Got) -> None:
+        """Raise :class:`StoreRejected` if an object is not encrypted as configured."""
         asked = self._settings.sse
         if asked and got.encryption != asked:
             raise StoreRejected(
                 f"s3://{self._settings.bucket}/{key}: storage.s3.sse is {asked}, but the object has "
-                f"{got.encryption or 'no encryption that the service tells of'}: correct the setting, or the "
-                "bucket"
+                f"{got.encryption or 'none that the service reports'}: correct the setting, or the bucket"
             )
 
     async def _check_lock(
         self, key: str, version: str, lock: Lock, got: Got, protection: dict[str, Any], *, is_new: bool
     ) -> None:
-        """Make sure that the object is locked; one that was there without is locked now."""
+        """Make sure that the object is locked. An existing object without lock is locked now."""
         if _is_locked(got, lock):
             return
-        got = await self._client.head(key, version)  # some services tell of locks here alone
+        got = await self._client.head(key, version)  # some services report locks only in HEAD answers
         if _is_locked(got, lock):
             return
         if not is_new:
@@ -274,7 +279,7 @@ class S3Store(Store):
 
 
 def _is_locked(got: Got, lock: Lock) -> bool:
-    """Whether an object is protected for as long as it should be since it was made, or longer."""
+    """Whether an object is protected at least as long as configured, counted from its creation."""
     if lock.hold and not got.hold:
         return False
     if not lock.mode:

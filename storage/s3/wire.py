@@ -1,7 +1,7 @@
-"""The two requests that a bucket gets most, over :mod:`storage.aws_wire`.
+"""The two most frequent requests to a bucket, over :mod:`storage.aws_wire`.
 
-It puts and gets small objects and knows two answers: that it worked, and that the key is taken. All else is
-for the SDK. Every PUT is conditional, so that sending one twice changes nothing.
+It puts and gets small objects and understands two answers: success, and that the key exists. Everything else
+is left to the SDK. Every PUT is conditional, so sending it twice changes nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from storage.aws_wire import AskTheSdk, Wire
 from storage.http_client.http1 import Response
 
 LARGEST = 1024 * 1024
-"""Bytes of the largest object that goes this way; larger ones are counted before they are read."""
+"""The largest object in bytes. The size of larger ones must be checked before they are read, which the SDK's
+client does."""
 _OK, _TAKEN = 200, 412
 _SETTINGS = {
     "ContentType": "Content-Type",
@@ -40,7 +41,7 @@ class BucketWire(Wire):
         super().__init__("s3", credentials, ca_file, seconds)
 
     async def put(self, key: str, data: bytes, digest: bytes, settings: Mapping[str, Any]) -> str | None:
-        """Make an object that is not there; its version, None when the key is taken."""
+        """Create an object and return its version; None if the key exists."""
         headers = {
             "If-None-Match": "*",
             "x-amz-checksum-sha256": base64.b64encode(digest).decode(),
@@ -48,15 +49,15 @@ class BucketWire(Wire):
         }
         for name, value in settings.items():
             if name == "Metadata":
-                headers |= {_META + each: text for each, text in value.items()}
+                headers |= {_META + entry: text for entry, text in value.items()}
             elif isinstance(value, datetime):
                 headers[_SETTINGS[name]] = value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             else:
                 headers[_SETTINGS[name]] = value
-        found = await self._send("PUT", key, headers, data)
-        if found.status == _TAKEN:
+        response = await self._send("PUT", key, headers, data)
+        if response.status == _TAKEN:
             return None
-        return found.headers.get("x-amz-version-id", "")
+        return response.headers.get("x-amz-version-id", "")
 
     async def get(self, key: str, version: str) -> Response:
         """Read an object of at most :data:`LARGEST` bytes."""
@@ -66,16 +67,17 @@ class BucketWire(Wire):
     async def _send(
         self, method: str, key: str, headers: dict[str, str], data: bytes | None, query: str = ""
     ) -> Response:
+        """Send a request for a key. Raises :class:`AskTheSdk` for any answer that is not understood."""
         if len(data or b"") > LARGEST:
             raise AskTheSdk
-        found = await self.ask(method, f"{quote(key, safe='/-_.~')}{query}", headers, data, LARGEST)
-        if found.status != _OK and not (method == "PUT" and found.status == _TAKEN):
+        response = await self.ask(method, f"{quote(key, safe='/-_.~')}{query}", headers, data, LARGEST)
+        if response.status != _OK and not (method == "PUT" and response.status == _TAKEN):
             raise AskTheSdk
-        return found
+        return response
 
 
 def answer_of(headers: CIMultiDictProxy[str]) -> dict[str, Any]:
-    """Return headers of an object as the SDK's ``get_object`` does, those that tell what protects it."""
+    """Return the headers of an object in the form of the SDK's ``get_object`` answer."""
     try:
         until = headers.get("x-amz-object-lock-retain-until-date")
         modified = headers.get("Last-Modified")

@@ -586,7 +586,7 @@ def test_a_list_of_referrers_that_is_none_is_named(body: bytes) -> None:
 
     found = find_against(lambda *_: on("GET", "/referrers/", page))
     assert [item.format for item in found.evidence] == ["dsse"]
-    assert "not an image index" in found.skipped[0].reason
+    assert "no image index" in found.skipped[0].reason
 
 
 def test_a_fallback_index_of_another_kind_is_named() -> None:
@@ -766,7 +766,7 @@ async def _no_token(_: web.Request) -> web.Response:
         (hang, "no answer in 1.5 s", True),
         (answering(401), "answered 401", False),
         (answering(403), "answered 403", False),
-        (_garbage, "no token", False),
+        (_garbage, "cannot be parsed as a token", False),
         (_no_token, "no token", False),
     ],
 )

@@ -284,7 +284,7 @@ def test_bytes_that_changed_in_the_bucket_are_told_and_not_used(s3_server: S3Ser
     assert len(found.skipped) == 4
     assert all("they were changed" in one.reason or "base64" in one.reason for one in found.skipped)
     text = reasons(put(f"s3://{bucket}", *made))
-    assert "somebody else did" in text
+    assert "another writer changed it" in text
 
 
 def test_a_pointer_without_its_object_is_told(s3_server: S3Server, bucket: str) -> None:

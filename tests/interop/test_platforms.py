@@ -117,4 +117,4 @@ def test_an_index_that_makes_no_sense_is_told(
     data = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [{"platform": {}}]}).encode()
     index = referrers_registry.push_manifest(name, data, INDEX)
     outcome = attest(tmp_path, f"{referrers_registry.host}/{name}", index, capsys, code=1)
-    assert "no image index that makes sense" in outcome["reason"]
+    assert "neither an image nor a valid image index" in outcome["reason"]

@@ -45,7 +45,7 @@ def test_every_key_reaches_the_store() -> None:
     ("changes", "key", "words"),
     [
         ({"storage.s3.bucket": ""}, "storage.s3.bucket", "is missing, but"),
-        ({"storage.s3.bucket": "a/b"}, "storage.s3", "is no name of a bucket"),
+        ({"storage.s3.bucket": "a/b"}, "storage.s3", "is not the name of a bucket"),
         ({"storage.s3.object-lock.mode": ""}, "storage.s3.object-lock.mode", "governance"),
         ({"storage.s3.object-lock.retain-days": "x"}, "storage.s3", "expected DAYS"),
         (
@@ -53,7 +53,7 @@ def test_every_key_reaches_the_store() -> None:
             "storage.s3.object-lock.mode",
             "nobody can shorten it",
         ),
-        ({"storage.s3.sse": "AES256"}, "storage.s3", "sse-kms-key-id has no meaning"),
+        ({"storage.s3.sse": "AES256"}, "storage.s3", "sse-kms-key-id needs sse aws:kms"),
         ({"storage.s3.endpoint": "http://s3.example.com"}, "storage.s3.endpoint", "plain http"),
         (
             {f"artifacts.{name}.storage": "oci" for name in ("taskrun", "pipelinerun", "oci")},

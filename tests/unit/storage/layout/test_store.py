@@ -321,7 +321,11 @@ def test_nobodys_folder_is_searched_with_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("index", "reason"),
-    [(b"{", "is not an image index"), (b"[]", "is not an image index"), (b'{"manifests":[1]}', "is not an image index")],
+    [
+        (b"{", "is not an image index"),
+        (b"[]", "is not an image index"),
+        (b'{"manifests":[1]}', "is not an image index"),
+    ],
 )
 def test_a_corrupt_index_is_left_alone(tmp_path: Path, index: bytes, reason: str) -> None:
     path = tmp_path / "l"

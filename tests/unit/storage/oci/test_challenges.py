@@ -138,7 +138,8 @@ def test_an_identity_token_is_no_password_and_that_is_told() -> None:
 
     stored, registry = put(guard, IDENTITY)
     assert (
-        "the identity token (the registry asks for basic, which it cannot meet)" in stored.failures[0].reason
+        "the identity token (the registry asks for basic, which it does not support)"
+        in stored.failures[0].reason
     )
     assert not any("Authorization" in headers for headers in registry.headers)
 

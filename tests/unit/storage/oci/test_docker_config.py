@@ -211,7 +211,7 @@ def test_a_helper_that_fails_is_named_and_its_output_is_not(tmp_path: Path) -> N
 
 def test_a_helper_that_talks_nonsense_is_named(tmp_path: Path) -> None:
     path = helper(tmp_path / "bin", "test", f"echo {SECRET}")
-    with pytest.raises(StoreRejected, match="answered no JSON") as caught:
+    with pytest.raises(StoreRejected, match="printed no JSON") as caught:
         lookup(keychain(tmp_path, {"credsStore": "test"}, PATH=path))
     assert SECRET not in str(caught.value)
 
@@ -219,7 +219,7 @@ def test_a_helper_that_talks_nonsense_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("script", ["exec yes", "cat > /dev/null; yes | head -c 65537"])
 def test_a_helper_that_says_too_much_is_not_listened_to(tmp_path: Path, script: str) -> None:
     path = helper(tmp_path / "bin", "test", script)
-    with pytest.raises(StoreRejected, match=r"docker-credential-test .* says more than the 65536 bytes"):
+    with pytest.raises(StoreRejected, match=r"docker-credential-test .* printed more than 65536 bytes"):
         lookup(keychain(tmp_path, {"credsStore": "test"}, PATH=path))
 
 
@@ -293,9 +293,9 @@ def test_a_secret_of_thousands_of_entries_is_looked_at_and_tried_in_part(way: st
     usable = [each.username for each in found if not each.unusable]
     told = [each.unusable for each in found if each.unusable]
     assert (usable, told) == {
-        "plain": (["first"], ["only 1000 of 5001 entries are looked at"]),
+        "plain": (["first"], ["only 1000 of 5001 entries are read"]),
         "globs": (["first", *["more"] * 9], [
-            "only 101 of 5001 entries are looked at",
+            "only 101 of 5001 entries are read",
             f"only 10 of 101 entries for registry.example/{'a' + '/a' * 60} are tried",
         ]),
         "matching": (["more"] * 10, [f"only 10 of 51 entries for registry.example/{'a' + '/a' * 60} are tried"]),

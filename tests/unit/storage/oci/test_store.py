@@ -534,7 +534,7 @@ def test_an_unknown_encoding_format_is_rejected_with_the_known_ones() -> None:
 def test_finding_needs_a_repository_and_a_digest() -> None:
     async def go() -> None:
         async with open_store("oci:") as store:
-            with pytest.raises(StoreRejected, match="say which registry/repository"):
+            with pytest.raises(StoreRejected, match="name its registry/repository"):
                 await store.find("sha256:" + "a" * 64)
             with pytest.raises(StoreRejected, match="expected sha256"):
                 await store.find("latest", "registry.example/app")
