@@ -35,7 +35,7 @@ from chains.cluster.errors import (
     ObjectRefused,
     ObjectUnreadable,
 )
-from chains.cluster.paging import LARGEST_ANSWER, Pages, is_large, read_some, weight_of
+from chains.cluster.paging import LARGEST_ANSWER, MOST_LARGE_ANSWERS, Pages, is_large, read_some, weight_of
 from chains.cluster.rate_limit import Pace
 from chains.documents.decode import UNREADABLE, Unreadable, decode_object, decode_page
 from storage import lean_json
@@ -81,6 +81,7 @@ class Cluster:
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._session: aiohttp.ClientSession | None = None
+        self._large_answers = asyncio.Semaphore(MOST_LARGE_ANSWERS)
         self._token, self._token_read = f"Bearer {access.token}" if access.token else "", -math.inf
         # the host of the URL is what the certificate is held against, unless the kubeconfig says another name
         self._tls: dict[str, Any] = {"server_hostname": access.server_name} if access.server_name else {}
@@ -224,7 +225,7 @@ class Cluster:
             async with self._session.request(
                 method, url, data=body, headers={**sent, **(headers or {})}, **self._tls
             ) as answer:
-                data = await read_some(answer, limit)
+                data = await read_some(answer, limit, self._large_answers)
                 if data is None:
                     raise _TooLong(f"{method} {path}: the answer has more than {limit} bytes")
                 if answer.status < 300:  # noqa: PLR2004 - 2xx

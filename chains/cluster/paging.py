@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 
 from storage.lean_json import values_in
@@ -18,8 +20,12 @@ MOST_IN_WORK = 4 * 1024 * 1024
 MOST_OF_ONE = MOST_IN_WORK // 2
 """Of one namespace."""
 _SMALLER = 8
-_SMALL_BYTES, _SMALL_VALUES = 128 * 1024, 10_000
-_BYTES_OF_A_VALUE = _SMALL_BYTES / _SMALL_VALUES
+SMALL_BYTES = 128 * 1024
+"""Bytes, and weight, of an object that is not large."""
+_SMALL_VALUES = 10_000
+_BYTES_OF_A_VALUE = SMALL_BYTES / _SMALL_VALUES
+MOST_LARGE_ANSWERS = 8
+"""Answers of more than :data:`SMALL_BYTES` that are read at a time over one client."""
 
 
 def weight_of(data: bytes) -> int:
@@ -34,7 +40,7 @@ def weight(size: int, values: int) -> int:
 
 def is_large(data: bytes) -> bool:
     """Whether an object takes so much memory when it is decoded that few are held at a time."""
-    return weight_of(data) > _SMALL_BYTES
+    return weight_of(data) > SMALL_BYTES
 
 
 class Pages:
@@ -62,12 +68,24 @@ class Pages:
         return PAGE_BYTES if self.objects > 1 else LARGEST_ANSWER
 
 
-async def read_some(answer: aiohttp.ClientResponse, limit: int) -> bytes | None:
-    """Return the body of an answer; None where it has more than ``limit`` bytes, and no more is read."""
-    parts = bytearray()
-    async for part in answer.content.iter_any():
-        if len(parts) + len(part) > limit:
-            answer.close()
-            return None
-        parts += part
-    return bytes(parts)
+async def read_some(
+    answer: aiohttp.ClientResponse, limit: int, places: asyncio.Semaphore | None = None
+) -> bytes | None:
+    """Return the body of an answer; None where it has more than ``limit`` bytes, and no more is read.
+
+    One of more than :data:`SMALL_BYTES` takes one of the ``places``: whether an object is large is known only
+    when all of it was read, and every worker may be reading one. While it waits it reads nothing more.
+    """
+    parts, has_place = bytearray(), False
+    try:
+        async for part in answer.content.iter_any():
+            if len(parts) + len(part) > limit:
+                answer.close()
+                return None
+            if places is not None and not has_place and len(parts) + len(part) > SMALL_BYTES:
+                has_place = await places.acquire()
+            parts += part
+        return bytes(parts)
+    finally:
+        if places is not None and has_place:
+            places.release()
