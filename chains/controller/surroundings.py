@@ -11,6 +11,10 @@ import asyncio
 import logging
 import re
 from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import orjson
 
 from chains.cluster.client import Cluster
 from chains.cluster.errors import ClusterError, ClusterRejected, ClusterUnavailable, ObjectGone
@@ -19,9 +23,17 @@ from chains.controller.memory.surroundings_cache import ReadCache, RunId, Surrou
 from chains.isolation.expected_pod import is_requested
 from chains.isolation.pod import distrust
 from chains.tekton.children import parent_of
-from chains.tekton.raw import Json, mapping_at, objects_at, parse_time, text_at, texts_at
+from chains.tekton.network_policy import NetworkPolicy, parse_network_policy
+from chains.tekton.pod import Pod, parse_pod
+from chains.tekton.raw import mapping_at, objects_at, parse_time, text_at, texts_at
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import FEATURE_FLAGS, NOTHING, Surroundings
+from chains.tekton.surroundings import (
+    FEATURE_FLAGS,
+    NOTHING,
+    RuntimeClass,
+    Surroundings,
+    parse_runtime_class,
+)
 from storage.limits.single_flight import InFlight
 
 TEKTON_NAMESPACE = "tekton-pipelines"
@@ -33,7 +45,15 @@ _REFUSED = "could not be read: the API server refuses it to the controller"
 _SILENT = "could not be read: the API server did not answer"
 _log = logging.getLogger("chains.beside")
 
-Objects = tuple[Mapping[str, Json], ...]
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyKind:
+    """A kind of policy of somebody else's; ``path`` lists its objects, with ``{namespace}`` in it."""
+
+    name: str
+    path: str
 
 
 class SurroundingsReader:
@@ -44,9 +64,11 @@ class SurroundingsReader:
         self._flags = f"/api/v1/namespaces/{tekton_namespace}/configmaps/{FEATURE_FLAGS}"
         self._kept = SurroundingsCache()
         self._reading: InFlight[str, Surroundings] = InFlight()
-        self._collections: ReadCache[Objects] = ReadCache(self._list)
-        self._objects: ReadCache[Mapping[str, Json]] = ReadCache(cluster.get)
-        self._kinds: ReadCache[Objects] = ReadCache(self._policy_kinds)
+        self._policies: ReadCache[tuple[NetworkPolicy, ...]] = ReadCache(self._list_policies)
+        self._others: ReadCache[tuple[str, ...]] = ReadCache(self._list_names)
+        self._runtime_classes: ReadCache[RuntimeClass] = ReadCache(self._runtime_class)
+        self._feature_flags: ReadCache[Mapping[str, str]] = ReadCache(self._flags_at)
+        self._kinds: ReadCache[tuple[PolicyKind, ...]] = ReadCache(self._policy_kinds)
         self._told: set[str] = set()
 
     async def read(
@@ -87,57 +109,71 @@ class SurroundingsReader:
         if not name:
             return NOTHING
         unread: dict[str, str] = {}
-        found = await self._read_pod(run, name, unread, give_up=give_up)
+        found, data = await self._read_pod(run, name, unread, give_up=give_up)
         if found.pod is not None:
             found = await self._read_more(run, found.pod, unread, give_up=give_up)
         if run.is_done and "Pod" not in unread:  # else the next read may tell more
-            self._kept.put((run.namespace, run.uid), parent_of(run.run["metadata"]), found)
+            self._kept.put((run.namespace, run.uid), parent_of(run.run["metadata"]), found, data)
         return found
 
     async def _read_pod(
         self, run: RunSnapshot, name: str, unread: dict[str, str], *, give_up: bool
-    ) -> Surroundings:
-        """Return the pod, or why there is none; what is read once more afterwards is in ``unread``."""
+    ) -> tuple[Surroundings, bytes]:
+        """Return the pod with its JSON, or why there is none.
+
+        ``unread`` gets the reason where another read may find it.
+        """
         if not _NAME.fullmatch(name):
-            return Surroundings(missing=f"{name[:100]!r} is no name of a pod")
+            return Surroundings(missing=f"{name[:100]!r} is no name of a pod"), b""
         path = f"/api/v1/namespaces/{run.namespace}/pods/{name}"
         try:
-            pod = await self._cluster.get(path)
+            raw = await self._cluster.get(path)
         except ObjectGone:
-            return NOTHING
+            return NOTHING, b""
         except ClusterError as error:
             unread["Pod"] = self._reason("pods", error, give_up=give_up)
-            return Surroundings(missing=f"the pod {unread['Pod']}")
-        pod["metadata"].pop("managedFields", None)
+            return Surroundings(missing=f"the pod {unread['Pod']}"), b""
+        raw["metadata"].pop("managedFields", None)
+        pod = parse_pod(raw)
         foreign = distrust(run, pod)
-        return Surroundings(missing=foreign) if foreign else Surroundings(pod=pod)
+        return (Surroundings(missing=foreign), b"") if foreign else (Surroundings(pod=pod), orjson.dumps(raw))
 
     async def _read_more(
-        self, run: RunSnapshot, pod: Mapping[str, Json], unread: dict[str, str], *, give_up: bool
+        self, run: RunSnapshot, pod: Pod, unread: dict[str, str], *, give_up: bool
     ) -> Surroundings:
         moment = parse_time(run.status.get("completionTime") or "")
         ended = moment.timestamp() if moment else None
         policies, doubtful = await self._policies_of(run.namespace, ended, unread, give_up=give_up)
         runtime_class, flags = None, None
-        if _NAME.fullmatch(named := text_at(pod, "spec", "runtimeClassName")):
-            path = f"/apis/node.k8s.io/v1/runtimeclasses/{named}"
-            runtime_class = await self._object(path, "RuntimeClass", ended, unread, give_up=give_up)
+        if _NAME.fullmatch(pod.runtime_class):
+            path = f"/apis/node.k8s.io/v1/runtimeclasses/{pod.runtime_class}"
+            known = self._runtime_classes
+            runtime_class = await self._shared(known, path, "RuntimeClass", ended, unread, give_up=give_up)
         if is_requested(run) and not run.status.get("provenance", {}).get("featureFlags"):
-            flags = await self._object(self._flags, "ConfigMap", ended, unread, give_up=give_up)
+            read = self._feature_flags
+            flags = await self._shared(read, self._flags, "ConfigMap", ended, unread, give_up=give_up)
         return Surroundings(
             pod=pod,
             policies=policies,
             doubtful=doubtful,
             unread=unread,
             runtime_class=runtime_class,
-            feature_flags={k: v for k, v in mapping_at(flags, "data").items() if isinstance(v, str)},
+            feature_flags=flags or {},
         )
 
-    async def _object(
-        self, path: str, kind: str, ended: float | None, unread: dict[str, str], *, give_up: bool
-    ) -> Mapping[str, Json] | None:
+    async def _shared(
+        self,
+        known: ReadCache[V],
+        path: str,
+        kind: str,
+        ended: float | None,
+        unread: dict[str, str],
+        *,
+        give_up: bool,
+    ) -> V | None:
+        """Return what many runs share; None, with the reason in ``unread``, where it cannot be read."""
         try:
-            return await self._objects.get(path, ended)
+            return await known.get(path, ended)
         except ObjectGone:
             unread[kind] = "is gone"
         except ClusterError as error:
@@ -146,11 +182,11 @@ class SurroundingsReader:
 
     async def _policies_of(
         self, namespace: str, ended: float | None, unread: dict[str, str], *, give_up: bool
-    ) -> tuple[Objects, tuple[str, ...]]:
+    ) -> tuple[tuple[NetworkPolicy, ...], tuple[str, ...]]:
         """Return the NetworkPolicies of a namespace, and in words what else may allow or deny there."""
         path = f"/apis/{_POLICY_GROUP}/v1/namespaces/{namespace}/networkpolicies"
         try:
-            policies = await self._collections.get(path, ended)
+            policies = await self._policies.get(path, ended)
             doubtful = await self._overruling(namespace, ended, give_up=give_up) if policies else ()
         except ClusterError as error:
             unread[_POLICY_KIND] = self._reason("networkpolicies", error, give_up=give_up)
@@ -161,9 +197,9 @@ class SurroundingsReader:
         """Return what policies of other kinds are there, or may be: network plugins have their own."""
         found = []
         for kind in await self._kinds.get("/apis", ended):
-            name = text_at(kind, "kind")
+            name = kind.name
             try:
-                items = await self._collections.get(text_at(kind, "path").format(namespace=namespace), ended)
+                items = await self._others.get(kind.path.format(namespace=namespace), ended)
             except ObjectGone:
                 continue  # its definition went between the two reads
             except ClusterError as error:
@@ -172,13 +208,12 @@ class SurroundingsReader:
                 )
             else:
                 found += [
-                    f"{name} {text_at(item, 'metadata', 'name')} may overrule network policies, and is not "
-                    "understood here"
+                    f"{name} {item} may overrule network policies, and is not understood here"
                     for item in items[:1]
                 ]
         return tuple(found)
 
-    async def _policy_kinds(self, path: str) -> Objects:
+    async def _policy_kinds(self, path: str) -> tuple[PolicyKind, ...]:
         """Return kind and path of every collection of policies that is not Kubernetes' own."""
         groups = await self._cluster.get(path, accept=_DISCOVERY)
         if groups.get("kind") != "APIGroupDiscoveryList":
@@ -201,11 +236,21 @@ class SurroundingsReader:
                         continue
                     seen.add(text_at(resource, "resource"))
                     scope = "/namespaces/{namespace}" if text_at(resource, "scope") == "Namespaced" else ""
-                    found.append({"kind": kind, "path": f"{root}{scope}/{text_at(resource, 'resource')}"})
+                    found.append(PolicyKind(kind, f"{root}{scope}/{text_at(resource, 'resource')}"))
         return tuple(found)
 
-    async def _list(self, path: str) -> Objects:
-        return tuple([item async for item in self._cluster.list(path)])
+    async def _list_policies(self, path: str) -> tuple[NetworkPolicy, ...]:
+        return tuple([parse_network_policy(item) async for item in self._cluster.list(path)])
+
+    async def _list_names(self, path: str) -> tuple[str, ...]:
+        return tuple([text_at(item, "metadata", "name") async for item in self._cluster.list(path)])
+
+    async def _runtime_class(self, path: str) -> RuntimeClass:
+        return parse_runtime_class(await self._cluster.get(path))
+
+    async def _flags_at(self, path: str) -> Mapping[str, str]:
+        data = mapping_at(await self._cluster.get(path), "data")
+        return {name: value for name, value in data.items() if isinstance(value, str)}
 
     def _reason(self, what: str, error: ClusterError, *, give_up: bool) -> str:
         """Return why something is not known, and log it once; raise what is worth another try."""

@@ -8,35 +8,35 @@ is what runs, and the binary is the one that Tekton put there.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from chains.isolation.environment import Environment
 from chains.isolation.expected_pod import BIN_FOLDER, BIN_VOLUME, ENTRYPOINT, HERMETIC_VARIABLE, PREPARE
 from chains.isolation.finding import FALSE, TRUE, UNKNOWN, Finding
 from chains.isolation.pod import STEP, Placed, distrust, place, too_large
-from chains.tekton.raw import Json, mapping_at, objects_at, text_at, texts_at
+from chains.tekton.container import Container
+from chains.tekton.pod import Pod
 from chains.tekton.snapshot import RunSnapshot
 from chains.tekton.surroundings import ImageEnvironment, Surroundings
 
 _TEKTONS_EMPTY = ("tekton-internal-", "tekton-creds-init-home-")
 """How Tekton's own empty volumes are called; what is in them when a container starts is Tekton's."""
 DEFEATING_VARIABLE = "TEKTON_RESOURCE_NAME"
-_SYSTEM_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
 _NOT_TEKTONS = Finding(UNKNOWN, f"{BIN_FOLDER} is not the volume that tekton puts its entrypoint into")
-_HOOKS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
 
 
-def judge_entrypoint(step: Placed, binary: Sequence[Finding], surroundings: Surroundings) -> Finding:
+def judge_entrypoint(
+    step: Placed, pod: Pod, binary: Sequence[Finding], surroundings: Surroundings
+) -> Finding:
     """Return whether the entrypoint isolates a step; a reason that is certain wins over one that is not.
 
     ``binary`` is what :func:`judge_binary` says of the pod.
     """
-    pod = surroundings.pod or {}
     environment = Environment(step.container)
     against = [
         *_not_run(step.container, pod),
         *_hermetic_variable(environment),
-        *_defeating_variable(environment, surroundings.images.get(text_at(step.state, "imageID"))),
+        *_defeating_variable(environment, surroundings.images.get(step.status.image_id)),
         *_binary(step.container, pod),
         *binary,
     ]
@@ -47,25 +47,13 @@ def judge_entrypoint(step: Placed, binary: Sequence[Finding], surroundings: Surr
     return Finding(TRUE, f"the entrypoint runs with {HERMETIC_VARIABLE}=1, and nothing defeats it")
 
 
-def _not_run(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[Finding]:
-    if texts_at(container, "command") != [ENTRYPOINT]:
+def _not_run(container: Container, pod: Pod) -> Iterator[Finding]:
+    if container.command != (ENTRYPOINT,):
         yield Finding(FALSE, f"the container does not run {ENTRYPOINT}")
-    for hook in _HOOKS:
-        if container.get(hook):
-            yield Finding(FALSE, f"{hook} runs beside the entrypoint")
-    if "windows" in _systems(pod):
+    for hook in container.hooks:
+        yield Finding(FALSE, f"{hook} runs beside the entrypoint")
+    if "windows" in pod.operating_systems:
         yield Finding(FALSE, "the entrypoint keeps the network on windows")
-
-
-def _systems(pod: Mapping[str, Json]) -> Iterator[str]:
-    """Return the operating systems that a pod asks its node to have."""
-    yield text_at(pod, "spec", "os", "name")
-    yield from (text_at(pod, "spec", "nodeSelector", label) for label in _SYSTEM_LABELS)
-    affinity = mapping_at(pod, "spec", "affinity", "nodeAffinity")
-    for term in objects_at(affinity, "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"):
-        for one in objects_at(term, "matchExpressions"):
-            if text_at(one, "key") in _SYSTEM_LABELS and text_at(one, "operator") == "In":
-                yield from texts_at(one, "values")
 
 
 def _hermetic_variable(environment: Environment) -> Iterator[Finding]:
@@ -89,7 +77,7 @@ def images_that_decide(run: RunSnapshot, surroundings: Surroundings) -> list[str
         asked = environment.get(HERMETIC_VARIABLE)
         is_open = environment.get(DEFEATING_VARIABLE) is None
         if step.kind == STEP and is_open and asked is not None and asked.text == "1":
-            found[text_at(step.state, "imageID")] = None
+            found[step.status.image_id] = None
     return [image for image in found if image]
 
 
@@ -117,46 +105,37 @@ def _defeating_variable(environment: Environment, image: ImageEnvironment | None
         yield Finding(FALSE, f"{DEFEATING_VARIABLE} is set, so the entrypoint keeps the network")
 
 
-def judge_binary(placed: Sequence[Placed], pod: Mapping[str, Json]) -> list[Finding]:
+def judge_binary(placed: Sequence[Placed], pod: Pod) -> list[Finding]:
     """Return what speaks against the binary, for all steps of a pod: who put it there, who could write it."""
     found = []
-    volumes = [one for one in objects_at(pod, "spec", "volumes") if text_at(one, "name") == BIN_VOLUME]
-    if not volumes or not all("emptyDir" in volume for volume in volumes):
+    volumes = [volume for volume in pod.volumes if volume.name == BIN_VOLUME]
+    if not volumes or not all(volume.is_empty_dir for volume in volumes):
         found.append(_NOT_TEKTONS)
-    if not any(one.is_tektons_own and text_at(one.container, "name") == PREPARE for one in placed):
+    if not any(one.is_tektons_own and one.container.name == PREPARE for one in placed):
         found.append(Finding(UNKNOWN, f"no init container {PREPARE} of tekton puts the entrypoint there"))
     for other in placed:
-        for mount in objects_at(other.container, "volumeMounts"):
-            if text_at(mount, "name") != BIN_VOLUME or other.is_tektons_own or mount.get("readOnly") is True:
+        for mount in other.container.mounts:
+            if mount.name != BIN_VOLUME or other.is_tektons_own or mount.read_only is True:
                 continue
             found.append(Finding(UNKNOWN, f"{other.kind}/{other.name} can change the entrypoint's binary"))
     return found
 
 
-def _binary(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[Finding]:
+def _binary(container: Container, pod: Pod) -> Iterator[Finding]:
     """Whether a step finds the binary where Tekton's init container put it."""
-    mounts = [
-        mount
-        for mount in objects_at(container, "volumeMounts")
-        if _covers(text_at(mount, "mountPath"), BIN_FOLDER)
-    ]
-    is_own = [(text_at(mount, "name"), text_at(mount, "mountPath")) for mount in mounts] == [
-        (BIN_VOLUME, BIN_FOLDER)
-    ]
-    if not is_own or {"subPath", "subPathExpr"} & set(mounts[0]):
+    mounts = [mount for mount in container.mounts if _covers(mount.path, BIN_FOLDER)]
+    is_own = [(mount.name, mount.path) for mount in mounts] == [(BIN_VOLUME, BIN_FOLDER)]
+    if not is_own or mounts[0].has_sub_path:
         yield _NOT_TEKTONS
         return
     if inner := next(_laid_over(container, pod), ""):
         yield Finding(UNKNOWN, f"a link may lead the volume at {inner} over {BIN_FOLDER}")
 
 
-def _laid_over(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[str]:
+def _laid_over(container: Container, pod: Pod) -> Iterator[str]:
     """Return paths of volumes in other volumes: runtimes follow links there (runc's ``SecureJoin``)."""
-    mounts = [
-        (text_at(mount, "name"), _parts(text_at(mount, "mountPath")))
-        for mount in objects_at(container, "volumeMounts")
-    ]
-    empty = {text_at(one, "name") for one in objects_at(pod, "spec", "volumes") if "emptyDir" in one}
+    mounts = [(mount.name, _parts(mount.path)) for mount in container.mounts]
+    empty = {volume.name for volume in pod.volumes if volume.is_empty_dir}
     foreign = [parts for name, parts in mounts if name not in empty or not name.startswith(_TEKTONS_EMPTY)]
     for _, path in mounts:
         if any(len(under) < len(path) and path[: len(under)] == under for under in foreign):

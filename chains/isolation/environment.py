@@ -9,10 +9,10 @@ fields too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chains.tekton.raw import Json, mapping_at, objects_at, text_at
+from chains.tekton.container import Container, EnvironmentSource, Variable
 
 _LONGEST = 128 * 1024
 """Bytes of one variable that Linux gives to a process (``MAX_ARG_STRLEN``)."""
@@ -33,16 +33,16 @@ class Value:
 class Environment:
     """The variables of one container."""
 
-    def __init__(self, container: Mapping[str, Json]) -> None:
+    def __init__(self, container: Container) -> None:
         self._values: dict[str, Value] = {}
         self._doubts: dict[str, tuple[int, str]] = {}
         """By prefix: which source it is, and what it may set."""
         self._sizes: set[int] = set()
         """Lengths of the prefixes."""
         self._left = _MOST
-        for source in objects_at(container, "envFrom"):
+        for source in container.env_from:
             self._take_all(source)
-        for variable in objects_at(container, "env"):
+        for variable in container.env:
             self._take(variable)
 
     def get(self, name: str) -> Value | None:
@@ -52,19 +52,17 @@ class Environment:
         doubts = [doubt for size in self._sizes if (doubt := self._doubts.get(name[:size])) is not None]
         return Value(None, min(doubts)[1]) if doubts else None
 
-    def _take_all(self, source: Mapping[str, Json]) -> None:
-        what = _source(source, "configMapRef", "secretRef") or "a source that is not known"
-        prefix = text_at(source, "prefix")
-        self._doubts.setdefault(prefix, (len(self._doubts), f"envFrom: {what}"))
-        self._sizes.add(len(prefix))
+    def _take_all(self, source: EnvironmentSource) -> None:
+        what = _source(source) or "a source that is not known"
+        self._doubts.setdefault(source.prefix, (len(self._doubts), f"envFrom: {what}"))
+        self._sizes.add(len(source.prefix))
 
-    def _take(self, variable: Mapping[str, Json]) -> None:
-        name, text = text_at(variable, "name"), text_at(variable, "value")
-        if text or "valueFrom" not in variable:
-            self._values[name] = self._expand(text)
+    def _take(self, variable: Variable) -> None:
+        if variable.value or not variable.has_source:
+            self._values[variable.name] = self._expand(variable.value)
             return
-        what = _source(mapping_at(variable, "valueFrom"), "configMapKeyRef", "secretKeyRef")
-        self._values[name] = Value(None, f"its value comes from {what or 'a reference'}")
+        what = _source(variable) or "a reference"
+        self._values[variable.name] = Value(None, f"its value comes from {what}")
 
     def _expand(self, text: str) -> Value:
         """Replace ``$(NAME)`` by what came before, as Kubernetes does; ``$$`` stands for one dollar."""
@@ -102,8 +100,8 @@ class Environment:
         yield text[at:]
 
 
-def _source(source: Mapping[str, Json], config_map: str, secret: str) -> str:
-    for field, kind in ((config_map, "ConfigMap"), (secret, "Secret")):
-        if name := text_at(source, field, "name"):
+def _source(source: EnvironmentSource | Variable) -> str:
+    for kind, name in (("ConfigMap", source.config_map), ("Secret", source.secret)):
+        if name:
             return f"{kind} {name}, and what that held when the container started is not recorded"
     return ""

@@ -7,11 +7,20 @@ anything; environments compare by what each name finally holds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from chains.tekton.container import (
+    Container,
+    EnvironmentSource,
+    Mount,
+    Variable,
+    parse_environment_source,
+    parse_mount,
+    parse_variable,
+)
 from chains.tekton.image_name import parse_image_digest
-from chains.tekton.raw import Json, mapping_at, objects_at, text_at, texts_at
+from chains.tekton.raw import Json, mapping_at, objects_at
 from chains.tekton.snapshot import RunSnapshot
 
 STEP, SIDECAR = "step", "sidecar"
@@ -24,7 +33,6 @@ _OWN_VARIABLES = ("TEKTON_PLATFORM_COMMANDS",)
 _RESULTS_SIDECAR = "sidecar-tekton-log-results"
 _OWN_VOLUMES = ("tekton-internal-", "tekton-creds-", "ws-", "spiffe-workload-api")
 _TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
-_HOOKS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
 _ENTRYPOINT_FLAG = re.compile(r"--?entrypoint(=|$)")
 _LONGEST_NAME = 63
 _SCRIPTS = re.compile(
@@ -97,35 +105,31 @@ def _deep(under: Mapping[str, Json], over: Mapping[str, Json]) -> dict[str, Json
     return merged
 
 
-def is_tektons_own(container: Mapping[str, Json], run: RunSnapshot) -> bool:
+def is_tektons_own(container: Container, run: RunSnapshot) -> bool:
     """Whether this is a helper as Tekton writes it, which runs no command of the Task.
 
     The names alone mean nothing: what it runs, mounts and has in its environment must be Tekton's too.
     """
-    name, command, args = (
-        text_at(container, "name"),
-        texts_at(container, "command"),
-        texts_at(container, "args"),
-    )
-    if any(container.get(field) for field in (*_HOOKS, "envFrom")) or list(_added_mounts({}, container)):
+    name, command, args = container.name, container.command, container.args
+    if container.hooks or container.has_env_from or any(_added_mounts((), container)):
         return False
     if name == _RESULTS_SIDECAR:
         flags = run.status.get("provenance", {}).get("featureFlags", {})
-        variables = [text_at(item, "name") for item in objects_at(container, "env")]
+        variables = [variable.name for variable in container.env]
         is_asked = flags.get("resultExtractionMethod") == "sidecar-logs"
-        is_tektons = command[:1] == ["/ko-app/sidecarlogresults"]
+        is_tektons = command[:1] == ("/ko-app/sidecarlogresults",)
         return is_asked and is_tektons and variables == ["SIDECAR_LOG_POLLING_INTERVAL"]
-    if container.get("env"):
+    if container.has_env:
         return False
     if name == PREPARE:
-        return command[:4] == ["/ko-app/entrypoint", "init", "/ko-app/entrypoint", ENTRYPOINT] and not args
+        return command[:4] == ("/ko-app/entrypoint", "init", "/ko-app/entrypoint", ENTRYPOINT) and not args
     if name == PLACE_SCRIPTS:
         places = len(args) == 2 and args[0] == "-c" and _SCRIPTS.fullmatch(args[1])  # noqa: PLR2004
-        return command == ["sh"] and bool(places)
-    return name == WORKING_DIRS and command == ["/ko-app/workingdirinit"]
+        return command == ("sh",) and bool(places)
+    return name == WORKING_DIRS and command == ("/ko-app/workingdirinit",)
 
 
-def differences(expected: Expected, container: Mapping[str, Json], run: RunSnapshot) -> list[str]:
+def differences(expected: Expected, container: Container, run: RunSnapshot) -> list[str]:
     """Return in words where a container is not what Tekton makes of the Task. Values are never told.
 
     The image of a sidecar is not compared: Tekton replaces it to stop the sidecar.
@@ -134,19 +138,20 @@ def differences(expected: Expected, container: Mapping[str, Json], run: RunSnaps
     if fields is None:
         return []
     found = list(_different_environment(expected, container, run))
-    found += _added_mounts(fields, container)
+    found += _added_mounts([parse_mount(item) for item in objects_at(fields, "volumeMounts")], container)
     if expected.kind == STEP:
-        if not _is_image(fields, text_at(container, "image")):
+        if not _is_image(fields, container.image):
             found.append("the image is another one")
         if not _is_wrapped(fields, container):
             found.append("the command is another one")
     elif not _is_sidecars(fields, container):
         found.append("the command is another one")
-    if not _matches(fields.get("workingDir", ""), text_at(container, "workingDir")):
+    if not _matches(fields.get("workingDir", ""), container.working_dir):
         found.append("the working folder is another one")
-    if not _same_security(fields.get("securityContext"), container.get("securityContext")):
+    written = container.security.written.value
+    if mapping_at(fields, "securityContext") != mapping_at(written):
         found.append("the security context is another one")
-    return found + [f"{hook} was added" for hook in _HOOKS if container.get(hook) and not fields.get(hook)]
+    return found + [f"{hook} was added" for hook in container.hooks if not fields.get(hook)]
 
 
 def _matches(expected: str, actual: str) -> bool:
@@ -174,7 +179,7 @@ def _between_placeholders(text: str) -> list[str]:
     return [*parts, text[at:]]
 
 
-def _all_match(expected: list[str], actual: list[str]) -> bool:
+def _all_match(expected: Sequence[str], actual: Sequence[str]) -> bool:
     return len(expected) == len(actual) and all(map(_matches, expected, actual))
 
 
@@ -190,10 +195,10 @@ def _is_image(fields: Mapping[str, Json], actual: str) -> bool:
     return found is not None and name is not None and found.repository == name.repository
 
 
-def _is_wrapped(fields: Mapping[str, Json], container: Mapping[str, Json]) -> bool:
+def _is_wrapped(fields: Mapping[str, Json], container: Container) -> bool:
     """Whether the container runs Tekton's entrypoint with the step's own command."""
-    args = texts_at(container, "args")
-    if texts_at(container, "command") != [ENTRYPOINT] or "--" not in args:
+    args = container.args
+    if container.command != (ENTRYPOINT,) or "--" not in args:
         return False
     split = args.index("--")
     run, rest = entrypoint_flag(args[:split]), args[split + 1 :]
@@ -203,77 +208,61 @@ def _is_wrapped(fields: Mapping[str, Json], container: Mapping[str, Json]) -> bo
     return _all_match(command[:1], run) and _all_match([*command[1:], *arguments], rest)
 
 
-def entrypoint_flag(flags: list[str]) -> list[str]:
+def entrypoint_flag(flags: Sequence[str]) -> Sequence[str]:
     """Return the value of ``-entrypoint`` as Tekton writes it; nothing where another could take its place."""
     named = [place for place, word in enumerate(flags) if _ENTRYPOINT_FLAG.match(word)]
     if len(named) != 1 or flags[named[0]] != "-entrypoint":
-        return []
+        return ()
     return flags[named[0] + 1 : named[0] + 2]
 
 
-def _is_sidecars(fields: Mapping[str, Json], container: Mapping[str, Json]) -> bool:
-    command = texts_at(container, "command")
-    if not _all_match(fields.get("args", []), texts_at(container, "args")):
+def _is_sidecars(fields: Mapping[str, Json], container: Container) -> bool:
+    command = container.command
+    if not _all_match(fields.get("args", []), container.args):
         return False
     if fields.get("script"):
         return len(command) == 1 and command[0].startswith("/tekton/scripts/sidecar-script-")
     return _all_match(fields.get("command", []), command)
 
 
-def _different_environment(
-    expected: Expected, container: Mapping[str, Json], run: RunSnapshot
-) -> Iterator[str]:
+def _different_environment(expected: Expected, container: Container, run: RunSnapshot) -> Iterator[str]:
     fields = expected.fields or {}
-    asked = {item.get("name"): item for item in fields.get("env", ())}
+    asked = _by_name(fields.get("env", ()))
     # a cluster may forbid variables of the pod template, so they may be missing
     template = objects_at(run.spec, "podTemplate", "env") if expected.kind == STEP else []
-    allowed = asked | {item.get("name"): item for item in template}
+    allowed = asked | _by_name(template)
     if expected.kind == STEP and is_requested(run):
-        allowed = allowed | {HERMETIC_VARIABLE: {"value": "1"}}
+        allowed[HERMETIC_VARIABLE] = Variable(HERMETIC_VARIABLE, "1")
     own = _OWN_VARIABLES if expected.kind == STEP else ()
-    actual = {text_at(item, "name"): item for item in objects_at(container, "env")}
-    for name, item in actual.items():
+    actual = {variable.name: variable for variable in container.env}
+    for name, variable in actual.items():
         candidates = [one for one in (allowed.get(name), asked.get(name)) if one is not None]
-        if candidates and not any(_same_variable(one, item) for one in candidates) and name not in own:
+        if candidates and not any(_same_variable(one, variable) for one in candidates) and name not in own:
             yield f"variable {name} was changed"
         if not candidates and name not in own:
             yield f"variable {name} was added"
     yield from (f"variable {name} was removed" for name in asked if name not in actual)
-    if [*map(_source, fields.get("envFrom", ()))] != [*map(_source, objects_at(container, "envFrom"))]:
+    sources: tuple[EnvironmentSource, ...] = tuple(map(parse_environment_source, fields.get("envFrom", ())))
+    if sources != container.env_from:
         yield "envFrom was changed"
 
 
-def _same_variable(expected: Mapping[str, Json], actual: Mapping[str, Json]) -> bool:
-    return _matches(expected.get("value", ""), text_at(actual, "value")) and _reference(
-        mapping_at(expected, "valueFrom")
-    ) == _reference(mapping_at(actual, "valueFrom"))
+def _by_name(variables: Sequence[Mapping[str, Json]]) -> dict[str, Variable]:
+    return {variable.name: variable for variable in map(parse_variable, variables)}
 
 
-def _reference(source: Mapping[str, Json]) -> list[tuple[Json, ...]]:
-    """Return what a reference names; the API server adds defaults to the rest."""
-    named = ("name", "key", "fieldPath", "resource")
-    return sorted((kind, *(str(mapping_at(source, kind).get(name, "")) for name in named)) for kind in source)
+def _same_variable(expected: Variable, actual: Variable) -> bool:
+    """Compare value and references; the API server adds defaults to the other fields of a reference."""
+    return _matches(expected.value, actual.value) and _targets(expected) == _targets(actual)
 
 
-def _source(source: Mapping[str, Json]) -> tuple[str, ...]:
-    return (
-        text_at(source, "prefix"),
-        text_at(source, "configMapRef", "name"),
-        text_at(source, "secretRef", "name"),
-    )
+def _targets(variable: Variable) -> list[tuple[str, ...]]:
+    return [reference.target for reference in variable.source or ()]
 
 
-def _added_mounts(fields: Mapping[str, Json], container: Mapping[str, Json]) -> Iterator[str]:
-    asked = [
-        (text_at(item, "name"), text_at(item, "mountPath")) for item in objects_at(fields, "volumeMounts")
-    ]
-    for mount in objects_at(container, "volumeMounts"):
-        name, path = text_at(mount, "name"), text_at(mount, "mountPath")
-        is_own = name.startswith(_OWN_VOLUMES) or path == _TOKEN_MOUNT
-        is_asked = any(_matches(one, name) and _matches(where, path) for one, where in asked)
+def _added_mounts(asked: Sequence[Mount], container: Container) -> Iterator[str]:
+    for mount in container.mounts:
+        is_own = mount.name.startswith(_OWN_VOLUMES) or mount.path == _TOKEN_MOUNT
+        is_asked = any(_matches(one.name, mount.name) and _matches(one.path, mount.path) for one in asked)
         if not (is_own or is_asked):
-            yield f"a volume was mounted at {path}"
-
-
-def _same_security(expected: Json, actual: Json) -> bool:
-    return mapping_at(expected) == mapping_at(actual)
+            yield f"a volume was mounted at {mount.path}"

@@ -37,9 +37,9 @@ from chains.isolation.pod import (
     way_out,
 )
 from chains.tekton.late_changes import replaced
-from chains.tekton.raw import Json, mapping_at, text_at
+from chains.tekton.pod import Pod
 from chains.tekton.snapshot import RunSnapshot
-from chains.tekton.surroundings import FEATURE_FLAGS, NOTHING, Surroundings
+from chains.tekton.surroundings import FEATURE_FLAGS, NOTHING, RuntimeClass, Surroundings
 
 ENFORCED, PARTLY, UNKNOWN_LEVEL = "enforced", "partly", "unknown"
 REQUESTED_ONLY, NOT_REQUESTED = "requested-only", "not-requested"
@@ -84,15 +84,15 @@ class ChildLevel:
 class Isolation:
     """The answers for one run: level and why, each container, the pod's network, a PipelineRun's children.
 
-    ``pod`` is the raw pod, None unless it is believed to be the run's; ``runtime_class`` its class, if known.
+    ``pod`` is None unless it is believed to be the run's; ``runtime_class`` its class, if known.
     """
 
     level: str
     reason: str
     containers: tuple[ContainerIsolation, ...] = ()
     network: PodNetwork | None = None
-    pod: Mapping[str, Json] | None = None
-    runtime_class: Mapping[str, Json] | None = None
+    pod: Pod | None = None
+    runtime_class: RuntimeClass | None = None
     children: tuple[ChildLevel, ...] = ()
 
 
@@ -147,7 +147,7 @@ def _judge_task(run: RunSnapshot, surroundings: Surroundings, *, policies_vouche
     network = judge_network(pod, surroundings, asked_labels(run), vouched=policies_vouched)
     placed = place(run, pod)
     binary = judge_binary(placed, pod)
-    containers = [_judge_container(run, one, binary, surroundings, network, recorded) for one in placed]
+    containers = [_judge_container(run, pod, one, binary, surroundings, network, recorded) for one in placed]
     containers += [
         _unseen(run, expected, surroundings, recorded, f"the pod has no container {expected.container}")
         for expected in missing(run, placed)
@@ -156,7 +156,7 @@ def _judge_task(run: RunSnapshot, surroundings: Surroundings, *, policies_vouche
     return Isolation(level, reason, tuple(containers), network, pod, surroundings.runtime_class)
 
 
-def _unbelieved(run: RunSnapshot, pod: Mapping[str, Json]) -> str:
+def _unbelieved(run: RunSnapshot, pod: Pod) -> str:
     return distrust(run, pod) or too_large(pod)
 
 
@@ -175,14 +175,15 @@ def _unseen(
 
 def _judge_container(
     run: RunSnapshot,
+    pod: Pod,
     placed: Placed,
     binary: Sequence[Finding],
     surroundings: Surroundings,
     network: PodNetwork,
     recorded: _Images,
 ) -> ContainerIsolation:
-    entrypoint = judge_entrypoint(placed, binary, surroundings) if placed.kind == STEP else None
-    enforced = _enforced(placed, entrypoint, network, way_out(placed.container, surroundings.pod or {}))
+    entrypoint = judge_entrypoint(placed, pod, binary, surroundings) if placed.kind == STEP else None
+    enforced = _enforced(placed, entrypoint, network, way_out(placed.container, pod))
     if placed.kind == STEP and enforced.value == TRUE and (why := not_ended(run, placed)):
         enforced = Finding(UNKNOWN, why)
     return ContainerIsolation(
@@ -200,7 +201,7 @@ def _judge_container(
 
 def _image(placed: Placed, recorded: _Images) -> str:
     """Return the id of the image that ran; of a sidecar that Tekton stopped only the run may have it."""
-    reported = "" if placed.is_stopped else text_at(placed.state, "imageID")
+    reported = "" if placed.is_stopped else placed.status.image_id
     return reported or recorded.get((placed.kind, placed.name), "")
 
 
@@ -225,8 +226,8 @@ def _requested(run: RunSnapshot, kind: str, surroundings: Surroundings) -> Findi
     reason = f"annotation {MODE_ANNOTATION}"
     if fields and fields != "alpha":
         reason += f", which tekton ignores with enable-api-fields {fields} ({FEATURE_FLAGS})"
-    annotations = mapping_at(surroundings.pod, "metadata", "annotations")
-    if surroundings.pod is not None and annotations.get(MODE_ANNOTATION) != "hermetic":
+    pod = surroundings.pod
+    if pod is not None and pod.annotations.get(MODE_ANNOTATION) != "hermetic":
         reason += ", which the pod does not have"
     return Finding(TRUE, reason)
 
@@ -272,7 +273,7 @@ def _not_as_asked(run: RunSnapshot, placed: Placed, images: _Images) -> str:
     if changed:
         more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
         return "not as the task asks: " + ", ".join(changed[:_NAMED]) + more
-    recorded, reported = images.get((placed.kind, placed.name), ""), text_at(placed.state, "imageID")
+    recorded, reported = images.get((placed.kind, placed.name), ""), placed.status.image_id
     if placed.kind == STEP and recorded and reported and recorded != reported:
         return "the kubelet reports another image than the run's record"
     restarts = _restarts(placed)
@@ -280,21 +281,21 @@ def _not_as_asked(run: RunSnapshot, placed: Placed, images: _Images) -> str:
 
 
 def _not_reported(placed: Placed) -> str:
-    if not placed.state:
+    if not placed.status.is_reported:
         return "no kubelet reported on this container"
-    if not text_at(placed.state, "imageID"):
+    if not placed.status.image_id:
         return "the kubelet does not report which image ran"
     if _restarts(placed):
         return "restarted, as tekton does to stop a sidecar; what ran before is no longer reported"
     if placed.expected is not None and placed.expected.fields is None:
         return "the run's record does not tell what the task asks for"
-    if "terminated" not in mapping_at(placed.state, "state"):
+    if not placed.status.now.is_terminated:
         return "the kubelet does not report that it ended"
     return ""
 
 
 def _restarts(placed: Placed) -> int:
-    count = placed.state.get("restartCount")
+    count = placed.status.restarts
     return count if isinstance(count, int) else 0
 
 

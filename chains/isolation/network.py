@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chains.isolation.finding import FALSE, TRUE, UNKNOWN, Finding
-from chains.isolation.pod import began
-from chains.isolation.policies import EGRESS, INGRESS, Openness, judge_direction, named
-from chains.tekton.raw import Json, mapping_at, objects_at, parse_time, text_at
+from chains.isolation.policies import Openness, judge_direction, named
+from chains.tekton.network_policy import EGRESS, INGRESS
+from chains.tekton.pod import Pod
+from chains.tekton.raw import Json
 from chains.tekton.surroundings import Surroundings
 
 _SANDBOXES = ("runsc", "gvisor", "kata", "firecracker")
@@ -46,7 +47,7 @@ class PodNetwork:
 
 
 def judge_network(
-    pod: Mapping[str, Json], surroundings: Surroundings, asked: Mapping[str, Json], *, vouched: bool
+    pod: Pod, surroundings: Surroundings, asked: Mapping[str, Json], *, vouched: bool
 ) -> PodNetwork:
     """Return the answers for a pod; ``vouched`` is that the network plugin is known to enforce policies.
 
@@ -62,37 +63,33 @@ def judge_network(
     return PodNetwork(own, mode, policy, _sandbox(surroundings, pod), partly=vouched and policies.partly)
 
 
-def _own_namespace(pod: Mapping[str, Json]) -> Finding:
-    spec = mapping_at(pod, "spec")
-    if spec.get("hostNetwork") is True or text_at(spec, "networkMode") == "Host":
+def _own_namespace(pod: Pod) -> Finding:
+    if pod.host_network or pod.network_mode == "Host":
         return Finding(FALSE, "the pod uses the host's network")
     return Finding(TRUE, "the pod does not use the host's network")
 
 
-def _network_mode(pod: Mapping[str, Json]) -> Finding:
+def _network_mode(pod: Pod) -> Finding:
     """Judge ``spec.networkMode`` (KEP-6313): a kubelet that does not know it gives the pod a network."""
-    mode = text_at(pod, "spec", "networkMode")
+    mode = pod.network_mode
     if mode != "None":
         return Finding(FALSE, f"spec.networkMode is {mode!r}" if mode else "the pod has no spec.networkMode")
-    status = mapping_at(pod, "status")
-    if not status.get("startTime"):
+    if not pod.has_started:
         return Finding(UNKNOWN, "spec.networkMode is None, but no kubelet has reported on the pod")
-    addresses = [text_at(status, "podIP"), *(text_at(item, "ip") for item in objects_at(status, "podIPs"))]
-    if any(addresses):
+    if any(pod.addresses):
         return Finding(FALSE, "spec.networkMode is None, but the kubelet reports an address for the pod")
     return Finding(TRUE, "spec.networkMode is None, and the kubelet reports no address")
 
 
-def _sandbox(surroundings: Surroundings, pod: Mapping[str, Json]) -> Finding:
-    name = text_at(pod, "spec", "runtimeClassName")
+def _sandbox(surroundings: Surroundings, pod: Pod) -> Finding:
+    name, known = pod.runtime_class, surroundings.runtime_class
     if not name:
         return Finding(FALSE, "no runtime class: containers share the node's kernel")
-    if text_at(surroundings.runtime_class, "metadata", "name") != name:
+    if known is None or known.name != name:
         why = surroundings.unread.get("RuntimeClass", "is not in the input")
         return Finding(UNKNOWN, f"runtime class {name} {why}, so its handler is not known")
-    handler = text_at(surroundings.runtime_class, "handler")
-    created, then = parse_time(began(surroundings.runtime_class)), parse_time(began(pod))
-    if created is None or then is None or created > then:
+    handler = known.handler
+    if known.created is None or pod.created is None or known.created > pod.created:
         return Finding(
             UNKNOWN, f"runtime class {name} may be younger than the pod: its handler can be changed so"
         )
@@ -120,7 +117,7 @@ class _Policies:
         )
 
 
-def _policies(pod: Mapping[str, Json], surroundings: Surroundings, asked: Mapping[str, Json]) -> _Policies:
+def _policies(pod: Pod, surroundings: Surroundings, asked: Mapping[str, Json]) -> _Policies:
     """Return the answer of the policies as if the network plugin enforced them."""
     egress = judge_direction(pod, surroundings, asked, EGRESS)
     ingress = judge_direction(pod, surroundings, asked, INGRESS)

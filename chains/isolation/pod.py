@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from chains.isolation.expected_pod import SIDECAR, STEP, Expected, expected_containers, is_tektons_own
-from chains.tekton.late_changes import is_replaced
-from chains.tekton.raw import Json, mapping_at, objects_at, parse_time, text_at, texts_at
+from chains.tekton.container import NO_STATUS, Container, ContainerStatus
+from chains.tekton.late_changes import is_replacement
+from chains.tekton.network_policy import NetworkPolicy
+from chains.tekton.pod import Pod
+from chains.tekton.raw import Json, parse_time, text_at
 from chains.tekton.snapshot import RunSnapshot
 
 INIT, INJECTED, EPHEMERAL = "init", "injected", "ephemeral"
@@ -22,7 +26,6 @@ _HARMLESS = frozenset((
     "SYS_NICE", "SYS_RESOURCE",
 ))  # fmt: skip
 """Capabilities with which no process leaves its container: what runtimes give, and a few more."""
-_HOST_NAMESPACES = ("hostPID", "hostIPC")
 MOST_CONTAINERS, MOST_VOLUMES, MOST_MOUNTS = 250, 500, 100
 """Of a pod that is judged, and of each of its containers: each is compared with each."""
 
@@ -32,58 +35,50 @@ class Placed:
     """One container of a pod. ``kind`` is ``step``, ``sidecar``, ``init``, ``injected`` or ``ephemeral``.
 
     ``init`` are Tekton's own init containers; others are ``injected``. ``expected`` is what the Task asks
-    for, ``state`` what the kubelet reports. ``is_stopped`` says that Tekton has put its own image in the
+    for, ``status`` what the kubelet reports. ``is_stopped`` says that Tekton has put its own image in the
     place of one that went on after the steps: what is reported is the replacement's, but for ``lastState``.
     """
 
     kind: str
     name: str
-    container: Mapping[str, Json]
-    state: Mapping[str, Json]
+    container: Container
+    status: ContainerStatus
     expected: Expected | None = None
     is_tektons_own: bool = False
     is_stopped: bool = False
 
 
-def distrust(run: RunSnapshot, pod: Mapping[str, Json]) -> str:
+def distrust(run: RunSnapshot, pod: Pod) -> str:
     """Return why a pod is not believed to be the run's; ``""`` when nothing speaks against it.
 
     Anybody who may create pods can give one the name, owner and labels of a run's. The ids of containers are
     the kubelet's: they must be those that Tekton recorded.
     """
-    name, namespace = text_at(pod, "metadata", "name"), text_at(pod, "metadata", "namespace") or "default"
-    labels = mapping_at(pod, "metadata", "labels")
-    owners = [
-        text_at(owner, "uid")
-        for owner in objects_at(pod, "metadata", "ownerReferences")
-        if owner.get("kind") == "TaskRun"
-    ]
     if not run.uid:
         return "the run has no uid that its pod's owner could be compared with"
-    if (namespace, name) != (run.namespace, run.status.get("podName", "")):
-        return f"the pod is {namespace}/{name}, not the one that the run names"
-    if owners != [run.uid]:
+    if (pod.namespace, pod.name) != (run.namespace, run.status.get("podName", "")):
+        return f"the pod is {pod.namespace}/{pod.name}, not the one that the run names"
+    if pod.task_run_owners != (run.uid,):
         return "the pod belongs to another owner than this run"
-    if labels.get(TASK_RUN_LABEL) != run.name or labels.get(UID_LABEL, run.uid) != run.uid:
+    if pod.labels.get(TASK_RUN_LABEL) != run.name or pod.labels.get(UID_LABEL, run.uid) != run.uid:
         return "the pod's labels name another run"
-    created, ended = parse_time(began(pod)), parse_time(run.status.get("completionTime") or "")
-    if created and ended and created > ended:
+    ended = parse_time(run.status.get("completionTime") or "")
+    if pod.created and ended and pod.created > ended:
         return "the pod was created after the run had ended"
     return next(_foreign_containers(run, pod), "")
 
 
-def too_large(pod: Mapping[str, Json]) -> str:
+def too_large(pod: Pod) -> str:
     """Return why a pod is too large to be judged in little time, ``""`` where it is not."""
-    fields = ("initContainers", "containers", "ephemeralContainers")
-    containers = [one for field in fields for one in objects_at(pod, "spec", field)]
+    containers = pod.all_containers
     if len(containers) > MOST_CONTAINERS:
         return f"the pod has {len(containers)} containers, more than the {MOST_CONTAINERS} that are judged"
-    if (volumes := len(objects_at(pod, "spec", "volumes"))) > MOST_VOLUMES:
+    if (volumes := len(pod.volumes)) > MOST_VOLUMES:
         return f"the pod has {volumes} volumes, more than the {MOST_VOLUMES} that are judged"
     for one in containers:
-        if (mounts := len(objects_at(one, "volumeMounts"))) > MOST_MOUNTS:
-            name = text_at(one, "name")
-            return f"container {name} has {mounts} volume mounts, more than the {MOST_MOUNTS} that are judged"
+        if (mounts := len(one.mounts)) > MOST_MOUNTS:
+            found = f"container {one.name} has {mounts} volume mounts"
+            return f"{found}, more than the {MOST_MOUNTS} that are judged"
     return ""
 
 
@@ -92,14 +87,13 @@ def asked_labels(run: RunSnapshot) -> dict[str, Json]:
     return {**run.run["metadata"].get("labels", {}), TASK_RUN_LABEL: run.name, UID_LABEL: run.uid}
 
 
-def _foreign_containers(run: RunSnapshot, pod: Mapping[str, Json]) -> Iterator[str]:
-    reported = _states(pod)
+def _foreign_containers(run: RunSnapshot, pod: Pod) -> Iterator[str]:
     if not any(map(_recorded_container, run.status.get("steps", ()))):
         yield "the run recorded no container, so nothing ties a pod to it"
     for step in run.status.get("steps", ()):
         recorded = _recorded_container(step)
         name = step.get("container") or f"step-{step.get('name', '')}"
-        if recorded and _container_id(reported.get(name, {})) != recorded:
+        if recorded and _container_id(pod.statuses.get(name, NO_STATUS)) != recorded:
             yield f"container {name} of the pod is not the one that the run recorded"
 
 
@@ -124,7 +118,7 @@ def not_ended(run: RunSnapshot, step: Placed) -> str:
     records = (one for one in run.status.get("steps", ()) if one.get("name", "") == step.name)
     if not any(text_at(record, "terminated", "containerID") for record in records):
         return "the run does not record that it ended by itself"
-    if "terminated" not in mapping_at(step.state, "state"):
+    if not step.status.now.is_terminated:
         return "the kubelet does not report that it ended"
     return ""
 
@@ -134,99 +128,86 @@ def _recorded_container(step: Mapping[str, Json]) -> str:
     return text_at(step, "terminated", "containerID")
 
 
-def _container_id(state: Mapping[str, Json]) -> str:
-    return text_at(state, "containerID") or text_at(state, "state", "terminated", "containerID")
+def _container_id(status: ContainerStatus) -> str:
+    return status.container_id or status.now.terminated.container_id
 
 
-def _states(pod: Mapping[str, Json]) -> dict[str, Mapping[str, Json]]:
-    fields = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
-    return {text_at(state, "name"): state for field in fields for state in objects_at(pod, "status", field)}
-
-
-def place(run: RunSnapshot, pod: Mapping[str, Json]) -> list[Placed]:
+def place(run: RunSnapshot, pod: Pod) -> list[Placed]:
     """Return every container of a pod with its part: the Task's in its order, then all others by place."""
     expected = expected_containers(run)
-    states = _states(pod)
     ended = run.status.get("completionTime") or ""
     found: dict[str, Placed] = {}
     others: list[Placed] = []
-    for field in ("initContainers", "containers", "ephemeralContainers"):
-        for container in objects_at(pod, "spec", field):
-            name = text_at(container, "name")
-            state = states.get(name, {})
-            stopped = field == "containers" and _is_stopped(state, ended)
+    for is_init, containers in ((True, pod.init_containers), (False, pod.containers)):
+        for container in containers:
+            name = container.name
+            status = pod.statuses.get(name, NO_STATUS)
+            stopped = not is_init and _is_stopped(status, ended)
             asked = next(
-                (one for one in expected if one.container == name and _fits(one, field, container)), None
+                (one for one in expected if one.container == name and _fits(one, container, is_init=is_init)),
+                None,
             )
-            if field == "ephemeralContainers":
-                others.append(Placed(EPHEMERAL, name, container, state))
-            elif asked is not None and name not in found:
+            if asked is not None and name not in found:
                 stopped = stopped and asked.kind != STEP
-                found[name] = Placed(asked.kind, asked.name, container, state, asked, is_stopped=stopped)
+                found[name] = Placed(asked.kind, asked.name, container, status, asked, is_stopped=stopped)
             else:
                 own = is_tektons_own(container, run)
-                kind = INJECTED if not own else INIT if field == "initContainers" else SIDECAR
-                others.append(Placed(kind, name, container, state, is_tektons_own=own, is_stopped=stopped))
+                kind = INJECTED if not own else INIT if is_init else SIDECAR
+                others.append(Placed(kind, name, container, status, is_tektons_own=own, is_stopped=stopped))
+    others += [
+        Placed(EPHEMERAL, container.name, container, pod.statuses.get(container.name, NO_STATUS))
+        for container in pod.ephemeral_containers
+    ]
     ordered = [found[one.container] for one in expected if one.container in found]
     return [*ordered, *others]
 
 
-def _is_stopped(state: Mapping[str, Json], ended: str) -> bool:
+def _is_stopped(status: ContainerStatus, ended: str) -> bool:
     """Whether a container that is no step began anew, or is to, after the run had ``ended``."""
-    now = mapping_at(state, "state")
-    is_to_begin = "waiting" in now and bool(mapping_at(state, "lastState", "terminated"))
-    return is_to_begin or is_replaced(now, ended)
+    is_to_begin = status.now.is_waiting and not status.last.is_empty
+    return is_to_begin or is_replacement(status.now, ended)
 
 
-def _fits(expected: Expected, field: str, container: Mapping[str, Json]) -> bool:
+def _fits(expected: Expected, container: Container, *, is_init: bool) -> bool:
     """Whether a container stands where Tekton puts it: sidecars may be init containers that go on running."""
-    if field == "containers":
-        return True
-    is_native = field == "initContainers" and container.get("restartPolicy") == "Always"
-    return is_native and expected.kind == SIDECAR
+    return not is_init or (container.restarts_always and expected.kind == SIDECAR)
 
 
-def way_out(container: Mapping[str, Json], pod: Mapping[str, Json]) -> str:
+def way_out(container: Container, pod: Pod) -> str:
     """Return what may lead a container's processes outside past any missing network, ``""`` if nothing."""
     return next(_ways_out(container, pod), "")
 
 
-def _ways_out(container: Mapping[str, Json], pod: Mapping[str, Json]) -> Iterator[str]:
-    security = mapping_at(container, "securityContext")
-    if security.get("privileged") is True:
+def _ways_out(container: Container, pod: Pod) -> Iterator[str]:
+    security = container.security
+    if security.is_privileged:
         yield "the container is privileged, so it may leave its namespaces"
-    added = {name.upper().removeprefix("CAP_") for name in texts_at(security, "capabilities", "add")}
+    added = {name.upper().removeprefix("CAP_") for name in security.added_capabilities}
     if added - _HARMLESS:
         yield f"with the capability {min(added - _HARMLESS)} the container may leave its namespaces"
-    if text_at(security, "procMount") not in {"", "Default"}:
+    if security.proc_mount not in {"", "Default"}:
         yield "its /proc is not masked, so it may set what the node's kernel runs"
-    for shared in _HOST_NAMESPACES:
-        if mapping_at(pod, "spec").get(shared) is True:
-            yield f"with {shared} the container may use processes that have a network"
+    for shared in pod.shared_namespaces:
+        yield f"with {shared} the container may use processes that have a network"
     for device in _devices(container):
         yield f"it was given {device}, which may lead outside"
-    host_paths = {
-        text_at(volume, "name"): text_at(volume, "hostPath", "path")
-        for volume in objects_at(pod, "spec", "volumes")
-        if "hostPath" in volume
-    }
-    for mount in objects_at(container, "volumeMounts"):
-        if text_at(mount, "name") in host_paths:
-            path = host_paths[text_at(mount, "name")]
+    host_paths = {volume.name: volume.host_path for volume in pod.volumes if volume.host_path is not None}
+    for mount in container.mounts:
+        if mount.name in host_paths:
+            path = host_paths[mount.name]
             yield f"the host's {path} is mounted, and a socket in it may lead outside"
 
 
-def _devices(container: Mapping[str, Json]) -> Iterator[str]:
+def _devices(container: Container) -> Iterator[str]:
     """Name the node's devices that a container was given: some, as RDMA adapters, are networks themselves."""
-    for device in objects_at(container, "volumeDevices"):
-        yield f"the device {text_at(device, 'name')}"
-    for claim in objects_at(container, "resources", "claims"):
-        yield f"the resource claim {text_at(claim, 'name')}"
-    for kind in ("limits", "requests"):
-        for name in mapping_at(container, "resources", kind):
-            domain, slash, _ = name.partition("/")
-            if slash and domain != "kubernetes.io" and not domain.endswith(".kubernetes.io"):
-                yield f"the node's {name}"
+    for device in container.devices:
+        yield f"the device {device}"
+    for claim in container.claims:
+        yield f"the resource claim {claim}"
+    for name in container.resource_names:
+        domain, slash, _ = name.partition("/")
+        if slash and domain != "kubernetes.io" and not domain.endswith(".kubernetes.io"):
+            yield f"the node's {name}"
 
 
 def missing(run: RunSnapshot, placed: list[Placed]) -> list[Expected]:
@@ -241,23 +222,16 @@ __all__ = [
 ]  # fmt: skip
 
 
-def began(pod: Json) -> str:
-    """Return when the pod was created, as the API server wrote it."""
-    return text_at(pod, "metadata", "creationTimestamp")
+def doubt(policy: NetworkPolicy, moment: datetime | None) -> str:
+    """Return why a policy may have read otherwise at ``moment``, ``""`` where it certainly did not.
 
-
-def doubt(item: Json, moment: str) -> str:
-    """Return why an object may have read otherwise at ``moment``, ``""`` where it certainly did not.
-
-    Certain are those whose specification never changed: the API server counts that in ``generation``, for
-    kinds that have one. Times in managed fields prove nothing, since whoever may write an object may write
-    them too.
+    Certain are those whose specification never changed: the API server counts that in ``generation``. Times
+    in managed fields prove nothing, since whoever may write an object may write them too.
     """
-    created, then = parse_time(text_at(item, "metadata", "creationTimestamp")), parse_time(moment)
-    if created is None or then is None:
+    if policy.created is None or moment is None:
         return "when it was created is not known"
-    if created > then:
+    if policy.created > moment:
         return "it was created after the pod"
-    if mapping_at(item, "metadata").get("generation") == 1:
+    if policy.is_unchanged:
         return ""
     return "its generation is not 1, so it may have been changed after the pod was created"

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 
-from chains.isolation.pod import began, doubt
-from chains.tekton.raw import Json, mapping_at, text_at
+from chains.isolation.pod import doubt
+from chains.tekton.network_policy import EGRESS, INGRESS, LabelExpression, NetworkPolicy, PolicyRule
+from chains.tekton.pod import Pod
+from chains.tekton.raw import Json
 from chains.tekton.surroundings import Surroundings
 
 _DNS_PORT = 53
 _NAMED = 3
-INGRESS, EGRESS = "Ingress", "Egress"
 
 
 class Openness(Enum):
@@ -40,7 +42,7 @@ class Direction:
 
 
 def judge_direction(
-    pod: Mapping[str, Json], surroundings: Surroundings, asked: Mapping[str, Json], direction: str
+    pod: Pod, surroundings: Surroundings, asked: Mapping[str, Json], direction: str
 ) -> Direction:
     """Return what the policies of the input leave open to a pod in one direction (``INGRESS``, ``EGRESS``).
 
@@ -49,27 +51,25 @@ def judge_direction(
     """
     if why := surroundings.unread.get("NetworkPolicy"):
         return Direction(Openness.UNKNOWN, f"the network policies of the namespace {why}")
-    labels = mapping_at(pod, "metadata", "labels")
-    selecting: list[Mapping[str, Json]] = []
+    selecting: list[NetworkPolicy] = []
     unclear: list[str] = []
-    for policy in sorted(surroundings.policies, key=_name):
-        governs = _governs(policy, direction)
-        if governs is False:
+    for policy in sorted(surroundings.policies, key=lambda policy: policy.name):
+        if policy.types is not None and direction not in policy.types:
             continue
-        matches, as_asked = _selects_pod(policy, labels), _selects_pod(policy, asked)
+        matches, as_asked = _selects_pod(policy, pod.labels), _selects_pod(policy, asked)
         if matches is None or as_asked is None:
-            unclear.append(f"the selector of network policy {_name(policy)} cannot be read")
+            unclear.append(f"the selector of network policy {policy.name} cannot be read")
         elif matches != as_asked:
             unclear.append(
-                f"network policy {_name(policy)} selects by labels that are not the same at the run and at "
+                f"network policy {policy.name} selects by labels that are not the same at the run and at "
                 "its pod, and so may have been changed"
             )
-        elif matches and governs is None:
-            unclear.append(f"the types of network policy {_name(policy)} cannot be read")
+        elif matches and policy.types is None:
+            unclear.append(f"the types of network policy {policy.name} cannot be read")
         elif matches:
             selecting.append(policy)
     if selecting:
-        return _united(selecting, unclear, surroundings, began(pod), direction)
+        return _united(selecting, unclear, surroundings, pod.created, direction)
     if unclear:
         return Direction(Openness.UNKNOWN, unclear[0])
     count = len(surroundings.policies)
@@ -83,97 +83,63 @@ def named(policies: Sequence[str]) -> str:
 
 
 def _united(
-    selecting: Sequence[Mapping[str, Json]],
+    selecting: Sequence[NetworkPolicy],
     unclear: Sequence[str],
     surroundings: Surroundings,
-    moment: str,
+    moment: datetime | None,
     direction: str,
 ) -> Direction:
     dns = ""
     for policy in selecting:
-        for rule in _rules(policy, direction):
+        for rule in policy.rules[direction]:
             if direction == INGRESS or not _is_dns(rule):
-                return Direction(Openness.OPEN, f"network policy {_name(policy)} {_allows(rule, direction)}")
-            dns = _name(policy)
-    doubts = (f"network policy {_name(item)}: {why}" for item in selecting if (why := doubt(item, moment)))
+                return Direction(Openness.OPEN, f"network policy {policy.name} {_allows(rule, direction)}")
+            dns = policy.name
+    doubts = (
+        f"network policy {policy.name}: {why}" for policy in selecting if (why := doubt(policy, moment))
+    )
     if problem := next(iter([*unclear, *surroundings.doubtful, *doubts]), ""):
         return Direction(Openness.UNKNOWN, problem)
     if dns:
         return Direction(Openness.DNS, f"network policy {dns} allows egress to port {_DNS_PORT}")
-    names = tuple(map(_name, selecting))
+    names = tuple(policy.name for policy in selecting)
     reason = f"all {direction.lower()} is denied by network policy {named(names)}"
     return Direction(Openness.CLOSED, reason, names)
 
 
-def _allows(rule: Mapping[str, Json], direction: str) -> str:
+def _allows(rule: PolicyRule, direction: str) -> str:
     if direction == EGRESS:
-        return "allows egress to some peers" if rule.get("to") else "allows egress everywhere"
-    return "allows ingress from some peers" if rule.get("from") else "allows ingress from everywhere"
+        return "allows egress to some peers" if rule.names_peers else "allows egress everywhere"
+    return "allows ingress from some peers" if rule.names_peers else "allows ingress from everywhere"
 
 
-def _rules(policy: Mapping[str, Json], direction: str) -> list[Mapping[str, Json]]:
-    rules = mapping_at(policy, "spec").get(direction.lower())
-    # what is no rule is read as the widest one
-    found = rules if isinstance(rules, list) else [] if rules is None else [rules]
-    return [rule if isinstance(rule, Mapping) else {} for rule in found]
-
-
-def _governs(policy: Mapping[str, Json], direction: str) -> bool | None:
-    """Whether a direction is among the policy types, None where they have no meaning.
-
-    Without any, a policy is for ingress, and for egress too if it has rules for it: so the API server writes
-    them out (``SetDefaults_NetworkPolicy``).
-    """
-    types = mapping_at(policy, "spec").get("policyTypes")
-    if types is None or types == []:
-        return direction == INGRESS or bool(_rules(policy, EGRESS))
-    if not isinstance(types, list) or any(each not in (INGRESS, EGRESS) for each in types):
-        return None
-    return direction in types
-
-
-def _is_dns(rule: Mapping[str, Json]) -> bool:
-    ports = rule.get("ports")
-    if not isinstance(ports, list) or not ports:
-        return False
-    return all(
-        isinstance(port, Mapping)
-        and port.get("port") == _DNS_PORT
-        and port.get("endPort", _DNS_PORT) == _DNS_PORT
-        for port in ports
+def _is_dns(rule: PolicyRule) -> bool:
+    ports = rule.ports
+    return bool(ports) and all(
+        port is not None and port.first == _DNS_PORT and port.last == _DNS_PORT for port in ports
     )
 
 
-def _selects_pod(policy: Mapping[str, Json], labels: Mapping[str, Json]) -> bool | None:
+def _selects_pod(policy: NetworkPolicy, labels: Mapping[str, Json]) -> bool | None:
     """Whether a selector selects; the empty one selects everything, None is one without a meaning."""
-    selector = mapping_at(policy, "spec").get("podSelector")
+    selector = policy.selector
     if selector is None:
-        return True
-    if not isinstance(selector, Mapping) or set(selector) - {"matchLabels", "matchExpressions"}:
         return None
-    wanted, expressions = selector.get("matchLabels") or {}, selector.get("matchExpressions") or []
-    if not isinstance(wanted, Mapping) or not isinstance(expressions, list):
-        return None
-    if any(labels.get(name) != value for name, value in wanted.items()):
+    if any(labels.get(name) != value for name, value in selector.labels.items()):
         return False
-    answers = [_holds(expression, labels) for expression in expressions]
+    answers = [_holds(expression, labels) for expression in selector.expressions]
     return False if False in answers else None if None in answers else True
 
 
-def _holds(expression: Json, labels: Mapping[str, Json]) -> bool | None:
-    key, operator = text_at(expression, "key"), text_at(expression, "operator")
-    values = mapping_at(expression).get("values") or []
-    if not key or not isinstance(values, list):
+def _holds(expression: LabelExpression, labels: Mapping[str, Json]) -> bool | None:
+    key, values = expression.key, expression.values
+    if not key or values is None:
         return None
-    if operator == "Exists":
+    if expression.operator == "Exists":
         return key in labels
-    if operator == "DoesNotExist":
+    if expression.operator == "DoesNotExist":
         return key not in labels
-    if operator == "In":
+    if expression.operator == "In":
         return labels.get(key) in values
     # a label that is not there is not in the list either
-    return labels.get(key) not in values if operator == "NotIn" else None
-
-
-def _name(policy: Mapping[str, Json]) -> str:
-    return text_at(policy, "metadata", "name") or "(unnamed)"
+    return labels.get(key) not in values if expression.operator == "NotIn" else None

@@ -5,15 +5,18 @@ Only what is set is told. Names are those of the Kubernetes and Tekton fields.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chains.isolation.expected_pod import ENTRYPOINT, entrypoint_flag
 from chains.isolation.pod import INJECTED, SIDECAR, Placed
 from chains.statements.redaction import Redaction, environment
+from chains.tekton.container import Container, EnvironmentSource, parse_variable
 from chains.tekton.image_name import parse_image_digest
-from chains.tekton.raw import Json, mapping_at, objects_at, text_at, texts_at
+from chains.tekton.pod import HOST_FIELDS, POD_FIELDS, Pod, Volume, parse_volume, source_field
+from chains.tekton.raw import Json, mapping_at, objects_at, text_at
 from chains.tekton.snapshot import RunSnapshot
+from chains.tekton.surroundings import RuntimeClass
 
 _APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _RELEASE = "pipeline.tekton.dev/release"
@@ -28,18 +31,6 @@ _CREATORS = (
     "app.kubernetes.io/created-by",
 )
 """Labels and annotations by which tools tell who asked for a run; Kubernetes itself does not record it."""
-_VOLUME_NAMES = {
-    "persistentVolumeClaim": "claimName",
-    "configMap": "name",
-    "secret": "secretName",
-    "csi": "driver",
-    "hostPath": "path",
-}
-_HOST_FIELDS = ("hostNetwork", "hostPID", "hostIPC", "hostUsers", "shareProcessNamespace")
-_POD_FIELDS = (
-    "serviceAccountName", "automountServiceAccountToken", "nodeName", "runtimeClassName", "networkMode",
-    "dnsPolicy", "priorityClassName", "schedulerName", "enableServiceLinks",
-)  # fmt: skip
 _WORKSPACE_SOURCES = ("persistentVolumeClaim", "emptyDir", "configMap", "secret", "projected", "csi")
 _DEEPEST = 16
 
@@ -75,7 +66,7 @@ def _workspace(binding: Mapping[str, Json]) -> dict[str, Any]:
     kind = next((kind for kind in _WORKSPACE_SOURCES if kind in binding), "")
     kind = "volumeClaimTemplate" if "volumeClaimTemplate" in binding else kind
     source = mapping_at(binding, kind)
-    named = text_at(source, _VOLUME_NAMES.get(kind, "name"))
+    named = text_at(source, source_field(kind))
     return _told(
         {
             "name": binding.get("name", ""),
@@ -89,105 +80,87 @@ def _workspace(binding: Mapping[str, Json]) -> dict[str, Any]:
 def _template(template: Mapping[str, Json], redaction: Redaction) -> dict[str, Any]:
     """Return a pod template in sorted order, its variables without values."""
     kept = {key: ordered(value) for key, value in sorted(template.items())}
-    kept["volumes"] = [_volume(volume) for volume in objects_at(template, "volumes")]
-    return _told({**kept, "env": environment(objects_at(template, "env"), redaction)})
+    kept["volumes"] = [_volume(parse_volume(volume)) for volume in objects_at(template, "volumes")]
+    return _told({**kept, "env": environment(map(parse_variable, objects_at(template, "env")), redaction)})
 
 
-def pod_facts(pod: Mapping[str, Json], runtime_class: Mapping[str, Json] | None) -> dict[str, Any]:
+def pod_facts(pod: Pod, runtime_class: RuntimeClass | None) -> dict[str, Any]:
     """Return what the pod as a whole was allowed."""
-    spec, metadata = mapping_at(pod, "spec"), mapping_at(pod, "metadata")
-    volumes = [one for one in objects_at(spec, "volumes") if not _is_tektons_own(one)]
+    attested = mapping_at(pod.attested.value)
+    volumes = [volume for volume in pod.volumes if not _is_tektons_own(volume)]
     apparmor = {
         name.removeprefix(_APP_ARMOR): value
-        for name, value in sorted(mapping_at(metadata, "annotations").items())
+        for name, value in sorted(pod.annotations.items())
         if name.startswith(_APP_ARMOR)
     }
     return _told(
         {
-            "uid": text_at(metadata, "uid"),
-            **{name: spec.get(name) for name in _POD_FIELDS},
-            "runtimeHandler": text_at(runtime_class, "handler"),
-            "os": text_at(spec, "os", "name"),
-            "dnsConfig": ordered(spec.get("dnsConfig")),
-            "hostAliases": ordered(spec.get("hostAliases")),
-            "hostNamespaces": {name: spec[name] for name in _HOST_FIELDS if spec.get(name) is not None},
-            "securityContext": ordered(spec.get("securityContext")),
+            "uid": pod.uid,
+            **{name: attested.get(name) for name in POD_FIELDS},
+            "runtimeHandler": runtime_class.handler if runtime_class is not None else "",
+            "os": pod.os,
+            "dnsConfig": ordered(attested.get("dnsConfig")),
+            "hostAliases": ordered(attested.get("hostAliases")),
+            "hostNamespaces": {
+                name: attested[name] for name in HOST_FIELDS if attested.get(name) is not None
+            },
+            "securityContext": ordered(attested.get("securityContext")),
             "appArmor": apparmor,
             "volumes": [_volume(volume) for volume in volumes],
             "tokenVolumes": [token for volume in volumes for token in _tokens(volume)],
-            "qosClass": text_at(pod, "status", "qosClass"),
-            "startedOn": text_at(pod, "status", "startTime"),
+            "qosClass": pod.qos_class,
+            "startedOn": pod.start_time,
         }
     )
 
 
-def _is_tektons_own(volume: Mapping[str, Json]) -> bool:
+def _is_tektons_own(volume: Volume) -> bool:
     """Whether this is one of the empty volumes that every pod of Tekton has."""
-    name = text_at(volume, "name")
-    is_own = name.startswith(("tekton-internal-", "tekton-creds-init-home-"))
-    return is_own and ("emptyDir" in volume or "downwardAPI" in volume)
+    is_own = volume.name.startswith(("tekton-internal-", "tekton-creds-init-home-"))
+    return is_own and (volume.is_empty_dir or volume.is_downward)
 
 
-def _volume(volume: Mapping[str, Json]) -> dict[str, Any]:
-    kind = next((key for key in sorted(volume) if key != "name"), "")
-    source = mapping_at(volume, kind)
-    named = text_at(source, _VOLUME_NAMES.get(kind, "name"))
-    more = {"type": text_at(source, "type")} if kind == "hostPath" and source.get("type") else {}
-    return _told({"name": text_at(volume, "name"), "kind": kind, "source": named, **more})
+def _volume(volume: Volume) -> dict[str, Any]:
+    return _told({"name": volume.name, "kind": volume.kind, "source": volume.source, "type": volume.type})
 
 
-def _tokens(volume: Mapping[str, Json]) -> Iterator[dict[str, Any]]:
-    for source in objects_at(volume, "projected", "sources"):
-        token = source.get("serviceAccountToken")
-        if isinstance(token, Mapping):
-            yield _told(
-                {
-                    "volume": text_at(volume, "name"),
-                    "audience": text_at(token, "audience"),
-                    "expirationSeconds": token.get("expirationSeconds"),
-                }
-            )
+def _tokens(volume: Volume) -> Iterator[dict[str, Any]]:
+    for token in volume.tokens:
+        yield _told({"volume": volume.name, "audience": token.audience, "expirationSeconds": token.seconds})
 
 
 def container_facts(placed: Placed, image_id: str, redaction: Redaction) -> dict[str, Any]:
     """Return what one container was given and what became of it."""
-    container, state = placed.container, placed.state
+    container, status = placed.container, placed.status
     fields = placed.expected.fields if placed.expected else None
     in_pod = _image_in_pod(placed)
     written = (fields or {}).get("image", "") or in_pod
-    last = "lastState" if placed.is_stopped else "state"
-    ended = mapping_at(state, last, "terminated")
-    container_id = text_at(ended if placed.is_stopped else state, "containerID")
+    # what is reported now of a sidecar that Tekton stopped is about its replacement
+    ended = status.last if placed.is_stopped else status.now.terminated
     mounts = [
-        _told(
-            {
-                "name": text_at(mount, "name"),
-                "path": text_at(mount, "mountPath"),
-                "readOnly": mount.get("readOnly"),
-            }
-        )
-        for mount in objects_at(container, "volumeMounts")
-        if not text_at(mount, "name").startswith("tekton-internal-")
+        _told({"name": mount.name, "path": mount.path, "readOnly": mount.read_only})
+        for mount in container.mounts
+        if not mount.name.startswith("tekton-internal-")
     ]
     return _told(
         {
-            "container": text_at(container, "name"),
+            "container": container.name,
             "imageAsWritten": written,
             "imageInPod": in_pod,
             "imageAsRun": image_id,
             "imagePinned": parse_image_digest(written) is not None,
-            "securityContext": ordered(container.get("securityContext")),
-            "resources": ordered(container.get("resources")),
-            "env": environment(objects_at(container, "env"), redaction),
-            "envFrom": [_reference(item) for item in objects_at(container, "envFrom")],
+            "securityContext": ordered(container.security.written.value),
+            "resources": ordered(container.resources.value),
+            "env": environment(container.env, redaction),
+            "envFrom": [_environment_source(source) for source in container.env_from],
             "commandLine": [] if placed.is_tektons_own else _command_line(container, redaction),
             "volumeMounts": mounts,
-            "exitCode": ended.get("exitCode"),
-            "endedAs": text_at(ended, "reason"),
-            "startedOn": text_at(ended, "startedAt"),
-            "finishedOn": text_at(ended, "finishedAt"),
-            "containerId": container_id,
-            "restarts": state.get("restartCount"),
+            "exitCode": ended.exit_code,
+            "endedAs": ended.reason,
+            "startedOn": ended.started,
+            "finishedOn": ended.finished,
+            "containerId": ended.container_id if placed.is_stopped else status.container_id,
+            "restarts": status.restarts,
             "stoppedBy": "tekton" if placed.is_stopped else "",
         }
     )
@@ -195,30 +168,25 @@ def container_facts(placed: Placed, image_id: str, redaction: Redaction) -> dict
 
 def _image_in_pod(placed: Placed) -> str:
     """Return the image in the pod; of what Tekton stops by changing it, as the kubelet reports it."""
-    image = text_at(placed.container, "image")
+    image = placed.container.image
     if placed.is_stopped:
         return ""
-    return text_at(placed.state, "image") or image if placed.kind in {SIDECAR, INJECTED} else image
+    return placed.status.image or image if placed.kind in {SIDECAR, INJECTED} else image
 
 
-def _command_line(container: Mapping[str, Json], redaction: Redaction) -> list[str]:
+def _command_line(container: Container, redaction: Redaction) -> list[str]:
     """Return what a container runs; of a step what the entrypoint starts, which is what the Task gave it."""
-    command, args = texts_at(container, "command"), texts_at(container, "args")
-    if command == [ENTRYPOINT] and "--" in args:
+    command: Sequence[str] = container.command
+    args = container.args
+    if command == (ENTRYPOINT,) and "--" in args:
         split = args.index("--")
         if run := entrypoint_flag(args[:split]):
             command, args = run, args[split + 1 :]
     return redaction.command_line([*command, *args])
 
 
-def _reference(source: Mapping[str, Json]) -> dict[str, Any]:
-    return _told(
-        {
-            "prefix": text_at(source, "prefix"),
-            "configMap": text_at(source, "configMapRef", "name"),
-            "secret": text_at(source, "secretRef", "name"),
-        }
-    )
+def _environment_source(source: EnvironmentSource) -> dict[str, Any]:
+    return _told({"prefix": source.prefix, "configMap": source.config_map, "secret": source.secret})
 
 
 def ordered(value: Json, depth: int = _DEEPEST) -> Json:

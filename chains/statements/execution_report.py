@@ -22,7 +22,8 @@ from chains.statements.statement import STATEMENT_V1, ResourceDescriptor, Statem
 from chains.statements.type_hints import Rejection, image_dependency, rejections
 from chains.tekton.image_name import parse_image_digest
 from chains.tekton.late_changes import is_replaced, sidecars_of
-from chains.tekton.raw import Json, text_at
+from chains.tekton.pod import Pod
+from chains.tekton.raw import text_at
 from chains.tekton.snapshot import RunSnapshot
 
 SCAI = "https://in-toto.io/attestation/scai/v0.3"
@@ -101,16 +102,16 @@ def _attribute(
     attribute: str,
     target: ResourceDescriptor,
     conditions: Mapping[str, Any],
-    pod: Mapping[str, Json] | None = None,
+    pod: Pod | None = None,
 ) -> dict[str, Any]:
     """Return one attribute; a pod is named as its evidence."""
     written = {"attribute": attribute, "target": target.fields(), "conditions": conditions}
     return written if pod is None else {**written, "evidence": _pod_descriptor(pod).fields()}
 
 
-def _pod_descriptor(pod: Mapping[str, Json]) -> ResourceDescriptor:
-    name = f"pod/{text_at(pod, 'metadata', 'namespace') or 'default'}/{text_at(pod, 'metadata', 'name')}"
-    return ResourceDescriptor(name=name, uri=f"{name}#{text_at(pod, 'metadata', 'uid')}")
+def _pod_descriptor(pod: Pod) -> ResourceDescriptor:
+    name = f"pod/{pod.namespace}/{pod.name}"
+    return ResourceDescriptor(name=name, uri=f"{name}#{pod.uid}")
 
 
 def _levels(run: RunSnapshot, isolation: Isolation) -> Iterator[dict[str, Any]]:
@@ -134,7 +135,7 @@ def _container_descriptor(run: RunSnapshot, found: ContainerIsolation) -> Resour
     )
 
 
-def _hermetic(run: RunSnapshot, found: ContainerIsolation, pod: Mapping[str, Json] | None) -> dict[str, Any]:
+def _hermetic(run: RunSnapshot, found: ContainerIsolation, pod: Pod | None) -> dict[str, Any]:
     conditions: dict[str, Any] = {
         "requested": found.requested.to_json(),
         "enforced": found.enforced.to_json(),

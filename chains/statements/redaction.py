@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from chains.errors import ConfigError
 from chains.masking.command_words import secret_words, spans_in_text
 from chains.masking.forms import Span, known_spans, merged, named_spans
-from chains.tekton.raw import Json
+from chains.tekton.container import Reference, Variable
 from storage.files import read_file
 from storage.limits.bounded import remembered
 
@@ -128,25 +128,21 @@ def open_redaction(settings: RedactionSettings) -> Redaction:
     return Redaction(key, settings.shown, pattern)
 
 
-def environment(variables: Iterable[Mapping[str, Json]], rules: Redaction) -> list[dict[str, Any]]:
+def environment(variables: Iterable[Variable], rules: Redaction) -> list[dict[str, Any]]:
     """Return the variables of a container without their values: name, and value or what stands for it."""
     found = []
     for variable in variables:
-        name, value = str(variable.get("name", "")), variable.get("value")
-        source = variable.get("valueFrom")
-        if isinstance(source, Mapping) and not value:
-            found.append({"name": name, "from": _source(source)})
+        name = variable.shown_name
+        if variable.source is not None and not variable.has_value:
+            found.append({"name": name, "from": _source(variable.source)})
         else:
-            found.append({"name": name, **rules.variable(name, value if isinstance(value, str) else "")})
+            found.append({"name": name, **rules.variable(name, variable.value)})
     return found
 
 
-def _source(source: Mapping[str, Json]) -> str:
+def _source(references: Sequence[Reference]) -> str:
     """Name what a value comes from: ``secretKeyRef registry/password``."""
-    for kind, reference in sorted(source.items()):
-        if isinstance(reference, Mapping):
-            words = [
-                str(reference[name]) for name in ("name", "key", "fieldPath", "resource") if name in reference
-            ]
-            return f"{kind} {'/'.join(words)}"
+    for reference in references:
+        if reference.is_object:
+            return f"{reference.kind} {'/'.join(text for _, text in reference.fields)}"
     return "a reference"

@@ -9,8 +9,10 @@ from collections.abc import Collection, Mapping
 
 import orjson
 
+from chains.tekton.network_policy import NetworkPolicy, parse_network_policy
+from chains.tekton.pod import parse_pod
 from chains.tekton.raw import Json, mapping_at, text_at
-from chains.tekton.surroundings import FEATURE_FLAGS, Surroundings
+from chains.tekton.surroundings import FEATURE_FLAGS, RuntimeClass, Surroundings, parse_runtime_class
 
 ObjectKey = tuple[str, str, str]
 """Kind, namespace, name; objects of the whole cluster are in ``default``."""
@@ -27,7 +29,8 @@ class SurroundingsIndex:
 
     def __init__(self, objects: Mapping[ObjectKey, bytes], ambiguous: Collection[ObjectKey] = ()) -> None:
         self._objects, self._ambiguous = objects, ambiguous
-        self._parsed: dict[ObjectKey, Mapping[str, Json]] = {}
+        self._parsed_policies: dict[ObjectKey, NetworkPolicy | None] = {}
+        self._classes: dict[ObjectKey, RuntimeClass] = {}
         self._policies: dict[str, list[ObjectKey]] = {}
         self._flags: list[ObjectKey] = []
         for key in objects:
@@ -45,32 +48,48 @@ class SurroundingsIndex:
             return Surroundings(feature_flags=flags)
         if key in self._ambiguous:
             return Surroundings(missing=f"pod {namespace}/{name} comes twice with different content")
-        pod: Mapping[str, Json] = orjson.loads(self._objects[key])
+        pod = parse_pod(orjson.loads(self._objects[key]))
         return Surroundings(
             pod=pod,
             policies=policies,
             doubtful=doubtful,
-            runtime_class=self._known(("RuntimeClass", "default", text_at(pod, "spec", "runtimeClassName"))),
+            runtime_class=self._runtime_class(pod.runtime_class),
             feature_flags=flags,
         )
 
-    def _known(self, key: ObjectKey) -> Mapping[str, Json] | None:
+    def _raw(self, key: ObjectKey) -> Mapping[str, Json] | None:
+        """Return an object as it came; None where it is not there, or it is not certain which one it is."""
         if key not in self._objects or key in self._ambiguous:
             return None
-        if key not in self._parsed:
-            self._parsed[key] = orjson.loads(self._objects[key])
-        return self._parsed[key]
+        raw: Mapping[str, Json] = orjson.loads(self._objects[key])
+        return raw
 
-    def _policies_of(self, namespace: str) -> tuple[tuple[Mapping[str, Json], ...], tuple[str, ...]]:
+    def _runtime_class(self, name: str) -> RuntimeClass | None:
+        key = ("RuntimeClass", "default", name)
+        if key not in self._classes:
+            raw = self._raw(key)
+            if raw is None:
+                return None
+            self._classes[key] = parse_runtime_class(raw)
+        return self._classes[key]
+
+    def _policy(self, key: ObjectKey) -> NetworkPolicy | None:
+        """Return a policy of Kubernetes' own kind; None for one of another kind, which is not understood."""
+        if key not in self._parsed_policies:
+            raw = self._raw(key)
+            is_own = key[0] == _POLICY and text_at(raw, "apiVersion").startswith(_GROUP)
+            self._parsed_policies[key] = parse_network_policy(raw) if is_own and raw is not None else None
+        return self._parsed_policies[key]
+
+    def _policies_of(self, namespace: str) -> tuple[tuple[NetworkPolicy, ...], tuple[str, ...]]:
         """Return the NetworkPolicies of a namespace, and in words what else may allow or deny there."""
-        found: list[Mapping[str, Json]] = []
+        found: list[NetworkPolicy] = []
         doubtful: list[str] = []
         for key in sorted([*self._policies.get(namespace, ()), *self._policies.get("", ())]):
-            item = self._known(key)
-            if item is None:
+            if key in self._ambiguous:
                 doubtful.append(f"{key[0]} {key[2]} comes twice with different content")
-            elif key[0] == _POLICY and text_at(item, "apiVersion").startswith(_GROUP):
-                found.append(item)
+            elif (policy := self._policy(key)) is not None:
+                found.append(policy)
             else:
                 doubtful.append(
                     f"{key[0]} {key[2]} may overrule network policies, and is not understood here"
@@ -79,7 +98,7 @@ class SurroundingsIndex:
 
     def _feature_flags(self) -> dict[str, str]:
         """Return the data of Tekton's ConfigMap, or nothing where several namespaces have one."""
-        item = self._known(self._flags[0]) if len(self._flags) == 1 else None
+        item = self._raw(self._flags[0]) if len(self._flags) == 1 else None
         return {name: value for name, value in mapping_at(item, "data").items() if isinstance(value, str)}
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from chains.tekton.container import Phase, State, parse_state
 from chains.tekton.raw import mapping_at, objects_at, parse_time, text_at
 
 Json = Any
@@ -69,27 +70,32 @@ def sidecars_of(raw: Mapping[str, Json]) -> list[Mapping[str, Json]]:
 
 
 def is_replaced(sidecar: Mapping[str, Json], ended: str) -> bool:
-    """Whether what a status says of a sidecar is about the image by which Tekton stopped it.
+    """Whether a run's record of a sidecar is about the image by which Tekton stopped it."""
+    return is_replacement(parse_state(sidecar), ended)
 
-    It says so itself. Or, where the kubelet does not tell of the container before any more, this one began
-    after the run had ``ended``, or failed to begin then: Tekton's image has no program but its own, so that a
-    sidecar with a ``command`` does not start with it (``StartError``).
+
+def is_replacement(state: State, ended: str) -> bool:
+    """Whether a container's state is that of the image by which Tekton stopped a sidecar.
+
+    Tekton's message says so. Where the kubelet no longer reports the container before, the state is the
+    replacement's if it started, or failed to start, after the run had ``ended``: Tekton's image has no
+    program but its own, so that a sidecar with a ``command`` does not start with it (``StartError``).
     """
-    if text_at(sidecar, "terminated", "message") == STOPPED:
+    if state.terminated.message == STOPPED:
         return True
     end = parse_time(ended)
-    moments = [_began_or_failed(mapping_at(sidecar, state)) for state in ("running", "terminated")]
+    moments = [_began_or_failed(phase) for phase in (state.running, state.terminated)]
     return end is not None and any(moment is not None and moment > end for moment in moments)
 
 
-def _began_or_failed(state: Mapping[str, Json]) -> datetime | None:
-    """Return when a container began, or, if it never did, when it was given up.
+def _began_or_failed(phase: Phase) -> datetime | None:
+    """Return when a container started, or, if it never did, when it was given up.
 
-    The kubelet writes the first second of 1970 for the beginning of a container that never ran.
+    The kubelet writes the first second of 1970 as the start of a container that never ran.
     """
-    began = parse_time(text_at(state, "startedAt"))
+    began = parse_time(phase.started)
     has_begun = began is not None and began.timestamp() > 0
-    return began if has_begun else parse_time(text_at(state, "finishedAt"))
+    return began if has_begun else parse_time(phase.finished)
 
 
 def replaced(raw: Mapping[str, Json]) -> list[str]:

@@ -1,12 +1,32 @@
-"""Reads raw objects of any shape: what is not there, or has the wrong shape, is found empty."""
+"""Tolerant reading of JSON objects: a value that is missing or has the wrong type is read as empty."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """A JSON value as it came, of any type: compared and attested as a whole, never taken apart by a rule."""
+
+    value: Json = None
+
+
+NO_VALUE = Verbatim()
+_TOO_DEEP = "(nested too deeply)"
+
+
+def as_text(value: Json) -> str:
+    """Return any JSON value as a text; what is nested too deeply for that as a fixed one."""
+    try:
+        return str(value)
+    except RecursionError:
+        return _TOO_DEEP
 
 
 def parse_time(text: str) -> datetime | None:

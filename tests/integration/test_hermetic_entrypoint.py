@@ -19,7 +19,7 @@ import pytest
 
 from chains.isolation.judgement import judge_isolation
 from chains.tekton.snapshot import take_snapshot
-from chains.tekton.surroundings import ImageEnvironment, Surroundings
+from chains.tekton.surroundings import ImageEnvironment, parse_surroundings
 from tests.testbed.pod_builder import ALPHA, Built, PodBuilder
 
 Json = Any
@@ -117,7 +117,7 @@ def test_the_verdict_is_what_the_entrypoint_does(
     made = built(pod_builder, case)
     image_id = made.run["status"]["steps"][0]["imageID"]
     images = {image_id: ImageEnvironment((case.image,))} if case.is_image_known else {}
-    surroundings = {"taskrun/ci/r": Surroundings(pod=made.pod, images=images)}
+    surroundings = {"taskrun/ci/r": parse_surroundings(pod=made.pod, images=images)}
     isolation = judge_isolation(take_snapshot(made.run), surroundings)
     is_open = connects(tekton_entrypoint, tmp_path, port, environment(made.pod, case.image))
     assert (isolation.containers[0].enforced.value, is_open) == (case.verdict, case.is_open)

@@ -18,7 +18,7 @@ from chains.config.parse import parse_config
 from chains.isolation.judgement import Isolation, judge_isolation
 from chains.tekton.run_files import Intake, read_inputs
 from chains.tekton.snapshot import take_snapshot
-from chains.tekton.surroundings import Surroundings
+from chains.tekton.surroundings import parse_surroundings
 from tests.interop.attested import slug
 from tests.testbed.cluster import MERGE, ApiServer
 from tests.testbed.images import Registry
@@ -94,7 +94,7 @@ def task_run(task: Json, **spec: Json) -> Json:
 
 def judged(built: Built, **surroundings: Json) -> Isolation:
     run = take_snapshot(built.run)
-    return judge_isolation(run, {run.label: Surroundings(pod=built.pod, **surroundings)})
+    return judge_isolation(run, {run.label: parse_surroundings(pod=built.pod, **surroundings)})
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import orjson
 
 from chains.cluster.errors import ClusterError
 from chains.controller.memory.fair_memory import FairMemory
+from chains.tekton.pod import parse_pod
 from chains.tekton.surroundings import Surroundings
 
 V = TypeVar("V")
@@ -114,13 +115,15 @@ class SurroundingsCache:
         """Bytes kept, as JSON."""
         return self._kept.weight
 
-    def put(self, run: RunId, parent: str, surroundings: Surroundings) -> None:
-        """Keep what stands beside a run; ``parent`` is the UID of its PipelineRun, empty for none."""
+    def put(self, run: RunId, parent: str, surroundings: Surroundings, pod: bytes = b"") -> None:
+        """Keep the surroundings of a run; ``parent`` is the UID of its PipelineRun, empty for none.
+
+        ``pod`` is the JSON that the pod in ``surroundings`` was parsed from, empty where there is none.
+        """
         namespace, uid = run
         if not uid:
             return
         self._drop(run)
-        pod = b"" if surroundings.pod is None else orjson.dumps(surroundings.pod)
         shared = surroundings.policies is self._policies
         self._policies = surroundings.policies
         size = len(pod) + (0 if shared else len(orjson.dumps(surroundings.policies)))
@@ -132,9 +135,9 @@ class SurroundingsCache:
     def get(self, run: RunId) -> Surroundings | None:
         """Return what was kept, None for nothing."""
         found = self._kept.get(run)
-        if found is None:
-            return None
-        return replace(found.surroundings, pod=orjson.loads(found.pod)) if found.pod else found.surroundings
+        if found is None or not found.pod:
+            return None if found is None else found.surroundings
+        return replace(found.surroundings, pod=parse_pod(orjson.loads(found.pod)))
 
     def forget(self, run: RunId, but: Container[str] = ()) -> None:
         """Forget a run whose end is told: itself unless its PipelineRun needs it, and its children.

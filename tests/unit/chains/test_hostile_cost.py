@@ -23,8 +23,10 @@ from chains.isolation.pod import MOST_CONTAINERS, MOST_MOUNTS, MOST_VOLUMES
 from chains.statements import slsa_v02
 from chains.statements.execution_report import MOST_DROPPED
 from chains.statements.slsa_v1 import SLSA_BUILD_TYPE, Options
+from chains.tekton.container import parse_container
+from chains.tekton.pod import parse_pod
 from chains.tekton.snapshot import RunSnapshot, take_snapshot
-from chains.tekton.surroundings import Surroundings
+from chains.tekton.surroundings import parse_surroundings
 from tests.faults.hermetic import objects
 from tests.owners import owned, task_reference
 
@@ -90,14 +92,16 @@ def test_place_holders_stand_for_anything(asked: str, there: str, is_as_asked: b
     run["status"]["taskSpec"]["steps"][0]["workingDir"] = asked
     pod["spec"]["containers"][0]["workingDir"] = there
     snapshot = take_snapshot(run)
-    told = differences(expected_containers(snapshot)[0], pod["spec"]["containers"][0], snapshot)
+    told = differences(
+        expected_containers(snapshot)[0], parse_container(pod["spec"]["containers"][0]), snapshot
+    )
     assert told == ([] if is_as_asked else ["the working folder is another one"])
 
 
 def test_variables_that_double_each_other_are_not_known() -> None:
     env = [{"name": "A0", "value": "x" * 64}]
     env += [{"name": f"A{n}", "value": f"$(A{n - 1})$(A{n - 1})"} for n in range(1, 60)]
-    found = Environment({"env": env})
+    found = Environment(parse_container({"env": env}))
     assert found.get("A11") == Value("x" * (64 << 11))
     assert found.get("A12") == Value(None, "the environment is longer than one that is read")
     assert found.get("A59") == Value(None, "it refers to A58, which is not known")
@@ -105,7 +109,7 @@ def test_variables_that_double_each_other_are_not_known() -> None:
 
 def test_variables_are_bounded_together() -> None:
     env = [{"name": "A", "value": "x" * 100_000}, *({"name": f"B{n}", "value": "$(A)"} for n in range(100))]
-    found = Environment({"env": env})
+    found = Environment(parse_container({"env": env}))
     known = [found.get(f"B{n}") for n in range(100)]
     assert known[8] == Value("x" * 100_000)
     assert set(known[9:]) == {Value(None, "the environment is longer than one that is read")}
@@ -115,7 +119,7 @@ def test_an_environment_of_many_references_and_sources_is_read_once() -> None:
     sources = [{"prefix": f"P{n}_", "secretRef": {"name": f"s{n}"}} for n in range(20_000)]
     env = [{"name": "A", "value": "$(" * LARGE}, {"name": "B", "value": "$(Q)" * 100_000}]
     env += [{"name": f"C{n}", "value": f"$(P{n}_x)"} for n in range(20_000)]
-    found = Environment({"env": env, "envFrom": sources})
+    found = Environment(parse_container({"env": env, "envFrom": sources}))
     assert found.get("A") == Value(None, "the environment is longer than one that is read")
     assert found.get("B") == Value(None, "it refers to Q, which is not known")
     assert found.get("C19999") == Value(None, "it refers to P19999_x, which is not known")
@@ -155,11 +159,11 @@ def test_a_pod_of_more_parts_than_can_be_compared_proves_nothing(make: Any, most
     there = len(parts[make.__name__])
     make(within, most - there)
     make(pod, most - there + 1)
-    isolation = judge_isolation(run, {LABEL: Surroundings(pod=pod)})
+    isolation = judge_isolation(run, {LABEL: parse_surroundings(pod=pod)})
     assert (isolation.level, isolation.pod) == (UNKNOWN_LEVEL, None)
     assert isolation.reason == f"step/compile: {what.format(most + 1)}"
-    assert images_that_decide(run, Surroundings(pod=pod)) == []
-    assert judge_isolation(run, {LABEL: Surroundings(pod=within)}).pod is within
+    assert images_that_decide(run, parse_surroundings(pod=pod)) == []
+    assert judge_isolation(run, {LABEL: parse_surroundings(pod=within)}).pod == parse_pod(within)
 
 
 def test_a_run_of_thousands_of_steps_is_judged() -> None:
@@ -168,7 +172,7 @@ def test_a_run_of_thousands_of_steps_is_judged() -> None:
     steps = run["status"]["taskSpec"]["steps"]
     steps += [{"name": f"s{n}", "image": "x"} for n in range(5000)]
     run["status"]["steps"] += [{"name": f"s{n}", "imageID": f"i{n}"} for n in range(5000)]
-    isolation = judge_isolation(take_snapshot(run), {LABEL: Surroundings(pod=pod)})
+    isolation = judge_isolation(take_snapshot(run), {LABEL: parse_surroundings(pod=pod)})
     assert isolation.level != ENFORCED
     assert [one.image for one in isolation.containers][-1] == "i4999"
 
@@ -213,7 +217,7 @@ def test_a_result_of_countless_mistakes_is_told_in_part() -> None:
     run = objects("nothing-wrong")["TaskRun"]
     run["status"]["results"] = [{"name": "IMAGES", "type": "string", "value": ",@" * (LARGE // 2)}]
     snapshot = take_snapshot(run)
-    payloads = build_payloads(snapshot, parse_config({}), {LABEL: Surroundings()})
+    payloads = build_payloads(snapshot, parse_config({}), {LABEL: parse_surroundings()})
     (report,) = (json.loads(each.statement) for each in payloads if each.kind == EXECUTION_REPORT)
     told = [one for one in report["predicate"]["attributes"] if one["attribute"] == "HINT_REJECTED"]
     assert len(told) == MOST_DROPPED + 1

@@ -30,8 +30,9 @@ from chains.errors import ConfigError
 from chains.masking.forms import known_spans, mask, merged
 from chains.masking.token_forms import FORMS
 from chains.statements.redaction import Redaction, RedactionSettings, environment, open_redaction
+from chains.tekton.container import parse_variable
 from chains.tekton.snapshot import take_snapshot
-from chains.tekton.surroundings import Surroundings
+from chains.tekton.surroundings import parse_surroundings
 from chains.terminal import say
 from tests.faults.hermetic import objects
 from tests.testbed.secret_corpus import HARD, Planted, ordinary, planted
@@ -130,7 +131,7 @@ def test_variables_are_left_out_unless_they_may_be_shown() -> None:
         {"name": "ODD", "valueFrom": {}},
         {"name": "ODDER", "value": 5},
     ]
-    assert environment(variables, rules) == [
+    assert environment(map(parse_variable, variables), rules) == [
         {"name": "GOFLAGS", "value": "-trimpath"},
         {"name": "URL", "value": "https://[redacted]@example.com"},
         {"name": "PIN", "redacted": True},
@@ -328,7 +329,7 @@ def report(rules: Redaction) -> bytes:
     step["args"] += ["--password", "hunter2", "https://u:hunter2@example.com"]
     step["env"].insert(0, {"name": "TOKEN", "value": "hunter2"})
     payloads = build_payloads(
-        take_snapshot(run), parse_config({}), {"taskrun/ci/build": Surroundings(pod=pod)}, rules
+        take_snapshot(run), parse_config({}), {"taskrun/ci/build": parse_surroundings(pod=pod)}, rules
     )
     return next(payload.statement for payload in payloads if payload.kind == EXECUTION_REPORT)
 

@@ -13,7 +13,7 @@ from chains.attest.image_environment import MOST_PLATFORMS, ImageReader
 from chains.isolation.entrypoint import images_that_decide
 from chains.isolation.judgement import judge_isolation
 from chains.tekton.snapshot import RunSnapshot, take_snapshot
-from chains.tekton.surroundings import ImageEnvironment, Surroundings
+from chains.tekton.surroundings import ImageEnvironment, Surroundings, parse_surroundings
 from storage.errors import StoreUnavailable
 from storage.formats.manifests import OCI_INDEX, OCI_MANIFEST, Manifest
 from storage.formats.reference import Repository
@@ -81,7 +81,7 @@ def index(*platforms: tuple[str, list[str]]) -> Registry:
 
 def subject() -> tuple[RunSnapshot, Mapping[str, Surroundings]]:
     found = objects("image-may-set-the-defeating-variable")
-    return take_snapshot(found["TaskRun"]), {LABEL: Surroundings(pod=found["Pod"])}
+    return take_snapshot(found["TaskRun"]), {LABEL: parse_surroundings(pod=found["Pod"])}
 
 
 def verdict(registry: Registry) -> tuple[str, str, str]:
@@ -136,11 +136,11 @@ def test_an_image_that_cannot_be_read_leaves_it_unknown_and_says_why(documents: 
 
 
 def test_an_image_id_without_a_name_is_not_looked_for() -> None:
-    run, surroundings = subject()
-    pod: Json = surroundings[LABEL].pod
+    found = objects("image-may-set-the-defeating-variable")
+    run, pod = take_snapshot(found["TaskRun"]), found["Pod"]
     pod["status"]["containerStatuses"][0]["imageID"] = RUN
     registry = Registry()
-    added = asyncio.run(ImageReader(registry).add_images(run, {LABEL: Surroundings(pod=pod)}))
+    added = asyncio.run(ImageReader(registry).add_images(run, {LABEL: parse_surroundings(pod=pod)}))
     assert added[LABEL].images[RUN].problem == f"image id '{RUN}' is no name with a digest"
     assert registry.asked == []
 
@@ -156,15 +156,16 @@ def test_only_what_decides_is_looked_for() -> None:
         "pod-of-another-run",
     ):
         other = objects(name)
-        assert images_that_decide(take_snapshot(other["TaskRun"]), Surroundings(pod=other["Pod"])) == []
-    assert images_that_decide(run, Surroundings()) == []
+        assert images_that_decide(take_snapshot(other["TaskRun"]), parse_surroundings(pod=other["Pod"])) == []
+    assert images_that_decide(run, parse_surroundings()) == []
 
 
 def test_an_image_is_read_once_for_many_runs_and_again_after_a_failure() -> None:
-    run, surroundings = subject()
-    pod: Json = surroundings[LABEL].pod
+    objects_read = objects("image-may-set-the-defeating-variable")
+    run, pod = take_snapshot(objects_read["TaskRun"]), objects_read["Pod"]
     state = pod["status"]["containerStatuses"][0]
     state["imageID"] = "docker-pullable://" + state["imageID"]
+    surroundings = {LABEL: parse_surroundings(pod=pod)}
 
     async def work() -> None:
         registry = one("A=1", f"{RESOURCE}=first", f"{RESOURCE}=last")

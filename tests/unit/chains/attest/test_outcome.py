@@ -25,7 +25,7 @@ from chains.statements.statement import ResourceDescriptor, parse_statement
 from chains.tekton.image_name import ImageDigest
 from chains.tekton.run_files import Intake
 from chains.tekton.snapshot import RunSnapshot, origin_of
-from chains.tekton.surroundings import Surroundings
+from chains.tekton.surroundings import parse_surroundings
 from signers.base import Signer
 from signers.errors import SignerRejected, SignerUnavailable
 from signers.formats.dsse import Envelope
@@ -301,7 +301,7 @@ def test_a_key_that_does_not_sign_fails_the_run_and_only_an_outage_passes(
 def test_what_images_set_is_read_before_isolation_is_judged() -> None:
     found = objects("nothing-wrong")
     label = "taskrun/ci/build"
-    bare, known = {label: Surroundings()}, {label: Surroundings(pod=found["Pod"])}
+    bare, known = {label: parse_surroundings()}, {label: parse_surroundings(pod=found["Pod"])}
     asked: list[Json] = []
 
     class Images:

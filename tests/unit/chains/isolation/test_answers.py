@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from chains.isolation.judgement import ChildLevel, ContainerIsolation, Isolation, judge_isolation
+from chains.tekton.container import parse_container
+from chains.tekton.pod import parse_pod
 from chains.tekton.snapshot import ChildGap, RunSnapshot, take_snapshot
-from chains.tekton.surroundings import Surroundings
+from chains.tekton.surroundings import parse_runtime_class, parse_surroundings
 from tests.faults.hermetic import objects
 from tests.owners import owned, task_reference
 
@@ -30,7 +32,7 @@ def good() -> tuple[Json, Json]:
 
 
 def judged(run: Json, pod: Json = None, **more: Json) -> Isolation:
-    return judge_isolation(take_snapshot(run), {LABEL: Surroundings(pod=pod, **more)})
+    return judge_isolation(take_snapshot(run), {LABEL: parse_surroundings(pod=pod, **more)})
 
 
 def step_of(run: Json, pod: Json = None, **more: Json) -> ContainerIsolation:
@@ -56,7 +58,7 @@ def parent(run: Json, *gaps: ChildGap, annotations: Json = None) -> RunSnapshot:
 def test_policies_close_a_network_only_where_the_caller_vouches_for_them() -> None:
     run, pod = good()
     pod["spec"]["containers"][0]["env"] = []
-    surroundings = {LABEL: Surroundings(pod=pod, policies=(DENY,))}
+    surroundings = {LABEL: parse_surroundings(pod=pod, policies=(DENY,))}
     snapshot = take_snapshot(run)
     assert judge_isolation(snapshot, surroundings).level == "unknown"
     assert judge_isolation(snapshot, surroundings, policies_vouched=False).level == "unknown"
@@ -68,7 +70,7 @@ def test_policies_close_a_network_only_where_the_caller_vouches_for_them() -> No
 
 def test_a_run_beside_which_nothing_stands_has_no_pod() -> None:
     run, pod = good()
-    for surroundings in (None, {}, {"taskrun/ci/other": Surroundings(pod=pod)}):
+    for surroundings in (None, {}, {"taskrun/ci/other": parse_surroundings(pod=pod)}):
         found = judge_isolation(take_snapshot(run), surroundings)
         assert (found.level, found.reason) == ("unknown", "step/compile: pod gone")
         assert (found.pod, found.network, found.runtime_class) == (None, None, None)
@@ -79,7 +81,7 @@ def test_a_run_beside_which_nothing_stands_has_no_pod() -> None:
 def test_a_child_in_doubt_is_no_more_than_what_is_known_of_nothing() -> None:
     run, pod = good()
     uid = run["metadata"]["uid"]
-    surroundings = {LABEL: Surroundings(pod=pod)}
+    surroundings = {LABEL: parse_surroundings(pod=pod)}
     assert judge_isolation(parent(run), surroundings).children == (
         ChildLevel("TaskRun", "build", uid, "enforced", "no network for 1 of 1 containers"),
     )
@@ -99,7 +101,7 @@ def test_a_child_in_doubt_is_no_more_than_what_is_known_of_nothing() -> None:
 def test_a_child_without_a_record_is_unknown_and_one_without_children_says_so() -> None:
     run, pod = good()
     gap = ChildGap("CustomRun", "approve", "approve", "no object of it was found")
-    found = judge_isolation(parent(run, gap), {LABEL: Surroundings(pod=pod)})
+    found = judge_isolation(parent(run, gap), {LABEL: parse_surroundings(pod=pod)})
     assert found.children[1] == ChildLevel(
         "CustomRun", "approve", "", "unknown", "no record: no object of it was found"
     )
@@ -115,11 +117,11 @@ def test_what_an_answer_was_found_by_is_told_with_it() -> None:
     run, pod = good()
     sandbox = {"metadata": {"name": "safe"}, "handler": "runsc"}
     found = judged(run, pod, runtime_class=sandbox)
-    assert (found.pod, found.runtime_class) == (pod, sandbox)
+    assert (found.pod, found.runtime_class) == (parse_pod(pod), parse_runtime_class(sandbox))
     assert found.network is not None
     step = found.containers[0]
     assert step.placed is not None
-    assert step.placed.container == pod["spec"]["containers"][0]
+    assert step.placed.container == parse_container(pod["spec"]["containers"][0])
     assert (step.observed.value, step.observed.reason) == ("true", "ran once, as the task asks")
     helper = found.containers[1]
     assert (helper.observed.value, helper.observed.reason) == ("true", "ran once, as tekton makes it")

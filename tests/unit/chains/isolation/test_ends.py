@@ -8,7 +8,7 @@ import pytest
 
 from chains.isolation.judgement import ENFORCED, UNKNOWN_LEVEL, Isolation, judge_isolation
 from chains.tekton.snapshot import take_snapshot
-from chains.tekton.surroundings import Surroundings
+from chains.tekton.surroundings import parse_surroundings
 from tests.faults.hermetic import objects
 
 Json = Any
@@ -18,7 +18,7 @@ REASON = (
 
 
 def judged(run: Json, pod: Json) -> Isolation:
-    surroundings = Surroundings(pod=pod) if pod else Surroundings()
+    surroundings = parse_surroundings(pod=pod) if pod else parse_surroundings()
     return judge_isolation(take_snapshot(run), {"taskrun/ci/build": surroundings})
 
 

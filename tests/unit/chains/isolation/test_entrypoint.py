@@ -10,7 +10,7 @@ from chains.isolation.entrypoint import images_that_decide
 from chains.isolation.finding import Finding
 from chains.isolation.judgement import judge_isolation
 from chains.tekton.snapshot import take_snapshot
-from chains.tekton.surroundings import Surroundings
+from chains.tekton.surroundings import parse_surroundings
 from tests.faults.hermetic import objects
 
 Json = Any
@@ -25,7 +25,7 @@ def good() -> tuple[Json, Json]:
 
 
 def entrypoint_of(run: Json, pod: Json) -> Finding:
-    found = judge_isolation(take_snapshot(run), {"taskrun/ci/build": Surroundings(pod=pod)})
+    found = judge_isolation(take_snapshot(run), {"taskrun/ci/build": parse_surroundings(pod=pod)})
     assert found.containers[0].entrypoint is not None
     return found.containers[0].entrypoint
 
@@ -143,12 +143,12 @@ def test_the_images_that_decide_are_those_of_hermetic_steps_of_a_pod_that_is_bel
     run, pod = good()
 
     def images() -> list[str]:
-        return images_that_decide(take_snapshot(run), Surroundings(pod=pod))
+        return images_that_decide(take_snapshot(run), parse_surroundings(pod=pod))
 
     assert images() == [], "the pod sets the variable to nothing itself"
     pod["spec"]["containers"][0]["env"] = [{"name": "TEKTON_HERMETIC", "value": "1"}]
     assert images() == [IMAGE]
-    assert images_that_decide(take_snapshot(run), Surroundings()) == []
+    assert images_that_decide(take_snapshot(run), parse_surroundings()) == []
     volumes = pod["spec"]["volumes"]
     pod["spec"]["volumes"] = [*volumes, *({"name": f"n{number}"} for number in range(500))]
     assert images() == [], "it is too large to be judged"

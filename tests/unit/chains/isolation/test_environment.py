@@ -9,6 +9,8 @@ import pytest
 
 from chains.isolation.environment import Environment, Value
 from chains.isolation.pod import doubt
+from chains.tekton.container import parse_container
+from chains.tekton.network_policy import parse_network_policy
 from chains.tekton.raw import parse_time
 
 Json = Any
@@ -18,7 +20,7 @@ BEFORE, AFTER = "2026-01-02T03:04:04Z", "2026-01-02T03:04:06Z"
 
 
 def variable(name: str, env: list[Json], sources: Json = None) -> Value | None:
-    return Environment({"env": env, "envFrom": sources or []}).get(name)
+    return Environment(parse_container({"env": env, "envFrom": sources or []})).get(name)
 
 
 def text(value: str) -> Value:
@@ -100,8 +102,9 @@ def test_references_to_keys_are_not_known_and_win_over_what_came_before() -> Non
     ],
 )
 def test_an_object_is_believed_where_it_cannot_have_changed_since(item: Json, reason: str) -> None:
-    assert doubt(item, BEGAN) == reason
-    assert doubt(item, "") == "when it was created is not known"
+    policy = parse_network_policy(item)
+    assert doubt(policy, parse_time(BEGAN)) == reason
+    assert doubt(policy, None) == "when it was created is not known"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from chains.isolation.judgement import judge_isolation
+from chains.tekton.pod import parse_pod
 from chains.tekton.run_files import Intake
 from tests.faults.hermetic import objects
 from tests.owners import owned, task_reference
@@ -50,7 +51,7 @@ def test_policies_of_the_namespace_are_found_and_those_that_may_overrule_them_na
         policy("news", "", group="example.com/v1", kind="WideNetworkPolicy"),
         policy("admin", "", group="policy.networking.k8s.io/v1alpha1", kind="AdminNetworkPolicy"),
     )
-    assert [item["metadata"]["name"] for item in found.policies] == ["a", "b"]
+    assert [item.name for item in found.policies] == ["a", "b"]
     assert [text.split(" may ")[0] for text in found.doubtful] == [
         "AdminNetworkPolicy admin",
         "CiliumNetworkPolicy cilium",
@@ -69,7 +70,8 @@ def test_the_runtime_class_of_the_pod_is_found() -> None:
         "handler": "x",
     }
     found = surroundings(runtime, pod=pod)
-    assert found.runtime_class["handler"] == "x"
+    assert found.runtime_class is not None
+    assert found.runtime_class.handler == "x"
 
 
 def test_the_flags_of_the_only_tekton_are_believed() -> None:
@@ -87,7 +89,7 @@ def test_what_comes_twice_with_different_content_is_not_believed() -> None:
     pod = objects("nothing-wrong")["Pod"]
     twin = json.loads(json.dumps(pod))
     twin["spec"]["hostNetwork"] = True
-    assert surroundings(pod).pod == pod  # equal ones are one
+    assert surroundings(pod).pod == parse_pod(pod)  # equal ones are one
     found = surroundings(twin)
     assert (found.pod, found.missing) == (None, "pod ci/build-pod comes twice with different content")
     twins = [{**policy("p"), "spec": {"podSelector": {"n": number}}} for number in range(2)]
@@ -100,7 +102,7 @@ def test_what_is_added_later_is_found_too() -> None:
     run = intake.snapshot(KEY)
     assert intake.surroundings_of(run)[LABEL].pod is None
     intake.add("more.json", json.dumps(found["Pod"]).encode())
-    assert intake.surroundings_of(run)[LABEL].pod == found["Pod"]
+    assert intake.surroundings_of(run)[LABEL].pod == parse_pod(found["Pod"])
 
 
 def test_the_children_of_a_pipeline_have_what_stands_beside_them() -> None:

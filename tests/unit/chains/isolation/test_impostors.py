@@ -9,7 +9,7 @@ import pytest
 
 from chains.isolation.judgement import ENFORCED, ContainerIsolation, Isolation, judge_isolation
 from chains.tekton.snapshot import take_snapshot
-from chains.tekton.surroundings import Surroundings
+from chains.tekton.surroundings import parse_surroundings
 from tests.faults.hermetic import objects
 
 Json = Any
@@ -22,7 +22,7 @@ def good() -> tuple[Json, Json]:
 
 
 def judged(run: Json, pod: Json) -> Isolation:
-    return judge_isolation(take_snapshot(run), {LABEL: Surroundings(pod=pod)})
+    return judge_isolation(take_snapshot(run), {LABEL: parse_surroundings(pod=pod)})
 
 
 RESULTS_SIDECAR: Json = {

@@ -15,7 +15,7 @@ from chains.isolation.judgement import ENFORCED, LEVELS, Isolation, judge_isolat
 from chains.statements.claims import builder_id, hermetic_level, run_uid
 from chains.statements.statement import parse_statement
 from chains.tekton.snapshot import RunSnapshot, take_snapshot
-from chains.tekton.surroundings import Surroundings
+from chains.tekton.surroundings import parse_surroundings
 from tests.faults.hermetic import objects
 from tests.owners import owned, task_reference
 
@@ -30,7 +30,7 @@ def good() -> tuple[Json, Json]:
 
 
 def judged(run: Json, pod: Json = None, **surroundings: Json) -> Isolation:
-    return judge_isolation(take_snapshot(run), {LABEL: Surroundings(pod=pod, **surroundings)})
+    return judge_isolation(take_snapshot(run), {LABEL: parse_surroundings(pod=pod, **surroundings)})
 
 
 def test_tektons_own_helpers_are_told_and_do_not_count() -> None:
@@ -316,7 +316,7 @@ def pipeline(*more: Json) -> RunSnapshot:
 
 def test_a_pipeline_is_as_isolated_as_the_weakest_of_its_children() -> None:
     _, pod = good()
-    surroundings = {LABEL: Surroundings(pod=pod)}
+    surroundings = {LABEL: parse_surroundings(pod=pod)}
     assert judge_isolation(pipeline(), surroundings).level == ENFORCED
     plain, _ = good()
     plain["metadata"] = {
@@ -338,7 +338,7 @@ def test_a_pipeline_is_as_isolated_as_the_weakest_of_its_children() -> None:
 def test_a_child_without_a_record_keeps_a_pipeline_from_being_enforced() -> None:
     _, pod = good()
     approval = {"kind": "CustomRun", "metadata": {"name": "approve"}}
-    found = judge_isolation(pipeline(approval), {LABEL: Surroundings(pod=pod)})
+    found = judge_isolation(pipeline(approval), {LABEL: parse_surroundings(pod=pod)})
     assert (found.level, found.children[1].uid) == ("unknown", "")
     assert found.reason.startswith("customrun approve: no record: ")
 
@@ -356,7 +356,7 @@ def test_a_pipeline_without_children_is_what_was_asked_for() -> None:
 def test_only_proven_runs_get_the_builder_of_hermetic_runs(name: str, with_pod: bool) -> None:
     run, pod = good()
     data = {"artifacts.taskrun.format": name, "builder.id": "urn:plain"}
-    surroundings = {LABEL: Surroundings(pod=pod)} if with_pod else None
+    surroundings = {LABEL: parse_surroundings(pod=pod)} if with_pod else None
     for more, expected in (({}, "urn:plain"), ({"builder.id.hermetic": "urn:hermetic"}, "urn:hermetic")):
         config = parse_config(data | more)
         statements = {
@@ -418,7 +418,7 @@ def test_no_pod_whatever_its_shape_fails_the_provenance(
         if isinstance(place, dict | list) and _has(place, path[-1]):
             place[path[-1]] = value
     policy = {"spec": pod.get("spec"), "metadata": pod.get("metadata")}
-    surroundings = Surroundings(pod=pod, policies=(policy,), runtime_class=pod)
+    surroundings = parse_surroundings(pod=pod, policies=(policy,), runtime_class=pod)
     config = parse_config({"execution.network-policies.enforced": str(vouched).lower()})
     payloads = build_payloads(take_snapshot(run), config, {LABEL: surroundings})
     report = next(payload for payload in payloads if payload.kind == EXECUTION_REPORT)

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chains.isolation.network import judge_network
-from chains.isolation.policies import EGRESS, INGRESS, Openness, judge_direction
-from chains.tekton.surroundings import Surroundings
+from chains.isolation.policies import Openness, judge_direction
+from chains.tekton.network_policy import EGRESS, INGRESS
+from chains.tekton.pod import parse_pod
+from chains.tekton.surroundings import parse_surroundings
 
 Json = Any
 POD: Json = {
@@ -30,8 +32,8 @@ def policy(name: str = "p", selector: Json = EVERYTHING, generation: int = 1, **
 
 
 def judged(direction: str, *policies: Json, doubtful: tuple[str, ...] = ()) -> tuple[Openness, str]:
-    surroundings = Surroundings(pod=POD, policies=policies, doubtful=doubtful)
-    found = judge_direction(POD, surroundings, POD["metadata"]["labels"], direction)
+    surroundings = parse_surroundings(pod=POD, policies=policies, doubtful=doubtful)
+    found = judge_direction(parse_pod(POD), surroundings, POD["metadata"]["labels"], direction)
     return found.openness, found.reason
 
 
@@ -167,7 +169,10 @@ def test_a_label_that_only_the_run_or_only_its_pod_has_proves_nothing(
 ) -> None:
     pod = {**POD, "metadata": {**POD["metadata"], "labels": now}}
     answer = judge_direction(
-        pod, Surroundings(pod=pod, policies=(policy(selector=selector, **DENY),)), then, EGRESS
+        parse_pod(pod),
+        parse_surroundings(pod=pod, policies=(policy(selector=selector, **DENY),)),
+        then,
+        EGRESS,
     )
     assert answer.openness is expected
     assert expected is Openness.CLOSED or "not the same at the run and at its pod" in answer.reason
@@ -199,8 +204,8 @@ def answers(
 ) -> Json:
     pod = {**POD, "spec": spec, "status": POD["status"] if status is None else status}
     runtime = spec.pop("runtime", None)
-    surroundings = Surroundings(pod=pod, policies=policies, runtime_class=runtime)
-    found = judge_network(pod, surroundings, POD["metadata"]["labels"], vouched=vouched)
+    surroundings = parse_surroundings(pod=pod, policies=policies, runtime_class=runtime)
+    found = judge_network(parse_pod(pod), surroundings, POD["metadata"]["labels"], vouched=vouched)
     return {name: (answer.value, answer.reason) for name, answer in found.mechanisms.items()}, found.partly
 
 
@@ -319,7 +324,9 @@ def test_a_sandbox_is_known_by_the_handler_of_its_class(runtime: Json, value: st
 def test_a_runtime_class_that_could_not_be_read_says_why() -> None:
     pod = {**POD, "spec": {"runtimeClassName": "safe"}}
     unread = {"RuntimeClass": "cannot be read: forbidden", "NetworkPolicy": "cannot be listed"}
-    found = judge_network(pod, Surroundings(pod=pod, unread=unread), {}, vouched=True).sandbox
+    found = judge_network(
+        parse_pod(pod), parse_surroundings(pod=pod, unread=unread), {}, vouched=True
+    ).sandbox
     told = "runtime class safe cannot be read: forbidden, so its handler is not known"
     assert (found.value, found.reason) == ("unknown", told)
 

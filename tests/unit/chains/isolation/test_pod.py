@@ -13,15 +13,18 @@ from chains.isolation.pod import (
     INJECTED,
     SIDECAR,
     STEP,
+    Placed,
     asked_labels,
-    distrust,
     missing,
     not_ended,
-    place,
-    too_large,
     unrecorded,
-    way_out,
 )
+from chains.isolation.pod import distrust as _distrust
+from chains.isolation.pod import place as _place
+from chains.isolation.pod import too_large as _too_large
+from chains.isolation.pod import way_out as _way_out
+from chains.tekton.container import NO_STATUS, parse_container
+from chains.tekton.pod import parse_pod
 from chains.tekton.snapshot import RunSnapshot, take_snapshot
 
 Json = Any
@@ -29,6 +32,22 @@ UID = "6f4a2c1e"
 BEGAN, ENDED = "2026-01-02T03:04:05Z", "2026-01-02T03:09:05Z"
 OF_ANOTHER = "container step-a of the pod is not the one that the run recorded"
 NO_CONTAINER = "the run recorded no container, so nothing ties a pod to it"
+
+
+def distrust(run: RunSnapshot, pod: Json) -> str:
+    return _distrust(run, parse_pod(pod))
+
+
+def place(run: RunSnapshot, pod: Json) -> list[Placed]:
+    return _place(run, parse_pod(pod))
+
+
+def too_large(pod: Json) -> str:
+    return _too_large(parse_pod(pod))
+
+
+def way_out(container: Json, pod: Json) -> str:
+    return _way_out(parse_container(container), parse_pod(pod))
 
 
 def end(container: str, **more: Json) -> Json:
@@ -261,14 +280,14 @@ def test_containers_come_in_the_tasks_order_and_all_others_by_place() -> None:
     assert [one.expected.container if one.expected else "" for one in found] == [
         "step-a", "sidecar-db", "", "", "", "", "",
     ]  # fmt: skip
-    assert [one.container["name"] for one in found][:2] == ["step-a", "sidecar-db"]
+    assert [one.container.name for one in found][:2] == ["step-a", "sidecar-db"]
     assert missing(run_of(), found) == []
 
 
 def test_a_container_counts_as_the_tasks_once_and_only_where_tekton_puts_it() -> None:
     twice = pod_of(spec={"containers": [{"name": "step-a", "image": "1"}, {"name": "step-a", "image": "2"}]})
     found = place(run_of(), twice)
-    assert [(one.kind, one.name, one.container["image"]) for one in found] == [
+    assert [(one.kind, one.name, one.container.image) for one in found] == [
         (STEP, "a", "1"),
         (INJECTED, "step-a", "2"),
     ]
@@ -294,11 +313,11 @@ def test_what_the_kubelet_reports_belongs_to_the_container_of_that_name() -> Non
         ],
         "ephemeralContainerStatuses": [{"name": "debug", "restartCount": 4}],
     }
-    found = {
-        one.name: one.state.get("restartCount") for one in place(run_of(), pod_of(spec=spec, status=status))
-    }
+    found = {one.name: one.status.restarts for one in place(run_of(), pod_of(spec=spec, status=status))}
     assert found == {"a": 3, "db": 2, "prepare": 1, "debug": 4}
-    assert [one.state for one in place(run_of(), pod_of(status={"containerStatuses": []}))] == [{}, {}]
+    assert [one.status for one in place(run_of(), pod_of(status={"containerStatuses": []}))] == [
+        NO_STATUS
+    ] * 2
 
 
 @pytest.mark.parametrize("method", ["sidecar-logs", "termination-message"])

@@ -9,10 +9,9 @@ from chains.attest.payloads import EXECUTION_REPORT, build_payloads
 from chains.config.parse import parse_config
 from chains.statements.execution_facts import ordered
 from chains.tekton.late_changes import STOPPED
-from chains.tekton.run_files import read_inputs
 from chains.tekton.snapshot import take_snapshot
-from chains.tekton.surroundings import Surroundings
-from tests.faults.hermetic import FOLDER, objects
+from chains.tekton.surroundings import parse_surroundings
+from tests.faults.hermetic import objects
 
 Json = Any
 
@@ -21,7 +20,7 @@ def facts(run: Json, pod: Json = None, **surroundings: Json) -> dict[str, Json]:
     """Return the facts of a report, by attribute and target."""
     label = "taskrun/ci/build"
     payloads = build_payloads(
-        take_snapshot(run), parse_config({}), {label: Surroundings(pod=pod, **surroundings)}
+        take_snapshot(run), parse_config({}), {label: parse_surroundings(pod=pod, **surroundings)}
     )
     report = next(payload for payload in payloads if payload.kind == EXECUTION_REPORT)
     return {
@@ -198,12 +197,10 @@ def test_equal_objects_in_another_order_give_the_same_bytes() -> None:
             return {key: turned(value[key]) for key in reversed(value)}
         return [turned(item) for item in value] if isinstance(value, list) else value
 
-    intake = read_inputs([str(FOLDER / "injected-container.yaml")])
-    run = intake.snapshot(("TaskRun", "ci", "build"))
-    surroundings = intake.surroundings_of(run)
-    (label, known), = surroundings.items()  # fmt: skip
-    first = build_payloads(run, parse_config({}), surroundings)
-    again = build_payloads(run, parse_config({}), {label: Surroundings(pod=turned(known.pod))})
+    found = objects("injected-container")
+    run, pod = take_snapshot(found["TaskRun"]), found["Pod"]
+    first = build_payloads(run, parse_config({}), {run.label: parse_surroundings(pod=pod)})
+    again = build_payloads(run, parse_config({}), {run.label: parse_surroundings(pod=turned(pod))})
     assert [payload.statement for payload in first] == [payload.statement for payload in again]
 
 
@@ -228,7 +225,7 @@ def test_of_a_sidecar_that_tekton_stopped_the_replacement_is_told_nowhere() -> N
 
     def report() -> tuple[Json, str]:
         payloads = build_payloads(
-            take_snapshot(run), parse_config({}), {"taskrun/ci/build": Surroundings(pod=pod)}
+            take_snapshot(run), parse_config({}), {"taskrun/ci/build": parse_surroundings(pod=pod)}
         )
         statement = next(one for one in payloads if one.kind == EXECUTION_REPORT).statement.decode()
         return facts(run, pod)["CONTAINER_FACTS sidecar/database"], statement

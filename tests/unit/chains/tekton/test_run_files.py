@@ -10,6 +10,7 @@ import pytest
 from chains.cli.main import run as chains
 from chains.documents.load import load_documents
 from chains.errors import InputError
+from chains.tekton.pod import parse_pod
 from chains.tekton.run_files import MAX_RUN, Intake, read_inputs
 from tests.owners import owned, task_reference
 
@@ -195,7 +196,9 @@ def test_linked_folders_are_read_once_and_odd_names_are_told(tmp_path: Path) -> 
 def test_the_pod_of_a_run_is_found_beside_it() -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "r-pod", "namespace": "ns"}}
     intake = taken(json.dumps([run(status={"podName": "r-pod"}), pod]))
-    assert intake.surroundings_of(intake.snapshot(("TaskRun", "ns", "r")))["taskrun/ns/r"].pod == pod
+    assert intake.surroundings_of(intake.snapshot(("TaskRun", "ns", "r")))["taskrun/ns/r"].pod == parse_pod(
+        pod
+    )
 
 
 def test_an_unreadable_file_is_told(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from chains.cluster.errors import ClusterUnavailable
 from chains.controller.memory.surroundings_cache import CLOCKS_DIFFER, SECONDS, ReadCache, SurroundingsCache
+from chains.tekton.network_policy import NetworkPolicy, parse_network_policy
+from chains.tekton.pod import parse_pod
 from chains.tekton.surroundings import Surroundings
 
 Json = Any
@@ -114,21 +116,32 @@ def test_a_read_that_is_cancelled_leaves_the_way_free() -> None:
     asyncio.run(check())
 
 
-def pod(text: str) -> Json:
-    return {"metadata": {"name": text}}
+def around(name: str = "", policies: tuple[NetworkPolicy, ...] = (), **more: Json) -> Surroundings:
+    pod = parse_pod({"metadata": {"name": name}}) if name else None
+    return Surroundings(pod=pod, policies=policies, **more)
+
+
+def put(kept: SurroundingsCache, run: tuple[str, str], parent: str, surroundings: Surroundings) -> None:
+    pod = surroundings.pod
+    data = orjson.dumps({"metadata": {"name": pod.name}}) if pod is not None else b""
+    kept.put(run, parent, surroundings, data)
+
+
+def policies_of(size: int) -> tuple[NetworkPolicy, ...]:
+    return (parse_network_policy({"metadata": {"name": "p" * size}}),)
 
 
 def test_what_is_kept_comes_back_until_its_end_is_told() -> None:
     kept = SurroundingsCache()
-    kept.put(("ns", "alone"), "", Surroundings(pod=pod("a"), unread={"RuntimeClass": "x"}))
-    kept.put(("ns", "one"), "parent", Surroundings(pod=pod("b")))
-    kept.put(("ns", "two"), "parent", Surroundings(missing="pod gone"))
-    kept.put(("ns", ""), "parent", Surroundings(pod=pod("c")))
-    assert kept.get(("ns", "alone")) == Surroundings(pod=pod("a"), unread={"RuntimeClass": "x"})
+    put(kept, ("ns", "alone"), "", around("a", unread={"RuntimeClass": "x"}))
+    put(kept, ("ns", "one"), "parent", around("b"))
+    put(kept, ("ns", "two"), "parent", around(missing="pod gone"))
+    put(kept, ("ns", ""), "parent", around("c"))
+    assert kept.get(("ns", "alone")) == around("a", unread={"RuntimeClass": "x"})
     assert kept.get(("ns", "")) is None
     kept.forget(("ns", "one"))
     kept.forget(("ns", "nobody"))
-    assert kept.get(("ns", "one")) == Surroundings(pod=pod("b"))  # its parent is still to come
+    assert kept.get(("ns", "one")) == around("b")  # its parent is still to come
     kept.forget(("ns", "alone"))
     assert kept.get(("ns", "alone")) is None
     kept.forget(("ns", "parent"))
@@ -138,32 +151,36 @@ def test_what_is_kept_comes_back_until_its_end_is_told() -> None:
 def test_what_is_kept_is_bounded_by_number_and_by_size_with_the_policies() -> None:
     kept = SurroundingsCache(most_pods=3)
     for number in range(10):
-        kept.put(("ns", str(number)), "parent", Surroundings(pod=pod(str(number))))
-    assert (len(kept), kept.get(("ns", "6")), kept.get(("ns", "9"))) == (3, None, Surroundings(pod=pod("9")))
+        put(kept, ("ns", str(number)), "parent", around(str(number)))
+    assert (len(kept), kept.get(("ns", "6")), kept.get(("ns", "9"))) == (
+        3,
+        None,
+        around("9"),
+    )
     kept = SurroundingsCache(most_bytes=1000)
-    shared = ({"spec": "x" * 400},)
+    shared = policies_of(200)
     for number in range(10):
-        kept.put(("ns", str(number)), "", Surroundings(pod=pod(str(number)), policies=shared))
+        put(kept, ("ns", str(number)), "", around(str(number), policies=shared))
     assert len(kept) == 10  # the policies are one object
     for number in range(10):
-        kept.put(("ns", str(number)), "", Surroundings(pod=pod(str(number)), policies=({"spec": "y" * 400},)))
+        put(kept, ("ns", str(number)), "", around(str(number), policies=policies_of(200)))
     assert len(kept) == 2
     assert kept.size <= 1000
-    kept.put(("ns", "9"), "", Surroundings(pod=pod("9")))
-    assert kept.get(("ns", "9")) == Surroundings(pod=pod("9"))
-    kept.put(("ns", "large"), "", Surroundings(pod=pod("x" * len(orjson.dumps(shared)) * 3)))
+    put(kept, ("ns", "9"), "", around("9"))
+    assert kept.get(("ns", "9")) == around("9")
+    put(kept, ("ns", "large"), "", around("x" * len(orjson.dumps(shared)) * 3))
     assert kept.get(("ns", "large")) is None
-    assert kept.get(("ns", "9")) == Surroundings(pod=pod("9")), "what is too large alone costs nobody a place"
+    assert kept.get(("ns", "9")) == around("9"), "what is too large alone costs nobody a place"
 
 
 def test_another_namespace_that_names_the_same_parent_loses_and_drives_out_nothing() -> None:
     kept = SurroundingsCache(most_pods=4)
-    kept.put(("ns", "child"), "parent", Surroundings(pod=pod("a")))
+    put(kept, ("ns", "child"), "parent", around("a"))
     for number in range(10):
-        kept.put(("attacker", str(number)), "parent", Surroundings(pod=pod("evil")))
-    assert kept.get(("ns", "child")) == Surroundings(pod=pod("a"))
+        put(kept, ("attacker", str(number)), "parent", around("evil"))
+    assert kept.get(("ns", "child")) == around("a")
     assert len(kept) == 4
     kept.forget(("attacker", "parent"))
-    assert (len(kept), kept.get(("ns", "child"))) == (1, Surroundings(pod=pod("a")))
+    assert (len(kept), kept.get(("ns", "child"))) == (1, around("a"))
     kept.forget(("ns", "parent"))
     assert (len(kept), kept.size) == (0, 0)
