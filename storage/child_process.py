@@ -1,4 +1,4 @@
-"""A program that is started, spoken with through pipes, and ended within a bound."""
+"""Starts a program, talks to it through pipes, and ends it within a time limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 
 _LONGEST_LINE = 64 * 1024
 _ENDS_WITHIN = 5.0
-"""Seconds in which the kernel ends a process that was killed."""
+"""Seconds in which a killed process must be gone."""
 
 
 class ChildProcess(Process):
@@ -41,7 +41,7 @@ async def start_process(
 ) -> ChildProcess:
     """Start ``program`` with pipes as standard input and output.
 
-    It is safe to cancel: the process is killed then. Raises :class:`OSError` where it cannot be started.
+    If the caller is cancelled, the process is killed. Raises :class:`OSError` if it cannot be started.
     """
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.subprocess_exec(

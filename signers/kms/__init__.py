@@ -1,5 +1,5 @@
-"""Keys that never leave their service or device.
+"""Keys that never leave their key service or device.
 
-May come in here: one module for each service or device; ``service`` has what all of them share. May not:
-certificates and logs.
+Allowed here: one module per service or device; ``service`` has what they share. Not allowed: certificates and
+transparency logs.
 """

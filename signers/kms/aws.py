@@ -1,11 +1,11 @@
-"""Keys of AWS KMS, through boto3.
+"""Keys in AWS KMS, through boto3.
 
-References are sigstore's: ``awskms://[ENDPOINT]/KEY`` with a key id, ``alias/NAME``, or the ARN of either;
-without an endpoint there are three slashes. Region, credentials and ``AWS_ENDPOINT_URL_KMS`` are boto3's
-own affair.
+References are those of sigstore: ``awskms://[ENDPOINT]/KEY``, where KEY is a key id, ``alias/NAME``, or the
+ARN of either. Without an endpoint there are three slashes. Region, credentials and ``AWS_ENDPOINT_URL_KMS``
+are handled by boto3.
 
-Permissions: ``kms:GetPublicKey`` to open a key, ``kms:Sign`` to sign. An alias is resolved by the service
-in the first call; the ARN of the key that it gave is what signs.
+Permissions: ``kms:GetPublicKey`` to open a key, ``kms:Sign`` to sign. The first call resolves an alias; later
+calls use the ARN of the key that it returned.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ T = TypeVar("T")
 
 
 class AwsKey(KeyService):
-    """A key at AWS; ``client`` is boto3's, which threads may share."""
+    """A key in AWS KMS. ``client`` is boto3's, which several threads may use."""
 
     def __init__(self, key: str, client: Any) -> None:
         self._name, self._client = f"aws kms key {key}", client
@@ -96,6 +96,7 @@ class AwsKey(KeyService):
         return bytes(answer["Signature"])
 
     def _call(self, action: str, call: Callable[[], T]) -> T:
+        """Call the service and map its exceptions."""
         try:
             return call()
         except ClientError as exc:
@@ -108,6 +109,7 @@ class AwsKey(KeyService):
             ) from exc
 
     def _error(self, action: str, exc: ClientError) -> SignerError:
+        """Return the exception for an error answer, with the next step."""
         code = str(exc.response.get("Error", {}).get("Code", ""))
         status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         text = f"{self._name}: {action} failed: {shown(exc.response.get('Error', {}).get('Message') or code)}"
@@ -117,18 +119,21 @@ class AwsKey(KeyService):
 
 
 def _algorithm(algorithm: str) -> SigningAlgorithmSpecType | None:
-    """Return AWS' name for what cosign expects of such a key; on P-384 AWS signs SHA-384 only."""
+    """Return AWS's name of the algorithm that cosign expects for a key; None if AWS has none.
+
+    With P-384, for example, AWS signs only SHA-384.
+    """
     if algorithm == "ecdsa-p256-sha256":
         return "ECDSA_SHA_256"
     return "RSASSA_PKCS1_V1_5_SHA_256" if algorithm.startswith("rsa-") else None
 
 
 def open_aws(reference: str, settings: KmsSettings | None = None) -> Signer:  # noqa: ARG001 - port
-    """Open ``awskms://[ENDPOINT]/KEY``. Raises :class:`SignerError`."""
-    found = parse_reference(
+    """Open ``awskms://[ENDPOINT]/KEY``. Raises :class:`SignerUnavailable` or :class:`SignerRejected`."""
+    reference_parts = parse_reference(
         _REFERENCE, reference, "awskms://[ENDPOINT]/KEY with a key id, alias/NAME or an ARN"
     )
-    endpoint = found["endpoint"]
+    endpoint = reference_parts["endpoint"]
     config = Config(
         connect_timeout=CALL_SECONDS,
         read_timeout=CALL_SECONDS,
@@ -138,7 +143,7 @@ def open_aws(reference: str, settings: KmsSettings | None = None) -> Signer:  # 
     try:
         client = boto3.session.Session().client(
             "kms",
-            region_name=found["region"] or os.environ.get("AWS_REGION") or None,
+            region_name=reference_parts["region"] or os.environ.get("AWS_REGION") or None,
             endpoint_url=f"https://{endpoint}" if endpoint else None,
             config=config,
         )
@@ -146,4 +151,4 @@ def open_aws(reference: str, settings: KmsSettings | None = None) -> Signer:  # 
         raise SignerRejected(
             f"aws kms: {shown(exc)}: set AWS_REGION, name the key by its arn, or check the endpoint"
         ) from exc
-    return KmsSigner(AwsKey(found["key"], client))
+    return KmsSigner(AwsKey(reference_parts["key"], client))

@@ -1,8 +1,9 @@
-"""Keys of Azure Key Vault and Managed HSM, through azure-keyvault-keys.
+"""Keys in Azure Key Vault and Managed HSM, through azure-keyvault-keys.
 
-References are sigstore's: ``azurekms://VAULT/KEY[/VERSION]``, where VAULT is a host such as
-``team.vault.azure.net``; a name without dots gets ``.vault.azure.net``. Without a version the current one
-is taken when the key is opened. Credentials are those of ``azure.identity.DefaultAzureCredential``.
+References are those of sigstore: ``azurekms://VAULT/KEY[/VERSION]``. VAULT is a host such as
+``team.vault.azure.net``; ``.vault.azure.net`` is appended to a name without dots. Without a version, the
+current one is used for the life of the signer. Credentials are those of
+``azure.identity.DefaultAzureCredential``.
 
 Permissions: ``keys/get`` and ``keys/sign`` of an access policy, or the role ``Key Vault Crypto User``.
 """
@@ -62,7 +63,10 @@ T = TypeVar("T")
 
 
 class AzureKey(KeyService):
-    """A key at Azure; ``version`` is empty for the current one, ``options`` go to the library's clients."""
+    """A key in Azure. ``version`` is empty for the current one.
+
+    ``options`` are passed to the clients of the library.
+    """
 
     def __init__(
         self, vault: str, key: str, version: str, credential: TokenCredential, **options: Any
@@ -75,16 +79,17 @@ class AzureKey(KeyService):
 
     def find(self) -> RemoteKey:
         """Get the public key (``keys/get``)."""
-        found = self._call("keys/get", lambda: self._client.get_key(self._key, self._version or None))
-        if not found.id or not found.properties.version:
+        vault_key = self._call("keys/get", lambda: self._client.get_key(self._key, self._version or None))
+        if not vault_key.id or not vault_key.properties.version:
             raise SignerRejected(f"{self._name}: the answer names no version of the key")
-        key = RemoteKey(found.id, self._public(found))
-        if found.id not in self._signing:
-            self._signing[found.id] = CryptographyClient(found, self._credential, **self._options)
+        key = RemoteKey(vault_key.id, self._public(vault_key))
+        if vault_key.id not in self._signing:
+            self._signing[vault_key.id] = CryptographyClient(vault_key, self._credential, **self._options)
         return key
 
-    def _public(self, found: KeyVaultKey) -> PublicKey:
-        jwk: Any = found.key
+    def _public(self, vault_key: KeyVaultKey) -> PublicKey:
+        """Return the public key of an answer. Raises :class:`SignerRejected`."""
+        jwk: Any = vault_key.key
         kind, curve = (str(getattr(part, "value", part) or "") for part in (jwk.kty, jwk.crv))
         if kind.startswith("RSA") and jwk.n and jwk.e:
             numbers = rsa.RSAPublicNumbers(int.from_bytes(jwk.e), int.from_bytes(jwk.n))
@@ -106,6 +111,7 @@ class AzureKey(KeyService):
         return der_signature(answer.signature) if ecdsa else answer.signature
 
     def _call(self, action: str, call: Callable[[], T]) -> T:
+        """Call the service and map its exceptions."""
         try:
             return call()
         except ClientAuthenticationError as exc:
@@ -118,10 +124,11 @@ class AzureKey(KeyService):
         except (ServiceRequestError, ServiceResponseError) as exc:
             raise SignerUnavailable(f"{self._name}: {action} was not answered: {shown(exc)}") from exc
         except (AzureError, ValueError) as exc:
-            # ValueError: the key is not valid yet, or no longer
+            # the library raises ValueError for a key that is not valid yet, or no longer
             raise SignerRejected(f"{self._name}: {action} cannot be done: {shown(exc)}") from exc
 
     def _error(self, action: str, exc: HttpResponseError) -> SignerError:
+        """Return the exception for an error answer, with the next step."""
         status = exc.status_code or 0
         text = f"{self._name}: {action} failed with status {status}: {shown(exc.message)}"
         if status in _TRANSIENT or status >= 500:  # noqa: PLR2004
@@ -133,14 +140,17 @@ class AzureKey(KeyService):
 
 def connect(vault: str, key: str, version: str) -> AzureKey:
     """Return the key with the default credential."""
-    from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - the tests' credential is another
+    from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - tests use another credential
 
     return AzureKey(vault, key, version, DefaultAzureCredential())
 
 
 def open_azure(reference: str, settings: KmsSettings | None = None) -> Signer:  # noqa: ARG001 - port
-    """Open ``azurekms://VAULT/KEY[/VERSION]``. Raises :class:`SignerError`."""
-    found = parse_reference(_REFERENCE, reference, "azurekms://VAULT/KEY[/VERSION]")
-    vault = found["vault"]
+    """Open ``azurekms://VAULT/KEY[/VERSION]``.
+
+    Raises :class:`SignerUnavailable` or :class:`SignerRejected`.
+    """
+    reference_parts = parse_reference(_REFERENCE, reference, "azurekms://VAULT/KEY[/VERSION]")
+    vault = reference_parts["vault"]
     host = vault if "." in vault or ":" in vault else f"{vault}.vault.azure.net"
-    return KmsSigner(connect(host, found["key"], found["version"] or ""))
+    return KmsSigner(connect(host, reference_parts["key"], reference_parts["version"] or ""))

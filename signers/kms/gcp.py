@@ -1,16 +1,15 @@
-"""Keys of Google Cloud KMS, through google-cloud-kms.
+"""Keys in Google Cloud KMS, through google-cloud-kms.
 
-References are sigstore's:
-``gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K[/cryptoKeyVersions/V]`` (``/versions/V`` too).
-Without a version the newest enabled one is taken when the key is opened. Credentials are Google's
-application default ones.
+References are those of sigstore:
+``gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K[/cryptoKeyVersions/V]`` (also ``/versions/V``).
+Without a version, the newest enabled one is used for the life of the signer. Credentials are Google's
+application default credentials.
 
 Permissions: ``cloudkms.cryptoKeyVersions.viewPublicKey`` and ``cloudkms.cryptoKeyVersions.useToSign`` (the
 role ``roles/cloudkms.signerVerifier`` has both) and, for a reference without version,
 ``cloudkms.cryptoKeyVersions.list`` (``roles/cloudkms.viewer``).
 
-Requests and answers carry CRC32C checksums, which are compared on both sides (Google's data integrity
-guidelines).
+Requests and answers have CRC32C checksums, which both sides compare (Google's data integrity guidelines).
 """
 
 from __future__ import annotations
@@ -59,8 +58,10 @@ T = TypeVar("T")
 
 
 class GcpKey(KeyService):
-    """A key at Google; ``client`` may be shared by threads. ``version`` is empty for the newest enabled
-    one."""
+    """A key in Google Cloud KMS. Several threads may share ``client``.
+
+    ``version`` is empty for the newest enabled version.
+    """
 
     def __init__(self, key: str, version: str, client: kms_v1.KeyManagementServiceClient) -> None:
         self._key, self._version, self._client = key, version, client
@@ -75,13 +76,17 @@ class GcpKey(KeyService):
         )
         pem = answer.pem.encode()
         if answer.name != name or google_crc32c.value(pem) != answer.pem_crc32c:
-            raise SignerUnavailable(f"{self._name}: the answer to GetPublicKey was damaged on its way")
+            raise SignerUnavailable(f"{self._name}: the answer to GetPublicKey was damaged in transit")
         algorithm = answer.algorithm.name
         if algorithm not in _ALGORITHMS:
             raise refuse_algorithm(self._name, algorithm, f"one of {', '.join(sorted(_ALGORITHMS))}")
         return RemoteKey(name, read_public_key(pem, self._name))
 
     def _newest(self) -> int:
+        """Return the number of the newest enabled version.
+
+        Raises :class:`SignerRejected` if there is none.
+        """
         versions = self._call(
             "ListCryptoKeyVersions",
             lambda: [
@@ -99,7 +104,7 @@ class GcpKey(KeyService):
         return max(versions)
 
     def sign(self, key: RemoteKey, data: bytes) -> bytes:
-        """Sign the digest, for Ed25519 the data, whose size the service limits (``useToSign``)."""
+        """Sign the digest, or for Ed25519 the data, whose size the service limits (``useToSign``)."""
         request: dict[str, object] = {"name": key.version}
         if key.public.algorithm == "ed25519":
             request |= {"data": data, "data_crc32c": google_crc32c.value(data)}
@@ -116,10 +121,11 @@ class GcpKey(KeyService):
             or answer.name != key.version
             or google_crc32c.value(answer.signature) != answer.signature_crc32c
         ):
-            raise SignerUnavailable(f"{self._name}: AsymmetricSign was damaged on its way")
+            raise SignerUnavailable(f"{self._name}: AsymmetricSign was damaged in transit")
         return bytes(answer.signature)
 
     def _call(self, action: str, call: Callable[[], T]) -> T:
+        """Call the service and map its exceptions."""
         try:
             return call()
         except (*_TRANSIENT, TransportError) as exc:
@@ -148,10 +154,10 @@ def connect() -> kms_v1.KeyManagementServiceClient:
 
 
 def open_gcp(reference: str, settings: KmsSettings | None = None) -> Signer:  # noqa: ARG001 - port
-    """Open ``gcpkms://…``. Raises :class:`SignerError`."""
-    found = parse_reference(
+    """Open ``gcpkms://…``. Raises :class:`SignerUnavailable` or :class:`SignerRejected`."""
+    reference_parts = parse_reference(
         _REFERENCE,
         reference,
         "gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K[/cryptoKeyVersions/V]",
     )
-    return KmsSigner(GcpKey(found["key"], found["version"] or "", connect()))
+    return KmsSigner(GcpKey(reference_parts["key"], reference_parts["version"] or "", connect()))

@@ -1,12 +1,11 @@
-"""Keys on PKCS #11 tokens: HSMs, smart cards, SoftHSM; through python-pkcs11.
+"""Keys on PKCS #11 tokens (HSMs, smart cards, SoftHSM), through python-pkcs11.
 
-References are the URIs of :mod:`signers.kms.pkcs11_uri`. The token must hold the public key beside the
-private one, with the same label or id.
+References are the URIs of :mod:`signers.kms.pkcs11_uri`. The token must have the public key too, with the
+same label or id as the private key.
 
-python-pkcs11 starts modules without leave to use them from several threads (``C_Initialize(NULL)``), so one
-lock for each module puts all calls in a row, and one session for each token is enough. A session or a token
-that went away is opened again; the module is then initialized again, as it is what makes it look for tokens
-anew.
+python-pkcs11 initializes modules without support for threads (``C_Initialize(NULL)``). So one lock per module
+serializes all calls, and one session per token is enough. After a session or token was lost, the module is
+initialized again, because only that makes it search for tokens again.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from signers.kms.service import (
 )
 
 _SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
-"""DigestInfo of SHA-256 before its digest (RFC 8017, 9.2, note 1): the token pads it and signs."""
+"""The DigestInfo prefix of SHA-256 (RFC 8017, section 9.2, note 1). The token only pads and signs."""
 _GONE = (
     exceptions.SessionClosed,
     exceptions.SessionHandleInvalid,
@@ -70,7 +69,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Module:
-    """A loaded module. Everything is done under its lock; ``loads`` counts how often it was initialized."""
+    """A loaded module. All calls hold its lock; ``loads`` counts its initializations."""
 
     path: str
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -78,6 +77,7 @@ class _Module:
     sessions: dict[tuple[int, str], Any] = field(default_factory=dict)
 
     def load(self) -> Any:
+        """Load the module. Raises :class:`SignerRejected`."""
         try:
             library = pkcs11.lib(self.path)
         except exceptions.PKCS11Error as exc:
@@ -88,7 +88,7 @@ class _Module:
         return library
 
     def reload(self, loads: int) -> None:
-        """Initialize the module again, unless somebody did since its ``loads``-th time."""
+        """Initialize the module again, unless that was done since its ``loads``-th initialization."""
         if self.loads == loads:
             self.sessions.clear()
             self.loads += 1
@@ -121,7 +121,7 @@ class TokenKey(KeyService):
             return RemoteKey(f"pkcs11:token={token.label};serial={serial};id={identity}", key)
 
     def sign(self, key: RemoteKey, data: bytes) -> bytes:
-        """Sign the digest, for Ed25519 the data."""
+        """Sign the digest, or for Ed25519 the data."""
         with self._session() as session:
             private = self._private(session, key)
             if key.public.algorithm == "ed25519":
@@ -131,31 +131,36 @@ class TokenKey(KeyService):
             return der_signature(private.sign(digest(data), mechanism=Mechanism.ECDSA))
 
     def _public(self, public: Any) -> PublicKey:
+        """Return the public key of an object. Raises :class:`SignerRejected`."""
         kind = public.key_type
         if kind == KeyType.EC:
             return read_public_key(encode_ec_public_key(public), self._name)
         if kind == KeyType.RSA:
             return read_public_key(encode_rsa_public_key(public), self._name)
         if kind == KeyType.EC_EDWARDS:
+            # Some modules wrap the 32 bytes of the point in a DER octet string (04 20), others do not.
             point = bytes(public[Attribute.EC_POINT])
             return ed25519_key(point[2:] if point[:2] == b"\x04\x20" else point, self._name)
         raise refuse_algorithm(self._name, str(kind), SUPPORTED)
 
     def _one(self, session: Any, kind: ObjectClass, identity: bytes = b"") -> Any:
-        """Return the one object of this kind; a public key may have no label but the private one's id."""
+        """Return the only object of this kind.
+
+        A public key without the label is found by the private key's id.
+        """
         wanted = {Attribute.ID: identity} if identity else self._where.key
-        found = list(session.get_objects({Attribute.CLASS: kind, **wanted}))
-        if not found and kind == ObjectClass.PUBLIC_KEY and Attribute.ID not in self._where.key:
+        objects = list(session.get_objects({Attribute.CLASS: kind, **wanted}))
+        if not objects and kind == ObjectClass.PUBLIC_KEY and Attribute.ID not in self._where.key:
             private = self._one(session, ObjectClass.PRIVATE_KEY)
-            found = list(session.get_objects({Attribute.CLASS: kind, Attribute.ID: private[Attribute.ID]}))
-        if len(found) == 1:
-            return found[0]
+            objects = list(session.get_objects({Attribute.CLASS: kind, Attribute.ID: private[Attribute.ID]}))
+        if len(objects) == 1:
+            return objects[0]
         what = "private" if kind == ObjectClass.PRIVATE_KEY else "public"
-        hint = "name it by its id" if found else "check object and id, and that the PIN is given"
-        raise SignerRejected(f"{self._name}: the token has {len(found)} such {what} keys: {hint}")
+        hint = "name it by its id" if objects else "check object and id, and that the PIN is given"
+        raise SignerRejected(f"{self._name}: the token has {len(objects)} such {what} keys: {hint}")
 
     def _private(self, session: Any, key: RemoteKey) -> Any:
-        """Return the private key of the id that was pinned: a label can move to another key."""
+        """Return the private key with the id of the pinned version: a label can be moved to another key."""
         if self._opened is None or self._opened[0] is not session:
             identity = bytes.fromhex(key.version.rpartition(";id=")[2])
             self._opened = (session, self._one(session, ObjectClass.PRIVATE_KEY, identity))
@@ -163,7 +168,11 @@ class TokenKey(KeyService):
 
     @contextmanager
     def _session(self) -> Iterator[Any]:
-        """Give the token's session, alone; what went away is thrown away, so that the next try opens it."""
+        """Provide the session of the token under the module's lock.
+
+        A lost session is dropped, so that the next try opens a new one. Exceptions of the module are mapped:
+        a wrong PIN is never retried, because tokens lock after a few wrong ones.
+        """
         module = self._module
         with module.lock:
             loads = module.loads
@@ -179,7 +188,7 @@ class TokenKey(KeyService):
             except exceptions.NoSuchToken as exc:
                 self._reload(loads)
                 if self._was_there:
-                    raise SignerUnavailable(f"{self._name}: the token is not there any more") from exc
+                    raise SignerUnavailable(f"{self._name}: the token is no longer present") from exc
                 raise SignerRejected(
                     f"{self._name}: no such token in {self._where.module}: check token, serial and slot-id"
                 ) from exc
@@ -196,12 +205,14 @@ class TokenKey(KeyService):
                 ) from exc
 
     def _reload(self, loads: int) -> None:
+        """Initialize the module again."""
         try:
             self._module.reload(loads)
         except exceptions.PKCS11Error:
-            return  # the next try says so
+            return  # the next try raises the same error with an explanation
 
     def _open(self) -> Any:
+        """Return the session of the token; log in if there is none."""
         where, module = self._where, self._module
         pin = read_pin(where.pin_source)
         slot = where.token.get("slot-id", "")
@@ -212,33 +223,35 @@ class TokenKey(KeyService):
             try:
                 session = token.open(user_pin=pin or None)
             except exceptions.UserAlreadyLoggedIn:
-                session = token.open()  # a token is logged in for the whole process
+                session = token.open()  # a login holds for all sessions of the process
             module.sessions[known] = session
         return session
 
     def _token(self, library: Any, slot: str) -> Any:
-        found = [
+        """Return the only token that matches the reference."""
+        tokens = [
             token
             for token in library.get_tokens()
             if TokenFlag.TOKEN_INITIALIZED in token.flags
             and _matches(token, self._where.token)
             and (not slot or str(token.slot.slot_id) == slot)
         ]
-        if not found:
+        if not tokens:
             raise exceptions.NoSuchToken
-        if len(found) > 1:
-            raise SignerRejected(f"{self._name}: {len(found)} tokens match: add serial or slot-id")
-        return found[0]
+        if len(tokens) > 1:
+            raise SignerRejected(f"{self._name}: {len(tokens)} tokens match: add serial or slot-id")
+        return tokens[0]
 
 
 def _matches(token: Any, wanted: Mapping[str, str]) -> bool:
-    there = {
+    """Whether a token has the attributes in the reference."""
+    attributes = {
         "token": token.label,
         "manufacturer": token.manufacturer_id,
         "model": token.model,
         "serial": bytes(token.serial).decode("ascii", "replace"),
     }
-    return all(there[name].strip() == value for name, value in wanted.items() if name in there)
+    return all(attributes[name].strip() == value for name, value in wanted.items() if name in attributes)
 
 
 def _kind(exc: Exception) -> str:
@@ -246,6 +259,6 @@ def _kind(exc: Exception) -> str:
 
 
 def open_pkcs11(reference: str, settings: KmsSettings | None = None) -> Signer:  # noqa: ARG001 - port
-    """Open ``pkcs11:…``. Raises :class:`SignerError`."""
+    """Open ``pkcs11:…``. Raises :class:`SignerUnavailable` or :class:`SignerRejected`."""
     where = parse_uri(reference)
     return KmsSigner(TokenKey(where))

@@ -1,13 +1,12 @@
-"""What all keys in key services and devices have in common: a pinned version, retries, and a check of each
-answer.
+"""What all keys in services and devices share: a pinned version, retries, verified answers.
 
 A reference is resolved to one version of the key when it is opened, and that version signs for the life of
-the signer: a rotation in between cannot put one key's signature under another key's id.
-:meth:`KmsSigner.is_current` tells when the reference names another version, so that whoever opened the
-signer can open it again.
+the signer. Otherwise a rotation could put one key's signature under another key's id.
+:meth:`KmsSigner.is_current` tells when the reference names another version; the owner of the signer then
+opens it again.
 
-Only digests leave the process, except for Ed25519, which signs the data itself. Everything is hashed with
-SHA-256, since cosign accepts nothing else for a key (see :mod:`signers.keys.public_key`).
+Only digests leave the process, except for Ed25519, which signs the data itself. All digests are SHA-256,
+because cosign accepts no other (see :mod:`signers.keys.public_key`).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from signers.errors import SignerError, SignerRejected, SignerUnavailable, Verif
 from signers.keys.public_key import PublicKey
 
 PUBLIC_KEY_SECONDS = 300.0
-"""How long it is believed that a reference still names the version it named."""
+"""Seconds for which :meth:`KmsSigner.is_current` does not ask the service again."""
 _ATTEMPTS = 5
 _FIRST_DELAY = 0.1
 _SHOWN = 200
@@ -40,9 +39,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class KmsSettings:
-    """How to log in to Vault: the keys ``signers.kms.auth.*``; empty values leave it to the environment.
+    """The login to Vault: the keys ``signers.kms.auth.*``. Empty values leave it to the environment.
 
-    Of several ways in, the first of these is taken: SPIRE, token file, token, JWT login, environment.
+    The first configured way is used: SPIRE, token file, token, JWT login, environment.
     """
 
     address: str = ""
@@ -57,17 +56,17 @@ class KmsSettings:
 
 @dataclass(frozen=True, slots=True)
 class RemoteKey:
-    """One version of a key; ``version`` is its full name in its service and holds no secret."""
+    """One version of a key. ``version`` is its full name in the service and contains no secret."""
 
     version: str
     public: PublicKey
 
 
 class KeyService(ABC):
-    """One key reference at one service or device. Used from several threads at once.
+    """One key reference at one service or device. Used by several threads at the same time.
 
-    Both methods make one attempt and raise :class:`SignerUnavailable` when another can help, else
-    :class:`SignerRejected`, with a text that names the key, holds no secret and tells the next step.
+    Both methods try once. They raise :class:`SignerUnavailable` if another try may succeed, else
+    :class:`SignerRejected`. The text names the key and the next step, and contains no secret.
     """
 
     @abstractmethod
@@ -76,7 +75,7 @@ class KeyService(ABC):
 
     @abstractmethod
     def sign(self, key: RemoteKey, data: bytes) -> bytes:
-        """Return that version's signature over ``data``: DER for ECDSA, raw otherwise."""
+        """Return the signature of that version over ``data``: DER for ECDSA, raw otherwise."""
 
 
 class KmsSigner(Signer):
@@ -88,7 +87,7 @@ class KmsSigner(Signer):
     remote = True
 
     def __init__(self, service: KeyService) -> None:
-        """Resolve the reference. Raises :class:`SignerError`."""
+        """Resolve the reference. Raises :class:`SignerUnavailable` or :class:`SignerRejected`."""
         self._service = service
         self._key = retry(service.find)
         self.version = self._key.version
@@ -100,25 +99,25 @@ class KmsSigner(Signer):
         self._looked, self._current = time.monotonic(), True
 
     def sign(self, data: bytes) -> bytes:
-        """Return the signature over ``data``; tries again for some seconds while the service does not answer.
+        """Return the signature over ``data``; retries for some seconds while the service does not answer.
 
-        Raises :class:`SignerError`; also :class:`SignerRejected` when the answer is no signature of this key.
+        Raises :class:`SignerUnavailable` or :class:`SignerRejected`, the latter also if the answer is not a
+        signature by this key.
         """
         signature = retry(lambda: self._service.sign(self._key, data))
         try:
             self._key.public.verify(signature, data)
         except VerificationError as exc:
             raise SignerRejected(
-                f"{self.version}: the service's answer is no signature of its key {self.keyid} over the "
-                "data: "
-                "check that nothing stands between, and open the key again"
+                f"{self.version}: the service's answer is not a signature by its key {self.keyid} over the "
+                "data: check that no proxy changes answers, and open the key again"
             ) from exc
         return signature
 
     def is_current(self) -> bool:
         """Return whether the reference still names this version; asks once in :data:`PUBLIC_KEY_SECONDS`.
 
-        While the service does not answer nothing is known to have changed.
+        Returns True while the service does not answer.
         """
         with self._asked:
             now = time.monotonic()
@@ -129,7 +128,7 @@ class KmsSigner(Signer):
                 except SignerUnavailable:
                     pass
                 except SignerError:
-                    self._current = False  # opening it again says what is wrong
+                    self._current = False  # opening the key again raises the error
             return self._current
 
     def __repr__(self) -> str:
@@ -137,7 +136,7 @@ class KmsSigner(Signer):
 
 
 def retry(call: Callable[[], T]) -> T:
-    """Return what ``call`` returns; tries five times, with pauses, while it is unavailable."""
+    """Return the result of ``call``; it is called up to five times, with pauses, while it is unavailable."""
     for attempt in range(_ATTEMPTS - 1):
         try:
             return call()
@@ -147,20 +146,20 @@ def retry(call: Callable[[], T]) -> T:
 
 
 def parse_reference(pattern: re.Pattern[str], reference: str, expected: str) -> re.Match[str]:
-    """Match a whole key reference. Raises :class:`SignerRejected`, which does not repeat it."""
-    found = pattern.fullmatch(reference)
-    if found is None:
+    """Match a whole key reference. Raises :class:`SignerRejected`, whose text does not repeat it."""
+    match = pattern.fullmatch(reference)
+    if match is None:
         raise SignerRejected(f"a key reference has the wrong form: expected {expected}")
-    return found
+    return match
 
 
 def read_public_key(encoded: bytes, source: str) -> PublicKey:
-    """Return the public key of a service's answer, PEM or DER. Raises :class:`SignerRejected`."""
+    """Return the public key in a service's answer, PEM or DER. Raises :class:`SignerRejected`."""
     try:
         load = load_pem_public_key if encoded.startswith(b"-----BEGIN") else load_der_public_key
         return PublicKey.from_key(load(encoded), source)
     except (ValueError, TypeError) as exc:
-        raise SignerRejected(f"{source}: the service's answer is no public key") from exc
+        raise SignerRejected(f"{source}: the service's answer is not a public key") from exc
 
 
 def ed25519_key(raw: bytes, source: str) -> PublicKey:
@@ -168,7 +167,7 @@ def ed25519_key(raw: bytes, source: str) -> PublicKey:
     try:
         return PublicKey.from_key(ed25519.Ed25519PublicKey.from_public_bytes(raw), source)
     except ValueError as exc:
-        raise SignerRejected(f"{source}: the service's answer is no ed25519 public key") from exc
+        raise SignerRejected(f"{source}: the service's answer is not an ed25519 public key") from exc
 
 
 def curve_key(curve: ec.EllipticCurve, point: bytes, source: str) -> PublicKey:
@@ -176,7 +175,7 @@ def curve_key(curve: ec.EllipticCurve, point: bytes, source: str) -> PublicKey:
     try:
         return PublicKey.from_key(ec.EllipticCurvePublicKey.from_encoded_point(curve, point), source)
     except ValueError as exc:
-        raise SignerRejected(f"{source}: the service's answer is no point on {curve.name}") from exc
+        raise SignerRejected(f"{source}: the service's answer is not a point on {curve.name}") from exc
 
 
 def digest(data: bytes) -> bytes:
@@ -185,19 +184,19 @@ def digest(data: bytes) -> bytes:
 
 
 def der_signature(raw: bytes) -> bytes:
-    """Return an ECDSA signature of two numbers of equal length as DER. Raises :class:`SignerRejected`."""
+    """Return an ECDSA signature (two numbers of equal length) as DER. Raises :class:`SignerRejected`."""
     half, odd = divmod(len(raw), 2)
     if odd or not half:
-        raise SignerRejected(f"the service's answer has {len(raw)} bytes, which is no ecdsa signature")
+        raise SignerRejected(f"the service's answer has {len(raw)} bytes, which is not an ecdsa signature")
     return encode_dss_signature(int.from_bytes(raw[:half]), int.from_bytes(raw[half:]))
 
 
 def refuse_algorithm(source: str, algorithm: str, use: str) -> SignerRejected:
-    """Return the error for a key whose signatures cosign would refuse, or that its service cannot make."""
+    """Return the error for a key whose signatures cosign rejects, or that its service cannot make."""
     return SignerRejected(f"{source}: {algorithm} cannot sign what cosign verifies: use {use}")
 
 
 def shown(text: object) -> str:
-    """Return a service's own words for a message: printable, on one line, cut."""
+    """Return a service's message in a form fit for errors: printable, on one line, shortened."""
     words = "".join(char if char.isprintable() else " " for char in str(text)).strip()
     return words if len(words) <= _SHOWN else words[:_SHOWN] + "…"

@@ -1,9 +1,10 @@
-"""Keys of the transit engine of HashiCorp Vault or OpenBao, through hvac.
+"""Keys in the transit engine of HashiCorp Vault or OpenBao, through hvac.
 
-References are sigstore's: ``hashivault://KEY`` or ``openbao://KEY``. The newest version is taken when the
-key is opened, and every request names it. Of the environment are read: ``VAULT_ADDR`` (``BAO_ADDR``),
-``VAULT_TOKEN`` (``BAO_TOKEN``) and ``~/.vault-token``, ``VAULT_NAMESPACE``, ``VAULT_CACERT``,
-``TRANSIT_SECRET_ENGINE_PATH`` (``transit``). :class:`signers.kms.service.KmsSettings` win over it.
+References are those of sigstore: ``hashivault://KEY`` or ``openbao://KEY``. The newest version is used for
+the life of the signer, and every request names it. Environment variables: ``VAULT_ADDR`` (``BAO_ADDR``),
+``VAULT_TOKEN`` (``BAO_TOKEN``), ``VAULT_NAMESPACE``, ``VAULT_CACERT``, ``TRANSIT_SECRET_ENGINE_PATH``
+(default ``transit``); also the file ``~/.vault-token``. :class:`signers.kms.service.KmsSettings` take
+precedence.
 
 Permissions, as a Vault policy; the paths are those of sigstore and so of Tekton Chains::
 
@@ -59,7 +60,7 @@ T = TypeVar("T")
 
 
 class VaultKey(KeyService):
-    """A key of a transit engine. Each thread has a client of its own; the token is shared."""
+    """A key in a transit engine. Each thread has its own client; the token is shared."""
 
     def __init__(self, key: str, address: str, mount: str, login: VaultLogin) -> None:
         self._name = f"vault key {key}"
@@ -73,7 +74,7 @@ class VaultKey(KeyService):
         data = _data(answer)
         kind, version = str(data.get("type", "")), data.get("latest_version")
         if not isinstance(version, int):
-            raise SignerRejected(f"{self._name}: there is none at {path}: check the key and the mount path")
+            raise SignerRejected(f"{self._name}: there is no key at {path}: check the key and the mount path")
         if kind not in _TYPES or data.get("derived"):
             raise refuse_algorithm(
                 self._name, f"a {shown(kind)} key", f"an underived key of {', '.join(_TYPES)}"
@@ -93,7 +94,7 @@ class VaultKey(KeyService):
             raise SignerRejected(f"{self._name}: the public key is not base64") from exc
 
     def sign(self, key: RemoteKey, data: bytes) -> bytes:
-        """Sign the digest, for Ed25519 the data (``update`` on ``transit/sign/KEY/sha2-256``)."""
+        """Sign the digest, or for Ed25519 the data (``update`` on ``transit/sign/KEY/sha2-256``)."""
         pure = key.public.algorithm == "ed25519"
         version = int(key.version.rpartition("/")[2])
         path = f"{self._mount}/sign/{self._key}/sha2-256"
@@ -105,15 +106,16 @@ class VaultKey(KeyService):
             "marshaling_algorithm": "asn1",
         }
         answer = self._call(f"update on {path}", lambda client: client.write_data(path, data=body))
-        found = _SIGNATURE.fullmatch(str(_data(answer).get("signature", "")))
-        if found is None or int(found["version"]) != version:
-            raise SignerRejected(f"{self._name}: the answer is no signature of version {version}")
+        match = _SIGNATURE.fullmatch(str(_data(answer).get("signature", "")))
+        if match is None or int(match["version"]) != version:
+            raise SignerRejected(f"{self._name}: the answer is not a signature of version {version}")
         try:
-            return base64.b64decode(found["signature"], validate=True)
+            return base64.b64decode(match["signature"], validate=True)
         except binascii.Error as exc:
             raise SignerRejected(f"{self._name}: the signature is not base64") from exc
 
     def _client(self) -> hvac.Client:
+        """Return the client of this thread."""
         client: hvac.Client | None = getattr(self._local, "client", None)
         if client is None:
             client = self._local.client = hvac.Client(
@@ -126,9 +128,10 @@ class VaultKey(KeyService):
         return client
 
     def _call(self, permission: str, call: Callable[[hvac.Client], T]) -> T:
-        """Call with the token; once again with another one when the server refuses it.
+        """Call with the token; once more with a new token if the server refuses it.
 
-        Errors have no cause: hvac's repeat the whole answer, and a proxy's answer can repeat the token.
+        Exceptions have no cause here: those of hvac contain the whole answer, and the answer of a proxy can
+        repeat the token.
         """
         client = self._client()
         try:
@@ -141,11 +144,11 @@ class VaultKey(KeyService):
                 client.token = self._login.token(client)
                 return call(client)
         except _TRANSIENT as exc:
-            told = _told(exc, client.token)
-            raise SignerUnavailable(f"{self._name}: the server did not answer: {told}") from None
+            problem = _told(exc, client.token)
+            raise SignerUnavailable(f"{self._name}: the server did not answer: {problem}") from None
         except exceptions.Forbidden:
             raise SignerRejected(
-                f"{self._name}: permission denied: the token is no longer good, or its policy lacks "
+                f"{self._name}: permission denied: the token is no longer valid, or its policy lacks "
                 f"{permission}"
             ) from None
         except (exceptions.VaultError, requests.RequestException, ValueError) as exc:
@@ -156,13 +159,13 @@ class VaultKey(KeyService):
 
 
 def _data(answer: object) -> dict[str, Any]:
-    """Return the data of an answer; nothing for one that is no JSON, such as a proxy's page."""
+    """Return the data of an answer; empty for an answer that is not JSON, such as a proxy's page."""
     data = answer.get("data") if isinstance(answer, dict) else None
     return data if isinstance(data, dict) else {}
 
 
 def _told(exc: Exception, token: str) -> str:
-    """Return what an exception says without the token, nor the address, which a password can stand in."""
+    """Return the message of an exception without the token and the address, which can have a password."""
     if isinstance(exc, exceptions.VaultError):
         text = "; ".join(map(str, exc.errors or ())) or type(exc).__name__
         return shown(text.replace(token, "…") if token else text)
@@ -170,8 +173,11 @@ def _told(exc: Exception, token: str) -> str:
 
 
 def open_vault(reference: str, settings: KmsSettings | None = None) -> Signer:
-    """Open ``hashivault://KEY`` or ``openbao://KEY``. Raises :class:`SignerError`."""
-    found = parse_reference(_REFERENCE, reference, "hashivault://KEY or openbao://KEY")
+    """Open ``hashivault://KEY`` or ``openbao://KEY``.
+
+    Raises :class:`SignerUnavailable` or :class:`SignerRejected`.
+    """
+    reference_parts = parse_reference(_REFERENCE, reference, "hashivault://KEY or openbao://KEY")
     settings = settings or KmsSettings()
     environment = os.environ
     address = settings.address or environment.get("VAULT_ADDR") or environment.get("BAO_ADDR") or ""
@@ -183,4 +189,4 @@ def open_vault(reference: str, settings: KmsSettings | None = None) -> Signer:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
         raise SignerRejected("vault: the address is wrong: expected https://HOST[:PORT], without a password")
     mount = (environment.get("TRANSIT_SECRET_ENGINE_PATH") or "transit").strip("/")
-    return KmsSigner(VaultKey(found["key"], address.rstrip("/"), mount, VaultLogin(settings)))
+    return KmsSigner(VaultKey(reference_parts["key"], address.rstrip("/"), mount, VaultLogin(settings)))

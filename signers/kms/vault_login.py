@@ -1,8 +1,8 @@
-"""Tokens for Vault: given, read from a file, or got by a JWT login; renewed when they end or are refused.
+"""Tokens for Vault: configured, read from a file, or from a JWT login; renewed when they end or are refused.
 
-The order is Tekton Chains': SPIRE, token file, token, JWT login with the service account's token. The JWT
-login needs no SPIRE. After these come ``VAULT_TOKEN``, ``BAO_TOKEN`` and ``~/.vault-token``, as in
-sigstore.
+The order is that of Tekton Chains: SPIRE, token file, token, JWT login with the service account's token.
+Unlike in Chains, the JWT login does not need SPIRE. Then come ``VAULT_TOKEN``, ``BAO_TOKEN`` and
+``~/.vault-token``, as in sigstore.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_TOKEN = 64 * 1024
 _DEFAULT_PATH = "jwt"
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 _RENEW_AFTER = 2 / 3
-"""Part of a token's life after which another is got."""
+"""The part of a token's life after which a new one is requested."""
 
 
 _REFUSED = (
@@ -36,7 +36,7 @@ _REFUSED = (
 
 
 class VaultLogin:
-    """Keeps one token; threads share it."""
+    """Holds one token, which threads share."""
 
     def __init__(self, settings: KmsSettings) -> None:
         self._settings = settings
@@ -49,7 +49,10 @@ class VaultLogin:
         self._seen: tuple[int, int, int] | None = None
 
     def token(self, client: hvac.Client) -> str:
-        """Return a token that is thought to be good. Raises :class:`SignerError`, and what hvac raises."""
+        """Return a token that is probably valid.
+
+        Raises :class:`SignerUnavailable`, :class:`SignerRejected` and exceptions of hvac.
+        """
         with self._lock:
             if self._logs_in:
                 if not self._token or time.monotonic() >= self._ends:
@@ -61,10 +64,10 @@ class VaultLogin:
             return self._token
 
     def renew(self, refused: str) -> bool:
-        """Forget a token that the server refused; return whether there can be another."""
+        """Forget a token that the server refused; return whether there may be another one."""
         with self._lock:
             if self._token != refused:
-                return True  # another thread was faster
+                return True  # another thread has replaced it already
             if self._logs_in:
                 self._token = ""
                 return True
@@ -75,6 +78,7 @@ class VaultLogin:
             return self._token != refused
 
     def _token_file(self) -> Path | None:
+        """Return the token file, if a file is the source of the token."""
         if self._settings.token_path:
             return Path(self._settings.token_path)
         if self._settings.token or os.environ.get("VAULT_TOKEN") or os.environ.get("BAO_TOKEN"):
@@ -83,10 +87,10 @@ class VaultLogin:
             home = Path.home() / ".vault-token"
             return home if home.is_file() else None
         except (RuntimeError, OSError):
-            return None  # no HOME and no entry for this uid in /etc/passwd, or somebody else's home
+            return None  # no HOME and no entry for this uid in /etc/passwd, or no access to that folder
 
     def _read(self) -> None:
-        """Read the token file when it is another than before."""
+        """Read the token file if it has changed."""
         assert self._file is not None  # noqa: S101 - for the type checker
         try:
             state = self._file.stat()
@@ -95,16 +99,17 @@ class VaultLogin:
                 return
             token = read_file(self._file, _MAX_TOKEN).decode().strip()
         except (OSError, UnicodeDecodeError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
+            reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
             raise SignerRejected(
                 f"vault: the token file {self._file} cannot be read: {reason}: check "
                 "signers.kms.auth.token-path"
             ) from exc
         if not token or not token.isprintable():
-            raise SignerRejected(f"vault: the token file {self._file} is empty or holds no token")
+            raise SignerRejected(f"vault: the token file {self._file} is empty or has no token")
         self._token, self._seen = token, seen
 
     def _log_in(self, client: hvac.Client) -> None:
+        """Get a token by a JWT login."""
         settings = self._settings
         if not settings.oidc_role:
             raise SignerRejected("vault: the jwt login needs a role: set signers.kms.auth.oidc.role")
@@ -118,10 +123,12 @@ class VaultLogin:
                 f"vault: the jwt login at auth/{path} as role {settings.oidc_role} was refused: check "
                 "path, role, "
                 "bound audience, and that the server knows the token's issuer"
-            ) from None  # hvac's words repeat the answer, and that can repeat the jwt
+            ) from None  # the exception contains the answer, which can repeat the jwt
         except exceptions.VaultError as exc:
-            told = type(exc).__name__
-            raise SignerUnavailable(f"vault: the jwt login at auth/{path} was not answered: {told}") from None
+            problem = type(exc).__name__
+            raise SignerUnavailable(
+                f"vault: the jwt login at auth/{path} was not answered: {problem}"
+            ) from None
         login = (answer if isinstance(answer, dict) else {}).get("auth") or {}
         token, seconds = login.get("client_token"), login.get("lease_duration")
         if not isinstance(token, str) or not token:
@@ -131,6 +138,7 @@ class VaultLogin:
 
 
 def _given(settings: KmsSettings) -> str:
+    """Return the configured token. Raises :class:`SignerRejected` if there is none."""
     token = settings.token or os.environ.get("VAULT_TOKEN") or os.environ.get("BAO_TOKEN") or ""
     if not token.strip():
         raise SignerRejected(
@@ -141,11 +149,12 @@ def _given(settings: KmsSettings) -> str:
 
 
 def _jwt_file(settings: KmsSettings) -> str:
+    """Return the JWT in the service account's file. Raises :class:`SignerRejected`."""
     path = settings.oidc_token_path or _SERVICE_ACCOUNT
     try:
         jwt = read_file(path, _MAX_TOKEN).decode().strip()
     except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
         raise SignerRejected(
             f"vault: the file {path} with the jwt cannot be read: {reason}: check "
             "signers.kms.auth.oidc.token-path"

@@ -1,4 +1,4 @@
-"""HTTP client: one exchange, bounded in time and size; JSON services on top.
+"""The HTTP client: one exchange with limits on time and size, and JSON services on top.
 
-May not come in here: registries, and anything that one store alone needs.
+Not allowed here: registries, and what only one store needs.
 """

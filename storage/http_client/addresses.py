@@ -1,14 +1,14 @@
-"""Where an address is: on the internet, in a private network, on this machine; and who may lead us there.
+"""Classifies addresses (internet, private network, this machine), and decides where a registry may lead.
 
-A registry says where its token server, its uploads and its blobs are. It may lead to the internet, and to
-addresses that are no nearer to us than it is itself; not from the internet into the cluster, not from the
-cluster to this machine, and nobody to the services that give a machine its credentials. What counts is the
-address that is connected to, never how a host is spelled: a name may stand for any address, and for another
-one the next moment.
+A registry names its token server, and where uploads and blobs are. It may lead to the internet, and to
+addresses that are not nearer to this process than it is itself. So it must not lead from the internet into
+the cluster, nor from the cluster to this machine. Nobody may lead to the services that give a machine its
+credentials. The decision uses the address that is connected to, not the host's name: a name can resolve to
+any address, and to another one a moment later.
 
 Sources: IANA's special-purpose registries for IPv4 (RFC 6890) and IPv6; RFC 4291 section 2.5.5 (mapped and
-compatible addresses), RFC 6052 and RFC 8215 (NAT64), RFC 2765 (SIIT), RFC 3056 (6to4), RFC 4380
-(Teredo), RFC 5214 (ISATAP).
+compatible addresses), RFC 6052 and RFC 8215 (NAT64), RFC 2765 (SIIT), RFC 3056 (6to4), RFC 4380 (Teredo), RFC
+5214 (ISATAP).
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from functools import lru_cache
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Allows = Callable[[str], bool]
-"""Whether a connection to an address (as text) may be made."""
+"""Whether a connection to an address (as text) is allowed."""
 
 
 class Zone(IntEnum):
-    """How near an address is, ascending."""
+    """How near an address is, in ascending order."""
 
     PUBLIC = 0
     PRIVATE = 1
-    """A private network, or a range that is reserved."""
+    """A private network, or a reserved range."""
     LOOPBACK = 2
     """This machine."""
     LINK = 3
-    """The machine's own link: where nodes and clouds keep what is for this machine alone."""
+    """The link-local network, where nodes and clouds provide services for this machine only."""
     NOWHERE = 4
-    """No place to connect to: unspecified, multicast and broadcast addresses, and the services that give a
+    """Never connected to: unspecified, multicast and broadcast addresses, and the services that give a
     machine its credentials."""
 
 
@@ -45,7 +45,7 @@ def _networks(*texts: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Networ
     return tuple(map(ipaddress.ip_network, texts))
 
 
-# the first that holds an address counts
+# the first zone that contains an address counts
 _ZONES: tuple[tuple[Zone, tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]], ...] = (
     (
         Zone.NOWHERE,
@@ -84,7 +84,7 @@ _ZONES: tuple[tuple[Zone, tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, .
             "240.0.0.0/4",
             "fc00::/7",
             "fec0::/10",
-            "64:ff9b:1::/48",  # NAT64 for local use: what it leads to is its operator's choice
+            "64:ff9b:1::/48",  # NAT64 for local use: its operator decides where it leads
             "100::/64",
             "2001:db8::/32",
             "3fff::/20",
@@ -100,16 +100,17 @@ _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
 @lru_cache(maxsize=4096)
 def zone_of(text: str) -> Zone:
-    """Return the zone of an address; of an IPv6 address that holds an IPv4 one, the nearer of the two.
+    """Return the zone of an address; if an IPv6 address contains an IPv4 address, the nearer zone of both.
 
-    Raises :class:`ValueError` for what is no address.
+    Raises :class:`ValueError` for text that is not an address.
     """
     address = ipaddress.ip_address(text.partition("%")[0])
-    held = _held(address)
-    return max(map(_zone, (address, *held)))
+    contained = _held(address)
+    return max(map(_zone, (address, *contained)))
 
 
 def _zone(address: Address) -> Zone:
+    """Return the zone of an address, without IPv4 addresses in it."""
     for zone, networks in _ZONES:
         if any(address in network for network in networks):
             return zone
@@ -117,7 +118,7 @@ def _zone(address: Address) -> Zone:
 
 
 def _held(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
-    """Return the IPv4 addresses to which packets for an IPv6 address may go."""
+    """Return the IPv4 addresses to which packets for an IPv6 address may be sent."""
     if isinstance(address, ipaddress.IPv4Address):
         return ()
     named = address.ipv4_mapped or address.sixtofour
@@ -133,9 +134,9 @@ def _held(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
 
 
 def spelled_address(host: str) -> str:
-    """Return the address that ``host`` spells, in any way that the C library takes, ``""`` for a name.
+    """Return the address that ``host`` spells in any form that the C library accepts; ``""`` for a name.
 
-    ``2130706433``, ``0x7f.1``, ``017700000001`` and ``127.0.0.1.`` are all 127.0.0.1.
+    ``2130706433``, ``0x7f.1``, ``017700000001`` and ``127.0.0.1.`` all mean 127.0.0.1.
     """
     bare = host.strip("[]").rstrip(".")
     try:
@@ -143,7 +144,7 @@ def spelled_address(host: str) -> str:
     except ValueError:
         pass
     try:
-        # as getaddrinfo, it takes one to four numbers, each decimal, octal or hexadecimal
+        # like getaddrinfo, inet_aton accepts one to four numbers, each decimal, octal or hexadecimal
         return str(ipaddress.IPv4Address(socket.inet_aton(bare)))
     except (OSError, ValueError):
         return ""
@@ -160,24 +161,24 @@ _LEADS = {
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where a registry is reached: what it may lead us to follows from that."""
+    """Where a registry was reached. It decides where the registry may lead."""
 
     host: str
     """Without port and brackets, in lower case."""
     zone: Zone
-    """Of the address that was connected to last."""
+    """The zone of the address that was last connected to."""
     plain: bool = False
-    """Whether it speaks no TLS."""
+    """Whether it does not use TLS."""
     keeps_secrets: bool = True
-    """Whether credentials may go there: by TLS, to this machine, or where the user allowed plain HTTP."""
+    """Whether credentials may be sent there: over TLS, to this machine, or if the user allowed plain HTTP."""
 
     def may_lead_to(self, address: str) -> bool:
-        """Whether the registry may send us to ``address``, which is one and no name."""
+        """Whether the registry may lead to ``address``, which must be an address and not a name."""
         return zone_of(address) in _LEADS[self.zone]
 
 
 def zone_of_spelling(host: str) -> Zone:
-    """Return the zone of a host as far as its spelling tells: a name is taken for public."""
+    """Return the zone of a host by its spelling; a name counts as public."""
     if host == "localhost" or host.endswith(".localhost"):
         return Zone.LOOPBACK
     address = spelled_address(host)
@@ -185,17 +186,17 @@ def zone_of_spelling(host: str) -> Zone:
 
 
 def is_somewhere(address: str) -> bool:
-    """Whether requests may go to ``address`` at all."""
+    """Whether requests may be sent to ``address`` at all."""
     return zone_of(address) is not Zone.NOWHERE
 
 
 def is_near(address: str) -> bool:
-    """Whether plain HTTP may go to ``address`` unasked: this machine and private networks."""
+    """Whether plain HTTP is allowed to ``address`` by default: this machine and private networks."""
     return zone_of(address) in {Zone.PRIVATE, Zone.LOOPBACK}
 
 
 class Refused(Exception):  # noqa: N818 - says what became of a connection
-    """All addresses of a host are refused; ``address`` is the first of them."""
+    """No address of a host is allowed. ``address`` is the first of them."""
 
     def __init__(self, address: str) -> None:
         super().__init__(address)
@@ -203,12 +204,12 @@ class Refused(Exception):  # noqa: N818 - says what became of a connection
 
     @property
     def reason(self) -> str:
-        """Why, for an error."""
+        """The reason, for an error."""
         kind = {
             Zone.PRIVATE: "is in a private network",
             Zone.LOOPBACK: "is this machine",
-            Zone.LINK: "is on this machine's own link",
-            Zone.NOWHERE: "is no place to send requests to",
+            Zone.LINK: "is link-local",
+            Zone.NOWHERE: "must not be connected to",
         }.get(zone_of(self.address), "is not near")
         return f"its address {self.address} {kind}: refused"
 
@@ -219,5 +220,5 @@ AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, i
 async def resolve(host: str, port: int) -> list[AddressInfo]:
     """Return the addresses of a host, as ``getaddrinfo`` does. Raises :class:`OSError`."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return list(found)  # type: ignore[arg-type] # its type is that of every family and kind of socket
+    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return list(infos)  # type: ignore[arg-type] # its type is that of every family and kind of socket

@@ -1,7 +1,7 @@
-"""One HTTP exchange: kept-alive connections, trusted CAs, proxies, bounded in time and size.
+"""One HTTP exchange: kept-alive connections, trusted CAs, proxies, limits on time and size.
 
-Knows nothing of registries. What went wrong comes out as :class:`Later` (trying again can help) or
-:class:`NoTls`, with a text that holds neither URL nor header.
+Knows nothing about registries. Failures are :class:`Later` (a later try may succeed) or :class:`NoTls`; their
+texts contain neither URL nor header.
 """
 
 from __future__ import annotations
@@ -34,38 +34,37 @@ from storage.limits.circuits import SILENCE, Asked, Circuits
 from storage.limits.pool import Hold
 
 LONGEST_WAIT = 30.0
-"""Seconds: no ``Retry-After`` makes one request wait longer between two tries."""
+"""The longest wait between two tries in seconds, whatever ``Retry-After`` says."""
 ERROR_TEXT = 256
 _LARGE_BODY = 1024 * 1024
 _REDIRECT = 300
 ROOM_SECONDS = 60.0
-"""Seconds for which an answer waits until this process has room for it, see
-:data:`storage.http_client.http1.BODIES`."""
+"""Seconds for which an answer waits for memory, see :data:`storage.http_client.http1.BODIES`."""
 _MOST_HOSTS = 2048
-"""Hosts of which it is remembered whether a proxy leads to them."""
+"""The most hosts for which the choice of a proxy is remembered."""
 _MOST_REQUESTS = 256
-"""Requests under way at a time for one asker, far more than one busy registry is asked."""
+"""The most requests under way for one asker. One busy registry needs far fewer."""
 _NOT_ASKED = "it is silent, and not asked for now"
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "provenance-chains"}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status, its headers and the whole body."""
+    """Status, headers and the whole body."""
 
     status: int
     headers: CIMultiDictProxy[str]
     body: bytes
     url: URL
     address: str = ""
-    """That of the other end; empty for what a proxy answered."""
+    """The address of the server; empty if a proxy answered."""
     hold: Hold | None = field(default=None, repr=False, compare=False)
-    """The room that the body takes in :data:`storage.http_client.http1.BODIES`; keep it as long as the
+    """The memory reserved for the body in :data:`storage.http_client.http1.BODIES`. Keep it as long as the
     body."""
 
     @property
     def retry_after(self) -> float:
-        """Seconds that the ``Retry-After`` header asks for, 0 without one."""
+        """The seconds that the ``Retry-After`` header asks for; 0 without one."""
         value = self.headers.get("Retry-After", "")
         if value.isdecimal():
             return float(value)
@@ -76,42 +75,43 @@ class Answer:
 
     @property
     def words(self) -> list[tuple[str, str]]:
-        """The registry's own codes and messages; nobody vouches for them."""
+        """The codes and messages in the answer's body. They are foreign text."""
         try:
-            said = lean_json.loads(self.body, lean_json.FEW_VALUES)
+            document = lean_json.loads(self.body, lean_json.FEW_VALUES)
         except orjson.JSONDecodeError:
             plain = self.headers.get("Content-Type", "").partition(";")[0].strip() == "text/plain"
             return [("", self.body[:ERROR_TEXT].decode("utf-8", "replace").strip())] if plain else []
-        return _words(said)
+        return _words(document)
 
     @property
     def text(self) -> str:
-        """What it says, on one line fit for an error."""
-        said = "; ".join(": ".join(word for word in words if word) for words in self.words)[:ERROR_TEXT]
-        return f"answered {self.status} {''.join(c if c.isprintable() else ' ' for c in said)}".rstrip()
+        """Status and messages on one line, fit for an error."""
+        messages = "; ".join(": ".join(word for word in words if word) for words in self.words)[:ERROR_TEXT]
+        return f"answered {self.status} {''.join(c if c.isprintable() else ' ' for c in messages)}".rstrip()
 
 
-def _words(said: object) -> list[tuple[str, str]]:
-    """Return codes and messages of an error as registries, proxies and clouds write it."""
-    if not isinstance(said, dict):
+def _words(document: object) -> list[tuple[str, str]]:
+    """Return codes and messages of an error as registries, proxies and clouds write them."""
+    if not isinstance(document, dict):
         return []
-    errors = said.get("errors")
+    errors = document.get("errors")
     if isinstance(errors, list):
-        return [_word(one) for one in errors if isinstance(one, dict)]
-    error = said.get("error")
-    return [_word(error if isinstance(error, dict) else said)]
+        return [_word(entry) for entry in errors if isinstance(entry, dict)]
+    error = document.get("error")
+    return [_word(error if isinstance(error, dict) else document)]
 
 
-def _word(one: dict[str, Any]) -> tuple[str, str]:
-    message = str(one.get("message") or "")
-    detail = one.get("detail")
+def _word(entry: dict[str, Any]) -> tuple[str, str]:
+    """Return code and message of one error."""
+    message = str(entry.get("message") or "")
+    detail = entry.get("detail")
     if isinstance(detail, dict):
         detail = detail.get("message") or detail.get("description")
     if isinstance(detail, str) and detail and detail not in message:
         message = f"{message} ({detail})" if message else detail
-    code = one.get("code")
-    # Google's errors repeat the status as a number and have the word beside it
-    return str((one.get("status") if isinstance(code, int) else code) or ""), message
+    code = entry.get("code")
+    # Google's errors have the HTTP status as number in "code" and the name in "status"
+    return str((entry.get("status") if isinstance(code, int) else code) or ""), message
 
 
 def _anywhere(_: str) -> bool:
@@ -119,9 +119,9 @@ def _anywhere(_: str) -> bool:
 
 
 class Later(Exception):  # noqa: N818 - not an error yet
-    """This try failed for a transient reason; ``after`` is the wait in seconds that was asked for.
+    """This try failed for a transient reason. ``after`` is the requested wait in seconds.
 
-    ``host`` (``scheme://host:port``) is who gave no answer, empty where there was one.
+    ``host`` (``scheme://host:port``) did not answer; empty if it did.
     """
 
     def __init__(self, reason: str, after: float = 0.0, host: str = "") -> None:
@@ -130,7 +130,7 @@ class Later(Exception):  # noqa: N818 - not an error yet
 
 
 class NoTls(Exception):  # noqa: N818
-    """The other side's TLS is absent, broken or, when ``untrusted``, not vouched for by a known CA."""
+    """The server's TLS is absent or broken or, with ``untrusted``, its certificate is not trusted."""
 
     def __init__(self, reason: str, *, untrusted: bool = False) -> None:
         super().__init__(reason)
@@ -138,9 +138,9 @@ class NoTls(Exception):  # noqa: N818
 
 
 class Proxies:
-    """The proxies of the environment (``HTTPS_PROXY``, ``NO_PROXY``, …), read once; never ``.netrc``.
+    """The proxies of the environment (``HTTPS_PROXY``, ``NO_PROXY``, …), read once. ``.netrc`` is not read.
 
-    As with Go's programs, this machine itself is never behind one.
+    As in Go programs, this machine itself is never reached through a proxy.
     """
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ class Proxies:
         self._chosen: Bounded[tuple[str, str], str] = Bounded(_MOST_HOSTS)
 
     def choose(self, url: URL) -> str | None:
-        """Return the proxy for ``url``, None for a direct connection."""
+        """Return the proxy for ``url``; None for a direct connection."""
         if not self._proxies:
             return None
         key = (url.scheme, url.host or "")
@@ -161,18 +161,18 @@ class Proxies:
 
 
 class _Question:
-    """One request: how long it may take from :meth:`begin` on, and what its host's circuit is told of it."""
+    """One request: its time limit from :meth:`begin` on, and what it reports to its host's circuit."""
 
     def __init__(self, circuits: Circuits | None, host: str, seconds: float, method: str) -> None:
         self._circuits, self.host, self.seconds, self._method = circuits, host, seconds, method
         self.patience = asyncio.timeout(None)
         self._begun = False
         self.rests = False
-        """Whether it waits for room for the answer."""
+        """Whether it waits for memory for the answer."""
         self._asked: Asked | None = None
 
     def begin(self) -> None:
-        """Say that from now on it is the host that is waited for. Raises :class:`Later` if it may not be."""
+        """Start the time limit: from now on the host is waited for. Raises :class:`Later` if it is silent."""
         if self._begun:
             return
         self._begun = True
@@ -183,7 +183,7 @@ class _Question:
                 raise Later(_NOT_ASKED, host=self.host)
 
     def rest(self, rests: bool, /) -> None:
-        """Say that it is not the host that is waited for, but room for its answer; or that it is again."""
+        """Report that it waits for memory and not for the host, or for the host again."""
         self.rests = rests
         if self._circuits is not None and rests:
             self.end(Circuits.gave_up)
@@ -200,17 +200,17 @@ class _Question:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it ended early, as the host says nothing to anybody."""
+        """Whether the request was ended early because the host is silent."""
         return self._asked is not None and self._asked.ended
 
     def end(self, how: Callable[[Circuits, str, Asked], None]) -> None:
-        """Tell the circuit how it ended."""
+        """Report the outcome to the circuit."""
         if self._circuits is not None and self._asked is not None:
             how(self._circuits, self.host, self._asked)
 
 
 class Connections:
-    """What every request goes through, directly or by a proxy; closed by :meth:`close`."""
+    """Sends all requests, directly or through a proxy. Call :meth:`close` at the end."""
 
     def __init__(self, options: StoreOptions) -> None:
         self._tls = tls_context(options)
@@ -221,7 +221,7 @@ class Connections:
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        """Close every connection; a later request opens new ones."""
+        """Close every connection. A later request opens new ones."""
         await self._direct.close()
         session, self._session = self._session, None
         if session is not None:
@@ -237,13 +237,13 @@ class Connections:
         seconds: float = 0.0,
         allows: Allows = _anywhere,
     ) -> Answer:
-        """Return the answer to one request, whatever its status; redirects are not followed.
+        """Return the answer to one request, whatever its status. Redirects are not followed.
 
-        ``limit`` bounds the body in bytes, ``seconds`` the whole exchange where it must be shorter than the
-        configured timeout. ``allows`` is asked for each address before it is connected to; a proxy resolves
-        names itself, so there it is asked for addresses in URLs alone. Raises :class:`Later`, at once for a
-        host that was silent and is not to be asked now; :class:`NoTls`, :class:`Refused`, and
-        :class:`BadContent` for a body over the limit.
+        ``limit`` is the largest body in bytes. ``seconds`` limits the whole exchange if it is given, else the
+        configured timeout does. ``allows`` is called for each address before it is connected to; since a
+        proxy resolves names itself, it is then called only for addresses in URLs. Raises :class:`Later`,
+        immediately for a host that is silent; :class:`NoTls`, :class:`Refused`, and :class:`BadContent` for a
+        larger body.
         """
         host, seconds = _host(url), seconds or self._timeout
         if self._circuits is not None and self._circuits.wait(host):
@@ -267,7 +267,7 @@ class Connections:
             return answer
 
     def is_silent(self, host: str) -> bool:
-        """Whether trying again would ask a host that says nothing."""
+        """Whether the host is silent, so that another try is of no use."""
         return self._circuits is not None and self._circuits.is_open(host)
 
     async def _exchange(
@@ -280,6 +280,7 @@ class Connections:
         limit: int,
         allows: Allows,
     ) -> Answer:
+        """Send a request directly or through a proxy, and map all exceptions."""
         headers, host = _HEADERS | headers, question.host
         proxy = self._proxies.choose(url)
         try:
@@ -290,7 +291,7 @@ class Connections:
                         raise Refused(spelled)
                     question.begin()
                     return await self._by_proxy(proxy, method, url, headers, data, limit)
-                found = await self._direct.send(
+                response = await self._direct.send(
                     method,
                     url,
                     headers,
@@ -301,10 +302,12 @@ class Connections:
                     begin=question.begin,
                     rests=question.rest,
                 )
-                return Answer(found.status, found.headers, found.body, url, found.address, found.hold)
+                return Answer(
+                    response.status, response.headers, response.body, url, response.address, response.hold
+                )
         except TimeoutError as exc:
             if question.rests:
-                raise Later(f"there was no room for its answer in {ROOM_SECONDS:g} s") from exc
+                raise Later(f"there was no memory for its answer in {ROOM_SECONDS:g} s") from exc
             raise Later(f"no answer in {question.seconds:g} s", host=host) from exc
         except TooLarge as exc:
             size = (
@@ -322,11 +325,12 @@ class Connections:
         except OSError as exc:
             raise Later(f"cannot connect ({exc.strerror or type(exc).__name__})", host=host) from exc
         except ValueError as exc:
-            raise StoreRejected(f"{url.host} is not asked: {exc}") from exc
+            raise StoreRejected(f"cannot send a request to {url.host}: {exc}") from exc
 
     async def _by_proxy(
         self, proxy: str, method: str, url: URL, headers: dict[str, str], data: bytes | None, limit: int
     ) -> Answer:
+        """Send a request through a proxy, with aiohttp."""
         try:
             async with self._client().request(
                 method,
@@ -365,9 +369,9 @@ class Connections:
 
 
 def tls_context(options: StoreOptions) -> ssl.SSLContext:
-    """Return a context that trusts the system's CAs and those of ``ca_file``, or everybody if ``insecure``.
+    """Return a context that trusts the system's CAs and ``ca_file``, or any certificate if ``insecure``.
 
-    Raises :class:`StoreRejected` when ``ca_file`` cannot be read as PEM.
+    Raises :class:`StoreRejected` if ``ca_file`` cannot be read as PEM.
     """
     context = ssl.create_default_context()
     if options.insecure:
@@ -383,6 +387,7 @@ def tls_context(options: StoreOptions) -> ssl.SSLContext:
 
 
 def _host(url: URL) -> str:
+    """Return ``scheme://host:port`` of a URL."""
     return f"{url.scheme}://{url.host_port_subcomponent}"
 
 
@@ -394,7 +399,7 @@ def _untrusted(exc: BaseException) -> NoTls:
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, *, cuts: bool) -> tuple[bytes, Hold]:
-    """Return the body, or as much of it as is wanted where it ``cuts``, with the room that it takes."""
+    """Return the body and its reserved memory; with ``cuts`` only the part of it within the limit."""
     length = response.content_length
     if length is not None and length > limit and not cuts:
         response.close()
@@ -425,6 +430,9 @@ _random = secrets.SystemRandom()
 
 
 def wait_before(tried: int, asked: float) -> float:
-    """Seconds to wait after ``tried`` tries: as the registry asked, else doubling with jitter; capped."""
+    """Return the seconds to wait after ``tried`` tries.
+
+    It is what the server asked for, else a doubling wait with jitter; at most :data:`LONGEST_WAIT`.
+    """
     wait = asked or _FIRST_WAIT * 2 ** (tried - 1) * _random.uniform(0.5, 1.5)
     return min(wait, LONGEST_WAIT)

@@ -1,9 +1,9 @@
-"""HTTP/1.1 as a registry needs it: whole bodies both ways, kept-alive connections, strict framing.
+"""HTTP/1.1 as a registry client needs it: whole bodies, kept-alive connections, strict framing.
 
-A run takes ten requests, and a general client's machinery costs more than all else in them
-(``docs/decisions/0012``).
-What RFC 9112 leaves open or warns of is refused here: two lengths, folded headers, other encodings than
-``chunked``. A connection is used again only after an answer that ended where it said it would.
+A run takes ten requests, and a general HTTP client costs more time than everything else in them
+(``docs/decisions/0012``). What RFC 9112 leaves open or warns about is refused here: two lengths, folded
+headers, encodings other than ``chunked``. A connection is reused only after an answer that ended where its
+framing said.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from storage.limits.askers import Places
 from storage.limits.pool import Hold, Pool
 
 IDLE_SECONDS = 60.0
-"""How long a connection is kept that nobody uses."""
+"""Seconds for which an unused connection is kept."""
 MAX_HEAD = 64 * 1024
-"""Bytes of status line and headers."""
+"""The largest status line and headers in bytes."""
 MOST_CONNECTING = 8
-"""Connections that are opened at a time for one asker: each may hold a thread while a name is looked up."""
+"""The most connections that are opened at the same time for one asker. Each may occupy a thread while a name
+is resolved."""
 ERROR_BODY = 64 * 1024
-"""Bytes that are read of the body of any answer but success; the rest is left with the connection."""
+"""The bytes that are read of the body of an answer without success. The rest is discarded with the
+connection."""
 _END = b"\r\n\r\n"
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\r\n]*)?")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -41,35 +43,35 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
 _INFORMATION, _SWITCHING, _EMPTY = range(100, 200), 101, {204, 304}
 _OK, _REDIRECT = 200, 300
 BODIES = Pool(32 * 1024 * 1024)
-"""What the bodies of answers may take at a time in this process, until nobody needs them any more."""
+"""The memory for the bodies of answers in this process, until their users release them."""
 UNBOOKED = 16 * 1024
-"""Bytes of a body for which nobody waits."""
+"""The bytes of a body that need no reservation."""
 STEP = 256 * 1024
-"""Bytes that are booked at first for a body that does not tell its size; then as many again, and so on."""
+"""The bytes that are reserved at a time for a body without a length."""
 _FAMILY_DELAY = 0.25
-"""Seconds before a host's other address is tried as well (RFC 8305)."""
+"""Seconds before another address of a host is tried in parallel (RFC 8305)."""
 _MOST_ADDRESSES = 8
 
 
 Rests = Callable[[bool], None]
-"""Called with true when an answer is not read on for want of room, with false when it is again."""
+"""Called with True when reading an answer stops for lack of memory, and with False when it continues."""
 
 
 def _ignore(_: bool, /) -> None:
-    """Take no notice."""
+    """Do nothing."""
 
 
 class Broken(Exception):  # noqa: N818 - says what happened to a connection
-    """The connection ended, or what came over it is no HTTP answer."""
+    """The connection ended, or its data is not an HTTP answer."""
 
     def __init__(self, reason: str, *, unheard: bool = False) -> None:
         super().__init__(reason)
         self.unheard = unheard
-        """Whether a connection that had been used before ended without a byte of answer."""
+        """Whether a reused connection ended before the first byte of an answer."""
 
 
 class TooLarge(Exception):  # noqa: N818 - says what is wrong with an answer
-    """The body is larger than what was asked for; ``size`` is what it announced in bytes, 0 for nothing."""
+    """The body is larger than allowed. ``size`` is its announced size in bytes, 0 if there is none."""
 
     def __init__(self, size: int = 0) -> None:
         super().__init__(f"{size} bytes" if size else "")
@@ -77,7 +79,7 @@ class TooLarge(Exception):  # noqa: N818 - says what is wrong with an answer
 
 
 class _Full(Exception):  # noqa: N818 - says what there is not
-    """There is no room for ``size`` more bytes now."""
+    """There is no memory for ``size`` more bytes now."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -85,20 +87,20 @@ class _Full(Exception):  # noqa: N818 - says what there is not
 
 
 class _Enough(Exception):  # noqa: N818 - not an error
-    """As much of the body was read as is wanted."""
+    """The wanted part of the body was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Status, headers, whole body."""
+    """Status, headers and the whole body."""
 
     status: int
     headers: CIMultiDictProxy[str]
     body: bytes
     address: str = ""
-    """That of the other end."""
+    """The address of the server."""
     hold: Hold | None = field(default=None, repr=False, compare=False)
-    """The room that the body takes in :data:`BODIES`; keep it as long as the body."""
+    """The memory reserved for the body in :data:`BODIES`. Keep it as long as the body."""
 
 
 class _Connection(asyncio.Protocol):
@@ -144,17 +146,17 @@ class _Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether it may be used again."""
+        """Whether it can be reused."""
         return not self._transport.is_closing()
 
     def abort(self) -> None:
-        """Close it without waiting for anything."""
+        """Close it immediately."""
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
         if waiter is None or waiter.done():
-            self._keep = False  # nobody asked for anything
+            self._keep = False  # data without a request: the framing of this connection is lost
             self.abort()
             return
         self._buffer += data
@@ -193,8 +195,9 @@ class _Connection(asyncio.Protocol):
         waiter.set_exception(Broken(type(exc).__name__ if exc else "it ended early", unheard=unheard))
 
     def _finish(self, waiter: asyncio.Future[Response]) -> None:
+        """Give the answer to the caller."""
         assert self._head is not None  # noqa: S101 - it was read
-        # an answer that came before the request had gone leaves the rest of it on the way
+        # if the answer came before the request was sent completely, the rest of the request is still queued
         clean = not self._buffer and not self._transport.get_write_buffer_size()
         self._keep = self._keep and clean
         if self._hold is not None:
@@ -204,11 +207,11 @@ class _Connection(asyncio.Protocol):
         self._body, self._size = BytesIO(), 0
 
     def _announced(self) -> int:
-        """Return how many bytes the body will have, 0 where that is not told."""
+        """Return the announced size of the body in bytes (at most the limit); 0 if unknown."""
         return min(self._length, self._limit) if self._length and not self._chunked else 0
 
     def _make_room(self, size: int) -> None:
-        """Book room for ``size`` bytes of body in all. Raises :class:`_Full` when there is none now."""
+        """Reserve memory for ``size`` bytes of body in all. Raises :class:`_Full` if there is none now."""
         room = self._hold.size if self._hold else UNBOOKED
         if size <= room:
             return
@@ -225,7 +228,7 @@ class _Connection(asyncio.Protocol):
             self._hold.absorb(hold)
 
     def _wait_for(self, size: int) -> None:
-        """Read no further until there is room again."""
+        """Stop reading until there is memory again."""
         self._transport.pause_reading()
         self._rests(True)
         self._booking = asyncio.ensure_future(self._book(size))
@@ -242,7 +245,10 @@ class _Connection(asyncio.Protocol):
         self.data_received(b"")
 
     def _read_head(self) -> bool:
-        """Read status line and headers, once they are there; leaves out those that only inform."""
+        """Parse status line and headers; return whether they were complete.
+
+        Informational answers are skipped.
+        """
         end = self._buffer.find(_END)
         if end < 0 or end > MAX_HEAD:
             if len(self._buffer) > MAX_HEAD:
@@ -250,16 +256,16 @@ class _Connection(asyncio.Protocol):
             return False
         line, *lines = bytes(self._buffer[:end]).split(b"\r\n")
         del self._buffer[: end + len(_END)]
-        found = _STATUS.fullmatch(line)
-        if found is None:
-            raise Broken("the answer is no HTTP/1.1")
-        status = int(found[2])
+        match = _STATUS.fullmatch(line)
+        if match is None:
+            raise Broken("the answer is not HTTP/1.1")
+        status = int(match[2])
         if status in _INFORMATION:
             if status == _SWITCHING:
                 raise Broken("it switches to another protocol")
             return True
         headers = _headers(lines)
-        self._keep = _keeps(headers, is_new=found[1] == b"1")
+        self._keep = _keeps(headers, is_new=match[1] == b"1")
         self._frame(status, headers)
         self._head = status, CIMultiDictProxy(headers)
         self._make_room(self._announced())
@@ -274,12 +280,12 @@ class _Connection(asyncio.Protocol):
         if self._bodyless or status in _EMPTY:
             self._length = 0
         elif encodings:
-            if lengths or [each.lower() for each in encodings] != ["chunked"]:
-                raise Broken("it cannot be told where the answer ends")
+            if lengths or [encoding.lower() for encoding in encodings] != ["chunked"]:
+                raise Broken("the end of the answer is ambiguous")
             self._chunked = True
         elif lengths:
             if len(set(lengths)) != 1 or not (lengths[0].isascii() and lengths[0].isdecimal()):
-                raise Broken("it cannot be told how long the answer is")
+                raise Broken("the length of the answer is ambiguous")
             self._length = int(lengths[0])
             if self._length > self._limit and not self._cuts:
                 raise TooLarge(self._length)
@@ -287,7 +293,7 @@ class _Connection(asyncio.Protocol):
             self._keep = False
 
     def _read_body(self) -> bool:
-        """Take what is there of the body; whether that was all."""
+        """Take what has arrived of the body; return whether it is complete."""
         if self._chunked:
             return self._read_chunks()
         if self._length is None:
@@ -297,7 +303,10 @@ class _Connection(asyncio.Protocol):
         return self._size == self._length
 
     def _take(self, count: int) -> None:
-        """Move bytes into the body. Raises :class:`TooLarge`, or :class:`_Enough` where a part will do."""
+        """Move bytes from the buffer to the body.
+
+        Raises :class:`TooLarge`, or :class:`_Enough` if a part of the body is sufficient.
+        """
         fits = min(count, self._limit - self._size)
         if fits < count and not self._cuts:
             raise TooLarge
@@ -312,6 +321,7 @@ class _Connection(asyncio.Protocol):
             raise _Enough
 
     def _read_chunks(self) -> bool:
+        """Take the chunks that have arrived; return whether the body is complete (RFC 9112, section 7.1)."""
         while True:
             if self._left > 0:
                 count = min(self._left, len(self._buffer))
@@ -325,17 +335,18 @@ class _Connection(asyncio.Protocol):
                 return False
             if self._left == 0:
                 if line:
-                    raise Broken("a chunk is longer than it says")
+                    raise Broken("a chunk is longer than its stated size")
                 self._left = -1
             elif self._left == -1:
-                found = _CHUNK.fullmatch(line)
-                if found is None:
-                    raise Broken("a chunk has no length")
-                self._left = int(found[1], 16) or -2
+                match = _CHUNK.fullmatch(line)
+                if match is None:
+                    raise Broken("a chunk has no valid size")
+                self._left = int(match[1], 16) or -2
             elif not line:
                 return True
 
     def _line(self) -> bytes | None:
+        """Return the next line; None if it has not arrived completely."""
         end = self._buffer.find(b"\r\n")
         if end < 0 or end > MAX_HEAD:
             if len(self._buffer) > MAX_HEAD:
@@ -351,17 +362,19 @@ def _anywhere(_: str) -> bool:
 
 
 def _headers(lines: list[bytes]) -> CIMultiDict[str]:
+    """Parse header lines. Raises :class:`Broken`."""
     headers: CIMultiDict[str] = CIMultiDict()
     for line in lines:
         name, colon, value = line.decode("latin-1").partition(":")
         if not colon or _NAME.fullmatch(name) is None:
-            raise Broken("a header has no name")
+            raise Broken("a header has no valid name")
         headers.add(name, value.strip(" \t"))
     return headers
 
 
 def _keeps(headers: CIMultiDict[str], *, is_new: bool) -> bool:
-    words = {word.strip().lower() for each in headers.getall("Connection", ()) for word in each.split(",")}
+    """Whether the server keeps the connection open after this answer."""
+    words = {word.strip().lower() for value in headers.getall("Connection", ()) for word in value.split(",")}
     return "close" not in words and (is_new or "keep-alive" in words)
 
 
@@ -387,13 +400,13 @@ class Client:
         begin: Callable[[], None] = lambda: None,
         rests: Rests = _ignore,
     ) -> Response:
-        """Return the answer to one request; ``tls`` is for URLs with ``https``, ``limit`` in bytes of body.
+        """Return the answer to one request. ``tls`` is for ``https``; ``limit`` is the largest body in bytes.
 
-        ``allows`` is asked for the addresses that the host has now, and only those that it takes are
-        connected to. ``begin`` is called before the host is asked, and again before that is done over another
-        connection; ``rests`` as it says. Raises :class:`Broken`, :class:`TooLarge`, :class:`ssl.SSLError` and
-        :class:`OSError`, the latter when there is no connection; :class:`Refused` when no address may be
-        connected to; :class:`ValueError` for a header that would hold a line break.
+        ``allows`` is called for the current addresses of the host, and only allowed ones are connected to.
+        ``begin`` is called before the host is contacted, and again before a retry on another connection; for
+        ``rests`` see :data:`Rests`. Raises :class:`Broken`, :class:`TooLarge`, :class:`ssl.SSLError`;
+        :class:`OSError` if no connection can be made; :class:`Refused` if no address is allowed;
+        :class:`ValueError` for a header with a line break.
         """
         sent = _request(method, url, headers, data)
         key = url.scheme, url.host_port_subcomponent or ""
@@ -407,7 +420,7 @@ class Client:
             try:
                 return await self._exchange(key, connection, method, sent, limit, rests)
             except Broken as error:
-                # the server let go of it at the same time
+                # the server closed the connection while the request was sent: a read may be sent again
                 if not error.unheard or method not in {"GET", "HEAD"}:
                     raise
         async with self._connecting.place():
@@ -417,14 +430,17 @@ class Client:
 
     @staticmethod
     async def _connect(url: URL, tls: ssl.SSLContext | None, allows: Allows) -> _Connection:
-        """Connect to an address that was checked: the name is not asked for a second time."""
+        """Connect to an address that was checked.
+
+        The name is not resolved a second time, because the result could differ.
+        """
         host = url.raw_host or ""
-        found = await addresses.resolve(host, url.port or 0)
-        wanted = [each for each in found if allows(each[4][0])]
-        if not wanted:
-            raise Refused(found[0][4][0]) if found else OSError(0, "the host has no address")
+        infos = await addresses.resolve(host, url.port or 0)
+        allowed = [info for info in infos if allows(info[4][0])]
+        if not allowed:
+            raise Refused(infos[0][4][0]) if infos else OSError(0, "the host has no address")
         sock = await start_connection(
-            wanted[:_MOST_ADDRESSES], happy_eyeballs_delay=_FAMILY_DELAY, interleave=1
+            allowed[:_MOST_ADDRESSES], happy_eyeballs_delay=_FAMILY_DELAY, interleave=1
         )
         loop = asyncio.get_running_loop()
         try:
@@ -446,6 +462,7 @@ class Client:
         limit: int,
         rests: Rests,
     ) -> Response:
+        """Exchange over a connection, and keep it for reuse if that is possible."""
         self._busy.add(connection)
         try:
             response = await connection.exchange(method, sent, limit, rests)
@@ -463,24 +480,25 @@ class Client:
         return response
 
     def _take(self, key: tuple[str, str], allows: Allows) -> _Connection | None:
-        """Return the connection that was used last, of those to allowed addresses."""
+        """Return the most recently used idle connection to an allowed address."""
         idle = self._idle.get(key)
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
         kept: list[_Connection] = []
-        found = None
-        while idle and found is None:
+        taken = None
+        while idle and taken is None:
             connection = idle.pop()
             if not connection.is_open or connection.idle_since <= oldest:
                 connection.abort()
             elif allows(connection.address):
-                found = connection
+                taken = connection
             else:
-                kept.append(connection)  # somebody else's, who may go there
+                kept.append(connection)  # this request may not use it, but another one may
         if idle is not None:
             idle.extend(reversed(kept))
-        return found
+        return taken
 
     def _close_idle(self) -> None:
+        """Close connections that were idle for too long."""
         loop = asyncio.get_running_loop()
         self._sweep = None
         for key, idle in list(self._idle.items()):
@@ -492,14 +510,17 @@ class Client:
             self._sweep = loop.call_later(IDLE_SECONDS, self._close_idle)
 
     async def close(self) -> None:
-        """Close every connection; those in use end with :class:`Broken`."""
+        """Close every connection. Exchanges under way end with :class:`Broken`."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        for connection in [*self._busy, *(each for idle in self._idle.values() for each in idle)]:
+        for connection in [
+            *self._busy,
+            *(idle_connection for idle in self._idle.values() for idle_connection in idle),
+        ]:
             connection.abort()
         self._idle.clear()
-        await asyncio.sleep(0)  # lets the transports close their sockets
+        await asyncio.sleep(0)  # let the transports close their sockets
 
     async def __aenter__(self) -> Self:
         return self
@@ -509,6 +530,7 @@ class Client:
 
 
 def _request(method: str, url: URL, headers: Mapping[str, str], data: bytes | None) -> bytes:
+    """Return the bytes of a request. Raises :class:`ValueError` for a header with a line break."""
     lines = [f"{method} {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if data is not None or method not in {"GET", "HEAD"}:
@@ -519,5 +541,5 @@ def _request(method: str, url: URL, headers: Mapping[str, str], data: bytes | No
         lines.append("Accept: */*")
     head = "\r\n".join(lines)
     if head.count("\r") != len(lines) - 1 or head.count("\n") != len(lines) - 1:
-        raise ValueError("a header would hold a line break")
+        raise ValueError("a header contains a line break")
     return head.encode("latin-1") + _END + (data or b"")

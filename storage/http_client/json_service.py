@@ -1,4 +1,4 @@
-"""Requests to one web service of JSON: tried again while it may help, bounded in time and size."""
+"""Requests to one JSON web service, with retries and limits on time and size."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _AT_ONCE = 16
 _FORBIDDEN = frozenset({401, 403})
 _MOVED = range(300, 400)
 LARGEST_ANSWER = 4 * 1024 * 1024
-"""Bytes of an answer of which no more is expected."""
+"""The largest answer in bytes, unless a request states another limit."""
 _SLOWEST = 256 * 1024
-"""Bytes a second that large bodies may be slow, on top of the time that a request may take."""
+"""The slowest transfer of large bodies in bytes per second. Their time is added to the time limit."""
 JSON = "application/json"
 
 Headers = Callable[[], Awaitable[dict[str, str]]]
@@ -34,13 +34,13 @@ async def _no_headers() -> dict[str, str]:
 
 
 class WebService:
-    """One server, at ``base``; ``headers`` are asked for before each try, ``permission`` is told on a 403."""
+    """One server at ``base``. ``headers`` is called before each try; a 403 error names ``permission``."""
 
     def __init__(
         self, base: str, options: StoreOptions, permission: str, headers: Headers = _no_headers
     ) -> None:
         self._base = URL(base.rstrip("/"))
-        # storage.oci.repository.insecure is about registries alone
+        # storage.oci.repository.insecure applies to registries only
         self._connections = Connections(replace(options, insecure=False))
         self._tries, self._seconds = max(1, options.attempts), options.timeout
         self._permission, self._headers = permission, headers
@@ -60,12 +60,12 @@ class WebService:
         content_type: str = JSON,
         expected: int = 0,
     ) -> Answer:
-        """Return the answer. Raises :class:`StoreUnavailable` and :class:`StoreRejected`, which name
-        ``purpose`` and never a header; a status of 400 and above that ``passes`` names is returned.
+        """Return the answer; a status of 400 and above only if ``passes`` has it.
 
-        An answer may have ``limit`` bytes, and what was sent once more: services repeat what they keep.
-        ``name`` is a last segment of the path, which may hold slashes; ``expected`` bytes give an answer more
-        time.
+        An answer may have ``limit`` bytes plus twice the size of ``data``, because services repeat what they
+        store. ``name`` is a last path segment that may contain slashes. ``expected`` is the size of the
+        answer in bytes and extends the time limit. Raises :class:`StoreUnavailable` and
+        :class:`StoreRejected`, whose texts name ``purpose`` and no header.
         """
         limit += 2 * len(data or b"")
         url = self._base / path
@@ -88,8 +88,8 @@ class WebService:
             if not is_busy(answer, ""):
                 raise self._refused(answer, purpose)
             if tried == self._tries:
-                said = f"{answer.status}: {_said(answer)}"
-                raise StoreUnavailable(f"{purpose}: {said} ({tried} tries)")
+                problem = f"{answer.status}: {_said(answer)}"
+                raise StoreUnavailable(f"{purpose}: {problem} ({tried} tries)")
             await asyncio.sleep(wait_before(tried, answer.retry_after))
         raise AssertionError("unreachable")
 
@@ -102,18 +102,20 @@ class WebService:
         limit: int,
         expected: int,
     ) -> Answer:
+        """Send the request once."""
         async with self._places:
             more = await self._headers()
             seconds = self._seconds + max(len(data or b""), expected) / _SLOWEST
             return await self._connections.send(method, url, headers | more, data, limit, seconds)
 
     def _refused(self, answer: Answer, purpose: str) -> StoreRejected:
-        said = _said(answer)
+        """Return the exception for a refusal."""
+        problem = _said(answer)
         if answer.status in _FORBIDDEN:
-            said = f"not allowed: {self._permission} ({said})"
+            problem = f"not allowed: {self._permission} ({problem})"
         elif answer.status in _MOVED:
-            said = "the service is at another address: correct it"
-        return StoreRejected(f"{purpose}: {answer.status}: {said}")
+            problem = "the service is at another address: correct it"
+        return StoreRejected(f"{purpose}: {answer.status}: {problem}")
 
     async def json(
         self,
@@ -125,28 +127,29 @@ class WebService:
         data: bytes | None = None,
         limit: int = LARGEST_ANSWER,
     ) -> dict[str, Any]:
-        """Return the answer's JSON object. Raises also :class:`BadContent`."""
+        """Return the JSON object of an answer. Also raises :class:`BadContent`."""
         answer = await self.send(method, path, purpose, query=query, data=data, limit=limit)
         return await lean_json.aside(answer.body, lambda: json_of(answer, purpose))
 
     async def close(self) -> None:
-        """Close every connection; a later request opens new ones."""
+        """Close every connection. A later request opens new ones."""
         await self._connections.close()
 
 
 def json_of(answer: Answer, purpose: str) -> dict[str, Any]:
-    """Return an answer's JSON object. Raises :class:`BadContent`."""
+    """Return the JSON object in an answer. Raises :class:`BadContent`."""
     try:
-        found = lean_json.loads(answer.body)
+        document = lean_json.loads(answer.body)
     except lean_json.TooMany as exc:
         raise BadContent(f"{purpose}: the answer is not read: {exc.msg}") from None
     except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict):
-        raise BadContent(f"{purpose}: the answer is no JSON object")
-    return found
+        document = None
+    if not isinstance(document, dict):
+        raise BadContent(f"{purpose}: the answer is not a JSON object")
+    return document
 
 
 def _said(answer: Answer) -> str:
+    """Return the beginning of an answer's body on one line."""
     text = answer.body[:ERROR_TEXT].decode("utf-8", "replace")
     return " ".join(text.split()) or "nothing said"

@@ -1,7 +1,7 @@
-"""What a registry means by an answer: a status code has more than one meaning, and registries differ.
+"""The meanings of answers. A status code has several meanings, and registries differ.
 
-The table with sources is in ``docs/registries.md``, and ``tests/unit/storage/oci/test_registry_answers.py``
-has a case for each of its rows.
+The table with sources is in ``docs/registries.md``; ``tests/unit/storage/oci/test_registry_answers.py`` has a
+case for each of its rows.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ _WRITES = frozenset({"PUT", "POST", "PATCH"})
 
 
 def may_pass(status: int) -> bool:
-    """Whether an answer with ``status`` may be another one later, whatever it says."""
+    """Whether a later request may get another answer than this status, whatever the text says."""
     return status in _BUSY or (status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in _NOT_MADE)
 
 
 def is_busy(answer: Answer, name: str) -> bool:
-    """Whether an answer means "later" and no refusal.
+    """Whether an answer means "later" and not a refusal.
 
-    Some registries say 403 where they limit the rate. That is told by ``Retry-After``, by the code
-    ``TOOMANYREQUESTS`` and, as GitHub has neither, by words; ``name`` is the repository's, which may hold
-    such words itself. Here, in :func:`names_rate`, is the one place where words decide.
+    Some registries answer 403 when they limit the rate. This is recognised by ``Retry-After``, by the code
+    ``TOOMANYREQUESTS`` and, since GitHub sends neither, by the text (:func:`names_rate`, the only place where
+    text decides). ``name`` is the repository's name, which is ignored in the text because it may contain such
+    words.
     """
     if may_pass(answer.status):
         return True
@@ -51,16 +52,16 @@ def is_busy(answer: Answer, name: str) -> bool:
         return False
     if "Retry-After" in answer.headers:
         return True
-    return any(code == _TOO_MANY or names_rate(said.replace(name, "")) for code, said in answer.words)
+    return any(code == _TOO_MANY or names_rate(message.replace(name, "")) for code, message in answer.words)
 
 
 def names_rate(text: str) -> bool:
-    """Whether the words of a refusal name a rate limit."""
+    """Whether the text of a refusal names a rate limit."""
     return _RATE.search(text) is not None
 
 
 def next_step(method: str, path: str, status: int, codes: Collection[str]) -> str:
-    """Return what to do about a refusal of a write, ``""`` where its words have to do."""
+    """Return the next step after a refused write; ``""`` if the registry's text must be enough."""
     if method not in _WRITES:
         return ""
     if status in _RULES or _TAG_RULE in codes:

@@ -1,4 +1,4 @@
-"""Whether a registry is so near that plain HTTP is tried there."""
+"""Decides whether a registry is near enough to try plain HTTP."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from storage.formats.reference import registry_host
 
 
 def may_be_plain_http(registry: str) -> bool:
-    """Whether ``registry`` is so near that plain HTTP is tried when it does not speak TLS.
+    """Whether plain HTTP is tried if ``registry`` does not use TLS. ``https`` is tried first.
 
-    go-containerregistry's rule (loopback, ``localhost``, ``*.localhost``, RFC 1918 addresses), which says
-    127.0.0.1 where this says all of 127.0.0.0/8. ``https`` is tried first here as there.
+    The rule is that of go-containerregistry (loopback, ``localhost``, ``*.localhost``, RFC 1918 addresses),
+    but with all of 127.0.0.0/8 instead of 127.0.0.1.
     """
     host = registry_host(registry)
     if is_loopback(host):
@@ -24,7 +24,7 @@ def may_be_plain_http(registry: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` (no port, no brackets) is this machine by its name or address."""
+    """Whether ``host`` (no port, no brackets) is this machine, by its name or address."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

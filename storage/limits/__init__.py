@@ -1,4 +1,4 @@
-"""Limits: how much is held, remembered and asked at a time, for whom, and which hosts answer.
+"""Limits on memory, remembered entries and concurrent requests, per caller; and which hosts answer.
 
-May not come in here: what is asked, and what an answer means.
+Not allowed here: the content of requests and the meaning of answers.
 """

@@ -1,8 +1,8 @@
-"""How much evidence one search may hold: a store may be full of somebody's junk.
+"""The limit on the evidence that one search holds. Anyone with write access can fill a store.
 
-Whoever asks several stores or questions for one purpose gives them one allowance with :func:`within`;
-without, each search has its own. Equal bytes count, and are kept, once: a run with a thousand images has its
-statement beside each of them.
+A caller that searches several stores for one purpose gives them a common allowance with :func:`within`.
+Without one, each search has its own. Equal bytes are counted and kept once: a run with a thousand images has
+the same statement next to each of them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from contextvars import ContextVar
 from storage.limits.single_flight import InFlight
 
 LARGEST = 64 * 1024 * 1024
-"""Bytes of one piece of evidence."""
+"""The largest piece of evidence in bytes."""
 MOST_BYTES = LARGEST
-"""Bytes of a search that nobody gave an allowance; who shows or copies evidence holds it twice or more."""
+"""The bytes of a search without an allowance. Callers that show or copy evidence hold it twice or more."""
 _AT_ONCE = 32
 
 
 class Allowance:
-    """Bytes that are left. Of pieces that nobody ``wants`` nothing is kept. Safe for threads."""
+    """The bytes that may still be read. Safe to use from several threads.
+
+    If ``wants`` is given and returns False for a piece, its bytes are dropped and not counted.
+    """
 
     def __init__(
         self, most: int | None = None, largest: int = LARGEST, wants: Callable[[bytes], bool] | None = None
@@ -32,7 +35,7 @@ class Allowance:
         self._wants = wants
         self._left = self.most
         self.is_exceeded = False
-        """Whether anything was left out that a larger allowance would have let in."""
+        """Whether anything was skipped that a larger allowance would have admitted."""
         self._kept: dict[str, bytes] = {}
         self._read: dict[Hashable, bytes] = {}
         self._reading: InFlight[Hashable, bytes | None] = InFlight()
@@ -40,11 +43,15 @@ class Allowance:
 
     @property
     def at_once(self) -> int:
-        """How many pieces may be read at a time, so that none is left out for others that are not kept."""
+        """How many pieces may be read at the same time.
+
+        With ``wants``, so few that pieces which are going to be dropped cannot use up the allowance of
+        others.
+        """
         return max(1, min(_AT_ONCE, self.most // self.largest)) if self._wants else _AT_ONCE
 
     def take(self, size: int) -> str:
-        """Count ``size`` bytes that are to be read; return why they may not be, else ``""``."""
+        """Reserve ``size`` bytes before reading them; return the reason if that is refused, else ``""``."""
         with self._lock:
             if size <= min(self._left, self.largest):
                 self._left -= size
@@ -55,15 +62,15 @@ class Allowance:
         return f"not read: there are more than {self.most} bytes of evidence"
 
     def give_back(self, size: int) -> None:
-        """Take back what was counted and not read."""
+        """Return reserved bytes that were not read."""
         with self._lock:
             self._left += size
 
     async def once(self, place: Hashable, read: Callable[[], Awaitable[bytes | None]]) -> bytes | None:
-        """Return what ``read`` gives, read once for each place whoever asks; errors and None are not kept.
+        """Return the result of ``read``, which runs once per place. Errors and None are not remembered.
 
-        ``read`` counts what it reads and returns what :meth:`kept` does. A place is where bytes of a digest
-        and size lie, so that what a registry lacks in one repository is not taken from another.
+        ``read`` reserves what it reads and returns the result of :meth:`kept`. A place includes the
+        repository, so that a blob that one repository lacks is not taken from another.
         """
         known = self._read.get(place)
         if known is None:
@@ -73,15 +80,13 @@ class Allowance:
         return known
 
     def kept(self, digest: str, data: bytes) -> bytes:
-        """Return ``data``, which was counted; the same bytes as before where they were read before.
-
-        Empty for what is not wanted.
-        """
+        """Return ``data``, which was reserved. Equal bytes are kept once; ``b""`` if they are not wanted."""
         if self._wants is not None and not self._wants(data):
             self.give_back(len(data))
             return b""
         with self._lock:
             known = self._kept.setdefault(digest, data)
+            # equal bytes are held already: give the reservation of this copy back
             if known is not data:
                 self._left += len(data)
             return known
@@ -91,13 +96,13 @@ _current: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 
 
 def current() -> Allowance:
-    """Return the allowance of the purpose that is asked for, or a new one."""
+    """Return the allowance of the current purpose, or a new one."""
     return _current.get() or Allowance()
 
 
 @contextmanager
 def within(allowance: Allowance) -> Iterator[Allowance]:
-    """Let everything that is asked inside share one allowance."""
+    """Let all searches inside the ``with`` block share one allowance."""
     token = _current.set(allowance)
     try:
         yield allowance

@@ -1,4 +1,4 @@
-"""For whom requests are made: what is short, such as connections, is divided among them."""
+"""On whose behalf requests are made. Scarce resources such as connections are divided among these askers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextvars import ContextVar
 from types import TracebackType
 
 asker: ContextVar[str] = ContextVar("asker", default="")
-"""Who asks, such as a namespace; empty where nobody else could be kept waiting."""
+"""The asker, such as a namespace; empty if no other asker could be delayed."""
 
 
 class Places:
-    """So many at a time for each asker, without a limit for who asks for nobody. Use from one event loop."""
+    """A number of places per asker; unlimited for the empty asker. Use from one event loop."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -32,12 +32,12 @@ class _Place(AbstractAsyncContextManager[None]):
     async def __aenter__(self) -> None:
         if not self._by:
             return
-        found = self._used.get(self._by)
-        if found is None:
-            found = self._used[self._by] = asyncio.Semaphore(self._most), [0]
-        found[1][0] += 1
+        entry = self._used.get(self._by)
+        if entry is None:
+            entry = self._used[self._by] = asyncio.Semaphore(self._most), [0]
+        entry[1][0] += 1
         try:
-            await found[0].acquire()
+            await entry[0].acquire()
         except BaseException:
             self._less()
             raise
@@ -50,6 +50,7 @@ class _Place(AbstractAsyncContextManager[None]):
             self._less()
 
     def _less(self) -> None:
+        """Count one user less, and forget an asker without users."""
         users = self._used[self._by][1]
         users[0] -= 1
         if not users[0]:

@@ -1,4 +1,4 @@
-"""What was seen once is believed for a while: a check that need not be made for every record."""
+"""Remembers a successful check for a while, so that it need not be made for every record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SECONDS = 3600.0
 
 
 class Belief:
-    """Whether something was seen within :data:`SECONDS`."""
+    """Whether a check succeeded within the last :data:`SECONDS`."""
 
     def __init__(self) -> None:
         self._until = 0.0
@@ -17,5 +17,5 @@ class Belief:
         return self._until > time.monotonic()
 
     def seen(self) -> None:
-        """Believe it from now on."""
+        """Remember that the check succeeded now."""
         self._until = time.monotonic() + SECONDS

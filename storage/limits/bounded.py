@@ -1,4 +1,4 @@
-"""A table that holds the newest so many entries: what strangers can add to must not grow without end."""
+"""Tables with a maximum number of entries. A table that foreign input fills must not grow without limit."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 def remembered(most: int, longest: int) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
-    """Remember what a function makes of a text, for the ``most`` newest of up to ``longest`` characters.
+    """Cache a function of a text: the ``most`` last used results for texts of up to ``longest`` characters.
 
-    A longer text is somebody's who made it long: it is looked at each time, and nothing is kept of it.
+    Longer texts are not cached, because an attacker may have made them to fill the memory.
     """
 
     def decorate(function: Callable[[str], T]) -> Callable[[str], T]:
@@ -31,7 +31,7 @@ def remembered(most: int, longest: int) -> Callable[[Callable[[str], T]], Callab
 
 
 class Bounded(Generic[K, V]):
-    """At most ``most`` entries; the one that was used longest ago makes room."""
+    """A table with at most ``most`` entries. The least recently used entry is dropped first."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -47,11 +47,11 @@ class Bounded(Generic[K, V]):
         return iter(list(self._kept))
 
     def get(self, key: K) -> V | None:
-        """Return an entry, None when it is not there."""
-        found = self._kept.get(key)
-        if found is not None:
+        """Return an entry, or None."""
+        value = self._kept.get(key)
+        if value is not None:
             self._kept.move_to_end(key)
-        return found
+        return value
 
     def put(self, key: K, value: V) -> None:
         """Add or replace an entry."""
@@ -61,5 +61,5 @@ class Bounded(Generic[K, V]):
             self._kept.popitem(last=False)
 
     def drop(self, key: K) -> None:
-        """Forget an entry, if it is there."""
+        """Remove an entry if it exists."""
         self._kept.pop(key, None)

@@ -1,10 +1,10 @@
-"""Which hosts answer: one that says nothing is not asked by everybody, and who waited for it is told.
+"""Circuit breakers: a host that does not answer is not called by every request.
 
 A circuit is closed while its host answers. It opens when requests have waited for :data:`SILENCE` seconds and
-nothing came from the host in that time: then all of them but the oldest end, and others are refused at once.
-After a pause, which doubles each time, some are let through again, one for each asker, so that what somebody
-asks of a host says nothing about what it answers to others. The first whole answer closes the circuit.
-A host is written ``scheme://host:port``, since one port may be silent to TLS alone.
+nothing came from the host in that time. Then all of them except the oldest end, and new ones are refused
+immediately. After a pause, which doubles each time, a few requests are let through again, one per asker: what
+one asker requests of a host must not decide for the others. The first complete answer closes the circuit. A
+host is written ``scheme://host:port``, because a port may be silent for TLS only.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from storage.limits.askers import asker
 from storage.limits.distance import Distance, HostTimes
 
 SILENCE = 5.0
-"""Seconds for which a host that is asked may say nothing to anybody."""
+"""Seconds without any answer from a host after which its circuit opens."""
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
-"""Seconds until an open circuit is tried."""
+"""Seconds until an open circuit is tried: at first, and at most."""
 MOST_TRIES = 4
-"""Requests that try one open circuit at a time."""
+"""The most requests that try one open circuit at the same time."""
 _LOOK_SECONDS = 1.0
 _MOST_HOSTS = 4096
 
@@ -37,42 +37,44 @@ class Asked:
     end: Callable[[], None]
     kind: str = ""
     ended: bool = False
-    """Whether it was ended, as its host says nothing."""
+    """Whether it was ended because its host is silent."""
     tries: bool = False
 
 
 @dataclass(slots=True)
 class _Host:
+    """The state of one host."""
+
     asked: dict[Asked, None] = field(default_factory=dict)  # the oldest first
     heard: float = 0.0
     fails: bool = False
     open_until: float = 0.0
-    """When an open circuit is tried; 0 for a closed one."""
+    """When an open circuit is tried again; 0 for a closed one."""
     pause: float = FIRST_PAUSE
     is_watched: bool = False
     times: HostTimes = field(default_factory=HostTimes)
 
 
 class Circuits:
-    """The circuits of all hosts. ``clock`` is in seconds; use from one event loop."""
+    """The circuits of all hosts. ``clock`` returns seconds. Use from one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
         self.distance = Distance()
         self.on_open: Callable[[str], None] = lambda _: None
-        """Called with a host that became silent."""
+        """Called with the name of a host that became silent."""
         self.on_answer: Callable[[str], None] = lambda _: None
-        """Called with a host that answers again, after a failure of any kind."""
+        """Called with the name of a host that answers again after any failure."""
 
     @property
     def open(self) -> int:
-        """How many circuits are open, without those that nobody tries any more."""
+        """The number of open circuits, without those that were not tried for a while."""
         lately = self._clock() - LONGEST_PAUSE
         return sum(bool(host.open_until) and host.open_until > lately for host in self._hosts.values())
 
     def wait(self, name: str) -> float:
-        """Return the seconds until a host may be tried again, 0 if it may be asked now."""
+        """Return the seconds until a host may be called again; 0 if it may be called now."""
         host = self._hosts.get(name)
         return max(0.0, host.open_until - self._clock()) if host is not None else 0.0
 
@@ -82,11 +84,10 @@ class Circuits:
         return host is not None and host.open_until > 0
 
     def ask(self, name: str, end: Callable[[], None], kind: str = "") -> Asked | None:
-        """Say that a host is to be asked; ``end`` ends the request early. None: it is not to be asked now.
+        """Register a request to a host; ``end`` ends it early. None means that the host is not to be called.
 
-        ``kind`` is what takes the same time whenever a host is asked for it, such as a method.
-
-        What this returns has to be given to one of :meth:`answered`, :meth:`failed` and :meth:`gave_up`.
+        ``kind`` groups requests that take about the same time, such as a method. The result must be passed to
+        exactly one of :meth:`answered`, :meth:`failed` and :meth:`gave_up`.
         """
         host = self._hosts.get(name)
         if host is None:
@@ -95,7 +96,7 @@ class Circuits:
         now, by = self._clock(), asker.get()
         asked = Asked(now, by, end, kind)
         if host.open_until:
-            trying = [each.by for each in host.asked if each.tries]
+            trying = [request.by for request in host.asked if request.tries]
             if now < host.open_until or by in trying or len(trying) >= MOST_TRIES:
                 return None
             asked.tries = True
@@ -106,7 +107,7 @@ class Circuits:
         return asked
 
     def answered(self, name: str, asked: Asked) -> None:
-        """Say that a host has answered, whatever it said."""
+        """Report that the host answered, whatever the answer."""
         host = self._hosts[name]
         del host.asked[asked]
         now = host.heard = self._clock()
@@ -116,7 +117,7 @@ class Circuits:
             self.on_answer(name)
 
     def failed(self, name: str, asked: Asked) -> None:
-        """Say that there was no answer."""
+        """Report that there was no answer."""
         host = self._hosts[name]
         del host.asked[asked]
         host.fails = True
@@ -124,11 +125,11 @@ class Circuits:
             self._open(name, host)
 
     def gave_up(self, name: str, asked: Asked) -> None:
-        """Say that nobody waits for an answer any more."""
+        """Report that the caller no longer waits for the answer."""
         del self._hosts[name].asked[asked]
 
     def look(self, name: str) -> None:
-        """End what waits for a host that says nothing, and open its circuit."""
+        """If the host is silent, open its circuit and end the requests that wait for it."""
         host, now = self._hosts.get(name), self._clock()
         oldest = next(iter(host.asked), None) if host is not None else None
         if host is None or oldest is None or now - max(host.heard, oldest.since) < SILENCE:
@@ -136,18 +137,21 @@ class Circuits:
         if not host.open_until:
             self._open(name, host)
             self.on_open(name)
+        # the oldest request stays: its answer would show that the host is slow and not silent
         for asked in list(host.asked)[1:]:
             if now - asked.since >= SILENCE:
                 asked.ended = True
                 asked.end()
 
     def _open(self, name: str, host: _Host) -> None:
+        """Open a circuit for the next pause."""
         host.open_until = self._clock() + host.pause
         host.pause = min(2 * host.pause, LONGEST_PAUSE)
         host.fails = True
         self._hosts.move_to_end(name)
 
     def _watch(self, name: str, host: _Host) -> None:
+        """Check a host regularly while requests to it are under way."""
         if host.asked:
             self.look(name)
             asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._watch, name, host)
@@ -155,7 +159,7 @@ class Circuits:
             host.is_watched = False
 
     def _forget_some(self) -> None:
-        """Keep the table small: of those that nobody asks now, those go first that were not silent lately."""
+        """Limit the table. Hosts without requests go first, those that were silent recently last."""
         while len(self._hosts) > _MOST_HOSTS:
             idle = next((name for name, host in self._hosts.items() if not host.asked), None)
             if idle is None:

@@ -1,7 +1,7 @@
-"""How long hosts take to answer, and how much of it is their distance: what no other request could shorten.
+"""Measures how long hosts take to answer, and which part of it is network distance.
 
-The shortest time in which a host answered a kind of request lately stands for its distance. What requests
-wait for beyond it is a queue, at the host or here.
+The shortest time in which a host recently answered a kind of request stands for its distance. Everything
+above it is queueing, at the host or here.
 """
 
 from __future__ import annotations
@@ -9,21 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 _LATELY = 600.0
-"""Seconds after which a shortest time is forgotten, twice that at most: a host may move away."""
+"""Seconds after which a shortest time is forgotten (at most twice that). A host may be moved."""
 NEAR, CROWDED = 2.0, 4.0
-"""How many times as long as at their hosts' best answers take: below the one it is distance alone, and more
-may be asked at a time; above the other there is a queue, and less should be."""
+"""Limits of the ratio of actual to shortest time. Below ``NEAR`` there is only distance, and more requests
+may run at the same time. Above ``CROWDED`` there is a queue, and fewer should."""
 _LEAST = 0.001
-"""Seconds that every answer may take: below that, nothing can be told from noise."""
+"""The shortest time in seconds that is counted. Below it, differences are noise."""
 
 
 @dataclass(slots=True)
 class _Shortest:
+    """The shortest time in the current and in the previous period."""
+
     since: float
     now: float
     before: float
 
     def note(self, seconds: float, clock: float) -> float:
+        """Add a time and return the shortest one."""
         if clock - self.since > _LATELY:
             self.before = self.now if clock - self.since <= 2 * _LATELY else seconds
             self.since, self.now = clock, seconds
@@ -34,7 +37,7 @@ class _Shortest:
 
 @dataclass(slots=True)
 class HostTimes:
-    """What was seen of one host."""
+    """The shortest times of one host, by kind of request."""
 
     shortest: dict[str, _Shortest] = field(default_factory=dict)
 
@@ -44,23 +47,23 @@ class Distance:
     """Sums over all answers."""
 
     waited: float = 0.0
-    """Seconds that they took."""
+    """The seconds that they took."""
     shortest: float = 0.0
-    """Seconds that they would have taken at their hosts' best."""
+    """The seconds that they would have taken at the shortest times of their hosts."""
 
     @property
     def stretch(self) -> float:
-        """How many times as long as at their hosts' best answers took; 1 for as long, and for no answer."""
+        """The ratio of actual to shortest time; 1 if there is no answer."""
         return self.waited / self.shortest if self.shortest else 1.0
 
     def since(self, before: Distance) -> Distance:
-        """Return what was added after it was ``before``."""
+        """Return what was added since it was ``before``."""
         return Distance(self.waited - before.waited, self.shortest - before.shortest)
 
     def note(self, host: HostTimes, kind: str, seconds: float, clock: float) -> None:
-        """Say that a host answered a request of a kind, such as its method, after ``seconds``.
+        """Add an answer of a host to a request of this kind (such as its method) after ``seconds``.
 
-        ``clock`` is the time now, in seconds of any clock that only goes forward.
+        ``clock`` is the current time in seconds of a monotonic clock.
         """
         seconds = max(seconds, _LEAST)
         known = host.shortest.get(kind)

@@ -1,4 +1,4 @@
-"""So many bytes at a time for the whole process; who wants more waits until others have let go of theirs."""
+"""A budget of bytes for the whole process. A caller waits until others have released enough."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import TracebackType
 
 
 class Hold:
-    """A part of a :class:`Pool`, until it is released or nobody refers to it any more."""
+    """A part of a :class:`Pool`, until it is released or garbage collected."""
 
     __slots__ = ("_pool", "size")
 
@@ -17,17 +17,17 @@ class Hold:
         self._pool, self.size = pool, size
 
     def release(self) -> None:
-        """Give all of it back; a second time does nothing."""
+        """Return all of it. A second call does nothing."""
         size, self.size = self.size, 0
         if size:
             self._pool.give(size)
 
     def absorb(self, other: Hold) -> None:
-        """Become as large as both; the other one is empty then."""
+        """Take over the bytes of another hold, which is then empty."""
         self.size, other.size = self.size + other.size, 0
 
     def shrink(self, size: int) -> None:
-        """Give back what is more than ``size``."""
+        """Return everything above ``size``."""
         more, self.size = max(0, self.size - size), min(self.size, size)
         if more:
             self._pool.give(more)
@@ -45,7 +45,7 @@ class Hold:
 
 
 class Pool:
-    """``size`` bytes, first come, first served. Safe for threads and event loops."""
+    """A budget of ``size`` bytes, first come, first served. Safe for threads and event loops."""
 
     def __init__(self, size: int) -> None:
         self.size = self._free = size
@@ -54,11 +54,11 @@ class Pool:
 
     @property
     def free(self) -> int:
-        """Bytes that nobody holds."""
+        """The bytes that are not held."""
         return self._free
 
     def take(self, size: int) -> Hold | None:
-        """Return ``size`` bytes, or all there are where that is less; None when somebody else has them."""
+        """Return a hold of ``size`` bytes (at most the whole pool), or None if they are not free now."""
         size = min(size, self.size)
         with self._lock:
             if self._waiting or size > self._free:
@@ -67,7 +67,7 @@ class Pool:
         return Hold(self, size)
 
     async def hold(self, size: int) -> Hold:
-        """:meth:`take`, when it is one's turn."""
+        """Wait until :meth:`take` can return a hold."""
         now = self.take(size)
         if now is not None:
             return now
@@ -84,16 +84,17 @@ class Pool:
                     self._waiting.remove(entry)
             if turn.done() and not turn.cancelled():
                 turn.result().release()
-            self._hand_out()  # the next one may want less
+            self._hand_out()  # the next in the queue may need less than this one
             raise
 
     def give(self, size: int) -> None:
-        """Take back what was held."""
+        """Return bytes that were held."""
         with self._lock:
             self._free += size
         self._hand_out()
 
     def _hand_out(self) -> None:
+        """Give free bytes to the callers that wait, in order."""
         while True:
             with self._lock:
                 if not self._waiting or self._waiting[0][0] > self._free:
@@ -103,7 +104,7 @@ class Pool:
             hold = Hold(self, size)
             try:
                 turn.get_loop().call_soon_threadsafe(_grant, turn, hold)
-            except RuntimeError:  # its loop was closed while it waited
+            except RuntimeError:  # the event loop of the waiting caller was closed
                 hold.release()
 
 

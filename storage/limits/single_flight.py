@@ -1,4 +1,4 @@
-"""One piece of work for everybody who asks for it at the same time."""
+"""Shares one piece of work among all callers who ask for it at the same time."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ V = TypeVar("V")
 
 
 class InFlight(Generic[K, V]):
-    """Runs a coroutine once per key however many wait for it; nothing is remembered after it ended."""
+    """Runs a coroutine once per key, however many callers wait for it. Results are not remembered."""
 
     def __init__(self) -> None:
         self._tasks: dict[K, asyncio.Task[V]] = {}
 
     async def run(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
-        """Return what ``work()`` returns, joining a run for ``key`` that is under way.
+        """Return the result of ``work()``, or of the run for ``key`` that is under way.
 
-        A waiter that is cancelled does not take the work away from the others.
+        Cancelling one caller does not cancel the work for the others.
         """
         task = self._tasks.get(key)
         if task is None:
@@ -31,7 +31,7 @@ class InFlight(Generic[K, V]):
     def _ended(self, key: K, task: asyncio.Task[V]) -> None:
         self._tasks.pop(key, None)
         if not task.cancelled():
-            task.exception()  # seen by every waiter; with none left it is nobody's
+            task.exception()  # mark as retrieved: every waiting caller may have been cancelled
 
 
 async def _await(work: Callable[[], Awaitable[V]]) -> V:

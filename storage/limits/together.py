@@ -1,4 +1,4 @@
-"""Several jobs at once, none of which outlives the others' failure."""
+"""Runs several jobs at the same time, so that none outlives the failure of another."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ T = TypeVar("T")
 
 
 async def together(jobs: Iterable[Awaitable[T]]) -> list[T]:
-    """Await all jobs to their end, then return what they gave in their order, or raise the first error.
+    """Await all jobs to their end; return their results in order, or raise the first error.
 
-    A request that is left behind by a failed one would outlive its store.
+    With a plain ``gather``, a request could continue after another one failed and outlive its store.
     """
     ended = await asyncio.gather(*jobs, return_exceptions=True)
-    given: list[T] = []
-    for one in ended:
-        if isinstance(one, BaseException):
-            raise one
-        given.append(one)
-    return given
+    results: list[T] = []
+    for result in ended:
+        if isinstance(result, BaseException):
+            raise result
+        results.append(result)
+    return results

@@ -1,5 +1,7 @@
-"""How many requests are under way to one registry: more the farther it is, see
-:mod:`storage.limits.distance`."""
+"""The number of requests under way to one registry.
+
+It grows with the distance (:mod:`storage.limits.distance`).
+"""
 
 from __future__ import annotations
 
@@ -12,29 +14,30 @@ FEWEST, MOST = 32, 128
 
 
 class Window:
-    """Places for requests to one registry, given in the order in which they were asked for."""
+    """Places for requests to one registry, given in the order of the requests."""
 
     def __init__(self, fewest: int = FEWEST, most: int = MOST) -> None:
         self._fewest, self._most = fewest, most
         self.size = fewest
         self._places = asyncio.Semaphore(fewest)
-        self._owed = 0  # places that will not be given again, since the window shrank while they were used
+        # the window shrank while all places were in use: this many are not released when they come back
+        self._owed = 0
         self._times, self._distance = HostTimes(), Distance()
         self._answers = 0
         self._short = False
-        """Whether somebody waited for a place since the last look."""
+        """Whether a request had to wait for a place since the size was last reviewed."""
 
     async def enter(self) -> float:
-        """Wait for a place; returns what :meth:`leave` has to be given."""
+        """Wait for a place; return the value to pass to :meth:`leave`."""
         self._short = self._short or self._places.locked()
         await self._places.acquire()
         return time.monotonic()
 
     def leave(self, kind: str, entered: float, *, answered: bool = True) -> None:
-        """Give a place back.
+        """Release a place.
 
-        ``kind`` is what takes the same time whenever it is asked for, such as a method. What was not
-        ``answered`` tells nothing of the distance: a request may end before anybody was asked.
+        ``kind`` groups requests that take about the same time, such as a method. ``answered`` is False for a
+        request that ended without an answer; its time says nothing about the distance.
         """
         now = time.monotonic()
         if self._owed:
@@ -49,10 +52,11 @@ class Window:
             self._look()
 
     def halve(self) -> None:
-        """Say that the registry did not answer, or asked for fewer requests."""
+        """Report that the registry did not answer, or asked for fewer requests."""
         self._resize(self.size // 2)
 
     def _look(self) -> None:
+        """Review the size: shrink it if there is a queue, double it if requests waited and there is none."""
         stretch, short = self._distance.stretch, self._short
         self._distance, self._answers, self._short = Distance(), 0, False
         if stretch > CROWDED:
@@ -61,6 +65,7 @@ class Window:
             self._resize(2 * self.size)
 
     def _resize(self, size: int) -> None:
+        """Change the size. Places that are in use are withdrawn when they are released."""
         size = min(max(size, self._fewest), self._most)
         more, self.size = size - self.size, size
         paid = min(self._owed, max(0, more))

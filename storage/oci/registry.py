@@ -1,7 +1,8 @@
-"""Manifests, blobs and referrers of one or many registries (https://github.com/opencontainers/distribution-spec).
+"""Manifests, blobs and referrers of registries (https://github.com/opencontainers/distribution-spec).
 
-Every body fetched by digest is checked against that digest. Small blobs are sent without asking first whether
-they are there; a ``POST`` that carries the whole blob is tried once per registry and used where it is known.
+Every body that is fetched by digest is checked against the digest. Small blobs are uploaded without checking
+first whether they exist. Uploading a whole blob with one ``POST`` is tried once per registry, and used where
+it works.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ BLOB_LIMIT = 64 * 1024 * 1024
 REFERRER_PAGES = TAG_PAGES = 50
 _TAGS = 1000
 KEEPING_SECONDS = 3600.0
-"""For how long a registry that had a blob it took is believed to have others."""
+"""Seconds for which a registry is not checked again after it had a blob that it accepted."""
 _ASK_FIRST = 64 * 1024
 _MOST_UPLOADED = 4096
 _LONGEST_DIGEST, _LONGEST_WORD = 100, 256
@@ -53,12 +54,12 @@ _IS_NEXT = re.compile(r"\brel\s*+=\s*+\"?next\b", re.IGNORECASE)
 
 
 class TagMoved(StoreUnavailable):
-    """The tag changed between reading and writing it, as the registry itself noticed."""
+    """The registry reports that the tag changed between reading and writing it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What a list of referrers says of one, as far as it is looked at; both are cut where they are long."""
+    """One entry of a list of referrers. Long values are cut."""
 
     digest: str
     artifact_type: str
@@ -66,17 +67,17 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Referrers:
-    """What the referrers API listed; ``cut`` says why the list is not whole, else it is empty."""
+    """What the referrers API listed. ``cut`` is the reason if the list is incomplete, else empty."""
 
     descriptors: tuple[Listed, ...]
     cut: str = ""
 
 
 class RegistryClient:
-    """Speaks the distribution API. Use as ``async with`` or call :meth:`close`; calls may run concurrently.
+    """A client of the distribution API. Use ``async with`` or call :meth:`close`. Calls may be concurrent.
 
-    Every method raises :class:`StoreUnavailable` and :class:`StoreRejected` as :class:`Transport` does. One
-    ``shared_with`` another shares its connections and what it found out about registries.
+    Every method raises :class:`StoreUnavailable` and :class:`StoreRejected` as :class:`Transport` does. A
+    client with ``shared_with`` shares connections and what is known about registries.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class RegistryClient:
             shared_with._single_post if shared_with else Bounded(MOST_REGISTRIES)
         )
         self._heads: Bounded[str, bool] = shared_with._heads if shared_with else Bounded(MOST_REGISTRIES)
-        """Whether a registry answers HEAD, as far as it is known."""
+        """Whether a registry answers HEAD; absent if unknown."""
         self._keeping: Bounded[str, float] = shared_with._keeping if shared_with else Bounded(MOST_REGISTRIES)
         self._uploading: InFlight[tuple[Repository, str], None] = InFlight()
         self._uploaded: Bounded[tuple[Repository, str], bool] = Bounded(_MOST_UPLOADED)
@@ -105,17 +106,17 @@ class RegistryClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close every connection; a later call opens new ones."""
+        """Close every connection. A later call opens new ones."""
         await self._transport.close()
 
     async def head_manifest(
         self, repository: Repository, reference: str, *, push: bool = False, prompt: bool = False
     ) -> Descriptor | None:
-        """Return the descriptor of a tag or digest, None when the registry does not have it.
+        """Return the descriptor of a tag or digest; None if the registry does not have it.
 
-        ``push`` asks for the same credentials as a write, to need no second token; ``prompt`` goes ahead of
-        uploads. A refusal is asked for again by GET, and so is a 404 until the registry answered one HEAD:
-        some serve GET alone, and the answer to a HEAD has no words.
+        ``push`` uses the credentials of a write, so that no second token is needed. ``prompt`` does not wait
+        behind uploads. If HEAD is refused, GET is tried, and also after a 404 until the registry has answered
+        one HEAD: some registries support only GET, and the answer to HEAD has no text.
         """
         heads = self._heads.get(repository.registry)
         if heads is False:
@@ -136,10 +137,10 @@ class RegistryClient:
         except RegistryRefused as exc:
             if exc.status == UNAUTHORIZED:
                 raise
-            found = await self._got(repository, reference, push=push, prompt=prompt)
+            descriptor = await self._got(repository, reference, push=push, prompt=prompt)
             if exc.status in _NO_HEAD:
                 self._heads.put(repository.registry, False)
-            return found
+            return descriptor
         if answer.status == _NOT_FOUND:
             return None if heads else await self._got(repository, reference, push=push, prompt=prompt)
         self._heads.put(repository.registry, True)
@@ -155,6 +156,7 @@ class RegistryClient:
     async def _got(
         self, repository: Repository, reference: str, *, push: bool, prompt: bool
     ) -> Descriptor | None:
+        """Return the descriptor by GET."""
         manifest = await self.get_manifest(repository, reference, push=push, prompt=prompt)
         return manifest.descriptor() if manifest else None
 
@@ -195,10 +197,11 @@ class RegistryClient:
         prompt: bool = False,
         before_retry: Callable[[], Awaitable[None]] | None = None,
     ) -> Answer:
-        """Write a manifest under a tag or its digest; ``prompt`` and ``before_retry`` as in :class:`Request`.
+        """Write a manifest under a tag or its digest.
 
-        ``replaces`` is the etag of what a tag held: a registry that heeds it refuses when the tag moved,
-        which raises :class:`TagMoved`.
+        ``replaces`` is the etag of the tag's previous content. A registry that supports it refuses the write
+        if the tag moved; then :class:`TagMoved` is raised. For ``prompt`` and ``before_retry`` see
+        :class:`Request`.
         """
         headers = {"Content-Type": manifest.media_type}
         if replaces:
@@ -224,7 +227,7 @@ class RegistryClient:
         return answer
 
     async def get_blob(self, repository: Repository, digest: str, limit: int = BLOB_LIMIT) -> bytes | None:
-        """Return a blob of at most ``limit`` bytes, None when the registry does not have it."""
+        """Return a blob of at most ``limit`` bytes; None if the registry does not have it."""
         request = Request(
             repository, "GET", f"blobs/{digest}", f"read blob {digest}", limit=limit, passes=_MISSING
         )
@@ -239,7 +242,7 @@ class RegistryClient:
     async def put_blob(
         self, repository: Repository, data: bytes, digest: str, *, remember: bool = False
     ) -> None:
-        """Upload a blob whose digest is known; ``remember`` skips the next upload of the same one."""
+        """Upload a blob with a known digest. ``remember`` skips later uploads of the same blob."""
         key = (repository, digest)
         if remember and key not in self._uploaded:
             await self._uploading.run(key, lambda: self.put_blob(repository, data, digest))
@@ -248,7 +251,7 @@ class RegistryClient:
             await self._upload(repository, data, digest)
 
     def forget_blobs(self, repository: Repository) -> None:
-        """Forget the remembered uploads to ``repository``, as it says that one is missing."""
+        """Forget the remembered uploads to ``repository``, because it reports that one is missing."""
         for key in self._uploaded:
             if key[0] == repository:
                 self._uploaded.drop(key)
@@ -256,31 +259,32 @@ class RegistryClient:
     async def referrers(
         self, repository: Repository, digest: str, most: int, *, push: bool = False
     ) -> Referrers | None:
-        """List up to ``most`` referrers of a manifest; None when the registry has no referrers API.
+        """List up to ``most`` referrers of a manifest; None if the registry has no referrers API.
 
-        ``push`` as in :meth:`head_manifest`.
+        For ``push`` see :meth:`head_manifest`.
         """
-        found: list[Listed] = []
+        listed: list[Listed] = []
         path = f"referrers/{digest}"
         place = f"the referrers of {digest} in {repository}"
         for _ in range(REFERRER_PAGES):
             answer = await self._referrers_page(repository, path, digest, push=push)
             if answer is None:
                 return None
-            found.extend(
+            listed.extend(
                 await lean_json.aside(answer.body, partial(_listed_in, answer.body, place, most + 1))
             )
-            if len(found) > most:
-                return Referrers(tuple(found), f"there are more than {most} referrers")
+            if len(listed) > most:
+                return Referrers(tuple(listed), f"there are more than {most} referrers")
             following = next_page(answer.headers.get("Link", ""))
             if following is None:
-                return Referrers(tuple(found))
+                return Referrers(tuple(listed))
             path = str(resolve(answer.url, following))
-        return Referrers(tuple(found), f"the registry's list has more than {REFERRER_PAGES} pages")
+        return Referrers(tuple(listed), f"the registry's list has more than {REFERRER_PAGES} pages")
 
     async def _referrers_page(
         self, repository: Repository, path: str, digest: str, *, push: bool = False
     ) -> Answer | None:
+        """Return one page of the list; None if the answer is not that of a referrers API."""
         request = Request(
             repository,
             "GET",
@@ -294,7 +298,7 @@ class RegistryClient:
         return answer if answer.status not in _NO_REFERRERS and _media_type(answer) == OCI_INDEX else None
 
     async def lists_tag(self, repository: Repository, tag: str, *, push: bool = False) -> bool | None:
-        """Whether a registry that refuses a look at a tag lists it; None when its list cannot be read."""
+        """Whether the registry's list of tags has a tag; None if the list cannot be read."""
         path = f"tags/list?n={_TAGS}"
         for _ in range(TAG_PAGES):
             request = Request(repository, "GET", path, "list the tags", push=push, passes=_MISSING)
@@ -313,7 +317,7 @@ class RegistryClient:
         return None
 
     async def has_blob(self, repository: Repository, digest: str, *, sure: bool = False) -> bool:
-        """Whether a registry has a blob; ``sure`` asks by GET before it is said to be absent."""
+        """Whether a registry has a blob. ``sure`` tries GET before the answer is False."""
         request = Request(
             repository, "HEAD", f"blobs/{digest}", f"look up blob {digest}", push=True, passes=_MISSING
         )
@@ -326,18 +330,19 @@ class RegistryClient:
         return sure and await self.get_blob(repository, digest) is not None
 
     async def check_kept(self, repository: Repository, digests: Iterable[str]) -> None:
-        """Ask for blobs that were taken, unless the registry had some that it took within the last hour.
+        """Check that the registry has blobs that it accepted, unless one such check succeeded within an hour.
 
-        Raises :class:`StoreUnavailable` for one that is not there.
+        Raises :class:`StoreUnavailable` for a missing blob.
         """
         if (self._keeping.get(repository.registry) or 0.0) > time.monotonic():
             return
         for digest in digests:
             if not await self.has_blob(repository, digest, sure=True):
-                raise StoreUnavailable(f"{repository} took blob {digest} and does not have it")
+                raise StoreUnavailable(f"{repository} accepted blob {digest} and does not have it")
             self._keeping.put(repository.registry, time.monotonic() + KEEPING_SECONDS)
 
     async def _upload(self, repository: Repository, data: bytes, digest: str) -> None:
+        """Upload a blob with one ``POST`` if the registry supports that, else with ``POST`` and ``PUT``."""
         known = self._single_post.get(repository.registry)
         single = len(data) <= _ASK_FIRST if known is None else known
         purpose = f"upload blob {digest}"
@@ -353,7 +358,8 @@ class RegistryClient:
                 passes=_NO_SINGLE_POST,
             )
             answer = await self._transport.send(post)
-            if NO_REPOSITORY not in {code for code, _ in answer.words}:  # which says nothing about uploads
+            # an absent repository says nothing about whether a single POST is supported
+            if NO_REPOSITORY not in {code for code, _ in answer.words}:
                 self._single_post.put(repository.registry, answer.status == _CREATED)
             if answer.status == _CREATED:
                 return
@@ -362,7 +368,7 @@ class RegistryClient:
             answer = await self._transport.send(post)
         location = answer.headers.get("Location", "")
         if not location:
-            raise StoreRejected(f"{post}: the registry gave no upload location")
+            raise StoreRejected(f"{post}: the registry returned no upload location")
         target = str(resolve(answer.url, location))
         mark = "&" if "?" in target else "?"
         put = Request(
@@ -377,15 +383,15 @@ class RegistryClient:
         try:
             await self._transport.send(put)
         except RegistryRefused:
-            # somebody else may have brought it meanwhile, and some registries write no blob twice
+            # another writer may have uploaded it in the meantime, and some registries refuse a second upload
             if not await self.has_blob(repository, digest):
                 raise
 
 
 def next_page(link: str) -> str | None:
-    """Return the target with ``rel="next"`` of a ``Link`` header (RFC 8288), None where it has none.
+    """Return the target with ``rel="next"`` of a ``Link`` header (RFC 8288); None if it has none.
 
-    The header is read once from begin to end, whatever a registry writes into it.
+    The header is scanned once from start to end, so its cost is linear in its length.
     """
     at = 0
     while (begin := link.find("<", at)) >= 0 and (end := link.find(">", begin)) >= 0:
@@ -398,16 +404,18 @@ def next_page(link: str) -> str | None:
 
 
 def _has_tag(data: bytes, tag: str) -> bool:
+    """Whether a page of a tag list has the tag. Fails in many ways for an invalid page."""
     return tag in (lean_json.loads(data)["tags"] or [])
 
 
 def _media_type(answer: Answer) -> str:
-    """The type that the header says, ``""`` for a type that says nothing."""
+    """Return the media type in the header; ``""`` for a generic one."""
     media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
     return "" if media_type in _SAYS_NOTHING else media_type
 
 
 def _own_media_type(data: bytes) -> str:
+    """Return the media type in the manifest itself; ``""`` if it has none."""
     try:
         return str(lean_json.loads(data)["mediaType"])[:_LONGEST_WORD]
     except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -430,4 +438,4 @@ def _listed_in(data: bytes, place: str, most: int) -> list[Listed]:
         raise BadContent(f"{place} are not read: {exc.msg}") from None
     except (orjson.JSONDecodeError, KeyError, TypeError):
         pass
-    raise BadContent(f"{place} are no image index: cannot read them")
+    raise BadContent(f"{place} cannot be read: the answer is not an image index")

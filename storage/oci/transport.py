@@ -1,12 +1,13 @@
-"""Requests to registries: how each is reached, what credentials it gets, how often it is tried.
+"""Sends requests to registries: how each registry is reached, which credentials it gets, how often to retry.
 
-A registry is spoken to over ``https``; one next door
-(:func:`storage.http_client.plain_http.may_be_plain_http`), or any with ``insecure`` set, may answer plain
-HTTP instead. That is found out anew every few minutes and after each failure, and never believed of a
-registry that spoke TLS before. Unless it is this machine, or ``insecure`` is set, no credentials go there.
-``Authorization`` goes to the registry's own origin alone, never along a redirect or an upload location to
-another, and those lead only where :mod:`storage.http_client.addresses` lets the registry lead. Errors name
-the request in our words, never a URL that the registry made (upload URLs hold signatures) and never a header.
+A registry is called over ``https``. A near one (:func:`storage.http_client.plain_http.may_be_plain_http`), or
+any with ``insecure`` set, may use plain HTTP instead. This is found out again every few minutes and after
+each failure, and never accepted from a registry that used TLS before. Over plain HTTP no credentials are
+sent, unless the registry is this machine or ``insecure`` is set.
+
+``Authorization`` is sent only to the registry's own origin, not to another origin that a redirect or upload
+location names. Those may lead only where :mod:`storage.http_client.addresses` allows. Errors name the request
+by its purpose; they contain no URL of the registry (upload URLs contain signatures) and no header.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ from storage.oci.tokens import (
 )
 
 MOST_REGISTRIES = 1024
-"""Registries of which it is remembered how they are reached."""
+"""The most registries for which the way to reach them is remembered."""
 PLAIN_SECONDS = 300.0
-"""For how long a registry that speaks no TLS is not asked for it again."""
+"""Seconds for which TLS is not tried again with a registry that did not use it."""
 _MOST_WITH_TLS = 16_384
 _REDIRECTS = 5
 _NEAR_TLS_SECONDS = 5.0
@@ -69,23 +70,23 @@ _KEEPS_METHOD = frozenset({307, 308})
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to a repository; ``purpose`` is how errors name it, such as ``read manifest sha256:…``."""
+    """One request to a repository. ``purpose`` names it in errors, such as ``read manifest sha256:…``."""
 
     repository: Repository
     method: str
     path: str
-    """Below ``/v2/NAME/``, already percent-encoded; or an absolute URL that the registry gave."""
+    """Relative to ``/v2/NAME/`` and already percent-encoded, or an absolute URL from the registry."""
     purpose: str
     push: bool = False
     prompt: bool = False
-    """Do not stand in line behind uploads: between two such requests nobody else may write."""
+    """Whether it must not wait behind uploads, because no other write may happen in between."""
     data: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     limit: int = MANIFEST_LIMIT
     passes: frozenset[int] = frozenset()
-    """Statuses of 400 and above that the caller wants to see instead of an error."""
+    """Statuses of 400 and above that are returned instead of raised."""
     before_retry: Callable[[], Awaitable[None]] | None = None
-    """Awaited before each further try; raises when the world has moved on and another try would do harm."""
+    """Awaited before each further try. It raises if another try would do harm."""
 
     def __str__(self) -> str:
         return f"cannot {self.purpose} in {self.repository}"
@@ -93,35 +94,36 @@ class Request:
 
 @dataclass(slots=True)
 class _Endpoint:
-    """How one registry is reached, and what it asked for last."""
+    """How one registry is reached, and the challenges that it sent last."""
 
     base: URL
     challenges: tuple[Challenge, ...]
     home: Home
     until: float = math.inf
-    """By the clock that never goes back: then it is found out anew how the registry is reached."""
+    """The monotonic time from which the way to reach the registry must be found out again."""
     places: Window = field(default_factory=Window)
-    """Requests wait for one of them, and that wait counts against no timeout."""
+    """Places for requests. Waiting for one does not count against the time limit."""
     prompt_places: Window = field(default_factory=Window)
-    """As many again, for prompt ones."""
+    """As many places again for prompt requests."""
 
     def window(self, request: Request) -> Window:
-        """Return whose places a request waits for."""
+        """Return the places that a request waits for."""
         return self.prompt_places if request.prompt else self.places
 
     def is_at(self, address: str, *, insecure: bool) -> None:
-        """Take note of where the registry was reached just now, ``""`` where a proxy hides it."""
+        """Record the address at which the registry was reached; ``""`` if a proxy hides it."""
         zone = zone_of(address) if address else zone_of_spelling(self.home.host)
         if zone is not self.home.zone:
             self.home = _home(self.home.host, zone, plain=self.home.plain, insecure=insecure)
 
 
 def _home(host: str, zone: Zone, *, plain: bool, insecure: bool) -> Home:
+    """Return a :class:`Home`; credentials are safe with TLS, with ``insecure``, and on this machine."""
     return Home(host, zone, plain, keeps_secrets=not plain or insecure or zone is Zone.LOOPBACK)
 
 
 class RegistryRefused(StoreRejected):
-    """The registry said no; ``codes`` are its own words for why, such as ``MANIFEST_BLOB_UNKNOWN``."""
+    """The registry refused a request. ``codes`` are its error codes, such as ``MANIFEST_BLOB_UNKNOWN``."""
 
     def __init__(self, reason: str, codes: Iterable[str] = (), status: int = 0) -> None:
         super().__init__(reason)
@@ -134,15 +136,15 @@ class RegistryRefused(StoreRejected):
 
     @property
     def misses_blob(self) -> bool:
-        """Whether the registry lacks a blob of the manifest it was given."""
+        """Whether the registry lacks a blob of the manifest that was written."""
         return not self.codes.isdisjoint(_BLOB_IS_GONE)
 
 
 class Transport:
-    """Sends requests to any number of registries; the caller closes it.
+    """Sends requests to any number of registries. The caller closes it.
 
-    ``shared_with`` is a transport for other credentials. Both share its connections, what it knows of
-    registries, and tokens by the credential they were given for; it closes the connections.
+    ``shared_with`` is a transport for other credentials. Both share connections, what is known about
+    registries, and tokens, which are stored by credential. The other transport closes the connections.
     """
 
     def __init__(
@@ -160,15 +162,15 @@ class Transport:
         self._finding: InFlight[str, _Endpoint] = shared_with._finding if shared_with else InFlight()
 
     async def close(self) -> None:
-        """Close every connection of its own; a later request opens new ones."""
+        """Close every connection of this transport. A later request opens new ones."""
         if self._shared_with is None:
             await self._connections.close()
 
     async def send(self, request: Request) -> Answer:
-        """Return the answer, trying again with growing waits while the reason is transient.
+        """Return the answer; retry with growing waits while the failure is transient.
 
-        Raises :class:`StoreUnavailable` when it stayed transient and :class:`StoreRejected` for every other
-        status of 400 and above that ``request.passes`` does not name.
+        Raises :class:`StoreUnavailable` if it stays transient, and :class:`StoreRejected` for every other
+        status of 400 and above that is not in ``request.passes``.
         """
         tries = max(1, self._options.attempts)
         for tried in range(1, tries + 1):
@@ -186,10 +188,10 @@ class Transport:
         raise AssertionError("unreachable")
 
     async def reach(self, registry: str) -> tuple[str, str]:
-        """Return how ``registry`` is reached, ``https`` or ``http``, and what it asks for: ``basic``,
-        ``bearer`` or nothing.
+        """Return how ``registry`` is reached (``https`` or ``http``) and its challenge.
 
-        Raises :class:`StoreUnavailable` and :class:`StoreRejected`.
+        The challenge is ``basic``, ``bearer`` or empty. Raises :class:`StoreUnavailable` and
+        :class:`StoreRejected`.
         """
         try:
             endpoint = await self._find(registry)
@@ -200,6 +202,7 @@ class Transport:
         return endpoint.base.scheme, endpoint.challenges[0].scheme if endpoint.challenges else ""
 
     async def _try(self, request: Request) -> Answer:
+        """Send a request once; find out first how the registry is reached if that is unknown."""
         registry = request.repository.registry
         endpoint = self._endpoints.get(registry)
         if endpoint is None or endpoint.until <= time.monotonic():
@@ -210,10 +213,11 @@ class Transport:
             if isinstance(exc, Later):
                 endpoint.window(request).halve()
             if endpoint.home.plain and (isinstance(exc, Later) or exc.status == _BAD_REQUEST):
-                endpoint.until = 0.0  # it may speak TLS by now, or be somebody else
+                endpoint.until = 0.0  # it may use TLS by now, or be another server at the same address
             raise
 
     async def _try_at(self, endpoint: _Endpoint, request: Request) -> Answer:
+        """Send a request when a place is free."""
         window, answered = endpoint.window(request), False
         entered = await window.enter()
         try:
@@ -224,6 +228,7 @@ class Transport:
         return answer
 
     async def _ask(self, endpoint: _Endpoint, request: Request) -> Answer:
+        """Send with the known authorization if there is one; try all credentials if that is refused."""
         known = self._attempts.known(request.repository, push=request.push)
         if not endpoint.challenges or known is not None:
             answer = await self._follow(endpoint, request, known)
@@ -237,9 +242,10 @@ class Transport:
     async def _unasked(
         self, endpoint: _Endpoint, request: Request, answer: Answer, known: Authorization | None
     ) -> Answer:
-        """Judge the answer of a registry that never said what credentials it wants.
+        """Judge the answer of a registry that has never sent a challenge.
 
-        Some let everybody read, and refuse a write, or hide what is not everybody's, without a challenge.
+        Some registries let everybody read, and refuse a write or hide private repositories without a
+        challenge.
         """
         asks_nobody = known is None and request.push and endpoint.home.keeps_secrets
         hides = answer.status == _NOT_FOUND and asks_nobody
@@ -263,6 +269,8 @@ class Transport:
         request: Request,
         known: Authorization | None,
     ) -> Answer:
+        """Try the credentials one after another."""
+
         async def send(authorization: Authorization) -> Answer:
             answer = await self._follow(endpoint, request, authorization)
             self._learn(endpoint, answer)
@@ -289,13 +297,15 @@ class Transport:
 
     @staticmethod
     def _learn(endpoint: _Endpoint, answer: Answer) -> None:
+        """Remember the challenges of a 401 answer of the registry itself."""
         if answer.status == UNAUTHORIZED and _same_origin(answer.url, endpoint.base):
-            asked = tuple(each.anywhere() for each in challenges_of(answer))
+            asked = tuple(challenge.anywhere() for challenge in challenges_of(answer))
             endpoint.challenges = asked or endpoint.challenges
 
     async def _follow(
         self, endpoint: _Endpoint, request: Request, authorization: Authorization | None
     ) -> Answer:
+        """Send a request and follow redirects. Credentials are sent only to the registry's own origin."""
         absolute = "://" in request.path
         place = request.path if absolute else f"{endpoint.base}/v2/{request.repository.name}/{request.path}"
         url = URL(place, encoded=True)
@@ -324,7 +334,7 @@ class Transport:
     def _allowed(
         self, endpoint: _Endpoint, request: Request, url: URL, *, is_home: bool, secret: bool
     ) -> Allows:
-        """Return which addresses the request may go to. Raises :class:`StoreRejected` when none."""
+        """Return which addresses the request may use. Raises :class:`StoreRejected` if there are none."""
         home = endpoint.home
         if url.scheme == "http" and not home.plain:
             raise StoreRejected(f"{request}: the registry leads from https to plain http: refused")
@@ -339,13 +349,13 @@ class Transport:
         return home.may_lead_to
 
     def _by_http(self, *, secret: bool) -> Allows:
-        """Return where requests may go over plain HTTP."""
+        """Return which addresses may be used over plain HTTP."""
         if self._options.insecure:
             return is_somewhere
         return _is_loopback if secret else is_near
 
     async def _find(self, registry: str) -> _Endpoint:
-        """Find out by ``GET /v2/`` how the registry speaks; what it wants as credentials comes with it."""
+        """Find out with ``GET /v2/`` how the registry is reached, and which challenge it sends."""
         near = may_be_plain_http(registry) or self._options.insecure
         seconds = min(_NEAR_TLS_SECONDS, self._options.timeout) if near else 0.0
         spoke_tls = registry in self._with_tls
@@ -373,10 +383,12 @@ class Transport:
         return endpoint
 
     def _saw_tls(self, registry: str, *, near: bool) -> None:
-        if near:  # to all others nobody speaks plain HTTP
+        """Remember that a registry used TLS."""
+        if near:  # plain HTTP is never tried with other registries, so nothing need be remembered
             self._with_tls.put(registry, True)
 
     async def _ping(self, registry: str, scheme: str, allows: Allows, seconds: float = 0.0) -> _Endpoint:
+        """Send ``GET /v2/`` and return the endpoint."""
         base = URL(f"{scheme}://{registry}").origin()
         try:
             answer = await self._connections.send("GET", base / "v2/", {}, seconds=seconds, allows=allows)
@@ -395,6 +407,7 @@ class Transport:
     async def _exchange(
         self, home: Home, method: str, url: URL, headers: dict[str, str], body: bytes | None
     ) -> TokenAnswer:
+        """Send a request to a token server; follow redirects within its origin."""
         secret = body is not None or "Authorization" in headers
         over_http = self._by_http(secret=secret) if url.scheme == "http" else is_somewhere
 
@@ -420,7 +433,7 @@ class Transport:
 
 
 def _same_origin(one: URL, other: URL) -> bool:
-    """Whether two URLs have one scheme, host and port; ``https://a`` and ``https://a:443`` do."""
+    """Whether two URLs have the same scheme, host and port; ``https://a`` equals ``https://a:443``."""
     return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
 
 
@@ -429,24 +442,25 @@ def _is_loopback(address: str) -> bool:
 
 
 def resolve(base: URL, location: str) -> URL:
-    """Resolve a ``Location`` without changing how it is percent-encoded.
+    """Resolve a ``Location`` header without changing its percent-encoding.
 
-    Raises :class:`BadContent` when it is no http or https URL.
+    Raises :class:`BadContent` if the result is not an http or https URL.
     """
     try:
         url = URL(urljoin(str(base), location), encoded=True)
-        _ = url.port  # which is only now read, and may be none
+        _ = url.port  # yarl parses the port on access; an invalid one raises here
     except ValueError:
         url = URL()
     if url.scheme not in {"http", "https"} or not url.host:
-        raise BadContent(f"{base.host} leads to something that is no http or https URL")
+        raise BadContent(f"{base.host} leads to something that is not an http or https URL")
     return url
 
 
 def _redirected(request: Request, answer: Answer, url: URL, target: str) -> URL:
-    """Return where a redirect leads. Raises :class:`StoreRejected` where the request may not follow.
+    """Return where a redirect leads. Raises :class:`StoreRejected` if the request must not follow it.
 
-    What writes follows 307 and 308, which keep method and body (RFC 9110, section 15.4), within one origin.
+    A write follows only 307 and 308, which keep method and body (RFC 9110, section 15.4), and only within one
+    origin.
     """
     following = resolve(url, target)
     if request.method in {"GET", "HEAD"}:
@@ -461,7 +475,7 @@ def _redirected(request: Request, answer: Answer, url: URL, target: str) -> URL:
 
 
 def _is_refused(endpoint: _Endpoint, request: Request, answer: Answer) -> bool:
-    """Whether the registry itself, and nobody that it led to, wants other credentials."""
+    """Whether the registry itself, and not a server it led to, refuses the credentials."""
     if answer.status not in {UNAUTHORIZED, FORBIDDEN} or not _same_origin(answer.url, endpoint.base):
         return False
     return not is_busy(answer, request.repository.name)
@@ -470,7 +484,7 @@ def _is_refused(endpoint: _Endpoint, request: Request, answer: Answer) -> bool:
 def _judged(
     request: Request, answer: Answer, authorization: Authorization | None, *, refused: bool = False
 ) -> Answer:
-    """Return an answer that the caller, or when ``refused`` the next attempt, deals with; else raise."""
+    """Return an answer that the caller or, with ``refused``, the next attempt handles; else raise."""
     status = answer.status
     if status < _CLIENT_ERROR or status in request.passes or refused:
         return answer

@@ -102,7 +102,7 @@ def test_google_checksums_are_compared_and_damage_is_tried_again(google: Google,
         open_signer(reference)
     assert google.corrupt == 0
     google.corrupt = 100
-    with pytest.raises(SignerUnavailable, match="damaged on its way"):
+    with pytest.raises(SignerUnavailable, match="damaged in transit"):
         signer.sign(b"data")
     google.corrupt = 0
 

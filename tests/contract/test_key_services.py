@@ -95,7 +95,7 @@ def test_a_missing_permission_is_rejected_at_once_and_told_without_secrets(netwo
 def test_a_signature_of_another_key_is_rejected(networked: Service) -> None:
     signer = networked.open()
     networked.server.faults.lying = True
-    with pytest.raises(SignerRejected, match="no signature of its key"):
+    with pytest.raises(SignerRejected, match="not a signature by its key"):
         signer.sign(b"data")
 
 

@@ -140,14 +140,14 @@ async def gives_token(request: web.Request) -> web.Response:
         (PUBLIC, PUBLIC, ""),
         (PUBLIC, PRIVATE, "is in a private network: refused"),
         (PUBLIC, SELF, "is this machine: refused"),
-        (PUBLIC, LINK, "is on this machine's own link: refused"),
-        (PUBLIC, NOWHERE, "is no place to send requests to: refused"),
+        (PUBLIC, LINK, "is link-local: refused"),
+        (PUBLIC, NOWHERE, "must not be connected to: refused"),
         (PRIVATE, PUBLIC, ""),
         (PRIVATE, PRIVATE, ""),
         (PRIVATE, SELF, "is this machine: refused"),
         (SELF, PRIVATE, ""),
         (SELF, SELF, ""),
-        (SELF, NOWHERE, "is no place to send requests to: refused"),
+        (SELF, NOWHERE, "must not be connected to: refused"),
     ],
 )
 def test_a_token_server_behind_a_name_is_no_nearer_than_its_registry(
@@ -220,7 +220,7 @@ def test_of_several_addresses_of_a_name_the_allowed_ones_are_connected_to(
         (f"https://elsewhere.test:{{port}}/upload at {PUBLIC}", ""),
         (f"https://elsewhere.test:{{port}}/upload at {PRIVATE}", "is in a private network: refused"),
         (f"https://elsewhere.test:{{port}}/upload at {SELF}", "is this machine: refused"),
-        (f"https://elsewhere.test:{{port}}/upload at {LINK}", "is on this machine's own link: refused"),
+        (f"https://elsewhere.test:{{port}}/upload at {LINK}", "is link-local: refused"),
         ("https://127.0.0.1:{port}/upload", "is this machine: refused"),
         ("https://2130706433:{port}/upload", "is this machine: refused"),
         ("https://[::ffff:127.0.0.3]:{port}/upload", "is in a private network: refused"),
@@ -363,7 +363,7 @@ def test_no_registry_is_where_a_machine_gets_its_credentials(
             names.set(host, [NOWHERE])
             place = f"{host}:{port_of(metadata)}"
             async with RegistryClient(replace(options, insecure=True), OneCredential()) as client:
-                with pytest.raises(StoreRejected, match="no place to send requests to"):
+                with pytest.raises(StoreRejected, match="must not be connected to"):
                     await client.head_manifest(parse_repository(f"{place}/team/app"), "latest")
             assert metadata.seen == []
 

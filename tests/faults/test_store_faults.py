@@ -586,7 +586,7 @@ def test_a_list_of_referrers_that_is_none_is_named(body: bytes) -> None:
 
     found = find_against(lambda *_: on("GET", "/referrers/", page))
     assert [item.format for item in found.evidence] == ["dsse"]
-    assert "no image index" in found.skipped[0].reason
+    assert "the answer is not an image index" in found.skipped[0].reason
 
 
 def test_a_fallback_index_of_another_kind_is_named() -> None:
@@ -847,8 +847,8 @@ def test_an_upload_location_on_another_host_gets_no_credentials() -> None:
     ("target", "words"),
     [
         ("/v2/team/app/manifests/loop.att", "more than 5 redirects"),
-        ("file:///etc/passwd", "no http or https URL"),
-        ("http://[", "no http or https URL"),
+        ("file:///etc/passwd", "not an http or https URL"),
+        ("http://[", "not an http or https URL"),
     ],
 )
 def test_redirects_to_nowhere_end(target: str, words: str) -> None:
@@ -882,7 +882,7 @@ def test_an_upload_without_location_is_rejected() -> None:
         return web.Response(status=202)
 
     stored, _ = put_against(on("POST", "", answer), replace(FAST, encoding_format=FORM_A))
-    assert "gave no upload location" in stored.failures[0].reason
+    assert "returned no upload location" in stored.failures[0].reason
 
 
 # TLS

@@ -45,7 +45,7 @@ def test_the_next_page_is_found_in_any_header(link: str, target: str | None) -> 
     "location", ["http://127.0.0.1:99999/x", "https://[", "https://[::1", "file:///x", "//:80/x"]
 )
 def test_a_location_that_is_no_address_is_no_answer(location: str) -> None:
-    with pytest.raises(BadContent, match=r"registry\.example leads to something that is no http"):
+    with pytest.raises(BadContent, match=r"registry\.example leads to something that is not an http"):
         resolve(URL("https://registry.example/v2/"), location)
 
 
