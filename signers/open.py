@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from signers.kms.service import KmsSettings
 
 
-# scheme of a key reference -> "module:function"; the function is called with (reference, password)
+# Scheme of a key reference -> "module:function"; the function is called with (reference, password)
 SIGNERS = {
     "file": "signers.keys.keyfile:open_keyfile",
 }
-# the same, with the extra that brings its packages; the function is called with (reference, settings)
+# The same, with the extra that brings its packages; the function is called with (reference, settings)
 KEY_SERVICES = {
     "awskms": ("signers.kms.aws:open_aws", "aws"),
     "azurekms": ("signers.kms.azure:open_azure", "azure"),

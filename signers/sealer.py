@@ -145,6 +145,7 @@ class Sealer:
         """Remember a seal, drop the oldest ones above :data:`KEPT_BYTES`, and return it."""
         self._kept[key] = sealed
         self._kept_bytes += sealed.size
+        # The newest seal always stays, even if it alone is above the limit.
         while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
             self._kept_bytes -= self._kept.popitem(last=False)[1].size
         return sealed
@@ -199,6 +200,7 @@ class Sealer:
             pool.shutdown(wait=False)
 
     async def _aside(self, work: Callable[[], T]) -> T:
+        # The pool is created on first use: a sealer with a local key never needs it.
         if self._pool is None:
             self._pool = ThreadPoolExecutor(AT_ONCE, "seal")
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -207,6 +209,7 @@ class Sealer:
         try:
             bundle = Bundle.from_bytes(data)
             envelope = bundle.envelope
+            # A bundle over another payload is not an error: it belongs to another record.
             if (envelope.payload, envelope.payload_type) != (payload, payload_type):
                 return None
             sealed = self.accept(
@@ -214,7 +217,7 @@ class Sealer:
             )
         except (VerificationError, FormatError):
             return None
-        # keep the stored bytes, not bytes built again: another encoder may have written the bundle
+        # Keep the stored bytes, not bytes built again: another encoder may have written the bundle
         return Sealed(
             sealed.signature,
             sealed.envelope,

@@ -37,12 +37,15 @@ def fetch_jwt(socket: str, audience: str, setting: str = "signers.kms.auth.spire
         raise SignerRejected(f"{setting}: expected unix:///PATH or tcp://IP:PORT")
     target = f"unix:{'/' + rest.lstrip('/')}" if scheme == "unix" else rest.lstrip("/")
     try:
+        # Plaintext is correct here: the Workload API is a local socket, and the agent authenticates the
+        # caller by its process.
         with grpc.insecure_channel(target) as channel:
             call = channel.unary_unary(_METHOD, _identity, _identity)
             answer = call(_request(audience), timeout=CALL_SECONDS, metadata=_METADATA)
     except grpc.RpcError as exc:
         raise _error(exc, setting) from exc
     try:
+        # The first SVID is the default identity of the workload.
         svid = next(value for number, value in _fields(answer) if number == _FIRST)
         return next(value for number, value in _fields(svid) if number == _SECOND).decode("ascii")
     except (StopIteration, ValueError, IndexError) as exc:
@@ -90,6 +93,7 @@ def _read_varint(data: bytes, start: int) -> tuple[int, int]:
         if byte < _MORE:
             return number, start
         shift += _BITS
+        # A 64-bit varint has at most ten bytes; more would let the number grow without limit.
         if shift > _LONGEST:
             raise ValueError("a number is too long")
 
@@ -98,6 +102,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield number and value of each length-delimited field of a protobuf message; skip other fields."""
     position = 0
     while position < len(data):
+        # A tag is the field number shifted left by three, with the wire type in the low bits.
         tag, position = _read_varint(data, position)
         kind = tag & 7
         if kind == _BYTES:

@@ -44,9 +44,10 @@ def parse_object(data: bytes, what: str, limit: int, most: int = MOST_VALUES) ->
         raise FormatError(f"{what} has {len(data)} bytes, at most {limit} are read")
     expect_few(data, what, most)
     try:
-        # two parsers: orjson is strict about RFC 8259, json finds repeated names, which orjson merges
+        # Two parsers: orjson is strict about RFC 8259, json finds repeated names, which orjson merges
         orjson.loads(data)
         value: object = json.loads(data.decode(), object_pairs_hook=_unique)
+    # Both parsers limit the depth, but json raises RecursionError instead of ValueError.
     except RecursionError as exc:
         raise FormatError(f"{what} is nested too deeply") from exc
     except ValueError as exc:
@@ -91,7 +92,9 @@ def check_names(members: Mapping[str, object], known: Iterable[str], what: str) 
     DSSE and in-toto require that unknown fields are ignored.
     """
     spellings = {spelling: name for name in known for spelling in name.split("|")}
+    # Fast path: if every member has an exact known spelling, none can be mistaken for another.
     if len(members) > len(spellings.keys() & members.keys()):
+        # Compare what is left in folded form: an unknown member that folds to a known name is ambiguous.
         folded = {fold(spelling): spelling for spelling in spellings}
         for name in members.keys() - spellings.keys():
             correct = folded.get(fold(name))
@@ -117,6 +120,7 @@ def check_shape(value: object, shape: Shape, what: str) -> None:
             continue
         check_names(entry, shape, what)
         for name, inner in shape.items():
+            # Only spellings that are present are descended into.
             for spelling in name.split("|") if inner is not None else ():
                 if spelling in entry:
                     check_shape(entry[spelling], inner or {}, f"{what}: {spelling}")

@@ -41,6 +41,7 @@ class AnnotationStore(Store):
         key = annotation_key(record)
         written = annotations_of(record, key)
         pending = self._pending.setdefault(record.origin.uid, {})
+        # Counted with what other records of the run collected before, because one PATCH writes all of it.
         size = sum(len(name) + len(value) for name, value in {**pending, **written}.items())
         if size > MAX_BYTES - _RESERVE:
             reason = (

@@ -76,6 +76,7 @@ class ArchivistaStore(Store):
 
     async def _put(self, envelope: bytes) -> Receipt:
         gitoid = gitoid_of(envelope)
+        # Uploading an existing envelope would be harmless, but the receipt must say whether it is new.
         changed = await self._get(gitoid, _PERHAPS_NOT_FOUND) != envelope
         if changed:
             answer = await self._service.json("POST", "upload", f"upload to {self.url}", data=envelope)
@@ -108,6 +109,7 @@ class ArchivistaStore(Store):
         if not _DIGEST.fullmatch(digest):
             raise StoreRejected(f"cannot search for {digest[:100]!r}: expected algorithm:hex")
         found, gitoids = Found(), await self._gitoids(digest)
+        # A batch at a time, so that no more envelopes are in memory than the allowance permits.
         many = min(_AT_ONCE, allowance.current().at_once)
         for start in range(0, len(gitoids), many):
             part = gitoids[start : start + many]
@@ -156,6 +158,7 @@ class ArchivistaStore(Store):
             asked = {"algo": algorithm, "digest": value, "first": _PAGE, "after": after}
             body = orjson.dumps({"query": _QUERY, "variables": asked})
             answer = await self._service.json("POST", "query", f"search {self.url}", data=body)
+            # GraphQL reports errors with status 200.
             if answer.get("errors"):
                 raise StoreUnavailable(f"search {self.url}: {str(answer['errors'])[:200]}")
             try:
@@ -165,6 +168,7 @@ class ArchivistaStore(Store):
                 after = more["endCursor"] if more["hasNextPage"] else None
             except (KeyError, TypeError) as exc:
                 raise StoreRejected(f"search {self.url}: the answer has not the expected form") from exc
+            # A gitoid becomes a part of a path, so anything else is ignored.
             found += [gitoid for gitoid in named if _GITOID.fullmatch(gitoid)]
             if after is None:
                 return found
@@ -190,4 +194,5 @@ def _envelope_in(bundle: bytes) -> bytes:
         envelope = lean_json.loads(bundle, lean_json.FEW_VALUES).get("dsseEnvelope")
     except (orjson.JSONDecodeError, AttributeError):
         return b""
+    # Re-encoding is safe here: the signature covers the PAE and not the envelope's JSON.
     return orjson.dumps(envelope) if isinstance(envelope, dict) else b""

@@ -52,6 +52,7 @@ class Wire:
         authorization = request.headers.get("Authorization", b"")
         if isinstance(authorization, bytes):
             authorization = authorization.decode("latin-1")
+        # The header is "AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, SignedHeaders=…".
         scheme, _, rest = authorization.partition(" Credential=")
         scope = rest.partition(",")[0].split("/")[-4:]
         path = parts.path.rstrip("/")
@@ -59,11 +60,13 @@ class Wire:
             scheme != _SIGNED
             or scope[2:] != [self._service, "aws4_request"]
             or path not in paths
+            # This client does not use proxies, so the SDK must send all requests if there is one.
             or get_environ_proxies(request.url)
         ):
             self._base = None
             return
         if parts.scheme == "https" and self._tls is None:
+            # Created once: loading the CAs takes tens of milliseconds.
             self._tls = ssl.create_default_context(cafile=self._ca_file)
         self._region = scope[1]
         self._base = URL(f"{parts.scheme}://{parts.netloc}{path}/", encoded=True)
@@ -102,6 +105,7 @@ class Wire:
         from botocore.awsrequest import AWSRequest  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
+        # Renewing credentials is a network call, so it runs in a thread. Static ones have no such method.
         renewing = getattr(self._credentials, "refresh_needed", None)
         try:
             if renewing is not None and renewing():
@@ -109,6 +113,7 @@ class Wire:
             else:
                 frozen = self._credentials.get_frozen_credentials()
             request = AWSRequest(method, url, headers=headers, data=data or b"")
+            # S3 does not normalize paths when it checks the signature, other services do.
             signer = S3SigV4Auth if self._service == "s3" else SigV4Auth
             signer(frozen, self._service, self._region).add_auth(request)
         except (BotoCoreError, OSError):

@@ -26,6 +26,7 @@ _MAY_PASS = frozenset(
 
 def replace_file(path: Path, data: bytes, *, fsync: bool = False) -> None:
     """Replace the content of ``path``. After any failure it has either the old or the new content."""
+    # In the same folder, because a rename is atomic only within one file system.
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
         write_new(os.fspath(temporary), data, fsync=fsync)
@@ -34,6 +35,7 @@ def replace_file(path: Path, data: bytes, *, fsync: bool = False) -> None:
         temporary.unlink(missing_ok=True)
         raise
     if fsync:
+        # The rename itself is durable only after the folder was synced.
         sync_folder(path.parent)
 
 
@@ -41,6 +43,7 @@ def write_new(path: str, data: bytes, *, fsync: bool = False) -> None:
     """Write a file that no other process uses yet. Raises :class:`OSError`; the file may then be partial."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
+        # write() may write a part only.
         written = os.write(handle, data)
         while written < len(data):
             written += os.write(handle, memoryview(data)[written:])

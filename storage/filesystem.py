@@ -66,6 +66,7 @@ class FileStore(Store):
 
     def __init__(self, url: str, options: StoreOptions) -> None:
         path = url.removeprefix("file:")
+        # Both file:PATH and file://PATH are accepted.
         if path.startswith("//"):
             path = path.removeprefix("//")  # file:///PATH
         if not path:
@@ -136,6 +137,7 @@ class FileStore(Store):
                 written = self._write_all(folder / f"{stem}.{mark}", parts)
             for path, data, changed in written:
                 receipts.append(Receipt(self.url, "file", "", os.fspath(path), sha256(data), changed))
+            # The links come last: a search must not find evidence that is not completely written.
             self._tell_run(record)
             self._link(record, [path for path, _, _ in written])
             if self._fsync:
@@ -215,6 +217,7 @@ class FileStore(Store):
         for name in names:
             result = _read(links / name, root, allowed)
             if isinstance(result, Evidence):
+                # The name of the file begins with <kind>-<uid>.
                 uid = Path(result.location).name.partition(".")[0].partition("-")[2]
                 run = _run_of(self._root / "by-run" / plain_name(uid))
                 evidence.append(replace(result, origin=run.origin, created=run.created) if run else result)
@@ -289,6 +292,7 @@ def _names(links: Path) -> tuple[list[str], bool]:
     if not links.is_dir():
         return [], False
     with os.scandir(links) as entries:
+        # Two more than the limit: one for .run.json, and one to see that there are more.
         names = [entry.name for entry in islice(entries, _MOST_NAMES + 2) if entry.name != _RUN]
     return sorted(names)[:_MOST_NAMES], len(names) > _MOST_NAMES
 
@@ -300,9 +304,11 @@ def _read(link: Path, root: Path, allowed: Allowance) -> Evidence | Skipped:
         suffix = next((suffix for suffix in FORMATS if path.name.endswith(suffix)), "")
         if not suffix or not path.is_relative_to(root):
             return Skipped(os.fspath(link), "", "its target is not evidence in this store")
+        # The evidence of a .sig file is the payload next to it.
         main = path.with_name(path.name.removesuffix(suffix) + ".payload") if suffix == ".sig" else path
-        # the path is resolved and inside the store, so from here on no link is followed
+        # The path is resolved and inside the store, so from here on no link is followed
         size = main.lstat().st_size
+        # Reserve the bytes before they are read.
         if reason := allowed.take(size):
             return Skipped(os.fspath(link), "", reason)
         data = read_file(main, size, follow=False)

@@ -43,6 +43,7 @@ class TooMany(orjson.JSONDecodeError):
 
 def values_in(data: bytes | memoryview) -> int:
     """Return an upper bound of the number of values in JSON text."""
+    # memoryview has no count().
     text = bytes(data) if isinstance(data, memoryview) else data
     return 1 + sum(text.count(mark) for mark in _MARKS)
 

@@ -59,6 +59,7 @@ class _Text:
 
     def _skip(self, more: int) -> None:
         """Move forward by ``more`` bytes, which are ASCII, and past the white space after them."""
+        # The pattern is possessive (*+), so a long run of spaces cannot cause backtracking.
         match = _SPACE.match(self._data, self._at + more)
         end = match.end() if match else self._at + more
         self._done += end - self._at
@@ -93,6 +94,7 @@ class _Text:
         if result is None:
             raise ValueError(f"expected a value of at most {WINDOW} bytes at byte {self._at}")
         value, end = result
+        # Encode again to move by bytes; the window is decoded text.
         written = self._window[self._done : end].encode()
         self._at += len(written)
         self._done = end
@@ -105,6 +107,7 @@ class _Text:
             value, end = _decode(self._window, self._done)
         except (ValueError, RecursionError):
             return None
+        # A number that ends with the window may continue after it.
         return (value, end) if end < len(self._window) else None
 
     def end(self) -> None:

@@ -45,6 +45,7 @@ def open_store(url: str, options: StoreOptions | None = None) -> Store:
         secrets = secrets_in(url)
         if not secrets:
             raise
+        # The error of the store may quote the URL. Its cause is dropped, because it may quote it too.
         raise type(error)(without(str(error), secrets)) from None
     if not isinstance(store, Store):
         raise TypeError(f"{entry} is not a store")

@@ -174,6 +174,7 @@ class ListedRun:
         """Whether the run ended at or after ``since`` and before ``until``, as far as is known."""
         if not self.created:
             return not since
+        # RFC 3339 times in UTC sort as text. A run with only a day is compared by its day.
         return (not since or self.created >= since[: len(self.created)]) and (
             not until or self.created < until
         )

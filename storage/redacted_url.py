@@ -12,7 +12,7 @@ _SHORTEST_PART = 3
 _FOLDERS = ("file:", "oci-layout:")
 """Schemes whose rest is a path, in which any character may be part of a name."""
 _SECRETS = re.compile(
-    # user and password; a password may contain slashes, and "@sha256:" precedes an image's digest
+    # User and password; a password may contain slashes, and "@sha256:" precedes an image's digest
     r"(?<=://)(?P<user>[^\s?#]*)(?=@(?!sha\d+:))"
     r"|^[\w.+-]+:(?!//)(?P<bare>[^\s/@:]*:[^\s@]*)(?=@(?!sha\d+:))"
     r"|[?&;][^=&;#\s]*(?:passw|pwd|secret|token|credential|signature|auth|(?:access|api|private|account)[-_.]?key)"
@@ -41,6 +41,7 @@ def without(text: str, secrets: list[str]) -> str:
     An error may contain only a part of a password, because parsers split a URL at ``/`` and ``@``.
     """
     for secret in secrets:
+        # "user:password" is hidden as a whole, and its password also where it appears alone.
         password = secret.partition(":")[2] or secret
         parts = [part for part in re.split(r"[/@]", password) if len(part) >= _SHORTEST_PART]
         for hidden in (secret, password, *parts):

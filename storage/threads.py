@@ -31,6 +31,7 @@ class Blocking:
             except StoreError:
                 raise
             except Exception as exc:  # noqa: BLE001 - libraries also raise what their own libraries raise
+                # Without the cause: messages of libraries can contain credentials.
                 raise self._explain(exc, action) from None
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, told)

@@ -90,6 +90,7 @@ class Bundle:
             member(bundle, "verificationMaterial", dict, "bundle"), _MATERIAL_FIELDS, _MATERIAL
         )
         check_shape(material, MATERIAL, _MATERIAL)
+        # Material is a oneof: either a hint for a key that the verifier has, or certificates.
         key_hint, certificates = _read_key(material)
         return cls(
             media_type=media_type,
@@ -121,6 +122,7 @@ def build_bundle(
         raise FormatError(
             f"a bundle carries exactly one signature, the envelope has {len(envelope.signatures)}"
         )
+    # The protobuf requires the hint and the keyid to be identical; a verifier may select the key by either.
     if envelope.signatures[0].keyid != keyid:
         raise FormatError(
             f"the bundle's key {keyid!r} is not the envelope's {envelope.signatures[0].keyid!r}: "
@@ -174,6 +176,7 @@ def _bytes(members: Mapping[str, object], name: str, what: str) -> bytes:
 
 
 def _read_content(bundle: Mapping[str, object]) -> Envelope | MessageSignature:
+    # The content is a oneof: an envelope, or a signature over an artifact itself.
     kind = _one_of(bundle, frozenset({"dsseEnvelope", "messageSignature"}), "bundle")
     if kind == "dsseEnvelope":
         envelope = Envelope.from_object(member(bundle, kind, dict, "bundle"))

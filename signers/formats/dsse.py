@@ -97,6 +97,7 @@ class Envelope:
         signatures = objects(member(members, "signatures", list, "envelope"), "envelope: signature")
         if not 1 <= len(signatures) <= MAX_SIGNATURES:
             raise FormatError(f"envelope: expected 1 to {MAX_SIGNATURES} signatures, got {len(signatures)}")
+        # Every signature is verified over the whole payload, so their product bounds the work.
         if len(signatures) > 1 and len(signatures) * len(payload) > MAX_SIGNED_BYTES:
             raise FormatError(
                 f"envelope: {len(signatures)} signatures over {len(payload)} bytes are too much to verify"
@@ -127,6 +128,7 @@ def verify_envelope(envelope: Envelope, keys: Sequence[PublicKey]) -> PublicKey:
     ``signature_invalid``.
     """
     signed = pae(envelope.payload_type, envelope.payload)
+    # "unknown" stays true only if every signature names a key and none of these keys was given.
     unknown = envelope.signatures != ()
     for signature in envelope.signatures:
         named = find_key(keys, signature.keyid) if signature.keyid else None
@@ -162,6 +164,7 @@ def _made_by(key: PublicKey, sig: bytes, signed: bytes) -> bool:
 def _read_signature(members: Mapping[str, object], number: int) -> Signature:
     what = f"envelope: signature {number}"
     check_names(members, _SIGNATURE_FIELDS, what)
+    # protocol.md allows the member to be absent or null.
     unset = members.get("keyid") is None  # "MUST be treated the same as set-but-empty"
     keyid = "" if unset else member(members, "keyid", str, what)
     return Signature(keyid, decode_base64(member(members, "sig", str, what), f"{what}: sig"))

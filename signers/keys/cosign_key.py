@@ -56,6 +56,7 @@ def decrypt_cosign_key(block: bytes, password: bytes, source: str) -> bytes:
 def _read(block: bytes, source: str) -> _Sealed:
     lines = block.split(b"\n")
     try:
+        # split_pem() made the block: its first line is BEGIN, its last two are END and an empty line.
         text = binascii.a2b_base64(b"".join(line.strip() for line in lines[1:-2]), strict_mode=True)
     except ValueError as exc:
         raise FormatError(f"{source}: its content is not base64") from exc
@@ -63,6 +64,7 @@ def _read(block: bytes, source: str) -> _Sealed:
     check_shape(envelope, COSIGN_KEY, source)
     kdf = member(envelope, "kdf", dict, source)
     cipher = member(envelope, "cipher", dict, source)
+    # cosign writes these two algorithms only; a file with others is not a cosign key.
     for name, part, known in (("kdf", kdf, "scrypt"), ("cipher", cipher, "nacl/secretbox")):
         if member(part, "name", str, source) != known:
             raise FormatError(f"{source}: {name} must be {known}, got {str(part['name'])[:32]!r}")

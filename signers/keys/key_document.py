@@ -19,7 +19,7 @@ from signers.strict_json import member, objects, parse_object
 
 _CURVES: Mapping[str, type[ec.EllipticCurve]] = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1}
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})
-# a tuple and not a set: "use" in a foreign document may be of any type, also one that has no hash
+# A tuple and not a set: "use" in a foreign document may be of any type, also one that has no hash
 _SIGNING = ("sig", None)
 
 
@@ -32,6 +32,7 @@ def read_keys(data: bytes, source: str) -> tuple[ListedKey, ...]:
     """
     if data.lstrip().startswith(b"{"):
         members = parse_object(data, source, MAX_BYTES)
+        # A JSON document is our key set (it has a mediaType), a JWK set ("keys") or a single JWK.
         if "mediaType" in members:
             return parse_keyset(data, source)
         listed = objects(member(members, "keys", list, source), source) if "keys" in members else (members,)
@@ -65,6 +66,7 @@ def _from_jwk(jwk: Mapping[str, object], source: str) -> PublicKey | None:
     """Return the public key of a JSON web key; None if its ``use`` is not signatures."""
     if _PRIVATE & jwk.keys():
         return _private(source)[0]
+    # RFC 7517, section 4.2: a key for encryption must not verify signatures.
     if jwk.get("use") not in _SIGNING:
         return None
     try:
@@ -92,4 +94,5 @@ def _number(jwk: Mapping[str, object], name: str, source: str) -> int:
 
 def _bytes(jwk: Mapping[str, object], name: str, source: str) -> bytes:
     text = member(dict(jwk), name, str, source)
+    # JWKs use base64url without padding (RFC 7518, section 2), but Python's decoder requires the padding.
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))

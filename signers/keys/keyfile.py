@@ -95,11 +95,13 @@ def open_keyfile(reference: str, password: bytes | None = None) -> Signer:
     path = Path(reference.removeprefix("file://"))
     source = f"key file {path}"
     data = read_pem(path, "key file", secret=True)
+    # The password is looked up only for an encrypted key: an unrelated COSIGN_PASSWORD must not matter.
     block = _private_block(split_pem(data, source), source)
     if password is None and _is_encrypted(block):
         password = os.environb.get(PASSWORD_VARIABLE.encode())
         if password is None:
             raise SignerRejected(f"{source} is encrypted: give its password, or set {PASSWORD_VARIABLE}")
+    # Not an error: a deployment may pass one password setting for keys of both kinds.
     elif password and not _is_encrypted(block):
         _log.warning("%s is not encrypted: the password that was given has no effect", source)
     key = _load(block, password, source)
@@ -203,13 +205,14 @@ def _load(block: Block, password: bytes | None, source: str) -> object:
             f"{source} is an OpenSSH key: convert a copy with 'ssh-keygen -p -m PKCS8 -f COPY'"
         )
     try:
+        # The current and the older label of cosign; both have the same content.
         if block.label in _COSIGN:
             from signers.keys.cosign_key import decrypt_cosign_key  # noqa: PLC0415 - PyNaCl is loaded for these only
 
             return load_der_private_key(decrypt_cosign_key(block.data, password or b"", source), None)
         return load_pem_private_key(block.data, password if encrypted else None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
-        # the library's message is not repeated, because it can quote parts of the key
+        # The library's message is not repeated, because it can quote parts of the key
         if encrypted:
             raise SignerRejected(
                 f"{source} cannot be decrypted with this password: check it, or {PASSWORD_VARIABLE}"
@@ -219,6 +222,7 @@ def _load(block: Block, password: bytes | None, source: str) -> object:
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:
     try:
+        # O_EXCL: never follow or overwrite anything that exists, also not a symbolic link.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as exc:
         raise SignerRejected(f"{path} exists and is not overwritten: choose another name") from exc

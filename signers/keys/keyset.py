@@ -56,6 +56,7 @@ class ListedKey:
         """
         if self.status is KeyStatus.REVOKED:
             return "the key is revoked"
+        # Without a trusted signing time the signature may have been made at any time up to now.
         moment = signed_at or now
         if self.not_before is not None and moment < self.not_before:
             return f"{_told(signed_at)} before the key's notBefore {self.not_before.isoformat()}"
@@ -64,6 +65,7 @@ class ListedKey:
         end = self.not_after.isoformat()
         if signed_at is not None:
             return f"signed at {signed_at.isoformat()}, after the key's notAfter {end}"
+        # The private key is destroyed, so nobody can have signed after its end.
         if self.status is KeyStatus.RETIRED:
             return ""
         return f"the key ended at {end}, and no trusted time says that the signature is older"
@@ -120,6 +122,7 @@ def _read(item: dict[str, object], what: str) -> ListedKey:
         key = PublicKey.from_pem(member(item, "pem", str, what).encode())
     except SignerRejected as error:
         raise FormatError(f"{what}: {error}") from error
+    # The keyid is redundant; one that contradicts the PEM shows a copy and paste mistake.
     if item.get("keyid", key.keyid) != key.keyid:
         raise FormatError(f"{what}: keyid is {str(item['keyid'])[:64]!r}, but the PEM is that of {key.keyid}")
     status = item.get("status", KeyStatus.ACTIVE.value)
@@ -140,6 +143,7 @@ def _moment(item: dict[str, object], name: str, what: str) -> datetime | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = None
+    # A time without zone would be compared with aware times, which raises TypeError.
     if moment is None or moment.tzinfo is None:
         raise FormatError(f"{what}: {name}: expected a time such as 2026-01-31T00:00:00Z, got {text[:40]!r}")
     return moment

@@ -21,7 +21,7 @@ MAX_PEM_BYTES = 256 * 1024
 
 _BEGIN, _END, _DASHES = b"-----BEGIN ", b"-----END ", b"-----"
 _LABEL = re.compile(rb"[A-Z0-9 ]{1,64}\Z")
-# failures of the file system, which may pass; every other error means that the path is wrong
+# Failures of the file system, which may pass; every other error means that the path is wrong
 _TEMPORARY = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.EAGAIN})
 
 _log = logging.getLogger("signers.pem")
@@ -51,6 +51,7 @@ def read_pem(path: Path, what: str, *, secret: bool) -> bytes:
     try:
         with open_file(path) as file:
             mode = os.fstat(file.fileno()).st_mode
+            # One byte more than the limit is enough to know that the file is too large.
             data = file.read(MAX_PEM_BYTES + 1)
     except FileNotFoundError as exc:
         raise SignerRejected(
@@ -63,6 +64,7 @@ def read_pem(path: Path, what: str, *, secret: bool) -> bytes:
             f"{what} {path} cannot be read by user {os.getuid()}: change its owner or its mode"
         ) from exc
     except OSError as exc:
+        # An I/O error or a stale network mount may recover; a wrong path does not.
         kind = SignerUnavailable if exc.errno in _TEMPORARY else SignerRejected
         raise kind(f"{what} {path} cannot be read: {exc.strerror}") from exc
     except ValueError as exc:  # the path contains a NUL character
@@ -71,7 +73,7 @@ def read_pem(path: Path, what: str, *, secret: bool) -> bytes:
         raise SignerRejected(f"{what} {path} is longer than {MAX_PEM_BYTES} bytes: this is no key file")
     if not data.strip():
         raise SignerRejected(f"{what} {path} is empty: write the key to it again")
-    # the file may hold a public key only, which every user may read
+    # The file may hold a public key only, which every user may read
     if secret and b"PRIVATE KEY-----" in data and mode & (stat.S_IROTH | stat.S_IWOTH):
         _log.warning(
             "%s %s is open to every user of this machine: set its mode to 0600, or 'defaultMode: 0400' "
@@ -92,6 +94,7 @@ def split_pem(data: bytes, source: str) -> list[Block]:
     at = 0
     while (begin := data.find(_BEGIN, at)) >= 0:
         label_from = begin + len(_BEGIN)
+        # The search is bounded, so that many BEGIN lines without an end cannot make this quadratic.
         label_to = data.find(_DASHES, label_from, label_from + 70)
         label = data[label_from:label_to] if label_to >= 0 else b""
         if not _LABEL.match(label):

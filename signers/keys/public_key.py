@@ -112,6 +112,7 @@ def load_public_keys(path_or_pem: str | Path | bytes) -> tuple[PublicKey, ...]:
         path = Path(str(path_or_pem).removeprefix("file://"))
         source = f"public key file {path}"
         data = read_pem(path, "public key file", secret=False)
+    # dict.fromkeys() removes duplicates and keeps the order.
     keys = [_read_block(block, source) for block in split_pem(data, source)]
     return tuple(dict.fromkeys(keys))
 
@@ -153,5 +154,6 @@ def _algorithm(key: Key, source: str) -> str:
 
 
 def _ssh_fingerprint(key: Key) -> str:
+    # The fingerprint is over the key in SSH wire format (RFC 4253, section 6.6), as ssh-keygen computes it.
     wire = base64.b64decode(key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split(b" ")[1])
     return "SHA256:" + base64.b64encode(hashlib.sha256(wire).digest()).decode().rstrip("=")

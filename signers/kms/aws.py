@@ -77,6 +77,7 @@ class AwsKey(KeyService):
     def find(self) -> RemoteKey:
         """Get the public key (``kms:GetPublicKey``)."""
         answer = self._call("kms:GetPublicKey", lambda: self._client.get_public_key(KeyId=self._key))
+        # Checked when the key is opened: an encryption key would fail only at the first signature.
         if answer.get("KeyUsage") != "SIGN_VERIFY":
             raise refuse_algorithm(self._name, f"usage {answer.get('KeyUsage')}", _USE)
         key = RemoteKey(str(answer["KeyId"]), read_public_key(answer["PublicKey"], self._name))
@@ -137,6 +138,7 @@ def open_aws(reference: str, settings: KmsSettings | None = None) -> Signer:  # 
     config = Config(
         connect_timeout=CALL_SECONDS,
         read_timeout=CALL_SECONDS,
+        # The SDK's own retries are off, because KmsSigner retries in the same way for all services.
         retries={"total_max_attempts": 1},
         max_pool_connections=50,
     )

@@ -91,6 +91,7 @@ class AzureKey(KeyService):
         """Return the public key of an answer. Raises :class:`SignerRejected`."""
         jwk: Any = vault_key.key
         kind, curve = (str(getattr(part, "value", part) or "") for part in (jwk.kty, jwk.crv))
+        # The kinds are RSA and RSA-HSM, EC and EC-HSM.
         if kind.startswith("RSA") and jwk.n and jwk.e:
             numbers = rsa.RSAPublicNumbers(int.from_bytes(jwk.e), int.from_bytes(jwk.n))
             try:
@@ -98,6 +99,7 @@ class AzureKey(KeyService):
             except ValueError as exc:
                 raise SignerRejected(f"{self._name}: the service's answer is no rsa public key") from exc
         if kind.startswith("EC") and curve == "P-256" and jwk.x and jwk.y:
+            # The coordinates may lack leading zero bytes, but an encoded point needs their full length.
             point = _POINT + bytes(jwk.x).rjust(_NUMBER, b"\0") + bytes(jwk.y).rjust(_NUMBER, b"\0")
             return curve_key(ec.SECP256R1(), point, self._name)
         raise refuse_algorithm(self._name, f"{kind} {curve}".strip(), _USE)
@@ -124,7 +126,7 @@ class AzureKey(KeyService):
         except (ServiceRequestError, ServiceResponseError) as exc:
             raise SignerUnavailable(f"{self._name}: {action} was not answered: {shown(exc)}") from exc
         except (AzureError, ValueError) as exc:
-            # the library raises ValueError for a key that is not valid yet, or no longer
+            # The library raises ValueError for a key that is not valid yet, or no longer
             raise SignerRejected(f"{self._name}: {action} cannot be done: {shown(exc)}") from exc
 
     def _error(self, action: str, exc: HttpResponseError) -> SignerError:

@@ -75,6 +75,7 @@ class GcpKey(KeyService):
             lambda: self._client.get_public_key(name=name, retry=None, timeout=CALL_SECONDS),
         )
         pem = answer.pem.encode()
+        # Google's guidelines: an answer for another name or with a wrong checksum must not be used.
         if answer.name != name or google_crc32c.value(pem) != answer.pem_crc32c:
             raise SignerUnavailable(f"{self._name}: the answer to GetPublicKey was damaged in transit")
         algorithm = answer.algorithm.name
@@ -115,6 +116,7 @@ class GcpKey(KeyService):
             "AsymmetricSign",
             lambda: self._client.asymmetric_sign(request=request, retry=None, timeout=CALL_SECONDS),
         )
+        # Whether the service checked our checksum of what it signed.
         verified = answer.verified_data_crc32c if "data" in request else answer.verified_digest_crc32c
         if (
             not verified

@@ -150,6 +150,7 @@ class TokenKey(KeyService):
         """
         wanted = {Attribute.ID: identity} if identity else self._where.key
         objects = list(session.get_objects({Attribute.CLASS: kind, **wanted}))
+        # Some tools label the private key only; both keys have the same id.
         if not objects and kind == ObjectClass.PUBLIC_KEY and Attribute.ID not in self._where.key:
             private = self._one(session, ObjectClass.PRIVATE_KEY)
             objects = list(session.get_objects({Attribute.CLASS: kind, Attribute.ID: private[Attribute.ID]}))
@@ -217,6 +218,7 @@ class TokenKey(KeyService):
         pin = read_pin(where.pin_source)
         slot = where.token.get("slot-id", "")
         token = self._token(module.load(), slot)
+        # The PIN is part of the key, so a corrected PIN file opens a new session.
         known = (token.slot.slot_id, pin)
         session = module.sessions.get(known)
         if session is None:

@@ -87,6 +87,7 @@ def parse_uri(reference: str) -> Location:
     if not Path(module).is_file():
         raise SignerRejected(f"pkcs11: there is no module {module}: install it, or correct module-path")
     source = _text(query_attributes.get("pin-source", b""))
+    # RFC 7512, section 2.4: a leading "|" runs a command, which is never done here.
     if source.startswith("|"):
         raise SignerRejected("pkcs11: pin-source names a command: name a file")
     source = re.sub(r"^file:(?://)?", "", source)

@@ -94,6 +94,7 @@ class KmsSigner(Signer):
         self.keyid = self._key.public.keyid
         self.public_pem = self._key.public.pem
         self.algorithm = self._key.public.algorithm
+        # Services sign ECDSA with random nonces. RSA PKCS #1 v1.5 and Ed25519 are deterministic.
         self.deterministic = not self.algorithm.startswith("ecdsa")
         self._asked = threading.Lock()
         self._looked, self._current = time.monotonic(), True
@@ -106,6 +107,7 @@ class KmsSigner(Signer):
         """
         signature = retry(lambda: self._service.sign(self._key, data))
         try:
+            # Verify before the signature is used: a wrong key or a damaged answer must not be stored.
             self._key.public.verify(signature, data)
         except VerificationError as exc:
             raise SignerRejected(

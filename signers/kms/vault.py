@@ -75,6 +75,7 @@ class VaultKey(KeyService):
         kind, version = str(data.get("type", "")), data.get("latest_version")
         if not isinstance(version, int):
             raise SignerRejected(f"{self._name}: there is no key at {path}: check the key and the mount path")
+        # A derived key needs a context for each signature, so it has no single public key.
         if kind not in _TYPES or data.get("derived"):
             raise refuse_algorithm(
                 self._name, f"a {shown(kind)} key", f"an underived key of {', '.join(_TYPES)}"
@@ -139,6 +140,7 @@ class VaultKey(KeyService):
             try:
                 return call(client)
             except exceptions.Forbidden:
+                # Forbidden means an expired token or a missing permission; only a new token can tell which.
                 if not self._login.renew(token):
                     raise
                 client.token = self._login.token(client)

@@ -94,6 +94,7 @@ class VaultLogin:
         assert self._file is not None  # noqa: S101 - for the type checker
         try:
             state = self._file.stat()
+            # A mounted secret is replaced by a symbolic link to a new file, so the inode changes.
             seen = (state.st_mtime_ns, state.st_ino, state.st_size)
             if seen == self._seen:
                 return
@@ -133,6 +134,7 @@ class VaultLogin:
         token, seconds = login.get("client_token"), login.get("lease_duration")
         if not isinstance(token, str) or not token:
             raise SignerUnavailable(f"vault: the jwt login at auth/{path} gave no token")
+        # Renewed before its end, so that no request fails with an expired token.
         lasts = seconds * _RENEW_AFTER if isinstance(seconds, int) and seconds > 0 else float("inf")
         self._token, self._ends = token, time.monotonic() + lasts
 

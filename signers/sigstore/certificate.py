@@ -105,6 +105,7 @@ class Issued:
                 f"{self.leaf.not_valid_after_utc}, not at {moment}",
                 "timestamp_outside_cert",
             )
+        # Intermediate and root certificates get no clock skew: their validity spans years.
         for authority in self.authorities:
             if moment in authority.valid and all(
                 _held(certificate, moment) for certificate in authority.chain
@@ -141,6 +142,7 @@ def check_issued(leaf: x509.Certificate, root: TrustedRoot) -> Issued:
                 "no authority of the trusted root issued the certificate", "certificate_unknown"
             )
         _check_profile(leaf)
+        # Entries for the same authority share its issuing key, so the first one is enough for the timestamp.
         verify_sct(leaf, authorities[0].chain[0], root)
         return Issued(leaf, authorities, _identity(leaf), issuer_of(leaf))
     except UNREADABLE as error:
@@ -183,6 +185,7 @@ def _may_issue(authority: x509.Certificate, below: int) -> bool:
 
     ``below`` is the number of authorities between it and the leaf, which its path length must allow.
     """
+    # A certificate without basic constraints is not an authority; _issued() treats the exception as "no".
     constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
     if not constraints.ca or (constraints.path_length is not None and constraints.path_length < below):
         return False
@@ -190,6 +193,7 @@ def _may_issue(authority: x509.Certificate, below: int) -> bool:
         value = extension.value
         if isinstance(value, x509.KeyUsage) and not value.key_cert_sign:
             return False
+        # The extended key usage of an authority restricts what it may issue (RFC 5280, section 4.2.1.12).
         if isinstance(value, x509.ExtendedKeyUsage) and not (
             {ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(value)
         ):
@@ -252,6 +256,7 @@ def _names(leaf: x509.Certificate) -> list[x509.GeneralName]:
 
 def _identity(leaf: x509.Certificate) -> str:
     """Return the one name in the subject alternative name; empty for an OtherName of unknown type."""
+    # _check_profile() has verified that there is exactly one.
     (name,) = _names(leaf)
     if isinstance(name, x509.OtherName):
         return _utf8_string(name.value) if name.type_id == USERNAME else ""
@@ -265,7 +270,7 @@ def _utf8_string(raw: bytes) -> str:
     if length >= _SHORT:
         header += length & 0x7F
         length = int.from_bytes(raw[2:header], "big")
-    # the length byte 0x80 means indefinite length, which BER allows and DER does not
+    # The length byte 0x80 means indefinite length, which BER allows and DER does not
     if raw[:1] != bytes((_UTF8_STRING,)) or raw[1:2] == bytes((_SHORT,)) or len(raw) != header + length:
         raise VerificationError("the certificate has a name that is no text", "certificate_invalid")
     return _text(raw[header:])
@@ -294,6 +299,7 @@ def verify_sct(leaf: x509.Certificate, issuer: x509.Certificate, root: TrustedRo
     for sct in extension.value:
         try:
             log = find_log(root.ct_logs, sct.log_id)
+            # cryptography returns this time without a zone; it is UTC.
             moment = sct.timestamp if sct.timestamp.tzinfo else sct.timestamp.replace(tzinfo=UTC)
             if moment not in log.valid:
                 problem = VerificationError("its certificate log is trusted for another time", "sct_invalid")
@@ -311,8 +317,10 @@ def _promised(
 ) -> bytes:
     """Return the bytes that a certificate timestamp signs (RFC 6962, section 3.2, ``digitally-signed``)."""
     key = issuer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    # The log signed the certificate before the SCT was embedded: the TBS without the SCT extension.
     tbs = leaf.tbs_precertificate_bytes
     milliseconds = round(moment.timestamp() * 1000)
+    # Sct_version, signature_type certificate_timestamp (0), timestamp, entry_type precert_entry (1).
     head = struct.pack("!BBQH", sct.version.value, 0, milliseconds, 1)
     extensions = struct.pack("!H", len(sct.extension_bytes)) + sct.extension_bytes
     return head + hashlib.sha256(key).digest() + len(tbs).to_bytes(3, "big") + tbs + extensions

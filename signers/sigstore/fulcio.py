@@ -38,6 +38,8 @@ class Fulcio:
         that Fulcio refuses counts as unavailable: the token is read again for the next call, and a failing
         discovery of the issuer can recover.
         """
+        # The subject of the request is empty: Fulcio takes the identity from the token only. The request
+        # proves possession of the key.
         request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, SHA256())
         content = {
             "credentials": {"oidcIdentityToken": token.jwt},
@@ -54,6 +56,7 @@ class Fulcio:
             raise SignerUnavailable(
                 f"{reply.where}: its answer has no certificate with an embedded certificate timestamp"
             ) from error
+        # A certificate for another key would make every signature unverifiable, so it must not be used.
         if leaf.public_key() != key.public_key():
             raise SignerUnavailable(f"{reply.where}: its answer has a certificate for another key")
         try:

@@ -48,6 +48,8 @@ class IdentityToken:
         jwt = text.strip()  # a file may end with a newline, which an HTTP header must not contain
         try:
             parts = jwt.split(".")
+            # JWTs use base64url without padding (RFC 7515, section 2), but Python's decoder requires the
+            # padding.
             data = urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
             expect_few(data, "the token", MAX_ANSWER_VALUES)
             claims = orjson.loads(data)
@@ -113,6 +115,7 @@ def _file(name: str) -> IdentityToken:
         raise SignerRejected(f"{source} cannot be read by user {os.getuid()}: change its mode") from error
     except OSError as error:
         raise SignerUnavailable(f"{source} cannot be read: {error.strerror}: check its volume") from error
+    # Unavailable and not rejected: the file may be written at this moment.
     if len(data) > _LARGEST or not data.strip():
         raise SignerUnavailable(f"{source} holds no token ({len(data)} bytes): check what writes it")
     return IdentityToken.from_jwt(data.decode(errors="replace"), source)
@@ -144,6 +147,7 @@ def _github() -> IdentityToken:
         raise SignerRejected(
             "github actions gave no ACTIONS_ID_TOKEN_REQUEST_URL: give the job 'permissions: id-token: write'"
         )
+    # The URL from the environment usually has a query already.
     service = Service(f"{url}{'&' if '?' in url else '?'}audience={AUDIENCE}", "github actions")
     jwt = _member(service, "", "value", "GET", None, Authorization=f"bearer {token}")
     return IdentityToken.from_jwt(jwt, "github actions")
@@ -158,6 +162,7 @@ def _on_google() -> bool:
     """Whether the process runs on Google Cloud; asks the metadata server only on Google's hardware."""
     if not os.environ.get("GCE_METADATA_HOST"):
         try:
+            # The local check avoids a DNS lookup of metadata.google.internal on every other machine.
             if "Google" not in Path("/sys/class/dmi/id/product_name").read_text():
                 return False
         except OSError:

@@ -67,7 +67,7 @@ class Keyless:
         :class:`SignerRejected`.
         """
         asked = time.monotonic()
-        # checked before the lock is taken: threads do not wait while a valid signer exists
+        # Checked before the lock is taken: threads do not wait while a valid signer exists
         held = self._held
         if held is not None and held.lasts(self._margin):
             return held
@@ -75,6 +75,7 @@ class Keyless:
             held = self._held
             if held is not None and held.lasts(self._margin):
                 return held
+            # The last request failed after this call began, so this call waited for it and shares its result.
             if self._failed is not None and self._failed[0] > asked:
                 raise self._failed[1]
             try:

@@ -62,6 +62,7 @@ def verify_log_entry(
     log = find_log(root.logs, _log_id(content))
     kind = (body.get("kind"), body.get("apiVersion"))
     _check_kind(content, kind)
+    # A member that is null or {} counts as absent, as in protobuf's JSON form.
     has_promise, has_proof = bool(content.get("inclusionPromise")), bool(content.get("inclusionProof"))
     if not has_proof and (needs_proof or not has_promise or kind == _WITHOUT_TIME):
         raise VerificationError("the log entry has no inclusion proof", "signature_invalid")
@@ -73,12 +74,13 @@ def verify_log_entry(
             raise VerificationError(
                 "the log entry and its inclusion proof have different indexes", "signature_invalid"
             )
-        # only the promise signs the index over all trees; without one, use the index in the tree, which the
+        # Only the promise signs the index over all trees; without one, use the index in the tree, which the
         # proof covers
         index = index if has_promise else place
     if has_promise:
         verify_promise(content, root)
         integrated = number(content, "integratedTime")
+        # Only the promise signs the time; without a verified promise it proves nothing. 0 means absent.
         if integrated and kind != _WITHOUT_TIME:
             time = _moment(integrated)
     check_body(body, signed)
@@ -124,6 +126,7 @@ def check_body(body: Mapping[str, Any], signed: Signed) -> None:
     kind of entry.
     """
     kind = (body.get("kind"), body.get("apiVersion"))
+    # The body is foreign: kind and version may be of any type, also one without a hash.
     compare = _KINDS.get(kind) if all(isinstance(part, str) for part in kind) else None
     if compare is None:
         name = " ".join(str(part)[:32] for part in kind)
@@ -149,6 +152,7 @@ def _hashedrekord_v1(spec: dict[str, Any], signed: Signed) -> bool:
 
 def _hashedrekord_v2(spec: dict[str, Any], signed: Signed) -> bool:
     data, signature = spec["hashedRekordV002"]["data"], spec["hashedRekordV002"]["signature"]
+    # A verifier is a oneof; two of them raise ValueError, which check_body() maps.
     (kind,) = (name for name in signature["verifier"] if name != "keyDetails")
     expected = {
         "x509Certificate": signed.certificate,
@@ -176,7 +180,7 @@ def _intoto(spec: dict[str, Any], signed: Signed) -> bool:
     content = spec["content"]
     if signed.envelope is None or not _is_hash(content["payloadHash"], signed.envelope.payload):
         return False
-    # the schema of this type declares "sig" as bytes, so the envelope's base64 is encoded a second time
+    # The schema of this type declares "sig" as bytes, so the envelope's base64 is encoded a second time
     twice = b64encode(signed.signature)
     return content["envelope"]["payloadType"] == signed.envelope.payload_type and any(
         same_bytes(entry["sig"], twice) and _is_verifier(entry["publicKey"], signed)

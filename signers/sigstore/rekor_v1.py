@@ -54,8 +54,10 @@ class RekorV1(TransparencyLog):
         """Add an entry, or fetch the equal one that exists; see :meth:`TransparencyLog.add`."""
         proposed = propose(signed)
         reply = self._service.post_json(PATH, proposed)
+        # Rekor v1 answers 409 if it has an equal entry: use that one, a retry must not make a second entry.
         if reply.status == HTTPStatus.CONFLICT:
             reply = self._equal_entry(reply)
+        # 502 alone would count as transient, and an entry that is too large would be retried forever.
         too_large = {HTTPStatus.BAD_GATEWAY, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
         if reply.status in too_large and len(orjson.dumps(proposed)) > _LARGE:
             raise SignerRejected(
@@ -130,6 +132,7 @@ def entry_of(answer: dict[str, Any]) -> dict[str, Any]:
 def check_entry(content: Mapping[str, Any], signed: Signed, root: TrustedRoot | None) -> None:
     """Return if the entry proves that this signature is in the log. Raises :class:`VerificationError`."""
     body = parse_body(verify_inclusion(content, root))
+    # Without a trusted root there is no key of the log, so only the hashes of the proof can be checked.
     if root is not None:
         verify_promise(content, root)
     check_body(body, signed)

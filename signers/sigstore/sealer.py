@@ -103,6 +103,8 @@ class MaterialSealer(Sealer):
             certificate = signer.certificate if isinstance(signer, CertifiedSigner) else None
             signature = signer.sign(data)
             envelope = envelope_of(*wrapped, signer.keyid, signature) if wrapped else None
+            # cosign wants one timestamp over the signature (in bundles) and one over the envelope (in .att
+            # layers).
             stamp = self._authority.stamp(signature) if self._authority is not None else None
             outer = self._authority.stamp(envelope.to_bytes()) if self._authority and envelope else None
             if stamp is not None and certificate is not None:
@@ -120,6 +122,8 @@ class MaterialSealer(Sealer):
                 # Sign again: a randomized or new key gives another signature, which the log does not have.
                 except EntryExistsError:
                     continue
+                # Verifiers compare the log's time with the certificate, so an entry outside its validity is
+                # useless.
                 integrated = int(entry.content.get("integratedTime") or 0)
                 if certificate is not None and integrated:
                     _expect_inside(certificate, datetime.fromtimestamp(integrated, UTC), "log's time")
@@ -140,6 +144,7 @@ class MaterialSealer(Sealer):
         moment = None
         if self._authority is not None:
             moment = check_timestamp(material.timestamp, signature, self._root).time
+        # The certificate must have been valid at the stamped time; without a stamp its beginning is used.
         certificate, key = self._owner(material.certificate, moment)
         key.verify(signature, data)
         entry = None
@@ -164,6 +169,7 @@ class MaterialSealer(Sealer):
             raise FormatError("its certificate cannot be read") from error
         certificate = check_certificate(leaf, self._root, moment or leaf.not_valid_before_utc)
         ours = self._keyless.current().certificate
+        # Keys and certificates change every few minutes; the identity is what makes a stored seal ours.
         if (certificate.identity, certificate.issuer) != (ours.identity, ours.issuer):
             raise VerificationError(f"it is signed by {certificate.identity}", "key_unknown")
         return certificate, PublicKey.from_key(leaf.public_key(), "the certificate")
@@ -212,12 +218,14 @@ def _sealed(
             timestamps=stamps,
         )
     annotations = {}
+    # cosign's annotation for an envelope layer is over the envelope, for a .sig layer over the signature.
     stamp = material.outer_timestamp if envelope is not None else material.timestamp
     if stamp:
         annotations[TIMESTAMP_ANNOTATION] = _json({"SignedRFC3161Timestamp": b64encode(stamp).decode()})
     if entries or stamps:
         times = {"rfc3161Timestamps": stamps}
         annotations[MATERIAL_ANNOTATION] = _json({"tlogEntries": entries, "timestampVerificationData": times})
+    # Only Rekor v1 makes promises, and only they have a form in cosign's annotation.
     if entry is not None and entry.content.get("inclusionPromise"):
         annotations[BUNDLE_ANNOTATION] = _promise(entry.content)
     return Sealed(

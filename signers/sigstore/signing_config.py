@@ -69,9 +69,11 @@ def _newest(
         version = member(service, "majorApiVersion", int, f"{what}: {name}")
         valid: Period = read_period(service.get("validFor"), f"{what}: {name}")
         if version in versions and moment in valid:
+            # A service without a start is the oldest, so that any other one is preferred.
             start = valid.start or datetime.min.replace(tzinfo=UTC)
             usable.append((version, start, member(service, "url", str, f"{what}: {name}")))
     if not usable:
         return "", 0
+    # Tuples compare in order: the newest API version first, then the latest start.
     version, _, url = max(usable)
     return url, version

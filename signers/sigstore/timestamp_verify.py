@@ -63,6 +63,7 @@ def check_timestamp(
         raise VerificationError("this is not a timestamp response", "signature_invalid") from error
     if not _is_over(info.message_imprint, signature):
         raise VerificationError("the timestamp is over another signature", "signature_invalid")
+    # The nonce proves that the response was made for this query and is not a replay.
     if nonce is not None and info.nonce != nonce:
         raise VerificationError("the timestamp answers another query", "signature_invalid")
     authority = _verify_signed(response, signature, moment, root).url if root is not None else ""
@@ -81,12 +82,14 @@ def _verify_signed(
     """Return the authority of ``root`` that signed the response. Raises :class:`VerificationError`."""
     _check_certificates(response)
     problem = "the trusted root has no timestamp authority"
+    # The response does not say which authority it is from, so each is tried.
     for authority in root.timestamp_authorities:
         try:
             _builder(authority).build().verify_message(response, signature)
         except (TimestampVerificationError, *UNREADABLE) as error:
             problem = str(error)
             continue
+        # The signature verifies, but the trusted root may limit when this authority counts.
         if moment in authority.valid:
             return authority
         problem = f"its authority is not trusted at {moment}"

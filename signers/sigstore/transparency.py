@@ -94,6 +94,7 @@ class Checkpoint:
     @classmethod
     def from_note(cls, note: str) -> Checkpoint:
         """Read a signed note. Raises :class:`VerificationError`."""
+        # A signed note is the text, an empty line, and one line per signature: em dash, name, base64.
         text, separator, tail = note.partition("\n\n")
         lines = text.split("\n")
         try:
@@ -132,6 +133,8 @@ class Checkpoint:
             )
         hashes = log.key_hashes(origin)
         for name, key_hash, signature in self.signatures:
+            # The first line that claims this key must verify: a log has one signature, and the others are
+            # ignored.
             if name == origin and key_hash in hashes:
                 log.verify(signature, self.text)
                 return
@@ -186,6 +189,7 @@ def verify_inclusion(entry: Mapping[str, Any], root: TrustedRoot | None) -> byte
         log_id = decoded(entry["logId"], "keyId")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VerificationError("the log entry has no valid inclusion proof", "signature_invalid") from error
+    # 0x00 marks leaf hashes and 0x01 inner nodes (RFC 9162, section 2.1.1).
     computed = root_of_proof(index, size, hashlib.sha256(b"\0" + body).digest(), hashes)
     if computed != root_hash or (checkpoint.size, checkpoint.root_hash) != (size, root_hash):
         raise VerificationError(

@@ -77,6 +77,8 @@ class Log:
         Source: C2SP ``signed-note``, "Signature types".
         """
         spki = self.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        # Logs use different key hashes in checkpoints: the log id, a separate id, the hash of the key, or
+        # C2SP's.
         ids = [self.log_id, self.checkpoint_id, hashlib.sha256(spki).digest()]
         if isinstance(self.key, ed25519.Ed25519PublicKey):
             raw = self.key.public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -164,6 +166,7 @@ def _logs(root: Mapping[str, object], name: str) -> tuple[Log, ...]:
         except (ValueError, UnsupportedAlgorithm):
             continue
         checkpoint_id = _log_id(entry, "checkpointKeyId", what)
+        # Newer trusted roots may have the checkpoint key id only.
         log_id = _log_id(entry, "logId", what) or checkpoint_id
         if not log_id:
             raise FormatError(f"{what}: logId is missing")

@@ -39,6 +39,8 @@ def fetch_trusted_root(url: str, pinned: Path | None = None, folder: Path | None
     targets = folder / "targets"
     try:
         targets.mkdir(parents=True, exist_ok=True)
+        # The bootstrap root is always the pinned one: a root in the cache folder must not be trusted by
+        # itself.
         updater = Updater(str(folder), f"{url}/", str(targets), f"{url}/targets/", bootstrap=root)
         updater.refresh()
         info = updater.get_targetinfo(TARGET)

@@ -89,12 +89,14 @@ class VerificationMaterial:
         if stamp:
             text = member(stamp, "SignedRFC3161Timestamp", str, TIMESTAMP_ANNOTATION)
             cosign_stamps = (decode_base64(text, TIMESTAMP_ANNOTATION),)
+        # Our annotation may have the same entry as cosign's. Both are verified.
         promise = _object(annotations, BUNDLE_ANNOTATION, COSIGN_BUNDLE)
         if promise:
             entries.append(_entry_of_promise(promise))
         return cls(
             _leaf(annotations.get(CERTIFICATE_ANNOTATION, "")),
             tuple(entries),
+            # For an envelope cosign's timestamp is over the envelope, else over the signature as ours is.
             stamps if is_envelope else tuple(dict.fromkeys((*stamps, *cosign_stamps))),
             cosign_stamps if is_envelope else (),
             needs_proof=False,

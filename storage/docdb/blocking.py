@@ -68,6 +68,7 @@ class BlockingCollection(ABC):
                 document for document in documents if not same(stored.get(str(document["Name"])), document)
             ]
             if wanted:
+                # Only what differs is written, so a repeated call changes nothing.
                 self.write(wanted)
             return {str(document["Name"]) for document in wanted}
 

@@ -57,6 +57,7 @@ def _as_go(value: Any) -> Any:
         return {key: _as_go(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_as_go(item) for item in value]
+    # bool is a subclass of int in Python.
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value
@@ -66,6 +67,7 @@ def same(stored: Document | None, document: Document) -> bool:
     """Whether two documents are equal, apart from ``Object``, which can be computed from ``Signed``."""
     if stored is None:
         return False
+    # Empty values and absent fields are equal, because databases drop empty values.
     fields = (stored.keys() | document.keys()) - {"Object", "Name"}
     return all((stored.get(field) or None) == (document.get(field) or None) for field in fields)
 

@@ -135,6 +135,7 @@ class MongoCollection(BlockingCollection):
     def signed(self, digest: str) -> list[str]:
         """Search the statements that Chains stores as ``Object``."""
         algorithm, _, value = digest.partition(":")
+        # The algorithm becomes a part of a field path, so dots and dollar signs must not pass.
         if not algorithm.isalnum():
             return []
         return self._names({f"Object.subject.digest.{algorithm}": value})
@@ -162,6 +163,7 @@ class MongoCollection(BlockingCollection):
                     f"{action}: {code}: not allowed: the user needs the role readWrite on {self._database}"
                 )
             said = str((error.details or {}).get("errmsg", ""))[:_SHOWN]
+            # The server labels errors after which the same write may be repeated.
             later = error.has_error_label("RetryableWriteError") or error.timeout
             return (StoreUnavailable if later else StoreRejected)(f"{action}: {code}: {said}")
         if isinstance(error, errors.ConnectionFailure | errors.InvalidOperation | OSError):
@@ -183,6 +185,7 @@ class MongoCollection(BlockingCollection):
         A new URL opens a new client; the previous one stays open for calls under way.
         """
         with self._making:
+            # The URL is checked for every call, because a file with a rotated password may have changed.
             url = self._server.read()
             if url != self._connected:
                 self._clients.append(self._connect(url))

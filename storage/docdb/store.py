@@ -157,6 +157,7 @@ class DocumentStore(Store):
         del reference
         if ":" not in digest:
             raise StoreRejected(f"cannot search for {digest[:100]!r}: expected algorithm:hex")
+        # Chains' image signatures have the image's digest in their key, so they need no search.
         names = await self._collection.about(digest, self._action("search"))
         return await self._read_all([*names, image_key(digest)], digest, "")
 
@@ -204,6 +205,7 @@ class DocumentStore(Store):
         lists: list[str] = []
         if record is not None:
             lists = await self._collection.lead(key, digests_of(record), record.origin.uid, where)
+        # A receipt means that the values can be read back, and that searches by digest and run find them.
         there = await self._collection.get([*changed, *lists], where)
         for document in documents:
             name = str(document["Name"])
@@ -233,6 +235,7 @@ class DocumentStore(Store):
         Returns the index document of each document with evidence; an empty one if it has none.
         """
         indexes: list[Document] = []
+        # Each name stands for two documents: Chains' and the index document.
         many = max(1, _BYTES_AT_ONCE // (2 * self._collection.largest))
         for start in range(0, len(names), many):
             part = names[start : start + many]

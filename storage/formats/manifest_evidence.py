@@ -85,6 +85,7 @@ def read_manifest(
         manifest = lean_json.loads(data)
         media_type = manifest.get("mediaType") or OCI_MANIFEST
         layers = manifest.get("layers") or []
+        # The subject of form B. Form A and older manifests have none.
         about = (manifest.get("subject") or {}).get("digest")
         sound = isinstance(layers, list) and all(isinstance(layer, dict) for layer in layers)
     except lean_json.TooMany as exc:
@@ -124,6 +125,7 @@ def _read_layer(
         return Skipped(location, digest, "its digest is not sha256")
     if not isinstance(size, int) or not 0 <= size <= LARGEST:
         return Skipped(location, digest, f"its size is {str(size)[:40]}; the limit is {LARGEST} bytes")
+    # cosign writes annotations to layers, other tools to the manifest. The layer's take precedence.
     annotations = shared | _strings(layer.get("annotations"))
     try:
         signature = base64.b64decode(annotations.get(SIGNATURE_KEY, ""), validate=True)
@@ -137,6 +139,7 @@ def _read_layer(
 def run_of(annotations: Mapping[str, str]) -> Origin | None:
     """Return the run that our annotations name; None without its UID."""
     uid = annotations.get(RUN_UID, "")
+    # Several UIDs: the layers of a tag come from several runs, so the entry names no single one.
     if not uid or "," in uid:
         return None
     kind, _, rest = annotations.get(RUN, "").partition("/")
@@ -152,7 +155,7 @@ def format_of(media_type: str) -> str:
         return "simplesigning"
     if not media_type.startswith(BUNDLE_PREFIX):
         return ""
-    # two spellings: …bundle+json;version=0.1 (and 0.2), …bundle.v0.3+json
+    # Two spellings: …bundle+json;version=0.1 (and 0.2), …bundle.v0.3+json
     version = media_type.removeprefix(BUNDLE_PREFIX).removeprefix("+json;version=").removeprefix(".v")
     return f"bundle-v{version.removesuffix('+json')[:20]}"
 

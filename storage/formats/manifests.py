@@ -119,6 +119,7 @@ def layer_of(record: Record, digest: str, extra: Mapping[str, str] | None = None
         annotations[SIGNATURE_KEY] = base64.b64encode(record.signature).decode()
     else:
         media_type, blob = DSSE_TYPE, record.envelope
+        # cosign requires this annotation, but the signature of an attestation is inside the envelope.
         annotations[SIGNATURE_KEY] = ""
         annotations[PREDICATE_KEY] = record.predicate_type
     if record.certificate:
@@ -207,7 +208,7 @@ class Gathering(ABC):
             raise BadContent(f"the tag's {manifest.digest} is not a JSON object") from None
         if media_type not in self.accepts or not sound or len(document) > _MOST_MEMBERS:
             raise BadContent(f"the tag holds a {str(media_type)[:100]} not made by cosign or us: left alone")
-        # the empty list stays at its position, so that writing the document keeps the order of members
+        # The empty list stays at its position, so that writing the document keeps the order of members
         template = document | {self.name: []}
         others = {key: orjson.Fragment(orjson.dumps(value)) for key, value in template.items()}
         return Gathered(tuple(map(entry_of, listed)), others)
@@ -281,6 +282,8 @@ def artifact_manifest(
         "config": Descriptor(OCI_EMPTY, EMPTY_DIGEST, len(EMPTY)).to_json(),
         "layers": [content.to_json()],
     }
+    # The members are in the order of the specification's examples. The order must never change, because it
+    # determines the digest.
     if subject is not None:
         document["subject"] = subject.to_json()
     document["annotations"] = annotations

@@ -19,7 +19,7 @@ def image_reference(text: str) -> str:
     without the name at its end. ``pkg:docker/NAMESPACE/NAME@DIGEST-OR-TAG?repository_url=REGISTRY`` means
     Docker Hub if it has none. Raises :class:`StoreRejected` for other types and if no repository is named.
     """
-    # imported here because it takes a tenth of a second and few subjects are package URLs
+    # Imported here because it takes a tenth of a second and few subjects are package URLs
     from packageurl import PackageURL  # noqa: PLC0415
 
     try:
@@ -34,12 +34,14 @@ def image_reference(text: str) -> str:
         if not place:
             raise StoreRejected(f"{text!r} names no repository: expected ?repository_url=REGISTRY/REPOSITORY")
         last = place.rpartition("/")[2]
+        # The specification gives repository_url with the name at its end, but some tools omit it.
         image = place if "/" in place and last.lower() == purl.name.lower() else f"{place}/{path}"
     elif purl.type == "docker":
         image = f"{place or _DOCKER_HUB}/{path}"
     else:
         raise StoreRejected(f"{text!r} names no image: expected pkg:oci/ or pkg:docker/")
     version = purl.version or ""
+    # A version with a colon is a digest, any other one a tag.
     if ":" in version:
         return f"{image}@{version}"
     return f"{image}:{version}" if version else image

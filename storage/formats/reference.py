@@ -73,6 +73,7 @@ def parse_image(text: str) -> Image:
             f"{text[:_SHOWN]!r} is not an image reference: expected @sha256: and 64 hex digits"
         )
     head, colon, tag = bare.rpartition(":")
+    # A colon before the last slash belongs to the port of the registry and not to a tag.
     if colon and "/" not in tag and "/" in head:
         if not _TAG.fullmatch(tag):
             raise StoreRejected(f"{text[:_SHOWN]!r} is not an image reference: {tag!r} is not a tag")
@@ -96,6 +97,7 @@ def _parse_repository(bare: str, text: str, *, explicit: bool) -> Repository:
     Hub.
     """
     registry, slash, name = bare.partition("/")
+    # The rule of Docker and go-containerregistry for whether the first component is a registry.
     named = bool(slash) and (registry == "localhost" or "." in registry or ":" in registry)
     if not named:
         if not explicit:
@@ -111,6 +113,7 @@ def _parse_repository(bare: str, text: str, *, explicit: bool) -> Repository:
         )
     if registry == "docker.io":
         registry = DOCKER_HUB
+    # Docker Hub's official images are in the namespace "library".
     if registry == DOCKER_HUB and "/" not in name:
         name = f"library/{name}"
     if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):

@@ -46,6 +46,7 @@ class Objects:
     def __init__(self, bucket: str, options: StoreOptions) -> None:
         self._bucket = bucket
         emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+        # Google's clients accept the variable with and without a scheme.
         if emulator and "://" not in emulator:
             emulator = f"http://{emulator}"
         domain = os.environ.get("GOOGLE_CLOUD_UNIVERSE_DOMAIN") or "googleapis.com"
@@ -60,7 +61,9 @@ class Objects:
 
         Returns None if the generation is another. The service checks the MD5 before it stores the object.
         """
+        # One multipart request with metadata and bytes; the service checks the MD5 in the metadata.
         about = {"name": name, "contentType": _MEDIA_TYPE, "md5Hash": md5_of(data)}
+        # The boundary is random, so the data cannot contain it by intention.
         mark = secrets.token_hex(16).encode()
         body = b"".join(
             (

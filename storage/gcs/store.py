@@ -129,6 +129,7 @@ class GcsStore(Store):
         place = f"by-digest/{digest.replace(':', '/')}/"
         stems = {name.removeprefix(place) for name in await self._objects.listed(prefix=place)}
         key = image_key(digest)
+        # The objects of Chains for an image: its signature's key is the digest's beginning.
         signed = await self._objects.listed(matchGlob=f"*/{key}.signature") if key else {}
         for folder in {name.partition("/")[0] for name in signed}:
             stems |= _stems(await self._objects.listed(prefix=f"{folder}/"))
@@ -190,6 +191,8 @@ class GcsStore(Store):
         contents: list[bytes | None] = []
         refused = ""
         for content in ended:
+            # A part that is too large or damaged makes the whole document skipped; other errors end the
+            # search.
             if isinstance(content, BadContent):
                 refused = refused or str(content)
             elif isinstance(content, BaseException):
@@ -270,6 +273,7 @@ class GcsStore(Store):
         try:
             data = await self._objects.read(there, there.size)
         finally:
+            # The reservation was for the listed size; give back what was not read.
             allowed.give_back(there.size - len(data or b""))
         return data
 

@@ -34,6 +34,7 @@ def explain_google(error: Exception, action: str, permission: str) -> StoreError
 
 def answered(status: int, message: str, action: str, permission: str) -> StoreError:
     """Return the :class:`StoreError` for an error answer of a Google API."""
+    # Google also answers 403 when a rate limit is exceeded; only the text tells the two apart.
     if status == _FORBIDDEN and not names_rate(message):
         said = f" ({message[:_SHOWN]})" if message else ""
         return StoreRejected(f"{action}: 403: not allowed: the account needs {permission}{said}")

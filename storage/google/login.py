@@ -22,6 +22,7 @@ class GoogleLogin:
     async def headers(self) -> dict[str, str]:
         """Return the headers that authenticate a request. Raises :class:`StoreError`."""
         if not self._is_valid():
+            # One renewal for all requests that wait for it.
             async with self._renewing:
                 if not self._is_valid():
                     await self._threads.run(f"log in to {self._where}", self._renew)

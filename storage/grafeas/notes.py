@@ -36,6 +36,7 @@ class Layout:
 
     def note_name(self, record: Record) -> str:
         """Return the id of the note for a record (the last part of its name)."""
+        # Chains' default name of a note.
         start = self.note_id or f"tekton-{record.origin.namespace}"
         if record.is_image_signature:
             return f"{start}-simplesigning"
@@ -137,6 +138,7 @@ def _provenance(predicate: Mapping[str, Any]) -> Json:
     if metadata is not None:
         completeness = metadata.get("completeness") or {}
         provenance["metadata"] = {
+            # The statement spells it buildInvocationID, grafeas buildInvocationId.
             "buildInvocationId": metadata.get("buildInvocationID", ""),
             "buildStartedOn": metadata.get("buildStartedOn"),
             "buildFinishedOn": metadata.get("buildFinishedOn"),
@@ -148,7 +150,7 @@ def _provenance(predicate: Mapping[str, Any]) -> Json:
     return provenance
 
 
-# free-form objects: empty values in them are data and are kept
+# Free-form objects: empty values in them are data and are kept
 _AS_THEY_ARE = frozenset({"parameters", "environment", "buildConfig"})
 
 

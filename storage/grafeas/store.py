@@ -115,6 +115,7 @@ class GrafeasStore(Store):
             f"make note {name} in {self.url}",
             query={"noteId": name},
             data=orjson.dumps(self._layout.note(record)),
+            # 409: the note exists already.
             passes=frozenset({_CONFLICT}),
         )
         self._notes.put(name, True)
@@ -123,7 +124,7 @@ class GrafeasStore(Store):
         """Make the occurrence about one subject."""
         try:
             wanted = self._layout.occurrence(record, uri)
-            # the service assigns the names, so concurrent equal requests would each create an occurrence
+            # The service assigns the names, so concurrent equal requests would each create an occurrence
             key = sha256(orjson.dumps(wanted, option=orjson.OPT_SORT_KEYS))
             name, changed = await self._making.run(key, lambda: self._make(wanted))
         except StoreError as error:
@@ -142,6 +143,7 @@ class GrafeasStore(Store):
         got = await self._service.json("GET", f"v1/{name}", f"read occurrence {name}", limit=limit)
         if not _equal(got, wanted):
             raise StoreUnavailable(f"write occurrence {name}: other bytes came back")
+        # Checked once an hour: a service may store occurrences that its search does not find.
         if not self._lists:
             if await self._same(wanted) is None:
                 raise StoreUnavailable(f"write occurrence {name}: a search does not find it")
@@ -203,7 +205,7 @@ class GrafeasStore(Store):
             left -= len(page_of.body)
             answer = await lean_json.aside(page_of.body, partial(json_of, page_of, purpose))
             page = answer.get("occurrences") or []
-            # filter again: a service that ignores the filter would return occurrences of other images
+            # Filter again: a service that ignores the filter would return occurrences of other images
             matching += [
                 occurrence
                 for occurrence in page

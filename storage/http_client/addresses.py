@@ -45,7 +45,7 @@ def _networks(*texts: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Networ
     return tuple(map(ipaddress.ip_network, texts))
 
 
-# the first zone that contains an address counts
+# The first zone that contains an address counts
 _ZONES: tuple[tuple[Zone, tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]], ...] = (
     (
         Zone.NOWHERE,
@@ -127,6 +127,7 @@ def _held(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
     if address.teredo is not None:
         return address.teredo
     number = int(address)
+    # :: and ::1 are in the range but contain no IPv4 address.
     is_compatible = address in _COMPATIBLE and number > 1
     if is_compatible or address in _NAT64 or address in _TRANSLATED or number >> 32 & 0xFFFFFFFF in _ISATAP:
         return (ipaddress.IPv4Address(number & 0xFFFFFFFF),)
@@ -144,7 +145,7 @@ def spelled_address(host: str) -> str:
     except ValueError:
         pass
     try:
-        # like getaddrinfo, inet_aton accepts one to four numbers, each decimal, octal or hexadecimal
+        # Like getaddrinfo, inet_aton accepts one to four numbers, each decimal, octal or hexadecimal
         return str(ipaddress.IPv4Address(socket.inet_aton(bare)))
     except (OSError, ValueError):
         return ""

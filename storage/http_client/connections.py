@@ -66,6 +66,7 @@ class Answer:
     def retry_after(self) -> float:
         """The seconds that the ``Retry-After`` header asks for; 0 without one."""
         value = self.headers.get("Retry-After", "")
+        # Retry-After is a number of seconds or an HTTP date (RFC 9110, section 10.2.3).
         if value.isdecimal():
             return float(value)
         try:
@@ -246,6 +247,7 @@ class Connections:
         larger body.
         """
         host, seconds = _host(url), seconds or self._timeout
+        # Fail before a place is taken: a silent host must not use up the places of others.
         if self._circuits is not None and self._circuits.wait(host):
             raise Later(_NOT_ASKED, host=host)
         question = _Question(self._circuits, host, seconds, method)
@@ -286,6 +288,7 @@ class Connections:
         try:
             async with question.patience:
                 if proxy is not None:
+                    # The proxy resolves names, so only addresses that the URL spells out can be checked here.
                     spelled = spelled_address(url.raw_host or "")
                     if spelled and not allows(spelled):
                         raise Refused(spelled)
@@ -318,6 +321,7 @@ class Connections:
             raise BadContent(f"{url.host} answered with {size}") from exc
         except Broken as exc:
             raise Later(f"the connection broke ({exc})", host=host) from exc
+        # It is an SSLError, which is an OSError: the order of these clauses matters.
         except ssl.SSLCertVerificationError as exc:
             raise _untrusted(exc) from exc
         except ssl.SSLError as exc:
@@ -336,6 +340,8 @@ class Connections:
                 method,
                 url,
                 headers=headers,
+                # aiohttp warns about large bytes bodies, because they block the loop; a file object is sent
+                # in parts.
                 data=data if data is None or len(data) <= _LARGE_BODY else io.BytesIO(data),
                 allow_redirects=False,
                 proxy=proxy,
@@ -414,6 +420,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int, *, cuts: bool) -> 
             body.write(part[:left])
             break
         if body.tell() + len(part) > hold.size:
+            # Memory is reserved step by step, because the length may be unknown.
             hold.absorb(await BODIES.hold(STEP))
         body.write(part)
         left -= len(part)

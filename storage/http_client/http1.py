@@ -188,6 +188,7 @@ class _Connection(asyncio.Protocol):
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
+        # A body without a length and not chunked ends with the connection (RFC 9112, section 6.3, rule 8).
         if exc is None and self._head is not None and self._length is None and not self._chunked:
             self._finish(waiter)
             return
@@ -197,7 +198,7 @@ class _Connection(asyncio.Protocol):
     def _finish(self, waiter: asyncio.Future[Response]) -> None:
         """Give the answer to the caller."""
         assert self._head is not None  # noqa: S101 - it was read
-        # if the answer came before the request was sent completely, the rest of the request is still queued
+        # If the answer came before the request was sent completely, the rest of the request is still queued
         clean = not self._buffer and not self._transport.get_write_buffer_size()
         self._keep = self._keep and clean
         if self._hold is not None:
@@ -260,6 +261,7 @@ class _Connection(asyncio.Protocol):
         if match is None:
             raise Broken("the answer is not HTTP/1.1")
         status = int(match[2])
+        # 100 Continue and 103 Early Hints precede the real answer.
         if status in _INFORMATION:
             if status == _SWITCHING:
                 raise Broken("it switches to another protocol")
@@ -280,10 +282,12 @@ class _Connection(asyncio.Protocol):
         if self._bodyless or status in _EMPTY:
             self._length = 0
         elif encodings:
+            # Both headers, or several encodings, are how requests are smuggled (RFC 9112, section 11.2).
             if lengths or [encoding.lower() for encoding in encodings] != ["chunked"]:
                 raise Broken("the end of the answer is ambiguous")
             self._chunked = True
         elif lengths:
+            # int() would accept "+5", "5_0" and digits of other scripts.
             if len(set(lengths)) != 1 or not (lengths[0].isascii() and lengths[0].isdecimal()):
                 raise Broken("the length of the answer is ambiguous")
             self._length = int(lengths[0])
@@ -313,6 +317,7 @@ class _Connection(asyncio.Protocol):
         if not self._announced():
             needed = self._size + fits
             self._make_room(needed if needed <= UNBOOKED else -(-needed // STEP) * STEP)
+        # A view avoids a copy. It must be released before the buffer is resized.
         with memoryview(self._buffer) as view:
             self._body.write(view[:fits])
         self._size += fits
@@ -420,7 +425,8 @@ class Client:
             try:
                 return await self._exchange(key, connection, method, sent, limit, rests)
             except Broken as error:
-                # the server closed the connection while the request was sent: a read may be sent again
+                # The server closed the connection while the request was sent. Only a read is sent again,
+                # because the server may have carried out a write.
                 if not error.unheard or method not in {"GET", "HEAD"}:
                     raise
         async with self._connecting.place():
@@ -486,6 +492,7 @@ class Client:
         kept: list[_Connection] = []
         taken = None
         while idle and taken is None:
+            # The last used connection is the least likely to have been closed by the server.
             connection = idle.pop()
             if not connection.is_open or connection.idle_since <= oldest:
                 connection.abort()
@@ -540,6 +547,7 @@ def _request(method: str, url: URL, headers: Mapping[str, str], data: bytes | No
     if "Accept" not in headers:
         lines.append("Accept: */*")
     head = "\r\n".join(lines)
+    # A line break in a header would let its value add headers or requests.
     if head.count("\r") != len(lines) - 1 or head.count("\n") != len(lines) - 1:
         raise ValueError("a header contains a line break")
     return head.encode("latin-1") + _END + (data or b"")

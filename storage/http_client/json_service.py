@@ -67,6 +67,7 @@ class WebService:
         answer in bytes and extends the time limit. Raises :class:`StoreUnavailable` and
         :class:`StoreRejected`, whose texts name ``purpose`` and no header.
         """
+        # Services return what they stored, as base64 and with metadata.
         limit += 2 * len(data or b"")
         url = self._base / path
         if name:
@@ -104,6 +105,7 @@ class WebService:
     ) -> Answer:
         """Send the request once."""
         async with self._places:
+            # Before every try, because a token may have expired while waiting.
             more = await self._headers()
             seconds = self._seconds + max(len(data or b""), expected) / _SLOWEST
             return await self._connections.send(method, url, headers | more, data, limit, seconds)

@@ -66,6 +66,7 @@ def next_step(method: str, path: str, status: int, codes: Collection[str]) -> st
         return ""
     if status in _RULES or _TAG_RULE in codes:
         return f"a rule of the registry keeps it from being written (immutable tags, or a policy): {_EXEMPT}"
+    # Writing by digest is never subject to a rule about tags.
     is_tag = "/manifests/" in f"/{path}" and "sha256:" not in path
     if status == HTTPStatus.BAD_REQUEST and is_tag and any(codes):
         return f"where a tag may be written only once (no re-deployment), {_EXEMPT}"

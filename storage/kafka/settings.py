@@ -107,6 +107,7 @@ def parse_kafka_url(url: str) -> KafkaSettings:
             f"unknown store {shown(url)[:100]!r}: expected kafka://HOST:PORT/TOPIC, without a password"
         )
     servers, topic, query = match.groups()
+    # The first two fields are the brokers and the topic, which are not settings.
     known = {field.name.replace("_", "-"): field.name for field in fields(KafkaSettings)[2:]}
     given = {}
     for name, value in parse_qsl(query or "", keep_blank_values=True):

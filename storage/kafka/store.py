@@ -68,7 +68,7 @@ class KafkaStore(Store):
 
             producer = self._made()
             producer.produce(self._topic, value=body, headers=headers, on_delivery=delivered)
-            # no time limit here: the client itself reports a message as failed after its delivery timeout
+            # No time limit here: the client itself reports a message as failed after its delivery timeout
             while not done.wait(0):
                 # poll() in another thread may run our callback, so wake up often enough to notice that
                 producer.poll(_LOOK_SECONDS)
@@ -120,6 +120,7 @@ class KafkaStore(Store):
 
     async def close(self) -> None:
         """Send waiting messages and release connections. A later call opens new ones."""
+        # Taken first, so that a call during the flush makes a new client.
         client, self._client = self._client, None
         if client is not None:
             await asyncio.to_thread(client.flush, self._options.timeout)
@@ -134,7 +135,7 @@ class KafkaStore(Store):
                 if self._client is None:
                     raise
                 password = self._password  # the file cannot be read: keep the last password
-            # a changed password needs a new client; messages under way stay with the old one
+            # A changed password needs a new client; messages under way stay with the old one
             if self._client is None or password != self._password:
                 try:
                     from confluent_kafka import Producer  # noqa: PLC0415
@@ -145,6 +146,8 @@ class KafkaStore(Store):
                     {
                         **self._settings.client(password),
                         "error_cb": self._note,
+                        # A receipt needs the acknowledgement of all in-sync replicas. Idempotence keeps the
+                        # client's own retries from sending a message twice.
                         "acks": "all",
                         "enable.idempotence": True,
                         "delivery.timeout.ms": int(self._options.timeout * 1000),
@@ -179,7 +182,7 @@ def _trouble(name: str, text: str) -> StoreError | None:
         return StoreRejected(_LOGIN)
     if name == "_SSL":
         return StoreRejected(_TLS)
-    # some brokers close the connection instead of answering; an outage looks the same, so it may pass
+    # Some brokers close the connection instead of answering; an outage looks the same, so it may pass
     if "SASL authentication" in text:
         return StoreUnavailable(_LOGIN)
     return StoreUnavailable(_TLS) if "SSL routines" in text else None

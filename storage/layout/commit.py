@@ -63,10 +63,12 @@ def commit(
             key = f"name {tag}"
             entries[key] = _merged(blobs, entries.get(key), tag, layers)
         entries.update(batch.entries)
+        # Another process may have replaced the index by one without the entries of this store.
         for key, entry in mine.items():
             entries.setdefault(key, entry)
         written = (*batch.entries, *(f"name {tag}" for tag in batch.layers))
         mine.update((key, entries[key]) for key in written)
+        # Blobs before the index: after a power failure the index must not name missing blobs.
         if fsync:
             sync_files(batch.blobs)
             sync_folder(blobs.folder)
@@ -86,6 +88,7 @@ def _merged(blobs: Blobs, entry: bytes | None, tag: str, layers: Mapping[tuple[s
     document = Gathered() if entry is None else tagged(blobs, entry)
     there = document.entries
     present = {layer.identity for layer in there}
+    # Layers that the tag has already, from this or another process, are not added again.
     added = [entry_of(layer.descriptor) for identity, layer in layers.items() if identity not in present]
     if entry is not None and not added:
         return entry

@@ -25,10 +25,12 @@ def find_digest(index: Index, blobs: Blobs, digest: str) -> Findings:
     tags = {tag_of(digest, ".att"), tag_of(digest, ".sig")} if is_sha256(digest) else set()
     fallback = tag_of(digest) if is_sha256(digest) else None
     skipped: list[Skipped] = []
+    # The text search also finds entries in which the hex has another meaning, so each is checked.
     for entry in index.containing(digest.partition(":")[2]):
         name = _annotation(entry, REF_NAME)
         if name in tags or digest in _annotation(entry, SUBJECT).split(","):
             entries[str(entry.get("digest"))] = entry
+        # A layout copied from a registry may have the referrers in an index under the fallback tag.
         elif name == fallback and entry.get("mediaType") == OCI_INDEX:
             referrers, problems = _listed(blobs, entry)
             entries.update((listed.digest, {"digest": listed.digest}) for listed in referrers)
@@ -92,7 +94,7 @@ def _foreign(index: Index, blobs: Blobs, digest: str, seen: set[str]) -> Iterato
             data = blobs.read(str(entry.get("digest")), MANIFEST_LIMIT)
         except BadContent:
             data = b""
-        # an unreadable manifest is passed on too: _contents() reports it as skipped
+        # An unreadable manifest is passed on too: _contents() reports it as skipped
         if not data or digest.encode() in data:
             yield _contents(blobs, entry, digest)
 

@@ -64,6 +64,7 @@ class TooMany(ValueError):  # noqa: N818 - says what there is
 
 def _parsed(data: bytes) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Return entries and other members of an index. A large index is read entry by entry."""
+    # A small file is parsed at once, which is faster.
     if lean_json.values_in(data) <= lean_json.MOST_VALUES:
         document = lean_json.loads(data)
         return {key_of(entry): orjson.dumps(entry) for entry in document.pop("manifests")}, document
@@ -122,11 +123,13 @@ class IndexFile:
         try:
             with open_file(self._path) as file:
                 stat = os.fstat(file.fileno())
+                # The file is replaced by a rename, so new content has a new inode.
                 version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
                 if version == known.version:
                     return known
                 data = read_open(file, LARGEST_INDEX)
         except FileNotFoundError:
+            # A missing file is an empty index, whether the layout is new or the file was deleted.
             return known if known.version == _NEVER_READ else Index()
         except OSError as exc:
             raise problem("read", self._path, exc) from exc
@@ -165,6 +168,7 @@ class IndexFile:
             until = time.monotonic() + seconds
             while True:
                 try:
+                    # Polled and not waited for: flock() has no time limit.
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError as exc:

@@ -123,8 +123,9 @@ class LayoutStore(Store):
                     fsync=self._options.fsync,
                 )
             except BaseException:
-                # keep the batch for the next flush; committing a part of it twice changes nothing
+                # Keep the batch for the next flush; committing a part of it twice changes nothing
                 self._waiting = batch.followed_by(self._waiting)
+                # Do not try again at once with every record while the disk is full.
                 self._flush_at = 2 * len(self._waiting)
                 raise
             finally:
@@ -220,6 +221,7 @@ class LayoutStore(Store):
         for image in images:
             tag = tag_of(image, f".{form}")
             try:
+                # Includes the layers that wait for the flush or are being flushed.
                 there, many = self._layers_of(tag, layer)
             except BadContent as exc:
                 failures.append(Failure(self.url, form, image, str(exc)))
@@ -227,6 +229,7 @@ class LayoutStore(Store):
             if not there and many >= TAG.most:
                 failures.append(Failure(self.url, form, image, f"the tag {tag} is full: {many} entries"))
                 continue
+            # A tag that lists the layer is of no use if the blob is missing.
             there = there and kept
             if not there:
                 absent.append(tag)
@@ -234,7 +237,7 @@ class LayoutStore(Store):
         if absent:
             await self._write_blob(digest, blob)
         for tag in absent:
-            # the blob is on disk, so the waiting layer need not keep it in memory
+            # The blob is on disk, so the waiting layer need not keep it in memory
             self._waiting.layers.setdefault(tag, {})[layer.identity] = Layer(layer.descriptor)
 
     def _layers_of(self, tag: str, layer: Layer) -> tuple[bool, int]:
@@ -282,6 +285,7 @@ class LayoutStore(Store):
                 entry["artifactType"] = media_type
                 entry["annotations"] = annotations
                 self._waiting.entries[manifest.digest] = orjson.dumps(entry)
+            # Without a subject descriptor one manifest serves the whole record.
             served = about if subject else ""
             location = f"{self._root}@{manifest.digest}"
             receipts.append(Receipt(self.url, "layout", served, location, manifest.digest, changed=not there))

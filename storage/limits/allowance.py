@@ -57,6 +57,7 @@ class Allowance:
                 self._left -= size
                 return ""
             self.is_exceeded = True
+        # The message tells a single large piece from too many pieces.
         if self.largest < size <= self.most:
             return f"not read: it has {size} bytes, at most {self.largest} are read"
         return f"not read: there are more than {self.most} bytes of evidence"
@@ -86,7 +87,7 @@ class Allowance:
             return b""
         with self._lock:
             known = self._kept.setdefault(digest, data)
-            # equal bytes are held already: give the reservation of this copy back
+            # Equal bytes are held already: give the reservation of this copy back
             if known is not data:
                 self._left += len(data)
             return known

@@ -35,6 +35,7 @@ class _Place(AbstractAsyncContextManager[None]):
         entry = self._used.get(self._by)
         if entry is None:
             entry = self._used[self._by] = asyncio.Semaphore(self._most), [0]
+        # Counted before waiting, so that the entry of an asker is not removed while a request waits.
         entry[1][0] += 1
         try:
             await entry[0].acquire()

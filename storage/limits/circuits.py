@@ -97,6 +97,7 @@ class Circuits:
         asked = Asked(now, by, end, kind)
         if host.open_until:
             trying = [request.by for request in host.asked if request.tries]
+            # One trial per asker, and few in all: a slow host must not be flooded when it comes back.
             if now < host.open_until or by in trying or len(trying) >= MOST_TRIES:
                 return None
             asked.tries = True
@@ -121,6 +122,7 @@ class Circuits:
         host = self._hosts[name]
         del host.asked[asked]
         host.fails = True
+        # Only a failed trial extends the pause; older requests that end now say nothing new.
         if asked.tries and 0 < host.open_until <= self._clock():
             self._open(name, host)
 
@@ -137,7 +139,7 @@ class Circuits:
         if not host.open_until:
             self._open(name, host)
             self.on_open(name)
-        # the oldest request stays: its answer would show that the host is slow and not silent
+        # The oldest request stays: its answer would show that the host is slow and not silent
         for asked in list(host.asked)[1:]:
             if now - asked.since >= SILENCE:
                 asked.ended = True
@@ -148,6 +150,7 @@ class Circuits:
         host.open_until = self._clock() + host.pause
         host.pause = min(2 * host.pause, LONGEST_PAUSE)
         host.fails = True
+        # The table drops from its front, so recently silent hosts are remembered longest.
         self._hosts.move_to_end(name)
 
     def _watch(self, name: str, host: _Host) -> None:

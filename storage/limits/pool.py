@@ -61,6 +61,7 @@ class Pool:
         """Return a hold of ``size`` bytes (at most the whole pool), or None if they are not free now."""
         size = min(size, self.size)
         with self._lock:
+            # First come, first served: a small request must not overtake a large one that waits.
             if self._waiting or size > self._free:
                 return None
             self._free -= size
@@ -82,6 +83,7 @@ class Pool:
             with self._lock:
                 if entry in self._waiting:
                     self._waiting.remove(entry)
+            # The hold was granted in the moment of the cancellation: return it.
             if turn.done() and not turn.cancelled():
                 turn.result().release()
             self._hand_out()  # the next in the queue may need less than this one
@@ -103,6 +105,7 @@ class Pool:
                 self._free -= size
             hold = Hold(self, size)
             try:
+                # A future may be set only in the thread of its own event loop.
                 turn.get_loop().call_soon_threadsafe(_grant, turn, hold)
             except RuntimeError:  # the event loop of the waiting caller was closed
                 hold.release()

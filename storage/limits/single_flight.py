@@ -26,6 +26,7 @@ class InFlight(Generic[K, V]):
             task = asyncio.ensure_future(_await(work))
             self._tasks[key] = task
             task.add_done_callback(lambda done: self._ended(key, done))
+        # Shielded: the cancellation of one caller must not cancel the shared task.
         return await asyncio.shield(task)
 
     def _ended(self, key: K, task: asyncio.Task[V]) -> None:

@@ -20,7 +20,7 @@ class Window:
         self._fewest, self._most = fewest, most
         self.size = fewest
         self._places = asyncio.Semaphore(fewest)
-        # the window shrank while all places were in use: this many are not released when they come back
+        # The window shrank while all places were in use: this many are not released when they come back
         self._owed = 0
         self._times, self._distance = HostTimes(), Distance()
         self._answers = 0
@@ -68,6 +68,7 @@ class Window:
         """Change the size. Places that are in use are withdrawn when they are released."""
         size = min(max(size, self._fewest), self._most)
         more, self.size = size - self.size, size
+        # Growing first cancels withdrawals that are still pending.
         paid = min(self._owed, max(0, more))
         self._owed += max(0, -more) - paid
         for _ in range(max(0, more) - paid):

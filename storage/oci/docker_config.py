@@ -110,6 +110,7 @@ class DockerCredentials:
         if path is None:
             return Credential("none, as there is no docker config.json")
         config = self._load(path)
+        # A failing helper is an error only if no other source has credentials.
         failed: StoreError | None = None
         for helper, server in self._helpers(config, repository, path):
             try:
@@ -158,7 +159,7 @@ class DockerCredentials:
         except OSError as exc:
             raise StoreRejected(f"cannot read the registry credentials in {path}: {exc.strerror}") from exc
         except orjson.JSONDecodeError as exc:
-            # only the position: the text around it may be a password
+            # Only the position: the text around it may be a password
             raise StoreRejected(f"{path} is not JSON (line {exc.lineno}, column {exc.colno})") from None
         if not isinstance(config, dict):
             raise StoreRejected(f"{path} is not a JSON object")
@@ -172,6 +173,7 @@ class DockerCredentials:
         helpers = _table(config, "credHelpers", path)
         key = longest_match(helpers, repository)
         if key is not None:
+            # As in docker, an empty helper means that the entry in "auths" is used.
             if not helpers[key]:
                 return
             yield str(helpers[key]), key
@@ -185,6 +187,7 @@ class DockerCredentials:
         credential, until = self._answers.get(key) or (None, 0.0)
         if until <= time.monotonic():
             credential = await self._asking.run(key, lambda: self._ask(helper, server, path))
+            # Also the answer "no credentials" is remembered, because starting a process is slow.
             self._answers.put(key, (credential, time.monotonic() + HELPER_LIFE))
         return credential
 
@@ -215,7 +218,7 @@ class DockerCredentials:
         if process.returncode:
             if _HELPER_HAS_NONE in out.lower():
                 return None
-            # its output may contain a secret, so only the code is reported
+            # Its output may contain a secret, so only the code is reported
             raise StoreRejected(
                 f"{source} ended with code {process.returncode} for {key}; run it by hand to see why"
             )
@@ -258,6 +261,7 @@ def matching_entries(auths: Mapping[str, Any], repository: Repository, source: s
     other namespaces, nor make this process try thousands of passwords at a registry.
     """
     looked_at = list(islice(auths, MOST_ENTRIES))
+    # Matching a glob costs much more than comparing a name, so fewer of them are read.
     globs = [key for key in looked_at if not _GLOB.isdisjoint(key)][:MOST_GLOBS]
     taken = {*globs, *(key for key in looked_at if _GLOB.isdisjoint(key))}
     matches = sorted(
@@ -307,6 +311,7 @@ def longest_match(table: Mapping[str, Any], repository: Repository) -> str | Non
 def _bare(key: str) -> str:
     """Return a key such as ``https://host/v1/`` as ``host``; paths stay."""
     bare = key.partition("://")[2] or key
+    # Only in URLs is /v1 or /v2 the API version; otherwise it may be a repository.
     whole = "://" in key or key.endswith("/")
     bare = bare.rstrip("/")
     for version in ("/v1", "/v2"):
@@ -335,6 +340,7 @@ def _from_entry(entry: object, source: str) -> Credential:
         decoded = _decoded(str(encoded))
         if decoded is not None:
             username, _, password = decoded.partition(":")
+            # docker strips trailing NUL characters too.
             password = password.rstrip("\0")
         elif not (username and password):
             raise StoreRejected(f"{source}: its auth is not base64 of user:password")

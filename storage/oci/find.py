@@ -36,6 +36,7 @@ async def find_evidence(
     :class:`StoreRejected` if the registry refuses the listing or a tag.
     """
     finder = _Finder(client, digest)
+    # The three searches run at the same time and share one allowance.
     jobs = [finder.tagged(tags, ".att", "oci-att"), finder.tagged(tags, ".sig", "oci-sig")]
     if bundles is not None:
         jobs.append(finder.referring(bundles))
@@ -112,6 +113,7 @@ class _Finder:
             if isinstance(result, BaseException):
                 raise result
             for entry in result[0]:
+                # The API and the index may list the same manifest.
                 found.setdefault(entry.digest, entry)
             skipped += result[1]
         return list(found.values()), skipped
@@ -143,6 +145,7 @@ class _Finder:
     async def _referrer(self, repository: Repository, digest: str) -> Findings:
         """Read one referrer."""
         location = f"{repository}@{digest}"
+        # The digest becomes a part of a path, so anything else is refused.
         if not is_sha256(digest):
             return Findings(skipped=(Skipped(location, digest, "its digest is not sha256"),))
         try:
@@ -183,6 +186,7 @@ class _Finder:
             try:
                 data = await self._client.get_blob(repository, wanted.digest, wanted.size)
             finally:
+                # The reservation was for the size in the manifest; give back what was not read.
                 self._allowance.give_back(wanted.size - len(data or b""))
         return None if data is None else self._allowance.kept(wanted.digest, data)
 

@@ -80,6 +80,7 @@ class Listings:
         if known is not None and known.until > time.monotonic():
             if not known.shows:
                 return False
+            # A registry that sent OCI-Subject before and does not now has changed: check again.
             if written and (told or not known.told):
                 return True
         if written:
@@ -92,6 +93,7 @@ class Listings:
     async def _prove(self, repository: Repository, subject: str, digest: str, told: bool) -> bool:
         """Read the list after a write, several times if ``told``, and remember the result."""
         listed = await self._listed(repository, subject)
+        # Only a registry that says it understood the subject is given time to update its list.
         for pause in PAUSES if told else ():
             if listed is None or digest in listed:
                 break

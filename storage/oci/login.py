@@ -82,6 +82,7 @@ class Attempts:
         """
         attempt = _Attempt(self._tokens, challenges, repository, send, push=push, home=home)
         if refused is not None:
+            # A remembered token with this header must not be used again.
             attempt.refused.add(refused.header)
         # The second round asks the keychain for new credentials: the stored ones may have been rotated.
         for again in (False, True):
@@ -179,6 +180,7 @@ class _Attempt:
             challenge = waiting.pop(0)
             parameters = challenge.parameters
             scope = challenge.scope(self._repository, push=self._push)
+            # Two challenges with these values equal have the same answer.
             key = challenge.scheme, parameters.get("realm", ""), parameters.get("service", ""), scope
             if key in tried:
                 continue
@@ -203,6 +205,7 @@ class _Attempt:
             if authorization.reused:
                 tried.discard(key)
                 waiting.insert(0, challenge)
+            # A refusal may contain other challenges; they come first, because they are the newest.
             asked = challenges_of(answer)
             if asked:
                 self._challenges = asked
@@ -226,6 +229,6 @@ class _Attempt:
         """Return the challenges that the credential can answer."""
         suiting = [challenge for challenge in challenges if challenge.suits(credential)]
         if credential.is_anonymous:
-            # without a password basic is of no use, but token servers also issue anonymous tokens
+            # Without a password basic is of no use, but token servers also issue anonymous tokens
             suiting.sort(key=lambda challenge: challenge.scheme == "basic")
         return suiting

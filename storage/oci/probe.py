@@ -50,7 +50,7 @@ async def probe_repository(
     ``digest`` is a manifest in the repository, if one is known. Never raises :class:`StoreError`.
     """
     keychain = keychain or DockerCredentials()
-    # a new transport: what earlier requests found out about the registry must not hide a present fault
+    # A new transport: what earlier requests found out about the registry must not hide a present fault
     transport = Transport(options, keychain)
     try:
         reached, asked = await _reach(transport, repository)
@@ -95,6 +95,7 @@ async def _credentials(
     for credential in candidates:
         if not credential.is_anonymous:
             user = f", user {credential.username}" if credential.username else ""
+            # The user name is shown, the password never.
             return credential, Probe(what, "ok", f"{credential.source}{user}")
     sources = "; ".join(f"{candidate.source} {candidate.unusable}".rstrip() for candidate in candidates)
     if asked:
@@ -124,6 +125,7 @@ async def _push(
             what, "failed", "the registry returned no upload location", "check that it supports the OCI API"
         )
     try:
+        # Cancel the session, so that nothing remains.
         cancel = Request(
             repository,
             "DELETE",

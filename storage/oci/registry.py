@@ -149,6 +149,7 @@ class RegistryClient:
             raise BadContent(f"{request}: expected digest {reference}, got {digest[:100]}")
         length = answer.headers.get("Content-Length", "")
         media_type = _media_type(answer)
+        # An incomplete answer to HEAD: get the manifest itself.
         if not _LENGTH.fullmatch(length) or not media_type or (not digest and not is_sha256(reference)):
             return await self._got(repository, reference, push=push, prompt=prompt)
         return Descriptor(media_type, digest or reference, int(length))
@@ -178,6 +179,7 @@ class RegistryClient:
         if answer.status == _NOT_FOUND:
             return None
         claimed = answer.headers.get("Docker-Content-Digest", "")
+        # By digest: the bytes must have it. By tag: they must have the digest that the registry states.
         expected = reference if is_sha256(reference) else claimed if is_sha256(claimed) else ""
         actual = sha256(answer.body)
         if expected and expected != actual:
@@ -222,6 +224,7 @@ class RegistryClient:
         if answer.status == _MOVED_ON:
             raise TagMoved(f"{request}: the tag was changed at the same time")
         stored = answer.headers.get("Docker-Content-Digest", "")
+        # A registry that changes a manifest breaks every reference to its digest.
         if is_sha256(stored) and stored != manifest.digest:
             raise StoreRejected(f"{request}: sent {manifest.digest}, the registry stored {stored}")
         return answer
@@ -344,6 +347,7 @@ class RegistryClient:
     async def _upload(self, repository: Repository, data: bytes, digest: str) -> None:
         """Upload a blob with one ``POST`` if the registry supports that, else with ``POST`` and ``PUT``."""
         known = self._single_post.get(repository.registry)
+        # The trial uses a small blob, because it is sent twice if the registry does not support it.
         single = len(data) <= _ASK_FIRST if known is None else known
         purpose = f"upload blob {digest}"
         if single:
@@ -358,7 +362,7 @@ class RegistryClient:
                 passes=_NO_SINGLE_POST,
             )
             answer = await self._transport.send(post)
-            # an absent repository says nothing about whether a single POST is supported
+            # An absent repository says nothing about whether a single POST is supported
             if NO_REPOSITORY not in {code for code, _ in answer.words}:
                 self._single_post.put(repository.registry, answer.status == _CREATED)
             if answer.status == _CREATED:
@@ -370,6 +374,7 @@ class RegistryClient:
         if not location:
             raise StoreRejected(f"{post}: the registry returned no upload location")
         target = str(resolve(answer.url, location))
+        # The upload location may have a query of its own, which must be kept.
         mark = "&" if "?" in target else "?"
         put = Request(
             repository,
@@ -383,7 +388,7 @@ class RegistryClient:
         try:
             await self._transport.send(put)
         except RegistryRefused:
-            # another writer may have uploaded it in the meantime, and some registries refuse a second upload
+            # Another writer may have uploaded it in the meantime, and some registries refuse a second upload
             if not await self.has_blob(repository, digest):
                 raise
 

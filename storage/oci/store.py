@@ -120,6 +120,7 @@ class RegistryStore(Store):
         if self._gathered is None or not self._gathered.fields:
             return self
         store = copy.copy(self)
+        # A shallow copy: connections and memories are shared.
         store._within = origin
         return store
 
@@ -145,7 +146,7 @@ class RegistryStore(Store):
         ended = await asyncio.gather(*(job for _, job in jobs))
         for (target, _), result in zip(jobs, ended, strict=True):
             if isinstance(result, Failure):
-                # the image exists, so a refusal cannot mean that the subject is absent
+                # The image exists, so a refusal cannot mean that the subject is absent
                 is_there = target.home is not None and (target.home, target.digest) in self._subjects
                 failed += (replace(result, absence="") if is_there else result,)
         return Stored(tuple(result for result in ended if isinstance(result, Receipt)), failed, skipped)
@@ -244,6 +245,7 @@ class RegistryStore(Store):
                 own = _image_repository(subject, digest)
             except StoreRejected as exc:
                 form = "referrer" if known and self._fixed else ""
+                # A subject that is not an image can still have form A in a fixed repository, but no bundle.
                 if form != "referrer" or self._form_b:
                     skipped.append(Failure(self.url, form, known, str(exc)))
                 if form:
@@ -306,6 +308,7 @@ class RegistryStore(Store):
         location = f"{repository}@{manifest.digest}"
         if location in record.received:
             return Receipt(self.url, "referrer", digest, location, manifest.digest, changed=False)
+        # The manifest's digest depends on everything in it, so an existing one is exactly this bundle.
         there = await self._has(repository, manifest.digest)
         told = False
         if not there:
@@ -313,6 +316,7 @@ class RegistryStore(Store):
                 told = await self._write_referrer(record.bundle, bundle_digest, repository, manifest)
             except RegistryRefused as exc:
                 raise _explained(exc, away=image != repository) from exc
+        # The receipt must mean that readers find the bundle.
         if not await self._listings.shows(repository, digest, manifest.digest, told=told, written=not there):
             entry = referrer_entry(manifest, annotations)
             written = await self._tags.add(repository, tag_of(digest), ReferrerIndex(), entry)
@@ -329,7 +333,7 @@ class RegistryStore(Store):
         except RegistryRefused as exc:
             if not exc.misses_blob:
                 raise
-            # the registry's garbage collection removed the empty blob since it was uploaded
+            # The registry's garbage collection removed the empty blob since it was uploaded
             self._client.forget_blobs(repository)
             await self._write_blobs(bundle, bundle_digest, repository)
             answer = await self._client.put_manifest(repository, manifest.digest, manifest)
@@ -369,6 +373,7 @@ class RegistryStore(Store):
             )
             if known is not None:
                 self._subjects[key] = known
+                # The oldest entry goes first; dicts keep the order of insertion.
                 if len(self._subjects) > _SUBJECTS_REMEMBERED:
                     del self._subjects[next(iter(self._subjects))]
         return known

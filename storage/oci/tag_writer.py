@@ -152,16 +152,20 @@ class TagWriter:
 
     async def _write(self, tag: _Tag, batch: list[_Entry]) -> None:
         """Upload, read, merge and write one batch (steps 1 and 2 of the module's docstring)."""
+        # Uploads come before the tag is read, to keep the time between reading and writing short.
         guessed = await self._upload(tag, batch)
         begun = time.monotonic()
         held = await self._read(tag, batch)
+        # Some registries resolve sha256-<hex> to the image. Then the tag does not exist yet.
         current = None if _is_image(held, tag.name) else held
         document = await tag.kind.read_aside(current)
         existing = document.entries
         new = _absent(batch, existing)
         for entry in batch:
             if current is not None and entry not in new:
+                # The entry is there already. "changed" is true if an earlier try of this call wrote it.
                 entry.finish(Written(current.digest, changed=entry.written))
+        # Readers ignore entries above the limit, so they are not stored.
         fitting = new[: max(0, tag.kind.most - len(existing))]
         for entry in new[len(fitting) :]:
             entry.fail(
@@ -186,13 +190,15 @@ class TagWriter:
         except RegistryRefused as exc:
             if not exc.misses_blob or any(entry.tries >= MOST_UPLOADS for entry in fitting):
                 raise
-            # garbage collection removed an uploaded blob before a manifest referred to it
+            # Garbage collection removed an uploaded blob before a manifest referred to it
             for entry in fitting:
                 entry.uploaded = False
             await self._again(tag, fitting)
             return
+        # The time in which another writer could have read the tag before this write.
         window = time.monotonic() - (looked or begun)
         shortest = SHORTEST_PAUSE if len(self._tasks) <= FEW_WRITES else SHORTEST_WATCH
+        # A random factor keeps two writers from repeating the same collision.
         pause = min(max(shortest, PAUSE_FACTOR * window) * _random.uniform(1, 1.5), LONGEST_PAUSE)
         self._start(self._confirm(tag, fitting, manifest.digest, pause))
 
@@ -225,7 +231,7 @@ class TagWriter:
             if not etag:
                 raise
             await look()
-            # the tag did not move, so the registry does not support If-Match: write without it
+            # The tag did not move, so the registry does not support If-Match: write without it
             await put()
         return looked
 
@@ -303,6 +309,7 @@ class TagWriter:
                 del current  # release its memory: a task that waits for memory must not hold any
                 pause = min(pause * _random.uniform(1, 2), LONGEST_PAUSE) if paused == 1 else pause
             blobs = [entry.layer.digest for entry in entries if entry.layer.blob]
+            # A receipt means that the blob can be read back too.
             await self._client.check_kept(tag.repository, blobs)
             for entry in entries:
                 entry.finish(Written(digest, changed=True))
@@ -328,7 +335,7 @@ class TagWriter:
                 *(self.add(tag.repository, tag.name, tag.kind, entry.layer) for entry in lost)
             )
         except StoreError as exc:
-            # the receipts were returned already; only an audit can find such a loss
+            # The receipts were returned already; only an audit can find such a loss
             _log.warning("%s of %s cannot be looked at again: %s", tag.name, tag.repository, exc)
 
     async def _again(self, tag: _Tag, entries: list[_Entry]) -> None:

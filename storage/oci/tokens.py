@@ -163,6 +163,7 @@ class TokenSource:
             bearer = bool(credential.registry_token)
             header = f"Bearer {credential.registry_token}" if bearer else credential.basic
             return Authorization(header, credential.source, time.monotonic() + BASIC_LIFE)
+        # Tokens of one credential must never be used for another, so the credential is in the key.
         key = (repository, challenge.scope(repository, push=push), credential)
         known = self._known.get(key)
         if known is not None and known.expires > time.monotonic() and known.header not in refused:
@@ -192,6 +193,7 @@ class TokenSource:
         self, home: Home, realm: URL, query: dict[str, str], credential: Credential
     ) -> TokenAnswer:
         """Send the token request: OAuth2 for an identity token, else GET with basic credentials."""
+        # An identity token is exchanged by OAuth2, user and password by the older GET.
         if credential.identity_token:
             form = {"grant_type": "refresh_token", "refresh_token": credential.identity_token, **query}
             body = urlencode({**form, "client_id": CLIENT_ID}).encode()
@@ -207,6 +209,7 @@ class TokenSource:
         where = f"the token server {realm.host} of {repository.registry}"
         if answer.is_busy:
             raise StoreUnavailable(f"{where} answered {answer.status}")
+        # Any other status means that the server refused this credential.
         if answer.status != 200:  # noqa: PLR2004
             raise CredentialRefused(f"{where} answered {answer.status}")
         try:

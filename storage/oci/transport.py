@@ -211,6 +211,7 @@ class Transport:
             return await self._try_at(endpoint, request)
         except (Later, RegistryRefused) as exc:
             if isinstance(exc, Later):
+                # A registry that does not answer in time gets fewer concurrent requests.
                 endpoint.window(request).halve()
             if endpoint.home.plain and (isinstance(exc, Later) or exc.status == _BAD_REQUEST):
                 endpoint.until = 0.0  # it may use TLS by now, or be another server at the same address
@@ -248,6 +249,7 @@ class Transport:
         challenge.
         """
         asks_nobody = known is None and request.push and endpoint.home.keeps_secrets
+        # Some registries answer 404 instead of 401 for a private repository.
         hides = answer.status == _NOT_FOUND and asks_nobody
         if not (hides or _is_refused(endpoint, request, answer)) or not _same_origin(
             answer.url, endpoint.base
@@ -312,6 +314,7 @@ class Transport:
         is_home = not absolute or _same_origin(url, endpoint.base)
         for _ in range(_REDIRECTS + 1):
             headers = request.headers
+            # Credentials never leave the registry's own origin.
             if is_home and authorization is not None and authorization.header:
                 headers = headers | {"Authorization": authorization.header}
             allows = self._allowed(endpoint, request, url, is_home=is_home, secret="Authorization" in headers)
@@ -336,6 +339,7 @@ class Transport:
     ) -> Allows:
         """Return which addresses the request may use. Raises :class:`StoreRejected` if there are none."""
         home = endpoint.home
+        # A downgrade from TLS would expose what is read and written.
         if url.scheme == "http" and not home.plain:
             raise StoreRejected(f"{request}: the registry leads from https to plain http: refused")
         if is_home:
@@ -356,6 +360,7 @@ class Transport:
 
     async def _find(self, registry: str) -> _Endpoint:
         """Find out with ``GET /v2/`` how the registry is reached, and which challenge it sends."""
+        # Only a near registry is tried with plain HTTP, and it gets less time for the TLS attempt.
         near = may_be_plain_http(registry) or self._options.insecure
         seconds = min(_NEAR_TLS_SECONDS, self._options.timeout) if near else 0.0
         spoke_tls = registry in self._with_tls
@@ -365,6 +370,7 @@ class Transport:
             if exc.untrusted:
                 self._saw_tls(registry, near=near)
                 raise
+            # An attacker on the network could block TLS to force a downgrade.
             if spoke_tls:
                 raise NoTls(f"{exc}; it spoke TLS before, so plain HTTP is not tried") from exc
             if not near:
@@ -378,6 +384,7 @@ class Transport:
             self._saw_tls(registry, near=near)
         before = self._endpoints.get(registry)
         if before is not None:
+            # Requests under way hold places in the old windows, so these are kept.
             endpoint.places, endpoint.prompt_places = before.places, before.prompt_places
         self._endpoints.put(registry, endpoint)
         return endpoint

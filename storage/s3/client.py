@@ -93,6 +93,7 @@ class S3Client:
         if self._wire is not None:
             with suppress(AskTheSdk):
                 response = await self._wire.get(key, version)
+                # The wire limits the size itself, so here the bytes are counted after reading.
                 check(len(response.body))
                 return _got(answer_of(response.headers), response.body)
 
@@ -102,6 +103,7 @@ class S3Client:
             with answer["Body"] as body:
                 size = int(answer["ContentLength"])
                 check(size)
+                # One byte more than announced: a longer body is then noticed by its digest.
                 return _got(answer, body.read(size + 1))
 
         return await self._run("get_object", key, read)
@@ -182,7 +184,7 @@ class S3Client:
             read_timeout=options.timeout,
             retries={"mode": "standard", "total_max_attempts": options.attempts},
             max_pool_connections=THREADS,
-            # no further checksums: contents are checked against their SHA-256 when written and read
+            # No further checksums: contents are checked against their SHA-256 when written and read
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={"addressing_style": settings.addressing_style},  # type: ignore[arg-type] # checked words

@@ -90,6 +90,7 @@ def _answered(response: Any, operation: str, action: str) -> StoreError:
     details = response.get("Error", {})
     code, status = str(details.get("Code", "")), int(response["ResponseMetadata"].get("HTTPStatusCode", 0))
     said = _ADVICE.get(code) or str(details.get("Message", ""))[:_SHOWN]
+    # A 403 has many causes; unless the code names another one, name the permission that is needed.
     if status == _FORBIDDEN and code not in _ADVICE:
         said = f"not allowed: the credentials need {_ACTIONS.get(operation, operation)}"
     return _kind(code, status, operation)(f"{action}: {status} {code[:60]}: {said}")
@@ -107,6 +108,7 @@ def _kind(code: str, status: int, operation: str) -> type[StoreError]:
         "RequestTimeTooSkewed": StoreRejected,
         _NOT_IMPLEMENTED: StoreRejected,
     }
+    # For other operations 404 means that the bucket is missing.
     if operation in {"get_object", "head_object"}:
         by_code[_MISSING] = Missing
     known = by_code.get(code) or by_code.get(status)

@@ -76,6 +76,7 @@ async def _days(client: S3Client, start: str, first: str, last: str, done: str =
     """Yield the days that have runs. Only years and months in the period are listed."""
     for name in await client.folders(start + done):
         here = done + name
+        # Years, months and days compare as text, each with the same number of characters of the limits.
         if (first and here < first[: len(here)]) or (last and here > last[: len(here)]):
             continue
         if len(here) >= len(UNDATED):
@@ -165,6 +166,7 @@ async def _signed(
         signature = base64.b64decode(got.data, validate=True)
     except (binascii.Error, ValueError):
         return Skipped(location, f"sha256:{place.digest}", "it is not base64")
+    # The key of a signature has two digests: the payload's and the signature's own.
     if sha256(signature) != f"sha256:{place.signature}":
         return _wrong(location, signature, place.signature)
     folder = key.rpartition("/")[0]
@@ -179,6 +181,7 @@ async def _beside(client: S3Client, stem: str, got: Got, allowed: Allowance) -> 
     """Read the certificates and annotations that the metadata of an object list."""
     listed = got.metadata.get("beside", "").split(",")
     annotations = {}
+    # The metadata name them, so no request is made for certificates that do not exist.
     for word, suffix, name in (("cert", CERTIFICATE, CERTIFICATE_KEY), ("chain", CHAIN, CHAIN_KEY)):
         if word in listed:
             pem = await client.get(stem + suffix, allowed)

@@ -98,6 +98,7 @@ def day_of(created: str) -> str:
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
     try:
+        # strftime() does not pad years below 1000 on Linux.
         return when.astimezone(UTC).strftime("%Y/%m/%d").zfill(len(UNDATED))
     except OverflowError:
         return UNDATED
@@ -137,7 +138,9 @@ def blobs_of(record: Record) -> list[Blob]:
     blobs: list[Blob] = []
 
     def add(name: str, data: bytes, kind: str, *, takes_beside: bool = False) -> None:
+        # The certificates have the name of their evidence with another suffix.
         stem = f"{what}/{name.partition('.')[0]}"
+        # Only form A needs them; a bundle contains its certificates.
         mine = beside if takes_beside else {}
         blobs.extend(
             Blob(stem + suffix, content, "text/plain", False, is_beside=True)
@@ -193,6 +196,7 @@ def metadata_of(record: Record, beside: str = "") -> dict[str, str]:
         for part in (origin.kind, origin.namespace, origin.name, origin.uid)
     )
     metadata = {"run": run, "created": quote(record.created, safe=":+-."), "beside": beside}
+    # A value that is too long is left out: the key still has the essential parts.
     return {name: value for name, value in metadata.items() if value and len(value) <= _LONGEST_METADATA}
 
 

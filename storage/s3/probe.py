@@ -16,7 +16,7 @@ async def check_bucket(client: S3Client, settings: S3Settings) -> None:
 
     Raises :class:`StoreError` with the next step.
     """
-    # a listing and not HeadBucket, because the answer to HEAD has no reason
+    # A listing and not HeadBucket, because the answer to HEAD has no reason
     await client.call("list_objects_v2", "", MaxKeys=1)
     if not settings.locks:
         return
@@ -57,6 +57,7 @@ async def _write(client: S3Client, settings: S3Settings) -> Probe:
         return Probe("write", "failed", str(error), "let these credentials put objects")
     detail = f"{settings.url} accepted bytes that do not have their SHA-256"
     try:
+        # The service stored the probe although its digest was wrong: remove it.
         await client.call("delete_object", key, Key=key)
     except StoreError as error:
         detail += f", and they are still there: {error}"

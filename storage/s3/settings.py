@@ -101,6 +101,7 @@ class S3Settings:
 
     def lock_for(self, namespace: str) -> Lock | None:
         """Return the protection of objects from ``namespace``; None if there is none."""
+        # The rules are few, so they are parsed again for each namespace instead of being stored.
         days = next((days for pattern, days in self._rules() if fnmatchcase(namespace, pattern)), 0)
         patterns = (pattern.strip() for pattern in self.legal_hold.split(","))
         hold = any(fnmatchcase(namespace, pattern) for pattern in patterns if pattern)

@@ -92,6 +92,7 @@ class S3Store(Store):
             return Stored(failures=(lost,))
         return Stored(
             tuple(result for result in stored if isinstance(result, Receipt)),
+            # Several pointers of one subject can fail; one failure per subject is reported.
             tuple({result.subject: result for result in pointed if result is not None}.values()),
         )
 
@@ -205,6 +206,8 @@ class S3Store(Store):
         )
         version = made or ""
         got = await self._client.get(key, Allowance(LARGEST), version)
+        # An existing certificate file may differ (the same signature with another chain); the first one
+        # stays. Evidence has its digest in the key, so other bytes are always an error.
         if got.data != blob.data and (made is not None or not blob.is_beside):
             actual = digest_of(got.data).hex()
             raise StoreRejected(
@@ -237,6 +240,7 @@ class S3Store(Store):
         if self._settings.sse_kms_key_id:
             arguments["SSEKMSKeyId"] = self._settings.sse_kms_key_id
         if lock is not None and lock.mode:
+            # S3 stores whole seconds, and the value is compared later.
             until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=lock.days)
             arguments |= {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": until}
         if lock is not None and lock.hold:
@@ -261,6 +265,7 @@ class S3Store(Store):
         got = await self._client.head(key, version)  # some services report locks only in HEAD answers
         if _is_locked(got, lock):
             return
+        # An object that existed without a lock was written before locks were configured: lock it now.
         if not is_new:
             await self._lock(key, lock, protection)
             if _is_locked(await self._client.head(key, version), lock):
@@ -284,6 +289,7 @@ def _is_locked(got: Got, lock: Lock) -> bool:
         return False
     if not lock.mode:
         return True
+    # Compliance is stricter than governance, so it satisfies both.
     if got.lock_mode not in {lock.mode, "COMPLIANCE"} or got.retain_until is None:
         return False
     since = got.modified or datetime.now(UTC)

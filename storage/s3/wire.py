@@ -71,6 +71,7 @@ class BucketWire(Wire):
         if len(data or b"") > LARGEST:
             raise AskTheSdk
         response = await self.ask(method, f"{quote(key, safe='/-_.~')}{query}", headers, data, LARGEST)
+        # Redirects, refusals and outages are left to the SDK, which knows how to handle them.
         if response.status != _OK and not (method == "PUT" and response.status == _TAKEN):
             raise AskTheSdk
         return response

@@ -82,6 +82,7 @@ class DynamoClient:
         Also raises :class:`Taken`, and :class:`NotTogether` for ``TransactGetItems``.
         """
         if self._wire is not None:
+            # Use the fast path if it can handle the answer, else the SDK.
             with suppress(AskTheSdk):
                 return await self._wire.call(operation, arguments, action)
         return await self._threads.run(action, lambda: self._by_sdk(operation, arguments, action))
@@ -127,13 +128,14 @@ class DynamoClient:
             retries={"mode": "standard", "total_max_attempts": options.attempts},
             max_pool_connections=32,
         )
-        # other AWS SDKs, also that of Tekton Chains, read AWS_REGION; botocore reads only AWS_DEFAULT_REGION
+        # Other AWS SDKs, also that of Tekton Chains, read AWS_REGION; botocore reads only AWS_DEFAULT_REGION
         region = os.environ.get("AWS_REGION") or None
         session = boto3.session.Session()
         client = session.client("dynamodb", region_name=region, config=config)
         credentials = session.get_credentials()
         if credentials is not None:
             self._wire = wire = _DynamoWire(credentials, ca_file_of_sdk(), options.timeout)
+            # Every request of the SDK tells the wire the current host and region.
             client.meta.events.register("before-send.dynamodb", lambda request, **_: wire.learn(request, ""))
         return client
 
@@ -163,6 +165,7 @@ class _DynamoWire(Wire):
         }
         data = orjson.dumps(arguments, default=_base64)
         reply = await self.ask("POST", "", headers, data, _LARGEST_ANSWER)
+        # DynamoDB sends a CRC-32 of the body; a wrong one means that it was damaged in transit.
         if reply.headers.get("x-amz-crc32", "") not in {"", str(zlib.crc32(reply.body))}:
             raise AskTheSdk
         if reply.status not in {_OK, _BAD}:
@@ -230,6 +233,7 @@ def encoded(value: Any) -> dict[str, Any]:
     if isinstance(value, str | bytes):
         return {"S" if isinstance(value, str) else "B": value}
     if isinstance(value, float):
+        # repr() is the shortest text of a float; "f" writes it without exponent, as Go's encoder does.
         text = format(Decimal(repr(value)), "f")
         return {"N": text.rstrip("0").rstrip(".") if "." in text else text}
     if isinstance(value, Mapping):

@@ -42,7 +42,7 @@ def run_list(run: str) -> str:
 
 
 def _short(text: str) -> str:
-    # a slash separates the number of a further item from the name
+    # A slash separates the number of a further item from the name
     plain = len(text) <= _LONGEST and text.isascii() and "/" not in text
     return text if plain else sha256(text.encode("utf-8", "replace"))
 
@@ -74,6 +74,7 @@ class Lists:
         batch.names.add(name)
         if place not in self._writing:
             self._writing[place] = asyncio.ensure_future(self._work(place, action))
+        # Shielded: if one caller is cancelled, the others still need the batch.
         return (await asyncio.shield(batch.done))[name]
 
     async def names(self, place: str, action: str) -> list[str]:
@@ -116,6 +117,7 @@ class Lists:
             left = sorted(names - held.keys())
             if not left:
                 return held
+            # Only so many names as the item has room for; the others go into the next one.
             fitting = set(left[: MOST - len(there)])
             if fitting:
                 try:
@@ -125,6 +127,8 @@ class Lists:
                     current = _names_in(
                         document_in(stored) if stored is not None else await self._read(item, action)
                     )
+                    # The item is as it was assumed, so another try would have the same condition and fail
+                    # again.
                     if current == there:
                         raise StoreUnavailable(str(exc)) from None
                     if there:  # another writer is active: wait a random time before the next try

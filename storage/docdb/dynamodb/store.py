@@ -151,8 +151,10 @@ class DynamoCollection:
         Chains' attestations are found by the digest in their payload. Raises :class:`StoreRejected` for a
         table that is too large.
         """
+        # Every document that this project wrote is marked as listed; then the lists are complete for it.
         if not self._may_scan or (indexes and all(index.get("Listed") is True for index in indexes)):
             return []
+        # Chains' documents have no subjects as a field; the digest is searched in their payloads.
         value = digest.partition(":")[2].encode()
         names: list[str] = []
         async for item in self._scan(action, _about(digest) if digest else _from(run)):

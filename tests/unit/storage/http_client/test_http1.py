@@ -129,8 +129,14 @@ def test_what_ends_with_the_connection_is_read_to_its_end(answer: bytes) -> None
         ),
         (b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello", "length of the answer is ambiguous"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello", "length of the answer is ambiguous"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "where"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "where"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "the end of the answer is ambiguous",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "the end of the answer is ambiguous",
+        ),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", "no valid size"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n", "no valid size"),
         (
