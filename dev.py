@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One file to set the project up and work on it, with nothing but Python 3.11 or newer at hand.
+"""Set the project up and work on it, with nothing but Python 3.11 or newer.
 
     python3 dev.py demo      set up, attest the examples, verify what was stored
     python3 dev.py test      set up, run every check and every test
@@ -7,10 +7,10 @@
     python3 dev.py unit      the offline tests only, a few minutes
     python3 dev.py bench     speed and memory of the flow; "bench controllers" against Tekton Chains,
                               "bench hostile" memory of verify and the controller under attack
-    python3 dev.py mutants   change the truth-critical modules, and see whether a test notices; hours in all
+    python3 dev.py mutants   change the modules that decide what is true, and report what no test notices; takes hours
 
-What is installed goes into .venv/ and .uv/ beside this file; servers for the tests are built once into the
-user's cache folder (CHAINS_TESTBED_CACHE changes it).
+Packages are installed into .venv/ and .uv/ in this folder. Servers for the tests are built once, into the user's
+cache folder (CHAINS_TESTBED_CACHE changes it).
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ COVERAGE = 90
 """Per cent of lines and branches that the whole test run must reach."""
 NO_RESTART = "--max-worker-restart=0"
 IN_GROUPS = ("--dist", "loadscope", "--no-loadscope-reorder", NO_RESTART)
-"""Options of pytest-xdist. A process that crashed fails the run, and no other takes its place."""
+"""Options of pytest-xdist. A process that crashes fails the run and is not replaced."""
 FAILED, NO_TESTS = 1, 5
 """Exit codes of pytest."""
 MOST_FAILED = 50
-"""Of the server tests: where more than that fail beside others, others are not the reason."""
+"""If more server tests than this fail in parallel, running in parallel is not the reason."""
 
 
 def run(*command: str | Path, cwd: Path | None = None, allowed: tuple[int, ...] = (0,)) -> int:
-    """Run a command in sight of the user and leave with its exit code when it fails."""
+    """Print and run a command. Exit with its exit code if it is not one of ``allowed``."""
     print("$", *(str(part) for part in command), flush=True)
     code = subprocess.run([str(part) for part in command], cwd=cwd or ROOT, check=False).returncode
     if code not in allowed:
@@ -46,7 +46,7 @@ def run(*command: str | Path, cwd: Path | None = None, allowed: tuple[int, ...] 
 
 
 def set_up(*, dev: bool, mutants: bool = False) -> None:
-    """Install the locked dependencies with uv, which is installed first where it is missing."""
+    """Install the locked dependencies with uv. If uv is missing, install it first."""
     found = shutil.which("uv")
     uv = Path(found) if found else ROOT / ".uv" / "bin" / "uv"
     if not uv.exists():
@@ -63,12 +63,12 @@ def set_up(*, dev: bool, mutants: bool = False) -> None:
         )
     groups = ["--group", "dev"] if dev else ["--no-dev"]
     groups += ["--group", "mutants"] if mutants else []
-    # "--inexact" keeps what another command of this file installed before
+    # "--inexact" keeps packages that another command of this file installed
     run(uv, "sync", "--frozen", "--inexact", "--quiet", "--python", sys.executable, *groups)
 
 
 def demo() -> None:
-    """Attest the example runs in a folder of its own and verify the evidence."""
+    """Attest the example runs in a temporary folder and verify the evidence."""
     set_up(dev=False)
     folder = Path(tempfile.mkdtemp(prefix="chains-demo-"))
     chains, names = BIN / "chains", ("taskrun-image.json", "pipelinerun.json")
@@ -80,7 +80,7 @@ def demo() -> None:
 
 
 def check() -> None:
-    """Formatting, lint, types, import contracts."""
+    """Check formatting, lint, types and import contracts."""
     run(BIN / "ruff", "format", "--check", ".")
     run(BIN / "ruff", "check", ".")
     run(BIN / "mypy")
@@ -105,10 +105,10 @@ def test(*, servers: bool, arguments: list[str]) -> None:
 
 
 def server_tests(*pytest: str | Path, arguments: list[str]) -> list[str]:
-    """Run the groups of server tests side by side, then alone what needs that and what has failed.
+    """Run the groups of server tests in parallel, then one by one the tests marked ``alone`` and those that failed.
 
-    A test that fails alone fails the run; so does a failure that is not a test's: of pytest, of the
-    collection, of a whole process. Returns the tests that failed beside others and then passed.
+    A test that fails alone fails the run. So does an error outside a test: of pytest, of the collection, or
+    of a whole process. Return the tests that failed in parallel and then passed.
     """
     none_found = (NO_TESTS,) if arguments else ()
     beside = ("-n", "auto", "--maxprocesses", "4", *IN_GROUPS)
@@ -129,15 +129,15 @@ def server_tests(*pytest: str | Path, arguments: list[str]) -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Carry out one command."""
+    """Run one command."""
     command, *rest = arguments or ["help"]
     os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
-    if sys.version_info < (3, 11):  # noqa: UP036 - this file also meets the Pythons that the package refuses
+    if sys.version_info < (3, 11):  # noqa: UP036 - older versions of Python run this file too
         sys.exit("dev.py: Python 3.11 or newer is needed, this is " + sys.version.split()[0])
     if command == "demo":
         demo()
     elif command in {"test", "check", "unit", "bench", "mutants"}:
-        # all tests try the command on one small module
+        # the tests run the command on one small module
         set_up(dev=True, mutants=command in {"test", "mutants"})
         if command in {"bench", "mutants"}:
             run(BIN / "python", "-m", f"tests.{command}", *rest)

@@ -12,36 +12,37 @@ _INTRO = """# Configuration
 
 <!-- Written by docs/generate_configuration.py from chains/config/keys.py; change it there. -->
 
-The controller reads the ConfigMap `chains-config`; commands take the same file, or its `data` alone, with
-`--config FILE`. An existing ConfigMap of Tekton Chains means here what it means there: names, defaults and
-accepted values are those of Tekton Chains 0.29. Check one before you apply it:
+This page lists every key of `chains-config`, for operators. The controller reads the ConfigMap `chains-config`;
+commands take the same file, or only its `data`, with `--config FILE`. An existing ConfigMap of Tekton Chains has
+the same meaning here: names, defaults and accepted values are those of Tekton Chains 0.29. Check a file before you
+apply it:
 
     chains config lint FILE
     kubectl -n tekton-chains get configmap chains-config -o yaml | chains config lint -
 
-- All values are strings: write `"true"` in quotes, or Kubernetes refuses the ConfigMap.
-- True is `1`, `t`, `T`, `TRUE`, `true` or `True`, false is `0`, `f`, `F`, `FALSE`, `false` or `False`. Any
-  other word keeps the default; where Tekton Chains has no such key, it is refused. `transparency.enabled`
-  takes exactly the words of its row, and any other is false.
-- Lists are separated by commas; white space around a word does not count. The empty list `""` disables the
-  artifact, and so does the signer `none`.
-- A word that is not in the list of values makes the whole configuration invalid, and all such words are told
-  at once. Tekton Chains tells the first and, at its start, exits.
-- An unknown key has no effect. `chains config lint` calls it an error, as it does a boolean that is ignored.
+- **Strings.** All values are strings: write `"true"` in quotes, otherwise Kubernetes refuses the ConfigMap.
+- **Booleans.** True is `1`, `t`, `T`, `TRUE`, `true` or `True`; false is `0`, `f`, `F`, `FALSE`, `false` or `False`.
+  For a key of Tekton Chains, any other word keeps the default; for a key of ours, it is refused.
+  `transparency.enabled` accepts exactly the words in its row, and any other word is false.
+- **Lists** are separated by commas; white space around a word is ignored. The empty list `""` disables the artifact,
+  and so does the signer `none`.
+- **Invalid values.** A word that is not among the listed values makes the whole configuration invalid. All invalid
+  words are reported together. Tekton Chains reports only the first one, and exits if that happens at its start.
+- **Unknown keys** have no effect. `chains config lint` reports them as errors, as it does ignored booleans.
 """
 _DIFFERENCES = """
-## Where Tekton Chains' documentation says something else
+## Differences from Tekton Chains' documentation
 
-What counts is what its code does, and so it is here:
+Tekton Chains' code and its documentation disagree about these points. Here they are as in the code:
 
 - `signer: none` for TaskRuns or PipelineRuns does not store unsigned provenance; it stores nothing.
-- `artifacts.oci.storage` takes `archivista`.
-- The lists of stores for TaskRuns and images take `kafka`, though it has no store of that name: every run of
-  such a configuration fails there.
+- `artifacts.oci.storage` accepts `archivista`.
+- The lists of stores for TaskRuns and images accept `kafka`, although Chains has no store of that name: in Chains,
+  every run with such a configuration fails.
 - The default of `signers.x509.tuf.mirror.url` is `https://tuf-repo-cdn.sigstore.dev`.
 - The providers of identity tokens are called `google-workload-identity` and `github-actions`, not `google`
   and `github`.
-- `builddefinition.buildtype` counts for `slsa/v2alpha4` as for `slsa/v2alpha3`.
+- `builddefinition.buildtype` applies to `slsa/v2alpha4` as well as to `slsa/v2alpha3`.
 - The format `tekton`, which its installation file proposes in a comment, is refused.
 """
 
