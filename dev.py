@@ -7,10 +7,10 @@
     python3 dev.py unit      the offline tests only, a few minutes
     python3 dev.py bench     speed and memory of the flow; "bench controllers" against Tekton Chains,
                               "bench hostile" memory of verify and the controller under attack
-    python3 dev.py mutants   change the modules that decide what is true, and report what no test notices; takes hours
+    python3 dev.py mutants   change the modules that decide what is true, and see if a test notices; takes hours
 
-Packages are installed into .venv/ and .uv/ in this folder. Servers for the tests are built once, into the user's
-cache folder (CHAINS_TESTBED_CACHE changes it).
+Packages are installed into .venv/ and .uv/ in this folder. Servers for the tests are built once, into the
+user's cache folder (CHAINS_TESTBED_CACHE changes it).
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def test(*, servers: bool, arguments: list[str]) -> None:
 
 
 def server_tests(*pytest: str | Path, arguments: list[str]) -> list[str]:
-    """Run the groups of server tests in parallel, then one by one the tests marked ``alone`` and those that failed.
+    """Run the groups of server tests in parallel, then one by one those marked ``alone`` and the failed ones.
 
     A test that fails alone fails the run. So does an error outside a test: of pytest, of the collection, or
     of a whole process. Return the tests that failed in parallel and then passed.

@@ -12,22 +12,23 @@ _INTRO = """# Configuration
 
 <!-- Written by docs/generate_configuration.py from chains/config/keys.py; change it there. -->
 
-This page lists every key of `chains-config`, for operators. The controller reads the ConfigMap `chains-config`;
-commands take the same file, or only its `data`, with `--config FILE`. An existing ConfigMap of Tekton Chains has
-the same meaning here: names, defaults and accepted values are those of Tekton Chains 0.29. Check a file before you
-apply it:
+This page lists every key of `chains-config`, for operators. The controller reads the ConfigMap
+`chains-config`; commands take the same file, or only its `data`, with `--config FILE`. An existing
+ConfigMap of Tekton Chains has the same meaning here: names, defaults and accepted values are those of
+Tekton Chains 0.29. Check a file before you apply it:
 
     chains config lint FILE
     kubectl -n tekton-chains get configmap chains-config -o yaml | chains config lint -
 
 - **Strings.** All values are strings: write `"true"` in quotes, otherwise Kubernetes refuses the ConfigMap.
-- **Booleans.** True is `1`, `t`, `T`, `TRUE`, `true` or `True`; false is `0`, `f`, `F`, `FALSE`, `false` or `False`.
-  For a key of Tekton Chains, any other word keeps the default; for a key of ours, it is refused.
+- **Booleans.** True is `1`, `t`, `T`, `TRUE`, `true` or `True`; false is `0`, `f`, `F`, `FALSE`, `false` or
+  `False`. For a key of Tekton Chains, any other word keeps the default; for a key of ours, it is refused.
   `transparency.enabled` accepts exactly the words in its row, and any other word is false.
-- **Lists** are separated by commas; white space around a word is ignored. The empty list `""` disables the artifact,
-  and so does the signer `none`.
-- **Invalid values.** A word that is not among the listed values makes the whole configuration invalid. All invalid
-  words are reported together. Tekton Chains reports only the first one, and exits if that happens at its start.
+- **Lists** are separated by commas; white space around a word is ignored. The empty list `""` disables the
+  artifact, and so does the signer `none`.
+- **Invalid values.** A word that is not among the listed values makes the whole configuration invalid. All
+  invalid words are reported together. Tekton Chains reports only the first one, and exits if that happens
+  at its start.
 - **Unknown keys** have no effect. `chains config lint` reports them as errors, as it does ignored booleans.
 """
 _DIFFERENCES = """
@@ -37,8 +38,8 @@ Tekton Chains' code and its documentation disagree about these points. Here they
 
 - `signer: none` for TaskRuns or PipelineRuns does not store unsigned provenance; it stores nothing.
 - `artifacts.oci.storage` accepts `archivista`.
-- The lists of stores for TaskRuns and images accept `kafka`, although Chains has no store of that name: in Chains,
-  every run with such a configuration fails.
+- The lists of stores for TaskRuns and images accept `kafka`, although Chains has no store of that name: in
+  Chains, every run with such a configuration fails.
 - The default of `signers.x509.tuf.mirror.url` is `https://tuf-repo-cdn.sigstore.dev`.
 - The providers of identity tokens are called `google-workload-identity` and `github-actions`, not `google`
   and `github`.
