@@ -1,6 +1,6 @@
-"""The controller's work on one run after another: read, attest, mark with one PATCH, or try again later.
+"""What the controller does with one run: read it, attest it, mark it with one PATCH, or try again later.
 
-Nothing that must survive a restart is kept here: a run that is not marked is simply listed again.
+Nothing here has to survive a restart: a run that is not marked is listed again.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ from storage import lean_json
 from storage.limits.circuits import Circuits
 
 _WAIT_FOR_CHILDREN = 30.0
-"""Seconds between two looks at a PipelineRun whose children are not marked; the last mark wakes it sooner."""
+"""Seconds after which a PipelineRun whose children are not marked is looked at again. The last mark wakes it
+sooner."""
 _LONGEST_OUTAGE_PAUSE = 30.0
-"""Seconds between two tries at most where the run is not to blame: the API server is away, or it gave way."""
+"""The longest pause in seconds if the run is not at fault: the API server is away, or the run gave way."""
 _log = logging.getLogger("chains.controller")
 
 
 class Controller:
-    """Works on the jobs of a work list with ``workers`` at once; ``retry_for`` is in seconds.
+    """Attests and marks the jobs of a work list, ``workers`` at once, or up to ``most_workers`` if that is
+    more.
 
-    With ``most_workers`` there may be more of them, see :mod:`chains.controller.work.crew`.
-
-    A PipelineRun is attested after its children, for some minutes, if it ``waits_for_children``. ``admit`` is
-    asked before a run is looked at: None drops it, else the permit is asked again right before anything is
-    stored or written.
+    A run that fails is tried again for ``retry_for`` seconds. With ``waits_for_children`` a PipelineRun waits
+    some minutes until its children are marked. ``admit`` is called before a run is looked at. None drops the
+    run, else the permit is asked again right before anything is stored or written.
     """
 
     def __init__(
@@ -120,9 +120,9 @@ class Controller:
         self._large.forget(job)
 
     def forget(self, unwanted: Callable[[str], bool]) -> None:
-        """Let go of what is remembered about runs that are another replica's now.
+        """Forget the runs that belong to another replica now.
 
-        ``unwanted`` is asked for the UIDs of PipelineRuns and of TaskRuns that none owns.
+        ``unwanted`` gets the UID of a PipelineRun, or of a TaskRun without one.
         """
         self._child_runs.forget_all(unwanted)
         self._started_runs.forget_all(lambda job: unwanted(job.owner or job.uid))
@@ -132,7 +132,8 @@ class Controller:
         self._large.forget_all(lambda job: unwanted(job.owner or job.uid))
 
     def left(self, job: Job, raw: Mapping[str, Any]) -> bool:
-        """Note that a finished run left the watch, as it was last; True if it is to be looked at."""
+        """Note that a finished run left the watch; ``raw`` is its last version. True if it is to be looked
+        at."""
         try:
             selection = self._flow().config.selection
         except ConfigError:  # there is no configuration yet
@@ -140,9 +141,9 @@ class Controller:
         return self._losses.left(job, raw, selection)
 
     async def look_at(self, job: Job) -> str:
-        """Look at one run as if it had come from the work list, where it is if it is to be looked at again.
+        """Look at one run as if a worker had taken it. If it is to be looked at again it is in the work list.
 
-        Returns what broke our code, empty for nothing.
+        Returns the error if our own code failed on the run, else an empty text.
         """
         before = self._retries.trouble(job).crashes
         await self._look_at(job)
@@ -155,7 +156,7 @@ class Controller:
             if await self.handle(job):
                 self._retries.forget(job)
                 self._large.forget(job)
-            if has_left:  # what left the watch meanwhile is looked at once more
+            if has_left:  # a run that left the watch during this turn is looked at once more
                 self._losses.there(job)
         except PermitLost as lost:
             self.let_go(job)
@@ -164,10 +165,11 @@ class Controller:
             _log.info("run is gone", extra={"run": label_of(job)})
             await self._see_off(job)
         except ObjectChanged:
-            # somebody wrote between our read and our patch: look at what is there now
+            # the run was changed between our read and our patch: read it again
             self._work.later(job, random.uniform(0.05, 0.5))  # noqa: S311 - jitter
         except ClusterError as error:
-            # the server is away, or refuses what may be mended (a permission): it is not given up
+            # the API server is away, or refuses something that an operator can mend, such as a missing
+            # permission: the run is never given up for that
             away = isinstance(error, ClusterUnavailable)
             longest = _LONGEST_OUTAGE_PAUSE if away else math.inf
             self._retries.again(job, self._retries.trouble(job), str(error), longest)
@@ -185,7 +187,7 @@ class Controller:
         self._patience.forget(job)
 
     async def _see_off(self, job: Job) -> None:
-        """Let go of a run that is not there any more."""
+        """Forget a run that does not exist any more, and report it if it is lost."""
         await self._losses.gone(job)
         self.let_go(job)
         self._child_runs.forget((job.namespace, job.uid))
@@ -194,10 +196,10 @@ class Controller:
 
     @traced_run
     async def handle(self, job: Job) -> bool:
-        """Look at one run once; False when it will be looked at again.
+        """Look at one run once; False if it will be looked at again.
 
-        Of large runs few are in work at a time, for they take much memory; others wait without being read.
-        Raises :class:`ClusterError`, and :class:`PermitLost` when the permit ended on the way.
+        Few large runs are in work at a time, because they take much memory. The others wait and are not read.
+        Raises :class:`ClusterError`, and :class:`PermitLost` if the permit ended meanwhile.
         """
         if not self._large.weight(job):
             try:
@@ -218,7 +220,10 @@ class Controller:
             self._large.end(job)
 
     async def _handle(self, job: Job, weight: int = 0) -> bool:
-        """Look at a run that counts for ``weight``. Raises :class:`ObjectLarge` for one that is heavier."""
+        """Look at a run for which ``weight`` is reserved, 0 for a run that is not large.
+
+        Raises :class:`ObjectLarge` for a run that is heavier.
+        """
         small = not weight
         with span("read"):
             raw = self._run_cache.take(job) or await get_outline(
@@ -228,15 +233,14 @@ class Controller:
         metadata, flow = raw["metadata"], self._flow()
         if metadata.get("uid") != job.uid:
             await self._see_off(job)
-            return True  # another run of the same name, which has a job of its own
+            return True  # a new run of the same name, which has a job of its own
         if is_retrying(metadata):
             self._retries.trouble(job, raw)
         ended = has_ended(raw)
         if ended and is_marked(metadata):
             if self._marker.unwritten(job) is not None or (self._trial and self._trial.has_marked(job)):
-                self._child_runs.keep(
-                    raw
-                )  # it was written after all: the answer was lost, or is another process's
+                # our mark was written although its answer was lost, or the trial's process wrote it
+                self._child_runs.keep(raw)
             self._child_runs.marked(metadata)
             await self._marker.finish(job, metadata)
         elif not flow.config.selection.is_ours(raw):
@@ -246,14 +250,15 @@ class Controller:
                 return await self._work_on(job, raw, flow, weight)
         else:
             if not await self._marker.hold(job, metadata):
-                # most often the run has just ended, and nobody should wait for its evidence
+                # the run changed since it was read, most often because it ended: look again at once
                 self._work.later(job, 0)
             if job.kind == "PipelineRun" and not self._poison(job):
                 await self._child_runs.seed(raw, weight)
         return True
 
     def _decided(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> Outcome | None:
-        """Return the outcome of a run that is not attested: left out by the configuration, or put aside."""
+        """Return the outcome of a run that is not attested: the configuration leaves it out, or it is put
+        aside."""
         if left_out := flow.config.selection.left_out(raw, datetime.now(UTC)):
             return Outcome(label_of(job), job.uid, SKIPPED, left_out)
         if not (poison := self._poison(job)):
@@ -261,7 +266,7 @@ class Controller:
         return Outcome(label_of(job), job.uid, FAILED, f"quarantined after {poison}; please report it")
 
     def _poison(self, job: Job) -> str:
-        """Return how often and how a run broke the controller that is put aside; empty for any other."""
+        """Return why a run is put aside, empty for any other run."""
         if self._trial is not None and (found := self._trial.journal.poison(job)):
             return found
         return self._retries.poison(job)
@@ -298,7 +303,7 @@ class Controller:
                 job, snapshot, surroundings, flow, receipts, waits=left > 0
             )
         except asyncio.CancelledError:
-            # its turn ended, and something may be stored by now
+            # the run has to give way, and something may be stored already: the next turn attests the same
             flow.annotations.take(job.uid)
             self._started_runs.keep(job, attested, children.records, children.doubts, receipts, flow.number)
             raise
@@ -333,7 +338,8 @@ class Controller:
         return self._started_runs.recall(job)
 
     def _waits(self, job: Job, raw: Mapping[str, Any], children: Children, flow: Flow) -> bool:
-        """Whether a finished PipelineRun goes after its children: they are marked first, for some minutes."""
+        """Whether a finished PipelineRun waits until its children are marked, which it does for some
+        minutes."""
         if age(raw["metadata"].get("deletionTimestamp")) > LONGEST_HOLD / 2:
             return False
         pending = {
@@ -349,7 +355,8 @@ class Controller:
         return True
 
     async def _mark(self, job: Job, raw: Mapping[str, Any], outcome: Outcome, flow: Flow) -> None:
-        self._workers.let_finish(job)  # a mark that is cut short would not be known to be there
+        # a PATCH that is cut short may or may not have been written
+        self._workers.let_finish(job)
         note(outcome_state=outcome.state)
         fail(outcome.reason if outcome.state == FAILED else "")
         with span("mark"):
@@ -365,7 +372,7 @@ class Controller:
                 raise
         self._losses.marked(job)
         self._run_cache.outdate(job)
-        # of a PipelineRun, whose children are many, nothing is needed
+        # a PipelineRun is nobody's child, and to unpack its many children would be in vain
         begun = self._started_runs.recall(job) if job.kind == "TaskRun" else None
         self._started_runs.forget(job)
         waited = self._patience.marked(job)
@@ -376,7 +383,7 @@ class Controller:
         else:
             self._child_runs.forget((job.namespace, job.uid))
         ended = (raw.get("status") or {}).get("completionTime")
-        # how long it waited for somebody else says nothing about the controller
+        # the time that a run waited for its image says nothing about the controller's latency
         since = time.time() - age(ended) if ended and not waited else None
         self._metrics.count(job.kind, job.namespace, outcome, since)
         is_poison = UNREADABLE in raw or bool(self._poison(job))
@@ -401,7 +408,7 @@ class Controller:
         *,
         waits: bool,
     ) -> tuple[Outcome, bool]:
-        """Return the outcome, and whether trying again can help where it is a failure."""
+        """Return the outcome, and whether another attempt can help if it is a failure."""
         outcome = await attest_run(
             snapshot,
             surroundings,
@@ -417,10 +424,11 @@ class Controller:
         self._metrics.count_errors(job.namespace, outcome)
         lost = await flow.stores.flush()
         failed = [entry for entry in outcome.entries if entry.state == "failed"]
-        # what a store refuses for good does not keep the others from being tried again
+        # a store that refuses for good does not keep the other stores from being tried again
         transient = outcome.transient or bool(lost) or any(entry.transient for entry in failed)
         outcome = distrust(outcome, lost)
         if lost:
             reason = outcome.reason if outcome.state == FAILED else "; ".join(lost.values())
-            outcome = replace(outcome, state=FAILED, reason=reason, earlier={})  # no receipt counts
+            # what was not flushed may be lost, so no receipt of this attempt counts in the next one
+            outcome = replace(outcome, state=FAILED, reason=reason, earlier={})
         return outcome, transient

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from chains.cluster.client import METADATA_ONLY
 from chains.tekton.snapshot import DONE_LABEL
@@ -41,13 +45,19 @@ class Attack:
 
 @dataclass(slots=True)
 class Watched:
-    """What was seen while the attack went on.
-
-    Peak in MiB, the longest wait for an answer of ``/livez`` in seconds, and what was left unmarked.
-    """
+    """What was seen while the attack went on."""
 
     peak: float = 0.0
+    """MiB."""
     longest: float = 0.0
+    """Seconds of the longest wait for an answer of ``/livez``."""
+    busiest: float = 0.0
+    """Seconds of processor time that the controller took, with all its threads, during one such wait.
+
+    What holds up the event loop takes at least as long as that. A busy machine prolongs only the wait.
+    """
+    stalest: float = 0.0
+    """Age of a Lease that the controller held, in parts of the Lease's duration."""
     unmarked: set[Key] = field(default_factory=set)
 
 
@@ -130,6 +140,25 @@ def peak(running: Running) -> float:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
 
+def processor_time(running: Running) -> float:
+    """Seconds that the process took so far, in all its threads."""
+    assert running.process is not None
+    fields = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _ages(running: Running) -> list[float]:
+    """Return how long ago each Lease was renewed, in parts of its duration."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{running.system}/leases"
+    leases = [item["spec"] for item in running.server.request("GET", path)["items"]]
+    now = datetime.now(UTC)
+    return [
+        (now - datetime.fromisoformat(lease["renewTime"])).total_seconds() / lease["leaseDurationSeconds"]
+        for lease in leases
+        if lease.get("holderIdentity")
+    ]
+
+
 def unmarked(running: Running, due: set[Key]) -> set[Key]:
     """Return what of it is not marked yet."""
     left: set[Key] = set()
@@ -155,9 +184,12 @@ def watch(running: Running, due: set[Key], seconds: float) -> Watched:
     with ThreadPoolExecutor(1) as surroundings:
         looking = surroundings.submit(_wait, running, due, deadline)
         while not looking.done():
-            begun = time.monotonic()
-            running.ask("/livez")
+            begun, processor = time.monotonic(), processor_time(running)
+            with urlopen(f"http://127.0.0.1:{running.port}/livez", timeout=seconds) as answer:
+                assert answer.status == HTTPStatus.OK
             found.longest = max(found.longest, time.monotonic() - begun)
+            found.busiest = max(found.busiest, processor_time(running) - processor)
+            found.stalest = max([found.stalest, *_ages(running)])
             time.sleep(_LOOK_SECONDS)
         found.unmarked = looking.result()
     found.peak = peak(running)

@@ -41,6 +41,8 @@ class Running:
         self.program: tuple[str | Path, ...] = (CHAINS,)
         self.watched: tuple[str, ...] = ()
         """Further namespaces for the controller."""
+        self.options: tuple[str, ...] = ()
+        """Further options for the controller."""
         self.keys, self.log = folder / "keys", folder / "controller.log"
         self.system = server.create_namespace(f"{namespace}-system")
         server.create_namespace(namespace)
@@ -71,6 +73,7 @@ class Running:
                     "--system-namespace", self.system,
                     "--namespace", ",".join((self.namespace, *self.watched)),
                     "--signing-secrets", self.keys, "--health-port", str(self.port),
+                    *self.options,
                 ],
                 stderr=log, env={**os.environ, "TMPDIR": str(self.folder)},
             )  # fmt: skip

@@ -1,8 +1,9 @@
-"""Runs whose image is yet to come: a task without a network cannot push what it builds, a later one does.
+"""Runs whose image is not pushed yet: a task without a network cannot push what it builds, a later task does.
 
-Such a run is looked at again when another run of its PipelineRun has ended, and now and then. It holds no
-worker meanwhile and is in no trouble. Whoever may create runs may name images that never come, so what is
-remembered is bounded: of the namespace with most the last ones give way, and fail with that reason.
+Such a run is looked at again when another run of its PipelineRun has ended, and after growing pauses.
+Meanwhile it holds no worker and does not count as failed. A tenant can name images that never come, so the
+number of waiting runs is bounded. The namespace with the most waiting runs loses its latest ones, which fail
+with that reason.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ MOST = 2000
 """Runs that wait at a time."""
 _FIRST, _FACTOR, _LONGEST = 2.0, 1.5, 60.0
 _FIRST_REFUSED, _FACTOR_REFUSED, _LONGEST_REFUSED = 30.0, 2.0, 600.0
-"""Where the registry does not say whether the image is there: each look offers it credentials that it
-refused, and some registries lock a user out."""
+"""Pauses if the registry does not say whether the image is there. Each attempt sends credentials that it
+refused, and some registries lock such an account."""
 _MOST_DOUBLINGS = 20
 _EXCERPT = 300
 
@@ -38,7 +39,7 @@ class _Wait:
 
 
 class Waiting:
-    """The runs that wait for an image, by job; ``hasten`` has one looked at now."""
+    """The runs that wait for an image, by job. ``hasten`` is called with a run to look at it now."""
 
     def __init__(self, hasten: Callable[[Job], None], most: int = MOST) -> None:
         self._hasten = hasten
@@ -55,11 +56,11 @@ class Waiting:
         return job in self._waits
 
     def family_of(self, job: Job) -> Container[str]:
-        """Return the UIDs of the runs that wait of a run's PipelineRun, or of the PipelineRun itself."""
+        """Return the UIDs of the waiting runs that belong to the same PipelineRun as ``job``, or are it."""
         return {each.uid for each in self._families.get(_child_runs(job), ())}
 
     def begin(self, job: Job, absence: Absence) -> bool:
-        """Say that a run waits, or still does; False where others wait in its place."""
+        """Note that a run waits, or still waits; False if too many others wait."""
         known = self._waits.get(job)
         if known is not None:
             known.absence = absence
@@ -72,22 +73,22 @@ class Waiting:
         return job in self._waits
 
     def is_crowded_out(self, job: Job) -> bool:
-        """Whether a run is not to wait, since too many others do."""
+        """Whether a run may not wait because too many others do."""
         return job in self._crowded_out
 
     def is_noted(self, job: Job) -> bool:
-        """Whether a run that waits says so itself."""
+        """Whether the annotation of a waiting run says that it waits."""
         known = self._waits.get(job)
         return known is not None and known.is_noted
 
     def noted(self, job: Job) -> None:
-        """Say that a run that waits says so itself."""
+        """Note that the annotation of a waiting run says that it waits."""
         known = self._waits.get(job)
         if known is not None:
             known.is_noted = True
 
     def pause(self, job: Job) -> float:
-        """Return the seconds until the next look at a run, and count that look."""
+        """Return the seconds until the next attempt for a run, and count the attempt."""
         known = self._waits.get(job) or _Wait("certain")
         looks, known.looks = min(known.looks, _MOST_DOUBLINGS), known.looks + 1
         if known.absence == "possible":
@@ -95,7 +96,8 @@ class Waiting:
         return min(_LONGEST, _FIRST * _FACTOR**looks)
 
     def wake(self, by: Job) -> None:
-        """Say that a run has ended: it may have pushed what others of its PipelineRun wait for."""
+        """Wake the runs that wait in the PipelineRun of ``by``, which has ended and may have pushed their
+        image."""
         for job in list(self._families.get(_child_runs(by), ())):
             known = self._waits.get(job)
             if known is not None and job != by and (known.absence == "certain" or by.kind == "PipelineRun"):
@@ -103,13 +105,13 @@ class Waiting:
                 self._hasten(job)
 
     def forget(self, job: Job) -> None:
-        """Let go of a run that waits no longer, if it did."""
+        """Forget a run."""
         self._crowded_out.discard(job)
         if self._waits.pop(job) is not None:
             self._leave_family(job)
 
     def forget_all(self, unwanted: Callable[[Job], bool]) -> None:
-        """Let go of ``unwanted`` runs."""
+        """Forget ``unwanted`` runs."""
         for job in [job for job in {*self._waits, *self._crowded_out} if unwanted(job)]:
             self.forget(job)
 
@@ -121,9 +123,10 @@ class Waiting:
 
 
 def _child_runs(job: Job) -> tuple[str, str]:
-    """Return namespace and UID of the PipelineRun that a run belongs to, or is, or its own.
+    """Return namespace and UID of the run's PipelineRun, or of the run itself if it has none.
 
-    Whoever creates a run names its owner, so a run of another namespace is not of the family.
+    A tenant can name any owner in a run, so the namespace is part of the key: a run of another namespace does
+    not belong to the PipelineRun.
     """
     return job.namespace, job.owner or job.uid
 
@@ -142,7 +145,8 @@ def note_of(outcome: Outcome, ended: str) -> str:
 
 
 def looked_for(seconds: float, why: str = "") -> str:
-    """Return in words until when an absent image was looked for, ``seconds`` after the run's end."""
+    """Return the text that says until when an absent image was looked for, ``seconds`` after the run's
+    end."""
     whole = max(0, round(seconds))
     days, hours, minutes = whole // 86_400, whole % 86_400 // 3600, whole % 3600 // 60
     parts = [(days, "d"), (hours, "h"), (minutes, "min"), (whole % 60, "s")]

@@ -1,8 +1,8 @@
-"""How many runs are in work at once: as many as far registries ask for, and memory allows.
+"""How many runs are in work at once: more if registries are far, as long as memory allows it.
 
 A run in work mostly waits for a registry's answers. The farther the registry, the more runs have to be in
-work to use the processor; with a near one more of them only take memory. Nobody has to say how far it is: see
-:mod:`storage.limits.distance`.
+work to use the processor. With a near registry more runs only take memory. How far a registry is, is
+measured, see :mod:`storage.limits.distance`.
 """
 
 from __future__ import annotations
@@ -17,37 +17,38 @@ from pathlib import Path
 from storage.limits.distance import CROWDED, NEAR, Distance
 
 FEWEST, MOST = 64, 512
-"""Workers to begin with, and at most, where nobody says how many."""
+"""Workers at the start, and at most, if the number is not configured."""
 MOST_RESIDENT = 160 * 1024 * 1024
-"""Bytes of this process's memory above which the crew does not grow; it is let go down to where it began."""
+"""Bytes of this process's memory above which workers leave, down to the number at the start."""
 _FEW = 4
 _WINDOW = 1.0
 """Seconds between two decisions."""
 _LOOK = 0.05
-"""Seconds between two looks at how late the event loop is."""
+"""Seconds between two measurements of how late the event loop is."""
 _BUSY, _LATE = 0.75, 0.02
-"""The part of one core, and how many seconds late the loop is, from which on waiting is not what limits."""
+"""Processor time as a part of one core, and lateness of the event loop in seconds, from which on the
+processor is the limit and more workers are of no use."""
 
 
 def part_of(workers: int) -> int:
-    """Return how many of the workers do the backlog while fresh runs come, and how many the slow lane."""
+    """Return how many of the workers may have jobs of the backlog while fresh runs arrive, and slow jobs."""
     return max(1, workers // _FEW)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was seen in one window."""
+    """The measurements of one window."""
 
     ended: int
-    """Runs that ended, however they did."""
+    """Turns that ended, with whatever outcome."""
     wanted: bool
-    """Whether runs waited for a worker all the time."""
+    """Whether runs waited for a worker during the whole window."""
     busy: float
     """Processor time of this process, as a part of one core."""
     late: float
-    """Seconds that the event loop came late, in the middle."""
+    """Median lateness of the event loop in seconds."""
     stretch: float
-    """How many times as long as at their hosts' best answers took, 1 for as long."""
+    """Time of the answers divided by the best time of their hosts; 1 is as fast as the best."""
     resident: int = 0
     """Bytes of memory."""
 
@@ -64,7 +65,7 @@ class Growth:
         self.number = self.fewest
 
     def look(self, seen: Seen) -> int:
-        """Return how many workers there should be after a window."""
+        """Return the number of workers after a window."""
         if seen.resident > MOST_RESIDENT or seen.stretch > CROWDED:
             self.number -= self.number // 8
         elif not seen.wanted:
@@ -76,9 +77,9 @@ class Growth:
 
 
 class Crew:
-    """Counts what ends, and tells ``resize`` how many workers there should be.
+    """Measures, and calls ``resize`` with the number of workers when it changes.
 
-    ``wanted`` is asked whether runs wait for a worker now.
+    ``wanted`` returns whether runs wait for a worker now.
     """
 
     def __init__(
@@ -92,11 +93,11 @@ class Crew:
         self._ended = 0
 
     def ended(self) -> None:
-        """Say that a run is out of work."""
+        """Count a turn that ended."""
         self._ended += 1
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Measure and decide until cancelled."""
         while self._growth.most > self._growth.fewest:
             before = self._growth.number
             seen = await self._watch()
@@ -125,7 +126,7 @@ class Crew:
 
 
 def resident() -> int:
-    """Return the bytes of memory that this process has, 0 where the system does not tell."""
+    """Return the resident memory of this process in bytes, 0 if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):

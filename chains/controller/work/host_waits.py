@@ -1,4 +1,5 @@
-"""Runs that wait for a host that does not answer: a few try it again, all others are told when it does."""
+"""Runs that wait for a host that does not answer: few of them try it again, the others are woken when it
+answers."""
 
 from __future__ import annotations
 
@@ -16,14 +17,14 @@ class HostWaits:
         self._waiting: dict[str, dict[Job, None]] = {}
         self._hosts: dict[Job, tuple[str, ...]] = {}
         self._scouts: dict[str, dict[str, Job]] = {}
-        """By host, those that try it: one of a namespace."""
+        """The runs that try a host again, by host and namespace: one for each namespace."""
         circuits.on_answer = self.answered
 
     def wait(self, job: Job, hosts: Iterable[str], pause: float) -> float:
         """Let a run wait for ``hosts`` and return the seconds until it tries them again.
 
-        That is ``pause``, but for the few that try a host for all others it is not long, and for those others
-        not short while the host is silent.
+        That is ``pause``, with two exceptions. The few runs that try a host for all others wait no longer
+        than the host's circuit. The others wait at least :data:`LONGEST_PAUSE` while the host is silent.
         """
         self.leave(job)
         self._hosts[job] = tuple(hosts)
@@ -40,11 +41,11 @@ class HostWaits:
         return max(pause, LONGEST_PAUSE) if silent else pause
 
     def is_silent(self, hosts: Iterable[str]) -> bool:
-        """Whether one of the hosts says nothing, so that asking it takes long."""
+        """Whether one of the hosts does not answer, so that a request to it takes long."""
         return any(self._circuits.is_open(host) for host in hosts)
 
     def leave(self, job: Job) -> None:
-        """Say that a run does not wait any more."""
+        """Note that a run does not wait any more."""
         for host in self._hosts.pop(job, ()):
             waiting, scouts = self._waiting.get(host, {}), self._scouts.get(host, {})
             waiting.pop(job, None)
@@ -55,12 +56,12 @@ class HostWaits:
                 self._scouts.pop(host, None)
 
     def answered(self, host: str) -> None:
-        """Wake everybody who waits for a host."""
+        """Wake all runs that wait for a host."""
         for job in list(self._waiting.get(host, ())):
             self.leave(job)
             self._wake(job)
 
     def forget_all(self, unwanted: Callable[[Job], bool]) -> None:
-        """Let go of ``unwanted`` runs."""
+        """Forget ``unwanted`` runs."""
         for job in [job for job in self._hosts if unwanted(job)]:
             self.leave(job)

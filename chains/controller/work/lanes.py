@@ -1,4 +1,4 @@
-"""One lane of the work list: what waits in it, by namespace, and whose turn it is."""
+"""One lane of the work list: a queue for each namespace, and which namespace is next."""
 
 from __future__ import annotations
 
@@ -8,37 +8,39 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 _MOST_COMPARED = 64
-"""Namespaces compared for one turn: with the usual number of workers no more have anything in work."""
+"""Namespaces that are compared for one turn, at most. With the usual number of workers no more have jobs in
+work."""
 
 
 class Lane(Generic[T]):
-    """A queue for each namespace, served in turn; of one namespace, what came first goes first.
+    """A queue for each namespace; namespaces are served in turn, and each queue is first in first out.
 
-    An entry stays behind when what it stands for has gone elsewhere; ``stands`` says whether one counts.
+    An entry stays in its queue when its job has moved to another lane. ``stands`` returns whether an entry is
+    still valid.
     """
 
     def __init__(self, stands: Callable[[T], bool]) -> None:
         self._stands = stands
         self.queues: OrderedDict[str, deque[T]] = OrderedDict()
-        """What waits, by namespace; entries that do not count any more may be among it."""
+        """The entries by namespace, including ones that are not valid any more."""
 
     def add(self, namespace: str, entry: T) -> None:
-        """Put an entry behind those of its namespace."""
+        """Append an entry to the queue of its namespace."""
         queue = self.queues.get(namespace)
         if queue is None:
             queue = self.queues[namespace] = deque()
         queue.append(entry)
 
     def give_back(self, namespace: str, entry: T) -> None:
-        """Put an entry before all others: it was taken and not begun."""
+        """Put an entry that was taken and not begun before all others."""
         self.queues.setdefault(namespace, deque()).appendleft(entry)
         self.queues.move_to_end(namespace, last=False)
 
     def next(self, held: Mapping[str, int], share: float) -> tuple[str, int] | None:
-        """Return whose turn it is, and how much that namespace has in work; None for an empty lane.
+        """Return the namespace that is next and how many jobs it has in work; None for an empty lane.
 
-        Of those that wait it is the one served longest ago that has less than ``share`` in work, which
-        ``held`` tells; if all have more, the one with the least.
+        Next is the namespace that was served longest ago among those with fewer than ``share`` jobs in work.
+        If all have more, it is the one with the fewest. ``held`` has the jobs in work by namespace.
         """
         found: tuple[str, int] | None = None
         spent: list[str] = []
@@ -56,7 +58,7 @@ class Lane(Generic[T]):
         return found
 
     def take(self, namespace: str) -> T:
-        """Return the first entry of a namespace, of which :meth:`next` said that it has one."""
+        """Return the first entry of a namespace that :meth:`next` returned."""
         queue = self.queues[namespace]
         entry = queue.popleft()
         if not queue:
@@ -66,11 +68,11 @@ class Lane(Generic[T]):
         return entry
 
     def namespaces(self) -> Iterator[str]:
-        """Yield the namespaces that wait, in their turn."""
+        """Yield the namespaces with valid entries, in the order in which they are served."""
         return (namespace for namespace, queue in self.queues.items() if self._counts(queue))
 
     def forget(self, unwanted: Callable[[T], bool]) -> None:
-        """Let go of the ``unwanted`` entries."""
+        """Remove the ``unwanted`` entries."""
         for namespace, queue in list(self.queues.items()):
             kept = deque(entry for entry in queue if not unwanted(entry))
             if kept:
@@ -79,7 +81,7 @@ class Lane(Generic[T]):
                 del self.queues[namespace]
 
     def _counts(self, queue: deque[T]) -> bool:
-        """Whether there is an entry that counts; lets go of those before it."""
+        """Whether a queue has a valid entry. Removes the outdated ones before it."""
         while queue:
             if self._stands(queue[0]):
                 return True

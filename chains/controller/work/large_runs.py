@@ -1,4 +1,4 @@
-"""Which large runs are in work at a time: they take much memory, whoever made them large."""
+"""Which large runs are in work at a time. They take much memory, and any tenant can create them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from storage.limits.bounded import Bounded
 
 _REMEMBERED = 10_000
 WAIT = 15.0
-"""Seconds after which a run that waits asks again, if nobody told it that it is its turn."""
+"""Seconds after which a waiting run asks again, if it was not woken before."""
 _LEFT = 4 * WAIT
-"""Seconds after which one that has not asked any more keeps nobody waiting."""
+"""Seconds after which a run that has not asked again loses its place in the line."""
 
 
 def _nobody(_: Job) -> None:
-    """Tell nobody."""
+    """Wake nobody."""
 
 
 class LargeRuns:
-    """Large runs that are known, those that wait and those in work.
+    """The large runs that are known, that wait, and that are in work.
 
-    The namespace goes first whose last turn was longest ago, with its run that has waited longest. Whose turn
-    it is waits until there is room for it, and nobody overtakes it: so a heavy run comes to its turn beside
-    any number of light ones. The runs of one namespace take a half of the room, so that there is some when
-    another one comes; a run heavier than that goes alone, when nothing else is in work. ``wake`` is told
-    whose turn it is; ``clock`` is in seconds.
+    Next is the namespace whose last turn was longest ago, with its run that has waited longest. The run whose
+    turn it is waits until there is room, and no run overtakes it. A heavy run is therefore served beside any
+    number of light ones. The runs of one namespace take at most half of the room, so that there is some for
+    another. A run heavier than that is in work alone. ``wake`` is called with the run whose turn it is.
+    ``clock`` returns seconds.
     """
 
     def __init__(
@@ -38,18 +38,19 @@ class LargeRuns:
         self._wake, self._clock = wake, clock
         self._known: FairMemory[Job, int] = FairMemory(lambda job: job.namespace, most_entries=_REMEMBERED)
         self._lines: dict[str, dict[Job, float]] = {}
-        """Who waits, by namespace, oldest first; and when each asked last."""
+        """The waiting runs by namespace, oldest first, and when each asked last."""
         self._turns: Bounded[str, int] = Bounded(_REMEMBERED)
         """The number of the last turn of a namespace."""
         self._number = itertools.count(1)
         self._in_work: dict[Job, int] = {}
 
     def weight(self, job: Job) -> int:
-        """Return what a run that was found to be large counts for; 0 for any other."""
+        """Return the weight of a run that was found to be large, 0 for any other."""
         return self._known.get(job) or 0
 
     def note(self, job: Job, weight: int) -> None:
-        """Remember a run as large; one that is known turned out to be heavier, and counts twice at least."""
+        """Remember a run as large. A known run was heavier than expected and gets at least twice its
+        weight."""
         self._known.put(job, min(max(weight, 2 * self.weight(job), 1), MOST_IN_WORK))
 
     def forget(self, job: Job) -> None:
@@ -65,7 +66,7 @@ class LargeRuns:
             self.forget(job)
 
     def begin(self, job: Job) -> bool:
-        """Count a run as in work; False where it has to wait for others, which it does from then on."""
+        """Count a run as in work and return True; False if it has to wait, which it does from then on."""
         self._lines.setdefault(job.namespace, {})[job] = self._clock()
         if job != self._next():
             return False
@@ -101,7 +102,7 @@ class LargeRuns:
                 return None if taken else job
             beside = sum(one for other, one in self._in_work.items() if other.namespace == namespace)
             if beside and beside + weight > MOST_OF_ONE:
-                continue  # it waits for its own namespace, which is no reason for others to wait
+                continue  # it waits for a run of its own namespace, so other namespaces do not wait for it
             return job if taken + weight <= MOST_IN_WORK else None
         return None
 

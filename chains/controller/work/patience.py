@@ -1,7 +1,8 @@
-"""Whether and how long a run waits for an image that is yet to be pushed, and what is told of it meanwhile.
+"""Whether and how long a run waits for an image that is not pushed yet, and what its annotation says
+meanwhile.
 
-The time counts from the run's end, so it goes on over a restart; a run that is being deleted waits for ten
-minutes at most.
+The time counts from the run's end, so a restart does not begin it anew. A run that is being deleted waits for
+ten minutes at most.
 """
 
 from __future__ import annotations
@@ -38,17 +39,19 @@ class Patience:
         return len(self._waiting)
 
     def left(self, job: Job, raw: Mapping[str, Any], longest: float) -> float:
-        """Return for how many seconds a run may still wait that may do so for ``longest``."""
+        """Return how many seconds a run may still wait, if it may wait for ``longest`` seconds after its
+        end."""
         ended, held = age(raw["status"].get("completionTime")), age(raw["metadata"].get("deletionTimestamp"))
         if math.isinf(ended) or self._waiting.is_crowded_out(job):
             return 0.0
         return min(longest - max(0.0, ended), LONGEST_HOLD - held)
 
     async def may_wait(self, job: Job, raw: Mapping[str, Any], outcome: Outcome, left: float) -> bool:
-        """Whether a run that failed for want of an image waits for it.
+        """Whether a run that failed because an image is absent waits for the image.
 
-        A registry that refuses to say whether the image is there may not have its repository yet, but only as
-        long as the run's PipelineRun goes on. Raises :class:`chains.cluster.errors.ClusterError`.
+        A registry that refuses to say whether the image is there may not have the repository yet. That is
+        possible only while the run's PipelineRun still runs. Raises
+        :class:`chains.cluster.errors.ClusterError`.
         """
         if not outcome.absence or left <= 0:
             return False
@@ -59,14 +62,14 @@ class Patience:
     async def wait(
         self, job: Job, raw: Mapping[str, Any], attested: Mapping[str, Any], outcome: Outcome, left: float
     ) -> None:
-        """Put a run off until its image may be there; what its PipelineRun needs of it is there already.
+        """Put a run off until its image may be there. Its PipelineRun does not wait for it.
 
         Raises :class:`chains.cluster.errors.ClusterError`.
         """
         note(outcome_state=WAITING)
         if not self._waiting.is_noted(job):
             text = note_of(outcome, raw["status"]["completionTime"])
-            with suppress(ObjectRefused):  # a run without room for it waits all the same
+            with suppress(ObjectRefused):  # a run that has no room for the annotation waits without it
                 await self._marker.patch(job, note_patch(raw["metadata"], text))
             self._waiting.noted(job)
             _log.info("run waits for its image", extra={"run": label_of(job), "reason": outcome.reason})
@@ -77,7 +80,7 @@ class Patience:
         self._work.park(job, min(self._waiting.pause(job), left + 1))
 
     def told(self, job: Job, raw: Mapping[str, Any], outcome: Outcome, longest: float) -> Outcome:
-        """Return the outcome of a run with how long an image was looked for that is not there."""
+        """Return the outcome with how long an absent image was looked for in its reason."""
         if outcome.absence != "certain" or longest <= 0:
             return outcome
         why = ""
@@ -88,20 +91,20 @@ class Patience:
         return gave_up(outcome, looked_for(age(raw["status"].get("completionTime")), why))
 
     def marked(self, job: Job) -> bool:
-        """Say that a run is marked; whether it had waited. Others of its PipelineRun may go on."""
+        """Note that a run is marked, wake others of its PipelineRun, and return whether it had waited."""
         waited = job in self._waiting
         self._waiting.forget(job)
         self._waiting.wake(by=job)
         return waited
 
     def family_of(self, job: Job) -> Container[str]:
-        """Return the UIDs of the runs that wait of a run's PipelineRun, or of the PipelineRun itself."""
+        """Return the UIDs of the waiting runs that belong to the same PipelineRun as ``job``, or are it."""
         return self._waiting.family_of(job)
 
     def forget(self, job: Job) -> None:
-        """Let go of a run."""
+        """Forget a run."""
         self._waiting.forget(job)
 
     def forget_all(self, unwanted: Callable[[Job], bool]) -> None:
-        """Let go of ``unwanted`` runs."""
+        """Forget ``unwanted`` runs."""
         self._waiting.forget_all(unwanted)

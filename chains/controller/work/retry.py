@@ -1,8 +1,8 @@
-"""How long a run that fails is tried again: attempts, pauses, and what a restart must know.
+"""How long a run that fails is tried again: attempts, pauses, and what survives a restart.
 
-The time of the first failure is noted in the run's annotation ``chains.tekton.dev/outcome`` once the trouble
-has lasted a minute, and then once an hour, so that a restarted controller goes on counting. Nothing else of
-it survives, and nothing else has to.
+The time of the first failure is written to the run's annotation ``chains.tekton.dev/outcome`` when the
+trouble has lasted a minute, and then once an hour. A restarted controller goes on counting from it and needs
+nothing else.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Trouble:
     noted: float = 0.0
     reason: str = ""
     recalled: bool = False
-    """Whether the run itself was asked what an earlier controller noted."""
+    """Whether the note of an earlier controller was read from the run."""
 
     def delay(self) -> float:
         """Return the seconds to wait before the next attempt: doubling up to ten minutes, with jitter."""
@@ -48,11 +48,11 @@ class Trouble:
 
     @property
     def is_poison(self) -> bool:
-        """Whether the run broke the controller's own code so often that it is put aside."""
+        """Whether the controller's own code failed so often on the run that it is put aside."""
         return self.crashes >= _CRASHES
 
     def is_note_due(self, now: float) -> bool:
-        """Whether a restart would forget too much."""
+        """Whether the annotation has to be written, so that a restart goes on counting."""
         return now - self.since > _FIRST_NOTE and now - self.noted > _NOTE_EVERY
 
     def note(self, now: float) -> str:
@@ -80,7 +80,7 @@ def _noted(text: str) -> Any:
 
 
 def is_retrying(metadata: Mapping[str, Any]) -> bool:
-    """Whether an earlier look at a run noted on it that it is tried again."""
+    """Whether the run's annotation says that it is tried again."""
     text = (metadata.get("annotations") or {}).get(OUTCOME_ANNOTATION)
     try:
         return bool(_noted(text)["state"] == RETRYING) if text else False
@@ -91,7 +91,7 @@ def is_retrying(metadata: Mapping[str, Any]) -> bool:
 def recall(metadata: Mapping[str, Any], now: float, ended: float | None) -> Trouble:
     """Return the trouble that an earlier controller noted on a run, or a new one that begins now.
 
-    A first failure before the run's end, or in the future, is nobody's note and does not count.
+    A note with a first failure in the future, or before the run ended, is not ours and does not count.
     """
     text = (metadata.get("annotations") or {}).get(OUTCOME_ANNOTATION)
     try:

@@ -1,4 +1,5 @@
-"""Who gives up a worker when others wait for one: a namespace whose runs hang keeps nobody else from his."""
+"""Which jobs give up their worker when other namespaces wait: a namespace whose runs hang must not block the
+others."""
 
 from __future__ import annotations
 
@@ -7,40 +8,39 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 PATIENCE = 1.0
-"""Seconds that a namespace waits for a worker before somebody is asked to give way to it."""
+"""Seconds that a namespace waits for a worker before a job of another namespace has to give way."""
 SHORTEST_TURN = 2.0
-"""Seconds that a job is left in work before it is asked to give way: few take longer."""
+"""Seconds that a job is in work before it has to give way. Most jobs end sooner."""
 
 
 class Crowd(Generic[T]):
-    """Remembers which namespaces wait for a worker, since when, and which jobs were asked to give way."""
+    """The namespaces that wait for a worker, since when, and the jobs that were asked to give way."""
 
     def __init__(self) -> None:
         self.waiting: dict[str, float] = {}
-        """The namespaces that waited at the last look, and since when."""
+        """The namespaces that waited at the last call of :meth:`look`, and since when."""
         self._asked: set[T] = set()
 
     def serve(self, namespace: str) -> None:
-        """Say that a job of a namespace was begun."""
+        """Note that a job of a namespace began."""
         self.waiting.pop(namespace, None)
 
     def gone(self, job: T) -> None:
-        """Say that a job is out of work."""
+        """Note that a job's turn ended."""
         self._asked.discard(job)
 
     def look(self, now: float, waiting: Iterable[str], turns: Iterable[tuple[str, T, float]]) -> list[T]:
-        """Return one job that is to give way for each namespace that waits too long.
+        """Return one job that has to give way for each namespace that has waited too long.
 
-        ``waiting`` are the namespaces that wait now, ``turns`` namespace, job and beginning of what is in
-        work; all times are of one clock, in seconds. Nobody has to go for a namespace that has as many in
-        work itself, and no job that was only just begun. Of the namespace with the most, the youngest goes:
-        what is older is nearer to its end.
+        ``waiting`` are the namespaces that wait now. ``turns`` are namespace, job and begin of each turn. All
+        times are seconds of one clock. The youngest job of the namespace with the most jobs gives way,
+        because older jobs are nearer to their end. No job gives way to a namespace that has as many in work
+        itself, and no job that has only just begun.
         """
         self.waiting = {each: self.waiting.get(each, now) for each in dict.fromkeys(waiting)}
         late = [each for each, since in self.waiting.items() if now - since >= PATIENCE]
-        late = late[
-            len(self._asked) :
-        ]  # the first have their places as soon as those who were asked are gone
+        # the jobs that were asked before give their workers to the namespaces that wait longest
+        late = late[len(self._asked) :]
         if not late:
             return []
         share: dict[str, int] = {}

@@ -1,7 +1,8 @@
-"""What the controller still has to do: keys alone, fresh runs before the backlog, failed ones again later.
+"""The queue of runs to look at: fresh runs before the backlog, failed runs again after a pause.
 
-Bodies stay in the cluster until their turn comes, so memory follows the work in flight and not the cluster.
-Namespaces are served in turn, and none keeps the workers from the others: see :meth:`WorkList.crowded`.
+The queue holds keys only. The objects stay in the cluster until their turn, so memory depends on the runs in
+work and not on the size of the cluster. Namespaces are served in turn. A namespace that occupies the workers
+has to give some of them up when others wait, see :meth:`WorkList.crowded`.
 """
 
 from __future__ import annotations
@@ -19,30 +20,32 @@ from chains.controller.work.turns import Crowd
 from chains.tekton.runs import Job
 
 LEAVING, FRESH, BACKLOG, SLOW = -1, 0, 1, 2
-"""Lanes: runs that are held although somebody deletes them, runs that just ended, all others; and those that
-were waited for in vain, whose registry does not answer or which held a worker that others needed."""
+"""Lanes: runs being deleted that our finalizer holds; runs that just ended; all other runs; and runs whose
+last attempt was of no use, because their registry did not answer or because they held a worker that others
+needed."""
 _ORDER = (LEAVING, FRESH, SLOW, BACKLOG)
-"""Which lane goes first. Of the slow ones few are in work, so that they keep nobody waiting."""
+"""The lanes in the order in which they are served. Few slow runs are in work at a time, so that the slow lane
+may come before the backlog."""
 _LISTING_SECONDS, _LONGEST_LISTING = 0.5, 30.0
-"""How long after a listed run the next one is expected, and for how long a list is waited for at most."""
+"""Seconds without a listed run after which a list counts as read; seconds after which it counts as read
+anyway."""
 _LIVE_SECONDS = 10.0
-"""How long after a fresh run the next one is expected."""
+"""Seconds after a fresh run during which another one is expected."""
 _LOOK_SECONDS = 0.25
-"""How often it is looked whether somebody waits too long."""
+"""Seconds between two checks whether a namespace has waited too long."""
 
 
 class WorkList:
-    """A queue without doubles. Of one lane and namespace, what came first goes first; a later time makes a
-    job wait.
+    """A queue that holds each job once, first in first out for each lane and namespace.
 
-    ``rate`` is asked how many jobs of the backlog may be begun in a second; 0 is no limit. While fresh runs
-    come, at most ``backlog_workers`` jobs of the backlog are in work: a fresh one that has a worker at once
-    is still slow where all others keep registry and API server busy. So it is while runs are listed: what is
-    watched comes after the list, which more work would make late.
+    ``rate`` returns how many jobs of the backlog may begin in a second; 0 is no limit. While fresh runs
+    arrive, at most ``backlog_workers`` jobs of the backlog are in work. Otherwise a fresh run would get a
+    worker at once but still be slow, because the backlog keeps the registry and the API server busy. The same
+    limit holds while runs are listed: the watch starts after the list, and more work would delay it.
 
-    There are ``workers`` who take: where several namespaces have something to do, one that has its part of
-    them in work already goes behind the others, whatever the lane. Of the slow lane ``slow`` are in work at
-    most. ``clock`` is in seconds.
+    ``workers`` is how many workers take jobs. If several namespaces have jobs, a namespace that already has
+    its share of the workers comes after the others, in whatever lane. At most ``slow`` jobs of the slow lane
+    are in work. ``clock`` returns seconds.
     """
 
     def __init__(
@@ -58,40 +61,40 @@ class WorkList:
         self._backlog_workers, self._last_fresh = backlog_workers, -math.inf
         self._workers, self._most_slow = workers, slow
         self._listing_since = self._listed = -math.inf
-        self._lanes: dict[Job, int] = {}  # of those that are ready; an entry of another lane is outdated
+        self._lanes: dict[Job, int] = {}  # of ready jobs; an entry in the queue of another lane is outdated
         self._ready = {lane: Lane[Job](self._stands_in(lane)) for lane in _ORDER}
-        self._later: dict[Job, tuple[float, int]] = {}  # when, and into which lane then
-        self._times: list[tuple[float, int, Job]] = []  # the same in order; may be outdated
-        self._known: dict[Job, float] = {}  # since when, in seconds since 1970
-        self._home: dict[Job, int] = {}  # of those in the slow lane: where they came from
-        self._working: dict[Job, tuple[int, float, float]] = {}  # lane, since when known, and when begun
-        self._held: dict[str, int] = {}  # how many are in work, by namespace
-        self._active: dict[str, int] = {}  # how many are in work or ready, by namespace
-        self._in_lane = dict.fromkeys(_ORDER, 0)  # how many are in work
+        self._later: dict[Job, tuple[float, int]] = {}  # when a waiting job is ready, and its lane then
+        self._times: list[tuple[float, int, Job]] = []  # a heap of the same; entries may be outdated
+        self._known: dict[Job, float] = {}  # end of the run, or when it was offered, in seconds since 1970
+        self._home: dict[Job, int] = {}  # of jobs in the slow lane: the lane they came from
+        self._working: dict[Job, tuple[int, float, float]] = {}  # lane, end of the run, begin of the turn
+        self._held: dict[str, int] = {}  # jobs in work, by namespace
+        self._active: dict[str, int] = {}  # jobs in work or ready, by namespace
+        self._in_lane = dict.fromkeys(_ORDER, 0)  # jobs in work, by lane
         self._again: dict[Job, tuple[int, float | None]] = {}
         self._number = itertools.count()
         self._takers: deque[asyncio.Future[Job]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._crowd: Crowd[Job] = Crowd()
         self._pressed = asyncio.Event()
-        self._parked: set[Job] = set()  # those that wait for somebody else
-        self._soon: set[Job] = set()  # those in work that were hastened
+        self._parked: set[Job] = set()  # jobs that wait for something outside, such as an image
+        self._soon: set[Job] = set()  # jobs in work that were hastened meanwhile
         self._idle = asyncio.Event()
         self._idle.set()
 
     def __len__(self) -> int:
-        """How many jobs are there to do, without those that are parked."""
+        """Return how many jobs wait, without parked ones."""
         return len(self._lanes) + len(self._later) - len(self._parked)
 
     def _stands_in(self, lane: int) -> Callable[[Job], bool]:
         return lambda job: self._lanes.get(job) == lane
 
     def offer(self, job: Job, lane: int = FRESH, since: float | None = None) -> None:
-        """Add a job, unless it is there; one in work is done once more afterwards.
+        """Add a job, unless it is known. A job in work is looked at once more afterwards.
 
-        One that is in a later lane changes to ``lane``; one that waits for a later time, or is in the slow
-        lane, goes on waiting, unless its run is leaving, or has ended since.
-        ``since`` is when its run ended, in seconds since 1970; a run in progress has none.
+        A job in a later lane moves to ``lane``. A job that waits for a later time, or in the slow lane, goes
+        on waiting, unless its run is being deleted or has ended since. ``since`` is when the run ended, in
+        seconds since 1970, None for a run in progress.
         """
         if job in self._working:
             self._again[job] = lane, since
@@ -103,18 +106,18 @@ class WorkList:
             return
         ready = self._lanes.get(job)
         if ready is None or ready == SLOW:
-            # its pause was for something else: nobody deleted it then, or it had not ended
+            # the pause was decided when nobody deleted the run, or before it ended: it holds no longer
             if lane == LEAVING or since not in (None, known):
                 self._known[job] = known if since is None else since
                 before = self._stop_waiting(job)
                 self._line_up(min(lane, before), job)
         elif lane < ready:
-            # it was listed while it ran, behind the backlog, and has ended since
+            # the run was listed while it ran, and so waits in the backlog; it has ended since
             self._known[job] = known if since is None else since
             self._line_up(lane, job)
 
     def listing(self) -> None:
-        """Say that runs are being listed."""
+        """Note that runs are being listed."""
         now = self._clock()
         if now > self._listed + _LISTING_SECONDS:
             self._listing_since = now
@@ -131,8 +134,7 @@ class WorkList:
         self._pressed.set()
 
     def later(self, job: Job, seconds: float, *, slow: bool = False) -> None:
-        """Add a job that is not looked at before ``seconds`` have passed: in the lane it came from, or in the
-        slow one."""
+        """Add a job that is looked at after ``seconds``, in the lane it came from or in the slow lane."""
         if job in self._known:
             return
         turn = self._working.get(job)
@@ -150,22 +152,24 @@ class WorkList:
                 self._hand_out()
 
     def park(self, job: Job, seconds: float) -> None:
-        """Add a job that waits for somebody else, so that nobody waits for it.
+        """Add a job that waits for something outside, and so counts as no backlog.
 
-        It is looked at when it is hastened, and in the slow lane after ``seconds``.
+        It is looked at when it is hastened, or in the slow lane after ``seconds``.
         """
         if job not in self._known:
             self._parked.add(job)
             self.later(job, seconds, slow=True)
 
     def _await(self, job: Job) -> None:
-        """Let the time of a job come; one in work is not looked at before it is out of it."""
+        """Schedule a waiting job. A job in work is scheduled when it is done."""
         heapq.heappush(self._times, (self._later[job][0], next(self._number), job))
         self._pressed.set()
 
     def hasten(self, job: Job) -> None:
-        """Let a job that waits for a later time, or in the slow lane, be looked at now, in its own lane; one
-        in work right afterwards, if it is looked at again."""
+        """Make a job that waits for a later time, or in the slow lane, ready now, in its own lane.
+
+        A job in work is ready right afterwards, if it is to be looked at again.
+        """
         if job in self._later or self._lanes.get(job) == SLOW:
             lane = self._stop_waiting(job)
             if job in self._working:
@@ -176,18 +180,18 @@ class WorkList:
             self._soon.add(job)
 
     def _stop_waiting(self, job: Job) -> int:
-        """Take a job out of those that wait; return its own lane."""
+        """Remove a job from the waiting jobs and return its own lane."""
         _, lane = self._later.pop(job, (0.0, BACKLOG))
         return self._home.pop(job, lane)
 
     def withdraw(self, job: Job) -> float | None:
-        """Forget a job that waits for a later time; return in how many seconds that is, None for no such."""
+        """Forget a job that waits; return in how many seconds it would be ready, None if it did not wait."""
         found = self._later.get(job)
         self.drop(lambda each: each == job)
         return None if found is None else max(0.0, found[0] - self._clock())
 
     def drop(self, unwanted: Callable[[Job], bool]) -> int:
-        """Forget the jobs that wait and are ``unwanted``; those in work go on. Returns how many."""
+        """Forget waiting jobs that are ``unwanted``, and return how many. Jobs in work go on."""
         before = len(self)
         for job in [job for job in self._known if unwanted(job)]:
             del self._known[job]
@@ -204,7 +208,7 @@ class WorkList:
         return before - len(self)
 
     async def take(self) -> Job:
-        """Wait for the next job; it counts as in work until :meth:`done`."""
+        """Wait for the next job and return it. It counts as in work until :meth:`done`."""
         job, until = self._next(self._clock())
         if job is not None:
             return job
@@ -219,7 +223,7 @@ class WorkList:
             raise
 
     def _take_back(self, job: Job) -> None:
-        """Let the next one have what was handed to somebody who went away."""
+        """Put back a job that was handed to a taker that was cancelled."""
         lane, since, _ = self._working[job]
         self._known.setdefault(job, since)
         self._lanes[job] = lane
@@ -228,7 +232,7 @@ class WorkList:
         self.done(job)
 
     def _hand_out(self) -> None:
-        """Give those who wait what may be begun now."""
+        """Hand jobs that may begin now to waiting takers."""
         now = self._clock()
         while self._takers:
             if self._takers[0].done():
@@ -241,7 +245,7 @@ class WorkList:
             self._takers.popleft().set_result(job)
 
     def _wake_at(self, until: float) -> None:
-        """Look again at ``until``, or earlier where that is due already."""
+        """Hand out again at ``until``, unless an earlier time is set already."""
         loop = asyncio.get_running_loop()
         at = loop.time() + max(0.0, until - self._clock())
         if self._timer is not None and self._timer.when() > at:
@@ -255,7 +259,7 @@ class WorkList:
         self._hand_out()
 
     def _next(self, now: float) -> tuple[Job | None, float]:
-        """Return the next job, which is in work then; or None and when to look again."""
+        """Begin the next job and return it, or None; and when to look again."""
         until = self._let_come(now) if self._times else math.inf
         share = self._workers / (len(self._active) or 1)
         chosen: tuple[int, str] | None = None
@@ -275,7 +279,7 @@ class WorkList:
         return self._begin(*chosen, now), until
 
     def _let_come(self, now: float) -> float:
-        """Make ready what waited until now; return until when the others wait."""
+        """Make jobs ready whose time has come; return when the next one is due."""
         while self._times and self._times[0][0] <= now:
             at, _, job = heapq.heappop(self._times)
             if self._later.get(job, (math.inf, 0))[0] == at:
@@ -297,17 +301,17 @@ class WorkList:
         if lane <= FRESH:
             self._last_fresh = now
         elif lane == BACKLOG and (rate := self._rate()) > 0:
-            # a second's worth may be made up for, so that a slow loop still reaches the rate
+            # up to one second of the rate may be caught up, so that a busy event loop still reaches the rate
             self._next_backlog = max(self._next_backlog, now - 1) + 1 / rate
         self._idle.clear()
         return job
 
     def _held_back(self, now: float) -> float | None:
-        """Return until when the backlog has to wait; None if one of it may be begun."""
+        """Return until when the backlog has to wait, None if a job of it may begin."""
         return self._few_until() if self._is_full(now) else self._put_off(now)
 
     def _is_full(self, now: float) -> bool:
-        """Whether as much of the backlog is in work as may be beside fresh runs, or while runs are listed."""
+        """Whether the backlog has all workers that it may have while fresh runs arrive or runs are listed."""
         return self._in_lane[BACKLOG] >= self._backlog_workers and now < self._few_until()
 
     def _few_until(self) -> float:
@@ -315,11 +319,11 @@ class WorkList:
         return max(self._last_fresh + _LIVE_SECONDS, listing)
 
     def _put_off(self, now: float) -> float | None:
-        """Return until when the backlog waits for its rate."""
+        """Return until when the backlog waits because of its rate, None if it does not."""
         return self._next_backlog if self._rate() > 0 and now < self._next_backlog else None
 
     def done(self, job: Job) -> None:
-        """Say that a job is out of work; what was offered meanwhile comes again."""
+        """End a job's turn. A job that was offered meanwhile is added again."""
         turn = self._working.pop(job, None)
         if turn is not None:
             self._in_lane[turn[0]] -= 1
@@ -343,10 +347,9 @@ class WorkList:
         await self._idle.wait()
 
     async def crowded(self) -> list[Job]:
-        """Wait until a namespace has waited too long for a worker, and return which jobs are to give way.
+        """Wait until a namespace has waited too long for a worker, and return the jobs that have to give way.
 
-        Each is told once. What is in the slow lane does not have to; see
-        :class:`chains.controller.work.turns.Crowd`.
+        Each job is returned once, and none of the slow lane, see :class:`chains.controller.work.turns.Crowd`.
         """
         while not (found := self.give_way()):
             if not self._lanes and not self._times:
@@ -356,7 +359,7 @@ class WorkList:
         return found
 
     def give_way(self) -> list[Job]:
-        """Look once; see :meth:`crowded`."""
+        """Return the jobs that have to give way now, see :meth:`crowded`."""
         now = self._clock()
         self._let_come(now)
         turns = (
@@ -365,7 +368,7 @@ class WorkList:
         return self._crowd.look(now, self._waiting(now), turns)
 
     def _waiting(self, now: float) -> Iterator[str]:
-        """Yield the namespaces that wait for a worker, and for nothing else."""
+        """Yield the namespaces that wait for a worker and for nothing else."""
         none_free = all(taker.done() for taker in self._takers)
         if none_free:
             yield from self._ready[LEAVING].namespaces()
@@ -375,14 +378,14 @@ class WorkList:
 
     @property
     def oldest(self) -> float:
-        """Seconds since the end of the run that waits longest, without those that are parked."""
+        """Seconds since the end of the run that waits longest, without parked runs."""
         now = time.time()
         oldest = min((since for job, since in self._known.items() if job not in self._parked), default=now)
         return max(0.0, now - oldest)
 
     @property
     def slow(self) -> int:
-        """How many jobs wait in the slow lane, or for it, without those that are parked."""
+        """How many jobs wait in the slow lane, or for it, without parked ones."""
         return len(self._home.keys() - self._parked)
 
     def working(self) -> Iterator[Job]:
@@ -390,14 +393,15 @@ class WorkList:
         return iter(self._working)
 
     def resize(self, workers: int, *, backlog_workers: float, slow: float) -> None:
-        """Say that there are so many who take from now on."""
+        """Set how many workers take jobs from now on, and how many of them may have the backlog and slow
+        jobs."""
         self._workers, self._backlog_workers, self._most_slow = workers, backlog_workers, slow
         if self._takers:
             self._hand_out()
 
     @property
     def is_short(self) -> bool:
-        """Whether jobs are ready that nobody is free to take."""
+        """Whether jobs are ready while no worker is free."""
         if any(not taker.done() for taker in self._takers):
             return False
         held_back = self._held_back(self._clock()) is not None
