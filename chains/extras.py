@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from importlib.metadata import PackageNotFoundError, requires
 
 DISTRIBUTION = "provenance-chains"
 _OF_EXTRA = re.compile(r"^(?P<requirement>[^;]+?)\s*;.*\bextra\s*==\s*['\"](?P<extra>[a-z0-9-]+)['\"]")
@@ -26,6 +25,9 @@ def install_hint(extra: str) -> str:
 
 
 def _packages(extra: str) -> list[str]:
+    # it takes as long as everything else that "chains --help" imports, and only an error needs it
+    from importlib.metadata import PackageNotFoundError, requires  # noqa: PLC0415
+
     try:
         listed = requires(DISTRIBUTION) or []
     except PackageNotFoundError:

@@ -5,20 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import urllib.request
 from base64 import b64decode
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
-from chains.cluster.client import Cluster
-from chains.cluster.discovery import find_access
-from chains.cluster.errors import ClusterError, ObjectGone
 from chains.errors import UsageError
-from chains.loop import carry_out
 from signers.keys.key_document import read_keys
 from signers.keys.keyset import MAX_BYTES, ListedKey, is_keyset
 from signers.keys.pem import read_pem
@@ -72,6 +64,11 @@ def _fetched(word: str) -> bytes:
             f"{word}: a key's URL begins with https:// and ends with the digest of what it has to answer: "
             "https://HOST/PATH#sha256:HEX"
         )
+    # most keys are files: what only a URL or a cluster needs is imported here and below
+    import urllib.request  # noqa: PLC0415
+    from http.client import HTTPException  # noqa: PLC0415
+    from urllib.error import URLError  # noqa: PLC0415
+
     url = pinned["url"]
     try:
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310 - https alone, as matched above
@@ -89,6 +86,10 @@ def _in_cluster(word: str) -> bytes:
     named = _OBJECT.fullmatch(word)
     if named is None:
         raise UsageError(f"{word}: expected k8s://NAMESPACE/NAME of a Secret or ConfigMap")
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    from chains.loop import carry_out  # noqa: PLC0415
+
     path = f"/api/v1/namespaces/{named['namespace']}/{{}}/{named['name']}"
     with ThreadPoolExecutor(1) as thread:  # the caller may have a loop of its own
         secret, config_map = thread.submit(lambda: carry_out(_both(path))).result()
@@ -108,6 +109,10 @@ def _in_cluster(word: str) -> bytes:
 
 
 async def _both(path: str) -> tuple[Mapping[str, str] | None, Mapping[str, str] | None]:
+    from chains.cluster.client import Cluster  # noqa: PLC0415
+    from chains.cluster.discovery import find_access  # noqa: PLC0415
+    from chains.cluster.errors import ClusterError, ObjectGone  # noqa: PLC0415
+
     async with Cluster(find_access()) as cluster:
 
         async def data_of(plural: str) -> Mapping[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chains.assembly.key_sources import SCHEMES, read_source
 from chains.assembly.signers import kms_settings
@@ -16,8 +17,10 @@ from signers.keys.keyset import KeyStatus, ListedKey
 from signers.keys.pem import MAX_PEM_BYTES
 from signers.keys.public_key import PublicKey, load_public_keys
 from signers.open import open_signer, scheme_of, shown_reference
-from signers.sigstore.trusted_root import TrustedRoot
 from storage.files import read_file
+
+if TYPE_CHECKING:
+    from signers.sigstore.trusted_root import TrustedRoot
 
 
 def open_public_keys(paths: Sequence[str], config: Config | None = None) -> list[PublicKey]:
@@ -75,6 +78,8 @@ def open_trusted_root(path: str) -> TrustedRoot:
         raise UsageError(
             f"certificates, log entries and timestamps need a further package: {install_hint('keyless')}"
         )
+    from signers.sigstore.trusted_root import TrustedRoot  # noqa: PLC0415 - keys alone need no certificates
+
     try:
         return TrustedRoot.from_path(Path(path))
     except SignerError as error:

@@ -118,9 +118,9 @@ def _carry_out(arguments: Sequence[str]) -> int:
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    from importlib.metadata import version  # noqa: PLC0415 - takes as long as the rest of the start
-
     if value and not ctx.resilient_parsing:
+        from importlib.metadata import version  # noqa: PLC0415 - takes as long as the rest of the start
+
         write_line(f"chains {version('provenance-chains')}")
         ctx.exit()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
 from chains.masking.token_forms import ANYWHERE, FORMS
 from storage.limits.bounded import remembered
@@ -37,10 +38,16 @@ def _literal(pattern: str) -> str:
     return max(parts, key=len)
 
 
-_KNOWN = (
-    *((_literal(one), re.compile(f"(?<![A-Za-z0-9]){one}")) for forms in FORMS.values() for one in forms),
-    *((literal, re.compile(one)) for literal, one in ANYWHERE.items()),
-)
+@cache
+def _known() -> tuple[tuple[str, str], ...]:
+    """Return what each form of a token has in it for certain, and the form's pattern."""
+    forms = (one for forms in FORMS.values() for one in forms)
+    return (*((_literal(one), f"(?<![A-Za-z0-9]){one}") for one in forms), *ANYWHERE.items())
+
+
+_compiled = cache(re.compile)
+"""There are two hundred patterns, and a command's text has the literals of a few: compiling all of them would
+take longer than anything else at the start of a command."""
 _LONG = re.compile(r"[\w+=-]{12}|PRIVATE KEY|Q~|fm[12]")
 """Every form has a run of as many such characters or one of these, so other texts need no further look."""
 
@@ -85,36 +92,30 @@ _TAG = re.compile(
     r"(?:v\d[\w.-]*|\d+\.\d[\w.-]*|latest|stable|edge|main|master|nightly)(?:@sha\d+:[0-9a-f]+)?"
 )
 """What stands behind a name and a colon in an image reference: ``external-secrets:v0.9.1``."""
-_OTHERS = tuple(
-    (hint, re.compile(pattern))
-    for hint, pattern in (
-        (
-            "authorization",
-            r"(?i:(?<![\w-])(?:proxy-)?authorization\\{0,4}[\"']?\s{0,4}[:=]\s{0,4}\\{0,4}[\"']?(?:[\w-]+\s+)?)([^\s'\"]{4,})",
-        ),
-        ("cookie:", r"(?i:(?<![\w-])(?:set-)?cookie:\s{0,4})([^'\"\r\n]+)"),
-        *(
-            (word, rf"(?i:(?<![\w-]){word}\s{{1,4}})([\w.~+/=-]{{8,}})")
-            for word in ("bearer", "basic", "ssws")
-        ),
-        ("://", r"://(?!(?:[a-z][a-z_.-]{0,15}|…|\*+)@)([^/\s\"']+)@(?!sha\d+:)"),
-        ("tcp(", r"(?<![\w.-])[\w.-]{1,64}:([^\s/@:]+)@tcp\("),
-        ("unix(", r"(?<![\w.-])[\w.-]{1,64}:([^\s/@:]+)@unix\("),
-        ("sig", r"(?i:[?&](?:sig|signature|x-(?:amz|goog)-signature)=)([\w%+/=-]{8,})"),
-        ("code=", r"(?i:[?&]code=)([\w%+/=-]{8,})"),
-        ("login ", r"(?i:(?<![\w-])login\s{1,4}\S{1,128}\s{1,4}password\s{1,4})(\S+)"),
-        ("password ", r"(?i:(?<![\w-])password\s{1,4})('[^']*'|\"[^\"]*\")"),
-        ("identified by", r"(?i:(?<![\w-])identified\s{1,4}by\s{1,4})('[^']*'|\"[^\"]*\")"),
-        *(
-            (f"{word}>", rf"(?i:<[\w.-]{{0,64}}?{word}>)([^<]+)")
-            for word in ("password", "passwd", "secret", "token", "passphrase")
-        ),
-        ("hooks.slack", r"hooks\.slack(?:-gov)?\.com/((?:services|workflows|triggers)/[\w/+-]{8,})"),
-        ("/api/webhooks/", r"/api/webhooks/(\d{5,}/[\w-]{16,})"),  # Discord's
-        ("/webhookb2/", r"/webhookb2/([\w@-]{16,120}/IncomingWebhook/[\w/-]{32,})"),  # Microsoft Teams'
-        ("_gitlab_session=", r"_gitlab_session=([\w-]{16,})"),
-        ("pass:", r"(?<![\w])pass:([^\s'\"]+)"),
-    )
+_OTHERS = (
+    (
+        "authorization",
+        r"(?i:(?<![\w-])(?:proxy-)?authorization\\{0,4}[\"']?\s{0,4}[:=]\s{0,4}\\{0,4}[\"']?(?:[\w-]+\s+)?)([^\s'\"]{4,})",
+    ),
+    ("cookie:", r"(?i:(?<![\w-])(?:set-)?cookie:\s{0,4})([^'\"\r\n]+)"),
+    *((word, rf"(?i:(?<![\w-]){word}\s{{1,4}})([\w.~+/=-]{{8,}})") for word in ("bearer", "basic", "ssws")),
+    ("://", r"://(?!(?:[a-z][a-z_.-]{0,15}|…|\*+)@)([^/\s\"']+)@(?!sha\d+:)"),
+    ("tcp(", r"(?<![\w.-])[\w.-]{1,64}:([^\s/@:]+)@tcp\("),
+    ("unix(", r"(?<![\w.-])[\w.-]{1,64}:([^\s/@:]+)@unix\("),
+    ("sig", r"(?i:[?&](?:sig|signature|x-(?:amz|goog)-signature)=)([\w%+/=-]{8,})"),
+    ("code=", r"(?i:[?&]code=)([\w%+/=-]{8,})"),
+    ("login ", r"(?i:(?<![\w-])login\s{1,4}\S{1,128}\s{1,4}password\s{1,4})(\S+)"),
+    ("password ", r"(?i:(?<![\w-])password\s{1,4})('[^']*'|\"[^\"]*\")"),
+    ("identified by", r"(?i:(?<![\w-])identified\s{1,4}by\s{1,4})('[^']*'|\"[^\"]*\")"),
+    *(
+        (f"{word}>", rf"(?i:<[\w.-]{{0,64}}?{word}>)([^<]+)")
+        for word in ("password", "passwd", "secret", "token", "passphrase")
+    ),
+    ("hooks.slack", r"hooks\.slack(?:-gov)?\.com/((?:services|workflows|triggers)/[\w/+-]{8,})"),
+    ("/api/webhooks/", r"/api/webhooks/(\d{5,}/[\w-]{16,})"),  # Discord's
+    ("/webhookb2/", r"/webhookb2/([\w@-]{16,120}/IncomingWebhook/[\w/-]{32,})"),  # Microsoft Teams'
+    ("_gitlab_session=", r"_gitlab_session=([\w-]{16,})"),
+    ("pass:", r"(?<![\w])pass:([^\s'\"]+)"),
 )
 """Credentials where a protocol or a language puts them: what the text has in lower case, and the pattern."""
 
@@ -154,14 +155,14 @@ def holds_nothing(name: str, value: str) -> bool:
 def known_spans(text: str) -> Iterator[Span]:
     """Yield where a text has secrets of a known form, and credentials where a protocol puts them."""
     if _LONG.search(text):
-        for literal, pattern in _KNOWN:
+        for literal, pattern in _known():
             if literal in text:
-                for match in pattern.finditer(text):
+                for match in _compiled(pattern).finditer(text):
                     yield match.span()
     lower = text.lower()
     for hint, pattern in _OTHERS:
         if hint in lower:
-            for match in pattern.finditer(text):
+            for match in _compiled(pattern).finditer(text):
                 yield match.span(1)
 
 

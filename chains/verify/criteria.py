@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chains.errors import UsageError
 from chains.statements.statement import SLSA_V02, SLSA_V1
 from chains.verify.wanted_run import ReferenceWanted, SourceWanted
 from signers.keys.keyset import ListedKey
 from signers.keys.public_key import PublicKey
-from signers.sigstore.trusted_root import TrustedRoot
+
+if TYPE_CHECKING:
+    from signers.sigstore.trusted_root import TrustedRoot
 
 PROVENANCE_TYPES = (SLSA_V1, SLSA_V02)
 """What counts as provenance when no predicate type is asked for."""

@@ -18,7 +18,7 @@ from signers.errors import FormatError, VerificationError
 from signers.formats.bundle import Bundle
 from signers.formats.dsse import Envelope, Signature
 from signers.formats.layer_annotations import BUNDLE_ANNOTATION, MATERIAL_ANNOTATION, TIMESTAMP_ANNOTATION
-from signers.sigstore.transparency import Signed
+from signers.sigstore.signed import Signed
 
 if TYPE_CHECKING:
     from signers.sigstore.log_entry import Logged

@@ -28,11 +28,11 @@ from signers.errors import FormatError, SignerRejected, VerificationError
 from signers.formats.dsse import verify_envelope
 from signers.formats.layer_annotations import CERTIFICATE_ANNOTATION
 from signers.keys.public_key import PublicKey, find_key
-from signers.sigstore.transparency import Signed
-from signers.sigstore.trusted_root import TrustedRoot
+from signers.sigstore.signed import Signed
 
 if TYPE_CHECKING:
     from signers.sigstore.certificate import Issued
+    from signers.sigstore.trusted_root import TrustedRoot
     from signers.sigstore.verification_material import VerifiedTime
 
 _NOT_ASKED = "a certificate signed this, and no identity was asked for"

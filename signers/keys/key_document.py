@@ -8,7 +8,6 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from signers.errors import FormatError, SignerRejected
@@ -49,6 +48,8 @@ def _from_block(block: Block, source: str) -> ListedKey:
     if block.label != "CERTIFICATE":
         (key,) = load_public_keys(block.data) if not block.is_private else _private(source)
         return ListedKey(key)
+    from cryptography import x509  # noqa: PLC0415 - half of the time that reading a key takes, and few are certificates
+
     try:
         certificate = x509.load_pem_x509_certificate(block.data)
         key = PublicKey.from_key(certificate.public_key(), source)

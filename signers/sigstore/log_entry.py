@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from signers.errors import FormatError, VerificationError
 from signers.shapes import ENTRY_BODIES
-from signers.sigstore.transparency import Signed, decoded, number, same_bytes, verify_inclusion
+from signers.sigstore.signed import Signed
+from signers.sigstore.transparency import decoded, number, same_bytes, verify_inclusion
 from signers.sigstore.trusted_root import Period, TrustedRoot, find_log
 from signers.strict_json import check_shape, decode_base64, parse_object
 

@@ -21,9 +21,9 @@ from signers.errors import FormatError, SignerRejected, SignerUnavailable, Verif
 from signers.keys.public_key import PublicKey
 from signers.sigstore.log_entry import check_body, parse_body, verify_promise
 from signers.sigstore.service import MAX_ANSWER_VALUES, Reply, Service, expect_success, without_user
+from signers.sigstore.signed import Signed
 from signers.sigstore.transparency import (
     LogEntry,
-    Signed,
     TransparencyLog,
     number,
     verify_inclusion,

@@ -19,10 +19,10 @@ from signers.errors import SignerRejected, SignerUnavailable, VerificationError
 from signers.keys.public_key import PublicKey
 from signers.sigstore.log_entry import check_body, parse_body
 from signers.sigstore.service import Service, expect_success, without_user
+from signers.sigstore.signed import Signed
 from signers.sigstore.transparency import (
     EntryExistsError,
     LogEntry,
-    Signed,
     TransparencyLog,
     number,
     verify_inclusion,

@@ -30,9 +30,10 @@ from signers.keys.public_key import PublicKey
 from signers.sealer import Material, Sealed, Sealer, envelope_of
 from signers.sigstore.certificate import Certificate, check_certificate
 from signers.sigstore.keyless import CertifiedSigner, Keyless
+from signers.sigstore.signed import Signed
 from signers.sigstore.timestamp import TimestampAuthority
 from signers.sigstore.timestamp_verify import check_timestamp
-from signers.sigstore.transparency import EntryExistsError, LogEntry, Signed, TransparencyLog
+from signers.sigstore.transparency import EntryExistsError, LogEntry, TransparencyLog
 from signers.sigstore.trusted_root import TrustedRoot
 from signers.strict_json import expect_few
 

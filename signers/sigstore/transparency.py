@@ -15,26 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from signers.errors import SignerUnavailable, VerificationError
-from signers.formats.dsse import Envelope
 from signers.keys.public_key import PublicKey
+from signers.sigstore.signed import Signed
 from signers.sigstore.trusted_root import Log, TrustedRoot, find_log
 
 _NOTE_LINES = 3
 _KEY_HASH = 4
 _DIGITS = 19
 """The number of decimal digits of the largest 64 bit number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Signed:
-    """A signature for a log, over ``data``. If there is an ``envelope``, ``data`` is its PAE."""
-
-    data: bytes
-    signature: bytes
-    key: PublicKey
-    certificate: bytes = b""
-    """The signer's certificate, DER; empty for a plain key."""
-    envelope: Envelope | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from signers.formats.layer_annotations import (
 from signers.shapes import COSIGN_BUNDLE, COSIGN_TIMESTAMP, MATERIAL
 from signers.sigstore.certificate import UNREADABLE
 from signers.sigstore.log_entry import Logged, verify_log_entry
+from signers.sigstore.signed import Signed
 from signers.sigstore.timestamp_verify import check_timestamp
-from signers.sigstore.transparency import Signed
 from signers.sigstore.trusted_root import TrustedRoot
 from signers.strict_json import Shape, check_shape, decode_base64, member, objects, parse_object
 

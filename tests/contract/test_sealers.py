@@ -27,10 +27,10 @@ from signers.sigstore.identity_token import TokenSource
 from signers.sigstore.keyless import Keyless
 from signers.sigstore.rekor_v2 import RekorV2, check_entry
 from signers.sigstore.sealer import MaterialSealer, material_of_annotations
+from signers.sigstore.signed import Signed
 from signers.sigstore.signing_config import load_signing_config
 from signers.sigstore.timestamp import TimestampAuthority
 from signers.sigstore.timestamp_verify import check_timestamp
-from signers.sigstore.transparency import Signed
 from signers.sigstore.trusted_root import TrustedRoot
 from tests.testbed.http_proxy import Proxy, proxy
 from tests.testbed.sigstore import SigstoreServices

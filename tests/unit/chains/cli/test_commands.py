@@ -229,6 +229,20 @@ def test_version_and_help_import_no_command(words: list[str], tmp_path: Path) ->
     assert modules.isdisjoint(heavy), modules & heavy
 
 
+def test_verifying_a_file_imports_neither_the_network_nor_what_only_others_need(tmp_path: Path) -> None:
+    shutil.copy(RUN, tmp_path / "run.json")
+    loaded(tmp_path, "attest", "run.json")
+    modules = loaded(tmp_path, "verify", "run.json")
+    assert {"chains.verify.verifier", "storage.layout.store"} <= modules
+    assert commands_in(modules) == {"verify", "trust"}
+    unneeded = {
+        "aiohttp", "http.client", "urllib.request", "importlib.metadata", "yaml", "rich", "pydantic", "sigstore",
+        "kubernetes", "kopf", "boto3", "requests", "cryptography.x509", "chains.cluster", "chains.controller",
+        "storage.oci", "storage.http_client", "concurrent.futures.process",
+    }  # fmt: skip
+    assert modules.isdisjoint(unneeded), modules & unneeded
+
+
 @pytest.mark.parametrize(
     ("words", "own"),
     [

@@ -20,7 +20,7 @@ from signers.formats.layer_annotations import BUNDLE_ANNOTATION, MATERIAL_ANNOTA
 from signers.keys.public_key import PublicKey
 from signers.sigstore.certificate import read_certificate
 from signers.sigstore.log_entry import Logged
-from signers.sigstore.transparency import Signed
+from signers.sigstore.signed import Signed
 from signers.sigstore.trusted_root import TrustedRoot
 from signers.sigstore.verification_material import VerificationMaterial, VerifiedTime
 from tests.faults.verify.forged_cases import BY_IDENTITY, criteria_of, file, layer

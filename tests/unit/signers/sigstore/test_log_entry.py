@@ -29,7 +29,7 @@ from signers.sigstore.log_entry import (
     verify_log_entry,
     verify_promise,
 )
-from signers.sigstore.transparency import Signed
+from signers.sigstore.signed import Signed
 from signers.sigstore.trusted_root import TrustedRoot
 from signers.sigstore.verification_material import VerificationMaterial, verify_entries
 from tests.faults.verify.forged_cases import FOLDER, file
