@@ -330,6 +330,7 @@ def _list(
                 signed_by=each.signed_by,
                 run_uid=_uid(each),
                 is_image_signature=each.is_image_signature,
+                is_tampered=each.is_tampered,
                 statement=authentic.statement if authentic else None,
                 payload=authentic.payload if authentic else b"",
             )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from chains.verify.reasons import Reason, Result
@@ -48,6 +48,8 @@ class Search:
     evidence: tuple[Evidence, ...] = ()
     skipped: tuple[Left, ...] = ()
     errors: tuple[Check, ...] = ()
+    held: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By a store's URL the digests of the evidence that it gave."""
 
 
 @asynccontextmanager
@@ -93,7 +95,11 @@ async def search(stores: Sequence[Store], queries: Sequence[Query], uid: str = "
     }
     skipped = {item: None for each in answers for item in each.skipped}
     errors = tuple(error for each in answers for error in each.errors)
-    return Search(tuple(evidence.values()), tuple(skipped), errors)
+    held = {
+        store.url: frozenset(one.digest for one in answer.evidence)
+        for store, answer in zip(stores, answers, strict=True)
+    }
+    return Search(tuple(evidence.values()), tuple(skipped), errors, held)
 
 
 async def _ask(store: Store, queries: Sequence[Query], uid: str) -> Search:

@@ -87,6 +87,8 @@ class Attestation:
     signed_by: SignedBy | None = None
     run_uid: str = ""
     is_image_signature: bool = False
+    is_tampered: bool = False
+    """It names a trusted signer who did not sign it, or contradicts what was signed about the same run."""
     statement: Statement | None = None
     payload: bytes = field(default=b"", repr=False)
 

@@ -1,0 +1,183 @@
+"""One provenance statement that may satisfy a policy, with all that its requirements are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from chains.policy.opened import OpenedPolicy, OpenedSigner
+from chains.policy.policy import TrustEntry
+from chains.statements.claims import builder_id, hermetic_level, run_uid
+from chains.statements.execution_report import SCAI
+from chains.statements.statement import Statement
+from chains.verify.criteria import PROVENANCE_TYPES
+from chains.verify.signed_by import SignedBy
+from chains.verify.verdict import Attestation
+from storage.formats.reference import Image
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedStatement:
+    """A statement whose signature was verified, and for which signers of the policy it was."""
+
+    attestation: Attestation
+    statement: Statement
+    signed_by: SignedBy
+    signers: tuple[OpenedSigner, ...]
+
+    @property
+    def digest(self) -> str:
+        """The digest of the evidence's bytes."""
+        return self.attestation.digest
+
+    @property
+    def is_provenance(self) -> bool:
+        """Whether it is SLSA provenance."""
+        return self.statement.predicate_type in PROVENANCE_TYPES
+
+    def to_fact(self) -> dict[str, Any]:
+        """Return the statement as rules see it, with its signer."""
+        return {
+            "statement": orjson.loads(self.attestation.payload),
+            "predicateType": self.statement.predicate_type,
+            "runUid": run_uid(self.statement),
+            "signer": {
+                "keyid": self.signed_by.keyid,
+                "identity": self.signed_by.identity,
+                "issuer": self.signed_by.issuer,
+            },
+            "digest": self.digest,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Provenance with its run's execution report, and everything else that was verified about the image.
+
+    ``entry`` is the trust entry with the highest level whose signer signed it for its builder, else ``None``.
+    ``is_whole`` says that every store answered. ``places`` has the URLs of the stores that hold the same
+    statement, and is None where nobody asked for it.
+    """
+
+    opened: OpenedPolicy
+    image: Image
+    provenance: VerifiedStatement
+    report: VerifiedStatement | None
+    everything: Sequence[VerifiedStatement]
+    entry: TrustEntry | None
+    now: datetime
+    is_whole: bool
+    stores: tuple[str, ...] = ()
+    places: frozenset[str] | None = None
+
+    @property
+    def builder(self) -> str:
+        """The builder's id that the provenance states."""
+        return builder_id(self.provenance.statement)
+
+    def attributes(self, name: str) -> Iterator[Mapping[str, Any]]:
+        """Give the report's attributes of a name, none without a report."""
+        listed = self.report.statement.predicate.get("attributes") if self.report else None
+        for item in listed if isinstance(listed, list) else ():
+            if isinstance(item, Mapping) and item.get("attribute") == name:
+                yield item
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the policy's rules see."""
+        repository = self.image.repository
+        report = orjson.loads(self.report.attestation.payload) if self.report else {}
+        report_fact = report if self.report else {"predicate": {"attributes": []}}
+        signer = self.provenance.signed_by
+        return {
+            "image": {
+                "ref": f"{repository}@{self.image.digest}",
+                "registry": repository.registry,
+                "repository": repository.name,
+                "digest": self.image.digest,
+            },
+            "provenance": orjson.loads(self.provenance.attestation.payload),
+            "report": {
+                **report_fact,
+                "exists": self.report is not None,
+                "runUid": run_uid(self.report.statement) if self.report else "",
+                "hermetic": hermetic_level(self.report.statement) if self.report else "",
+            },
+            "attestations": [one.to_fact() for one in self.everything],
+            "signer": {
+                "trust": self.entry.name if self.entry else "",
+                "keyid": signer.keyid,
+                "identity": signer.identity,
+                "issuer": signer.issuer,
+            },
+            "now": self.now,
+        }
+
+
+def candidates(
+    opened: OpenedPolicy,
+    image: Image,
+    verified: Sequence[VerifiedStatement],
+    *,
+    now: datetime,
+    is_whole: bool,
+    stores: tuple[str, ...],
+    places: Mapping[bytes, frozenset[str]] | None,
+) -> list[Candidate]:
+    """Return a candidate for each provenance statement, those that a trust entry vouches for first."""
+    found = [
+        Candidate(
+            opened,
+            image,
+            one,
+            _report(opened, one, verified),
+            verified,
+            _entry(opened, one),
+            now,
+            is_whole,
+            stores,
+            None if places is None else places.get(one.attestation.payload, frozenset()),
+        )
+        for one in verified
+        if one.is_provenance
+    ]
+    return sorted(found, key=lambda one: (one.entry is None, one.provenance.digest))
+
+
+def _entry(opened: OpenedPolicy, one: VerifiedStatement) -> TrustEntry | None:
+    """Return the best trust entry of the pair (signer, builder), of which both must be the statement's."""
+    builder = builder_id(one.statement)
+    fitting = [
+        entry
+        for entry, signer in zip(opened.policy.trust, opened.trust, strict=True)
+        if entry.builder_id == builder and any(signer is other for other in one.signers)
+    ]
+    return max(fitting, key=lambda entry: entry.max_level, default=None)
+
+
+def _report(
+    opened: OpenedPolicy, provenance: VerifiedStatement, verified: Sequence[VerifiedStatement]
+) -> VerifiedStatement | None:
+    """Return the execution report of the provenance's own run.
+
+    It has the run's UID and is signed by the provenance's signer, or by the one that the policy names for
+    reports. Of several the one with the best level counts, as for ``verify --require hermetic``.
+    """
+    uid, own = run_uid(provenance.statement), opened.by_type.get(SCAI)
+    reports = [
+        one
+        for one in verified
+        if one.statement.predicate_type == SCAI
+        and uid
+        and run_uid(one.statement) == uid
+        and (
+            any(own is signer for signer in one.signers)
+            if own is not None
+            else one.signed_by.name == provenance.signed_by.name
+        )
+    ]
+    reports.sort(key=lambda one: (hermetic_level(one.statement) != "enforced", one.digest))
+    return reports[0] if reports else None

@@ -1,0 +1,266 @@
+"""One image's evidence and one policy in, one verdict out.
+
+VERIFIED is said only when one provenance statement that a trust entry vouches for meets every requirement and
+rule that no exemption takes away. Zero verified evidence fails before any rule is evaluated. Order of
+statements, policies and stores never changes an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from chains.policy.candidate import Candidate, VerifiedStatement, candidates
+from chains.policy.document import Consequence, Mode
+from chains.policy.guidance import GUIDANCE
+from chains.policy.opened import OpenedPolicy, OpenedSigner
+from chains.policy.policy import Exemption
+from chains.policy.reasons import PolicyReason, Requirement
+from chains.policy.requirements import check_all
+from chains.policy.verdict import Decision, PolicyCheck, PolicyVerdict
+from chains.statements.claims import hermetic_level
+from chains.text import count
+from chains.verify.conclude import Case, conclude
+from chains.verify.reasons import Reason, Result
+from chains.verify.search import Search
+from chains.verify.subject import DigestWanted
+from chains.verify.verdict import Attestation, Left, Target, Verdict, Verification
+from storage.formats.reference import Image
+
+_PROVENANCE = "provenance by a signer of the policy"
+
+
+def decide(
+    opened: OpenedPolicy,
+    image: Image,
+    search: Search,
+    *,
+    stores: Sequence[str],
+    now: datetime,
+) -> PolicyVerdict:
+    """Return what a policy says about an image with a digest. Never raises for what the evidence holds.
+
+    ``search`` has what the stores of these URLs answered about the image.
+    """
+    ref = f"{image.repository}@{image.digest}"
+    algorithm, _, value = image.digest.partition(":")
+    wanted, target = DigestWanted({algorithm: value}), Target(ref, {algorithm: value})
+    judged = [
+        (signer, conclude(Case(target, wanted, signer.criteria, tuple(stores), now, search)))
+        for signer in opened.signers
+    ]
+    verified = _verified(judged)
+    places = _places(search, verified) if opened.policy.require.every_store else None
+    found_candidates = candidates(
+        opened, image, verified, now=now, is_whole=not search.errors, stores=tuple(stores), places=places
+    )
+    evidence = _evidence_check(judged, search, found_candidates)
+    exempt = _Exemptions(opened.policy.exemptions, image, now)
+    best: Candidate | None = None
+    checks = [exempt.apply(evidence)]
+    # what was changed is never exempt, and without evidence there is nothing to ask
+    if evidence.reason is PolicyReason.EVIDENCE_INVALID:
+        checks = [evidence]
+    elif found_candidates and not evidence.is_wrong:
+        best, asked = _best(found_candidates, exempt)
+        checks += asked
+    verdict = _verdict(checks)
+    return PolicyVerdict(
+        image=ref,
+        digest=image.digest,
+        policy=opened.policy.name,
+        policy_digest=opened.policy.digest,
+        mode=opened.policy.mode,
+        verdict=verdict,
+        decision=_decision(verdict, checks, opened),
+        summary=_summary(verdict, checks, best),
+        verified_at=now,
+        checks=tuple(checks),
+        attestations=_attestations(judged, best),
+        skipped=_skipped(judged),
+        stores=tuple(stores),
+        level=best.entry.max_level if best and best.entry else 0,
+        trust=best.entry.name if best and best.entry else "",
+        hermetic=hermetic_level(best.report.statement) if best and best.report else "",
+    )
+
+
+def _verified(judged: Sequence[tuple[OpenedSigner, Verification]]) -> list[VerifiedStatement]:
+    """Return each statement that at least one signer of the policy signed, with all signers it counts for."""
+    found: dict[tuple[str, str], VerifiedStatement] = {}
+    for signer, verification in judged:
+        if verification.verdict is not Verdict.VERIFIED:
+            continue
+        for one in verification.attestations:
+            if not one.used or one.statement is None or one.signed_by is None:
+                continue
+            key = (one.digest, one.signed_by.name)
+            known = found.get(key)
+            if known is None:
+                found[key] = VerifiedStatement(one, one.statement, one.signed_by, (signer,))
+            elif all(signer is not other for other in known.signers):
+                found[key] = replace(known, signers=(*known.signers, signer))
+    return sorted(found.values(), key=lambda one: (one.statement.predicate_type, one.digest))
+
+
+def _places(search: Search, verified: Sequence[VerifiedStatement]) -> dict[bytes, frozenset[str]]:
+    """Return by payload which stores hold it: a store keeps the same statement in forms of its own."""
+    places: dict[bytes, frozenset[str]] = {}
+    for one in verified:
+        urls = {url for url, digests in search.held.items() if one.digest in digests}
+        payload = one.attestation.payload
+        places[payload] = places.get(payload, frozenset()) | urls
+    return places
+
+
+def _evidence_check(
+    judged: Sequence[tuple[OpenedSigner, Verification]], search: Search, found: Sequence[Candidate]
+) -> PolicyCheck:
+    for _, verification in judged:
+        for one in verification.attestations:
+            if one.is_tampered:
+                actual = f"{one.location}: {one.detail}"
+                return _evidence(Result.FAIL, actual, PolicyReason.EVIDENCE_INVALID)
+    if found:
+        actual = count(len(found), "provenance statement")
+        return PolicyCheck(Requirement.EVIDENCE, Result.PASS, _PROVENANCE, actual)
+    return _no_evidence(judged, search)
+
+
+def _no_evidence(judged: Sequence[tuple[OpenedSigner, Verification]], search: Search) -> PolicyCheck:
+    """Say why there is no provenance: the first that holds of away, undecided, unusable, absent."""
+    if search.errors:
+        return _evidence(Result.ERROR, search.errors[0].actual, PolicyReason.STORE_UNAVAILABLE)
+    by_verdict = {one.verdict: one for _, one in reversed(judged)}
+    undecided = by_verdict.get(Verdict.INDETERMINATE)
+    if undecided is not None:
+        return _evidence(Result.ERROR, undecided.summary, PolicyReason.STORE_UNAVAILABLE)
+    failed = by_verdict.get(Verdict.FAILED)
+    if failed is not None:
+        wrong = next((check.reason for check in failed.checks if check.result is Result.FAIL), None)
+        return _evidence(Result.FAIL, f"nothing usable: {failed.summary}", wrong or Reason.NO_PROVENANCE)
+    if Verdict.VERIFIED in by_verdict:
+        return _evidence(Result.FAIL, "verified statements of other types alone", Reason.NO_PROVENANCE)
+    return _evidence(Result.FAIL, "none found", PolicyReason.NO_EVIDENCE)
+
+
+def _evidence(result: Result, actual: str, reason: PolicyReason | Reason) -> PolicyCheck:
+    known = reason if isinstance(reason, PolicyReason) else PolicyReason.NO_EVIDENCE
+    return PolicyCheck(Requirement.EVIDENCE, result, _PROVENANCE, actual, reason, GUIDANCE[known])
+
+
+class _Exemptions:
+    """The exemptions of a policy that are about one image, applied to one check after the other."""
+
+    def __init__(self, exemptions: Sequence[Exemption], image: Image, now: datetime) -> None:
+        self._exemptions, self._image, self._now = exemptions, image, now
+
+    def apply(self, check: PolicyCheck) -> PolicyCheck:
+        """Return the check as it counts: a failure that is exempt is skipped, an error is not.
+
+        An error is no answer to what was asked; it is exempt where the exemption names the requirement, too.
+        """
+        if not check.is_wrong:
+            return check
+        covering = [one for one in self._exemptions if one.covers(self._image, check.id)]
+        valid = [one for one in covering if not one.is_over(self._now)]
+        if valid:
+            latest = max(valid, key=lambda one: (one.until, one.reference))
+            return replace(check, result=Result.SKIP, exempted=latest)
+        return replace(check, expired=tuple(covering))
+
+
+def _best(found: Sequence[Candidate], exempt: _Exemptions) -> tuple[Candidate, list[PolicyCheck]]:
+    """Return the candidate that meets most, with its checks; one that meets everything wins."""
+    judged = [(candidate, [exempt.apply(check) for check in _checks(candidate)]) for candidate in found]
+
+    def place(one: tuple[Candidate, list[PolicyCheck]]) -> tuple[int, int, str]:
+        candidate, checks = one
+        failed = sum(check.is_wrong for check in checks)
+        level = candidate.entry.max_level if candidate.entry else 0
+        return failed, -level, candidate.provenance.digest
+
+    return min(judged, key=place)
+
+
+def _checks(candidate: Candidate) -> list[PolicyCheck]:
+    checks = check_all(candidate)
+    rules = candidate.opened.rules
+    if not rules.rules:
+        return checks
+    for result in rules.evaluate(candidate.facts()):
+        rule = result.rule
+        expected = _one_line(rule.cel)
+        if result.is_met:
+            checks.append(PolicyCheck(rule.name, Result.PASS, expected, "true"))
+        elif result.error:
+            reason = PolicyReason.RULE_ERROR
+            told = f"{rule.message}: the rule could not be evaluated: {result.error}"
+            guidance = rule.guidance or GUIDANCE[reason]
+            checks.append(PolicyCheck(rule.name, Result.FAIL, expected, told, reason, guidance))
+        else:
+            reason = PolicyReason.RULE_FAILED
+            checks.append(PolicyCheck(rule.name, Result.FAIL, expected, rule.message, reason, rule.guidance))
+    return checks
+
+
+def _one_line(cel: str) -> str:
+    """Return a rule's expression on one line."""
+    return " ".join(cel.split())
+
+
+def _verdict(checks: Sequence[PolicyCheck]) -> Verdict:
+    wrong = [check for check in checks if check.is_wrong]
+    if not wrong:
+        # an exemption lets an image pass without evidence; it never makes it a verified one
+        return Verdict.NOT_FOUND if _is_exempt(checks) else Verdict.VERIFIED
+    if any(check.reason is PolicyReason.NO_EVIDENCE for check in wrong):
+        return Verdict.NOT_FOUND
+    if any(check.result is Result.FAIL for check in wrong):
+        return Verdict.FAILED
+    return Verdict.INDETERMINATE
+
+
+def _is_exempt(checks: Sequence[PolicyCheck]) -> bool:
+    return any(check.id == Requirement.EVIDENCE and check.exempted for check in checks)
+
+
+def _decision(verdict: Verdict, checks: Sequence[PolicyCheck], opened: OpenedPolicy) -> Decision:
+    policy = opened.policy
+    if verdict is Verdict.VERIFIED or policy.mode is Mode.AUDIT or _is_exempt(checks):
+        return Decision.ALLOW
+    consequence = {Verdict.NOT_FOUND: policy.missing, Verdict.INDETERMINATE: policy.unavailable}.get(verdict)
+    if policy.mode is Mode.WARN or consequence is Consequence.WARN:
+        return Decision.WARN
+    return Decision.DENY
+
+
+def _summary(verdict: Verdict, checks: Sequence[PolicyCheck], best: Candidate | None) -> str:
+    exempted = ", ".join(dict.fromkeys(check.id for check in checks if check.exempted))
+    if _is_exempt(checks):
+        return "no evidence was verified; the image is exempt from it"
+    if verdict is Verdict.VERIFIED:
+        met = count(sum(check.result is Result.PASS for check in checks), "requirement")
+        entry = best.entry if best else None
+        trust = f", trust entry {entry.name}, level {entry.max_level}" if entry else ""
+        return f"{met} met{trust}" + (f"; exempt: {exempted}" if exempted else "")
+    first = next(check for check in checks if check.is_wrong)
+    return f"{first.id}: expected {first.expected}, got {first.actual}"
+
+
+def _attestations(
+    judged: Sequence[tuple[OpenedSigner, Verification]], best: Candidate | None
+) -> tuple[Attestation, ...]:
+    """Return what was looked at, once each: verified by any signer before not verified."""
+    found: dict[tuple[str, str], Attestation] = {}
+    for _, verification in judged:
+        for one in verification.attestations:
+            known = found.get((one.digest, one.location))
+            if known is None or (one.used and not known.used):
+                found[one.digest, one.location] = one
+    return tuple(found.values()) if best is not None or found else ()
+
+
+def _skipped(judged: Sequence[tuple[OpenedSigner, Verification]]) -> tuple[Left, ...]:
+    return tuple({item: None for _, one in judged for item in one.skipped})

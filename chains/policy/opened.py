@@ -1,0 +1,130 @@
+"""A policy with its keys and trusted root opened: what evidence is verified with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chains.assembly.trust import open_listed_keys, open_trusted_root
+from chains.config.parse import Config
+from chains.documents.load import read_bytes
+from chains.errors import UsageError
+from chains.policy.policy import KeyWanted, Policy, SignerWanted
+from chains.policy.rules import Rules, compile_rules
+from chains.statements.execution_report import SCAI
+from chains.verify.criteria import PROVENANCE_TYPES, Criteria
+from signers.errors import SignerError
+from signers.keys.keyset import KeyStatus, ListedKey
+from signers.keys.public_key import PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSigner:
+    """A signer of a policy, and the criteria that its evidence is verified with."""
+
+    wanted: SignerWanted
+    criteria: Criteria
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedPolicy:
+    """A policy that can decide. ``trust`` has a signer for each trust entry, in their order."""
+
+    policy: Policy
+    trust: tuple[OpenedSigner, ...]
+    by_type: dict[str, OpenedSigner]
+    """The signers of predicate types that have their own."""
+    rules: Rules
+    trust_digests: tuple[str, ...]
+    """What is trusted: the ids of all keys and the digest of the trusted root, for keys of caches."""
+
+    @property
+    def signers(self) -> list[OpenedSigner]:
+        """Every signer once."""
+        found: list[OpenedSigner] = []
+        for signer in (*self.trust, *self.by_type.values()):
+            if all(signer is not other for other in found):
+                found.append(signer)
+        return found
+
+
+def open_policy(policy: Policy, config: Config | None = None) -> OpenedPolicy:
+    """Open the keys and the trusted root of a policy and compile its rules.
+
+    Raises :class:`UsageError` for a key or root that cannot be read, and
+    :class:`chains.policy.load.PolicyError` for a rule that does not compile.
+    """
+    root, root_digest = None, ""
+    if policy.trusted_root:
+        path = _reference(policy.trusted_root, policy)
+        root = open_trusted_root(path)
+        root_digest = "sha256:" + hashlib.sha256(read_bytes(Path(path))).hexdigest()
+    types = tuple(dict.fromkeys((*PROVENANCE_TYPES, SCAI, *policy.require.predicates, *policy.signers)))
+    opened: list[OpenedSigner] = []
+
+    def signer_of(wanted: SignerWanted) -> OpenedSigner:
+        for known in opened:
+            if known.wanted == wanted:
+                return known
+        keys = _keys(wanted.keys, policy, config)
+        criteria = Criteria(
+            keys=[one.key for one in keys],
+            windows={one.key.keyid: one for one in keys if one != ListedKey(one.key)},
+            certificate=wanted.identity,
+            trusted_root=root,
+            predicate_types=types,
+        )
+        opened.append(OpenedSigner(wanted, criteria))
+        return opened[-1]
+
+    trust = tuple(signer_of(entry.signer) for entry in policy.trust)
+    by_type = {name: signer_of(wanted) for name, wanted in policy.signers.items()}
+    keyids = sorted({key.keyid for signer in opened for key in signer.criteria.keys})
+    return OpenedPolicy(policy, trust, by_type, compile_rules(policy), (*keyids, root_digest))
+
+
+def _keys(wanted: Sequence[KeyWanted], policy: Policy, config: Config | None) -> list[ListedKey]:
+    found: dict[str, ListedKey] = {}
+    for key in wanted:
+        for one in _read_key(key, policy, config):
+            narrowed = _narrowed(one, key)
+            if found.setdefault(narrowed.key.keyid, narrowed) != narrowed:
+                raise UsageError(
+                    f"policy {policy.name}: key {narrowed.key.keyid} is listed twice for one signer, with "
+                    "other times or another status; leave one out"
+                )
+    return list(found.values())
+
+
+def _read_key(key: KeyWanted, policy: Policy, config: Config | None) -> list[ListedKey]:
+    if key.ref:
+        try:
+            return open_listed_keys([_reference(key.ref, policy)], config)
+        except UsageError as error:
+            raise UsageError(f"policy {policy.name}: {error}") from error
+    try:
+        return [ListedKey(PublicKey.from_pem(key.pem.encode()))]
+    except (SignerError, ValueError) as error:
+        raise UsageError(f"policy {policy.name}: a key in pem: {error}") from error
+
+
+def _reference(reference: str, policy: Policy) -> str:
+    """Return a reference as the program opens it: a relative file lies beside the policy."""
+    if "://" in reference or not policy.folder:
+        return reference
+    return str(Path(policy.folder) / reference)
+
+
+def _narrowed(one: ListedKey, wanted: KeyWanted) -> ListedKey:
+    """Return the key with the narrower of both windows: that of its key set and that of the policy."""
+    if one.status is KeyStatus.REVOKED or (wanted.not_before is None and wanted.not_after is None):
+        return one
+    begins = [moment for moment in (one.not_before, wanted.not_before) if moment is not None]
+    ends = [moment for moment in (one.not_after, wanted.not_after) if moment is not None]
+    return ListedKey(one.key, max(begins, default=None), min(ends, default=None), one.status)
+
+
+Opener = Callable[[Policy], OpenedPolicy]
+"""Opens a policy: :func:`open_policy` with a configuration, or what a test puts in its place."""

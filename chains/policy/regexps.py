@@ -1,0 +1,55 @@
+"""Regular expressions of a policy: only such as compare a name in bounded time.
+
+Python's engine tries alternatives one after the other, so ``(a+)+`` needs years for a name of forty
+characters that somebody chose. What can grow like that is refused when the policy is read.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable
+from re import _constants as codes  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
+MOST_REPEATS = 3
+"""Unbounded repeats of one expression: with n of them a name of length m takes at most about m^n steps."""
+_REPEATS = frozenset({codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT})
+_BOUNDED = 16
+
+
+def regexp_problem(pattern: str) -> str:
+    """Return why an expression cannot be used, empty when it can."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            re.compile(pattern)
+            parsed = parser.parse(pattern)
+    except (re.error, RecursionError, OverflowError, Warning) as error:
+        return f"{pattern!r} is no regular expression: {error}"
+    repeats, problem = 0, ""
+    waiting: list[tuple[Iterable[Any], bool]] = [(parsed, False)]
+    while waiting and not problem:
+        items, is_repeated = waiting.pop()
+        for code, argument in items:
+            if code in {codes.GROUPREF, codes.ASSERT, codes.ASSERT_NOT, codes.GROUPREF_EXISTS}:
+                problem = "references to groups and look-around are not supported"
+            elif code in _REPEATS:
+                _, most, inner = argument
+                is_loop = most > _BOUNDED
+                repeats += is_loop
+                if is_loop and is_repeated:
+                    problem = "a repeat within a repeat can take for ever"
+                waiting.append((inner, is_repeated or most > 1))
+            elif code is codes.BRANCH:
+                if is_repeated:
+                    problem = "alternatives within a repeat can take for ever"
+                waiting += [(branch, is_repeated) for branch in argument[1]]
+            elif code is codes.SUBPATTERN:
+                waiting.append((argument[-1], is_repeated))
+            elif code is codes.ATOMIC_GROUP:
+                waiting.append((argument, is_repeated))
+    if not problem and repeats > MOST_REPEATS:
+        problem = f"more than {MOST_REPEATS} unbounded repeats can take for ever"
+    return f"{pattern!r}: {problem}: write it simpler, or list exact names" if problem else ""

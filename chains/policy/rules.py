@@ -1,0 +1,197 @@
+"""Rules in CEL: compiled once for a policy, evaluated for one image, and true only where they say ``true``.
+
+The engine is cel-expr-python, the Python binding of CEL-C++ (extra ``policy``). Three things make it safe.
+An error of a rule is a *value* of the engine whose ``bool`` is True, so that a result counts only when its
+type is BOOL and it is ``True``. What rules see is bounded before: depth, whole numbers below 2^64, text
+without lone surrogates. And an activation, which grows with every evaluation, is made for one image and
+thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from chains.errors import UsageError
+from chains.extras import install_hint
+from chains.policy.policy import Policy, Rule
+
+if TYPE_CHECKING:
+    from cel_expr_python import cel
+
+VARIABLES = {
+    "image": "the image: ref, registry, repository, digest",
+    "provenance": "the provenance statement",
+    "report": "the execution report of the same run; attributes is empty where there is none",
+    "attestations": "all verified statements of the image, each with its signer",
+    "signer": "who signed the provenance: trust, keyid, identity, issuer",
+    "now": "the time of the decision",
+}
+"""What a rule can name. Every other name is an error when the policy is loaded."""
+MOST_LEVELS = 128
+"""Levels of nesting that rules see; the engine ends the process far beyond."""
+MOST_VALUES = 200_000
+"""Values of all statements of one image that rules see."""
+_LARGEST_WHOLE = (1 << 63) - 1
+_LARGEST_UNSIGNED = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class RuleResult:
+    """``is_met`` only where the rule gave ``true``. ``error`` says why it gave neither true nor false."""
+
+    rule: Rule
+    is_met: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The compiled rules of a policy, none where it has none."""
+
+    rules: tuple[Rule, ...] = ()
+    _compiled: tuple[cel.Expression, ...] = field(default=(), repr=False)
+    _activation: Callable[[Mapping[str, Any]], cel.Activation] | None = field(default=None, repr=False)
+
+    def evaluate(self, facts: Mapping[str, Any]) -> list[RuleResult]:
+        """Return the result of every rule for one image. Never raises for what the facts hold.
+
+        ``facts`` has a value for each of :data:`VARIABLES`: plain JSON values, and ``now`` as an aware time.
+        """
+        if not self.rules or self._activation is None:
+            return []
+        try:
+            activation = self._activation(_plain(facts))
+        except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+            return [RuleResult(rule, is_met=False, error=f"the evidence: {error}") for rule in self.rules]
+        return [
+            _evaluate(rule, compiled, activation)
+            for rule, compiled in zip(self.rules, self._compiled, strict=True)
+        ]
+
+
+def compile_rules(policy: Policy) -> Rules:
+    """Compile the rules of a policy. Raises :class:`UsageError` naming each rule that does not compile.
+
+    A name that is not declared, a function that does not exist and a result that is no truth value are such
+    errors. Without rules nothing is imported.
+    """
+    if not policy.rules:
+        return Rules()
+    compiled, wrong = check_rules(policy)
+    if wrong:
+        told = "; ".join(f"rule {rule.name}: {why}" for rule, why in wrong)
+        raise UsageError(f"policy {policy.name}: {told}")
+    return compiled
+
+
+def check_rules(policy: Policy) -> tuple[Rules, list[tuple[Rule, str]]]:
+    """Return the rules that compile, and the others with the reason.
+
+    Raises :class:`UsageError` where the engine is not installed.
+    """
+    try:
+        from cel_expr_python import cel  # noqa: PLC0415 - an extra
+        from cel_expr_python.ext import ext_bindings, ext_optional, ext_strings  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise UsageError(
+            f"policy {policy.name}: rules in CEL need a further package: {install_hint('policy')}"
+        ) from error
+    types = dict.fromkeys(VARIABLES, cel.Type.DYN) | {"now": cel.Type.TIMESTAMP}
+    extensions = [
+        ext_strings.ExtStrings(),
+        ext_optional.ExtOptional(),
+        ext_bindings.ExtBindings(),
+    ]
+    environment = cel.NewEnv(variables=types, extensions=extensions)
+    rules, compiled, wrong = [], [], []
+    for rule in policy.rules:
+        try:
+            expression = environment.compile(rule.cel)
+        except (RuntimeError, ValueError) as error:
+            wrong.append((rule, _first_line(error)))
+            continue
+        result = expression.return_type()
+        if result not in (cel.Type.BOOL, cel.Type.DYN):
+            wrong.append((rule, f"gives {result.name()}, expected true or false"))
+            continue
+        rules.append(rule)
+        compiled.append(expression)
+    return Rules(tuple(rules), tuple(compiled), environment.Activation), wrong
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of an engine's message; those below it draw the place with spaces."""
+    return str(error).strip().partition("\n")[0][:300]
+
+
+def _evaluate(rule: Rule, compiled: cel.Expression, activation: cel.Activation) -> RuleResult:
+    from cel_expr_python import cel  # noqa: PLC0415 - an extra
+
+    try:
+        value = compiled.eval(activation)
+        kind = value.type()
+        result = value.value()
+    except (RuntimeError, ValueError, TypeError, MemoryError) as error:
+        return RuleResult(rule, is_met=False, error=_first_line(error))
+    if kind != cel.Type.BOOL or not isinstance(result, bool):
+        told = _first_line(RuntimeError(str(result))) if kind == cel.Type.ERROR else f"gives {kind.name()}"
+        return RuleResult(rule, is_met=False, error=told)
+    return RuleResult(rule, is_met=result)
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts as the engine takes them. Raises :class:`ValueError` for what it must not see."""
+    left = MOST_VALUES
+    copied: dict[str, Any] = {}
+    # a stack and no recursion: what is too deep is refused and not met by the interpreter's own limit
+    waiting: list[tuple[Any, Callable[[Any], None], int]] = [
+        (value, _setter(copied, name), 1) for name, value in facts.items()
+    ]
+    while waiting:
+        value, put, level = waiting.pop()
+        left -= 1
+        if left < 0:
+            raise ValueError(f"more than {MOST_VALUES} values")
+        if level > MOST_LEVELS:
+            raise ValueError(f"more than {MOST_LEVELS} levels deep")
+        if isinstance(value, Mapping):
+            inner: dict[str, Any] = {}
+            put(inner)
+            waiting += [(item, _setter(inner, _text(key)), level + 1) for key, item in value.items()]
+        elif isinstance(value, list | tuple):
+            items: list[Any] = [None] * len(value)
+            put(items)
+            waiting += [(item, _item_setter(items, at), level + 1) for at, item in enumerate(value)]
+        elif isinstance(value, str):
+            put(_text(value))
+        elif isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST_WHOLE:
+            # the engine refuses the whole evaluation for one number that it cannot hold
+            put(value if 0 < value <= _LARGEST_UNSIGNED else str(value))
+        else:
+            put(value)
+    return copied
+
+
+def _setter(target: dict[str, Any], name: str) -> Callable[[Any], None]:
+    def put(value: Any) -> None:
+        target[name] = value
+
+    return put
+
+
+def _item_setter(target: list[Any], at: int) -> Callable[[Any], None]:
+    def put(value: Any) -> None:
+        target[at] = value
+
+    return put
+
+
+def _text(text: str) -> str:
+    text = str.__str__(text)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a text holds a lone surrogate") from error
+    return text

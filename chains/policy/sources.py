@@ -1,0 +1,109 @@
+"""Source repositories in one canonical spelling, so that equal sources compare equal and others never do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from chains.policy.patterns import path_matches
+from chains.statements import slsa_v1
+from chains.statements.claims import build_type, sources
+from chains.statements.statement import SLSA_V1, Statement
+
+_SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9.-]+):(?P<path>[^/:][^:]*)")
+_SCHEMES = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~+-]+)+")
+_LONGEST = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A repository as ``git+SCHEME://HOST/PATH`` without ``.git``, and the ref that its URI names, if any."""
+
+    uri: str
+    ref: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.uri}@{self.ref}" if self.ref else self.uri
+
+
+def canonical(text: str) -> Source | None:
+    """Return the canonical spelling of a repository's URI, ``None`` for what is none.
+
+    The host is put in lower case; user names, the scheme's own port, ``.git`` and a slash at the end are left
+    out; ``git@host:path`` is ``git+ssh``. ``@REF`` after the path is the ref. A path with ``..``, escapes, a
+    query or a fragment has more than one reading and is refused.
+    """
+    if len(text) > _LONGEST:
+        return None
+    bare = text.removeprefix("git+")
+    if "://" not in bare:
+        match = _SCP.fullmatch(bare)
+        if match is None:
+            return None
+        bare = f"ssh://{match['host']}/{match['path']}"
+    head, separator, rest = bare.partition("://")
+    # a ref may hold slashes, a user name stands before the first one
+    place, slash, path = rest.partition("/")
+    path, _, ref = path.partition("@")
+    try:
+        parts = urlsplit(f"{head}{separator}{place}{slash}{path}")
+        port = parts.port
+    except ValueError:
+        return None
+    scheme, host = parts.scheme.lower(), (parts.hostname or "").lower()
+    if scheme not in _SCHEMES or not host or parts.query or parts.fragment:
+        return None
+    name = parts.path.rstrip("/").removesuffix(".git").rstrip("/")
+    if _PATH.fullmatch(name) is None or any(part in {".", ".."} for part in name.split("/")):
+        return None
+    own = "" if port in {None, _SCHEMES[scheme]} else f":{port}"
+    host = f"[{host}]" if ":" in host else host
+    return Source(f"git+{scheme}://{host}{own}{name}", ref)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAllowed:
+    """A repository that a policy lists, and patterns of the refs that may be built; none is any."""
+
+    uri: str
+    refs: tuple[str, ...] = ()
+
+    def allows(self, source: Source) -> bool:
+        """Whether a build from this source is allowed."""
+        if source.uri != self.uri:
+            return False
+        return not self.refs or any(path_matches(ref, source.ref) for ref in self.refs)
+
+    def __str__(self) -> str:
+        return self.uri + (f" at {' or '.join(self.refs)}" if self.refs else "")
+
+
+def git_sources(statement: Statement) -> Sequence[tuple[str, Source | None]]:
+    """Return the git repositories that provenance names as inputs, as written and in canonical spelling.
+
+    Of Tekton's provenance these are the inputs that the task itself named; of other builders' all resolved
+    dependencies. What is no git repository, such as an image, is left out.
+    """
+    if statement.predicate_type == SLSA_V1 and build_type(statement) not in slsa_v1.BUILD_TYPES:
+        found = [uri for uri, _ in _dependencies(statement)]
+    else:
+        found = [uri for uri, _ in sources(statement)]
+    return [(uri, canonical(uri)) for uri in found if _is_git(uri)]
+
+
+def _is_git(uri: str) -> bool:
+    return uri.startswith(("git+", "git://", "ssh://", "git@")) or uri.endswith(".git")
+
+
+def _dependencies(statement: Statement) -> list[tuple[str, Mapping[str, Any]]]:
+    definition = statement.predicate.get("buildDefinition")
+    listed = definition.get("resolvedDependencies") if isinstance(definition, Mapping) else None
+    return [
+        (uri, digest if isinstance(digest := item.get("digest"), Mapping) else {})
+        for item in (listed if isinstance(listed, list) else ())
+        if isinstance(item, Mapping) and isinstance(uri := item.get("uri"), str)
+    ]
