@@ -27,7 +27,7 @@ class PlacedDocument:
     places: dict[Path, Place] = field(default_factory=dict)
 
     def place(self, path: Path) -> Place:
-        """Return where a value stands, or the nearest part that holds it; ``(0, 0)`` where that is unknown."""
+        """Return where a value stands, or the nearest part that holds it; ``(0, 0)`` where it is unknown."""
         for length in range(len(path), -1, -1):
             found = self.places.get(path[:length])
             if found is not None:

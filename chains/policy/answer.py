@@ -1,4 +1,4 @@
-"""What a set of policies says about an image: find its evidence once, decide with every policy that matches."""
+"""What policies say about an image: its evidence is found once, every policy that matches decides."""
 
 from __future__ import annotations
 

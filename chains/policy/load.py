@@ -59,9 +59,10 @@ class PolicyError(ChainsError):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a file or folder holds: the policies that can be used, and every problem."""
+    """What a file or folder holds: the policies that can be used with their documents, and every problem."""
 
     policies: tuple[Policy, ...]
+    documents: tuple[PlacedDocument, ...]
     problems: tuple[Problem, ...]
 
     @property
@@ -87,6 +88,7 @@ def read_policies(path: Path) -> Read:
     files = _files(path)
     read = [parse_policies(read_bytes(file, LARGEST), str(file), str(file.parent)) for file in files]
     policies = [policy for one in read for policy in one.policies]
+    documents = tuple(document for one in read for document in one.documents)
     problems = [problem for one in read for problem in one.problems]
     seen: dict[str, Policy] = {}
     for policy in policies:
@@ -94,7 +96,7 @@ def read_policies(path: Path) -> Read:
         if first is not policy:
             message = f"policy {policy.name!r} is defined twice, the first time in {first.file}"
             problems.append(Problem(Severity.ERROR, "name_twice", message, policy.file))
-    return Read(tuple(policies), tuple(problems))
+    return Read(tuple(policies), documents, tuple(problems))
 
 
 def _files(path: Path) -> Sequence[Path]:
@@ -117,17 +119,19 @@ def parse_policies(data: bytes, name: str, folder: str = "") -> Read:
     if not documents:
         raise InputError(f"{name}: no policy: expected a document with kind: Policy")
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
-    policies, problems = [], []
+    policies, used, problems = [], [], []
     for document in documents:
         findings: list[Finding] = []
         policy = _build(document.value, findings.append, digest=digest, file=name, folder=folder)
-        problems += [_placed(finding, document, name) for finding in findings]
+        problems += [placed(finding, document, name) for finding in findings]
         if policy is not None:
             policies.append(policy)
-    return Read(tuple(policies), tuple(problems))
+            used.append(document)
+    return Read(tuple(policies), tuple(used), tuple(problems))
 
 
-def _placed(finding: Finding, document: PlacedDocument, name: str) -> Problem:
+def placed(finding: Finding, document: PlacedDocument, name: str) -> Problem:
+    """Return a finding with its place in the file of that name."""
     line, column = document.place(finding.path)
     where = dotted(finding.path)
     message = f"{where}: {finding.message}" if where else finding.message

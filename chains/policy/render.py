@@ -45,7 +45,11 @@ def _lines(one: PolicyVerdict, *, verbose: bool) -> Iterator[str]:
             yield f"    {_MARKS[check.result]:<9} {check.id}{told}"
         yield f"  policy {one.policy} {one.policy_digest}"
         for attestation in one.attestations:
-            state = "verified" if attestation.used else f"not used: {attestation.detail or 'no signer of the policy'}"
+            state = (
+                "verified"
+                if attestation.used
+                else f"not used: {attestation.detail or 'no signer of the policy'}"
+            )
             yield f"    {attestation.location} {state}"
         for item in one.skipped:
             yield f"    skipped {item.location}: {item.detail}"

@@ -1,0 +1,130 @@
+"""A commented policy to start from, written from evidence that exists and verified."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from chains.policy.sources import git_sources
+from chains.statements import slsa_v1
+from chains.statements.claims import build_type, builder_id, hermetic_level, resolved, run_namespace, run_uid
+from chains.statements.execution_report import SCAI
+from chains.verify.criteria import PROVENANCE_TYPES
+from chains.verify.verdict import Attestation, Verification
+from signers.keys.public_key import PublicKey
+from storage.formats.reference import Image
+
+
+def starting_policy(name: str, image: Image, verification: Verification, keys: Sequence[PublicKey]) -> str:
+    """Return a policy in YAML that the verified evidence of an image passes, with comments on what to decide.
+
+    ``keys`` are those that the evidence was verified with; only those that signed something are written.
+    Raises :class:`ValueError` where nothing was verified: a policy must not be written from claims.
+    """
+    used = [one for one in verification.attestations if one.used and one.statement is not None]
+    provenance = [one for one in used if one.statement and one.statement.predicate_type in PROVENANCE_TYPES]
+    if not provenance:
+        raise ValueError("no verified provenance to write a policy from")
+    first = provenance[0]
+    statement = first.statement
+    if statement is None:
+        raise TypeError("verified provenance without a statement")
+    report = _report(first, used)
+    repository = str(image.repository)
+    signed = {one.signed_by.keyid for one in provenance if one.signed_by}
+    pem = "".join(key.pem.decode() for key in keys if key.keyid in signed)
+    sources = [source.uri for _, source in git_sources(statement) if source is not None]
+    lines = [
+        "# Written from the evidence of one image. Read every line, and decide what it has to demand.",
+        "apiVersion: provenance.chains/v1",
+        "kind: Policy",
+        f"metadata: {{name: {_text(name)}}}",
+        "spec:",
+        "  match:",
+        "    # one more part with *, any number of parts with **",
+        f"    images: [{_text(repository)}]",
+        "  # audit records, warn says so, enforce denies: begin with audit",
+        "  mode: audit",
+        "  trust:",
+        "  # this signer counts for this builder alone, up to this SLSA build level",
+        "  - name: builder",
+        "    signer:",
+        "      keys:",
+        "      - pem: |",
+        *(f"          {line}" for line in pem.splitlines()),
+        f"    builderId: {_text(builder_id(statement))}",
+        "    maxLevel: 2",
+        "  require:",
+        "    level: 2",
+        f"    buildTypes: [{_text(build_type(statement))}]",
+        "    # the task itself says what its sources were",
+        *_optional("sources", sources),
+        *_parameters(statement.predicate, build_type(statement)),
+        *_run(report),
+        *_tasks(first),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _report(provenance: Attestation, used: Iterable[Attestation]) -> Attestation | None:
+    uid = run_uid(provenance.statement) if provenance.statement else ""
+    return next(
+        (
+            one
+            for one in used
+            if one.statement
+            and one.statement.predicate_type == SCAI
+            and uid
+            and run_uid(one.statement) == uid
+        ),
+        None,
+    )
+
+
+def _optional(name: str, values: Sequence[str]) -> list[str]:
+    if not values:
+        return [f"    # {name}: []"]
+    return [f"    {name}: [{', '.join(_text(value) for value in dict.fromkeys(values))}]"]
+
+
+def _parameters(predicate: object, kind: str) -> list[str]:
+    definition = predicate.get("buildDefinition") if isinstance(predicate, dict) else None
+    external = definition.get("externalParameters") if isinstance(definition, dict) else None
+    if not isinstance(external, dict):
+        return []
+    told = ["    # a parameter that is not listed fails; any allows every value"]
+    told.append("    externalParameters:")
+    for name, value in external.items():
+        repository = value.get("repository") if isinstance(value, dict) else None
+        if kind in slsa_v1.BUILD_TYPES and name == "buildConfigSource" and isinstance(repository, str):
+            others = "".join(f", {_text(other)}: any" for other in value if other != "repository")
+            told.append(f"      {_text(name)}: {{repository: {_text(repository)}{others}}}")
+        else:
+            told.append(f"      {_text(name)}: any")
+    return told
+
+
+def _run(report: Attestation | None) -> list[str]:
+    if report is None or report.statement is None:
+        return ["    # no execution report was found: hermetic, outcome and namespaces cannot be demanded"]
+    namespace, level = run_namespace(report.statement), hermetic_level(report.statement)
+    lines = [f"    namespaces: [{_text(namespace)}]"] if namespace else []
+    lines.append("    outcome: succeeded")
+    lines.append(
+        "    hermetic: enforced" if level == "enforced" else f"    # hermetic: enforced   (now {level})"
+    )
+    return lines
+
+
+def _tasks(provenance: Attestation) -> list[str]:
+    statement = provenance.statement
+    found = [resolved(statement, kind) for kind in ("task", "pipeline")] if statement else []
+    resolvers = [one.resolver for one in found if one is not None]
+    if not resolvers:
+        return ["    # tasks: {resolvers: [git], pinned: true}   (this run's came from no resolver)"]
+    return [f"    tasks: {{resolvers: [{', '.join(map(_text, resolvers))}], pinned: true}}"]
+
+
+def _text(value: str) -> str:
+    """Return a text of the evidence in JSON's quotes, which YAML reads as that text and nothing else."""
+    return json.dumps(value)
