@@ -15,6 +15,7 @@ from chains.statements.statement import SLSA_V1, Statement
 
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9.-]+):(?P<path>[^/:][^:]*)")
 _SCHEMES = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
+_PLACE = re.compile(r"(?:[A-Za-z0-9._~:%+-]*@)?(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~+-]+)+")
 _LONGEST = 2048
 
@@ -49,6 +50,8 @@ def canonical(text: str) -> Source | None:
     # a ref may hold slashes, a user name stands before the first one
     place, slash, path = rest.partition("/")
     path, _, ref = path.partition("@")
+    if _PLACE.fullmatch(place) is None:
+        return None
     try:
         parts = urlsplit(f"{head}{separator}{place}{slash}{path}")
         port = parts.port
