@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-import orjson
 
 from chains.policy.opened import OpenedPolicy, OpenedSigner
 from chains.policy.policy import TrustEntry
@@ -18,6 +17,11 @@ from chains.verify.criteria import PROVENANCE_TYPES
 from chains.verify.signed_by import SignedBy
 from chains.verify.verdict import Attestation
 from storage.formats.reference import Image
+
+
+def _members(payload: bytes) -> Any:
+    """Return a payload's values as rules see them; a whole number of any size stays what it is."""
+    return json.loads(payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class VerifiedStatement:
     def to_fact(self) -> dict[str, Any]:
         """Return the statement as rules see it, with its signer."""
         return {
-            "statement": orjson.loads(self.attestation.payload),
+            "statement": _members(self.attestation.payload),
             "predicateType": self.statement.predicate_type,
             "runUid": run_uid(self.statement),
             "signer": {
@@ -89,7 +93,7 @@ class Candidate:
     def facts(self) -> dict[str, Any]:
         """Return what the policy's rules see."""
         repository = self.image.repository
-        report = orjson.loads(self.report.attestation.payload) if self.report else {}
+        report = _members(self.report.attestation.payload) if self.report else {}
         report_fact = report if self.report else {"predicate": {"attributes": []}}
         signer = self.provenance.signed_by
         return {
@@ -99,7 +103,7 @@ class Candidate:
                 "repository": repository.name,
                 "digest": self.image.digest,
             },
-            "provenance": orjson.loads(self.provenance.attestation.payload),
+            "provenance": _members(self.provenance.attestation.payload),
             "report": {
                 **report_fact,
                 "exists": self.report is not None,
