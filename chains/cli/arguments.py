@@ -230,3 +230,12 @@ def files() -> Argument:
     return Argument(
         "files", "runs as JSON or YAML, a folder, or - for standard input", "FILE", many="+", type=FILE
     )
+
+
+def namespace_options() -> list[Option]:
+    """Return the options that say where an image runs."""
+    text = "the namespace in which the image runs: without it, policies of all namespaces count"
+    return [
+        Option("--for-namespace", text, default=None, metavar="NAME"),
+        Option("--namespace-label", "a label of that namespace", repeatable=True, metavar="NAME=VALUE"),
+    ]

@@ -34,12 +34,14 @@ _EXTRAS = {
     "boto3": "aws",
     "hvac": "vault",
     "pkcs11": "hsm",
+    "cel_expr_python": "policy",
 }
 """Which extra brings a package that a plain installation does not have."""
 _COMMANDS = {
     "payload": ("payload:payload", "print the unsigned statement of a run"),
     "attest": ("attest:attest", "attest, sign and store every run of the input"),
     "verify": ("verify:verify", "verify evidence and say why or why not"),
+    "policy": ("policy:policy", "check, try, explain and write policies"),
     "controller": ("cluster:controller", "watch a cluster and attest every finished run"),
     "resign": ("cluster:resign", "take the marks off runs, to have them attested again"),
     "backfill": ("cluster:backfill", "attest finished runs that are not marked, without a controller"),

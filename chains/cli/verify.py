@@ -11,7 +11,7 @@ from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
 from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.assembly.workspace import LAYOUT, Settings, load_settings
-from chains.cli.arguments import FILE, Argument, Option, Options, config, output, store
+from chains.cli.arguments import FILE, Argument, Option, Options, config, namespace_options, output, store
 from chains.cli.commands import Command
 from chains.cli.trust import Trusted, where_to_look, whom_to_trust
 from chains.documents.load import read_bytes
@@ -39,6 +39,11 @@ MOST_BLOB_BYTES = 512 * 1024 * 1024
 
 def _verify(options: Options) -> int:
     """Verify targets and print why or why not."""
+    if options.policy is not None:
+        from chains.cli.decide import decide_by_policy  # noqa: PLC0415 - policies are needed with --policy alone
+
+        return carry_out(decide_by_policy(options))
+    _refuse_policy_options(options)
     found = carry_out(_verify_async(options, load_settings(options.config)))
     if options.output == "json":
         write_json(many_to_json(found), indent=True)
@@ -46,6 +51,12 @@ def _verify(options: Options) -> int:
         width = min(WIDTH, terminal_width() or WIDTH)
         write_text(many_to_text(found, verbose=options.verbose, width=width))
     return worst(each.verdict for each in found).exit_code
+
+
+def _refuse_policy_options(options: Options) -> None:
+    for name in ("allow_unmatched", "for_namespace", "namespace_label"):
+        if name in options.given:
+            raise UsageError(f"--{name.replace('_', '-')} belongs to --policy FILE")
 
 
 async def _verify_async(options: Options, settings: Settings) -> list[Verification]:
@@ -181,6 +192,15 @@ verify = Command(
             type=FILE,
         ),
         *_run_options(),
+        Option(
+            "--policy",
+            "let the policies of this file or folder decide about images, in place of the options above",
+            default=None,
+            metavar="FILE",
+            type=FILE,
+        ),
+        Option("--allow-unmatched", "take images that no policy is for as allowed", flag=True),
+        *namespace_options(),
         Option("--resolve", "take words for images, look up a tag's digest once, and verify that", flag=True),
         Option("--verbose", "tell every criterion, check and item of evidence", flag=True),
         output(),

@@ -38,19 +38,11 @@ def canonical(text: str) -> Source | None:
     out; ``git@host:path`` is ``git+ssh``. ``@REF`` after the path is the ref. A path with ``..``, escapes, a
     query or a fragment has more than one reading and is refused.
     """
-    if len(text) > _LONGEST:
-        return None
-    bare = text.removeprefix("git+")
-    if "://" not in bare:
-        match = _SCP.fullmatch(bare)
-        if match is None:
-            return None
-        bare = f"ssh://{match['host']}/{match['path']}"
-    head, separator, rest = bare.partition("://")
-    # a ref may hold slashes, a user name stands before the first one
+    head, separator, rest = _spelled_out(text).partition("://")
+    # a ref may hold slashes; a user name stands before the first one
     place, slash, path = rest.partition("/")
     path, _, ref = path.partition("@")
-    if _PLACE.fullmatch(place) is None:
+    if not separator or _PLACE.fullmatch(place) is None:
         return None
     try:
         parts = urlsplit(f"{head}{separator}{place}{slash}{path}")
@@ -58,14 +50,20 @@ def canonical(text: str) -> Source | None:
     except ValueError:
         return None
     scheme, host = parts.scheme.lower(), (parts.hostname or "").lower()
-    if scheme not in _SCHEMES or not host or parts.query or parts.fragment:
-        return None
     name = parts.path.rstrip("/").removesuffix(".git").rstrip("/")
-    if _PATH.fullmatch(name) is None or any(part in {".", ".."} for part in name.split("/")):
+    is_plain = not parts.query and not parts.fragment and not {".", ".."} & set(name.split("/"))
+    if scheme not in _SCHEMES or not host or not is_plain or _PATH.fullmatch(name) is None:
         return None
     own = "" if port in {None, _SCHEMES[scheme]} else f":{port}"
     host = f"[{host}]" if ":" in host else host
     return Source(f"git+{scheme}://{host}{own}{name}", ref)
+
+
+def _spelled_out(text: str) -> str:
+    """Return a URI without ``git+``, and ``user@host:path`` as a URI; empty for what is too long."""
+    bare = text.removeprefix("git+") if len(text) <= _LONGEST else ""
+    match = _SCP.fullmatch(bare) if "://" not in bare else None
+    return f"ssh://{match['host']}/{match['path']}" if match else bare
 
 
 @dataclass(frozen=True, slots=True)

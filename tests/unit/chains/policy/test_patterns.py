@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chains.errors import UsageError
@@ -63,6 +63,7 @@ def test_what_can_match_nothing_or_moves_is_no_pattern(text: str) -> None:
         ImagePattern.parse(text)
 
 
+@settings(deadline=None)
 @given(st.text("ab*", max_size=12), st.text("ab", max_size=12))
 def test_a_wildcard_matches_as_the_simplest_reading_says(pattern: str, text: str) -> None:
     def simplest(left: str, right: str) -> bool:
@@ -75,6 +76,7 @@ def test_a_wildcard_matches_as_the_simplest_reading_says(pattern: str, text: str
     assert wildcard_matches(pattern, text) is simplest(pattern, text)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["a", "b", "*", "**", "a*"]), min_size=1, max_size=5),
     st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=5),

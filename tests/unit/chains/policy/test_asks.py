@@ -1,0 +1,159 @@
+"""One test or more for each ask or failure of other engines' users; the numbers are those of the list in the docs.
+
+Numbers 8, 9 and 16 (caches, running pods) belong to admission, which has none yet; 10 and 17 to VSAs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from chains.policy.answer import answer
+from chains.policy.patterns import read_image
+from chains.policy.policy import Namespace
+from chains.policy.render import answers_to_text
+from chains.policy.verdict import Decision, ImageAnswer
+from chains.verify.verdict import Verdict
+from tests.faults.verify.forge import (
+    BUILDER,
+    DIGEST,
+    IMAGE,
+    NOW,
+    Broken,
+    Shelf,
+    evidence,
+    form_b,
+    signer,
+    to_bytes,
+)
+from tests.unit.chains.policy.made import (
+    REF,
+    decided,
+    document,
+    opened,
+    problems,
+    report,
+    tekton,
+    trust,
+    verdict,
+    wrong,
+)
+
+Json = Any
+EXEMPTION = {"until": "2027-01-01T00:00:00Z", "reason": "r", "reference": "T-1"}
+
+
+def test_1_builders_have_levels_and_missing_and_unavailable_have_words_of_their_own() -> None:
+    written = document(trust=[trust(level=1)], require={"level": 2}, missing="warn", cacheSeconds=30)
+    assert wrong(verdict(written, form_b(tekton()))) == {"level": "level_too_low"}
+    assert verdict(written).decision is Decision.WARN
+    assert verdict(written, Broken()).decision is Decision.DENY
+    assert opened(written)[0].policy.cache_seconds == 30
+
+
+def test_2_a_policy_warns_before_it_enforces() -> None:
+    assert verdict(document(mode="warn")).decision is Decision.WARN
+
+
+def test_3_a_policy_is_for_one_namespace_alone() -> None:
+    written = document()
+    written["spec"]["match"]["namespaces"] = {"names": ["shop"]}
+    assert decided(written, namespace=Namespace("shop"))
+    assert decided(written, namespace=Namespace("shop-2")) is None
+
+
+def test_4_an_exemption_of_one_image_is_none_of_its_neighbour() -> None:
+    exempt = {"image": f"{IMAGE}@{DIGEST}", "rules": ["level"], **EXEMPTION}
+    written = document(images=["registry.example.com/team/*"], require={"level": 3}, exemptions=[exempt])
+    assert verdict(written, form_b(tekton())).verdict is Verdict.VERIFIED
+    other = f"registry.example.com/team/other@{DIGEST}"
+    assert wrong(verdict(written, form_b(tekton()), image=other)) == {"level": "level_too_low"}
+
+
+def test_5_every_container_is_an_image_to_the_policy() -> None:
+    # there is one list: who asks gives images, and no kind of container has a way of its own
+    assert "container" not in json.dumps(document())
+
+
+def test_6_two_exemptions_of_one_rule_for_two_images_are_taken() -> None:
+    both = [{"image": image, "rules": ["level"], **EXEMPTION} for image in (IMAGE, IMAGE + "2")]
+    assert not problems(document(exemptions=both))
+
+
+@pytest.mark.parametrize("missing", ["until", "reason", "reference"])
+def test_7_an_exemption_has_an_end_a_reason_and_a_reference(missing: str) -> None:
+    exempt = {"image": IMAGE, "rules": ["level"], **EXEMPTION}
+    del exempt[missing]
+    assert problems(document(exemptions=[exempt])) == {"missing_name"}
+
+
+def test_7_an_expired_exemption_is_named_where_it_would_have_counted() -> None:
+    exempt = {"image": IMAGE, "rules": ["level"], **EXEMPTION, "until": "2026-01-01T00:00:00Z"}
+    found = decided(document(require={"level": 3}, exemptions=[exempt]), form_b(tekton()))
+    assert found is not None
+    assert "an exemption ended at 2026-01-01T00:00:00Z: r (T-1)" in answers_to_text([found])
+
+
+def test_10_evidence_that_was_found_and_not_verified_is_nothing() -> None:
+    assert verdict(document(), form_b(tekton(), signer("stranger"))).verdict is Verdict.FAILED
+
+
+def test_11_an_unsigned_statement_is_denied_although_a_signer_is_named() -> None:
+    unsigned = evidence(
+        json.dumps({"payloadType": "application/vnd.in-toto+json", "payload": "", "signatures": []}).encode()
+    )
+    bare = evidence(to_bytes(tekton()), "dsse")
+    found = verdict(document(), unsigned, bare)
+    assert found.verdict is not Verdict.VERIFIED
+    assert found.decision is Decision.DENY
+
+
+def test_12_signers_of_one_type_do_not_filter_the_others() -> None:
+    scanned = "https://example.com/scan/v1"
+    scan = tekton() | {"predicateType": scanned, "predicate": {}}
+    signers = [{"predicateType": scanned, "keys": trust("x", "scanner")["signer"]["keys"]}]
+    written = document(require={"predicates": [scanned]}, signers=signers)
+    assert verdict(written, form_b(tekton()), form_b(scan, signer("scanner"))).verdict is Verdict.VERIFIED
+
+
+def test_14_the_answer_says_who_signed_and_what_was_expected() -> None:
+    pairs = [trust("tekton", "ours"), trust("other", "second", builder=BUILDER + "/other")]
+    found = decided(document(trust=pairs), form_b(tekton(), signer("second")))
+    assert found is not None
+    text = answers_to_text([found])
+    assert text.startswith(f"FAILED  {IMAGE}@")
+    assert "signer_not_trusted" in text
+    assert "expected: a signer and builder of trust entry tekton, trust entry other" in text
+    assert "do:       the builder's own signer has to sign" in text
+
+
+def test_15_rules_compare_statements_of_one_run() -> None:
+    rules = [
+        {
+            "name": "same-run",
+            "cel": "provenance.predicate.runDetails.metadata.invocationId == report.runUid",
+            "message": "the report is of another run",
+        }
+    ]
+    written = document(rules=rules)
+    assert verdict(written, form_b(tekton()), form_b(report())).verdict is Verdict.VERIFIED
+    assert wrong(verdict(written, form_b(tekton()), form_b(report(uid="uid-2")))) == {
+        "same-run": "rule_failed"
+    }
+
+
+def test_16_evidence_is_looked_for_once_for_all_policies() -> None:
+    shelf = Shelf(form_b(tekton()))
+    policies = opened(*(document(name) for name in ("one", "two", "three")))
+    found = asyncio.run(answer(policies, read_image(REF), stores=[shelf], now=NOW))
+    assert isinstance(found, ImageAnswer)
+    assert len(shelf.asked) == 1
+
+
+def test_18_the_answer_names_the_digest_of_its_policy() -> None:
+    one, two = (verdict(document(require={"level": level}), form_b(tekton())) for level in (1, 2))
+    assert one.policy_digest.startswith("sha256:")
+    assert one.policy_digest != two.policy_digest
