@@ -13,10 +13,10 @@ from chains.assembly.workspace import Settings, load_settings
 from chains.cli.arguments import OK, Options
 from chains.errors import UsageError
 from chains.policy.answer import answer
-from chains.policy.load import load_policies
+from chains.policy.document.load import load_policies
+from chains.policy.document.patterns import read_image
+from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy, open_policy
-from chains.policy.patterns import read_image
-from chains.policy.policy import Namespace
 from chains.policy.render import WIDTH, answers_to_text
 from chains.policy.verdict import ImageAnswer, answers_to_json
 from chains.terminal import say, terminal_width, write_json, write_text

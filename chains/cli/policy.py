@@ -30,11 +30,11 @@ from chains.errors import UsageError
 from chains.loop import carry_out
 from chains.policy.cases import CaseResult, all_passed, read_cases, run_case, to_junit
 from chains.policy.compare import Change, compare
+from chains.policy.document.load import load_policies
+from chains.policy.document.patterns import read_image
+from chains.policy.document.problem import Severity
 from chains.policy.explain import explain
 from chains.policy.lint import has_errors, lint_policies
-from chains.policy.load import load_policies
-from chains.policy.patterns import read_image
-from chains.policy.problem import Severity
 from chains.policy.starter import starting_policy
 from chains.statements.execution_report import SCAI
 from chains.terminal import terminal_width, write_json, write_line, write_text

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from chains.errors import UsageError
 from chains.policy.decide import decide
+from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy
-from chains.policy.policy import Namespace
 from chains.policy.verdict import ImageAnswer, strictest_first
 from chains.verify.search import Query, searched
 from storage.base import Store
@@ -18,7 +18,7 @@ from storage.formats.reference import Image
 def matching(
     policies: Sequence[OpenedPolicy], image: Image, namespace: Namespace | None = None
 ) -> list[OpenedPolicy]:
-    """Return the policies that are for an image; see :meth:`chains.policy.policy.Policy.matches`."""
+    """Return the policies that are for an image; see :meth:`chains.policy.document.policy.Policy.matches`."""
     return [opened for opened in policies if opened.policy.matches(image, namespace)]
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from chains.policy.document.policy import TrustEntry
 from chains.policy.opened import OpenedPolicy, OpenedSigner
-from chains.policy.policy import TrustEntry
 from chains.statements.claims import builder_id, hermetic_level, run_uid
 from chains.statements.execution_report import SCAI
 from chains.statements.statement import Statement

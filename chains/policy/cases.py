@@ -27,13 +27,13 @@ from chains.documents.load import read_bytes
 from chains.documents.places import load_placed
 from chains.errors import ChainsError, InputError, UsageError
 from chains.policy.answer import answer
-from chains.policy.document import API_VERSION, LARGEST
-from chains.policy.load import PolicyError, placed
+from chains.policy.document.format import API_VERSION, LARGEST
+from chains.policy.document.load import PolicyError, placed
+from chains.policy.document.patterns import read_image
+from chains.policy.document.policy import Namespace
+from chains.policy.document.problem import Finding, Problem
+from chains.policy.document.shapes import WRONG, Choice, Fields, ListOf, MapOf, Moment, Named, Text
 from chains.policy.opened import OpenedPolicy
-from chains.policy.patterns import read_image
-from chains.policy.policy import Namespace
-from chains.policy.problem import Finding, Problem
-from chains.policy.shapes import WRONG, Choice, Fields, ListOf, MapOf, Moment, Named, Text
 from chains.policy.verdict import Decision, ImageAnswer
 from chains.text import plain
 from storage.base import Store

@@ -12,10 +12,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from chains.policy.candidate import Candidate, VerifiedStatement, candidates
-from chains.policy.document import Consequence, Mode
+from chains.policy.document.format import Consequence, Mode
+from chains.policy.document.policy import Exemption
 from chains.policy.guidance import GUIDANCE
 from chains.policy.opened import OpenedPolicy, OpenedSigner
-from chains.policy.policy import Exemption
 from chains.policy.reasons import PolicyReason, Requirement
 from chains.policy.requirements import check_all
 from chains.policy.verdict import Decision, PolicyCheck, PolicyVerdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from chains.policy.policy import Namespace, Policy, SignerWanted, StepImagesWanted
+from chains.policy.document.policy import Namespace, Policy, SignerWanted, StepImagesWanted
 from chains.text import count
 from storage.formats.reference import Image
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from chains.documents.places import Path as Path_
 from chains.errors import InputError, UsageError
-from chains.policy.document import Consequence, Mode
-from chains.policy.load import placed, read_policies
+from chains.policy.document.format import Consequence, Mode
+from chains.policy.document.load import placed, read_policies
+from chains.policy.document.policy import Policy, SignerWanted
+from chains.policy.document.problem import Finding, Problem, Severity
 from chains.policy.opened import open_policy
-from chains.policy.policy import Policy, SignerWanted
-from chains.policy.problem import Finding, Problem, Severity
 from chains.policy.reasons import Requirement
 from chains.policy.rules import check_rules
 

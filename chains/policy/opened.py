@@ -11,7 +11,7 @@ from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.config.parse import Config
 from chains.documents.load import read_bytes
 from chains.errors import UsageError
-from chains.policy.policy import KeyWanted, Policy, SignerWanted
+from chains.policy.document.policy import KeyWanted, Policy, SignerWanted
 from chains.policy.rules import Rules, compile_rules
 from chains.statements.execution_report import SCAI
 from chains.verify.criteria import PROVENANCE_TYPES, Criteria
@@ -54,7 +54,7 @@ def open_policy(policy: Policy, config: Config | None = None) -> OpenedPolicy:
     """Open the keys and the trusted root of a policy and compile its rules.
 
     Raises :class:`UsageError` for a key or root that cannot be read, and
-    :class:`chains.policy.load.PolicyError` for a rule that does not compile.
+    :class:`chains.policy.document.load.PolicyError` for a rule that does not compile.
     """
     root, root_digest = None, ""
     if policy.trusted_root:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from chains.columns import folded
-from chains.policy.policy import Exemption
+from chains.policy.document.policy import Exemption
 from chains.policy.verdict import Decision, ImageAnswer, PolicyCheck, PolicyVerdict
 from chains.text import count, plain
 from chains.verify.reasons import Result

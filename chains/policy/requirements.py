@@ -12,10 +12,10 @@ from typing import Any
 
 from chains.errors import UsageError
 from chains.policy.candidate import Candidate
+from chains.policy.document.patterns import read_image, wildcard_matches
+from chains.policy.document.sources import git_sources
 from chains.policy.guidance import GUIDANCE
-from chains.policy.patterns import read_image, wildcard_matches
 from chains.policy.reasons import PolicyReason, Requirement
-from chains.policy.sources import git_sources
 from chains.policy.verdict import PolicyCheck
 from chains.statements.claims import build_type, hermetic_level, resolved, run_namespace, text_at
 from chains.statements.statement import SLSA_V02, SLSA_V1, Statement

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from chains.errors import UsageError
 from chains.extras import install_hint
-from chains.policy.policy import Policy, Rule
+from chains.policy.document.policy import Policy, Rule
 
 if TYPE_CHECKING:
     from cel_expr_python import cel

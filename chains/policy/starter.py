@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from chains.policy.sources import git_sources
+from chains.policy.document.sources import git_sources
 from chains.statements import slsa_v1
 from chains.statements.claims import build_type, builder_id, hermetic_level, resolved, run_namespace, run_uid
 from chains.statements.execution_report import SCAI

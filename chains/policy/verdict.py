@@ -11,8 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from chains.policy.document import Mode
-from chains.policy.policy import Exemption
+from chains.policy.document.format import Mode
+from chains.policy.document.policy import Exemption
 from chains.policy.reasons import PolicyReason, Requirement
 from chains.text import excerpt, rfc3339
 from chains.verify.reasons import Reason, Result

@@ -72,7 +72,7 @@ def test_the_page_tells_every_reason_and_requirement() -> None:
 
 def test_the_document_of_the_page_is_right(tmp_path: Path) -> None:
     block = next(one for one in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
-    from chains.policy.load import parse_policies
+    from chains.policy.document.load import parse_policies
 
     read = parse_policies(block.encode(), "policy.yaml")
     assert not read.problems

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from chains.policy.answer import answer
-from chains.policy.load import parse_policies
+from chains.policy.document.load import parse_policies
+from chains.policy.document.patterns import read_image
+from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy, open_policy
-from chains.policy.patterns import read_image
-from chains.policy.policy import Namespace
 from chains.policy.verdict import ImageAnswer, PolicyVerdict
 from chains.statements.execution_report import SCAI
 from chains.statements.statement import STATEMENT_V1

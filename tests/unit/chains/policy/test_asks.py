@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from chains.policy.answer import answer
-from chains.policy.patterns import read_image
-from chains.policy.policy import Namespace
+from chains.policy.document.patterns import read_image
+from chains.policy.document.policy import Namespace
 from chains.policy.render import answers_to_text
 from chains.policy.verdict import Decision, ImageAnswer
 from chains.verify.verdict import Verdict

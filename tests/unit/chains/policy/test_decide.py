@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from chains.errors import UsageError
-from chains.policy.document import Mode
-from chains.policy.policy import Namespace
+from chains.policy.document.format import Mode
+from chains.policy.document.policy import Namespace
 from chains.policy.verdict import Decision
 from chains.verify.verdict import Verdict
 from tests.faults.verify.forge import (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chains.errors import UsageError
-from chains.policy.load import parse_policies
+from chains.policy.document.load import parse_policies
 from chains.policy.opened import open_policy
 from chains.policy.rules import MOST_LEVELS, MOST_VALUES
 from chains.verify.verdict import Verdict

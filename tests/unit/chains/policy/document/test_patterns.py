@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chains.errors import UsageError
-from chains.policy.patterns import ImagePattern, path_matches, read_image, wildcard_matches
+from chains.policy.document.patterns import ImagePattern, path_matches, read_image, wildcard_matches
 from tests.faults.verify.forge import DIGEST
 
 MATCHES = [

@@ -13,9 +13,9 @@ from chains.documents.load import read_bytes
 from chains.documents.places import Path as ValuePath
 from chains.documents.places import PlacedDocument, load_placed
 from chains.errors import ChainsError, InputError, UsageError
-from chains.policy.document import DOCUMENT, LARGEST, Consequence, Mode
-from chains.policy.patterns import ImagePattern
-from chains.policy.policy import (
+from chains.policy.document.format import DOCUMENT, LARGEST, Consequence, Mode
+from chains.policy.document.patterns import ImagePattern
+from chains.policy.document.policy import (
     Exemption,
     KeyWanted,
     LabelCondition,
@@ -28,11 +28,11 @@ from chains.policy.policy import (
     TasksWanted,
     TrustEntry,
 )
-from chains.policy.problem import Finding, Problem, Report, Severity, dotted
+from chains.policy.document.problem import Finding, Problem, Report, Severity, dotted
+from chains.policy.document.regexps import regexp_problem
+from chains.policy.document.shapes import WRONG
+from chains.policy.document.sources import SourceAllowed, canonical
 from chains.policy.reasons import Requirement
-from chains.policy.regexps import regexp_problem
-from chains.policy.shapes import WRONG
-from chains.policy.sources import SourceAllowed, canonical
 from chains.verify.criteria import CertificateWanted, NameWanted
 
 T = TypeVar("T")

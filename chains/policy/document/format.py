@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 from typing import Any, Final
 
-from chains.policy.shapes import (
+from chains.policy.document.shapes import (
     Choice,
     Fields,
     Flag,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from chains.policy.document import Consequence, HermeticWanted, Mode, Operator, OutcomeWanted
-from chains.policy.patterns import ImagePattern, wildcard_matches
-from chains.policy.sources import SourceAllowed
+from chains.policy.document.format import Consequence, HermeticWanted, Mode, Operator, OutcomeWanted
+from chains.policy.document.patterns import ImagePattern, wildcard_matches
+from chains.policy.document.sources import SourceAllowed
 from chains.verify.criteria import CertificateWanted
 from storage.formats.reference import Image
 

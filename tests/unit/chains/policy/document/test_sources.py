@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chains.policy.sources import SourceAllowed, canonical
+from chains.policy.document.sources import SourceAllowed, canonical
 
 SAME = [
     "git+https://git.example.com/shop/app.git",

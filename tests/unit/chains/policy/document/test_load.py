@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from chains.errors import InputError
-from chains.policy.document import DOCUMENT, Mode, json_schema
-from chains.policy.load import PolicyError, load_policies, parse_policies
-from chains.policy.shapes import Fields, ListOf, Shape, TextOr
+from chains.policy.document.format import DOCUMENT, Mode, json_schema
+from chains.policy.document.load import PolicyError, load_policies, parse_policies
+from chains.policy.document.shapes import Fields, ListOf, Shape, TextOr
 from tests.faults.verify.forge import BUILDER, IMAGE, public
 from tests.unit.chains.policy.made import document, problems, trust
 
@@ -231,7 +231,7 @@ def _names(shape: Shape, schema: Json) -> None:
 
 def test_the_published_schema_has_the_names_of_the_reader() -> None:
     _names(DOCUMENT, json_schema())
-    published = Path(__file__).parents[4] / "docs" / "policy.schema.json"
+    published = Path(__file__).parents[5] / "docs" / "policy.schema.json"
     assert json.loads(published.read_text()) == json_schema()
 
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from chains.documents.places import Path
-from chains.policy.problem import Finding, Report
+from chains.policy.document.problem import Finding, Report
 from chains.text import excerpt
 
 WRONG: Final = object()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from chains.policy.patterns import path_matches
+from chains.policy.document.patterns import path_matches
 from chains.statements import slsa_v1
 from chains.statements.claims import build_type, sources
 from chains.statements.statement import SLSA_V1, Statement
