@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from chains.attest.platforms import Platforms, signed_images, with_platforms
 from chains.config.parse import Config
 from chains.errors import ConfigError
-from chains.isolation.judgement import ENFORCED, judge_isolation
+from chains.isolation.finding import Level
+from chains.isolation.judgement import judge_isolation
 from chains.statements import dependencies, execution_report, simple_signing, slsa_v02, slsa_v1
 from chains.statements.redaction import Redaction
 from chains.statements.statement import ResourceDescriptor, Statement
@@ -56,7 +57,7 @@ def build_provenance(run: RunSnapshot, config: Config, chosen: str = "", level: 
     artifact = config.taskrun if run.kind == "TaskRun" else config.pipelinerun
     name = chosen or artifact.format
     options = slsa_v1.Options(
-        builder_id=(level == ENFORCED and config.hermetic_builder_id) or config.builder_id,
+        builder_id=(level == Level.ENFORCED and config.hermetic_builder_id) or config.builder_id,
         build_type=config.build_type,
         deep=config.pipelinerun.deep_inspection,
         native=config.native_artifacts,

@@ -11,9 +11,9 @@ import posixpath
 from collections.abc import Iterator, Sequence
 
 from chains.isolation.environment import Environment
-from chains.isolation.expected_pod import BIN_FOLDER, BIN_VOLUME, ENTRYPOINT, HERMETIC_VARIABLE, PREPARE
-from chains.isolation.finding import FALSE, TRUE, UNKNOWN, Finding
-from chains.isolation.pod import STEP, Placed, distrust, place, too_large
+from chains.isolation.expected_pod import BIN_FOLDER, BIN_VOLUME, ENTRYPOINT, HERMETIC_VARIABLE, PREPARE, Part
+from chains.isolation.finding import Answer, Finding
+from chains.isolation.pod import Placed, distrust, place, too_large
 from chains.tekton.container import Container
 from chains.tekton.pod import Pod
 from chains.tekton.snapshot import RunSnapshot
@@ -22,7 +22,7 @@ from chains.tekton.surroundings import ImageEnvironment, Surroundings
 _TEKTONS_EMPTY = ("tekton-internal-", "tekton-creds-init-home-")
 """How Tekton's own empty volumes are called; what is in them when a container starts is Tekton's."""
 DEFEATING_VARIABLE = "TEKTON_RESOURCE_NAME"
-_NOT_TEKTONS = Finding(UNKNOWN, f"{BIN_FOLDER} is not the volume that tekton puts its entrypoint into")
+_NOT_TEKTONS = Finding(Answer.UNKNOWN, f"{BIN_FOLDER} is not the volume that tekton puts its entrypoint into")
 
 
 def judge_entrypoint(
@@ -40,30 +40,30 @@ def judge_entrypoint(
         *_binary(step.container, pod),
         *binary,
     ]
-    for value in (FALSE, UNKNOWN):
+    for value in (Answer.FALSE, Answer.UNKNOWN):
         for finding in against:
             if finding.value == value:
                 return finding
-    return Finding(TRUE, f"the entrypoint runs with {HERMETIC_VARIABLE}=1, and nothing defeats it")
+    return Finding(Answer.TRUE, f"the entrypoint runs with {HERMETIC_VARIABLE}=1, and nothing defeats it")
 
 
 def _not_run(container: Container, pod: Pod) -> Iterator[Finding]:
     if container.command != (ENTRYPOINT,):
-        yield Finding(FALSE, f"the container does not run {ENTRYPOINT}")
+        yield Finding(Answer.FALSE, f"the container does not run {ENTRYPOINT}")
     for hook in container.hooks:
-        yield Finding(FALSE, f"{hook} runs beside the entrypoint")
+        yield Finding(Answer.FALSE, f"{hook} runs beside the entrypoint")
     if "windows" in pod.operating_systems:
-        yield Finding(FALSE, "the entrypoint keeps the network on windows")
+        yield Finding(Answer.FALSE, "the entrypoint keeps the network on windows")
 
 
 def _hermetic_variable(environment: Environment) -> Iterator[Finding]:
     value = environment.get(HERMETIC_VARIABLE)
     if value is None:
-        yield Finding(FALSE, f"{HERMETIC_VARIABLE} is not in the container's environment")
+        yield Finding(Answer.FALSE, f"{HERMETIC_VARIABLE} is not in the container's environment")
     elif value.text is None:
-        yield Finding(UNKNOWN, f"{HERMETIC_VARIABLE}: {value.why}")
+        yield Finding(Answer.UNKNOWN, f"{HERMETIC_VARIABLE}: {value.why}")
     elif value.text != "1":
-        yield Finding(FALSE, f"{HERMETIC_VARIABLE} is not '1' in the container's environment")
+        yield Finding(Answer.FALSE, f"{HERMETIC_VARIABLE} is not '1' in the container's environment")
 
 
 def images_that_decide(run: RunSnapshot, surroundings: Surroundings) -> list[str]:
@@ -76,7 +76,7 @@ def images_that_decide(run: RunSnapshot, surroundings: Surroundings) -> list[str
         environment = Environment(step.container)
         asked = environment.get(HERMETIC_VARIABLE)
         is_open = environment.get(DEFEATING_VARIABLE) is None
-        if step.kind == STEP and is_open and asked is not None and asked.text == "1":
+        if step.kind == Part.STEP and is_open and asked is not None and asked.text == "1":
             found[step.status.image_id] = None
     return [image for image in found if image]
 
@@ -88,11 +88,13 @@ def _of_image(image: ImageEnvironment | None) -> Iterator[Finding]:
             f"the image's own ENV may set {DEFEATING_VARIABLE}, which keeps the network; the pod does not"
         )
         more = f" ({image.problem})" if image is not None and image.problem else ""
-        yield Finding(UNKNOWN, f"{reason} set it to nothing{more}")
+        yield Finding(Answer.UNKNOWN, f"{reason} set it to nothing{more}")
     elif all(variables.get(DEFEATING_VARIABLE) for variables in image.platforms):
-        yield Finding(FALSE, f"the image sets {DEFEATING_VARIABLE}, so the entrypoint keeps the network")
+        yield Finding(
+            Answer.FALSE, f"the image sets {DEFEATING_VARIABLE}, so the entrypoint keeps the network"
+        )
     elif any(variables.get(DEFEATING_VARIABLE) for variables in image.platforms):
-        yield Finding(UNKNOWN, f"some platforms of the image set {DEFEATING_VARIABLE}")
+        yield Finding(Answer.UNKNOWN, f"some platforms of the image set {DEFEATING_VARIABLE}")
 
 
 def _defeating_variable(environment: Environment, image: ImageEnvironment | None) -> Iterator[Finding]:
@@ -100,9 +102,9 @@ def _defeating_variable(environment: Environment, image: ImageEnvironment | None
     if value is None:
         yield from _of_image(image)
     elif value.text is None:
-        yield Finding(UNKNOWN, f"{DEFEATING_VARIABLE}: {value.why}")
+        yield Finding(Answer.UNKNOWN, f"{DEFEATING_VARIABLE}: {value.why}")
     elif value.text:
-        yield Finding(FALSE, f"{DEFEATING_VARIABLE} is set, so the entrypoint keeps the network")
+        yield Finding(Answer.FALSE, f"{DEFEATING_VARIABLE} is set, so the entrypoint keeps the network")
 
 
 def judge_binary(placed: Sequence[Placed], pod: Pod) -> list[Finding]:
@@ -112,12 +114,16 @@ def judge_binary(placed: Sequence[Placed], pod: Pod) -> list[Finding]:
     if not volumes or not all(volume.is_empty_dir for volume in volumes):
         found.append(_NOT_TEKTONS)
     if not any(one.is_tektons_own and one.container.name == PREPARE for one in placed):
-        found.append(Finding(UNKNOWN, f"no init container {PREPARE} of tekton puts the entrypoint there"))
+        found.append(
+            Finding(Answer.UNKNOWN, f"no init container {PREPARE} of tekton puts the entrypoint there")
+        )
     for other in placed:
         for mount in other.container.mounts:
             if mount.name != BIN_VOLUME or other.is_tektons_own or mount.read_only is True:
                 continue
-            found.append(Finding(UNKNOWN, f"{other.kind}/{other.name} can change the entrypoint's binary"))
+            found.append(
+                Finding(Answer.UNKNOWN, f"{other.kind}/{other.name} can change the entrypoint's binary")
+            )
     return found
 
 
@@ -129,7 +135,7 @@ def _binary(container: Container, pod: Pod) -> Iterator[Finding]:
         yield _NOT_TEKTONS
         return
     if inner := next(_laid_over(container, pod), ""):
-        yield Finding(UNKNOWN, f"a link may lead the volume at {inner} over {BIN_FOLDER}")
+        yield Finding(Answer.UNKNOWN, f"a link may lead the volume at {inner} over {BIN_FOLDER}")
 
 
 def _laid_over(container: Container, pod: Pod) -> Iterator[str]:

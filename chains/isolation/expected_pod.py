@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from chains.tekton.container import (
     Container,
@@ -23,7 +24,6 @@ from chains.tekton.image_name import parse_image_digest
 from chains.tekton.raw import Json, mapping_at, objects_at
 from chains.tekton.snapshot import RunSnapshot
 
-STEP, SIDECAR = "step", "sidecar"
 ENTRYPOINT = "/tekton/bin/entrypoint"
 MODE_ANNOTATION = "experimental.tekton.dev/execution-mode"
 BIN_VOLUME, BIN_FOLDER = "tekton-internal-bin", "/tekton/bin"
@@ -43,11 +43,25 @@ _SCRIPTS = re.compile(
 )
 
 
+class Part(StrEnum):
+    """The part that a container plays in a run's pod.
+
+    ``init`` are Tekton's own init containers, ``injected`` those that neither the Task nor Tekton asked for,
+    ``ephemeral`` those that somebody attached to debug the pod.
+    """
+
+    STEP = "step"
+    SIDECAR = "sidecar"
+    INIT = "init"
+    INJECTED = "injected"
+    EPHEMERAL = "ephemeral"
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """A container that the Task asks for: ``fields`` are the step's or sidecar's, None where not recorded."""
 
-    kind: str
+    kind: Part
     name: str
     container: str
     fields: Mapping[str, Json] | None
@@ -63,11 +77,12 @@ def expected_containers(run: RunSnapshot) -> list[Expected]:
     """Return the steps and sidecars that the run's record asks for, steps first."""
     spec = run.status.get("taskSpec", {})
     found = [
-        _expected(STEP, step, step.get("name") or f"unnamed-{number}", _merged(spec, step))
+        _expected(Part.STEP, step, step.get("name") or f"unnamed-{number}", _merged(spec, step))
         for number, step in enumerate(spec.get("steps", ()))
     ]
     found += [
-        _expected(SIDECAR, sidecar, sidecar.get("name", ""), sidecar) for sidecar in spec.get("sidecars", ())
+        _expected(Part.SIDECAR, sidecar, sidecar.get("name", ""), sidecar)
+        for sidecar in spec.get("sidecars", ())
     ]
     if found:
         return found
@@ -75,12 +90,12 @@ def expected_containers(run: RunSnapshot) -> list[Expected]:
         Expected(
             kind, state.get("name", ""), state.get("container") or f"{kind}-{state.get('name', '')}", None
         )
-        for kind, states in ((STEP, "steps"), (SIDECAR, "sidecars"))
+        for kind, states in ((Part.STEP, "steps"), (Part.SIDECAR, "sidecars"))
         for state in run.status.get(states, ())
     ]
 
 
-def _expected(kind: str, written: Mapping[str, Json], name: str, fields: Mapping[str, Json]) -> Expected:
+def _expected(kind: Part, written: Mapping[str, Json], name: str, fields: Mapping[str, Json]) -> Expected:
     container = re.sub(r"[^a-zA-Z0-9]+$", "", f"{kind}-{name}"[:_LONGEST_NAME])
     return Expected(kind, name, container, None if "ref" in written else fields)
 
@@ -139,7 +154,7 @@ def differences(expected: Expected, container: Container, run: RunSnapshot) -> l
         return []
     found = list(_different_environment(expected, container, run))
     found += _added_mounts([parse_mount(item) for item in objects_at(fields, "volumeMounts")], container)
-    if expected.kind == STEP:
+    if expected.kind == Part.STEP:
         if not _is_image(fields, container.image):
             found.append("the image is another one")
         if not _is_wrapped(fields, container):
@@ -229,11 +244,11 @@ def _different_environment(expected: Expected, container: Container, run: RunSna
     fields = expected.fields or {}
     asked = _by_name(fields.get("env", ()))
     # a cluster may forbid variables of the pod template, so they may be missing
-    template = objects_at(run.spec, "podTemplate", "env") if expected.kind == STEP else []
+    template = objects_at(run.spec, "podTemplate", "env") if expected.kind == Part.STEP else []
     allowed = asked | _by_name(template)
-    if expected.kind == STEP and is_requested(run):
+    if expected.kind == Part.STEP and is_requested(run):
         allowed[HERMETIC_VARIABLE] = Variable(HERMETIC_VARIABLE, "1")
-    own = _OWN_VARIABLES if expected.kind == STEP else ()
+    own = _OWN_VARIABLES if expected.kind == Part.STEP else ()
     actual = {variable.name: variable for variable in container.env}
     for name, variable in actual.items():
         candidates = [one for one in (allowed.get(name), asked.get(name)) if one is not None]

@@ -1,17 +1,38 @@
-"""One answer of three: true, false, or unknown. What is not proven is never told as true."""
+"""What is known about one question: true, false or unknown. What is not proven is never written as true."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-TRUE, FALSE, UNKNOWN = "true", "false", "unknown"
+
+class Answer(StrEnum):
+    """An answer; its value is what reports say."""
+
+    TRUE = "true"
+    FALSE = "false"
+    UNKNOWN = "unknown"
+
+
+class Level(StrEnum):
+    """How far a run was without a network, from the weakest: a PipelineRun has that of its weakest child."""
+
+    NOT_REQUESTED = "not-requested"
+    REQUESTED_ONLY = "requested-only"
+    UNKNOWN = "unknown"
+    PARTLY = "partly"
+    ENFORCED = "enforced"
+
+
+LEVELS = tuple(Level)
+"""From the weakest to the strongest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An answer, ``true``, ``false`` or ``unknown``, and why."""
+    """An answer and why it is so."""
 
-    value: str
+    value: Answer
     reason: str
 
     def to_json(self) -> dict[str, str]:

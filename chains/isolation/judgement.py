@@ -14,18 +14,14 @@ from chains.isolation.entrypoint import judge_binary, judge_entrypoint
 from chains.isolation.expected_pod import (
     MODE_ANNOTATION,
     Expected,
+    Part,
     differences,
     expected_containers,
     is_requested,
 )
-from chains.isolation.finding import FALSE, TRUE, UNKNOWN, Finding
+from chains.isolation.finding import LEVELS, Answer, Finding, Level
 from chains.isolation.network import PodNetwork, judge_network
 from chains.isolation.pod import (
-    EPHEMERAL,
-    INIT,
-    INJECTED,
-    SIDECAR,
-    STEP,
     Placed,
     asked_labels,
     distrust,
@@ -41,24 +37,19 @@ from chains.tekton.pod import Pod
 from chains.tekton.snapshot import RunSnapshot
 from chains.tekton.surroundings import FEATURE_FLAGS, NOTHING, RuntimeClass, Surroundings
 
-ENFORCED, PARTLY, UNKNOWN_LEVEL = "enforced", "partly", "unknown"
-REQUESTED_ONLY, NOT_REQUESTED = "requested-only", "not-requested"
-LEVELS = (NOT_REQUESTED, REQUESTED_ONLY, UNKNOWN_LEVEL, PARTLY, ENFORCED)
-"""From the weakest: a PipelineRun has the weakest of its children."""
 _NAMED = 6
-_Images = dict[tuple[str, str], str]
+_Images = dict[tuple[Part, str], str]
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerIsolation:
     """The answers for one container.
 
-    ``kind`` is ``step``, ``sidecar``, ``init`` (Tekton's own), ``injected`` or ``ephemeral``; ``image`` the
-    id that was reported; ``placed`` where it is in the pod, if it is. ``is_counted``: it is no helper of
-    Tekton's, so that it decides about the level.
+    ``image`` is the image id that was reported. ``placed`` is its place in the pod, None where it has none.
+    ``is_counted`` says that it is no helper of Tekton's, so that it decides about the level.
     """
 
-    kind: str
+    kind: Part
     name: str
     image: str
     requested: Finding
@@ -76,7 +67,7 @@ class ChildLevel:
     kind: str
     name: str
     uid: str
-    level: str
+    level: Level
     reason: str
 
 
@@ -87,7 +78,7 @@ class Isolation:
     ``pod`` is None unless it is believed to be the run's; ``runtime_class`` its class, if known.
     """
 
-    level: str
+    level: Level
     reason: str
     containers: tuple[ContainerIsolation, ...] = ()
     network: PodNetwork | None = None
@@ -111,7 +102,7 @@ def judge_isolation(
     if run.kind == "TaskRun":
         return _judge_task(run, known.get(run.label, NOTHING), policies_vouched=policies_vouched)
     # of what is not recorded, or not certainly, nothing is known, so it cannot be enforced
-    without = UNKNOWN_LEVEL if is_requested(run) else NOT_REQUESTED
+    without = Level.UNKNOWN if is_requested(run) else Level.NOT_REQUESTED
     doubts = {gap.uid: gap.reason for gap in run.gaps if gap.uid}
     children = []
     for child in run.children:
@@ -168,8 +159,8 @@ def _unseen(
         expected.name,
         recorded.get((expected.kind, expected.name), ""),
         _requested(run, expected.kind, surroundings),
-        Finding(UNKNOWN, why),
-        Finding(UNKNOWN, why),
+        Finding(Answer.UNKNOWN, why),
+        Finding(Answer.UNKNOWN, why),
     )
 
 
@@ -182,10 +173,10 @@ def _judge_container(
     network: PodNetwork,
     recorded: _Images,
 ) -> ContainerIsolation:
-    entrypoint = judge_entrypoint(placed, pod, binary, surroundings) if placed.kind == STEP else None
+    entrypoint = judge_entrypoint(placed, pod, binary, surroundings) if placed.kind == Part.STEP else None
     enforced = _enforced(placed, entrypoint, network, way_out(placed.container, pod))
-    if placed.kind == STEP and enforced.value == TRUE and (why := not_ended(run, placed)):
-        enforced = Finding(UNKNOWN, why)
+    if placed.kind == Part.STEP and enforced.value == Answer.TRUE and (why := not_ended(run, placed)):
+        enforced = Finding(Answer.UNKNOWN, why)
     return ContainerIsolation(
         placed.kind,
         placed.name,
@@ -208,19 +199,19 @@ def _image(placed: Placed, recorded: _Images) -> str:
 def _recorded_images(run: RunSnapshot) -> _Images:
     """Return the ids of the images that the run's record tells, by kind and name of what ran them."""
     found: _Images = {}
-    for kind, field in ((STEP, "steps"), (SIDECAR, "sidecars")):
-        gone = set(replaced(run.raw)) if kind == SIDECAR else set()
+    for kind, field in ((Part.STEP, "steps"), (Part.SIDECAR, "sidecars")):
+        gone = set(replaced(run.raw)) if kind == Part.SIDECAR else set()
         for state in run.status.get(field, ()):
             name = state.get("name", "")
             found.setdefault((kind, name), "" if name in gone else state.get("imageID", ""))
     return found
 
 
-def _requested(run: RunSnapshot, kind: str, surroundings: Surroundings) -> Finding:
+def _requested(run: RunSnapshot, kind: Part, surroundings: Surroundings) -> Finding:
     if not is_requested(run):
-        return Finding(FALSE, f"no annotation {MODE_ANNOTATION}: hermetic")
-    if kind != STEP:
-        return Finding(FALSE, "tekton's hermetic mode covers steps alone")
+        return Finding(Answer.FALSE, f"no annotation {MODE_ANNOTATION}: hermetic")
+    if kind != Part.STEP:
+        return Finding(Answer.FALSE, "tekton's hermetic mode covers steps alone")
     flags = run.status.get("provenance", {}).get("featureFlags", {})
     fields = flags.get("enableAPIFields") or surroundings.feature_flags.get("enable-api-fields", "")
     reason = f"annotation {MODE_ANNOTATION}"
@@ -229,31 +220,31 @@ def _requested(run: RunSnapshot, kind: str, surroundings: Surroundings) -> Findi
     pod = surroundings.pod
     if pod is not None and pod.annotations.get(MODE_ANNOTATION) != "hermetic":
         reason += ", which the pod does not have"
-    return Finding(TRUE, reason)
+    return Finding(Answer.TRUE, reason)
 
 
 def _enforced(placed: Placed, entrypoint: Finding | None, network: PodNetwork, around: str) -> Finding:
     """Return whether a container was without a network, by whatever did it, and without a way around it."""
-    if network.own_namespace.value == FALSE:
+    if network.own_namespace.value == Answer.FALSE:
         return network.own_namespace
     for finding in (network.network_mode, entrypoint, network.network_policy):
-        if finding is not None and finding.value == TRUE:
-            return Finding(UNKNOWN, around) if around else finding
-    own = entrypoint or Finding(FALSE, _not_covered(placed))
+        if finding is not None and finding.value == Answer.TRUE:
+            return Finding(Answer.UNKNOWN, around) if around else finding
+    own = entrypoint or Finding(Answer.FALSE, _not_covered(placed))
     weaker = [own, network.network_mode, network.network_policy]
-    unknown = next((finding for finding in weaker if finding.value == UNKNOWN), None)
+    unknown = next((finding for finding in weaker if finding.value == Answer.UNKNOWN), None)
     if unknown is not None and unknown is not own:
-        return Finding(UNKNOWN, f"{own.reason}; {unknown.reason}")
-    return unknown or Finding(FALSE, f"{own.reason}; {network.network_policy.reason}")
+        return Finding(Answer.UNKNOWN, f"{own.reason}; {unknown.reason}")
+    return unknown or Finding(Answer.FALSE, f"{own.reason}; {network.network_policy.reason}")
 
 
 def _not_covered(placed: Placed) -> str:
     if placed.is_tektons_own:
         return "a helper of tekton, with the pod's network; it runs no command of the task"
     return {
-        SIDECAR: "the entrypoint does not run in sidecars",
-        INJECTED: "the task did not ask for this container, and the entrypoint does not run in it",
-        EPHEMERAL: "a debugging container, in which the entrypoint does not run",
+        Part.SIDECAR: "the entrypoint does not run in sidecars",
+        Part.INJECTED: "the task did not ask for this container, and the entrypoint does not run in it",
+        Part.EPHEMERAL: "a debugging container, in which the entrypoint does not run",
     }[placed.kind]
 
 
@@ -262,22 +253,24 @@ def _observed(run: RunSnapshot, placed: Placed, recorded: _Images) -> Finding:
     wrong = _not_as_asked(run, placed, recorded)
     unknown = _not_reported(placed)
     if wrong or unknown:
-        return Finding(FALSE, wrong) if wrong else Finding(UNKNOWN, unknown)
-    return Finding(TRUE, "ran once, as the task asks" if placed.expected else "ran once, as tekton makes it")
+        return Finding(Answer.FALSE, wrong) if wrong else Finding(Answer.UNKNOWN, unknown)
+    return Finding(
+        Answer.TRUE, "ran once, as the task asks" if placed.expected else "ran once, as tekton makes it"
+    )
 
 
 def _not_as_asked(run: RunSnapshot, placed: Placed, images: _Images) -> str:
-    if placed.kind in {INJECTED, EPHEMERAL}:
+    if placed.kind in {Part.INJECTED, Part.EPHEMERAL}:
         return "the task did not ask for this container"
     changed = differences(placed.expected, placed.container, run) if placed.expected else []
     if changed:
         more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
         return "not as the task asks: " + ", ".join(changed[:_NAMED]) + more
     recorded, reported = images.get((placed.kind, placed.name), ""), placed.status.image_id
-    if placed.kind == STEP and recorded and reported and recorded != reported:
+    if placed.kind == Part.STEP and recorded and reported and recorded != reported:
         return "the kubelet reports another image than the run's record"
     restarts = _restarts(placed)
-    return f"restarted {restarts} times" if restarts and placed.kind != SIDECAR else ""
+    return f"restarted {restarts} times" if restarts and placed.kind != Part.SIDECAR else ""
 
 
 def _not_reported(placed: Placed) -> str:
@@ -301,25 +294,21 @@ def _restarts(placed: Placed) -> int:
 
 def _level(
     run: RunSnapshot, containers: Sequence[ContainerIsolation], why: str, *, partly: bool = False
-) -> tuple[str, str]:
+) -> tuple[Level, str]:
     """Return the level and the reason of the first container that keeps it from being ``enforced``."""
     counted = [container for container in containers if container.is_counted]
     values = [container.enforced.value for container in counted]
-    if counted and all(value == TRUE for value in values):
-        return ENFORCED, f"no network for {len(counted)} of {len(counted)} containers"
-    lacking = next((one for one in counted if one.enforced.value != TRUE), None)
+    if counted and all(value == Answer.TRUE for value in values):
+        return Level.ENFORCED, f"no network for {len(counted)} of {len(counted)} containers"
+    lacking = next((one for one in counted if one.enforced.value != Answer.TRUE), None)
     reason = f"{lacking.kind}/{lacking.name}: {lacking.enforced.reason}" if lacking else why
-    if FALSE in values and (TRUE in values or partly):
-        return PARTLY, reason
-    if not is_requested(run) and TRUE not in values:
-        return NOT_REQUESTED, f"no annotation {MODE_ANNOTATION}: hermetic, and nothing is known to enforce it"
-    if UNKNOWN in values or not values:
-        return UNKNOWN_LEVEL, reason
-    return REQUESTED_ONLY, reason
-
-
-__all__ = [
-    "ENFORCED", "INIT", "LEVELS", "MODE_ANNOTATION", "NOT_REQUESTED", "PARTLY", "REQUESTED_ONLY",
-    "UNKNOWN_LEVEL", "ChildLevel", "ContainerIsolation", "Finding", "Isolation", "is_requested",
-    "judge_isolation",
-]  # fmt: skip
+    if Answer.FALSE in values and (Answer.TRUE in values or partly):
+        return Level.PARTLY, reason
+    if not is_requested(run) and Answer.TRUE not in values:
+        return (
+            Level.NOT_REQUESTED,
+            f"no annotation {MODE_ANNOTATION}: hermetic, and nothing is known to enforce it",
+        )
+    if Answer.UNKNOWN in values or not values:
+        return Level.UNKNOWN, reason
+    return Level.REQUESTED_ONLY, reason

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chains.isolation.finding import FALSE, TRUE, UNKNOWN, Finding
+from chains.isolation.finding import Answer, Finding
 from chains.isolation.policies import Openness, judge_direction, named
 from chains.tekton.network_policy import EGRESS, INGRESS
 from chains.tekton.pod import Pod
@@ -55,9 +55,9 @@ def judge_network(
     """
     own = _own_namespace(pod)
     mode = _network_mode(pod)
-    if own.value == FALSE:
+    if own.value == Answer.FALSE:
         reason = "network policies do not apply to the host's network"
-        return PodNetwork(own, mode, Finding(FALSE, reason), _sandbox(surroundings, pod))
+        return PodNetwork(own, mode, Finding(Answer.FALSE, reason), _sandbox(surroundings, pod))
     policies = _policies(pod, surroundings, asked)
     policy = policies.finding(vouched=vouched)
     return PodNetwork(own, mode, policy, _sandbox(surroundings, pod), partly=vouched and policies.partly)
@@ -65,54 +65,59 @@ def judge_network(
 
 def _own_namespace(pod: Pod) -> Finding:
     if pod.host_network or pod.network_mode == "Host":
-        return Finding(FALSE, "the pod uses the host's network")
-    return Finding(TRUE, "the pod does not use the host's network")
+        return Finding(Answer.FALSE, "the pod uses the host's network")
+    return Finding(Answer.TRUE, "the pod does not use the host's network")
 
 
 def _network_mode(pod: Pod) -> Finding:
     """Judge ``spec.networkMode`` (KEP-6313): a kubelet that does not know it gives the pod a network."""
     mode = pod.network_mode
     if mode != "None":
-        return Finding(FALSE, f"spec.networkMode is {mode!r}" if mode else "the pod has no spec.networkMode")
+        return Finding(
+            Answer.FALSE, f"spec.networkMode is {mode!r}" if mode else "the pod has no spec.networkMode"
+        )
     if not pod.has_started:
-        return Finding(UNKNOWN, "spec.networkMode is None, but no kubelet has reported on the pod")
+        return Finding(Answer.UNKNOWN, "spec.networkMode is None, but no kubelet has reported on the pod")
     if any(pod.addresses):
-        return Finding(FALSE, "spec.networkMode is None, but the kubelet reports an address for the pod")
-    return Finding(TRUE, "spec.networkMode is None, and the kubelet reports no address")
+        return Finding(
+            Answer.FALSE, "spec.networkMode is None, but the kubelet reports an address for the pod"
+        )
+    return Finding(Answer.TRUE, "spec.networkMode is None, and the kubelet reports no address")
 
 
 def _sandbox(surroundings: Surroundings, pod: Pod) -> Finding:
     name, known = pod.runtime_class, surroundings.runtime_class
     if not name:
-        return Finding(FALSE, "no runtime class: containers share the node's kernel")
+        return Finding(Answer.FALSE, "no runtime class: containers share the node's kernel")
     if known is None or known.name != name:
         why = surroundings.unread.get("RuntimeClass", "is not in the input")
-        return Finding(UNKNOWN, f"runtime class {name} {why}, so its handler is not known")
+        return Finding(Answer.UNKNOWN, f"runtime class {name} {why}, so its handler is not known")
     handler = known.handler
     if known.created is None or pod.created is None or known.created > pod.created:
         return Finding(
-            UNKNOWN, f"runtime class {name} may be younger than the pod: its handler can be changed so"
+            Answer.UNKNOWN, f"runtime class {name} may be younger than the pod: its handler can be changed so"
         )
     if handler.lower().startswith(_SANDBOXES):
-        return Finding(TRUE, f"runtime class {name} has the handler {handler}, by its name a sandbox")
-    return Finding(UNKNOWN, f"runtime class {name} has the handler {handler}, which is not known")
+        return Finding(Answer.TRUE, f"runtime class {name} has the handler {handler}, by its name a sandbox")
+    return Finding(Answer.UNKNOWN, f"runtime class {name} has the handler {handler}, which is not known")
 
 
 @dataclass(frozen=True, slots=True)
 class _Policies:
-    value: str
+    value: Answer
     reason: str
     partly: bool = False
 
     def finding(self, *, vouched: bool) -> Finding:
-        if self.value != TRUE:
+        if self.value != Answer.TRUE:
             return Finding(self.value, self.reason)
         if vouched:
             return Finding(
-                TRUE, f"{self.reason}, and the configuration vouches for the network plugin ({VOUCH_KEY})"
+                Answer.TRUE,
+                f"{self.reason}, and the configuration vouches for the network plugin ({VOUCH_KEY})",
             )
         return Finding(
-            UNKNOWN,
+            Answer.UNKNOWN,
             f"{self.reason}, but whether the network plugin enforces it cannot be observed ({VOUCH_KEY})",
         )
 
@@ -125,19 +130,19 @@ def _policies(pod: Pod, surroundings: Surroundings, asked: Mapping[str, Json]) -
     found = {egress.openness, ingress.openness}
     if found == {closed}:
         names = named(sorted({*egress.closed_by, *ingress.closed_by}))
-        return _Policies(TRUE, f"all egress and ingress is denied by network policy {names}")
+        return _Policies(Answer.TRUE, f"all egress and ingress is denied by network policy {names}")
     if egress.openness is dns:
         also = f"; {ingress.reason}" if ingress.openness is is_open else ""
         reason = f"{egress.reason}: only partly closed, since names carry data out{also}"
-        return _Policies(FALSE, reason, partly=True)
+        return _Policies(Answer.FALSE, reason, partly=True)
     if found == {closed, is_open}:
         shut, left = (egress, ingress) if egress.openness is closed else (ingress, egress)
         why = "whoever connects to the pod can exchange data" if shut is egress else "data can be fetched"
         return _Policies(
-            FALSE, f"{shut.reason}, but {left.reason}: only partly closed, since {why}", partly=True
+            Answer.FALSE, f"{shut.reason}, but {left.reason}: only partly closed, since {why}", partly=True
         )
     opened = next((one for one in (egress, ingress) if one.openness is is_open), None)
     if opened is not None:
-        return _Policies(FALSE, opened.reason)
+        return _Policies(Answer.FALSE, opened.reason)
     unclear = next(one for one in (egress, ingress) if one.openness is Openness.UNKNOWN)
-    return _Policies(UNKNOWN, unclear.reason)
+    return _Policies(Answer.UNKNOWN, unclear.reason)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from chains.isolation.expected_pod import SIDECAR, STEP, Expected, expected_containers, is_tektons_own
+from chains.isolation.expected_pod import Expected, Part, expected_containers, is_tektons_own
 from chains.tekton.container import NO_STATUS, Container, ContainerStatus
 from chains.tekton.late_changes import is_replacement
 from chains.tekton.network_policy import NetworkPolicy
@@ -14,7 +14,6 @@ from chains.tekton.pod import Pod
 from chains.tekton.raw import Json, parse_time, text_at
 from chains.tekton.snapshot import RunSnapshot
 
-INIT, INJECTED, EPHEMERAL = "init", "injected", "ephemeral"
 ENDED_BY_TEKTON = (
     "tekton ended the run before its steps had ended, and recorded no container that would tie a pod to it"
 )
@@ -32,14 +31,14 @@ MOST_CONTAINERS, MOST_VOLUMES, MOST_MOUNTS = 250, 500, 100
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """One container of a pod. ``kind`` is ``step``, ``sidecar``, ``init``, ``injected`` or ``ephemeral``.
+    """One container of a pod with its part.
 
-    ``init`` are Tekton's own init containers; others are ``injected``. ``expected`` is what the Task asks
-    for, ``status`` what the kubelet reports. ``is_stopped`` says that Tekton has put its own image in the
-    place of one that went on after the steps: what is reported is the replacement's, but for ``lastState``.
+    ``expected`` is what the Task asks for, None for a container that it does not ask for; ``status`` is what
+    the kubelet reports. ``is_stopped`` says that Tekton has put its own image in the place of one that went
+    on after the steps: what is reported is the replacement's, except for :attr:`ContainerStatus.last`.
     """
 
-    kind: str
+    kind: Part
     name: str
     container: Container
     status: ContainerStatus
@@ -148,14 +147,14 @@ def place(run: RunSnapshot, pod: Pod) -> list[Placed]:
                 None,
             )
             if asked is not None and name not in found:
-                stopped = stopped and asked.kind != STEP
+                stopped = stopped and asked.kind != Part.STEP
                 found[name] = Placed(asked.kind, asked.name, container, status, asked, is_stopped=stopped)
             else:
                 own = is_tektons_own(container, run)
-                kind = INJECTED if not own else INIT if is_init else SIDECAR
+                kind = Part.INJECTED if not own else Part.INIT if is_init else Part.SIDECAR
                 others.append(Placed(kind, name, container, status, is_tektons_own=own, is_stopped=stopped))
     others += [
-        Placed(EPHEMERAL, container.name, container, pod.statuses.get(container.name, NO_STATUS))
+        Placed(Part.EPHEMERAL, container.name, container, pod.statuses.get(container.name, NO_STATUS))
         for container in pod.ephemeral_containers
     ]
     ordered = [found[one.container] for one in expected if one.container in found]
@@ -170,7 +169,7 @@ def _is_stopped(status: ContainerStatus, ended: str) -> bool:
 
 def _fits(expected: Expected, container: Container, *, is_init: bool) -> bool:
     """Whether a container stands where Tekton puts it: sidecars may be init containers that go on running."""
-    return not is_init or (container.restarts_always and expected.kind == SIDECAR)
+    return not is_init or (container.restarts_always and expected.kind == Part.SIDECAR)
 
 
 def way_out(container: Container, pod: Pod) -> str:
@@ -214,12 +213,6 @@ def missing(run: RunSnapshot, placed: list[Placed]) -> list[Expected]:
     """Return what the Task asks for and the pod does not have."""
     there = {one.expected.container for one in placed if one.expected is not None}
     return [one for one in expected_containers(run) if one.container not in there]
-
-
-__all__ = [
-    "EPHEMERAL", "INIT", "INJECTED", "SIDECAR", "STEP", "Placed", "asked_labels", "distrust", "missing",
-    "not_ended", "place", "too_large", "unrecorded", "way_out",
-]  # fmt: skip
 
 
 def doubt(policy: NetworkPolicy, moment: datetime | None) -> str:

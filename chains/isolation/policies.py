@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 
 from chains.isolation.pod import doubt
 from chains.tekton.network_policy import EGRESS, INGRESS, LabelExpression, NetworkPolicy, PolicyRule
@@ -23,7 +23,7 @@ _DNS_PORT = 53
 _NAMED = 3
 
 
-class Openness(Enum):
+class Openness(StrEnum):
     """What the policies leave open in one direction; ``DNS`` is egress to port 53 alone."""
 
     CLOSED = "closed"

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from chains.isolation.expected_pod import ENTRYPOINT, entrypoint_flag
-from chains.isolation.pod import INJECTED, SIDECAR, Placed
+from chains.isolation.expected_pod import ENTRYPOINT, Part, entrypoint_flag
+from chains.isolation.pod import Placed
 from chains.statements.redaction import Redaction, environment
 from chains.tekton.container import Container, EnvironmentSource, parse_variable
 from chains.tekton.image_name import parse_image_digest
@@ -171,7 +171,7 @@ def _image_in_pod(placed: Placed) -> str:
     image = placed.container.image
     if placed.is_stopped:
         return ""
-    return placed.status.image or image if placed.kind in {SIDECAR, INJECTED} else image
+    return placed.status.image or image if placed.kind in {Part.SIDECAR, Part.INJECTED} else image
 
 
 def _command_line(container: Container, redaction: Redaction) -> list[str]:

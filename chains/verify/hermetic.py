@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chains.isolation.judgement import ENFORCED
+from chains.isolation.finding import Level
 from chains.statements.claims import hermetic_level, run_namespace, run_uid
 from chains.statements.execution_report import SCAI
 from chains.verify.criteria import Criteria
@@ -20,7 +20,7 @@ from chains.verify.verdict import Check
 HERMETIC_CHECK, NAMESPACE_CHECK = "hermetic", "namespace"
 _KEY_ENDED = frozenset({Reason.KEY_REVOKED, Reason.KEY_OUTSIDE_WINDOW})
 _NO_REPORT = "no execution report by a given key"
-_EXPECTED = f"an execution report of the same run with level {ENFORCED}"
+_EXPECTED = f"an execution report of the same run with level {Level.ENFORCED}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,10 @@ def prove_run(
         actual = "no report of the namespace asked for"
         checks.append(Check(HERMETIC_CHECK, Result.SKIP, _EXPECTED, actual, Reason.NOT_COMPARED))
         return RunProof(checks, [], [])
-    proven = [(one, [each for each in own if _level(each) == ENFORCED]) for one, own in pairs]
+    proven = [(one, [each for each in own if _level(each) == Level.ENFORCED]) for one, own in pairs]
     proofs = [each for _, own in proven for each in own]
     if proofs:
-        actual = f"level {ENFORCED}"
+        actual = f"level {Level.ENFORCED}"
         checks.append(Check(HERMETIC_CHECK, Result.PASS, _EXPECTED, actual, attestation=proofs[0].digest))
         return RunProof(checks, [one for one, own in proven if own], proofs)
     found = [f"level {_level(each) or 'missing'}" for _, own in pairs for each in own]

@@ -18,7 +18,8 @@ from chains.errors import InputError
 from chains.isolation.entrypoint import images_that_decide
 from chains.isolation.environment import Environment, Value
 from chains.isolation.expected_pod import differences, expected_containers
-from chains.isolation.judgement import ENFORCED, UNKNOWN_LEVEL, judge_isolation
+from chains.isolation.finding import Level
+from chains.isolation.judgement import judge_isolation
 from chains.isolation.pod import MOST_CONTAINERS, MOST_MOUNTS, MOST_VOLUMES
 from chains.statements import slsa_v02
 from chains.statements.execution_report import MOST_DROPPED
@@ -160,7 +161,7 @@ def test_a_pod_of_more_parts_than_can_be_compared_proves_nothing(make: Any, most
     make(within, most - there)
     make(pod, most - there + 1)
     isolation = judge_isolation(run, {LABEL: parse_surroundings(pod=pod)})
-    assert (isolation.level, isolation.pod) == (UNKNOWN_LEVEL, None)
+    assert (isolation.level, isolation.pod) == (Level.UNKNOWN, None)
     assert isolation.reason == f"step/compile: {what.format(most + 1)}"
     assert images_that_decide(run, parse_surroundings(pod=pod)) == []
     assert judge_isolation(run, {LABEL: parse_surroundings(pod=within)}).pod == parse_pod(within)
@@ -173,7 +174,7 @@ def test_a_run_of_thousands_of_steps_is_judged() -> None:
     steps += [{"name": f"s{n}", "image": "x"} for n in range(5000)]
     run["status"]["steps"] += [{"name": f"s{n}", "imageID": f"i{n}"} for n in range(5000)]
     isolation = judge_isolation(take_snapshot(run), {LABEL: parse_surroundings(pod=pod)})
-    assert isolation.level != ENFORCED
+    assert isolation.level != Level.ENFORCED
     assert [one.image for one in isolation.containers][-1] == "i4999"
 
 

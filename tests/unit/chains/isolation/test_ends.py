@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from chains.isolation.judgement import ENFORCED, UNKNOWN_LEVEL, Isolation, judge_isolation
+from chains.isolation.finding import Level
+from chains.isolation.judgement import Isolation, judge_isolation
 from chains.tekton.snapshot import take_snapshot
 from chains.tekton.surroundings import parse_surroundings
 from tests.faults.hermetic import objects
@@ -40,14 +41,14 @@ def test_a_run_that_tekton_ended_has_one_reason_whether_its_pod_is_still_there_o
 ) -> None:
     found = objects("nothing-wrong")
     run, pod = found["TaskRun"], found["Pod"]
-    assert judged(run, pod).level == ENFORCED
+    assert judged(run, pod).level == Level.ENFORCED
     run["status"]["conditions"] = [{"type": "Succeeded", "status": "False", "reason": reason}]
     for step in run["status"]["steps"]:
         ended_by_tekton(step, reason)
     for state in pod["status"]["containerStatuses"]:
         state["state"] = {"running": {"startedAt": "2026-01-02T03:04:05Z"}}
     isolation = judged(run, pod if pod_is_there else None)
-    assert isolation.level == UNKNOWN_LEVEL
+    assert isolation.level == Level.UNKNOWN
     assert isolation.reason.endswith(REASON)
     assert {one.enforced.value for one in isolation.containers} == {"unknown"}
 
@@ -68,7 +69,7 @@ def test_a_step_that_is_not_reported_as_ended_is_not_enforced(how: str) -> None:
     state = {**pod["status"]["containerStatuses"][0], "name": "step-second"}
     run["status"]["steps"].append(second)
     pod["status"]["containerStatuses"].append(state)
-    assert judged(run, pod).level == ENFORCED
+    assert judged(run, pod).level == Level.ENFORCED
     if how == "not reported":
         pod["status"]["containerStatuses"].pop()
         second.pop("terminated")
@@ -78,7 +79,7 @@ def test_a_step_that_is_not_reported_as_ended_is_not_enforced(how: str) -> None:
         state["state"] = {how: {"startedAt": "2026-01-02T03:04:05Z"} if how == "running" else {"reason": "x"}}
         ended_by_tekton(second, "TaskRunTimeout")
     isolation = judged(run, pod)
-    assert isolation.level == UNKNOWN_LEVEL
+    assert isolation.level == Level.UNKNOWN
     assert isolation.reason == "step/second: the run does not record that it ended by itself"
     values = {one.name: one.enforced.value for one in isolation.containers if one.kind == "step"}
     assert values["second"] == "unknown"
@@ -128,7 +129,7 @@ def test_a_run_that_did_not_wait_for_its_step_has_one_reason_whenever_its_pod_is
     state["state"] = now
     isolation = judged(run, pod)
     assert (isolation.level, isolation.reason) == (
-        UNKNOWN_LEVEL, "step/second: the run does not record that it ended by itself",
+        Level.UNKNOWN, "step/second: the run does not record that it ended by itself",
     )  # fmt: skip
 
 
@@ -139,4 +140,4 @@ def test_a_run_whose_pod_was_evicted_is_enforced_if_the_ends_of_all_its_steps_we
     run["status"]["conditions"] = [{"type": "Succeeded", "status": "False", "reason": "PodEvicted"}]
     pod["status"] |= {"phase": "Failed", "reason": "Evicted"}
     isolation = judged(run, pod)
-    assert (isolation.level, isolation.reason) == (ENFORCED, "no network for 2 of 2 containers")
+    assert (isolation.level, isolation.reason) == (Level.ENFORCED, "no network for 2 of 2 containers")

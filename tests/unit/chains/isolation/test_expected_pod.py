@@ -6,14 +6,7 @@ from typing import Any
 
 import pytest
 
-from chains.isolation.expected_pod import (
-    SIDECAR,
-    STEP,
-    Expected,
-    entrypoint_flag,
-    expected_containers,
-    is_requested,
-)
+from chains.isolation.expected_pod import Expected, Part, entrypoint_flag, expected_containers, is_requested
 from chains.isolation.expected_pod import differences as _differences
 from chains.isolation.expected_pod import is_tektons_own as _is_tektons_own
 from chains.tekton.container import parse_container
@@ -61,11 +54,11 @@ def test_steps_come_first_and_both_are_called_as_tekton_calls_their_containers()
     }
     found = expected_containers(run_of({"taskSpec": task, "steps": [{"name": "other"}]}))
     assert [(one.kind, one.name, one.container) for one in found] == [
-        (STEP, "a", "step-a"),
-        (STEP, "unnamed-1", "step-unnamed-1"),
-        (STEP, "b", "step-b"),
-        (SIDECAR, "db", "sidecar-db"),
-        (SIDECAR, "", "sidecar"),
+        (Part.STEP, "a", "step-a"),
+        (Part.STEP, "unnamed-1", "step-unnamed-1"),
+        (Part.STEP, "b", "step-b"),
+        (Part.SIDECAR, "db", "sidecar-db"),
+        (Part.SIDECAR, "", "sidecar"),
     ]
     assert found[0].fields is not None
     assert found[0].fields["image"] == "i"
@@ -98,11 +91,11 @@ def test_without_its_task_a_run_tells_which_containers_it_had() -> None:
         "sidecars": [{"name": "db", "container": "side"}, {"name": "cache"}],
     }
     assert expected_containers(run_of(status)) == [
-        Expected(STEP, "a", "step-a-1", None),
-        Expected(STEP, "b", "step-b", None),
-        Expected(STEP, "", "step-", None),
-        Expected(SIDECAR, "db", "side", None),
-        Expected(SIDECAR, "cache", "sidecar-cache", None),
+        Expected(Part.STEP, "a", "step-a-1", None),
+        Expected(Part.STEP, "b", "step-b", None),
+        Expected(Part.STEP, "", "step-", None),
+        Expected(Part.SIDECAR, "db", "side", None),
+        Expected(Part.SIDECAR, "cache", "sidecar-cache", None),
     ]
     assert expected_containers(run_of()) == []
 
@@ -152,11 +145,11 @@ def step_of(fields: Json, container: Json, **run: Json) -> list[str]:
         "command": [ENTRYPOINT],
         "args": ["-entrypoint", "go", "--", "build"],
     } | container
-    return differences(Expected(STEP, "a", "step-a", fields), container, run_of(**run))
+    return differences(Expected(Part.STEP, "a", "step-a", fields), container, run_of(**run))
 
 
 def sidecar_of(fields: Json, container: Json, **run: Json) -> list[str]:
-    return differences(Expected(SIDECAR, "d", "sidecar-d", fields), container, run_of(**run))
+    return differences(Expected(Part.SIDECAR, "d", "sidecar-d", fields), container, run_of(**run))
 
 
 COMMAND, IMAGE, FOLDER, SECURITY = (
@@ -214,7 +207,7 @@ def test_a_container_as_the_task_asks_differs_in_nothing() -> None:
     assert step_of({}, {}) == []
     assert step_of({"workingDir": "/w"}, {}) == [FOLDER]
     assert step_of({}, {"workingDir": "/w"}) == [FOLDER]
-    unrecorded = Expected(STEP, "a", "step-a", None)
+    unrecorded = Expected(Part.STEP, "a", "step-a", None)
     assert differences(unrecorded, {"image": "evil", "command": ["curl"]}, run_of()) == []
 
 
@@ -304,13 +297,13 @@ def test_the_entrypoint_starts_what_the_step_says_and_passes_the_rest_on(
 
 
 def test_a_step_whose_arguments_and_command_are_not_told_runs_what_its_image_does() -> None:
-    bare = Expected(STEP, "a", "step-a", {"image": "r.example/app:1"})
+    bare = Expected(Part.STEP, "a", "step-a", {"image": "r.example/app:1"})
     container = {"image": f"r.example/app@{DIGEST}", "command": [ENTRYPOINT], "args": ["-x", "--"]}
     assert differences(bare, container, run_of()) == []
     assert differences(bare, container | {"args": ["-x", "--", "evil"]}, run_of()) == [COMMAND]
     assert differences(bare, container | {"args": []}, run_of()) == [COMMAND]
     assert differences(bare, container | {"command": ["/tekton/bin/other"]}, run_of()) == [COMMAND]
-    script = Expected(STEP, "a", "step-a", {"image": "i", "script": "x"})
+    script = Expected(Part.STEP, "a", "step-a", {"image": "i", "script": "x"})
     started = ["-entrypoint", "/tekton/scripts/script-0-x", "--"]
     assert differences(script, container | {"image": "i", "args": started}, run_of()) == []
 

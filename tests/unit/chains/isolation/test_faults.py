@@ -10,7 +10,7 @@ import pytest
 
 from chains.attest.payloads import EXECUTION_REPORT, PROVENANCE, build_payloads
 from chains.config.parse import Config, parse_config
-from chains.isolation.judgement import LEVELS
+from chains.isolation.finding import LEVELS
 from chains.statements.claims import builder_id
 from chains.statements.statement import parse_statement
 from chains.tekton.run_files import Intake, read_inputs

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from chains.isolation.judgement import ENFORCED, ContainerIsolation, Isolation, judge_isolation
+from chains.isolation.finding import Level
+from chains.isolation.judgement import ContainerIsolation, Isolation, judge_isolation
 from chains.tekton.snapshot import take_snapshot
 from chains.tekton.surroundings import parse_surroundings
 from tests.faults.hermetic import objects
@@ -56,7 +57,7 @@ def test_the_sidecar_that_tekton_reads_results_with_is_its_own_and_does_not_coun
     assert sidecar.enforced.reason.startswith(
         "a helper of tekton, with the pod's network; it runs no command"
     )
-    assert (found.level, found.reason) == (ENFORCED, "no network for 1 of 1 containers")
+    assert (found.level, found.reason) == (Level.ENFORCED, "no network for 1 of 1 containers")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_the_other_helpers_are_known_by_what_they_run_and_not_by_their_names(
     found = judged(run, pod)
     last = found.containers[-1]
     assert (last.kind, last.is_counted) == (("init", False) if is_own else ("injected", True))
-    assert found.level == (ENFORCED if is_own else "partly")
+    assert found.level == (Level.ENFORCED if is_own else "partly")
 
 
 PREPARE = ["/ko-app/entrypoint", "init", "/ko-app/entrypoint", "/tekton/bin/entrypoint", "step-compile"]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from chains.attest.payloads import EXECUTION_REPORT, PROVENANCE, build_payloads
 from chains.config.parse import lint_config, parse_config
-from chains.isolation.judgement import ENFORCED, LEVELS, Isolation, judge_isolation
+from chains.isolation.finding import LEVELS, Level
+from chains.isolation.judgement import Isolation, judge_isolation
 from chains.statements.claims import builder_id, hermetic_level, run_uid
 from chains.statements.statement import parse_statement
 from chains.tekton.snapshot import RunSnapshot, take_snapshot
@@ -42,7 +43,7 @@ def test_tektons_own_helpers_are_told_and_do_not_count() -> None:
     prepare = found.containers[1]
     assert (prepare.enforced.value, prepare.observed.value) == ("false", "true")
     assert "a helper of tekton" in prepare.enforced.reason
-    assert found.level == ENFORCED
+    assert found.level == Level.ENFORCED
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_what_only_calls_itself_a_helper_of_tekton_counts(change: Json) -> None:
     run, pod = good()
     pod["spec"]["initContainers"][0].update(change)
     found = judged(run, pod)
-    assert found.level != ENFORCED
+    assert found.level != Level.ENFORCED
     assert found.containers[1].kind == "injected"
     assert found.containers[1].observed.value == "false"
 
@@ -140,7 +141,7 @@ def test_a_record_without_its_task_makes_what_was_asked_for_unknown() -> None:
     run, pod = good()
     del run["status"]["taskSpec"]
     found = judged(run, pod)
-    assert found.level == ENFORCED
+    assert found.level == Level.ENFORCED
     assert found.containers[0].observed.reason == "the run's record does not tell what the task asks for"
 
 
@@ -317,7 +318,7 @@ def pipeline(*more: Json) -> RunSnapshot:
 def test_a_pipeline_is_as_isolated_as_the_weakest_of_its_children() -> None:
     _, pod = good()
     surroundings = {LABEL: parse_surroundings(pod=pod)}
-    assert judge_isolation(pipeline(), surroundings).level == ENFORCED
+    assert judge_isolation(pipeline(), surroundings).level == Level.ENFORCED
     plain, _ = good()
     plain["metadata"] = {
         "name": "clone",

@@ -7,18 +7,8 @@ from typing import Any
 
 import pytest
 
-from chains.isolation.pod import (
-    EPHEMERAL,
-    INIT,
-    INJECTED,
-    SIDECAR,
-    STEP,
-    Placed,
-    asked_labels,
-    missing,
-    not_ended,
-    unrecorded,
-)
+from chains.isolation.expected_pod import Part
+from chains.isolation.pod import Placed, asked_labels, missing, not_ended, unrecorded
 from chains.isolation.pod import distrust as _distrust
 from chains.isolation.pod import place as _place
 from chains.isolation.pod import too_large as _too_large
@@ -244,7 +234,7 @@ def test_a_step_has_ended_where_both_the_record_and_the_kubelet_say_so(
 ) -> None:
     pod = pod_of(status={"containerStatuses": [{"name": "step-a", "state": state}]})
     step = place(run_of(), pod)[0]
-    assert (step.kind, step.name) == (STEP, "a")
+    assert (step.kind, step.name) == (Part.STEP, "a")
     assert not_ended(run_of(steps=steps), step) == reason
 
 
@@ -269,13 +259,13 @@ def test_containers_come_in_the_tasks_order_and_all_others_by_place() -> None:
     }
     found = place(run_of(), pod_of(spec=spec))
     assert [(one.kind, one.name, one.is_tektons_own) for one in found] == [
-        (STEP, "a", False),
-        (SIDECAR, "db", False),
-        (INJECTED, "y", False),
-        (INIT, "prepare", True),
-        (INJECTED, "x", False),
-        (SIDECAR, "working-dir-initializer", True),
-        (EPHEMERAL, "debug", False),
+        (Part.STEP, "a", False),
+        (Part.SIDECAR, "db", False),
+        (Part.INJECTED, "y", False),
+        (Part.INIT, "prepare", True),
+        (Part.INJECTED, "x", False),
+        (Part.SIDECAR, "working-dir-initializer", True),
+        (Part.EPHEMERAL, "debug", False),
     ]
     assert [one.expected.container if one.expected else "" for one in found] == [
         "step-a", "sidecar-db", "", "", "", "", "",
@@ -288,8 +278,8 @@ def test_a_container_counts_as_the_tasks_once_and_only_where_tekton_puts_it() ->
     twice = pod_of(spec={"containers": [{"name": "step-a", "image": "1"}, {"name": "step-a", "image": "2"}]})
     found = place(run_of(), twice)
     assert [(one.kind, one.name, one.container.image) for one in found] == [
-        (STEP, "a", "1"),
-        (INJECTED, "step-a", "2"),
+        (Part.STEP, "a", "1"),
+        (Part.INJECTED, "step-a", "2"),
     ]
     assert [one.container for one in missing(run_of(), found)] == ["sidecar-db"]
     for field in ("initContainers", "ephemeralContainers"):
@@ -297,9 +287,11 @@ def test_a_container_counts_as_the_tasks_once_and_only_where_tekton_puts_it() ->
             there = [{"name": name, "restartPolicy": policy} for name in ("step-a", "sidecar-db")]
             kinds = [one[0] for one in parts(pod_of(spec={"containers": [], field: there}))]
             if field == "ephemeralContainers":
-                assert kinds == [EPHEMERAL, EPHEMERAL]
+                assert kinds == [Part.EPHEMERAL, Part.EPHEMERAL]
             else:
-                assert kinds == ([SIDECAR, INJECTED] if policy == "Always" else [INJECTED, INJECTED])
+                assert kinds == (
+                    [Part.SIDECAR, Part.INJECTED] if policy == "Always" else [Part.INJECTED, Part.INJECTED]
+                )
     assert [one.container for one in missing(run_of(), place(run_of(), {}))] == ["step-a", "sidecar-db"]
 
 
@@ -331,7 +323,7 @@ def test_the_reader_of_results_is_tektons_only_where_the_run_says_that_tekton_ad
     (found,) = [
         one for one in place(run, pod_of(spec={"containers": [reader]})) if one.name == reader["name"]
     ]
-    expected = (SIDECAR, True) if method == "sidecar-logs" else (INJECTED, False)
+    expected = (Part.SIDECAR, True) if method == "sidecar-logs" else (Part.INJECTED, False)
     assert (found.kind, found.is_tektons_own) == expected
 
 
