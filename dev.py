@@ -30,8 +30,8 @@ COVERAGE = 90
 NO_RESTART = "--max-worker-restart=0"
 IN_GROUPS = ("--dist", "loadscope", "--no-loadscope-reorder", NO_RESTART)
 """Options of pytest-xdist. A process that crashes fails the run and is not replaced."""
-FAILED, NO_TESTS = 1, 5
-"""Exit codes of pytest."""
+FAILED = 1
+"""Exit code of pytest: tests have failed, and nothing worse happened."""
 MOST_FAILED = 50
 """If more server tests than this fail in parallel, running in parallel is not the reason."""
 
@@ -96,35 +96,32 @@ def test(*, servers: bool, arguments: list[str]) -> None:
         return
     run(BIN / "coverage", "erase")
     run(*pytest, *offline, "--cov", "--cov-report=", *arguments)
-    failed = server_tests(
-        *pytest, "-m", "server", "--cov", "--cov-append", "--cov-report=", arguments=arguments
-    )
+    failed = server_tests(*pytest, "--cov", "--cov-append", "--cov-report=", arguments=arguments)
     run(BIN / "coverage", "report", f"--fail-under={COVERAGE}")
     if failed:
-        print(f"\n!!! {len(failed)} tests FAILED BESIDE OTHERS and passed alone:", *failed, sep="\n!!!   ")
+        print(f"\n!!! {len(failed)} tests FAILED IN PARALLEL and passed alone:", *failed, sep="\n!!!   ")
 
 
 def server_tests(*pytest: str | Path, arguments: list[str]) -> list[str]:
-    """Run the groups of server tests in parallel, then one by one those marked ``alone`` and the failed ones.
+    """Run the groups of server tests in parallel, then the failed ones once more, alone.
 
-    A test that fails alone fails the run. So does an error outside a test: of pytest, of the collection, or
-    of a whole process. Return the tests that failed in parallel and then passed.
+    A test that fails twice fails the run. So does an error outside a test: of pytest, of the collection, or
+    of a whole process. Return the tests that failed in parallel and passed alone.
     """
-    none_found = (NO_TESTS,) if arguments else ()
-    beside = ("-n", "auto", "--maxprocesses", "4", *IN_GROUPS)
     with tempfile.TemporaryDirectory(prefix="chains-tests-") as folder:
         file = Path(folder) / "failed.txt"
-        code = run(*pytest, *beside, f"--beside={file}", *arguments, allowed=(0, FAILED, *none_found))
+        parallel = ("-m", "server", "-n", "auto", "--maxprocesses", "4", *IN_GROUPS, f"--parallel={file}")
+        code = run(*pytest, *parallel, *arguments, allowed=(0, FAILED))
         failed = file.read_text().splitlines() if file.exists() else []
-        if code == FAILED and not 0 < len(failed) <= MOST_FAILED:
-            sys.exit(code)
-        if failed:
-            print(
-                f"\n!!! {len(failed)} tests failed beside others and run once more, alone:",
-                *failed,
-                sep="\n!!!   ",
-            )
-        run(*pytest, f"--alone={file}", *arguments, allowed=(0, *none_found))
+    if code == FAILED and not 0 < len(failed) <= MOST_FAILED:
+        sys.exit(code)
+    if failed:
+        print(
+            f"\n!!! {len(failed)} tests failed in parallel and run once more, alone:",
+            *failed,
+            sep="\n!!!   ",
+        )
+        run(*pytest, *failed)
     return failed
 
 

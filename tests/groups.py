@@ -1,11 +1,10 @@
-"""Server tests side by side: what belongs together, what is run alone, and what has failed beside others.
+"""Server tests in parallel: which of them form a group, and which of them failed.
 
-A pytest plugin (``-p tests.groups``) of ``dev.py``, which runs pytest up to three times: the offline tests; the
-server tests in groups (``--beside=FILE``); then, one by one and with the machine to themselves, the tests marked
-``alone`` and those that FILE names, because they failed beside others (``--alone=FILE``).
+``dev.py`` uses this pytest plugin (``-p tests.groups``). It runs the offline tests first, then the server tests in
+groups (``--parallel=FILE``), and then those that FILE names once more, one by one, because they failed in parallel.
 
-A group is a file of tests, or a folder of :data:`TOGETHER`. Its tests run in one process, in their order. Each
-process has servers of its own (fixtures of ``tests/conftest.py``), on ports and in folders of its own.
+A group is a file of tests, or a folder of :data:`TOGETHER`. The tests of a group run in one process, in their order.
+Each process starts its own servers (fixtures of ``tests/conftest.py``), with their own ports and folders.
 """
 
 from __future__ import annotations
@@ -18,52 +17,48 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = ("tests/e2e",)
-"""Folders that are one group, because their tests share a fixture that takes minutes to start."""
+"""Folders that are one group: their tests share a fixture that takes minutes to start."""
 
-LONGEST_FIRST = ("tests/e2e",)
+LONGEST_FIRST = (
+    "tests/faults/test_controller_faults.py",
+    "tests/e2e",
+    "tests/integration/test_runbooks.py",
+    "tests/contract/test_stores.py",
+    "tests/integration/test_controller_starved.py",
+    "tests/integration/test_controller_crashes.py",
+    "tests/integration/test_deploy.py",
+    "tests/interop/test_cosign.py",
+    "tests/integration/test_controller.py",
+    "tests/integration/test_controller_hostile.py",
+    "tests/integration/test_replicas.py",
+    "tests/integration/test_controller_memory.py",
+    "tests/integration/test_controller_runs.py",
+    "tests/integration/test_controller_children.py",
+    "tests/integration/test_upgrade.py",
+    "tests/integration/test_traces.py",
+)
 """Groups of more than half a minute, the longest first, so that all processes end at about the same time."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("groups")
-    group.addoption("--beside", metavar="FILE", help="leave out what runs alone; write what failed to FILE")
-    group.addoption("--alone", metavar="FILE", help="only what runs alone and what FILE names")
+    parser.getgroup("groups").addoption(
+        "--parallel",
+        metavar="FILE",
+        help="with pytest-xdist: run groups of tests, and write what failed to FILE",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Ended(config.getoption("beside")))
+        config.pluginmanager.register(Ended(config.getoption("parallel")))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
-) -> Generator[None, None, None]:
-    for item in items:
-        if marked(item, "alone") and not marked(item, "server"):
-            item.add_marker(pytest.mark.server)  # offline tests have no part that runs alone
-    yield
-    if config.getoption("beside"):
-        keep(config, items, [item for item in items if not marked(item, "alone")])
-        arrange(items)
-    elif file := config.getoption("alone"):
-        failed = set(Path(file).read_text().splitlines())
-        if gone := failed - {item.nodeid for item in items}:
-            raise pytest.UsageError(f"tests that failed beside others cannot be found: {sorted(gone)}")
-        keep(config, items, [item for item in items if marked(item, "alone") or item.nodeid in failed])
-
-
-def marked(item: pytest.Item, name: str) -> bool:
-    """Return whether a test has a marker, be it through its file."""
-    return item.get_closest_marker(name) is not None
-
-
-def keep(config: pytest.Config, items: list[pytest.Item], kept: list[pytest.Item]) -> None:
-    """Leave out the other items, in sight of the user."""
-    out = set(items) - set(kept)
-    if out:
-        config.hook.pytest_deselected(items=[item for item in items if item in out])
-        items[:] = kept
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the groups that take longest first."""
+    if config.getoption("parallel"):
+        places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+        items.sort(key=lambda item: places.get(group_of(item.nodeid), len(places)))
 
 
 def group_of(nodeid: str) -> str:
@@ -72,28 +67,24 @@ def group_of(nodeid: str) -> str:
     return next((folder for folder in TOGETHER if file.startswith(f"{folder}/")), file)
 
 
-def arrange(items: list[pytest.Item]) -> None:
-    """Put the groups that take longest first."""
-    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: places.get(group_of(item.nodeid), len(places)))
-
-
 class Groups(LoadScopeScheduling):
-    """Hands out groups. ``loadgroup`` of pytest-xdist 3.8 has no effect with pytest 9.2, whose nodes keep their ids."""
+    """Assigns groups to processes.
+
+    ``loadgroup`` of pytest-xdist 3.8 does nothing with pytest 9.2: it sets an attribute that pytest no longer reads.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups | None:
-    return Groups(config, log) if config.getoption("beside") else None
+    return Groups(config, log) if config.getoption("parallel") else None
 
 
 class Ended:
-    """Sees to it that every collected test has ended, and tells which have failed.
+    """Checks that every collected test ended, and writes down which ones failed.
 
-    pytest-xdist 3.8 may end with 0 although an internal error of pytest in one of its processes kept tests from
-    running.
+    pytest-xdist 3.8 can end with 0 although an internal error of pytest in one process kept tests from running.
     """
 
     def __init__(self, file: str | None) -> None:

@@ -24,12 +24,12 @@ work, arguments = sys.argv[2], sys.argv[3:]
 if work == "test":
     dev.test(servers=True, arguments=arguments)
 else:
-    dev.server_tests(dev.BIN / "python", "-m", "pytest", "-p", "tests.groups", "-m", "server", arguments=arguments)
+    dev.server_tests(dev.BIN / "python", "-m", "pytest", "-p", "tests.groups", arguments=arguments)
 """
 SETTINGS = """
 [tool.pytest.ini_options]
 addopts = "--strict-markers -p no:cacheprovider -p xdist -p pytest_cov"
-markers = ["server", "alone", "breaks"]
+markers = ["server", "breaks"]
 [tool.coverage.run]
 source = ["ours"]
 branch = true
@@ -37,15 +37,10 @@ parallel = true
 """
 GOOD = """
 import pytest
-import ours.offline, ours.beside
+import ours.offline, ours.parallel
 def test_offline(): assert ours.offline.work() == 1
 @pytest.mark.server
-def test_beside(): assert ours.beside.work() == 1
-@pytest.mark.server
-@pytest.mark.alone
-def test_alone():
-    import ours.alone
-    assert ours.alone.work() == 1
+def test_parallel(): assert ours.parallel.work() == 1
 """
 
 
@@ -54,7 +49,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("offline", "beside", "alone"):
+        for name in ("offline", "parallel", "alone"):
             self.write(f"ours/{name}.py", "def work():\n    return 1\n")
         self.write("ours/__init__.py", "")
         self.write("tests/__init__.py", "")
@@ -105,7 +100,10 @@ def ends():
     yield
     assert not first("teardown"), "not ended"
 @pytest.mark.parametrize("name", ["a@b", "c d"])
-def test_flaky(name): assert not first(name)
+def test_flaky(name):
+    assert not first(name)
+    import ours.alone
+    assert ours.alone.work() == 1
 def test_starts(starts): pass
 def test_ends(ends): pass
 def test_good(): assert first("good")
@@ -116,29 +114,26 @@ FLAKES = "".join(
 )
 
 
-def test_what_failed_beside_others_and_passed_alone_is_told_and_the_coverage_of_all_parts_is_one(
+def test_what_failed_in_parallel_and_passed_alone_is_told_and_the_coverage_of_all_parts_is_one(
     project: Project,
 ) -> None:
     project.write("tests/test_flaky.py", SERVER + FLAKY)
     code, said = project.tested()
     assert code == 0, said
     assert re.search(r"^TOTAL .* 100%$", said, re.MULTILINE)
-    assert f"\n!!! 4 tests failed beside others and run once more, alone:\n{FLAKES}$ " in said
-    assert said.endswith(f"\n!!! 4 tests FAILED BESIDE OTHERS and passed alone:\n{FLAKES}")
-    # the four once more, and what always runs alone
-    assert len(re.findall("5 passed, 3 deselected", said)) == 1
+    assert f"\n!!! 4 tests failed in parallel and run once more, alone:\n{FLAKES}$ " in said
+    assert said.endswith(f"\n!!! 4 tests FAILED IN PARALLEL and passed alone:\n{FLAKES}")
+    assert "collected 4 items" in said
 
 
-def test_what_fails_twice_or_where_nothing_was_beside_it_fails_the_run(project: Project) -> None:
-    project.write("tests/test_bad.py", SERVER + "def test_bad(): assert 0\n")
-    project.write("tests/test_alone.py", "import pytest\n@pytest.mark.alone\ndef test_bad(): assert 0\n")
+def test_what_fails_twice_fails_the_run(project: Project) -> None:
+    project.write("tests/test_bad.py", SERVER + FLAKY + "def test_bad(): assert 0\n")
     code, said = project.tested("server_tests")
     assert code == 1, said
-    again = "!!! 1 tests failed beside others and run once more, alone:\n!!!   tests/test_bad.py::test_bad\n"
-    alone = said.partition(again)[2]
+    again = f"!!! 5 tests failed in parallel and run once more, alone:\n{FLAKES}!!!   tests/test_bad.py::test_bad\n"
+    alone = said.partition(again.replace("test_flaky.py", "test_bad.py"))[2]
     assert "FAILED tests/test_bad.py::test_bad" in alone
-    assert "FAILED tests/test_alone.py::test_bad" in alone
-    assert "2 failed, 1 passed, 2 deselected" in alone
+    assert "1 failed, 4 passed" in alone
 
 
 def test_an_offline_test_that_fails_fails_the_run(project: Project) -> None:
@@ -177,13 +172,6 @@ def pytest_runtest_protocol(item):
     code, said = project.tested("server_tests")
     assert code not in {0, 5}, said
     assert said.count("test session starts") == 1, said
-
-
-def test_a_choice_of_tests_need_not_have_some_in_each_part(project: Project) -> None:
-    code, said = project.tested("server_tests", "-k", "test_alone")
-    assert code == 0, said
-    assert "no tests ran" in said
-    assert "1 passed" in said
 
 
 def test_a_group_is_a_file_or_what_shares_a_node_and_the_longest_are_there() -> None:
