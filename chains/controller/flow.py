@@ -1,4 +1,4 @@
-"""What attests runs: one configuration with what was opened for it."""
+"""One configuration with the signers and stores that were opened for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answers of the health port."""
+"""The health port: ``/livez``, ``/readyz`` and ``/metrics``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Freed memory that the C library keeps: it is given back before something large takes more."""
+"""Memory that the C library keeps after it was freed: it is returned to the system before a large run is
+read."""
 
 from __future__ import annotations
 
@@ -23,10 +24,10 @@ def _function(name: str) -> Callable[..., int] | None:
 
 
 def return_large_blocks() -> None:
-    """Let large blocks go back as soon as they are freed, and threads share what is kept of smaller ones.
+    """Return large blocks as soon as they are freed, and let all threads share two heaps.
 
-    Without, glibc keeps blocks of up to 32 MiB in its heap once one of that size was freed, where anything
-    that stands behind them holds them; and it has a heap for each thread, up to eight for each processor.
+    By default glibc keeps freed blocks of up to 32 MiB in its heap, and cannot return them while any block
+    behind them is in use. It also has a heap for each thread, up to eight for each processor.
     """
     if (function := _function("mallopt")) is not None:
         function(_MMAP_THRESHOLD, _LARGE)
@@ -34,6 +35,6 @@ def return_large_blocks() -> None:
 
 
 def trim() -> None:
-    """Give back what is free in the heap; takes some milliseconds, in which other threads go on."""
+    """Return the free memory of the heap. Takes some milliseconds, in which other threads go on."""
     if (function := _function("malloc_trim")) is not None:
         function(0)

@@ -34,7 +34,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_as_json() -> None:
-    """Send log lines of the controller to standard error; kopf tells only what goes wrong."""
+    """Send the controller's log lines to standard error; of kopf and aiohttp only warnings and errors."""
     log_here(JsonLines(), logging.INFO)
     for noisy in ("kopf", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,7 +1,7 @@
-"""Tells of finished runs that were deleted before they were attested: counted, logged, and as an Event.
+"""Reports finished runs that were deleted before they were attested: as a metric, a log line and an Event.
 
-The watch says of a run that was marked what it says of one that was deleted: it is not in the watch any more.
-What is not known to be marked here is therefore asked for once.
+The watch reports a marked run exactly as a deleted one, because both leave it. So a run that left the watch
+and is not known to be marked is read once.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from chains.tekton.runs import Job, label_of
 
 _REMEMBERED = 10_000
 _WHY = (
-    "deleted after its end, before it was attested: somebody took off the finalizer that held it, or it was "
+    "deleted after its end, before it was attested: somebody removed the finalizer that held it, or it was "
     "never held"
 )
 _log = logging.getLogger("chains.losses")
 
 
 class Losses:
-    """What became of the runs that left the watch; ``tell`` writes an Event: job, reason, message."""
+    """What became of the runs that left the watch. ``tell`` writes an Event: job, reason, message."""
 
     def __init__(self, metrics: Metrics, tell: Callable[[Job, str, str], Awaitable[None]]) -> None:
         self._metrics, self._tell = metrics, tell
         self._settled: FairMemory[Job, bool] = FairMemory(_namespace, most_entries=_REMEMBERED)
-        """That they are marked (True), or being marked, is why they leave the watch."""
+        """Runs that leave the watch because they are marked (True) or being marked (False)."""
         self._left: FairMemory[Job, bool] = FairMemory(_namespace, most_entries=_REMEMBERED)
-        """Left the watch unmarked; True for one of which evidence was due."""
+        """Runs that left the watch unmarked; True if evidence was due."""
 
     def left(self, job: Job, raw: Mapping[str, Any], selection: Selection | None) -> bool:
-        """Note that a finished run is not in the watch any more, as it was last.
+        """Note that a finished run left the watch; ``raw`` is its last version.
 
-        Returns whether it is to be looked at, since only asking tells whether it is gone.
+        Returns whether it is to be looked at, because only a read tells whether it is gone.
         """
         settled = self._settled.get(job)
         if settled:
@@ -54,26 +54,26 @@ class Losses:
         return job in self._left
 
     def marking(self, job: Job) -> None:
-        """Say that a run is about to be marked: the watch may be faster than the answer."""
+        """Note that a run is about to be marked: the watch may report it before the PATCH is answered."""
         self._settled.put(job, value=False)
 
     def marked(self, job: Job) -> None:
-        """Say that a run is marked."""
+        """Note that a run is marked."""
         self._settled.put(job, value=True)
         self._left.pop(job)
 
     def not_marked(self, job: Job, *, is_due: bool | None = None) -> None:
-        """Say that a run was not marked after all; of one that is gone, whether evidence ``is_due``."""
+        """Note that a run was not marked after all; for a run that is gone, whether evidence ``is_due``."""
         self._settled.pop(job)
         if is_due is not None:
             self._left.put(job, is_due)
 
     def there(self, job: Job) -> None:
-        """Say that a run is still there, or nobody's here any more."""
+        """Note that a run still exists, or belongs to another replica."""
         self._left.pop(job)
 
     async def gone(self, job: Job) -> None:
-        """Say that a run is gone, and tell it if it is lost."""
+        """Note that a run is gone, and report it if it is lost."""
         if not self._left.pop(job):
             return
         self._metrics.count_lost(job.kind, job.namespace)

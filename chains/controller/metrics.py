@@ -1,6 +1,6 @@
-"""What the controller counts, under Tekton Chains' names where it has them.
+"""The controller's metrics, under the names of Tekton Chains if it has the same metric.
 
-Chains' names keep their labels; ours begin with ``chains_`` and carry a namespace.
+Those keep Chains' labels. Our own names begin with ``chains_`` and have a label for the namespace.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ _PEER = {
     "marked_signed": "runs marked as signed",
 }
 MOST_NAMESPACES = 200
-"""Namespaces with series of their own; later ones share the label :data:`OTHERS`."""
+"""Namespaces with series of their own. Later ones share the label :data:`OTHERS`, so that series stay
+bounded."""
 OTHERS = "_others"
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600)
 
 
 class Metrics:
-    """One set of counters; ``backlog`` and ``oldest`` are asked for when somebody reads."""
+    """One set of metrics. Gauges such as ``backlog`` are set by the health port when it is read."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -140,7 +141,7 @@ class Metrics:
         else:
             self._peer[kind, "marked_signed"].inc(outcome.state == "signed")
         self._outcomes.labels(namespace, kind, outcome.state).inc()
-        self._lost.labels(namespace, kind)  # a series that begins with 0 shows its first loss
+        self._lost.labels(namespace, kind)  # the series begins with 0, so that a rate shows the first loss
         self._marked += 1
         self._signed += outcome.state == "signed"
         self.coverage.set(self._signed / self._marked)
@@ -152,9 +153,9 @@ class Metrics:
         self._lost.labels(self._namespace(namespace), kind.lower()).inc()
 
     def count_errors(self, namespace: str, outcome: Outcome) -> None:
-        """Count what stores refused in one attempt, be it the last or not.
+        """Count the entries that stores refused in one attempt, whether it is the last or not.
 
-        What waits for its subject counts when it is given up, in :meth:`count`.
+        An entry whose subject is absent is counted when it is given up, in :meth:`count`.
         """
         self._count_refused(self._namespace(namespace), [one for one in outcome.entries if not one.absence])
 
@@ -164,7 +165,7 @@ class Metrics:
                 self._store_errors.labels(namespace, plain(entry.store)).inc()
 
     def _namespace(self, name: str) -> str:
-        """Return the label for a namespace: the first ones have their own, so that series stay bounded."""
+        """Return the label for a namespace, see :data:`MOST_NAMESPACES`."""
         name = plain(name)
         if name not in self._namespaces and len(self._namespaces) >= MOST_NAMESPACES:
             return OTHERS

@@ -1,4 +1,5 @@
-"""What work on a run stands on: that this replica may go on, and that what it uses stays open."""
+"""What the work on a run relies on: that this replica still has its share, and that what it uses stays
+open."""
 
 from __future__ import annotations
 
@@ -9,15 +10,15 @@ from contextlib import contextmanager, suppress
 from chains.errors import ChainsError
 
 Permit = Callable[[], bool]
-"""Says at any moment whether what was begun may still be stored and marked."""
+"""Returns whether evidence of the run may still be stored and the run still be marked."""
 
 
 class PermitLost(ChainsError):  # noqa: N818 - what happened, and no error of the run
-    """Another replica may work on the run by now: nothing of it is to be stored or marked here."""
+    """Another replica may work on the run by now: this one must not store or mark anything of it."""
 
 
 class Uses:
-    """Counts who uses a thing that is to be closed after them."""
+    """Counts the users of something that is closed when the last one has finished."""
 
     def __init__(self) -> None:
         self._count, self._unused = 0, asyncio.Event()
@@ -36,7 +37,7 @@ class Uses:
                 self._unused.set()
 
     async def ended(self, seconds: float) -> None:
-        """Wait until nobody uses it, for ``seconds`` at most."""
+        """Wait until there are no users, for ``seconds`` at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._unused.wait()

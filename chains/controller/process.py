@@ -1,4 +1,5 @@
-"""The controller as a process: composes watch, work and configuration, answers health, ends cleanly."""
+"""The controller as a process: starts watch, workers and configuration, serves the health port, ends
+cleanly."""
 
 from __future__ import annotations
 
@@ -38,23 +39,24 @@ from storage.limits.circuits import Circuits
 _DRAIN_SECONDS = 20.0
 _SHORTEST_LEASE = 3
 _FIRST_LOOK_SECONDS = 5.0
-"""How long health waits for the configuration: a probe should not see what is over at once."""
+"""Seconds that the health port waits for the configuration, so that a probe does not see a state that is over
+at once."""
 _LONGEST_HOST = 300
 _THREADS = 64
-"""For looking up names, mostly: each waits for a name server, which may be silent too."""
+"""Threads, mostly for looking up names: each waits for a name server, which may not answer."""
 _OPEN_FILES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class ControllerOptions:
-    """What the command line says; see ``chains controller --help``."""
+    """The options of the command line, see ``chains controller --help``."""
 
     kubeconfig: str
     system_namespace: str
     namespaces: Sequence[str]
     key_folder: Path
     workers: int
-    """0 for as many as are of use."""
+    """0 to choose the number by measurement, see :mod:`chains.controller.work.crew`."""
     requests: float
     burst: int
     retry_for: float
@@ -68,10 +70,11 @@ class ControllerOptions:
 
 
 async def serve(options: ControllerOptions) -> int:
-    """Run until SIGTERM or SIGINT; then finish what is in work for up to 20 seconds and give the shares back.
+    """Run until SIGTERM or SIGINT; then finish the runs in work, for up to 20 seconds, and release the
+    shares.
 
-    Returns the exit code: 1 when a part of the controller failed, which ends all of it; else 0. Raises
-    :class:`UsageError` for options that do not fit each other.
+    Returns the exit code: 1 if a part of the controller failed, which ends all of it, else 0. Raises
+    :class:`UsageError` for options that contradict each other.
     """
     access = find_access(options.kubeconfig, options.context)
     check_watchable(access)
@@ -173,11 +176,11 @@ async def _open_shares(options: ControllerOptions, access: Access, stack: AsyncE
         )
     if int(ordinal) >= options.replicas:
         logging.getLogger("chains.serve").warning(
-            "there is no share for this pod, it only stands in for others; keep CHAINS_REPLICAS equal to the "
-            "StatefulSet's replicas",
+            "this pod has no share of its own and only takes over those of others; keep CHAINS_REPLICAS "
+            "equal to the StatefulSet's replicas",
             extra={"pod": options.pod_name, "replicas": options.replicas},
         )
-    # its own connections: what the work waits for must not keep a lease from being renewed
+    # connections of its own: requests of the workers must not delay the renewal of a Lease
     timeout = options.lease_seconds / 5
     cluster = await stack.enter_async_context(Cluster(access, connections=2, timeout=timeout))
     return Shares(
@@ -197,10 +200,10 @@ def _open_trial(
     shares: Shares,
     stack: AsyncExitStack,
 ) -> Trial | None:
-    """Return what tries suspects, None where it cannot be noted what is in work."""
+    """Return what tries suspects, None if the journal cannot be opened."""
     folder = options.state_folder
     try:
-        if folder is None:  # there may be no folder for temporary files at all
+        if folder is None:  # inside the try: there may be no folder for temporary files at all
             folder = default_folder(access.server, options.system_namespace, options.pod_name)
         journal = Journal(folder, options.workers or MOST)
     except OSError as error:
@@ -235,7 +238,7 @@ def _events(work: WorkList, controller: Controller, metrics: Metrics, sweep: Swe
 
 
 def _make_room_for_connections() -> None:
-    """Let unknown names and silent hosts take no thread and no file from others."""
+    """Allow enough threads and open files that unknown names and silent hosts do not block others."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "chains"))
     few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(_OPEN_FILES, most)
@@ -251,7 +254,7 @@ def _tell_silent(host: str, metrics: Metrics) -> None:
 
 
 async def _work_when_ready(reloader: Reloader, controller: Controller) -> None:
-    # without a configuration and a key nothing can be attested, and nothing must be marked
+    # without a configuration and a key no run can be attested, and none may be marked
     await reloader.wait()
     await controller.run()
 
@@ -261,4 +264,4 @@ async def _drain(work: WorkList) -> None:
         async with asyncio.timeout(_DRAIN_SECONDS):
             await work.idle()
     except TimeoutError:
-        logging.getLogger("chains.serve").warning("runs were left in work; the next start goes on with them")
+        logging.getLogger("chains.serve").warning("runs are still in work; the next start attests them")

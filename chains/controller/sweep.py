@@ -1,4 +1,5 @@
-"""Lists what is not marked, as metadata alone: for a share just gained, and now and then for all."""
+"""Lists the unmarked runs, as metadata only: of a share that was just gained, and of all shares now and
+then."""
 
 from __future__ import annotations
 
@@ -15,15 +16,15 @@ from chains.tekton.runs import RESOURCES, Job
 from chains.tekton.snapshot import DONE_LABEL
 
 INTERVAL = 600.0
-"""Seconds between two looks at everything, give or take a fifth."""
+"""Seconds between two sweeps of all shares, plus or minus a fifth."""
 _RETRY = 2.0
 _log = logging.getLogger("chains.sweep")
 
 
 class Sweep:
-    """Offers the unmarked runs of the shares that were asked for; metadata does not tell which have ended.
+    """Offers the unmarked runs of shares, whether they have ended or not: metadata does not say it.
 
-    ``share_of`` gives the number of a run's share, ``held`` those to look at when nobody asked.
+    ``share_of`` returns the number of a run's share, ``held`` the shares of the regular sweep.
     """
 
     def __init__(
@@ -42,12 +43,12 @@ class Sweep:
         self._wake = asyncio.Event()
 
     def ask(self, share: int) -> None:
-        """Have a share looked at soon."""
+        """Sweep a share soon."""
         self._asked.add(share)
         self._wake.set()
 
     async def run(self) -> None:
-        """Look when asked and every ten minutes, until cancelled."""
+        """Sweep when asked and every ten minutes, until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(self._interval * random.uniform(0.8, 1.2)):  # noqa: S311 - jitter
@@ -83,7 +84,7 @@ class Sweep:
                         owner_of(kind, metadata),
                     )
                     if self._share_of(job) in shares:
-                        # a run made minutes ago cannot have ended longer ago
+                        # when a run ended is not in its metadata, but it did not end before it was created
                         created = {"completionTime": metadata.get("creationTimestamp")}
                         self._offer(job, lane_of(created, datetime.now(UTC))[0], None)
                         count += 1

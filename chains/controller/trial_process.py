@@ -1,6 +1,7 @@
-"""The process in which suspects are tried: runs come in on standard input, answers go out where it was.
+"""The process in which suspects are tried: it reads runs from standard input and writes answers to standard
+output.
 
-It ends with the controller that started it.
+It ends when the controller that started it ends.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _DIES_WITH_PARENT = 1
 
 
 class _Counted(Metrics):
-    """Notes what is counted, for the controller to count it."""
+    """Records the outcomes, which the controller counts in its own metrics."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +57,7 @@ class _Answers:
         self._file = file
 
     def write(self, **fields: Any) -> None:
-        """Write one answer; ends the process where nobody reads it any more."""
+        """Write one answer. Ends the process if nobody reads it any more."""
         try:
             self._file.write(orjson.dumps(fields) + b"\n")
             self._file.flush()
@@ -64,7 +65,7 @@ class _Answers:
             os._exit(1)
 
     async def live(self, lines: asyncio.StreamReader) -> None:
-        """Say now and then that the process is alive, until nobody is there."""
+        """Write a sign of life every second. Ends the process when standard input is closed."""
         while not lines.at_eof():
             self.write(alive=True)
             await asyncio.sleep(_ALIVE)
@@ -72,7 +73,7 @@ class _Answers:
 
 
 async def work(options: TrialOptions, lines: asyncio.StreamReader, answers: _Answers) -> None:
-    """Look at one run after the other, as the controller does, until there is no controller."""
+    """Look at one run after the other, as the controller does, until standard input is closed."""
     async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
         reloader = Reloader(cluster, options.system_namespace, Path(options.key_folder))
         work_list, metrics = WorkList(), _Counted()
@@ -99,7 +100,7 @@ async def work(options: TrialOptions, lines: asyncio.StreamReader, answers: _Ans
 
 
 async def main(answers: _Answers) -> int:
-    """Serve the controller at the other end of standard input."""
+    """Serve the controller at the other end of the pipes."""
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     living = asyncio.create_task(answers.live(lines))
@@ -109,7 +110,7 @@ async def main(answers: _Answers) -> int:
 
 
 def _end_with(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, where it can."""
+    """Let the kernel end this process when its parent ends, if the system can do it."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
@@ -118,7 +119,7 @@ def _end_with(parent: int) -> None:
 
 if __name__ == "__main__":
     _end_with(int(sys.argv[1]))
-    # whatever is printed by others goes with the log
+    # what libraries print to standard output goes to the log instead of between the answers
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     log_as_json()

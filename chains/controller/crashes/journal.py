@@ -1,8 +1,9 @@
-"""What is in work, in a file that outlives the process: what ended it is among that.
+"""The runs in work, in a file that outlives the process: if a run ended the process, it is one of them.
 
-Each run in work has a slot in a mapped file, written without a system call: the kernel keeps what a process
-wrote that is killed. Runs whose slots are full at the next start are suspects. The first slot is of the run
-that is tried alone. What is known of suspects is in a second file, written when it changes.
+Each run in work has a slot in a memory-mapped file. A slot is written without a system call, and the kernel
+keeps what a killed process wrote. Runs whose slots are full at the next start are suspects. The first slot is
+for the run that is tried alone. What is known of suspects is in a second file, which is written when it
+changes.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ import orjson
 from chains.tekton.runs import Job, label_of
 
 MOST_CRASHES = 3
-"""How often a run may end the process while it is tried alone."""
+"""How often a run may end the process while it is tried alone, before it is put aside."""
 _STAYS_APART = 3
-"""In work at so many ends, a run is not worked on beside others any more."""
+"""A run that was in work at so many ends of the process is never worked on together with others again."""
 _SLOT, _LENGTH = 512, 2
 _MOST_SUSPECTS = 1000
 _FORGOTTEN = 30 * 86_400.0
@@ -38,28 +39,28 @@ _log = logging.getLogger("chains.journal")
 
 @dataclass(slots=True)
 class Suspect:
-    """A run that was in work when the process ended, so often; and so often while it was tried alone."""
+    """A run that was in work when the process ended: how often together with others, and how often alone."""
 
     run: str
     times: int = 0
     crashes: int = 0
     is_free: bool = False
-    """Whether it was tried alone since, and nothing happened."""
+    """Whether it was tried alone since, and the process went on."""
     noted: float = 0.0
     reason: str = ""
-    """How it ended the process the last time that it was alone."""
+    """How it ended the process the last time that it was tried alone."""
 
 
 def default_folder(server: str, namespace: str, pod: str) -> Path:
-    """Return the folder of one controller, below the one for temporary files."""
+    """Return the folder of one controller, below the folder for temporary files."""
     name = hashlib.sha256("\n".join((server, namespace, pod)).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir(), f"chains-controller-{name}")
 
 
 class Journal:
-    """The journal in ``folder``, for ``most`` runs in work at once. One process has it at a time.
+    """The journal in ``folder``, for ``most`` runs in work at once. One process can have it open at a time.
 
-    Raises :class:`OSError` for a folder that cannot be used, or that is not this user's alone.
+    Raises :class:`OSError` if the folder cannot be used, or if others may write to it.
     """
 
     def __init__(self, folder: Path, most: int) -> None:
@@ -72,7 +73,7 @@ class Journal:
             self._accuse()
             size = (most + 1) * _SLOT
             os.ftruncate(self._file, 0)
-            # room is made now: writing to a page that has none would end the process
+            # disk space is allocated now: writing to a page without any would end the process with SIGBUS
             os.posix_fallocate(self._file, 0, size)
             self._slots = mmap.mmap(self._file, size)
         except BaseException:
@@ -82,9 +83,9 @@ class Journal:
 
     @contextmanager
     def in_work(self, job: Job) -> Iterator[None]:
-        """Have a run in the journal for the length of the block.
+        """Keep a run in the journal for the length of the block.
 
-        It stays there where something is raised that nobody catches and that ends the process.
+        It stays there if the block raises what ends the process, such as :class:`SystemExit`.
         """
         slot = self._free.pop()
         self._write(slot, job)
@@ -97,7 +98,7 @@ class Journal:
 
     @contextmanager
     def alone(self, job: Job) -> Iterator[None]:
-        """Have a run in the journal as the one that is tried alone."""
+        """Keep a run in the journal as the one that is tried alone, for the length of the block."""
         self._write(0, job)
         try:
             yield
@@ -112,33 +113,33 @@ class Journal:
         return found is not None and not found.is_free and found.crashes < MOST_CRASHES
 
     def poison(self, job: Job) -> str:
-        """Return why a run is to be put aside, empty for one that is not."""
+        """Return why a run is put aside, empty for any other run."""
         found = self.suspects.get(job.uid)
         if found is None or found.crashes < MOST_CRASHES:
             return ""
         return f"{found.crashes} attempts: tried alone, {found.reason}"
 
     def crashed(self, job: Job, reason: str) -> int:
-        """Say that a run ended the process in which it was alone; return how often it did."""
+        """Note that a run ended the process in which it was alone; return how often it did."""
         found = self.suspects.setdefault(job.uid, Suspect(label_of(job)))
         found.crashes, found.reason, found.noted = found.crashes + 1, reason, time.time()
         self._write_suspects()
         return found.crashes
 
     def survived(self, job: Job) -> None:
-        """Say that a run was tried alone and nothing happened."""
+        """Note that a run was tried alone and the process went on."""
         found = self.suspects.get(job.uid)
         if found is not None and found.times < _STAYS_APART:
             found.is_free = True
             self._write_suspects()
 
     def settled(self, job: Job) -> None:
-        """Say that a run is marked, or gone."""
+        """Note that a run is marked, or gone."""
         if self.suspects and self.suspects.pop(job.uid, None) is not None:
             self._write_suspects()
 
     def close(self) -> None:
-        """Let go of the files, and remove them where nobody is suspected."""
+        """Close the files, and remove them if there are no suspects."""
         self._slots.close()
         if not self.suspects and len(self._free) == self._most:
             with suppress(OSError):
@@ -164,7 +165,7 @@ class Journal:
         self._slots[begin : begin + _LENGTH] = bytes(_LENGTH)
 
     def _accuse(self) -> None:
-        """Take what was in work when the last process ended for suspects."""
+        """Make suspects of the runs that were in work when the last process ended."""
         data = os.pread(self._file, os.fstat(self._file).st_size, 0)
         accused = 0
         for begin in range(0, len(data), _SLOT):
@@ -206,7 +207,7 @@ class Journal:
             new.write_bytes(orjson.dumps({uid: asdict(each) for uid, each in self.suspects.items()}))
             new.replace(self._folder / "suspects.json")
         except OSError as error:
-            _log.warning("what is known of suspects cannot be written", extra={"reason": str(error)})
+            _log.warning("the list of suspects cannot be written", extra={"reason": str(error)})
 
 
 def _make(folder: Path) -> None:

@@ -1,7 +1,8 @@
-"""Runs that were in work when the process ended are tried last, one at a time, in a process of their own.
+"""Suspects are runs that were in work when the process ended. They are tried last, one at a time, in another
+process.
 
-Whatever such a run does to that process, the controller and the runs of others go on. One that ends it three
-times, or the controller's while it is the one that is tried, is put aside.
+If such a run ends that process, the controller and all other runs go on. A run that ends it three times is
+put aside. So is a run that ends the controller's process three times while it is being tried.
 """
 
 from __future__ import annotations
@@ -29,20 +30,20 @@ from chains.tekton.runs import Job, label_of
 from storage.child_process import ChildProcess, start_process
 
 SILENT = 60.0
-"""Seconds after which a process that says nothing, not even that it is alive, is taken for one that hangs."""
+"""Seconds without any line from the process, not even a sign of life, after which it counts as hanging."""
 STARTS_WITHIN = 60.0
 """Seconds in which a process has to be ready for a run. A sign of life does not prolong it."""
 LONGEST = 60.0
-"""Seconds for which a run is tried alone at most; one that lasts so long does no harm."""
+"""Seconds for which a run is tried alone, at most. A run that lasts so long has done no harm."""
 LAST = 30.0
-"""Seconds for which others go first."""
+"""Seconds for which a suspect waits for other runs, at most."""
 _PAUSE, _LOOK = 5.0, 0.1
 _log = logging.getLogger("chains.trial")
 
 
 @dataclass(frozen=True, slots=True)
 class TrialOptions:
-    """What the process is told: see ``chains controller --help``."""
+    """The options of the process, see ``chains controller --help``."""
 
     kubeconfig: str
     context: str
@@ -53,7 +54,7 @@ class TrialOptions:
 
 
 class NotStartedError(Exception):
-    """The process ended or hangs before a run was given to it, which says nothing about any run."""
+    """The process ended, or hangs, before it got a run. That says nothing about any run."""
 
 
 class EndedError(Exception):
@@ -61,7 +62,8 @@ class EndedError(Exception):
 
 
 class Trial:
-    """Tries suspects of the ``journal``; ``admit`` says whether a run is this replica's."""
+    """Tries suspects of the ``journal``. ``admit`` returns a permit for a run of this replica, None for
+    others."""
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class Trial:
         self._options, self._work, self._metrics, self._admit = options, work, metrics, admit
         self._waiting: dict[Job, tuple[int, float]] = {}
         self._tries: dict[str, int] = {}
-        """By namespace: whoever was tried least is next."""
+        """How often suspects of a namespace were tried: the namespace with the fewest tries is next."""
         self._marked: set[Job] = set()
         self._number = itertools.count()
         self._some = asyncio.Event()
@@ -83,13 +85,13 @@ class Trial:
         metrics.suspects.set_function(lambda: len(self._waiting))
 
     def line_up(self, job: Job) -> None:
-        """Take a suspect, unless it waits already."""
+        """Add a suspect, unless it waits already."""
         if job not in self._waiting:
             self._waiting[job] = next(self._number), time.monotonic()
             self._some.set()
 
     def has_marked(self, job: Job) -> bool:
-        """Whether a run was marked by the process in which it was tried; that is told once."""
+        """Whether a run was marked by the process in which it was tried. True only once for each mark."""
         if job not in self._marked:
             return False
         self._marked.discard(job)
@@ -122,10 +124,10 @@ class Trial:
         return min(self._waiting, key=self._turn)
 
     async def _let_others_go_first(self) -> None:
-        """Wait until nothing else is in work, and no suspect is to come that ended the process less often.
+        """Wait until nothing else is in work, and no suspect is expected that ended the process less often.
 
-        Else the one that is listed first after each start would be tried alone each time, whoever ends the
-        process.
+        Otherwise the suspect that is listed first after each start would always be tried first, and would be
+        put aside even if another run ends the process.
         """
         until = self._waiting[self._next()][1] + LAST
         with suppress(TimeoutError):
@@ -168,10 +170,10 @@ class Trial:
         _log.error("a run ended the process in which it was tried alone", extra=extra)
         if crashes >= MOST_CRASHES:
             del self._waiting[job]
-            self._work.offer(job, FRESH)  # to be marked as put aside
+            self._work.offer(job, FRESH)  # the controller marks it as put aside
 
     def _take_over(self, job: Job, answer: dict[str, Any]) -> None:
-        """Go on with what the process says of a run."""
+        """Count and schedule a run as the process answered."""
         for state, ended in answer["counted"]:
             self._metrics.count(job.kind, job.namespace, Outcome(label_of(job), job.uid, state), ended)
         if answer["broke"]:
@@ -185,7 +187,8 @@ class Trial:
         self._work.later(job, answer["again"] or 0.0)
 
     async def _ask(self, process: ChildProcess, job: Job, permit: Permit) -> dict[str, Any] | None:
-        """Return what the process says of a run; None where it is to be tried later by somebody else."""
+        """Return the process's answer about a run; None if it took too long, or belongs to another replica
+        now."""
         begun = time.monotonic()
         self._tell(process, [job.kind, job.namespace, job.name, job.uid, job.owner])
         while time.monotonic() < begun + LONGEST:
@@ -199,12 +202,12 @@ class Trial:
         return None
 
     async def _start(self) -> ChildProcess:
-        """Return the process, which waits for a run. Raises :class:`NotStartedError`."""
+        """Return a process that is ready for a run. Raises :class:`NotStartedError`."""
         if self._process is not None:
             return self._process
         try:
             async with asyncio.timeout(STARTS_WITHIN):
-                # -P: what lies in the working folder is not imported
+                # -P: modules in the working folder are not imported
                 process = self._process = await start_process(
                     sys.executable, "-P", "-m", "chains.controller.trial_process", str(os.getpid())
                 )
@@ -222,8 +225,8 @@ class Trial:
 
     def _tell(self, process: ChildProcess, value: object) -> None:
         assert process.stdin is not None  # noqa: S101 - it is a pipe
-        with suppress(ConnectionError):  # then it has ended, and says so
-            process.stdin.write(orjson.dumps(value) + b"\n")  # few bytes, which no pipe makes wait
+        with suppress(ConnectionError):  # the process has ended, which the next answer says
+            process.stdin.write(orjson.dumps(value) + b"\n")  # short enough to fit the pipe's buffer
 
     async def _answer(self, process: ChildProcess) -> dict[str, Any]:
         """Return the next line that the process writes. Raises :class:`EndedError`."""
@@ -249,7 +252,7 @@ class Trial:
     async def _stop(self) -> None:
         if self._process is not None:
             await self._process.end()
-            self._process = None  # not before: whoever is cancelled meanwhile ends it again
+            self._process = None  # not before: if this is cancelled, the next call ends the process
 
 
 def _described(code: int) -> str:
