@@ -17,6 +17,10 @@ from storage.open import open_store
 from storage.redacted_url import shown, without_credentials
 
 
+class ClusterNeeded(ConfigError):  # noqa: N818 - the name says what is missing
+    """The configuration names the store ``tekton``, and there is no cluster: name other stores."""
+
+
 def store_options(config: Config, circuits: Circuits | None = None) -> StoreOptions:
     """Return what the configuration says to every store; ``circuits`` tell which hosts answer."""
     oci = config.storage.oci
@@ -80,25 +84,33 @@ def open_stores(urls: Sequence[str], settings: Settings) -> Stores:
     options = store_options(settings.config)
     if urls:
         return Stores({Stores.EVERYTHING: [open_url(url, options) for url in dict.fromkeys(urls)]})
-    named = _configured(settings)
-    if not named:
+    artifacts = {
+        "taskrun": settings.config.taskrun,
+        "pipelinerun": settings.config.pipelinerun,
+        "oci": settings.config.oci,
+    }
+    explicit = any(f"artifacts.{name}.storage" in settings.data for name in artifacts)
+    if not settings.given or not explicit or not _named(settings.config):
+        # the defaults name the store of the controller, which needs a cluster
         return Stores({Stores.EVERYTHING: [open_url(LAYOUT, options)]})
+    return open_named_stores(settings.config)
+
+
+def open_named_stores(config: Config) -> Stores:
+    """Open the stores that the configuration names, without a cluster.
+
+    Raises :class:`ClusterNeeded` where ``tekton`` is one of them, :class:`ConfigError` for all else.
+    """
+    named = _named(config)
     if "tekton" in named:
-        raise ConfigError(
-            "the configuration stores in tekton, which needs a cluster; pass --store oci-layout:PATH, "
-            "file:PATH, oci: or another store"
-        )
-    return Stores({name: [open_url(STORE_URLS[name](settings.config), options)] for name in sorted(named)})
+        raise ClusterNeeded("the configuration stores in tekton, which needs a cluster")
+    options = store_options(config)
+    return Stores({name: [open_url(STORE_URLS[name](config), options)] for name in sorted(named)})
 
 
-def _configured(settings: Settings) -> set[str]:
-    """Return the stores that the configuration names itself; defaults do not count without a cluster."""
-    config = settings.config
-    artifacts = {"taskrun": config.taskrun, "pipelinerun": config.pipelinerun, "oci": config.oci}
-    explicit = {name for name in artifacts if f"artifacts.{name}.storage" in settings.data}
-    if not settings.given or not explicit:
-        return set()
-    return {store for artifact in artifacts.values() if artifact.enabled for store in artifact.storage}
+def _named(config: Config) -> set[str]:
+    artifacts = (config.taskrun, config.pipelinerun, config.oci)
+    return {store for artifact in artifacts if artifact.enabled for store in artifact.storage}
 
 
 def open_url(url: str, options: StoreOptions) -> Store:
@@ -122,12 +134,7 @@ def open_configured(
     config: Config, annotations: AnnotationStore, circuits: Circuits | None = None
 ) -> dict[str, list[Store]]:
     """Open every store that the configuration names, by its name. Raises :class:`ConfigError`."""
-    names = {
-        store
-        for artifact in (config.taskrun, config.pipelinerun, config.oci)
-        if artifact.enabled
-        for store in artifact.storage
-    }
+    names = _named(config)
     opened: dict[str, list[Store]] = {"tekton": [annotations]}
     for name in sorted(names & STORE_URLS.keys()):
         url = name

@@ -117,13 +117,17 @@ def open_sealers_for(
     :class:`ConfigError`.
     """
     if reference:
-        names = ("x509", "kms", *(one.sealer for one in config.signers.extra))
-        signer = open_key(reference, config, password_file=password_file, tell=tell)
-        return dict.fromkeys(names, open_sealer(config, signer))
+        return one_signer(config, open_key(reference, config, password_file=password_file, tell=tell))
     found = open_sealers(config, lambda: open_key("", password_file=password_file, tell=tell))
     if is_keyless(config):
         tell(f"signing as {found['x509'].identity}")
     return found
+
+
+def one_signer(config: Config, signer: Signer) -> dict[str, Sealer]:
+    """Return what seals with ``signer`` in place of every signer of the configuration, by their names."""
+    names = ("x509", "kms", *(one.sealer for one in config.signers.extra))
+    return dict.fromkeys(names, open_sealer(config, signer))
 
 
 def _make_key_once(tell: Tell) -> None:

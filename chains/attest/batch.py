@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 
-from chains.attest.flow import attest_run, distrust
-from chains.attest.image_environment import ImageReader
+from chains.attest.flow import Flow, distrust, unexpected
 from chains.attest.outcome import FAILED, Outcome
-from chains.attest.stores import Stores
-from chains.config.parse import Config
 from chains.errors import ChainsError
-from chains.statements.redaction import open_redaction
 from chains.tekton.run_files import Intake, RunKey
-from signers.base import Signer
-from signers.sealer import Sealer
 
 AT_ONCE = 64
 """Runs in work at the same time: a registry's tag is written, and looked at again after a pause."""
 
 
 async def attest_all(
-    intake: Intake,
-    config: Config,
-    signer: Signer | Sealer | Mapping[str, Sealer],
-    stores: Stores,
-    on_outcome: Callable[[Outcome], None] = lambda _: None,
-    images: ImageReader | None = None,
+    intake: Intake, flow: Flow, on_outcome: Callable[[Outcome], None] = lambda _: None
 ) -> list[Outcome]:
     """Attest every run of the intake, many at once, in the order of the input.
 
-    A run that cannot be read, and a file that cannot, is an outcome of its own. No receipt is believed
-    before the stores have flushed. Raises :class:`ConfigError` for rules of redaction that cannot be used.
+    A run or a file that cannot be read is an outcome of its own. The stores flush once, after all runs: an
+    index is then written once and not for each run.
     """
-    redaction = open_redaction(config.redaction)
 
     async def attest(key: RunKey) -> Outcome:
         run = intake.snapshot(key)
-        return await attest_run(run, intake.surroundings_of(run), config, signer, stores, redaction, images)
+        return await flow.attest_unflushed(run, intake.surroundings_of(run))
 
     outcomes: dict[RunKey, Outcome] = {}
     waiting = iter(list(intake.runs))
     at_once = min(AT_ONCE, len(intake.runs))
     await asyncio.gather(*(_work(waiting, attest, outcomes, on_outcome) for _ in range(at_once)))
-    lost = await stores.flush()
+    lost = await flow.stores.flush()
     ordered = [outcomes[key] for key in intake.runs]
     problems = [Outcome(name, "", FAILED, reason) for name, reason in intake.problems]
     return [*(distrust(outcome, lost) for outcome in ordered), *problems]
@@ -66,7 +54,5 @@ async def _attest_one(key: RunKey, attest: Callable[[RunKey], Awaitable[Outcome]
         return await attest(key)
     except ChainsError as error:
         return Outcome(label, "", FAILED, str(error))
-    except Exception as error:  # noqa: BLE001 - a run that breaks the formatter must hurt nobody else
-        return Outcome(
-            label, "", FAILED, f"{label}: unexpected {type(error).__name__}: {error}; please report it"
-        )
+    except Exception as error:  # noqa: BLE001 - a run that cannot be frozen must hurt nobody else
+        return unexpected(label, "", error)

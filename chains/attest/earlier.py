@@ -10,9 +10,10 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from chains.attest.payloads import Payload
-from chains.attest.stores import Entry, Stores
+from chains.attest.stores import Entry, EntryState, Stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ async def is_as_before(payloads: Sequence[Payload], before: Sequence[Attested], 
         (payload, entry)
         for payload, known in zip(payloads, before, strict=True)
         for entry in known.entries
-        if entry.state == "failed" and (entry.transient or entry.absence)
+        if entry.state == EntryState.FAILED and (entry.transient or entry.absence)
     ]
     if not waiting or any(entry.absence != "certain" for _, entry in waiting):
         return False
@@ -61,9 +62,10 @@ def to_json(earlier: Earlier) -> list[list[object]]:
     return [[key, list(found.entries), list(found.logged)] for key, found in earlier.items()]
 
 
-def from_json(value: list[tuple[str, list[dict[str, object]], list[str]]]) -> Earlier:
+def from_json(value: list[tuple[str, list[dict[str, Any]], list[str]]]) -> Earlier:
     """Return what :func:`to_json` wrote, read from its bytes."""
-    return {
-        key: Attested(tuple(Entry(**entry) for entry in entries), tuple(logged))  # type: ignore[arg-type]
-        for key, entries, logged in value
-    }
+    return {key: Attested(tuple(map(_entry, entries)), tuple(logged)) for key, entries, logged in value}
+
+
+def _entry(fields: dict[str, Any]) -> Entry:
+    return Entry(**fields | {"state": EntryState(fields["state"])})

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 from chains.attest.earlier import NOTHING_YET, Attested, Earlier, is_as_before, key_of
 from chains.attest.image_environment import ImageReader
@@ -18,11 +20,11 @@ from chains.attest.payloads import IMAGE_SIGNATURE, PROVENANCE, Payload, build_p
 from chains.attest.platforms import read_platforms
 from chains.attest.reuse import attest_payloads
 from chains.attest.sign import sign
-from chains.attest.stores import Entry, Stores
+from chains.attest.stores import Entry, EntryState, Stores, without_lost
 from chains.config.extra_signers import choose_extra
 from chains.config.parse import Config
 from chains.errors import ChainsError, ConfigError, InputError
-from chains.statements.redaction import Redaction
+from chains.statements.redaction import Redaction, open_redaction
 from chains.statements.statement import MAX_SUBJECTS
 from chains.tekton.image_name import ImageDigest
 from chains.tekton.snapshot import TRANSPARENCY_UPLOAD, RunSnapshot
@@ -39,114 +41,262 @@ UPLOAD_LABEL = "provenance.chains/transparency-upload"
 """Asks for a log entry as the annotation does: Tekton since 0.49 keeps that one from new runs, not labels."""
 
 
-async def attest_run(
-    run: RunSnapshot,
-    surroundings: Mapping[str, Surroundings] | None,
-    config: Config,
-    signer: Signer | Sealer | Mapping[str, Sealer],
-    stores: Stores,
-    redaction: Redaction | None = None,
-    images: ImageReader | None = None,
-    before_storing: Callable[[], None] = lambda: None,
-    earlier: Earlier | None = None,
-    *,
-    waits: bool = False,
-) -> Outcome:
-    """Attest one frozen run. Never raises for the run's own sake: what fails is told by the outcome.
+class Flow:
+    """Attests runs: one configuration with the signers and stores that were opened for it.
 
-    ``signer`` signs everything, or is a mapping from the names by which artifacts choose what seals theirs; a
-    signer stands for a sealer that adds nothing. ``surroundings`` has what stands beside each TaskRun, as
-    :func:`chains.isolation.judgement.judge_isolation` takes it; ``redaction`` the rules of the configuration,
-    opened once; ``images`` reads what images set in the environment, where isolation hangs on it.
-    ``before_storing`` is called before anything is stored, or sent to a log; what it raises goes through, and
-    nothing is stored. ``earlier`` is that of the outcome of an earlier try. ``waits`` says that an absent
-    subject is waited for: then nothing is done while it is as absent as before, and nothing is attested
-    without the platforms of an image that is not there yet.
+    ``sealers`` signs everything, or maps the names by which artifacts choose their signer (``x509``, ``kms``,
+    ``extra/NAME``) to what seals with it; a :class:`Signer` stands for a sealer that adds no log entry and no
+    timestamp. ``images`` reads the environment that images set, where isolation depends on it. ``redaction``
+    are the opened rules of the configuration; without them they are opened here. Use it as an asynchronous
+    context manager, or call :meth:`close`. Raises :class:`ConfigError` for redaction rules that cannot be
+    used.
     """
-    if not run.is_done:
-        status = run.condition.get("status", "missing")
-        reason = f"not finished: condition Succeeded is {status!r}; attest it when it is"
-        return Outcome(run.label, run.uid, FAILED, reason)
-    if images is not None and surroundings:
-        surroundings = await images.add_images(run, surroundings)
-    sealers = Sealer(signer) if isinstance(signer, Signer) else signer
-    log = wants_log(run, config)
-    try:
-        with span("payload"):
-            platforms, unknown = await read_platforms(run, config, stores.all)
-            if unknown and waits:
-                reason = f"{run.label}: {next(iter(unknown.values()))}"
-                return Outcome(run.label, run.uid, FAILED, reason, absence="certain", earlier=earlier or {})
-            build = partial(build_payloads, run, config, surroundings, redaction or Redaction(), platforms)
-            payloads = await lean_json.aside(run.data, build)
-        _refuse_too_many_subjects(payloads)
-        chosen = [(payload, _choose(sealers, run, payload, config)) for payload in payloads]
-        names = [""] * len(chosen)
-        if config.signers.extra and not isinstance(sealers, Sealer):
-            chosen, names = _with_extra(chosen, sealers, run, config, stores)
-        before = [NOTHING_YET] * len(chosen)
-        if earlier:
-            named = zip(chosen, names, strict=True)
-            before = [earlier.get(key_of(payload, name), NOTHING_YET) for (payload, _), name in named]
-        told = Outcome(run.label, run.uid, SIGNED, "", _without_platforms(unknown), tuple(warnings(run)))
-        if waits and earlier and await is_as_before([payload for payload, _ in chosen], before, stores):
-            return _ended(told, chosen, names, before)
-        at_once = all(sealer.is_local(log=log) and sealer.repeats(log=log) for _, sealer in chosen)
-        with span("sign", payloads=len(payloads)):
-            records = [(payload, sign(run, payload, sealer)) for payload, sealer in chosen if at_once]
-    except (ChainsError, SignerError, StoreError) as error:
-        transient = isinstance(error, SignerUnavailable | StoreUnavailable)
-        absence = error.absence if isinstance(error, StoreError) else ""
-        host = error.host if isinstance(error, StoreError) else ""
-        return Outcome(
-            run.label, run.uid, FAILED, f"{run.label}: {error}",
-            transient=transient, host=host, absence=absence, earlier=earlier or {},
-        )  # fmt: skip
-    if not at_once:
-        with span("sign", payloads=len(payloads)):
-            attested = await attest_payloads(run, chosen, stores, before_storing, before, log=log)
-        return _ended(told, chosen, names, attested)
-    before_storing()
-    puts = [
-        stores.put(payload.kind, record, payload.stores, earlier=known.entries)
-        for (payload, record), known in zip(records, before, strict=True)
-    ]
-    found = [await puts[0]] if len(puts) == 1 else await asyncio.gather(*puts)
-    return _ended(told, chosen, names, [Attested(tuple(entries)) for entries in found])
+
+    def __init__(
+        self,
+        config: Config,
+        sealers: Signer | Sealer | Mapping[str, Sealer],
+        stores: Stores,
+        images: ImageReader | None = None,
+        redaction: Redaction | None = None,
+    ) -> None:
+        self.config = config
+        self.sealers = Sealer(sealers) if isinstance(sealers, Signer) else sealers
+        self.stores = stores
+        self.images = images
+        # no caller can forget the rules, and publish what the configuration hides
+        self.redaction = redaction or open_redaction(config.redaction)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection, and release the threads of the signers."""
+        await self.stores.close()
+        for sealer in [self.sealers] if isinstance(self.sealers, Sealer) else self.sealers.values():
+            sealer.close()
+        if self.images is not None:
+            await self.images.close()
+
+    def with_stores(self, stores: Stores) -> Flow:
+        """Return this flow with other stores; both share all else, and one of them is closed."""
+        other = copy(self)
+        other.stores = stores
+        return other
+
+    def with_config(self, config: Config) -> Flow:
+        """Return this flow with another configuration, for which nothing else has to be opened."""
+        other = copy(self)
+        other.config = config
+        return other
+
+    async def attest(
+        self,
+        run: RunSnapshot,
+        surroundings: Mapping[str, Surroundings] | None = None,
+        before_storing: Callable[[], None] = lambda: None,
+        *,
+        earlier: Earlier | None = None,
+        waits: bool = False,
+    ) -> Outcome:
+        """Attest one frozen run: build its payloads, sign them, store them and flush the stores.
+
+        Never raises for the run's own sake: the outcome says what failed, ``outcome.error`` has an exception
+        that nobody expected. ``surroundings`` are the pod and the policies of each TaskRun by its label, as
+        :func:`chains.isolation.judgement.judge_isolation` takes them. ``before_storing`` is called before
+        anything is stored or sent to a log; what it raises is raised here, and nothing is stored.
+
+        ``earlier`` is ``outcome.earlier`` of an earlier attempt: what has a receipt is not stored again. With
+        ``waits`` the caller waits for absent subjects: nothing is done while they are as absent as before,
+        and nothing is attested without the platforms of an image that is not there yet.
+        """
+        return await self._guarded(
+            run, surroundings, before_storing, earlier or {}, waits=waits, flushes=True
+        )
+
+    async def attest_unflushed(
+        self, run: RunSnapshot, surroundings: Mapping[str, Surroundings] | None = None
+    ) -> Outcome:
+        """Attest as :meth:`attest` does, without flushing the stores.
+
+        No receipt of the outcome counts before :meth:`Stores.flush` returned and :func:`distrust` was asked.
+        """
+        return await self._guarded(run, surroundings, lambda: None, {}, waits=False, flushes=False)
+
+    async def _guarded(
+        self,
+        run: RunSnapshot,
+        surroundings: Mapping[str, Surroundings] | None,
+        before_storing: Callable[[], None],
+        earlier: Earlier,
+        *,
+        waits: bool,
+        flushes: bool,
+    ) -> Outcome:
+        """Turn what the run breaks into an outcome, but raise what ``before_storing`` raised."""
+        stopped: list[Exception] = []
+
+        def checked() -> None:
+            try:
+                before_storing()
+            except Exception as error:
+                stopped.append(error)
+                raise
+
+        try:
+            attempt = await self._attest(run, surroundings, checked, earlier, waits=waits)
+            if isinstance(attempt, Outcome):
+                return attempt
+            return attempt.outcome(await self.stores.flush() if flushes else {})
+        except ChainsError as error:
+            if error in stopped:
+                raise
+            return Outcome(run.label, run.uid, FAILED, f"{run.label}: {error}", earlier=earlier)
+        except Exception as error:
+            if error in stopped:
+                raise
+            return unexpected(run.label, run.uid, error)
+
+    async def _attest(
+        self,
+        run: RunSnapshot,
+        surroundings: Mapping[str, Surroundings] | None,
+        before_storing: Callable[[], None],
+        earlier: Earlier,
+        *,
+        waits: bool,
+    ) -> _Attempt | Outcome:
+        """Return what became of each payload, or the outcome where nothing was signed."""
+        if not run.is_done:
+            status = run.condition.get("status", "missing")
+            reason = f"not finished: condition Succeeded is {status!r}; attest it when it is"
+            return Outcome(run.label, run.uid, FAILED, reason)
+        if self.images is not None and surroundings:
+            surroundings = await self.images.add_images(run, surroundings)
+        log = wants_log(run, self.config)
+        try:
+            with span("payload"):
+                platforms, unknown = await read_platforms(run, self.config, self.stores.all)
+                if unknown and waits:
+                    reason = f"{run.label}: {next(iter(unknown.values()))}"
+                    return Outcome(run.label, run.uid, FAILED, reason, absence="certain", earlier=earlier)
+                build = partial(build_payloads, run, self.config, surroundings, self.redaction, platforms)
+                # a large run is built on a thread, so that others go on meanwhile
+                payloads = await lean_json.aside(run.data, build)
+            _refuse_too_many_subjects(payloads)
+            told = Outcome(run.label, run.uid, SIGNED, "", _without_platforms(unknown), tuple(warnings(run)))
+            attempt = _Attempt(told, *self._choose(run, payloads))
+            before = attempt.recall(earlier)
+            if waits and earlier and await is_as_before(attempt.payloads, before, self.stores):
+                attempt.groups = before
+                return attempt
+            # keys in files sign at once and always alike, so nothing has to be looked for before
+            at_once = all(one.is_local(log=log) and one.repeats(log=log) for _, one in attempt.sealing)
+            with span("sign", payloads=len(payloads)):
+                records = [
+                    (payload, sign(run, payload, sealer)) for payload, sealer in attempt.sealing if at_once
+                ]
+        except (ChainsError, SignerError, StoreError) as error:
+            return _not_signed(run, error, earlier)
+        if not at_once:
+            with span("sign", payloads=len(payloads)):
+                attempt.groups = await attest_payloads(
+                    run, attempt.sealing, self.stores, before_storing, before, log=log
+                )
+            return attempt
+        before_storing()
+        puts = [
+            self.stores.put(payload.kind, record, payload.stores, earlier=known.entries)
+            for (payload, record), known in zip(records, before, strict=True)
+        ]
+        found = [await puts[0]] if len(puts) == 1 else await asyncio.gather(*puts)
+        attempt.groups = [Attested(tuple(entries)) for entries in found]
+        return attempt
+
+    def _choose(
+        self, run: RunSnapshot, payloads: Sequence[Payload]
+    ) -> tuple[list[tuple[Payload, Sealer]], list[str]]:
+        """Return each payload with what seals it, and in step the name of a further signer, else empty."""
+        chosen = [(payload, self._sealer(run, payload)) for payload in payloads]
+        if self.config.signers.extra and not isinstance(self.sealers, Sealer):
+            return _with_extra(chosen, self.sealers, run, self.config, self.stores)
+        return chosen, [""] * len(chosen)
+
+    def _sealer(self, run: RunSnapshot, payload: Payload) -> Sealer:
+        if isinstance(self.sealers, Sealer):
+            return self.sealers
+        if payload.kind == IMAGE_SIGNATURE:
+            return self.sealers[self.config.oci.signer]
+        artifact = self.config.taskrun if run.kind == "TaskRun" else self.config.pipelinerun
+        return self.sealers[artifact.signer]
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One attempt: each payload with its sealer and its further signer's name, and what became of it."""
+
+    told: Outcome
+    sealing: list[tuple[Payload, Sealer]]
+    names: list[str]
+    groups: Sequence[Attested] = ()
+
+    @property
+    def payloads(self) -> list[Payload]:
+        return [payload for payload, _ in self.sealing]
+
+    @property
+    def keys(self) -> list[str]:
+        return [key_of(payload, name) for payload, name in zip(self.payloads, self.names, strict=True)]
+
+    def recall(self, earlier: Earlier) -> list[Attested]:
+        """Return what became of each payload in an earlier attempt."""
+        if not earlier:
+            return [NOTHING_YET] * len(self.sealing)
+        return [earlier.get(key, NOTHING_YET) for key in self.keys]
+
+    def outcome(self, lost: Mapping[str, str]) -> Outcome:
+        """Return the outcome; ``lost`` says by its URL why a store could not flush."""
+        groups = [replace(group, entries=without_lost(group.entries, lost)) for group in self.groups]
+        entries = [
+            replace(entry, signer=name) if name else entry
+            for group, name in zip(groups, self.names, strict=True)
+            for entry in group.entries
+        ]
+        logged = tuple(url for group in groups for url in group.logged)
+        outcome = _judge(replace(self.told, entries=(*entries, *self.told.entries), logged=logged))
+        if outcome.state != FAILED:
+            return outcome
+        return replace(outcome, earlier=dict(zip(self.keys, groups, strict=True)))
+
+
+def unexpected(label: str, uid: str, error: Exception) -> Outcome:
+    """Return the outcome of a run that broke our code."""
+    reason = f"{label}: unexpected {type(error).__name__}: {error}; please report it"
+    return Outcome(label, uid, FAILED, reason, error=error)
+
+
+def _not_signed(run: RunSnapshot, error: Exception, earlier: Earlier) -> Outcome:
+    of_store = error if isinstance(error, StoreError) else None
+    return Outcome(
+        run.label,
+        run.uid,
+        FAILED,
+        f"{run.label}: {error}",
+        transient=isinstance(error, SignerUnavailable | StoreUnavailable),
+        host=of_store.host if of_store else "",
+        absence=of_store.absence if of_store else "",
+        earlier=earlier,
+    )
 
 
 def _without_platforms(unknown: Mapping[ImageDigest, str]) -> tuple[Entry, ...]:
     return tuple(
-        Entry(PROVENANCE, "", "", f"sha256:{image.hex}", "failed", reason, absence="certain")
+        Entry(PROVENANCE, "", "", f"sha256:{image.hex}", EntryState.FAILED, reason, absence="certain")
         for image, reason in unknown.items()
     )
-
-
-def _ended(
-    told: Outcome, chosen: Sequence[tuple[Payload, Sealer]], names: Sequence[str], groups: Sequence[Attested]
-) -> Outcome:
-    """Return the outcome of a run whose payloads ended so; ``names`` are those of their further signers."""
-    entries = [
-        replace(entry, signer=name) if name else entry
-        for group, name in zip(groups, names, strict=True)
-        for entry in group.entries
-    ]
-    logged = tuple(url for group in groups for url in group.logged)
-    outcome = _judge(replace(told, entries=(*entries, *told.entries), logged=logged))
-    if outcome.state != FAILED:
-        return outcome
-    keys = [key_of(payload, name) for (payload, _), name in zip(chosen, names, strict=True)]
-    return replace(outcome, earlier=dict(zip(keys, groups, strict=True)))
-
-
-def _choose(
-    sealers: Sealer | Mapping[str, Sealer], run: RunSnapshot, payload: Payload, config: Config
-) -> Sealer:
-    if isinstance(sealers, Sealer):
-        return sealers
-    if payload.kind == IMAGE_SIGNATURE:
-        return sealers[config.oci.signer]
-    return sealers[(config.taskrun if run.kind == "TaskRun" else config.pipelinerun).signer]
 
 
 def _with_extra(
@@ -194,7 +344,7 @@ def _refuse_too_many_subjects(payloads: Sequence[Payload]) -> None:
 
 def _judge(outcome: Outcome) -> Outcome:
     """Set state and reason from the entries: signed only when nothing failed and something is stored."""
-    failed = [entry for entry in outcome.entries if entry.state == "failed"]
+    failed = [entry for entry in outcome.entries if entry.state == EntryState.FAILED]
     if failed:
         first = failed[0]
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
@@ -205,7 +355,7 @@ def _judge(outcome: Outcome) -> Outcome:
         return replace(outcome, state=FAILED, reason=f"{where}: {first.detail}{more}", absence=absence)
     if not outcome.entries:
         return replace(outcome, state=SKIPPED, reason="the configuration leaves nothing to attest")
-    if all(entry.state == "skipped" for entry in outcome.entries):
+    if all(entry.state == EntryState.SKIPPED for entry in outcome.entries):
         return replace(outcome, state=SKIPPED, reason=outcome.entries[0].detail)
     return outcome
 
@@ -221,15 +371,10 @@ def gave_up(outcome: Outcome, words: str) -> Outcome:
 
 
 def distrust(outcome: Outcome, lost: Mapping[str, str]) -> Outcome:
-    """Return the outcome with the receipts of stores that could not flush, by URL and reason, as failures."""
-    if not lost or not any(entry.store in lost for entry in outcome.entries):
+    """Return an outcome of :meth:`Flow.attest_unflushed` after the flush; ``lost`` is what it returned."""
+    entries = without_lost(outcome.entries, lost)
+    if entries is outcome.entries:
         return outcome
-    entries = tuple(
-        replace(entry, state="failed", detail=lost[entry.store], digest="")
-        if entry.store in lost and entry.state in {"stored", "unchanged"}
-        else entry
-        for entry in outcome.entries
-    )
     return _judge(replace(outcome, state=SIGNED, reason="", entries=entries))
 
 

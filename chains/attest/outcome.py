@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from chains.attest.earlier import Earlier
-from chains.attest.stores import Entry
+from chains.attest.stores import Entry, EntryState
 from chains.masking.forms import mask
 from storage.record import Absence
 
-SIGNED, FAILED, SKIPPED = "signed", "failed", "skipped"
+
+class State(StrEnum):
+    """What became of a run as a whole."""
+
+    SIGNED = "signed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+SIGNED, FAILED, SKIPPED = State.SIGNED, State.FAILED, State.SKIPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +32,7 @@ class Outcome:
 
     run: str
     uid: str
-    state: str
+    state: State
     reason: str = ""
     entries: tuple[Entry, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -37,6 +47,18 @@ class Outcome:
     earlier: Earlier = field(default_factory=dict, repr=False, compare=False)
     """Of a failure, what became of each payload: for the next try, which stores what has no receipt."""
 
+    put_off: bool = False
+    """Whether it was left out for its age alone, so that ``chains backfill`` may still attest it."""
+    error: Exception | None = field(default=None, repr=False, compare=False)
+    """What broke our code, where the reason calls it unexpected."""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether trying a failure again can help: a key or a store could not be reached."""
+        failed = (entry for entry in self.entries if entry.state == EntryState.FAILED)
+        # what one store refuses for good does not keep the others from being tried again
+        return self.transient or any(entry.transient for entry in failed)
+
     @property
     def hosts(self) -> frozenset[str]:
         """Who did not answer."""
@@ -45,7 +67,7 @@ class Outcome:
     @property
     def unchanged(self) -> bool:
         """Whether the run was attested before and nothing had to be written."""
-        return self.state == SIGNED and not any(entry.state == "stored" for entry in self.entries)
+        return self.state == SIGNED and not any(entry.state == EntryState.STORED for entry in self.entries)
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome for ``--output json``."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from chains.attest.earlier import NOTHING_YET, Attested
 from chains.attest.payloads import Payload
 from chains.attest.sign import record_of
-from chains.attest.stores import Entry, Stores, is_done
+from chains.attest.stores import Entry, EntryState, Stores, is_done
 from chains.statements import simple_signing
 from chains.tekton.snapshot import RunSnapshot, origin_of
 from signers.errors import FormatError, SignerError, SignerUnavailable
@@ -93,7 +93,9 @@ async def _attest(
         sealed, raw = await _sealed(payload, sealer, chosen, stored, log=log)
     except SignerError as error:
         transient = isinstance(error, SignerUnavailable)
-        failed = Entry(payload.kind, "", "", "", "failed", f"not signed: {error}", transient=transient)
+        failed = Entry(
+            payload.kind, "", "", "", EntryState.FAILED, f"not signed: {error}", transient=transient
+        )
         return Attested((failed,))
     simple = simple_signing.build(payload.image) if payload.image is not None else b""
     record = record_of(run, payload, sealed, simple, raw)
@@ -105,7 +107,7 @@ async def _attest(
 
 def _unasked(kind: str, store: Store, error: StoreUnavailable) -> Entry:
     reason = f"cannot tell what it has: {error}"
-    return Entry(kind, store.url, "", "", "failed", reason, transient=True, host=error.host)
+    return Entry(kind, store.url, "", "", EntryState.FAILED, reason, transient=True, host=error.host)
 
 
 @dataclass(frozen=True, slots=True)

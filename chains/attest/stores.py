@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from chains.errors import ConfigError
 from chains.masking.forms import mask
@@ -15,11 +16,23 @@ from storage.errors import StoreError, StoreUnavailable
 from storage.record import Absence, Failure, Findings, Receipt, Record, Stored
 
 
+class EntryState(StrEnum):
+    """What became of one payload in one store; ``unchanged`` is what was there before, byte for byte."""
+
+    STORED = "stored"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+THERE = frozenset({EntryState.STORED, EntryState.UNCHANGED})
+"""The states of an entry with a receipt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What became of one payload in one store, for one subject and form.
 
-    ``state`` is ``stored``, ``unchanged`` (it was there, byte for byte), ``failed`` or ``skipped``;
     ``detail`` is the location of what is stored, else the reason.
     """
 
@@ -27,7 +40,7 @@ class Entry:
     store: str
     form: str
     subject: str
-    state: str
+    state: EntryState
     detail: str
     digest: str = ""
     transient: bool = False
@@ -41,12 +54,12 @@ class Entry:
     @property
     def told(self) -> str:
         """The location, or the reason without what looks like a secret."""
-        return self.detail if self.state in {"stored", "unchanged"} else mask(self.detail)
+        return self.detail if self.state in THERE else mask(self.detail)
 
     @property
     def is_received(self) -> bool:
         """Whether it is stored for good; what goes into a run's annotations is not before the run's mark."""
-        return self.state in {"stored", "unchanged"} and self.form != "annotation"
+        return self.state in THERE and self.form != "annotation"
 
 
 class ClosedStore(Store):
@@ -148,9 +161,25 @@ class Stores:
                 await store.close()
 
 
+def without_lost(entries: tuple[Entry, ...], lost: Mapping[str, str]) -> tuple[Entry, ...]:
+    """Return the entries after a flush that some stores failed; ``lost`` has the reasons by store URL.
+
+    The entries of such a store fail, since none of its receipts counts; those of other stores stay. It may
+    pass: the next attempt stores them again.
+    """
+    if not any(entry.store in lost and entry.state in THERE for entry in entries):
+        return entries
+    return tuple(
+        replace(entry, state=EntryState.FAILED, detail=lost[entry.store], digest="", transient=True)
+        if entry.store in lost and entry.state in THERE
+        else entry
+        for entry in entries
+    )
+
+
 def is_done(store: Store, earlier: Sequence[Entry]) -> bool:
     """Whether an earlier try left nothing to do in a store."""
-    there = [entry for entry in earlier if entry.store == store.url and entry.state != "skipped"]
+    there = [entry for entry in earlier if entry.store == store.url and entry.state != EntryState.SKIPPED]
     return bool(there) and all(entry.is_received for entry in there)
 
 
@@ -170,21 +199,22 @@ async def _put_all(store: Store, payload: str, record: Record) -> list[Entry]:
         stored = await store.put(record)
         fail(stored.failures[0].reason if stored.failures else "")
     entries = [_received(payload, receipt) for receipt in stored.receipts]
-    entries += [_failed(payload, failure, "failed") for failure in stored.failures]
-    entries += [_failed(payload, failure, "skipped") for failure in stored.skipped]
+    entries += [_failed(payload, failure, EntryState.FAILED) for failure in stored.failures]
+    entries += [_failed(payload, failure, EntryState.SKIPPED) for failure in stored.skipped]
     if not entries:
-        entries.append(Entry(payload, store.url, "", "", "skipped", "no subject that this store can hold"))
+        reason = "no subject that this store can hold"
+        entries.append(Entry(payload, store.url, "", "", EntryState.SKIPPED, reason))
     return entries
 
 
 def _received(payload: str, receipt: Receipt) -> Entry:
-    state = "stored" if receipt.changed else "unchanged"
+    state = EntryState.STORED if receipt.changed else EntryState.UNCHANGED
     return Entry(
         payload, receipt.store, receipt.form, receipt.subject, state, receipt.location, receipt.digest
     )
 
 
-def _failed(payload: str, failure: Failure, state: str) -> Entry:
+def _failed(payload: str, failure: Failure, state: EntryState) -> Entry:
     return Entry(
         payload,
         failure.store,

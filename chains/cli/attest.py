@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from chains.assembly.flow import flow_of
 from chains.assembly.signers import check_signers
-from chains.assembly.stores import open_images, open_stores
+from chains.assembly.stores import ClusterNeeded, open_stores
 from chains.assembly.workspace import Settings, load_settings, open_sealers_for
 from chains.attest.batch import attest_all
 from chains.cli.arguments import (
@@ -26,7 +27,7 @@ from chains.cli.arguments import (
 from chains.cli.commands import Command
 from chains.cli.progress import Progress
 from chains.columns import table
-from chains.errors import UsageError
+from chains.errors import ConfigError, UsageError
 from chains.loop import carry_out
 from chains.masking.forms import mask
 from chains.tekton.run_files import Intake, read_inputs
@@ -53,31 +54,21 @@ def _attest(options: Options) -> int:
 
 
 async def _attest_async(intake: Intake, settings: Settings, options: Options) -> list[Any]:
-    stores = open_stores(options.store or [], settings)
-    images = open_images(settings.config)
+    chosen = settings.config
     try:
-        config = settings.config
-        sealers = await asyncio.to_thread(
-            open_sealers_for, config, options.key, options.password_file, tell=say
-        )
+        stores = open_stores(options.store or [], settings)
+    except ClusterNeeded as error:
+        hint = "pass --store oci-layout:PATH, file:PATH, oci: or another store"
+        raise ConfigError(f"{error}; {hint}") from error
+    seal = partial(open_sealers_for, chosen, options.key, options.password_file, tell=say)
+    async with flow_of(chosen, stores, seal) as flow:
         bar = Progress(len(intake.runs), "runs")
         try:
             return await attest_all(
-                intake,
-                config,
-                sealers,
-                stores,
-                lambda outcome: bar.advance(failed=outcome.state == "failed"),
-                images,
+                intake, flow, lambda outcome: bar.advance(failed=outcome.state == "failed")
             )
         finally:
             bar.close()
-            for each in sealers.values():
-                each.close()
-    finally:
-        await stores.close()
-        if images is not None:
-            await images.close()
 
 
 def _print_outcomes(outcomes: Sequence[Any]) -> None:

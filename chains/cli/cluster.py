@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,9 +101,7 @@ def _backfill(options: Options) -> int:
             reloader = Reloader(cluster, options.system_namespace, Path(options.signing_secrets))
             await reloader.look()
             # what the cut-off put off is just what this command is for
-            config = reloader.flow.config
-            selection = replace(config.selection, since="")
-            flow = replace(reloader.flow, config=replace(config, selection=selection))
+            flow = reloader.flow.without_cut_off()
             attesting = Controller(
                 cluster,
                 WorkList(),

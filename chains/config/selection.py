@@ -73,6 +73,14 @@ def parse_since(text: str, now: datetime) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Why a finished run is left out; ``is_old`` for its age alone: ``chains backfill`` may attest it."""
+
+    reason: str
+    is_old: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """The configuration's choice of runs.
 
@@ -92,26 +100,22 @@ class Selection:
         manager = spec.get("managedBy") if isinstance(spec, dict) else None
         return not manager or manager in _TEKTON or manager in self.managed_by
 
-    def left_out(self, raw: Mapping[str, Any], now: datetime) -> str:
-        """Return why the configuration leaves a finished run out, empty when it does not."""
+    def left_out(self, raw: Mapping[str, Any], now: datetime) -> LeftOut | None:
+        """Return why the configuration leaves a finished run out, None when it does not."""
         metadata = raw.get("metadata") or {}
         labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
         if self.skip and "true" in {labels.get(self.skip), annotations.get(self.skip)}:
-            return f"left out: the run carries {self.skip}, which filter.skip allows"
+            return LeftOut(f"left out: the run carries {self.skip}, which filter.skip allows")
         if not all(matches(labels) for matches in parse_labels(self.labels)):
-            return f"left out: its labels are not those of filter.labels ({self.labels[:100]})"
+            return LeftOut(f"left out: its labels are not those of filter.labels ({self.labels[:100]})")
         return self._too_old(raw, now)
 
-    def _too_old(self, raw: Mapping[str, Any], now: datetime) -> str:
+    def _too_old(self, raw: Mapping[str, Any], now: datetime) -> LeftOut | None:
         if not self.since:
-            return ""
+            return None
         ended = (raw.get("status") or {}).get("completionTime")
         try:
             old = datetime.fromisoformat(str(ended)) < parse_since(self.since, now)
         except (ValueError, TypeError):
-            return ""
-        return f"{BEFORE_CUT_OFF} {self.since}" if old else ""
-
-
-BEFORE_CUT_OFF = "left out: it ended before backlog.since"
-"""How the reason of a run begins that ``chains backfill`` may still attest."""
+            return None
+        return LeftOut(f"left out: it ended before backlog.since {self.since}", is_old=True) if old else None

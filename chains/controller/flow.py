@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from chains.assembly.key_folder import open_key_folder
 from chains.assembly.signers import check_extra_signers, check_signers, open_sealers
 from chains.assembly.stores import open_configured, open_images
-from chains.attest.image_environment import ImageReader
+from chains.attest.flow import Flow
 from chains.attest.stores import Stores
 from chains.cluster.client import Cluster
 from chains.config.parse import Config, parse_config
 from chains.controller.permit import Uses
 from chains.controller.run_credentials import AccountStores
-from chains.statements.redaction import Redaction, open_redaction
+from chains.statements.redaction import open_redaction
 from chains.tekton.snapshot import RunSnapshot
 from signers.sealer import Sealer
 from storage.annotations import AnnotationStore
@@ -25,37 +24,54 @@ from storage.limits.circuits import Circuits
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
-    """What attests: a configuration with signer and stores, replaced as a whole when one of them changes."""
+class FlowInForce:
+    """A flow that the controller works with, replaced as a whole when configuration or key change."""
 
-    config: Config
-    signer: Mapping[str, Sealer]
-    stores: Stores
+    flow: Flow
     annotations: AnnotationStore
-    redaction: Redaction = Redaction()  # noqa: RUF009 - frozen
-    images: ImageReader | None = None
+    """The store ``tekton`` of the flow: what it was given goes into the patch that marks the run."""
     accounts: AccountStores | None = None
+    """Gives the stores with the registry credentials of a run's own account."""
     number: int = field(default_factory=itertools.count().__next__, compare=False)
-    """Tells it from those before and after it."""
+    """Differs from that of every flow before and after."""
     uses: Uses = field(default_factory=Uses, compare=False)
-    """The runs in work with it, which are not to be cut short."""
+    """The runs in work with it, which a change must not cut short."""
 
-    def stores_for(self, snapshot: RunSnapshot) -> Stores:
-        """Return the stores with the registry credentials of the run's own account."""
-        return self.stores if self.accounts is None else self.accounts.stores_for(snapshot)
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+        return self.flow.config
+
+    @property
+    def stores(self) -> Stores:
+        """The stores, with the controller's own credentials."""
+        return self.flow.stores
+
+    def of(self, run: RunSnapshot) -> Flow:
+        """Return the flow for one run, whose stores have the credentials of the run's own account."""
+        if self.accounts is None:
+            return self.flow
+        return self.flow.with_stores(self.accounts.stores_for(run))
+
+    def without_cut_off(self) -> FlowInForce:
+        """Return this flow, which attests runs of any age."""
+        selection = replace(self.config.selection, since="")
+        return replace(self, flow=self.flow.with_config(replace(self.config, selection=selection)))
+
+    def is_current(self) -> bool:
+        """Whether every reference to a key still names the key that was opened."""
+        sealers = self.flow.sealers
+        named = [sealers] if isinstance(sealers, Sealer) else sealers.values()
+        return all(sealer.is_current() for sealer in named)
 
     async def close(self) -> None:
-        """Close every connection, and give the signer's threads back."""
-        await self.stores.close()
-        for sealer in self.signer.values():
-            sealer.close()
-        if self.images is not None:
-            await self.images.close()
+        """Close the flow."""
+        await self.flow.close()
 
 
 def build_flow(
     data: dict[str, str], folder: Path, cluster: Cluster | None = None, circuits: Circuits | None = None
-) -> Flow:
+) -> FlowInForce:
     """Return the flow of one configuration; registry credentials of runs come from ``cluster``.
 
     ``circuits`` tell which hosts answer.
@@ -72,4 +88,5 @@ def build_flow(
     accounts = None
     if cluster is not None and config.storage.oci.run_credentials:
         accounts = AccountStores(cluster, stores)
-    return Flow(config, sealers, stores, annotations, redaction, open_images(config, circuits), accounts)
+    flow = Flow(config, sealers, stores, open_images(config, circuits), redaction)
+    return FlowInForce(flow, annotations, accounts)

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from chains.attest.outcome import FAILED, Outcome
-from chains.attest.stores import Entry
+from chains.attest.outcome import FAILED, SIGNED, Outcome
+from chains.attest.stores import THERE, Entry, EntryState
 from chains.text import plain
 
 _KINDS = ("taskrun", "pipelinerun")
@@ -131,7 +131,7 @@ class Metrics:
     def count(self, kind: str, namespace: str, outcome: Outcome, ended: float | None) -> None:
         """Count one final outcome; ``ended`` is when the run ended, in seconds since 1970."""
         kind, namespace = kind.lower(), self._namespace(namespace)
-        stored = [entry for entry in outcome.entries if entry.state in {"stored", "unchanged"}]
+        stored = [entry for entry in outcome.entries if entry.state in THERE]
         self._peer[kind, "sign_created"].inc(len({entry.payload for entry in outcome.entries}))
         self._peer[kind, "payload_uploaded"].inc(len(outcome.logged))
         self._peer[kind, "payload_stored"].inc(len(stored))
@@ -139,11 +139,11 @@ class Metrics:
         if outcome.state == FAILED:
             self._failures[kind].labels(_error_type(outcome)).inc()
         else:
-            self._peer[kind, "marked_signed"].inc(outcome.state == "signed")
+            self._peer[kind, "marked_signed"].inc(outcome.state == SIGNED)
         self._outcomes.labels(namespace, kind, outcome.state).inc()
         self._lost.labels(namespace, kind)  # the series begins with 0, so that a rate shows the first loss
         self._marked += 1
-        self._signed += outcome.state == "signed"
+        self._signed += outcome.state == SIGNED
         self.coverage.set(self._signed / self._marked)
         if ended is not None:
             self._latency.labels(namespace, kind).observe(max(0.0, time.time() - ended))
@@ -161,7 +161,7 @@ class Metrics:
 
     def _count_refused(self, namespace: str, entries: Iterable[Entry]) -> None:
         for entry in entries:
-            if entry.state == "failed":
+            if entry.state == EntryState.FAILED:
                 self._store_errors.labels(namespace, plain(entry.store)).inc()
 
     def _namespace(self, name: str) -> str:
@@ -179,7 +179,7 @@ class Metrics:
 
 def _error_type(outcome: Outcome) -> str:
     """Return Tekton Chains' word for what failed."""
-    failed = [entry for entry in outcome.entries if entry.state == "failed"]
+    failed = [entry for entry in outcome.entries if entry.state == EntryState.FAILED]
     if not failed:
         return "payload_creation"
     return "storage" if any(entry.store for entry in failed) else "signing"

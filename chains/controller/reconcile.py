@@ -11,19 +11,17 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from chains.attest.earlier import Earlier
-from chains.attest.flow import attest_run, distrust
 from chains.attest.outcome import FAILED, SKIPPED, Outcome
 from chains.cluster.client import Cluster, expect_small, get_outline
 from chains.cluster.errors import ClusterError, ClusterUnavailable, ObjectChanged, ObjectGone, ObjectLarge
 from chains.controller import heap
 from chains.controller.crashes.trial import Trial
-from chains.controller.flow import Flow
+from chains.controller.flow import FlowInForce
 from chains.controller.losses import Losses
 from chains.controller.marks.marker import Marker
 from chains.controller.marks.patches import is_marked, note_patch
@@ -69,7 +67,7 @@ class Controller:
         self,
         cluster: Cluster,
         work: WorkList,
-        flow: Callable[[], Flow],
+        flow: Callable[[], FlowInForce],
         metrics: Metrics,
         *,
         workers: int = FEWEST,
@@ -256,11 +254,11 @@ class Controller:
                 await self._child_runs.seed(raw, weight)
         return True
 
-    def _decided(self, job: Job, raw: Mapping[str, Any], flow: Flow) -> Outcome | None:
+    def _decided(self, job: Job, raw: Mapping[str, Any], flow: FlowInForce) -> Outcome | None:
         """Return the outcome of a run that is not attested: the configuration leaves it out, or it is put
         aside."""
         if left_out := flow.config.selection.left_out(raw, datetime.now(UTC)):
-            return Outcome(label_of(job), job.uid, SKIPPED, left_out)
+            return Outcome(label_of(job), job.uid, SKIPPED, left_out.reason, put_off=left_out.is_old)
         if not (poison := self._poison(job)):
             return None
         return Outcome(label_of(job), job.uid, FAILED, f"quarantined after {poison}; please report it")
@@ -271,7 +269,7 @@ class Controller:
             return found
         return self._retries.poison(job)
 
-    async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: Flow, weight: int) -> bool:
+    async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: FlowInForce, weight: int) -> bool:
         if (decided := self._marker.unwritten(job) or self._decided(job, raw, flow)) is not None:
             await self._mark(job, raw, decided, flow)
             return True
@@ -299,15 +297,13 @@ class Controller:
         left = self._patience.left(job, raw, longest)
         receipts = self._started_runs.receipts(job, flow.number)
         try:
-            outcome, transient = await self._attest(
-                job, snapshot, surroundings, flow, receipts, waits=left > 0
-            )
+            outcome = await self._attest(job, snapshot, surroundings, flow, receipts, waits=left > 0)
         except asyncio.CancelledError:
             # the run has to give way, and something may be stored already: the next turn attests the same
             flow.annotations.take(job.uid)
             self._started_runs.keep(job, attested, children.records, children.doubts, receipts, flow.number)
             raise
-        again = outcome.state == FAILED and transient and not self._retries.is_too_late(job, raw)
+        again = outcome.state == FAILED and outcome.may_pass and not self._retries.is_too_late(job, raw)
         waits = not again and await self._patience.may_wait(job, raw, outcome, left)
         if again or waits:
             flow.annotations.take(job.uid)
@@ -337,7 +333,7 @@ class Controller:
             raise ObjectLarge("the run and its children take much memory together", weight)
         return self._started_runs.recall(job)
 
-    def _waits(self, job: Job, raw: Mapping[str, Any], children: Children, flow: Flow) -> bool:
+    def _waits(self, job: Job, raw: Mapping[str, Any], children: Children, flow: FlowInForce) -> bool:
         """Whether a finished PipelineRun waits until its children are marked, which it does for some
         minutes."""
         if age(raw["metadata"].get("deletionTimestamp")) > LONGEST_HOLD / 2:
@@ -354,7 +350,7 @@ class Controller:
         self._work.later(job, _WAIT_FOR_CHILDREN)
         return True
 
-    async def _mark(self, job: Job, raw: Mapping[str, Any], outcome: Outcome, flow: Flow) -> None:
+    async def _mark(self, job: Job, raw: Mapping[str, Any], outcome: Outcome, flow: FlowInForce) -> None:
         # a PATCH that is cut short may or may not have been written
         self._workers.let_finish(job)
         note(outcome_state=outcome.state)
@@ -403,32 +399,19 @@ class Controller:
         job: Job,
         snapshot: RunSnapshot,
         surroundings: Mapping[str, Surroundings] | None,
-        flow: Flow,
+        flow: FlowInForce,
         receipts: Earlier,
         *,
         waits: bool,
-    ) -> tuple[Outcome, bool]:
-        """Return the outcome, and whether another attempt can help if it is a failure."""
-        outcome = await attest_run(
+    ) -> Outcome:
+        outcome = await flow.of(snapshot).attest(
             snapshot,
             surroundings,
-            flow.config,
-            flow.signer,
-            flow.stores_for(snapshot),
-            flow.redaction,
-            flow.images,
-            before_storing=lambda: self._workers.check(job, "anything was stored"),
+            lambda: self._workers.check(job, "anything was stored"),
             earlier=receipts,
             waits=waits,
         )
+        if outcome.error is not None:
+            raise outcome.error  # it is counted: a run that breaks us again and again is put aside
         self._metrics.count_errors(job.namespace, outcome)
-        lost = await flow.stores.flush()
-        failed = [entry for entry in outcome.entries if entry.state == "failed"]
-        # a store that refuses for good does not keep the other stores from being tried again
-        transient = outcome.transient or bool(lost) or any(entry.transient for entry in failed)
-        outcome = distrust(outcome, lost)
-        if lost:
-            reason = outcome.reason if outcome.state == FAILED else "; ".join(lost.values())
-            # what was not flushed may be lost, so no receipt of this attempt counts in the next one
-            outcome = replace(outcome, state=FAILED, reason=reason, earlier={})
-        return outcome, transient
+        return outcome

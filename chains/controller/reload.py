@@ -21,7 +21,7 @@ from chains.cluster.events import write_event
 from chains.config.extra_signers import parse_extra_signers
 from chains.config.file import CONFIG_MAP
 from chains.config.parse import trust_ages
-from chains.controller.flow import Flow, build_flow
+from chains.controller.flow import FlowInForce, build_flow
 from chains.errors import ChainsError, ConfigError, UnreachableError
 from signers.open import KEY_SERVICES, scheme_of
 from storage.limits.circuits import Circuits
@@ -72,9 +72,9 @@ class Reloader:
         self._seen: object = None
         self._uid, self._told = "", frozenset[str]()
         self._open_again = math.inf
-        self._flow: Flow | None = None
+        self._flow: FlowInForce | None = None
         self._good = asyncio.Event()
-        self._retiring: dict[asyncio.Task[None], Flow] = {}
+        self._retiring: dict[asyncio.Task[None], FlowInForce] = {}
         self._unread = "no configuration was read yet"
         self.looked = asyncio.Event()
         """Set when there was a first look, whatever it gave."""
@@ -82,7 +82,7 @@ class Reloader:
         """Why the newest configuration or key is not in force; empty when it is."""
 
     @property
-    def flow(self) -> Flow:
+    def flow(self) -> FlowInForce:
         """The flow in force. Raises :class:`ConfigError` before there was a good one."""
         if self._flow is None:
             raise ConfigError(self.trouble)
@@ -186,8 +186,7 @@ class Reloader:
 
     def _is_current(self) -> bool:
         """Return whether the references of the signers in force still name the same keys."""
-        sealers = self._flow.signer.values() if self._flow is not None else ()
-        return all(sealer.is_current() for sealer in sealers)
+        return self._flow is None or self._flow.is_current()
 
     def _key_state(self, files: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
         found = []
@@ -200,7 +199,7 @@ class Reloader:
         return tuple(found)
 
 
-async def _retire(flow: Flow) -> None:
+async def _retire(flow: FlowInForce) -> None:
     """Close a flow when the runs in work have ended with it: cut short they might be signed by two keys."""
     await flow.uses.ended(LONGEST_USE)
     await flow.close()

@@ -175,7 +175,6 @@ def test_a_token_that_may_read_but_not_sign_is_noticed_at_the_start(
 def test_an_outage_while_signing_fails_the_run_for_now_only(
     server: Vault, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from chains.attest.flow import attest_run
     from chains.tekton.run_files import read_inputs
 
     flow = build_flow(configuration(server) | {"artifacts.oci.storage": "tekton"}, tmp_path)
@@ -186,7 +185,7 @@ def test_an_outage_while_signing_fails_the_run_for_now_only(
         found = []
         for fault in faults:
             server.faults.forever = fault
-            outcome = await attest_run(run, None, flow.config, flow.signer, flow.stores)
+            outcome = await flow.of(run).attest(run)
             assert outcome.state == "failed"
             found.append({(entry.state, entry.transient) for entry in outcome.entries})
         await flow.close()
@@ -219,7 +218,7 @@ def test_the_controller_opens_a_rotated_key_again(server: Vault, monkeypatch: py
     monkeypatch.setattr("signers.kms.service.PUBLIC_KEY_SECONDS", 0)
     asyncio.run(reloader.look())
     assert reloader.flow is not first
-    keys = [flow.signer["kms"].signer.version.rpartition("/")[2] for flow in (first, reloader.flow)]  # type: ignore[index]
+    keys = [flow.flow.sealers["kms"].signer.version.rpartition("/")[2] for flow in (first, reloader.flow)]  # type: ignore[index]
     assert keys == ["1", "2"]
 
 
@@ -255,12 +254,12 @@ def test_the_same_refusal_is_told_once(server: Vault, monkeypatch: pytest.Monkey
 
 def test_no_key_folder_is_needed_where_a_service_signs_everything(server: Vault, tmp_path: Path) -> None:
     flow = build_flow(configuration(server), tmp_path / "missing")
-    assert list(flow.signer) == ["kms"]  # type: ignore[arg-type]
+    assert list(flow.flow.sealers) == ["kms"]  # type: ignore[arg-type]
     folder = tmp_path / "keys"
     folder.mkdir()
     write_key_pair(folder / "x509.pem", generate_key())
     both = build_flow(configuration(server, **{"artifacts.oci.signer": "x509"}), folder)
-    assert sorted(both.signer) == ["kms", "x509"]  # type: ignore[arg-type]
+    assert sorted(both.flow.sealers) == ["kms", "x509"]  # type: ignore[arg-type]
 
 
 def test_the_settings_of_the_configuration_reach_the_login(server: Vault, tmp_path: Path) -> None:
@@ -327,4 +326,4 @@ def test_a_tenants_key_that_is_refused_is_asked_for_again_until_it_is_granted(
     monkeypatch.setattr(reloader, "_open_again", 0.0)
     asyncio.run(reloader.look())
     assert not reloader.refused
-    assert sorted(reloader.flow.signer) == ["extra/team", "x509"]  # type: ignore[arg-type]
+    assert sorted(reloader.flow.flow.sealers) == ["extra/team", "x509"]  # type: ignore[arg-type]

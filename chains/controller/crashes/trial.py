@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from chains.attest.outcome import Outcome
+from chains.attest.outcome import Outcome, State
 from chains.controller.crashes.journal import MOST_CRASHES, Journal
 from chains.controller.metrics import Metrics
 from chains.controller.permit import Permit
@@ -175,7 +175,7 @@ class Trial:
     def _take_over(self, job: Job, answer: dict[str, Any]) -> None:
         """Count and schedule a run as the process answered."""
         for state, ended in answer["counted"]:
-            self._metrics.count(job.kind, job.namespace, Outcome(label_of(job), job.uid, state), ended)
+            self._metrics.count(job.kind, job.namespace, Outcome(label_of(job), job.uid, State(state)), ended)
         if answer["broke"]:
             self.journal.crashed(job, answer["broke"])
         elif answer["again"] is None:

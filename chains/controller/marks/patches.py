@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 
 from chains.attest.outcome import FAILED, SIGNED, SKIPPED, Outcome
-from chains.config.selection import BEFORE_CUT_OFF
 from chains.tekton.snapshot import CHAINS_PREFIX, DONE_LABEL, TRANSPARENCY_UPLOAD
 from chains.text import plain, told
 from storage import lean_json
@@ -65,7 +64,7 @@ def mark_patch(
     It holds for that version of the object alone. ``extra`` are the annotations of the ``tekton`` store.
     Without an outcome (a run that Chains marked before) only the label is set and the finalizer released.
     """
-    put_off = outcome is not None and outcome.reason.startswith(BEFORE_CUT_OFF)
+    put_off = outcome is not None and outcome.put_off
     changed: dict[str, Any] = {
         "resourceVersion": metadata["resourceVersion"],
         "labels": {DONE_LABEL: PUT_OFF if put_off else "true"},

@@ -11,6 +11,7 @@ import pytest
 from chains.assembly.signers import check_extra_signers, open_sealers
 from chains.attest import flow as module
 from chains.attest.batch import attest_all
+from chains.attest.flow import Flow
 from chains.attest.outcome import Outcome
 from chains.attest.payloads import build_payloads
 from chains.attest.stores import Stores
@@ -63,7 +64,7 @@ def attest(intake: Intake, signer: Signer, *stores: Store, config: dict[str, str
     async def work() -> Any:
         opened = Stores({Stores.EVERYTHING: stores})
         try:
-            return await attest_all(intake, parse_config(config or CONFIG), signer, opened)
+            return await attest_all(intake, Flow(parse_config(config or CONFIG), signer, opened))
         finally:
             await opened.close()
 
@@ -263,7 +264,7 @@ def attest_by_keys(team_keys: dict[str, Path], config: dict[str, str], raw: Json
         sealers = open_sealers(parsed, lambda: open_keyfile(str(team_keys["own"])))
         opened = Stores({Stores.EVERYTHING: stores})
         try:
-            return (await attest_all(intake_of(raw), parsed, sealers, opened))[0]
+            return (await attest_all(intake_of(raw), Flow(parsed, sealers, opened)))[0]
         finally:
             await opened.close()
 
@@ -339,7 +340,7 @@ def test_annotations_hold_the_first_signer_s_signature_alone(team_keys: dict[str
     annotations, store = Memory(), Memory()
 
     async def work(stores: Stores) -> Outcome:
-        return (await attest_all(intake_of(run()), config, sealers, stores))[0]
+        return (await attest_all(intake_of(run()), Flow(config, sealers, stores)))[0]
 
     outcome = asyncio.run(work(Stores({"tekton": [annotations], "oci": [store]})))
     assert outcome.state == "signed"

@@ -14,7 +14,7 @@ import pytest
 
 from chains.attest.batch import AT_ONCE, attest_all
 from chains.attest.earlier import Attested
-from chains.attest.flow import attest_run, distrust, gave_up
+from chains.attest.flow import Flow, distrust, gave_up
 from chains.attest.outcome import FAILED, SIGNED, SKIPPED, Outcome
 from chains.attest.payloads import Payload
 from chains.attest.sign import record_of, sign
@@ -117,10 +117,10 @@ def test_receipts_of_a_store_that_could_not_flush_are_failures_and_nothing_else_
     skipped, failed = entry("skipped", "no image"), entry("failed", "down", digest="sha256:2")
     mixed = outcome(entry(digest="sha256:1"), entry(store="b:"), skipped)
     found = distrust(mixed, received("a:"))
-    assert found.entries == (entry("failed", "no room"), entry(store="b:"), skipped)
+    assert found.entries == (entry("failed", "no room", transient=True), entry(store="b:"), skipped)
     assert (found.state, found.reason) == (FAILED, "provenance in a:: no room")
     found = distrust(replace(outcome(entry(), failed), state=FAILED, reason="old"), received("a:"))
-    assert found.entries == (entry("failed", "no room"), failed)
+    assert found.entries == (entry("failed", "no room", transient=True), failed)
     assert found.reason == "provenance in a:: no room (and 1 more)"
     for lost in ({}, received("c:")):
         assert distrust(mixed, lost) is mixed
@@ -196,13 +196,8 @@ def attested(raw: Json, *stores: Store, config: Json = None, **more: Json) -> Ou
     signing = more.pop("signer", signer())
     opened = Stores({Stores.EVERYTHING: stores})
     return asyncio.run(
-        attest_run(
-            snapshot_of(raw),
-            more.pop("surroundings", None),
-            parse_config(CONFIG | (config or {})),
-            signing,
-            opened,
-            **more,
+        Flow(parse_config(CONFIG | (config or {})), signing, opened, more.pop("images", None)).attest(
+            snapshot_of(raw), more.pop("surroundings", None), **more
         )
     )
 
@@ -260,7 +255,7 @@ def test_what_is_to_be_redacted_is_in_no_report() -> None:
         shelf = Shelf()
         opened = Stores({Stores.EVERYTHING: [shelf]})
         intake = intake_of(found["TaskRun"], found["Pod"])
-        (outcome_of_it,) = asyncio.run(attest_all(intake, config, signer(), opened))
+        (outcome_of_it,) = asyncio.run(attest_all(intake, Flow(config, signer(), opened)))
         assert outcome_of_it.state == SIGNED
         assert (b"./cmd/app" in shelf.put_records[1].payload) is is_told
 
@@ -391,7 +386,7 @@ def test_many_runs_at_once_are_told_in_their_order() -> None:
     opened = Stores({Stores.EVERYTHING: [Shelf()]})
     intake = intake_of(*raws)
     intake.add("broken.json", b"{")
-    found = asyncio.run(attest_all(intake, parse_config(CONFIG), signer(), opened, told.append))
+    found = asyncio.run(attest_all(intake, Flow(parse_config(CONFIG), signer(), opened), told.append))
     assert [one.run for one in found[:-1]] == [f"taskrun/ns/r{number}" for number in range(AT_ONCE + 6)]
     assert [one.state for one in found] == [
         SIGNED if number not in {3, AT_ONCE + 6} else FAILED for number in range(AT_ONCE + 7)
@@ -399,7 +394,7 @@ def test_many_runs_at_once_are_told_in_their_order() -> None:
     assert (found[3].uid, found[-1].uid) == ("", "")
     assert found[-1].run == "broken.json"
     assert sorted(one.run for one in told) == sorted(one.run for one in found[:-1])
-    assert asyncio.run(attest_all(Intake(), parse_config(CONFIG), signer(), opened)) == []
+    assert asyncio.run(attest_all(Intake(), Flow(parse_config(CONFIG), signer(), opened))) == []
 
 
 # records

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chains.attest.batch import attest_all
-from chains.attest.flow import attest_run
+from chains.attest.flow import Flow
 from chains.attest.stores import Stores
 from chains.config.parse import parse_config
 from signers.base import Signer
@@ -86,7 +86,7 @@ def attest(signer: Signer | Sealer, *stores: Store, **config: str) -> Any:
     async def work() -> Any:
         opened = Stores({Stores.EVERYTHING: stores})
         found = await attest_all(
-            intake_of(run(results=IMAGE)), parse_config(CONFIG | changed), signer, opened
+            intake_of(run(results=IMAGE)), Flow(parse_config(CONFIG | changed), signer, opened)
         )
         await opened.flush()
         return found[0]
@@ -208,10 +208,9 @@ def test_without_a_permit_nothing_is_sealed_and_nothing_stored(signer: Remote, t
         intake = intake_of(run(results=IMAGE))
         (key,) = intake.runs
         stores = Stores({Stores.EVERYTHING: [store]})
+        flow = Flow(parse_config(CONFIG), signer, stores)
         with pytest.raises(PermissionError, match="lost"):
-            await attest_run(
-                intake.snapshot(key), None, parse_config(CONFIG), signer, stores, before_storing=refuse
-            )
+            await flow.attest(intake.snapshot(key), before_storing=refuse)
 
     asyncio.run(work())
     assert (signer.signed, store.records) == ([], [])

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from chains.attest.flow import Flow
 from chains.attest.outcome import FAILED, Outcome
 from chains.attest.stores import Stores
 from chains.cluster.errors import ObjectChanged
@@ -64,7 +65,8 @@ def controlled(cluster: OneRun, *shelves: Shelf, **more: Json) -> tuple[Controll
     """A controller with these stores, and the pauses that it takes."""
     in_force = flow()
     if shelves:
-        in_force = replace(in_force, config=parse_config(CONFIG), stores=Stores({"oci": shelves}))
+        attesting = Flow(parse_config(CONFIG), in_force.flow.sealers, Stores({"oci": shelves}))
+        in_force = replace(in_force, flow=attesting)
     work, pauses = WorkList(), list[float]()
     work.later = lambda job, seconds, **_: pauses.append(seconds)  # type: ignore[method-assign]
     return Controller(cluster, work, lambda: in_force, Metrics(), **more), pauses  # type: ignore[arg-type]
@@ -169,7 +171,7 @@ def test_a_key_that_is_away_is_asked_again_and_one_that_refuses_is_not(
         async def attest(*_: Any, is_away: bool = transient, **__: Any) -> Outcome:
             return Outcome("taskrun/ns/r", "u", FAILED, "the key", transient=is_away)
 
-        monkeypatch.setattr(module, "attest_run", attest)
+        monkeypatch.setattr(Flow, "attest", attest)
         cluster = OneRun(RUN)
         controller, pauses = controlled(cluster, Shelf())
         assert handled(controller) is not transient
@@ -205,6 +207,17 @@ def test_what_a_store_took_and_could_not_flush_is_attested_alike_the_next_time()
     cluster.run = {**RUN, "metadata": {**RUN["metadata"], "labels": {"late": "1"}, "resourceVersion": "8"}}
     assert handled(controller) is True
     assert len(set(shelf.stored)) == 2
+    assert told(cluster)[0] == "true"
+
+
+def test_a_store_that_cannot_flush_fails_no_run_that_has_nothing_in_it() -> None:
+    shelf, idle, cluster = Shelf(), Shelf("idle:"), OneRun(RUN)
+    idle.flush_error = "the index cannot be written"
+    base = flow()
+    stores = Stores({"oci": [shelf], "gcs": [idle]})
+    in_force = replace(base, flow=Flow(parse_config(CONFIG), base.flow.sealers, stores))
+    controller = Controller(cluster, WorkList(), lambda: in_force, Metrics())  # type: ignore[arg-type]
+    assert handled(controller) is True
     assert told(cluster)[0] == "true"
 
 

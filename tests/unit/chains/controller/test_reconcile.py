@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from chains.attest.flow import Flow
 from chains.attest.outcome import FAILED, Outcome
 from chains.attest.stores import Stores
 from chains.cluster.errors import ClusterError, ClusterUnavailable, ObjectGone, ObjectRefused
 from chains.config.parse import parse_config
-from chains.controller import reconcile as module
-from chains.controller.flow import Flow
+from chains.controller.flow import FlowInForce
 from chains.controller.metrics import Metrics
 from chains.controller.permit import Permit
 from chains.controller.reconcile import Controller
@@ -60,11 +60,11 @@ RUN: Json = {
 JOB = Job("TaskRun", "ns", "r", "u")
 
 
-def flow() -> Flow:
+def flow() -> FlowInForce:
     annotations = AnnotationStore("tekton:", StoreOptions())
     config = parse_config({"artifacts.oci.storage": "tekton"})
     signer = KeyFileSigner(load_pem_private_key(generate_key(), None), "test")
-    return Flow(config, signer, Stores({"tekton": [annotations]}), annotations)
+    return FlowInForce(Flow(config, signer, Stores({"tekton": [annotations]})), annotations)
 
 
 def test_a_run_that_breaks_the_controller_is_quarantined_and_hurts_nobody_else(
@@ -77,7 +77,7 @@ def test_a_run_that_breaks_the_controller_is_quarantined_and_hurts_nobody_else(
     async def breaks(*_: Any, **__: Any) -> Any:
         raise ValueError("a shape that nobody thought of")
 
-    monkeypatch.setattr(module, "attest_run", breaks)
+    monkeypatch.setattr(Flow, "attest", breaks)
     monkeypatch.setattr("chains.controller.work.retry.Trouble.delay", lambda self: 0.0)
 
     async def work_on() -> None:
@@ -157,13 +157,13 @@ class Refusing(OneRun):
 
 def test_what_is_attested_is_marked_later_and_not_attested_again(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, in_force, work, attested = Refusing(RUN, 2), flow(), WorkList(), []
-    attest = module.attest_run
+    attest = Flow.attest
 
-    async def counted(run: Any, *rest: Any, **keywords: Any) -> Any:
+    async def counted(self: Flow, run: Any, *rest: Any, **keywords: Any) -> Any:
         attested.append(run.digest)
-        return await attest(run, *rest, **keywords)
+        return await attest(self, run, *rest, **keywords)
 
-    monkeypatch.setattr(module, "attest_run", counted)
+    monkeypatch.setattr(Flow, "attest", counted)
     monkeypatch.setattr("chains.controller.work.retry.Trouble.delay", lambda self: 0.0)
     controller = Controller(cluster, work, lambda: in_force, Metrics())  # type: ignore[arg-type]
 
@@ -194,7 +194,7 @@ def test_a_run_that_is_deleted_is_tried_again_before_its_time_is_over(
     async def fails(*_: Any, **__: Any) -> Outcome:
         return Outcome("r", "u", FAILED, "the registry is away", transient=True)
 
-    monkeypatch.setattr(module, "attest_run", fails)
+    monkeypatch.setattr(Flow, "attest", fails)
     for held in (None, 0, 590):
         run: Json = {**RUN, "metadata": dict(RUN["metadata"])}
         if held is not None:
@@ -299,7 +299,7 @@ def test_want_of_memory_files_or_threads_is_not_held_against_a_run_at_once(
     async def breaks(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(module, "attest_run", breaks)
+    monkeypatch.setattr(Flow, "attest", breaks)
     for attempt in range(1, 15):
         asyncio.run(controller._look_at(JOB))
         assert controller._retries.trouble(JOB).crashes == max(0, min(attempt - 10, 3))
@@ -345,7 +345,7 @@ def test_what_is_stored_in_one_place_is_stored_in_the_other_though_the_run_chang
 
     up, down, base = Notes(fails=0), Notes(fails=2), flow()
     config = parse_config({"artifacts.taskrun.storage": "oci", "artifacts.oci.signer": "none"})
-    in_force = replace(base, config=config, stores=Stores({"oci": [up, down]}))
+    in_force = replace(base, flow=Flow(config, base.flow.sealers, Stores({"oci": [up, down]})))
     cluster = OneRun(RUN)
     controller = Controller(cluster, WorkList(), lambda: in_force, Metrics())  # type: ignore[arg-type]
     assert asyncio.run(controller.handle(JOB)) is False
@@ -377,7 +377,7 @@ def test_a_run_that_leaves_the_watch_while_it_is_in_work_is_asked_for_afterwards
         assert controller.left(JOB, RUN)
         return Outcome("r", "u", FAILED, "the registry is away", transient=True)
 
-    monkeypatch.setattr(module, "attest_run", attest)
+    monkeypatch.setattr(Flow, "attest", attest)
     asyncio.run(controller._look_at(JOB))
     assert "chains_runs_lost_total{" not in metrics.text().decode()
 

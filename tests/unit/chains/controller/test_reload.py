@@ -10,7 +10,7 @@ import pytest
 
 from chains.cluster.errors import ObjectGone
 from chains.controller import reload as module
-from chains.controller.flow import Flow, build_flow
+from chains.controller.flow import FlowInForce, build_flow
 from chains.controller.reload import Reloader
 from signers.keys.keyfile import generate_key
 from storage.redacted_url import without_credentials
@@ -54,14 +54,14 @@ def test_a_run_in_work_ends_with_the_key_that_it_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut short, what is stored with one key would be stored again with the next."""
-    closed: list[Flow] = []
-    close = Flow.close
+    closed: list[FlowInForce] = []
+    close = FlowInForce.close
 
-    async def noted(flow: Flow) -> None:
+    async def noted(flow: FlowInForce) -> None:
         closed.append(flow)
         await close(flow)
 
-    monkeypatch.setattr(Flow, "close", noted)
+    monkeypatch.setattr(FlowInForce, "close", noted)
     new_key(tmp_path, "..2026_1")
 
     async def work() -> None:
@@ -89,7 +89,7 @@ def test_what_nobody_thought_of_is_refused_without_its_words_and_tried_again(
     cluster, build = OneConfigMap(), build_flow
     new_key(tmp_path, "..2026_1")
 
-    def breaks(*_: Any) -> Flow:
+    def breaks(*_: Any) -> FlowInForce:
         raise ValueError("cannot parse hunter2")
 
     async def work() -> None:

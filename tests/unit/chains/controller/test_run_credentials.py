@@ -302,9 +302,9 @@ def test_the_configuration_turns_them_off_and_without_a_cluster_there_are_none(t
     cluster: Any = Objects()
     flow = build_flow(data, tmp_path, cluster)
     run = run_of("TaskRun", {})
-    assert flow.stores_for(run) is not flow.stores
+    assert flow.of(run).stores is not flow.stores
     for off in (
         build_flow(data, tmp_path),
         build_flow(data | {"storage.oci.run-credentials": "false"}, tmp_path, cluster),
     ):
-        assert off.stores_for(run) is off.stores
+        assert off.of(run) is off.flow

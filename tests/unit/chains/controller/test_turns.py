@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from chains.attest.flow import Flow
 from chains.attest.stores import Stores
 from chains.config.parse import parse_config
 from chains.controller.metrics import Metrics
@@ -89,7 +90,8 @@ class Work:
     def __init__(self, *silent: str) -> None:
         config = parse_config({"artifacts.taskrun.storage": "oci", "artifacts.oci.signer": "none"})
         self.cluster, self.store, self.metrics = ManyRuns(), Silent(*silent), Metrics()
-        in_force = replace(flow(), config=config, stores=Stores({"oci": [self.store]}))
+        base = flow()
+        in_force = replace(base, flow=Flow(config, base.flow.sealers, Stores({"oci": [self.store]})))
         self.work = WorkList(workers=WORKERS, slow=WORKERS // 4)
         self.controller = Controller(
             self.cluster,  # type: ignore[arg-type]

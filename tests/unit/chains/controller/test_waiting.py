@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from chains.attest.flow import Flow
 from chains.attest.stores import Stores
 from chains.cluster.errors import ObjectGone
 from chains.config.parse import parse_config
-from chains.controller.flow import Flow
+from chains.controller.flow import FlowInForce
 from chains.controller.metrics import Metrics
 from chains.controller.reconcile import Controller
 from chains.controller.work import patience
@@ -119,12 +120,8 @@ def rig(store: Store, signer: Signer, *runs: Json, **config: str) -> Rig:
     changed = {name.replace("__", "-").replace("_", "."): value for name, value in config.items()}
     annotations = AnnotationStore("tekton:", StoreOptions())
     sealers = {"x509": Sealer(signer)}
-    flow = Flow(
-        parse_config(CONFIG | changed),
-        sealers,
-        Stores({"oci": [store], "tekton": [annotations]}),
-        annotations,
-    )
+    stores = Stores({"oci": [store], "tekton": [annotations]})
+    flow = FlowInForce(Flow(parse_config(CONFIG | changed), sealers, stores), annotations)
     controller = Controller(cluster, work, lambda: flow, metrics)  # type: ignore[arg-type]
     return Rig(cluster, work, controller, metrics)
 
@@ -371,7 +368,7 @@ def test_what_a_store_could_not_flush_is_no_receipt_for_the_next_try(signer: Sig
             found = rig(store, signer, raw)
             flow = found.controller._flow()
             stores = Stores({"oci": [store, topic], "tekton": [flow.annotations]})
-            in_force = replace(flow, stores=stores)
+            in_force = replace(flow, flow=flow.flow.with_stores(stores))
             found.controller._flow = lambda: in_force
             push(registry)
             assert await found.look(raw) is False

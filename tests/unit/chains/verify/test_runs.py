@@ -15,6 +15,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from chains.attest.batch import attest_all
+from chains.attest.flow import Flow
 from chains.attest.payloads import build_payloads
 from chains.attest.sign import sign
 from chains.attest.stores import Stores
@@ -121,7 +122,7 @@ def test_every_example_verifies_in_every_format_through_a_real_store(
     async def work() -> Verification:
         intake = read_inputs([str(path)])
         stores = Stores({Stores.EVERYTHING: [open_store(f"{kind}:{tmp_path}/store")]})
-        outcomes = await attest_all(intake, parse_config(config(name)), signer(), stores)
+        outcomes = await attest_all(intake, Flow(parse_config(config(name)), signer(), stores))
         assert {outcome.state for outcome in outcomes} == {"signed"}
         await stores.close()
         async with open_store(f"{kind}:{tmp_path}/store") as store:
@@ -244,7 +245,7 @@ def test_provenance_without_a_subject_is_found_by_the_runs_uid(tmp_path: Path) -
         intake.add("in.json", json.dumps(raw(image=False)).encode())
         store = open_store(f"oci-layout:{tmp_path}/layout")
         stores = Stores({Stores.EVERYTHING: [store]})
-        await attest_all(intake, parse_config(config()), signer(), stores)
+        await attest_all(intake, Flow(parse_config(config()), signer(), stores))
         run = intake.snapshot(*intake.top())
         assert not verify_runs.RunWanted(run).subjects
         found = await verify_run(run, stores=[store], criteria=criteria(), now=NOW)
@@ -524,7 +525,7 @@ def stored(tmp_path: Path, kind: str) -> RunSnapshot:
         intake = Intake()
         intake.add("in.json", json.dumps(raw()).encode())
         stores = Stores({Stores.EVERYTHING: [open_store(f"{kind}:{tmp_path}/store")]})
-        await attest_all(intake, parse_config(config()), signer(), stores)
+        await attest_all(intake, Flow(parse_config(config()), signer(), stores))
         await stores.close()
         return intake.snapshot(*intake.top())
 
