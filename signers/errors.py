@@ -19,7 +19,7 @@ class SignerError(Exception):
     """
 
 
-class SignerUnavailable(SignerError):  # noqa: N818 - "unavailable" and "rejected" are the two words of every port here
+class SignerUnavailable(SignerError):  # noqa: N818 - the two names are the same in every port of this project
     """The key or service could not be reached. The same call may succeed later."""
 
 

@@ -48,13 +48,13 @@ def shown_reference(reference: str) -> str:
 
 
 def open_signer(reference: str, password: bytes | None = None, settings: KmsSettings | None = None) -> Signer:
-    """Open the signer that ``reference`` names: a path, ``SCHEME://…`` such as ``file://PATH``, or
-    ``pkcs11:…``.
+    """Open the signer that ``reference`` names.
 
-    ``password`` decrypts an encrypted key file, ``settings`` log in to Vault. Raises
-    :class:`SignerRejected` for an unknown scheme, and what the signer raises for a key it cannot use. No
-    text repeats more of the reference than its scheme, its path or the name of a key: references to key
-    services can hold tokens.
+    A reference is a path, ``SCHEME://…`` such as ``file://PATH``, or ``pkcs11:…``. ``password`` decrypts an
+    encrypted key file; ``settings`` are for the login to Vault. Raises :class:`SignerRejected` for an unknown
+    scheme or a key that cannot be used, and :class:`SignerUnavailable` if a key service does not answer.
+    Errors repeat only the scheme, the path or the name of the key, because references to key services can
+    contain tokens.
     """
     scheme = scheme_of(reference)
     if scheme in KEY_SERVICES:

@@ -22,7 +22,7 @@ AT_ONCE = 32
 _SIGNED = "AWS4-HMAC-SHA256"
 
 
-class AskTheSdk(Exception):  # noqa: N818 - says what to do next
+class AskTheSdk(Exception):  # noqa: N818 - named after the next step
     """The outcome of the request is unknown, it may have been carried out. Send it through the SDK."""
 
 

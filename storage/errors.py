@@ -25,7 +25,7 @@ class StoreError(Exception):
     """Whether the cause is an absent subject, which may appear later."""
 
 
-class StoreUnavailable(StoreError):  # noqa: N818 - "unavailable" and "rejected" are the two words of every port here
+class StoreUnavailable(StoreError):  # noqa: N818 - the two names are the same in every port of this project
     """The store could not be reached or was busy. The same call may succeed later."""
 
     def __init__(self, reason: object, host: str = "") -> None:

@@ -20,7 +20,7 @@ def open_file(path: str | os.PathLike[str], *, follow: bool = True) -> BinaryIO:
     Raises :class:`OSError` when the file cannot be opened or is not a regular file.
     """
     # Check the type before opening, because opening a device can have side effects
-    _check(path, os.stat(path, follow_symlinks=follow))  # noqa: PTH116 - takes text too
+    _check(path, os.stat(path, follow_symlinks=follow))  # noqa: PTH116 - accepts str too
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     handle = os.open(path, flags)
     try:

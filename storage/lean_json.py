@@ -81,7 +81,7 @@ _readers, _was_on = 0, False
 @contextmanager
 def _uncollected() -> Iterator[None]:
     """Switch the garbage collector off while at least one caller is inside."""
-    global _readers, _was_on  # noqa: PLW0603 - so is the collector's switch
+    global _readers, _was_on  # noqa: PLW0603 - the garbage collector is global too
     with _lock:
         if _readers == 0:
             _was_on = gc.isenabled()
@@ -101,7 +101,7 @@ _pool: ThreadPoolExecutor | None = None
 
 def _reader() -> ThreadPoolExecutor:
     """Return the one thread for large documents. Two at a time would take twice the memory."""
-    global _pool  # noqa: PLW0603 - for the whole process
+    global _pool  # noqa: PLW0603 - one per process
     with _lock:
         if _pool is None:
             _pool = ThreadPoolExecutor(1, thread_name_prefix="json")

@@ -96,7 +96,7 @@ def parse_keyset(data: bytes, source: str = "key set") -> tuple[ListedKey, ...]:
     seen: set[str] = set()
     for entry in keys:
         if entry.key.keyid in seen:
-            raise FormatError(f"{source}: {entry.key.keyid} is in it twice")
+            raise FormatError(f"{source}: {entry.key.keyid} is listed twice")
         seen.add(entry.key.keyid)
     return tuple(keys)
 

@@ -211,7 +211,7 @@ def _check_profile(leaf: x509.Certificate) -> None:
     for extension in leaf.extensions:
         value = extension.value
         if extension.critical and extension.oid not in _UNDERSTOOD:
-            problem = f"has the critical extension {extension.oid.dotted_string}, which is not known"
+            problem = f"has the critical extension {extension.oid.dotted_string}, which is not supported"
         elif isinstance(value, x509.BasicConstraints) and value.ca:
             problem = "is an authority's"
         elif isinstance(value, x509.KeyUsage):

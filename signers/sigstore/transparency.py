@@ -87,13 +87,13 @@ class Checkpoint:
         lines = text.split("\n")
         try:
             if not separator or len(lines) < _NOTE_LINES:
-                raise ValueError  # noqa: TRY301 - one way to say that it is none
+                raise ValueError  # noqa: TRY301 - one handler for all causes
             signatures = []
             for line in tail.splitlines():
                 dash, name, encoded = line.split(" ")
                 blob = b64decode(encoded, validate=True)
                 if dash != "\N{EM DASH}" or len(blob) <= _KEY_HASH:
-                    raise ValueError  # noqa: TRY301 - one way to say that it is none
+                    raise ValueError  # noqa: TRY301 - one handler for all causes
                 signatures.append((name, blob[:_KEY_HASH], blob[_KEY_HASH:]))
             return cls(
                 lines[0],

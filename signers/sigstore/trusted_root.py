@@ -235,7 +235,7 @@ def _moment(value: object, what: str) -> datetime | None:
         return None
     try:
         if not isinstance(value, str):
-            raise ValueError  # noqa: TRY301, TRY004 - one way to say that it is none
+            raise ValueError  # noqa: TRY301, TRY004 - one handler for all causes
         moment = datetime.fromisoformat(value)
     except ValueError as error:
         raise FormatError(f"{what}: {str(value)[:40]!r} is not a time") from error

@@ -196,7 +196,7 @@ def is_near(address: str) -> bool:
     return zone_of(address) in {Zone.PRIVATE, Zone.LOOPBACK}
 
 
-class Refused(Exception):  # noqa: N818 - says what became of a connection
+class Refused(Exception):  # noqa: N818 - named after the outcome
     """No address of a host is allowed. ``address`` is the first of them."""
 
     def __init__(self, address: str) -> None:

@@ -44,7 +44,7 @@ _MOST_HOSTS = 2048
 """The most hosts for which the choice of a proxy is remembered."""
 _MOST_REQUESTS = 256
 """The most requests under way for one asker. One busy registry needs far fewer."""
-_NOT_ASKED = "it is silent, and not asked for now"
+_NOT_ASKED = "it does not answer, and no request is sent to it for now"
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "provenance-chains"}
 
 
@@ -119,7 +119,7 @@ def _anywhere(_: str) -> bool:
     return True
 
 
-class Later(Exception):  # noqa: N818 - not an error yet
+class Later(Exception):  # noqa: N818 - the caller may retry
     """This try failed for a transient reason. ``after`` is the requested wait in seconds.
 
     ``host`` (``scheme://host:port``) did not answer; empty if it did.
@@ -257,7 +257,7 @@ class Connections:
             except Later:
                 question.end(Circuits.failed)
                 if question.is_silent:
-                    raise Later(f"it is silent: nothing came in {SILENCE:g} s", host=host) from None
+                    raise Later(f"it does not answer: no data came in {SILENCE:g} s", host=host) from None
                 raise
             except (NoTls, BadContent):
                 question.end(Circuits.answered)
@@ -325,7 +325,7 @@ class Connections:
         except ssl.SSLCertVerificationError as exc:
             raise _untrusted(exc) from exc
         except ssl.SSLError as exc:
-            raise NoTls(f"it does not speak TLS that we understand ({_first_line(exc)})") from exc
+            raise NoTls(f"it does not use TLS, or none that is supported ({_first_line(exc)})") from exc
         except OSError as exc:
             raise Later(f"cannot connect ({exc.strerror or type(exc).__name__})", host=host) from exc
         except ValueError as exc:
@@ -356,7 +356,7 @@ class Connections:
         except aiohttp.ClientConnectorCertificateError as exc:
             raise _untrusted(exc.certificate_error) from exc
         except aiohttp.ClientConnectorSSLError as exc:
-            raise NoTls(f"it does not speak TLS that we understand ({_first_line(exc)})") from exc
+            raise NoTls(f"it does not use TLS, or none that is supported ({_first_line(exc)})") from exc
         except aiohttp.ClientConnectorError as exc:
             why = exc.os_error.strerror or type(exc.os_error).__name__
             raise Later(f"cannot connect ({why})", host=_host(url)) from exc

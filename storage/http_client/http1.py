@@ -61,7 +61,7 @@ def _ignore(_: bool, /) -> None:
     """Do nothing."""
 
 
-class Broken(Exception):  # noqa: N818 - says what happened to a connection
+class Broken(Exception):  # noqa: N818 - named after what happened
     """The connection ended, or its data is not an HTTP answer."""
 
     def __init__(self, reason: str, *, unheard: bool = False) -> None:
@@ -70,7 +70,7 @@ class Broken(Exception):  # noqa: N818 - says what happened to a connection
         """Whether a reused connection ended before the first byte of an answer."""
 
 
-class TooLarge(Exception):  # noqa: N818 - says what is wrong with an answer
+class TooLarge(Exception):  # noqa: N818 - named after what is wrong
     """The body is larger than allowed. ``size`` is its announced size in bytes, 0 if there is none."""
 
     def __init__(self, size: int = 0) -> None:
@@ -78,7 +78,7 @@ class TooLarge(Exception):  # noqa: N818 - says what is wrong with an answer
         self.size = size
 
 
-class _Full(Exception):  # noqa: N818 - says what there is not
+class _Full(Exception):  # noqa: N818 - control flow, not an error
     """There is no memory for ``size`` more bytes now."""
 
     def __init__(self, size: int) -> None:
@@ -86,7 +86,7 @@ class _Full(Exception):  # noqa: N818 - says what there is not
         self.size = size
 
 
-class _Enough(Exception):  # noqa: N818 - not an error
+class _Enough(Exception):  # noqa: N818 - control flow
     """The wanted part of the body was read."""
 
 
@@ -112,14 +112,14 @@ class _Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[Response] | None = None
         self._bodyless, self._limit, self._cuts = False, 0, False
         self._head: tuple[int, CIMultiDictProxy[str]] | None = None
-        self._length: int | None = None  # of the body; None: chunked, or until the end
+        self._length: int | None = None  # of the body; None: chunked, or until the connection ends
         self._chunked = self._keep = self._used = False
-        self._body = BytesIO()  # gives its bytes away without a second copy of them
+        self._body = BytesIO()  # getvalue() returns the bytes without a copy
         self._size = 0
         self._hold: Hold | None = None
         self._booking: asyncio.Task[None] | None = None
         self._rests: Rests = _ignore
-        self._left = 0  # of the chunk; -1 before its line, -2 in the trailer
+        self._left = 0  # bytes left of the chunk; -1: its size line comes next, -2: in the trailer
         self.idle_since = 0.0
         self.address = ""
 
@@ -197,7 +197,7 @@ class _Connection(asyncio.Protocol):
 
     def _finish(self, waiter: asyncio.Future[Response]) -> None:
         """Give the answer to the caller."""
-        assert self._head is not None  # noqa: S101 - it was read
+        assert self._head is not None  # noqa: S101 - set by _read_head()
         # If the answer came before the request was sent completely, the rest of the request is still queued
         clean = not self._buffer and not self._transport.get_write_buffer_size()
         self._keep = self._keep and clean

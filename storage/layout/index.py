@@ -58,7 +58,7 @@ class Index:
         return (orjson.loads(raw) for raw in self.entries.values() if bundle in raw and ours not in raw)
 
 
-class TooMany(ValueError):  # noqa: N818 - says what there is
+class TooMany(ValueError):  # noqa: N818 - named after what is wrong
     """The index has more entries than are read."""
 
 
@@ -109,7 +109,7 @@ class IndexFile:
             raise problem("make an image layout of", self._root, exc) from exc
         version = marker.get("imageLayoutVersion") if isinstance(marker, dict) else None
         if version != "1.0.0":
-            raise StoreRejected(f"{self._marker} says version {version!r}; expected '1.0.0'")
+            raise StoreRejected(f"{self._marker} has version {version!r}: expected '1.0.0'")
 
     def exists(self) -> bool:
         """Whether the folder is marked as an image layout."""

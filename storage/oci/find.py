@@ -52,7 +52,7 @@ def joined(parts: Iterable[Findings]) -> Findings:
     )
 
 
-class _LeftOut(Exception):  # noqa: N818 - no error: nothing more may be read
+class _LeftOut(Exception):  # noqa: N818 - control flow, not an error
     """The allowance of the search is used up; the text says which limit."""
 
 

@@ -37,7 +37,7 @@ _MOST_CHALLENGES = 4
 Send = Callable[[Authorization], Awaitable[Answer]]
 
 
-class NoAccess(Exception):  # noqa: N818 - the caller says what it was wanted for
+class NoAccess(Exception):  # noqa: N818 - the caller turns it into an error
     """The registry accepted no credential. ``transient``: a later try may succeed.
 
     ``answer`` is its last refusal, None if the token server refused or nothing could be tried. ``host`` is a

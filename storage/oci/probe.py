@@ -28,7 +28,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _NEXT_STEPS: dict[int, str] = {
     HTTPStatus.NOT_FOUND: "create the repository, or give its project to these credentials",
     HTTPStatus.METHOD_NOT_ALLOWED: "the registry takes no writes (read-only or a mirror): name another one",
-    HTTPStatus.UNAUTHORIZED: "mend the credentials",
+    HTTPStatus.UNAUTHORIZED: "correct the credentials",
     HTTPStatus.FORBIDDEN: "let these credentials push",
 }
 _MOUNT = (
@@ -75,8 +75,8 @@ async def _reach(transport: Transport, repository: Repository) -> tuple[Probe, s
         step = "check the name, the network policy, HTTPS_PROXY and that the registry runs"
         return Probe(what, "failed", str(exc), step), ""
     except StoreError as exc:
-        return Probe(what, "failed", str(exc), "give its CA in storage.oci.ca-file, or mend its TLS"), ""
-    wants = f"asks for {asked} credentials" if asked else "asks for no credentials to begin with"
+        return Probe(what, "failed", str(exc), "give its CA in storage.oci.ca-file, or correct its TLS"), ""
+    wants = f"asks for {asked} credentials" if asked else "asks for no credentials on GET /v2/"
     if scheme == "https":
         return Probe(what, "ok", f"TLS; {wants}"), asked
     step = "serve it with TLS: others on the network can read the credentials and change what is read"
@@ -91,7 +91,7 @@ async def _credentials(
     try:
         candidates = await keychain.candidates(repository)
     except StoreError as exc:
-        return None, Probe(what, "failed", str(exc), "mend the docker configuration")
+        return None, Probe(what, "failed", str(exc), "correct the docker configuration")
     for credential in candidates:
         if not credential.is_anonymous:
             user = f", user {credential.username}" if credential.username else ""

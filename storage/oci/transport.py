@@ -499,7 +499,7 @@ def _judged(
     if is_busy(answer, request.repository.name):
         raise Later(text, answer.retry_after)
     if status in {UNAUTHORIZED, FORBIDDEN}:
-        source = authorization.source if authorization else "none, as the registry asked for none we know"
+        source = authorization.source if authorization else "none, because it asked for none that is known"
         right = "push to" if request.push else "read"
         text += f"; credentials tried: {source}; they must be allowed to {right} {request.repository}"
     codes = {code for code, _ in answer.words}

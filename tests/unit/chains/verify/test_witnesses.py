@@ -388,10 +388,10 @@ def keyset_of(*states: str, keys: list[PublicKey] | None = None) -> bytes:
     "states", [("revoked", "active"), ("active", "revoked"), ("active", "active"), ("retired", "active")]
 )
 def test_a_key_that_is_listed_twice_makes_the_set_unusable(states: tuple[str, str]) -> None:
-    with pytest.raises(FormatError, match=re.escape(f"{public().keyid} is in it twice")):
+    with pytest.raises(FormatError, match=re.escape(f"{public().keyid} is listed twice")):
         parse_keyset(keyset_of(*states))
     others = [public(), public("other"), public()]
-    with pytest.raises(FormatError, match="is in it twice"):
+    with pytest.raises(FormatError, match="is listed twice"):
         parse_keyset(keyset_of("revoked", "active", "active", keys=others))
 
 
@@ -412,7 +412,7 @@ def test_a_key_that_two_sets_say_different_things_of_is_wrong_usage(
     twice = tmp_path / "twice.json"
     twice.write_bytes(keyset_of(*states))
     assert chains(["verify", str(held), "--key", str(twice)]) == 2
-    assert f"{public().keyid} is in it twice" in capsys.readouterr().err
+    assert f"{public().keyid} is listed twice" in capsys.readouterr().err
 
 
 WINDOWS = {

@@ -152,7 +152,7 @@ def test_a_set_is_read_to_its_limit_and_no_further(key: PublicKey, monkeypatch: 
 def test_each_key_is_in_a_set_once(keys: dict[str, PublicKey]) -> None:
     one, other = keys["ed25519"], keys["ecdsa-p256"]
     listed = [ListedKey(other).to_json(), ListedKey(one).to_json(), ListedKey(one, START).to_json()]
-    with pytest.raises(FormatError, match=f"^s: {re.escape(one.keyid)} is in it twice$"):
+    with pytest.raises(FormatError, match=f"^s: {re.escape(one.keyid)} is listed twice$"):
         parse_keyset(json.dumps({"mediaType": MEDIA_TYPE, "keys": listed}).encode(), "s")
 
 

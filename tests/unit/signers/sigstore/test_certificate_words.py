@@ -53,7 +53,7 @@ CERTIFICATES = {
     "certificate-for-two-names": ("the certificate is for 2 names, not for one", "certificate_invalid"),
     "certificate-for-no-name": ("the certificate is for 0 names, not for one", "certificate_invalid"),
     "certificate-with-an-unknown-rule": (
-        "the certificate has the critical extension 1.2.3.4, which is not known", "certificate_invalid",
+        "the certificate has the critical extension 1.2.3.4, which is not supported", "certificate_invalid",
     ),
     "certificate-with-two-issuers": (
         "the certificate names two issuers, https://kubernetes.default.svc and https://issuer.example",

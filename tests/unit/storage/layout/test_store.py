@@ -340,7 +340,7 @@ def test_a_corrupt_index_is_left_alone(tmp_path: Path, index: bytes, reason: str
 def test_another_layout_version_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "oci-layout").write_text('{"imageLayoutVersion":"2.0.0"}')
     (stored,) = put_all(tmp_path, records.attestation())
-    assert "says version '2.0.0'" in stored.failures[0].reason
+    assert "has version '2.0.0'" in stored.failures[0].reason
 
 
 def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
