@@ -1,4 +1,4 @@
-"""Tests that are run with each key service of the testbed."""
+"""Runs tests with each key service of the testbed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from tests.testbed.key_services.every import NAMES
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for ``service_name`` with each service; SoftHSM has to be installed.
+    """Run a test that uses ``service_name`` once per key service. SoftHSM must be installed.
 
-    A module has no requests that could be refused: a test that asks for ``networked`` runs without it.
+    A PKCS #11 module receives no requests, so no request to it can be refused: a test that uses ``networked``
+    runs without it.
     """
     if "service_name" in metafunc.fixturenames:
         marks = {"pkcs11 softhsm": [pytest.mark.server]}

@@ -1,4 +1,6 @@
-"""What is particular to AWS (moto), Google and Azure (wire protocols): references, and keys that are refused."""
+"""What is specific to AWS (moto), Google and Azure (wire protocols): references, and keys that are
+refused.
+"""
 
 from __future__ import annotations
 

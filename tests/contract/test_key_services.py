@@ -1,4 +1,4 @@
-"""What every signer whose key lies in a service or a device promises beyond the contract of all signers."""
+"""The contract of signers whose key is in a service or device, beyond the contract of all signers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PKCS #11 against SoftHSM: PINs, objects, and sessions and tokens that go away."""
+"""PKCS #11 with SoftHSM: PINs, objects, and lost sessions and tokens."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def hsm(key_services: KeyServices, monkeypatch: pytest.MonkeyPatch) -> SoftHsm:
 
 
 def log_out() -> None:
-    """Forget every session, so that the next one logs in again."""
+    """Drop every session, so that the next one must log in again."""
     module = room._modules[str(MODULE)]
     module.reload(module.loads)
 

@@ -1,4 +1,4 @@
-"""Sealing with the real services: how often they are asked, what is believed, what an outage leaves behind."""
+"""Sealing with the real services: number of requests, verification of answers, and state after an outage."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def root(sigstore_services: SigstoreServices) -> TrustedRoot:
 
 @pytest.fixture(scope="module")
 def other_root() -> TrustedRoot:
-    """The trusted root of another instance at the same places."""
+    """The trusted root of another instance with the same URLs."""
     content = trusted_root(make_keys(), "http://x", "http://127.0.0.1", "http://x", "http://x")
     return TrustedRoot.from_bytes(json.dumps(content).encode())
 

@@ -1,6 +1,7 @@
-"""One body over every way of signing: outages, throttling and rotation, from a key file to certificates.
+"""One test body for every kind of signer: outages, throttling and rotation, from a key file to certificates.
 
-What is particular to keys in services is in ``test_key_services.py``, to certificates in ``test_sealers.py``.
+``test_key_services.py`` has what is specific to key services, ``test_sealers.py`` what is specific to
+certificates.
 """
 
 from __future__ import annotations
@@ -29,28 +30,28 @@ from tests.testbed.sigstore import SigstoreServices
 
 FILE, HSM = "file", "pkcs11 softhsm"
 KEYLESS = "sigstore_services"
-"""The fixture's name, so that its programs are built before the first test."""
+"""The name of the fixture, so that its programs are built before the first test."""
 KINDS = (FILE, *NAMES, KEYLESS)
 SERVERS = {KEYLESS, HSM}
 DATA = b"data"
 
 
 class Life(ABC):
-    """One key from its first use to its successor; ``faults`` are those that it can meet."""
+    """One key from its first use to its successor. ``faults`` are the faults that it supports."""
 
     faults: tuple[str, ...] = (OUTAGE, THROTTLE)
 
     @abstractmethod
     def open(self) -> Signer:
-        """Open what signs now, asking anew."""
+        """Open the current key with a new signer."""
 
     @abstractmethod
     def rotate(self) -> None:
-        """Let another key sign from now on."""
+        """Replace the key."""
 
     @abstractmethod
     def meet(self, fault: str) -> None:
-        """Let every request meet a fault; none for an empty one."""
+        """Let every request meet this fault; an empty one ends it."""
 
 
 class FileLife(Life):
@@ -91,7 +92,7 @@ class ServiceLife(Life):
 
 
 class KeylessLife(Life):
-    """A certificate of the real Fulcio; its successor comes with another key."""
+    """A certificate of the real Fulcio. Its successor has another key."""
 
     def __init__(self, services: SigstoreServices, folder: Path, stack: ExitStack) -> None:
         self.fulcio = stack.enter_context(proxy(services.fulcio))
@@ -103,7 +104,7 @@ class KeylessLife(Life):
         return Keyless(Fulcio(self.fulcio.url, self.root), TokenSource(file=str(self.token))).current()
 
     def rotate(self) -> None:
-        """Every certificate has a new key already."""
+        """Do nothing: every certificate has a new key."""
 
     def meet(self, fault: str) -> None:
         self.fulcio.fails = {OUTAGE: 503, THROTTLE: 429, DENY: 403, "": 0}[fault]

@@ -1,4 +1,4 @@
-"""What every signer promises, one body for all kinds: a new kind joins by an entry in ``KINDS``."""
+"""The contract of every signer: one test body for all kinds. A new kind needs an entry in ``KINDS``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ OTHERS = [
 
 
 class Kind(NamedTuple):
-    """A kind of signer: how to get one in an empty folder, and whether equal data has equal signatures."""
+    """A kind of signer: how to create one in an empty folder, and whether equal data gives equal
+    signatures.
+    """
 
     open: Callable[[Path, KeyServices], Signer]
     deterministic: bool
@@ -74,7 +76,7 @@ KINDS = {f"file {algorithm}": Kind(partial(open_file, algorithm), True) for algo
 
 
 KEYLESS = "sigstore_services"
-"""The fixture of a running Sigstore: its certificates join as one more kind."""
+"""The fixture of a running Sigstore instance, whose certificates are one more kind."""
 
 
 def open_keyless(services: SigstoreServices, folder: Path) -> Signer:

@@ -1,4 +1,4 @@
-"""What every store promises, held against each of them: folders, registries of every kind, and buckets."""
+"""The contract of every store, tested with each: folders, registries of every kind, buckets and databases."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ CLOUDS = (
     *("gcs local endpoint", "mongo local endpoint", "dynamodb moto", "firestore local endpoint"),
     *("grafeas local endpoint", "archivista local endpoint"),
 )
-"""Services that cannot run here: the vendors' own clients, against what speaks their protocols."""
+"""Services that cannot run here. The vendors' own clients talk to servers that speak their protocols."""
 EVERYTHING = frozenset({"bundle-v0.3", "dsse", "simplesigning"})
 LARGEST = {"mongo": 10_000_000, "dynamodb": 400_000, "firestore": 1_000_000}
-"""Bytes of payload that some databases refuse, for Tekton Chains as for us."""
+"""A payload size in bytes that some databases refuse, for Tekton Chains too."""
 _numbers = count(1)
 
 
 def _param(name: str) -> Any:
-    """A place as a parameter; moto is a library and runs offline, everything else counts as a server."""
+    """A place as a parameter. moto is a library and runs offline; every other place is marked as a server."""
     return pytest.param(name, marks=() if "moto" in name else pytest.mark.server)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Somewhere to store, as many :class:`Store` objects at a time as a test likes."""
+    """A place to store, which gives a test any number of :class:`Store` objects."""
 
     url: str
     options: StoreOptions
@@ -60,21 +60,21 @@ class Place:
     new_subject: Callable[[], Subject]
     is_registry: bool
     keeps: frozenset[str] = EVERYTHING
-    """What it has a place for; what Tekton Chains cannot write there, we cannot either."""
+    """The records that it can store: those that Tekton Chains can store there too."""
 
     @property
     def knows_runs(self) -> bool:
         return not self.is_registry and self.keeps == EVERYTHING
 
     def kept(self, form: str, *made: Record) -> list[bytes]:
-        """Return what is to be found of ``made`` in one form."""
+        """Return what is found of ``made`` in one form."""
         if form not in self.keeps:
             return []
         found = [record.bundle if form == "bundle-v0.3" else record.envelope for record in made]
         return sorted(filter(None, found))
 
     def pieces(self, *made: Record) -> set[bytes]:
-        """Return what is to be found of attestations."""
+        """Return what is found of attestations."""
         return {data for form in ("bundle-v0.3", "dsse") for data in self.kept(form, *made)}
 
     def open(self, **changes: Any) -> Store:
@@ -99,7 +99,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture(params=[*FOLDERS, *map(_param, BUCKETS)])
 def listing(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """A place that knows its runs."""
+    """A place that can list its runs."""
     if request.param in BUCKETS:
         return _bucket_place(request.getfixturevalue(request.param), monkeypatch)
     return _folder_place(request.param, tmp_path)
@@ -433,7 +433,7 @@ def test_runs_are_listed_by_the_time_of_their_end(listing: Place) -> None:
 def test_bytes_that_changed_where_they_lie_are_told_and_never_given_back(
     name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A plain folder names nothing by its content; there the signature alone tells."""
+    """Names in a plain folder have no digests, so only the signature shows that a file was changed."""
     if name == "s3_server":
         server: S3Server = request.getfixturevalue(name)
         place = _bucket_place(server, monkeypatch)
@@ -658,7 +658,7 @@ def test_a_repository_for_each_namespace_takes_both_forms(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Real registries take a bundle whose image they have in another repository, and list it."""
+    """Real registries accept and list a bundle whose image is in another repository."""
     registry: Registry = request.getfixturevalue(name)
     place = _registry_place(registry, tmp_path, monkeypatch)
     subject = place.new_subject()
@@ -713,7 +713,7 @@ def test_an_attestation_copied_from_a_layout_is_one_for_cosign(
 
 
 def _copy(layout: Path, entry: dict[str, Any], registry: Registry, repository: str) -> None:
-    """What ``crane push`` or ``oras copy`` do with one entry of a layout."""
+    """Copy one entry of a layout as ``crane push`` and ``oras copy`` do."""
     data = _blob(layout, entry)
     manifest = json.loads(data)
     for part in (manifest["config"], *manifest["layers"]):

@@ -1,6 +1,6 @@
-"""What every store with a server says and loses when that server fails, refuses or lies: one body for all.
+"""What every store reports and loses when its server fails, refuses or returns wrong data: one test body.
 
-Registries have theirs in ``tests/faults/test_registry_quirks.py``, folders in ``test_stores.py``.
+Registries have ``tests/faults/test_registry_quirks.py``, folders ``test_stores.py``.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ BY_PROXY = (
 
 @dataclass
 class Faulty:
-    """A store whose server does harm from the ``after``-th request on; status 0 is none."""
+    """A store whose server misbehaves from the ``after``-th request on; status 0 ends that."""
 
     url: str
     options: StoreOptions
     harm: Callable[[int, int], None]
     """Called with status and ``after``."""
     permission: str
-    """What a refusal must name."""
+    """The permission that the error of a refusal must name."""
     finds: int
-    """Pieces of evidence of one run with an image."""
+    """The number of pieces of evidence of one run with an image."""
     proxy: Proxy | None = None
 
     def open(self) -> Store:
@@ -110,7 +110,7 @@ def _behind(proxy: Proxy, kind: str, server: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def _counting(server: Any, values: dict[int, Any]) -> Callable[[int, int], None]:
-    """Make ``server.fails`` count how often it was asked for: not every server has a proxy in front of it."""
+    """Make ``server.fails`` count its reads, because not every server has a proxy that counts requests."""
     state = {"status": 0, "left": 0}
 
     def fails(_: Any) -> Any:
@@ -168,7 +168,7 @@ def test_a_refusal_names_the_permission(faulty: Faulty) -> None:
 
 @pytest.mark.parametrize("faulty", BY_PROXY, indirect=True)
 def test_wrong_bytes_that_come_back_are_no_evidence(faulty: Faulty) -> None:
-    """Where nothing lies under a name made of its content, the last byte of an answer breaks its form."""
+    """Where names have no digest, changing the last byte of an answer makes it unreadable."""
     image = records.subject(f"registry.example/lie{next(_numbers)}", b"%d" % next(_numbers))
     record = records.attestation(image)
     digest = f"sha256:{image.digest['sha256']}"

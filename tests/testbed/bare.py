@@ -1,6 +1,6 @@
-"""Runs a program as in a pod that sets nothing up for it: an unknown uid, no home, no name server, no folder to write.
+"""Runs a program as in a minimal pod: unknown uid, no home, no name server, no writable folder.
 
-Namespaces of a user without rights are enough for it, so it needs no node.
+Namespaces of an unprivileged user are sufficient, so it needs no node.
 """
 
 from __future__ import annotations
@@ -42,21 +42,23 @@ _NAMESPACES = (
 
 
 def why_not() -> str:
-    """Say why this machine cannot run a program like that; nothing when it can."""
+    """Return why this machine cannot do that; empty if it can."""
     tried = subprocess.run([*_NAMESPACES, "true"], check=False, capture_output=True, text=True)
     return f"namespaces cannot be made: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 def bare(folder: Path, *command: str | Path, writable: bool = True) -> list[str | Path]:
-    """Return the command that runs ``command`` with ``folder`` as its ``/tmp``, the one folder it may write.
+    """Return a command that runs ``command`` with ``folder`` as its ``/tmp``, the only writable folder.
 
-    ``command`` may begin with ``NAME=value``. The process that is started ends the program when it is killed.
+    ``command`` may begin with ``NAME=value``. Killing the started process ends the program.
     """
     return [*_NAMESPACES, "sh", "-c", _SCRIPT, "bare", folder, "yes" if writable else "no", *command]
 
 
 def account(folder: Path, server: ApiServer) -> list[str]:
-    """Put a service account's files into ``folder`` for :func:`bare`; return what the kubelet would set."""
+    """Write a service account's files into ``folder`` for :func:`bare`; return the environment that the
+    kubelet sets.
+    """
     files = folder / "account"
     files.mkdir()
     (files / "token").write_text(server.token)

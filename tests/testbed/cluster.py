@@ -62,9 +62,9 @@ class ApiServer:
         token: str = "",
         accept: str = "application/json",
     ) -> Json:
-        """Send one request as the administrator, or with another token, and return the JSON answered.
+        """Send one request as the administrator or with another token; return the JSON of the answer.
 
-        ``accept`` asks for another form of it. Raises :class:`ApiError` for an answer that is no success.
+        ``accept`` requests another form. Raises :class:`ApiError` for an answer without success.
         """
         headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind, "Accept": accept}
         data = None if body is None else json.dumps(body).encode()
@@ -86,7 +86,7 @@ class ApiServer:
     def create_run(self, run: Json) -> Json:
         """Create a TaskRun or PipelineRun with its status, as Tekton's controller leaves it, and return it.
 
-        The status goes to ``/status``: the API server drops it from a creation.
+        The status is written to ``/status``, because the API server drops it when an object is created.
         """
         body = json.loads(json.dumps(run))
         status = body.pop("status", None)
@@ -104,7 +104,7 @@ class ApiServer:
         return self.request("GET", f"/apis/tekton.dev/v1/namespaces/{namespace}/{kind.lower()}s/{name}")
 
     def service_account_token(self, namespace: str, name: str) -> str:
-        """Return a token of a service account, which is created when it is not there."""
+        """Return a token of a service account, which is created if it does not exist."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         try:
             self.request("POST", path, {"metadata": {"name": name}})

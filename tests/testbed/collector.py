@@ -1,4 +1,6 @@
-"""An OTLP/HTTP endpoint that keeps the spans it is sent (https://opentelemetry.io/docs/specs/otlp/#otlphttp)."""
+"""An OTLP/HTTP endpoint that stores the spans it receives
+(https://opentelemetry.io/docs/specs/otlp/#otlphttp).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs an outside program without a network and without the user's own settings."""
+"""Runs an external program without network access and without the user's settings."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 class CommandError(Exception):
-    """A program failed. The text ends with what it printed."""
+    """A program failed. The text ends with its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program with a home folder of its own."""
+    """A program with its own home folder."""
 
     name: str
     program: Path
     home: Path
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables that every run gets."""
+    """Environment variables for every run."""
 
     def __call__(
         self,
@@ -33,10 +33,10 @@ class Command:
         check: bool = True,
         seconds: float = 60,
     ) -> subprocess.CompletedProcess[str]:
-        """Run the program with ``args``; raises :class:`CommandError` when it fails, unless ``check`` is false.
+        """Run the program with ``args``. Raises :class:`CommandError` if it fails and ``check`` is true.
 
-        Every address but the loopback one is behind a proxy that does not exist, and nothing of the caller's
-        environment counts but PATH. The working folder is the home folder unless ``cwd`` names another.
+        All addresses except loopback go through a proxy that does not exist. Of the caller's environment only
+        PATH is used. The working folder is the home folder unless ``cwd`` is given.
         """
         environment = {
             "PATH": os.environ.get("PATH", ""),

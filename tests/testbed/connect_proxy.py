@@ -1,4 +1,4 @@
-"""An HTTP proxy for TLS: it answers CONNECT, passes bytes on, and notes where to."""
+"""An HTTP proxy for TLS: it answers CONNECT, forwards bytes, and records the destinations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECONDS = 30
 
 @dataclass(slots=True)
 class ConnectProxy:
-    """A running proxy: its URL, and the places it was asked to connect to."""
+    """A running proxy: its URL, and the destinations that it was asked for."""
 
     url: str = ""
     asked: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ def connect_proxy() -> Iterator[ConnectProxy]:
         daemon_threads = True
 
         def handle_error(self, request: object, client_address: object) -> None:
-            """Say nothing: a client that goes away is no error of a test's proxy."""
+            """Ignore the error: a client that disconnects is not a failure of the proxy."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

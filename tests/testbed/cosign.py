@@ -1,4 +1,4 @@
-"""cosign, the outside verifier, offline; its keys have an empty password."""
+"""cosign as an independent verifier, offline. Its keys have an empty password."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A certificate transparency log for Fulcio: promises to log every precertificate, and logs none.
+"""A certificate transparency log for Fulcio. It promises to log every precertificate and logs none.
 
-Fulcio needs ``add-pre-chain`` alone (RFC 6962, section 4.2); there is no Merkle tree behind the promise, the
+Fulcio only uses ``add-pre-chain`` (RFC 6962, section 4.2). There is no Merkle tree, only the promise: the
 signed certificate timestamp of section 3.2.
 """
 
@@ -97,7 +97,7 @@ def content(element: bytes) -> bytes:
 
 
 def elements(data: bytes) -> Iterator[bytes]:
-    """Yield the DER elements that stand one after another in ``data``."""
+    """Yield the consecutive DER elements in ``data``."""
     while data:
         size = sum(_header(data))
         yield data[:size]

@@ -1,8 +1,7 @@
-"""A TCP proxy on the loopback interface, in a process of its own, that is as far away as it is told.
+"""A TCP proxy on the loopback interface that adds latency, in a process of its own.
 
-``python -m tests.testbed.delaying_proxy PORT SECONDS`` forwards to a port of this machine. What one side sends
-reaches the other half of ``SECONDS`` later; the opening of
-a connection alone is not delayed.
+``python -m tests.testbed.delaying_proxy PORT SECONDS`` forwards to a port of this machine. Data of one side
+arrives at the other after half of ``SECONDS``. Only opening a connection is not delayed.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from tests.testbed.process import Running, running
 
 @contextmanager
 def delaying_proxy(port: int, seconds: float, log: Path) -> Iterator[Running]:
-    """Run the proxy for the length of the block; ``seconds`` are those of a way there and back."""
+    """Run the proxy for the length of the block; ``seconds`` is the round trip time."""
     command = [sys.executable, "-m", "tests.testbed.delaying_proxy", str(port), str(seconds)]
     with running(command, log, r"^listens on (\S+)$") as proxy:
         yield proxy
 
 
 class _Side(asyncio.Protocol):
-    """One side of a forwarded connection: what it gets goes to the other one later, in order."""
+    """One side of a forwarded connection; what it receives goes to the other side later, in order."""
 
     def __init__(self, delay: float) -> None:
         self._delay = delay
@@ -49,20 +48,20 @@ class _Side(asyncio.Protocol):
             asyncio.get_running_loop().call_later(self._delay, self.other.end)
 
     def send(self, data: bytes) -> None:
-        """Send what the other side gave."""
+        """Send data of the other side."""
         if self._transport is None:
             self._early.append(data)
         elif not self._transport.is_closing():
             self._transport.write(data)
 
     def end(self) -> None:
-        """Close, as the other side did."""
+        """Close, because the other side did."""
         if self._transport is not None:
             self._transport.close()
 
 
 class _Client(_Side):
-    """The side of a client, which opens the way to the server."""
+    """The client's side, which opens the connection to the server."""
 
     def __init__(self, port: int, delay: float) -> None:
         super().__init__(delay)

@@ -1,6 +1,6 @@
-"""A reverse proxy in front of the API server that answers wrongly when it is told to.
+"""A reverse proxy in front of the API server that gives wrong answers on request.
 
-It runs in a thread of its own, on plain HTTP; tokens pass through, watches are streamed.
+It runs in a thread, on plain HTTP. Tokens are passed through, watches are streamed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tests.testbed.cluster import ApiServer
 
 Json = Any
 _LOOK = 0.2
-"""Seconds after which a silent stream looks whether it is to be cut."""
+"""Seconds after which a silent stream checks whether it must be cut."""
 _DROPPED = {"Transfer-Encoding", "Content-Length", "Content-Encoding", "Connection"}
 
 
 def status(code: int, reason: str) -> Json:
-    """Return the object that the API server answers errors with."""
+    """Return the object with which the API server reports an error."""
     return {
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
         "message": f"{reason} (made up by the test)",
@@ -36,10 +36,10 @@ def status(code: int, reason: str) -> Json:
 
 @dataclass
 class Rule:
-    """What happens to requests ``METHOD PATH?QUERY`` that match, at most ``times``.
+    """What happens to matching requests (``METHOD PATH?QUERY``), at most ``times``.
 
-    With ``code`` the answer is made up; ``before`` is called with the path ahead of the server; ``event`` is put
-    into a watch as its first line; ``rewrite`` changes path and query. ``seen`` counts.
+    ``code`` makes up the answer. ``before`` is called with the path before the server is. ``event`` becomes
+    the first line of a watch. ``rewrite`` changes path and query. ``seen`` counts matches.
     """
 
     pattern: str
@@ -52,7 +52,7 @@ class Rule:
     seen: int = 0
 
     def applies(self, line: str) -> bool:
-        """Whether this request is one of them; counts it."""
+        """Whether the rule matches this request; counts it."""
         if self.seen >= self.times or not re.search(self.pattern, line):
             return False
         self.seen += 1
@@ -67,7 +67,7 @@ class FaultyApi:
     rules: list[Rule] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     down: bool = False
-    """While true, every connection is closed without an answer, open watches too."""
+    """While true, every connection is closed without an answer, open watches included."""
 
     def on(self, pattern: str, **keywords: Any) -> Rule:
         """Add a rule and return it."""
@@ -138,7 +138,7 @@ class FaultyApi:
 
 @contextmanager
 def faulty_api(server: ApiServer) -> Iterator[tuple[FaultyApi, ApiServer]]:
-    """Run the proxy for the length of the block; gives it, and the server as seen through it."""
+    """Run the proxy for the length of the block; yields it and the server as seen through it."""
     proxy, started = FaultyApi(server), threading.Event()
     loop, stop, port = asyncio.new_event_loop(), asyncio.Event(), 0
 

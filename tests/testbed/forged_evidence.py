@@ -1,7 +1,7 @@
-"""Write ``tests/faults/verify/forged`` anew: one bundle for each way in which keyless evidence can be wrong.
+"""Writes ``tests/faults/verify/forged`` again: one bundle per way in which keyless evidence can be wrong.
 
-``python -m tests.testbed.forged_evidence``. The instance's keys are thrown away, so that all files are written at
-once. What each file must be refused for is in :mod:`tests.faults.verify.forged_cases`.
+Run ``python -m tests.testbed.forged_evidence``. The keys of the instance are not stored, so all files must be
+written together. :mod:`tests.faults.verify.forged_cases` says why each file must be refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Json = Any
 
 
 class Forger:
-    """The instance that is trusted, what ended of it, and another one at the same places."""
+    """The trusted instance, its expired parts, and another instance with the same URLs."""
 
     def __init__(self) -> None:
         self.us, self.ended, self.other = Instance.new(), Instance.new(), Instance.new()
@@ -36,33 +36,33 @@ class Forger:
         self.key = private_key()
 
     def signed(self, wanted: Wanted | None = None, by: Instance | None = None) -> Signature:
-        """Return a keyless signature; ``by`` is another instance's certificate."""
+        """Return a keyless signature; ``by`` is the certificate of another instance."""
         key = private_key()
         return Signature(key, (by or self.us).certificate(key, wanted))
 
     def stamped(self, one: Signature, moment: datetime = NOW + timedelta(minutes=1)) -> bytes:
-        """Return an honest timestamp."""
+        """Return a valid timestamp."""
         return self.us.timestamp(one.signature, Stamp(moment))
 
     def v2(self, one: Signature | None = None, **made: Json) -> Json:
-        """Return a bundle with an entry of Rekor v2 and a timestamp; ``made`` replaces either."""
+        """Return a bundle with a Rekor v2 entry and a timestamp; ``made`` replaces either."""
         one = one or self.signed()
         entries = made.get("entries") or [self.us.entry(one.body(V2), made.get("entry"))]
         return one.bundle(entries, made.get("stamps") or [self.stamped(one)])
 
     def v1(self, one: Signature | None = None, kind: str = "dsse", **entry: Json) -> Json:
-        """Return a bundle with an entry of Rekor v1, whose time is the only one."""
+        """Return a bundle with a Rekor v1 entry, whose time is the only one."""
         one = one or self.signed()
         return one.bundle([self.us.entry(one.body(V1, kind), Entry(V1, **entry))], [])
 
     def keyed(self, moment: datetime = NOW, host: str = V2) -> Json:
-        """Return what a key signed, logged and with a time."""
+        """Return a bundle signed with a key, with log entry and time."""
         one = Signature(self.key)
         entry = self.us.entry(one.body(host), Entry(host, moment=moment))
         return one.bundle([entry], [self.stamped(one, moment)] if host == V2 else [])
 
     def honest(self) -> dict[str, Json]:
-        """Return what nothing is wrong with."""
+        """Return the files without any fault."""
         one = self.signed()
         old = one.bundle([self.us.entry(one.body(V1), Entry(V1))], [], "0.1")
         del old["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]

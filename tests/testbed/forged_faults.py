@@ -1,4 +1,4 @@
-"""What is forged in each file of ``tests/faults/verify/forged``: everything else in it is honest."""
+"""The fault in each file of ``tests/faults/verify/forged``. Everything else in the file is valid."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Change = Callable[[Json], object]
 
 
 def certificates(forger: Forger) -> dict[str, Json]:
-    """Return what is wrong in the certificate alone."""
+    """Return the files with a fault in the certificate only."""
     honest = Wanted()
     impostor = replace(forger.us, fulcio=Authority(forger.other.fulcio.key, forger.us.fulcio.chain))
     other_log = replace(forger.us, ct=forger.other.ct)
@@ -97,7 +97,7 @@ def certificates(forger: Forger) -> dict[str, Json]:
 
 
 def timestamps(forger: Forger) -> dict[str, Json]:
-    """Return what is wrong in the timestamp alone."""
+    """Return the files with a fault in the timestamp only."""
     one = forger.signed()
     impostor = replace(forger.us, tsa=Authority(forger.other.tsa.key, forger.us.tsa.chain))
     good = Stamp(NOW + timedelta(minutes=1))
@@ -133,7 +133,7 @@ def timestamps(forger: Forger) -> dict[str, Json]:
 
 
 def entries(forger: Forger) -> dict[str, Json]:
-    """Return what is wrong in the log entry alone."""
+    """Return the files with a fault in the log entry only."""
     one = forger.signed()
     again = Signature(one.key, one.certificate)
     renewed = Signature(one.key, forger.us.certificate(one.key), signature=one.signature)
@@ -206,7 +206,7 @@ def entries(forger: Forger) -> dict[str, Json]:
 
 
 def signatures(forger: Forger) -> dict[str, Json]:
-    """Return what was signed by somebody else, or by a key that does not count."""
+    """Return the files signed by another signer, or by a key that does not count."""
 
     def other_payload(bundle: Json) -> Json:
         bundle["dsseEnvelope"]["payload"] = encoded(OTHER)
@@ -233,26 +233,26 @@ def signatures(forger: Forger) -> dict[str, Json]:
 
 
 def changed(bundle: Json, change: Change) -> Json:
-    """Return the bundle after a change of its verification material."""
+    """Return the bundle with a changed verification material."""
     change(bundle["verificationMaterial"])
     return bundle
 
 
 def change_certificate(material: Json) -> None:
-    """Change the identity in a certificate after it was signed."""
+    """Change the identity in a certificate after signing."""
     raw = base64.b64decode(material["certificate"]["rawBytes"])
     material["certificate"]["rawBytes"] = encoded(raw.replace(b"tekton-chains-c", b"tekton-chains-k"))
 
 
 def change_body(entry: Json) -> None:
-    """Change the digest in an entry's body after the log took it."""
+    """Change the digest in an entry's body after logging."""
     body = json.loads(base64.b64decode(entry["canonicalizedBody"]))
     body["spec"]["hashedRekordV002"]["data"]["digest"] = encoded(b"\0" * 32)
     entry["canonicalizedBody"] = encoded(json.dumps(body).encode())
 
 
 def change_checkpoint(proof: Json, text: str, by: str) -> None:
-    """Change the text of a checkpoint after it was signed."""
+    """Change the text of a checkpoint after signing."""
     envelope = proof["checkpoint"]["envelope"]
     assert text in envelope
     proof["checkpoint"]["envelope"] = envelope.replace(text, by)

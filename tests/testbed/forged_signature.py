@@ -1,4 +1,7 @@
-"""A signature over a statement with all that evidence about it is made of; its logs and times come from elsewhere."""
+"""A signature over a statement, and the parts of evidence about it.
+
+Log entries and times are added elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ Json = Any
 
 @dataclass(slots=True)
 class Signature:
-    """A signature over a statement with all that evidence about it is made of."""
+    """A signature over a statement, and the parts of evidence about it."""
 
     key: ec.EllipticCurvePrivateKey
     certificate: bytes = b""
@@ -30,7 +33,7 @@ class Signature:
 
     @property
     def data(self) -> bytes:
-        """The envelope's PAE."""
+        """The PAE of the envelope."""
         return f"DSSEv1 {len(TYPE)} {TYPE} {len(self.payload)} ".encode() + self.payload
 
     @property
@@ -44,24 +47,24 @@ class Signature:
 
     @property
     def pem(self) -> bytes:
-        """What a log of version 1 knows the signer by."""
+        """The form in which a Rekor v1 entry names the signer."""
         return pem_of(self.certificate) if self.certificate else public_pem(self.key)
 
     @property
     def verifier(self) -> Json:
-        """What a log of version 2 knows the signer by."""
+        """The form in which a Rekor v2 entry names the signer."""
         if self.certificate:
             return {"x509Certificate": {"rawBytes": encoded(self.certificate)}}
         return {"publicKey": {"rawBytes": encoded(spki(self.key))}}
 
     def body(self, host: str, kind: str = "dsse") -> Json:
-        """Return the log entry's body about this."""
+        """Return the body of a log entry for this signature."""
         if host == V2:
             return body_v2(self.signature, self.data, self.verifier)
         return body_v1(self.signature, self.envelope, self.pem, kind)
 
     def bundle(self, entries: Sequence[Json], stamps: Sequence[bytes], version: str = "0.3") -> Json:
-        """Return a bundle of all this."""
+        """Return a bundle of all parts."""
         owner: Json = {"publicKey": {"hint": ""}}
         if self.certificate and version == "0.3":
             owner = {"certificate": {"rawBytes": encoded(self.certificate)}}

@@ -1,7 +1,7 @@
-"""A Sigstore instance without servers: all of its keys are at hand, so that it says whatever a test wants.
+"""A Sigstore instance without servers. All of its keys are available, so it can make any wrong evidence.
 
-What it makes honestly is what the real services make; ``tests/interop/test_forged_evidence.py`` lets stock cosign
-say so. Everything else is a lie that a verifier has to notice.
+Its valid evidence equals that of the real services; ``tests/interop/test_forged_evidence.py`` has stock
+cosign verify it. Everything else is wrong evidence that a verifier must detect.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from tests.testbed.sigstore_keys import Authority, SigstoreKeys, authority_of, l
 
 Json = Any
 NOW = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
-"""When honest certificates begin; they last ten minutes. Fixed, so that the evidence never comes from the future."""
+"""The beginning of valid certificates, which last ten minutes. It is fixed, so the evidence is never from the
+future."""
 ENDED = {"start": "2025-01-01T00:00:00Z", "end": "2025-02-01T00:00:00Z"}
-"""The time of authorities and logs that are in the trusted root and count no more."""
+"""The time of authorities and logs that are in the trusted root but no longer count."""
 IDENTITY = "https://kubernetes.io/namespaces/tekton-chains/serviceaccounts/tekton-chains-controller"
 ISSUER = "https://kubernetes.default.svc"
 V1, V2 = "rekor-v1.example", "rekor.example"
@@ -62,7 +63,7 @@ def encoded(data: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a certificate says; the defaults are those of an honest one."""
+    """The content of a certificate; the defaults are valid."""
 
     identity: str = IDENTITY
     issuer: str = ISSUER
@@ -70,43 +71,43 @@ class Wanted:
     usages: tuple[x509.ObjectIdentifier, ...] = (ExtendedKeyUsageOID.CODE_SIGNING,)
     may_sign: bool = True
     has_usage: bool = True
-    """Whether it says at all what its key is for."""
+    """Whether it has a key usage extension."""
     names: int = 1
     alternatives: tuple[x509.GeneralName, ...] = ()
-    """Names of other kinds, in the identity's place."""
+    """Names of other kinds instead of the identity."""
     issuer_der: bytes = b""
-    """The extension for the issuer, where it is no text as it should be."""
+    """The issuer extension, for one that is not text."""
     start: datetime = NOW
     is_authority: bool = False
     is_logged: bool = True
     promised_for: str = ""
-    """The identity in the certificate that the log promised to log, where it was another one."""
+    """The identity in the certificate that the log signed, if it is another one."""
     sct_key: ec.EllipticCurvePrivateKey | None = None
-    """What signs the promise in the log's name, where it is not the log's key."""
+    """The key of the promise, if it is not the log's."""
     promised_by: tuple[ec.EllipticCurvePrivateKey, ...] = ()
-    """Other logs, whose promises come first."""
+    """Other logs whose promises come first."""
     extension: x509.UnrecognizedExtension | None = None
-    """One more, and critical."""
+    """A further critical extension."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """How a log entry comes to be; the defaults are honest."""
+    """How a log entry is made; the defaults are valid."""
 
     host: str = V2
     origin: str = ""
     signed_as: str = ""
-    """The name below the checkpoint, where it is not the log's."""
+    """The name in the checkpoint's signature, if it is not the log's."""
     key: ec.EllipticCurvePrivateKey | None = None
-    """What signs checkpoint and promise, where it is not the log's key."""
+    """The key of checkpoint and promise, if it is not the log's."""
     moment: datetime = NOW + timedelta(minutes=1)
     kind: str = ""
-    """What it is called in the bundle, where that is not so."""
+    """The kind stated in the bundle, if it is wrong."""
 
 
 @dataclass(slots=True)
 class Instance:
-    """All secrets of an instance, of another one at the same places, and of what ended."""
+    """All secrets of an instance, of another one with the same URLs, and of its expired parts."""
 
     fulcio: Authority
     tsa_root: Authority
@@ -116,15 +117,15 @@ class Instance:
 
     @classmethod
     def new(cls) -> Instance:
-        """Return an instance with keys that nobody else has."""
+        """Return an instance with new keys."""
         root = make_root(NOW)
         logs = {V1: private_key(), V2: private_key()}
         return cls(make_keys(NOW).fulcio, root, make_authority(root, NOW), logs=logs)
 
     def trusted_root(self, ended: Instance, *others: Authority) -> Json:
-        """Return the trusted root, which has all of ``ended`` too, for the time until it ended.
+        """Return the trusted root, with all of ``ended`` for the time until it ended.
 
-        ``others`` are timestamp authorities that should never have been put there.
+        ``others`` are timestamp authorities that do not belong there.
         """
         keys = SigstoreKeys(self.fulcio, self.tsa, self.ct, self.logs[V2])
         found = trusted_root(
@@ -171,7 +172,7 @@ class Instance:
         return stamp(self.tsa, data, wanted or Stamp(NOW + timedelta(minutes=1)))
 
     def entry(self, body: Json | bytes, wanted: Entry | None = None) -> Json:
-        """Return the ``TransparencyLogEntry`` of a body, third of five in its tree."""
+        """Return the ``TransparencyLogEntry`` of a body, the third of five in its tree."""
         wanted = wanted or Entry()
         text = (
             body

@@ -1,4 +1,6 @@
-"""RFC 3161 timestamp responses, written by hand so that they can say what no authority would."""
+"""RFC 3161 timestamp responses, encoded by hand, so that they can have content that no authority would
+sign.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,13 @@ _IMPRINTS = {"sha1": "1.3.14.3.2.26", "sha256": "2.16.840.1.101.3.4.2.1", "sha51
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What a response says; the defaults are honest."""
+    """The content of a response; the defaults are valid."""
 
     moment: datetime
     status: int = 0
     algorithm: str = "sha256"
     told: datetime | None = None
-    """What stands in the response in the place of the time that was signed."""
+    """The time in the response, if it is not the signed one."""
     nonce: int | None = None
 
 
@@ -45,9 +47,9 @@ def make_authority(
     *,
     is_told: bool = True,
 ) -> Authority:
-    """Return a timestamp authority below ``root``, with a certificate from the day before ``now``.
+    """Return a timestamp authority under ``root``, with a certificate valid since the day before ``now``.
 
-    ``is_told``: the certificate says that it is no authority's over others.
+    ``is_told``: the certificate states that it is not a CA.
     """
     key, above = ec.generate_private_key(ec.SECP256R1()), root.chain[0]
     start = now - timedelta(days=1)
@@ -73,9 +75,9 @@ def make_authority(
 
 
 def make_root(now: datetime, above: Authority | None = None) -> Authority:
-    """Return the root of a timestamp authority, for ten years from the day before ``now``.
+    """Return the root of a timestamp authority, valid for ten years from the day before ``now``.
 
-    Below another root, ``above``, it is an authority between.
+    With another root in ``above`` it is an intermediate authority.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name(
@@ -99,7 +101,7 @@ def make_root(now: datetime, above: Authority | None = None) -> Authority:
 
 
 def stamp(authority: Authority, data: bytes, wanted: Stamp) -> bytes:
-    """Return the response of an authority, whose own certificate comes first, over ``data``."""
+    """Return an authority's response over ``data``. The authority's own certificate comes first."""
     info = _tst_info(data, wanted, wanted.moment)
     attributes = b"".join(
         sorted(

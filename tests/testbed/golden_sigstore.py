@@ -1,7 +1,7 @@
-"""Make the golden evidence of ``tests/golden/sigstore`` anew, with the real services of the testbed.
+"""Writes the golden evidence of ``tests/golden/sigstore`` again, with the real services of the testbed.
 
-``python -m tests.testbed.golden_sigstore``; it needs the servers' binaries and takes some seconds. Private keys
-of the instance are thrown away: what tests forge, they forge with keys of their own.
+Run ``python -m tests.testbed.golden_sigstore``. It needs the servers' binaries and takes some seconds. The
+private keys are not stored; tests that forge evidence use their own keys.
 """
 
 from __future__ import annotations

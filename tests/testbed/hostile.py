@@ -1,8 +1,8 @@
-"""A registry that answers with as much harm as fits into its answers, as a program of its own.
+"""A registry whose answers are as harmful as the protocol allows, as a separate program.
 
-``python -m tests.testbed.hostile`` prints ``HOST:PORT`` and serves until its input ends. Which harm a
-repository does is the first part of its name, one of :data:`KINDS`; the digest of an image in it is that of
-:func:`image`. Everything that is written is taken.
+``python -m tests.testbed.hostile`` prints ``HOST:PORT`` and serves until its input ends. The first part of a
+repository's name selects the harm, one of :data:`KINDS`. The digest of an image in it is that of
+:func:`image`. Every write is accepted.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def digest_of(data: bytes) -> str:
 
 @cache
 def lists() -> bytes:
-    """As many empty lists as a manifest holds."""
+    """As many empty lists as fit into a manifest."""
     return b'{"mediaType":"%b","layers":[{}%b]}' % (MANIFEST.encode(), b",[]" * (4 * MIB // 3 - 100))
 
 
 @cache
 def fitting() -> bytes:
-    """As many values as are just read, in layers that others may have written."""
+    """The most values that are still read, in layers that others may have written."""
     many = b",".join(b'"%x":""' % number for number in range(190_000))
     layer = b'{"digest":"%b","annotations":{%b}}' % (digest_of(b"x").encode(), many)
     return b'{"mediaType":"%b","layers":[%b]}' % (MANIFEST.encode(), layer)
@@ -54,7 +54,7 @@ def fitting() -> bytes:
 
 @cache
 def shared() -> bytes:
-    """Annotations that count for each of a thousand layers."""
+    """Annotations of the manifest, which count for each of a thousand layers."""
     notes = {f"dev.sigstore.{number:06}": "x" * 20 for number in range(50_000)}
     layers = [
         {"mediaType": DSSE, "digest": digest_of(b"%d" % number), "size": 36 * MIB} for number in range(1000)
@@ -64,7 +64,7 @@ def shared() -> bytes:
 
 @cache
 def large() -> bytes:
-    """A bundle whose payload, which nobody signed, is a long list of empty lists."""
+    """A bundle with an unsigned payload, a long list of empty lists."""
     import base64
 
     payload = base64.b64encode(b"[" + b"[]," * (19 * MIB // 3) + b"[]]").decode()
@@ -83,7 +83,7 @@ def large() -> bytes:
 
 @cache
 def referrer(number: int) -> bytes:
-    """The manifest of one of many large bundles, each another piece of evidence by its digest."""
+    """The manifest of one of many large bundles with different digests."""
     layer = {"mediaType": BUNDLE, "digest": blob(number)[0], "size": len(blob(number)[1])}
     return json.dumps(
         {"mediaType": MANIFEST, "artifactType": BUNDLE, "layers": [layer], "n": number}
@@ -107,7 +107,7 @@ def descriptors(first: int, many: int) -> bytes:
 
 @cache
 def platforms() -> bytes:
-    """An index of images that are all as large as they may be."""
+    """An index of images of the largest allowed size."""
     listed = [{"digest": digest_of(lists()), "platform": {"os": "linux"}} for _ in range(32)]
     return json.dumps({"mediaType": INDEX, "manifests": listed}).encode()
 
@@ -128,34 +128,34 @@ _BUNDLES = 12
 
 
 class Hostile:
-    """What is asked for, by kind of harm."""
+    """Counts requests by kind of harm."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
 
     @web.middleware
     async def note(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Count the request, whatever becomes of it."""
+        """Count the request."""
         self.seen.append(f"{request.method} {request.path}")
         return await handler(request)
 
     async def count(self, _: web.Request) -> web.StreamResponse:
-        """Say how many requests there were."""
+        """Return the number of requests."""
         return web.json_response(len(self.seen))
 
     async def token(self, _: web.Request) -> web.StreamResponse:
-        """Give a token that is too long."""
+        """Return a token that is too long."""
         return web.Response(body=b'{"token":"' + b"A" * 64 * MIB + b'"}', content_type="application/json")
 
     async def write(self, request: web.Request) -> web.StreamResponse:
-        """Take whatever is written."""
+        """Accept any write."""
         if challenge := _challenge(request):
             return challenge
         await request.read()
         return web.Response(status=201)
 
     async def read(self, request: web.Request) -> web.StreamResponse:
-        """Give what is asked for, or worse."""
+        """Return what is requested, or something harmful."""
         kind, what, name = (request.match_info[part] for part in ("kind", "what", "name"))
         if challenge := _challenge(request):
             return challenge
@@ -218,7 +218,7 @@ def manifest(data: bytes, kind: str = MANIFEST) -> web.Response:
 
 
 async def endless(request: web.Request) -> web.StreamResponse:
-    """A body without a length that goes on as long as it is read."""
+    """A body without a length that continues as long as it is read."""
     answer = web.StreamResponse(headers={"Content-Type": INDEX})
     await answer.prepare(request)
     with suppress(ConnectionError):  # whoever reads has had enough
@@ -248,7 +248,7 @@ async def serve() -> None:
 
 @contextmanager
 def hostile_registry() -> Iterator[str]:
-    """Run the program, and give its ``HOST:PORT``."""
+    """Run the program; yields its ``HOST:PORT``."""
     command = [sys.executable, "-m", "tests.testbed.hostile"]
     here = Path(__file__).parents[2]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=here, text=True) as one:

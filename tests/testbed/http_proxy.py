@@ -15,7 +15,7 @@ _KEPT = ("content-type", "accept")
 
 @dataclass(slots=True)
 class Proxy:
-    """A running proxy: ``fails`` is the status it answers instead of asking; 0 lets requests through."""
+    """A running proxy. ``fails`` is the status that it answers itself; 0 forwards requests."""
 
     target: str
     url: str = ""

@@ -1,6 +1,6 @@
-"""A registry as a test sees it: where it is, who may use it, and small real images pushed to it.
+"""A registry as tests use it: its address, its credentials, and small real images pushed to it.
 
-The client here is plain urllib, so that tests do not check our own registry client with itself.
+The client is plain urllib, so that tests do not check our registry client with itself.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a registry answered."""
+    """The answer of a registry."""
 
     status: int
     headers: Message
@@ -41,7 +41,7 @@ class Answer:
 
 
 class RegistryRefusedError(Exception):
-    """A push or read that a test's set-up needs was refused."""
+    """A push or read during the set-up of a test was refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,9 @@ class Registry:
         return self.push_manifest(repository, _json(manifest), MANIFEST, tag)
 
     def push_index(self, repository: str, images: Sequence[str] = (), *, tag: str = "") -> str:
-        """Push an index over images that the repository has and return its digest.
+        """Push an index over images in the repository and return its digest.
 
-        The images are named by digest and stand for linux/amd64, linux/arm64 and so on; without any, two are
+        The images are given by digest and become linux/amd64, linux/arm64 and so on. Without any, two are
         pushed first.
         """
         platforms = ("amd64", "arm64", "ppc64le", "s390x", "riscv64")
@@ -148,7 +148,9 @@ class Registry:
         *,
         anonymous: bool = False,
     ) -> Answer:
-        """Send one request, with the known credentials unless ``anonymous``, and return whatever is answered."""
+        """Send one request, with the credentials unless ``anonymous``, and return the answer, whatever its
+        status.
+        """
         url, headers = urljoin(self.url, path), {"Accept": f"{MANIFEST}, {INDEX}, */*"} | dict(headers or {})
         answer = self._send(method, url, body, headers)
         if answer.status != 401 or anonymous or not self.username:
@@ -166,7 +168,9 @@ class Registry:
         return self._send(method, url, body, headers | {"Authorization": f"Bearer {token}"})
 
     def client_env(self, folder: Path) -> dict[str, str]:
-        """Write a docker config with the credentials into ``folder``; return what a Go client's environment needs."""
+        """Write a docker config with the credentials into ``folder``; return the environment for a Go
+        client.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         auth = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
         auths = {self.host: {"auth": auth}} if self.username else {}

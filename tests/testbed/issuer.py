@@ -1,4 +1,4 @@
-"""An OpenID Connect issuer: discovery, keys, and whatever token a test wants."""
+"""An OpenID Connect issuer: discovery, keys, and any token that a test needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEY_ID = "testbed"
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """A running issuer of tokens as Kubernetes' own are."""
+    """A running issuer of tokens like those of Kubernetes."""
 
     url: str
     _key: ec.EllipticCurvePrivateKey = field(repr=False)
@@ -35,7 +35,7 @@ class Issuer:
         lifetime: int = 600,
         **claims: Any,
     ) -> str:
-        """Return the identity token of a service account; a negative ``lifetime`` makes an expired one."""
+        """Return the identity token of a service account. A negative ``lifetime`` makes an expired one."""
         now = int(time.time())
         content = {
             "iss": self.url,

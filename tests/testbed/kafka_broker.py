@@ -1,4 +1,4 @@
-"""A Kafka broker in memory, with TLS and logins: franz-go's, which clients take for a real one."""
+"""A Kafka broker in memory (franz-go's), with TLS and logins. Clients cannot tell it from a real one."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The part of kubectl that the runbooks use, on the API server of the testbed and one controller process.
+"""The part of kubectl that the runbooks use, for the testbed's API server and one controller process.
 
-There is no kubelet and no pod: ``logs`` prints the controller's log, ``exec`` runs the command here with what the
-pod would have, and a Secret that is replaced is written to the folder that stands for its mount. What needs a
-kubelet (``describe``, ``top``, ``rollout``, ``scale``, ``wait``, ``delete``) is not understood.
+There is no kubelet and no pod. ``logs`` prints the controller's log, ``exec`` runs the command here in the
+environment of the pod, and a replaced Secret is written to the folder that stands for its mount. Commands
+that need a kubelet (``describe``, ``top``, ``rollout``, ``scale``, ``wait``, ``delete``) are not supported.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the program is told through a file: ``system`` stands for the namespace ``tekton-chains``."""
+    """The settings of the program, from a file. ``system`` stands for the namespace ``tekton-chains``."""
 
     url: str
     ca_file: str

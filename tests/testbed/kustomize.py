@@ -1,4 +1,4 @@
-"""Reads the part of kustomize that ``deploy/`` uses: resources, JSON patches, strategic patches that delete."""
+"""The part of kustomize that ``deploy/`` uses: resources, JSON patches, and strategic patches that delete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KNOWN = {"apiVersion", "kind", "resources", "patches"}
 
 
 class KustomizeError(Exception):
-    """A kustomization uses what is not understood here, or names what is not there."""
+    """A kustomization uses an unsupported feature or names a missing file."""
 
 
 def build(folder: Path) -> list[Json]:

@@ -1,4 +1,4 @@
-"""Small HTTP services of the testbed's own, served from a thread of the test process."""
+"""Small HTTP services of the testbed, in a thread of the test process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """An HTTP server with a thread for each connection, of which many may come at once."""
+    """An HTTP server with one thread per connection and a long accept queue."""
 
     daemon_threads = True
     # with the usual five, some of those that come at the same time are reset
@@ -21,11 +21,11 @@ class LoopbackServer(ThreadingHTTPServer):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client sent."""
+    """A client's request."""
 
     method: str
     path: str
-    """With the query."""
+    """The path with the query."""
     headers: dict[str, str]
     """Names in lower case."""
     body: bytes
@@ -33,7 +33,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a service answers; ``body`` is written as it is when it is bytes, else as JSON."""
+    """A service's answer; ``body`` is sent unchanged if it is bytes, else as JSON."""
 
     status: int
     body: Any = b""
@@ -42,7 +42,7 @@ class Answer:
 
 @contextmanager
 def serving(answer: Callable[[Request], Answer]) -> Iterator[str]:
-    """Serve plain HTTP on a free loopback port for the length of the block, and yield the base URL.
+    """Serve plain HTTP on a free loopback port for the length of the block; yields the base URL.
 
     ``answer`` is called in several threads.
     """

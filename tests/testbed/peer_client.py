@@ -13,7 +13,7 @@ Json = Any
 
 
 class Peer:
-    """The running program; one request and one answer a line."""
+    """The running program. It reads one request and writes one answer per line."""
 
     def __init__(self, binary: Path) -> None:
         self._process = subprocess.Popen([str(binary)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -43,13 +43,13 @@ class PeerStores:
         self._binary = binary
 
     def store(self, backend: str, config: dict[str, str], run: Json, items: list[Json], **env: str) -> Json:
-        """Let a backend store what Chains would give it; returns ``{"requests"}`` for grafeas."""
+        """Let a backend store a payload as Chains would; returns ``{"requests"}`` for grafeas."""
         return self._ask("store", backend, config, run, items, env)
 
     def retrieve(
         self, backend: str, config: dict[str, str], run: Json, items: list[Json], **env: str
     ) -> Json:
-        """Return ``{"payloads", "signatures"}``, one mapping for each item."""
+        """Return ``{"payloads", "signatures"}``, one mapping per item."""
         return self._ask("retrieve", backend, config, run, items, env)
 
     def _ask(

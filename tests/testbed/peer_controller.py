@@ -13,7 +13,7 @@ from tests.testbed.cluster import ApiError, ApiServer, free_ports
 from tests.testbed.process import ServerError, running
 
 KEYS = Path("/etc/signing-secrets")
-"""Where it reads its key; the path is fixed in its source."""
+"""The folder of its key; the path is fixed in its source."""
 _MAPS = ("config-observability", "config-leader-election", "config-logging")
 _SPEED = ("--threads-per-controller=8", "--kube-api-qps=5000", "--kube-api-burst=10000")
 
@@ -22,9 +22,10 @@ _SPEED = ("--threads-per-controller=8", "--kube-api-qps=5000", "--kube-api-burst
 def peer_controller(
     program: Path, server: ApiServer, folder: Path, *, system: str, namespace: str, keys: Path
 ) -> Iterator[Path]:
-    """Run it for the length of the block; gives its log.
+    """Run it for the length of the block; yields its log.
 
-    ``system`` has its ConfigMap, ``namespace`` the runs, ``keys`` is the folder it sees as the mounted Secret.
+    ``system`` is the namespace of its ConfigMap, ``namespace`` that of the runs, ``keys`` the folder that it
+    sees as the mounted Secret.
     """
     for name in _MAPS:
         try:
@@ -57,10 +58,10 @@ def peer_controller(
 
 @contextmanager
 def seeing_keys(keys: Path, folder: Path, command: Sequence[str | Path]) -> Iterator[list[str | Path]]:
-    """Give the command that sees ``keys`` at :data:`KEYS`, with the same process id, and nobody else does.
+    """Yield a command with the same process id that sees ``keys`` at :data:`KEYS`; no other process does.
 
-    Where mounts of its own are not allowed the folder is made for the length of the block. Raises
-    :class:`ServerError` where that is not allowed either, or somebody has made it.
+    If mounts are not allowed, the folder itself is made for the length of the block. Raises
+    :class:`ServerError` if that is not allowed either, or the folder exists.
     """
     etc = folder / "etc-of-the-peer"
     if not etc.is_dir():

@@ -25,7 +25,7 @@ class Built:
 
 
 class PodBuilder:
-    """The running program; one request and one answer a line."""
+    """The running program. It reads one request and writes one answer per line."""
 
     def __init__(self, binary: Path) -> None:
         self._process = subprocess.Popen([str(binary)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -42,7 +42,7 @@ class PodBuilder:
         return answer
 
     def finished(self, run: Json, **options: Json) -> Built:
-        """Return a run and its pod as they are when every container ended well, as far as a test needs them."""
+        """Return a run and its pod after every container succeeded, as far as tests need them."""
         answer = self.build(run, **options)
         return finish(answer["run"], answer["pod"], answer["taskSpec"], answer["featureFlags"])
 
@@ -56,7 +56,7 @@ class PodBuilder:
 
 
 def finish(run: Json, pod: Json, task: Json, flags: Json) -> Built:
-    """Write the status that Tekton and the kubelet write when every container ends well."""
+    """Write the status that Tekton and the kubelet write when every container succeeded."""
     run, pod = copy.deepcopy(run), copy.deepcopy(pod)
     pod["metadata"] |= {"uid": "pod-uid", "creationTimestamp": BEGAN}
     pod["status"] = pod_status(pod)
@@ -79,7 +79,7 @@ def finish(run: Json, pod: Json, task: Json, flags: Json) -> Built:
 
 
 def pod_status(pod: Json) -> Json:
-    """Return the status of a pod whose containers all ended well."""
+    """Return the status of a pod whose containers all succeeded."""
     spec = pod["spec"]
     return {
         "phase": "Succeeded",
@@ -93,7 +93,7 @@ def pod_status(pod: Json) -> Json:
 
 
 def container_status(container: Json) -> Json:
-    """Return the status of a container that ended well; its ids follow from its name and image."""
+    """Return the status of a container that succeeded. Its ids depend on its name and image."""
     repository = container["image"].partition("@")[0].rpartition(":")
     name = (
         repository[0] if repository[0] and "/" not in repository[2] else container["image"].partition("@")[0]

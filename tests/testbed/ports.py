@@ -1,4 +1,4 @@
-"""Ports for servers that have to be told one, so that no two processes on the machine are told the same."""
+"""Ports for servers that need a fixed one. No two processes on the machine get the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ those of Kubernetes' node ports."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now, and that nobody else is given before all others were."""
+    """Return ports on which nobody listens now. A port is reused only after all others were given out."""
     found: list[int] = []
     with (cache() / ".next-port").open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

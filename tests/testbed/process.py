@@ -1,4 +1,4 @@
-"""Starts one server process, waits until it says where it listens, and ends it by its process id."""
+"""Starts one server process, waits until it prints its address, and ends it by its process id."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ STOP_SECONDS = 30
 
 
 class ServerError(Exception):
-    """A server did not get ready. The text ends with its log."""
+    """A server did not become ready. The text ends with its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that was ready when it was handed over."""
+    """A running server that was ready when it was returned."""
 
     address: str
     """``127.0.0.1:port``."""
@@ -39,9 +39,9 @@ def running(
 ) -> Iterator[Running]:
     """Run a server for the length of the block.
 
-    ``announces`` is a pattern whose first group is the address in the line that the server prints once it
-    listens. Standard output and error go to the file ``log``. Raises :class:`ServerError` when the server ends
-    or says nothing for ``seconds``.
+    ``announces`` is a pattern for the line that the server prints when it listens; its first group is the
+    address. Standard output and error go to the file ``log``. Raises :class:`ServerError` if the server ends,
+    or does not print the line within ``seconds``.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:

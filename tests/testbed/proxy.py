@@ -1,4 +1,4 @@
-"""A TCP proxy on the loopback interface whose link can be cut as a broken network cuts it: silently."""
+"""A TCP proxy on the loopback interface whose link can be cut silently, as a broken network does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _CHUNK = 65536
 class Proxy:
     """Forwards connections to a port of this machine.
 
-    While it is cut, nothing passes and nobody is told: connections stay open, new ones are accepted and lead
-    nowhere, and what was sent arrives when the link is restored.
+    While the link is cut, nothing passes and neither side notices: connections stay open, new ones are
+    accepted and lead nowhere. Data that was sent arrives when the link is restored.
     """
 
     def __init__(self, target: int) -> None:
@@ -29,11 +29,11 @@ class Proxy:
         self._start(self._accept)
 
     def cut(self) -> None:
-        """Let nothing pass from now on."""
+        """Cut the link."""
         self._open.clear()
 
     def restore(self) -> None:
-        """Let everything pass again, what was held back first."""
+        """Restore the link; held back data is sent first."""
         self._open.set()
 
     def close(self) -> None:

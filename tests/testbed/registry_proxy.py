@@ -1,4 +1,4 @@
-"""Stands between a client and a real registry, passes everything on, and does harm when it is told to."""
+"""A proxy between a client and a real registry that forwards everything, and misbehaves on request."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _KEPT = (
 
 
 async def nothing(_: web.Request) -> None:
-    """The fault that lets everything through."""
+    """The fault that forwards everything."""
 
 
 @dataclass
 class RegistryProxy:
-    """``fault`` is asked first: an answer of it is sent instead; ``change`` may alter what the registry answers."""
+    """``fault`` may answer a request itself; ``change`` may change the registry's answer."""
 
     target: str
     """``http://HOST:PORT`` of the registry."""

@@ -1,7 +1,7 @@
-"""Rekor v1's write API over a real Merkle tree, with real signatures; it checks what it is sent as the log does.
+"""Rekor v1's write API over a real Merkle tree with real signatures. It checks entries as the log does.
 
-Its own server needs a Trillian and a database. What is kept here is sigstore/rekor ``openapi.yaml``: 201 with
-one entry, 409 with a ``Location`` for an equal one, 400 for what does not verify.
+The real server needs a Trillian and a database. This one follows sigstore/rekor ``openapi.yaml``: 201 with
+one entry, 409 with a ``Location`` for an equal one, 400 for an entry that does not verify.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class RekorV1Server:
-    """A running log; tests turn its faults on."""
+    """A running log. Tests turn its faults on."""
 
     key: ec.EllipticCurvePrivateKey
     url: str = ""
@@ -42,9 +42,9 @@ class RekorV1Server:
     entries: dict[str, Json] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     status: int = 0
-    """Answered instead of an entry, when it is not 0."""
+    """The status to answer instead of an entry, if it is not 0."""
     spoil: str = ""
-    """The name of a member of the answer that is made wrong."""
+    """The name of the member of the answer that is made wrong."""
 
     @property
     def log_id(self) -> bytes:
@@ -106,7 +106,7 @@ class RekorV1Server:
 
 
 def merkle(level: list[bytes], index: int) -> tuple[bytes, list[bytes]]:
-    """Return the root of RFC 6962 over leaf hashes, and the path of one leaf, nearest first."""
+    """Return the RFC 6962 root over leaf hashes, and the path of one leaf, nearest node first."""
     if len(level) == 1:
         return level[0], []
     split = 1 << (len(level) - 1).bit_length() - 1

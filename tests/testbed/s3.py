@@ -1,4 +1,4 @@
-"""S3 services: versitygw on a folder, and moto's AWS. Buckets are made by the tests."""
+"""S3 services: versitygw on a folder, and moto's AWS. Tests create the buckets."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ REGION = "us-east-1"
 ACCESS_KEY = "testbed"
 SECRET_KEY = "open-sesame"
 READER = ("reader", "read-only-please")
-"""An account of versitygw that owns nothing, so that it may do nothing before it is allowed to."""
+"""An account of versitygw without any permission of its own."""
 
 
 @dataclass(frozen=True)
 class S3Server:
-    """A service that was ready when it was handed over."""
+    """A running service that was ready when it was returned."""
 
     endpoint: str
     pid: int
     folder: Path | None = None
-    """Where objects lie as files, ``folder/BUCKET/KEY``; None where they do not."""
+    """The folder with objects as files, ``folder/BUCKET/KEY``; None if there is none."""
     ca_file: Path | None = None
 
     def environ(self, access: str = ACCESS_KEY, secret: str = SECRET_KEY) -> dict[str, str]:
-        """Return the variables by which any AWS SDK finds the service, and nothing but it."""
+        """Return the variables by which any AWS SDK finds this service, and no other."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": access,
@@ -63,14 +63,14 @@ class S3Server:
         )
 
     def make_bucket(self, name: str, *, lock: bool = False) -> str:
-        """Make a bucket, with object lock (and so versioning) or without."""
+        """Create a bucket, with or without object lock (and so versioning)."""
         self.client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=lock)
         return name
 
 
 @contextmanager
 def versitygw(tmp: Path, *, certificates: Certificates | None = None) -> Iterator[S3Server]:
-    """Run versitygw, with TLS where there are ``certificates``. ``tmp`` needs extended attributes."""
+    """Run versitygw, with TLS if ``certificates`` are given. ``tmp`` needs extended attributes."""
     for name in ("data", "versions", "accounts"):
         (tmp / name).mkdir(parents=True, exist_ok=True)
     reader = {"access": READER[0], "secret": READER[1], "role": "user", "userID": 0, "groupID": 0}

@@ -1,6 +1,6 @@
-"""Stands between a client and an S3 service, passes everything on, and does harm when it is told to.
+"""A proxy between a client and an S3 service that forwards everything, and misbehaves on request.
 
-It also hands out credentials as AWS does: by STS for a web identity, and as an instance's metadata service.
+It also issues credentials as AWS does: by STS for a web identity, and as an instance's metadata service.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tests.testbed.loopback import LoopbackServer
 
 DROP, FLIP = "drop", "flip"
 Fault = Callable[[str, str], str | int | None]
-"""Method and path of a request: ``drop`` cuts the connection, ``flip`` changes the answer's last byte, a number is
-the status of an error, None does nothing."""
+"""Gets method and path of a request. ``drop`` cuts the connection, ``flip`` changes the last byte of the
+answer, a number is the status of an error, None does nothing."""
 
 
 class Proxy:
@@ -36,7 +36,7 @@ class Proxy:
 
 @contextmanager
 def s3_proxy(backend: str, access: str, secret: str) -> Iterator[Proxy]:
-    """Run a proxy in front of ``backend`` (``http://HOST:PORT``), which hands out these credentials."""
+    """Run a proxy in front of ``backend`` (``http://HOST:PORT``) that issues these credentials."""
     proxy = Proxy(backend, access, secret)
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,7 +1,8 @@
-"""Command lines with made-up secrets, and ordinary ones without: what redaction is measured on.
+"""Command lines with made-up secrets, and ordinary ones without. Redaction is measured with them.
 
-Every secret is made when this runs, from the form that its issuer documents, so the tree holds none and no
-scanner finds one here. Each stands where people put them: a word of its own, an option, a header, JSON, a script.
+Every secret is generated at run time in the form that its issuer documents. So the repository contains none,
+and no scanner reports one here. Secrets are placed where people put them: as a word, an option, a header, in
+JSON, in a script.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ UPPER = string.ascii_uppercase + string.digits
 BASE32 = string.ascii_uppercase + "234567"
 PUNCTUATED = ALNUM + "!#%+./:=?@^_~-"
 WINDOW = 8
-"""As many characters of a secret in a row are a leak."""
+"""The number of consecutive characters of a secret that count as a leak."""
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A command line with a secret in it; ``kind`` is what tells that it is one."""
+    """A command line with a secret; ``kind`` is the feature by which it can be recognised."""
 
     kind: str
     words: tuple[str, ...]
     secret: str
 
     def leaks(self, shown: list[str]) -> bool:
-        """Whether what is shown has the secret, or a telling part of it."""
+        """Whether the shown text has the secret or a significant part of it."""
         text, size = "\n".join(shown), min(WINDOW, len(self.secret))
         return any(self.secret[at : at + size] in text for at in range(len(self.secret) - size + 1))
 
@@ -119,7 +120,7 @@ def _tokens(rng: random.Random) -> dict[str, list[str]]:
 
 
 def _around(token: str) -> Iterator[tuple[str, ...]]:
-    """Where a token may stand; no name in these says that it is one."""
+    """Contexts for a token. No name in them marks it as a secret."""
     yield (token,)
     yield ("tool", "--value", token)
     yield ("tool", f"--value={token}")
@@ -217,7 +218,7 @@ HARD = "no form and no name"
 
 
 def _hard(rng: random.Random) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What no rule can know: passwords by their place alone, and keys without a form or a name."""
+    """Secrets that no rule can recognise: passwords by position only, and keys without form or name."""
     for _ in range(5):
         word, key = "".join(rng.choices(ALNUM, k=14)), "".join(rng.choices(ALNUM + "+/", k=40))
         yield ("vault-helper", "unlock", word), word
@@ -230,7 +231,7 @@ def _hard(rng: random.Random) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def planted(seed: int = 11) -> list[Planted]:
-    """Return the command lines with a secret, about two thousand; equal for equal seeds."""
+    """Return about two thousand command lines with a secret; equal seeds give equal lines."""
     rng = random.Random(seed)
     found: list[Planted] = []
     for issuer, tokens in _tokens(rng).items():
@@ -266,7 +267,7 @@ def planted(seed: int = 11) -> list[Planted]:
 
 
 def ordinary(seed: int = 11) -> list[tuple[str, ...]]:
-    """Return command lines as builds have them, without a secret, some six hundred."""
+    """Return about six hundred command lines of ordinary builds, without a secret."""
     rng = random.Random(seed)
 
     def digits(alphabet: str, count: int) -> str:

@@ -1,4 +1,6 @@
-"""The testbed's servers as context managers, each on a free loopback port with a readiness deadline."""
+"""The testbed's servers as context managers, each on a free loopback port and with a time limit for its
+start.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,10 @@ QUIET_OTEL = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "
 
 @contextmanager
 def registry(tmp: Path, *, referrers: bool = True, port: int = 0, quiet: bool = True) -> Iterator[Registry]:
-    """Run an OCI 1.1 registry on plain HTTP that anybody may use, with or without the referrers API.
+    """Run an OCI 1.1 registry on plain HTTP without authentication, with or without the referrers API.
 
-    Blobs are kept below ``tmp``, manifests in memory: a restarted one has no images. Unless it is
-    ``quiet``, its log has a line for each request.
+    Blobs are stored under ``tmp``, manifests in memory, so a restarted registry has no images. Unless
+    ``quiet``, its log has a line per request.
     """
     command: list[str | Path] = [
         binary("registry"),
@@ -50,11 +52,11 @@ def distribution(
     read_only: bool = False,
     port: int = 0,
 ) -> Iterator[Registry]:
-    """Run the reference registry, which has no referrers API; images stay below ``tmp`` after a restart.
+    """Run the reference registry, which has no referrers API. Images under ``tmp`` survive a restart.
 
-    ``tls`` serves it with a certificate of a new CA (:attr:`Registry.ca_file`), ``htpasswd`` asks for basic
-    credentials, ``token`` for tokens of a service that it starts beside it and that takes the same
-    credentials. At most one of the two. ``read_only`` refuses every write.
+    ``tls`` uses a certificate of a new CA (:attr:`Registry.ca_file`). ``htpasswd`` requires basic
+    credentials; ``token`` requires tokens of a service that is started too and accepts the same credentials.
+    At most one of the two is allowed. ``read_only`` refuses every write.
     """
     if htpasswd and token:
         raise ValueError("htpasswd and token: a registry has one way to authenticate")

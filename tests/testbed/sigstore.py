@@ -1,7 +1,7 @@
 """A private Sigstore: Fulcio with its certificate transparency log, Rekor v2 and a timestamp authority.
 
-All of it takes half a second to start. An issuer of identity tokens runs beside it; :func:`fulcio_for` starts
-another Fulcio of the same instance for another issuer, such as a Kubernetes API server.
+It starts in half a second, with an issuer of identity tokens. :func:`fulcio_for` starts another Fulcio of the
+same instance for another issuer, such as a Kubernetes API server.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.testbed.sigstore_keys import (
 
 READY_SECONDS = 90
 STARTED = r"(.)"
-"""Any output; readiness is asked for over HTTP."""
+"""Any output. Readiness is checked over HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class SigstoreServices:
     fulcio: str
     rekor: str
     timestamp: str
-    """The URL that RFC 3161 queries are sent to."""
+    """The URL for RFC 3161 queries."""
     ct_log: str
     issuer: Issuer
     keys: SigstoreKeys
@@ -53,7 +53,7 @@ class SigstoreServices:
 
     @property
     def client_trust_config(self) -> str:
-        """Trusted root and signing configuration in the one document that sigstore-python takes."""
+        """Trusted root and signing configuration in the single document that sigstore-python reads."""
         return json.dumps(
             {
                 "mediaType": "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
@@ -102,10 +102,10 @@ def sigstore(tmp: Path) -> Iterator[SigstoreServices]:
 def fulcio_for(
     services: SigstoreServices, tmp: Path, issuer_url: str, ca_pem: str = "", **more: str
 ) -> Iterator[str]:
-    """Run another Fulcio with the instance's CA and CT log for tokens of another issuer; yield its URL.
+    """Run another Fulcio with the instance's CA and CT log for tokens of another issuer; yields its URL.
 
-    ``ca_pem`` is what the issuer's own TLS certificate is verified with, ``more`` what its entry in Fulcio's
-    configuration has beside, such as another ``Type``.
+    ``ca_pem`` verifies the issuer's own TLS certificate. ``more`` is added to the issuer's entry in Fulcio's
+    configuration, such as another ``Type``.
     """
     entry = {"Type": "kubernetes", **({"CACert": ca_pem} if ca_pem else {}), **more}
     with _fulcio(services.folder, services.ct_log, issuer_url, entry, tmp / "fulcio.log") as url:

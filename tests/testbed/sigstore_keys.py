@@ -25,7 +25,7 @@ from tests.testbed.certificates import NO_USAGE
 
 START = "2025-01-01T00:00:00Z"
 TRUSTED_ROOT = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
-"""The newer v0.2 is refused by cosign 3.1 and sigstore-python 4.5."""
+"""cosign 3.1 and sigstore-python 4.5 refuse the newer v0.2."""
 Json = dict[str, Any]
 
 
@@ -44,7 +44,7 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class SigstoreKeys:
-    """All secrets of an instance, so that tests can forge whatever they like."""
+    """All secrets of an instance, so that tests can forge any evidence."""
 
     fulcio: Authority
     timestamp: Authority
@@ -54,7 +54,7 @@ class SigstoreKeys:
 
 
 def make_keys(now: datetime | None = None) -> SigstoreKeys:
-    """Make new keys, P-256 all of them, with certificates for ten years from the day before ``now``."""
+    """Make new P-256 keys, with certificates for ten years from the day before ``now``."""
     now = now or datetime.now(UTC)
     fulcio, root, stamp = _key(), _key(), _key()
     fulcio_name, root_name = _name("fulcio"), _name("timestamp root")

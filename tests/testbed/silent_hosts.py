@@ -1,6 +1,6 @@
-"""Hosts that keep whoever asks them waiting, each in its own way, at every address of the loopback network.
+"""Hosts that keep clients waiting, each in its own way, at every address of the loopback network.
 
-So each of 127.1.0.1, 127.1.0.2 … is a host of its own, with one server behind all of them.
+So 127.1.0.1, 127.1.0.2 and so on are separate hosts, with one server behind them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _DRIP_SECONDS = 0.5
 
 @dataclass
 class SilentHosts:
-    """A server that answers nothing that helps; with ``heals`` set it answers 404 to everything instead.
+    """A server without useful answers. With ``heals`` set it answers 404 to everything.
 
-    ``accepts`` takes connections and requests and says nothing; ``blackhole`` takes no connection;
-    ``drips`` sends a byte now and then; ``realm`` answers at once and names a token server that is silent;
-    ``leads away`` answers at once, sends who reads on to a silent host, and takes no upload.
+    ``accepts`` accepts connections and requests and sends nothing. ``blackhole`` accepts no connection.
+    ``drips`` sends a byte now and then. ``realm`` answers at once and names a silent token server. ``leads
+    away`` answers at once, redirects reads to a silent host, and refuses uploads.
     """
 
     way: str
@@ -33,15 +33,15 @@ class SilentHosts:
     silent_port: int = 0
     heals: bool = False
     asked: set[str] = field(default_factory=set)
-    """The hosts that were asked, as they were addressed."""
+    """The hosts that received requests, as they were addressed."""
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def names(self, count: int) -> list[str]:
-        """Return as many different registries, each at an address of its own."""
+        """Return this many different registries, each at its own address."""
         return [f"127.1.{number // 250}.{number % 250 + 1}:{self.port}" for number in range(count)]
 
     def spellings(self, count: int) -> list[str]:
-        """Return as many names of registries that all are at one address."""
+        """Return this many names of registries at one address."""
         letters = "localhost"
         return [
             "".join(one.upper() if number >> place & 1 else one for place, one in enumerate(letters))
@@ -50,7 +50,7 @@ class SilentHosts:
         ]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Deal with one connection."""
+        """Handle one connection."""
         self.writers.add(writer)
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             while True:
@@ -142,7 +142,7 @@ def silent_hosts(way: str) -> Iterator[SilentHosts]:
 
 @contextmanager
 def _blackhole() -> Iterator[int]:
-    """Give a port whose queue of connections is full, so that the kernel answers no further one."""
+    """Yield a port whose connection queue is full, so that the kernel answers no further connection."""
     with socket.socket() as listener:
         listener.bind(("0.0.0.0", 0))
         listener.listen(0)

@@ -1,4 +1,4 @@
-"""A SPIRE agent: the one call of the SPIFFE Workload API that gives a JWT, with gRPC's own server.
+"""A SPIRE agent: the call of the SPIFFE Workload API that returns a JWT, with gRPC's own server.
 
 Source: SPIFFE Workload API, ``workload.proto``, ``FetchJWTSVID``.
 """
@@ -16,9 +16,9 @@ NAME = b"spiffe://t/chains"
 
 @contextmanager
 def spire_agent(socket: str, jwt: str) -> Iterator[list[tuple[bytes, dict[str, str]]]]:
-    """Serve on a socket; yields a list that collects requests and their metadata.
+    """Serve on a socket; yields a list of the requests and their metadata.
 
-    Without a ``jwt`` the agent answers as for a workload that is not registered: with no token.
+    Without a ``jwt`` the agent answers as for an unregistered workload: without a token.
     """
     asked: list[tuple[bytes, dict[str, str]]] = []
     svid = b"\x0a" + _sized(NAME) + b"\x12" + _sized(jwt.encode())

@@ -1,8 +1,9 @@
-"""A registry's token service: basic credentials go in, a signed token for the asked scopes comes out.
+"""The token service of a registry: it exchanges basic credentials for a signed token with the requested
+scopes.
 
-The protocol is the one registries name in ``WWW-Authenticate: Bearer``
-(https://distribution.github.io/distribution/spec/auth/token/). Tokens are real ES256 JWTs whose ``x5c`` header
-chains to the testbed's CA.
+The protocol is the one that registries name in ``WWW-Authenticate: Bearer``
+(https://distribution.github.io/distribution/spec/auth/token/). Tokens are real ES256 JWTs whose ``x5c``
+header chains to the testbed's CA.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ class TokenService:
     """A running token service."""
 
     realm: str
-    """Its URL."""
+    """The URL of the service."""
     scopes: list[str] = field(default_factory=list)
-    """The scopes of every token issued so far, joined with a space: one entry a token."""
+    """The scopes of every issued token, one entry per token, joined with a space."""
     refused: list[str] = field(default_factory=list)
     """The scopes of every request with missing or wrong credentials."""
 
@@ -145,7 +146,7 @@ class _Issuer:
 
 
 def _access(scope: str) -> dict[str, Any]:
-    """Read ``type:name:action,action``; the name may hold a colon."""
+    """Parse ``type:name:action,action``; the name may contain a colon."""
     kind, _, rest = scope.partition(":")
     name, _, actions = rest.rpartition(":")
     return {"type": kind, "name": name, "actions": actions.split(",")}

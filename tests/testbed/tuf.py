@@ -1,4 +1,4 @@
-"""A TUF repository as Sigstore's: one target, the trusted root."""
+"""A TUF repository like Sigstore's, with one target: the trusted root."""
 
 from __future__ import annotations
 

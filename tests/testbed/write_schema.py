@@ -1,4 +1,4 @@
-"""Writes ``chains/tekton/schema.json`` from the Go types that ``tests/testbed/peer`` is built with."""
+"""Writes ``chains/tekton/schema.json`` from the Go types with which ``tests/testbed/peer`` is built."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.testbed.peer_client import schema
 
 
 def main() -> None:
-    """Write the file, one structure a line."""
+    """Write the file, one structure per line."""
     structures = schema(binary("peer"))
     lines = [
         f"{json.dumps(name)}: {json.dumps(structures[name], separators=(',', ':'))}"

@@ -1,1 +1,1 @@
-"""Small servers that speak the documented protocols of services that cannot run here, for the vendors' clients."""
+"""Small servers with the documented protocols of services that cannot run here, for the vendors' clients."""

@@ -14,14 +14,14 @@ from tests.testbed.clouds.web import Answer, Request, serving
 
 @dataclass
 class Envelopes:
-    """What is stored, by gitoid. ``fails`` is the status of every answer, while it is not 0."""
+    """What is stored, by gitoid. While ``fails`` is not 0, it is the status of every answer."""
 
     stored: dict[str, bytes] = field(default_factory=dict)
     fails: int = 0
     missing: int = 500
-    """Status for what is not there: 500 with Archivista's file store."""
+    """The status for an absent envelope; Archivista's file store answers 500."""
     lost: list[str] = field(default_factory=list)
-    """Gitoids that the index still has."""
+    """Gitoids that only the index still has."""
     url: str = ""
 
     def answer(self, request: Request) -> Answer:

@@ -15,7 +15,7 @@ from tests.testbed.clouds.web import Answer, Request, segments, serving
 
 @dataclass
 class Project:
-    """What is stored. ``fails`` is the status of every answer, while it is not 0."""
+    """What is stored. While ``fails`` is not 0, it is the status of every answer."""
 
     notes: dict[str, Any] = field(default_factory=dict)
     occurrences: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Project:
 
 
 def _wanted(asked: str) -> str | None:
-    """Return the URL that a filter names as a quoted string with escapes, None without one."""
+    """Return the URL in a filter (a quoted string with escapes); None without one."""
     quoted = re.fullmatch(r'resourceUrl=(".*")', asked)
     return None if quoted is None else str(json.loads(quoted[1]))
 

@@ -20,12 +20,12 @@ from tests.testbed.clouds.web import Answer, Request, segments, serving
 
 @dataclass
 class Bucket:
-    """What is stored, and what the service is to do wrong."""
+    """What is stored, and how the service misbehaves."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
     generations: dict[str, int] = field(default_factory=dict)
     fails: int = 0
-    """Status of every answer, while it is not 0."""
+    """The status of every answer while it is not 0."""
     url: str = ""
     uploads: dict[str, tuple[str, dict[str, str], bytes]] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
@@ -136,7 +136,7 @@ def _error(status: int) -> Answer:
 
 @contextmanager
 def gcs_endpoint() -> Iterator[Bucket]:
-    """One bucket, whatever its name; ``url`` is for ``STORAGE_EMULATOR_HOST``."""
+    """Serve one bucket under any name; ``url`` is for ``STORAGE_EMULATOR_HOST``."""
     bucket = Bucket()
     with serving(bucket.answer) as url:
         bucket.url = url

@@ -22,7 +22,7 @@ class MongoServer:
     collections: dict[str, dict[str, bytes]] = field(default_factory=dict)
     fails: int = 0
     users: list[str] = field(default_factory=list)
-    """Names of the applications and users that said hello."""
+    """The applications and users in the clients' greetings."""
     address: str = ""
     lock: Lock = field(default_factory=Lock)
 
@@ -83,7 +83,7 @@ def _matches(document: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 def _values(value: Any, path: list[str]) -> Iterator[Any]:
-    """What a dotted path leads to, through arrays as MongoDB does."""
+    """Return the values at a dotted path, through arrays as MongoDB does."""
     if isinstance(value, list):
         for one in value:
             yield from _values(one, path)

@@ -1,8 +1,9 @@
-"""Key services for tests: each has keys of its own and can be told to fail.
+"""Key services for tests. Each has its own keys and can be made to fail.
 
-AWS is moto's server. Vault is a small HTTP server with the real paths of the transit engine and the JWT login
-(Vault's module cannot be built: one of its dependencies is gone from the proxy). Google is a gRPC server on the
-client library's own messages, Azure an HTTPS server, both with real keys behind the real wire protocol.
+AWS is moto's server. Vault is a small HTTP server with the real paths of the transit engine and the JWT
+login; Vault's module cannot be built, because one of its dependencies is no longer on the module proxy.
+Google is a gRPC server with the messages of the client library, Azure an HTTPS server. Both have real keys
+and use the real wire protocol.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ OUTAGE, THROTTLE, DENY = "outage", "throttle", "deny"
 
 @dataclass
 class Keys:
-    """The keys of a service by name; a list has the versions, oldest first."""
+    """The keys of a service by name, each a list of versions, the oldest first."""
 
     versions: dict[str, list[Any]] = field(default_factory=dict)
     algorithms: dict[str, str] = field(default_factory=dict)
@@ -46,7 +47,7 @@ class Keys:
 
 @dataclass
 class Faults:
-    """What the next requests meet; ``forever`` lasts until it is taken back. ``seen`` counts requests."""
+    """The fault of the next requests; ``forever`` lasts until it is cleared. ``seen`` counts requests."""
 
     waiting: list[str] = field(default_factory=list)
     forever: str = ""
@@ -63,7 +64,7 @@ class Faults:
 
 
 class KeyServer(ABC):
-    """A service that tests can drive."""
+    """A service that tests control."""
 
     algorithms: tuple[str, ...]
 
@@ -72,11 +73,11 @@ class KeyServer(ABC):
 
     @abstractmethod
     def reference(self, algorithm: str) -> str:
-        """Make a key and return a reference without version."""
+        """Create a key and return a reference without version."""
 
     @abstractmethod
     def rotate(self, reference: str) -> None:
-        """Let the reference name a new version."""
+        """Make a new version, which the reference then names."""
 
 
 def sign_digest(key: Any, digest: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""AWS KMS as moto's server has it, but for one thing: moto 5.2 hashes a digest once more (MessageType DIGEST)."""
+"""AWS KMS by moto's server, with one correction: moto 5.2 hashes a digest again (MessageType DIGEST)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 class Aws(KeyServer):
-    """``client`` makes keys and aliases."""
+    """A running server. ``client`` creates keys and aliases."""
 
     algorithms = ("ecdsa-p256", "rsa-2048", "rsa-3072", "rsa-4096")
 
@@ -59,7 +59,7 @@ class Aws(KeyServer):
         return self._app(environ, start)
 
     def set_environment(self, patch: pytest.MonkeyPatch) -> None:
-        """Let boto3 find this server; only while a key is opened, since boto3 has other users."""
+        """Point boto3 to this server; only while a key is opened, because other code uses boto3 too."""
         for name, value in {
             "AWS_ENDPOINT_URL_KMS": self.address,
             "AWS_REGION": "eu-west-1",

@@ -1,6 +1,6 @@
-"""Azure Key Vault's HTTPS interface with real keys, reached by Azure's own client library with a test credential.
+"""The HTTPS interface of Azure Key Vault with real keys, for Azure's client library with a test credential.
 
-Source: Azure Key Vault REST API, "Get Key" and "Sign"; a first request without a token is challenged.
+Source: Azure Key Vault REST API, "Get Key" and "Sign". The first request without a token is challenged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FAULTS = {OUTAGE: (503, "ServiceUnavailable"), THROTTLE: (429, "Throttled"), DE
 
 
 class Credential:
-    """Gives one token, as the client library asks for it."""
+    """Returns one token, in the way the client library expects."""
 
     def __init__(self, token: str) -> None:
         self.token = token
@@ -42,7 +42,7 @@ def _encoded(number: int, size: int) -> str:
 
 
 class Azure(KeyServer):
-    """A vault; versions are 32 hexadecimal digits, as Azure's are."""
+    """A vault. Versions are 32 hexadecimal digits, as in Azure."""
 
     algorithms = ("ecdsa-p256", "rsa-2048", "rsa-3072", "rsa-4096")
 
@@ -109,7 +109,7 @@ class Azure(KeyServer):
 
 @contextmanager
 def azure(folder: Path) -> Iterator[Azure]:
-    """Run a vault for the length of the block; certificates go to ``folder``."""
+    """Run a vault for the length of the block. Its certificates are written to ``folder``."""
     made = make_certificates(folder)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(made.cert_file, made.key_file)

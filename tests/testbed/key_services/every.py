@@ -1,4 +1,4 @@
-"""All key services, each started when it is asked for."""
+"""All key services. Each is started on first use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = ("aws moto", "google wire protocol", "azure wire protocol", "vault wire 
 
 
 class KeyServices:
-    """``server(name)`` starts a service once; ``open`` opens a key as that service's users do."""
+    """``server(name)`` starts a service once; ``open`` opens a key as the users of that service do."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder, self._stack = folder, stack

@@ -1,4 +1,4 @@
-"""Google Cloud KMS' gRPC interface with real keys, on the messages of Google's own client library."""
+"""The gRPC interface of Google Cloud KMS with real keys, built on the messages of Google's client library."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ _FAULTS = {
 
 
 class Google(KeyServer):
-    """``disabled`` has versions' names; ``corrupt`` flips the checksums of the next answers."""
+    """A running server. ``disabled`` has names of versions; ``corrupt`` flips the checksums of the next
+    answers.
+    """
 
     algorithms = ("ecdsa-p256", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096")
 

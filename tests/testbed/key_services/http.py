@@ -1,4 +1,4 @@
-"""A threaded HTTP server whose requests go to one function; ends with its block."""
+"""A threaded HTTP server that passes every request to one function, for the length of a block."""
 
 from __future__ import annotations
 

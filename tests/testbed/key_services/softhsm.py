@@ -1,4 +1,4 @@
-"""SoftHSM, Debian's ``softhsm2``: a PKCS #11 module with a token in a folder."""
+"""SoftHSM (Debian's ``softhsm2``): a PKCS #11 module with a token in a folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EDWARDS25519 = b"\x13\x0cedwards25519"
 
 
 class SoftHsm(KeyServer):
-    """Keys are made through the module itself, in this process."""
+    """A token. Keys are created through the module itself, in this process."""
 
     algorithms = ("ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096")
 
@@ -41,7 +41,7 @@ class SoftHsm(KeyServer):
             return token.open(rw=True)
 
     def create(self, algorithm: str, label: str) -> bytes:
-        """Make a key pair; return its id."""
+        """Create a key pair and return its id."""
         self.made += 1
         identity = self.made.to_bytes(2)
         session = self.session()
@@ -68,7 +68,7 @@ class SoftHsm(KeyServer):
         )
 
     def rotate(self, reference: str) -> None:
-        """Give the label to a new key; the old one keeps its id."""
+        """Move the label to a new key. The old key keeps its id."""
         label = reference.partition("object=")[2].partition("?")[0].replace("%20", " ")
         session = self.session()
         for found in list(session.get_objects({Attribute.LABEL: label})):
@@ -78,7 +78,7 @@ class SoftHsm(KeyServer):
 
 @contextmanager
 def softhsm(folder: Path) -> Iterator[SoftHsm]:
-    """Make a token for the length of the block. Skips the test where SoftHSM is not installed."""
+    """Create a token for the length of the block. Skips the test if SoftHSM is not installed."""
     if not MODULE.is_file():
         pytest.skip("SoftHSM is not installed: apt-get install softhsm2")
     tokens = folder / "tokens"

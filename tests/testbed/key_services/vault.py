@@ -1,4 +1,4 @@
-"""Vault's transit engine and JWT login, as far as signing needs them, with real keys.
+"""Vault's transit engine and JWT login, as far as signing uses them, with real keys.
 
 Source: Vault API docs, "Transit secrets engine" (read key, sign data) and "JWT/OIDC auth method" (login).
 """
@@ -28,7 +28,9 @@ def _refusal(status: int, *errors: str) -> Answer:
 
 
 class Vault(KeyServer):
-    """``tokens`` are good; a JWT of ``jwts`` logs in as the role ``chains`` at ``auth/jwt``."""
+    """A running server. ``tokens`` are valid; a JWT in ``jwts`` logs in with the role ``chains`` at
+    ``auth/jwt``.
+    """
 
     algorithms = ("ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096")
 

@@ -1,4 +1,4 @@
-"""The certificates that the parts of a cluster know each other by, of one authority."""
+"""The certificates by which the components of a cluster authenticate each other, issued by one CA."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
 class Authority:
-    """A certificate authority for a day, in a folder: ``ca.crt``, and ``NAME.crt`` with ``NAME.key`` for each."""
+    """A CA for one day, in a folder: ``ca.crt``, and ``NAME.crt`` with ``NAME.key`` for each certificate."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()

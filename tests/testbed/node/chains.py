@@ -1,4 +1,4 @@
-"""Our controller on the node: the shipped image under the shipped manifests."""
+"""The controller on the node: the shipped image with the shipped manifests."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from tests.testbed.node.tekton import rollout
 ROOT = Path(__file__).parents[3]
 NAMESPACE, NAME = "tekton-chains", "tekton-chains-controller"
 SHIPPED = "registry.example.com/provenance-chains"
-"""What the manifests call the image."""
+"""The image's name in the manifests."""
 TAG = "0.1.0"
 REPLICAS = 2
 Kubectl = Callable[..., str]
 
 
 def install(kubectl: Kubectl, registry: Registry, folder: Path) -> Path:
-    """Install the controller as ``deploy/README.md`` says; return its public key once both pods are ready.
+    """Install the controller as ``deploy/README.md`` says; return its public key when both pods are ready.
 
-    Of the manifests only the image's name is replaced, and in ``chains-config`` plain HTTP is allowed.
+    Two things differ from the shipped manifests: the image's name, and plain HTTP is allowed in
+    ``chains-config``.
     """
     push_layout(registry, "provenance-chains", TAG, shipped_image())
     folder.mkdir()
@@ -49,7 +50,7 @@ def install(kubectl: Kubectl, registry: Registry, folder: Path) -> Path:
 
 
 def _overlay(registry: str, folder: Path) -> Path:
-    """Write a kustomization over ``deploy/base``, as a user of a local registry would."""
+    """Write a kustomization over ``deploy/base``, as a user with a local registry would."""
     patch = [{"op": "add", "path": "/data/storage.oci.repository.insecure", "value": "true"}]
     kustomization = {
         "resources": [os.path.relpath(ROOT / "deploy" / "base", folder)],

@@ -1,4 +1,4 @@
-"""Starts the node with Tekton and our controller, and is what a test sees of it."""
+"""Starts the node with Tekton and the controller, and gives tests access to it."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ Json = Any
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node with Tekton, and our controller with its two pods.
+    """A node with Tekton and the two pods of the controller.
 
-    Names of images in manifests begin with ``REGISTRY/``: ``REGISTRY/busybox:1`` has a shell and ``push``.
+    Image names in manifests begin with ``REGISTRY/``. ``REGISTRY/busybox:1`` has a shell and ``push``.
     """
 
     api: ApiServer
     """The API server, as its administrator."""
     registry: Registry
-    """The registry, which the host reaches under the same name as the pods."""
+    """The registry, which host and pods reach under the same name."""
     kubeconfig: Path
     public_key: Path
     """The key that verifies what the controller signs."""
@@ -53,9 +53,9 @@ class Node:
     """The state of the node, with ``log/NAME.log`` of every process."""
 
     def kubectl(self, *arguments: str | Path, text: str = "") -> str:
-        """Run kubectl as the administrator and return what it printed; ``text`` is its input.
+        """Run kubectl as the administrator and return its output; ``text`` is its input.
 
-        Raises :class:`subprocess.CalledProcessError`, with what it said in ``stderr``.
+        Raises :class:`subprocess.CalledProcessError`, with the error output in ``stderr``.
         """
         command = [binary("kubectl"), "--kubeconfig", self.kubeconfig, *arguments]
         done = subprocess.run(
@@ -84,14 +84,16 @@ class Node:
         return name
 
     def apply(self, namespace: str, manifests: str) -> list[Json]:
-        """Create the objects of a YAML text, where ``REGISTRY`` stands for the node's, and return them."""
+        """Create the objects in a YAML text, in which ``REGISTRY`` stands for the node's registry, and return
+        them.
+        """
         objects = list(yaml.safe_load_all(manifests.replace("REGISTRY", self.registry.host)))
         text = yaml.safe_dump_all(objects)
         told = self.kubectl("-n", namespace, "create", "-o", "json", "-f", "-", text=text)
         return list(_documents(told))
 
     def run(self, kind: str, namespace: str, name: str) -> Json:
-        """Return a TaskRun or PipelineRun as it is now."""
+        """Return the current state of a TaskRun or PipelineRun."""
         return self.api.request("GET", f"/apis/tekton.dev/v1/namespaces/{namespace}/{PLURALS[kind]}/{name}")
 
     def ended(self, kind: str, namespace: str, name: str, seconds: float = WAIT_SECONDS) -> Json:
@@ -99,23 +101,25 @@ class Node:
         return self._until(kind, namespace, name, has_ended, "has ended", seconds)
 
     def marked(self, kind: str, namespace: str, name: str, seconds: float = WAIT_SECONDS) -> Json:
-        """Wait until the controller has marked a run, ``true``, ``failed`` or ``skipped``, and return it."""
+        """Wait until the controller has marked a run as ``true``, ``failed`` or ``skipped``, and return
+        it.
+        """
         return self._until(kind, namespace, name, lambda run: bool(mark_of(run)), "is marked", seconds)
 
     def pod_of(self, task_run: Json) -> Json:
-        """Return the pod of a TaskRun. Raises :class:`ApiError` 404 when it is gone."""
+        """Return the pod of a TaskRun. Raises :class:`ApiError` 404 if it was deleted."""
         namespace, pod = task_run["metadata"]["namespace"], task_run["status"]["podName"]
         return self.api.request("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}")
 
     def wait(self, attempt: Callable[[], object], what: str, seconds: float = WAIT_SECONDS) -> None:
-        """Call ``attempt`` until it returns something true; :class:`AssertionError` after ``seconds``."""
+        """Call ``attempt`` until its result is true. Raises :class:`AssertionError` after ``seconds``."""
         deadline = time.monotonic() + seconds
         while not attempt():
             assert time.monotonic() < deadline, f"waited {seconds:g} s until {what}"
             time.sleep(0.2)
 
     def statements(self, run: Json) -> dict[str, Json]:
-        """Return what the store ``tekton`` has for a run: statements by predicate type."""
+        """Return the statements in the store ``tekton`` for a run, by predicate type."""
         annotations, uid = run["metadata"]["annotations"], run["metadata"]["uid"]
         names = [f"{PAYLOAD}{name}-{uid}" for name in (run["kind"].lower(), "report")]
         found = [json.loads(b64decode(annotations[name])) for name in names if name in annotations]
@@ -138,7 +142,7 @@ class Node:
         return found[0]
 
     def _trouble(self, run: Json) -> str:
-        """Tell what helps to see why a run does not go on."""
+        """Return what helps to find out why a run does not progress."""
         namespace = run["metadata"]["namespace"]
         status = json.dumps(run.get("status", {}).get("conditions"))
         told = [status, self.kubectl("-n", namespace, "get", "pods,events"), self.logs_of_chains()]
@@ -146,7 +150,7 @@ class Node:
 
     @contextmanager
     def configured(self, keys: Mapping[str, str]) -> Iterator[None]:
-        """Set keys of ``chains-config`` for the length of the block, and wait until both pods have taken them."""
+        """Set keys of ``chains-config`` for the length of the block; waits until both pods have read them."""
         path = f"/api/v1/namespaces/{chains.NAMESPACE}/configmaps/chains-config"
         data = self.api.request("GET", path)["data"]
         before = {key: data.get(key) for key in keys}
@@ -184,7 +188,7 @@ class Node:
 
 
 def _documents(text: str) -> Iterator[Json]:
-    """Yield the JSON values of a text that has one after the other, as kubectl writes them."""
+    """Yield the consecutive JSON values in a text, as kubectl writes them."""
     decoder = json.JSONDecoder()
     while text := text.lstrip():
         value, end = decoder.raw_decode(text)
@@ -193,13 +197,13 @@ def _documents(text: str) -> Iterator[Json]:
 
 
 def has_ended(run: Json) -> bool:
-    """Tell whether a run has succeeded or failed."""
+    """Return whether a run has succeeded or failed."""
     conditions = run.get("status", {}).get("conditions") or [{}]
     return conditions[0].get("status") in {"True", "False"}
 
 
 def mark_of(run: Json) -> str:
-    """Return the controller's mark, empty for a run without one."""
+    """Return the controller's mark on a run; empty if there is none."""
     return str(run["metadata"].get("annotations", {}).get(SIGNED, ""))
 
 

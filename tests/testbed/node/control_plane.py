@@ -43,11 +43,11 @@ class Services:
 
     @property
     def network(self) -> Network:
-        """The sandbox's addresses."""
+        """The addresses of the sandbox."""
         return self.sandbox.network
 
     def start(self, name: str, command: Command, announces: str, seconds: float = READY_SECONDS) -> Running:
-        """Run a process until the stack ends, and return once its log has what it ``announces``."""
+        """Run a process until the stack ends; returns when its log has what it ``announces``."""
         inside = self.sandbox.inside(*command)
         log = self.folder / "log" / f"{name}.log"
         return self._stack.enter_context(running(inside, log, announces, env=NO_PROXY, seconds=seconds))
@@ -68,7 +68,7 @@ class Services:
         return ApiServer(url, self.authority.ca_file, _token("admin"))
 
     def registry(self) -> Registry:
-        """Run an OCI registry that pods and the host reach under one name."""
+        """Run an OCI registry that pods and host reach under the same name."""
         host = f"{self.network.address}:{REGISTRY_PORT}"
         command: Command = [binary("registry"), "-quiet", f"-addr={host}", f"-dir={self.folder / 'blobs'}"]
         server = self.start("registry", command, r"^(\S+:\d+)$")
@@ -152,7 +152,7 @@ class Services:
         wait_for(self._has_roles, "the API server has its own roles")
 
     def _has_roles(self) -> bool:
-        """Tell whether the manager may read what it ends without."""
+        """Return whether the controller manager has the permissions without which it exits."""
         asked = {"namespace": "kube-system", "verb": "get", "resource": "configmaps"}
         spec = {"user": USERS["manager"][0], "resourceAttributes": asked | {"name": AUTHENTICATION}}
         path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -160,7 +160,7 @@ class Services:
 
 
 def wait_for(attempt: Callable[[], object], what: str, seconds: float = READY_SECONDS) -> None:
-    """Call ``attempt`` until it returns something true. Raises :class:`ServerError` with its last trouble."""
+    """Call ``attempt`` until its result is true. Raises :class:`ServerError` with its last problem."""
     deadline = time.monotonic() + seconds
     trouble: object = "not yet"
     while time.monotonic() < deadline:

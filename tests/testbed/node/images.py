@@ -1,4 +1,6 @@
-"""The images that run on the node: made of Debian's static busybox and of built programs, pushed to its registry."""
+"""The images on the node, made of Debian's static busybox and of built programs, and pushed to its
+registry.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ Json = Any
 
 
 def push_all(registry: Registry) -> None:
-    """Push what pods of the tests and Tekton itself run."""
+    """Push the images that test pods and Tekton use."""
     push(registry, "pause", {"pause": binary("pause")}, {"Entrypoint": ["/pause"], "User": "65535:65535"})
     push_shell(registry, "busybox")
     for name in TEKTON:
@@ -36,7 +38,7 @@ def push_all(registry: Registry) -> None:
 
 
 def push_shell(registry: Registry, name: str, environment: Sequence[str] = ()) -> str:
-    """Push an image with a shell and ``push`` (``node/tools/push``), and these variables; return its digest."""
+    """Push an image with a shell, ``push`` (``node/tools/push``) and these variables; return its digest."""
     busybox = which("busybox")
     assert busybox is not None
     files: dict[str, Content] = {
@@ -59,7 +61,7 @@ def push(
     links: Mapping[str, str] | None = None,
     environment: Sequence[str] = (),
 ) -> str:
-    """Push an image of one layer as ``NAME:1`` and return its digest, which depends on the arguments alone."""
+    """Push an image of one layer as ``NAME:1`` and return its digest, which depends only on the arguments."""
     archive = _archive(files, links or {})
     layer = gzip.compress(archive, 1, mtime=0)
     described = {
@@ -81,7 +83,7 @@ def push(
 
 
 def push_layout(registry: Registry, name: str, tag: str, layout: Path) -> str:
-    """Push the one image of an OCI image layout; return its digest."""
+    """Push the single image of an OCI image layout; return its digest."""
     (index,) = json.loads((layout / "index.json").read_bytes())["manifests"]
     data = _blob(layout, index["digest"])
     manifest = json.loads(data)

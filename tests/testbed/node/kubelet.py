@@ -47,7 +47,7 @@ capabilities = ["pull", "resolve"]
 
 
 def start(services: Services, registry: Registry) -> None:
-    """Run containerd and the kubelet, and return once the node is ready and runs pods."""
+    """Run containerd and the kubelet; returns when the node is ready and runs pods."""
     folder = services.folder / "containerd"
     _containerd(services, registry, folder)
     _kubelet(services, folder)

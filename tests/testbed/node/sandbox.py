@@ -1,8 +1,8 @@
-"""A machine within this one: processes with a network, mounts and process ids of their own.
+"""A machine inside this one: processes with their own network, mounts and process ids.
 
-One process, ``pause``, holds the namespaces. When it ends, the kernel ends every other process in them, and with
-those go network, mounts and containers. It ends when the test process closes its input, or is killed itself. What
-namespaces do not cover is a folder of control groups, and that is removed.
+One process, ``pause``, holds the namespaces. When it ends, the kernel ends every other process in them, and
+with those network, mounts and containers disappear. It ends when the test process closes its input or is
+killed. Control groups are not covered by namespaces; their folder is removed separately.
 """
 
 from __future__ import annotations
@@ -52,28 +52,31 @@ node might have another one, and who knows the old one does not reach it for hal
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The addresses of one sandbox; private ones (RFC 1918), so that Go clients ask its registry over plain HTTP."""
+    """The addresses of one sandbox.
+
+    They are private (RFC 1918), so that Go clients use plain HTTP for its registry.
+    """
 
     number: int
 
     @property
     def pods(self) -> str:
-        """Everything on the bridge: the node, the host's end and the pods."""
+        """The range of the bridge: node, host and pods."""
         return f"10.77.{self.number}.0/24"
 
     @property
     def address(self) -> str:
-        """The node's address, for pods and for the host."""
+        """The address of the node for pods and host."""
         return f"10.77.{self.number}.1"
 
     @property
     def host(self) -> str:
-        """The host's address on the bridge."""
+        """The address of the host on the bridge."""
         return f"10.77.{self.number}.2"
 
     @property
     def first_pod(self) -> str:
-        """The first address that a pod may get."""
+        """The first address for pods."""
         return f"10.77.{self.number}.10"
 
     @property
@@ -93,29 +96,29 @@ class Network:
 
     @property
     def cgroup(self) -> str:
-        """The control group under which all containers are."""
+        """The parent control group of all containers."""
         return f"/chains-node{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """Namespaces that exist."""
+    """Existing namespaces."""
 
     network: Network
     init: int
-    """Process id of ``pause``, as this process sees it."""
+    """The process id of ``pause`` as seen by this process."""
 
     def inside(self, *command: str | Path) -> list[str | Path]:
         """Return the command that runs ``command`` in the sandbox."""
         return ["nsenter", "--target", str(self.init), *NAMESPACES, "--", *command]
 
     def run(self, *command: str | Path, text: str = "") -> str:
-        """Run a command in the sandbox and return what it printed. Raises :class:`ServerError`."""
+        """Run a command in the sandbox and return its output. Raises :class:`ServerError`."""
         return _run(self.inside(*command), text)
 
 
 def why_not() -> str:
-    """Say why this machine cannot run a node; nothing when it can."""
+    """Return why this machine cannot run a node; empty if it can."""
     if os.geteuid() != 0:
         return "a node needs root"
     programs = (
@@ -145,7 +148,7 @@ def why_not() -> str:
 
 @contextmanager
 def sandbox(folder: Path) -> Iterator[Sandbox]:
-    """Make the namespaces for the length of the block. Raises :class:`ServerError`."""
+    """Create the namespaces for the length of the block. Raises :class:`ServerError`."""
     with _network() as network:
         remove_cgroups(network.cgroup)
         command: list[str | Path] = [
@@ -171,7 +174,7 @@ def sandbox(folder: Path) -> Iterator[Sandbox]:
 
 @contextmanager
 def _network() -> Iterator[Network]:
-    """Hold addresses that no other node of this machine has; the lock ends with the process."""
+    """Reserve addresses that no other node on this machine uses. The lock ends with the process."""
     for number in range(1, 250):
         network = Network(number)
         with (cache() / f".lock-node-{number}").open("w") as file:
@@ -190,7 +193,7 @@ def _network() -> Iterator[Network]:
 
 
 def _child_of(pid: int) -> int:
-    """Return the process that ``unshare`` runs in the namespaces, once it is there."""
+    """Return the process that ``unshare`` runs in the namespaces, as soon as it exists."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         with suppress(OSError):
@@ -238,14 +241,16 @@ def _set_up(made: Sandbox, folder: Path) -> None:
 
 
 def _hierarchies() -> list[Path]:
-    """Return where control groups are: one folder for each controller with version 1, one for all with 2."""
+    """Return where control groups are: one folder per controller with version 1, one for all with version
+    2.
+    """
     lines = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     first = [Path(line[1]) for line in lines if line[2] == "cgroup"]
     return first or [Path(line[1]) for line in lines if line[2] == "cgroup2"]
 
 
 def remove_cgroups(name: str) -> None:
-    """Remove a control group with all below it; its processes may need a moment to be gone."""
+    """Remove a control group and everything under it. Its processes may need a moment to end."""
     deadline = time.monotonic() + SECONDS
     while True:
         roots = [

@@ -1,8 +1,9 @@
 """The controller's image, built from ``deploy/Dockerfile`` with buildah, without a container engine.
 
-The Dockerfile's base comes from a registry that a machine need not reach. A stand-in with the same name is made of
-Debian's own packages. Both are kept in the testbed's cache, under names that say what went into them; what builds
-need to reach package indexes is read from this machine's configuration and mounted, so that it is in no layer.
+The base image of the Dockerfile comes from a registry that may not be reachable. A stand-in with the same
+name is made of Debian's own packages. Both are stored in the testbed's cache, under names that depend on
+their content. Package indexes that builds need are read from this machine's configuration and mounted, so
+that they are in no layer.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SUITE = "bookworm"
 PIP = "pip==24.0"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 KEPT = 2
-"""Built images that stay in the cache."""
+"""The number of built images in the cache."""
 LAYERS_KEPT = 150
 SECONDS = 1800
 # that of the project's environment has no pip
@@ -37,9 +38,9 @@ _PYTHON: str = getattr(sys, "_base_executable", sys.executable)
 
 
 def shipped_image() -> Path:
-    """Return an OCI image layout with the image, built now unless the cache has it.
+    """Return an OCI image layout with the image, which is built unless the cache has it.
 
-    Raises :class:`BuildError` with what the build printed.
+    Raises :class:`BuildError` with the output of the build.
     """
     folder = cache() / "images"
     folder.mkdir(exist_ok=True)
@@ -54,7 +55,7 @@ def shipped_image() -> Path:
 
 
 def _key() -> str:
-    """Name one state of everything that decides what is in the image."""
+    """Return a name for the state of everything that determines the image."""
     digest = hashlib.sha256()
     for path in (Path(__file__), *_context()):
         digest.update(f"\n{path.relative_to(ROOT)} ".encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -89,25 +90,25 @@ def _build(target: Path) -> None:
 
 
 def _forget(folder: Path) -> None:
-    """Remove the images that were not used for longest."""
+    """Remove the images that were not used for the longest time."""
     found = sorted(folder.glob("chains-*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in found[KEPT:]:
         shutil.rmtree(path)
 
 
 class _Buildah:
-    """Buildah with storage of its own, which keeps the layers of the dependencies from one build to the next."""
+    """Buildah with its own storage, which keeps the layers of the dependencies between builds."""
 
     def __init__(self, storage: Path, scratch: Path) -> None:
         self._storage, self._scratch = storage, scratch
 
     def bound(self) -> None:
-        """Throw the storage away when many builds have left something there."""
+        """Delete the storage after many builds, because each leaves something there."""
         if len(list((self._storage / "overlay").glob("*"))) > LAYERS_KEPT:
             shutil.rmtree(self._storage)
 
     def add_base(self, name: str, archive: Path) -> None:
-        """Make a base image of an archive of its root folder, unless it is there."""
+        """Make a base image from an archive of its root folder, unless it exists."""
         if name in self._run("images", "--format", "{{.Name}}:{{.Tag}}").split():
             return
         container = self._run("from", "scratch").strip()
@@ -127,7 +128,7 @@ class _Buildah:
         self._run("rmi", "chains")
 
     def _configuration(self) -> Iterator[tuple[Path, str]]:
-        """Yield the files that tell pip and uv of this machine's package index, and where they look for them."""
+        """Yield the files with this machine's package index for pip and uv, and where these look for them."""
         listed = run([_PYTHON, "-m", "pip", "config", "list"])
         found = dict(re.findall(r"^\S+?\.([\w-]+)='(.*)'$", listed, re.MULTILINE))
         names = ("index-url", "extra-index-url", "trusted-host", "proxy")
@@ -150,9 +151,9 @@ class _Buildah:
 
 
 def stand_in() -> Path:
-    """Return an archive of a root folder with Debian's Python, made now unless the cache has it.
+    """Return an archive of a root folder with Debian's Python, which is made unless the cache has it.
 
-    Raises :class:`BuildError` with what was printed.
+    Raises :class:`BuildError` with the output.
     """
     named = hashlib.sha256(f"{SUITE} {PACKAGES} {PIP}".encode()).hexdigest()[:16]
     target = cache() / f"python-base-{named}.tar"
@@ -180,7 +181,7 @@ def _make_stand_in(target: Path) -> None:
 
 
 def _mirror() -> str:
-    """Return where this machine gets Debian's packages."""
+    """Return this machine's source of Debian packages."""
     for path in sorted(Path("/etc/apt").rglob("*")):
         if path.suffix in {".list", ".sources"} and (
             found := re.search(r"^(?!#).*?(https?://\S+/debian)/?(?:\s|$)", path.read_text(), re.MULTILINE)

@@ -30,7 +30,7 @@ Json = Any
 
 
 def install(kubectl: Kubectl, registry: Registry, flags: Mapping[str, str]) -> None:
-    """Install Tekton with these feature flags over :data:`FLAGS`, and return once it takes runs."""
+    """Install Tekton with these feature flags over :data:`FLAGS`; returns when it accepts runs."""
     folder, version = _source()
     manifests = [each for path in _files(folder) for each in _read(path, version)]
     for each in manifests:
