@@ -1,4 +1,4 @@
-"""What the controller writes to a run: the mark, the finalizer before it, an Event where it failed."""
+"""What the controller writes to a run: a finalizer, the mark, and an Event if the run failed."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _MOST_UNWRITTEN = 1000
 
 
 class Marker:
-    """Writes to runs; ``may_write`` is asked before each time, and what it raises goes through.
+    """Writes to runs. ``may_write`` is called before each write; it raises if this replica may not write.
 
-    Outcomes whose mark could not be written are kept, up to a thousand: what is stored is told by the next
-    try, and not attested again from a run that somebody may have changed meanwhile.
+    Up to a thousand outcomes whose mark could not be written are kept. The next attempt writes the same
+    outcome. It does not attest again, because the run may have been changed meanwhile.
     """
 
     def __init__(self, cluster: Cluster, may_write: Callable[[Job], None]) -> None:
@@ -55,22 +55,23 @@ class Marker:
         return known and known[0]
 
     def forget(self, job: Job) -> None:
-        """Let go of an outcome that is not to be written any more."""
+        """Forget an outcome that is not to be written any more."""
         self._unwritten.pop(job, None)
 
     def forget_all(self, unwanted: Callable[[Job], bool]) -> None:
-        """Let go of the outcomes of ``unwanted`` runs."""
+        """Forget the outcomes of ``unwanted`` runs."""
         for job in [job for job in self._unwritten if unwanted(job)]:
             del self._unwritten[job]
 
     async def mark(
         self, job: Job, metadata: Mapping[str, Any], outcome: Outcome, extra: Mapping[str, str]
     ) -> Outcome:
-        """Write the mark, on a newer version too: an update is no reason to sign again what is stored.
+        """Write the mark, even if the run was updated since it was read: the stored evidence need not be made
+        again.
 
-        ``extra`` are the annotations of the ``tekton`` store. Returns the outcome as it is told, which is a
-        failure where the run could not hold the evidence. Raises :class:`ClusterError`; the outcome is
-        kept then, unless the run is gone or marked by somebody else.
+        ``extra`` are the annotations of the ``tekton`` store. Returns the outcome as it was written, which is
+        a failure if the run has no room for the evidence. Raises :class:`ClusterError` and keeps the outcome,
+        unless the run is gone or marked by another controller.
         """
         _, kept = self._unwritten.pop(job, (None, {}))
         extra = {**kept, **extra}
@@ -101,7 +102,7 @@ class Marker:
         try:
             await self._write(job, metadata, lambda found: room_patch(job.kind, found))
         except ObjectRefused:
-            # nothing can be written, but nobody is kept from deleting it
+            # not even the label fits, but the finalizer must not keep anybody from deleting the run
             await self.leave(job, metadata)
             raise
         return replace(told, state=FAILED, reason=f"the run has no room for a mark: {why}")
@@ -121,7 +122,7 @@ class Marker:
         raise ObjectChanged(f"{label_of(job)}: changed {_ATTEMPTS} times while it was being marked")
 
     async def finish(self, job: Job, metadata: Mapping[str, Any]) -> None:
-        """Label a run that is marked already, and let go of it."""
+        """Label a run that is marked already, and remove our finalizer."""
         self.forget(job)
         labelled = DONE_LABEL in (metadata.get("labels") or {})
         ours = FINALIZERS[job.kind] in (metadata.get("finalizers") or [])
@@ -129,16 +130,17 @@ class Marker:
             await self.patch(job, mark_patch(job.kind, metadata, None))
 
     async def leave(self, job: Job, metadata: Mapping[str, Any]) -> None:
-        """Let go of a run that is another controller's, in case it was not always."""
+        """Remove our finalizer from a run that belongs to another controller, in case it was ours before."""
         self.forget(job)
         patch = finalizer_patch(job.kind, metadata, hold=False)
         if patch is not None:
             await self.patch(job, patch)
 
     async def hold(self, job: Job, metadata: Mapping[str, Any]) -> bool:
-        """Keep a running run from vanishing before it is attested, unless somebody is already deleting it.
+        """Add our finalizer to a run in progress, unless it is being deleted, so that it is attested before
+        it goes.
 
-        A mark that it has before its end is nobody's, and is taken off. Returns whether the run is as it was
+        A mark on a run in progress cannot be ours and is removed. Returns whether the run was as it had been
         read.
         """
         patch = finalizer_patch(job.kind, metadata, hold=not metadata.get("deletionTimestamp"))

@@ -1,4 +1,4 @@
-"""An outcome becomes the one PATCH that marks a run: annotations, the done label, the finalizer's release."""
+"""The one PATCH that marks a run with its outcome: annotations, the done label, removal of the finalizer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OURS = tuple(
     CHAINS_PREFIX + name for name in ("payload-", "signature-", "cert-", "chain-", "retries", "transparency")
 )
 PUT_OFF = "put-off"
-"""The done label of a run before the cut-off: ``chains backfill`` takes it up, the watch does not."""
+"""The done label of a run before the cut-off: ``chains backfill`` attests it, the watch does not."""
 NO_ROOM = "no-room"
 """The done label of a run that cannot hold a mark: its annotations are full."""
 FINALIZERS = {"TaskRun": CHAINS_PREFIX + "taskrun", "PipelineRun": CHAINS_PREFIX + "pipelinerun"}
@@ -30,14 +30,14 @@ _FINAL = frozenset((*_SIGNED.values(), SKIPPED))
 _MAX_OUTCOME = 8 * 1024
 _EXCERPT = 300
 _LONGEST_REASON = 2000
-"""Characters: it names every registry credential that was tried."""
+"""Characters. A reason names every registry credential that was tried."""
 _SHORTEST_REASON = 100
 
 
 def is_marked(metadata: Mapping[str, Any]) -> bool:
-    """Whether a run carries a final mark of its own: ``signed`` with one of the words that end a run.
+    """Whether a run has a final mark of its own: ``signed`` with one of the final values.
 
-    A mark that came with a copy of another run names that run's UID, and is none.
+    A mark that was copied from another run names that run's UID and does not count.
     """
     annotations = metadata.get("annotations") or {}
     if annotations.get(SIGNED_ANNOTATION) not in _FINAL:
@@ -50,7 +50,7 @@ def is_marked(metadata: Mapping[str, Any]) -> bool:
 
 
 def has_marks(metadata: Mapping[str, Any]) -> bool:
-    """Whether anything is on a run that says that it is done, by whomever."""
+    """Whether a run has a mark or the done label, written by any controller or tenant."""
     return SIGNED_ANNOTATION in (metadata.get("annotations") or {}) or DONE_LABEL in (
         metadata.get("labels") or {}
     )
@@ -59,10 +59,11 @@ def has_marks(metadata: Mapping[str, Any]) -> bool:
 def mark_patch(
     kind: str, metadata: Mapping[str, Any], outcome: Outcome | None, extra: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return the merge patch for a run of which ``metadata`` was read.
+    """Return the merge patch that marks a run with the given ``metadata``.
 
-    It holds for that version of the object alone. ``extra`` are the annotations of the ``tekton`` store.
-    Without an outcome (a run that Chains marked before) only the label is set and the finalizer released.
+    It applies to that version of the object only. ``extra`` are the annotations of the ``tekton`` store.
+    Without an outcome, for a run that Tekton Chains marked before, only the label is set and the finalizer
+    removed.
     """
     put_off = outcome is not None and outcome.put_off
     changed: dict[str, Any] = {
@@ -85,9 +86,10 @@ def mark_patch(
 
 
 def smaller(outcome: Outcome, extra: Mapping[str, str], why: str) -> Outcome:
-    """Return the outcome of a run that cannot hold what it is to be marked with, and cannot hold ``extra``.
+    """Return a shorter outcome for a run that has no room for its mark with the annotations ``extra``.
 
-    What was to be stored in the run itself is not stored; what is stored elsewhere stays so.
+    Evidence that was to be stored in the run itself is not stored, which makes the outcome a failure.
+    Evidence in other stores stays there.
     """
     if not extra:
         return replace(outcome, reason=outcome.reason or f"told in short: {why}", entries=(), logged=())
@@ -97,19 +99,20 @@ def smaller(outcome: Outcome, extra: Mapping[str, str], why: str) -> Outcome:
 
 
 def bare(outcome: Outcome) -> Outcome:
-    """Return the outcome in as few words as say it."""
+    """Return the outcome with a short reason and without entries."""
     return replace(outcome, reason=outcome.reason[:_SHORTEST_REASON], entries=(), logged=())
 
 
 def room_patch(kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the merge patch for a run without room for annotations: the label, the finalizer's release."""
+    """Return the merge patch for a run without room for annotations: the label, and removal of the
+    finalizer."""
     patch = mark_patch(kind, metadata, None)
     patch["metadata"]["labels"] = {DONE_LABEL: NO_ROOM}
     return patch
 
 
 def unmark_patch(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the merge patch that takes off everything that a mark consists of."""
+    """Return the merge patch that removes everything that belongs to a mark."""
     annotations = [key for key in metadata.get("annotations") or {} if _is_ours(key)]
     return {
         "metadata": {
@@ -127,13 +130,13 @@ def _is_ours(key: str) -> bool:
 
 
 def note_patch(metadata: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """Return the merge patch that notes on a run since when it is tried; it is no mark."""
+    """Return the merge patch that writes ``text`` as the outcome annotation, which is no final mark."""
     version = metadata["resourceVersion"]
     return {"metadata": {"resourceVersion": version, "annotations": {OUTCOME_ANNOTATION: text}}}
 
 
 def finalizer_patch(kind: str, metadata: Mapping[str, Any], *, hold: bool) -> dict[str, Any] | None:
-    """Return the merge patch that adds or removes our finalizer; None when it is as it should be."""
+    """Return the merge patch that adds or removes our finalizer, None if nothing has to change."""
     finalizers = metadata.get("finalizers") or []
     ours = {FINALIZERS[kind], LEGACY_FINALIZER}
     if hold:
@@ -146,7 +149,7 @@ def finalizer_patch(kind: str, metadata: Mapping[str, Any], *, hold: bool) -> di
 
 
 def compact_outcome(outcome: Outcome) -> str:
-    """Return the outcome as compact JSON for the annotation, its texts plain, cut to 8 KiB of entries."""
+    """Return the outcome as compact JSON for the annotation: texts escaped, entries cut at 8 KiB."""
     entries = [
         {
             key: plain(value)

@@ -1,9 +1,9 @@
 """The children of PipelineRuns: read when their parent has ended, and kept from their own end until then.
 
-A child is kept, compressed, from the moment it is attested until its parent is. The record kept first counts:
-what is put under its name later, with whatever owner, replaces nothing and is told by the parent's report.
-What is kept is bounded, for each namespace at the cost of its own; what falls out, or was deleted while no
-controller ran, is named by the report as gone.
+A child is kept, compressed, from the moment when it is attested until its parent is attested. The first
+record counts. A run that is created later under the same name, with whatever owner, does not replace it, and
+the parent's report says so. The records are bounded and fair to namespaces. A child without a record that is
+gone, or was deleted while no controller ran, is named by the report as gone.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ Child = tuple[str, str]
 """Name and UID of a TaskRun."""
 MAX_BYTES = 24 * 1024 * 1024
 MOST_BYTES, MOST_VALUES = 32 * 1024 * 1024, 1_000_000
-"""Of the children of one PipelineRun together, as JSON: so many values a statement may have."""
+"""Limits for all children of one PipelineRun together, as JSON. A statement may have as many values."""
 _SMALL_BYTES, _SMALL_VALUES = 1024 * 1024, 50_000
 LONGEST_WAIT = 600.0
 """Seconds that a finished PipelineRun waits for its children's marks."""
 _AT_ONCE = 16
-"""Children read at a time: a status may name thousands, and others' requests stand in the same line."""
+"""Children that are read at a time. A status may name thousands, and all requests share the same rate
+limit."""
 _REMEMBERED = 10_000
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _log = logging.getLogger("chains.family")
@@ -54,8 +55,9 @@ _log = logging.getLogger("chains.family")
 class Children:
     """The TaskRuns of a PipelineRun.
 
-    ``records`` are raw objects by (kind, namespace, name), ``doubts`` says by name why a record may not be
-    that of the run that counted, and ``there`` has, by name, the metadata of those still in the cluster.
+    ``records`` are raw objects by (kind, namespace, name). ``doubts`` has, by name, why a record may not be
+    that of the run that counted. ``there`` has, by name, the metadata of the children that are still in the
+    cluster.
     """
 
     records: dict[RunKey, Json] = field(default_factory=dict)
@@ -72,13 +74,13 @@ class _Record:
 
 
 class TooLarge(ChainsError):  # noqa: N818 - says what is wrong with a run
-    """The children of a PipelineRun are more than is held of any run."""
+    """The children of a PipelineRun are larger than the limit for any run."""
 
 
 class _Budget:
-    """What the ``children`` of one PipelineRun may have together, as JSON.
+    """What the ``children`` of one PipelineRun, so many, may have together, as JSON.
 
-    ``reckoned`` is the weight that is reckoned with, 0 for that of a run that is not large.
+    ``reckoned`` is the weight that is reserved for them, 0 for a run that is not large.
     """
 
     def __init__(self, children: int, reckoned: int) -> None:
@@ -96,7 +98,7 @@ class _Budget:
                 "which is more than evidence can hold"
             )
         if self._is_more():
-            # what is still to come is taken to be like what came
+            # the weight of all is estimated from those that were read
             parts = max(1, -(-self._children // self._count))
             found = weight(self._bytes * parts, self._values * parts)
             raise ObjectLarge("the children of the PipelineRun take much memory together", found)
@@ -104,12 +106,12 @@ class _Budget:
     def _is_more(self) -> bool:
         if not self._reckoned:
             return self._bytes > _SMALL_BYTES or self._values > _SMALL_VALUES
-        # the heaviest goes alone
+        # a run with the largest weight is in work alone, so it may be heavier still
         return self._reckoned < MOST_IN_WORK and weight(self._bytes, self._values) > self._reckoned
 
 
 class ChildRuns:
-    """Finds the TaskRuns of a PipelineRun, in the cluster or among those kept."""
+    """Finds the TaskRuns of a PipelineRun, in the cluster or among the kept records."""
 
     def __init__(self, cluster: Cluster, *, max_bytes: int = MAX_BYTES) -> None:
         self._cluster = cluster
@@ -117,7 +119,7 @@ class ChildRuns:
             lambda key: key[0][0], most_weight=max_bytes
         )
         self._names: dict[Parent, set[str]] = {}
-        """Of those kept."""
+        """The names of the kept records, by parent."""
         self._waited: FairMemory[Parent, tuple[float, set[Child], Callable[[], None]]] = FairMemory(
             _namespace, most_entries=_REMEMBERED
         )
@@ -128,22 +130,23 @@ class ChildRuns:
 
     @property
     def kept_bytes(self) -> int:
-        """How many bytes the children take that are kept."""
+        """The bytes of the kept records."""
         return self._kept.weight
 
     async def children(self, raw: Mapping[str, Json], reckoned: int = 0) -> Children:
-        """Return the TaskRuns that a PipelineRun names, which is reckoned to have that weight.
+        """Return the TaskRuns that a PipelineRun names. ``reckoned`` is the weight reserved for them, 0 for
+        none.
 
-        Raises :class:`chains.cluster.errors.ClusterError`; :class:`chains.cluster.errors.ObjectLarge` when
-        they weigh more, without a weight when they take much memory; and :class:`TooLarge` when they take
-        more than is held of any run.
+        Raises :class:`chains.cluster.errors.ClusterError`, :class:`chains.cluster.errors.ObjectLarge` if they
+        are heavier than what is reserved, and :class:`TooLarge` if they are larger than the limit for any
+        run.
         """
         metadata = raw["metadata"]
         namespace, parent = metadata.get("namespace", ""), _key(metadata, metadata.get("uid", ""))
         names = dict.fromkeys(
             name
             for item in child_references(raw)
-            # a status may say anything, and the name becomes part of a path
+            # a tenant can write any status, and the name becomes part of a path
             if names_a_task(item) and _NAME.fullmatch(name := str(item.get("name")))
         )
         kept = {name: record for name in names if (record := self._kept.get((parent, name))) is not None}
@@ -175,7 +178,8 @@ class ChildRuns:
         return children
 
     async def _read(self, namespace: str, name: str, record: _Record | None, budget: _Budget) -> Json | None:
-        """Return the run that is in the cluster under a name; of one that is kept its metadata are enough."""
+        """Return the run of a name from the cluster, None if there is none; only its metadata if it has a
+        record."""
         path = f"/apis/tekton.dev/v1/namespaces/{namespace}/taskruns/{name}"
         try:
             with span("read", run_name=name):
@@ -204,9 +208,9 @@ class ChildRuns:
         return bool(found["metadata"].get("uid") == uid and not has_ended(found))
 
     def keep(self, raw: Mapping[str, Json]) -> None:
-        """Keep a finished TaskRun for its parent; one without a parent is not kept.
+        """Keep a finished TaskRun for its parent. A TaskRun without a parent is not kept.
 
-        Of several that end under one name the first stays.
+        If several runs end under one name the first one is kept.
         """
         metadata = raw["metadata"]
         parent, name, uid = _parent(metadata), metadata["name"], str(metadata.get("uid") or "")
@@ -230,7 +234,8 @@ class ChildRuns:
             del self._names[parent]
 
     async def seed(self, raw: Mapping[str, Json], reckoned: int = 0) -> None:
-        """Keep the finished children of a PipelineRun that still runs: once, since a restart forgot them."""
+        """Read and keep the finished children of a running PipelineRun: once, because a restart lost the
+        records."""
         metadata = raw["metadata"]
         parent = _key(metadata, metadata["uid"])
         if parent in self._seeded:
@@ -242,7 +247,7 @@ class ChildRuns:
             self._seeded.pop(parent)
             raise
         except TooLarge:
-            return  # which is told when it ends
+            return  # reported when the PipelineRun ends
         ended = [child for child in children.records.values() if has_ended(child)]
         for child in ended:
             self.keep(child)
@@ -250,10 +255,10 @@ class ChildRuns:
             _log.info("children were read again", extra={"uid": parent[1], "count": len(ended)})
 
     def waits_for(self, parent: Parent, pending: set[Child], wake: Callable[[], None]) -> bool:
-        """Note that a PipelineRun waits for the ``pending`` children; False when it has waited long enough.
+        """Note that a PipelineRun waits for the ``pending`` children; False if it has waited long enough.
 
-        ``wake`` is called when the last of them is marked; what was marked while the others were read does
-        not count as pending.
+        ``wake`` is called when the last of them is marked. Children that were marked while the others were
+        read do not count as pending.
         """
         pending = {child for child in pending if (parent, child) not in self._marked}
         if not pending:
@@ -266,7 +271,7 @@ class ChildRuns:
         return True
 
     def marked(self, metadata: Mapping[str, Any]) -> None:
-        """Say that a TaskRun was marked."""
+        """Note that a TaskRun was marked."""
         parent = _parent(metadata)
         if not parent[1]:
             return
@@ -279,14 +284,14 @@ class ChildRuns:
                 waiting[2]()
 
     def forget(self, parent: Parent) -> None:
-        """Let go of everything about a PipelineRun."""
+        """Forget everything about a PipelineRun."""
         for name in self._names.pop(parent, ()):
             self._kept.pop((parent, name))
         self._waited.pop(parent)
         self._seeded.pop(parent)
 
     def forget_all(self, unwanted: Callable[[str], bool]) -> None:
-        """Let go of everything about the PipelineRuns whose UID is ``unwanted``."""
+        """Forget everything about the PipelineRuns whose UID is ``unwanted``."""
         for parent in {*self._names, *self._waited, *self._seeded}:
             if unwanted(parent[1]):
                 self.forget(parent)
@@ -299,7 +304,7 @@ def _unpacked(record: _Record, budget: _Budget) -> Json:
 
 
 def _doubt(record: _Record, item: Mapping[str, Json] | None) -> str:
-    """Return why a record may not be that of the run that counted; Tekton makes one anew if it is deleted."""
+    """Return why a record may not be that of the run that counted: Tekton creates a deleted child again."""
     uid = str(item["metadata"].get("uid")) if item is not None else record.uid
     other = record.other if uid == record.uid else uid
     if not other:

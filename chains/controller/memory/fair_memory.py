@@ -1,6 +1,6 @@
-"""A bounded memory in which nobody drives out others: what is too much goes from the namespace that has most.
+"""A bounded memory that is fair to namespaces: if it is full, the namespace that holds most loses entries.
 
-What a tenant chooses (names, owner references, how many runs there are) decides about its own entries alone.
+What a tenant chooses (names, owner references, the number of runs) therefore evicts its own entries only.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _SLACK = 1000
 
 
 class FairMemory(Generic[K, V]):
-    """Values by key, up to ``most_weight`` in all and ``most_entries``.
+    """Values by key, with at most ``most_weight`` together and at most ``most_entries``.
 
-    Of the namespace with the largest weight the entry that was put first goes first, or with ``keeps_first``
-    the one that was put last. What alone is heavier than everything may be is not taken.
+    The namespace with the largest weight loses its oldest entry, or with ``keeps_first`` its latest. An entry
+    that is heavier than ``most_weight`` by itself is not stored.
     """
 
     def __init__(
@@ -36,7 +36,8 @@ class FairMemory(Generic[K, V]):
         self._values: dict[str, OrderedDict[K, tuple[V, int]]] = {}
         self._weights: dict[str, int] = {}
         self._heaviest: list[tuple[int, int, str]] = []
-        """A heap of weights and counts, negative, by namespace: an entry may be outdated, none is missing."""
+        """A heap of negative weight, negative count and namespace. Entries may be outdated, but none is
+        missing."""
         self._count = 0
         self.weight = 0
 
@@ -51,13 +52,14 @@ class FairMemory(Generic[K, V]):
         return key in self._values.get(self._namespace_of(key), ())
 
     def get(self, key: K) -> V | None:
-        """Return a value, None for one that is not here."""
+        """Return a value, None for an unknown key."""
         values = self._values.get(self._namespace_of(key))
         found = values.get(key) if values is not None else None
         return None if found is None else found[0]
 
     def put(self, key: K, value: V, weight: int = 1) -> list[tuple[K, V]]:
-        """Add or replace a value, as the latest; return what had to go for it, which may be itself."""
+        """Add or replace a value, as the latest. Returns the evicted entries, which may include the new
+        one."""
         self.pop(key)
         if weight > self._most_weight:
             return [(key, value)]
@@ -73,7 +75,7 @@ class FairMemory(Generic[K, V]):
         return gone
 
     def pop(self, key: K) -> V | None:
-        """Forget a value and return it, None for one that is not here."""
+        """Remove a value and return it, None for an unknown key."""
         space = self._namespace_of(key)
         values = self._values.get(space)
         found = values.pop(key, None) if values is not None else None

@@ -1,7 +1,7 @@
-"""Finished runs as the watch brought them, until their turn comes: saves the API server one GET for each.
+"""Finished runs as the watch delivered them, kept until their turn. Saves one GET for each run.
 
-They are kept compressed and bounded in bytes; what falls out, or has waited long, is read again. A run that
-changed meanwhile is noticed by the PATCH, which holds for the version that was read.
+They are compressed and bounded in bytes. A run that does not fit, or has waited long, is read again. If a run
+has changed meanwhile the PATCH fails, because it names the version that was read.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from chains.controller.memory.fair_memory import FairMemory
 from chains.tekton.runs import Job
 
 _OUTDATED = 20.0
-"""Seconds in which the watch may still bring what was there before a write of ours."""
+"""Seconds after a write of ours in which the watch may still deliver an older version."""
 MAX_BYTES = 16 * 1024 * 1024
 BEGUN_BYTES = 8 * 1024 * 1024
 LONGEST = 300.0
-"""Seconds after which what the watch brought is not believed any more."""
+"""Seconds after which a cached run is not used any more."""
 _MANAGED = "managedFields"
 RunKey = tuple[str, str, str]
 """Kind, namespace, name."""
@@ -39,7 +39,7 @@ class RunCache:
         self._outdated: OrderedDict[Job, float] = OrderedDict()
 
     def keep(self, job: Job, raw: Mapping[str, Any]) -> None:
-        """Keep a run that is not large; of two bodies of one run the later counts."""
+        """Keep a run unless it is large. A later version replaces an earlier one."""
         self.forget(job)
         if job in self._outdated:
             return
@@ -54,7 +54,7 @@ class RunCache:
         self.kept_bytes += len(data)
 
     def take(self, job: Job) -> dict[str, Any] | None:
-        """Return a run and forget it; None for one that is not here or has waited too long."""
+        """Return a run and forget it; None if it is not cached or has waited too long."""
         found = self._kept.get(job)
         self.forget(job)
         if found is None or time.monotonic() - found[0] > LONGEST:
@@ -68,7 +68,8 @@ class RunCache:
         self.kept_bytes -= len(data)
 
     def outdate(self, job: Job) -> None:
-        """Say that the run was written just now: what the watch brings may be older, so it is read again."""
+        """Note that the run was written just now: the watch may deliver an older version, so it is read
+        again."""
         self.forget(job)
         now = time.monotonic()
         self._outdated[job] = now
@@ -78,11 +79,12 @@ class RunCache:
 
 
 class StartedRuns:
-    """Runs that are tried again: the next try attests what the first one did, and keeps its receipts.
+    """Runs that are tried again: each attempt attests the run as the first attempt saw it, and keeps its
+    receipts.
 
-    A run gets labels and annotations after its end, Tekton replaces its sidecars, and a PipelineRun loses a
-    child; a statement about that would stand beside the one that is stored already. Compressed and bounded,
-    for each namespace at the cost of its own; what falls out is read again.
+    A run changes after its end: it gets labels and annotations, Tekton replaces its sidecars, and a
+    PipelineRun may lose a child. A statement about the changed run would be stored next to the first one. The
+    runs are compressed and bounded, fair to namespaces. A run that does not fit is read again.
     """
 
     def __init__(self, max_bytes: int = BEGUN_BYTES) -> None:
@@ -99,10 +101,10 @@ class StartedRuns:
         earlier: Earlier,
         flow: int,
     ) -> None:
-        """Keep a run, its children and what is in doubt about these, as they were attested first.
+        """Keep a run, its children and the doubts about them, as they were attested first.
 
-        Kept is also what became of each payload the last time; ``flow`` tells the configuration and keys, and
-        receipts of others do not count.
+        ``earlier`` is the result of each payload in the last attempt. It holds only for ``flow``, the number
+        of the configuration and keys.
         """
         known = self._kept.get(job)
         if known:
@@ -114,12 +116,12 @@ class StartedRuns:
         self._kept.put(job, (data, receipts, flow, weight), len(data) + len(receipts))
 
     def large_weight(self, job: Job) -> int:
-        """Return the weight of a run that takes much memory when it is recalled; 0 for any other."""
+        """Return the weight of a run that takes much memory when it is decoded, 0 for any other."""
         known = self._kept.get(job)
         return known[3] if known else 0
 
     def recall(self, job: Job) -> tuple[dict[str, Any], dict[RunKey, Any], dict[str, str]] | None:
-        """Return a run, its children and their doubts; None for one that is not kept."""
+        """Return a run, its children and their doubts; None if it is not kept."""
         known = self._kept.get(job)
         if known is None:
             return None
@@ -127,7 +129,8 @@ class StartedRuns:
         return raw, {(kind, namespace, name): child for kind, namespace, name, child in children}, doubts
 
     def receipts(self, job: Job, flow: int) -> Earlier:
-        """Return what became of each payload the last time; nothing under another configuration or key."""
+        """Return the result of each payload in the last attempt; empty if configuration or keys have
+        changed."""
         known = self._kept.get(job)
         return from_json(orjson.loads(zlib.decompress(known[1]))) if known and known[2] == flow else {}
 

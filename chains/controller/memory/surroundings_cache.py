@@ -1,8 +1,9 @@
-"""What the controller remembers of its reads: briefly what runs share, and pods until their PipelineRun ends.
+"""What the controller remembers of its reads: shared objects briefly, and pods until their PipelineRun is
+marked.
 
-A policy counts as it was after a run had ended: one read before could have been opened while the run's pod
-was still at work. So an answer is used again only for runs that had ended when it was asked for, and all
-others who ask at the same time share one new read.
+A policy has to be read after the run ended. One that was read before could have been opened while the run's
+pod was still running. An answer is therefore used again only for runs that had ended when it was requested.
+Readers that need a newer answer at the same time share one request.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from chains.tekton.surroundings import Surroundings
 
 V = TypeVar("V")
 SECONDS = 30.0
-"""For how long an answer is used again."""
+"""How long an answer is used again."""
 CLOCKS_DIFFER = 10.0
-"""Seconds by which Tekton's clock, which writes when a run ended, may be behind ours."""
+"""Seconds by which the clock that writes the end of a run, Tekton's, may be behind ours."""
 MOST_BYTES, MOST_PODS = 16 << 20, 4096
 _MOST_ANSWERS = 1024
 
@@ -34,9 +35,9 @@ _MOST_ANSWERS = 1024
 class _Answer(Generic[V]):
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     began: float = float("-inf")
-    """Of the last read, by the clock that never goes back."""
+    """Begin of the last read, by the monotonic clock."""
     asked: float = 0.0
-    """The same in POSIX seconds, to compare with what others wrote."""
+    """The same in POSIX seconds, to compare it with the end of a run."""
     value: V | None = None
     error: ClusterError | None = None
 
@@ -59,7 +60,7 @@ class ReadCache(Generic[V]):
             self._answers.popitem(last=False)
         came = time.monotonic()
         async with answer.lock:
-            is_shared = answer.began > came  # it was asked for while we waited
+            is_shared = answer.began > came  # another reader made the request while this one waited
             is_good = answer.error is None and ended is not None and answer.asked - CLOCKS_DIFFER > ended
             if not is_shared and not (is_good and came - answer.began < SECONDS):
                 await self._ask(path, answer)
@@ -78,7 +79,7 @@ class ReadCache(Generic[V]):
             answer.began = before
             raise
         else:
-            # equal ones are one, since every run that is kept refers to it
+            # an equal answer keeps the object of before, because every cached run refers to it
             answer.value = answer.value if found == answer.value else found
 
 
@@ -94,10 +95,10 @@ class _Kept:
 
 
 class SurroundingsCache:
-    """What stands beside runs, until it is forgotten or there is too much of it.
+    """The surroundings of runs, until they are forgotten or there are too many.
 
-    A run that is tried again, or belongs to a PipelineRun, needs it once more. Pods are kept as bytes, which
-    take a tenth of the memory. Each namespace is bounded at the cost of its own.
+    They are needed again if a run is tried again, or when its PipelineRun is attested. Pods are kept as
+    bytes, which take a tenth of the memory. The memory is fair to namespaces.
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES, most_pods: int = MOST_PODS) -> None:
@@ -133,16 +134,16 @@ class SurroundingsCache:
             self._orphan(gone, kept)
 
     def get(self, run: RunId) -> Surroundings | None:
-        """Return what was kept, None for nothing."""
+        """Return the surroundings of a run, None if they are not kept."""
         found = self._kept.get(run)
         if found is None or not found.pod:
             return None if found is None else found.surroundings
         return replace(found.surroundings, pod=parse_pod(orjson.loads(found.pod)))
 
     def forget(self, run: RunId, but: Container[str] = ()) -> None:
-        """Forget a run whose end is told: itself unless its PipelineRun needs it, and its children.
+        """Forget a run that is marked, unless its PipelineRun needs it, and forget its children.
 
-        Children whose UID is in ``but`` need it themselves: they are forgotten when their own end is told.
+        Children whose UID is in ``but`` are not marked yet: they are forgotten when they are.
         """
         found = self._kept.get(run)
         if found is not None and not found.parent:
