@@ -1,4 +1,4 @@
-"""What an operator does to a cluster's runs by hand: sign again, catch up, let go of finalizers."""
+"""What an operator does with a cluster's runs by hand: sign again, attest a backlog, remove finalizers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LATER = "failed for now; run it again"
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of one run; ``is_open`` means that it is to be tried again."""
+    """The result for one run; ``is_open`` means that the command has to be run again for it."""
 
     run: str
     state: str
@@ -45,7 +45,7 @@ async def runs(
 async def release_finalizers(
     cluster: Cluster, namespaces: Sequence[str], *, dry_run: bool = False
 ) -> list[Done]:
-    """Take our finalizers off every run, for the day the controller goes; returns the runs changed.
+    """Remove our finalizers from every run, before the controller is uninstalled; return the changed runs.
 
     With ``dry_run`` nothing is written, and the runs are those that would be changed.
     """
@@ -75,9 +75,9 @@ async def _release(cluster: Cluster, job: Job, metadata: dict[str, Any]) -> Done
 
 
 async def resign(cluster: Cluster, name: str, *, dry_run: bool = False) -> list[Done]:
-    """Take the marks off the runs called ``NAMESPACE/NAME``, so that the controller attests them again.
+    """Remove the marks from the runs called ``NAMESPACE/NAME``, so that the controller attests them again.
 
-    With ``dry_run`` nothing is written. Raises :class:`UsageError` when there is no such run.
+    With ``dry_run`` nothing is written. Raises :class:`UsageError` if there is no such run.
     """
     namespace, slash, run = name.partition("/")
     if not slash or not run:
@@ -113,7 +113,7 @@ async def _take_marks_off(cluster: Cluster, job: Job, metadata: Mapping[str, Any
 
 
 def share() -> tuple[int, int]:
-    """Return (index, count) of an Indexed Job's pod from its environment; (0, 1) elsewhere."""
+    """Return (index, count) of an Indexed Job's pod from its environment, (0, 1) without one."""
     index, count = os.environ.get("JOB_COMPLETION_INDEX", "0"), os.environ.get("CHAINS_JOB_COMPLETIONS", "1")
     if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
         raise UsageError(f"JOB_COMPLETION_INDEX {index!r} is not below CHAINS_JOB_COMPLETIONS {count!r}")
@@ -143,14 +143,14 @@ async def left(
                 if _is_left(raw, since):
                     yield job, raw
         except ListExpired:
-            continue  # a page took longer to attest than the API server remembers a list
+            continue  # attesting a page took longer than the API server keeps a list: list again
         return
 
 
 async def backfill(
     cluster: Cluster, controller: Controller, namespaces: Sequence[str], since: datetime | None
 ) -> AsyncIterator[Done]:
-    """Attest what is :func:`left`; yield what became of each run."""
+    """Attest the runs of :func:`left`; yield the result of each."""
     async for job, raw in left(cluster, namespaces, since):
         yield await _attest(controller, cluster, job, raw["metadata"])
 

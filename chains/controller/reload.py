@@ -1,6 +1,6 @@
-"""The flow in force: built from the ConfigMap and the key folder, built again when either changes.
+"""The flow in force: built from the ConfigMap and the key folder, and built again when either changes.
 
-What cannot be used is refused and told, and the last good one stays in force.
+A configuration or key that cannot be used is refused and reported. The last good flow stays in force.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ WATCHED_KEYS = (
     "signers.x509.signing-config",
     "signers.x509.tuf.root",
 )
-"""Keys that name files which the flow is built from."""
+"""Configuration keys that name files. The flow is built again when such a file changes."""
 INTERVAL = 5.0
-"""Seconds between two looks at the ConfigMap and the key folder."""
+"""Seconds between two checks of the ConfigMap and the key folder."""
 OPEN_AGAIN = 60.0
 """Seconds after which a store that could not be opened is tried again."""
 LONGEST_USE = 120.0
-"""Seconds for which what is in work may go on with a flow that is not in force any more."""
+"""Seconds for which runs in work may go on with a flow that is not in force any more."""
 TRUST_SECONDS = 24 * 3600.0
 """Seconds after which a trusted root from a TUF repository is fetched again."""
 _log = logging.getLogger("chains.reload")
 
 
 def _extra_files(text: str) -> list[str]:
-    """Return the key files of further signers; none where the list cannot be read, which parsing tells."""
+    """Return the key files of further signers; none for an invalid list, which is reported when it is
+    parsed."""
     try:
         found = parse_extra_signers(text)
     except ValueError:
@@ -57,7 +58,7 @@ def _extra_files(text: str) -> list[str]:
 
 
 class Reloader:
-    """Keeps :attr:`flow` in step with the cluster's configuration and the key folder."""
+    """Keeps :attr:`flow` up to date with the cluster's configuration and the key folder."""
 
     def __init__(
         self,
@@ -77,20 +78,21 @@ class Reloader:
         self._retiring: dict[asyncio.Task[None], FlowInForce] = {}
         self._unread = "no configuration was read yet"
         self.looked = asyncio.Event()
-        """Set when there was a first look, whatever it gave."""
+        """Set after the first check, with whatever result."""
         self.refused = ""
-        """Why the newest configuration or key is not in force; empty when it is."""
+        """Why the newest configuration or key is not in force, empty if it is."""
 
     @property
     def flow(self) -> FlowInForce:
-        """The flow in force. Raises :class:`ConfigError` before there was a good one."""
+        """The flow in force. Raises :class:`ConfigError` if there was no good one yet."""
         if self._flow is None:
             raise ConfigError(self.trouble)
         return self._flow
 
     @property
     def trouble(self) -> str:
-        """Why the controller is not ready: what is refused, or why there is nothing yet; else empty."""
+        """Why the controller is not ready: what is refused, or why there is no configuration yet; else
+        empty."""
         return self.refused or ("" if self._flow is not None else self._unread)
 
     @property
@@ -103,12 +105,12 @@ class Reloader:
         await self._good.wait()
 
     async def look(self) -> None:
-        """Look once, and take over what changed if it can be used."""
+        """Check once, and put a changed configuration into force if it can be used."""
         try:
             found = await self._cluster.get(self._path)
         except ObjectGone:
             if self._uid and self._flow is not None:
-                # its defaults are not what was in force
+                # the defaults would replace the configuration that is in force
                 await self._refuse(ConfigError(f"{CONFIG_MAP} is gone: create it again"), None)
                 return
             found = {}  # every key has a default
@@ -145,7 +147,7 @@ class Reloader:
     async def _refuse(self, error: Exception, seen: object) -> None:
         passes, reason = isinstance(error, UnreachableError), without_credentials(str(error))
         if not isinstance(error, ChainsError):
-            # of a kind that nobody thought of, so nobody knows what its text quotes
+            # an unexpected exception may quote a secret in its text, so the text is not shown
             reason, passes = f"unexpected {type(error).__name__}; please report it", True
         known = self.refused == reason
         self._seen, self.refused = seen, reason
@@ -172,7 +174,7 @@ class Reloader:
             await self._flow.close()
 
     async def watch(self) -> None:
-        """Look every few seconds until cancelled."""
+        """Check every few seconds until cancelled."""
         while True:
             try:
                 await self.look()
@@ -180,19 +182,19 @@ class Reloader:
                 self._unread = f"the configuration cannot be read: {error}"
                 _log.warning("the configuration cannot be read", extra={"reason": str(error)})
             except Exception:  # noqa: BLE001 - the last good one stays in force
-                _log.exception("the configuration cannot be looked at")
+                _log.exception("the configuration cannot be checked")
             self.looked.set()
             await asyncio.sleep(INTERVAL)
 
     def _is_current(self) -> bool:
-        """Return whether the references of the signers in force still name the same keys."""
+        """Whether the references of the signers in force still name the same keys."""
         return self._flow is None or self._flow.is_current()
 
     def _key_state(self, files: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
         found = []
         for name in (*KEY_FILES, PASSWORD_FILE, *(str(Path(one).absolute()) for one in files)):
             path = self._folder / name
-            with suppress(OSError):  # Kubernetes swaps the folder at any moment
+            with suppress(OSError):  # Kubernetes replaces the mounted folder at any moment
                 state = path.stat()
                 if stat.S_ISREG(state.st_mode):
                     found.append((str(name), state.st_mtime_ns, state.st_size))
@@ -200,6 +202,7 @@ class Reloader:
 
 
 async def _retire(flow: FlowInForce) -> None:
-    """Close a flow when the runs in work have ended with it: cut short they might be signed by two keys."""
+    """Close a flow when the runs in work with it have ended. A run that is cut short could be signed by two
+    keys."""
     await flow.uses.ended(LONGEST_USE)
     await flow.close()

@@ -1,12 +1,13 @@
 """Registry credentials of a run: those of its own service account, then the controller's own.
 
-As Tekton Chains v0.29 (``pkg/chains/storage/oci``, ``k8schain`` with mounted secrets): the account of the run
+As in Tekton Chains v0.29 (``pkg/chains/storage/oci``, ``k8schain`` with mounted secrets), the run's account
 names Secrets of type ``kubernetes.io/dockerconfigjson`` or ``kubernetes.io/dockercfg`` in ``secrets`` and
-``imagePullSecrets``. Beyond it, the pull secrets of the run's pod template come after those, every entry that
-matches is tried and not the first alone, and what cannot be read or used is told and passed over.
+``imagePullSecrets``. Unlike there, the pull secrets of the run's pod template are added after those, every
+matching entry is tried and not only the first, and a Secret that cannot be read or used is reported and
+skipped.
 
-Nothing is read before a registry asks for credentials, or refuses or hides something without asking, and then
-once per account until it expires.
+Secrets are read when a registry first asks for credentials, or refuses or hides something without asking.
+They are then used for the account until they expire.
 """
 
 from __future__ import annotations
@@ -34,23 +35,23 @@ from storage.oci.store import RegistryStore
 from storage.oci.tokens import Keychain
 
 LIFE = 300.0
-"""Seconds that what was read of an account is used; a refusal ends it sooner."""
+"""Seconds for which the credentials of an account are used. A refusal ends them sooner."""
 SHORTEST_LIFE = 0.25
-"""Seconds that it is used whatever happens, so that refusals one after another read it once."""
+"""Seconds for which they are used in any case, so that several refusals cause one read."""
 MOST_SECRETS = 32
-"""Secrets read for one account."""
+"""Secrets that are read for one account, at most."""
 MOST_ACCOUNTS = 256
-"""Accounts remembered, those used last."""
+"""Accounts that are remembered, those used last."""
 _OWN = "the controller's own docker configuration"
 _GRANT = "the overlay tenant-credentials grants it"
 _KEYS = {"kubernetes.io/dockerconfigjson": ".dockerconfigjson", "kubernetes.io/dockercfg": ".dockercfg"}
-# a name goes into a path of the API, and those of a run's spec are the user's
+# a name becomes part of a path of the API, and a tenant chooses the names in a run's spec
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose credentials a run has; ``pull_secrets`` are those of its pod template."""
+    """The service account of a run; ``pull_secrets`` are those of its pod template."""
 
     namespace: str
     name: str
@@ -68,7 +69,7 @@ class _Secret:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What an account has: secrets, and what was to be one in the words of an unusable credential."""
+    """The secrets of an account. One that cannot be used is a :class:`Credential` that says why."""
 
     found: tuple[_Secret | Credential, ...]
     at: float
@@ -92,7 +93,7 @@ def account_of(run: RunSnapshot) -> Account:
 
 
 class AccountKeychain:
-    """The credentials for the runs of one account, read when they are first asked for."""
+    """The credentials for the runs of one account, read when they are first needed."""
 
     def __init__(self, cluster: Cluster, account: Account, own: Keychain) -> None:
         self._cluster, self._account, self._own = cluster, account, own
@@ -133,7 +134,7 @@ class AccountKeychain:
             told.append(_unusable(str(account), error))
         wanted = [(name, str(account)) for name in named]
         wanted += [(name, "the run's pod template") for name in account.pull_secrets]
-        unique = dict(reversed(wanted))  # of two places that name a secret the first one is told
+        unique = dict(reversed(wanted))  # if two places name a secret, the first one is reported
         names = list(dict.fromkeys(name for name, _ in wanted))
         if len(names) > MOST_SECRETS:
             told.append(
@@ -158,8 +159,8 @@ class AccountKeychain:
 class AccountStores:
     """The stores of a configuration with the credentials of each account, opened when first used.
 
-    They share the connections of ``stores``, which closes them. Without a registry among those all accounts
-    have the same.
+    They share the connections of ``stores``, which closes them. If none of those is a registry, all accounts
+    have the same stores.
     """
 
     def __init__(self, cluster: Cluster, stores: Stores, own: Keychain | None = None) -> None:
@@ -179,7 +180,7 @@ class AccountStores:
             stores = self._stores.exchanged(lambda store: _sibling(store, keychain))
             self._opened[account] = stores
             if len(self._opened) > MOST_ACCOUNTS:
-                # whoever is using it still holds it
+                # a run in work keeps its own reference
                 self._opened.popitem(last=False)
         self._opened.move_to_end(account)
         return stores
@@ -197,7 +198,8 @@ def _names(references: object) -> Iterable[str]:
 
 
 def _auths(secret: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the table of a Secret. Raises :class:`ValueError` that says what it is instead."""
+    """Return the registries of a Secret with their entries. Raises :class:`ValueError` that says what is
+    wrong."""
     kind = str(secret.get("type"))
     key = _KEYS.get(kind)
     if key is None:
@@ -206,7 +208,7 @@ def _auths(secret: Mapping[str, Any]) -> Mapping[str, Any]:
         table = lean_json.loads(base64.b64decode(secret["data"][key], validate=True), lean_json.FEW_VALUES)
         auths = table["auths"] if key == ".dockerconfigjson" else table
     except (ValueError, KeyError, TypeError):
-        # without the cause: its text may quote a password
+        # the cause is dropped because its text may quote a password
         raise ValueError(f"has no {key} of registries and credentials") from None
     if not isinstance(auths, dict):
         raise ValueError(f"has no {key} of registries and credentials")  # noqa: TRY004 - the content, no type of ours

@@ -1,12 +1,13 @@
-"""Which of the runs are this replica's: shares by UID, each held through a Lease, fenced by our own clock.
+"""Which runs belong to this replica: the runs are divided into shares by UID, and each share is held by a
+Lease.
 
-A share is worked on for two thirds of the Lease's duration after its last renewal was *sent*; nobody else
-takes it before the whole duration has passed since that renewal was *seen*. Each is measured by the monotonic
-clock of one machine, so that no two clocks are ever compared. What is begun has a permit of that very term,
-which ends with it.
+The holder works on a share for two thirds of the Lease's duration after its last renewal was *sent*. Another
+replica takes the share only when the whole duration has passed since that renewal was *seen*. Each side
+measures with its own monotonic clock, so clocks of two machines are never compared. Work on a run has a
+permit of the current term, which ends with the term.
 
-Replicas that divide the runs by another number never work at the same time: a share is taken only while no
-Lease of another number is alive, and this is looked at again after it was written.
+Replicas that divide the runs into different numbers of shares never work at the same time. A share is taken
+only if no Lease of another number is alive, which is checked again after the Lease was written.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ from chains.controller.permit import Permit
 from chains.tekton.runs import Job
 
 _FENCE, _STEP, _RENEW = 2 / 3, 1 / 15, 2 / 15
-"""Parts of a Lease's duration: how long it is good for its holder; between two looks, two renewals."""
+"""Parts of a Lease's duration: how long a renewal is valid for the holder; between two checks; between two
+renewals."""
 _RELEASE_TRIES = 3
 _log = logging.getLogger("chains.shares")
 
 
 def share_of(job: Job, count: int) -> int:
-    """Return the share of a run: that of the PipelineRun that owns a TaskRun, so that they stay together."""
+    """Return the share of a run. A TaskRun has the share of its PipelineRun, so that one replica has both."""
     return share_of_uid(job.owner or job.uid, count)
 
 
 def share_of_uid(uid: str, count: int) -> int:
-    """Return the share of a PipelineRun, or of a TaskRun that none owns."""
+    """Return the share of a PipelineRun, or of a TaskRun without one."""
     return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) % count
 
 
@@ -50,7 +52,7 @@ class _Term:
 
 @dataclass(slots=True)
 class _Sight:
-    """When, by our clock, a record was first seen to be what it is; and how long we let others go first."""
+    """When a record was first seen in this state, by our clock, and how long other replicas may go first."""
 
     key: tuple[str, str, int]
     since: float
@@ -59,7 +61,8 @@ class _Sight:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """What is told of shares, by their number; ``is_busy`` says whether something of one is in work."""
+    """What is called when a share is gained or lost; ``is_busy`` returns whether runs of a share are in
+    work."""
 
     gained: Callable[[int], None] = lambda _: None
     lost: Callable[[int], None] = lambda _: None
@@ -68,10 +71,11 @@ class Events:
 
 @dataclass(slots=True)
 class Shares:
-    """The shares of one replica among ``count``. Without a ``table`` it is the only one and holds them all.
+    """The shares of one replica among ``count``. Without a ``table`` it is the only replica and holds all of
+    them.
 
-    ``ordinal`` is the share of its own; ``identity`` must be another at every start; ``seconds`` is the
-    Leases' duration.
+    ``ordinal`` is the replica's own share. ``identity`` must differ at every start. ``seconds`` is the
+    duration of the Leases.
     """
 
     count: int = 1
@@ -92,11 +96,11 @@ class Shares:
 
     @property
     def held(self) -> list[int]:
-        """The numbers of the shares on which work may begin now."""
+        """The shares on which work may begin now."""
         return [share for share in sorted(self._terms) if self._open(share) is not None]
 
     def admit(self, job: Job) -> Permit | None:
-        """Return the permit to work on a run, None when it is not ours now."""
+        """Return the permit to work on a run, None if this replica does not hold its share."""
         share = share_of(job, self.count)
         term = self._open(share)
         if term is None:
@@ -110,11 +114,11 @@ class Shares:
         return term
 
     def stop(self) -> None:
-        """Begin nothing more; what is in work keeps its permit."""
+        """Admit no more runs. Runs in work keep their permits."""
         self._stopping = True
 
     async def run(self) -> None:
-        """Look after the Leases until cancelled; the only replica has none."""
+        """Renew and take Leases until cancelled. A single replica has none."""
         table = self.table
         if table is None:
             await asyncio.Event().wait()
@@ -126,7 +130,7 @@ class Shares:
                     _log.info("the leases can be reached again")
                 self._trouble = ""
             except ObjectChanged:
-                pass  # another replica was faster: the next step sees what it did
+                pass  # another replica wrote the Lease first: the next step reads it
             except ClusterError as error:
                 if not self._trouble:
                     _log.warning("the leases cannot be renewed", extra={"reason": str(error)})
@@ -135,7 +139,7 @@ class Shares:
             await asyncio.sleep(self.seconds * _STEP)
 
     async def step(self, table: LeaseTable) -> None:
-        """Look at every Lease once and do what is to be done. Raises :class:`ClusterError`."""
+        """Check every Lease once: renew, hand over or take it. Raises :class:`ClusterError`."""
         self._expire()
         records = self._see(await table.read())
         for share in sorted(range(self.count), key=lambda share: share != self.ordinal):
@@ -146,7 +150,7 @@ class Shares:
                 await self._seek(table, share, record, records)
 
     async def release(self) -> None:
-        """Give every share back, as the last thing; a Lease that cannot be reached expires by itself."""
+        """Release all shares, as the last step. A Lease that cannot be written expires by itself."""
         if self.table is None:
             return
         for share in list(self._terms):
@@ -178,7 +182,7 @@ class Shares:
 
     def _may_take(self, share: int, record: LeaseRecord) -> bool:
         if record.holder == self.identity:
-            return True  # our own, let go for want of renewals and taken by nobody since
+            return True  # our own: the term ended without a renewal, and no other replica took it since
         if self._is_alive(share, record):
             return False
         sight = self._sights[share]
@@ -203,7 +207,7 @@ class Shares:
             await table.write(share, replace(record, holder=""))
         elif now - term.renewed >= self.seconds * _RENEW:
             await table.write(share, replace(record, renewed=_now(), seconds=self.seconds))
-            # a term that ended meanwhile stays ended: what was offered since then was turned away
+            # a term that ended during the request stays ended, because runs were turned away since
             self._expire()
             if self._terms.get(share) is term:
                 term.renewed, term.until = now, now + self.seconds * _FENCE

@@ -1,8 +1,8 @@
-"""Reads what stands beside a finished run from the cluster: its pod, once, and what many runs share.
+"""Reads the surroundings of a finished run from the cluster: its pod, once, and objects that many runs share.
 
-What may not be read is told as unknown with its reason, and never keeps the provenance back. What the API
-server cannot answer now is worth another try (:class:`ClusterUnavailable`) until the run is given up. Secrets
-and the ConfigMaps of environments are not read: see :mod:`chains.isolation.environment`.
+What the controller may not read is reported as unknown, with the reason, and never delays the provenance. If
+the API server does not answer now, the run is tried again (:class:`ClusterUnavailable`) until it is given up.
+Secrets and the ConfigMaps of environments are not read, see :mod:`chains.isolation.environment`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from storage.limits.single_flight import InFlight
 
 TEKTON_NAMESPACE = "tekton-pipelines"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-"""What Kubernetes takes for a name: a run's record must not lead to another path."""
+"""The names that Kubernetes accepts. A name from a run becomes part of a path, and must not lead to another
+one."""
 _POLICY_GROUP, _POLICY_KIND = "networking.k8s.io", "NetworkPolicy"
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 _REFUSED = "could not be read: the API server refuses it to the controller"
@@ -50,14 +51,16 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class PolicyKind:
-    """A kind of policy of somebody else's; ``path`` lists its objects, with ``{namespace}`` in it."""
+    """A kind of policy that is not Kubernetes' own; ``path`` lists its objects and has ``{namespace}`` in
+    it."""
 
     name: str
     path: str
 
 
 class SurroundingsReader:
-    """Reads for one controller; calls may run concurrently. Tekton's flags are in ``tekton_namespace``."""
+    """Reads the surroundings of runs; calls may run concurrently. ``tekton_namespace`` has Tekton's feature
+    flags."""
 
     def __init__(self, cluster: Cluster, tekton_namespace: str = TEKTON_NAMESPACE) -> None:
         self._cluster = cluster
@@ -74,10 +77,10 @@ class SurroundingsReader:
     async def read(
         self, run: RunSnapshot, config: Config, *, give_up: bool = False
     ) -> dict[str, Surroundings] | None:
-        """Return what stands beside a TaskRun, or beside each child of a PipelineRun, by label.
+        """Return the surroundings of a TaskRun, or of each child of a PipelineRun, by label.
 
-        None, without a request, where the configuration signs nothing that tells of it. Raises
-        :class:`ClusterUnavailable`, or with ``give_up`` makes it a reason too.
+        None, without a request, if the configuration signs nothing that needs them. Raises
+        :class:`ClusterUnavailable`; with ``give_up`` the surroundings are unknown for that reason instead.
         """
         if not _is_wanted(run, config):
             return None
@@ -95,7 +98,7 @@ class SurroundingsReader:
         }
 
     def forget(self, run: RunId, but: Container[str] = ()) -> None:
-        """Forget what was read for a run that is marked, or for its children ``but`` for these UIDs."""
+        """Forget what was read for a run that is marked, and for its children except the UIDs in ``but``."""
         self._kept.forget(run, but)
 
     async def _of_task(self, run: RunSnapshot, *, give_up: bool) -> Surroundings:
@@ -171,7 +174,7 @@ class SurroundingsReader:
         *,
         give_up: bool,
     ) -> V | None:
-        """Return what many runs share; None, with the reason in ``unread``, where it cannot be read."""
+        """Return an object that many runs share; None if it cannot be read, with the reason in ``unread``."""
         try:
             return await known.get(path, ended)
         except ObjectGone:
@@ -183,7 +186,8 @@ class SurroundingsReader:
     async def _policies_of(
         self, namespace: str, ended: float | None, unread: dict[str, str], *, give_up: bool
     ) -> tuple[tuple[NetworkPolicy, ...], tuple[str, ...]]:
-        """Return the NetworkPolicies of a namespace, and in words what else may allow or deny there."""
+        """Return the NetworkPolicies of a namespace, and descriptions of what else may allow or deny
+        traffic."""
         path = f"/apis/{_POLICY_GROUP}/v1/namespaces/{namespace}/networkpolicies"
         try:
             policies = await self._policies.get(path, ended)
@@ -194,14 +198,15 @@ class SurroundingsReader:
         return policies, doubtful
 
     async def _overruling(self, namespace: str, ended: float | None, *, give_up: bool) -> tuple[str, ...]:
-        """Return what policies of other kinds are there, or may be: network plugins have their own."""
+        """Return descriptions of policies of other kinds, or that there may be some: network plugins have
+        their own."""
         found = []
         for kind in await self._kinds.get("/apis", ended):
             name = kind.name
             try:
                 items = await self._others.get(kind.path.format(namespace=namespace), ended)
             except ObjectGone:
-                continue  # its definition went between the two reads
+                continue  # the kind's definition was deleted between the two reads
             except ClusterError as error:
                 found.append(
                     f"{name} may overrule network policies, and {self._reason(name, error, give_up=give_up)}"
@@ -223,7 +228,7 @@ class SurroundingsReader:
         found = []
         for group in objects_at(groups, "items"):
             name = text_at(group, "metadata", "name")
-            seen = set()  # a kind may be in any version, and each object is in all versions of its kind
+            seen = set()  # a kind may be served in several versions, and each version lists the same objects
             for version in objects_at(group, "versions"):
                 root = f"/apis/{name}/{text_at(version, 'version')}"
                 for resource in objects_at(version, "resources"):
@@ -253,17 +258,17 @@ class SurroundingsReader:
         return {name: value for name, value in data.items() if isinstance(value, str)}
 
     def _reason(self, what: str, error: ClusterError, *, give_up: bool) -> str:
-        """Return why something is not known, and log it once; raise what is worth another try."""
+        """Return why something is unknown, and log it once; raise an error that another attempt may mend."""
         if isinstance(error, ClusterUnavailable) and not give_up:
             raise error
         if what not in self._told:
             self._told.add(what)
-            _log.warning("evidence beside runs cannot be read", extra={"what": what, "reason": str(error)})
+            _log.warning("surroundings of runs cannot be read", extra={"what": what, "reason": str(error)})
         return _SILENT if isinstance(error, ClusterUnavailable) else _REFUSED
 
 
 def _is_wanted(run: RunSnapshot, config: Config) -> bool:
-    """Whether anything is signed about the run, or about its PipelineRun, that tells how it was isolated."""
+    """Whether anything is signed about the run, or about its PipelineRun, that says how it was isolated."""
     if not config.execution_report and not config.hermetic_builder_id:
         return False
     if run.kind == "TaskRun" and config.taskrun.enabled:

@@ -377,7 +377,7 @@ def test_without_the_right_to_read_pods_the_provenance_is_signed_and_the_rest_is
     runs.running.start()
     for name in ("one", "two"):
         assert runs.level(name) == ("unknown", f"step/build: the pod {UNREAD}")
-    assert runs.running.log.read_text().count("evidence beside runs cannot be read") == 1
+    assert runs.running.log.read_text().count("surroundings of runs cannot be read") == 1
 
     rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
     runs.server.request("PATCH", f"{ROLES.format(runs.namespace)}/pods", {"rules": rules}, kind=MERGE)

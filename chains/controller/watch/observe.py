@@ -1,7 +1,8 @@
-"""kopf as a thin source of events: it lists, watches and begins anew; keys are handed over. Its only import.
+"""kopf as a source of events: it lists, watches and starts again; only keys are handed on. The only import of
+kopf.
 
-Settings follow what was measured (``docs/decisions/0005``): pages of 500, a bounded number of workers that
-let go at once, a diff base that stores nothing, a label selector on the server so that marked runs are
+The settings were measured (``docs/decisions/0005``): pages of 500, a bounded number of kopf's workers that
+end at once, a diff base that stores nothing, and a label selector on the server, so that marked runs are
 never sent.
 """
 
@@ -36,20 +37,20 @@ from chains.tekton.snapshot import DONE_LABEL, has_ended
 GROUP, VERSION = "tekton.dev", "v1"
 PLURALS = {"taskruns": "TaskRun", "pipelineruns": "PipelineRun"}
 FRESH_SECONDS = 300.0
-"""A run that ended longer ago is backlog."""
+"""Seconds after its end in which a run is fresh; later it belongs to the backlog."""
 _RESTART_DELAY = 1.0
 _ENDING_SECONDS = 5.0
 _IDENTITY = Identity("chains")
-"""What kopf calls this process among its peers, of which there are none.
+"""The name of this process for kopf's peering, which is not used.
 
-It would look for the user's name otherwise, and end where the uid has none, as in our image.
+Without it kopf would look up the user's name, and would fail if the uid has none, as in our image.
 """
 _KOPF = Path(kopf.__file__).parent
 _log = logging.getLogger("chains.observe")
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
-    """kopf copies every body for its diffs, which nothing here reads."""
+    """Stores nothing: kopf would copy every object for its diffs, which are not used here."""
 
     def build(self, *, body: Any, extra_fields: Any = None) -> Any:
         del body, extra_fields
@@ -77,14 +78,15 @@ def owner_of(kind: str, metadata: Mapping[str, Any]) -> str:
 
 
 class _NoMemories(ResourceMemories):
-    """kopf keeps a kilobyte for each object it has seen, for kinds of handlers that are not used here."""
+    """Remembers nothing: kopf would keep a kilobyte for each object, for handlers that are not used here."""
 
     async def recall(self, raw_body: Any, **keywords: Any) -> ResourceMemory:
         return await super().recall(raw_body, **{**keywords, "ephemeral": True})
 
 
 class _NotOfKopf(frozenset[asyncio.Task[Any]]):
-    """When kopf's operator ends, it cancels every task younger than itself but those in such a set."""
+    """The tasks that are not kopf's. kopf's operator, when it ends, cancels all younger tasks except
+    these."""
 
     def __contains__(self, task: object) -> bool:
         code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
@@ -113,7 +115,7 @@ class TektonMissing(ChainsError):  # noqa: N818 - as other modules say what is n
 
 
 def check_watchable(access: Access) -> None:
-    """Raise :class:`UsageError` for what kopf would leave out, and so act as somebody else."""
+    """Raise :class:`UsageError` for settings that kopf would ignore, and so act as another user."""
     told = {"as": access.headers, "tls-server-name": access.server_name}
     for name, value in told.items():
         if value:
@@ -134,14 +136,16 @@ async def observe(
     listed: Callable[[], None] = lambda: None,
     left: Callable[[Job, Mapping[str, Any]], bool] = lambda _job, _raw: False,
 ) -> None:
-    """Offer the key of every run that is finished and not marked, or not held yet, until cancelled.
+    """Offer the key of every run that is finished and not marked, or has no finalizer yet, until cancelled.
 
-    kopf's operator ends for good when a page of a list answers 410 or a watch answers with an error event; it
-    is started again, and lists what is left; also while the API server does not serve Tekton's kinds, for
-    which kopf looks once. ``ready`` is set while there is a watch. kopf takes the process's signals for
-    itself at every start; ``take_signals`` takes them back. ``run_cache`` gets the finished runs as they are;
-    ``listed`` is called for each run of a list; ``left`` with each finished one that is not in the watch any
-    more, as it was last, and says whether it is to be looked at.
+    kopf's operator ends for good if a page of a list is answered with 410, or a watch with an error event. It
+    is then started again and lists what is left. It is also started again while the API server does not serve
+    Tekton's kinds, because kopf looks for them only once.
+
+    ``ready`` is set while there is a watch. kopf installs its own signal handlers at every start;
+    ``take_signals`` installs ours again. ``run_cache`` gets the finished runs. ``listed`` is called for each
+    run of a list. ``left`` is called with the last version of each finished run that left the watch, and
+    returns whether it is to be looked at.
     """
     run_cache = run_cache or RunCache(max_bytes=0)
     while True:
@@ -170,7 +174,7 @@ def _handler(
         job = Job(kind, meta["namespace"], meta["name"], meta["uid"], owner_of(kind, meta))
         if event == "DELETED":
             run_cache.forget(job)
-            # gone, or labelled as done, which hides it from the watch: the event has what was there before
+            # the run is gone, or has the done label, which the watch does not select; raw is its last version
             if not ended:
                 offer(job, FRESH, None)
             elif left(job, raw):
@@ -187,14 +191,14 @@ def _handler(
         ):
             offer(job, FRESH, None)
         elif kind == "PipelineRun" and event is None:
-            # listed at a start: its children's snapshots, kept in memory, are to be read again
+            # listed after a start: the records of its finished children have to be read again
             offer(job, BACKLOG, None)
 
     return seen
 
 
 def _authorization(access: Access) -> str:
-    """Return the header that says who we are, empty where a certificate does."""
+    """Return the Authorization header, empty if a client certificate is used instead."""
     if access.authorize:
         return access.authorize()
     token = access.token_file.read_text().strip() if access.token_file else access.token
@@ -231,7 +235,7 @@ async def _operate(
         return kopf.AiohttpSession(server=access.server, aiohttp_session=session)
 
     async def unused(**_: Any) -> None:
-        """Make kopf watch: the objects themselves do not get as far as this."""
+        """Make kopf watch. It is never called: the objects are taken from the answers, see :mod:`.stream`."""
 
     for plural in PLURALS:
         kopf.on.event(GROUP, VERSION, plural, registry=registry)(unused)
@@ -255,9 +259,9 @@ async def _operate(
 async def run_to_the_end(tasks: Sequence[asyncio.Task[Any]], *, patience: float = _ENDING_SECONDS) -> None:
     """Run kopf's tasks until one ends, then end the others, and raise what the first one raised.
 
-    A watch that is cancelled while it opens its request takes the cancellation for its own and goes on. It
-    then waits for a login that nobody makes any more, and ``kopf.run_tasks`` waits for it without a watch.
-    So what has not ended after ``patience`` seconds is cancelled again, as often as it takes.
+    A watch of kopf that is cancelled while it opens its request loses the cancellation and goes on. It then
+    waits for a login that never comes, and ``kopf.run_tasks`` waits for it for ever. Tasks that have not
+    ended after ``patience`` seconds are therefore cancelled again, until they have.
     """
     operator = asyncio.create_task(kopf.run_tasks(tasks, ignored=_NotOfKopf()))
     try:
@@ -281,7 +285,7 @@ async def _ended(operator: asyncio.Task[None], tasks: Sequence[asyncio.Task[Any]
 
 
 async def _served(insights: Insights, ready: asyncio.Event | None) -> None:
-    """Go on for as long as there is something to watch. Raises :class:`TektonMissing`."""
+    """Set ``ready`` and wait for ever, once Tekton's kinds are watched. Raises :class:`TektonMissing`."""
     await insights.ready_resources.wait()
     missing = PLURALS.keys() - {resource.plural for resource in insights.watched_resources}
     if missing:

@@ -1,7 +1,7 @@
-"""What kopf's lists and watches bring, object by object: handed over here, not through kopf's own tasks.
+"""The objects of kopf's lists and watches, handed over here and not through kopf's own tasks.
 
-kopf lists, watches, and begins anew where a stream ends; for that it needs to know how far it came, and
-nothing else. It would give each object a queue and a task, which cost more than what is done with it.
+kopf lists, watches, and starts again when a stream ends. For that it needs only the version that was reached.
+It would give each object a queue and a task, which cost more than what is done with the object.
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ Seen = Callable[[str | None, dict[str, Any]], None]
 """Gets the type of an event, None for a listed object, and the object."""
 _OF_OBJECTS = frozenset({"ADDED", "MODIFIED", "DELETED"})
 _AT_ONCE = 25
-"""Objects of a list that are handed over before others have their turn."""
+"""Objects of a list that are handed over before other tasks of the event loop run."""
 _FAILED = 400
 _LONGEST_LINE = 16 * 1024 * 1024
 _LARGE_ON_AVERAGE = 64 * 1024
 IN_PART = "provenance.chains/in-part"
-"""The member of an object that says that it is not the whole of it."""
+"""The member of an object that says that it is only a part of the object."""
 _log = logging.getLogger("chains.observe")
 
 
 class Lines:
-    """The stream of a watch: events go to ``seen`` at once, and kopf gets how far they came."""
+    """The stream of a watch: events go to ``seen`` at once, and kopf gets only the version that was
+    reached."""
 
     def __init__(self, content: aiohttp.StreamReader, seen: Seen) -> None:
         self._content, self._seen = content, seen
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
-        """Yield whole lines, each an event that anybody can decode."""
+        """Yield whole lines, each an event that kopf can decode."""
         parts: list[bytes] = []
         length = 0
         async for chunk in self._content.iter_chunked(size):
@@ -69,12 +70,12 @@ class Lines:
 
 
 def _bookmark(version: str) -> bytes:
-    """Return the event that says how far a watch has come, as the API server writes it."""
+    """Return the BOOKMARK event with the version that a watch has reached, as the API server writes it."""
     return orjson.dumps({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": version}}}) + b"\n"
 
 
 def _event_of(line: bytes) -> dict[str, Any] | None:
-    """Return one event, decoded without recursion that ends the watch; None for what is none."""
+    """Return one event, decoded within limits, so that no object ends the watch; None for an invalid line."""
     event = decode_event(line)
     found = event.get("object") if event is not None else None
     if event is None or (event.get("type") in _OF_OBJECTS and not _is_object(found)):
@@ -93,7 +94,7 @@ def _is_object(found: object) -> bool:
 
 
 def _told(seen: Seen, event: str | None, raw: dict[str, Any]) -> str:
-    """Hand an object over; return its version. What goes wrong with one must not end the watch of all."""
+    """Hand an object over and return its version. A failure with one object must not end the watch of all."""
     try:
         seen(event, raw)
     except Exception:  # noqa: BLE001 - whatever it is, the others are to be seen
@@ -103,9 +104,9 @@ def _told(seen: Seen, event: str | None, raw: dict[str, Any]) -> str:
 
 
 class Requests:
-    """Makes kopf's requests: asks for as many objects of a list as the lists before had room for.
+    """Sends kopf's requests. The page size of a list follows the size of its pages before.
 
-    ``seen`` is who gets the objects of each plural.
+    ``seen`` has, by plural, what gets the objects.
     """
 
     def __init__(self, seen: Mapping[str, Seen]) -> None:
@@ -116,7 +117,7 @@ class Requests:
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Send a request of kopf's."""
+        """Send a request for kopf."""
         query, seen = request.url.query, self._seen.get(request.url.name)
         if seen is not None and query.get("watch") == "true":
             answer = await handler(request)
@@ -134,7 +135,7 @@ class Requests:
 
 
 def _part_of(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return what is looked at of an object before its turn, marked as not being the whole of it."""
+    """Return the members of an object that are needed before its turn, marked with :data:`IN_PART`."""
     status, spec = raw.get("status"), raw.get("spec")
     told = {name: raw[name] for name in ("apiVersion", "kind", "metadata", UNREADABLE) if name in raw}
     if isinstance(status, dict):
@@ -145,14 +146,14 @@ def _part_of(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 class Response(aiohttp.ClientResponse):
-    """An answer of the API server to kopf: one object that cannot be read spoils no other."""
+    """An answer of the API server to kopf. An object that cannot be read does not affect the others."""
 
     pages: Pages | None = None
     session: aiohttp.ClientSession | None = None
     seen: Seen | None = None
 
     async def _page(self) -> bytes:
-        """Return the body; of a list as many objects as fit, with the token that continues it."""
+        """Return the body; of a list a page that is within the limits, with its continue token."""
         answer: aiohttp.ClientResponse = self
         pages = self.pages
         if pages is None or self.session is None or "limit" not in self.url.query:
@@ -168,7 +169,7 @@ class Response(aiohttp.ClientResponse):
             answer = await self.session.get(self.url, raise_for_status=True)
 
     async def json(self, **_: Any) -> Any:
-        """Return what was asked for; of a list how far it goes, once its objects were handed over."""
+        """Return the decoded body; of a list only its metadata, after its objects were handed over."""
         data = await self._page()
         try:
             page = await lean_json.aside(data, partial(decode_page, data))
@@ -184,7 +185,7 @@ class Response(aiohttp.ClientResponse):
         return page
 
     async def _hand_over(self, page: dict[str, Any], *, is_large: bool) -> None:
-        """Hand the objects of a page over, some at a time; kopf gets none of them."""
+        """Hand over the objects of a page, some at a time. kopf gets none of them."""
         items, page["items"] = page["items"], []
         assert self.seen is not None  # noqa: S101 - asked before
         for number, item in enumerate(items, 1):

@@ -1,4 +1,4 @@
-"""Work: what is still to be done, in which order, and what waits for what.
+"""Work: which runs are still to be looked at, in which order, and what they wait for.
 
 May not come in here: how a run is read, attested or marked.
 """
