@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import shutil
 import sys
 import threading
@@ -20,6 +21,8 @@ from typing import TextIO
 
 from chains.text import plain, plain_json, to_json, told
 
+_STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
+"""Select Graphic Rendition (ECMA-48, 8.3.117): colour, bold, dim, and back."""
 _LEAST_COLUMNS = 40
 """Of a terminal: nothing is folded further."""
 
@@ -27,6 +30,20 @@ _LEAST_COLUMNS = 40
 def write_text(text: str) -> None:
     """Write lines of result to standard output. A value that may hold a line break is ``plain`` in it."""
     _to_output("\n".join(map(plain, text.split("\n"))))
+
+
+def write_styled(text: str) -> None:
+    """Write lines of result with colours and other styles of text to standard output, a terminal.
+
+    Styles are the only control sequences that pass. A value is ``plain`` in it, or it could have styles too.
+    """
+    _to_output("\n".join(map(_plain_but_styles, text.split("\n"))))
+
+
+def _plain_but_styles(line: str) -> str:
+    # the odd parts are the styles
+    parts = _STYLE.split(line)
+    return "".join(part if number % 2 else plain(part) for number, part in enumerate(parts))
 
 
 def write_line(text: str) -> None:

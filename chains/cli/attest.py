@@ -26,12 +26,12 @@ from chains.cli.arguments import (
 )
 from chains.cli.commands import Command
 from chains.cli.progress import Progress
-from chains.columns import table
+from chains.cli.tables import write_table
 from chains.errors import ConfigError, UsageError
 from chains.loop import carry_out
 from chains.masking.forms import mask
 from chains.tekton.run_files import Intake, read_inputs
-from chains.terminal import say, terminal_width, write_json, write_text
+from chains.terminal import say, write_json, write_text
 from chains.text import count
 
 
@@ -80,7 +80,7 @@ def _print_outcomes(outcomes: Sequence[Any]) -> None:
             ("" if number else outcome.run, entry.state, entry.payload, entry.form, entry.told)
             for number, entry in enumerate(outcome.entries)
         ]
-    write_text(table(("RUN", "STATE", "PAYLOAD", "FORM", "WHERE, OR WHY NOT"), rows, terminal_width()))
+    write_table(("RUN", "STATE", "PAYLOAD", "FORM", "WHERE, OR WHY NOT"), rows)
     counts = {
         state: sum(outcome.state == state for outcome in outcomes)
         for state in ("signed", "failed", "skipped")

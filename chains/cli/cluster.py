@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from chains.cli.arguments import FILE, FOLDER, Argument, Option, Options, output
 from chains.cli.commands import Command, Group
+from chains.cli.tables import write_table
 from chains.cluster.client import Cluster
 from chains.cluster.discovery import find_access
-from chains.columns import table
 from chains.config.selection import parse_since
 from chains.errors import UsageError
 from chains.loop import carry_out
-from chains.terminal import terminal_width, write_json, write_line, write_text
+from chains.terminal import write_json, write_line
 from chains.text import count
 from chains.tracing import run_traced
 
@@ -123,7 +123,7 @@ def _tell(found: Sequence[Done], options: Options) -> int:
         write_json([{"run": done.run, "state": done.state} for done in found])
     else:
         if found:
-            write_text(table(("RUN", "STATE"), [(done.run, done.state) for done in found], terminal_width()))
+            write_table(("RUN", "STATE"), [(done.run, done.state) for done in found])
         nothing = "; a dry run: nothing was written" if options.dry_run else ""
         write_line(f"{count(len(found), 'run')}{nothing}")
     return int(any(done.is_open for done in found))

@@ -9,6 +9,7 @@ from pathlib import Path
 from chains.cli.arguments import FILE, Option, Options, config, output
 from chains.cli.cluster import cluster_options, key_folder_options, split_names
 from chains.cli.commands import Command
+from chains.cli.tables import write_table
 from chains.cluster.access import Access
 from chains.cluster.client import Cluster
 from chains.cluster.discovery import SERVICE_ACCOUNT, find_access
@@ -24,10 +25,10 @@ from chains.doctor.cluster import (
 from chains.doctor.local import check_config, check_key, check_services, check_stores
 from chains.doctor.packages import check_packages
 from chains.doctor.process import check_names, check_process
-from chains.doctor.report import DoctorCheck, exit_code, to_json, to_text
+from chains.doctor.report import HEADER, DoctorCheck, exit_code, rows_of, summary_of, to_json
 from chains.errors import UsageError
 from chains.loop import carry_out
-from chains.terminal import terminal_width, write_json, write_text
+from chains.terminal import write_json, write_text
 
 _EPILOG = """exit codes: 0 nothing failed (warnings and what was skipped count as nothing), 1 a check failed,
 2 usage"""
@@ -39,7 +40,8 @@ def _doctor(options: Options) -> int:
     if options.output == "json":
         write_json(to_json(checks), indent=True)
     else:
-        write_text(to_text(checks, terminal_width()))
+        write_table(HEADER, rows_of(checks))
+        write_text(f"\n{summary_of(checks)}")
     return exit_code(checks)
 
 

@@ -28,8 +28,8 @@ from chains.cli.arguments import (
 )
 from chains.cli.commands import Command
 from chains.cli.progress import Progress
+from chains.cli.tables import write_table
 from chains.cli.trust import trust_own_key
-from chains.columns import table
 from chains.config.selection import parse_since
 from chains.documents.load import read_bytes
 from chains.errors import EvidenceError, InputError, UsageError
@@ -39,7 +39,7 @@ from chains.evidence.records import SIMPLE_SIGNING, read_envelope
 from chains.evidence.retrieve import Found, Window, names_artifact, names_image, retrieve
 from chains.loop import carry_out
 from chains.statements.statement import parse_statement
-from chains.terminal import say, terminal_width, write_json, write_line, write_text
+from chains.terminal import say, write_json, write_line
 from chains.text import count
 from signers.errors import FormatError
 from signers.keys.public_key import PublicKey
@@ -68,9 +68,7 @@ def _get(options: Options) -> int:
     else:
         rows = [_row(item) for _, item in evidence]
         if rows:
-            write_text(
-                table(("RUN", "ENDED", "FORMAT", "PREDICATE", "DIGEST", "WHERE"), rows, terminal_width())
-            )
+            write_table(("RUN", "ENDED", "FORMAT", "PREDICATE", "DIGEST", "WHERE"), rows)
         unusable = f", {len(skipped)} unusable" if skipped else ""
         write_line(f"{count(len(evidence), *_EVIDENCE)}{unusable}")
         _tell(skipped)

@@ -1,23 +1,30 @@
-"""Progress on a terminal. Nothing is drawn where nobody watches."""
+"""A progress bar on a terminal. Nothing is drawn, and rich is not imported, where nobody watches."""
 
 from __future__ import annotations
 
+import os
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
+from chains.cli.tables import styles_wanted
 from chains.terminal import watched_error
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 _WIDTH = 30
 _INTERVAL = 0.1
+"""Seconds between two drawings."""
 
 
 class Progress:
-    """A bar on standard error while a command works, drawn ten times a second at most."""
+    """A bar on standard error while a command works."""
 
     def __init__(self, total: int, noun: str, stream: TextIO | None = None) -> None:
         given = stream or watched_error()
-        self._stream: TextIO | None = given if total > 0 and given is not None and given.isatty() else None
-        self._total, self._noun = total, noun
+        is_watched = given is not None and given.isatty() and os.environ.get("TERM") != "dumb"
+        self._bar = _start(given, total, noun) if given is not None and is_watched and total > 0 else None
+        self._total = total
         self._done = self._failed = 0
         self._drawn = 0.0
 
@@ -26,16 +33,48 @@ class Progress:
         self._done += 1
         self._failed += failed
         now = time.monotonic()
-        if self._stream is not None and (now - self._drawn >= _INTERVAL or self._done == self._total):
+        if self._bar is not None and (now - self._drawn >= _INTERVAL or self._done == self._total):
             self._drawn = now
-            filled = _WIDTH * self._done // self._total
             failures = f", {self._failed} failed" if self._failed else ""
-            bar = "█" * filled + "░" * (_WIDTH - filled)
-            self._stream.write(f"\r{bar} {self._done}/{self._total} {self._noun}{failures}\x1b[K")
-            self._stream.flush()
+            self._bar.update(self._bar.task_ids[0], completed=self._done, failures=failures, refresh=True)
 
     def close(self) -> None:
         """Wipe the bar."""
-        if self._stream is not None:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _start(stream: TextIO, total: int, noun: str) -> Bar:
+    from rich.console import Console  # noqa: PLC0415 - takes long, and only a terminal needs it
+    from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
+    from rich.progress import Progress as Bar  # noqa: PLC0415
+
+    class VisibleCursor(Console):
+        """A console that never hides the cursor: a command that is killed could not show it again."""
+
+        def show_cursor(self, show: bool = True) -> bool:
+            del show
+            return False
+
+    console = VisibleCursor(
+        file=stream,
+        force_terminal=True,
+        color_system="auto" if styles_wanted() else None,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
+    bar = Bar(
+        BarColumn(bar_width=_WIDTH),
+        TextColumn("{task.completed}/{task.total} {task.description}{task.fields[failures]}", markup=False),
+        console=console,
+        # the bar is drawn by advance() alone, without a thread, and leaves nothing behind
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        # a line that is written to standard error meanwhile stands above the bar
+        redirect_stderr=True,
+    )
+    bar.add_task(noun, total=total, failures="")
+    bar.start()
+    return bar

@@ -1,4 +1,4 @@
-"""One line of what ``chains doctor`` reports, and all of them as JSON and as text."""
+"""One line of what ``chains doctor`` reports, and all of them as JSON and as rows of a table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from chains.columns import table
 from chains.masking.forms import mask
 
 State = Literal["ok", "warning", "failed", "skipped"]
@@ -41,15 +40,23 @@ def to_json(checks: Sequence[DoctorCheck]) -> dict[str, Any]:
     return {"checks": [check.to_json() for check in checks], "counts": _counts(checks)}
 
 
-def to_text(checks: Sequence[DoctorCheck], width: int | None = None) -> str:
-    """Return the report as a table, each next step below what it mends, and a line of counts."""
+HEADER = ("STATE", "CHECK", "DETAIL")
+
+
+def rows_of(checks: Iterable[DoctorCheck]) -> list[tuple[str, str, str]]:
+    """Return the rows of the report below :data:`HEADER`; each next step stands below what it mends."""
     rows: list[tuple[str, str, str]] = []
     for check in checks:
         rows.append((check.state, check.name, mask(check.detail)))
         if check.next_step:
             rows.append(("", "", f"next: {check.next_step}"))
+    return rows
+
+
+def summary_of(checks: Sequence[DoctorCheck]) -> str:
+    """Return the line of counts below the report."""
     counts = ", ".join(f"{count} {state}" for state, count in _counts(checks).items() if count)
-    return f"{table(('STATE', 'CHECK', 'DETAIL'), rows, width)}\n\n{len(checks)} checks: {counts}"
+    return f"{len(checks)} checks: {counts}"
 
 
 def _counts(checks: Sequence[DoctorCheck]) -> dict[str, int]:

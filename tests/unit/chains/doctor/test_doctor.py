@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from chains.cli.main import run as chains
+from chains.columns import table
 from chains.config.parse import parse_config
 from chains.doctor.cluster import Right, judge_clock, needs
 from chains.doctor.local import check_services, services
-from chains.doctor.report import DoctorCheck, exit_code, to_json, to_text
+from chains.doctor.report import HEADER, DoctorCheck, exit_code, rows_of, summary_of, to_json
 from tests.testbed.cluster import free_ports
 from tests.testbed.sigstore_keys import signing_config
 
@@ -61,7 +62,8 @@ def test_only_a_failed_check_makes_the_exit_code_one() -> None:
 
 
 def test_the_table_has_every_next_step_and_obeys_no_control_character() -> None:
-    text = to_text([OK, WARNING, FAILED, SKIPPED])
+    checks = [OK, WARNING, FAILED, SKIPPED]
+    text = f"{table(HEADER, rows_of(checks))}\n\n{summary_of(checks)}"
     assert text.splitlines()[0].split() == ["STATE", "CHECK", "DETAIL"]
     assert "next: set it" in text
     assert "next: grant them" in text
