@@ -20,10 +20,11 @@ from storage.record import Record, Skipped
 BUNDLES, INDEX, SUMS, README, ROOT = (
     "bundles.jsonl", "index.jsonl", "SHA256SUMS", "README.md", "trusted_root.json"
 )  # fmt: skip
-_README = """# Evidence, offline
+_README = """# Offline evidence
 
-`{bundles}` has one Sigstore bundle a line; line N of `{index}` says what line N is about. `keys/` has the
-public keys{root}. Nothing here proves that these are keys to trust: compare them with what you know.
+Verify the evidence in this folder without a network. `{bundles}` has one Sigstore bundle on each line, and
+line N of `{index}` says what line N is about. `keys/` has the public keys{root}. Nothing here proves that these
+keys can be trusted: compare them with keys that you trust.
 
 ```sh
 sha256sum --check {sums}
@@ -34,7 +35,7 @@ cosign verify-blob-attestation --bundle bundle.json --key keys/key-1.pub --insec
 chains verify bundle.json --key keys/key-1.pub --predicate-type PREDICATE_TYPE --digest sha256:HEX
 ```
 
-`PREDICATE_TYPE` and `HEX` are `predicateType` and a subject's digest of that line in `{index}`.
+`PREDICATE_TYPE` and `HEX` are `predicateType` and the digest of a subject in that line of `{index}`.
 """
 
 
