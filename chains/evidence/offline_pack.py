@@ -90,7 +90,7 @@ def _write_beside(folder: Path, keys: Sequence[PublicKey], trusted_root: bytes) 
         (folder / "keys" / f"key-{number}.pub").write_bytes(key.pem)
     if trusted_root:
         (folder / ROOT).write_bytes(trusted_root)
-    root = f", `{ROOT}` what keyless bundles are verified with" if trusted_root else ""
+    root = f", and `{ROOT}` verifies keyless bundles" if trusted_root else ""
     text = _README.format(bundles=BUNDLES, index=INDEX, sums=SUMS, root=root)
     (folder / README).write_text(text, encoding="utf-8")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
