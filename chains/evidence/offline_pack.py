@@ -23,8 +23,8 @@ BUNDLES, INDEX, SUMS, README, ROOT = (
 _README = """# Offline evidence
 
 Verify the evidence in this folder without a network. `{bundles}` has one Sigstore bundle on each line, and
-line N of `{index}` says what line N is about. `keys/` has the public keys{root}. Nothing here proves that these
-keys can be trusted: compare them with keys that you trust.
+line N of `{index}` says what line N is about. `keys/` has the public keys{root}. Nothing here proves that
+these keys can be trusted: compare them with keys that you trust.
 
 ```sh
 sha256sum --check {sums}
