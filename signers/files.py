@@ -19,7 +19,7 @@ def open_file(path: str | os.PathLike[str], *, follow: bool = True) -> BinaryIO:
 
     Raises :class:`OSError` when the file cannot be opened or is not a regular file.
     """
-    # Check the type before opening, because opening a device can have side effects
+    # Check the type before opening, because opening a device can have side effects.
     _check(path, os.stat(path, follow_symlinks=follow))  # noqa: PTH116 - accepts str too
     # O_NONBLOCK: if the path was replaced by a named pipe after the check, open() must not block. O_NOCTTY: a
     # terminal must not become the process's controlling terminal.
@@ -44,9 +44,9 @@ def read_open(file: BinaryIO, limit: int) -> bytes:
     size = os.fstat(file.fileno()).st_size
     if size > limit:
         raise OSError(errno.EFBIG, f"it has {size} bytes, at most {limit} are read")
-    # read(n) allocates n bytes at once, so ask for the size of the file and not for the limit
+    # read(n) allocates n bytes at once, so ask for the size of the file and not for the limit.
     data = file.read(size + 1)
-    # The file grew after fstat, or it reports size 0, as files in /proc do
+    # The file grew after fstat, or it reports size 0, as files in /proc do.
     while len(data) > size and len(data) <= limit:
         # One byte more than the limit is enough to know that the file is too large.
         more = file.read(min(_PART, limit + 1 - len(data)))

@@ -217,7 +217,7 @@ class Sealer:
             )
         except (VerificationError, FormatError):
             return None
-        # Keep the stored bytes, not bytes built again: another encoder may have written the bundle
+        # Keep the stored bytes, not bytes built again: another encoder may have written the bundle.
         return Sealed(
             sealed.signature,
             sealed.envelope,

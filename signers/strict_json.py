@@ -44,7 +44,7 @@ def parse_object(data: bytes, what: str, limit: int, most: int = MOST_VALUES) ->
         raise FormatError(f"{what} has {len(data)} bytes, at most {limit} are read")
     expect_few(data, what, most)
     try:
-        # Two parsers: orjson is strict about RFC 8259, json finds repeated names, which orjson merges
+        # Two parsers: orjson is strict about RFC 8259, json finds repeated names, which orjson merges.
         orjson.loads(data)
         value: object = json.loads(data.decode(), object_pairs_hook=_unique)
     # Both parsers limit the depth, but json raises RecursionError instead of ValueError.

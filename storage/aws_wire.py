@@ -66,7 +66,7 @@ class Wire:
             self._base = None
             return
         if parts.scheme == "https" and self._tls is None:
-            # Created once: loading the CAs takes tens of milliseconds.
+            # Created once, because loading the CAs is slow.
             self._tls = ssl.create_default_context(cafile=self._ca_file)
         self._region = scope[1]
         self._base = URL(f"{parts.scheme}://{parts.netloc}{path}/", encoded=True)

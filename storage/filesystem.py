@@ -306,7 +306,7 @@ def _read(link: Path, root: Path, allowed: Allowance) -> Evidence | Skipped:
             return Skipped(os.fspath(link), "", "its target is not evidence in this store")
         # The evidence of a .sig file is the payload next to it.
         main = path.with_name(path.name.removesuffix(suffix) + ".payload") if suffix == ".sig" else path
-        # The path is resolved and inside the store, so from here on no link is followed
+        # The path is resolved and inside the store, so from here on no link is followed.
         size = main.lstat().st_size
         # Reserve the bytes before they are read.
         if reason := allowed.take(size):

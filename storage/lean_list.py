@@ -30,6 +30,7 @@ def members_of(data: bytes, name: str, take: Callable[[bytes], None]) -> dict[st
     for _ in text.until(b"}"):
         key, _ = text.value()
         text.expect(b":")
+        # A repeated name would be read differently by different readers.
         if key in others or (key == name and has_list) or not isinstance(key, str):
             raise ValueError(f"its member {str(key)[:64]!r} is repeated, or its name is not a string")
         if key != name:

@@ -12,7 +12,7 @@ _SHORTEST_PART = 3
 _FOLDERS = ("file:", "oci-layout:")
 """Schemes whose rest is a path, in which any character may be part of a name."""
 _SECRETS = re.compile(
-    # User and password; a password may contain slashes, and "@sha256:" precedes an image's digest
+    # User and password; a password may contain slashes, and "@sha256:" precedes an image's digest.
     r"(?<=://)(?P<user>[^\s?#]*)(?=@(?!sha\d+:))"
     r"|^[\w.+-]+:(?!//)(?P<bare>[^\s/@:]*:[^\s@]*)(?=@(?!sha\d+:))"
     r"|[?&;][^=&;#\s]*(?:passw|pwd|secret|token|credential|signature|auth|(?:access|api|private|account)[-_.]?key)"

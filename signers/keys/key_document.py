@@ -18,7 +18,7 @@ from signers.strict_json import member, objects, parse_object
 
 _CURVES: Mapping[str, type[ec.EllipticCurve]] = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1}
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})
-# A tuple and not a set: "use" in a foreign document may be of any type, also one that has no hash
+# A tuple and not a set: "use" in a foreign document may be of any type, also one that has no hash.
 _SIGNING = ("sig", None)
 
 

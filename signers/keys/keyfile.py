@@ -212,7 +212,7 @@ def _load(block: Block, password: bytes | None, source: str) -> object:
             return load_der_private_key(decrypt_cosign_key(block.data, password or b"", source), None)
         return load_pem_private_key(block.data, password if encrypted else None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
-        # The library's message is not repeated, because it can quote parts of the key
+        # The library's message is not repeated, because it can quote parts of the key.
         if encrypted:
             raise SignerRejected(
                 f"{source} cannot be decrypted with this password: check it, or {PASSWORD_VARIABLE}"

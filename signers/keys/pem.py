@@ -21,7 +21,7 @@ MAX_PEM_BYTES = 256 * 1024
 
 _BEGIN, _END, _DASHES = b"-----BEGIN ", b"-----END ", b"-----"
 _LABEL = re.compile(rb"[A-Z0-9 ]{1,64}\Z")
-# Failures of the file system, which may pass; every other error means that the path is wrong
+# Failures of the file system, which may pass; every other error means that the path is wrong.
 _TEMPORARY = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.EAGAIN})
 
 _log = logging.getLogger("signers.pem")
@@ -73,7 +73,7 @@ def read_pem(path: Path, what: str, *, secret: bool) -> bytes:
         raise SignerRejected(f"{what} {path} is longer than {MAX_PEM_BYTES} bytes: this is no key file")
     if not data.strip():
         raise SignerRejected(f"{what} {path} is empty: write the key to it again")
-    # The file may hold a public key only, which every user may read
+    # The file may hold a public key only, which every user may read.
     if secret and b"PRIVATE KEY-----" in data and mode & (stat.S_IROTH | stat.S_IWOTH):
         _log.warning(
             "%s %s is open to every user of this machine: set its mode to 0600, or 'defaultMode: 0400' "

@@ -126,7 +126,7 @@ class AzureKey(KeyService):
         except (ServiceRequestError, ServiceResponseError) as exc:
             raise SignerUnavailable(f"{self._name}: {action} was not answered: {shown(exc)}") from exc
         except (AzureError, ValueError) as exc:
-            # The library raises ValueError for a key that is not valid yet, or no longer
+            # The library raises ValueError for a key that is not valid yet, or no longer.
             raise SignerRejected(f"{self._name}: {action} cannot be done: {shown(exc)}") from exc
 
     def _error(self, action: str, exc: HttpResponseError) -> SignerError:

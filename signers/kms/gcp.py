@@ -97,6 +97,7 @@ class GcpKey(KeyService):
                     retry=None,
                     timeout=CALL_SECONDS,
                 )
+                # Filtered again: a service that ignores the filter would offer disabled versions.
                 if item.state.name == "ENABLED"
             ],
         )

@@ -186,6 +186,7 @@ class TokenKey(KeyService):
                 raise SignerRejected(
                     f"{self._name}: the token refuses the PIN ({_kind(exc)}): {_WARNING}"
                 ) from exc
+            # A token that was there before is unavailable; one that never was means a wrong reference.
             except exceptions.NoSuchToken as exc:
                 self._reload(loads)
                 if self._was_there:

@@ -101,6 +101,7 @@ class VaultKey(KeyService):
         path = f"{self._mount}/sign/{self._key}/sha2-256"
         body = {
             "input": base64.b64encode(data if pure else digest(data)).decode(),
+            # Ed25519 signs the data itself; all other keys sign the digest that was computed here.
             "prehashed": not pure,
             "key_version": version,
             "signature_algorithm": "pkcs1v15",
@@ -108,6 +109,7 @@ class VaultKey(KeyService):
         }
         answer = self._call(f"update on {path}", lambda client: client.write_data(path, data=body))
         match = _SIGNATURE.fullmatch(str(_data(answer).get("signature", "")))
+        # Vault writes the version into the signature; a rotation must not change it unnoticed.
         if match is None or int(match["version"]) != version:
             raise SignerRejected(f"{self._name}: the answer is not a signature of version {version}")
         try:

@@ -218,6 +218,7 @@ def _check_profile(leaf: x509.Certificate) -> None:
             may_sign = value.digital_signature
         elif isinstance(value, x509.ExtendedKeyUsage):
             usages = list(value)
+    # RFC 5280, section 4.2.1.3: the key usage must allow signatures over data.
     if not may_sign or ExtendedKeyUsageOID.CODE_SIGNING not in usages:
         problem = problem or "is not for signing code"
     if len(_names(leaf)) != 1:
@@ -240,6 +241,7 @@ def issuer_of(leaf: x509.Certificate) -> str:
             continue
         raw = extension.value if isinstance(extension, x509.UnrecognizedExtension) else b""
         issuers.append(_utf8_string(raw) if oid == ISSUER_V2 else _text(raw))
+    # Readers prefer either extension, so contradicting values would be read in two ways.
     if len(set(issuers)) > 1:
         raise VerificationError(
             f"the certificate names two issuers, {' and '.join(issuers)}", "certificate_invalid"
@@ -270,7 +272,7 @@ def _utf8_string(raw: bytes) -> str:
     if length >= _SHORT:
         header += length & 0x7F
         length = int.from_bytes(raw[2:header], "big")
-    # The length byte 0x80 means indefinite length, which BER allows and DER does not
+    # The length byte 0x80 means indefinite length, which BER allows and DER does not.
     if raw[:1] != bytes((_UTF8_STRING,)) or raw[1:2] == bytes((_SHORT,)) or len(raw) != header + length:
         raise VerificationError("the certificate has a name that is no text", "certificate_invalid")
     return _text(raw[header:])

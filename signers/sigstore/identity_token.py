@@ -87,6 +87,7 @@ class TokenSource:
                     f"unknown identity provider {self.provider!r}: expected one of {', '.join(PROVIDERS)}"
                 )
             return provider.read()
+        # No provider is configured: use the first that is available, as cosign does.
         for provider in PROVIDERS.values():
             if provider.is_there():
                 return provider.read()

@@ -67,7 +67,7 @@ class Keyless:
         :class:`SignerRejected`.
         """
         asked = time.monotonic()
-        # Checked before the lock is taken: threads do not wait while a valid signer exists
+        # Checked before the lock is taken: threads do not wait while a valid signer exists.
         held = self._held
         if held is not None and held.lasts(self._margin):
             return held

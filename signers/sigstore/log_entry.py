@@ -76,7 +76,7 @@ def verify_log_entry(
                 "the log entry and its inclusion proof have different indexes", "signature_invalid"
             )
         # Only the promise signs the index over all trees; without one, use the index in the tree, which the
-        # proof covers
+        # proof covers.
         index = index if has_promise else place
     if has_promise:
         verify_promise(content, root)
@@ -181,7 +181,7 @@ def _intoto(spec: dict[str, Any], signed: Signed) -> bool:
     content = spec["content"]
     if signed.envelope is None or not _is_hash(content["payloadHash"], signed.envelope.payload):
         return False
-    # The schema of this type declares "sig" as bytes, so the envelope's base64 is encoded a second time
+    # The schema of this type declares "sig" as bytes, so the envelope's base64 is encoded a second time.
     twice = b64encode(signed.signature)
     return content["envelope"]["payloadType"] == signed.envelope.payload_type and any(
         same_bytes(entry["sig"], twice) and _is_verifier(entry["publicKey"], signed)

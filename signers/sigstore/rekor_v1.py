@@ -105,6 +105,7 @@ def entry_of(answer: dict[str, Any]) -> dict[str, Any]:
 
     Hexadecimal becomes base64 and numbers become text, as in protobuf's JSON form.
     """
+    # The answer is an object with one member, whose name is the UUID of the entry.
     (entry,) = answer.values()
     verification = entry["verification"]
     proof = verification["inclusionProof"]

@@ -104,7 +104,7 @@ class Service:
         except _FAILURES as error:
             if not _was_dropped(error):
                 raise self._failure(error) from error
-        # The server closed a kept-alive connection just as it was reused, most often before it read anything
+        # The server closed a kept-alive connection just as it was reused, most often before it read anything.
         try:
             return self._once(method, path, body, headers, secret)
         except _FAILURES as error:
@@ -113,7 +113,7 @@ class Service:
     def _failure(self, error: Exception) -> SignerError:
         if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
             return SignerRejected(f"{self.where} cannot be called: check the url")
-        # The library's message is not repeated: it can contain the whole URL with credentials
+        # The library's message is not repeated: it can contain the whole URL with credentials.
         return SignerUnavailable(f"{self.where} does not answer: {type(error).__name__}")
 
     def _once(
@@ -123,7 +123,7 @@ class Service:
             method,
             self.url + path,
             data=body,
-            # No compression: a small compressed answer could expand to any size
+            # No compression: a small compressed answer could expand to any size.
             headers={"Accept-Encoding": "identity", **(headers or {})},
             timeout=self._timeout,
             allow_redirects=False,

@@ -198,6 +198,7 @@ def _authorities(root: Mapping[str, object], name: str) -> tuple[Authority, ...]
             )
         except ValueError as error:
             raise FormatError(f"{what}: a certificate cannot be read") from error
+        # An empty chain would make _issued() true for every certificate.
         if not certificates:
             raise FormatError(f"{what}: an authority has no certificate")
         url = str(entry.get("uri") or "")

@@ -67,6 +67,7 @@ class ServerUrl:
             status = self._path.stat()
             state = (status.st_mtime_ns, status.st_ino, status.st_size)
             if state != self._state:
+                # An empty file may be a rotation in progress, so the last URL stays.
                 self._url = read_file(self._path, _MOST_URL).decode().strip() or self._url
                 self._state = state
         except (OSError, UnicodeDecodeError) as exc:

@@ -139,6 +139,7 @@ class DocumentStore(Store):
             }
             if bundle:
                 index["Bundle"] = bundle
+            # One call for both, so that databases with transactions write both or neither.
             changed = await self._write([document, index], record)
             receipts = [self._receipt(signed.key, signed.signature, changed=signed.key in changed)]
             if bundle:

@@ -155,7 +155,7 @@ def format_of(media_type: str) -> str:
         return "simplesigning"
     if not media_type.startswith(BUNDLE_PREFIX):
         return ""
-    # Two spellings: …bundle+json;version=0.1 (and 0.2), …bundle.v0.3+json
+    # Two spellings: …bundle+json;version=0.1 (and 0.2), …bundle.v0.3+json.
     version = media_type.removeprefix(BUNDLE_PREFIX).removeprefix("+json;version=").removeprefix(".v")
     return f"bundle-v{version.removesuffix('+json')[:20]}"
 

@@ -208,7 +208,7 @@ class Gathering(ABC):
             raise BadContent(f"the tag's {manifest.digest} is not a JSON object") from None
         if media_type not in self.accepts or not sound or len(document) > _MOST_MEMBERS:
             raise BadContent(f"the tag holds a {str(media_type)[:100]} not made by cosign or us: left alone")
-        # The empty list stays at its position, so that writing the document keeps the order of members
+        # The empty list stays at its position, so that writing the document keeps the order of members.
         template = document | {self.name: []}
         others = {key: orjson.Fragment(orjson.dumps(value)) for key, value in template.items()}
         return Gathered(tuple(map(entry_of, listed)), others)

@@ -19,7 +19,7 @@ def image_reference(text: str) -> str:
     without the name at its end. ``pkg:docker/NAMESPACE/NAME@DIGEST-OR-TAG?repository_url=REGISTRY`` means
     Docker Hub if it has none. Raises :class:`StoreRejected` for other types and if no repository is named.
     """
-    # Imported here because it takes a tenth of a second and few subjects are package URLs
+    # Imported here because it takes a tenth of a second and few subjects are package URLs.
     from packageurl import PackageURL  # noqa: PLC0415
 
     try:

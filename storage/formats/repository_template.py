@@ -18,7 +18,7 @@ PLACEHOLDERS = ("namespace", "kind", "name")
 KINDS = ("taskrun", "pipelinerun")
 _KEY = "storage.oci.repository"
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-# The grammar of Kubernetes names; it has no slash, so no value can change the number of path components
+# The grammar of Kubernetes names; it has no slash, so no value can change the number of path components.
 _VALUE = re.compile(r"[a-z0-9]+(?:(?:\.|-+)[a-z0-9]+)*")
 
 
@@ -75,6 +75,6 @@ def parse_gathered(text: str) -> Gathered:
             f"{_KEY} {text!r}: two placeholders in one component could give two runs the same repository; "
             "put / between them"
         )
-    # Check the rest of the name with a placeholder value; this also refuses stray braces
+    # Check the rest of the name with a placeholder value; this also refuses stray braces.
     parse_repository(_PLACEHOLDER.sub("x", text))
     return Gathered(text, frozenset(fields))

@@ -109,6 +109,7 @@ class Objects:
         )
         if answer.status in _NOT_THERE:
             return None
+        # The condition on the generation makes sure that the bytes belong to the listed size and MD5.
         if len(answer.body) != there.size or there.md5 not in {"", md5_of(answer.body)}:
             raise BadContent(f"{purpose}: the bytes do not match the size and MD5 that the service lists")
         return answer.body

@@ -75,6 +75,7 @@ class Layout:
                 "signatures": [{"sig": signature, **key}],
             },
         }
+        # Only provenance is a BUILD; everything else is an ATTESTATION.
         if simple or record.predicate_type not in PROVENANCE:
             named = {"publicKeyId": self.key_id} if self.key_id else {}
             signatures = [{"signature": signature, **named}]
@@ -150,7 +151,7 @@ def _provenance(predicate: Mapping[str, Any]) -> Json:
     return provenance
 
 
-# Free-form objects: empty values in them are data and are kept
+# Free-form objects: empty values in them are data and are kept.
 _AS_THEY_ARE = frozenset({"parameters", "environment", "buildConfig"})
 
 
@@ -160,6 +161,7 @@ def _without_empty(value: Json) -> Json:
     for key, item in value.items():
         if isinstance(item, dict) and key in _AS_THEY_ARE:
             kept[key] = item
+        # A digest set is a map of strings, which proto3 omits only as a whole.
         elif isinstance(item, dict) and key == "digest":
             if item:
                 kept[key] = item

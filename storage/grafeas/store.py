@@ -124,7 +124,7 @@ class GrafeasStore(Store):
         """Make the occurrence about one subject."""
         try:
             wanted = self._layout.occurrence(record, uri)
-            # The service assigns the names, so concurrent equal requests would each create an occurrence
+            # The service assigns the names, so concurrent equal requests would each create an occurrence.
             key = sha256(orjson.dumps(wanted, option=orjson.OPT_SORT_KEYS))
             name, changed = await self._making.run(key, lambda: self._make(wanted))
         except StoreError as error:
@@ -205,7 +205,7 @@ class GrafeasStore(Store):
             left -= len(page_of.body)
             answer = await lean_json.aside(page_of.body, partial(json_of, page_of, purpose))
             page = answer.get("occurrences") or []
-            # Filter again: a service that ignores the filter would return occurrences of other images
+            # Filter again: a service that ignores the filter would return occurrences of other images.
             matching += [
                 occurrence
                 for occurrence in page

@@ -45,7 +45,7 @@ def _networks(*texts: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Networ
     return tuple(map(ipaddress.ip_network, texts))
 
 
-# The first zone that contains an address counts
+# The first zone that contains an address counts.
 _ZONES: tuple[tuple[Zone, tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]], ...] = (
     (
         Zone.NOWHERE,
@@ -145,7 +145,7 @@ def spelled_address(host: str) -> str:
     except ValueError:
         pass
     try:
-        # Like getaddrinfo, inet_aton accepts one to four numbers, each decimal, octal or hexadecimal
+        # Like getaddrinfo, inet_aton accepts one to four numbers, each decimal, octal or hexadecimal.
         return str(ipaddress.IPv4Address(socket.inet_aton(bare)))
     except (OSError, ValueError):
         return ""

@@ -198,7 +198,7 @@ class _Connection(asyncio.Protocol):
     def _finish(self, waiter: asyncio.Future[Response]) -> None:
         """Give the answer to the caller."""
         assert self._head is not None  # noqa: S101 - set by _read_head()
-        # If the answer came before the request was sent completely, the rest of the request is still queued
+        # If the answer came before the request was sent completely, the rest of the request is still queued.
         clean = not self._buffer and not self._transport.get_write_buffer_size()
         self._keep = self._keep and clean
         if self._hold is not None:
@@ -346,6 +346,7 @@ class _Connection(asyncio.Protocol):
                 match = _CHUNK.fullmatch(line)
                 if match is None:
                     raise Broken("a chunk has no valid size")
+                # A chunk of size 0 is the last one; trailer lines follow it.
                 self._left = int(match[1], 16) or -2
             elif not line:
                 return True
@@ -445,6 +446,7 @@ class Client:
         allowed = [info for info in infos if allows(info[4][0])]
         if not allowed:
             raise Refused(infos[0][4][0]) if infos else OSError(0, "the host has no address")
+        # Addresses are tried in parallel with a delay ("happy eyeballs", RFC 8305).
         sock = await start_connection(
             allowed[:_MOST_ADDRESSES], happy_eyeballs_delay=_FAMILY_DELAY, interleave=1
         )
@@ -477,6 +479,7 @@ class Client:
             raise
         finally:
             self._busy.discard(connection)
+        # The exchange aborts a connection that must not be reused.
         if connection.is_open:
             loop = asyncio.get_running_loop()
             connection.idle_since = loop.time()

@@ -68,9 +68,9 @@ class KafkaStore(Store):
 
             producer = self._made()
             producer.produce(self._topic, value=body, headers=headers, on_delivery=delivered)
-            # No time limit here: the client itself reports a message as failed after its delivery timeout
+            # No time limit here: the client itself reports a message as failed after its delivery timeout.
             while not done.wait(0):
-                # poll() in another thread may run our callback, so wake up often enough to notice that
+                # poll() in another thread may run our callback, so wake up often enough to notice that.
                 producer.poll(_LOOK_SECONDS)
             error, message = result
             if error is not None:
@@ -135,7 +135,7 @@ class KafkaStore(Store):
                 if self._client is None:
                     raise
                 password = self._password  # the file cannot be read: keep the last password
-            # A changed password needs a new client; messages under way stay with the old one
+            # A changed password needs a new client; messages under way stay with the old one.
             if self._client is None or password != self._password:
                 try:
                     from confluent_kafka import Producer  # noqa: PLC0415
@@ -182,7 +182,7 @@ def _trouble(name: str, text: str) -> StoreError | None:
         return StoreRejected(_LOGIN)
     if name == "_SSL":
         return StoreRejected(_TLS)
-    # Some brokers close the connection instead of answering; an outage looks the same, so it may pass
+    # Some brokers close the connection instead of answering; an outage looks the same, so it may pass.
     if "SASL authentication" in text:
         return StoreUnavailable(_LOGIN)
     return StoreUnavailable(_TLS) if "SSL routines" in text else None
@@ -216,5 +216,6 @@ def _explain_code(error: Any, action: str) -> StoreError:
         "TOPIC_EXCEPTION",
         "_INVALID_ARG",
     }
+    # All other codes, such as timeouts and lost leaders, may pass.
     kind = StoreRejected if name in rejected else StoreUnavailable
     return kind(f"{action}: {name}: {str(error.str())[:200]}")

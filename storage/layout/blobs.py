@@ -26,7 +26,7 @@ class Blobs:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folder = root / "blobs" / "sha256"
-        # Plain strings instead of Path: about ten files are written per run, and Path is measurably slower
+        # Plain strings instead of Path: about ten files are written per run, and building a Path costs time.
         self._prefix = os.fspath(self.folder) + os.sep
         self._serial = itertools.count()
         self._temporary = os.fspath(root / f".blob-{secrets.token_hex(8)}-")
@@ -41,7 +41,7 @@ class Blobs:
             raise BadContent(f"{digest[:100]!r} is not a sha256 digest")
         path = Path(self.path(digest))
         try:
-            # Links are followed, because some builders link blobs; the digest is checked below
+            # Links are followed, because some builders link blobs; the digest is checked below.
             data = read_file(path, limit)
         except OSError as exc:
             if exc.errno == errno.EFBIG:
@@ -62,7 +62,7 @@ class Blobs:
     def write(self, digest: str, data: bytes) -> None:
         """Write a blob, also over an existing one: a crash or a bad disk may have left wrong bytes there."""
         path = self.path(digest)
-        # A unique name per write: two threads may write the same blob at the same time
+        # A unique name per write: two threads may write the same blob at the same time.
         temporary = f"{self._temporary}{next(self._serial)}"
         try:
             write_new(temporary, data)

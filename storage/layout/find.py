@@ -94,7 +94,7 @@ def _foreign(index: Index, blobs: Blobs, digest: str, seen: set[str]) -> Iterato
             data = blobs.read(str(entry.get("digest")), MANIFEST_LIMIT)
         except BadContent:
             data = b""
-        # An unreadable manifest is passed on too: _contents() reports it as skipped
+        # An unreadable manifest is passed on too: _contents() reports it as skipped.
         if not data or digest.encode() in data:
             yield _contents(blobs, entry, digest)
 

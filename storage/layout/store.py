@@ -123,7 +123,7 @@ class LayoutStore(Store):
                     fsync=self._options.fsync,
                 )
             except BaseException:
-                # Keep the batch for the next flush; committing a part of it twice changes nothing
+                # Keep the batch for the next flush; committing a part of it twice changes nothing.
                 self._waiting = batch.followed_by(self._waiting)
                 # Do not try again at once with every record while the disk is full.
                 self._flush_at = 2 * len(self._waiting)
@@ -195,6 +195,7 @@ class LayoutStore(Store):
         form = self._form_a(record)
         if form and images:
             await self._put_tags(record, form, list(images), receipts, failures)
+        # Both forms are wanted, and form A is impossible without a sha256 digest: store form B and say why.
         elif form and self._form_b():
             reason = f"no subject has a sha256 digest, which the tag .{form} needs; the bundle is kept"
             skipped.append(Failure(self.url, form, "", reason))
@@ -237,7 +238,7 @@ class LayoutStore(Store):
         if absent:
             await self._write_blob(digest, blob)
         for tag in absent:
-            # The blob is on disk, so the waiting layer need not keep it in memory
+            # The blob is on disk, so the waiting layer need not keep it in memory.
             self._waiting.layers.setdefault(tag, {})[layer.identity] = Layer(layer.descriptor)
 
     def _layers_of(self, tag: str, layer: Layer) -> tuple[bool, int]:

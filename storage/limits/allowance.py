@@ -87,7 +87,7 @@ class Allowance:
             return b""
         with self._lock:
             known = self._kept.setdefault(digest, data)
-            # Equal bytes are held already: give the reservation of this copy back
+            # Equal bytes are held already: give the reservation of this copy back.
             if known is not data:
                 self._left += len(data)
             return known

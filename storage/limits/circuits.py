@@ -139,7 +139,7 @@ class Circuits:
         if not host.open_until:
             self._open(name, host)
             self.on_open(name)
-        # The oldest request stays: its answer would show that the host is slow and not silent
+        # The oldest request stays: its answer would show that the host is slow and not silent.
         for asked in list(host.asked)[1:]:
             if now - asked.since >= SILENCE:
                 asked.ended = True

@@ -20,7 +20,7 @@ class Window:
         self._fewest, self._most = fewest, most
         self.size = fewest
         self._places = asyncio.Semaphore(fewest)
-        # The window shrank while all places were in use: this many are not released when they come back
+        # The window shrank while all places were in use: this many are not released when they come back.
         self._owed = 0
         self._times, self._distance = HostTimes(), Distance()
         self._answers = 0

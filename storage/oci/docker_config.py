@@ -159,7 +159,7 @@ class DockerCredentials:
         except OSError as exc:
             raise StoreRejected(f"cannot read the registry credentials in {path}: {exc.strerror}") from exc
         except orjson.JSONDecodeError as exc:
-            # Only the position: the text around it may be a password
+            # Only the position: the text around it may be a password.
             raise StoreRejected(f"{path} is not JSON (line {exc.lineno}, column {exc.colno})") from None
         if not isinstance(config, dict):
             raise StoreRejected(f"{path} is not a JSON object")
@@ -218,7 +218,7 @@ class DockerCredentials:
         if process.returncode:
             if _HELPER_HAS_NONE in out.lower():
                 return None
-            # Its output may contain a secret, so only the code is reported
+            # Its output may contain a secret, so only the code is reported.
             raise StoreRejected(
                 f"{source} ended with code {process.returncode} for {key}; run it by hand to see why"
             )

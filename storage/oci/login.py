@@ -229,6 +229,6 @@ class _Attempt:
         """Return the challenges that the credential can answer."""
         suiting = [challenge for challenge in challenges if challenge.suits(credential)]
         if credential.is_anonymous:
-            # Without a password basic is of no use, but token servers also issue anonymous tokens
+            # Without a password basic is of no use, but token servers also issue anonymous tokens.
             suiting.sort(key=lambda challenge: challenge.scheme == "basic")
         return suiting

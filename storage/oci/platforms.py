@@ -31,6 +31,7 @@ async def platforms_of(client: RegistryClient, repository: Repository, digest: s
         sound = all(isinstance(entry, str) and is_sha256(entry) for entry in digests)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         digests, sound = [], False
+    # The digests become subjects of evidence, so an index with any invalid entry is refused as a whole.
     if not sound:
         raise StoreRejected(f"{repository}@{digest} is neither an image nor a valid image index")
     if len(digests) > MOST_PLATFORMS:

@@ -50,7 +50,7 @@ async def probe_repository(
     ``digest`` is a manifest in the repository, if one is known. Never raises :class:`StoreError`.
     """
     keychain = keychain or DockerCredentials()
-    # A new transport: what earlier requests found out about the registry must not hide a present fault
+    # A new transport: what earlier requests found out about the registry must not hide a present fault.
     transport = Transport(options, keychain)
     try:
         reached, asked = await _reach(transport, repository)
@@ -164,6 +164,7 @@ async def _referrers(transport: Transport, repository: Repository, digest: str) 
         answer = await transport.send(ask)
     except StoreError as exc:
         return Probe(what, "failed", str(exc), "let these credentials pull")
+    # Some registries answer 200 with a page that is not an index, so the type decides.
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
     if answer.status == HTTPStatus.OK and kind == OCI_INDEX:
         return Probe(what, "ok", "the registry has the referrers API")
@@ -178,6 +179,7 @@ async def _some_digest(transport: Transport, repository: Repository) -> str:
         Request(repository, "GET", "tags/list?n=1", "list tags", passes=_ANY_REFUSAL - {401, 403})
     )
     try:
+        # "tags" may be null for an empty repository.
         tag = str((lean_json.loads(listed.body, lean_json.FEW_VALUES).get("tags") or [""])[0])
     except (orjson.JSONDecodeError, AttributeError, TypeError):
         tag = ""

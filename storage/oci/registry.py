@@ -276,6 +276,7 @@ class RegistryClient:
             listed.extend(
                 await lean_json.aside(answer.body, partial(_listed_in, answer.body, place, most + 1))
             )
+            # Stop early: a hostile registry could return pages without end.
             if len(listed) > most:
                 return Referrers(tuple(listed), f"there are more than {most} referrers")
             following = next_page(answer.headers.get("Link", ""))
@@ -362,7 +363,7 @@ class RegistryClient:
                 passes=_NO_SINGLE_POST,
             )
             answer = await self._transport.send(post)
-            # An absent repository says nothing about whether a single POST is supported
+            # An absent repository says nothing about whether a single POST is supported.
             if NO_REPOSITORY not in {code for code, _ in answer.words}:
                 self._single_post.put(repository.registry, answer.status == _CREATED)
             if answer.status == _CREATED:
@@ -388,7 +389,7 @@ class RegistryClient:
         try:
             await self._transport.send(put)
         except RegistryRefused:
-            # Another writer may have uploaded it in the meantime, and some registries refuse a second upload
+            # Another writer may have uploaded it in the meantime, and some registries refuse a second upload.
             if not await self.has_blob(repository, digest):
                 raise
 

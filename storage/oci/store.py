@@ -89,6 +89,7 @@ class RegistryStore(Store):
         self.url = url
         self._options = options
         rest = url.removeprefix("oci:")
+        # "oci:" alone means each subject's own repository.
         if rest and not rest.startswith("//"):
             raise StoreRejected(f"unknown store {shown(url)!r}: expected oci: or oci://REGISTRY/REPOSITORY")
         checked_format(options)
@@ -146,7 +147,7 @@ class RegistryStore(Store):
         ended = await asyncio.gather(*(job for _, job in jobs))
         for (target, _), result in zip(jobs, ended, strict=True):
             if isinstance(result, Failure):
-                # The image exists, so a refusal cannot mean that the subject is absent
+                # The image exists, so a refusal cannot mean that the subject is absent.
                 is_there = target.home is not None and (target.home, target.digest) in self._subjects
                 failed += (replace(result, absence="") if is_there else result,)
         return Stored(tuple(result for result in ended if isinstance(result, Receipt)), failed, skipped)
@@ -166,6 +167,7 @@ class RegistryStore(Store):
             bundles = parse_image(reference).repository
         gathered = self._gathered if self._fixed is None else None
         if gathered is not None:
+            # Tags are in the configured repository; bundles are there or next to the image.
             aside = self._options.bundles_in_repository
             first, *more = gathered.places(self._within)
             jobs = [find_evidence(self._client, digest, first, first if aside else bundles)]
@@ -203,6 +205,7 @@ class RegistryStore(Store):
         shared = None
         if self._gathered is not None and not self._gathered.fields:
             shared = self._gathered.expand(_NOBODY)
+        # Without placeholders the configured repository is known and can be tried too.
         for known in (self._fixed, shared):
             if known is not None:
                 images.setdefault(known, "")
@@ -333,7 +336,7 @@ class RegistryStore(Store):
         except RegistryRefused as exc:
             if not exc.misses_blob:
                 raise
-            # The registry's garbage collection removed the empty blob since it was uploaded
+            # The registry's garbage collection removed the empty blob since it was uploaded.
             self._client.forget_blobs(repository)
             await self._write_blobs(bundle, bundle_digest, repository)
             answer = await self._client.put_manifest(repository, manifest.digest, manifest)

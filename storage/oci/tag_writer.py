@@ -190,7 +190,7 @@ class TagWriter:
         except RegistryRefused as exc:
             if not exc.misses_blob or any(entry.tries >= MOST_UPLOADS for entry in fitting):
                 raise
-            # Garbage collection removed an uploaded blob before a manifest referred to it
+            # Garbage collection removed an uploaded blob before a manifest referred to it.
             for entry in fitting:
                 entry.uploaded = False
             await self._again(tag, fitting)
@@ -231,7 +231,7 @@ class TagWriter:
             if not etag:
                 raise
             await look()
-            # The tag did not move, so the registry does not support If-Match: write without it
+            # The tag did not move, so the registry does not support If-Match: write without it.
             await put()
         return looked
 
@@ -335,7 +335,7 @@ class TagWriter:
                 *(self.add(tag.repository, tag.name, tag.kind, entry.layer) for entry in lost)
             )
         except StoreError as exc:
-            # The receipts were returned already; only an audit can find such a loss
+            # The receipts were returned already; only an audit can find such a loss.
             _log.warning("%s of %s cannot be looked at again: %s", tag.name, tag.repository, exc)
 
     async def _again(self, tag: _Tag, entries: list[_Entry]) -> None:

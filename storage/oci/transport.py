@@ -177,6 +177,7 @@ class Transport:
             try:
                 return await self._try(request)
             except Later as exc:
+                # A silent host is not tried again: every try would wait for its full time limit.
                 if tried == tries or self._connections.is_silent(exc.host):
                     times = f" ({tried} tries)" if tried > 1 else ""
                     raise StoreUnavailable(f"{request}: {exc}{times}", exc.host) from exc.__cause__
@@ -291,6 +292,7 @@ class Transport:
             if exc.transient:
                 raise Later(str(exc), host=exc.host) from exc
             if exc.answer is None:
+                # Nothing could be tried, so the registry's answer does not say whether the repository exists.
                 refused = StoreRejected(f"{request}: {exc}")
                 refused.absence = "possible"
                 raise refused from exc
@@ -425,6 +427,7 @@ class Transport:
             for _ in range(_REDIRECTS + 1):
                 answer = await self._connections.send(method, url, headers, body, allows=allows)
                 target = answer.headers.get("Location")
+                # Credentials may be in the request, so only redirects within the origin are followed.
                 following = resolve(url, target) if answer.status in _KEEPS_METHOD and target else url
                 if following == url or not _same_origin(following, url):
                     break

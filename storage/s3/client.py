@@ -64,6 +64,7 @@ class S3Client:
         """
         if self._wire is not None:
             with suppress(AskTheSdk):
+                # The fast path; anything unusual raises AskTheSdk and falls through to the SDK.
                 version = await self._wire.put(key, data, digest, more)
                 if version is None:
                     raise Exists(f"put object {self._where(key)}: 412: the key exists")
@@ -184,7 +185,7 @@ class S3Client:
             read_timeout=options.timeout,
             retries={"mode": "standard", "total_max_attempts": options.attempts},
             max_pool_connections=THREADS,
-            # No further checksums: contents are checked against their SHA-256 when written and read
+            # No further checksums: contents are checked against their SHA-256 when written and read.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={"addressing_style": settings.addressing_style},  # type: ignore[arg-type] # checked words

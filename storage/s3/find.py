@@ -115,6 +115,7 @@ async def _read_all(client: S3Client, settings: S3Settings, tails: Sequence[str]
         location = f"s3://{settings.bucket}/{settings.root}runs/{tail}"
         if place is None:
             skipped.append(Skipped(location, "", "this store does not write such keys"))
+        # Certificates and payloads are read together with the evidence that they belong to.
         elif place.suffix in FORMATS or place.what == SNAPSHOT:
             work = _read(client, f"{settings.root}runs/{tail}", location, place, allowed)
             reads.append(_in_turn(turns, work))

@@ -16,7 +16,7 @@ async def check_bucket(client: S3Client, settings: S3Settings) -> None:
 
     Raises :class:`StoreError` with the next step.
     """
-    # A listing and not HeadBucket, because the answer to HEAD has no reason
+    # A listing and not HeadBucket, because the answer to HEAD has no reason.
     await client.call("list_objects_v2", "", MaxKeys=1)
     if not settings.locks:
         return

@@ -79,6 +79,7 @@ class S3Settings:
         if self.endpoint:
             _check_endpoint(self.endpoint)
         rules = self._rules()
+        # Either setting alone would silently lock nothing.
         if self.object_lock and not rules:
             raise StoreRejected("object-lock needs retain-days, such as 365 or prod-*=2555,*=365")
         if rules and not self.object_lock:

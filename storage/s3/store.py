@@ -104,6 +104,7 @@ class S3Store(Store):
             for blob in blobs
             if blob.is_evidence
         ]
+        # Checked recently, or there is nothing to find by digest.
         if self._lists or not pointers:
             return None
         try:

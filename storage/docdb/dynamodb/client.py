@@ -128,7 +128,7 @@ class DynamoClient:
             retries={"mode": "standard", "total_max_attempts": options.attempts},
             max_pool_connections=32,
         )
-        # Other AWS SDKs, also that of Tekton Chains, read AWS_REGION; botocore reads only AWS_DEFAULT_REGION
+        # Other AWS SDKs, also that of Tekton Chains, read AWS_REGION; botocore reads only AWS_DEFAULT_REGION.
         region = os.environ.get("AWS_REGION") or None
         session = boto3.session.Session()
         client = session.client("dynamodb", region_name=region, config=config)
@@ -207,6 +207,7 @@ def explain(error: Exception, action: str) -> StoreError:
             str(details.get("Code", "")),
             error.response["ResponseMetadata"].get("HTTPStatusCode", 0),
         )
+        # Name the permission that the failed operation needs.
         if code in {_DENIED, "UnrecognizedClientException", "InvalidSignatureException"}:
             needed = _SCAN if error.operation_name == "Scan" else _ACTIONS
             return StoreRejected(f"{action}: {code}: not allowed: the credentials need {needed}")

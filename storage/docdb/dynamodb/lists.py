@@ -42,7 +42,7 @@ def run_list(run: str) -> str:
 
 
 def _short(text: str) -> str:
-    # A slash separates the number of a further item from the name
+    # A slash separates the number of a further item from the name.
     plain = len(text) <= _LONGEST and text.isascii() and "/" not in text
     return text if plain else sha256(text.encode("utf-8", "replace"))
 
