@@ -9,7 +9,7 @@ from chains.errors import UsageError
 from chains.policy.decide import decide
 from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy
-from chains.policy.verdict import ImageAnswer, strictest_first
+from chains.policy.verdict import ImageAnswer, PolicyVerdict, strictest_first
 from chains.verify.search import Query, searched
 from storage.base import Store
 from storage.formats.reference import Image
@@ -18,7 +18,7 @@ from storage.formats.reference import Image
 def matching(
     policies: Sequence[OpenedPolicy], image: Image, namespace: Namespace | None = None
 ) -> list[OpenedPolicy]:
-    """Return the policies that are for an image; see :meth:`chains.policy.document.policy.Policy.matches`."""
+    """Return the policies for an image; see :meth:`chains.policy.document.policy.Policy.matches`."""
     return [opened for opened in policies if opened.policy.matches(image, namespace)]
 
 
@@ -35,12 +35,31 @@ async def answer(
     Never raises for what stores and evidence hold. Raises :class:`UsageError` for an image without a digest:
     a tag can be moved between this answer and its use.
     """
+    (found,) = await answers(policies, image, [namespace], stores=stores, now=now)
+    return found
+
+
+async def answers(
+    policies: Sequence[OpenedPolicy],
+    image: Image,
+    namespaces: Sequence[Namespace | None],
+    *,
+    stores: Sequence[Store],
+    now: datetime,
+) -> list[ImageAnswer | None]:
+    """Return an answer for each namespace in which the image runs, in their order; as :func:`answer` else.
+
+    The evidence is looked for once, and a policy decides once, however many namespaces it is for.
+    """
     if not image.digest:
         raise UsageError(f"{image.repository} has no digest: add @sha256:HEX")
-    own = matching(policies, image, namespace)
-    if not own:
-        return None
+    own = [matching(policies, image, namespace) for namespace in namespaces]
+    if not any(own):
+        return [None] * len(own)
     urls = tuple(store.url for store in stores)
-    query = Query(image.digest, str(image.repository))
-    async with searched(stores, [query]) as search:
-        return strictest_first(decide(opened, image, search, stores=urls, now=now) for opened in own)
+    decided: dict[int, PolicyVerdict] = {}
+    async with searched(stores, [Query(image.digest, str(image.repository))]) as search:
+        for opened in (opened for group in own for opened in group):
+            if id(opened) not in decided:
+                decided[id(opened)] = decide(opened, image, search, stores=urls, now=now)
+    return [strictest_first(decided[id(opened)] for opened in group) if group else None for group in own]

@@ -1,0 +1,112 @@
+"""The command ``preflight``: whether every image that runs or is desired would pass the policies."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from chains.assembly.registry_tags import RegistryTags
+from chains.assembly.stores import open_url, store_options
+from chains.assembly.workspace import load_settings
+from chains.cli.arguments import FILE, Argument, Option, Options, config, store
+from chains.cli.cluster import split_names
+from chains.cli.commands import Command
+from chains.cli.decide import open_policies
+from chains.cli.progress import Progress
+from chains.cluster.client import Cluster
+from chains.cluster.discovery import find_access
+from chains.columns import table
+from chains.errors import UsageError
+from chains.loop import carry_out
+from chains.preflight.check import ImageCheck, State, check_all
+from chains.preflight.inventory import Inventory, from_cluster, from_files
+from chains.preflight.report import exit_code, to_json, to_junit, to_sarif
+from chains.terminal import say, terminal_width, write_json, write_line, write_text
+from chains.text import count
+
+
+def _preflight(options: Options) -> int:
+    """Ask the policies about every image of manifests or of a cluster, and print what would not pass."""
+    if not options.manifests and not options.cluster:
+        raise UsageError("nothing to look at: name manifests, or pass --cluster")
+    settings = load_settings(options.config)
+    policies = open_policies(options.policy, settings)
+    inventory = Inventory()
+    from_files(options.manifests, inventory)
+
+    async def run() -> list[ImageCheck]:
+        if options.cluster:
+            async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
+                await from_cluster(cluster, split_names(options.namespace), inventory)
+        progress = Progress(len({use.image for use in inventory.uses}), "images")
+        found = store_options(settings.config)
+        stores = [open_url(url, found) for url in dict.fromkeys(options.store or ("oci:",))]
+        try:
+            return await check_all(
+                inventory,
+                policies,
+                stores,
+                RegistryTags(found),
+                now=datetime.now(UTC),
+                advance=lambda state: progress.advance(failed=state is State.FAIL),
+            )
+        finally:
+            progress.close()
+            for opened in stores:
+                await opened.close()
+
+    checks = carry_out(run())
+    _show(checks, inventory, options)
+    return exit_code(checks, inventory)
+
+
+def _show(checks: list[ImageCheck], inventory: Inventory, options: Options) -> None:
+    match options.output:
+        case "json":
+            write_json(to_json(checks, inventory), indent=True)
+        case "junit":
+            write_text(to_junit(checks, inventory))
+        case "sarif":
+            write_json(to_sarif(checks, version("provenance-chains")), indent=True)
+        case _:
+            _show_table(checks, inventory, verbose=options.verbose)
+
+
+def _show_table(checks: list[ImageCheck], inventory: Inventory, *, verbose: bool) -> None:
+    shown = [check for check in checks if verbose or check.state is not State.PASS]
+    if shown:
+        rows = [
+            (
+                check.state.value.upper(),
+                check.image,
+                check.uses[0].namespace,
+                check.uses[0].name + (f" and {len(check.uses) - 1} more" if check.uses[1:] else ""),
+                f"{check.reason}: {check.explanation}" if check.reason else check.explanation,
+            )
+            for check in shown
+        ]
+        write_text(table(("STATE", "IMAGE", "NAMESPACE", "USED BY", "WHY"), rows, terminal_width()))
+        write_line("")
+    for problem in inventory.problems:
+        say(f"warning: {problem}")
+    states = [check.state for check in checks]
+    told = ", ".join(f"{states.count(state)} {state.value}" for state in State)
+    write_line(f"{count(len(checks), 'image')} of {count(len(inventory.uses), 'use')}: {told}")
+
+
+preflight = Command(
+    "preflight",
+    _preflight,
+    [
+        Argument("policy", "a policy file, or a folder of policy files", "POLICY", type=FILE),
+        Argument("manifests", "manifests: files, folders, or - for standard input", "FILE", many="*", type=FILE),
+        Option("--cluster", "look at the objects of a cluster, too", flag=True),
+        Option("--kubeconfig", "a kubeconfig (default: as kubectl finds it)", twin="KUBECONFIG", metavar="FILE", type=FILE),
+        Option("--context", "the context of the kubeconfig", metavar="NAME"),
+        Option("--namespace", "of the cluster these namespaces alone, separated by commas", metavar="NAMES", short="-n"),
+        store("look for evidence here (default: an image's registry)"),
+        config("a chains-config, for its registry settings"),
+        Option("--verbose", "show images that pass, too", flag=True),
+        Option("--output", "text, json, junit or sarif", default="text", choices=["text", "json", "junit", "sarif"]),
+    ],
+)

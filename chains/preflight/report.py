@@ -1,0 +1,100 @@
+"""The answers of preflight in the forms that other programs read: JSON, JUnit and SARIF 2.1.0.
+
+Everything that comes from objects and evidence is escaped: control characters are shown and not obeyed.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET  # only writes
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from chains.preflight.check import ImageCheck, State
+from chains.preflight.inventory import Inventory
+from chains.text import plain
+
+SCHEMA = "https://provenance.chains/preflight/v1"
+_SARIF = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+_LEVELS = {State.FAIL: "error", State.UNDECIDED: "warning", State.SKIP: "note"}
+_OTHER = "image_not_judged"
+
+
+def exit_code(checks: Sequence[ImageCheck], inventory: Inventory) -> int:
+    """Return 1 where an image fails, else 4 where one is undecided or something could not be read, else 0."""
+    states = {check.state for check in checks}
+    if State.FAIL in states:
+        return 1
+    return 4 if State.UNDECIDED in states or inventory.problems else 0
+
+
+def to_json(checks: Sequence[ImageCheck], inventory: Inventory) -> dict[str, Any]:
+    """Return the report as plain JSON values."""
+    states = Counter(check.state.value for check in checks)
+    return {
+        "schema": SCHEMA,
+        "exitCode": exit_code(checks, inventory),
+        "counts": {state.value: states.get(state.value, 0) for state in State},
+        "uses": len(inventory.uses),
+        "problems": list(inventory.problems),
+        "images": [check.to_json() for check in checks],
+    }
+
+
+def to_junit(checks: Sequence[ImageCheck], inventory: Inventory) -> str:
+    """Return a JUnit report: one test case for each image and namespace."""
+    states = Counter(check.state for check in checks)
+    suite = ET.Element(
+        "testsuite",
+        name="chains preflight",
+        tests=str(len(checks) + len(inventory.problems)),
+        failures=str(states[State.FAIL]),
+        errors=str(states[State.UNDECIDED] + len(inventory.problems)),
+        skipped=str(states[State.SKIP]),
+    )
+    for check in checks:
+        namespace = check.uses[0].namespace or "no namespace"
+        case = ET.SubElement(suite, "testcase", name=plain(check.image), classname=plain(namespace))
+        kind = {State.FAIL: "failure", State.UNDECIDED: "error", State.SKIP: "skipped"}.get(check.state)
+        if kind is not None:
+            told = ET.SubElement(case, kind, message=plain(check.explanation), type=check.reason or _OTHER)
+            told.text = "\n".join(plain(use.name) for use in check.uses)
+    for problem in inventory.problems:
+        case = ET.SubElement(suite, "testcase", name="what could not be read", classname="inventory")
+        ET.SubElement(case, "error", message=plain(problem))
+    return ET.tostring(suite, encoding="unicode", xml_declaration=True)
+
+
+def to_sarif(checks: Sequence[ImageCheck], version: str) -> dict[str, Any]:
+    """Return a SARIF log with a result for each place of an image that does not pass."""
+    results: list[dict[str, Any]] = []
+    rules: dict[str, None] = {}
+    for check in checks:
+        level = _LEVELS.get(check.state)
+        if level is None:
+            continue
+        rule = check.reason or _OTHER
+        rules[rule] = None
+        results += [
+            {
+                "ruleId": rule,
+                "level": level,
+                "message": {"text": plain(f"{check.image}: {check.explanation}")},
+                "locations": [_location(use.where, use.name)],
+                "partialFingerprints": {"image/v1": plain(f"{use.name}|{use.container}|{check.image}")},
+            }
+            for use in check.uses
+        ]
+    driver = {
+        "name": "provenance-chains",
+        "version": version,
+        "rules": [{"id": rule} for rule in rules],
+    }
+    return {"$schema": _SARIF, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
+
+
+def _location(where: str, name: str) -> dict[str, Any]:
+    logical = {"logicalLocations": [{"fullyQualifiedName": plain(name), "kind": "resource"}]}
+    if not where:
+        return logical
+    return {"physicalLocation": {"artifactLocation": {"uri": where}}, **logical}
