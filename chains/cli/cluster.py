@@ -167,7 +167,8 @@ def _number(text: str, option: str, least: int = 0, most: int = _MOST) -> int:
     return int(text)
 
 
-def _access_options() -> list[Option]:
+def access_options() -> list[Option]:
+    """Return the options that say which cluster."""
     text = "how to reach the cluster (default: $KUBECONFIG, the pod's service account, ~/.kube/config)"
     return [
         Option("--kubeconfig", text, metavar="FILE", type=FILE),
@@ -177,7 +178,7 @@ def _access_options() -> list[Option]:
 
 def cluster_options() -> list[Option]:
     """Return how to reach the cluster, and where in it."""
-    return [*_access_options(), Option("--namespace", "only these namespaces", short="-n", metavar="A,B")]
+    return [*access_options(), Option("--namespace", "only these namespaces", short="-n", metavar="A,B")]
 
 
 def key_folder_options() -> list[Option]:
@@ -261,7 +262,7 @@ resign = Command(
     _resign,
     [
         Argument("runs", "a TaskRun or PipelineRun", "NAMESPACE/NAME", many="+"),
-        *_access_options(),
+        *access_options(),
         _dry_run(),
         output(),
     ],

@@ -41,6 +41,7 @@ _COMMANDS = {
     "payload": ("payload:payload", "print the unsigned statement of a run"),
     "attest": ("attest:attest", "attest, sign and store every run of the input"),
     "verify": ("verify:verify", "verify evidence and say why or why not"),
+    "preflight": ("preflight:preflight", "say whether every image in use would pass the policies"),
     "policy": ("policy:policy", "check, try, explain and write policies"),
     "controller": ("cluster:controller", "watch a cluster and attest every finished run"),
     "resign": ("cluster:resign", "take the marks off runs, to have them attested again"),

@@ -9,7 +9,7 @@ from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
 from chains.assembly.workspace import load_settings
 from chains.cli.arguments import FILE, Argument, Option, Options, config, store
-from chains.cli.cluster import split_names
+from chains.cli.cluster import access_options, split_names
 from chains.cli.commands import Command
 from chains.cli.decide import open_policies
 from chains.cli.progress import Progress
@@ -94,19 +94,27 @@ def _show_table(checks: list[ImageCheck], inventory: Inventory, *, verbose: bool
     write_line(f"{count(len(checks), 'image')} of {count(len(inventory.uses), 'use')}: {told}")
 
 
+_FORMS = ("text", "json", "junit", "sarif")
+
 preflight = Command(
     "preflight",
     _preflight,
     [
         Argument("policy", "a policy file, or a folder of policy files", "POLICY", type=FILE),
-        Argument("manifests", "manifests: files, folders, or - for standard input", "FILE", many="*", type=FILE),
+        Argument(
+            "manifests", "manifest files, folders, or - for standard input", "FILE", many="*", type=FILE
+        ),
         Option("--cluster", "look at the objects of a cluster, too", flag=True),
-        Option("--kubeconfig", "a kubeconfig (default: as kubectl finds it)", twin="KUBECONFIG", metavar="FILE", type=FILE),
-        Option("--context", "the context of the kubeconfig", metavar="NAME"),
-        Option("--namespace", "of the cluster these namespaces alone, separated by commas", metavar="NAMES", short="-n"),
+        *access_options(),
+        Option("--namespace", "of the cluster these namespaces alone", short="-n", metavar="A,B"),
         store("look for evidence here (default: an image's registry)"),
         config("a chains-config, for its registry settings"),
         Option("--verbose", "show images that pass, too", flag=True),
-        Option("--output", "text, json, junit or sarif", default="text", choices=["text", "json", "junit", "sarif"]),
+        Option(
+            "--output",
+            "text, json, junit or sarif",
+            default="text",
+            choices=["text", "json", "junit", "sarif"],
+        ),
     ],
 )

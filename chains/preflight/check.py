@@ -22,6 +22,7 @@ from storage.base import Store
 from storage.errors import StoreError
 from storage.formats.reference import Image
 
+_UNMATCHED = "no policy is for this image"
 AT_ONCE = 16
 """Images in work at the same time."""
 
@@ -102,7 +103,7 @@ async def check_all(
 
     async def resolve(text: str, uses: Sequence[Use]) -> None:
         async with places:
-            resolved[text] = await _image(text, uses, tags)
+            resolved[text] = await _image(text, uses, policies, tags)
 
     await asyncio.gather(*(resolve(text, uses) for text, uses in by_image.items()))
     by_digest: dict[Image, list[tuple[str, Use]]] = {}
@@ -129,7 +130,9 @@ async def check_all(
 _WORST = (State.FAIL, State.UNDECIDED, State.SKIP, State.PASS)
 
 
-async def _image(text: str, uses: Sequence[Use], tags: TagResolver) -> Image | ImageCheck:
+async def _image(
+    text: str, uses: Sequence[Use], policies: Sequence[OpenedPolicy], tags: TagResolver
+) -> Image | ImageCheck:
     """Return the image that a text names, by digest, or why it cannot be asked about."""
     if text.startswith("sha256:"):
         told = "the container runtime reports the digest of a configuration, which no registry can look up"
@@ -140,11 +143,19 @@ async def _image(text: str, uses: Sequence[Use], tags: TagResolver) -> Image | I
         return ImageCheck(text, "", State.UNDECIDED, tuple(uses), detail=str(error))
     if image.digest:
         return image
+    if not _may_match(image, policies):
+        return ImageCheck(text, "", State.SKIP, tuple(uses), detail=_UNMATCHED)
     try:
         return replace(image, digest=await tags.resolve(_with_registry(text)))
     except (StoreError, UsageError) as error:
         told = f"the tag cannot be resolved: {error}"
         return ImageCheck(text, "", State.UNDECIDED, tuple(uses), detail=told)
+
+
+def _may_match(image: Image, policies: Sequence[OpenedPolicy]) -> bool:
+    """Whether a policy is for some digest of the image; no registry is asked about a tag of any other."""
+    patterns = (pattern for opened in policies for pattern in opened.policy.images)
+    return any(pattern.matches(replace(image, digest=pattern.digest)) for pattern in patterns)
 
 
 def _with_registry(text: str) -> str:
@@ -170,7 +181,7 @@ async def _judge(
         own = tuple(use for _, use in uses if use.namespace == name)
         text = next(text for text, use in uses if use.namespace == name)
         if one is None:
-            check = ImageCheck(text, image.digest, State.SKIP, own, detail="no policy is for this image")
+            check = ImageCheck(text, image.digest, State.SKIP, own, detail=_UNMATCHED)
         else:
             verdict = one.strictest
             check = ImageCheck(text, image.digest, _state(verdict), own, verdict)

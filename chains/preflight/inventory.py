@@ -31,7 +31,7 @@ RESOURCES: Mapping[str, tuple[str, str]] = {
     "Rollout": ("/apis/argoproj.io/v1alpha1", "rollouts"),
     "Service": ("/apis/serving.knative.dev/v1", "services"),
 }
-"""Kinds of a cluster's objects with their API and resource. Those that the cluster does not serve are left out."""
+"""Kinds with their API and resource. A kind that the cluster does not serve is left out."""
 
 
 @dataclass(slots=True)

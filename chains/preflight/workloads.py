@@ -28,7 +28,7 @@ POD_SPECS: Mapping[str, tuple[str, ...]] = {
     "Rollout": _TEMPLATE,
     "Service": _TEMPLATE,
 }
-"""Kinds and the path to their pod's specification. A ``Service`` is Knative's; that of Kubernetes has none."""
+"""Kinds and the path to their pod's specification. A ``Service`` is Knative's; Kubernetes' own has none."""
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 _STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 _SCHEMES = ("docker-pullable://", "docker://")
@@ -64,7 +64,7 @@ class Use:
 
 
 def uses_of(item: Mapping[str, Json], where: str = "") -> Iterator[Use]:
-    """Give every use of an image in one object; objects of other kinds have none. Never raises for odd ones."""
+    """Give every use of an image in one object; other kinds have none. Never raises for odd objects."""
     kind = text_at(item, "kind")
     path = POD_SPECS.get(kind)
     if path is None:

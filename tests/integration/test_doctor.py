@@ -302,3 +302,76 @@ def test_a_refused_configuration_in_the_cluster_fails(
     code, found = account.examine(capsys)
     assert (code, found["configuration: artifacts.taskrun.format"]["state"]) == (1, "failed")
     assert "configuration" not in found
+
+
+def test_preflight_sees_what_a_cluster_wants_and_what_runs(
+    api_server: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = Path(__file__).parents[2] / "examples" / "taskrun-image.json"
+    assert chains(["attest", str(example)]) == 0
+    capsys.readouterr()
+    namespace = api_server.create_namespace("preflight")
+    account = api_server.service_account_token(namespace, "looker")
+    image = f"registry.example.com/team/app@sha256:{'1' * 64}"
+    other = f"registry.example.com/team/other@sha256:{'2' * 64}"
+    spec = {"containers": [{"name": "app", "image": image}]}
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": spec}
+    deployment = {"selector": {"matchLabels": {"app": "web"}}, "template": template}
+    api_server.request(
+        "POST",
+        f"/apis/apps/v1/namespaces/{namespace}/deployments",
+        {"metadata": {"name": "web"}, "spec": deployment},
+    )
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    api_server.request("POST", pods, {"metadata": {"name": "web-1"}, "spec": spec})
+    status = {
+        "containerStatuses": [
+            {"name": "app", "image": "app:1", "imageID": other, "ready": True, "restartCount": 0, "state": {}}
+        ]
+    }
+    merge = "application/merge-patch+json"
+    api_server.request("PATCH", f"{pods}/web-1/status", {"status": status}, kind=merge)
+    key = (
+        {"pem": Path("keys/x509.pub").read_text()}
+        if Path("keys/x509.pub").exists()
+        else {"ref": "keys/x509.pem"}
+    )
+    policy = {
+        "apiVersion": "provenance.chains/v1",
+        "kind": "Policy",
+        "metadata": {"name": "production"},
+        "spec": {
+            "match": {"images": ["registry.example.com/team/*"], "namespaces": {"names": [namespace]}},
+            "trust": [
+                {"name": "x", "signer": {"keys": [key]}, "builderId": "https://x.example", "maxLevel": 1}
+            ],
+        },
+    }
+    Path("policy.json").write_text(json.dumps(policy))
+    asked = [
+        "preflight",
+        "policy.json",
+        "--cluster",
+        "-n",
+        namespace,
+        "--store",
+        "oci-layout:.chains/layout",
+        "--output",
+        "json",
+    ]
+    code = chains([*asked, "--kubeconfig", str(api_server.kubeconfig(tmp_path))])
+    found = json.loads(capsys.readouterr().out)
+    assert code == 1
+    assert found["problems"] == []
+    uses = {
+        (one["image"], use["kind"], use["object"].partition("/")[0])
+        for one in found["images"]
+        for use in one["uses"]
+    }
+    assert uses == {(image, "desired", "Deployment"), (image, "desired", "Pod"), (other, "running", "Pod")}
+    assert {one["reason"] for one in found["images"]} == {"no_evidence"}
+    # an account without rights sees nothing, which is no pass
+    code = chains([*asked, "--kubeconfig", str(api_server.kubeconfig(tmp_path, account))])
+    found = json.loads(capsys.readouterr().out)
+    assert code == 4
+    assert any("Pod objects cannot be seen" in problem for problem in found["problems"])
