@@ -270,9 +270,12 @@ class Controller:
         return self._retries.poison(job)
 
     async def _work_on(self, job: Job, raw: Mapping[str, Any], flow: FlowInForce, weight: int) -> bool:
+        """Attest and mark a finished run; False if it will be looked at again."""
+        # 1. No evidence is needed, or it is stored and only the mark is missing.
         if (decided := self._marker.unwritten(job) or self._decided(job, raw, flow)) is not None:
             await self._mark(job, raw, decided, flow)
             return True
+        # 2. Attest what an earlier attempt attested, if there was one. Else freeze the run as it is now.
         recall = partial(self._recall, job, small=not weight)
         begun = await lean_json.one_by_one(recall) if weight else recall()
         attested, children = raw, Children()
@@ -289,8 +292,10 @@ class Controller:
         except ChainsError as error:
             await self._mark(job, raw, Outcome(label_of(job), job.uid, FAILED, str(error)), flow)
             return True
+        # 3. A PipelineRun waits for its children.
         if children.there and self._waits_for_children and self._waits(job, raw, children, flow):
             return False
+        # 4. Attest. After the last attempt, what cannot be read counts as unknown.
         is_last = job in self._retries.troubles and self._retries.is_too_late(job, raw)
         surroundings = await self._surroundings.read(snapshot, flow.config, give_up=is_last)
         longest = flow.config.storage.oci.wait_for_image
@@ -303,6 +308,8 @@ class Controller:
             flow.annotations.take(job.uid)
             self._started_runs.keep(job, attested, children.records, children.doubts, receipts, flow.number)
             raise
+        # 5. Decide: try again later, wait for an image, or mark. The first two keep what was attested, and
+        #    drop the annotations of the tekton store, which are written together with the mark.
         again = outcome.state == FAILED and outcome.may_pass and not self._retries.is_too_late(job, raw)
         waits = not again and await self._patience.may_wait(job, raw, outcome, left)
         if again or waits:
@@ -312,6 +319,7 @@ class Controller:
             )
         if again:
             trouble = self._retries.trouble(job, raw)
+            # a run that is being deleted gets its last attempt before it has to be released
             held = age(raw["metadata"].get("deletionTimestamp"))
             longest = max(0.0, LONGEST_HOLD - held) + 1
             self._retries.again(job, trouble, outcome.reason, longest, hosts=outcome.hosts)
@@ -351,12 +359,14 @@ class Controller:
         return True
 
     async def _mark(self, job: Job, raw: Mapping[str, Any], outcome: Outcome, flow: FlowInForce) -> None:
+        """Write the mark, and forget or hand on what was remembered of the run."""
         # a PATCH that is cut short may or may not have been written
         self._workers.let_finish(job)
         note(outcome_state=outcome.state)
         fail(outcome.reason if outcome.state == FAILED else "")
         with span("mark"):
             extra = flow.annotations.take(job.uid)
+            # noted before the PATCH: the watch may report that the run left before the PATCH is answered
             self._losses.marking(job)
             try:
                 outcome = await self._marker.mark(job, raw["metadata"], outcome, extra)

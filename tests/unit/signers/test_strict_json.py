@@ -11,6 +11,7 @@ from signers.errors import FormatError
 from signers.strict_json import (
     MOST_VALUES,
     check_names,
+    check_shape,
     decode_base64,
     expect_few,
     kind_of,
@@ -85,3 +86,56 @@ def test_a_member_of_another_kind_says_what_it_is() -> None:
     with pytest.raises(FormatError, match="x: n must be an object, got a number"):
         member({"n": 1.5}, "n", dict, "x")
     assert kind_of(b"") == "bytes"
+
+
+def test_values_are_counted_up_to_the_limit_and_not_beyond() -> None:
+    text = b'{"x":[1,2]}'
+    expect_few(text, "x", 5)
+    with pytest.raises(FormatError) as caught:
+        expect_few(text, "x", 4)
+    assert str(caught.value) == "x has some 5 values, at most 4 are read"
+
+
+def test_the_reason_of_a_parser_is_cut_after_160_characters() -> None:
+    name = "\\u0001" * 64
+    with pytest.raises(FormatError) as caught:
+        parse_object(f'{{"{name}":1,"{name}":2}}'.encode(), "x", 10_000)
+    reason = "two members are named '" + "\\x01" * 64
+    assert str(caught.value) == f"x is not unambiguous JSON: {reason[:160]}"
+
+
+def test_of_two_spellings_of_one_name_either_may_be_there_but_not_both() -> None:
+    known = ("type", "key|public_key")
+    check_names({"key": 1, "type": 2}, known, "x")
+    check_names({"public_key": 1}, known, "x")
+    with pytest.raises(FormatError) as caught:
+        check_names({"key": 1, "public_key": 2}, known, "x")
+    assert str(caught.value) == "x: has key and public_key, two spellings of one name"
+    with pytest.raises(FormatError) as caught:
+        check_names({"publicKey": 1}, known, "x")
+    assert str(caught.value) == "x: member 'publicKey' must be spelled 'public_key'"
+
+
+def test_every_object_that_a_shape_describes_is_checked() -> None:
+    shape = {"sig": None, "one|two": {"keyid": None}, "free": None}
+    check_shape({"sig": 1, "two": {"keyid": 1}, "free": {"Sig": 1, "Keyid": 2}}, shape, "x")
+    wrong = {"Keyid": 1}
+    for value, where in (
+        ({"Sig": 1}, "x: member 'Sig' must be spelled 'sig'"),
+        ([1, {"Sig": 1}], "x: member 'Sig' must be spelled 'sig'"),
+        ({"one": wrong}, "x: one: member 'Keyid' must be spelled 'keyid'"),
+        ({"two": [{}, wrong]}, "x: two: member 'Keyid' must be spelled 'keyid'"),
+    ):
+        with pytest.raises(FormatError) as caught:
+            check_shape(value, shape, "x")
+        assert str(caught.value) == where
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_a_value_has_one_text_whatever_its_length(size: int) -> None:
+    text = base64.b64encode(bytes(size)).decode()
+    assert decode_base64(text, "x") == bytes(size)
+    if size % 3:
+        other = text.rstrip("=")[:-1] + "B" + "=" * (3 - size % 3)
+        with pytest.raises(FormatError, match="x is not base64: its last group is not as RFC 4648 requires"):
+            decode_base64(other, "x")
