@@ -23,7 +23,7 @@ from storage.formats.digest import sha256
 from storage.http_client.json_service import WebService
 from storage.limits import allowance
 from storage.limits.belief import Belief
-from storage.record import Evidence, Failure, Findings, Receipt, Record, Skipped, Stored
+from storage.record import DSSE_FORMAT, Evidence, Failure, Findings, Receipt, Record, Skipped, Stored
 from storage.redacted_url import shown
 
 SCHEME = "archivista:"
@@ -131,7 +131,7 @@ class ArchivistaStore(Store):
             return Skipped(where, "", "the index lists it, but the server does not have it")
         if gitoid_of(data) != gitoid:
             return Skipped(where, sha256(data), "its bytes do not have this gitoid")
-        return Evidence("archivista", where, sha256(data), "dsse", data)
+        return Evidence("archivista", where, sha256(data), DSSE_FORMAT, data)
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
         """Request an envelope that does not exist.

@@ -48,9 +48,22 @@ from storage.formats.manifests import CERTIFICATE_KEY, CHAIN_KEY
 from storage.formats.names import plain_name
 from storage.limits import allowance
 from storage.limits.allowance import Allowance
-from storage.record import Evidence, Failure, Findings, ListedRun, Origin, Receipt, Record, Skipped, Stored
+from storage.record import (
+    BUNDLE_FORMAT,
+    DSSE_FORMAT,
+    SIMPLE_SIGNING_FORMAT,
+    Evidence,
+    Failure,
+    Findings,
+    ListedRun,
+    Origin,
+    Receipt,
+    Record,
+    Skipped,
+    Stored,
+)
 
-FORMATS = {".bundle.json": "bundle-v0.3", ".envelope.json": "dsse", ".sig": "simplesigning"}
+FORMATS = {".bundle.json": BUNDLE_FORMAT, ".envelope.json": DSSE_FORMAT, ".sig": SIMPLE_SIGNING_FORMAT}
 _HEX = re.compile(r"[0-9a-f]{2,256}")
 _ALGORITHM = re.compile(r"[A-Za-z0-9_]{1,40}")
 _RUN = ".run.json"

@@ -13,6 +13,11 @@ IN_TOTO_PAYLOAD_TYPE = "application/vnd.in-toto+json"
 SIMPLE_SIGNING_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 COSIGN_SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
+SLSA_V1_PREDICATE = "https://slsa.dev/provenance/v1"
+SLSA_V02_PREDICATE = "https://slsa.dev/provenance/v0.2"
+
+BUNDLE_FORMAT, DSSE_FORMAT, SIMPLE_SIGNING_FORMAT = "bundle-v0.3", "dsse", "simplesigning"
+"""The values of :attr:`Evidence.format` that are written today."""
 
 Absence = Literal["", "certain", "possible"]
 """Whether an operation failed because its subject is absent: ``certain`` if the store says so, ``possible``
@@ -141,6 +146,11 @@ class Evidence:
     """The run according to the store; None if the store does not know it."""
     created: str = ""
     """The RFC 3339 time of the run's end according to the store; empty if unknown."""
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether ``data`` is a Sigstore bundle, of any version."""
+        return self.format.startswith("bundle")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from chains.attest.platforms import Platforms, signed_images, with_platforms
@@ -10,7 +10,9 @@ from chains.config.parse import Config
 from chains.errors import ConfigError
 from chains.isolation.finding import Level
 from chains.isolation.judgement import judge_isolation
-from chains.statements import dependencies, execution_report, simple_signing, slsa_v02, slsa_v1
+from chains.statements import dependencies, execution_report, simple_signing, slsa_v1
+from chains.statements.formats import FORMATS
+from chains.statements.provenance import BUILDERS
 from chains.statements.redaction import Redaction
 from chains.statements.statement import ResourceDescriptor, Statement
 from chains.statements.type_hints import images
@@ -21,14 +23,6 @@ from chains.tekton.surroundings import Surroundings
 PROVENANCE = "provenance"
 EXECUTION_REPORT = "execution-report"
 IMAGE_SIGNATURE = "image-signature"
-
-_BUILDERS: dict[str, Callable[[RunSnapshot, slsa_v1.Options], Statement]] = {
-    "in-toto": slsa_v02.build,
-    "slsa/v1": slsa_v02.build,
-    "slsa/v2alpha3": slsa_v1.build_v2alpha3,
-    "slsa/v2alpha4": slsa_v1.build_v2alpha4,
-}
-FORMATS = tuple(_BUILDERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +56,7 @@ def build_provenance(run: RunSnapshot, config: Config, chosen: str = "", level: 
         deep=config.pipelinerun.deep_inspection,
         native=config.native_artifacts,
     )
-    build = _BUILDERS.get(name)
+    build = BUILDERS.get(name)
     if build is not None:
         return build(run, options)
     raise ConfigError(f"unknown format {name!r}: expected one of {', '.join(FORMATS)}")

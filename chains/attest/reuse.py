@@ -24,7 +24,14 @@ from storage.base import FORM_A, FORM_B, Store
 from storage.errors import StoreError, StoreUnavailable
 from storage.limits.allowance import Allowance, within
 from storage.limits.pool import Pool
-from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence, Findings
+from storage.record import (
+    BUNDLE_FORMAT,
+    DSSE_FORMAT,
+    IN_TOTO_PAYLOAD_TYPE,
+    SIMPLE_SIGNING_FORMAT,
+    Evidence,
+    Findings,
+)
 
 REOPENING = Pool(32 * 1024 * 1024)
 """What all payloads together may hold of stored evidence, while they look for their own in it."""
@@ -210,12 +217,12 @@ async def _stored_envelope(
     statement: bytes, sealer: Sealer, found: Sequence[Evidence], *, log: bool
 ) -> Sealed | None:
     for one in found:
-        if one.format == "bundle-v0.3":
+        if one.format == BUNDLE_FORMAT:
             sealed = await sealer.reopen_bundle(one.data, statement, IN_TOTO_PAYLOAD_TYPE, log=log)
             if sealed is not None:
                 return sealed
     for one in found:
-        if one.format != "dsse":
+        if one.format != DSSE_FORMAT:
             continue
         try:
             envelope = Envelope.from_bytes(one.data)
@@ -234,7 +241,7 @@ async def _stored_signature(
     simple: bytes, sealer: Sealer, found: Sequence[Evidence], *, log: bool
 ) -> Sealed | None:
     for one in found:
-        if one.format != "simplesigning" or one.data != simple:
+        if one.format != SIMPLE_SIGNING_FORMAT or one.data != simple:
             continue
         try:
             material = _material(one)

@@ -35,7 +35,7 @@ from chains.documents.load import read_bytes
 from chains.errors import EvidenceError, InputError, UsageError
 from chains.evidence.copying import Copying, Counts, Journal
 from chains.evidence.offline_pack import write_pack
-from chains.evidence.records import SIMPLE_SIGNING, read_envelope
+from chains.evidence.records import read_envelope
 from chains.evidence.retrieve import Found, Window, names_artifact, names_image, retrieve
 from chains.loop import carry_out
 from chains.statements.statement import parse_statement
@@ -46,7 +46,7 @@ from signers.keys.public_key import PublicKey
 from signers.sigstore.trusted_root import MAX_BYTES as MAX_ROOT
 from storage import lean_json
 from storage.base import FORM_A, Store
-from storage.record import Evidence, ListedRun, Skipped
+from storage.record import SIMPLE_SIGNING_FORMAT, Evidence, ListedRun, Skipped
 
 _EVIDENCE = ("piece of evidence", "pieces of evidence")
 _SUBJECTS = ("run or subject", "runs or subjects")
@@ -130,7 +130,7 @@ def _row(item: Evidence) -> tuple[str, ...]:
 
 def _statement(item: Evidence) -> dict[str, Any]:
     """Return predicate type and subjects, where the evidence is well-formed."""
-    if item.format == SIMPLE_SIGNING:
+    if item.format == SIMPLE_SIGNING_FORMAT:
         return {}
     try:
         statement = parse_statement(read_envelope(item, ()).payload)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from chains.assembly.workspace import load_settings
-from chains.attest.payloads import FORMATS, build_provenance, warnings
+from chains.attest.payloads import build_provenance, warnings
 from chains.cli.arguments import OK, Option, Options, config, files
 from chains.cli.commands import Command
 from chains.errors import ChainsError, UsageError
 from chains.isolation.judgement import judge_isolation
+from chains.statements.formats import FORMATS
 from chains.tekton.run_files import Intake, RunKey, read_inputs
 from chains.terminal import say, write_document
 from chains.text import count

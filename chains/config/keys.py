@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from chains.config.key import ConfigKey
+from chains.statements.formats import FORMATS
 
-FORMATS = ("in-toto", "slsa/v1", "slsa/v2alpha3", "slsa/v2alpha4")
 _STORES = ("tekton", "oci", "gcs", "docdb", "grafeas", "archivista", "s3")
 _SIGNERS = ("x509", "kms", "none")
 _WEB = ("https", "http")

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from chains.config.extra_signers import parse_extra_signers
-from chains.config.keys import FORMATS, KEYS, PROVIDERS, nearest_value
+from chains.config.keys import KEYS, PROVIDERS, nearest_value
 from chains.config.pubsub import pubsub_storage
 from chains.config.s3 import s3_storage
 from chains.errors import Problem
+from chains.statements.formats import V02_FORMATS
 from signers.open import KEY_SERVICES, scheme_of
 from storage.errors import StoreRejected
 from storage.formats.repository_template import parse_gathered
@@ -18,7 +19,6 @@ from storage.kafka.settings import parse_kafka_url
 from storage.s3.settings import parse_s3_url
 
 _ARTIFACTS = {"taskrun": "TaskRuns", "pipelinerun": "PipelineRuns", "oci": "images"}
-_V02_FORMATS = frozenset(FORMATS[:2])
 _PUBLIC_LOG = "rekor.sigstore.dev"
 _VAULT = ("hashivault", "openbao")
 _STORE_NEEDS = {
@@ -101,7 +101,7 @@ def _formats(view: View) -> Iterator[Problem]:
                 name, "slsa/v1 is SLSA v0.2, the same as in-toto; write slsa/v2alpha4 for SLSA v1.0"
             )
     formats = {view.values[f"artifacts.{artifact}.format"] for artifact in runs}
-    if view.given("builddefinition.buildtype") and formats <= _V02_FORMATS:
+    if view.given("builddefinition.buildtype") and formats <= V02_FORMATS:
         yield _warning(
             "builddefinition.buildtype",
             "has no effect: only slsa/v2alpha3 and slsa/v2alpha4 have this build type",

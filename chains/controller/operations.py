@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from chains.cluster.client import Cluster, get_outline
 from chains.cluster.errors import ClusterError, ListExpired, ObjectChanged, ObjectGone
 from chains.controller.marks.patches import PUT_OFF, finalizer_patch, is_marked, unmark_patch
 from chains.controller.reconcile import Controller
+from chains.controller.shares import share_of_uid
 from chains.errors import UsageError
 from chains.tekton.runs import RESOURCES, Job, run_path
 from chains.tekton.snapshot import DONE_LABEL, has_ended
@@ -122,7 +122,7 @@ def share() -> tuple[int, int]:
 
 def is_mine(uid: str, index: int, count: int) -> bool:
     """Whether a run belongs to this share of all UIDs."""
-    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) % count == index
+    return share_of_uid(uid, count) == index
 
 
 async def left(

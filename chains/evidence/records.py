@@ -11,16 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chains.errors import EvidenceError
-from chains.statements.simple_signing import COSIGN_SIGN
+from chains.statements.simple_signing import COSIGN_SIGN, signed_image, signed_reference
 from chains.statements.statement import Statement, parse_statement
 from signers.errors import FormatError, VerificationError
 from signers.formats.bundle import Bundle, build_bundle
 from signers.formats.dsse import MAX_ENVELOPE_BYTES, Envelope, verify_envelope
 from signers.formats.layer_annotations import BUNDLE_ANNOTATION, MATERIAL_ANNOTATION, TIMESTAMP_ANNOTATION
 from signers.keys.public_key import PublicKey
-from signers.strict_json import member, parse_object
+from signers.strict_json import parse_object
+from storage.formats.manifests import CERTIFICATE_KEY, CHAIN_KEY
 from storage.record import (
+    DSSE_FORMAT,
     IN_TOTO_PAYLOAD_TYPE,
+    SIMPLE_SIGNING_FORMAT,
     SIMPLE_SIGNING_TYPE,
     Evidence,
     Findings,
@@ -31,8 +34,6 @@ from storage.record import (
     Subject,
 )
 
-SIMPLE_SIGNING = "simplesigning"
-_CERTIFICATE, _CHAIN = "dev.sigstore.cosign/certificate", "dev.sigstore.cosign/chain"
 _DAY = len("2026-01-02")
 _NOBODY = ListedRun(Origin("", "", "", ""), "")
 
@@ -73,7 +74,7 @@ def regroup(findings: Findings, keys: Sequence[PublicKey] = (), listed: ListedRu
     for evidence in findings.evidence:
         try:
             _check_digest(evidence)
-            if evidence.format == SIMPLE_SIGNING:
+            if evidence.format == SIMPLE_SIGNING_FORMAT:
                 signatures.append((evidence, _signed_image(evidence, keys)))
                 continue
             envelope = read_envelope(evidence, keys)
@@ -83,7 +84,7 @@ def regroup(findings: Findings, keys: Sequence[PublicKey] = (), listed: ListedRu
         except (EvidenceError, FormatError, VerificationError) as error:
             found.refused.append(Skipped(evidence.location, evidence.digest, str(error)))
             continue
-        if evidence.format == "dsse":
+        if evidence.format == DSSE_FORMAT:
             attestations[key].dsse = evidence
         else:
             attestations[key].bundle = evidence
@@ -104,7 +105,7 @@ def read_envelope(evidence: Evidence, keys: Sequence[PublicKey]) -> Envelope:
 
     Raises :class:`FormatError` or :class:`VerificationError`.
     """
-    if evidence.format == "dsse":
+    if evidence.format == DSSE_FORMAT:
         envelope = Envelope.from_bytes(evidence.data)
     else:
         envelope = Bundle.from_bytes(evidence.data).envelope
@@ -119,7 +120,7 @@ def bundle_of(attestation: FoundAttestation) -> bytes:
     """Return the bundle that was found, else the one of the envelope's key; nothing where neither can be."""
     if attestation.bundle is not None:
         return attestation.bundle.data
-    named = attestation.dsse is not None and attestation.dsse.annotations.get(_CERTIFICATE)
+    named = attestation.dsse is not None and attestation.dsse.annotations.get(CERTIFICATE_KEY)
     if named or len(attestation.envelope.signatures) != 1:
         return b""  # a certificate without its log entries makes no bundle
     return build_bundle(attestation.envelope, attestation.envelope.signatures[0].keyid)
@@ -131,9 +132,8 @@ def _check_digest(evidence: Evidence) -> None:
 
 
 def _signed_image(evidence: Evidence, keys: Sequence[PublicKey]) -> Subject:
-    critical = member(parse_object(evidence.data, "payload", MAX_ENVELOPE_BYTES), "critical", dict, "payload")
-    image = member(member(critical, "image", dict, "payload"), "docker-manifest-digest", str, "payload")
-    name = member(member(critical, "identity", dict, "payload"), "docker-reference", str, "payload")
+    payload = parse_object(evidence.data, "payload", MAX_ENVELOPE_BYTES)
+    image, name = signed_image(payload), signed_reference(payload)
     algorithm, _, value = image.partition(":")
     if algorithm != "sha256" or not value:
         raise FormatError(f"payload: expected an image's sha256 digest, got {image[:96]!r}")
@@ -174,8 +174,8 @@ def _attestation_record(attestation: FoundAttestation, listed: ListedRun) -> Rec
         envelope=attestation.dsse.data if attestation.dsse is not None else envelope.to_bytes(),
         created=_created(attestation.evidence, listed, statement),
         annotations=_material(annotations),
-        certificate=annotations.get(_CERTIFICATE, "").encode(),
-        chain=annotations.get(_CHAIN, "").encode(),
+        certificate=annotations.get(CERTIFICATE_KEY, "").encode(),
+        chain=annotations.get(CHAIN_KEY, "").encode(),
     )
 
 
@@ -193,8 +193,8 @@ def _signature_record(
         signature=evidence.signature,
         created=_created(pieces, listed, None),
         annotations=_material(evidence.annotations),
-        certificate=evidence.annotations.get(_CERTIFICATE, "").encode(),
-        chain=evidence.annotations.get(_CHAIN, "").encode(),
+        certificate=evidence.annotations.get(CERTIFICATE_KEY, "").encode(),
+        chain=evidence.annotations.get(CHAIN_KEY, "").encode(),
     )
 
 

@@ -17,8 +17,9 @@ from chains.policy.document.sources import git_sources
 from chains.policy.guidance import GUIDANCE
 from chains.policy.reasons import PolicyReason, Requirement
 from chains.policy.verdict import PolicyCheck
-from chains.statements.claims import build_type, hermetic_level, resolved, run_namespace, text_at
+from chains.statements.claims import build_type, hermetic_level, resolved, run_namespace
 from chains.statements.statement import SLSA_V02, SLSA_V1, Statement
+from chains.tekton.raw import text_at
 from chains.text import count, excerpt
 from chains.verify.reasons import Result
 

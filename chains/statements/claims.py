@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from chains.statements import slsa_v1
+from chains.statements.attributes import Attribute
 from chains.statements.execution_report import SCAI
 from chains.statements.statement import SLSA_V02, SLSA_V1, Statement
+from chains.tekton.raw import objects_at, text_at
 
 _RUN_NAME = re.compile(r"(?:taskrun|pipelinerun)/(?P<namespace>[^/]+)/[^/]+")
 
@@ -48,8 +50,7 @@ def run_namespace(statement: Statement) -> str:
     """
     names = {
         text_at(attribute, "target", "name")
-        for attribute in _attributes(statement)
-        if attribute.get("attribute") in {"RUN_OUTCOME", "HERMETIC_LEVEL"}
+        for attribute in _attributes(statement, Attribute.RUN_OUTCOME, Attribute.HERMETIC_LEVEL)
     }
     match = _RUN_NAME.fullmatch(names.pop()) if len(names) == 1 else None
     return match["namespace"] if match else ""
@@ -78,7 +79,7 @@ def resolved(statement: Statement, kind: str) -> Resolved | None:
     definition = statement.predicate["buildDefinition"]
     external = definition.get("externalParameters")
     resolver = text_at(external, "runSpec", f"{kind}Ref", "resolver")
-    named = [one for one in _mappings(definition.get("resolvedDependencies")) if one.get("name") == kind]
+    named = [item for item in objects_at(definition, "resolvedDependencies") if item.get("name") == kind]
     if not resolver or len(named) != 1:
         return None
     digest = named[0].get("digest")
@@ -89,11 +90,10 @@ def resolved(statement: Statement, kind: str) -> Resolved | None:
 def sources(statement: Statement) -> list[tuple[str, Mapping[str, Any]]]:
     """Return (URI, digests) of what a statement calls its inputs: the word of the task that ran."""
     if statement.predicate_type == SLSA_V02:
-        found = _mappings(statement.predicate.get("materials"))
+        found = objects_at(statement.predicate, "materials")
     else:
-        definition = statement.predicate.get("buildDefinition")
-        listed = definition.get("resolvedDependencies") if isinstance(definition, Mapping) else None
-        found = [one for one in _mappings(listed) if one.get("name") == slsa_v1.INPUT]
+        listed = objects_at(statement.predicate, "buildDefinition", "resolvedDependencies")
+        found = [item for item in listed if item.get("name") == slsa_v1.INPUT]
     return [
         (text_at(one, "uri"), digest)
         for one in found
@@ -101,38 +101,19 @@ def sources(statement: Statement) -> list[tuple[str, Mapping[str, Any]]]:
     ]
 
 
-def _mappings(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def _attributes(statement: Statement) -> list[Mapping[str, Any]]:
-    return _mappings(statement.predicate.get("attributes"))
+def _attributes(statement: Statement, *names: Attribute) -> list[Mapping[str, Any]]:
+    """Return the attributes of an execution report that have one of these names."""
+    listed = objects_at(statement.predicate, "attributes")
+    return [attribute for attribute in listed if attribute.get("attribute") in names]
 
 
 def run_outcome(statement: Statement) -> Mapping[str, Any]:
     """Return the attribute RUN_OUTCOME of an execution report; empty unless there is exactly one."""
-    attributes = statement.predicate.get("attributes")
-    found = [
-        attribute
-        for attribute in (attributes if isinstance(attributes, list) else ())
-        if isinstance(attribute, dict) and attribute.get("attribute") == "RUN_OUTCOME"
-    ]
+    found = _attributes(statement, Attribute.RUN_OUTCOME)
     return found[0] if len(found) == 1 else {}
 
 
 def hermetic_level(statement: Statement) -> str:
-    """Return the level that an execution report tells, ``""`` unless it tells exactly one."""
-    attributes = statement.predicate.get("attributes")
-    found = [
-        text_at(attribute, "conditions", "level")
-        for attribute in (attributes if isinstance(attributes, list) else ())
-        if isinstance(attribute, dict) and attribute.get("attribute") == "HERMETIC_LEVEL"
-    ]
-    return found[0] if len(found) == 1 else ""
-
-
-def text_at(value: object, *path: str) -> str:
-    """Return the string under a path of keys, ``""`` where there is none."""
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value if isinstance(value, str) else ""
+    """Return the level that an execution report says, ``""`` unless it says exactly one."""
+    found = _attributes(statement, Attribute.HERMETIC_LEVEL)
+    return text_at(found[0], "conditions", "level") if len(found) == 1 else ""

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from chains.isolation.judgement import ContainerIsolation, Isolation
 from chains.masking.forms import mask
 from chains.statements import dependencies
+from chains.statements.attributes import Attribute, RunOutcome
 from chains.statements.execution_facts import container_facts, ordered, pod_facts, run_facts
 from chains.statements.redaction import Redaction
 from chains.statements.slsa_v02 import matched_steps
@@ -27,8 +28,6 @@ from chains.tekton.raw import text_at
 from chains.tekton.snapshot import RunSnapshot
 
 SCAI = "https://in-toto.io/attestation/scai/v0.3"
-SIDECAR_STATE, SIDECAR_REPLACED = "SIDECAR_STATE", "SIDECAR_REPLACED"
-"""Attributes: a sidecar's record as it came, and that this is the record of its replacement."""
 PRODUCER = {"name": "provenance-chains", "uri": "https://provenance.chains/execution/v1"}
 _CANCELLED = ("cancel",)
 _TIMED_OUT = ("timeout", "timedout")
@@ -63,17 +62,17 @@ def own_subject(run: RunSnapshot) -> ResourceDescriptor:
     return ResourceDescriptor(name=run.label, digest={"sha256": run.digest})
 
 
-def outcome(run: RunSnapshot) -> str:
-    """Return ``succeeded``, ``failed``, ``cancelled``, ``timed-out`` or ``unfinished``."""
+def outcome(run: RunSnapshot) -> RunOutcome:
+    """Return what a run came to, by the status and the reason code of its condition."""
     condition = run.condition
     if condition.get("status") == "True":
-        return "succeeded"
+        return RunOutcome.SUCCEEDED
     if condition.get("status") != "False":
-        return "unfinished"
+        return RunOutcome.UNFINISHED
     reason = condition.get("reason", "").lower()
     if any(word in reason for word in _CANCELLED):
-        return "cancelled"
-    return "timed-out" if any(word in reason for word in _TIMED_OUT) else "failed"
+        return RunOutcome.CANCELLED
+    return RunOutcome.TIMED_OUT if any(word in reason for word in _TIMED_OUT) else RunOutcome.FAILED
 
 
 def _outcome(run: RunSnapshot) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def _outcome(run: RunSnapshot) -> dict[str, Any]:
         "serviceAccountName": _service_account(run),
     }
     return _attribute(
-        "RUN_OUTCOME", own_subject(run), {key: value for key, value in conditions.items() if value}
+        Attribute.RUN_OUTCOME, own_subject(run), {key: value for key, value in conditions.items() if value}
     )
 
 
@@ -99,7 +98,7 @@ def _service_account(run: RunSnapshot) -> str:
 
 
 def _attribute(
-    attribute: str,
+    attribute: Attribute,
     target: ResourceDescriptor,
     conditions: Mapping[str, Any],
     pod: Pod | None = None,
@@ -116,15 +115,15 @@ def _pod_descriptor(pod: Pod) -> ResourceDescriptor:
 
 def _levels(run: RunSnapshot, isolation: Isolation) -> Iterator[dict[str, Any]]:
     conditions: dict[str, Any] = {"level": isolation.level, "reason": isolation.reason}
-    yield _attribute("HERMETIC_LEVEL", own_subject(run), conditions, isolation.pod)
+    yield _attribute(Attribute.HERMETIC_LEVEL, own_subject(run), conditions, isolation.pod)
     for child in isolation.children:
         name = f"{child.kind.lower()}/{run.namespace}/{child.name}"
         target = ResourceDescriptor(name=name, uri=f"{run.label}#{child.kind}/{child.name}")
         told = {"level": child.level, "reason": child.reason} | ({"uid": child.uid} if child.uid else {})
-        yield _attribute("HERMETIC_CHILD_LEVEL", target, told)
+        yield _attribute(Attribute.HERMETIC_CHILD_LEVEL, target, told)
     if isolation.network is not None and isolation.pod is not None:
         answers = {name: answer.to_json() for name, answer in isolation.network.mechanisms.items()}
-        yield _attribute("POD_NETWORK", _pod_descriptor(isolation.pod), answers)
+        yield _attribute(Attribute.POD_NETWORK, _pod_descriptor(isolation.pod), answers)
 
 
 def _container_descriptor(run: RunSnapshot, found: ContainerIsolation) -> ResourceDescriptor:
@@ -145,21 +144,21 @@ def _hermetic(run: RunSnapshot, found: ContainerIsolation, pod: Pod | None) -> d
         conditions["entrypoint"] = found.entrypoint.to_json()
     if not found.is_counted:
         conditions["ofTekton"] = True
-    return _attribute("HERMETIC_EXECUTION", _container_descriptor(run, found), conditions, pod)
+    return _attribute(Attribute.HERMETIC_EXECUTION, _container_descriptor(run, found), conditions, pod)
 
 
 def _facts(run: RunSnapshot, isolation: Isolation, redaction: Redaction) -> Iterator[dict[str, Any]]:
     facts = run_facts(run, redaction)
     if facts:
-        yield _attribute("RUN_FACTS", own_subject(run), facts)
+        yield _attribute(Attribute.RUN_FACTS, own_subject(run), facts)
     pod = isolation.pod
     if pod is None:
         return
-    yield _attribute("POD_FACTS", _pod_descriptor(pod), pod_facts(pod, isolation.runtime_class))
+    yield _attribute(Attribute.POD_FACTS, _pod_descriptor(pod), pod_facts(pod, isolation.runtime_class))
     for found in isolation.containers:
         if found.placed is not None:
             facts = container_facts(found.placed, found.image, redaction)
-            yield _attribute("CONTAINER_FACTS", _container_descriptor(run, found), facts)
+            yield _attribute(Attribute.CONTAINER_FACTS, _container_descriptor(run, found), facts)
 
 
 def _gaps(run: RunSnapshot) -> Iterator[dict[str, Any]]:
@@ -169,9 +168,9 @@ def _gaps(run: RunSnapshot) -> Iterator[dict[str, Any]]:
         )
         told = {"pipelineTask": gap.pipeline_task, "reason": gap.reason}
         if gap.uid:
-            yield _attribute("CHILD_IN_DOUBT", target, {**told, "uid": gap.uid})
+            yield _attribute(Attribute.CHILD_IN_DOUBT, target, {**told, "uid": gap.uid})
         else:
-            yield _attribute("CHILD_WITHOUT_RECORD", target, told)
+            yield _attribute(Attribute.CHILD_WITHOUT_RECORD, target, told)
 
 
 def _sidecars(run: RunSnapshot) -> Iterator[dict[str, Any]]:
@@ -186,7 +185,7 @@ def _sidecars(run: RunSnapshot) -> Iterator[dict[str, Any]]:
                 uri=image.uri if image and is_known else f"{task.label}#sidecar/{name}",
                 digest=image.digest if image and is_known else None,
             )
-            yield _attribute(SIDECAR_STATE, target, {"run": task.label, "record": ordered(sidecar)})
+            yield _attribute(Attribute.SIDECAR_STATE, target, {"run": task.label, "record": ordered(sidecar)})
 
 
 MOST_DROPPED = 1000
@@ -194,11 +193,12 @@ MOST_DROPPED = 1000
 characters, and each takes a hundred times its room here."""
 
 
+Dropped = tuple[Attribute, Rejection]
 # the report and the warnings of a run ask one after the other
-_dropped_by_provenance: WeakKeyDictionary[RunSnapshot, list[tuple[str, Rejection]]] = WeakKeyDictionary()
+_dropped_by_provenance: WeakKeyDictionary[RunSnapshot, list[Dropped]] = WeakKeyDictionary()
 
 
-def dropped_by_provenance(run: RunSnapshot) -> list[tuple[str, Rejection]]:
+def dropped_by_provenance(run: RunSnapshot) -> list[tuple[Attribute, Rejection]]:
     """Return what the compatible provenance leaves out of a run and children: (attribute, what and why)."""
     known = _dropped_by_provenance.get(run)
     if known is not None:
@@ -211,9 +211,9 @@ def dropped_by_provenance(run: RunSnapshot) -> list[tuple[str, Rejection]]:
     return found
 
 
-def _dropped(run: RunSnapshot) -> Iterator[tuple[str, Rejection]]:
+def _dropped(run: RunSnapshot) -> Iterator[tuple[Attribute, Rejection]]:
     for path in run.dropped:
-        yield "FIELD_DROPPED", Rejection(path, "not a field of tekton's types")
+        yield Attribute.FIELD_DROPPED, Rejection(path, "not a field of tekton's types")
     results = dependencies.run_results(run)
     steps = (
         [result for group in dependencies.step_results(run) for result in group]
@@ -222,15 +222,15 @@ def _dropped(run: RunSnapshot) -> Iterator[tuple[str, Rejection]]:
     )
     for group in (results, steps):
         for rejection in rejections(group):
-            yield "HINT_REJECTED", rejection
+            yield Attribute.HINT_REJECTED, rejection
     for rejection in dependencies.unresolved_images(run):
-        yield "IMAGE_WITHOUT_DIGEST", rejection
+        yield Attribute.IMAGE_WITHOUT_DIGEST, rejection
     for name, asked in dependencies.replaced_sidecars(run).items():
-        yield SIDECAR_REPLACED, Rejection(name, _replaced(run, name, asked))
+        yield Attribute.SIDECAR_REPLACED, Rejection(name, _replaced(run, name, asked))
     for child in run.children:
         if dependencies.moment(child, "completionTime") and matched_steps(child) is None:
             reason = "its steps in spec and status do not match, so SLSA v0.2 leaves the task out"
-            yield "TASK_WITHOUT_STEPS", Rejection(child.label, reason)
+            yield Attribute.TASK_WITHOUT_STEPS, Rejection(child.label, reason)
         for attribute, item in dropped_by_provenance(child):
             yield attribute, Rejection(f"{child.label}: {item.name}", item.reason)
 

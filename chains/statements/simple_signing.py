@@ -5,11 +5,17 @@ https://github.com/containers/image/blob/main/docs/containers-signature.5.md
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from chains.statements.statement import STATEMENT_V1, ResourceDescriptor, Statement
 from chains.tekton.go_values import marshal
 from chains.tekton.image_name import ImageDigest
+from signers.errors import FormatError
+from signers.strict_json import member
+from storage.record import COSIGN_SIGN_PREDICATE
 
-COSIGN_SIGN = "https://sigstore.dev/cosign/sign/v1"
+COSIGN_SIGN = COSIGN_SIGN_PREDICATE
+KIND = "cosign container image signature"
 
 
 def build(image: ImageDigest) -> bytes:
@@ -19,7 +25,7 @@ def build(image: ImageDigest) -> bytes:
             "critical": {
                 "identity": {"docker-reference": image.repository},
                 "image": {"docker-manifest-digest": f"sha256:{image.hex}"},
-                "type": "cosign container image signature",
+                "type": KIND,
             },
             "optional": None,
         }
@@ -30,3 +36,22 @@ def build_statement(image: ImageDigest) -> Statement:
     """Return the statement that cosign 3 signs instead, for form B."""
     subject = ResourceDescriptor(name=image.repository, digest={"sha256": image.hex})
     return Statement(STATEMENT_V1, (subject,), COSIGN_SIGN, {})
+
+
+def signed_image(payload: Mapping[str, object], *, kind: str = "") -> str:
+    """Return the manifest digest that a simple-signing payload names, ``sha256:…`` or whatever it says.
+
+    With ``kind`` the payload must be of that type. Raises :class:`FormatError` for a missing member.
+    """
+    critical = member(payload, "critical", dict, "payload")
+    if kind:
+        found = member(critical, "type", str, "payload")
+        if found != kind:
+            raise FormatError(f"payload: expected type {kind!r}, got {found[:64]!r}")
+    return member(member(critical, "image", dict, "payload"), "docker-manifest-digest", str, "payload")
+
+
+def signed_reference(payload: Mapping[str, object]) -> str:
+    """Return the image's repository that a simple-signing payload names. Raises :class:`FormatError`."""
+    critical = member(payload, "critical", dict, "payload")
+    return member(member(critical, "identity", dict, "payload"), "docker-reference", str, "payload")

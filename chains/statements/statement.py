@@ -15,11 +15,11 @@ from typing import Any
 import orjson
 
 from chains.errors import EvidenceError
+from storage.record import SLSA_V02_PREDICATE, SLSA_V1_PREDICATE
 
 STATEMENT_V1 = "https://in-toto.io/Statement/v1"
 STATEMENT_V01 = "https://in-toto.io/Statement/v0.1"
-SLSA_V1 = "https://slsa.dev/provenance/v1"
-SLSA_V02 = "https://slsa.dev/provenance/v0.2"
+SLSA_V1, SLSA_V02 = SLSA_V1_PREDICATE, SLSA_V02_PREDICATE
 MAX_SUBJECTS = 1024
 """What Sigstore's verifiers take at most."""
 

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from chains.errors import EvidenceError
 from chains.statements.claims import build_type, builder_id, resolved, sources
-from chains.statements.simple_signing import COSIGN_SIGN
+from chains.statements.simple_signing import COSIGN_SIGN, KIND, signed_image
 from chains.statements.statement import Statement, parse_statement
 from chains.verify.criteria import Criteria
 from chains.verify.fixed_names import SIMPLE_SIGNING as SIMPLE_SIGNING_NAMES
@@ -35,8 +35,8 @@ from signers.formats.dsse import (
     Signature,
     pae,
 )
-from signers.strict_json import check_shape, member, parse_object
-from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence
+from signers.strict_json import check_shape, parse_object
+from storage.record import DSSE_FORMAT, IN_TOTO_PAYLOAD_TYPE, SIMPLE_SIGNING_FORMAT, Evidence
 
 MAX_DEPTH = 128
 """Levels of JSON in a statement. Deeper ones hold nothing that a run can, and break other readers."""
@@ -45,9 +45,7 @@ OF_PROVENANCE = frozenset({"predicate-type", "builder", "build-type", "task-ref"
 """Checks that an execution report beside provenance is not asked to pass."""
 _LARGEST_CLAIM = 64 * 1024
 """Bytes of a payload that is looked at although nobody trusted signed it."""
-SIMPLE_SIGNING = "simplesigning"
 _MESSAGE_DIGESTS = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
-_SIMPLE_SIGNING_KIND = "cosign container image signature"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ def examine(
     if evidence.digest != digest:
         check = _fail("digest", f"bytes with {evidence.digest}", digest, Reason.DIGEST_MISMATCH)
         return Examined(evidence, digest, (check,))
-    if evidence.format == SIMPLE_SIGNING:
+    if evidence.format == SIMPLE_SIGNING_FORMAT:
         return _examine_simple_signing(evidence, digest, criteria, wanted, now)
     try:
         if isinstance(wanted, BlobWanted) and (bundle := _message_bundle(evidence)) is not None:
@@ -180,7 +178,7 @@ def _examine_attestation(
 
 def _message_bundle(evidence: Evidence) -> Bundle | None:
     """Return the bundle if it holds a message signature; what cannot be read is left to :func:`_read`."""
-    if not evidence.format.startswith("bundle"):
+    if not evidence.is_bundle:
         return None
     try:
         bundle = Bundle.from_bytes(evidence.data)
@@ -233,8 +231,8 @@ def _check_message_digest(content: MessageSignature, wanted: BlobWanted) -> Chec
 
 
 def _read(evidence: Evidence) -> tuple[Envelope, Bundle | None]:
-    is_bundle = evidence.format.startswith("bundle")
-    if not is_bundle and evidence.format != "dsse":
+    is_bundle = evidence.is_bundle
+    if not is_bundle and evidence.format != DSSE_FORMAT:
         raise _Stop(_fail("format", "a bundle or a DSSE envelope", evidence.format, Reason.UNREADABLE))
     try:
         bundle = Bundle.from_bytes(evidence.data) if is_bundle else None
@@ -381,11 +379,7 @@ def _signed_image(data: bytes) -> str:
     """Return the manifest digest of a simple-signing payload. Raises :class:`FormatError`."""
     payload = parse_object(data, "payload", MAX_ENVELOPE_BYTES)
     check_shape(payload, SIMPLE_SIGNING_NAMES, "payload")
-    critical = member(payload, "critical", dict, "payload")
-    kind = member(critical, "type", str, "payload")
-    if kind != _SIMPLE_SIGNING_KIND:
-        raise FormatError(f"payload: expected type {_SIMPLE_SIGNING_KIND!r}, got {kind[:64]!r}")
-    return member(member(critical, "image", dict, "payload"), "docker-manifest-digest", str, "payload")
+    return signed_image(payload, kind=KIND)
 
 
 def _match_image(wanted: Wanted, digests: Sequence[Mapping[str, str]]) -> Check:

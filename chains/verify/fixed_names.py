@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chains.statements import slsa_v1
+from chains.statements.attributes import Attribute
 from chains.statements.execution_report import SCAI
 from chains.statements.statement import SLSA_V02, SLSA_V1
 from signers.strict_json import Shape, check_shape
@@ -61,8 +62,8 @@ _REPORT: Shape = {
 }
 _PREDICATES = {SLSA_V1: _PROVENANCE, SLSA_V02: _OLD_PROVENANCE, SCAI: _REPORT}
 _CONDITIONS: Mapping[str, Shape] = {
-    "RUN_OUTCOME": {"uid": None, "outcome": None},
-    "HERMETIC_LEVEL": {"level": None, "reason": None},
+    Attribute.RUN_OUTCOME: {"uid": None, "outcome": None},
+    Attribute.HERMETIC_LEVEL: {"level": None, "reason": None},
 }
 """Of the attributes that verification reads."""
 SIMPLE_SIGNING: Shape = {

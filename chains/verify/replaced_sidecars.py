@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from chains.statements import dependencies
-from chains.statements.execution_report import SIDECAR_STATE
+from chains.statements.attributes import Attribute
 from chains.statements.statement import Statement
 from chains.tekton.late_changes import BOOKKEEPING, Difference, is_replaced, sidecar_differences, sidecars_of
 from chains.tekton.raw import mapping_at, objects_at, text_at
@@ -45,7 +45,7 @@ def replaced_when_signed(report: Statement, run: RunSnapshot) -> set[Sidecar]:
 
 def _records(report: Statement) -> Iterator[tuple[str, Mapping[str, Json]]]:
     for attribute in objects_at(report.predicate, "attributes"):
-        if text_at(attribute, "attribute") == SIDECAR_STATE:
+        if text_at(attribute, "attribute") == Attribute.SIDECAR_STATE:
             conditions = mapping_at(attribute, "conditions")
             yield text_at(conditions, "run"), mapping_at(conditions, "record")
 

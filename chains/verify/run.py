@@ -7,16 +7,18 @@ chooses them itself through its results.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice, product
 from typing import Any, TypeVar
 
 import orjson
 
-from chains.statements import slsa_v02, slsa_v1
+from chains.statements import slsa_v1
 from chains.statements.claims import build_type, builder_id, run_outcome, run_uid
 from chains.statements.execution_report import SCAI
+from chains.statements.formats import Format
+from chains.statements.provenance import BUILDERS
 from chains.statements.statement import SLSA_V02, SLSA_V1, ResourceDescriptor, Statement
 from chains.tekton.snapshot import RunSnapshot
 from chains.text import excerpt
@@ -35,10 +37,8 @@ REPORT_CHECK = "execution-report"
 MATCH_CHECK = "statement-matches-run"
 UID_CHECK = "invocation-id"
 SIDECAR_CHECK = "sidecars"
-_BUILDERS: dict[str, dict[str, Callable[[RunSnapshot, slsa_v1.Options], Statement]]] = {
-    SLSA_V1: {"slsa/v2alpha4": slsa_v1.build_v2alpha4, "slsa/v2alpha3": slsa_v1.build_v2alpha3},
-    SLSA_V02: {"in-toto": slsa_v02.build},
-}
+_FORMATS = {SLSA_V1: (Format.SLSA_V2ALPHA4, Format.SLSA_V2ALPHA3), SLSA_V02: (Format.IN_TOTO,)}
+"""The formats of a predicate type, without those that give the same statement."""
 _UNORDERED = {
     "subject",
     "predicate.buildDefinition.resolvedDependencies",
@@ -77,7 +77,7 @@ class RunWanted:
     def subjects(self) -> tuple[ResourceDescriptor, ...]:
         """The artifacts of the run as any format has them, each once."""
         found: dict[bytes, ResourceDescriptor] = {}
-        for kind in _BUILDERS:
+        for kind in _FORMATS:
             for _, statement in self._build(self.run, kind, "", slsa_v1.SLSA_BUILD_TYPE):
                 for subject in statement.subjects:
                     found.setdefault(orjson.dumps(subject.fields(), option=orjson.OPT_SORT_KEYS), subject)
@@ -92,7 +92,7 @@ class RunWanted:
         kind = found.statement.predicate_type
         if kind == SCAI:
             return [self._match_report(found.statement)]
-        if kind in _BUILDERS:
+        if kind in _FORMATS:
             return self._match_provenance(found)
         actual = f"a statement of type {kind}, which nothing binds to a run"
         return [_fail(MATCH_CHECK, "a provenance statement or an execution report", actual)]
@@ -213,8 +213,8 @@ class RunWanted:
         for deep, native in product((False, True) if is_pipeline else (False,), (False, True)):
             options = slsa_v1.Options(builder_id=builder, build_type=kind, deep=deep, native=native)
             suffix = (" with deep inspection" if deep else "") + (" with native artifacts" if native else "")
-            for name, build in _BUILDERS[predicate_type].items():
-                yield name + suffix, build(run, options)
+            for name in _FORMATS[predicate_type]:
+                yield name + suffix, BUILDERS[name](run, options)
 
 
 def differences(given: Any, signed: Any, path: str = "") -> Iterator[Difference]:

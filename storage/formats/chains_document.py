@@ -19,9 +19,21 @@ from storage.formats.digest import is_sha256, sha256
 from storage.formats.manifests import CERTIFICATE_KEY, CHAIN_KEY
 from storage.limits import allowance
 from storage.limits.allowance import LARGEST, Allowance
-from storage.record import Evidence, Findings, ListedRun, Origin, Record, Skipped
+from storage.record import (
+    BUNDLE_FORMAT,
+    DSSE_FORMAT,
+    SIMPLE_SIGNING_FORMAT,
+    SLSA_V02_PREDICATE,
+    SLSA_V1_PREDICATE,
+    Evidence,
+    Findings,
+    ListedRun,
+    Origin,
+    Record,
+    Skipped,
+)
 
-PROVENANCE = ("https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v0.2")
+PROVENANCE = (SLSA_V1_PREDICATE, SLSA_V02_PREDICATE)
 MOST_DOCUMENTS = 10_000
 """The most documents that one search reads. A search reports when there are more."""
 _RUN_KEY = re.compile(r"(taskrun|pipelinerun)-([0-9A-Za-z-]{1,64})")
@@ -59,9 +71,11 @@ class SignedDocument:
             return Skipped(location, "", "it has no signature")
         if is_envelope(self.signature):
             data = self.signature
-            return Evidence(source, location, sha256(data), "dsse", data, annotations=annotations)
+            return Evidence(source, location, sha256(data), DSSE_FORMAT, data, annotations=annotations)
         digest = sha256(self.payload)
-        return Evidence(source, location, digest, "simplesigning", self.payload, self.signature, annotations)
+        return Evidence(
+            source, location, digest, SIMPLE_SIGNING_FORMAT, self.payload, self.signature, annotations
+        )
 
 
 def document_of(record: Record) -> SignedDocument:
@@ -81,7 +95,7 @@ def bundle_evidence(data: bytes, source: str, location: str) -> Evidence | Skipp
     """Return a stored bundle as evidence."""
     if len(data) > LARGEST:
         return Skipped(location, "", f"{len(data)} bytes: not read")
-    return Evidence(source, location, sha256(data), "bundle-v0.3", data)
+    return Evidence(source, location, sha256(data), BUNDLE_FORMAT, data)
 
 
 def digests_of(record: Record) -> list[str]:

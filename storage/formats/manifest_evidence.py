@@ -18,7 +18,7 @@ from storage import lean_json
 from storage.formats.digest import is_sha256
 from storage.formats.manifests import DOCKER_MANIFEST, DSSE_TYPE, OCI_MANIFEST, SIGNATURE_KEY
 from storage.limits.allowance import LARGEST
-from storage.record import SIMPLE_SIGNING_TYPE, Evidence, Origin, Skipped
+from storage.record import DSSE_FORMAT, SIMPLE_SIGNING_FORMAT, SIMPLE_SIGNING_TYPE, Evidence, Origin, Skipped
 
 BUNDLE_PREFIX = "application/vnd.dev.sigstore.bundle"
 RUN_UID = "provenance.chains/run-uid"
@@ -131,7 +131,7 @@ def _read_layer(
         signature = base64.b64decode(annotations.get(SIGNATURE_KEY, ""), validate=True)
     except (binascii.Error, ValueError):
         return Skipped(location, digest, f"its annotation {SIGNATURE_KEY} is not base64")
-    if kind == "simplesigning" and not signature:
+    if kind == SIMPLE_SIGNING_FORMAT and not signature:
         return Skipped(location, digest, f"it has no signature: the annotation {SIGNATURE_KEY} is missing")
     return Wanted(source, location, digest, size, kind, signature, annotations)
 
@@ -150,9 +150,9 @@ def run_of(annotations: Mapping[str, str]) -> Origin | None:
 def format_of(media_type: str) -> str:
     """Return the :attr:`Evidence.format` of a layer's media type; ``""`` if it is not evidence."""
     if media_type == DSSE_TYPE:
-        return "dsse"
+        return DSSE_FORMAT
     if media_type == SIMPLE_SIGNING_TYPE:
-        return "simplesigning"
+        return SIMPLE_SIGNING_FORMAT
     if not media_type.startswith(BUNDLE_PREFIX):
         return ""
     # Two spellings: …bundle+json;version=0.1 (and 0.2), …bundle.v0.3+json.

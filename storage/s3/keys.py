@@ -24,16 +24,16 @@ from urllib.parse import quote, unquote
 import orjson
 
 from storage.errors import StoreRejected
+from storage.formats.manifests import DSSE_TYPE
 from storage.formats.names import plain_name
 from storage.limits.allowance import LARGEST
-from storage.record import BUNDLE_TYPE, Origin, Record
+from storage.record import BUNDLE_FORMAT, BUNDLE_TYPE, DSSE_FORMAT, SIMPLE_SIGNING_FORMAT, Origin, Record
 
 BUNDLE, ENVELOPE, SIGNATURE, PAYLOAD = ".bundle.json", ".envelope.json", ".sig", ".payload.json"
 CERTIFICATE, CHAIN, ANNOTATIONS = ".cert.pem", ".chain.pem", ".annotations.json"
-FORMATS = {BUNDLE: "bundle-v0.3", ENVELOPE: "dsse", SIGNATURE: "simplesigning"}
+FORMATS = {BUNDLE: BUNDLE_FORMAT, ENVELOPE: DSSE_FORMAT, SIGNATURE: SIMPLE_SIGNING_FORMAT}
 SNAPSHOT = "snapshot"
 UNDATED = "0000/00/00"
-_DSSE_TYPE = "application/vnd.dsse.envelope.v1+json"
 _NAME = re.compile(r"([0-9a-f]{64})(?:-([0-9a-f]{64}))?(\.[a-z.]+)")
 _ALGORITHM = re.compile(r"[A-Za-z0-9_]{1,40}")
 _HEX = re.compile(r"[0-9a-f]{2,256}")
@@ -154,7 +154,7 @@ def blobs_of(record: Record) -> list[Blob]:
         name = f"{digest}-{_hex(record.signature)}{SIGNATURE}"
         add(name, base64.b64encode(record.signature), "text/plain", takes_beside=True)
     if record.envelope:
-        add(_hex(record.envelope) + ENVELOPE, record.envelope, _DSSE_TYPE, takes_beside=True)
+        add(_hex(record.envelope) + ENVELOPE, record.envelope, DSSE_TYPE, takes_beside=True)
     if record.bundle:
         add(_hex(record.bundle) + BUNDLE, record.bundle, BUNDLE_TYPE)
     if not any(blob.is_evidence for blob in blobs):

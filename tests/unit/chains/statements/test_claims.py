@@ -16,10 +16,10 @@ from chains.statements.claims import (
     run_outcome,
     run_uid,
     sources,
-    text_at,
 )
 from chains.statements.execution_report import SCAI
 from chains.statements.statement import SLSA_V02, SLSA_V1, STATEMENT_V1, Statement
+from chains.tekton.raw import text_at
 
 Json = Any
 

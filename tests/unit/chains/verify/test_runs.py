@@ -23,6 +23,8 @@ from chains.config.parse import parse_config
 from chains.errors import InputError
 from chains.isolation.judgement import judge_isolation
 from chains.statements import execution_report, slsa_v1
+from chains.statements.formats import Format
+from chains.statements.provenance import BUILDERS
 from chains.statements.redaction import Redaction
 from chains.statements.statement import SLSA_V1, ResourceDescriptor
 from chains.tekton.run_files import Intake, read_inputs
@@ -405,7 +407,7 @@ def test_a_run_that_breaks_a_format_is_not_decided(monkeypatch: pytest.MonkeyPat
 
     run = take_snapshot(raw())
     held = signed(run)
-    monkeypatch.setitem(verify_runs._BUILDERS[SLSA_V1], "slsa/v2alpha4", broken)
+    monkeypatch.setitem(BUILDERS, Format.SLSA_V2ALPHA4, broken)
     found = ask(run, *held)
     assert found.verdict is Verdict.INDETERMINATE
     assert reasons(found) == {"internal_error"}
