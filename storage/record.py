@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 IN_TOTO_PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -153,6 +154,13 @@ class Evidence:
         return self.format.startswith("bundle")
 
 
+class SkipKind(StrEnum):
+    """What was skipped: it may have been evidence, or it is something else, such as an SBOM."""
+
+    UNREADABLE = "unreadable"
+    FOREIGN = "foreign"
+
+
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """Something in the place of evidence that could not be used, and why."""
@@ -160,6 +168,11 @@ class Skipped:
     location: str
     digest: str
     reason: str
+    kind: SkipKind = SkipKind.UNREADABLE
+
+    def to_json(self) -> dict[str, str]:
+        """Return the item as it is printed."""
+        return {"location": self.location, "digest": self.digest, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def _get(options: Options) -> int:
     if options.output == "json":
         written = {
             "evidence": [_to_json(one.store, item) for one, item in evidence],
-            "skipped": [asdict(item) for item in skipped],
+            "skipped": [item.to_json() for item in skipped],
         }
         write_json(written, indent=True)
     else:
@@ -168,7 +168,7 @@ def _copy(options: Options) -> int:
     fields = ("runs", "before", "empty", "copied", "unchanged", "failed", "refused")
     if options.output == "json":
         told = {name: getattr(counts, name) for name in fields}
-        write_json(told | {"reasons": [asdict(one) for one in counts.reasons]})
+        write_json(told | {"reasons": [one.to_json() for one in counts.reasons]})
     else:
         _tell(counts.reasons)
         left = f"{counts.before} done before, {counts.empty} without evidence"
@@ -236,7 +236,7 @@ def _export(options: Options) -> int:
             raise InputError(f"{options.trusted_root} is no trusted root: it is not JSON") from error
     packed = carry_out(_export_async(options, keys, trusted_root))
     if options.output == "json":
-        refused = [asdict(one) for one in packed.refused]
+        refused = [one.to_json() for one in packed.refused]
         write_json({"folder": options.folder, "bundles": packed.bundles, "refused": refused})
     else:
         _tell(packed.refused)

@@ -41,7 +41,7 @@ from chains.terminal import terminal_width, write_json, write_line, write_text
 from chains.text import count
 from chains.verify.criteria import PROVENANCE_TYPES, Criteria
 from chains.verify.verdict import Verification
-from chains.verify.verifier import verify_digest
+from chains.verify.verifier import Verifier
 from storage.formats.reference import Image
 
 
@@ -180,17 +180,8 @@ def _init(options: Options) -> int:
 
     async def run() -> Verification:
         stores = [open_url(url, store_options(settings.config)) for url in options.store or ("oci:",)]
-        try:
-            return await verify_digest(
-                image.digest,
-                str(image.repository),
-                stores=stores,
-                criteria=criteria,
-                now=datetime.now(UTC),
-            )
-        finally:
-            for opened in stores:
-                await opened.close()
+        async with Verifier(criteria, stores) as verifier:
+            return await verifier.digest(image.digest, str(image.repository))
 
     verification = carry_out(run())
     try:

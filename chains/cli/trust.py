@@ -14,7 +14,7 @@ from chains.assembly.workspace import LAYOUT, own_layout, own_public_key
 from chains.cli.arguments import Options
 from chains.errors import UsageError
 from chains.terminal import say
-from chains.verify.criteria import CertificateWanted
+from chains.verify.criteria import CertificateWanted, Missing
 from chains.verify.targets import DigestTarget, FileTarget, ParsedTarget, TagTarget
 
 _REGISTRY = "oci:"
@@ -28,6 +28,22 @@ _IDENTITY = (
     "certificate_oidc_issuer",
     "certificate_oidc_issuer_regexp",
 )
+
+
+OPTIONS = {
+    Missing.SIGNER: "pass --key PUB, or --certificate-identity with --certificate-oidc-issuer",
+    Missing.ISSUER: (
+        "pass --certificate-identity or --certificate-identity-regexp with --certificate-oidc-issuer or "
+        "--certificate-oidc-issuer-regexp"
+    ),
+    Missing.TRUSTED_ROOT: "pass --trusted-root FILE",
+    Missing.STORE: "pass --store URL",
+    Missing.BUNDLE: "--blob names the file that a bundle is about",
+    Missing.WHOSE_RUN: (
+        "add --namespace NAME, --task-ref or --pipeline-ref RESOLVER@DIGEST, --source URI or --builder-id URI"
+    ),
+}
+"""The options that give what a question lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +93,9 @@ def _named(options: Options) -> Trusted:
         for this, other in ((exact, regexp), (regexp, exact)):
             if this in by_option and other not in by_option:
                 values[other] = None
+        if values[exact] is not None and values[regexp] is not None:
+            words = [f"--{name.replace('_', '-')}" for name in (exact, regexp)]
+            raise UsageError(f"pass one of {words[0]} and {words[1]}, not both")
     return Trusted(keys, CertificateWanted.from_options(*values.values()))
 
 

@@ -13,16 +13,16 @@ from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.assembly.workspace import LAYOUT, Settings, load_settings
 from chains.cli.arguments import FILE, Argument, Option, Options, config, namespace_options, output, store
 from chains.cli.commands import Command
-from chains.cli.trust import Trusted, where_to_look, whom_to_trust
+from chains.cli.trust import OPTIONS, Trusted, where_to_look, whom_to_trust
 from chains.documents.load import read_bytes
 from chains.errors import InputError, UsageError
 from chains.loop import carry_out
 from chains.terminal import say, terminal_width, write_json, write_text
-from chains.verify.criteria import Criteria
+from chains.verify.criteria import Criteria, MissingError
 from chains.verify.render import WIDTH, many_to_text
 from chains.verify.targets import parse_target
 from chains.verify.verdict import Verification, many_to_json, worst
-from chains.verify.verifier import verify_parsed
+from chains.verify.verifier import Verifier, verify_all
 from chains.verify.wanted_run import (
     ReferenceWanted,
     SourceWanted,
@@ -44,7 +44,10 @@ def _verify(options: Options) -> int:
 
         return carry_out(decide_by_policy(options))
     _refuse_policy_options(options)
-    found = carry_out(_verify_async(options, load_settings(options.config)))
+    try:
+        found = carry_out(_verify_async(options, load_settings(options.config)))
+    except MissingError as error:
+        raise UsageError(f"{error}: {OPTIONS[error.missing]}") from error
     if options.output == "json":
         write_json(many_to_json(found), indent=True)
     else:
@@ -74,18 +77,14 @@ async def _verify_async(options: Options, settings: Settings) -> list[Verificati
     origin = Origin("", options.namespace or "", "", "")
     stores = {url: open_url(url, store_options(settings.config)) for url in known}
     within = {url: store.within(origin) for url, store in stores.items()}
+    now = datetime.now(UTC)
+    verifier = Verifier(criteria, resolver=RegistryTags(store_options(settings.config)), clock=lambda: now)
+    asked = [
+        (verifier.within([within[url] for url in dict.fromkeys(each)]), target)
+        for target, each in zip(targets, urls, strict=True)
+    ]
     try:
-        return await verify_parsed(
-            [
-                (target, [within[url] for url in dict.fromkeys(each)])
-                for target, each in zip(targets, urls, strict=True)
-            ],
-            criteria=criteria,
-            now=datetime.now(UTC),
-            resolver=RegistryTags(store_options(settings.config)),
-            digest=options.digest or "",
-            blob=blob,
-        )
+        return await verify_all(asked, digest=options.digest or "", blob=blob)
     finally:
         for store in stores.values():
             await store.close()

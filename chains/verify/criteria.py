@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from chains.errors import UsageError
@@ -20,6 +21,25 @@ PROVENANCE_TYPES = (SLSA_V1, SLSA_V02)
 """What counts as provenance when no predicate type is asked for."""
 LONGEST_NAME = 2048
 """Characters of a certificate's identity or issuer that are compared with a regular expression."""
+
+
+class Missing(StrEnum):
+    """What a question lacks; the command that asked knows which option gives it."""
+
+    SIGNER = "signer"
+    ISSUER = "issuer"
+    TRUSTED_ROOT = "trusted-root"
+    STORE = "store"
+    WHOSE_RUN = "whose-run"
+    BUNDLE = "bundle"
+
+
+class MissingError(UsageError):
+    """A verification cannot be asked for, since something is missing; ``missing`` says what."""
+
+    def __init__(self, message: str, missing: Missing) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +68,9 @@ class NameWanted:
         return f"matching {self.value}" if self.is_regexp else self.value
 
 
-def _name_wanted(option: str, exact: str | None, regexp: str | None) -> NameWanted | None:
+def _name_wanted(what: str, exact: str | None, regexp: str | None) -> NameWanted | None:
     if exact is not None and regexp is not None:
-        raise UsageError(f"pass one of --certificate-{option} and --certificate-{option}-regexp, not both")
+        raise UsageError(f"{what} is either one name or a regular expression, not both")
     if regexp is not None:
         return NameWanted(regexp, is_regexp=True)
     return None if exact is None else NameWanted(exact)
@@ -72,16 +92,12 @@ class CertificateWanted:
         issuer_regexp: str | None = None,
     ) -> CertificateWanted | None:
         """Return what options ask for, ``None`` when nothing. Raises :class:`UsageError` for half of it."""
-        wanted = _name_wanted("identity", identity, identity_regexp)
-        vouching = _name_wanted("oidc-issuer", issuer, issuer_regexp)
+        wanted = _name_wanted("a certificate's identity", identity, identity_regexp)
+        vouching = _name_wanted("a certificate's issuer", issuer, issuer_regexp)
         if wanted is None and vouching is None:
             return None
         if wanted is None or vouching is None:
-            raise UsageError(
-                "an identity counts together with its issuer alone: pass --certificate-identity or "
-                "--certificate-identity-regexp with --certificate-oidc-issuer or "
-                "--certificate-oidc-issuer-regexp"
-            )
+            raise MissingError("an identity counts together with its issuer alone", Missing.ISSUER)
         return cls(wanted, vouching)
 
     def to_json(self) -> dict[str, str]:
@@ -129,14 +145,12 @@ class Criteria:
 
     def __post_init__(self) -> None:
         if not self.keys and self.certificate is None:
-            raise UsageError(
-                "nobody to trust: pass --key PUB, or --certificate-identity with --certificate-oidc-issuer"
-            )
+            raise MissingError("nobody to trust", Missing.SIGNER)
         asks = self.certificate is not None or self.require_log or self.require_timestamp
         if asks and self.trusted_root is None:
-            raise UsageError(
-                "certificates, log entries and timestamps are verified with a trusted root: pass "
-                "--trusted-root FILE"
+            raise MissingError(
+                "certificates, log entries and timestamps are verified with a trusted root",
+                Missing.TRUSTED_ROOT,
             )
         if not all(self.predicate_types) or "" in {self.builder_id, self.build_type}:
             raise UsageError("a predicate type, builder id or build type to demand must not be empty")

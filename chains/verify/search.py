@@ -13,7 +13,7 @@ from chains.verify.verdict import Check, Left
 from storage.base import Store
 from storage.errors import StoreError, StoreRejected
 from storage.limits.allowance import Allowance, within
-from storage.record import Evidence, Findings, Skipped
+from storage.record import Evidence, Findings, SkipKind, Skipped
 
 AT_ONCE = 16
 """Questions that one store is asked at the same time."""
@@ -23,13 +23,6 @@ MOST_BYTES = 64 * 1024 * 1024
 """Evidence of one target, for which the others wait: the largest that is signed, in both forms."""
 LARGEST = 40 * 1024 * 1024
 """Of one piece: no larger one is read when it is judged."""
-_FOREIGN = (
-    "is no evidence that we know",
-    "is no image manifest",
-    "it has no layers",
-    "it is about another subject",
-)
-"""How stores call what lies beside an image and is no evidence, such as an SBOM; all else was unreadable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +131,7 @@ async def _ask(store: Store, queries: Sequence[Query], uid: str) -> Search:
 
 
 def _left(item: Skipped) -> Left:
-    is_foreign = any(words in item.reason for words in _FOREIGN)
-    reason = Reason.NOT_AN_ATTESTATION if is_foreign else Reason.UNREADABLE
+    reason = Reason.NOT_AN_ATTESTATION if item.kind is SkipKind.FOREIGN else Reason.UNREADABLE
     return Left(item.location, item.digest, reason, item.reason)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from chains.errors import ChainsError
 from chains.statements.statement import Statement
 from chains.text import excerpt, rfc3339
 from chains.verify.criteria import Criteria
@@ -175,6 +176,18 @@ class Verification:
         """0 verified, 1 evidence is wrong, 3 no evidence, 4 could not decide."""
         return self.verdict.exit_code
 
+    def require(self) -> Attestation:
+        """Return the attestation that was verified, the provenance before a report about the same run.
+
+        Raises :class:`VerificationFailed` for every other verdict.
+        """
+        if self.verdict is not Verdict.VERIFIED:
+            raise VerificationFailed(self)
+        used = [one for one in self.attestations if one.used]
+        types = self.criteria.wanted_types
+        wanted = (one for one in used if one.statement and one.statement.predicate_type in types)
+        return next(wanted, used[0])
+
     def to_json(self) -> dict[str, Any]:
         """Return one object of plain JSON values, with the same keys for every verdict."""
         return {
@@ -189,6 +202,36 @@ class Verification:
             "attestations": [attestation.to_json() for attestation in self.attestations],
             "skipped": [item.to_json() for item in self.skipped],
         }
+
+
+class VerificationFailed(ChainsError):  # noqa: N818 - the answer was no, nothing broke
+    """A verification whose verdict is not VERIFIED; ``verification`` has every check.
+
+    The text names the verdict, the summary and each check that failed. ``exit_code`` is that of the verdict.
+    """
+
+    def __init__(self, verification: Verification) -> None:
+        self.verification = verification
+        self.exit_code = verification.exit_code
+        super().__init__("; ".join(self.lines))
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Every check of the verification, passed ones too."""
+        return self.verification.checks
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The verdict, and each check that did not pass."""
+        found = self.verification
+        wrong = (check for check in self.checks if check.result in {Result.FAIL, Result.ERROR})
+        return (
+            f"{found.target.ref}: {found.verdict}: {excerpt(found.summary)}",
+            *(
+                f"{check.id}: expected {excerpt(check.expected)}, got {excerpt(check.actual)}"
+                for check in wrong
+            ),
+        )
 
 
 def from_worst(verdicts: Iterable[Verdict]) -> list[Verdict]:

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Self
 
 from chains.errors import InputError, UsageError
 from chains.tekton.run_files import Intake
 from chains.tekton.snapshot import RunSnapshot, origin_of
 from chains.verify.conclude import Case, conclude, undecided
-from chains.verify.criteria import Criteria
+from chains.verify.criteria import Criteria, Missing, MissingError
 from chains.verify.reasons import Reason, Result
 from chains.verify.run import RunWanted
 from chains.verify.search import Query, Search, searched
@@ -33,285 +35,295 @@ from chains.verify.targets import (
     parse_target,
 )
 from chains.verify.verdict import Check, Target, Verification
-from storage.base import Store
+from storage.base import Store, StoreOptions
 from storage.errors import StoreError, StoreRejected
-from storage.formats.reference import parse_image
+from storage.formats.reference import PREFIXES, parse_image
+from storage.open import open_store
 from storage.record import Evidence
-
-__all__ = [
-    "Criteria",
-    "Verification",
-    "verify_bundle_file",
-    "verify_digest",
-    "verify_parsed",
-    "verify_run",
-    "verify_target",
-    "verify_targets",
-]
 
 AT_ONCE = 8
 """Targets in work at the same time."""
 
 
-async def verify_digest(
-    digest: str,
-    reference: str = "",
-    *,
-    stores: Sequence[Store],
-    criteria: Criteria,
-    now: datetime,
-    ref: str = "",
-) -> Verification:
-    """Verify what the stores have about one subject, ``algorithm:hex``.
+def _now() -> datetime:
+    return datetime.now(UTC)
 
-    ``reference`` is its repository, for stores that need one; ``ref`` what the user calls it. Raises
-    :class:`UsageError` for a malformed digest.
+
+class Verifier:
+    """Verifies what stores have against one set of criteria.
+
+    ``stores`` are URLs, which are opened with ``options``, or open stores. As an asynchronous context manager
+    it closes all of them at its end. ``resolver`` looks up tags; without one they are refused. ``clock``
+    gives the time at which certificates, windows of keys and timestamps are judged, read once for each
+    verification.
     """
-    algorithm, _, value = parse_digest(digest).partition(":")
-    wanted = DigestWanted({algorithm: value})
-    target = Target(ref or digest, wanted.digest)
-    async with searched(stores, [Query(f"{algorithm}:{value}", reference)]) as found:  # step 1
-        return conclude(Case(target, wanted, criteria, _urls(stores), now, found))
 
+    def __init__(
+        self,
+        criteria: Criteria,
+        stores: Sequence[str | Store] = (),
+        *,
+        options: StoreOptions | None = None,
+        resolver: TagResolver | None = None,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self.criteria = criteria
+        self.stores: tuple[Store, ...] = tuple(
+            open_store(store, options) if isinstance(store, str) else store for store in stores
+        )
+        self.resolver = resolver
+        self._clock = clock
 
-async def verify_run(
-    run: RunSnapshot, *, stores: Sequence[Store], criteria: Criteria, now: datetime
-) -> Verification:
-    """Verify that what was signed about a run is what its record says, and that the record was not changed.
+    async def __aenter__(self) -> Self:
+        return self
 
-    Evidence is looked for by the digests of the run's artifacts, by the snapshot's and by the run's UID.
-    """
-    target = Target(run.label, {"sha256": run.digest}, run.uid)
-    wanted = RunWanted(run)
-    try:
-        queries = _queries(wanted)
-    except Exception as error:  # noqa: BLE001 - a run that breaks a format must hurt no other target
-        actual = f"unexpected {type(error).__name__}: {error}; please report it"
-        check = Check("target", Result.ERROR, "a run that can be described", actual, Reason.INTERNAL_ERROR)
-        return undecided(target, check, criteria, _urls(stores), now)
-    async with searched(stores, queries, run.uid) as found:  # step 1
-        return conclude(Case(target, wanted, criteria, _urls(stores), now, found))
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
+    async def close(self) -> None:
+        """Close every store."""
+        for store in self.stores:
+            await store.close()
 
-def verify_bundle_file(
-    data: bytes,
-    *,
-    ref: str,
-    criteria: Criteria,
-    now: datetime,
-    digest: str = "",
-    form: str = "bundle",
-    blob: bytes | None = None,
-) -> Verification:
-    """Verify one bundle (``form`` ``bundle``) or envelope (``dsse``) without any store.
+    def within(self, stores: Sequence[Store]) -> Verifier:
+        """Return this verifier looking in other stores."""
+        other = copy(self)
+        other.stores = tuple(stores)
+        return other
 
-    ``blob`` is the file that it must be about: a subject of its statement, or what a message signature is
-    over. ``digest`` names a subject without the file. Without both VERIFIED means: a given key signed this
-    statement. What the statement is about is told and was compared with nothing. Raises :class:`UsageError`
-    for a malformed digest.
-    """
-    wanted: Wanted = NothingWanted()
-    target = Target(ref)
-    if blob is not None:
-        wanted = BlobWanted.of(blob)
-        target = Target(ref, {"sha256": wanted.digest["sha256"]})
-    elif digest:
+    async def image(self, reference: str, *, resolve: bool = False) -> Verification:
+        """Verify an image, ``REGISTRY/REPOSITORY@sha256:HEX``.
+
+        With ``resolve`` it may be named by a tag, which the ``resolver`` looks up once; the digest is what is
+        verified. Raises :class:`UsageError` for a tag without it, and for what is no image.
+        """
+        if "@" not in reference and not resolve:
+            raise UsageError(
+                f"{reference} has no digest: give REGISTRY/REPOSITORY@sha256:HEX, or resolve its tag"
+            )
+        image = reference if reference.startswith(PREFIXES) else f"{PREFIXES[0]}{reference}"
+        return (await self.targets([image], resolve=resolve))[0]
+
+    async def digest(self, digest: str, reference: str = "", *, ref: str = "") -> Verification:
+        """Verify what the stores have about one subject, ``algorithm:hex``.
+
+        ``reference`` is its repository, for stores that need one; ``ref`` what the user calls it. Raises
+        :class:`UsageError` for a malformed digest.
+        """
         algorithm, _, value = parse_digest(digest).partition(":")
         wanted = DigestWanted({algorithm: value})
-        target = Target(ref, wanted.digest)
-    own = "sha256:" + hashlib.sha256(data).hexdigest()
-    evidence = Evidence("file", ref, own, form, data)
-    return conclude(Case(target, wanted, criteria, (), now, Search((evidence,)), is_alone=True))
+        target = Target(ref or digest, wanted.digest)
+        # step 1: find evidence; what is found is held only as long as it is judged
+        async with searched(self.stores, [Query(f"{algorithm}:{value}", reference)]) as found:
+            return self._conclude(target, wanted, found)
+
+    async def run(self, run: RunSnapshot) -> Verification:
+        """Verify that what was signed about a run is what its record says, and that the record is unchanged.
+
+        Evidence is looked for by the digests of the run's artifacts, by the snapshot's and by the run's UID.
+        """
+        target = Target(run.label, {"sha256": run.digest}, run.uid)
+        wanted = RunWanted(run)
+        try:
+            queries = _queries(wanted)
+        except Exception as error:  # noqa: BLE001 - a run that breaks a format must hurt no other target
+            actual = f"unexpected {type(error).__name__}: {error}; please report it"
+            check = Check(
+                "target", Result.ERROR, "a run that can be described", actual, Reason.INTERNAL_ERROR
+            )
+            return self._undecided(target, check)
+        async with searched(self.stores, queries, run.uid) as found:  # step 1: find evidence
+            return self._conclude(target, wanted, found)
+
+    async def bundle(
+        self,
+        data: bytes,
+        *,
+        ref: str = "bundle",
+        digest: str = "",
+        form: str = "bundle",
+        blob: bytes | None = None,
+    ) -> Verification:
+        """Verify one bundle (``form`` ``bundle``) or envelope (``dsse``), without asking any store.
+
+        ``blob`` is the file that it must be about: a subject of its statement, or what a message signature is
+        over. ``digest``, ``algorithm:hex``, names a subject without the file. Without both, VERIFIED means
+        that somebody of the criteria signed this statement; its subject was compared with nothing. ``ref`` is
+        what the user calls the bundle. Raises :class:`UsageError` for a malformed digest.
+        """
+        return self.judge_bundle(data, ref=ref, digest=digest, form=form, blob=blob)
+
+    def judge_bundle(
+        self,
+        data: bytes,
+        *,
+        ref: str = "bundle",
+        digest: str = "",
+        form: str = "bundle",
+        blob: bytes | None = None,
+    ) -> Verification:
+        """Do what :meth:`bundle` does, outside of an event loop."""
+        wanted: Wanted = NothingWanted()
+        target = Target(ref)
+        if blob is not None:
+            wanted = BlobWanted.of(blob)
+            target = Target(ref, {"sha256": wanted.digest["sha256"]})
+        elif digest:
+            algorithm, _, value = parse_digest(digest).partition(":")
+            wanted = DigestWanted({algorithm: value})
+            target = Target(ref, wanted.digest)
+        own = "sha256:" + hashlib.sha256(data).hexdigest()
+        found = Search((Evidence("file", ref, own, form, data),))
+        return conclude(Case(target, wanted, self.criteria, (), self._clock(), found, is_alone=True))
+
+    async def target(
+        self, word: str, *, resolve: bool = False, digest: str = "", run: str = ""
+    ) -> Verification:
+        """Verify one target: an image with digest, a digest, a run file or a bundle file.
+
+        ``digest`` is the artifact that a bundle file must speak for, ``run`` (``NAMESPACE/NAME``) picks one
+        run of a file that holds several. A tag is looked up only with ``resolve``. Raises
+        :class:`UsageError` for a target that cannot be meant.
+        """
+        question = _Question(self, parse_target(word, resolve=resolve), digest, run)
+        question.check_usage()
+        found = await question.answers()
+        if len(found) != 1:
+            names = ", ".join(one.target.ref for one in found[:10])
+            raise UsageError(f"{word} holds {len(found)} runs; name one of them as NAMESPACE/NAME: {names}")
+        return found[0]
+
+    async def targets(
+        self, words: Sequence[str], *, resolve: bool = False, digest: str = "", blob: bytes | None = None
+    ) -> list[Verification]:
+        """Verify several targets, in their order; a file with several runs gives one answer for each.
+
+        ``digest`` and ``blob`` are what bundle files must be about; see :meth:`bundle`. A tag is looked up
+        only with ``resolve``. Raises
+        :class:`UsageError`, before anything is verified, when one of them cannot be meant.
+        """
+        asked = [(self, parse_target(word, resolve=resolve)) for word in words]
+        return await verify_all(asked, digest=digest, blob=blob)
+
+    def _conclude(self, target: Target, wanted: Wanted, found: Search) -> Verification:
+        return conclude(Case(target, wanted, self.criteria, _urls(self.stores), self._clock(), found))
+
+    def _undecided(self, target: Target, check: Check) -> Verification:
+        return undecided(target, check, self.criteria, _urls(self.stores), self._clock())
 
 
-async def verify_target(
-    target: str,
-    *,
-    stores: Sequence[Store],
-    criteria: Criteria,
-    now: datetime,
-    resolve: bool = False,
-    resolver: TagResolver | None = None,
-    digest: str = "",
-    run: str = "",
-) -> Verification:
-    """Verify one target: an image with digest, a digest, a run file or a bundle file.
-
-    ``digest`` is the artifact that a bundle file must speak for, ``run`` (``NAMESPACE/NAME``) picks one run
-    of a file that holds several. Raises :class:`UsageError` for a target that cannot be meant, a tag without
-    ``resolve`` among them.
-    """
-    options = _Options(stores, criteria, now, resolver, digest, run)
-    parsed = parse_target(target, resolve=resolve)
-    _check_usage(parsed, options)
-    found = await _verify(parsed, options)
-    if len(found) != 1:
-        names = ", ".join(each.target.ref for each in found[:10])
-        raise UsageError(f"{target} holds {len(found)} runs; name one of them as NAMESPACE/NAME: {names}")
-    return found[0]
-
-
-async def verify_targets(
-    targets: Sequence[str],
-    *,
-    stores: Sequence[Store],
-    criteria: Criteria,
-    now: datetime,
-    resolve: bool = False,
-    resolver: TagResolver | None = None,
-    digest: str = "",
-    blob: bytes | None = None,
+async def verify_all(
+    asked: Sequence[tuple[Verifier, ParsedTarget]], *, digest: str = "", blob: bytes | None = None
 ) -> list[Verification]:
-    """Verify several targets, in their order; a file with several runs gives one answer for each.
-
-    ``blob`` is the file that bundle files must be about; see :func:`verify_bundle_file`.
-    Raises :class:`UsageError`, before anything is verified, when one of them cannot be meant.
-    """
-    parsed = [(parse_target(target, resolve=resolve), stores) for target in targets]
-    return await verify_parsed(
-        parsed, criteria=criteria, now=now, resolver=resolver, digest=digest, blob=blob
-    )
-
-
-async def verify_parsed(
-    targets: Sequence[tuple[ParsedTarget, Sequence[Store]]],
-    *,
-    criteria: Criteria,
-    now: datetime,
-    resolver: TagResolver | None = None,
-    digest: str = "",
-    blob: bytes | None = None,
-) -> list[Verification]:
-    """As :func:`verify_targets`, each target with the stores to look in."""
-    asked = [
-        (target, _Options(stores, criteria, now, resolver, digest, blob=blob)) for target, stores in targets
-    ]
-    for target, options in asked:
-        _check_usage(target, options)
+    """Verify each target with its verifier, some at once, as :meth:`Verifier.targets` does."""
+    questions = [_Question(verifier, target, digest, blob=blob) for verifier, target in asked]
+    for question in questions:
+        question.check_usage()
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def guarded(target: ParsedTarget, options: _Options) -> list[Verification]:
+    async def guarded(question: _Question) -> list[Verification]:
         async with places:
-            return await _verify(target, options)
+            return await question.answers()
 
-    answers = await asyncio.gather(*(guarded(*each) for each in asked))
-    return [verification for answer in answers for verification in answer]
+    found = await asyncio.gather(*map(guarded, questions))
+    return [verification for answers in found for verification in answers]
 
 
 @dataclass(frozen=True, slots=True)
-class _Options:
-    stores: Sequence[Store]
-    criteria: Criteria
-    now: datetime
-    resolver: TagResolver | None = None
+class _Question:
+    """One target for one verifier; ``digest`` and ``blob`` belong to bundle files, ``run`` to run files."""
+
+    verifier: Verifier
+    target: ParsedTarget
     digest: str = ""
     run: str = ""
     blob: bytes | None = field(default=None, repr=False)
 
-    def undecided(self, ref: str, expected: str, actual: str, reason: Reason) -> Verification:
+    def check_usage(self) -> None:
+        """Raise :class:`UsageError` for a question that cannot be meant."""
+        target, criteria = self.target, self.verifier.criteria
+        is_bundle = isinstance(target, FileTarget) and target.kind != "run"
+        if self.digest and not is_bundle:
+            raise UsageError(
+                f"{target.ref} is no bundle file: a digest to compare with belongs to bundle files alone"
+            )
+        if self.blob is not None and not is_bundle:
+            raise MissingError(f"{target.ref} is no bundle file", Missing.BUNDLE)
+        is_run = isinstance(target, FileTarget) and not is_bundle
+        if criteria.require_hermetic and not is_run and not criteria.says_whose_run:
+            raise MissingError(
+                f"{target.ref}: hermetic execution is required, but not whose run it must be: any task can "
+                "say that it made this artifact",
+                Missing.WHOSE_RUN,
+            )
+        if not is_bundle and not self.verifier.stores:
+            raise MissingError(f"no store to look for evidence about {target.ref}", Missing.STORE)
+        if isinstance(target, TagTarget) and self.verifier.resolver is None:
+            raise UsageError(
+                f"{target.ref} names a tag and nothing here can resolve it: give the image's digest"
+            )
+        if self.digest:
+            parse_digest(self.digest)
+
+    async def answers(self) -> list[Verification]:
+        """Return the verification of the target, or of each run of a file."""
+        target, verifier = self.target, self.verifier
+        if isinstance(target, TagTarget):
+            return [await self._verify_tag(target)]
+        if isinstance(target, DigestTarget):
+            return [await verifier.digest(target.digest, target.reference, ref=target.ref)]
+        if target.kind != "run":
+            return [
+                await verifier.bundle(
+                    target.data, ref=target.ref, digest=self.digest, form=target.kind, blob=self.blob
+                )
+            ]
+        return await self._verify_run_file(target)
+
+    def _undecided(self, ref: str, expected: str, actual: str, reason: Reason) -> Verification:
         """Return the answer to a target that could not even be looked for."""
         check = Check("target", Result.ERROR, expected, actual, reason)
-        return undecided(Target(ref), check, self.criteria, _urls(self.stores), self.now)
+        return self.verifier._undecided(Target(ref), check)
 
-
-def _check_usage(target: ParsedTarget, options: _Options) -> None:
-    is_bundle = isinstance(target, FileTarget) and target.kind != "run"
-    if options.digest and not is_bundle:
-        raise UsageError(
-            f"{target.ref} is no bundle file: a digest to compare with belongs to bundle files alone"
-        )
-    if options.blob is not None and not is_bundle:
-        raise UsageError(f"{target.ref} is no bundle file: --blob names the file that a bundle is about")
-    is_run = isinstance(target, FileTarget) and not is_bundle
-    if options.criteria.require_hermetic and not is_run and not options.criteria.says_whose_run:
-        raise UsageError(
-            f"{target.ref}: --require hermetic needs to know whose run: any task can say that it made this "
-            "artifact. Add --namespace NAME, --task-ref or --pipeline-ref RESOLVER@DIGEST, --source URI or "
-            "--builder-id URI"
-        )
-    if not is_bundle and not options.stores:
-        raise UsageError(f"no store to look for evidence about {target.ref}: pass --store URL")
-    if isinstance(target, TagTarget) and options.resolver is None:
-        raise UsageError(f"{target.ref} names a tag and nothing here can resolve it: give the image's digest")
-    if options.digest:
-        parse_digest(options.digest)
-
-
-async def _verify(target: ParsedTarget, options: _Options) -> list[Verification]:
-    criteria, stores, now = options.criteria, options.stores, options.now
-    if isinstance(target, TagTarget):
-        return [await _verify_tag(target, options)]
-    if isinstance(target, DigestTarget):
-        return [
-            await verify_digest(
-                target.digest, target.reference, stores=stores, criteria=criteria, now=now, ref=target.ref
-            )
-        ]
-    if target.kind != "run":
-        return [
-            verify_bundle_file(
-                target.data,
-                ref=target.ref,
-                criteria=criteria,
-                now=now,
-                digest=options.digest,
-                form=target.kind,
-                blob=options.blob,
-            )
-        ]
-    return await _verify_run_file(target, options)
-
-
-async def _verify_tag(target: TagTarget, options: _Options) -> Verification:
-    """Resolve once; from here on the digest is what is asked for and printed."""
-    if options.resolver is None:
-        raise TypeError("a tag passed without a resolver")
-    try:
-        digest = await options.resolver.resolve(target.ref)
-    except StoreError as error:
-        return options.undecided(target.ref, "a digest for the tag", str(error), Reason.STORE_UNAVAILABLE)
-    repository = str(parse_image(target.ref).repository)
-    verification = await verify_digest(
-        digest,
-        repository,
-        stores=options.stores,
-        criteria=options.criteria,
-        now=options.now,
-        ref=f"{repository}@{digest}",
-    )
-    check = Check("target", Result.PASS, f"tag {target.ref}, resolved once", digest)
-    return replace(verification, checks=(check, *verification.checks))
-
-
-async def _verify_run_file(target: FileTarget, options: _Options) -> list[Verification]:
-    intake = Intake()
-    intake.add(target.ref, target.data)
-    answers = [
-        options.undecided(name, "a run that can be read", problem, Reason.TARGET_UNREADABLE)
-        for name, problem in intake.problems
-    ]
-    for key in intake.top():
-        if options.run and options.run not in {f"{key[1]}/{key[2]}", f"{key[0].lower()}/{key[1]}/{key[2]}"}:
-            continue
+    async def _verify_tag(self, target: TagTarget) -> Verification:
+        """Look the tag up once; from here on its digest is what is verified and printed."""
+        if self.verifier.resolver is None:
+            raise TypeError("a tag passed without a resolver")
         try:
-            run = intake.snapshot(key)
-        except InputError as error:
+            digest = await self.verifier.resolver.resolve(target.ref)
+        except StoreError as error:
+            return self._undecided(target.ref, "a digest for the tag", str(error), Reason.STORE_UNAVAILABLE)
+        repository = str(parse_image(target.ref).repository)
+        verification = await self.verifier.digest(digest, repository, ref=f"{repository}@{digest}")
+        check = Check("target", Result.PASS, f"tag {target.ref}, resolved once", digest)
+        return replace(verification, checks=(check, *verification.checks))
+
+    async def _verify_run_file(self, target: FileTarget) -> list[Verification]:
+        intake = Intake()
+        intake.add(target.ref, target.data)
+        expected = "a run that can be read"
+        answers = [
+            self._undecided(name, expected, problem, Reason.TARGET_UNREADABLE)
+            for name, problem in intake.problems
+        ]
+        for key in intake.top():
             label = f"{key[0].lower()}/{key[1]}/{key[2]}"
-            expected = "a run that can be read"
-            answers.append(options.undecided(label, expected, str(error), Reason.TARGET_UNREADABLE))
-        else:
-            answers.append(
-                await verify_run(
-                    run,
-                    stores=[store.within(origin_of(run)) for store in options.stores],
-                    criteria=options.criteria,
-                    now=options.now,
-                )
+            if self.run and self.run not in {f"{key[1]}/{key[2]}", label}:
+                continue
+            try:
+                run = intake.snapshot(key)
+            except InputError as error:
+                answers.append(self._undecided(label, expected, str(error), Reason.TARGET_UNREADABLE))
+                continue
+            # a store may keep evidence in a place that is named after the run
+            stores = [store.within(origin_of(run)) for store in self.verifier.stores]
+            answers.append(await self.verifier.within(stores).run(run))
+        if not answers:
+            what = f"no run {self.run}" if self.run else "neither a run nor a bundle"
+            raise UsageError(
+                f"{target.ref} holds {what}: expected a TaskRun, a PipelineRun or a signed bundle"
             )
-    if not answers:
-        what = f"no run {options.run}" if options.run else "neither a run nor a bundle"
-        raise UsageError(f"{target.ref} holds {what}: expected a TaskRun, a PipelineRun or a signed bundle")
-    return answers
+        return answers
 
 
 def _queries(wanted: RunWanted) -> list[Query]:

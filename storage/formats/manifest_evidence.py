@@ -18,7 +18,15 @@ from storage import lean_json
 from storage.formats.digest import is_sha256
 from storage.formats.manifests import DOCKER_MANIFEST, DSSE_TYPE, OCI_MANIFEST, SIGNATURE_KEY
 from storage.limits.allowance import LARGEST
-from storage.record import DSSE_FORMAT, SIMPLE_SIGNING_FORMAT, SIMPLE_SIGNING_TYPE, Evidence, Origin, Skipped
+from storage.record import (
+    DSSE_FORMAT,
+    SIMPLE_SIGNING_FORMAT,
+    SIMPLE_SIGNING_TYPE,
+    Evidence,
+    Origin,
+    SkipKind,
+    Skipped,
+)
 
 BUNDLE_PREFIX = "application/vnd.dev.sigstore.bundle"
 RUN_UID = "provenance.chains/run-uid"
@@ -89,9 +97,9 @@ def read_manifest(
         about = (manifest.get("subject") or {}).get("digest")
         sound = isinstance(layers, list) and all(isinstance(layer, dict) for layer in layers)
     except lean_json.TooMany as exc:
-        return _nothing(location, digest, f"the manifest is not read: {exc.msg}")
+        return _nothing(location, digest, f"the manifest is not read: {exc.msg}", SkipKind.UNREADABLE)
     except (orjson.JSONDecodeError, AttributeError):
-        return _nothing(location, digest, "the manifest is not a JSON object")
+        return _nothing(location, digest, "the manifest is not a JSON object", SkipKind.UNREADABLE)
     if media_type not in {OCI_MANIFEST, DOCKER_MANIFEST} or not sound:
         return _nothing(location, digest, f"{str(media_type)[:100]} is no image manifest")
     if about is not None and subject and about != subject:
@@ -120,7 +128,7 @@ def _read_layer(
     media_type = str(layer.get("mediaType"))
     kind = format_of(media_type)
     if not kind:
-        return Skipped(location, digest, f"{media_type[:100]} is no evidence that we know")
+        return Skipped(location, digest, f"{media_type[:100]} is no evidence that we know", SkipKind.FOREIGN)
     if not is_sha256(digest):
         return Skipped(location, digest, "its digest is not sha256")
     if not isinstance(size, int) or not 0 <= size <= LARGEST:
@@ -160,8 +168,8 @@ def format_of(media_type: str) -> str:
     return f"bundle-v{version.removesuffix('+json')[:20]}"
 
 
-def _nothing(location: str, digest: str, reason: str) -> Contents:
-    return Contents(skipped=(Skipped(location, digest, reason),))
+def _nothing(location: str, digest: str, reason: str, kind: SkipKind = SkipKind.FOREIGN) -> Contents:
+    return Contents(skipped=(Skipped(location, digest, reason, kind),))
 
 
 def _strings(annotations: object) -> dict[str, str]:

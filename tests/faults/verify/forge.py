@@ -18,7 +18,7 @@ from chains.statements.statement import SLSA_V02, SLSA_V1, STATEMENT_V01, STATEM
 from chains.tekton.image_name import ImageDigest
 from chains.verify.criteria import Criteria
 from chains.verify.verdict import Verification
-from chains.verify.verifier import verify_digest
+from chains.verify.verifier import Verifier
 from signers.base import Signer
 from signers.formats.bundle import build_bundle
 from signers.formats.dsse import Envelope, sign_payload
@@ -186,7 +186,7 @@ def ask(
     if pieces or not stores:
         stores = [Shelf(*pieces), *stores]
     return asyncio.run(
-        verify_digest(digest, reference, stores=stores, criteria=by or criteria(), now=NOW, ref=reference)
+        Verifier(by or criteria(), stores, clock=lambda: NOW).digest(digest, reference, ref=reference)
     )
 
 

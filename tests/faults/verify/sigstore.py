@@ -11,7 +11,7 @@ from typing import Any
 
 from chains.verify.criteria import CertificateWanted, Criteria, NameWanted
 from chains.verify.verdict import Verification
-from chains.verify.verifier import verify_digest
+from chains.verify.verifier import Verifier
 from signers.keys.public_key import PublicKey
 from signers.sigstore.trusted_root import TrustedRoot
 from storage.record import Evidence
@@ -59,7 +59,7 @@ def golden(name: str, form: str = "bundle") -> Evidence:
 
 
 async def answer(*held: Evidence, criteria: Criteria, now: datetime = NOW) -> Verification:
-    return await verify_digest(DIGEST, IMAGE, stores=[Shelf(*held)], criteria=criteria, now=now, ref=IMAGE)
+    return await Verifier(criteria, [Shelf(*held)], clock=lambda: now).digest(DIGEST, IMAGE, ref=IMAGE)
 
 
 def encoded(data: bytes) -> str:

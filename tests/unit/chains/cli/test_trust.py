@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from chains.cli.main import run as chains
+from chains.cli.trust import OPTIONS
+from chains.verify.criteria import Missing
 from signers.keys.public_key import PublicKey
 
 Json = Any
@@ -223,6 +225,19 @@ def test_two_spellings_of_one_demand_on_the_command_line_are_refused(
 ) -> None:
     told = refused(capsys, "verify", DIGEST, *IDENTITY, *BY_REGEXP, *ISSUER)
     assert "pass one of --certificate-identity and --certificate-identity-regexp" in told
+
+
+def test_what_a_question_lacks_is_told_with_the_option_that_gives_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert set(OPTIONS) == set(Missing)
+    trusted = ("--key", ".chains/signing.pub")
+    told = refused(capsys, "verify", DIGEST, *trusted, "--store", LAYOUT, "--require-log")
+    assert "verified with a trusted root: pass --trusted-root FILE" in told
+    told = refused(capsys, "verify", DIGEST, *trusted, "--store", LAYOUT, "--require", "hermetic")
+    assert "that it made this artifact: add --namespace NAME, --task-ref" in told
+    told = refused(capsys, "verify", DIGEST, *IDENTITY)
+    assert "together with its issuer alone: pass --certificate-identity" in told
 
 
 def test_get_looks_for_an_image_in_its_registry(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from chains.cli.main import run as run_command
 from chains.verify.verdict import Verdict, Verification
-from chains.verify.verifier import verify_bundle_file
+from chains.verify.verifier import Verifier
 from signers.formats.bundle import MEDIA_TYPE
 from tests.faults.verify.forge import (
     NOW,
@@ -48,8 +48,8 @@ def message(
 
 
 def ask(data: bytes, *, blob: bytes | None = BLOB, **more: Any) -> Verification:
-    return verify_bundle_file(
-        data, ref="release.sigstore.json", criteria=criteria(**more), now=NOW, blob=blob
+    return Verifier(criteria(**more), clock=lambda: NOW).judge_bundle(
+        data, ref="release.sigstore.json", blob=blob
     )
 
 

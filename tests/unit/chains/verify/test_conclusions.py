@@ -32,10 +32,10 @@ from chains.verify.conclude import undecided
 from chains.verify.criteria import Criteria
 from chains.verify.reasons import Reason, Result
 from chains.verify.verdict import Check, Target, Verdict, Verification
-from chains.verify.verifier import verify_bundle_file, verify_digest, verify_run
+from chains.verify.verifier import Verifier
 from signers.keys.keyset import KeyStatus, ListedKey
 from storage.base import Store
-from storage.record import Evidence, Skipped
+from storage.record import Evidence, SkipKind, Skipped
 from tests.faults.verify.forge import (
     BUILD_TYPE,
     BUILDER,
@@ -121,9 +121,7 @@ def asked(
     pieces = [one for one in held if isinstance(one, Evidence)]
     stores: list[Store] = [Shelf(*pieces)] if pieces else []
     stores += [one for one in held if isinstance(one, Store)]
-    return asyncio.run(
-        verify_digest(digest, IMAGE, stores=stores, criteria=by or criteria(), now=now, ref=IMAGE)
-    )
+    return asyncio.run(Verifier(by or criteria(), stores, clock=lambda: now).digest(digest, IMAGE, ref=IMAGE))
 
 
 def case(function: Callable[[], tuple[Verification, dict[str, Evidence]]]) -> Case:
@@ -187,7 +185,12 @@ def nothing_but_items_that_are_none() -> Any:
 @case
 def nothing_but_items_of_others() -> Any:
     items = [
-        Skipped(f"shelf:{one}", f"sha256:{one * 64}", "is no evidence that we know of another tool")
+        Skipped(
+            f"shelf:{one}",
+            f"sha256:{one * 64}",
+            "is no evidence that we know of another tool",
+            SkipKind.FOREIGN,
+        )
         for one in "89"
     ]
     return of(Shelf(image_signature(), skipped=items))
@@ -452,7 +455,7 @@ def hermetic_and_nothing_verified() -> Any:
 
 
 def file_of(data: bytes, by: Criteria | None = None) -> tuple[Verification, dict[str, Evidence]]:
-    return verify_bundle_file(data, ref="one.json", criteria=by or criteria(), now=NOW), {
+    return Verifier(by or criteria(), clock=lambda: NOW).judge_bundle(data, ref="one.json"), {
         "file": evidence(data)
     }
 
@@ -489,7 +492,7 @@ def blob_of(
     data: bytes, by: Criteria | None = None, blob: bytes = BLOB
 ) -> tuple[Verification, dict[str, Evidence]]:
     """What is said of a file for which ``data`` is the bundle."""
-    found = verify_bundle_file(data, ref="one.json", criteria=by or criteria(), now=NOW, blob=blob)
+    found = Verifier(by or criteria(), clock=lambda: NOW).judge_bundle(data, ref="one.json", blob=blob)
     return found, {"file": evidence(data)}
 
 
@@ -529,7 +532,7 @@ def run_of(
         for number, one in enumerate(signed(of_other, config(form or "slsa/v2alpha4"), only=kind)):
             named[f"{kind}{number or ''}"] = one
     shelves = [Shelf(*named.values()), *stores]
-    return asyncio.run(verify_run(snapshot, stores=shelves, criteria=criteria(**by), now=NOW)), named
+    return asyncio.run(Verifier(criteria(**by), shelves, clock=lambda: NOW).run(snapshot)), named
 
 
 def run_with(run: Json = None, **of_runs: tuple[Json, str]) -> tuple[Verification, dict[str, Evidence]]:
@@ -540,7 +543,7 @@ def run_with(run: Json = None, **of_runs: tuple[Json, str]) -> tuple[Verificatio
         made = signed(take_snapshot(signed_for), config(form or "slsa/v2alpha4"), only=kind)
         named[name] = made[0]
     snapshot = take_snapshot(run or raw())
-    found = asyncio.run(verify_run(snapshot, stores=[Shelf(*named.values())], criteria=criteria(), now=NOW))
+    found = asyncio.run(Verifier(criteria(), [Shelf(*named.values())], clock=lambda: NOW).run(snapshot))
     return found, named
 
 
@@ -637,7 +640,7 @@ def a_run_with_two_reports_of_its_own_and_one_by_a_stranger() -> Any:
     held = [*named.values(), stranger, copy]
     criteria_ = criteria(require_hermetic=True)
     snapshot = take_snapshot(raw())
-    again = asyncio.run(verify_run(snapshot, stores=[Shelf(*held)], criteria=criteria_, now=NOW))
+    again = asyncio.run(Verifier(criteria_, [Shelf(*held)], clock=lambda: NOW).run(snapshot))
     return again, named | {"stranger": stranger}
 
 
@@ -653,7 +656,7 @@ def a_run_that_made_nothing_with_a_report_by_a_revoked_key_before_its_own() -> A
     }
     windows = {public("second").keyid: ListedKey(public("second"), status=KeyStatus.REVOKED)}
     by = criteria(keys=[public(), public("second")], windows=windows)
-    return asyncio.run(verify_run(snapshot, stores=[Shelf(*named.values())], criteria=by, now=NOW)), named
+    return asyncio.run(Verifier(by, [Shelf(*named.values())], clock=lambda: NOW).run(snapshot)), named
 
 
 @case
@@ -670,7 +673,7 @@ def replaced(report_by: str) -> Any:
         named[payload.kind] = evidence(sign(late, payload, signer(by)).bundle)
     windows = {public("second").keyid: ListedKey(public("second"), status=KeyStatus.REVOKED)}
     by_keys = criteria(keys=[public(), public("second")], windows=windows)
-    return asyncio.run(verify_run(now, stores=[Shelf(*named.values())], criteria=by_keys, now=NOW)), named
+    return asyncio.run(Verifier(by_keys, [Shelf(*named.values())], clock=lambda: NOW).run(now)), named
 
 
 @case

@@ -16,7 +16,7 @@ from chains.attest import reuse
 from chains.verify import conclude, search
 from chains.verify.search import Query, searched
 from chains.verify.verdict import Verdict
-from chains.verify.verifier import verify_digest
+from chains.verify.verifier import Verifier
 from signers import strict_json
 from signers.errors import FormatError
 from signers.formats import dsse
@@ -177,7 +177,7 @@ def test_evidence_that_was_not_read_for_its_size_is_never_absent(
 
     async def work() -> Any:
         await store.put(records.attestation(records.subject()))
-        return await verify_digest(digest, stores=[store], criteria=criteria(), now=NOW)
+        return await Verifier(criteria(), [store], clock=lambda: NOW).digest(digest)
 
     found = asyncio.run(work())
     assert found.verdict is Verdict.FAILED

@@ -13,7 +13,7 @@ import pytest
 from chains.verify.evidence import MAX_DEPTH
 from chains.verify.render import to_text
 from chains.verify.verdict import Verdict, Verification, many_to_json
-from chains.verify.verifier import verify_bundle_file, verify_target
+from chains.verify.verifier import Verifier
 from signers.formats.bundle import MAX_BUNDLE_BYTES
 from tests.faults.verify.forge import (
     DIGEST,
@@ -43,7 +43,7 @@ OTHER_REASONS = {"message-signature": "not_an_attestation"}
 
 
 def file(data: bytes, form: str = "bundle") -> Verification:
-    return verify_bundle_file(data, ref="file.json", criteria=criteria(), now=NOW, form=form)
+    return Verifier(criteria(), clock=lambda: NOW).judge_bundle(data, ref="file.json", form=form)
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
@@ -60,7 +60,7 @@ def test_a_broken_form_is_skipped_with_the_reason(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
 def test_a_broken_form_given_as_a_file_never_verifies(path: Path) -> None:
-    found = asyncio.run(verify_target(str(path), stores=[Shelf()], criteria=criteria(), now=NOW))
+    found = asyncio.run(Verifier(criteria(), [Shelf()], clock=lambda: NOW).target(str(path)))
     assert found.verdict in {Verdict.FAILED, Verdict.INDETERMINATE}
     assert reasons(found) <= {"unreadable", "not_an_attestation", "target_unreadable"}
 
@@ -192,8 +192,8 @@ def test_no_word_of_the_evidence_can_forge_a_line_or_move_the_cursor() -> None:
     for found in (
         ask(*held, by=criteria(builder_id=forged), reference=forged),
         *(file(one.data) for one in held),
-        verify_bundle_file(
-            bundle(provenance(subject("00", forged))), ref=forged, criteria=criteria(), now=NOW
+        Verifier(criteria(), clock=lambda: NOW).judge_bundle(
+            bundle(provenance(subject("00", forged))), ref=forged
         ),
     ):
         lines = to_text(found, verbose=True).splitlines()
@@ -228,7 +228,7 @@ RUN_FAULTS = sorted(path for path in (HERE / "runs").iterdir() if path.stem != "
 @pytest.mark.parametrize("path", RUN_FAULTS, ids=lambda path: path.stem)
 def test_a_run_file_that_cannot_be_read_is_not_decided(path: Path) -> None:
     found = asyncio.run(
-        verify_target(str(path), stores=[Shelf(form_a(provenance()))], criteria=criteria(), now=NOW)
+        Verifier(criteria(), [Shelf(form_a(provenance()))], clock=lambda: NOW).target(str(path))
     )
     assert found.verdict is Verdict.INDETERMINATE
     assert reasons(found) == {"target_unreadable"}

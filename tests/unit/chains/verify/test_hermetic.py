@@ -18,7 +18,7 @@ from chains.statements.statement import STATEMENT_V1
 from chains.tekton.run_files import read_inputs
 from chains.verify.render import to_text
 from chains.verify.verdict import Verdict, Verification
-from chains.verify.verifier import verify_bundle_file, verify_run
+from chains.verify.verifier import Verifier
 from signers.keys.keyset import KeyStatus, ListedKey
 from storage.base import Store
 from storage.record import Evidence
@@ -177,9 +177,11 @@ def test_nothing_verified_is_told_as_before() -> None:
 def test_a_file_with_the_report_alone_proves_itself_when_its_type_is_asked_for() -> None:
     asked = criteria(require_hermetic=True, predicate_types=[SCAI])
     for level, verdict in (("enforced", Verdict.VERIFIED), ("partly", Verdict.FAILED)):
-        assert verify_bundle_file(bundle(report(level)), ref="f", criteria=asked, now=NOW).verdict is verdict
-    alone = verify_bundle_file(
-        bundle(provenance()), ref="f", criteria=criteria(require_hermetic=True), now=NOW
+        assert (
+            Verifier(asked, clock=lambda: NOW).judge_bundle(bundle(report(level)), ref="f").verdict is verdict
+        )
+    alone = Verifier(criteria(require_hermetic=True), clock=lambda: NOW).judge_bundle(
+        bundle(provenance()), ref="f"
     )
     assert alone.verdict is Verdict.FAILED
 
@@ -196,7 +198,7 @@ def test_a_run_file_is_proven_by_the_report_of_its_own_snapshot(name: str, with_
     payloads = build_payloads(run, config, intake.surroundings_of(run) if with_pod else None)
     held = [evidence(sign(run, payload, signer()).bundle) for payload in payloads if payload.image is None]
     asked = criteria(require_hermetic=True, builder_id="https://b.example.com/h" if with_pod else None)
-    found = asyncio.run(verify_run(run, stores=[Shelf(*held)], criteria=asked, now=NOW))
+    found = asyncio.run(Verifier(asked, [Shelf(*held)], clock=lambda: NOW).run(run))
     assert found.verdict is (Verdict.VERIFIED if with_pod else Verdict.FAILED), to_text(found, verbose=True)
     assert hermetic(found)[0] == ("pass" if with_pod else "fail")
 

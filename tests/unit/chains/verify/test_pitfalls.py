@@ -17,7 +17,7 @@ from chains.statements.statement import SLSA_V1
 from chains.tekton.snapshot import RunSnapshot, take_snapshot
 from chains.verify.render import to_text
 from chains.verify.verdict import Verdict, Verification, worst
-from chains.verify.verifier import verify_bundle_file, verify_run, verify_target, verify_targets
+from chains.verify.verifier import Verifier
 from storage.record import Evidence, Skipped
 from tests.faults.verify.forge import (
     BUILD_TYPE,
@@ -63,7 +63,8 @@ class Tags:
 
 
 def verify(target: str, shelf: Shelf, **more: Json) -> Verification:
-    return asyncio.run(verify_target(target, stores=[shelf], criteria=criteria(), now=NOW, **more))
+    tags = more.pop("resolver", None)
+    return asyncio.run(Verifier(criteria(), [shelf], resolver=tags, clock=lambda: NOW).target(target, **more))
 
 
 def frozen(uid: str = "uid-1", **spec: Json) -> RunSnapshot:
@@ -120,7 +121,7 @@ def test_pitfall_2_every_algorithm_in_common_must_agree() -> None:
     both = {"name": IMAGE, "digest": {"sha512": "ab" * 64}}
     assert reasons(ask(form_a(provenance(both)))) == {"subject_mismatch"}
     statement = provenance({"name": IMAGE, "digest": {"sha256": HEX, "sha512": "00"}})
-    found = asyncio.run(verify_run(run, stores=[Shelf(form_a(statement))], criteria=criteria(), now=NOW))
+    found = asyncio.run(Verifier(criteria(), [Shelf(form_a(statement))], clock=lambda: NOW).run(run))
     assert found.verdict is Verdict.FAILED
 
 
@@ -166,11 +167,11 @@ def test_pitfall_4_nothing_verified_is_never_success() -> None:
     for held in nothing:
         assert ask(*held).exit_code in {1, 3}
     assert worst([]) is Verdict.INDETERMINATE
-    with pytest.raises(UsageError, match="key"):
+    with pytest.raises(UsageError, match="nobody to trust"):
         criteria(keys=[])
-    with pytest.raises(UsageError, match="--store"):
-        asyncio.run(verify_target(DIGEST, stores=[], criteria=criteria(), now=NOW))
-    assert asyncio.run(verify_targets([], stores=[Shelf()], criteria=criteria(), now=NOW)) == []
+    with pytest.raises(UsageError, match="no store to look for evidence"):
+        asyncio.run(Verifier(criteria(), clock=lambda: NOW).target(DIGEST))
+    assert asyncio.run(Verifier(criteria(), [Shelf()], clock=lambda: NOW).targets([])) == []
 
 
 def test_pitfall_4_one_good_target_does_not_make_up_for_another() -> None:
@@ -274,7 +275,7 @@ def test_pitfall_10_an_external_parameter_that_the_run_does_not_have_fails() -> 
     statement = slsa_v1.build_v2alpha4(run, options)
 
     def ask_run(data: bytes) -> Verification:
-        return asyncio.run(verify_run(run, stores=[Shelf(form_b(data))], criteria=criteria(), now=NOW))
+        return asyncio.run(Verifier(criteria(), [Shelf(form_b(data))], clock=lambda: NOW).run(run))
 
     assert ask_run(statement.to_bytes()).verdict is Verdict.VERIFIED
     external = statement.predicate["buildDefinition"]["externalParameters"]
@@ -291,7 +292,7 @@ def test_pitfall_10_an_external_parameter_that_the_run_does_not_have_fails() -> 
 def test_pitfall_11_valid_provenance_of_another_artifact_or_run_is_a_replay() -> None:
     assert reasons(ask(form_a(provenance(subject(OTHER))))) == {"subject_mismatch"}
     replay = form_a(provenance(uid="uid-of-last-week"))
-    found = asyncio.run(verify_run(frozen(), stores=[Shelf(replay)], criteria=criteria(), now=NOW))
+    found = asyncio.run(Verifier(criteria(), [Shelf(replay)], clock=lambda: NOW).run(frozen()))
     assert found.verdict is Verdict.FAILED
     assert "run_mismatch" in reasons(found)
     (check,) = [check for check in found.checks if check.id == "invocation-id"]
@@ -314,7 +315,7 @@ def test_pitfall_14_only_checks_that_ran_are_told_as_passed() -> None:
     assert "builder id      not asked for" in text
     failed = ask(form_b(provenance(), signer("stranger")))
     assert {check.id for check in failed.checks if check.result.value == "pass"} == {"evidence"}
-    alone = verify_bundle_file(bundle(provenance()), ref="b.json", criteria=criteria(), now=NOW)
+    alone = Verifier(criteria(), clock=lambda: NOW).judge_bundle(bundle(provenance()), ref="b.json")
     assert results(alone)["subject"] == "skip"
 
 

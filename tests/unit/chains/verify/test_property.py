@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chains.verify.render import to_text
 from chains.verify.verdict import Verdict, Verification
-from chains.verify.verifier import verify_bundle_file, verify_digest
+from chains.verify.verifier import Verifier
 from tests.faults.verify.forge import (
     DIGEST,
     NOW,
@@ -38,8 +38,8 @@ def ask(data: bytes, form: str) -> list[Verification]:
     """The answers by digest and as a file; a second store has the original, which must not lend its credit."""
     held = evidence(data, form)
     return [
-        asyncio.run(verify_digest(DIGEST, stores=[Shelf(held)], criteria=CRITERIA, now=NOW)),
-        verify_bundle_file(data, ref="x", criteria=CRITERIA, now=NOW, form=form.partition("-")[0]),
+        asyncio.run(Verifier(CRITERIA, [Shelf(held)], clock=lambda: NOW).digest(DIGEST)),
+        Verifier(CRITERIA, clock=lambda: NOW).judge_bundle(data, ref="x", form=form.partition("-")[0]),
     ]
 
 
@@ -155,6 +155,6 @@ def test_a_changed_byte_of_an_image_signature_never_passes(data: st.DataObject) 
     position = data.draw(st.integers(0, len(changed) - 1))
     changed[position] ^= data.draw(st.integers(1, 255))
     held = evidence(bytes(changed), "simplesigning", signature=good.signature)
-    found = asyncio.run(verify_digest(DIGEST, stores=[Shelf(held)], criteria=CRITERIA, now=NOW))
+    found = asyncio.run(Verifier(CRITERIA, [Shelf(held)], clock=lambda: NOW).digest(DIGEST))
     assert found.verdict is Verdict.NOT_FOUND
     assert [check.result.value for check in found.checks if check.id == "image-signature"] == ["skip"]

@@ -33,7 +33,7 @@ from chains.verify import run as verify_runs
 from chains.verify.render import to_text
 from chains.verify.run import differences
 from chains.verify.verdict import Verdict, Verification
-from chains.verify.verifier import verify_digest, verify_run, verify_target
+from chains.verify.verifier import Verifier
 from storage.errors import StoreRejected
 from storage.open import open_store
 from storage.record import Evidence, Findings
@@ -106,7 +106,7 @@ def signed(run: RunSnapshot, keys: Mapping[str, str] | None = None, *, only: str
 
 
 def ask(run: RunSnapshot, *held: Evidence, **asked: Json) -> Verification:
-    return asyncio.run(verify_run(run, stores=[Shelf(*held)], criteria=criteria(**asked), now=NOW))
+    return asyncio.run(Verifier(criteria(**asked), [Shelf(*held)], clock=lambda: NOW).run(run))
 
 
 def failed(found: Verification, check: str = "statement-matches-run") -> Json:
@@ -128,7 +128,7 @@ def test_every_example_verifies_in_every_format_through_a_real_store(
         assert {outcome.state for outcome in outcomes} == {"signed"}
         await stores.close()
         async with open_store(f"{kind}:{tmp_path}/store") as store:
-            return await verify_target(str(path), stores=[store], criteria=criteria(), now=NOW)
+            return await Verifier(criteria(), [store], clock=lambda: NOW).target(str(path))
 
     found = asyncio.run(work())
     assert found.verdict is Verdict.VERIFIED, to_text(found, verbose=True)
@@ -250,7 +250,7 @@ def test_provenance_without_a_subject_is_found_by_the_runs_uid(tmp_path: Path) -
         await attest_all(intake, Flow(parse_config(config()), signer(), stores))
         run = intake.snapshot(*intake.top())
         assert not verify_runs.RunWanted(run).subjects
-        found = await verify_run(run, stores=[store], criteria=criteria(), now=NOW)
+        found = await Verifier(criteria(), [store], clock=lambda: NOW).run(run)
         await stores.close()
         return found
 
@@ -383,12 +383,12 @@ class Picky(Shelf):
 def test_a_registry_is_asked_about_images_and_its_refusal_of_the_rest_is_told() -> None:
     run = take_snapshot(raw())
     store = Picky(*signed(run))
-    found = asyncio.run(verify_run(run, stores=[store], criteria=criteria(), now=NOW))
+    found = asyncio.run(Verifier(criteria(), [store], clock=lambda: NOW).run(run))
     assert found.verdict is Verdict.VERIFIED
     assert store.asked == [(f"sha256:{HEX}", IMAGE)]
     assert "say which registry" in found.skipped[-1].detail
     run = take_snapshot(raw(image=False))
-    found = asyncio.run(verify_run(run, stores=[store], criteria=criteria(), now=NOW))
+    found = asyncio.run(Verifier(criteria(), [store], clock=lambda: NOW).run(run))
     assert found.verdict is Verdict.INDETERMINATE
 
 
@@ -397,7 +397,7 @@ def test_a_store_that_is_down_does_not_hide_a_changed_run() -> None:
     changed = raw()
     changed["spec"]["params"][0]["value"] = "evil"
     run = take_snapshot(changed)
-    found = asyncio.run(verify_run(run, stores=[Shelf(*held), Broken()], criteria=criteria(), now=NOW))
+    found = asyncio.run(Verifier(criteria(), [Shelf(*held), Broken()], clock=lambda: NOW).run(run))
     assert found.verdict is Verdict.FAILED
 
 
@@ -539,8 +539,8 @@ def from_store(tmp_path: Path, kind: str, run: RunSnapshot) -> list[Verification
 
     async def work() -> list[Verification]:
         async with open_store(f"{kind}:{tmp_path}/store") as store:
-            one = await verify_run(run, stores=[store], criteria=criteria(), now=NOW)
-            two = await verify_digest(f"sha256:{HEX}", IMAGE, stores=[store], criteria=criteria(), now=NOW)
+            one = await Verifier(criteria(), [store], clock=lambda: NOW).run(run)
+            two = await Verifier(criteria(), [store], clock=lambda: NOW).digest(f"sha256:{HEX}", IMAGE)
             return [one, two]
 
     return asyncio.run(work())

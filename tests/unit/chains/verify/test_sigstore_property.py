@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from chains.verify.criteria import CertificateWanted, Criteria, NameWanted
 from chains.verify.render import to_text
 from chains.verify.verdict import Verdict, Verification
-from chains.verify.verifier import verify_bundle_file
+from chains.verify.verifier import Verifier
 from signers.keys.public_key import PublicKey
 from signers.sigstore.trusted_root import TrustedRoot
 from tests.faults.verify.forge import DIGEST
@@ -41,7 +41,7 @@ def answer(name: str, data: bytes) -> Verification:
     criteria = Criteria(
         [KEY], certificate=WANTED, trusted_root=ROOT, require_log=True, require_timestamp=has_stamp
     )
-    return verify_bundle_file(data, ref="file", criteria=criteria, now=NOW, digest=DIGEST)
+    return Verifier(criteria, clock=lambda: NOW).judge_bundle(data, ref="file", digest=DIGEST)
 
 
 def told(found: Verification) -> Json:

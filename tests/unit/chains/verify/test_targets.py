@@ -16,7 +16,7 @@ from chains.errors import UsageError
 from chains.verify.render import to_text
 from chains.verify.targets import MOST_FILE, DigestTarget, FileTarget, TagTarget, parse_digest, parse_target
 from chains.verify.verdict import Verdict, Verification
-from chains.verify.verifier import verify_bundle_file, verify_target, verify_targets
+from chains.verify.verifier import Verifier
 from storage.base import StoreOptions
 from storage.errors import StoreUnavailable
 from storage.formats.manifests import Descriptor
@@ -46,7 +46,8 @@ Json = Any
 
 def ask(target: str, *shelves: Shelf, **more: Json) -> Verification:
     stores = shelves or (Shelf(form_a(provenance())),)
-    return asyncio.run(verify_target(target, stores=stores, criteria=criteria(), now=NOW, **more))
+    tags = more.pop("resolver", None)
+    return asyncio.run(Verifier(criteria(), stores, resolver=tags, clock=lambda: NOW).target(target, **more))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_a_bundle_file_alone_says_what_it_speaks_for_and_that_nothing_was_compar
 ) -> None:
     path = tmp_path / "file.json"
     path.write_bytes(data)
-    found = asyncio.run(verify_target(str(path), stores=[], criteria=criteria(), now=NOW))
+    found = asyncio.run(Verifier(criteria(), clock=lambda: NOW).target(str(path)))
     assert found.verdict is Verdict.VERIFIED
     assert results(found)["subject"] == "skip"
     assert f"{IMAGE} {DIGEST}" in next(check.actual for check in found.checks if check.id == "subject")
@@ -255,7 +256,7 @@ def test_a_digest_to_compare_with_belongs_to_bundle_files() -> None:
     ],
 )
 def test_a_bundle_file_that_is_wrong_fails(data: bytes, reason: str) -> None:
-    found = verify_bundle_file(data, ref="file", criteria=criteria(), now=NOW)
+    found = Verifier(criteria(), clock=lambda: NOW).judge_bundle(data, ref="file")
     assert found.verdict is Verdict.FAILED
     assert reason in reasons(found)
 
@@ -263,16 +264,16 @@ def test_a_bundle_file_that_is_wrong_fails(data: bytes, reason: str) -> None:
 def test_a_bundle_file_of_another_type_is_verified_when_it_was_asked_for() -> None:
     data = bundle(provenance(predicateType="https://example.com/x"))
     asked = criteria(predicate_types=["https://example.com/x"])
-    assert verify_bundle_file(data, ref="x", criteria=asked, now=NOW).verdict is Verdict.VERIFIED
+    assert Verifier(asked, clock=lambda: NOW).judge_bundle(data, ref="x").verdict is Verdict.VERIFIED
 
 
 def test_a_bundle_without_subjects_speaks_for_nothing_and_says_so() -> None:
     statement = {**provenance(), "subject": []}
-    found = verify_bundle_file(bundle(statement), ref="x", criteria=criteria(), now=NOW)
+    found = Verifier(criteria(), clock=lambda: NOW).judge_bundle(bundle(statement), ref="x")
     assert "speaks for no subject" in to_text(found, verbose=True)
     many = provenance(*[subject(f"{number:064x}", f"n{number}") for number in range(20)])
     text = to_text(
-        verify_bundle_file(bundle(many), ref="x", criteria=criteria(), now=NOW), verbose=True, width=2000
+        Verifier(criteria(), clock=lambda: NOW).judge_bundle(bundle(many), ref="x"), verbose=True, width=2000
     )
     assert "20 subjects: n0 sha256:" in text
 
@@ -302,7 +303,7 @@ def test_several_targets_are_answered_in_order_and_one_for_each_run(tmp_path: Pa
     bundle_file.write_bytes(bundle(provenance()))
     words = [runs_file(tmp_path, "a", "b"), DIGEST, str(bundle_file)]
     shelf = Shelf(form_a(provenance()))
-    found = asyncio.run(verify_targets(words, stores=[shelf], criteria=criteria(), now=NOW))
+    found = asyncio.run(Verifier(criteria(), [shelf], clock=lambda: NOW).targets(words))
     assert [each.target.ref for each in found] == [
         "taskrun/ns/a", "taskrun/ns/b", DIGEST, str(bundle_file),
     ]  # fmt: skip
@@ -312,7 +313,7 @@ def test_several_targets_are_answered_in_order_and_one_for_each_run(tmp_path: Pa
 def test_nothing_is_verified_when_one_of_several_targets_cannot_be_meant() -> None:
     shelf = Shelf(form_a(provenance()))
     with pytest.raises(UsageError, match=r"missing\.json: no such file"):
-        asyncio.run(verify_targets([DIGEST, "missing.json"], stores=[shelf], criteria=criteria(), now=NOW))
+        asyncio.run(Verifier(criteria(), [shelf], clock=lambda: NOW).targets([DIGEST, "missing.json"]))
     assert shelf.asked == []
 
 

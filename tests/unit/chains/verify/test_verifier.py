@@ -17,7 +17,7 @@ from chains.verify.verdict import Verdict
 from signers.formats.dsse import Envelope, Signature, sign_payload
 from storage.errors import StoreRejected, StoreUnavailable
 from storage.formats.manifest_evidence import read_manifest
-from storage.record import IN_TOTO_PAYLOAD_TYPE, Skipped
+from storage.record import IN_TOTO_PAYLOAD_TYPE, SkipKind, Skipped
 from tests.faults.verify.forge import (
     BUILD_TYPE,
     BUILDER,
@@ -340,7 +340,10 @@ def test_what_may_be_evidence_and_cannot_be_read_is_not_told_as_absent(why: str)
 
 def test_things_that_a_store_found_are_listed() -> None:
     left = Skipped(
-        "registry.example.com/x@sha256:1", "sha256:1", "application/spdx+json is no evidence that we know"
+        "registry.example.com/x@sha256:1",
+        "sha256:1",
+        "application/spdx+json is no evidence that we know",
+        SkipKind.FOREIGN,
     )
     found = ask(Shelf(skipped=[left]))
     assert found.verdict is Verdict.NOT_FOUND

@@ -18,6 +18,7 @@ from storage.formats.manifests import (
     entry_of,
     identity_of,
 )
+from storage.record import SkipKind
 
 SUBJECT = "sha256:" + "a" * 64
 BLOB = "sha256:" + "b" * 64
@@ -86,6 +87,28 @@ def test_what_cannot_be_read_is_skipped_with_the_reason(document: object, reason
     wanted, (skipped,) = read(document)
     assert not wanted
     assert reason in skipped
+
+
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        (b"{", SkipKind.UNREADABLE),
+        (b"[]", SkipKind.UNREADABLE),
+        ({"mediaType": OCI_INDEX, "manifests": []}, SkipKind.FOREIGN),
+        ({"layers": "x"}, SkipKind.FOREIGN),
+        ({"layers": []}, SkipKind.FOREIGN),
+        ({"layers": [layer()], "subject": {"digest": "sha256:" + "c" * 64}}, SkipKind.FOREIGN),
+        ({"layers": [layer(mediaType="application/spdx+json")]}, SkipKind.FOREIGN),
+        ({"layers": [layer(digest=7)]}, SkipKind.UNREADABLE),
+        ({"layers": [layer(size=10**9)]}, SkipKind.UNREADABLE),
+    ],
+)
+def test_what_is_no_evidence_is_told_by_a_value_from_what_could_not_be_read(
+    document: object, kind: SkipKind
+) -> None:
+    data = document if isinstance(document, bytes) else json.dumps(document).encode()
+    (skipped,) = read_manifest(data, "oci:", "here", "sha256:" + "1" * 64, "sha256:" + "a" * 64).skipped
+    assert skipped.kind is kind
 
 
 def test_one_bad_layer_does_not_hide_the_good_one() -> None:
