@@ -254,7 +254,8 @@ class S3Store(Store):
         if asked and got.encryption != asked:
             raise StoreRejected(
                 f"s3://{self._settings.bucket}/{key}: storage.s3.sse is {asked}, but the object has "
-                f"{got.encryption or 'none that the service reports'}: correct the setting, or the bucket"
+                f"{got.encryption or 'no encryption that the service reports'}: correct the setting, or the "
+                "bucket"
             )
 
     async def _check_lock(
