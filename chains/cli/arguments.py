@@ -239,3 +239,27 @@ def namespace_options() -> list[Option]:
         Option("--for-namespace", text, default=None, metavar="NAME"),
         Option("--namespace-label", "a label of that namespace", repeatable=True, metavar="NAME=VALUE"),
     ]
+
+
+def summary_options() -> list[Option]:
+    """Return the options that say how an answer is signed."""
+    return [
+        Option("--attest-vsa", "sign the answer as SLSA VSA and in-toto SVR, and store both", flag=True),
+        Option(
+            "--vsa-key",
+            "the verifier's own key, which signs no evidence",
+            metavar="KEY",
+            type=FILE,
+            default=None,
+        ),
+        Option("--verifier-id", "the URI of the organisation that verifies", metavar="URI", default=None),
+        Option("--policy-uri", "the URI at which consumers find the policy", metavar="URI", default=None),
+        Option("--attest-failures", "sign a FAILED summary, too, where an image does not pass", flag=True),
+        Option(
+            "--vsa-folder",
+            "write the bare envelopes into this folder, too",
+            metavar="FOLDER",
+            type=FOLDER,
+            default=None,
+        ),
+    ]

@@ -11,6 +11,7 @@ from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
 from chains.assembly.workspace import Settings, load_settings
 from chains.cli.arguments import OK, Options
+from chains.cli.summary import attest_answers, open_verifier
 from chains.errors import UsageError
 from chains.policy.answer import answer
 from chains.policy.document.load import load_policies
@@ -60,24 +61,33 @@ async def decide_by_policy(options: Options) -> int:
         raise UsageError(f"pass --policy or {option}: with a policy, the policy says what is demanded")
     settings = load_settings(options.config)
     policies = open_policies(options.policy, settings)
+    verifier = open_verifier(options, settings, policies)
     images = [await _image(word, options, settings) for word in options.targets]
     urls = list(dict.fromkeys(options.store or ("oci:",)))
     stores = [open_url(url, store_options(settings.config)) for url in urls]
     try:
         found = await _answers(policies, images, stores, namespace_of(options))
+        unmatched = [image for image, one in zip(images, found, strict=True) if one is None]
+        if unmatched and not options.allow_unmatched:
+            _refuse(unmatched[0])
+        answers = [one for one in found if one is not None]
+        if verifier is not None:
+            await attest_answers(answers, verifier, stores, options)
     finally:
         for store in stores:
             await store.close()
-    unmatched = [image for image, one in zip(images, found, strict=True) if one is None]
-    if unmatched and not options.allow_unmatched:
-        raise UsageError(
-            f"no policy is for {unmatched[0].repository}: chains policy explain says why; --allow-unmatched "
-            "takes such images for allowed"
-        )
+        if verifier is not None:
+            verifier.sealer.close()
     for image in unmatched:
         say(f"no policy is for {image.repository}@{image.digest}: allowed unseen")
-    answers = [one for one in found if one is not None]
     return show_answers(answers, options)
+
+
+def _refuse(image: Image) -> None:
+    raise UsageError(
+        f"no policy is for {image.repository}: chains policy explain says why; --allow-unmatched takes such "
+        "images for allowed"
+    )
 
 
 def open_policies(path: str, settings: Settings) -> list[OpenedPolicy]:

@@ -11,7 +11,17 @@ from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
 from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.assembly.workspace import LAYOUT, Settings, load_settings
-from chains.cli.arguments import FILE, Argument, Option, Options, config, namespace_options, output, store
+from chains.cli.arguments import (
+    FILE,
+    Argument,
+    Option,
+    Options,
+    config,
+    namespace_options,
+    output,
+    store,
+    summary_options,
+)
 from chains.cli.commands import Command
 from chains.cli.trust import OPTIONS, Trusted, where_to_look, whom_to_trust
 from chains.documents.load import read_bytes
@@ -57,7 +67,7 @@ def _verify(options: Options) -> int:
 
 
 def _refuse_policy_options(options: Options) -> None:
-    for name in ("allow_unmatched", "for_namespace", "namespace_label"):
+    for name in ("allow_unmatched", "for_namespace", "namespace_label", "attest_vsa"):
         if name in options.given:
             raise UsageError(f"--{name.replace('_', '-')} belongs to --policy FILE")
 
@@ -200,6 +210,7 @@ verify = Command(
         ),
         Option("--allow-unmatched", "take images that no policy is for as allowed", flag=True),
         *namespace_options(),
+        *summary_options(),
         Option("--resolve", "take words for images, look up a tag's digest once, and verify that", flag=True),
         Option("--verbose", "tell every criterion, check and item of evidence", flag=True),
         output(),

@@ -250,3 +250,49 @@ def test_cosign_verifies_what_is_copied_out_of_a_layout(
         referrers_registry.push_manifest(name, body, manifest["mediaType"], tag)
     verify(cosign, attested)
     cosign("verify", "--key", attested.public_key, NO_LOG, attested.reference)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_cosign_verifies_the_summary_that_a_policy_leaves(
+    registry: Registry, cosign: Cosign, tmp_path: Path, request: pytest.FixtureRequest, encoding: str
+) -> None:
+    attested = attest_image(registry, tmp_path, slug(request), encoding=encoding)
+    config = ["--config", str(tmp_path / "config.json")]
+    assert chains(["keys", "generate", str(tmp_path / "vsa.key")]) == 0
+    key = {"pem": attested.public_key.read_text()}
+    builder = "https://tekton.dev/chains/v2"
+    policy = {
+        "apiVersion": "provenance.chains/v1",
+        "kind": "Policy",
+        "metadata": {"name": "interop"},
+        "spec": {
+            "match": {"images": [attested.repository]},
+            "trust": [{"name": "t", "signer": {"keys": [key]}, "builderId": builder, "maxLevel": 2}],
+        },
+    }
+    (tmp_path / "policy.json").write_text(json.dumps(policy))
+    verifier, uri = "https://security.example.com/verifier", "https://security.example.com/policy"
+    summary = [
+        "--attest-vsa",
+        "--vsa-key",
+        str(tmp_path / "vsa.key"),
+        "--verifier-id",
+        verifier,
+        "--policy-uri",
+        uri,
+    ]
+    asked = ["verify", "--policy", str(tmp_path / "policy.json"), *config, attested.reference]
+    assert chains([*asked, *summary]) == 0
+    types = ("https://slsa.dev/verification_summary/v1", "https://in-toto.io/attestation/svr/v0.2")
+    for form in ("dsse", "sigstore-bundle") if encoding == "both" else (encoding,):
+        flags = [FORM_A, NO_LOG] if form == "dsse" else [NO_LOG]
+        for kind in types:
+            ours = ["--key", tmp_path / "vsa.pub", *flags, "--type", kind, attested.reference]
+            assert statement(cosign("verify-attestation", *ours).stdout)["predicateType"] == kind
+            # the builder's key vouches for no summary, and the verifier's for no provenance
+            theirs = ["--key", attested.public_key, *flags, "--type", kind, attested.reference]
+            assert cosign("verify-attestation", *theirs, check=False).returncode != 0
+    swapped = ["--key", tmp_path / "vsa.pub", NO_LOG, "--type", "slsaprovenance1", attested.reference]
+    assert cosign("verify-attestation", *swapped, check=False).returncode != 0
+    # what is there now is verified as before
+    assert chains(asked) == 0

@@ -1,0 +1,80 @@
+"""``verify --policy --attest-vsa``: sign what the policies said, and store it beside the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from chains.assembly.sealers import open_sealer
+from chains.assembly.workspace import Settings, open_key
+from chains.cli.arguments import Options
+from chains.errors import InputError, UsageError
+from chains.policy.opened import OpenedPolicy
+from chains.policy.summary import Verifier, attest_summary, refuse_shared_key, summarise
+from chains.policy.verdict import ImageAnswer
+from chains.statements.vsa import VSA
+from chains.terminal import say
+from chains.verify.verdict import Verdict
+from storage.base import Store
+from storage.formats.names import plain_name
+
+_NEEDED = ("vsa_key", "verifier_id", "policy_uri")
+_ONLY = (*_NEEDED, "attest_failures", "vsa_folder")
+
+
+def refuse_summary_options(options: Options) -> None:
+    """Raise :class:`UsageError` for options that need ``--attest-vsa``, and for what it lacks."""
+    if not options.attest_vsa:
+        for name in _ONLY:
+            if name in options.given:
+                raise UsageError(f"--{name.replace('_', '-')} belongs to --attest-vsa")
+        return
+    missing = [f"--{name.replace('_', '-')}" for name in _NEEDED if not getattr(options, name)]
+    if missing:
+        raise UsageError(f"--attest-vsa needs {' and '.join(missing)}: none of them has a default")
+
+
+def open_verifier(options: Options, settings: Settings, policies: Sequence[OpenedPolicy]) -> Verifier | None:
+    """Return who signs the summaries, None where none is asked for.
+
+    Raises :class:`UsageError` for a key that signs evidence of these policies.
+    """
+    refuse_summary_options(options)
+    if not options.attest_vsa:
+        return None
+    key = open_key(options.vsa_key, settings.config)
+    verifier = Verifier(options.verifier_id, version("provenance-chains"), open_sealer(settings.config, key))
+    refuse_shared_key(verifier, policies)
+    return verifier
+
+
+async def attest_answers(
+    answers: Sequence[ImageAnswer],
+    verifier: Verifier,
+    stores: Sequence[Store],
+    options: Options,
+) -> None:
+    """Sign and store a summary of each answer; of one that did not pass with ``--attest-failures`` alone."""
+    for answer in answers:
+        verdict = answer.strictest
+        if verdict.verdict is not Verdict.VERIFIED and not options.attest_failures:
+            say(f"{verdict.image}: {verdict.verdict.value}, no summary was signed")
+            continue
+        summary = summarise(verdict, verifier, options.policy_uri)
+        for signed in await attest_summary(summary, verdict.policy, verifier, stores):
+            for receipt in signed.receipts:
+                say(f"stored {signed.predicate_type} in {receipt.location}")
+            if options.vsa_folder:
+                kind = "vsa" if signed.predicate_type == VSA else "svr"
+                name = f"{plain_name(summary.name)}-{summary.digest.partition(':')[2][:16]}.{kind}.dsse.json"
+                _write(Path(options.vsa_folder) / name, signed.envelope)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    say(f"wrote {path}")
