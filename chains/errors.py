@@ -1,11 +1,11 @@
-"""The room's errors.
+"""The exceptions of ``chains``.
 
 :class:`ChainsError`              exit code 1
- ├─ :class:`UsageError`           2: wrong words on the command line
- ├─ :class:`ConfigError`          2: a configuration that cannot be used, with every problem it has
- │   └─ :class:`UnreachableError` 2: one that a service keeps from being used for now
- ├─ :class:`InputError`           1: a run or file that cannot be read
- └─ :class:`EvidenceError`        1: signed bytes that are not what they should be
+ ├─ :class:`UsageError`           2: the command line is wrong
+ ├─ :class:`ConfigError`          2: the configuration cannot be used; has every problem
+ │   └─ :class:`UnreachableError` 2: a service of the configuration does not answer now
+ ├─ :class:`InputError`           1: a run or file cannot be read
+ └─ :class:`EvidenceError`        1: signed bytes are malformed
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from typing import Literal
 
 
 class ChainsError(Exception):
-    """Base of the room's errors; the text is for the user."""
+    """The base class. Its text is for the user."""
 
     exit_code = 1
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The text as a person reads it: the first line, and what belongs below it."""
+        """The text for a person: the first line, then details."""
         return (str(self),)
 
 
 class UsageError(ChainsError):
-    """The command line cannot be carried out as written."""
+    """The command line cannot be carried out as it is written."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a configuration, for the user; never holds a secret value.
+    """One thing that is wrong with a configuration, for the user. It never holds a secret value.
 
-    ``error`` means that it is refused or would lose settings or evidence, ``warning`` that it works but is
-    risky or has no effect. ``suggestion`` is the key or value that was probably meant, else empty.
+    ``error`` means that the key is refused, or that settings or evidence would be lost. ``warning`` means
+    that it works but is risky or has no effect. ``suggestion`` is the key or value that was probably meant,
+    else empty.
     """
 
     key: str
@@ -51,7 +52,7 @@ class Problem:
 
 
 class ConfigError(ChainsError):
-    """A configuration cannot be used; ``problems`` has what is wrong with which key."""
+    """A configuration cannot be used. ``problems`` says what is wrong with which key."""
 
     exit_code = 2
 
@@ -63,13 +64,13 @@ class ConfigError(ChainsError):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The message, and each problem on a line of its own."""
+        """The message, then each problem on its own line."""
         told = tuple(map(str, self.problems))
         return (self._message, *told) if self._message or not told else told
 
 
 class UnreachableError(ConfigError):
-    """A configuration cannot be used now, since a service that it names does not answer; it may later."""
+    """A configuration cannot be used now, because a service that it names does not answer."""
 
 
 class InputError(ChainsError):
@@ -77,4 +78,4 @@ class InputError(ChainsError):
 
 
 class EvidenceError(ChainsError):
-    """Signed bytes are not what they should be."""
+    """Signed bytes are malformed."""

@@ -1,7 +1,8 @@
-"""How to install what an optional feature needs: the packages of an extra, by name.
+"""The command that installs the packages of an optional feature.
 
-The distribution itself is on no index, so ``pip install 'provenance-chains[EXTRA]'`` would find nothing or
-somebody else's package. What an extra brings is on every index, and its metadata says what that is.
+The distribution itself is on no package index, so ``pip install 'provenance-chains[EXTRA]'`` would find
+nothing, or somebody else's package. The packages of an extra are on the usual indexes, and our metadata lists
+them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _OF_EXTRA = re.compile(r"^(?P<requirement>[^;]+?)\s*;.*\bextra\s*==\s*['\"](?P<e
 def install_hint(extra: str) -> str:
     """Return the command that installs the packages of an extra, as the next step of an error.
 
-    Where the installation has no metadata, the extra's name is all that is known.
+    Without metadata of the installation, only the extra's name is known.
     """
     packages = _packages(extra)
     if not packages:
@@ -25,7 +26,7 @@ def install_hint(extra: str) -> str:
 
 
 def _packages(extra: str) -> list[str]:
-    # it takes as long as everything else that "chains --help" imports, and only an error needs it
+    # slow to import, and only needed for an error
     from importlib.metadata import PackageNotFoundError, requires  # noqa: PLC0415
 
     try:

@@ -10,11 +10,11 @@ T = TypeVar("T")
 
 
 def carry_out(work: Coroutine[Any, Any, T]) -> T:
-    """Carry out ``work`` as :func:`asyncio.run` does, and return its result or raise what it raised.
+    """Run ``work`` as :func:`asyncio.run` does, and return its result or raise its exception.
 
-    The finished task has no result: ``asyncio.run`` asks ``signal.getsignal`` for its handler, which makes
-    a text of the handler, with the task and all of its result in it, and throws the text away. For a run of a
-    thousand images that took half a minute and more than a gigabyte.
+    The main task itself returns nothing. ``asyncio.run`` calls ``signal.getsignal``, which converts its
+    handler to a text, with the task and its whole result, and discards the text. For a run of a thousand
+    images that took half a minute and more than a gigabyte.
     """
     found: list[T] = []
 

@@ -1,4 +1,4 @@
-"""Where an API server is and how to prove who we are: plain values, whatever they were read from."""
+"""How to reach an API server and authenticate to it, as plain values, wherever they were read from."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the API server is and how to prove who we are.
+    """How to reach the API server and authenticate to it.
 
-    ``token_file`` is read again every minute, and at once when the API server does not take its token.
+    ``token_file`` is read again every minute, and at once when the API server refuses its token.
     """
 
     server: str
@@ -22,11 +22,11 @@ class Access:
     certificate: Path | None = None
     key: Path | None = None
     authorize: Callable[[], str] | None = None
-    """Gives the value of the Authorization header; it may run a plugin, so it may take seconds."""
+    """Returns the value of the Authorization header. It may run a plugin, so it may take seconds."""
     proxy: str = ""
     server_name: str = ""
-    """The name in the server's certificate, where it is not the URL's host."""
+    """The name in the server's certificate, if it is not the host in the URL."""
     headers: tuple[tuple[str, str], ...] = ()
-    """Sent with every request: whom to impersonate."""
+    """Headers of every request: the user to impersonate."""
     source: str = ""
-    """Where all this is from, for people."""
+    """The source of these values, for people."""

@@ -1,6 +1,6 @@
-"""The Kubernetes API: get, list by pages, patch; kept connections.
+"""A client of the Kubernetes API: get, list in pages, patch, create. Connections are kept.
 
-Its errors are those of :mod:`chains.cluster.errors`.
+Its exceptions are those of :mod:`chains.cluster.errors`.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ _LEASES = "/apis/coordination.k8s.io/"
 _EXCERPT = 256
 _METADATA = "application/json;as={};g=meta.k8s.io;v=v1,application/json"
 METADATA_ONLY = _METADATA.format("PartialObjectMetadata")
-"""Asks for one object's metadata alone, which costs the server less to send."""
+"""Requests the metadata of one object only, which costs the server less."""
 _UNAUTHORIZED, _SERVER_ERROR = 401, 500
 _TOO_LARGE = ("request is too large", "larger than max")
-"""How etcd and its client refuse an object, which the API server answers with 500."""
+"""The words with which etcd and its client refuse an object. The API server answers with 500 then."""
 
 
 class _TooLong(ClusterUnavailable):
-    """The answer is longer than is read."""
+    """The answer is longer than the limit."""
 
 
 def tls_of(access: Access) -> ssl.SSLContext | bool:
-    """Return how to speak TLS with the API server, for aiohttp."""
+    """Return the TLS settings for the API server, for aiohttp."""
     if not access.server.startswith("https:"):
         return True
     context = ssl.create_default_context(cadata=access.ca_data or None)
@@ -69,9 +69,9 @@ def tls_of(access: Access) -> ssl.SSLContext | bool:
 
 
 class Cluster:
-    """A connection to one API server. Use as ``async with``; calls may run concurrently.
+    """A connection to one API server. Use as ``async with``. Calls may run concurrently.
 
-    Everything but Leases, on which other replicas wait, keeps to ``pace``.
+    All requests are limited by ``pace``, except those for Leases, on which other replicas wait.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Cluster:
         self._session: aiohttp.ClientSession | None = None
         self._large_answers = asyncio.Semaphore(MOST_LARGE_ANSWERS)
         self._token, self._token_read = f"Bearer {access.token}" if access.token else "", -math.inf
-        # the host of the URL is what the certificate is held against, unless the kubeconfig says another name
+        # the certificate must be for the host of the URL, unless the kubeconfig gives another name
         self._tls: dict[str, Any] = {"server_hostname": access.server_name} if access.server_name else {}
 
     async def __aenter__(self) -> Self:
@@ -105,9 +105,9 @@ class Cluster:
     async def get(
         self, path: str, *, accept: str = "", check: Callable[[bytes], None] | None = None
     ) -> dict[str, Any]:
-        """Return one object, in the form ``accept`` where one is asked for. Raises :class:`ClusterError`.
+        """Return one object, in the media type ``accept`` if given. Raises :class:`ClusterError`.
 
-        ``check`` looks at its text before it is decoded, and raises what it finds.
+        ``check`` is called with the object's text before it is decoded. What it raises is raised here.
         """
         data = await self._send("GET", path, headers={"Accept": accept} if accept else None)
         if check is not None:
@@ -118,19 +118,19 @@ class Cluster:
         return _readable(path, found)
 
     async def patch(self, path: str, body: Mapping[str, Any]) -> None:
-        """Merge ``body`` into one object; with a ``resourceVersion`` in it, only into that version.
+        """Merge ``body`` into one object. A ``resourceVersion`` in it limits the patch to that version.
 
-        The answer is asked for as metadata alone, which costs the server less. Raises :class:`ClusterError`.
+        Only metadata is requested as the answer, which costs the server less. Raises :class:`ClusterError`.
         """
         headers = {
             "Content-Type": "application/merge-patch+json",
             "Accept": METADATA_ONLY,
         }
-        # the answer is not read: its managed fields are as deep as the object
+        # the answer is not decoded: its managed fields are nested as deeply as the object
         await self._send("PATCH", path, orjson.dumps(body), headers)
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Create one object and return it as it became. Raises :class:`ClusterError`."""
+        """Create one object and return it as the server stored it. Raises :class:`ClusterError`."""
         data = await self._send("POST", path, orjson.dumps(body), {"Content-Type": "application/json"})
         found = decode_object(data)
         if found is None:
@@ -142,7 +142,7 @@ class Cluster:
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield the objects of a collection, page by page. Raises :class:`ClusterError`.
 
-        One that cannot be read is an error, or with ``outlines`` is in outline.
+        An unreadable object is an error, or with ``outlines`` yields its outline.
         """
         async for item in self._pages(path, selector, {}):
             if item is None and not outlines:
@@ -172,14 +172,14 @@ class Cluster:
             except Unreadable as error:
                 raise ClusterUnavailable(f"GET {path}: {error}") from error
             del data
-            for item in page.get("items") or ():  # null in an empty list of metadata
+            for item in page.get("items") or ():  # the API server sends null for an empty list of metadata
                 yield item
             following = page.get("metadata", {}).get("continue", "")
             if not following:
                 return
 
     async def _page(self, path: str, headers: Mapping[str, str], pages: Pages) -> bytes | None:
-        """Return a page; None where fewer objects are to be asked for."""
+        """Return a page; None if the next request must ask for fewer objects."""
         asked = pages.objects
         try:
             data: bytes | None = await self._send("GET", path, headers=headers, limit=pages.largest)
@@ -201,7 +201,7 @@ class Cluster:
         try:
             return await self._exchange(method, path, body, headers, token, limit)
         except ClusterUnauthorized:
-            # the token may have been replaced since the file was read
+            # the token may have been replaced after the file was read
             if (newer := await self._bearer(0.0)) == token:
                 raise
             return await self._exchange(method, path, body, headers, newer, limit)
@@ -235,9 +235,9 @@ class Cluster:
             raise ClusterUnavailable(f"{method} {path}: {error or type(error).__name__}") from error
 
     async def server_time(self) -> datetime | None:
-        """Return the API server's time, in whole seconds; None when it tells none.
+        """Return the API server's time in whole seconds; None if its answer has none.
 
-        Raises :class:`ClusterUnavailable` and, for an account it does not know, :class:`ClusterRejected`.
+        Raises :class:`ClusterUnavailable`, and :class:`ClusterRejected` for an account that it does not know.
         """
         if self._session is None:
             raise ClusterRejected("the cluster is not open")
@@ -256,7 +256,7 @@ class Cluster:
             raise ClusterUnavailable(f"GET /version: {error or type(error).__name__}") from error
 
     async def _bearer(self, seconds: float) -> str:
-        """Return the Authorization header, made again if it was made longer than ``seconds`` ago."""
+        """Return the Authorization header. It is made again if it is older than ``seconds``."""
         file, authorize = self._access.token_file, self._access.authorize
         if (file is None and authorize is None) or time.monotonic() - self._token_read < seconds:
             return self._token
@@ -274,7 +274,7 @@ class Cluster:
 async def get_outline(
     cluster: Cluster, path: str, *, accept: str = "", check: Callable[[bytes], None] | None = None
 ) -> dict[str, Any]:
-    """Return one object, in outline where it cannot be read. Raises :class:`ClusterError`."""
+    """Return one object, or its outline if it cannot be read. Raises :class:`ClusterError`."""
     options: dict[str, Any] = {"accept": accept} if accept else {}
     if check is not None:
         options["check"] = check
@@ -285,13 +285,13 @@ async def get_outline(
 
 
 def expect_small(data: bytes) -> None:
-    """Raise :class:`ObjectLarge` for an object of which few are held at a time."""
+    """Raise :class:`ObjectLarge` for an object so large that only a few are held at a time."""
     if is_large(data):
         raise ObjectLarge(f"the object has {len(data)} bytes", weight_of(data))
 
 
 def _readable(path: str, found: dict[str, Any]) -> dict[str, Any]:
-    """Return an object that is whole. Raises :class:`ObjectUnreadable`."""
+    """Return an object that is complete. Raises :class:`ObjectUnreadable`."""
     if UNREADABLE not in found:
         return found
     metadata = found["metadata"]

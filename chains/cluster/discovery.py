@@ -1,4 +1,4 @@
-"""Which cluster is meant: a kubeconfig, or the one that this process runs in."""
+"""Which cluster is used: that of a kubeconfig, or the one in which this process runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SERVICE_HOST, SERVICE_PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT
 def find_access(kubeconfig: str = "", context: str = "", *, account: Path = SERVICE_ACCOUNT) -> Access:
     """Return the access to the cluster.
 
-    It is that of ``kubeconfig`` or, without one, of ``$KUBECONFIG``, of the pod's service account, or of
-    ``~/.kube/config``, the first that is there. ``context`` chooses one of a kubeconfig. ``account`` is the
-    folder where the kubelet mounts the account's token. In a pod the API server is at
-    ``KUBERNETES_SERVICE_HOST`` and ``KUBERNETES_SERVICE_PORT``, as for every Kubernetes client: a name would
-    need a name server. Raises :class:`UsageError` with the next step.
+    It comes from ``kubeconfig`` or, without one, from the first of these that exists: ``$KUBECONFIG``, the
+    pod's service account, ``~/.kube/config``. ``context`` chooses a context of a kubeconfig. ``account`` is
+    the folder in which the kubelet mounts the service account's token. In a pod the API server is at
+    ``KUBERNETES_SERVICE_HOST`` and ``KUBERNETES_SERVICE_PORT``, as for every Kubernetes client: a host name
+    would need a name server. Raises :class:`UsageError` with the next step.
     """
     named = kubeconfig or os.environ.get("KUBECONFIG", "").strip()
     token, authority = account / "token", account / "ca.crt"
@@ -41,7 +41,7 @@ def find_access(kubeconfig: str = "", context: str = "", *, account: Path = SERV
 
 
 def _server_of_pod(environ: Mapping[str, str]) -> str:
-    """Return the URL that the kubelet's variables give. Raises :class:`UsageError` when they give none."""
+    """Return the URL that the kubelet's variables give. Raises :class:`UsageError` if they are missing."""
     host, port = (environ.get(name, "").strip() for name in (SERVICE_HOST, SERVICE_PORT))
     if not host or not port:
         missing = " and ".join(

@@ -1,16 +1,16 @@
-"""What the API server, or the way to it, refuses.
+"""The exceptions of requests to the API server.
 
 :class:`ClusterError`
- ├─ :class:`ClusterUnavailable`  network, 429, 5xx: trying again can help
- ├─ :class:`ObjectLarge`         it was asked for small objects alone
+ ├─ :class:`ClusterUnavailable`  network, 429, 5xx: a retry can help
+ ├─ :class:`ObjectLarge`         only small objects were asked for
  ├─ :class:`ObjectGone`          404: there is no such object
- ├─ :class:`ObjectChanged`       409: it changed since it was read
- └─ :class:`ClusterRejected`     everything else: it cannot
-     ├─ :class:`ClusterUnauthorized`  401: the token or certificate is not taken
+ ├─ :class:`ObjectChanged`       409: it changed after it was read
+ └─ :class:`ClusterRejected`     everything else: a retry cannot help
+     ├─ :class:`ClusterUnauthorized`  401: the token or certificate is refused
      ├─ :class:`ClusterForbidden`     403: the account lacks a permission
-     ├─ :class:`ListExpired`          410: the rest of a list cannot be had any more
-     ├─ :class:`ObjectUnreadable`     what is there cannot be decoded, whoever tries
-     └─ :class:`ObjectRefused`        413, 422, and etcd's limit: the object would be too large or not valid
+     ├─ :class:`ListExpired`          410: the rest of a list is no longer available
+     ├─ :class:`ObjectUnreadable`     the object cannot be decoded
+     └─ :class:`ObjectRefused`        413, 422, and etcd's limit: the object would be too large or invalid
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from chains.errors import ChainsError
 
 
 class ClusterError(ChainsError):
-    """Base of what the API server, or the way to it, refuses."""
+    """The base class of what the API server, or the way to it, refuses."""
 
 
 class ClusterUnavailable(ClusterError):  # noqa: N818 - "unavailable" and "rejected" are the words of every port here
@@ -29,7 +29,7 @@ class ClusterUnavailable(ClusterError):  # noqa: N818 - "unavailable" and "rejec
 
 
 class ObjectLarge(ClusterError):  # noqa: N818
-    """The object takes more memory than was reckoned with; ``weight`` is that of :func:`weight_of`."""
+    """The object takes more memory than was reserved. ``weight`` is that of :func:`weight_of`."""
 
     def __init__(self, text: str, weight: int) -> None:
         super().__init__(text)
@@ -41,20 +41,19 @@ class ClusterRejected(ClusterError):  # noqa: N818
 
 
 class ClusterUnauthorized(ClusterRejected):
-    """The API server does not know who we are."""
+    """The API server does not accept the token or certificate."""
 
 
 class ClusterForbidden(ClusterRejected):
-    """The account may not do this."""
+    """The account does not have this permission."""
 
 
 class ListExpired(ClusterRejected):
-    """A list took so long that its next page is forgotten; begin again."""
+    """The list took so long that its next page is no longer available. Start again."""
 
 
 class ObjectUnreadable(ClusterRejected):
-    """The object cannot be decoded; ``outline`` has what can be told of it, see
-    :mod:`chains.documents.decode`."""
+    """The object cannot be decoded. ``outline`` has what can be read, see :mod:`chains.documents.decode`."""
 
     def __init__(self, reason: str, outline: dict[str, Any]) -> None:
         super().__init__(reason)
@@ -62,12 +61,12 @@ class ObjectUnreadable(ClusterRejected):
 
 
 class ObjectRefused(ClusterRejected):
-    """The object would be too large, or not be valid."""
+    """The object would be too large or invalid."""
 
 
 class ObjectGone(ClusterError):  # noqa: N818
-    """There is no such object, or no longer."""
+    """The object does not exist, or no longer."""
 
 
 class ObjectChanged(ClusterError):  # noqa: N818
-    """The object is not the one that was read."""
+    """The object is not the version that was read."""

@@ -1,10 +1,10 @@
-"""Kubernetes Events with stable reasons, told where users look: at the run, or at the configuration.
+"""Kubernetes Events with stable reasons, written to the run or to the configuration.
 
 ``AttestationFailed``  a run is marked as failed; the message says why
-``RunQuarantined``     a run broke the controller itself several times, or cannot be read: put aside as failed
+``RunQuarantined``     a run crashed the controller several times, or cannot be read; it is marked as failed
 ``RunLost``            a finished run was deleted before it was attested
-``ConfigRefused``      the newest configuration or key is not in force; the last good one is
-``StoreUnavailable``   a store of the configuration cannot be opened; the others work on
+``ConfigRefused``      the newest configuration or key is not in force; the last valid one is
+``StoreUnavailable``   a store of the configuration cannot be opened; the others are used
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _log = logging.getLogger("chains.event")
 async def write_event(cluster: Cluster, about: Mapping[str, str], reason: str, message: str) -> None:
     """Write a warning about an object, given as a reference: apiVersion, kind, namespace, name and uid.
 
-    ``message`` is shown on terminals and is written as :func:`told` text. Never raises: a cluster that
-    refuses it loses nothing else.
+    ``message`` is shown on terminals, so it is written as :func:`told` returns it. Never raises: if the
+    cluster refuses the Event, only the Event is lost.
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     body = {

@@ -1,9 +1,10 @@
-"""How people reach a cluster: kubeconfigs as kubectl reads them, by the ``kubernetes`` package.
+"""Kubeconfigs as kubectl reads them, with the ``kubernetes`` package.
 
-It is imported for a kubeconfig alone; in a pod with a service account it is neither needed nor installed.
-What a kubeconfig says and would not be honoured is refused by name: to leave it out could mean to act as
-somebody else. The rules are those of client-go
-(https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/#merging-kubeconfig-files).
+The package is imported only for a kubeconfig. In a pod with a service account it is not needed and not
+installed. A setting that would have no effect here is refused by name, because ignoring it could mean to act
+as somebody else. The rules are those of client-go.
+
+https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/#merging-kubeconfig-files
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ _PROXIES = frozenset({"http", "https"})
 
 
 def read_kubeconfig(paths: str, context: str = "") -> Access:
-    """Return the access of a context, by default the current one.
+    """Return the access of a context, by default of the current one.
 
-    ``paths`` are files separated as in ``$KUBECONFIG``; of two entries of one name the first counts, and
-    files that are not there are passed over. Raises :class:`UsageError`, which never holds a secret.
+    ``paths`` are files separated as in ``$KUBECONFIG``. Of two entries with one name the first counts, and
+    missing files are skipped. Raises :class:`UsageError`, whose text never holds a secret.
     """
     try:
         from kubernetes.client import Configuration  # noqa: PLC0415 - an extra, and a second to import
@@ -84,7 +85,7 @@ def read_kubeconfig(paths: str, context: str = "") -> Access:
         ValueError,
         AttributeError,
     ) as error:
-        # the text of a parser's error may hold a line of the file, which has secrets
+        # a parser's error may quote a line of the file, which has secrets
         raise UsageError(f"kubeconfig {paths}: {_trouble(error)}") from error
     if "exec" in who and not found.api_key and not found.cert_file:
         hint = who["exec"].get("installHint") or "run it by hand to see why, or log in again"
@@ -107,7 +108,7 @@ def read_kubeconfig(paths: str, context: str = "") -> Access:
 
 
 def find_kubeconfig(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the files of ``$KUBECONFIG``, else the one in the home folder if it is there, else nothing."""
+    """Return the files of ``$KUBECONFIG``, else the file in the home folder if it exists, else ``""``."""
     if named := environ.get("KUBECONFIG", "").strip():
         return named
     home = environ.get("HOME", "")
@@ -135,7 +136,7 @@ def _checked(found: Any, known: frozenset[str], where: str) -> dict[str, Any]:
 
 
 def _check_values(cluster: Mapping[str, Any], user: Mapping[str, Any], where: str) -> None:
-    """Raise :class:`UsageError` for what contradicts itself or cannot be carried out."""
+    """Raise :class:`UsageError` for values that contradict each other or cannot be used."""
     insecure = cluster.get("insecure-skip-tls-verify")
     authorities = [
         name for name in ("certificate-authority", "certificate-authority-data") if cluster.get(name)
@@ -162,7 +163,7 @@ def _check_values(cluster: Mapping[str, Any], user: Mapping[str, Any], where: st
 
 
 def _authority(cluster: Mapping[str, Any], folder: Path) -> str:
-    """Return the PEM of the server's authority, inline before a file, as client-go takes them."""
+    """Return the PEM of the server's CA. The inline value wins over the file, as in client-go."""
     if data := cluster.get("certificate-authority-data"):
         return b64decode(data).decode()
     file = cluster.get("certificate-authority")
@@ -170,7 +171,7 @@ def _authority(cluster: Mapping[str, Any], folder: Path) -> str:
 
 
 def _authorize(found: Any) -> Callable[[], str] | None:
-    """Return what gives the Authorization header now: a plugin is asked again when its token has ended."""
+    """Return a function for the Authorization header. A plugin runs again when its token has expired."""
     if not found.api_key:
         return None
 
@@ -183,7 +184,7 @@ def _authorize(found: Any) -> Callable[[], str] | None:
 
 
 def _impersonation(user: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return the headers of the API's user impersonation, each value as it is in the file."""
+    """Return the headers of the API's user impersonation, with the values of the file."""
     found = [("Impersonate-User", str(user["as"]))] if user.get("as") else []
     if user.get("as-uid"):
         found.append(("Impersonate-Uid", str(user["as-uid"])))

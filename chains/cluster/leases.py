@@ -1,9 +1,9 @@
-"""One Lease for each share of the runs: who works on it, until when, and who would like it back.
+"""One Lease for each share of the runs: its holder, until when, and who asks for it.
 
-The fields mean what they mean to client-go's leader election (coordination.k8s.io/v1): a record that nobody
-changes for ``leaseDurationSeconds`` has expired. Two annotations are ours: ``provenance.chains/replicas``,
-into how many shares the holder divides the runs, and ``provenance.chains/wanted-by``, the identity that asks
-for the share.
+The fields have the same meaning as in client-go's leader election (coordination.k8s.io/v1): a record that
+nobody changes for ``leaseDurationSeconds`` has expired. Two annotations are ours:
+``provenance.chains/replicas`` is the number of shares into which the holder divides the runs, and
+``provenance.chains/wanted-by`` is the identity that asks for the share.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ LABELS = {"app": "tekton-chains-controller", "provenance.chains/lease": "share"}
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """One Lease. Times are RFC 3339 with microseconds and are shown, never compared with a clock.
+    """One Lease. Times are RFC 3339 with microseconds. They are shown, and never compared with a clock.
 
-    ``holder`` is empty where nobody holds the share; ``version`` is the resourceVersion that was read, empty
-    for a Lease that is not there.
+    ``holder`` is empty if nobody holds the share. ``version`` is the resourceVersion that was read, empty for
+    a Lease that does not exist.
     """
 
     holder: str = ""
@@ -39,13 +39,13 @@ class LeaseRecord:
 
 
 class LeaseTable(Protocol):
-    """Where the records are. Both methods raise :class:`ClusterError`."""
+    """The port to the records. Both methods raise :class:`ClusterError`."""
 
     async def read(self) -> Mapping[int, LeaseRecord]:
-        """Return the records that are there by the number of their share."""
+        """Return the existing records by the number of their share."""
 
     async def write(self, share: int, record: LeaseRecord) -> None:
-        """Write a record over the version that it names; :class:`ObjectChanged` when there is a newer one."""
+        """Replace the version that a record names. Raises :class:`ObjectChanged` if there is a newer one."""
 
 
 class ClusterLeases:
@@ -76,7 +76,7 @@ class ClusterLeases:
 
 
 def read_record(raw: Mapping[str, Any]) -> LeaseRecord:
-    """Return the record of a Lease as the API server gives it."""
+    """Return the record in a Lease of the API server."""
     metadata, spec = raw["metadata"], raw.get("spec") or {}
     annotations = metadata.get("annotations") or {}
     replicas = str(annotations.get(REPLICAS, ""))
@@ -93,7 +93,7 @@ def read_record(raw: Mapping[str, Any]) -> LeaseRecord:
 
 
 def lease_body(record: LeaseRecord) -> dict[str, Any]:
-    """Return the merge patch that makes a Lease say what ``record`` does; or the new object."""
+    """Return the merge patch, or the new object, that makes a Lease equal to ``record``."""
     spec = {
         "holderIdentity": record.holder or None,
         "leaseDurationSeconds": record.seconds,

@@ -1,4 +1,4 @@
-"""How many objects of a list are asked for at once: fewer where they are large, whoever made them so."""
+"""The number of objects in a page of a list: smaller where the objects are large."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ import aiohttp
 from storage.lean_json import values_in
 
 PAGE = 500
-"""Objects of a page, at most."""
+"""The most objects of a page."""
 PAGE_BYTES = 8 * 1024 * 1024
 PAGE_VALUES = 600_000
-"""In a page of several objects: five hundred ordinary runs have a half of each."""
+"""Limits for a page of several objects. Five hundred ordinary runs have half of each."""
 LARGEST_ANSWER = 16 * 1024 * 1024
-"""Bytes of one object: ten times what etcd takes by default."""
+"""The most bytes of one object: ten times etcd's default limit."""
 MOST_IN_WORK = 4 * 1024 * 1024
-"""Weight of the large runs in work at a time. They take about twenty times as much memory."""
+"""The most weight of large runs that are processed at a time. They take about twenty times as much memory."""
 MOST_OF_ONE = MOST_IN_WORK // 2
-"""Of one namespace."""
+"""The same for one namespace."""
 _SMALLER = 8
 SMALL_BYTES = 128 * 1024
-"""Bytes, and weight, of an object that is not large."""
+"""The most bytes, and the most weight, of an object that is not large."""
 _SMALL_VALUES = 10_000
 _BYTES_OF_A_VALUE = SMALL_BYTES / _SMALL_VALUES
 MOST_LARGE_ANSWERS = 8
-"""Answers of more than :data:`SMALL_BYTES` that are read at a time over one client."""
+"""How many answers of more than :data:`SMALL_BYTES` one client reads at a time."""
 
 
 def weight_of(data: bytes) -> int:
-    """Return what an object takes when it is decoded, as bytes of ordinary JSON that take as much."""
+    """Return the memory that an object takes when it is decoded, in bytes of ordinary JSON."""
     return weight(len(data), values_in(data))
 
 
 def weight(size: int, values: int) -> int:
-    """:func:`weight_of`, of bytes and values that were counted."""
+    """Return the same as :func:`weight_of`, for counted bytes and values."""
     return int(max(size, values * _BYTES_OF_A_VALUE))
 
 
 def is_large(data: bytes) -> bool:
-    """Whether an object takes so much memory when it is decoded that few are held at a time."""
+    """Return whether an object takes so much memory when it is decoded that only a few are held at a time."""
     return weight_of(data) > SMALL_BYTES
 
 
 class Pages:
-    """The size of the pages of one list or watch, which follows what it holds."""
+    """The page size of one list or watch. It adapts to the size of the objects."""
 
     def __init__(self) -> None:
         self.objects = PAGE
-        """To ask for."""
+        """The number of objects to ask for."""
 
     def takes(self, data: bytes | None) -> bool:
-        """Whether a page is read; else fewer objects are to be asked for. None is one that was too long.
+        """Return whether a page is accepted; otherwise the next request asks for fewer objects.
 
-        Of a single object it takes everything but one that was too long.
+        ``None`` is a page that was too long. A page of one object is always accepted unless it was too long.
         """
         if data is None or (self.objects > 1 and values_in(data) > PAGE_VALUES):
             self.objects = max(1, self.objects // _SMALLER)
@@ -64,17 +64,18 @@ class Pages:
 
     @property
     def largest(self) -> int:
-        """Bytes of a page that are read: one object is, however large."""
+        """The most bytes of a page that are read. One object alone may have :data:`LARGEST_ANSWER`."""
         return PAGE_BYTES if self.objects > 1 else LARGEST_ANSWER
 
 
 async def read_some(
     answer: aiohttp.ClientResponse, limit: int, places: asyncio.Semaphore | None = None
 ) -> bytes | None:
-    """Return the body of an answer; None where it has more than ``limit`` bytes, and no more is read.
+    """Return the body of an answer; None if it is longer than ``limit`` bytes, of which no more is read.
 
-    One of more than :data:`SMALL_BYTES` takes one of the ``places``: whether an object is large is known only
-    when all of it was read, and every worker may be reading one. While it waits it reads nothing more.
+    An answer of more than :data:`SMALL_BYTES` waits for one of the ``places`` and reads nothing more
+    meanwhile. Whether an object is large is known only after all of it was read, and every worker may be
+    reading one.
     """
     parts, has_place = bytearray(), False
     try:

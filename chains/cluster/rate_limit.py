@@ -1,4 +1,4 @@
-"""A limit on requests in a second: Tekton Chains' flags ``--kube-api-qps`` and ``--kube-api-burst``."""
+"""A limit on requests per second: Tekton Chains' flags ``--kube-api-qps`` and ``--kube-api-burst``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 
 
 class Pace:
-    """Lets ``rate`` callers through in a second, ``burst`` at once after a pause; a rate of 0 is no limit."""
+    """Lets ``rate`` callers through per second, ``burst`` at once after a pause. Rate 0 means no limit."""
 
     def __init__(self, rate: float = 0, burst: int = 1) -> None:
         self._rate, self._burst = rate, max(1, burst)
         self._free_at = 0.0
 
     async def turn(self) -> None:
-        """Wait for one's turn."""
+        """Wait until the caller may send a request."""
         if self._rate <= 0:
             return
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Documents: JSON and YAML that strangers had a hand in, read within bounds.
+"""Documents: JSON and YAML from strangers, read within limits.
 
 May not come in here: what a document means.
 """

@@ -1,8 +1,8 @@
-"""JSON that strangers had a hand in: decoded with a bound, and each object of a list apart.
+"""JSON from strangers, decoded within limits, each object of a list on its own.
 
-Whoever may create an object can nest it deeper than decoders go, and what cannot be decoded must hurt nobody
-else. Of such an object an outline is made: what a scan without recursion finds of its metadata and of the few
-members that tell what is to become of it, each decoded alone.
+Whoever may create an object can nest it more deeply than decoders allow. An object that cannot be decoded
+must not affect any other. It becomes an outline: a scan without recursion finds its metadata and the few
+members that decide what happens to it, and each of these is decoded alone.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from storage import lean_json
 
 Json = Any
 UNREADABLE = "provenance.chains/unreadable"
-"""The member of an outline that says why the object itself cannot be read."""
+"""The member of an outline with the reason why the object itself cannot be read."""
 MOST_LEVELS = 200
-"""Levels of nesting, in YAML too: what is read is written again, inside other objects as well."""
+"""The most levels of nesting, in YAML too. A value is written again, also inside other objects."""
 _MOST_WRITTEN = 254
-"""Levels that orjson writes."""
+"""The most levels that orjson writes."""
 _TOO_DEEP = f"it is nested deeper than {MOST_LEVELS} levels"
 _MANAGED = b"managedFields"
-"""Its own nesting is that of the object, and nothing here needs it."""
+"""This member is nested as deeply as the object, and nothing here needs it."""
 _NEEDED = {"status": (b"conditions", b"completionTime"), "spec": (b"managedBy",)}
 _LARGEST_MEMBER = 512 * 1024
 _SPACE = re.compile(rb"[ \t\r\n]*+")
@@ -35,14 +35,14 @@ _OPENERS = b"{["
 
 
 class Unreadable(ValueError):  # noqa: N818 - says what is wrong with it
-    """It cannot be decoded, or not written again."""
+    """A text cannot be decoded, or its value cannot be written again."""
 
 
 def decode(data: bytes, most: int = lean_json.MOST_VALUES) -> Json:
-    """Return what JSON means.
+    """Return the value of a JSON text.
 
-    Raises :class:`Unreadable` for anything that is not, is nested too deep or has more than ``most`` values:
-    an object of a cluster has 1.5 MiB, and takes less than four bytes for each value only if made for that.
+    Raises :class:`Unreadable` for invalid JSON, too many levels, or more than ``most`` values. An object of a
+    cluster has at most 1.5 MiB, and only an attack has less than four bytes for each value.
     """
     try:
         found = lean_json.loads(data, most)
@@ -66,7 +66,7 @@ def _why(text: str) -> str:
 
 
 def decode_object(data: bytes) -> dict[str, Json] | None:
-    """Return an object, or its outline if it cannot be read; None where not even that can be made."""
+    """Return an object, or its outline if it cannot be read; None if not even an outline can be made."""
     try:
         found = decode(data)
     except Unreadable as error:
@@ -75,9 +75,9 @@ def decode_object(data: bytes) -> dict[str, Json] | None:
 
 
 def decode_page(data: bytes) -> dict[str, Json]:
-    """Return a list of objects as the API server sends it; what cannot be read has an outline in its place.
+    """Return a list of objects as the API server sends it. Unreadable objects are replaced by their outlines.
 
-    An item of which no outline can be made is ``None``. Raises :class:`Unreadable` for what is no list.
+    An item without an outline is ``None``. Raises :class:`Unreadable` if the text is not a list.
     """
     try:
         found = decode(data)
@@ -102,7 +102,7 @@ def _page_by_item(data: bytes, error: Unreadable) -> dict[str, Json]:
 
 
 def decode_event(line: bytes) -> dict[str, Json] | None:
-    """Return one event of a watch, its object in outline where that cannot be read; None for no event."""
+    """Return one event of a watch, with an outline for an unreadable object; None if it is no event."""
     try:
         found = decode(line)
     except Unreadable as error:
@@ -116,9 +116,9 @@ def decode_event(line: bytes) -> dict[str, Json] | None:
 
 
 def outline_of(data: bytes, reason: str) -> dict[str, Json] | None:
-    """Return what can be told of an object that cannot be read: metadata, and in part status and spec.
+    """Return the outline of an object that cannot be read: metadata, and parts of status and spec.
 
-    None where it has no name and UID.
+    None if it has no name and UID.
     """
     try:
         spans = {name: (a, b) for name, a, b in _members(data, skip_space(data, 0))}
@@ -140,7 +140,7 @@ def outline_of(data: bytes, reason: str) -> dict[str, Json] | None:
 
 
 def _some(data: bytes, span: tuple[int, int] | None, wanted: tuple[bytes, ...] | None) -> dict[str, Json]:
-    """Return the members of an object that can be read, all or the ``wanted``."""
+    """Return the members of an object that can be read, all or those ``wanted``."""
     found: dict[str, Json] = {}
     if span is None or data[span[0]] != ord("{"):
         return found
@@ -155,9 +155,9 @@ def _some(data: bytes, span: tuple[int, int] | None, wanted: tuple[bytes, ...] |
 
 
 def _members(data: bytes, at: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, beginning and end of each member of the object at ``at``; names as they are written.
+    """Yield name, start and end of each member of the object at ``at``, with names as they are written.
 
-    Raises :class:`ValueError` and :class:`IndexError` for what is no JSON.
+    Raises :class:`ValueError` or :class:`IndexError` for invalid JSON.
     """
     if data[at] != ord("{"):
         raise ValueError("no object")
@@ -175,7 +175,7 @@ def _members(data: bytes, at: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _elements(data: bytes, at: int) -> Iterator[tuple[int, int]]:
-    """Yield beginning and end of each element of the array at ``at``."""
+    """Yield start and end of each element of the array at ``at``."""
     at = skip_space(data, at + 1)
     while data[at] != ord("]"):
         end = end_of(data, at)
@@ -184,7 +184,7 @@ def _elements(data: bytes, at: int) -> Iterator[tuple[int, int]]:
 
 
 def _next(data: bytes, at: int, close: bytes) -> int:
-    """Return where the next member or element begins, or the end of them all."""
+    """Return the start of the next member or element, or the end of the object or array."""
     at = skip_space(data, at)
     if data[at : at + 1] == b",":
         return skip_space(data, at + 1)
@@ -194,15 +194,15 @@ def _next(data: bytes, at: int, close: bytes) -> int:
 
 
 def skip_space(data: bytes, at: int) -> int:
-    """Return where something else than space stands, from ``at`` on."""
+    """Return the position of the first character from ``at`` on that is no white space."""
     found = _SPACE.match(data, at)
     return found.end() if found else at
 
 
 def end_of(data: bytes, at: int) -> int:
-    """Return where the value at ``at`` ends, however deep it is nested.
+    """Return the end of the value at ``at``, however deeply it is nested.
 
-    Raises :class:`ValueError` and :class:`IndexError` where none does.
+    Raises :class:`ValueError` or :class:`IndexError` if it does not end.
     """
     if data[at] not in _OPENERS:
         found = _STRING.match(data, at) or _SCALAR.match(data, at)

@@ -1,8 +1,8 @@
-"""A large list in JSON, object by object: text is kept, and the values of one object at a time are made.
+"""A large list in JSON, read object by object. The text is kept, and only one object at a time is decoded.
 
-The list is read through a window, so neither its length nor one enormous object decides how much memory that
-takes. The standard parser reads it, since it shows every pair of an object; where it cannot, a scan without
-recursion finds the object's end.
+The list is read through a window, so neither its length nor one very large object decides how much memory is
+used. The standard parser reads it, because it shows every pair of an object. Where it fails, a scan without
+recursion finds the end of the object.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from chains.errors import InputError
 from storage.lean_json import MOST_VALUES, values_in
 
 MAX_RUN = 8 << 20
-"""Bytes of one object as JSON: five times what a cluster can hold."""
+"""The most bytes of one object: five times what a cluster can hold."""
 MOST_OBJECTS = 200_000
-"""Objects of one list; the largest export that is measured has half as many."""
+"""The most objects of one list: twice the largest export that is measured."""
 _WINDOW = 256 * 1024
 Check = Callable[[list[tuple[str, Any]]], None]
 
 
 def split_list(data: bytes, name: str, check: Check) -> tuple[dict[str, Any], deque[bytes]]:
-    """Return the members of a List without its items, and the text of each item; of an array the latter.
+    """Return the members of a List without its items, and the text of each item; for an array only the
+    latter.
 
-    ``check`` is called with the pairs of every object in the items, and raises what it finds. Raises
-    :class:`InputError` beginning with ``name`` for anything but a list of up to :data:`MOST_OBJECTS` objects
+    ``check`` is called with the pairs of every object in the items, and what it raises is raised here. Raises
+    :class:`InputError` starting with ``name`` for anything but a list of up to :data:`MOST_OBJECTS` objects
     of up to :data:`MAX_RUN` bytes.
     """
     try:
@@ -97,7 +98,7 @@ def _elements(data: bytes, at: int, name: str, check: Check) -> tuple[deque[byte
 
 
 def _piece(text: str, at: int, read: Callable[[str, int], tuple[Any, int]]) -> tuple[bytes | None, int]:
-    """Return the value at ``at`` as it is written, and where it ends; None where the text may end before."""
+    """Return the text of the value at ``at``, and its end; None if the window may end before it."""
     try:
         _, end = read(text, at)
     except (ValueError, RecursionError):
@@ -106,7 +107,7 @@ def _piece(text: str, at: int, read: Callable[[str, int], tuple[Any, int]]) -> t
 
 
 def _window(data: bytes, at: int) -> str:
-    # a character that the window cuts is not read, and what is no UTF-8 is told later
+    # a character that the window cuts in two is not read; invalid UTF-8 is reported later
     part = data[at : at + _WINDOW]
     try:
         return part.decode()
@@ -115,9 +116,12 @@ def _window(data: bytes, at: int) -> str:
 
 
 def _looked_at(piece: bytes, check: Check) -> bytes:
-    """Return a piece, none of whose objects has two members of one name; what is not decoded may have."""
+    """Return a piece after checking that no object in it has two members of one name.
+
+    What the parser cannot decode is not checked.
+    """
     if values_in(piece) <= MOST_VALUES:
-        with suppress(RecursionError):  # nobody decodes it either
+        with suppress(RecursionError):  # it is never decoded, so nobody can read it differently
             json.loads(piece, object_pairs_hook=check)
     return piece
 
@@ -138,7 +142,7 @@ def _end(data: bytes, at: int, name: str) -> int:
 
 
 def _next(data: bytes, at: int, close: bytes) -> int:
-    """Return where the next member or element begins, or the end of them all."""
+    """Return the start of the next member or element, or the end of the object or array."""
     at = skip_space(data, at)
     if data[at : at + 1] == b",":
         at = skip_space(data, at + 1)

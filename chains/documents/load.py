@@ -1,4 +1,4 @@
-"""JSON and YAML text become plain objects: limits first, clear words for what is wrong."""
+"""JSON and YAML text becomes plain objects. Limits are checked first, and errors name what is wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from storage.files import read_file
 from storage.lean_json import MOST_VALUES, values_in
 
 MAX_DOCUMENT = 1 << 30
-"""Bytes of one JSON file; a List of a hundred thousand runs fits."""
+"""The most bytes of one JSON file. A List of a hundred thousand runs fits."""
 _BOM = b"\xef\xbb\xbf"
 _SPACE = _BOM + b" \t\r\n"
 
@@ -27,8 +27,8 @@ _SPACE = _BOM + b" \t\r\n"
 def read_bytes(path: Path, limit: int = MAX_DOCUMENT) -> bytes:
     """Read a file.
 
-    Raises :class:`InputError` when it cannot be read, is no file (a pipe could make us wait for ever) or is
-    larger than ``limit`` bytes.
+    Raises :class:`InputError` if it cannot be read, is not a regular file (a pipe could block for ever), or
+    is larger than ``limit`` bytes.
     """
     try:
         return read_file(path, limit)
@@ -42,7 +42,7 @@ def read_bytes(path: Path, limit: int = MAX_DOCUMENT) -> bytes:
 
 
 def read_standard_input(limit: int = MAX_DOCUMENT) -> bytes:
-    """Read standard input. Raises :class:`InputError` when it is closed or larger than ``limit`` bytes."""
+    """Read standard input. Raises :class:`InputError` if it is closed or larger than ``limit`` bytes."""
     if sys.stdin is None:
         raise InputError("standard input is closed")
     try:
@@ -57,7 +57,7 @@ def read_standard_input(limit: int = MAX_DOCUMENT) -> bytes:
 def load_documents(data: bytes, name: str) -> list[Any]:
     """Return the documents in ``data``: one for JSON, any number for YAML.
 
-    Raises :class:`InputError` beginning with ``name``.
+    Raises :class:`InputError` starting with ``name``.
     """
     start = data[:256].lstrip(_SPACE)[:1]
     if not start:
@@ -81,16 +81,16 @@ def load_documents(data: bytes, name: str) -> list[Any]:
 
 
 def is_large(data: bytes) -> bool:
-    """Whether ``data`` is JSON with more values than one object may have, so that it has to be a list."""
+    """Return whether ``data`` is JSON with more values than one object may have, so it must be a list."""
     return data[:256].lstrip(_SPACE)[:1] in {b"{", b"["} and values_in(data) > MOST_VALUES
 
 
 def load_list(data: bytes, name: str) -> Iterator[tuple[dict[str, Any] | None, str]]:
-    """Yield the objects of a list in JSON that :func:`is_large`, each as :func:`load_documents` would.
+    """Yield the objects of a JSON list for which :func:`is_large` is true, as :func:`load_documents` would.
 
-    In the place of an object that cannot be read stands None, beside what is wrong with it. An item of a
-    typed list gets its kind and version, which kubectl leaves out. Raises :class:`InputError` beginning with
-    ``name`` when it is no list or not JSON; no object was given then.
+    Each comes with its problem: an object that cannot be read is None. An item of a typed list gets its kind
+    and version, which kubectl leaves out. Raises :class:`InputError` starting with ``name`` if it is no list
+    or not JSON; then no object was yielded.
     """
     head, pieces = split_list(data.removeprefix(_BOM), name, partial(_refuse_twice, name))
     check_object_names(head, name)
@@ -106,7 +106,7 @@ def load_list(data: bytes, name: str) -> Iterator[tuple[dict[str, Any] | None, s
 
 
 def item_of(holder: Mapping[str, Any], item: Any) -> Any:
-    """Return an item of a List, with the kind and version that kubectl leaves out of a typed one."""
+    """Return an item of a List, with the kind and version that kubectl leaves out in a typed one."""
     kind = str(holder.get("kind", "")).removesuffix("List")
     if kind and isinstance(item, dict) and "kind" not in item:
         return {"apiVersion": holder.get("apiVersion"), "kind": kind, **item}
@@ -122,7 +122,7 @@ def _refuse_twice(name: str, pairs: list[tuple[str, Any]]) -> None:
 
 
 def _refuse_equal_keys(data: bytes, name: str) -> None:
-    """Refuse what two readers would read differently: the standard parser shows every pair, orjson one."""
+    """Raise for equal keys, of which readers take different ones. The standard parser shows all pairs."""
     try:
         json.loads(data.removeprefix(_BOM), object_pairs_hook=partial(_refuse_twice, name))
     except (ValueError, RecursionError) as error:
@@ -136,7 +136,7 @@ _OBJECT: Shape = {
         "generation",
     )),
 }  # fmt: skip
-"""The names that every Kubernetes object has; those below differ with the kind."""
+"""The members of every Kubernetes object. Those further down depend on the kind."""
 
 
 def check_object_names(document: Any, name: str) -> None:

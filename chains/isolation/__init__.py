@@ -1,4 +1,4 @@
-"""Isolation: whether a run's containers had a network: asked for, enforced, observed. Pure.
+"""Isolation: whether a run's containers had a network: requested, enforced, observed. Pure.
 
 May not come in here: input and output, registries, the cluster.
 """

@@ -1,8 +1,8 @@
-"""Whether Tekton's entrypoint took the network from a step, judged by the pod (``cmd/entrypoint/runner.go``).
+"""Whether Tekton's entrypoint kept a step from the network, judged by the pod (``cmd/entrypoint/runner.go``).
 
-It starts the step's command in a network namespace of its own, and the step fails where it cannot, if
-``TEKTON_HERMETIC`` is ``1`` and ``TEKTON_RESOURCE_NAME`` is empty. That holds only as far as the entrypoint
-is what runs, and the binary is the one that Tekton put there.
+The entrypoint starts the step's command in a new network namespace if ``TEKTON_HERMETIC`` is ``1`` and
+``TEKTON_RESOURCE_NAME`` is empty. If it cannot, the step fails. This proves something only if the entrypoint
+is what runs, and its binary is the one that Tekton put into the pod.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from chains.tekton.snapshot import RunSnapshot
 from chains.tekton.surroundings import ImageEnvironment, Surroundings
 
 _TEKTONS_EMPTY = ("tekton-internal-", "tekton-creds-init-home-")
-"""How Tekton's own empty volumes are called; what is in them when a container starts is Tekton's."""
+"""The prefixes of the names of Tekton's own empty volumes. When a container starts, only Tekton has
+written to them."""
 DEFEATING_VARIABLE = "TEKTON_RESOURCE_NAME"
 _NOT_TEKTONS = Finding(Answer.UNKNOWN, f"{BIN_FOLDER} is not the volume that tekton puts its entrypoint into")
 
@@ -28,9 +29,9 @@ _NOT_TEKTONS = Finding(Answer.UNKNOWN, f"{BIN_FOLDER} is not the volume that tek
 def judge_entrypoint(
     step: Placed, pod: Pod, binary: Sequence[Finding], surroundings: Surroundings
 ) -> Finding:
-    """Return whether the entrypoint isolates a step; a reason that is certain wins over one that is not.
+    """Return whether the entrypoint isolates a step. A certain reason wins over an uncertain one.
 
-    ``binary`` is what :func:`judge_binary` says of the pod.
+    ``binary`` is what :func:`judge_binary` returns for the pod.
     """
     environment = Environment(step.container)
     against = [
@@ -67,7 +68,7 @@ def _hermetic_variable(environment: Environment) -> Iterator[Finding]:
 
 
 def images_that_decide(run: RunSnapshot, surroundings: Surroundings) -> list[str]:
-    """Return the ids of the step images whose own ENV decides whether the entrypoint isolates."""
+    """Return the ids of the step images whose own ENV decides whether the entrypoint isolates the step."""
     pod = surroundings.pod
     if pod is None or distrust(run, pod) or too_large(pod):
         return []
@@ -82,7 +83,7 @@ def images_that_decide(run: RunSnapshot, surroundings: Surroundings) -> list[str
 
 
 def _of_image(image: ImageEnvironment | None) -> Iterator[Finding]:
-    """Judge a variable that the pod leaves to the image."""
+    """Judge a variable that the pod does not set, by what the image sets."""
     if image is None or image.problem or not image.platforms:
         reason = (
             f"the image's own ENV may set {DEFEATING_VARIABLE}, which keeps the network; the pod does not"
@@ -108,7 +109,7 @@ def _defeating_variable(environment: Environment, image: ImageEnvironment | None
 
 
 def judge_binary(placed: Sequence[Placed], pod: Pod) -> list[Finding]:
-    """Return what speaks against the binary, for all steps of a pod: who put it there, who could write it."""
+    """Return the findings against the binary, for all steps: who put it there, who could write it."""
     found = []
     volumes = [volume for volume in pod.volumes if volume.name == BIN_VOLUME]
     if not volumes or not all(volume.is_empty_dir for volume in volumes):
@@ -128,7 +129,7 @@ def judge_binary(placed: Sequence[Placed], pod: Pod) -> list[Finding]:
 
 
 def _binary(container: Container, pod: Pod) -> Iterator[Finding]:
-    """Whether a step finds the binary where Tekton's init container put it."""
+    """Yield a finding if a step may run another binary than the one that Tekton's init container made."""
     mounts = [mount for mount in container.mounts if _covers(mount.path, BIN_FOLDER)]
     is_own = [(mount.name, mount.path) for mount in mounts] == [(BIN_VOLUME, BIN_FOLDER)]
     if not is_own or mounts[0].has_sub_path:
@@ -139,7 +140,10 @@ def _binary(container: Container, pod: Pod) -> Iterator[Finding]:
 
 
 def _laid_over(container: Container, pod: Pod) -> Iterator[str]:
-    """Return paths of volumes in other volumes: runtimes follow links there (runc's ``SecureJoin``)."""
+    """Yield the paths of volumes that are mounted inside other volumes.
+
+    Runtimes follow links there (runc's ``SecureJoin``), so such a mount may end up somewhere else.
+    """
     mounts = [(mount.name, _parts(mount.path)) for mount in container.mounts]
     empty = {volume.name for volume in pod.volumes if volume.is_empty_dir}
     foreign = [parts for name, parts in mounts if name not in empty or not name.startswith(_TEKTONS_EMPTY)]
@@ -149,10 +153,10 @@ def _laid_over(container: Container, pod: Pod) -> Iterator[str]:
 
 
 def _parts(path: str) -> list[str]:
-    """Return the names along a path; none for the root, in which everything lies."""
+    """Return the names along a path; none for the root."""
     return [part for part in posixpath.normpath("/" + path).split("/") if part]
 
 
 def _covers(path: str, folder: str) -> bool:
-    """Whether something mounted at ``path`` is, or is below, the folder."""
+    """Return whether a mount at ``path`` is at the folder or below it."""
     return _parts(path)[:2] == _parts(folder)

@@ -1,10 +1,9 @@
-"""The environment that a container finally has, by the rules of the kubelet (``makeEnvironmentVariables``).
+"""The environment of a container, by the rules of the kubelet (``makeEnvironmentVariables``).
 
-``envFrom`` comes first, ``env`` after it, and of equal names the last wins. What a pod does not tell stays
-unknown: values that come from a reference, and what the image's own ``ENV`` sets for names that the pod
-leaves alone. ConfigMaps and Secrets are not read: nothing tells later what they held when the container
-started. One can be made immutable afterwards, and whoever may write it may write the times in its managed
-fields too.
+``envFrom`` comes first, ``env`` second, and of equal names the last one wins. Values that a pod does not show
+stay unknown: values from a reference, and variables of the image's own ``ENV`` that the pod does not set.
+ConfigMaps and Secrets are not read, because nothing proves later what they held when the container started.
+One can be made immutable afterwards, and whoever may write it may also write the times in its managed fields.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from dataclasses import dataclass
 from chains.tekton.container import Container, EnvironmentSource, Variable
 
 _LONGEST = 128 * 1024
-"""Bytes of one variable that Linux gives to a process (``MAX_ARG_STRLEN``)."""
+"""The longest variable in bytes that Linux passes to a process (``MAX_ARG_STRLEN``)."""
 _MOST = 1024 * 1024
-"""Characters of all variables together. Each may refer twice to the one before it, so that a short pod asks
-for more than there is memory; a kubelet that tries cannot start the container."""
+"""The most characters of all variables together. Each variable may refer twice to the one before it, so a
+short pod can expand to more than there is memory. A kubelet that tries this cannot start the container."""
 _TOO_LONG = "the environment is longer than one that is read"
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a variable holds: ``text``, or None where it cannot be known, and ``why``."""
+    """The value of a variable: ``text``, or None with the reason in ``why`` if it cannot be known."""
 
     text: str | None
     why: str = ""
@@ -36,9 +35,9 @@ class Environment:
     def __init__(self, container: Container) -> None:
         self._values: dict[str, Value] = {}
         self._doubts: dict[str, tuple[int, str]] = {}
-        """By prefix: which source it is, and what it may set."""
+        """By prefix: the number of the source, and what it may set."""
         self._sizes: set[int] = set()
-        """Lengths of the prefixes."""
+        """The lengths of all prefixes, so that :meth:`get` tries each length once."""
         self._left = _MOST
         for source in container.env_from:
             self._take_all(source)
@@ -46,7 +45,7 @@ class Environment:
             self._take(variable)
 
     def get(self, name: str) -> Value | None:
-        """Return what the pod gives a variable; None where it leaves it to the image."""
+        """Return the value that the pod gives a variable; None if the pod leaves it to the image."""
         if name in self._values:
             return self._values[name]
         doubts = [doubt for size in self._sizes if (doubt := self._doubts.get(name[:size])) is not None]
@@ -65,7 +64,7 @@ class Environment:
         self._values[variable.name] = Value(None, f"its value comes from {what}")
 
     def _expand(self, text: str) -> Value:
-        """Replace ``$(NAME)`` by what came before, as Kubernetes does; ``$$`` stands for one dollar."""
+        """Replace each ``$(NAME)`` by an earlier variable, as Kubernetes does; ``$$`` is one dollar."""
         most = min(_LONGEST, self._left)
         parts: list[str] = []
         size = 0
@@ -80,8 +79,8 @@ class Environment:
         return Value("".join(parts))
 
     def _parts(self, text: str) -> Iterator[str | Value]:
-        """Yield what a text expands to, piece by piece; a :class:`Value` where that cannot be known."""
-        at, last = 0, text.rfind(")")  # no reference begins behind it
+        """Yield the parts of an expanded text; a :class:`Value` where a part cannot be known."""
+        at, last = 0, text.rfind(")")  # no reference begins after the last bracket
         while (begin := text.find("$", at)) >= 0:
             yield text[at:begin]
             following = text[begin + 1 : begin + 2]
@@ -93,7 +92,8 @@ class Environment:
             name, at = text[at:end], end + 1
             found = self.get(name)
             if found is None or found.text is None:
-                # a name that nothing sets stays as it is, but the namespace's services set names too
+                # Kubernetes leaves an unknown name as it is, but services of the namespace set variables too,
+                # so the kubelet may know the name
                 yield Value(None, f"it refers to {name}, which is not known")
                 return
             yield found.text

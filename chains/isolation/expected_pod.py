@@ -1,7 +1,8 @@
-"""What Tekton's pod builder (``pkg/pod``) makes of a Task, to tell apart what somebody else put into a pod.
+"""The containers that Tekton's pod builder (``pkg/pod``) makes of a Task, compared with those of a pod.
 
-Compared are the fields that decide what runs. A place-holder that Tekton fills in later (``$(…)``) matches
-anything; environments compare by what each name finally holds.
+A difference means that somebody else changed the pod. Only fields that decide what runs are compared. A
+placeholder that Tekton fills in later (``$(…)``) matches any text. Environments are compared by the final
+value of each name.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ _SCRIPTS = re.compile(
 
 
 class Part(StrEnum):
-    """The part that a container plays in a run's pod.
+    """The part that a container has in a run's pod.
 
-    ``init`` are Tekton's own init containers, ``injected`` those that neither the Task nor Tekton asked for,
-    ``ephemeral`` those that somebody attached to debug the pod.
+    ``init`` are Tekton's own init containers. ``injected`` are containers that neither the Task nor Tekton
+    asked for. ``ephemeral`` are containers that somebody attached to debug the pod.
     """
 
     STEP = "step"
@@ -59,7 +60,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A container that the Task asks for: ``fields`` are the step's or sidecar's, None where not recorded."""
+    """A container that the Task asks for. ``fields`` are the step's or sidecar's, None if not recorded."""
 
     kind: Part
     name: str
@@ -68,7 +69,7 @@ class Expected:
 
 
 def is_requested(run: RunSnapshot) -> bool:
-    """Whether the run carries Tekton's annotation for hermetic execution."""
+    """Return whether the run has Tekton's annotation for hermetic execution."""
     annotations: Mapping[str, str] = run.run["metadata"].get("annotations", {})
     return annotations.get(MODE_ANNOTATION) == "hermetic"
 
@@ -101,7 +102,7 @@ def _expected(kind: Part, written: Mapping[str, Json], name: str, fields: Mappin
 
 
 def _merged(spec: Mapping[str, Json], step: Mapping[str, Json]) -> dict[str, Json]:
-    """Lay a step over the Task's step template."""
+    """Return a step's fields merged over those of the Task's step template."""
     template = spec.get("stepTemplate", {})
     fields: dict[str, Json] = {**template, **step}
     for name, key in (("env", "name"), ("volumeMounts", "mountPath")):
@@ -121,9 +122,9 @@ def _deep(under: Mapping[str, Json], over: Mapping[str, Json]) -> dict[str, Json
 
 
 def is_tektons_own(container: Container, run: RunSnapshot) -> bool:
-    """Whether this is a helper as Tekton writes it, which runs no command of the Task.
+    """Return whether this is a helper container as Tekton makes it. It runs no command of the Task.
 
-    The names alone mean nothing: what it runs, mounts and has in its environment must be Tekton's too.
+    The name proves nothing. The command, the mounts and the environment must be Tekton's too.
     """
     name, command, args = container.name, container.command, container.args
     if container.hooks or container.has_env_from or any(_added_mounts((), container)):
@@ -145,9 +146,9 @@ def is_tektons_own(container: Container, run: RunSnapshot) -> bool:
 
 
 def differences(expected: Expected, container: Container, run: RunSnapshot) -> list[str]:
-    """Return in words where a container is not what Tekton makes of the Task. Values are never told.
+    """Return how a container differs from what Tekton makes of the Task, as texts. Values are never included.
 
-    The image of a sidecar is not compared: Tekton replaces it to stop the sidecar.
+    The image of a sidecar is not compared, because Tekton replaces it to stop the sidecar.
     """
     fields = expected.fields
     if fields is None:
@@ -170,7 +171,7 @@ def differences(expected: Expected, container: Container, run: RunSnapshot) -> l
 
 
 def _matches(expected: str, actual: str) -> bool:
-    """Compare texts; each place-holder of ``expected`` stands for anything. Both are read once."""
+    """Compare texts. Each placeholder in ``expected`` matches any text. Both are read once."""
     first, *middle = _between_placeholders(expected)
     if not middle:
         return expected == actual
@@ -202,7 +203,7 @@ def _is_image(fields: Mapping[str, Json], actual: str) -> bool:
     written = fields.get("image", "")
     if fields.get("command") or fields.get("script") or "$(" in written:
         return _matches(written, actual)
-    # tekton looked up what the image runs, and wrote its digest in place of the tag
+    # without a command, Tekton looks up what the image runs and writes its digest in place of the tag
     pinned, found = parse_image_digest(written), parse_image_digest(actual)
     if pinned is not None:
         return found == pinned
@@ -211,7 +212,7 @@ def _is_image(fields: Mapping[str, Json], actual: str) -> bool:
 
 
 def _is_wrapped(fields: Mapping[str, Json], container: Container) -> bool:
-    """Whether the container runs Tekton's entrypoint with the step's own command."""
+    """Return whether the container runs Tekton's entrypoint with the step's own command."""
     args = container.args
     if container.command != (ENTRYPOINT,) or "--" not in args:
         return False
@@ -224,7 +225,7 @@ def _is_wrapped(fields: Mapping[str, Json], container: Container) -> bool:
 
 
 def entrypoint_flag(flags: Sequence[str]) -> Sequence[str]:
-    """Return the value of ``-entrypoint`` as Tekton writes it; nothing where another could take its place."""
+    """Return the value of ``-entrypoint`` as Tekton writes it; empty if another flag could replace it."""
     named = [place for place, word in enumerate(flags) if _ENTRYPOINT_FLAG.match(word)]
     if len(named) != 1 or flags[named[0]] != "-entrypoint":
         return ()
@@ -243,7 +244,7 @@ def _is_sidecars(fields: Mapping[str, Json], container: Container) -> bool:
 def _different_environment(expected: Expected, container: Container, run: RunSnapshot) -> Iterator[str]:
     fields = expected.fields or {}
     asked = _by_name(fields.get("env", ()))
-    # a cluster may forbid variables of the pod template, so they may be missing
+    # a cluster may forbid variables in pod templates, so these may be missing
     template = objects_at(run.spec, "podTemplate", "env") if expected.kind == Part.STEP else []
     allowed = asked | _by_name(template)
     if expected.kind == Part.STEP and is_requested(run):
@@ -267,7 +268,7 @@ def _by_name(variables: Sequence[Mapping[str, Json]]) -> dict[str, Variable]:
 
 
 def _same_variable(expected: Variable, actual: Variable) -> bool:
-    """Compare value and references; the API server adds defaults to the other fields of a reference."""
+    """Compare value and references. The API server adds defaults to the other fields of a reference."""
     return _matches(expected.value, actual.value) and _targets(expected) == _targets(actual)
 
 

@@ -1,4 +1,4 @@
-"""What is known about one question: true, false or unknown. What is not proven is never written as true."""
+"""Answers: true, false or unknown, each with its reason. What is not proven is never written as true."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Answer(StrEnum):
-    """An answer; its value is what reports say."""
+    """An answer. Reports contain its value."""
 
     TRUE = "true"
     FALSE = "false"
@@ -30,7 +30,7 @@ LEVELS = tuple(Level)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An answer and why it is so."""
+    """An answer and its reason."""
 
     value: Answer
     reason: str

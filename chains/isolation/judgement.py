@@ -1,8 +1,8 @@
-"""What isolation each container of a run was asked for, got and showed: pure, from run, pod and policies.
+"""The isolation of each container of a run: requested, enforced, observed. Pure.
 
-Tekton's annotation alone proves nothing: its entrypoint isolates steps, never sidecars, and only where
-nothing defeats it. Every answer is ``true``, ``false`` or ``unknown`` with its reason, and unknown is never
-told as true. A level is ``enforced`` only when every process that could matter is proven to have no network.
+Tekton's annotation alone proves nothing: the entrypoint isolates steps, never sidecars, and only if nothing
+defeats it. Every answer is true, false or unknown with its reason, and unknown never counts as true. A level
+is ``enforced`` only if every process that matters is proven to have no network.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _Images = dict[tuple[Part, str], str]
 class ContainerIsolation:
     """The answers for one container.
 
-    ``image`` is the image id that was reported. ``placed`` is its place in the pod, None where it has none.
-    ``is_counted`` says that it is no helper of Tekton's, so that it decides about the level.
+    ``image`` is the image id that was reported. ``placed`` is its place in the pod, None if it has none.
+    ``is_counted`` is False for helpers of Tekton, which do not affect the level.
     """
 
     kind: Part
@@ -62,7 +62,7 @@ class ContainerIsolation:
 
 @dataclass(frozen=True, slots=True)
 class ChildLevel:
-    """The level of one child of a PipelineRun, or of a child without a record."""
+    """The level of one child of a PipelineRun, with or without a record."""
 
     kind: str
     name: str
@@ -73,9 +73,9 @@ class ChildLevel:
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """The answers for one run: level and why, each container, the pod's network, a PipelineRun's children.
+    """The answers for one run: level and reason, containers, the pod's network, a PipelineRun's children.
 
-    ``pod`` is None unless it is believed to be the run's; ``runtime_class`` its class, if known.
+    ``pod`` is None unless it is believed to be the run's; ``runtime_class`` is its RuntimeClass, if known.
     """
 
     level: Level
@@ -95,13 +95,14 @@ def judge_isolation(
 ) -> Isolation:
     """Return the answers for a TaskRun, or the weakest level of a PipelineRun's children.
 
-    ``surroundings`` are those of each TaskRun, by :attr:`RunSnapshot.label`; ``policies_vouched`` is
-    that the cluster's network plugin is known to enforce NetworkPolicies. Never raises for what a pod holds.
+    ``surroundings`` are those of each TaskRun, by :attr:`RunSnapshot.label`. ``policies_vouched`` says that
+    the cluster's network plugin is known to enforce NetworkPolicies. Never raises because of what a pod
+    holds.
     """
     known = surroundings or {}
     if run.kind == "TaskRun":
         return _judge_task(run, known.get(run.label, NOTHING), policies_vouched=policies_vouched)
-    # of what is not recorded, or not certainly, nothing is known, so it cannot be enforced
+    # nothing is known of a child without a certain record, so its level cannot be enforced
     without = Level.UNKNOWN if is_requested(run) else Level.NOT_REQUESTED
     doubts = {gap.uid: gap.reason for gap in run.gaps if gap.uid}
     children = []
@@ -191,13 +192,14 @@ def _judge_container(
 
 
 def _image(placed: Placed, recorded: _Images) -> str:
-    """Return the id of the image that ran; of a sidecar that Tekton stopped only the run may have it."""
+    """Return the id of the image that ran. For a sidecar that Tekton stopped, only the run's record may
+    have it."""
     reported = "" if placed.is_stopped else placed.status.image_id
     return reported or recorded.get((placed.kind, placed.name), "")
 
 
 def _recorded_images(run: RunSnapshot) -> _Images:
-    """Return the ids of the images that the run's record tells, by kind and name of what ran them."""
+    """Return the image ids in the run's record, by part and name."""
     found: _Images = {}
     for kind, field in ((Part.STEP, "steps"), (Part.SIDECAR, "sidecars")):
         gone = set(replaced(run.raw)) if kind == Part.SIDECAR else set()
@@ -224,7 +226,7 @@ def _requested(run: RunSnapshot, kind: Part, surroundings: Surroundings) -> Find
 
 
 def _enforced(placed: Placed, entrypoint: Finding | None, network: PodNetwork, around: str) -> Finding:
-    """Return whether a container was without a network, by whatever did it, and without a way around it."""
+    """Return whether a container had no network, whatever the mechanism, and no way around it."""
     if network.own_namespace.value == Answer.FALSE:
         return network.own_namespace
     for finding in (network.network_mode, entrypoint, network.network_policy):
@@ -295,7 +297,7 @@ def _restarts(placed: Placed) -> int:
 def _level(
     run: RunSnapshot, containers: Sequence[ContainerIsolation], why: str, *, partly: bool = False
 ) -> tuple[Level, str]:
-    """Return the level and the reason of the first container that keeps it from being ``enforced``."""
+    """Return the level, and the reason of the first container because of which it is not ``enforced``."""
     counted = [container for container in containers if container.is_counted]
     values = [container.enforced.value for container in counted]
     if counted and all(value == Answer.TRUE for value in values):

@@ -1,8 +1,8 @@
-"""What a pod's network was by its own fields and by the NetworkPolicies that select it.
+"""A pod's network, by the pod's own fields and by the NetworkPolicies that select it.
 
-Policies isolate where they deny both directions: data comes in through a connection from outside as well.
-Whether the cluster's network plugin enforces them cannot be seen through the API, so they prove nothing
-unless the configuration vouches for it.
+Policies isolate only if they deny both directions, because data also comes in through a connection from
+outside. The API does not show whether the cluster's network plugin enforces policies. So they prove nothing
+unless the configuration vouches for the plugin.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from chains.tekton.raw import Json
 from chains.tekton.surroundings import Surroundings
 
 _SANDBOXES = ("runsc", "gvisor", "kata", "firecracker")
-"""How the handlers of sandboxed runtimes are called, or how their names begin."""
+"""The handlers of sandboxed runtimes, or the prefixes of their names."""
 VOUCH_KEY = "execution.network-policies.enforced"
 
 
 @dataclass(frozen=True, slots=True)
 class PodNetwork:
-    """The answers for the whole pod; ``true`` is what isolates.
+    """The answers for the whole pod. ``true`` means that the mechanism isolates.
 
-    ``partly``: policies that are vouched for close one direction, or all egress but DNS.
+    ``partly`` says that policies which are vouched for close one direction, or all egress except DNS.
     """
 
     own_namespace: Finding
@@ -49,7 +49,7 @@ class PodNetwork:
 def judge_network(
     pod: Pod, surroundings: Surroundings, asked: Mapping[str, Json], *, vouched: bool
 ) -> PodNetwork:
-    """Return the answers for a pod; ``vouched`` is that the network plugin is known to enforce policies.
+    """Return the answers for a pod. ``vouched`` says that the network plugin is known to enforce policies.
 
     ``asked`` are the labels that the run gives its pod.
     """
@@ -70,7 +70,7 @@ def _own_namespace(pod: Pod) -> Finding:
 
 
 def _network_mode(pod: Pod) -> Finding:
-    """Judge ``spec.networkMode`` (KEP-6313): a kubelet that does not know it gives the pod a network."""
+    """Judge ``spec.networkMode`` (KEP-6313). A kubelet without this feature gives the pod a network."""
     mode = pod.network_mode
     if mode != "None":
         return Finding(
@@ -123,7 +123,7 @@ class _Policies:
 
 
 def _policies(pod: Pod, surroundings: Surroundings, asked: Mapping[str, Json]) -> _Policies:
-    """Return the answer of the policies as if the network plugin enforced them."""
+    """Return the answer of the policies, assuming that the network plugin enforces them."""
     egress = judge_direction(pod, surroundings, asked, EGRESS)
     ingress = judge_direction(pod, surroundings, asked, INGRESS)
     closed, dns, is_open = Openness.CLOSED, Openness.DNS, Openness.OPEN

@@ -1,4 +1,4 @@
-"""Whether a pod is the run's own, and the part that each of its containers plays."""
+"""Whether a pod belongs to the run, and which part each of its containers has."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ _HARMLESS = frozenset((
     "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
     "SYS_NICE", "SYS_RESOURCE",
 ))  # fmt: skip
-"""Capabilities with which no process leaves its container: what runtimes give, and a few more."""
+"""Capabilities that let no process leave its container: the runtimes' defaults and a few more."""
 MOST_CONTAINERS, MOST_VOLUMES, MOST_MOUNTS = 250, 500, 100
-"""Of a pod that is judged, and of each of its containers: each is compared with each."""
+"""The most containers and volumes of a pod, and mounts of a container, that are judged. Each is compared
+with each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
     """One container of a pod with its part.
 
-    ``expected`` is what the Task asks for, None for a container that it does not ask for; ``status`` is what
-    the kubelet reports. ``is_stopped`` says that Tekton has put its own image in the place of one that went
-    on after the steps: what is reported is the replacement's, except for :attr:`ContainerStatus.last`.
+    ``expected`` is what the Task asks for, None if it does not ask for this container. ``status`` is what the
+    kubelet reports. ``is_stopped`` says that Tekton replaced the image of a container that was still running
+    after the steps: then the status is about the replacement, except for :attr:`ContainerStatus.last`.
     """
 
     kind: Part
@@ -48,10 +49,10 @@ class Placed:
 
 
 def distrust(run: RunSnapshot, pod: Pod) -> str:
-    """Return why a pod is not believed to be the run's; ``""`` when nothing speaks against it.
+    """Return why a pod is not believed to be the run's, ``""`` if nothing speaks against it.
 
-    Anybody who may create pods can give one the name, owner and labels of a run's. The ids of containers are
-    the kubelet's: they must be those that Tekton recorded.
+    Anybody who may create pods can copy the name, owner and labels of a run's pod. Only the kubelet makes
+    container ids, so they must be the ids that Tekton recorded.
     """
     if not run.uid:
         return "the run has no uid that its pod's owner could be compared with"
@@ -68,7 +69,7 @@ def distrust(run: RunSnapshot, pod: Pod) -> str:
 
 
 def too_large(pod: Pod) -> str:
-    """Return why a pod is too large to be judged in little time, ``""`` where it is not."""
+    """Return why a pod is too large to be judged in a short time, ``""`` if it is not."""
     containers = pod.all_containers
     if len(containers) > MOST_CONTAINERS:
         return f"the pod has {len(containers)} containers, more than the {MOST_CONTAINERS} that are judged"
@@ -97,22 +98,22 @@ def _foreign_containers(run: RunSnapshot, pod: Pod) -> Iterator[str]:
 
 
 def unrecorded(run: RunSnapshot) -> str:
-    """Return why no pod can be the run's, whether it is there or not; ``""`` where one can.
+    """Return why no pod can belong to the run, whether a pod is there or not; ``""`` if one can.
 
-    When a run is cancelled, times out or cannot go on, Tekton ends its steps in the record alone and has the
-    pod deleted (``terminateStepsInPod``, ``failTaskRun``): it may be there for a while, or be kept.
+    When a run is cancelled, times out or cannot go on, Tekton ends its steps in the record only and has the
+    pod deleted (``terminateStepsInPod``, ``failTaskRun``). The pod may remain for a while, or be kept.
     """
     steps = run.status.get("steps", ())
-    reason = run.condition.get("reason", "")  # it writes the run's own as the reason of each step
+    reason = run.condition.get("reason", "")  # Tekton writes the run's reason as the reason of each step
     is_failed = run.condition.get("status") == "False"
     ended = is_failed and any(text_at(step, "terminated", "reason") == reason != "" for step in steps)
     return ENDED_BY_TEKTON if ended and not any(map(_recorded_container, steps)) else ""
 
 
 def not_ended(run: RunSnapshot, step: Placed) -> str:
-    """Return why it is not known that a step has ended, so that it may have gone on; else ``""``.
+    """Return why it is not certain that a step has ended, ``""`` if it is certain.
 
-    The record comes first, since it does not change: the kubelet may report an end a moment later.
+    The record is checked first, because it does not change. The kubelet may report an end a moment later.
     """
     records = (one for one in run.status.get("steps", ()) if one.get("name", "") == step.name)
     if not any(text_at(record, "terminated", "containerID") for record in records):
@@ -123,7 +124,7 @@ def not_ended(run: RunSnapshot, step: Placed) -> str:
 
 
 def _recorded_container(step: Mapping[str, Json]) -> str:
-    """Return the id of a step's container: Tekton has it from the kubelet, which tells it of an end alone."""
+    """Return the id of a step's container. Tekton gets it from the kubelet, only when the container ends."""
     return text_at(step, "terminated", "containerID")
 
 
@@ -132,7 +133,8 @@ def _container_id(status: ContainerStatus) -> str:
 
 
 def place(run: RunSnapshot, pod: Pod) -> list[Placed]:
-    """Return every container of a pod with its part: the Task's in its order, then all others by place."""
+    """Return every container of a pod with its part: those of the Task in its order, then all others in
+    the pod's."""
     expected = expected_containers(run)
     ended = run.status.get("completionTime") or ""
     found: dict[str, Placed] = {}
@@ -162,18 +164,18 @@ def place(run: RunSnapshot, pod: Pod) -> list[Placed]:
 
 
 def _is_stopped(status: ContainerStatus, ended: str) -> bool:
-    """Whether a container that is no step began anew, or is to, after the run had ``ended``."""
+    """Return whether a container that is not a step was started again, or will be, after the run's end."""
     is_to_begin = status.now.is_waiting and not status.last.is_empty
     return is_to_begin or is_replacement(status.now, ended)
 
 
 def _fits(expected: Expected, container: Container, *, is_init: bool) -> bool:
-    """Whether a container stands where Tekton puts it: sidecars may be init containers that go on running."""
+    """Return whether a container is where Tekton puts it. A sidecar may be a restarting init container."""
     return not is_init or (container.restarts_always and expected.kind == Part.SIDECAR)
 
 
 def way_out(container: Container, pod: Pod) -> str:
-    """Return what may lead a container's processes outside past any missing network, ``""`` if nothing."""
+    """Return how a container without a network may still reach one, ``""`` if there is no way."""
     return next(_ways_out(container, pod), "")
 
 
@@ -198,7 +200,7 @@ def _ways_out(container: Container, pod: Pod) -> Iterator[str]:
 
 
 def _devices(container: Container) -> Iterator[str]:
-    """Name the node's devices that a container was given: some, as RDMA adapters, are networks themselves."""
+    """Yield the node's devices that a container was given. Some, such as RDMA adapters, are networks."""
     for device in container.devices:
         yield f"the device {device}"
     for claim in container.claims:
@@ -210,16 +212,16 @@ def _devices(container: Container) -> Iterator[str]:
 
 
 def missing(run: RunSnapshot, placed: list[Placed]) -> list[Expected]:
-    """Return what the Task asks for and the pod does not have."""
+    """Return the containers that the Task asks for and the pod does not have."""
     there = {one.expected.container for one in placed if one.expected is not None}
     return [one for one in expected_containers(run) if one.container not in there]
 
 
 def doubt(policy: NetworkPolicy, moment: datetime | None) -> str:
-    """Return why a policy may have read otherwise at ``moment``, ``""`` where it certainly did not.
+    """Return why a policy may have been different at ``moment``, ``""`` if it certainly was not.
 
-    Certain are those whose specification never changed: the API server counts that in ``generation``. Times
-    in managed fields prove nothing, since whoever may write an object may write them too.
+    A policy is certain if its specification never changed. The API server counts changes in ``generation``.
+    Times in managed fields prove nothing, because whoever may write an object may write them too.
     """
     if policy.created is None or moment is None:
         return "when it was created is not known"

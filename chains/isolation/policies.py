@@ -1,8 +1,9 @@
 """What the NetworkPolicies of a namespace leave open to a pod, in each direction.
 
-Policies add up: what one of them allows is allowed. Each direction is judged alone, by the policies that
-select the pod and have it among their types. Any rule opens its direction, whatever its peers select: which
-pods and addresses those were is not recorded.
+Policies are additive: what one of them allows is allowed. Each direction is judged alone, by the policies
+that select the pod and have the direction among their types. Any rule opens its direction, whichever peers it
+selects, because nothing records which pods and addresses those were.
+
 https://kubernetes.io/docs/concepts/services-networking/network-policies/
 """
 
@@ -24,7 +25,7 @@ _NAMED = 3
 
 
 class Openness(StrEnum):
-    """What the policies leave open in one direction; ``DNS`` is egress to port 53 alone."""
+    """What the policies leave open in one direction. ``DNS`` means egress to port 53 only."""
 
     CLOSED = "closed"
     DNS = "dns"
@@ -34,7 +35,7 @@ class Openness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """The answer for one direction, with its reason; ``closed_by`` names the policies that deny all of it."""
+    """The answer for one direction with its reason. ``closed_by`` names the policies that deny all of it."""
 
     openness: Openness
     reason: str
@@ -44,10 +45,10 @@ class Direction:
 def judge_direction(
     pod: Pod, surroundings: Surroundings, asked: Mapping[str, Json], direction: str
 ) -> Direction:
-    """Return what the policies of the input leave open to a pod in one direction (``INGRESS``, ``EGRESS``).
+    """Return what the known policies leave open to a pod in one direction (``INGRESS`` or ``EGRESS``).
 
-    The labels of a pod can be changed until it is gone, and nothing counts that. So a policy is believed to
-    have selected the pod only where the labels that its run ``asked`` for say so too.
+    A pod's labels can be changed until it is deleted, and nothing counts these changes. So a policy is
+    believed to have selected the pod only if the labels that its run ``asked`` for agree.
     """
     if why := surroundings.unread.get("NetworkPolicy"):
         return Direction(Openness.UNKNOWN, f"the network policies of the namespace {why}")
@@ -121,7 +122,7 @@ def _is_dns(rule: PolicyRule) -> bool:
 
 
 def _selects_pod(policy: NetworkPolicy, labels: Mapping[str, Json]) -> bool | None:
-    """Whether a selector selects; the empty one selects everything, None is one without a meaning."""
+    """Return whether a policy selects a pod with these labels; None if its selector cannot be read."""
     selector = policy.selector
     if selector is None:
         return None
@@ -141,5 +142,5 @@ def _holds(expression: LabelExpression, labels: Mapping[str, Json]) -> bool | No
         return key not in labels
     if expression.operator == "In":
         return labels.get(key) in values
-    # a label that is not there is not in the list either
+    # a missing label is in no list, so NotIn holds
     return labels.get(key) not in values if expression.operator == "NotIn" else None

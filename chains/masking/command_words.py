@@ -1,7 +1,7 @@
-"""Where a command line has secrets: in the words behind options that take one, by option and by program.
+"""Secrets in command lines: the values of options that take one, by option and by program.
 
-``-p`` is a password for ``docker login`` and ``mysql``, a port for ``ssh`` and a folder for ``mkdir``. The
-program decides where it is known; where it is not, a word is taken for a secret unless it cannot be one.
+``-p`` is a password for ``docker login`` and ``mysql``, a port for ``ssh`` and a folder for ``mkdir``. A
+known program decides. For an unknown program the value is taken for a secret unless it cannot be one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WRAPPERS = frozenset(
     ("sudo", "env", "exec", "time", "nohup", "nice", "command", "then", "do", "else", "if", "while", "!")
 )
 _ECHOES = frozenset(("echo", "printf"))
-"""What writes a password into a pipe that another program reads with ``--password-stdin``."""
+"""Programs that write a password into a pipe, for another program with ``--password-stdin``."""
 _LOGINS = frozenset(("login", "registry", "auth"))
 _GLUED_P = frozenset(
     (
@@ -67,29 +67,29 @@ _OTHER_USERS = frozenset(
 _ORDINARY = re.compile(
     r"-.*|[./~].*|\d{1,5}(?:[-:/,]\S*)?|[\d.]+:\d+(?::\d+)?(?:/\w+)?|[\w-]+/.*|no:\w+|[{\[].*|\$\{?\w+\}?"
 )
-"""What the value of an unknown program's ``-p`` may be too: an option, path, port, JSON or variable."""
+"""Values of an unknown program's ``-p`` that are no secret: an option, path, port, JSON or variable."""
 _MOUNTED = re.compile(r"(?:id|type|src|source|env|target)=.*")
-"""The value of BuildKit's ``--secret``, which says where a secret is."""
+"""The value of BuildKit's ``--secret``, which only names the place of a secret."""
 _OPTION = re.compile(r"(?:^|\s)-(?:[pPuUawkKE]|-(?:user|proxy-user|cert)\b)")
-"""What a command line has that takes a secret without naming it."""
+"""Options that may take a secret although their names do not say so."""
 _LINES = re.compile(r"(?<!\\)\n")
 _UNKNOWN = "?"
-"""The program of a container that names its arguments alone."""
+"""The program of a container that has only arguments."""
 _SETS = frozenset(("set", "config", "add", "put", "--add", "--set"))
 _SETTING = "set NAME"
-"""Stands for an option where a setting is named, and its value comes next."""
+"""Stands for an option when a setting was named, because its value comes next."""
 
 
 def words_of(text: str) -> Iterator[tuple[str, int]]:
-    """Yield the words of a shell's text with where they begin, and what separates its commands."""
+    """Yield the words of a shell's text with their positions, and the separators of its commands."""
     for match in _WORD.finditer(text):
-        if match[0] != "\\\n":  # which only goes on with the line
+        if match[0] != "\\\n":  # a backslash at the end of a line only continues it
             yield match[0], match.start()
 
 
 @dataclass(slots=True)
 class _Command:
-    """One simple command as far as it was read."""
+    """One simple command, as far as it was read."""
 
     program: str = ""
     login: bool = False
@@ -98,10 +98,10 @@ class _Command:
     option: str = ""
     """The option whose value comes next."""
     echoed: int = -1
-    """The number of the word that ``echo`` writes into its standard input."""
+    """The number of the word that ``echo`` writes to the next program."""
 
     def begins(self, word: str) -> bool:
-        """Whether a word comes before the arguments; take the program from it."""
+        """Return whether a word comes before the arguments. The program is taken from such a word."""
         self.login = self.login or word in _LOGINS
         if self.program or _ASSIGNMENT.match(word):
             return False
@@ -116,7 +116,8 @@ class _Command:
 
 
 def secret_words(words: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield which words of command lines are secrets: their number, and where in them it begins."""
+    """Yield the words of command lines that are secrets: their number, and where in the word the secret
+    begins."""
     command = _Command()
     for number, word in enumerate(words):
         if word in _ENDS:
@@ -132,7 +133,7 @@ def secret_words(words: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 
 def _secret_of(command: _Command, number: int, word: str, before: str) -> tuple[int, int] | None:
-    """Return the secret that a word is or tells of, and note whether the next one is."""
+    """Return the secret that a word is or contains, and note whether the next word is one."""
     option, command.option = command.option, ""
     if option and (begin := _begin(command, option, word)) is not None:
         return number, begin
@@ -152,14 +153,14 @@ def _is_setting(word: str) -> bool:
 
 
 def _takes_value(program: str, word: str) -> bool:
-    """Whether the word after this one may be a secret."""
+    """Return whether the next word may be a secret."""
     if word in _PAIRS or word == "-p" or program in _OF_PROGRAMS.get(word, ()):
         return True
     return word[:1] == "-" and "=" not in word and ":" not in word and names_secret(word)
 
 
 def _begin(command: _Command, option: str, word: str) -> int | None:
-    """Return where the secret begins in the value of an option, None where it is none."""
+    """Return where the secret begins in the value of an option, None if there is none."""
     bare, program = word.strip("\"'"), command.program
     if option == "-p":
         return _of_p(program, command.login, bare)
@@ -194,7 +195,7 @@ def _of_pair(program: str, option: str, word: str) -> int | None:
 
 
 def _glued(program: str, word: str) -> int | None:
-    """Return where the secret begins in an option that has its value in the same word."""
+    """Return where the secret begins in an option with its value in the same word."""
     if word.startswith("-p") and len(word) > len("-p") and program in _GLUED_P and word[2:3] != "=":
         return len("-p")
     if program == "curl" and word.startswith(("-u", "-U")) and ":" in word:

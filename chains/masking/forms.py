@@ -1,8 +1,8 @@
-"""What secrets look like: the forms in which issuers write tokens, and the names of what holds a secret.
+"""What secrets look like: the forms of issuers' tokens, and the names of variables that hold a secret.
 
-The forms come from the issuers' public documentation; no other project's rules are copied. A form is found
-anywhere. A value without a form of its own is a secret for its name: ``DB_PASS=…``, ``"password": "…"``. All
-patterns are bounded, so a text costs time in proportion to its length.
+The forms come from the issuers' public documentation. No rules of other projects are copied. A token with a
+known form is found anywhere. Any other value is a secret because of its name: ``DB_PASS=…``, ``"password":
+"…"``. All patterns are bounded, so the time is linear in the length of a text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from chains.masking.token_forms import ANYWHERE, FORMS
 from storage.limits.bounded import remembered
 
 Span = tuple[int, int]
-"""Where something begins in a text, and where it ends."""
+"""The first position of a part of a text, and the position after its end."""
 REDACTED = "[redacted]"
 
 _PARTS = re.compile(
@@ -26,7 +26,7 @@ _PARTS = re.compile(
 
 
 def _literal(pattern: str) -> str:
-    """Return the longest text that all have that the pattern matches: to look for it first is fast."""
+    """Return the longest text that every match of a pattern contains. Looking for it first is fast."""
     parts = [""]
     for match in _PARTS.finditer(pattern):
         if match["char"]:
@@ -40,7 +40,7 @@ def _literal(pattern: str) -> str:
 
 @cache
 def _known() -> tuple[tuple[str, str], ...]:
-    """Return what each form of a token has in it for certain, and the form's pattern."""
+    """Return, for each form of a token, a text that it always contains, and its pattern."""
     forms = (one for forms in FORMS.values() for one in forms)
     return (*((_literal(one), f"(?<![A-Za-z0-9]){one}") for one in forms), *ANYWHERE.items())
 
@@ -49,7 +49,8 @@ _compiled = cache(re.compile)
 """There are two hundred patterns, and a command's text has the literals of a few: compiling all of them would
 take longer than anything else at the start of a command."""
 _LONG = re.compile(r"[\w+=-]{12}|PRIVATE KEY|Q~|fm[12]")
-"""Every form has a run of as many such characters or one of these, so other texts need no further look."""
+"""Every form contains this many such characters in a row, or one of these words. Other texts need no
+further check."""
 
 _WORDS = re.compile(
     r"passw(?:or)?d|passphrase|pwd|(?<![a-z])pw(?![a-z])|secret(?!ar)|token(?!i[sz])|credential|(?<![a-z])creds?(?![a-z])"
@@ -64,9 +65,9 @@ _DESCRIBES = re.compile(
     r"|lifetime|length|size|limit|count|stdin|env|id|policy|store|backend|algorithm|alg|mechanism|sock|socket"
     r"|host|port|domain|region|user|username|email)$"
 )
-"""Ends of names that tell about a secret and do not hold it: ``TOKEN_URL``, ``--password-file``."""
+"""The ends of names that only describe a secret: ``TOKEN_URL``, ``--password-file``."""
 _IDENTIFIES = re.compile(r"(?:secret|client)[-_.]?id$")
-"""Vault's AppRole calls half of its login ``secret_id``."""
+"""Vault's AppRole calls half of its credentials ``secret_id``."""
 _FOLDERS = frozenset(("pwd", "oldpwd"))
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _PAIR = re.compile(
@@ -87,11 +88,11 @@ _NO_SECRET = re.compile(
     r"""|\$\((?:cat |<)[^()]*\)|\{\{[^}]*\}\}|\*+"""
     r"""|(?:[\w.-]*/)*[\w.-]+\.(?:pem|key|pub|crt|cert|json|ya?ml|txt|p12|pfx|jks|asc))?["']?,?"""
 )
-"""Values that hold nothing: words, references to variables, names of files."""
+"""Values that are no secret: words, references to variables, names of files."""
 _TAG = re.compile(
     r"(?:v\d[\w.-]*|\d+\.\d[\w.-]*|latest|stable|edge|main|master|nightly)(?:@sha\d+:[0-9a-f]+)?"
 )
-"""What stands behind a name and a colon in an image reference: ``external-secrets:v0.9.1``."""
+"""The part after the colon in an image reference: ``external-secrets:v0.9.1``."""
 _OTHERS = (
     (
         "authorization",
@@ -121,7 +122,7 @@ _OTHERS = (
 
 
 def may_name(text: str) -> bool:
-    """Whether a text has a word at all that :func:`names_secret` looks for."""
+    """Return whether a text has any word that :func:`names_secret` looks for."""
     lower = text.lower()
     return (
         "pass" in lower
@@ -138,7 +139,7 @@ def may_name(text: str) -> bool:
 
 @remembered(4096, longest=128)
 def names_secret(name: str) -> bool:
-    """Whether a variable, option or member of that name holds a secret, and does not only tell about one."""
+    """Return whether a variable, option or member of this name holds a secret, not only a hint at one."""
     plain = _CAMEL.sub("_", name).lower().lstrip("-.")
     if _WORDS.search(plain) is None or plain in _FOLDERS:
         return False
@@ -146,14 +147,14 @@ def names_secret(name: str) -> bool:
 
 
 def holds_nothing(name: str, value: str) -> bool:
-    """Whether the value under a name that holds a secret is none: a word, a reference, a file, a count."""
+    """Return whether the value of such a name is no secret: a word, a reference, a file, a count."""
     if _NO_SECRET.fullmatch(value):
         return True
     return name.lower().endswith("tokens") and value.strip("\"'").isdecimal()
 
 
 def known_spans(text: str) -> Iterator[Span]:
-    """Yield where a text has secrets of a known form, and credentials where a protocol puts them."""
+    """Yield where a text has secrets of a known form, and credentials in the syntax of protocols."""
     if _LONG.search(text):
         for literal, pattern in _known():
             if literal in text:
@@ -167,7 +168,7 @@ def known_spans(text: str) -> Iterator[Span]:
 
 
 def named_spans(text: str, *, tight: bool = False) -> Iterator[Span]:
-    """Yield where a text has values of names that hold secrets; ``tight`` leaves out what prose has too."""
+    """Yield where a text has values of names that hold secrets; ``tight`` leaves out forms of prose."""
     if not may_name(text):
         return
     at = 0
@@ -187,7 +188,7 @@ def named_spans(text: str, *, tight: bool = False) -> Iterator[Span]:
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
-    """Return the spans in order, those that touch or overlap as one."""
+    """Return the spans in order. Spans that touch or overlap become one."""
     found: list[Span] = []
     for begin, end in sorted(spans):
         if found and begin <= found[-1][1]:
@@ -198,16 +199,16 @@ def merged(spans: Iterable[Span]) -> list[Span]:
 
 
 def mask(text: str) -> str:
-    """Return a text that is told to people without what looks like a secret in it.
+    """Return a text for people without what looks like a secret.
 
-    Our own sentences have ``token: expected …``, so a name alone counts here only where a program wrote it.
+    Our own sentences contain ``token: expected …``, so a name counts here only in the syntax of a program.
     """
     spans = merged([*known_spans(text), *named_spans(text, tight=True)])
     return cut_out(text, spans) if spans else text
 
 
 def cut_out(text: str, spans: Sequence[Span], instead: str = REDACTED) -> str:
-    """Return a text with ``instead`` in the place of each span; they are in order and apart."""
+    """Return a text with ``instead`` in place of each span. Spans are in order and do not overlap."""
     parts, at = [], 0
     for begin, end in spans:
         parts += [text[at:begin], instead]

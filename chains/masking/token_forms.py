@@ -1,7 +1,7 @@
-"""The forms in which issuers write tokens, as data, from the issuers' public documentation.
+"""The forms of issuers' tokens, as data, from the issuers' public documentation.
 
-A form begins with what the issuer begins its tokens with, and asks for as many characters as tell it from a
-word. Lengths are lower bounds, since issuers make tokens longer over time.
+A form starts with the issuer's prefix and requires enough characters to tell a token from a word. Lengths are
+lower bounds, because issuers make tokens longer over time.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ FORMS: dict[str, tuple[str, ...]] = {
     ),
     "age": (r"AGE-SECRET-KEY-1[0-9A-Z]{16,}",),
 }
-"""Patterns by issuer. None matches after a letter or digit, so that names that end like a prefix stay."""
+"""Patterns by issuer. None matches after a letter or digit, so that names ending in a prefix are kept."""
 
 ANYWHERE: dict[str, str] = {
     "gh": r"gh[opusr]_[A-Za-z0-9]{36}",
@@ -147,4 +147,4 @@ ANYWHERE: dict[str, str] = {
     "pypi-Ag": r"pypi-Ag[\w-]{40,}",
     "dckr_pat_": r"dckr_pat_[\w-]{20,}",
 }
-"""Forms that are plain enough to be found behind a letter too, as in ``-pghp_…``."""
+"""Forms that are distinct enough to be found after a letter too, as in ``-pghp_…``."""

@@ -1,4 +1,4 @@
-"""The names of the attributes in an execution report, and of what a run came to."""
+"""The names of the attributes in an execution report, and the outcomes of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Attribute(StrEnum):
 
 
 class RunOutcome(StrEnum):
-    """What a run came to."""
+    """The outcome of a run."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"

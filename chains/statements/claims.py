@@ -1,4 +1,4 @@
-"""What a statement claims about its making, whatever its shape; true as far as its signer is."""
+"""What a statement claims about how something was built. It is as true as its signer is honest."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _RUN_NAME = re.compile(r"(?:taskrun|pipelinerun)/(?P<namespace>[^/]+)/[^/]+")
 
 
 def builder_id(statement: Statement) -> str:
-    """Return the builder's id that a provenance statement tells, else ``""``."""
+    """Return the builder id in a provenance statement, ``""`` if there is none."""
     if statement.predicate_type == SLSA_V02:
         return text_at(statement.predicate, "builder", "id")
     return text_at(statement.predicate, "runDetails", "builder", "id")
 
 
 def build_type(statement: Statement) -> str:
-    """Return the build type that a provenance statement tells, else ``""``."""
+    """Return the build type in a provenance statement, ``""`` if there is none."""
     if statement.predicate_type == SLSA_V02:
         return text_at(statement.predicate, "buildType")
     return text_at(statement.predicate, "buildDefinition", "buildType")
 
 
 def run_uid(statement: Statement) -> str:
-    """Return the UID of the run that a statement tells, else ``""``: SLSA v0.2 has no place for it."""
+    """Return the UID of the run that a statement names, ``""`` if none: SLSA v0.2 has no field for it."""
     if statement.predicate_type == SLSA_V1:
         metadata = ("runDetails", "metadata")
-        # the second is what earlier Go types of in-toto wrote; a statement with both was refused
+        # earlier Go types of in-toto wrote the second spelling; a statement with both was refused before
         return text_at(statement.predicate, *metadata, "invocationId") or text_at(
             statement.predicate, *metadata, "invocationID"
         )
@@ -44,7 +44,7 @@ def run_uid(statement: Statement) -> str:
 
 
 def run_namespace(statement: Statement) -> str:
-    """Return the namespace of the run that an execution report is of, else ``""``.
+    """Return the namespace of the run that an execution report is about, ``""`` if it is not clear.
 
     The signer wrote it into the targets of RUN_OUTCOME and HERMETIC_LEVEL, as ``kind/namespace/name``.
     """
@@ -58,7 +58,7 @@ def run_namespace(statement: Statement) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Where Tekton resolved a run's own task or pipeline from, as far as the statement tells."""
+    """Where Tekton resolved a run's own task or pipeline from, according to the statement."""
 
     resolver: str
     digest: Mapping[str, Any]
@@ -70,9 +70,9 @@ class Resolved:
 
 
 def resolved(statement: Statement, kind: str) -> Resolved | None:
-    """Return where the run's own ``task`` or ``pipeline`` came from; None where the statement tells none.
+    """Return where the run's own ``task`` or ``pipeline`` came from; None if the statement does not say.
 
-    SLSA v0.2 tells no resolver, and other builders' parameters mean something else.
+    SLSA v0.2 has no resolver, and other builders' parameters mean something else.
     """
     if statement.predicate_type != SLSA_V1 or build_type(statement) not in slsa_v1.BUILD_TYPES:
         return None
@@ -88,7 +88,7 @@ def resolved(statement: Statement, kind: str) -> Resolved | None:
 
 
 def sources(statement: Statement) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return (URI, digests) of what a statement calls its inputs: the word of the task that ran."""
+    """Return (URI, digests) of the inputs in a statement. They are claims of the task that ran."""
     if statement.predicate_type == SLSA_V02:
         found = objects_at(statement.predicate, "materials")
     else:
@@ -114,6 +114,6 @@ def run_outcome(statement: Statement) -> Mapping[str, Any]:
 
 
 def hermetic_level(statement: Statement) -> str:
-    """Return the level that an execution report says, ``""`` unless it says exactly one."""
+    """Return the level in an execution report, ``""`` unless there is exactly one."""
     found = _attributes(statement, Attribute.HERMETIC_LEVEL)
     return text_at(found[0], "conditions", "level") if len(found) == 1 else ""

@@ -1,6 +1,6 @@
-"""What a run was made from: step images, git sources and inputs, in order of first appearance.
+"""What a run was built from: step images, git sources and inputs, in order of first appearance.
 
-Shared by the predicates of both SLSA versions; each gives the descriptors the names of its own.
+Both SLSA versions use these functions. Each predicate gives the descriptors its own names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from chains.tekton.snapshot import PIPELINE_TASK_LABEL, RunSnapshot
 
 
 def moment(run: RunSnapshot, key: str) -> str:
-    """Return ``startTime`` or ``completionTime`` as it came, with its fraction of a second, or ``""``."""
+    """Return ``startTime`` or ``completionTime`` as it came, with fractions of a second; ``""`` if unset."""
     status = run.raw.get("status") or {}
     return status.get(key) or ""
 
@@ -41,7 +41,7 @@ def _results(holder: Json) -> list[Result]:
 
 
 def step_results(run: RunSnapshot) -> list[list[Result]]:
-    """Return the results of StepActions, one list a step."""
+    """Return the results of StepActions, one list for each step."""
     return [_results(step) for step in run.status.get("steps", ())]
 
 
@@ -52,7 +52,7 @@ def pipeline_tasks(run: RunSnapshot) -> list[dict[str, Json]]:
 
 
 def task_runs(run: RunSnapshot, task: str) -> list[RunSnapshot]:
-    """Return the finished children of one pipeline task: matched by label, as Chains matches them."""
+    """Return the finished children of one pipeline task. They are matched by label, as in Chains."""
     return [
         child
         for child in run.children
@@ -62,13 +62,13 @@ def task_runs(run: RunSnapshot, task: str) -> list[RunSnapshot]:
 
 
 def executed_tasks(run: RunSnapshot) -> Iterator[RunSnapshot]:
-    """Yield the finished children, pipeline task by pipeline task."""
+    """Yield the finished children in the order of the pipeline tasks."""
     for task in pipeline_tasks(run):
         yield from task_runs(run, task.get("name", ""))
 
 
 def definition(run: RunSnapshot) -> ResourceDescriptor | None:
-    """Return where the run's own task or pipeline was resolved from, if it tells."""
+    """Return where the run's own task or pipeline was resolved from, None if it is not recorded."""
     return _reference(run.status)
 
 
@@ -93,8 +93,8 @@ def step_actions(run: RunSnapshot) -> list[ResourceDescriptor]:
 def image_ids(run: RunSnapshot, containers: str) -> list[str]:
     """Return the image ids of ``steps`` or ``sidecars``.
 
-    Of a sidecar that Tekton replaced to stop it, what the Task asked for if it did so by digest, else
-    nothing: what ran is not in the record any more, and the replacement was no part of the build.
+    For a sidecar that Tekton replaced to stop it, this is the image that the Task asked for if that has a
+    digest, else nothing. The record no longer says what ran, and the replacement was not part of the build.
     """
     pinned = replaced_sidecars(run) if containers == "sidecars" else {}
     found = []
@@ -103,13 +103,13 @@ def image_ids(run: RunSnapshot, containers: str) -> list[str]:
         if image is None:
             found.append(container.get("imageID", ""))
         elif (asked := parse_image_digest(image)) is not None:
-            # as runtimes spell it
+            # the form that runtimes report
             found.append(str(asked).replace("index.docker.io/", "docker.io/", 1))
     return found
 
 
 def replaced_sidecars(run: RunSnapshot) -> dict[str, str]:
-    """Return the sidecars of which the record tells the replacement, and the images the Task asked for."""
+    """Return the sidecars whose record is about the replacement, with the images that the Task asked for."""
     asked = {one.get("name", ""): one.get("image", "") for one in _task_sidecars(run)}
     return {name: asked.get(name, "") for name in late_changes.replaced(run.raw)}
 
@@ -120,7 +120,7 @@ def _task_sidecars(run: RunSnapshot) -> list[dict[str, Json]]:
 
 
 def images(run: RunSnapshot) -> list[ResourceDescriptor]:
-    """Return the images of the steps and then of the sidecars; equal ones of one group come once."""
+    """Return the images of the steps, then of the sidecars. Equal images of one group come once."""
     found: list[ResourceDescriptor] = []
     for containers in ("steps", "sidecars"):
         group = Subjects()
@@ -130,7 +130,7 @@ def images(run: RunSnapshot) -> list[ResourceDescriptor]:
 
 
 def unresolved_images(run: RunSnapshot) -> list[Rejection]:
-    """Return the containers whose image id holds no digest."""
+    """Return the containers whose image id has no digest."""
     replaced = replaced_sidecars(run)
     return [
         Rejection(container.get("name", ""), f"image id {container.get('imageID', '')!r} holds no digest")
@@ -176,7 +176,7 @@ def step_inputs(run: RunSnapshot) -> list[ResourceDescriptor]:
 
 
 def pipeline_inputs(run: RunSnapshot, *, deep: bool) -> list[ResourceDescriptor]:
-    """Return a PipelineRun's input artifacts and git source; with ``deep`` its tasks' own between them."""
+    """Return a PipelineRun's input artifacts and git source, with those of its tasks between if ``deep``."""
     found = Subjects()
     results = run_results(run)
     found.extend(input_artifacts(results))
@@ -190,9 +190,10 @@ def pipeline_inputs(run: RunSnapshot, *, deep: bool) -> list[ResourceDescriptor]
 
 
 def native_artifacts(run: RunSnapshot, side: str) -> list[ResourceDescriptor]:
-    """Return Tekton's own artifacts of a TaskRun: ``inputs``, or those ``outputs`` that it marks as built.
+    """Return Tekton's own artifacts of a TaskRun: ``inputs``, or those ``outputs`` that are marked as built.
 
-    From ``status.artifacts`` and from each step (TEP-0147); values without a well-formed digest are left out.
+    They come from ``status.artifacts`` and from each step (TEP-0147). Values without a well-formed digest are
+    left out.
     """
     found = Subjects()
     holders = [run.status.get("artifacts", {}), *run.status.get("steps", ())]
@@ -208,7 +209,7 @@ def native_artifacts(run: RunSnapshot, side: str) -> list[ResourceDescriptor]:
 
 
 def named(name: str, descriptors: Iterable[ResourceDescriptor]) -> list[ResourceDescriptor]:
-    """Return the descriptors, each called ``name``."""
+    """Return the descriptors with this name."""
     return [
         ResourceDescriptor(name=name, uri=item.uri, digest=item.digest, content=item.content)
         for item in descriptors
@@ -216,6 +217,6 @@ def named(name: str, descriptors: Iterable[ResourceDescriptor]) -> list[Resource
 
 
 def labels_and_annotations(run: RunSnapshot) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Return the run's labels and annotations, None where there are none."""
+    """Return the run's labels and annotations, None for what is not set."""
     metadata = run.run["metadata"]
     return metadata.get("labels"), metadata.get("annotations")

@@ -1,6 +1,6 @@
-"""What auditors ask about a run and its pod: pure, from the same objects as the isolation, without secrets.
+"""Facts about a run and its pod for auditors. Pure; from the same objects as the isolation; no secrets.
 
-Only what is set is told. Names are those of the Kubernetes and Tekton fields.
+Fields that are not set are left out. Names are those of the Kubernetes and Tekton fields.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _CREATORS = (
     "pipeline.openshift.io/started-by",
     "app.kubernetes.io/created-by",
 )
-"""Labels and annotations by which tools tell who asked for a run; Kubernetes itself does not record it."""
+"""Labels and annotations in which tools write who asked for a run. Kubernetes itself does not record it."""
 _WORKSPACE_SOURCES = ("persistentVolumeClaim", "emptyDir", "configMap", "secret", "projected", "csi")
 _DEEPEST = 16
 
 
 def run_facts(run: RunSnapshot, redaction: Redaction) -> dict[str, Any]:
-    """Return what the run's own record tells: workspaces, pod template, trigger, creator, attempts."""
+    """Return the facts in the run's own record: workspaces, pod template, trigger, creator, attempts."""
     metadata: Mapping[str, Json] = run.run["metadata"]
     labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
     trigger = {name: labels[label] for name, label in _TRIGGER_LABELS.items() if labels.get(label)}
@@ -78,14 +78,14 @@ def _workspace(binding: Mapping[str, Json]) -> dict[str, Any]:
 
 
 def _template(template: Mapping[str, Json], redaction: Redaction) -> dict[str, Any]:
-    """Return a pod template in sorted order, its variables without values."""
+    """Return a pod template with its keys sorted and without the values of its variables."""
     kept = {key: ordered(value) for key, value in sorted(template.items())}
     kept["volumes"] = [_volume(parse_volume(volume)) for volume in objects_at(template, "volumes")]
     return _told({**kept, "env": environment(map(parse_variable, objects_at(template, "env")), redaction)})
 
 
 def pod_facts(pod: Pod, runtime_class: RuntimeClass | None) -> dict[str, Any]:
-    """Return what the pod as a whole was allowed."""
+    """Return what the pod as a whole was allowed to do."""
     attested = mapping_at(pod.attested.value)
     volumes = [volume for volume in pod.volumes if not _is_tektons_own(volume)]
     apparmor = {
@@ -115,7 +115,7 @@ def pod_facts(pod: Pod, runtime_class: RuntimeClass | None) -> dict[str, Any]:
 
 
 def _is_tektons_own(volume: Volume) -> bool:
-    """Whether this is one of the empty volumes that every pod of Tekton has."""
+    """Return whether this is one of the empty volumes that every pod of Tekton has."""
     is_own = volume.name.startswith(("tekton-internal-", "tekton-creds-init-home-"))
     return is_own and (volume.is_empty_dir or volume.is_downward)
 
@@ -130,12 +130,12 @@ def _tokens(volume: Volume) -> Iterator[dict[str, Any]]:
 
 
 def container_facts(placed: Placed, image_id: str, redaction: Redaction) -> dict[str, Any]:
-    """Return what one container was given and what became of it."""
+    """Return what one container was given, and how it ended."""
     container, status = placed.container, placed.status
     fields = placed.expected.fields if placed.expected else None
     in_pod = _image_in_pod(placed)
     written = (fields or {}).get("image", "") or in_pod
-    # what is reported now of a sidecar that Tekton stopped is about its replacement
+    # the present status of a sidecar that Tekton stopped is about its replacement
     ended = status.last if placed.is_stopped else status.now.terminated
     mounts = [
         _told({"name": mount.name, "path": mount.path, "readOnly": mount.read_only})
@@ -167,7 +167,7 @@ def container_facts(placed: Placed, image_id: str, redaction: Redaction) -> dict
 
 
 def _image_in_pod(placed: Placed) -> str:
-    """Return the image in the pod; of what Tekton stops by changing it, as the kubelet reports it."""
+    """Return the image in the pod; for containers whose image Tekton changes, what the kubelet reports."""
     image = placed.container.image
     if placed.is_stopped:
         return ""
@@ -175,7 +175,7 @@ def _image_in_pod(placed: Placed) -> str:
 
 
 def _command_line(container: Container, redaction: Redaction) -> list[str]:
-    """Return what a container runs; of a step what the entrypoint starts, which is what the Task gave it."""
+    """Return what a container runs; for a step, what the entrypoint starts, which comes from the Task."""
     command: Sequence[str] = container.command
     args = container.args
     if command == (ENTRYPOINT,) and "--" in args:
@@ -190,9 +190,9 @@ def _environment_source(source: EnvironmentSource) -> dict[str, Any]:
 
 
 def ordered(value: Json, depth: int = _DEEPEST) -> Json:
-    """Return a JSON value with the keys of every mapping in order, so that equal values give equal bytes.
+    """Return a JSON value with the keys of every mapping sorted, so that equal values give equal bytes.
 
-    What is nested deeper than any field of Kubernetes is left out.
+    Values nested deeper than any Kubernetes field are left out.
     """
     if not isinstance(value, Mapping | list):
         return value
@@ -204,5 +204,5 @@ def ordered(value: Json, depth: int = _DEEPEST) -> Json:
 
 
 def _told(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is not set."""
+    """Return the fields that are set."""
     return {name: value for name, value in fields.items() if value not in (None, "", [], {})}

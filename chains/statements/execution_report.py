@@ -1,7 +1,9 @@
-"""The execution report: an in-toto SCAI attribute report of what provenance leaves out.
+"""The execution report: an in-toto SCAI attribute report with what provenance leaves out.
 
-Outcome, isolation and its level, the facts of run and pod, children without a record, type hints and fields
-that the compatible formats drop. ``docs/execution-report.md`` tells every attribute.
+It has the outcome, the isolation and its level, facts about run and pod, children without a record, and the
+type hints and fields that the compatible formats drop. ``docs/execution-report.md`` describes every
+attribute.
+
 https://github.com/in-toto/attestation/blob/main/spec/predicates/scai.md
 """
 
@@ -39,10 +41,10 @@ def build(
     isolation: Isolation,
     redaction: Redaction,
 ) -> Statement:
-    """Return the report about ``subjects``, or about the run itself where it made none.
+    """Return the report about ``subjects``, or about the run itself if it built nothing.
 
-    A run is its own subject by name ``kind/namespace/name`` and the SHA-256 of its snapshot. The bytes follow
-    from the arguments alone; ``redaction`` decides what is not shown.
+    The run as a subject has the name ``kind/namespace/name`` and the SHA-256 of its snapshot. The bytes
+    depend only on the arguments. ``redaction`` decides what is hidden.
     """
     about = tuple(subjects) or (own_subject(run),)
     attributes = [
@@ -103,7 +105,7 @@ def _attribute(
     conditions: Mapping[str, Any],
     pod: Pod | None = None,
 ) -> dict[str, Any]:
-    """Return one attribute; a pod is named as its evidence."""
+    """Return one attribute, with the pod as its evidence if one is given."""
     written = {"attribute": attribute, "target": target.fields(), "conditions": conditions}
     return written if pod is None else {**written, "evidence": _pod_descriptor(pod).fields()}
 
@@ -174,7 +176,8 @@ def _gaps(run: RunSnapshot) -> Iterator[dict[str, Any]]:
 
 
 def _sidecars(run: RunSnapshot) -> Iterator[dict[str, Any]]:
-    """Tell the records of all sidecars as they came: the run's digest has none, since Tekton changes them."""
+    """Yield the records of all sidecars as they came. The run's digest leaves them out, as Tekton changes
+    them."""
     for task in (run, *run.children):
         for sidecar in sidecars_of(task.raw):
             name = text_at(sidecar, "name")
@@ -189,17 +192,17 @@ def _sidecars(run: RunSnapshot) -> Iterator[dict[str, Any]]:
 
 
 MOST_DROPPED = 1000
-"""Of what provenance leaves out, so many are told: a result may be a list of as many mistakes as it has
-characters, and each takes a hundred times its room here."""
+"""The most entries about what provenance leaves out. A result can be a list with as many mistakes as
+characters, and each entry takes a hundred times that room."""
 
 
 Dropped = tuple[Attribute, Rejection]
-# the report and the warnings of a run ask one after the other
+# the report and the warnings of a run both need this list
 _dropped_by_provenance: WeakKeyDictionary[RunSnapshot, list[Dropped]] = WeakKeyDictionary()
 
 
 def dropped_by_provenance(run: RunSnapshot) -> list[tuple[Attribute, Rejection]]:
-    """Return what the compatible provenance leaves out of a run and children: (attribute, what and why)."""
+    """Return what the compatible provenance leaves out of a run and its children, and why."""
     known = _dropped_by_provenance.get(run)
     if known is not None:
         return known

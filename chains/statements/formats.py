@@ -1,4 +1,4 @@
-"""The formats of provenance, by the names that Tekton Chains' configuration has for them."""
+"""The formats of provenance, with the names that they have in Tekton Chains' configuration."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ class Format(StrEnum):
 
 FORMATS = tuple(map(str, Format))
 V02_FORMATS = frozenset((Format.IN_TOTO, Format.SLSA_V1))
-"""Two names for SLSA provenance v0.2; the others are v1.0."""
+"""Both names mean SLSA provenance v0.2. The other formats are v1.0."""

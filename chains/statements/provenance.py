@@ -1,4 +1,4 @@
-"""Which function builds which format of provenance."""
+"""The function that builds each format of provenance."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a report must not show: values of variables, and what looks like a secret in arguments.
+"""Redaction: what a report must not show are values of variables and secrets in arguments.
 
-They are left out, or replaced by a keyed hash where a key is configured: HMAC-SHA-256 over ``NAME=value`` for
-a variable and over the text itself for an argument. Without the key nothing can be guessed from it, and the
-report stays the same each time it is built.
+They are left out, or replaced by a keyed hash if a key is configured: HMAC-SHA-256 over ``NAME=value`` for a
+variable, over the text itself for an argument. Without the key nobody can test guesses against the hash, and
+the report is the same each time it is built.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from storage.limits.bounded import remembered
 REDACTED = "redacted"
 _MOST_KEY = 64 * 1024
 MIN_KEY = 16
-"""Bytes that a key must have."""
+"""The shortest key in bytes."""
 _NEVER_SECRET = ("TEKTON_HERMETIC",)
 _LONGEST = 256
 _MOST = 64
 _LOOKED_AT = 1024
-"""Characters of an argument in which secrets are looked for."""
+"""Secrets are looked for in this many characters at the start of an argument."""
 _SHOWN_OF = 512
-"""Of so many a part may be shown: what begins there is recognized by what is looked at behind."""
+"""At most this many characters are shown. A secret that begins in them is recognized, because more are
+searched."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedactionSettings:
-    """Keys ``execution.redaction.*``: a file with the key, variables that may be shown, one more pattern."""
+    """The keys ``execution.redaction.*``: the key's file, variables that may be shown, an extra pattern."""
 
     key_file: str = ""
     shown: frozenset[str] = frozenset()
@@ -44,14 +45,14 @@ class RedactionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """The rules with their key; without a key what is redacted is left out."""
+    """The rules with their key. Without a key, redacted values are left out."""
 
     key: bytes = field(default=b"", repr=False)
     shown: frozenset[str] = frozenset()
     arguments: re.Pattern[str] | None = None
 
     def variable(self, name: str, value: str) -> dict[str, Any]:
-        """Return how the value of a variable is written: ``value``, ``hmac-sha256`` or ``redacted``."""
+        """Return the JSON field for a variable's value: ``value``, ``hmac-sha256`` or ``redacted``."""
         if name in self.shown or name in _NEVER_SECRET:
             return {"value": self.argument(value)}
         if self.key:
@@ -59,11 +60,11 @@ class Redaction:
         return {REDACTED: True}
 
     def argument(self, text: str) -> str:
-        """Return a text with everything that looks like a secret replaced, cut where it is long."""
+        """Return a text with everything that looks like a secret replaced. A long text is cut."""
         return self._shown(text, self._spans(text[:_LOOKED_AT]))
 
     def command_line(self, words: Sequence[str]) -> list[str]:
-        """Return the words of a command line, with the secrets of options and programs replaced too."""
+        """Return the words of a command line. Secrets behind options of programs are replaced too."""
         told = [word[:_LOOKED_AT] for word in words[:_MOST]]
         hidden = dict(secret_words(told))
         found = []
@@ -100,17 +101,17 @@ class Redaction:
 
 @remembered(1024, longest=512)
 def _spans(text: str) -> tuple[Span, ...]:
-    """Return where a text has secrets; runs of one pipeline have the same arguments again and again."""
+    """Return where a text has secrets. Cached, because runs of one pipeline repeat their arguments."""
     return (*known_spans(text), *named_spans(text), *spans_in_text(text))
 
 
 def _first_group(match: re.Match[str]) -> int:
-    """Return the number of the first group that matched, 0 for the whole match where there is none."""
+    """Return the number of the first group that matched, 0 for the whole match if none did."""
     return next((number for number, group in enumerate(match.groups(), 1) if group is not None), 0)
 
 
 def open_redaction(settings: RedactionSettings) -> Redaction:
-    """Return the rules with the key of their file. Raises :class:`ConfigError` with the next step."""
+    """Return the rules with the key from its file. Raises :class:`ConfigError` with the next step."""
     key = b""
     if settings.key_file:
         try:
@@ -129,7 +130,8 @@ def open_redaction(settings: RedactionSettings) -> Redaction:
 
 
 def environment(variables: Iterable[Variable], rules: Redaction) -> list[dict[str, Any]]:
-    """Return the variables of a container without their values: name, and value or what stands for it."""
+    """Return the variables of a container: each name with the source of its value, or with what stands for
+    it."""
     found = []
     for variable in variables:
         name = variable.shown_name
@@ -141,7 +143,7 @@ def environment(variables: Iterable[Variable], rules: Redaction) -> list[dict[st
 
 
 def _source(references: Sequence[Reference]) -> str:
-    """Name what a value comes from: ``secretKeyRef registry/password``."""
+    """Return the source of a value as a text, for example ``secretKeyRef registry/password``."""
     for reference in references:
         if reference.is_object:
             return f"{reference.kind} {'/'.join(text for _, text in reference.fields)}"

@@ -19,7 +19,7 @@ KIND = "cosign container image signature"
 
 
 def build(image: ImageDigest) -> bytes:
-    """Return the payload that form A signs raw."""
+    """Return the payload that form A signs directly."""
     return marshal(
         {
             "critical": {
@@ -33,15 +33,16 @@ def build(image: ImageDigest) -> bytes:
 
 
 def build_statement(image: ImageDigest) -> Statement:
-    """Return the statement that cosign 3 signs instead, for form B."""
+    """Return the statement that cosign 3 signs instead (form B)."""
     subject = ResourceDescriptor(name=image.repository, digest={"sha256": image.hex})
     return Statement(STATEMENT_V1, (subject,), COSIGN_SIGN, {})
 
 
 def signed_image(payload: Mapping[str, object], *, kind: str = "") -> str:
-    """Return the manifest digest that a simple-signing payload names, ``sha256:…`` or whatever it says.
+    """Return the manifest digest in a simple-signing payload, as it is written there.
 
-    With ``kind`` the payload must be of that type. Raises :class:`FormatError` for a missing member.
+    With ``kind``, the payload must have this type. Raises :class:`FormatError` for another type or a missing
+    member.
     """
     critical = member(payload, "critical", dict, "payload")
     if kind:
@@ -52,6 +53,6 @@ def signed_image(payload: Mapping[str, object], *, kind: str = "") -> str:
 
 
 def signed_reference(payload: Mapping[str, object]) -> str:
-    """Return the image's repository that a simple-signing payload names. Raises :class:`FormatError`."""
+    """Return the repository in a simple-signing payload. Raises :class:`FormatError`."""
     critical = member(payload, "critical", dict, "payload")
     return member(member(critical, "identity", dict, "payload"), "docker-reference", str, "payload")

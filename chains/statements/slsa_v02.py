@@ -1,4 +1,5 @@
-"""SLSA provenance v0.2 as Chains' formats ``in-toto`` and ``slsa/v1`` write it; materials stay in here.
+"""SLSA provenance v0.2 as Chains' formats ``in-toto`` and ``slsa/v1`` write it. Only this module has
+materials.
 
 https://slsa.dev/spec/v0.2/provenance
 """
@@ -20,8 +21,8 @@ from chains.tekton.snapshot import CHAINS_PREFIX, RunSnapshot
 REPRODUCIBLE_LABEL = CHAINS_PREFIX + "reproducible"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _VARIABLE = re.compile(r"\$\(([_a-zA-Z0-9.-]++(?:\[(?:[0-9]++|\*)\])?)\)", re.ASCII)
-"""What Tekton's own pattern matches, without its repeated group: a name that never ends would be tried in
-more ways than there is time for."""
+"""The same matches as Tekton's own pattern, but without its repeated group: an unclosed name would take
+exponential time to reject."""
 _STATUS = {"False": "Failed", "True": "Succeeded", "Unknown": "Running"}
 
 
@@ -123,7 +124,7 @@ def _step(step: Mapping[str, Json], raw: Mapping[str, Json], state: Mapping[str,
 
 
 def _spec_steps(run: RunSnapshot) -> list[tuple[Mapping[str, Json], Mapping[str, Json]]]:
-    """Return the resolved steps as (as Go writes it, as it came): only the latter tells [] from nothing."""
+    """Return the resolved steps as (as Go writes it, as it came); only the latter tells [] from null."""
     steps = run.status.get("taskSpec", {}).get("steps", ())
     raw = run.raw["status"]["taskSpec"]["steps"] if steps else ()
     return [(step, origin or {}) for step, origin in zip(steps, raw, strict=True)]
@@ -165,9 +166,9 @@ def _has_children(run: RunSnapshot, task: str) -> bool:
 
 
 def matched_steps(child: RunSnapshot) -> list[dict[str, Any]] | None:
-    """Return a child's steps, or None where spec and status do not match.
+    """Return a child's steps, or None if spec and status do not match.
 
-    Chains then leaves the whole task out of ``buildConfig``; the execution report names it.
+    Chains then leaves the whole task out of ``buildConfig``. The execution report names it.
     """
     states = child.status.get("steps", ())
     specs = _spec_steps(child)
@@ -206,7 +207,7 @@ def _task(
 
 
 def _after(task: Mapping[str, Json]) -> list[str]:
-    """Return the tasks that must have run before: ``runAfter``, then those whose results are referred to."""
+    """Return the tasks that must run before: those of ``runAfter``, then those whose results are used."""
     after = list(task.get("runAfter", ()))
     known = set(after)
     for text in _referring_texts(task):

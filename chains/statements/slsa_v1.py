@@ -25,10 +25,10 @@ _KEPT_TWICE = ("task", "pipeline")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the configuration says to a provenance format.
+    """The settings of the configuration that a provenance format depends on.
 
-    ``deep`` looks into a PipelineRun's children (``artifacts.pipelinerun.enable-deep-inspection``);
-    ``native`` takes Tekton's own artifacts too (``artifacts.native.enabled``), which Chains lacks.
+    ``deep`` includes a PipelineRun's children (``artifacts.pipelinerun.enable-deep-inspection``). ``native``
+    includes Tekton's own artifacts (``artifacts.native.enabled``), which Chains does not support.
     """
 
     builder_id: str
@@ -38,7 +38,7 @@ class Options:
 
 
 def build_v2alpha3(run: RunSnapshot, options: Options) -> Statement:
-    """Return the statement of format ``slsa/v2alpha3``: every type-hinted artifact is a subject."""
+    """Return the statement of format ``slsa/v2alpha3``. Every artifact with a type hint is a subject."""
     if run.kind == "TaskRun":
         subjects = task_subjects(run, options)
         byproducts = _byproducts("taskRunResults/", dependencies.run_results(run))
@@ -49,7 +49,7 @@ def build_v2alpha3(run: RunSnapshot, options: Options) -> Statement:
 
 
 def build_v2alpha4(run: RunSnapshot, options: Options) -> Statement:
-    """Return the statement of format ``slsa/v2alpha4``: build artifacts and images are subjects."""
+    """Return the statement of format ``slsa/v2alpha4``. Build artifacts and images are subjects."""
     subjects = Subjects()
     if run.kind == "TaskRun":
         subjects.extend(_built(run, options))
@@ -67,7 +67,7 @@ def build_v2alpha4(run: RunSnapshot, options: Options) -> Statement:
 
 
 def task_subjects(run: RunSnapshot, options: Options) -> list[ResourceDescriptor]:
-    """Return a TaskRun's subjects as the older formats have them."""
+    """Return a TaskRun's subjects in the older formats."""
     subjects = Subjects()
     subjects.extend(all_subjects(dependencies.run_results(run)))
     if options.native:
@@ -76,7 +76,7 @@ def task_subjects(run: RunSnapshot, options: Options) -> list[ResourceDescriptor
 
 
 def pipeline_subjects(run: RunSnapshot, options: Options) -> list[ResourceDescriptor]:
-    """Return a PipelineRun's subjects as the older formats have them; with ``deep`` its tasks' come first."""
+    """Return a PipelineRun's subjects in the older formats. With ``deep``, those of its tasks come first."""
     subjects = Subjects()
     if options.deep:
         for child in dependencies.executed_tasks(run):
@@ -155,7 +155,10 @@ def _pipeline_task(child: RunSnapshot, build_type: str) -> list[ResourceDescript
 
 
 def _without_duplicates(found: list[ResourceDescriptor]) -> list[ResourceDescriptor]:
-    """Drop what has URI, digest and content of an earlier one, except the definitions of the run itself."""
+    """Return the descriptors without those whose URI, digest and content came before.
+
+    The definitions of the run itself are always kept.
+    """
     seen = set()
     kept = []
     for item in found:

@@ -1,6 +1,7 @@
-"""In-toto statements: resource descriptors and digest sets, to bytes and from bytes.
+"""In-toto statements: resource descriptors and digest sets, written to bytes and read from bytes.
 
-The bytes written here are what is signed and stored; they are never written a second time.
+The bytes that this module writes are signed and stored. They are never written a second time.
+
 https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
 """
 
@@ -21,14 +22,14 @@ STATEMENT_V1 = "https://in-toto.io/Statement/v1"
 STATEMENT_V01 = "https://in-toto.io/Statement/v0.1"
 SLSA_V1, SLSA_V02 = SLSA_V1_PREDICATE, SLSA_V02_PREDICATE
 MAX_SUBJECTS = 1024
-"""What Sigstore's verifiers take at most."""
+"""The most subjects that Sigstore's verifiers accept."""
 
 _HEX = re.compile(r"(?:[0-9a-f]{2})+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceDescriptor:
-    """A resource descriptor; empty fields are left out when written. ``content`` is plain bytes."""
+    """A resource descriptor. Empty fields are left out when it is written. ``content`` is not encoded."""
 
     name: str = ""
     uri: str = ""
@@ -72,15 +73,15 @@ class Statement:
 
 
 def is_hex_digest(value: object) -> bool:
-    """Whether a digest value is lowercase hex of even length, as every verifier demands."""
+    """Return whether a digest value is lowercase hex of even length, as every verifier requires."""
     return isinstance(value, str) and _HEX.fullmatch(value) is not None
 
 
 def parse_statement(payload: bytes) -> Statement:
-    """Read a statement from signed bytes.
+    """Parse a statement from signed bytes.
 
     Raises :class:`EvidenceError` for anything that is not a statement with well-formed subjects. Unknown
-    fields are ignored, as the specification demands of consumers.
+    fields are ignored, as the specification requires of consumers.
     """
     try:
         raw = orjson.loads(payload)

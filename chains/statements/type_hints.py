@@ -1,8 +1,8 @@
-"""Params and results become subjects and dependencies: Chains' type hints, in order of first appearance.
+"""Chains' type hints: params and results become subjects and dependencies, in order of first appearance.
 
-The rules are those of Tekton Chains (``docs/slsa-provenance.md`` there, and its source where the two differ).
-What looks like a type hint and is not taken is returned as a rejection with its reason; the compatible
-statements leave it out as Chains does, the execution report and a warning tell it.
+The rules are those of Tekton Chains: ``docs/slsa-provenance.md`` there, and its source where the two differ.
+A value that looks like a type hint but is not used becomes a rejection with a reason. The compatible
+statements leave it out, as Chains does. The execution report and a warning name it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _HEX = re.compile(r"[a-f0-9]+", re.ASCII)
 _SPLIT_IMAGES = re.compile(r"[,\n]")
 _OCI_SCHEME = "oci://"
 _SHOWN = 256
-"""Characters of a value that is not taken that its rejection tells."""
+"""A rejection shows this many characters of a value."""
 COMMIT_HINT = "CHAINS-GIT_COMMIT"
 URL_HINT = "CHAINS-GIT_URL"
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A result or image id that looks like an artifact and was not taken, and why."""
+    """A result or image id that looks like an artifact but is not used, and why."""
 
     name: str
     reason: str
@@ -38,13 +38,13 @@ class Rejection:
 
 @dataclass(slots=True)
 class Subjects:
-    """Subjects merged as Chains merges them: same name and one equal digest make one subject."""
+    """Subjects merged as in Chains: the same name and one equal digest make one subject."""
 
     found: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     _by_digest: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     def add(self, name: str, digest: Mapping[str, str]) -> None:
-        """Add a subject, or its digests to the first one of its name with which it shares a digest."""
+        """Add a subject, or add its digests to the first subject of its name with an equal digest."""
         keys = [(name, algorithm, value) for algorithm, value in digest.items()]
         places = [self._by_digest[key] for key in keys if key in self._by_digest]
         if places:
@@ -62,19 +62,19 @@ class Subjects:
             self.add(other.name or other.uri, other.digest or {})
 
     def as_subjects(self) -> list[ResourceDescriptor]:
-        """Return them with names."""
+        """Return them as descriptors with names."""
         return [ResourceDescriptor(name=name, digest=digest) for name, digest in self.found]
 
     def as_dependencies(self, name: str = "") -> list[ResourceDescriptor]:
-        """Return them with URIs, each called ``name``."""
+        """Return them as descriptors with URIs and this ``name``."""
         return [ResourceDescriptor(name=name, uri=uri, digest=digest) for uri, digest in self.found]
 
 
 def parse_digest(text: str) -> tuple[str, str] | None:
-    """Split ``algorithm:hex``; None unless the algorithm is known and the hex has its length.
+    """Return (algorithm, hex) of ``algorithm:hex``; None for an unknown algorithm or a wrong length.
 
-    White space and the algorithm's case are forgiven as Chains forgives them, and normalised, which Chains
-    does not: a digest with white space would make verifiers refuse the whole statement.
+    White space and the algorithm's case are ignored, as in Chains, and normalised, unlike in Chains: a digest
+    with white space would make verifiers refuse the whole statement.
     """
     algorithm, colon, value = text.partition(":")
     algorithm, value = algorithm.strip().lower(), value.strip()
@@ -155,14 +155,14 @@ def input_artifacts(results: Sequence[Result]) -> list[ResourceDescriptor]:
 
 
 def is_image_hint(name: str) -> bool:
-    """Whether a result of this name tells about an image and is no byproduct."""
+    """Return whether a result of this name describes an image. Such a result is no byproduct."""
     return name.endswith(("IMAGE_URL", "IMAGE_DIGEST")) or name == "IMAGES"
 
 
 def is_byproduct(result: Result) -> bool:
-    """Whether ``slsa/v2alpha4`` lists the result as a byproduct: no image hint, no build artifact.
+    """Return whether ``slsa/v2alpha4`` lists the result as a byproduct: no image hint, no build artifact.
 
-    Chains also leaves out an ``*ARTIFACT_OUTPUTS`` result that is malformed; it is then a rejection here.
+    Chains also leaves out a malformed ``*ARTIFACT_OUTPUTS`` result. Here it is a rejection.
     """
     name, value = result
     if name.endswith("ARTIFACT_OUTPUTS"):
@@ -171,13 +171,13 @@ def is_byproduct(result: Result) -> bool:
 
 
 def spdx_git(url: str) -> str:
-    """Return a repository's URL in the form of SPDX: ``git+`` before and ``.git`` behind."""
+    """Return a repository's URL in the form of SPDX: with ``git+`` in front and ``.git`` at the end."""
     url = url if url.startswith("git+") else "git+" + url
     return url if url.endswith(".git") else url + ".git"
 
 
 def git_hint(*sources: Iterable[Result]) -> tuple[str, str]:
-    """Return (commit, URL) of the git type hints; a later source, and a later entry in it, wins."""
+    """Return (commit, URL) of the git type hints. Later sources, and later entries in one, win."""
     commit = url = ""
     for source in sources:
         for name, value in source:
@@ -189,9 +189,9 @@ def git_hint(*sources: Iterable[Result]) -> tuple[str, str]:
 
 
 def image_dependency(image_id: str) -> ResourceDescriptor | None:
-    """Turn a container's ``imageID`` into a dependency, or None where it holds no digest.
+    """Return a container's ``imageID`` as a dependency, None if it has no digest.
 
-    Chains fails its whole payload for such an id (CRI-O reports some); here the rest is attested.
+    Chains fails its whole payload for such an id, which CRI-O reports at times. Here the rest is attested.
     """
     name, at, digest = image_id.partition("@")
     algorithm, colon, value = digest.partition(":")
@@ -203,7 +203,7 @@ def image_dependency(image_id: str) -> ResourceDescriptor | None:
 
 
 def rejections(results: Sequence[Result]) -> Iterator[Rejection]:
-    """Yield the results that look like type hints and are taken by no format, with the reason."""
+    """Yield the results that look like type hints but that no format uses, with the reason."""
     yield from _rejected_pairs(results, "IMAGE_URL", "IMAGE_DIGEST")
     yield from _rejected_pairs(results, "ARTIFACT_URI", "ARTIFACT_DIGEST")
     yield from _rejected_lists(results)

@@ -1,4 +1,4 @@
-"""Tekton: its objects and those of Kubernetes as data: schema, snapshot, names, run files, surroundings.
+"""Tekton: objects of Tekton and Kubernetes as data: schema, snapshot, names, run files, surroundings.
 
-May not come in here: judgement of what a run did; input and output beside reading files of runs.
+May not come in here: judgement of what a run did; input and output, except reading run files.
 """

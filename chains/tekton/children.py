@@ -1,10 +1,11 @@
-"""Which TaskRuns are the children of a PipelineRun: pure, and any object may have any shape.
+"""Which TaskRuns are the children of a PipelineRun. Pure; an object may have any shape.
 
-Tekton gives each TaskRun that it makes for a PipelineRun a controller owner reference to it, makes it in the
-same namespace, and names it in ``status.childReferences``
-(https://github.com/tektoncd/pipeline/blob/v1.15.0/pkg/reconciler/pipelinerun/pipelinerun.go). The API server
-alone sets ``metadata.uid`` and ``metadata.creationTimestamp``; whoever creates an object writes its owner
-references, and a child reference has no UID.
+For each TaskRun that Tekton makes for a PipelineRun it writes a controller owner reference to the
+PipelineRun, uses the same namespace, and adds the name to ``status.childReferences``. Only the API server
+sets ``metadata.uid`` and ``metadata.creationTimestamp``. Whoever creates an object writes its owner
+references, and a child reference has no UID. So a child must satisfy all of these checks.
+
+https://github.com/tektoncd/pipeline/blob/v1.15.0/pkg/reconciler/pipelinerun/pipelinerun.go
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from chains.tekton.raw import mapping_at, objects_at, parse_time, text_at
 
 Json = Any
 CLOCKS_DIFFER = timedelta(seconds=60)
-"""By how much the API server's clock may be ahead of Tekton's, which writes when a run ended."""
+"""The most by which the API server's clock may be ahead of Tekton's clock, which gives the end of a run."""
 _GROUP = "tekton.dev/"
 
 
 def parent_of(metadata: Mapping[str, Json]) -> str:
-    """Return the UID of the PipelineRun that controls an object, empty when none does.
+    """Return the UID of the PipelineRun that controls an object, empty if none does.
 
-    An owner without ``controller: true`` or of another API group is none: Tekton never writes one.
+    An owner without ``controller: true`` or of another API group does not count: Tekton never writes one.
     """
     for owner in objects_at(metadata, "ownerReferences"):
         if (
@@ -37,17 +38,17 @@ def parent_of(metadata: Mapping[str, Json]) -> str:
 
 
 def child_references(raw: Mapping[str, Json]) -> list[Mapping[str, Json]]:
-    """Return a raw PipelineRun's child references, leaving out what is no mapping."""
+    """Return the child references of a raw PipelineRun. Entries that are no objects are left out."""
     return objects_at(raw, "status", "childReferences")
 
 
 def names_a_task(reference: Mapping[str, Json]) -> bool:
-    """Whether a child reference names one of Tekton's TaskRuns."""
+    """Return whether a child reference is to a TaskRun of Tekton."""
     return reference.get("kind") == "TaskRun" and text_at(reference, "apiVersion").startswith(_GROUP)
 
 
 def why_foreign(raw: Mapping[str, Json], parent: Mapping[str, Json]) -> str:
-    """Return why an object that a PipelineRun names is not proven to be its child; empty when it is.
+    """Return why an object that a PipelineRun names is not proven to be its child, empty if it is proven.
 
     ``parent`` is the PipelineRun, raw or as Go writes it.
     """
@@ -71,7 +72,7 @@ def _created_too_late(raw: Mapping[str, Json], parent: Mapping[str, Json]) -> bo
     ended = parse_time(text_at(parent, "status", "completionTime"))
     if created is None or begun is None or ended is None:
         return False
-    # a PipelineRun that ended before it was created is a copy of another, and its times tell nothing
+    # A PipelineRun that ended before it was created is a copy of another one. Its times prove nothing.
     return begun <= ended + CLOCKS_DIFFER < created
 
 

@@ -1,6 +1,7 @@
-"""Finds what stands beside each run among the objects of an export, so that many runs cost as much as each.
+"""The surroundings of each run, found among the objects of an export.
 
-Objects are parsed when a run needs them; what many runs share, policies above all, is parsed once.
+An object is parsed when the first run needs it. Objects that many runs share, above all policies, are parsed
+once, so that the cost grows linearly with the number of runs.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from chains.tekton.raw import Json, mapping_at, text_at
 from chains.tekton.surroundings import FEATURE_FLAGS, RuntimeClass, Surroundings, parse_runtime_class
 
 ObjectKey = tuple[str, str, str]
-"""Kind, namespace, name; objects of the whole cluster are in ``default``."""
+"""Kind, namespace, name. The namespace of cluster-wide objects is ``default``."""
 
 _POLICY = "NetworkPolicy"
 _GROUP = "networking.k8s.io/"
 
 
 class SurroundingsIndex:
-    """The objects of an export by what they stand beside.
+    """The objects of an export, indexed by what they belong to.
 
-    ``ambiguous`` are keys that came twice with different content: which of the two is true cannot be told.
+    ``ambiguous`` are the keys that came twice with different content. Nothing says which of the two is true.
     """
 
     def __init__(self, objects: Mapping[ObjectKey, bytes], ambiguous: Collection[ObjectKey] = ()) -> None:
@@ -40,7 +41,7 @@ class SurroundingsIndex:
                 self._flags.append(key)
 
     def of_pod(self, namespace: str, name: str) -> Surroundings:
-        """Return what stands beside the run of a pod; ``name`` may be that of no pod."""
+        """Return the surroundings of the run with this pod. There may be no pod of this name."""
         key = ("Pod", namespace, name)
         policies, doubtful = self._policies_of(namespace)
         flags = self._feature_flags()
@@ -58,7 +59,7 @@ class SurroundingsIndex:
         )
 
     def _raw(self, key: ObjectKey) -> Mapping[str, Json] | None:
-        """Return an object as it came; None where it is not there, or it is not certain which one it is."""
+        """Return an object as it came; None if it is missing or ambiguous."""
         if key not in self._objects or key in self._ambiguous:
             return None
         raw: Mapping[str, Json] = orjson.loads(self._objects[key])
@@ -74,7 +75,7 @@ class SurroundingsIndex:
         return self._classes[key]
 
     def _policy(self, key: ObjectKey) -> NetworkPolicy | None:
-        """Return a policy of Kubernetes' own kind; None for one of another kind, which is not understood."""
+        """Return a policy of Kubernetes' own kind; None for another kind, whose rules are not known here."""
         if key not in self._parsed_policies:
             raw = self._raw(key)
             is_own = key[0] == _POLICY and text_at(raw, "apiVersion").startswith(_GROUP)
@@ -82,7 +83,7 @@ class SurroundingsIndex:
         return self._parsed_policies[key]
 
     def _policies_of(self, namespace: str) -> tuple[tuple[NetworkPolicy, ...], tuple[str, ...]]:
-        """Return the NetworkPolicies of a namespace, and in words what else may allow or deny there."""
+        """Return the NetworkPolicies of a namespace, and what may overrule them, as texts."""
         found: list[NetworkPolicy] = []
         doubtful: list[str] = []
         for key in sorted([*self._policies.get(namespace, ()), *self._policies.get("", ())]):
@@ -97,12 +98,12 @@ class SurroundingsIndex:
         return tuple(found), tuple(doubtful)
 
     def _feature_flags(self) -> dict[str, str]:
-        """Return the data of Tekton's ConfigMap, or nothing where several namespaces have one."""
+        """Return the data of Tekton's ConfigMap; empty if several namespaces have one."""
         item = self._raw(self._flags[0]) if len(self._flags) == 1 else None
         return {name: value for name, value in mapping_at(item, "data").items() if isinstance(value, str)}
 
 
 def _scope(key: ObjectKey, data: bytes) -> str:
-    """Return the namespace that a policy is for, ``""`` for all of them."""
+    """Return the namespace that a policy applies to, ``""`` for all namespaces."""
     is_of_the_cluster = key[0] != _POLICY and not text_at(orjson.loads(data), "metadata", "namespace")
     return "" if is_of_the_cluster else key[1]

@@ -1,7 +1,7 @@
-"""How Go writes the values that have a text form of their own: times, durations, quantities, JSON.
+"""Values with a text form of their own, as Go writes them: times, durations, quantities, JSON. Pure.
 
-Tekton Chains puts run objects into its statements after Go has read and written them. To give the same
-statements, the same values must come out here. Everything is pure.
+Tekton Chains puts run objects into its statements after Go has read and written them. This module writes the
+same text, so that the statements are equal.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DECIMAL = {-9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 1
 _DECIMAL_EXPONENT = {suffix: exponent for exponent, suffix in _DECIMAL.items()}
 _THOUSAND = 1000
 _LONGEST_NUMBER = 128
-"""Characters of a quantity or duration: more is an attack on the reader."""
+"""The longest quantity or duration in characters. A longer one could make parsing very slow."""
 _LARGEST_EXPONENT = 100
 _EXACT = Context(prec=400)
 _KIBI = 1024
@@ -40,7 +40,7 @@ _KIBI = 1024
 def parse_time(text: str) -> tuple[str, str]:
     """Return an RFC 3339 time in UTC as (``YYYY-MM-DDTHH:MM:SS``, fraction digits without trailing zeros).
 
-    Raises :class:`ValueError` for anything Go's RFC 3339 layout does not take.
+    Raises :class:`ValueError` for a text that Go's RFC 3339 layout refuses.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
@@ -90,7 +90,7 @@ def seconds_between(start: str, end: str) -> float:
 def canonical_duration(text: str) -> str:
     """Return a duration such as ``90m`` as Go's ``Duration.String`` writes it: ``1h30m0s``.
 
-    Raises :class:`ValueError` for what ``time.ParseDuration`` refuses.
+    Raises :class:`ValueError` for a text that ``time.ParseDuration`` refuses.
     """
     if len(text) > _LONGEST_NUMBER:
         raise ValueError(f"duration of {len(text)} characters")
@@ -135,7 +135,7 @@ def _trim(number: Decimal) -> str:
 def canonical_quantity(text: str) -> str:
     """Return a quantity such as ``1000m`` or ``0.5Gi`` as Kubernetes writes it: ``1``, ``512Mi``.
 
-    Raises :class:`ValueError` for what ``resource.ParseQuantity`` refuses.
+    Raises :class:`ValueError` for a text that ``resource.ParseQuantity`` refuses.
     """
     match = _QUANTITY.fullmatch(text.strip()) if len(text) <= _LONGEST_NUMBER else None
     exponent = match[2] if match is not None and match[2] and match[2][0] in "eE" else "e0"
@@ -188,14 +188,14 @@ def _write_decimal(number: Decimal, *, exponential: bool) -> str:
 
 
 def fits_int64(number: int) -> bool:
-    """Whether Go can hold the number."""
+    """Return whether Go's ``int64`` can hold the number."""
     return -(1 << 63) <= number < 1 << 63
 
 
 def marshal(value: object) -> bytes:
     """Return JSON bytes as ``encoding/json`` writes them: no spaces, HTML characters escaped.
 
-    Mappings keep their order: what Go writes from a map must come in sorted.
+    Mappings keep their order. A mapping that Go writes from a map must be sorted already.
     """
     data = orjson.dumps(value)
     for plain, escaped in _HTML:

@@ -1,4 +1,4 @@
-"""Image names with digests, read as go-containerregistry reads them, since Chains names its subjects so."""
+"""Image names with digests, parsed as go-containerregistry does, because Chains names subjects with it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ImageDigest:
 
 
 def parse_image_digest(text: str) -> ImageDigest | None:
-    """Read ``[registry/]repository[:tag]@sha256:hex``; a tag is dropped. None for anything else."""
+    """Parse ``[registry/]repository[:tag]@sha256:hex``. A tag is dropped. Returns None for any other text."""
     name, at, digest = text.partition("@")
     algorithm, _, value = digest.partition(":")
     if not at or algorithm != "sha256" or not _HEX.fullmatch(value):
@@ -41,7 +41,7 @@ def _without_tag(name: str) -> str:
 
 
 def parse_repository(name: str) -> str | None:
-    """Return a repository's full name with registry, or None where it is not one."""
+    """Return a repository's full name with its registry; None if the text is not a repository."""
     first, slash, rest = name.partition("/")
     if slash and (first == "localhost" or "." in first or ":" in first):
         registry, repository = first, rest

@@ -1,12 +1,11 @@
-"""What changes on a run after it has ended, by Tekton itself and by what stands beside it.
+"""The fields of a run that change after it has ended, written by Tekton and by other controllers.
 
 ``docs/after-completion.md`` lists every field with the function that writes it. Tekton stops a sidecar by
-replacing its image with one that does nothing, and then writes the status of all sidecars anew: what ran is
-overwritten. Tekton Results and the pruner keep their books in annotations. None of that is part of a run's
-digest.
-https://github.com/tektoncd/pipeline/blob/v1.15.0/pkg/reconciler/taskrun/taskrun.go
+replacing its image with one that does nothing, and then overwrites the status of all sidecars. Tekton Results
+and the pruner keep notes in annotations. None of this is part of a run's digest. Pure; an object may have any
+shape.
 
-Pure; an object may have any shape.
+https://github.com/tektoncd/pipeline/blob/v1.15.0/pkg/reconciler/taskrun/taskrun.go
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from chains.tekton.raw import mapping_at, objects_at, parse_time, text_at
 
 Json = Any
 STOPPED = "Sidecar container successfully stopped by nop image"
-"""Tekton's message for a sidecar that it stopped; ``imageID`` is then that of its own image."""
+"""Tekton's message for a sidecar that it stopped. ``imageID`` is then that of Tekton's own image."""
 BOOKKEEPING = frozenset((
     "results.tekton.dev/childReadyForDeletion", "results.tekton.dev/eventlist", "results.tekton.dev/log",
     "results.tekton.dev/record", "results.tekton.dev/result", "results.tekton.dev/stored",
     "pruner.tekton.dev/historyLimitCheckProcessed", "pruner.tekton.dev/ttlSecondsAfterFinished",
     "pipelinesascode.tekton.dev/state",
 ))  # fmt: skip
-"""Labels and annotations that tell nothing of a run and change after its end."""
+"""Labels and annotations that say nothing about a run and change after its end."""
 _STATES = ("running", "waiting", "terminated")
 _NAMES = ("name", "container")
 _FIELDS = {
@@ -37,11 +36,11 @@ _FIELDS = {
 }
 
 Difference = tuple[str, Json, Json]
-"""A path below ``status.sidecars``, and what stands there in the one and in the other."""
+"""A path below ``status.sidecars``, and the value there in the first and in the second record."""
 
 
 def settled(raw: Mapping[str, Json]) -> Mapping[str, Json]:
-    """Return a raw run without what changes after its end; the same object if there is nothing of it."""
+    """Return a raw run without the fields that change after its end; the same object if it has none."""
     metadata, status = raw.get("metadata"), raw.get("status")
     found = dict(raw)
     if isinstance(metadata, dict):
@@ -65,7 +64,7 @@ def _without_bookkeeping(metadata: dict[str, Json]) -> dict[str, Json]:
 
 
 def sidecars_of(raw: Mapping[str, Json]) -> list[Mapping[str, Json]]:
-    """Return the sidecars of a raw run's status."""
+    """Return the sidecar records in a raw run's status."""
     return objects_at(raw, "status", "sidecars")
 
 
@@ -99,7 +98,7 @@ def _began_or_failed(phase: Phase) -> datetime | None:
 
 
 def replaced(raw: Mapping[str, Json]) -> list[str]:
-    """Return the names of a raw run's sidecars of which the status tells the replacement."""
+    """Return the names of the sidecars whose record in a raw run is about the replacement."""
     ended = text_at(raw, "status", "completionTime")
     return [text_at(one, "name") for one in sidecars_of(raw) if is_replaced(one, ended)]
 
@@ -107,9 +106,9 @@ def replaced(raw: Mapping[str, Json]) -> list[str]:
 def sidecar_differences(
     signed: Sequence[Mapping[str, Json]], given: Sequence[Mapping[str, Json]], ended: str
 ) -> Iterator[Difference]:
-    """Yield where two records of a run's sidecars differ as Tekton would not have changed one into the other.
+    """Yield the differences of two records of a run's sidecars that Tekton's late changes do not explain.
 
-    Either may be the later one. Tekton changes nothing once all of them have ended by themselves.
+    Either record may be the later one. Tekton changes nothing once all sidecars have ended by themselves.
     """
     ours, theirs = _by_name(signed), _by_name(given)
     if list(signed) == list(given):
@@ -136,13 +135,13 @@ def _goes_on(sidecars: Sequence[Mapping[str, Json]]) -> bool:
 
 
 def _either(one: Mapping[str, Json], other: Mapping[str, Json], ended: str) -> str:
-    """Return the first field that keeps each of two records from being the later state of the other."""
+    """Return the first field for which neither record can be a later state of the other, else ``""``."""
     path = next(_unlike(one, other, ended), "")
     return path if path and next(_unlike(other, one, ended), "") else ""
 
 
 def _unlike(before: Mapping[str, Json], after: Mapping[str, Json], ended: str) -> Iterator[str]:
-    """Yield the fields that keep ``after`` from being what Tekton makes of ``before``."""
+    """Yield the fields because of which ``after`` cannot be what Tekton makes of ``before``."""
     if before == after:
         return
     others = sorted({*before, *after} - {*_NAMES, *_STATES, "imageID"})
@@ -157,14 +156,14 @@ def _unlike(before: Mapping[str, Json], after: Mapping[str, Json], ended: str) -
         yield from _unlike_stopped(after, began)
     elif before.get("imageID") and before.get("imageID") != after.get("imageID"):
         yield "imageID"
-    elif began:  # else it was not there yet
+    elif began:  # otherwise the container had not started yet
         state = next((state for state in ("running", "terminated") if state in after), "waiting")
         if text_at(after, state, "startedAt") != began:
             yield state
 
 
 def _malformed(record: Mapping[str, Json]) -> Iterator[str]:
-    """Yield what a record has that no container's state has (``ContainerState`` of Kubernetes)."""
+    """Yield the fields of a record that Kubernetes' ``ContainerState`` does not have."""
     found = [state for state in _STATES if state in record]
     yield from found[1:]
     for state in found:
@@ -172,10 +171,10 @@ def _malformed(record: Mapping[str, Json]) -> Iterator[str]:
 
 
 def _unlike_stopped(after: Mapping[str, Json], began: str) -> Iterator[str]:
-    """Judge what Tekton writes of a sidecar that it stopped: when what ran had begun, if that is known."""
+    """Check what Tekton writes about a sidecar that it stopped: the start is that of the original."""
     ended = mapping_at(after, "terminated")
     if text_at(ended, "message") != STOPPED:
-        return  # of the replacement itself nothing is known beforehand
+        return  # what the replacement reports about itself cannot be predicted
     if text_at(ended, "reason") != "Completed":
         yield "terminated.reason"
     if began and text_at(ended, "startedAt") != began:
@@ -183,7 +182,7 @@ def _unlike_stopped(after: Mapping[str, Json], began: str) -> Iterator[str]:
 
 
 def _unlike_replacement(before: Mapping[str, Json], after: Mapping[str, Json]) -> Iterator[str]:
-    """Judge two records of the time after: while others go on, the kubelet forgets what ran before."""
+    """Compare two records of the replacement. The kubelet may have forgotten the original by now."""
     was, now = mapping_at(before, "terminated"), mapping_at(after, "terminated")
     if text_at(was, "message") == text_at(now, "message") == STOPPED:
         if len({text_at(one, "imageID") for one in (before, after)} - {""}) > 1:
@@ -192,7 +191,7 @@ def _unlike_replacement(before: Mapping[str, Json], after: Mapping[str, Json]) -
 
 
 def _unlike_ended(before: Mapping[str, Json], after: Mapping[str, Json], ended: str) -> Iterator[str]:
-    """Judge a sidecar that had ended before: Tekton may have had it run once more with its own image."""
+    """Check a sidecar that had ended before: Tekton may have run it once more with its own image."""
     was, now = mapping_at(before, "terminated"), mapping_at(after, "terminated")
     if text_at(now, "message") == STOPPED:
         same = ("exitCode", "startedAt", "finishedAt", "containerID")

@@ -1,7 +1,7 @@
-"""Files become runs: JSON or YAML, one object or a List, single files, folders or standard input.
+"""Run files: JSON or YAML, one object or a List, from single files, folders or standard input.
 
-What cannot be read is a problem of its own and harms no other run. Objects are kept as bytes and parsed
-again when their turn comes, so memory follows the size of the text and not of its parsed form.
+An object that cannot be read becomes a problem and does not affect the other runs. Objects are kept as bytes
+and parsed when they are needed, so memory grows with the size of the text and not of the parsed objects.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ RunKey = tuple[str, str, str]
 """Kind, namespace, name."""
 
 MOST_FOREIGN = 100
-"""Items of one file that may be no objects before it is read no further."""
+"""After this many items that are not known objects, the rest of a file is not read."""
 _SUFFIXES = (".json", ".yaml", ".yml")
 
 
 @dataclass(slots=True)
 class Intake:
-    """Everything read from the inputs: runs, the objects beside them, and what could not be read."""
+    """Everything that was read from the inputs: runs, the objects around them, and problems."""
 
     runs: dict[RunKey, bytes] = field(default_factory=dict)
     surroundings: dict[RunKey, bytes] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Intake:
     _index: SurroundingsIndex | None = None
 
     def add(self, source: str, data: bytes) -> None:
-        """Read one file's text."""
+        """Read the text of one file."""
         if is_large(data):
             self._add_list(source, data)
             return
@@ -86,7 +86,7 @@ class Intake:
             self.problems.append((source, str(error)))
 
     def _keep_all(self, source: str, items: Iterable[tuple[Any, str]], whole: bytes = b"") -> None:
-        """Keep items that were read, and what is wrong with others."""
+        """Keep the items that were read, and the problems of the others."""
         foreign = 0
         for item, problem in items:
             if problem:
@@ -140,7 +140,7 @@ class Intake:
         elif orjson.loads(self.runs[key]) != item:
             text = f"{run_label(item)}: comes twice with different content; pass one of the two"
             self.problems.append((run_label(item), text))
-            # which of the two is true cannot be told, so neither is attested
+            # Nothing says which of the two is true, so neither is attested.
             self._conflicting.add(key)
             del self.runs[key]
 
@@ -162,9 +162,9 @@ class Intake:
         return run
 
     def top(self) -> list[RunKey]:
-        """Return the runs that are no other's child.
+        """Return the runs that are not the child of another run.
 
-        Only a TaskRun is left out, since only a TaskRun becomes part of its parent's snapshot: a run that
+        Only TaskRuns can be children, because only TaskRuns become part of a parent's snapshot. A run that
         names itself or another PipelineRun as a child hides nothing.
         """
         children: set[RunKey] = set()
@@ -179,7 +179,7 @@ class Intake:
         return [key for key in self.runs if key not in children]
 
     def surroundings_of(self, run: RunSnapshot) -> dict[str, Surroundings]:
-        """Return what stands beside a TaskRun, or beside each child of a PipelineRun, by label."""
+        """Return the surroundings of a TaskRun, or of each child of a PipelineRun, by label."""
         if self._index is None:
             self._index = SurroundingsIndex(self.surroundings, self._conflicting)
         tasks = (run, *run.children)
@@ -216,7 +216,7 @@ def _key(item: Any) -> RunKey | None:
 
 
 def read_inputs(names: Iterable[str]) -> Intake:
-    """Read files, folders (every ``.json``, ``.yaml``, ``.yml`` below them) and ``-`` for standard input."""
+    """Read files, folders (all ``.json``, ``.yaml`` and ``.yml`` files in them) and ``-``, standard input."""
     intake = Intake()
     for name in names:
         if name == "-":
@@ -236,7 +236,7 @@ def read_inputs(names: Iterable[str]) -> Intake:
 
 
 def _files_below(folder: Path, intake: Intake) -> list[Path]:
-    """Return the files of a folder and all below it, linked ones too; what cannot be read is told."""
+    """Return the files in a folder and its subfolders, links included. Unreadable folders become problems."""
 
     def unreadable(error: OSError) -> None:
         intake.problems.append((str(error.filename), f"{error.filename}: {error.strerror}"))
@@ -246,7 +246,7 @@ def _files_below(folder: Path, intake: Intake) -> list[Path]:
     for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         state = Path(place).stat()
         if (state.st_dev, state.st_ino) in seen:
-            folders.clear()  # a link back to where we have been
+            folders.clear()  # a link to a folder that was visited already
             continue
         seen.add((state.st_dev, state.st_ino))
         folders.sort()

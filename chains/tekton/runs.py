@@ -1,4 +1,4 @@
-"""Which run is meant, and where the API server has it."""
+"""The identity of a run, and its path in the Kubernetes API."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run to look at: Tekton's kind, namespace, name and UID.
+    """One run to work on: Tekton's kind, namespace, name and UID.
 
-    ``owner`` is the UID of the PipelineRun that owns a TaskRun, empty for a run of its own.
+    ``owner`` is the UID of the PipelineRun that owns a TaskRun, empty if there is none.
     """
 
     kind: str
@@ -31,5 +31,5 @@ def run_path(job: Job) -> str:
 
 
 def label_of(job: Job) -> str:
-    """Return the run for humans, as its snapshot names it."""
+    """Return the run's name for people, the same as :attr:`RunSnapshot.label`."""
     return f"{job.kind.lower()}/{job.namespace}/{job.name}"

@@ -1,10 +1,10 @@
-"""Tekton's run types as Go knows them: a raw object becomes what Go would write after reading it.
+"""Tekton's run types as Go defines them: a raw object becomes what Go writes after reading it.
 
-Chains reads runs into Go structures and writes parts of them into its statements. Fields that the
-structures do not have are dropped there, defaults appear, quantities and durations take their canonical
-form, and fields come in the order of the structures. ``schema.json`` holds those structures, one a
-line, as ``[name, kind, options]`` per field; ``tests/testbed/peer`` prints them from the Go types and a test
-keeps the two equal. Options: ``e`` omits an empty value, ``z`` omits a zero time.
+Chains reads runs into Go structs and writes parts of them into its statements. Go drops fields that the
+structs do not have, adds defaults, writes quantities and durations in canonical form, and orders fields as
+the structs do. ``schema.json`` holds these structs, one on each line, as ``[name, kind, options]`` for each
+field. ``tests/testbed/peer`` prints them from the Go types, and a test keeps the two equal. Options: ``e``
+omits an empty value, ``z`` omits a zero time.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _EXCERPT = 60
 
 
 def go_form(structure: str, raw: Json, dropped: list[str]) -> dict[str, Json]:
-    """Return ``raw`` as Go writes the structure, for example ``v1.TaskRun``.
+    """Return ``raw`` as Go writes the struct of this name, for example ``v1.TaskRun``.
 
-    Paths of fields that Go does not know are appended to ``dropped``. Raises :class:`InputError` naming the
-    field for a value that Go could not read.
+    Appends the paths of fields that Go does not know to ``dropped``. Raises :class:`InputError` with the
+    field for a value that Go cannot read.
     """
     written: dict[str, Json] = _structure(structure)(raw, "", dropped)
     return written
 
 
 class _Alike(list[str]):
-    """Takes, in place of the dropped paths, what looks like a known field, in words."""
+    """A list for dropped paths that keeps only those that look like a known field, as texts."""
 
 
 def look_alikes(structure: str, raw: Json) -> list[str]:
-    """Return the fields of ``raw`` that other readers take for one of Go's types, each in words.
+    """Return the fields of ``raw`` that other readers take for fields of Go's types, as texts.
 
-    The API server and Tekton compare names exactly; ``encoding/json`` and tools on it fold their case.
+    The API server and Tekton compare names exactly. ``encoding/json`` and tools based on it ignore case.
     """
     found = _Alike()
     go_form(structure, raw, found)
@@ -136,7 +136,7 @@ def _int_or_string(raw: Json, path: str, dropped: list[str]) -> Json:
 def read_value(raw: Json) -> Json:
     """Return a param or result value: a string, a list of strings or a sorted mapping of strings.
 
-    Anything else becomes its JSON text, as Tekton's ``ParamValue`` has it.
+    Any other value becomes its JSON text, as in Tekton's ``ParamValue``.
     """
     if raw.__class__ is str:
         return raw
@@ -207,7 +207,7 @@ def _reader(kind: Json) -> _Reader:
         name = kind[1:]
 
         def read(raw: Json, path: str, dropped: list[str]) -> Json:
-            # looked up when used: structures refer to themselves
+            # looked up when it is used, because structs refer to themselves
             return _structure(name)(raw, path, dropped)
 
         return read
@@ -221,7 +221,7 @@ def _is_structure(kind: Json) -> bool:
 
 
 class _Structure:
-    """One Go structure: its fields in order, compiled."""
+    """One Go struct with its fields in order, compiled for reading."""
 
     __slots__ = ("_always", "_fields", "_names")
 
@@ -245,7 +245,7 @@ class _Structure:
             if name in raw:
                 known += 1
                 value = read(raw[name], f"{path}.{name}", dropped)
-                # an omitted field is nil, or empty without being behind a pointer
+                # Go omits a field that is nil, or empty and not behind a pointer
                 if not omits or value or (keeps_zero and raw[name] is not None):
                     written[name] = value
             elif not omits:

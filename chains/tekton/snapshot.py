@@ -1,10 +1,11 @@
-"""Raw run objects become frozen snapshots: the last place that sees cluster JSON.
+"""Snapshots: raw run objects become frozen values. Nothing after this module reads the cluster's JSON of a
+run.
 
-A snapshot leaves out what marking or deleting a run changes (managed fields, resource version, generation,
-finalizers, times of the deletion, the done label, Chains' own annotations), so signing a run never changes
-what was attested. Its digest, which anybody can compute again, leaves out what Tekton changes afterwards too
-(:mod:`chains.tekton.late_changes`): SHA-256 of the object as JSON with sorted keys, no spaces, UTF-8. A
-PipelineRun is written as a List of itself and its children in the order of its ``childReferences``.
+A snapshot leaves out what marking or deleting a run changes: managed fields, resource version, generation,
+finalizers, times of the deletion, the done label and Chains' own annotations. So signing a run never changes
+what was attested. The digest is the SHA-256 of the object as JSON with sorted keys, no spaces, in UTF-8. It
+also leaves out what Tekton changes later (:mod:`chains.tekton.late_changes`), so that anybody can compute it
+again. A PipelineRun is written as a List of itself and its children in the order of ``childReferences``.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ _VOLATILE = (
 
 @dataclass(frozen=True, slots=True)
 class ChildGap:
-    """A child that the PipelineRun names but whose record is not in the snapshot, or is in doubt, and why.
+    """A child that the PipelineRun names but whose record is missing or in doubt, and why.
 
-    ``uid`` is that of the record which is in the snapshot nevertheless, empty for none.
+    ``uid`` is that of a doubtful record that is in the snapshot nevertheless, empty if there is none.
     """
 
     kind: str
@@ -52,12 +53,12 @@ class ChildGap:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class RunSnapshot:
-    """One finished run, frozen; two are equal when they are the same object.
+    """One finished run, frozen. Two snapshots are equal only if they are the same object.
 
-    ``run`` is the object as Go writes it (what the predicates are built from), ``raw`` the trimmed object as
-    it came, ``data`` its canonical bytes (empty for a child, whose are part of its parent's), ``digest`` the
-    SHA-256 in hex of those without what changes after the run's end, ``dropped`` the paths of fields that
-    Tekton's types do not have.
+    ``run`` is the object as Go writes it, from which predicates are built. ``raw`` is the trimmed object as
+    it came. ``data`` is its canonical JSON; it is empty for a child, which is part of its parent's.
+    ``digest`` is the SHA-256 in hex of that JSON without the fields that change after the run's end.
+    ``dropped`` are the paths of fields that Tekton's types do not have.
     """
 
     kind: str
@@ -74,12 +75,12 @@ class RunSnapshot:
 
     @property
     def label(self) -> str:
-        """The run for humans: ``taskrun/namespace/name``."""
+        """The run's name for people: ``taskrun/namespace/name``."""
         return f"{self.kind.lower()}/{self.namespace}/{self.name}"
 
     @property
     def status(self) -> Mapping[str, Json]:
-        """The run's status, empty when there is none."""
+        """The run's status, empty if there is none."""
         status: Mapping[str, Json] = self.run["status"]
         return status
 
@@ -91,7 +92,7 @@ class RunSnapshot:
 
     @property
     def condition(self) -> Mapping[str, Json]:
-        """The ``Succeeded`` condition, empty when there is none."""
+        """The ``Succeeded`` condition, empty if there is none."""
         for condition in self.status.get("conditions", ()):
             if condition["type"] == "Succeeded":
                 found: Mapping[str, Json] = condition
@@ -105,7 +106,7 @@ class RunSnapshot:
 
 
 def run_label(raw: Json) -> str:
-    """Name a raw run object for a message, whatever its shape."""
+    """Return the name of a raw run object for a message, whatever its shape."""
     if not isinstance(raw, dict):
         return "an object that is no mapping"
     metadata = raw.get("metadata")
@@ -115,7 +116,7 @@ def run_label(raw: Json) -> str:
 
 
 def is_run(raw: Json) -> bool:
-    """Whether a raw object is a TaskRun or PipelineRun of any version of Tekton's API."""
+    """Return whether a raw object is a TaskRun or PipelineRun of any version of Tekton's API."""
     return (
         isinstance(raw, dict)
         and str(raw.get("kind")) in _STRUCTURES
@@ -124,14 +125,14 @@ def is_run(raw: Json) -> bool:
 
 
 def looks_like_a_run(raw: Mapping[str, Json]) -> bool:
-    """Whether an object calls itself a run in other letters, such as kind ``taskrun``."""
+    """Return whether an object's kind or API group is that of a run in other letters, such as ``taskrun``."""
     names = {kind.lower() for kind in _STRUCTURES}
     group = str(raw.get("apiVersion", API_VERSION)).lower().partition("/")[0]
     return str(raw.get("kind", "")).lower() in names and group.startswith("tekton.dev")
 
 
 def has_ended(raw: Mapping[str, Json]) -> bool:
-    """Whether a raw run has ended: its condition ``Succeeded`` is True or False."""
+    """Return whether a raw run has ended: its condition ``Succeeded`` is True or False."""
     status = raw.get("status")
     conditions = status.get("conditions") if isinstance(status, dict) else None
     for condition in conditions if isinstance(conditions, list) else ():
@@ -141,7 +142,7 @@ def has_ended(raw: Mapping[str, Json]) -> bool:
 
 
 def look_alikes(run: RunSnapshot) -> list[str]:
-    """Return the fields of a run and its children that other readers take for known ones, in words."""
+    """Return the fields of a run and its children that other readers take for known fields, as texts."""
     return [
         f"{one.label}: field {field}"
         for one in (run, *run.children)
@@ -155,12 +156,12 @@ def take_snapshot(
     others: Mapping[tuple[str, str, str], Json] | None = None,
     doubts: Mapping[str, str] | None = None,
 ) -> RunSnapshot:
-    """Freeze one raw run; ``others`` holds raw objects by (kind, namespace, name) to find children in.
+    """Freeze one raw run. Children are found in ``others``, raw objects by (kind, namespace, name).
 
-    ``doubts`` has, by name, why a child's record may not be that of the run that counted. Raises
-    :class:`InputError` naming the run for an object that is no ``tekton.dev/v1`` run or has a field that
-    Tekton's types cannot hold. Children that are missing, not proven to be the run's or of another kind
-    become gaps and never fail the run; a child that cannot be read does the same.
+    ``doubts`` says, by name, why a child's record may not be that of the run that counted. Raises
+    :class:`InputError` with the run for an object that is not a ``tekton.dev/v1`` run or has a field that
+    Tekton's types cannot hold. A child that is missing, unreadable, of another kind or not proven to be the
+    run's becomes a gap and never fails the run.
     """
     snapshot = _freeze(raw)
     if snapshot.kind != "PipelineRun":
@@ -173,10 +174,10 @@ def take_snapshot(
 
 
 class _RunList:
-    """A List of a PipelineRun and its children as JSON, and its digest, with one more of them at a time."""
+    """The JSON of a List of a PipelineRun and its children, and its digest, built one run at a time."""
 
     def __init__(self) -> None:
-        self._data = BytesIO()  # gives its bytes away without a second copy of them
+        self._data = BytesIO()  # getvalue() returns the bytes without copying them
         self._hash = hashlib.sha256()
         self._between = b'{"apiVersion":"v1","items":['
 
@@ -189,7 +190,7 @@ class _RunList:
         self._between = b","
 
     def end(self) -> tuple[bytes, str]:
-        """Return the list, and the digest of what of it does not change after the run's end."""
+        """Return the whole list, and the digest of its parts that do not change after the run's end."""
         end = b'],"kind":"List"}'
         self._data.write(end)
         self._hash.update(end)
@@ -280,7 +281,7 @@ def _children(
             )
             continue
         if name in named:
-            continue  # it is one child, however often it is named
+            continue  # a child counts once, however often it is named
         named.add(name)
         raw = others.get((kind, parent.namespace, name))
         if raw is None:
@@ -303,5 +304,5 @@ def _children(
 
 
 def origin_of(run: RunSnapshot) -> Origin:
-    """Return where a record of this run comes from."""
+    """Return the origin that a store writes for records of this run."""
     return Origin(run.kind.lower(), run.namespace, run.name, run.uid)
