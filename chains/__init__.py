@@ -1,25 +1,96 @@
 """Chains composes: finished Tekton runs in, signed evidence out.
 
-The only package that knows Tekton and Kubernetes. It has rooms, each a package whose docstring says its
-purpose and what may not come in; a room imports what stands below it, never beside it or above
+The names of ``__all__`` are the library (``docs/python.md``). Each is imported when it is used for the first
+time, so ``import chains`` costs next to nothing. Everything else is private and may move.
+
+This package alone knows Tekton and Kubernetes. It has rooms, each a package whose docstring says its purpose
+and what may not come in. A room imports what stands below it, never a room beside it or above
 (``CONTRIBUTING.md`` lists them, import-linter holds them). A run goes up through ``tekton``, ``isolation``,
 ``statements`` and ``attest``. ``verify`` stands beside ``attest``; they share ``statements``
-(``docs/decisions/0004``). ``controller`` carries the flow in a cluster. Raw cluster JSON ends in
-``tekton.snapshot``; camelCase lives there, in ``statements`` and in ``config`` alone.
+(``docs/decisions/0004``). ``controller`` works with the flow in a cluster. Raw cluster JSON ends in
+``tekton.snapshot``; camelCase stays there, in ``statements`` and in ``config``.
 """
 
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chains.assembly.flow import open_flow
+    from chains.attest.flow import Flow
+    from chains.attest.outcome import Outcome
+    from chains.attest.payloads import build_provenance
+    from chains.attest.stores import Entry
+    from chains.config.lint import lint_config
+    from chains.config.parse import Config, load_config, parse_config
+    from chains.errors import ChainsError, ConfigError, EvidenceError, InputError, UsageError
+    from chains.isolation.judgement import Isolation, judge_isolation
+    from chains.statements.execution_report import build_execution_report
+    from chains.statements.statement import ResourceDescriptor, Statement, parse_statement
+    from chains.tekton.read_runs import Runs, read_runs
+    from chains.tekton.snapshot import RunSnapshot, take_snapshot
+    from chains.tekton.surroundings import Surroundings
+    from chains.verify.criteria import CertificateWanted, Criteria, NameWanted
+    from chains.verify.reasons import Reason
+    from chains.verify.verdict import Check, Verdict, Verification, VerificationFailed
+    from chains.verify.verifier import Verifier
+
+__all__ = [  # noqa: RUF022 - in the order of the work
+    "Config", "parse_config", "load_config", "lint_config",  # config
+    "RunSnapshot", "take_snapshot", "Runs", "read_runs", "Surroundings",  # tekton
+    "Statement", "ResourceDescriptor", "parse_statement", "build_provenance",  # statements
+    "build_execution_report",
+    "Isolation", "judge_isolation",  # isolation
+    "Flow", "open_flow", "Outcome", "Entry",  # attest
+    "Criteria", "CertificateWanted", "NameWanted", "Verifier", "Verification", "Verdict",  # verify
+    "Check", "Reason",
+    "ChainsError", "UsageError", "ConfigError", "InputError", "EvidenceError", "VerificationFailed",  # errors
+]  # fmt: skip
+_HOMES = {
+    "chains.config.parse": ("Config", "parse_config", "load_config"),
+    "chains.config.lint": ("lint_config",),
+    "chains.tekton.snapshot": ("RunSnapshot", "take_snapshot"),
+    "chains.tekton.read_runs": ("Runs", "read_runs"),
+    "chains.tekton.surroundings": ("Surroundings",),
+    "chains.statements.statement": ("Statement", "ResourceDescriptor", "parse_statement"),
+    "chains.attest.payloads": ("build_provenance",),
+    "chains.statements.execution_report": ("build_execution_report",),
+    "chains.isolation.judgement": ("Isolation", "judge_isolation"),
+    "chains.attest.flow": ("Flow",),
+    "chains.assembly.flow": ("open_flow",),
+    "chains.attest.outcome": ("Outcome",),
+    "chains.attest.stores": ("Entry",),
+    "chains.verify.criteria": ("Criteria", "CertificateWanted", "NameWanted"),
+    "chains.verify.verifier": ("Verifier",),
+    "chains.verify.verdict": ("Verification", "Verdict", "Check", "VerificationFailed"),
+    "chains.verify.reasons": ("Reason",),
+    "chains.errors": ("ChainsError", "UsageError", "ConfigError", "InputError", "EvidenceError"),
+}
+"""The module of each public name, which is imported when the name is used for the first time."""
+
 
 DISTRIBUTION = "provenance-chains"
 ROOMS = ("signers", "storage")
 
 
-def shadowed_rooms() -> dict[str, str]:
-    """Return the rooms beside this one that another distribution or folder has taken, with where it lies.
+def __getattr__(name: str) -> Any:
+    """Import a public name where it is used for the first time (PEP 562)."""
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
 
-    ``signers`` and ``storage`` are names that others have too. What Python finds under them has to be ours
-    and to lie beside ``chains``, or half of this project would run with somebody else's code.
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def shadowed_rooms() -> dict[str, str]:
+    """Return each of ``signers`` and ``storage`` that belongs to another distribution, with its path.
+
+    Other distributions have packages of these names too. What Python finds has to be ours and to lie beside
+    ``chains``, or half of this project would run with somebody else's code.
     """
     home = Path(__file__).resolve().parent.parent
     found = {}

@@ -24,7 +24,7 @@ from chains.statements.redaction import RedactionSettings
 from storage.errors import StoreRejected
 from storage.formats.repository_template import parse_gathered
 
-__all__ = ["Config", "Problem", "lint_config", "lint_file", "load_config_file", "parse_config"]
+__all__ = ["Config", "Problem", "lint_config", "lint_file", "load_config", "load_config_file", "parse_config"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +168,14 @@ class Config:
     selection: Selection
     backlog_rate: float
     unknown: tuple[str, ...] = ()
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a configuration file: a ``chains-config`` ConfigMap, or its data alone; ``-`` is standard input.
+
+    Raises :class:`ConfigError` with every problem.
+    """
+    return parse_config(load_config_file(Path(path)))
 
 
 def parse_config(data: Mapping[str, str]) -> Config:

@@ -35,11 +35,11 @@ _CANCELLED = ("cancel",)
 _TIMED_OUT = ("timeout", "timedout")
 
 
-def build(
+def build_execution_report(
     run: RunSnapshot,
     subjects: Sequence[ResourceDescriptor],
     isolation: Isolation,
-    redaction: Redaction,
+    redaction: Redaction = Redaction(),  # noqa: B008 - frozen
 ) -> Statement:
     """Return the report about ``subjects``, or about the run itself if it built nothing.
 

@@ -128,7 +128,9 @@ def test_every_statement_is_parsed_back_by_in_toto_s_own_bindings(
     raw, children = run_and_children
     run = take_snapshot(raw, {("TaskRun", "ns", child["metadata"]["name"]): child for child in children})
     provenance = build(run, Options("https://example.com/b", slsa_v1.SLSA_BUILD_TYPE, deep=deep))
-    report = execution_report.build(run, provenance.subjects, judge_isolation(run), Redaction())
+    report = execution_report.build_execution_report(
+        run, provenance.subjects, judge_isolation(run), Redaction()
+    )
     for statement, predicate in (
         (provenance, provenance_pb2.Provenance()),
         (report, scai_pb2.AttributeReport()),
@@ -167,14 +169,14 @@ def test_the_outcome_is_told(condition: Json, word: str) -> None:
 
 
 def attributes(run: RunSnapshot) -> list[Json]:
-    report = execution_report.build(run, (), judge_isolation(run), Redaction())
+    report = execution_report.build_execution_report(run, (), judge_isolation(run), Redaction())
     found: list[Json] = json.loads(report.to_bytes())["predicate"]["attributes"]
     return found
 
 
 def test_a_run_without_artifacts_is_its_own_subject() -> None:
     run = task_run({})
-    report = execution_report.build(run, (), judge_isolation(run), Redaction())
+    report = execution_report.build_execution_report(run, (), judge_isolation(run), Redaction())
     assert report.subjects[0].name == "taskrun/ns/r"
     assert report.subjects[0].digest == {"sha256": run.digest}
 

@@ -309,7 +309,9 @@ def test_a_task_cannot_vouch_for_a_forged_run_by_naming_its_snapshot_as_an_artif
     found = ask(forged, *signed(take_snapshot(attack)))
     assert found.verdict is Verdict.FAILED
     other = take_snapshot(raw("other", uid="uid-2"))
-    report = execution_report.build(other, [subject_of(forged)], judge_isolation(other), Redaction())
+    report = execution_report.build_execution_report(
+        other, [subject_of(forged)], judge_isolation(other), Redaction()
+    )
     assert ask(forged, form_b(report.to_bytes())).verdict is Verdict.FAILED
     outcome = report.predicate["attributes"][0]
     for attributes in (
