@@ -160,10 +160,12 @@ def tracing() -> Iterator[None]:
         ending.join(_FLUSH_SECONDS)
 
 
-def run_traced(work: Coroutine[Any, Any, int]) -> int:
-    """Run a program's coroutine under :func:`tracing` and return its exit code."""
+def run_traced(
+    work: Coroutine[Any, Any, int], make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> int:
+    """Run a program's coroutine under :func:`tracing`, as :func:`carry_out` does; return its exit code."""
     with tracing():
-        return carry_out(work)
+        return carry_out(work, make_loop)
 
 
 def _wanted() -> bool:

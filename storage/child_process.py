@@ -24,6 +24,16 @@ class ChildProcess(Process):
         super().__init__(transport, protocol, loop)
         self._pipes = transport
 
+    def write(self, data: bytes) -> None:
+        """Write a few bytes, which no pipe makes wait, to its standard input, unless it has closed that.
+
+        uvloop raises an error of its own for a pipe that is closed, and asyncio one of several.
+        """
+        assert self.stdin is not None  # noqa: S101 - it is a pipe
+        if not self.stdin.is_closing():
+            with suppress(ConnectionError):
+                self.stdin.write(data)
+
     async def end(self) -> None:
         """Kill the process, close its pipes and wait until it is gone, for a few seconds at most.
 

@@ -19,7 +19,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Allows = Callable[[str], bool]
@@ -220,6 +220,7 @@ AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, i
 
 async def resolve(host: str, port: int) -> list[AddressInfo]:
     """Return the addresses of a host, as ``getaddrinfo`` does. Raises :class:`OSError`."""
-    loop = asyncio.get_running_loop()
-    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return list(infos)  # type: ignore[arg-type] # its type is that of every family and kind of socket
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    # not loop.getaddrinfo: uvloop has two threads for that, and a silent name server would hold both
+    found = await asyncio.get_running_loop().run_in_executor(None, look_up)
+    return list(found)  # type: ignore[arg-type] # its type is that of every family and kind of socket

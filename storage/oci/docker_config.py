@@ -19,7 +19,6 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -229,9 +228,7 @@ async def _answer_of(process: ChildProcess, key: str, source: str) -> bytes:
     """Write the key to a helper and return its output. Raises :class:`StoreRejected` above the limit."""
     if process.stdin is None or process.stdout is None:
         raise AssertionError("both are pipes")
-    with suppress(ConnectionError):  # a helper may end without reading its input
-        process.stdin.write(key.encode())
-        await process.stdin.drain()
+    process.write(key.encode())  # a helper may end without reading it
     process.stdin.close()
     said = bytearray()
     while part := await process.stdout.read(_MOST_SAID):

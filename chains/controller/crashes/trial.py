@@ -190,7 +190,7 @@ class Trial:
         """Return the process's answer about a run; None if it took too long, or belongs to another replica
         now."""
         begun = time.monotonic()
-        self._tell(process, [job.kind, job.namespace, job.name, job.uid, job.owner])
+        process.write(orjson.dumps([job.kind, job.namespace, job.name, job.uid, job.owner]) + b"\n")
         while time.monotonic() < begun + LONGEST:
             answer = await self._answer(process)
             if "again" in answer:
@@ -211,7 +211,7 @@ class Trial:
                 process = self._process = await start_process(
                     sys.executable, "-P", "-m", "chains.controller.trial_process", str(os.getpid())
                 )
-                self._tell(process, asdict(self._options))
+                process.write(orjson.dumps(asdict(self._options)) + b"\n")
                 while "ready" not in await self._answer(process):
                     pass
         except TimeoutError:
@@ -222,11 +222,6 @@ class Trial:
             return process
         await self._stop()
         raise NotStartedError(reason)
-
-    def _tell(self, process: ChildProcess, value: object) -> None:
-        assert process.stdin is not None  # noqa: S101 - it is a pipe
-        with suppress(ConnectionError):  # the process has ended, which the next answer says
-            process.stdin.write(orjson.dumps(value) + b"\n")  # short enough to fit the pipe's buffer
 
     async def _answer(self, process: ChildProcess) -> dict[str, Any]:
         """Return the next line that the process writes. Raises :class:`EndedError`."""

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +17,7 @@ from storage.http_client.addresses import (
     Zone,
     is_near,
     is_somewhere,
+    resolve,
     spelled_address,
     zone_of,
     zone_of_spelling,
@@ -153,3 +160,25 @@ def test_every_address_has_a_zone_and_none_with_a_private_ipv4_in_it_is_public(
     if isinstance(address, ipaddress.IPv4Address):
         assert zone_of(f"::ffff:{address}") is zone
         assert zone_of(f"64:ff9b::{address}") is zone
+
+
+@pytest.mark.parametrize("make_loop", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_names_are_looked_up_by_the_loop_s_own_threads_of_which_there_are_enough(
+    make_loop: Callable[[], asyncio.AbstractEventLoop] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("192.0.2.1", 443))]
+    together = threading.Barrier(8)
+
+    def look_up(host: str, port: int, **kinds: int) -> list[object]:
+        assert (host, port) == ("registry.example", 443)
+        assert kinds == {"type": socket.SOCK_STREAM, "proto": socket.IPPROTO_TCP}
+        together.wait(60)  # nobody comes through alone
+        return list(found)
+
+    async def all_of_them() -> list[object]:
+        return await asyncio.gather(*(resolve("registry.example", 443) for _ in range(8)))
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.get_loop().set_default_executor(ThreadPoolExecutor(8))
+        assert runner.run(all_of_them()) == [found] * 8
