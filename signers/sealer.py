@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
+
+from cachetools import FIFOCache
 
 from signers.base import Signer
 from signers.errors import FormatError, VerificationError
@@ -78,8 +79,10 @@ class Sealer:
     def __init__(self, signer: Signer) -> None:
         self.signer = signer
         self._pool: ThreadPoolExecutor | None = None
-        self._kept: OrderedDict[bytes, Sealed] = OrderedDict()
-        self._kept_bytes = 0
+        # One that is larger than the limit counts as the limit: it is kept alone.
+        self._kept: FIFOCache[bytes, Sealed] = FIFOCache(
+            KEPT_BYTES, getsizeof=lambda sealed: min(sealed.size, KEPT_BYTES)
+        )
 
     @property
     def identity(self) -> str:
@@ -144,10 +147,6 @@ class Sealer:
     def _keep(self, key: bytes, sealed: Sealed) -> Sealed:
         """Remember a seal, drop the oldest ones above :data:`KEPT_BYTES`, and return it."""
         self._kept[key] = sealed
-        self._kept_bytes += sealed.size
-        # The newest seal always stays, even if it alone is above the limit.
-        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
-            self._kept_bytes -= self._kept.popitem(last=False)[1].size
         return sealed
 
     async def reopen_bundle(

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Protocol
 
 import orjson
+from cachetools import LRUCache
 
 from chains.isolation.entrypoint import DEFEATING_VARIABLE, images_that_decide
 from chains.tekton.image_name import ImageDigest, parse_image_digest
@@ -23,7 +24,6 @@ from storage import lean_json
 from storage.errors import StoreError
 from storage.formats.manifests import Manifest
 from storage.formats.reference import Repository, parse_repository
-from storage.limits.bounded import Bounded
 from storage.limits.single_flight import InFlight
 
 MOST_PLATFORMS = 32
@@ -64,7 +64,7 @@ class ImageReader:
 
     def __init__(self, client: Registry) -> None:
         self._client = client
-        self._known: Bounded[str, ImageEnvironment] = Bounded(MOST_IMAGES)
+        self._known: LRUCache[str, ImageEnvironment] = LRUCache(MOST_IMAGES)
         self._reading: InFlight[str, ImageEnvironment] = InFlight()
 
     async def close(self) -> None:
@@ -93,7 +93,7 @@ class ImageReader:
             return known
         answer = await self._reading.run(image_id, lambda: self._read(image_id))
         if not answer.problem:  # it may be readable the next time
-            self._known.put(image_id, answer)
+            self._known[image_id] = answer
         return answer
 
     async def _read(self, image_id: str) -> ImageEnvironment:

@@ -16,10 +16,11 @@ import asyncio
 import base64
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from cachetools import LRUCache
 
 from chains.attest.stores import Stores
 from chains.cluster.client import Cluster
@@ -166,7 +167,7 @@ class AccountStores:
     def __init__(self, cluster: Cluster, stores: Stores, own: Keychain | None = None) -> None:
         self._cluster, self._stores = cluster, stores
         self._own = own or DockerCredentials()
-        self._opened: OrderedDict[Account, Stores] = OrderedDict()
+        self._opened: LRUCache[Account, Stores] = LRUCache(MOST_ACCOUNTS)  # a run in work keeps its own
         self._needed = any(isinstance(store, RegistryStore) for store in stores.all)
 
     def stores_for(self, run: RunSnapshot) -> Stores:
@@ -179,10 +180,6 @@ class AccountStores:
             keychain = AccountKeychain(self._cluster, account, self._own)
             stores = self._stores.exchanged(lambda store: _sibling(store, keychain))
             self._opened[account] = stores
-            if len(self._opened) > MOST_ACCOUNTS:
-                # a run in work keeps its own reference
-                self._opened.popitem(last=False)
-        self._opened.move_to_end(account)
         return stores
 
 

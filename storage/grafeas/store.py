@@ -17,6 +17,7 @@ from functools import partial
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import orjson
+from cachetools import LRUCache
 
 from storage import lean_json
 from storage.base import Probe, Store, StoreOptions
@@ -27,7 +28,6 @@ from storage.google.login import GoogleLogin
 from storage.grafeas.notes import Json, Layout, uris_of
 from storage.http_client.json_service import LARGEST_ANSWER, WebService, json_of
 from storage.limits.belief import Belief
-from storage.limits.bounded import Bounded
 from storage.limits.single_flight import InFlight
 from storage.record import Evidence, Failure, Findings, Receipt, Record, Skipped, Stored
 from storage.redacted_url import shown
@@ -81,7 +81,7 @@ class GrafeasStore(Store):
         self._service = WebService(endpoint, options, _PERMISSION, **login)
         self._lists = Belief()
         """Whether a search, which readers use, was seen to find what was written."""
-        self._notes: Bounded[str, bool] = Bounded(_MOST_NOTES)
+        self._notes: LRUCache[str, bool] = LRUCache(_MOST_NOTES)
         self._making: InFlight[str, tuple[str, bool]] = InFlight()
 
     async def put(self, record: Record) -> Stored:
@@ -118,7 +118,7 @@ class GrafeasStore(Store):
             # 409: the note exists already.
             passes=frozenset({_CONFLICT}),
         )
-        self._notes.put(name, True)
+        self._notes[name] = True
 
     async def _put(self, record: Record, uri: str) -> Receipt | Failure:
         """Make the occurrence about one subject."""

@@ -19,6 +19,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+from cachetools import LRUCache
 from multidict import CIMultiDictProxy
 from yarl import URL
 
@@ -29,7 +30,6 @@ from storage.http_client.addresses import Allows, Refused, spelled_address
 from storage.http_client.http1 import BODIES, ERROR_BODY, STEP, Broken, Client, TooLarge
 from storage.http_client.plain_http import is_loopback
 from storage.limits.askers import Places
-from storage.limits.bounded import Bounded
 from storage.limits.circuits import SILENCE, Asked, Circuits
 from storage.limits.pool import Hold
 
@@ -146,7 +146,7 @@ class Proxies:
 
     def __init__(self) -> None:
         self._proxies = urllib.request.getproxies()
-        self._chosen: Bounded[tuple[str, str], str] = Bounded(_MOST_HOSTS)
+        self._chosen: LRUCache[tuple[str, str], str] = LRUCache(_MOST_HOSTS)
 
     def choose(self, url: URL) -> str | None:
         """Return the proxy for ``url``; None for a direct connection."""
@@ -157,7 +157,7 @@ class Proxies:
         if chosen is None:
             direct = is_loopback(key[1]) or urllib.request.proxy_bypass(key[1])
             chosen = "" if direct else self._proxies.get(key[0]) or ""
-            self._chosen.put(key, chosen)
+            self._chosen[key] = chosen
         return chosen or None
 
 

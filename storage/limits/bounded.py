@@ -1,14 +1,11 @@
-"""Tables with a maximum number of entries. A table that foreign input fills must not grow without limit."""
+"""Results of functions of one text, with a limit. What foreign input fills must not grow without limit."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 T = TypeVar("T")
 
 
@@ -28,38 +25,3 @@ def remembered(most: int, longest: int) -> Callable[[Callable[[str], T]], Callab
         return look
 
     return decorate
-
-
-class Bounded(Generic[K, V]):
-    """A table with at most ``most`` entries. The least recently used entry is dropped first."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: OrderedDict[K, V] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def __contains__(self, key: K) -> bool:
-        return key in self._kept
-
-    def __iter__(self) -> Iterator[K]:
-        return iter(list(self._kept))
-
-    def get(self, key: K) -> V | None:
-        """Return an entry, or None."""
-        value = self._kept.get(key)
-        if value is not None:
-            self._kept.move_to_end(key)
-        return value
-
-    def put(self, key: K, value: V) -> None:
-        """Add or replace an entry."""
-        self._kept[key] = value
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._most:
-            self._kept.popitem(last=False)
-
-    def drop(self, key: K) -> None:
-        """Remove an entry if it exists."""
-        self._kept.pop(key, None)

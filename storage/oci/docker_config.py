@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from cachetools import LRUCache
 
 from storage.child_process import ChildProcess, start_process
 from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.files import read_file
 from storage.formats.reference import DOCKER_HUB, Repository
-from storage.limits.bounded import Bounded
 from storage.limits.single_flight import InFlight
 
 HUB_KEY = f"https://{DOCKER_HUB}/v1/"
@@ -95,7 +95,7 @@ class DockerCredentials:
     ) -> None:
         self._environ = os.environ if environ is None else environ
         self._timeout = helper_timeout
-        self._answers: Bounded[tuple[str, str], tuple[Credential | None, float]] = Bounded(_MOST_ANSWERS)
+        self._answers: LRUCache[tuple[str, str], tuple[Credential | None, float]] = LRUCache(_MOST_ANSWERS)
         self._asking: InFlight[tuple[str, str], Credential | None] = InFlight()
         self._read: tuple[Path, tuple[int, int, int], dict[str, Any]] | None = None
 
@@ -187,7 +187,7 @@ class DockerCredentials:
         if until <= time.monotonic():
             credential = await self._asking.run(key, lambda: self._ask(helper, server, path))
             # Also the answer "no credentials" is remembered, because starting a process is slow.
-            self._answers.put(key, (credential, time.monotonic() + HELPER_LIFE))
+            self._answers[key] = (credential, time.monotonic() + HELPER_LIFE)
         return credential
 
     async def _ask(self, helper: str, key: str, path: Path) -> Credential | None:

@@ -13,8 +13,9 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+from cachetools import LRUCache
+
 from storage.formats.reference import Repository
-from storage.limits.bounded import Bounded
 from storage.limits.single_flight import InFlight
 from storage.oci.registry import RegistryClient
 
@@ -51,11 +52,11 @@ class Listings:
 
     def __init__(self, client: RegistryClient, shared_with: Listings | None = None) -> None:
         self._client = client
-        self._known: Bounded[Repository, _Verdict] = (
-            shared_with._known if shared_with else Bounded(MOST_REPOSITORIES)
+        self._known: LRUCache[Repository, _Verdict] = (
+            shared_with._known if shared_with else LRUCache(MOST_REPOSITORIES)
         )
-        self._good: Bounded[tuple[Repository, str], bool] = (
-            shared_with._good if shared_with else Bounded(MOST_GOOD)
+        self._good: LRUCache[tuple[Repository, str], bool] = (
+            shared_with._good if shared_with else LRUCache(MOST_GOOD)
         )
         self._proving: InFlight[Repository, bool] = InFlight()
         self._looking: InFlight[tuple[Repository, str], frozenset[str] | None] = InFlight()
@@ -70,7 +71,7 @@ class Listings:
         """
         shown = await self._shows(repository, subject, digest, told=told, written=written)
         if shown:
-            self._good.put((repository, digest), True)
+            self._good[repository, digest] = True
         return shown
 
     async def _shows(
@@ -101,7 +102,7 @@ class Listings:
             listed = await self._listed(repository, subject)
         shows = listed is not None and digest in listed
         life = NOT_SHOWN_FOR if not shows else TOLD_FOR if told else SHOWN_FOR
-        self._known.put(repository, _Verdict(shows, told, time.monotonic() + life))
+        self._known[repository] = _Verdict(shows, told, time.monotonic() + life)
         return shows
 
     async def _listed(self, repository: Repository, subject: str) -> frozenset[str] | None:

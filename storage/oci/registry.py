@@ -17,6 +17,7 @@ from typing import Self
 from urllib.parse import quote
 
 import orjson
+from cachetools import LRUCache
 
 from storage import lean_json
 from storage.base import StoreOptions
@@ -25,7 +26,6 @@ from storage.formats.digest import is_sha256, sha256, sha256_aside
 from storage.formats.manifests import MANIFEST_TYPES, OCI_INDEX, Descriptor, Manifest
 from storage.formats.reference import Repository
 from storage.http_client.connections import Answer
-from storage.limits.bounded import Bounded
 from storage.limits.single_flight import InFlight
 from storage.oci.docker_config import DockerCredentials
 from storage.oci.login import UNAUTHORIZED
@@ -88,14 +88,16 @@ class RegistryClient:
     ) -> None:
         other = shared_with._transport if shared_with else None
         self._transport: Transport = Transport(options, keychain or DockerCredentials(), other)
-        self._single_post: Bounded[str, bool] = (
-            shared_with._single_post if shared_with else Bounded(MOST_REGISTRIES)
+        self._single_post: LRUCache[str, bool] = (
+            shared_with._single_post if shared_with else LRUCache(MOST_REGISTRIES)
         )
-        self._heads: Bounded[str, bool] = shared_with._heads if shared_with else Bounded(MOST_REGISTRIES)
+        self._heads: LRUCache[str, bool] = shared_with._heads if shared_with else LRUCache(MOST_REGISTRIES)
         """Whether a registry answers HEAD; absent if unknown."""
-        self._keeping: Bounded[str, float] = shared_with._keeping if shared_with else Bounded(MOST_REGISTRIES)
+        self._keeping: LRUCache[str, float] = (
+            shared_with._keeping if shared_with else LRUCache(MOST_REGISTRIES)
+        )
         self._uploading: InFlight[tuple[Repository, str], None] = InFlight()
-        self._uploaded: Bounded[tuple[Repository, str], bool] = Bounded(_MOST_UPLOADED)
+        self._uploaded: LRUCache[tuple[Repository, str], bool] = LRUCache(_MOST_UPLOADED)
 
     async def __aenter__(self) -> Self:
         return self
@@ -139,11 +141,11 @@ class RegistryClient:
                 raise
             descriptor = await self._got(repository, reference, push=push, prompt=prompt)
             if exc.status in _NO_HEAD:
-                self._heads.put(repository.registry, False)
+                self._heads[repository.registry] = False
             return descriptor
         if answer.status == _NOT_FOUND:
             return None if heads else await self._got(repository, reference, push=push, prompt=prompt)
-        self._heads.put(repository.registry, True)
+        self._heads[repository.registry] = True
         digest = answer.headers.get("Docker-Content-Digest", "")
         if is_sha256(reference) and digest and digest != reference:
             raise BadContent(f"{request}: expected digest {reference}, got {digest[:100]}")
@@ -249,15 +251,15 @@ class RegistryClient:
         key = (repository, digest)
         if remember and key not in self._uploaded:
             await self._uploading.run(key, lambda: self.put_blob(repository, data, digest))
-            self._uploaded.put(key, True)
+            self._uploaded[key] = True
         elif not remember and (len(data) <= _ASK_FIRST or not await self.has_blob(repository, digest)):
             await self._upload(repository, data, digest)
 
     def forget_blobs(self, repository: Repository) -> None:
         """Forget the remembered uploads to ``repository``, because it reports that one is missing."""
-        for key in self._uploaded:
+        for key in list(self._uploaded):
             if key[0] == repository:
-                self._uploaded.drop(key)
+                self._uploaded.pop(key, None)
 
     async def referrers(
         self, repository: Repository, digest: str, most: int, *, push: bool = False
@@ -343,7 +345,7 @@ class RegistryClient:
         for digest in digests:
             if not await self.has_blob(repository, digest, sure=True):
                 raise StoreUnavailable(f"{repository} accepted blob {digest} and does not have it")
-            self._keeping.put(repository.registry, time.monotonic() + KEEPING_SECONDS)
+            self._keeping[repository.registry] = time.monotonic() + KEEPING_SECONDS
 
     async def _upload(self, repository: Repository, data: bytes, digest: str) -> None:
         """Upload a blob with one ``POST`` if the registry supports that, else with ``POST`` and ``PUT``."""
@@ -365,7 +367,7 @@ class RegistryClient:
             answer = await self._transport.send(post)
             # An absent repository says nothing about whether a single POST is supported.
             if NO_REPOSITORY not in {code for code, _ in answer.words}:
-                self._single_post.put(repository.registry, answer.status == _CREATED)
+                self._single_post[repository.registry] = answer.status == _CREATED
             if answer.status == _CREATED:
                 return
         if not single or answer.status != _ACCEPTED:

@@ -23,6 +23,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
 
+from cachetools import FIFOCache
+
 from storage.base import FORM_A, FORM_B, Probe, Store, StoreOptions, checked_format
 from storage.errors import StoreError, StoreRejected, StoreUnavailable, SubjectAbsent
 from storage.formats.digest import is_sha256, sha256_aside
@@ -107,7 +109,7 @@ class RegistryStore(Store):
         self._tags = TagWriter(self._client)
         self._listings: Listings = Listings(self._client, shared_with._listings if shared_with else None)
         self._looking: InFlight[tuple[Repository, str], Descriptor | None] = InFlight()
-        self._subjects: dict[tuple[Repository, str], Descriptor] = {}
+        self._subjects: FIFOCache[tuple[Repository, str], Descriptor] = FIFOCache(_SUBJECTS_REMEMBERED)
         self._siblings: WeakSet[RegistryStore] = WeakSet()
 
     def sibling(self, keychain: Keychain) -> RegistryStore:
@@ -377,8 +379,6 @@ class RegistryStore(Store):
             if known is not None:
                 self._subjects[key] = known
                 # The oldest entry goes first; dicts keep the order of insertion.
-                if len(self._subjects) > _SUBJECTS_REMEMBERED:
-                    del self._subjects[next(iter(self._subjects))]
         return known
 
 

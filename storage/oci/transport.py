@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
+from cachetools import LRUCache
 from yarl import URL
 
 from storage.base import StoreOptions
@@ -38,7 +39,6 @@ from storage.http_client.addresses import (
 from storage.http_client.connections import Answer, Connections, Later, NoTls, wait_before
 from storage.http_client.meanings import is_busy, may_pass, next_step
 from storage.http_client.plain_http import may_be_plain_http
-from storage.limits.bounded import Bounded
 from storage.limits.single_flight import InFlight
 from storage.limits.window import Window
 from storage.oci.login import FORBIDDEN, NOT_OVER_HTTP, UNAUTHORIZED, Attempts, NoAccess
@@ -155,10 +155,12 @@ class Transport:
         self._connections: Connections = shared_with._connections if shared_with else Connections(options)
         self._tokens: TokenSource = shared_with._tokens if shared_with else TokenSource(self._exchange)
         self._attempts = Attempts(keychain, self._tokens)
-        self._endpoints: Bounded[str, _Endpoint] = (
-            shared_with._endpoints if shared_with else Bounded(MOST_REGISTRIES)
+        self._endpoints: LRUCache[str, _Endpoint] = (
+            shared_with._endpoints if shared_with else LRUCache(MOST_REGISTRIES)
         )
-        self._with_tls: Bounded[str, bool] = shared_with._with_tls if shared_with else Bounded(_MOST_WITH_TLS)
+        self._with_tls: LRUCache[str, bool] = (
+            shared_with._with_tls if shared_with else LRUCache(_MOST_WITH_TLS)
+        )
         self._finding: InFlight[str, _Endpoint] = shared_with._finding if shared_with else InFlight()
 
     async def close(self) -> None:
@@ -388,13 +390,13 @@ class Transport:
         if before is not None:
             # Requests under way hold places in the old windows, so these are kept.
             endpoint.places, endpoint.prompt_places = before.places, before.prompt_places
-        self._endpoints.put(registry, endpoint)
+        self._endpoints[registry] = endpoint
         return endpoint
 
     def _saw_tls(self, registry: str, *, near: bool) -> None:
         """Remember that a registry used TLS."""
         if near:  # plain HTTP is never tried with other registries, so nothing need be remembered
-            self._with_tls.put(registry, True)
+            self._with_tls[registry] = True
 
     async def _ping(self, registry: str, scheme: str, allows: Allows, seconds: float = 0.0) -> _Endpoint:
         """Send ``GET /v2/`` and return the endpoint."""

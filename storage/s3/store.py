@@ -9,10 +9,11 @@ object-lock.html)
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from cachetools import FIFOCache
 
 from storage.base import Probe, Store, StoreOptions
 from storage.errors import StoreError, StoreRejected, StoreUnavailable
@@ -54,7 +55,7 @@ class S3Store(Store):
         self._checked = False
         self._lists = Belief()
         self._flights: InFlight[str, None] = InFlight()
-        self._kept: OrderedDict[str, None] = OrderedDict()
+        self._kept: FIFOCache[str, None] = FIFOCache(_REMEMBERED)
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
         """Try the bucket, its configuration and the right to write; see :meth:`Store.probe`."""
@@ -185,8 +186,6 @@ class S3Store(Store):
             return
         await self._flights.run(name, work)
         self._kept[name] = None
-        while len(self._kept) > _REMEMBERED:
-            self._kept.popitem(last=False)
 
     async def _point(self, tail: str, subject: str, lock: Lock | None) -> Failure | None:
         """Write the pointer from a subject to evidence."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from cachetools import FIFOCache
 
 from chains.attest.outcome import FAILED, Outcome
 from chains.cluster.client import Cluster, get_outline
@@ -42,7 +43,7 @@ class Marker:
 
     def __init__(self, cluster: Cluster, may_write: Callable[[Job], None]) -> None:
         self._cluster, self._may_write = cluster, may_write
-        self._unwritten: OrderedDict[Job, tuple[Outcome, Mapping[str, str]]] = OrderedDict()
+        self._unwritten: FIFOCache[Job, tuple[Outcome, Mapping[str, str]]] = FIFOCache(_MOST_UNWRITTEN)
 
     async def patch(self, job: Job, body: Mapping[str, Any]) -> None:
         """Write one merge patch. Raises :class:`ClusterError`."""
@@ -81,8 +82,6 @@ class Marker:
             raise
         except ClusterError:
             self._unwritten[job] = outcome, extra
-            if len(self._unwritten) > _MOST_UNWRITTEN:
-                self._unwritten.popitem(last=False)
             raise
 
     async def _write_what_fits(

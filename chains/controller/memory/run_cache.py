@@ -6,13 +6,14 @@ has changed meanwhile the PATCH fails, because it names the version that was rea
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
+from cachetools import TTLCache
 
 from chains.attest.earlier import Earlier, from_json, to_json
 from chains.cluster.paging import is_large, weight_of
@@ -33,10 +34,10 @@ RunKey = tuple[str, str, str]
 class RunCache:
     """Raw runs by job."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_bytes, self.kept_bytes = max_bytes, 0
         self._kept: dict[Job, tuple[float, bytes]] = {}
-        self._outdated: OrderedDict[Job, float] = OrderedDict()
+        self._outdated: TTLCache[Job, None] = TTLCache(math.inf, _OUTDATED, timer=clock)
 
     def keep(self, job: Job, raw: Mapping[str, Any]) -> None:
         """Keep a run unless it is large. A later version replaces an earlier one."""
@@ -71,11 +72,7 @@ class RunCache:
         """Note that the run was written just now: the watch may deliver an older version, so it is read
         again."""
         self.forget(job)
-        now = time.monotonic()
-        self._outdated[job] = now
-        self._outdated.move_to_end(job)
-        while now - next(iter(self._outdated.values())) > _OUTDATED:
-            self._outdated.popitem(last=False)
+        self._outdated[job] = None
 
 
 class StartedRuns:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import orjson
+from cachetools import LRUCache
 
 from chains.cluster.errors import ClusterError
 from chains.controller.memory.fair_memory import FairMemory
@@ -47,7 +47,7 @@ class ReadCache(Generic[V]):
 
     def __init__(self, read: Callable[[str], Awaitable[V]]) -> None:
         self._read = read
-        self._answers: OrderedDict[str, _Answer[V]] = OrderedDict()
+        self._answers: LRUCache[str, _Answer[V]] = LRUCache(_MOST_ANSWERS)
 
     async def get(self, path: str, ended: float | None) -> V:
         """Return what ``path`` held after ``ended`` (POSIX seconds, None for not known).
@@ -55,9 +55,6 @@ class ReadCache(Generic[V]):
         Raises the :class:`ClusterError` of the read.
         """
         answer = self._answers.setdefault(path, _Answer())
-        self._answers.move_to_end(path)
-        while len(self._answers) > _MOST_ANSWERS:
-            self._answers.popitem(last=False)
         came = time.monotonic()
         async with answer.lock:
             is_shared = answer.began > came  # another reader made the request while this one waited

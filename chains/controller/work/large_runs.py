@@ -6,10 +6,11 @@ import itertools
 import time
 from collections.abc import Callable
 
+from cachetools import LRUCache
+
 from chains.cluster.paging import MOST_IN_WORK, MOST_OF_ONE
 from chains.controller.memory.fair_memory import FairMemory
 from chains.tekton.runs import Job
-from storage.limits.bounded import Bounded
 
 _REMEMBERED = 10_000
 WAIT = 15.0
@@ -39,7 +40,7 @@ class LargeRuns:
         self._known: FairMemory[Job, int] = FairMemory(lambda job: job.namespace, most_entries=_REMEMBERED)
         self._lines: dict[str, dict[Job, float]] = {}
         """The waiting runs by namespace, oldest first, and when each asked last."""
-        self._turns: Bounded[str, int] = Bounded(_REMEMBERED)
+        self._turns: LRUCache[str, int] = LRUCache(_REMEMBERED)
         """The number of the last turn of a namespace."""
         self._number = itertools.count(1)
         self._in_work: dict[Job, int] = {}
@@ -71,7 +72,7 @@ class LargeRuns:
         if job != self._next():
             return False
         self._leave(job)
-        self._turns.put(job.namespace, next(self._number))
+        self._turns[job.namespace] = next(self._number)
         self._in_work[job] = self._counts(job)
         self._tell_next()
         return True

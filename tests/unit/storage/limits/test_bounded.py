@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from cachetools import FIFOCache, LRUCache
 
 from storage.errors import StoreRejected
 from storage.formats.reference import parse_image
-from storage.limits.bounded import Bounded, remembered
+from storage.limits.bounded import remembered
 
 
 def test_of_many_texts_the_newest_are_remembered_and_long_ones_are_not() -> None:
@@ -24,13 +25,28 @@ def test_of_many_texts_the_newest_are_remembered_and_long_ones_are_not() -> None
     assert shout.__name__ == "shout"
 
 
-def test_the_entry_that_was_used_longest_ago_makes_room() -> None:
-    table: Bounded[str, int] = Bounded(2)
-    table.put("a", 1)
-    table.put("b", 2)
+def test_of_an_lru_cache_the_entry_that_was_read_longest_ago_makes_room() -> None:
+    table: LRUCache[str, int] = LRUCache(2)
+    table["a"] = 1
+    table["b"] = 2
     assert table.get("a") == 1
-    table.put("c", 3)
+    assert "b" in table, "to look whether it is there is no use of it"
+    table["c"] = 3
+    assert sorted(table) == ["a", "c"]
     assert [table.get(key) for key in "abc"] == [1, None, 3]
+    table["a"] = 4
+    table.pop("c", None)
+    table.pop("c", None)
+    assert (len(table), table.get("a")) == (1, 4)
+
+
+def test_of_a_fifo_cache_the_entry_that_was_put_first_makes_room() -> None:
+    table: FIFOCache[str, int] = FIFOCache(2)
+    table["a"] = 1
+    table["b"] = 2
+    assert table.get("a") == 1
+    table["c"] = 3
+    assert [table.get(key) for key in "abc"] == [None, 2, 3]
 
 
 @pytest.mark.parametrize("host", ["a" * 245 + ".example", "a" * 245 + ".example:65535"])

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from storage.limits.allowance import Allowance, current, within
-from storage.limits.bounded import Bounded
 from storage.limits.pool import Hold, Pool
 
 
@@ -111,21 +110,6 @@ def test_a_turn_that_came_with_the_cancellation_is_not_lost() -> None:
         assert pool.free == 10
 
     run(work)
-
-
-def test_a_table_keeps_what_was_used_last() -> None:
-    table: Bounded[str, int] = Bounded(2)
-    table.put("a", 1)
-    table.put("b", 2)
-    assert table.get("a") == 1
-    table.put("c", 3)
-    assert list(table) == ["a", "c"]
-    assert "b" not in table
-    assert table.get("b") is None
-    table.put("a", 4)
-    table.drop("c")
-    table.drop("c")
-    assert (len(table), table.get("a")) == (1, 4)
 
 
 def test_equal_bytes_are_counted_and_kept_once() -> None:

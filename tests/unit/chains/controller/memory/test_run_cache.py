@@ -39,16 +39,19 @@ def test_the_bytes_are_bounded_and_what_was_there_first_stays() -> None:
     assert kept.take(job("99")) is None
 
 
-def test_what_the_watch_brings_after_a_write_of_ours_is_not_believed_for_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    kept = RunCache()
+def test_what_the_watch_brings_after_a_write_of_ours_is_not_believed_for_twenty_seconds() -> None:
+    now = 100.0
+    kept = RunCache(clock=lambda: now)
     kept.keep(job("a"), raw("a"))
     kept.outdate(job("a"))
     assert kept.take(job("a")) is None
     kept.keep(job("a"), raw("a"))
     assert kept.take(job("a")) is None
-    monkeypatch.setattr(run_cache, "_OUTDATED", 0.0)
-    kept.outdate(job("b"))
+    now += 15.0
+    kept.outdate(job("a"))
+    now += 19.9
+    kept.keep(job("a"), raw("a"))
+    assert kept.take(job("a")) is None, "twenty seconds from the last write"
+    now += 0.2
     kept.keep(job("a"), raw("a"))
     assert kept.take(job("a")) is not None
