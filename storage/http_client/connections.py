@@ -7,35 +7,26 @@ texts contain neither URL nor header.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import io
-import secrets
 import ssl
-import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import aiohttp
-import orjson
 from cachetools import LRUCache
-from multidict import CIMultiDictProxy
 from yarl import URL
 
-from storage import lean_json
 from storage.base import StoreOptions
 from storage.errors import BadContent, StoreRejected
 from storage.http_client.addresses import Allows, Refused, spelled_address
+from storage.http_client.answer import ERROR_TEXT, Answer
+from storage.http_client.attempts import Later, NoTls
 from storage.http_client.http1 import BODIES, ERROR_BODY, STEP, Broken, Client, TooLarge
 from storage.http_client.plain_http import is_loopback
 from storage.limits.askers import Places
 from storage.limits.circuits import SILENCE, Asked, Circuits
 from storage.limits.pool import Hold
 
-LONGEST_WAIT = 30.0
-"""The longest wait between two tries in seconds, whatever ``Retry-After`` says."""
-ERROR_TEXT = 256
 _LARGE_BODY = 1024 * 1024
 _REDIRECT = 300
 ROOM_SECONDS = 60.0
@@ -48,94 +39,8 @@ _NOT_ASKED = "it does not answer, and no request is sent to it for now"
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "provenance-chains"}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Status, headers and the whole body."""
-
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
-    url: URL
-    address: str = ""
-    """The address of the server; empty if a proxy answered."""
-    hold: Hold | None = field(default=None, repr=False, compare=False)
-    """The memory reserved for the body in :data:`storage.http_client.http1.BODIES`. Keep it as long as the
-    body."""
-
-    @property
-    def retry_after(self) -> float:
-        """The seconds that the ``Retry-After`` header asks for; 0 without one."""
-        value = self.headers.get("Retry-After", "")
-        # Retry-After is a number of seconds or an HTTP date (RFC 9110, section 10.2.3).
-        if value.isdecimal():
-            return float(value)
-        try:
-            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-        except (TypeError, ValueError):
-            return 0.0
-
-    @property
-    def words(self) -> list[tuple[str, str]]:
-        """The codes and messages in the answer's body. They are foreign text."""
-        try:
-            document = lean_json.loads(self.body, lean_json.FEW_VALUES)
-        except orjson.JSONDecodeError:
-            plain = self.headers.get("Content-Type", "").partition(";")[0].strip() == "text/plain"
-            return [("", self.body[:ERROR_TEXT].decode("utf-8", "replace").strip())] if plain else []
-        return _words(document)
-
-    @property
-    def text(self) -> str:
-        """Status and messages on one line, fit for an error."""
-        messages = "; ".join(": ".join(word for word in words if word) for words in self.words)[:ERROR_TEXT]
-        return f"answered {self.status} {''.join(c if c.isprintable() else ' ' for c in messages)}".rstrip()
-
-
-def _words(document: object) -> list[tuple[str, str]]:
-    """Return codes and messages of an error as registries, proxies and clouds write them."""
-    if not isinstance(document, dict):
-        return []
-    errors = document.get("errors")
-    if isinstance(errors, list):
-        return [_word(entry) for entry in errors if isinstance(entry, dict)]
-    error = document.get("error")
-    return [_word(error if isinstance(error, dict) else document)]
-
-
-def _word(entry: dict[str, Any]) -> tuple[str, str]:
-    """Return code and message of one error."""
-    message = str(entry.get("message") or "")
-    detail = entry.get("detail")
-    if isinstance(detail, dict):
-        detail = detail.get("message") or detail.get("description")
-    if isinstance(detail, str) and detail and detail not in message:
-        message = f"{message} ({detail})" if message else detail
-    code = entry.get("code")
-    # Google's errors have the HTTP status as number in "code" and the name in "status"
-    return str((entry.get("status") if isinstance(code, int) else code) or ""), message
-
-
 def _anywhere(_: str) -> bool:
     return True
-
-
-class Later(Exception):  # noqa: N818 - the caller may retry
-    """This try failed for a transient reason. ``after`` is the requested wait in seconds.
-
-    ``host`` (``scheme://host:port``) did not answer; empty if it did.
-    """
-
-    def __init__(self, reason: str, after: float = 0.0, host: str = "") -> None:
-        super().__init__(reason)
-        self.after, self.host = after, host
-
-
-class NoTls(Exception):  # noqa: N818
-    """The server's TLS is absent or broken or, with ``untrusted``, its certificate is not trusted."""
-
-    def __init__(self, reason: str, *, untrusted: bool = False) -> None:
-        super().__init__(reason)
-        self.untrusted = untrusted
 
 
 class Proxies:
@@ -430,16 +335,3 @@ async def _read(response: aiohttp.ClientResponse, limit: int, *, cuts: bool) -> 
 
 def _first_line(exc: BaseException) -> str:
     return str(exc).partition("\n")[0][:ERROR_TEXT]
-
-
-_FIRST_WAIT = 0.2
-_random = secrets.SystemRandom()
-
-
-def wait_before(tried: int, asked: float) -> float:
-    """Return the seconds to wait after ``tried`` tries.
-
-    It is what the server asked for, else a doubling wait with jitter; at most :data:`LONGEST_WAIT`.
-    """
-    wait = asked or _FIRST_WAIT * 2 ** (tried - 1) * _random.uniform(0.5, 1.5)
-    return min(wait, LONGEST_WAIT)

@@ -13,8 +13,10 @@ from yarl import URL
 
 from storage import lean_json
 from storage.base import StoreOptions
-from storage.errors import BadContent, StoreRejected, StoreUnavailable
-from storage.http_client.connections import ERROR_TEXT, Answer, Connections, Later, NoTls, wait_before
+from storage.errors import BadContent, StoreRejected
+from storage.http_client.answer import ERROR_TEXT, Answer
+from storage.http_client.attempts import Later, answered
+from storage.http_client.connections import Connections
 from storage.http_client.meanings import is_busy
 
 _AT_ONCE = 16
@@ -74,25 +76,16 @@ class WebService:
             url = URL(f"{url}/{quote(name, safe='')}", encoded=True)
         url = url.with_query(query or {})
         headers = {"Content-Type": content_type} if data is not None else {}
-        for tried in range(1, self._tries + 1):
-            try:
-                answer = await self._try(method, url, headers, data, limit, expected)
-            except Later as exc:
-                if tried == self._tries or self._connections.is_silent(exc.host):
-                    raise StoreUnavailable(f"{purpose}: {exc} ({tried} tries)", exc.host) from exc.__cause__
-                await asyncio.sleep(wait_before(tried, exc.after))
-                continue
-            except NoTls as exc:
-                raise StoreRejected(f"{purpose}: {exc}") from exc.__cause__
+
+        async def attempt() -> Answer:
+            answer = await self._try(method, url, headers, data, limit, expected)
             if answer.status in passes or answer.status < _MOVED.start:
                 return answer
             if not is_busy(answer, ""):
                 raise self._refused(answer, purpose)
-            if tried == self._tries:
-                problem = f"{answer.status}: {_said(answer)}"
-                raise StoreUnavailable(f"{purpose}: {problem} ({tried} tries)")
-            await asyncio.sleep(wait_before(tried, answer.retry_after))
-        raise AssertionError("unreachable")
+            raise Later(f"{answer.status}: {_said(answer)}", answer.retry_after)
+
+        return await answered(attempt, purpose, self._tries, self._connections.is_silent)
 
     async def _try(
         self,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from http import HTTPStatus
 
-from storage.http_client.connections import Answer
+from storage.http_client.answer import Answer
 
 _TOO_MANY = "TOOMANYREQUESTS"
 _RATE = re.compile(

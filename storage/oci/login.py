@@ -13,7 +13,7 @@ from typing import TypeVar
 from storage.errors import StoreError, StoreUnavailable
 from storage.formats.reference import Repository
 from storage.http_client.addresses import Home
-from storage.http_client.connections import Answer
+from storage.http_client.answer import Answer
 from storage.oci.docker_config import Credential
 from storage.oci.tokens import (
     Authorization,

@@ -25,7 +25,7 @@ from storage.errors import BadContent, StoreRejected, StoreUnavailable
 from storage.formats.digest import is_sha256, sha256, sha256_aside
 from storage.formats.manifests import MANIFEST_TYPES, OCI_INDEX, Descriptor, Manifest
 from storage.formats.reference import Repository
-from storage.http_client.connections import Answer
+from storage.http_client.answer import Answer
 from storage.limits.single_flight import InFlight
 from storage.oci.docker_config import DockerCredentials
 from storage.oci.login import UNAUTHORIZED

@@ -23,7 +23,7 @@ from storage import lean_json
 from storage.errors import StoreRejected, StoreUnavailable
 from storage.formats.reference import Repository
 from storage.http_client.addresses import Home, Refused, spelled_address
-from storage.http_client.connections import Answer
+from storage.http_client.answer import Answer
 from storage.limits.single_flight import InFlight
 from storage.oci.docker_config import Credential
 

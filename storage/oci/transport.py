@@ -12,7 +12,6 @@ by its purpose; they contain no URL of the registry (upload URLs contain signatu
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -36,7 +35,9 @@ from storage.http_client.addresses import (
     zone_of,
     zone_of_spelling,
 )
-from storage.http_client.connections import Answer, Connections, Later, NoTls, wait_before
+from storage.http_client.answer import Answer
+from storage.http_client.attempts import Later, NoTls, answered
+from storage.http_client.connections import Connections
 from storage.http_client.meanings import is_busy, may_pass, next_step
 from storage.http_client.plain_http import may_be_plain_http
 from storage.limits.single_flight import InFlight
@@ -174,21 +175,13 @@ class Transport:
         Raises :class:`StoreUnavailable` if it stays transient, and :class:`StoreRejected` for every other
         status of 400 and above that is not in ``request.passes``.
         """
-        tries = max(1, self._options.attempts)
-        for tried in range(1, tries + 1):
-            try:
-                return await self._try(request)
-            except Later as exc:
-                # A silent host is not tried again: every try would wait for its full time limit.
-                if tried == tries or self._connections.is_silent(exc.host):
-                    times = f" ({tried} tries)" if tried > 1 else ""
-                    raise StoreUnavailable(f"{request}: {exc}{times}", exc.host) from exc.__cause__
-                await asyncio.sleep(wait_before(tried, exc.after))
-                if request.before_retry is not None:
-                    await request.before_retry()
-            except NoTls as exc:
-                raise StoreRejected(f"{request}: {exc}") from exc.__cause__
-        raise AssertionError("unreachable")
+        return await answered(
+            lambda: self._try(request),
+            request,
+            max(1, self._options.attempts),
+            self._connections.is_silent,
+            request.before_retry,
+        )
 
     async def reach(self, registry: str) -> tuple[str, str]:
         """Return how ``registry`` is reached (``https`` or ``http``) and its challenge.
@@ -222,13 +215,13 @@ class Transport:
 
     async def _try_at(self, endpoint: _Endpoint, request: Request) -> Answer:
         """Send a request when a place is free."""
-        window, answered = endpoint.window(request), False
+        window, has_answer = endpoint.window(request), False
         entered = await window.enter()
         try:
             answer = await self._ask(endpoint, request)
-            answered = True
+            has_answer = True
         finally:
-            window.leave(request.method, entered, answered=answered)
+            window.leave(request.method, entered, answered=has_answer)
         return answer
 
     async def _ask(self, endpoint: _Endpoint, request: Request) -> Answer:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from chains.attest.stores import Stores
 from storage.base import FORM_A, StoreOptions
-from storage.http_client import connections
+from storage.http_client import attempts
 from storage.open import open_store
 from storage.record import Findings, Stored, Subject
 from tests.testbed.images import Registry
@@ -92,7 +92,7 @@ def test_a_rate_limit_is_waited_out_as_long_as_it_says(registry: Registry, as_da
 def test_a_rate_limit_without_end_is_a_failure_that_passes(
     registry: Registry, after: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.1)
 
     async def work(proxy: RegistryProxy, subject: Subject) -> None:
         proxy.fault = on("PUT", ".att", lambda: refused(429, "TOOMANYREQUESTS", **{"Retry-After": after}))

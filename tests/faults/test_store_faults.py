@@ -17,7 +17,7 @@ from aiohttp import web
 from storage.base import FORM_A, FORM_B, StoreOptions
 from storage.errors import StoreRejected, StoreUnavailable
 from storage.formats.reference import Repository
-from storage.http_client.connections import LONGEST_WAIT, wait_before
+from storage.http_client.attempts import LONGEST_WAIT, wait_before
 from storage.limits import allowance
 from storage.oci import find, tag_writer
 from storage.oci.docker_config import Credential

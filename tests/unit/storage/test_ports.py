@@ -9,7 +9,8 @@ from yarl import URL
 
 from storage.base import Store, StoreOptions
 from storage.errors import StoreRejected
-from storage.http_client.connections import Connections, Later, NoTls, Proxies
+from storage.http_client.attempts import Later, NoTls
+from storage.http_client.connections import Connections, Proxies
 from storage.limits.single_flight import InFlight
 from storage.open import open_store
 from storage.record import Findings, Record, Stored

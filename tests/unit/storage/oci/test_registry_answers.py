@@ -14,7 +14,7 @@ from yarl import URL
 
 from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.google.errors import answered
-from storage.http_client.connections import Answer
+from storage.http_client.answer import Answer
 from storage.http_client.meanings import is_busy
 from storage.oci import tag_writer
 from storage.oci.docker_config import Credential
