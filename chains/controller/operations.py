@@ -10,6 +10,7 @@ from typing import Any
 
 from chains.cluster.client import Cluster, get_outline
 from chains.cluster.errors import ClusterError, ListExpired, ObjectChanged, ObjectGone
+from chains.cluster.update import update
 from chains.controller.marks.patches import PUT_OFF, finalizer_patch, is_marked, unmark_patch
 from chains.controller.reconcile import Controller
 from chains.controller.shares import share_of_uid
@@ -17,7 +18,6 @@ from chains.errors import UsageError
 from chains.tekton.runs import RESOURCES, Job, run_path
 from chains.tekton.snapshot import DONE_LABEL, has_ended
 
-_ATTEMPTS = 5
 _LATER = "failed for now; run it again"
 
 
@@ -60,18 +60,16 @@ async def release_finalizers(
 
 
 async def _release(cluster: Cluster, job: Job, metadata: dict[str, Any]) -> Done:
-    for _ in range(_ATTEMPTS):
-        patch = finalizer_patch(job.kind, metadata, hold=False)
-        try:
-            if patch is not None:
-                await cluster.patch(run_path(job), patch)
-        except ObjectGone:
-            return Done(_label(job), "gone")
-        except ObjectChanged:
-            metadata = (await get_outline(cluster, run_path(job)))["metadata"]
-        else:
-            return Done(_label(job), "released")
-    return Done(_label(job), "changes too often; run it again", is_open=True)
+    def release(found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        return finalizer_patch(job.kind, found, hold=False)
+
+    try:
+        await update(cluster, run_path(job), job.uid, metadata, release)
+    except ObjectGone:
+        return Done(_label(job), "gone")
+    except ObjectChanged:
+        return Done(_label(job), "changes too often; run it again", is_open=True)
+    return Done(_label(job), "released")
 
 
 async def resign(cluster: Cluster, name: str, *, dry_run: bool = False) -> list[Done]:
@@ -90,26 +88,11 @@ async def resign(cluster: Cluster, name: str, *, dry_run: bool = False) -> list[
         except ObjectGone:
             continue
         if not dry_run:
-            await _take_marks_off(cluster, job, metadata)
+            await update(cluster, run_path(job), metadata["uid"], metadata, unmark_patch)
         found.append(Done(_label(job), f"{'would' if dry_run else 'will'} be attested again"))
     if not found:
         raise UsageError(f"{name}: there is no TaskRun or PipelineRun of that name")
     return found
-
-
-async def _take_marks_off(cluster: Cluster, job: Job, metadata: Mapping[str, Any]) -> None:
-    for attempt in range(_ATTEMPTS):
-        try:
-            await cluster.patch(run_path(job), unmark_patch(metadata))
-        except ObjectChanged:
-            if attempt == _ATTEMPTS - 1:
-                raise
-            found = (await get_outline(cluster, run_path(job)))["metadata"]
-            if found["uid"] != metadata["uid"]:
-                raise
-            metadata = found
-        else:
-            return
 
 
 def share() -> tuple[int, int]:
@@ -176,7 +159,7 @@ async def _attest(controller: Controller, cluster: Cluster, job: Job, metadata: 
     label = _label(job)
     try:
         if is_marked(metadata):
-            await _take_marks_off(cluster, job, metadata)
+            await update(cluster, run_path(job), metadata["uid"], metadata, unmark_patch)
         final = await controller.handle(job)
     except ObjectGone:
         return Done(label, "gone")

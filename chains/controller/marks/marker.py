@@ -12,9 +12,10 @@ from typing import Any
 from cachetools import FIFOCache
 
 from chains.attest.outcome import FAILED, Outcome
-from chains.cluster.client import Cluster, get_outline
+from chains.cluster.client import Cluster
 from chains.cluster.errors import ClusterError, ObjectChanged, ObjectGone, ObjectRefused
 from chains.cluster.events import write_event
+from chains.cluster.update import update
 from chains.controller.marks.patches import (
     FINALIZERS,
     bare,
@@ -30,7 +31,6 @@ from chains.tekton.runs import Job, label_of, run_path
 from chains.tekton.snapshot import API_VERSION, DONE_LABEL
 
 _log = logging.getLogger("chains.marking")
-_ATTEMPTS = 10
 _MOST_UNWRITTEN = 1000
 
 
@@ -109,16 +109,18 @@ class Marker:
     async def _write(
         self, job: Job, metadata: Mapping[str, Any], patch: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     ) -> None:
-        for _ in range(_ATTEMPTS):
-            try:
-                await self.patch(job, patch(metadata))
-            except ObjectChanged:
-                metadata = (await get_outline(self._cluster, run_path(job)))["metadata"]
-                if metadata.get("uid") != job.uid or is_marked(metadata):
-                    raise
-            else:
-                return
-        raise ObjectChanged(f"{label_of(job)}: changed {_ATTEMPTS} times while it was being marked")
+        def permitted(found: Mapping[str, Any]) -> Mapping[str, Any]:
+            self._may_write(job)
+            return patch(found)
+
+        await update(
+            self._cluster,
+            run_path(job),
+            job.uid,
+            metadata,
+            permitted,
+            goes_on=lambda found: not is_marked(found),
+        )
 
     async def finish(self, job: Job, metadata: Mapping[str, Any]) -> None:
         """Label a run that is marked already, and remove our finalizer."""
