@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from yarl import URL
 
-from storage.http_client.http1 import Broken, Client, Response, TooLarge
+from storage.http_client.exchange import Broken, Response, TooLarge
+from storage.http_client.http1 import Client
 
 AT_ONCE = 32
 _SIGNED = "AWS4-HMAC-SHA256"

@@ -29,7 +29,7 @@ class Answer:
     address: str = ""
     """The address of the server; empty if a proxy answered."""
     hold: Hold | None = field(default=None, repr=False, compare=False)
-    """The memory reserved for the body in :data:`storage.http_client.http1.BODIES`. Keep it as long as the
+    """The memory reserved for the body in :data:`storage.http_client.exchange.BODIES`. Keep it as long as the
     body."""
 
     @property

@@ -21,7 +21,8 @@ from storage.errors import BadContent, StoreRejected
 from storage.http_client.addresses import Allows, Refused, spelled_address
 from storage.http_client.answer import ERROR_TEXT, Answer
 from storage.http_client.attempts import Later, NoTls
-from storage.http_client.http1 import BODIES, ERROR_BODY, STEP, Broken, Client, TooLarge
+from storage.http_client.exchange import BODIES, ERROR_BODY, STEP, Broken, TooLarge
+from storage.http_client.http1 import Client
 from storage.http_client.plain_http import is_loopback
 from storage.limits.askers import Places
 from storage.limits.circuits import SILENCE, Asked, Circuits
@@ -30,7 +31,7 @@ from storage.limits.pool import Hold
 _LARGE_BODY = 1024 * 1024
 _REDIRECT = 300
 ROOM_SECONDS = 60.0
-"""Seconds for which an answer waits for memory, see :data:`storage.http_client.http1.BODIES`."""
+"""Seconds for which an answer waits for memory, see :data:`storage.http_client.exchange.BODIES`."""
 _MOST_HOSTS = 2048
 """The most hosts for which the choice of a proxy is remembered."""
 _MOST_REQUESTS = 256

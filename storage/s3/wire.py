@@ -16,7 +16,7 @@ from urllib.parse import quote
 from multidict import CIMultiDictProxy
 
 from storage.aws_wire import AskTheSdk, Wire
-from storage.http_client.http1 import Response
+from storage.http_client.exchange import Response
 
 LARGEST = 1024 * 1024
 """The largest object in bytes. The size of larger ones must be checked before they are read, which the SDK's

@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from storage.http_client import http1
-from storage.http_client.http1 import MAX_HEAD, Broken, Client, Response, TooLarge
+from storage.http_client import exchange, http1
+from storage.http_client.exchange import MAX_HEAD, Broken, Response, TooLarge
+from storage.http_client.http1 import Client
 from storage.limits.pool import Pool
 
 Pieces = list[bytes]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nEtag: x\r\n\r\nhello"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Server:
@@ -147,6 +149,12 @@ def test_what_ends_with_the_connection_is_read_to_its_end(answer: bytes) -> None
         (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "no valid name"),
         (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "no valid name"),
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "another protocol"),
+        (b"HTTP/1.1 200 OK\r\nA: b\rContent-Length: 9\r\nContent-Length: 5\r\n\r\nhello", "line break"),
+        (b"HTTP/1.1 200 OK\r\nA: b\nContent-Length: 9\r\nContent-Length: 5\r\n\r\nhello", "line break"),
+        (b"HTTP/1.1 200 OK\r\nA: b\0\r\nContent-Length: 5\r\n\r\nhello", "NUL"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 4000 + OK, "beside headers and body"),
+        (CHUNKED + b"0\r\n" + b"A: b\r\n" * 20_000 + b"\r\n", "beside headers and body"),
+        (CHUNKED + (b"1;" + b"b" * 30_000 + b"\r\nx\r\n") * 3 + b"0\r\n\r\n", "beside headers and body"),
         (b"HTTP/2 200\r\n\r\n", "not HTTP/1.1"),
         (b"HTTP/1.1 999 X\r\n\r\n", "not HTTP/1.1"),
         (b"SSH-2.0-x\r\n\r\n", "not HTTP/1.1"),
@@ -280,7 +288,7 @@ def test_idle_connections_are_closed_and_closing_ends_those_in_use(monkeypatch: 
     ),
 )
 def test_where_the_network_cuts_an_answer_does_not_matter(cuts: list[int], answer: bytes) -> None:
-    connection, found = http1._Connection(), list[Response]()
+    connection, found = exchange.Connection(), list[Response]()
 
     class Transport:
         def get_write_buffer_size(self) -> int:
@@ -312,7 +320,7 @@ def test_where_the_network_cuts_an_answer_does_not_matter(cuts: list[int], answe
 
 
 def test_of_an_error_as_much_is_read_as_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http1, "ERROR_BODY", 5)
+    monkeypatch.setattr(exchange, "ERROR_BODY", 5)
     sent = b"HTTP/1.1 500 No\r\nContent-Length: 11\r\n\r\nhello world"
     chunked = b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n8\r\nlo world\r\n0\r\n\r\n"
 
@@ -342,9 +350,9 @@ def test_a_body_is_read_when_there_is_room_for_it(
     form: Callable[[bytes], bytes], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = Pool(1_000_000)
-    monkeypatch.setattr(http1, "BODIES", pool)
-    monkeypatch.setattr(http1, "UNBOOKED", 50)
-    monkeypatch.setattr(http1, "STEP", 1000)
+    monkeypatch.setattr(exchange, "BODIES", pool)
+    monkeypatch.setattr(exchange, "UNBOOKED", 50)
+    monkeypatch.setattr(exchange, "STEP", 1000)
     body = bytes(bytearray(range(250))) * (size // 10)
     others = pool.take(1_000_000 if size < 70_000 else 999_000)
 
@@ -378,7 +386,7 @@ def test_a_body_is_read_when_there_is_room_for_it(
 
 def test_who_gives_up_waiting_for_room_leaves_it_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Pool(100_000)
-    monkeypatch.setattr(http1, "BODIES", pool)
+    monkeypatch.setattr(exchange, "BODIES", pool)
     others = pool.take(100_000)
     assert others is not None
 

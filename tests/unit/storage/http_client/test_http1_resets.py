@@ -9,7 +9,8 @@ import struct
 import pytest
 from yarl import URL
 
-from storage.http_client.http1 import Broken, Client, Response
+from storage.http_client.exchange import Broken, Response
+from storage.http_client.http1 import Client
 
 HEADS = {
     "until the end": b"HTTP/1.1 200 OK\r\n\r\n",
