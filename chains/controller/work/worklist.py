@@ -74,7 +74,8 @@ class WorkList:
         self._again: dict[Job, tuple[int, float | None]] = {}
         self._number = itertools.count()
         self._takers: deque[asyncio.Future[Job]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._wakes = math.inf  # at what time of the loop the timer fires; uvloop's handle may not say it
         self._crowd: Crowd[Job] = Crowd()
         self._pressed = asyncio.Event()
         self._parked: set[Job] = set()  # jobs that wait for something outside, such as an image
@@ -248,11 +249,11 @@ class WorkList:
         """Hand out again at ``until``, unless an earlier time is set already."""
         loop = asyncio.get_running_loop()
         at = loop.time() + max(0.0, until - self._clock())
-        if self._timer is not None and self._timer.when() > at:
+        if self._timer is not None and self._wakes > at:
             self._timer.cancel()
             self._timer = None
         if self._timer is None and at < math.inf:
-            self._timer = loop.call_at(at, self._woken)
+            self._timer, self._wakes = loop.call_at(at, self._woken), at
 
     def _woken(self) -> None:
         self._timer = None

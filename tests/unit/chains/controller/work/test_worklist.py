@@ -2,6 +2,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -726,3 +727,21 @@ def test_a_job_that_is_withdrawn_is_forgotten_with_the_time_that_it_had_left() -
         assert len(work) == 1
 
     asyncio.run(check())
+
+
+@pytest.mark.parametrize("make_loop", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_of_two_jobs_for_in_a_moment_the_one_that_is_due_first_comes_first(make_loop: Any) -> None:
+    now = 100.0
+
+    async def work() -> list[str]:
+        nonlocal now
+        jobs = WorkList(clock=lambda: now)
+        taker = asyncio.create_task(jobs.take())
+        await asyncio.sleep(0)
+        jobs.later(job("a"), 0.0002)
+        jobs.later(job("b"), 0.0001)
+        now += 1.0
+        return [(await taker).name, (await jobs.take()).name]
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        assert runner.run(work()) == ["b", "a"]
