@@ -91,8 +91,8 @@ class ArchivistaStore(Store):
         """Check once an hour that a search finds what was stored: a server can run without its index."""
         if self._index_works:
             return
-        digests = (f"{kind}:{value}" for one in record.subjects for kind, value in one.digest.items())
-        digest = next((each for each in digests if _DIGEST.fullmatch(each)), "")
+        digests = (f"{kind}:{value}" for subject in record.subjects for kind, value in subject.digest.items())
+        digest = next((candidate for candidate in digests if _DIGEST.fullmatch(candidate)), "")
         if not digest:
             return
         gitoid = gitoid_of(envelope)
@@ -108,7 +108,7 @@ class ArchivistaStore(Store):
         del reference
         if not _DIGEST.fullmatch(digest):
             raise StoreRejected(f"cannot search for {digest[:100]!r}: expected algorithm:hex")
-        found, gitoids = Found(), await self._gitoids(digest)
+        collected, gitoids = Found(), await self._gitoids(digest)
         # A batch at a time, so that no more envelopes are in memory than the allowance permits.
         many = min(_AT_ONCE, allowance.current().at_once)
         for start in range(0, len(gitoids), many):
@@ -117,8 +117,8 @@ class ArchivistaStore(Store):
             for result in ended:
                 if isinstance(result, BaseException):
                     raise result
-                found.add([result])
-        return found.findings()
+                collected.add([result])
+        return collected.findings()
 
     async def _piece(self, gitoid: str) -> Evidence | Skipped:
         """Download one envelope and check that its bytes have the gitoid."""
@@ -152,7 +152,7 @@ class ArchivistaStore(Store):
     async def _gitoids(self, digest: str) -> list[str]:
         """Return the gitoids that the index has for a digest, page by page."""
         algorithm, _, value = digest.partition(":")
-        found: list[str] = []
+        gitoids: list[str] = []
         after = None
         while True:
             asked = {"algo": algorithm, "digest": value, "first": _PAGE, "after": after}
@@ -169,10 +169,10 @@ class ArchivistaStore(Store):
             except (KeyError, TypeError) as exc:
                 raise StoreRejected(f"search {self.url}: the answer has not the expected form") from exc
             # A gitoid becomes a part of a path, so anything else is ignored.
-            found += [gitoid for gitoid in named if _GITOID.fullmatch(gitoid)]
+            gitoids += [gitoid for gitoid in named if _GITOID.fullmatch(gitoid)]
             if after is None:
-                return found
-            if len(found) > MOST_DOCUMENTS:
+                return gitoids
+            if len(gitoids) > MOST_DOCUMENTS:
                 raise StoreRejected(f"search {self.url}: more than {MOST_DOCUMENTS} envelopes")
 
     async def _get(self, gitoid: str, missing: frozenset[int] = _NOT_FOUND) -> bytes | None:

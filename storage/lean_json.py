@@ -37,8 +37,8 @@ T = TypeVar("T")
 class TooMany(orjson.JSONDecodeError):
     """The document has more values than allowed."""
 
-    def __init__(self, found: int, most: int) -> None:
-        super().__init__(f"it has some {found} values, at most {most} are read", "", 0)
+    def __init__(self, count: int, most: int) -> None:
+        super().__init__(f"it has some {count} values, at most {most} are read", "", 0)
 
 
 def values_in(data: bytes | memoryview) -> int:

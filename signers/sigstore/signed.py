@@ -1,4 +1,4 @@
-"""A signature that a log or an authority gets, with what it was made over."""
+"""A signature with everything a transparency log needs to record it."""
 
 from __future__ import annotations
 

@@ -156,10 +156,10 @@ def expect_in_force(entries: Sequence[Logged], moments: Sequence[datetime]) -> N
                 )
 
 
-def _expect_few(found: Sequence[object], what: str) -> None:
-    if len(found) > MOST:
+def _expect_few(items: Sequence[object], what: str) -> None:
+    if len(items) > MOST:
         raise VerificationError(
-            f"the signature has {len(found)} {what}, at most {MOST} are read", "signature_invalid"
+            f"the signature has {len(items)} {what}, at most {MOST} are read", "signature_invalid"
         )
 
 

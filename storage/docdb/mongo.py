@@ -163,10 +163,10 @@ class MongoCollection(BlockingCollection):
                 return StoreRejected(
                     f"{action}: {code}: not allowed: the user needs the role readWrite on {self._database}"
                 )
-            said = str((error.details or {}).get("errmsg", ""))[:_SHOWN]
+            message = str((error.details or {}).get("errmsg", ""))[:_SHOWN]
             # The server labels errors after which the same write may be repeated.
             later = error.has_error_label("RetryableWriteError") or error.timeout
-            return (StoreUnavailable if later else StoreRejected)(f"{action}: {code}: {said}")
+            return (StoreUnavailable if later else StoreRejected)(f"{action}: {code}: {message}")
         if isinstance(error, errors.ConnectionFailure | errors.InvalidOperation | OSError):
             return StoreUnavailable(f"{action}: the server cannot be reached ({type(error).__name__})")
         if isinstance(error, errors.ConfigurationError | errors.InvalidURI):

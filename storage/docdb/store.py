@@ -219,19 +219,19 @@ class DocumentStore(Store):
 
     async def _read_all(self, names: Sequence[str], digest: str, run: str) -> Findings:
         """Read the named documents, and those that only a scan finds, up to :data:`MOST_DOCUMENTS`."""
-        found = Found()
+        collected = Found()
         wanted = sorted({name for name in names if name})
-        indexes = await self._read(wanted[:MOST_DOCUMENTS], digest, found)
+        indexes = await self._read(wanted[:MOST_DOCUMENTS], digest, collected)
         more = await self._collection.rest(digest, run, indexes, self._action("search"))
         rest = sorted(set(more) - set(wanted))
-        await self._read(rest[: max(0, MOST_DOCUMENTS - len(wanted))], digest, found)
+        await self._read(rest[: max(0, MOST_DOCUMENTS - len(wanted))], digest, collected)
         if len(wanted) + len(rest) > MOST_DOCUMENTS:
             left = len(wanted) + len(rest) - MOST_DOCUMENTS
-            found.add([Skipped(self.url, "", f"{left} more documents were not read")])
-        return found.findings()
+            collected.add([Skipped(self.url, "", f"{left} more documents were not read")])
+        return collected.findings()
 
-    async def _read(self, names: Sequence[str], digest: str, found: Found) -> list[Document]:
-        """Add the evidence about ``digest`` to ``found``.
+    async def _read(self, names: Sequence[str], digest: str, collected: Found) -> list[Document]:
+        """Add the evidence about ``digest`` to ``collected``.
 
         Returns the index document of each document with evidence; an empty one if it has none.
         """
@@ -247,7 +247,7 @@ class DocumentStore(Store):
                 items = self._items(name, there, digest)
                 if items:
                     indexes.append(there.get(name + INDEX) or {})
-                found.add(items)
+                collected.add(items)
         return indexes
 
     def _items(self, name: str, there: Mapping[str, Document], digest: str) -> list[Evidence | Skipped]:

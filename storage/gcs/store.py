@@ -168,18 +168,20 @@ class GcsStore(Store):
 
     async def _read_all(self, stems: Iterable[str], digest: str) -> Findings:
         """Read the objects of several stems, a few at the same time."""
-        found, allowed = Found(), allowance.current()
+        collected, allowed = Found(), allowance.current()
         wanted = sorted(stems)
         many = min(_AT_ONCE, allowed.at_once)
         for start in range(0, min(len(wanted), MOST_DOCUMENTS), many):
             part = wanted[start : min(start + many, MOST_DOCUMENTS)]
             read = await asyncio.gather(*(self._read(stem, digest, allowed) for stem in part))
             for items, size in read:
-                allowed.give_back(size)  # found.add() counts the part of it that is evidence
-                found.add(items)
+                allowed.give_back(size)  # collected.add() counts the part of it that is evidence
+                collected.add(items)
         if len(wanted) > MOST_DOCUMENTS:
-            found.add([Skipped(self.url, "", f"{len(wanted) - MOST_DOCUMENTS} more documents were not read")])
-        return found.findings()
+            collected.add(
+                [Skipped(self.url, "", f"{len(wanted) - MOST_DOCUMENTS} more documents were not read")]
+            )
+        return collected.findings()
 
     async def _read(self, stem: str, digest: str, allowed: Allowance) -> tuple[list[Evidence | Skipped], int]:
         """Return the evidence of one stem, and the number of bytes taken from the allowance."""

@@ -36,8 +36,8 @@ def answered(status: int, message: str, action: str, permission: str) -> StoreEr
     """Return the :class:`StoreError` for an error answer of a Google API."""
     # Google also answers 403 when a rate limit is exceeded; only the text tells the two apart.
     if status == _FORBIDDEN and not names_rate(message):
-        said = f" ({message[:_SHOWN]})" if message else ""
-        return StoreRejected(f"{action}: 403: not allowed: the account needs {permission}{said}")
+        detail = f" ({message[:_SHOWN]})" if message else ""
+        return StoreRejected(f"{action}: 403: not allowed: the account needs {permission}{detail}")
     if status == _UNAUTHORIZED:
         return StoreRejected(f"{action}: 401: the credentials are not accepted")
     kind = StoreUnavailable if status in _LATER or status == _FORBIDDEN else StoreRejected

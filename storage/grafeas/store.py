@@ -177,10 +177,10 @@ class GrafeasStore(Store):
         """
         if not is_sha256(digest) or not reference:
             raise StoreRejected(f"{self.url} finds evidence by NAME@sha256:HEX only: pass the image's name")
-        found = Found()
+        collected = Found()
         for occurrence in await self._occurrences(f"{reference}@{digest}"):
-            found.add([self._read(occurrence)])
-        return found.findings()
+            collected.add([self._read(occurrence)])
+        return collected.findings()
 
     def _read(self, occurrence: Json) -> Evidence | Skipped:
         """Return the envelope of an occurrence as evidence."""

@@ -230,13 +230,13 @@ async def _answer_of(process: ChildProcess, key: str, source: str) -> bytes:
         raise AssertionError("both are pipes")
     process.write(key.encode())  # a helper may end without reading it
     process.stdin.close()
-    said = bytearray()
+    output = bytearray()
     while part := await process.stdout.read(_MOST_SAID):
-        said += part
-        if len(said) > _MOST_SAID:
+        output += part
+        if len(output) > _MOST_SAID:
             raise StoreRejected(f"{source} printed more than {_MOST_SAID} bytes for {key}")
     await process.wait()
-    return bytes(said)
+    return bytes(output)
 
 
 def _config_at_home(environ: Mapping[str, str]) -> Path | None:

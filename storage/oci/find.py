@@ -107,16 +107,16 @@ class _Finder:
         ended = await asyncio.gather(
             self._by_api(repository), self._by_index(repository), return_exceptions=True
         )
-        found: dict[str, Listed] = {}
+        listed: dict[str, Listed] = {}
         skipped: list[Skipped] = []
         for result in ended:
             if isinstance(result, BaseException):
                 raise result
             for entry in result[0]:
                 # The API and the index may list the same manifest.
-                found.setdefault(entry.digest, entry)
+                listed.setdefault(entry.digest, entry)
             skipped += result[1]
-        return list(found.values()), skipped
+        return list(listed.values()), skipped
 
     async def _by_api(self, repository: Repository) -> tuple[list[Listed], list[Skipped]]:
         """Return what the referrers API lists."""

@@ -93,7 +93,7 @@ class Attempts:
                     return answer
         self._taken.pop((repository, push), None)
         right = "push to" if push else "read"
-        text = f"refused; credentials tried: {'; '.join(attempt.told)}"
+        text = f"refused; credentials tried: {'; '.join(attempt.reasons)}"
         advice = "" if attempt.transient else f"; one of them must be allowed to {right} {repository}"
         raise NoAccess(text + advice, transient=attempt.transient, answer=attempt.answer)
 
@@ -147,7 +147,7 @@ class _Attempt:
         self._push, self._home = push, home
         self._tried: set[Credential] = set()
         self.refused: set[str] = set()
-        self.told: list[str] = []
+        self.reasons: list[str] = []
         self.transient = False
         self.taken = Authorization("", "", 0.0)
         self.answer: Answer | None = None
@@ -159,10 +159,10 @@ class _Attempt:
         self._tried.add(credential)
         if credential.unusable:
             self.transient |= credential.transient
-            self.told.append(f"{credential.source} ({credential.unusable})")
+            self.reasons.append(f"{credential.source} ({credential.unusable})")
             return None
         if not (self._home.keeps_secrets or credential.is_anonymous):
-            self.told.append(f"{credential.source} ({NOT_OVER_HTTP})")
+            self.reasons.append(f"{credential.source} ({NOT_OVER_HTTP})")
             return None
         return await self._meet(credential)
 
@@ -173,9 +173,9 @@ class _Attempt:
         """
         waiting = self._suiting(credential, self._challenges)
         tried: set[tuple[str, str, str, str]] = set()
-        said = ""
+        problem = ""
         if not waiting:
-            said = f"the registry asks for {self._challenges[0].scheme}, which it does not support"
+            problem = f"the registry asks for {self._challenges[0].scheme}, which it does not support"
         while waiting and len(tried) <= _MOST_CHALLENGES:
             challenge = waiting.pop(0)
             parameters = challenge.parameters
@@ -188,18 +188,18 @@ class _Attempt:
             try:
                 authorization = await self._authorized(challenge, credential)
             except CredentialRefused as exc:
-                self.answer, said = None, str(exc)
+                self.answer, problem = None, str(exc)
                 continue
             except NoAccess as exc:
                 if exc.transient or not self._suiting(credential, waiting):
                     raise
-                said = str(exc)
+                problem = str(exc)
                 continue
             answer = await self._send(authorization)
             if answer.status not in {UNAUTHORIZED, FORBIDDEN}:
                 self.taken = authorization
                 return answer
-            self.answer, said = answer, answer.text[:_SHORT]
+            self.answer, problem = answer, answer.text[:_SHORT]
             self.refused.add(authorization.header)
             # A remembered token was refused. Try the same challenge once more with a new token.
             if authorization.reused:
@@ -210,7 +210,7 @@ class _Attempt:
             if asked:
                 self._challenges = asked
                 waiting = [*self._suiting(credential, asked), *waiting]
-        self.told.append(f"{credential.source} ({said})")
+        self.reasons.append(f"{credential.source} ({problem})")
         return None
 
     async def _authorized(self, challenge: Challenge, credential: Credential) -> Authorization:

@@ -404,7 +404,7 @@ class Transport:
         host, plain = registry_host(registry), scheme == "http"
         home = _home(host, zone_of_spelling(host), plain=plain, insecure=self._options.insecure)
         until = time.monotonic() + PLAIN_SECONDS if plain else math.inf
-        endpoint = _Endpoint(base, tuple(each.anywhere() for each in asked), home, until)
+        endpoint = _Endpoint(base, tuple(challenge.anywhere() for challenge in asked), home, until)
         endpoint.is_at(answer.address, insecure=self._options.insecure)
         return endpoint
 

@@ -89,11 +89,11 @@ def _answered(response: Any, operation: str, action: str) -> StoreError:
     """Return the exception for an error answer of the service."""
     details = response.get("Error", {})
     code, status = str(details.get("Code", "")), int(response["ResponseMetadata"].get("HTTPStatusCode", 0))
-    said = _ADVICE.get(code) or str(details.get("Message", ""))[:_SHOWN]
+    detail = _ADVICE.get(code) or str(details.get("Message", ""))[:_SHOWN]
     # A 403 has many causes; unless the code names another one, name the permission that is needed.
     if status == _FORBIDDEN and code not in _ADVICE:
-        said = f"not allowed: the credentials need {_ACTIONS.get(operation, operation)}"
-    return _kind(code, status, operation)(f"{action}: {status} {code[:60]}: {said}")
+        detail = f"not allowed: the credentials need {_ACTIONS.get(operation, operation)}"
+    return _kind(code, status, operation)(f"{action}: {status} {code[:60]}: {detail}")
 
 
 def _kind(code: str, status: int, operation: str) -> type[StoreError]:
