@@ -30,6 +30,7 @@ SCHEME = "archivista:"
 _GITOID = re.compile(r"[0-9a-f]{40,64}")
 _DIGEST = re.compile(r"[a-z0-9_]{1,40}:[0-9a-f]{2,256}")
 _PAGE = 100
+"""Envelopes per page of a search."""
 _AT_ONCE = 8
 """The number of envelopes that one search downloads at the same time."""
 _NOT_FOUND = frozenset({404})

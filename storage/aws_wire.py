@@ -20,6 +20,7 @@ from storage.http_client.exchange import Broken, Response, TooLarge
 from storage.http_client.http1 import Client
 
 AT_ONCE = 32
+"""The most requests to one service at the same time."""
 _SIGNED = "AWS4-HMAC-SHA256"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 _LONGEST_LINE = 64 * 1024
+"""The buffer of each pipe in bytes."""
 _ENDS_WITHIN = 5.0
 """Seconds in which a killed process must be gone."""
 

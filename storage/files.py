@@ -12,6 +12,7 @@ import stat
 from typing import BinaryIO
 
 _PART = 1 << 20
+"""Bytes that are read at a time from a file that is larger than it reported."""
 
 
 def open_file(path: str | os.PathLike[str], *, follow: bool = True) -> BinaryIO:

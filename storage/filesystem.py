@@ -70,6 +70,7 @@ _RUN = ".run.json"
 _MOST_NAMES = 10_000
 """The most files that one search reads."""
 _LARGEST_RUN = 64 * 1024
+"""The largest ``.run.json`` in bytes."""
 _LARGEST_PART = 256 * 1024
 """The largest signature, certificate or chain file in bytes."""
 

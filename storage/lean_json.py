@@ -31,6 +31,7 @@ _ASIDE = 64 * 1024
 """The size in bytes from which a document is parsed in a thread. Parsing a smaller one blocks for 15 ms at
 most."""
 _WITHOUT_GC = 10_000
+"""Values from which the garbage collector is switched off while a document is parsed."""
 T = TypeVar("T")
 
 

@@ -9,6 +9,7 @@ import re
 
 HIDDEN = "***"
 _SHORTEST_PART = 3
+"""Shorter parts of a password are not hidden: they occur in ordinary words."""
 _FOLDERS = ("file:", "oci-layout:")
 """Schemes whose rest is a path, in which any character may be part of a name."""
 _SECRETS = re.compile(

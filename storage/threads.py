@@ -10,6 +10,7 @@ from typing import TypeVar
 from storage.errors import StoreError
 
 THREADS = 16
+"""The number of threads of one store."""
 T = TypeVar("T")
 
 

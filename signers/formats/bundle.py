@@ -30,6 +30,7 @@ MEDIA_TYPES = frozenset(
 )
 """The media types that :meth:`Bundle.from_bytes` accepts."""
 MAX_BUNDLE_BYTES = MAX_ENVELOPE_BYTES + 4 * 1024 * 1024
+"""The largest bundle that is read: the largest envelope, and 4 MiB for its verification material."""
 
 _BUNDLE_FIELDS = frozenset({"mediaType", "verificationMaterial", "dsseEnvelope", "messageSignature"})
 _KEY_FIELDS = frozenset({"publicKey", "x509CertificateChain", "certificate"})

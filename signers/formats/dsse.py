@@ -21,6 +21,7 @@ from signers.strict_json import check_names, decode_base64, expect_few, member, 
 MAX_PAYLOAD_BYTES = 20 * 1024 * 1024
 """The largest payload that is signed. Its envelope and its bundle then stay below the limits for reading."""
 MAX_ENVELOPE_BYTES = 32 * 1024 * 1024
+"""The largest envelope that is read. Base64 makes the largest payload a third larger."""
 MAX_PAYLOAD_VALUES = 1_000_000
 """The most JSON values in a payload that is signed; about 15 MB of an ordinary statement."""
 MAX_SIGNATURES = 64

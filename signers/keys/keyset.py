@@ -26,6 +26,7 @@ from signers.strict_json import member, objects, parse_object
 
 MEDIA_TYPE = "application/vnd.provenance-chains.keyset.v1+json"
 MAX_BYTES = 4 * 1024 * 1024
+"""The largest key set that is read, in bytes."""
 _SET_FIELDS = frozenset({"mediaType", "keys"})
 _FIELDS = frozenset({"pem", "keyid", "status", "notBefore", "notAfter"})
 

@@ -22,6 +22,7 @@ from signers.errors import SignerRejected, VerificationError
 from signers.keys.pem import Block, read_pem, split_pem
 
 MIN_RSA_BITS = 2048
+"""Smaller RSA keys are refused as too weak."""
 SUPPORTED = "ECDSA on P-256 or P-384, RSA with 2048 bits or more, or Ed25519"
 
 _CURVES = {"secp256r1": "p256", "secp384r1": "p384"}

@@ -53,12 +53,14 @@ _USE = "an EC or EC-HSM key on P-256, or an RSA or RSA-HSM key of 2048 to 4096 b
 _PERMISSIONS = "grant keys/get and keys/sign, or the role Key Vault Crypto User"
 _POINT = b"\x04"
 _NUMBER = 32
+"""Bytes of one coordinate of a point on P-256."""
 _OPTIONS: dict[str, Any] = {
     "retry_total": 0,
     "connection_timeout": CALL_SECONDS,
     "read_timeout": CALL_SECONDS,
 }
 _TRANSIENT = frozenset((408, 429))
+"""Statuses below 500 after which a later call may succeed."""
 T = TypeVar("T")
 
 

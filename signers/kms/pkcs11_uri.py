@@ -26,6 +26,7 @@ from signers.files import read_file
 _FORM = "pkcs11:token=TOKEN;object=KEY?module-path=/PATH/TO/MODULE.so&pin-source=/PATH/TO/PIN"
 _NAMES = frozenset(("token", "manufacturer", "model", "serial", "slot-id", "object", "id", "type"))
 _MAX_PIN = 4096
+"""The largest PIN file in bytes."""
 _SPLIT = re.compile("[;&]")
 _PIN, _MODULE = "PKCS11_PIN", "PKCS11_MODULE_PATH"
 

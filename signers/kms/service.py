@@ -34,6 +34,7 @@ PUBLIC_KEY_SECONDS = 300.0
 _ATTEMPTS = 5
 _FIRST_DELAY = 0.1
 _SHOWN = 200
+"""The most characters of a service's message in an error."""
 T = TypeVar("T")
 
 

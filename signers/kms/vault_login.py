@@ -20,6 +20,7 @@ from signers.files import read_file
 from signers.kms.service import KmsSettings
 
 _MAX_TOKEN = 64 * 1024
+"""The largest file with a token or JWT in bytes."""
 _DEFAULT_PATH = "jwt"
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 _RENEW_AFTER = 2 / 3

@@ -29,8 +29,11 @@ ISSUER_V1 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 USERNAME = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
 """The type of the OtherName in which Fulcio writes user names."""
 MAX_BYTES = 64 * 1024
+"""The largest certificate that is read. Fulcio's have about 1 kB."""
 _SHORT = 128
+"""DER lengths below this take one byte; from it on, bit 7 marks a longer form (X.690, section 8.1.3)."""
 _UTF8_STRING = 0x0C
+"""The DER tag of a UTF8String."""
 _UNDERSTOOD = frozenset(
     {
         ExtensionOID.KEY_USAGE,

@@ -24,10 +24,12 @@ from signers.strict_json import expect_few
 AUDIENCE = "sigstore"
 DEFAULT_FILE = "/var/run/sigstore/cosign/oidc-token"
 _LARGEST = 64 * 1024
+"""The largest token file in bytes."""
 _GOOGLE_METADATA = "http://metadata.google.internal"
 _GOOGLE_CREDENTIALS = "https://iamcredentials.googleapis.com"
 _SPIRE_SOCKET = "/tmp/spire-agent/public/api.sock"  # noqa: S108 - the agent's default
 _PARTS = 3
+"""A signed JWT has a header, claims and a signature (RFC 7515, section 3.1)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from signers.sigstore.trusted_root import Period, TrustedRoot, find_log
 from signers.strict_json import check_shape, decode_base64, parse_object
 
 MAX_BODY_BYTES = 1024 * 1024
+"""The largest body of an entry that is read."""
 _HASHES = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 _V2_HASHES = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 _WITHOUT_TIME = ("hashedrekord", "0.0.2")

@@ -38,6 +38,7 @@ from signers.sigstore.trusted_root import TrustedRoot
 from signers.strict_json import expect_few
 
 _TRIES = 3
+"""How often a signature is made if the log has it already."""
 
 
 class MaterialSealer(Sealer):

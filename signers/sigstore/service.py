@@ -21,11 +21,14 @@ from signers.errors import FormatError, SignerError, SignerRejected, SignerUnava
 from signers.strict_json import expect_few
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""The largest answer that is read."""
 MAX_ANSWER_VALUES = 20_000
+"""The most JSON values in an answer."""
 CONNECTIONS = 100
 """The most connections to one service. Rekor v2 answers after about a second whatever the load, so many
 threads wait at the same time."""
 _EXCERPT = 200
+"""The most characters of an answer in an error."""
 _OK, _REDIRECT, _BROKEN = 200, 300, 500
 _TEMPORARY = frozenset({408, 425, 429})
 _FAILURES = (requests.RequestException, HTTPError, OSError)

@@ -20,6 +20,7 @@ from signers.sigstore.certificate import UNREADABLE
 from signers.sigstore.trusted_root import Authority, TrustedRoot
 
 MAX_BYTES = 64 * 1024
+"""The largest timestamp response that is read."""
 MAX_CERTIFICATES = 16
 """The most certificates in a response. Building chains from many certificates takes long, which an attacker
 could use to occupy verifiers."""

@@ -20,7 +20,9 @@ from signers.sigstore.signed import Signed
 from signers.sigstore.trusted_root import Log, TrustedRoot, find_log
 
 _NOTE_LINES = 3
+"""A checkpoint has at least three lines: origin, tree size and root hash."""
 _KEY_HASH = 4
+"""Bytes of the key hash before each signature of a note."""
 _DIGITS = 19
 """The number of decimal digits of the largest 64 bit number."""
 

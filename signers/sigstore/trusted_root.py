@@ -24,6 +24,7 @@ from signers.shapes import TRUSTED_ROOT
 from signers.strict_json import check_shape, decode_base64, member, objects, parse_object
 
 MAX_BYTES = 4 * 1024 * 1024
+"""The largest trusted root that is read, in bytes."""
 _MEDIA_TYPE = "application/vnd.dev.sigstore.trustedroot"
 LogPublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 

@@ -21,6 +21,7 @@ from signers.sigstore.service import shown_url
 from signers.sigstore.trusted_root import TrustedRoot
 
 _MAX_ROOT = 512 * 1024
+"""The largest pinned ``root.json`` in bytes."""
 PUBLIC_GOOD = "https://tuf-repo-cdn.sigstore.dev"
 TARGET = "trusted_root.json"
 

@@ -35,6 +35,7 @@ from signers.strict_json import Shape, check_shape, decode_base64, member, objec
 MOST = 16
 """The most log entries, and the most timestamps, of one signature. Each costs public key operations."""
 _MAX_ANNOTATION = 4 * 1024 * 1024
+"""The largest annotation that is read, in bytes."""
 _V1_PROMISE_ONLY = "0.1"
 
 

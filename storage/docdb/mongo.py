@@ -29,7 +29,9 @@ _ID = "_id"
 _ACCESS = frozenset({13, 18, 8000})
 """Unauthorized, AuthenticationFailed, and Atlas' code for both."""
 _SHOWN = 200
+"""The most characters of the server's message in an error."""
 _MOST_URL = 64 * 1024
+"""The largest file with a server URL in bytes."""
 
 
 class MongoStore(DocumentStore):

@@ -184,6 +184,7 @@ class Found:
 
 
 _SHORT = 12
+"""Hex digits of an image's digest in its key."""
 
 
 def annotation_key(record: Record) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import re
 
 _HASH_INLINE = 1024 * 1024
+"""The largest data in bytes that is hashed on the event loop. Larger data is hashed in a thread."""
 
 
 def sha256(data: bytes) -> str:

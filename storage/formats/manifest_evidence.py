@@ -36,9 +36,11 @@ RUN = "provenance.chains/run"
 """Kind, namespace and name of that run, separated by slashes."""
 _CREATED = "org.opencontainers.image.created"
 MOST_LAYERS = 1000
+"""The most layers of a manifest that are read. cosign reads no more."""
 _OURS = ("dev.sigstore.", "dev.cosignproject.", "provenance.chains/", _CREATED, "predicateType")
 """The prefixes of the annotations that are read. Others are dropped, to bound the memory."""
 _MOST_ANNOTATIONS = 32
+"""The most annotations that are read from a manifest or layer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,9 @@ MANIFEST_LIMIT = 4 * 1024 * 1024
 """The largest manifest in bytes. Registries refuse larger ones, and no larger one is read."""
 BUNDLE_PREDICATE_KEY = "dev.sigstore.bundle.predicateType"
 _LONGEST_WORD = 256
+"""The most characters of an artifact type that are kept."""
 _MOST_MEMBERS = 64
+"""The most members of a document under a tag, besides its list entries."""
 _EPOCH = "0001-01-01T00:00:00Z"
 
 

@@ -25,10 +25,12 @@ _HOST = re.compile(
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LONGEST_NAME = 255
+"""The most characters of a repository name. Many clients and registries have this limit."""
 _LONGEST_REGISTRY = 253 + len(":65535")
 """A host name has at most 253 characters (RFC 1035, section 2.3.4)."""
 _HIGHEST_PORT = 65535
 _SHOWN = 300
+"""The most characters of a reference in an error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,400}")
 _DIGEST = re.compile(r"[A-Za-z0-9_]{1,40}:[0-9a-f]{2,256}")
 _AT_ONCE = 16
+"""Documents that one search reads at the same time."""
 _PROBE = "provenance-chains-probe"
 
 

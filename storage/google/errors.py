@@ -6,6 +6,7 @@ from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.http_client.meanings import names_rate
 
 _SHOWN = 200
+"""The most characters of the service's message in an error."""
 _LATER = frozenset({0, 408, 429, 500, 502, 503, 504})
 _FORBIDDEN, _UNAUTHORIZED = 403, 401
 

@@ -44,6 +44,7 @@ _PAGE = "100"
 _MOST_BYTES = 128 * 1024 * 1024
 """The most bytes of occurrences about one image."""
 _MOST_NOTES = 4096
+"""The most notes that are remembered as made."""
 _PARAMETERS = ("noteid", "notehint", "kmsref", "endpoint")
 
 

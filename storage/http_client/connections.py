@@ -29,6 +29,7 @@ from storage.limits.circuits import SILENCE, Asked, Circuits
 from storage.limits.pool import Hold
 
 _LARGE_BODY = 1024 * 1024
+"""Bytes from which a request body is given to aiohttp as a file object."""
 _REDIRECT = 300
 ROOM_SECONDS = 60.0
 """Seconds for which an answer waits for memory, see :data:`storage.http_client.exchange.BODIES`."""

@@ -28,6 +28,7 @@ is resolved."""
 _FAMILY_DELAY = 0.25
 """Seconds before another address of a host is tried in parallel (RFC 8305)."""
 _MOST_ADDRESSES = 8
+"""The most addresses of a host that are tried."""
 
 
 def _anywhere(_: str) -> bool:

@@ -20,6 +20,7 @@ from storage.http_client.connections import Connections
 from storage.http_client.meanings import is_busy
 
 _AT_ONCE = 16
+"""The most requests to one service at the same time."""
 _FORBIDDEN = frozenset({401, 403})
 _MOVED = range(300, 400)
 LARGEST_ANSWER = 4 * 1024 * 1024

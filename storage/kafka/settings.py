@@ -22,6 +22,7 @@ PASSWORD_VARIABLE = "KAFKA_SASL_PASSWORD"  # noqa: S105 - its name
 PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _MOST_PASSWORD = 64 * 1024
+"""The largest password file in bytes."""
 _URL = re.compile(r"kafka://([^/?#@\s]+)/([A-Za-z0-9._-]{1,249})(?:\?([^#\s]*))?")
 
 

@@ -28,7 +28,9 @@ _TLS = (
     "TLS failed: check storage.pubsub.kafka.ssl.ca-file, and the client certificate if the broker needs one"
 )
 _LOOK_SECONDS = 0.005
+"""Seconds between two checks whether a message was delivered."""
 _LARGEST = 256 * 1024 * 1024
+"""The largest message in bytes that the client accepts. The broker has its own limit."""
 
 
 class KafkaStore(Store):

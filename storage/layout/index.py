@@ -34,8 +34,11 @@ LARGEST_INDEX = 256 * 1024 * 1024
 _SMALLEST_ENTRY = 100
 """The smallest average size of a descriptor in bytes. A digest alone takes 71."""
 _POLL = 0.02
+"""Seconds between two tries to get the lock."""
 _MOST_MARKER = 4096
+"""The largest ``oci-layout`` file in bytes."""
 _NEVER_READ = (0, 0, 0)
+"""The version of an index that was not read from a file."""
 
 
 @dataclass(slots=True)

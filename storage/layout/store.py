@@ -45,7 +45,9 @@ from storage.limits.single_flight import InFlight
 from storage.record import BUNDLE_TYPE, Failure, Findings, ListedRun, Receipt, Record, Stored
 
 FLUSH_AT = 1000
+"""The number of waiting entries from which a flush starts by itself, for a small index."""
 _ASIDE = 1024 * 1024
+"""Bytes from which a blob is written in a thread."""
 
 
 class LayoutStore(Store):

@@ -19,6 +19,7 @@ LARGEST = 64 * 1024 * 1024
 MOST_BYTES = LARGEST
 """The bytes of a search without an allowance. Callers that show or copy evidence hold it twice or more."""
 _AT_ONCE = 32
+"""The most pieces that are read at the same time."""
 
 
 class Allowance:

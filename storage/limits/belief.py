@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 SECONDS = 3600.0
+"""How long a successful check counts."""
 
 
 class Belief:

@@ -25,7 +25,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 MOST_TRIES = 4
 """The most requests that try one open circuit at the same time."""
 _LOOK_SECONDS = 1.0
+"""Seconds between two checks of a host with requests under way."""
 _MOST_HOSTS = 4096
+"""The most hosts that are remembered."""
 
 
 @dataclass(slots=True, eq=False)

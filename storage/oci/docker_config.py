@@ -37,11 +37,14 @@ from storage.limits.single_flight import InFlight
 HUB_KEY = f"https://{DOCKER_HUB}/v1/"
 _HUB_ALIASES = frozenset({"docker.io", "registry-1.docker.io"})
 HELPER_TIMEOUT = 30.0
+"""Seconds that a helper may take."""
 HELPER_LIFE = 60.0
 """Seconds for which a helper's answer is used for every repository of its registry."""
 _MOST_ANSWERS = 1024
+"""The most answers of helpers that are remembered."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MOST_CONFIG = 4 * 1024 * 1024
+"""The largest configuration file in bytes."""
 _MOST_SAID = 64 * 1024
 """The largest answer of a helper in bytes. The longest tokens have a few thousand."""
 MOST_ENTRIES, MOST_GLOBS, MOST_TRIED = 1000, 100, 10

@@ -19,7 +19,9 @@ from storage.oci.transport import RegistryRefused
 from storage.record import Findings, Skipped
 
 MOST_REFERRERS = 200
+"""The most referrers of an image that one search reads."""
 _AT_ONCE = 8
+"""The most manifests and blobs that one search fetches at the same time."""
 _LONGEST = 100
 """The most characters that are kept of an invalid digest."""
 _MOST_IN_ONE = 8

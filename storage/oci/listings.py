@@ -29,7 +29,9 @@ PAUSES = (0.1, 0.4, 1.0)
 """Seconds before the list is read again if the registry sent ``OCI-Subject``. Some registries list with a
 delay."""
 MOST_REPOSITORIES = 4096
+"""The most repositories that are remembered."""
 MOST_LISTED = 10_000
+"""The most entries of a list that are read."""
 MOST_GOOD = 4096
 """The most manifests that are remembered as listed, so that a repeated call does not check them again."""
 

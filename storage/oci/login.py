@@ -26,8 +26,10 @@ from storage.oci.tokens import (
 
 UNAUTHORIZED, FORBIDDEN = 401, 403
 _MOST_KNOWN = 2000
+"""The most authorizations that are remembered."""
 _T = TypeVar("_T")
 _SHORT = 160
+"""The most characters of a refusal in an error."""
 NOT_OVER_HTTP = (
     "not sent over plain http: serve the registry with TLS, or set storage.oci.repository.insecure"
 )

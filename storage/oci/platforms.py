@@ -13,6 +13,7 @@ from storage.formats.reference import Repository
 from storage.oci.registry import RegistryClient
 
 MOST_PLATFORMS = 64
+"""The most images of an index to which evidence is attached."""
 _UNKNOWN = "unknown"
 """The platform of entries that are not images, such as BuildKit's attestations."""
 

@@ -33,12 +33,16 @@ from storage.oci.tokens import Keychain
 from storage.oci.transport import MOST_REGISTRIES, NO_REPOSITORY, RegistryRefused, Request, Transport, resolve
 
 BLOB_LIMIT = 64 * 1024 * 1024
+"""The largest blob in bytes that is read."""
 REFERRER_PAGES = TAG_PAGES = 50
 _TAGS = 1000
+"""Tags per page of a list."""
 KEEPING_SECONDS = 3600.0
 """Seconds for which a registry is not checked again after it had a blob that it accepted."""
 _ASK_FIRST = 64 * 1024
+"""Bytes from which a blob is uploaded only if the registry does not have it."""
 _MOST_UPLOADED = 4096
+"""The most uploads that are remembered."""
 _LONGEST_DIGEST, _LONGEST_WORD = 100, 256
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _OCTETS = {"Content-Type": "application/octet-stream"}

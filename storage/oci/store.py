@@ -58,6 +58,7 @@ from storage.record import BUNDLE_TYPE, Failure, Findings, Origin, Receipt, Reco
 from storage.redacted_url import shown
 
 _SUBJECTS_REMEMBERED = 4096
+"""The most image descriptors that are remembered."""
 _FORM_REFUSED = frozenset({400, 404, 405, 406, 415, 422})
 _NOBODY = Origin("", "", "", "")
 

@@ -46,10 +46,13 @@ SHORTEST_WATCH = 0.1
 FEW_WRITES = 8
 """The number of writes under way up to which the pause is short."""
 PAUSE_FACTOR = 4
+"""How many times as long as reading and writing took the pause is."""
 MOST_PAUSES = 10
 """The number of pauses after which a present entry counts as stored although others still write."""
 MOST_TRIES = 40
+"""How often an entry is written while other writers keep removing it."""
 MOST_UPLOADS = 3
+"""How often the blobs of an entry are uploaded if the registry loses them."""
 _random = secrets.SystemRandom()
 _log = logging.getLogger("storage.tags")
 

@@ -29,9 +29,13 @@ from storage.oci.docker_config import Credential
 
 CLIENT_ID = "provenance-chains"
 DEFAULT_LIFE = 60.0
+"""Seconds for which a token is valid if the token server does not say (the specification's default)."""
 BASIC_LIFE = 300.0
+"""Seconds for which basic credentials are used before the keychain is asked again."""
 _MARGIN = 0.8
+"""The part of a token's life for which it is used."""
 _MOST_KNOWN = 2000
+"""The most tokens that are remembered."""
 _PART = re.compile(
     r"(?<![A-Za-z_-])(?P<key>[A-Za-z_-]++)\s*+=\s*+(?:\"(?P<quoted>(?:[^\"\\]|\\.)*+)\"|(?P<plain>[^\s,]++))"
     r"|(?P<scheme>[A-Za-z]++)"

@@ -58,8 +58,11 @@ MOST_REGISTRIES = 1024
 PLAIN_SECONDS = 300.0
 """Seconds for which TLS is not tried again with a registry that did not use it."""
 _MOST_WITH_TLS = 16_384
+"""The most near registries that are remembered as using TLS."""
 _REDIRECTS = 5
+"""The most redirects that a request follows."""
 _NEAR_TLS_SECONDS = 5.0
+"""The time limit of the TLS attempt with a registry that may use plain HTTP."""
 _CLIENT_ERROR = 400
 _BAD_REQUEST = 400
 _BLOB_IS_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})

@@ -29,7 +29,9 @@ from storage.s3.settings import S3Settings
 from storage.s3.wire import BucketWire, answer_of
 
 THREADS = 32
+"""The number of threads for calls of the SDK."""
 _CONNECT_SECONDS = 10.0
+"""The time limit of a connection attempt, if the configured time limit is longer."""
 T = TypeVar("T")
 
 

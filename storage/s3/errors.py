@@ -7,6 +7,7 @@ from typing import Any
 from storage.errors import StoreError, StoreRejected, StoreUnavailable
 
 _SHOWN = 200
+"""The most characters of the SDK's message in an error."""
 _OK_TO_RETRY_FROM = 500
 _FORBIDDEN, _MISSING, _PRECONDITION, _TOO_MANY, _NOT_IMPLEMENTED = 403, 404, 412, 429, 501
 _ACTIONS = {

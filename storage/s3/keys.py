@@ -38,6 +38,7 @@ _NAME = re.compile(r"([0-9a-f]{64})(?:-([0-9a-f]{64}))?(\.[a-z.]+)")
 _ALGORITHM = re.compile(r"[A-Za-z0-9_]{1,40}")
 _HEX = re.compile(r"[0-9a-f]{2,256}")
 _PARTS = 8
+"""The number of parts of a key under ``runs/``."""
 _LONGEST_METADATA = 1000
 """The longest metadata value in bytes. S3 allows 2 KiB for all metadata of an object."""
 

@@ -22,6 +22,7 @@ _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(?:/[A-Za-z0-9!_.*'()-]+)*")
 _LONGEST_PREFIX = 200
 """The longest prefix in characters. The longest key then stays below S3's limit of 1024 bytes."""
 _MOST_DAYS = 36_500
+"""The longest retention: a hundred years."""
 _CHOICES = {
     "addressing_style": ("auto", "path", "virtual"),
     "sse": ("", "AES256", "aws:kms"),

@@ -39,7 +39,9 @@ from storage.s3.settings import Lock, parse_s3_url
 
 FORM = "object"
 _REMEMBERED = 4096
+"""The most pointers and snapshots that are remembered as written."""
 _PAUSE = 0.05
+"""Seconds before the second try after a conflict."""
 _SLACK = timedelta(days=1)
 """How much shorter than configured the retention of an existing object may be. Clocks differ."""
 

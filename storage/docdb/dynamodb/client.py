@@ -26,7 +26,9 @@ from storage.threads import Blocking
 _ACTIONS = "dynamodb:PutItem, dynamodb:GetItem and dynamodb:DeleteItem"
 _SCAN = "dynamodb:Scan, or allow_scans=false in storage.docdb.url where nothing needs to be searched for"
 _CONNECT_SECONDS = 10.0
+"""The time limit of a connection attempt, if the configured time limit is longer."""
 _SHOWN = 200
+"""The most characters of the service's message in an error."""
 _OK, _BAD, _SERVER_ERROR = 200, 400, 500
 _LARGEST_ANSWER = 16 * 1024 * 1024
 """The largest answer in bytes. The service returns 4 MiB of items, which base64 makes a third larger, and

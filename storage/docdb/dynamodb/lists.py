@@ -25,6 +25,7 @@ _LONGEST = 512
 """The most characters of a digest or UID in an item's name, which may have 2048 bytes. Longer ones are
 hashed."""
 _MOST_TRIES = 40
+"""How often a write to a list is tried while other writers change it."""
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
 _random = secrets.SystemRandom()
 Read = Callable[[str, str], Awaitable[Mapping[str, Any] | None]]
