@@ -142,6 +142,9 @@ def main(arguments: list[str]) -> None:
         if command in {"test", "check"}:
             check()
         if command in {"test", "unit"}:
+            # without this, each of the many processes of the tests compiles everything that it imports
+            os.environ.pop("PYTHONDONTWRITEBYTECODE")
+            os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".venv" / "pycache")
             test(servers=command == "test", arguments=rest)
     else:
         print(__doc__)

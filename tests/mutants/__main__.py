@@ -105,6 +105,9 @@ def lay_out(folder: Path, target: Target) -> tuple[str, str]:
 def mutate(folder: Path, names: Sequence[str] = ()) -> None:
     """Run mutmut in a work folder, on mutants that were not checked yet, or on those of ``names``."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("CHAINS_")}
+    # a compiled module is taken for the changed one when time and size are the same
+    environ.pop("PYTHONPYCACHEPREFIX", None)
+    environ["PYTHONDONTWRITEBYTECODE"] = "1"
     program = Path(sys.executable).with_name("mutmut")
     if not program.exists():
         sys.exit("mutmut is not installed: 'python3 dev.py mutants' does that, or 'uv sync --group mutants'")

@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ def test_every_target_and_its_tests_are_there() -> None:
         assert set(target.functions) <= set(functions(module)), module
 
 
+@cache
 def functions(module: str) -> dict[str, str]:
     """The source of each function and method of a module."""
     text = (ROOT / module).read_text(encoding="utf-8")
