@@ -26,9 +26,10 @@ class ChildProcess(Process):
         self._pipes = transport
 
     def write(self, data: bytes) -> None:
-        """Write a few bytes, which no pipe makes wait, to its standard input, unless it has closed that.
+        """Write a few bytes to the standard input of the process, unless the process has closed it.
 
-        uvloop raises an error of its own for a pipe that is closed, and asyncio one of several.
+        So few bytes never block. For a closed pipe, uvloop raises an error of its own, and asyncio one of
+        several.
         """
         assert self.stdin is not None  # noqa: S101 - it is a pipe
         if not self.stdin.is_closing():
@@ -36,10 +37,10 @@ class ChildProcess(Process):
                 self.stdin.write(data)
 
     async def end(self) -> None:
-        """Kill the process, close its pipes and wait until it is gone, for a few seconds at most.
+        """Kill the process, close its pipes and wait for its end, for a few seconds at most.
 
-        The pipes are closed first. ``wait`` returns only when nobody has them open any more, so a process
-        that was started by this one and keeps its standard output would be waited for as well.
+        The pipes are closed first: ``wait`` returns when no process has them open any more, so it would also
+        wait for a child of the process that inherited its standard output.
         """
         self._pipes.close()
         with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""One answer of a web server: its status, headers and body, and what the body says of an error."""
+"""One HTTP answer: status, headers and body, and the error codes and messages in the body."""
 
 from __future__ import annotations
 
@@ -81,5 +81,5 @@ def _word(entry: dict[str, Any]) -> tuple[str, str]:
     if isinstance(detail, str) and detail and detail not in message:
         message = f"{message} ({detail})" if message else detail
     code = entry.get("code")
-    # Google's errors have the HTTP status as number in "code" and the name in "status"
+    # Google's errors have the HTTP status as number in "code" and the name in "status".
     return str((entry.get("status") if isinstance(code, int) else code) or ""), message

@@ -1,6 +1,6 @@
-"""How often a request is tried: again after growing waits, as long as the reason is transient.
+"""Retries a request with growing waits while the failure is transient.
 
-This is not stamina, whose machinery costs a hundred times as much for a request that succeeds at once
+stamina is not used: its overhead is a hundred times larger for a request that succeeds at the first try
 (``docs/decisions/0031``).
 """
 
@@ -16,6 +16,7 @@ from storage.http_client.answer import Answer
 LONGEST_WAIT = 30.0
 """The longest wait between two tries in seconds, whatever ``Retry-After`` says."""
 _FIRST_WAIT = 0.2
+"""Seconds before the second try, on average."""
 _random = secrets.SystemRandom()
 
 
@@ -45,11 +46,11 @@ async def answered(
     is_silent: Callable[[str], bool],
     before_retry: Callable[[], Awaitable[None]] | None = None,
 ) -> Answer:
-    """Return what ``send`` returns, and call it up to ``tries`` times while it raises :class:`Later`.
+    """Return the result of ``send``, which is called up to ``tries`` times while it raises :class:`Later`.
 
     A host that ``is_silent`` is not tried again. ``before_retry`` is awaited before each further try. Raises
-    :class:`StoreUnavailable` if the reason stayed transient and :class:`StoreRejected` for
-    :class:`NoTls`; both texts begin with ``purpose``.
+    :class:`StoreUnavailable` if the failure stays transient, and :class:`StoreRejected` for :class:`NoTls`;
+    both texts begin with ``purpose``.
     """
     for tried in range(1, tries + 1):
         try:

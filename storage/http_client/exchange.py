@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         self.address = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport."""
+        """Store the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     async def exchange(self, method: str, sent: bytes, limit: int, rests: Rests = ignore) -> Response:
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived, and give the answer to who waits for it once it is whole."""
+        """Parse the data that arrived; return the answer to the caller when it is complete."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             self._keep = False  # data without a request: the framing of this connection is lost
@@ -171,7 +171,9 @@ class Connection(asyncio.Protocol):
         """Let the transport close itself."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the exchange: with its answer if that lasts until the end, else with :class:`Broken`."""
+        """End the exchange: with its answer if that lasts until the connection ends, else with
+        :class:`Broken`.
+        """
         self._keep = False
         waiter = self._waiter
         if waiter is None or waiter.done():
@@ -246,7 +248,7 @@ class Connection(asyncio.Protocol):
         head = bytes(self._buffer[:end])
         line, *lines = head.split(b"\r\n")
         if not head.count(b"\r") == head.count(b"\n") == len(lines) or b"\0" in head:
-            # another reader may take a bare CR or LF for the end of a line (RFC 9112, section 2.2)
+            # Another reader may take a bare CR or LF for the end of a line (RFC 9112, section 2.2).
             raise Broken("the headers have a line break or a NUL of their own")
         del self._buffer[: end + len(_END)]
         match = _STATUS.fullmatch(line)
