@@ -1,4 +1,4 @@
-"""Text in as many columns as a terminal has: folded lines, and tables that fit."""
+"""Text for a terminal of a given width: folded lines, and tables that fit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _FURTHEST_HANG = 24
 _SHORT_HANG = 4
 _LABEL = re.compile(r" *\S.*?  +")
 _WORDS = re.compile(r" *[^ ]+?(?:[@:](?=sha\d+[:-])|(?= )|$)")
-"""A reference may be broken ahead of its digest, which stays whole then."""
+"""Words, and a split before the digest of a reference, so that the digest stays whole."""
 
 
 def columns_of(text: str) -> int:
-    """Return the columns a text takes on a terminal: two for a wide character, none for a combining one."""
+    """Return the width of a text in columns: two for a wide character, zero for a combining one."""
     if text.isascii():
         return len(text)
     return sum(
@@ -26,10 +26,10 @@ def columns_of(text: str) -> int:
 
 
 def folded(line: str, width: int, hang: int | None = None) -> Iterator[str]:
-    """Yield a line in parts of at most ``width`` columns, each but the first one indented by ``hang``.
+    """Yield a line in parts of at most ``width`` columns. All parts but the first are indented by ``hang``.
 
-    Without ``hang`` they are indented as far as the text after a label. A word that is too long for that is
-    indented by four columns, and cut only when no line could hold it.
+    Without ``hang``, the indent is where the text after a label begins. A word that is too long for such a
+    line is indented by four columns. It is cut only if no line can hold it.
     """
     if columns_of(line) <= width:
         yield line
@@ -59,10 +59,10 @@ def folded(line: str, width: int, hang: int | None = None) -> Iterator[str]:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
-    """Return rows as aligned text; control characters are shown and not obeyed.
+    """Return a header and rows as aligned text, with every cell escaped.
 
-    Where the lines would be longer than ``width`` columns, the last cell goes on below, and a first cell that
-    takes much room has a line of its own.
+    If a line is longer than ``width`` columns, the last cell is folded. If the other columns take more than
+    half of the width, the first cell gets a line of its own.
     """
     cells = [[plain(cell) for cell in row] for row in (header, *rows)]
     lines, hang = _aligned(cells)
@@ -80,7 +80,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | Non
 
 
 def _aligned(cells: Sequence[Sequence[str]]) -> tuple[list[str], int]:
-    """Return the lines, and where the last column begins."""
+    """Return the aligned lines, and the column at which the last cell begins."""
     widths = [max(columns_of(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = []
     for row in cells:

@@ -1,7 +1,7 @@
-"""The one way to a person: every line on standard output and standard error leaves through this module.
+"""Output: every line on standard output and standard error is written by this module.
 
-Everything is escaped on its way, as :mod:`chains.text` does. Errors and log lines quote what they are about,
-so they lose what looks like a secret as well; results are shown as they are.
+All text is escaped as in :mod:`chains.text`. Errors and log lines can quote foreign text, so whatever looks
+like a secret is removed from them too. Results are written unmasked.
 """
 
 from __future__ import annotations
@@ -24,30 +24,34 @@ from chains.text import plain, plain_json, to_json, told
 _STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
 """Select Graphic Rendition (ECMA-48, 8.3.117): colour, bold, dim, and back."""
 _LEAST_COLUMNS = 40
-"""Of a terminal: nothing is folded further."""
+"""The smallest width for folding; a narrower terminal is treated as this wide."""
 
 
 def write_text(text: str) -> None:
-    """Write lines of result to standard output. A value that may hold a line break is ``plain`` in it."""
+    """Write lines of a result to standard output.
+
+    A line break begins a new line, so the caller passes every foreign value through ``plain`` first.
+    """
     _to_output("\n".join(map(plain, text.split("\n"))))
 
 
 def write_styled(text: str) -> None:
-    """Write lines of result with colours and other styles of text to standard output, a terminal.
+    """Write lines of a result with colours and other styles to standard output, which is a terminal.
 
-    Styles are the only control sequences that pass. A value is ``plain`` in it, or it could have styles too.
+    Styles are the only control sequences that are not escaped. The caller passes every foreign value through
+    ``plain`` first, so that it cannot contain styles.
     """
     _to_output("\n".join(map(_plain_but_styles, text.split("\n"))))
 
 
 def _plain_but_styles(line: str) -> str:
-    # the odd parts are the styles
+    # split() returns text and styles in turns
     parts = _STYLE.split(line)
     return "".join(part if number % 2 else plain(part) for number, part in enumerate(parts))
 
 
 def write_line(text: str) -> None:
-    """Write one line of result to standard output."""
+    """Write one line of a result to standard output."""
     _to_output(plain(text))
 
 
@@ -57,7 +61,7 @@ def write_json(value: object, *, indent: bool = False) -> None:
 
 
 def write_document(data: bytes) -> None:
-    """Write a document to standard output, byte for byte; where that is a terminal, escaped as JSON does."""
+    """Write a JSON document to standard output, byte for byte. On a terminal it is escaped as in JSON."""
     if sys.stdout is not None and sys.stdout.isatty():
         _to_output(plain_json(data.decode(errors="surrogateescape")))
     else:
@@ -73,17 +77,17 @@ def _to_output(written: str | bytes) -> None:
 
 
 def drop_output() -> None:
-    """Let what is still to be written to standard output go nowhere: its reader went away."""
+    """Discard the rest of standard output, after its reader has closed it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(text: str, *more: str) -> None:
-    """Tell the user something beside the result, on standard error; each of ``more`` is a line below."""
+    """Write a message to standard error; each of ``more`` becomes an indented line below it."""
     write_error("\n".join((f"chains: {told(text)}", *(f"  {told(line)}" for line in more))))
 
 
 def write_error(text: str) -> None:
-    """Write lines to standard error. A value that may hold a line break is ``plain`` in it."""
+    """Write lines to standard error. Foreign values in them are ``plain``, as in :func:`write_text`."""
     if sys.stderr is not None:
         lines = "".join(f"{plain(line)}\n" for line in text.split("\n"))
         encoding = sys.stderr.encoding or "utf-8"
@@ -92,15 +96,16 @@ def write_error(text: str) -> None:
 
 
 def watched_error() -> TextIO | None:
-    """Return standard error where somebody watches it, else None."""
-    stream = sys.stderr  # None where the process was started without one
+    """Return standard error if it is a terminal, else None."""
+    stream = sys.stderr  # None if the process was started without it
     return stream if stream is not None and stream.isatty() else None
 
 
 def terminal_width() -> int | None:
-    """Return the columns of the terminal that standard output is, by ``COLUMNS`` where it is set; else None.
+    """Return the width of the terminal in columns, or None if standard output is not a terminal.
 
-    What goes to a file or a pipe is not folded: whoever reads lines there wants them whole.
+    ``COLUMNS`` overrides the width. Output to a file or a pipe is never folded, because programs read it by
+    lines.
     """
     if sys.stdout is None or not sys.stdout.isatty():
         return None
@@ -108,7 +113,7 @@ def terminal_width() -> int | None:
 
 
 def traceback_lines(error: BaseException) -> Iterator[str]:
-    """Yield the lines of an exception, of what caused it and of the group it is, each of them plain."""
+    """Yield the lines of an exception, its causes and the members of its group. Every line is plain."""
     seen: set[int] = set()
 
     def lines(found: BaseException) -> Iterator[str]:
@@ -129,10 +134,10 @@ def traceback_lines(error: BaseException) -> Iterator[str]:
 
 
 class TextLines(logging.Formatter):
-    """A log line for people: level, logger and message on one line, a traceback on lines below."""
+    """A log line for people: level, logger and message on one line, then the lines of a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the lines."""
+        """Return the lines of a record."""
         head = told(f"chains: {record.levelname.lower()}: {record.name}: {record.getMessage()}")
         error = record.exc_info[1] if record.exc_info else None
         below = [] if error is None else [f"  {line}" for line in traceback_lines(error)]
@@ -141,22 +146,22 @@ class TextLines(logging.Formatter):
 
 class _LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        """Write what the formatter makes of a record; a record that cannot be written ends nothing."""
+        """Write a record. A failure to format it is written instead and does not raise."""
         try:
             write_error(self.format(record))
-        except Exception as error:  # noqa: BLE001 - a log line must never end what it tells of
+        except Exception as error:  # noqa: BLE001 - a log line must never stop the work
             say(f"a log line of {record.name} cannot be written: {type(error).__name__}")
 
 
 def log_here(formatter: logging.Formatter, level: int) -> None:
-    """Send all log lines of the process, of every library too, to standard error through this module."""
+    """Send the log lines of the process and of every library to standard error through this module."""
     handler = _LogHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
 def take_over() -> None:
-    """Have everything that Python itself tells go through here: log lines, warnings and tracebacks."""
+    """Make log lines, warnings and tracebacks of Python itself go through this module."""
     log_here(TextLines(), logging.WARNING)
     warnings.showwarning = _show_warning
     sys.excepthook = _tell_uncaught

@@ -1,10 +1,10 @@
-"""Text that is fit for a terminal, for a log and for people: escaped, without secrets, counted, cut.
+"""Text for terminals, logs and people: escaped, without secrets, with counts, cut to a length.
 
-Names, reasons and messages come from runs, registries and configurations that strangers write. A terminal
-obeys control characters, a log reader takes a line break for the end of an entry, and an invisible character
-makes two names look alike. So each of them is written as an escape that can be read, such as ``\\x1b`` or
-``\\u202e``. Ordinary Unicode stays as it is. :func:`told` cleans what people read through other programs:
-Events, annotations, answers of the health port.
+Names, reasons and messages come from runs, registries and configurations, so their authors are strangers. A
+terminal obeys control characters, a log reader takes a line break as the end of an entry, and an invisible
+character makes two names look equal. Each of these characters is written as a readable escape, such as
+``\\x1b`` or ``\\u202e``. Ordinary Unicode stays unchanged. :func:`told` is for text that people read through
+other programs: Events, annotations, answers of the health port.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chains.masking.forms import mask
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
-    """Return the number with its noun in the right form, such as ``1 run`` and ``2 runs``."""
+    """Return the number with its noun in singular or plural, such as ``1 run`` and ``2 runs``."""
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
@@ -27,27 +27,30 @@ _NOT_ASCII = re.compile(r"[^\x20-\x7e]+")
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
-"""What takes no room or is blank though ``isprintable`` lets it pass: of Default_Ignorable_Code_Point in
-https://www.unicode.org/Public/UCD/latest/ucd/DerivedCoreProperties.txt, and the empty Braille pattern."""
+"""Characters that are invisible or blank although ``isprintable`` accepts them: Default_Ignorable_Code_Point
+of https://www.unicode.org/Public/UCD/latest/ucd/DerivedCoreProperties.txt, and the empty Braille pattern."""
 
 
 def plain(text: str) -> str:
-    """Return ``text`` on one line, with everything that a terminal obeys or an eye cannot see escaped.
+    """Return ``text`` on one line, with all control characters and invisible characters escaped.
 
-    That is: C0, C1 and DEL; marks of direction, zero width and ignorable characters; separators of lines and
-    paragraphs and every space but U+0020; lone surrogates, private and unassigned code points. A backslash
-    stays as it is, so doing it twice changes nothing.
+    Escaped are: C0, C1 and DEL; direction marks, zero-width and ignorable characters; line and paragraph
+    separators and every space but U+0020; lone surrogates, private and unassigned code points. A backslash
+    stays unchanged, so a second call changes nothing.
     """
     return _NOT_ASCII.sub(_escape, text)
 
 
 def told(text: str) -> str:
-    """Return an error, a reason or a log message as people are told it: plain, and without secrets in it."""
+    """Return an error, a reason or a log message for people: escaped, and with secrets masked."""
     return plain(mask(text))
 
 
 def plain_json(text: str) -> str:
-    """Return JSON of the same value with the same characters escaped as JSON does; line breaks stay."""
+    """Return JSON with the same value, in which the characters of :func:`plain` are JSON escapes.
+
+    Line breaks between the values stay.
+    """
     return _NOT_ASCII.sub(_escape_json, text)
 
 
@@ -70,7 +73,10 @@ def _is_visible(char: str) -> bool:
 
 
 def to_json(value: object, *, indent: bool = False) -> str:
-    """Return ``value`` as JSON for people and programs; of what is no JSON, ``str`` is taken."""
+    """Return ``value`` as JSON for people and programs.
+
+    A value that JSON does not have is written as its ``str``.
+    """
     try:
         text = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 if indent else None).decode()
     except TypeError:  # a lone surrogate, an integer of more than 64 bits, a key that is no text
@@ -82,10 +88,10 @@ _LONGEST = 600
 
 
 def excerpt(text: str, limit: int = _LONGEST) -> str:
-    """Return ``text``, cut where it is longer than ``limit`` characters, saying so."""
+    """Return ``text``, cut after ``limit`` characters with a note of its full length."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
 
 
 def rfc3339(moment: datetime) -> str:
-    """Return a moment in UTC, to the second."""
+    """Return a time in UTC as RFC 3339, with whole seconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

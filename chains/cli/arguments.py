@@ -1,7 +1,7 @@
 """Options with environment twins, arguments, and the types of their values.
 
-Every option has a twin: an environment variable that gives its value where the command line does not. An
-option takes the place of its twin; what the environment names is not added to it.
+Every option has a twin: an environment variable that gives the value if the command line does not. An option
+replaces its twin. For a repeatable option, the values of the twin are not added.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ _NUMBER = re.compile(r"-(\d+|\d*\.\d+)")
 
 
 class _Word(click.ParamType[str]):
-    """A text, taken as it is; ``completed`` says what the shell completes: ``file``, ``dir`` or ``plain``."""
+    """Any text.
+
+    ``completed`` says what the shell completes for it: ``file``, ``dir`` or ``plain`` (nothing).
+    """
 
     name = "text"
 
@@ -40,16 +43,16 @@ class _Word(click.ParamType[str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem[str]]:
-        """Return what the shell itself completes, if anything."""
+        """Return an item that tells the shell to complete file names itself, or nothing."""
         del ctx, param
         return [] if self._completed == "plain" else [CompletionItem(incomplete, type=self._completed)]
 
 
 class Choice(click.Choice[str]):
-    """One of a few words."""
+    """One word of a fixed list."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """Return the error for a word that is none of them."""
+        """Return the error for a word that is not in the list."""
         del ctx
         return f"invalid choice: {value!r} (choose from {', '.join(map(repr, self.choices))})"
 
@@ -58,7 +61,11 @@ TEXT, FILE, FOLDER = _Word(), _Word("file"), _Word("dir")
 
 
 class Argument(click.Argument):
-    """A positional argument: exactly one, at least one (``+``), any number (``*``) or at most one (``?``)."""
+    """A positional argument.
+
+    ``many`` says how many values it takes: exactly one (empty), at least one (``+``), any number (``*``) or
+    at most one (``?``).
+    """
 
     def __init__(
         self, name: str, text: str, metavar: str, *, many: str = "", type: click.ParamType[str] = TEXT  # noqa: A002 - as click calls it
@@ -73,7 +80,7 @@ class Argument(click.Argument):
         self._usage = {"": metavar, "+": f"{metavar}...", "*": f"[{metavar}]...", "?": f"[{metavar}]"}[many]
 
     def make_metavar(self, ctx: click.Context) -> str:
-        """Return how the usage line writes it."""
+        """Return the argument as it is written in the usage line."""
         del ctx
         return self._usage
 
@@ -81,9 +88,9 @@ class Argument(click.Argument):
 class Option(click.Option):
     """An option with its environment twin ``CHAINS_<NAME>``, or the variable ``twin``.
 
-    A repeatable option splits its twin at white space. A flag's twin is true or false. A twin that is empty
-    or has no valid value is an error of the commands that have the option, even where the command line gives
-    the option, and of no other command. ``short`` is a second spelling, such as ``-n``.
+    The twin of a repeatable option is split at white space. The twin of a flag is true or false. A twin that
+    is empty or has an invalid value is an error in every command that has the option, even if the command
+    line gives the option too. Other commands ignore it. ``short`` is a second spelling, such as ``-n``.
     """
 
     def __init__(
@@ -120,12 +127,12 @@ class Option(click.Option):
         )
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
-        """Return the value that the environment gives, None where it gives none.
+        """Return the value of the twin, or None if the variable is not set.
 
-        Raises :class:`UsageError`, which names the variable.
+        Raises :class:`UsageError` that names the variable.
         """
         text = os.environ.get(self.twin)
-        if text is None or ctx.resilient_parsing:  # the shell asks for completions: nothing is checked
+        if text is None or ctx.resilient_parsing:  # for a completion, a wrong variable does not matter
             return None
         if not text.strip():
             raise UsageError(f"{self.twin} is empty: give it a value or unset it")
@@ -139,33 +146,33 @@ class Option(click.Option):
         return text.split() if self.multiple else text
 
     def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
-        """Return the value and where it comes from; the twin is checked in any case."""
+        """Return the value and its source. The twin is checked even if the command line gives the value."""
         self.value_from_envvar(ctx)
         return super().consume_value(ctx, opts)
 
 
 class Options(SimpleNamespace):
-    """The values of a command's options and arguments, each under its name.
+    """The values of a command's options and arguments, as attributes.
 
-    ``given`` has the names of those that were given on the command line; flags count as well.
+    ``given`` has the names of the options and arguments that the command line gives, flags included.
     """
 
     given: frozenset[str]
 
     @classmethod
     def of(cls, context: click.Context) -> Options:
-        """Return the values that a command line and the environment gave."""
+        """Return the values that click parsed from the command line and the environment."""
         sources = {name: context.get_parameter_source(name) for name in context.params}
         given = frozenset(name for name, source in sources.items() if source is ParameterSource.COMMANDLINE)
         return cls(**context.params, given=given)
 
 
 def spell_out(arguments: Sequence[str], parameters: Sequence[click.Parameter], command: str) -> list[str]:
-    """Return arguments in which every value belongs to its option without a doubt.
+    """Return the arguments in a spelling that click cannot misread.
 
-    click takes the word after an option for its value, whatever it is, and ``-n=x`` for the value ``=x``.
-    Here an option that has no value is an error instead of swallowing the option after it, and ``-n=x`` is
-    ``--namespace=x``. Raises :class:`UsageError`.
+    click takes the word after an option as its value, even if that word is another option. It takes ``-n=x``
+    as the value ``=x``. Here, an option without a value is an error, and ``-n=x`` becomes ``--namespace=x``.
+    Raises :class:`UsageError`.
     """
     long = {
         name: parameter.opts[-1]
@@ -197,36 +204,36 @@ def _is_option(word: str) -> bool:
 
 
 def asks_for_json(arguments: Sequence[str]) -> bool:
-    """Whether a command line that may be wrong in other ways asks for JSON, itself or by its twin."""
+    """Whether a command line asks for JSON, by the option or its twin. The rest of the line may be wrong."""
     words = [value for word, value in pairwise((*arguments, "")) if word == "--output"]
     words += [word.partition("=")[2] for word in arguments if word.startswith("--output=")]
     return (words[-1] if words else os.environ.get("CHAINS_OUTPUT", "")) == "json"
 
 
 def output() -> Option:
-    """Return the option that every listing has."""
+    """Return the option ``--output``."""
     return Option("--output", "text or json", default="text", choices=["text", "json"])
 
 
 def store(text: str) -> Option:
-    """Return the option that names stores; ``text`` says what for."""
+    """Return the option ``--store``. ``text`` is its purpose in the help."""
     known = "oci-layout:PATH, oci:, oci://REGISTRY/REPOSITORY, s3://BUCKET/PREFIX or file:PATH"
     return Option("--store", f"{text}: {known}; may be repeated", repeatable=True, metavar="URL")
 
 
 def config(text: str = "a chains-config ConfigMap or its data") -> Option:
-    """Return the option that names a configuration."""
+    """Return the option ``--config``."""
     return Option("--config", text, metavar="FILE", type=FILE)
 
 
 def password_file() -> Option:
-    """Return ``--password-file``."""
-    text = "the password of an encrypted key file, on the first line (default: COSIGN_PASSWORD, or asked for)"
+    """Return the option ``--password-file``."""
+    text = "a file whose first line is the password of the key file (default: COSIGN_PASSWORD, or a prompt)"
     return Option("--password-file", text, metavar="FILE", type=FILE)
 
 
 def files() -> Argument:
-    """Return the argument that names files of runs."""
+    """Return the argument for files that hold runs."""
     return Argument(
         "files", "runs as JSON or YAML, a folder, or - for standard input", "FILE", many="+", type=FILE
     )

@@ -1,4 +1,4 @@
-"""The command ``attest``: attests, signs and stores every run of the input."""
+"""The command ``attest``: attest every run of the input, sign the evidence and store it."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from chains.text import count
 
 
 def _attest(options: Options) -> int:
-    """Attest every run of the input."""
+    """Attest every run of the input and print the outcomes. Returns 1 if a run failed."""
     settings = load_settings(options.config)
     check_signers(settings.config, key_given=bool(options.key))
     intake = read_inputs(options.files)
     if not intake.runs and not intake.problems:
         raise UsageError("the input holds no TaskRun or PipelineRun")
-    # a command that keeps every outcome until its end gains nothing from looking for garbage often
+    # all outcomes stay in memory until the end, so frequent garbage collection finds nothing
     gc.set_threshold(100_000, 50, 50)
     outcomes = carry_out(_attest_async(intake, settings, options))
     failed = sum(outcome.state == "failed" for outcome in outcomes)
@@ -101,12 +101,13 @@ attest = Command(
         config(),
         Option(
             "--key",
-            "what to sign with: a file, or a key of a key service (default: .chains/signing.key, made once)",
+            "the key to sign with: a file or the reference of a key service (default: .chains/signing.key, "
+            "which is created if it does not exist)",
             metavar="REF",
             type=FILE,
         ),
         password_file(),
-        store("store here"),
+        store("where to store the evidence"),
         output(),
     ],
 )

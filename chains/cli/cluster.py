@@ -1,4 +1,4 @@
-"""The sub-commands that work in a cluster: the controller and what an operator does by hand."""
+"""The commands that work in a cluster: the controller, and what an operator does by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HIGHEST_PORT = 65_535
 
 
 def _controller(options: Options) -> int:
-    """Watch a cluster and attest every finished run."""
+    """Watch a cluster and attest every finished run, until the process is stopped."""
     from chains.controller.log_lines import log_as_json  # noqa: PLC0415
     from chains.controller.process import ControllerOptions, serve  # noqa: PLC0415 - kopf is an extra and takes a second
 
@@ -57,7 +57,7 @@ def _controller(options: Options) -> int:
 
 
 def _resign(options: Options) -> int:
-    """Take the marks off runs, so that the controller attests them again."""
+    """Remove the marks from runs, so that the controller attests them again."""
     from chains.controller import operations  # noqa: PLC0415 - its packages are an extra, --help needs none
 
     async def work() -> list[Done]:
@@ -72,7 +72,7 @@ def _resign(options: Options) -> int:
 
 
 def _release(options: Options) -> int:
-    """Take our finalizers off every run."""
+    """Remove the controller's finalizers from every run."""
     from chains.controller import operations  # noqa: PLC0415 - its packages are an extra, --help needs none
 
     async def work() -> list[Done]:
@@ -85,7 +85,7 @@ def _release(options: Options) -> int:
 
 
 def _backfill(options: Options) -> int:
-    """Attest finished runs that are not marked, without a controller."""
+    """Attest finished runs that have no mark, without a controller."""
     from chains.controller import operations  # noqa: PLC0415 - its packages are an extra, --help needs none
     from chains.controller.metrics import Metrics  # noqa: PLC0415
     from chains.controller.reconcile import Controller  # noqa: PLC0415
@@ -100,7 +100,7 @@ def _backfill(options: Options) -> int:
                 return [done async for done in operations.would_backfill(cluster, namespaces, since)]
             reloader = Reloader(cluster, options.system_namespace, Path(options.signing_secrets))
             await reloader.look()
-            # what the cut-off put off is just what this command is for
+            # backlog.since skips old runs in the controller; this command exists to attest them
             flow = reloader.flow.without_cut_off()
             attesting = Controller(
                 cluster,
@@ -139,12 +139,12 @@ def _since(text: str) -> datetime | None:
 
 
 def split_names(text: str) -> list[str]:
-    """Return the names of a list with commas."""
+    """Return the names of a comma-separated list."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _workers(options: Options) -> int:
-    # the spelling of Tekton Chains wins where it is given
+    # the option of Tekton Chains takes precedence
     if options.threads_per_controller:
         return _number(options.threads_per_controller, "--threads-per-controller", 1, _MOST_WORKERS)
     return _number(options.workers, "--workers", 1, _MOST_WORKERS) if options.workers else 0
@@ -168,8 +168,8 @@ def _number(text: str, option: str, least: int = 0, most: int = _MOST) -> int:
 
 
 def access_options() -> list[Option]:
-    """Return the options that say which cluster."""
-    text = "how to reach the cluster (default: $KUBECONFIG, the pod's service account, ~/.kube/config)"
+    """Return the options for access to a cluster."""
+    text = "the kubeconfig file (default: $KUBECONFIG, the pod's service account, ~/.kube/config)"
     return [
         Option("--kubeconfig", text, metavar="FILE", type=FILE),
         Option("--context", "the kubeconfig's context (default: its current one)", metavar="NAME"),
@@ -177,29 +177,32 @@ def access_options() -> list[Option]:
 
 
 def cluster_options() -> list[Option]:
-    """Return how to reach the cluster, and where in it."""
-    return [*access_options(), Option("--namespace", "only these namespaces", short="-n", metavar="A,B")]
+    """Return the options for access to the cluster and for its namespaces."""
+    return [
+        *access_options(),
+        Option("--namespace", "only runs in these namespaces", short="-n", metavar="A,B"),
+    ]
 
 
 def key_folder_options() -> list[Option]:
-    """Return where the configuration and the key are."""
+    """Return the options for the places of the configuration and the key."""
     return [
         Option(
             "--system-namespace",
-            "where chains-config is",
+            "the namespace of the ConfigMap chains-config",
             twin="SYSTEM_NAMESPACE",
             default="tekton-chains",
             metavar="NAME",
         ),
         Option(
             "--tekton-namespace",
-            "where Tekton and its feature-flags are",
+            "the namespace of Tekton and its ConfigMap feature-flags",
             default="tekton-pipelines",
             metavar="NAME",
         ),
         Option(
             "--signing-secrets",
-            "where the Secret of that name is mounted",
+            "the folder where the Secret signing-secrets is mounted",
             default="/etc/signing-secrets",
             metavar="DIR",
             type=FOLDER,
@@ -208,7 +211,7 @@ def key_folder_options() -> list[Option]:
 
 
 def _dry_run() -> Option:
-    return Option("--dry-run", "say which runs it is about, and write nothing", flag=True)
+    return Option("--dry-run", "print the affected runs and change nothing", flag=True)
 
 
 controller = Command(
@@ -219,39 +222,45 @@ controller = Command(
         *key_folder_options(),
         Option(
             "--workers",
-            "runs in work at once (default: 64, and up to 512 while registries are far away)",
+            "runs to work on at the same time (default: 64, and up to 512 while registries are far away)",
             metavar="N",
         ),
         Option(
             "--threads-per-controller",
-            "the same, as Tekton Chains calls it; wins where it is given",
+            "the same option under its name in Tekton Chains; it takes precedence",
             metavar="N",
         ),
         Option(
             "--kube-api-qps",
-            "requests to the API server in a second; 0: no limit",
+            "requests per second to the API server; 0 means no limit",
             default="0",
             metavar="RATE",
         ),
-        Option("--kube-api-burst", "so many of them at once", default="10", metavar="N"),
-        Option("--retry-for", "how long to retry what may pass", default="21600", metavar="SECONDS"),
-        Option("--health-port", "where health and metrics answer", default="8080", metavar="PORT"),
-        Option("--replicas", "how many of them share the runs", default="1", metavar="N"),
+        Option("--kube-api-burst", "requests that may be sent at once", default="10", metavar="N"),
+        Option(
+            "--retry-for",
+            "how long to retry after a failure that can be temporary",
+            default="21600",
+            metavar="SECONDS",
+        ),
+        Option("--health-port", "the port for health checks and metrics", default="8080", metavar="PORT"),
+        Option("--replicas", "the number of controllers that share the runs", default="1", metavar="N"),
         Option(
             "--pod-name",
-            "which of them it is, by the number at the end",
+            "the name of this pod; the number at its end is the share that it prefers",
             twin="POD_NAME",
             metavar="NAME",
         ),
         Option(
             "--lease-seconds",
-            "when a silent replica's share goes to another",
+            "after how many seconds another replica takes over the share of a silent one",
             default="15",
             metavar="SECONDS",
         ),
         Option(
             "--state-folder",
-            "where it notes what is in work, to know after a crash (default: one below the temporary folder)",
+            "the folder that records the runs in work, to find the cause of a crash (default: a folder in "
+            "the temporary folder)",
             metavar="DIR",
             type=FOLDER,
         ),
@@ -273,7 +282,7 @@ backfill = Command(
     [
         *cluster_options(),
         *key_folder_options(),
-        Option("--since", "only runs that ended after this time or within this age", metavar="TIME|36h|7d"),
+        Option("--since", "only runs that ended after this time, or within this age", metavar="TIME|36h|7d"),
         _dry_run(),
         output(),
     ],
@@ -285,7 +294,7 @@ finalizers = Group(
             "release",
             _release,
             [*cluster_options(), _dry_run(), output()],
-            text="take them off every run, for the day the controller goes",
+            text="remove the finalizers from every run, before the controller is uninstalled",
         )
     ],
 )

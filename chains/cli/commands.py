@@ -1,4 +1,4 @@
-"""Commands and groups of commands, which import a command's module only when the command is needed."""
+"""Commands and groups of commands. A group imports the module of a command only when the command is used."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class Command(click.Command):
-    """A command: its work gets the values of its options and returns the exit code.
+    """A command. Its function ``work`` gets the values of the options and returns the exit code.
 
-    ``text`` is its help; without it a group that loads the command gives it the line of its own help.
+    ``text`` is the help. If it is empty, the group that loads the command sets the line of its own help.
     """
 
     def __init__(
@@ -39,29 +39,29 @@ class Command(click.Command):
         self._work = work
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse; see :func:`chains.cli.arguments.spell_out` for what is refused before."""
+        """Parse the arguments after :func:`chains.cli.arguments.spell_out` has checked them."""
         if not ctx.resilient_parsing:
             args = spell_out(args, self.params, ctx.command_path)
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            error.ctx = error.ctx or ctx  # the parser leaves it out, and then nobody knows whose help to read
+            error.ctx = error.ctx or ctx  # the error has to name the command whose help explains it
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Do the work and return its exit code."""
+        """Run the command and return its exit code."""
         return self._work(Options.of(ctx))
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        """Return the option of the help, which is written as every other text is."""
+        """Return the option ``--help``."""
         return _through_terminal(super().get_help_option(ctx))
 
 
 class Group(click.Group):
     """A group of commands.
 
-    ``lazy`` names commands that are imported when they are needed: ``MODULE:NAME`` and the one line that the
-    group's own help shows. So neither that help nor the completion of a command's name imports a command.
+    ``lazy`` has the commands to import on first use: ``MODULE:NAME``, and the line for the group's help. So
+    neither that help nor the completion of a command's name imports a command.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class Group(click.Group):
         self._lazy = dict(lazy or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of the help."""
+        """Return the names of the commands in the order of the help."""
         del ctx
         return [*self._lazy, *self.commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command; import it where that was not done yet."""
+        """Return a command, imported on first use, or None for an unknown name."""
         if cmd_name not in self._lazy:
             return super().get_command(ctx, cmd_name)
         place, text = self._lazy[cmd_name]
@@ -103,14 +103,14 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that the first word names. Raises click's error with the names that are near."""
+        """Return the command that the first word names. Raises click's error with similar names."""
         command = self.get_command(ctx, args[0])
         if command is None and not ctx.resilient_parsing:
             raise click.exceptions.NoSuchCommand(args[0], possibilities=self.list_commands(ctx), ctx=ctx)
         return args[0] if command else None, command, args[1:]
 
     def short_helps(self, ctx: click.Context) -> dict[str, str]:
-        """Return the line of help of every command."""
+        """Return the line of help for every command, by name."""
         known = {name: text for name, (_, text) in self._lazy.items()}
         return {name: known.get(name) or self.commands[name].help or "" for name in self.list_commands(ctx)}
 
@@ -120,7 +120,7 @@ class Group(click.Group):
             formatter.write_dl(list(self.short_helps(ctx).items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-        """Return the commands and options that begin with what was typed."""
+        """Return the commands and options that begin with ``incomplete``."""
         found = [
             CompletionItem(name, help=text)
             for name, text in self.short_helps(ctx).items()
@@ -129,12 +129,12 @@ class Group(click.Group):
         return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        """Return the option of the help, which is written as every other text is."""
+        """Return the option ``--help``."""
         return _through_terminal(super().get_help_option(ctx))
 
 
 def _through_terminal(option: click.Option | None) -> click.Option | None:
-    """Have the help leave through :mod:`chains.terminal`."""
+    """Make the option write the help through :mod:`chains.terminal`."""
     if option is not None:
         option.callback = _show_help
     return option
@@ -147,7 +147,7 @@ def _show_help(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 def usage_error(error: click.UsageError) -> UsageError:
-    """Return click's error as one of ours: lower case, what is meant, and where to read on."""
+    """Return click's error as one of ours: in lower case, with the nearest name and the command's help."""
     command = error.ctx.command_path if error.ctx is not None else "chains"
     return UsageError(f"{_words_of(error)}; see: {command} --help")
 

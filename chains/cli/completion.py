@@ -1,4 +1,4 @@
-"""The command ``completion``: prints the script with which a shell completes commands, options and files."""
+"""The command ``completion``: print the script that makes a shell complete commands, options and files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from chains.terminal import write_document
 
 
 def _completion(options: Options) -> int:
-    """Print the script."""
+    """Print the script for one shell."""
     shell = get_completion_class(options.shell)
     assert shell is not None  # noqa: S101 - click knows each of the choices
     root = click.get_current_context().find_root().command
-    # BashComplete.source would run the installed bash first, to ask for its version
+    # BashComplete.source runs the installed bash to check its version; the script may be for another machine
     script = ShellComplete.source(shell(root, {}, PROGRAM, COMPLETE))
     write_document(script.strip().encode())
     return OK
@@ -24,5 +24,5 @@ def _completion(options: Options) -> int:
 completion = Command(
     "completion",
     _completion,
-    [Argument("shell", "the shell; bash from 4.4 on", "SHELL", type=Choice(["bash", "zsh", "fish"]))],
+    [Argument("shell", "the shell (bash: 4.4 or newer)", "SHELL", type=Choice(["bash", "zsh", "fish"]))],
 )

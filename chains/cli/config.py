@@ -1,4 +1,4 @@
-"""The commands ``config``: reports everything that is wrong with a configuration."""
+"""The commands ``config``: report everything that is wrong with a configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chains.text import count
 
 
 def _config_lint(options: Options) -> int:
-    """Report everything that is wrong with a configuration, at once."""
+    """Report all problems of a configuration. Returns 1 if one of them is an error."""
     problems = lint_file(Path(options.file))
     errors = sum(problem.severity == "error" for problem in problems)
     if options.output == "json":
@@ -41,7 +41,7 @@ config = Group(
             "lint",
             _config_lint,
             [Argument("file", "a ConfigMap or its data, JSON or YAML", "FILE", type=FILE), output()],
-            text="report everything wrong with a chains-config",
+            text="report all problems of a chains-config",
         )
     ],
 )

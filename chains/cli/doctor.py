@@ -1,4 +1,4 @@
-"""The sub-command ``doctor``: tries what the controller needs and says what is wrong and what to do next."""
+"""The command ``doctor``: try what the controller needs, and say what is wrong and what to do next."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from chains.errors import UsageError
 from chains.loop import carry_out
 from chains.terminal import write_json, write_text
 
-_EPILOG = """exit codes: 0 nothing failed (warnings and what was skipped count as nothing), 1 a check failed,
+_EPILOG = """exit codes: 0 no check failed (warnings and skipped checks do not count), 1 a check failed,
 2 usage"""
 
 
 def _doctor(options: Options) -> int:
-    """Try everything and print the report."""
+    """Run all checks and print the report."""
     checks = carry_out(_examine(options))
     if options.output == "json":
         write_json(to_json(checks), indent=True)
@@ -96,7 +96,7 @@ async def _ask_cluster(
             found.append(await check_admission(cluster))
     except (ClusterError, ssl.SSLError) as error:
         step = "check the server's address, the token or certificate, and the way there"
-        # what was found stays; the check of the connection is replaced
+        # the results so far stay; this failure replaces the check of the connection
         rest = [check for check in found if check.name != "cluster"]
         return data, [DoctorCheck("cluster", "failed", str(error), step), *rest]
     return data, found
@@ -112,7 +112,7 @@ doctor = Command(
         Option("--key", "a key to examine instead of the mounted one", metavar="REF", type=FILE),
         Option(
             "--image",
-            "a repository to try pushing to; may be repeated",
+            "a repository to test pushing to; may be repeated",
             repeatable=True,
             metavar="REGISTRY/REPOSITORY",
         ),

@@ -1,4 +1,4 @@
-"""The sub-commands that read stores: ``get``, ``copy`` and ``export``."""
+"""The commands that read stores: ``get``, ``copy`` and ``export``."""
 
 from __future__ import annotations
 
@@ -50,12 +50,14 @@ from storage.record import SIMPLE_SIGNING_FORMAT, Evidence, ListedRun, Skipped
 
 _EVIDENCE = ("piece of evidence", "pieces of evidence")
 _SUBJECTS = ("run or subject", "runs or subjects")
-_TARGET = "sha256:HEX, IMAGE@sha256:HEX, a run's UID or [KIND/]NAMESPACE/NAME; all runs without any"
+_TARGET = (
+    "sha256:HEX, IMAGE@sha256:HEX, the UID of a run or [KIND/]NAMESPACE/NAME; without a target, all runs"
+)
 _STORES = "oci-layout:PATH, file:PATH, s3://BUCKET/PREFIX; oci: for images by digest"
 
 
 def _get(options: Options) -> int:
-    """Print the evidence about targets, or of the runs in a window of time."""
+    """Print the evidence for targets, or for the runs in a window of time."""
     found = carry_out(_collect(options))
     evidence = [(one, item) for one in found for item in one.findings.evidence]
     skipped = [item for one in found for item in one.findings.skipped]
@@ -92,7 +94,11 @@ async def _open(options: Options, stack: AsyncExitStack) -> list[Store]:
 
 
 def _where(targets: Sequence[str]) -> list[str]:
-    """Return where to look without ``--store``: the registry of images, else this folder's layout."""
+    """Return the stores to search without ``--store``.
+
+    They are the registry of the images, or this folder's layout. Raises :class:`UsageError` if there is
+    neither.
+    """
     images = [target for target in targets if names_image(target)]
     if images and len(images) == len(targets):
         return ["oci:"]
@@ -129,7 +135,7 @@ def _row(item: Evidence) -> tuple[str, ...]:
 
 
 def _statement(item: Evidence) -> dict[str, Any]:
-    """Return predicate type and subjects, where the evidence is well-formed."""
+    """Return predicate type and subjects, or nothing if the evidence is malformed."""
     if item.format == SIMPLE_SIGNING_FORMAT:
         return {}
     try:
@@ -143,7 +149,7 @@ def _statement(item: Evidence) -> dict[str, Any]:
 
 
 def _to_json(store: str, item: Evidence) -> dict[str, Any]:
-    """Return one piece of evidence; ``data`` is its text as it is stored."""
+    """Return one piece of evidence for ``--output json``; ``data`` is the stored text."""
     return {
         "store": store,
         "location": item.location,
@@ -163,7 +169,7 @@ def _tell(skipped: Sequence[Skipped]) -> None:
 
 
 def _copy(options: Options) -> int:
-    """Copy evidence from one store into another."""
+    """Copy evidence from one store to another."""
     counts = carry_out(_copy_async(options))
     fields = ("runs", "before", "empty", "copied", "unchanged", "failed", "refused")
     if options.output == "json":
@@ -201,7 +207,7 @@ async def _copy_async(options: Options) -> Counts:
 async def _work(
     source: Store, options: Options, journal: Any, counts: Counts
 ) -> list[Callable[[], AsyncIterator[Found]]]:
-    """Return one piece of work for each target, or for each run of the window that is not done yet."""
+    """Return one task for each target, or for each run of the window that the journal does not have."""
     window = _window(options)
     if options.targets:
         return [lambda one=one: retrieve([source], [one], window) for one in options.targets]  # type: ignore[misc]
@@ -225,7 +231,7 @@ async def _work(
 
 
 def _export(options: Options) -> int:
-    """Write an offline pack."""
+    """Write an offline pack: bundles, keys, an index and checksums."""
     keys = open_public_keys(options.key or _own_key(options))
     trusted_root = b""
     if options.trusted_root:
@@ -247,9 +253,10 @@ def _export(options: Options) -> int:
 
 
 def _own_key(options: Options) -> list[str]:
-    """Return this folder's key, for the runs of its own layout. Raises :class:`UsageError` for all else.
+    """Return this folder's key, for the runs of its own layout.
 
-    Whoever gets the pack trusts the keys in it, so no key of a folder may choose among others' evidence.
+    Raises :class:`UsageError` for other evidence: the reader of the pack trusts the keys in it, so a key that
+    lies in the folder must not vouch for evidence from elsewhere.
     """
     if options.store or any(map(names_artifact, options.targets)):
         raise UsageError(
@@ -271,8 +278,8 @@ def _window_options() -> list[Option]:
         config("a chains-config, for its registry settings"),
         Option("--namespace", "only runs of this namespace", metavar="NAME"),
         Option("--name", "only runs of this name", metavar="NAME"),
-        Option("--since", "only runs that ended then or later", metavar=when),
-        Option("--until", "only runs that ended before", metavar=when),
+        Option("--since", "only runs that ended at this time or later", metavar=when),
+        Option("--until", "only runs that ended before this time", metavar=when),
     ]
 
 
@@ -281,7 +288,9 @@ def _targets() -> Argument:
 
 
 def _store() -> Option:
-    return Option("--store", f"look here: {_STORES}; may be repeated", repeatable=True, metavar="URL")
+    return Option(
+        "--store", f"the store to search: {_STORES}; may be repeated", repeatable=True, metavar="URL"
+    )
 
 
 def _keys(text: str) -> Option:
@@ -299,7 +308,7 @@ copy = Command(
         _keys("copy only what this public key signed; may be repeated"),
         Option(
             "--journal",
-            "a file that remembers the runs copied, to go on after a stop",
+            "a file that records the copied runs, so that a stopped copy continues",
             metavar="FILE",
             type=FILE,
         ),
@@ -315,10 +324,10 @@ export = Command(
         _targets(),
         _store(),
         _keys(
-            "a public key to put in; only what it signed is exported (default, for the runs of this folder's "
-            "layout alone: .chains/signing.pub)"
+            "a public key to include; only what it signed is exported (default, only for the runs of this "
+            "folder's layout: .chains/signing.pub)"
         ),
-        Option("--trusted-root", "a Sigstore trusted root to put in", metavar="FILE", type=FILE),
+        Option("--trusted-root", "a Sigstore trusted root to include", metavar="FILE", type=FILE),
         *_window_options(),
         output(),
     ],

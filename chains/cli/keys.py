@@ -1,5 +1,4 @@
-"""The commands ``keys``: new pairs, public halves, and what verifiers of any kind need to know of our
-keys."""
+"""The commands ``keys``: make key pairs, print public keys, and export them for other verifiers."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ _ROOTS = ("trusted-root", "trust-root")
 
 
 def _keys_export(options: Options) -> int:
-    """Print the keys in one format."""
+    """Print public keys in one format."""
     if options.format in _ROOTS:
         if options.keys or not options.trusted_root:
             raise UsageError(
@@ -78,7 +77,7 @@ def _marked(
 
 
 def _keys_generate(options: Options) -> int:
-    """Make a key pair in two new files."""
+    """Make a key pair and write it to two new files."""
     try:
         public = write_key_pair(Path(options.private), generate_key(options.algorithm))
     except SignerError as error:
@@ -92,7 +91,7 @@ def _keys_generate(options: Options) -> int:
 
 
 def _keys_public(options: Options) -> int:
-    """Print the public half of a key."""
+    """Print the public key of a private key."""
     signer = open_key(options.key, password_file=options.password_file)
     if options.output == "json":
         key = PublicKey.from_pem(signer.public_pem)
@@ -113,8 +112,13 @@ generate = Command(
     "generate",
     _keys_generate,
     [
-        Argument("private", "where the private key goes; the public one gets .pub", "FILE", type=FILE),
-        Option("--algorithm", "the kind of key", default="ecdsa-p256", choices=_ALGORITHMS),
+        Argument(
+            "private",
+            "the file for the private key; the public key gets the extension .pub",
+            "FILE",
+            type=FILE,
+        ),
+        Option("--algorithm", "the algorithm of the key", default="ecdsa-p256", choices=_ALGORITHMS),
         output(),
     ],
     text="make a key pair",
@@ -123,34 +127,49 @@ public = Command(
     "public",
     _keys_public,
     [
-        Argument("key", "a private key file or a key service's key", "REF", many="?", type=FILE),
+        Argument("key", "a private key file, or the reference of a key service", "REF", many="?", type=FILE),
         password_file(),
         output(),
     ],
-    text="print the public half of a key",
+    text="print the public key of a private key",
 )
 export = Command(
     "export",
     _keys_export,
     [
         Argument(
-            "keys", "key file (either half), key set, or a key service's key", "REF", many="*", type=FILE
+            "keys",
+            "a key file (private or public), a key set, or the reference of a key service",
+            "REF",
+            many="*",
+            type=FILE,
         ),
-        Option("--format", "the form", twin="CHAINS_KEYS_FORMAT", default="pem", choices=_FORMATS),
+        Option("--format", "the format to print", twin="CHAINS_KEYS_FORMAT", default="pem", choices=_FORMATS),
         Option("--retire", "mark the key of this id as retired", repeatable=True, metavar="KEYID"),
         Option("--revoke", "mark the key of this id as revoked", repeatable=True, metavar="KEYID"),
         Option(
             "--namespace",
-            "of the ConfigMap",
+            "the namespace of the ConfigMap",
             twin="CHAINS_KEYS_NAMESPACE",
             default="tekton-chains",
             metavar="NAME",
         ),
-        Option("--images", "which images a policy is about", default="**", metavar="GLOB"),
-        Option("--form", "how their evidence is stored", default="dsse", choices=["dsse", "sigstore-bundle"]),
-        Option("--trusted-root", "trusted roots to merge", repeatable=True, metavar="FILE", type=FILE),
+        Option("--images", "the images that a policy applies to", default="**", metavar="GLOB"),
+        Option(
+            "--form",
+            "how the evidence of these images is stored",
+            default="dsse",
+            choices=["dsse", "sigstore-bundle"],
+        ),
+        Option(
+            "--trusted-root",
+            "a trusted root to merge; may be repeated",
+            repeatable=True,
+            metavar="FILE",
+            type=FILE,
+        ),
         config("a chains-config, for its login to a key service"),
     ],
-    text="print public keys for verifiers of all kinds",
+    text="print public keys in the formats of other verifiers",
 )
 keys = Group("keys", [generate, public, export])

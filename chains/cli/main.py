@@ -1,4 +1,4 @@
-"""The command line: results go to standard output, the rest to standard error.
+"""The command line. Results go to standard output, everything else to standard error.
 
 Exit codes: 0 done or verified, 1 something failed or evidence is wrong, 2 wrong usage or configuration,
 3 no evidence, 4 could not decide. Every option has an environment twin, named in the help.
@@ -36,35 +36,38 @@ _EXTRAS = {
     "pkcs11": "hsm",
     "cel_expr_python": "policy",
 }
-"""Which extra brings a package that a plain installation does not have."""
+"""The extra that installs a package, for packages that are not in a plain installation."""
 _COMMANDS = {
     "payload": ("payload:payload", "print the unsigned statement of a run"),
     "attest": ("attest:attest", "attest, sign and store every run of the input"),
-    "verify": ("verify:verify", "verify evidence and say why or why not"),
+    "verify": ("verify:verify", "verify evidence, and say why it is valid or not"),
     "preflight": ("preflight:preflight", "say whether every image in use would pass the policies"),
     "policy": ("policy:policy", "check, try, explain and write policies"),
     "controller": ("cluster:controller", "watch a cluster and attest every finished run"),
-    "resign": ("cluster:resign", "take the marks off runs, to have them attested again"),
-    "backfill": ("cluster:backfill", "attest finished runs that are not marked, without a controller"),
+    "resign": ("cluster:resign", "remove the marks from runs, so that they are attested again"),
+    "backfill": ("cluster:backfill", "attest finished runs that have no mark, without a controller"),
     "finalizers": ("cluster:finalizers", "work with the controller's finalizers"),
-    "doctor": ("doctor:doctor", "try key, stores, log and rights; say what is wrong and what to do"),
-    "get": ("evidence:get", "print the evidence that stores have"),
-    "copy": ("evidence:copy", "copy evidence from one store into another"),
-    "export": ("evidence:export", "write an offline pack that cosign verifies"),
-    "keys": ("keys:keys", "make keys and show public halves"),
+    "doctor": ("doctor:doctor", "check key, stores, log and permissions, and say what to do next"),
+    "get": ("evidence:get", "print the evidence in stores"),
+    "copy": ("evidence:copy", "copy evidence from one store to another"),
+    "export": ("evidence:export", "write evidence and keys to a folder that cosign verifies offline"),
+    "keys": ("keys:keys", "make keys and print public keys"),
     "config": ("config:config", "work with configurations"),
     "completion": ("completion:completion", "print the script that completes commands in a shell"),
 }
-"""Every command: its module in this folder, its name there, and the line that ``chains --help`` shows."""
+"""Every command: its module in this folder, its name in the module, and its line in ``chains --help``."""
 
 
 class _Program(Group):
-    """The whole command line as a click command, for click's test runner too."""
+    """The command line as a click group.
+
+    Click's test runner gets the same output and exit code as a shell.
+    """
 
     def main(
         self, args: Sequence[str] | None = None, *_: Any, standalone_mode: bool = True, **__: Any
     ) -> Any:
-        """Carry out a command line; leave the process with its exit code, or return it."""
+        """Run a command line. Exit with its exit code, or return it if ``standalone_mode`` is false."""
         code = run(sys.argv[1:] if args is None else args)
         if standalone_mode:
             sys.exit(code)
@@ -72,7 +75,10 @@ class _Program(Group):
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Carry out one command line and return its exit code. Never raises for what a user can do wrong."""
+    """Run one command line and return its exit code. An error of the user never raises.
+
+    Raises :class:`SystemExit` with code 0 after ``--help`` and ``--version``.
+    """
     try:
         code = _carry_out(arguments)
     except ChainsError as error:
@@ -83,7 +89,7 @@ def run(arguments: Sequence[str]) -> int:
         say("stopped; what was stored stays stored, and running it again goes on")
         return _INTERRUPTED
     except BrokenPipeError:
-        # the reader of our output went away; nothing more can be told to it
+        # the reader of our output has closed it, so nothing more can be written
         drop_output()
         return FAILURE
     except OSError as error:
@@ -93,7 +99,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _failed(lines: Sequence[str], code: int, arguments: Sequence[str]) -> int:
-    """Tell why a command ended without a result, as JSON too where that was asked for; return ``code``."""
+    """Write why a command ended without a result, and the same as JSON if the user asked for it.
+
+    Returns ``code``.
+    """
     say(f"error: {lines[0]}", *lines[1:])
     if asks_for_json(arguments):
         write_json({"error": mask("; ".join(lines)), "exitCode": code}, indent=True)

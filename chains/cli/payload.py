@@ -1,4 +1,4 @@
-"""The command ``payload``: prints the unsigned statement of one run."""
+"""The command ``payload``: print the unsigned statement of one run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _payload(options: Options) -> int:
 
 
 def _one_run(intake: Intake, chosen: str) -> RunKey:
-    """Return the run to print: the chosen one, or the only one that is no other's child."""
+    """Return the run to print: the chosen one, or the only run that is not a child of another run."""
     if chosen:
         found = [
             key
@@ -65,7 +65,7 @@ payload = Command(
     [
         files(),
         config(),
-        Option("--format", "write this format instead of the configured one", metavar="NAME"),
-        Option("--run", "the run to print, where the input holds several", metavar="NAMESPACE/NAME"),
+        Option("--format", "the format, instead of the configured one", metavar="NAME"),
+        Option("--run", "the run to print, if the input holds several", metavar="NAMESPACE/NAME"),
     ],
 )

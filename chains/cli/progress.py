@@ -1,4 +1,4 @@
-"""A progress bar on a terminal. Nothing is drawn, and rich is not imported, where nobody watches."""
+"""A progress bar on a terminal. Without a terminal, nothing is drawn and rich is not imported."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 _WIDTH = 30
 _INTERVAL = 0.1
-"""Seconds between two drawings."""
+"""The shortest time between two drawings, in seconds."""
 
 
 class Progress:
-    """A bar on standard error while a command works."""
+    """A bar on standard error that shows how many items are done and how many failed."""
 
     def __init__(self, total: int, noun: str, stream: TextIO | None = None) -> None:
         given = stream or watched_error()
@@ -29,7 +29,7 @@ class Progress:
         self._drawn = 0.0
 
     def advance(self, *, failed: bool = False) -> None:
-        """Count one more, and one more failure."""
+        """Count one item as done, and as failed if it failed."""
         self._done += 1
         self._failed += failed
         now = time.monotonic()
@@ -39,7 +39,7 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], completed=self._done, failures=failures, refresh=True)
 
     def close(self) -> None:
-        """Wipe the bar."""
+        """Remove the bar from the terminal."""
         if self._bar is not None:
             self._bar.stop()
 
@@ -50,7 +50,7 @@ def _start(stream: TextIO, total: int, noun: str) -> Bar:
     from rich.progress import Progress as Bar  # noqa: PLC0415
 
     class VisibleCursor(Console):
-        """A console that never hides the cursor: a command that is killed could not show it again."""
+        """A console that never hides the cursor, because a killed command could not show it again."""
 
         def show_cursor(self, show: bool = True) -> bool:
             del show
@@ -68,11 +68,11 @@ def _start(stream: TextIO, total: int, noun: str) -> Bar:
         BarColumn(bar_width=_WIDTH),
         TextColumn("{task.completed}/{task.total} {task.description}{task.fields[failures]}", markup=False),
         console=console,
-        # the bar is drawn by advance() alone, without a thread, and leaves nothing behind
+        # only advance() draws the bar: there is no thread, and nothing is left at the end
         auto_refresh=False,
         transient=True,
         redirect_stdout=False,
-        # a line that is written to standard error meanwhile stands above the bar
+        # lines that are written to standard error meanwhile appear above the bar
         redirect_stderr=True,
     )
     bar.add_task(noun, total=total, failures="")

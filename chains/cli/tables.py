@@ -1,4 +1,4 @@
-"""Tables of results: rich draws them on a terminal, aligned plain text goes everywhere else."""
+"""Tables of results. On a terminal rich draws them; a pipe or a file gets aligned plain text."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _STYLES = {
     "warning": "yellow",
     "skipped": "dim",
 }
-"""How a cell is shown that is one of these words; they are states, in the column STATE."""
+"""The style of a cell in the column STATE, by its word."""
 
 
 def write_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write rows below their header to standard output.
+    """Write a header and rows to standard output.
 
-    Lines that are too long for a terminal are folded; in a pipe or a file every row is one line.
+    Lines that are too long for the terminal are folded. In a pipe or a file every row is one line.
     """
     width = terminal_width()
     if width is None:
@@ -33,9 +33,10 @@ def write_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def drawn(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
-    """Return rows below their header for a terminal of ``width`` columns, styled where styles are wanted.
+    """Return a header and rows for a terminal of ``width`` columns, with styles if the user wants them.
 
-    Every cell is escaped before rich gets it, and is given as text: none is markup, an emoji code or a link.
+    Every cell is escaped before rich gets it. Rich gets it as ``Text``, so markup, emoji codes and links in a
+    cell are shown as they are written.
     """
     from rich.console import Console  # noqa: PLC0415 - takes long, and only a terminal needs it
     from rich.table import Table  # noqa: PLC0415
@@ -49,9 +50,9 @@ def drawn(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> s
         file=io.StringIO(),
         force_terminal=True,
         color_system="auto" if styles_wanted() else None,
-        # what fits is never folded by rich, which measures some characters in another way than we do
+        # the lines fit; rich counts the columns of some characters differently and must not fold them
         width=2 * max(needed, width),
-        height=len(rows) + 1,  # a dumb terminal would have 80 columns where only the width is given
+        height=len(rows) + 1,  # without a height, rich ignores the width on a dumb terminal
         markup=False,
         highlight=False,
         emoji=False,
@@ -76,5 +77,5 @@ def drawn(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> s
 
 
 def styles_wanted() -> bool:
-    """Whether colours and bold text are wanted; see https://no-color.org for ``NO_COLOR``."""
+    """Whether the user wants colours and bold text. Source of ``NO_COLOR``: https://no-color.org."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,7 +1,8 @@
-"""Whom ``verify`` trusts and where it looks: what its options say, never what lies in the folder it runs in.
+"""The keys that ``verify`` trusts and the stores that it searches.
 
-The key and the layout of ``.chains/`` count for run files in the working folder alone: whoever made the
-folder could have put them there. An image or a digest is looked for where the options or its own name say.
+The options decide, never a file in the working folder. The key and the layout of ``.chains/`` apply only to
+run files in the working folder, because the author of the folder can put them there. For an image or a
+digest, the options or its own name say where to search.
 """
 
 from __future__ import annotations
@@ -48,17 +49,19 @@ OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """Whom to trust: references of keys, certificates, or both."""
+    """The trusted signers: references of keys, a certificate identity, or both."""
 
     keys: Sequence[str] = ()
     certificate: CertificateWanted | None = None
 
 
 def whom_to_trust(options: Options, targets: Sequence[ParsedTarget]) -> Trusted:
-    """Return whom the options name, or this folder's key where they name nobody and all targets are its own.
+    """Return the signers that the options name.
 
-    Keys and identities answer one question. Where an option answers it, the environment adds nobody. Raises
-    :class:`UsageError` when nobody is named, before anything is opened.
+    If they name none and all targets are run files of this folder, return the key of this folder. Keys and
+    identities answer the same question: if an option gives one of them, the environment variable of the other
+    is ignored, so that it cannot widen the trust. Raises :class:`UsageError` if there is no signer, before
+    anything is opened.
     """
     named = _named(options)
     if named.keys or named.certificate:
@@ -70,9 +73,9 @@ def whom_to_trust(options: Options, targets: Sequence[ParsedTarget]) -> Trusted:
 
 
 def trust_own_key() -> str:
-    """Return the path of this folder's public key, and tell that it counts.
+    """Return the path of this folder's public key, and write that it is trusted.
 
-    Raises :class:`UsageError` where there is none.
+    Raises :class:`UsageError` if there is none.
     """
     path = own_public_key()
     say(f"trusting {path}")
@@ -89,7 +92,7 @@ def _named(options: Options) -> Trusted:
     elif has_identity and "key" not in by_option:
         keys = []
     for exact, regexp in (_IDENTITY[:2], _IDENTITY[2:]):
-        # the spelling of the command line takes the place of the environment's
+        # an option for one spelling also replaces the environment variable of the other spelling
         for this, other in ((exact, regexp), (regexp, exact)):
             if this in by_option and other not in by_option:
                 values[other] = None
@@ -100,10 +103,10 @@ def _named(options: Options) -> Trusted:
 
 
 def where_to_look(options: Options, target: ParsedTarget) -> list[str]:
-    """Return the URLs of the stores to look in for one target, none for a file of evidence.
+    """Return the URLs of the stores to search for one target; a bundle file needs none.
 
-    Without ``--store`` an image is looked for in its registry, a run file of this folder in its layout.
-    Raises :class:`UsageError` where nothing says where to look.
+    Without ``--store``, that is the registry of an image, or the layout of this folder for its run files.
+    Raises :class:`UsageError` if there is no store.
     """
     if isinstance(target, FileTarget) and target.kind != "run":
         return list(options.store or ())

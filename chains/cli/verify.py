@@ -1,4 +1,4 @@
-"""The sub-command ``verify``: what counts as evidence comes from its options alone."""
+"""The command ``verify``: its options alone decide what is valid evidence."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from storage.record import Origin
 T = TypeVar("T")
 
 MOST_BLOB_BYTES = 512 * 1024 * 1024
-"""Of a file given with ``--blob``, which is held in memory: Ed25519 signs bytes and no digest."""
+"""The largest file for ``--blob``. It is held in memory, because Ed25519 signs the bytes and not a digest."""
 
 
 def _verify(options: Options) -> int:
@@ -121,7 +121,7 @@ def _criteria(options: Options, settings: Settings, trusted: Trusted) -> Criteri
 
 
 def _asked(options: Options, name: str, read: Callable[[str, str], T]) -> T | None:
-    """Return what an option demands, None where it is not given. Raises :class:`UsageError`."""
+    """Return the parsed value of an option, or None if it is not given. Raises :class:`UsageError`."""
     text: str | None = getattr(options, name)
     return None if text is None else read(text, f"--{name.replace('_', '-')}")
 
@@ -137,30 +137,30 @@ def _certificate_options() -> list[Option]:
     options = []
     for name, what in (
         ("identity", "a certificate's identity"),
-        ("oidc-issuer", "the issuer that vouches for it"),
+        ("oidc-issuer", "the OIDC issuer of that identity"),
     ):
-        text = f"{what}, as a regular expression that all of it has to match"
+        text = f"{what}, as a regular expression that matches all of it"
         options += [
             Option(f"--certificate-{name}", f"{what}, exactly", default=None, metavar="NAME"),
             Option(f"--certificate-{name}-regexp", text, default=None, metavar="REGEXP"),
         ]
-    text = "a trusted_root.json: whose certificates, log entries and timestamps count"
+    text = "a trusted_root.json with the trusted authorities and logs"
     return [
         *options,
         Option("--trusted-root", text, default=None, metavar="FILE", type=FILE),
-        Option("--require-log", "demand an entry in a transparency log", flag=True),
-        Option("--require-timestamp", "demand an RFC 3161 timestamp", flag=True),
+        Option("--require-log", "require an entry in a transparency log", flag=True),
+        Option("--require-timestamp", "require an RFC 3161 timestamp", flag=True),
     ]
 
 
 def _run_options() -> list[Option]:
-    text = "demand a run of this namespace; evidence is looked for where storage.oci.repository puts it"
+    text = "require a run of this namespace; its evidence is searched where storage.oci.repository puts it"
     options = [Option("--namespace", text, default=None, metavar="NAME")]
     for kind in ("task", "pipeline"):
-        text = f"demand a run of the {kind} that this resolver brought, with this digest"
+        text = f"require a run of the {kind} that this resolver returned, with this digest"
         form = "RESOLVER@ALGORITHM:HEX[#PATH]"
         options.append(Option(f"--{kind}-ref", text, default=None, metavar=form))
-    text = "demand this source among the inputs, which the task names itself"
+    text = "require this source among the inputs (the task itself names them)"
     return [*options, Option("--source", text, default=None, metavar="URI[@ALGORITHM:HEX]")]
 
 
@@ -168,7 +168,13 @@ verify = Command(
     "verify",
     _verify,
     [
-        Argument("targets", "image with digest, digest, run or bundle file", "TARGET", many="+", type=FILE),
+        Argument(
+            "targets",
+            "an image with digest, a digest, a run file or a bundle file",
+            "TARGET",
+            many="+",
+            type=FILE,
+        ),
         config("a chains-config, for its registry settings"),
         Option(
             "--key",
@@ -181,20 +187,24 @@ verify = Command(
             type=FILE,
         ),
         *_certificate_options(),
-        store("look here (default: an image's registry; for run files in this folder .chains/layout)"),
-        Option("--predicate-type", "demand this predicate type", repeatable=True, metavar="URI"),
-        Option("--builder-id", "demand this builder", default=None, metavar="URI"),
-        Option("--build-type", "demand this build type", default=None, metavar="URI"),
-        Option("--require", "demand proof that the run had no network", choices=["hermetic"]),
+        store(
+            "the store to search (default: an image's registry; for run files in this folder, .chains/layout)"
+        ),
+        Option(
+            "--predicate-type", "require this predicate type; may be repeated", repeatable=True, metavar="URI"
+        ),
+        Option("--builder-id", "require this builder", default=None, metavar="URI"),
+        Option("--build-type", "require this build type", default=None, metavar="URI"),
+        Option("--require", "require proof that the run had no network", choices=["hermetic"]),
         Option(
             "--digest",
-            "the artifact that a bundle file must speak for",
+            "the artifact that a bundle file must be about",
             default=None,
             metavar="sha256:HEX",
         ),
         Option(
             "--blob",
-            "the file that a bundle file must be about: a subject of its statement, or what was signed "
+            "the file that a bundle file must be about: a subject of its statement, or the signed file "
             "itself",
             default=None,
             metavar="FILE",
@@ -211,8 +221,12 @@ verify = Command(
         Option("--allow-unmatched", "take images that no policy is for as allowed", flag=True),
         *namespace_options(),
         *summary_options(),
-        Option("--resolve", "take words for images, look up a tag's digest once, and verify that", flag=True),
-        Option("--verbose", "tell every criterion, check and item of evidence", flag=True),
+        Option(
+            "--resolve",
+            "take targets as images, resolve a tag to its digest once, and verify that digest",
+            flag=True,
+        ),
+        Option("--verbose", "print every criterion, check and piece of evidence", flag=True),
         output(),
     ],
 )
