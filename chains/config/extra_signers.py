@@ -1,7 +1,7 @@
-"""Further signers for some runs: the key ``signers.extra``, read once and asked per run.
+"""Further signers for some runs: the key ``signers.extra``, parsed once and evaluated for each run.
 
-Pure: text becomes a tuple of rules, and a rule says whether it is for a run. Which key a rule names is opened
-by :mod:`chains.assembly.workspace`.
+Pure: a text becomes a tuple of rules, and a rule decides whether it applies to a run.
+:mod:`chains.assembly.workspace` opens the keys.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _MOST = 100
 
 @dataclass(frozen=True, slots=True)
 class ExtraSigner:
-    """One further signer and the runs it is for: those of all that its namespaces and labels say.
+    """One further signer, and the runs that it signs: they match its namespaces and its labels.
 
-    ``reference`` is a key file or a key service's key, ``namespaces`` shell patterns (empty: any), ``labels``
-    a selector in kubectl's notation (empty: any), ``instead`` whether it signs in place of the artifact's
-    own signer and not beside it.
+    ``reference`` is a key file or the reference of a key service. ``namespaces`` has shell patterns (empty:
+    any), ``labels`` a selector in kubectl's notation (empty: any). With ``instead``, it replaces the
+    artifact's own signer; otherwise both sign.
     """
 
     name: str
@@ -40,20 +40,21 @@ class ExtraSigner:
 
     @property
     def sealer(self) -> str:
-        """By which name its sealer is kept: no ``artifacts.*.signer`` has such a one."""
+        """The name of its sealer. It differs from every value of ``artifacts.*.signer``."""
         return f"extra/{self.name}"
 
     def is_for(self, namespace: str, labels: Mapping[str, str]) -> bool:
-        """Whether it signs for runs of this namespace with these labels."""
+        """Whether it signs runs of this namespace with these labels."""
         if self.namespaces and not any(fnmatchcase(namespace, pattern) for pattern in self.namespaces):
             return False
         return all(matches(labels) for matches in parse_labels(self.labels))
 
 
 def parse_extra_signers(text: str) -> tuple[ExtraSigner, ...]:
-    """Read a list of signers, JSON or YAML; none for an empty text.
+    """Parse a list of signers in JSON or YAML. An empty text has no signers.
 
-    Raises :class:`ValueError` that says which signer and which field is wrong, and never shows a reference.
+    Raises :class:`ValueError` with the signer and the field that is wrong. The text never contains a
+    reference.
     """
     if not text.strip():
         return ()

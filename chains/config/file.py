@@ -1,7 +1,6 @@
-"""A configuration file becomes ConfigMap data: a manifest, a List or a stream of them, or the data alone.
+"""Reads the data of a ConfigMap from a file: a manifest, a List, several documents, or only the data.
 
-Read with the limits that ``chains.documents`` puts on any file, and the 1 MiB that Kubernetes puts on a
-ConfigMap.
+The limits of ``chains.documents`` apply, and the 1 MiB that Kubernetes allows for a ConfigMap.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from storage import lean_json
 CONFIG_MAP = "chains-config"
 NAME = "chains-config"
 MAX_CONFIG = 1 << 20
-"""Bytes of a configuration file."""
+"""The largest configuration file, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """The data of one file, what is wrong with its form, and the entries left out as ``unusable``."""
+    """The data of one file, the problems of its form, and the problems of entries that were left out."""
 
     data: dict[str, str]
     problems: tuple[Problem, ...] = ()
@@ -38,8 +37,8 @@ class ConfigFile:
 def load_config_file(path: Path) -> dict[str, str]:
     """Return the data of a configuration file; ``-`` is standard input.
 
-    Unquoted booleans and integers become the strings Kubernetes wants. Raises :class:`ConfigError` for
-    anything else that is no string, and for a file without a configuration.
+    Unquoted booleans and integers become strings, which Kubernetes requires. Raises :class:`ConfigError` for
+    any other value that is not a string, and for a file without a configuration.
     """
     file = read_config_file(path)
     if file.unusable:
@@ -48,11 +47,11 @@ def load_config_file(path: Path) -> dict[str, str]:
 
 
 def read_config_file(path: Path) -> ConfigFile:
-    """Return the data of a configuration file together with the problems of its form.
+    """Return the data of a configuration file and the problems of its form.
 
-    Takes, as JSON or YAML: ConfigMaps, also in a List or several documents, of which the one named
-    ``chains-config`` or the only one counts; or the data itself. Raises :class:`ConfigError` when it finds
-    none of this, or duplicate keys, aliases or more than 1 MiB.
+    The file is JSON or YAML. It has ConfigMaps, also in a List or in several documents, or only the data. Of
+    several ConfigMaps, the one named ``chains-config`` is used. Raises :class:`ConfigError` if there is no
+    configuration, and for duplicate keys, aliases or more than 1 MiB.
     """
     try:
         documents = _documents(path)
@@ -93,11 +92,11 @@ def _documents(path: Path) -> list[Any]:
 
 
 def _is_json(data: bytes) -> bool:
-    # what is JSON is read by the reader that refuses equal names; the rest may still be YAML
+    # JSON is read by the parser that refuses duplicate names; anything else can be YAML
     try:
         lean_json.loads(data)
     except lean_json.TooMany:
-        return True  # which is said by that reader
+        return True  # that parser reports it
     except orjson.JSONDecodeError:
         return False
     return True
@@ -110,7 +109,7 @@ def _objects(document: Any) -> Iterator[dict[str, Any]]:
     if document["kind"].endswith("List") and isinstance(items, list):
         inner = document["kind"].removesuffix("List")
         for item in items:
-            # kubectl leaves the kind out of the items of a typed list
+            # kubectl omits the kind in the items of a typed list
             yield from _objects({"kind": inner, **item} if inner and isinstance(item, dict) else item)
     else:
         yield document
@@ -161,7 +160,7 @@ def _read_entries(entries: dict[str, Any], *, manifest: bool) -> ConfigFile:
 
 
 def _text(value: Any) -> str | None:
-    """Return a value as the user wrote it, ``None`` where that cannot be known any more."""
+    """Return a value as the user wrote it, or ``None`` if the parser has lost the spelling."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, str | int) else None

@@ -1,6 +1,6 @@
-"""One key of the configuration: what its value may be, how it is read, how it is shown.
+"""One key of the configuration: its allowed values, how a value is parsed, and how it is shown.
 
-A value is text in one spelling; what cannot be read is ``None``, never a guess.
+A parsed value is text in one spelling. A value that cannot be parsed is ``None``, never a guess.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 _GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
-"""What Go's ``strings.TrimSpace`` takes off; ``str.strip`` alone takes more."""
+"""The characters that Go's ``strings.TrimSpace`` removes; ``str.strip`` removes more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +48,20 @@ class ConfigKey:
     default: str
     doc: str
     values: tuple[str, ...] = ()
-    """The words of an ``enum`` or ``list``."""
+    """The allowed words of an ``enum`` or ``list``."""
     schemes: tuple[str, ...] = ()
-    """What a ``url`` may begin with. Only lint looks: a wrong one fails when it is used."""
+    """The allowed schemes of a ``url``. Only lint checks them; a wrong scheme fails when the URL is used."""
     ours: bool = False
-    """Tekton Chains does not know the key."""
+    """Whether the key is ours, so that Tekton Chains does not know it."""
     ours_values: tuple[str, ...] = ()
-    """Those of ``values`` that Tekton Chains refuses."""
+    """The words of ``values`` that Tekton Chains refuses."""
     secret: bool = False
-    """The value is never shown."""
+    """Whether the value is secret and never shown."""
     lenient: bool = False
-    """A value that cannot be read keeps the default instead of being refused."""
+    """Whether an invalid value is ignored, so that the default applies, instead of being refused."""
 
     def read(self, raw: str) -> str | None:
-        """Return the value in its one spelling, ``None`` when it cannot be read."""
+        """Return the value in its one spelling, or ``None`` if it is invalid."""
         if self.kind == "bool":
             return "true" if raw in _TRUE else "false" if raw in _FALSE else None
         if self.kind == "enum":
@@ -73,11 +73,11 @@ class ConfigKey:
         return raw if check is None or not raw or check(raw) else None
 
     def words(self, raw: str) -> set[str]:
-        """Return the trimmed words of a ``list``; none for the empty value, which disables an artifact."""
+        """Return the trimmed words of a ``list``. The empty value has no words; it disables an artifact."""
         return {word.strip(_GO_SPACE) for word in raw.split(",")} if raw else set()
 
     def why(self, raw: str) -> str:
-        """Return what is wrong inside a value of several parts, without a part that may be secret."""
+        """Return what is wrong in a value with several parts, without any part that can be secret."""
         if self.kind == "signers":
             try:
                 parse_extra_signers(raw)
@@ -86,18 +86,18 @@ class ConfigKey:
         return ""
 
     def shown(self, raw: str) -> str:
-        """Return a value for a message: never a secret, no password of a URL, not too long."""
+        """Return a value for a message: without secrets and passwords of URLs, and shortened."""
         if self.secret:
             return "a value that is not shown"
         if self.kind == "url" and "https" not in self.schemes:
-            # where a key's reference belongs, a token may have been pasted
+            # the user may have pasted a token instead of a key reference
             scheme, colon, _ = raw.partition("://")
             return repr(f"{scheme[:_SHOWN]}://…") if colon else "a value without a scheme, which is not shown"
         text = re.sub(r"//[^/@]*@", "//…@", raw)
         return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
 
     def expected(self) -> str:
-        """Return in words what the value may be."""
+        """Return the allowed values in words."""
         if self.kind == "bool":
             return "true or false"
         if self.kind == "url":
@@ -139,7 +139,10 @@ def _read_number(raw: str) -> float:
 
 
 def read_duration(raw: str) -> float:
-    """Return the seconds that ``90s``, ``30m``, ``1h``, ``2d`` or ``0`` means. Raises :class:`ValueError`."""
+    """Return the seconds of a duration such as ``90s``, ``30m``, ``1h``, ``2d`` or ``0``.
+
+    Raises :class:`ValueError`.
+    """
     found = re.fullmatch(r"([0-9]{1,6})([smhd])|0", raw)
     if found is None:
         raise ValueError(raw)

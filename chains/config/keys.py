@@ -1,8 +1,9 @@
-"""Every key of ``chains-config``: how its value is read, its default, what it means.
+"""Every key of ``chains-config``: its kind, default, allowed values and meaning.
 
-Parser, lint and ``docs/configuration.md`` all read this one table. Names, defaults and accepted values of the
-keys that are not ``ours`` are Tekton Chains' (v0.29, ``pkg/config/config.go``), whose parser refuses a wrong
-word but silently keeps the default for a wrong boolean; :attr:`ConfigKey.lenient` tells them apart.
+The parser, lint and ``docs/configuration.md`` use this table. Names, defaults and accepted values of the keys
+that are not ``ours`` are those of Tekton Chains (v0.29, ``pkg/config/config.go``). Its parser refuses a wrong
+word, but for a wrong boolean it keeps the default without an error; :attr:`ConfigKey.lenient` marks these
+keys.
 """
 
 from __future__ import annotations
@@ -65,37 +66,38 @@ _ARTIFACTS = (
 _REPORT = (
     ConfigKey(
         "execution.network-policies.enforced", "bool", "false",
-        "Whether the cluster's network plugin is known to enforce NetworkPolicies, which cannot be observed. "
-        "Only then do policies that deny a pod all egress and all ingress count as isolation.", ours=True,
+        "Whether the cluster's network plugin is known to enforce NetworkPolicies; this cannot be observed. "
+        "Only if true, policies that deny a pod all egress and all ingress count as isolation.", ours=True,
     ),
     ConfigKey(
         "execution.image-environments", "bool", "false",
-        "Whether to read from the registry what a step's image sets in the environment, where isolation "
-        "hangs on it: the pod does not show it.", ours=True,
+        "Whether to read the environment of a step's image from the registry if the isolation depends on it. "
+        "The pod does not show this environment.", ours=True,
     ),
     ConfigKey(
         "execution.redaction.key-file", "path", "",
-        "File with a key of at least 16 bytes: what is redacted is replaced by HMAC-SHA-256, not left out.",
+        "File with a key of at least 16 bytes. Redacted values are replaced by their HMAC-SHA-256, not "
+        "removed.",
         ours=True,
     ),
     ConfigKey(
         "execution.redaction.shown-variables", "text", "",
-        "Environment variables whose values may be shown, separated by commas; all others are redacted.",
+        "Environment variables whose values are shown, separated by commas; all others are redacted.",
         ours=True,
     ),
     ConfigKey(
         "execution.redaction.arguments", "pattern", "",
-        "Further text to redact in arguments: the pattern's first group, or all of it. Passwords, tokens and "
-        "keys of common forms are redacted always.", ours=True,
+        "Further text to redact in arguments: the first group of the pattern, or its whole match. Passwords, "
+        "tokens and keys in common forms are always redacted.", ours=True,
     ),
 )  # fmt: skip
 
 _PROVENANCE = (
-    ConfigKey("builder.id", "text", "https://tekton.dev/chains/v2", "Builder named by provenance, as a URI."),
+    ConfigKey("builder.id", "text", "https://tekton.dev/chains/v2", "Builder in the provenance, as a URI."),
     ConfigKey(
         "builder.id.hermetic", "text", "",
-        "Builder named by provenance of runs whose isolation from the network is proven (`enforced` in the "
-        "execution report); empty is `builder.id`.", ours=True,
+        "Builder in the provenance of runs whose isolation from the network is proven (`enforced` in the "
+        "execution report); empty: `builder.id`.", ours=True,
     ),
     ConfigKey(
         "builddefinition.buildtype", "enum", "https://tekton.dev/chains/v2/slsa",
@@ -107,17 +109,21 @@ _PROVENANCE = (
 _STORAGE = (
     ConfigKey(
         "storage.oci.repository", "text", "",
-        "Repository for the `.att` and `.sig` tags of all images; empty is each image's own. Bundles stay "
-        "beside their image. Placeholders `{namespace}`, `{kind}` and `{name}` are the run's (ours).",
+        "Repository for the `.att` and `.sig` tags of all images; empty: the repository of each image. "
+        "Bundles "
+        "stay in the repository of their image. Placeholders `{namespace}`, `{kind}` and `{name}` are "
+        "those of "
+        "the run (ours).",
     ),
     ConfigKey(
         "storage.oci.bundles-in-repository", "bool", "false",
-        "Whether bundles go into `storage.oci.repository` too, away from their image.", ours=True,
+        "Whether bundles, like the tags, are stored in `storage.oci.repository` and not with their image.",
+        ours=True,
     ),
     ConfigKey(
         "storage.oci.attach-to-platforms", "bool", "false",
-        "Whether the images that an image index lists for its platforms are subjects beside it: attested, "
-        "signed and attached to, each. Asks the registry for every image of a run.", ours=True,
+        "Whether the platform images of an image index are subjects too: each is attested, signed, and gets "
+        "its evidence attached. This asks the registry for every image of a run.", ours=True,
     ),
     ConfigKey(
         "storage.oci.repository.insecure", "bool", "false",
@@ -130,11 +136,12 @@ _STORAGE = (
     ),
     ConfigKey(
         "storage.oci.wait-for-image", "duration", "1h",
-        "For how long after a run's end the controller waits for an image that is not in its registry yet, "
-        "because another task pushes it; `0`: not at all. See `controller.md`.", ours=True,
+        "How long after the end of a run the controller waits for an image that is not in its registry yet, "
+        "because another task pushes it; `0`: no wait. See `controller.md`.", ours=True,
     ),
     ConfigKey(
-        "storage.oci.ca-file", "path", "", "PEM file of further CAs for registries, beside the system's.",
+        "storage.oci.ca-file", "path", "",
+        "PEM file of further CAs for registries, in addition to those of the system.",
         ours=True,
     ),
     ConfigKey(
@@ -149,99 +156,109 @@ _STORAGE = (
     ),
     ConfigKey(
         "storage.docdb.mongo-server-url", "url", "",
-        "MongoDB server for `mongo://`, with its password; instead of the variable `MONGO_SERVER_URL`.",
+        "MongoDB server for `mongo://`, with its password. It replaces the variable `MONGO_SERVER_URL`.",
         schemes=("mongodb", "mongodb+srv"), secret=True,
     ),
     ConfigKey(
         "storage.docdb.mongo-server-url-dir", "path", "",
-        "Folder whose file `MONGO_SERVER_URL` holds that URL; wins over `storage.docdb.mongo-server-url`.",
+        "Folder whose file `MONGO_SERVER_URL` has that URL. It overrides `storage.docdb.mongo-server-url`.",
     ),
     ConfigKey(
-        "storage.docdb.mongo-server-url-path", "path", "", "File that holds that URL; wins over the folder.",
+        "storage.docdb.mongo-server-url-path", "path", "", "File with that URL. It overrides the folder.",
     ),
     ConfigKey("storage.grafeas.projectid", "text", "", "Google Cloud project for the store `grafeas`."),
-    ConfigKey("storage.grafeas.noteid", "text", "", "How notes' names begin; empty is `tekton-NAMESPACE`."),
+    ConfigKey(
+        "storage.grafeas.noteid", "text", "",
+        "Prefix of the names of notes; empty: `tekton-NAMESPACE`.",
+    ),
     ConfigKey(
         "storage.grafeas.notehint", "text", "This attestation note was generated by Tekton Chains",
         "Human-readable name of attestation notes.",
     ),
     ConfigKey("storage.archivista.url", "url", "", "Server for the store `archivista`.", schemes=_WEB),
     ConfigKey(
-        "storage.pubsub.provider", "enum", "", "What carries the messages of the store `kafka`.",
+        "storage.pubsub.provider", "enum", "", "Message service of the store `kafka`.",
         ("inmemory", "kafka"),
     ),
     ConfigKey("storage.pubsub.topic", "text", "", "Topic for these messages."),
     ConfigKey("storage.pubsub.kafka.bootstrap.servers", "text", "", "`host:port` of a Kafka broker."),
     ConfigKey(
         "storage.pubsub.kafka.security.protocol", "enum", "plaintext",
-        "How Kafka's brokers are spoken to: with TLS (`ssl`), with a login (`sasl_…`), with both or neither.",
+        "Protocol to the Kafka brokers: TLS (`ssl`), a login (`sasl_…`), both, or neither.",
         ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"), ours=True,
     ),
     ConfigKey(
         "storage.pubsub.kafka.ssl.ca-file", "path", "",
-        "PEM file of the CAs to trust; empty is the system's.", ours=True,
+        "PEM file of the trusted CAs; empty: those of the system.", ours=True,
     ),
     ConfigKey(
         "storage.pubsub.kafka.ssl.cert-file", "path", "",
-        "PEM file of our own certificate, where the brokers want one.", ours=True,
+        "PEM file of the client certificate, if the brokers require one.", ours=True,
     ),
-    ConfigKey("storage.pubsub.kafka.ssl.key-file", "path", "", "PEM file of its private key.", ours=True),
     ConfigKey(
-        "storage.pubsub.kafka.sasl.mechanism", "enum", "SCRAM-SHA-512", "How to log in.",
+        "storage.pubsub.kafka.ssl.key-file", "path", "",
+        "PEM file of the private key of the client certificate.", ours=True,
+    ),
+    ConfigKey(
+        "storage.pubsub.kafka.sasl.mechanism", "enum", "SCRAM-SHA-512", "SASL mechanism of the login.",
         ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), ours=True,
     ),
-    ConfigKey("storage.pubsub.kafka.sasl.username", "text", "", "As whom to log in.", ours=True),
+    ConfigKey("storage.pubsub.kafka.sasl.username", "text", "", "User name of the login.", ours=True),
     ConfigKey(
         "storage.pubsub.kafka.sasl.password-path", "path", "",
-        "File that holds the password, read again when it changes; empty: variable `KAFKA_SASL_PASSWORD`.",
+        "File with the password, read again after a change; empty: variable `KAFKA_SASL_PASSWORD`.",
         ours=True,
     ),
 )  # fmt: skip
 
 _S3 = (
     ConfigKey(
-        "storage.s3.bucket", "text", "", "Bucket of the store `s3`, AWS or a compatible service.", ours=True,
+        "storage.s3.bucket", "text", "",
+        "Bucket of the store `s3`, in AWS or a compatible service.", ours=True,
     ),
-    ConfigKey("storage.s3.prefix", "text", "", "What all keys in the bucket begin with.", ours=True),
+    ConfigKey("storage.s3.prefix", "text", "", "Prefix of all keys in the bucket.", ours=True),
     ConfigKey(
-        "storage.s3.region", "text", "", "Region of the bucket; empty is variable `AWS_REGION`.", ours=True,
+        "storage.s3.region", "text", "", "Region of the bucket; empty: variable `AWS_REGION`.", ours=True,
     ),
     ConfigKey(
         "storage.s3.endpoint", "url", "",
-        "The service, where it is not AWS; empty is variable `AWS_ENDPOINT_URL`.", schemes=_WEB, ours=True,
+        "URL of the service if it is not AWS; empty: variable `AWS_ENDPOINT_URL`.", schemes=_WEB, ours=True,
     ),
     ConfigKey(
         "storage.s3.addressing-style", "enum", "auto",
-        "Whether the bucket's name is in the path or the host; `auto` is the path where an endpoint is set.",
+        "Whether the name of the bucket is in the path or in the host; `auto`: in the path if an "
+        "endpoint is set.",
         ("auto", "path", "virtual"), ours=True,
     ),
     ConfigKey(
-        "storage.s3.ca-file", "path", "", "PEM file of the CAs to trust instead of the usual.", ours=True,
+        "storage.s3.ca-file", "path", "",
+        "PEM file of the CAs that are trusted instead of the usual ones.", ours=True,
     ),
     ConfigKey(
-        "storage.s3.sse", "enum", "", "Encryption by the service that is asked for, and checked.",
+        "storage.s3.sse", "enum", "", "Server-side encryption that is requested and checked.",
         ("AES256", "aws:kms"), ours=True,
     ),
     ConfigKey(
-        "storage.s3.sse-kms-key-id", "text", "", "Key for `aws:kms`; empty is the account's own.", ours=True,
+        "storage.s3.sse-kms-key-id", "text", "",
+        "Key for `aws:kms`; empty: the default key of the account.", ours=True,
     ),
     ConfigKey(
         "storage.s3.object-lock.mode", "enum", "",
-        "Whether objects are locked: with `compliance` nobody can delete them before their time.",
+        "Object lock of new objects; with `compliance`, nobody can delete them before the retention ends.",
         ("governance", "compliance"), ours=True,
     ),
     ConfigKey(
         "storage.s3.object-lock.retain-days", "text", "",
-        "For how long: `DAYS`, or `PATTERN=DAYS` for namespaces, separated by commas; the first that matches "
-        "counts, such as `prod-*=2555,*=365`.", ours=True,
+        "Retention: `DAYS`, or `PATTERN=DAYS` for namespaces, separated by commas, such as "
+        "`prod-*=2555,*=365`. The first match applies.", ours=True,
     ),
     ConfigKey(
         "storage.s3.object-lock.legal-hold", "text", "",
-        "Namespaces under legal hold, which has no end: patterns separated by commas.", ours=True,
+        "Namespaces under legal hold, which has no end: patterns, separated by commas.", ours=True,
     ),
     ConfigKey(
         "storage.s3.snapshots", "bool", "true",
-        "Whether the run as it was attested is kept beside its evidence, with its parameters and results.",
+        "Whether the attested run is stored with its evidence, including its parameters and results.",
         ours=True,
     ),
 )  # fmt: skip
@@ -252,21 +269,25 @@ _KMS = (
         schemes=("gcpkms", "awskms", "azurekms", "hashivault", "openbao", "pkcs11"),
     ),
     ConfigKey(
-        "signers.kms.auth.address", "url", "", "Vault server; empty is variable `VAULT_ADDR`.", schemes=_WEB,
+        "signers.kms.auth.address", "url", "", "Vault server; empty: variable `VAULT_ADDR`.", schemes=_WEB,
     ),
     ConfigKey(
         "signers.kms.auth.token", "text", "",
-        "Vault token. Everybody who may read the ConfigMap sees it: use `signers.kms.auth.token-path`.",
+        "Vault token. Everyone who may read the ConfigMap sees it; use `signers.kms.auth.token-path`.",
         secret=True,
     ),
-    ConfigKey("signers.kms.auth.token-path", "path", "", "File that holds the Vault token; wins over it."),
-    ConfigKey("signers.kms.auth.oidc.path", "text", "", "Mount path of Vault's JWT login, such as `jwt`."),
-    ConfigKey("signers.kms.auth.oidc.role", "text", "", "Role to log in as; needed together with the path."),
     ConfigKey(
-        "signers.kms.auth.oidc.token-path", "path", SERVICE_ACCOUNT_TOKEN, "File that holds the JWT for it.",
+        "signers.kms.auth.token-path", "path", "",
+        "File with the Vault token. It overrides `signers.kms.auth.token`.",
+    ),
+    ConfigKey("signers.kms.auth.oidc.path", "text", "", "Mount path of Vault's JWT login, such as `jwt`."),
+    ConfigKey("signers.kms.auth.oidc.role", "text", "", "Role of the login; it needs the path too."),
+    ConfigKey(
+        "signers.kms.auth.oidc.token-path",
+        "path", SERVICE_ACCOUNT_TOKEN, "File with the JWT for this login.",
     ),
     ConfigKey(
-        "signers.kms.auth.spire.sock", "url", "", "Socket of a SPIRE agent to get that JWT from.",
+        "signers.kms.auth.spire.sock", "url", "", "Socket of a SPIRE agent that issues the JWT.",
         schemes=("unix", "tcp"),
     ),
     ConfigKey("signers.kms.auth.spire.audience", "text", "", "Audience of the JWT from SPIRE."),
@@ -276,43 +297,43 @@ PROVIDERS = (
     "filesystem", "github-actions", "google-workload-identity", "google-impersonate", "spiffe",
     "buildkite-agent", "envvar", "filesystem-custom-path",
 )  # fmt: skip
-"""What cosign 2.6 registers, for ``signers.x509.fulcio.provider``; its parser takes any text."""
+"""The providers of cosign 2.6, for ``signers.x509.fulcio.provider``; Tekton Chains accepts any text."""
 
 _X509 = (
     ConfigKey(
         "signers.x509.fulcio.enabled", "bool", "false",
-        "Whether the signer `x509` gets short-lived certificates from Fulcio, not a key.", lenient=True,
+        "Whether the signer `x509` uses short-lived certificates from Fulcio instead of a key.", lenient=True,
     ),
     ConfigKey(
         "signers.x509.fulcio.address", "url", "https://fulcio.sigstore.dev", "Fulcio server.", schemes=_WEB,
     ),
     ConfigKey(
-        "signers.x509.fulcio.issuer", "url", "https://oauth2.sigstore.dev/auth", "OIDC issuer to expect.",
+        "signers.x509.fulcio.issuer", "url", "https://oauth2.sigstore.dev/auth", "Expected OIDC issuer.",
         schemes=_WEB,
     ),
     ConfigKey(
         "signers.x509.fulcio.provider", "text", "",
         f"Source of the identity token: {', '.join(f'`{name}`' for name in PROVIDERS)}; empty: all.",
     ),
-    ConfigKey("signers.x509.identity.token.file", "path", "", "File that holds the identity token."),
+    ConfigKey("signers.x509.identity.token.file", "path", "", "File with the identity token."),
     ConfigKey(
         "signers.x509.tuf.mirror.url", "url", "https://tuf-repo-cdn.sigstore.dev",
-        "TUF repository of the trusted root; any but the default needs `signers.x509.tuf.root`.",
+        "TUF repository of the trusted root. Any other than the default needs `signers.x509.tuf.root`.",
         schemes=_WEB,
     ),
     ConfigKey(
         "signers.x509.tuf.root", "path", "",
-        "The TUF repository's `root.json`, pinned: nothing is believed that does not descend from it.",
+        "Pinned `root.json` of the TUF repository: only metadata that is signed from this root is trusted.",
         ours=True,
     ),
     ConfigKey(
         "signers.x509.trusted-root", "path", "",
-        "Trusted root (`trusted_root.json`) that verifies what Fulcio, log and timestamp authority answer; "
-        "empty: the one of the TUF repository, for certificates.", ours=True,
+        "Trusted root (`trusted_root.json`) to verify the answers of Fulcio, log and timestamp authority; "
+        "empty: for certificates, the one of the TUF repository.", ours=True,
     ),
     ConfigKey(
         "signers.x509.signing-config", "path", "",
-        "Sigstore signing configuration; its Fulcio, log and timestamp authority go before the URLs here.",
+        "Sigstore signing configuration. Its Fulcio, log and timestamp authority override the URLs here.",
         ours=True,
     ),
 )  # fmt: skip
@@ -320,21 +341,25 @@ _X509 = (
 _TRANSPARENCY = (
     ConfigKey(
         "transparency.enabled", "enum", "false",
-        "Whether signatures go to a transparency log; `manual`: only of runs with the annotation "
+        "Whether signatures are recorded in a transparency log; `manual`: only those of runs with the "
+        "annotation "
         '`chains.tekton.dev/transparency-upload: "true"` or the label '
         '`provenance.chains/transparency-upload: "true"`.', ("true", "false", "manual"), lenient=True,
     ),
     ConfigKey("transparency.url", "url", "https://rekor.sigstore.dev", "Rekor server.", schemes=_WEB),
     ConfigKey(
         "transparency.version", "enum", "1",
-        "API of the Rekor server; `2` keeps hashes alone and needs a timestamp authority.", ("1", "2"),
+        "API version of the Rekor server; `2` stores only hashes and needs a timestamp authority.",
+        ("1", "2"),
         ours=True,
     ),
     ConfigKey(
         "signers.extra", "signers", "",
-        "Further signers for some runs, a JSON or YAML list of objects with `name`, `reference` (key file or "
-        "key service's key), `namespaces` (patterns), `labels` (a selector), and `instead: true` where it "
-        "signs in place of the artifact's own signer. See `signers.md`.", ours=True,
+        "Further signers for some runs: a JSON or YAML list of objects with `name`, `reference` (a key "
+        "file or "
+        "the reference of a key service), `namespaces` (patterns), `labels` (a selector), and `instead: "
+        "true` "
+        "if it replaces the artifact's own signer. See `signers.md`.", ours=True,
     ),
     ConfigKey(
         "signers.timestamp.url", "url", "",
@@ -345,9 +370,9 @@ _TRANSPARENCY = (
 _SELECTION = (
     ConfigKey(
         "filter.managed-by", "text", "",
-        "Further values of `spec.managedBy`, separated by commas, of runs to work on. Runs of "
-        "`tekton.dev/pipeline` and without a value are always ours, others are not touched. Tekton Chains "
-        "knows this key after 0.29.", ours=True,
+        "Further values of `spec.managedBy`, separated by commas, of runs to handle. Runs with "
+        "`tekton.dev/pipeline` or without a value are always handled; others are not touched. Tekton Chains "
+        "has this key after 0.29.", ours=True,
     ),
     ConfigKey(
         "filter.labels", "labels", "",
@@ -356,8 +381,9 @@ _SELECTION = (
     ),
     ConfigKey(
         "filter.skip", "text", "",
-        "Name of a label or annotation whose value `true` lets a run go without evidence, marked `skipped`; "
-        "empty: no run may ask for that.", ours=True,
+        "Name of a label or annotation. A run that has it with the value `true` gets no evidence and is "
+        "marked "
+        "`skipped`; empty: no run can ask for this.", ours=True,
     ),
     ConfigKey(
         "backlog.since", "since", "",
@@ -366,7 +392,7 @@ _SELECTION = (
     ),
     ConfigKey(
         "backlog.rate", "number", "0",
-        "How many runs of the backlog (ended more than five minutes ago) are begun in a second; 0: no limit.",
+        "Runs of the backlog (ended more than five minutes ago) that are started per second; 0: no limit.",
         ours=True,
     ),
 )  # fmt: skip
@@ -385,7 +411,7 @@ SECTIONS = (
 KEYS: Mapping[str, ConfigKey] = {key.name: key for _, keys in SECTIONS for key in keys}
 
 IGNORED = frozenset(("_example",))
-"""Documentation inside knative's ConfigMaps."""
+"""Keys with documentation in knative's ConfigMaps."""
 
 RENAMED = {
     "signers.kms.auth.path": "signers.kms.auth.oidc.path",
@@ -393,7 +419,7 @@ RENAMED = {
     "signers.kms.auth.token-dir": "signers.kms.auth.token-path",
     "signers.x509.fulcio.auth": "signers.x509.fulcio.provider",
 }
-"""Keys that released or unreleased versions of Tekton Chains had, and what replaced them."""
+"""Former keys of released and unreleased versions of Tekton Chains, and their replacements."""
 _MEANT = {
     "tekton": "in-toto", "tekton-provenance": "in-toto",
     "slsa/v0.2": "in-toto", "slsa/v1.0": "slsa/v2alpha4",
@@ -401,11 +427,11 @@ _MEANT = {
     "pubsub": "kafka", "yes": "true", "on": "true", "enabled": "true", "no": "false", "off": "false",
     "disabled": "false", "google": "google-workload-identity", "github": "github-actions",
 }  # fmt: skip
-"""Values that were allowed once, or that people write, and what they mean today."""
+"""Former values, and values that people write by mistake, with the value that is meant."""
 
 
 def read_values(data: Mapping[str, str]) -> tuple[dict[str, str], list[ConfigKey]]:
-    """Return the value of every key, and the keys whose values cannot be read and so have their default."""
+    """Return the value of every key, and the keys with an invalid value, which get their default."""
     values: dict[str, str] = {}
     unreadable = []
     for name, key in KEYS.items():
@@ -418,19 +444,19 @@ def read_values(data: Mapping[str, str]) -> tuple[dict[str, str], list[ConfigKey
 
 
 def unknown_keys(data: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the keys that nothing reads, in their order."""
+    """Return the keys that are not in the table, in the order of ``data``."""
     return tuple(name for name in data if name not in KEYS and name not in IGNORED)
 
 
 def nearest_key(name: str) -> str:
-    """Return the known key that was probably meant, or nothing."""
+    """Return the known key that was probably meant, or an empty text."""
     renamed = RENAMED.get(name)
     near = get_close_matches(name.lower(), KEYS, 1, 0.8)
     return renamed or (near[0] if near else "")
 
 
 def nearest_value(word: str, values: tuple[str, ...]) -> str:
-    """Return the allowed word that was probably meant, or nothing."""
+    """Return the allowed word that was probably meant, or an empty text."""
     low = word.strip().lower()
     meant = _MEANT.get(low, low)
     near = [meant] if meant in values else get_close_matches(low, values, 1, 0.7)

@@ -1,8 +1,8 @@
-"""Everything that is wrong, lost, risky or without effect in a configuration, found at once and offline.
+"""Finds everything in a configuration that is wrong, ignored, risky or without effect, offline.
 
-An ``error`` is a value that is refused, a setting that gets lost, or a combination that cannot sign, store or
-be verified later; a ``warning`` works but is risky, ends evidence early or has no effect. No text repeats a
-secret, nor the value of an unknown key, which may be a misspelt secret.
+An ``error`` is a refused value, an ignored setting, or a combination that cannot sign, store or be verified
+later. A ``warning`` works, but it is risky, deletes evidence early or has no effect. No text contains a
+secret or the value of an unknown key, because that key can be a misspelt secret.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from chains.errors import Problem
 
 
 def lint_config(data: Mapping[str, str]) -> list[Problem]:
-    """Return every problem of the ConfigMap data, errors first; an empty list means that nothing is wrong."""
+    """Return all problems of the ConfigMap data, errors first."""
     values, unreadable = read_values(data)
     problems = [_unknown(name) for name in unknown_keys(data)]
     problems += [value_problem(key, data[key.name]) for key in unreadable]
@@ -31,13 +31,13 @@ def lint_config(data: Mapping[str, str]) -> list[Problem]:
 
 
 def value_problem(key: ConfigKey, raw: str) -> Problem:
-    """Return why a value cannot be read."""
+    """Return why a value is invalid."""
     bad, allowed = raw, key.values or ("true", "false")
     if key.kind == "list":
         bad = min(key.words(raw) - set(key.values))
     message = key.why(raw) or f"expected {key.expected()}, got {key.shown(bad)}"
     if key.lenient:
-        message += f"; tekton chains ignores it without a word, so it counts as {key.default}"
+        message += f"; tekton chains ignores it without an error, so the value is {key.default}"
     return Problem(key.name, "error", message, nearest_value(bad, allowed))
 
 
@@ -48,7 +48,7 @@ def _unknown(name: str) -> Problem:
 
 
 def _form(key: ConfigKey, raw: str) -> Iterator[Problem]:
-    """Tell whether a free text can be what it should be; the parser takes any."""
+    """Yield the problems of a free text. The parser accepts any text."""
     if key.kind not in {"text", "url", "path"} or raw == key.default:
         return
     if raw != raw.strip():

@@ -1,8 +1,8 @@
-"""The configuration: a ``chains-config`` becomes one frozen, typed tree.
+"""Parses a ``chains-config`` into one frozen, typed tree.
 
-:func:`parse_config` accepts exactly what Tekton Chains v0.29 accepts (and the keys that are ours), with the
-same meaning, and raises with every refused value at once. What Chains would swallow without a word is found
-by :func:`lint_config`.
+:func:`parse_config` accepts exactly what Tekton Chains v0.29 accepts, with the same meaning, and our own
+keys. It reports all refused values together. :func:`lint_config` finds what Tekton Chains ignores without an
+error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Config", "Problem", "lint_config", "lint_file", "load_config", "load
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What is done with one kind of artifact; ``storage`` has the names of its stores, sorted."""
+    """Format, stores and signer of one kind of artifact; ``storage`` has the sorted names of the stores."""
 
     format: str
     storage: tuple[str, ...]
@@ -37,13 +37,13 @@ class Artifact:
 
     @property
     def enabled(self) -> bool:
-        """Whether anything is signed: the signer ``none`` and an empty storage key both disable it."""
+        """Whether the artifact is attested. The signer ``none`` or an empty storage key disables it."""
         return self.signer != "none" and bool(self.storage)
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineRunArtifact(Artifact):
-    """What is done with PipelineRuns."""
+    """Format, stores and signer of PipelineRuns."""
 
     deep_inspection: bool
 
@@ -60,12 +60,12 @@ class OciStorage:
     ca_file: str
     run_credentials: bool
     wait_for_image: float
-    """Seconds after a run's end."""
+    """Seconds after the end of the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class DocdbStorage:
-    """Keys ``storage.docdb.*``; of the three MongoDB settings path wins over dir over the URL itself."""
+    """Keys ``storage.docdb.*``. Of the MongoDB settings, the path overrides the folder, and both the URL."""
 
     url: str
     mongo_server_url: str = field(repr=False)
@@ -75,7 +75,7 @@ class DocdbStorage:
 
 @dataclass(frozen=True, slots=True)
 class GrafeasStorage:
-    """Keys ``storage.grafeas.*``; an empty ``note_id`` stands for ``tekton-`` and the run's namespace."""
+    """Keys ``storage.grafeas.*``. An empty ``note_id`` means ``tekton-`` and the namespace of the run."""
 
     project_id: str
     note_id: str
@@ -84,7 +84,7 @@ class GrafeasStorage:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Keys ``storage.*``, for the stores that artifacts name."""
+    """Keys ``storage.*``."""
 
     oci: OciStorage
     gcs_bucket: str
@@ -97,7 +97,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class KmsSigner:
-    """Keys ``signers.kms.*``; ``token_path`` wins over ``token``."""
+    """Keys ``signers.kms.*``. ``token_path`` overrides ``token``."""
 
     ref: str
     address: str
@@ -112,7 +112,7 @@ class KmsSigner:
 
 @dataclass(frozen=True, slots=True)
 class X509Signer:
-    """Keys ``signers.x509.*``; an empty ``fulcio_provider`` means that all are tried."""
+    """Keys ``signers.x509.*``. An empty ``fulcio_provider`` means that all providers are tried."""
 
     fulcio_enabled: bool
     fulcio_address: str
@@ -139,7 +139,7 @@ class Signers:
 
 @dataclass(frozen=True, slots=True)
 class Transparency:
-    """Keys ``transparency.*``; with ``manual`` only runs that ask for it are logged."""
+    """Keys ``transparency.*``. With ``manual``, only runs that request it are logged."""
 
     enabled: bool
     manual: bool
@@ -149,7 +149,7 @@ class Transparency:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One ``chains-config`` with the defaults of absent keys; ``unknown`` has the keys nothing reads."""
+    """One ``chains-config``, with the default of every absent key. ``unknown`` has the unknown keys."""
 
     taskrun: Artifact
     pipelinerun: PipelineRunArtifact
@@ -179,10 +179,10 @@ def load_config(path: str | Path) -> Config:
 
 
 def parse_config(data: Mapping[str, str]) -> Config:
-    """Return the configuration that the ConfigMap data means.
+    """Parse the data of a ConfigMap.
 
-    Raises :class:`ConfigError` with every value that is refused. Unknown keys and wrong booleans are not
-    refused, as in Tekton Chains: the former end in ``unknown``, the latter keep the default.
+    Raises :class:`ConfigError` with all refused values. As in Tekton Chains, unknown keys and invalid
+    booleans are not refused: unknown keys are listed in ``unknown``, and an invalid boolean gets its default.
     """
     values, unreadable = read_values(data)
     problems = [value_problem(key, data[key.name]) for key in unreadable if not key.lenient]
@@ -193,9 +193,9 @@ def parse_config(data: Mapping[str, str]) -> Config:
 
 
 def lint_file(path: Path) -> list[Problem]:
-    """Return everything that is wrong with a configuration file, errors first.
+    """Return all problems of a configuration file, errors first.
 
-    Raises :class:`ConfigError` for a file without a configuration in it.
+    Raises :class:`ConfigError` for a file without a configuration.
     """
     file = read_config_file(path)
     problems = [*file.unusable, *file.problems, *lint_config(file.data)]
@@ -240,7 +240,7 @@ def _build(values: Mapping[str, str], unknown: tuple[str, ...]) -> Config:
 
 
 def _placeholder_problems(values: Mapping[str, str]) -> list[Problem]:
-    """Refuse a template that cannot be meant: evidence in a place named by accident is lost."""
+    """Refuse an invalid template: evidence in a repository with a wrong name would be lost."""
     name = "storage.oci.repository"
     if "{" in values[name] or "}" in values[name]:
         try:
@@ -321,7 +321,7 @@ def _kms(values: Mapping[str, str]) -> KmsSigner:
         token_path=values["signers.kms.auth.token-path"],
         oidc_path=values["signers.kms.auth.oidc.path"],
         oidc_role=values["signers.kms.auth.oidc.role"],
-        # Tekton Chains looks for the default only when it logs in, so an empty value means the same
+        # Tekton Chains applies this default only at the login, so an empty value means the default too
         oidc_token_path=values[login] or KEYS[login].default,
         spire_sock=values["signers.kms.auth.spire.sock"],
         spire_audience=values["signers.kms.auth.spire.audience"],
@@ -343,13 +343,13 @@ def _x509(values: Mapping[str, str]) -> X509Signer:
 
 
 def is_keyless(config: Config) -> bool:
-    """Whether the signer ``x509`` gets certificates from Fulcio, and anything is signed with it."""
+    """Whether an enabled artifact is signed with certificates from Fulcio."""
     artifacts = (config.taskrun, config.pipelinerun, config.oci)
     used = any(artifact.enabled and artifact.signer == "x509" for artifact in artifacts)
     return used and config.signers.x509.fulcio_enabled
 
 
 def trust_ages(config: Config) -> bool:
-    """Whether the trusted root comes from a TUF repository, which replaces it as keys are rotated."""
+    """Whether the trusted root comes from a TUF repository, which updates it when keys are rotated."""
     x509 = config.signers.x509
     return not x509.trusted_root and (is_keyless(config) or bool(x509.tuf_root))

@@ -1,4 +1,4 @@
-"""The keys ``storage.pubsub.*``, and the URL they come to, which the store ``kafka`` reads and checks."""
+"""The keys ``storage.pubsub.*``, and the URL for the store ``kafka`` that is built from them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PubsubStorage:
 
     @property
     def url(self) -> str:
-        """The store's URL, as :func:`storage.kafka.settings.parse_kafka_url` reads it, without a password."""
+        """The URL of the store, for :func:`storage.kafka.settings.parse_kafka_url`, without a password."""
         logs_in = self.kafka_security_protocol.startswith("sasl_")
         settings = {
             "security-protocol": self.kafka_security_protocol,
@@ -40,7 +40,7 @@ class PubsubStorage:
 
 
 def pubsub_storage(values: Mapping[str, str]) -> PubsubStorage:
-    """Return the settings that the values of all keys come to."""
+    """Return the settings from the values of all keys."""
     kafka = "storage.pubsub.kafka."
     return PubsubStorage(
         provider=values["storage.pubsub.provider"],

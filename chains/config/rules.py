@@ -1,4 +1,4 @@
-"""What is wrong with settings together, each on its own being right: one function for each topic."""
+"""Rules about combinations of settings that are valid one by one: one function for each topic."""
 
 from __future__ import annotations
 
@@ -42,33 +42,33 @@ _STORE_OF = {
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The ConfigMap data and the values it leads to, with what the rules ask of them."""
+    """The data of a ConfigMap and its parsed values, with the questions of the rules."""
 
     data: Mapping[str, str]
     values: Mapping[str, str]
 
     def given(self, name: str) -> bool:
-        """Whether the key is there with something else than its default."""
+        """Whether the key is set to a value other than its default."""
         return bool(self.data.get(name)) and self.values[name] != KEYS[name].default
 
     def enabled(self, artifact: str) -> bool:
-        """Whether an artifact is attested at all."""
+        """Whether an artifact is attested."""
         start = f"artifacts.{artifact}."
         return self.values[start + "signer"] != "none" and self.values[start + "storage"] != ""
 
     def signing(self, signer: str) -> str:
-        """Return the keys by which enabled artifacts choose a signer, as words; empty when none does."""
+        """Return the keys with which enabled artifacts choose a signer, as text; empty if none does."""
         names = (f"artifacts.{artifact}.signer" for artifact in _ARTIFACTS if self.enabled(artifact))
         return " and ".join(name for name in names if self.values[name] == signer)
 
     def storing(self, store: str) -> str:
-        """Return the keys by which enabled artifacts choose a store, as words; empty when none does."""
+        """Return the keys with which enabled artifacts choose a store, as text; empty if none does."""
         names = (f"artifacts.{artifact}.storage" for artifact in _ARTIFACTS if self.enabled(artifact))
         return " and ".join(name for name in names if store in self.values[name].split(","))
 
     @property
     def keyless(self) -> bool:
-        """Whether certificates come from Fulcio, if anything is signed with x509."""
+        """Whether the signer x509 uses certificates from Fulcio."""
         return self.values["signers.x509.fulcio.enabled"] == "true"
 
 
@@ -86,10 +86,10 @@ def _disabled(view: View) -> Iterator[Problem]:
             yield _warning(
                 f"artifacts.{artifact}.signer",
                 f"none leaves {_ARTIFACTS[artifact]} without evidence; the documentation of tekton chains "
-                "speaks of unsigned provenance, but its code stores none, and neither does this",
+                "describes unsigned provenance, but its code stores none, and neither does this project",
             )
     if not any(map(view.enabled, _ARTIFACTS)):
-        yield _warning("artifacts", "all of them are disabled, so nothing is ever attested")
+        yield _warning("artifacts", "all artifacts are disabled, so nothing is attested")
 
 
 def _formats(view: View) -> Iterator[Problem]:
@@ -119,7 +119,9 @@ def _formats(view: View) -> Iterator[Problem]:
         shown = KEYS["builder.id.hermetic"].shown(hermetic)
         yield _warning("builder.id.hermetic", f"expected a URI, got {shown}")
     elif hermetic and hermetic == builder:
-        yield _warning("builder.id.hermetic", "is builder.id, so nobody can tell the two kinds of runs apart")
+        yield _warning(
+            "builder.id.hermetic", "equals builder.id, so verifiers cannot distinguish hermetic runs"
+        )
 
 
 def _stores(view: View) -> Iterator[Problem]:
@@ -135,27 +137,29 @@ def _stores(view: View) -> Iterator[Problem]:
         if view.enabled(artifact) and view.values[name] == "tekton":
             yield _warning(
                 name,
-                f"evidence about {what} is in annotations of the run alone, where it is deleted with the run "
+                f"evidence about {what} is only in annotations of the run, where it is deleted with the run "
                 "and limited to 256 KiB; add oci or another store",
             )
     if view.storing("kafka"):
         message = f"{view.storing('kafka')} has kafka, which tekton chains accepts but has no store for"
-        yield _warning("artifacts", f"{message}: there every run fails")
+        yield _warning("artifacts", f"{message}: every run fails there")
         if view.values["storage.pubsub.provider"] == "inmemory":
             yield _error("storage.pubsub.provider", "inmemory keeps nothing; write kafka")
         elif problem := _kafka_problem(view):
             yield _error("storage.pubsub.kafka", problem)
     if view.values["storage.oci.attach-to-platforms"] == "true" and not view.storing("oci"):
-        yield _error("storage.oci.attach-to-platforms", "needs the store oci, whose registry is asked")
+        yield _error("storage.oci.attach-to-platforms", "needs the store oci, because it asks its registry")
     if "artifacts.oci.storage" in view.storing("archivista"):
-        message = "archivista holds envelopes only; with image signatures for it, tekton chains fails the run"
+        message = (
+            "archivista stores only envelopes; for an image signature in it, tekton chains fails the run"
+        )
         yield _warning("artifacts.oci.storage", message)
     if any(map(str.isspace, view.values["storage.grafeas.noteid"].strip())):
         yield _error("storage.grafeas.noteid", "expected a word without spaces")
 
 
 def _kafka_problem(view: View) -> str:
-    """Return what the store itself says of its keys, empty where it says nothing."""
+    """Return the error of the store for its keys, or an empty text."""
     pubsub = pubsub_storage(view.values)
     if pubsub.topic and pubsub.kafka_bootstrap_servers:
         try:
@@ -170,11 +174,11 @@ def _mongo(view: View) -> Iterator[Problem]:
     given = [name for name in (f"{start}-path", f"{start}-dir", start) if view.given(name)]
     if view.given(start):
         message = (
-            "everybody who may read the ConfigMap sees its password; mount a Secret and name the file with "
+            "everyone who may read the ConfigMap sees its password; mount a Secret and name the file with "
         )
         yield _warning(start, f"{message}{start}-path")
     for name in given[1:]:
-        yield _warning(name, f"has no effect: {given[0]} wins; remove one of them")
+        yield _warning(name, f"has no effect: {given[0]} overrides it; remove one of them")
     url = view.values["storage.docdb.url"]
     if not view.storing("docdb") or not url:
         return
@@ -192,7 +196,9 @@ def _bucket(view: View) -> Iterator[Problem]:
     except StoreRejected as error:
         yield _error("storage.s3", str(error))
     if view.values["storage.s3.object-lock.mode"] == "compliance":
-        message = "nobody can shorten it, not even the account's root; try governance first"
+        message = (
+            "nobody can shorten the retention, not even the root user of the account; try governance first"
+        )
         yield _warning("storage.s3.object-lock.mode", message)
 
 
@@ -207,18 +213,20 @@ def _registry(view: View) -> Iterator[Problem]:
         if view.values["storage.oci.bundles-in-repository"] == "true":
             pass
         elif encoding == "sigstore-bundle":
-            message = "has no effect: the encoding format sigstore-bundle keeps everything beside the image"
+            message = "has no effect: the encoding format sigstore-bundle uses the image's repository alone"
             yield _warning("storage.oci.repository", message)
         elif encoding == "both":
-            message = "takes the tags alone; bundles go beside their image, where pushing must be allowed too"
+            message = (
+                "gets only the tags; bundles go to the image's repository, where pushing must be allowed too"
+            )
             yield _warning("storage.oci.repository", message)
     elif view.values["storage.oci.bundles-in-repository"] == "true":
         yield _error("storage.oci.bundles-in-repository", "needs storage.oci.repository")
     if view.values["storage.oci.repository.insecure"] == "true":
         yield _warning(
             "storage.oci.repository.insecure",
-            "no registry's certificate is verified, so evidence and credentials can be read and changed on "
-            "the way; name a private CA with storage.oci.ca-file instead",
+            "no certificate of a registry is verified, so others on the network can read and change evidence "
+            "and credentials; configure a private CA with storage.oci.ca-file instead",
         )
         if view.given("storage.oci.ca-file"):
             yield _warning(
@@ -230,11 +238,13 @@ def _kms(view: View) -> Iterator[Problem]:
     auth = "signers.kms.auth."
     if view.given(auth + "token"):
         message = (
-            "everybody who may read the ConfigMap can sign with it; mount a Secret and name the file with "
+            "everyone who may read the ConfigMap can sign with it; mount a Secret and name the file with "
         )
         yield _warning(auth + "token", f"{message}{auth}token-path")
         if view.given(auth + "token-path"):
-            yield _warning(auth + "token", f"has no effect: {auth}token-path wins; remove one of them")
+            yield _warning(
+                auth + "token", f"has no effect: {auth}token-path overrides it; remove one of them"
+            )
     users = view.signing("kms")
     if not users:
         return
@@ -249,26 +259,26 @@ def _kms(view: View) -> Iterator[Problem]:
         for name in KEYS:
             if name.startswith(auth) and view.given(name):
                 yield _warning(
-                    name, f"has no effect: {' and '.join(_VAULT)} keys read it, the key is {scheme}:"
+                    name, f"has no effect: only {' and '.join(_VAULT)} keys use it, the key is {scheme}:"
                 )
 
 
 def _kms_login(view: View) -> Iterator[Problem]:
-    """Judge the two ways to a JWT: SPIRE, or a file with path and role; a token makes the latter useless."""
+    """Check the two sources of a JWT: SPIRE, or a file with path and role. A token overrides the second."""
     sock, audience = "signers.kms.auth.spire.sock", "signers.kms.auth.spire.audience"
     start = "signers.kms.auth.oidc."
     path, role = view.given(start + "path"), view.given(start + "role")
     if view.given(sock) and not view.given(audience):
-        yield _error(audience, f"is missing, but {sock} is set; spire gives no token without it")
+        yield _error(audience, f"is missing, but {sock} is set; spire issues no token without it")
     if view.given(audience) and not view.given(sock):
         yield _warning(audience, f"has no effect without {sock}")
     if view.given(sock):
         if view.given(start + "token-path"):
-            yield _warning(start + "token-path", f"has no effect: {sock} wins")
+            yield _warning(start + "token-path", f"has no effect: {sock} overrides it")
     elif view.given("signers.kms.auth.token") or view.given("signers.kms.auth.token-path"):
         if path or role:
             yield _warning(
-                start + ("path" if path else "role"), "has no effect: a token is set too, and wins"
+                start + ("path" if path else "role"), "has no effect: a token is set too and overrides it"
             )
     elif path != role:
         missing, there = ("role", "path") if path else ("path", "role")
@@ -282,11 +292,14 @@ def _extra(view: View) -> Iterator[Problem]:
     for one in signers:
         name = f"signers.extra: {one.name}"
         if scheme_of(one.reference) not in KEY_SERVICES and not one.reference.startswith(("/", "file:///")):
-            yield _warning(name, "its key file has no absolute path; one depends on the working folder")
+            yield _warning(
+                name,
+                "the path of its key file is relative to the working folder; use an absolute path",
+            )
         if not one.namespaces:
             message = (
-                "is chosen by labels alone, which whoever may create a run anywhere can set, and so have it "
-                "signed with this key; name namespaces too"
+                "is selected only by labels; everyone who may create a run in any namespace can set them and "
+                "get the run signed with this key; add namespaces"
             )
             yield _warning(name, message)
     if any(not one.instead for one in signers):
@@ -309,8 +322,8 @@ def _keyless(view: View) -> Iterator[Problem]:
     log = view.values["transparency.enabled"]
     if log != "true" and not view.values["signers.timestamp.url"]:
         message = (
-            "certificates from fulcio end after minutes, and without a transparency log nobody can tell "
-            'later whether a signature is older; set transparency.enabled to "true"'
+            "certificates from fulcio end after minutes, and without a transparency log nobody can prove "
+            'later that a signature is older; set transparency.enabled to "true"'
         )
         problem = _warning if log == "manual" else _error
         yield problem("signers.x509.fulcio.enabled", message)
@@ -330,14 +343,18 @@ def _transparency(view: View) -> Iterator[Problem]:
         )
     stamps = view.values["signers.timestamp.url"] or view.values["signers.x509.signing-config"]
     if view.values["transparency.version"] == "2" and not stamps:
-        message = "is missing, but entries of a rekor v2 log carry no time, and verifiers refuse them without"
+        message = (
+            "is missing, but entries of a rekor v2 log have no time, and verifiers refuse entries without one"
+        )
         yield _error("signers.timestamp.url", message)
     try:
         host = urlsplit(view.values["transparency.url"]).hostname
     except ValueError:
         return
     if host == _PUBLIC_LOG:
-        message = "this log is public for ever, with parameters, results and internal names of what is logged"
+        message = (
+            "this log is public for ever, including parameters, results and internal names of the logged runs"
+        )
         yield _warning("transparency.url", message)
 
 
@@ -347,14 +364,14 @@ def _plain_http(view: View) -> Iterator[Problem]:
         ("signers.kms.auth.address", bool(view.signing("kms")), "tokens for the key server"),
         ("storage.s3.endpoint", bool(view.storing("s3")), "evidence"),
         ("signers.x509.fulcio.address", keyless, "identity tokens"),
-        ("signers.x509.tuf.mirror.url", keyless, "the root of all trust"),
+        ("signers.x509.tuf.mirror.url", keyless, "the trusted root"),
     ):
         if used and view.values[name].startswith("http://"):
-            yield _warning(name, f"{why} can be read and changed on the way over plain http; use https")
+            yield _warning(name, f"{why} can be read and changed on the network over plain http; use https")
 
 
 def _unused(view: View) -> Iterator[Problem]:
-    """Find settings that nothing reads, unless they only spell out the default."""
+    """Yield the settings that have no effect, unless they equal the default."""
     for name in filter(view.given, KEYS):
         reason = _why_unused(view, name)
         if reason:
@@ -362,7 +379,7 @@ def _unused(view: View) -> Iterator[Problem]:
 
 
 _TRUST = ("signers.x509.trusted-root", "signers.x509.signing-config", "signers.x509.tuf.root")
-"""They serve logs and timestamp authorities of plain keys too."""
+"""Plain keys need them too, for logs and timestamp authorities."""
 
 
 def _why_unused(view: View, name: str) -> str:

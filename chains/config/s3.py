@@ -1,4 +1,4 @@
-"""The keys ``storage.s3.*``, and the URL they come to, which the store reads and checks."""
+"""The keys ``storage.s3.*``, and the URL for the store ``s3`` that is built from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from storage.s3.settings import s3_url
 
 @dataclass(frozen=True, slots=True)
 class S3Storage:
-    """Keys ``storage.s3.*``; what is empty is left to the AWS SDK."""
+    """Keys ``storage.s3.*``. For an empty setting, the AWS SDK chooses."""
 
     bucket: str
     prefix: str
@@ -27,7 +27,7 @@ class S3Storage:
 
     @property
     def url(self) -> str:
-        """The store's URL, as :func:`storage.s3.settings.parse_s3_url` reads it."""
+        """The URL of the store, for :func:`storage.s3.settings.parse_s3_url`."""
         settings = {
             "region": self.region,
             "endpoint": self.endpoint,
@@ -44,7 +44,7 @@ class S3Storage:
 
 
 def s3_storage(values: Mapping[str, str]) -> S3Storage:
-    """Return the settings that the values of all keys come to."""
+    """Return the settings from the values of all keys."""
     start = "storage.s3."
     return S3Storage(
         bucket=values[start + "bucket"],

@@ -1,7 +1,7 @@
-"""Which finished runs are attested: the keys ``filter.*`` and ``backlog.since``, read once and asked per run.
+"""Selects the finished runs to attest: the keys ``filter.*`` and ``backlog.since``.
 
-Pure: a raw run goes in, a reason or nothing comes out. A run of another controller is not touched; one that
-the configuration leaves out is marked ``skipped`` with the reason.
+Pure: the input is a raw run, the output is a reason to skip it, or nothing. A run of another controller is
+not touched. A run that the configuration excludes is marked ``skipped`` with the reason.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 _TEKTON = frozenset(("", "tekton.dev/pipeline"))
-"""Values of ``spec.managedBy`` that Tekton's own controller works on."""
+"""The values of ``spec.managedBy`` for Tekton's own controller."""
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _NAME = r"(?:[A-Za-z0-9.-]{1,253}/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _VALUE = r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?"
@@ -28,10 +28,10 @@ Matches = Callable[[Mapping[str, str]], bool]
 
 @lru_cache(maxsize=64)
 def parse_labels(text: str) -> tuple[Matches, ...]:
-    """Return the requirements of a label selector in kubectl's notation; none for an empty one.
+    """Return the requirements of a label selector in kubectl's notation; an empty selector has none.
 
-    ``a=b``, ``a!=b``, ``a in (b,c)``, ``a notin (b,c)``, ``a`` and ``!a``, joined by commas. As there,
-    ``!=`` and ``notin`` hold for an absent label too. Raises :class:`ValueError`.
+    Requirements are ``a=b``, ``a!=b``, ``a in (b,c)``, ``a notin (b,c)``, ``a`` and ``!a``, joined by commas.
+    As in kubectl, ``!=`` and ``notin`` match an absent label too. Raises :class:`ValueError`.
     """
     return tuple(_requirement(part.strip()) for part in _BETWEEN.split(text)) if text.strip() else ()
 
@@ -59,7 +59,7 @@ def _among(name: str, values: frozenset[str], *, wanted: bool) -> Matches:
 
 
 def parse_since(text: str, now: datetime) -> datetime:
-    """Return the moment that an RFC 3339 time or an age such as ``36h`` or ``7d`` means.
+    """Parse an RFC 3339 time, or an age such as ``36h`` or ``7d`` before ``now``.
 
     A time without a zone is UTC. Raises :class:`ValueError`.
     """
@@ -74,7 +74,10 @@ def parse_since(text: str, now: datetime) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Why a finished run is left out; ``is_old`` for its age alone: ``chains backfill`` may attest it."""
+    """Why a finished run is excluded.
+
+    ``is_old``: only because of its age, so ``chains backfill`` can attest it.
+    """
 
     reason: str
     is_old: bool = False
@@ -82,11 +85,11 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The configuration's choice of runs.
+    """The keys that select runs.
 
-    ``managed_by`` are further values of ``spec.managedBy`` to work on (``filter.managed-by``), ``labels`` the
-    selector as written, ``skip`` the label or annotation by which a run may ask to be left out,
-    ``since`` the cut-off as written.
+    ``managed_by`` has further values of ``spec.managedBy`` (``filter.managed-by``), ``labels`` the selector
+    as written, ``skip`` the label or annotation with which a run asks to be excluded, ``since`` the cut-off
+    as written.
     """
 
     managed_by: frozenset[str] = frozenset()
@@ -95,13 +98,13 @@ class Selection:
     since: str = ""
 
     def is_ours(self, raw: Mapping[str, Any]) -> bool:
-        """Whether the run is of a manager that this controller works for (``filter.managed-by``)."""
+        """Whether this controller attests runs of the run's manager (``filter.managed-by``)."""
         spec = raw.get("spec")
         manager = spec.get("managedBy") if isinstance(spec, dict) else None
         return not manager or manager in _TEKTON or manager in self.managed_by
 
     def left_out(self, raw: Mapping[str, Any], now: datetime) -> LeftOut | None:
-        """Return why the configuration leaves a finished run out, None when it does not."""
+        """Return why the configuration excludes a finished run, or None if it does not."""
         metadata = raw.get("metadata") or {}
         labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
         if self.skip and "true" in {labels.get(self.skip), annotations.get(self.skip)}:

@@ -1,4 +1,4 @@
-"""Doctor: tries what the other rooms need, and says the next step.
+"""Doctor: check what the other rooms need, and say the next step.
 
-May not come in here: rules of its own; what fails here has to fail in the room that it is about too.
+May not come in here: rules of its own. What fails here must fail in the room that it is about too.
 """

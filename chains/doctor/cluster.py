@@ -1,4 +1,4 @@
-"""What ``chains doctor`` tries against a cluster: configuration, rights, Tekton, policy and clock."""
+"""The checks of ``chains doctor`` in a cluster: configuration, permissions, Tekton, admission, clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _GRANT = "apply deploy/base/roles.yaml and role-bindings.yaml, or the same right
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """What an account may do with a resource: ``group/resource``; an empty namespace means all of them."""
+    """One permission: a verb on ``group/resource``. An empty namespace means all namespaces."""
 
     verb: str
     resource: str
@@ -49,7 +49,10 @@ class Right:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Rights that belong together; without them the check ends as ``missing`` and ``lost`` says what is."""
+    """Permissions that belong together.
+
+    If one is not granted, the check has the state ``missing``, and ``lost`` is the consequence.
+    """
 
     name: str
     rights: tuple[Right, ...]
@@ -59,14 +62,17 @@ class Need:
 
 
 def needs(namespaces: Sequence[str], system: str) -> list[Need]:
-    """Return what the controller needs, and what some evidence needs, in the namespaces it watches."""
+    """Return the permissions that the controller needs in the namespaces that it watches.
+
+    Some are needed only for a part of the evidence; their state is ``warning``.
+    """
     watched = tuple(namespaces) or ("",)
 
     def everywhere(verbs: Sequence[str], resources: Sequence[str]) -> tuple[Right, ...]:
         return tuple(Right(v, r, n) for n in watched for r in resources for v in verbs)
 
     runs = [f"tekton.dev/{name}" for name in RUNS]
-    grant = "grant it where this is wanted; see deploy/README.md"
+    grant = "grant it if you want this; see deploy/README.md"
     leases = [Right(verb, _LEASES, system) for verb in ("list", "create")]
     leases.append(Right("patch", _LEASES, system, f"{SHARE_LEASE}0"))
     return [
@@ -80,7 +86,7 @@ def needs(namespaces: Sequence[str], system: str) -> list[Need]:
             "right to write events",
             everywhere(("create",), ("events",)),
             "failed",
-            "failures are not told as Events",
+            "failures are not reported as Events",
         ),
         Need(
             "right to read the configuration",
@@ -92,7 +98,7 @@ def needs(namespaces: Sequence[str], system: str) -> list[Need]:
             "right to write events about the configuration",
             (Right("create", "events", system),),
             "warning",
-            "a refused configuration is told by log and metrics alone",
+            "a refused configuration is reported only by log and metrics",
             grant,
         ),
         Need(
@@ -114,7 +120,7 @@ def needs(namespaces: Sequence[str], system: str) -> list[Need]:
             "rights on tenants' credentials",
             everywhere(("get",), ("serviceaccounts", "secrets")),
             "warning",
-            "registry credentials of a run's service account are not used; the controller's own are",
+            "registry credentials of a run's service account are not used, only those of the controller",
             grant,
         ),
     ]
@@ -125,22 +131,22 @@ DANGEROUS = (
         "secrets of the whole cluster",
         tuple(Right(verb, "secrets") for verb in ("get", "list")),
         "warning",
-        "whoever takes over the controller reads them all",
-        "take it away, and grant reading secrets by namespace where tenants' credentials are wanted",
+        "whoever takes over the controller can read all of them",
+        "remove it, and grant reading secrets only in namespaces whose credentials are needed",
     ),
     Need(
         "status of runs",
         tuple(Right(verb, f"tekton.dev/{name}:status") for verb in ("patch", "update") for name in RUNS),
         "warning",
-        "it could rewrite the results that it attests",
-        "take it away: the controller marks runs without it",
+        "the controller could change the results that it attests",
+        "remove it: the controller marks runs without it",
     ),
 )
-"""Rights that the controller never needs; having one is the warning."""
+"""Permissions that the controller never needs. Each one that is granted is a warning."""
 
 
 async def read_config(cluster: Cluster, system: str) -> tuple[dict[str, str] | None, DoctorCheck]:
-    """Return the data of the ConfigMap as the controller reads it; None when it cannot be read."""
+    """Return the data of the ConfigMap as the controller reads it, or None if it cannot be read."""
     where = f"ConfigMap {system}/{CONFIG_MAP}"
     try:
         data = (await cluster.get(f"/api/v1/namespaces/{system}/configmaps/{CONFIG_MAP}")).get("data") or {}
@@ -178,14 +184,14 @@ async def _may(cluster: Cluster, right: Right) -> bool:
 def _judge(need: Need, allowed: Mapping[Right, bool]) -> DoctorCheck:
     missing = [str(right) for right in need.rights if not allowed[right]]
     if not missing:
-        return DoctorCheck(need.name, "ok", f"all {len(need.rights)} are there")
+        return DoctorCheck(need.name, "ok", f"all {len(need.rights)} are granted")
     return DoctorCheck(need.name, need.missing, f"may not {_several(missing)}: {need.lost}", need.next_step)
 
 
 def _judge_danger(need: Need, allowed: Mapping[Right, bool]) -> DoctorCheck:
     had = [str(right) for right in need.rights if allowed[right]]
     if not had:
-        return DoctorCheck(need.name, "ok", "out of reach, as they should be")
+        return DoctorCheck(need.name, "ok", "not granted, as it should be")
     return DoctorCheck(need.name, "warning", f"may {_several(had)}: {need.lost}", need.next_step)
 
 
@@ -203,13 +209,13 @@ async def _account(cluster: Cluster) -> DoctorCheck:
     name = str(((answer.get("status") or {}).get("userInfo") or {}).get("username"))
     if name.endswith(f":{_ACCOUNT}"):
         return DoctorCheck("account", "ok", name)
-    detail = f"{name} is not the controller's: the rights below are not the controller's either"
+    detail = f"{name} is not the controller's account, so the permissions below are not the controller's"
     step = f"run it in the controller's pod (kubectl exec), or with a token of the account {_ACCOUNT}"
     return DoctorCheck("account", "warning", detail, step)
 
 
 async def check_tekton(cluster: Cluster, tekton: str) -> list[DoctorCheck]:
-    """Look for Tekton's resources and for settings that cost evidence. Raises :class:`ClusterError`."""
+    """Check Tekton's resources, and its settings that lose evidence. Raises :class:`ClusterError`."""
     try:
         listed = (await cluster.get("/apis/tekton.dev/v1")).get("resources") or []
     except ObjectGone:
@@ -220,7 +226,7 @@ async def check_tekton(cluster: Cluster, tekton: str) -> list[DoctorCheck]:
         ]
     missing = set(RUNS) - {str(item.get("name")) for item in listed}
     if missing:
-        step = "install Tekton Pipelines whole"
+        step = "install all resources of Tekton Pipelines"
         return [DoctorCheck("tekton", "failed", f"tekton.dev/v1 lacks {', '.join(sorted(missing))}", step)]
     version = (await _data(cluster, tekton, "pipelines-info") or {}).get("version", "of unknown version")
     return [
@@ -240,10 +246,10 @@ async def _data(cluster: Cluster, namespace: str, name: str) -> dict[str, str] |
 def _judge_flags(flags: Mapping[str, str] | None, tekton: str) -> DoctorCheck:
     name = "tekton feature flags"
     if flags is None:
-        detail = f"ConfigMap {tekton}/feature-flags is not there or may not be read"
+        detail = f"ConfigMap {tekton}/feature-flags does not exist or cannot be read"
         return DoctorCheck(name, "skipped", detail)
     if flags.get("enable-provenance-in-status", "true").lower() == "false":
-        detail = "enable-provenance-in-status is false: runs do not say where their tasks came from"
+        detail = "enable-provenance-in-status is false, so runs do not record the source of their tasks"
         return DoctorCheck(name, "warning", detail, "remove it, or set it to true")
     shown = {
         key: flags[key]
@@ -256,13 +262,15 @@ def _judge_flags(flags: Mapping[str, str] | None, tekton: str) -> DoctorCheck:
 
 
 async def check_admission(cluster: Cluster) -> DoctorCheck:
-    """Look whether the policy that guards the controller's marks is in force."""
+    """Check that the policy that protects the controller's marks is in force."""
     name, step = "admission policy", "apply deploy/base/admission-policy.yaml"
     try:
         await cluster.get(f"{_POLICIES}ies/{POLICY}")
         binding = await cluster.get(f"{_POLICIES}ybindings/{POLICY}")
     except ObjectGone:
-        detail = f"{POLICY} or its binding is not there: whoever may patch a run can write the marks"
+        detail = (
+            f"{POLICY} or its binding does not exist, so everyone who may patch a run can write the marks"
+        )
         return DoctorCheck(name, "warning", detail, step)
     except ClusterError as error:
         asked = "ask with an account that may read validatingadmissionpolicies, or grant get on it"
@@ -277,18 +285,18 @@ def _actions(binding: Mapping[str, Any]) -> list[str]:
 
 
 async def check_clock(cluster: Cluster) -> DoctorCheck:
-    """Compare this clock with the API server's. Raises :class:`ClusterError`."""
+    """Compare the local clock with the API server's. Raises :class:`ClusterError`."""
     before = datetime.now(UTC)
     there = await cluster.server_time()
     if there is None:
-        return DoctorCheck("clock", "skipped", "the API server tells no time")
-    # the header has whole seconds, and the answer was on its way for a while
+        return DoctorCheck("clock", "skipped", "the API server sends no time")
+    # the header has whole seconds; the answer was sent about halfway through the request
     here = before + (datetime.now(UTC) - before) / 2
     return judge_clock((here - there).total_seconds() - 0.5)
 
 
 def judge_clock(skew: float) -> DoctorCheck:
-    """Judge how many seconds this clock is ahead."""
+    """Return the check for a clock that is ``skew`` seconds ahead of the API server's."""
     off = abs(skew)
     if off <= _SKEW_WARNING:
         return DoctorCheck("clock", "ok", "agrees with the API server's")

@@ -1,6 +1,6 @@
-"""What ``chains doctor`` tries without a cluster: configuration, key, stores and the services it names.
+"""The checks of ``chains doctor`` without a cluster: configuration, keys, stores, and services.
 
-Each check says what was tried, how it went and what to do next. No text holds a secret.
+Each check has what was tried, the result, and the next step. No text contains a secret.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ from storage.annotations import AnnotationStore
 from storage.base import Store, StoreOptions
 from storage.errors import StoreError
 
-_MEND_FOLDER = "mend the Secret signing-secrets, mounted here, with a key of 'chains keys generate x509.pem'"
-_MEND_SERVICE = "mend signers.kms.kmsref, the login or the rights; docs/signers.md has them all"
-_MEND_EXTRA = "mend its reference in signers.extra, the login or the rights, or mount its key file"
-_MEND_REFERENCE = "give a key file, or a reference as docs/signers.md has them"
+_MEND_FOLDER = (
+    "put a key of 'chains keys generate x509.pem' into the Secret signing-secrets, which is mounted here"
+)
+_MEND_SERVICE = "correct signers.kms.kmsref, the login or the permissions; see docs/signers.md"
+_MEND_EXTRA = "correct its reference in signers.extra, the login or the permissions, or mount its key file"
+_MEND_REFERENCE = "pass a key file or a reference that docs/signers.md lists"
 _PROBE = b"chains doctor: a probe, not evidence"
 _OTHERS = stat.S_IRWXO
 _SECONDS = 10.0
@@ -41,8 +43,8 @@ _SERVER_ERROR = 500
 
 
 def check_config(data: Mapping[str, str]) -> tuple[Config | None, list[DoctorCheck]]:
-    """Parse and lint the data of a ConfigMap; the configuration is None when it cannot be read at all."""
-    mend = "mend it; 'chains config lint FILE' says the same offline, docs/configuration.md has every key"
+    """Parse and lint the data of a ConfigMap. The configuration is None if the parser refuses it."""
+    mend = "correct it; 'chains config lint FILE' checks it offline, docs/configuration.md lists every key"
     found = [
         DoctorCheck(f"configuration: {problem.key}", "failed", str(problem), mend)
         if problem.severity == "error"
@@ -52,22 +54,23 @@ def check_config(data: Mapping[str, str]) -> tuple[Config | None, list[DoctorChe
     try:
         config = parse_config(data)
     except ConfigError:
-        return None, found  # lint tells all that the parser refuses
+        return None, found  # lint reports everything that the parser refuses
     try:
         check_signers(config, key_given=False)
     except ConfigError as error:
         found.insert(0, DoctorCheck("configuration", "failed", str(error), mend))
     if not any(check.state == "failed" for check in found):
         found.insert(
-            0, DoctorCheck("configuration", "ok", f"{len(data)} keys are set, the others have defaults")
+            0, DoctorCheck("configuration", "ok", f"{len(data)} keys are set, the others have their default")
         )
     return config, found
 
 
 async def check_key(folder: Path, reference: str = "", config: Config | None = None) -> list[DoctorCheck]:
-    """Open the keys as the controller does, or that of ``reference``; sign, verify, see who may read them.
+    """Open the keys as the controller does, sign with them, verify, and check their file permissions.
 
-    ``config`` says which signers its artifacts name, without it that is the key folder's.
+    With ``reference``, only that key is checked. ``config`` has the signers of the artifacts; without it, the
+    key of the folder is checked.
     """
     settings = kms_settings(config)
     if reference:
@@ -94,14 +97,14 @@ async def check_key(folder: Path, reference: str = "", config: Config | None = N
 async def _try_key(
     name: str, opener: Callable[[], Signer], mend: str
 ) -> tuple[PublicKey | None, list[DoctorCheck]]:
-    """Open a key, sign with it and verify; return its public half where that went well."""
+    """Open a key, sign with it and verify. Return the public key, or None if that failed, and the checks."""
     try:
         signer = await asyncio.to_thread(opener)
         signature = await asyncio.to_thread(signer.sign, _PROBE)
         public = PublicKey.from_pem(signer.public_pem)
         public.verify(signature, _PROBE)
     except SignerUnavailable as error:
-        return None, [DoctorCheck(name, "failed", str(error), "try again when the key can be reached")]
+        return None, [DoctorCheck(name, "failed", str(error), "try again when the key service answers")]
     except (ChainsError, SignerError, OSError) as error:
         return None, [DoctorCheck(name, "failed", str(error), mend)]
     version = f", version {signer.version}" if signer.version else ""
@@ -110,7 +113,7 @@ async def _try_key(
 
 
 async def check_identity(config: Config) -> list[DoctorCheck]:
-    """Get a certificate as the controller does, where it signs without a key."""
+    """Request a certificate as the controller does for keyless signing."""
     try:
         sealer = await asyncio.to_thread(open_sealer, config, None)
     except ChainsError as error:
@@ -126,7 +129,7 @@ def _look_around(folder: Path, public: PublicKey) -> list[DoctorCheck]:
     for path in present:
         if path.stat().st_mode & _OTHERS:
             step = "set defaultMode 0440 on the volume and fsGroup on the pod"
-            found.append(DoctorCheck("key files", "warning", f"{path} may be read by every user here", step))
+            found.append(DoctorCheck("key files", "warning", f"{path} can be read by every user", step))
     if (folder / KEY_FILES[0]).is_file() and (folder / KEY_FILES[1]).is_file():
         detail = f"{folder} has {' and '.join(KEY_FILES)}; only {KEY_FILES[0]} is used"
         found.append(DoctorCheck("key files", "warning", detail, "remove the other one"))
@@ -141,22 +144,28 @@ def _compare(path: Path, public: PublicKey) -> DoctorCheck:
         keys = load_public_keys(path)
     except (SignerError, OSError) as error:
         return DoctorCheck(
-            "public key", "warning", str(error), "replace it: verifiers may be given this file"
+            "public key", "warning", str(error), "replace it: verifiers could be given this file"
         )
     if public in keys:
         return DoctorCheck("public key", "ok", f"{path} is the public half")
     detail = f"{path} is {keys[0].keyid}, the key that signs is {public.keyid}"
-    step = "who verifies with this file refuses everything signed: put the pair that belongs together here"
+    step = (
+        "everyone who verifies with this file refuses the signatures: replace it with the matching public key"
+    )
     return DoctorCheck("public key", "failed", detail, step)
 
 
 async def check_stores(config: Config, places: Sequence[str]) -> list[DoctorCheck]:
-    """Open each store that the configuration names by itself, and try it."""
+    """Open each configured store separately and test it."""
     artifacts = (config.taskrun, config.pipelinerun, config.oci)
     names = sorted({name for artifact in artifacts if artifact.enabled for name in artifact.storage})
     if not names:
         step = "set artifacts.taskrun.storage or artifacts.pipelinerun.storage"
-        return [DoctorCheck("stores", "warning", "the configuration leaves nothing to store", step)]
+        return [
+            DoctorCheck(
+                "stores", "warning", "the configuration disables all artifacts, so nothing is stored", step
+            )
+        ]
     found = []
     for name in names:
         found += await _check_store(name, config, places)
@@ -167,7 +176,9 @@ async def _check_store(name: str, config: Config, places: Sequence[str]) -> list
     try:
         opened = open_configured(_only(config, name), AnnotationStore("tekton:", StoreOptions()))
     except ChainsError as error:
-        return [DoctorCheck(f"store {name}", "failed", str(error), "mend the keys of this store")]
+        return [
+            DoctorCheck(f"store {name}", "failed", str(error), "correct the configuration keys of this store")
+        ]
     stores: list[Store] = opened.get(name, [])
     found = []
     for store in stores:
@@ -186,7 +197,7 @@ async def _check_store(name: str, config: Config, places: Sequence[str]) -> list
 
 
 def _only(config: Config, name: str) -> Config:
-    """Return the configuration as if it named one store alone, so that one's fault hides no other."""
+    """Return the configuration with one store only, so that a broken store does not hide the others."""
     one = (name,)
     return replace(
         config,
@@ -198,7 +209,7 @@ def _only(config: Config, name: str) -> Config:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A server that the configuration names, and a path of it that answers a plain GET."""
+    """A configured server, and a path that answers a plain GET."""
 
     name: str
     url: str
@@ -207,9 +218,9 @@ class Service:
 
 
 def services(config: Config) -> list[Service]:
-    """Return the servers of certificates, timestamps and of the log that signing needs as configured.
+    """Return the servers for certificates, timestamps and the log that signing needs.
 
-    A signing configuration names them before the keys do. Raises :class:`SignerError` if it cannot be read.
+    A signing configuration takes precedence over the keys. Raises :class:`SignerError` if it cannot be read.
     """
     x509, transparency, start = config.signers.x509, config.transparency, "signers.x509."
     fulcio, log, stamps = x509.fulcio_address, transparency.url, config.signers.timestamp_url
@@ -232,11 +243,11 @@ def services(config: Config) -> list[Service]:
 
 
 async def check_services(config: Config) -> list[DoctorCheck]:
-    """Send a plain GET to each server of :func:`services`; below 500, any answer shows that it is there."""
+    """Send a plain GET to each server of :func:`services`. Every status below 500 means that it works."""
     try:
         named = services(config)
     except SignerError as error:
-        step = "mend signers.x509.signing-config"
+        step = "correct signers.x509.signing-config"
         return [DoctorCheck("signing configuration", "failed", str(error), step)]
     found = []
     if not config.transparency.enabled:
@@ -255,8 +266,8 @@ async def _ask(session: aiohttp.ClientSession, service: Service) -> DoctorCheck:
         async with session.get(service.url.rstrip("/") + service.path, allow_redirects=False) as answer:
             status = answer.status
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        # the library's own text may hold the whole URL
+        # the text of the library can contain the whole URL, with a password
         return DoctorCheck(service.name, "failed", f"{host} cannot be reached ({type(error).__name__})", step)
     if status >= _SERVER_ERROR:
-        return DoctorCheck(service.name, "failed", f"{host} answered {status}", "see the server's own log")
+        return DoctorCheck(service.name, "failed", f"{host} answered {status}", "see the log of the server")
     return DoctorCheck(service.name, "ok", f"{host} answered {status}")

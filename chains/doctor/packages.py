@@ -1,4 +1,4 @@
-"""What ``chains doctor`` says of the installation: whether another distribution has taken a part of it."""
+"""The check of the installation: whether another distribution has overwritten a part of this one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from chains.doctor.report import DoctorCheck
 
 
 def check_packages() -> DoctorCheck:
-    """Say whether ``signers`` and ``storage`` belong to this distribution alone.
+    """Check that ``signers`` and ``storage`` belong only to this distribution.
 
-    One that lies elsewhere ends the import of :mod:`chains` already. One in the same folder overwrites single
-    files, and what is left of both works until a file is missed.
+    If another distribution has them in a different folder, importing :mod:`chains` already fails. In the same
+    folder it overwrites single files, and the mixture works until a missing file is needed.
     """
     owners = packages_distributions()
     others = {

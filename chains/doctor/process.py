@@ -1,7 +1,7 @@
-"""What ``chains doctor`` asks of the process's own surroundings: user, home, folders to write, names.
+"""The checks of the process's environment: user, home folder, writable folders, name resolution.
 
-In a container none of these is certain: the uid may have no name and no home, the root folder may be
-read-only, and there may be no name server.
+A container guarantees none of these: the uid can lack a name and a home folder, the root file system can be
+read-only, and there can be no name server.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from signers.errors import SignerError
 
 _SECONDS = 5.0
 _URLS = frozenset({"http", "https", "azurekms"})
-"""Schemes of settings whose first part is a host."""
+"""The schemes of URLs whose first part is a host name."""
 _NAMES_STEP = (
-    "give the pod a name server (dnsPolicy, dnsConfig) or the name an address (hostAliases), let the network "
-    "policy pass port 53, or write the address itself"
+    "give the pod a name server (dnsPolicy, dnsConfig), give the name an address (hostAliases), allow port "
+    "53 in the network policy, or configure an IP address"
 )
 
 
 def check_process(config: Config | None, *, in_pod: bool) -> list[DoctorCheck]:
-    """Look at user, home and folders; ``config`` says which of them signing needs."""
+    """Check user, home folder and writable folders. ``config`` decides which of them signing needs."""
     keeps_trust = config is not None and trust_ages(config)
     return [_user(in_pod=in_pod), _home(), _temporary(needed=keeps_trust), _cache(needed=keeps_trust)]
 
@@ -44,7 +44,7 @@ def _user(*, in_pod: bool) -> DoctorCheck:
         told = f"uid {uid}, which has no name here; none is needed"
     if in_pod and uid == 0:
         return DoctorCheck(
-            name, "warning", f"{told}: it needs no rights of root", "run it as deploy/base does: as uid 65532"
+            name, "warning", f"{told}: root is not needed", "run it as deploy/base does: as uid 65532"
         )
     return DoctorCheck(name, "ok", told)
 
@@ -58,9 +58,7 @@ def _home() -> DoctorCheck:
         trouble = f"{home} cannot be read"
     except RuntimeError:
         trouble = f"there is none: HOME is not set, and uid {os.geteuid()} is not in /etc/passwd"
-    lost = (
-        "credentials that SDKs and docker look for there (~/.docker, ~/.aws, ~/.config/gcloud) are not found"
-    )
+    lost = "SDKs and docker do not find credentials there (~/.docker, ~/.aws, ~/.config/gcloud)"
     step = "set HOME, as deploy/base does, or name the files: DOCKER_CONFIG, AWS_SHARED_CREDENTIALS_FILE, …"
     return DoctorCheck(name, "warning", f"{trouble}: {lost}", step)
 
@@ -70,7 +68,7 @@ def _temporary(*, needed: bool) -> DoctorCheck:
     try:
         return DoctorCheck(name, "ok", tempfile.gettempdir())
     except OSError as error:
-        # the standard library's words name every folder that it tried
+        # the text of the standard library has every folder that it tried
         step = "mount an emptyDir at /tmp, as deploy/base does, or set TMPDIR to a writable folder"
         return DoctorCheck(name, "failed" if needed else "warning", str(error.strerror), step)
 
@@ -78,8 +76,8 @@ def _temporary(*, needed: bool) -> DoctorCheck:
 def _cache(*, needed: bool) -> DoctorCheck:
     name = "cache folder"
     if not needed:
-        return DoctorCheck(name, "skipped", "nothing that is configured keeps files")
-    step = "set XDG_CACHE_HOME, or HOME, to a folder that this process may write"
+        return DoctorCheck(name, "skipped", "the configuration needs no cache")
+    step = "set XDG_CACHE_HOME or HOME to a folder that this process can write to"
     try:
         from signers.sigstore.tuf_root import cache_folder  # noqa: PLC0415 - of the extra keyless
 
@@ -91,21 +89,21 @@ def _cache(*, needed: bool) -> DoctorCheck:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(there, os.W_OK | os.X_OK):
         return DoctorCheck(
-            name, "failed", f"{folder} cannot be written: the trusted root cannot be kept there", step
+            name, "failed", f"{folder} cannot be written, so the trusted root cannot be cached there", step
         )
     return DoctorCheck(name, "ok", str(folder))
 
 
 async def check_names(data: Mapping[str, str], others: Iterable[str] = ()) -> DoctorCheck:
-    """Look up every host name that a configuration, or one of the URLs ``others``, has."""
+    """Resolve every host name in a configuration and in the URLs ``others``."""
     hosts = sorted(set(_hosts(data, others)))
     if not hosts:
-        return DoctorCheck("name server", "ok", "no name has to be looked up")
+        return DoctorCheck("name server", "ok", "no name needs to be resolved")
     told = await asyncio.gather(*map(_look_up, hosts))
     unknown = [f"{host} ({reason})" for host, reason in zip(hosts, told, strict=True) if reason]
     if not unknown:
-        return DoctorCheck("name server", "ok", f"knows {', '.join(hosts)}")
-    # behind a proxy it is the proxy that looks names up
+        return DoctorCheck("name server", "ok", f"resolves {', '.join(hosts)}")
+    # behind a proxy, the proxy resolves the names
     state: State = "warning" if getproxies() else "failed"
     return DoctorCheck("name server", state, f"no address for {', '.join(unknown)}", _NAMES_STEP)
 
@@ -133,7 +131,7 @@ def _is_address(host: str) -> bool:
 
 
 async def _look_up(host: str) -> str:
-    """Return why a host has no address, empty when it has one."""
+    """Return why a host has no address, or an empty text if it has one."""
     try:
         async with asyncio.timeout(_SECONDS):
             await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)

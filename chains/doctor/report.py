@@ -1,4 +1,4 @@
-"""One line of what ``chains doctor`` reports, and all of them as JSON and as rows of a table."""
+"""The report of ``chains doctor``: its checks, as JSON and as rows of a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ State = Literal["ok", "warning", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class DoctorCheck:
-    """One thing that was tried; ``failed`` keeps evidence from being made, ``warning`` costs something."""
+    """The result of one check. ``failed`` prevents evidence, ``warning`` loses something."""
 
     name: str
     state: State
@@ -31,7 +31,7 @@ class DoctorCheck:
 
 
 def exit_code(checks: Iterable[DoctorCheck]) -> int:
-    """Return 1 when a check failed, else 0."""
+    """Return 1 if a check failed, else 0."""
     return int(any(check.state == "failed" for check in checks))
 
 
@@ -44,7 +44,7 @@ HEADER = ("STATE", "CHECK", "DETAIL")
 
 
 def rows_of(checks: Iterable[DoctorCheck]) -> list[tuple[str, str, str]]:
-    """Return the rows of the report below :data:`HEADER`; each next step stands below what it mends."""
+    """Return the rows of the report for :data:`HEADER`. A next step follows below its check."""
     rows: list[tuple[str, str, str]] = []
     for check in checks:
         rows.append((check.state, check.name, mask(check.detail)))

@@ -51,7 +51,7 @@ def test_every_key_reaches_the_store() -> None:
         (
             {"storage.s3.object-lock.mode": "compliance"},
             "storage.s3.object-lock.mode",
-            "nobody can shorten it",
+            "nobody can shorten the retention",
         ),
         ({"storage.s3.sse": "AES256"}, "storage.s3", "sse-kms-key-id needs sse aws:kms"),
         ({"storage.s3.endpoint": "http://s3.example.com"}, "storage.s3.endpoint", "plain http"),

@@ -33,7 +33,7 @@ def test_addresses_and_other_settings_are_not_looked_up() -> None:
         "artifacts.taskrun.storage": "oci",
     }
     check = names(data, "https://10.0.0.1:443", "https://[fd00::1]:6443", "")
-    assert (check.state, check.detail) == ("ok", "no name has to be looked up")
+    assert (check.state, check.detail) == ("ok", "no name needs to be resolved")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_addresses_and_other_settings_are_not_looked_up() -> None:
 )
 def test_urls_and_registries_are_looked_up(data: dict[str, str], other: str) -> None:
     check = names(data, other)
-    assert (check.state, check.detail) == ("ok", "knows localhost")
+    assert (check.state, check.detail) == ("ok", "resolves localhost")
 
 
 def test_a_name_without_an_address_is_told_with_the_next_step() -> None:
