@@ -200,6 +200,8 @@ CASES = {
     "keys public": Case(["keys", "public", f"{HOSTILE}/none.key"], 2),
     "keys export": Case(["keys", "export", f"{HOSTILE}/none.pub"], 2),
     "keys export: a key id": Case(["keys", "export", "signing.pub", "--revoke", HOSTILE], 2),
+    "policy: a file": Case(["policy", "lint", f"{HOSTILE}.yaml"], 1),
+    "preflight: a policy": Case(["preflight", f"{HOSTILE}.yaml", "good.json"], 1),
     "completion: a shell": Case(["completion", HOSTILE], 2),
     "doctor: a configuration": Case(["doctor", "--config", "config.json", "--signing-secrets", NAME], 1),
     "doctor: a configuration, as JSON": Case(["doctor", "--config", "config.json", "--signing-secrets", NAME, "--output", "json"], 1, SHOWN_IN_JSON),

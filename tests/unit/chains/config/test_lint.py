@@ -99,8 +99,8 @@ CASES = [
     ("artifacts.oci.storage", {"artifacts.oci.storage": "archivista"}, "warning", "stores only envelopes"),
     ("storage.gcs.bucket", {"storage.gcs.bucket": "b"}, "warning", "stored in gcs"),
     (MONGO, {**DOCDB, MONGO: "mongodb://u:p@h/d"}, "warning", "mount a Secret"),
-    (MONGO, {**DOCDB, MONGO: "mongodb://h/d", f"{MONGO}-dir": "/d"}, "warning", f"{MONGO}-dir wins"),
-    (f"{MONGO}-dir", {**DOCDB, f"{MONGO}-path": "/p", f"{MONGO}-dir": "/d"}, "warning", f"{MONGO}-path wins"),
+    (MONGO, {**DOCDB, MONGO: "mongodb://h/d", f"{MONGO}-dir": "/d"}, "warning", f"{MONGO}-dir overrides it"),
+    (f"{MONGO}-dir", {**DOCDB, f"{MONGO}-path": "/p", f"{MONGO}-dir": "/d"}, "warning", f"{MONGO}-path overrides it"),
     (f"{MONGO}-path", {**DOCDB, f"{MONGO}-path": "/p", "storage.docdb.url": "firestore://x"}, "warning", "mongo://"),
     ("storage.docdb.url", DOCDB, "warning", "MONGO_SERVER_URL"),
     # registries
