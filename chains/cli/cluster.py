@@ -88,7 +88,7 @@ def _backfill(options: Options) -> int:
     """Attest finished runs that have no mark, without a controller."""
     from chains.controller import operations  # noqa: PLC0415 - its packages are an extra, --help needs none
     from chains.controller.metrics import Metrics  # noqa: PLC0415
-    from chains.controller.reconcile import Controller  # noqa: PLC0415
+    from chains.controller.reconcile import Controller, HowToWork  # noqa: PLC0415
     from chains.controller.reload import Reloader  # noqa: PLC0415
     from chains.controller.work.worklist import WorkList  # noqa: PLC0415
 
@@ -107,8 +107,7 @@ def _backfill(options: Options) -> int:
                 WorkList(),
                 lambda: flow,
                 Metrics(),
-                waits_for_children=False,
-                tekton_namespace=options.tekton_namespace,
+                HowToWork(waits_for_children=False, tekton_namespace=options.tekton_namespace),
             )
             try:
                 return [done async for done in operations.backfill(cluster, attesting, namespaces, since)]

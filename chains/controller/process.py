@@ -22,14 +22,14 @@ from chains.cluster.rate_limit import Pace
 from chains.controller import heap
 from chains.controller.crashes.journal import Journal, default_folder
 from chains.controller.crashes.trial import Trial, TrialOptions
-from chains.controller.health import answer_health
+from chains.controller.health import State, answer_health
 from chains.controller.memory.run_cache import RunCache
 from chains.controller.metrics import Metrics
-from chains.controller.reconcile import Controller
+from chains.controller.reconcile import Controller, HowToWork, SharedParts
 from chains.controller.reload import Reloader
 from chains.controller.shares import Events, Shares, share_of, share_of_uid
 from chains.controller.sweep import Sweep
-from chains.controller.watch.observe import check_watchable, observe
+from chains.controller.watch.observe import Listener, check_watchable, observe
 from chains.controller.work.crew import FEWEST, MOST, part_of
 from chains.controller.work.worklist import WorkList
 from chains.errors import UsageError
@@ -109,32 +109,27 @@ async def serve(options: ControllerOptions) -> int:
             async with asyncio.timeout(_FIRST_LOOK_SECONDS):
                 await reloader.looked.wait()
         run_cache = RunCache()
-        controller = Controller(
-            cluster,
-            work,
-            lambda: reloader.flow,
-            metrics,
+        how = HowToWork(
             workers=workers,
             most_workers=options.workers or MOST,
             retry_for=options.retry_for,
             tekton_namespace=options.tekton_namespace,
-            admit=shares.admit,
-            run_cache=run_cache,
-            circuits=circuits,
-            trial=_open_trial(options, access, work, metrics, shares, stack),
         )
+        trial = _open_trial(options, access, work, metrics, shares, stack)
+        shared = SharedParts(shares.admit, run_cache, circuits, trial)
+        controller = Controller(cluster, work, lambda: reloader.flow, metrics, how, shared)
         shares.events = _events(work, controller, metrics, sweep, shares.count)
         watching = asyncio.Event()
-        health = await answer_health(options.health_port, reloader, watching, metrics, work, shares, circuits)
-        watch = observe(
-            access,
+        state = State(reloader, watching, metrics, work, shares, circuits)
+        health = await answer_health(options.health_port, state)
+        listener = Listener(
             offer,
-            namespaces=options.namespaces,
-            ready=watching,
-            take_signals=take_signals,
-            run_cache=run_cache,
-            listed=work.listing,
-            left=lambda job, raw: shares.admit(job) is not None and controller.left(job, raw),
+            run_cache,
+            work.listing,
+            lambda job, raw: shares.admit(job) is not None and controller.left(job, raw),
+        )
+        watch = observe(
+            access, listener, namespaces=options.namespaces, ready=watching, take_signals=take_signals
         )
         tasks = [
             configured,

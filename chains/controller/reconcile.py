@@ -11,6 +11,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -54,14 +55,39 @@ _LONGEST_OUTAGE_PAUSE = 30.0
 _log = logging.getLogger("chains.controller")
 
 
-class Controller:
-    """Attests and marks the jobs of a work list, ``workers`` at once, or up to ``most_workers`` if that is
-    more.
+@dataclass(frozen=True, slots=True)
+class HowToWork:
+    """How a controller works.
 
-    A run that fails is tried again for ``retry_for`` seconds. With ``waits_for_children`` a PipelineRun waits
-    some minutes until its children are marked. ``admit`` is called before a run is looked at. None drops the
-    run, else the permit is asked again right before anything is stored or written.
+    It attests ``workers`` runs at once, or up to ``most_workers`` if that is more, and tries a run that fails
+    again for ``retry_for`` seconds. With ``waits_for_children`` a PipelineRun waits some minutes until its
+    children are marked.
     """
+
+    workers: int = FEWEST
+    most_workers: int = 0
+    retry_for: float = 21_600
+    waits_for_children: bool = True
+    tekton_namespace: str = TEKTON_NAMESPACE
+
+
+@dataclass(frozen=True, slots=True)
+class SharedParts:
+    """What a controller shares with the rest of its process.
+
+    ``admit`` is called before a run is looked at. None drops the run, else the permit is asked again right
+    before anything is stored or written. ``run_cache`` has the runs that the watch delivered, ``circuits``
+    the hosts that do not answer; ``trial`` looks at runs that may have ended the process.
+    """
+
+    admit: Callable[[Job], Permit | None] = admit_all
+    run_cache: RunCache = field(default_factory=lambda: RunCache(max_bytes=0))
+    circuits: Circuits = field(default_factory=Circuits)
+    trial: Trial | None = None
+
+
+class Controller:
+    """Attests and marks the jobs of a work list with the flow in force."""
 
     def __init__(
         self,
@@ -69,29 +95,20 @@ class Controller:
         work: WorkList,
         flow: Callable[[], FlowInForce],
         metrics: Metrics,
-        *,
-        workers: int = FEWEST,
-        most_workers: int = 0,
-        retry_for: float = 21_600,
-        waits_for_children: bool = True,
-        tekton_namespace: str = TEKTON_NAMESPACE,
-        admit: Callable[[Job], Permit | None] = admit_all,
-        run_cache: RunCache | None = None,
-        circuits: Circuits | None = None,
-        trial: Trial | None = None,
+        how: HowToWork | None = None,
+        shared: SharedParts | None = None,
     ) -> None:
+        how, shared = how or HowToWork(), shared or SharedParts()
         self._metrics = metrics
         self._cluster, self._work, self._flow = cluster, work, flow
-        circuits = circuits or Circuits()
-        growth = Growth(workers, max(workers, most_workers))
-        self._workers = Workers(work, self, metrics, growth, circuits.distance, admit=admit, trial=trial)
-        self._retries = Retries(work, metrics, circuits, retry_for)
-        self._trial = trial
-        self._waits_for_children = waits_for_children
-        self._run_cache = run_cache or RunCache(max_bytes=0)
+        growth = Growth(how.workers, max(how.workers, how.most_workers))
+        self._trial, self._run_cache, distance = shared.trial, shared.run_cache, shared.circuits.distance
+        self._workers = Workers(work, self, metrics, growth, distance, admit=shared.admit, trial=shared.trial)
+        self._retries = Retries(work, metrics, shared.circuits, how.retry_for)
+        self._waits_for_children = how.waits_for_children
         self._started_runs = StartedRuns()
         self._child_runs = ChildRuns(cluster)
-        self._surroundings = SurroundingsReader(cluster, tekton_namespace)
+        self._surroundings = SurroundingsReader(cluster, how.tekton_namespace)
         self._large = LargeRuns(work.hasten)
         self._marker = Marker(cluster, lambda job: self._workers.check(job, "the run was written"))
         self._losses = Losses(metrics, self._marker.tell)

@@ -24,7 +24,7 @@ from chains.cluster.errors import ClusterError
 from chains.controller.crashes.trial import TrialOptions
 from chains.controller.log_lines import log_as_json
 from chains.controller.metrics import Metrics
-from chains.controller.reconcile import Controller
+from chains.controller.reconcile import Controller, HowToWork
 from chains.controller.reload import Reloader
 from chains.controller.work.worklist import WorkList
 from chains.errors import ConfigError
@@ -82,8 +82,7 @@ async def work(options: TrialOptions, lines: asyncio.StreamReader, answers: _Ans
             work_list,
             lambda: reloader.flow,
             metrics,
-            retry_for=options.retry_for,
-            tekton_namespace=options.tekton_namespace,
+            HowToWork(retry_for=options.retry_for, tekton_namespace=options.tekton_namespace),
         )
         answers.write(ready=True)
         while line := await lines.readline():

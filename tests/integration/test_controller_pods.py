@@ -24,7 +24,7 @@ from chains.cluster.discovery import find_access
 from chains.cluster.errors import ClusterUnavailable
 from chains.controller.flow import build_flow
 from chains.controller.metrics import Metrics
-from chains.controller.reconcile import Controller
+from chains.controller.reconcile import Controller, HowToWork
 from chains.controller.work.worklist import WorkList
 from chains.tekton.runs import Job
 from tests.integration.test_controller import Running
@@ -450,7 +450,9 @@ def test_a_pod_that_cannot_be_read_for_now_is_tried_again_and_then_unknown(runs:
         async with Busy(access) as cluster:
             list_ = WorkList()
             list_.offer(Job("TaskRun", runs.namespace, "late", uid))
-            controller = Controller(cluster, list_, lambda: flow, Metrics(), workers=1, retry_for=0)
+            controller = Controller(
+                cluster, list_, lambda: flow, Metrics(), HowToWork(workers=1, retry_for=0)
+            )
             working = asyncio.create_task(controller.run())
             await asyncio.to_thread(runs.running.attested, "late")
             working.cancel()

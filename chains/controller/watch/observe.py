@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -125,32 +126,42 @@ def check_watchable(access: Access) -> None:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """What the watch tells.
+
+    ``offer`` gets each run that is finished and not marked, or has no finalizer yet, with its lane and when
+    it ended. ``run_cache`` gets the finished runs. ``listed`` is called for each run of a list. ``left`` is
+    called with the last version of each finished run that left the watch, and returns whether it is to be
+    looked at.
+    """
+
+    offer: Callable[[Job, int, float | None], None]
+    run_cache: RunCache = field(default_factory=lambda: RunCache(max_bytes=0))
+    listed: Callable[[], None] = lambda: None
+    left: Callable[[Job, Mapping[str, Any]], bool] = lambda _job, _raw: False
+
+
 async def observe(
     access: Access,
-    offer: Callable[[Job, int, float | None], None],
+    listener: Listener,
     *,
     namespaces: Sequence[str] = (),
     ready: asyncio.Event | None = None,
     take_signals: Callable[[], None] = lambda: None,
-    run_cache: RunCache | None = None,
-    listed: Callable[[], None] = lambda: None,
-    left: Callable[[Job, Mapping[str, Any]], bool] = lambda _job, _raw: False,
 ) -> None:
-    """Offer the key of every run that is finished and not marked, or has no finalizer yet, until cancelled.
+    """Watch the runs of these namespaces, or of all, and tell ``listener``, until cancelled.
 
     kopf's operator ends for good if a page of a list is answered with 410, or a watch with an error event. It
     is then started again and lists what is left. It is also started again while the API server does not serve
     Tekton's kinds, because kopf looks for them only once.
 
     ``ready`` is set while there is a watch. kopf installs its own signal handlers at every start;
-    ``take_signals`` installs ours again. ``run_cache`` gets the finished runs. ``listed`` is called for each
-    run of a list. ``left`` is called with the last version of each finished run that left the watch, and
-    returns whether it is to be looked at.
+    ``take_signals`` installs ours again.
     """
-    run_cache = run_cache or RunCache(max_bytes=0)
     while True:
         try:
-            await _operate(access, offer, namespaces, ready, take_signals, run_cache, listed, left)
+            await _operate(access, listener, namespaces, ready, take_signals)
         except TektonMissing as error:
             _log.warning("nothing to watch yet", extra={"reason": str(error)})
         except Exception:  # noqa: BLE001 - whatever ended the watch, runs must not be forgotten
@@ -160,16 +171,12 @@ async def observe(
         await asyncio.sleep(_RESTART_DELAY)
 
 
-def _handler(
-    kind: str,
-    offer: Callable[[Job, int, float | None], None],
-    run_cache: RunCache,
-    listed: Callable[[], None],
-    left: Callable[[Job, Mapping[str, Any]], bool],
-) -> Seen:
+def _handler(kind: str, listener: Listener) -> Seen:
+    offer, run_cache = listener.offer, listener.run_cache
+
     def seen(event: str | None, raw: dict[str, Any]) -> None:
         if event is None:
-            listed()
+            listener.listed()
         meta, ended = raw["metadata"], has_ended(raw)
         job = Job(kind, meta["namespace"], meta["name"], meta["uid"], owner_of(kind, meta))
         if event == "DELETED":
@@ -177,7 +184,7 @@ def _handler(
             # the run is gone, or has the done label, which the watch does not select; raw is its last version
             if not ended:
                 offer(job, FRESH, None)
-            elif left(job, raw):
+            elif listener.left(job, raw):
                 offer(job, LEAVING, None)
         elif ended:
             if UNREADABLE not in raw and IN_PART not in raw:
@@ -207,13 +214,10 @@ def _authorization(access: Access) -> str:
 
 async def _operate(
     access: Access,
-    offer: Callable[[Job, int, float | None], None],
+    listener: Listener,
     namespaces: Sequence[str],
     ready: asyncio.Event | None,
     take_signals: Callable[[], None],
-    run_cache: RunCache,
-    listed: Callable[[], None],
-    left: Callable[[Job, Mapping[str, Any]], bool],
 ) -> None:
     registry = kopf.OperatorRegistry()
 
@@ -222,9 +226,7 @@ async def _operate(
         headers = CIMultiDict(access.headers)
         if authorization := await asyncio.to_thread(_authorization, access):
             headers["Authorization"] = authorization
-        asks = Requests(
-            {plural: _handler(kind, offer, run_cache, listed, left) for plural, kind in PLURALS.items()}
-        )
+        asks = Requests({plural: _handler(kind, listener) for plural, kind in PLURALS.items()})
         session = asks.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=tls_of(access)),
             headers=headers,

@@ -19,7 +19,7 @@ from chains.cluster.errors import ObjectChanged
 from chains.config.parse import parse_config
 from chains.controller import reconcile as module
 from chains.controller.metrics import Metrics
-from chains.controller.reconcile import Controller
+from chains.controller.reconcile import Controller, HowToWork
 from chains.controller.work.worklist import WorkList
 from chains.tekton.runs import Job
 from storage.base import Store
@@ -69,7 +69,7 @@ def controlled(cluster: OneRun, *shelves: Shelf, **more: Json) -> tuple[Controll
         in_force = replace(in_force, flow=attesting)
     work, pauses = WorkList(), list[float]()
     work.later = lambda job, seconds, **_: pauses.append(seconds)  # type: ignore[method-assign]
-    return Controller(cluster, work, lambda: in_force, Metrics(), **more), pauses  # type: ignore[arg-type]
+    return Controller(cluster, work, lambda: in_force, Metrics(), HowToWork(**more)), pauses  # type: ignore[arg-type]
 
 
 def handled(controller: Controller, job: Job = JOB) -> bool:

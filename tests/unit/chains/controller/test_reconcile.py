@@ -18,7 +18,7 @@ from chains.config.parse import parse_config
 from chains.controller.flow import FlowInForce
 from chains.controller.metrics import Metrics
 from chains.controller.permit import Permit
-from chains.controller.reconcile import Controller
+from chains.controller.reconcile import Controller, HowToWork, SharedParts
 from chains.controller.work.worklist import WorkList
 from chains.tekton.runs import Job
 from signers.keys.keyfile import KeyFileSigner, generate_key
@@ -118,12 +118,7 @@ def test_a_permit_is_asked_before_storing_and_before_the_mark(
 
     monkeypatch.setattr(in_force.stores, "put", counted)
     controller = Controller(
-        cluster,  # type: ignore[arg-type]
-        work,
-        lambda: in_force,
-        Metrics(),
-        workers=1,
-        admit=lambda _: permit,
+        cluster, work, lambda: in_force, Metrics(), HowToWork(workers=1), SharedParts(admit=lambda _: permit)
     )
 
     async def work_through() -> None:

@@ -13,7 +13,7 @@ from chains.attest.flow import Flow
 from chains.attest.stores import Stores
 from chains.config.parse import parse_config
 from chains.controller.metrics import Metrics
-from chains.controller.reconcile import Controller
+from chains.controller.reconcile import Controller, HowToWork
 from chains.controller.work.worklist import FRESH, WorkList
 from chains.tekton.runs import Job
 from storage.base import Store
@@ -94,11 +94,7 @@ class Work:
         in_force = replace(base, flow=Flow(config, base.flow.sealers, Stores({"oci": [self.store]})))
         self.work = WorkList(workers=WORKERS, slow=WORKERS // 4)
         self.controller = Controller(
-            self.cluster,  # type: ignore[arg-type]
-            self.work,
-            lambda: in_force,
-            self.metrics,
-            workers=WORKERS,
+            self.cluster, self.work, lambda: in_force, self.metrics, HowToWork(workers=WORKERS)
         )
 
     def gave_way(self) -> float:
