@@ -52,8 +52,8 @@ _SHOWN = 160
 _MISSING = object()
 _Value = TypeVar("_Value")
 
-Difference = tuple[str, str, str]
-"""Path, what the run gives, what was signed."""
+Difference = tuple[str, Any, Any]
+"""A path, the value that the run gives there and the signed one; ``_MISSING`` where there is none."""
 
 
 class RunWanted:
@@ -161,13 +161,14 @@ class RunWanted:
             equal = "equal in every field" + (" that is compared" if beside else "")
             return [*beside, Check(MATCH_CHECK, Result.PASS, f"what {name} gives for this run", equal)]
         path, expected, actual = best[0]
-        unknown = path.startswith(_EXTERNAL) and expected == _show(_MISSING)
+        # a parameter that was signed and that the run does not have
+        unknown = path.startswith(_EXTERNAL) and expected is _MISSING
         more = f" (first of {len(best)}{'+' if len(best) == _ENOUGH else ''} differences)" if best[1:] else ""
         failed = Check(
             MATCH_CHECK,
             Result.FAIL,
-            f"{path} = {expected}, as the run file gives it",
-            f"{path} = {actual}, as signed{more}",
+            f"{path} = {_show(expected)}, as the run file gives it",
+            f"{path} = {_show(actual)}, as signed{more}",
             Reason.EXTERNAL_PARAMETER_UNKNOWN if unknown else Reason.RUN_MISMATCH,
         )
         return [*beside, failed]
@@ -232,7 +233,7 @@ def differences(given: Any, signed: Any, path: str = "") -> Iterator[Difference]
             other, theirs_value = theirs[position] if position < len(theirs) else (-1, _MISSING)
             yield from differences(value, theirs_value, f"{path}[{max(index, 0) if index >= 0 else other}]")
     elif not _is_equal(given, signed):
-        yield path, _show(given), _show(signed)
+        yield path, given, signed
 
 
 def _without_common(
