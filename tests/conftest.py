@@ -38,6 +38,7 @@ BUILT_FOR = {
     "kafka_program": "kafka",
     "cosign": "cosign",
     "policy_tester": "policy-tester",
+    "slsa_verifier": "slsa-verifier",
     "kyverno": "kyverno",
     "peer": "peer",
     "peer_controller": "peer-controller",
@@ -172,6 +173,13 @@ def tekton_entrypoint() -> Path:
 def cosign(tmp_path_factory: pytest.TempPathFactory) -> Cosign:
     """cosign, offline: call it with its arguments."""
     return cosign_in(binary("cosign"), tmp_path_factory.mktemp("cosign-home"))
+
+
+@pytest.fixture(scope="session")
+def slsa_verifier(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """The SLSA project's own verifier: call it with its arguments."""
+    home = tmp_path_factory.mktemp("slsa-verifier-home")
+    return Command("slsa-verifier", binary("slsa-verifier"), home)
 
 
 @pytest.fixture(scope="session")
