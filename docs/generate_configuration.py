@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chains.config.key import ConfigKey
+from chains.config.key import ConfigKey, Kind
 from chains.config.keys import SECTIONS
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -58,12 +58,12 @@ def configuration_page() -> str:
 
 
 def _values(key: ConfigKey) -> str:
-    if key.kind == "bool":
+    if key.kind == Kind.BOOL:
         return "`true`, `false`"
-    if key.kind == "url":
+    if key.kind == Kind.URL:
         return ", ".join(f"`{scheme}://…`" for scheme in key.schemes)
     words = ", ".join(f"`{word}`" for word in key.values)
-    return f"list of {words}" if key.kind == "list" else words or key.kind
+    return f"list of {words}" if key.kind == Kind.LIST else words or key.kind
 
 
 def _default(key: ConfigKey) -> str:

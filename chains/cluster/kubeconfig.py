@@ -67,8 +67,8 @@ def read_kubeconfig(paths: str, context: str = "") -> Access:
         _check_values(settings, who, where)
         authority = _authority(settings, Path(cluster.path).parent)
         if "exec" not in who:
-            # the loader would write the authority into a file, and there may be no folder for one;
-            # a plugin is told of it
+            # The loader would write the CA into a file, and there may be no folder for it.
+            # Only a plugin needs it.
             for field in ("certificate-authority", "certificate-authority-data"):
                 settings.pop(field, None)
         loader = kube_config.KubeConfigLoader(merged.config, active_context=name, config_base_path=None)

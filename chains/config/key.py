@@ -9,25 +9,28 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from enum import StrEnum
 
 from chains.config.extra_signers import parse_extra_signers
 from chains.config.selection import parse_labels, parse_since
 
-Kind = Literal[
-    "enum",
-    "bool",
-    "list",
-    "url",
-    "path",
-    "text",
-    "pattern",
-    "number",
-    "labels",
-    "since",
-    "signers",
-    "duration",
-]
+
+class Kind(StrEnum):
+    """What the value of a key is."""
+
+    ENUM = "enum"
+    BOOL = "bool"
+    LIST = "list"
+    URL = "url"
+    PATH = "path"
+    TEXT = "text"
+    PATTERN = "pattern"
+    NUMBER = "number"
+    LABELS = "labels"
+    SINCE = "since"
+    SIGNERS = "signers"
+    DURATION = "duration"
+
 
 _SHOWN = 60
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -62,11 +65,11 @@ class ConfigKey:
 
     def read(self, raw: str) -> str | None:
         """Return the value in its one spelling, or ``None`` if it is invalid."""
-        if self.kind == "bool":
+        if self.kind == Kind.BOOL:
             return "true" if raw in _TRUE else "false" if raw in _FALSE else None
-        if self.kind == "enum":
+        if self.kind == Kind.ENUM:
             return raw if raw in self.values else None
-        if self.kind == "list":
+        if self.kind == Kind.LIST:
             words = self.words(raw)
             return ",".join(sorted(words)) if words <= set(self.values) else None
         check = _CHECKS.get(self.kind)
@@ -78,7 +81,7 @@ class ConfigKey:
 
     def why(self, raw: str) -> str:
         """Return what is wrong in a value with several parts, without any part that can be secret."""
-        if self.kind == "signers":
+        if self.kind == Kind.SIGNERS:
             try:
                 parse_extra_signers(raw)
             except ValueError as error:
@@ -89,7 +92,7 @@ class ConfigKey:
         """Return a value for a message: without secrets and passwords of URLs, and shortened."""
         if self.secret:
             return "a value that is not shown"
-        if self.kind == "url" and "https" not in self.schemes:
+        if self.kind == Kind.URL and "https" not in self.schemes:
             # the user may have pasted a token instead of a key reference
             scheme, colon, _ = raw.partition("://")
             return repr(f"{scheme[:_SHOWN]}://…") if colon else "a value without a scheme, which is not shown"
@@ -98,14 +101,14 @@ class ConfigKey:
 
     def expected(self) -> str:
         """Return the allowed values in words."""
-        if self.kind == "bool":
+        if self.kind == Kind.BOOL:
             return "true or false"
-        if self.kind == "url":
+        if self.kind == Kind.URL:
             return " or ".join(
                 f"{scheme}:…" if scheme == "pkcs11" else f"{scheme}://…" for scheme in self.schemes
             )
         words = ", ".join(self.values)
-        if self.kind == "list":
+        if self.kind == Kind.LIST:
             return f'"" or a comma-separated list of {words}'
         return f"one of {words}" if len(self.values) > 1 else words or _EXPECTED.get(self.kind, "text")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from chains.config.key import ConfigKey
+from chains.config.key import ConfigKey, Kind
 from chains.statements.formats import FORMATS
 
 _STORES = ("tekton", "oci", "gcs", "docdb", "grafeas", "archivista", "s3")
@@ -22,16 +22,16 @@ SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  #
 
 def _format(artifact: str, kind: str) -> ConfigKey:
     text = f"Predicate of {kind} provenance. `in-toto` and `slsa/v1` are SLSA v0.2, the other two SLSA v1.0."
-    return ConfigKey(f"artifacts.{artifact}.format", "enum", "in-toto", text, FORMATS)
+    return ConfigKey(f"artifacts.{artifact}.format", Kind.ENUM, "in-toto", text, FORMATS)
 
 
 def _storage(artifact: str, default: str, what: str, values: tuple[str, ...]) -> ConfigKey:
     text = f'Where {what} are stored, several separated by commas; `""` disables them.'
-    return ConfigKey(f"artifacts.{artifact}.storage", "list", default, text, values, ours_values=("s3",))
+    return ConfigKey(f"artifacts.{artifact}.storage", Kind.LIST, default, text, values, ours_values=("s3",))
 
 
 def _signer(artifact: str, text: str) -> ConfigKey:
-    return ConfigKey(f"artifacts.{artifact}.signer", "enum", "x509", text, _SIGNERS)
+    return ConfigKey(f"artifacts.{artifact}.signer", Kind.ENUM, "x509", text, _SIGNERS)
 
 
 _ARTIFACTS = (
@@ -42,21 +42,21 @@ _ARTIFACTS = (
     _storage("pipelinerun", "tekton", "attestations of PipelineRuns", _STORES),
     _signer("pipelinerun", "What signs attestations of PipelineRuns; `none` disables them."),
     ConfigKey(
-        "artifacts.pipelinerun.enable-deep-inspection", "bool", "false",
+        "artifacts.pipelinerun.enable-deep-inspection", Kind.BOOL, "false",
         "Whether results of child TaskRuns count as inputs and outputs of their PipelineRun.", lenient=True,
     ),
     ConfigKey(
-        "artifacts.oci.format", "enum", "simplesigning", "Form of image signatures.", ("simplesigning",),
+        "artifacts.oci.format", Kind.ENUM, "simplesigning", "Form of image signatures.", ("simplesigning",),
     ),
     _storage("oci", "oci", "image signatures", (*_STORES, "kafka")),
     _signer("oci", "What signs images; `none` leaves images unsigned and provenance as it is."),
     ConfigKey(
-        "artifacts.native.enabled", "bool", "false",
+        "artifacts.native.enabled", Kind.BOOL, "false",
         "Whether artifacts that Tekton itself records (`status.artifacts`, inputs and outputs of steps) "
         "become subjects and dependencies too.", ours=True,
     ),
     ConfigKey(
-        "execution.report", "bool", "true",
+        "execution.report", Kind.BOOL, "true",
         "Whether each run also gets an execution report: outcome, and isolation as requested, enforced and "
         "observed.",
         ours=True,
@@ -65,42 +65,45 @@ _ARTIFACTS = (
 
 _REPORT = (
     ConfigKey(
-        "execution.network-policies.enforced", "bool", "false",
+        "execution.network-policies.enforced", Kind.BOOL, "false",
         "Whether the cluster's network plugin is known to enforce NetworkPolicies; this cannot be observed. "
         "Only if true, policies that deny a pod all egress and all ingress count as isolation.", ours=True,
     ),
     ConfigKey(
-        "execution.image-environments", "bool", "false",
+        "execution.image-environments", Kind.BOOL, "false",
         "Whether to read the environment of a step's image from the registry if the isolation depends on it. "
         "The pod does not show this environment.", ours=True,
     ),
     ConfigKey(
-        "execution.redaction.key-file", "path", "",
+        "execution.redaction.key-file", Kind.PATH, "",
         "File with a key of at least 16 bytes. Redacted values are replaced by their HMAC-SHA-256, not "
         "removed.",
         ours=True,
     ),
     ConfigKey(
-        "execution.redaction.shown-variables", "text", "",
+        "execution.redaction.shown-variables", Kind.TEXT, "",
         "Environment variables whose values are shown, separated by commas; all others are redacted.",
         ours=True,
     ),
     ConfigKey(
-        "execution.redaction.arguments", "pattern", "",
+        "execution.redaction.arguments", Kind.PATTERN, "",
         "Further text to redact in arguments: the first group of the pattern, or its whole match. Passwords, "
         "tokens and keys in common forms are always redacted.", ours=True,
     ),
 )  # fmt: skip
 
 _PROVENANCE = (
-    ConfigKey("builder.id", "text", "https://tekton.dev/chains/v2", "Builder in the provenance, as a URI."),
     ConfigKey(
-        "builder.id.hermetic", "text", "",
+        "builder.id", Kind.TEXT, "https://tekton.dev/chains/v2",
+        "Builder in the provenance, as a URI.",
+    ),
+    ConfigKey(
+        "builder.id.hermetic", Kind.TEXT, "",
         "Builder in the provenance of runs whose isolation from the network is proven (`enforced` in the "
         "execution report); empty: `builder.id`.", ours=True,
     ),
     ConfigKey(
-        "builddefinition.buildtype", "enum", "https://tekton.dev/chains/v2/slsa",
+        "builddefinition.buildtype", Kind.ENUM, "https://tekton.dev/chains/v2/slsa",
         "Build type of the SLSA v1.0 formats; `slsa-tekton` adds labels, annotations and child TaskRuns.",
         ("https://tekton.dev/chains/v2/slsa", "https://tekton.dev/chains/v2/slsa-tekton"),
     ),
@@ -108,7 +111,7 @@ _PROVENANCE = (
 
 _STORAGE = (
     ConfigKey(
-        "storage.oci.repository", "text", "",
+        "storage.oci.repository", Kind.TEXT, "",
         "Repository for the `.att` and `.sig` tags of all images; empty: the repository of each image. "
         "Bundles "
         "stay in the repository of their image. Placeholders `{namespace}`, `{kind}` and `{name}` are "
@@ -116,96 +119,96 @@ _STORAGE = (
         "the run (ours).",
     ),
     ConfigKey(
-        "storage.oci.bundles-in-repository", "bool", "false",
+        "storage.oci.bundles-in-repository", Kind.BOOL, "false",
         "Whether bundles, like the tags, are stored in `storage.oci.repository` and not with their image.",
         ours=True,
     ),
     ConfigKey(
-        "storage.oci.attach-to-platforms", "bool", "false",
+        "storage.oci.attach-to-platforms", Kind.BOOL, "false",
         "Whether the platform images of an image index are subjects too: each is attested, signed, and gets "
         "its evidence attached. This asks the registry for every image of a run.", ours=True,
     ),
     ConfigKey(
-        "storage.oci.repository.insecure", "bool", "false",
+        "storage.oci.repository.insecure", Kind.BOOL, "false",
         "Whether registries may be reached over plain HTTP or with an unverified certificate.", lenient=True,
     ),
     ConfigKey(
-        "storage.oci.encoding-format", "enum", "dsse",
+        "storage.oci.encoding-format", Kind.ENUM, "dsse",
         "`dsse` writes `.att` and `.sig` tags, `sigstore-bundle` referrers with Sigstore bundles.",
         ("dsse", "sigstore-bundle", "both"), ours_values=("both",),
     ),
     ConfigKey(
-        "storage.oci.wait-for-image", "duration", "1h",
+        "storage.oci.wait-for-image", Kind.DURATION, "1h",
         "How long after the end of a run the controller waits for an image that is not in its registry yet, "
         "because another task pushes it; `0`: no wait. See `controller.md`.", ours=True,
     ),
     ConfigKey(
-        "storage.oci.ca-file", "path", "",
+        "storage.oci.ca-file", Kind.PATH, "",
         "PEM file of further CAs for registries, in addition to those of the system.",
         ours=True,
     ),
     ConfigKey(
-        "storage.oci.run-credentials", "bool", "true",
+        "storage.oci.run-credentials", Kind.BOOL, "true",
         "Whether the controller tries the registry credentials of a run's service account before its own.",
         ours=True,
     ),
-    ConfigKey("storage.gcs.bucket", "text", "", "Bucket for the store `gcs`."),
+    ConfigKey("storage.gcs.bucket", Kind.TEXT, "", "Bucket for the store `gcs`."),
     ConfigKey(
-        "storage.docdb.url", "url", "", "Collection for the store `docdb`, as a go-cloud docstore URL.",
+        "storage.docdb.url", Kind.URL, "", "Collection for the store `docdb`, as a go-cloud docstore URL.",
         schemes=("firestore", "dynamodb", "mongo"),
     ),
     ConfigKey(
-        "storage.docdb.mongo-server-url", "url", "",
+        "storage.docdb.mongo-server-url", Kind.URL, "",
         "MongoDB server for `mongo://`, with its password. It replaces the variable `MONGO_SERVER_URL`.",
         schemes=("mongodb", "mongodb+srv"), secret=True,
     ),
     ConfigKey(
-        "storage.docdb.mongo-server-url-dir", "path", "",
+        "storage.docdb.mongo-server-url-dir", Kind.PATH, "",
         "Folder whose file `MONGO_SERVER_URL` has that URL. It overrides `storage.docdb.mongo-server-url`.",
     ),
     ConfigKey(
-        "storage.docdb.mongo-server-url-path", "path", "", "File with that URL. It overrides the folder.",
+        "storage.docdb.mongo-server-url-path", Kind.PATH, "", "File with that URL. It overrides the folder.",
     ),
-    ConfigKey("storage.grafeas.projectid", "text", "", "Google Cloud project for the store `grafeas`."),
+    ConfigKey("storage.grafeas.projectid", Kind.TEXT, "", "Google Cloud project for the store `grafeas`."),
     ConfigKey(
-        "storage.grafeas.noteid", "text", "",
+        "storage.grafeas.noteid", Kind.TEXT, "",
         "Prefix of the names of notes; empty: `tekton-NAMESPACE`.",
     ),
     ConfigKey(
-        "storage.grafeas.notehint", "text", "This attestation note was generated by Tekton Chains",
+        "storage.grafeas.notehint", Kind.TEXT, "This attestation note was generated by Tekton Chains",
         "Human-readable name of attestation notes.",
     ),
-    ConfigKey("storage.archivista.url", "url", "", "Server for the store `archivista`.", schemes=_WEB),
+    ConfigKey("storage.archivista.url", Kind.URL, "", "Server for the store `archivista`.", schemes=_WEB),
     ConfigKey(
-        "storage.pubsub.provider", "enum", "", "Message service of the store `kafka`.",
+        "storage.pubsub.provider", Kind.ENUM, "", "Message service of the store `kafka`.",
         ("inmemory", "kafka"),
     ),
-    ConfigKey("storage.pubsub.topic", "text", "", "Topic for these messages."),
-    ConfigKey("storage.pubsub.kafka.bootstrap.servers", "text", "", "`host:port` of a Kafka broker."),
+    ConfigKey("storage.pubsub.topic", Kind.TEXT, "", "Topic for these messages."),
+    ConfigKey("storage.pubsub.kafka.bootstrap.servers", Kind.TEXT, "", "`host:port` of a Kafka broker."),
     ConfigKey(
-        "storage.pubsub.kafka.security.protocol", "enum", "plaintext",
+        "storage.pubsub.kafka.security.protocol", Kind.ENUM, "plaintext",
         "Protocol to the Kafka brokers: TLS (`ssl`), a login (`sasl_…`), both, or neither.",
         ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"), ours=True,
     ),
     ConfigKey(
-        "storage.pubsub.kafka.ssl.ca-file", "path", "",
+        "storage.pubsub.kafka.ssl.ca-file", Kind.PATH, "",
         "PEM file of the trusted CAs; empty: those of the system.", ours=True,
     ),
     ConfigKey(
-        "storage.pubsub.kafka.ssl.cert-file", "path", "",
+        "storage.pubsub.kafka.ssl.cert-file", Kind.PATH, "",
         "PEM file of the client certificate, if the brokers require one.", ours=True,
     ),
     ConfigKey(
-        "storage.pubsub.kafka.ssl.key-file", "path", "",
+        "storage.pubsub.kafka.ssl.key-file", Kind.PATH, "",
         "PEM file of the private key of the client certificate.", ours=True,
     ),
     ConfigKey(
-        "storage.pubsub.kafka.sasl.mechanism", "enum", "SCRAM-SHA-512", "SASL mechanism of the login.",
+        "storage.pubsub.kafka.sasl.mechanism", Kind.ENUM, "SCRAM-SHA-512", "SASL mechanism of the login.",
         ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), ours=True,
     ),
-    ConfigKey("storage.pubsub.kafka.sasl.username", "text", "", "User name of the login.", ours=True),
+    ConfigKey("storage.pubsub.kafka.sasl.username", Kind.TEXT, "", "User name of the login.", ours=True),
     ConfigKey(
-        "storage.pubsub.kafka.sasl.password-path", "path", "",
+        "storage.pubsub.kafka.sasl.password-path", Kind.PATH, "",
         "File with the password, read again after a change; empty: variable `KAFKA_SASL_PASSWORD`.",
         ours=True,
     ),
@@ -213,51 +216,51 @@ _STORAGE = (
 
 _S3 = (
     ConfigKey(
-        "storage.s3.bucket", "text", "",
+        "storage.s3.bucket", Kind.TEXT, "",
         "Bucket of the store `s3`, in AWS or a compatible service.", ours=True,
     ),
-    ConfigKey("storage.s3.prefix", "text", "", "Prefix of all keys in the bucket.", ours=True),
+    ConfigKey("storage.s3.prefix", Kind.TEXT, "", "Prefix of all keys in the bucket.", ours=True),
     ConfigKey(
-        "storage.s3.region", "text", "", "Region of the bucket; empty: variable `AWS_REGION`.", ours=True,
+        "storage.s3.region", Kind.TEXT, "", "Region of the bucket; empty: variable `AWS_REGION`.", ours=True,
     ),
     ConfigKey(
-        "storage.s3.endpoint", "url", "",
+        "storage.s3.endpoint", Kind.URL, "",
         "URL of the service if it is not AWS; empty: variable `AWS_ENDPOINT_URL`.", schemes=_WEB, ours=True,
     ),
     ConfigKey(
-        "storage.s3.addressing-style", "enum", "auto",
+        "storage.s3.addressing-style", Kind.ENUM, "auto",
         "Whether the name of the bucket is in the path or in the host; `auto`: in the path if an "
         "endpoint is set.",
         ("auto", "path", "virtual"), ours=True,
     ),
     ConfigKey(
-        "storage.s3.ca-file", "path", "",
+        "storage.s3.ca-file", Kind.PATH, "",
         "PEM file of the CAs that are trusted instead of the usual ones.", ours=True,
     ),
     ConfigKey(
-        "storage.s3.sse", "enum", "", "Server-side encryption that is requested and checked.",
+        "storage.s3.sse", Kind.ENUM, "", "Server-side encryption that is requested and checked.",
         ("AES256", "aws:kms"), ours=True,
     ),
     ConfigKey(
-        "storage.s3.sse-kms-key-id", "text", "",
+        "storage.s3.sse-kms-key-id", Kind.TEXT, "",
         "Key for `aws:kms`; empty: the default key of the account.", ours=True,
     ),
     ConfigKey(
-        "storage.s3.object-lock.mode", "enum", "",
+        "storage.s3.object-lock.mode", Kind.ENUM, "",
         "Object lock of new objects; with `compliance`, nobody can delete them before the retention ends.",
         ("governance", "compliance"), ours=True,
     ),
     ConfigKey(
-        "storage.s3.object-lock.retain-days", "text", "",
+        "storage.s3.object-lock.retain-days", Kind.TEXT, "",
         "Retention: `DAYS`, or `PATTERN=DAYS` for namespaces, separated by commas, such as "
         "`prod-*=2555,*=365`. The first match applies.", ours=True,
     ),
     ConfigKey(
-        "storage.s3.object-lock.legal-hold", "text", "",
+        "storage.s3.object-lock.legal-hold", Kind.TEXT, "",
         "Namespaces under legal hold, which has no end: patterns, separated by commas.", ours=True,
     ),
     ConfigKey(
-        "storage.s3.snapshots", "bool", "true",
+        "storage.s3.snapshots", Kind.BOOL, "true",
         "Whether the attested run is stored with its evidence, including its parameters and results.",
         ours=True,
     ),
@@ -265,32 +268,32 @@ _S3 = (
 
 _KMS = (
     ConfigKey(
-        "signers.kms.kmsref", "url", "", "Key for the signer `kms`.",
+        "signers.kms.kmsref", Kind.URL, "", "Key for the signer `kms`.",
         schemes=("gcpkms", "awskms", "azurekms", "hashivault", "openbao", "pkcs11"),
     ),
     ConfigKey(
-        "signers.kms.auth.address", "url", "", "Vault server; empty: variable `VAULT_ADDR`.", schemes=_WEB,
+        "signers.kms.auth.address", Kind.URL, "", "Vault server; empty: variable `VAULT_ADDR`.", schemes=_WEB,
     ),
     ConfigKey(
-        "signers.kms.auth.token", "text", "",
+        "signers.kms.auth.token", Kind.TEXT, "",
         "Vault token. Everyone who may read the ConfigMap sees it; use `signers.kms.auth.token-path`.",
         secret=True,
     ),
     ConfigKey(
-        "signers.kms.auth.token-path", "path", "",
+        "signers.kms.auth.token-path", Kind.PATH, "",
         "File with the Vault token. It overrides `signers.kms.auth.token`.",
     ),
-    ConfigKey("signers.kms.auth.oidc.path", "text", "", "Mount path of Vault's JWT login, such as `jwt`."),
-    ConfigKey("signers.kms.auth.oidc.role", "text", "", "Role of the login; it needs the path too."),
+    ConfigKey("signers.kms.auth.oidc.path", Kind.TEXT, "", "Mount path of Vault's JWT login, such as `jwt`."),
+    ConfigKey("signers.kms.auth.oidc.role", Kind.TEXT, "", "Role of the login; it needs the path too."),
     ConfigKey(
         "signers.kms.auth.oidc.token-path",
-        "path", SERVICE_ACCOUNT_TOKEN, "File with the JWT for this login.",
+        Kind.PATH, SERVICE_ACCOUNT_TOKEN, "File with the JWT for this login.",
     ),
     ConfigKey(
-        "signers.kms.auth.spire.sock", "url", "", "Socket of a SPIRE agent that issues the JWT.",
+        "signers.kms.auth.spire.sock", Kind.URL, "", "Socket of a SPIRE agent that issues the JWT.",
         schemes=("unix", "tcp"),
     ),
-    ConfigKey("signers.kms.auth.spire.audience", "text", "", "Audience of the JWT from SPIRE."),
+    ConfigKey("signers.kms.auth.spire.audience", Kind.TEXT, "", "Audience of the JWT from SPIRE."),
 )  # fmt: skip
 
 PROVIDERS = (
@@ -301,38 +304,39 @@ PROVIDERS = (
 
 _X509 = (
     ConfigKey(
-        "signers.x509.fulcio.enabled", "bool", "false",
+        "signers.x509.fulcio.enabled", Kind.BOOL, "false",
         "Whether the signer `x509` uses short-lived certificates from Fulcio instead of a key.", lenient=True,
     ),
     ConfigKey(
-        "signers.x509.fulcio.address", "url", "https://fulcio.sigstore.dev", "Fulcio server.", schemes=_WEB,
+        "signers.x509.fulcio.address", Kind.URL, "https://fulcio.sigstore.dev",
+        "Fulcio server.", schemes=_WEB,
     ),
     ConfigKey(
-        "signers.x509.fulcio.issuer", "url", "https://oauth2.sigstore.dev/auth", "Expected OIDC issuer.",
+        "signers.x509.fulcio.issuer", Kind.URL, "https://oauth2.sigstore.dev/auth", "Expected OIDC issuer.",
         schemes=_WEB,
     ),
     ConfigKey(
-        "signers.x509.fulcio.provider", "text", "",
+        "signers.x509.fulcio.provider", Kind.TEXT, "",
         f"Source of the identity token: {', '.join(f'`{name}`' for name in PROVIDERS)}; empty: all.",
     ),
-    ConfigKey("signers.x509.identity.token.file", "path", "", "File with the identity token."),
+    ConfigKey("signers.x509.identity.token.file", Kind.PATH, "", "File with the identity token."),
     ConfigKey(
-        "signers.x509.tuf.mirror.url", "url", "https://tuf-repo-cdn.sigstore.dev",
+        "signers.x509.tuf.mirror.url", Kind.URL, "https://tuf-repo-cdn.sigstore.dev",
         "TUF repository of the trusted root. Any other than the default needs `signers.x509.tuf.root`.",
         schemes=_WEB,
     ),
     ConfigKey(
-        "signers.x509.tuf.root", "path", "",
+        "signers.x509.tuf.root", Kind.PATH, "",
         "Pinned `root.json` of the TUF repository: only metadata that is signed from this root is trusted.",
         ours=True,
     ),
     ConfigKey(
-        "signers.x509.trusted-root", "path", "",
+        "signers.x509.trusted-root", Kind.PATH, "",
         "Trusted root (`trusted_root.json`) to verify the answers of Fulcio, log and timestamp authority; "
         "empty: for certificates, the one of the TUF repository.", ours=True,
     ),
     ConfigKey(
-        "signers.x509.signing-config", "path", "",
+        "signers.x509.signing-config", Kind.PATH, "",
         "Sigstore signing configuration. Its Fulcio, log and timestamp authority override the URLs here.",
         ours=True,
     ),
@@ -340,21 +344,21 @@ _X509 = (
 
 _TRANSPARENCY = (
     ConfigKey(
-        "transparency.enabled", "enum", "false",
+        "transparency.enabled", Kind.ENUM, "false",
         "Whether signatures are recorded in a transparency log; `manual`: only those of runs with the "
         "annotation "
         '`chains.tekton.dev/transparency-upload: "true"` or the label '
         '`provenance.chains/transparency-upload: "true"`.', ("true", "false", "manual"), lenient=True,
     ),
-    ConfigKey("transparency.url", "url", "https://rekor.sigstore.dev", "Rekor server.", schemes=_WEB),
+    ConfigKey("transparency.url", Kind.URL, "https://rekor.sigstore.dev", "Rekor server.", schemes=_WEB),
     ConfigKey(
-        "transparency.version", "enum", "1",
+        "transparency.version", Kind.ENUM, "1",
         "API version of the Rekor server; `2` stores only hashes and needs a timestamp authority.",
         ("1", "2"),
         ours=True,
     ),
     ConfigKey(
-        "signers.extra", "signers", "",
+        "signers.extra", Kind.SIGNERS, "",
         "Further signers for some runs: a JSON or YAML list of objects with `name`, `reference` (a key "
         "file or "
         "the reference of a key service), `namespaces` (patterns), `labels` (a selector), and `instead: "
@@ -362,36 +366,36 @@ _TRANSPARENCY = (
         "if it replaces the artifact's own signer. See `signers.md`.", ours=True,
     ),
     ConfigKey(
-        "signers.timestamp.url", "url", "",
+        "signers.timestamp.url", Kind.URL, "",
         "Timestamp authority (RFC 3161) that stamps every signature; empty: none.", schemes=_WEB, ours=True,
     ),
 )  # fmt: skip
 
 _SELECTION = (
     ConfigKey(
-        "filter.managed-by", "text", "",
+        "filter.managed-by", Kind.TEXT, "",
         "Further values of `spec.managedBy`, separated by commas, of runs to handle. Runs with "
         "`tekton.dev/pipeline` or without a value are always handled; others are not touched. Tekton Chains "
         "has this key after 0.29.", ours=True,
     ),
     ConfigKey(
-        "filter.labels", "labels", "",
+        "filter.labels", Kind.LABELS, "",
         "Label selector of the runs to attest, such as `team=a,tier in (b,c)`; the others are marked "
         "`skipped`.", ours=True,
     ),
     ConfigKey(
-        "filter.skip", "text", "",
+        "filter.skip", Kind.TEXT, "",
         "Name of a label or annotation. A run that has it with the value `true` gets no evidence and is "
         "marked "
         "`skipped`; empty: no run can ask for this.", ours=True,
     ),
     ConfigKey(
-        "backlog.since", "since", "",
+        "backlog.since", Kind.SINCE, "",
         "Runs that ended before this time, or longer ago than this age (`36h`, `7d`), are marked `skipped`; "
         "`chains backfill` can still attest them.", ours=True,
     ),
     ConfigKey(
-        "backlog.rate", "number", "0",
+        "backlog.rate", Kind.NUMBER, "0",
         "Runs of the backlog (ended more than five minutes ago) that are started per second; 0: no limit.",
         ours=True,
     ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from chains.config.key import ConfigKey
+from chains.config.key import ConfigKey, Kind
 from chains.config.keys import KEYS, RENAMED, nearest_key, nearest_value, read_values, unknown_keys
 from chains.config.rules import RULES, View
 from chains.errors import Problem
@@ -33,7 +33,7 @@ def lint_config(data: Mapping[str, str]) -> list[Problem]:
 def value_problem(key: ConfigKey, raw: str) -> Problem:
     """Return why a value is invalid."""
     bad, allowed = raw, key.values or ("true", "false")
-    if key.kind == "list":
+    if key.kind == Kind.LIST:
         bad = min(key.words(raw) - set(key.values))
     message = key.why(raw) or f"expected {key.expected()}, got {key.shown(bad)}"
     if key.lenient:
@@ -49,16 +49,16 @@ def _unknown(name: str) -> Problem:
 
 def _form(key: ConfigKey, raw: str) -> Iterator[Problem]:
     """Yield the problems of a free text. The parser accepts any text."""
-    if key.kind not in {"text", "url", "path"} or raw == key.default:
+    if key.kind not in {Kind.TEXT, Kind.URL, Kind.PATH} or raw == key.default:
         return
     if raw != raw.strip():
         message = (
             "begins or ends with white space or a line break, which becomes part of the value; remove it"
         )
         yield Problem(key.name, "error", message)
-    elif key.kind == "url" and (raw or key.default) and not _is_url(raw, key.schemes):
+    elif key.kind == Kind.URL and (raw or key.default) and not _is_url(raw, key.schemes):
         yield Problem(key.name, "error", f"expected {key.expected()}, got {key.shown(raw)}")
-    elif key.kind == "path" and raw and not raw.startswith("/"):
+    elif key.kind == Kind.PATH and raw and not raw.startswith("/"):
         message = (
             f"expected an absolute path, got {key.shown(raw)}; a relative one depends on the working folder"
         )

@@ -252,11 +252,14 @@ def _different_environment(expected: Expected, container: Container, run: RunSna
     own = _OWN_VARIABLES if expected.kind == Part.STEP else ()
     actual = {variable.name: variable for variable in container.env}
     for name, variable in actual.items():
-        candidates = [one for one in (allowed.get(name), asked.get(name)) if one is not None]
-        if candidates and not any(_same_variable(one, variable) for one in candidates) and name not in own:
-            yield f"variable {name} was changed"
-        if not candidates and name not in own:
+        if name in own:
+            continue
+        # either value is as asked: the pod template's, or the step's own where the cluster forbids the former
+        candidates = [item for item in (allowed.get(name), asked.get(name)) if item is not None]
+        if not candidates:
             yield f"variable {name} was added"
+        elif not any(_same_variable(item, variable) for item in candidates):
+            yield f"variable {name} was changed"
     yield from (f"variable {name} was removed" for name in asked if name not in actual)
     sources: tuple[EnvironmentSource, ...] = tuple(map(parse_environment_source, fields.get("envFrom", ())))
     if sources != container.env_from:
@@ -279,6 +282,6 @@ def _targets(variable: Variable) -> list[tuple[str, ...]]:
 def _added_mounts(asked: Sequence[Mount], container: Container) -> Iterator[str]:
     for mount in container.mounts:
         is_own = mount.name.startswith(_OWN_VOLUMES) or mount.path == _TOKEN_MOUNT
-        is_asked = any(_matches(one.name, mount.name) and _matches(one.path, mount.path) for one in asked)
+        is_asked = any(_matches(item.name, mount.name) and _matches(item.path, mount.path) for item in asked)
         if not (is_own or is_asked):
             yield f"a volume was mounted at {mount.path}"

@@ -139,7 +139,9 @@ def _judge_task(run: RunSnapshot, surroundings: Surroundings, *, policies_vouche
     network = judge_network(pod, surroundings, asked_labels(run), vouched=policies_vouched)
     placed = place(run, pod)
     binary = judge_binary(placed, pod)
-    containers = [_judge_container(run, pod, one, binary, surroundings, network, recorded) for one in placed]
+    containers = [
+        _judge_container(run, pod, item, binary, surroundings, network, recorded) for item in placed
+    ]
     containers += [
         _unseen(run, expected, surroundings, recorded, f"the pod has no container {expected.container}")
         for expected in missing(run, placed)
@@ -302,7 +304,7 @@ def _level(
     values = [container.enforced.value for container in counted]
     if counted and all(value == Answer.TRUE for value in values):
         return Level.ENFORCED, f"no network for {len(counted)} of {len(counted)} containers"
-    lacking = next((one for one in counted if one.enforced.value != Answer.TRUE), None)
+    lacking = next((container for container in counted if container.enforced.value != Answer.TRUE), None)
     reason = f"{lacking.kind}/{lacking.name}: {lacking.enforced.reason}" if lacking else why
     if Answer.FALSE in values and (Answer.TRUE in values or partly):
         return Level.PARTLY, reason

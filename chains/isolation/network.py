@@ -141,8 +141,8 @@ def _policies(pod: Pod, surroundings: Surroundings, asked: Mapping[str, Json]) -
         return _Policies(
             Answer.FALSE, f"{shut.reason}, but {left.reason}: only partly closed, since {why}", partly=True
         )
-    opened = next((one for one in (egress, ingress) if one.openness is is_open), None)
+    opened = next((direction for direction in (egress, ingress) if direction.openness is is_open), None)
     if opened is not None:
         return _Policies(Answer.FALSE, opened.reason)
-    unclear = next(one for one in (egress, ingress) if one.openness is Openness.UNKNOWN)
+    unclear = next(direction for direction in (egress, ingress) if direction.openness is Openness.UNKNOWN)
     return _Policies(Answer.UNKNOWN, unclear.reason)

@@ -115,7 +115,7 @@ def not_ended(run: RunSnapshot, step: Placed) -> str:
 
     The record is checked first, because it does not change. The kubelet may report an end a moment later.
     """
-    records = (one for one in run.status.get("steps", ()) if one.get("name", "") == step.name)
+    records = (record for record in run.status.get("steps", ()) if record.get("name", "") == step.name)
     if not any(text_at(record, "terminated", "containerID") for record in records):
         return "the run does not record that it ended by itself"
     if not step.status.now.is_terminated:
@@ -213,8 +213,8 @@ def _devices(container: Container) -> Iterator[str]:
 
 def missing(run: RunSnapshot, placed: list[Placed]) -> list[Expected]:
     """Return the containers that the Task asks for and the pod does not have."""
-    there = {one.expected.container for one in placed if one.expected is not None}
-    return [one for one in expected_containers(run) if one.container not in there]
+    there = {container.expected.container for container in placed if container.expected is not None}
+    return [item for item in expected_containers(run) if item.container not in there]
 
 
 def doubt(policy: NetworkPolicy, moment: datetime | None) -> str:

@@ -41,8 +41,8 @@ def _literal(pattern: str) -> str:
 @cache
 def _known() -> tuple[tuple[str, str], ...]:
     """Return, for each form of a token, a text that it always contains, and its pattern."""
-    forms = (one for forms in FORMS.values() for one in forms)
-    return (*((_literal(one), f"(?<![A-Za-z0-9]){one}") for one in forms), *ANYWHERE.items())
+    forms = (form for issuer in FORMS.values() for form in issuer)
+    return (*((_literal(form), f"(?<![A-Za-z0-9]){form}") for form in forms), *ANYWHERE.items())
 
 
 _compiled = cache(re.compile)

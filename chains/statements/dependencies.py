@@ -110,7 +110,7 @@ def image_ids(run: RunSnapshot, containers: str) -> list[str]:
 
 def replaced_sidecars(run: RunSnapshot) -> dict[str, str]:
     """Return the sidecars whose record is about the replacement, with the images that the Task asked for."""
-    asked = {one.get("name", ""): one.get("image", "") for one in _task_sidecars(run)}
+    asked = {sidecar.get("name", ""): sidecar.get("image", "") for sidecar in _task_sidecars(run)}
     return {name: asked.get(name, "") for name in late_changes.replaced(run.raw)}
 
 

@@ -49,7 +49,7 @@ def run_facts(run: RunSnapshot, redaction: Redaction) -> dict[str, Any]:
         for owner in objects_at(metadata, "ownerReferences")
     ]
     attempts = [state.get("podName", "") for state in run.status.get("retriesStatus") or ()]
-    return _told(
+    return _set_fields(
         {
             "workspaces": [_workspace(item) for item in run.spec.get("workspaces", ())],
             "podTemplate": _template(template, redaction),
@@ -67,7 +67,7 @@ def _workspace(binding: Mapping[str, Json]) -> dict[str, Any]:
     kind = "volumeClaimTemplate" if "volumeClaimTemplate" in binding else kind
     source = mapping_at(binding, kind)
     named = text_at(source, source_field(kind))
-    return _told(
+    return _set_fields(
         {
             "name": binding.get("name", ""),
             "type": kind,
@@ -81,7 +81,9 @@ def _template(template: Mapping[str, Json], redaction: Redaction) -> dict[str, A
     """Return a pod template with its keys sorted and without the values of its variables."""
     kept = {key: ordered(value) for key, value in sorted(template.items())}
     kept["volumes"] = [_volume(parse_volume(volume)) for volume in objects_at(template, "volumes")]
-    return _told({**kept, "env": environment(map(parse_variable, objects_at(template, "env")), redaction)})
+    return _set_fields(
+        {**kept, "env": environment(map(parse_variable, objects_at(template, "env")), redaction)}
+    )
 
 
 def pod_facts(pod: Pod, runtime_class: RuntimeClass | None) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def pod_facts(pod: Pod, runtime_class: RuntimeClass | None) -> dict[str, Any]:
         for name, value in sorted(pod.annotations.items())
         if name.startswith(_APP_ARMOR)
     }
-    return _told(
+    return _set_fields(
         {
             "uid": pod.uid,
             **{name: attested.get(name) for name in POD_FIELDS},
@@ -121,12 +123,16 @@ def _is_tektons_own(volume: Volume) -> bool:
 
 
 def _volume(volume: Volume) -> dict[str, Any]:
-    return _told({"name": volume.name, "kind": volume.kind, "source": volume.source, "type": volume.type})
+    return _set_fields(
+        {"name": volume.name, "kind": volume.kind, "source": volume.source, "type": volume.type}
+    )
 
 
 def _tokens(volume: Volume) -> Iterator[dict[str, Any]]:
     for token in volume.tokens:
-        yield _told({"volume": volume.name, "audience": token.audience, "expirationSeconds": token.seconds})
+        yield _set_fields(
+            {"volume": volume.name, "audience": token.audience, "expirationSeconds": token.seconds}
+        )
 
 
 def container_facts(placed: Placed, image_id: str, redaction: Redaction) -> dict[str, Any]:
@@ -138,11 +144,11 @@ def container_facts(placed: Placed, image_id: str, redaction: Redaction) -> dict
     # the present status of a sidecar that Tekton stopped is about its replacement
     ended = status.last if placed.is_stopped else status.now.terminated
     mounts = [
-        _told({"name": mount.name, "path": mount.path, "readOnly": mount.read_only})
+        _set_fields({"name": mount.name, "path": mount.path, "readOnly": mount.read_only})
         for mount in container.mounts
         if not mount.name.startswith("tekton-internal-")
     ]
-    return _told(
+    return _set_fields(
         {
             "container": container.name,
             "imageAsWritten": written,
@@ -186,7 +192,7 @@ def _command_line(container: Container, redaction: Redaction) -> list[str]:
 
 
 def _environment_source(source: EnvironmentSource) -> dict[str, Any]:
-    return _told({"prefix": source.prefix, "configMap": source.config_map, "secret": source.secret})
+    return _set_fields({"prefix": source.prefix, "configMap": source.config_map, "secret": source.secret})
 
 
 def ordered(value: Json, depth: int = _DEEPEST) -> Json:
@@ -203,6 +209,6 @@ def ordered(value: Json, depth: int = _DEEPEST) -> Json:
     return {str(key): ordered(value[key], depth - 1) for key in sorted(value, key=str)}
 
 
-def _told(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _set_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that are set."""
     return {name: value for name, value in fields.items() if value not in (None, "", [], {})}

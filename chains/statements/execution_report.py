@@ -121,8 +121,10 @@ def _levels(run: RunSnapshot, isolation: Isolation) -> Iterator[dict[str, Any]]:
     for child in isolation.children:
         name = f"{child.kind.lower()}/{run.namespace}/{child.name}"
         target = ResourceDescriptor(name=name, uri=f"{run.label}#{child.kind}/{child.name}")
-        told = {"level": child.level, "reason": child.reason} | ({"uid": child.uid} if child.uid else {})
-        yield _attribute(Attribute.HERMETIC_CHILD_LEVEL, target, told)
+        conditions = {"level": child.level, "reason": child.reason} | (
+            {"uid": child.uid} if child.uid else {}
+        )
+        yield _attribute(Attribute.HERMETIC_CHILD_LEVEL, target, conditions)
     if isolation.network is not None and isolation.pod is not None:
         answers = {name: answer.to_json() for name, answer in isolation.network.mechanisms.items()}
         yield _attribute(Attribute.POD_NETWORK, _pod_descriptor(isolation.pod), answers)
@@ -168,11 +170,11 @@ def _gaps(run: RunSnapshot) -> Iterator[dict[str, Any]]:
         target = ResourceDescriptor(
             name=f"{gap.kind.lower()}/{run.namespace}/{gap.name}", uri=f"{run.label}#{gap.kind}/{gap.name}"
         )
-        told = {"pipelineTask": gap.pipeline_task, "reason": gap.reason}
+        conditions = {"pipelineTask": gap.pipeline_task, "reason": gap.reason}
         if gap.uid:
-            yield _attribute(Attribute.CHILD_IN_DOUBT, target, {**told, "uid": gap.uid})
+            yield _attribute(Attribute.CHILD_IN_DOUBT, target, {**conditions, "uid": gap.uid})
         else:
-            yield _attribute(Attribute.CHILD_WITHOUT_RECORD, target, told)
+            yield _attribute(Attribute.CHILD_WITHOUT_RECORD, target, conditions)
 
 
 def _sidecars(run: RunSnapshot) -> Iterator[dict[str, Any]]:
@@ -240,7 +242,8 @@ def _dropped(run: RunSnapshot) -> Iterator[tuple[Attribute, Rejection]]:
 
 def _replaced(run: RunSnapshot, name: str, asked: str) -> str:
     image = next(
-        (text_at(one, "imageID") for one in sidecars_of(run.raw) if text_at(one, "name") == name), ""
+        (text_at(sidecar, "imageID") for sidecar in sidecars_of(run.raw) if text_at(sidecar, "name") == name),
+        "",
     )
     told = "is told in its place" if parse_image_digest(asked) else "has no digest and is left out"
     reason = f"tekton stopped it by the image {image or '(not recorded)'} before the run was recorded, "

@@ -65,13 +65,13 @@ class Redaction:
 
     def command_line(self, words: Sequence[str]) -> list[str]:
         """Return the words of a command line. Secrets behind options of programs are replaced too."""
-        told = [word[:_LOOKED_AT] for word in words[:_MOST]]
-        hidden = dict(secret_words(told))
+        searched = [word[:_LOOKED_AT] for word in words[:_MOST]]
+        hidden = dict(secret_words(searched))
         found = []
         for number, word in enumerate(words[:_MOST]):
-            spans = self._spans(told[number])
+            spans = self._spans(searched[number])
             if number in hidden:
-                spans.append((hidden[number], len(told[number])))
+                spans.append((hidden[number], len(searched[number])))
             found.append(self._shown(word, spans))
         return found + ([f"… ({len(words)} words)"] if len(words) > _MOST else [])
 

@@ -100,7 +100,7 @@ def _began_or_failed(phase: Phase) -> datetime | None:
 def replaced(raw: Mapping[str, Json]) -> list[str]:
     """Return the names of the sidecars whose record in a raw run is about the replacement."""
     ended = text_at(raw, "status", "completionTime")
-    return [text_at(one, "name") for one in sidecars_of(raw) if is_replaced(one, ended)]
+    return [text_at(sidecar, "name") for sidecar in sidecars_of(raw) if is_replaced(sidecar, ended)]
 
 
 def sidecar_differences(
@@ -114,7 +114,7 @@ def sidecar_differences(
     if list(signed) == list(given):
         return
     may_change = _goes_on(signed) or _goes_on(given)
-    may_change = may_change or any(is_replaced(one, ended) for one in (*signed, *given))
+    may_change = may_change or any(is_replaced(sidecar, ended) for sidecar in (*signed, *given))
     for name in dict.fromkeys([*ours, *theirs]):
         before, after = ours.get(name), theirs.get(name)
         if before is None or after is None or len(signed) != len(given):
@@ -127,11 +127,11 @@ def sidecar_differences(
 
 
 def _by_name(sidecars: Sequence[Mapping[str, Json]]) -> dict[str, Mapping[str, Json]]:
-    return {text_at(one, "name") or text_at(one, "container"): one for one in sidecars}
+    return {text_at(sidecar, "name") or text_at(sidecar, "container"): sidecar for sidecar in sidecars}
 
 
 def _goes_on(sidecars: Sequence[Mapping[str, Json]]) -> bool:
-    return any("terminated" not in one for one in sidecars)
+    return any("terminated" not in sidecar for sidecar in sidecars)
 
 
 def _either(one: Mapping[str, Json], other: Mapping[str, Json], ended: str) -> str:
@@ -146,7 +146,7 @@ def _unlike(before: Mapping[str, Json], after: Mapping[str, Json], ended: str) -
         return
     others = sorted({*before, *after} - {*_NAMES, *_STATES, "imageID"})
     yield from (key for key in (*_NAMES, *others) if before.get(key) != after.get(key))
-    yield from (next(_malformed(one)) for one in (before, after) if next(_malformed(one), ""))
+    yield from (next(_malformed(record)) for record in (before, after) if next(_malformed(record), ""))
     began = text_at(before, "running", "startedAt")
     if is_replaced(before, ended) and is_replaced(after, ended):
         yield from _unlike_replacement(before, after)
@@ -185,7 +185,7 @@ def _unlike_replacement(before: Mapping[str, Json], after: Mapping[str, Json]) -
     """Compare two records of the replacement. The kubelet may have forgotten the original by now."""
     was, now = mapping_at(before, "terminated"), mapping_at(after, "terminated")
     if text_at(was, "message") == text_at(now, "message") == STOPPED:
-        if len({text_at(one, "imageID") for one in (before, after)} - {""}) > 1:
+        if len({text_at(record, "imageID") for record in (before, after)} - {""}) > 1:
             yield "imageID"
         yield from (f"terminated.{key}" for key in {**was, **now} if was.get(key) != now.get(key))
 

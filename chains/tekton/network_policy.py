@@ -85,7 +85,7 @@ def _types(raw: Json, *, has_egress: bool) -> tuple[str, ...] | None:
     """Return the directions; by default ingress, and egress too for a policy with rules for it."""
     if raw is None or raw == []:
         return (INGRESS, EGRESS) if has_egress else (INGRESS,)
-    if not isinstance(raw, list) or any(each not in (INGRESS, EGRESS) for each in raw):
+    if not isinstance(raw, list) or any(item not in (INGRESS, EGRESS) for item in raw):
         return None
     return tuple(raw)
 

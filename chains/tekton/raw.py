@@ -54,9 +54,9 @@ def objects_at(value: Json, *path: str) -> list[Mapping[str, Json]]:
 
 def text_at(value: Json, *path: str) -> str:
     """Return the string under a path of keys, ``""`` where there is none."""
-    *above, last = path
-    found = mapping_at(value, *above).get(last)
-    return found if isinstance(found, str) else ""
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) else ""
 
 
 def texts_at(value: Json, *path: str) -> list[str]:
