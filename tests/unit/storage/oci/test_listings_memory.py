@@ -125,7 +125,7 @@ def test_a_repository_that_does_not_list_is_not_asked_again_for_an_hour(time: Ti
 def test_a_registry_that_says_oci_subject_has_time_to_list(time: Time) -> None:
     client, found = opened([], [], [FIRST])
     assert ask(found, told=True)
-    assert (len(client.asked), time.slept) == (3, [0.1, 0.4])
+    assert (client.asked, time.slept) == ([(HERE, SUBJECT, MOST_LISTED, True)] * 3, [0.1, 0.4])
     client, found = opened([])
     time.slept.clear()
     assert not ask(found, told=True)
