@@ -174,6 +174,15 @@ def test_who_asks_the_same_at_the_same_time_shares_the_answer(time: Time) -> Non
     proofs = ((SUBJECT, FIRST, True), (SECOND, SECOND, True))
     assert asyncio.run(all_at_once(found, *proofs)) == [True, True]
     assert len(client.asked) == 1, "one proof is enough for a repository"
+    client, found = opened([FIRST])
+
+    async def two_repositories() -> list[bool]:
+        return await asyncio.gather(
+            *(found.shows(each, SUBJECT, FIRST, told=False, written=True) for each in (HERE, THERE))
+        )
+
+    assert asyncio.run(two_repositories()) == [True, True]
+    assert [repository for repository, *_ in client.asked] == [HERE, THERE], "each is proven by itself"
 
 
 def test_siblings_share_what_is_known_of_repositories_and_of_manifests(time: Time) -> None:
