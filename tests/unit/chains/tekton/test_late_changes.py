@@ -62,6 +62,7 @@ def differences(one: Json, other: Json) -> list[tuple[str, Json, Json]]:
             "containerd://0f", "x",
         ),
         (by_itself(), {**by_itself(), "results": []}, "results", None, []),
+        (by_itself(), {**by_itself(), "b": 1, "a": 2}, "b", None, 1),
         (by_itself(finishedAt=BEGAN), begun_anew(), "imageID", DB, NOP),
         (sidecar(), sidecar(image=EVIL), "imageID", DB, EVIL),
         (sidecar(), sidecar(running={"startedAt": LATER}), "running", {"startedAt": BEGAN}, {"startedAt": LATER}),
