@@ -67,7 +67,7 @@ def test_the_doctor_finds_nothing_wrong_in_the_pod(node: Node) -> None:
     details = {check["name"]: check["detail"] for check in report["checks"] if check["state"] == "ok"}
     assert details["user"] == "uid 65532, which has no name here; none is needed"
     assert details["home folder"] == details["temporary files"] == "/tmp"
-    assert details["name server"] == "no name has to be looked up"
+    assert details["name server"] == "no name needs to be resolved"
 
 
 def test_an_image_that_a_task_run_builds_and_pushes_is_attested_and_cosign_verifies_it(

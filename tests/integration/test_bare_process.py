@@ -85,7 +85,7 @@ def test_the_doctor_says_of_a_pod_with_nothing_what_is_missing_and_what_to_do(
     assert "emptyDir at /tmp" in temporary["next_step"]
     assert checks["cache folder"]["state"] == "skipped"
     # the API server is known by its address
-    assert checks["name server"]["detail"] == "no name has to be looked up"
+    assert checks["name server"]["detail"] == "no name needs to be resolved"
 
 
 def test_the_doctor_says_what_keeps_a_configuration_that_needs_folders_and_names_from_working(

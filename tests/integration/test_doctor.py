@@ -282,7 +282,7 @@ def test_the_admission_policy_and_tekton_s_flags_are_looked_at(
 ) -> None:
     server, token = account.server, account.server.token
     _, found = account.examine(capsys, token)
-    assert "its binding is not there" in found["admission policy"]["detail"]
+    assert "its binding does not exist" in found["admission policy"]["detail"]
     server.request("POST", f"{POLICIES}/validatingadmissionpolicybindings", policy)
     flags = {"metadata": {"name": "feature-flags"}, "data": {"enable-provenance-in-status": "false"}}
     server.request("POST", f"/api/v1/namespaces/{account.namespace}/configmaps", flags)
