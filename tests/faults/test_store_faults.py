@@ -725,7 +725,8 @@ class _Clock:
 
 def test_an_expired_token_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens, clock = Tokens(life=3000), _Clock()
-    monkeypatch.setattr("storage.oci.tokens.time", clock)
+    for module in ("tokens", "login"):
+        monkeypatch.setattr(f"storage.oci.{module}.time", clock)
 
     async def work() -> None:
         async with serving() as registry:
