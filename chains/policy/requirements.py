@@ -17,6 +17,7 @@ from chains.policy.document.sources import git_sources
 from chains.policy.guidance import GUIDANCE
 from chains.policy.reasons import PolicyReason, Requirement
 from chains.policy.verdict import PolicyCheck
+from chains.statements.attributes import Attribute
 from chains.statements.claims import build_type, hermetic_level, resolved, run_namespace
 from chains.statements.statement import SLSA_V02, SLSA_V1, Statement
 from chains.tekton.raw import text_at
@@ -249,7 +250,7 @@ def _hermetic(candidate: Candidate) -> Found:
     if level == wanted.value:
         yield _pass(Requirement.HERMETIC, expected, f"level {level}", own)
         return
-    why = [text_at(one, "conditions", "reason") for one in candidate.attributes("HERMETIC_LEVEL")]
+    why = [text_at(one, "conditions", "reason") for one in candidate.attributes(Attribute.HERMETIC_LEVEL)]
     actual = f"level {level or 'missing'}" + (f": {why[0]}" if len(why) == 1 and why[0] else "")
     yield _fail(Requirement.HERMETIC, expected, actual, PolicyReason.HERMETIC_NOT_PROVEN, own)
 
@@ -267,7 +268,7 @@ def _outcome(candidate: Candidate) -> Found:
     if candidate.report is None:
         yield _no_report(candidate, Requirement.OUTCOME, expected)
         return
-    told = [text_at(one, "conditions", "outcome") for one in candidate.attributes("RUN_OUTCOME")]
+    told = [text_at(one, "conditions", "outcome") for one in candidate.attributes(Attribute.RUN_OUTCOME)]
     actual, own = told[0] if len(told) == 1 else "no single outcome", candidate.report.digest
     if actual == wanted.value:
         yield _pass(Requirement.OUTCOME, expected, actual, own)
@@ -352,7 +353,7 @@ def _step_repositories(candidate: Candidate) -> PolicyCheck:
     expected = f"step images from {_some(pattern.text for pattern in patterns)}"
     own = candidate.provenance.digest
     found = [uri for uri in _dependency_uris(candidate.provenance.statement) if uri.startswith(_OCI)]
-    without = [text_at(one, "target", "name") for one in candidate.attributes("IMAGE_WITHOUT_DIGEST")]
+    without = [text_at(one, "target", "name") for one in candidate.attributes(Attribute.IMAGE_WITHOUT_DIGEST)]
     if not found or without:
         actual = f"without digest: {_some(without)}" if without else "the provenance names no step image"
         return _fail(Requirement.STEP_IMAGES, expected, actual, PolicyReason.STEP_IMAGE_NOT_ALLOWED, own)
@@ -378,11 +379,11 @@ def _step_pins(candidate: Candidate) -> PolicyCheck:
     own = candidate.report.digest
     wanted = {
         name
-        for one in candidate.attributes("HERMETIC_EXECUTION")
+        for one in candidate.attributes(Attribute.HERMETIC_EXECUTION)
         if (name := text_at(one, "target", "name")).startswith(_STEPS)
     }
     pinned: dict[str, bool] = {}
-    for one in candidate.attributes("CONTAINER_FACTS"):
+    for one in candidate.attributes(Attribute.CONTAINER_FACTS):
         name, conditions = text_at(one, "target", "name"), one.get("conditions")
         if name.startswith(_STEPS):
             is_pinned = isinstance(conditions, Mapping) and conditions.get("imagePinned") is True
@@ -459,7 +460,9 @@ def _rejected_hints(candidate: Candidate) -> Found:
     if candidate.report is None:
         yield _no_report(candidate, Requirement.REJECTED_HINTS, expected)
         return
-    names = [text_at(one, "target", "name") or "unnamed" for one in candidate.attributes("HINT_REJECTED")]
+    names = [
+        text_at(one, "target", "name") or "unnamed" for one in candidate.attributes(Attribute.HINT_REJECTED)
+    ]
     own = candidate.report.digest
     if names:
         yield _fail(Requirement.REJECTED_HINTS, expected, _some(names), PolicyReason.HINT_REJECTED, own)
