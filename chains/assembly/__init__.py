@@ -1,6 +1,5 @@
-"""Assembly: from a configuration to open signers, stores, images' reader and trust.
+"""Assembly: from a configuration to open signers, stores, flow and trust.
 
-May come in here: opening what a configuration or an option names, and what was chosen where nothing names it.
-May not: the flow itself, printing. What was chosen where nothing names it goes to ``tell``, which the command
-gives.
+Allowed here: opening what a configuration or an option names, and defaults where nothing is named. Not
+allowed: the flow itself, printing. The callback ``tell`` of the command reports which default was chosen.
 """

@@ -27,11 +27,11 @@ async def open_flow(
     signer: str | Signer = "",
     password_file: str = "",
 ) -> AsyncIterator[Flow]:
-    """Open what a configuration names, and give the flow that attests with it; close all of it at the end.
+    """Open what a configuration names, and return the flow for it. Everything is closed at the end.
 
     Without ``config`` every key has its default. ``stores`` are URLs (``oci:``, ``oci-layout:PATH``,
-    ``s3://BUCKET/PREFIX``, as in ``docs/stores.md``) or open stores; they take everything, and without any
-    the stores that the configuration names are opened. ``signer`` replaces every signer of the configuration:
+    ``s3://BUCKET/PREFIX``, as in ``docs/stores.md``) or open stores, which take everything. Without them the
+    stores that the configuration names are opened. ``signer`` replaces every signer of the configuration:
     a key file, the reference of a key in a key service, or an open signer. Without it the configuration's
     signers are opened, and the key of ``x509`` is ``.chains/signing.key`` of the current folder.
     ``password_file`` has the password of an encrypted key file. Raises :class:`UsageError` and
@@ -61,9 +61,9 @@ async def open_flow(
 async def flow_of(
     config: Config, stores: Stores, seal: Callable[[], Mapping[str, Sealer]]
 ) -> AsyncIterator[Flow]:
-    """Give the flow with these stores, which it closes, and with what ``seal`` opens.
+    """Return the flow with these stores, which it closes, and with the sealers that ``seal`` opens.
 
-    ``seal`` runs on a thread: it may ask key services, and a person for a password. Raises
+    ``seal`` runs on a thread, because it may call key services and prompt for a password. Raises
     :class:`ConfigError`, and what ``seal`` raises.
     """
     async with AsyncExitStack() as stack:

@@ -11,7 +11,7 @@ from signers.keys.keyfile import open_keyfile
 from storage.files import read_file
 
 KEY_FILES = ("x509.pem", "cosign.key")
-"""In this order, as Tekton Chains looks for them."""
+"""The key files, in the order in which Tekton Chains looks for them."""
 PASSWORD_FILE = "cosign.password"  # noqa: S105 - a file's name
 _MOST_PASSWORD = 4096
 

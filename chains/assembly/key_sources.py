@@ -1,4 +1,4 @@
-"""Where ``--key`` may get public keys from, beside key services: files, variables, URLs, a cluster."""
+"""The sources of public keys for ``--key``, apart from key services: files, variables, URLs, a cluster."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _OBJECT = re.compile(
 _SECONDS = 30
 _SECRET_KEY = "cosign.pub"  # noqa: S105 - the name of a public key
 _CONFIG_KEYS = ("keyset.json", "chains.pub", _SECRET_KEY)
-"""What ``chains keys export --format configmap`` writes, of which a key set says more than a key."""
+"""The entries that ``chains keys export --format configmap`` writes. A key set says more than a key."""
 
 
 def read_source(word: str) -> tuple[ListedKey, ...]:
-    """Return the public keys that a word of :data:`SCHEMES` names, a bare path among them.
+    """Return the public keys of a reference with a scheme of :data:`SCHEMES`, or of a file path.
 
     Raises :class:`UsageError`, and what :func:`signers.keys.key_document.read_keys` raises.
     """
@@ -57,7 +57,7 @@ def _variable(name: str) -> bytes:
 
 
 def _fetched(word: str) -> bytes:
-    """Return what a URL answers, if it has the pinned digest: whoever has the host could change it."""
+    """Return the content of a URL if it has the pinned digest: whoever controls the host could change it."""
     pinned = _PINNED.fullmatch(word)
     if pinned is None:
         raise UsageError(
@@ -82,7 +82,7 @@ def _fetched(word: str) -> bytes:
 
 
 def _in_cluster(word: str) -> bytes:
-    """Return the public keys in the Secret or ConfigMap of that name; where both are there, neither."""
+    """Return the public keys in the Secret or ConfigMap of that name. It is an error if both exist."""
     named = _OBJECT.fullmatch(word)
     if named is None:
         raise UsageError(f"{word}: expected k8s://NAMESPACE/NAME of a Secret or ConfigMap")
@@ -91,7 +91,7 @@ def _in_cluster(word: str) -> bytes:
     from chains.loop import carry_out  # noqa: PLC0415
 
     path = f"/api/v1/namespaces/{named['namespace']}/{{}}/{named['name']}"
-    with ThreadPoolExecutor(1) as thread:  # the caller may have a loop of its own
+    with ThreadPoolExecutor(1) as thread:  # the caller may run in an event loop already
         secret, config_map = thread.submit(lambda: carry_out(_both(path))).result()
     if secret is not None and config_map is not None:
         raise UsageError(f"{word}: there is a Secret and a ConfigMap of that name: remove one of them")

@@ -1,4 +1,4 @@
-"""Tags resolved by their registry, once, before anything is verified."""
+"""Looks up tags in their registry, once, before anything is verified."""
 
 from __future__ import annotations
 

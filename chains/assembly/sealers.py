@@ -1,4 +1,4 @@
-"""From the configuration to what seals: a key or certificates, a log, a timestamp authority, their root."""
+"""From a configuration to a sealer: a key or certificates, a log, timestamps, and their trusted root."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _log = logging.getLogger("chains.sealing")
 
 
 def open_sealer(config: Config, signer: Signer | None) -> Sealer:
-    """Return what seals with ``signer``, or keyless with none, and adds what the configuration asks for.
+    """Return the sealer with ``signer``, or a keyless one, with the configured log and timestamps.
 
-    Keyless signing gets its first certificate here, so that a wrong token or identity is told at the start.
-    Raises :class:`UnreachableError` when trying again can help, :class:`ConfigError` for all else.
+    Keyless signing gets its first certificate here, so that a wrong token or identity is an error at the
+    start. Raises :class:`UnreachableError` if another attempt can help, else :class:`ConfigError`.
     """
     timestamp = config.signers.timestamp_url or config.signers.x509.signing_config
     if signer is not None and not config.transparency.enabled and not timestamp:
@@ -41,7 +41,7 @@ def open_sealer(config: Config, signer: Signer | None) -> Sealer:
 
 
 def _open(config: Config, signer: Signer | None) -> Sealer:
-    # these load the network's packages, which an installation with a plain key need not have
+    # these import packages that an installation without the extra keyless does not have
     from signers.sigstore.fulcio import Fulcio  # noqa: PLC0415
     from signers.sigstore.identity_token import TokenSource  # noqa: PLC0415
     from signers.sigstore.keyless import Keyless  # noqa: PLC0415
@@ -75,7 +75,7 @@ def _open(config: Config, signer: Signer | None) -> Sealer:
 
 
 def _refuse_timeless(config: Config, *, keyless: bool, version: int, stamps: str) -> None:
-    """Refuse signatures of which nobody could tell later when they were made."""
+    """Refuse a configuration whose signatures would have no verifiable time."""
     transparency = config.transparency
     if stamps:
         return

@@ -1,4 +1,4 @@
-"""From a configuration to open signers and what seals with them."""
+"""From a configuration to open signers and their sealers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PROBE = b"provenance-chains: a probe that the key can sign, and nothing else"
 
 
 def open_signers(config: Config, open_x509: Callable[[], Signer]) -> dict[str, Signer]:
-    """Open the signers that the artifacts of the configuration name, by their names.
+    """Return the signers that the configuration's artifacts name, by their names.
 
-    The key of ``kms`` signs a probe, so that a missing permission is told once and at the start. Raises
+    The key of ``kms`` signs a probe, so that a missing permission is an error at the start. Raises
     :class:`ConfigError`, and what ``open_x509`` raises.
     """
     artifacts = (config.taskrun, config.pipelinerun, config.oci)
@@ -47,7 +47,7 @@ def open_kms(config: Config) -> Signer:
 
 
 def kms_settings(config: Config | None) -> KmsSettings | None:
-    """Return how the configuration logs in to Vault, None without one."""
+    """Return the configured login to Vault, None without a configuration."""
     if config is None:
         return None
     from signers.kms.service import KmsSettings  # noqa: PLC0415 - loaded where a configuration has a key service
@@ -66,9 +66,9 @@ def kms_settings(config: Config | None) -> KmsSettings | None:
 
 
 def open_sealers(config: Config, open_x509: Callable[[], Signer]) -> dict[str, Sealer]:
-    """Open what the configuration's artifacts are sealed with, by the names of their signers.
+    """Return the sealers of the configuration's artifacts, by the names of their signers.
 
-    That is a signer of :func:`open_signers`, or certificates, and the log and timestamps that are configured.
+    A sealer has a signer of :func:`open_signers` or certificates, and the configured log and timestamps.
     Raises :class:`ConfigError`, and what ``open_x509`` raises.
     """
     found = {name: open_sealer(config, each) for name, each in open_signers(config, open_x509).items()}
@@ -78,7 +78,7 @@ def open_sealers(config: Config, open_x509: Callable[[], Signer]) -> dict[str, S
 
 
 def _open_extra(config: Config, own: Mapping[str, Sealer]) -> dict[str, Sealer]:
-    """Open the signers of ``signers.extra``; each must have a key of its own, and prove that it signs."""
+    """Return the sealers of ``signers.extra``. Each must have a different key, and sign a probe."""
     taken = {sealer.identity: f"that of {name}" for name, sealer in own.items()}
     found = {}
     for one in config.signers.extra:
@@ -87,7 +87,7 @@ def _open_extra(config: Config, own: Mapping[str, Sealer]) -> dict[str, Sealer]:
             signer = open_signer(one.reference, settings=kms_settings(config))
             signer.sign(_PROBE)
         except (SignerError, OSError) as error:
-            # what a service refuses now it may grant later; a key file is looked at when it changes
+            # a service may grant later what it refuses now; a key file is read again when it changes
             again = isinstance(error, SignerUnavailable) or scheme_of(one.reference) in KEY_SERVICES
             raise (UnreachableError if again else ConfigError)(f"{where}: {error}") from error
         if signer.keyid in taken:
@@ -100,9 +100,9 @@ def _open_extra(config: Config, own: Mapping[str, Sealer]) -> dict[str, Sealer]:
 
 
 def check_signers(config: Config, *, key_given: bool) -> None:
-    """Refuse what this version cannot do and would otherwise leave out silently. Raises :class:`ConfigError`.
+    """Raise :class:`ConfigError` for a signer that is named but not configured.
 
-    ``key_given`` is that ``--key`` replaces the signers of the configuration.
+    ``key_given`` says that another key replaces the signers of the configuration.
     """
     if key_given:
         return
@@ -116,7 +116,7 @@ def check_signers(config: Config, *, key_given: bool) -> None:
 
 
 def check_extra_signers(config: Config) -> None:
-    """Refuse further signers that would have no store of the configuration. Raises :class:`ConfigError`."""
+    """Raise :class:`ConfigError` for a further signer whose signatures no configured store could hold."""
     beside = next((one.name for one in config.signers.extra if not one.instead), None)
     artifacts = {"taskrun": config.taskrun, "pipelinerun": config.pipelinerun, "oci": config.oci}
     for name, artifact in artifacts.items():

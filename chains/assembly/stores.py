@@ -22,7 +22,7 @@ class ClusterNeeded(ConfigError):  # noqa: N818 - the name says what is missing
 
 
 def store_options(config: Config, circuits: Circuits | None = None) -> StoreOptions:
-    """Return what the configuration says to every store; ``circuits`` tell which hosts answer."""
+    """Return the options of every store; ``circuits`` know which hosts do not answer."""
     oci = config.storage.oci
     return StoreOptions(
         encoding_format=oci.encoding_format,
@@ -75,8 +75,8 @@ STORE_URLS: Mapping[str, Callable[[Config], str]] = {
     ),
     "kafka": _kafka_url,
 }
-"""The URL of each store that an artifact's ``storage`` may name, beside ``tekton``. Each raises
-:class:`ConfigError` when a key that it needs is missing."""
+"""The URL of each store that an artifact's ``storage`` may name, except ``tekton``. Each function raises
+:class:`ConfigError` if a key that it needs is missing."""
 
 
 def open_stores(urls: Sequence[str], settings: Settings) -> Stores:
@@ -91,7 +91,7 @@ def open_stores(urls: Sequence[str], settings: Settings) -> Stores:
     }
     explicit = any(f"artifacts.{name}.storage" in settings.data for name in artifacts)
     if not settings.given or not explicit or not _named(settings.config):
-        # the defaults name the store of the controller, which needs a cluster
+        # the default store is tekton, which needs a cluster
         return Stores({Stores.EVERYTHING: [open_url(LAYOUT, options)]})
     return open_named_stores(settings.config)
 
@@ -114,7 +114,7 @@ def _named(config: Config) -> set[str]:
 
 
 def open_url(url: str, options: StoreOptions) -> Store:
-    """Return the store of a URL, not entered. Raises :class:`UsageError`."""
+    """Return the store of a URL. The caller has to close it. Raises :class:`UsageError`."""
     try:
         return open_store(url, options)
     except StoreError as error:
@@ -122,7 +122,7 @@ def open_url(url: str, options: StoreOptions) -> Store:
 
 
 def open_images(config: Config, circuits: Circuits | None = None) -> ImageReader | None:
-    """Return what reads the environments of images, None unless the configuration wants them read."""
+    """Return the reader of images' environments, None unless the configuration requests it."""
     if not config.image_environments:
         return None
     from storage.oci.registry import RegistryClient  # noqa: PLC0415 - needs the network's packages
@@ -133,7 +133,10 @@ def open_images(config: Config, circuits: Circuits | None = None) -> ImageReader
 def open_configured(
     config: Config, annotations: AnnotationStore, circuits: Circuits | None = None
 ) -> dict[str, list[Store]]:
-    """Open every store that the configuration names, by its name. Raises :class:`ConfigError`."""
+    """Return every store that the configuration names, by its name, for the controller.
+
+    A store that cannot be opened is a :class:`ClosedStore`, which says why.
+    """
     names = _named(config)
     opened: dict[str, list[Store]] = {"tekton": [annotations]}
     for name in sorted(names & STORE_URLS.keys()):
@@ -142,7 +145,7 @@ def open_configured(
             url = STORE_URLS[name](config)
             opened[name] = [open_store(url, store_options(config, circuits))]
         except (StoreError, ConfigError) as error:
-            # one store that cannot be opened must not keep the others from their work
+            # one store that cannot be opened must not stop the others
             reason = without_credentials(f"storage.{name}: {error}")
             opened[name] = [ClosedStore(shown(without_credentials(url)), reason)]
     return opened

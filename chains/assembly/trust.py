@@ -1,4 +1,4 @@
-"""From references and files to the keys and roots that a verifier trusts."""
+"""From references and files to the keys and trusted roots of a verifier."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def open_public_keys(paths: Sequence[str], config: Config | None = None) -> list[PublicKey]:
     """Read public keys to trust, at least one.
 
-    A reference to a key service gives the key of its current version, a key set all but the revoked ones.
-    Raises :class:`UsageError` for what cannot be read, and when none is left.
+    A reference to a key service gives the key of its current version, a key set all keys but the revoked.
+    Raises :class:`UsageError` for what cannot be read, and if no key is left.
     """
     listed = open_listed_keys(paths, config)
     found = [one.key for one in listed if one.status is not KeyStatus.REVOKED]
@@ -39,10 +39,10 @@ def open_public_keys(paths: Sequence[str], config: Config | None = None) -> list
 def open_listed_keys(
     paths: Sequence[str], config: Config | None = None, *, private: bool = False
 ) -> list[ListedKey]:
-    """Read public keys with what key sets say of them: of key files, key sets and key services.
+    """Read public keys of key files, key sets and key services, with status and window of key sets.
 
-    ``private`` takes private key files too, for their public halves. A key that is said two things of is a
-    :class:`UsageError`. As :func:`open_public_keys` else.
+    ``private`` also reads private key files, for their public halves. Raises :class:`UsageError` as
+    :func:`open_public_keys` does, and for a key that is listed twice with different windows or status.
     """
     found: dict[str, ListedKey] = {}
     try:
@@ -72,7 +72,7 @@ def _listed_keys(path: str, config: Config | None, private: bool) -> Sequence[Li
 def open_trusted_root(path: str) -> TrustedRoot:
     """Read the trusted root to verify certificates, log entries and timestamps with.
 
-    Raises :class:`UsageError` when it cannot be read, or the packages to use it are missing.
+    Raises :class:`UsageError` if it cannot be read, or a package that it needs is missing.
     """
     if find_spec("rfc3161_client") is None:
         raise UsageError(

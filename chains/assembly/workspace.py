@@ -1,8 +1,8 @@
-"""What a command works with: configuration and key, from options, a configuration or ``.chains/``.
+"""The configuration and key of a command: from options, a configuration, or the folder ``.chains/``.
 
-An option wins over the configuration, the configuration over the working folder ``.chains/`` below the
-current one, which holds a P-256 key made once and an OCI image layout. Verification takes these for run files
-of the current folder alone: see :mod:`chains.cli.trust`.
+An option overrides the configuration, and the configuration overrides ``.chains/`` in the current folder.
+That folder holds a P-256 key, made once, and an OCI image layout. Verification uses it only for run files of
+the current folder: see :mod:`chains.cli.trust`.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ PUBLIC_KEY = FOLDER / "signing.pub"
 LAYOUT = f"oci-layout:{FOLDER / 'layout'}"
 MAX_PASSWORD_BYTES = 4096
 Tell = Callable[[str], None]
-"""Gets to know what was chosen where nothing named it, at once: what is opened after it may fail."""
+"""Reports a chosen default, at once, because what is opened next may fail."""
 _DEFAULTS = {
     "artifacts.taskrun.format": "slsa/v2alpha4",
     "artifacts.pipelinerun.format": "slsa/v2alpha4",
     "storage.oci.encoding-format": "both",
 }
-"""What ``deploy/base`` configures too; for keys that a given configuration leaves out, Chains' own hold."""
+"""The configuration of ``deploy/base``. A given configuration has the defaults of Tekton Chains instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A parsed configuration and whether the user gave one; ``data`` is what it was parsed from."""
+    """A parsed configuration, its data, and whether the user gave one."""
 
     config: Config
     data: Mapping[str, str]
@@ -58,7 +58,7 @@ class Settings:
 
 
 def load_settings(path: str) -> Settings:
-    """Read the configuration file; take the defaults for an empty ``path``. Raises :class:`ConfigError`."""
+    """Read the configuration file; an empty ``path`` gives the defaults. Raises :class:`ConfigError`."""
     if not path:
         return Settings(parse_config(_DEFAULTS), _DEFAULTS, False)
     data = load_config_file(Path(path))
@@ -68,12 +68,12 @@ def load_settings(path: str) -> Settings:
 def open_key(
     reference: str, config: Config | None = None, *, password_file: str = "", tell: Tell | None = None
 ) -> Signer:
-    """Open the signing key: the reference, or the one of ``.chains/``.
+    """Open the signing key of the reference, or the key of ``.chains/``.
 
-    Where ``.chains/`` has no key, one is made and ``tell`` gets to know it; without ``tell`` none is made.
-    ``config`` says how to log in to a key service. An encrypted key file is opened by the first line of
-    ``password_file``, else by ``COSIGN_PASSWORD``, else by what a person types at the terminal. Raises
-    :class:`UsageError` with the signer's words.
+    If ``.chains/`` has no key, one is made and reported to ``tell``; without ``tell`` it is an error.
+    ``config`` has the login to a key service. The password of an encrypted key file is the first line of
+    ``password_file``, else ``COSIGN_PASSWORD``, else what is typed at the terminal. Raises
+    :class:`UsageError` with the signer's error.
     """
     try:
         if not reference:
@@ -94,7 +94,7 @@ def open_key(
 
 
 def _password(reference: str, password_file: str) -> bytes | None:
-    """Return the password that was given for a key file, None where there is none to ask for."""
+    """Return the password of a key file, None if none was given and none can be asked for."""
     if password_file:
         try:
             return read_file(password_file, MAX_PASSWORD_BYTES).split(b"\n", 1)[0].rstrip(b"\r")
@@ -109,12 +109,10 @@ def _password(reference: str, password_file: str) -> bytes | None:
 def open_sealers_for(
     config: Config, reference: str, password_file: str = "", *, tell: Tell
 ) -> dict[str, Sealer]:
-    """As :func:`open_sealers`, with the key of ``.chains/``; a ``reference`` to a key replaces every signer.
+    """Return the sealers as :func:`open_sealers` does, with the key of ``.chains/`` for ``x509``.
 
-    ``password_file`` opens an encrypted key file; see :func:`open_key`.
-
-    ``tell`` gets to know who signs, where no key says it. Raises :class:`UsageError` and
-    :class:`ConfigError`.
+    A ``reference`` to a key replaces every signer. ``password_file`` is that of :func:`open_key`. ``tell``
+    gets the identity of keyless signing. Raises :class:`UsageError` and :class:`ConfigError`.
     """
     if reference:
         return one_signer(config, open_key(reference, config, password_file=password_file, tell=tell))
@@ -125,7 +123,7 @@ def open_sealers_for(
 
 
 def one_signer(config: Config, signer: Signer) -> dict[str, Sealer]:
-    """Return what seals with ``signer`` in place of every signer of the configuration, by their names."""
+    """Return the sealer with ``signer`` under the name of every signer of the configuration."""
     names = ("x509", "kms", *(one.sealer for one in config.signers.extra))
     return dict.fromkeys(names, open_sealer(config, signer))
 
@@ -136,7 +134,7 @@ def _make_key_once(tell: Tell) -> None:
     FOLDER.mkdir(exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     with os.fdopen(os.open(FOLDER / ".lock", flags, 0o644), "rb") as lock:
-        # two commands started at once must end with one key
+        # two commands that start at once must use the same key
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not PRIVATE_KEY.exists():
             write_key_pair(PRIVATE_KEY, generate_key())

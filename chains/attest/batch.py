@@ -11,7 +11,7 @@ from chains.errors import ChainsError
 from chains.tekton.run_files import Intake, RunKey
 
 AT_ONCE = 64
-"""Runs in work at the same time: a registry's tag is written, and looked at again after a pause."""
+"""Runs in work at the same time. Many, because a write of a registry's tag includes a pause."""
 
 
 async def attest_all(

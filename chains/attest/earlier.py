@@ -1,7 +1,7 @@
-"""What an earlier try for the same run has done: receipts are kept, and only what lacks one is tried again.
+"""The result of an earlier attempt for the same run: what has a receipt is not stored again.
 
-A run that waits for an image, or for a store that is away, is looked at many times; its messages to Kafka and
-its layers in registries are written once.
+A run that waits for an image, or for a store that does not answer, is attempted many times. Its messages to
+Kafka and its layers in registries are written once all the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chains.attest.stores import Entry, EntryState, Stores
 
 @dataclass(frozen=True, slots=True)
 class Attested:
-    """What became of one payload, and where the log has its signatures."""
+    """The entries of one payload, and the URLs of its log entries."""
 
     entries: tuple[Entry, ...] = ()
     logged: tuple[str, ...] = ()
@@ -26,16 +26,16 @@ class Attested:
 
 NOTHING_YET = Attested()
 Earlier = Mapping[str, Attested]
-"""What became of each payload, by :func:`key_of`."""
+"""The result for each payload, by :func:`key_of`."""
 
 
 def key_of(payload: Payload, name: str) -> str:
-    """Return what tells a payload, signed by the signer ``name``, from the others of its run."""
+    """Return the identity of a payload within its run, signed by the signer ``name``."""
     return f"{payload.kind} {name} {hashlib.sha256(payload.statement).hexdigest()}"
 
 
 async def is_as_before(payloads: Sequence[Payload], before: Sequence[Attested], stores: Stores) -> bool:
-    """Whether all that may still be stored waits for subjects that are not there yet."""
+    """Whether everything that is not stored yet waits for a subject that is still absent."""
     if NOTHING_YET in before:
         return False
     waiting = [
@@ -58,7 +58,7 @@ async def _lacks(payload: Payload, entry: Entry, stores: Stores) -> bool:
 
 
 def to_json(earlier: Earlier) -> list[list[object]]:
-    """Return it as JSON values, for :func:`from_json`."""
+    """Return the result as JSON values, for :func:`from_json`."""
     return [[key, list(found.entries), list(found.logged)] for key, found in earlier.items()]
 
 

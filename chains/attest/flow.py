@@ -1,7 +1,7 @@
 """The flow for one run: payloads, signatures, receipts.
 
-Returns an outcome with an entry for each payload, store, subject and form. The same flow serves the
-command line and the controller.
+The outcome has an entry for each payload, store, subject and form. The command, the controller and programs
+use the same flow.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from storage.errors import StoreError, StoreUnavailable
 from storage.record import Absence
 
 UPLOAD_LABEL = "provenance.chains/transparency-upload"
-"""Asks for a log entry as the annotation does: Tekton since 0.49 keeps that one from new runs, not labels."""
+"""The label that requests a log entry. Tekton since 0.49 does not copy the annotation to new runs."""
 
 
 class Flow:
@@ -64,7 +64,7 @@ class Flow:
         self.sealers = Sealer(sealers) if isinstance(sealers, Signer) else sealers
         self.stores = stores
         self.images = images
-        # no caller can forget the rules, and publish what the configuration hides
+        # opened here, so that no caller can forget them and publish what the configuration hides
         self.redaction = redaction or open_redaction(config.redaction)
 
     async def __aenter__(self) -> Self:
@@ -82,13 +82,13 @@ class Flow:
             await self.images.close()
 
     def with_stores(self, stores: Stores) -> Flow:
-        """Return this flow with other stores; both share all else, and one of them is closed."""
+        """Return this flow with other stores. Both share everything else, so only one of them is closed."""
         other = copy(self)
         other.stores = stores
         return other
 
     def with_config(self, config: Config) -> Flow:
-        """Return this flow with another configuration, for which nothing else has to be opened."""
+        """Return this flow with another configuration that needs the same signers and stores."""
         other = copy(self)
         other.config = config
         return other
@@ -104,14 +104,14 @@ class Flow:
     ) -> Outcome:
         """Attest one frozen run: build its payloads, sign them, store them and flush the stores.
 
-        Never raises for the run's own sake: the outcome says what failed, ``outcome.error`` has an exception
+        Never raises because of the run: the outcome says what failed, and ``outcome.error`` has an exception
         that nobody expected. ``surroundings`` are the pod and the policies of each TaskRun by its label, as
         :func:`chains.isolation.judgement.judge_isolation` takes them. ``before_storing`` is called before
         anything is stored or sent to a log; what it raises is raised here, and nothing is stored.
 
-        ``earlier`` is ``outcome.earlier`` of an earlier attempt: what has a receipt is not stored again. With
-        ``waits`` the caller waits for absent subjects: nothing is done while they are as absent as before,
-        and nothing is attested without the platforms of an image that is not there yet.
+        ``earlier`` is ``outcome.earlier`` of an earlier attempt: what has a receipt is not stored again.
+        ``waits`` says that the caller waits for absent subjects. Then nothing is signed or stored while they
+        are still absent, nor while the platforms of an image are not known yet.
         """
         return await self._guarded(
             run, surroundings, before_storing, earlier or {}, waits=waits, flushes=True
@@ -122,7 +122,7 @@ class Flow:
     ) -> Outcome:
         """Attest as :meth:`attest` does, without flushing the stores.
 
-        No receipt of the outcome counts before :meth:`Stores.flush` returned and :func:`distrust` was asked.
+        Its receipts count only after :meth:`Stores.flush`, and as :func:`distrust` then says.
         """
         return await self._guarded(run, surroundings, lambda: None, {}, waits=False, flushes=False)
 
@@ -136,7 +136,7 @@ class Flow:
         waits: bool,
         flushes: bool,
     ) -> Outcome:
-        """Turn what the run breaks into an outcome, but raise what ``before_storing`` raised."""
+        """Turn every exception into an outcome, except one that ``before_storing`` raised."""
         stopped: list[Exception] = []
 
         def checked() -> None:
@@ -169,7 +169,7 @@ class Flow:
         *,
         waits: bool,
     ) -> _Attempt | Outcome:
-        """Return what became of each payload, or the outcome where nothing was signed."""
+        """Return the attempt, or the outcome if nothing was signed."""
         if not run.is_done:
             status = run.condition.get("status", "missing")
             reason = f"not finished: condition Succeeded is {status!r}; attest it when it is"
@@ -184,7 +184,7 @@ class Flow:
                     reason = f"{run.label}: {next(iter(unknown.values()))}"
                     return Outcome(run.label, run.uid, FAILED, reason, absence="certain", earlier=earlier)
                 build = partial(build_payloads, run, self.config, surroundings, self.redaction, platforms)
-                # a large run is built on a thread, so that others go on meanwhile
+                # a large run is built on a thread, so that the loop can serve other runs
                 payloads = await lean_json.aside(run.data, build)
             _refuse_too_many_subjects(payloads)
             told = Outcome(run.label, run.uid, SIGNED, "", _without_platforms(unknown), tuple(warnings(run)))
@@ -193,7 +193,7 @@ class Flow:
             if waits and earlier and await is_as_before(attempt.payloads, before, self.stores):
                 attempt.groups = before
                 return attempt
-            # keys in files sign at once and always alike, so nothing has to be looked for before
+            # a key in a file signs at once and deterministically: no stored signature has to be found first
             at_once = all(one.is_local(log=log) and one.repeats(log=log) for _, one in attempt.sealing)
             with span("sign", payloads=len(payloads)):
                 records = [
@@ -219,7 +219,7 @@ class Flow:
     def _choose(
         self, run: RunSnapshot, payloads: Sequence[Payload]
     ) -> tuple[list[tuple[Payload, Sealer]], list[str]]:
-        """Return each payload with what seals it, and in step the name of a further signer, else empty."""
+        """Return each payload with its sealer, and in step the name of a further signer, else empty."""
         chosen = [(payload, self._sealer(run, payload)) for payload in payloads]
         if self.config.signers.extra and not isinstance(self.sealers, Sealer):
             return _with_extra(chosen, self.sealers, run, self.config, self.stores)
@@ -236,7 +236,7 @@ class Flow:
 
 @dataclass(slots=True)
 class _Attempt:
-    """One attempt: each payload with its sealer and its further signer's name, and what became of it."""
+    """One attempt: each payload, its sealer, the name of a further signer, and the result."""
 
     told: Outcome
     sealing: list[tuple[Payload, Sealer]]
@@ -252,13 +252,13 @@ class _Attempt:
         return [key_of(payload, name) for payload, name in zip(self.payloads, self.names, strict=True)]
 
     def recall(self, earlier: Earlier) -> list[Attested]:
-        """Return what became of each payload in an earlier attempt."""
+        """Return the result of an earlier attempt for each payload."""
         if not earlier:
             return [NOTHING_YET] * len(self.sealing)
         return [earlier.get(key, NOTHING_YET) for key in self.keys]
 
     def outcome(self, lost: Mapping[str, str]) -> Outcome:
-        """Return the outcome; ``lost`` says by its URL why a store could not flush."""
+        """Return the outcome. ``lost`` has, by store URL, why a store could not flush."""
         groups = [replace(group, entries=without_lost(group.entries, lost)) for group in self.groups]
         entries = [
             replace(entry, signer=name) if name else entry
@@ -273,7 +273,7 @@ class _Attempt:
 
 
 def unexpected(label: str, uid: str, error: Exception) -> Outcome:
-    """Return the outcome of a run that broke our code."""
+    """Return the outcome for an exception that nobody expected."""
     reason = f"{label}: unexpected {type(error).__name__}: {error}; please report it"
     return Outcome(label, uid, FAILED, reason, error=error)
 
@@ -306,10 +306,10 @@ def _with_extra(
     config: Config,
     stores: Stores,
 ) -> tuple[list[tuple[Payload, Sealer]], list[str]]:
-    """Return what seals each payload with the further signers of the run, and their names, in step.
+    """Return each payload once for every signer of the run, and the names of the further signers in step.
 
-    Annotations have room for one signature of a payload: that of the first, which is the artifact's own
-    unless another signs instead. Raises :class:`ConfigError` where the others have no store.
+    Annotations hold one signature of a payload: that of the first signer, which is the artifact's own unless
+    another signs instead. Raises :class:`ConfigError` if the others have no store.
     """
     labels = (run.raw.get("metadata") or {}).get("labels") or {}
     extra, keeps_own = choose_extra(config.signers.extra, run.namespace, labels)
@@ -343,7 +343,7 @@ def _refuse_too_many_subjects(payloads: Sequence[Payload]) -> None:
 
 
 def _judge(outcome: Outcome) -> Outcome:
-    """Set state and reason from the entries: signed only when nothing failed and something is stored."""
+    """Set state and reason from the entries: ``signed`` if nothing failed and something is stored."""
     failed = [entry for entry in outcome.entries if entry.state == EntryState.FAILED]
     if failed:
         first = failed[0]
@@ -361,7 +361,7 @@ def _judge(outcome: Outcome) -> Outcome:
 
 
 def gave_up(outcome: Outcome, words: str) -> Outcome:
-    """Return a failure with ``words`` added to what failed for want of its subject."""
+    """Return a failure with ``words`` added to each entry that failed because its subject is absent."""
     if not any(entry.absence for entry in outcome.entries):
         return replace(outcome, reason=outcome.reason + words)
     entries = (
@@ -379,7 +379,7 @@ def distrust(outcome: Outcome, lost: Mapping[str, str]) -> Outcome:
 
 
 def wants_log(run: RunSnapshot, config: Config) -> bool:
-    """Whether the run's signatures go to the log: always, never, or when the run asks for it."""
+    """Whether the run's signatures go to the log: always, never, or if the run requests it."""
     if not config.transparency.manual:
         return config.transparency.enabled
     metadata = run.raw.get("metadata") or {}

@@ -1,7 +1,7 @@
-"""What images set in the environment by themselves, read from their registries by digest and remembered.
+"""The environment that images set, read from their registries by digest and cached.
 
-A pod does not show it, and one variable in it is enough to keep the network; no other is kept. Manifests and
-configurations are checked against their digests, so what is read is what ran.
+A pod does not show it, and one variable in it can keep the network on. Only that variable is kept. Manifests
+and configurations are checked against their digests, so what is read is what ran.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from storage.formats.reference import Repository, parse_repository
 from storage.limits.single_flight import InFlight
 
 MOST_PLATFORMS = 32
-"""Images that one index may have; nothing is told of one with more."""
+"""Images of one index that are read. An index with more is a problem."""
 MOST_IMAGES = 4096
-"""Images that are remembered."""
+"""Images in the cache."""
 _CONFIG_LIMIT = 4 << 20
 _LONGEST_VALUE = 256
 
 
 class Registry(Protocol):
-    """What images are read from: :class:`storage.oci.registry.RegistryClient`."""
+    """The client that reads images: :class:`storage.oci.registry.RegistryClient`."""
 
     async def get_manifest(self, repository: Repository, reference: str) -> Manifest | None:
         """Return the manifest with a digest."""
@@ -49,13 +49,13 @@ class Registry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """What a manifest or index says, as far as it is looked at."""
+    """The fields of a manifest or an index that are used."""
 
     is_index: bool
     is_both: bool
     config: str
     count: int
-    """Of the entries of an index, those that no node runs too."""
+    """The number of entries of an index, including those that no node runs."""
     platforms: tuple[str, ...]
 
 
@@ -74,9 +74,9 @@ class ImageReader:
     async def add_images(
         self, run: RunSnapshot, surroundings: Mapping[str, Surroundings]
     ) -> dict[str, Surroundings]:
-        """Return what stands beside the runs with the environments of the images on which an answer hangs.
+        """Return the surroundings with the environments of the images that decide about isolation.
 
-        Never raises for a registry: an image that cannot be read has its reason instead.
+        Never raises because of a registry: an image that cannot be read has its reason instead.
         """
         found = dict(surroundings)
         for task in (run, *run.children):
@@ -92,7 +92,7 @@ class ImageReader:
         if known is not None:
             return known
         answer = await self._reading.run(image_id, lambda: self._read(image_id))
-        if not answer.problem:  # it may be readable the next time
+        if not answer.problem:  # an image that could not be read may be readable next time
             self._known[image_id] = answer
         return answer
 
@@ -145,12 +145,12 @@ def _describe(data: bytes) -> _Described:
 
 
 def _images(platforms: Iterable[Mapping[str, Json]]) -> Iterator[Mapping[str, Json]]:
-    """Return the entries of an index that nodes run; BuildKit puts attestations beside them."""
+    """Return the entries of an index that nodes run, without the attestations that BuildKit adds."""
     return (each for each in platforms if text_at(each, "platform", "os") != "unknown")
 
 
 def _variables(config: bytes) -> dict[str, str]:
-    """Return the variable that decides, if a configuration sets it; the last of several counts."""
+    """Return the variable that decides, if the configuration sets it. The last of several counts."""
     found = {}
     for entry in texts_at(lean_json.loads(config), "config", "Env"):
         name, _, value = entry.partition("=")

@@ -1,4 +1,4 @@
-"""What became of one run."""
+"""The outcome of one run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storage.record import Absence
 
 
 class State(StrEnum):
-    """What became of a run as a whole."""
+    """The state of a run as a whole."""
 
     SIGNED = "signed"
     FAILED = "failed"
@@ -25,9 +25,9 @@ SIGNED, FAILED, SKIPPED = State.SIGNED, State.FAILED, State.SKIPPED
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one run: ``signed``, ``failed`` or ``skipped``, with the reason and every entry.
+    """The outcome of one run: its state, the reason, and every entry.
 
-    ``signed`` means that every expected payload has a receipt; ``unchanged`` that all of it was there before.
+    ``signed`` means that every expected payload has a receipt, ``unchanged`` that all was stored before.
     """
 
     run: str
@@ -37,36 +37,36 @@ class Outcome:
     entries: tuple[Entry, ...] = ()
     warnings: tuple[str, ...] = ()
     transient: bool = False
-    """Whether a key could not be reached: trying again can help."""
+    """Whether a key or a store could not be reached before anything was stored: another attempt can help."""
     host: str = ""
-    """Who did not answer (``scheme://host:port``), where that kept the run from being attested at all."""
+    """The host that did not answer (``scheme://host:port``), if nothing was attested because of it."""
     logged: tuple[str, ...] = ()
-    """Where the transparency log has the signatures, the provenance's first; empty when it has none."""
+    """The URLs of the log entries, the provenance's first; empty if nothing was logged."""
     absence: Absence = ""
-    """Whether it failed for want of a subject, such as an image that is yet to be pushed."""
+    """Whether it failed because a subject is absent, such as an image that is not pushed yet."""
     earlier: Earlier = field(default_factory=dict, repr=False, compare=False)
-    """Of a failure, what became of each payload: for the next try, which stores what has no receipt."""
+    """For a failure: the result for each payload. The next attempt stores what has no receipt."""
 
     put_off: bool = False
     """Whether it was left out for its age alone, so that ``chains backfill`` may still attest it."""
     error: Exception | None = field(default=None, repr=False, compare=False)
-    """What broke our code, where the reason calls it unexpected."""
+    """The exception that nobody expected, if there was one."""
 
     @property
     def may_pass(self) -> bool:
-        """Whether trying a failure again can help: a key or a store could not be reached."""
+        """Whether another attempt can help: a key or a store could not be reached."""
         failed = (entry for entry in self.entries if entry.state == EntryState.FAILED)
-        # what one store refuses for good does not keep the others from being tried again
+        # a store that refuses for good does not keep the other stores from being tried again
         return self.transient or any(entry.transient for entry in failed)
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Who did not answer."""
+        """The hosts that did not answer."""
         return frozenset(filter(None, (self.host, *(entry.host for entry in self.entries))))
 
     @property
     def unchanged(self) -> bool:
-        """Whether the run was attested before and nothing had to be written."""
+        """Whether everything was stored before, so that nothing had to be written."""
         return self.state == SIGNED and not any(entry.state == EntryState.STORED for entry in self.entries)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A frozen run and a configuration become the payloads to sign: bytes, and what they are about."""
+"""From a frozen run and a configuration to the payloads to sign: bytes and their subjects."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ IMAGE_SIGNATURE = "image-signature"
 class Payload:
     """One thing to sign about a run.
 
-    ``kind`` is ``provenance``, ``execution-report`` or ``image-signature``; ``statement`` the in-toto bytes
-    that an envelope wraps; ``image`` is set for an image signature, whose ``statement`` serves form B alone;
-    ``stores`` are the names of the stores it goes to, as in the configuration.
+    ``kind`` is ``provenance``, ``execution-report`` or ``image-signature``. ``statement`` has the in-toto
+    bytes that an envelope wraps. ``image`` is set for an image signature, which uses ``statement`` in form B
+    only. ``stores`` are the names of its stores in the configuration.
     """
 
     kind: str
@@ -45,8 +45,8 @@ class Payload:
 def build_provenance(run: RunSnapshot, config: Config, chosen: str = "", level: str = "") -> Statement:
     """Return the run's provenance in the configured format, or in ``chosen``.
 
-    ``level`` is the run's isolation: where it is ``enforced``, the builder may have a name of its own. Raises
-    :class:`ConfigError` for a format that is not known.
+    ``level`` is the run's isolation; a run with ``enforced`` isolation may have its own builder id. Raises
+    :class:`ConfigError` for an unknown format.
     """
     artifact = config.taskrun if run.kind == "TaskRun" else config.pipelinerun
     name = chosen or artifact.format
@@ -69,7 +69,7 @@ def build_payloads(
     redaction: Redaction = Redaction(),  # noqa: B008 - frozen
     platforms: Platforms | None = None,
 ) -> list[Payload]:
-    """Return everything that the configuration wants signed about a run; nothing when the run is disabled.
+    """Return everything that the configuration signs about a run; nothing if it disables the run.
 
     ``surroundings`` are those of each TaskRun, as :func:`chains.isolation.judgement.judge_isolation` takes
     them; ``platforms`` are the images behind indexes, which become subjects and are signed too.
@@ -104,7 +104,7 @@ def _signature(image: ImageDigest, stores: tuple[str, ...]) -> Payload:
 
 
 def warnings(run: RunSnapshot) -> list[str]:
-    """Return what a user should know: what provenance leaves out, and missing children."""
+    """Return what a user should know: what provenance leaves out, and which children are missing."""
     found = [
         f"{item.name}: {item.reason} ({attribute.lower().replace('_', ' ')})"
         for attribute, item in execution_report.dropped_by_provenance(run)

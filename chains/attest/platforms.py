@@ -1,8 +1,7 @@
-"""The images for each platform behind the indexes that a run built, asked of their registry on request.
+"""The images of each platform in the indexes that a run built, read from their registry.
 
-With ``storage.oci.attach-to-platforms`` they are subjects beside their index, so that evidence is there, and
-can be verified, for the digest that a node pulls too. An index names them by digest, so the statement is the
-same each time.
+With ``storage.oci.attach-to-platforms`` they are subjects too, so that the digest that a node pulls can be
+verified as well. An index names them by digest, so the statement is the same each time.
 """
 
 from __future__ import annotations
@@ -26,10 +25,11 @@ Platforms = Mapping[ImageDigest, tuple[ImageDigest, ...]]
 async def read_platforms(
     run: RunSnapshot, config: Config, stores: Sequence[Store]
 ) -> tuple[Platforms, dict[ImageDigest, str]]:
-    """Return for each image of the run those that it lists, and why that is not known of which.
+    """Return the images that each image of the run lists, and for each absent image the reason.
 
-    Both are empty unless the configuration asks for them; not known is what the registry does not have.
-    Raises :class:`StoreError` when the registry cannot tell, :class:`ConfigError` without a store that can.
+    Both are empty unless the configuration requests them. An image is absent if its registry does not have
+    it. Raises :class:`StoreError` if a registry does not answer, :class:`ConfigError` without a store that
+    knows images.
     """
     if not config.storage.oci.attach_to_platforms:
         return {}, {}
@@ -65,7 +65,7 @@ async def _ask(stores: Sequence[Store], image: ImageDigest) -> tuple[ImageDigest
 def with_platforms(
     subjects: Iterable[ResourceDescriptor], platforms: Platforms
 ) -> tuple[ResourceDescriptor, ...]:
-    """Return ``subjects``, each index with its images behind it under the same name."""
+    """Return ``subjects``, and after each index its images under the same name."""
     found: dict[tuple[str, str], ResourceDescriptor] = {}
     for subject in subjects:
         digest = (subject.digest or {}).get("sha256", "")
@@ -77,5 +77,5 @@ def with_platforms(
 
 
 def signed_images(built: Iterable[ImageDigest], platforms: Platforms) -> list[ImageDigest]:
-    """Return the images to sign: each index, then its images, each once."""
+    """Return the images to sign, each once: each index, then its images."""
     return list(dict.fromkeys(one for image in built for one in (image, *platforms.get(image, ()))))

@@ -1,7 +1,7 @@
-"""Signing where it asks services, and what it gives differs each time: look before, and lose nothing after.
+"""Signing with a service, or with a result that differs each time: find stored signatures and reuse them.
 
-A signature that is stored already is found and taken again, so that trying once more after a partial failure
-makes no second log entry and no second layer. What one payload cannot get keeps no other from its stores.
+A stored signature is used again, so that another attempt after a partial failure makes no second log entry
+and no second layer. A payload that cannot be signed does not keep the others from their stores.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from storage.record import (
 )
 
 REOPENING = Pool(32 * 1024 * 1024)
-"""What all payloads together may hold of stored evidence, while they look for their own in it."""
+"""Bytes of stored evidence that all payloads together may hold while they look for their own in it."""
 _PIECES = 8
 _MATERIAL_BYTES = 64 * 1024
-"""Of certificate, log entry and timestamp beside a signature."""
+"""Bytes of the certificate, log entry and timestamp of one signature."""
 _MOST_SUBJECTS = 4
-"""A payload is stored with each of its subjects, so a few of them tell whether it was."""
+"""Subjects that are asked for. A payload is stored with each of them, so a few are enough to find it."""
 
 
 async def attest_payloads(
@@ -51,10 +51,11 @@ async def attest_payloads(
     *,
     log: bool,
 ) -> list[Attested]:
-    """Seal and store every payload, all at once, each with entries of its own whatever happens.
+    """Seal and store all payloads concurrently; each has its own entries, whatever happens to others.
 
-    ``may_go_on`` is called before a payload is sealed and before it is stored; what it raises goes through
-    when all have ended. ``earlier`` is what became of each in an earlier try; what has a receipt is left.
+    ``may_go_on`` is called before a payload is sealed and before it is stored; what it raises is raised when
+    all payloads have ended. ``earlier`` is the result of an earlier attempt for each payload; what has a
+    receipt is not stored again.
     """
     before = earlier or [NOTHING_YET] * len(payloads)
     work = (
@@ -89,7 +90,7 @@ async def _attest(
     if not sealer.repeats(log=log):
         stored, silent = await _reopened(run, payload, sealer, stores, log=log)
         silent = {store: reason for store, reason in silent.items() if store not in done}
-    # what may be in a store that cannot tell is not put there a second time: another try will
+    # a store that cannot answer may have the payload already; another attempt stores it there
     unasked = tuple(_unasked(payload.kind, store, error) for store, error in silent.items())
     silent_urls = {store.url for store in silent}
     unasked += tuple(one for one in earlier.entries if one.is_received and one.store in silent_urls)
@@ -119,7 +120,7 @@ def _unasked(kind: str, store: Store, error: StoreUnavailable) -> Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Reopened:
-    """What an earlier try sealed and stored, in the two forms of a payload."""
+    """What an earlier attempt sealed and stored, in the two forms of a payload."""
 
     envelope: Sealed | None = None
     signature: Sealed | None = None
@@ -131,10 +132,10 @@ _NONE = _Reopened()
 async def _reopened(
     run: RunSnapshot, payload: Payload, sealer: Sealer, stores: Stores, *, log: bool
 ) -> tuple[_Reopened, dict[Store, StoreUnavailable]]:
-    """Return what is stored already, and which stores could not tell, and why.
+    """Return the signatures that are stored already, and the error of each store that could not answer.
 
-    A store may be full of somebody's junk: of what has not just this payload nothing is kept, and what can
-    be kept at a time is bounded for the whole process.
+    A store may be full of unrelated evidence. Only evidence with exactly this payload is kept, and the bytes
+    that are held at a time are limited for the whole process.
     """
     simple = simple_signing.build(payload.image) if payload.image is not None else b""
     encoded = b64encode(payload.statement)
@@ -156,10 +157,10 @@ async def _sealed(
 ) -> tuple[Sealed | None, Sealed | None]:
     if payload.image is None:
         return await _envelope(payload.statement, stored, sealer, log=log), None
-    # an image has two signatures, one for each form; what no store keeps would only fill the log
+    # an image has a signature for each form; one that no store keeps would only fill the log
     statement = payload.statement if any(store.wants(FORM_B) for store in stores) else None
     simple = simple_signing.build(payload.image) if any(store.wants(FORM_A) for store in stores) else None
-    # together, since a log answers after a second; both are waited for, since one that is left would be lost
+    # concurrently, since a log takes a second; both are awaited, since a signature left behind would be lost
     sealed, raw = await asyncio.gather(
         _envelope(statement, stored, sealer, log=log),
         _signature(simple, stored, sealer, log=log),
@@ -189,7 +190,7 @@ async def _signature(simple: bytes | None, stored: _Reopened, sealer: Sealer, *,
 async def _look(
     run: RunSnapshot, payload: Payload, stores: Stores
 ) -> tuple[list[Evidence], dict[Store, StoreUnavailable]]:
-    """Return what the payload's stores have about it, and which of them could not tell, and why."""
+    """Return the evidence about a payload in its stores, and the error of each that could not answer."""
     subjects = [item for item in payload.subjects if (item.digest or {}).get("sha256")]
     found: list[Evidence] = []
     silent: dict[Store, StoreUnavailable] = {}
@@ -208,7 +209,7 @@ async def _look(
                 silent[store] = answer
             elif not isinstance(
                 answer, StoreError
-            ):  # a store that serves no such subject refuses the question
+            ):  # any other StoreError: the store does not serve such subjects
                 raise answer
     return found, silent
 

@@ -1,4 +1,4 @@
-"""Payloads become records: signed once, in the forms that stores ask for."""
+"""From payloads to records: signed once, in the forms that stores keep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from storage.record import IN_TOTO_PAYLOAD_TYPE, SIMPLE_SIGNING_TYPE, Record, Su
 
 
 def sign(run: RunSnapshot, payload: Payload, signer: Signer | Sealer) -> Record:
-    """Sign one payload, at once: an envelope and a bundle over it, for an image signature the raw form too.
+    """Sign one payload: an envelope and a bundle over it, and for an image signature the raw form too.
 
     Raises :class:`signers.errors.SignerError`. File keys sign deterministically, so the same payload always
     gives the same record.
@@ -27,9 +27,9 @@ def sign(run: RunSnapshot, payload: Payload, signer: Signer | Sealer) -> Record:
 def record_of(
     run: RunSnapshot, payload: Payload, sealed: Sealed | None, simple: bytes = b"", raw: Sealed | None = None
 ) -> Record:
-    """Return the record of a sealed payload; an image has ``raw`` too, the signature over ``simple``.
+    """Return the record of a sealed payload. ``raw`` is an image's signature over ``simple``.
 
-    Of an image's two signatures either may be missing, and its form then is.
+    Either of an image's two signatures may be missing; then the record lacks that form.
     """
     subjects = tuple(Subject(item.name, dict(item.digest or {})) for item in payload.subjects)
     created = run.status.get("completionTime") or ""

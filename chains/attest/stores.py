@@ -1,4 +1,4 @@
-"""Records go to every store that the configuration names for them; each ends in entries, never in silence."""
+"""Puts records into every store that the configuration names for them; each gives at least one entry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.record import Absence, Failure, Findings, Receipt, Record, Stored
 
 
 class EntryState(StrEnum):
-    """What became of one payload in one store; ``unchanged`` is what was there before, byte for byte."""
+    """The state of one payload in one store; ``unchanged`` was stored before, byte for byte."""
 
     STORED = "stored"
     UNCHANGED = "unchanged"
@@ -31,9 +31,9 @@ THERE = frozenset({EntryState.STORED, EntryState.UNCHANGED})
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What became of one payload in one store, for one subject and form.
+    """The result for one payload in one store, for one subject and form.
 
-    ``detail`` is the location of what is stored, else the reason.
+    ``detail`` is the location if it is stored, else the reason.
     """
 
     payload: str
@@ -45,11 +45,11 @@ class Entry:
     digest: str = ""
     transient: bool = False
     host: str = ""
-    """Who did not answer (``scheme://host:port``), where that is why it failed."""
+    """The host that did not answer (``scheme://host:port``), if that is why it failed."""
     signer: str = ""
     """The name of a further signer (``signers.extra``); empty for the artifact's own."""
     absence: Absence = ""
-    """Whether it failed for want of its subject."""
+    """Whether it failed because its subject is absent."""
 
     @property
     def told(self) -> str:
@@ -58,28 +58,28 @@ class Entry:
 
     @property
     def is_received(self) -> bool:
-        """Whether it is stored for good; what goes into a run's annotations is not before the run's mark."""
+        """Whether it is stored for good. Annotations are not until the run is marked: they never count."""
         return self.state in THERE and self.form != "annotation"
 
 
 class ClosedStore(Store):
-    """Stands for a store that could not be opened: everything put there fails for now, with the reason."""
+    """Takes the place of a store that could not be opened. Everything put there fails for now."""
 
     def __init__(self, url: str, reason: str) -> None:
         self.url, self.reason = url, reason
 
     async def put(self, record: Record) -> Stored:
-        """Store nothing; the failure is one that passes when the configuration is mended."""
+        """Store nothing. The failure passes when the configuration is mended."""
         del record
         return Stored(failures=(Failure(self.url, "", "", self.reason, transient=True),))
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
-        """Say why it is closed."""
+        """Return why the store could not be opened."""
         del places
         return [Probe("open", "failed", self.reason, "mend the keys of this store")]
 
     async def platforms(self, digest: str, reference: str) -> tuple[str, ...] | None:
-        """Raise :class:`StoreUnavailable`: it may be the one that knows."""
+        """Raise :class:`StoreUnavailable`: the store that could not be opened may know."""
         del digest, reference
         raise StoreUnavailable(self.reason)
 
@@ -90,7 +90,7 @@ class ClosedStore(Store):
 
 
 class Stores:
-    """The open stores by the names that payloads use (``oci``); those called ``*`` take everything."""
+    """The open stores by the names that payloads use (``oci``). Those named ``*`` take everything."""
 
     EVERYTHING = "*"
 
@@ -104,12 +104,12 @@ class Stores:
         return self._all
 
     def exchanged(self, change: Callable[[Store], Store]) -> Stores:
-        """Return these stores, each as ``change`` gives it."""
+        """Return these stores, each replaced by what ``change`` returns for it."""
         changed = {store: change(store) for store in self._all}
         return Stores({name: [changed[store] for store in stores] for name, stores in self._by_name.items()})
 
     def chosen(self, names: Sequence[str]) -> tuple[Store, ...]:
-        """Return the stores for a payload. Raises :class:`ConfigError` for a name that is not open."""
+        """Return the stores with these names. Raises :class:`ConfigError` for a store that is not open."""
         everything = self._by_name.get(self.EVERYTHING)
         if everything is not None:
             return everything
@@ -128,8 +128,8 @@ class Stores:
     ) -> list[Entry]:
         """Store one record in each of its stores, all at once, but in none of ``without``.
 
-        ``earlier`` are the entries of an earlier try with the same payload: what has a receipt is not stored
-        again.
+        ``earlier`` are the entries of an earlier attempt with the same payload: what has a receipt is not
+        stored again.
         """
         stores = self.chosen(names)
         if without:
@@ -140,11 +140,11 @@ class Stores:
         return [entry for entries in found for entry in entries]
 
     def closed(self) -> list[str]:
-        """Return why stores could not be opened."""
+        """Return the reason of each store that could not be opened."""
         return [store.reason for store in self._all if isinstance(store, ClosedStore)]
 
     async def flush(self) -> dict[str, str]:
-        """Make everything findable; return by store URL why a store could not."""
+        """Flush every store; return, by store URL, why a store could not. Its receipts then do not count."""
         failed = {}
         for store in self._all:
             try:
@@ -156,7 +156,7 @@ class Stores:
     async def close(self) -> None:
         """Release all connections and files."""
         for store in self._all:
-            # what a store could not flush was told by the outcomes; the others are released all the same
+            # the outcomes already say what a store could not flush; the other stores have to be closed too
             with suppress(StoreError):
                 await store.close()
 
@@ -164,8 +164,8 @@ class Stores:
 def without_lost(entries: tuple[Entry, ...], lost: Mapping[str, str]) -> tuple[Entry, ...]:
     """Return the entries after a flush that some stores failed; ``lost`` has the reasons by store URL.
 
-    The entries of such a store fail, since none of its receipts counts; those of other stores stay. It may
-    pass: the next attempt stores them again.
+    The entries of such a store fail, because none of its receipts counts. Entries of other stores stay.
+    Another attempt can help: it stores the failed entries again.
     """
     if not any(entry.store in lost and entry.state in THERE for entry in entries):
         return entries
@@ -178,7 +178,7 @@ def without_lost(entries: tuple[Entry, ...], lost: Mapping[str, str]) -> tuple[E
 
 
 def is_done(store: Store, earlier: Sequence[Entry]) -> bool:
-    """Whether an earlier try left nothing to do in a store."""
+    """Whether an earlier attempt stored everything in a store."""
     there = [entry for entry in earlier if entry.store == store.url and entry.state != EntryState.SKIPPED]
     return bool(there) and all(entry.is_received for entry in there)
 

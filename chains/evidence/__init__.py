@@ -1,4 +1,4 @@
 """Evidence: stored evidence found, copied, and packed for other verifiers.
 
-May not come in here: judging it.
+Not allowed here: judging it.
 """

@@ -1,4 +1,4 @@
-"""Evidence from one store into another: checked on the way, repeatable, and told run by run."""
+"""Copies evidence from one store into another. It is checked on the way; a copy can be repeated."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _MOST_JOURNAL = 256 << 20
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the records: ``copied``, ``unchanged``, ``failed``; evidence ``refused`` made none.
+    """The numbers of records that were ``copied``, ``unchanged`` or ``failed``, and of ``refused`` evidence.
 
-    ``runs`` were looked at, ``before`` were done by an earlier copy, ``empty`` have no evidence.
+    ``runs`` is how many runs were read. ``before`` were copied earlier, ``empty`` have no evidence.
     """
 
     runs: int = 0
@@ -36,7 +36,7 @@ class Counts:
     failed: int = 0
     refused: int = 0
     reasons: list[Skipped] = field(default_factory=list)
-    """The first reasons, for the user."""
+    """The first reasons of failures and refusals."""
 
     @property
     def is_whole(self) -> bool:
@@ -44,13 +44,13 @@ class Counts:
         return not self.failed and not self.refused
 
     def tell(self, reason: Skipped) -> None:
-        """Keep one of the first reasons."""
+        """Keep the reason if it is one of the first."""
         if len(self.reasons) < _SHOWN:
             self.reasons.append(reason)
 
 
 class Journal:
-    """The runs that are in the destination for good, one line each, so that a later copy passes them over."""
+    """The UIDs of runs that are in the destination for good, one per line. A later copy skips them."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path) if path else None
@@ -66,7 +66,7 @@ class Journal:
         return uid in self._done
 
     def add(self, uids: Sequence[str]) -> None:
-        """Write down that these runs are done."""
+        """Write the UIDs of runs that are done."""
         if self._path is None or not uids:
             return
         with self._path.open("a", encoding="utf-8") as file:
@@ -87,10 +87,10 @@ class Copying:
     async def run(
         self, work: Sequence[Callable[[], AsyncIterator[Found]]], advance: Callable[[bool], None]
     ) -> Counts:
-        """Carry out all of ``work``, some at once; each yields what was found about one run or subject.
+        """Run all of ``work``, several at once; each yields what was found about one run or subject.
 
-        Runs are written down as done after the destination flushed. Raises :class:`StoreError` when a
-        store cannot be read or flushed; what was copied until then stays, and another copy goes on.
+        Runs are written to the journal after the destination flushed. Raises :class:`StoreError` if a store
+        cannot be read or flushed. What was copied until then stays, and another copy continues from there.
         """
         waiting = iter(work)
         while batch := list(islice(waiting, AT_ONCE)):

@@ -1,7 +1,7 @@
 """A set of public keys in the forms that other verifiers read. Pure: keys in, one document out.
 
-Engines that know no windows get the keys that count now: revoked ones, and those past or before their time
-that are not retired, are left out. The key set has all of them.
+Verifiers that know no time windows get the keys that count now. Revoked keys are left out, and keys outside
+their window that are not retired. The key set has all keys.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _LABELS = {"app.kubernetes.io/part-of": "tekton-chains"}
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """What the documents name besides keys.
+    """The names in the documents, apart from keys.
 
-    ``namespace`` of the ConfigMap, ``images`` a glob of the images that a policy is about, ``form`` how their
+    ``namespace`` is that of the ConfigMap, ``images`` a glob of a policy's images, ``form`` how their
     evidence is stored: ``dsse`` or ``sigstore-bundle``.
     """
 
@@ -45,7 +45,7 @@ class Where:
 
 
 def counting(keys: Sequence[ListedKey], now: datetime) -> list[ListedKey]:
-    """Return the keys that vouch now for what has no trusted time. Raises :class:`UsageError` for none."""
+    """Return the keys that count now, without a trusted time. Raises :class:`UsageError` for none."""
     found = [key for key in keys if not key.problem(now)]
     if not found:
         raise UsageError("no key counts now: all are revoked or outside their time; --format keyset has them")
@@ -53,7 +53,7 @@ def counting(keys: Sequence[ListedKey], now: datetime) -> list[ListedKey]:
 
 
 def export_keys(form: str, keys: Sequence[ListedKey], where: Where, now: datetime) -> bytes:
-    """Return the document of a format; JSON, which is YAML too, save ``pem``. Raises :class:`UsageError`."""
+    """Return the document in a format. All but ``pem`` are JSON, so also YAML. Raises :class:`UsageError`."""
     if form == "keyset":
         return write_keyset(keys)
     usable = counting(keys, now)
@@ -71,7 +71,7 @@ def export_keys(form: str, keys: Sequence[ListedKey], where: Where, now: datetim
 def merge_trusted_roots(roots: Sequence[bytes]) -> bytes:
     """Return one trusted root with the logs and authorities of all, each once. Raises :class:`UsageError`.
 
-    Sigstore's trusted root has no place for keys of signers: verifiers get those beside it.
+    Sigstore's trusted root has no field for the keys of signers: verifiers get them separately.
     """
     merged: dict[str, Any] = {"mediaType": _ROOT_TYPE} | {name: [] for name in _ROOT_LISTS}
     try:
@@ -90,9 +90,9 @@ def merge_trusted_roots(roots: Sequence[bytes]) -> bytes:
 def trust_root(roots: Sequence[bytes]) -> bytes:
     """Return policy-controller's TrustRoot with the logs and authorities of all. Raises :class:`UsageError`.
 
-    Source: ``policy.sigstore.dev/v1alpha1`` ``SigstoreKeys``. It has no times, so what has ended is in it
-    too: evidence from then stays good. Logs are known there by the SHA-256 of their key, so one with another
-    id, as Rekor v2's can be, is left out.
+    Source: ``policy.sigstore.dev/v1alpha1`` ``SigstoreKeys``. It has no times. Logs and
+    authorities that have ended are in it too, because evidence from before stays valid. It identifies a log
+    by the SHA-256 of its key, so a log with another id, as Rekor v2 may have, is left out.
     """
     root = TrustedRoot.from_bytes(merge_trusted_roots(roots))
     keys = {
@@ -111,7 +111,7 @@ def _authority(authority: Authority) -> Mapping[str, Any]:
         raise UsageError("--trusted-root: an authority has no uri, and a TrustRoot needs it; add it there")
     subject = authority.chain[-1].subject
     return {
-        # both are required, and neither is looked at
+        # the schema requires both; policy-controller reads neither
         "subject": {
             "organization": _part(subject, NameOID.ORGANIZATION_NAME) or "sigstore",
             "commonName": _part(subject, NameOID.COMMON_NAME) or authority.url,
@@ -144,7 +144,7 @@ def _pem(keys: Sequence[ListedKey]) -> bytes:
 
 
 def _config_map(keys: Sequence[ListedKey], usable: Sequence[ListedKey], namespace: str) -> Mapping[str, Any]:
-    """Return the ConfigMap and the right of everybody with an account to read it."""
+    """Return the ConfigMap, and the Role that lets every authenticated account read it."""
     metadata = {"name": CONFIG_MAP, "namespace": namespace, "labels": _LABELS}
     rule = {
         "apiGroups": [""],
@@ -173,7 +173,7 @@ def _config_map(keys: Sequence[ListedKey], usable: Sequence[ListedKey], namespac
 
 
 def _cluster_image_policy(keys: Sequence[ListedKey], images: str) -> Mapping[str, Any]:
-    """Return policy-controller's policy: provenance by any of the keys."""
+    """Return policy-controller's policy, which demands provenance by one of the keys."""
     authorities = [
         {
             "name": f"chains-{number}",
@@ -187,7 +187,7 @@ def _cluster_image_policy(keys: Sequence[ListedKey], images: str) -> Mapping[str
 
 
 def _cluster_policy(keys: Sequence[ListedKey], where: Where) -> Mapping[str, Any]:
-    """Return Kyverno's policy: provenance by one of the keys at least."""
+    """Return Kyverno's policy, which demands provenance by at least one of the keys."""
     entries = [
         {
             "keys": {

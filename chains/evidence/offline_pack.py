@@ -41,14 +41,14 @@ chains verify bundle.json --key keys/key-1.pub --predicate-type PREDICATE_TYPE -
 
 @dataclass(slots=True)
 class Packed:
-    """What is in the pack, and what is not, with the reason."""
+    """The contents of a pack, and what was left out with the reason."""
 
     bundles: int = 0
     refused: list[Skipped] = field(default_factory=list)
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder. Raises :class:`UsageError` where it is not empty: packs are never mixed."""
+    """Make the folder. Raises :class:`UsageError` if it is not empty: packs are never mixed."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty: name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,10 +57,10 @@ def make_folder(folder: Path) -> None:
 async def write_pack(
     folder: Path, found: AsyncIterator[Found], keys: Sequence[PublicKey], trusted_root: bytes
 ) -> Packed:
-    """Write the pack. With ``keys`` it has only what one of them signed.
+    """Write the pack. With ``keys`` it has only evidence that one of them signed.
 
-    An image signature or envelope without a bundle is left out and told. Raises :class:`UsageError` for a
-    folder that is not empty, and what the stores raise.
+    An image signature or an envelope without a bundle is left out, with a reason. Raises :class:`UsageError`
+    for a folder that is not empty, and what the stores raise.
     """
     make_folder(folder)
     packed = Packed()
@@ -104,7 +104,7 @@ def _sha256(path: Path) -> str:
 
 
 def _line(bundle: bytes) -> bytes:
-    """Return a bundle as one line; what is signed in it is base64 and stays as it is."""
+    """Return a bundle on one line. What is signed is base64 in it, so it does not change."""
     if b"\n" in bundle or b"\r" in bundle:
         bundle = orjson.dumps(lean_json.loads(bundle))
     return bundle + b"\n"

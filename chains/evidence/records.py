@@ -1,7 +1,7 @@
-"""Evidence as a store gave it becomes records again, to be stored elsewhere: pure.
+"""From the evidence of a store to records that can be stored elsewhere. Pure.
 
-Signed bytes stay as they are. Where one of an attestation's two forms is missing it is made from the other,
-since a bundle holds the envelope: ``Envelope`` as JSON without spaces, or the bundle of a key.
+Signed bytes do not change. If one of an attestation's two forms is missing, it is made from the other: the
+envelope from a bundle that contains it, or the bundle of a key from an envelope.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _NOBODY = ListedRun(Origin("", "", "", ""), "")
 
 @dataclass(slots=True)
 class FoundAttestation:
-    """One signed statement, in the forms it was found in."""
+    """One signed statement in the forms that were found."""
 
     envelope: Envelope
     statement: Statement
@@ -49,24 +49,24 @@ class FoundAttestation:
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
-        """What it was read from."""
+        """The evidence that it was read from."""
         return tuple(one for one in (self.dsse, self.bundle) if one is not None)
 
 
 @dataclass(slots=True)
 class Regrouped:
-    """Records, and what of the evidence could not become one, with the reason."""
+    """Records, and the evidence that could not become one, with the reason."""
 
     records: list[Record] = field(default_factory=list)
     refused: list[Skipped] = field(default_factory=list)
 
 
 def regroup(findings: Findings, keys: Sequence[PublicKey] = (), listed: ListedRun = _NOBODY) -> Regrouped:
-    """Return the records that the evidence of one run or subject comes to.
+    """Return the records that the evidence of one run or subject gives.
 
-    Each piece must have its digest and be well-formed, and be signed by one of ``keys`` where any are given.
-    ``listed`` says what is known of the run where the evidence does not. What a store could not read is
-    refused as well, with the store's reason.
+    Each piece must match its digest, be well-formed, and be signed by one of ``keys`` if there are any.
+    ``listed`` describes the run where the evidence does not. What a store could not read is refused too,
+    with the store's reason.
     """
     found = Regrouped(refused=list(findings.skipped))
     attestations: dict[tuple[bytes, tuple[bytes, ...]], FoundAttestation] = {}
@@ -101,7 +101,7 @@ def regroup(findings: Findings, keys: Sequence[PublicKey] = (), listed: ListedRu
 
 
 def read_envelope(evidence: Evidence, keys: Sequence[PublicKey]) -> Envelope:
-    """Return the envelope in a bundle or of itself, verified where ``keys`` are given.
+    """Return the envelope of a bundle, or the envelope itself, verified if ``keys`` are given.
 
     Raises :class:`FormatError` or :class:`VerificationError`.
     """
@@ -117,7 +117,7 @@ def read_envelope(evidence: Evidence, keys: Sequence[PublicKey]) -> Envelope:
 
 
 def bundle_of(attestation: FoundAttestation) -> bytes:
-    """Return the bundle that was found, else the one of the envelope's key; nothing where neither can be."""
+    """Return the bundle that was found, else one made from the envelope's key; empty if there is neither."""
     if attestation.bundle is not None:
         return attestation.bundle.data
     named = attestation.dsse is not None and attestation.dsse.annotations.get(CERTIFICATE_KEY)
@@ -199,13 +199,13 @@ def _signature_record(
 
 
 def _material(annotations: Mapping[str, str]) -> dict[str, str]:
-    """Return timestamp and log entry of a layer, without what the stores write there themselves."""
+    """Return the timestamp and log entry of a layer, without the annotations that stores write."""
     wanted = (TIMESTAMP_ANNOTATION, MATERIAL_ANNOTATION, BUNDLE_ANNOTATION)
     return {name: annotations[name] for name in wanted if name in annotations}
 
 
 def _origin(pieces: Iterable[Evidence], listed: ListedRun, statement: Statement | None) -> Origin:
-    """Put together what the store says of the run; a SLSA v1 statement names its UID."""
+    """Return the run's origin from what the store says; a SLSA v1 statement has the UID."""
     known = [one.origin for one in pieces if one.origin is not None] + [listed.origin]
     kind, namespace, name, uid = (
         next((value for one in known if (value := getattr(one, part))), "")

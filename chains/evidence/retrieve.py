@@ -1,4 +1,4 @@
-"""What to look for in stores, in a user's words, and the evidence that is found."""
+"""Finds evidence in stores by what a user names: digests, images, UIDs and runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storage.record import Findings, ListedRun, Origin
 
 _DIGEST = re.compile(r"(?P<algorithm>[A-Za-z0-9_]{1,40}):(?P<hex>[0-9a-f]{2,256})")
 _LENGTHS = {"sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
-"""Hex digits of each; a shorter one would be found nowhere and look like missing evidence."""
+"""Hex digits by algorithm. A shorter digest would find nothing and look like missing evidence."""
 _IMAGE = re.compile(r"(?P<name>[^@\s]+)@(?P<digest>sha256:[0-9a-f]{64})")
 _UID = re.compile(r"[0-9a-fA-F-]{8,64}")
 _RUN = re.compile(r"(?:(?P<kind>[a-z]+)/)?(?P<namespace>[a-z0-9.-]+)/(?P<name>[A-Za-z0-9.-]+)")
@@ -21,7 +21,7 @@ _NOBODY = ListedRun(Origin("", "", "", ""), "")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Runs by namespace, name and end; ``since`` and ``until`` are RFC 3339 in UTC; empty is any."""
+    """Selects runs by namespace, name and end. ``since`` and ``until`` are RFC 3339 in UTC; empty is any."""
 
     namespace: str = ""
     name: str = ""
@@ -30,7 +30,7 @@ class Window:
     kind: str = ""
 
     def has(self, run: ListedRun) -> bool:
-        """Whether a run is one of these, as far as is known of it: what is not known yet may match."""
+        """Whether a run is selected, as far as it is known: an unknown field matches."""
         origin = run.origin
         pairs = ((self.kind, origin.kind), (self.namespace, origin.namespace), (self.name, origin.name))
         return all(not wanted or not known or wanted == known for wanted, known in pairs) and (
@@ -40,7 +40,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one store has about one run or subject; ``run`` is what the store listed, if it was listed."""
+    """The evidence of one store about one run or subject; ``run`` is the store's listing of it, if any."""
 
     what: str
     store: str
@@ -54,12 +54,12 @@ def names_image(target: str) -> bool:
 
 
 def names_artifact(target: str) -> bool:
-    """Whether a target is an artifact, by image or digest, and no run."""
+    """Whether a target is an artifact (an image or a digest) and not a run."""
     return names_image(target) or _DIGEST.fullmatch(target) is not None
 
 
 async def retrieve(stores: Sequence[Store], targets: Sequence[str], window: Window) -> AsyncIterator[Found]:
-    """Yield what the stores have about each target, or about every run of ``window`` without targets.
+    """Yield the evidence about each target, or about every run of ``window`` without targets.
 
     A target is a digest (``sha256:…``), an image with one, a run's UID, or ``[KIND/]NAMESPACE/NAME``. Raises
     :class:`UsageError` for other words, and what the stores raise.
@@ -77,7 +77,7 @@ async def retrieve(stores: Sequence[Store], targets: Sequence[str], window: Wind
 
 
 def _check_target(target: str) -> None:
-    """Raise :class:`UsageError` for a word that can name nothing, before anything is looked for."""
+    """Raise :class:`UsageError` for a word that is no target, before any store is asked."""
     if digest := _DIGEST.fullmatch(target):
         expected = _LENGTHS.get(digest["algorithm"])
         if expected not in {None, len(digest["hex"])}:
