@@ -33,6 +33,7 @@ async def write_event(cluster: Cluster, about: Mapping[str, str], reason: str, m
         "metadata": {"generateName": f"{about['name'][:200]}.", "namespace": about["namespace"]},
         "type": "Warning",
         "reason": reason,
+        # cut first, so that masking takes little time, and cut again, because escapes are longer
         "message": told(message[:_LONGEST])[:_LONGEST],
         "source": {"component": COMPONENT},
         "involvedObject": dict(about),

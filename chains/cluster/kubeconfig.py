@@ -148,6 +148,7 @@ def _check_values(cluster: Mapping[str, Any], user: Mapping[str, Any], where: st
     proxy = cluster.get("proxy-url")
     if proxy and urlsplit(str(proxy)).scheme not in _PROXIES:
         raise UsageError(f"{where}: proxy-url: only proxies by http:// and https:// are honoured")
+    # the two halves may come in different forms, one inline and one as a file
     for part in ("client-certificate", "client-key"):
         for name in (part, f"{part}-data"):
             other = "client-key" if part == "client-certificate" else "client-certificate"

@@ -65,6 +65,7 @@ def load_documents(data: bytes, name: str) -> list[Any]:
             raise InputError(f"{name}: empty; expected a run as JSON or YAML")
         start = b"-"
     looks_like_yaml = name.endswith((".yaml", ".yml"))
+    # YAML may begin with a brace too, so a file named as YAML is tried as YAML when it is not JSON
     if start in {b"{", b"["}:
         try:
             document = decode(data.removeprefix(_BOM))

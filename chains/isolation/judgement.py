@@ -130,6 +130,7 @@ def _judge_task(run: RunSnapshot, surroundings: Surroundings, *, policies_vouche
     if run.status.get("podName"):
         why = unrecorded(run) or (_unbelieved(run, pod) if pod is not None else surroundings.missing)
     recorded = _recorded_images(run)
+    # without a pod that is believed, only the record says which containers there were
     if pod is None or why or not run.status.get("podName"):
         why = why or "the run names no pod"
         containers = [
@@ -138,6 +139,7 @@ def _judge_task(run: RunSnapshot, surroundings: Surroundings, *, policies_vouche
         return Isolation(*_level(run, containers, why), tuple(containers))
     network = judge_network(pod, surroundings, asked_labels(run), vouched=policies_vouched)
     placed = place(run, pod)
+    # the volume with the binary is shared, so any container may have changed it for all steps
     binary = judge_binary(placed, pod)
     containers = [
         _judge_container(run, pod, item, binary, surroundings, network, recorded) for item in placed

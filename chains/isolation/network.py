@@ -131,6 +131,7 @@ def _policies(pod: Pod, surroundings: Surroundings, asked: Mapping[str, Json]) -
     if found == {closed}:
         names = named(sorted({*egress.closed_by, *ingress.closed_by}))
         return _Policies(Answer.TRUE, f"all egress and ingress is denied by network policy {names}")
+    # names that are looked up carry data to whoever runs a name server
     if egress.openness is dns:
         also = f"; {ingress.reason}" if ingress.openness is is_open else ""
         reason = f"{egress.reason}: only partly closed, since names carry data out{also}"
@@ -141,6 +142,7 @@ def _policies(pod: Pod, surroundings: Surroundings, asked: Mapping[str, Json]) -
         return _Policies(
             Answer.FALSE, f"{shut.reason}, but {left.reason}: only partly closed, since {why}", partly=True
         )
+    # an open direction is certain, an unclear one is not: the certain reason is reported
     opened = next((direction for direction in (egress, ingress) if direction.openness is is_open), None)
     if opened is not None:
         return _Policies(Answer.FALSE, opened.reason)

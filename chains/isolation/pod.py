@@ -133,8 +133,7 @@ def _container_id(status: ContainerStatus) -> str:
 
 
 def place(run: RunSnapshot, pod: Pod) -> list[Placed]:
-    """Return every container of a pod with its part: those of the Task in its order, then all others in
-    the pod's."""
+    """Return every container of a pod with its part: those of the Task in its order, then the others."""
     expected = expected_containers(run)
     ended = run.status.get("completionTime") or ""
     found: dict[str, Placed] = {}
@@ -148,8 +147,9 @@ def place(run: RunSnapshot, pod: Pod) -> list[Placed]:
                 (one for one in expected if one.container == name and _fits(one, container, is_init=is_init)),
                 None,
             )
+            # container names are unique for the API server, but not in an export: only the first one counts
             if asked is not None and name not in found:
-                stopped = stopped and asked.kind != Part.STEP
+                stopped = stopped and asked.kind != Part.STEP  # Tekton replaces no step
                 found[name] = Placed(asked.kind, asked.name, container, status, asked, is_stopped=stopped)
             else:
                 own = is_tektons_own(container, run)

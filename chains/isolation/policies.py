@@ -57,6 +57,7 @@ def judge_direction(
     for policy in sorted(surroundings.policies, key=lambda policy: policy.name):
         if policy.types is not None and direction not in policy.types:
             continue
+        # one that selects the pod now but not by the labels of its creation proves nothing, and the reverse
         matches, as_asked = _selects_pod(policy, pod.labels), _selects_pod(policy, asked)
         if matches is None or as_asked is None:
             unclear.append(f"the selector of network policy {policy.name} cannot be read")
@@ -73,6 +74,7 @@ def judge_direction(
         return _united(selecting, unclear, surroundings, pod.created, direction)
     if unclear:
         return Direction(Openness.UNKNOWN, unclear[0])
+    # Kubernetes allows everything in a direction that no policy governs
     count = len(surroundings.policies)
     seen = f"none of {count} in the input" if count else "none is in the input"
     return Direction(Openness.OPEN, f"no network policy governs the pod's {direction.lower()}: {seen}")

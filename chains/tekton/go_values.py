@@ -108,6 +108,7 @@ def canonical_duration(text: str) -> str:
     if not rest or position != len(rest):
         raise ValueError(f"expected a duration such as 1h30m, got {text[:64]!r}")
     nanoseconds = int(total)
+    # int64 reaches one nanosecond further below zero than above
     if nanoseconds > (1 << 63) - (not sign):
         raise ValueError(f"duration out of range: {text[:64]!r}")
     return (sign if nanoseconds else "") + _write_duration(nanoseconds)

@@ -200,7 +200,7 @@ class _RunList:
 def _freeze(raw: Json) -> RunSnapshot:
     if not isinstance(raw, dict) or str(raw.get("kind")) not in _STRUCTURES:
         raise InputError(f"{run_label(raw)}: expected a TaskRun or PipelineRun; pass exported runs")
-    if UNREADABLE in raw:
+    if UNREADABLE in raw:  # an outline, made of an object that could not be decoded
         raise InputError(f"{run_label(raw)}: cannot be read: {raw[UNREADABLE]}")
     if raw.get("apiVersion") != API_VERSION:
         raise InputError(
@@ -215,6 +215,7 @@ def _freeze(raw: Json) -> RunSnapshot:
         raise InputError(f"{run_label(raw)}: {error}") from error
     metadata = run["metadata"]
     data = _canonical(trimmed, run_label(raw))
+    # the digest covers only what nobody changes after the run's end; most runs have nothing else
     lasting = settled(trimmed)
     lasting_data = data if lasting is trimmed else _canonical(lasting, run_label(raw))
     return RunSnapshot(
