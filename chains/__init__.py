@@ -3,12 +3,11 @@
 The names of ``__all__`` are the library (``docs/python.md``). Each is imported when it is used for the first
 time, so ``import chains`` costs next to nothing. Everything else is private and may move.
 
-This package alone knows Tekton and Kubernetes. It has rooms, each a package whose docstring says its purpose
-and what may not come in. A room imports what stands below it, never a room beside it or above
-(``CONTRIBUTING.md`` lists them, import-linter holds them). A run goes up through ``tekton``, ``isolation``,
-``statements`` and ``attest``. ``verify`` stands beside ``attest``; they share ``statements``
-(``docs/decisions/0004``). ``controller`` works with the flow in a cluster. Raw cluster JSON ends in
-``tekton.snapshot``; camelCase stays there, in ``statements`` and in ``config``.
+Only this package knows Tekton and Kubernetes. Its rooms are packages; the docstring of each says its purpose
+and what does not belong there. A room imports the rooms below it, never one at its own level or above
+(``CONTRIBUTING.md`` lists them, import-linter checks them). A run passes through ``tekton``, ``isolation``,
+``statements`` and ``attest``; evidence is judged in ``verify``, which shares ``statements`` with ``attest``
+(``docs/decisions/0004``). ``controller`` runs the flow in a cluster.
 """
 
 from importlib import import_module

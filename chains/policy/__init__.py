@@ -5,6 +5,6 @@ show. ``load`` reads documents, ``decide`` compares one image's verified evidenc
 finds what is wrong with a document before it is used. Rules in CEL need the extra ``policy``.
 
 May come in: what a policy can demand, and how a demand is compared with verified evidence. May not come in:
-how evidence is found or its signatures verified (``chains.verify``), how an answer is enforced
-(``chains.admission``), formats of other engines' policies.
+how evidence is found or its signatures verified (``chains.verify``), how an answer is enforced, formats of
+other engines' policies.
 """
