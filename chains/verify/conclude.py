@@ -1,4 +1,4 @@
-"""From judged evidence to one verdict: what counts, what is only told, and which finding wins."""
+"""From judged evidence to one verdict: which evidence counts, and which finding decides."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _STEPS = (
     "pipeline-ref", "source", "key-hint",
     KEY_WINDOW,
 )  # fmt: skip
-"""Checks of one attestation from first to last: the one that got furthest is shown when none passed."""
+"""The checks of one attestation in their order. If none passed, the one that got furthest is shown."""
 _LEFT = frozenset(
     {Reason.UNREADABLE, Reason.DIGEST_MISMATCH, Reason.NOT_AN_ATTESTATION, Reason.KEYLESS_UNSUPPORTED}
 )
-"""Reasons that make something found a skipped item and not an attestation."""
+"""Reasons for which something found is listed as skipped, and not as an attestation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One question with all that its answer needs; ``is_alone`` when it is about one file of evidence."""
+    """One question with everything that its answer needs; ``is_alone`` if it is about one file."""
 
     target: Target
     wanted: Wanted
@@ -49,11 +49,11 @@ class Case:
 
 @dataclass(slots=True)
 class _Weighed:
-    """Evidence by what it can say.
+    """Evidence by its role.
 
-    ``used`` are the attestations that passed everything, ``matched`` the execution reports of the run's own
-    snapshot, ``alone`` those of them that vouch for a run without provenance, ``other_checks`` the checks
-    that are about no single attestation.
+    ``used`` are the attestations that passed every check. ``matched`` are the execution reports of the run's
+    own snapshot, ``alone`` those of them that stand for a run without provenance. ``other_checks`` are about
+    no single attestation.
     """
 
     attestations: list[Examined] = field(default_factory=list)
@@ -73,23 +73,23 @@ class _Weighed:
 def undecided(
     target: Target, check: Check, criteria: Criteria, stores: tuple[str, ...], now: datetime
 ) -> Verification:
-    """Return INDETERMINATE for a target that could not even be looked for, as ``check`` says."""
+    """Return INDETERMINATE for a target for which no evidence could be searched, as ``check`` says."""
     return Verification(Verdict.INDETERMINATE, check.actual, now, target, criteria, stores, (check,))
 
 
 def conclude(case: Case) -> Verification:
-    """Judge all evidence of a case and say one verdict (step 10 of the verification).
+    """Judge all evidence of a case and return one verdict (step 10 of the verification).
 
-    Never raises for what the evidence holds. The first that holds wins:
+    Never raises because of evidence. The first rule that applies decides:
 
     a. FAILED: something names a given key that did not sign it, or a given key signed an execution report of
-       this very run with another snapshot (of any run, where the provenance tells none). This is tampering,
-       whatever else is there.
-    b. VERIFIED: one attestation passed everything. Foreign and unusable ones beside it are listed.
-       Where hermetic execution is demanded, a report must prove it of the same run; without one, FAILED.
-    c. INDETERMINATE: a store could not answer, so the right evidence may lie there.
+       this very run with another snapshot (of any run, if the provenance names none). This is tampering,
+       whatever else was found.
+    b. VERIFIED: one attestation passed every check. Foreign and unusable attestations are listed too.
+       If hermetic execution is demanded, a report must prove it for the same run; otherwise FAILED.
+    c. INDETERMINATE: a store did not answer, and may have the right evidence.
     d. NOT_FOUND: there is no attestation, and nothing unreadable that may be one.
-    e. FAILED: there are only unusable ones.
+    e. FAILED: every attestation is unusable.
     """
     examined = _examine_all(case)
     if _learns(examined, case.wanted):
@@ -133,7 +133,7 @@ def conclude(case: Case) -> Verification:
 
 
 def _examine_all(case: Case) -> list[Examined]:
-    """Judge each piece once, however many places have it: a statement lies beside each image of its run."""
+    """Judge each piece of evidence once, even if several places have it, such as several images of a run."""
     known: dict[tuple[object, ...], Examined] = {}
     examined = []
     for evidence in case.found.evidence:
@@ -157,7 +157,7 @@ def _examine(evidence: Evidence, case: Case) -> Examined:
 
 
 def _learns(examined: Sequence[Examined], wanted: Wanted) -> bool:
-    """Whether reports of the run tell what no statement about it can have, so that all are read once more."""
+    """Whether reports of the run name replaced sidecars, so that all evidence has to be judged again."""
     reports = [each for each in examined if _type(each) == SCAI and not _failures(each) - OF_PROVENANCE]
     if not isinstance(wanted, RunWanted):
         return False
@@ -166,7 +166,7 @@ def _learns(examined: Sequence[Examined], wanted: Wanted) -> bool:
 
 
 def _is_broken(each: Examined) -> bool:
-    """Whether it could not be judged: a bug of ours, or clocks that disagree."""
+    """Whether evidence could not be judged, because of a bug of ours or of clocks that disagree."""
     return any(check.result is Result.ERROR for check in each.checks)
 
 
@@ -197,9 +197,9 @@ def _type(each: Examined) -> str:
 
 
 def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> None:
-    """Compare the run's snapshot with its execution reports; without artifacts one can stand alone."""
+    """Compare the run's snapshot with its reports. A report can stand alone for a run without artifacts."""
     matched = weighed.matched = [each for each in weighed.reports if not _failures(each) - OF_PROVENANCE]
-    # a statement that tells no run would fit a copy of it under another name, were there no report to tell
+    # a statement without a run also fits a copy of the run under another name; only a report shows which
     is_identified = not weighed.used or any(_passed(each, UID_CHECK) for each in weighed.used)
     contradicting = [
         each
@@ -251,7 +251,7 @@ def _failures(each: Examined) -> set[str]:
 
 
 def _image_signature_check(signatures: Sequence[Examined]) -> Check:
-    """Say whether a given key signed the image: told, and never a reason for VERIFIED."""
+    """Return whether a trusted key signed the image. It is information, never a reason for VERIFIED."""
     expected = "an image signature by a given key"
     good = [each for each in signatures if each.is_usable]
     if good:
@@ -275,7 +275,7 @@ def _progress(each: Examined) -> int:
 
 
 def _own_checks(shown: Examined, weighed: _Weighed) -> list[Check]:
-    """Return the checks of the attestation that is shown; a report that stands alone is asked for less."""
+    """Return the checks of the attestation that is shown. A report that stands alone has fewer."""
     left_out = OF_PROVENANCE | {REPORT_CHECK} if shown in weighed.alone else ()
     return [replace(check, attestation=shown.digest) for check in shown.checks if check.id not in left_out]
 
@@ -299,14 +299,14 @@ def _evidence_check(weighed: _Weighed, case: Case) -> Check:
 
 
 def _unreadable(case: Case) -> list[Left]:
-    """Return what a store found and could not read, so that it may have been evidence."""
+    """Return what a store found and could not read: it may be evidence."""
     return [item for item in case.found.skipped if item.reason is Reason.UNREADABLE]
 
 
 def _list(
     examined: Sequence[Examined], weighed: _Weighed, *, is_verified: bool
 ) -> tuple[tuple[Attestation, ...], tuple[Left, ...]]:
-    """Return what was looked at: attestations, and what is none, each with why it was not used."""
+    """Return the attestations, and what is none, each with the reason why it was not used."""
     attestations: list[Attestation] = []
     skipped: list[Left] = []
     for each in examined:
@@ -339,7 +339,7 @@ def _list(
 
 
 def _telling(each: Examined, weighed: _Weighed) -> Check | None:
-    """Return the failed check that says most: a report is not unused for being no provenance."""
+    """Return the failed check that explains most. For a report, that it is no provenance explains nothing."""
     if all(each is not one for one in weighed.reports):
         return each.failed
     wrong = (check for check in each.checks if check.result in {Result.FAIL, Result.ERROR})
@@ -356,7 +356,7 @@ def _why_not(each: Examined, failed: Check | None) -> str:
 
 
 def _whose_run(checks: Sequence[Check], criteria: Criteria) -> str:
-    """Say what of the run was not compared, where hermetic execution or a namespace was asked for."""
+    """Return what was not compared of the run, if hermetic execution or a namespace was demanded."""
     text = ""
     if any(check.id == NAMESPACE_CHECK and check.result is Result.SKIP for check in checks):
         text = "; namespace: not compared, the provenance tells no run"

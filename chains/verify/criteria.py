@@ -1,4 +1,4 @@
-"""What evidence must satisfy: whom to trust, and what is demanded beside a signature."""
+"""What evidence must satisfy: who may sign it, and what is demanded besides."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 PROVENANCE_TYPES = (SLSA_V1, SLSA_V02)
 """What counts as provenance when no predicate type is asked for."""
 LONGEST_NAME = 2048
-"""Characters of a certificate's identity or issuer that are compared with a regular expression."""
+"""Characters of the longest identity or issuer that is matched with a regular expression."""
 
 
 class Missing(StrEnum):
-    """What a question lacks; the command that asked knows which option gives it."""
+    """What is missing in a question. The command knows which option provides it."""
 
     SIGNER = "signer"
     ISSUER = "issuer"
@@ -35,7 +35,7 @@ class Missing(StrEnum):
 
 
 class MissingError(UsageError):
-    """A verification cannot be asked for, since something is missing; ``missing`` says what."""
+    """A question for a verification is incomplete; ``missing`` says what is missing."""
 
     def __init__(self, message: str, missing: Missing) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class MissingError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class NameWanted:
-    """An identity or an issuer: exactly ``value``, or all of it matching that regular expression."""
+    """An identity or an issuer: exactly ``value``, or fully matched by that regular expression."""
 
     value: str
     is_regexp: bool = False
@@ -59,7 +59,7 @@ class NameWanted:
                 raise UsageError(f"{self.value!r} is no regular expression: {error}") from error
 
     def matches(self, name: str) -> bool:
-        """Whether it is the name. A part that matches is not enough: ``a.example`` is no ``a.example.x``."""
+        """Whether ``name`` matches as a whole: ``a.example`` does not match ``a.example.x``."""
         if not name or not self.is_regexp:
             return name == self.value
         return len(name) <= LONGEST_NAME and re.fullmatch(self.value, name) is not None
@@ -78,7 +78,7 @@ def _name_wanted(what: str, exact: str | None, regexp: str | None) -> NameWanted
 
 @dataclass(frozen=True, slots=True)
 class CertificateWanted:
-    """Certificates that are trusted: those of this identity that this issuer vouched for, both together."""
+    """The trusted certificates: those of this identity, certified by this issuer. Both must match."""
 
     identity: NameWanted
     issuer: NameWanted
@@ -91,7 +91,7 @@ class CertificateWanted:
         issuer: str | None = None,
         issuer_regexp: str | None = None,
     ) -> CertificateWanted | None:
-        """Return what options ask for, ``None`` when nothing. Raises :class:`UsageError` for half of it."""
+        """Return what some options demand, None without any. Raises :class:`MissingError` for half of it."""
         wanted = _name_wanted("a certificate's identity", identity, identity_regexp)
         vouching = _name_wanted("a certificate's issuer", issuer, issuer_regexp)
         if wanted is None and vouching is None:
@@ -101,7 +101,7 @@ class CertificateWanted:
         return cls(wanted, vouching)
 
     def to_json(self) -> dict[str, str]:
-        """Return it as printed."""
+        """Return it as it is printed."""
         return {
             "identityRegexp" if self.identity.is_regexp else "identity": self.identity.value,
             "issuerRegexp" if self.issuer.is_regexp else "issuer": self.issuer.value,
@@ -113,18 +113,20 @@ class CertificateWanted:
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What evidence must satisfy. Whom to trust comes from here alone, never from the evidence.
+    """What evidence must satisfy. Only the criteria say who is trusted, never the evidence.
 
-    ``certificate`` are the certificates that are trusted beside the keys; authorities and logs are those of
-    ``trusted_root``, with which log entries and timestamps are checked too. ``require_log`` and
-    ``require_timestamp`` (RFC 3161) ask for one of each.
-    ``predicate_types`` empty means provenance of either SLSA version. ``builder_id`` and ``build_type`` are
-    exact; what a statement says of its builder is worth what the key that signed it is worth.
-    ``require_hermetic`` asks for an execution report that proves the run to have had no network.
-    ``namespace``, ``task_ref``, ``pipeline_ref`` and ``source`` say whose run it must be: a task chooses
-    itself which artifacts it says that it made. Raises
-    :class:`UsageError` without anybody to trust, for certificates, logs or timestamps without a trusted root,
-    and for an empty word to compare with.
+    A signature by one of ``keys`` counts, or one by a certificate as ``certificate`` describes.
+    ``trusted_root`` has the authorities and logs; log entries and timestamps are verified with it.
+    ``require_log`` and ``require_timestamp`` (RFC 3161) demand one of each.
+
+    Without ``predicate_types``, provenance of either SLSA version satisfies. ``builder_id`` and
+    ``build_type`` are compared exactly. A statement about its builder is as trustworthy as the key that
+    signed it. ``require_hermetic`` demands an execution report that proves that the run had no network.
+    ``namespace``, ``task_ref``, ``pipeline_ref`` and ``source`` demand a certain run, because a task itself
+    chooses which artifacts it claims.
+
+    Raises :class:`MissingError` if nobody is trusted, or if certificates, logs or timestamps are demanded
+    without a trusted root; :class:`UsageError` for an empty predicate type, builder id or build type.
     """
 
     keys: Sequence[PublicKey] = ()
@@ -133,7 +135,7 @@ class Criteria:
     build_type: str | None = None
     require_hermetic: bool = False
     windows: Mapping[str, ListedKey] = field(default_factory=dict)
-    """By key id what a key set says of it; a key that is not there has no window."""
+    """The entry of a key set by key id. A key without an entry has no time window."""
     certificate: CertificateWanted | None = None
     trusted_root: TrustedRoot | None = None
     require_log: bool = False
@@ -157,12 +159,12 @@ class Criteria:
 
     @property
     def wanted_types(self) -> tuple[str, ...]:
-        """The predicate types that satisfy."""
+        """The predicate types that satisfy the criteria."""
         return tuple(self.predicate_types) or PROVENANCE_TYPES
 
     @property
     def asks_for_statement(self) -> bool:
-        """Whether something is demanded that only a statement can say."""
+        """Whether something is demanded that only a statement can prove."""
         asked = (self.builder_id, self.build_type, self.predicate_types or None)
         return self.require_hermetic or any(one is not None for one in asked)
 
@@ -179,7 +181,7 @@ class Criteria:
 
     @property
     def run_wanted(self) -> dict[str, str | None]:
-        """What is asked of the run beside its builder, by its name in JSON; None where it is not."""
+        """The demands on the run, except its builder, by their names in JSON; None without a demand."""
         asked = {
             "namespace": self.namespace,
             "taskRef": self.task_ref,
@@ -190,12 +192,12 @@ class Criteria:
 
     @property
     def says_whose_run(self) -> bool:
-        """Whether anything tells the wanted run from a stranger's that names the same artifact."""
+        """Whether anything distinguishes the wanted run from another run that claims the same artifact."""
         return self.builder_id is not None or any(self.run_wanted.values())
 
     @property
     def required(self) -> list[str]:
-        """The names of what is required beside a signature."""
+        """The names of what is required in addition to a signature."""
         asked = {
             "hermetic": self.require_hermetic,
             "log": self.require_log,

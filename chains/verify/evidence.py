@@ -1,7 +1,7 @@
-"""One piece of evidence, judged: the trust rules, without input or output.
+"""The trust rules: one piece of evidence is judged, without input or output.
 
-Bytes from a store go in, checks come out in the order of the steps below. Whom to trust comes from the
-criteria alone; a keyid, a hint, an annotation or the place where something was found prove nothing.
+Bytes from a store go in, checks come out in the order of the steps below. Only the criteria say who is
+trusted. A keyid, a hint, an annotation, or the place where evidence was found prove nothing.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from signers.strict_json import check_shape, parse_object
 from storage.record import DSSE_FORMAT, IN_TOTO_PAYLOAD_TYPE, SIMPLE_SIGNING_FORMAT, Evidence
 
 MAX_DEPTH = 128
-"""Levels of JSON in a statement. Deeper ones hold nothing that a run can, and break other readers."""
+"""Levels of JSON in a statement. No run produces more, and other parsers fail on more."""
 _NAMED = 4
 OF_PROVENANCE = frozenset({"predicate-type", "builder", "build-type", "task-ref", "pipeline-ref", "source"})
-"""Checks that an execution report beside provenance is not asked to pass."""
+"""Checks that an execution report does not have to pass if there is provenance too."""
 _LARGEST_CLAIM = 64 * 1024
-"""Bytes of a payload that is looked at although nobody trusted signed it."""
+"""Bytes of the largest payload that is read although nobody trusted signed it."""
 _MESSAGE_DIGESTS = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """One piece of evidence with its checks; the first failed one is why it cannot be used.
+    """One piece of evidence with its checks. The first failed check is why it cannot be used.
 
-    ``is_tampered``: it names a given key, which did not make its signature. ``is_image_signature``: it is
-    about an image being signed, not about how it was made.
+    ``is_tampered``: it names a trusted key that did not make its signature. ``is_image_signature``: it says
+    that an image was signed, and nothing about how it was made.
     """
 
     evidence: Evidence
@@ -64,11 +64,11 @@ class Examined:
     is_tampered: bool = False
     is_image_signature: bool = False
     is_message: bool = False
-    """Whether it is a signature over the file that was asked for, which has no statement."""
+    """Whether it is a signature over the given file itself, without a statement."""
 
     @property
     def failed(self) -> Check | None:
-        """The first check that did not pass, skipped ones aside."""
+        """The first check that failed or could not be made."""
         return next((check for check in self.checks if check.result in {Result.FAIL, Result.ERROR}), None)
 
     @property
@@ -86,21 +86,22 @@ class _Stop(Exception):  # noqa: N818 - not an error: the step that ends the exa
 def examine(
     evidence: Evidence, criteria: Criteria, wanted: Wanted, *, now: datetime, is_alone: bool = False
 ) -> Examined:
-    """Judge one piece of evidence. Never raises for what the evidence holds.
+    """Judge one piece of evidence. Never raises because of evidence.
 
-    1. The bytes are those that the store names (finding them was step 1, the caller's).
-    2. They are one envelope or bundle with one reading.
+    1. The bytes have the digest that the store names. (The search for them is the caller's part of step 1.)
+    2. They are one envelope or bundle that every parser reads alike.
     3. The payload type is exactly ``application/vnd.in-toto+json``.
     4. A key of the criteria, or one that a certificate of the criteria's identity certifies, made a signature
        over the PAE of the payload; with a trusted root, its log entries and timestamps hold.
-    5. The payload is one in-toto statement with one reading.
-    6. It is about what is wanted, by digest alone.
-    7. Its predicate type is one of those asked for, exactly.
-    8. Its builder, build type, task or pipeline reference and source are those asked for.
+    5. The payload is one in-toto statement that every parser reads alike.
+    6. It is about the wanted artifact or run, compared by digest only.
+    7. Its predicate type is exactly one of those demanded.
+    8. Its builder, build type, task or pipeline reference and source are those demanded.
     9. A bundle's key hint is its envelope's keyid.
 
     Step 10, which attestation is used, is the caller's. Up to step 5 a failed step ends the examination.
-    Image signatures are told apart, save where one piece of evidence ``is_alone`` and must be an attestation.
+    Image signatures are marked as such, except if one piece of evidence ``is_alone`` and has to be an
+    attestation.
     """
     digest = "sha256:" + hashlib.sha256(evidence.data).hexdigest()
     # step 1: the bytes
@@ -122,7 +123,7 @@ def _examine_attestation(
 ) -> Examined:
     # step 2: the form
     envelope, bundle = _read(evidence)
-    # step 3: the payload type; told after step 4, since an altered type breaks the signature, which is worse
+    # step 3: the payload type; reported after step 4, since an altered type breaks the signature too
     is_in_toto = envelope.payload_type == IN_TOTO_PAYLOAD_TYPE
     # step 4: the signature
     signed = pae(envelope.payload_type, envelope.payload)
@@ -177,7 +178,7 @@ def _examine_attestation(
 
 
 def _message_bundle(evidence: Evidence) -> Bundle | None:
-    """Return the bundle if it holds a message signature; what cannot be read is left to :func:`_read`."""
+    """Return the bundle if it has a message signature. :func:`_read` reports what cannot be read."""
     if not evidence.is_bundle:
         return None
     try:
@@ -192,8 +193,8 @@ def _examine_message(
 ) -> Examined:
     """Judge a signature over the file itself, which says who signed it and nothing else.
 
-    The bundle's digest is a hint for finding the file (``sigstore_bundle.proto``); one that is not the file's
-    is refused, as other clients do. What only a statement can say cannot be demanded of it.
+    The bundle's digest is a hint for finding the file (``sigstore_bundle.proto``). The digest of another file
+    is refused, as other clients do. Criteria that only a statement can satisfy are refused too.
     """
     content = bundle.content
     if not isinstance(content, MessageSignature):
@@ -217,7 +218,7 @@ def _examine_message(
 
 def _check_message_digest(content: MessageSignature, wanted: BlobWanted) -> Check:
     expected = f"the file's sha256:{wanted.digest['sha256']}"
-    if not content.digest_algorithm:  # cosign tells none for Ed25519
+    if not content.digest_algorithm:  # cosign writes no digest for Ed25519
         return Check("subject", Result.PASS, expected, "the bytes that the signature is over")
     name = _MESSAGE_DIGESTS.get(content.digest_algorithm)
     if name is None:
@@ -247,7 +248,7 @@ def _read(evidence: Evidence) -> tuple[Envelope, Bundle | None]:
 
 
 def _read_statement(payload: bytes) -> Statement:
-    """Read a statement that no other reader can read as something else, nor fail on for its depth."""
+    """Read a statement. Raises for one that another parser may read differently, or is too deep for."""
     _expect_one_reading(payload)
     return parse_statement(payload)
 
@@ -274,9 +275,9 @@ def _check_depth(members: Mapping[str, object]) -> None:
 
 
 def _claims_image_signature(payload: bytes) -> bool:
-    """Whether an unverified payload calls itself an image signature: decides only how its failure is told.
+    """Whether an unverified payload claims to be an image signature. It only decides how a failure is shown.
 
-    A large one, which is none, is not read.
+    A large payload is not read, because an image signature is small.
     """
     try:
         return parse_object(payload, "statement", _LARGEST_CLAIM).get("predicateType") == COSIGN_SIGN
@@ -357,12 +358,12 @@ def _check_bundle(bundle: Bundle | None, envelope: Envelope) -> list[Check]:
 def _examine_simple_signing(
     evidence: Evidence, digest: str, criteria: Criteria, wanted: Wanted, now: datetime
 ) -> Examined:
-    """Judge a raw signature over a simple-signing payload: who signed first, then what the payload says."""
+    """Judge a raw signature over a simple-signing payload: first who signed, then what the payload says."""
     signatures = (Signature("", evidence.signature),)
     signing = Signing(evidence.data, signatures, None, None, evidence.data, evidence.annotations)
     judged = judge(signing, criteria, now)
     if judged.signed_by is None:
-        # told, and no reason to fail: an image signature is no attestation
+        # listed, but no reason to fail: an image signature is no attestation
         return Examined(evidence, digest, judged.checks, is_image_signature=True)
     checks = list(judged.checks)
     try:

@@ -1,7 +1,7 @@
-"""Which names of statements are fixed, so that no member may look like one of them.
+"""The fixed member names of statements. No other member may look like one of them, such as ``Subject``.
 
-Left to anybody are annotations, parameters, environments, digest sets, the contents of a build's
-configuration, and predicates of types that are not read here.
+Names are free in annotations, parameters, environments, digest sets, the configuration of a build, and in
+predicates of types that are not read here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TEKTON: Shape = {
     "buildConfigSource": {"ref": None, "repository": None, "path": None},
     "runSpec": {"taskRef": _REFERENCE, "pipelineRef": _REFERENCE},
 }
-"""External parameters as Tekton Chains writes them; those of other builders have names of their own."""
+"""The external parameters of Tekton Chains. Other builders use other names."""
 _PROVENANCE: Shape = {
     "buildDefinition": {
         "buildType": None,
@@ -33,7 +33,7 @@ _PROVENANCE: Shape = {
     },
     "runDetails": {
         "builder": {"id": None, "version": None, "builderDependencies": _DESCRIPTOR},
-        # earlier Go types of in-toto wrote the second
+        # earlier Go types of in-toto wrote the second name
         "metadata": {"invocationId|invocationID": None, "startedOn": None, "finishedOn": None},
         "byproducts": _DESCRIPTOR,
     },
@@ -65,7 +65,7 @@ _CONDITIONS: Mapping[str, Shape] = {
     Attribute.RUN_OUTCOME: {"uid": None, "outcome": None},
     Attribute.HERMETIC_LEVEL: {"level": None, "reason": None},
 }
-"""Of the attributes that verification reads."""
+"""The members of attributes that verification reads."""
 SIMPLE_SIGNING: Shape = {
     "critical": {"identity": None, "image": {"docker-manifest-digest": None}, "type": None},
     "optional": None,
@@ -73,7 +73,7 @@ SIMPLE_SIGNING: Shape = {
 
 
 def check_statement_names(members: Mapping[str, object]) -> None:
-    """Raise :class:`signers.errors.FormatError` for a member that looks like a fixed one and is another."""
+    """Raise :class:`signers.errors.FormatError` for a member that looks like a fixed name and is not it."""
     check_shape(members, _STATEMENT, "statement")
     kind, predicate = members.get("predicateType"), members.get("predicate")
     shape = _PREDICATES.get(kind) if isinstance(kind, str) else None

@@ -1,7 +1,7 @@
-"""Whether verified provenance is of the run that is wanted, and had no network: pure, from judged evidence.
+"""Whether verified provenance is of the wanted run, and whether that run had no network. Pure.
 
-What says so is an execution report about the run of the provenance, by the same signer. Two statements about
-one artifact may be of two runs, so the same subject alone ties nothing together.
+The proof is an execution report about the run of the provenance, by the same signer. Two statements about one
+artifact may be of two runs, so an equal subject does not connect them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _EXPECTED = f"an execution report of the same run with level {Level.ENFORCED}"
 
 @dataclass(frozen=True, slots=True)
 class RunProof:
-    """The checks, the attestations that they leave standing, and the reports that prove it."""
+    """The checks, the attestations that remain, and the reports that prove them."""
 
     checks: list[Check]
     used: list[Examined]
@@ -40,12 +40,12 @@ def prove_run(
     *,
     is_whole: bool,
 ) -> RunProof:
-    """Return which of the ``used`` attestations an execution report shows to be of the run that is wanted.
+    """Return the ``used`` attestations for which an execution report proves what is demanded of the run.
 
-    Asked are its namespace and hermetic execution. One report has to show all of it: of the run that the
-    provenance tells, about the same artifact, by the same signer. ``matched`` are reports that were compared
-    with the very run that was asked for, so that they need no UID to speak for it. ``is_whole`` is that every
-    store answered: if not, the proof may lie where nobody looked.
+    That is its namespace, hermetic execution, or both. One report has to prove all of it: of the run that the
+    provenance names, about the same artifact, by the same signer. ``matched`` are reports that were compared
+    with the wanted run itself, so they need no UID. ``is_whole`` says that every store answered: otherwise
+    the proof may be in a store that did not.
     """
     if not used:
         skipped = "nothing was verified that a report could speak for"
@@ -87,10 +87,10 @@ _Pairs = list[tuple[Examined, list[Examined]]]
 def _in_namespace(
     pairs: _Pairs, why_none: str, criteria: Criteria, *, is_whole: bool
 ) -> tuple[Check, _Pairs]:
-    """Keep what reports say to be of the namespace.
+    """Keep the attestations whose reports are of the namespace.
 
-    Provenance that tells no run (SLSA v0.2) has no report; it stands, told as not compared, unless hermetic
-    execution is asked for too.
+    Provenance without a run (SLSA v0.2) has no report. It is kept, with a skipped check, unless hermetic
+    execution is demanded too.
     """
     wanted = _expected(NAMESPACE_CHECK, criteria)
     kept = [(one, [each for each in own if _namespace(each) == criteria.namespace]) for one, own in pairs]
@@ -119,7 +119,7 @@ def _expected(name: str, criteria: Criteria) -> str:
 
 
 def _is_report(each: Examined) -> bool:
-    """Whether this is a report by a given key, about what was asked for."""
+    """Whether this is a report by somebody trusted, about what is wanted."""
     if each.authentic is None or each.authentic.statement.predicate_type != SCAI:
         return False
     failed = {check.id for check in each.checks if check.result in {Result.FAIL, Result.ERROR}}
@@ -127,7 +127,7 @@ def _is_report(each: Examined) -> bool:
 
 
 def _speaks_for(report: Examined, attestation: Examined, matched: Sequence[Examined]) -> bool:
-    """Whether a report is of the run that an attestation is of, and by whom that was signed."""
+    """Whether a report is of the run of an attestation, and by the same signer."""
     if report is attestation:
         return True
     if report.signed_by is None or attestation.signed_by is None:

@@ -1,4 +1,4 @@
-"""Whether the key of a piece of evidence counted when it was signed, by the key set that a verifier gave."""
+"""Whether the key of a piece of evidence counted when it was signed, by the given key set."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KEY_WINDOW = "key-window"
 
 
 def judge_window(each: Examined, criteria: Criteria, now: datetime) -> Examined:
-    """Add the check of the key's window and state; evidence by a key that was given alone stays as it is.
+    """Add the check of the key's time window and status, if the key is of a key set.
 
-    Where times were verified, the key has to count at every one of them: see
+    If times were verified, the key has to count at each of them: see
     :meth:`signers.keys.keyset.ListedKey.problem`.
     """
     listed = criteria.windows.get(each.signed_by.keyid) if each.signed_by else None

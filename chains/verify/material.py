@@ -1,7 +1,7 @@
-"""What stands beside a signature, told as checks: log entries, timestamps, and what was demanded of both.
+"""The checks of what accompanies a signature: log entries, timestamps, and what is demanded of both.
 
-What is there is verified, asked for or not: a log entry or a timestamp that is wrong makes the evidence
-unusable. Without a trusted root nothing can be verified, and it is told how much was left.
+Everything that is there is verified, demanded or not: a wrong log entry or timestamp makes the evidence
+unusable. Without a trusted root nothing can be verified; a skipped check says what was not.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from signers.sigstore.verification_material import VerificationMaterial, VerifiedTime
 
 SKEW = timedelta(minutes=5)
-"""How far a clock that is trusted may be ahead of ours."""
+"""How far a trusted clock may be ahead of ours."""
 _TIMES = "timestamps over this signature by a trusted authority"
 _ENTRIES = "entries of this signature in a trusted log"
 
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """Signatures over one piece of ``data`` (an envelope's PAE or a bare payload) as they were found."""
+    """The signatures that were found over ``data``: an envelope's PAE or a bare payload."""
 
     data: bytes
     signatures: tuple[Signature, ...]
     envelope: Envelope | None
     bundle: Bundle | None
     whole: bytes
-    """What lies in the store: timestamps of form A are over all of an envelope."""
+    """The stored bytes. Timestamps of form A are over the whole envelope."""
     annotations: Mapping[str, str]
 
 
@@ -52,12 +52,12 @@ class Refused(Exception):  # noqa: N818 - not an error: the check that ends the 
 
 
 def refusal(check: str, expected: str, actual: str, reason: Reason) -> Refused:
-    """Return what to raise for a failed check."""
+    """Return the exception for a failed check."""
     return Refused(Check(check, Result.FAIL, expected, actual, reason))
 
 
 def read_material(signing: Signing) -> VerificationMaterial:
-    """Return what stands beside the signature, not verified. Raises :class:`Refused`."""
+    """Return what accompanies the signature, not verified yet. Raises :class:`Refused`."""
     from signers.sigstore.verification_material import VerificationMaterial  # noqa: PLC0415 - an extra's packages
 
     try:
@@ -74,7 +74,7 @@ def read_material(signing: Signing) -> VerificationMaterial:
 def check_material(
     material: VerificationMaterial, signed: Signed, whole: bytes, criteria: Criteria, now: datetime
 ) -> tuple[list[Check], list[VerifiedTime], list[Logged]]:
-    """Return the checks with all times and log entries; each has to hold, and what is demanded to be there.
+    """Return the checks, times and log entries. All must be valid, and what is demanded must be there.
 
     Without a trusted root there are none. Raises :class:`Refused`.
     """
@@ -96,7 +96,7 @@ def check_material(
     try:
         entries = verifier.verify_entries(material, signed, root)
         times += [verifier.VerifiedTime(one.time, "Tlog", one.url) for one in entries if one.time is not None]
-        # a log's key that is trusted no more proves nothing about an entry that no time is known of
+        # a log key that is not trusted any more proves nothing for an entry without a known time
         verifier.expect_in_force(entries, [one.moment for one in times] or [now])
     except VerificationError as error:
         raise refusal("transparency-log", _ENTRIES, str(error), Reason.TLOG_INVALID) from error
@@ -118,7 +118,7 @@ def _expect_past(times: Sequence[VerifiedTime], now: datetime) -> None:
 
 
 def not_checked(signing: Signing) -> list[Check]:
-    """Say what was not looked at, since no trusted root was given."""
+    """Return a skipped check that says what was not verified without a trusted root."""
     if signing.bundle is not None:
         found = {
             "transparency-log": len(signing.bundle.log_entries),

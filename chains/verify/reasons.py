@@ -1,6 +1,6 @@
-"""The stable codes of verification, all in one place; ``docs/verify.md`` says what each means.
+"""The stable codes of verification. ``docs/verify.md`` explains each.
 
-A code is never renamed and never gets another meaning: dashboards and policies count them.
+A code is never renamed and never changes its meaning: dashboards and policies depend on it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A verification for people: the verdict first, then what matters, in lines of 80 columns.
+"""The text of a verification: the verdict first, then the details, in lines of 80 columns.
 
-No word of the evidence can start a line or move the cursor: continued lines are indented, and every line is
-escaped.
+Text from evidence can neither begin a line nor move the cursor: continued lines are indented, and every line
+is escaped.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _LABEL = 14
 
 
 def to_text(found: Verification, *, verbose: bool = False, width: int = WIDTH) -> str:
-    """Return lines for people, none longer than ``width`` columns; the first one begins with the verdict.
+    """Return lines of at most ``width`` columns; the first begins with the verdict.
 
-    Below it stand the reason, the target, what failed or was left undecided with what was expected and what
-    was found, the checks that passed, where evidence was looked for, and what was used. With ``verbose``
-    every criterion, check and item of evidence is told, whatever came of it.
+    It is followed by the reason, the target, the checks that failed or could not be made with expected and
+    actual values, the checks that passed, the stores, and the attestations that were used. With ``verbose``
+    every criterion, check and item of evidence is listed.
     """
     lines = [f"{found.verdict.value} {_plain(found.target.ref)}", f"  {_plain(found.summary)}"]
     lines += [f"  digest {name}:{_plain(value)}" for name, value in found.target.digest.items()]
@@ -44,7 +44,7 @@ def to_text(found: Verification, *, verbose: bool = False, width: int = WIDTH) -
 
 
 def many_to_text(verifications: Sequence[Verification], *, verbose: bool = False, width: int = WIDTH) -> str:
-    """Return the texts of all; before several stands a line with the worst verdict and the counts."""
+    """Return all texts. Several are preceded by a line with the worst verdict and the counts."""
     texts = [to_text(each, verbose=verbose, width=width) for each in verifications]
     if len(texts) == 1:
         return texts[0]
@@ -92,7 +92,7 @@ def _everything(found: Verification) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Return ``text`` cut, and on one line fit for a terminal."""
+    """Return ``text`` shortened, escaped, and on one line."""
     return plain(excerpt(text))
 
 

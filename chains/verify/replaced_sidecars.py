@@ -1,8 +1,7 @@
-"""A run file that was written after Tekton had replaced the run's sidecars, or evidence that was: compared
-all the same, and told what could not be.
+"""Compares a run file with evidence although Tekton replaced the run's sidecars before one was written.
 
-Everything else must agree: what is left out here is only what :mod:`chains.tekton.late_changes` knows to
-change.
+Tekton stops a sidecar by replacing its image. What cannot be compared is reported. Everything else must
+agree: only the changes that :mod:`chains.tekton.late_changes` knows are ignored.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ _DEPENDENCIES = (("predicate", "materials"), ("predicate", "buildDefinition", "r
 
 
 def replaced_in(run: RunSnapshot) -> set[Sidecar]:
-    """Return the sidecars of a run and its children whose records are of the replacement."""
+    """Return the sidecars of a run and its children that are recorded with the replacement."""
     tasks = (run, *run.children)
     return {(task.label, name) for task in tasks for name in dependencies.replaced_sidecars(task)}
 
 
 def replaced_when_signed(report: Statement, run: RunSnapshot) -> set[Sidecar]:
-    """Return the sidecars of which an execution report of the run has the record of the replacement."""
+    """Return the sidecars that an execution report of the run records with the replacement."""
     ended = {task.label: text_at(task.raw, "status", "completionTime") for task in (run, *run.children)}
     return {
         (label, text_at(record, "name"))
@@ -69,7 +68,7 @@ def _without(raw: Mapping[str, Json], label: str, gone: Collection[Sidecar]) -> 
 
 
 def report_differences(report: Statement, run: RunSnapshot) -> Iterator[Difference]:
-    """Yield where the sidecars of a run and its children are not those that its execution report tells."""
+    """Yield where the sidecars of a run and its children differ from those in its execution report."""
     signed: dict[str, list[Mapping[str, Json]]] = {}
     for label, record in _records(report):
         signed.setdefault(label, []).append(record)
@@ -82,9 +81,9 @@ def report_differences(report: Statement, run: RunSnapshot) -> Iterator[Differen
 
 
 def settle(given: Json, signed: Json, run: RunSnapshot, gone: Collection[Sidecar]) -> tuple[Json, Json]:
-    """Return two statements without what may differ between them although nothing was tampered with.
+    """Return two statements without what may differ although nobody tampered with them.
 
-    ``given`` is that of the run as if it had not had the sidecars ``gone``.
+    ``given`` is the statement of the run as if it had not had the sidecars ``gone``.
     """
     given, signed = copy.deepcopy(given), copy.deepcopy(signed)
     children = {child.label: child.run for child in run.children}
@@ -99,7 +98,7 @@ def settle(given: Json, signed: Json, run: RunSnapshot, gone: Collection[Sidecar
 
 
 def _room(run: RunSnapshot, gone: Collection[Sidecar]) -> int:
-    """Return how many images the sidecars ``gone`` may have had that no other container of the run has."""
+    """Return how many images may be those of the sidecars ``gone`` and of no other container of the run."""
     own: list[str] = []
     others: set[str] = set()
     for task in (run, *run.children):
@@ -118,7 +117,7 @@ def _list_at(statement: Json, path: tuple[str, ...]) -> list[dict[str, Json]]:
 
 
 def _drop_images(ours: list[dict[str, Json]], theirs: list[dict[str, Json]], most: int) -> None:
-    """Drop up to ``most`` images that only the signed list has; nothing if the other has more of anything."""
+    """Drop up to ``most`` images that only the signed list has; none if the other list has any more."""
     left = list(theirs)
     for item in ours:
         if item not in left:
@@ -135,7 +134,7 @@ def _is_image(item: Mapping[str, Json]) -> bool:
 
 
 def _drop_bookkeeping(statement: Json) -> None:
-    """Drop what others noted, and with it the fields that are not written when they are empty."""
+    """Drop what controllers note on a run, and the fields that are then empty and would not be written."""
     internal = mapping_at(statement, "predicate", "buildDefinition", "internalParameters")
     for field in list(_without_notes(internal)):
         internal[field] = None  # type: ignore[index]
@@ -150,7 +149,7 @@ def _drop_bookkeeping(statement: Json) -> None:
 
 
 def _without_notes(holder: Mapping[str, Json]) -> Iterator[str]:
-    """Drop notes from labels and annotations of ``holder``; yield those of the two that are empty then."""
+    """Drop notes from labels and annotations of ``holder``; yield which of the two are then empty."""
     for field in ("annotations", "labels"):
         entries = holder.get(field)
         if isinstance(entries, dict) and not BOOKKEEPING.isdisjoint(entries):
@@ -163,7 +162,7 @@ def _without_notes(holder: Mapping[str, Json]) -> Iterator[str]:
 def _settle_content(
     item: dict[str, Json], children: Mapping[str, Mapping[str, Json]], gone: Collection[Sidecar]
 ) -> None:
-    """Open a dependency that holds a whole TaskRun, without what may have changed in it since."""
+    """Decode a dependency that contains a whole TaskRun, without what may have changed since."""
     try:
         raw = lean_json.loads(b64decode(text_at(item, "content")))
     except ValueError:

@@ -1,8 +1,8 @@
-"""A run file against what was signed about it: pure, from a frozen run and authentic statements.
+"""Compares a run with what was signed about it. Pure, from a frozen run and authentic statements.
 
-A provenance statement is compared whole with the statement that each compatible format gives for the run; an
-execution report must name the run's snapshot in its outcome. Subjects alone bind nothing to a run: a task
-chooses them itself through its results.
+A provenance statement is compared in every field with the statement that each compatible format gives for the
+run. An execution report must have the digest of the run's snapshot. An equal subject proves nothing about a
+run, because a task chooses its subjects itself through its results.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _UNORDERED = {
     "predicate.runDetails.byproducts",
     "predicate.materials",
 }
-"""Lists that Tekton Chains writes in an order that changes from call to call."""
+"""Lists that Tekton Chains writes in a different order each time."""
 _EXTERNAL = "predicate.buildDefinition.externalParameters"
 _ENOUGH = 50
 _SHOWN = 160
@@ -57,7 +57,7 @@ Difference = tuple[str, Any, Any]
 
 
 class RunWanted:
-    """What a statement must be about to speak for one run."""
+    """Matches the statements that are about one run."""
 
     def __init__(self, run: RunSnapshot) -> None:
         self.run = run
@@ -65,7 +65,7 @@ class RunWanted:
         self._not_compared = replaced_in(run)
 
     def learn(self, report: Statement) -> bool:
-        """Take note of the sidecars of which a report that counts has the replacement; whether it is news."""
+        """Note the sidecars that a valid report records with the replacement; return whether any is new."""
         before = len(self._not_compared)
         self._not_compared |= replaced_when_signed(report, self.run)
         if len(self._not_compared) > before:
@@ -75,7 +75,7 @@ class RunWanted:
 
     @cached_property
     def subjects(self) -> tuple[ResourceDescriptor, ...]:
-        """The artifacts of the run as any format has them, each once."""
+        """The artifacts of the run in any format, each once."""
         found: dict[bytes, ResourceDescriptor] = {}
         for kind in _FORMATS:
             for _, statement in self._build(self.run, kind, "", slsa_v1.SLSA_BUILD_TYPE):
@@ -88,7 +88,7 @@ class RunWanted:
         return any((subject.digest or {}).get("sha256") == sha256 for subject in self.subjects)
 
     def match(self, found: Authentic) -> list[Check]:
-        """Bind a statement to the run by what its predicate type offers."""
+        """Return the checks that connect a statement with the run, depending on its predicate type."""
         kind = found.statement.predicate_type
         if kind == SCAI:
             return [self._match_report(found.statement)]
@@ -98,7 +98,7 @@ class RunWanted:
         return [_fail(MATCH_CHECK, "a provenance statement or an execution report", actual)]
 
     def _match_report(self, statement: Statement) -> Check:
-        """Compare the snapshot's digest with that of the outcome, which the signer computed itself."""
+        """Compare the snapshot's digest with that of the report's outcome, which the signer computed."""
         outcome = run_outcome(statement)
         target = outcome.get("target")
         digests = target.get("digest") if isinstance(target, dict) else None
@@ -131,14 +131,14 @@ class RunWanted:
         return [identity, *self._compare(found)]
 
     def _sidecars(self) -> Iterator[Check]:
-        """Tell of which sidecars the image is not compared, since Tekton has replaced them to stop them."""
+        """Yield a skipped check for each sidecar whose image is not compared, because Tekton replaced it."""
         for label, name in sorted(self._not_compared):
             expected = f"the image that ran in sidecar {name} of {label}"
             actual = "tekton replaced it before this file was written, or before it was signed: not compared"
             yield Check(SIDECAR_CHECK, Result.SKIP, expected, actual, Reason.NOT_COMPARED)
 
     def _match_uid(self, statement: Statement) -> Check:
-        """Compare the run's UID, where the statement has one; SLSA v0.2 has neither UID nor name of a run."""
+        """Compare the run's UID, if the statement has one. SLSA v0.2 has neither UID nor name of a run."""
         uid = run_uid(statement)
         expected = self.run.uid or "no uid"
         if statement.predicate_type == SLSA_V1 and uid != self.run.uid:
@@ -149,7 +149,7 @@ class RunWanted:
         return Check(UID_CHECK, Result.SKIP, expected, actual, Reason.NOT_COMPARED)
 
     def _compare(self, found: Authentic) -> list[Check]:
-        """Compare provenance whole, and where it differs without what changes after a run's end."""
+        """Compare provenance in every field; if it differs, again without what changes after a run's end."""
         signed = orjson.loads(found.payload)
         claims = found.statement.predicate_type, builder_id(found.statement), build_type(found.statement)
         name, best = self._nearest(signed, *claims, late=False)
@@ -176,7 +176,7 @@ class RunWanted:
     def _nearest(
         self, signed: Any, predicate_type: str, builder: str, kind: str, *, late: bool
     ) -> tuple[str, list[Difference]]:
-        """Return the format whose statement is nearest to the signed one, and where they differ."""
+        """Return the format whose statement has the fewest differences from the signed one, and these."""
         nearest, best = "", list[Difference]()
         for name, given in self._candidates(predicate_type, builder, kind, late=late):
             compared = settle(given, signed, self.run, self._not_compared) if late else (given, signed)
@@ -190,9 +190,9 @@ class RunWanted:
     def _candidates(
         self, predicate_type: str, builder: str, kind: str, *, late: bool
     ) -> list[tuple[str, Any]]:
-        """Return (format, statement as JSON) of each format that may have given one, no two equal.
+        """Return (format, statement as JSON) of each format that may have written it, without duplicates.
 
-        ``late`` asks for the run without the sidecars that cannot be compared.
+        With ``late`` they are of the run without the sidecars that cannot be compared.
         """
         asked = (predicate_type, builder, kind, late)
         known = self._known.get(asked)
@@ -209,7 +209,7 @@ class RunWanted:
     def _build(
         run: RunSnapshot, predicate_type: str, builder: str, kind: str
     ) -> Iterator[tuple[str, Statement]]:
-        """Yield the statement of every format with every setting that changes what a statement says."""
+        """Yield the statement of every format, with every setting that changes a statement."""
         is_pipeline = run.kind == "PipelineRun"
         for deep, native in product((False, True) if is_pipeline else (False,), (False, True)):
             options = slsa_v1.Options(builder_id=builder, build_type=kind, deep=deep, native=native)
@@ -219,7 +219,7 @@ class RunWanted:
 
 
 def differences(given: Any, signed: Any, path: str = "") -> Iterator[Difference]:
-    """Yield where two JSON values differ, in the order of ``given``; numbers compare by value."""
+    """Yield where two JSON values differ, in the order of ``given``. Numbers are compared by value."""
     if isinstance(given, dict) and isinstance(signed, dict):
         for key in [*given, *(key for key in signed if key not in given)]:
             below = f"{path}.{key}" if path else str(key)
@@ -239,7 +239,7 @@ def differences(given: Any, signed: Any, path: str = "") -> Iterator[Difference]
 def _without_common(
     ours: list[tuple[int, _Value]], theirs: list[tuple[int, _Value]]
 ) -> tuple[list[tuple[int, _Value]], list[tuple[int, _Value]]]:
-    """Drop what both lists hold, as often as both hold it."""
+    """Return both lists without the items that both have, each as often as both have it."""
     left = [(index, value, orjson.dumps(value, option=orjson.OPT_SORT_KEYS)) for index, value in theirs]
     counts: dict[bytes, int] = {}
     for _, _, text in left:

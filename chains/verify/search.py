@@ -1,4 +1,4 @@
-"""Evidence from stores: every store is asked everything, and one that fails hides no other's answer."""
+"""Searches stores for evidence. Every store is asked everything; an error of one hides no other answer."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from storage.limits.allowance import Allowance, within
 from storage.record import Evidence, Findings, SkipKind, Skipped
 
 AT_ONCE = 16
-"""Questions that one store is asked at the same time."""
+"""Requests to one store at the same time."""
 FEW_BYTES = 2 * 1024 * 1024
-"""Evidence that one target may have while others are in work too."""
+"""Bytes of evidence that one target may have while other targets are in work."""
 MOST_BYTES = 64 * 1024 * 1024
-"""Evidence of one target, for which the others wait: the largest that is signed, in both forms."""
+"""Bytes of evidence of one target while the others wait: the largest that is signed, in both forms."""
 LARGEST = 40 * 1024 * 1024
-"""Of one piece: no larger one is read when it is judged."""
+"""Bytes of one piece of evidence. A larger one would not be read when it is judged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A subject to look for; ``is_optional`` where a store may rightly not serve such subjects."""
+    """A subject to search for; ``is_optional`` if a store may not serve such subjects."""
 
     digest: str
     reference: str = ""
@@ -36,21 +36,21 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Everything the stores gave, each piece once, and an ``error`` check for each that could not answer."""
+    """The evidence of all stores, each piece once, and an ``error`` check for each that did not answer."""
 
     evidence: tuple[Evidence, ...] = ()
     skipped: tuple[Left, ...] = ()
     errors: tuple[Check, ...] = ()
     held: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """By a store's URL the digests of the evidence that it gave."""
+    """The digests of the evidence that each store gave, by the store's URL."""
 
 
 @asynccontextmanager
 async def searched(stores: Sequence[Store], queries: Sequence[Query], uid: str = "") -> AsyncIterator[Search]:
-    """Give the result of :func:`search` while it is in use: so much evidence is held at a time, and no more.
+    """Give the result of :func:`search` while it is in use, within a limit on the bytes that are held.
 
-    One target at a time may have much: the first that comes, and each that turned out to have, which is
-    searched again when its turn has come.
+    One target at a time may have much evidence: the first one, and later each that has more than
+    :data:`FEW_BYTES`, which is searched again when its turn has come.
     """
     if not _turn().locked():
         async with _turn():
@@ -79,7 +79,7 @@ def _turn() -> asyncio.Lock:
 
 
 async def search(stores: Sequence[Store], queries: Sequence[Query], uid: str = "") -> Search:
-    """Ask every store about every subject and, with ``uid``, for what came from that run. Never raises."""
+    """Ask every store for every subject and, with ``uid``, for the evidence of that run. Never raises."""
     answers = await asyncio.gather(*(_ask(store, queries, uid) for store in stores))
     evidence = {
         (one.location, one.digest, one.format, one.signature): one
@@ -109,7 +109,7 @@ async def _ask(store: Store, queries: Sequence[Query], uid: str) -> Search:
     if uid:
         questions.append(store.find_run(uid))
     found = await asyncio.gather(*(guarded(question) for question in questions))
-    # a store that answers about other subjects may refuse a kind that it never holds
+    # a store that answers for other subjects may refuse one that it never holds
     answered = any(isinstance(answer, Findings) for answer in found[: len(queries)])
     evidence: list[Evidence] = []
     skipped: list[Left] = []

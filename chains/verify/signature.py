@@ -1,8 +1,8 @@
-"""Who made one signature: given keys, or certificates of an identity that was asked for.
+"""Who made one signature: a trusted key, or a certificate of a trusted identity.
 
-Certificates are verified as the Sigstore client specification wants, section 4: issued for signing code by an
+Certificates are verified by section 4 of the Sigstore client specification: issued for signing code by an
 authority (4.3), the signature (4.5), a time (4.2), the log entry (4.4), and the certificate at every time
-(4.3). Whose certificate it is comes early, so that a stranger's evidence is told as such and not as broken.
+(4.3). The identity is compared early, so that a stranger's evidence is reported as such and not as broken.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _ISSUED = "a certificate for signing code by a trusted authority, logged"
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Who signed, if somebody did who is trusted, and the checks up to the first that failed.
+    """Who signed, if it is somebody trusted, and the checks up to the first that failed.
 
-    ``is_tampered``: it names a given key, or has a true certificate of the identity asked for, which did not
+    ``is_tampered``: it names a trusted key, or has a valid certificate of a trusted identity, which did not
     make the signature.
     """
 
@@ -53,15 +53,15 @@ class Judged:
 
     @property
     def is_keyless_unasked(self) -> bool:
-        """Whether only a certificate, that nobody asked for, could say who signed."""
+        """Whether only a certificate could say who signed, and the criteria trust no certificate."""
         return any(check.reason is Reason.KEYLESS_UNSUPPORTED for check in self.checks)
 
 
 def judge(signing: Signing, criteria: Criteria, now: datetime) -> Judged:
-    """Say who signed. Never raises for what was found.
+    """Return who signed. Never raises because of evidence.
 
-    A bundle says by its key hint or its certificate which of both it is; in form A given keys come first.
-    Where a trusted root is given, every log entry and every timestamp has to hold, asked for or not.
+    A bundle is signed with a key or a certificate, as its verification material says; in form A the keys are
+    tried first. With a trusted root, every log entry and every timestamp has to be valid, demanded or not.
     """
     is_keyless = signing.bundle is not None and signing.bundle.key_hint is None
     if not is_keyless:
@@ -90,7 +90,7 @@ def _judge_keys(signing: Signing, criteria: Criteria, now: datetime) -> Judged:
             actual = f"names a given key, which did not sign this: {error}"
             check = Check("signature", Result.FAIL, expected, actual, Reason.SIGNATURE_INVALID)
             return Judged((check,), is_tampered=True)
-        # nothing in it claims a given key, so nothing says that it was changed
+        # it names no trusted key, so nothing shows that it was altered
         why = str(error) if criteria.keys else "signed by a key, and no key was given"
         return Judged((Check("signature", Result.FAIL, expected, why, Reason.KEY_UNKNOWN),))
     signed_by = SignedBy(key.keyid)
@@ -106,7 +106,7 @@ def _judge_keys(signing: Signing, criteria: Criteria, now: datetime) -> Judged:
 
 
 def _find_key(signing: Signing, keys: Sequence[PublicKey]) -> tuple[PublicKey, bytes]:
-    """Return the given key that signed, and its signature. Raises :class:`VerificationError`."""
+    """Return the trusted key that signed, and its signature. Raises :class:`VerificationError`."""
     if signing.envelope is not None:
         keys = [verify_envelope(signing.envelope, keys)]
     for key in keys:
@@ -152,7 +152,7 @@ def _judge_certificate(
 
 
 def _issued(der: bytes, root: TrustedRoot) -> tuple[Issued, PublicKey]:
-    """Return the certificate with its key, whenever it was issued (4.3 without the time)."""
+    """Return the certificate with its key, valid at any time (4.3 without the time)."""
     from signers.sigstore.certificate import check_issued, read_certificate  # noqa: PLC0415 - keeps keys alone fast
 
     try:
@@ -165,7 +165,7 @@ def _issued(der: bytes, root: TrustedRoot) -> tuple[Issued, PublicKey]:
 
 
 def _match(issued: Issued, wanted: CertificateWanted) -> list[Check]:
-    """Compare both, identity first; the issuer is not asked when the identity is another."""
+    """Compare identity and issuer. The issuer is not compared if the identity differs."""
     asked = (
         ("identity", wanted.identity, issued.identity, Reason.IDENTITY_MISMATCH),
         ("issuer", wanted.issuer, issued.issuer, Reason.ISSUER_MISMATCH),
@@ -177,9 +177,9 @@ def _match(issued: Issued, wanted: CertificateWanted) -> list[Check]:
 
 
 def _held(issued: Issued, times: Sequence[VerifiedTime]) -> Check:
-    """The certificate has to have held at every time, and there has to be one (4.3).
+    """The certificate has to be valid at every verified time, and there has to be one (4.3).
 
-    A certificate of ten minutes says nothing about a signature that may be of any day.
+    A certificate that is valid for ten minutes proves nothing about a signature without a time.
     """
     if not times:
         expected = "a verified time: a timestamp, or an entry of a Rekor v1 log with its promise"

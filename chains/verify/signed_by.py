@@ -1,4 +1,4 @@
-"""Who made a signature, verified, and what vouches for when."""
+"""Who made a signature, and what proves the time. Both are verified."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SignedBy:
-    """Who made a signature, verified: a given key, or a certificate's identity; and what vouches for when."""
+    """The verified signer, a trusted key or a certificate's identity, and the proofs of the time."""
 
     keyid: str = ""
     identity: str = ""
@@ -29,7 +29,7 @@ class SignedBy:
 
     @property
     def where_and_when(self) -> str:
-        """The log entries and the times, empty where there are none."""
+        """The log entries and the times; empty if there are none."""
         told = [f", log index {one.index} of {one.url}" for one in self.entries]
         moments = sorted(one.moment for one in self.times)
         told += [f", at {moments[0].strftime('%Y-%m-%dT%H:%M:%SZ')}"] if moments else []

@@ -1,6 +1,6 @@
-"""What a statement must be about: a digest, a file, or nothing that was given; ``run`` adds runs.
+"""What a statement must be about: a digest, a file, or nothing; ``run`` adds runs.
 
-Subjects match by digest alone (in-toto's validation model): names mean nothing, any subject may match, and
+Subjects match by digest only (in-toto's validation model). Names are ignored, any subject may match, and
 every algorithm that both sides have must agree.
 """
 
@@ -17,12 +17,12 @@ from chains.verify.reasons import Reason, Result
 from chains.verify.verdict import Check
 
 _NAMED = 4
-"""Subjects that one line names."""
+"""Subjects that are listed on one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authentic:
-    """A statement that somebody of the criteria signed; ``payload`` are the bytes that were signed."""
+    """A statement that somebody trusted signed; ``payload`` are the signed bytes."""
 
     statement: Statement
     payload: bytes
@@ -35,7 +35,7 @@ class Wanted(Protocol):
         """Return the checks of step 6, at least one."""
 
     def is_image(self, sha256: str) -> bool:
-        """Whether the image with this digest is what was asked for, for image signatures."""
+        """Whether the image with this digest is the wanted one, for image signatures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class DigestWanted:
     digest: Mapping[str, str]
 
     def match(self, found: Authentic) -> list[Check]:
-        """Step 6: one subject has an algorithm in common, and no value that differs."""
+        """Step 6: one subject shares an algorithm, and no shared value differs."""
         subjects = found.statement.subjects
         expected = spell(self.digest)
         if any(self._is(subject.digest or {}) for subject in subjects):
@@ -54,7 +54,7 @@ class DigestWanted:
         return [Check("subject", Result.FAIL, expected, actual, Reason.SUBJECT_MISMATCH)]
 
     def is_image(self, sha256: str) -> bool:
-        """Whether this is the digest asked for."""
+        """Whether this is the wanted digest."""
         return self._is({"sha256": sha256})
 
     def _is(self, digest: Mapping[str, str]) -> bool:
@@ -64,22 +64,22 @@ class DigestWanted:
 
 @dataclass(frozen=True, slots=True)
 class BlobWanted(DigestWanted):
-    """A file: a statement's subject, or what a message signature is over."""
+    """A file: the subject of a statement, or the content of a message signature."""
 
     data: bytes = field(repr=False)
 
     @classmethod
     def of(cls, data: bytes) -> BlobWanted:
-        """Return what a file's bytes are looked for by: every digest that statements name files by."""
+        """Return the wanted file with its digest in every algorithm that statements use."""
         names = ("sha256", "sha384", "sha512")
         return cls({name: hashlib.new(name, data).hexdigest() for name in names}, data)
 
 
 class NothingWanted:
-    """No artifact to compare: a bundle file alone. What it speaks for is told, never taken as compared."""
+    """No artifact: a bundle file alone. A skipped check says what its statement is about."""
 
     def match(self, found: Authentic) -> list[Check]:
-        """Step 6, not done, with what the statement is about."""
+        """Step 6, skipped; the check says what the statement is about."""
         named = [_named(one) for one in found.statement.subjects]
         actual = f"subject: not compared; it speaks for {_listed(named)}"
         return [
@@ -87,13 +87,13 @@ class NothingWanted:
         ]
 
     def is_image(self, sha256: str) -> bool:
-        """Nothing was asked for, so nothing is it."""
+        """Return False: no image is wanted."""
         del sha256
         return False
 
 
 def spell(digest: Mapping[str, str]) -> str:
-    """Return a digest set in words."""
+    """Return a digest set as text."""
     return " ".join(f"{name}:{value}" for name, value in digest.items())
 
 

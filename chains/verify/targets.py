@@ -1,8 +1,8 @@
-"""What a word on the command line means: an image with digest, a digest, a run file or a bundle file.
+"""The meaning of a word on the command line: an image with digest, a digest, a run file or a bundle file.
 
-Its form decides, so that no file that lies in the working folder can take the place of an image: see
-:func:`parse_target`. A tag is refused unless it is to be resolved, which happens once; what is verified is
-the digest.
+The form of the word decides, so that a file in the working folder cannot take the place of an image: see
+:func:`parse_target`. A tag is refused unless it may be resolved. It is resolved once, and its digest is
+verified.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from storage.formats.reference import PREFIXES, parse_image
 
 STDIN = "-"
 MOST_FILE = 48 * 1024 * 1024
-"""Bytes of a file, which is held in several forms while it is verified."""
+"""Bytes of the largest file. It is held in several forms while it is verified."""
 _LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 _DIGEST = re.compile(r"(?:((?i:sha\d+|md5)):)?([0-9A-Fa-f]*)", re.ASCII)
 _BUNDLE_MEMBERS = ("verificationMaterial", "dsseEnvelope", "messageSignature")
@@ -42,7 +42,7 @@ _LOOKED_AT = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class DigestTarget:
-    """A subject's digest, ``algorithm:hex``, and its repository where the user named it."""
+    """A subject's digest, ``algorithm:hex``, and its repository if the user named it."""
 
     ref: str
     digest: str
@@ -66,7 +66,7 @@ class FileTarget:
     path: Path | None = None
 
     def is_in(self, folder: Path) -> bool:
-        """Whether the file lies in a folder or below it, wherever links lead."""
+        """Whether the file is in a folder or below it, after links are resolved."""
         return self.path is not None and self.path.resolve().is_relative_to(folder.resolve())
 
 
@@ -74,7 +74,7 @@ ParsedTarget = DigestTarget | TagTarget | FileTarget
 
 
 class TagResolver(Protocol):
-    """Looks up what a tag points to now."""
+    """Looks up the current digest of a tag."""
 
     async def resolve(self, reference: str) -> str:
         """Return ``sha256:hex`` of ``registry/repository:tag``.
@@ -84,12 +84,12 @@ class TagResolver(Protocol):
 
 
 def parse_target(word: str, *, resolve: bool = False) -> ParsedTarget:
-    """Tell what ``word`` means, and read it where it is a file or ``-``.
+    """Return what ``word`` means; a file or ``-`` (standard input) is read.
 
-    In this order: ``-``; a digest; a file where the word begins with ``/`` or ``.``; an image where it begins
-    with ``oci://`` or ``docker://`` or has a digest; with ``resolve`` an image where it has the form of one;
-    a file where it ends as files do or where there is one. Raises :class:`UsageError` for a file that has the
-    form of an image by tag, for a tag that is not to be resolved and for anything that is no target.
+    In this order: ``-``; a digest; a file if the word begins with ``/`` or ``.``; an image if it begins with
+    ``oci://`` or ``docker://`` or has a digest; with ``resolve``, an image if it has the form of one; a file
+    if it has a known suffix or exists. Raises :class:`UsageError` for a file whose name has the form of an
+    image with a tag, for a tag without ``resolve``, and for anything else.
     """
     if not word:
         raise UsageError("an empty word is no target: name an image with digest, a digest or a file")
@@ -160,7 +160,7 @@ def parse_digest(text: str) -> str:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # too long, or a null character in it
+    except (OSError, ValueError):  # the name is too long or has a null character
         return False
 
 
@@ -196,7 +196,7 @@ def _file(ref: str, data: bytes, path: Path | None = None) -> FileTarget:
 
 
 def _kind(data: bytes) -> str:
-    """Tell evidence from runs by its members, or by its words where it is broken JSON; nothing is judged."""
+    """Return whether a file is evidence or a run, by its members, or by its text if it is broken JSON."""
     text = data[:_LOOKED_AT].lstrip(b"\xef\xbb\xbf \t\r\n")
     if not text.startswith(b"{"):
         return "run"

@@ -1,7 +1,7 @@
-"""What a verification is asked and what it answers: criteria, checks, attestations, one verdict.
+"""The result of a verification: criteria, checks, attestations and one verdict.
 
-Everything here is plain data with a rendering in JSON, the same for success and failure (for people:
-``chains/verify/render.py``). The JSON keys are stable; ``docs/verify.md`` documents them.
+Plain data, with the same JSON for success and failure; ``chains/verify/render.py`` makes the text. The JSON
+keys are stable; ``docs/verify.md`` documents them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _FROM_WORST = (Verdict.FAILED, Verdict.INDETERMINATE, Verdict.NOT_FOUND, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question with the expected and the actual answer; ``attestation`` is the digest of whose it is."""
+    """One check with the expected and actual value; ``attestation`` is the digest of what it is about."""
 
     id: str
     result: Result
@@ -56,7 +56,7 @@ class Check:
     attestation: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the check as printed; ``attestation`` only where the check is about one."""
+        """Return the check as printed; ``attestation`` only if the check is about one."""
         written: dict[str, Any] = {
             "id": self.id,
             "result": self.result.value,
@@ -71,11 +71,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Attestation:
-    """One piece of evidence that was looked at.
+    """One piece of evidence that was judged.
 
-    ``statement``, ``payload`` and ``signed_by`` are set only when somebody of the criteria signed it: nothing
-    that was not verified is told as if it were true. ``used`` means that it passed every check asked of it
-    and counts; otherwise ``reason`` and ``detail`` say why not.
+    ``statement``, ``payload`` and ``signed_by`` are set only if somebody trusted signed it: unverified claims
+    are not shown. ``used`` means that it passed every check and counts; otherwise ``reason`` and ``detail``
+    say why not.
     """
 
     source: str
@@ -95,7 +95,7 @@ class Attestation:
 
     @property
     def keyid(self) -> str:
-        """The fingerprint of the given key that signed it, else empty."""
+        """The fingerprint of the trusted key that signed it, else empty."""
         return self.signed_by.keyid if self.signed_by else ""
 
     def to_json(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class Attestation:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Something found that is no usable evidence, and why."""
+    """Something that was found and is no usable evidence, with the reason."""
 
     location: str
     digest: str
@@ -145,7 +145,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What was verified: ``ref`` as the user knows it, its digest set, and for a run its UID."""
+    """What was verified: ``ref`` as the user named it, its digest set, and the UID of a run."""
 
     ref: str
     digest: Mapping[str, str] = field(default_factory=dict)
@@ -159,7 +159,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """One target with its verdict and everything that led to it."""
+    """One target with its verdict and everything that it depends on."""
 
     verdict: Verdict
     summary: str
@@ -241,10 +241,10 @@ def from_worst(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return the verdict that stands for several targets: FAILED, then INDETERMINATE, NOT_FOUND, VERIFIED.
+    """Return the verdict for several targets: the first found of FAILED, INDETERMINATE, NOT_FOUND, VERIFIED.
 
-    Wrong evidence is a finding that must not hide behind an outage; an outage may hide wrong evidence, so it
-    comes before a plain absence. No verdicts at all are INDETERMINATE: nothing was verified.
+    An outage must not hide wrong evidence. It may itself hide wrong evidence, so it comes before an absence.
+    No verdicts at all are INDETERMINATE: nothing was verified.
     """
     return next(iter(from_worst(verdicts)), Verdict.INDETERMINATE)
 

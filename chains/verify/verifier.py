@@ -1,9 +1,9 @@
 """Evidence, stores and criteria in; one verdict with all its checks out.
 
-VERIFIED is said only when a key of the criteria signed at least one statement that passed every check asked
-of it. Everything else is FAILED, NOT_FOUND or INDETERMINATE and says why; bad evidence never raises.
-``docs/verify.md`` tells verdicts, reasons and the decisions behind them. The rules for one piece of evidence
-are in ``evidence``, those for runs in ``run``, the verdict in ``conclude``.
+The verdict is VERIFIED only if somebody trusted signed at least one statement that passed every check.
+Everything else is FAILED, NOT_FOUND or INDETERMINATE, with the reason; bad evidence never raises.
+``docs/verify.md`` explains verdicts, reasons and decisions. The rules for one piece of evidence are in
+``evidence``, those for runs in ``run``, the verdict in ``conclude``.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Verifier:
         algorithm, _, value = parse_digest(digest).partition(":")
         wanted = DigestWanted({algorithm: value})
         target = Target(ref or digest, wanted.digest)
-        # step 1: find evidence; what is found is held only as long as it is judged
+        # step 1: find evidence, which is held only while it is judged
         async with searched(self.stores, [Query(f"{algorithm}:{value}", reference)]) as found:
             return self._conclude(target, wanted, found)
 
@@ -148,8 +148,8 @@ class Verifier:
 
         ``blob`` is the file that it must be about: a subject of its statement, or what a message signature is
         over. ``digest``, ``algorithm:hex``, names a subject without the file. Without both, VERIFIED means
-        that somebody of the criteria signed this statement; its subject was compared with nothing. ``ref`` is
-        what the user calls the bundle. Raises :class:`UsageError` for a malformed digest.
+        that somebody trusted signed this statement; its subject was not compared. ``ref`` is what the user
+        calls the bundle. Raises :class:`UsageError` for a malformed digest.
         """
         return self.judge_bundle(data, ref=ref, digest=digest, form=form, blob=blob)
 
@@ -183,7 +183,7 @@ class Verifier:
 
         ``digest`` is the artifact that a bundle file must speak for, ``run`` (``NAMESPACE/NAME``) picks one
         run of a file that holds several. A tag is looked up only with ``resolve``. Raises
-        :class:`UsageError` for a target that cannot be meant.
+        :class:`UsageError` for what is no target.
         """
         question = _Question(self, parse_target(word, resolve=resolve), digest, run)
         question.check_usage()
@@ -199,8 +199,8 @@ class Verifier:
         """Verify several targets, in their order; a file with several runs gives one answer for each.
 
         ``digest`` and ``blob`` are what bundle files must be about; see :meth:`bundle`. A tag is looked up
-        only with ``resolve``. Raises
-        :class:`UsageError`, before anything is verified, when one of them cannot be meant.
+        only with ``resolve``. Raises :class:`UsageError`, before anything is verified, if one of them is no
+        target.
         """
         asked = [(self, parse_target(word, resolve=resolve)) for word in words]
         return await verify_all(asked, digest=digest, blob=blob)
@@ -215,7 +215,7 @@ class Verifier:
 async def verify_all(
     asked: Sequence[tuple[Verifier, ParsedTarget]], *, digest: str = "", blob: bytes | None = None
 ) -> list[Verification]:
-    """Verify each target with its verifier, some at once, as :meth:`Verifier.targets` does."""
+    """Verify each target with its own verifier, several at once, as :meth:`Verifier.targets` does."""
     questions = [_Question(verifier, target, digest, blob=blob) for verifier, target in asked]
     for question in questions:
         question.check_usage()
@@ -240,7 +240,7 @@ class _Question:
     blob: bytes | None = field(default=None, repr=False)
 
     def check_usage(self) -> None:
-        """Raise :class:`UsageError` for a question that cannot be meant."""
+        """Raise :class:`UsageError` for a question that contradicts itself or is incomplete."""
         target, criteria = self.target, self.verifier.criteria
         is_bundle = isinstance(target, FileTarget) and target.kind != "run"
         if self.digest and not is_bundle:
@@ -281,12 +281,12 @@ class _Question:
         return await self._verify_run_file(target)
 
     def _undecided(self, ref: str, expected: str, actual: str, reason: Reason) -> Verification:
-        """Return the answer to a target that could not even be looked for."""
+        """Return the answer for a target for which no evidence could be searched."""
         check = Check("target", Result.ERROR, expected, actual, reason)
         return self.verifier._undecided(Target(ref), check)
 
     async def _verify_tag(self, target: TagTarget) -> Verification:
-        """Look the tag up once; from here on its digest is what is verified and printed."""
+        """Look the tag up once; its digest is what is verified and printed."""
         if self.verifier.resolver is None:
             raise TypeError("a tag passed without a resolver")
         try:
@@ -327,7 +327,7 @@ class _Question:
 
 
 def _queries(wanted: RunWanted) -> list[Query]:
-    """Return what to ask for a run: each artifact, and the snapshot, the subject where there is none."""
+    """Return the queries for a run: its artifacts, and its snapshot, the subject if it has none."""
     queries = []
     for subject in wanted.subjects:
         digests = dict(subject.digest or {})

@@ -1,8 +1,8 @@
-"""Whose run evidence must be of: what verification can be asked to compare beside signer and artifact.
+"""Criteria for the run, in addition to signer and artifact.
 
-A Task says itself, through its results, which artifacts it made and from which source. So evidence about an
-image may be of anybody's run; whose run it was is told by what the signer saw: the namespace in the execution
-report, and where Tekton resolved the task or pipeline from.
+A Task itself says, through its results, which artifacts it made and from which source. So evidence about an
+image may be of anybody's run. What the signer observed shows whose run it was: the namespace in the execution
+report, and the source from which Tekton resolved the task or pipeline.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _digest(text: str, option: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceWanted:
-    """Where a task or pipeline must have been resolved from: by this resolver, with this digest.
+    """The source of a task or pipeline: this resolver, and this digest.
 
     ``path`` is the entry point in it, such as a file of a git repository; empty is any.
     """
@@ -73,7 +73,7 @@ class SourceWanted:
         return cls(uri, *_digest(digest, option)) if digest else cls(uri)
 
     def fits(self, uri: str, digest: Mapping[str, Any]) -> bool:
-        """Whether a dependency is this source, as the user or as Tekton Chains spells it."""
+        """Whether a dependency is this source, in the user's spelling or in that of Tekton Chains."""
         is_uri = uri in {self.uri, spdx_git(self.uri)}
         return is_uri and (not self.algorithm or digest.get(self.algorithm) == self.hex)
 
@@ -82,7 +82,7 @@ class SourceWanted:
 
 
 def namespace_wanted(text: str, option: str) -> str:
-    """Return a namespace. Raises :class:`UsageError` for what is none."""
+    """Return ``text`` if it is a namespace, else raise :class:`UsageError`."""
     if _NAMESPACE.fullmatch(text) is None:
         raise UsageError(f"{option}: {text[:80]!r} is no name of a namespace")
     return text
