@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chains.statements.statement import ResourceDescriptor, Statement, parse_statement
     from chains.tekton.read_runs import Runs, read_runs
     from chains.tekton.snapshot import RunSnapshot, take_snapshot
-    from chains.tekton.surroundings import Surroundings
+    from chains.tekton.surroundings import Surroundings, parse_surroundings
     from chains.verify.criteria import CertificateWanted, Criteria, NameWanted
     from chains.verify.reasons import Reason
     from chains.verify.verdict import Check, Verdict, Verification, VerificationFailed
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [  # noqa: RUF022 - in the order of the work
     "Config", "parse_config", "load_config", "lint_config",  # config
-    "RunSnapshot", "take_snapshot", "Runs", "read_runs", "Surroundings",  # tekton
+    "RunSnapshot", "take_snapshot", "Runs", "read_runs", "Surroundings", "parse_surroundings",  # tekton
     "Statement", "ResourceDescriptor", "parse_statement", "build_provenance",  # statements
     "build_execution_report",
     "Isolation", "judge_isolation",  # isolation
@@ -50,7 +50,7 @@ _HOMES = {
     "chains.config.lint": ("lint_config",),
     "chains.tekton.snapshot": ("RunSnapshot", "take_snapshot"),
     "chains.tekton.read_runs": ("Runs", "read_runs"),
-    "chains.tekton.surroundings": ("Surroundings",),
+    "chains.tekton.surroundings": ("Surroundings", "parse_surroundings"),
     "chains.statements.statement": ("Statement", "ResourceDescriptor", "parse_statement"),
     "chains.attest.payloads": ("build_provenance",),
     "chains.statements.execution_report": ("build_execution_report",),

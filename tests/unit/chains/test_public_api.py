@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 NAMES = {
     chains: [
         "Config", "parse_config", "load_config", "lint_config",
-        "RunSnapshot", "take_snapshot", "Runs", "read_runs", "Surroundings",
+        "RunSnapshot", "take_snapshot", "Runs", "read_runs", "Surroundings", "parse_surroundings",
         "Statement", "ResourceDescriptor", "parse_statement", "build_provenance", "build_execution_report",
         "Isolation", "judge_isolation",
         "Flow", "open_flow", "Outcome", "Entry",
