@@ -423,7 +423,7 @@ def test_a_registry_that_spoke_tls_is_never_spoken_to_without(
                 port = int(port_of(registry))
                 repository = parse_repository(f"localhost:{port}/team/app")
                 assert await client.head_manifest(repository, "latest") is None
-            client._transport._endpoints.drop(f"localhost:{port}")
+            client._transport._endpoints.pop(f"localhost:{port}", None)
             async with serving(address=SELF, port=port) as impostor:
                 with pytest.raises(StoreRejected, match="it spoke TLS before, so plain HTTP is not tried"):
                     await client.head_manifest(repository, "latest")
