@@ -13,9 +13,10 @@ from storage.formats.manifests import OCI_EMPTY, OCI_MANIFEST, Manifest, Referre
 from storage.formats.reference import Repository
 from storage.limits import allowance
 from storage.limits.together import together
+from storage.oci.lists import Listed
 from storage.oci.login import FORBIDDEN
-from storage.oci.registry import Listed, RegistryClient
-from storage.oci.transport import RegistryRefused
+from storage.oci.registry import RegistryClient
+from storage.oci.requests import RegistryRefused
 from storage.record import Findings, Skipped
 
 MOST_REFERRERS = 200

@@ -19,8 +19,9 @@ from storage.formats.digest import is_sha256
 from storage.formats.manifests import MANIFEST_TYPES, OCI_INDEX
 from storage.formats.reference import Repository
 from storage.oci.docker_config import Credential, DockerCredentials
+from storage.oci.requests import RegistryRefused, Request, resolve
 from storage.oci.tokens import Keychain
-from storage.oci.transport import RegistryRefused, Request, Transport, resolve
+from storage.oci.transport import Transport
 
 _ANY_REFUSAL = frozenset(range(400, 600))
 _NO_REFERRERS = frozenset({400, 404, 405, 406})

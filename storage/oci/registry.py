@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -28,9 +27,11 @@ from storage.formats.reference import Repository
 from storage.http_client.answer import Answer
 from storage.limits.single_flight import InFlight
 from storage.oci.docker_config import DockerCredentials
+from storage.oci.lists import LONGEST_WORD, Listed, Referrers, has_tag, listed_in, next_page
 from storage.oci.login import UNAUTHORIZED
+from storage.oci.requests import NO_REPOSITORY, RegistryRefused, Request, resolve
 from storage.oci.tokens import Keychain
-from storage.oci.transport import MOST_REGISTRIES, NO_REPOSITORY, RegistryRefused, Request, Transport, resolve
+from storage.oci.transport import MOST_REGISTRIES, Transport
 
 BLOB_LIMIT = 64 * 1024 * 1024
 """The largest blob in bytes that is read."""
@@ -43,7 +44,6 @@ _ASK_FIRST = 64 * 1024
 """Bytes from which a blob is uploaded only if the registry does not have it."""
 _MOST_UPLOADED = 4096
 """The most uploads that are remembered."""
-_LONGEST_DIGEST, _LONGEST_WORD = 100, 256
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _OCTETS = {"Content-Type": "application/octet-stream"}
 _NOT_FOUND, _MOVED_ON = 404, 412
@@ -54,27 +54,10 @@ _NO_HEAD = frozenset({405, 501})
 _NO_REFERRERS = frozenset({400, 404, 405, 406})
 _NO_SINGLE_POST = frozenset({400, 404, 405, 411, 413, 415, 501})
 _LENGTH = re.compile(r"[0-9]{1,18}")
-_IS_NEXT = re.compile(r"\brel\s*+=\s*+\"?next\b", re.IGNORECASE)
 
 
 class TagMoved(StoreUnavailable):
     """The registry reports that the tag changed between reading and writing it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One entry of a list of referrers. Long values are cut."""
-
-    digest: str
-    artifact_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Referrers:
-    """What the referrers API listed. ``cut`` is the reason if the list is incomplete, else empty."""
-
-    descriptors: tuple[Listed, ...]
-    cut: str = ""
 
 
 class RegistryClient:
@@ -280,7 +263,7 @@ class RegistryClient:
             if answer is None:
                 return None
             listed.extend(
-                await lean_json.aside(answer.body, partial(_listed_in, answer.body, place, most + 1))
+                await lean_json.aside(answer.body, partial(listed_in, answer.body, place, most + 1))
             )
             # Stop early: a hostile registry could return pages without end.
             if len(listed) > most:
@@ -316,7 +299,7 @@ class RegistryClient:
                 answer = await self._transport.send(request)
                 if answer.status == _NOT_FOUND:
                     return None
-                if await lean_json.aside(answer.body, partial(_has_tag, answer.body, tag)):
+                if await lean_json.aside(answer.body, partial(has_tag, answer.body, tag)):
                     return True
             except (StoreRejected, orjson.JSONDecodeError, KeyError, TypeError):
                 return None
@@ -400,26 +383,6 @@ class RegistryClient:
                 raise
 
 
-def next_page(link: str) -> str | None:
-    """Return the target with ``rel="next"`` of a ``Link`` header (RFC 8288); None if it has none.
-
-    The header is scanned once from start to end, so its cost is linear in its length.
-    """
-    at = 0
-    while (begin := link.find("<", at)) >= 0 and (end := link.find(">", begin)) >= 0:
-        comma = link.find(",", end)
-        at = comma if comma >= 0 else len(link)
-        parameters = link[end + 1 : at]
-        if parameters.lstrip().startswith(";") and _IS_NEXT.search(parameters):
-            return link[begin + 1 : end]
-    return None
-
-
-def _has_tag(data: bytes, tag: str) -> bool:
-    """Whether a page of a tag list has the tag. Fails in many ways for an invalid page."""
-    return tag in (lean_json.loads(data)["tags"] or [])
-
-
 def _media_type(answer: Answer) -> str:
     """Return the media type in the header; ``""`` for a generic one."""
     media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
@@ -429,25 +392,6 @@ def _media_type(answer: Answer) -> str:
 def _own_media_type(data: bytes) -> str:
     """Return the media type in the manifest itself; ``""`` if it has none."""
     try:
-        return str(lean_json.loads(data)["mediaType"])[:_LONGEST_WORD]
+        return str(lean_json.loads(data)["mediaType"])[:LONGEST_WORD]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return ""
-
-
-def _listed_in(data: bytes, place: str, most: int) -> list[Listed]:
-    """Return the first entries of an index. Raises :class:`BadContent`."""
-    try:
-        listed = lean_json.loads(data)["manifests"] or []
-        if all(isinstance(entry, dict) for entry in listed):
-            return [
-                Listed(
-                    str(entry.get("digest"))[:_LONGEST_DIGEST],
-                    str(entry.get("artifactType") or "")[:_LONGEST_WORD],
-                )
-                for entry in listed[:most]
-            ]
-    except lean_json.TooMany as exc:
-        raise BadContent(f"{place} are not read: {exc.msg}") from None
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        pass
-    raise BadContent(f"{place} cannot be read: the answer is not an image index")

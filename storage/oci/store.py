@@ -51,9 +51,9 @@ from storage.oci.login import FORBIDDEN
 from storage.oci.platforms import platforms_of
 from storage.oci.probe import probe_repository
 from storage.oci.registry import RegistryClient
+from storage.oci.requests import RegistryRefused
 from storage.oci.tag_writer import TagWriter
 from storage.oci.tokens import Keychain
-from storage.oci.transport import RegistryRefused
 from storage.record import BUNDLE_TYPE, Failure, Findings, Origin, Receipt, Record, Stored, Subject
 from storage.redacted_url import shown
 

@@ -38,7 +38,7 @@ from storage.formats.reference import Repository
 from storage.limits.together import together
 from storage.oci.login import FORBIDDEN
 from storage.oci.registry import RegistryClient, TagMoved
-from storage.oci.transport import RegistryRefused
+from storage.oci.requests import RegistryRefused
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 4.0
 SHORTEST_WATCH = 0.1

@@ -14,17 +14,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from urllib.parse import urljoin
 
 from cachetools import LRUCache
 from yarl import URL
 
 from storage.base import StoreOptions
-from storage.errors import BadContent, StoreRejected, StoreUnavailable
-from storage.formats.manifests import MANIFEST_LIMIT
-from storage.formats.reference import Repository, registry_host
+from storage.errors import StoreRejected, StoreUnavailable
+from storage.formats.reference import registry_host
 from storage.http_client.addresses import (
     Allows,
     Home,
@@ -38,11 +35,20 @@ from storage.http_client.addresses import (
 from storage.http_client.answer import Answer
 from storage.http_client.attempts import Later, NoTls, answered
 from storage.http_client.connections import Connections
-from storage.http_client.meanings import is_busy, may_pass, next_step
+from storage.http_client.meanings import is_busy, may_pass
 from storage.http_client.plain_http import may_be_plain_http
 from storage.limits.single_flight import InFlight
 from storage.limits.window import Window
 from storage.oci.login import FORBIDDEN, NOT_OVER_HTTP, UNAUTHORIZED, Attempts, NoAccess
+from storage.oci.requests import (
+    KEEPS_METHOD,
+    RegistryRefused,
+    Request,
+    judged,
+    redirected,
+    resolve,
+    same_origin,
+)
 from storage.oci.tokens import (
     UNASKED,
     Authorization,
@@ -63,37 +69,9 @@ _REDIRECTS = 5
 """The most redirects that a request follows."""
 _NEAR_TLS_SECONDS = 5.0
 """The time limit of the TLS attempt with a registry that may use plain HTTP."""
-_CLIENT_ERROR = 400
 _BAD_REQUEST = 400
-_BLOB_IS_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
-NO_REPOSITORY = "NAME_UNKNOWN"
 _NOT_FOUND = 404
 _MOVED = frozenset({301, 302, 303, 307, 308})
-_KEEPS_METHOD = frozenset({307, 308})
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request to a repository. ``purpose`` names it in errors, such as ``read manifest sha256:…``."""
-
-    repository: Repository
-    method: str
-    path: str
-    """Relative to ``/v2/NAME/`` and already percent-encoded, or an absolute URL from the registry."""
-    purpose: str
-    push: bool = False
-    prompt: bool = False
-    """Whether it must not wait behind uploads, because no other write may happen in between."""
-    data: bytes | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    limit: int = MANIFEST_LIMIT
-    passes: frozenset[int] = frozenset()
-    """Statuses of 400 and above that are returned instead of raised."""
-    before_retry: Callable[[], Awaitable[None]] | None = None
-    """Awaited before each further try. It raises if another try would do harm."""
-
-    def __str__(self) -> str:
-        return f"cannot {self.purpose} in {self.repository}"
 
 
 @dataclass(slots=True)
@@ -124,24 +102,6 @@ class _Endpoint:
 def _home(host: str, zone: Zone, *, plain: bool, insecure: bool) -> Home:
     """Return a :class:`Home`; credentials are safe with TLS, with ``insecure``, and on this machine."""
     return Home(host, zone, plain, keeps_secrets=not plain or insecure or zone is Zone.LOOPBACK)
-
-
-class RegistryRefused(StoreRejected):
-    """The registry refused a request. ``codes`` are its error codes, such as ``MANIFEST_BLOB_UNKNOWN``."""
-
-    def __init__(self, reason: str, codes: Iterable[str] = (), status: int = 0) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.codes = frozenset(codes)
-        if NO_REPOSITORY in self.codes:
-            self.absence = "certain"
-        elif status in {UNAUTHORIZED, FORBIDDEN}:
-            self.absence = "possible"
-
-    @property
-    def misses_blob(self) -> bool:
-        """Whether the registry lacks a blob of the manifest that was written."""
-        return not self.codes.isdisjoint(_BLOB_IS_GONE)
 
 
 class Transport:
@@ -236,7 +196,7 @@ class Transport:
             if not endpoint.challenges:
                 return await self._unasked(endpoint, request, answer, known)
             if answer.status in request.passes or not _is_refused(endpoint, request, answer):
-                return _judged(request, answer, known)
+                return judged(request, answer, known)
         return await self._attempt(endpoint, endpoint.challenges, request, known)
 
     async def _unasked(
@@ -250,18 +210,18 @@ class Transport:
         asks_nobody = known is None and request.push and endpoint.home.keeps_secrets
         # Some registries answer 404 instead of 401 for a private repository.
         hides = answer.status == _NOT_FOUND and asks_nobody
-        if not (hides or _is_refused(endpoint, request, answer)) or not _same_origin(
+        if not (hides or _is_refused(endpoint, request, answer)) or not same_origin(
             answer.url, endpoint.base
         ):
-            return _judged(request, answer, known)
+            return judged(request, answer, known)
         if not await self._attempts.has_any(request.repository):
-            return _judged(request, answer, known)
+            return judged(request, answer, known)
         try:
             return await self._attempt(endpoint, UNASKED, request, known)
         except StoreRejected:
             if not hides:
                 raise
-            return _judged(request, answer, known)
+            return judged(request, answer, known)
 
     async def _attempt(
         self,
@@ -275,7 +235,7 @@ class Transport:
         async def send(authorization: Authorization) -> Answer:
             answer = await self._follow(endpoint, request, authorization)
             self._learn(endpoint, answer)
-            return _judged(request, answer, authorization, refused=_is_refused(endpoint, request, answer))
+            return judged(request, answer, authorization, refused=_is_refused(endpoint, request, answer))
 
         try:
             return await self._attempts.make(
@@ -300,7 +260,7 @@ class Transport:
     @staticmethod
     def _learn(endpoint: _Endpoint, answer: Answer) -> None:
         """Remember the challenges of a 401 answer of the registry itself."""
-        if answer.status == UNAUTHORIZED and _same_origin(answer.url, endpoint.base):
+        if answer.status == UNAUTHORIZED and same_origin(answer.url, endpoint.base):
             asked = tuple(challenge.anywhere() for challenge in challenges_of(answer))
             endpoint.challenges = asked or endpoint.challenges
 
@@ -311,7 +271,7 @@ class Transport:
         absolute = "://" in request.path
         place = request.path if absolute else f"{endpoint.base}/v2/{request.repository.name}/{request.path}"
         url = URL(place, encoded=True)
-        is_home = not absolute or _same_origin(url, endpoint.base)
+        is_home = not absolute or same_origin(url, endpoint.base)
         for _ in range(_REDIRECTS + 1):
             headers = request.headers
             # Credentials never leave the registry's own origin.
@@ -330,8 +290,8 @@ class Transport:
             target = answer.headers.get("Location")
             if answer.status not in _MOVED or not target:
                 return answer
-            url = _redirected(request, answer, url, target)
-            is_home = _same_origin(url, endpoint.base)
+            url = redirected(request, answer, url, target)
+            is_home = same_origin(url, endpoint.base)
         raise StoreRejected(f"{request}: more than {_REDIRECTS} redirects")
 
     def _allowed(
@@ -426,8 +386,8 @@ class Transport:
                 answer = await self._connections.send(method, url, headers, body, allows=allows)
                 target = answer.headers.get("Location")
                 # Credentials may be in the request, so only redirects within the origin are followed.
-                following = resolve(url, target) if answer.status in _KEEPS_METHOD and target else url
-                if following == url or not _same_origin(following, url):
+                following = resolve(url, target) if answer.status in KEEPS_METHOD and target else url
+                if following == url or not same_origin(following, url):
                     break
                 url = following
         except Refused as exc:
@@ -440,69 +400,12 @@ class Transport:
         return TokenAnswer(answer.status, answer.body, is_busy(answer, ""))
 
 
-def _same_origin(one: URL, other: URL) -> bool:
-    """Whether two URLs have the same scheme, host and port; ``https://a`` equals ``https://a:443``."""
-    return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
-
-
 def _is_loopback(address: str) -> bool:
     return zone_of(address) is Zone.LOOPBACK
 
 
-def resolve(base: URL, location: str) -> URL:
-    """Resolve a ``Location`` header without changing its percent-encoding.
-
-    Raises :class:`BadContent` if the result is not an http or https URL.
-    """
-    try:
-        url = URL(urljoin(str(base), location), encoded=True)
-        _ = url.port  # yarl parses the port on access; an invalid one raises here
-    except ValueError:
-        url = URL()
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise BadContent(f"{base.host} leads to something that is not an http or https URL")
-    return url
-
-
-def _redirected(request: Request, answer: Answer, url: URL, target: str) -> URL:
-    """Return where a redirect leads. Raises :class:`StoreRejected` if the request must not follow it.
-
-    A write follows only 307 and 308, which keep method and body (RFC 9110, section 15.4), and only within one
-    origin.
-    """
-    following = resolve(url, target)
-    if request.method in {"GET", "HEAD"}:
-        return following
-    if answer.status not in _KEEPS_METHOD:
-        why = f"{answer.status} turns it into a GET"
-    elif not _same_origin(following, url):
-        why = "it leads to another origin"
-    else:
-        return following
-    raise StoreRejected(f"{request}: the registry redirects a {request.method}: refused, as {why}")
-
-
 def _is_refused(endpoint: _Endpoint, request: Request, answer: Answer) -> bool:
     """Whether the registry itself, and not a server it led to, refuses the credentials."""
-    if answer.status not in {UNAUTHORIZED, FORBIDDEN} or not _same_origin(answer.url, endpoint.base):
+    if answer.status not in {UNAUTHORIZED, FORBIDDEN} or not same_origin(answer.url, endpoint.base):
         return False
     return not is_busy(answer, request.repository.name)
-
-
-def _judged(
-    request: Request, answer: Answer, authorization: Authorization | None, *, refused: bool = False
-) -> Answer:
-    """Return an answer that the caller or, with ``refused``, the next attempt handles; else raise."""
-    status = answer.status
-    if status < _CLIENT_ERROR or status in request.passes or refused:
-        return answer
-    text = answer.text
-    if is_busy(answer, request.repository.name):
-        raise Later(text, answer.retry_after)
-    if status in {UNAUTHORIZED, FORBIDDEN}:
-        source = authorization.source if authorization else "none, because it asked for none that is known"
-        right = "push to" if request.push else "read"
-        text += f"; credentials tried: {source}; they must be allowed to {right} {request.repository}"
-    codes = {code for code, _ in answer.words}
-    step = next_step(request.method, request.path, status, codes)
-    raise RegistryRefused(f"{request}: {text}{'; ' if step else ''}{step}", codes, status)

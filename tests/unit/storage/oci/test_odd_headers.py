@@ -11,8 +11,9 @@ from storage.base import StoreOptions
 from storage.errors import BadContent
 from storage.formats.manifests import Descriptor
 from storage.formats.reference import parse_repository
-from storage.oci.registry import RegistryClient, next_page
-from storage.oci.transport import resolve
+from storage.oci.lists import next_page
+from storage.oci.registry import RegistryClient
+from storage.oci.requests import resolve
 
 DIGEST = "sha256:" + "a" * 64
 _TLS = b"\x16"

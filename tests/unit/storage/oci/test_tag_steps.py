@@ -24,8 +24,8 @@ from storage.formats.manifests import (
 from storage.formats.reference import Repository
 from storage.oci import tag_writer
 from storage.oci.registry import TagMoved
+from storage.oci.requests import RegistryRefused
 from storage.oci.tag_writer import TagWriter, Written
-from storage.oci.transport import RegistryRefused
 
 HERE = Repository("registry.example", "team/app")
 TAG = "sha256-ab.att"
