@@ -160,12 +160,10 @@ def tracing() -> Iterator[None]:
         ending.join(_FLUSH_SECONDS)
 
 
-def run_traced(
-    work: Coroutine[Any, Any, int], make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
-) -> int:
+def run_traced(work: Coroutine[Any, Any, int]) -> int:
     """Run a program's coroutine under :func:`tracing`, as :func:`carry_out` does; return its exit code."""
     with tracing():
-        return carry_out(work, make_loop)
+        return carry_out(work)
 
 
 def _wanted() -> bool:

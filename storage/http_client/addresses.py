@@ -221,6 +221,6 @@ AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, i
 async def resolve(host: str, port: int) -> list[AddressInfo]:
     """Return the addresses of a host, as ``getaddrinfo`` does. Raises :class:`OSError`."""
     look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    # not loop.getaddrinfo: uvloop has two threads for that, and a silent name server would hold both
+    # Not loop.getaddrinfo: under uvloop it has two threads, and a silent name server would hold both.
     found = await asyncio.get_running_loop().run_in_executor(None, look_up)
     return list(found)  # type: ignore[arg-type] # its type is that of every family and kind of socket

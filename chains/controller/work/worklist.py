@@ -75,7 +75,9 @@ class WorkList:
         self._number = itertools.count()
         self._takers: deque[asyncio.Future[Job]] = deque()
         self._timer: asyncio.Handle | None = None
-        self._wakes = math.inf  # at what time of the loop the timer fires; uvloop's handle may not say it
+        self._wakes = (
+            math.inf
+        )  # at what time of the loop the timer fires; the handles of other loops may not say it
         self._crowd: Crowd[Job] = Crowd()
         self._pressed = asyncio.Event()
         self._parked: set[Job] = set()  # jobs that wait for something outside, such as an image

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import pytest
-import uvloop
 
-from chains.loop import carry_out, fast_loop
+from chains.loop import carry_out
 
 
 class Untold:
@@ -34,16 +32,3 @@ def test_what_was_raised_is_raised() -> None:
 
     with pytest.raises(LookupError, match="here"):
         carry_out(work())
-
-
-def test_the_fast_loop_is_uvloop_s_where_it_is_installed() -> None:
-    async def work() -> type[asyncio.AbstractEventLoop]:
-        return type(asyncio.get_running_loop())
-
-    assert carry_out(work(), fast_loop()) is uvloop.Loop
-    assert carry_out(work()) is not uvloop.Loop
-
-
-def test_without_uvloop_the_loop_is_asyncio_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert fast_loop() is None

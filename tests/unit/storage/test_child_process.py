@@ -1,4 +1,4 @@
-"""Programs that are started, under both event loops: asyncio's own and uvloop's, which the controller has."""
+"""Programs that are started, under both event loops: asyncio's own, and uvloop's, which a program that uses this package may have."""
 
 from __future__ import annotations
 
