@@ -58,11 +58,12 @@ async def attest_payloads(
     receipt is not stored again.
     """
     before = earlier or [NOTHING_YET] * len(payloads)
-    work = (
-        _attest(run, *each, stores, may_go_on, known, log=log)
-        for each, known in zip(payloads, before, strict=True)
+    work = _Work(run, stores, may_go_on, log)
+    attempts = (
+        _attest(work, payload, sealer, known)
+        for (payload, sealer), known in zip(payloads, before, strict=True)
     )
-    ended = await asyncio.gather(*work, return_exceptions=True)
+    ended = await asyncio.gather(*attempts, return_exceptions=True)
     found = []
     for one in ended:
         if isinstance(one, BaseException):
@@ -71,20 +72,24 @@ async def attest_payloads(
     return found
 
 
-async def _attest(
-    run: RunSnapshot,
-    payload: Payload,
-    sealer: Sealer,
-    stores: Stores,
-    may_go_on: Callable[[], None],
-    earlier: Attested,
-    *,
-    log: bool,
-) -> Attested:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What all payloads of one run share; ``log`` says whether signatures go to the log."""
+
+    run: RunSnapshot
+    stores: Stores
+    may_go_on: Callable[[], None]
+    log: bool
+
+
+async def _attest(work: _Work, payload: Payload, sealer: Sealer, earlier: Attested) -> Attested:
+    run, stores, log = work.run, work.stores, work.log
     chosen = stores.chosen(payload.stores)
+    # 1. nothing to do if an earlier attempt stored it everywhere
     done = [store for store in chosen if is_done(store, earlier.entries)]
     if len(done) == len(chosen):
         return earlier
+    # 2. find signatures that are stored already, if signing again would give others
     stored = _NONE
     silent: dict[Store, StoreUnavailable] = {}
     if not sealer.repeats(log=log):
@@ -96,7 +101,8 @@ async def _attest(
     unasked += tuple(one for one in earlier.entries if one.is_received and one.store in silent_urls)
     if unasked and len(silent) == len(chosen):
         return Attested(unasked)
-    may_go_on()
+    # 3. seal what was not found
+    work.may_go_on()
     try:
         sealed, raw = await _sealed(payload, sealer, chosen, stored, log=log)
     except SignerError as error:
@@ -107,7 +113,8 @@ async def _attest(
         return Attested((failed,))
     simple = simple_signing.build(payload.image) if payload.image is not None else b""
     record = record_of(run, payload, sealed, simple, raw)
-    may_go_on()
+    # 4. store it, unless another replica took the run over while it was sealed
+    work.may_go_on()
     entries = await stores.put(payload.kind, record, payload.stores, silent, earlier.entries)
     logged = tuple(one.entry_url for one in (sealed, raw) if one is not None and one.entry_url)
     return Attested((*entries, *unasked), logged)
