@@ -106,6 +106,15 @@ def test_a_change_of_tektons_is_none_whichever_record_is_the_later(one: Json, ot
     assert differences(other, one) == []
 
 
+def test_of_sidecars_that_had_all_ended_the_one_that_differs_is_told() -> None:
+    same, one, other = by_itself(), by_itself(), by_itself(exitCode=3)
+    one["name"] = other["name"] = "dc"
+    path = "status.sidecars[dc].terminated"
+    assert list(sidecar_differences([same, one], [same, other], ENDED)) == [
+        (path, one["terminated"], other["terminated"])
+    ]
+
+
 def test_a_sidecar_that_only_one_record_has_is_told_whole() -> None:
     db, dc = sidecar(), sidecar("dc")
     assert list(sidecar_differences([db], [db, dc], ENDED)) == [
