@@ -291,6 +291,16 @@ def test_a_failed_write_is_repeated_only_where_the_tag_is_as_before_or_has_it_al
     assert str(caught.value) == f"{TAG} of {HERE} was changed at the same time"
 
 
+def test_a_failed_write_of_a_new_tag_is_repeated_only_where_there_is_none_yet() -> None:
+    client = Client()
+    add(client, layer(1, blob=False), kind=INDEX)
+    client.tags.clear()
+    asyncio.run(client.retry())  # type: ignore[arg-type]
+    client.tags[TAG] = document(layer(9), kind=INDEX)
+    with pytest.raises(TagMoved):
+        asyncio.run(client.retry())  # type: ignore[arg-type]
+
+
 def test_a_tag_that_moves_at_every_write_is_given_up_after_forty_tries(time: Time) -> None:
     def moved() -> None:
         raise TagMoved("409")
