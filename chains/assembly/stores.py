@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from chains.assembly.workspace import LAYOUT, Settings
-from chains.attest.image_environment import ImageReader
 from chains.attest.stores import ClosedStore, Stores
 from chains.config.parse import Config
 from chains.errors import ConfigError, UsageError
@@ -15,6 +15,9 @@ from storage.errors import StoreError
 from storage.limits.circuits import Circuits
 from storage.open import open_store
 from storage.redacted_url import shown, without_credentials
+
+if TYPE_CHECKING:
+    from chains.attest.image_environment import ImageReader
 
 
 class ClusterNeeded(ConfigError):  # noqa: N818 - the name says what is missing
@@ -125,6 +128,7 @@ def open_images(config: Config, circuits: Circuits | None = None) -> ImageReader
     """Return the reader of images' environments, None unless the configuration requests it."""
     if not config.image_environments:
         return None
+    from chains.attest.image_environment import ImageReader  # noqa: PLC0415 - verify does not need it
     from storage.oci.registry import RegistryClient  # noqa: PLC0415 - needs the network's packages
 
     return ImageReader(RegistryClient(store_options(config, circuits)))

@@ -36,7 +36,7 @@ from chains.policy.document.problem import Severity
 from chains.policy.explain import explain
 from chains.policy.lint import has_errors, lint_policies
 from chains.policy.starter import starting_policy
-from chains.statements.execution_report import SCAI
+from chains.statements.statement import SCAI
 from chains.terminal import terminal_width, write_json, write_line, write_text
 from chains.text import count
 from chains.verify.criteria import PROVENANCE_TYPES, Criteria

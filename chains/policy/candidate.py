@@ -11,8 +11,7 @@ from typing import Any
 from chains.policy.document.policy import TrustEntry
 from chains.policy.opened import OpenedPolicy, OpenedSigner
 from chains.statements.claims import builder_id, hermetic_level, run_uid
-from chains.statements.execution_report import SCAI
-from chains.statements.statement import Statement
+from chains.statements.statement import SCAI, Statement
 from chains.verify.criteria import PROVENANCE_TYPES
 from chains.verify.signed_by import SignedBy
 from chains.verify.verdict import Attestation

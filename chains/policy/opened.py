@@ -13,7 +13,7 @@ from chains.documents.load import read_bytes
 from chains.errors import UsageError
 from chains.policy.document.policy import KeyWanted, Policy, SignerWanted
 from chains.policy.rules import Rules, compile_rules
-from chains.statements.execution_report import SCAI
+from chains.statements.statement import SCAI
 from chains.verify.criteria import PROVENANCE_TYPES, Criteria
 from signers.errors import SignerError
 from signers.keys.keyset import KeyStatus, ListedKey

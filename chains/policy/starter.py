@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from chains.policy.document.sources import git_sources
 from chains.statements import slsa_v1
 from chains.statements.claims import build_type, builder_id, hermetic_level, resolved, run_namespace, run_uid
-from chains.statements.execution_report import SCAI
+from chains.statements.statement import SCAI
 from chains.verify.criteria import PROVENANCE_TYPES
 from chains.verify.verdict import Attestation, Verification
 from signers.keys.public_key import PublicKey

@@ -9,8 +9,7 @@ from typing import Any
 
 from chains.statements import slsa_v1
 from chains.statements.attributes import Attribute
-from chains.statements.execution_report import SCAI
-from chains.statements.statement import SLSA_V02, SLSA_V1, Statement
+from chains.statements.statement import SCAI, SLSA_V02, SLSA_V1, Statement
 from chains.tekton.raw import objects_at, text_at
 
 _RUN_NAME = re.compile(r"(?:taskrun|pipelinerun)/(?P<namespace>[^/]+)/[^/]+")

@@ -21,7 +21,7 @@ from chains.statements.attributes import Attribute, RunOutcome
 from chains.statements.execution_facts import container_facts, ordered, pod_facts, run_facts
 from chains.statements.redaction import Redaction
 from chains.statements.slsa_v02 import matched_steps
-from chains.statements.statement import STATEMENT_V1, ResourceDescriptor, Statement
+from chains.statements.statement import SCAI, STATEMENT_V1, ResourceDescriptor, Statement
 from chains.statements.type_hints import Rejection, image_dependency, rejections
 from chains.tekton.image_name import parse_image_digest
 from chains.tekton.late_changes import is_replaced, sidecars_of
@@ -29,7 +29,6 @@ from chains.tekton.pod import Pod
 from chains.tekton.raw import text_at
 from chains.tekton.snapshot import RunSnapshot
 
-SCAI = "https://in-toto.io/attestation/scai/v0.3"
 PRODUCER = {"name": "provenance-chains", "uri": "https://provenance.chains/execution/v1"}
 _CANCELLED = ("cancel",)
 _TIMED_OUT = ("timeout", "timedout")

@@ -21,6 +21,8 @@ from storage.record import SLSA_V02_PREDICATE, SLSA_V1_PREDICATE
 STATEMENT_V1 = "https://in-toto.io/Statement/v1"
 STATEMENT_V01 = "https://in-toto.io/Statement/v0.1"
 SLSA_V1, SLSA_V02 = SLSA_V1_PREDICATE, SLSA_V02_PREDICATE
+SCAI = "https://in-toto.io/attestation/scai/v0.3"
+"""The predicate type of the execution report."""
 MAX_SUBJECTS = 1024
 """The most subjects that Sigstore's verifiers accept."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from chains.statements.claims import run_uid
-from chains.statements.execution_report import SCAI
+from chains.statements.statement import SCAI
 from chains.text import count
 from chains.verify.criteria import Criteria
 from chains.verify.evidence import OF_PROVENANCE, Examined, examine

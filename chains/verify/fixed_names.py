@@ -10,8 +10,7 @@ from collections.abc import Mapping
 
 from chains.statements import slsa_v1
 from chains.statements.attributes import Attribute
-from chains.statements.execution_report import SCAI
-from chains.statements.statement import SLSA_V02, SLSA_V1
+from chains.statements.statement import SCAI, SLSA_V02, SLSA_V1
 from signers.strict_json import Shape, check_shape
 
 _DESCRIPTOR: Shape = dict.fromkeys(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from chains.isolation.finding import Level
 from chains.statements.claims import hermetic_level, run_namespace, run_uid
-from chains.statements.execution_report import SCAI
+from chains.statements.statement import SCAI
 from chains.verify.criteria import Criteria
 from chains.verify.evidence import OF_PROVENANCE, Examined
 from chains.verify.reasons import Reason, Result

@@ -16,10 +16,9 @@ import orjson
 
 from chains.statements import slsa_v1
 from chains.statements.claims import build_type, builder_id, run_outcome, run_uid
-from chains.statements.execution_report import SCAI
 from chains.statements.formats import Format
 from chains.statements.provenance import BUILDERS
-from chains.statements.statement import SLSA_V02, SLSA_V1, ResourceDescriptor, Statement
+from chains.statements.statement import SCAI, SLSA_V02, SLSA_V1, ResourceDescriptor, Statement
 from chains.tekton.snapshot import RunSnapshot
 from chains.text import excerpt
 from chains.verify.reasons import Reason, Result

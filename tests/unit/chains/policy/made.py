@@ -14,8 +14,7 @@ from chains.policy.document.patterns import read_image
 from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy, open_policy
 from chains.policy.verdict import ImageAnswer, PolicyVerdict
-from chains.statements.execution_report import SCAI
-from chains.statements.statement import STATEMENT_V1
+from chains.statements.statement import SCAI, STATEMENT_V1
 from storage.base import Store
 from storage.record import Evidence
 from tests.faults.verify.forge import BUILDER, DIGEST, IMAGE, NOW, Shelf, public, subject

@@ -17,8 +17,7 @@ from chains.statements.claims import (
     run_uid,
     sources,
 )
-from chains.statements.execution_report import SCAI
-from chains.statements.statement import SLSA_V02, SLSA_V1, STATEMENT_V1, Statement
+from chains.statements.statement import SCAI, SLSA_V02, SLSA_V1, STATEMENT_V1, Statement
 from chains.tekton.raw import text_at
 
 Json = Any

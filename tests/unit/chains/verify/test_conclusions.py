@@ -24,7 +24,7 @@ from chains.attest.payloads import EXECUTION_REPORT, PROVENANCE, build_payloads
 from chains.attest.sign import sign
 from chains.config.parse import parse_config
 from chains.statements import simple_signing
-from chains.statements.execution_report import SCAI
+from chains.statements.statement import SCAI
 from chains.tekton.image_name import ImageDigest
 from chains.tekton.snapshot import take_snapshot
 from chains.verify import conclude
