@@ -259,7 +259,9 @@ class _Attempt:
 
     def outcome(self, lost: Mapping[str, str]) -> Outcome:
         """Return the outcome. ``lost`` has, by store URL, why a store could not flush."""
-        groups = [replace(group, entries=without_lost(group.entries, lost)) for group in self.groups]
+        groups = self.groups
+        if lost:
+            groups = [replace(group, entries=without_lost(group.entries, lost)) for group in groups]
         entries = [
             replace(entry, signer=name) if name else entry
             for group, name in zip(groups, self.names, strict=True)
