@@ -10,6 +10,7 @@ from typing import Any
 
 from chains.policy.document.policy import TrustEntry
 from chains.policy.opened import OpenedPolicy, OpenedSigner
+from chains.policy.rules import Prepared
 from chains.statements.claims import builder_id, hermetic_level, run_uid
 from chains.statements.statement import SCAI, Statement
 from chains.verify.criteria import PROVENANCE_TYPES
@@ -76,6 +77,8 @@ class Candidate:
     is_whole: bool
     stores: tuple[str, ...] = ()
     places: frozenset[str] | None = None
+    moments: tuple[datetime, ...] = ()
+    """The verified times of all signatures that its signer made over this very statement."""
 
     @property
     def builder(self) -> str:
@@ -89,8 +92,8 @@ class Candidate:
             if isinstance(item, Mapping) and item.get("attribute") == name:
                 yield item
 
-    def facts(self) -> dict[str, Any]:
-        """Return what the policy's rules see."""
+    def facts(self, attestations: Prepared) -> dict[str, Any]:
+        """Return what the policy's rules see, with what :func:`attestations_of` returned for the image."""
         repository = self.image.repository
         report = _members(self.report.attestation.payload) if self.report else {}
         report_fact = report if self.report else {"predicate": {"attributes": []}}
@@ -109,7 +112,7 @@ class Candidate:
                 "runUid": run_uid(self.report.statement) if self.report else "",
                 "hermetic": hermetic_level(self.report.statement) if self.report else "",
             },
-            "attestations": [one.to_fact() for one in self.everything],
+            "attestations": attestations,
             "signer": {
                 "trust": self.entry.name if self.entry else "",
                 "keyid": signer.keyid,
@@ -118,6 +121,21 @@ class Candidate:
             },
             "now": self.now,
         }
+
+
+def attestations_of(opened: OpenedPolicy, verified: Sequence[VerifiedStatement]) -> Prepared:
+    """Return the statements of an image as rules see them: each by a signer that the policy has for its type.
+
+    All candidates share them. An image may have a thousand, and reading all for each would take minutes.
+    """
+    counted = [one for one in verified if _is_by_own_signer(opened, one)]
+    return Prepared.of([one.to_fact() for one in counted])
+
+
+def _is_by_own_signer(opened: OpenedPolicy, one: VerifiedStatement) -> bool:
+    own = opened.by_type.get(one.statement.predicate_type)
+    accepted = opened.trust if own is None else (own,)
+    return any(signer is other for signer in one.signers for other in accepted)
 
 
 def candidates(
@@ -131,6 +149,10 @@ def candidates(
     places: Mapping[bytes, frozenset[str]] | None,
 ) -> list[Candidate]:
     """Return a candidate for each provenance statement, those that a trust entry vouches for first."""
+    moments: dict[tuple[bytes, str], tuple[datetime, ...]] = {}
+    for one in verified:
+        key = (one.attestation.payload, one.signed_by.name)
+        moments[key] = moments.get(key, ()) + tuple(time.moment for time in one.signed_by.times)
     found = [
         Candidate(
             opened,
@@ -143,6 +165,7 @@ def candidates(
             is_whole,
             stores,
             None if places is None else places.get(one.attestation.payload, frozenset()),
+            moments[one.attestation.payload, one.signed_by.name],
         )
         for one in verified
         if one.is_provenance

@@ -7,11 +7,12 @@ statements, policies and stores never changes an answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
-from chains.policy.candidate import Candidate, VerifiedStatement, candidates
+from chains.policy.candidate import Candidate, VerifiedStatement, attestations_of, candidates
 from chains.policy.document.format import Consequence, Mode
 from chains.policy.document.policy import Exemption
 from chains.policy.guidance import GUIDANCE
@@ -63,7 +64,7 @@ def decide(
     if evidence.reason is PolicyReason.EVIDENCE_INVALID:
         checks = [evidence]
     elif found_candidates and not evidence.is_wrong:
-        best, asked = _best(found_candidates, exempt)
+        best, asked = _best(opened, found_candidates, verified, exempt)
         checks += asked
     verdict = _verdict(checks)
     return PolicyVerdict(
@@ -171,25 +172,51 @@ class _Exemptions:
         return replace(check, expired=tuple(covering))
 
 
-def _best(found: Sequence[Candidate], exempt: _Exemptions) -> tuple[Candidate, list[PolicyCheck]]:
-    """Return the candidate that meets most, with its checks; one that meets everything wins."""
-    judged = [(candidate, [exempt.apply(check) for check in _checks(candidate)]) for candidate in found]
+def _best(
+    opened: OpenedPolicy,
+    found: Sequence[Candidate],
+    verified: Sequence[VerifiedStatement],
+    exempt: _Exemptions,
+) -> tuple[Candidate, list[PolicyCheck]]:
+    """Return the candidate that meets most, with its checks; one that meets everything wins.
 
-    def place(one: tuple[Candidate, list[PolicyCheck]]) -> tuple[int, int, str]:
-        candidate, checks = one
-        failed = sum(check.is_wrong for check in checks)
-        level = candidate.entry.max_level if candidate.entry else 0
-        return failed, -level, candidate.provenance.digest
+    Rules cost most. They are asked of the candidates in the order of what else they meet, until one meets
+    everything.
+    """
+    judged = [(one, [exempt.apply(check) for check in check_all(one)]) for one in _distinct(found)]
+    judged.sort(key=_place)
+    if not opened.rules.rules:
+        return judged[0]
+    attestations = attestations_of(opened, verified)
+    asked: list[tuple[Candidate, list[PolicyCheck]]] = []
+    for candidate, checks in judged:
+        rules = _rule_checks(opened, candidate.facts(attestations))
+        asked.append((candidate, checks + [exempt.apply(check) for check in rules]))
+        if _place(asked[-1])[0] == 0:
+            break
+    return min(asked, key=_place)
 
-    return min(judged, key=place)
+
+def _place(one: tuple[Candidate, list[PolicyCheck]]) -> tuple[int, int, str]:
+    candidate, checks = one
+    failed = sum(check.is_wrong for check in checks)
+    level = candidate.entry.max_level if candidate.entry else 0
+    return failed, -level, candidate.provenance.digest
 
 
-def _checks(candidate: Candidate) -> list[PolicyCheck]:
-    checks = check_all(candidate)
-    rules = candidate.opened.rules
-    if not rules.rules:
-        return checks
-    for result in rules.evaluate(candidate.facts()):
+def _distinct(found: Sequence[Candidate]) -> list[Candidate]:
+    """Return each candidate once. Whoever may write to a repository can store any number of its copies."""
+    known: dict[tuple[object, ...], Candidate] = {}
+    for one in sorted(found, key=lambda one: one.provenance.digest):
+        provenance = one.provenance
+        signers = frozenset(id(signer) for signer in provenance.signers)
+        known.setdefault((provenance.attestation.payload, provenance.signed_by, signers), one)
+    return list(known.values())
+
+
+def _rule_checks(opened: OpenedPolicy, facts: Mapping[str, Any]) -> list[PolicyCheck]:
+    checks: list[PolicyCheck] = []
+    for result in opened.rules.evaluate(facts):
         rule = result.rule
         expected = _one_line(rule.cel)
         if result.is_met:

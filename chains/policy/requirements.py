@@ -297,13 +297,14 @@ def _max_age(candidate: Candidate) -> Found:
     if longest is None:
         return
     expected, own = f"signed in the last {_span(longest)}", candidate.provenance.digest
-    moments = [one.moment for one in candidate.provenance.signed_by.times]
+    moments = candidate.moments
     if not moments:
         reason = PolicyReason.NO_VERIFIED_TIME
         actual = "no timestamp or log entry says when it was signed"
         yield PolicyCheck(Requirement.MAX_AGE, Result.ERROR, expected, actual, reason, GUIDANCE[reason], own)
         return
-    # the earliest time is the one by which the signature existed: the others can be added later
+    # The earliest time is the one by which the statement was signed. Anybody can ask an authority or log for
+    # a later one, and store a copy of the statement with that one alone.
     age = candidate.now - min(moments)
     if age < -_FUTURE:
         reason = PolicyReason.NO_VERIFIED_TIME

@@ -47,6 +47,27 @@ class RuleResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """A fact in the form that the engine takes, made once for several evaluations.
+
+    ``count`` is how many values it has. ``error`` says why rules must not see it.
+    """
+
+    value: Any
+    count: int = 0
+    error: str = ""
+
+    @classmethod
+    def of(cls, fact: Any) -> Prepared:
+        """Prepare a fact of plain JSON values. Never raises for what it holds."""
+        try:
+            copied, count = _plain({"": fact})
+        except ValueError as error:
+            return cls(None, error=str(error))
+        return cls(copied[""], count)
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """The compiled rules of a policy, none where it has none."""
 
@@ -57,12 +78,13 @@ class Rules:
     def evaluate(self, facts: Mapping[str, Any]) -> list[RuleResult]:
         """Return the result of every rule for one image. Never raises for what the facts hold.
 
-        ``facts`` has a value for each of :data:`VARIABLES`: plain JSON values, and ``now`` as an aware time.
+        ``facts`` has a value for each of :data:`VARIABLES`: plain JSON values, or one that was prepared, and
+        ``now`` as an aware time.
         """
         if not self.rules or self._activation is None:
             return []
         try:
-            activation = self._activation(_plain(facts))
+            activation = self._activation(_plain(facts)[0])
         except (RuntimeError, ValueError, TypeError, OverflowError) as error:
             return [RuleResult(rule, is_met=False, error=f"the evidence: {error}") for rule in self.rules]
         return [
@@ -141,8 +163,11 @@ def _evaluate(rule: Rule, compiled: cel.Expression, activation: cel.Activation) 
     return RuleResult(rule, is_met=result)
 
 
-def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts as the engine takes them. Raises :class:`ValueError` for what it must not see."""
+def _plain(facts: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+    """Return the facts as the engine takes them, and how many values they have.
+
+    Raises :class:`ValueError` for what the engine must not see.
+    """
     left = MOST_VALUES
     copied: dict[str, Any] = {}
     # a stack and no recursion: what is too deep is refused and not met by the interpreter's own limit
@@ -151,12 +176,16 @@ def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
     ]
     while waiting:
         value, put, level = waiting.pop()
-        left -= 1
+        left -= value.count if isinstance(value, Prepared) else 1
         if left < 0:
             raise ValueError(f"more than {MOST_VALUES} values")
         if level > MOST_LEVELS:
             raise ValueError(f"more than {MOST_LEVELS} levels deep")
-        if isinstance(value, Mapping):
+        if isinstance(value, Prepared):
+            if value.error:
+                raise ValueError(value.error)
+            put(value.value)
+        elif isinstance(value, Mapping):
             inner: dict[str, Any] = {}
             put(inner)
             waiting += [(item, _setter(inner, _text(key)), level + 1) for key, item in value.items()]
@@ -171,7 +200,7 @@ def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
             put(value if 0 < value <= _LARGEST_UNSIGNED else str(value))
         else:
             put(value)
-    return copied
+    return copied, MOST_VALUES - left
 
 
 def _setter(target: dict[str, Any], name: str) -> Callable[[Any], None]:

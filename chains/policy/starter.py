@@ -14,6 +14,8 @@ from chains.verify.verdict import Attestation, Verification
 from signers.keys.public_key import PublicKey
 from storage.formats.reference import Image
 
+_WIDEST = 0xFFFF
+
 
 def starting_policy(name: str, image: Image, verification: Verification, keys: Sequence[PublicKey]) -> str:
     """Return a policy in YAML that the verified evidence of an image passes, with comments on what to decide.
@@ -111,7 +113,9 @@ def _run(report: Attestation | None) -> list[str]:
     lines = [f"    namespaces: [{_text(namespace)}]"] if namespace else []
     lines.append("    outcome: succeeded")
     lines.append(
-        "    hermetic: enforced" if level == "enforced" else f"    # hermetic: enforced   (now {level})"
+        "    hermetic: enforced"
+        if level == "enforced"
+        else f"    # hermetic: enforced   (now {_text(level)})"
     )
     return lines
 
@@ -126,5 +130,9 @@ def _tasks(provenance: Attestation) -> list[str]:
 
 
 def _text(value: str) -> str:
-    """Return a text of the evidence in JSON's quotes, which YAML reads as that text and nothing else."""
-    return json.dumps(value)
+    """Return a text of the evidence in quotes, which YAML reads as that text and nothing else.
+
+    JSON's quotes are YAML's, except for characters beyond 16 bits: YAML knows no pairs of surrogates.
+    """
+    written = (f"\\U{ord(char):08x}" if ord(char) > _WIDEST else json.dumps(char)[1:-1] for char in value)
+    return f'"{"".join(written)}"'

@@ -17,6 +17,8 @@ MOST_REPEATS = 3
 """Unbounded repeats of one expression: with n of them a name of length m takes at most about m^n steps."""
 _REPEATS = frozenset({codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT})
 _BOUNDED = 16
+_MOST_WAYS = 10_000
+"""Ways in which the parts of an expression that are bounded can share a name."""
 
 
 def regexp_problem(pattern: str) -> str:
@@ -28,6 +30,11 @@ def regexp_problem(pattern: str) -> str:
             parsed = parser.parse(pattern)
     except (re.error, RecursionError, OverflowError, Warning) as error:
         return f"{pattern!r} is no regular expression: {error}"
+    problem = _problem(parsed)
+    return f"{pattern!r}: {problem}: write it simpler, or list exact names" if problem else ""
+
+
+def _problem(parsed: Iterable[Any]) -> str:
     repeats, problem = 0, ""
     waiting: list[tuple[Iterable[Any], bool]] = [(parsed, False)]
     while waiting and not problem:
@@ -51,5 +58,29 @@ def regexp_problem(pattern: str) -> str:
             elif code is codes.ATOMIC_GROUP:
                 waiting.append((argument, is_repeated))
     if not problem and repeats > MOST_REPEATS:
-        problem = f"more than {MOST_REPEATS} unbounded repeats can take for ever"
-    return f"{pattern!r}: {problem}: write it simpler, or list exact names" if problem else ""
+        return f"more than {MOST_REPEATS} unbounded repeats can take for ever"
+    if not problem and _ways(parsed) > _MOST_WAYS:
+        return "parts of changing length can share a name in too many ways"
+    return problem
+
+
+def _ways(items: Iterable[Any]) -> int:
+    """Return in how many ways the bounded parts can share a name, about; 1 for parts of a fixed length."""
+    ways = 1
+    for code, argument in items:
+        if code in _REPEATS:
+            least, most, inner = argument
+            own = _ways(inner)
+            if most <= _BOUNDED:
+                ways *= (most - least + 1) * own**most
+            elif own > 1:
+                return _MOST_WAYS + 1
+        elif code is codes.BRANCH:
+            ways *= sum(map(_ways, argument[1]))
+        elif code is codes.SUBPATTERN:
+            ways *= _ways(argument[-1])
+        elif code is codes.ATOMIC_GROUP:
+            ways *= _ways(argument)
+        if ways > _MOST_WAYS:
+            return _MOST_WAYS + 1
+    return ways

@@ -10,13 +10,16 @@ from urllib.parse import urlsplit
 
 from chains.policy.document.patterns import path_matches
 from chains.statements import slsa_v1
-from chains.statements.claims import build_type, sources
-from chains.statements.statement import SLSA_V1, Statement
+from chains.statements.claims import build_type
+from chains.statements.statement import SLSA_V02, Statement
+from chains.tekton.raw import objects_at, text_at
 
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9.-]+):(?P<path>[^/:][^:]*)")
 _SCHEMES = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 _PLACE = re.compile(r"(?:[A-Za-z0-9._~:%+-]*@)?(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~+-]+)+")
+_GIT = re.compile(r"git[+:@]|ssh(?:\+git)?:|[a-z0-9._-]+@(?!sha\d+:)[a-z0-9.-]+:")
+_GIT_END = re.compile(r"\.git/*(?:[@?#].*)?$", re.DOTALL)
 _LONGEST = 2048
 
 
@@ -87,24 +90,30 @@ def git_sources(statement: Statement) -> Sequence[tuple[str, Source | None]]:
     """Return the git repositories that provenance names as inputs, as written and in canonical spelling.
 
     Of Tekton's provenance these are the inputs that the task itself named; of other builders' all resolved
-    dependencies. What is no git repository, such as an image, is left out.
+    dependencies, and of the old format all materials. What is no git repository, such as an image, is left
+    out. An input of Tekton's or a material without a digest has no spelling: it does not say what was built.
     """
-    if statement.predicate_type == SLSA_V1 and build_type(statement) not in slsa_v1.BUILD_TYPES:
-        found = [uri for uri, _ in _dependencies(statement)]
+    is_tekton = True
+    if statement.predicate_type == SLSA_V02:
+        found = objects_at(statement.predicate, "materials")
     else:
-        found = [uri for uri, _ in sources(statement)]
-    return [(uri, canonical(uri)) for uri in found if _is_git(uri)]
+        found = objects_at(statement.predicate, "buildDefinition", "resolvedDependencies")
+        is_tekton = build_type(statement) in slsa_v1.BUILD_TYPES
+        if is_tekton:
+            found = [item for item in found if item.get("name") == slsa_v1.INPUT]
+    return [
+        (uri, canonical(uri) if _has_digest(item) or not is_tekton else None)
+        for item in found
+        if _is_git(uri := text_at(item, "uri"))
+    ]
+
+
+def _has_digest(item: Mapping[str, Any]) -> bool:
+    digest = item.get("digest")
+    return isinstance(digest, Mapping) and bool(digest)
 
 
 def _is_git(uri: str) -> bool:
-    return uri.startswith(("git+", "git://", "ssh://", "git@")) or uri.endswith(".git")
-
-
-def _dependencies(statement: Statement) -> list[tuple[str, Mapping[str, Any]]]:
-    definition = statement.predicate.get("buildDefinition")
-    listed = definition.get("resolvedDependencies") if isinstance(definition, Mapping) else None
-    return [
-        (uri, digest if isinstance(digest := item.get("digest"), Mapping) else {})
-        for item in (listed if isinstance(listed, list) else ())
-        if isinstance(item, Mapping) and isinstance(uri := item.get("uri"), str)
-    ]
+    """Whether a URI names a git repository, however it is spelled."""
+    text = uri.strip().lower()
+    return _GIT.match(text) is not None or _GIT_END.search(text) is not None
