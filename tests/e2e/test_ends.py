@@ -118,7 +118,7 @@ def ends(node: Node) -> Iterator[Ends]:
             node.ended("TaskRun", made.namespace, name)
         node.api.request("PATCH", FLAGS, {"data": {"keep-pod-on-cancel": "true"}}, kind=MERGE)
         try:
-            made.start(task_run("kept", *two), task_run("kept-late", *two, timeout="10s"))
+            made.start(task_run("kept", *two), task_run("kept-late", *two, timeout="30s"))
             made.wait_for("kept", "first", "terminated")
             made.change("TaskRun", "kept", {"status": "TaskRunCancelled"})
             for name in ("kept", "kept-late"):
