@@ -370,6 +370,12 @@ def _step_repositories(candidate: Candidate) -> PolicyCheck:
     if strangers:
         reason = PolicyReason.STEP_IMAGE_NOT_ALLOWED
         return _fail(Requirement.STEP_IMAGES, expected, _some(strangers), reason, own)
+    if candidate.report is None and not candidate.is_whole:
+        # the report alone names images without a digest
+        actual = "no execution report, which tells of images without a digest"
+        return _absent(
+            candidate, Requirement.STEP_IMAGES, expected, actual, PolicyReason.STEP_IMAGE_NOT_ALLOWED
+        )
     return _pass(Requirement.STEP_IMAGES, expected, count(len(found), "image"), own)
 
 

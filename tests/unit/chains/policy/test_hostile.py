@@ -25,6 +25,8 @@ from signers.sigstore.verification_material import VerifiedTime
 from storage.record import Evidence
 from tests.faults.verify.forge import (
     NOW,
+    Broken,
+    Shelf,
     altered,
     ask,
     criteria,
@@ -270,3 +272,12 @@ def test_a_changed_envelope_beside_good_ones_fails_the_image() -> None:
 
     bad = evidence(altered(form_b(tekton()).data, change))
     assert verdict(document(), form_b(tekton(uid="uid-2")), bad).verdict is Verdict.FAILED
+
+
+def test_step_images_are_undecided_while_a_store_that_may_hold_the_report_is_away() -> None:
+    own = {"uri": "oci://registry.example.com/mirror/git", "digest": {"sha256": "a" * 64}}
+    policy = document(require={"stepImages": {"repositories": ["registry.example.com/mirror/**"]}})
+    built = form_b(tekton(dependencies=[own]))
+    assert wrong(verdict(policy, Shelf(built, form_b(report())), Broken())) == {}
+    found = verdict(policy, Shelf(built), Broken())
+    assert (found.verdict, wrong(found)) == (Verdict.INDETERMINATE, {"stepImages": "store_unavailable"})
