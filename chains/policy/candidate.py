@@ -81,6 +81,12 @@ class Candidate:
     """The verified times of all signatures that its signer made over this very statement."""
 
     @property
+    def is_by_trust(self) -> bool:
+        """Whether a signer of a trust entry signed the provenance, for whatever builder."""
+        own = self.provenance.signers
+        return any(signer is other for signer in own for other in self.opened.trust)
+
+    @property
     def builder(self) -> str:
         """The builder's id that the provenance states."""
         return builder_id(self.provenance.statement)

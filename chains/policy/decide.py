@@ -183,7 +183,7 @@ def _best(
     Rules cost most. They are asked of the candidates in the order of what else they meet, until one meets
     everything.
     """
-    judged = [(one, [exempt.apply(check) for check in check_all(one)]) for one in _distinct(found)]
+    judged = [(one, [_exempted(one, check, exempt) for check in check_all(one)]) for one in _distinct(found)]
     judged.sort(key=_place)
     if not opened.rules.rules:
         return judged[0]
@@ -195,6 +195,13 @@ def _best(
         if _place(asked[-1])[0] == 0:
             break
     return min(asked, key=_place)
+
+
+def _exempted(candidate: Candidate, check: PolicyCheck, exempt: _Exemptions) -> PolicyCheck:
+    """Return a check as it counts: no exemption lets the signers of other types sign provenance."""
+    if check.id == Requirement.TRUST and not candidate.is_by_trust:
+        return check
+    return exempt.apply(check)
 
 
 def _place(one: tuple[Candidate, list[PolicyCheck]]) -> tuple[int, int, str]:

@@ -24,6 +24,7 @@ from chains.verify.verdict import Attestation, Verdict
 from signers.sigstore.verification_material import VerifiedTime
 from storage.record import Evidence
 from tests.faults.verify.forge import (
+    IMAGE,
     NOW,
     Broken,
     Shelf,
@@ -281,3 +282,22 @@ def test_step_images_are_undecided_while_a_store_that_may_hold_the_report_is_awa
     assert wrong(verdict(policy, Shelf(built, form_b(report())), Broken())) == {}
     found = verdict(policy, Shelf(built), Broken())
     assert (found.verdict, wrong(found)) == (Verdict.INDETERMINATE, {"stepImages": "store_unavailable"})
+
+
+def test_an_exemption_from_trust_lets_no_signer_of_another_type_sign_provenance() -> None:
+    exemption = {
+        "image": IMAGE,
+        "rules": ["trust"],
+        "until": "2027-01-01T00:00:00Z",
+        "reason": "another builder for some time",
+        "reference": "SEC-1",
+    }
+    policy = document(
+        signers=[{"predicateType": SCAN, "keys": [{"pem": public("scanner").pem.decode()}]}],
+        exemptions=[exemption],
+    )
+    built = tekton(builder="https://other.example.com")
+    assert wrong(verdict(policy, form_b(built))) == {}
+    assert wrong(verdict(policy, form_b(built, signer("scanner")))) == {"trust": "builder_not_trusted"}
+    both = verdict(policy, form_b(built), form_b(built, signer("scanner")))
+    assert both.verdict is Verdict.VERIFIED
