@@ -26,6 +26,8 @@ from chains.verify.reasons import Result
 
 _NAMED = 4
 """Items that one line of an answer names."""
+_LONGEST = 10_000
+"""Characters of evidence that one line of an answer shows."""
 _FUTURE = timedelta(minutes=5)
 """How far ahead a verified time may be: two clocks."""
 _RFC3161 = "TimestampAuthority"
@@ -41,13 +43,14 @@ def check_all(candidate: Candidate) -> list[PolicyCheck]:
 
 
 def _pass(name: Requirement, expected: str, actual: str, attestation: str = "") -> PolicyCheck:
-    return PolicyCheck(name, Result.PASS, expected, actual, attestation=attestation)
+    return PolicyCheck(name, Result.PASS, expected, excerpt(actual, _LONGEST), attestation=attestation)
 
 
 def _fail(
     name: Requirement, expected: str, actual: str, reason: PolicyReason, attestation: str = ""
 ) -> PolicyCheck:
-    return PolicyCheck(name, Result.FAIL, expected, actual, reason, GUIDANCE[reason], attestation)
+    told = excerpt(actual, _LONGEST)
+    return PolicyCheck(name, Result.FAIL, expected, told, reason, GUIDANCE[reason], attestation)
 
 
 def _absent(

@@ -301,3 +301,14 @@ def test_an_exemption_from_trust_lets_no_signer_of_another_type_sign_provenance(
     assert wrong(verdict(policy, form_b(built, signer("scanner")))) == {"trust": "builder_not_trusted"}
     both = verdict(policy, form_b(built), form_b(built, signer("scanner")))
     assert both.verdict is Verdict.VERIFIED
+
+
+def test_an_answer_shows_no_more_of_a_long_text_than_a_reader_needs() -> None:
+    long = "x" * 1_000_000
+    built = form_b(
+        tekton(builder=f"https://b.example/{long}", dependencies=[git_input(f"git+https://e.example/{long}")])
+    )
+    found = verdict(document(require={"sources": [STOREFRONT], "buildTypes": ["https://b.example"]}), built)
+    assert set(wrong(found)) == {"trust", "sources", "buildTypes"}
+    assert all(len(check.actual) < 11_000 for check in found.checks)
+    assert "characters)" in found.summary
