@@ -60,3 +60,11 @@ def test_a_dead_link_and_a_dead_anchor_are_found(tmp_path: Path) -> None:
     assert not missing(page, "page.md#one-two-three")
     assert missing(page, "page.md#two")
     assert missing(page, "other.md")
+
+
+def test_every_decision_has_a_number_of_its_own_which_its_title_repeats() -> None:
+    numbers = []
+    for page in sorted((ROOT / "docs" / "decisions").glob("*.md")):
+        numbers.append(page.name[:4])
+        assert page.read_text(encoding="utf-8").startswith(f"# {int(page.name[:4])}. "), page.name
+    assert len(set(numbers)) == len(numbers)
