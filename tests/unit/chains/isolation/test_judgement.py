@@ -374,7 +374,7 @@ def test_only_proven_runs_get_the_builder_of_hermetic_runs(name: str, with_pod: 
     ("data", "key", "words"),
     [
         ({"builder.id.hermetic": "hermetic"}, "builder.id.hermetic", "expected a URI, got 'hermetic'"),
-        ({"builder.id": "urn:b", "builder.id.hermetic": "urn:b"}, "builder.id.hermetic", "nobody can tell the two"),
+        ({"builder.id": "urn:b", "builder.id.hermetic": "urn:b"}, "builder.id.hermetic", "verifiers cannot distinguish hermetic runs"),
         ({"execution.report": "false", "execution.redaction.arguments": "x"}, "execution.redaction.arguments", "execution.report is false"),
         ({"execution.redaction.arguments": "("}, "execution.redaction.arguments", "expected a regular expression, got '('"),
     ],
