@@ -8,24 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 
 from chains.errors import UsageError
 from chains.policy.candidate import Candidate
 from chains.policy.document.patterns import read_image, wildcard_matches
 from chains.policy.document.sources import git_sources
 from chains.policy.guidance import GUIDANCE
+from chains.policy.listing import some
+from chains.policy.parameters import difference, parameters_of
 from chains.policy.reasons import PolicyReason, Requirement
 from chains.policy.verdict import PolicyCheck
 from chains.statements.attributes import Attribute
 from chains.statements.claims import build_type, hermetic_level, resolved, run_namespace
-from chains.statements.statement import SLSA_V02, SLSA_V1, Statement
+from chains.statements.statement import SLSA_V02, Statement
 from chains.tekton.raw import text_at
 from chains.text import count, excerpt
 from chains.verify.reasons import Result
 
-_NAMED = 4
-"""Items that one line of an answer names."""
 _LONGEST = 10_000
 """Characters of evidence that one line of an answer shows."""
 _FUTURE = timedelta(minutes=5)
@@ -66,7 +65,7 @@ def _absent(
 
 def _trust(candidate: Candidate) -> Found:
     entries = candidate.opened.policy.trust
-    expected = "a signer and builder of " + _some(f"trust entry {entry.name}" for entry in entries)
+    expected = "a signer and builder of " + some(f"trust entry {entry.name}" for entry in entries)
     builder, signer = candidate.builder or "none", candidate.provenance.signed_by.name
     actual = f"builder {builder}, signed by {signer}"
     own = candidate.provenance.digest
@@ -123,17 +122,17 @@ def _build_types(candidate: Candidate) -> Found:
         return
     actual, own = build_type(candidate.provenance.statement) or "none", candidate.provenance.digest
     if actual in wanted:
-        yield _pass(Requirement.BUILD_TYPES, _some(wanted), actual, own)
+        yield _pass(Requirement.BUILD_TYPES, some(wanted), actual, own)
     else:
         reason = PolicyReason.BUILD_TYPE_NOT_ALLOWED
-        yield _fail(Requirement.BUILD_TYPES, _some(wanted), actual, reason, own)
+        yield _fail(Requirement.BUILD_TYPES, some(wanted), actual, reason, own)
 
 
 def _sources(candidate: Candidate) -> Found:
     wanted = candidate.opened.policy.require.sources
     if not wanted:
         return
-    expected, own = _some(map(str, wanted)), candidate.provenance.digest
+    expected, own = some(map(str, wanted)), candidate.provenance.digest
     found = git_sources(candidate.provenance.statement)
     if not found:
         actual = "the provenance names no git source"
@@ -146,99 +145,28 @@ def _sources(candidate: Candidate) -> Found:
     ]
     if strangers:
         reason = PolicyReason.SOURCE_NOT_ALLOWED
-        yield _fail(Requirement.SOURCES, expected, _some(strangers), reason, own)
+        yield _fail(Requirement.SOURCES, expected, some(strangers), reason, own)
     else:
-        yield _pass(Requirement.SOURCES, expected, _some(str(source) for _, source in found), own)
-
-
-ANY = "any"
-"""A listed external parameter that may have every value."""
+        yield _pass(Requirement.SOURCES, expected, some(str(source) for _, source in found), own)
 
 
 def _external_parameters(candidate: Candidate) -> Found:
     wanted = candidate.opened.policy.require.external_parameters
     if wanted is None:
         return
-    expected, own = f"external parameters: {_some(wanted)}", candidate.provenance.digest
-    actual = _parameters(candidate.provenance.statement)
+    expected, own = f"external parameters: {some(wanted)}", candidate.provenance.digest
+    actual = parameters_of(candidate.provenance.statement)
     if actual is None:
         told = "the provenance has no external parameters"
         reason = PolicyReason.PARAMETER_NOT_ALLOWED
         yield _fail(Requirement.EXTERNAL_PARAMETERS, expected, told, reason, own)
         return
-    problem = _differs(wanted, actual, "")
+    problem = difference(wanted, actual)
     if problem is None:
         yield _pass(Requirement.EXTERNAL_PARAMETERS, expected, "each is listed and allowed", own)
     else:
         reason, told = problem
         yield _fail(Requirement.EXTERNAL_PARAMETERS, expected, told, reason, own)
-
-
-def _parameters(statement: Statement) -> Mapping[str, Any] | None:
-    """Return what the build was asked for: ``externalParameters``, or in v0.2 ``invocation.parameters``."""
-    if statement.predicate_type == SLSA_V1:
-        definition = statement.predicate.get("buildDefinition")
-        found = definition.get("externalParameters") if isinstance(definition, Mapping) else None
-    elif statement.predicate_type == SLSA_V02:
-        invocation = statement.predicate.get("invocation")
-        found = invocation.get("parameters") if isinstance(invocation, Mapping) else None
-    else:
-        found = None
-    return found if isinstance(found, Mapping) else None
-
-
-def _differs(wanted: Any, actual: Any, path: str) -> tuple[PolicyReason, str] | None:
-    """Return how a parameter differs from what is allowed, None where it does not.
-
-    ``any`` allows every value. A mapping lists all names there may be, a list all values, and anything else
-    is the only value. The depth is that of the policy, which is bounded.
-    """
-    if wanted == ANY:
-        return None
-    if isinstance(wanted, Mapping):
-        if isinstance(actual, Mapping):
-            return _names_differ(wanted, actual, path)
-        return PolicyReason.PARAMETER_NOT_ALLOWED, f"{path} is {_value(actual)}, expected a mapping"
-    allowed = wanted if isinstance(wanted, list) else [wanted]
-    if any(_is_equal(one, actual) for one in allowed):
-        return None
-    told = " or ".join(_value(one) for one in allowed[:_NAMED]) or "nothing"
-    return PolicyReason.PARAMETER_NOT_ALLOWED, f"{path} is {_value(actual)}, expected {told}"
-
-
-def _names_differ(
-    wanted: Mapping[str, Any], actual: Mapping[str, Any], path: str
-) -> tuple[PolicyReason, str] | None:
-    unknown = [name for name in actual if name not in wanted]
-    if unknown:
-        where = f" in {path}" if path else ""
-        return PolicyReason.PARAMETER_UNKNOWN, f"not listed{where}: {_some(unknown)}"
-    for name, value in wanted.items():
-        inner = f"{path}.{name}" if path else name
-        if name in actual:
-            problem = _differs(value, actual[name], inner)
-            if problem is not None:
-                return problem
-        elif value != ANY:
-            return PolicyReason.PARAMETER_NOT_ALLOWED, f"{inner} is missing, expected {_value(value)}"
-    return None
-
-
-def _is_equal(wanted: Any, actual: Any) -> bool:
-    """Whether two JSON values are equal; Python holds 1, 1.0 and True for the same, JSON does not."""
-    if isinstance(wanted, Mapping) and isinstance(actual, Mapping):
-        return wanted.keys() == actual.keys() and all(
-            _is_equal(wanted[name], actual[name]) for name in wanted
-        )
-    if isinstance(wanted, list) and isinstance(actual, list):
-        return len(wanted) == len(actual) and all(map(_is_equal, wanted, actual))
-    return type(wanted) is type(actual) and bool(wanted == actual)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "a mapping"
-    return "a list" if isinstance(value, list) else excerpt(repr(value), 200)
 
 
 def _hermetic(candidate: Candidate) -> Found:
@@ -283,7 +211,7 @@ def _namespaces(candidate: Candidate) -> Found:
     wanted = candidate.opened.policy.require.namespaces
     if not wanted:
         return
-    expected = f"a run in namespace {_some(wanted)}"
+    expected = f"a run in namespace {some(wanted)}"
     if candidate.report is None:
         yield _no_report(candidate, Requirement.NAMESPACES, expected)
         return
@@ -354,12 +282,12 @@ def _step_images(candidate: Candidate) -> Found:
 def _step_repositories(candidate: Candidate) -> PolicyCheck:
     wanted = candidate.opened.policy.require.step_images
     patterns = wanted.repositories if wanted else ()
-    expected = f"step images from {_some(pattern.text for pattern in patterns)}"
+    expected = f"step images from {some(pattern.text for pattern in patterns)}"
     own = candidate.provenance.digest
     found = [uri for uri in _dependency_uris(candidate.provenance.statement) if uri.startswith(_OCI)]
     without = [text_at(one, "target", "name") for one in candidate.attributes(Attribute.IMAGE_WITHOUT_DIGEST)]
     if not found or without:
-        actual = f"without digest: {_some(without)}" if without else "the provenance names no step image"
+        actual = f"without digest: {some(without)}" if without else "the provenance names no step image"
         return _fail(Requirement.STEP_IMAGES, expected, actual, PolicyReason.STEP_IMAGE_NOT_ALLOWED, own)
     strangers = []
     for uri in found:
@@ -372,7 +300,7 @@ def _step_repositories(candidate: Candidate) -> PolicyCheck:
             strangers.append(uri)
     if strangers:
         reason = PolicyReason.STEP_IMAGE_NOT_ALLOWED
-        return _fail(Requirement.STEP_IMAGES, expected, _some(strangers), reason, own)
+        return _fail(Requirement.STEP_IMAGES, expected, some(strangers), reason, own)
     if candidate.report is None and not candidate.is_whole:
         # the report alone names images without a digest
         actual = "no execution report, which tells of images without a digest"
@@ -402,11 +330,11 @@ def _step_pins(candidate: Candidate) -> PolicyCheck:
     loose = sorted(name for name, is_pinned in pinned.items() if not is_pinned)
     if not pinned or unknown:
         told = (
-            f"the report does not say it of {_some(unknown)}" if unknown else "the report names no container"
+            f"the report does not say it of {some(unknown)}" if unknown else "the report names no container"
         )
         return _fail(Requirement.STEP_IMAGES, expected, told, PolicyReason.STEP_IMAGE_NOT_PINNED, own)
     if loose:
-        actual = f"by tag: {_some(loose)}"
+        actual = f"by tag: {some(loose)}"
         return _fail(Requirement.STEP_IMAGES, expected, actual, PolicyReason.STEP_IMAGE_NOT_PINNED, own)
     return _pass(Requirement.STEP_IMAGES, expected, count(len(pinned), "container"), own)
 
@@ -428,7 +356,7 @@ def _tasks(candidate: Candidate) -> Found:
     if wanted is None:
         return
     expected = "tasks and pipeline"
-    expected += f" from resolver {_some(wanted.resolvers)}" if wanted.resolvers else ""
+    expected += f" from resolver {some(wanted.resolvers)}" if wanted.resolvers else ""
     expected += " with a digest" if wanted.pinned else ""
     statement, own = candidate.provenance.statement, candidate.provenance.digest
     found = {kind: ref for kind in ("task", "pipeline") if (ref := resolved(statement, kind)) is not None}
@@ -447,9 +375,9 @@ def _tasks(candidate: Candidate) -> Found:
             return
     loose = _unpinned_tasks(statement) if wanted.pinned else []
     if loose:
-        yield _fail(Requirement.TASKS, expected, _some(loose), PolicyReason.TASK_NOT_PINNED, own)
+        yield _fail(Requirement.TASKS, expected, some(loose), PolicyReason.TASK_NOT_PINNED, own)
     else:
-        yield _pass(Requirement.TASKS, expected, _some(map(str, found.values())), own)
+        yield _pass(Requirement.TASKS, expected, some(map(str, found.values())), own)
 
 
 def _unpinned_tasks(statement: Statement) -> list[str]:
@@ -475,7 +403,7 @@ def _rejected_hints(candidate: Candidate) -> Found:
     ]
     own = candidate.report.digest
     if names:
-        yield _fail(Requirement.REJECTED_HINTS, expected, _some(names), PolicyReason.HINT_REJECTED, own)
+        yield _fail(Requirement.REJECTED_HINTS, expected, some(names), PolicyReason.HINT_REJECTED, own)
     else:
         yield _pass(Requirement.REJECTED_HINTS, expected, "none", own)
 
@@ -484,10 +412,10 @@ def _every_store(candidate: Candidate) -> Found:
     if not candidate.opened.policy.require.every_store:
         return
     places = candidate.places or frozenset()
-    expected, own = f"the provenance in {_some(candidate.stores)}", candidate.provenance.digest
+    expected, own = f"the provenance in {some(candidate.stores)}", candidate.provenance.digest
     missing = [url for url in candidate.stores if url not in places]
     if missing:
-        actual, reason = f"not in {_some(missing)}", PolicyReason.STORE_WITHOUT_EVIDENCE
+        actual, reason = f"not in {some(missing)}", PolicyReason.STORE_WITHOUT_EVIDENCE
         yield _absent(candidate, Requirement.EVERY_STORE, expected, actual, reason)
     else:
         yield _pass(Requirement.EVERY_STORE, expected, f"in {count(len(places), 'store')}", own)
@@ -511,12 +439,6 @@ _ALL: Sequence[Callable[[Candidate], Found]] = (
     _rejected_hints,
     _every_store,
 )
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = [str(name) for name in dict.fromkeys(names)]
-    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    return ", ".join(listed[:_NAMED]) + more
 
 
 def _span(length: timedelta) -> str:
