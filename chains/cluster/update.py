@@ -43,9 +43,9 @@ async def update(
             return
         try:
             await cluster.patch(path, body)
-        except ObjectChanged:
+        except ObjectChanged as error:
             if tried == ATTEMPTS:
-                raise ObjectChanged(f"PATCH {path}: it changed {ATTEMPTS} times meanwhile") from None
+                raise ObjectChanged(f"PATCH {path}: it changed {ATTEMPTS} times meanwhile") from error
             metadata = (await get_outline(cluster, path))["metadata"]
             if metadata.get("uid") != uid or not goes_on(metadata):
                 raise

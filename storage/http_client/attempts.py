@@ -1,7 +1,7 @@
 """Retries a request with growing waits while the failure is transient.
 
 stamina is not used: its overhead is a hundred times larger for a request that succeeds at the first try
-(``docs/decisions/0031``).
+(``docs/decisions/0036``).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 What RFC 9112 leaves open or warns about is refused here: two lengths, folded headers, encodings other than
 ``chunked``. A connection is reused only after an answer that ended where its framing said. httptools, which
-parses faster, was tried in its place (``docs/decisions/0031``).
+parses faster, was tried in its place (``docs/decisions/0036``).
 """
 
 from __future__ import annotations
