@@ -50,7 +50,7 @@ MOST_BLOB_BYTES = 512 * 1024 * 1024
 def _verify(options: Options) -> int:
     """Verify targets and print why or why not."""
     if options.policy is not None:
-        from chains.cli.decide import decide_by_policy  # noqa: PLC0415 - policies are needed with --policy alone
+        from chains.cli.policies.decide import decide_by_policy  # noqa: PLC0415 - policies are needed with --policy alone
 
         return carry_out(decide_by_policy(options))
     _refuse_policy_options(options)

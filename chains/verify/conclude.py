@@ -14,7 +14,7 @@ from chains.verify.evidence import OF_PROVENANCE, Examined, examine
 from chains.verify.hermetic import NAMESPACE_CHECK, prove_run
 from chains.verify.key_window import KEY_WINDOW, judge_window
 from chains.verify.reasons import Reason, Result
-from chains.verify.run import MATCH_CHECK, REPORT_CHECK, SIDECAR_CHECK, UID_CHECK, RunWanted
+from chains.verify.runs.run import MATCH_CHECK, REPORT_CHECK, SIDECAR_CHECK, UID_CHECK, RunWanted
 from chains.verify.search import Search
 from chains.verify.subject import NothingWanted, Wanted
 from chains.verify.verdict import Attestation, Check, Left, Target, Verdict, Verification

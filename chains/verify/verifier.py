@@ -22,7 +22,7 @@ from chains.tekton.snapshot import RunSnapshot, origin_of
 from chains.verify.conclude import Case, conclude, undecided
 from chains.verify.criteria import Criteria, Missing, MissingError
 from chains.verify.reasons import Reason, Result
-from chains.verify.run import RunWanted
+from chains.verify.runs.run import RunWanted
 from chains.verify.search import Query, Search, searched
 from chains.verify.subject import BlobWanted, DigestWanted, NothingWanted, Wanted
 from chains.verify.targets import (

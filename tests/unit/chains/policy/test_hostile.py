@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from chains.policy.authoring.starter import starting_policy
 from chains.policy.candidate import VerifiedStatement, candidates
 from chains.policy.document.load import parse_policies
 from chains.policy.document.patterns import read_image
@@ -17,7 +18,6 @@ from chains.policy.document.regexps import regexp_problem
 from chains.policy.document.sources import git_sources
 from chains.policy.requirements import check_all
 from chains.policy.rules import Rules
-from chains.policy.starter import starting_policy
 from chains.statements.statement import SLSA_V1, parse_statement
 from chains.verify.signed_by import SignedBy
 from chains.verify.verdict import Attestation, Verdict

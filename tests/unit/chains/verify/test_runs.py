@@ -29,9 +29,9 @@ from chains.statements.redaction import Redaction
 from chains.statements.statement import SLSA_V1, ResourceDescriptor
 from chains.tekton.run_files import Intake, read_inputs
 from chains.tekton.snapshot import RunSnapshot, take_snapshot
-from chains.verify import run as verify_runs
 from chains.verify.render import to_text
-from chains.verify.run import differences
+from chains.verify.runs import run as verify_runs
+from chains.verify.runs.run import differences
 from chains.verify.verdict import Verdict, Verification
 from chains.verify.verifier import Verifier
 from storage.errors import StoreRejected

@@ -11,7 +11,7 @@ from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
 from chains.assembly.workspace import Settings, load_settings
 from chains.cli.arguments import OK, Options
-from chains.cli.summary import attest_answers, open_verifier
+from chains.cli.policies.summary import attest_answers, open_verifier
 from chains.errors import UsageError
 from chains.policy.answer import answer
 from chains.policy.document.load import load_policies

@@ -22,7 +22,7 @@ from chains.statements.statement import SCAI, SLSA_V02, SLSA_V1, ResourceDescrip
 from chains.tekton.snapshot import RunSnapshot
 from chains.text import excerpt
 from chains.verify.reasons import Reason, Result
-from chains.verify.replaced_sidecars import (
+from chains.verify.runs.replaced_sidecars import (
     replaced_in,
     replaced_when_signed,
     report_differences,

@@ -17,7 +17,7 @@ from chains.policy.reasons import PolicyReason, Requirement
 from tests.unit.chains.policy.made import document
 
 Json = Any
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 PAGE = (ROOT / "docs" / "policy.md").read_text()
 DIGEST = "sha256:ce186a56c342a80bd2ec3ec4233810f49a93e5f60660922d3dad49cf6c987e35"
 IMAGE = f"registry.example.com/shop/storefront@{DIGEST}"

@@ -11,7 +11,7 @@ from chains.assembly.workspace import load_settings
 from chains.cli.arguments import FILE, Argument, Option, Options, config, store
 from chains.cli.cluster import access_options, split_names
 from chains.cli.commands import Command
-from chains.cli.decide import open_policies
+from chains.cli.policies.decide import open_policies
 from chains.cli.progress import Progress
 from chains.cluster.client import Cluster
 from chains.cluster.discovery import find_access

@@ -14,7 +14,7 @@ from chains.statements.vsa import SVR, VSA
 from signers.keys.public_key import PublicKey
 
 Json = Any
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 DIGEST = "sha256:ce186a56c342a80bd2ec3ec4233810f49a93e5f60660922d3dad49cf6c987e35"
 IMAGE = f"registry.example.com/shop/storefront@{DIGEST}"
 STORE = ("--store", "oci-layout:.chains/layout")

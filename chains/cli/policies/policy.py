@@ -22,20 +22,20 @@ from chains.cli.arguments import (
     store,
 )
 from chains.cli.commands import Command, Group
-from chains.cli.decide import namespace_of, open_policies
+from chains.cli.policies.decide import namespace_of, open_policies
 from chains.cli.progress import Progress
 from chains.columns import table
 from chains.documents.load import read_bytes, read_standard_input
 from chains.errors import UsageError
 from chains.loop import carry_out
-from chains.policy.cases import CaseResult, all_passed, read_cases, run_case, to_junit
-from chains.policy.compare import Change, compare
+from chains.policy.authoring.cases import CaseResult, all_passed, read_cases, run_case, to_junit
+from chains.policy.authoring.compare import Change, compare
+from chains.policy.authoring.explain import explain
+from chains.policy.authoring.lint import has_errors, lint_policies
+from chains.policy.authoring.starter import starting_policy
 from chains.policy.document.load import load_policies
 from chains.policy.document.patterns import read_image
 from chains.policy.document.problem import Severity
-from chains.policy.explain import explain
-from chains.policy.lint import has_errors, lint_policies
-from chains.policy.starter import starting_policy
 from chains.statements.statement import SCAI
 from chains.terminal import terminal_width, write_json, write_line, write_text
 from chains.text import count

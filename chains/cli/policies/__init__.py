@@ -1,0 +1,1 @@
+"""Commands for policies: decide, write, test and explain them, and preflight."""
