@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,15 @@ class Group:
         self.replicas: list[Replica] = []
         self.images: dict[str, tuple[str, str]] = {}
 
+    @contextmanager
+    def registry_halted(self) -> Iterator[None]:
+        """Halt the registry for the length of the block: what is in work stays in work."""
+        os.kill(self.registry.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.registry.pid, signal.SIGCONT)
+
     def start(self, ordinal: int, *, server: ApiServer | None = None, seconds: int = SHORT) -> Replica:
         found = Replica(self, ordinal, server or self.server, seconds)
         self.replicas.append(found)
@@ -95,14 +105,24 @@ class Group:
 
     def create(self, count: int) -> None:
         """Create runs that have ended."""
+        self.add(self.built(count))
+
+    def built(self, count: int) -> list[Json]:
+        """Push an image for each of as many runs, and return the runs."""
+        found = []
         for number in range(len(self.images), len(self.images) + count):
             name = f"run-{number}"
             repository = f"{self.namespace}/{name}"
             digest = self.registry.push_image(repository)
             run = run_of(f"{self.registry.host}/{repository}", digest, name)
             run["metadata"]["namespace"] = self.namespace
-            self.server.create_run(run)
+            found.append(run)
             self.images[name] = (repository, digest)
+        return found
+
+    def add(self, runs: list[Json]) -> None:
+        for run in runs:
+            self.server.create_run(run)
 
     def runs(self) -> list[Json]:
         path = f"/apis/tekton.dev/v1/namespaces/{self.namespace}/taskruns"
@@ -200,11 +220,15 @@ def test_a_single_replica_writes_no_lease(group: Group) -> None:
 
 
 def test_a_killed_replicas_runs_are_taken_over_and_none_is_forgotten(group: Group) -> None:
-    group.create(40)
+    group.create(20)
     first, second = group.start(0), group.start(1)
-    group.wait(lambda: second.metric("chains_runs_total") > 0)
-    second.end(signal.SIGKILL)
-    assert group.signed() < 40
+    group.wait(lambda: second.metric("chains_runs_total") > 0 and group.signed() == 20)
+    more = group.built(20)
+    with group.registry_halted():
+        group.add(more)
+        group.wait(lambda: second.metric("chains_backlog_runs") > 0)
+        second.end(signal.SIGKILL)
+        assert group.signed() == 20, "it is killed in the middle of its work"
     group.create(20)
     group.wait(lambda: group.signed() == 60)
     assert first.held == 2
@@ -258,15 +282,12 @@ def test_replicas_of_a_new_number_begin_when_the_last_of_the_old_one_is_gone(gro
 def test_what_is_in_work_at_the_end_is_finished_and_what_waits_is_left(group: Group) -> None:
     group.count = 1
     group.create(6)
-    os.kill(group.registry.pid, signal.SIGSTOP)
-    try:
+    with group.registry_halted():
         only = group.start(0)
         group.wait(lambda: only.metric("chains_backlog_runs") == 2)
         only.process.send_signal(signal.SIGTERM)
         time.sleep(7)  # kopf waits for five seconds before it cancels what it takes for its own
         assert only.process.poll() is None
-    finally:
-        os.kill(group.registry.pid, signal.SIGCONT)
     assert only.process.wait(60) == 0
     assert group.signed() == 4
     group.start(0)
@@ -277,12 +298,16 @@ def test_what_is_in_work_at_the_end_is_finished_and_what_waits_is_left(group: Gr
 def test_a_replica_cut_off_from_the_api_server_marks_nothing_and_works_again_afterwards(
     group: Group, link: Proxy
 ) -> None:
-    group.create(60)
+    group.create(20)
     behind = replace(group.server, url=f"https://127.0.0.1:{link.port}")
     first, second = group.start(0), group.start(1, server=behind)
-    group.wait(lambda: second.metric("chains_runs_total") > 0)
-    link.cut()
-    assert group.signed() < 60, "it is cut off in the middle of its work"
+    group.wait(lambda: second.metric("chains_runs_total") > 0 and group.signed() == 20)
+    more = group.built(40)
+    with group.registry_halted():
+        group.add(more)
+        group.wait(lambda: second.metric("chains_backlog_runs") > 0)
+        link.cut()
+        assert group.signed() == 20, "it is cut off in the middle of its work"
     group.create(10)
     group.wait(lambda: group.signed() == 70)
     assert first.held == 2
