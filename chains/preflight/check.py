@@ -16,7 +16,7 @@ from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy
 from chains.policy.verdict import PolicyVerdict
 from chains.preflight.inventory import Inventory
-from chains.preflight.workloads import Use
+from chains.tekton.workloads import Use
 from chains.verify.verdict import Verdict
 from storage.base import Store
 from storage.errors import StoreError

@@ -11,8 +11,8 @@ from chains.cluster.errors import ClusterForbidden, ObjectGone
 from chains.documents.load import load_documents, read_bytes, read_standard_input
 from chains.errors import InputError
 from chains.policy.document.policy import Namespace
-from chains.preflight.workloads import Use, items_of, uses_of
 from chains.tekton.raw import Json, mapping_at, text_at
+from chains.tekton.workloads import Use, items_of, uses_of
 
 LARGEST = 64 << 20
 """Bytes of one manifest file."""
@@ -53,7 +53,8 @@ class Inventory:
             if use.image:
                 self.uses.append(use)
             else:
-                self.problems.append(f"{use.name}: container {use.container or 'without name'} has no image")
+                told = use.problem or f"container {use.container or 'without name'} has no image"
+                self.problems.append(f"{use.name}: {told}")
 
 
 def from_files(paths: Sequence[str], inventory: Inventory) -> None:

@@ -16,7 +16,7 @@ from chains.errors import InputError
 from chains.preflight.check import ImageCheck, State, check_all
 from chains.preflight.inventory import Inventory, from_files
 from chains.preflight.report import exit_code, to_json, to_junit, to_sarif
-from chains.preflight.workloads import POD_SPECS, UseKind, uses_of
+from chains.tekton.workloads import POD_SPECS, UseKind, uses_of
 from storage.base import Store
 from storage.errors import StoreUnavailable
 from tests.faults.verify.forge import DIGEST, IMAGE, NOW, OTHER, Broken, Shelf, form_b, public
@@ -97,13 +97,40 @@ def test_every_list_of_containers_and_image_volumes_are_looked_at() -> None:
     ]
 
 
-@pytest.mark.parametrize("spec", [None, [], "x", {"containers": None}, {"containers": [1, {"image": 5}]}])
-def test_odd_objects_are_no_crash(spec: Json) -> None:
-    assert [use.image for use in uses_of({"kind": "Pod", "spec": spec})] in ([], [""])
-    inventory = inventory_of(
-        {"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"image": 5}]}}
-    )
-    assert inventory.problems == ["Pod/p: container without name has no image"]
+@pytest.mark.parametrize(
+    ("spec", "unseen"),
+    [
+        (None, []),
+        ([], ["the pod's specification is no object"]),
+        ("x", ["the pod's specification is no object"]),
+        ({"containers": None, "volumes": None}, []),
+        ({"containers": {"image": "r.example.com/a"}}, ["containers: expected a list of objects"]),
+        (
+            {"containers": [1, {"image": 5}]},
+            [
+                "containers: expected a list of objects",
+                "containers: the image of one without name is no text",
+            ],
+        ),
+        ({"initContainers": [{"name": "a"}]}, ["container a has no image"]),
+        (
+            {"volumes": [{"name": "v", "image": "x"}, {"name": "w", "image": {"reference": ["x"]}}]},
+            ["volumes: expected a list of objects", "volumes: the reference of w is no text"],
+        ),
+        ({"volumes": [{"name": "v", "image": {}}, {"name": "w", "image": None}]}, []),
+        ({"volumes": ["x"]}, ["volumes: expected a list of objects"]),
+    ],
+)
+def test_images_that_an_odd_object_hides_are_problems(spec: Json, unseen: list[str]) -> None:
+    inventory = inventory_of({"kind": "Pod", "metadata": {"name": "p"}, "spec": spec})
+    assert inventory.uses == []
+    assert inventory.problems == [f"Pod/p: {problem}" for problem in unseen]
+
+
+@pytest.mark.parametrize("above", [[], "x", {"template": 5}])
+def test_an_odd_path_to_the_template_is_a_problem(above: Json) -> None:
+    inventory = inventory_of({"kind": "Deployment", "metadata": {"name": "d"}, "spec": above})
+    assert inventory.problems == ["Deployment/d: the pod's specification is no object"]
 
 
 def test_an_image_passes_or_fails_with_its_reason() -> None:
