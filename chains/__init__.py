@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from chains.config.parse import Config, load_config, parse_config
     from chains.errors import ChainsError, ConfigError, EvidenceError, InputError, UsageError
     from chains.isolation.judgement import Isolation, judge_isolation
+    from chains.policy.document.load import PolicyError
+    from chains.policy.loaded import Policy, UnmatchedError
+    from chains.policy.reasons import PolicyReason
+    from chains.policy.verdict import Decision, ImageAnswer, PolicyCheck, PolicyVerdict
     from chains.statements.execution_report import build_execution_report
     from chains.statements.statement import ResourceDescriptor, Statement, parse_statement
     from chains.tekton.read_runs import Runs, read_runs
@@ -43,7 +47,9 @@ __all__ = [  # noqa: RUF022 - in the order of the work
     "Flow", "open_flow", "Outcome", "Entry",  # attest
     "Criteria", "CertificateWanted", "NameWanted", "Verifier", "Verification", "Verdict",  # verify
     "Check", "Reason",
+    "Policy", "ImageAnswer", "PolicyVerdict", "PolicyCheck", "PolicyReason", "Decision",  # policy
     "ChainsError", "UsageError", "ConfigError", "InputError", "EvidenceError", "VerificationFailed",  # errors
+    "PolicyError", "UnmatchedError",
 ]  # fmt: skip
 _HOMES = {
     "chains.config.parse": ("Config", "parse_config", "load_config"),
@@ -59,6 +65,10 @@ _HOMES = {
     "chains.assembly.flow": ("open_flow",),
     "chains.attest.outcome": ("Outcome",),
     "chains.attest.stores": ("Entry",),
+    "chains.policy.loaded": ("Policy", "UnmatchedError"),
+    "chains.policy.verdict": ("ImageAnswer", "PolicyVerdict", "PolicyCheck", "Decision"),
+    "chains.policy.reasons": ("PolicyReason",),
+    "chains.policy.document.load": ("PolicyError",),
     "chains.verify.criteria": ("Criteria", "CertificateWanted", "NameWanted"),
     "chains.verify.verifier": ("Verifier",),
     "chains.verify.verdict": ("Verification", "Verdict", "Check", "VerificationFailed"),

@@ -84,6 +84,7 @@ def decide(
         level=best.entry.max_level if best and best.entry else 0,
         trust=best.entry.name if best and best.entry else "",
         hermetic=hermetic_level(best.report.statement) if best and best.report else "",
+        cache_seconds=opened.policy.cache_seconds,
     )
 
 

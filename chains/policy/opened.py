@@ -38,7 +38,7 @@ class OpenedPolicy:
     """The signers of predicate types that have their own."""
     rules: Rules
     trust_digests: tuple[str, ...]
-    """What is trusted: the ids of all keys and the digest of the trusted root, for keys of caches."""
+    """What is trusted, for keys of caches: id, status and times of each key, digest of the trusted root."""
 
     @property
     def signers(self) -> list[OpenedSigner]:
@@ -81,8 +81,18 @@ def open_policy(policy: Policy, config: Config | None = None) -> OpenedPolicy:
 
     trust = tuple(signer_of(entry.signer) for entry in policy.trust)
     by_type = {name: signer_of(wanted) for name, wanted in policy.signers.items()}
-    keyids = sorted({key.keyid for signer in opened for key in signer.criteria.keys})
-    return OpenedPolicy(policy, trust, by_type, compile_rules(policy), (*keyids, root_digest))
+    trusted = sorted({told for signer in opened for told in _told(signer.criteria)})
+    return OpenedPolicy(policy, trust, by_type, compile_rules(policy), (*trusted, root_digest))
+
+
+def _told(criteria: Criteria) -> list[str]:
+    """Return a text for each key, with its status and times: a key set changes while its policy does not."""
+    found = []
+    for key in criteria.keys:
+        listed = criteria.windows.get(key.keyid, ListedKey(key))
+        times = (moment.isoformat() if moment else "" for moment in (listed.not_before, listed.not_after))
+        found.append(" ".join((key.keyid, listed.status.value, *times)).rstrip())
+    return found
 
 
 def _keys(wanted: Sequence[KeyWanted], policy: Policy, config: Config | None) -> list[ListedKey]:

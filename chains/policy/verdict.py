@@ -100,6 +100,7 @@ class PolicyVerdict:
     level: int = 0
     trust: str = ""
     hermetic: str = ""
+    cache_seconds: int = 300
 
     @property
     def exit_code(self) -> int:
@@ -145,6 +146,53 @@ class ImageAnswer:
         """The answer that counts."""
         return self.verdicts[0]
 
+    @property
+    def verdict(self) -> Verdict:
+        """What the evidence shows, whatever follows from it."""
+        return self.strictest.verdict
+
+    @property
+    def decision(self) -> Decision:
+        """What follows from the verdict in the policy's mode."""
+        return self.strictest.decision
+
+    @property
+    def summary(self) -> str:
+        """Why, in one sentence."""
+        return self.strictest.summary
+
+    @property
+    def exit_code(self) -> int:
+        """What ``chains verify --policy`` returns for this image."""
+        return self.strictest.exit_code
+
+    @property
+    def checks(self) -> tuple[PolicyCheck, ...]:
+        """Each requirement and rule of the policy that counts, with expected and actual."""
+        return self.strictest.checks
+
+    @property
+    def guidance(self) -> tuple[str, ...]:
+        """What to do about each requirement that is not met."""
+        return tuple(check.guidance for check in self.checks if check.is_wrong and check.guidance)
+
+    @property
+    def exemptions(self) -> tuple[Exemption, ...]:
+        """The exemptions that the answer makes use of, each once."""
+        return tuple(dict.fromkeys(check.exempted for check in self.checks if check.exempted))
+
+    @property
+    def cache_seconds(self) -> int:
+        """For how long the answer may be used again: the least that one of the matching policies allows."""
+        return min(one.cache_seconds for one in self.verdicts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``chains verify --policy --output json`` prints for one image."""
+        return {
+            **self.strictest.to_json(),
+            "otherPolicies": [other.to_json() for other in self.verdicts[1:]],
+        }
+
 
 def strictest_first(verdicts: Iterable[PolicyVerdict]) -> ImageAnswer:
     """Order answers: by decision, then by verdict, then by the policy's name. Raises ValueError for none."""
@@ -163,11 +211,7 @@ _WORST = (Verdict.FAILED, Verdict.INDETERMINATE, Verdict.NOT_FOUND, Verdict.VERI
 
 def answers_to_json(answers: Sequence[ImageAnswer]) -> dict[str, Any]:
     """Return what ``verify --policy --output json`` prints: one answer, or several with the worst verdict."""
-    written = []
-    for answer in answers:
-        one = answer.strictest.to_json()
-        one["otherPolicies"] = [other.to_json() for other in answer.verdicts[1:]]
-        written.append(one)
+    written = [answer.to_json() for answer in answers]
     if len(written) == 1:
         return written[0]
     verdict = worst(answer.strictest.verdict for answer in answers)

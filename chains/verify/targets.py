@@ -8,9 +8,11 @@ verified.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import orjson
 
@@ -19,8 +21,9 @@ from chains.errors import InputError, UsageError
 from chains.tekton.image_name import parse_image_digest, parse_repository
 from signers.formats.bundle import MAX_BUNDLE_BYTES
 from storage import lean_json
-from storage.errors import StoreRejected
-from storage.formats.reference import PREFIXES, parse_image
+from storage.base import Store
+from storage.errors import StoreError, StoreRejected
+from storage.formats.reference import PREFIXES, Image, parse_image
 
 STDIN = "-"
 MOST_FILE = 48 * 1024 * 1024
@@ -81,6 +84,43 @@ class TagResolver(Protocol):
 
         Raises :class:`UsageError` when there is no such tag, and :class:`storage.errors.StoreError`.
         """
+
+
+async def resolved_image(reference: str, resolver: TagResolver | None) -> Image:
+    """Return an image with its digest, that of its tag if it names none.
+
+    Raises :class:`UsageError` for what is no image, and for a tag that cannot be resolved.
+    """
+    try:
+        image = parse_image(reference)
+    except StoreRejected as error:
+        raise UsageError(str(error)) from error
+    if image.digest:
+        return image
+    if resolver is None:
+        raise UsageError(f"{reference} names a tag and nothing here can resolve it: give the image's digest")
+    try:
+        return replace(image, digest=await resolver.resolve(reference))
+    except StoreError as error:
+        raise UsageError(f"{reference}: the tag cannot be resolved: {error}") from error
+
+
+Answer = TypeVar("Answer", covariant=True)  # noqa: PLC0105 - read as the word that it stands for
+
+
+class ImagePolicy(Protocol[Answer]):
+    """Decides about images, with an answer of its own; :class:`chains.policy.loaded.Policy` does."""
+
+    async def decide(
+        self,
+        image: Image,
+        *,
+        stores: Sequence[Store],
+        now: datetime,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Return the answer about an image with a digest, which runs in a namespace with these labels."""
 
 
 def parse_target(word: str, *, resolve: bool = False) -> ParsedTarget:

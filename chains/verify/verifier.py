@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Self
+from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
 
 from chains.errors import InputError, UsageError
 from chains.tekton.run_files import Intake
@@ -28,11 +28,13 @@ from chains.verify.subject import BlobWanted, DigestWanted, NothingWanted, Wante
 from chains.verify.targets import (
     DigestTarget,
     FileTarget,
+    ImagePolicy,
     ParsedTarget,
     TagResolver,
     TagTarget,
     parse_digest,
     parse_target,
+    resolved_image,
 )
 from chains.verify.verdict import Check, Target, Verification
 from storage.base import Store, StoreOptions
@@ -41,38 +43,87 @@ from storage.formats.reference import PREFIXES, parse_image
 from storage.open import open_store
 from storage.record import Evidence
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    Answer = TypeVar("Answer", default=Verification)
+else:
+    from typing import TypeVar
+
+    Answer = TypeVar("Answer")
+
 AT_ONCE = 8
 """Targets in work at the same time."""
+_REGISTRY = "oci:"
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Verifier:
-    """Verifies what stores have against one set of criteria.
+class Verifier(Generic[Answer]):
+    """Verifies what stores have against one set of criteria, or asks a policy about images.
 
-    ``stores`` are URLs, which are opened with ``options``, or open stores. As an asynchronous context manager
-    it closes all of them at its end. ``resolver`` looks up tags; without one they are refused. ``clock``
-    gives the time at which certificates, windows of keys and timestamps are judged, read once for each
-    verification.
+    ``stores`` are URLs, which are opened with ``options``, or open stores; with a policy, an image's registry
+    is the default. As an asynchronous context manager it closes all of them at its end. ``resolver`` looks up
+    tags; without one they are refused. ``clock`` gives the time at which certificates, windows of keys and
+    timestamps are judged, read once for each verification. Any number of verifications may run at the same
+    time, for as long as the verifier is open.
+
+    A verifier with a policy answers :meth:`image` alone, with the policy's own answer. Raises
+    :class:`UsageError` for both or neither of criteria and policy.
     """
 
+    @overload
     def __init__(
-        self,
+        self: Verifier[Verification],
         criteria: Criteria,
         stores: Sequence[str | Store] = (),
         *,
         options: StoreOptions | None = None,
         resolver: TagResolver | None = None,
         clock: Callable[[], datetime] = _now,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        *,
+        policy: ImagePolicy[Answer],
+        stores: Sequence[str | Store] = (),
+        options: StoreOptions | None = None,
+        resolver: TagResolver | None = None,
+        clock: Callable[[], datetime] = _now,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        criteria: Criteria | None = None,
+        stores: Sequence[str | Store] = (),
+        *,
+        policy: ImagePolicy[Any] | None = None,
+        options: StoreOptions | None = None,
+        resolver: TagResolver | None = None,
+        clock: Callable[[], datetime] = _now,
     ) -> None:
-        self.criteria = criteria
+        if (criteria is None) is (policy is None):
+            raise UsageError("a verifier has criteria or a policy: give one of them")
+        if policy is not None:
+            stores = stores or (_REGISTRY,)
+        self._criteria = criteria
+        self.policy = policy
         self.stores: tuple[Store, ...] = tuple(
             open_store(store, options) if isinstance(store, str) else store for store in stores
         )
         self.resolver = resolver
         self._clock = clock
+
+    @property
+    def criteria(self) -> Criteria:
+        """What evidence must satisfy. Raises :class:`UsageError` for a verifier with a policy."""
+        if self._criteria is None:
+            raise UsageError("a policy decides about images alone: use image(), or a verifier with criteria")
+        return self._criteria
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,26 +136,45 @@ class Verifier:
         for store in self.stores:
             await store.close()
 
-    def within(self, stores: Sequence[Store]) -> Verifier:
+    def within(self, stores: Sequence[Store]) -> Self:
         """Return this verifier looking in other stores."""
         other = copy(self)
         other.stores = tuple(stores)
         return other
 
-    async def image(self, reference: str, *, resolve: bool = False) -> Verification:
+    async def image(
+        self,
+        reference: str,
+        *,
+        resolve: bool = False,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Verify an image, ``REGISTRY/REPOSITORY@sha256:HEX``.
 
         With ``resolve`` it may be named by a tag, which the ``resolver`` looks up once; the digest is what is
-        verified. Raises :class:`UsageError` for a tag without it, and for what is no image.
+        verified. ``namespace`` and its ``labels`` say where the image runs, for a policy. Raises
+        :class:`UsageError` for a tag without ``resolve``, for what is no image, and where a policy refuses.
         """
         if "@" not in reference and not resolve:
             raise UsageError(
                 f"{reference} has no digest: give REGISTRY/REPOSITORY@sha256:HEX, or resolve its tag"
             )
-        image = reference if reference.startswith(PREFIXES) else f"{PREFIXES[0]}{reference}"
-        return (await self.targets([image], resolve=resolve))[0]
+        if self.policy is not None:
+            image = await resolved_image(reference, self.resolver)
+            found = await self.policy.decide(
+                image, stores=self.stores, now=self._clock(), namespace=namespace, labels=labels
+            )
+            return cast("Answer", found)
+        if namespace is not None or labels is not None:
+            raise UsageError("a namespace is compared by policies alone: leave it out, or give a policy")
+        word = reference if reference.startswith(PREFIXES) else f"{PREFIXES[0]}{reference}"
+        found = await cast("Verifier", self).targets([word], resolve=resolve)
+        return cast("Answer", found[0])
 
-    async def digest(self, digest: str, reference: str = "", *, ref: str = "") -> Verification:
+    async def digest(
+        self: Verifier[Verification], digest: str, reference: str = "", *, ref: str = ""
+    ) -> Verification:
         """Verify what the stores have about one subject, ``algorithm:hex``.
 
         ``reference`` is its repository, for stores that need one; ``ref`` what the user calls it. Raises
@@ -117,7 +187,7 @@ class Verifier:
         async with searched(self.stores, [Query(f"{algorithm}:{value}", reference)]) as found:
             return self._conclude(target, wanted, found)
 
-    async def run(self, run: RunSnapshot) -> Verification:
+    async def run(self: Verifier[Verification], run: RunSnapshot) -> Verification:
         """Verify that what was signed about a run is what its record says, and that the record is unchanged.
 
         Evidence is looked for by the digests of the run's artifacts, by the snapshot's and by the run's UID.
@@ -136,7 +206,7 @@ class Verifier:
             return self._conclude(target, wanted, found)
 
     async def bundle(
-        self,
+        self: Verifier[Verification],
         data: bytes,
         *,
         ref: str = "bundle",
@@ -154,7 +224,7 @@ class Verifier:
         return self.judge_bundle(data, ref=ref, digest=digest, form=form, blob=blob)
 
     def judge_bundle(
-        self,
+        self: Verifier[Verification],
         data: bytes,
         *,
         ref: str = "bundle",
@@ -177,7 +247,7 @@ class Verifier:
         return conclude(Case(target, wanted, self.criteria, (), self._clock(), found, is_alone=True))
 
     async def target(
-        self, word: str, *, resolve: bool = False, digest: str = "", run: str = ""
+        self: Verifier[Verification], word: str, *, resolve: bool = False, digest: str = "", run: str = ""
     ) -> Verification:
         """Verify one target: an image with digest, a digest, a run file or a bundle file.
 
@@ -194,7 +264,12 @@ class Verifier:
         return found[0]
 
     async def targets(
-        self, words: Sequence[str], *, resolve: bool = False, digest: str = "", blob: bytes | None = None
+        self: Verifier[Verification],
+        words: Sequence[str],
+        *,
+        resolve: bool = False,
+        digest: str = "",
+        blob: bytes | None = None,
     ) -> list[Verification]:
         """Verify several targets, in their order; a file with several runs gives one answer for each.
 

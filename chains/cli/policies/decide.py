@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
@@ -13,18 +11,15 @@ from chains.assembly.workspace import Settings, load_settings
 from chains.cli.arguments import OK, Options
 from chains.cli.policies.summary import attest_answers, open_verifier
 from chains.errors import UsageError
-from chains.policy.answer import answer
-from chains.policy.document.load import load_policies
 from chains.policy.document.patterns import read_image
 from chains.policy.document.policy import Namespace
-from chains.policy.opened import OpenedPolicy, open_policy
+from chains.policy.loaded import Policy, UnmatchedError
+from chains.policy.opened import OpenedPolicy
 from chains.policy.render import WIDTH, answers_to_text
 from chains.policy.verdict import ImageAnswer, answers_to_json
 from chains.terminal import say, terminal_width, write_json, write_text
 from chains.verify.verdict import worst
-from storage.base import Store
-from storage.errors import StoreError
-from storage.formats.reference import Image
+from chains.verify.verifier import Verifier
 
 _OF_CRITERIA = (
     "key",
@@ -60,39 +55,56 @@ async def decide_by_policy(options: Options) -> int:
         option = f"--{clash[0].replace('_', '-')}"
         raise UsageError(f"pass --policy or {option}: with a policy, the policy says what is demanded")
     settings = load_settings(options.config)
-    policies = open_policies(options.policy, settings)
-    verifier = open_verifier(options, settings, policies)
-    images = [await _image(word, options, settings) for word in options.targets]
-    urls = list(dict.fromkeys(options.store or ("oci:",)))
-    stores = [open_url(url, store_options(settings.config)) for url in urls]
+    policy = load_policy(options.policy, settings)
+    summarizer = open_verifier(options, settings, policy.documents)
+    for word in options.targets:
+        if not read_image(word).digest and not options.resolve:
+            raise UsageError(f"{word} names a tag, which can be moved: add @sha256:HEX, or pass --resolve")
+    place = namespace_of(options)
+    found = store_options(settings.config)
+    stores = [open_url(url, found) for url in dict.fromkeys(options.store or ("oci:",))]
+    now = datetime.now(UTC)
+    answers: list[ImageAnswer] = []
+    unmatched: list[str] = []
     try:
-        found = await _answers(policies, images, stores, namespace_of(options))
-        unmatched = [image for image, one in zip(images, found, strict=True) if one is None]
-        if unmatched and not options.allow_unmatched:
-            _refuse(unmatched[0])
-        answers = [one for one in found if one is not None]
-        if verifier is not None:
-            await attest_answers(answers, verifier, stores, options)
+        async with Verifier(
+            policy=policy, stores=stores, resolver=RegistryTags(found), clock=lambda: now
+        ) as verifier:
+            for word in options.targets:
+                try:
+                    answer = await verifier.image(
+                        word,
+                        resolve=options.resolve,
+                        namespace=place.name if place else None,
+                        labels=place.labels if place else None,
+                    )
+                except UnmatchedError as error:
+                    if not options.allow_unmatched:
+                        raise UsageError(
+                            f"{error}: chains policy explain says why; --allow-unmatched takes such images "
+                            "for allowed"
+                        ) from error
+                    unmatched.append(error.image)
+                else:
+                    answers.append(answer)
+            if summarizer is not None:
+                await attest_answers(answers, summarizer, stores, options)
     finally:
-        for store in stores:
-            await store.close()
-        if verifier is not None:
-            verifier.sealer.close()
+        if summarizer is not None:
+            summarizer.sealer.close()
     for image in unmatched:
-        say(f"no policy is for {image.repository}@{image.digest}: allowed unseen")
+        say(f"no policy is for {image}: allowed unseen")
     return show_answers(answers, options)
 
 
-def _refuse(image: Image) -> None:
-    raise UsageError(
-        f"no policy is for {image.repository}: chains policy explain says why; --allow-unmatched takes such "
-        "images for allowed"
-    )
+def load_policy(path: str, settings: Settings) -> Policy:
+    """Read and open the policies of a file or folder."""
+    return Policy.load(path, config=settings.config)
 
 
 def open_policies(path: str, settings: Settings) -> list[OpenedPolicy]:
-    """Read and open the policies of a file or folder."""
-    return [open_policy(policy, settings.config) for policy in load_policies(Path(path))]
+    """Read and open the policies of a file or folder, one for each document."""
+    return list(load_policy(path, settings).documents)
 
 
 def show_answers(answers: Sequence[ImageAnswer], options: Options) -> int:
@@ -104,19 +116,6 @@ def show_answers(answers: Sequence[ImageAnswer], options: Options) -> int:
         write_text(answers_to_text(answers, verbose=options.verbose, width=width))
     counting = [one.strictest for one in answers if one.strictest.exit_code != OK]
     return worst(one.verdict for one in counting).exit_code if counting else OK
-
-
-async def _image(word: str, options: Options, settings: Settings) -> Image:
-    image = read_image(word)
-    if image.digest:
-        return image
-    if not options.resolve:
-        raise UsageError(f"{word} names a tag, which can be moved: add @sha256:HEX, or pass --resolve")
-    try:
-        digest = await RegistryTags(store_options(settings.config)).resolve(word)
-    except StoreError as error:
-        raise UsageError(f"{word}: the tag cannot be resolved: {error}") from error
-    return replace(image, digest=digest)
 
 
 def namespace_of(options: Options) -> Namespace | None:
@@ -132,13 +131,3 @@ def namespace_of(options: Options) -> Namespace | None:
             raise UsageError("--namespace-label belongs to --for-namespace NAME")
         return None
     return Namespace(options.for_namespace, labels)
-
-
-async def _answers(
-    policies: Sequence[OpenedPolicy],
-    images: Sequence[Image],
-    stores: Sequence[Store],
-    namespace: Namespace | None,
-) -> list[ImageAnswer | None]:
-    now = datetime.now(UTC)
-    return [await answer(policies, image, stores=stores, now=now, namespace=namespace) for image in images]

@@ -38,6 +38,8 @@ from chains.verify.criteria import CertificateWanted, NameWanted
 T = TypeVar("T")
 
 _SUFFIXES = (".yaml", ".yml", ".json")
+_TEXT = "text.yaml"
+"""How problems name a text without a file. JSON is YAML, too."""
 MOST_FILES = 1000
 """Files of one folder of policies."""
 
@@ -86,7 +88,19 @@ def load_policies(path: Path) -> tuple[Policy, ...]:
 def read_policies(path: Path) -> Read:
     """Return what a file or folder of policies holds; raises :class:`InputError` for what cannot be read."""
     files = _files(path)
-    read = [parse_policies(read_bytes(file, LARGEST), str(file), str(file.parent)) for file in files]
+    return _joined([parse_policies(read_bytes(file, LARGEST), str(file), str(file.parent)) for file in files])
+
+
+def load_text(data: bytes, folder: str = "") -> tuple[Policy, ...]:
+    """Return the policies of a text, as :func:`load_policies` does; relative files are in ``folder``."""
+    read = _joined([parse_policies(data, _TEXT, folder)])
+    if read.errors:
+        raise PolicyError(read.errors)
+    return read.policies
+
+
+def _joined(read: Sequence[Read]) -> Read:
+    """Return all policies together, with a problem for each name that comes twice."""
     policies = [policy for one in read for policy in one.policies]
     documents = tuple(document for one in read for document in one.documents)
     problems = [problem for one in read for problem in one.problems]

@@ -28,7 +28,9 @@ NAMES = {
         "Isolation", "judge_isolation",
         "Flow", "open_flow", "Outcome", "Entry",
         "Criteria", "CertificateWanted", "NameWanted", "Verifier", "Verification", "Verdict", "Check", "Reason",
+        "Policy", "ImageAnswer", "PolicyVerdict", "PolicyCheck", "PolicyReason", "Decision",
         "ChainsError", "UsageError", "ConfigError", "InputError", "EvidenceError", "VerificationFailed",
+        "PolicyError", "UnmatchedError",
     ],
     signers: [
         "Signer", "open_signer", "PublicKey", "load_public_keys", "Envelope", "Bundle", "TrustedRoot",
@@ -132,6 +134,16 @@ async def main(store: storage.Store) -> None:
         reveal_type(await verifier.image("registry.example.com/app@sha256:00"))
         reveal_type((await verifier.digest("sha256:00")).require().statement)
         reveal_type(await verifier.bundle(b"", digest="sha256:00"))
+    policy = chains.Policy.load("policies")
+    async with chains.Verifier(policy=policy) as asked:
+        answer = await asked.image("registry.example.com/app@sha256:00", namespace="shop")
+        reveal_type(answer)
+        reveal_type(answer.decision)
+        await asked.digest("sha256:00")
+
+
+def keep(verifier: chains.Verifier) -> chains.Verifier:
+    return verifier
 
 
 asyncio.run(main(storage.open_store("oci:")))
@@ -161,10 +173,13 @@ def test_a_strict_type_checker_knows_the_installed_library(site: Path, tmp_path:
         "chains.verify.verdict.Verification",
         "chains.statements.statement.Statement | None",
         "chains.verify.verdict.Verification",
+        "chains.policy.verdict.ImageAnswer",
+        "chains.policy.verdict.Decision",
     ], done.stdout
     errors = [line for line in done.stdout.splitlines() if " error: " in line]
-    assert len(errors) == 1, done.stdout
-    assert "Incompatible types in assignment" in errors[0]
+    assert len(errors) == 2, done.stdout
+    assert "Invalid self argument" in errors[0]
+    assert "Incompatible types in assignment" in errors[1]
     assert str(site) not in done.stdout
 
 
@@ -175,7 +190,7 @@ def test_the_page_of_the_library_runs_as_it_is_written(
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "python.md").read_text()
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["sh", "python", "python", "python", "python", "python"]
+    assert [kind for kind, _ in blocks] == ["sh", *["python"] * 6]
     assert command(blocks[0][1].split()[1:]) == 0
     capsys.readouterr()
     names: dict[str, object] = {"__name__": "page"}
@@ -183,7 +198,7 @@ def test_the_page_of_the_library_runs_as_it_is_written(
     for _, code in blocks[1:]:
         exec(compile(code, "docs/python.md", "exec"), names)
         told.append(capsys.readouterr().out)
-    attested, verified, failed, of_runs, unsigned = told
+    attested, verified, failed, of_runs, decided, unsigned = told
     assert attested.count(" signed ") == 2
     assert "provenance oci-layout:evidence stored" in attested
     assert verified == "https://slsa.dev/provenance/v1 https://ci.example.com/tekton\n"
@@ -192,4 +207,8 @@ def test_the_page_of_the_library_runs_as_it_is_written(
         "builder fail builder_not_trusted https://other.example.com https://ci.example.com/tekton" in failed
     )
     assert of_runs.count(" VERIFIED ") == 2
+    assert decided.startswith("FAILED deny 1\nevidence pass None ")
+    assert (
+        "\nlevel fail level_too_low SLSA build level 3 level 2 of trust entry tekton build with " in decided
+    )
     assert unsigned.endswith("https://in-toto.io/attestation/scai/v0.3\n")
