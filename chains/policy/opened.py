@@ -58,7 +58,7 @@ def open_policy(policy: Policy, config: Config | None = None) -> OpenedPolicy:
     """
     root, root_digest = None, ""
     if policy.trusted_root:
-        path = _reference(policy.trusted_root, policy)
+        path = located(policy.trusted_root, policy)
         root = open_trusted_root(path)
         root_digest = "sha256:" + hashlib.sha256(read_bytes(Path(path))).hexdigest()
     types = tuple(dict.fromkeys((*PROVENANCE_TYPES, SCAI, *policy.require.predicates, *policy.signers)))
@@ -111,7 +111,7 @@ def _keys(wanted: Sequence[KeyWanted], policy: Policy, config: Config | None) ->
 def _read_key(key: KeyWanted, policy: Policy, config: Config | None) -> list[ListedKey]:
     if key.ref:
         try:
-            return open_listed_keys([_reference(key.ref, policy)], config)
+            return open_listed_keys([located(key.ref, policy)], config)
         except UsageError as error:
             raise UsageError(f"policy {policy.name}: {error}") from error
     try:
@@ -120,7 +120,7 @@ def _read_key(key: KeyWanted, policy: Policy, config: Config | None) -> list[Lis
         raise UsageError(f"policy {policy.name}: a key in pem: {error}") from error
 
 
-def _reference(reference: str, policy: Policy) -> str:
+def located(reference: str, policy: Policy) -> str:
     """Return a reference as the program opens it: a relative file lies beside the policy."""
     if "://" in reference or not policy.folder:
         return reference

@@ -23,6 +23,7 @@ from chains.cli.arguments import (
 )
 from chains.cli.commands import Command, Group
 from chains.cli.policies.decide import namespace_of, open_policies
+from chains.cli.policies.generate import generate
 from chains.cli.progress import Progress
 from chains.columns import table
 from chains.documents.load import read_bytes, read_standard_input
@@ -267,5 +268,6 @@ policy = Group(
             ],
             text="write a first policy from evidence that exists",
         ),
+        generate,
     ],
 )

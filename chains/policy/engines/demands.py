@@ -1,0 +1,167 @@
+"""What a policy demands, in the form that targets share: who may sign, and what no target expresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from chains.policy.document.format import Consequence, Mode
+from chains.policy.document.policy import Policy, Requirements
+from chains.policy.engines.generated import Effect, Limit
+from chains.policy.listing import some
+from chains.policy.opened import OpenedPolicy, OpenedSigner
+from chains.policy.reasons import Requirement
+from chains.verify.criteria import CertificateWanted
+from signers.keys.keyset import KeyStatus, ListedKey
+from signers.keys.public_key import PublicKey
+
+Limits = list[Limit]
+
+
+@dataclass(frozen=True, slots=True)
+class OneSigner:
+    """One key or one certificate identity, exactly one of the two."""
+
+    key: PublicKey | None = None
+    identity: CertificateWanted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Voucher:
+    """One way in which provenance counts: one signer, and the only builder that it signs for."""
+
+    trust: str
+    signer: OneSigner
+    builder_id: str
+
+
+def vouchers(opened: OpenedPolicy, now: datetime, limits: Limits) -> list[Voucher]:
+    """Return every pair of signer and builder whose provenance counts, each once.
+
+    Trust entries below the required level are left out: nothing of theirs can pass. What a key's times mean
+    is added to ``limits``.
+    """
+    found: dict[tuple[OneSigner, str], Voucher] = {}
+    for entry, signer in zip(opened.policy.trust, opened.trust, strict=True):
+        if entry.max_level < opened.policy.require.level:
+            continue
+        for one in single_signers(signer, f"trust {entry.name}", now, limits):
+            found.setdefault((one, entry.builder_id), Voucher(entry.name, one, entry.builder_id))
+    return list(found.values())
+
+
+def signers_of_type(
+    opened: OpenedPolicy, predicate_type: str, now: datetime, limits: Limits
+) -> list[OneSigner]:
+    """Return who may sign statements of a predicate type: its own signers, or else all of ``trust``."""
+    own = opened.by_type.get(predicate_type)
+    named = (
+        [(f"signers of {predicate_type}", own)]
+        if own is not None
+        else [
+            (f"trust {entry.name}", signer)
+            for entry, signer in zip(opened.policy.trust, opened.trust, strict=True)
+        ]
+    )
+    found: dict[OneSigner, None] = {}
+    for name, signer in named:
+        found.update(dict.fromkeys(single_signers(signer, name, now, limits)))
+    return list(found)
+
+
+def single_signers(signer: OpenedSigner, name: str, now: datetime, limits: Limits) -> list[OneSigner]:
+    """Return the keys that count now and the identity of a signer, one by one.
+
+    Engines know no times of keys: what that means for each key is added to ``limits``.
+    """
+    found = []
+    for key in signer.criteria.keys:
+        listed = signer.criteria.windows.get(key.keyid, ListedKey(key))
+        if listed.status is KeyStatus.REVOKED:
+            continue
+        problem = listed.problem(now)
+        limit = _window_limit(listed, problem, name)
+        if limit is not None and limit not in limits:
+            limits.append(limit)
+        if not problem:
+            found.append(OneSigner(key=key))
+    if signer.criteria.certificate is not None:
+        found.append(OneSigner(identity=signer.criteria.certificate))
+    return found
+
+
+def _window_limit(listed: ListedKey, problem: str, name: str) -> Limit | None:
+    keyid = listed.key.keyid
+    if problem:
+        text = f"key {keyid} is left out: {problem}"
+        return Limit(Effect.STRICTER, name, f"{text}; the engine cannot tell older signatures of it")
+    times = [
+        f"{word} {moment.strftime('%Y-%m-%dT%H:%M:%SZ')}"
+        for word, moment in (("from", listed.not_before), ("until", listed.not_after))
+        if moment is not None
+    ]
+    if not times:
+        return None
+    told = (
+        f"key {keyid} counts {' '.join(times)}; the engine takes its signatures of any time: generate again "
+        "when it ends"
+    )
+    return Limit(Effect.WEAKER, name, told)
+
+
+_TEXTS: Mapping[Requirement, Callable[[Requirements], str]] = {
+    Requirement.PREDICATES: lambda wanted: some(wanted.predicates) if wanted.predicates else "",
+    Requirement.LEVEL: lambda wanted: f"level {wanted.level}" if wanted.level else "",
+    Requirement.BUILD_TYPES: lambda wanted: some(wanted.build_types) if wanted.build_types else "",
+    Requirement.SOURCES: lambda wanted: some(map(str, wanted.sources)) if wanted.sources else "",
+    Requirement.EXTERNAL_PARAMETERS: lambda wanted: (
+        "" if wanted.external_parameters is None else some(wanted.external_parameters) or "none at all"
+    ),
+    Requirement.HERMETIC: lambda wanted: f"{wanted.hermetic}" if wanted.hermetic else "",
+    Requirement.OUTCOME: lambda wanted: f"{wanted.outcome}" if wanted.outcome else "",
+    Requirement.NAMESPACES: lambda wanted: some(wanted.namespaces) if wanted.namespaces else "",
+    Requirement.MAX_AGE: lambda wanted: f"{wanted.max_age}" if wanted.max_age is not None else "",
+    Requirement.LOG: lambda wanted: "a log entry" if wanted.log else "",
+    Requirement.TIMESTAMP: lambda wanted: "a timestamp" if wanted.timestamp else "",
+    Requirement.STEP_IMAGES: lambda wanted: "images of steps" if _asks_steps(wanted) else "",
+    Requirement.TASKS: lambda wanted: "origin of tasks" if wanted.tasks is not None else "",
+    Requirement.REJECTED_HINTS: lambda wanted: "no rejected hint" if wanted.no_rejected_hints else "",
+    Requirement.EVERY_STORE: lambda wanted: "every store" if wanted.every_store else "",
+}
+
+
+def _asks_steps(wanted: Requirements) -> bool:
+    images = wanted.step_images
+    return images is not None and bool(images.pinned or images.repositories)
+
+
+def unexpressed(policy: Policy, expressed: Collection[Requirement], now: datetime) -> Limits:
+    """Return a limit for everything that a policy says and that no target, or not this one, expresses.
+
+    ``expressed`` has the requirements that the target does express. Match, mode and signers are its own.
+    """
+    found = []
+    for requirement, describe in _TEXTS.items():
+        told = describe(policy.require)
+        if told and requirement not in expressed:
+            found.append(Limit(Effect.WEAKER, f"require.{requirement}", f"not checked by the engine: {told}"))
+    found += [
+        Limit(Effect.WEAKER, f"rule {rule.name}", "rules in CEL are not translated") for rule in policy.rules
+    ]
+    for exemption in policy.exemptions:
+        if not exemption.is_over(now):
+            told = (
+                f"{exemption.image.text} until {exemption.to_json()['until']}: the engine knows no end of an "
+                f"exemption, and demands {some(exemption.rules)}"
+            )
+            found.append(Limit(Effect.STRICTER, "exemptions", told))
+    found += _consequences(policy)
+    return found
+
+
+def _consequences(policy: Policy) -> Iterable[Limit]:
+    if policy.mode is Mode.ENFORCE:
+        for name, value in (("missing", policy.missing), ("unavailable", policy.unavailable)):
+            if value is Consequence.WARN:
+                yield Limit(Effect.STRICTER, name, "the engine denies, where the policy only warns")
