@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from storage.errors import StoreRejected
 from storage.limits.circuits import Circuits
-from storage.record import Findings, ListedRun, Origin, Record, Stored
+from storage.record import Findings, ListedRun, Origin, Platform, Record, Stored
 
 BOTH_FORMS = "both"
 FORM_A = "dsse"
@@ -135,8 +135,8 @@ class Store(ABC):
         del uid
         return Findings()
 
-    async def platforms(self, digest: str, reference: str) -> tuple[str, ...] | None:
-        """Return the digests of the images that the image index ``digest`` in ``reference`` lists.
+    async def platforms(self, digest: str, reference: str) -> tuple[Platform, ...] | None:
+        """Return the images that the image index ``digest`` in ``reference`` lists.
 
         The result is empty for an image of one platform, and None from a store without images. Raises
         :class:`SubjectAbsent` if the store does not have the image, :class:`StoreUnavailable` if it cannot

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 IN_TOTO_PAYLOAD_TYPE = "application/vnd.in-toto+json"
 SIMPLE_SIGNING_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -31,6 +31,14 @@ class Subject:
 
     name: str
     digest: Mapping[str, str]
+
+
+class Platform(NamedTuple):
+    """One image that an image index lists."""
+
+    digest: str
+    name: str = ""
+    """``linux/arm64/v8``; empty if the index names no platform."""
 
 
 @dataclass(frozen=True, slots=True)

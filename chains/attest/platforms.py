@@ -49,14 +49,14 @@ async def _ask(stores: Sequence[Store], image: ImageDigest) -> tuple[ImageDigest
     closed: StoreUnavailable | None = None
     for store in stores:
         try:
-            digests = await store.platforms(f"sha256:{image.hex}", image.repository)
+            listed = await store.platforms(f"sha256:{image.hex}", image.repository)
         except SubjectAbsent as absent:
             return absent
         except StoreUnavailable as error:
             closed = error
             continue
-        if digests is not None:
-            return tuple(ImageDigest(image.repository, one.removeprefix("sha256:")) for one in digests)
+        if listed is not None:
+            return tuple(ImageDigest(image.repository, one.digest.removeprefix("sha256:")) for one in listed)
     if closed is not None:
         raise closed
     raise ConfigError("storage.oci.attach-to-platforms needs the store oci")

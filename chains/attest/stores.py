@@ -13,7 +13,7 @@ from chains.masking.forms import mask
 from chains.tracing import fail, span
 from storage.base import Probe, Store
 from storage.errors import StoreError, StoreUnavailable
-from storage.record import Absence, Failure, Findings, Receipt, Record, Stored
+from storage.record import Absence, Failure, Findings, Platform, Receipt, Record, Stored
 
 
 class EntryState(StrEnum):
@@ -78,7 +78,7 @@ class ClosedStore(Store):
         del places
         return [Probe("open", "failed", self.reason, "mend the keys of this store")]
 
-    async def platforms(self, digest: str, reference: str) -> tuple[str, ...] | None:
+    async def platforms(self, digest: str, reference: str) -> tuple[Platform, ...] | None:
         """Raise :class:`StoreUnavailable`: the store that could not be opened may know."""
         del digest, reference
         raise StoreUnavailable(self.reason)

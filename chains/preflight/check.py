@@ -1,13 +1,18 @@
-"""Every image of an inventory, asked of the policies: each digest once, several at the same time."""
+"""Every image of an inventory, asked of the policies: each digest once, several at the same time.
+
+The digest that is named is what counts, for an index as for an image of one platform: it is what ``verify``
+and an admission webhook see. A node runs one of the images that an index lists, and the digest of the index
+fixes theirs. So a container that runs a platform's image of the index that its pod names belongs to the
+index. The platforms are asked about by their own digests, too, since a container runtime may report those.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from chains.errors import UsageError
 from chains.policy.answer import answers
@@ -15,25 +20,18 @@ from chains.policy.document.patterns import read_image
 from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy
 from chains.policy.verdict import PolicyVerdict
+from chains.preflight.answer import WORST, ImageCheck, PlatformCheck, State, reason_of, state_of
 from chains.preflight.inventory import Inventory
-from chains.tekton.workloads import Use
-from chains.verify.verdict import Verdict
+from chains.tekton.workloads import Use, UseKind, Workload
 from storage.base import Store
 from storage.errors import StoreError
 from storage.formats.reference import Image
+from storage.record import Platform
 
 _UNMATCHED = "no policy is for this image"
 AT_ONCE = 16
 """Images in work at the same time."""
-
-
-class State(StrEnum):
-    """What preflight says about one image in one namespace."""
-
-    PASS = "pass"  # noqa: S105 - no password
-    FAIL = "fail"
-    UNDECIDED = "undecided"
-    SKIP = "skip"
+T = TypeVar("T")
 
 
 class TagResolver(Protocol):
@@ -44,118 +42,218 @@ class TagResolver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ImageCheck:
-    """One image with all places that name it in one namespace, and the strictest answer about it.
+class Places:
+    """Where preflight asks. ``indexes`` are the stores that may know which images an index lists."""
 
-    ``image`` is as written; ``digest`` what it is, empty where that could not be found. ``detail`` says why
-    an image is skipped or undecided without an answer.
-    """
-
-    image: str
-    digest: str
-    state: State
-    uses: tuple[Use, ...]
-    verdict: PolicyVerdict | None = None
-    detail: str = ""
-
-    @property
-    def reason(self) -> str:
-        """The reason code of the first requirement that is not met, else empty."""
-        wrong = self.verdict.first_wrong if self.verdict else None
-        return wrong.reason.value if wrong and wrong.reason else ""
-
-    @property
-    def explanation(self) -> str:
-        """Why the state is what it is, in one sentence."""
-        return self.verdict.summary if self.verdict else self.detail
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the check as printed."""
-        return {
-            "image": self.image,
-            "digest": self.digest or None,
-            "state": self.state.value,
-            "reason": self.reason or None,
-            "explanation": self.explanation,
-            "answer": self.verdict.to_json() if self.verdict else None,
-            "uses": [use.to_json() for use in self.uses],
-        }
+    policies: Sequence[OpenedPolicy]
+    stores: Sequence[Store]
+    tags: TagResolver
+    indexes: Sequence[Store] = ()
 
 
 async def check_all(
     inventory: Inventory,
-    policies: Sequence[OpenedPolicy],
-    stores: Sequence[Store],
-    tags: TagResolver,
+    places: Places,
     *,
     now: datetime,
     advance: Callable[[State], None] = lambda _: None,
+    keep_evidence: bool = True,
 ) -> list[ImageCheck]:
     """Return a check for each image and namespace, in the order of the images' names.
 
-    ``advance`` is called with the worst state of each image. Never raises for what an image or store holds.
+    ``advance`` is called for each image as it is written, with its worst state. Without ``keep_evidence`` the
+    answers have no statements, which are most of their memory. Never raises for what an image or store holds.
     """
-    by_image: dict[str, list[Use]] = {}
+    asking = _Asking(inventory, places, now, keep_evidence)
+    by_text: dict[str, list[Use]] = {}
     for use in inventory.uses:
-        by_image.setdefault(use.image, []).append(use)
-    places = asyncio.Semaphore(AT_ONCE)
-    resolved: dict[str, Image | ImageCheck] = {}
+        by_text.setdefault(use.image, []).append(use)
 
-    async def resolve(text: str, uses: Sequence[Use]) -> None:
-        async with places:
-            resolved[text] = await _image(text, uses, policies, tags)
+    async def resolve(text: str) -> None:
+        if isinstance(found := await asking.resolve(text, by_text[text]), ImageCheck):
+            advance(found.state)
 
-    await asyncio.gather(*(resolve(text, uses) for text, uses in by_image.items()))
-    by_digest: dict[Image, list[tuple[str, Use]]] = {}
-    found: list[ImageCheck] = []
-    for text, uses in by_image.items():
-        image = resolved[text]
-        if isinstance(image, ImageCheck):
-            found.append(image)
-            advance(image.state)
-        else:
-            by_digest.setdefault(image, []).extend((text, use) for use in uses)
+    await _each(by_text, resolve)
+    await _each(asking.images(), asking.list_platforms)
+    groups = asking.grouped(inventory.uses)
+    waiting = set(by_text)
 
-    async def judge(image: Image, uses: Sequence[tuple[str, Use]]) -> list[ImageCheck]:
-        async with places:
-            checks = await _judge(image, uses, policies, stores, inventory, now)
-        advance(min((check.state for check in checks), key=_WORST.index))
-        return checks
+    async def judge(wanted: tuple[Image, Sequence[str]]) -> None:
+        image, namespaces = wanted
+        await asking.judge(image, namespaces)
+        uses = groups.get(image, ())
+        if uses:
+            worst = min((asking.state(image, use.namespace) for use in uses), key=WORST.index)
+            for _ in waiting & {use.image for use in uses}:
+                advance(worst)
+            waiting.difference_update(use.image for use in uses)
 
-    for checks in await asyncio.gather(*(judge(image, uses) for image, uses in by_digest.items())):
-        found += checks
+    await _each(asking.wanted(groups), judge)
+    found = asking.unasked + [check for image, uses in groups.items() for check in asking.checks(image, uses)]
     return sorted(found, key=lambda check: (check.image, check.uses[0].namespace))
 
 
-_WORST = (State.FAIL, State.UNDECIDED, State.SKIP, State.PASS)
+@dataclass(slots=True)
+class _Asking:
+    """What is known so far about each image that was resolved to a digest."""
+
+    inventory: Inventory
+    places: Places
+    now: datetime
+    keep_evidence: bool
+    unasked: list[ImageCheck] = field(default_factory=list)
+    _by_text: dict[str, Image] = field(default_factory=dict)
+    _platforms: dict[Image, tuple[Platform, ...]] = field(default_factory=dict)
+    _unlisted: dict[Image, str] = field(default_factory=dict)
+    _verdicts: dict[tuple[Image, str], PolicyVerdict | None] = field(default_factory=dict)
+
+    async def resolve(self, text: str, uses: Sequence[Use]) -> Image | ImageCheck:
+        """Find the image that a text names, by digest, or why it cannot be asked about."""
+        found = await _image(text, self.places)
+        if isinstance(found, Image):
+            self._by_text[text] = found
+            return found
+        state, detail = found
+        for own in _by_namespace(uses).values():
+            self.unasked.append(ImageCheck(text, "", state, own, detail=detail))
+        return self.unasked[-1]
+
+    def images(self) -> list[Image]:
+        """Return every image that a policy may be for, once."""
+        return [one for one in dict.fromkeys(self._by_text.values()) if _may_match(one, self.places.policies)]
+
+    async def list_platforms(self, image: Image) -> None:
+        """Find the images that an index lists, from the first store that knows."""
+        problem = ""
+        for store in self.places.indexes:
+            try:
+                found = await store.platforms(image.digest, str(image.repository))
+            except StoreError as error:
+                problem = str(error)
+                continue
+            if found is not None:
+                self._platforms[image] = found
+                return
+        if problem:
+            self._unlisted[image] = problem
+
+    def grouped(self, uses: Iterable[Use]) -> dict[Image, list[Use]]:
+        """Return the uses of each image. One that runs belongs to the index that its pod names, if listed."""
+        desired: dict[tuple[Workload, str], Image] = {}
+        running: list[tuple[Use, Image]] = []
+        groups: dict[Image, list[Use]] = {}
+        for use in uses:
+            image = self._by_text.get(use.image)
+            if image is None:
+                continue
+            if use.kind is UseKind.RUNNING:
+                running.append((use, image))
+                continue
+            groups.setdefault(image, []).append(use)
+            if use.workload.kind == "Pod":
+                desired[use.workload, use.container] = image
+        for use, image in running:
+            index = desired.get((use.workload, use.container), image)
+            listed = {platform.digest for platform in self._platforms.get(index, ())}
+            is_of_index = index.repository == image.repository and image.digest in listed
+            groups.setdefault(index if is_of_index else image, []).append(use)
+        return groups
+
+    def wanted(self, groups: Mapping[Image, Sequence[Use]]) -> list[tuple[Image, Sequence[str]]]:
+        """Return each image and platform's image once, with the namespaces for which it is asked about."""
+        namespaces: dict[Image, dict[str, None]] = {}
+        for image, uses in groups.items():
+            names = dict.fromkeys(use.namespace for use in uses)
+            for one in (image, *(platform for platform, _ in self._own(image))):
+                namespaces.setdefault(one, {}).update(names)
+        return [(image, tuple(names)) for image, names in namespaces.items()]
+
+    async def judge(self, image: Image, names: Sequence[str]) -> None:
+        """Ask the policies about one image, for all of its namespaces at once."""
+        namespaces: list[Namespace | None] = [self.inventory.namespaces.get(name) for name in names]
+        found = await answers(
+            self.places.policies, image, namespaces, stores=self.places.stores, now=self.now
+        )
+        for name, one in zip(names, found, strict=True):
+            verdict = one.strictest if one else None
+            if verdict and not self.keep_evidence:
+                verdict = replace(verdict, attestations=(), skipped=())
+            self._verdicts[image, name] = verdict
+
+    def state(self, image: Image, namespace: str) -> State:
+        """Return the state of an image in a namespace."""
+        verdict = self._verdicts[image, namespace]
+        return state_of(verdict) if verdict else State.SKIP
+
+    def checks(self, image: Image, uses: Sequence[Use]) -> Iterator[ImageCheck]:
+        """Give a check for each namespace that has uses of an image."""
+        for namespace, own in _by_namespace(uses).items():
+            verdict = self._verdicts[image, namespace]
+            yield ImageCheck(
+                own[0].image,
+                image.digest,
+                self.state(image, namespace),
+                own,
+                verdict,
+                "" if verdict else _UNMATCHED,
+                tuple(
+                    PlatformCheck(
+                        listed.digest,
+                        listed.name,
+                        self.state(one, namespace),
+                        reason_of(self._verdicts[one, namespace]),
+                    )
+                    for one, listed in self._own(image)
+                ),
+                self._unlisted.get(image, ""),
+            )
+
+    def _own(self, image: Image) -> list[tuple[Image, Platform]]:
+        listed = self._platforms.get(image, ())
+        return [(replace(image, digest=platform.digest), platform) for platform in listed]
 
 
-async def _image(
-    text: str, uses: Sequence[Use], policies: Sequence[OpenedPolicy], tags: TagResolver
-) -> Image | ImageCheck:
-    """Return the image that a text names, by digest, or why it cannot be asked about."""
+def _by_namespace(uses: Sequence[Use]) -> dict[str, tuple[Use, ...]]:
+    found: dict[str, list[Use]] = {}
+    for use in uses:
+        found.setdefault(use.namespace, []).append(use)
+    return {name: tuple(own) for name, own in found.items()}
+
+
+async def _each(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """Do the work for each item, :data:`AT_ONCE` at the same time; what waits takes no task."""
+    waiting = iter(items)
+
+    async def worker() -> None:
+        for item in waiting:
+            await work(item)
+
+    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+
+
+async def _image(text: str, places: Places) -> Image | tuple[State, str]:
+    """Return the image that a text names, by digest, or the state and why it cannot be asked about."""
     if text.startswith("sha256:"):
         told = "the container runtime reports the digest of a configuration, which no registry can look up"
-        return ImageCheck(text, "", State.SKIP, tuple(uses), detail=told)
+        return State.SKIP, told
     try:
         image = read_image(_with_registry(text))
     except UsageError as error:
-        return ImageCheck(text, "", State.UNDECIDED, tuple(uses), detail=str(error))
+        return State.UNDECIDED, str(error)
     if image.digest:
         return image
-    if not _may_match(image, policies):
-        return ImageCheck(text, "", State.SKIP, tuple(uses), detail=_UNMATCHED)
+    if not _may_match(image, places.policies):
+        return State.SKIP, _UNMATCHED
     try:
-        return replace(image, digest=await tags.resolve(_with_registry(text)))
+        return replace(image, digest=await places.tags.resolve(_with_registry(text)))
     except (StoreError, UsageError) as error:
-        told = f"the tag cannot be resolved: {error}"
-        return ImageCheck(text, "", State.UNDECIDED, tuple(uses), detail=told)
+        return State.UNDECIDED, f"the tag cannot be resolved: {error}"
 
 
 def _may_match(image: Image, policies: Sequence[OpenedPolicy]) -> bool:
-    """Whether a policy is for some digest of the image; no registry is asked about a tag of any other."""
+    """Whether a policy is for some digest of the image; no registry is asked about any other."""
     patterns = (pattern for opened in policies for pattern in opened.policy.images)
-    return any(pattern.matches(replace(image, digest=pattern.digest)) for pattern in patterns)
+    return any(pattern.matches(replace(image, digest=image.digest or pattern.digest)) for pattern in patterns)
 
 
 def _with_registry(text: str) -> str:
@@ -163,33 +261,3 @@ def _with_registry(text: str) -> str:
     head, slash, _ = text.partition("/")
     is_registry = bool(slash) and (head == "localhost" or "." in head or ":" in head)
     return text if is_registry else f"docker.io/{text}"
-
-
-async def _judge(
-    image: Image,
-    uses: Sequence[tuple[str, Use]],
-    policies: Sequence[OpenedPolicy],
-    stores: Sequence[Store],
-    inventory: Inventory,
-    now: datetime,
-) -> list[ImageCheck]:
-    names = list(dict.fromkeys(use.namespace for _, use in uses))
-    namespaces: list[Namespace | None] = [inventory.namespaces.get(name) for name in names]
-    found = await answers(policies, image, namespaces, stores=stores, now=now)
-    checks = []
-    for name, one in zip(names, found, strict=True):
-        own = tuple(use for _, use in uses if use.namespace == name)
-        text = next(text for text, use in uses if use.namespace == name)
-        if one is None:
-            check = ImageCheck(text, image.digest, State.SKIP, own, detail=_UNMATCHED)
-        else:
-            verdict = one.strictest
-            check = ImageCheck(text, image.digest, _state(verdict), own, verdict)
-        checks.append(check)
-    return checks
-
-
-def _state(verdict: PolicyVerdict) -> State:
-    if verdict.exit_code == 0:
-        return State.PASS
-    return State.UNDECIDED if verdict.verdict is Verdict.INDETERMINATE else State.FAIL

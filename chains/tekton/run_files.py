@@ -6,7 +6,6 @@ and parsed when they are needed, so memory grows with the size of the text and n
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from chains.documents.folders import files_below
 from chains.documents.lists import MAX_RUN
 from chains.documents.load import (
     check_object_names,
@@ -241,14 +241,4 @@ def _files_below(folder: Path, intake: Intake) -> list[Path]:
     def unreadable(error: OSError) -> None:
         intake.problems.append((str(error.filename), f"{error.filename}: {error.strerror}"))
 
-    found: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
-        state = Path(place).stat()
-        if (state.st_dev, state.st_ino) in seen:
-            folders.clear()  # a link to a folder that was visited already
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        folders.sort()
-        found += [Path(place, file) for file in sorted(files) if file.endswith(_SUFFIXES)]
-    return found
+    return files_below(folder, _SUFFIXES, unreadable)

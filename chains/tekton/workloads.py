@@ -7,12 +7,14 @@ no registry can look up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from chains.tekton.raw import Json, mapping_at, objects_at, text_at
+from chains.documents.load import item_of
+from chains.tekton.raw import Json, mapping_at, text_at
+from chains.text import excerpt
 
 _TEMPLATE = ("spec", "template", "spec")
 WORKLOADS: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -31,6 +33,10 @@ WORKLOADS: Mapping[tuple[str, str], tuple[str, ...]] = {
 """API groups and kinds, and the path to their pod's specification."""
 POD_SPECS: Mapping[str, tuple[str, ...]] = {kind: path for (_, kind), path in WORKLOADS.items()}
 """The same by kind alone. A ``Service`` is Knative's; Kubernetes' own has none."""
+LONGEST_IMAGE = 1024
+"""Characters of an image; no reference that a registry can answer is longer."""
+_LONGEST_NAME = 253
+"""Characters of the name of an object of Kubernetes."""
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 _STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 _SCHEMES = ("docker-pullable://", "docker://")
@@ -44,19 +50,52 @@ class UseKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Workload:
+    """The object that names an image. ``api_version`` and ``uid`` are empty where the object has none."""
+
+    kind: str
+    namespace: str
+    name: str
+    api_version: str = ""
+    uid: str = ""
+
+    @property
+    def label(self) -> str:
+        """``Kind/namespace/name``."""
+        return "/".join(part for part in (self.kind, self.namespace, self.name) if part)
+
+    @classmethod
+    def of(cls, item: Mapping[str, Json]) -> Workload:
+        """Read kind and name of an object; what is longer than Kubernetes allows is cut."""
+        metadata = mapping_at(item, "metadata")
+        namespace, name, uid = (text_at(metadata, key) for key in ("namespace", "name", "uid"))
+        parts = (text_at(item, "kind"), namespace, name, text_at(item, "apiVersion"), uid)
+        return cls(*(excerpt(part, _LONGEST_NAME) for part in parts))
+
+
+@dataclass(frozen=True, slots=True)
 class Use:
-    """One place that names an image. ``where`` is its file or empty; ``name`` is ``Kind/namespace/name``.
+    """One place that names an image. ``where`` is its file or empty.
 
     ``problem`` says why the place cannot be read, as in :class:`NamedImage`.
     """
 
     image: str
     kind: UseKind
-    name: str
+    workload: Workload
     container: str
-    namespace: str = ""
     where: str = ""
     problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """The object, ``Kind/namespace/name``."""
+        return self.workload.label
+
+    @property
+    def namespace(self) -> str:
+        """The object's namespace, or empty."""
+        return self.workload.namespace
 
     def to_json(self) -> dict[str, str]:
         """Return the use as printed."""
@@ -66,6 +105,7 @@ class Use:
             "container": self.container,
             "namespace": self.namespace,
             "file": self.where,
+            "image": self.image,
         }
 
 
@@ -75,16 +115,23 @@ def uses_of(item: Mapping[str, Json], where: str = "") -> Iterator[Use]:
     path = POD_SPECS.get(kind)
     if path is None:
         return
-    namespace, name = text_at(item, "metadata", "namespace"), text_at(item, "metadata", "name")
-    label = "/".join(part for part in (kind, namespace, name) if part)
+    workload = Workload.of(item)
     for place in named_images(spec_at(item, path)):
         if place.group == "volumes" and not (place.image or place.problem):
             continue
         container = f"volume {place.name}" if place.group == "volumes" else place.name
-        yield Use(place.image, UseKind.DESIRED, label, container, namespace, where, place.problem)
+        yield _use(place.image, UseKind.DESIRED, workload, container, where, place.problem)
     if kind == "Pod":
-        for container, image in _running(mapping_at(item, "status")):
-            yield Use(image, UseKind.RUNNING, label, container, namespace, where)
+        for container, image, problem in _running(item.get("status")):
+            yield _use(image, UseKind.RUNNING, workload, container, where, problem)
+
+
+def _use(image: str, kind: UseKind, workload: Workload, container: str, where: str, problem: str) -> Use:
+    container = excerpt(container, _LONGEST_NAME)
+    if len(image) > LONGEST_IMAGE:
+        problem = f"the image of container {container or 'without name'} has {len(image)} characters"
+        image, problem = "", f"{problem}, expected at most {LONGEST_IMAGE}"
+    return Use(image, kind, workload, container, where, problem)
 
 
 def spec_at(item: Json, path: Sequence[str]) -> Json:
@@ -152,23 +199,36 @@ def _named(group: str, item: Json, key: str) -> NamedImage:
     return NamedImage(group, name, image or "")
 
 
-def _running(status: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
+def _running(status: Json) -> Iterator[tuple[str, str, str]]:
+    """Give the container, the image and the problem of each status of a container that has started."""
+    if status is None:
+        return
+    if not isinstance(status, Mapping):
+        yield "", "", "the pod's status is no object"
+        return
     for group in _STATUSES:
-        for container in objects_at(status, group):
-            image = text_at(container, "imageID")
+        for container in _items(status, group):
+            place = _named(group, container, "imageID")
+            image = place.image
             for scheme in _SCHEMES:
                 image = image.removeprefix(scheme)
-            if image:
-                yield text_at(container, "name"), image
+            if image or place.problem:
+                yield place.name, image, place.problem
 
 
-def items_of(document: Any) -> Iterator[Mapping[str, Json]]:
-    """Give the objects of a document: the items of a List, or the object itself."""
-    if not isinstance(document, Mapping):
-        return
-    if text_at(document, "kind").endswith("List") and isinstance(document.get("items"), list):
-        kind = text_at(document, "kind").removesuffix("List")
-        for item in objects_at(document, "items"):
-            yield item if "kind" in item or not kind else {"kind": kind, **item}
-    else:
-        yield document
+def items_of(document: Any, tell: Callable[[str], None] = lambda _: None) -> Iterator[Mapping[str, Json]]:
+    """Give the objects of a document: those of a List, of Lists in it, and of an array, or the object itself.
+
+    What has the kind of a List and no list of items is given as it is. An item that is no object goes to
+    ``tell``.
+    """
+    if isinstance(document, Mapping):
+        items = document.get("items")
+        if not (text_at(document, "kind").endswith("List") and isinstance(items, list)):
+            yield document
+            return
+        document = [item_of(document, item) for item in items]
+    for item in document if isinstance(document, list) else ():
+        if not isinstance(item, Mapping | list):
+            tell("an item of a list is no object")
+        yield from items_of(item, tell)

@@ -54,7 +54,17 @@ from storage.oci.registry import RegistryClient
 from storage.oci.requests import RegistryRefused
 from storage.oci.tag_writer import TagWriter
 from storage.oci.tokens import Keychain
-from storage.record import BUNDLE_TYPE, Failure, Findings, Origin, Receipt, Record, Stored, Subject
+from storage.record import (
+    BUNDLE_TYPE,
+    Failure,
+    Findings,
+    Origin,
+    Platform,
+    Receipt,
+    Record,
+    Stored,
+    Subject,
+)
 from storage.redacted_url import shown
 
 _SUBJECTS_REMEMBERED = 4096
@@ -180,7 +190,7 @@ class RegistryStore(Store):
             raise StoreRejected(f"cannot search for {digest} in {self.url}: name its registry/repository")
         return await find_evidence(self._client, digest, bundles, bundles)
 
-    async def platforms(self, digest: str, reference: str) -> tuple[str, ...]:
+    async def platforms(self, digest: str, reference: str) -> tuple[Platform, ...]:
         """Return the images of an index; see :func:`storage.oci.platforms.platforms_of`."""
         return await platforms_of(self._client, parse_image(reference).repository, digest)
 

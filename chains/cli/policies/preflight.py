@@ -18,7 +18,8 @@ from chains.cluster.discovery import find_access
 from chains.columns import table
 from chains.errors import UsageError
 from chains.loop import carry_out
-from chains.preflight.check import ImageCheck, State, check_all
+from chains.preflight.answer import ImageCheck, State
+from chains.preflight.check import Places, check_all
 from chains.preflight.inventory import Inventory, from_cluster, from_files
 from chains.preflight.report import exit_code, to_json, to_junit, to_sarif
 from chains.terminal import say, terminal_width, write_json, write_line, write_text
@@ -41,18 +42,18 @@ def _preflight(options: Options) -> int:
         progress = Progress(len({use.image for use in inventory.uses}), "images")
         found = store_options(settings.config)
         stores = [open_url(url, found) for url in dict.fromkeys(options.store or ("oci:",))]
+        indexes = [*stores, open_url("oci:", found)] if options.platforms else stores
         try:
             return await check_all(
                 inventory,
-                policies,
-                stores,
-                RegistryTags(found),
+                Places(policies, stores, RegistryTags(found), indexes),
                 now=datetime.now(UTC),
                 advance=lambda state: progress.advance(failed=state is State.FAIL),
+                keep_evidence=options.output == "json",
             )
         finally:
             progress.close()
-            for opened in stores:
+            for opened in indexes:
                 await opened.close()
 
     checks = carry_out(run())
@@ -67,7 +68,7 @@ def _show(checks: list[ImageCheck], inventory: Inventory, options: Options) -> N
         case "junit":
             write_text(to_junit(checks, inventory))
         case "sarif":
-            write_json(to_sarif(checks, version("provenance-chains")), indent=True)
+            write_json(to_sarif(checks, inventory, version("provenance-chains")), indent=True)
         case _:
             _show_table(checks, inventory, verbose=options.verbose)
 
@@ -81,7 +82,7 @@ def _show_table(checks: list[ImageCheck], inventory: Inventory, *, verbose: bool
                 check.image,
                 check.uses[0].namespace,
                 check.uses[0].name + (f" and {len(check.uses) - 1} more" if check.uses[1:] else ""),
-                f"{check.reason}: {check.explanation}" if check.reason else check.explanation,
+                f"{check.reason}: {check.told}" if check.reason else check.told,
             )
             for check in shown
         ]
@@ -109,12 +110,13 @@ preflight = Command(
         Option("--namespace", "of the cluster these namespaces alone", short="-n", metavar="A,B"),
         store("look for evidence here (default: an image's registry)"),
         config("a chains-config, for its registry settings"),
+        Option("--platforms", "ask registries for the platforms of indexes, where no store knows", flag=True),
         Option("--verbose", "show images that pass, too", flag=True),
         Option(
             "--output",
             "text, json, junit or sarif",
             default="text",
-            choices=["text", "json", "junit", "sarif"],
+            choices=_FORMS,
         ),
     ],
 )

@@ -33,7 +33,7 @@ from signers.keys.keyfile import generate_key, open_keyfile, write_key_pair
 from signers.sealer import Sealed, Sealer
 from storage.base import Store
 from storage.errors import StoreError, StoreUnavailable, SubjectAbsent
-from storage.record import Absence, Failure, Findings, Origin, Receipt, Record, Stored, Subject
+from storage.record import Absence, Failure, Findings, Origin, Platform, Receipt, Record, Stored, Subject
 from tests.faults.hermetic import objects
 from tests.unit.chains.attest.test_flow import CONFIG, HEX, IMAGE, intake_of, run
 
@@ -170,7 +170,7 @@ class Shelf(Store):
     def __init__(self, url: str = "a:", *failures: Failure, absent: StoreError | None = None) -> None:
         self.url, self.failures, self.absent = url, failures, absent
         self.put_records: list[Record] = []
-        self.listed: tuple[str, ...] | None = None
+        self.listed: tuple[Platform, ...] | None = None
 
     async def put(self, record: Record) -> Stored:
         self.put_records.append(record)
@@ -181,7 +181,7 @@ class Shelf(Store):
     async def find(self, digest: str, reference: str = "") -> Findings:
         return Findings()
 
-    async def platforms(self, digest: str, reference: str) -> tuple[str, ...] | None:
+    async def platforms(self, digest: str, reference: str) -> tuple[Platform, ...] | None:
         if self.absent:
             raise self.absent
         return self.listed
@@ -242,7 +242,7 @@ def test_an_image_that_is_not_there_yet_is_waited_for_or_told() -> None:
 
 def test_the_platforms_that_an_image_lists_are_subjects_too() -> None:
     shelf, platform = Shelf(), "sha256:" + "1f" * 32
-    shelf.listed = (platform,)
+    shelf.listed = (Platform(platform, "linux/arm64"),)
     assert attested(run(results=IMAGE), shelf, config=PLATFORMS).state == SIGNED
     digests = [f"sha256:{one.digest['sha256']}" for one in shelf.put_records[0].subjects]
     assert digests == [f"sha256:{HEX}", platform]

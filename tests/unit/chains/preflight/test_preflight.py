@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import xml.etree.ElementTree as ET
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,60 +10,15 @@ import pytest
 
 from chains.cli.main import run as chains
 from chains.errors import InputError
-from chains.preflight.check import ImageCheck, State, check_all
+from chains.preflight.answer import State
 from chains.preflight.inventory import Inventory, from_files
-from chains.preflight.report import exit_code, to_json, to_junit, to_sarif
+from chains.preflight.report import exit_code, to_json
 from chains.tekton.workloads import POD_SPECS, UseKind, uses_of
-from storage.base import Store
-from storage.errors import StoreUnavailable
-from tests.faults.verify.forge import DIGEST, IMAGE, NOW, OTHER, Broken, Shelf, form_b, public
-from tests.unit.chains.policy.made import REF, document, opened, tekton
+from tests.faults.verify.forge import DIGEST, IMAGE, Broken, Shelf, form_b, public
+from tests.unit.chains.policy.made import REF, document, tekton
+from tests.unit.chains.preflight.made import OTHER_REF, Tags, checked, inventory_of, workload
 
 Json = Any
-OTHER_REF = f"{IMAGE}@sha256:{OTHER}"
-
-
-class Tags:
-    """A registry with one tag; it remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    async def resolve(self, reference: str) -> str:
-        self.asked.append(reference)
-        if not reference.endswith(":1"):
-            raise StoreUnavailable("registry.example.com answered 503")
-        return DIGEST
-
-
-def pod_spec(*images: str) -> Json:
-    return {"containers": [{"name": f"c{at}", "image": image} for at, image in enumerate(images)]}
-
-
-def workload(kind: str, *images: str, namespace: str = "shop", name: str = "web") -> Json:
-    made: Json = {"kind": kind, "metadata": {"name": name, "namespace": namespace}}
-    place = made
-    *above, last = POD_SPECS[kind]
-    for key in above:
-        place = place.setdefault(key, {})
-    place[last] = pod_spec(*images)
-    return made
-
-
-def checked(
-    inventory: Inventory, *stores: Store, tags: Tags | None = None, policies: Sequence[Json] = ()
-) -> list[ImageCheck]:
-    asked = opened(*(policies or [document()]))
-    return asyncio.run(
-        check_all(inventory, asked, stores or [Shelf(form_b(tekton()))], tags or Tags(), now=NOW)
-    )
-
-
-def inventory_of(*items: Json) -> Inventory:
-    inventory = Inventory()
-    for item in items:
-        inventory.add(item)
-    return inventory
 
 
 @pytest.mark.parametrize("kind", sorted(POD_SPECS))
@@ -202,29 +154,6 @@ def test_a_failure_counts_more_than_what_is_undecided() -> None:
     assert exit_code(found, Inventory()) == 1
     assert exit_code([], Inventory(problems=["x"])) == 4
     assert exit_code(checked(inventory_of(workload("Pod", REF))), Inventory()) == 0
-
-
-HOSTILE = "registry.example.com/<b>&\u001b[31m\u202e"
-
-
-def test_reports_escape_what_objects_name() -> None:
-    inventory = inventory_of(workload("Pod", HOSTILE, REF, OTHER_REF, name="<evil>&\u0000\ud800"))
-    found = checked(inventory)
-    tree = ET.fromstring(to_junit(found, inventory))
-    assert (tree.get("tests"), tree.get("failures"), tree.get("errors")) == ("3", "1", "1")
-    text = to_junit(found, inventory) + json.dumps(to_sarif(found, "1"), ensure_ascii=False)
-    assert not {"\u001b", "\u202e", "\u0000", "\ud800"} & set(text)
-
-
-def test_sarif_has_a_result_for_each_place() -> None:
-    inventory = Inventory()
-    for at in range(3):
-        for use in uses_of(workload("Pod", OTHER_REF, name=f"p{at}"), "pods.yaml"):
-            inventory.uses.append(use)
-    (run,) = to_sarif(checked(inventory), "1.0")["runs"]
-    assert len(run["results"]) == 3
-    assert run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "pods.yaml"
-    assert run["tool"]["driver"]["rules"] == [{"id": "subject_mismatch"}]
 
 
 def test_json_counts_states() -> None:

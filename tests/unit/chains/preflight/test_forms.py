@@ -1,0 +1,184 @@
+"""The forms in which manifests come: Lists, kustomize's output, exports too large for one document."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from chains.preflight.inventory import Inventory, from_files
+from chains.tekton.workloads import UseKind
+from storage.lean_json import MOST_VALUES, values_in
+from tests.faults.verify.forge import DIGEST, IMAGE
+from tests.unit.chains.policy.made import REF
+from tests.unit.chains.preflight.made import inventory_of, pod_spec, workload
+
+Json = Any
+KUSTOMIZED = f"""\
+apiVersion: v1
+kind: Namespace
+metadata:
+  labels:
+    env: prod
+  name: shop
+---
+apiVersion: v1
+data:
+  image: registry.example.com/no/image-of-a-pod:1
+kind: ConfigMap
+metadata:
+  name: settings
+  namespace: shop
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: web
+  namespace: shop
+spec:
+  ports:
+  - port: 80
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  annotations:
+    argocd.argoproj.io/tracking-id: shop:apps/Deployment:shop/web
+    kustomize.toolkit.fluxcd.io/checksum: 0a1b
+  name: web
+  namespace: shop
+spec:
+  template:
+    spec:
+      containers:
+      - image: {REF}
+        name: web
+      initContainers:
+      - image: {IMAGE}:1
+        name: init
+        restartPolicy: Always
+      volumes:
+      - image:
+          pullPolicy: IfNotPresent
+          reference: registry.example.com/team/model:2
+        name: model
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata:
+  name: report
+  namespace: shop
+spec:
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          containers:
+          - image: registry.example.com/team/report:3
+            name: report
+"""
+
+
+def read(*paths: Path) -> Inventory:
+    found = Inventory()
+    from_files(list(map(str, paths)), found)
+    return found
+
+
+def test_the_rendered_output_of_argo_cd_and_flux_is_a_stream_or_a_folder(tmp_path: Path) -> None:
+    stream = tmp_path / "rendered.yaml"
+    stream.write_text(KUSTOMIZED)
+    folder = tmp_path / "rendered" / "shop"
+    folder.mkdir(parents=True)
+    for at, document in enumerate(KUSTOMIZED.split("---\n")):
+        (folder / f"apps_v1_object_{at}.yaml").write_text(document)
+    one, many = read(stream), read(tmp_path / "rendered")
+    for found in (one, many):
+        assert found.problems == []
+        assert found.objects == 5
+        assert {(use.name, use.container, use.image) for use in found.uses} == {
+            ("Deployment/shop/web", "web", REF),
+            ("Deployment/shop/web", "init", f"{IMAGE}:1"),
+            ("Deployment/shop/web", "volume model", "registry.example.com/team/model:2"),
+            ("CronJob/shop/report", "report", "registry.example.com/team/report:3"),
+        }
+        assert found.namespaces["shop"].labels == {"env": "prod"}
+
+
+def test_applications_and_kustomizations_name_no_image_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "apps.yaml"
+    path.write_text(
+        "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: a}\nspec: {project: default}\n"
+        "---\n"
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: b}\nspec: {path: x}\n"
+    )
+    found = read(path)
+    assert (found.uses, found.problems, found.objects) == ([], [], 2)
+
+
+def test_what_kustomize_has_not_rendered_is_told(tmp_path: Path) -> None:
+    (tmp_path / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nimages: [{name: app, newTag: '2'}]\n"
+    )
+    (tmp_path / "pod.json").write_text(json.dumps(workload("Pod", f"{IMAGE}:1")))
+    found = read(tmp_path)
+    place = tmp_path / "kustomization.yaml"
+    assert found.problems == [
+        f"{place}: Kustomization is input of kustomize: name its output (kustomize build)"
+    ]
+
+
+def test_lists_may_stand_in_lists_and_leave_out_the_kind_of_their_items(tmp_path: Path) -> None:
+    pods = {
+        "apiVersion": "v1",
+        "kind": "PodList",
+        "items": [{"metadata": {"name": "p", "namespace": "shop"}, "spec": pod_spec(REF)}],
+    }
+    spaces = {
+        "apiVersion": "v1",
+        "kind": "NamespaceList",
+        "items": [{"metadata": {"name": "shop", "labels": {"env": "prod"}}}],
+    }
+    whole = {"apiVersion": "v1", "kind": "List", "items": [pods, spaces, workload("Job", REF)]}
+    (tmp_path / "list.json").write_text(json.dumps(whole))
+    (tmp_path / "array.json").write_text(json.dumps([workload("DaemonSet", REF)]))
+    found = read(tmp_path)
+    assert {use.name for use in found.uses} == {"Pod/shop/p", "Job/shop/web", "DaemonSet/shop/web"}
+    assert found.namespaces["shop"].labels == {"env": "prod"}
+    assert found.problems == []
+    assert {use.workload.api_version for use in found.uses if use.workload.kind == "Pod"} == {"v1"}
+
+
+def test_a_list_with_more_values_than_one_document_may_have_is_read(tmp_path: Path) -> None:
+    labels = {f"label-{at}": "x" for at in range(200)}
+    items = []
+    for at in range(1100):
+        item = workload("Pod", REF, name=f"p{at}")
+        item["metadata"]["labels"] = labels
+        items.append(item)
+    data = json.dumps({"apiVersion": "v1", "kind": "List", "items": items}).encode()
+    assert values_in(data) > MOST_VALUES
+    (tmp_path / "pods.json").write_bytes(data)
+    found = read(tmp_path / "pods.json")
+    assert (len(found.uses), found.problems) == (1100, [])
+
+
+def test_init_and_ephemeral_containers_and_volumes_count_where_they_run() -> None:
+    item = workload("Pod", REF)
+    item["spec"]["initContainers"] = [{"name": "i", "image": "r.example.com/i:1"}]
+    item["spec"]["ephemeralContainers"] = [{"name": "e", "image": "r.example.com/e:1"}]
+    item["spec"]["volumes"] = [{"name": "v", "image": {"reference": "r.example.com/v:1"}}]
+    item["status"] = {
+        "initContainerStatuses": [{"name": "i", "imageID": f"r.example.com/i@{DIGEST}"}],
+        "ephemeralContainerStatuses": [
+            {"name": "e", "imageID": f"docker-pullable://r.example.com/e@{DIGEST}"}
+        ],
+    }
+    found = inventory_of(item)
+    assert {(use.container, use.image, use.kind) for use in found.uses if use.container != "c0"} == {
+        ("i", "r.example.com/i:1", UseKind.DESIRED),
+        ("e", "r.example.com/e:1", UseKind.DESIRED),
+        ("volume v", "r.example.com/v:1", UseKind.DESIRED),
+        ("i", f"r.example.com/i@{DIGEST}", UseKind.RUNNING),
+        ("e", f"r.example.com/e@{DIGEST}", UseKind.RUNNING),
+    }
