@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import binascii
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 import orjson
@@ -58,14 +58,19 @@ def parse_object(data: bytes, what: str, limit: int, most: int = MOST_VALUES) ->
 
 
 def expect_few(data: bytes, what: str, most: int = MOST_VALUES) -> None:
-    """Raise :class:`FormatError` if the JSON text may have more than ``most`` values.
+    """Raise :class:`FormatError` if the JSON text may have more than ``most`` values."""
+    values = values_in(data)
+    if values > most:
+        raise FormatError(f"{what} has some {values} values, at most {most} are read")
+
+
+def values_in(data: bytes) -> int:
+    """Return how many values JSON text may have.
 
     Every value except the first follows one of the characters ``[``, ``{``, ``,`` or ``:``. Counting them
     needs no parsing, and since those inside strings count too, the number is never too low.
     """
-    values = 1 + sum(data.count(mark) for mark in _MARKS)
-    if values > most:
-        raise FormatError(f"{what} has some {values} values, at most {most} are read")
+    return 1 + sum(data.count(mark) for mark in _MARKS)
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -84,15 +89,17 @@ elements. ``None`` means that the value is not an object, or that its names are 
 annotations and parameters. ``a|b`` are two spellings of one name, of which an object may have at most one."""
 
 
-def check_names(members: Mapping[str, object], known: Iterable[str], what: str) -> None:
+def check_names(members: Mapping[str, object], known: Collection[str], what: str) -> None:
     """Raise :class:`FormatError` for a member that another reader could take for one of ``known``.
 
     Go's ``encoding/json`` compares names with Unicode case folding (``\u017f`` equals s). Protobuf's JSON
     accepts ``payload_type``, and ``type`` for ``_type``. Members with any other unknown name pass, because
     DSSE and in-toto require that unknown fields are ignored.
     """
-    spellings = {spelling: name for name in known for spelling in name.split("|")}
     # Fast path: if every member has an exact known spelling, none can be mistaken for another.
+    if members.keys() <= (known.keys() if isinstance(known, dict) else frozenset(known)):
+        return
+    spellings = {spelling: name for name in known for spelling in name.split("|")}
     if len(members) > len(spellings.keys() & members.keys()):
         # Compare what is left in folded form: an unknown member that folds to a known name is ambiguous.
         folded = {fold(spelling): spelling for spelling in spellings}

@@ -148,7 +148,14 @@ def _examine_all(case: Case) -> list[Examined]:
 
 def _examine(evidence: Evidence, case: Case) -> Examined:
     try:
-        examined = examine(evidence, case.criteria, case.wanted, now=case.now, is_alone=case.is_alone)
+        examined = examine(
+            evidence,
+            case.criteria,
+            case.wanted,
+            now=case.now,
+            is_alone=case.is_alone,
+            readings=case.found.readings,
+        )
         return judge_window(examined, case.criteria, case.now)
     except Exception as error:  # noqa: BLE001 - one piece of evidence must never hide the others
         actual = f"{evidence.location}: unexpected {type(error).__name__}; please report it"

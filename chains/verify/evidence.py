@@ -14,11 +14,11 @@ from datetime import datetime
 from chains.errors import EvidenceError
 from chains.statements.claims import build_type, builder_id, resolved, sources
 from chains.statements.simple_signing import COSIGN_SIGN, KIND, signed_image
-from chains.statements.statement import Statement, parse_statement
+from chains.statements.statement import Statement
 from chains.verify.criteria import Criteria
 from chains.verify.fixed_names import SIMPLE_SIGNING as SIMPLE_SIGNING_NAMES
-from chains.verify.fixed_names import check_statement_names
 from chains.verify.material import Signing
+from chains.verify.readings import Readings, Unreadable, message_bundle
 from chains.verify.reasons import Reason, Result
 from chains.verify.signature import judge
 from chains.verify.signed_by import SignedBy
@@ -29,17 +29,13 @@ from signers.errors import FormatError
 from signers.formats.bundle import Bundle, MessageSignature
 from signers.formats.dsse import (
     MAX_ENVELOPE_BYTES,
-    MAX_PAYLOAD_BYTES,
-    MAX_PAYLOAD_VALUES,
     Envelope,
     Signature,
     pae,
 )
 from signers.strict_json import check_shape, parse_object
-from storage.record import DSSE_FORMAT, IN_TOTO_PAYLOAD_TYPE, SIMPLE_SIGNING_FORMAT, Evidence
+from storage.record import IN_TOTO_PAYLOAD_TYPE, SIMPLE_SIGNING_FORMAT, Evidence
 
-MAX_DEPTH = 128
-"""Levels of JSON in a statement. No run produces more, and other parsers fail on more."""
 _NAMED = 4
 OF_PROVENANCE = frozenset({"predicate-type", "builder", "build-type", "task-ref", "pipeline-ref", "source"})
 """Checks that an execution report does not have to pass if there is provenance too."""
@@ -77,16 +73,18 @@ class Examined:
         return self.signed_by is not None and self.failed is None
 
 
-class _Stop(Exception):  # noqa: N818 - not an error: the step that ends the examination
-    def __init__(self, check: Check) -> None:
-        super().__init__(check.id)
-        self.check = check
-
-
 def examine(
-    evidence: Evidence, criteria: Criteria, wanted: Wanted, *, now: datetime, is_alone: bool = False
+    evidence: Evidence,
+    criteria: Criteria,
+    wanted: Wanted,
+    *,
+    now: datetime,
+    is_alone: bool = False,
+    readings: Readings | None = None,
 ) -> Examined:
     """Judge one piece of evidence. Never raises because of evidence.
+
+    ``readings`` has what was read before, where the same evidence is judged by several criteria.
 
     1. The bytes have the digest that the store names. (The search for them is the caller's part of step 1.)
     2. They are one envelope or bundle that every parser reads alike.
@@ -110,19 +108,27 @@ def examine(
         return Examined(evidence, digest, (check,))
     if evidence.format == SIMPLE_SIGNING_FORMAT:
         return _examine_simple_signing(evidence, digest, criteria, wanted, now)
+    readings = readings or Readings()
     try:
-        if isinstance(wanted, BlobWanted) and (bundle := _message_bundle(evidence)) is not None:
+        if isinstance(wanted, BlobWanted) and (bundle := message_bundle(evidence)) is not None:
             return _examine_message(evidence, digest, bundle, criteria, wanted, now)
-        return _examine_attestation(evidence, digest, criteria, wanted, now, is_alone=is_alone)
-    except _Stop as stop:
+        return _examine_attestation(evidence, readings, criteria, wanted, now, is_alone=is_alone)
+    except Unreadable as stop:
         return Examined(evidence, digest, (stop.check,))
 
 
 def _examine_attestation(
-    evidence: Evidence, digest: str, criteria: Criteria, wanted: Wanted, now: datetime, *, is_alone: bool
+    evidence: Evidence,
+    readings: Readings,
+    criteria: Criteria,
+    wanted: Wanted,
+    now: datetime,
+    *,
+    is_alone: bool,
 ) -> Examined:
+    digest = evidence.digest
     # step 2: the form
-    envelope, bundle = _read(evidence)
+    envelope, bundle = readings.envelope(evidence)
     # step 3: the payload type; reported after step 4, since an altered type breaks the signature too
     is_in_toto = envelope.payload_type == IN_TOTO_PAYLOAD_TYPE
     # step 4: the signature
@@ -147,7 +153,7 @@ def _examine_attestation(
         return Examined(evidence, digest, tuple(checks), signed_by=signed_by)
     # step 5: the statement
     try:
-        statement = _read_statement(envelope.payload)
+        statement = readings.statement(envelope.payload)
     except (FormatError, EvidenceError) as error:
         checks.append(_fail("statement", "one in-toto statement", str(error), Reason.STATEMENT_INVALID))
         return Examined(evidence, digest, tuple(checks), signed_by=signed_by)
@@ -177,17 +183,6 @@ def _examine_attestation(
     )
 
 
-def _message_bundle(evidence: Evidence) -> Bundle | None:
-    """Return the bundle if it has a message signature. :func:`_read` reports what cannot be read."""
-    if not evidence.is_bundle:
-        return None
-    try:
-        bundle = Bundle.from_bytes(evidence.data)
-    except FormatError:
-        return None
-    return bundle if isinstance(bundle.content, MessageSignature) else None
-
-
 def _examine_message(
     evidence: Evidence, digest: str, bundle: Bundle, criteria: Criteria, wanted: BlobWanted, now: datetime
 ) -> Examined:
@@ -201,7 +196,7 @@ def _examine_message(
         raise TypeError("a bundle without a message signature")
     if criteria.asks_for_statement:
         actual = "a signature over the file, which has no statement to say what is demanded"
-        raise _Stop(_fail("format", "a DSSE envelope", actual, Reason.NOT_AN_ATTESTATION))
+        raise Unreadable(_fail("format", "a DSSE envelope", actual, Reason.NOT_AN_ATTESTATION))
     signatures = (Signature(bundle.key_hint or "", content.signature),)
     signing = Signing(wanted.data, signatures, None, bundle, evidence.data, evidence.annotations)
     judged = judge(signing, criteria, now)
@@ -229,49 +224,6 @@ def _check_message_digest(content: MessageSignature, wanted: BlobWanted) -> Chec
     if content.digest.hex() != wanted.digest[name]:
         return _fail("subject", expected, actual, Reason.SUBJECT_MISMATCH)
     return Check("subject", Result.PASS, expected, actual)
-
-
-def _read(evidence: Evidence) -> tuple[Envelope, Bundle | None]:
-    is_bundle = evidence.is_bundle
-    if not is_bundle and evidence.format != DSSE_FORMAT:
-        raise _Stop(_fail("format", "a bundle or a DSSE envelope", evidence.format, Reason.UNREADABLE))
-    try:
-        bundle = Bundle.from_bytes(evidence.data) if is_bundle else None
-        content = bundle.content if bundle else Envelope.from_bytes(evidence.data)
-    except FormatError as error:
-        expected = "one bundle or DSSE envelope with one reading"
-        raise _Stop(_fail("format", expected, str(error), Reason.UNREADABLE)) from error
-    if not isinstance(content, Envelope):
-        actual = "a message signature, which tells nothing about how something was made"
-        raise _Stop(_fail("format", "a DSSE envelope", actual, Reason.NOT_AN_ATTESTATION))
-    return content, bundle
-
-
-def _read_statement(payload: bytes) -> Statement:
-    """Read a statement. Raises for one that another parser may read differently, or is too deep for."""
-    _expect_one_reading(payload)
-    return parse_statement(payload)
-
-
-def _expect_one_reading(payload: bytes) -> None:
-    members = parse_object(payload, "statement", MAX_PAYLOAD_BYTES, MAX_PAYLOAD_VALUES)
-    check_statement_names(members)
-    _check_depth(members)
-
-
-def _check_depth(members: Mapping[str, object]) -> None:
-    level: list[object] = [members]
-    for _ in range(MAX_DEPTH):
-        deeper: list[object] = []
-        for value in level:
-            if isinstance(value, dict):
-                deeper.extend(value.values())
-            elif isinstance(value, list):
-                deeper.extend(value)
-        level = [value for value in deeper if isinstance(value, dict | list)]
-        if not level:
-            return
-    raise FormatError(f"statement is nested more than {MAX_DEPTH} levels deep")
 
 
 def _claims_image_signature(payload: bytes) -> bool:

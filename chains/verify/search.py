@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+from chains.verify.readings import Readings
 from chains.verify.reasons import Reason, Result
 from chains.verify.verdict import Check, Left
 from storage.base import Store
@@ -43,6 +44,8 @@ class Search:
     errors: tuple[Check, ...] = ()
     held: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The digests of the evidence that each store gave, by the store's URL."""
+    readings: Readings = field(default_factory=Readings, compare=False, repr=False)
+    """What the evidence says, as far as it was read."""
 
 
 @asynccontextmanager

@@ -25,8 +25,9 @@ from chains.verify.reasons import Reason, Result
 from chains.verify.signed_by import SignedBy
 from chains.verify.verdict import Check
 from signers.errors import FormatError, SignerRejected, VerificationError
-from signers.formats.dsse import verify_envelope
+from signers.formats.dsse import find_signature
 from signers.formats.layer_annotations import CERTIFICATE_ANNOTATION
+from signers.keys.known_signatures import made_by
 from signers.keys.public_key import PublicKey, find_key
 from signers.sigstore.signed import Signed
 
@@ -108,7 +109,8 @@ def _judge_keys(signing: Signing, criteria: Criteria, now: datetime) -> Judged:
 def _find_key(signing: Signing, keys: Sequence[PublicKey]) -> tuple[PublicKey, bytes]:
     """Return the trusted key that signed, and its signature. Raises :class:`VerificationError`."""
     if signing.envelope is not None:
-        keys = [verify_envelope(signing.envelope, keys)]
+        key, made = find_signature(signing.envelope, keys)
+        return key, made.sig
     for key in keys:
         signature = _signature_by(key, signing)
         if signature is not None:
@@ -117,13 +119,7 @@ def _find_key(signing: Signing, keys: Sequence[PublicKey]) -> tuple[PublicKey, b
 
 
 def _signature_by(key: PublicKey, signing: Signing) -> bytes | None:
-    for one in signing.signatures:
-        try:
-            key.verify(one.sig, signing.data)
-        except VerificationError:
-            continue
-        return one.sig
-    return None
+    return next((one.sig for one in signing.signatures if made_by(key, one.sig, signing.data)), None)
 
 
 def _judge_certificate(

@@ -15,6 +15,7 @@ import orjson
 
 from signers.base import Signer
 from signers.errors import FormatError, VerificationError
+from signers.keys.known_signatures import made_by
 from signers.keys.public_key import PublicKey, find_key
 from signers.strict_json import check_names, decode_base64, expect_few, member, objects, parse_object
 
@@ -123,10 +124,17 @@ def verify_envelope(envelope: Envelope, keys: Sequence[PublicKey]) -> PublicKey:
     """Return the first of ``keys`` that made one of the envelope's signatures.
 
     The caller then uses ``envelope.payload``, which are the verified bytes, and checks
-    ``envelope.payload_type``, which the signature covers too. The keyid only decides which key is tried first
-    (protocol.md: it "MUST NOT be used for security decisions"). Raises :class:`VerificationError`:
-    ``key_unknown`` when no keys were given or every signature names a key that is not among them, else
-    ``signature_invalid``.
+    ``envelope.payload_type``, which the signature covers too. Raises as :func:`find_signature`.
+    """
+    return find_signature(envelope, keys)[0]
+
+
+def find_signature(envelope: Envelope, keys: Sequence[PublicKey]) -> tuple[PublicKey, Signature]:
+    """Return the first signature of the envelope that one of ``keys`` made, and that key.
+
+    The keyid only decides which key is tried first (protocol.md: it "MUST NOT be used for security
+    decisions"). Raises :class:`VerificationError`: ``key_unknown`` when no keys were given or every signature
+    names a key that is not among them, else ``signature_invalid``.
     """
     signed = pae(envelope.payload_type, envelope.payload)
     # "unknown" stays true only if every signature names a key and none of these keys was given.
@@ -136,8 +144,8 @@ def verify_envelope(envelope: Envelope, keys: Sequence[PublicKey]) -> PublicKey:
         unknown = unknown and named is None and signature.keyid != ""
         # False sorts before True: the key that the keyid names is tried first.
         for key in sorted(keys, key=lambda key: key is not named):
-            if _made_by(key, signature.sig, signed):
-                return key
+            if made_by(key, signature.sig, signed):
+                return key, signature
     names = ", ".join(repr(signature.keyid[:64]) for signature in envelope.signatures[:4])
     if not keys:
         raise VerificationError("no public key was given: name the keys that are trusted", "key_unknown")
@@ -152,14 +160,6 @@ def verify_envelope(envelope: Envelope, keys: Sequence[PublicKey]) -> PublicKey:
         "the signature was changed, or another key made it",
         "signature_invalid",
     )
-
-
-def _made_by(key: PublicKey, sig: bytes, signed: bytes) -> bool:
-    try:
-        key.verify(sig, signed)
-    except VerificationError:
-        return False
-    return True
 
 
 def _read_signature(members: Mapping[str, object], number: int) -> Signature:
