@@ -27,7 +27,7 @@ from chains.verify.verdict import Check
 from signers.errors import FormatError, SignerRejected, VerificationError
 from signers.formats.dsse import find_signature
 from signers.formats.layer_annotations import CERTIFICATE_ANNOTATION
-from signers.keys.known_signatures import made_by
+from signers.keys.known_signatures import known_made_by
 from signers.keys.public_key import PublicKey, find_key
 from signers.sigstore.signed import Signed
 
@@ -109,7 +109,7 @@ def _judge_keys(signing: Signing, criteria: Criteria, now: datetime) -> Judged:
 def _find_key(signing: Signing, keys: Sequence[PublicKey]) -> tuple[PublicKey, bytes]:
     """Return the trusted key that signed, and its signature. Raises :class:`VerificationError`."""
     if signing.envelope is not None:
-        key, made = find_signature(signing.envelope, keys)
+        key, made = find_signature(signing.envelope, keys, known_made_by)
         return key, made.sig
     for key in keys:
         signature = _signature_by(key, signing)
@@ -119,7 +119,7 @@ def _find_key(signing: Signing, keys: Sequence[PublicKey]) -> tuple[PublicKey, b
 
 
 def _signature_by(key: PublicKey, signing: Signing) -> bytes | None:
-    return next((one.sig for one in signing.signatures if made_by(key, one.sig, signing.data)), None)
+    return next((one.sig for one in signing.signatures if known_made_by(key, one.sig, signing.data)), None)
 
 
 def _judge_certificate(

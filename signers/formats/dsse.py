@@ -15,7 +15,7 @@ import orjson
 
 from signers.base import Signer
 from signers.errors import FormatError, VerificationError
-from signers.keys.known_signatures import made_by
+from signers.keys.known_signatures import MadeBy, made_by
 from signers.keys.public_key import PublicKey, find_key
 from signers.strict_json import check_names, decode_base64, expect_few, member, objects, parse_object
 
@@ -129,8 +129,13 @@ def verify_envelope(envelope: Envelope, keys: Sequence[PublicKey]) -> PublicKey:
     return find_signature(envelope, keys)[0]
 
 
-def find_signature(envelope: Envelope, keys: Sequence[PublicKey]) -> tuple[PublicKey, Signature]:
+def find_signature(
+    envelope: Envelope, keys: Sequence[PublicKey], is_by: MadeBy = made_by
+) -> tuple[PublicKey, Signature]:
     """Return the first signature of the envelope that one of ``keys`` made, and that key.
+
+    ``is_by`` says whether a key made a signature over some bytes;
+    :func:`signers.keys.known_signatures.known_made_by` remembers its answers.
 
     The keyid only decides which key is tried first (protocol.md: it "MUST NOT be used for security
     decisions"). Raises :class:`VerificationError`: ``key_unknown`` when no keys were given or every signature
@@ -144,7 +149,7 @@ def find_signature(envelope: Envelope, keys: Sequence[PublicKey]) -> tuple[Publi
         unknown = unknown and named is None and signature.keyid != ""
         # False sorts before True: the key that the keyid names is tried first.
         for key in sorted(keys, key=lambda key: key is not named):
-            if made_by(key, signature.sig, signed):
+            if is_by(key, signature.sig, signed):
                 return key, signature
     names = ", ".join(repr(signature.keyid[:64]) for signature in envelope.signatures[:4])
     if not keys:

@@ -39,7 +39,7 @@ class Blobs:
         """Return a blob. Raises :class:`BadContent` if it is absent, too large or has another digest."""
         if not is_sha256(digest):
             raise BadContent(f"{digest[:100]!r} is not a sha256 digest")
-        path = Path(self.path(digest))
+        path = self.path(digest)
         try:
             # Links are followed, because some builders link blobs; the digest is checked below.
             data = read_file(path, limit)

@@ -13,7 +13,8 @@ from storage.formats.digest import sha256
 from storage.formats.manifest_evidence import RUN_UID
 from storage.formats.manifests import MANIFEST_LIMIT, Entry, Gathered, Layer, Manifest, SignedLayers, entry_of
 from storage.layout.blobs import Blobs
-from storage.layout.index import REF_NAME, Index, IndexFile
+from storage.layout.index import Index, IndexFile
+from storage.layout.lookup import REF_NAME
 
 TAG = SignedLayers()
 

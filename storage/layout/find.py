@@ -10,7 +10,8 @@ from storage.formats.digest import is_sha256
 from storage.formats.manifest_evidence import RUN, RUN_UID, Contents, Wanted, read_manifest, run_of
 from storage.formats.manifests import MANIFEST_LIMIT, OCI_INDEX, Entry, Manifest, ReferrerIndex, tag_of
 from storage.layout.blobs import Blobs
-from storage.layout.index import REF_NAME, SUBJECT, Index
+from storage.layout.index import Index
+from storage.layout.lookup import REF_NAME, SUBJECT, annotation
 from storage.limits import allowance
 from storage.limits.allowance import Allowance
 from storage.record import Evidence, Findings, ListedRun, Origin, Skipped
@@ -25,10 +26,11 @@ def find_digest(index: Index, blobs: Blobs, digest: str) -> Findings:
     tags = {tag_of(digest, ".att"), tag_of(digest, ".sig")} if is_sha256(digest) else set()
     fallback = tag_of(digest) if is_sha256(digest) else None
     skipped: list[Skipped] = []
-    # The text search also finds entries in which the hex has another meaning, so each is checked.
-    for entry in index.containing(digest.partition(":")[2]):
-        name = _annotation(entry, REF_NAME)
-        if name in tags or digest in _annotation(entry, SUBJECT).split(","):
+    # A search by text also finds entries in which the hex has another meaning, so each is checked.
+    words = {digest, *tags, *([fallback] if fallback else [])}
+    for entry in index.naming(words, digest.partition(":")[2]):
+        name = annotation(entry, REF_NAME)
+        if name in tags or digest in annotation(entry, SUBJECT).split(","):
             entries[str(entry.get("digest"))] = entry
         # A layout copied from a registry may have the referrers in an index under the fallback tag.
         elif name == fallback and entry.get("mediaType") == OCI_INDEX:
@@ -43,8 +45,8 @@ def find_digest(index: Index, blobs: Blobs, digest: str) -> Findings:
 def find_run(index: Index, blobs: Blobs, uid: str) -> Findings:
     """Return the evidence from the run ``uid``."""
     contents = []
-    for entry in index.containing(uid):
-        if uid not in _annotation(entry, RUN_UID).split(","):
+    for entry in index.naming({uid}, uid):
+        if uid not in annotation(entry, RUN_UID).split(","):
             continue
         held = _contents(blobs, entry, "")
         wanted = tuple(item for item in held.wanted if item.annotations.get(RUN_UID) == uid)
@@ -56,10 +58,10 @@ def list_runs(index: Index) -> list[ListedRun]:
     """Return the runs that the index names. Of a run that only a tag names, just the UID is known."""
     runs: dict[str, ListedRun] = {}
     for entry in index.containing(RUN_UID):
-        run = run_of({key: _annotation(entry, key) for key in (RUN, RUN_UID)})
+        run = run_of({key: annotation(entry, key) for key in (RUN, RUN_UID)})
         if run is not None and run.kind:
-            runs[run.uid] = ListedRun(run, _annotation(entry, _CREATED))
-        for uid in _annotation(entry, RUN_UID).split(","):
+            runs[run.uid] = ListedRun(run, annotation(entry, _CREATED))
+        for uid in annotation(entry, RUN_UID).split(","):
             runs.setdefault(uid, ListedRun(Origin("", "", "", uid), ""))
     return list(runs.values())
 
@@ -126,9 +128,3 @@ def _fetch(blobs: Blobs, wanted: Wanted, allowed: Allowance) -> Evidence | Skipp
     finally:
         allowed.give_back(wanted.size - len(data))
     return wanted.evidence(allowed.kept(wanted.digest, data))
-
-
-def _annotation(entry: Mapping[str, Any], key: str) -> str:
-    annotations = entry.get("annotations")
-    value = annotations.get(key) if isinstance(annotations, dict) else None
-    return value if isinstance(value, str) else ""

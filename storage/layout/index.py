@@ -1,7 +1,8 @@
 """``index.json`` of an OCI image layout: read, merged and replaced as a whole, under a lock.
 
-Entries stay the bytes of the file, so a large index takes little memory and foreign entries do not change. A
-search looks for a text in these bytes before it parses an entry.
+Entries stay the bytes of the file, so a large index takes little memory and foreign entries do not change.
+The first search looks for a text in these bytes before it parses an entry; the next one of the same version
+makes a table of what the entries name.
 (https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md)
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +23,10 @@ from storage import lean_json, lean_list
 from storage.durable import problem, replace_file
 from storage.errors import StoreRejected, StoreUnavailable
 from storage.files import open_file, read_file, read_open
-from storage.formats.manifest_evidence import BUNDLE_PREFIX
 from storage.formats.manifests import OCI_INDEX
+from storage.layout.lookup import REF_NAME, Lookup, is_foreign_bundle
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-REF_NAME = "org.opencontainers.image.ref.name"
-SUBJECT = "provenance.chains/subject"
-"""The subjects of a bundle as ``algorithm:hex``, separated by commas."""
 LARGEST_INDEX = 256 * 1024 * 1024
 """The largest ``index.json`` in bytes. A hundred thousand runs take 170 MB."""
 _SMALLEST_ENTRY = 100
@@ -49,6 +47,18 @@ class Index:
     others: dict[str, Any] = field(default_factory=dict)
     """The other members of the file."""
     version: tuple[int, int, int] = _NEVER_READ
+    _lookup: Lookup | None = field(default=None, repr=False, compare=False)
+    _was_searched: bool = field(default=False, repr=False, compare=False)
+
+    def naming(self, words: Collection[str], text: str) -> Iterator[dict[str, Any]]:
+        """Yield the parsed entries that name one of ``words``, each of which contains ``text``.
+
+        Others are yielded too; the caller checks them in detail.
+        """
+        if self._was_searched and self._lookup is None:
+            self._lookup = Lookup(list(self.entries.values()))
+        self._was_searched = True
+        return self.containing(text) if self._lookup is None else self._lookup.naming(words)
 
     def containing(self, text: str) -> Iterator[dict[str, Any]]:
         """Yield the parsed entries whose JSON contains ``text``. The caller checks them in detail."""
@@ -57,8 +67,9 @@ class Index:
 
     def foreign_bundles(self) -> Iterator[dict[str, Any]]:
         """Yield the bundles of other tools. Only their manifests say what they are about."""
-        ours, bundle = SUBJECT.encode(), BUNDLE_PREFIX.encode()
-        return (orjson.loads(raw) for raw in self.entries.values() if bundle in raw and ours not in raw)
+        if self._lookup is not None:
+            return self._lookup.foreign_bundles()
+        return (lean_json.loads(raw) for raw in self.entries.values() if is_foreign_bundle(raw))
 
 
 class TooMany(ValueError):  # noqa: N818 - named after what is wrong

@@ -17,8 +17,9 @@ Blobs from 1 MiB, flushes and searches run in threads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 
@@ -40,10 +41,12 @@ from storage.formats.manifests import (
 from storage.layout.blobs import Blobs
 from storage.layout.commit import TAG, Batch, commit, tagged
 from storage.layout.find import find_digest, find_run, list_runs
-from storage.layout.index import SUBJECT, Index, IndexFile
+from storage.layout.index import Index, IndexFile
+from storage.layout.lookup import SUBJECT
 from storage.limits.single_flight import InFlight
 from storage.record import BUNDLE_TYPE, Failure, Findings, ListedRun, Receipt, Record, Stored
 
+T = TypeVar("T")
 FLUSH_AT = 1000
 """The number of waiting entries from which a flush starts by itself, for a small index."""
 _ASIDE = 1024 * 1024
@@ -91,18 +94,15 @@ class LayoutStore(Store):
     async def find(self, digest: str, reference: str = "") -> Findings:
         """Return the evidence about ``digest``, which is ``sha256:hex`` or has another algorithm."""
         del reference
-        await self._refresh()
-        return await asyncio.to_thread(find_digest, self._known(), self._blobs, digest)
+        return await self._look(lambda index: find_digest(index, self._blobs, digest))
 
     async def find_run(self, uid: str) -> Findings:
         """Return the evidence from the run ``uid``."""
-        await self._refresh()
-        return await asyncio.to_thread(find_run, self._known(), self._blobs, uid)
+        return await self._look(lambda index: find_run(index, self._blobs, uid))
 
     async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
         """Yield the runs in the layout; see :meth:`Store.list_runs`."""
-        await self._refresh()
-        for run in await asyncio.to_thread(list_runs, self._known()):
+        for run in await self._look(list_runs):
             if run.ended_within(since, until):
                 yield run
 
@@ -165,13 +165,29 @@ class LayoutStore(Store):
     def _known(self) -> Index:
         return self._index or Index()
 
-    async def _refresh(self) -> None:
-        """Flush, then read what other processes wrote."""
-        if not await asyncio.to_thread(self._file.exists):
+    async def _look(self, question: Callable[[Index], T]) -> T:
+        """Flush, then answer a question from what the file has now, including what other processes wrote.
+
+        A search takes one step in a thread: a thread costs more than reading the index again.
+        """
+        if self._waiting or self._mine or self._lock.locked():
+            await asyncio.to_thread(self._expect_layout)
+            await self.flush()
+        before = self._index
+        index, answer = await asyncio.to_thread(self._answer, self._known(), question)
+        # a flush may have written a newer one in the meantime
+        if self._index is before:
+            self._index = index
+        return answer
+
+    def _answer(self, known: Index, question: Callable[[Index], T]) -> tuple[Index, T]:
+        self._expect_layout()
+        index = self._file.read(known)
+        return index, question(index)
+
+    def _expect_layout(self) -> None:
+        if not self._file.exists():
             raise StoreRejected(f"{self._root} is not an OCI image layout")
-        await self.flush()
-        async with self._lock:
-            self._index = await asyncio.to_thread(self._file.read, self._known())
 
     def _form_a(self, record: Record) -> str:
         """Return the form A of a record (``att`` or ``sig``); empty if it is not configured."""
