@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from chains.verify.evidence import MAX_DEPTH
+from chains.verify.readings import MAX_DEPTH
 from chains.verify.render import to_text
 from chains.verify.verdict import Verdict, Verification, many_to_json
 from chains.verify.verifier import Verifier
