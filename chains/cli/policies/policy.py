@@ -72,7 +72,7 @@ def _test(options: Options) -> int:
     async def run() -> list[CaseResult]:
         results = []
         for case in cases:
-            results.append(await run_case(case, policies, open_store, now))
+            results.append(await run_case(case, policies, open_store, now, settings))
             progress.advance(failed=bool(results[-1].differences))
         return results
 
@@ -212,7 +212,7 @@ policy = Group(
                 _path(),
                 Argument("cases", "a folder of cases, or one file of them", "CASES", type=FILE),
                 Option("--junit", "write a JUnit report here", metavar="FILE", type=FILE),
-                config("a chains-config, for its registry settings"),
+                config("a chains-config, for its registry settings and how runs of cases are attested"),
                 output(),
             ],
             text="judge a folder of cases, and compare with the answers that they expect",

@@ -1,4 +1,4 @@
-"""Test cases of policies: an image, its stored evidence, and the answer that is expected.
+"""Test cases of policies: an image, its evidence, and the answer that is expected.
 
 ::
 
@@ -11,6 +11,9 @@
       now: 2026-11-01T00:00:00Z                  # else the time of the test
       namespace: {name: shop, labels: {env: prod}}
       expect: {verdict: NOT_FOUND, decision: deny, reasons: [no_evidence], policy: production}
+
+The evidence is stored, or that of a run, attested in memory: ``run: FILE``, signed as a trust entry's signer
+(``signedAs: ENTRY``), with ``key: FILE``, or by a stranger.
 """
 
 from __future__ import annotations
@@ -23,10 +26,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from chains.assembly.workspace import Settings
 from chains.documents.load import read_bytes
 from chains.documents.places import load_placed
 from chains.errors import ChainsError, InputError, UsageError
 from chains.policy.answer import answer
+from chains.policy.authoring.attested_run import RunWanted, with_run
 from chains.policy.document.format import API_VERSION, LARGEST
 from chains.policy.document.load import PolicyError, placed
 from chains.policy.document.patterns import read_image
@@ -65,6 +70,9 @@ _CASE = Fields(
                 {
                     "image": Named(_LINE, "an image with its digest", required=True),
                     "stores": Named(ListOf(_LINE), "where the evidence lies"),
+                    "run": Named(_LINE, "a file with an exported run, which is attested for the case"),
+                    "signedAs": Named(_LINE, "the trust entry whose signer and builder attest the run"),
+                    "key": Named(_LINE, "the private key that signs the run"),
                     "now": Named(Moment(), "the time of the decision"),
                     "namespace": Named(
                         Fields(
@@ -107,6 +115,7 @@ class Case:
     expected: Mapping[str, Any]
     now: datetime | None = None
     namespace: Namespace | None = None
+    run: RunWanted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +153,7 @@ def read_cases(path: Path) -> list[Case]:
             findings: list[Finding] = []
             read = _CASE.read(value, (), findings.append)
             if read is not WRONG:
+                findings += _contradictions(read["spec"])
                 try:
                     cases.append(_case(read, file))
                 except UsageError as error:
@@ -154,6 +164,17 @@ def read_cases(path: Path) -> list[Case]:
     if not cases:
         raise InputError(f"{path}: no cases: expected YAML documents of kind {KIND}")
     return cases
+
+
+def _contradictions(spec: Mapping[str, Any]) -> list[Finding]:
+    found = [
+        Finding(("spec", name), "no_run", f"{name} belongs to run: stored evidence is signed already")
+        for name in ("signedAs", "key")
+        if name in spec and "run" not in spec
+    ]
+    if "signedAs" in spec and "key" in spec:
+        found.append(Finding(("spec", "key"), "two_signers", "give signedAs or key: one key signs a run"))
+    return found
 
 
 def _case(read: Mapping[str, Any], file: Path) -> Case:
@@ -170,7 +191,16 @@ def _case(read: Mapping[str, Any], file: Path) -> Case:
         spec["expect"],
         spec.get("now"),
         None if namespace is None else Namespace(namespace["name"], namespace.get("labels", {})),
+        _run(spec, file.parent),
     )
+
+
+def _run(spec: Mapping[str, Any], folder: Path) -> RunWanted | None:
+    if "run" not in spec:
+        return None
+    key = spec.get("key", "")
+    beside = key if not key or "://" in key else str(folder / key)
+    return RunWanted(folder / spec["run"], spec.get("signedAs", ""), beside)
 
 
 def _beside(url: str, folder: Path) -> str:
@@ -182,12 +212,23 @@ def _beside(url: str, folder: Path) -> str:
 
 
 async def run_case(
-    case: Case, policies: Sequence[OpenedPolicy], open_store: Callable[[str], Store], now: datetime
+    case: Case,
+    policies: Sequence[OpenedPolicy],
+    open_store: Callable[[str], Store],
+    now: datetime,
+    settings: Settings,
 ) -> CaseResult:
-    """Judge one case. ``open_store`` opens a store by its URL; it is closed here. Never raises for a case."""
+    """Judge one case. Never raises for a case.
+
+    ``open_store`` opens a store by its URL; it is closed here. ``settings`` are those that a run is attested
+    with.
+    """
     stores: list[Store] = []
     try:
         stores += [open_store(url) for url in case.stores]
+        if case.run is not None:
+            policies, attested = await with_run(case.run, policies, settings)
+            stores.append(attested)
         found = await answer(
             policies, case.image, stores=stores, now=case.now or now, namespace=case.namespace
         )
