@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from storage.errors import StoreRejected
 from storage.limits.circuits import Circuits
+from storage.parts import Part, read_each
 from storage.record import Findings, ListedRun, Origin, Platform, Record, Stored
 
 BOTH_FORMS = "both"
@@ -79,6 +80,8 @@ class Store(ABC):
     """
 
     url: str
+    unseen: str = ""
+    """What :meth:`scan` cannot find although the store has it, in words; empty if it finds everything."""
 
     def wants(self, form: str) -> bool:
         """Whether the store keeps :data:`FORM_A` or :data:`FORM_B`.
@@ -164,6 +167,17 @@ class Store(ABC):
         """
         del since, until
         raise StoreRejected(f"{self.url} cannot list its runs: ask for a digest")
+
+    async def scan(self) -> AsyncIterator[Part]:
+        """Yield all evidence of the store in parts, each of one run or artifact, in no fixed order.
+
+        The same evidence may be in several parts. What cannot be read is listed as skipped. Raises
+        :class:`StoreRejected` if the store cannot list what it has, :class:`StoreUnavailable` if it does not
+        answer; parts that were yielded before are right, but not everything.
+        """
+        uids = [run.origin.uid async for run in self.list_runs()]
+        async for part in read_each(uids, self.find_run):
+            yield part
 
     async def flush(self) -> None:  # noqa: B027 - most stores have nothing to flush
         """Make every record put so far findable.

@@ -27,12 +27,14 @@ from storage.formats.chains_document import (
     digests_of,
     document_of,
     image_key,
+    is_key,
     of_run,
     run_bytes,
     run_of_bytes,
     runs_of,
 )
 from storage.formats.digest import sha256
+from storage.parts import Part, read_each
 from storage.record import Evidence, Failure, Findings, ListedRun, Receipt, Record, Skipped, Stored
 from storage.redacted_url import shown
 
@@ -172,6 +174,17 @@ class DocumentStore(Store):
         del until
         for run in runs_of([] if since else await self._collection.names(self._action("list"))):
             yield run
+
+    async def scan(self) -> AsyncIterator[Part]:
+        """Yield the evidence of all documents, Chains' image signatures included; see :meth:`Store.scan`."""
+        names = sorted(name for name in await self._collection.names(self._action("list")) if is_key(name))
+        async for part in read_each(names, self._read_one):
+            yield part
+
+    async def _read_one(self, name: str) -> Findings:
+        collected = Found()
+        await self._read([name], "", collected)
+        return collected.findings()
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
         """Write a document, read it back and delete it."""

@@ -37,6 +37,7 @@ PROVENANCE = (SLSA_V1_PREDICATE, SLSA_V02_PREDICATE)
 MOST_DOCUMENTS = 10_000
 """The most documents that one search reads. A search reports when there are more."""
 _RUN_KEY = re.compile(r"(taskrun|pipelinerun)-([0-9A-Za-z-]{1,64})")
+_KEY = re.compile(r"(?:taskrun|pipelinerun|report)-[0-9A-Za-z-]{1,64}|[0-9a-f]{12}")
 IMAGE_KEY = 12
 """The number of hex digits of an image's digest in its key."""
 
@@ -136,6 +137,11 @@ def of_run(items: list[Evidence | Skipped], run: ListedRun | None) -> list[Evide
         replace(item, origin=run.origin, created=run.created) if isinstance(item, Evidence) else item
         for item in items
     ]
+
+
+def is_key(name: str) -> bool:
+    """Whether a document of this name can be evidence: about a run or an image."""
+    return _KEY.fullmatch(name) is not None
 
 
 def runs_of(keys: Iterable[str]) -> Iterator[ListedRun]:

@@ -46,6 +46,7 @@ from storage.limits import allowance
 from storage.limits.allowance import Allowance
 from storage.limits.belief import Belief
 from storage.limits.together import together
+from storage.parts import Part, read_each
 from storage.record import (
     Evidence,
     Failure,
@@ -150,6 +151,15 @@ class GcsStore(Store):
         names = {} if since else await self._objects.listed(matchGlob="*/*run-*.signature")
         for run in runs_of(name.rpartition("/")[2].removesuffix(".signature") for name in names):
             yield run
+
+    async def scan(self) -> AsyncIterator[Part]:
+        """Yield the evidence of all objects, Chains' image signatures included; see :meth:`Store.scan`."""
+        stems = sorted(_stems(await self._objects.listed(matchGlob="*/*.signature")))
+        async for part in read_each(stems, self._read_one):
+            yield part
+
+    async def _read_one(self, stem: str) -> Findings:
+        return await self._read_all([stem], "")
 
     async def probe(self, places: Sequence[str] = ()) -> list[Probe]:
         """Write an object, read it back and delete it."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from storage import lean_json
 from storage.errors import BadContent
 from storage.formats.digest import is_sha256
 from storage.formats.manifest_evidence import RUN, RUN_UID, Contents, Wanted, read_manifest, run_of
@@ -13,11 +14,13 @@ from storage.layout.blobs import Blobs
 from storage.layout.index import Index
 from storage.layout.lookup import REF_NAME, SUBJECT, annotation
 from storage.limits import allowance
-from storage.limits.allowance import Allowance
+from storage.limits.allowance import Allowance, within
 from storage.record import Evidence, Findings, ListedRun, Origin, Skipped
 
 SOURCE = "oci-layout"
 _CREATED = "org.opencontainers.image.created"
+_MANY, _MANY_BYTES = 256, 4 * 1024 * 1024
+"""The most entries that :func:`read_some` reads, and the bytes of evidence after which it stops."""
 
 
 def find_digest(index: Index, blobs: Blobs, digest: str) -> Findings:
@@ -64,6 +67,29 @@ def list_runs(index: Index) -> list[ListedRun]:
         for uid in annotation(entry, RUN_UID).split(","):
             runs.setdefault(uid, ListedRun(Origin("", "", "", uid), ""))
     return list(runs.values())
+
+
+def read_some(entries: Sequence[bytes], first: int, blobs: Blobs) -> list[Findings]:
+    """Return the evidence of each entry from the number ``first`` on, of at least one of them."""
+    found: list[Findings] = []
+    held = 0
+    for raw in entries[first : first + _MANY]:
+        with within(Allowance()):
+            findings = _fetched(blobs, *_held(lean_json.loads(raw), blobs))
+        found.append(findings)
+        held += sum(len(one.data) for one in findings.evidence)
+        if held > _MANY_BYTES:
+            break
+    return found
+
+
+def _held(entry: Mapping[str, Any], blobs: Blobs) -> tuple[list[Contents], list[Skipped]]:
+    """Return what an entry leads to, and what of it cannot be read."""
+    # A layout copied from a registry may have referrers in an index under the tag sha256-<hex>.
+    if entry.get("mediaType") != OCI_INDEX or not annotation(entry, REF_NAME).startswith("sha256-"):
+        return [_contents(blobs, entry, "")], []
+    listed, skipped = _listed(blobs, entry)
+    return [_contents(blobs, {"digest": one.digest}, "") for one in listed], skipped
 
 
 def _contents(blobs: Blobs, entry: Mapping[str, Any], subject: str) -> Contents:

@@ -40,10 +40,11 @@ from storage.formats.manifests import (
 )
 from storage.layout.blobs import Blobs
 from storage.layout.commit import TAG, Batch, commit, tagged
-from storage.layout.find import find_digest, find_run, list_runs
+from storage.layout.find import find_digest, find_run, list_runs, read_some
 from storage.layout.index import Index, IndexFile
 from storage.layout.lookup import SUBJECT
 from storage.limits.single_flight import InFlight
+from storage.parts import Part
 from storage.record import BUNDLE_TYPE, Failure, Findings, ListedRun, Receipt, Record, Stored
 
 T = TypeVar("T")
@@ -105,6 +106,19 @@ class LayoutStore(Store):
         for run in await self._look(list_runs):
             if run.ended_within(since, until):
                 yield run
+
+    async def scan(self) -> AsyncIterator[Part]:
+        """Yield all evidence in the layout, that of other tools included; see :meth:`Store.scan`.
+
+        A part is an entry of the index, or several small ones.
+        """
+        entries = await self._look(lambda index: list(index.entries.values()))
+        done = 0
+        while done < len(entries):
+            parts = await asyncio.to_thread(read_some, entries, done, self._blobs)
+            for findings in parts:
+                yield Part(findings, len(entries))
+            done += len(parts)
 
     async def flush(self) -> None:
         """Write the manifests of tags and ``index.json``. Concurrent callers share one write."""

@@ -11,6 +11,7 @@ from storage import lean_json
 from storage.errors import BadContent
 
 _LONGEST_DIGEST = 100
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 LONGEST_WORD = 256
 """The most characters of a media type that are kept."""
 _IS_NEXT = re.compile(r"\brel\s*+=\s*+\"?next\b", re.IGNORECASE)
@@ -45,6 +46,11 @@ def next_page(link: str) -> str | None:
         if parameters.lstrip().startswith(";") and _IS_NEXT.search(parameters):
             return link[begin + 1 : end]
     return None
+
+
+def tags_in(data: bytes) -> list[str]:
+    """Return the tags on a page of a tag list. Fails in many ways for an invalid page."""
+    return [tag for tag in lean_json.loads(data)["tags"] or [] if TAG.fullmatch(tag)]
 
 
 def has_tag(data: bytes, tag: str) -> bool:

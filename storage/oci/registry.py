@@ -27,7 +27,7 @@ from storage.formats.reference import Repository
 from storage.http_client.answer import Answer
 from storage.limits.single_flight import InFlight
 from storage.oci.docker_config import DockerCredentials
-from storage.oci.lists import LONGEST_WORD, Listed, Referrers, has_tag, listed_in, next_page
+from storage.oci.lists import LONGEST_WORD, Listed, Referrers, has_tag, listed_in, next_page, tags_in
 from storage.oci.login import UNAUTHORIZED
 from storage.oci.requests import NO_REPOSITORY, RegistryRefused, Request, resolve
 from storage.oci.tokens import Keychain
@@ -308,6 +308,26 @@ class RegistryClient:
                 return False
             path = str(resolve(answer.url, following))
         return None
+
+    async def tags(self, repository: Repository) -> tuple[list[str], str]:
+        """Return the tags of a repository, and the reason if they are not all of them, else an empty text.
+
+        Raises :class:`StoreRejected` if the registry does not have the repository or its list is invalid.
+        """
+        tags: list[str] = []
+        path = f"tags/list?n={_TAGS}"
+        for _ in range(TAG_PAGES):
+            request = Request(repository, "GET", path, "list the tags")
+            answer = await self._transport.send(request)
+            try:
+                tags += await lean_json.aside(answer.body, partial(tags_in, answer.body))
+            except (orjson.JSONDecodeError, KeyError, TypeError) as exc:
+                raise StoreRejected(f"{request}: the answer is no list of tags") from exc
+            following = next_page(answer.headers.get("Link", ""))
+            if following is None:
+                return tags, ""
+            path = str(resolve(answer.url, following))
+        return tags, f"the registry's list of tags has more than {TAG_PAGES} pages"
 
     async def has_blob(self, repository: Repository, digest: str, *, sure: bool = False) -> bool:
         """Whether a registry has a blob. ``sure`` tries GET before the answer is False."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
@@ -52,8 +52,10 @@ from storage.oci.platforms import platforms_of
 from storage.oci.probe import probe_repository
 from storage.oci.registry import RegistryClient
 from storage.oci.requests import RegistryRefused
+from storage.oci.scan import UNSEEN, scan_repository
 from storage.oci.tag_writer import TagWriter
 from storage.oci.tokens import Keychain
+from storage.parts import Part
 from storage.record import (
     BUNDLE_TYPE,
     Failure,
@@ -91,6 +93,8 @@ class _Target:
 
 class RegistryStore(Store):
     """Stores records in registries. ``keychain`` replaces the docker configuration."""
+
+    unseen = UNSEEN
 
     def __init__(
         self,
@@ -189,6 +193,16 @@ class RegistryStore(Store):
         if bundles is None:
             raise StoreRejected(f"cannot search for {digest} in {self.url}: name its registry/repository")
         return await find_evidence(self._client, digest, bundles, bundles)
+
+    async def scan(self) -> AsyncIterator[Part]:
+        """Yield the evidence in the repository of the URL, or in that of the configuration."""
+        repository = self._fixed
+        if repository is None and self._gathered is not None and not self._gathered.fields:
+            repository = self._gathered.expand(_NOBODY)
+        if repository is None:
+            raise StoreRejected(f"{self.url} cannot list its repositories: name oci://REGISTRY/REPOSITORY")
+        async for part in scan_repository(self._client, repository):
+            yield part
 
     async def platforms(self, digest: str, reference: str) -> tuple[Platform, ...]:
         """Return the images of an index; see :func:`storage.oci.platforms.platforms_of`."""

@@ -20,6 +20,7 @@ import pytest
 
 from storage import durable
 from storage.base import FORM_A, FORM_B, Store, StoreOptions
+from storage.errors import StoreRejected
 from storage.grafeas.store import grafeas_url
 from storage.open import open_store
 from storage.record import Findings, Record, Stored, Subject
@@ -383,6 +384,46 @@ def test_a_record_without_subjects_is_found_by_its_run_or_left_out(place: Place)
         assert not stored.failures
         assert bool(found.evidence) is place.knows_runs
         assert {item.data for item in found.evidence} <= {record.bundle, record.envelope}
+
+    run(work)
+
+
+def test_a_scan_finds_all_evidence_or_says_that_the_store_cannot_be_listed(place: Place) -> None:
+    image, other = place.new_subject(), place.new_subject()
+    made = [
+        record
+        for number, one in enumerate((image, other), 9100)
+        for record in records.records_of_run(one, number)
+    ]
+
+    async def work() -> None:
+        async with place.open() as store:
+            await put(store, *made)
+        homes = {image.name, other.name} if place.is_registry else {""}
+        found: set[bytes] = set()
+        for home in homes:
+            url = f"oci://{home}" if home else place.url
+            async with open_store(url, place.options) as store:
+                if place.keeps != EVERYTHING:
+                    with pytest.raises(StoreRejected, match="cannot list"):
+                        [part async for part in store.scan()]
+                    return
+                parts = [part async for part in store.scan()]
+            assert parts
+            assert {part.total for part in parts} == {len(parts)}
+            found |= {item.data for part in parts for item in part.findings.evidence}
+            assert not [item for part in parts for item in part.findings.skipped]
+        assert found >= place.pieces(*made)
+        assert found >= {record.payload for record in made if record.signature}
+
+    run(work)
+
+
+def test_a_store_of_all_registries_cannot_be_scanned(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with open_store("oci:") as store:
+            with pytest.raises(StoreRejected, match=r"name oci://REGISTRY/REPOSITORY"):
+                [part async for part in store.scan()]
 
     run(work)
 

@@ -66,6 +66,9 @@ class FirestoreServer:
         path = f"{request.parent}/{query.from_[0].collection_id}/"
         found = [one for name, one in sorted(self.documents.items()) if name.startswith(path)]
         for one in found:
+            if not query.HasField("where"):
+                yield messages.RunQueryResponse.pb()(document=one, read_time=_NOW)
+                continue
             value = one.fields.get(test.field.field_path)
             if value is None:
                 continue
