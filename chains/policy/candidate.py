@@ -80,6 +80,28 @@ class Candidate:
     moments: tuple[datetime, ...] = ()
     """The verified times of all signatures that its signer made over this very statement."""
 
+    basis = "provenance"
+
+    @property
+    def digest(self) -> str:
+        """The digest of the provenance's bytes."""
+        return self.provenance.digest
+
+    @property
+    def name(self) -> str:
+        """The name of the trust entry, empty for none."""
+        return self.entry.name if self.entry else ""
+
+    @property
+    def level(self) -> int:
+        """The SLSA build level that counts."""
+        return self.entry.max_level if self.entry else 0
+
+    @property
+    def hermetic(self) -> str:
+        """The hermetic level of the execution report, empty for none."""
+        return hermetic_level(self.report.statement) if self.report else ""
+
     @property
     def is_by_trust(self) -> bool:
         """Whether a signer of a trust entry signed the provenance, for whatever builder."""

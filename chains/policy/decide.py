@@ -1,8 +1,8 @@
 """One image's evidence and one policy in, one verdict out.
 
-VERIFIED is said only when one provenance statement that a trust entry vouches for meets every requirement and
-rule that no exemption takes away. Zero verified evidence fails before any rule is evaluated. Order of
-statements, policies and stores never changes an answer.
+VERIFIED is said only when one provenance statement that a trust entry vouches for, or one verification
+summary that the policy accepts, meets every requirement and rule that no exemption takes away. Zero verified
+evidence fails before any rule is evaluated. Order of statements, policies and stores never changes an answer.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from chains.policy.accepted import SummaryCandidate, check_summary, summary_candidates
 from chains.policy.candidate import Candidate, VerifiedStatement, attestations_of, candidates
 from chains.policy.document.format import Consequence, Mode
 from chains.policy.document.policy import Exemption
 from chains.policy.guidance import GUIDANCE
+from chains.policy.listing import one_line
 from chains.policy.opened import OpenedPolicy, OpenedSigner
 from chains.policy.reasons import PolicyReason, Requirement
 from chains.policy.requirements import check_all
 from chains.policy.verdict import Decision, PolicyCheck, PolicyVerdict
-from chains.statements.claims import hermetic_level
 from chains.text import count
 from chains.verify.conclude import Case, conclude
 from chains.verify.reasons import Reason, Result
@@ -30,6 +31,7 @@ from chains.verify.verdict import Attestation, Left, Target, Verdict, Verificati
 from storage.formats.reference import Image
 
 _PROVENANCE = "provenance by a signer of the policy"
+_SUMMARY = "a verification summary of an accepted verifier"
 
 
 def decide(
@@ -47,26 +49,37 @@ def decide(
     ref = f"{image.repository}@{image.digest}"
     algorithm, _, value = image.digest.partition(":")
     wanted, target = DigestWanted({algorithm: value}), Target(ref, {algorithm: value})
-    judged = [
-        (signer, conclude(Case(target, wanted, signer.criteria, tuple(stores), now, search)))
-        for signer in opened.signers
-    ]
+
+    def judge(signers: Sequence[OpenedSigner]) -> list[_Judged]:
+        return [
+            (signer, conclude(Case(target, wanted, signer.criteria, tuple(stores), now, search)))
+            for signer in signers
+        ]
+
+    judged, accepted = judge(opened.signers), judge(opened.accept)
     verified = _verified(judged)
     places = _places(search, verified) if opened.policy.require.every_store else None
     found_candidates = candidates(
         opened, image, verified, now=now, is_whole=not search.errors, stores=tuple(stores), places=places
     )
-    evidence = _evidence_check(judged, search, found_candidates)
+    answers = [verification for _, verification in accepted]
+    summaries = summary_candidates(opened, image, answers, verified, now=now, is_whole=not search.errors)
+    evidence = _evidence_check(judged, accepted, search, (*found_candidates, *summaries))
+    if accepted:
+        expected = f"{_PROVENANCE}, or {_SUMMARY}" if opened.trust else _SUMMARY
+        evidence = replace(evidence, expected=expected)
     exempt = _Exemptions(opened.policy.exemptions, image, now)
-    best: Candidate | None = None
+    best: _Basis | None = None
     checks = [exempt.apply(evidence)]
     # what was changed is never exempt, and without evidence there is nothing to ask
     if evidence.reason is PolicyReason.EVIDENCE_INVALID:
         checks = [evidence]
-    elif found_candidates and not evidence.is_wrong:
-        best, asked = _best(opened, found_candidates, verified, exempt)
+    elif (found_candidates or summaries) and not evidence.is_wrong:
+        best, asked = _best(opened, found_candidates, summaries, verified, exempt)
         checks += asked
     verdict = _verdict(checks)
+    # a summary that decided nothing is not shown as used
+    shown = judged if isinstance(best, Candidate) else [*judged, *accepted]
     return PolicyVerdict(
         image=ref,
         digest=image.digest,
@@ -78,17 +91,22 @@ def decide(
         summary=_summary(verdict, checks, best),
         verified_at=now,
         checks=tuple(checks),
-        attestations=_attestations(judged, best),
-        skipped=_skipped(judged),
+        attestations=_attestations(shown),
+        skipped=_skipped(shown),
         stores=tuple(stores),
-        level=best.entry.max_level if best and best.entry else 0,
-        trust=best.entry.name if best and best.entry else "",
-        hermetic=hermetic_level(best.report.statement) if best and best.report else "",
+        level=best.level if best else 0,
+        trust=best.name if best else "",
+        hermetic=best.hermetic if best else "",
+        basis=best.basis if best else "",
         cache_seconds=opened.policy.cache_seconds,
     )
 
 
-def _verified(judged: Sequence[tuple[OpenedSigner, Verification]]) -> list[VerifiedStatement]:
+_Judged = tuple[OpenedSigner, Verification]
+_Basis = Candidate | SummaryCandidate
+
+
+def _verified(judged: Sequence[_Judged]) -> list[VerifiedStatement]:
     """Return each statement that at least one signer of the policy signed, with all signers it counts for."""
     found: dict[tuple[str, str], VerifiedStatement] = {}
     for signer, verification in judged:
@@ -117,20 +135,23 @@ def _places(search: Search, verified: Sequence[VerifiedStatement]) -> dict[bytes
 
 
 def _evidence_check(
-    judged: Sequence[tuple[OpenedSigner, Verification]], search: Search, found: Sequence[Candidate]
+    judged: Sequence[_Judged], accepted: Sequence[_Judged], search: Search, found: Sequence[_Basis]
 ) -> PolicyCheck:
-    for _, verification in judged:
+    for _, verification in (*judged, *accepted):
         for one in verification.attestations:
             if one.is_tampered:
                 actual = f"{one.location}: {one.detail}"
                 return _evidence(Result.FAIL, actual, PolicyReason.EVIDENCE_INVALID)
     if found:
-        actual = count(len(found), "provenance statement")
-        return PolicyCheck(Requirement.EVIDENCE, Result.PASS, _PROVENANCE, actual)
-    return _no_evidence(judged, search)
+        summaries = sum(isinstance(one, SummaryCandidate) for one in found)
+        told = [count(len(found) - summaries, "provenance statement")] if len(found) > summaries else []
+        told += [count(summaries, "verification summary", "verification summaries")] if summaries else []
+        return PolicyCheck(Requirement.EVIDENCE, Result.PASS, _PROVENANCE, " and ".join(told))
+    # verifiers that are accepted beside signers say nothing about why these signed nothing
+    return _no_evidence(judged or accepted, search)
 
 
-def _no_evidence(judged: Sequence[tuple[OpenedSigner, Verification]], search: Search) -> PolicyCheck:
+def _no_evidence(judged: Sequence[_Judged], search: Search) -> PolicyCheck:
     """Say why there is no provenance: the first that holds of away, undecided, unusable, absent."""
     if search.errors:
         return _evidence(Result.ERROR, search.errors[0].actual, PolicyReason.STORE_UNAVAILABLE)
@@ -176,6 +197,22 @@ class _Exemptions:
 def _best(
     opened: OpenedPolicy,
     found: Sequence[Candidate],
+    summaries: Sequence[SummaryCandidate],
+    verified: Sequence[VerifiedStatement],
+    exempt: _Exemptions,
+) -> tuple[_Basis, list[PolicyCheck]]:
+    """Return what meets most, with its checks: provenance before a summary that meets as much."""
+    told: list[_Asked] = [
+        (one, [_exempted(one, check, exempt) for check in check_summary(one)]) for one in summaries
+    ]
+    if found:
+        told.append(_best_provenance(opened, found, verified, exempt))
+    return min(told, key=_place)
+
+
+def _best_provenance(
+    opened: OpenedPolicy,
+    found: Sequence[Candidate],
     verified: Sequence[VerifiedStatement],
     exempt: _Exemptions,
 ) -> tuple[Candidate, list[PolicyCheck]]:
@@ -198,18 +235,24 @@ def _best(
     return min(asked, key=_place)
 
 
-def _exempted(candidate: Candidate, check: PolicyCheck, exempt: _Exemptions) -> PolicyCheck:
-    """Return a check as it counts: no exemption lets the signers of other types sign provenance."""
-    if check.id == Requirement.TRUST and not candidate.is_by_trust:
+def _exempted(candidate: _Basis, check: PolicyCheck, exempt: _Exemptions) -> PolicyCheck:
+    """Return a check as it counts.
+
+    No exemption lets the signers of other types sign provenance, or a summary count that is none to accept.
+    """
+    is_ours = isinstance(candidate, Candidate) and candidate.is_by_trust
+    if check.id == Requirement.VSA or (check.id == Requirement.TRUST and not is_ours):
         return check
     return exempt.apply(check)
 
 
-def _place(one: tuple[Candidate, list[PolicyCheck]]) -> tuple[int, int, str]:
+_Asked = tuple[_Basis, list[PolicyCheck]]
+
+
+def _place(one: tuple[_Basis, Sequence[PolicyCheck]]) -> tuple[int, bool, int, str]:
     candidate, checks = one
     failed = sum(check.is_wrong for check in checks)
-    level = candidate.entry.max_level if candidate.entry else 0
-    return failed, -level, candidate.provenance.digest
+    return failed, isinstance(candidate, SummaryCandidate), -candidate.level, candidate.digest
 
 
 def _distinct(found: Sequence[Candidate]) -> list[Candidate]:
@@ -226,7 +269,7 @@ def _rule_checks(opened: OpenedPolicy, facts: Mapping[str, Any]) -> list[PolicyC
     checks: list[PolicyCheck] = []
     for result in opened.rules.evaluate(facts):
         rule = result.rule
-        expected = _one_line(rule.cel)
+        expected = one_line(rule.cel)
         if result.is_met:
             checks.append(PolicyCheck(rule.name, Result.PASS, expected, "true"))
         elif result.error:
@@ -238,11 +281,6 @@ def _rule_checks(opened: OpenedPolicy, facts: Mapping[str, Any]) -> list[PolicyC
             reason = PolicyReason.RULE_FAILED
             checks.append(PolicyCheck(rule.name, Result.FAIL, expected, rule.message, reason, rule.guidance))
     return checks
-
-
-def _one_line(cel: str) -> str:
-    """Return a rule's expression on one line."""
-    return " ".join(cel.split())
 
 
 def _verdict(checks: Sequence[PolicyCheck]) -> Verdict:
@@ -271,22 +309,20 @@ def _decision(verdict: Verdict, checks: Sequence[PolicyCheck], opened: OpenedPol
     return Decision.DENY
 
 
-def _summary(verdict: Verdict, checks: Sequence[PolicyCheck], best: Candidate | None) -> str:
+def _summary(verdict: Verdict, checks: Sequence[PolicyCheck], best: _Basis | None) -> str:
     exempted = ", ".join(dict.fromkeys(check.id for check in checks if check.exempted))
     if _is_exempt(checks):
         return "no evidence was verified; the image is exempt from it"
     if verdict is Verdict.VERIFIED:
         met = count(sum(check.result is Result.PASS for check in checks), "requirement")
-        entry = best.entry if best else None
-        trust = f", trust entry {entry.name}, level {entry.max_level}" if entry else ""
+        kind = "trust entry" if isinstance(best, Candidate) else "summary accepted as"
+        trust = f", {kind} {best.name}, level {best.level}" if best and best.name else ""
         return f"{met} met{trust}" + (f"; exempt: {exempted}" if exempted else "")
     first = next(check for check in checks if check.is_wrong)
     return f"{first.id}: expected {first.expected}, got {first.actual}"
 
 
-def _attestations(
-    judged: Sequence[tuple[OpenedSigner, Verification]], best: Candidate | None
-) -> tuple[Attestation, ...]:
+def _attestations(judged: Sequence[_Judged]) -> tuple[Attestation, ...]:
     """Return what was looked at, once each: verified by any signer before not verified."""
     found: dict[tuple[str, str], Attestation] = {}
     for _, verification in judged:
@@ -294,8 +330,8 @@ def _attestations(
             known = found.get((one.digest, one.location))
             if known is None or (one.used and not known.used):
                 found[one.digest, one.location] = one
-    return tuple(found.values()) if best is not None or found else ()
+    return tuple(found.values())
 
 
-def _skipped(judged: Sequence[tuple[OpenedSigner, Verification]]) -> tuple[Left, ...]:
+def _skipped(judged: Sequence[_Judged]) -> tuple[Left, ...]:
     return tuple({item: None for _, one in judged for item in one.skipped})

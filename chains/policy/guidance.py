@@ -45,6 +45,25 @@ GUIDANCE = {
     Reason.TASK_RESOLVER_NOT_ALLOWED: "bring the task or pipeline through a listed resolver",
     Reason.HINT_REJECTED: "correct the result that is rejected; the execution report says why",
     Reason.STORE_WITHOUT_EVIDENCE: "copy the evidence to the other stores: chains copy",
+    Reason.SUMMARY_INVALID: "ask the verifier for a summary as SLSA 1.2 defines it",
+    Reason.VERIFIER_NOT_ACCEPTED: (
+        "let the verifier sign with its own key and id, or accept this pair of signer and id"
+    ),
+    Reason.RESOURCE_MISMATCH: (
+        "let the verifier verify the image where it is pulled from, as REGISTRY/REPOSITORY@sha256:HEX"
+    ),
+    Reason.SUMMARY_POLICY_NOT_ACCEPTED: (
+        "let the verifier verify by the policy that is accepted, or accept this policy after reading it"
+    ),
+    Reason.VERIFICATION_FAILED: (
+        "do not run the image: its verifier refused it; ask the verifier why, or let it verify again"
+    ),
+    Reason.SUMMARY_LEVEL_MISSING: "let the verifier state what is demanded, once it has verified it",
+    Reason.SUMMARY_TOO_OLD: "let the verifier verify the image again",
+    Reason.NOT_IN_SUMMARY: (
+        "demand it in the policy that the verifier verifies, and accept that policy's digest; here, only "
+        "provenance can show it"
+    ),
     Reason.RULE_FAILED: "",
     Reason.RULE_ERROR: "correct the rule: chains policy test shows what it sees",
 }

@@ -14,6 +14,7 @@ from chains.errors import UsageError
 from chains.policy.document.policy import KeyWanted, Policy, SignerWanted
 from chains.policy.rules import Rules, compile_rules
 from chains.statements.statement import SCAI
+from chains.statements.vsa import VSA
 from chains.verify.criteria import PROVENANCE_TYPES, Criteria
 from signers.errors import SignerError
 from signers.keys.keyset import KeyStatus, ListedKey
@@ -39,6 +40,8 @@ class OpenedPolicy:
     rules: Rules
     trust_digests: tuple[str, ...]
     """What is trusted, for keys of caches: id, status and times of each key, digest of the trusted root."""
+    accept: tuple[OpenedSigner, ...] = ()
+    """A signer for each accepted verifier, in their order; it signs summaries, and nothing else counts."""
 
     @property
     def signers(self) -> list[OpenedSigner]:
@@ -64,9 +67,9 @@ def open_policy(policy: Policy, config: Config | None = None) -> OpenedPolicy:
     types = tuple(dict.fromkeys((*PROVENANCE_TYPES, SCAI, *policy.require.predicates, *policy.signers)))
     opened: list[OpenedSigner] = []
 
-    def signer_of(wanted: SignerWanted) -> OpenedSigner:
+    def signer_of(wanted: SignerWanted, types: tuple[str, ...] = types) -> OpenedSigner:
         for known in opened:
-            if known.wanted == wanted:
+            if known.wanted == wanted and known.criteria.predicate_types == types:
                 return known
         keys = _keys(wanted.keys, policy, config)
         criteria = Criteria(
@@ -81,8 +84,9 @@ def open_policy(policy: Policy, config: Config | None = None) -> OpenedPolicy:
 
     trust = tuple(signer_of(entry.signer) for entry in policy.trust)
     by_type = {name: signer_of(wanted) for name, wanted in policy.signers.items()}
+    accept = tuple(signer_of(entry.signer, (VSA,)) for entry in policy.accept)
     trusted = sorted({told for signer in opened for told in _told(signer.criteria)})
-    return OpenedPolicy(policy, trust, by_type, compile_rules(policy), (*trusted, root_digest))
+    return OpenedPolicy(policy, trust, by_type, compile_rules(policy), (*trusted, root_digest), accept)
 
 
 def _told(criteria: Criteria) -> list[str]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from typing import Protocol
 
 from chains.errors import UsageError
-from chains.policy.candidate import Candidate
+from chains.policy.candidate import Candidate, VerifiedStatement
 from chains.policy.document.patterns import read_image, wildcard_matches
 from chains.policy.document.sources import git_sources
 from chains.policy.guidance import GUIDANCE
-from chains.policy.listing import some
+from chains.policy.listing import some, span
+from chains.policy.opened import OpenedPolicy
 from chains.policy.parameters import difference, parameters_of
 from chains.policy.reasons import PolicyReason, Requirement
 from chains.policy.verdict import PolicyCheck
@@ -27,7 +29,7 @@ from chains.verify.reasons import Result
 
 _LONGEST = 10_000
 """Characters of evidence that one line of an answer shows."""
-_FUTURE = timedelta(minutes=5)
+FUTURE = timedelta(minutes=5)
 """How far ahead a verified time may be: two clocks."""
 _RFC3161 = "TimestampAuthority"
 _STEPS = ("step/", "sidecar/")
@@ -52,8 +54,24 @@ def _fail(
     return PolicyCheck(name, Result.FAIL, expected, told, reason, GUIDANCE[reason], attestation)
 
 
+class Asked(Protocol):
+    """What statements of other types are asked of: an image with all that was verified about it."""
+
+    @property
+    def opened(self) -> OpenedPolicy:
+        """The policy."""
+
+    @property
+    def everything(self) -> Sequence[VerifiedStatement]:
+        """All statements that a signer of the policy signed."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every store answered."""
+
+
 def _absent(
-    candidate: Candidate, name: Requirement, expected: str, actual: str, reason: PolicyReason
+    candidate: Asked, name: Requirement, expected: str, actual: str, reason: PolicyReason
 ) -> PolicyCheck:
     """Something is not there: a failure, or an error where it may lie in a store that did not answer."""
     if candidate.is_whole:
@@ -77,7 +95,8 @@ def _trust(candidate: Candidate) -> Found:
     yield _fail(Requirement.TRUST, expected, actual, reason, own)
 
 
-def _predicates(candidate: Candidate) -> Found:
+def check_predicates(candidate: Asked) -> Found:
+    """Give a check for each predicate type of which a verified statement is demanded."""
     policy = candidate.opened.policy
     for wanted in policy.require.predicates:
         own = candidate.opened.by_type.get(wanted)
@@ -99,7 +118,7 @@ def _predicates(candidate: Candidate) -> Found:
             yield _absent(candidate, Requirement.PREDICATES, expected, actual, PolicyReason.PREDICATE_MISSING)
 
 
-def _is_trusted(candidate: Candidate, signers: Iterable[object]) -> bool:
+def _is_trusted(candidate: Asked, signers: Iterable[object]) -> bool:
     return any(signer is other for signer in signers for other in candidate.opened.trust)
 
 
@@ -227,7 +246,7 @@ def _max_age(candidate: Candidate) -> Found:
     longest = candidate.opened.policy.require.max_age
     if longest is None:
         return
-    expected, own = f"signed in the last {_span(longest)}", candidate.provenance.digest
+    expected, own = f"signed in the last {span(longest)}", candidate.provenance.digest
     moments = candidate.moments
     if not moments:
         reason = PolicyReason.NO_VERIFIED_TIME
@@ -237,14 +256,14 @@ def _max_age(candidate: Candidate) -> Found:
     # The earliest time is the one by which the statement was signed. Anybody can ask an authority or log for
     # a later one, and store a copy of the statement with that one alone.
     age = candidate.now - min(moments)
-    if age < -_FUTURE:
+    if age < -FUTURE:
         reason = PolicyReason.NO_VERIFIED_TIME
-        actual = f"its verified time is {_span(-age)} ahead of this machine's clock"
+        actual = f"its verified time is {span(-age)} ahead of this machine's clock"
         yield PolicyCheck(Requirement.MAX_AGE, Result.ERROR, expected, actual, reason, GUIDANCE[reason], own)
     elif age <= longest:
-        yield _pass(Requirement.MAX_AGE, expected, f"signed {_span(max(age, timedelta()))} ago", own)
+        yield _pass(Requirement.MAX_AGE, expected, f"signed {span(max(age, timedelta()))} ago", own)
     else:
-        yield _fail(Requirement.MAX_AGE, expected, f"signed {_span(age)} ago", PolicyReason.TOO_OLD, own)
+        yield _fail(Requirement.MAX_AGE, expected, f"signed {span(age)} ago", PolicyReason.TOO_OLD, own)
 
 
 def _log(candidate: Candidate) -> Found:
@@ -423,7 +442,7 @@ def _every_store(candidate: Candidate) -> Found:
 
 _ALL: Sequence[Callable[[Candidate], Found]] = (
     _trust,
-    _predicates,
+    check_predicates,
     _level,
     _build_types,
     _sources,
@@ -439,11 +458,3 @@ _ALL: Sequence[Callable[[Candidate], Found]] = (
     _rejected_hints,
     _every_store,
 )
-
-
-def _span(length: timedelta) -> str:
-    seconds = int(length.total_seconds())
-    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
-        if seconds >= size:
-            return count(seconds // size, unit)
-    return count(seconds, "second")

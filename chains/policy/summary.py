@@ -45,11 +45,12 @@ class SignedSummary:
 def refuse_shared_key(verifier: Verifier, policies: Sequence[OpenedPolicy]) -> None:
     """Raise :class:`UsageError` where the verifier's key is one that signs evidence for a policy.
 
-    Whoever holds a builder's key could otherwise verify its own builds (SLSA: separate roots of trust).
+    Whoever holds a builder's key could otherwise verify its own builds (SLSA: separate roots of trust). And
+    a verifier that accepts its own summaries could renew an old one for ever.
     """
     own = {key.keyid for key in load_public_keys(verifier.sealer.signer.public_pem)}
     for opened in policies:
-        for signer in opened.signers:
+        for signer in (*opened.signers, *opened.accept):
             shared = own & {key.keyid for key in signer.criteria.keys}
             if shared:
                 raise UsageError(

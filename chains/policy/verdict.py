@@ -101,6 +101,8 @@ class PolicyVerdict:
     trust: str = ""
     hermetic: str = ""
     cache_seconds: int = 300
+    basis: str = ""
+    """What the answer rests on: ``provenance``, a verification summary (``vsa``), or empty for nothing."""
 
     @property
     def exit_code(self) -> int:
@@ -128,6 +130,7 @@ class PolicyVerdict:
             "level": self.level,
             "trust": self.trust or None,
             "hermetic": self.hermetic or None,
+            "basis": self.basis or None,
             "stores": list(self.stores),
             "checks": [check.to_json() for check in self.checks],
             "attestations": [attestation.to_json() for attestation in self.attestations],

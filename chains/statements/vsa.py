@@ -1,4 +1,4 @@
-"""What a verification leaves behind: a SLSA Verification Summary and an in-toto SVR. Pure.
+"""What a verification leaves behind: a SLSA Verification Summary and an in-toto SVR, and its reader. Pure.
 
 Sources: https://slsa.dev/spec/v1.2/verification_summary (predicate type ``…/verification_summary/v1`` for
 every 1.x), and https://github.com/in-toto/attestation/blob/main/spec/predicates/svr.md (version 0.2).
@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from chains.errors import EvidenceError
 from chains.statements.statement import STATEMENT_V1, ResourceDescriptor, Statement
+from chains.tekton.raw import text_at
 
 VSA = "https://slsa.dev/verification_summary/v1"
 SVR = "https://in-toto.io/attestation/svr/v0.2"
 SLSA_VERSION = "1.2"
 FAILED_LEVELS = ("FAILED",)
+PASSED, FAILED = "PASSED", "FAILED"
+HERMETIC = "TEKTON_HERMETIC_ENFORCED"
+_BUILD_LEVEL = re.compile(r"SLSA_BUILD_LEVEL_([0-9])", re.ASCII)
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _SLSA_LEVEL = re.compile(r"SLSA_[A-Z]+_LEVEL_[0-9]+")
 
 
@@ -71,7 +78,7 @@ def build_vsa(summary: Summary) -> Statement:
         "resourceUri": summary.resource_uri,
         "policy": _policy(summary),
         "inputAttestations": [one.fields() for one in summary.inputs],
-        "verificationResult": "PASSED" if summary.is_passed else "FAILED",
+        "verificationResult": PASSED if summary.is_passed else FAILED,
         "verifiedLevels": list(summary.levels or FAILED_LEVELS),
         "slsaVersion": SLSA_VERSION,
     }
@@ -112,4 +119,81 @@ def _time(moment: datetime) -> str:
 def levels(level: int, *, is_hermetic: bool) -> Sequence[str]:
     """Return the values of a passed verification: the SLSA build level, and hermetic execution if proven."""
     found = [f"SLSA_BUILD_LEVEL_{level}"]
-    return [*found, "TEKTON_HERMETIC_ENFORCED"] if is_hermetic else found
+    return [*found, HERMETIC] if is_hermetic else found
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a Verification Summary says. It is as true as its signer is honest.
+
+    ``policy_digest`` is ``sha256:HEX``, and empty if the summary names none. ``verified_at`` is None if it
+    names no time.
+    """
+
+    verifier_id: str
+    resource_uri: str
+    policy_uri: str
+    policy_digest: str
+    is_passed: bool
+    levels: tuple[str, ...]
+    verified_at: datetime | None
+
+    @property
+    def build_level(self) -> int:
+        """The SLSA build level that is stated, the lowest of several; 0 if none is."""
+        return min((int(match[1]) for match in map(_BUILD_LEVEL.fullmatch, self.levels) if match), default=0)
+
+    def states(self, level: str) -> bool:
+        """Whether a level or property is stated; a SLSA build level also by a higher one."""
+        wanted = _BUILD_LEVEL.fullmatch(level)
+        return self.build_level >= int(wanted[1]) if wanted else level in self.levels
+
+
+def read_vsa(statement: Statement) -> Claims:
+    """Read a Verification Summary. Raises :class:`EvidenceError` for what is missing, wrong or contradictory.
+
+    Unknown members are left unread, as the specification demands.
+    """
+    predicate = statement.predicate
+    result = _text(predicate, "verificationResult")
+    if result not in {PASSED, FAILED}:
+        raise EvidenceError(f"verificationResult: expected {PASSED} or {FAILED}, got {result[:40]!r}")
+    levels_ = predicate.get("verifiedLevels")
+    if not isinstance(levels_, list) or not all(isinstance(one, str) for one in levels_):
+        raise EvidenceError("verifiedLevels: expected a list of texts")
+    if result == PASSED and FAILED in levels_:
+        raise EvidenceError(f"it says {PASSED}, and its verifiedLevels say {FAILED}")
+    policy = predicate.get("policy")
+    digest = policy.get("digest", {}) if isinstance(policy, Mapping) else None
+    if not isinstance(digest, Mapping):
+        raise EvidenceError("policy: expected a uri, and a digest as a mapping")
+    sha256 = digest.get("sha256", "")
+    if not isinstance(sha256, str) or (sha256 and _SHA256.fullmatch(sha256) is None):
+        raise EvidenceError("policy.digest.sha256: expected 64 hex digits")
+    return Claims(
+        verifier_id=_text(predicate, "verifier", "id"),
+        resource_uri=_text(predicate, "resourceUri"),
+        policy_uri=_text(predicate, "policy", "uri"),
+        policy_digest=f"sha256:{sha256}" if sha256 else "",
+        is_passed=result == PASSED,
+        levels=tuple(levels_),
+        verified_at=time_verified(statement) if "timeVerified" in predicate else None,
+    )
+
+
+def time_verified(statement: Statement) -> datetime:
+    """Return when a summary says that it was made. Raises :class:`EvidenceError` for no time of RFC 3339."""
+    told = text_at(statement.predicate, "timeVerified")
+    if _MOMENT.fullmatch(told):
+        try:
+            return datetime.fromisoformat(told)
+        except (ValueError, OverflowError):
+            pass
+    raise EvidenceError("timeVerified: expected a time such as 2026-12-31T00:00:00Z")
+
+
+def _text(predicate: Mapping[str, Any], *path: str) -> str:
+    found = text_at(predicate, *path)
+    if not found:
+        raise EvidenceError(f"{'.'.join(path)}: expected a text")
+    return found

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from chains.statements import slsa_v1
 from chains.statements.attributes import Attribute
 from chains.statements.statement import SCAI, SLSA_V02, SLSA_V1
+from chains.statements.vsa import VSA
 from signers.strict_json import Shape, check_shape
 
 _DESCRIPTOR: Shape = dict.fromkeys(
@@ -59,7 +60,18 @@ _REPORT: Shape = {
     "attributes": {"attribute": None, "target": _DESCRIPTOR, "conditions": None, "evidence": _DESCRIPTOR},
     "producer": _DESCRIPTOR,
 }
-_PREDICATES = {SLSA_V1: _PROVENANCE, SLSA_V02: _OLD_PROVENANCE, SCAI: _REPORT}
+_SUMMARY: Shape = {
+    "verifier": {"id": None, "version": None},
+    "timeVerified": None,
+    "resourceUri": None,
+    "policy": _DESCRIPTOR,
+    "inputAttestations": _DESCRIPTOR,
+    "verificationResult": None,
+    "verifiedLevels": None,
+    "dependencyLevels": None,
+    "slsaVersion": None,
+}
+_PREDICATES = {SLSA_V1: _PROVENANCE, SLSA_V02: _OLD_PROVENANCE, SCAI: _REPORT, VSA: _SUMMARY}
 _CONDITIONS: Mapping[str, Shape] = {
     Attribute.RUN_OUTCOME: {"uid": None, "outcome": None},
     Attribute.HERMETIC_LEVEL: {"level": None, "reason": None},

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from chains.policy.document.policy import Namespace, Policy, SignerWanted, StepImagesWanted
+from chains.policy.accepted import unstated_by_summaries
+from chains.policy.document.policy import (
+    AcceptedVerifier,
+    Namespace,
+    Policy,
+    SignerWanted,
+    StepImagesWanted,
+)
 from chains.text import count
 from storage.formats.reference import Image
 
@@ -36,8 +43,12 @@ def _about(policy: Policy, image: Image, namespace: Namespace | None) -> Iterato
             f"  Trusted as {entry.name}: builder {entry.builder_id} up to level {entry.max_level}, "
             f"signed by {_signer(entry.signer)}."
         )
+    for accepted in policy.accept:
+        yield from (f"  {sentence}" for sentence in _accepted(accepted))
     for demand in _demands(policy):
         yield f"  {demand}"
+    if policy.accept and (unstated := unstated_by_summaries(policy)):
+        yield f"  No verification summary meets: {', '.join(unstated)}. Only provenance can show it."
     for rule in policy.rules:
         yield f"  Rule {rule.name}: {' '.join(rule.cel.split())}"
     for exemption in policy.exemptions:
@@ -46,6 +57,18 @@ def _about(policy: Policy, image: Image, namespace: Namespace | None) -> Iterato
                 f"  Exempt from {', '.join(exemption.rules)} until "
                 f"{exemption.until:%Y-%m-%dT%H:%M:%SZ}: {exemption.reason} ({exemption.reference})."
             )
+
+
+def _accepted(entry: AcceptedVerifier) -> Iterator[str]:
+    version = f"with {entry.policy_digest}" if entry.policy_digest else "in any version"
+    yield (
+        f"Accepted as {entry.name} in place of provenance: a verification summary that says PASSED, by "
+        f"verifier {entry.verifier_id}, signed by {_signer(entry.signer)}, up to level {entry.max_level}."
+    )
+    age = f"It was verified within {entry.max_age}" if entry.max_age else "It may be of any age"
+    yield f"  It was made by policy {entry.policy_uri} {version}. {age}."
+    if entry.verified_levels:
+        yield f"  It states {' and '.join(entry.verified_levels)}."
 
 
 def _signer(signer: SignerWanted) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from chains.documents.places import Path as Path_
 from chains.errors import InputError, UsageError
+from chains.policy.accepted import unstated_by_summaries
 from chains.policy.document.format import Consequence, Mode
 from chains.policy.document.load import placed, read_policies
 from chains.policy.document.policy import Policy, SignerWanted
 from chains.policy.document.problem import Finding, Problem, Severity
-from chains.policy.opened import open_policy
+from chains.policy.opened import OpenedPolicy, open_policy
 from chains.policy.reasons import Requirement
 from chains.policy.rules import check_rules
 
@@ -51,6 +52,7 @@ def _warning(path: Path_, code: str, message: str) -> Finding:
 def _lint(policy: Policy, now: datetime) -> Iterator[Finding]:
     yield from _matches(policy)
     yield from _trusts(policy)
+    yield from _accepts(policy)
     yield from _demands(policy)
     yield from _gives_way(policy)
     yield from _exempts(policy, now)
@@ -76,15 +78,30 @@ def _opens(policy: Policy) -> Iterator[Finding]:
             return
     if all("://" not in key.ref for _, signer in _signers(policy) for key in signer.keys):
         try:
-            open_policy(policy)
+            opened = open_policy(policy)
         except (UsageError, InputError) as error:
-            yield Finding(("spec", "trust"), "key", str(error))
+            yield Finding(("spec", "trust" if policy.trust else "accept"), "key", str(error))
+            return
+        yield from _shares(policy, opened)
+
+
+def _shares(policy: Policy, opened: OpenedPolicy) -> Iterator[Finding]:
+    """Give each accepted verifier whose key or identity signs provenance, too."""
+    for at, (entry, signer) in enumerate(zip(policy.accept, opened.accept, strict=True)):
+        own = {key.keyid for key in signer.criteria.keys}
+        for other in opened.trust:
+            is_shared = own & {key.keyid for key in other.criteria.keys}
+            if is_shared or (signer.wanted.identity and signer.wanted.identity == other.wanted.identity):
+                told = f"{entry.name} has a signer of trust: whoever builds could verify its own builds"
+                yield _warning(("accept", "vsa", at, "signer"), "vsa_by_builder", told)
+                break
 
 
 def _signers(policy: Policy) -> list[tuple[Path_, SignerWanted]]:
     found: list[tuple[Path_, SignerWanted]] = [
         (("trust", at, "signer"), entry.signer) for at, entry in enumerate(policy.trust)
     ]
+    found += [(("accept", "vsa", at, "signer"), entry.signer) for at, entry in enumerate(policy.accept)]
     return found + [(("signers", at), signer) for at, signer in enumerate(policy.signers.values())]
 
 
@@ -113,15 +130,31 @@ def _trusts(policy: Policy) -> Iterator[Finding]:
             if wanted.is_regexp and _DOT.search(wanted.value):
                 told = f"in {wanted.value!r} a dot stands for any character: write \\."
                 yield _warning((*path, "identity"), "unescaped_dot", told)
-    level = max((entry.max_level for entry in policy.trust), default=0)
+    level = max((*(one.max_level for one in policy.trust), *(one.max_level for one in policy.accept)))
     if policy.require.level > level:
-        told = f"level {policy.require.level} is demanded and no trust entry goes beyond {level}"
+        told = f"level {policy.require.level} is demanded and no trusted signer goes beyond {level}"
         yield _warning(("require", "level"), "level_out_of_reach", told)
+
+
+def _accepts(policy: Policy) -> Iterator[Finding]:
+    unstated = unstated_by_summaries(policy)
+    for at, entry in enumerate(policy.accept):
+        path: Path_ = ("accept", "vsa", at)
+        if not entry.policy_digest:
+            told = f"{entry.name} counts for every version of {entry.policy_uri}: name its digest"
+            yield _warning((*path, "policy"), "vsa_without_policy_digest", told)
+        if entry.max_age is None:
+            told = f"summaries of {entry.name} count for ever: a summary never expires by itself"
+            yield _warning(path, "vsa_without_max_age", told)
+        if unstated:
+            told = f"no summary meets {', '.join(unstated)}, so that {entry.name} never counts; demand it in "
+            yield _warning(path, "vsa_never_counts", told + "the policy that the verifier verifies")
 
 
 def _demands(policy: Policy) -> Iterator[Finding]:
     require = policy.require
-    if not require.namespaces and require.tasks is None and require.external_parameters is None:
+    says_whose = require.namespaces or require.tasks or require.external_parameters is not None
+    if policy.trust and not says_whose:
         told = "any task of these builders can claim to have made an image: demand namespaces, tasks or "
         yield _warning(("require",), "any_run", told + "externalParameters")
     if require.max_age is not None and not (require.timestamp or require.log):

@@ -125,6 +125,27 @@ _TRUST = Fields(
         "maxLevel": Named(Whole(1, 3), "the highest SLSA build level of this builder", required=True),
     }
 )
+_SHA256 = Text("sha256: and 64 hex digits", r"sha256:[0-9a-f]{64}")
+_ACCEPTED = Fields(
+    {
+        "name": Named(_NAME, "how answers call this entry", required=True),
+        "signer": Named(Fields(_SIGNER), "who signs for this verifier", required=True),
+        "verifierId": Named(_URI, "the verifier's id, exactly", required=True),
+        "policy": Named(
+            Fields(
+                {
+                    "uri": Named(_URI, "the URI of the policy that was verified, exactly", required=True),
+                    "digest": Named(_SHA256, "the SHA-256 of that policy's file"),
+                }
+            ),
+            "the policy whose summaries count",
+            required=True,
+        ),
+        "maxLevel": Named(Whole(1, 3), "the highest SLSA build level that counts", required=True),
+        "maxAge": Named(Span(), "the longest time since the verification, by a verified time"),
+        "verifiedLevels": Named(ListOf(_LINE, 1), "levels and properties that the summary must state"),
+    }
+)
 _SIGNERS = Fields(
     {
         "predicateType": Named(_URI, "the predicate type, exactly", required=True),
@@ -212,12 +233,25 @@ _SPEC = Fields(
         "unavailable": Named(Choice(Consequence), "what follows where a store is away; deny is the default"),
         "cacheSeconds": Named(Whole(0, 86_400), "how long a verdict may be reused; 300 is the default"),
         "trustedRoot": Named(_LINE, "a trusted root beside the policy, for certificates, logs, timestamps"),
-        "trust": Named(ListOf(_TRUST, 1), "who may build: signer, builder and highest level", required=True),
+        "trust": Named(ListOf(_TRUST, 1), "who may build: signer, builder and highest level"),
+        "accept": Named(
+            Fields(
+                {
+                    "vsa": Named(
+                        ListOf(_ACCEPTED, 1),
+                        "verifiers whose SLSA Verification Summaries count",
+                        required=True,
+                    )
+                }
+            ),
+            "evidence that counts in place of provenance",
+        ),
         "signers": Named(ListOf(_SIGNERS), "who signs other predicate types; else those of trust"),
         "require": Named(_REQUIRE, "what the evidence must show"),
         "rules": Named(ListOf(_RULE), "further conditions in CEL"),
         "exemptions": Named(ListOf(_EXEMPTION), "what does not count for which image, and until when"),
-    }
+    },
+    any_of=("trust", "accept"),
 )
 
 

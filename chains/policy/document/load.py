@@ -16,6 +16,7 @@ from chains.errors import ChainsError, InputError, UsageError
 from chains.policy.document.format import DOCUMENT, LARGEST, Consequence, Mode
 from chains.policy.document.patterns import ImagePattern
 from chains.policy.document.policy import (
+    AcceptedVerifier,
     Exemption,
     KeyWanted,
     LabelCondition,
@@ -168,9 +169,12 @@ def _build(value: object, report: Report, *, digest: str, file: str, folder: str
             entry["builderId"],
             entry["maxLevel"],
         )
-        for at, entry in enumerate(spec["trust"])
+        for at, entry in enumerate(spec.get("trust", ()))
     )
     _refuse_twice([entry.name for entry in trust], (*path, "trust"), failed)
+    accept = _accepted(spec.get("accept", {}).get("vsa", ()), (*path, "accept", "vsa"), failed)
+    names = [entry.name for entry in accept]
+    _refuse_twice(names, (*path, "accept", "vsa"), failed, reserved=[one.name for one in trust])
     signers: dict[str, SignerWanted] = {}
     for at, entry in enumerate(spec.get("signers", ())):
         place = (*path, "signers", at)
@@ -184,7 +188,7 @@ def _build(value: object, report: Report, *, digest: str, file: str, folder: str
     _refuse_twice([rule.name for rule in rules], (*path, "rules"), failed, reserved=tuple(Requirement))
     exemptions = _exemptions(spec.get("exemptions", ()), (*path, "exemptions"), rules, failed)
     require = _requirements(spec.get("require", {}), (*path, "require"), failed)
-    _check_root(spec, trust, signers, require, failed)
+    _check_root(spec, (*trust, *accept), signers, require, failed)
     if failed.is_any:
         return None
     return Policy(
@@ -201,6 +205,7 @@ def _build(value: object, report: Report, *, digest: str, file: str, folder: str
         signers=signers,
         rules=rules,
         exemptions=exemptions,
+        accept=accept,
         digest=digest,
         file=file,
         folder=folder,
@@ -238,7 +243,26 @@ def _refuse_twice(
         if name in names[:at]:
             failed((*path, at, "name"), "name_twice", f"the name {name!r} comes twice")
         if name in reserved:
-            failed((*path, at, "name"), "name_taken", f"{name!r} is the name of a requirement")
+            taken = f"{name!r} is the name of a requirement, or of a trust entry"
+            failed((*path, at, "name"), "name_taken", taken)
+
+
+def _accepted(
+    values: Sequence[Mapping[str, Any]], path: ValuePath, failed: _Failed
+) -> tuple[AcceptedVerifier, ...]:
+    return tuple(
+        AcceptedVerifier(
+            value["name"],
+            _signer(value["signer"], (*path, at, "signer"), failed),
+            value["verifierId"],
+            value["policy"]["uri"],
+            value["maxLevel"],
+            value["policy"].get("digest", ""),
+            value.get("maxAge"),
+            value.get("verifiedLevels", ()),
+        )
+        for at, value in enumerate(values)
+    )
 
 
 def _signer(value: Mapping[str, Any], path: ValuePath, failed: _Failed) -> SignerWanted:
@@ -328,7 +352,10 @@ def _exemptions(
     found = []
     for at, value in enumerate(values):
         for place, name in enumerate(value["rules"]):
-            if name not in known:
+            if name == Requirement.VSA:
+                message = "a summary that does not count is never exempt: exempt what it had to show"
+                failed((*path, at, "rules", place), "exemption", message)
+            elif name not in known:
                 known_names = ", ".join(sorted(map(str, known)))
                 unknown = f"no requirement or rule {name!r}: known are {known_names}"
                 failed((*path, at, "rules", place), "unknown_rule", unknown)
@@ -343,13 +370,14 @@ def _exemptions(
 
 def _check_root(
     spec: Mapping[str, Any],
-    trust: Sequence[TrustEntry],
+    entries: Sequence[TrustEntry | AcceptedVerifier],
     signers: Mapping[str, SignerWanted],
     require: Requirements,
     failed: _Failed,
 ) -> None:
-    identities = [entry.signer.identity for entry in trust] + [one.identity for one in signers.values()]
-    asks = any(identities) or require.log or require.timestamp or require.max_age is not None
+    identities = [entry.signer.identity for entry in entries] + [one.identity for one in signers.values()]
+    ages = [require.max_age, *(one.max_age for one in entries if isinstance(one, AcceptedVerifier))]
+    asks = any(identities) or require.log or require.timestamp or any(age is not None for age in ages)
     if asks and "trustedRoot" not in spec:
         message = "trustedRoot is missing: identities, log entries, timestamps and ages are verified with it"
         failed(("spec",), "no_trusted_root", message)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
 from chains.policy.document.format import Consequence, HermeticWanted, Mode, Operator, OutcomeWanted
 from chains.policy.document.patterns import ImagePattern, wildcard_matches
 from chains.policy.document.sources import SourceAllowed
+from chains.policy.reasons import Requirement
 from chains.verify.criteria import CertificateWanted
 from storage.formats.reference import Image
 
@@ -43,6 +44,24 @@ class TrustEntry:
     signer: SignerWanted
     builder_id: str
     max_level: int
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedVerifier:
+    """A signer, the only verifier it signs for, and which of that verifier's summaries count.
+
+    ``policy_digest`` is ``sha256:HEX``, and empty where a summary of every version of the policy counts.
+    Source: SLSA 1.2, Verification Summary Attestation, how to verify.
+    """
+
+    name: str
+    signer: SignerWanted
+    verifier_id: str
+    policy_uri: str
+    max_level: int
+    policy_digest: str = ""
+    max_age: timedelta | None = None
+    verified_levels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +143,17 @@ class Requirements:
     no_rejected_hints: bool = False
     every_store: bool = False
 
+    @property
+    def demanded(self) -> tuple[Requirement, ...]:
+        """Every requirement that is made, whatever it is: a field that demands something has no default."""
+        names = {one.name: one.name.title().replace("_", "") for one in fields(self)}
+        names["no_rejected_hints"] = "RejectedHints"
+        return tuple(
+            Requirement(names[one.name][0].lower() + names[one.name][1:])
+            for one in fields(self)
+            if getattr(self, one.name) != one.default
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -184,6 +214,8 @@ class Policy:
     signers: Mapping[str, SignerWanted] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     exemptions: tuple[Exemption, ...] = ()
+    accept: tuple[AcceptedVerifier, ...] = ()
+    """Whose verification summaries count in place of provenance."""
     digest: str = ""
     file: str = ""
     folder: str = ""

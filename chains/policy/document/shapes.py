@@ -241,6 +241,8 @@ class Fields:
     names: Mapping[str, Named]
     one_of: tuple[str, ...] = field(default=())
     """Exactly one of these names must be there."""
+    any_of: tuple[str, ...] = field(default=())
+    """At least one of these names must be there."""
 
     def read(self, value: object, path: Path, report: Report) -> Any:
         """Return a dict of the names that are there; WRONG when one of its parts is."""
@@ -260,6 +262,9 @@ class Fields:
         if self.one_of and len(given) != 1:
             wanted = f"expected exactly one of {', '.join(self.one_of)}, got {' and '.join(given) or 'none'}"
             report(Finding(path, "one_of", wanted))
+            is_right = False
+        if self.any_of and not any(name in value for name in self.any_of):
+            report(Finding(path, "any_of", f"expected at least one of {', '.join(self.any_of)}, got none"))
             is_right = False
         found = {
             name: named.shape.read(value[name], (*path, name), report)
@@ -283,6 +288,8 @@ class Fields:
             written["required"] = required
         if self.one_of:
             written["oneOf"] = [{"required": [name]} for name in self.one_of]
+        if self.any_of:
+            written["anyOf"] = [{"required": [name]} for name in self.any_of]
         return written
 
 

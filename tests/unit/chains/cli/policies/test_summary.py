@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,64 @@ def test_wrong_usage_is_told(arguments: list[str], told: str, capsys: pytest.Cap
 def test_a_summary_needs_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
     assert chains(["verify", IMAGE, *STORE, "--key", ".chains/signing.pub", *ATTEST]) == 2
     assert "--attest-vsa belongs to --policy FILE" in capsys.readouterr().err
+
+
+def door(digest: str = "", key: str = "vsa.pub", name: str = "door.yaml", **require: Json) -> str:
+    """Write a policy that accepts the summaries of ``key`` about the policy file, and nothing else."""
+    policy = {
+        "uri": POLICY_URI,
+        "digest": digest or f"sha256:{sha256(Path('policy.yaml').read_bytes()).hexdigest()}",
+    }
+    entry = {
+        "name": "security",
+        "signer": {"keys": [{"ref": key}]},
+        "verifierId": VERIFIER,
+        "policy": policy,
+        "maxLevel": 3,
+    }
+    spec = {
+        "match": {"images": ["registry.example.com/shop/*"]},
+        "accept": {"vsa": [entry]},
+        "require": {"level": 2} | require,
+    }
+    written = {
+        "apiVersion": "provenance.chains/v1",
+        "kind": "Policy",
+        "metadata": {"name": "door"},
+        "spec": spec,
+    }
+    Path(name).write_text(json.dumps(written))
+    return name
+
+
+def test_a_summary_of_ours_is_accepted_by_a_policy_that_trusts_no_builder(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert decide(policy=door()) == 1
+    assert decide(*ATTEST) == 0
+    assert decide("--output", "json", policy=door()) == 0
+    capsys.readouterr()
+    assert decide("--output", "json", policy=door()) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verdict"], found["basis"], found["trust"], found["level"]) == (
+        "VERIFIED",
+        "vsa",
+        "security",
+        2,
+    )
+    assert decide(policy=door(digest="sha256:" + "0" * 64)) == 1
+    assert decide(policy=door(level=3)) == 1
+
+
+def test_a_failure_that_was_signed_later_takes_the_image_back() -> None:
+    assert decide(*ATTEST) == 0
+    assert decide(policy=door()) == 0
+    Path("strict.yaml").write_text(Path("policy.yaml").read_text().replace("level: 2", "level: 3"))
+    assert decide(*ATTEST, "--attest-failures", policy="strict.yaml") == 1
+    assert decide(policy=door()) == 1
+
+
+def test_no_verifier_renews_a_summary_that_it_signed_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert decide(*ATTEST) == 0
+    assert decide(*ATTEST, policy=door()) == 2
+    assert "a summary needs a key of its own" in capsys.readouterr().err
