@@ -52,6 +52,7 @@ _COMMANDS = {
     "copy": ("evidence:copy", "copy evidence from one store to another"),
     "export": ("evidence:export", "write evidence and keys to a folder that cosign verifies offline"),
     "keys": ("keys:keys", "make keys and print public keys"),
+    "revoke": ("revoke:revoke", "write, sign and show lists of what no longer counts"),
     "config": ("config:config", "work with configurations"),
     "completion": ("completion:completion", "print the script that completes commands in a shell"),
 }

@@ -23,6 +23,7 @@ from chains.cli.arguments import (
     summary_options,
 )
 from chains.cli.commands import Command
+from chains.cli.revocations import revocation_options, revocations_of
 from chains.cli.trust import OPTIONS, Trusted, where_to_look, whom_to_trust
 from chains.documents.load import read_bytes
 from chains.errors import InputError, UsageError
@@ -88,7 +89,12 @@ async def _verify_async(options: Options, settings: Settings) -> list[Verificati
     stores = {url: open_url(url, store_options(settings.config)) for url in known}
     within = {url: store.within(origin) for url, store in stores.items()}
     now = datetime.now(UTC)
-    verifier = Verifier(criteria, resolver=RegistryTags(store_options(settings.config)), clock=lambda: now)
+    verifier = Verifier(
+        criteria,
+        resolver=RegistryTags(store_options(settings.config)),
+        clock=lambda: now,
+        revocations=revocations_of(options, settings.config),
+    )
     asked = [
         (verifier.within([within[url] for url in dict.fromkeys(each)]), target)
         for target, each in zip(targets, urls, strict=True)
@@ -211,6 +217,7 @@ verify = Command(
             type=FILE,
         ),
         *_run_options(),
+        *revocation_options(),
         Option(
             "--policy",
             "let the policies of this file or folder decide about images, in place of the options above",

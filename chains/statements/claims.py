@@ -29,6 +29,11 @@ def build_type(statement: Statement) -> str:
     return text_at(statement.predicate, "buildDefinition", "buildType")
 
 
+def verifier_id(statement: Statement) -> str:
+    """Return the verifier's id in a Verification Summary or Simple Verification Result, ``""`` if none."""
+    return text_at(statement.predicate, "verifier", "id")
+
+
 def run_uid(statement: Statement) -> str:
     """Return the UID of the run that a statement names, ``""`` if none: SLSA v0.2 has no field for it."""
     if statement.predicate_type == SLSA_V1:
@@ -98,6 +103,20 @@ def sources(statement: Statement) -> list[tuple[str, Mapping[str, Any]]]:
         for one in found
         if isinstance(digest := one.get("digest"), Mapping) and text_at(one, "uri")
     ]
+
+
+def dependency_digests(statement: Statement) -> list[Mapping[str, Any]]:
+    """Return the digest sets of what a build used, except the inputs that its task named itself.
+
+    Tasks, Pipelines and StepActions are among them. SLSA v0.2 does not tell its materials apart, so all of
+    them are returned.
+    """
+    if statement.predicate_type == SLSA_V02:
+        found = objects_at(statement.predicate, "materials")
+    else:
+        listed = objects_at(statement.predicate, "buildDefinition", "resolvedDependencies")
+        found = [item for item in listed if item.get("name") != slsa_v1.INPUT]
+    return [digest for one in found if isinstance(digest := one.get("digest"), Mapping)]
 
 
 def _attributes(statement: Statement, *names: Attribute) -> list[Mapping[str, Any]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from chains.revocation.revocations import Revocations
 from chains.statements.claims import run_uid
 from chains.statements.statement import SCAI
 from chains.text import count
@@ -14,9 +15,18 @@ from chains.verify.evidence import OF_PROVENANCE, Examined, examine
 from chains.verify.hermetic import NAMESPACE_CHECK, prove_run
 from chains.verify.key_window import KEY_WINDOW, judge_window
 from chains.verify.reasons import Reason, Result
+from chains.verify.revoked import (
+    NOT_VERIFIED,
+    REVOCATION,
+    is_struck,
+    judge_revocation,
+    list_check,
+    target_checks,
+    with_list_check,
+)
 from chains.verify.runs.run import MATCH_CHECK, REPORT_CHECK, SIDECAR_CHECK, UID_CHECK, RunWanted
 from chains.verify.search import Search
-from chains.verify.subject import NothingWanted, Wanted
+from chains.verify.subject import DigestWanted, NothingWanted, Wanted
 from chains.verify.verdict import Attestation, Check, Left, Target, Verdict, Verification
 from storage.record import Evidence
 
@@ -25,18 +35,22 @@ _STEPS = (
     "timestamp", "transparency-log", "payload-type", "statement", "subject", UID_CHECK,
     SIDECAR_CHECK, MATCH_CHECK, REPORT_CHECK, "predicate-type", "builder", "build-type", "task-ref",
     "pipeline-ref", "source", "key-hint",
-    KEY_WINDOW,
+    KEY_WINDOW, REVOCATION,
 )  # fmt: skip
 """The checks of one attestation in their order. If none passed, the one that got furthest is shown."""
 _LEFT = frozenset(
     {Reason.UNREADABLE, Reason.DIGEST_MISMATCH, Reason.NOT_AN_ATTESTATION, Reason.KEYLESS_UNSUPPORTED}
 )
 """Reasons for which something found is listed as skipped, and not as an attestation."""
+_NOTHING_REVOKED = Revocations()
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One question with everything that its answer needs; ``is_alone`` if it is about one file."""
+    """One question with everything that its answer needs; ``is_alone`` if it is about one file.
+
+    ``revocations`` are what no longer counts, and nothing by default.
+    """
 
     target: Target
     wanted: Wanted
@@ -45,6 +59,7 @@ class Case:
     now: datetime
     found: Search
     is_alone: bool = False
+    revocations: Revocations = _NOTHING_REVOKED
 
 
 @dataclass(slots=True)
@@ -90,7 +105,27 @@ def conclude(case: Case) -> Verification:
     c. INDETERMINATE: a store did not answer, and may have the right evidence.
     d. NOT_FOUND: there is no attestation, and nothing unreadable that may be one.
     e. FAILED: every attestation is unusable.
+
+    With revocation lists, a revoked artifact is FAILED, too, and revoked evidence is unusable. If a list
+    cannot be used, what would be VERIFIED or NOT_FOUND is INDETERMINATE. Nothing becomes VERIFIED because of
+    a list.
     """
+    if not case.revocations.is_configured:
+        return _conclude(case)[0]
+    check = list_check(case.revocations, case.now)
+    plain = replace(case, revocations=_NOTHING_REVOKED)
+    if check.result is Result.ERROR:
+        return with_list_check(_conclude(plain)[0], check)
+    found, is_less = _conclude(case)
+    if found.verdict is Verdict.VERIFIED and is_less:
+        # evidence that was taken away may have contradicted the rest
+        before, _ = _conclude(plain)
+        found = found if before.verdict is Verdict.VERIFIED else before
+    return with_list_check(found, check)
+
+
+def _conclude(case: Case) -> tuple[Verification, bool]:
+    """Return the verification, and whether revocation lists took evidence away."""
     examined = _examine_all(case)
     if _learns(examined, case.wanted):
         examined = _examine_all(case)
@@ -119,7 +154,7 @@ def conclude(case: Case) -> Verification:
     else:
         verdict = Verdict.FAILED if weighed.count or _unreadable(case) else Verdict.NOT_FOUND
     attestations, skipped = _list(examined, weighed, is_verified=verdict is Verdict.VERIFIED)
-    return Verification(
+    found = Verification(
         verdict,
         _summary(verdict, checks, weighed, case),
         case.now,
@@ -130,6 +165,7 @@ def conclude(case: Case) -> Verification:
         attestations,
         (*skipped, *case.found.skipped),
     )
+    return found, any(map(is_struck, examined))
 
 
 def _examine_all(case: Case) -> list[Examined]:
@@ -156,7 +192,10 @@ def _examine(evidence: Evidence, case: Case) -> Examined:
             is_alone=case.is_alone,
             readings=case.found.readings,
         )
-        return judge_window(examined, case.criteria, case.now)
+        examined = judge_window(examined, case.criteria, case.now)
+        if case.revocations.is_configured:
+            examined = judge_revocation(examined, case.revocations, case.wanted)
+        return examined  # noqa: TRY300
     except Exception as error:  # noqa: BLE001 - one piece of evidence must never hide the others
         actual = f"{evidence.location}: unexpected {type(error).__name__}; please report it"
         check = Check("evidence", Result.ERROR, "evidence that can be judged", actual, Reason.INTERNAL_ERROR)
@@ -194,7 +233,16 @@ def _weigh(examined: Sequence[Examined], case: Case) -> _Weighed:
         _weigh_reports(weighed, case.wanted, case.criteria)
     if weighed.signatures:
         weighed.other_checks.append(_image_signature_check(weighed.signatures))
+    if case.revocations.is_configured:
+        weighed.other_checks += target_checks(_artifacts(case), case.revocations)
     return weighed
+
+
+def _artifacts(case: Case) -> list[Mapping[str, str]]:
+    """Return the digests of what is asked about: an artifact's, or those of the artifacts of a run."""
+    if isinstance(case.wanted, RunWanted):
+        return [subject.digest or {} for subject in case.wanted.subjects]
+    return [case.wanted.digest] if isinstance(case.wanted, DigestWanted) else []
 
 
 def _type(each: Examined) -> str:
@@ -359,7 +407,7 @@ def _why_not(each: Examined, failed: Check | None) -> str:
         return f"{kind}{failed.id}: expected {failed.expected}, got {failed.actual}"
     if kind:
         return f"{kind}verified, and told by its own check; it says nothing about how the image was made"
-    return "it passed every check, but the verdict is not VERIFIED"
+    return NOT_VERIFIED
 
 
 def _whose_run(checks: Sequence[Check], criteria: Criteria) -> str:

@@ -18,7 +18,10 @@ from chains.verify.reasons import Reason, Result
 from chains.verify.verdict import Check
 
 HERMETIC_CHECK, NAMESPACE_CHECK = "hermetic", "namespace"
-_KEY_ENDED = frozenset({Reason.KEY_REVOKED, Reason.KEY_OUTSIDE_WINDOW})
+_ENDED: dict[Reason | None, str] = {
+    **dict.fromkeys((Reason.KEY_REVOKED, Reason.KEY_OUTSIDE_WINDOW), "by a key that does not count"),
+    Reason.REVOKED: "that does not count",
+}
 _NO_REPORT = "no execution report by a given key"
 _EXPECTED = f"an execution report of the same run with level {Level.ENFORCED}"
 
@@ -160,10 +163,10 @@ def _why_none(used: Sequence[Examined], reports: Sequence[Examined], examined: S
     if reports:
         return f"{len(reports)} of other runs"
     ended = (
-        check.actual
+        check
         for each in examined
         if each.authentic is not None and each.authentic.statement.predicate_type == SCAI
         for check in each.checks
-        if check.reason in _KEY_ENDED
+        if check.reason in _ENDED
     )
-    return next((f"a report by a key that does not count: {why}" for why in ended), _NO_REPORT)
+    return next((f"a report {_ENDED[check.reason]}: {check.actual}" for check in ended), _NO_REPORT)

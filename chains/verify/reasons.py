@@ -30,6 +30,8 @@ class Reason(StrEnum):
     PAYLOAD_TYPE_MISMATCH = "payload_type_mismatch"
     KEY_OUTSIDE_WINDOW = "key_outside_window"
     KEY_REVOKED = "key_revoked"
+    REVOKED = "revoked"
+    REVOCATION_LIST_UNUSABLE = "revocation_list_unusable"
     KEY_HINT_MISMATCH = "key_hint_mismatch"
     STATEMENT_INVALID = "statement_invalid"
     SUBJECT_MISMATCH = "subject_mismatch"

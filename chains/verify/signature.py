@@ -142,7 +142,9 @@ def _judge_certificate(
     checks += found
     checks.append(_held(issued, times))
     authority = issued.leaf.issuer.rfc4514_string()
-    signed_by = SignedBy("", issued.identity, issued.issuer, authority, tuple(entries), tuple(times))
+    signed_by = SignedBy(
+        "", issued.identity, issued.issuer, authority, tuple(entries), tuple(times), key.keyid
+    )
     checks.append(Check("signature", Result.PASS, criteria.signers, f"signed by {signed_by.name}"))
     return Judged(tuple(checks), signed_by)
 

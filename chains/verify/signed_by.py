@@ -21,6 +21,8 @@ class SignedBy:
     """The name of the certificate's issuer."""
     entries: tuple[Logged, ...] = ()
     times: tuple[VerifiedTime, ...] = ()
+    certified_keyid: str = ""
+    """The fingerprint of the certificate's key."""
 
     @property
     def name(self) -> str:

@@ -48,16 +48,17 @@ class DigestWanted:
         """Step 6: one subject shares an algorithm, and no shared value differs."""
         subjects = found.statement.subjects
         expected = spell(self.digest)
-        if any(self._is(subject.digest or {}) for subject in subjects):
+        if any(self.fits(subject.digest or {}) for subject in subjects):
             return [Check("subject", Result.PASS, expected, expected)]
         actual = _listed([spell(one.digest or {}) for one in subjects])
         return [Check("subject", Result.FAIL, expected, actual, Reason.SUBJECT_MISMATCH)]
 
     def is_image(self, sha256: str) -> bool:
         """Whether this is the wanted digest."""
-        return self._is({"sha256": sha256})
+        return self.fits({"sha256": sha256})
 
-    def _is(self, digest: Mapping[str, str]) -> bool:
+    def fits(self, digest: Mapping[str, str]) -> bool:
+        """Whether a digest set is of the wanted artifact: a shared algorithm, and no shared value differs."""
         common = self.digest.keys() & digest.keys()
         return bool(common) and all(digest[name] == self.digest[name] for name in common)
 

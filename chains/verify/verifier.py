@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
 
 from chains.errors import InputError, UsageError
+from chains.revocation.revocations import Revocations
 from chains.tekton.run_files import Intake
 from chains.tekton.snapshot import RunSnapshot, origin_of
 from chains.verify.conclude import Case, conclude, undecided
@@ -68,7 +69,8 @@ class Verifier(Generic[Answer]):
     is the default. As an asynchronous context manager it closes all of them at its end. ``resolver`` looks up
     tags; without one they are refused. ``clock`` gives the time at which certificates, windows of keys and
     timestamps are judged, read once for each verification. Any number of verifications may run at the same
-    time, for as long as the verifier is open.
+    time, for as long as the verifier is open. ``revocations`` are what no longer counts; a policy has its
+    own, which were given when it was opened.
 
     A verifier with a policy answers :meth:`image` alone, with the policy's own answer. Raises
     :class:`UsageError` for both or neither of criteria and policy.
@@ -83,6 +85,7 @@ class Verifier(Generic[Answer]):
         options: StoreOptions | None = None,
         resolver: TagResolver | None = None,
         clock: Callable[[], datetime] = _now,
+        revocations: Revocations | None = None,
     ) -> None: ...
 
     @overload
@@ -105,12 +108,16 @@ class Verifier(Generic[Answer]):
         options: StoreOptions | None = None,
         resolver: TagResolver | None = None,
         clock: Callable[[], datetime] = _now,
+        revocations: Revocations | None = None,
     ) -> None:
         if (criteria is None) is (policy is None):
             raise UsageError("a verifier has criteria or a policy: give one of them")
         if policy is not None:
             stores = stores or (_REGISTRY,)
+        if policy is not None and revocations is not None:
+            raise UsageError("a policy has revocations of its own: give them where it is opened")
         self._criteria = criteria
+        self.revocations = revocations or Revocations()
         self.policy = policy
         self.stores: tuple[Store, ...] = tuple(
             open_store(store, options) if isinstance(store, str) else store for store in stores
@@ -244,7 +251,8 @@ class Verifier(Generic[Answer]):
             target = Target(ref, wanted.digest)
         own = "sha256:" + hashlib.sha256(data).hexdigest()
         found = Search((Evidence("file", ref, own, form, data),))
-        return conclude(Case(target, wanted, self.criteria, (), self._clock(), found, is_alone=True))
+        case = Case(target, wanted, self.criteria, (), self._clock(), found, True, self.revocations)
+        return conclude(case)
 
     async def target(
         self: Verifier[Verification], word: str, *, resolve: bool = False, digest: str = "", run: str = ""
@@ -281,7 +289,9 @@ class Verifier(Generic[Answer]):
         return await verify_all(asked, digest=digest, blob=blob)
 
     def _conclude(self, target: Target, wanted: Wanted, found: Search) -> Verification:
-        return conclude(Case(target, wanted, self.criteria, _urls(self.stores), self._clock(), found))
+        urls = _urls(self.stores)
+        case = Case(target, wanted, self.criteria, urls, self._clock(), found, False, self.revocations)
+        return conclude(case)
 
     def _undecided(self, target: Target, check: Check) -> Verification:
         return undecided(target, check, self.criteria, _urls(self.stores), self._clock())

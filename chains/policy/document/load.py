@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from chains.documents.load import read_bytes
 from chains.documents.places import Path as ValuePath
 from chains.documents.places import PlacedDocument, load_placed
+from chains.documents.regexps import regexp_problem
 from chains.errors import ChainsError, InputError, UsageError
 from chains.policy.document.format import DOCUMENT, LARGEST, Consequence, Mode
 from chains.policy.document.patterns import ImagePattern
@@ -30,7 +31,6 @@ from chains.policy.document.policy import (
     TrustEntry,
 )
 from chains.policy.document.problem import Finding, Problem, Report, Severity, dotted
-from chains.policy.document.regexps import regexp_problem
 from chains.policy.document.shapes import WRONG
 from chains.policy.document.sources import SourceAllowed, canonical
 from chains.policy.reasons import Requirement

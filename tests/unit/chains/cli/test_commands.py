@@ -234,7 +234,8 @@ def test_verifying_a_file_imports_neither_the_network_nor_what_only_others_need(
     loaded(tmp_path, "attest", "run.json")
     modules = loaded(tmp_path, "verify", "run.json")
     assert {"chains.verify.verifier", "storage.layout.store"} <= modules
-    assert commands_in(modules) == {"verify", "trust"}
+    assert commands_in(modules) == {"verify", "trust", "revocations"}
+    assert "chains.revocation.memory" not in modules
     unneeded = {
         "aiohttp", "http.client", "urllib.request", "importlib.metadata", "yaml", "rich", "pydantic", "sigstore",
         "kubernetes", "kopf", "boto3", "requests", "cryptography.x509", "chains.cluster", "chains.controller",

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from chains.documents.regexps import regexp_problem
 from chains.policy.authoring.starter import starting_policy
 from chains.policy.candidate import VerifiedStatement, candidates
 from chains.policy.document.load import parse_policies
 from chains.policy.document.patterns import read_image
 from chains.policy.document.policy import Requirements
-from chains.policy.document.regexps import regexp_problem
 from chains.policy.document.sources import git_sources
 from chains.policy.requirements import check_all
 from chains.policy.rules import Rules

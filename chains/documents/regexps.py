@@ -1,4 +1,4 @@
-"""Regular expressions of a policy: only such as compare a name in bounded time.
+"""Regular expressions from documents: only such as compare a name in bounded time.
 
 Python's engine tries alternatives one after the other, so ``(a+)+`` needs years for a name of forty
 characters that somebody chose. What can grow like that is refused when the policy is read.

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from chains.policy.document.regexps import regexp_problem
+from chains.documents.regexps import regexp_problem
 
 GOOD = [
     r"https://github\.com/shop/.*/\.github/workflows/release\.yml@refs/tags/v[0-9.]+",

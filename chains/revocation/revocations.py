@@ -1,0 +1,136 @@
+"""What is revoked, from all lists that were configured: the object that verification asks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from chains.revocation.document import RevocationList
+from chains.revocation.entry import Entry, Kind
+from chains.text import count, rfc3339
+
+_COMMITS = {"gitCommit": "sha1"}
+"""Names that in-toto has for the same digest: a commit is a SHA-1."""
+
+
+@dataclass(frozen=True)
+class Revocations:
+    """All revocation lists that count, and why another that was configured cannot be used.
+
+    ``Revocations()`` is none at all. A list that cannot be used makes every answer undecided; it is never
+    left out.
+    """
+
+    lists: tuple[RevocationList, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether anybody asked for a list."""
+        return bool(self.lists or self.problems)
+
+    @cached_property
+    def digest(self) -> str:
+        """``sha256:HEX`` of all that was read, for the keys of caches; empty for none at all."""
+        if not self.is_configured:
+            return ""
+        told = "\n".join([*sorted(one.digest for one in self.lists), *sorted(self.problems)])
+        return "sha256:" + hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def problem(self, now: datetime) -> str:
+        """Return why nothing can be decided now; empty if every list counts."""
+        if self.problems:
+            return self.problems[0]
+        over = next((one for one in self.lists if one.expires is not None and one.is_over(now)), None)
+        if over is None or over.expires is None:
+            return ""
+        return f"version {over.version} of the list ended at {rfc3339(over.expires)}: get the newest list"
+
+    def __str__(self) -> str:
+        return " and ".join(
+            f"version {one.version}, {count(len(one.entries), 'entry', 'entries')}, {one.digest}"
+            for one in self.lists
+        )
+
+    def key(self, keyid: str, times: Sequence[datetime]) -> Entry | None:
+        """Return the entry because of which a signature of this key does not count."""
+        return self._struck(Kind.KEY, [keyid], times)
+
+    def identity(self, identity: str, issuer: str, times: Sequence[datetime]) -> Entry | None:
+        """Return the entry because of which a signature with such a certificate does not count."""
+        found = [*self._identities.get((identity, issuer), ())]
+        for entry in self._expressions:
+            wanted = entry.identity
+            if wanted and wanted.san.matches(identity) and wanted.issuer.matches(issuer):
+                found.append(entry)
+        return _first(found, times)
+
+    def image(self, digest: Mapping[str, str]) -> Entry | None:
+        """Return the entry of an image with one of these digests."""
+        return self._struck(Kind.IMAGE, _spelled(digest), ())
+
+    def builder(self, builder_id: str, times: Sequence[datetime]) -> Entry | None:
+        """Return the entry because of which provenance of this builder does not count."""
+        return self._struck(Kind.BUILDER, [builder_id], times)
+
+    def verifier(self, verifier_id: str, times: Sequence[datetime]) -> Entry | None:
+        """Return the entry because of which a summary by this verifier does not count."""
+        return self._struck(Kind.VERIFIER, [verifier_id], times)
+
+    def task(self, digests: Iterable[Mapping[str, str]], times: Sequence[datetime]) -> Entry | None:
+        """Return the entry of a Task, Pipeline or StepAction with one of these digest sets."""
+        if not self.has(Kind.TASK):
+            return None
+        return self._struck(Kind.TASK, [value for digest in digests for value in _spelled(digest)], times)
+
+    def has(self, kind: Kind) -> bool:
+        """Whether anything of this kind is revoked."""
+        return kind in self._kinds
+
+    def _struck(self, kind: Kind, values: Iterable[str], times: Sequence[datetime]) -> Entry | None:
+        return _first([one for value in values for one in self._by_value.get((kind, value), ())], times)
+
+    @cached_property
+    def _kinds(self) -> frozenset[Kind]:
+        return frozenset(entry.kind for one in self.lists for entry in one.entries)
+
+    @cached_property
+    def _by_value(self) -> dict[tuple[Kind, str], list[Entry]]:
+        found: dict[tuple[Kind, str], list[Entry]] = {}
+        for entry in self._all():
+            if entry.identity is None:
+                found.setdefault((entry.kind, entry.value), []).append(entry)
+        return found
+
+    @cached_property
+    def _identities(self) -> dict[tuple[str, str], list[Entry]]:
+        found: dict[tuple[str, str], list[Entry]] = {}
+        for entry in self._all():
+            if entry.identity is not None and entry.identity.is_exact:
+                found.setdefault((entry.identity.san.value, entry.identity.issuer.value), []).append(entry)
+        return found
+
+    @cached_property
+    def _expressions(self) -> list[Entry]:
+        return [one for one in self._all() if one.identity is not None and not one.identity.is_exact]
+
+    def _all(self) -> Iterable[Entry]:
+        return (entry for one in self.lists for entry in one.entries)
+
+
+def all_of(*given: Revocations) -> Revocations:
+    """Return what any of these revokes, each list once."""
+    lists = {one.digest: one for each in given for one in each.lists}
+    problems = {problem: None for each in given for problem in each.problems}
+    return Revocations(tuple(lists.values()), tuple(problems))
+
+
+def _first(found: Sequence[Entry], times: Sequence[datetime]) -> Entry | None:
+    return next((entry for entry in found if entry.strikes(times)), None)
+
+
+def _spelled(digest: Mapping[str, str]) -> list[str]:
+    return [f"{_COMMITS.get(name, name)}:{value}" for name, value in digest.items() if isinstance(value, str)]
