@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chains.assembly.flow import open_flow
+    from chains.assembly.revocations import open_revocations
     from chains.attest.flow import Flow
     from chains.attest.outcome import Outcome
     from chains.attest.payloads import build_provenance
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from chains.policy.loaded import Policy, UnmatchedError
     from chains.policy.reasons import PolicyReason
     from chains.policy.verdict import Decision, ImageAnswer, PolicyCheck, PolicyVerdict
+    from chains.revocation.revocations import Revocations
     from chains.statements.execution_report import build_execution_report
     from chains.statements.statement import ResourceDescriptor, Statement, parse_statement
     from chains.tekton.read_runs import Runs, read_runs
@@ -47,6 +49,7 @@ __all__ = [  # noqa: RUF022 - in the order of the work
     "Flow", "open_flow", "Outcome", "Entry",  # attest
     "Criteria", "CertificateWanted", "NameWanted", "Verifier", "Verification", "Verdict",  # verify
     "Check", "Reason",
+    "Revocations", "open_revocations",  # revocation
     "Policy", "ImageAnswer", "PolicyVerdict", "PolicyCheck", "PolicyReason", "Decision",  # policy
     "ChainsError", "UsageError", "ConfigError", "InputError", "EvidenceError", "VerificationFailed",  # errors
     "PolicyError", "UnmatchedError",
@@ -65,6 +68,8 @@ _HOMES = {
     "chains.assembly.flow": ("open_flow",),
     "chains.attest.outcome": ("Outcome",),
     "chains.attest.stores": ("Entry",),
+    "chains.revocation.revocations": ("Revocations",),
+    "chains.assembly.revocations": ("open_revocations",),
     "chains.policy.loaded": ("Policy", "UnmatchedError"),
     "chains.policy.verdict": ("ImageAnswer", "PolicyVerdict", "PolicyCheck", "Decision"),
     "chains.policy.reasons": ("PolicyReason",),

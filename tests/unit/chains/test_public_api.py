@@ -28,6 +28,7 @@ NAMES = {
         "Isolation", "judge_isolation",
         "Flow", "open_flow", "Outcome", "Entry",
         "Criteria", "CertificateWanted", "NameWanted", "Verifier", "Verification", "Verdict", "Check", "Reason",
+        "Revocations", "open_revocations",
         "Policy", "ImageAnswer", "PolicyVerdict", "PolicyCheck", "PolicyReason", "Decision",
         "ChainsError", "UsageError", "ConfigError", "InputError", "EvidenceError", "VerificationFailed",
         "PolicyError", "UnmatchedError",
