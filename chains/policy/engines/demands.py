@@ -156,6 +156,14 @@ def unexpressed(policy: Policy, expressed: Collection[Requirement], now: datetim
                 f"exemption, and demands {some(exemption.rules)}"
             )
             found.append(Limit(Effect.STRICTER, "exemptions", told))
+    found += [
+        Limit(
+            Effect.STRICTER,
+            "accept",
+            f"summaries of {one.verifier_id} count for nothing: provenance must exist",
+        )
+        for one in policy.accept
+    ]
     found += _consequences(policy)
     return found
 

@@ -13,6 +13,7 @@ from chains.policy.engines.globs import policy_controller_glob
 from chains.policy.engines.targets import TARGETS
 from tests.faults.verify.forge import NOW, public
 from tests.unit.chains.policy.made import document, opened, trust
+from tests.unit.chains.policy.summaries import accepted, door
 
 Json = Any
 
@@ -86,6 +87,19 @@ def test_what_widens_and_cannot_be_expressed_is_stricter() -> None:
     names = ("missing", "unavailable", "exemptions", "match.namespaces")
     assert told(one) == {("stricter", name) for name in names}
     assert len([limit for limit in one.limits if limit.what == "exemptions"]) == 1
+
+
+def test_an_accepted_summary_counts_for_nothing_and_without_trust_nobody_passes() -> None:
+    (accepting,) = opened(door(accepted(), trust=[trust()]))
+    alone = opened(door(accepted()))[0]
+    for policy, authorities in ((accepting, ["key", "key"]), (alone, ["static"])):
+        one = TARGETS["policy-controller"](policy, NOW)
+        assert ("stricter", "accept") in told(one)
+        (written,) = one.documents
+        found = [
+            name for each in written["spec"]["authorities"] for name in each if name in {"key", "static"}
+        ]
+        assert found == authorities
 
 
 def test_a_key_with_times_is_told_and_one_that_has_ended_is_left_out() -> None:
