@@ -44,6 +44,7 @@ BUILT_FOR = {
     "peer_controller": "peer-controller",
     "peer_stores": "peer-stores",
     "api_server": "etcd kube-apiserver",
+    "kubectl": "kubectl",
     "pod_builder": "pods",
     "tekton_entrypoint": "tekton-entrypoint",
     "sigstore_services": "fulcio rekor timestamp-authority",
@@ -147,6 +148,14 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A Kubernetes API server with RBAC and Tekton's CRDs."""
     with cluster.api_server(tmp_path_factory.mktemp("api-server")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def kubectl(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """kubectl as the administrator of the API server: call it with its arguments."""
+    home = tmp_path_factory.mktemp("kubectl-home")
+    settings = {"KUBECONFIG": str(api_server.kubeconfig(home))}
+    return Command("kubectl", binary("kubectl"), home, settings)
 
 
 @pytest.fixture(scope="session")

@@ -43,13 +43,13 @@ def _controller(options: Options) -> int:
                 key_folder=Path(options.signing_secrets),
                 workers=_workers(options),
                 requests=_rate(options.kube_api_qps, "--kube-api-qps"),
-                burst=_number(options.kube_api_burst, "--kube-api-burst", 1),
-                retry_for=_number(options.retry_for, "--retry-for"),
-                health_port=_number(options.health_port, "--health-port", 1, _HIGHEST_PORT),
+                burst=whole_number(options.kube_api_burst, "--kube-api-burst", 1),
+                retry_for=whole_number(options.retry_for, "--retry-for"),
+                health_port=whole_number(options.health_port, "--health-port", 1, _HIGHEST_PORT),
                 tekton_namespace=options.tekton_namespace,
-                replicas=_number(options.replicas, "--replicas"),
+                replicas=whole_number(options.replicas, "--replicas"),
                 pod_name=options.pod_name,
-                lease_seconds=_number(options.lease_seconds, "--lease-seconds"),
+                lease_seconds=whole_number(options.lease_seconds, "--lease-seconds"),
                 state_folder=Path(options.state_folder) if options.state_folder else None,
             )
         )
@@ -145,8 +145,8 @@ def split_names(text: str) -> list[str]:
 def _workers(options: Options) -> int:
     # the option of Tekton Chains takes precedence
     if options.threads_per_controller:
-        return _number(options.threads_per_controller, "--threads-per-controller", 1, _MOST_WORKERS)
-    return _number(options.workers, "--workers", 1, _MOST_WORKERS) if options.workers else 0
+        return whole_number(options.threads_per_controller, "--threads-per-controller", 1, _MOST_WORKERS)
+    return whole_number(options.workers, "--workers", 1, _MOST_WORKERS) if options.workers else 0
 
 
 def _rate(text: str, option: str) -> float:
@@ -159,7 +159,8 @@ def _rate(text: str, option: str) -> float:
     return found
 
 
-def _number(text: str, option: str, least: int = 0, most: int = _MOST) -> int:
+def whole_number(text: str, option: str, least: int = 0, most: int = _MOST) -> int:
+    """Return the number that an option gives. Raises :class:`UsageError` for any other text."""
     is_number = text.isascii() and text.isdecimal() and len(text) <= _DIGITS
     if not is_number or not least <= int(text) <= most:
         raise UsageError(f"{option} {text[:40]!r}: expected a whole number from {least} to {most}")

@@ -43,6 +43,7 @@ _COMMANDS = {
     "verify": ("verify:verify", "verify evidence, and say why it is valid or not"),
     "preflight": ("policies.preflight:preflight", "say whether every image in use would pass the policies"),
     "policy": ("policies.policy:policy", "check, try, explain and write policies"),
+    "admission": ("policies.admission:admission", "answer the API server which images may run"),
     "controller": ("cluster:controller", "watch a cluster and attest every finished run"),
     "resign": ("cluster:resign", "remove the marks from runs, so that they are attested again"),
     "backfill": ("cluster:backfill", "attest finished runs that have no mark, without a controller"),

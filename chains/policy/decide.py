@@ -15,7 +15,7 @@ from typing import Any
 from chains.policy.accepted import SummaryCandidate, check_summary, summary_candidates
 from chains.policy.candidate import Candidate, VerifiedStatement, attestations_of, candidates
 from chains.policy.document.format import Consequence, Mode
-from chains.policy.document.policy import Exemption
+from chains.policy.document.policy import Exemption, Policy
 from chains.policy.guidance import GUIDANCE
 from chains.policy.listing import one_line
 from chains.policy.opened import OpenedPolicy, OpenedSigner
@@ -300,8 +300,14 @@ def _is_exempt(checks: Sequence[PolicyCheck]) -> bool:
 
 
 def _decision(verdict: Verdict, checks: Sequence[PolicyCheck], opened: OpenedPolicy) -> Decision:
-    policy = opened.policy
-    if verdict is Verdict.VERIFIED or policy.mode is Mode.AUDIT or _is_exempt(checks):
+    if verdict is Verdict.VERIFIED or _is_exempt(checks):
+        return Decision.ALLOW
+    return consequence_of(verdict, opened.policy)
+
+
+def consequence_of(verdict: Verdict, policy: Policy) -> Decision:
+    """Return what follows from a verdict that is not VERIFIED, for an image that is not exempt."""
+    if policy.mode is Mode.AUDIT:
         return Decision.ALLOW
     consequence = {Verdict.NOT_FOUND: policy.missing, Verdict.INDETERMINATE: policy.unavailable}.get(verdict)
     if policy.mode is Mode.WARN or consequence is Consequence.WARN:

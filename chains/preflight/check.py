@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from chains.errors import UsageError
 from chains.policy.answer import answers
-from chains.policy.document.patterns import read_image
+from chains.policy.document.patterns import read_image, with_registry
 from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy
 from chains.policy.verdict import PolicyVerdict
@@ -237,7 +237,7 @@ async def _image(text: str, places: Places) -> Image | tuple[State, str]:
         told = "the container runtime reports the digest of a configuration, which no registry can look up"
         return State.SKIP, told
     try:
-        image = read_image(_with_registry(text))
+        image = read_image(with_registry(text))
     except UsageError as error:
         return State.UNDECIDED, str(error)
     if image.digest:
@@ -245,19 +245,11 @@ async def _image(text: str, places: Places) -> Image | tuple[State, str]:
     if not _may_match(image, places.policies):
         return State.SKIP, _UNMATCHED
     try:
-        return replace(image, digest=await places.tags.resolve(_with_registry(text)))
+        return replace(image, digest=await places.tags.resolve(with_registry(text)))
     except (StoreError, UsageError) as error:
         return State.UNDECIDED, f"the tag cannot be resolved: {error}"
 
 
 def _may_match(image: Image, policies: Sequence[OpenedPolicy]) -> bool:
     """Whether a policy is for some digest of the image; no registry is asked about any other."""
-    patterns = (pattern for opened in policies for pattern in opened.policy.images)
-    return any(pattern.matches(replace(image, digest=image.digest or pattern.digest)) for pattern in patterns)
-
-
-def _with_registry(text: str) -> str:
-    """Return an image as container runtimes read it: a name without registry is one of Docker Hub."""
-    head, slash, _ = text.partition("/")
-    is_registry = bool(slash) and (head == "localhost" or "." in head or ":" in head)
-    return text if is_registry else f"docker.io/{text}"
+    return any(opened.policy.may_match(image) for opened in policies)

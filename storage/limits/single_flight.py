@@ -16,6 +16,9 @@ class InFlight(Generic[K, V]):
     def __init__(self) -> None:
         self._tasks: dict[K, asyncio.Task[V]] = {}
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._tasks
+
     async def run(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
         """Return the result of ``work()``, or of the run for ``key`` that is under way.
 

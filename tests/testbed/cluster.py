@@ -36,7 +36,7 @@ class ApiError(Exception):
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status} {text[:500]}")
-        self.status = status
+        self.status, self.text = status, text
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def load_policies(path: Path) -> tuple[Policy, ...]:
 
 def read_policies(path: Path) -> Read:
     """Return what a file or folder of policies holds; raises :class:`InputError` for what cannot be read."""
-    files = _files(path)
+    files = policy_files(path)
     return _joined([parse_policies(read_bytes(file, LARGEST), str(file), str(file.parent)) for file in files])
 
 
@@ -114,7 +114,8 @@ def _joined(read: Sequence[Read]) -> Read:
     return Read(tuple(policies), documents, tuple(problems))
 
 
-def _files(path: Path) -> Sequence[Path]:
+def policy_files(path: Path) -> Sequence[Path]:
+    """Return the files of policies: the file itself, or those of a folder. Raises :class:`InputError`."""
     if not path.is_dir():
         return [path]
     try:

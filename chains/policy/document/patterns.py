@@ -115,3 +115,10 @@ def read_image(text: str) -> Image:
         return parse_image(text)
     except StoreRejected as error:
         raise UsageError(str(error)) from error
+
+
+def with_registry(text: str) -> str:
+    """Return an image as container runtimes read it: a name without registry is one of Docker Hub."""
+    head, slash, _ = text.partition("/")
+    is_registry = bool(slash) and (head == "localhost" or "." in head or ":" in head)
+    return text if is_registry else f"docker.io/{text}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -84,10 +84,10 @@ class LabelCondition:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A namespace in which an image runs or is about to."""
+    """A namespace in which an image runs or is about to. ``labels`` is None if they are not known."""
 
     name: str
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] | None = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,11 @@ class NamespacesWanted:
     conditions: tuple[LabelCondition, ...] = ()
 
     def fits(self, namespace: Namespace) -> bool:
-        """Whether a namespace is one of these."""
+        """Whether a namespace is one of these, or may be one if its labels are not known."""
         if self.names and not any(wildcard_matches(name, namespace.name) for name in self.names):
             return False
+        if namespace.labels is None:
+            return True
         if any(namespace.labels.get(key) != value for key, value in self.labels.items()):
             return False
         return all(condition.fits(namespace.labels) for condition in self.conditions)
@@ -226,6 +228,14 @@ class Policy:
         Without a namespace the policy's namespaces are not compared: the stricter reading, since it adds
         policies and never leaves one out.
         """
-        if not any(pattern.matches(image) for pattern in self.images):
-            return False
+        return any(pattern.matches(image) for pattern in self.images) and self.is_for(namespace)
+
+    def is_for(self, namespace: Namespace | None) -> bool:
+        """Whether the policy is for a namespace; see :meth:`matches` for none."""
         return namespace is None or self.namespaces is None or self.namespaces.fits(namespace)
+
+    def may_match(self, image: Image) -> bool:
+        """Whether the policy is for the image, or for some digest of an image without one."""
+        return any(
+            pattern.matches(replace(image, digest=image.digest or pattern.digest)) for pattern in self.images
+        )

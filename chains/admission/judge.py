@@ -1,0 +1,148 @@
+"""Rules on one image of a request: finds the policies that are for it, and asks them before the deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from cachetools import TTLCache
+
+from chains.admission.answers import Answers
+from chains.admission.policies import PolicySet
+from chains.admission.ruling import Ruling, not_an_image, not_pinned, undecided, unmatched, unresolved
+from chains.errors import UsageError
+from chains.policy.document.format import Mode
+from chains.policy.document.patterns import read_image, with_registry
+from chains.policy.document.policy import Namespace
+from chains.policy.opened import OpenedPolicy
+from chains.policy.verdict import Decision
+from chains.verify.targets import TagResolver
+from storage.errors import StoreError
+from storage.formats.reference import Image
+from storage.limits.single_flight import InFlight
+
+TAG_SECONDS = 5.0
+"""For how long the digest of a tag is reused."""
+_MOST_TAGS = 1000
+_LONGEST = 1024
+"""Characters of an image's name. Kubernetes has no limit; a repository has 255 characters at most."""
+_ALLOW = Ruling(Decision.ALLOW)
+
+
+class Tags:
+    """Resolves tags: each once, however many requests ask, and again after some seconds."""
+
+    def __init__(self, resolver: TagResolver, clock: Callable[[], float] = time.monotonic) -> None:
+        self._resolver = resolver
+        self._kept: TTLCache[str, str] = TTLCache(_MOST_TAGS, TAG_SECONDS, clock)
+        self._running: InFlight[str, str] = InFlight()
+
+    async def resolve(self, reference: str) -> str:
+        """Return the digest of a tag. Raises :class:`StoreError` or :class:`UsageError`."""
+        kept = self._kept.get(reference)
+        return kept if kept is not None else await self._running.run(reference, lambda: self._find(reference))
+
+    async def _find(self, reference: str) -> str:
+        found = await self._resolver.resolve(reference)
+        self._kept[reference] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One image of a request. ``is_tag`` if it names no digest; ``digest`` is what it is then, if known."""
+
+    image: str
+    where: str
+    ruling: Ruling
+    is_tag: bool = False
+    digest: str = ""
+
+
+class Judge:
+    """Rules on images. ``allowed`` is the strictest decision about an image that no policy is for."""
+
+    def __init__(self, answers: Answers, tags: Tags, allowed: Decision = Decision.DENY) -> None:
+        self._answers, self._tags, self._allowed = answers, tags, allowed
+
+    async def rule(
+        self,
+        policies: PolicySet,
+        image: str,
+        where: str,
+        namespace: Namespace | None,
+        *,
+        is_pod: bool,
+        deadline: float,
+    ) -> Judged:
+        """Rule on an image as it is written. ``deadline`` is a time of the event loop. Never raises.
+
+        A tag of a pod is denied if a policy enforces; another tag is judged by what it is now.
+        """
+        fitting = policies.fitting(namespace)
+        if not fitting:
+            return Judged(image, where, _ALLOW)
+        try:
+            read = _read(image)
+        except UsageError as error:
+            return Judged(image, where, not_an_image(fitting, str(error)))
+        if not read.digest:
+            return await self._rule_tag(
+                policies, fitting, image, where, read, is_pod=is_pod, deadline=deadline
+            )
+        ruling = await self._ask(policies, fitting, read, deadline)
+        return Judged(image, where, ruling, digest=read.digest)
+
+    async def _rule_tag(
+        self,
+        policies: PolicySet,
+        fitting: list[OpenedPolicy],
+        image: str,
+        where: str,
+        read: Image,
+        *,
+        is_pod: bool,
+        deadline: float,
+    ) -> Judged:
+        possible = [one for one in fitting if one.policy.may_match(read)]
+        if not possible:
+            return Judged(image, where, unmatched(fitting, self._allowed), is_tag=True)
+        if is_pod and any(one.policy.mode is Mode.ENFORCE for one in possible):
+            return Judged(image, where, not_pinned(possible), is_tag=True)
+        try:
+            async with asyncio.timeout_at(deadline):
+                digest = await self._tags.resolve(with_registry(image))
+        except TimeoutError:
+            late = unresolved(possible, "the registry did not answer in time")
+            return Judged(image, where, late, is_tag=True)
+        except (StoreError, UsageError) as error:
+            return Judged(image, where, unresolved(possible, str(error)), is_tag=True)
+        ruling = await self._ask(policies, fitting, replace(read, digest=digest), deadline)
+        return Judged(image, where, ruling, is_tag=True, digest=digest)
+
+    async def _ask(
+        self, policies: PolicySet, fitting: list[OpenedPolicy], image: Image, deadline: float
+    ) -> Ruling:
+        matching = [one for one in fitting if one.policy.matches(image)]
+        if not matching:
+            return unmatched(fitting, self._allowed)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._answers.ask(policies, matching, image)
+        except TimeoutError:
+            return undecided(matching, image, "the evidence was not found in time", datetime.now(UTC))
+
+
+def _read(text: str) -> Image:
+    """Read an image as a container runtime does. Raises :class:`UsageError`.
+
+    Package URLs and ``oci://`` are for other programs: no runtime takes them, so they are not read here.
+    """
+    if len(text) > _LONGEST:
+        raise UsageError(f"the name has {len(text)} characters, expected at most {_LONGEST}")
+    if "://" in text or text.startswith("pkg:"):
+        raise UsageError(f"{text[:100]!r} is no name that a container runtime reads")
+    return read_image(with_registry(text))

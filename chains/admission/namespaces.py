@@ -1,0 +1,55 @@
+"""The labels of namespaces, read from the API server and kept for a few seconds."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from cachetools import TTLCache
+
+from chains.cluster.client import METADATA_ONLY, Cluster
+from chains.cluster.errors import ClusterError
+from chains.policy.document.policy import Namespace
+from chains.tekton.raw import mapping_at
+from storage.limits.single_flight import InFlight
+
+SECONDS = 5.0
+"""After how many seconds a change of a namespace's labels counts, at the latest."""
+_MOST = 10_000
+_log = logging.getLogger("chains.admission")
+
+
+class Namespaces:
+    """Looks up namespaces. Without a cluster, no labels are known."""
+
+    def __init__(self, cluster: Cluster | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cluster = cluster
+        self._kept: TTLCache[str, Namespace] = TTLCache(_MOST, SECONDS, clock)
+        self._running: InFlight[str, Namespace] = InFlight()
+        self.trouble = ""
+        """Why the last look-up failed, empty if it did not."""
+
+    async def get(self, name: str) -> Namespace:
+        """Return a namespace. Its labels are None if they cannot be read. Never raises for that."""
+        kept = self._kept.get(name)
+        return kept if kept is not None else await self._running.run(name, lambda: self._find(name))
+
+    async def _find(self, name: str) -> Namespace:
+        if self._cluster is None:
+            return Namespace(name, None)
+        try:
+            found = await self._cluster.get(f"/api/v1/namespaces/{name}", accept=METADATA_ONLY)
+        except ClusterError as error:
+            if str(error) != self.trouble:
+                _log.warning(
+                    "a namespace cannot be read: policies that choose by labels count",
+                    extra={"namespace": name, "reason": str(error)},
+                )
+            self.trouble = str(error)
+            return Namespace(name, None)
+        self.trouble = ""
+        labels = mapping_at(found, "metadata", "labels")
+        namespace = Namespace(name, {key: value for key, value in labels.items() if isinstance(value, str)})
+        self._kept[name] = namespace
+        return namespace

@@ -1,0 +1,113 @@
+"""The admission server as a process: opens what it needs, answers, and ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from aiohttp import web
+
+from chains.admission.answers import Answers
+from chains.admission.certificate import Certificate
+from chains.admission.health import Health
+from chains.admission.images import Kinds
+from chains.admission.judge import Judge, Tags
+from chains.admission.metrics import Metrics
+from chains.admission.namespaces import Namespaces
+from chains.admission.policies import PoliciesInForce
+from chains.admission.server import application
+from chains.admission.validate import Validator
+from chains.assembly.registry_tags import RegistryTags
+from chains.assembly.stores import open_url, store_options
+from chains.cluster.access import Access
+from chains.cluster.client import Cluster
+from chains.config.parse import Config
+from chains.policy.opened import open_policy
+from chains.policy.verdict import Decision
+from storage.limits.circuits import Circuits
+
+_KEEP_SECONDS = 150.0
+"""Seconds for which an idle connection is kept. The API server keeps its own for 90, and a connection that is
+closed while a request is on its way fails the request."""
+_CLUSTER_SECONDS = 5.0
+_DRAIN_SECONDS = 25.0
+_log = logging.getLogger("chains.admission")
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionOptions:
+    """The options of the command line, see ``chains admission --help``."""
+
+    policies: Path
+    config: Config
+    stores: Sequence[str]
+    certificate: Path
+    client_ca: Path | None
+    host: str
+    port: int
+    health_port: int
+    kinds: Kinds
+    unmatched: Decision
+    access: Access | None
+    linger: float = 0.0
+    """Seconds for which requests are still taken after the signal to end."""
+
+
+async def serve(options: AdmissionOptions) -> int:
+    """Run until SIGTERM or SIGINT; then answer what is under way. Returns the exit code.
+
+    Raises :class:`InputError` and :class:`UsageError` for a certificate or a store that cannot be opened.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        found = store_options(options.config, Circuits())
+        stores = [open_url(url, found) for url in dict.fromkeys(options.stores or ("oci:",))]
+        for store in stores:
+            stack.push_async_callback(store.close)
+        cluster = None
+        if options.access is not None:
+            cluster = await stack.enter_async_context(Cluster(options.access, timeout=_CLUSTER_SECONDS))
+        certificate = Certificate(options.certificate, options.client_ca)
+        policies = PoliciesInForce(options.policies, partial(open_policy, config=options.config))
+        answers, metrics = Answers(stores), Metrics()
+        judge = Judge(answers, Tags(RegistryTags(found)), options.unmatched)
+        validator = Validator(policies, Namespaces(cluster), judge, options.kinds)
+        health = Health(policies, certificate, answers, metrics)
+        await policies.look()
+        health_runner = web.AppRunner(health.application(), access_log=None)
+        stack.push_async_callback(health_runner.cleanup)
+        await health_runner.setup()
+        await web.TCPSite(health_runner, port=options.health_port).start()
+        runner = web.AppRunner(
+            application(validator, metrics),
+            access_log=None,
+            keepalive_timeout=_KEEP_SECONDS,
+            shutdown_timeout=_DRAIN_SECONDS,
+        )
+        stack.push_async_callback(runner.cleanup)
+        await runner.setup()
+        await web.TCPSite(runner, options.host, options.port, ssl_context=certificate.context).start()
+        _log.info("admission answers", extra={"port": options.port})
+        tasks = [
+            asyncio.create_task(policies.watch()),
+            asyncio.create_task(certificate.watch()),
+            asyncio.create_task(stop.wait()),
+        ]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        health.stopping.set()
+        await asyncio.sleep(options.linger)
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        failures = [each for each in ended if isinstance(each, Exception)]
+        for failure in failures:
+            _log.error("a part of the server failed", exc_info=failure)
+    return int(bool(failures))

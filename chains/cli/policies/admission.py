@@ -1,0 +1,101 @@
+"""The command ``admission``: a webhook that lets only images run whose evidence passes the policies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chains.assembly.workspace import load_settings
+from chains.cli.arguments import FILE, FOLDER, Argument, Option, Options, config, store
+from chains.cli.cluster import access_options, whole_number
+from chains.cli.commands import Command
+from chains.cluster.access import Access
+from chains.cluster.discovery import find_access
+from chains.errors import UsageError
+from chains.policy.verdict import Decision
+from chains.tracing import run_traced
+
+_HIGHEST_PORT = 65_535
+_MOST_SECONDS = 600
+
+
+def _admission(options: Options) -> int:
+    """Answer the API server which images may run, until the process is stopped."""
+    from chains.admission.images import kinds_with  # noqa: PLC0415
+    from chains.admission.process import AdmissionOptions, serve  # noqa: PLC0415 - its packages are an extra
+    from chains.controller.log_lines import log_as_json  # noqa: PLC0415
+
+    settings = load_settings(options.config)
+    given = AdmissionOptions(
+        policies=Path(options.policy),
+        config=settings.config,
+        stores=tuple(options.store),
+        certificate=Path(options.certificates),
+        client_ca=Path(options.client_ca) if options.client_ca else None,
+        host=options.host,
+        port=whole_number(options.port, "--port", 1, _HIGHEST_PORT),
+        health_port=whole_number(options.health_port, "--health-port", 1, _HIGHEST_PORT),
+        kinds=kinds_with(options.workload),
+        unmatched=Decision(options.unmatched),
+        access=_access(options),
+        linger=whole_number(options.linger_seconds, "--linger-seconds", 0, _MOST_SECONDS),
+    )
+    log_as_json()
+    return run_traced(serve(given))
+
+
+def _access(options: Options) -> Access | None:
+    """Return the access to the cluster, None with ``--no-cluster``."""
+    if not options.no_cluster:
+        return find_access(options.kubeconfig, options.context)
+    if "kubeconfig" in options.given or "context" in options.given:
+        raise UsageError("--no-cluster and a kubeconfig: pass one of them")
+    return None
+
+
+admission = Command(
+    "admission",
+    _admission,
+    [
+        Argument("policy", "a policy file, or a folder of policy files", "POLICY", type=FILE),
+        Option(
+            "--certificates",
+            "the folder with the server's certificate tls.crt and its key tls.key",
+            default="/etc/chains-admission/tls",
+            metavar="DIR",
+            type=FOLDER,
+        ),
+        Option(
+            "--client-ca",
+            "CAs of client certificates: clients have to present one",
+            metavar="FILE",
+            type=FILE,
+        ),
+        Option("--host", "the address to listen on (default: all)", metavar="ADDRESS", default="0.0.0.0"),  # noqa: S104
+        Option("--port", "the port of the webhook", default="8443", metavar="PORT"),
+        Option("--health-port", "the port for health checks and metrics", default="8080", metavar="PORT"),
+        Option(
+            "--unmatched",
+            "what happens at most to an image that none of its namespace's policies is for",
+            default="deny",
+            choices=["deny", "warn", "allow"],
+        ),
+        Option(
+            "--workload",
+            "a further kind that has a pod template, and the path to it: GROUP/KIND=PATH; may be repeated",
+            repeatable=True,
+            metavar="GROUP/KIND=PATH",
+        ),
+        Option(
+            "--linger-seconds",
+            "for how long requests are still taken after the signal to end",
+            default="5",
+            metavar="SECONDS",
+        ),
+        Option(
+            "--no-cluster", "read no namespaces: policies that choose by labels count everywhere", flag=True
+        ),
+        *access_options(),
+        store("look for evidence here (default: an image's registry)"),
+        config("a chains-config, for its registry settings"),
+    ],
+)

@@ -1,0 +1,432 @@
+"""``chains admission`` asked by a real API server: what it lets run, in one cluster for all cases."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.interop.attested import Attested, attest_image
+from tests.interop.test_admission import leave, move_evidence
+from tests.testbed.admission_server import AdmissionServer, pod
+from tests.testbed.cluster import MERGE, ApiError, ApiServer
+from tests.testbed.commands import Command, CommandError
+from tests.testbed.images import Registry
+from tests.testbed.registry_proxy import RegistryProxy, nothing, registry_proxy
+
+pytestmark = pytest.mark.server
+Json = Any
+BUILDER = "https://tekton.dev/chains/v2"
+UNKNOWN = "sha256:" + "0" * 64
+
+
+@contextmanager
+def proxy_in_thread(target: str) -> Iterator[RegistryProxy]:
+    """Run the proxy of a registry beside the test."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    around = registry_proxy(target)
+    try:
+        yield asyncio.run_coroutine_threadsafe(around.__aenter__(), loop).result(60)
+    finally:
+        asyncio.run_coroutine_threadsafe(around.__aexit__(None, None, None), loop).result(60)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(60)
+        loop.close()
+
+
+@dataclass(frozen=True)
+class Door:
+    """The admission server in front of an API server, and an image that passes."""
+
+    server: AdmissionServer
+    api: ApiServer
+    kubectl: Command
+    registry: Registry
+    folder: Path
+    good: Attested
+    proxy: RegistryProxy
+    """In front of the registry; its faults are the test's."""
+
+    def namespace(self, mode: str) -> str:
+        return f"door-{mode}"
+
+    def create(self, body: Json, mode: str = "enforce", *, dry: bool = False) -> Json:
+        """Create a pod or workload. Raises :class:`ApiError` for a denial."""
+        group = {"v1": "/api/v1"}.get(body["apiVersion"], f"/apis/{body['apiVersion']}")
+        path = f"{group}/namespaces/{self.namespace(mode)}/{body['kind'].lower()}s"
+        return self.api.request("POST", path + ("?dryRun=All" if dry else ""), body)
+
+    def denial(self, body: Json, mode: str = "enforce") -> str:
+        """Return why an object is denied."""
+        with pytest.raises(ApiError) as caught:
+            self.create(body, mode)
+        assert caught.value.status == 403
+        message: str = json.loads(caught.value.text)["message"]
+        return message.partition("denied the request: ")[2]
+
+    def apply(self, body: Json, mode: str) -> str:
+        """Create an object with kubectl and return the warnings."""
+        file = self.folder / f"{body['metadata']['name']}.json"
+        file.write_text(json.dumps(body))
+        return self.kubectl("-n", self.namespace(mode), "create", "-f", file).stderr
+
+    def image(self, name: str, digest: str = UNKNOWN) -> str:
+        return f"{self.registry.host}/{name}@{digest}"
+
+    def attest(self, folder: Path, name: str, data: dict[str, str] | None = None) -> Attested:
+        """Push another image, and attest it with the key that the policies trust."""
+        folder.mkdir(exist_ok=True)
+        for file in (self.good.private_key, self.good.public_key):
+            (folder / file.name).write_bytes(file.read_bytes())
+        return attest_image(self.registry, folder, name, data=data)
+
+
+@pytest.fixture(scope="module")
+def door(
+    api_server: ApiServer,
+    kubectl: Command,
+    referrers_registry: Registry,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Door]:
+    with proxy_in_thread(referrers_registry.url) as proxy:
+        yield from make_door(api_server, kubectl, referrers_registry, tmp_path_factory.mktemp("door"), proxy)
+
+
+def make_door(
+    api_server: ApiServer, kubectl: Command, referrers_registry: Registry, folder: Path, proxy: RegistryProxy
+) -> Iterator[Door]:
+    server = AdmissionServer(folder / "server", api_server)
+    good = attest_image(referrers_registry, folder, "door/good")
+    for mode in ("enforce", "warn", "audit"):
+        labels = {"door": "true", "env": mode}
+        metadata = {"name": f"door-{mode}", "labels": labels}
+        api_server.request("POST", "/api/v1/namespaces", {"metadata": metadata})
+        server.write_policy(
+            f"for-{mode}",
+            {
+                "match": {
+                    "images": [f"{referrers_registry.host}/**", f"{proxy.host}/**"],
+                    "namespaces": {"matchLabels": {"env": mode}},
+                },
+                "mode": mode,
+                "cacheSeconds": 300,
+                "trust": [
+                    {
+                        "name": "tekton",
+                        "signer": {"keys": [{"ref": str(good.public_key)}]},
+                        "builderId": BUILDER,
+                        "maxLevel": 2,
+                    }
+                ],
+            },
+        )
+    for name, labels in (("free", {"door": "true"}), ("slow", {"door": "slow", "env": "enforce"})):
+        metadata = {"name": f"door-{name}", "labels": labels}
+        api_server.request("POST", "/api/v1/namespaces", {"metadata": metadata})
+    server.start()
+    server.register("validating", "door", {"matchLabels": {"door": "true"}}, timeout=10)
+    server.register("validating", "door-slow", {"matchLabels": {"door": "slow"}}, timeout=2)
+    found = Door(server, api_server, kubectl, referrers_registry, folder, good, proxy)
+    try:
+        server.wait(lambda: _is_asked(found))
+        yield found
+    finally:
+        server.close()
+
+
+def _is_asked(door: Door) -> bool:
+    """Whether the API server knows the webhooks already, of both configurations."""
+    body = pod("first", door.image("door/never"))
+    return all(
+        _is_denied(lambda mode=mode: door.create(body, mode, dry=True)) for mode in ("enforce", "slow")
+    )  # type: ignore[misc]
+
+
+def test_an_attested_image_runs(door: Door) -> None:
+    created = door.create(pod("attested", door.good.reference))
+    assert created["spec"]["containers"][0]["image"] == door.good.reference
+
+
+def test_an_image_without_evidence_is_denied_with_what_to_do(door: Door) -> None:
+    image = door.image("door/unsigned", door.registry.push_image("door/unsigned"))
+    assert door.denial(pod("unsigned", door.good.reference, image)) == (
+        f"image {image} (container c1) is denied by policy for-enforce: evidence (no_evidence): expected "
+        "provenance by a signer of the policy, got none found; build the image with a pipeline that is attested, "
+        f"or ask whoever built it for evidence; to see every check: chains verify --policy POLICY --verbose {image}"
+    )
+
+
+def test_a_wrong_signer_and_a_wrong_builder_are_denied(door: Door, tmp_path: Path) -> None:
+    stranger = attest_image(door.registry, tmp_path, "door/stranger")
+    assert "evidence (key_unknown)" in door.denial(pod("stranger", stranger.reference))
+    other = {"builder.id": "https://elsewhere.example.com/builder"}
+    elsewhere = door.attest(tmp_path / "other", "door/elsewhere", other)
+    assert "trust (builder_not_trusted)" in door.denial(pod("elsewhere", elsewhere.reference))
+
+
+def test_evidence_of_another_image_does_not_count(door: Door) -> None:
+    twin = door.registry.push_image("door/good", content=b"a twin")
+    move_evidence(door.registry, "door/good", door.good, twin, leave)
+    assert "(subject_mismatch)" in door.denial(pod("twin", door.image("door/good", twin)))
+
+
+@pytest.mark.parametrize("place", ["initContainers", "volumes"])
+def test_every_place_of_a_pod_that_names_an_image_is_looked_at(door: Door, place: str) -> None:
+    image = door.image("door/never")
+    items = {
+        "initContainers": {"name": "early", "image": image},
+        "volumes": {"name": "data", "image": {"reference": image}},
+    }
+    told = door.denial(pod(f"place-{place.lower()}", door.good.reference, **{place: [items[place]]}))
+    shown = {"initContainers": "init container early", "volumes": "volume data"}[place]
+    assert told.startswith(f"image {image} ({shown}) is denied by policy for-enforce")
+
+
+def test_an_ephemeral_container_of_kubectl_debug_is_denied_and_a_good_one_is_added(door: Door) -> None:
+    door.create(pod("debugged", door.good.reference))
+    name, image = door.namespace("enforce"), door.image("door/never")
+    asked = ["-n", name, "debug", "debugged", "--attach=false", "--container"]
+    with pytest.raises(CommandError, match=r"\(ephemeral container bad\) is denied by policy for-enforce"):
+        door.kubectl(*asked, "bad", "--image", image)
+    door.kubectl(*asked, "good", "--image", door.good.reference)
+    found = door.api.request("GET", f"/api/v1/namespaces/{name}/pods/debugged")
+    assert [one["name"] for one in found["spec"]["ephemeralContainers"]] == ["good"]
+
+
+def test_an_update_of_an_object_with_an_old_image_is_not_held_up(door: Door) -> None:
+    image = door.image("door/never")
+    door.create(pod("old", image), "free")
+    path = f"/api/v1/namespaces/{door.namespace('free')}"
+    door.api.request("PATCH", path, {"metadata": {"labels": {"env": "enforce"}}}, kind=MERGE)
+    # until the new labels count, the image is still allowed
+    door.server.wait(lambda: _is_denied(lambda: door.create(pod("new", image), "free", dry=True)))
+    changed = door.api.request(
+        "PATCH", f"{path}/pods/old", {"metadata": {"labels": {"touched": "yes"}}}, kind=MERGE
+    )
+    assert changed["metadata"]["labels"] == {"touched": "yes"}
+    other = {"spec": {"containers": [{"name": "c0", "image": door.image("door/other")}]}}
+    with pytest.raises(ApiError, match="denied by policy for-enforce"):
+        door.api.request("PATCH", f"{path}/pods/old", other, kind="application/strategic-merge-patch+json")
+
+
+def _is_denied(create: Callable[[], Json]) -> bool:
+    try:
+        create()
+    except ApiError as error:
+        return error.status == 403
+    return False
+
+
+def workloads(image: str) -> list[Json]:
+    template = {"metadata": {"labels": {"app": "a"}}, "spec": pod("", image, restartPolicy="Always")["spec"]}
+    job = {"template": {"spec": pod("", image, restartPolicy="Never")["spec"]}}
+    chosen = {"selector": {"matchLabels": {"app": "a"}}, "template": template}
+    specs = {
+        "apps/v1": {
+            "Deployment": chosen,
+            "ReplicaSet": chosen,
+            "DaemonSet": chosen,
+            "StatefulSet": {**chosen, "serviceName": "a"},
+        },
+        "batch/v1": {"Job": job, "CronJob": {"schedule": "* * * * *", "jobTemplate": {"spec": job}}},
+        "v1": {"ReplicationController": {"selector": {"app": "a"}, "template": template}},
+    }
+    found = [
+        {"apiVersion": version, "kind": kind, "metadata": {"name": "workload"}, "spec": spec}
+        for version, kinds in specs.items()
+        for kind, spec in kinds.items()
+    ]
+    return [
+        *found,
+        {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "workload"}, "template": template},
+    ]
+
+
+def test_every_kind_of_workload_is_denied_or_allowed_as_its_pods_would_be(door: Door) -> None:
+    for body in workloads(door.image("door/never")):
+        assert "is denied by policy for-enforce" in door.denial(body), body["kind"]
+    for body in workloads(door.good.reference):
+        assert door.create(body)["metadata"]["name"] == "workload", body["kind"]
+
+
+def test_a_tag_in_a_pod_is_denied_where_a_policy_enforces_and_a_template_with_one_warns(door: Door) -> None:
+    door.registry.push_manifest(
+        "door/good",
+        door.registry.manifest("door/good", door.good.digest),
+        "application/vnd.oci.image.manifest.v1+json",
+        "v1",
+    )
+    tagged = f"{door.registry.host}/door/good:v1"
+    told = door.denial(pod("tagged", tagged))
+    assert "image (not_pinned): expected a digest: REPOSITORY@sha256:HEX" in told
+    deployment = workloads(tagged)[0] | {"metadata": {"name": "tagged"}}
+    warned = door.apply(deployment, "enforce")
+    assert f"Warning: {tagged} is a tag: each pod gets what it points to then; name the digest" in warned
+    # the tag is moved: what it points to now is denied, and a digest beside the tag is what counts
+    moved = door.registry.push_image("door/good", tag="v2", content=b"moved")
+    assert "(no_evidence)" in door.denial(workloads(f"{door.registry.host}/door/good:v2")[0])
+    door.create(pod("both", f"{door.registry.host}/door/good:v2@{door.good.digest}"))
+    assert "(no_evidence)" in door.denial(pod("both-moved", f"{door.registry.host}/door/good:v1@{moved}"))
+
+
+def test_an_index_and_its_platforms_have_evidence_of_their_own(door: Door) -> None:
+    index = door.registry.push_index("door/index")
+    platform = json.loads(door.registry.manifest("door/index", index))["manifests"][0]["digest"]
+    for name, digest in (("index", index), ("platform", platform)):
+        assert "(no_evidence)" in door.denial(pod(name, door.image("door/index", digest)))
+
+
+def test_warn_allows_with_a_warning_and_audit_allows_in_silence(door: Door) -> None:
+    image = door.image("door/never")
+    told = door.apply(pod("warned", image), "warn")
+    assert f"Warning: no_evidence: {image[:60]}" in told
+    assert all(len(line.removeprefix("Warning: ").encode()) <= 256 for line in told.splitlines())
+    assert door.apply(pod("recorded", image), "audit") == ""
+    lines = [json.loads(line) for line in door.server.log.read_text().splitlines()]
+    (line,) = [one for one in lines if one.get("object") == "Pod door-audit/recorded"]
+    assert (line["decision"], line["verdict"], line["policy"]) == ("allow", "NOT_FOUND", "for-audit")
+
+
+def test_an_image_that_no_policy_is_for_is_denied_as_strictly_as_the_namespace(door: Door) -> None:
+    image = f"registry.example.com/other/app@{UNKNOWN}"
+    told = door.denial(pod("unmatched", image))
+    assert "image (no_policy): expected a policy for the image, got none of the namespace's policies" in told
+    assert "Warning: no_policy: " in door.apply(pod("unmatched", image), "warn")
+    assert door.apply(pod("unmatched", image), "audit") == ""
+
+
+def test_a_dry_run_is_answered_and_not_counted(door: Door) -> None:
+    line = 'chains_admission_reviews_total{decision="deny",webhook="validate"}'
+    before = door.server.metric(line)
+    with pytest.raises(ApiError, match="is denied by policy for-enforce"):
+        door.create(pod("dry", door.image("door/never")), dry=True)
+    assert door.server.metric(line) == before
+    door.denial(pod("dry", door.image("door/never")))
+    assert door.server.metric(line) == before + 1
+
+
+def test_a_pod_of_one_and_a_half_mebibytes_is_judged(door: Door) -> None:
+    padding = {f"padding-{at}": "x" * 100_000 for at in range(2)}
+    large = pod("large", *[door.good.reference] * 1)
+    large["metadata"]["annotations"] = padding
+    large["spec"]["containers"][0]["env"] = [{"name": f"E{at}", "value": "y" * 100_000} for at in range(12)]
+    assert len(json.dumps(large)) > 1_400_000
+    created = door.create(large)
+    touched = door.api.request(
+        "PATCH",
+        f"/api/v1/namespaces/{door.namespace('enforce')}/pods/large",
+        {"metadata": {"labels": {"touched": "yes"}}},
+        kind=MERGE,
+    )
+    assert touched["metadata"]["uid"] == created["metadata"]["uid"]
+    large["metadata"]["name"] = "large-bad"
+    large["spec"]["containers"].append({"name": "bad", "image": door.image("door/never")})
+    assert "(container bad) is denied" in door.denial(large)
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_registry_that_refuses_is_undecided_and_the_mode_decides(
+    door: Door, status: int, tmp_path: Path
+) -> None:
+    attested = door.attest(tmp_path, f"door/away-{status}")
+    body = pod(f"away-{status}", f"{door.proxy.host}/door/away-{status}@{attested.digest}")
+
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status)
+
+    door.proxy.fault = refuse
+    try:
+        assert "evidence (store_unavailable)" in door.denial(body)
+        assert "Warning: store_unavailable: " in door.apply(body, "warn")
+    finally:
+        door.proxy.fault = nothing
+    door.server.wait(lambda: _is_created(lambda: door.create(body, dry=True)))
+
+
+def test_a_silent_registry_lets_nothing_in_and_the_next_request_finds_the_answer(
+    door: Door, tmp_path: Path
+) -> None:
+    attested = door.attest(tmp_path, "door/silent")
+    body = pod("silent", f"{door.proxy.host}/door/silent@{attested.digest}")
+    release = threading.Event()
+
+    async def hold(_: web.Request) -> None:
+        while not release.is_set():  # noqa: ASYNC110 - a thread sets it
+            await asyncio.sleep(0.05)
+
+    door.proxy.fault = hold
+    try:
+        with pytest.raises(ApiError) as caught:
+            door.create(body, "slow")
+    finally:
+        release.set()
+        door.proxy.fault = nothing
+    # ours is sent half a second before the API server gives up; on a busy machine it may be too late for both
+    assert "the evidence was not found in time" in caught.value.text or caught.value.status == 500
+    door.server.wait(lambda: _is_created(lambda: door.create(body, dry=True)))
+
+
+def test_a_policy_broken_while_running_changes_nothing_and_a_good_change_counts(door: Door) -> None:
+    file = door.server.policies / "for-enforce.json"
+    good = file.read_text()
+    file.write_text(good.replace('"enforce"', '"enforced"', 1).replace('"mode": "enforce"', '"mode": "hard"'))
+    door.server.wait(lambda: door.server.metric("chains_admission_policies_refused") == 1)
+    assert door.server.ask("/readyz")[0] == 200
+    assert "denied by policy for-enforce" in door.denial(pod("kept", door.image("door/never")))
+    door.create(pod("kept", door.good.reference))
+    file.write_text(good)
+    door.server.wait(lambda: door.server.metric("chains_admission_policies_refused") == 0)
+    door.server.write_policy(
+        "frozen",
+        {
+            "match": {"images": [f"{door.registry.host}/**"], "namespaces": {"names": ["door-enforce"]}},
+            "trust": [
+                {
+                    "name": "nobody",
+                    "signer": {"keys": [{"ref": str(door.good.public_key)}]},
+                    "builderId": "https://nobody.example.com",
+                    "maxLevel": 1,
+                }
+            ],
+        },
+    )
+    door.server.wait(lambda: _is_denied(lambda: door.create(pod("frozen", door.good.reference), dry=True)))
+    (door.server.policies / "frozen.json").unlink()
+    door.server.wait(
+        lambda: not _is_denied(lambda: door.create(pod("frozen", door.good.reference), dry=True))
+    )
+
+
+def test_a_certificate_is_renewed_without_a_new_process(door: Door) -> None:
+    before = door.server.metric("chains_admission_certificate_expires_seconds")
+    assert before > 0
+    key = (door.server.tls / "tls.key").read_text()
+    (door.server.tls / "tls.key").write_text("no key")
+    door.server.wait(lambda: door.server.metric("chains_admission_certificate_refused") == 1)
+    door.create(pod("old-certificate", door.good.reference))
+    (door.server.tls / "tls.key").write_text(key)
+    door.server.wait(lambda: door.server.metric("chains_admission_certificate_refused") == 0)
+    (door.server.tls / "tls.crt").unlink()
+    door.server.wait(lambda: door.server.metric("chains_admission_certificate_refused") == 1)
+    made = door.server.renew()
+    door.server.wait(lambda: door.server.metric("chains_admission_certificate_refused") == 0)
+    door.server.trust(made)
+    door.server.wait(lambda: _is_created(lambda: door.create(pod("new", door.good.reference), dry=True)))
+
+
+def _is_created(create: Callable[[], Json]) -> bool:
+    try:
+        create()
+    except ApiError:
+        return False
+    return True

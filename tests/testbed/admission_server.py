@@ -1,0 +1,172 @@
+"""``chains admission`` as a process, and the webhook configurations with which a real API server asks it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from tests.testbed.certificates import Certificates, make_certificates
+from tests.testbed.cluster import ApiError, ApiServer
+from tests.testbed.ports import free_ports
+
+Json = Any
+CHAINS = Path(sys.executable).with_name("chains")
+REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
+RULES = [
+    {
+        "apiGroups": [""],
+        "resources": ["pods", "pods/ephemeralcontainers", "replicationcontrollers", "podtemplates"],
+    },
+    {"apiGroups": ["apps"], "resources": ["deployments", "replicasets", "statefulsets", "daemonsets"]},
+    {"apiGroups": ["batch"], "resources": ["jobs", "cronjobs"]},
+]
+
+
+@dataclass
+class AdmissionServer:
+    """A server of admission: its folder with policies, keys and certificates, its ports and its log."""
+
+    folder: Path
+    api: ApiServer
+    options: Sequence[str] = ()
+    process: subprocess.Popen[bytes] | None = None
+    ports: tuple[int, int] = (0, 0)
+    registered: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.policies, self.tls = self.folder / "policies", self.folder / "tls"
+        self.log = self.folder / "admission.log"
+        self.policies.mkdir(parents=True)
+        self.ports = (free_ports(2)[0], free_ports(2)[1])
+        self.certificates = self.renew()
+
+    def renew(self) -> Certificates:
+        """Write a new certificate of a new CA into the folder of certificates, and return it."""
+        made = make_certificates(self.folder / f"certificates-{time.monotonic_ns()}")
+        self.tls.mkdir(exist_ok=True)
+        shutil.copy(made.cert_file, self.tls / "tls.crt")
+        shutil.copy(made.key_file, self.tls / "tls.key")
+        return made
+
+    def start(self, *, ready: bool = True) -> None:
+        """Start the process, and wait until it is ready."""
+        port, health = self.ports
+        command = [
+            CHAINS, "admission", self.policies, "--certificates", self.tls, "--host", "127.0.0.1",
+            "--port", str(port), "--health-port", str(health), "--linger-seconds", "0",
+            "--kubeconfig", self.api.kubeconfig(self.folder), *self.options,
+        ]  # fmt: skip
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stderr=log, env={**os.environ, "TMPDIR": str(self.folder)}
+            )
+        self.wait(lambda: self.ask("/readyz" if ready else "/livez")[0] == 200)
+
+    def stop(self) -> int:
+        """End the process and return its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(60)
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Return status and text of the health port; the status is 0 without an answer."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self.ports[1]}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except OSError as error:
+            return getattr(error, "code", 0), str(error)
+
+    def metric(self, line: str) -> float:
+        """Return the value of a metric, named with its labels; 0 if there is none."""
+        found = [one for one in self.ask("/metrics")[1].splitlines() if one.startswith(f"{line} ")]
+        return float(found[0].rpartition(" ")[2]) if found else 0.0
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 100) -> None:
+        """Wait for a condition."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"not within {seconds:g} s; the log ends with\n{self.log.read_text()[-3000:]}"
+                )
+            time.sleep(0.05)
+
+    def register(self, kind: str, name: str, selector: Json, *, timeout: int = 3, path: str = "") -> None:
+        """Create a ``validating`` or ``mutating`` configuration for the namespaces that a selector chooses."""
+        word = {"validating": "validate", "mutating": "mutate"}[kind]
+        ca = base64.b64encode(self.certificates.ca_file.read_bytes()).decode()
+        rules = RULES if kind == "validating" else [{"apiGroups": [""], "resources": ["pods"]}]
+        operations = ["CREATE", "UPDATE"] if kind == "validating" else ["CREATE"]
+        webhook = {
+            "name": "images.admission.example.com",
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "NoneOnDryRun",
+            "failurePolicy": "Fail" if kind == "validating" else "Ignore",
+            "matchPolicy": "Equivalent",
+            "timeoutSeconds": timeout,
+            "namespaceSelector": selector,
+            "rules": [
+                {**rule, "apiVersions": ["*"], "operations": operations, "scope": "Namespaced"}
+                for rule in rules
+            ],
+            "clientConfig": {"url": f"https://127.0.0.1:{self.ports[0]}{path or '/' + word}", "caBundle": ca},
+        }
+        if kind == "mutating":
+            webhook["reinvocationPolicy"] = "IfNeeded"
+        body = {"metadata": {"name": name}, "webhooks": [webhook]}
+        place = f"{REGISTRATION}/{kind}webhookconfigurations"
+        self.api.request("POST", place, body)
+        self.registered.append(f"{place}/{name}")
+
+    def trust(self, certificates: Certificates) -> None:
+        """Write another CA into the webhook of every configuration."""
+        self.certificates = certificates
+        ca = base64.b64encode(certificates.ca_file.read_bytes()).decode()
+        patch = [{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": ca}]
+        for path in self.registered:
+            self.api.request("PATCH", path, patch, kind="application/json-patch+json")
+
+    def close(self) -> None:
+        """Remove the configurations first, then end the process: so nobody is locked out."""
+        for path in self.registered:
+            try:
+                self.api.request("DELETE", path)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def write_policy(self, name: str, spec: Json) -> None:
+        """Write one policy into the folder of policies."""
+        document = {
+            "apiVersion": "provenance.chains/v1",
+            "kind": "Policy",
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+        new = self.policies / f".{name}"
+        new.write_text(json.dumps(document))
+        new.replace(self.policies / f"{name}.json")
+
+
+def pod(name: str, *images: str, **spec: Json) -> Json:
+    """Return a pod with a container for each image; ``spec`` has further parts of its specification."""
+    containers = [{"name": f"c{at}", "image": image} for at, image in enumerate(images)]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"containers": containers, **spec},
+    }
