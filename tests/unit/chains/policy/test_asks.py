@@ -1,6 +1,7 @@
 """One test or more for each ask or failure of other engines' users; the numbers are those of the list in the docs.
 
-Numbers 8, 9 and 16 (caches, running pods) belong to admission, which has none yet; 10 and 17 to VSAs.
+Numbers 8, 9 and 16 (caches, running pods) belong to admission, which has none yet; 17 to VSAs. Summaries that were
+found and do not count (10), and those of another policy (18), are in ``test_accepted``.
 """
 
 from __future__ import annotations
