@@ -35,10 +35,10 @@ answer := external_data({"provider": input.parameters.provider, "keys": [image |
 good := {"VERIFIED", "EXEMPT", "UNMATCHED"}
 
 passed[image] {
-	[image, value] := answer.responses[_]
-	good[value.verdict]
-	value.policy == input.parameters.policy
-	is_listed(value.policyDigest)
+  [image, value] := answer.responses[_]
+  good[value.verdict]
+  value.policy == input.parameters.policy
+  is_listed(value.policyDigest)
 }
 
 is_listed(_) { count(object.get(input.parameters, "policyDigests", [])) == 0 }
@@ -63,46 +63,46 @@ kind_of(why) = "missing" { startswith(why, "NOT_FOUND ") }
 kind_of(why) = "failed" { not startswith(why, "NOT_FOUND ") }
 
 violation[{"msg": told(msg)}] {
-	[image, why] := answer.errors[_]
-	is_reported(kind_of(why))
-	msg := sprintf("%v: %v", [image, why])
+  [image, why] := answer.errors[_]
+  is_reported(kind_of(why))
+  msg := sprintf("%v: %v", [image, why])
 }
 
 violation[{"msg": told(msg)}] {
-	is_undecided
-	is_reported("undecided")
-	msg := sprintf("no decision was possible: %v", [answer.system_error])
+  is_undecided
+  is_reported("undecided")
+  msg := sprintf("no decision was possible: %v", [answer.system_error])
 }
 
 violation[{"msg": told(msg)}] {
-	asked[image]
-	not passed[image]
-	not refused[image]
-	answered[image]
-	is_reported("failed")
-	msg := sprintf("%v: the provider's answer is not one of this policy", [image])
+  asked[image]
+  not passed[image]
+  not refused[image]
+  answered[image]
+  is_reported("failed")
+  msg := sprintf("%v: the provider's answer is not one of this policy", [image])
 }
 
 violation[{"msg": told(msg)}] {
-	asked[image]
-	not answered[image]
-	not is_undecided
-	is_reported("failed")
-	msg := sprintf("%v: the provider did not answer", [image])
+  asked[image]
+  not answered[image]
+  not is_undecided
+  is_reported("failed")
+  msg := sprintf("%v: the provider did not answer", [image])
 }
 
 violation[{"msg": told(msg)}] {
-	answered[image]
-	not asked[image]
-	is_reported("failed")
-	msg := sprintf("the provider answered about %v, which was not asked", [image])
+  answered[image]
+  not asked[image]
+  is_reported("failed")
+  msg := sprintf("the provider answered about %v, which was not asked", [image])
 }
 
 violation[{"msg": told(msg)}] {
-	input.review.operation != "DELETE"
-	not pod_of(input.review.object)
-	is_reported("failed")
-	msg := sprintf("it is not known where an object of kind %v names images", [input.review.kind.kind])
+  input.review.operation != "DELETE"
+  not pod_of(input.review.object)
+  is_reported("failed")
+  msg := sprintf("it is not known where an object of kind %v names images", [input.review.kind.kind])
 }
 
 told(msg) = sprintf("policy %v: %v", [input.parameters.policy, msg])
