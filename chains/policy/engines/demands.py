@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import Any
 
 from chains.policy.document.format import Consequence, Mode
-from chains.policy.document.policy import Policy, Requirements
+from chains.policy.document.policy import NamespacesWanted, Policy, Requirements
 from chains.policy.engines.generated import Effect, Limit
+from chains.policy.engines.re2 import UntranslatableError, whole
 from chains.policy.listing import some
 from chains.policy.opened import OpenedPolicy, OpenedSigner
 from chains.policy.reasons import Requirement
@@ -110,6 +113,68 @@ def _window_limit(listed: ListedKey, problem: str, name: str) -> Limit | None:
     return Limit(Effect.WEAKER, name, told)
 
 
+def identity_of(signer: OneSigner, limits: Limits) -> dict[str, str] | None:
+    """Return a certificate's identity as Sigstore's engines compare it, None where it cannot be written.
+
+    Source: cosign 2.5.0, ``pkg/cosign/verify.go``: ``subject`` and ``issuer`` are compared exactly; Go's
+    ``regexp`` searches with expressions, without anchors of its own.
+    """
+    written: dict[str, str] = {}
+    if signer.identity is None:
+        return None
+    for name, wanted in (("subject", signer.identity.identity), ("issuer", signer.identity.issuer)):
+        if not wanted.is_regexp:
+            written[name] = wanted.value
+            continue
+        try:
+            written[f"{name}RegExp"] = whole(wanted)
+        except UntranslatableError as error:
+            limit = Limit(Effect.STRICTER, "trust", f"identity {signer.identity} is left out: {error}")
+            if limit not in limits:
+                limits.append(limit)
+            return None
+    return written
+
+
+def label_expressions(wanted: NamespacesWanted) -> list[dict[str, Any]]:
+    """Return the conditions on labels of namespaces as Kubernetes' selectors have them."""
+    return [
+        {
+            "key": one.key,
+            "operator": one.operator.value,
+            **({"values": list(one.values)} if one.values else {}),
+        }
+        for one in wanted.conditions
+    ]
+
+
+class Time(StrEnum):
+    """What vouches for the time in which a certificate signed."""
+
+    TIMESTAMP = "timestamp"
+    LOG = "log"
+
+
+def times_of(require: Requirements) -> Sequence[Time]:
+    """Return what may vouch for a certificate's time of signing; any of it will do."""
+    if require.timestamp:
+        return (Time.TIMESTAMP,)
+    return (Time.LOG,) if require.log else (Time.TIMESTAMP, Time.LOG)
+
+
+def times_expressed(opened: OpenedPolicy) -> frozenset[Requirement]:
+    """Return what of ``log`` and ``timestamp`` engines demand: one for a certificate, none for a key."""
+    require = opened.policy.require
+    if any(signer.criteria.keys for signer in opened.trust) or require.log is require.timestamp:
+        return frozenset()
+    return frozenset({Requirement.LOG if require.log else Requirement.TIMESTAMP})
+
+
+VOLUMES = Limit(
+    Effect.SETUP,
+    "match.images",
+    "the engine does not look at image volumes (spec.volumes[].image): deny them by another policy",
+)
 _TEXTS: Mapping[Requirement, Callable[[Requirements], str]] = {
     Requirement.PREDICATES: lambda wanted: some(wanted.predicates) if wanted.predicates else "",
     Requirement.LEVEL: lambda wanted: f"level {wanted.level}" if wanted.level else "",
@@ -164,8 +229,11 @@ def unexpressed(policy: Policy, expressed: Collection[Requirement], now: datetim
         )
         for one in policy.accept
     ]
-    found += _consequences(policy)
-    return found
+    found += [
+        Limit(Effect.STRICTER, f"accept.vsa {one.name}", "verification summaries do not count for the engine")
+        for one in policy.accept
+    ]
+    return [*found, *_consequences(policy)]
 
 
 def _consequences(policy: Policy) -> Iterable[Limit]:

@@ -19,22 +19,27 @@ from chains.evidence.key_documents import trust_root
 from chains.policy.document.format import Mode
 from chains.policy.document.policy import Policy
 from chains.policy.engines.demands import (
+    VOLUMES,
     Limits,
     OneSigner,
+    Time,
     Voucher,
+    identity_of,
     signers_of_type,
+    times_expressed,
+    times_of,
     unexpressed,
     vouchers,
 )
 from chains.policy.engines.generated import Effect, Generated, Limit, document_name, metadata
 from chains.policy.engines.globs import policy_controller_glob
 from chains.policy.engines.provenance import VERSIONS, Fields, value_limits
-from chains.policy.engines.re2 import UntranslatableError, whole
 from chains.policy.engines.rego import provenance_rule
 from chains.policy.opened import OpenedPolicy, located
 from chains.policy.reasons import Requirement
 
 Json = Mapping[str, Any]
+_TIMES = {Time.TIMESTAMP: "rfc3161timestamp", Time.LOG: "ctlog"}
 EXPRESSED = frozenset(
     {
         Requirement.PREDICATES,
@@ -71,7 +76,11 @@ def generate(opened: OpenedPolicy, now: datetime) -> Generated:
     Each predicate type that must exist is a policy of its own: all of them have to admit the image.
     """
     policy = opened.policy
-    limits = [*unexpressed(policy, EXPRESSED, now), *_unmatched(policy), *value_limits(policy.require)]
+    limits = [
+        *unexpressed(policy, EXPRESSED | times_expressed(opened), now),
+        *_unmatched(policy),
+        *value_limits(policy.require),
+    ]
     globs = _globs(policy, limits)
     writer = _Writer(opened, limits)
     groups = [("", writer.provenance(vouchers(opened, now, limits)))]
@@ -86,7 +95,7 @@ def generate(opened: OpenedPolicy, now: datetime) -> Generated:
         limits.append(_BUNDLES)
     if writer.has_key:
         limits.append(_TAGS)
-    return Generated(policy, documents, (*limits, *_SETUP))
+    return Generated(policy, documents, (*limits, *_SETUP, VOLUMES))
 
 
 class _Writer:
@@ -122,40 +131,10 @@ class _Writer:
             return []
         self.has_identity = True
         keyless = {**self._root, "identities": [identity]}
-        times = self._times()
         return [
             {"keyless": keyless, "signatureFormat": "bundle", name: self._root, "attestations": [attestation]}
-            for name in times
+            for name in (_TIMES[time] for time in times_of(self._policy.require))
         ]
-
-    def _times(self) -> Sequence[str]:
-        """Return what may vouch for a certificate's time of signing, each in an authority of its own."""
-        if self._policy.require.timestamp:
-            return ("rfc3161timestamp",)
-        return ("ctlog",) if self._policy.require.log else ("rfc3161timestamp", "ctlog")
-
-
-def identity_of(signer: OneSigner, limits: Limits) -> Json | None:
-    """Return a certificate's identity as Sigstore's engines compare it, None where it cannot be written.
-
-    Source: cosign 2.5.0, ``pkg/cosign/verify.go``: ``subject`` and ``issuer`` are compared exactly; Go's
-    ``regexp`` searches with expressions, without anchors of its own.
-    """
-    written = {}
-    if signer.identity is None:
-        return None
-    for name, wanted in (("subject", signer.identity.identity), ("issuer", signer.identity.issuer)):
-        if not wanted.is_regexp:
-            written[name] = wanted.value
-            continue
-        try:
-            written[f"{name}RegExp"] = whole(wanted)
-        except UntranslatableError as error:
-            limit = Limit(Effect.STRICTER, "trust", f"identity {signer.identity} is left out: {error}")
-            if limit not in limits:
-                limits.append(limit)
-            return None
-    return written
 
 
 def _globs(policy: Policy, limits: Limits) -> list[str]:

@@ -1,0 +1,108 @@
+"""CEL of Kyverno's engine (cel-go): texts, and the condition on one provenance statement.
+
+An error of an expression is never true there, as everywhere in CEL: ``||`` passes it over, everything else
+denies. Checked by Kyverno's own program, never by the engine of our rules.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from chains.policy.document.policy import Requirements
+from chains.policy.engines.provenance import (
+    GIT,
+    IMAGE_AT_DIGEST,
+    LONGEST_URI,
+    TEKTON_BUILD_TYPES,
+    TEKTON_INPUT,
+    USER_AT_HOST,
+    Condition,
+    Fields,
+    Keys,
+    OnlyNames,
+    parameter_conditions,
+    source_expressions,
+)
+from chains.statements.statement import SLSA_V1
+
+_WIDEST = 0xFFFF
+
+
+def text(value: str) -> str:
+    """Return a text as CEL writes it, in ASCII. CEL has no surrogate pairs, other than JSON."""
+    return '"' + "".join(map(_char, value)) + '"'
+
+
+def _char(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    if " " <= char <= "~":
+        return char
+    code = ord(char)
+    return f"\\u{code:04x}" if code <= _WIDEST else f"\\U{code:08x}"
+
+
+def literal(value: Any) -> str:
+    """Return a JSON value as CEL writes it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{text(key)}: {literal(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(literal, value)) + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("no JSON value")
+    return repr(float(value))
+
+
+def provenance_condition(builder_id: str, require: Requirements, fields: Fields, name: str) -> str:
+    """Return the condition on a statement, which the expression calls ``name``.
+
+    Expressed are builder, build types, sources and external parameters.
+    """
+    predicate = f"{name}.predicate"
+    found = [f"{_path(predicate, fields.builder_id)} == {text(builder_id)}"]
+    if require.build_types:
+        found.append(f"{_path(predicate, fields.build_type)} in {literal(require.build_types)}")
+    if require.external_parameters is not None:
+        conditions = parameter_conditions(require.external_parameters)
+        found += [_condition(one, predicate, fields.parameters) for one in conditions]
+    if require.sources:
+        found.append(_sources(require, fields, predicate))
+    return " && ".join(found)
+
+
+def _condition(condition: Condition, predicate: str, below: Keys) -> str:
+    path = _path(predicate, (*below, *condition.path))
+    if isinstance(condition, OnlyNames):
+        return f"type({path}) == map && {path}.all(k, k in {literal(condition.names)})"
+    parent = _path(predicate, (*below, *condition.path[:-1]))
+    is_there = f"{text(condition.path[-1])} in {parent}"
+    return f"{is_there} && {path} in {literal(condition.values)}"
+
+
+def _sources(require: Requirements, fields: Fields, predicate: str) -> str:
+    listed = _path(predicate, fields.dependencies, "dyn([])")
+    is_tekton = f"{_path(predicate, fields.build_type)} in {literal(TEKTON_BUILD_TYPES)}"
+    is_every = fields.predicate_type == SLSA_V1
+    counts = f" && (!({is_tekton}) || (has(d.name) && d.name == {text(TEKTON_INPUT)}))" if is_every else ""
+    has_digest = "has(d.digest) && type(d.digest) == map && size(d.digest) > 0"
+    digest = f"(!({is_tekton}) || ({has_digest}))" if is_every else f"({has_digest})"
+    is_git = (
+        f"(d.uri.matches({text(GIT)}) || "
+        f"(d.uri.matches({text(USER_AT_HOST)}) && !d.uri.matches({text(IMAGE_AT_DIGEST)})))"
+    )
+    allowed = " || ".join(f"d.uri.matches({text(one)})" for one in source_expressions(require))
+    is_one = f"has(d.uri) && type(d.uri) == string{counts} && {is_git}"
+    found = f"{listed}.filter(d, type(d) == map ? {is_one} : false)"
+    each = f"size(d.uri) <= {LONGEST_URI} && ({allowed}) && {digest}"
+    return f"[{found}].all(git, size(git) > 0 && git.all(d, {each}))"
+
+
+def _path(root: str, keys: Keys, absent: str = "dyn(null)") -> str:
+    """Return what a statement has at a path; ``absent`` where it has nothing."""
+    return root + "".join(f"[?{text(key)}]" for key in keys) + f".orValue({absent})"

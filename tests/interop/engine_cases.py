@@ -1,0 +1,220 @@
+"""Images with evidence for policies of all engines: one that is right, and twins of it that are not.
+
+The right one was attested by the command line. A twin carries its evidence with a change, and is signed anew by a
+key, in both forms: as an attacker who has that key, or none, would do it.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chains.cli.main import run as chains
+from signers.base import Signer
+from signers.formats.dsse import sign_payload
+from signers.keys.keyfile import open_keyfile
+from tests.interop.attested import Attested, run_of
+from tests.interop.test_admission import move_evidence
+from tests.testbed.images import Registry
+
+Json = Any
+PROVENANCE = "https://slsa.dev/provenance/v1"
+PAYLOAD = "application/vnd.in-toto+json"
+BUILDER = "https://tekton.dev/chains/v2"
+NAME = "shop/app"
+BUILD_TYPES = ["https://tekton.dev/chains/v2/slsa", "https://tekton.dev/chains/v2/slsa-tekton"]
+SOURCE = "git+https://git.example.com/shop/storefront.git"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a twin's evidence is like; ``admitted`` is what a policy that demands what is right has to say."""
+
+    name: str
+    change: Callable[[Json], None] | None = None
+    """Changes the provenance; None leaves it as it is."""
+    key: str = "right"
+    admitted: bool = False
+    tampered: bool = False
+    """Whether the statement was signed before the change."""
+    has_evidence: bool = True
+    repository: str = "shop/app"
+
+
+def _at(*path: str | int, to: Json) -> Callable[[Json], None]:
+    def change(statement: Json) -> None:
+        place = statement["predicate"]
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = to
+
+    return change
+
+
+def _without(*path: str) -> Callable[[Json], None]:
+    def change(statement: Json) -> None:
+        place = statement["predicate"]
+        for key in path[:-1]:
+            place = place[key]
+        del place[path[-1]]
+
+    return change
+
+
+def _type(name: str) -> Callable[[Json], None]:
+    return lambda statement: statement.update(predicateType=name)
+
+
+def _old(statement: Json) -> None:
+    """The same provenance in the old format."""
+    new = statement["predicate"]
+    statement["predicateType"] = "https://slsa.dev/provenance/v0.2"
+    statement["predicate"] = {
+        "builder": new["runDetails"]["builder"],
+        "buildType": new["buildDefinition"]["buildType"],
+        "invocation": {"parameters": {}, "configSource": {}},
+        "materials": [
+            {"uri": one["uri"], "digest": one["digest"]}
+            for one in new["buildDefinition"]["resolvedDependencies"]
+            if one.get("name") == "inputs/result"
+        ],
+    }
+
+
+def _source(uri: str) -> Callable[[Json], None]:
+    def change(statement: Json) -> None:
+        for one in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
+            if one.get("name") == "inputs/result":
+                one["uri"] = uri
+
+    return change
+
+
+def _second_source(statement: Json) -> None:
+    listed = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    other = {
+        "name": "inputs/result",
+        "uri": "git+ssh://git.example.com/else/where",
+        "digest": {"sha1": "b" * 40},
+    }
+    listed.append(other)
+
+
+CASES = [
+    Case("right", admitted=True),
+    Case("no evidence", has_evidence=False),
+    Case("other key", key="other"),
+    Case("statement changed after signing", _at("runDetails", "builder", "id", to=BUILDER), tampered=True),
+    Case("other builder", _at("runDetails", "builder", "id", to="https://example.com/else")),
+    Case("no builder", _without("runDetails", "builder")),
+    Case("builder of the other key", _at("runDetails", "builder", "id", to="https://example.com/second")),
+    Case(
+        "other key with its own builder",
+        _at("runDetails", "builder", "id", to="https://example.com/second"),
+        key="second",
+        admitted=True,
+    ),
+    Case("other source", _source("git+https://git.example.com/shop/other.git")),
+    Case(
+        "source in another spelling",
+        _source("https://user@GIT.example.com:443/shop/storefront.git/"),
+        admitted=True,
+    ),
+    Case("source with a longer name", _source("git+https://git.example.com/shop/storefront-evil.git")),
+    Case("a second source", _second_source),
+    Case("no source", _at("buildDefinition", "resolvedDependencies", to=[])),
+    Case("other predicate type", _type("https://example.com/provenance/v1")),
+    Case("other build type", _at("buildDefinition", "buildType", to="https://example.com/build")),
+    Case("unknown external parameter", _at("buildDefinition", "externalParameters", "more", to="x")),
+    Case("no external parameters", _without("buildDefinition", "externalParameters")),
+    Case("provenance in the old format", _old, admitted=True),
+    Case("image of another repository", has_evidence=False, repository="elsewhere/app", admitted=True),
+]
+
+
+@dataclass(frozen=True)
+class Images:
+    """The image of each case by name, and the public keys."""
+
+    registry: Registry
+    references: dict[str, str]
+    keys: dict[str, str]
+
+    def policy(self, **require: Json) -> Json:
+        """Return a policy of ours for these images."""
+
+        def trust(name: str, builder: str) -> Json:
+            signer = {"keys": [{"pem": self.keys[name]}]}
+            return {"name": name, "signer": signer, "builderId": builder, "maxLevel": 2}
+
+        spec = {
+            "match": {"images": [f"{self.registry.host}/shop/*"]},
+            "trust": [trust("right", BUILDER), trust("second", "https://example.com/second")],
+            "require": {"level": 2, "sources": [SOURCE], "buildTypes": BUILD_TYPES, **require},
+        }
+        return {
+            "apiVersion": "provenance.chains/v1",
+            "kind": "Policy",
+            "metadata": {"name": "agreement"},
+            "spec": spec,
+        }
+
+
+def _changed(case: Case, signer: Signer, twin: str) -> Callable[[Json], None]:
+    """Return what changes an envelope, or a bundle with one, into that of the case about its twin."""
+
+    def change(content: Json) -> None:
+        envelope = content.get("dsseEnvelope", content)
+        statement = json.loads(b64decode(envelope["payload"]))
+        if case.tampered:
+            other = json.loads(json.dumps(statement))
+            other["predicate"]["tampered"] = True
+            envelope["signatures"] = _signatures(other, signer)
+        for one in statement["subject"]:
+            one["digest"] = {"sha256": twin.removeprefix("sha256:")}
+        if case.change is not None and statement["predicateType"] == PROVENANCE:
+            case.change(statement)
+        envelope["payload"] = b64encode(json.dumps(statement).encode()).decode()
+        if not case.tampered:
+            envelope["signatures"] = _signatures(statement, signer)
+        if "verificationMaterial" in content:
+            content["verificationMaterial"]["publicKey"]["hint"] = signer.keyid
+
+    return change
+
+
+def _signatures(statement: Json, signer: Signer) -> Json:
+    made = sign_payload(signer, json.dumps(statement).encode(), PAYLOAD)
+    return json.loads(made.to_bytes())["signatures"]
+
+
+def make_images(registry: Registry, folder: Path, cases: list[Case]) -> Images:
+    """Attest an image, and give its changed evidence to a twin for each case."""
+    signers: dict[str, Signer] = {}
+    for name in ("right", "other", "second"):
+        assert chains(["keys", "generate", str(folder / f"{name}.key")]) == 0
+        signers[name] = open_keyfile(str(folder / f"{name}.key"))
+    digest = registry.push_image(NAME)
+    run = run_of(f"{registry.host}/{NAME}", digest)
+    for key, value in (("CHAINS-GIT_URL", SOURCE), ("CHAINS-GIT_COMMIT", "a" * 40)):
+        run["status"]["results"].append({"name": key, "type": "string", "value": value})
+    (folder / "run.json").write_text(json.dumps(run))
+    config = {"artifacts.taskrun.format": "slsa/v2alpha4", "storage.oci.encoding-format": "both"}
+    (folder / "config.json").write_text(json.dumps(config | {"artifacts.taskrun.storage": "oci"}))
+    options = ["--config", folder / "config.json", "--key", folder / "right.key", "--store", "oci:"]
+    assert chains(["attest", str(folder / "run.json"), *map(str, options)]) == 0
+    attested = Attested(
+        f"{registry.host}/{NAME}@{digest}", NAME, digest, folder / "right.pub", folder, folder
+    )
+    references = {}
+    for case in cases:
+        twin = registry.push_image(case.repository, content=case.name.encode())
+        if case.has_evidence:
+            move_evidence(registry, NAME, attested, twin, _changed(case, signers[case.key], twin))
+        references[case.name] = f"{registry.host}/{case.repository}@{twin}"
+    keys = {name: (folder / f"{name}.pub").read_text() for name in signers}
+    return Images(registry, references, keys)

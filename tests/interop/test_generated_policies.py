@@ -1,0 +1,107 @@
+"""One policy, written for other engines: each engine's own program decides about the same images as we do.
+
+The table of agreement in ``docs/policy.md`` is compared with what was decided here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chains.cli.main import run as chains
+from chains.policy.document.load import load_policies
+from chains.policy.engines.generated import to_yaml
+from chains.policy.engines.targets import TARGETS
+from chains.policy.opened import open_policy
+from tests.faults.verify.forge import NOW
+from tests.interop.engine_cases import CASES, Images, make_images
+from tests.testbed.admission import Kyverno, PolicyTester
+from tests.testbed.images import Registry
+
+pytestmark = pytest.mark.server
+Json = Any
+DOCS = Path(__file__).parents[2] / "docs" / "policy.md"
+PARAMETERS = {"runSpec": "any", "buildConfigSource": "any"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an engine is asked: a policy of ours in a file, and the images of all cases by name."""
+
+    policy: Path
+    images: Mapping[str, str]
+    request: pytest.FixtureRequest
+
+    def generated(self, target: str) -> str:
+        """Return the policy as it is written for a target."""
+        (policy,) = load_policies(self.policy)
+        return to_yaml([TARGETS[target](open_policy(policy), NOW)], target)
+
+
+def _ours(asked: Asked) -> dict[str, bool]:
+    def code(image: str) -> int:
+        return chains(
+            ["verify", "--policy", str(asked.policy), image, "--allow-unmatched", "--store", "oci:"]
+        )
+
+    return {name: code(image) == 0 for name, image in asked.images.items()}
+
+
+def _policy_controller(asked: Asked) -> dict[str, bool]:
+    tester: PolicyTester = asked.request.getfixturevalue("policy_tester")
+    written = asked.generated("policy-controller")
+    return {name: tester.admit(written, image).admitted for name, image in asked.images.items()}
+
+
+def _kyverno(target: str) -> Callable[[Asked], dict[str, bool]]:
+    def decide(asked: Asked) -> dict[str, bool]:
+        engine: Kyverno = asked.request.getfixturevalue("kyverno")
+        decisions = engine.admit_all(asked.generated(target), asked.images)
+        return {name: decision.admitted for name, decision in decisions.items()}
+
+    return decide
+
+
+COLUMNS: dict[str, Callable[[Asked], Mapping[str, bool]]] = {
+    "chains verify": _ours,
+    "policy-controller": _policy_controller,
+    "kyverno": _kyverno("kyverno"),
+    "kyverno-clusterpolicy": _kyverno("kyverno-clusterpolicy"),
+}
+"""The columns of the table: whoever adds a target adds how its engine is asked."""
+
+
+@pytest.fixture(scope="module")
+def images(referrers_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Images:
+    return make_images(referrers_registry, tmp_path_factory.mktemp("cases"), CASES)
+
+
+def ask(policy: Json, images: Images, folder: Path, request: pytest.FixtureRequest) -> Asked:
+    path = folder / "policy.json"
+    path.write_text(json.dumps(policy))
+    return Asked(path, images.references, request)
+
+
+def test_the_table_of_agreement_is_what_the_engines_decide(
+    images: Images, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    asked = ask(images.policy(externalParameters=PARAMETERS), images, tmp_path, request)
+    decided = {column: decide(asked) for column, decide in COLUMNS.items()}
+    wrong = [case.name for case in CASES if decided["chains verify"][case.name] is not case.admitted]
+    assert wrong == []
+
+    # the rule above all: no engine admits what we deny
+    for column, decisions in decided.items():
+        weaker = [case.name for case in CASES if decisions[case.name] and not case.admitted]
+        assert weaker == [], column
+
+    words = {True: "admitted", False: "denied"}
+    rows = [[case.name, *(words[decided[column][case.name]] for column in COLUMNS)] for case in CASES]
+    lines = [f"| {' | '.join(row)} |" for row in (["case", *COLUMNS], ["---"] * (len(COLUMNS) + 1), *rows)]
+    table = "\n".join(lines)
+    assert table in DOCS.read_text(encoding="utf-8"), table
