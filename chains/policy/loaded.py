@@ -118,4 +118,4 @@ def _namespace(name: str | None, labels: Mapping[str, str] | None) -> Namespace 
         if labels is not None:
             raise UsageError("labels belong to a namespace: give its name, too")
         return None
-    return Namespace(name, labels or {})
+    return Namespace(name, labels)

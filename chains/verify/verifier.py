@@ -160,8 +160,9 @@ class Verifier(Generic[Answer]):
         """Verify an image, ``REGISTRY/REPOSITORY@sha256:HEX``.
 
         With ``resolve`` it may be named by a tag, which the ``resolver`` looks up once; the digest is what is
-        verified. ``namespace`` and its ``labels`` say where the image runs, for a policy. Raises
-        :class:`UsageError` for a tag without ``resolve``, for what is no image, and where a policy refuses.
+        verified. ``namespace`` and its ``labels`` say where the image runs, for a policy; what is not given
+        is not compared. Raises :class:`UsageError` for a tag without ``resolve``, for what is no image, and
+        where a policy refuses.
         """
         if "@" not in reference and not resolve:
             raise UsageError(

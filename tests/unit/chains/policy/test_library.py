@@ -72,7 +72,10 @@ def test_the_namespace_and_its_labels_decide_which_policies_count() -> None:
     strict["spec"]["match"]["namespaces"] = {"matchLabels": {"env": "prod"}}
     loaded, shelf = policy(lax, strict), Shelf(form_b(tekton()))
     assert ask(loaded, shelf).decision is chains.Decision.DENY
-    assert ask(loaded, shelf, namespace="shop").decision is chains.Decision.ALLOW
+    assert ask(loaded, shelf, namespace="shop").decision is chains.Decision.DENY
+    assert ask(loaded, shelf, namespace="shop", labels={}).decision is chains.Decision.ALLOW
+    strict["spec"]["match"]["namespaces"]["names"] = ["other"]
+    assert ask(policy(lax, strict), shelf, namespace="shop").decision is chains.Decision.ALLOW
     assert ask(loaded, shelf, namespace="shop", labels={"env": "prod"}).decision is chains.Decision.DENY
     with pytest.raises(chains.UsageError, match="labels belong to a namespace"):
         ask(loaded, shelf, labels={"env": "prod"})
