@@ -7,10 +7,9 @@ evidence fails before any rule is evaluated. Order of statements, policies and s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from chains.policy.accepted import SummaryCandidate, check_summary, summary_candidates
 from chains.policy.candidate import Candidate, VerifiedStatement, attestations_of, candidates
@@ -21,6 +20,7 @@ from chains.policy.listing import one_line
 from chains.policy.opened import OpenedPolicy, OpenedSigner
 from chains.policy.reasons import PolicyReason, Requirement
 from chains.policy.requirements import check_all
+from chains.policy.rules import RuleResult
 from chains.policy.verdict import Decision, PolicyCheck, PolicyVerdict
 from chains.text import count
 from chains.verify.conclude import Case, conclude
@@ -219,16 +219,19 @@ def _best_provenance(
     """Return the candidate that meets most, with its checks; one that meets everything wins.
 
     Rules cost most. They are asked of the candidates in the order of what else they meet, until one meets
-    everything.
+    everything; of the first alone if their answer is the same for all.
     """
     judged = [(one, [_exempted(one, check, exempt) for check in check_all(one)]) for one in _distinct(found)]
     judged.sort(key=_place)
     if not opened.rules.rules:
         return judged[0]
+    if not opened.rules.tell_candidates_apart:
+        judged = judged[:1]
     attestations = attestations_of(opened, verified)
+    results = opened.rules.evaluate_each(candidate.facts(attestations) for candidate, _ in judged)
     asked: list[tuple[Candidate, list[PolicyCheck]]] = []
-    for candidate, checks in judged:
-        rules = _rule_checks(opened, candidate.facts(attestations))
+    for (candidate, checks), found_rules in zip(judged, results, strict=False):
+        rules = _rule_checks(found_rules)
         asked.append((candidate, checks + [exempt.apply(check) for check in rules]))
         if _place(asked[-1])[0] == 0:
             break
@@ -265,9 +268,9 @@ def _distinct(found: Sequence[Candidate]) -> list[Candidate]:
     return list(known.values())
 
 
-def _rule_checks(opened: OpenedPolicy, facts: Mapping[str, Any]) -> list[PolicyCheck]:
+def _rule_checks(results: Sequence[RuleResult]) -> list[PolicyCheck]:
     checks: list[PolicyCheck] = []
-    for result in opened.rules.evaluate(facts):
+    for result in results:
         rule = result.rule
         expected = one_line(rule.cel)
         if result.is_met:
