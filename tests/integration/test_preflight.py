@@ -23,6 +23,7 @@ from chains.preflight.answer import ImageCheck, State
 from chains.preflight.cluster_reports import Written, write_reports
 from chains.preflight.openreports import reports_of
 from chains.tekton.workloads import Use, UseKind, Workload
+from tests.bench.preflight import measured
 from tests.interop.attested import run_of, slug
 from tests.testbed.cluster import ApiError, ApiServer, definitions_of, install_crds
 from tests.testbed.images import Registry
@@ -443,3 +444,12 @@ def test_the_images_of_platforms_are_looked_at_in_a_real_registry(
     place.attest(index, **{"storage.oci.attach-to-platforms": "true"})
     assert answered(0) == ("pass", [("linux/amd64", amd, "pass"), ("linux/arm64", arm, "pass")])
     assert chains([*policy, f"{place.repository}@{arm}"]) == 0
+
+
+def test_each_digest_is_verified_once_and_nothing_is_asked_twice() -> None:
+    (result,) = measured("file", 60, 20)
+    assert result.twice == []
+    assert result.printed == "20 images of 120 uses: 20 pass, 0 fail, 0 undecided, 0 skip"
+    manifests = [one for one in result.requests if one.startswith("GET ") and "/manifests/sha256:" in one]
+    # the manifest of each image, and those of the three bundles that refer to it
+    assert len(manifests) == 20 * 4
