@@ -17,6 +17,7 @@ from chains.policy.document.problem import Finding, Problem, Severity
 from chains.policy.opened import OpenedPolicy, open_policy
 from chains.policy.reasons import Requirement
 from chains.policy.rules import check_rules
+from chains.statements.vsa import VSA
 
 _LITERAL = re.compile(
     r"""r?'''.*?'''|r?\"\"\".*?\"\"\"|r?'(?:\\.|[^'\\])*'|r?"(?:\\.|[^"\\])*\"""", re.DOTALL
@@ -157,6 +158,9 @@ def _demands(policy: Policy) -> Iterator[Finding]:
     if policy.trust and not says_whose:
         told = "any task of these builders can claim to have made an image: demand namespaces, tasks or "
         yield _warning(("require",), "any_run", told + "externalParameters")
+    if VSA in require.predicates:
+        told = "a verification summary must exist, and nothing of it is read, not even FAILED: use accept.vsa"
+        yield _warning(("require", "predicates"), "vsa_unread", told)
     if require.max_age is not None and not (require.timestamp or require.log):
         told = "without timestamp or log it is undecided where nobody vouches for a time"
         yield _warning(("require", "maxAge"), "age_without_time", told)
