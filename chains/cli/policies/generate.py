@@ -7,15 +7,16 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from chains.assembly.revocations import NO_MEMORY
 from chains.assembly.workspace import load_settings
 from chains.cli.arguments import FAILURE, FILE, OK, Argument, Option, Options, config
 from chains.cli.commands import Command
-from chains.cli.policies.decide import open_policies
 from chains.documents.load import read_bytes
 from chains.errors import UsageError
 from chains.policy.engines import gatekeeper
 from chains.policy.engines.generated import Effect, Generated, to_yaml
 from chains.policy.engines.targets import TARGETS
+from chains.policy.loaded import Policy
 from chains.policy.opened import OpenedPolicy
 from chains.terminal import say, write_text
 from chains.text import count
@@ -27,7 +28,9 @@ def _generate(options: Options) -> int:
     if not target:
         raise UsageError(f"for which engine? pass --for {' or '.join(TARGETS)}")
     generate_one = _generator(target, options)
-    policies = open_policies(options.path, load_settings(options.config))
+    config_of = load_settings(options.config).config
+    # nothing is judged here, so no version of a revocation list is remembered
+    policies = Policy.load(options.path, config=config_of, revocations_state=NO_MEMORY).documents
     now = datetime.now(UTC)
     found = [generate_one(policy, now) for policy in policies]
     for one in found:

@@ -14,6 +14,7 @@ from chains.cli.cluster import access_options, split_names
 from chains.cli.commands import Command
 from chains.cli.policies.decide import open_policies
 from chains.cli.progress import Progress
+from chains.cli.revocations import revocation_options
 from chains.cluster.client import Cluster
 from chains.cluster.discovery import find_access
 from chains.columns import table
@@ -39,7 +40,7 @@ def _preflight(options: Options) -> int:
         raise UsageError("--dry-run belongs to --write-reports")
     report_name = checked_name(options.report_name)
     settings = load_settings(options.config)
-    policies = open_policies(options.policy, settings)
+    policies = open_policies(options.policy, settings, options)
     inventory = Inventory()
     namespaces = split_names(options.namespace)
     now = datetime.now(UTC)
@@ -140,6 +141,7 @@ preflight = Command(
         Option("--report-name", "the name of these reports", default=NAME, metavar="NAME"),
         Option("--dry-run", "let the cluster check the reports, and write none", flag=True),
         store("look for evidence here (default: an image's registry)"),
+        *revocation_options(),
         config("a chains-config, for its registry settings"),
         Option("--platforms", "ask registries for the platforms of indexes, where no store knows", flag=True),
         Option("--verbose", "show images that pass, too", flag=True),

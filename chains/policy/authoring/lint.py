@@ -58,10 +58,10 @@ def _lint(policy: Policy, now: datetime) -> Iterator[Finding]:
     yield from _gives_way(policy)
     yield from _exempts(policy, now)
     yield from _reads(policy)
-    yield from _opens(policy)
+    yield from _opens(policy, now)
 
 
-def _opens(policy: Policy) -> Iterator[Finding]:
+def _opens(policy: Policy, now: datetime) -> Iterator[Finding]:
     """Give what keeps a policy from being opened here: rules that do not compile, keys that cannot be read.
 
     Keys of services are left out: lint works without a network.
@@ -77,13 +77,19 @@ def _opens(policy: Policy) -> Iterator[Finding]:
             yield Finding(("spec", "rules", places[rule.name], "cel"), "rule", f"rule {rule.name}: {why}")
         if wrong:
             return
-    if all("://" not in key.ref for _, signer in _signers(policy) for key in signer.keys):
+    keys = [key for _, signer in _signers(policy) for key in signer.keys]
+    keys += policy.revocations.keys if policy.revocations else ()
+    if all("://" not in key.ref for key in keys):
         try:
             opened = open_policy(policy)
         except (UsageError, InputError) as error:
             yield Finding(("spec", "trust" if policy.trust else "accept"), "key", str(error))
             return
         yield from _shares(policy, opened)
+        problem = opened.revocations.problem(now)
+        if problem:
+            told = f"{problem}; with it, every image is undecided"
+            yield _warning(("revocations", "list"), "revocation_list_unusable", told)
 
 
 def _shares(policy: Policy, opened: OpenedPolicy) -> Iterator[Finding]:
