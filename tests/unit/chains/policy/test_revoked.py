@@ -39,6 +39,8 @@ from tests.faults.verify.forge import (
     signer,
 )
 from tests.unit.chains.policy.made import REF, document, report, tekton, trust, wrong
+from tests.unit.chains.policy.summaries import VERIFIER, door, stamped, trusted_root, vsa
+from tests.unit.chains.policy.summaries import held as held_summary
 from tests.unit.chains.revocation.made import SIGNER, revoked, signed
 
 Json = Any
@@ -169,6 +171,61 @@ def test_an_image_that_fails_is_not_allowed_by_its_exemption_once_its_evidence_i
     assert judged(written, *GOOD).exit_code == 1
     assert judged(written, *GOOD, by=revoked({"key": KEYID})).exit_code == 1
     assert judged(written, by=revoked({"key": KEYID})).exit_code == 0, "an exempt image without evidence"
+
+
+@pytest.mark.parametrize(
+    "since", [{}, {"since": "2020-01-01T00:00:00Z"}, {"since": "2090-01-01T00:00:00Z"}], ids=str
+)
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"verifier": VERIFIER}, "revoked"),
+        ({"key": public("verifier").keyid}, "key_revoked"),
+        ({"image": DIGEST}, "revoked"),
+    ],
+)
+def test_a_summary_of_a_revoked_verifier_or_key_does_not_count_in_place_of_provenance(
+    entry: Json, reason: str, since: Json
+) -> None:
+    assert judged(door(), held_summary(vsa())).verdict is Verdict.VERIFIED
+    found = judged(door(), held_summary(vsa()), by=revoked({**entry, **since}))
+    assert (found.verdict, found.decision) == (Verdict.FAILED, Decision.DENY)
+    assert reason in wrong(found).values()
+    assert judged(door(), held_summary(vsa()), by=BROKEN).verdict is Verdict.INDETERMINATE
+
+
+MOMENT = NOW - timedelta(days=2)
+DAY = timedelta(days=1)
+TASK = {"name": "task", "digest": {"sha256": "c" * 64}}
+
+
+@pytest.mark.parametrize(
+    ("entry", "written", "statement", "key"),
+    [
+        ({"key": KEYID}, document(), tekton(), "ours"),
+        ({"builder": BUILDER}, document(), tekton(), "ours"),
+        ({"task": "sha256:" + "c" * 64}, document(), tekton(dependencies=[TASK]), "ours"),
+        ({"verifier": VERIFIER}, door(), vsa(), "verifier"),
+        ({"key": public("verifier").keyid}, door(), vsa(), "verifier"),
+    ],
+    ids=["key", "builder", "task", "verifier", "verifier's key"],
+)
+def test_with_verified_times_each_kind_counts_only_if_all_are_before_since(
+    entry: Json, written: Json, statement: Json, key: str
+) -> None:
+    written = {**written, "spec": {**written["spec"], "trustedRoot": trusted_root()}}
+    one, two = stamped(statement, MOMENT, key=key), stamped(statement, MOMENT, MOMENT + DAY, key=key)
+    for held, since, verdict in (
+        (one, MOMENT + timedelta(seconds=1), Verdict.VERIFIED),
+        (one, MOMENT, Verdict.FAILED),
+        (one, MOMENT - DAY, Verdict.FAILED),
+        (two, MOMENT + 2 * DAY, Verdict.VERIFIED),
+        (two, MOMENT + timedelta(hours=1), Verdict.FAILED),
+        (two, MOMENT - DAY, Verdict.FAILED),
+    ):
+        found = judged(written, held, by=revoked({**entry, "since": since.isoformat()}))
+        assert found.verdict is verdict, (since, found.summary)
+    assert judged(written, one, by=revoked(entry)).verdict is Verdict.FAILED
 
 
 # the policy's own list
