@@ -44,6 +44,10 @@ _COMMANDS = {
     "preflight": ("policies.preflight:preflight", "say whether every image in use would pass the policies"),
     "policy": ("policies.policy:policy", "check, try, explain and write policies"),
     "admission": ("policies.admission:admission", "answer the API server which images may run"),
+    "blast-radius": (
+        "policies.blast_radius:blast_radius",
+        "say what a key, a builder, an image, a Task or a commit that went bad has touched",
+    ),
     "controller": ("cluster:controller", "watch a cluster and attest every finished run"),
     "resign": ("cluster:resign", "remove the marks from runs, so that they are attested again"),
     "backfill": ("cluster:backfill", "attest finished runs that have no mark, without a controller"),

@@ -230,6 +230,18 @@ def _check_profile(leaf: x509.Certificate) -> None:
         raise VerificationError(f"the certificate {problem}", "certificate_invalid")
 
 
+def stated_names(leaf: x509.Certificate) -> tuple[tuple[str, ...], str]:
+    """Return the identities and the issuer as a certificate states them; anybody can make such a certificate.
+
+    What cannot be read is empty.
+    """
+    try:
+        names = tuple(str(name.value) for name in _names(leaf) if not isinstance(name, x509.OtherName))
+        return names, issuer_of(leaf)
+    except (VerificationError, *UNREADABLE):
+        return (), ""
+
+
 def issuer_of(leaf: x509.Certificate) -> str:
     """Return the issuer of the identity token in the certificate's extensions; empty when there is none.
 

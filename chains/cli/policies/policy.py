@@ -25,7 +25,6 @@ from chains.cli.commands import Command, Group
 from chains.cli.policies.decide import namespace_of, open_policies
 from chains.cli.policies.generate import generate
 from chains.cli.progress import Progress
-from chains.cli.revocations import revocation_options
 from chains.columns import table
 from chains.documents.load import read_bytes, read_standard_input
 from chains.errors import UsageError
@@ -64,7 +63,7 @@ def _lint(options: Options) -> int:
 def _test(options: Options) -> int:
     """Judge every case and print which gave another answer than expected."""
     settings = load_settings(options.config)
-    policies = open_policies(options.path, settings, options)
+    policies = open_policies(options.path, settings)
     cases = read_cases(Path(options.cases))
     now = datetime.now(UTC)
     open_store = partial(open_url, options=store_options(settings.config))
@@ -113,7 +112,7 @@ def _explain(options: Options) -> int:
 def _diff(options: Options) -> int:
     """Print for which images another policy changes the answer."""
     settings = load_settings(options.config)
-    old, new = (open_policies(path, settings, options) for path in (options.old, options.new))
+    old, new = (open_policies(path, settings) for path in (options.old, options.new))
     images = _images(options)
     urls = list(dict.fromkeys(options.store or ("oci:",)))
     progress = Progress(len(images), "images")
@@ -213,7 +212,6 @@ policy = Group(
                 _path(),
                 Argument("cases", "a folder of cases, or one file of them", "CASES", type=FILE),
                 Option("--junit", "write a JUnit report here", metavar="FILE", type=FILE),
-                *revocation_options(),
                 config("a chains-config, for its registry settings and how runs of cases are attested"),
                 output(),
             ],
@@ -244,7 +242,6 @@ policy = Group(
                     type=FILE,
                 ),
                 store("look for evidence here (default: an image's registry)"),
-                *revocation_options(),
                 config("a chains-config, for its registry settings"),
                 output(),
             ],

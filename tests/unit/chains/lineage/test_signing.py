@@ -1,0 +1,145 @@
+"""Who signed: keys that are checked, names that are only claimed, certificates, and what names a key falsely."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from chains.lineage.signing import Searched, Trust
+from chains.lineage.wanted import Kind, Wanted
+from chains.verify.criteria import CertificateWanted, NameWanted
+from storage.record import Evidence
+from tests.faults.verify import sigstore
+from tests.faults.verify.forge import (
+    envelope,
+    evidence,
+    form_a,
+    form_b,
+    image_bundle,
+    provenance,
+    public,
+    signer,
+    with_payload,
+)
+from tests.unit.chains.lineage.made import Whole, asked, states
+
+
+def named(keyid: str) -> Evidence:
+    """Return an envelope by a stranger that names another key as its own."""
+    made = envelope(provenance(), signer("stranger"))
+    return evidence(replace(made, signatures=(replace(made.signatures[0], keyid=keyid),)).to_bytes(), "dsse")
+
+
+@pytest.mark.parametrize("form", [form_a, form_b, lambda statement: image_bundle()])
+def test_a_signature_of_the_key_is_found_in_every_form(form: object) -> None:
+    held = form(provenance())  # type: ignore[operator]
+    found = asked(Wanted(Searched([public()])), Whole(held))
+    assert list(states(found).values()) == ["verified"]
+    assert asked(Wanted(Searched([public("stranger")])), Whole(held)).exit_code == 0
+
+
+def test_a_signature_without_a_key_id_is_found_all_the_same() -> None:
+    made = envelope(provenance())
+    held = evidence(replace(made, signatures=(replace(made.signatures[0], keyid=""),)).to_bytes(), "dsse")
+    assert asked(Wanted(Searched([public()])), Whole(held)).exit_code == 1
+
+
+def test_every_signature_of_an_envelope_is_looked_at_whoever_is_trusted() -> None:
+    ours, theirs = envelope(provenance()), envelope(provenance(), signer("stranger"))
+    both = replace(ours, signatures=(*ours.signatures, *theirs.signatures))
+    held = evidence(both.to_bytes(), "dsse")
+    for searched, trusted in (("ours", "stranger"), ("stranger", "ours")):
+        found = asked(Wanted(Searched([public(searched)])), Whole(held), trust=Trust([public(trusted)]))
+        assert list(states(found).values()) == ["verified"]
+        assert found.artifacts[0].because[Kind.KEY].text == public(searched).keyid
+
+
+@pytest.mark.parametrize("name", ["keyid", "cosign_hint"])
+def test_evidence_that_names_the_key_falsely_is_counted_and_touches_nothing(name: str) -> None:
+    found = asked(Wanted(Searched([public()])), Whole(named(getattr(public(), name))))
+    assert (found.exit_code, found.artifacts, found.collected.forged) == (0, (), 1)
+
+
+def test_evidence_changed_after_signing_is_not_signed_by_the_key() -> None:
+    changed = with_payload(form_a(provenance()).data, lambda statement: statement.update(predicateType="x"))
+    found = asked(Wanted(Searched([public()])), Whole(evidence(changed, "dsse")))
+    assert (found.exit_code, found.collected.forged) == (0, 1)
+
+
+def test_a_key_id_alone_finds_claims_and_says_so() -> None:
+    wanted = Wanted(Searched(keyids=[public().keyid]))
+    found = asked(wanted, Whole(named(public().keyid)))
+    assert list(states(found).values()) == ["claimed"]
+    (artifact,) = found.artifacts
+    assert artifact.because[Kind.KEY] == (public().keyid, True)
+
+
+def test_a_claimed_key_id_stays_a_claim_although_somebody_trusted_signed() -> None:
+    wanted = Wanted(Searched(keyids=[public().keyid]))
+    found = asked(wanted, Whole(named(public().keyid)), trust=Trust([public("stranger")]))
+    assert list(states(found).values()) == ["claimed"]
+
+
+def test_a_certificate_is_verified_with_a_root_and_a_claim_without() -> None:
+    held = sigstore.golden("certificate-v1")
+    wanted = Wanted(Searched(identities=[sigstore.WANTED]))
+    now = sigstore.NOW
+    checked = asked(wanted, Whole(held), trust=Trust(root=sigstore.ROOT), now=now)
+    assert list(states(checked).values()) == ["verified"]
+    assert checked.artifacts[0].because[Kind.IDENTITY].text.startswith(sigstore.IDENTITY)
+    assert checked.collected.claims[0].moment is not None
+    claimed = asked(wanted, Whole(held), now=now)
+    assert list(states(claimed).values()) == ["claimed"]
+    assert claimed.artifacts[0].because[Kind.IDENTITY] == (
+        f"{sigstore.IDENTITY} (issuer {sigstore.ISSUER})",
+        True,
+    )
+
+
+@pytest.mark.parametrize("form", ["att", "sig"])
+def test_a_certificate_beside_a_layer_is_read_like_one_in_a_bundle(form: str) -> None:
+    wanted = Wanted(Searched(identities=[sigstore.WANTED]))
+    held = sigstore.golden("certificate-v1", form)
+    assert asked(wanted, Whole(held), now=sigstore.NOW).exit_code == 1
+    checked = asked(wanted, Whole(held), trust=Trust(root=sigstore.ROOT), now=sigstore.NOW)
+    assert list(states(checked).values()) == ["verified"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "issuer", "code"),
+    [
+        (NameWanted("https://kubernetes.io/.*", is_regexp=True), NameWanted(sigstore.ISSUER), 1),
+        (NameWanted("https://kubernetes.io/", is_regexp=True), NameWanted(sigstore.ISSUER), 0),
+        (NameWanted(sigstore.IDENTITY), NameWanted("https://other.example.com"), 0),
+        (NameWanted("somebody"), NameWanted(".*", is_regexp=True), 0),
+    ],
+)
+@pytest.mark.parametrize("root", [None, sigstore.ROOT])
+def test_identity_and_issuer_match_as_a_whole(
+    identity: NameWanted, issuer: NameWanted, code: int, root: object
+) -> None:
+    wanted = Wanted(Searched(identities=[CertificateWanted(identity, issuer)]))
+    trust = Trust(root=root)  # type: ignore[arg-type]
+    found = asked(wanted, Whole(sigstore.golden("certificate-v1")), trust=trust, now=sigstore.NOW)
+    assert found.exit_code == code
+
+
+def test_a_trusted_identity_makes_its_statements_verified() -> None:
+    trust = Trust(certificate=sigstore.WANTED, root=sigstore.ROOT)
+    held = sigstore.golden("certificate-v1")
+    builder = asked(Wanted(Searched(identities=[sigstore.WANTED])), Whole(held), now=sigstore.NOW)
+    name = builder.artifacts[0].names[0]
+    digest = builder.artifacts[0].digest
+    user = form_a(
+        provenance(
+            predicate={
+                "buildDefinition": {"resolvedDependencies": [{"uri": name, "digest": {"sha256": digest[7:]}}]}
+            },
+            subject=[{"name": "n", "digest": {"sha256": "1" * 64}}],
+        )
+    )
+    found = asked(
+        Wanted(Searched(identities=[sigstore.WANTED])), Whole(held, user), trust=trust, now=sigstore.NOW
+    )
+    assert states(found) == {name: "verified", "n": "claimed"}
