@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.testbed import cluster, s3, servers
-from tests.testbed.admission import Kyverno, PolicyTester
+from tests.testbed.admission import Gatekeeper, Kyverno, PolicyTester
 from tests.testbed.build import BuildError, GoMissingError, binary
 from tests.testbed.clouds import archivista, containeranalysis, firestore, gcs, mongo
 from tests.testbed.cluster import ApiServer
@@ -40,6 +40,7 @@ BUILT_FOR = {
     "policy_tester": "policy-tester",
     "slsa_verifier": "slsa-verifier",
     "kyverno": "kyverno",
+    "gatekeeper": "gatekeeper",
     "peer": "peer",
     "peer_controller": "peer-controller",
     "peer_stores": "peer-stores",
@@ -219,6 +220,13 @@ def policy_tester(tmp_path_factory: pytest.TempPathFactory) -> PolicyTester:
 def kyverno(tmp_path_factory: pytest.TempPathFactory) -> Kyverno:
     """Kyverno's command line, offline."""
     return Kyverno(Command("kyverno", binary("kyverno"), tmp_path_factory.mktemp("kyverno-home")))
+
+
+@pytest.fixture(scope="session")
+def gatekeeper(tmp_path_factory: pytest.TempPathFactory) -> Gatekeeper:
+    """Gatekeeper's constraint framework."""
+    home = tmp_path_factory.mktemp("gatekeeper-home")
+    return Gatekeeper(Command("gatekeeper", binary("gatekeeper"), home))
 
 
 def _promised() -> bool:

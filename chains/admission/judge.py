@@ -86,7 +86,7 @@ class Judge:
         if not fitting:
             return Judged(image, where, _ALLOW)
         try:
-            read = _read(image)
+            read = read_as_runtime(image)
         except UsageError as error:
             return Judged(image, where, not_an_image(fitting, str(error)))
         if not read.digest:
@@ -136,7 +136,7 @@ class Judge:
             return undecided(matching, image, "the evidence was not found in time", datetime.now(UTC))
 
 
-def _read(text: str) -> Image:
+def read_as_runtime(text: str) -> Image:
     """Read an image as a container runtime does. Raises :class:`UsageError`.
 
     Package URLs and ``oci://`` are for other programs: no runtime takes them, so they are not read here.

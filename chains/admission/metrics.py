@@ -9,6 +9,8 @@ from chains.policy.verdict import Decision
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _WEBHOOKS = ("validate", "mutate")
+_PROVIDER = "verify"
+"""The label of Gatekeeper's requests, which have a time and no decision: constraints decide."""
 
 
 class Metrics:
@@ -63,6 +65,7 @@ class Metrics:
             "1 while the newest certificate is not in use",
             registry=self.registry,
         )
+        self._seconds.labels(_PROVIDER)
         for webhook in _WEBHOOKS:
             self._seconds.labels(webhook)
             for decision in Decision:
@@ -76,6 +79,10 @@ class Metrics:
         self._reviews.labels(webhook, validated.decision.value).inc()
         for one in validated.judged:
             self._images.labels(one.ruling.verdict or "none", one.ruling.decision.value).inc()
+
+    def provided(self, seconds: float) -> None:
+        """Count one answer to Gatekeeper."""
+        self._seconds.labels(_PROVIDER).observe(seconds)
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""

@@ -87,7 +87,7 @@ async def serve(options: AdmissionOptions) -> int:
         await health_runner.setup()
         await web.TCPSite(health_runner, port=options.health_port).start()
         runner = web.AppRunner(
-            application(validator, metrics),
+            application(validator, policies, answers, metrics),
             access_log=None,
             keepalive_timeout=_KEEP_SECONDS,
             shutdown_timeout=_DRAIN_SECONDS,

@@ -1,4 +1,4 @@
-"""The webhook's endpoints: from the bytes of a request to the bytes of an answer. Never open by accident.
+"""The server's endpoints: from the bytes of a request to the bytes of an answer. Never open by accident.
 
 Whatever goes wrong here is a denial or an error of HTTP, which the API server takes as a denial unless the
 webhook's ``failurePolicy`` is ``Ignore``.
@@ -12,7 +12,10 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from chains.admission.answers import Answers
 from chains.admission.metrics import Metrics
+from chains.admission.policies import PoliciesInForce
+from chains.admission.provider import provide
 from chains.admission.review import LARGEST, Answer, MalformedReview, Review, read_review, seconds_of
 from chains.admission.validate import Validated, Validator
 from chains.policy.verdict import Decision
@@ -20,15 +23,23 @@ from chains.text import told
 from storage import lean_json
 
 VALIDATE = "/validate"
+VERIFY = "/verify"
 _LONGEST_NAME = 300
 _log = logging.getLogger("chains.admission")
 Work = Callable[[Review, float], Awaitable[Validated]]
 
 
-def application(validator: Validator, metrics: Metrics) -> web.Application:
-    """Return the application that answers the API server."""
+def application(
+    validator: Validator, policies: PoliciesInForce, answers: Answers, metrics: Metrics
+) -> web.Application:
+    """Return the application that answers the API server, and Gatekeeper."""
     found = web.Application(client_max_size=LARGEST)
-    found.add_routes([web.post(VALIDATE, handler("validate", validator.validate, metrics))])
+    found.add_routes(
+        [
+            web.post(VALIDATE, handler("validate", validator.validate, metrics)),
+            web.post(VERIFY, provider(policies, answers, metrics)),
+        ]
+    )
     return found
 
 
@@ -54,6 +65,27 @@ def handler(name: str, work: Work, metrics: Metrics) -> Callable[[web.Request], 
         metrics.count(name, found, loop.time() - began, is_dry_run=review.is_dry_run)
         _write_log(name, review, found)
         return web.Response(body=found.answer.to_bytes(review.uid), content_type="application/json")
+
+    return answer
+
+
+def provider(
+    policies: PoliciesInForce, answers: Answers, metrics: Metrics
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Return the handler that is Gatekeeper's provider of external data.
+
+    The query names the ``policy`` that decides, and the ``timeout`` after which Gatekeeper does not wait.
+    """
+
+    async def answer(request: web.Request) -> web.Response:
+        began = asyncio.get_running_loop().time()
+        deadline = began + seconds_of(request.query.get("timeout", ""))
+        name = request.query.get("policy", "")
+        found = await provide(
+            await request.read(), policies.current, answers.ask, name=name, deadline=deadline
+        )
+        metrics.provided(asyncio.get_running_loop().time() - began)
+        return web.Response(body=found, content_type="application/json")
 
     return answer
 

@@ -40,10 +40,11 @@ def denial(judged: Sequence[Judged]) -> str:
 def _sentence(one: Judged) -> str:
     image = f"image {told(one.image[:_LONGEST_NAME])} " if one.image else ""
     by = f" by policy {told(one.ruling.policies[0])}" if one.ruling.policies else ""
-    return f"{image}({told(one.where[:_LONGEST_NAME])}) is denied{by}: {_why(one.ruling)}"
+    return f"{image}({told(one.where[:_LONGEST_NAME])}) is denied{by}: {why(one.ruling)}"
 
 
-def _why(ruling: Ruling) -> str:
+def why(ruling: Ruling) -> str:
+    """Return the first requirement that is not met, on one line."""
     reason = f" ({ruling.reason})" if ruling.reason else ""
     guidance = f"; {ruling.guidance}" if ruling.guidance else ""
     return told(f"{ruling.requirement}{reason}: expected {ruling.expected}, got {ruling.actual}{guidance}")
@@ -58,7 +59,7 @@ def warnings(judged: Iterable[Judged], *, is_pod: bool) -> list[str]:
     for one in judged:
         image = _short(one.image)
         if one.ruling.decision is Decision.WARN:
-            found.append(f"{one.ruling.reason or one.ruling.verdict}: {image}: {_why(one.ruling)}")
+            found.append(f"{one.ruling.reason or one.ruling.verdict}: {image}: {why(one.ruling)}")
         elif one.is_tag and not is_pod and one.ruling.policies and one.ruling.decision is Decision.ALLOW:
             found.append(f"{image} is a tag: each pod gets what it points to then; name the digest")
     return _within_limits(found)

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import orjson
@@ -128,6 +128,34 @@ class Cluster:
         }
         # the answer is not decoded: its managed fields are nested as deeply as the object
         await self._send("PATCH", path, orjson.dumps(body), headers)
+
+    async def apply(
+        self, path: str, body: Mapping[str, Any], *, manager: str, force: bool = False, dry_run: bool = False
+    ) -> None:
+        """Create or change one object by server-side apply, as the field manager ``manager``.
+
+        Without ``force``, fields of other managers are an :class:`ObjectChanged`. With ``dry_run`` the API
+        server only checks. Raises :class:`ClusterError`.
+        """
+        query = {"fieldManager": manager, "force": str(force).lower()} | (
+            {"dryRun": "All"} if dry_run else {}
+        )
+        headers = {"Content-Type": "application/apply-patch+yaml", "Accept": METADATA_ONLY}
+        await self._send("PATCH", f"{path}?{urlencode(query)}", orjson.dumps(body), headers)
+
+    async def delete(self, path: str, *, uid: str, dry_run: bool = False) -> None:
+        """Delete one object if it still has this UID. With ``dry_run`` the API server only checks.
+
+        Raises :class:`ClusterError`.
+        """
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid},
+            **({"dryRun": ["All"]} if dry_run else {}),
+        }
+        headers = {"Content-Type": "application/json", "Accept": METADATA_ONLY}
+        await self._send("DELETE", path, orjson.dumps(options), headers)
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create one object and return it as the server stored it. Raises :class:`ClusterError`."""

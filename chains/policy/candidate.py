@@ -181,12 +181,16 @@ def candidates(
     for one in verified:
         key = (one.attestation.payload, one.signed_by.name)
         moments[key] = moments.get(key, ()) + tuple(time.moment for time in one.signed_by.times)
+    reports: dict[str, list[VerifiedStatement]] = {}
+    for one in verified:
+        if one.statement.predicate_type == SCAI and (uid := run_uid(one.statement)):
+            reports.setdefault(uid, []).append(one)
     found = [
         Candidate(
             opened,
             image,
             one,
-            _report(opened, one, verified),
+            _report(opened, one, reports),
             verified,
             _entry(opened, one),
             now,
@@ -213,21 +217,18 @@ def _entry(opened: OpenedPolicy, one: VerifiedStatement) -> TrustEntry | None:
 
 
 def _report(
-    opened: OpenedPolicy, provenance: VerifiedStatement, verified: Sequence[VerifiedStatement]
+    opened: OpenedPolicy, provenance: VerifiedStatement, by_run: Mapping[str, Sequence[VerifiedStatement]]
 ) -> VerifiedStatement | None:
     """Return the execution report of the provenance's own run.
 
     It has the run's UID and is signed by the provenance's signer, or by the one that the policy names for
     reports. Of several the one with the best level counts, as for ``verify --require hermetic``.
     """
-    uid, own = run_uid(provenance.statement), opened.by_type.get(SCAI)
+    own = opened.by_type.get(SCAI)
     reports = [
         one
-        for one in verified
-        if one.statement.predicate_type == SCAI
-        and uid
-        and run_uid(one.statement) == uid
-        and (
+        for one in by_run.get(run_uid(provenance.statement), ())
+        if (
             any(own is signer for signer in one.signers)
             if own is not None
             else one.signed_by.name == provenance.signed_by.name

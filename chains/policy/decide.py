@@ -7,10 +7,10 @@ evidence fails before any rule is evaluated. Order of statements, policies and s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from functools import partial
 
 from chains.policy.accepted import SummaryCandidate, check_summary, summary_candidates
 from chains.policy.candidate import Candidate, VerifiedStatement, attestations_of, candidates
@@ -21,7 +21,10 @@ from chains.policy.listing import one_line
 from chains.policy.opened import OpenedPolicy, OpenedSigner
 from chains.policy.reasons import PolicyReason, Requirement
 from chains.policy.requirements import check_all
-from chains.policy.verdict import Decision, PolicyCheck, PolicyVerdict
+from chains.policy.revoked import REVOCATION_GUIDANCE, revocation_check
+from chains.policy.rules import RuleResult
+from chains.policy.verdict import Decision, PolicyCheck, PolicyVerdict, strictest_first
+from chains.revocation.revocations import Revocations
 from chains.text import count
 from chains.verify.conclude import Case, conclude
 from chains.verify.reasons import Reason, Result
@@ -44,16 +47,40 @@ def decide(
 ) -> PolicyVerdict:
     """Return what a policy says about an image with a digest. Never raises for what the evidence holds.
 
-    ``search`` has what the stores of these URLs answered about the image.
+    ``search`` has what the stores of these URLs answered about the image. A revocation list never makes an
+    answer better: where it takes evidence away, the stricter answer of those with and without it counts.
     """
+    algorithm, _, value = image.digest.partition(":")
+    check = revocation_check(opened.revocations, {algorithm: value}, now)
+
+    def decided(revocations: Revocations) -> tuple[PolicyVerdict, bool]:
+        return _decide(opened, image, search, check, revocations, stores=stores, now=now)
+
+    if check is None or check.result is Result.ERROR:
+        return decided(Revocations())[0]
+    found, is_less = decided(opened.revocations)
+    return strictest_first((found, decided(Revocations())[0])).strictest if is_less else found
+
+
+def _decide(
+    opened: OpenedPolicy,
+    image: Image,
+    search: Search,
+    revoked: PolicyCheck | None,
+    revocations: Revocations,
+    *,
+    stores: Sequence[str],
+    now: datetime,
+) -> tuple[PolicyVerdict, bool]:
+    """Return the answer with these revocations, and whether they took evidence away."""
     ref = f"{image.repository}@{image.digest}"
     algorithm, _, value = image.digest.partition(":")
     wanted, target = DigestWanted({algorithm: value}), Target(ref, {algorithm: value})
 
     def judge(signers: Sequence[OpenedSigner]) -> list[_Judged]:
+        asked = partial(Case, target, wanted, stores=tuple(stores), now=now, found=search)
         return [
-            (signer, conclude(Case(target, wanted, signer.criteria, tuple(stores), now, search)))
-            for signer in signers
+            (signer, conclude(asked(criteria=signer.criteria, revocations=revocations))) for signer in signers
         ]
 
     judged, accepted = judge(opened.signers), judge(opened.accept)
@@ -77,10 +104,12 @@ def decide(
     elif (found_candidates or summaries) and not evidence.is_wrong:
         best, asked = _best(opened, found_candidates, summaries, verified, exempt)
         checks += asked
+    if revoked is not None:
+        checks.insert(0, revoked)
     verdict = _verdict(checks)
     # a summary that decided nothing is not shown as used
     shown = judged if isinstance(best, Candidate) else [*judged, *accepted]
-    return PolicyVerdict(
+    found = PolicyVerdict(
         image=ref,
         digest=image.digest,
         policy=opened.policy.name,
@@ -100,6 +129,8 @@ def decide(
         basis=best.basis if best else "",
         cache_seconds=opened.policy.cache_seconds,
     )
+    seen = (one for _, verification in (*judged, *accepted) for one in verification.attestations)
+    return found, any(one.is_revoked for one in seen)
 
 
 _Judged = tuple[OpenedSigner, Verification]
@@ -169,8 +200,11 @@ def _no_evidence(judged: Sequence[_Judged], search: Search) -> PolicyCheck:
 
 
 def _evidence(result: Result, actual: str, reason: PolicyReason | Reason) -> PolicyCheck:
-    known = reason if isinstance(reason, PolicyReason) else PolicyReason.NO_EVIDENCE
-    return PolicyCheck(Requirement.EVIDENCE, result, _PROVENANCE, actual, reason, GUIDANCE[known])
+    if isinstance(reason, PolicyReason):
+        guidance = GUIDANCE[reason]
+    else:
+        guidance = REVOCATION_GUIDANCE.get(reason, GUIDANCE[PolicyReason.NO_EVIDENCE])
+    return PolicyCheck(Requirement.EVIDENCE, result, _PROVENANCE, actual, reason, guidance)
 
 
 class _Exemptions:
@@ -219,16 +253,19 @@ def _best_provenance(
     """Return the candidate that meets most, with its checks; one that meets everything wins.
 
     Rules cost most. They are asked of the candidates in the order of what else they meet, until one meets
-    everything.
+    everything; of the first alone if their answer is the same for all.
     """
     judged = [(one, [_exempted(one, check, exempt) for check in check_all(one)]) for one in _distinct(found)]
     judged.sort(key=_place)
     if not opened.rules.rules:
         return judged[0]
+    if not opened.rules.tell_candidates_apart:
+        judged = judged[:1]
     attestations = attestations_of(opened, verified)
+    results = opened.rules.evaluate_each(candidate.facts(attestations) for candidate, _ in judged)
     asked: list[tuple[Candidate, list[PolicyCheck]]] = []
-    for candidate, checks in judged:
-        rules = _rule_checks(opened, candidate.facts(attestations))
+    for (candidate, checks), found_rules in zip(judged, results, strict=False):
+        rules = _rule_checks(found_rules)
         asked.append((candidate, checks + [exempt.apply(check) for check in rules]))
         if _place(asked[-1])[0] == 0:
             break
@@ -265,9 +302,9 @@ def _distinct(found: Sequence[Candidate]) -> list[Candidate]:
     return list(known.values())
 
 
-def _rule_checks(opened: OpenedPolicy, facts: Mapping[str, Any]) -> list[PolicyCheck]:
+def _rule_checks(results: Sequence[RuleResult]) -> list[PolicyCheck]:
     checks: list[PolicyCheck] = []
-    for result in opened.rules.evaluate(facts):
+    for result in results:
         rule = result.rule
         expected = one_line(rule.cel)
         if result.is_met:
@@ -288,15 +325,17 @@ def _verdict(checks: Sequence[PolicyCheck]) -> Verdict:
     if not wrong:
         # an exemption lets an image pass without evidence; it never makes it a verified one
         return Verdict.NOT_FOUND if _is_exempt(checks) else Verdict.VERIFIED
-    if any(check.reason is PolicyReason.NO_EVIDENCE for check in wrong):
-        return Verdict.NOT_FOUND
-    if any(check.result is Result.FAIL for check in wrong):
+    if any(check.result is Result.FAIL and check.reason is not PolicyReason.NO_EVIDENCE for check in wrong):
         return Verdict.FAILED
-    return Verdict.INDETERMINATE
+    if any(check.result is Result.ERROR for check in wrong):
+        return Verdict.INDETERMINATE
+    return Verdict.NOT_FOUND
 
 
 def _is_exempt(checks: Sequence[PolicyCheck]) -> bool:
-    return any(check.id == Requirement.EVIDENCE and check.exempted for check in checks)
+    return any(check.id == Requirement.EVIDENCE and check.exempted for check in checks) and not any(
+        check.is_wrong for check in checks
+    )
 
 
 def _decision(verdict: Verdict, checks: Sequence[PolicyCheck], opened: OpenedPolicy) -> Decision:

@@ -16,6 +16,7 @@ from chains.policy.document.load import load_policies, load_text
 from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy, open_policy
 from chains.policy.verdict import ImageAnswer
+from chains.revocation.revocations import Revocations
 from storage.base import Store
 from storage.formats.reference import Image
 
@@ -46,14 +47,17 @@ class Policy:
         text: str | bytes | None = None,
         folder: str | PathLike[str] = "",
         config: Config | None = None,
+        revocations: Revocations | None = None,
+        revocations_state: str | PathLike[str] = "",
     ) -> Policy:
         """Read and open the policies of a file or folder, or those of a text.
 
         ``folder`` is where relative names of key files begin for a text; those of a file begin beside it.
-        ``config`` has the logins to key services. Reads files, and asks key services and clusters where a
-        policy names keys in them, so it may block. Raises :class:`chains.PolicyError` with every
-        problem, :class:`InputError` for what cannot be read, and :class:`UsageError` for a key that cannot be
-        opened.
+        ``config`` has the logins to key services. ``revocations`` count beside the lists that the documents
+        name, whose versions are remembered in ``revocations_state``, as by :func:`chains.open_revocations`.
+        Reads files, and asks key services and clusters where a policy names keys in them, so it may block.
+        Raises :class:`chains.PolicyError` with every problem, :class:`InputError` for what cannot be read,
+        and :class:`UsageError` for a key that cannot be opened.
         """
         if (path is None) is (text is None):
             raise UsageError("a policy is loaded from a path or from a text: give one of them")
@@ -62,7 +66,8 @@ class Policy:
         else:
             data = text.encode() if isinstance(text, str) else text or b""
             policies = load_text(data, str(folder))
-        return cls([open_policy(policy, config) for policy in policies])
+        revoked, state = revocations or Revocations(), str(revocations_state)
+        return cls([open_policy(policy, config, revocations=revoked, state=state) for policy in policies])
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chains.assembly.revocations import NO_MEMORY, read_list
 from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.config.parse import Config
 from chains.documents.load import read_bytes
 from chains.errors import UsageError
 from chains.policy.document.policy import KeyWanted, Policy, SignerWanted
 from chains.policy.rules import Rules, compile_rules
+from chains.revocation.revocations import Revocations, all_of
 from chains.statements.statement import SCAI
 from chains.statements.vsa import VSA
 from chains.verify.criteria import PROVENANCE_TYPES, Criteria
@@ -29,6 +31,9 @@ class OpenedSigner:
     criteria: Criteria
 
 
+_NOTHING_REVOKED = Revocations()
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedPolicy:
     """A policy that can decide. ``trust`` has a signer for each trust entry, in their order."""
@@ -39,9 +44,12 @@ class OpenedPolicy:
     """The signers of predicate types that have their own."""
     rules: Rules
     trust_digests: tuple[str, ...]
-    """What is trusted, for keys of caches: id, status and times of each key, digest of the trusted root."""
+    """What is trusted, for keys of caches: id, status and times of each key, digest of the trusted root, and
+    digest of what is revoked."""
     accept: tuple[OpenedSigner, ...] = ()
     """A signer for each accepted verifier, in their order; it signs summaries, and nothing else counts."""
+    revocations: Revocations = _NOTHING_REVOKED
+    """What no longer counts: by the policy's own list, and by those that were given with it."""
 
     @property
     def signers(self) -> list[OpenedSigner]:
@@ -53,9 +61,17 @@ class OpenedPolicy:
         return found
 
 
-def open_policy(policy: Policy, config: Config | None = None) -> OpenedPolicy:
-    """Open the keys and the trusted root of a policy and compile its rules.
+def open_policy(
+    policy: Policy,
+    config: Config | None = None,
+    *,
+    revocations: Revocations = _NOTHING_REVOKED,
+    state: str | Path = NO_MEMORY,
+) -> OpenedPolicy:
+    """Open the keys and the trusted root of a policy, read its revocation list and compile its rules.
 
+    ``revocations`` count beside the policy's own list. ``state`` is the file that remembers the version of
+    that list, as for :func:`chains.assembly.revocations.open_revocations`; by default nothing is remembered.
     Raises :class:`UsageError` for a key or root that cannot be read, and
     :class:`chains.policy.document.load.PolicyError` for a rule that does not compile.
     """
@@ -86,7 +102,17 @@ def open_policy(policy: Policy, config: Config | None = None) -> OpenedPolicy:
     by_type = {name: signer_of(wanted) for name, wanted in policy.signers.items()}
     accept = tuple(signer_of(entry.signer, (VSA,)) for entry in policy.accept)
     trusted = sorted({told for signer in opened for told in _told(signer.criteria)})
-    return OpenedPolicy(policy, trust, by_type, compile_rules(policy), (*trusted, root_digest), accept)
+    revoked = all_of(revocations, _own_revocations(policy, config, state))
+    digests = (*trusted, root_digest, *([revoked.digest] if revoked.is_configured else []))
+    return OpenedPolicy(policy, trust, by_type, compile_rules(policy), digests, accept, revoked)
+
+
+def _own_revocations(policy: Policy, config: Config | None, state: str | Path) -> Revocations:
+    wanted = policy.revocations
+    if wanted is None:
+        return _NOTHING_REVOKED
+    keys = _keys(wanted.keys, policy, config)
+    return read_list(located(wanted.path, policy), keys, state=state, minimum=wanted.minimum)
 
 
 def _told(criteria: Criteria) -> list[str]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+REVOCATIONS = "revocations"
+"""The check of revocation lists. It is no requirement: nothing can be exempt from it."""
+
 
 class Requirement(StrEnum):
     """What a policy can demand, by the name that exemptions and answers use."""

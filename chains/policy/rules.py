@@ -3,13 +3,15 @@
 The engine is cel-expr-python, the Python binding of CEL-C++ (extra ``policy``). Three things make it safe.
 An error of a rule is a *value* of the engine whose ``bool`` is True, so that a result counts only when its
 type is BOOL and it is ``True``. What rules see is bounded before: depth, whole numbers below 2^64, text
-without lone surrogates. And an activation, which grows with every evaluation, is made for one image and
-thrown away.
+without lone surrogates. And an activation, which grows with every evaluation, is made for one image, or for
+some statements of it, and thrown away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +31,16 @@ VARIABLES = {
     "now": "the time of the decision",
 }
 """What a rule can name. Every other name is an error when the policy is loaded."""
+OF_CANDIDATE = ("provenance", "report", "signer")
+"""What differs between the provenance statements of one image; all else that rules see is the image's."""
 MOST_LEVELS = 128
 """Levels of nesting that rules see; the engine ends the process far beyond."""
 MOST_VALUES = 200_000
 """Values of all statements of one image that rules see."""
+_AT_ONCE = 64
+"""Statements that share an activation, so that what all of them see is converted once for them."""
+_CANDIDATES = "candidates__"
+_NAMES_CANDIDATE = re.compile(rf"\b(?:{'|'.join(OF_CANDIDATE)})\b")
 _LARGEST_WHOLE = (1 << 63) - 1
 _LARGEST_UNSIGNED = (1 << 64) - 1
 
@@ -73,24 +81,93 @@ class Rules:
 
     rules: tuple[Rule, ...] = ()
     _compiled: tuple[cel.Expression, ...] = field(default=(), repr=False)
-    _activation: Callable[[Mapping[str, Any]], cel.Activation] | None = field(default=None, repr=False)
+    _environment: cel.Env | None = field(default=None, repr=False)
+    _of_several: cel.Env | None = field(default=None, repr=False)
+    """Has the name of all candidates, too, which no rule may use."""
+    _placed: dict[tuple[int, int], cel.Expression | None] = field(default_factory=dict, repr=False)
+    """By rule and place: the rule about the candidate of that place, None where it cannot be written so."""
+
+    @property
+    def tell_candidates_apart(self) -> bool:
+        """Whether the result can differ between two provenance statements of one image."""
+        return any(_NAMES_CANDIDATE.search(rule.cel) for rule in self.rules)
 
     def evaluate(self, facts: Mapping[str, Any]) -> list[RuleResult]:
-        """Return the result of every rule for one image. Never raises for what the facts hold.
+        """Return the result of every rule for one statement; see :meth:`evaluate_each`."""
+        return next(self.evaluate_each([facts]))
 
-        ``facts`` has a value for each of :data:`VARIABLES`: plain JSON values, or one that was prepared, and
-        ``now`` as an aware time.
+    def evaluate_each(self, several: Iterable[Mapping[str, Any]]) -> Iterator[list[RuleResult]]:
+        """Yield the result of every rule for each statement of one image. Never raises for what facts hold.
+
+        The facts have a value for each of :data:`VARIABLES`: plain JSON values, or one that was prepared, and
+        ``now`` as an aware time. Those that :data:`OF_CANDIDATE` does not name are the same in all.
+
+        The engine converts what an activation holds again for each of them, which takes most of the time.
+        The first statement has one of its own, because most images have one statement; those after it share
+        them.
         """
-        if not self.rules or self._activation is None:
+        waiting: list[dict[str, Any] | str] = []
+        size, values = 1, 0
+        for facts in several:
+            prepared, own = _prepared(facts)
+            waiting.append(prepared)
+            values += own
+            if len(waiting) >= size or values >= MOST_VALUES:
+                yield from self._evaluate_some(waiting)
+                waiting, values, size = [], 0, min(2 * size, _AT_ONCE)
+        yield from self._evaluate_some(waiting)
+
+    def _evaluate_some(self, several: list[dict[str, Any] | str]) -> list[list[RuleResult]]:
+        fine = [facts for facts in several if not isinstance(facts, str)]
+        shared: cel.Activation | None = None
+        if len(fine) > 1 and self._of_several is not None:
+            candidates = [{name: facts[name] for name in OF_CANDIDATE} for facts in fine]
+            common = {name: value for name, value in fine[0].items() if name not in OF_CANDIDATE}
+            with suppress(RuntimeError, ValueError, TypeError, OverflowError):  # told for each of them
+                shared = self._of_several.Activation({**common, _CANDIDATES: candidates})
+        found, place = [], 0
+        for facts in several:
+            if isinstance(facts, str):
+                found.append([RuleResult(rule, is_met=False, error=facts) for rule in self.rules])
+                continue
+            found.append(self._evaluate_one(facts, place, shared))
+            place += 1
+        return found
+
+    def _evaluate_one(
+        self, facts: Mapping[str, Any], place: int, shared: cel.Activation | None
+    ) -> list[RuleResult]:
+        if self._environment is None:
             return []
-        try:
-            activation = self._activation(_plain(facts)[0])
-        except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-            return [RuleResult(rule, is_met=False, error=f"the evidence: {error}") for rule in self.rules]
-        return [
-            _evaluate(rule, compiled, activation)
-            for rule, compiled in zip(self.rules, self._compiled, strict=True)
-        ]
+        own: cel.Activation | None = None
+        found = []
+        for number, (rule, compiled) in enumerate(zip(self.rules, self._compiled, strict=True)):
+            placed = self._at_place(number, place) if shared is not None else None
+            if shared is not None and placed is not None:
+                found.append(_evaluate(rule, placed, shared))
+                continue
+            try:
+                own = own or self._environment.Activation(facts)
+            except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+                found.append(RuleResult(rule, is_met=False, error=f"the evidence: {error}"))
+                continue
+            found.append(_evaluate(rule, compiled, own))
+        return found
+
+    def _at_place(self, number: int, place: int) -> cel.Expression | None:
+        """Return a rule about one of the candidates that share an activation."""
+        if self._of_several is None:
+            return None
+        if (number, place) not in self._placed:
+            # the line break ends a comment of the rule
+            cel = f"(\n{self.rules[number].cel}\n)"
+            for name in OF_CANDIDATE:
+                cel = f"cel.bind({name}, {_CANDIDATES}[{place}].{name}, {cel})"
+            try:
+                self._placed[number, place] = self._of_several.compile(cel)
+            except (RuntimeError, ValueError):
+                self._placed[number, place] = None  # it has as many levels as there may be
+        return self._placed[number, place]
 
 
 def compile_rules(policy: Policy) -> Rules:
@@ -127,6 +204,7 @@ def check_rules(policy: Policy) -> tuple[Rules, list[tuple[Rule, str]]]:
         ext_bindings.ExtBindings(),
     ]
     environment = cel.NewEnv(variables=types, extensions=extensions)
+    of_several = cel.NewEnv(variables=types | {_CANDIDATES: cel.Type.DYN}, extensions=extensions)
     rules, compiled, wrong = [], [], []
     for rule in policy.rules:
         try:
@@ -140,7 +218,7 @@ def check_rules(policy: Policy) -> tuple[Rules, list[tuple[Rule, str]]]:
             continue
         rules.append(rule)
         compiled.append(expression)
-    return Rules(tuple(rules), tuple(compiled), environment.Activation), wrong
+    return Rules(tuple(rules), tuple(compiled), environment, of_several), wrong
 
 
 def _first_line(error: Exception) -> str:
@@ -161,6 +239,15 @@ def _evaluate(rule: Rule, compiled: cel.Expression, activation: cel.Activation) 
         told = _first_line(RuntimeError(str(result))) if kind == cel.Type.ERROR else f"gives {kind.name()}"
         return RuleResult(rule, is_met=False, error=told)
     return RuleResult(rule, is_met=result)
+
+
+def _prepared(facts: Mapping[str, Any]) -> tuple[dict[str, Any] | str, int]:
+    """Return facts as the engine takes them, or why it must not see them; and how many are its own."""
+    try:
+        prepared, count = _plain(facts)
+    except ValueError as error:
+        return f"the evidence: {error}", 0
+    return prepared, count - sum(fact.count for fact in facts.values() if isinstance(fact, Prepared))
 
 
 def _plain(facts: Mapping[str, Any]) -> tuple[dict[str, Any], int]:

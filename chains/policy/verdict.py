@@ -108,7 +108,7 @@ class PolicyVerdict:
     def exit_code(self) -> int:
         """0 verified or exempt from evidence, 1 failed, 3 no evidence, 4 undecided, whatever the mode is."""
         is_exempt = any(check.id == Requirement.EVIDENCE and check.exempted for check in self.checks)
-        return 0 if is_exempt else self.verdict.exit_code
+        return 0 if is_exempt and self.first_wrong is None else self.verdict.exit_code
 
     @property
     def first_wrong(self) -> PolicyCheck | None:

@@ -49,13 +49,15 @@ RESOURCES: Mapping[str, tuple[str, str]] = {
 class Inventory:
     """All uses of images, the namespaces whose labels are known, and what could not be read.
 
-    ``objects`` counts what was read, with and without images.
+    ``objects`` counts what was read, with and without images. ``unwritten`` says that reports that were asked
+    for could not be written; why is one of the problems.
     """
 
     uses: list[Use] = field(default_factory=list)
     namespaces: dict[str, Namespace] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     objects: int = 0
+    unwritten: bool = False
 
     def add(self, item: Mapping[str, Json], where: str = "") -> None:
         """Add one object."""

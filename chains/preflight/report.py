@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from chains.preflight.answer import ImageCheck, State
+from chains.preflight.cluster_reports import Written
 from chains.preflight.inventory import STANDARD_INPUT, Inventory
 from chains.text import plain
 
@@ -26,15 +27,20 @@ _ROOT = "SRCROOT"
 
 
 def exit_code(checks: Sequence[ImageCheck], inventory: Inventory) -> int:
-    """Return 1 where an image fails, else 4 where one is undecided or something could not be read, else 0."""
+    """Return 1 where an image fails, else 4 where one is undecided or something could not be read, else 0.
+
+    It is 4, too, where reports that were asked for are not in the cluster.
+    """
     states = {check.state for check in checks}
-    if State.FAIL in states:
+    if State.FAIL in states and not inventory.unwritten:
         return 1
-    return 4 if State.UNDECIDED in states or inventory.problems else 0
+    return 4 if State.UNDECIDED in states or inventory.problems or inventory.unwritten else 0
 
 
-def to_json(checks: Sequence[ImageCheck], inventory: Inventory) -> dict[str, Any]:
-    """Return the report as plain JSON values."""
+def to_json(
+    checks: Sequence[ImageCheck], inventory: Inventory, reports: Written | None = None
+) -> dict[str, Any]:
+    """Return the report as plain JSON values. ``reports`` are those that were written into a cluster."""
     states = Counter(check.state.value for check in checks)
     return {
         "schema": SCHEMA,
@@ -42,6 +48,7 @@ def to_json(checks: Sequence[ImageCheck], inventory: Inventory) -> dict[str, Any
         "counts": {state.value: states.get(state.value, 0) for state in State},
         "uses": len(inventory.uses),
         "problems": list(inventory.problems),
+        "reports": reports.to_json() if reports else None,
         "images": [check.to_json() for check in checks],
     }
 

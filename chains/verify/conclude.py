@@ -27,7 +27,7 @@ from chains.verify.revoked import (
 from chains.verify.runs.run import MATCH_CHECK, REPORT_CHECK, SIDECAR_CHECK, UID_CHECK, RunWanted
 from chains.verify.search import Search
 from chains.verify.subject import DigestWanted, NothingWanted, Wanted
-from chains.verify.verdict import Attestation, Check, Left, Target, Verdict, Verification
+from chains.verify.verdict import Attestation, Check, Left, Target, Verdict, Verification, worst
 from storage.record import Evidence
 
 _STEPS = (
@@ -107,25 +107,24 @@ def conclude(case: Case) -> Verification:
     e. FAILED: every attestation is unusable.
 
     With revocation lists, a revoked artifact is FAILED, too, and revoked evidence is unusable. If a list
-    cannot be used, what would be VERIFIED or NOT_FOUND is INDETERMINATE. Nothing becomes VERIFIED because of
+    cannot be used, what would be VERIFIED or NOT_FOUND is INDETERMINATE. No verdict gets better because of
     a list.
     """
     if not case.revocations.is_configured:
-        return _conclude(case)[0]
+        return _conclude(case)
     check = list_check(case.revocations, case.now)
     plain = replace(case, revocations=_NOTHING_REVOKED)
     if check.result is Result.ERROR:
-        return with_list_check(_conclude(plain)[0], check)
-    found, is_less = _conclude(case)
-    if found.verdict is Verdict.VERIFIED and is_less:
+        return with_list_check(_conclude(plain), check)
+    found = _conclude(case)
+    if any(one.is_revoked for one in found.attestations):
         # evidence that was taken away may have contradicted the rest
-        before, _ = _conclude(plain)
-        found = found if before.verdict is Verdict.VERIFIED else before
+        before = _conclude(plain)
+        found = found if worst((found.verdict, before.verdict)) is found.verdict else before
     return with_list_check(found, check)
 
 
-def _conclude(case: Case) -> tuple[Verification, bool]:
-    """Return the verification, and whether revocation lists took evidence away."""
+def _conclude(case: Case) -> Verification:
     examined = _examine_all(case)
     if _learns(examined, case.wanted):
         examined = _examine_all(case)
@@ -154,7 +153,7 @@ def _conclude(case: Case) -> tuple[Verification, bool]:
     else:
         verdict = Verdict.FAILED if weighed.count or _unreadable(case) else Verdict.NOT_FOUND
     attestations, skipped = _list(examined, weighed, is_verified=verdict is Verdict.VERIFIED)
-    found = Verification(
+    return Verification(
         verdict,
         _summary(verdict, checks, weighed, case),
         case.now,
@@ -165,7 +164,6 @@ def _conclude(case: Case) -> tuple[Verification, bool]:
         attestations,
         (*skipped, *case.found.skipped),
     )
-    return found, any(map(is_struck, examined))
 
 
 def _examine_all(case: Case) -> list[Examined]:
@@ -386,6 +384,7 @@ def _list(
                 run_uid=_uid(each),
                 is_image_signature=each.is_image_signature,
                 is_tampered=each.is_tampered,
+                is_revoked=is_struck(each),
                 statement=authentic.statement if authentic else None,
                 payload=authentic.payload if authentic else b"",
             )

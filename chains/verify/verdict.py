@@ -90,6 +90,8 @@ class Attestation:
     is_image_signature: bool = False
     is_tampered: bool = False
     """It names a trusted signer who did not sign it, or contradicts what was signed about the same run."""
+    is_revoked: bool = False
+    """Whether a revocation list takes it away."""
     statement: Statement | None = None
     payload: bytes = field(default=b"", repr=False)
 

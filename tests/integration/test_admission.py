@@ -8,14 +8,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from chains.policy.document.load import load_policies
+from chains.policy.engines.gatekeeper import ProviderAt, generate
+from chains.policy.engines.generated import to_yaml
+from chains.policy.opened import open_policy
 from tests.interop.attested import Attested, attest_image
 from tests.interop.test_admission import leave, move_evidence
+from tests.interop.test_gatekeeper import patient
+from tests.testbed.admission import Gatekeeper, Review
 from tests.testbed.admission_server import AdmissionServer, pod
 from tests.testbed.cluster import MERGE, ApiError, ApiServer
 from tests.testbed.commands import Command, CommandError
@@ -430,3 +437,50 @@ def _is_created(create: Callable[[], Json]) -> bool:
     except ApiError:
         return False
     return True
+
+
+def test_gatekeeper_gets_the_same_answers_from_the_same_server(
+    door: Door, gatekeeper: Gatekeeper, tmp_path: Path
+) -> None:
+    stranger = attest_image(door.registry, tmp_path, "door/gatekeeper")
+    policies = load_policies(door.server.policies)
+    ca = door.server.certificates.ca_file.read_bytes()
+    at = ProviderAt(f"https://127.0.0.1:{door.server.ports[0]}/verify", ca)
+    now = datetime.now(UTC)
+    text = patient(to_yaml([generate(open_policy(policy), now, at) for policy in policies], "gatekeeper"))
+    images = [door.good.reference, stranger.reference, door.image("door/never"), "nginx:1.27"]
+    reviews = [
+        {
+            "request": {
+                "uid": "1",
+                "kind": {"group": "", "version": "v1", "kind": "Pod"},
+                "resource": {"group": "", "version": "v1", "resource": "pods"},
+                "namespace": "shop",
+                "operation": "CREATE",
+                "object": pod("asked", image),
+            },
+            "namespace": {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": "shop", "labels": {"env": mode}},
+            },
+        }
+        for image in images
+        for mode in ("enforce", "warn", "audit")
+    ]
+    before = door.server.metric('chains_admission_seconds_count{webhook="verify"}')
+    told = gatekeeper.review(text, reviews)
+    asked = door.server.metric('chains_admission_seconds_count{webhook="verify"}')
+    assert asked - before == len(reviews)
+    assert told[0:3] == [Review(True, (), (), ())] * 3
+    assert told[9:] == [Review(True, (), (), ())] * 3
+    for enforced, warned, audited, reason in (
+        (*told[3:6], "evidence (key_unknown)"),
+        (*told[6:9], "evidence (no_evidence)"),
+    ):
+        assert not enforced.allowed
+        assert reason in enforced.denials[0]
+        assert warned.allowed
+        assert reason in warned.warnings[0]
+        assert audited.allowed
+        assert reason in audited.dryrun[0]

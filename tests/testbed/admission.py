@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -124,6 +125,43 @@ def _decision(results: list[dict[str, str]]) -> Decision:
     """Return the decision of all rules about one pod; without any, nothing denies."""
     told = "\n".join(f"{one['result']}: {one.get('message', '')}" for one in results)
     return Decision(all(one["result"] in {"pass", "skip"} for one in results), told)
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What Gatekeeper's webhook answers: who is told what, by the enforcement action of the constraint."""
+
+    allowed: bool
+    denials: tuple[str, ...]
+    warnings: tuple[str, ...]
+    dryrun: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gatekeeper:
+    """Gatekeeper's constraint framework, with providers of external data."""
+
+    command: Command
+
+    def review(
+        self, objects: str, reviews: Sequence[Mapping[str, Any]], *, cache_seconds: int = 0
+    ) -> list[Review]:
+        """Answer reviews, one after the other, by the Providers, templates and constraints of ``objects`` (YAML).
+
+        A review has ``request`` (an AdmissionRequest) and ``namespace`` (the Namespace). Answers of providers
+        are kept for ``cache_seconds``. Raises :class:`CommandError` for objects that Gatekeeper does not accept.
+        """
+        path = _write(self.command.home / "objects.yaml", objects)
+        lines = "".join(f"{json.dumps(review)}\n" for review in reviews)
+        done = self.command("-cache", str(cache_seconds), path, text=lines)
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        wrong = [answer["error"] for answer in answers if answer["error"]]
+        if wrong or len(answers) != len(reviews):
+            raise CommandError(f"gatekeeper decided nothing: {wrong}\n{done.stdout}{done.stderr}")
+        return [
+            Review(answer["allowed"], *(tuple(answer[name]) for name in ("denials", "warnings", "dryrun")))
+            for answer in answers
+        ]
 
 
 def _write(path: Path, text: str) -> Path:

@@ -63,6 +63,7 @@ PROGRAMS = {
     "policy-tester": Program("policycontroller", "github.com/sigstore/policy-controller/cmd/tester"),
     "kyverno": Program("kyverno", "github.com/kyverno/kyverno/cmd/cli/kubectl-kyverno"),
     "slsa-verifier": Program("slsaverifier", "github.com/slsa-framework/slsa-verifier/v2/cli/slsa-verifier"),
+    "gatekeeper": Program("gatekeeper"),
     "peer": Program("peer"),
     "peer-controller": Program("peercontroller", "github.com/tektoncd/chains/cmd/controller"),
     "peer-stores": Program("peerstores"),

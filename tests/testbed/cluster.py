@@ -185,23 +185,36 @@ def _wait_until_ready(server: ApiServer) -> None:
 
 
 def _install_tekton(server: ApiServer) -> None:
-    found = subprocess.check_output([go_for(MODULE.name), "mod", "download", "-json", PIPELINE], cwd=MODULE)
-    folder = Path(json.loads(found)["Dir"]) / "config" / "300-crds"
-    definitions = [
+    install_crds(
+        server,
+        definitions_of(MODULE.name, PIPELINE, "config/300-crds"),
+        [f"tekton.dev/v1{'beta1' if plural == 'customruns' else ''}/{plural}" for plural in ("taskruns", "pipelineruns", "customruns")],
+    )  # fmt: skip
+
+
+def definitions_of(module: str, package: str, folder: str) -> list[Json]:
+    """Return the CRDs in a folder of a Go package, which the module beside this file pins."""
+    found = subprocess.check_output(
+        [go_for(module), "mod", "download", "-json", package], cwd=MODULE.with_name(module)
+    )
+    return [
         document
-        for path in sorted(folder.glob("*.yaml"))
+        for path in sorted((Path(json.loads(found)["Dir"]) / folder).glob("*.yaml"))
         for document in yaml.safe_load_all(path.read_text())
         if document and document["kind"] == "CustomResourceDefinition"
     ]
+
+
+def install_crds(server: ApiServer, definitions: list[Json], served: list[str]) -> None:
+    """Create CRDs and wait until their resources (``group/version/plural``) are served."""
     for definition in definitions:
         definition["spec"].pop("conversion", None)  # its webhook does not run here
         server.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
     deadline = time.monotonic() + READY_SECONDS
-    for plural in ("taskruns", "pipelineruns", "customruns"):
-        version = "v1beta1" if plural == "customruns" else "v1"
+    for resource in served:
         while True:
             try:
-                server.request("GET", f"/apis/tekton.dev/{version}/{plural}?limit=1")
+                server.request("GET", f"/apis/{resource}?limit=1")
                 break
             except ApiError as error:
                 # not served yet, or its storage is still being set up

@@ -32,11 +32,13 @@ class Command:
         env: Mapping[str, str] | None = None,
         check: bool = True,
         seconds: float = 60,
+        text: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run the program with ``args``. Raises :class:`CommandError` if it fails and ``check`` is true.
 
         All addresses except loopback go through a proxy that does not exist. Of the caller's environment only
-        PATH is used. The working folder is the home folder unless ``cwd`` is given.
+        PATH is used. The working folder is the home folder unless ``cwd`` is given. ``text`` is the input, which
+        is empty without it.
         """
         environment = {
             "PATH": os.environ.get("PATH", ""),
@@ -50,7 +52,7 @@ class Command:
             env=environment | dict(self.settings) | dict(env or {}),
             timeout=seconds,
             text=True,
-            stdin=subprocess.DEVNULL,
+            input=text or "",
             capture_output=True,
             check=False,
         )

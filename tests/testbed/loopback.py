@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.testbed.certificates import Certificates
 
 
 class LoopbackServer(ThreadingHTTPServer):
@@ -41,10 +44,10 @@ class Answer:
 
 
 @contextmanager
-def serving(answer: Callable[[Request], Answer]) -> Iterator[str]:
-    """Serve plain HTTP on a free loopback port for the length of the block; yields the base URL.
+def serving(answer: Callable[[Request], Answer], certificates: Certificates | None = None) -> Iterator[str]:
+    """Serve HTTP on a free loopback port for the length of the block; yields the base URL.
 
-    ``answer`` is called in several threads.
+    ``answer`` is called in several threads. With ``certificates`` it is served behind TLS.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -70,10 +73,16 @@ def serving(answer: Callable[[Request], Answer]) -> Iterator[str]:
             del format, args
 
     with LoopbackServer(("127.0.0.1", 0), Handler) as server:
+        if certificates:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificates.cert_file, certificates.key_file)
+            server.socket = context.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http{'s' if certificates else ''}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()

@@ -10,6 +10,7 @@ from chains.assembly.stores import open_url, store_options
 from chains.assembly.workspace import Settings, load_settings
 from chains.cli.arguments import OK, Options
 from chains.cli.policies.summary import attest_answers, open_verifier
+from chains.cli.revocations import revocations_of
 from chains.errors import UsageError
 from chains.policy.document.patterns import read_image
 from chains.policy.document.policy import Namespace
@@ -55,7 +56,7 @@ async def decide_by_policy(options: Options) -> int:
         option = f"--{clash[0].replace('_', '-')}"
         raise UsageError(f"pass --policy or {option}: with a policy, the policy says what is demanded")
     settings = load_settings(options.config)
-    policy = load_policy(options.policy, settings)
+    policy = load_policy(options.policy, settings, options)
     summarizer = open_verifier(options, settings, policy.documents)
     for word in options.targets:
         if not read_image(word).digest and not options.resolve:
@@ -97,14 +98,19 @@ async def decide_by_policy(options: Options) -> int:
     return show_answers(answers, options)
 
 
-def load_policy(path: str, settings: Settings) -> Policy:
-    """Read and open the policies of a file or folder."""
-    return Policy.load(path, config=settings.config)
+def load_policy(path: str, settings: Settings, options: Options) -> Policy:
+    """Read and open the policies of a file or folder, with the revocation list that options name."""
+    return Policy.load(
+        path,
+        config=settings.config,
+        revocations=revocations_of(options, settings.config),
+        revocations_state=options.revocations_state,
+    )
 
 
-def open_policies(path: str, settings: Settings) -> list[OpenedPolicy]:
-    """Read and open the policies of a file or folder, one for each document."""
-    return list(load_policy(path, settings).documents)
+def open_policies(path: str, settings: Settings, options: Options) -> list[OpenedPolicy]:
+    """Read and open the policies of a file or folder, one for each document; as :func:`load_policy`."""
+    return list(load_policy(path, settings, options).documents)
 
 
 def show_answers(answers: Sequence[ImageAnswer], options: Options) -> int:

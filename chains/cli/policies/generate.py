@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 
+from chains.assembly.revocations import NO_MEMORY
 from chains.assembly.workspace import load_settings
 from chains.cli.arguments import FAILURE, FILE, OK, Argument, Option, Options, config
 from chains.cli.commands import Command
-from chains.cli.policies.decide import open_policies
+from chains.documents.load import read_bytes
 from chains.errors import UsageError
-from chains.policy.engines.generated import Effect, to_yaml
+from chains.policy.engines import gatekeeper
+from chains.policy.engines.generated import Effect, Generated, to_yaml
 from chains.policy.engines.targets import TARGETS
+from chains.policy.loaded import Policy
+from chains.policy.opened import OpenedPolicy
 from chains.terminal import say, write_text
 from chains.text import count
 
@@ -20,9 +27,12 @@ def _generate(options: Options) -> int:
     target: str | None = getattr(options, "for")
     if not target:
         raise UsageError(f"for which engine? pass --for {' or '.join(TARGETS)}")
-    policies = open_policies(options.path, load_settings(options.config))
+    generate_one = _generator(target, options)
+    config_of = load_settings(options.config).config
+    # nothing is judged here, so no version of a revocation list is remembered
+    policies = Policy.load(options.path, config=config_of, revocations_state=NO_MEMORY).documents
     now = datetime.now(UTC)
-    found = [TARGETS[target](policy, now) for policy in policies]
+    found = [generate_one(policy, now) for policy in policies]
     for one in found:
         for limit in one.limits:
             say(f"policy {one.policy.name}: {limit}")
@@ -33,6 +43,13 @@ def _generate(options: Options) -> int:
         return FAILURE
     write_text(to_yaml(found, target).rstrip("\n"))
     return OK
+
+
+def _generator(target: str, options: Options) -> Callable[[OpenedPolicy, datetime], Generated]:
+    if target != "gatekeeper":
+        return TARGETS[target]
+    ca = read_bytes(Path(options.provider_ca)) if options.provider_ca else b""
+    return partial(gatekeeper.generate, provider=gatekeeper.ProviderAt(options.provider_url, ca))
 
 
 generate = Command(
@@ -46,6 +63,18 @@ generate = Command(
             "fail, and write nothing, if the engine does not express everything",
             twin="CHAINS_POLICY_STRICT",
             flag=True,
+        ),
+        Option(
+            "--provider-url",
+            "for gatekeeper: where chains admission answers it",
+            twin="CHAINS_PROVIDER_URL",
+            default=gatekeeper.DEFAULT_URL,
+        ),
+        Option(
+            "--provider-ca",
+            "for gatekeeper: the PEM file of the CA of that server",
+            twin="CHAINS_PROVIDER_CA",
+            type=FILE,
         ),
         config("a chains-config, for the settings of key services"),
     ],

@@ -25,6 +25,7 @@ from chains.cli.commands import Command, Group
 from chains.cli.policies.decide import namespace_of, open_policies
 from chains.cli.policies.generate import generate
 from chains.cli.progress import Progress
+from chains.cli.revocations import revocation_options
 from chains.columns import table
 from chains.documents.load import read_bytes, read_standard_input
 from chains.errors import UsageError
@@ -63,7 +64,7 @@ def _lint(options: Options) -> int:
 def _test(options: Options) -> int:
     """Judge every case and print which gave another answer than expected."""
     settings = load_settings(options.config)
-    policies = open_policies(options.path, settings)
+    policies = open_policies(options.path, settings, options)
     cases = read_cases(Path(options.cases))
     now = datetime.now(UTC)
     open_store = partial(open_url, options=store_options(settings.config))
@@ -112,7 +113,7 @@ def _explain(options: Options) -> int:
 def _diff(options: Options) -> int:
     """Print for which images another policy changes the answer."""
     settings = load_settings(options.config)
-    old, new = (open_policies(path, settings) for path in (options.old, options.new))
+    old, new = (open_policies(path, settings, options) for path in (options.old, options.new))
     images = _images(options)
     urls = list(dict.fromkeys(options.store or ("oci:",)))
     progress = Progress(len(images), "images")
@@ -212,6 +213,7 @@ policy = Group(
                 _path(),
                 Argument("cases", "a folder of cases, or one file of them", "CASES", type=FILE),
                 Option("--junit", "write a JUnit report here", metavar="FILE", type=FILE),
+                *revocation_options(),
                 config("a chains-config, for its registry settings and how runs of cases are attested"),
                 output(),
             ],
@@ -242,6 +244,7 @@ policy = Group(
                     type=FILE,
                 ),
                 store("look for evidence here (default: an image's registry)"),
+                *revocation_options(),
                 config("a chains-config, for its registry settings"),
                 output(),
             ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -13,6 +14,7 @@ from chains.cli.cluster import access_options, split_names
 from chains.cli.commands import Command
 from chains.cli.policies.decide import open_policies
 from chains.cli.progress import Progress
+from chains.cli.revocations import revocation_options
 from chains.cluster.client import Cluster
 from chains.cluster.discovery import find_access
 from chains.columns import table
@@ -20,7 +22,9 @@ from chains.errors import UsageError
 from chains.loop import carry_out
 from chains.preflight.answer import ImageCheck, State
 from chains.preflight.check import Places, check_all
+from chains.preflight.cluster_reports import Written, write_reports
 from chains.preflight.inventory import Inventory, from_cluster, from_files
+from chains.preflight.openreports import API_VERSION, NAME, Report, checked_name, reports_of
 from chains.preflight.report import exit_code, to_json, to_junit, to_sarif
 from chains.terminal import say, terminal_width, write_json, write_line, write_text
 from chains.text import count
@@ -30,15 +34,23 @@ def _preflight(options: Options) -> int:
     """Ask the policies about every image of manifests or of a cluster, and print what would not pass."""
     if not options.manifests and not options.cluster:
         raise UsageError("nothing to look at: name manifests, or pass --cluster")
+    if options.write_reports and not options.cluster:
+        raise UsageError("--write-reports belongs to --cluster: there is no cluster to write into")
+    if "dry_run" in options.given and not options.write_reports:
+        raise UsageError("--dry-run belongs to --write-reports")
+    report_name = checked_name(options.report_name)
     settings = load_settings(options.config)
-    policies = open_policies(options.policy, settings)
+    policies = open_policies(options.policy, settings, options)
     inventory = Inventory()
+    namespaces = split_names(options.namespace)
+    now = datetime.now(UTC)
     from_files(options.manifests, inventory)
+    of_files = len(inventory.problems)
 
     async def run() -> list[ImageCheck]:
         if options.cluster:
             async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
-                await from_cluster(cluster, split_names(options.namespace), inventory)
+                await from_cluster(cluster, namespaces, inventory)
         progress = Progress(len({use.image for use in inventory.uses}), "images")
         found = store_options(settings.config)
         stores = [open_url(url, found) for url in dict.fromkeys(options.store or ("oci:",))]
@@ -47,7 +59,7 @@ def _preflight(options: Options) -> int:
             return await check_all(
                 inventory,
                 Places(policies, stores, RegistryTags(found), indexes),
-                now=datetime.now(UTC),
+                now=now,
                 advance=lambda state: progress.advance(failed=state is State.FAIL),
                 keep_evidence=options.output == "json",
             )
@@ -56,15 +68,30 @@ def _preflight(options: Options) -> int:
             for opened in indexes:
                 await opened.close()
 
+    async def write(reports: Sequence[Report]) -> Written:
+        async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
+            return await write_reports(cluster, reports, report_name, namespaces, dry_run=options.dry_run)
+
     checks = carry_out(run())
-    _show(checks, inventory, options)
+    written = None
+    if options.write_reports:
+        unseen = inventory.problems[of_files:]
+        written = carry_out(write(reports_of(checks, unseen, report_name, now, namespaces)))
+        if written.failure:
+            inventory.problems.append(written.failure)
+            inventory.unwritten = True
+    _show(checks, inventory, options, written)
     return exit_code(checks, inventory)
 
 
-def _show(checks: list[ImageCheck], inventory: Inventory, options: Options) -> None:
+def _show(checks: list[ImageCheck], inventory: Inventory, options: Options, written: Written | None) -> None:
+    if written is not None and not written.failure:
+        say(f"{API_VERSION}: {written}")
+        for label in written.skipped:
+            say(f"{label}: its namespace is gone or going, so nothing was written")
     match options.output:
         case "json":
-            write_json(to_json(checks, inventory), indent=True)
+            write_json(to_json(checks, inventory, written), indent=True)
         case "junit":
             write_text(to_junit(checks, inventory))
         case "sarif":
@@ -108,7 +135,13 @@ preflight = Command(
         Option("--cluster", "look at the objects of a cluster, too", flag=True),
         *access_options(),
         Option("--namespace", "of the cluster these namespaces alone", short="-n", metavar="A,B"),
+        Option(
+            "--write-reports", "write openreports.io reports into the cluster, for each namespace", flag=True
+        ),
+        Option("--report-name", "the name of these reports", default=NAME, metavar="NAME"),
+        Option("--dry-run", "let the cluster check the reports, and write none", flag=True),
         store("look for evidence here (default: an image's registry)"),
+        *revocation_options(),
         config("a chains-config, for its registry settings"),
         Option("--platforms", "ask registries for the platforms of indexes, where no store knows", flag=True),
         Option("--verbose", "show images that pass, too", flag=True),

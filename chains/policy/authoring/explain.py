@@ -45,6 +45,9 @@ def _about(policy: Policy, image: Image, namespace: Namespace | None) -> Iterato
         )
     for accepted in policy.accept:
         yield from (f"  {sentence}" for sentence in _accepted(accepted))
+    if policy.revocations is not None:
+        least = f", from version {policy.revocations.minimum} on" if policy.revocations.minimum else ""
+        yield f"  What the revocation list {policy.revocations.path} names does not count{least}."
     for demand in _demands(policy):
         yield f"  {demand}"
     if policy.accept and (unstated := unstated_by_summaries(policy)):

@@ -17,6 +17,7 @@ from chains.policy.document.problem import Finding, Problem, Severity
 from chains.policy.opened import OpenedPolicy, open_policy
 from chains.policy.reasons import Requirement
 from chains.policy.rules import check_rules
+from chains.statements.vsa import VSA
 
 _LITERAL = re.compile(
     r"""r?'''.*?'''|r?\"\"\".*?\"\"\"|r?'(?:\\.|[^'\\])*'|r?"(?:\\.|[^"\\])*\"""", re.DOTALL
@@ -57,10 +58,10 @@ def _lint(policy: Policy, now: datetime) -> Iterator[Finding]:
     yield from _gives_way(policy)
     yield from _exempts(policy, now)
     yield from _reads(policy)
-    yield from _opens(policy)
+    yield from _opens(policy, now)
 
 
-def _opens(policy: Policy) -> Iterator[Finding]:
+def _opens(policy: Policy, now: datetime) -> Iterator[Finding]:
     """Give what keeps a policy from being opened here: rules that do not compile, keys that cannot be read.
 
     Keys of services are left out: lint works without a network.
@@ -76,13 +77,19 @@ def _opens(policy: Policy) -> Iterator[Finding]:
             yield Finding(("spec", "rules", places[rule.name], "cel"), "rule", f"rule {rule.name}: {why}")
         if wrong:
             return
-    if all("://" not in key.ref for _, signer in _signers(policy) for key in signer.keys):
+    keys = [key for _, signer in _signers(policy) for key in signer.keys]
+    keys += policy.revocations.keys if policy.revocations else ()
+    if all("://" not in key.ref for key in keys):
         try:
             opened = open_policy(policy)
         except (UsageError, InputError) as error:
             yield Finding(("spec", "trust" if policy.trust else "accept"), "key", str(error))
             return
         yield from _shares(policy, opened)
+        problem = opened.revocations.problem(now)
+        if problem:
+            told = f"{problem}; with it, every image is undecided"
+            yield _warning(("revocations", "list"), "revocation_list_unusable", told)
 
 
 def _shares(policy: Policy, opened: OpenedPolicy) -> Iterator[Finding]:
@@ -157,6 +164,9 @@ def _demands(policy: Policy) -> Iterator[Finding]:
     if policy.trust and not says_whose:
         told = "any task of these builders can claim to have made an image: demand namespaces, tasks or "
         yield _warning(("require",), "any_run", told + "externalParameters")
+    if VSA in require.predicates:
+        told = "a verification summary must exist, and nothing of it is read, not even FAILED: use accept.vsa"
+        yield _warning(("require", "predicates"), "vsa_unread", told)
     if require.max_age is not None and not (require.timestamp or require.log):
         told = "without timestamp or log it is undecided where nobody vouches for a time"
         yield _warning(("require", "maxAge"), "age_without_time", told)

@@ -216,6 +216,13 @@ _EXEMPTION = Fields(
         "reference": Named(_LINE, "where it was approved, such as a ticket", required=True),
     }
 )
+_REVOCATIONS = Fields(
+    {
+        "list": Named(_LINE, "a signed revocation list beside the policy", required=True),
+        "keys": Named(ListOf(_KEY, 1), "the keys that may sign it", required=True),
+        "minVersion": Named(Whole(1, (1 << 53) - 1), "the least version of the list"),
+    }
+)
 _SPEC = Fields(
     {
         "match": Named(
@@ -247,6 +254,7 @@ _SPEC = Fields(
             "evidence that counts in place of provenance",
         ),
         "signers": Named(ListOf(_SIGNERS), "who signs other predicate types; else those of trust"),
+        "revocations": Named(_REVOCATIONS, "what no longer counts"),
         "require": Named(_REQUIRE, "what the evidence must show"),
         "rules": Named(ListOf(_RULE), "further conditions in CEL"),
         "exemptions": Named(ListOf(_EXEMPTION), "what does not count for which image, and until when"),

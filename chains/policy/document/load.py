@@ -24,6 +24,7 @@ from chains.policy.document.policy import (
     NamespacesWanted,
     Policy,
     Requirements,
+    RevocationsWanted,
     Rule,
     SignerWanted,
     StepImagesWanted,
@@ -33,7 +34,7 @@ from chains.policy.document.policy import (
 from chains.policy.document.problem import Finding, Problem, Report, Severity, dotted
 from chains.policy.document.shapes import WRONG
 from chains.policy.document.sources import SourceAllowed, canonical
-from chains.policy.reasons import Requirement
+from chains.policy.reasons import REVOCATIONS, Requirement
 from chains.verify.criteria import CertificateWanted, NameWanted
 
 T = TypeVar("T")
@@ -186,10 +187,13 @@ def _build(value: object, report: Report, *, digest: str, file: str, folder: str
         Rule(rule["name"], rule["cel"], rule["message"], rule.get("guidance", ""))
         for rule in spec.get("rules", ())
     )
-    _refuse_twice([rule.name for rule in rules], (*path, "rules"), failed, reserved=tuple(Requirement))
+    _refuse_twice(
+        [rule.name for rule in rules], (*path, "rules"), failed, reserved=(*Requirement, REVOCATIONS)
+    )
     exemptions = _exemptions(spec.get("exemptions", ()), (*path, "exemptions"), rules, failed)
     require = _requirements(spec.get("require", {}), (*path, "require"), failed)
     _check_root(spec, (*trust, *accept), signers, require, failed)
+    revocations = _revocations(spec.get("revocations"), (*path, "revocations"), failed)
     if failed.is_any:
         return None
     return Policy(
@@ -204,6 +208,7 @@ def _build(value: object, report: Report, *, digest: str, file: str, folder: str
         cache_seconds=spec.get("cacheSeconds", 300),
         trusted_root=spec.get("trustedRoot", ""),
         signers=signers,
+        revocations=revocations,
         rules=rules,
         exemptions=exemptions,
         accept=accept,
@@ -277,6 +282,14 @@ def _signer(value: Mapping[str, Any], path: ValuePath, failed: _Failed) -> Signe
     if not keys and identity is None:
         failed(path, "nobody", "nobody may sign: name keys, or an identity with its issuer")
     return SignerWanted(tuple(keys), identity)
+
+
+def _revocations(
+    value: Mapping[str, Any] | None, path: ValuePath, failed: _Failed
+) -> RevocationsWanted | None:
+    if value is None:
+        return None
+    return RevocationsWanted(value["list"], _signer(value, path, failed).keys, value.get("minVersion", 0))
 
 
 def _identity(value: Mapping[str, str], path: ValuePath, failed: _Failed) -> CertificateWanted | None:

@@ -197,6 +197,15 @@ class Exemption:
 
 
 @dataclass(frozen=True, slots=True)
+class RevocationsWanted:
+    """The revocation list that a policy reads, the keys that may sign it, and its least version."""
+
+    path: str
+    keys: tuple[KeyWanted, ...]
+    minimum: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """One policy document. ``digest`` is the SHA-256 of its file's bytes, ``sha256:HEX``.
 
@@ -214,6 +223,7 @@ class Policy:
     cache_seconds: int = 300
     trusted_root: str = ""
     signers: Mapping[str, SignerWanted] = field(default_factory=dict)
+    revocations: RevocationsWanted | None = None
     rules: tuple[Rule, ...] = ()
     exemptions: tuple[Exemption, ...] = ()
     accept: tuple[AcceptedVerifier, ...] = ()

@@ -74,15 +74,21 @@ def metadata(policy: Policy, suffix: str = "") -> dict[str, Any]:
 
 
 def to_yaml(generated: Iterable[Generated], target: str) -> str:
-    """Return the documents of all policies as YAML, each policy's limits as comments above its first one."""
-    parts = []
+    """Return the documents of all policies as YAML, each policy's limits as comments above its first one.
+
+    A document that several policies share is written once.
+    """
+    parts: list[str] = []
+    written: list[Mapping[str, Any]] = []
     for one in generated:
         comments = [f"Written by chains policy generate --for {target} from policy {one.policy.name}."]
         if one.policy.digest:
             comments.append(f"Digest of the policy's file: {one.policy.digest}")
         comments += map(str, one.limits)
         head = "".join(f"# {_comment(line)}\n" for line in comments)
-        bodies = [_document(document) for document in one.documents]
+        new = [document for document in one.documents if document not in written]
+        written += new
+        bodies = [_document(document) for document in new]
         parts.append(head + "---\n".join(bodies))
     return "---\n".join(parts)
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from chains.statements.statement import STATEMENT_V1
 from chains.statements.vsa import VSA
+from signers.formats.dsse import pae
 from storage.record import Evidence
 from tests.faults.verify.forge import DIGEST, HEX, IMAGE, bundle, evidence, form_b, public, signer, subject
-from tests.testbed.forged_sigstore import Instance
+from tests.testbed.forged_sigstore import Instance, encoded, private_key, sign
 from tests.testbed.forged_timestamps import Stamp
 
 Json = Any
@@ -90,6 +91,22 @@ def held(statement: Json, key: str = "verifier") -> Evidence:
 @cache
 def _instance() -> Instance:
     return Instance.new()
+
+
+def by_certificate(statement: Json) -> Evidence:
+    """Return a statement that a certificate of the instance signed, with a timestamp."""
+    key = private_key()
+    members = json.loads(bundle(statement))
+    payload = base64.b64decode(members["dsseEnvelope"]["payload"])
+    signature = sign(key, pae(members["dsseEnvelope"]["payloadType"], payload))
+    members["dsseEnvelope"]["signatures"] = [{"sig": encoded(signature)}]
+    members["verificationMaterial"] = {
+        "certificate": {"rawBytes": encoded(_instance().certificate(key))},
+        "timestampVerificationData": {
+            "rfc3161Timestamps": [{"signedTimestamp": encoded(_instance().timestamp(signature))}]
+        },
+    }
+    return evidence(json.dumps(members).encode(), "bundle-v0.3", "oci-referrer")
 
 
 @cache

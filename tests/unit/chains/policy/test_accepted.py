@@ -19,6 +19,7 @@ from chains.policy.document.policy import Requirements
 from chains.policy.loaded import Policy
 from chains.policy.reasons import Requirement
 from chains.policy.verdict import Decision
+from chains.statements.vsa import VSA
 from chains.verify.verdict import Verdict
 from signers.keys.keyset import MEDIA_TYPE
 from storage.record import Evidence
@@ -36,6 +37,7 @@ from tests.faults.verify.forge import (
     signer,
     with_payload,
 )
+from tests.testbed.forged_sigstore import IDENTITY, ISSUER
 from tests.unit.chains.policy.made import (
     STOREFRONT,
     document,
@@ -52,6 +54,7 @@ from tests.unit.chains.policy.summaries import (
     POLICY,
     VERIFIER,
     accepted,
+    by_certificate,
     door,
     failed,
     held,
@@ -245,6 +248,31 @@ def test_a_copy_with_a_later_timestamp_makes_no_summary_younger() -> None:
     assert verdict(aged(), again).verdict is Verdict.VERIFIED
     assert wrong(verdict(aged(), old, again)) == {"vsaMaxAge": "summary_too_old"}
     assert wrong(verdict(aged(), again, old)) == {"vsaMaxAge": "summary_too_old"}
+
+
+HOST = "2025-06-01T12:01:00Z"
+"""When the certificates of ``by_certificate`` hold."""
+
+
+@pytest.mark.parametrize(
+    ("identity", "reason"),
+    [
+        ({"san": IDENTITY, "issuer": ISSUER}, None),
+        ({"sanRegexp": ".*/serviceaccounts/.*", "issuer": ISSUER}, None),
+        ({"san": IDENTITY + "/other", "issuer": ISSUER}, "identity_mismatch"),
+        ({"san": IDENTITY, "issuer": ISSUER + "/other"}, "issuer_mismatch"),
+    ],
+)
+def test_a_verifier_may_be_an_identity_with_its_issuer(identity: Json, reason: str | None) -> None:
+    entry = accepted(signer={"identity": identity}, maxAge="600d")
+    policy = door(entry, trustedRoot=trusted_root())
+    piece = by_certificate(vsa(timeVerified=HOST))
+    assert wrong(verdict(policy, piece)) == ({"evidence": reason} if reason else {})
+    if reason is None:
+        aged_out = door(entry | {"maxAge": "300d"}, trustedRoot=trusted_root())
+        assert wrong(verdict(aged_out, piece)) == {"vsaMaxAge": "summary_too_old"}
+        other = by_certificate(vsa(timeVerified=HOST, verifier={"id": VERIFIER + "/other"}))
+        assert wrong(verdict(policy, other)) == {"vsa": "verifier_not_accepted"}
 
 
 def test_a_summary_expires_while_nothing_changes() -> None:
@@ -461,6 +489,14 @@ def test_lint_warns_of_what_accepts_too_much(tmp_path: Path) -> None:
     shared = aged("7d", trust=[trust("tekton", "verifier")], require={"namespaces": ["ci"]})
     assert linted(shared, tmp_path) == {"vsa_by_builder", "vsa_never_counts"}
     assert linted(door(accepted(maxLevel=1)), tmp_path) == {"vsa_without_max_age", "level_out_of_reach"}
+
+
+def test_lint_warns_of_a_summary_that_must_exist_and_is_not_read(tmp_path: Path) -> None:
+    written = document(require={"predicates": [VSA], "namespaces": ["ci"]})
+    assert linted(written, tmp_path) == {"vsa_unread"}
+    signers = [{"predicateType": VSA, "keys": [{"pem": public("verifier").pem.decode()}]}]
+    unread = document(require={"predicates": [VSA]}, signers=signers)
+    assert verdict(unread, form_b(tekton()), held(failed())).verdict is Verdict.VERIFIED
 
 
 def test_lint_warns_of_an_identity_that_builds_and_verifies(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from tests.unit.chains.policy.made import (
     verdict,
     wrong,
 )
+from tests.unit.chains.policy.summaries import POLICY, accepted, door, held, vsa
 
 Json = Any
 EXEMPTION = {"until": "2027-01-01T00:00:00Z", "reason": "r", "reference": "T-1"}
@@ -152,6 +153,12 @@ def test_16_evidence_is_looked_for_once_for_all_policies() -> None:
     found = asyncio.run(answer(policies, read_image(REF), stores=[shelf], now=NOW))
     assert isinstance(found, ImageAnswer)
     assert len(shelf.asked) == 1
+
+
+def test_18_a_summary_of_another_version_of_the_policy_does_not_count() -> None:
+    accept = {"vsa": [accepted(policy={"uri": POLICY, "digest": "sha256:" + "cd" * 32})]}
+    assert verdict(door(), held(vsa())).verdict is Verdict.VERIFIED
+    assert wrong(verdict(door(accept=accept), held(vsa()))) == {"vsa": "summary_policy_not_accepted"}
 
 
 def test_18_the_answer_names_the_digest_of_its_policy() -> None:

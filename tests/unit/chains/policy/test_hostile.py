@@ -103,17 +103,55 @@ def test_each_statement_of_an_image_is_read_for_rules_once(monkeypatch: pytest.M
 def test_rules_are_asked_of_a_statement_once_however_many_copies_are_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[object] = []
-    original = Rules.evaluate
-
-    def counting(self: Rules, facts: Json) -> Json:
-        asked.append(facts)
-        return original(self, facts)
-
-    monkeypatch.setattr(Rules, "evaluate", counting)
-    found = verdict(document(rules=FALSE), *_copies(20), form_b(tekton(uid="uid-2")))
+    asked = _asked(monkeypatch)
+    rules = [{"name": "no", "cel": "provenance.predicateType == 'none'", "message": "it is another"}]
+    found = verdict(document(rules=rules), *_copies(20), form_b(tekton(uid="uid-2")))
     assert wrong(found) == {"no": "rule_failed"}
     assert len(asked) == 2
+
+
+def test_a_rule_about_all_statements_alone_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _asked(monkeypatch)
+    found = verdict(document(rules=FALSE), *(form_b(tekton(uid=f"uid-{one}")) for one in range(20)))
+    assert wrong(found) == {"no": "rule_failed"}
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("name", ["provenance", "report", "signer"])
+def test_a_rule_that_names_what_differs_is_asked_of_each(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _asked(monkeypatch)
+    cel = f"size(attestations) == 0 && [{name}] != []"
+    rules = [{"name": "no", "cel": cel, "message": "there are statements"}]
+    found = verdict(document(rules=rules), *(form_b(tekton(uid=f"uid-{one}")) for one in range(20)))
+    assert wrong(found) == {"no": "rule_failed"}
+    assert len(asked) == 20
+
+
+def test_the_rules_of_an_image_stop_at_the_statement_that_meets_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = _asked(monkeypatch)
+    rules = [{"name": "any", "cel": "provenance.predicateType != ''", "message": "it is another"}]
+    found = verdict(document(rules=rules), *(form_b(tekton(uid=f"uid-{one}")) for one in range(20)))
+    assert found.verdict is Verdict.VERIFIED
+    assert len(asked) == 1
+
+
+def _asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return what rules will be asked about."""
+    asked: list[object] = []
+    original = Rules.evaluate_each
+
+    def counting(self: Rules, several: Json) -> Json:
+        def counted() -> Json:
+            for facts in several:
+                asked.append(facts)
+                yield facts
+
+        return original(self, counted())
+
+    monkeypatch.setattr(Rules, "evaluate_each", counting)
+    return asked
 
 
 def test_more_values_than_rules_may_see_fail_them_for_every_candidate() -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +198,26 @@ def test_the_command_ends_with_the_code_of_its_report(
     assert "1 image of 1 use: 0 pass, 0 fail, 0 undecided, 1 skip" in capsys.readouterr().out
     assert chains(["preflight", "policy.json"]) == 2
     assert "name manifests, or pass --cluster" in capsys.readouterr().err
+
+
+def test_progress_is_drawn_on_a_terminal_alone(tmp_path: Path) -> None:
+    """Standard error is a terminal, then a pipe; standard output has the result and nothing else."""
+    (tmp_path / "policy.json").write_text(json.dumps(document()))
+    (tmp_path / "pod.json").write_text(json.dumps(workload("Pod", REF, OTHER_REF, "busybox")))
+    command = [Path(sys.executable).with_name("chains"), "preflight", "policy.json", "pod.json"]
+    given = {"cwd": tmp_path, "env": os.environ | {"TERM": "xterm", "CHAINS_STORE": "oci-layout:none"}}
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, **given) as process:
+        os.close(theirs)
+        drawn = b""
+        with suppress(OSError):  # the terminal is closed
+            while data := os.read(ours, 4096):
+                drawn += data
+        watched = process.communicate()[0]
+    os.close(ours)
+    piped = subprocess.run(command, capture_output=True, check=False, **given)
+    assert b"3/3 images" in drawn
+    assert piped.stderr == b""
+    assert piped.stdout == watched
+    assert b"2 undecided, 1 skip" in watched
+    assert b"\x1b" not in watched

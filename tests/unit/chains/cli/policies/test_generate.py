@@ -10,7 +10,11 @@ import yaml
 
 from chains.cli.main import run as chains
 from chains.policy.engines.targets import TARGETS
+from tests.testbed.certificates import make_certificates
 from tests.unit.chains.policy.made import document
+
+# Gatekeeper's documents leave what evidence must show to our own provider
+TRANSLATED = [target for target in TARGETS if target != "gatekeeper"]
 
 
 @pytest.fixture
@@ -20,7 +24,7 @@ def policy(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", TRANSLATED)
 def test_the_documents_are_printed_and_their_limits_told(
     target: str, policy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -30,7 +34,7 @@ def test_the_documents_are_printed_and_their_limits_told(
     assert "policy production: weaker: require.hermetic: " in printed.err
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", TRANSLATED)
 def test_strict_prints_nothing_if_something_is_not_expressed(
     target: str, policy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,3 +57,17 @@ def test_strict_prints_a_policy_that_is_expressed_as_a_whole(
 def test_an_engine_has_to_be_named(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert chains(["policy", "generate", policy]) == 2
     assert "pass --for policy-controller" in capsys.readouterr().err
+
+
+def test_gatekeeper_asks_the_provider_at_the_given_place(
+    tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chains(["policy", "generate", policy, "--for", "gatekeeper"]) == 2
+    assert "pass --provider-ca" in capsys.readouterr().err
+    ca = str(make_certificates(tmp_path).ca_file)
+    place = ["--provider-url", "https://a.example:8443/verify"]
+    monkeypatch.setenv("CHAINS_PROVIDER_CA", ca)
+    assert chains(["policy", "generate", policy, "--for", "gatekeeper", "--strict", *place]) == 0
+    provider, template, constraint = yaml.safe_load_all(capsys.readouterr().out)
+    assert provider["spec"]["url"].startswith("https://a.example:8443/verify?policy=production&")
+    assert (template["kind"], constraint["kind"]) == ("ConstraintTemplate", "ChainsImageEvidence")
