@@ -136,6 +136,40 @@ CASES = [
 ]
 
 
+HOSTILE = "https://example.com/a?b='\"`\\\\{{request.object}}$(../name)${x}#*]])//%{é\U0001d11e"
+"""A value that means something in YAML, Rego, CEL, JMESPath, or in what Kyverno replaces before."""
+LINES = 'first\n---\nsecond: "{{ x }}"\t\u2028'
+
+
+MAPPING = {"k'": [True, "{{x}}", 7, {}, None]}
+
+
+def _hostile(
+    builder: str = HOSTILE, name: str = LINES, value: str = LINES, inner: Json = (LINES, None)
+) -> Callable[[Json], None]:
+    def change(statement: Json) -> None:
+        predicate = statement["predicate"]
+        predicate["runDetails"]["builder"]["id"] = builder
+        predicate["buildDefinition"]["buildType"] = HOSTILE
+        predicate["buildDefinition"]["externalParameters"] = {name: value, "{{x}}": {"a.b": inner}}
+
+    return change
+
+
+HOSTILE_CASES = [
+    Case("hostile values as the policy has them", _hostile(), admitted=True),
+    Case("hostile builder with another ending", _hostile(builder=HOSTILE + "x")),
+    Case("hostile builder with its wildcard filled", _hostile(builder=HOSTILE.replace("*", "zz"))),
+    Case(
+        "hostile builder with its variable gone", _hostile(builder=HOSTILE.replace("{{request.object}}", ""))
+    ),
+    Case("hostile name without its line", _hostile(name="first")),
+    Case("hostile value without its line", _hostile(value="first")),
+    Case("a mapping in the list of values", _hostile(inner=MAPPING), admitted=True),
+    Case("another mapping", _hostile(inner={**MAPPING, "more": 1})),
+]
+
+
 @dataclass(frozen=True)
 class Images:
     """The image of each case by name, and the public keys."""
@@ -143,6 +177,16 @@ class Images:
     registry: Registry
     references: dict[str, str]
     keys: dict[str, str]
+
+    def hostile_policy(self) -> Json:
+        """Return a policy of ours that demands the hostile values."""
+        policy = self.policy()
+        policy["spec"]["trust"][0]["builderId"] = HOSTILE
+        policy["spec"]["require"] = {
+            "buildTypes": [HOSTILE],
+            "externalParameters": {LINES: [LINES, "other"], "{{x}}": {"a.b": [[LINES, None], MAPPING]}},
+        }
+        return policy
 
     def policy(self, **require: Json) -> Json:
         """Return a policy of ours for these images."""

@@ -19,7 +19,7 @@ from chains.policy.engines.generated import to_yaml
 from chains.policy.engines.targets import TARGETS
 from chains.policy.opened import open_policy
 from tests.faults.verify.forge import NOW
-from tests.interop.engine_cases import CASES, Images, make_images
+from tests.interop.engine_cases import CASES, HOSTILE_CASES, Case, Images, make_images
 from tests.testbed.admission import Kyverno, PolicyTester
 from tests.testbed.images import Registry
 
@@ -78,19 +78,21 @@ COLUMNS: dict[str, Callable[[Asked], Mapping[str, bool]]] = {
 
 @pytest.fixture(scope="module")
 def images(referrers_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Images:
-    return make_images(referrers_registry, tmp_path_factory.mktemp("cases"), CASES)
+    return make_images(referrers_registry, tmp_path_factory.mktemp("cases"), [*CASES, *HOSTILE_CASES])
 
 
-def ask(policy: Json, images: Images, folder: Path, request: pytest.FixtureRequest) -> Asked:
+def ask(
+    policy: Json, images: Images, cases: list[Case], folder: Path, request: pytest.FixtureRequest
+) -> Asked:
     path = folder / "policy.json"
     path.write_text(json.dumps(policy))
-    return Asked(path, images.references, request)
+    return Asked(path, {case.name: images.references[case.name] for case in cases}, request)
 
 
 def test_the_table_of_agreement_is_what_the_engines_decide(
     images: Images, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    asked = ask(images.policy(externalParameters=PARAMETERS), images, tmp_path, request)
+    asked = ask(images.policy(externalParameters=PARAMETERS), images, CASES, tmp_path, request)
     decided = {column: decide(asked) for column, decide in COLUMNS.items()}
     wrong = [case.name for case in CASES if decided["chains verify"][case.name] is not case.admitted]
     assert wrong == []
@@ -105,3 +107,13 @@ def test_the_table_of_agreement_is_what_the_engines_decide(
     lines = [f"| {' | '.join(row)} |" for row in (["case", *COLUMNS], ["---"] * (len(COLUMNS) + 1), *rows)]
     table = "\n".join(lines)
     assert table in DOCS.read_text(encoding="utf-8"), table
+
+
+def test_hostile_values_are_compared_as_they_are_by_every_engine(
+    images: Images, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    asked = ask(images.hostile_policy(), images, HOSTILE_CASES, tmp_path, request)
+    expected = {case.name: case.admitted for case in HOSTILE_CASES}
+    without = expected | {"a mapping in the list of values": False}  # this engine is told as stricter
+    decided = {column: decide(asked) for column, decide in COLUMNS.items()}
+    assert decided == dict.fromkeys(COLUMNS, expected) | {"kyverno-clusterpolicy": without}

@@ -7,7 +7,7 @@ denies. Checked by Kyverno's own program, never by the engine of our rules.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chains.policy.document.policy import Requirements
@@ -51,12 +51,19 @@ def literal(value: Any) -> str:
     if isinstance(value, str):
         return text(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{text(key)}: {literal(one)}" for key, one in value.items()) + "}"
+        members = _members(list(value.values()))
+        return "{" + ", ".join(f"{text(key)}: {one}" for key, one in zip(value, members, strict=True)) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(literal, value)) + "]"
+        return "[" + ", ".join(_members(value)) + "]"
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("no JSON value")
     return repr(float(value))
+
+
+def _members(values: Sequence[Any]) -> list[str]:
+    # the engine refuses members of several types in one list, unless no type is known
+    is_plain = all(isinstance(value, str) for value in values)
+    return [text(value) if is_plain else f"dyn({literal(value)})" for value in values]
 
 
 def provenance_condition(builder_id: str, require: Requirements, fields: Fields, name: str) -> str:
@@ -73,16 +80,21 @@ def provenance_condition(builder_id: str, require: Requirements, fields: Fields,
         found += [_condition(one, predicate, fields.parameters) for one in conditions]
     if require.sources:
         found.append(_sources(require, fields, predicate))
-    return " && ".join(found)
+    return " &&\n    ".join(found)
 
 
 def _condition(condition: Condition, predicate: str, below: Keys) -> str:
     path = _path(predicate, (*below, *condition.path))
     if isinstance(condition, OnlyNames):
-        return f"type({path}) == map && {path}.all(k, k in {literal(condition.names)})"
+        return f"type({path}) == map && {path}.all(k, k in {_names(condition.names)})"
     parent = _path(predicate, (*below, *condition.path[:-1]))
     is_there = f"{text(condition.path[-1])} in {parent}"
     return f"{is_there} && {path} in {literal(condition.values)}"
+
+
+def _names(names: Sequence[str]) -> str:
+    # an empty list has no type: a name is in none
+    return literal(names) if names else "[dyn(null)]"
 
 
 def _sources(require: Requirements, fields: Fields, predicate: str) -> str:
@@ -100,7 +112,7 @@ def _sources(require: Requirements, fields: Fields, predicate: str) -> str:
     is_one = f"has(d.uri) && type(d.uri) == string{counts} && {is_git}"
     found = f"{listed}.filter(d, type(d) == map ? {is_one} : false)"
     each = f"size(d.uri) <= {LONGEST_URI} && ({allowed}) && {digest}"
-    return f"[{found}].all(git, size(git) > 0 && git.all(d, {each}))"
+    return f"[{found}].all(git, size(git) > 0 &&\n      git.all(d, {each}))"
 
 
 def _path(root: str, keys: Keys, absent: str = "dyn(null)") -> str:

@@ -7,7 +7,7 @@ engine hands out the last alone. Evidence without a log entry is read from bundl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -151,13 +151,12 @@ def _provenance(policy: Policy, found: Iterable[Voucher], attestors: _Attestors)
             attestation = f"attestations.provenance{number}"
             condition = cel.provenance_condition(voucher.builder_id, policy.require, fields, "s")
             # the payload is that of the signer that was verified last
-            met = f"[extractPayload(image, {attestation})].all(s, {condition})"
+            met = f"[extractPayload(image, {attestation})].all(s,\n    {condition})"
             for attestor in attestors.names(voucher.signer):
                 verified = f"verifyAttestationSignatures(image, {attestation}, [{attestor}]) > 0"
-                ways.append(f"({verified} ? {met} : false)")
-    expression = " ||\n".join(ways) or "false"
+                ways.append(f"  ({verified} ? {met} : false)")
     return {
-        "expression": f"images.all(kind, images[kind].all(image,\n{expression}))",
+        "expression": _every_image(ways),
         "message": f"policy {policy.name}: no provenance by a trusted signer that meets the policy",
     }
 
@@ -165,11 +164,16 @@ def _provenance(policy: Policy, found: Iterable[Voucher], attestors: _Attestors)
 def _required(predicate_type: str, name: str, signers: Iterable[OneSigner], attestors: _Attestors) -> Json:
     listed = [attestor for one in signers for attestor in attestors.names(one)]
     ways = [f"verifyAttestationSignatures(image, attestations.{name}, [{one}]) > 0" for one in listed]
-    expression = " ||\n".join(ways) or "false"
     return {
-        "expression": f"images.all(kind, images[kind].all(image,\n{expression}))",
+        "expression": _every_image(ways),
         "message": f"no verified statement of {predicate_type}",
     }
+
+
+def _every_image(ways: Sequence[str]) -> str:
+    """Return the expression that one of these ways holds for each image; without any, for none."""
+    any_of = " ||\n".join(ways) or "false"
+    return f"images.all(kind, images[kind].all(image,\n{any_of}))\n"
 
 
 def _constraints(wanted: NamespacesWanted | None) -> Json:
