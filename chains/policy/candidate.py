@@ -63,8 +63,8 @@ class Candidate:
     """Provenance with its run's execution report, and everything else that was verified about the image.
 
     ``entry`` is the trust entry with the highest level whose signer signed it for its builder, else ``None``.
-    ``is_whole`` says that every store answered. ``places`` has the URLs of the stores that hold the same
-    statement, and is None where nobody asked for it.
+    ``is_whole`` says that every store answered. ``places`` has the places among ``stores`` of those that hold
+    the same statement, and is None where nobody asked for it; ``away`` those that did not answer.
     """
 
     opened: OpenedPolicy
@@ -76,7 +76,8 @@ class Candidate:
     now: datetime
     is_whole: bool
     stores: tuple[str, ...] = ()
-    places: frozenset[str] | None = None
+    places: frozenset[int] | None = None
+    away: frozenset[int] = frozenset()
     moments: tuple[datetime, ...] = ()
     """The verified times of all signatures that its signer made over this very statement."""
 
@@ -174,7 +175,8 @@ def candidates(
     now: datetime,
     is_whole: bool,
     stores: tuple[str, ...],
-    places: Mapping[bytes, frozenset[str]] | None,
+    places: Mapping[bytes, frozenset[int]] | None,
+    away: frozenset[int] = frozenset(),
 ) -> list[Candidate]:
     """Return a candidate for each provenance statement, those that a trust entry vouches for first."""
     moments: dict[tuple[bytes, str], tuple[datetime, ...]] = {}
@@ -197,6 +199,7 @@ def candidates(
             is_whole,
             stores,
             None if places is None else places.get(one.attestation.payload, frozenset()),
+            away,
             moments[one.attestation.payload, one.signed_by.name],
         )
         for one in verified

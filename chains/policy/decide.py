@@ -87,7 +87,14 @@ def _decide(
     verified = _verified(judged)
     places = _places(search, verified) if opened.policy.require.every_store else None
     found_candidates = candidates(
-        opened, image, verified, now=now, is_whole=not search.errors, stores=tuple(stores), places=places
+        opened,
+        image,
+        verified,
+        now=now,
+        is_whole=not search.errors,
+        stores=tuple(stores),
+        places=places,
+        away=search.away,
     )
     answers = [verification for _, verification in accepted]
     summaries = summary_candidates(opened, image, answers, verified, now=now, is_whole=not search.errors)
@@ -106,6 +113,8 @@ def _decide(
         checks += asked
     if revoked is not None:
         checks.insert(0, revoked)
+    if search.is_refused:
+        checks = [_refused(check) for check in checks]
     verdict = _verdict(checks)
     # a summary that decided nothing is not shown as used
     shown = judged if isinstance(best, Candidate) else [*judged, *accepted]
@@ -155,13 +164,13 @@ def _verified(judged: Sequence[_Judged]) -> list[VerifiedStatement]:
     return sorted(found.values(), key=lambda one: (one.statement.predicate_type, one.digest))
 
 
-def _places(search: Search, verified: Sequence[VerifiedStatement]) -> dict[bytes, frozenset[str]]:
+def _places(search: Search, verified: Sequence[VerifiedStatement]) -> dict[bytes, frozenset[int]]:
     """Return by payload which stores hold it: a store keeps the same statement in forms of its own."""
-    places: dict[bytes, frozenset[str]] = {}
+    places: dict[bytes, frozenset[int]] = {}
     for one in verified:
-        urls = {url for url, digests in search.held.items() if one.digest in digests}
+        own = {place for place, digests in enumerate(search.held) if one.digest in digests}
         payload = one.attestation.payload
-        places[payload] = places.get(payload, frozenset()) | urls
+        places[payload] = places.get(payload, frozenset()) | own
     return places
 
 
@@ -189,7 +198,7 @@ def _no_evidence(judged: Sequence[_Judged], search: Search) -> PolicyCheck:
     by_verdict = {one.verdict: one for _, one in reversed(judged)}
     undecided = by_verdict.get(Verdict.INDETERMINATE)
     if undecided is not None:
-        return _evidence(Result.ERROR, undecided.summary, PolicyReason.STORE_UNAVAILABLE)
+        return _evidence(Result.ERROR, undecided.summary, PolicyReason.EVIDENCE_UNDECIDED)
     failed = by_verdict.get(Verdict.FAILED)
     if failed is not None:
         wrong = next((check.reason for check in failed.checks if check.result is Result.FAIL), None)
@@ -205,6 +214,14 @@ def _evidence(result: Result, actual: str, reason: PolicyReason | Reason) -> Pol
     else:
         guidance = REVOCATION_GUIDANCE.get(reason, GUIDANCE[PolicyReason.NO_EVIDENCE])
     return PolicyCheck(Requirement.EVIDENCE, result, _PROVENANCE, actual, reason, guidance)
+
+
+def _refused(check: PolicyCheck) -> PolicyCheck:
+    """Return a check that a store left open as one that stays open until somebody changes something."""
+    if check.reason is not PolicyReason.STORE_UNAVAILABLE:
+        return check
+    reason = PolicyReason.STORE_REJECTED
+    return replace(check, reason=reason, guidance=GUIDANCE[reason])
 
 
 class _Exemptions:
@@ -341,14 +358,23 @@ def _is_exempt(checks: Sequence[PolicyCheck]) -> bool:
 def _decision(verdict: Verdict, checks: Sequence[PolicyCheck], opened: OpenedPolicy) -> Decision:
     if verdict is Verdict.VERIFIED or _is_exempt(checks):
         return Decision.ALLOW
-    return consequence_of(verdict, opened.policy)
+    is_away = all(check.reason is PolicyReason.STORE_UNAVAILABLE for check in checks if check.is_wrong)
+    return consequence_of(verdict, opened.policy, is_away=is_away)
 
 
-def consequence_of(verdict: Verdict, policy: Policy) -> Decision:
-    """Return what follows from a verdict that is not VERIFIED, for an image that is not exempt."""
+def consequence_of(verdict: Verdict, policy: Policy, *, is_away: bool = True) -> Decision:
+    """Return what follows from a verdict that is not VERIFIED, for an image that is not exempt.
+
+    ``is_away`` says that nothing but stores that do not answer leaves it undecided. A store that refuses us,
+    and a statement without a verified time, stay as they are however long one waits: ``unavailable`` is not
+    about them.
+    """
     if policy.mode is Mode.AUDIT:
         return Decision.ALLOW
-    consequence = {Verdict.NOT_FOUND: policy.missing, Verdict.INDETERMINATE: policy.unavailable}.get(verdict)
+    consequence = {
+        Verdict.NOT_FOUND: policy.missing,
+        Verdict.INDETERMINATE: policy.unavailable if is_away else Consequence.DENY,
+    }.get(verdict)
     if policy.mode is Mode.WARN or consequence is Consequence.WARN:
         return Decision.WARN
     return Decision.DENY

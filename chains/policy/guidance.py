@@ -12,6 +12,12 @@ GUIDANCE = {
         "do not run the image: its evidence was changed after it was signed; find out who did"
     ),
     Reason.STORE_UNAVAILABLE: "try again when every store answers; chains doctor shows which one does not",
+    Reason.STORE_REJECTED: (
+        "correct the store's URL or our credentials for it: chains doctor shows which one refuses"
+    ),
+    Reason.EVIDENCE_UNDECIDED: (
+        "compare this machine's clock with the times of the evidence, and report an internal error"
+    ),
     Reason.BUILDER_NOT_TRUSTED: (
         "build with a builder that the policy trusts, or add a trust entry for this one"
     ),

@@ -41,7 +41,9 @@ class PolicyReason(StrEnum):
 
     NO_EVIDENCE = "no_evidence"
     EVIDENCE_INVALID = "evidence_invalid"
+    EVIDENCE_UNDECIDED = "evidence_undecided"
     STORE_UNAVAILABLE = "store_unavailable"
+    STORE_REJECTED = "store_rejected"
     BUILDER_NOT_TRUSTED = "builder_not_trusted"
     SIGNER_NOT_TRUSTED = "signer_not_trusted"
     PREDICATE_MISSING = "predicate_missing"

@@ -248,9 +248,10 @@ def _max_age(candidate: Candidate) -> Found:
         return
     expected, own = f"signed in the last {span(longest)}", candidate.provenance.digest
     moments = candidate.moments
+    away = "" if candidate.is_whole else ", and not every store answered"
     if not moments:
-        reason = PolicyReason.NO_VERIFIED_TIME
-        actual = "no timestamp or log entry says when it was signed"
+        reason = PolicyReason.STORE_UNAVAILABLE if away else PolicyReason.NO_VERIFIED_TIME
+        actual = f"no timestamp or log entry says when it was signed{away}"
         yield PolicyCheck(Requirement.MAX_AGE, Result.ERROR, expected, actual, reason, GUIDANCE[reason], own)
         return
     # The earliest time is the one by which the statement was signed. Anybody can ask an authority or log for
@@ -259,6 +260,10 @@ def _max_age(candidate: Candidate) -> Found:
     if age < -FUTURE:
         reason = PolicyReason.NO_VERIFIED_TIME
         actual = f"its verified time is {span(-age)} ahead of this machine's clock"
+        yield PolicyCheck(Requirement.MAX_AGE, Result.ERROR, expected, actual, reason, GUIDANCE[reason], own)
+    elif age <= longest and away:
+        # a store that is away may hold a copy with an earlier time, and others a later one of somebody's
+        reason, actual = PolicyReason.STORE_UNAVAILABLE, f"signed {span(max(age, timedelta()))} ago{away}"
         yield PolicyCheck(Requirement.MAX_AGE, Result.ERROR, expected, actual, reason, GUIDANCE[reason], own)
     elif age <= longest:
         yield _pass(Requirement.MAX_AGE, expected, f"signed {span(max(age, timedelta()))} ago", own)
@@ -320,12 +325,9 @@ def _step_repositories(candidate: Candidate) -> PolicyCheck:
     if strangers:
         reason = PolicyReason.STEP_IMAGE_NOT_ALLOWED
         return _fail(Requirement.STEP_IMAGES, expected, some(strangers), reason, own)
-    if candidate.report is None and not candidate.is_whole:
-        # the report alone names images without a digest
-        actual = "no execution report, which tells of images without a digest"
-        return _absent(
-            candidate, Requirement.STEP_IMAGES, expected, actual, PolicyReason.STEP_IMAGE_NOT_ALLOWED
-        )
+    if candidate.report is None:
+        # The report alone names images without a digest. Whoever may delete it could hide them.
+        return _no_report(candidate, Requirement.STEP_IMAGES, expected)
     return _pass(Requirement.STEP_IMAGES, expected, count(len(found), "image"), own)
 
 
@@ -432,10 +434,16 @@ def _every_store(candidate: Candidate) -> Found:
         return
     places = candidate.places or frozenset()
     expected, own = f"the provenance in {some(candidate.stores)}", candidate.provenance.digest
-    missing = [url for url in candidate.stores if url not in places]
-    if missing:
-        actual, reason = f"not in {some(missing)}", PolicyReason.STORE_WITHOUT_EVIDENCE
-        yield _absent(candidate, Requirement.EVERY_STORE, expected, actual, reason)
+    lacking = [place for place in range(len(candidate.stores)) if place not in places]
+    # a store that answered everything will not turn out to have it
+    sure = [place for place in lacking if place not in candidate.away]
+    if lacking:
+        actual = f"not in {some(candidate.stores[place] for place in sure or lacking)}"
+        reason = PolicyReason.STORE_WITHOUT_EVIDENCE
+        if sure:
+            yield _fail(Requirement.EVERY_STORE, expected, actual, reason)
+        else:
+            yield _absent(candidate, Requirement.EVERY_STORE, expected, actual, reason)
     else:
         yield _pass(Requirement.EVERY_STORE, expected, f"in {count(len(places), 'store')}", own)
 

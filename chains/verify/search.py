@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
@@ -12,7 +12,7 @@ from chains.verify.readings import Readings
 from chains.verify.reasons import Reason, Result
 from chains.verify.verdict import Check, Left
 from storage.base import Store
-from storage.errors import StoreError, StoreRejected
+from storage.errors import StoreError, StoreRejected, StoreUnavailable
 from storage.limits.allowance import Allowance, within
 from storage.record import Evidence, Findings, SkipKind, Skipped
 
@@ -42,8 +42,12 @@ class Search:
     evidence: tuple[Evidence, ...] = ()
     skipped: tuple[Left, ...] = ()
     errors: tuple[Check, ...] = ()
-    held: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """The digests of the evidence that each store gave, by the store's URL."""
+    held: tuple[frozenset[str], ...] = ()
+    """The digests of the evidence that each store gave, in the order of the stores; two may have one URL."""
+    away: frozenset[int] = frozenset()
+    """The places of the stores that did not answer everything."""
+    is_refused: bool = False
+    """Whether a store refused a question, or answered what cannot be used: to ask again will not help."""
     readings: Readings = field(default_factory=Readings, compare=False, repr=False)
     """What the evidence says, as far as it was read."""
 
@@ -91,11 +95,14 @@ async def search(stores: Sequence[Store], queries: Sequence[Query], uid: str = "
     }
     skipped = {item: None for each in answers for item in each.skipped}
     errors = tuple(error for each in answers for error in each.errors)
-    held = {
-        store.url: frozenset(one.digest for one in answer.evidence)
-        for store, answer in zip(stores, answers, strict=True)
-    }
-    return Search(tuple(evidence.values()), tuple(skipped), errors, held)
+    return Search(
+        tuple(evidence.values()),
+        tuple(skipped),
+        errors,
+        tuple(frozenset(one.digest for one in answer.evidence) for answer in answers),
+        frozenset(place for place, answer in enumerate(answers) if answer.errors),
+        any(answer.is_refused for answer in answers),
+    )
 
 
 async def _ask(store: Store, queries: Sequence[Query], uid: str) -> Search:
@@ -117,6 +124,7 @@ async def _ask(store: Store, queries: Sequence[Query], uid: str) -> Search:
     evidence: list[Evidence] = []
     skipped: list[Left] = []
     problems: list[str] = []
+    is_refused = False
     for number, answer in enumerate(found):
         if isinstance(answer, Findings):
             evidence += answer.evidence
@@ -128,9 +136,12 @@ async def _ask(store: Store, queries: Sequence[Query], uid: str) -> Search:
             skipped.append(Left(store.url, "", Reason.NOT_CHECKED, detail))
         elif isinstance(answer, StoreError):
             problems.append(str(answer))
+            is_refused |= not isinstance(answer, StoreUnavailable)
         else:
             problems.append(f"unexpected {type(answer).__name__}: {answer}; please report it")
-    return Search(tuple(evidence), tuple(skipped), _errors(store, list(dict.fromkeys(problems))))
+            is_refused = True
+    errors = _errors(store, list(dict.fromkeys(problems)))
+    return Search(tuple(evidence), tuple(skipped), errors, is_refused=is_refused)
 
 
 def _left(item: Skipped) -> Left:

@@ -179,12 +179,12 @@ def _signed(statement: Json, location: str, *ages: timedelta) -> VerifiedStateme
     return VerifiedStatement(attestation, parse_statement(payload), by, ())
 
 
-def _ages(*verified: VerifiedStatement) -> list[str]:
+def _ages(*verified: VerifiedStatement, is_whole: bool = True) -> list[str]:
     (policy,) = opened(document())
     policy = replace(policy, policy=replace(policy.policy, require=Requirements(max_age=timedelta(days=30))))
     verified = tuple(replace(one, signers=policy.trust) for one in verified)
     found = candidates(
-        policy, read_image(REF), verified, now=NOW, is_whole=True, stores=("shelf:",), places=None
+        policy, read_image(REF), verified, now=NOW, is_whole=is_whole, stores=("shelf:",), places=None
     )
     checks = [check for one in found for check in check_all(one) if check.id == "maxAge"]
     return [check.reason.value if check.reason else "" for check in checks]
@@ -198,6 +198,24 @@ def test_a_copy_with_a_later_timestamp_makes_no_statement_younger() -> None:
     assert _ages(again) == [""]
     assert _ages(old, again, bare) == ["too_old"] * 3
     assert sorted(_ages(old, other)) == ["", "too_old"]
+
+
+@pytest.mark.parametrize(
+    ("age", "is_whole", "reason"),
+    [
+        (timedelta(days=1), True, ""),
+        (timedelta(days=1), False, "store_unavailable"),
+        (timedelta(days=40), True, "too_old"),
+        (timedelta(days=40), False, "too_old"),
+        (None, True, "no_verified_time"),
+        (None, False, "store_unavailable"),
+    ],
+)
+def test_no_statement_is_young_enough_while_an_older_copy_may_lie_in_a_store_that_is_away(
+    age: timedelta | None, *, is_whole: bool, reason: str
+) -> None:
+    one = _signed(tekton(), "sha256:one", *([age] if age else []))
+    assert _ages(one, is_whole=is_whole) == [reason]
 
 
 HIDDEN = [
