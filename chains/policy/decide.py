@@ -34,6 +34,8 @@ from chains.verify.verdict import Attestation, Left, Target, Verdict, Verificati
 from storage.formats.reference import Image
 
 _PROVENANCE = "provenance by a signer of the policy"
+_AWAY = frozenset({PolicyReason.STORE_UNAVAILABLE, Reason.REVOCATION_LIST_UNUSABLE})
+"""Reasons for which ``unavailable`` says what follows."""
 _SUMMARY = "a verification summary of an accepted verifier"
 
 
@@ -358,14 +360,14 @@ def _is_exempt(checks: Sequence[PolicyCheck]) -> bool:
 def _decision(verdict: Verdict, checks: Sequence[PolicyCheck], opened: OpenedPolicy) -> Decision:
     if verdict is Verdict.VERIFIED or _is_exempt(checks):
         return Decision.ALLOW
-    is_away = all(check.reason is PolicyReason.STORE_UNAVAILABLE for check in checks if check.is_wrong)
+    is_away = all(check.reason in _AWAY for check in checks if check.is_wrong)
     return consequence_of(verdict, opened.policy, is_away=is_away)
 
 
 def consequence_of(verdict: Verdict, policy: Policy, *, is_away: bool = True) -> Decision:
     """Return what follows from a verdict that is not VERIFIED, for an image that is not exempt.
 
-    ``is_away`` says that nothing but stores that do not answer leaves it undecided. A store that refuses us,
+    ``is_away`` says that nothing but stores and lists that are away leaves it undecided. A store that refuses us,
     and a statement without a verified time, stay as they are however long one waits: ``unavailable`` is not
     about them.
     """
