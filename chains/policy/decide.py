@@ -367,9 +367,9 @@ def _decision(verdict: Verdict, checks: Sequence[PolicyCheck], opened: OpenedPol
 def consequence_of(verdict: Verdict, policy: Policy, *, is_away: bool = True) -> Decision:
     """Return what follows from a verdict that is not VERIFIED, for an image that is not exempt.
 
-    ``is_away`` says that nothing but stores and lists that are away leaves it undecided. A store that refuses us,
-    and a statement without a verified time, stay as they are however long one waits: ``unavailable`` is not
-    about them.
+    ``is_away`` says that nothing but stores and lists that are away leaves it undecided. A store that refuses
+    us, and a statement without a verified time, stay as they are however long one waits: ``unavailable`` is
+    not about them.
     """
     if policy.mode is Mode.AUDIT:
         return Decision.ALLOW
