@@ -49,14 +49,15 @@ RESOURCES: Mapping[str, tuple[str, str]] = {
 class Inventory:
     """All uses of images, the namespaces whose labels are known, and what could not be read.
 
-    ``objects`` counts what was read, with and without images. ``unwritten`` says that reports that were asked
-    for could not be written; why is one of the problems.
+    ``objects`` counts what was read, with and without images. ``is_cut`` says that the cluster stopped
+    answering, ``unwritten`` that reports which were asked for are not written; why is one of the problems.
     """
 
     uses: list[Use] = field(default_factory=list)
     namespaces: dict[str, Namespace] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     objects: int = 0
+    is_cut: bool = False
     unwritten: bool = False
 
     def add(self, item: Mapping[str, Json], where: str = "") -> None:

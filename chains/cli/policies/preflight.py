@@ -17,6 +17,7 @@ from chains.cli.progress import Progress
 from chains.cli.revocations import revocation_options
 from chains.cluster.client import Cluster
 from chains.cluster.discovery import find_access
+from chains.cluster.errors import ClusterError
 from chains.columns import table
 from chains.errors import UsageError
 from chains.loop import carry_out
@@ -49,8 +50,12 @@ def _preflight(options: Options) -> int:
 
     async def run() -> list[ImageCheck]:
         if options.cluster:
-            async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
-                await from_cluster(cluster, namespaces, inventory)
+            try:
+                async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
+                    await from_cluster(cluster, namespaces, inventory)
+            except ClusterError as error:
+                inventory.tell(f"the cluster cannot be read whole: {error}")
+                inventory.is_cut = True
         progress = Progress(len({use.image for use in inventory.uses}), "images")
         found = store_options(settings.config)
         stores = [open_url(url, found) for url in dict.fromkeys(options.store or ("oci:",))]
@@ -74,12 +79,14 @@ def _preflight(options: Options) -> int:
 
     checks = carry_out(run())
     written = None
-    if options.write_reports:
+    if options.write_reports and inventory.is_cut:
+        written = Written(failure="reports are not written: they would lack what the cluster did not say")
+    elif options.write_reports:
         unseen = inventory.problems[of_files:]
         written = carry_out(write(reports_of(checks, unseen, report_name, now, namespaces)))
-        if written.failure:
-            inventory.problems.append(written.failure)
-            inventory.unwritten = True
+    if written is not None and written.failure:
+        inventory.problems.append(written.failure)
+        inventory.unwritten = True
     _show(checks, inventory, options, written)
     return exit_code(checks, inventory)
 

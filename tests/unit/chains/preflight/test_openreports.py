@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -183,3 +185,24 @@ def test_wrong_usage_is_told(arguments: list[str], told: str, capsys: pytest.Cap
 def test_a_time_is_that_of_the_run() -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
     assert only(workload("Pod", REF), now=moment)["timestamp"] == {"seconds": 1767323045, "nanos": 0}
+
+
+def test_a_cluster_that_does_not_answer_leaves_everything_undecided_and_reports_untouched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("policy.json").write_text(json.dumps(document()))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    place = {"name": "x", "cluster": {"server": f"http://127.0.0.1:{port}"}}
+    context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
+    kubeconfig = {"clusters": [place], "contexts": [context], "users": [{"name": "x", "user": {}}]}
+    Path("kubeconfig").write_text(json.dumps({**kubeconfig, "current-context": "x", "kind": "Config"}))
+    given = ["preflight", "policy.json", "--cluster", "--kubeconfig", "kubeconfig", "--output", "json"]
+    for options in ([], ["--write-reports"]):
+        assert chains([*given, *options]) == 4
+        found = json.loads(capsys.readouterr().out)
+        assert found["exitCode"] == 4
+        assert found["problems"][0].startswith("the cluster cannot be read whole: GET /api/v1/namespaces")
+        told = "reports are not written: they would lack what the cluster did not say"
+        assert found["problems"][1:] == ([told] if options else [])
