@@ -53,9 +53,18 @@ class Answers:
         self._stores, self._clock, self._now = stores, clock, now
         self._kept: LRUCache[_Key, tuple[float, Ruling]] = LRUCache(MOST_KEPT)
         self._running: InFlight[_Key, Ruling] = InFlight()
-        self._waiting = 0
         self._places = asyncio.Semaphore(AT_ONCE)
         self.hits = self.misses = 0
+
+    @property
+    def kept(self) -> int:
+        """The number of answers that are kept."""
+        return len(self._kept)
+
+    @property
+    def waiting(self) -> int:
+        """The number of images that are verified or wait for it."""
+        return len(self._running)
 
     async def ask(self, policies: PolicySet, matching: Sequence[OpenedPolicy], image: Image) -> Ruling:
         """Return the ruling of the policies, at least one, that match an image by digest. Never raises."""
@@ -66,21 +75,17 @@ class Answers:
             self.hits += 1
             return kept[1]
         self.misses += 1
-        if key not in self._running and self._waiting >= MOST_WAITING:
-            told = f"{self._waiting} other images are being verified"
+        if key not in self._running and self.waiting >= MOST_WAITING:
+            told = f"{self.waiting} other images are being verified"
             return undecided(matching, image, told, self._now())
         return await self._running.run(key, lambda: self._find(key, policies, matching, image))
 
     async def _find(
         self, key: _Key, policies: PolicySet, matching: Sequence[OpenedPolicy], image: Image
     ) -> Ruling:
-        self._waiting += 1
-        try:
-            async with self._places:
-                begin, now = self._clock(), self._now()
-                ruling = await self._verified(matching, image, now)
-        finally:
-            self._waiting -= 1
+        async with self._places:
+            begin, now = self._clock(), self._now()
+            ruling = await self._verified(matching, image, now)
         seconds = _kept_for(ruling, matching)
         if (change := policies.next_change(now)) is not None:
             seconds = min(seconds, (change - now).total_seconds())

@@ -42,7 +42,7 @@ class Metrics:
         )
         self.failures = Counter(
             "chains_admission_failures",
-            "requests that were denied by a fault",
+            "requests that a fault kept from being judged",
             registry=self.registry,
         )
         self.hits = Gauge("chains_admission_cache_hits", "answers that were kept", registry=self.registry)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
 
 from cachetools import TTLCache
 
+from chains.admission.policies import PolicySet
 from chains.cluster.client import METADATA_ONLY, Cluster
 from chains.cluster.errors import ClusterError
 from chains.policy.document.policy import Namespace
@@ -34,6 +36,21 @@ class Namespaces:
         """Return a namespace. Its labels are None if they cannot be read. Never raises for that."""
         kept = self._kept.get(name)
         return kept if kept is not None else await self._running.run(name, lambda: self._find(name))
+
+    async def of_request(self, policies: PolicySet, name: str, deadline: float) -> Namespace | None:
+        """Return the namespace of a request; its labels if a policy asks for them and they are read in time.
+
+        A request without a namespace gets None: all policies count. ``deadline`` is a time of the event loop.
+        """
+        if not name:
+            return None
+        if not policies.needs_labels:
+            return Namespace(name, None)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self.get(name)
+        except TimeoutError:
+            return Namespace(name, None)
 
     async def _find(self, name: str) -> Namespace:
         if self._cluster is None:

@@ -75,7 +75,7 @@ class PolicySet:
 def _moments(opened: OpenedPolicy) -> Iterator[datetime]:
     for exemption in opened.policy.exemptions:
         yield exemption.until
-    for signer in opened.signers:
+    for signer in (*opened.signers, *opened.accept):
         for window in signer.criteria.windows.values():
             yield from (moment for moment in (window.not_before, window.not_after) if moment is not None)
 
@@ -163,7 +163,11 @@ class PoliciesInForce:
 
 def _files(policy: Policy) -> Iterator[Path]:
     """Give the files beside a policy that it names."""
-    signers = (*(entry.signer for entry in policy.trust), *policy.signers.values())
+    signers = (
+        *(entry.signer for entry in policy.trust),
+        *(entry.signer for entry in policy.accept),
+        *policy.signers.values(),
+    )
     names = [key.ref for signer in signers for key in signer.keys if key.ref]
     if policy.trusted_root:
         names.append(policy.trusted_root)

@@ -19,8 +19,10 @@ from chains.admission.health import Health
 from chains.admission.images import Kinds
 from chains.admission.judge import Judge, Tags
 from chains.admission.metrics import Metrics
+from chains.admission.mutate import Mutator
 from chains.admission.namespaces import Namespaces
 from chains.admission.policies import PoliciesInForce
+from chains.admission.processes import Part, run_processes
 from chains.admission.server import application
 from chains.admission.validate import Validator
 from chains.assembly.registry_tags import RegistryTags
@@ -30,6 +32,7 @@ from chains.cluster.client import Cluster
 from chains.config.parse import Config
 from chains.policy.opened import open_policy
 from chains.policy.verdict import Decision
+from chains.tracing import run_traced
 from storage.limits.circuits import Circuits
 
 _KEEP_SECONDS = 150.0
@@ -57,10 +60,24 @@ class AdmissionOptions:
     access: Access | None
     linger: float = 0.0
     """Seconds for which requests are still taken after the signal to end."""
+    processes: int = 1
 
 
-async def serve(options: AdmissionOptions) -> int:
+def run(options: AdmissionOptions) -> int:
+    """Serve in as many processes as the options say. Returns the exit code; see :func:`serve`."""
+    if options.processes == 1:
+        return run_traced(serve(options))
+    # what cannot be opened is an error here, before there are several processes
+    Certificate(options.certificate, options.client_ca)
+    return run_processes(
+        options.processes, lambda part: run_traced(serve(options, part)), options.health_port
+    )
+
+
+async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
     """Run until SIGTERM or SIGINT; then answer what is under way. Returns the exit code.
+
+    ``part`` is what this process gets if it is one of several.
 
     Raises :class:`InputError` and :class:`UsageError` for a certificate or a store that cannot be opened.
     """
@@ -78,23 +95,35 @@ async def serve(options: AdmissionOptions) -> int:
         certificate = Certificate(options.certificate, options.client_ca)
         policies = PoliciesInForce(options.policies, partial(open_policy, config=options.config))
         answers, metrics = Answers(stores), Metrics()
-        judge = Judge(answers, Tags(RegistryTags(found)), options.unmatched)
-        validator = Validator(policies, Namespaces(cluster), judge, options.kinds)
+        tags, namespaces = Tags(RegistryTags(found)), Namespaces(cluster)
+        judge = Judge(answers, tags, options.unmatched)
+        validator = Validator(policies, namespaces, judge, options.kinds)
+        mutator = Mutator(policies, namespaces, tags)
         health = Health(policies, certificate, answers, metrics)
         await policies.look()
         health_runner = web.AppRunner(health.application(), access_log=None)
         stack.push_async_callback(health_runner.cleanup)
         await health_runner.setup()
-        await web.TCPSite(health_runner, port=options.health_port).start()
+        if part is None:
+            await web.TCPSite(health_runner, port=options.health_port).start()
+        else:
+            await web.SockSite(health_runner, part.health).start()
+            _end_with_parent(part.parent, stop)
         runner = web.AppRunner(
-            application(validator, policies, answers, metrics),
+            application(validator, mutator, policies, answers, metrics),
             access_log=None,
             keepalive_timeout=_KEEP_SECONDS,
             shutdown_timeout=_DRAIN_SECONDS,
         )
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
-        await web.TCPSite(runner, options.host, options.port, ssl_context=certificate.context).start()
+        await web.TCPSite(
+            runner,
+            options.host,
+            options.port,
+            ssl_context=certificate.context,
+            reuse_port=part is not None,
+        ).start()
         _log.info("admission answers", extra={"port": options.port})
         tasks = [
             asyncio.create_task(policies.watch()),
@@ -111,3 +140,14 @@ async def serve(options: AdmissionOptions) -> int:
         for failure in failures:
             _log.error("a part of the server failed", exc_info=failure)
     return int(bool(failures))
+
+
+def _end_with_parent(parent: int, stop: asyncio.Event) -> None:
+    """Set ``stop`` when the first process is gone, however it ended."""
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        loop.remove_reader(parent)
+        stop.set()
+
+    loop.add_reader(parent, end)

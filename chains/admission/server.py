@@ -14,6 +14,7 @@ from aiohttp import web
 
 from chains.admission.answers import Answers
 from chains.admission.metrics import Metrics
+from chains.admission.mutate import Mutator
 from chains.admission.policies import PoliciesInForce
 from chains.admission.provider import provide
 from chains.admission.review import LARGEST, Answer, MalformedReview, Review, read_review, seconds_of
@@ -22,29 +23,47 @@ from chains.policy.verdict import Decision
 from chains.text import told
 from storage import lean_json
 
-VALIDATE = "/validate"
-VERIFY = "/verify"
+VALIDATE, MUTATE, VERIFY = "/validate", "/mutate", "/verify"
 _LONGEST_NAME = 300
 _log = logging.getLogger("chains.admission")
 Work = Callable[[Review, float], Awaitable[Validated]]
 
 
 def application(
-    validator: Validator, policies: PoliciesInForce, answers: Answers, metrics: Metrics
+    validator: Validator, mutator: Mutator, policies: PoliciesInForce, answers: Answers, metrics: Metrics
 ) -> web.Application:
     """Return the application that answers the API server, and Gatekeeper."""
     found = web.Application(client_max_size=LARGEST)
     found.add_routes(
         [
             web.post(VALIDATE, handler("validate", validator.validate, metrics)),
+            web.post(MUTATE, handler("mutate", mutator.mutate, metrics, _UNCHANGED)),
             web.post(VERIFY, provider(policies, answers, metrics)),
         ]
     )
     return found
 
 
-def handler(name: str, work: Work, metrics: Metrics) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """Return the handler of a webhook that answers AdmissionReviews by ``work``."""
+_DENIED = Validated(
+    Answer(
+        allowed=False,
+        message="the images could not be judged by a fault of chains admission; its log says more",
+        code=500,
+        reason="InternalError",
+    ),
+    Decision.DENY,
+)
+_UNCHANGED = Validated(Answer(allowed=True), Decision.ALLOW)
+"""Only for the mutating webhook: what it leaves as it is, is judged by the validating one."""
+
+
+def handler(
+    name: str, work: Work, metrics: Metrics, fault: Validated = _DENIED
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Return the handler of a webhook that answers AdmissionReviews by ``work``.
+
+    ``fault`` is the answer if ``work`` raises, which it does only by a fault of its own.
+    """
 
     async def answer(request: web.Request) -> web.Response:
         loop = asyncio.get_running_loop()
@@ -61,7 +80,7 @@ def handler(name: str, work: Work, metrics: Metrics) -> Callable[[web.Request], 
         except Exception:  # noqa: BLE001 - whatever fails here is a denial
             metrics.failures.inc()
             _log.exception("a request could not be judged", extra={"object": _name(review)})
-            found = _fault()
+            found = fault
         metrics.count(name, found, loop.time() - began, is_dry_run=review.is_dry_run)
         _write_log(name, review, found)
         return web.Response(body=found.answer.to_bytes(review.uid), content_type="application/json")
@@ -88,11 +107,6 @@ def provider(
         return web.Response(body=found, content_type="application/json")
 
     return answer
-
-
-def _fault() -> Validated:
-    message = "the images could not be judged by a fault of chains admission; its log says more"
-    return Validated(Answer(allowed=False, message=message, code=500, reason="InternalError"), Decision.DENY)
 
 
 def _name(review: Review) -> str:

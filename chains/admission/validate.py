@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from chains.admission.images import Kinds, UnknownKind, asked_images
 from chains.admission.judge import Judge, Judged
 from chains.admission.namespaces import Namespaces
-from chains.admission.policies import PoliciesInForce, PolicySet
+from chains.admission.policies import PoliciesInForce
 from chains.admission.review import Answer, Review
 from chains.admission.ruling import unreadable
 from chains.admission.wording import audit_annotations, denial, strictest, warnings
-from chains.policy.document.policy import Namespace
 from chains.policy.verdict import Decision
 from chains.text import told
 
@@ -44,7 +43,7 @@ class Validator:
             asked = asked_images(review, self._kinds)
         except UnknownKind as error:
             return _refused(str(error))
-        namespace = await self.namespace(policies, review.namespace, deadline)
+        namespace = await self._namespaces.of_request(policies, review.namespace, deadline)
         judged = tuple(
             await asyncio.gather(
                 *(
@@ -65,21 +64,6 @@ class Validator:
             shown = warnings(judged, is_pod=asked.is_pod)
             answer = Answer(allowed=True, warnings=shown, annotations=written)
         return Validated(answer, decision, judged)
-
-    async def namespace(self, policies: PolicySet, name: str, deadline: float) -> Namespace | None:
-        """Return the namespace of a request; its labels only if a policy asks for them and they can be read.
-
-        A request without a namespace gets None: all policies count.
-        """
-        if not name:
-            return None
-        if not policies.needs_labels:
-            return Namespace(name, None)
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self._namespaces.get(name)
-        except TimeoutError:
-            return Namespace(name, None)
 
 
 def _refused(why: str) -> Validated:

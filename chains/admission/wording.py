@@ -62,7 +62,7 @@ def warnings(judged: Iterable[Judged], *, is_pod: bool) -> list[str]:
             found.append(f"{one.ruling.reason or one.ruling.verdict}: {image}: {why(one.ruling)}")
         elif one.is_tag and not is_pod and one.ruling.policies and one.ruling.decision is Decision.ALLOW:
             found.append(f"{image} is a tag: each pod gets what it points to then; name the digest")
-    return _within_limits(found)
+    return within_limits(found)
 
 
 def _short(image: str) -> str:
@@ -71,7 +71,8 @@ def _short(image: str) -> str:
     return image if len(image) <= 100 else f"{image[:60]}…{image[-39:]}"  # noqa: PLR2004
 
 
-def _within_limits(texts: Sequence[str]) -> list[str]:
+def within_limits(texts: Sequence[str]) -> list[str]:
+    """Return warnings, escaped, as far as Kubernetes shows them; the last one counts what is left out."""
     found: list[str] = []
     left = ALL_WARNINGS_BYTES
     for number, text in enumerate(texts):

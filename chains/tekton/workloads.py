@@ -8,7 +8,7 @@ no registry can look up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -147,14 +147,21 @@ def spec_at(item: Json, path: Sequence[str]) -> Json:
 class NamedImage:
     """One place of a pod's specification that names an image.
 
-    ``group`` is the list, ``name`` that of the container or volume. ``problem`` says why the place cannot be
-    read; its ``image`` is empty then. An image may be empty without a problem: templates allow it.
+    ``group`` is the list, ``name`` that of the container or volume, ``at`` the place in the list, which makes
+    no difference between two of these. ``problem`` says why the place cannot be read; its ``image`` is empty
+    then. An image may be empty without a problem: templates allow it.
     """
 
     group: str
     name: str
     image: str
     problem: str = ""
+    at: int = field(default=0, compare=False)
+
+    @property
+    def pointer(self) -> str:
+        """The image's place below the specification, as a JSON Pointer."""
+        return f"/{self.group}/{self.at}/image" + ("/reference" if self.group == "volumes" else "")
 
 
 def named_images(spec: Json) -> Iterator[NamedImage]:
@@ -168,15 +175,15 @@ def named_images(spec: Json) -> Iterator[NamedImage]:
         yield NamedImage("", "", "", "the pod's specification is no object")
         return
     for group in _CONTAINERS:
-        for container in _items(spec, group):
-            yield _named(group, container, "image")
-    for volume in _items(spec, "volumes"):
+        for at, container in enumerate(_items(spec, group)):
+            yield _named(group, container, "image", at)
+    for at, volume in enumerate(_items(spec, "volumes")):
         if not isinstance(volume, Mapping):
             yield _named("volumes", volume, "reference")
         elif volume.get("image") is not None:
             image = volume["image"]
             source = {**image, "name": volume.get("name")} if isinstance(image, Mapping) else image
-            yield _named("volumes", source, "reference")
+            yield _named("volumes", source, "reference", at)
 
 
 _ODD = object()
@@ -189,14 +196,14 @@ def _items(spec: Mapping[str, Json], group: str) -> list[Json]:
     return found if isinstance(found, list) else [_ODD]
 
 
-def _named(group: str, item: Json, key: str) -> NamedImage:
+def _named(group: str, item: Json, key: str, at: int = 0) -> NamedImage:
     if not isinstance(item, Mapping):
         return NamedImage(group, "", "", f"{group}: expected a list of objects")
     image = item.get(key)
     name = text_at(item, "name")
     if image is not None and not isinstance(image, str):
         return NamedImage(group, name, "", f"{group}: the {key} of {name or 'one without name'} is no text")
-    return NamedImage(group, name, image or "")
+    return NamedImage(group, name, image or "", at=at)
 
 
 def _running(status: Json) -> Iterator[tuple[str, str, str]]:

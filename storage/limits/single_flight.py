@@ -19,6 +19,9 @@ class InFlight(Generic[K, V]):
     def __contains__(self, key: object) -> bool:
         return key in self._tasks
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     async def run(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
         """Return the result of ``work()``, or of the run for ``key`` that is under way.
 

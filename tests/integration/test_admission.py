@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +35,7 @@ pytestmark = pytest.mark.server
 Json = Any
 BUILDER = "https://tekton.dev/chains/v2"
 UNKNOWN = "sha256:" + "0" * 64
+PROCESSES = 2
 
 
 @contextmanager
@@ -112,7 +115,7 @@ def door(
 def make_door(
     api_server: ApiServer, kubectl: Command, referrers_registry: Registry, folder: Path, proxy: RegistryProxy
 ) -> Iterator[Door]:
-    server = AdmissionServer(folder / "server", api_server)
+    server = AdmissionServer(folder / "server", api_server, ("--processes", str(PROCESSES)))
     good = attest_image(referrers_registry, folder, "door/good")
     for mode in ("enforce", "warn", "audit"):
         labels = {"door": "true", "env": mode}
@@ -137,12 +140,18 @@ def make_door(
                 ],
             },
         )
-    for name, labels in (("free", {"door": "true"}), ("slow", {"door": "slow", "env": "enforce"})):
+    further = {
+        "free": {"door": "true"},
+        "slow": {"door": "slow", "env": "enforce"},
+        "pinned": {"door": "true", "pins": "true", "env": "enforce"},
+    }
+    for name, labels in further.items():
         metadata = {"name": f"door-{name}", "labels": labels}
         api_server.request("POST", "/api/v1/namespaces", {"metadata": metadata})
     server.start()
     server.register("validating", "door", {"matchLabels": {"door": "true"}}, timeout=10)
     server.register("validating", "door-slow", {"matchLabels": {"door": "slow"}}, timeout=2)
+    server.register("mutating", "door-pins", {"matchLabels": {"pins": "true"}}, timeout=10)
     found = Door(server, api_server, kubectl, referrers_registry, folder, good, proxy)
     try:
         server.wait(lambda: _is_asked(found))
@@ -215,15 +224,17 @@ def test_an_update_of_an_object_with_an_old_image_is_not_held_up(door: Door) -> 
     door.create(pod("old", image), "free")
     path = f"/api/v1/namespaces/{door.namespace('free')}"
     door.api.request("PATCH", path, {"metadata": {"labels": {"env": "enforce"}}}, kind=MERGE)
-    # until the new labels count, the image is still allowed
-    door.server.wait(lambda: _is_denied(lambda: door.create(pod("new", image), "free", dry=True)))
-    changed = door.api.request(
-        "PATCH", f"{path}/pods/old", {"metadata": {"labels": {"touched": "yes"}}}, kind=MERGE
-    )
-    assert changed["metadata"]["labels"] == {"touched": "yes"}
     other = {"spec": {"containers": [{"name": "c0", "image": door.image("door/other")}]}}
-    with pytest.raises(ApiError, match="denied by policy for-enforce"):
-        door.api.request("PATCH", f"{path}/pods/old", other, kind="application/strategic-merge-patch+json")
+
+    def change() -> Json:
+        query, kind = "?dryRun=All", "application/strategic-merge-patch+json"
+        return door.api.request("PATCH", f"{path}/pods/old{query}", other, kind=kind)
+
+    # until the new labels count, the other image is still allowed
+    door.server.wait(lambda: _is_denied(change))
+    touched = {"metadata": {"labels": {"touched": "yes"}}}
+    changed = door.api.request("PATCH", f"{path}/pods/old", touched, kind=MERGE)
+    assert changed["metadata"]["labels"] == {"touched": "yes"}
 
 
 def _is_denied(create: Callable[[], Json]) -> bool:
@@ -286,6 +297,22 @@ def test_a_tag_in_a_pod_is_denied_where_a_policy_enforces_and_a_template_with_on
     assert "(no_evidence)" in door.denial(pod("both-moved", f"{door.registry.host}/door/good:v1@{moved}"))
 
 
+def test_a_tag_of_a_new_pod_is_pinned_by_the_mutating_webhook_and_then_judged(door: Door) -> None:
+    good = door.registry.manifest("door/good", door.good.digest)
+    door.registry.push_manifest("door/good", good, "application/vnd.oci.image.manifest.v1+json", "pinned")
+    tagged, elsewhere = f"{door.registry.host}/door/good:pinned", f"{door.registry.host}/door/good:elsewhere"
+    asked = pod("pinned", tagged, initContainers=[{"name": "early", "image": tagged}])
+    door.server.wait(lambda: _is_created(lambda: door.create(asked, "pinned", dry=True)))
+    spec = door.create(asked, "pinned")["spec"]
+    pinned = f"{tagged}@{door.good.digest}"
+    assert [one["image"] for one in (*spec["initContainers"], *spec["containers"])] == [pinned, pinned]
+    unsigned = door.registry.push_image("door/good", tag="elsewhere", content=b"elsewhere")
+    told = door.denial(pod("unsigned", elsewhere), "pinned")
+    assert told.startswith(f"image {elsewhere}@{unsigned} (container c0) is denied by policy for-enforce")
+    # a tag that does not exist stays one, and is denied as one
+    assert "(not_pinned)" in door.denial(pod("unknown", f"{door.registry.host}/door/good:none"), "pinned")
+
+
 def test_an_index_and_its_platforms_have_evidence_of_their_own(door: Door) -> None:
     index = door.registry.push_index("door/index")
     platform = json.loads(door.registry.manifest("door/index", index))["manifests"][0]["digest"]
@@ -313,13 +340,15 @@ def test_an_image_that_no_policy_is_for_is_denied_as_strictly_as_the_namespace(d
 
 
 def test_a_dry_run_is_answered_and_not_counted(door: Door) -> None:
-    line = 'chains_admission_reviews_total{decision="deny",webhook="validate"}'
-    before = door.server.metric(line)
+    def denied() -> float:
+        return door.server.metric("chains_admission_reviews_total", decision="deny", webhook="validate")
+
+    before = denied()
     with pytest.raises(ApiError, match="is denied by policy for-enforce"):
         door.create(pod("dry", door.image("door/never")), dry=True)
-    assert door.server.metric(line) == before
+    assert denied() == before
     door.denial(pod("dry", door.image("door/never")))
-    assert door.server.metric(line) == before + 1
+    assert denied() == before + 1
 
 
 def test_a_pod_of_one_and_a_half_mebibytes_is_judged(door: Door) -> None:
@@ -387,7 +416,7 @@ def test_a_policy_broken_while_running_changes_nothing_and_a_good_change_counts(
     file = door.server.policies / "for-enforce.json"
     good = file.read_text()
     file.write_text(good.replace('"enforce"', '"enforced"', 1).replace('"mode": "enforce"', '"mode": "hard"'))
-    door.server.wait(lambda: door.server.metric("chains_admission_policies_refused") == 1)
+    door.server.wait(lambda: door.server.metric("chains_admission_policies_refused") == PROCESSES)
     assert door.server.ask("/readyz")[0] == 200
     assert "denied by policy for-enforce" in door.denial(pod("kept", door.image("door/never")))
     door.create(pod("kept", door.good.reference))
@@ -407,11 +436,14 @@ def test_a_policy_broken_while_running_changes_nothing_and_a_good_change_counts(
             ],
         },
     )
-    door.server.wait(lambda: _is_denied(lambda: door.create(pod("frozen", door.good.reference), dry=True)))
-    (door.server.policies / "frozen.json").unlink()
-    door.server.wait(
-        lambda: not _is_denied(lambda: door.create(pod("frozen", door.good.reference), dry=True))
+    policies = "chains_admission_policies"
+    door.server.wait(lambda: door.server.metric(policies) == 4 * PROCESSES)
+    assert "denied by policy frozen: trust (builder_not_trusted)" in door.denial(
+        pod("frozen", door.good.reference)
     )
+    (door.server.policies / "frozen.json").unlink()
+    door.server.wait(lambda: door.server.metric(policies) == 3 * PROCESSES)
+    door.create(pod("frozen", door.good.reference))
 
 
 def test_a_certificate_is_renewed_without_a_new_process(door: Door) -> None:
@@ -419,12 +451,12 @@ def test_a_certificate_is_renewed_without_a_new_process(door: Door) -> None:
     assert before > 0
     key = (door.server.tls / "tls.key").read_text()
     (door.server.tls / "tls.key").write_text("no key")
-    door.server.wait(lambda: door.server.metric("chains_admission_certificate_refused") == 1)
+    door.server.wait(lambda: door.server.metric("chains_admission_certificate_refused") == PROCESSES)
     door.create(pod("old-certificate", door.good.reference))
     (door.server.tls / "tls.key").write_text(key)
     door.server.wait(lambda: door.server.metric("chains_admission_certificate_refused") == 0)
     (door.server.tls / "tls.crt").unlink()
-    door.server.wait(lambda: door.server.metric("chains_admission_certificate_refused") == 1)
+    door.server.wait(lambda: door.server.metric("chains_admission_certificate_refused") == PROCESSES)
     made = door.server.renew()
     door.server.wait(lambda: door.server.metric("chains_admission_certificate_refused") == 0)
     door.server.trust(made)
@@ -468,9 +500,9 @@ def test_gatekeeper_gets_the_same_answers_from_the_same_server(
         for image in images
         for mode in ("enforce", "warn", "audit")
     ]
-    before = door.server.metric('chains_admission_seconds_count{webhook="verify"}')
+    before = door.server.metric("chains_admission_seconds_count", webhook="verify")
     told = gatekeeper.review(text, reviews)
-    asked = door.server.metric('chains_admission_seconds_count{webhook="verify"}')
+    asked = door.server.metric("chains_admission_seconds_count", webhook="verify")
     assert asked - before == len(reviews)
     assert told[0:3] == [Review(True, (), (), ())] * 3
     assert told[9:] == [Review(True, (), (), ())] * 3
@@ -484,3 +516,49 @@ def test_gatekeeper_gets_the_same_answers_from_the_same_server(
         assert reason in warned.warnings[0]
         assert audited.allowed
         assert reason in audited.dryrun[0]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_server_answers_until_it_is_told_to_end(
+    api_server: ApiServer, tmp_path: Path, processes: int, door: Door
+) -> None:
+    server = AdmissionServer(tmp_path / "server", api_server, ("--processes", str(processes)))
+    server.write_policy("policy", json.loads((door.server.policies / "for-audit.json").read_text())["spec"])
+    try:
+        server.start()
+        assert server.metric("chains_admission_policies") == processes
+        assert server.stop() == 0
+        assert "Traceback" not in server.log.read_text()
+    finally:
+        server.close()
+
+
+def test_all_processes_end_if_one_does(api_server: ApiServer, tmp_path: Path, door: Door) -> None:
+    server = AdmissionServer(tmp_path / "server", api_server, ("--processes", "2"))
+    server.write_policy("policy", json.loads((door.server.policies / "for-audit.json").read_text())["spec"])
+    try:
+        server.start()
+        assert server.process is not None
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+        assert len(children) == 2
+        os.kill(int(children[0]), signal.SIGKILL)
+        assert server.process.wait(60) == 1
+        assert not Path(f"/proc/{children[1]}").exists()
+    finally:
+        server.close()
+
+
+def test_a_server_without_good_policies_lives_is_not_ready_and_takes_them_when_they_come(
+    api_server: ApiServer, tmp_path: Path, door: Door
+) -> None:
+    server = AdmissionServer(tmp_path / "server", api_server)
+    try:
+        server.start(ready=False)
+        status, _ = server.ask("/readyz")
+        assert status == 503
+        spec = json.loads((door.server.policies / "for-audit.json").read_text())["spec"]
+        server.write_policy("policy", spec)
+        server.wait(lambda: server.ask("/readyz")[0] == 200)
+        assert server.stop() == 0
+    finally:
+        server.close()

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.testbed.certificates import Certificates, make_certificates
 from tests.testbed.cluster import ApiError, ApiServer
 from tests.testbed.ports import free_ports
@@ -86,10 +88,14 @@ class AdmissionServer:
         except OSError as error:
             return getattr(error, "code", 0), str(error)
 
-    def metric(self, line: str) -> float:
-        """Return the value of a metric, named with its labels; 0 if there is none."""
-        found = [one for one in self.ask("/metrics")[1].splitlines() if one.startswith(f"{line} ")]
-        return float(found[0].rpartition(" ")[2]) if found else 0.0
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples that have these labels, over all processes."""
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(self.ask("/metrics")[1])
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
 
     def wait(self, condition: Callable[[], bool], seconds: float = 100) -> None:
         """Wait for a condition."""

@@ -12,16 +12,16 @@ from chains.cluster.access import Access
 from chains.cluster.discovery import find_access
 from chains.errors import UsageError
 from chains.policy.verdict import Decision
-from chains.tracing import run_traced
 
 _HIGHEST_PORT = 65_535
 _MOST_SECONDS = 600
+_MOST_PROCESSES = 64
 
 
 def _admission(options: Options) -> int:
     """Answer the API server which images may run, until the process is stopped."""
     from chains.admission.images import kinds_with  # noqa: PLC0415
-    from chains.admission.process import AdmissionOptions, serve  # noqa: PLC0415 - its packages are an extra
+    from chains.admission.process import AdmissionOptions, run  # noqa: PLC0415 - its packages are an extra
     from chains.controller.log_lines import log_as_json  # noqa: PLC0415
 
     settings = load_settings(options.config)
@@ -38,9 +38,10 @@ def _admission(options: Options) -> int:
         unmatched=Decision(options.unmatched),
         access=_access(options),
         linger=whole_number(options.linger_seconds, "--linger-seconds", 0, _MOST_SECONDS),
+        processes=whole_number(options.processes, "--processes", 1, _MOST_PROCESSES),
     )
     log_as_json()
-    return run_traced(serve(given))
+    return run(given)
 
 
 def _access(options: Options) -> Access | None:
@@ -85,6 +86,7 @@ admission = Command(
             repeatable=True,
             metavar="GROUP/KIND=PATH",
         ),
+        Option("--processes", "the number of processes that answer on the port", default="1", metavar="N"),
         Option(
             "--linger-seconds",
             "for how long requests are still taken after the signal to end",
