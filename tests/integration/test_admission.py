@@ -156,6 +156,9 @@ def make_door(
     try:
         server.wait(lambda: _is_asked(found))
         yield found
+        server.unregister()
+        assert server.stop() == 0
+        assert "Traceback" not in server.log.read_text()
     finally:
         server.close()
 
@@ -516,21 +519,6 @@ def test_gatekeeper_gets_the_same_answers_from_the_same_server(
         assert reason in warned.warnings[0]
         assert audited.allowed
         assert reason in audited.dryrun[0]
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_server_answers_until_it_is_told_to_end(
-    api_server: ApiServer, tmp_path: Path, processes: int, door: Door
-) -> None:
-    server = AdmissionServer(tmp_path / "server", api_server, ("--processes", str(processes)))
-    server.write_policy("policy", json.loads((door.server.policies / "for-audit.json").read_text())["spec"])
-    try:
-        server.start()
-        assert server.metric("chains_admission_policies") == processes
-        assert server.stop() == 0
-        assert "Traceback" not in server.log.read_text()
-    finally:
-        server.close()
 
 
 def test_all_processes_end_if_one_does(api_server: ApiServer, tmp_path: Path, door: Door) -> None:

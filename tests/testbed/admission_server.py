@@ -142,14 +142,18 @@ class AdmissionServer:
         for path in self.registered:
             self.api.request("PATCH", path, patch, kind="application/json-patch+json")
 
-    def close(self) -> None:
-        """Remove the configurations first, then end the process: so nobody is locked out."""
-        for path in self.registered:
+    def unregister(self) -> None:
+        """Remove the configurations, so that the API server asks no more."""
+        while self.registered:
             try:
-                self.api.request("DELETE", path)
+                self.api.request("DELETE", self.registered.pop())
             except ApiError as error:
                 if error.status != 404:
                     raise
+
+    def close(self) -> None:
+        """Remove the configurations first, then end the process: so nobody is locked out."""
+        self.unregister()
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
