@@ -24,19 +24,24 @@ IMAGE = (
 )
 
 
-def test_the_page_is_true_from_the_first_command_to_the_last(tmp_path: Path) -> None:
-    shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
-    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    (tmp_path / "use.py").write_text(f"IMAGE = {IMAGE!r}\n{block}")
+def run_shell(shell: str, folder: Path) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    told = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f"{shell}\npython use.py\n"],
-        cwd=tmp_path,
-        env={**os.environ, "PATH": path, "EXAMPLES": str(ROOT / "examples"), "PYTHONPATH": str(ROOT)},
+    more = {"PATH": path, "EXAMPLES": str(ROOT / "examples"), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", shell],
+        cwd=folder,
+        env={**os.environ, **more, "XDG_STATE_HOME": str(folder / "state")},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_the_page_is_true_from_the_first_command_to_the_last(tmp_path: Path) -> None:
+    shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
+    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    (tmp_path / "use.py").write_text(f"IMAGE = {IMAGE!r}\n{block}")
+    told = run_shell(f"{shell}\npython use.py\n", tmp_path)
     assert told.returncode == 0, told.stderr + told.stdout
     verdicts = re.findall(r"^(VERIFIED|FAILED|INDETERMINATE) ", told.stdout, re.MULTILINE)
     assert verdicts == ["VERIFIED", "VERIFIED", "FAILED", *["INDETERMINATE"] * 3]
@@ -53,6 +58,36 @@ def test_the_document_of_the_page_is_right() -> None:
 def test_the_page_has_a_row_for_every_kind() -> None:
     for kind in Kind:
         assert re.search(rf"^\| `--{kind.value}`", PAGE, re.MULTILINE), kind
+
+
+def test_the_commands_of_the_runbook_do_what_it_says(tmp_path: Path) -> None:
+    """Of an example run's key that leaked: steps 2 and 3, the latter with exit code 1."""
+    runbook = (ROOT / "docs" / "runbooks" / "a-key-leaked.md").read_text()
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", runbook, re.DOTALL | re.MULTILINE)
+    (revoke,) = [one for one in blocks if "revoke sign" in one]
+    (check,) = [one for one in blocks if "chains verify" in one]
+    given = {
+        "TIME": "2026-11-20T08:00:00Z",
+        "KEYID": '"$(chains keys public .chains/signing.key --output json | python -c '
+        """'import json, sys; print(json.load(sys.stdin)["keyid"])')\"""",
+        "IMAGE@sha256:…": IMAGE,
+        "--store oci:": "--store oci-layout:.chains/layout",
+    }
+    for word, value in given.items():
+        revoke, check = revoke.replace(word, value), check.replace(word, value)
+    example = ROOT / "examples" / "taskrun-image.json"
+    shell = f"""
+chains attest {example}
+chains keys generate lists.pem
+cp .chains/signing.pub old.pub
+{revoke}
+code=0
+{check.rstrip()} || code=$?
+test $code -eq 1
+"""
+    told = run_shell(shell, tmp_path)
+    assert told.returncode == 0, told.stderr + told.stdout
+    assert "key_revoked" in told.stdout
 
 
 @pytest.mark.parametrize("name", ["verify"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,14 @@ import pytest
 from chains.cli.main import run as chains
 from chains.revocation.document import parse_list
 from chains.revocation.envelope import read_envelope
-from tests.faults.verify.forge import BUILDER, DIGEST, bundle, provenance, public, signer
+from tests.faults.verify.forge import BUILDER, DIGEST, bundle, provenance, public, signer, subject
 from tests.unit.chains.revocation.made import document, signed
 
 Json = Any
 KEYID = public().keyid
+EXAMPLE = Path(__file__).parents[4] / "examples" / "taskrun-image.json"
+BUILT = "sha256:ce186a56c342a80bd2ec3ec4233810f49a93e5f60660922d3dad49cf6c987e35"
+"""The image that the example run built."""
 Show = Callable[..., tuple[int, str, str]]
 
 
@@ -80,6 +84,49 @@ def test_verify_answers_by_the_list_with_the_documented_exit_codes(call: Show) -
 def test_each_kind_fails_by_the_command(call: Show, option: str, value: str) -> None:
     put(call, option, value)
     assert verify(call)[0] == 1
+
+
+def test_every_kind_of_target_is_compared_with_the_list(call: Show) -> None:
+    assert call("attest", str(EXAMPLE))[0] == 0
+    Path("blob").write_bytes(b"release")
+    value = hashlib.sha256(b"release").hexdigest()
+    Path("blob.sigstore.json").write_bytes(bundle(provenance(subject(value))))
+    store = ["--store", "oci-layout:.chains/layout", "--key", ".chains/signing.pub"]
+    targets = {
+        "image": [f"registry.example.com/shop/storefront@{BUILT}", *store],
+        "digest": [BUILT, *store],
+        "run": [str(EXAMPLE), *store],
+        "bundle": ["b.sigstore.json", "--key", "ours.pub"],
+        "blob": ["blob.sigstore.json", "--blob", "blob", "--key", "ours.pub"],
+    }
+    listed = ["--revocations", "list.json", "--revocations-key", "lists.pub"]
+    put(call, "--builder", "https://other.example.com")
+    for name, words in targets.items():
+        assert call("verify", *words, *listed)[0] == 0, name
+    put(call, "--image", BUILT, "--image", DIGEST, "--image", f"sha256:{value}")
+    for name, words in targets.items():
+        code, out, _ = call("verify", *words, *listed)
+        assert (code, "revoked" in out) == (1, True), name
+    Path("list.json").write_text("{}")
+    for name, words in targets.items():
+        assert call("verify", *words, *listed)[0] == 4, name
+
+
+def test_a_run_fails_for_the_key_that_attested_it_and_for_the_builder(call: Show) -> None:
+    assert call("attest", str(EXAMPLE))[0] == 0
+    listed = ["--revocations", "list.json", "--revocations-key", "lists.pub"]
+    words = ["verify", str(EXAMPLE), "--store", "oci-layout:.chains/layout", "--key", ".chains/signing.pub"]
+    put(call, "--builder", "https://tekton.dev/chains/v2")
+    code, out, _ = call(*words, *listed, "--revocations-state", "none")
+    assert (code, "builder https://tekton.dev/chains/v2 is revoked" in " ".join(out.split())) == (1, True)
+    Path("draft.json").unlink()
+    Path("list.json").unlink()
+    put(call, "--key", ".chains/signing.pub")
+    code, out, _ = call(*words, *listed, "--revocations-state", "none", "--output", "json")
+    found = json.loads(out)
+    assert code == 1
+    assert {one["reason"] for one in found["attestations"]} == {"key_revoked"}
+    assert not any(one["used"] for one in found["attestations"])
 
 
 def test_a_list_may_not_go_back_from_one_command_to_the_next(call: Show) -> None:
