@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,33 @@ def test_cosign_verifies_certificates_in_both_forms_and_refuses_another_identity
     ours = ["verify", "--trusted-root", str(services.trusted_root), "--store", "oci:", "--require-log"]
     assert chains([*ours, *identity(services), project.reference]) == 0
     assert chains([*ours, *identity(services, "other"), project.reference]) == 1
+
+
+def test_an_identity_is_revoked_by_the_times_of_log_and_timestamp(project: Project) -> None:
+    services = project.services
+    project.attest()
+    assert chains(["keys", "generate", "lists.pem"]) == 0
+    now, day = datetime.now(UTC).replace(microsecond=0), timedelta(days=1)
+    account = services.issuer.identity(account="tekton-chains-controller")
+    name = ["--identity", account, "--issuer", services.issuer.url]
+    every = ["--identity-regexp", ".*/tekton-chains-controller", "--issuer", services.issuer.url]
+    for number, (words, expected) in enumerate(
+        [
+            (name, 1),
+            ([*name, "--since", (now + day).isoformat()], 0),
+            ([*name, "--since", (now - day).isoformat()], 1),
+            ([*name, "--since", (now - 2 * day).isoformat(), "--until", (now - day).isoformat()], 0),
+            (every, 1),
+            (["--identity", account, "--issuer", "https://other.example.com"], 0),
+            (["--image", project.digest], 1),
+        ]
+    ):
+        draft, signed = f"{number}.json", f"{number}.signed.json"
+        assert chains(["revoke", "add", draft, *words, "--reason", "r"]) == 0
+        assert chains(["revoke", "sign", draft, "--key", "lists.pem", "--to", signed]) == 0
+        listed = ["--revocations", signed, "--revocations-key", "lists.pub", "--revocations-state", "none"]
+        ours = ["verify", "--trusted-root", str(services.trusted_root), "--store", "oci:"]
+        assert chains([*ours, *identity(services), *listed, project.reference]) == expected, words
 
 
 def test_sigstore_python_verifies_the_bundles(project: Project) -> None:
