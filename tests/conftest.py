@@ -28,6 +28,7 @@ from tests.testbed.pod_builder import PodBuilder
 from tests.testbed.s3 import S3Server
 from tests.testbed.sigstore import SigstoreServices, sigstore
 
+UNIT = Path(__file__).parent / "unit"
 # fixture -> the programs it runs; built before the first test, so that no test's time limit holds a build
 BUILT_FOR = {
     "referrers_registry": "registry",
@@ -234,8 +235,11 @@ def _promised() -> bool:
 
 
 def _programs(item: pytest.Item) -> set[str]:
-    """Return the programs of the fixtures that a test asks for, be it by the name in a parameter."""
-    call = getattr(item, "callspec", None)
+    """Return the programs of the fixtures that a test asks for, be it by the name in a parameter.
+
+    In unit tests such a parameter is the name of an engine that policies are written for.
+    """
+    call = None if UNIT in item.path.parents else getattr(item, "callspec", None)
     names = [*getattr(item, "fixturenames", ()), *(call.params.values() if call else ())]
     found = (BUILT_FOR[name] for name in names if isinstance(name, str) and name in BUILT_FOR)
     return {program for programs in found for program in programs.split()}

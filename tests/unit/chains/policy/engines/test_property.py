@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +13,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chains.policy.engines.generated import to_yaml
+from chains.policy.engines.gatekeeper import ProviderAt
+from chains.policy.engines.gatekeeper import generate as for_gatekeeper
+from chains.policy.engines.generated import Generated, to_yaml
 from chains.policy.engines.targets import TARGETS
+from chains.policy.opened import OpenedPolicy
 from tests.faults.verify.forge import NOW, public
+from tests.testbed.certificates import make_certificates
 from tests.unit.chains.policy.made import document, opened, trust
 
 Json = Any
@@ -89,6 +96,18 @@ _POLICIES = st.builds(
 )
 
 
+@cache
+def _provider() -> ProviderAt:
+    with tempfile.TemporaryDirectory() as folder:
+        return ProviderAt(ca=make_certificates(Path(folder)).ca_file.read_bytes())
+
+
+def _generated(target: str, policy: OpenedPolicy) -> Generated:
+    if target == "gatekeeper":
+        return for_gatekeeper(policy, NOW, _provider())
+    return TARGETS[target](policy, NOW)
+
+
 def _texts(value: Json) -> list[str]:
     if isinstance(value, dict):
         return [text for one in value.values() for text in _texts(one)]
@@ -97,12 +116,12 @@ def _texts(value: Json) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-@pytest.mark.parametrize("target", SIGNING)
+@pytest.mark.parametrize("target", TARGETS)
 @settings(max_examples=60, deadline=None)
 @given(written=_POLICIES)
 def test_what_is_generated_parses_and_holds_no_key_of_others(target: str, written: Json) -> None:
     (policy,) = opened(written)
-    one = TARGETS[target](policy, NOW)
+    one = _generated(target, policy)
     text = to_yaml([one], target)
     assert text.isascii()
     assert list(one.documents) == [made for made in yaml.safe_load_all(text) if made is not None]
