@@ -5,6 +5,7 @@ The table of agreement in ``docs/policy.md`` is compared with what was decided h
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,15 +14,24 @@ from typing import Any
 
 import pytest
 
+from chains.admission.answers import Answers
+from chains.admission.policies import PolicySet
+from chains.admission.provider import provide
 from chains.cli.main import run as chains
 from chains.policy.document.load import load_policies
+from chains.policy.engines.gatekeeper import ProviderAt
+from chains.policy.engines.gatekeeper import generate as for_gatekeeper
 from chains.policy.engines.generated import to_yaml
 from chains.policy.engines.targets import TARGETS
 from chains.policy.opened import open_policy
+from storage.open import open_store
 from tests.faults.verify.forge import NOW
 from tests.interop.engine_cases import CASES, HOSTILE_CASES, Case, Images, make_images
-from tests.testbed.admission import Kyverno, PolicyTester
+from tests.interop.test_gatekeeper import patient, pod, review
+from tests.testbed.admission import Gatekeeper, Kyverno, PolicyTester
+from tests.testbed.certificates import make_certificates
 from tests.testbed.images import Registry
+from tests.testbed.loopback import Answer, Request, serving
 
 pytestmark = pytest.mark.server
 Json = Any
@@ -67,11 +77,35 @@ def _kyverno(target: str) -> Callable[[Asked], dict[str, bool]]:
     return decide
 
 
+def _gatekeeper(asked: Asked) -> dict[str, bool]:
+    """Ask Gatekeeper's framework, whose provider is ours and reads the registry."""
+    engine: Gatekeeper = asked.request.getfixturevalue("gatekeeper")
+    (policy,) = load_policies(asked.policy)
+    opened = open_policy(policy)
+
+    async def provided(request: Request) -> bytes:
+        store = open_store("oci:")
+        try:
+            deadline = asyncio.get_running_loop().time() + 60
+            inforce, ask = PolicySet.of([opened]), Answers([store]).ask
+            return await provide(request.body, inforce, ask, name=opened.policy.name, deadline=deadline)
+        finally:
+            await store.close()
+
+    certificates = make_certificates(asked.policy.parent)
+    with serving(lambda request: Answer(200, asyncio.run(provided(request))), certificates) as url:
+        provider = ProviderAt(f"{url}/verify", certificates.ca_file.read_bytes())
+        written = patient(to_yaml([for_gatekeeper(opened, NOW, provider)], "gatekeeper"))
+        told = engine.review(written, [review(pod(image)) for image in asked.images.values()])
+    return {name: one.allowed for name, one in zip(asked.images, told, strict=True)}
+
+
 COLUMNS: dict[str, Callable[[Asked], Mapping[str, bool]]] = {
     "chains verify": _ours,
     "policy-controller": _policy_controller,
     "kyverno": _kyverno("kyverno"),
     "kyverno-clusterpolicy": _kyverno("kyverno-clusterpolicy"),
+    "gatekeeper": _gatekeeper,
 }
 """The columns of the table: whoever adds a target adds how its engine is asked."""
 
