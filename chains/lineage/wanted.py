@@ -17,7 +17,7 @@ from chains.lineage.statement_facts import Facts, Input, Role
 from chains.statements.type_hints import spdx_git
 from chains.text import excerpt
 from storage.errors import StoreRejected
-from storage.formats.reference import Repository, parse_image
+from storage.formats.reference import canonical, parse_image
 
 _KEYID = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _DIGEST = re.compile(r"(?P<algorithm>[A-Za-z0-9_]{1,40}):(?P<hex>[0-9A-Fa-f]{2,256})")
@@ -247,21 +247,17 @@ def _digest(text: str, option: str) -> str:
 def _of_repository(text: str, option: str) -> Callable[[str], bool]:
     """Return whether a URI is an image of the same repository, whatever its tag, digest and spelling."""
     try:
-        wanted = _one_case(parse_image(text).repository)
+        wanted = canonical(parse_image(text).repository)
     except StoreRejected as error:
         raise UsageError(f"{option}: {error}: expected a digest or REGISTRY/REPOSITORY") from error
 
     def fits(uri: str) -> bool:
         try:
-            return _one_case(parse_image(uri).repository) == wanted
+            return canonical(parse_image(uri).repository) == wanted
         except StoreRejected:
             return False
 
     return fits
-
-
-def _one_case(repository: Repository) -> tuple[str, str]:
-    return repository.registry.lower(), repository.name
 
 
 def _repository(uri: str) -> str:

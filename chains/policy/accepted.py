@@ -27,7 +27,7 @@ from chains.statements.vsa import FAILED, HERMETIC, VSA, Claims, read_vsa, time_
 from chains.tekton.raw import text_at
 from chains.verify.reasons import Result
 from chains.verify.verdict import Attestation, Verification
-from storage.formats.reference import DOCKER_HUB, Image
+from storage.formats.reference import Image, spellings
 
 STATED = frozenset({Requirement.LEVEL, Requirement.HERMETIC, Requirement.PREDICATES})
 """What is compared with a summary: what it states, and which statements lie beside it."""
@@ -194,11 +194,8 @@ def _problems(candidate: SummaryCandidate) -> Iterator[tuple[PolicyReason, str]]
 
 
 def _places(image: Image) -> set[str]:
-    """Return how a summary may spell where the image is fetched from; Docker Hub has two names."""
-    place = f"{image.repository}@{image.digest}"
-    return (
-        {place, place.replace(f"{DOCKER_HUB}/", "docker.io/", 1)} if place.startswith(DOCKER_HUB) else {place}
-    )
+    """Return how a summary may spell where the image is fetched from."""
+    return {f"{name}@{image.digest}" for name in spellings(image.repository)}
 
 
 def _is_newer(refusal: Statement, claims: Claims, candidate: SummaryCandidate) -> bool:

@@ -25,7 +25,7 @@ from chains.preflight.inventory import Inventory
 from chains.tekton.workloads import Use, UseKind, Workload
 from storage.base import Store
 from storage.errors import StoreError
-from storage.formats.reference import Image
+from storage.formats.reference import Image, canonical
 from storage.record import Platform
 
 _UNMATCHED = "no policy is for this image"
@@ -155,7 +155,9 @@ class _Asking:
         for use, image in running:
             index = desired.get((use.workload, use.container), image)
             listed = {platform.digest for platform in self._platforms.get(index, ())}
-            is_of_index = index.repository == image.repository and image.digest in listed
+            is_of_index = (
+                canonical(index.repository) == canonical(image.repository) and image.digest in listed
+            )
             groups.setdefault(index if is_of_index else image, []).append(use)
         return groups
 

@@ -17,6 +17,8 @@ from storage.formats.package_url import SCHEME, image_reference
 from storage.limits.bounded import remembered
 
 DOCKER_HUB = "index.docker.io"
+_HUB_HOSTS = (DOCKER_HUB, "docker.io", "registry-1.docker.io")
+"""The hosts of Docker Hub's registry: the name in references, its short form, and the one that answers."""
 PREFIXES = ("oci://", "docker://")
 
 _HOST = re.compile(
@@ -29,6 +31,8 @@ _LONGEST_NAME = 255
 _LONGEST_REGISTRY = 253 + len(":65535")
 """A host name has at most 253 characters (RFC 1035, section 2.3.4)."""
 _HIGHEST_PORT = 65535
+_DEFAULT_PORT = 443
+"""The port of a registry without one in its name."""
 _SHOWN = 300
 """The most characters of a reference in an error."""
 
@@ -123,6 +127,34 @@ def _parse_repository(bare: str, text: str, *, explicit: bool) -> Repository:
             f"{text[:_SHOWN]!r} is not an image reference: {name[:80]!r} is not a repository name"
         )
     return Repository(registry, name)
+
+
+def canonical(repository: Repository) -> Repository:
+    """Return the spelling of a repository by which two are compared; it may not be the one to ask.
+
+    The host is in lower case, the default port is left out, and Docker Hub has one name.
+    """
+    host, port = repository.registry.lower(), ""
+    head, colon, tail = host.rpartition(":")
+    if colon and tail.isdigit():
+        host, port = head, "" if int(tail) == _DEFAULT_PORT else f":{int(tail)}"
+    name = repository.name
+    if host in _HUB_HOSTS and not port:
+        host, name = DOCKER_HUB, name if "/" in name else f"library/{name}"
+    return Repository(f"{host}{port}", name)
+
+
+def spellings(repository: Repository) -> tuple[str, ...]:
+    """Return how a repository can be written, the canonical spelling first and without repetitions.
+
+    A comparison that leaves one of these out can be got around: all of them name the same content.
+    """
+    one = canonical(repository)
+    hosts = _HUB_HOSTS if one.registry == DOCKER_HUB else (one.registry,)
+    has_port = one.registry.rpartition("]")[2].count(":") > 0
+    ports = ("",) if has_port else ("", f":{_DEFAULT_PORT}")
+    found = [f"{host}{port}/{one.name}" for port in ports for host in hosts]
+    return tuple(dict.fromkeys((*found, str(repository))))
 
 
 def registry_host(registry: str) -> str:

@@ -12,7 +12,7 @@ from functools import cached_property
 from chains.errors import UsageError
 from storage.errors import StoreRejected
 from storage.formats.digest import is_sha256
-from storage.formats.reference import Image, parse_image
+from storage.formats.reference import Image, parse_image, spellings
 
 MOST_PARTS = 64
 """Parts of a pattern; names with more never match."""
@@ -105,8 +105,9 @@ class ImagePattern:
     def matches(self, image: Image) -> bool:
         """Whether an image is one of these; an image without a digest is none of a pattern with one."""
         repository, digest = self._parts
-        name = f"{image.repository.registry.lower()}/{image.repository.name}"
-        return digest in {"", image.digest} and path_matches(repository, name)
+        return digest in {"", image.digest} and any(
+            path_matches(repository, name) for name in spellings(image.repository)
+        )
 
 
 def read_image(text: str) -> Image:

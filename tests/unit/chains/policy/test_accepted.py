@@ -523,3 +523,17 @@ def test_explain_says_whose_summaries_count_and_what_they_cannot_show() -> None:
     assert f"It was made by policy {POLICY} with sha256:{'ab' * 32}. It was verified within 7 days" in told
     assert "It states COMPANY_SCANNED." in told
     assert "No verification summary meets: sources. Only provenance can show it." in told
+
+
+@pytest.mark.parametrize("registry", ["registry.example.com:443", "registry.example.com"])
+def test_the_default_port_hides_no_summary_of_the_image(registry: str) -> None:
+    other = {"registry.example.com": "registry.example.com:443"}.get(registry, "registry.example.com")
+    name = IMAGE.partition("/")[2]
+    policy = door(match={"images": [IMAGE]})
+    image = f"{registry}/{name}@{DIGEST}"
+    passed = held(vsa(resourceUri=f"{other}/{name}@{DIGEST}"))
+    assert wrong(verdict(policy, passed, image=image)) == {}
+    elsewhere = held(vsa(resourceUri=f"registry.example.com:5000/{name}@{DIGEST}"))
+    assert wrong(verdict(policy, elsewhere, image=image)) == {"vsa": "resource_mismatch"}
+    refused = held(vsa(resourceUri=f"{other}/{name}@{DIGEST}", verificationResult="FAILED"))
+    assert wrong(verdict(policy, passed, refused, image=image)) == {"vsa": "verification_failed"}

@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 
 from storage.errors import StoreRejected
 from storage.formats.digest import is_sha256
-from storage.formats.reference import Image, Repository, parse_image, parse_repository
+from storage.formats.reference import (
+    Image,
+    Repository,
+    canonical,
+    parse_image,
+    parse_repository,
+    spellings,
+)
 from storage.http_client.plain_http import may_be_plain_http
 
 DIGEST = "sha256:" + "a" * 64
@@ -175,3 +182,46 @@ def test_a_sha256_digest_is_64_lowercase_hex_digits() -> None:
         "sha512:" + "a" * 64,
     ):
         assert not is_sha256(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("registry.example/app", "registry.example:443/app"),
+        ("registry.example/app", "REGISTRY.example:00443/app"),
+        ("registry.example:5000/app", "Registry.example:05000/app"),
+        ("[::1]/app", "[::1]:443/app"),
+        ("docker.io/nginx", "registry-1.docker.io:443/nginx"),
+        ("docker.io/team/app", "index.docker.io:443/team/app"),
+    ],
+)
+def test_two_spellings_of_one_repository_compare_equal(text: str, same: str) -> None:
+    one, other = parse_image(text).repository, parse_image(same).repository
+    assert canonical(one) == canonical(other)
+    assert {str(one).lower(), str(canonical(other)).lower()} <= set(spellings(other)) | {str(other).lower()}
+    assert canonical(canonical(one)) == canonical(one)
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("registry.example/app", "registry.example:80/app"),
+        ("registry.example/app", "registry.example:5000/app"),
+        ("registry.example/app", "registry.example/app2"),
+        ("docker.io/team/app", "docker.io:5000/team/app"),
+        ("[::1]/app", "[::1]:5000/app"),
+        ("[::443]/app", "[::]/app"),
+    ],
+)
+def test_two_repositories_do_not_compare_equal(text: str, other: str) -> None:
+    one, two = parse_image(text).repository, parse_image(other).repository
+    assert canonical(one) != canonical(two)
+    assert not set(spellings(one)) & set(spellings(two))
+
+
+@given(st.sampled_from(["registry.example", "a.b:443", "a.b:5000", "docker.io", "[::1]", "[::1]:443"]))
+def test_every_spelling_of_a_repository_is_read_as_that_repository(registry: str) -> None:
+    repository = parse_image(f"{registry}/team/app").repository
+    assert str(repository) in spellings(repository)
+    for text in spellings(repository):
+        assert canonical(parse_image(text).repository) == canonical(repository)
