@@ -38,7 +38,8 @@ class PolicySet:
     """Policies that are in force together.
 
     ``digest`` stands for everything that their answers depend on besides evidence and time: their documents,
-    keys and trusted roots. ``moments`` are the times at which an answer may change by itself, sorted.
+    keys, trusted roots and revocation lists. ``moments`` are the times at which an answer may change by
+    itself, sorted.
     """
 
     policies: tuple[OpenedPolicy, ...]
@@ -78,6 +79,9 @@ def _moments(opened: OpenedPolicy) -> Iterator[datetime]:
     for signer in (*opened.signers, *opened.accept):
         for window in signer.criteria.windows.values():
             yield from (moment for moment in (window.not_before, window.not_after) if moment is not None)
+    for one in opened.revocations.lists:
+        if one.expires is not None:
+            yield one.expires
 
 
 def strictest_mode(policies: Sequence[OpenedPolicy]) -> Mode:
@@ -86,10 +90,22 @@ def strictest_mode(policies: Sequence[OpenedPolicy]) -> Mode:
 
 
 class PoliciesInForce:
-    """Keeps :attr:`current` up to date with a file or folder. ``on_change`` is called after each change."""
+    """Keeps :attr:`current` up to date with a file or folder. ``on_change`` is called after each change.
 
-    def __init__(self, path: Path, opener: Opener, on_change: Callable[[], None] = lambda: None) -> None:
+    ``lists`` are revocation lists that ``opener`` reads besides those that policies name. A list that cannot
+    be read is no reason to keep the one before: with it, answers are undecided.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        opener: Opener,
+        on_change: Callable[[], None] = lambda: None,
+        *,
+        lists: Sequence[Path] = (),
+    ) -> None:
         self._path, self._opener, self._on_change = path, opener, on_change
+        self._given = self._lists = tuple(lists)
         self._seen: object = None
         self._references: tuple[Path, ...] = ()
         self._open_again = 0.0
@@ -149,7 +165,10 @@ class PoliciesInForce:
 
     def _read(self) -> PolicySet:
         found = PolicySet.of(self._opener(policy) for policy in load_policies(self._path))
-        self._references = tuple(dict.fromkeys(path for one in found.policies for path in _files(one.policy)))
+        policies = [one.policy for one in found.policies]
+        self._references = tuple(dict.fromkeys(path for policy in policies for path in _files(policy)))
+        named = (Path(one.folder) / one.revocations.path for one in policies if one.revocations)
+        self._lists = tuple(dict.fromkeys((*self._given, *named)))
         return found
 
     def _fingerprint(self) -> object:
@@ -158,7 +177,19 @@ class PoliciesInForce:
         Raises :class:`InputError`.
         """
         files = [*policy_files(self._path), *self._references]
-        return [(str(file), hashlib.sha256(read_bytes(file, LARGEST)).digest()) for file in files]
+        found: list[object] = [
+            (str(file), hashlib.sha256(read_bytes(file, LARGEST)).digest()) for file in files
+        ]
+        return found + [(str(path), _state_of(path)) for path in self._lists]
+
+
+def _state_of(path: Path) -> object:
+    """Return what changes when a file, which may be large or away, gets another content."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        return str(error)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode
 
 
 def _files(policy: Policy) -> Iterator[Path]:
@@ -168,7 +199,9 @@ def _files(policy: Policy) -> Iterator[Path]:
         *(entry.signer for entry in policy.accept),
         *policy.signers.values(),
     )
-    names = [key.ref for signer in signers for key in signer.keys if key.ref]
+    keys = [key for signer in signers for key in signer.keys]
+    keys += policy.revocations.keys if policy.revocations else ()
+    names = [key.ref for key in keys if key.ref]
     if policy.trusted_root:
         names.append(policy.trusted_root)
     return (Path(policy.folder) / name for name in names if "://" not in name)

@@ -8,7 +8,6 @@ import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -30,7 +29,7 @@ from chains.assembly.stores import open_url, store_options
 from chains.cluster.access import Access
 from chains.cluster.client import Cluster
 from chains.config.parse import Config
-from chains.policy.opened import open_policy
+from chains.policy.opened import Opener
 from chains.policy.verdict import Decision
 from chains.tracing import run_traced
 from storage.limits.circuits import Circuits
@@ -58,6 +57,9 @@ class AdmissionOptions:
     kinds: Kinds
     unmatched: Decision
     access: Access | None
+    opener: Opener
+    lists: Sequence[Path] = ()
+    """The revocation lists that the opener reads."""
     linger: float = 0.0
     """Seconds for which requests are still taken after the signal to end."""
     processes: int = 1
@@ -93,7 +95,7 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
         if options.access is not None:
             cluster = await stack.enter_async_context(Cluster(options.access, timeout=_CLUSTER_SECONDS))
         certificate = Certificate(options.certificate, options.client_ca)
-        policies = PoliciesInForce(options.policies, partial(open_policy, config=options.config))
+        policies = PoliciesInForce(options.policies, options.opener, lists=options.lists)
         answers, metrics = Answers(stores), Metrics()
         tags, namespaces = Tags(RegistryTags(found)), Namespaces(cluster)
         judge = Judge(answers, tags, options.unmatched)

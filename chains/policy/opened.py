@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chains.assembly.revocations import NO_MEMORY, read_list
+from chains.assembly.revocations import read_list
 from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.config.parse import Config
 from chains.documents.load import read_bytes
@@ -66,12 +66,12 @@ def open_policy(
     config: Config | None = None,
     *,
     revocations: Revocations = _NOTHING_REVOKED,
-    state: str | Path = NO_MEMORY,
+    state: str | Path = "",
 ) -> OpenedPolicy:
     """Open the keys and the trusted root of a policy, read its revocation list and compile its rules.
 
     ``revocations`` count beside the policy's own list. ``state`` is the file that remembers the version of
-    that list, as for :func:`chains.assembly.revocations.open_revocations`; by default nothing is remembered.
+    that list, as for :func:`chains.assembly.revocations.open_revocations`.
     Raises :class:`UsageError` for a key or root that cannot be read, and
     :class:`chains.policy.document.load.PolicyError` for a rule that does not compile.
     """

@@ -8,9 +8,13 @@ from chains.assembly.workspace import load_settings
 from chains.cli.arguments import FILE, FOLDER, Argument, Option, Options, config, store
 from chains.cli.cluster import access_options, whole_number
 from chains.cli.commands import Command
+from chains.cli.revocations import revocation_options, revocations_of
 from chains.cluster.access import Access
 from chains.cluster.discovery import find_access
+from chains.config.parse import Config
 from chains.errors import UsageError
+from chains.policy.document.policy import Policy
+from chains.policy.opened import OpenedPolicy, Opener, open_policy
 from chains.policy.verdict import Decision
 
 _HIGHEST_PORT = 65_535
@@ -37,11 +41,27 @@ def _admission(options: Options) -> int:
         kinds=kinds_with(options.workload),
         unmatched=Decision(options.unmatched),
         access=_access(options),
+        opener=_opener(options, settings.config),
+        lists=[Path(options.revocations)] if options.revocations else (),
         linger=whole_number(options.linger_seconds, "--linger-seconds", 0, _MOST_SECONDS),
         processes=whole_number(options.processes, "--processes", 1, _MOST_PROCESSES),
     )
     log_as_json()
     return run(given)
+
+
+def _opener(options: Options, config: Config) -> Opener:
+    """Return what opens a policy, each time with the newest revocation list of the options.
+
+    Raises :class:`UsageError` for half of these options, and for keys that cannot be read.
+    """
+    revocations_of(options, config)
+
+    def opened(policy: Policy) -> OpenedPolicy:
+        newest = revocations_of(options, config)
+        return open_policy(policy, config, revocations=newest, state=options.revocations_state)
+
+    return opened
 
 
 def _access(options: Options) -> Access | None:
@@ -98,6 +118,7 @@ admission = Command(
         ),
         *access_options(),
         store("look for evidence here (default: an image's registry)"),
+        *revocation_options(),
         config("a chains-config, for its registry settings"),
     ],
 )

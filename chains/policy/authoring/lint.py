@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from chains.assembly.revocations import NO_MEMORY
 from chains.documents.places import Path as Path_
 from chains.errors import InputError, UsageError
 from chains.policy.accepted import unstated_by_summaries
@@ -81,7 +82,7 @@ def _opens(policy: Policy, now: datetime) -> Iterator[Finding]:
     keys += policy.revocations.keys if policy.revocations else ()
     if all("://" not in key.ref for key in keys):
         try:
-            opened = open_policy(policy)
+            opened = open_policy(policy, state=NO_MEMORY)
         except (UsageError, InputError) as error:
             yield Finding(("spec", "trust" if policy.trust else "accept"), "key", str(error))
             return
