@@ -172,7 +172,7 @@ class _Asking:
 
     async def judge(self, image: Image, names: Sequence[str]) -> None:
         """Ask the policies about one image, for all of its namespaces at once."""
-        namespaces: list[Namespace | None] = [self.inventory.namespaces.get(name) for name in names]
+        namespaces = [self._namespace(name) for name in names]
         found = await answers(
             self.places.policies, image, namespaces, stores=self.places.stores, now=self.now
         )
@@ -181,6 +181,10 @@ class _Asking:
             if verdict and not self.keep_evidence:
                 verdict = replace(verdict, attestations=(), skipped=())
             self._verdicts[image, name] = verdict
+
+    def _namespace(self, name: str) -> Namespace | None:
+        """Return a namespace, without labels where they are not known; None for an object without one."""
+        return self.inventory.namespaces.get(name) or (Namespace(name, None) if name else None)
 
     def state(self, image: Image, namespace: str) -> State:
         """Return the state of an image in a namespace."""

@@ -15,8 +15,9 @@ from chains.documents.folders import files_below
 from chains.documents.load import is_large, load_documents, load_list, read_bytes, read_standard_input
 from chains.errors import InputError
 from chains.policy.document.policy import Namespace
-from chains.tekton.raw import Json, mapping_at, text_at
+from chains.tekton.raw import Json, as_text, mapping_at, text_at
 from chains.tekton.workloads import POD_SPECS, Use, Workload, items_of, uses_of
+from chains.text import excerpt
 
 LARGEST = 64 << 20
 """Bytes of one manifest file."""
@@ -25,6 +26,9 @@ MOST_USES = 1_000_000
 """Places that name an image: six times the pods of the largest cluster that Kubernetes supports."""
 MOST_PROBLEMS = 1_000
 """What could not be read, each told; the rest is counted as one more."""
+_NAME_LABEL = "kubernetes.io/metadata.name"
+_KUSTOMIZE = ("kustomization.yaml", "kustomization.yml")
+_RENDER = "is input of kustomize: name its output (kustomize build)"
 _UNRENDERED = "kustomize.config.k8s.io/"
 """The API group of the input of kustomize, which may change the images of the files beside it."""
 STANDARD_INPUT = "standard input"
@@ -63,15 +67,15 @@ class Inventory:
     def add(self, item: Mapping[str, Json], where: str = "") -> None:
         """Add one object."""
         self.objects += bool(text_at(item, "kind"))
-        if text_at(item, "kind") == "Namespace" and text_at(item, "apiVersion") == "v1":
-            name, labels = text_at(item, "metadata", "name"), mapping_at(item, "metadata", "labels")
-            known = {key: value for key, value in labels.items() if isinstance(value, str)}
-            self.namespaces[name] = Namespace(name, known)
-            return
         place = f"{_printable(where)}: " if where else ""
+        if text_at(item, "kind") == "Namespace" and text_at(item, "apiVersion") == "v1":
+            self._add_namespace(item, place)
+            return
+        if problem := _kind_problem(item):
+            self.tell(f"{place}{problem}")
         if text_at(item, "apiVersion").startswith(_UNRENDERED):
             name = Workload.of(item).label
-            self.tell(f"{place}{name} is input of kustomize: name its output (kustomize build)")
+            self.tell(f"{place}{name} {_RENDER}")
         if _is_odd_list(item):
             self.tell(f"{place}the items of a {text_at(item, 'kind')} are no list")
         for use in uses_of(item, where):
@@ -84,6 +88,21 @@ class Inventory:
             else:
                 self.uses.append(use)
 
+    def _add_namespace(self, item: Mapping[str, Json], place: str) -> None:
+        """Add the labels of a namespace. Where they are odd or contradict each other, they are not known."""
+        name = text_at(item, "metadata", "name")
+        labels = mapping_at(item, "metadata").get("labels")
+        if labels is None or (
+            isinstance(labels, Mapping) and all(isinstance(one, str) for one in labels.values())
+        ):
+            # the API server gives each namespace this label
+            found: dict[str, str] | None = {_NAME_LABEL: name, **(labels or {})}
+        else:
+            found = None
+            self.tell(f"{place}{Workload.of(item).label}: labels are no mapping of texts")
+        known = self.namespaces.get(name)
+        self.namespaces[name] = Namespace(name, found if known is None or known.labels == found else None)
+
     def tell(self, problem: str) -> None:
         """Add what could not be read, once. After many, that there are more."""
         more = "there are further problems of this kind; solve these first"
@@ -92,6 +111,20 @@ class Inventory:
                 self.problems.append(problem)
         elif len(self.problems) == MOST_PROBLEMS:
             self.problems.append(more)
+
+
+def _kind_problem(item: Mapping[str, Json]) -> str:
+    """Say what is wrong with the kind of an object, which hides its images; empty if nothing is."""
+    kind = text_at(item, "kind")
+    if not kind:
+        if not {"kind", "apiVersion"} & set(item):
+            return ""
+        version = excerpt(as_text(item.get("apiVersion")), 100)
+        return f"an object without a kind, of apiVersion {version!r}"
+    if kind in POD_SPECS:
+        return ""
+    near = next((one for one in POD_SPECS if one.lower() == kind.strip().lower()), "")
+    return f"{Workload.of(item).label}: kind {kind!r}, expected {near}" if near else ""
 
 
 def _is_odd_list(item: Mapping[str, Json]) -> bool:
@@ -109,6 +142,11 @@ def from_files(paths: Sequence[str], inventory: Inventory) -> None:
     for path in paths:
         before = inventory.objects, len(inventory.problems)
         for where, data in _files(path, inventory):
+            if Path(where).name in _KUSTOMIZE:
+                inventory.tell(
+                    f"{_printable(where)} is input of kustomize: name its output (kustomize build)"
+                )
+                continue
             for document in _documents(data, _printable(where), inventory):
                 for item in items_of(document, inventory.tell):
                     inventory.add(item, where)

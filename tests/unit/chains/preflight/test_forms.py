@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from chains.preflight.inventory import Inventory, from_files
 from chains.tekton.workloads import UseKind
 from storage.lean_json import MOST_VALUES, values_in
@@ -102,7 +104,7 @@ def test_the_rendered_output_of_argo_cd_and_flux_is_a_stream_or_a_folder(tmp_pat
             ("Deployment/shop/web", "volume model", "registry.example.com/team/model:2"),
             ("CronJob/shop/report", "report", "registry.example.com/team/report:3"),
         }
-        assert found.namespaces["shop"].labels == {"env": "prod"}
+        assert found.namespaces["shop"].labels == {"kubernetes.io/metadata.name": "shop", "env": "prod"}
 
 
 def test_applications_and_kustomizations_name_no_image_themselves(tmp_path: Path) -> None:
@@ -122,10 +124,51 @@ def test_what_kustomize_has_not_rendered_is_told(tmp_path: Path) -> None:
     )
     (tmp_path / "pod.json").write_text(json.dumps(workload("Pod", f"{IMAGE}:1")))
     found = read(tmp_path)
-    place = tmp_path / "kustomization.yaml"
-    assert found.problems == [
-        f"{place}: Kustomization is input of kustomize: name its output (kustomize build)"
-    ]
+    told = "is input of kustomize: name its output (kustomize build)"
+    assert found.problems == [f"{tmp_path / 'kustomization.yaml'} {told}"]
+    component = "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nmetadata: {name: c}\n"
+    (tmp_path / "kustomization.yaml").rename(tmp_path / "other.txt")
+    (tmp_path / "component.yaml").write_text(component)
+    assert read(tmp_path).problems == [f"{tmp_path / 'component.yaml'}: Component/c {told}"]
+
+
+def test_labels_of_a_namespace_count_where_all_say_the_same() -> None:
+    def space(**labels: Json) -> Json:
+        return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": labels}}
+
+    assert inventory_of(space(env="prod")).namespaces["shop"].labels == {
+        "kubernetes.io/metadata.name": "shop",
+        "env": "prod",
+    }
+    assert inventory_of(space(env="prod"), space(env="prod")).namespaces["shop"].labels is not None
+    assert inventory_of(space(env="dev"), space(env="prod")).namespaces["shop"].labels is None
+    odd = inventory_of(space(env=5))
+    assert odd.namespaces["shop"].labels is None
+    assert odd.problems == ["Namespace/shop: labels are no mapping of texts"]
+    bare = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+    assert inventory_of(bare).namespaces["shop"].labels == {"kubernetes.io/metadata.name": "shop"}
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        (
+            {"kind": "deployment", "metadata": {"name": "a"}},
+            "deployment/a: kind 'deployment', expected Deployment",
+        ),
+        ({"kind": "Pod ", "metadata": {"name": "a"}}, "Pod /a: kind 'Pod ', expected Pod"),
+        ({"kind": ["Pod"], "spec": {}}, "an object without a kind, of apiVersion 'None'"),
+        ({"apiVersion": "v1", "spec": {}}, "an object without a kind, of apiVersion 'v1'"),
+    ],
+)
+def test_a_kind_that_hides_a_workload_is_told(item: Json, told: str) -> None:
+    found = inventory_of(item)
+    assert (found.uses, found.problems) == ([], [told])
+
+
+def test_what_is_no_object_of_kubernetes_is_left_out() -> None:
+    found = inventory_of({"replicas": 2, "image": "x"}, {"kind": "Podcast", "metadata": {"name": "a"}})
+    assert (found.uses, found.problems) == ([], [])
 
 
 def test_lists_may_stand_in_lists_and_leave_out_the_kind_of_their_items(tmp_path: Path) -> None:
@@ -144,7 +187,7 @@ def test_lists_may_stand_in_lists_and_leave_out_the_kind_of_their_items(tmp_path
     (tmp_path / "array.json").write_text(json.dumps([workload("DaemonSet", REF)]))
     found = read(tmp_path)
     assert {use.name for use in found.uses} == {"Pod/shop/p", "Job/shop/web", "DaemonSet/shop/web"}
-    assert found.namespaces["shop"].labels == {"env": "prod"}
+    assert found.namespaces["shop"].labels == {"kubernetes.io/metadata.name": "shop", "env": "prod"}
     assert found.problems == []
     assert {use.workload.api_version for use in found.uses if use.workload.kind == "Pod"} == {"v1"}
 

@@ -154,6 +154,18 @@ def test_a_policy_for_labels_decides_where_the_labels_are_known() -> None:
     }
 
 
+def test_a_policy_for_names_of_namespaces_is_compared_with_the_name_alone() -> None:
+    strict = document("strict", require={"level": 3})
+    strict["spec"]["match"]["namespaces"] = {"names": ["shop-*"], "matchLabels": {"env": "prod"}}
+    items = [workload("Pod", REF, namespace=name) for name in ("shop-a", "lab", "")]
+    found = checked(inventory_of(*items), policies=[document(), strict])
+    assert {check.uses[0].namespace: check.state for check in found} == {
+        "shop-a": State.FAIL,
+        "lab": State.PASS,
+        "": State.FAIL,
+    }
+
+
 def test_a_failure_counts_more_than_what_is_undecided() -> None:
     found = checked(inventory_of(workload("Pod", OTHER_REF, f"{IMAGE}:2")))
     assert exit_code(found, Inventory()) == 1
