@@ -24,12 +24,14 @@ from chains.policy.engines.gatekeeper import generate as for_gatekeeper
 from chains.policy.engines.generated import to_yaml
 from chains.policy.engines.targets import TARGETS
 from chains.policy.opened import open_policy
+from chains.statements.statement import SCAI
 from storage.open import open_store
 from tests.faults.verify.forge import NOW
 from tests.interop.engine_cases import CASES, HOSTILE_CASES, Case, Images, make_images
 from tests.interop.test_gatekeeper import patient, pod, review
 from tests.testbed.admission import Gatekeeper, Kyverno, PolicyTester
 from tests.testbed.certificates import make_certificates
+from tests.testbed.commands import CommandError
 from tests.testbed.images import Registry
 from tests.testbed.loopback import Answer, Request, serving
 
@@ -45,7 +47,7 @@ class Asked:
 
     policy: Path
     images: Mapping[str, str]
-    request: pytest.FixtureRequest
+    request: pytest.FixtureRequest | None
 
     def generated(self, target: str) -> str:
         """Return the policy as it is written for a target."""
@@ -151,3 +153,54 @@ def test_hostile_values_are_compared_as_they_are_by_every_engine(
     without = expected | {"a mapping in the list of values": False}  # this engine is told as stricter
     decided = {column: decide(asked) for column, decide in COLUMNS.items()}
     assert decided == dict.fromkeys(COLUMNS, expected) | {"kyverno-clusterpolicy": without}
+
+
+CLOSED = "127.0.0.1:1"
+"""A registry that nobody is behind: an image that a policy is for cannot be verified."""
+PATTERNS = [
+    f"{CLOSED}/{rest}" for rest in ("one/*", "deep/**", "exact/app", "*/last", "digest/a@sha256:" + "0" * 64)
+]
+PATHS = {
+    "one/a": True,
+    "one/a/b": False,
+    "one": False,
+    "deep/a": True,
+    "deep/a/b/c": True,
+    "deeper/a": False,
+    "exact/app": True,
+    "exact/app2": False,
+    "exact/app/more": False,
+    "x/last": True,
+    "x/y/last": False,
+    "digest/a": True,
+    "digest/b": False,
+}
+
+
+def test_a_policy_is_for_the_same_images_and_namespaces_in_every_engine(
+    tmp_path: Path, policy_tester: PolicyTester, kyverno: Kyverno, images: Images
+) -> None:
+    policy = images.policy()
+    policy["spec"]["match"] = {"images": PATTERNS, "namespaces": {"names": ["prod-*", "other"]}}
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(policy))
+    asked = Asked(path, {one: f"{CLOSED}/{one}@sha256:{'0' * 64}" for one in PATHS}, None)
+    for target in ("kyverno", "kyverno-clusterpolicy"):
+        written = asked.generated(target)
+        found = kyverno.admit_all(written, asked.images, namespace="prod-1")
+        assert {one: not decision.admitted for one, decision in found.items()} == PATHS, target
+        with pytest.raises(CommandError, match="decided nothing"):
+            kyverno.admit_all(written, asked.images, namespace="dev")
+    written = asked.generated("policy-controller")
+    reasons = {one: policy_tester.admit(written, image).reason for one, image in asked.images.items()}
+    assert {one: "uncovered by policy" not in reason for one, reason in reasons.items()} == PATHS
+
+
+@pytest.mark.parametrize(("predicate", "is_there"), [(SCAI, True), ("https://example.com/none", False)])
+def test_a_statement_that_must_exist_may_be_signed_by_any_signer_of_its_type(
+    predicate: str, is_there: bool, images: Images, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    policy = images.policy(predicates=[predicate])
+    asked = ask(policy, images, CASES[:3], tmp_path, request)
+    expected = {case.name: is_there and case.admitted for case in CASES[:3]}
+    assert {column: decide(asked) for column, decide in COLUMNS.items()} == dict.fromkeys(COLUMNS, expected)
