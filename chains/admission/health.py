@@ -36,7 +36,9 @@ class Health:
     def text(self) -> bytes:
         """Return the metrics."""
         metrics, current = self._metrics, self._policies.current
-        metrics.policies.set(len(current.policies) if current is not None else 0)
+        metrics.policies.clear()
+        if current is not None:
+            metrics.policies.labels(current.digest).set(len(current.policies))
         metrics.policies_refused.set(bool(self._policies.refused))
         metrics.certificate_expires.set(self._certificate.expires)
         metrics.certificate_refused.set(bool(self._certificate.refused))

@@ -49,7 +49,12 @@ class Metrics:
         self.misses = Gauge(
             "chains_admission_cache_misses", "answers that were looked for", registry=self.registry
         )
-        self.policies = Gauge("chains_admission_policies", "policies in force", registry=self.registry)
+        self.policies = Gauge(
+            "chains_admission_policies",
+            "policies in force; replicas with the same digest answer the same",
+            ["digest"],
+            registry=self.registry,
+        )
         self.policies_refused = Gauge(
             "chains_admission_policies_refused",
             "1 while the newest policies are not in force",

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from chains.cli.main import run as chains
 from chains.policy.document.load import load_policies
 from chains.policy.engines.gatekeeper import ProviderAt, generate
 from chains.policy.engines.generated import to_yaml
@@ -115,7 +116,16 @@ def door(
 def make_door(
     api_server: ApiServer, kubectl: Command, referrers_registry: Registry, folder: Path, proxy: RegistryProxy
 ) -> Iterator[Door]:
-    server = AdmissionServer(folder / "server", api_server, ("--processes", str(PROCESSES)))
+    assert chains(["keys", "generate", str(folder / "lists.key")]) == 0
+    revoke(folder, "--builder", "https://old.example.com")
+    revocations = {
+        "--revocations": folder / "revocations.signed.json",
+        "--revocations-key": folder / "lists.pub",
+        "--revocations-state": folder / "seen.json",
+        "--processes": PROCESSES,
+    }
+    given = [str(word) for option in revocations.items() for word in option]
+    server = AdmissionServer(folder / "server", api_server, given)
     good = attest_image(referrers_registry, folder, "door/good")
     for mode in ("enforce", "warn", "audit"):
         labels = {"door": "true", "env": mode}
@@ -447,6 +457,48 @@ def test_a_policy_broken_while_running_changes_nothing_and_a_good_change_counts(
     (door.server.policies / "frozen.json").unlink()
     door.server.wait(lambda: door.server.metric(policies) == 3 * PROCESSES)
     door.create(pod("frozen", door.good.reference))
+
+
+def test_a_revoked_image_is_denied_within_seconds_and_an_old_list_decides_nothing(
+    door: Door, tmp_path: Path
+) -> None:
+    attested = door.attest(tmp_path, "door/revoked")
+    body = pod("revoked", attested.reference)
+    door.create(body)
+    signed = door.folder / "revocations.signed.json"
+    old = signed.read_bytes()
+    (before,) = set(door.server.digests())
+    revoke(door.folder, "--image", attested.digest)
+    body["metadata"]["name"] = "revoked-again"
+    changed = wait_for_other_policies(door, before)
+    assert "(revoked)" in door.denial(body)
+    newest = signed.read_bytes()
+    signed.write_bytes(old)
+    unusable = wait_for_other_policies(door, changed)
+    good = pod("old-list", door.good.reference)
+    assert "(revocation_list_unusable)" in door.denial(good)
+    signed.write_bytes(newest)
+    assert wait_for_other_policies(door, unusable) == changed
+    door.create(good)
+
+
+def wait_for_other_policies(door: Door, before: str) -> str:
+    """Wait until all processes have other policies in force, the same in all, and return their digest."""
+    found: list[str] = []
+
+    def is_changed() -> bool:
+        found[:] = door.server.digests()
+        return len(found) == PROCESSES and len(set(found)) == 1 and found[0] != before
+
+    door.server.wait(is_changed)
+    return found[0]
+
+
+def revoke(folder: Path, *entry: str) -> None:
+    """Add an entry to the list that the server reads, and sign it."""
+    document, signed = str(folder / "revocations.json"), str(folder / "revocations.signed.json")
+    assert chains(["revoke", "add", document, *entry, "--reason", "INC-1"]) == 0
+    assert chains(["revoke", "sign", document, "--key", str(folder / "lists.key"), "--to", signed]) == 0
 
 
 def test_a_certificate_is_renewed_without_a_new_process(door: Door) -> None:

@@ -97,6 +97,16 @@ class AdmissionServer:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
+    def digests(self) -> list[str]:
+        """Return the digest of the policies in force, of each process."""
+        families = text_string_to_metric_families(self.ask("/metrics")[1])
+        return [
+            sample.labels["digest"]
+            for family in families
+            for sample in family.samples
+            if sample.name == "chains_admission_policies"
+        ]
+
     def wait(self, condition: Callable[[], bool], seconds: float = 100) -> None:
         """Wait for a condition."""
         deadline = time.monotonic() + seconds
