@@ -131,6 +131,9 @@ class _Asking:
             except StoreError as error:
                 problem = str(error)
                 continue
+            except Exception as error:  # noqa: BLE001 - one store, however broken, must not end the whole look
+                problem = f"unexpected {type(error).__name__}: {error}; please report it"
+                continue
             if found is not None:
                 self._platforms[image] = found
                 return

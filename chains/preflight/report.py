@@ -22,7 +22,7 @@ SCHEMA = "https://provenance.chains/preflight/v1"
 _SARIF = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _LEVELS = {State.FAIL: "error", State.UNDECIDED: "warning", State.SKIP: "note"}
 _OTHER = "image_not_judged"
-_ROOT = "SRCROOT"
+_ROOT = "%SRCROOT%"
 """The name of the folder that the addresses in SARIF are relative to (3.14.14)."""
 
 

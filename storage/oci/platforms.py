@@ -14,7 +14,7 @@ from storage.oci.registry import RegistryClient
 from storage.record import Platform
 
 MOST_PLATFORMS = 64
-"""The most images of an index to which evidence is attached."""
+"""The most images of an index that are looked at, and to which evidence is attached."""
 _NAMED = ("os", "architecture", "variant")
 _LONGEST = 32
 """The most characters that are kept of each."""
@@ -41,8 +41,8 @@ async def platforms_of(client: RegistryClient, repository: Repository, digest: s
         raise StoreRejected(f"{repository}@{digest} is neither an image nor a valid image index")
     if len(listed) > MOST_PLATFORMS:
         raise StoreRejected(
-            f"{repository}@{digest} lists {len(listed)} images, at most {MOST_PLATFORMS} are supported: "
-            "set storage.oci.attach-to-platforms to false"
+            f"{repository}@{digest} lists {len(listed)} images; preflight and "
+            f"storage.oci.attach-to-platforms take at most {MOST_PLATFORMS}"
         )
     first: dict[str, Platform] = {}
     for entry in listed:

@@ -11,7 +11,7 @@ import pytest
 from chains.preflight.answer import State
 from chains.preflight.inventory import Inventory
 from storage.base import Store
-from storage.errors import StoreError, StoreRejected, StoreUnavailable, SubjectAbsent
+from storage.errors import StoreRejected, StoreUnavailable, SubjectAbsent
 from storage.record import Findings, Platform, Record, Stored
 from tests.faults.verify.forge import HEX, IMAGE, OTHER, form_b
 from tests.unit.chains.policy.made import REF, document, tekton
@@ -26,7 +26,7 @@ class Registry(Store):
     """A registry with one index over two images, and evidence about some digests."""
 
     def __init__(
-        self, *signed: str, listed: Mapping[str, Sequence[Platform]] | StoreError | None = None
+        self, *signed: str, listed: Mapping[str, Sequence[Platform]] | Exception | None = None
     ) -> None:
         self.url = "oci:"
         self._signed = set(signed)
@@ -44,7 +44,7 @@ class Registry(Store):
 
     async def platforms(self, digest: str, reference: str) -> tuple[Platform, ...] | None:
         self.listings[digest] += 1
-        if isinstance(self._listed, StoreError):
+        if isinstance(self._listed, Exception):
             raise self._listed
         return tuple(self._listed.get(digest.removeprefix("sha256:"), ()))
 
@@ -156,14 +156,19 @@ def test_no_registry_is_asked_about_the_platforms_of_an_image_without_a_policy()
 
 
 @pytest.mark.parametrize(
-    "error",
-    [SubjectAbsent("no such image"), StoreUnavailable("503"), StoreRejected("lists 65 images")],
+    ("error", "told"),
+    [
+        (SubjectAbsent("no such image"), "no such image"),
+        (StoreUnavailable("503"), "503"),
+        (StoreRejected("lists 65 images"), "lists 65 images"),
+        (RuntimeError("odd"), "unexpected RuntimeError: odd; please report it"),
+    ],
 )
-def test_what_is_not_known_about_platforms_is_told_and_changes_no_answer(error: StoreError) -> None:
+def test_what_is_not_known_about_platforms_is_told_and_changes_no_answer(error: Exception, told: str) -> None:
     (check,) = checked(inventory_of(pod()), Registry(HEX, listed=error))
     assert (check.state, check.platforms) == (State.PASS, ())
-    assert check.told.endswith(f"; its platforms are not known: {error}")
-    assert check.to_json()["platformsUnknown"] == str(error)
+    assert check.told.endswith(f"; its platforms are not known: {told}")
+    assert check.to_json()["platformsUnknown"] == told
 
 
 def test_policies_of_namespaces_answer_about_platforms_of_that_namespace() -> None:

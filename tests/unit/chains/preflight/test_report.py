@@ -53,7 +53,7 @@ def test_sarif_has_a_result_for_each_place() -> None:
     (run,) = to_sarif(checked(inventory), inventory, "1.0")["runs"]
     assert len(run["results"]) == 3
     place = run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]
-    assert place == {"uri": "pods.yaml", "uriBaseId": "SRCROOT"}
+    assert place == {"uri": "pods.yaml", "uriBaseId": "%SRCROOT%"}
     assert run["tool"]["driver"]["rules"] == [{"id": "subject_mismatch"}]
     assert all(result["ruleIndex"] == 0 for result in run["results"])
     assert run["invocations"] == [
@@ -93,8 +93,8 @@ def test_the_address_of_a_file_is_a_uri_relative_to_the_folder(
     path: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert artifact_location(path) == {"uri": uri, "uriBaseId": "SRCROOT"}
-    assert artifact_location(str(tmp_path / path)) == {"uri": uri, "uriBaseId": "SRCROOT"}
+    assert artifact_location(path) == {"uri": uri, "uriBaseId": "%SRCROOT%"}
+    assert artifact_location(str(tmp_path / path)) == {"uri": uri, "uriBaseId": "%SRCROOT%"}
     assert URI.fullmatch(uri)
     assert urlsplit(uri).scheme == ""
 
