@@ -136,7 +136,7 @@ WRONG: dict[str, tuple[Evidence, dict[str, str]]] = {
         held(vsa(verifiedLevels=["SLSA_BUILD_LEVEL_3", "SLSA_BUILD_LEVEL_1"])),
         {"level": "level_too_low"},
     ),
-    "from the future": (held(vsa(timeVerified="2026-10-05T10:00:00Z")), {"vsa": "no_verified_time"}),
+    "from the future": (held(vsa(timeVerified="2026-10-05T09:05:01Z")), {"vsa": "no_verified_time"}),
 }
 
 
@@ -214,14 +214,15 @@ def aged(longest: str = "24h", **spec: Json) -> Json:
     return door(accepted(maxAge=longest), trustedRoot=trusted_root(), **spec)
 
 
-HOUR = timedelta(hours=1)
+HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
     ("told", "ages", "reason"),
     [
         (None, [HOUR], None),
-        (None, [25 * HOUR], "summary_too_old"),
+        (None, [24 * HOUR], None),
+        (None, [24 * HOUR + SECOND], "summary_too_old"),
         (None, [], "no_verified_time"),
         ("2026-10-05T08:00:00Z", [], "no_verified_time"),
         ("2026-10-05T08:00:00Z", [HOUR], None),
@@ -305,6 +306,26 @@ def test_levels_that_an_entry_names_must_be_stated() -> None:
     assert verdict(policy, held(vsa(verifiedLevels=scanned))).verdict is Verdict.VERIFIED
     low = ["SLSA_BUILD_LEVEL_1", "COMPANY_SCANNED"]
     assert wrong(verdict(policy, held(vsa(verifiedLevels=low)))) == {"vsa": "summary_level_missing"}
+
+
+def test_a_verifier_whose_clock_is_a_little_ahead_is_heard() -> None:
+    ahead = vsa(timeVerified="2026-10-05T09:05:00Z")
+    assert verdict(door(), held(ahead)).verdict is Verdict.VERIFIED
+    assert verdict(aged(), stamped(ahead, NOW)).verdict is Verdict.VERIFIED
+
+
+def test_a_refused_summary_says_so_itself_and_not_by_another() -> None:
+    own = verdict(door(), held(failed()))
+    assert [check.actual for check in own.checks if check.is_wrong][:1] == ["FAILED"]
+    other = verdict(door(), held(vsa()), held(failed()))
+    assert [check.actual for check in other.checks if check.is_wrong] == [
+        "a newer summary of this verifier says FAILED"
+    ]
+
+
+def test_an_answer_without_a_verified_time_says_what_is_missing() -> None:
+    (check,) = [one for one in verdict(aged(), held(vsa())).checks if one.is_wrong]
+    assert check.actual == "no timestamp or log entry says when it was signed"
 
 
 UNSTATED: dict[str, Json] = {
