@@ -222,14 +222,6 @@ def unexpressed(policy: Policy, expressed: Collection[Requirement], now: datetim
             )
             found.append(Limit(Effect.STRICTER, "exemptions", told))
     found += [
-        Limit(
-            Effect.STRICTER,
-            "accept",
-            f"summaries of {one.verifier_id} count for nothing: provenance must exist",
-        )
-        for one in policy.accept
-    ]
-    found += [
         Limit(Effect.STRICTER, f"accept.vsa {one.name}", "verification summaries do not count for the engine")
         for one in policy.accept
     ]

@@ -94,7 +94,7 @@ def test_an_accepted_summary_counts_for_nothing_and_without_trust_nobody_passes(
     alone = opened(door(accepted()))[0]
     for policy, authorities in ((accepting, ["key", "key"]), (alone, ["static"])):
         one = TARGETS["policy-controller"](policy, NOW)
-        assert ("stricter", "accept") in told(one)
+        assert ("stricter", "accept.vsa security") in told(one)
         (written,) = one.documents
         found = [
             name for each in written["spec"]["authorities"] for name in each if name in {"key", "static"}
