@@ -18,10 +18,11 @@ import yaml
 from chains.cli.main import run as chains
 from chains.cluster.client import Cluster
 from chains.cluster.discovery import find_access
+from chains.cluster.errors import ClusterUnavailable
 from chains.preflight import openreports
 from chains.preflight.answer import ImageCheck, State
 from chains.preflight.cluster_reports import Written, write_reports
-from chains.preflight.openreports import reports_of
+from chains.preflight.openreports import Report, labels_of, reports_of
 from chains.tekton.workloads import Use, UseKind, Workload
 from tests.bench.preflight import measured
 from tests.interop.attested import run_of, slug
@@ -387,6 +388,45 @@ def test_a_report_of_the_largest_size_is_taken_by_the_api_server(place: Place) -
     assert (done.failure, len(done.written)) == ("", len(reports))
     assert sum(len(one["results"]) for one in place.reports(space)) == 2000
     assert asyncio.run(write()).unchanged == len(reports)
+
+
+def test_reports_that_are_written_in_part_are_told_one_by_one(place: Place) -> None:
+    class FailsLate(Cluster):
+        """The API server takes the trials and the first report, and is then away."""
+
+        async def apply(self, path: str, body: Json, **more: Json) -> None:
+            if not more["dry_run"] and f"/{place.spaces[1]}/" in path:
+                raise ClusterUnavailable(f"PATCH {path}: 503")
+            await super().apply(path, body, **more)
+
+    reports = [Report(space, "late", labels_of("late"), ()) for space in place.spaces]
+
+    async def write() -> Written:
+        async with FailsLate(find_access(str(place.kubeconfig), "")) as cluster:
+            return await write_reports(cluster, reports, "late", place.spaces, dry_run=False)
+
+    done = asyncio.run(write())
+    assert done.written == [f"Report/{place.spaces[0]}/late"]
+    assert done.failure.startswith(
+        f"reports are written in part, without Report/{place.spaces[1]}/late: PATCH"
+    )
+    assert [len(place.reports(space)) for space in place.spaces] == [1, 0]
+
+
+def test_a_namespace_that_is_going_is_told_and_stops_nothing(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for space in place.spaces:
+        place.create_pod(space, "web", f"{place.repository}@{place.images[0]}")
+    going = place.spaces[1]
+    # nothing finishes the deletion here, so the namespace stays in this state
+    place.server.request("DELETE", f"/api/v1/namespaces/{going}")
+    capsys.readouterr()
+    assert chains([*place.preflight("--write-reports", "--output", "json")]) == 0
+    told = json.loads(capsys.readouterr().out)["reports"]
+    assert told["written"] == [f"Report/{place.spaces[0]}/chains-preflight"]
+    assert told["skipped"] == [f"Report/{going}/chains-preflight"]
+    assert [len(place.reports(space)) for space in place.spaces] == [1, 0]
 
 
 def test_a_cluster_without_the_crds_is_told(
