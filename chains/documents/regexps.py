@@ -13,6 +13,8 @@ from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
+from chains.documents.whole_match import whole_match
+
 MOST_REPEATS = 3
 """Unbounded repeats of one expression: with n of them a name of length m takes at most about m^n steps."""
 _REPEATS = frozenset({codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT})
@@ -31,6 +33,8 @@ def regexp_problem(pattern: str) -> str:
     except (re.error, RecursionError, OverflowError, Warning) as error:
         return f"{pattern!r} is no regular expression: {error}"
     problem = _problem(parsed)
+    if not problem and whole_match(pattern) is None:
+        problem = "edges of words, flags for lines and groups that keep what they took are not supported"
     return f"{pattern!r}: {problem}: write it simpler, or list exact names" if problem else ""
 
 

@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from chains.documents.whole_match import whole_match
 from chains.errors import UsageError
 from chains.statements.statement import SLSA_V02, SLSA_V1
 from chains.verify.wanted_run import ReferenceWanted, SourceWanted
@@ -62,10 +64,17 @@ class NameWanted:
         """Whether ``name`` matches as a whole: ``a.example`` does not match ``a.example.x``."""
         if not name or not self.is_regexp:
             return name == self.value
-        return len(name) <= LONGEST_NAME and re.fullmatch(self.value, name) is not None
+        return len(name) <= LONGEST_NAME and _matches(self.value, name)
 
     def __str__(self) -> str:
         return f"matching {self.value}" if self.is_regexp else self.value
+
+
+@lru_cache(maxsize=1024)
+def _matches(pattern: str, name: str) -> bool:
+    """Whether a name fits an expression as a whole. Strangers choose the names of certificates."""
+    bounded = whole_match(pattern)
+    return re.fullmatch(pattern, name) is not None if bounded is None else bounded.matches(name)
 
 
 def _name_wanted(what: str, exact: str | None, regexp: str | None) -> NameWanted | None:

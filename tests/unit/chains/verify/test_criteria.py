@@ -165,3 +165,17 @@ def test_criteria_are_written_whole() -> None:
         "require": ["hermetic", "log", "timestamp"],
     }
     assert whole.signers == f"signed by {key.keyid} or https://me (issuer https://issuer)"
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+", "(a|a)*b", ".*.*.*.*.*b", "(?:a|aa)+b"])
+def test_no_identity_of_a_stranger_makes_an_expression_slow(pattern: str) -> None:
+    wanted = NameWanted(pattern, is_regexp=True)
+    assert not wanted.matches("a" * (LONGEST_NAME - 1) + "!")
+    assert not wanted.matches("a" * 40 + "!")
+    assert wanted.matches("aab" if pattern.endswith("b") else "aa")
+
+
+def test_an_expression_with_look_around_is_still_compared() -> None:
+    wanted = NameWanted(r"(?!evil)[a-z]+@example\.com", is_regexp=True)
+    assert wanted.matches("ci@example.com")
+    assert not wanted.matches("evil@example.com")
