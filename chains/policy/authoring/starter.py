@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
+from chains.policy.document.load import parse_policies
 from chains.policy.document.sources import git_sources
+from chains.policy.parameters import ANY
 from chains.statements import slsa_v1
 from chains.statements.claims import build_type, builder_id, hermetic_level, resolved, run_namespace, run_uid
 from chains.statements.statement import SCAI
@@ -15,13 +17,16 @@ from signers.keys.public_key import PublicKey
 from storage.formats.reference import Image
 
 _WIDEST = 0xFFFF
+_LONGEST_NAME = 1000
+"""Characters of a name of a mapping that is written without a mark."""
 
 
 def starting_policy(name: str, image: Image, verification: Verification, keys: Sequence[PublicKey]) -> str:
     """Return a policy in YAML that the verified evidence of an image passes, with comments on what to decide.
 
     ``keys`` are those that the evidence was verified with; only those that signed something are written.
-    Raises :class:`ValueError` where nothing was verified: a policy must not be written from claims.
+    Raises :class:`ValueError` where nothing was verified, since a policy must not be written from claims, and
+    for evidence that names what no policy can hold, such as a builder's id of 5,000 characters.
     """
     used = [one for one in verification.attestations if one.used and one.statement is not None]
     provenance = [one for one in used if one.statement and one.statement.predicate_type in PROVENANCE_TYPES]
@@ -65,7 +70,11 @@ def starting_policy(name: str, image: Image, verification: Verification, keys: S
         *_run(report),
         *_tasks(first),
     ]
-    return "\n".join(lines) + "\n"
+    written = "\n".join(lines) + "\n"
+    problems = parse_policies(written.encode(), "the policy").errors
+    if problems:
+        raise ValueError(f"its evidence names what a policy cannot hold: {problems[0]}")
+    return written
 
 
 def _report(provenance: Attestation, used: Iterable[Attestation]) -> Attestation | None:
@@ -95,15 +104,23 @@ def _parameters(predicate: object, kind: str) -> list[str]:
     if not isinstance(external, dict):
         return []
     told = ["    # a parameter that is not listed fails; any allows every value"]
-    told.append("    externalParameters:")
+    told.append("    externalParameters:" if external else "    externalParameters: {}")
     for name, value in external.items():
         repository = value.get("repository") if isinstance(value, dict) else None
         if kind in slsa_v1.BUILD_TYPES and name == "buildConfigSource" and isinstance(repository, str):
-            others = "".join(f", {_text(other)}: any" for other in value if other != "repository")
-            told.append(f"      {_text(name)}: {{repository: {_text(repository)}{others}}}")
+            # in a list a text is itself, also the word that allows every value
+            only = f"[{_text(repository)}]" if repository == ANY else _text(repository)
+            others = [" ".join(_member(other, ANY)) for other in value if other != "repository"]
+            told.append(f"      {_text(name)}: {{{', '.join([f'repository: {only}', *others])}}}")
         else:
-            told.append(f"      {_text(name)}: any")
+            told += [f"      {part}" for part in _member(name, ANY)]
     return told
+
+
+def _member(name: str, value: str) -> list[str]:
+    """Return a member of a mapping, in two parts if its name is long: YAML wants a mark before it then."""
+    written = _text(name)
+    return [f"{written}: {value}"] if len(written) <= _LONGEST_NAME else [f"? {written}", f": {value}"]
 
 
 def _run(report: Attestation | None) -> list[str]:

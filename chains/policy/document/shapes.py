@@ -44,9 +44,9 @@ def _is_wrong(value: object, path: Path, report: Report, expected: str) -> Any:
 
 def _shown(value: object) -> str:
     if isinstance(value, Mapping):
-        return "a mapping"
+        return "a mapping" if len(value) <= MOST_ITEMS else f"a mapping of {len(value)} names"
     if isinstance(value, list):
-        return "a list"
+        return "a list" if len(value) <= MOST_ITEMS else f"a list of {len(value)} items"
     if value is None:
         return "nothing"
     text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -181,7 +181,7 @@ class ListOf:
     def read(self, value: object, path: Path, report: Report) -> Any:
         """Return a tuple of the items that are right; an item that is wrong was reported."""
         if not isinstance(value, list) or len(value) > MOST_ITEMS:
-            return _is_wrong(value, path, report, "a list")
+            return _is_wrong(value, path, report, f"a list of at most {MOST_ITEMS} items")
         if len(value) < self.least:
             report(Finding(path, "too_few", f"expected at least {self.least}, got {len(value)}"))
             return WRONG
@@ -203,7 +203,7 @@ class MapOf:
     def read(self, value: object, path: Path, report: Report) -> Any:
         """Return the mapping."""
         if not isinstance(value, Mapping) or len(value) > MOST_ITEMS:
-            return _is_wrong(value, path, report, "a mapping")
+            return _is_wrong(value, path, report, f"a mapping of at most {MOST_ITEMS} names")
         found = {key: self.value.read(item, (*path, key), report) for key, item in value.items()}
         return WRONG if any(item is WRONG for item in found.values()) else found
 

@@ -10,15 +10,13 @@ from typing import Any
 import pytest
 
 from chains.documents.regexps import regexp_problem
-from chains.policy.authoring.starter import starting_policy
 from chains.policy.candidate import VerifiedStatement, candidates
-from chains.policy.document.load import parse_policies
 from chains.policy.document.patterns import read_image
 from chains.policy.document.policy import Requirements
 from chains.policy.document.sources import git_sources
 from chains.policy.requirements import check_all
 from chains.policy.rules import Rules
-from chains.statements.statement import SLSA_V1, parse_statement
+from chains.statements.statement import parse_statement
 from chains.verify.signed_by import SignedBy
 from chains.verify.verdict import Attestation, Verdict
 from signers.sigstore.verification_material import VerifiedTime
@@ -29,8 +27,6 @@ from tests.faults.verify.forge import (
     Broken,
     Shelf,
     altered,
-    ask,
-    criteria,
     evidence,
     form_b,
     old_provenance,
@@ -289,29 +285,6 @@ def test_bounded_repeats_that_multiply_are_refused(pattern: str) -> None:
 )
 def test_bounded_repeats_that_stay_few_are_taken(pattern: str) -> None:
     assert regexp_problem(pattern) == ""
-
-
-HOSTILE = "none)\n  mode: audit\n  exemptions: []\n  # \x1b[2J \U0001f600 \u2028 \x85"
-
-
-def test_evidence_writes_no_line_of_its_own_into_a_first_policy() -> None:
-    external = {"buildConfigSource": {"repository": HOSTILE, HOSTILE: "x"}, HOSTILE: {"a": 1}}
-    built = tekton(builder="https://b.example/" + "x", external=external, dependencies=[git_input()])
-    told = report(level=HOSTILE)
-    by = criteria(predicate_types=(SLSA_V1, told["predicateType"]))
-    verified = ask(form_b(built), form_b(told), by=by)
-    assert verified.verdict is Verdict.VERIFIED
-    written = starting_policy("first", read_image(REF), verified, [public()])
-    assert "exemptions: []" not in [line.strip() for line in written.splitlines()]
-    assert all(" " <= char < "\x7f" or char == "\n" for char in written)
-    read = parse_policies(written.encode(), "policy.yaml")
-    assert not read.errors, read.errors
-    (policy,) = read.policies
-    assert policy.exemptions == ()
-    assert policy.require.external_parameters == {
-        "buildConfigSource": {"repository": HOSTILE, HOSTILE: "any"},
-        HOSTILE: "any",
-    }
 
 
 def test_answers_show_control_characters_and_do_not_obey_them() -> None:
