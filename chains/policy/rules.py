@@ -10,7 +10,7 @@ some statements of it, and thrown away.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -256,56 +256,49 @@ def _plain(facts: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
     Raises :class:`ValueError` for what the engine must not see.
     """
     left = MOST_VALUES
-    copied: dict[str, Any] = {}
+    copied: dict[Any, Any] = {}
     # a stack and no recursion: what is too deep is refused and not met by the interpreter's own limit
-    waiting: list[tuple[Any, Callable[[Any], None], int]] = [
-        (value, _setter(copied, name), 1) for name, value in facts.items()
-    ]
+    waiting: list[tuple[Any, Any, int]] = [(facts, copied, 1)]
     while waiting:
-        value, put, level = waiting.pop()
-        left -= value.count if isinstance(value, Prepared) else 1
-        if left < 0:
-            raise ValueError(f"more than {MOST_VALUES} values")
-        if level > MOST_LEVELS:
+        source, target, level = waiting.pop()
+        if source and level > MOST_LEVELS:
             raise ValueError(f"more than {MOST_LEVELS} levels deep")
-        if isinstance(value, Prepared):
-            if value.error:
-                raise ValueError(value.error)
-            put(value.value)
-        elif isinstance(value, Mapping):
-            inner: dict[str, Any] = {}
-            put(inner)
-            waiting += [(item, _setter(inner, _text(key)), level + 1) for key, item in value.items()]
-        elif isinstance(value, list | tuple):
-            items: list[Any] = [None] * len(value)
-            put(items)
-            waiting += [(item, _item_setter(items, at), level + 1) for at, item in enumerate(value)]
-        elif isinstance(value, str):
-            put(_text(value))
-        elif isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST_WHOLE:
-            # the engine refuses the whole evaluation for one number that it cannot hold
-            put(value if 0 < value <= _LARGEST_UNSIGNED else str(value))
-        else:
-            put(value)
+        is_list = isinstance(target, list)
+        members: Iterable[tuple[Any, Any]] = enumerate(source) if is_list else source.items()
+        for key, value in members:
+            left -= value.count if isinstance(value, Prepared) else 1
+            if left < 0:
+                raise ValueError(f"more than {MOST_VALUES} values")
+            inner = _copied(value)
+            target[key if is_list else _text(key)] = inner
+            if isinstance(inner, dict | list) and not isinstance(value, Prepared):
+                waiting.append((value, inner, level + 1))
     return copied, MOST_VALUES - left
 
 
-def _setter(target: dict[str, Any], name: str) -> Callable[[Any], None]:
-    def put(value: Any) -> None:
-        target[name] = value
-
-    return put
-
-
-def _item_setter(target: list[Any], at: int) -> Callable[[Any], None]:
-    def put(value: Any) -> None:
-        target[at] = value
-
-    return put
+def _copied(value: Any) -> Any:
+    """Return one value as the engine takes it; a mapping or list empty, of the same length."""
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        # the engine refuses the whole evaluation for one number that it cannot hold
+        is_held = abs(value) <= _LARGEST_WHOLE or 0 < value <= _LARGEST_UNSIGNED
+        return value if is_held else str(value)
+    if isinstance(value, list | tuple):
+        return [None] * len(value)
+    if isinstance(value, dict | Mapping):
+        return {}
+    if not isinstance(value, Prepared):
+        return value
+    if value.error:
+        raise ValueError(value.error)
+    return value.value
 
 
 def _text(text: str) -> str:
     text = str.__str__(text)
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError as error:
