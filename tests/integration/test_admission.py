@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from chains.policy.document.load import load_policies
 from chains.policy.engines.gatekeeper import ProviderAt, generate
 from chains.policy.engines.generated import to_yaml
 from chains.policy.opened import open_policy
+from tests.integration.test_deploy import apply, path_of
 from tests.interop.attested import Attested, attest_image
 from tests.interop.test_admission import leave, move_evidence
 from tests.interop.test_gatekeeper import patient
@@ -30,6 +32,7 @@ from tests.testbed.admission_server import AdmissionServer, pod
 from tests.testbed.cluster import MERGE, ApiError, ApiServer
 from tests.testbed.commands import Command, CommandError
 from tests.testbed.images import Registry
+from tests.testbed.kustomize import build
 from tests.testbed.registry_proxy import RegistryProxy, nothing, registry_proxy
 
 pytestmark = pytest.mark.server
@@ -37,6 +40,7 @@ Json = Any
 BUILDER = "https://tekton.dev/chains/v2"
 UNKNOWN = "sha256:" + "0" * 64
 PROCESSES = 2
+DEPLOY = Path(__file__).parents[2] / "deploy" / "admission"
 
 
 @contextmanager
@@ -125,7 +129,10 @@ def make_door(
         "--processes": PROCESSES,
     }
     given = [str(word) for option in revocations.items() for word in option]
-    server = AdmissionServer(folder / "server", api_server, given)
+    for manifest in build(DEPLOY):
+        apply(api_server, manifest)
+    token = api_server.service_account_token("chains-admission", "chains-admission")
+    server = AdmissionServer(folder / "server", api_server, given, token)
     good = attest_image(referrers_registry, folder, "door/good")
     for mode in ("enforce", "warn", "audit"):
         labels = {"door": "true", "env": mode}
@@ -571,6 +578,24 @@ def test_gatekeeper_gets_the_same_answers_from_the_same_server(
         assert reason in warned.warnings[0]
         assert audited.allowed
         assert reason in audited.dryrun[0]
+
+
+def test_the_shipped_webhooks_are_taken_with_a_ca_in_place_of_the_placeholder_alone(door: Door) -> None:
+    ca = base64.b64encode(door.server.certificates.ca_file.read_bytes()).decode()
+    for manifest in build(DEPLOY / "webhooks"):
+        path = f"{path_of(door.api, manifest)}?fieldManager=test&fieldValidation=Strict&dryRun=All"
+        with pytest.raises(ApiError, match="illegal base64 data"):
+            door.api.request("PATCH", path, manifest, kind="application/apply-patch+yaml")
+        filled = json.loads(json.dumps(manifest).replace("CA_BUNDLE", ca))
+        taken = door.api.request("PATCH", path, filled, kind="application/apply-patch+yaml")
+        assert taken["webhooks"][0]["clientConfig"]["caBundle"] == ca
+
+
+def test_the_shipped_pod_is_admitted_where_pod_security_is_restricted(door: Door) -> None:
+    (workload,) = (each for each in build(DEPLOY) if each["kind"] == "Deployment")
+    template = {**workload["spec"]["template"], "metadata": {"name": "probe"}}
+    path = "/api/v1/namespaces/chains-admission/pods?dryRun=All&fieldValidation=Strict"
+    door.api.request("POST", path, {"apiVersion": "v1", "kind": "Pod", **template})
 
 
 def test_all_processes_end_if_one_does(api_server: ApiServer, tmp_path: Path, door: Door) -> None:

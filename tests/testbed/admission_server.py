@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.testbed.certificates import Certificates, make_certificates
@@ -24,14 +25,16 @@ from tests.testbed.ports import free_ports
 Json = Any
 CHAINS = Path(sys.executable).with_name("chains")
 REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
-RULES = [
-    {
-        "apiGroups": [""],
-        "resources": ["pods", "pods/ephemeralcontainers", "replicationcontrollers", "podtemplates"],
-    },
-    {"apiGroups": ["apps"], "resources": ["deployments", "replicasets", "statefulsets", "daemonsets"]},
-    {"apiGroups": ["batch"], "resources": ["jobs", "cronjobs"]},
-]
+WEBHOOKS = Path(__file__).parents[2] / "deploy" / "admission" / "webhooks" / "webhooks.yaml"
+
+
+def shipped_webhook(kind: str) -> Json:
+    """Return the webhook of the configuration that is shipped, ``validating`` or ``mutating``."""
+    (found,) = (
+        each for each in yaml.safe_load_all(WEBHOOKS.read_text()) if each["kind"].lower().startswith(kind)
+    )
+    (webhook,) = found["webhooks"]
+    return webhook
 
 
 @dataclass
@@ -41,6 +44,8 @@ class AdmissionServer:
     folder: Path
     api: ApiServer
     options: Sequence[str] = ()
+    token: str = ""
+    """The token of the server's account; without one it is the administrator."""
     process: subprocess.Popen[bytes] | None = None
     ports: tuple[int, int] = (0, 0)
     registered: list[str] = field(default_factory=list)
@@ -66,7 +71,7 @@ class AdmissionServer:
         command = [
             CHAINS, "admission", self.policies, "--certificates", self.tls, "--host", "127.0.0.1",
             "--port", str(port), "--health-port", str(health), "--linger-seconds", "0",
-            "--kubeconfig", self.api.kubeconfig(self.folder), *self.options,
+            "--kubeconfig", self.api.kubeconfig(self.folder, self.token), *self.options,
         ]  # fmt: skip
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -117,31 +122,15 @@ class AdmissionServer:
                 )
             time.sleep(0.05)
 
-    def register(self, kind: str, name: str, selector: Json, *, timeout: int = 3, path: str = "") -> None:
-        """Create a ``validating`` or ``mutating`` configuration for the namespaces that a selector chooses."""
-        word = {"validating": "validate", "mutating": "mutate"}[kind]
+    def register(self, kind: str, name: str, selector: Json, *, timeout: int) -> None:
+        """Create the shipped ``validating`` or ``mutating`` configuration, for the namespaces of a selector."""
+        webhook = shipped_webhook(kind)
         ca = base64.b64encode(self.certificates.ca_file.read_bytes()).decode()
-        rules = RULES if kind == "validating" else [{"apiGroups": [""], "resources": ["pods"]}]
-        operations = ["CREATE", "UPDATE"] if kind == "validating" else ["CREATE"]
-        webhook = {
-            "name": "images.admission.example.com",
-            "admissionReviewVersions": ["v1"],
-            "sideEffects": "NoneOnDryRun",
-            "failurePolicy": "Fail" if kind == "validating" else "Ignore",
-            "matchPolicy": "Equivalent",
-            "timeoutSeconds": timeout,
-            "namespaceSelector": selector,
-            "rules": [
-                {**rule, "apiVersions": ["*"], "operations": operations, "scope": "Namespaced"}
-                for rule in rules
-            ],
-            "clientConfig": {"url": f"https://127.0.0.1:{self.ports[0]}{path or '/' + word}", "caBundle": ca},
-        }
-        if kind == "mutating":
-            webhook["reinvocationPolicy"] = "IfNeeded"
-        body = {"metadata": {"name": name}, "webhooks": [webhook]}
+        path = webhook["clientConfig"]["service"]["path"]
+        client = {"url": f"https://127.0.0.1:{self.ports[0]}{path}", "caBundle": ca}
+        webhook |= {"timeoutSeconds": timeout, "namespaceSelector": selector, "clientConfig": client}
         place = f"{REGISTRATION}/{kind}webhookconfigurations"
-        self.api.request("POST", place, body)
+        self.api.request("POST", place, {"metadata": {"name": name}, "webhooks": [webhook]})
         self.registered.append(f"{place}/{name}")
 
     def trust(self, certificates: Certificates) -> None:

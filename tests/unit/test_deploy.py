@@ -70,6 +70,8 @@ def exposed() -> dict[str, set[str]]:
 
 def test_the_folder_has_the_base_and_its_overlays() -> None:
     assert [str(path.relative_to(DEPLOY)) for path in KUSTOMIZATIONS] == [
+        "admission",
+        "admission/webhooks",
         "base",
         "overlays/from-tekton-chains",
         "overlays/keyless",
@@ -94,7 +96,7 @@ def test_a_kustomization_lists_every_file_of_its_folder_and_each_parses(folder: 
 def test_what_belongs_to_a_namespace_names_it() -> None:
     cluster_wide = {
         "Namespace", "ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy",
-        "ValidatingAdmissionPolicyBinding",
+        "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration",
     }  # fmt: skip
     for folder in KUSTOMIZATIONS:
         for kind, namespace, _ in map(identity, build(folder)):
@@ -139,6 +141,46 @@ def test_the_pod_is_restricted() -> None:
     assert [name for name, each in mounts.items() if not each.get("readOnly")] == ["tmp"]
     assert pod["terminationGracePeriodSeconds"] == 60
     assert set(container["resources"]) == {"requests", "limits"}
+
+
+def test_the_pod_of_admission_is_restricted_as_that_of_the_controller() -> None:
+    pod = manifest("Deployment", folder="admission")["spec"]["template"]["spec"]
+    ours = manifest("StatefulSet")["spec"]["template"]["spec"]
+    assert pod["securityContext"] == ours["securityContext"]
+    (container,), (other,) = pod["containers"], ours["containers"]
+    assert (container["image"], container["securityContext"]) == (other["image"], other["securityContext"])
+    mounts = container["volumeMounts"]
+    assert [each["name"] for each in mounts if not each.get("readOnly")] == ["tmp"]
+    assert {each["mountPath"] for each in mounts} >= {
+        "/etc/chains-admission/policies",
+        "/etc/chains-admission/tls",
+    }
+    assert container["args"] == ["admission", "/etc/chains-admission/policies"]
+
+
+def test_nothing_that_the_webhooks_need_is_asked_of_them_and_the_mutating_one_never_closes_the_cluster() -> (
+    None
+):
+    for kind, policy in (
+        ("ValidatingWebhookConfiguration", "Fail"),
+        ("MutatingWebhookConfiguration", "Ignore"),
+    ):
+        (webhook,) = manifest(kind, folder="admission/webhooks")["webhooks"]
+        (left_out,) = webhook["namespaceSelector"]["matchExpressions"]
+        assert left_out["operator"] == "NotIn"
+        assert {"kube-system", manifest("Namespace", folder="admission")["metadata"]["name"]} <= set(
+            left_out["values"]
+        )
+        assert "objectSelector" not in webhook, "whoever creates a pod sets its labels"
+        assert webhook["failurePolicy"] == policy
+        assert webhook["sideEffects"] == "NoneOnDryRun"
+        service = manifest("Service", folder="admission")
+        asked = webhook["clientConfig"]["service"]
+        assert (asked["namespace"], asked["name"]) == (
+            service["metadata"]["namespace"],
+            service["metadata"]["name"],
+        )
+        assert asked["port"] in {each["port"] for each in service["spec"]["ports"]}
 
 
 def test_the_pods_know_how_many_they_are_and_which_they_are_and_may_hold_their_leases() -> None:
