@@ -2,7 +2,8 @@
 
 A local registry has the images and the evidence about them, in both forms. ``file`` reads the pods from an
 export, ``cluster`` from a real API server, where they run. Each pod names its image by digest and runs it.
-Every request is counted in the registry's log. The benchmark exits with 1 if an image does not pass, or if
+``indexes`` is ``file`` with images that are indexes of two platforms; each pod runs a platform's image. Every
+request is counted in the registry's log. The benchmark exits with 1 if an image does not pass, or if
 something was requested twice: each digest must be verified once.
 """
 
@@ -34,7 +35,9 @@ from tests.testbed.servers import registry
 
 Json = Any
 NAME = "team/app"
-CASES = ("file", "cluster")
+CASES = ("file", "indexes", "cluster")
+INDEX = "application/vnd.oci.image.index.v1+json"
+PLATFORMS = ("amd64", "arm64")
 _NAMESPACES = 20
 _REQUESTS = ("GET /", "HEAD /", "POST /", "PUT /", "PATCH /")
 
@@ -54,9 +57,29 @@ class Result:
         return [request for request, number in self.requests.items() if number > 1]
 
 
-def pod(number: int, images: int, repository: str) -> Json:
+def digest_of(data: bytes) -> str:
+    """Return ``sha256:hex``."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def index(number: int, images: int) -> bytes:
+    """Return the index of this number: its image of the same number, and one that no pod runs."""
+    listed = [
+        {
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": digest_of(manifest(number + at * images)),
+            "size": len(manifest(number + at * images)),
+            "platform": {"os": "linux", "architecture": name},
+        }
+        for at, name in enumerate(PLATFORMS)
+    ]
+    return json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}).encode()
+
+
+def pod(number: int, images: int, repository: str, *, indexes: bool = False) -> Json:
     """Return a pod of about 4 kB as an API server has it."""
-    reference = f"{repository}@sha256:{hashlib.sha256(manifest(number % images)).hexdigest()}"
+    running = f"{repository}@{digest_of(manifest(number % images))}"
+    reference = f"{repository}@{digest_of(index(number % images, images))}" if indexes else running
     labels = {"app": f"app-{number}", "pod-template-hash": hexdigest(str(number))[:10]}
     fields = {f"f:{name}": {} for name in ("image", "name", "resources", "env", "ports")}
     return {
@@ -79,20 +102,29 @@ def pod(number: int, images: int, repository: str) -> Json:
         "status": {
             "phase": "Running",
             "containerStatuses": [
-                {"name": "app", "image": reference, "imageID": reference, "ready": True, "restartCount": 0}
+                {"name": "app", "image": reference, "imageID": running, "ready": True, "restartCount": 0}
             ],
         },
     }  # fmt: skip
 
 
 @contextmanager
-def prepared(images: int) -> Iterator[tuple[Path, Registry]]:
-    """Give a folder with a policy, and a registry with images and the evidence that the policy wants."""
+def prepared(images: int, *, indexes: bool = False) -> Iterator[tuple[Path, Registry]]:
+    """Give a folder with a policy, and a registry with images and the evidence that the policy wants.
+
+    Of ``indexes``, the index alone has evidence.
+    """
     with tempfile.TemporaryDirectory(prefix="chains-bench-") as name:
         folder = Path(name)
         with registry(folder, quiet=False) as server:
-            asyncio.run(push_images(server.host, NAME, images))
+            asyncio.run(push_images(server.host, NAME, images * (len(PLATFORMS) if indexes else 1)))
             runs = write_runs(folder, images, f"{server.host}/{NAME}")
+            if indexes:
+                text = runs.read_text()
+                for number in range(images):
+                    server.push_manifest(NAME, index(number, images), INDEX)
+                    text = text.replace(digest_of(manifest(number)), digest_of(index(number, images)))
+                runs.write_text(text)
             subprocess.run(
                 [CHAINS, "attest", runs, "--store", "oci:"],
                 cwd=folder,
@@ -164,9 +196,10 @@ def run(folder: Path, server: Registry, arguments: Sequence[str]) -> Result:
 def measured(case: str, pods: int, images: int, repeat: int = 1) -> list[Result]:
     """Measure one case."""
     with ExitStack() as stack:
-        folder, server = stack.enter_context(prepared(images))
-        made = [pod(number, images, f"{server.host}/{NAME}") for number in range(pods)]
-        if case == "file":
+        is_index = case == "indexes"
+        folder, server = stack.enter_context(prepared(images, indexes=is_index))
+        made = [pod(number, images, f"{server.host}/{NAME}", indexes=is_index) for number in range(pods)]
+        if case != "cluster":
             arguments = export(folder, made)
         else:
             (folder / "cluster").mkdir()

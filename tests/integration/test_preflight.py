@@ -486,10 +486,14 @@ def test_the_images_of_platforms_are_looked_at_in_a_real_registry(
     assert chains([*policy, f"{place.repository}@{arm}"]) == 0
 
 
-def test_each_digest_is_verified_once_and_nothing_is_asked_twice() -> None:
-    (result,) = measured("file", 60, 20)
+@pytest.mark.parametrize(("case", "listed"), [("file", 0), ("indexes", 2)])
+def test_each_digest_is_verified_once_and_nothing_is_asked_twice(case: str, listed: int) -> None:
+    (result,) = measured(case, 60, 20)
     assert result.twice == []
     assert result.printed == "20 images of 120 uses: 20 pass, 0 fail, 0 undecided, 0 skip"
     manifests = [one for one in result.requests if one.startswith("GET ") and "/manifests/sha256:" in one]
-    # the manifest of each image, and those of the three bundles that refer to it
-    assert len(manifests) == 20 * 4
+    # the manifest that is named, which may be an index, those of the three bundles that refer to it, and the
+    # manifest that runs where it is another
+    assert len(manifests) == 20 * (5 if listed else 4)
+    lists = [one for one in result.requests if "/referrers/" in one]
+    assert len(lists) == 20 * (1 + listed)

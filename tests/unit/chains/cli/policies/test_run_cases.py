@@ -145,6 +145,23 @@ def test_a_run_with_its_pod_proves_hermetic_execution(capsys: pytest.CaptureFixt
     assert found["answer"]["hermetic"] == "enforced"
 
 
+def test_a_pipeline_run_is_attested_with_its_children(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run.json").write_bytes((ROOT / "examples" / "pipelinerun.json").read_bytes())
+    digest = "sha256:df259229db6185400b28470adfb433f3138d3796813a110ba8e9a875f3e28bb7"
+    rules = [
+        {"name": "both", "cel": "attestations.exists(a, a.runUid != report.runUid)", "message": "one run"},
+        {"name": "by-pipeline", "cel": "provenance.predicate.buildDefinition.externalParameters.runSpec.pipelineRef.resolver == 'git'", "message": "no pipeline"},
+    ]  # fmt: skip
+    policy(rules=rules)
+    case(
+        image=f"registry.example.com/shop/storefront@{digest}",
+        signedAs="hermetic-builder",
+        expect={"verdict": "VERIFIED"},
+    )
+    found = judged(capsys)["a"]
+    assert found["passed"], found["differences"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
