@@ -2,7 +2,8 @@
 
 Source: policy-controller 0.13.1, ``pkg/apis`` and ``pkg/webhook``. One key or identity is one authority, any
 of which admits. Several policies that match an image must all admit. An authority is asked about one
-statement at a time. Evidence by a key is read from tags (``.att``) alone, by a certificate from bundles.
+statement at a time. Evidence is read from tags (``.att``): it verifies no bundle by a key, and none with the
+logs of a TrustRoot, because ``ConvertTransparencyLogInstance`` stores a log's id as hexadecimal text.
 """
 
 from __future__ import annotations
@@ -22,12 +23,9 @@ from chains.policy.engines.demands import (
     VOLUMES,
     Limits,
     OneSigner,
-    Time,
     Voucher,
     identity_of,
     signers_of_type,
-    times_expressed,
-    times_of,
     unexpressed,
     vouchers,
 )
@@ -39,7 +37,6 @@ from chains.policy.opened import OpenedPolicy, located
 from chains.policy.reasons import Requirement
 
 Json = Mapping[str, Any]
-_TIMES = {Time.TIMESTAMP: "rfc3161timestamp", Time.LOG: "ctlog"}
 EXPRESSED = frozenset(
     {
         Requirement.PREDICATES,
@@ -60,13 +57,17 @@ _SETUP = (
 _TAGS = Limit(
     Effect.SETUP,
     "trust",
-    "evidence by a key is read from tags alone: storage.oci.encoding-format must be dsse or both",
+    "evidence is read from tags: storage.oci.encoding-format must be dsse or both",
 )
-_BUNDLES = Limit(
-    Effect.SETUP,
+_TIME = Limit(
+    Effect.WEAKER,
     "trust",
-    "evidence by a certificate is read from bundles: storage.oci.encoding-format must be sigstore-bundle or "
-    "both",
+    "a certificate's signature counts without a verified time while the certificate is valid, some minutes",
+)
+_NO_TIME = Limit(
+    Effect.STRICTER,
+    "trust",
+    "the trusted root has no timestamp authority, without which certificates count for some minutes alone",
 )
 
 
@@ -77,7 +78,7 @@ def generate(opened: OpenedPolicy, now: datetime) -> Generated:
     """
     policy = opened.policy
     limits = [
-        *unexpressed(policy, EXPRESSED | times_expressed(opened), now),
+        *unexpressed(policy, EXPRESSED, now),
         *_unmatched(policy),
         *value_limits(policy.require),
     ]
@@ -92,19 +93,19 @@ def generate(opened: OpenedPolicy, now: datetime) -> Generated:
     documents = [_policy(policy, suffix, globs, found) for suffix, found in groups] if globs else []
     if writer.has_identity:
         documents.insert(0, _trust_root(policy))
-        limits.append(_BUNDLES)
-    if writer.has_key:
-        limits.append(_TAGS)
-    return Generated(policy, documents, (*limits, *_SETUP, VOLUMES))
+        limits.append(_TIME)
+        if not documents[0]["spec"]["sigstoreKeys"]["timestampAuthorities"]:
+            limits.append(_NO_TIME)
+    return Generated(policy, documents, (*limits, _TAGS, *_SETUP, VOLUMES))
 
 
 class _Writer:
-    """Writes authorities, and remembers what kinds of signers there are."""
+    """Writes authorities, and remembers whether certificates are trusted."""
 
     def __init__(self, opened: OpenedPolicy, limits: Limits) -> None:
         self._policy, self._limits = opened.policy, limits
         self._root = {"trustRootRef": f"{document_name(opened.policy)}-root"}
-        self.has_key = self.has_identity = False
+        self.has_identity = False
 
     def provenance(self, found: Iterable[Voucher]) -> list[Json]:
         """Return the authorities that vouch for provenance of either SLSA version."""
@@ -123,7 +124,6 @@ class _Writer:
     def authorities(self, signer: OneSigner, attestation: Json) -> list[Json]:
         """Return the authorities for one signer of an attestation, none where it cannot be written."""
         if signer.key is not None:
-            self.has_key = True
             key = {"data": signer.key.pem.decode(), "hashAlgorithm": "sha256"}
             return [{"key": key, "attestations": [attestation]}]
         identity = identity_of(signer, self._limits)
@@ -131,10 +131,7 @@ class _Writer:
             return []
         self.has_identity = True
         keyless = {**self._root, "identities": [identity]}
-        return [
-            {"keyless": keyless, "signatureFormat": "bundle", name: self._root, "attestations": [attestation]}
-            for name in (_TIMES[time] for time in times_of(self._policy.require))
-        ]
+        return [{"keyless": keyless, "rfc3161timestamp": self._root, "attestations": [attestation]}]
 
 
 def _globs(policy: Policy, limits: Limits) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,3 +152,28 @@ def test_the_yaml_holds_the_documents_and_tells_the_limits_above_them() -> None:
     head = text.partition("apiVersion")[0]
     assert all(line.startswith("# ") for line in head.splitlines())
     assert "# weaker: require.hermetic: not checked by the engine: enforced\n" in head
+
+
+def test_a_certificate_is_told_to_count_without_a_time_and_one_that_cannot_be_written_is_left_out() -> None:
+    root = Path(__file__).parents[4] / "faults" / "verify" / "forged" / "trusted_root.json"
+    assert root.is_file()
+    identities: list[Json] = [
+        {"san": "a*b?", "issuer": "https://issuer.example.com"},
+        {"sanRegexp": r"\bname\b", "issuerRegexp": "https://.*"},
+    ]
+    entries = [
+        {"name": f"t{at}", "signer": {"identity": one}, "builderId": "https://b.example", "maxLevel": 2}
+        for at, one in enumerate(identities)
+    ]
+    one = generated(trust=entries, trustedRoot=str(root))
+    kinds = [made["kind"] for made in one.documents]
+    assert kinds == ["TrustRoot", "ClusterImagePolicy"]
+    authorities = one.documents[1]["spec"]["authorities"]
+    written = [authority["keyless"]["identities"] for authority in authorities]
+    assert written == [[{"subject": "a*b?", "issuer": "https://issuer.example.com"}]] * 2
+    names = {authority["keyless"]["trustRootRef"] for authority in authorities}
+    assert names == {one.documents[0]["metadata"]["name"]}
+    texts = [str(limit) for limit in one.limits if limit.effect is not Effect.SETUP]
+    assert len(texts) == 2
+    assert any("without a verified time" in text for text in texts)
+    assert any("is left out: the border of a word is not translated" in text for text in texts)
