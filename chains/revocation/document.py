@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 import orjson
 
@@ -50,9 +51,12 @@ _ENTRY_FIELDS = frozenset({*_ABOUT, "since", "until", "reason"})
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RevocationList:
-    """A revocation list. ``digest`` is the SHA-256 of its document's bytes, ``sha256:HEX``."""
+    """A revocation list. ``digest`` is the SHA-256 of its document's bytes, ``sha256:HEX``.
+
+    Its tables are made when they are first asked, once for everybody who shares the list.
+    """
 
     version: int
     issued: datetime
@@ -63,6 +67,30 @@ class RevocationList:
     def is_over(self, now: datetime) -> bool:
         """Whether a newer list should have come by now."""
         return self.expires is not None and now >= self.expires
+
+    @cached_property
+    def kinds(self) -> frozenset[Kind]:
+        """Every kind of which it has an entry."""
+        return frozenset(entry.kind for entry in self.entries)
+
+    @cached_property
+    def by_value(self) -> Mapping[tuple[Kind, str], Entry]:
+        """The entries without an identity by what they are about."""
+        return {(entry.kind, entry.value): entry for entry in self.entries if entry.identity is None}
+
+    @cached_property
+    def by_identity(self) -> Mapping[tuple[str, str], Sequence[Entry]]:
+        """The entries of exact identities by identity and issuer; one may have several windows."""
+        found: dict[tuple[str, str], list[Entry]] = {}
+        for entry in self.entries:
+            if entry.identity is not None and entry.identity.is_exact:
+                found.setdefault((entry.identity.san.value, entry.identity.issuer.value), []).append(entry)
+        return found
+
+    @cached_property
+    def expressions(self) -> Sequence[Entry]:
+        """The entries of identities with a regular expression."""
+        return [one for one in self.entries if one.identity is not None and not one.identity.is_exact]
 
 
 def parse_list(data: bytes, source: str = "revocation list") -> RevocationList:

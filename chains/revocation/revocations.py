@@ -61,8 +61,8 @@ class Revocations:
 
     def identity(self, identity: str, issuer: str, times: Sequence[datetime]) -> Entry | None:
         """Return the entry because of which a signature with such a certificate does not count."""
-        found = [*self._identities.get((identity, issuer), ())]
-        for entry in self._expressions:
+        found = [entry for one in self.lists for entry in one.by_identity.get((identity, issuer), ())]
+        for entry in (entry for one in self.lists for entry in one.expressions):
             wanted = entry.identity
             if wanted and wanted.san.matches(identity) and wanted.issuer.matches(issuer):
                 found.append(entry)
@@ -88,37 +88,11 @@ class Revocations:
 
     def has(self, kind: Kind) -> bool:
         """Whether anything of this kind is revoked."""
-        return kind in self._kinds
+        return any(kind in one.kinds for one in self.lists)
 
     def _struck(self, kind: Kind, values: Iterable[str], times: Sequence[datetime]) -> Entry | None:
-        return _first([one for value in values for one in self._by_value.get((kind, value), ())], times)
-
-    @cached_property
-    def _kinds(self) -> frozenset[Kind]:
-        return frozenset(entry.kind for one in self.lists for entry in one.entries)
-
-    @cached_property
-    def _by_value(self) -> dict[tuple[Kind, str], list[Entry]]:
-        found: dict[tuple[Kind, str], list[Entry]] = {}
-        for entry in self._all():
-            if entry.identity is None:
-                found.setdefault((entry.kind, entry.value), []).append(entry)
-        return found
-
-    @cached_property
-    def _identities(self) -> dict[tuple[str, str], list[Entry]]:
-        found: dict[tuple[str, str], list[Entry]] = {}
-        for entry in self._all():
-            if entry.identity is not None and entry.identity.is_exact:
-                found.setdefault((entry.identity.san.value, entry.identity.issuer.value), []).append(entry)
-        return found
-
-    @cached_property
-    def _expressions(self) -> list[Entry]:
-        return [one for one in self._all() if one.identity is not None and not one.identity.is_exact]
-
-    def _all(self) -> Iterable[Entry]:
-        return (entry for one in self.lists for entry in one.entries)
+        found = (one.by_value.get((kind, value)) for value in values for one in self.lists)
+        return _first([entry for entry in found if entry is not None], times)
 
 
 def all_of(*given: Revocations) -> Revocations:

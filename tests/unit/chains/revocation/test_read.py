@@ -179,3 +179,12 @@ def test_several_lists_all_count_and_one_that_cannot_be_used_spoils_all() -> Non
     spoilt = all_of(both, Revocations(problems=("gone",)))
     assert spoilt.problem(NOW) == "gone"
     assert spoilt.digest != both.digest
+
+
+def test_policies_that_read_one_list_share_it(path: Path, tmp_path: Path) -> None:
+    path.write_bytes(signed(IMAGE, version=4))
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(path.read_bytes())
+    one, two = read(path), read(copy)
+    assert one.lists[0] is two.lists[0]
+    assert one.lists[0].by_value is all_of(one, two).lists[0].by_value
