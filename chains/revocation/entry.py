@@ -104,12 +104,9 @@ class Entry:
         """Whether evidence with these verified times does not count.
 
         It counts only if it has a verified time and each of them is outside of ``since`` and ``until``: a
-        key set's windows are compared with every verified time, too. An image never counts: there is no
-        evidence that could make it right.
+        key set's windows are compared with every verified time, too.
         """
-        if self.kind is Kind.IMAGE or not times:
-            return True
-        return any(
+        return not times or any(
             (self.since is None or self.since <= moment) and (self.until is None or moment < self.until)
             for moment in times
         )

@@ -69,7 +69,7 @@ class Revocations:
         return _first(found, times)
 
     def image(self, digest: Mapping[str, str]) -> Entry | None:
-        """Return the entry of an image with one of these digests."""
+        """Return the entry of an image with one of these digests. No time of evidence makes it right."""
         return self._struck(Kind.IMAGE, _spelled(digest), ())
 
     def builder(self, builder_id: str, times: Sequence[datetime]) -> Entry | None:

@@ -194,6 +194,23 @@ def test_a_lock_that_another_process_keeps_is_undecided(
     assert problem(path, state) == ""
 
 
+@pytest.mark.parametrize("version", [5, 6])
+def test_what_another_reader_remembers_before_the_lock_is_had_counts(
+    path: Path, state: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    path.write_bytes(signed(IMAGE, version=5))
+    lock = memory._lock
+
+    def late(handle: int) -> None:
+        lock(handle)
+        seen_now = {public(SIGNER).keyid: {"version": version, "digest": "sha256:other"}}
+        state.write_text(json.dumps({"mediaType": MEDIA_TYPE, "seen": seen_now}))
+
+    monkeypatch.setattr(memory, "_lock", late)
+    assert "was read before" in problem(path, state)
+    assert seen(state) == {public(SIGNER).keyid: version}
+
+
 def _admit(state: str, first: int, keyid: str) -> None:
     for version in range(first, 41, 4):
         try:
