@@ -85,8 +85,8 @@ def generate(opened: OpenedPolicy, now: datetime) -> Generated:
     spec: Json = {
         "validationActions": [_ACTIONS[policy.mode]],
         "failurePolicy": "Fail",
-        "matchConstraints": _constraints(policy.namespaces),
-        **_conditions(policy.namespaces),
+        "matchConstraints": match_constraints(policy.namespaces),
+        **match_conditions(policy.namespaces),
         "matchImageReferences": [{"expression": _matches(pattern)} for pattern in policy.images],
         "validationConfigurations": {
             "mutateDigest": policy.mode is Mode.ENFORCE,
@@ -176,7 +176,8 @@ def _every_image(ways: Sequence[str]) -> str:
     return f"images.all(kind, images[kind].all(image,\n{any_of}))\n"
 
 
-def _constraints(wanted: NamespacesWanted | None) -> Json:
+def match_constraints(wanted: NamespacesWanted | None) -> Json:
+    """Return which requests are asked about: pods of the namespaces, as the API server selects them."""
     rule = {
         "apiGroups": [""],
         "apiVersions": ["v1"],
@@ -198,7 +199,8 @@ def _constraints(wanted: NamespacesWanted | None) -> Json:
     return {**written, "namespaceSelector": selector} if selector else written
 
 
-def _conditions(wanted: NamespacesWanted | None) -> Json:
+def match_conditions(wanted: NamespacesWanted | None) -> Json:
+    """Return the condition on names of namespaces that a selector of labels cannot write, if any."""
     if wanted is None or not any("*" in name for name in wanted.names):
         return {}
     names = "|".join(".*".join(map(quoted, name.split("*"))) for name in wanted.names)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from chains.policy.engines import conforma, gatekeeper, kyverno, kyverno_clusterpolicy, policy_controller
+from chains.policy.engines import (
+    admission_policy,
+    conforma,
+    gatekeeper,
+    kyverno,
+    kyverno_clusterpolicy,
+    policy_controller,
+)
 from chains.policy.engines.generated import Generated
 from chains.policy.opened import OpenedPolicy
 
@@ -15,5 +22,6 @@ TARGETS: Mapping[str, Callable[[OpenedPolicy, datetime], Generated]] = {
     "kyverno-clusterpolicy": kyverno_clusterpolicy.generate,
     "gatekeeper": gatekeeper.generate,
     "conforma": conforma.generate,
+    "validatingadmissionpolicy-note": admission_policy.generate,
 }
 """Each returns documents for one engine, and everything of the policy that they do not express."""
