@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from chains.errors import UsageError
 from chains.policy.document.format import Consequence, Mode
 from chains.policy.document.policy import NamespacesWanted, Policy, Requirements
 from chains.policy.engines.generated import Effect, Limit
@@ -15,6 +16,7 @@ from chains.policy.engines.re2 import UntranslatableError, whole
 from chains.policy.listing import some
 from chains.policy.opened import OpenedPolicy, OpenedSigner
 from chains.policy.reasons import Requirement
+from chains.revocation.entry import Entry
 from chains.verify.criteria import CertificateWanted
 from signers.keys.keyset import KeyStatus, ListedKey
 from signers.keys.public_key import PublicKey
@@ -42,14 +44,23 @@ class Voucher:
 def vouchers(opened: OpenedPolicy, now: datetime, limits: Limits) -> list[Voucher]:
     """Return every pair of signer and builder whose provenance counts, each once.
 
-    Trust entries below the required level are left out: nothing of theirs can pass. What a key's times mean
-    is added to ``limits``.
+    Trust entries below the required level are left out: nothing of theirs can pass. What a key's times and
+    revocations mean is added to ``limits``. Raises :class:`UsageError` for a list that cannot be used.
     """
+    problem = opened.revocations.problem(now)
+    if problem:
+        raise UsageError(f"policy {opened.policy.name}: {problem}")
+    if opened.revocations.is_configured:
+        told = "the engine does not read the list: generate again when it changes"
+        limits.append(Limit(Effect.WEAKER, "revocations", told))
     found: dict[tuple[OneSigner, str], Voucher] = {}
     for entry, signer in zip(opened.policy.trust, opened.trust, strict=True):
+        name = f"trust {entry.name}"
         if entry.max_level < opened.policy.require.level:
             continue
-        for one in single_signers(signer, f"trust {entry.name}", now, limits):
+        if _is_revoked(opened.revocations.builder(entry.builder_id, ()), name, limits):
+            continue
+        for one in single_signers(opened, signer, name, now, limits):
             found.setdefault((one, entry.builder_id), Voucher(entry.name, one, entry.builder_id))
     return list(found.values())
 
@@ -69,12 +80,14 @@ def signers_of_type(
     )
     found: dict[OneSigner, None] = {}
     for name, signer in named:
-        found.update(dict.fromkeys(single_signers(signer, name, now, limits)))
+        found.update(dict.fromkeys(single_signers(opened, signer, name, now, limits)))
     return list(found)
 
 
-def single_signers(signer: OpenedSigner, name: str, now: datetime, limits: Limits) -> list[OneSigner]:
-    """Return the keys that count now and the identity of a signer, one by one.
+def single_signers(
+    opened: OpenedPolicy, signer: OpenedSigner, name: str, now: datetime, limits: Limits
+) -> list[OneSigner]:
+    """Return the keys that count now and the identity of a signer, one by one, without what is revoked.
 
     Engines know no times of keys: what that means for each key is added to ``limits``.
     """
@@ -83,15 +96,35 @@ def single_signers(signer: OpenedSigner, name: str, now: datetime, limits: Limit
         listed = signer.criteria.windows.get(key.keyid, ListedKey(key))
         if listed.status is KeyStatus.REVOKED:
             continue
+        if _is_revoked(opened.revocations.key(key.keyid, ()), name, limits):
+            continue
         problem = listed.problem(now)
         limit = _window_limit(listed, problem, name)
         if limit is not None and limit not in limits:
             limits.append(limit)
         if not problem:
             found.append(OneSigner(key=key))
-    if signer.criteria.certificate is not None:
-        found.append(OneSigner(identity=signer.criteria.certificate))
+    wanted = signer.criteria.certificate
+    if wanted is not None:
+        names = (wanted.identity.value, wanted.issuer.value)
+        # an expression is none of the names that it matches: the list may still revoke some of them
+        is_exact = not (wanted.identity.is_regexp or wanted.issuer.is_regexp)
+        struck = opened.revocations.identity(*names, ()) if is_exact else None
+        if not _is_revoked(struck, name, limits):
+            found.append(OneSigner(identity=wanted))
     return found
+
+
+def _is_revoked(entry: Entry | None, name: str, limits: Limits) -> bool:
+    """Whether something is revoked; what was in good hands at another time is lost, which is told."""
+    if entry is None:
+        return False
+    if entry.since is not None or entry.until is not None:
+        told = f"{entry.name} is revoked and left out; the engine cannot tell older signatures of it"
+        limit = Limit(Effect.STRICTER, name, told)
+        if limit not in limits:
+            limits.append(limit)
+    return True
 
 
 def _window_limit(listed: ListedKey, problem: str, name: str) -> Limit | None:
@@ -175,6 +208,18 @@ VOLUMES = Limit(
     "match.images",
     "the engine does not look at image volumes (spec.volumes[].image): deny them by another policy",
 )
+_KYVERNO_CACHE_SECONDS = 3600
+
+
+def kyverno_cache(policy: Policy) -> Limits:
+    """Return what to set so that Kyverno keeps a pass no longer than the policy allows."""
+    if policy.cache_seconds >= _KYVERNO_CACHE_SECONDS:
+        return []
+    flag = f"--imageVerifyCacheTTLDuration={policy.cache_seconds}s"
+    flag = flag if policy.cache_seconds else "--imageVerifyCacheEnabled=false"
+    return [Limit(Effect.SETUP, "cacheSeconds", f"the engine keeps a pass for an hour: run it with {flag}")]
+
+
 _TEXTS: Mapping[Requirement, Callable[[Requirements], str]] = {
     Requirement.PREDICATES: lambda wanted: some(wanted.predicates) if wanted.predicates else "",
     Requirement.LEVEL: lambda wanted: f"level {wanted.level}" if wanted.level else "",

@@ -24,6 +24,7 @@ from chains.policy.engines.demands import (
     Time,
     Voucher,
     identity_of,
+    kyverno_cache,
     label_expressions,
     signers_of_type,
     times_expressed,
@@ -105,7 +106,7 @@ def generate(opened: OpenedPolicy, now: datetime) -> Generated:
     }
     if attestors.has_identity:
         limits.append(_TUF)
-    return Generated(policy, [document], (*limits, _BUNDLES, _LAST, VOLUMES))
+    return Generated(policy, [document], (*limits, _BUNDLES, _LAST, *kyverno_cache(policy), VOLUMES))
 
 
 class _Attestors:

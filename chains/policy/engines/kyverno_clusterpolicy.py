@@ -19,6 +19,7 @@ from chains.policy.engines.demands import (
     Limits,
     OneSigner,
     Voucher,
+    kyverno_cache,
     label_expressions,
     signers_of_type,
     unexpressed,
@@ -102,7 +103,9 @@ def generate(opened: OpenedPolicy, now: datetime) -> Generated:
         "spec": spec,
     }
     limits += _label_limits(policy.namespaces)
-    return Generated(policy, [document] if images else [], (*limits, *_SETUP, VOLUMES))
+    return Generated(
+        policy, [document] if images else [], (*limits, *_SETUP, *kyverno_cache(policy), VOLUMES)
+    )
 
 
 def _version(policy: Policy, limits: Limits) -> Fields:

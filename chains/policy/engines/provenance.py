@@ -21,7 +21,7 @@ from chains.statements.statement import SLSA_V02, SLSA_V1
 Keys = tuple[str, ...]
 LONGEST_URI = 2048
 """Characters of a source's URI; a longer one has no canonical spelling."""
-_EXACT = 2**53
+_EXACT = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
