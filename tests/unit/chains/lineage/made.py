@@ -29,8 +29,13 @@ ALPINE = "registry.example.com/mirror/alpine"
 
 
 def digest(name: str) -> str:
-    """Return a digest that stands for an artifact of this name."""
-    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+    """Return the digest of an image by digest, else one that stands for an artifact of this name."""
+    return name.partition("@")[2] or f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+def bare(image: str) -> str:
+    """Return an image without its digest."""
+    return image.partition("@")[0]
 
 
 def run_of(
@@ -45,11 +50,11 @@ def run_of(
 ) -> Json:
     """Return a TaskRun that built ``images`` from ``made_from``, in steps with these images.
 
-    Images are repositories; their digests are those of their names. ``bundle`` is the bundle that the Task came
+    Images are repositories, whose digests are those of their names, or images by digest. ``bundle`` is the bundle that the Task came
     from, ``task`` the name of a Task of the cluster.
     """
     results = [
-        {"name": f"a{number}-IMAGE_URL", "type": "string", "value": image}
+        {"name": f"a{number}-IMAGE_URL", "type": "string", "value": bare(image)}
         for number, image in enumerate(images)
     ]
     results += [
@@ -60,7 +65,7 @@ def run_of(
         {
             "name": f"i{number}-ARTIFACT_INPUTS",
             "type": "object",
-            "value": {"uri": image, "digest": digest(image)},
+            "value": {"uri": bare(image), "digest": digest(image)},
         }
         for number, image in enumerate(made_from)
     ]
@@ -76,7 +81,11 @@ def run_of(
         "podName": f"{name}-pod",
         "results": results,
         "steps": [
-            {"name": f"s{number}", "container": f"step-s{number}", "imageID": f"{image}@{digest(image)}"}
+            {
+                "name": f"s{number}",
+                "container": f"step-s{number}",
+                "imageID": f"{bare(image)}@{digest(image)}",
+            }
             for number, image in enumerate(steps)
         ],
         "taskSpec": {
@@ -108,13 +117,14 @@ def attest(
     key: str = "signing.key",
     form: str = "slsa/v2alpha4",
     builder: str = "",
+    encoding: str = "both",
 ) -> None:
     """Attest runs into a store, with a key of the folder."""
-    config = folder / f"config-{form.replace('/', '-')}-{len(builder)}.yaml"
+    config = folder / f"config-{form.replace('/', '-')}-{len(builder)}-{encoding}.yaml"
     settings = {
         "artifacts.taskrun.format": form,
         "builder.id": builder or "https://ci.example.com/tekton",
-        "storage.oci.encoding-format": "both",
+        "storage.oci.encoding-format": encoding,
     }
     config.write_text(json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "data": settings}))
     path = folder / f"runs-{hashlib.sha256(json.dumps(runs).encode()).hexdigest()[:12]}.json"
