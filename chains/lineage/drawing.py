@@ -96,7 +96,7 @@ def _node(one: Touched) -> Node:
     algorithm, _, value = one.digest.partition(":")
     lines = (_shortened(name), plain(f"{algorithm}:{value[:_DIGEST]}"), one.state.value)
     title = plain(f"{', '.join(one.names) or '(no name)'} {one.digest} ({one.state})")
-    return Node(one.digest, lines, title, one.state.value, one.distance + 1)
+    return Node(_key(one.digest), lines, title, one.state.value, one.distance + 1)
 
 
 def _arrows(found: BlastRadius, artifacts: Mapping[str, Touched], wanted: Sequence[str]) -> list[Arrow]:
@@ -106,15 +106,20 @@ def _arrows(found: BlastRadius, artifacts: Mapping[str, Touched], wanted: Sequen
     for one in artifacts.values():
         if one.distance == 0:
             for text in wanted:
-                key = f"wanted {text}", one.digest
+                key = f"wanted {text}", _key(one.digest)
                 arrows[key] = Arrow(*key, _run(claims[one.claim].run, claims[one.claim].run_uid))
     drawn = set(map(graph.number, artifacts))
     for number in sorted(found.links, key=lambda link: (found.links[link], link)):
         for edge in graph.edges([number], drawn.__contains__):
-            key = edge.source, edge.product
+            key = _key(edge.source), _key(edge.product)
             if edge.source != edge.product and key not in arrows:
                 arrows[key] = Arrow(*key, _run(claims[number].run, edge.run_uid))
     return list(arrows.values())
+
+
+def _key(digest: str) -> str:
+    """Return the key of an artifact's box. An algorithm may have any name, also that of a criterion's box."""
+    return plain(f"artifact {digest}")
 
 
 def _run(run: str, uid: str) -> str:

@@ -158,20 +158,20 @@ def drawn() -> drawing.Drawing:
 
 def test_the_picture_has_each_artifact_in_the_column_of_its_distance() -> None:
     found = drawn()
-    assert [(node.key[:10], node.column, node.style) for node in found.nodes] == [
-        ("wanted dep", 0, "wanted"),
-        ("sha256:111", 1, "verified"),
-        ("sha256:222", 2, "verified"),
-        ("sha256:333", 3, "claimed"),
-        ("sha256:444", 4, "claimed"),
+    assert [(node.key[:19], node.column, node.style) for node in found.nodes] == [
+        ("wanted dependency s", 0, "wanted"),
+        ("artifact sha256:111", 1, "verified"),
+        ("artifact sha256:222", 2, "verified"),
+        ("artifact sha256:333", 3, "claimed"),
+        ("artifact sha256:444", 4, "claimed"),
     ]
-    ends = [(arrow.source[:8], arrow.target[:8], arrow.title) for arrow in found.arrows]
+    ends = [(arrow.source[:17], arrow.target[:17], arrow.title) for arrow in found.arrows]
     assert ends == [
-        ("wanted d", "sha256:1", "run uid-1"),
-        ("sha256:4", "sha256:1", "run uid-1"),
-        ("sha256:1", "sha256:2", "run uid-2"),
-        ("sha256:2", "sha256:3", "run uid-3"),
-        ("sha256:3", "sha256:4", "run uid-4"),
+        ("wanted dependency", "artifact sha256:1", "run uid-1"),
+        ("artifact sha256:4", "artifact sha256:1", "run uid-1"),
+        ("artifact sha256:1", "artifact sha256:2", "run uid-2"),
+        ("artifact sha256:2", "artifact sha256:3", "run uid-3"),
+        ("artifact sha256:3", "artifact sha256:4", "run uid-4"),
     ]
     assert not found.is_cut
 

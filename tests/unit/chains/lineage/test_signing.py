@@ -143,3 +143,11 @@ def test_a_trusted_identity_makes_its_statements_verified() -> None:
         Wanted(Searched(identities=[sigstore.WANTED])), Whole(held, user), trust=trust, now=sigstore.NOW
     )
     assert states(found) == {name: "verified", "n": "claimed"}
+
+
+@pytest.mark.parametrize("pem", ["", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_a_certificate_that_cannot_be_read_states_nobody(pem: str) -> None:
+    held = replace(form_a(provenance()), annotations={"dev.sigstore.cosign/certificate": pem})
+    everybody = CertificateWanted(NameWanted(".*", is_regexp=True), NameWanted(".*", is_regexp=True))
+    found = asked(Wanted(Searched(identities=[everybody])), Whole(held))
+    assert found.exit_code == 0

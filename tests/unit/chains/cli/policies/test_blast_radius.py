@@ -114,6 +114,12 @@ def test_a_leaked_key_is_checked_and_leads_to_the_runbook(capsys: pytest.Capture
             1,
             "TOUCHED 2 artifacts: 2",
         ),
+        (["--identity", "a", "--identity-regexp", "b.*", "--issuer", "c"], 0, "NOT TOUCHED no artifact"),
+        (
+            ["--key", f"SHA256:{'A' * 43}", "--issuer-regexp", "c", "--identity", "a"],
+            0,
+            "NOT TOUCHED no artifact",
+        ),
         (["--commit", COMMIT, "--store", "file:empty"], 3, "NO EVIDENCE"),
         (
             ["--commit", "c" * 40, *STORE, "--store", "oci:"],
