@@ -13,7 +13,7 @@ from datetime import datetime
 from sys import intern
 
 from chains.errors import EvidenceError
-from chains.lineage.graph import MOST_ENDS, MOST_LINKS, Graph
+from chains.lineage.graph import MOST_ARTIFACTS, MOST_ENDS, MOST_LINKS, Graph
 from chains.lineage.signing import Judge, Match, Signed, SignedBytes, read_signed
 from chains.lineage.statement_facts import Facts, Product, moment_of, read_facts
 from chains.lineage.wanted import Kind, Wanted
@@ -186,7 +186,7 @@ class _Collector:
         products = [digest for one in facts.products for digest in one.digests]
         if not graph.has_room(len(inputs) + len(products)):
             if not self._is_full:
-                limits = f"{MOST_LINKS} statements or {MOST_ENDS} inputs and products"
+                limits = f"{MOST_LINKS} statements, {MOST_ARTIFACTS} artifacts or {MOST_ENDS} uses of them"
                 self.collected.tell("", "", f"there are more than {limits}: the rest was left out")
             self._is_full = True
             return None

@@ -4,7 +4,7 @@ A node is an artifact by one digest (``algorithm:value``). A link is one stateme
 the run that it names and the digest of the evidence that says so. Each pair of an input and a product of a
 link is an edge. Where links come from is not known here; what a link is worth is the caller's to decide.
 
-Everything is held by numbers: a link takes about 200 bytes, and eight for each of its inputs and products.
+Everything is held by numbers: a link takes about 200 bytes, and 16 for each of its inputs and products.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 MOST_LINKS = 1_000_000
-MOST_ENDS = 10_000_000
-"""Inputs and products of all links together. About 2 GB with that many different digests."""
+MOST_ENDS = 20_000_000
+"""Inputs and products of all links together."""
+MOST_ARTIFACTS = 5_000_000
+"""Different digests. Each takes about 350 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,11 @@ class Graph:
 
     def has_room(self, ends: int) -> bool:
         """Whether a link with this many inputs and products may be added."""
-        return len(self._inputs) < MOST_LINKS and self._ends + ends <= MOST_ENDS
+        return (
+            len(self._inputs) < MOST_LINKS
+            and self._ends + ends <= MOST_ENDS
+            and len(self._digests) + ends <= MOST_ARTIFACTS
+        )
 
     def add(self, inputs: Iterable[str], products: Iterable[str], run_uid: str, evidence: str) -> int:
         """Add a link and return its number. The caller asks :meth:`has_room` before."""

@@ -116,13 +116,15 @@ def moment_of(text: str) -> datetime | None:
 
 def digests_of(value: Json) -> tuple[str, ...]:
     """Return a digest set as ``algorithm:value``, the usual one first; other values are left out."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return ()
     found = {
-        str(name): text.lower()
+        name: text.lower()
         for name, text in value.items()
-        if isinstance(text, str) and name and text and len(str(name)) + len(text) < _LONGEST_DIGEST
+        if isinstance(text, str) and name and text and len(name) + len(text) < _LONGEST_DIGEST
     }
+    if len(found) == 1:  # nearly always
+        return tuple(f"{name}:{text}" for name, text in found.items())
     order = [name for name in _PREFERRED if name in found] + sorted(found.keys() - set(_PREFERRED))
     return tuple(f"{name}:{found[name]}" for name in order)
 
@@ -136,8 +138,8 @@ def _product(subject: ResourceDescriptor) -> Product:
     return Product(subject.name[:_LONGEST], digests)
 
 
-def _input(role: Role, descriptor: Json) -> Iterator[Input]:
-    uri, digests = text_at(descriptor, "uri"), digests_of(mapping_at(descriptor, "digest"))
+def _input(role: Role, descriptor: Mapping[str, Json]) -> Iterator[Input]:
+    uri, digests = text_at(descriptor, "uri"), digests_of(descriptor.get("digest"))
     if uri or digests:
         yield Input(role, uri, digests)
 

@@ -10,7 +10,7 @@ import pytest
 
 from chains.lineage import graph
 from chains.lineage.signing import Searched
-from chains.lineage.wanted import Wanted
+from chains.lineage.wanted import Wanted, dependency_wanted
 from storage.errors import StoreUnavailable
 from storage.record import Evidence, SkipKind, Skipped
 from tests.faults.verify.forge import evidence, form_a, image_signature, provenance, public, subject
@@ -100,10 +100,12 @@ def test_statements_beyond_the_limit_are_left_out_and_that_is_told(monkeypatch: 
     assert "the rest was left out" in found.collected.problems[0].reason
 
 
+@pytest.mark.parametrize("limit", ["MOST_ENDS", "MOST_ARTIFACTS"])
 def test_a_statement_of_too_many_inputs_is_left_out_and_a_small_one_still_fits(
+    limit: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(graph, "MOST_ENDS", 10)
+    monkeypatch.setattr(graph, limit, 10)
     many = provenance(subject("1" * 64, "many"))
     many["predicate"]["buildDefinition"]["resolvedDependencies"] = [
         {"uri": f"a{number}", "digest": {"sha256": f"{number:064x}"}} for number in range(20)
@@ -111,3 +113,13 @@ def test_a_statement_of_too_many_inputs_is_left_out_and_a_small_one_still_fits(
     found = asked(KEY, Whole(form_a(many), form_a(provenance(subject("2" * 64, "few")))))
     assert states(found) == {"few": "verified"}
     assert found.exit_code == 4
+
+
+def test_a_hundred_thousand_dependencies_are_one_statement() -> None:
+    many = provenance(subject("1" * 64, "many"))
+    many["predicate"]["buildDefinition"]["resolvedDependencies"] = [
+        {"uri": f"a{number}", "digest": {"sha256": f"{number:064x}"}} for number in range(100_000)
+    ]
+    found = asked(Wanted(dependencies=[dependency_wanted(f"sha256:{99_999:064x}")]), Whole(form_a(many)))
+    assert (states(found), found.exit_code) == ({"many": "claimed"}, 1)
+    assert found.collected.graph.artifact_count == 100_001
