@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from chains.policy.listing import NAMED, some
@@ -10,12 +13,19 @@ from chains.policy.reasons import PolicyReason
 from chains.statements.statement import SLSA_V02, SLSA_V1, Statement
 from chains.text import excerpt
 
+_LONG_NUMBER = re.compile(rb"\d{19}")
 ANY = "any"
 """A listed external parameter that may have every value."""
 
 
-def parameters_of(statement: Statement) -> Mapping[str, Any] | None:
-    """Return what the build was asked for: ``externalParameters``, or in v0.2 ``invocation.parameters``."""
+def parameters_of(statement: Statement, payload: bytes) -> Mapping[str, Any] | None:
+    """Return what the build was asked for: ``externalParameters``, or in v0.2 ``invocation.parameters``.
+
+    The ``payload`` of the statement is read again where it may have whole numbers beyond 64 bits: the
+    statement has them rounded, so that two of them could be taken for one.
+    """
+    if _LONG_NUMBER.search(payload):
+        statement = replace(statement, predicate=json.loads(payload)["predicate"])
     if statement.predicate_type == SLSA_V1:
         definition = statement.predicate.get("buildDefinition")
         found = definition.get("externalParameters") if isinstance(definition, Mapping) else None

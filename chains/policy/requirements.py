@@ -174,7 +174,8 @@ def _external_parameters(candidate: Candidate) -> Found:
     if wanted is None:
         return
     expected, own = f"external parameters: {some(wanted)}", candidate.provenance.digest
-    actual = parameters_of(candidate.provenance.statement)
+    provenance = candidate.provenance
+    actual = parameters_of(provenance.statement, provenance.attestation.payload)
     if actual is None:
         told = "the provenance has no external parameters"
         reason = PolicyReason.PARAMETER_NOT_ALLOWED

@@ -24,6 +24,7 @@ WRONG: Final = object()
 LONGEST_TEXT = 65_536
 """Characters of one text in a policy; a bundle of PEM keys fits."""
 MOST_ITEMS = 10_000
+_ROUNDED = 2.0**63
 """Items of one list in a policy."""
 
 
@@ -214,10 +215,17 @@ class MapOf:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """Any JSON value, taken as it is."""
+    """Any JSON value, taken as it is, except numbers that may have been rounded."""
 
-    def read(self, value: object, path: Path, report: Report) -> Any:  # noqa: ARG002 - a shape like the others
-        """Return the value."""
+    def read(self, value: object, path: Path, report: Report) -> Any:
+        """Return the value. A whole number beyond 64 bits in JSON was rounded before it came here."""
+        waiting = [value]
+        while waiting:
+            one = waiting.pop()
+            if isinstance(one, float) and abs(one) >= _ROUNDED:
+                what = "a number within 64 bits; write a larger one in YAML, in digits"
+                return _is_wrong(one, path, report, what)
+            waiting += one.values() if isinstance(one, Mapping) else one if isinstance(one, list) else ()
         return value
 
     def schema(self) -> dict[str, Any]:
