@@ -270,9 +270,6 @@ def unexpressed(policy: Policy, expressed: Collection[Requirement], now: datetim
         Limit(Effect.STRICTER, f"accept.vsa {one.name}", "verification summaries do not count for the engine")
         for one in policy.accept
     ]
-    if policy.revocations is not None:
-        told = "the engine reads no revocation list: generate again without the keys that it names"
-        found.append(Limit(Effect.WEAKER, "revocations", told))
     return [*found, *_consequences(policy)]
 
 

@@ -20,7 +20,8 @@ from chains.policy.authoring.lint import lint_policies
 from chains.policy.document.load import load_policies, parse_policies
 from chains.policy.document.patterns import read_image
 from chains.policy.document.policy import RevocationsWanted
-from chains.policy.engines.demands import unexpressed
+from chains.policy.engines.demands import vouchers
+from chains.policy.engines.generated import Limit
 from chains.policy.opened import OpenedPolicy, open_policy
 from chains.policy.verdict import Decision, PolicyVerdict
 from chains.revocation.revocations import Revocations
@@ -326,7 +327,11 @@ def test_lint_explain_and_generate_tell_of_the_list(tmp_path: Path) -> None:
     assert policy.revocations == RevocationsWanted("list.json", policy.revocations.keys)
     sentences = explain([policy], read_image(REF))
     assert any("What the revocation list list.json names does not count." in one for one in sentences)
-    assert any("reads no revocation list" in one.text for one in unexpressed(policy, (), NOW))
+    limits: list[Limit] = []
+    vouchers(open_policy(policy, state="none"), NOW, limits)
+    assert [one.text for one in limits if one.what == "revocations"] == [
+        "the engine does not read the list: generate again when it changes"
+    ]
     (tmp_path / "list.json").unlink()
     (found,) = [one for one in lint_policies(path, NOW) if one.code == "revocation_list_unusable"]
     assert found.path == "spec.revocations.list"
