@@ -247,9 +247,9 @@ def _to_json(found: RevocationList, *, is_signed: bool, keyid: str | None) -> di
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        replace_file(path, data, fsync=True)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+        replace_file(path.resolve(), data, fsync=True)  # a link keeps leading to the file
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 _FILE = Argument("file", "a revocation list", "FILE", type=FILE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -326,6 +327,27 @@ def test_a_signed_list_is_added_to_only_if_its_signature_is_verified(call: Show)
     assert call("revoke", "add", "d.json", *more, "--revocations-key", "ours.pub")[0] == 1
     assert call("revoke", "add", "d.json", *more, "--revocations-key", "lists.pub")[0] == 0
     assert [next(iter(one)) for one in entries("d.json")] == ["key", "builder"]
+
+
+def test_a_link_keeps_leading_to_the_list(call: Show) -> None:
+    Path("real.json").write_bytes(document())
+    Path("link.json").symlink_to("real.json")
+    assert call("revoke", "add", "link.json", "--key", KEYID, "--reason", "r")[0] == 0
+    assert Path("link.json").is_symlink()
+    assert entries("real.json") == [{"key": KEYID, "reason": "r"}]
+
+
+@pytest.mark.parametrize("command", ["add", "sign", "show"])
+def test_odd_files_end_a_command_with_an_error_and_never_block(call: Show, command: str) -> None:
+    Path("folder.json").mkdir()
+    os.mkfifo("pipe.json")
+    Path("circle.json").symlink_to("circle.json")
+    with Path("huge.json").open("wb") as file:
+        file.truncate(1 << 40)
+    more = {"add": ["--key", KEYID, "--reason", "r"], "sign": ["--key", "lists.pem"], "show": []}[command]
+    for name in ("folder", "pipe", "circle", "huge"):
+        code, _, err = call("revoke", command, f"{name}.json", *more)
+        assert (code, f"{name}.json" in err) == (1, True), name
 
 
 # sign
