@@ -1,22 +1,28 @@
 """One test or more for each ask or failure of other engines' users; the numbers are those of the list in the docs.
 
-Numbers 8, 9 and 16 (caches, running pods) belong to admission, which has none yet; 17 to VSAs. Summaries that were
-found and do not count (10), and those of another policy (18), are in ``test_accepted``.
+More about caches (8, 16) is in ``tests/unit/chains/admission``, about running pods (9) in ``tests/unit/chains/preflight``,
+about summaries that were found and do not count (10), and those of another policy (18), in ``test_accepted``, and about
+those that are signed (13, 17) in ``tests/unit/chains/cli/policies``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chains.admission.answers import Answers
+from chains.admission.policies import PolicySet
+from chains.cli.main import run as chains
 from chains.policy.answer import answer
 from chains.policy.document.patterns import read_image
 from chains.policy.document.policy import Namespace
 from chains.policy.render import answers_to_text
 from chains.policy.verdict import Decision, ImageAnswer
+from chains.tekton.workloads import uses_of
 from chains.verify.verdict import Verdict
 from tests.faults.verify.forge import (
     BUILDER,
@@ -85,6 +91,22 @@ def test_6_two_exemptions_of_one_rule_for_two_images_are_taken() -> None:
     assert not problems(document(exemptions=both))
 
 
+def test_5_an_exemption_of_an_image_reaches_every_kind_of_container_and_no_other_image() -> None:
+    names = ("initContainers", "containers", "ephemeralContainers")
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {name: [{"name": name.lower(), "image": REF}] for name in names},
+    }
+    uses = list(uses_of(pod))
+    assert sorted(use.container for use in uses) == sorted(name.lower() for name in names)
+    exempt = {"image": f"{IMAGE}@{DIGEST}", "rules": ["level"], **EXEMPTION}
+    written = document(require={"level": 3}, exemptions=[exempt])
+    for use in uses:
+        assert verdict(written, form_b(tekton()), image=use.image).decision is Decision.ALLOW
+
+
 @pytest.mark.parametrize("missing", ["until", "reason", "reference"])
 def test_7_an_exemption_has_an_end_a_reason_and_a_reference(missing: str) -> None:
     exempt = {"image": IMAGE, "rules": ["level"], **EXEMPTION}
@@ -97,6 +119,29 @@ def test_7_an_expired_exemption_is_named_where_it_would_have_counted() -> None:
     found = decided(document(require={"level": 3}, exemptions=[exempt]), form_b(tekton()))
     assert found is not None
     assert "an exemption ended at 2026-01-01T00:00:00Z: r (T-1)" in answers_to_text([found])
+
+
+def _ruled(answers: Answers, written: Json) -> Decision:
+    policies = PolicySet.of(opened(written))
+    return asyncio.run(answers.ask(policies, policies.policies, read_image(REF))).decision
+
+
+def test_8_a_pass_that_was_kept_skips_no_condition_that_came_later() -> None:
+    shelf = Shelf(form_b(tekton()))
+    answers = Answers([shelf], now=lambda: NOW)
+    assert _ruled(answers, document()) is Decision.ALLOW
+    assert _ruled(answers, document()) is Decision.ALLOW
+    assert len(shelf.asked) == 1
+    assert _ruled(answers, document(require={"level": 3})) is Decision.DENY
+    assert len(shelf.asked) == 2
+
+
+def test_9_no_verdict_outlives_its_evidence() -> None:
+    for held_now, expected in (((form_b(tekton()),), Verdict.VERIFIED), ((), Verdict.NOT_FOUND)):
+        written = verdict(document(), *held_now)
+        assert written.verdict is expected
+        assert written.to_json()["verifiedAt"] == "2026-10-05T09:00:00Z"
+        assert written.to_json()["policy"]["digest"] == opened(document())[0].policy.digest
 
 
 def test_10_evidence_that_was_found_and_not_verified_is_nothing() -> None:
@@ -119,6 +164,15 @@ def test_12_signers_of_one_type_do_not_filter_the_others() -> None:
     signers = [{"predicateType": scanned, "keys": trust("x", "scanner")["signer"]["keys"]}]
     written = document(require={"predicates": [scanned]}, signers=signers)
     assert verdict(written, form_b(tekton()), form_b(scan, signer("scanner"))).verdict is Verdict.VERIFIED
+
+
+def test_13_who_verifies_is_configured_and_has_no_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "policy.json").write_text(json.dumps(document()))
+    words = ["--attest-vsa", "--vsa-key", "vsa.key", "--policy-uri", "https://p.example.com/1"]
+    assert chains(["verify", "--policy", str(tmp_path / "policy.json"), *words, REF]) == 2
+    assert "--attest-vsa needs --verifier-id: none of them has a default" in capsys.readouterr().err
 
 
 def test_14_the_answer_says_who_signed_and_what_was_expected() -> None:
@@ -153,6 +207,14 @@ def test_16_evidence_is_looked_for_once_for_all_policies() -> None:
     found = asyncio.run(answer(policies, read_image(REF), stores=[shelf], now=NOW))
     assert isinstance(found, ImageAnswer)
     assert len(shelf.asked) == 1
+
+
+def test_17_a_failed_answer_says_its_cause_beside_the_summary() -> None:
+    found = verdict(document(require={"level": 3}), form_b(tekton()))
+    (cause,) = [check for check in found.to_json()["checks"] if check["result"] == "fail"]
+    assert (cause["id"], cause["reason"]) == ("level", "level_too_low")
+    assert (cause["expected"], cause["actual"]) == ("SLSA build level 3", "level 2 of trust entry tekton")
+    assert cause["guidance"]
 
 
 def test_18_a_summary_of_another_version_of_the_policy_does_not_count() -> None:
