@@ -13,6 +13,7 @@ from chains.admission.judge import Judged
 from chains.admission.ruling import Ruling
 from chains.policy.verdict import Decision
 from chains.text import count, told
+from storage.limits.bounded import remembered
 
 WARNING_BYTES, ALL_WARNINGS_BYTES = 256, 4096
 """Kubernetes cuts longer warnings to 256 characters, and drops what goes beyond 4096 in all (apiserver,
@@ -109,14 +110,20 @@ def audit_annotations(judged: Sequence[Judged], decision: Decision, digest: str)
 
 
 def _record(one: Judged) -> dict[str, str]:
-    record = {"image": told(one.image[:_LONGEST_NAME]), "decision": one.ruling.decision.value}
+    record = {"image": _told(one.image[:_LONGEST_NAME]), "decision": one.ruling.decision.value}
     if one.is_tag and one.digest:
         record["digest"] = one.digest
     told_of = {"verdict": one.ruling.verdict, "reason": one.ruling.reason}
     record |= {name: value for name, value in told_of.items() if value}
     if one.ruling.policies:
-        record["policy"] = told(one.ruling.policies[0])
+        record["policy"] = _told(one.ruling.policies[0])
     return record
+
+
+@remembered(4096, longest=_LONGEST_NAME)
+def _told(text: str) -> str:
+    """Return what :func:`told` does, which takes as long as the rest of an answer that is kept."""
+    return told(text)
 
 
 def strictest(decisions: Iterable[Decision]) -> Decision:

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -161,6 +162,7 @@ def make_door(
         "free": {"door": "true"},
         "slow": {"door": "slow", "env": "enforce"},
         "pinned": {"door": "true", "pins": "true", "env": "enforce"},
+        "changed": {"door": "changed", "env": "enforce"},
     }
     for name, labels in further.items():
         metadata = {"name": f"door-{name}", "labels": labels}
@@ -519,10 +521,57 @@ def test_a_certificate_is_renewed_without_a_new_process(door: Door) -> None:
     door.server.wait(lambda: door.server.metric("chains_admission_certificate_refused") == 0)
     (door.server.tls / "tls.crt").unlink()
     door.server.wait(lambda: door.server.metric("chains_admission_certificate_refused") == PROCESSES)
-    made = door.server.renew()
+    door.server.renew(door.server.certificates)
     door.server.wait(lambda: door.server.metric("chains_admission_certificate_refused") == 0)
-    door.server.trust(made)
-    door.server.wait(lambda: _is_created(lambda: door.create(pod("new", door.good.reference), dry=True)))
+    door.create(pod("put-back", door.good.reference))
+
+
+def test_a_ca_is_changed_under_load_without_a_failed_request(door: Door) -> None:
+    old, new = door.server.certificates, door.server.new_certificates()
+    stop, failed, done = threading.Event(), list[str](), list[int]()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                door.create(pod("under-load", door.good.reference), dry=True)
+                done.append(1)
+            except ApiError as error:
+                failed.append(error.text)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        # a namespace that only the changed configuration is for says when the API server knows both CAs
+        both = {"matchExpressions": [{"key": "door", "operator": "In", "values": ["true", "changed"]}]}
+        door.server.trust(old, new, selector=both)
+        body = pod("changed", door.image("door/never"))
+        door.server.wait(lambda: _is_denied(lambda: door.create(body, "changed", dry=True)))
+        door.server.renew(new)
+        door.server.wait(
+            lambda: (
+                door.server.metric("chains_admission_certificate_expires_seconds") == PROCESSES * new.expires
+            )
+        )
+        door.server.trust(new)
+        before = len(done)
+        door.server.wait(lambda: len(done) > before + 40)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+    assert failed == []
+
+
+def test_two_hundred_pods_at_once_are_each_answered(door: Door, tmp_path: Path) -> None:
+    attested = door.attest(tmp_path, "door/many")
+    good, bad = attested.reference, door.image("door/many-unsigned")
+    with ThreadPoolExecutor(50) as pool:
+        denied = pool.map(
+            lambda at: _is_denied(lambda: door.create(pod(f"many-{at}", bad if at % 2 else good), dry=True)),
+            range(200),
+        )
+    assert list(denied) == [bool(at % 2) for at in range(200)]
 
 
 def _is_created(create: Callable[[], Json]) -> bool:

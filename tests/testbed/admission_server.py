@@ -55,15 +55,19 @@ class AdmissionServer:
         self.log = self.folder / "admission.log"
         self.policies.mkdir(parents=True)
         self.ports = (free_ports(2)[0], free_ports(2)[1])
-        self.certificates = self.renew()
+        self.renew(self.new_certificates())
 
-    def renew(self) -> Certificates:
-        """Write a new certificate of a new CA into the folder of certificates, and return it."""
-        made = make_certificates(self.folder / f"certificates-{time.monotonic_ns()}")
+    def new_certificates(self) -> Certificates:
+        """Make a new CA with a certificate, which is not used yet."""
+        return make_certificates(self.folder / f"certificates-{time.monotonic_ns()}")
+
+    def renew(self, certificates: Certificates) -> None:
+        """Write a certificate into the folder that the server reads."""
+        self.certificates = certificates
         self.tls.mkdir(exist_ok=True)
-        shutil.copy(made.cert_file, self.tls / "tls.crt")
-        shutil.copy(made.key_file, self.tls / "tls.key")
-        return made
+        for file, name in ((certificates.cert_file, "tls.crt"), (certificates.key_file, "tls.key")):
+            shutil.copy(file, self.tls / f".{name}")
+            (self.tls / f".{name}").replace(self.tls / name)
 
     def start(self, *, ready: bool = True) -> None:
         """Start the process, and wait until it is ready."""
@@ -133,13 +137,19 @@ class AdmissionServer:
         self.api.request("POST", place, {"metadata": {"name": name}, "webhooks": [webhook]})
         self.registered.append(f"{place}/{name}")
 
-    def trust(self, certificates: Certificates) -> None:
-        """Write another CA into the webhook of every configuration."""
-        self.certificates = certificates
-        ca = base64.b64encode(certificates.ca_file.read_bytes()).decode()
-        patch = [{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": ca}]
-        for path in self.registered:
-            self.api.request("PATCH", path, patch, kind="application/json-patch+json")
+    def trust(self, *certificates: Certificates, selector: Json = None) -> None:
+        """Write these CAs into the webhook of the first configuration, and another selector of namespaces."""
+        pems = b"".join(one.ca_file.read_bytes() for one in certificates)
+        patch = [
+            {
+                "op": "replace",
+                "path": "/webhooks/0/clientConfig/caBundle",
+                "value": base64.b64encode(pems).decode(),
+            }
+        ]
+        if selector is not None:
+            patch.append({"op": "replace", "path": "/webhooks/0/namespaceSelector", "value": selector})
+        self.api.request("PATCH", self.registered[0], patch, kind="application/json-patch+json")
 
     def unregister(self) -> None:
         """Remove the configurations, so that the API server asks no more."""

@@ -34,6 +34,11 @@ class Certificates:
     cert_file: Path
     key_file: Path
 
+    @property
+    def expires(self) -> float:
+        """When the server's certificate ends, in seconds since 1970."""
+        return x509.load_pem_x509_certificate(self.cert_file.read_bytes()).not_valid_after_utc.timestamp()
+
 
 def make_certificates(folder: Path, hosts: Sequence[str] = ()) -> Certificates:
     """Write a new CA and a server certificate (also for ``hosts``) into ``folder``; valid for one day."""
