@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
 
@@ -19,6 +20,8 @@ from storage.limits.single_flight import InFlight
 SECONDS = 5.0
 """After how many seconds a change of a namespace's labels counts, at the latest."""
 _MOST = 10_000
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+"""A namespace's name. Whoever reaches the webhook writes it, and it becomes part of a path."""
 _log = logging.getLogger("chains.admission")
 
 
@@ -53,7 +56,7 @@ class Namespaces:
             return Namespace(name, None)
 
     async def _find(self, name: str) -> Namespace:
-        if self._cluster is None:
+        if self._cluster is None or not _NAME.fullmatch(name):
             return Namespace(name, None)
         try:
             found = await self._cluster.get(f"/api/v1/namespaces/{name}", accept=METADATA_ONLY)

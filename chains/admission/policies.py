@@ -16,10 +16,11 @@ from datetime import datetime
 from pathlib import Path
 
 from chains.documents.load import read_bytes
-from chains.errors import ChainsError
+from chains.errors import ChainsError, InputError
+from chains.policy.document.files import files_of, policy_files
 from chains.policy.document.format import LARGEST, Mode
-from chains.policy.document.load import load_policies, policy_files
-from chains.policy.document.policy import Namespace, Policy
+from chains.policy.document.load import load_policies
+from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy, Opener
 from chains.text import told
 from signers.errors import SignerError
@@ -165,10 +166,13 @@ class PoliciesInForce:
 
     def _read(self) -> PolicySet:
         found = PolicySet.of(self._opener(policy) for policy in load_policies(self._path))
+        if not found.policies:
+            raise InputError(f"{self._path}: no policies")
         policies = [one.policy for one in found.policies]
-        self._references = tuple(dict.fromkeys(path for policy in policies for path in _files(policy)))
         named = (Path(one.folder) / one.revocations.path for one in policies if one.revocations)
         self._lists = tuple(dict.fromkeys((*self._given, *named)))
+        named = (path for policy in policies for path in files_of(policy))
+        self._references = tuple(path for path in dict.fromkeys(named) if path not in self._lists)
         return found
 
     def _fingerprint(self) -> object:
@@ -176,9 +180,10 @@ class PoliciesInForce:
 
         Raises :class:`InputError`.
         """
-        files = [*policy_files(self._path), *self._references]
+        files = [file for file in policy_files(self._path) if file not in self._lists]
         found: list[object] = [
-            (str(file), hashlib.sha256(read_bytes(file, LARGEST)).digest()) for file in files
+            (str(file), hashlib.sha256(read_bytes(file, LARGEST)).digest())
+            for file in (*files, *self._references)
         ]
         return found + [(str(path), _state_of(path)) for path in self._lists]
 
@@ -190,18 +195,3 @@ def _state_of(path: Path) -> object:
     except (OSError, ValueError) as error:
         return str(error)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode
-
-
-def _files(policy: Policy) -> Iterator[Path]:
-    """Give the files beside a policy that it names."""
-    signers = (
-        *(entry.signer for entry in policy.trust),
-        *(entry.signer for entry in policy.accept),
-        *policy.signers.values(),
-    )
-    keys = [key for signer in signers for key in signer.keys]
-    keys += policy.revocations.keys if policy.revocations else ()
-    names = [key.ref for key in keys if key.ref]
-    if policy.trusted_root:
-        names.append(policy.trusted_root)
-    return (Path(policy.folder) / name for name in names if "://" not in name)

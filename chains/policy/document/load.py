@@ -14,6 +14,7 @@ from chains.documents.places import Path as ValuePath
 from chains.documents.places import PlacedDocument, load_placed
 from chains.documents.regexps import regexp_problem
 from chains.errors import ChainsError, InputError, UsageError
+from chains.policy.document.files import files_of, policy_files, says_policy
 from chains.policy.document.format import DOCUMENT, LARGEST, Consequence, Mode
 from chains.policy.document.patterns import ImagePattern
 from chains.policy.document.policy import (
@@ -39,11 +40,8 @@ from chains.verify.criteria import CertificateWanted, NameWanted
 
 T = TypeVar("T")
 
-_SUFFIXES = (".yaml", ".yml", ".json")
 _TEXT = "text.yaml"
 """How problems name a text without a file. JSON is YAML, too."""
-MOST_FILES = 1000
-"""Files of one folder of policies."""
 
 
 class PolicyError(ChainsError):
@@ -88,9 +86,26 @@ def load_policies(path: Path) -> tuple[Policy, ...]:
 
 
 def read_policies(path: Path) -> Read:
-    """Return what a file or folder of policies holds; raises :class:`InputError` for what cannot be read."""
-    files = policy_files(path)
-    return _joined([parse_policies(read_bytes(file, LARGEST), str(file), str(file.parent)) for file in files])
+    """Return what a file or folder of policies holds; raises :class:`InputError` for what cannot be read.
+
+    In a folder, a file that a policy names, such as its trusted root, is no policy, unless it says it is one.
+    """
+    found: dict[Path, Read | InputError] = {}
+    for file in policy_files(path):
+        try:
+            found[file] = parse_policies(read_bytes(file, LARGEST), str(file), str(file.parent))
+        except InputError as error:
+            found[file] = error
+    parsed = [one for one in found.values() if isinstance(one, Read)]
+    named = {file for one in parsed for policy in one.policies for file in files_of(policy)}
+    read = []
+    for file, one in found.items():
+        if file in named and path.is_dir() and not says_policy(file):
+            continue
+        if isinstance(one, InputError):
+            raise one
+        read.append(one)
+    return _joined(read)
 
 
 def load_text(data: bytes, folder: str = "") -> tuple[Policy, ...]:
@@ -113,21 +128,6 @@ def _joined(read: Sequence[Read]) -> Read:
             message = f"policy {policy.name!r} is defined twice, the first time in {first.file}"
             problems.append(Problem(Severity.ERROR, "name_twice", message, policy.file))
     return Read(tuple(policies), documents, tuple(problems))
-
-
-def policy_files(path: Path) -> Sequence[Path]:
-    """Return the files of policies: the file itself, or those of a folder. Raises :class:`InputError`."""
-    if not path.is_dir():
-        return [path]
-    try:
-        found = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    if not found:
-        raise InputError(f"{path}: no policies: expected files that end in {', '.join(_SUFFIXES)}")
-    if len(found) > MOST_FILES:
-        raise InputError(f"{path}: {len(found)} files, expected at most {MOST_FILES}")
-    return found
 
 
 def parse_policies(data: bytes, name: str, folder: str = "") -> Read:

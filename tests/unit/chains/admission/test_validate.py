@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from chains.admission.namespaces import Namespaces
+from chains.cluster.errors import ClusterUnavailable
 from chains.policy.verdict import Decision
 from storage.base import Store
 from storage.record import Findings, Record, Stored
@@ -213,6 +215,38 @@ def test_policies_count_that_choose_by_labels_where_labels_cannot_be_read(tmp_pa
     made = Made(tmp_path, document(match={"images": [IMAGE], "namespaces": wanted}))
     assert not made.answer(pod("busybox")).answer.allowed
     assert made.answer(pod("busybox"), namespace="other").answer.allowed
+
+
+@pytest.mark.parametrize("name", ["..", "../pods", "a/b", "a?b", "A", "", "a" * 64, "a\n"])
+def test_a_name_that_no_namespace_has_is_not_asked_of_the_api_server(name: str) -> None:
+    class Unasked:
+        async def get(self, path: str, **_: object) -> Json:
+            raise AssertionError(path)
+
+    found = asyncio.run(Namespaces(Unasked()).get(name))  # type: ignore[arg-type]
+    assert (found.name, found.labels) == (name, None)
+
+
+def test_labels_are_read_once_in_a_while_and_unknown_if_they_cannot_be_read() -> None:
+    clock, paths = [0.0], list[str]()
+
+    class Cluster:
+        async def get(self, path: str, **_: object) -> Json:
+            paths.append(path)
+            if len(paths) == 2:
+                raise ClusterUnavailable("away")
+            return {"metadata": {"labels": {"env": "prod", "odd": 5}}}
+
+    async def run() -> list[Json]:
+        namespaces = Namespaces(Cluster(), lambda: clock[0])  # type: ignore[arg-type]
+        found = []
+        for seconds in (0.0, 4.9, 5.1, 5.2):
+            clock[0] = seconds
+            found.append((await namespaces.get("shop")).labels)
+        return found
+
+    assert asyncio.run(run()) == [{"env": "prod"}, {"env": "prod"}, None, {"env": "prod"}]
+    assert paths == ["/api/v1/namespaces/shop"] * 3
 
 
 def test_an_update_is_judged_by_what_changed_alone(tmp_path: Path) -> None:
