@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chains.cli.main import run as chains
+from chains.statements.statement import SCAI
 from signers.base import Signer
 from signers.formats.dsse import sign_payload
 from signers.keys.keyfile import open_keyfile
@@ -42,6 +43,10 @@ class Case:
     tampered: bool = False
     """Whether the statement was signed before the change."""
     has_evidence: bool = True
+    report: Callable[[Json], None] | None = None
+    """Changes the execution report."""
+    report_key: str = ""
+    """Who signs the report, if it is not whoever signs the provenance."""
     repository: str = "shop/app"
 
 
@@ -136,6 +141,50 @@ CASES = [
 ]
 
 
+def _report(**conditions: Json) -> Callable[[Json], None]:
+    """A report of a hermetic run, with other values of the attributes that these names are in."""
+
+    def change(statement: Json) -> None:
+        told = {"level": "enforced", **conditions}
+        for one in statement["predicate"]["attributes"]:
+            if one["attribute"] in {"RUN_OUTCOME", "HERMETIC_LEVEL"}:
+                one["conditions"].update({name: told[name] for name in told if name in one["conditions"]})
+                one["target"]["name"] = told.get("target", one["target"]["name"])
+
+    return change
+
+
+def _attribute(name: str, **more: Json) -> Callable[[Json], None]:
+    """A report of a hermetic run with a further attribute."""
+
+    def change(statement: Json) -> None:
+        _report()(statement)
+        target = statement["predicate"]["attributes"][0]["target"]
+        statement["predicate"]["attributes"].append({"attribute": name, "target": target, **more})
+
+    return change
+
+
+REPORT_CASES = [
+    Case("report of a hermetic run", report=_report(), admitted=True),
+    Case("run that was not hermetic", report=_report(level="partly")),
+    Case(
+        "report that says the level twice",
+        report=_attribute("HERMETIC_LEVEL", conditions={"level": "enforced"}),
+    ),
+    Case("report of another run", report=_report(uid="another")),
+    Case("report by another trusted key", report=_report(), report_key="second"),
+    Case("run that failed", report=_report(outcome="failed")),
+    Case("run in another namespace", report=_report(target="taskrun/dev/build")),
+    Case("run whose namespace is empty", report=_report(target="taskrun//build")),
+    Case("report with a rejected hint", report=_attribute("HINT_REJECTED", conditions={})),
+    Case("report without attributes", report=_at("attributes", to=[])),
+    Case(
+        "provenance without its run's UID",
+        _at("runDetails", "metadata", "invocationId", to=""),
+        report=_report(uid=""),
+    ),
+]
 HOSTILE = "https://example.com/a?b='\"`\\\\{{request.object}}$(../name)${x}#*]])//%{é\U0001d11e"
 """A value that means something in YAML, Rego, CEL, JMESPath, or in what Kyverno replaces before."""
 LINES = 'first\n---\nsecond: "{{ x }}"\t\u2028'
@@ -208,12 +257,14 @@ class Images:
         }
 
 
-def _changed(case: Case, signer: Signer, twin: str) -> Callable[[Json], None]:
+def _changed(case: Case, signers: dict[str, Signer], twin: str) -> Callable[[Json], None]:
     """Return what changes an envelope, or a bundle with one, into that of the case about its twin."""
 
     def change(content: Json) -> None:
         envelope = content.get("dsseEnvelope", content)
         statement = json.loads(b64decode(envelope["payload"]))
+        is_report = statement["predicateType"] == SCAI
+        signer = signers[(case.report_key if is_report else "") or case.key]
         if case.tampered:
             other = json.loads(json.dumps(statement))
             other["predicate"]["tampered"] = True
@@ -222,6 +273,8 @@ def _changed(case: Case, signer: Signer, twin: str) -> Callable[[Json], None]:
             one["digest"] = {"sha256": twin.removeprefix("sha256:")}
         if case.change is not None and statement["predicateType"] == PROVENANCE:
             case.change(statement)
+        if case.report is not None and is_report:
+            case.report(statement)
         envelope["payload"] = b64encode(json.dumps(statement).encode()).decode()
         if not case.tampered:
             envelope["signatures"] = _signatures(statement, signer)
@@ -258,7 +311,7 @@ def make_images(registry: Registry, folder: Path, cases: list[Case]) -> Images:
     for case in cases:
         twin = registry.push_image(case.repository, content=case.name.encode())
         if case.has_evidence:
-            move_evidence(registry, NAME, attested, twin, _changed(case, signers[case.key], twin))
+            move_evidence(registry, NAME, attested, twin, _changed(case, signers, twin))
         references[case.name] = f"{registry.host}/{case.repository}@{twin}"
     keys = {name: (folder / f"{name}.pub").read_text() for name in signers}
     return Images(registry, references, keys)

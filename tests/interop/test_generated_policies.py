@@ -27,7 +27,7 @@ from chains.policy.opened import open_policy
 from chains.statements.statement import SCAI
 from storage.open import open_store
 from tests.faults.verify.forge import NOW
-from tests.interop.engine_cases import CASES, HOSTILE_CASES, Case, Images, make_images
+from tests.interop.engine_cases import CASES, HOSTILE_CASES, REPORT_CASES, Case, Images, make_images
 from tests.interop.test_gatekeeper import patient, pod, review
 from tests.testbed.admission import Gatekeeper, Kyverno, PolicyTester
 from tests.testbed.certificates import make_certificates
@@ -114,7 +114,9 @@ COLUMNS: dict[str, Callable[[Asked], Mapping[str, bool]]] = {
 
 @pytest.fixture(scope="module")
 def images(referrers_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Images:
-    return make_images(referrers_registry, tmp_path_factory.mktemp("cases"), [*CASES, *HOSTILE_CASES])
+    return make_images(
+        referrers_registry, tmp_path_factory.mktemp("cases"), [*CASES, *HOSTILE_CASES, *REPORT_CASES]
+    )
 
 
 def ask(
@@ -204,3 +206,20 @@ def test_a_statement_that_must_exist_may_be_signed_by_any_signer_of_its_type(
     asked = ask(policy, images, CASES[:3], tmp_path, request)
     expected = {case.name: is_there and case.admitted for case in CASES[:3]}
     assert {column: decide(asked) for column, decide in COLUMNS.items()} == dict.fromkeys(COLUMNS, expected)
+
+
+def test_kyverno_compares_the_report_of_the_same_run_by_the_same_signer(
+    images: Images, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    require = {
+        "hermetic": "enforced",
+        "outcome": "succeeded",
+        "namespaces": ["x", "c*"],
+        "rejectedHints": False,
+    }
+    asked = ask(images.policy(**require), images, REPORT_CASES, tmp_path, request)
+    expected = {case.name: case.admitted for case in REPORT_CASES}
+    assert {column: COLUMNS[column](asked) for column in ("chains verify", "kyverno")} == {
+        "chains verify": expected,
+        "kyverno": expected,
+    }

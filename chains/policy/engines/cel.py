@@ -72,9 +72,9 @@ def provenance_condition(builder_id: str, require: Requirements, fields: Fields,
     Expressed are builder, build types, sources and external parameters.
     """
     predicate = f"{name}.predicate"
-    found = [f"{_path(predicate, fields.builder_id)} == {text(builder_id)}"]
+    found = [f"{path(predicate, fields.builder_id)} == {text(builder_id)}"]
     if require.build_types:
-        found.append(f"{_path(predicate, fields.build_type)} in {literal(require.build_types)}")
+        found.append(f"{path(predicate, fields.build_type)} in {literal(require.build_types)}")
     if require.external_parameters is not None:
         conditions = parameter_conditions(require.external_parameters)
         found += [_condition(one, predicate, fields.parameters) for one in conditions]
@@ -84,12 +84,12 @@ def provenance_condition(builder_id: str, require: Requirements, fields: Fields,
 
 
 def _condition(condition: Condition, predicate: str, below: Keys) -> str:
-    path = _path(predicate, (*below, *condition.path))
+    found = path(predicate, (*below, *condition.path))
     if isinstance(condition, OnlyNames):
-        return f"type({path}) == map && {path}.all(k, k in {_names(condition.names)})"
-    parent = _path(predicate, (*below, *condition.path[:-1]))
+        return f"type({found}) == map && {found}.all(k, k in {_names(condition.names)})"
+    parent = path(predicate, (*below, *condition.path[:-1]))
     is_there = f"{text(condition.path[-1])} in {parent}"
-    return f"{is_there} && {path} in {literal(condition.values)}"
+    return f"{is_there} && {found} in {literal(condition.values)}"
 
 
 def _names(names: Sequence[str]) -> str:
@@ -98,8 +98,8 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _sources(require: Requirements, fields: Fields, predicate: str) -> str:
-    listed = _path(predicate, fields.dependencies, "dyn([])")
-    is_tekton = f"{_path(predicate, fields.build_type)} in {literal(TEKTON_BUILD_TYPES)}"
+    listed = path(predicate, fields.dependencies, "dyn([])")
+    is_tekton = f"{path(predicate, fields.build_type)} in {literal(TEKTON_BUILD_TYPES)}"
     is_every = fields.predicate_type == SLSA_V1
     counts = f" && (!({is_tekton}) || (has(d.name) && d.name == {text(TEKTON_INPUT)}))" if is_every else ""
     has_digest = "has(d.digest) && type(d.digest) == map && size(d.digest) > 0"
@@ -115,6 +115,6 @@ def _sources(require: Requirements, fields: Fields, predicate: str) -> str:
     return f"[{found}].all(git, size(git) > 0 &&\n      git.all(d, {each}))"
 
 
-def _path(root: str, keys: Keys, absent: str = "dyn(null)") -> str:
+def path(root: str, keys: Keys, absent: str = "dyn(null)") -> str:
     """Return what a statement has at a path; ``absent`` where it has nothing."""
     return root + "".join(f"[?{text(key)}]" for key in keys) + f".orValue({absent})"

@@ -17,6 +17,8 @@ from chains.policy.document.format import Mode, Operator
 from chains.policy.document.patterns import ImagePattern
 from chains.policy.document.policy import NamespacesWanted, Policy
 from chains.policy.engines import cel
+from chains.policy.engines.cel_report import EXPRESSED as REPORT
+from chains.policy.engines.cel_report import needs_report, report_condition
 from chains.policy.engines.demands import (
     VOLUMES,
     Limits,
@@ -38,6 +40,7 @@ from chains.policy.engines.provenance import VERSIONS, value_limits
 from chains.policy.engines.re2 import quoted
 from chains.policy.opened import OpenedPolicy, located
 from chains.policy.reasons import Requirement
+from chains.statements.statement import SCAI, SLSA_V1
 
 Json = dict[str, Any]
 EXPRESSED = frozenset(
@@ -72,13 +75,19 @@ _NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 def generate(opened: OpenedPolicy, now: datetime) -> Generated:
     """Return the ImageValidatingPolicy of a policy."""
     policy = opened.policy
-    limits = [*unexpressed(policy, EXPRESSED | times_expressed(opened), now), *value_limits(policy.require)]
+    limits = [
+        *unexpressed(policy, EXPRESSED | REPORT | times_expressed(opened), now),
+        *value_limits(policy.require),
+    ]
     attestors = _Attestors(policy, limits)
-    validations = [_provenance(policy, vouchers(opened, now, limits), attestors)]
+    validations = [_provenance(opened, vouchers(opened, now, limits), attestors, now)]
     attestations = [
         {"name": f"provenance{number}", "intoto": {"type": fields.predicate_type}}
         for number, fields in enumerate(VERSIONS)
     ]
+    if needs_report(policy.require):
+        attestations.append({"name": "report", "intoto": {"type": SCAI}})
+        limits += _report_limits(opened, now)
     for number, predicate_type in enumerate(policy.require.predicates):
         attestations.append({"name": f"required{number}", "intoto": {"type": predicate_type}})
         signers = signers_of_type(opened, predicate_type, now, limits)
@@ -107,6 +116,20 @@ def generate(opened: OpenedPolicy, now: datetime) -> Generated:
     if attestors.has_identity:
         limits.append(_TUF)
     return Generated(policy, [document], (*limits, _BUNDLES, _LAST, *kyverno_cache(policy), VOLUMES))
+
+
+def _report_limits(opened: OpenedPolicy, now: datetime) -> Limits:
+    limits: Limits = []
+    if SCAI in opened.by_type:
+        signers_of_type(opened, SCAI, now, limits)
+    elif any(
+        wanted.identity.is_regexp or wanted.issuer.is_regexp
+        for signer in opened.trust
+        if (wanted := signer.criteria.certificate) is not None
+    ):
+        told = "a report may have another identity than the provenance, as long as both match the expression"
+        limits.append(Limit(Effect.WEAKER, "trust", told))
+    return limits
 
 
 class _Attestors:
@@ -145,21 +168,41 @@ class _Attestors:
         ]
 
 
-def _provenance(policy: Policy, found: Iterable[Voucher], attestors: _Attestors) -> Json:
-    ways = []
+def _provenance(opened: OpenedPolicy, found: Iterable[Voucher], attestors: _Attestors, now: datetime) -> Json:
+    require, ways = opened.policy.require, []
     for voucher in found:
         for number, fields in enumerate(VERSIONS):
+            if needs_report(require) and fields.predicate_type != SLSA_V1:
+                continue
             attestation = f"attestations.provenance{number}"
-            condition = cel.provenance_condition(voucher.builder_id, policy.require, fields, "s")
-            # the payload is that of the signer that was verified last
-            met = f"[extractPayload(image, {attestation})].all(s,\n    {condition})"
+            condition = cel.provenance_condition(voucher.builder_id, require, fields, "s")
             for attestor in attestors.names(voucher.signer):
-                verified = f"verifyAttestationSignatures(image, {attestation}, [{attestor}]) > 0"
-                ways.append(f"  ({verified} ? {met} : false)")
+                report = _report(opened, attestor, attestors, now)
+                ways.append(_verified(attestation, attestor, "s", condition + report))
     return {
         "expression": _every_image(ways),
-        "message": f"policy {policy.name}: no provenance by a trusted signer that meets the policy",
+        "message": f"policy {opened.policy.name}: no provenance by a trusted signer that meets the policy",
     }
+
+
+def _report(opened: OpenedPolicy, attestor: str, attestors: _Attestors, now: datetime) -> str:
+    """Return what is demanded of the report of the same run, by the same signer or by that of reports."""
+    require = opened.policy.require
+    if not needs_report(require):
+        return ""
+    names = [attestor]
+    if SCAI in opened.by_type:
+        names = [name for one in signers_of_type(opened, SCAI, now, []) for name in attestors.names(one)]
+    condition = report_condition(require, "r", "s")
+    ways = [_verified("attestations.report", name, "r", condition) for name in names]
+    return f" &&\n    ({' || '.join(ways) or 'false'})"
+
+
+def _verified(attestation: str, attestor: str, name: str, condition: str) -> str:
+    """Return that a signer's statement was verified and meets a condition, which calls it ``name``."""
+    # the payload is that of the signer that was verified last
+    met = f"[extractPayload(image, {attestation})].all({name},\n    {condition})"
+    return f"(verifyAttestationSignatures(image, {attestation}, [{attestor}]) > 0 ? {met} : false)"
 
 
 def _required(predicate_type: str, name: str, signers: Iterable[OneSigner], attestors: _Attestors) -> Json:

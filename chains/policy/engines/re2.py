@@ -17,6 +17,8 @@ from chains.verify.criteria import NameWanted
 
 MOST_REPEATS = 1000
 """RE2 refuses a higher count, also of repeats within each other."""
+NOTHING = r"\A[^\x00-\x{10FFFF}]\z"
+"""An expression that matches nothing."""
 _CATEGORIES = {
     codes.CATEGORY_DIGIT: r"\p{Nd}",
     codes.CATEGORY_WORD: r"\p{L}\p{N}_",

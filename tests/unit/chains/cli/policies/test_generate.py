@@ -20,7 +20,7 @@ TRANSLATED = [target for target in TARGETS if target != "gatekeeper"]
 @pytest.fixture
 def policy(tmp_path: Path) -> str:
     path = tmp_path / "policy.json"
-    path.write_text(json.dumps(document(require={"hermetic": "enforced"})))
+    path.write_text(json.dumps(document(require={"everyStore": True})))
     return str(path)
 
 
@@ -31,7 +31,7 @@ def test_the_documents_are_printed_and_their_limits_told(
     assert chains(["policy", "generate", policy, "--for", target]) == 0
     printed = capsys.readouterr()
     assert all(one["apiVersion"] and one["kind"] for one in yaml.safe_load_all(printed.out))
-    assert "policy production: weaker: require.hermetic: " in printed.err
+    assert "policy production: weaker: require.everyStore: " in printed.err
 
 
 @pytest.mark.parametrize("target", TRANSLATED)
@@ -41,7 +41,7 @@ def test_strict_prints_nothing_if_something_is_not_expressed(
     assert chains(["policy", "generate", policy, "--for", target, "--strict"]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "require.hermetic" in printed.err
+    assert "require.everyStore" in printed.err
     assert "nothing is written" in printed.err
 
 

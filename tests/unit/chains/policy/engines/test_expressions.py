@@ -19,7 +19,7 @@ from chains.policy.document.patterns import ImagePattern, read_image, wildcard_m
 from chains.policy.document.sources import SourceAllowed, canonical, git_sources
 from chains.policy.engines.globs import kyverno_references, policy_controller_glob, repository_expression
 from chains.policy.engines.provenance import GIT, IMAGE_AT_DIGEST, USER_AT_HOST, source_expression
-from chains.policy.engines.re2 import UntranslatableError, translated, whole
+from chains.policy.engines.re2 import NOTHING, UntranslatableError, translated, whole
 from chains.statements.statement import SLSA_V1, STATEMENT_V1, Statement
 from chains.verify.criteria import NameWanted
 
@@ -104,6 +104,11 @@ def test_an_exact_name_is_matched_whatever_characters_it_has() -> None:
     assert matches(whole(NameWanted(name)), name)
     assert not matches(whole(NameWanted(name)), name + "x")
     assert not matches(whole(NameWanted("a.b")), "axb")
+
+
+@pytest.mark.parametrize("name", ["", "a", "\n", "\x00", "𝄞"])
+def test_nothing_matches_nothing(name: str) -> None:
+    assert not matches(NOTHING, name)
 
 
 _URIS = st.builds(

@@ -66,6 +66,9 @@ _REQUIRE = st.fixed_dictionaries(
             [{"uri": "ssh://git@git.example.com/a/b.git", "refs": ["refs/tags/*", "*", "a{1}|b"]}]
         ),
         "hermetic": st.just("enforced"),
+        "outcome": st.sampled_from(["succeeded", "failed"]),
+        "namespaces": st.lists(_TEXT, min_size=1, max_size=2),
+        "rejectedHints": st.just(False),
         "everyStore": st.booleans(),
     },
 )
