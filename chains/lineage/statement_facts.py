@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from chains.errors import EvidenceError
 from chains.statements import slsa_v1
+from chains.statements.attributes import Attribute
 from chains.statements.claims import build_type, builder_id, run_outcome, run_uid
 from chains.statements.statement import SCAI, SLSA_V02, SLSA_V1, ResourceDescriptor, Statement
 from chains.tekton.raw import Json, mapping_at, objects_at, parse_time, text_at
@@ -197,6 +198,18 @@ def _inputs_scai(predicate: Json) -> Iterator[Input]:
         # the run itself is a target, too, by the digest of its record
         if kind not in {"taskrun", "pipelinerun"} and mapping_at(target, "digest"):
             yield from _input(Role.STEP_IMAGE, target)
+        if attribute.get("attribute") == Attribute.CONTAINER_FACTS:
+            yield from _named_images(mapping_at(attribute, "conditions"))
+
+
+def _named_images(facts: Mapping[str, Json]) -> Iterator[Input]:
+    """Yield the images of a container as the Task and the pod name them, which may have no digest."""
+    for field in ("imageAsWritten", "imageInPod", "imageAsRun"):
+        name, _, digest = text_at(facts, field).partition("@")
+        algorithm, _, value = digest.partition(":")
+        if name:
+            uri = f"oci://{name.removeprefix('docker-pullable://')}"
+            yield from _input(Role.STEP_IMAGE, {"uri": uri, "digest": {algorithm: value} if value else {}})
 
 
 def _tasks_v1(predicate: Json) -> Iterator[str]:

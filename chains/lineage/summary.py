@@ -59,7 +59,9 @@ def _verdict(found: BlastRadius) -> str:
         return f"UNDECIDED nothing touched was found, but {number} could not be read{older}"
     if not found.collected.pieces:
         return "NO EVIDENCE the stores have none"
-    return f"NOT TOUCHED no artifact{older}"
+    outside = sum(found.left_out)
+    told = f" in this period; {count(outside, 'matching statement')} outside of it" if outside else ""
+    return f"NOT TOUCHED no artifact{told}{older}"
 
 
 def _doubts(found: BlastRadius, trust: Trust) -> Iterator[str]:
@@ -70,7 +72,8 @@ def _doubts(found: BlastRadius, trust: Trust) -> Iterator[str]:
     elif not trust.is_given:
         yield _labelled("verified", "only signatures of what was asked for; all other statements are claims")
     if wanted.keyids:
-        yield _labelled("verified", "no signature of a key of which only the id was given")
+        told = "no signature of a key of which only the id was given; evidence without this id is not found"
+        yield _labelled("verified", told)
     verified, stated = found.left_out
     if verified or stated:
         told = f"{count(verified + stated, 'matching statement')} outside of --from and --to"

@@ -131,14 +131,20 @@ def test_a_report_tells_containers_and_never_the_run_itself() -> None:
             "attributes": [
                 {"attribute": "RUN_OUTCOME", "target": target("taskrun/ci/a"),
                  "conditions": {"uid": "u", "finishedOn": "2026-01-02T03:04:05Z"}},
-                {"attribute": "CONTAINER_FACTS", "target": target("step/build", "1")},
+                {"attribute": "CONTAINER_FACTS", "target": target("step/build", "1"),
+                 "conditions": {"imageAsWritten": "r.example/tool:3", "imageInPod": "r.example/tool:3",
+                                "imageAsRun": f"docker-pullable://r.example/1@sha256:{'1' * 64}"}},
                 {"attribute": "HERMETIC_EXECUTION", "target": target("step/build", "1")},
                 {"attribute": "SIDECAR_STATE", "target": target("taskrun/ci/a: sidecar/db", "2")},
                 {"attribute": "HINT_REJECTED", "target": {"name": "result", "uri": "taskrun/ci/a#result"}},
             ]
         },
     )  # fmt: skip
-    assert [one.digests[0][7] for one in facts.inputs] == ["1", "2"]
+    assert [(one.uri, [digest[7] for digest in one.digests]) for one in facts.inputs] == [
+        ("oci://r.example/1", ["1"]),
+        ("oci://r.example/tool:3", []),
+        ("oci://r.example/2", ["2"]),
+    ]
     assert {one.role for one in facts.inputs} == {Role.STEP_IMAGE}
     assert (facts.run_uid, facts.stated) == ("u", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 

@@ -114,6 +114,11 @@ def test_a_leaked_key_is_checked_and_leads_to_the_runbook(capsys: pytest.Capture
             1,
             "TOUCHED 2 artifacts: 2",
         ),
+        (
+            ["--commit", COMMIT, "--to", "2026-01-01"],
+            0,
+            "NOT TOUCHED no artifact in this period; 1 matching statement outside of it",
+        ),
         (["--identity", "a", "--identity-regexp", "b.*", "--issuer", "c"], 0, "NOT TOUCHED no artifact"),
         (
             ["--key", f"SHA256:{'A' * 43}", "--issuer-regexp", "c", "--identity", "a"],
