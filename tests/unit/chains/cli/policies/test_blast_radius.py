@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -16,8 +17,14 @@ import pytest
 
 from chains.cli.main import run as chains
 from chains.cli.policies import blast_radius
+from chains.text import plain
+from signers.formats.dsse import Envelope
+from storage.base import StoreOptions
+from storage.open import open_store
+from storage.record import Origin, Record, Subject
 from tests.unit.chains.cli.test_progress import Terminal
 from tests.unit.chains.lineage.made import COMMIT, attest, digest, run_of
+from tests.unit.chains.lineage.test_forms import HOSTILE, hostile
 
 ROOT = Path(__file__).parents[5]
 PAGE = (ROOT / "docs" / "blast-radius.md").read_text()
@@ -248,3 +255,46 @@ def test_a_terminal_shows_how_much_of_the_store_was_read(monkeypatch: pytest.Mon
     monkeypatch.setattr("chains.cli.progress.watched_error", lambda: stream)
     assert chains(["blast-radius", "--commit", COMMIT, *STORE]) == 1
     assert re.search(r"(\d+)/\1 parts of the store", stream.getvalue())
+
+
+@pytest.mark.parametrize("form", ["text", "json", "csv", "dot", "svg"])
+def test_hostile_text_of_a_store_never_reaches_a_terminal_or_a_spreadsheet(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One statement for each hostile text, in every field of it and of its run, through a real store."""
+
+    async def write() -> None:
+        async with open_store("oci-layout:hostile", StoreOptions(encoding_format="dsse")) as store:
+            for number, text in enumerate(HOSTILE.values(), 1):
+                made = hostile(text, number)
+                payload = Envelope.from_bytes(made.data).payload
+                name = text[:1000]
+                stored = await store.put(
+                    Record(
+                        Origin(name, name, name, f"uid-{number}"),
+                        (Subject(name, {"sha256": f"{number:x}" * 64}),),
+                        payload,
+                        "application/vnd.in-toto+json",
+                        "https://slsa.dev/provenance/v1",
+                        b"",
+                        made.data,
+                        created=name,
+                    )
+                )
+                assert stored.receipts, stored.failures
+
+    asyncio.run(write())
+    arguments = ["--dependency", f"sha256:{'0' * 64}", "--store", "oci-layout:hostile", "--output", form]
+    assert chains(["blast-radius", *arguments]) == 1
+    out, told = capsys.readouterr()
+    for text in (out, told):
+        assert not [
+            char for char in text if char != "\n" and (not char.isprintable() or char in "\u202e\u2066")
+        ]
+        assert all(line == plain(line) for line in text.split("\n"))
+    if form == "csv":
+        rows = list(csv.reader(io.StringIO(out)))
+        assert len(rows) == len(HOSTILE) + 1
+        assert not [cell for row in rows for cell in row if re.match(r"\s*[=+\-@|%\uff1d]", cell)]
+    if form == "text":
+        assert sum(line.startswith(" ") or "claimed" in line for line in out.split("\n")) >= len(HOSTILE)
