@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from chains.cli.arguments import FILE, Option, Options
 from chains.config.parse import Config
 from chains.errors import UsageError
-from chains.revocation.revocations import Revocations
+
+if TYPE_CHECKING:
+    from chains.revocation.revocations import Revocations
 
 _ONLY = ("revocations_key", "revocations_min_version")
 
@@ -41,13 +45,13 @@ def revocations_state() -> Option:
     return Option("--revocations-state", text, default="", metavar="FILE", type=FILE)
 
 
-def revocations_of(options: Options, config: Config | None = None) -> Revocations:
-    """Return what the options revoke, nothing without a list. Raises :class:`UsageError`."""
+def revocations_of(options: Options, config: Config | None = None) -> Revocations | None:
+    """Return what the options revoke, None without a list. Raises :class:`UsageError`."""
     if options.revocations is None:
         for name in _ONLY:
             if name in options.given:
                 raise UsageError(f"--{name.replace('_', '-')} belongs to --revocations FILE")
-        return Revocations()
+        return None
     if not options.revocations_key:
         raise UsageError("--revocations needs --revocations-key PUB: the key that may sign the list")
     from chains.assembly.revocations import open_revocations  # noqa: PLC0415 - needed with a list alone

@@ -55,13 +55,13 @@ def decide(
     algorithm, _, value = image.digest.partition(":")
     check = revocation_check(opened.revocations, {algorithm: value}, now)
 
-    def decided(revocations: Revocations) -> tuple[PolicyVerdict, bool]:
+    def decided(revocations: Revocations | None) -> tuple[PolicyVerdict, bool]:
         return _decide(opened, image, search, check, revocations, stores=stores, now=now)
 
     if check is None or check.result is Result.ERROR:
-        return decided(Revocations())[0]
+        return decided(None)[0]
     found, is_less = decided(opened.revocations)
-    return strictest_first((found, decided(Revocations())[0])).strictest if is_less else found
+    return strictest_first((found, decided(None)[0])).strictest if is_less else found
 
 
 def _decide(
@@ -69,7 +69,7 @@ def _decide(
     image: Image,
     search: Search,
     revoked: PolicyCheck | None,
-    revocations: Revocations,
+    revocations: Revocations | None,
     *,
     stores: Sequence[str],
     now: datetime,

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from chains.documents.regexps import regexp_problem
+from chains.documents.whole_match import whole_match
 from chains.text import rfc3339
 from signers.errors import FormatError
 
@@ -31,6 +33,13 @@ class Kind(StrEnum):
     TASK = "task"
 
 
+@lru_cache(maxsize=16_384)
+def _matches(pattern: str, name: str) -> bool:
+    """Whether a name fits an expression as a whole; :func:`check_name` refuses what cannot be compared."""
+    expression = whole_match(pattern)
+    return expression is None or expression.matches(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Name:
     """An identity or an issuer: exactly ``value``, or matched by that regular expression as a whole."""
@@ -39,10 +48,10 @@ class Name:
     is_regexp: bool = False
 
     def matches(self, name: str) -> bool:
-        """Whether ``name`` is this one. An empty name is never."""
+        """Whether ``name`` is this one. An empty name is never; one too long to be compared counts as it."""
         if not name or not self.is_regexp:
             return name == self.value != ""
-        return len(name) <= LONGEST_NAME and re.fullmatch(self.value, name) is not None
+        return len(name) > LONGEST_NAME or _matches(self.value, name)
 
     def __str__(self) -> str:
         return f"matching {self.value}" if self.is_regexp else self.value

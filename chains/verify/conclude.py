@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from chains.revocation.revocations import Revocations
 from chains.statements.claims import run_uid
 from chains.statements.statement import SCAI
 from chains.text import count
@@ -14,21 +14,15 @@ from chains.verify.criteria import Criteria
 from chains.verify.evidence import OF_PROVENANCE, Examined, examine
 from chains.verify.hermetic import NAMESPACE_CHECK, prove_run
 from chains.verify.key_window import KEY_WINDOW, judge_window
-from chains.verify.reasons import Reason, Result
-from chains.verify.revoked import (
-    NOT_VERIFIED,
-    REVOCATION,
-    is_struck,
-    judge_revocation,
-    list_check,
-    target_checks,
-    with_list_check,
-)
+from chains.verify.reasons import REVOCATION, Reason, Result
 from chains.verify.runs.run import MATCH_CHECK, REPORT_CHECK, SIDECAR_CHECK, UID_CHECK, RunWanted
 from chains.verify.search import Search
 from chains.verify.subject import DigestWanted, NothingWanted, Wanted
-from chains.verify.verdict import Attestation, Check, Left, Target, Verdict, Verification, worst
+from chains.verify.verdict import NOT_VERIFIED, Attestation, Check, Left, Target, Verdict, Verification, worst
 from storage.record import Evidence
+
+if TYPE_CHECKING:
+    from chains.revocation.revocations import Revocations
 
 _STEPS = (
     "digest", "format", "verification-material", "certificate", "identity", "issuer", "signature",
@@ -42,14 +36,13 @@ _LEFT = frozenset(
     {Reason.UNREADABLE, Reason.DIGEST_MISMATCH, Reason.NOT_AN_ATTESTATION, Reason.KEYLESS_UNSUPPORTED}
 )
 """Reasons for which something found is listed as skipped, and not as an attestation."""
-_NOTHING_REVOKED = Revocations()
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One question with everything that its answer needs; ``is_alone`` if it is about one file.
 
-    ``revocations`` are what no longer counts, and nothing by default.
+    ``revocations`` are what no longer counts, None without any list.
     """
 
     target: Target
@@ -59,7 +52,7 @@ class Case:
     now: datetime
     found: Search
     is_alone: bool = False
-    revocations: Revocations = _NOTHING_REVOKED
+    revocations: Revocations | None = None
 
 
 @dataclass(slots=True)
@@ -110,10 +103,12 @@ def conclude(case: Case) -> Verification:
     cannot be used, what would be VERIFIED or NOT_FOUND is INDETERMINATE. No verdict gets better because of
     a list.
     """
-    if not case.revocations.is_configured:
-        return _conclude(case)
+    if case.revocations is None or not case.revocations.is_configured:
+        return _conclude(replace(case, revocations=None) if case.revocations else case)
+    from chains.verify.revoked import list_check, with_list_check  # noqa: PLC0415 - needed with a list alone
+
     check = list_check(case.revocations, case.now)
-    plain = replace(case, revocations=_NOTHING_REVOKED)
+    plain = replace(case, revocations=None)
     if check.result is Result.ERROR:
         return with_list_check(_conclude(plain), check)
     found = _conclude(case)
@@ -191,7 +186,9 @@ def _examine(evidence: Evidence, case: Case) -> Examined:
             readings=case.found.readings,
         )
         examined = judge_window(examined, case.criteria, case.now)
-        if case.revocations.is_configured:
+        if case.revocations is not None:
+            from chains.verify.revoked import judge_revocation  # noqa: PLC0415 - needed with a list alone
+
             examined = judge_revocation(examined, case.revocations, case.wanted)
         return examined  # noqa: TRY300
     except Exception as error:  # noqa: BLE001 - one piece of evidence must never hide the others
@@ -231,7 +228,9 @@ def _weigh(examined: Sequence[Examined], case: Case) -> _Weighed:
         _weigh_reports(weighed, case.wanted, case.criteria)
     if weighed.signatures:
         weighed.other_checks.append(_image_signature_check(weighed.signatures))
-    if case.revocations.is_configured:
+    if case.revocations is not None:
+        from chains.verify.revoked import target_checks  # noqa: PLC0415 - needed with a list alone
+
         weighed.other_checks += target_checks(_artifacts(case), case.revocations)
     return weighed
 
@@ -384,7 +383,7 @@ def _list(
                 run_uid=_uid(each),
                 is_image_signature=each.is_image_signature,
                 is_tampered=each.is_tampered,
-                is_revoked=is_struck(each),
+                is_revoked=any(check.id == REVOCATION for check in each.checks),
                 statement=authentic.statement if authentic else None,
                 payload=authentic.payload if authentic else b"",
             )

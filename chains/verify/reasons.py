@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+REVOCATION = "revocation"
+"""The check that fails where a revocation list names the evidence or the artifact."""
+
 
 class Result(StrEnum):
     """The answer to one check. ``skip`` and ``error`` are never a pass."""

@@ -15,14 +15,12 @@ from chains.revocation.revocations import Revocations
 from chains.statements.claims import builder_id, dependency_digests, verifier_id
 from chains.statements.statement import Statement
 from chains.verify.evidence import Examined
-from chains.verify.reasons import Reason, Result
+from chains.verify.reasons import REVOCATION, Reason, Result
 from chains.verify.signed_by import SignedBy
 from chains.verify.subject import DigestWanted, NothingWanted, Wanted
-from chains.verify.verdict import Check, Verdict, Verification
+from chains.verify.verdict import NOT_VERIFIED, Check, Verdict, Verification
 
-REVOCATION, REVOCATION_LIST = "revocation", "revocation-list"
-NOT_VERIFIED = "it passed every check, but the verdict is not VERIFIED"
-"""Why evidence was not used that is right by itself."""
+REVOCATION_LIST = "revocation-list"
 _EXPECTED = "nothing that is revoked"
 _USABLE = "a revocation list that counts"
 
@@ -73,11 +71,6 @@ def target_checks(digests: Iterable[Mapping[str, str]], revocations: Revocations
     """Return a failed check for the first artifact that is revoked, whatever its evidence says."""
     found = next(filter(None, map(revocations.image, digests)), None) if revocations.has(Kind.IMAGE) else None
     return [] if found is None else [_struck(found, ())]
-
-
-def is_struck(each: Examined) -> bool:
-    """Whether a revocation list takes this evidence away."""
-    return any(check.id == REVOCATION for check in each.checks)
 
 
 def _signer(signed_by: SignedBy, revocations: Revocations, times: Sequence[datetime]) -> Entry | None:

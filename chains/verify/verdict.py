@@ -26,6 +26,10 @@ SCHEMA_MANY = "https://provenance.chains/verify-results/v1"
 _RESULT_TYPE = "application/vnd.dev.sigstore.verificationresult+json;version=0.1"
 
 
+NOT_VERIFIED = "it passed every check, but the verdict is not VERIFIED"
+"""Why evidence was not used that is right by itself."""
+
+
 class Verdict(StrEnum):
     """The answer to one target."""
 

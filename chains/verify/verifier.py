@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
 
 from chains.errors import InputError, UsageError
-from chains.revocation.revocations import Revocations
 from chains.tekton.run_files import Intake
 from chains.tekton.snapshot import RunSnapshot, origin_of
 from chains.verify.conclude import Case, conclude, undecided
@@ -46,6 +45,8 @@ from storage.record import Evidence
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
+
+    from chains.revocation.revocations import Revocations
 
     Answer = TypeVar("Answer", default=Verification)
 else:
@@ -117,7 +118,7 @@ class Verifier(Generic[Answer]):
         if policy is not None and revocations is not None:
             raise UsageError("a policy has revocations of its own: give them where it is opened")
         self._criteria = criteria
-        self.revocations = revocations or Revocations()
+        self.revocations = revocations
         self.policy = policy
         self.stores: tuple[Store, ...] = tuple(
             open_store(store, options) if isinstance(store, str) else store for store in stores

@@ -16,6 +16,7 @@ from chains.errors import UsageError
 from chains.policy.document.policy import Policy
 from chains.policy.opened import OpenedPolicy, Opener, open_policy
 from chains.policy.verdict import Decision
+from chains.revocation.revocations import Revocations
 
 _HIGHEST_PORT = 65_535
 _MOST_SECONDS = 600
@@ -59,7 +60,9 @@ def _opener(options: Options, config: Config) -> Opener:
 
     def opened(policy: Policy) -> OpenedPolicy:
         newest = revocations_of(options, config)
-        return open_policy(policy, config, revocations=newest, state=options.revocations_state)
+        return open_policy(
+            policy, config, revocations=newest or Revocations(), state=options.revocations_state
+        )
 
     return opened
 

@@ -235,7 +235,7 @@ def test_verifying_a_file_imports_neither_the_network_nor_what_only_others_need(
     modules = loaded(tmp_path, "verify", "run.json")
     assert {"chains.verify.verifier", "storage.layout.store"} <= modules
     assert commands_in(modules) == {"verify", "trust", "revocations"}
-    assert "chains.revocation.memory" not in modules
+    assert not {one for one in modules if one.startswith("chains.revocation")}
     unneeded = {
         "aiohttp", "http.client", "urllib.request", "importlib.metadata", "yaml", "rich", "pydantic", "sigstore",
         "kubernetes", "kopf", "boto3", "requests", "cryptography.x509", "chains.cluster", "chains.controller",

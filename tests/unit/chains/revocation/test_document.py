@@ -242,3 +242,17 @@ def test_a_list_is_over_from_its_end_on() -> None:
     assert not found.is_over(end - timedelta(seconds=1))
     assert found.is_over(end)
     assert not RevocationList(1, at(ISSUED)).is_over(end)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_matched"),
+    [("a@example.com", True), ("a@example.com.evil", False), ("b a@example.com", False), ("", False)],
+)
+def test_an_expression_is_compared_with_all_of_a_name(name: str, is_matched: bool) -> None:
+    assert Name(r"[a-z]+@example\.com", is_regexp=True).matches(name) is is_matched
+
+
+def test_a_name_that_is_too_long_to_be_compared_counts_as_revoked() -> None:
+    assert Name("a", is_regexp=True).matches("b" * 2049)
+    assert not Name("a").matches("b" * 2049)
+    assert not Name("").matches("")
