@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from signers.formats.dsse import sign_payload
 from signers.keys.keyfile import open_keyfile
 from tests.interop.attested import Attested, run_of
 from tests.interop.test_admission import move_evidence
-from tests.testbed.images import Registry
+from tests.testbed.images import MANIFEST, Registry
 
 Json = Any
 PROVENANCE = "https://slsa.dev/provenance/v1"
@@ -38,6 +38,8 @@ class Case:
     name: str
     change: Callable[[Json], None] | None = None
     """Changes the provenance; None leaves it as it is."""
+    second: Callable[[Json], None] | None = None
+    """Changes the provenance into a second one, which the image has too."""
     key: str = "right"
     admitted: bool = False
     tampered: bool = False
@@ -131,6 +133,11 @@ CASES = [
     ),
     Case("source with a longer name", _source("git+https://git.example.com/shop/storefront-evil.git")),
     Case("a second source", _second_source),
+    Case(
+        "two statements that would be right only together",
+        _at("runDetails", "builder", "id", to="https://example.com/else"),
+        second=_source("git+https://git.example.com/shop/other.git"),
+    ),
     Case("no source", _at("buildDefinition", "resolvedDependencies", to=[])),
     Case("other predicate type", _type("https://example.com/provenance/v1")),
     Case("other build type", _at("buildDefinition", "buildType", to="https://example.com/build")),
@@ -284,6 +291,16 @@ def _changed(case: Case, signers: dict[str, Signer], twin: str) -> Callable[[Jso
     return change
 
 
+def _add_second(registry: Registry, attested: Attested, twin: str, change: Callable[[Json], None]) -> None:
+    """Give an image the evidence once more with another change, beside what it has."""
+    tag = f"sha256-{twin.removeprefix('sha256:')}.att"
+    first = json.loads(registry.manifest(NAME, tag))
+    move_evidence(registry, NAME, attested, twin, change)
+    both = json.loads(registry.manifest(NAME, tag))
+    both["layers"] = first["layers"] + both["layers"]
+    registry.push_manifest(NAME, json.dumps(both).encode(), MANIFEST, tag)
+
+
 def _signatures(statement: Json, signer: Signer) -> Json:
     made = sign_payload(signer, json.dumps(statement).encode(), PAYLOAD)
     return json.loads(made.to_bytes())["signatures"]
@@ -312,6 +329,8 @@ def make_images(registry: Registry, folder: Path, cases: list[Case]) -> Images:
         twin = registry.push_image(case.repository, content=case.name.encode())
         if case.has_evidence:
             move_evidence(registry, NAME, attested, twin, _changed(case, signers, twin))
+        if case.second is not None:
+            _add_second(registry, attested, twin, _changed(replace(case, change=case.second), signers, twin))
         references[case.name] = f"{registry.host}/{case.repository}@{twin}"
     keys = {name: (folder / f"{name}.pub").read_text() for name in signers}
     return Images(registry, references, keys)
