@@ -25,7 +25,7 @@ from chains.cli.commands import Command, Group
 from chains.cli.policies.decide import namespace_of, open_policies
 from chains.cli.policies.generate import generate
 from chains.cli.progress import Progress
-from chains.cli.revocations import revocation_options
+from chains.cli.revocations import revocation_options, revocations_of
 from chains.columns import table
 from chains.documents.load import read_bytes, read_standard_input
 from chains.errors import UsageError
@@ -179,10 +179,11 @@ def _init(options: Options) -> int:
         raise UsageError("nobody to trust: pass --key PUB; a policy is written from verified evidence alone")
     keys = open_public_keys(options.key, settings.config)
     criteria = Criteria(keys=keys, predicate_types=(*PROVENANCE_TYPES, SCAI))
+    revoked = revocations_of(options, settings.config)
 
     async def run() -> Verification:
         stores = [open_url(url, store_options(settings.config)) for url in options.store or ("oci:",)]
-        async with Verifier(criteria, stores) as verifier:
+        async with Verifier(criteria, stores, revocations=revoked) as verifier:
             return await verifier.digest(image.digest, str(image.repository))
 
     verification = carry_out(run())
@@ -267,6 +268,7 @@ policy = Group(
                     type=FILE,
                 ),
                 store("look for evidence here (default: an image's registry)"),
+                *revocation_options(),
                 config("a chains-config, for its registry settings"),
             ],
             text="write a first policy from evidence that exists",

@@ -394,6 +394,9 @@ def test_the_commands_of_policies_read_the_list_of_the_options(
     for words, _, revoked_code, _ in commands:
         assert command([*words, *listed]) == revoked_code, words
         assert ("got FAILED" if "test" in words else "revoked: ") in capsys.readouterr().out
+    init = ["policy", "init", image, "--key", ".chains/signing.pub", *store]
+    assert command(init) == 0
+    assert command([*init, *listed]) == 2, "no policy is written from revoked evidence"
     diff = ["policy", "diff", "policy.yaml", "policy.yaml", image, *store]
     assert command(diff) == 0
     assert command([*diff, *listed]) == 0, "both are denied alike"
