@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from chains.admission.answers import Answers
+from chains.admission.certificate import Certificate
 from chains.admission.policies import PolicySet
 from chains.admission.provider import provide
 from chains.policy.engines.gatekeeper import ProviderAt, generate
@@ -40,7 +43,7 @@ from tests.faults.verify.forge import (
     with_payload,
 )
 from tests.testbed.admission import Gatekeeper, Review
-from tests.testbed.certificates import Certificates, make_certificates
+from tests.testbed.certificates import Certificates, ClientAuthority, make_certificates
 from tests.testbed.loopback import Answer, Request, serving
 from tests.unit.chains.policy.made import decided, document, opened, report, trust
 
@@ -216,7 +219,11 @@ def everywhere(image: str) -> Iterator[Mapping[str, Json]]:
         ),
         "volumes": review(pod(GOOD, volumes=[{"name": "tmp", "emptyDir": {}}, volume])),
         "a changed container": review(pod(image), operation="UPDATE", old=pod(GOOD)),
+        "an image that moves to another container": review(
+            pod(GOOD, ephemeralContainers=[container]), operation="UPDATE", old=pod(image)
+        ),
         "a pod of the audit": review(pod(image), operation=""),
+        "a container without a name": review({"spec": {"containers": [{"image": image}]}}),
     }
     template = {"template": pod(image)}
     for group, kinds in (
@@ -389,6 +396,57 @@ def test_nothing_but_a_whole_answer_admits(
     assert why in "; ".join(told.denials)
 
 
+VALUES = [
+    {"verdict": "VERIFIED", "policy": "production", "policyDigest": ""},
+    {"verdict": "EXEMPT", "policy": "production", "policyDigest": "x"},
+    {"verdict": "UNMATCHED", "policy": "production", "policyDigest": "x", "more": [1]},
+    {"verdict": "VERIFIED", "policy": "production"},
+    {"verdict": "VERIFIED", "policy": "other", "policyDigest": "x"},
+    {"verdict": "NOT_FOUND", "policy": "production", "policyDigest": "x"},
+    {"verdict": None, "policy": "production", "policyDigest": "x"},
+    {"policy": "production"},
+    {},
+    "VERIFIED",
+    None,
+    [],
+]
+IMAGES = [GOOD, BAD, ELSEWHERE, "a:1"]
+
+
+def some_answer(chance: random.Random, images: Sequence[str]) -> tuple[list[Json], str]:
+    """Return items and a system error: often a whole answer, with some faults."""
+    keys = [key for key in images if chance.random() > 0.1]
+    keys += chance.choices(IMAGES, k=chance.choice([0, 0, 0, 1]))
+    items = [item(key, value=chance.choice(VALUES[:3])) for key in keys]
+    for each in items:
+        if chance.random() < 0.1:
+            each["value"] = chance.choice(VALUES)
+        if chance.random() < 0.1:
+            each["error"] = chance.choice(["FAILED x", "NOT_FOUND x"])
+    chance.shuffle(items)
+    return items, chance.choice(["", "", "", "", "away"])
+
+
+def test_whatever_is_answered_only_a_whole_answer_admits(door: Door) -> None:
+    chance = random.Random(40)
+    images = [chance.sample(IMAGES, chance.choice([1, 2, 3])) for _ in range(500)]
+    told = [some_answer(chance, asked) for asked in images]
+    rest = iter(zip(images, told, strict=True))
+
+    def respond(request: Request) -> Answer:
+        asked, (items, error) = next(rest)
+        assert set(json.loads(request.body)["request"]["keys"]) == set(asked)
+        return says(*items, systemError=error)(request)
+
+    found = door.reviews(document(), [review(pod(*asked)) for asked in images], respond=respond)
+    for asked, (items, error), one in zip(images, told, found, strict=True):
+        is_whole = {each["key"] for each in items} == set(asked) and all(
+            "error" not in each and each["value"] in VALUES[:3] for each in items
+        )
+        assert one.allowed is (is_whole and not error), (asked, items, error, one)
+    assert 100 < sum(one.allowed for one in found) < 400
+
+
 def test_a_provider_with_another_ca_or_that_is_down_denies(
     door: Door, gatekeeper: Gatekeeper, tmp_path: Path
 ) -> None:
@@ -418,6 +476,24 @@ def test_a_provider_that_is_late_denies(door: Door, gatekeeper: Gatekeeper) -> N
         ended.set()
     assert "no decision was possible" in told.denials[0]
     assert "deadline exceeded" in told.denials[0]
+
+
+def test_gatekeeper_shows_its_certificate_where_the_server_demands_one(
+    door: Door, gatekeeper: Gatekeeper, tmp_path: Path
+) -> None:
+    authority = ClientAuthority.make(tmp_path)
+    shutil.copy(door.certificates.cert_file, tmp_path / "tls.crt")
+    shutil.copy(door.certificates.key_file, tmp_path / "tls.key")
+    files = (tmp_path / "client.pem", tmp_path / "client.key")
+    for file, data in zip(files, authority.issue("gatekeeper"), strict=True):
+        file.write_bytes(data)
+    context = Certificate(tmp_path, authority.ca_file).context
+    with serving(says(verified(GOOD)), context) as url:
+        text = door.documents(opened(document()), url)
+        (told,) = gatekeeper.review(text, [review(pod(GOOD))])
+        assert "no decision was possible" in told.denials[0]
+        (told,) = gatekeeper.review(text, [review(pod(GOOD))], client=files)
+    assert told.allowed
 
 
 def test_gatekeeper_keeps_verdicts_and_asks_again_about_what_was_not_decided(door: Door) -> None:

@@ -144,16 +144,22 @@ class Gatekeeper:
     command: Command
 
     def review(
-        self, objects: str, reviews: Sequence[Mapping[str, Any]], *, cache_seconds: int = 0
+        self,
+        objects: str,
+        reviews: Sequence[Mapping[str, Any]],
+        *,
+        cache_seconds: int = 0,
+        client: tuple[Path, Path] | None = None,
     ) -> list[Review]:
         """Answer reviews, one after the other, by the Providers, templates and constraints of ``objects`` (YAML).
 
         A review has ``request`` (an AdmissionRequest) and ``namespace`` (the Namespace). Answers of providers
-        are kept for ``cache_seconds``. Raises :class:`CommandError` for objects that Gatekeeper does not accept.
+        are kept for ``cache_seconds``. ``client`` has the certificate and key that are shown to them. Raises :class:`CommandError` for objects that Gatekeeper does not accept.
         """
         path = _write(self.command.home / "objects.yaml", objects)
         lines = "".join(f"{json.dumps(review)}\n" for review in reviews)
-        done = self.command("-cache", str(cache_seconds), path, text=lines)
+        shown = ("-client-cert", client[0], "-client-key", client[1]) if client else ()
+        done = self.command("-cache", str(cache_seconds), *shown, path, text=lines)
         answers = [json.loads(line) for line in done.stdout.splitlines()]
         wrong = [answer["error"] for answer in answers if answer["error"]]
         if wrong or len(answers) != len(reviews):

@@ -47,7 +47,8 @@ class Answer:
 def serving(answer: Callable[[Request], Answer], certificates: Certificates | None = None) -> Iterator[str]:
     """Serve HTTP on a free loopback port for the length of the block; yields the base URL.
 
-    ``answer`` is called in several threads. With ``certificates`` it is served behind TLS.
+    ``answer`` is called in several threads. With ``certificates``, or a context that has one, it is served
+    behind TLS.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,9 +74,11 @@ def serving(answer: Callable[[Request], Answer], certificates: Certificates | No
             del format, args
 
     with LoopbackServer(("127.0.0.1", 0), Handler) as server:
-        if certificates:
+        context = certificates
+        if isinstance(certificates, Certificates):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificates.cert_file, certificates.key_file)
+        if isinstance(context, ssl.SSLContext):
             server.socket = context.wrap_socket(
                 server.socket, server_side=True, do_handshake_on_connect=False
             )

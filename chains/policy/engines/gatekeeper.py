@@ -30,6 +30,8 @@ from chains.tekton.workloads import WORKLOADS
 Json = Mapping[str, Any]
 DEFAULT_URL = "https://chains-admission.chains-admission.svc/verify"
 KIND = "ChainsImageEvidence"
+_PROVIDER = "-check"
+"""The end of a Provider's name: others may have Providers, too."""
 TIMEOUT_SECONDS = 2
 """Gatekeeper's own webhook has three. Zero means that the provider is never called, and all is denied."""
 CACHE_SECONDS = 180
@@ -79,7 +81,8 @@ def generate(opened: OpenedPolicy, now: datetime, provider: ProviderAt = Provide
 
 def provider_name(policy: Policy) -> str:
     """Return the name of the Provider that a policy's constraints ask."""
-    return f"chains-{metadata(policy)['name']}"
+    name: str = metadata(policy, _PROVIDER)["name"]
+    return name
 
 
 def _provider(policy: Policy, provider: ProviderAt) -> Json:
@@ -98,7 +101,7 @@ def _provider(policy: Policy, provider: ProviderAt) -> Json:
     return {
         "apiVersion": "externaldata.gatekeeper.sh/v1beta1",
         "kind": "Provider",
-        "metadata": {**metadata(policy), "name": provider_name(policy)},
+        "metadata": metadata(policy, _PROVIDER),
         "spec": {
             "url": f"{provider.url}?{query}",
             "timeout": TIMEOUT_SECONDS,

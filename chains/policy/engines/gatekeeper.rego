@@ -1,7 +1,7 @@
 package chainsimageevidence
 
-# Every image that an object asks to run must be answered for by the provider, as passed, by this policy.
-# What is not answered, answered twice or answered otherwise is a violation: silence never admits.
+# The provider must answer about every image that an object asks to run, about no other, and always that it passes
+# by this policy. Everything else is a violation: silence never admits.
 
 templated := {"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController", "Job"}
 
@@ -15,27 +15,32 @@ pod_of(item) = item.template.spec { input.review.kind.kind == "PodTemplate" }
 
 containers := {"initContainers", "containers", "ephemeralContainers"}
 
-# A template may leave an image empty, as the pod that is made of it may not.
-images_of(pod) = ({image | image := pod[containers[_]][_].image} | {image | image := pod.volumes[_].image.reference}) - {""}
+places_of(pod) = in_containers(pod) | in_volumes(pod)
+
+in_containers(pod) = {[group, name_of(item), item.image] | group := containers[_]; item := pod[group][_]}
+
+in_volumes(pod) = {["volumes", name_of(item), item.image.reference] | item := pod.volumes[_]}
+
+name_of(item) = object.get(item, "name", "")
 
 # An update is asked about what it changes: labels of a pod that runs must stay writable.
 default before = set()
 
-before = images_of(pod_of(input.review.oldObject)) { input.review.operation == "UPDATE" }
+before = places_of(pod_of(input.review.oldObject)) { input.review.operation == "UPDATE" }
 
 # What is deleted may be deleted.
 default named = set()
 
-named = images_of(pod_of(input.review.object)) { input.review.operation != "DELETE" }
+named = places_of(pod_of(input.review.object)) { input.review.operation != "DELETE" }
 
-asked := named - before
+# A template may leave an image empty, as the pod that is made of it may not.
+asked := {image | [_, _, image] := (named - before)[_]} - {""}
 
 answer := external_data({"provider": input.parameters.provider, "keys": [image | asked[image]]}) { count(asked) > 0 }
 
 good := {"VERIFIED", "EXEMPT", "UNMATCHED"}
 
-passed[image] {
-  [image, value] := answer.responses[_]
+is_pass(value) {
   good[value.verdict]
   value.policy == input.parameters.policy
   is_listed(value.policyDigest)
@@ -75,10 +80,8 @@ violation[{"msg": told(msg)}] {
 }
 
 violation[{"msg": told(msg)}] {
-  asked[image]
-  not passed[image]
-  not refused[image]
-  answered[image]
+  [image, value] := answer.responses[_]
+  not is_pass(value)
   is_reported("failed")
   msg := sprintf("%v: the provider's answer is not one of this policy", [image])
 }

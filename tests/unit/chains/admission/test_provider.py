@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chains.admission.policies import PolicySet
 from chains.admission.provider import LARGEST, MOST_KEYS, provide
@@ -277,3 +279,46 @@ def test_the_answer_is_ascii_whatever_a_key_holds() -> None:
         return await provide(data, PolicySet.of(opened(document())), Asked(), deadline=1e9)
 
     assert asyncio.run(run()).isascii()
+
+
+_KEYS = st.lists(
+    st.one_of(
+        st.sampled_from([GOOD, f"{IMAGE}:1", "nginx", "", f"{IMAGE}@sha256:{OTHER}"]),
+        st.text(max_size=30),
+        st.text("/:@.-aA0", max_size=30),
+    ),
+    max_size=8,
+)
+_RULINGS = [
+    MET,
+    Ruling(Decision.ALLOW, "NOT_FOUND", ("production",)),
+    *map(unmet, ("FAILED", "NOT_FOUND", "INDETERMINATE")),
+]
+
+
+@settings(deadline=None)
+@given(keys=_KEYS, chance=st.integers(0, 4))
+def test_every_key_has_one_item_or_the_answer_is_a_system_error(keys: list[str], chance: int) -> None:
+    ruling = _RULINGS[chance]
+    found = asked(request(*keys), Asked(lambda _: ruling), policies=opened(document(images=["**"])))
+    answered = [item["key"] for item in found["items"]]
+    assert len(answered) == len(set(answered))
+    missing = set(keys) - set(answered)
+    # a lone surrogate is no JSON for Go, so that such a request never comes; all of it is refused
+    if not any("\ud800" <= char <= "\udfff" for key in keys for char in key):
+        assert bool(missing) is bool(found["systemError"])
+        assert not missing or ruling.verdict == "INDETERMINATE"
+    for item in found["items"]:
+        assert ("error" in item) is not ("value" in item)
+        if "value" in item:
+            assert ruling.is_met
+
+
+@settings(deadline=None)
+@given(data=st.binary(max_size=200) | st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["request", "keys", "kind"]), inner),
+    max_leaves=8,
+).map(lambda value: json.dumps(value).encode()))  # fmt: skip
+def test_no_request_makes_it_raise(data: bytes) -> None:
+    assert asked(data)["items"] == []
