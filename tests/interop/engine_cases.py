@@ -192,6 +192,41 @@ REPORT_CASES = [
         report=_report(uid=""),
     ),
 ]
+
+
+def _brought(
+    resolver: Json = "git", digest: Json = None, kind: str = "task", more: Json = ()
+) -> Callable[[Json], None]:
+    """Provenance of a run whose task or pipeline a resolver brought, with further dependencies."""
+
+    def change(statement: Json) -> None:
+        definition = statement["predicate"]["buildDefinition"]
+        definition["externalParameters"] = {"runSpec": {f"{kind}Ref": {"resolver": resolver}}}
+        own = {"name": kind, "uri": "git+https://git.example.com/catalog", "digest": {"sha1": "c" * 40}}
+        definition["resolvedDependencies"] += [own if digest is None else own | {"digest": digest}, *more]
+
+    return change
+
+
+_LOOSE = {"name": "pipelineTask", "uri": "oci://registry.example.com/task"}
+TASK_CASES = [
+    Case("task by a listed resolver", _brought(), admitted=True),
+    Case("pipeline by a listed resolver", _brought(kind="pipeline"), admitted=True),
+    Case(
+        "pipeline with a pinned task", _brought(more=[{**_LOOSE, "digest": {"sha256": "00"}}]), admitted=True
+    ),
+    Case("task by another resolver", _brought("http")),
+    Case("task by a resolver of no name", _brought("")),
+    Case("task by a resolver that is no text", _brought(["git"])),
+    Case("task without digest", _brought(digest={})),
+    Case("two tasks", _brought(more=[{"name": "task", "digest": {"sha1": "c" * 40}}])),
+    Case("task of the cluster"),
+    Case("task in the old format", _old),
+    Case("pipeline whose task has no digest", _brought(kind="pipeline", more=[_LOOSE])),
+    Case(
+        "pipeline whose task has an empty digest", _brought(kind="pipeline", more=[{**_LOOSE, "digest": {}}])
+    ),
+]
 HOSTILE = "https://example.com/a?b='\"`\\\\{{request.object}}$(../name)${x}#*]])//%{é\U0001d11e"
 """A value that means something in YAML, Rego, CEL, JMESPath, or in what Kyverno replaces before."""
 LINES = 'first\n---\nsecond: "{{ x }}"\t\u2028'

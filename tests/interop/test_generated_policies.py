@@ -27,7 +27,15 @@ from chains.policy.opened import open_policy
 from chains.statements.statement import SCAI
 from storage.open import open_store
 from tests.faults.verify.forge import NOW
-from tests.interop.engine_cases import CASES, HOSTILE_CASES, REPORT_CASES, Case, Images, make_images
+from tests.interop.engine_cases import (
+    CASES,
+    HOSTILE_CASES,
+    REPORT_CASES,
+    TASK_CASES,
+    Case,
+    Images,
+    make_images,
+)
 from tests.interop.test_gatekeeper import patient, pod, review
 from tests.testbed.admission import Gatekeeper, Kyverno, PolicyTester
 from tests.testbed.certificates import make_certificates
@@ -115,7 +123,9 @@ COLUMNS: dict[str, Callable[[Asked], Mapping[str, bool]]] = {
 @pytest.fixture(scope="module")
 def images(referrers_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Images:
     return make_images(
-        referrers_registry, tmp_path_factory.mktemp("cases"), [*CASES, *HOSTILE_CASES, *REPORT_CASES]
+        referrers_registry,
+        tmp_path_factory.mktemp("cases"),
+        [*CASES, *HOSTILE_CASES, *REPORT_CASES, *TASK_CASES],
     )
 
 
@@ -223,3 +233,12 @@ def test_kyverno_compares_the_report_of_the_same_run_by_the_same_signer(
         "chains verify": expected,
         "kyverno": expected,
     }
+
+
+def test_every_engine_compares_where_tasks_come_from(
+    images: Images, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    policy = images.policy(tasks={"resolvers": ["git", "bundles"], "pinned": True})
+    asked = ask(policy, images, TASK_CASES, tmp_path, request)
+    expected = {case.name: case.admitted for case in TASK_CASES}
+    assert {column: decide(asked) for column, decide in COLUMNS.items()} == dict.fromkeys(COLUMNS, expected)

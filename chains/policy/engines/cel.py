@@ -10,19 +10,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chains.policy.document.policy import Requirements
+from chains.policy.document.policy import Requirements, TasksWanted
 from chains.policy.engines.provenance import (
     GIT,
     IMAGE_AT_DIGEST,
     LONGEST_URI,
+    PIPELINE_TASK,
     TEKTON_BUILD_TYPES,
     TEKTON_INPUT,
+    TEKTON_KINDS,
     USER_AT_HOST,
     Condition,
     Fields,
     Keys,
     OnlyNames,
     parameter_conditions,
+    resolver_of,
     source_expressions,
 )
 from chains.statements.statement import SLSA_V1
@@ -69,7 +72,7 @@ def _members(values: Sequence[Any]) -> list[str]:
 def provenance_condition(builder_id: str, require: Requirements, fields: Fields, name: str) -> str:
     """Return the condition on a statement, which the expression calls ``name``.
 
-    Expressed are builder, build types, sources and external parameters.
+    Expressed are builder, build types, sources, external parameters and tasks.
     """
     predicate = f"{name}.predicate"
     found = [f"{path(predicate, fields.builder_id)} == {text(builder_id)}"]
@@ -80,6 +83,8 @@ def provenance_condition(builder_id: str, require: Requirements, fields: Fields,
         found += [_condition(one, predicate, fields.parameters) for one in conditions]
     if require.sources:
         found.append(_sources(require, fields, predicate))
+    if require.tasks is not None:
+        found.append(_tasks(require.tasks, fields, predicate))
     return " &&\n    ".join(found)
 
 
@@ -113,6 +118,31 @@ def _sources(require: Requirements, fields: Fields, predicate: str) -> str:
     found = f"{listed}.filter(d, type(d) == map ? {is_one} : false)"
     each = f"size(d.uri) <= {LONGEST_URI} && ({allowed}) && {digest}"
     return f"[{found}].all(git, size(git) > 0 &&\n      git.all(d, {each}))"
+
+
+def _tasks(wanted: TasksWanted, fields: Fields, predicate: str) -> str:
+    if fields.predicate_type != SLSA_V1:
+        return "false"  # the old format names no resolver
+    listed = path(predicate, fields.dependencies, "dyn([])")
+    is_pinned = "(has(d.digest) && type(d.digest) == map && size(d.digest) > 0)"
+    resolved, right = [], []
+    for kind in TEKTON_KINDS:
+        resolver = path(predicate, (*fields.parameters, *resolver_of(kind)))
+        named = f"{listed}.filter(d, type(d) == map ? has(d.name) && d.name == {text(kind)} : false)"
+        is_resolved = f'(type({resolver}) == string && {resolver} != "" && size({named}) == 1)'
+        demands = [f"{resolver} in {literal(wanted.resolvers)}"] if wanted.resolvers else []
+        demands += [f"{named}.all(d, {is_pinned})"] if wanted.pinned else []
+        resolved.append(is_resolved)
+        right.append(f"(!{is_resolved} || ({' && '.join(demands) or 'true'}))")
+    found = [
+        f"{path(predicate, fields.build_type)} in {literal(TEKTON_BUILD_TYPES)}",
+        f"({' || '.join(resolved)})",
+    ]
+    found += right
+    if wanted.pinned:
+        is_task = f"(type(d) == map && has(d.name) && d.name == {text(PIPELINE_TASK)})"
+        found.append(f"{listed}.all(d, !{is_task} || {is_pinned})")
+    return " &&\n    ".join(found)
 
 
 def path(root: str, keys: Keys, absent: str = "dyn(null)") -> str:

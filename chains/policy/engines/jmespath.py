@@ -11,19 +11,22 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from chains.policy.document.policy import Requirements
+from chains.policy.document.policy import Requirements, TasksWanted
 from chains.policy.engines.provenance import (
     GIT,
     IMAGE_AT_DIGEST,
     LONGEST_URI,
+    PIPELINE_TASK,
     TEKTON_BUILD_TYPES,
     TEKTON_INPUT,
+    TEKTON_KINDS,
     USER_AT_HOST,
     Condition,
     Fields,
     Keys,
     OnlyNames,
     parameter_conditions,
+    resolver_of,
     source_expressions,
 )
 from chains.statements.statement import SLSA_V1
@@ -77,6 +80,8 @@ def provenance_conditions(builder_id: str, require: Requirements, fields: Fields
         found += [_condition(one, fields.parameters) for one in conditions]
     if require.sources:
         found.append(_sources(require, fields))
+    if require.tasks is not None:
+        found += _tasks(require.tasks, fields)
     return found
 
 
@@ -113,6 +118,32 @@ def _sources(require: Requirements, fields: Fields) -> str:
     is_tekton = f"contains({literal(TEKTON_BUILD_TYPES)}, {_path(fields.build_type)})"
     own = met(f"name == {literal(TEKTON_INPUT)}", digest=True)
     return f"({is_tekton} && {own}) || (!{is_tekton} && {met(digest=False)})"
+
+
+def _tasks(wanted: TasksWanted, fields: Fields) -> list[str]:
+    if fields.predicate_type != SLSA_V1:
+        return ["`false`"]  # the old format names no resolver
+    listed = _path(fields.dependencies)
+    is_pinned = "type(digest) == 'object' && length(digest) > `0`"
+    resolved, right = [], []
+    for kind in TEKTON_KINDS:
+        resolver, is_named = _path((*fields.parameters, *resolver_of(kind))), f"name == {literal(kind)}"
+        is_resolved = (
+            f"(type({resolver}) == 'string' && {resolver} != `\"\"` && length({listed}[?{is_named}]) == `1`)"
+        )
+        demands = [f"contains({literal(wanted.resolvers)}, {resolver})"] if wanted.resolvers else []
+        demands += [f"length({listed}[?{is_named} && {is_pinned}]) == `1`"] if wanted.pinned else []
+        resolved.append(is_resolved)
+        right.append(f"!{is_resolved} || ({' && '.join(demands) or '`true`'})")
+    found = [
+        f"contains({literal(TEKTON_BUILD_TYPES)}, {_path(fields.build_type)})",
+        " || ".join(resolved),
+        *right,
+    ]
+    if wanted.pinned:
+        is_task = f"name == {literal(PIPELINE_TASK)}"
+        found.append(f"length({listed}[?{is_task}]) == length({listed}[?{is_task} && {is_pinned}])")
+    return found
 
 
 def _path(keys: Keys) -> str:

@@ -50,6 +50,7 @@ EXPRESSED = frozenset(
         Requirement.BUILD_TYPES,
         Requirement.SOURCES,
         Requirement.EXTERNAL_PARAMETERS,
+        Requirement.TASKS,
     }
 )
 _ACTIONS = {Mode.ENFORCE: "Deny", Mode.WARN: "Warn", Mode.AUDIT: "Audit"}

@@ -44,6 +44,7 @@ EXPRESSED = frozenset(
         Requirement.BUILD_TYPES,
         Requirement.SOURCES,
         Requirement.EXTERNAL_PARAMETERS,
+        Requirement.TASKS,
     }
 )
 _SETUP = (

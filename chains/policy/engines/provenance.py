@@ -47,6 +47,16 @@ VERSIONS = (
 )
 TEKTON_BUILD_TYPES = slsa_v1.BUILD_TYPES
 TEKTON_INPUT = slsa_v1.INPUT
+TEKTON_KINDS = ("task", "pipeline")
+"""What a run brings from elsewhere: names of dependencies, and with ``Ref`` those of its specification."""
+PIPELINE_TASK = "pipelineTask"
+
+
+def resolver_of(kind: str) -> Keys:
+    """Return where a run's external parameters name the resolver of its task or pipeline."""
+    return ("runSpec", f"{kind}Ref", "resolver")
+
+
 GIT = r"(?is)\A\W*(?:git[+:@]|ssh(?:\+git)?:)|\.git\W*(?:[@?#].*)?\z"
 """Finds a git repository, however it is spelled: with the next one, at least what ``git_sources`` finds."""
 USER_AT_HOST = r"(?i)\A[^\w@]*[a-z0-9._-]+@[a-z0-9.-]+:"

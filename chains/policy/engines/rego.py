@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 
-from chains.policy.document.policy import Requirements
+from chains.policy.document.policy import Requirements, TasksWanted
 from chains.policy.engines.provenance import (
     GIT,
     IMAGE_AT_DIGEST,
     LONGEST_URI,
+    PIPELINE_TASK,
     TEKTON_BUILD_TYPES,
     TEKTON_INPUT,
+    TEKTON_KINDS,
     USER_AT_HOST,
     Condition,
     Fields,
@@ -22,6 +24,7 @@ from chains.policy.engines.provenance import (
     OnlyNames,
     json_text,
     parameter_conditions,
+    resolver_of,
     source_expressions,
 )
 from chains.statements.statement import SLSA_V1
@@ -35,9 +38,10 @@ default isCompliant := false
 
 isCompliant if {
 """
-_SOURCES = """
+_DEPENDENCIES = """
 dependencies := [one | some one in %(dependencies)s; is_array(%(dependencies)s); is_object(one)]
-
+"""
+_SOURCES = """
 git := [one | some one in dependencies; counts(one); is_git(one.uri)]
 
 is_git(uri) if regex.match(%(git)s, uri)
@@ -93,11 +97,31 @@ has_digest(one) if {
 }
 """
 
+_TASKS = """
+tasks if {
+%(rule)s}
+
+named[name] := [one | some one in dependencies; one.name == name] if some name in %(names)s
+
+%(resolvers)s
+resolved contains kind if {
+    some kind, value in resolver
+    is_string(value)
+    value != ""
+    count(named[kind]) == 1
+}
+
+is_pinned(one) if {
+    is_object(one.digest)
+    count(one.digest) > 0
+}
+"""
+
 
 def provenance_rule(builder_id: str, require: Requirements, fields: Fields) -> str:
     """Return the module ``sigstore``; ``isCompliant`` is true for provenance that meets the requirements.
 
-    Expressed are builder, build types, sources and external parameters.
+    Expressed are builder, build types, sources, external parameters and tasks.
     """
     lines = [f"{_path(fields.builder_id)} == {_text(builder_id)}"]
     if require.build_types:
@@ -107,15 +131,20 @@ def provenance_rule(builder_id: str, require: Requirements, fields: Fields) -> s
         lines += [line for condition in conditions for line in _condition(condition, fields.parameters)]
     if require.sources:
         lines.append("sources")
+    if require.tasks is not None:
+        lines.append("tasks")
     module = _HEAD + "".join(f"    {line}\n" for line in lines) + "}\n"
-    return module + (_sources(require, fields) if require.sources else "")
+    if require.sources or require.tasks is not None:
+        module += _DEPENDENCIES % {"dependencies": _path(fields.dependencies)}
+    if require.sources:
+        module += _sources(require, fields)
+    return module + (_tasks(require.tasks, fields) if require.tasks is not None else "")
 
 
 def _sources(require: Requirements, fields: Fields) -> str:
     # the old format is Tekton's alone
     rest = _EVERY_BUILDER if fields.predicate_type == SLSA_V1 else _TEKTON_ALONE
     return (_SOURCES + rest) % {
-        "dependencies": _path(fields.dependencies),
         "git": _text(GIT),
         "user_at_host": _text(USER_AT_HOST),
         "image_at_digest": _text(IMAGE_AT_DIGEST),
@@ -125,6 +154,28 @@ def _sources(require: Requirements, fields: Fields) -> str:
         "tekton": json_text(list(TEKTON_BUILD_TYPES)),
         "input": _text(TEKTON_INPUT),
     }
+
+
+def _tasks(wanted: TasksWanted, fields: Fields) -> str:
+    if fields.predicate_type != SLSA_V1:
+        # the old format names no resolver
+        return "\ntasks if false\n"
+    each = []
+    if wanted.resolvers:
+        each.append(f"resolver[kind] in {json_text(list(wanted.resolvers))}")
+    if wanted.pinned:
+        each.append("is_pinned(named[kind][0])")
+    lines = [f"{_path(fields.build_type)} in {json_text(list(TEKTON_BUILD_TYPES))}", "count(resolved) > 0"]
+    if each:
+        lines.append(f"every kind in resolved {{ {'; '.join(each)} }}")
+    if wanted.pinned:
+        lines.append(f"every one in named[{_text(PIPELINE_TASK)}] {{ is_pinned(one) }}")
+    resolvers = "".join(
+        f"resolver[{_text(kind)}] := {_path((*fields.parameters, *resolver_of(kind)))}\n"
+        for kind in TEKTON_KINDS
+    )
+    rule = "".join(f"    {line}\n" for line in lines)
+    return _TASKS % {"rule": rule, "resolvers": resolvers, "names": json_text([*TEKTON_KINDS, PIPELINE_TASK])}
 
 
 def _condition(condition: Condition, below: Keys) -> list[str]:

@@ -69,6 +69,9 @@ _REQUIRE = st.fixed_dictionaries(
         "outcome": st.sampled_from(["succeeded", "failed"]),
         "namespaces": st.lists(_TEXT, min_size=1, max_size=2),
         "rejectedHints": st.just(False),
+        "tasks": st.fixed_dictionaries(
+            {"pinned": st.booleans()}, optional={"resolvers": st.lists(_TEXT, min_size=1, max_size=2)}
+        ),
         "everyStore": st.booleans(),
     },
 )
@@ -120,7 +123,7 @@ def _texts(value: Json) -> list[str]:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(written=_POLICIES)
 def test_what_is_generated_parses_and_holds_no_key_of_others(target: str, written: Json) -> None:
     (policy,) = opened(written)
