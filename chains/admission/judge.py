@@ -20,33 +20,44 @@ from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy
 from chains.policy.verdict import Decision
 from chains.verify.targets import TagResolver
-from storage.errors import StoreError
+from storage.errors import StoreError, StoreUnavailable
 from storage.formats.reference import Image
 from storage.limits.single_flight import InFlight
 
 TAG_SECONDS = 5.0
 """For how long the digest of a tag is reused."""
 _MOST_TAGS = 1000
+_AT_ONCE, _MOST_WAITING = 32, 1024
+"""Tags that registries are asked about at the same time, and with those that wait for it."""
 _LONGEST = 1024
 """Characters of an image's name. Kubernetes has no limit; a repository has 255 characters at most."""
 _ALLOW = Ruling(Decision.ALLOW)
 
 
 class Tags:
-    """Resolves tags: each once, however many requests ask, and again after some seconds."""
+    """Resolves tags: each once, however many requests ask, and again after some seconds.
+
+    An object may name ten thousand tags: only some are asked about at the same time.
+    """
 
     def __init__(self, resolver: TagResolver, clock: Callable[[], float] = time.monotonic) -> None:
         self._resolver = resolver
         self._kept: TTLCache[str, str] = TTLCache(_MOST_TAGS, TAG_SECONDS, clock)
         self._running: InFlight[str, str] = InFlight()
+        self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def resolve(self, reference: str) -> str:
         """Return the digest of a tag. Raises :class:`StoreError` or :class:`UsageError`."""
         kept = self._kept.get(reference)
-        return kept if kept is not None else await self._running.run(reference, lambda: self._find(reference))
+        if kept is not None:
+            return kept
+        if reference not in self._running and len(self._running) >= _MOST_WAITING:
+            raise StoreUnavailable(f"{len(self._running)} other tags are being resolved")
+        return await self._running.run(reference, lambda: self._find(reference))
 
     async def _find(self, reference: str) -> str:
-        found = await self._resolver.resolve(reference)
+        async with self._places:
+            found = await self._resolver.resolve(reference)
         self._kept[reference] = found
         return found
 

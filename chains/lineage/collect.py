@@ -130,6 +130,9 @@ async def collect(stores: Sequence[Store], wanted: Wanted, judge: Judge, advance
                 advance(store.url, part.total, collected.unread > before)
         except StoreError as error:
             collected.tell(store.url, "", str(error))
+        except Exception as error:  # noqa: BLE001 - one store, however broken, must not hide the others
+            reason = f"unexpected {type(error).__name__}: {error}; please report it"
+            collected.tell(store.url, "", reason)
     return collected
 
 

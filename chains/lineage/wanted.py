@@ -27,6 +27,8 @@ _COMMIT = re.compile(
     r"(?:(?P<repository>.+)@)?(?:(?:sha1|sha256|gitCommit):)?(?P<sha>[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})"
 )
 _COMMITS = ("sha1:", "gitCommit:", "sha256:")
+_REVISION = re.compile(r"[?#].*", re.DOTALL)
+"""What follows the revision in the URI of a git repository."""
 _SHOWN = 100
 _LONGEST = 2048
 """Characters that are kept of the URI of an input."""
@@ -57,7 +59,9 @@ class InputWanted:
 
     def fits(self, one: Input) -> bool:
         """Whether an input is the wanted one."""
-        return self.digest in one.digests if self.digest else self.uri(one.uri)
+        if not self.digest:
+            return self.uri(one.uri)
+        return any(digest in one.digests for digest in _names_of(self.digest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,8 @@ class CommitWanted:
 
     def fits(self, one: Input) -> bool:
         """Whether an input is the commit: a source, or the definition of a Task or Pipeline."""
-        if not any(f"{name}{self.sha}" in one.digests for name in _COMMITS):
+        is_named = _REVISION.sub("", one.uri).lower().endswith(f"@{self.sha}")
+        if not is_named and not any(f"{name}{self.sha}" in one.digests for name in _COMMITS):
             return False
         is_git = one.uri.startswith("git") or not any(digest.startswith("sha256:") for digest in one.digests)
         return is_git if not self.repository else _repository(one.uri) == _repository(self.repository)
@@ -217,7 +222,8 @@ def dependency_wanted(text: str) -> InputWanted:
         return InputWanted(text, digest)
     if not text.strip("*"):
         raise UsageError("--dependency: pass a digest or a URI; this one fits everything")
-    pattern = re.compile(fnmatch.translate(text))
+    # brackets stand for themselves, as in the address of a host
+    pattern = re.compile(fnmatch.translate(text.replace("[", "[[]")))
     return InputWanted(
         text, uri=lambda uri: any(map(pattern.match, {uri, uri.removeprefix("oci://")} - {""}))
     )
@@ -242,6 +248,15 @@ def _digest(text: str, option: str) -> str:
         told = f"{name} has {expected} hex digits, got {len(match['hex'])}"
         raise UsageError(f"{option}: {text[:_SHOWN]!r}: {told}")
     return f"{name}:{match['hex'].lower()}"
+
+
+def _names_of(digest: str) -> tuple[str, ...]:
+    """Return a digest by every name that in-toto has for it: that of a commit may be ``gitCommit``."""
+    name, _, value = digest.partition(":")
+    algorithm = next((one for one in ("sha1", "sha256") if _LENGTHS[one] == len(value)), name)
+    if name not in {"gitCommit", algorithm}:
+        return (digest,)
+    return tuple(dict.fromkeys((digest, f"{algorithm}:{value}", f"gitCommit:{value}")))
 
 
 def _of_repository(text: str, option: str) -> Callable[[str], bool]:

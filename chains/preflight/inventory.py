@@ -202,8 +202,13 @@ async def from_cluster(cluster: Cluster, namespaces: Sequence[str], inventory: I
     A kind that the account may not list is a problem, since its images go unseen. Raises
     :class:`chains.cluster.errors.ClusterError` where the API server does not answer.
     """
+    seen = set()
     async for item in _listed(cluster, "/api/v1", "/namespaces", "Namespace", inventory):
+        seen.add(text_at(item, "metadata", "name"))
         inventory.add(item)
+    for name in namespaces if seen else ():
+        if name not in seen:
+            inventory.tell(f"namespace {name} is not in the cluster, so nothing was looked at")
     for kind, (api, resource) in RESOURCES.items():
         scopes = [f"/namespaces/{name}" for name in namespaces] or [""]
         for scope in scopes:

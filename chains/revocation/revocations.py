@@ -12,8 +12,9 @@ from chains.revocation.document import RevocationList
 from chains.revocation.entry import Entry, Kind
 from chains.text import count, rfc3339
 
-_COMMITS = {"gitCommit": "sha1"}
-"""Names that in-toto has for the same digest: a commit is a SHA-1."""
+_COMMIT = "gitCommit"
+"""in-toto's name for the digest of a commit: a SHA-1, or a SHA-256 in repositories that have these."""
+_SHA256_DIGITS = 64
 
 
 @dataclass(frozen=True)
@@ -107,4 +108,10 @@ def _first(found: Sequence[Entry], times: Sequence[datetime]) -> Entry | None:
 
 
 def _spelled(digest: Mapping[str, str]) -> list[str]:
-    return [f"{_COMMITS.get(name, name)}:{value}" for name, value in digest.items() if isinstance(value, str)]
+    """Return digests as a list has them: hex digits in lower case, a commit by its algorithm."""
+    found = []
+    for name, value in digest.items():
+        if isinstance(value, str):
+            commit = "sha256" if len(value) == _SHA256_DIGITS else "sha1"
+            found.append(f"{commit if name == _COMMIT else name}:{value.lower()}")
+    return found

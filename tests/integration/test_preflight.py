@@ -413,6 +413,16 @@ def test_reports_that_are_written_in_part_are_told_one_by_one(place: Place) -> N
     assert [len(place.reports(space)) for space in place.spaces] == [1, 0]
 
 
+def test_a_namespace_that_is_not_there_is_told_and_does_not_pass(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert chains([*place.preflight(namespaces=place.spaces[0])]) == 0
+    capsys.readouterr()
+    assert chains([*place.preflight(namespaces="prodution")]) == 4
+    assert "namespace prodution is not in the cluster, so nothing was looked at" in capsys.readouterr().err
+
+
 def test_a_namespace_that_is_going_is_told_and_stops_nothing(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:

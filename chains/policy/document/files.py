@@ -21,7 +21,10 @@ def policy_files(path: Path) -> Sequence[Path]:
     if not path.is_dir():
         return [path]
     try:
-        found = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+        # a pipe, or a link to nothing, is no folder: reading it tells what is wrong, so none is left out
+        found = sorted(
+            file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and not file.is_dir()
+        )
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
     if not found:

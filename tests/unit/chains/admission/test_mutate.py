@@ -100,6 +100,28 @@ def test_a_tag_that_cannot_be_resolved_stays_with_a_warning_and_the_validating_s
     assert not made.answer(item).answer.allowed
 
 
+def test_a_pod_that_names_thousands_of_tags_asks_about_some_at_a_time(tmp_path: Path) -> None:
+    made = Made(tmp_path, document())
+    running, most = 0, 0
+
+    class Slow:
+        async def resolve(self, reference: str) -> str:
+            nonlocal running, most
+            del reference
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+            return DIGEST
+
+    made.registry = Slow()  # type: ignore[assignment]
+    found = mutated(made, pod(*(f"{IMAGE}:{number}" for number in range(3000))))
+    assert (found.answer.allowed, most) == (True, 32)
+    pinned = json.loads(found.answer.patch)[1::2]
+    assert len(pinned) == 1024, "the rest stays as it is, for the validating webhook to deny"
+    assert "other tags are being resolved" in found.answer.warnings[0]
+
+
 def test_without_policies_nothing_is_changed(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
     assert mutated(Made(tmp_path), pod(TAG)).answer.patch == b""

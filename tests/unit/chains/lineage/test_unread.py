@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from chains.lineage import graph
 from chains.lineage.signing import Searched
 from chains.lineage.wanted import Wanted, dependency_wanted
 from storage.errors import StoreUnavailable
+from storage.parts import Part
 from storage.record import Evidence, SkipKind, Skipped
 from tests.faults.verify.forge import evidence, form_a, image_signature, provenance, public, subject
 from tests.unit.chains.lineage.made import Whole, asked, states
@@ -25,6 +27,24 @@ def test_a_store_that_ends_in_the_middle_keeps_what_it_gave_and_makes_the_answer
     assert (found.exit_code, found.touched) == (4, 1)
     assert [(one.store, one.reason) for one in found.collected.problems] == [("whole:", "it answered 503")]
     assert asked(NOBODY, Whole(error=StoreUnavailable("away"))).exit_code == 4
+
+
+class Defective(Whole):
+    """A store with a defect of its own."""
+
+    async def scan(self) -> AsyncIterator[Part]:
+        yield Part(self._findings, 1)
+        raise RecursionError("of ours")
+
+
+def test_a_defect_of_one_store_hides_no_other_and_makes_the_answer_undecided() -> None:
+    found = asked(NOBODY, Defective(form_a(provenance()), url="first:"), Whole(form_a(provenance())))
+    assert (found.exit_code, found.collected.pieces) == (4, 2)
+    (problem,) = found.collected.problems
+    assert (problem.store, problem.reason) == (
+        "first:",
+        "unexpected RecursionError: of ours; please report it",
+    )
 
 
 def test_one_store_that_fails_hides_no_other() -> None:

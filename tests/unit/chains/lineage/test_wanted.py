@@ -64,10 +64,44 @@ def test_a_step_image_is_a_repository_as_a_whole(word: str, uri: str, fits: bool
         ("*log4j*", "pkg:maven/org.apache/log4j-core@2.14", True),
         ("pkg:maven/*/log4j?core*", "pkg:maven/org.apache/log4j-core@2.14", True),
         ("*log4j*", "", False),
+        ("git+https://[2001:db8::1]/r.git", "git+https://[2001:db8::1]/r.git", True),
+        ("pkg:generic/[ab]", "pkg:generic/a", False),
     ],
 )
 def test_a_dependency_is_a_uri_with_stars(word: str, uri: str, fits: bool) -> None:
     assert dependency_wanted(word).fits(one(uri)) is fits
+
+
+@pytest.mark.parametrize("read", [task_wanted, dependency_wanted])
+@pytest.mark.parametrize(
+    ("word", "digest", "fits"),
+    [
+        (COMMIT, f"gitCommit:{COMMIT}", True),
+        (f"gitCommit:{COMMIT}", f"sha1:{COMMIT}", True),
+        (f"gitCommit:{SHA}", f"sha256:{SHA}", True),
+        (SHA, f"gitCommit:{SHA}", True),
+        (COMMIT, f"gitTree:{COMMIT}", False),
+        (f"gitCommit:{COMMIT}", f"gitTree:{COMMIT}", False),
+    ],
+)
+def test_a_commit_is_the_same_by_each_of_its_names(
+    read: Callable[[str], InputWanted], word: str, digest: str, fits: bool
+) -> None:
+    assert read(word).fits(one("git+https://a.example/b", digest)) is fits
+
+
+@pytest.mark.parametrize(
+    ("uri", "fits"),
+    [
+        (f"git+https://a.example/b@{COMMIT}", True),
+        (f"git+https://a.example/b@{COMMIT.upper()}#sub/folder", True),
+        (f"git+https://a.example/b@{COMMIT}1", False),
+        (f"git+https://a.example/b?ref=@{COMMIT}", False),
+        (f"oci://a.example/b@{COMMIT}", True),
+    ],
+)
+def test_a_commit_may_stand_in_the_uri_alone(uri: str, fits: bool) -> None:
+    assert commit_wanted(COMMIT).fits(one(uri)) is fits
 
 
 def test_stars_take_no_time_on_a_hostile_uri() -> None:

@@ -319,6 +319,8 @@ CLAIMS = [
     ("task", f"sha256:{TASK}", built_by([{"name": "pipelineTask", "digest": {"sha256": TASK}}]), None),
     ("task", "sha1:" + "a" * 40, built_by([{"name": "task", "digest": {"sha1": "a" * 40}}]), None),
     ("task", "sha1:" + "a" * 40, built_by([{"name": "task", "digest": {"gitCommit": "a" * 40}}]), None),
+    ("task", f"sha256:{TASK}", built_by([{"name": "task", "digest": {"gitCommit": TASK}}]), None),
+    ("task", "sha1:" + "a" * 40, built_by([{"name": "task", "digest": {"sha1": "A" * 40}}]), None),
     ("task", f"sha256:{TASK}", of_old([{"uri": "oci://a/b", "digest": {"sha256": TASK}}]), None),
     ("verifier", VERIFIER, summary(VSA), VSA),
     ("verifier", VERIFIER, summary(SVR), SVR),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,25 @@ def test_a_folder_has_several_files_and_documents(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(two)
     with pytest.raises(PolicyError, match="'two' is defined twice"):
         load_policies(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["strict.yaml", "strict.YAML", "strict.Json"])
+def test_no_policy_of_a_folder_is_left_out_because_it_cannot_be_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.yaml").write_text(json.dumps(document("lax")))
+    strict = tmp_path / name
+    strict.write_text(json.dumps(document("strict")))
+    assert {policy.name for policy in load_policies(tmp_path)} == {"lax", "strict"}
+    strict.unlink()
+    strict.symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=name):
+        load_policies(tmp_path)
+    strict.unlink()
+    os.mkfifo(strict)
+    with pytest.raises(InputError, match="not a regular file"):
+        load_policies(tmp_path)
+    strict.unlink()
+    strict.mkdir()
+    assert [policy.name for policy in load_policies(tmp_path)] == ["lax"], "a folder in a folder is not read"
 
 
 def test_a_folder_without_policies_is_an_error(tmp_path: Path) -> None:
