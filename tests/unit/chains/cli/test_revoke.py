@@ -81,6 +81,7 @@ def test_verify_answers_by_the_list_with_the_documented_exit_codes(call: Show) -
 @pytest.mark.parametrize(
     ("option", "value"),
     [("--key", KEYID), ("--key", "ours.pub"), ("--image", DIGEST), ("--builder", BUILDER)],
+    ids=["keyid", "key file", "image", "builder"],  # the keyid differs in each process
 )
 def test_each_kind_fails_by_the_command(call: Show, option: str, value: str) -> None:
     put(call, option, value)
