@@ -455,7 +455,7 @@ def test_a_provider_with_another_ca_or_that_is_down_denies(
         text = door.documents(opened(document()), url, other)
         (told,) = gatekeeper.review(text, [review(pod(GOOD))])
         assert "certificate signed by unknown authority" in told.denials[0]
-        text = door.documents(opened(document()), url)
+    text = door.documents(opened(document()), "https://127.0.0.1:1")  # a port that nobody gets by chance
     (told,) = gatekeeper.review(text, [review(pod(GOOD))])
     assert "connection refused" in told.denials[0]
 
@@ -475,7 +475,7 @@ def test_a_provider_that_is_late_denies(door: Door, gatekeeper: Gatekeeper) -> N
     finally:
         ended.set()
     assert "no decision was possible" in told.denials[0]
-    assert "deadline exceeded" in told.denials[0]
+    assert "exceeded" in told.denials[0]
 
 
 def test_gatekeeper_shows_its_certificate_where_the_server_demands_one(

@@ -159,7 +159,7 @@ class Gatekeeper:
         path = _write(self.command.home / "objects.yaml", objects)
         lines = "".join(f"{json.dumps(review)}\n" for review in reviews)
         shown = ("-client-cert", client[0], "-client-key", client[1]) if client else ()
-        done = self.command("-cache", str(cache_seconds), *shown, path, text=lines)
+        done = self.command("-cache", str(cache_seconds), *shown, path, text=lines, seconds=200)
         answers = [json.loads(line) for line in done.stdout.splitlines()]
         wrong = [answer["error"] for answer in answers if answer["error"]]
         if wrong or len(answers) != len(reviews):
