@@ -1,17 +1,20 @@
 """``python -m tests.bench``: speed and memory of ``chains attest``; ``controllers`` first: of the controller,
-``hostile``: under attack, ``preflight``: of ``chains preflight`` over many pods."""
+``hostile``: under attack, ``preflight``: of ``chains preflight`` over many pods, ``policies``: of evaluations."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench import attest, controllers, hostile, preflight
+from tests.bench import attest, controllers, hostile, policies, preflight
+
+BENCHMARKS = {
+    "hostile": hostile.main,
+    "controllers": controllers.main,
+    "preflight": preflight.main,
+    "policies": policies.main,
+}
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["hostile"]:
-        sys.exit(hostile.main(sys.argv[2:]))
-    if sys.argv[1:2] == ["controllers"]:
-        sys.exit(controllers.main(sys.argv[2:]))
-    if sys.argv[1:2] == ["preflight"]:
-        sys.exit(preflight.main(sys.argv[2:]))
+    if (measured := BENCHMARKS.get(" ".join(sys.argv[1:2]))) is not None:
+        sys.exit(measured(sys.argv[2:]))
     attest.main(sys.argv[1:])
