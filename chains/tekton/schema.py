@@ -10,7 +10,7 @@ omits an empty value, ``z`` omits a zero time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import resources
+from functools import cache
 from typing import Any
 
 import orjson
@@ -264,18 +264,21 @@ class _Structure:
         return written
 
 
-def _load() -> dict[str, list[list[Json]]]:
+@cache
+def _schema() -> dict[str, list[list[Json]]]:
+    # with the first run that is read: images are verified without it
+    from importlib import resources  # noqa: PLC0415 - takes a part of the start of every command
+
     data = resources.files("chains.tekton").joinpath("schema.json").read_bytes()
     schema: dict[str, list[list[Json]]] = orjson.loads(data)
     return schema
 
 
-_SCHEMA = _load()
 _compiled: dict[str, _Structure] = {}
 
 
 def _structure(name: str) -> _Structure:
     found = _compiled.get(name)
     if found is None:
-        found = _compiled[name] = _Structure(_SCHEMA[name])
+        found = _compiled[name] = _Structure(_schema()[name])
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from chains.assembly.sealers import open_sealer
@@ -43,6 +42,8 @@ def open_verifier(options: Options, settings: Settings, policies: Sequence[Opene
     refuse_summary_options(options)
     if not options.attest_vsa:
         return None
+    from importlib.metadata import version  # noqa: PLC0415 - takes as long as a tenth of the start
+
     key = open_key(options.vsa_key, settings.config)
     verifier = Verifier(options.verifier_id, version("provenance-chains"), open_sealer(settings.config, key))
     refuse_shared_key(verifier, policies)
