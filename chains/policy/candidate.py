@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,11 +17,6 @@ from chains.verify.criteria import PROVENANCE_TYPES
 from chains.verify.signed_by import SignedBy
 from chains.verify.verdict import Attestation
 from storage.formats.reference import Image
-
-
-def _members(payload: bytes) -> Any:
-    """Return a payload's values as rules see them; a whole number of any size stays what it is."""
-    return json.loads(payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +39,8 @@ class VerifiedStatement:
         return self.statement.predicate_type in PROVENANCE_TYPES
 
     def to_fact(self) -> dict[str, Any]:
-        """Return the statement as rules see it, with its signer."""
+        """Return what rules see beside the statement: its type, run and signer."""
         return {
-            "statement": _members(self.attestation.payload),
             "predicateType": self.statement.predicate_type,
             "runUid": run_uid(self.statement),
             "signer": {
@@ -121,44 +115,65 @@ class Candidate:
             if isinstance(item, Mapping) and item.get("attribute") == name:
                 yield item
 
-    def facts(self, attestations: Prepared) -> dict[str, Any]:
-        """Return what the policy's rules see, with what :func:`attestations_of` returned for the image."""
-        repository = self.image.repository
-        report = _members(self.report.attestation.payload) if self.report else {}
-        report_fact = report if self.report else {"predicate": {"attributes": []}}
-        signer = self.provenance.signed_by
+
+class Facts:
+    """What the rules of a policy see of an image. Each payload is read once, in however many places it is.
+
+    All candidates share the statements of the image. There may be a thousand, and reading all for each would
+    take minutes.
+    """
+
+    def __init__(self, opened: OpenedPolicy, verified: Sequence[VerifiedStatement]) -> None:
+        self._read: dict[bytes, Prepared] = {}
+        counted = [one for one in verified if _is_by_own_signer(opened, one)]
+        self._attestations = Prepared.of(
+            [{"statement": self._members(one), **one.to_fact()} for one in counted]
+        )
+
+    def of(self, candidate: Candidate) -> dict[str, Any]:
+        """Return what rules see of one candidate; ``attestations`` has each by a signer of its type."""
+        repository, signer = candidate.image.repository, candidate.provenance.signed_by
         return {
             "image": {
-                "ref": f"{repository}@{self.image.digest}",
+                "ref": f"{repository}@{candidate.image.digest}",
                 "registry": repository.registry,
                 "repository": repository.name,
-                "digest": self.image.digest,
+                "digest": candidate.image.digest,
             },
-            "provenance": _members(self.provenance.attestation.payload),
-            "report": {
-                **report_fact,
-                "exists": self.report is not None,
-                "runUid": run_uid(self.report.statement) if self.report else "",
-                "hermetic": hermetic_level(self.report.statement) if self.report else "",
-            },
-            "attestations": attestations,
+            "provenance": self._members(candidate.provenance),
+            "report": self._report(candidate.report),
+            "attestations": self._attestations,
             "signer": {
-                "trust": self.entry.name if self.entry else "",
+                "trust": candidate.entry.name if candidate.entry else "",
                 "keyid": signer.keyid,
                 "identity": signer.identity,
                 "issuer": signer.issuer,
             },
-            "now": self.now,
+            "now": candidate.now,
         }
 
+    def _report(self, report: VerifiedStatement | None) -> Prepared:
+        if report is None:
+            return Prepared.of(
+                {"predicate": {"attributes": []}, "exists": False, "runUid": "", "hermetic": ""}
+            )
+        members = self._members(report)
+        if members.error:
+            return members
+        more = {
+            "exists": True,
+            "runUid": run_uid(report.statement),
+            "hermetic": hermetic_level(report.statement),
+        }
+        return replace(members, value=members.value | more, count=members.count + len(more))
 
-def attestations_of(opened: OpenedPolicy, verified: Sequence[VerifiedStatement]) -> Prepared:
-    """Return the statements of an image as rules see them: each by a signer that the policy has for its type.
-
-    All candidates share them. An image may have a thousand, and reading all for each would take minutes.
-    """
-    counted = [one for one in verified if _is_by_own_signer(opened, one)]
-    return Prepared.of([one.to_fact() for one in counted])
+    def _members(self, one: VerifiedStatement) -> Prepared:
+        """Return a payload's values as rules see them; a whole number of any size stays what it is."""
+        payload = one.attestation.payload
+        known = self._read.get(payload)
+        if known is None:
+            known = self._read[payload] = Prepared.of(json.loads(payload))
+        return known
 
 
 def _is_by_own_signer(opened: OpenedPolicy, one: VerifiedStatement) -> bool:

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 
 from chains.policy.accepted import SummaryCandidate, check_summary, summary_candidates
-from chains.policy.candidate import Candidate, VerifiedStatement, attestations_of, candidates
+from chains.policy.candidate import Candidate, Facts, VerifiedStatement, candidates
 from chains.policy.document.format import Consequence, Mode
 from chains.policy.document.policy import Exemption, Policy
 from chains.policy.guidance import GUIDANCE
@@ -280,8 +280,8 @@ def _best_provenance(
         return judged[0]
     if not opened.rules.tell_candidates_apart:
         judged = judged[:1]
-    attestations = attestations_of(opened, verified)
-    results = opened.rules.evaluate_each(candidate.facts(attestations) for candidate, _ in judged)
+    facts = Facts(opened, verified)
+    results = opened.rules.evaluate_each(facts.of(candidate) for candidate, _ in judged)
     asked: list[tuple[Candidate, list[PolicyCheck]]] = []
     for (candidate, checks), found_rules in zip(judged, results, strict=False):
         rules = _rule_checks(found_rules)

@@ -58,21 +58,22 @@ class RuleResult:
 class Prepared:
     """A fact in the form that the engine takes, made once for several evaluations.
 
-    ``count`` is how many values it has. ``error`` says why rules must not see it.
+    ``count`` is how many values it has, on so many ``levels``. ``error`` says why rules must not see it.
     """
 
     value: Any
     count: int = 0
     error: str = ""
+    levels: int = 1
 
     @classmethod
     def of(cls, fact: Any) -> Prepared:
         """Prepare a fact of plain JSON values. Never raises for what it holds."""
         try:
-            copied, count = _plain({"": fact})
+            copied, count, levels = _plain({"": fact})
         except ValueError as error:
             return cls(None, error=str(error))
-        return cls(copied[""], count)
+        return cls(copied[""], count, "", levels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,36 +245,38 @@ def _evaluate(rule: Rule, compiled: cel.Expression, activation: cel.Activation) 
 def _prepared(facts: Mapping[str, Any]) -> tuple[dict[str, Any] | str, int]:
     """Return facts as the engine takes them, or why it must not see them; and how many are its own."""
     try:
-        prepared, count = _plain(facts)
+        prepared, count, _ = _plain(facts)
     except ValueError as error:
         return f"the evidence: {error}", 0
     return prepared, count - sum(fact.count for fact in facts.values() if isinstance(fact, Prepared))
 
 
-def _plain(facts: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
-    """Return the facts as the engine takes them, and how many values they have.
+def _plain(facts: Mapping[str, Any]) -> tuple[dict[str, Any], int, int]:
+    """Return the facts as the engine takes them, how many values they have, and on how many levels.
 
     Raises :class:`ValueError` for what the engine must not see.
     """
-    left = MOST_VALUES
+    left, deepest = MOST_VALUES, 1
     copied: dict[Any, Any] = {}
     # a stack and no recursion: what is too deep is refused and not met by the interpreter's own limit
     waiting: list[tuple[Any, Any, int]] = [(facts, copied, 1)]
     while waiting:
         source, target, level = waiting.pop()
-        if source and level > MOST_LEVELS:
-            raise ValueError(f"more than {MOST_LEVELS} levels deep")
         is_list = isinstance(target, list)
         members: Iterable[tuple[Any, Any]] = enumerate(source) if is_list else source.items()
         for key, value in members:
-            left -= value.count if isinstance(value, Prepared) else 1
+            is_prepared = isinstance(value, Prepared)
+            left -= value.count if is_prepared else 1
             if left < 0:
                 raise ValueError(f"more than {MOST_VALUES} values")
+            deepest = max(deepest, level + value.levels - 1 if is_prepared else level)
+            if deepest > MOST_LEVELS:
+                raise ValueError(f"more than {MOST_LEVELS} levels deep")
             inner = _copied(value)
             target[key if is_list else _text(key)] = inner
-            if isinstance(inner, dict | list) and not isinstance(value, Prepared):
+            if isinstance(inner, dict | list) and not is_prepared:
                 waiting.append((value, inner, level + 1))
-    return copied, MOST_VALUES - left
+    return copied, MOST_VALUES - left, deepest
 
 
 def _copied(value: Any) -> Any:
