@@ -48,6 +48,10 @@ _COMMANDS = {
         "policies.blast_radius:blast_radius",
         "say what a key, a builder, an image, a Task or a commit that went bad has touched",
     ),
+    "admission-certificates": (
+        "policies.admission_certificates:admission_certificates",
+        "make and renew the certificates of the admission webhook",
+    ),
     "controller": ("cluster:controller", "watch a cluster and attest every finished run"),
     "resign": ("cluster:resign", "remove the marks from runs, so that they are attested again"),
     "backfill": ("cluster:backfill", "attest finished runs that have no mark, without a controller"),

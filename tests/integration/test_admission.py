@@ -7,6 +7,8 @@ import base64
 import json
 import os
 import signal
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +31,7 @@ from tests.interop.attested import Attested, attest_image
 from tests.interop.test_admission import leave, move_evidence
 from tests.interop.test_gatekeeper import patient
 from tests.testbed.admission import Gatekeeper, Review
-from tests.testbed.admission_server import AdmissionServer, pod
+from tests.testbed.admission_server import REGISTRATION, AdmissionServer, pod
 from tests.testbed.cluster import MERGE, ApiError, ApiServer
 from tests.testbed.commands import Command, CommandError
 from tests.testbed.images import Registry
@@ -645,6 +647,127 @@ def test_the_shipped_pod_is_admitted_where_pod_security_is_restricted(door: Door
     template = {**workload["spec"]["template"], "metadata": {"name": "probe"}}
     path = "/api/v1/namespaces/chains-admission/pods?dryRun=All&fieldValidation=Strict"
     door.api.request("POST", path, {"apiVersion": "v1", "kind": "Pod", **template})
+
+
+class Certificates:
+    """The shipped account that renews certificates, with configurations that are asked about nothing."""
+
+    def __init__(self, door: Door, folder: Path) -> None:
+        self.door = door
+        for manifest in build(DEPLOY / "certificates"):
+            apply(door.api, manifest)
+        token = door.api.service_account_token("chains-admission", "chains-admission-certificates")
+        self.kubeconfig = door.api.kubeconfig(folder, token)
+        self.stranger = door.server.certificates.ca_file.read_bytes()
+        for manifest in build(DEPLOY / "webhooks"):
+            (webhook,) = manifest["webhooks"]
+            webhook["namespaceSelector"] = {"matchLabels": {"nobody": "has-this"}}
+            webhook["clientConfig"]["caBundle"] = base64.b64encode(self.stranger).decode()
+            apply(door.api, manifest)
+
+    def renew(self, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[str, str]:
+        capsys.readouterr()
+        words = [
+            "admission-certificates",
+            "--kubeconfig",
+            str(self.kubeconfig),
+            "--pause-seconds",
+            "0",
+            *options,
+        ]
+        assert chains(words) == 0
+        told = capsys.readouterr()
+        return told.out.strip(), told.err
+
+    def secret(self, name: str) -> Json:
+        return self.door.api.request(
+            "GET", f"/api/v1/namespaces/chains-admission/secrets/chains-admission-{name}"
+        )
+
+    def pair(self, name: str) -> tuple[bytes, bytes]:
+        data = self.secret(name)["data"]
+        return base64.b64decode(data["tls.crt"]), base64.b64decode(data["tls.key"])
+
+    def bundles(self) -> list[bytes]:
+        """Return what the webhooks trust."""
+        found = [
+            self.door.api.request("GET", f"{REGISTRATION}/{kind}webhookconfigurations/chains-admission")
+            for kind in ("validating", "mutating")
+        ]
+        return [base64.b64decode(each["webhooks"][0]["clientConfig"]["caBundle"]) for each in found]
+
+    def patch(self, name: str, body: Json) -> None:
+        path = f"/api/v1/namespaces/chains-admission/secrets/chains-admission-{name}"
+        self.door.api.request("PATCH", path, body, kind=MERGE)
+
+    def close(self) -> None:
+        for kind in ("validating", "mutating"):
+            self.door.api.request("DELETE", f"{REGISTRATION}/{kind}webhookconfigurations/chains-admission")
+
+
+def test_certificates_are_made_and_renewed_by_the_shipped_account_in_an_order_without_a_gap(
+    door: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Certificates(door, tmp_path)
+    try:
+        assert made.renew(capsys)[0] == "certificates were written"
+        authority, leaf = made.pair("ca"), made.pair("tls")
+        assert made.bundles() == [made.stranger + authority[0]] * 2, "the old CA is still trusted"
+        assert made.renew(capsys) == ("nothing to do", "")
+
+        # the certificate has been in use for a while: the other CA goes
+        made.patch("tls", {"metadata": {"annotations": {"provenance.chains/issued": "2026-01-01T00:00:00Z"}}})
+        assert "trusts the CA alone" in made.renew(capsys)[1]
+        assert made.bundles() == [authority[0]] * 2
+        assert made.renew(capsys) == ("nothing to do", "")
+
+        # a certificate that ends is replaced by the same CA
+        renewed = made.renew(capsys, "--days", "3000")[1]
+        assert "the certificate ends: a new certificate is in the Secret chains-admission-tls" in renewed
+        assert made.pair("ca") == authority
+        assert made.pair("tls") != leaf
+        assert made.bundles() == [authority[0]] * 2
+
+        # a CA that is lost is replaced, and trusted before its certificate is there
+        made.patch("ca", {"data": {"tls.key": ""}})
+        told = made.renew(capsys)[1]
+        steps = [
+            "a new CA is in the Secret",
+            "trusts the CA",
+            "waiting 0 s",
+            "a new certificate is in the Secret",
+        ]
+        places = [told.index(step) for step in steps]
+        assert places == sorted(places)
+        assert made.bundles() == [authority[0] + made.pair("ca")[0]] * 2
+
+        # and a server uses what is in the Secret
+        certificate, key = made.pair("tls")
+        server = AdmissionServer(tmp_path / "server", door.api)
+        (server.tls / "tls.crt").write_bytes(certificate)
+        (server.tls / "tls.key").write_bytes(key)
+        server.write_policy(
+            "policy", json.loads((door.server.policies / "for-audit.json").read_text())["spec"]
+        )
+        try:
+            server.start()
+            context = ssl.create_default_context(cadata=made.bundles()[0].decode())
+            with (
+                socket.create_connection(("127.0.0.1", server.ports[0])) as plain_socket,
+                context.wrap_socket(
+                    plain_socket, server_hostname="chains-admission.chains-admission.svc"
+                ) as tls,
+            ):
+                assert tls.getpeercert(binary_form=True) == ssl.PEM_cert_to_DER_cert(certificate.decode())
+        finally:
+            server.close()
+
+        # a Secret of someone else's is left alone
+        made.patch("tls", {"metadata": {"labels": {"app": "other"}}})
+        assert chains(["admission-certificates", "--kubeconfig", str(made.kubeconfig)]) == 2
+        assert made.pair("tls") == (certificate, key)
+    finally:
+        made.close()
 
 
 def test_all_processes_end_if_one_does(api_server: ApiServer, tmp_path: Path, door: Door) -> None:

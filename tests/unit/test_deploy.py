@@ -71,6 +71,7 @@ def exposed() -> dict[str, set[str]]:
 def test_the_folder_has_the_base_and_its_overlays() -> None:
     assert [str(path.relative_to(DEPLOY)) for path in KUSTOMIZATIONS] == [
         "admission",
+        "admission/certificates",
         "admission/webhooks",
         "base",
         "overlays/from-tekton-chains",
