@@ -192,15 +192,15 @@ def _install_tekton(server: ApiServer) -> None:
     )  # fmt: skip
 
 
-def definitions_of(module: str, package: str, folder: str) -> list[Json]:
-    """Return the CRDs in a folder of a Go package, which the module beside this file pins."""
+def definitions_of(module: str, package: str, folder: str, files: str = "*.yaml") -> list[Json]:
+    """Return the CRDs in files of a folder of a Go package, which the module beside this file pins."""
     found = subprocess.check_output(
         [go_for(module), "mod", "download", "-json", package], cwd=MODULE.with_name(module)
     )
     return [
         document
-        for path in sorted((Path(json.loads(found)["Dir"]) / folder).glob("*.yaml"))
-        for document in yaml.safe_load_all(path.read_text())
+        for path in sorted((Path(json.loads(found)["Dir"]) / folder).glob(files))
+        for document in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader)
         if document and document["kind"] == "CustomResourceDefinition"
     ]
 
