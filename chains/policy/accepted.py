@@ -8,7 +8,7 @@ Source: SLSA 1.2, Verification Summary Attestation, how to verify.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -29,6 +29,9 @@ from chains.verify.reasons import Result
 from chains.verify.verdict import Attestation, Verification
 from storage.formats.reference import Image, spellings
 
+_UNDECIDED = frozenset(
+    {PolicyReason.STORE_UNAVAILABLE, PolicyReason.NO_VERIFIED_TIME, PolicyReason.EVIDENCE_UNDECIDED}
+)
 STATED = frozenset({Requirement.LEVEL, Requirement.HERMETIC, Requirement.PREDICATES})
 """What is compared with a summary: what it states, and which statements lie beside it."""
 
@@ -37,8 +40,9 @@ STATED = frozenset({Requirement.LEVEL, Requirement.HERMETIC, Requirement.PREDICA
 class SummaryCandidate:
     """A summary that the signer of an accepted verifier signed about the image.
 
-    ``moments`` are the verified times of all copies of it, ``refusals`` what signers of accepted verifiers
-    refused about the image. ``is_whole`` says that every store answered.
+    ``moments`` are the verified times of all copies of it. ``refusals`` say when a verifier last refused the
+    image at a place, signed by any of the accepted signers; None is a time that is not known. ``is_whole``
+    says that every store answered, ``is_read`` that nothing was found which could not be read.
     """
 
     opened: OpenedPolicy
@@ -47,9 +51,10 @@ class SummaryCandidate:
     attestation: Attestation
     statement: Statement
     everything: Sequence[VerifiedStatement]
-    refusals: Sequence[Statement]
+    refusals: Mapping[tuple[str, str], datetime | None]
     now: datetime
     is_whole: bool
+    is_read: bool = True
     moments: tuple[datetime, ...] = ()
     basis = "vsa"
 
@@ -90,13 +95,14 @@ def summary_candidates(
     *,
     now: datetime,
     is_whole: bool,
+    is_read: bool = True,
 ) -> list[SummaryCandidate]:
     """Return a candidate for each summary by the signer of an accepted verifier, copies of one once.
 
     ``judged`` has a verification for each accepted verifier of the policy, in their order.
     """
     found: dict[tuple[str, bytes, str], SummaryCandidate] = {}
-    refusals = [statement for one in judged for statement in _refusals(one, image)]
+    refusals = _last_refusals(statement for one in judged for statement in _refusals(one, image))
     for entry, verification in zip(opened.policy.accept, judged, strict=True):
         for one in sorted(verification.attestations, key=lambda one: one.digest):
             if not one.used or one.statement is None or one.signed_by is None:
@@ -114,6 +120,7 @@ def summary_candidates(
                 refusals,
                 now,
                 is_whole,
+                is_read,
                 (known.moments if known else ()) + moments,
             )
     return list(found.values())
@@ -156,7 +163,7 @@ def _counts(candidate: SummaryCandidate) -> Iterator[PolicyCheck]:
         yield PolicyCheck(Requirement.VSA, Result.PASS, expected, actual, attestation=candidate.digest)
         return
     reason, actual = problem
-    is_undecided = reason in {PolicyReason.STORE_UNAVAILABLE, PolicyReason.NO_VERIFIED_TIME}
+    is_undecided = reason in _UNDECIDED
     result = Result.ERROR if is_undecided else Result.FAIL
     yield PolicyCheck(Requirement.VSA, result, expected, actual, reason, GUIDANCE[reason], candidate.digest)
 
@@ -180,7 +187,7 @@ def _problems(candidate: SummaryCandidate) -> Iterator[tuple[PolicyReason, str]]
         yield PolicyReason.SUMMARY_POLICY_NOT_ACCEPTED, told
     if not claims.is_passed:
         yield PolicyReason.VERIFICATION_FAILED, FAILED
-    if any(_is_newer(refusal, claims, candidate) for refusal in candidate.refusals):
+    if _is_refused_since(claims, candidate):
         yield PolicyReason.VERIFICATION_FAILED, "a newer summary of this verifier says FAILED"
     missing = [level for level in entry.verified_levels if not claims.states(level)]
     if missing:
@@ -188,6 +195,12 @@ def _problems(candidate: SummaryCandidate) -> Iterator[tuple[PolicyReason, str]]
         yield PolicyReason.SUMMARY_LEVEL_MISSING, told
     if claims.verified_at is not None and claims.verified_at - candidate.now > FUTURE:
         yield PolicyReason.NO_VERIFIED_TIME, "its time lies ahead of this machine's clock"
+    if not candidate.is_read:
+        # whoever may add to a repository can list so much that the rest is not read
+        told = (
+            "not everything about the image could be read, and a newer summary that says FAILED may be there"
+        )
+        yield PolicyReason.EVIDENCE_UNDECIDED, told
     if not candidate.is_whole:
         told = "not every store answered, and a newer summary that says FAILED may be there"
         yield PolicyReason.STORE_UNAVAILABLE, told
@@ -198,17 +211,30 @@ def _places(image: Image) -> set[str]:
     return {f"{name}@{image.digest}" for name in spellings(image.repository)}
 
 
-def _is_newer(refusal: Statement, claims: Claims, candidate: SummaryCandidate) -> bool:
+def _last_refusals(refusals: Iterable[Statement]) -> dict[tuple[str, str], datetime | None]:
+    """Return when each verifier last refused each place; None where one of the times is not known."""
+    found: dict[tuple[str, str], datetime | None] = {}
+    for one in refusals:
+        key = (text_at(one.predicate, "verifier", "id"), text_at(one.predicate, "resourceUri"))
+        try:
+            moment = time_verified(one)
+        except EvidenceError:
+            found[key] = None
+        else:
+            last = found.get(key, moment)
+            found[key] = None if last is None else max(last, moment)
+    return found
+
+
+def _is_refused_since(claims: Claims, candidate: SummaryCandidate) -> bool:
     """Whether a FAILED summary of the same verifier and place is not older; without a time, it is not."""
-    if text_at(refusal.predicate, "verifier", "id") != claims.verifier_id:
-        return False
-    if text_at(refusal.predicate, "resourceUri") not in _places(candidate.image):
-        return False
-    try:
-        refused_at = time_verified(refusal)
-    except EvidenceError:
-        return True
-    return claims.verified_at is None or refused_at >= claims.verified_at
+    for place in _places(candidate.image):
+        key = (claims.verifier_id, place)
+        if key in candidate.refusals:
+            refused_at = candidate.refusals[key]
+            if refused_at is None or claims.verified_at is None or refused_at >= claims.verified_at:
+                return True
+    return False
 
 
 def _age(candidate: SummaryCandidate) -> Iterator[PolicyCheck]:

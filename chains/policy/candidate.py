@@ -74,6 +74,8 @@ class Candidate:
     away: frozenset[int] = frozenset()
     moments: tuple[datetime, ...] = ()
     """The verified times of all signatures that its signer made over this very statement."""
+    is_read: bool = True
+    """Whether nothing was found that could not be read."""
 
     basis = "provenance"
 
@@ -192,6 +194,7 @@ def candidates(
     stores: tuple[str, ...],
     places: Mapping[bytes, frozenset[int]] | None,
     away: frozenset[int] = frozenset(),
+    is_read: bool = True,
 ) -> list[Candidate]:
     """Return a candidate for each provenance statement, those that a trust entry vouches for first."""
     moments: dict[tuple[bytes, str], tuple[datetime, ...]] = {}
@@ -216,6 +219,7 @@ def candidates(
             None if places is None else places.get(one.attestation.payload, frozenset()),
             away,
             moments[one.attestation.payload, one.signed_by.name],
+            is_read,
         )
         for one in verified
         if one.is_provenance

@@ -87,6 +87,7 @@ def _decide(
 
     judged, accepted = judge(opened.signers), judge(opened.accept)
     verified = _verified(judged)
+    is_read = all(left.reason is not Reason.UNREADABLE for left in search.skipped)
     places = _places(search, verified) if opened.policy.require.every_store else None
     found_candidates = candidates(
         opened,
@@ -97,9 +98,12 @@ def _decide(
         stores=tuple(stores),
         places=places,
         away=search.away,
+        is_read=is_read,
     )
     answers = [verification for _, verification in accepted]
-    summaries = summary_candidates(opened, image, answers, verified, now=now, is_whole=not search.errors)
+    summaries = summary_candidates(
+        opened, image, answers, verified, now=now, is_whole=not search.errors, is_read=is_read
+    )
     evidence = _evidence_check(judged, accepted, search, (*found_candidates, *summaries))
     if accepted:
         expected = f"{_PROVENANCE}, or {_SUMMARY}" if opened.trust else _SUMMARY

@@ -16,7 +16,8 @@ GUIDANCE = {
         "correct the store's URL or our credentials for it: chains doctor shows which one refuses"
     ),
     Reason.EVIDENCE_UNDECIDED: (
-        "compare this machine's clock with the times of the evidence, and report an internal error"
+        "remove what the answer lists as unreadable, compare this machine's clock with the times of the "
+        "evidence, and report an internal error"
     ),
     Reason.BUILDER_NOT_TRUSTED: (
         "build with a builder that the policy trusts, or add a trust entry for this one"

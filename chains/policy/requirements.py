@@ -266,6 +266,11 @@ def _max_age(candidate: Candidate) -> Found:
         # a store that is away may hold a copy with an earlier time, and others a later one of somebody's
         reason, actual = PolicyReason.STORE_UNAVAILABLE, f"signed {span(max(age, timedelta()))} ago{away}"
         yield PolicyCheck(Requirement.MAX_AGE, Result.ERROR, expected, actual, reason, GUIDANCE[reason], own)
+    elif age <= longest and not candidate.is_read:
+        # so may what was not read; whoever may add to a repository can list too much
+        reason = PolicyReason.EVIDENCE_UNDECIDED
+        actual = f"signed {span(max(age, timedelta()))} ago, and not everything about the image could be read"
+        yield PolicyCheck(Requirement.MAX_AGE, Result.ERROR, expected, actual, reason, GUIDANCE[reason], own)
     elif age <= longest:
         yield _pass(Requirement.MAX_AGE, expected, f"signed {span(max(age, timedelta()))} ago", own)
     else:

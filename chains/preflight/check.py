@@ -29,6 +29,7 @@ from storage.formats.reference import Image, canonical
 from storage.record import Platform
 
 _UNMATCHED = "no policy is for this image"
+_ON_NODE = "sha256:"
 AT_ONCE = 16
 """Images in work at the same time."""
 T = TypeVar("T")
@@ -110,6 +111,8 @@ class _Asking:
     async def resolve(self, text: str, uses: Sequence[Use]) -> Image | ImageCheck:
         """Find the image that a text names, by digest, or why it cannot be asked about."""
         found = await _image(text, self.places)
+        if text.startswith(_ON_NODE) and any(use.kind is UseKind.DESIRED for use in uses):
+            found = State.UNDECIDED, "it names an image that a node has, which no registry can look up"
         if isinstance(found, Image):
             self._by_text[text] = found
             return found
@@ -242,7 +245,7 @@ async def _each(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> Non
 
 async def _image(text: str, places: Places) -> Image | tuple[State, str]:
     """Return the image that a text names, by digest, or the state and why it cannot be asked about."""
-    if text.startswith("sha256:"):
+    if text.startswith(_ON_NODE):
         told = "the container runtime reports the digest of a configuration, which no registry can look up"
         return State.SKIP, told
     try:

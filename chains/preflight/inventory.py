@@ -148,6 +148,8 @@ def from_files(paths: Sequence[str], inventory: Inventory) -> None:
                 )
                 continue
             for document in _documents(data, _printable(where), inventory):
+                if not isinstance(document, Mapping | list | None):
+                    inventory.tell(f"{_printable(where)}: a document in it is no object")
                 for item in items_of(document, inventory.tell):
                     inventory.add(item, where)
         if before == (inventory.objects, len(inventory.problems)):

@@ -22,7 +22,7 @@ from chains.policy.verdict import Decision
 from chains.statements.vsa import VSA
 from chains.verify.verdict import Verdict
 from signers.keys.keyset import MEDIA_TYPE
-from storage.record import Evidence
+from storage.record import Evidence, SkipKind, Skipped
 from tests.faults.verify.forge import (
     DIGEST,
     IMAGE,
@@ -208,6 +208,30 @@ def test_a_store_that_is_away_may_have_a_refusal() -> None:
     found = verdict(door(), Shelf(held(vsa())), Broken())
     assert found.verdict is Verdict.INDETERMINATE
     assert wrong(found) == {"vsa": "store_unavailable"}
+
+
+@pytest.mark.parametrize("spec", [{}, {"unavailable": "warn"}])
+@pytest.mark.parametrize("kind", SkipKind)
+def test_what_was_not_read_may_be_a_refusal_whatever_follows_from_stores_that_are_away(
+    kind: SkipKind, spec: Json
+) -> None:
+    left = Skipped("registry.example.com/team/app@sha256:1", "", "there are more than 200 referrers", kind)
+    found = verdict(door(**spec), Shelf(held(vsa()), skipped=[left]))
+    if kind is SkipKind.FOREIGN:
+        assert found.verdict is Verdict.VERIFIED
+    else:
+        assert (found.verdict, found.decision) == (Verdict.INDETERMINATE, Decision.DENY)
+        assert wrong(found) == {"vsa": "evidence_undecided"}
+
+
+def test_the_last_of_many_refusals_counts_in_any_order() -> None:
+    early, late = (failed(timeVerified=f"2026-10-05T0{hour}:00:00Z") for hour in (7, 9))
+    unknown = failed(timeVerified="then")
+    passed = held(vsa())
+    assert verdict(door(), passed, held(early)).verdict is Verdict.VERIFIED
+    for refusals in ((early, late), (late, early), (early, unknown), (unknown, early)):
+        found = verdict(door(), passed, *map(held, refusals))
+        assert wrong(found) == {"vsa": "verification_failed"}
 
 
 def aged(longest: str = "24h", **spec: Json) -> Json:

@@ -175,12 +175,19 @@ def _signed(statement: Json, location: str, *ages: timedelta) -> VerifiedStateme
     return VerifiedStatement(attestation, parse_statement(payload), by, ())
 
 
-def _ages(*verified: VerifiedStatement, is_whole: bool = True) -> list[str]:
+def _ages(*verified: VerifiedStatement, is_whole: bool = True, is_read: bool = True) -> list[str]:
     (policy,) = opened(document())
     policy = replace(policy, policy=replace(policy.policy, require=Requirements(max_age=timedelta(days=30))))
     verified = tuple(replace(one, signers=policy.trust) for one in verified)
     found = candidates(
-        policy, read_image(REF), verified, now=NOW, is_whole=is_whole, stores=("shelf:",), places=None
+        policy,
+        read_image(REF),
+        verified,
+        now=NOW,
+        is_whole=is_whole,
+        stores=("shelf:",),
+        places=None,
+        is_read=is_read,
     )
     checks = [check for one in found for check in check_all(one) if check.id == "maxAge"]
     return [check.reason.value if check.reason else "" for check in checks]
@@ -212,6 +219,12 @@ def test_no_statement_is_young_enough_while_an_older_copy_may_lie_in_a_store_tha
 ) -> None:
     one = _signed(tekton(), "sha256:one", *([age] if age else []))
     assert _ages(one, is_whole=is_whole) == [reason]
+
+
+def test_no_statement_is_young_enough_while_an_older_copy_may_be_among_what_was_not_read() -> None:
+    young, old = (_signed(tekton(), f"sha256:{days}", timedelta(days=days)) for days in (1, 40))
+    assert _ages(young, is_read=False) == ["evidence_undecided"]
+    assert _ages(old, is_read=False) == ["too_old"]
 
 
 HIDDEN = [

@@ -196,6 +196,28 @@ def test_more_uses_than_the_limit_are_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert found.problems == ["more than 3 places name an image: look at fewer files or namespaces"]
 
 
+@pytest.mark.parametrize("text", ["hello", "7", "'kind: Pod'"])
+def test_a_document_that_is_no_object_is_told_beside_good_ones(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pods.yaml").write_text(f"{json.dumps(workload('Pod', REF))}\n---\n{text}\n---\n---\n")
+    inventory = Inventory()
+    from_files([str(tmp_path)], inventory)
+    assert [use.image for use in inventory.uses] == [REF]
+    assert inventory.problems == [f"{tmp_path / 'pods.yaml'}: a document in it is no object"]
+
+
+def test_an_image_that_only_a_node_knows_is_undecided_where_it_is_asked_for() -> None:
+    own = f"sha256:{'a' * 64}"
+    (check,) = checked(inventory_of(workload("Pod", own)))
+    assert (check.state, check.explanation) == (
+        State.UNDECIDED,
+        "it names an image that a node has, which no registry can look up",
+    )
+    running = workload("Pod", REF) | {"status": {"containerStatuses": [{"name": "c0", "imageID": own}]}}
+    inventory = inventory_of(running)
+    found = {check.image: check.state for check in checked(inventory)}
+    assert found == {REF: State.PASS, own: State.SKIP}
+
+
 def test_a_path_without_any_object_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
