@@ -26,6 +26,7 @@ from chains.doctor.local import check_config, check_key, check_services, check_s
 from chains.doctor.packages import check_packages
 from chains.doctor.process import check_names, check_process
 from chains.doctor.report import HEADER, DoctorCheck, exit_code, rows_of, summary_of, to_json
+from chains.doctor.webhook import check_webhook
 from chains.errors import UsageError
 from chains.loop import carry_out
 from chains.terminal import write_json, write_text
@@ -94,6 +95,7 @@ async def _ask_cluster(
             found += await check_rights(cluster, namespaces, options.system_namespace)
             found += await check_tekton(cluster, options.tekton_namespace)
             found.append(await check_admission(cluster))
+            found.append(await check_webhook(cluster))
     except (ClusterError, ssl.SSLError) as error:
         step = "check the server's address, the token or certificate, and the way there"
         # the results so far stay; this failure replaces the check of the connection

@@ -21,7 +21,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from chains.admission.authority import new_authority
 from chains.cli.main import run as chains
+from chains.cluster.client import Cluster
+from chains.cluster.discovery import find_access
+from chains.doctor.report import DoctorCheck
+from chains.doctor.webhook import check_webhook
 from chains.policy.document.load import load_policies
 from chains.policy.engines.gatekeeper import ProviderAt, generate
 from chains.policy.engines.generated import to_yaml
@@ -766,6 +771,58 @@ def test_certificates_are_made_and_renewed_by_the_shipped_account_in_an_order_wi
         made.patch("tls", {"metadata": {"labels": {"app": "other"}}})
         assert chains(["admission-certificates", "--kubeconfig", str(made.kubeconfig)]) == 2
         assert made.pair("tls") == (certificate, key)
+    finally:
+        made.close()
+
+
+def test_doctor_says_that_nobody_answers_and_how_to_open_the_cluster(door: Door, tmp_path: Path) -> None:
+    access = find_access(str(door.api.kubeconfig(tmp_path)))
+
+    def examined() -> DoctorCheck:
+        async def ask() -> DoctorCheck:
+            async with Cluster(access) as cluster:
+                return await check_webhook(cluster)
+
+        return asyncio.run(ask())
+
+    def endpoints(ready: bool) -> None:
+        slices = "/apis/discovery.k8s.io/v1/namespaces/chains-admission/endpointslices/door"
+        body = {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": "door", "labels": {"kubernetes.io/service-name": "chains-admission"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}}],
+        }
+        query = "?fieldManager=test&force=true"
+        door.api.request("PATCH", slices + query, body, kind="application/apply-patch+yaml")
+
+    assert examined().state == "skipped"
+    (tmp_path / "made").mkdir()
+    made = Certificates(door, tmp_path / "made")
+    try:
+        closed = examined()
+        assert (closed.state, closed.name) == ("failed", "admission webhook")
+        assert "no replica of chains-admission/chains-admission is ready" in closed.detail
+        assert closed.next_step.startswith(
+            "kubectl delete validatingwebhookconfiguration chains-admission opens"
+        )
+        endpoints(ready=False)
+        assert examined().state == "failed"
+        endpoints(ready=True)
+        good = examined()
+        assert (good.state, good.detail) == ("ok", "images.admission.provenance.chains: 1 replica ready")
+        path = f"{REGISTRATION}/validatingwebhookconfigurations/chains-admission"
+        ended = new_authority(datetime(2010, 1, 1, tzinfo=UTC)).certificate
+        patch = [
+            {
+                "op": "replace",
+                "path": "/webhooks/0/clientConfig/caBundle",
+                "value": base64.b64encode(ended).decode(),
+            }
+        ]
+        door.api.request("PATCH", path, patch, kind="application/json-patch+json")
+        assert "the CA in its caBundle ended at 2019-12-30T00:00:00Z" in examined().detail
     finally:
         made.close()
 
