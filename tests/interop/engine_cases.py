@@ -172,6 +172,36 @@ def _attribute(name: str, **more: Json) -> Callable[[Json], None]:
     return change
 
 
+def _containers(*facts: tuple[str, Json], ran: tuple[str, ...] = ()) -> Callable[[Json], None]:
+    """A report of a hermetic run that says of containers whether their images were named by digest."""
+
+    def change(statement: Json) -> None:
+        _report()(statement)
+        told = [("CONTAINER_FACTS", name, {"imagePinned": value}) for name, value in facts]
+        told += [("HERMETIC_EXECUTION", name, {}) for name in ran]
+        attributes = statement["predicate"]["attributes"]
+        names = {"CONTAINER_FACTS", "HERMETIC_EXECUTION"}
+        attributes[:] = [one for one in attributes if one["attribute"] not in names]
+        attributes += [
+            {"attribute": name, "target": {"name": target}, "conditions": value}
+            for name, target, value in told
+        ]
+
+    return change
+
+
+PIN_CASES = [
+    Case(
+        "every image by digest",
+        report=_containers(("step/a", True), ("sidecar/b", True), ("other", False), ran=("step/a",)),
+        admitted=True,
+    ),
+    Case("one image by tag", report=_containers(("step/a", True), ("step/b", False))),
+    Case("one image twice, once by tag", report=_containers(("step/a", True), ("step/a", False))),
+    Case("a pin that is no truth value", report=_containers(("step/a", "true"))),
+    Case("a step of which nothing is said", report=_containers(("step/a", True), ran=("step/a", "step/b"))),
+    Case("nothing said of containers", report=_containers()),
+]
 REPORT_CASES = [
     Case("report of a hermetic run", report=_report(), admitted=True),
     Case("run that was not hermetic", report=_report(level="partly")),

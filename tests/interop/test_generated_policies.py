@@ -30,6 +30,7 @@ from tests.faults.verify.forge import NOW
 from tests.interop.engine_cases import (
     CASES,
     HOSTILE_CASES,
+    PIN_CASES,
     REPORT_CASES,
     TASK_CASES,
     Case,
@@ -125,7 +126,7 @@ def images(referrers_registry: Registry, tmp_path_factory: pytest.TempPathFactor
     return make_images(
         referrers_registry,
         tmp_path_factory.mktemp("cases"),
-        [*CASES, *HOSTILE_CASES, *REPORT_CASES, *TASK_CASES],
+        [*CASES, *HOSTILE_CASES, *PIN_CASES, *REPORT_CASES, *TASK_CASES],
     )
 
 
@@ -218,17 +219,17 @@ def test_a_statement_that_must_exist_may_be_signed_by_any_signer_of_its_type(
     assert {column: decide(asked) for column, decide in COLUMNS.items()} == dict.fromkeys(COLUMNS, expected)
 
 
+REPORT = {"hermetic": "enforced", "outcome": "succeeded", "namespaces": ["x", "c*"], "rejectedHints": False}
+
+
+@pytest.mark.parametrize(
+    ("cases", "require"), [(REPORT_CASES, REPORT), (PIN_CASES, {"stepImages": {"pinned": True}})]
+)
 def test_kyverno_compares_the_report_of_the_same_run_by_the_same_signer(
-    images: Images, tmp_path: Path, request: pytest.FixtureRequest
+    cases: list[Case], require: Json, images: Images, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    require = {
-        "hermetic": "enforced",
-        "outcome": "succeeded",
-        "namespaces": ["x", "c*"],
-        "rejectedHints": False,
-    }
-    asked = ask(images.policy(**require), images, REPORT_CASES, tmp_path, request)
-    expected = {case.name: case.admitted for case in REPORT_CASES}
+    asked = ask(images.policy(**require), images, cases, tmp_path, request)
+    expected = {case.name: case.admitted for case in cases}
     assert {column: COLUMNS[column](asked) for column in ("chains verify", "kyverno")} == {
         "chains verify": expected,
         "kyverno": expected,
@@ -242,3 +243,13 @@ def test_every_engine_compares_where_tasks_come_from(
     asked = ask(policy, images, TASK_CASES, tmp_path, request)
     expected = {case.name: case.admitted for case in TASK_CASES}
     assert {column: decide(asked) for column, decide in COLUMNS.items()} == dict.fromkeys(COLUMNS, expected)
+
+
+@pytest.mark.parametrize(("mode", "admitted"), [("enforce", False), ("warn", True), ("audit", True)])
+def test_policy_controller_only_warns_where_the_policy_does(
+    mode: str, admitted: bool, images: Images, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    policy = images.policy()
+    policy["spec"]["mode"] = mode
+    asked = ask(policy, images, CASES[:2], tmp_path, request)
+    assert _policy_controller(asked) == {"right": True, "no evidence": admitted}

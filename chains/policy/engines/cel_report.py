@@ -8,14 +8,27 @@ from chains.policy.engines.re2 import NOTHING, quoted
 from chains.policy.reasons import Requirement
 from chains.statements.attributes import Attribute
 
-EXPRESSED = frozenset(
+_OF_REPORTS = frozenset(
     {Requirement.HERMETIC, Requirement.OUTCOME, Requirement.NAMESPACES, Requirement.REJECTED_HINTS}
 )
+_STEPS = r"\A(?:step|sidecar)/"
+
+
+def expressed(require: Requirements) -> frozenset[Requirement]:
+    """Return the requirements that are compared as a whole; repositories of step images are not."""
+    images = require.step_images
+    is_whole = images is None or not images.repositories
+    return _OF_REPORTS | ({Requirement.STEP_IMAGES} if is_whole else set())
 
 
 def needs_report(require: Requirements) -> bool:
     """Whether something of this is required that an execution report alone shows."""
-    return bool(require.hermetic or require.outcome or require.namespaces or require.no_rejected_hints)
+    named = (require.hermetic, require.outcome, require.namespaces, require.no_rejected_hints)
+    return any(named) or _asks_pins(require)
+
+
+def _asks_pins(require: Requirements) -> bool:
+    return require.step_images is not None and require.step_images.pinned
 
 
 def report_condition(require: Requirements, report: str, provenance: str) -> str:
@@ -43,7 +56,20 @@ def report_condition(require: Requirements, report: str, provenance: str) -> str
         found.append(_namespaces(require, report))
     if require.no_rejected_hints:
         found.append(_about(report, [Attribute.HINT_REJECTED], ["size(a) == 0"]))
+    if _asks_pins(require):
+        found.append(_pins(report))
     return " &&\n    ".join(found)
+
+
+def _pins(report: str) -> str:
+    """Return that a report says of every step and sidecar that its image was named by digest."""
+    name = path("x", ("target", "name"))
+    is_step = f"(type({name}) == string && {name}.matches({text(_STEPS)}))"
+    facts = f"{_named(report, [Attribute.CONTAINER_FACTS])}.filter(x, {is_step})"
+    steps = f"{_named(report, [Attribute.HERMETIC_EXECUTION])}.filter(x, {is_step})"
+    pinned = f"a.all(x, {path('x', ('conditions', 'imagePinned'))} == true)"
+    told = f"{steps}.all(s, a.exists(x, {name} == {path('s', ('target', 'name'))}))"
+    return f"[{facts}].all(a, size(a) > 0 && {pinned} && {told})"
 
 
 def _namespaces(require: Requirements, report: str) -> str:
@@ -64,6 +90,10 @@ def _namespaces(require: Requirements, report: str) -> str:
 
 def _about(report: str, attributes: list[Attribute], conditions: list[str]) -> str:
     """Return that conditions hold for the list ``a`` of a report's attributes with these names."""
+    return f"[{_named(report, attributes)}].all(a, {' && '.join(conditions)})"
+
+
+def _named(report: str, attributes: list[Attribute]) -> str:
     listed = path(f"{report}.predicate", ("attributes",), "dyn([])")
     named = f"{path('x', ('attribute',))} in {literal([one.value for one in attributes])}"
-    return f"[{listed}.filter(x, type(x) == map ? {named} : false)].all(a, {' && '.join(conditions)})"
+    return f"{listed}.filter(x, type(x) == map ? {named} : false)"

@@ -17,8 +17,7 @@ from chains.policy.document.format import Mode, Operator
 from chains.policy.document.patterns import ImagePattern
 from chains.policy.document.policy import NamespacesWanted, Policy
 from chains.policy.engines import cel
-from chains.policy.engines.cel_report import EXPRESSED as REPORT
-from chains.policy.engines.cel_report import needs_report, report_condition
+from chains.policy.engines.cel_report import expressed, needs_report, report_condition
 from chains.policy.engines.demands import (
     VOLUMES,
     Limits,
@@ -77,7 +76,7 @@ def generate(opened: OpenedPolicy, now: datetime) -> Generated:
     """Return the ImageValidatingPolicy of a policy."""
     policy = opened.policy
     limits = [
-        *unexpressed(policy, EXPRESSED | REPORT | times_expressed(opened), now),
+        *unexpressed(policy, EXPRESSED | expressed(policy.require) | times_expressed(opened), now),
         *value_limits(policy.require),
     ]
     attestors = _Attestors(policy, limits)
