@@ -172,3 +172,13 @@ def test_a_period_selects_what_matches_and_not_what_was_made_of_it() -> None:
 def test_a_time_that_is_none_is_no_time(text: str) -> None:
     found = of_key(made(1, stated=text), window=Window(start=COMPROMISE))
     assert found == {"image-1": "verified"}
+
+
+def test_a_period_begins_with_its_first_moment_and_ends_before_its_last_one() -> None:
+    held = made(1, stamped=OLDER), made(2, stamped=NEWER)
+    assert of_key(*held, window=Window(start=NEWER)).keys() == {"image-2"}
+    assert of_key(*held, window=Window(end=NEWER)).keys() == {"image-1"}
+
+
+def test_the_moment_of_the_compromise_is_not_before_it() -> None:
+    assert of_key(made(1, stamped=OLDER), window=Window(since=OLDER)) == {"image-1": "verified"}
