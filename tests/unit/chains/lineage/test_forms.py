@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from chains.columns import columns_of
 from chains.lineage import drawing, layered
 from chains.lineage.blast_radius import BlastRadius
 from chains.lineage.drawing import MOST_DRAWN, draw
@@ -235,3 +236,13 @@ def test_an_empty_answer_has_a_picture_too() -> None:
     found = draw(asked(Wanted(Searched([public("nobody")])), Whole(form_a(provenance()))))
     assert [node.style for node in found.nodes] == ["wanted"]
     ET.fromstring(layered.to_svg(found))
+
+
+@pytest.mark.parametrize(
+    "name", ["registry.example.com/a/very/long/name/of-an-image", "\u540d\u524d" * 40, "x"]
+)
+def test_a_long_name_keeps_its_end_and_fits_its_box(name: str) -> None:
+    (node,) = (one for one in draw(found_of(hostile(name))).nodes if one.style != "wanted")
+    assert columns_of(node.lines[0]) <= 31
+    assert name.endswith(node.lines[0].removeprefix("\u2026"))
+    assert node.lines[0].startswith("\u2026") is (columns_of(name) > 31)

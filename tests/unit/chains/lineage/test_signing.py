@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from chains.lineage.signing import Searched, Trust
 from chains.lineage.wanted import Kind, Wanted
 from chains.verify.criteria import CertificateWanted, NameWanted
+from signers.formats.bundle import Bundle
 from storage.record import Evidence
 from tests.faults.verify import sigstore
 from tests.faults.verify.forge import (
@@ -53,6 +56,7 @@ def test_every_signature_of_an_envelope_is_looked_at_whoever_is_trusted() -> Non
         found = asked(Wanted(Searched([public(searched)])), Whole(held), trust=Trust([public(trusted)]))
         assert list(states(found).values()) == ["verified"]
         assert found.artifacts[0].because[Kind.KEY].text == public(searched).keyid
+        assert found.collected.claims[0].signer == public(trusted).keyid
 
 
 @pytest.mark.parametrize("name", ["keyid", "cosign_hint"])
@@ -151,3 +155,20 @@ def test_a_certificate_that_cannot_be_read_states_nobody(pem: str) -> None:
     everybody = CertificateWanted(NameWanted(".*", is_regexp=True), NameWanted(".*", is_regexp=True))
     found = asked(Wanted(Searched(identities=[everybody])), Whole(held))
     assert found.exit_code == 0
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_copies_the_one_that_verifies_counts(order: int) -> None:
+    checked = sigstore.golden("certificate-v1")
+    bundle = Bundle.from_bytes(checked.data)
+    pem = x509.load_der_x509_certificate(bundle.certificates[0]).public_bytes(Encoding.PEM).decode()
+    bare = evidence(bundle.envelope.to_bytes(), "dsse", annotations={"dev.sigstore.cosign/certificate": pem})
+    wanted, trust = Wanted(Searched(identities=[sigstore.WANTED])), Trust(root=sigstore.ROOT)
+    alone = asked(wanted, Whole(bare), trust=trust, now=sigstore.NOW)
+    assert list(states(alone).values()) == ["claimed"], "it has no time"
+    both = asked(wanted, Whole(*[checked, bare][::order]), trust=trust, now=sigstore.NOW)
+    assert list(states(both).values()) == ["verified"]
+    (claim,) = both.collected.claims
+    assert not claim.found[Kind.IDENTITY].is_claimed
+    assert claim.moment is not None
+    assert len(claim.places) == 2

@@ -78,11 +78,12 @@ def test_other_builders_dependencies_are_sources_or_dependencies() -> None:
                 "resolvedDependencies": [
                     {"uri": "git+https://github.com/a/b@refs/heads/main", "digest": {"gitCommit": "A" * 40}},
                     {"name": "task", "uri": "oci://r.example/x", "digest": {"sha256": "3" * 64}},
+                    {"uri": "oci://r.example/runner", "digest": {"sha256": "4" * 64}},
                 ],
             }
         },
     )
-    assert [one.role for one in facts.inputs] == [Role.SOURCE, Role.DEPENDENCY]
+    assert [one.role for one in facts.inputs] == [Role.SOURCE, Role.DEPENDENCY, Role.DEPENDENCY]
     assert facts.inputs[0].digests == (f"gitCommit:{'a' * 40}",)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 
@@ -94,7 +95,8 @@ def test_a_timestamp_by_a_stranger_makes_nothing_older() -> None:
     assert found == {"image-1": "verified"}
 
 
-def test_the_earliest_verified_time_of_all_copies_counts() -> None:
+@pytest.mark.parametrize("moments", [(NEWER, OLDER), (OLDER, NEWER)])
+def test_the_earliest_verified_time_of_all_copies_counts(moments: tuple[datetime, datetime]) -> None:
     wanted = Wanted(Searched([public()]))
     by = signer()
     signed = envelope(
@@ -104,7 +106,7 @@ def test_the_earliest_verified_time_of_all_copies_counts() -> None:
         )
     )
     copies = []
-    for moment in (NEWER, OLDER):
+    for moment in moments:
         stamp = {"signedTimestamp": encoded(instance().timestamp(signed.signatures[0].sig, Stamp(moment)))}
         copies.append(evidence(build_bundle(signed, by.keyid, timestamps=[stamp]), "bundle-v0.3"))
     found = asked(wanted, Whole(*copies), trust=Trust(root=root()), window=Window(since=COMPROMISE))
@@ -182,3 +184,17 @@ def test_a_period_begins_with_its_first_moment_and_ends_before_its_last_one() ->
 
 def test_the_moment_of_the_compromise_is_not_before_it() -> None:
     assert of_key(made(1, stamped=OLDER), window=Window(since=OLDER)) == {"image-1": "verified"}
+
+
+def test_a_wrong_timestamp_makes_a_statement_of_somebody_trusted_a_claim_as_verify_does() -> None:
+    wanted = Wanted(dependencies=[dependency_wanted(f"sha256:{ROOT_IMAGE}")])
+    trust = Trust([public()], root=root())
+    held = made(1, stamped=OLDER, stamp_of=Instance.new()), made(2, stamped=OLDER)
+    assert states(asked(wanted, Whole(*held), trust=trust)) == {"image-1": "claimed", "image-2": "verified"}
+
+
+def test_the_time_that_a_store_states_counts_where_the_statement_has_none() -> None:
+    told = {"created": "2025-06-01T00:00:00Z"}
+    held = replace(made(1), **told), replace(made(2, stated="2025-06-05T00:00:00Z"), **told)
+    found = asked(Wanted(Searched([public()])), Whole(*held), window=Window(start=COMPROMISE))
+    assert (states(found), found.left_out) == ({"image-2": "verified"}, (0, 1))
