@@ -1,19 +1,23 @@
-"""What Kubernetes itself can demand, by the documents that we write for it: its own API server decides."""
+"""What a real API server makes of documents that we write: policies of Kubernetes itself, objects of Gatekeeper."""
 
 from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from chains.policy.engines.admission_policy import generate
+from chains.policy.engines.gatekeeper import ProviderAt
+from chains.policy.engines.gatekeeper import generate as for_gatekeeper
 from chains.policy.engines.generated import to_yaml
 from tests.faults.verify.forge import NOW
 from tests.testbed.admission_server import pod
-from tests.testbed.cluster import MERGE, ApiError, ApiServer
+from tests.testbed.certificates import make_certificates
+from tests.testbed.cluster import MERGE, ApiError, ApiServer, definitions_of, install_crds
 from tests.unit.chains.policy.made import document, opened
 
 pytestmark = pytest.mark.server
@@ -87,3 +91,21 @@ def test_kubernetes_itself_demands_digests_and_repositories_and_no_more(api_serv
     debug = {"spec": {"ephemeralContainers": [{**container, "terminationMessagePolicy": "File"}]}}
     with pytest.raises(ApiError, match="must be named by digest"):
         api_server.request("PATCH", f"{path}/running/ephemeralcontainers", debug, kind=STRATEGIC)
+
+
+def test_gatekeepers_objects_fit_its_own_definitions(api_server: ApiServer, tmp_path: Path) -> None:
+    install_crds(
+        api_server,
+        definitions_of("gatekeeper", "github.com/open-policy-agent/frameworks/constraint", "config/crds"),
+        ["templates.gatekeeper.sh/v1/constrainttemplates", "externaldata.gatekeeper.sh/v1beta1/providers"],
+    )
+    (policy,) = opened(document())
+    provider = ProviderAt(ca=make_certificates(tmp_path).ca_file.read_bytes())
+    # the definition of the constraint is made by Gatekeeper itself, of the template
+    for written in for_gatekeeper(policy, NOW, provider).documents[:2]:
+        plural = f"{written['kind'].lower()}s"
+        path = f"/apis/{written['apiVersion']}/{plural}?fieldValidation=Strict"
+        created = api_server.request("POST", path, written)
+        spec = created["spec"]
+        spec.get("crd", {}).get("spec", {}).get("validation", {}).pop("legacySchema", None)  # a default
+        assert spec == written["spec"]

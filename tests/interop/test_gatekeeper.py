@@ -223,6 +223,7 @@ def everywhere(image: str) -> Iterator[Mapping[str, Json]]:
             pod(GOOD, ephemeralContainers=[container]), operation="UPDATE", old=pod(image)
         ),
         "a pod of the audit": review(pod(image), operation=""),
+        "an old object that is not updated": review(pod(image), old=pod(image)),
         "a container without a name": review({"spec": {"containers": [{"image": image}]}}),
     }
     template = {"template": pod(image)}
@@ -259,8 +260,25 @@ def test_what_an_update_leaves_as_it_was_and_what_is_deleted_is_not_asked_about(
             {"spec": {"template": pod(BAD)}},
         ),
         review({"spec": {"containers": []}}),
+        review({"spec": {"template": pod("")}}, "Deployment", "apps"),
     ]
     assert all(told == Review(True, (), (), ()) for told in door.reviews(document(), asked))
+    assert door.asked == []
+
+
+def test_an_object_in_which_no_pod_is_found_is_denied_and_may_be_deleted(door: Door) -> None:
+    empty = {"spec": {"replicas": 1}}
+    denied, deleted = door.reviews(
+        document(),
+        [
+            review(empty, "Deployment", "apps"),
+            review(empty, "Deployment", "apps", operation="DELETE", old=empty),
+        ],
+    )
+    assert denied.denials == (
+        "[production] policy production: it is not known where an object of kind Deployment names images",
+    )
+    assert deleted.allowed
     assert door.asked == []
 
 
