@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cel_expr_python import cel
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from chains.documents.regexps import regexp_problem
@@ -64,7 +64,7 @@ _NAMES = st.text(alphabet="abcxy0129.@/:-_+$^ \n[]{},é𝄞٣\u00a0", max_size=8
 
 
 @pytest.mark.parametrize("pattern", IDENTITIES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(name=_NAMES)
 def test_an_identity_s_expression_matches_the_same_names_as_a_whole(pattern: str, name: str) -> None:
     wanted = NameWanted(pattern, is_regexp=True)
@@ -76,7 +76,7 @@ def test_an_identity_s_expression_matches_the_same_names_as_a_whole(pattern: str
     assert matches(written, name) is expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(alphabet="ab01.*+?|()[]^$\\{}-,d", max_size=10), st.text(alphabet="ab01.\n", max_size=6))
 @example("a$", "a\n")
 @example("[]a]", "]")
@@ -135,7 +135,7 @@ _ALLOWED = [
 ]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_URIS, st.sampled_from(_ALLOWED))
 def test_a_source_s_expression_matches_exactly_the_spellings_that_are_allowed(
     uri: str, allowed: SourceAllowed
@@ -144,7 +144,7 @@ def test_a_source_s_expression_matches_exactly_the_spellings_that_are_allowed(
     assert matches(source_expression(allowed), uri) is (source is not None and allowed.allows(source))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_URIS | st.text(alphabet="giths+@:./-?# \u00a0\x1c\u017fa0", max_size=12))
 @example("ubuntu@sha256:" + "0" * 64)
 @example("x@\u017fha1:y")
@@ -202,7 +202,7 @@ def _name(image: str) -> tuple[str, str]:
     return repository.registry, repository.name
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_PATTERNS, _IMAGES)
 def test_a_glob_of_policy_controller_is_for_the_same_images(text: str, image: str) -> None:
     pattern = ImagePattern.parse(text)
@@ -214,7 +214,7 @@ def test_a_glob_of_policy_controller_is_for_the_same_images(text: str, image: st
     assert matches(f"^{compiled}$", reference) is pattern.matches(read_image(f"oci://{image}"))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_PATTERNS, _IMAGES)
 def test_an_expression_of_kyverno_is_for_the_same_images(text: str, image: str) -> None:
     pattern = ImagePattern.parse(text)
@@ -223,7 +223,7 @@ def test_an_expression_of_kyverno_is_for_the_same_images(text: str, image: str) 
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_PATTERNS, _IMAGES)
 @example("docker.io/library/*", f"docker.io/library/nginx{_AT}")
 @example("docker.io/library/nginx", f"nginx{_AT}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chains.policy.engines.gatekeeper import ProviderAt
@@ -123,7 +123,7 @@ def _texts(value: Json) -> list[str]:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(written=_POLICIES)
 def test_what_is_generated_parses_and_holds_no_key_of_others(target: str, written: Json) -> None:
     (policy,) = opened(written)
