@@ -125,7 +125,10 @@ def show_answers(answers: Sequence[ImageAnswer], options: Options) -> int:
 
 
 def namespace_of(options: Options) -> Namespace | None:
-    """Return the namespace that the options name. Raises :class:`UsageError`."""
+    """Return the namespace that the options name. Raises :class:`UsageError`.
+
+    Without labels these are not known, so that no policy is left out because of them.
+    """
     labels = {}
     for word in options.namespace_label or ():
         name, equals, value = word.partition("=")
@@ -136,4 +139,4 @@ def namespace_of(options: Options) -> Namespace | None:
         if labels:
             raise UsageError("--namespace-label belongs to --for-namespace NAME")
         return None
-    return Namespace(options.for_namespace, labels)
+    return Namespace(options.for_namespace, labels or None)

@@ -190,7 +190,7 @@ def _case(read: Mapping[str, Any], file: Path) -> Case:
         tuple(_beside(url, file.parent) for url in spec.get("stores", ())),
         spec["expect"],
         spec.get("now"),
-        None if namespace is None else Namespace(namespace["name"], namespace.get("labels", {})),
+        None if namespace is None else Namespace(namespace["name"], namespace.get("labels")),
         _run(spec, file.parent),
     )
 

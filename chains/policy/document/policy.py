@@ -64,6 +64,10 @@ class AcceptedVerifier:
     verified_levels: tuple[str, ...] = ()
 
 
+NAME_LABEL = "kubernetes.io/metadata.name"
+"""The label with its name that the API server gives each namespace."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelCondition:
     """One expression of a label selector."""
@@ -102,11 +106,12 @@ class NamespacesWanted:
         """Whether a namespace is one of these, or may be one if its labels are not known."""
         if self.names and not any(wildcard_matches(name, namespace.name) for name in self.names):
             return False
-        if namespace.labels is None:
+        if namespace.labels is None or not (self.labels or self.conditions):
             return True
-        if any(namespace.labels.get(key) != value for key, value in self.labels.items()):
+        labels = {NAME_LABEL: namespace.name, **namespace.labels}
+        if any(labels.get(key) != value for key, value in self.labels.items()):
             return False
-        return all(condition.fits(namespace.labels) for condition in self.conditions)
+        return all(condition.fits(labels) for condition in self.conditions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from chains.errors import UsageError
-from chains.policy.document.format import Mode
-from chains.policy.document.policy import Namespace
+from chains.policy.document.format import Mode, Operator
+from chains.policy.document.policy import LabelCondition, Namespace, NamespacesWanted
 from chains.policy.verdict import Decision
 from chains.verify.verdict import Verdict
 from tests.faults.verify.forge import (
@@ -178,6 +178,15 @@ def test_no_matching_policy_is_no_answer() -> None:
 def test_a_tag_is_never_judged() -> None:
     with pytest.raises(UsageError, match="no digest"):
         decided(document(), image=f"{IMAGE}:1")
+
+
+def test_every_namespace_has_the_label_that_the_api_server_gives_it() -> None:
+    wanted = NamespacesWanted(labels={"kubernetes.io/metadata.name": "shop"})
+    assert wanted.fits(Namespace("shop", {"env": "prod"}))
+    assert not wanted.fits(Namespace("other", {"env": "prod"}))
+    condition = LabelCondition("kubernetes.io/metadata.name", Operator.NOT_IN, ("shop",))
+    assert not NamespacesWanted(conditions=(condition,)).fits(Namespace("shop", {}))
+    assert NamespacesWanted(conditions=(condition,)).fits(Namespace("other", {}))
 
 
 def test_a_policy_is_for_its_namespaces_alone() -> None:

@@ -256,6 +256,16 @@ def test_a_case_that_is_wrong_is_told_with_its_place(capsys: pytest.CaptureFixtu
     )
 
 
+def test_labels_that_are_not_given_leave_no_policy_out(capsys: pytest.CaptureFixture[str]) -> None:
+    written = document(images=[IMAGE.partition("@")[0]])
+    written["spec"]["match"]["namespaces"] = {"matchLabels": {"env": "prod"}}
+    Path("labels.json").write_text(json.dumps(written))
+    command = ["policy", "explain", "labels.json", IMAGE, "--for-namespace", "shop"]
+    for labels, code in (([], 0), (["env=prod"], 0), (["env=test"], 1), (["team=a"], 1)):
+        given = [word for one in labels for word in ("--namespace-label", one)]
+        assert chains([*command, *given]) == code, capsys.readouterr()
+
+
 def test_explain_says_why_a_policy_is_not_for_an_image(capsys: pytest.CaptureFixture[str]) -> None:
     assert chains(["policy", "explain", "policy.yaml", "registry.example.com/other"]) == 1
     assert "none of its patterns matches" in capsys.readouterr().out
