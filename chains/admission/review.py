@@ -20,7 +20,7 @@ from chains.tekton.raw import Json, mapping_at, text_at
 API_VERSION = "admission.k8s.io/v1"
 LARGEST = 8 << 20
 """Bytes of a request. An object has at most 1.5 MiB in etcd, and an UPDATE sends it twice."""
-_MOST_VALUES = 1_500_000
+_MOST_VALUES = 800_000
 _LONGEST_UID = 256
 _LONGEST_NAME = 512
 _TIMEOUT = re.compile(r"(\d{1,4}(?:\.\d{1,9})?)(ms|s|m)", re.ASCII)

@@ -24,9 +24,16 @@ from chains.text import told
 from storage import lean_json
 
 VALIDATE, MUTATE, VERIFY = "/validate", "/mutate", "/verify"
+SMALL = 256 * 1024
+"""Bytes of a body that is read and judged whatever else is. Ordinary objects have some kilobytes."""
+MOST_LARGE = 3
+"""Larger requests in work at the same time: a body of 8 MiB may take a hundred once it is parsed."""
 _LONGEST_NAME = 300
 _log = logging.getLogger("chains.admission")
 Work = Callable[[Review, float], Awaitable[Validated]]
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+Timed = Callable[[web.Request, float, float], Awaitable[web.Response]]
+"""A handler that also gets when a request arrived and when it is to be answered, by the event loop's time."""
 
 
 def application(
@@ -34,14 +41,41 @@ def application(
 ) -> web.Application:
     """Return the application that answers the API server, and Gatekeeper."""
     found = web.Application(client_max_size=LARGEST)
+    large = asyncio.Semaphore(MOST_LARGE)
     found.add_routes(
         [
-            web.post(VALIDATE, handler("validate", validator.validate, metrics)),
-            web.post(MUTATE, handler("mutate", mutator.mutate, metrics, _UNCHANGED)),
-            web.post(VERIFY, provider(policies, answers, metrics)),
+            web.post(VALIDATE, _bounded(handler("validate", validator.validate, metrics), large)),
+            web.post(MUTATE, _bounded(handler("mutate", mutator.mutate, metrics, _UNCHANGED), large)),
+            web.post(VERIFY, _bounded(provider(policies, answers, metrics), large)),
         ]
     )
     return found
+
+
+def _bounded(handle: Timed, large: asyncio.Semaphore) -> Handler:
+    """Return a handler that lets few large requests in at once; the others wait until their deadline.
+
+    A request that is compressed, or whose length is not known, counts as large. What waits is not read, so it
+    takes no memory.
+    """
+
+    async def answer(request: web.Request) -> web.Response:
+        began = asyncio.get_running_loop().time()
+        deadline = began + seconds_of(request.query.get("timeout", ""))
+        length = None if "Content-Encoding" in request.headers else request.content_length
+        if length is not None and length <= SMALL:
+            return await handle(request, began, deadline)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await large.acquire()
+        except TimeoutError:
+            return web.Response(status=503, text="too many large requests\n")
+        try:
+            return await handle(request, began, deadline)
+        finally:
+            large.release()
+
+    return answer
 
 
 _DENIED = Validated(
@@ -57,19 +91,14 @@ _UNCHANGED = Validated(Answer(allowed=True), Decision.ALLOW)
 """Only for the mutating webhook: what it leaves as it is, is judged by the validating one."""
 
 
-def handler(
-    name: str, work: Work, metrics: Metrics, fault: Validated = _DENIED
-) -> Callable[[web.Request], Awaitable[web.Response]]:
+def handler(name: str, work: Work, metrics: Metrics, fault: Validated = _DENIED) -> Timed:
     """Return the handler of a webhook that answers AdmissionReviews by ``work``.
 
     ``fault`` is the answer if ``work`` raises, which it does only by a fault of its own.
     """
 
-    async def answer(request: web.Request) -> web.Response:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        deadline = began + seconds_of(request.query.get("timeout", ""))
-        data = await request.read()
+    async def answer(request: web.Request, began: float, deadline: float) -> web.Response:
+        data = await _body(request, deadline)
         try:
             review = await lean_json.aside(data, lambda: read_review(data))
         except MalformedReview as error:
@@ -81,32 +110,36 @@ def handler(
             metrics.failures.inc()
             _log.exception("a request could not be judged", extra={"object": _name(review)})
             found = fault
-        metrics.count(name, found, loop.time() - began, is_dry_run=review.is_dry_run)
+        metrics.count(name, found, asyncio.get_running_loop().time() - began, is_dry_run=review.is_dry_run)
         _write_log(name, review, found)
         return web.Response(body=found.answer.to_bytes(review.uid), content_type="application/json")
 
     return answer
 
 
-def provider(
-    policies: PoliciesInForce, answers: Answers, metrics: Metrics
-) -> Callable[[web.Request], Awaitable[web.Response]]:
+def provider(policies: PoliciesInForce, answers: Answers, metrics: Metrics) -> Timed:
     """Return the handler that is Gatekeeper's provider of external data.
 
     The query names the ``policy`` that decides, and the ``timeout`` after which Gatekeeper does not wait.
     """
 
-    async def answer(request: web.Request) -> web.Response:
-        began = asyncio.get_running_loop().time()
-        deadline = began + seconds_of(request.query.get("timeout", ""))
+    async def answer(request: web.Request, began: float, deadline: float) -> web.Response:
         name = request.query.get("policy", "")
-        found = await provide(
-            await request.read(), policies.current, answers.ask, name=name, deadline=deadline
-        )
+        data = await _body(request, deadline)
+        found = await provide(data, policies.current, answers.ask, name=name, deadline=deadline)
         metrics.provided(asyncio.get_running_loop().time() - began)
         return web.Response(body=found, content_type="application/json")
 
     return answer
+
+
+async def _body(request: web.Request, deadline: float) -> bytes:
+    """Return the body of a request. Raises an answer of HTTP for one that is too long or too slow."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="the request did not arrive in time\n") from None
 
 
 def _name(review: Review) -> str:

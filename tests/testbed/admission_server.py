@@ -54,7 +54,8 @@ class AdmissionServer:
         self.policies, self.tls = self.folder / "policies", self.folder / "tls"
         self.log = self.folder / "admission.log"
         self.policies.mkdir(parents=True)
-        self.ports = (free_ports(2)[0], free_ports(2)[1])
+        first, second = free_ports(2)
+        self.ports = first, second
         self.renew(self.new_certificates())
 
     def new_certificates(self) -> Certificates:
