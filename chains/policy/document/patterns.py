@@ -105,9 +105,12 @@ class ImagePattern:
     def matches(self, image: Image) -> bool:
         """Whether an image is one of these; an image without a digest is none of a pattern with one."""
         repository, digest = self._parts
-        return digest in {"", image.digest} and any(
-            path_matches(repository, name) for name in spellings(image.repository)
-        )
+        if digest not in {"", image.digest}:
+            return False
+        names = spellings(image.repository)
+        if "*" not in repository:
+            return repository in names
+        return any(path_matches(repository, name) for name in names)
 
 
 def read_image(text: str) -> Image:
