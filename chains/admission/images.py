@@ -12,6 +12,8 @@ from chains.tekton.workloads import WORKLOADS, NamedImage, named_images, spec_at
 Kinds = Mapping[tuple[str, str], tuple[str, ...]]
 """API group and kind, and the path to the pod's specification."""
 _LONGEST_PATH = 16
+MOST_IMAGES = 1000
+"""Images of one object that are judged. In 1.5 MiB there is room for 20,000, which would take seconds."""
 _POD = ("", "Pod")
 
 
@@ -74,6 +76,9 @@ def asked_images(review: Review, kinds: Kinds) -> Asked:
             problems.append(place.problem)
         elif place.image and place not in old:
             images.setdefault(place.image, _shown(place))
+        if len(images) + len(problems) > MOST_IMAGES:
+            images, problems = {}, [f"it names more than {MOST_IMAGES} images: none of them is judged"]
+            break
     return Asked(images, problems, (review.group, review.kind) == _POD)
 
 

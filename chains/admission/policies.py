@@ -120,12 +120,18 @@ class PoliciesInForce:
         """Why there are no policies at all, empty if there are."""
         return "" if self.current is not None else self.refused or "no policies were read yet"
 
+    @property
+    def _is_troubled(self) -> bool:
+        """Whether something may have been mended that no file shows: the state file of a list, too."""
+        policies = self.current.policies if self.current else ()
+        return bool(self.refused) or any(one.revocations.problems for one in policies)
+
     async def look(self) -> None:
         """Look once, and put changed policies into force if all of them can be used. Never raises."""
         try:
             seen = await asyncio.to_thread(self._fingerprint)
             # what was refused is read again although it looks as before: it may have been put back
-            if seen == self._seen and not self.refused and time.monotonic() < self._open_again:
+            if seen == self._seen and not self._is_troubled and time.monotonic() < self._open_again:
                 return
             found = await asyncio.to_thread(self._read)
         except (ChainsError, SignerError, StoreError) as error:

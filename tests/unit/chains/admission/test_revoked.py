@@ -94,6 +94,15 @@ def test_a_list_that_cannot_be_used_any_more_leaves_nothing_decided(
     assert verdict(policies) is Verdict.VERIFIED, "and the newest list mends it"
 
 
+def test_a_list_counts_again_as_soon_as_its_state_file_can_be_kept(folder: Path, tmp_path: Path) -> None:
+    state = tmp_path / "seen.json"
+    state.mkdir()
+    policies = PoliciesInForce(folder, opener(state))
+    assert [verdict(policies) for _ in range(3)] == [Verdict.INDETERMINATE] * 3
+    state.rmdir()
+    assert verdict(policies) is Verdict.VERIFIED, "although no file that policies name has changed"
+
+
 def test_a_list_of_the_options_is_read_again_when_it_changes(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "own.json"
     path.write_bytes(signed(OTHER, by="second"))

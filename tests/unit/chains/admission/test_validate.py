@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from chains.admission.images import MOST_IMAGES
 from chains.admission.namespaces import Namespaces
 from chains.cluster.errors import ClusterUnavailable
 from chains.policy.verdict import Decision
@@ -315,3 +316,18 @@ def test_an_exempt_image_is_allowed_also_while_the_registry_is_away(tmp_path: Pa
     }
     found = Made(tmp_path, document(exemptions=[exemption]), stores=[Broken()]).answer(pod(REF))
     assert (found.decision, found.judged[0].ruling.is_met) == (Decision.ALLOW, True)
+
+
+@pytest.mark.parametrize(("mode", "is_allowed"), [("enforce", False), ("warn", True)])
+def test_an_object_with_more_images_than_any_needs_is_not_judged_image_by_image(
+    tmp_path: Path, mode: str, is_allowed: bool
+) -> None:
+    made = Made(tmp_path, document(mode=mode))
+    images = [f"{IMAGE}@sha256:{number:064x}" for number in range(MOST_IMAGES + 1)]
+    found = made.answer(pod(*images))
+    assert (found.answer.allowed, len(found.judged)) == (is_allowed, 1)
+    assert found.judged[0].ruling.actual == "it names more than 1000 images: none of them is judged"
+    odd = pod(REF)
+    odd["spec"]["containers"] = [{"name": f"c{number}", "image": 7} for number in range(5000)]
+    assert len(made.answer(odd).judged) == 1
+    assert len(made.answer(pod(*images[1:])).judged) == MOST_IMAGES
