@@ -28,16 +28,22 @@ from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
 from chains.cluster.access import Access
 from chains.cluster.client import Cluster
+from chains.cluster.leader import ClusterLease, Leader
+from chains.cluster.rate_limit import Pace
 from chains.config.parse import Config
 from chains.policy.opened import Opener
 from chains.policy.verdict import Decision
+from chains.recheck.metrics import RecheckMetrics
+from chains.recheck.rounds import BURST, LABELS, LEASE, REQUESTS, Recheck, RecheckOptions, own_identity
 from chains.tracing import run_traced
+from storage.base import Store
 from storage.limits.circuits import Circuits
 
 _KEEP_SECONDS = 150.0
 """Seconds for which an idle connection is kept. The API server keeps its own for 90, and a connection that is
 closed while a request is on its way fails the request."""
 _CLUSTER_SECONDS = 5.0
+_LIST_SECONDS = 30.0
 _DRAIN_SECONDS = 25.0
 _log = logging.getLogger("chains.admission")
 
@@ -63,6 +69,8 @@ class AdmissionOptions:
     linger: float = 0.0
     """Seconds for which requests are still taken after the signal to end."""
     processes: int = 1
+    recheck: RecheckOptions | None = None
+    """None if what runs is not verified again; needs ``access``."""
 
 
 def run(options: AdmissionOptions) -> int:
@@ -132,6 +140,12 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
             asyncio.create_task(certificate.watch()),
             asyncio.create_task(stop.wait()),
         ]
+        if options.recheck is not None and options.access is not None:
+            own = await stack.enter_async_context(
+                Cluster(options.access, timeout=_LIST_SECONDS, pace=Pace(REQUESTS, BURST))
+            )
+            recheck = _recheck(options.recheck, own, stores, RegistryTags(found), policies, metrics)
+            tasks.append(asyncio.create_task(recheck.run()))
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         health.stopping.set()
         await asyncio.sleep(options.linger)
@@ -142,6 +156,28 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
         for failure in failures:
             _log.error("a part of the server failed", exc_info=failure)
     return int(bool(failures))
+
+
+def _recheck(
+    options: RecheckOptions,
+    cluster: Cluster,
+    stores: Sequence[Store],
+    tags: RegistryTags,
+    policies: PoliciesInForce,
+    metrics: Metrics,
+) -> Recheck:
+    """Return the task that verifies again what runs."""
+    leader = Leader(ClusterLease(cluster, options.namespace, LEASE, LABELS), own_identity())
+    shown = RecheckMetrics(metrics.registry, options.interval)
+    return Recheck(
+        cluster,
+        stores,
+        tags,
+        lambda: policies.current.policies if policies.current is not None else None,
+        leader,
+        shown,
+        options,
+    )
 
 
 def _end_with_parent(parent: int, stop: asyncio.Event) -> None:

@@ -1,10 +1,12 @@
-"""Kubernetes Events with stable reasons, written to the run or to the configuration.
+"""Kubernetes Events with stable reasons. The controller writes them to the run or to the configuration:
 
 ``AttestationFailed``  a run is marked as failed; the message says why
 ``RunQuarantined``     a run crashed the controller several times, or cannot be read; it is marked as failed
 ``RunLost``            a finished run was deleted before it was attested
 ``ConfigRefused``      the newest configuration or key is not in force; the last valid one is
 ``StoreUnavailable``   a store of the configuration cannot be opened; the others are used
+
+:mod:`chains.recheck.events` has its own, written to workloads.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from chains.cluster.client import Cluster
 from chains.cluster.errors import ClusterError
@@ -28,19 +31,7 @@ async def write_event(cluster: Cluster, about: Mapping[str, str], reason: str, m
     ``message`` is shown on terminals, so it is written as :func:`told` returns it. Never raises: if the
     cluster refuses the Event, only the Event is lost.
     """
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    body = {
-        "metadata": {"generateName": f"{about['name'][:200]}.", "namespace": about["namespace"]},
-        "type": "Warning",
-        "reason": reason,
-        # cut first, so that masking takes little time, and cut again, because escapes are longer
-        "message": told(message[:_LONGEST])[:_LONGEST],
-        "source": {"component": COMPONENT},
-        "involvedObject": dict(about),
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    }
+    body = event_of(about, reason, message)
     try:
         await cluster.create(f"/api/v1/namespaces/{about['namespace']}/events", body)
     except ClusterError as error:
@@ -48,3 +39,29 @@ async def write_event(cluster: Cluster, about: Mapping[str, str], reason: str, m
             "the event was not written",
             extra={"object": f"{about['kind'].lower()}/{about['name']}", "reason": str(error)},
         )
+
+
+def event_of(
+    about: Mapping[str, str],
+    reason: str,
+    message: str,
+    *,
+    component: str = COMPONENT,
+    is_warning: bool = True,
+    name: str = "",
+) -> dict[str, Any]:
+    """Return an Event about an object. Without a ``name`` the API server chooses one."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    chosen = {"name": name} if name else {"generateName": f"{about['name'][:200]}."}
+    return {
+        "metadata": {**chosen, "namespace": about["namespace"]},
+        "type": "Warning" if is_warning else "Normal",
+        "reason": reason,
+        # cut first, so that masking takes little time, and cut again, because escapes are longer
+        "message": told(message[:_LONGEST])[:_LONGEST],
+        "source": {"component": component},
+        "involvedObject": dict(about),
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }

@@ -50,6 +50,8 @@ class Places:
     stores: Sequence[Store]
     tags: TagResolver
     indexes: Sequence[Store] = ()
+    turn: Callable[[], Awaitable[None]] | None = None
+    """Waits before each image that is asked about, to ask no faster than somebody wants."""
 
 
 async def check_all(
@@ -107,6 +109,7 @@ class _Asking:
     _platforms: dict[Image, tuple[Platform, ...]] = field(default_factory=dict)
     _unlisted: dict[Image, str] = field(default_factory=dict)
     _verdicts: dict[tuple[Image, str], PolicyVerdict | None] = field(default_factory=dict)
+    _unjudged: dict[Image, str] = field(default_factory=dict)
 
     async def resolve(self, text: str, uses: Sequence[Use]) -> Image | ImageCheck:
         """Find the image that a text names, by digest, or why it cannot be asked about."""
@@ -178,10 +181,17 @@ class _Asking:
 
     async def judge(self, image: Image, names: Sequence[str]) -> None:
         """Ask the policies about one image, for all of its namespaces at once."""
+        if self.places.turn is not None:
+            await self.places.turn()
         namespaces = [self._namespace(name) for name in names]
-        found = await answers(
-            self.places.policies, image, namespaces, stores=self.places.stores, now=self.now
-        )
+        try:
+            found = await answers(
+                self.places.policies, image, namespaces, stores=self.places.stores, now=self.now
+            )
+        except Exception as error:  # noqa: BLE001 - one image, however odd, must not end the whole look
+            self._unjudged[image] = f"unexpected {type(error).__name__}: {error}; please report it"
+            self._verdicts.update(((image, name), None) for name in names)
+            return
         for name, one in zip(names, found, strict=True):
             verdict = one.strictest if one else None
             if verdict and not self.keep_evidence:
@@ -194,6 +204,8 @@ class _Asking:
 
     def state(self, image: Image, namespace: str) -> State:
         """Return the state of an image in a namespace."""
+        if image in self._unjudged:
+            return State.UNDECIDED
         verdict = self._verdicts[image, namespace]
         return state_of(verdict) if verdict else State.SKIP
 
@@ -207,7 +219,7 @@ class _Asking:
                 self.state(image, namespace),
                 own,
                 verdict,
-                "" if verdict else _UNMATCHED,
+                "" if verdict else self._unjudged.get(image, _UNMATCHED),
                 tuple(
                     PlatformCheck(
                         listed.digest,

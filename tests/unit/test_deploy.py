@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from chains.cluster.leases import NAME
 from chains.config.parse import is_keyless, lint_config, lint_file, parse_config
 from chains.controller.marks.patches import OUTCOME_ANNOTATION, SIGNED_ANNOTATION
 from chains.controller.metrics import Metrics
+from chains.recheck.metrics import RecheckMetrics
+from chains.recheck.rounds import LEASE
 from chains.tekton.snapshot import DONE_LABEL
 from signers.open import KEY_SERVICES, scheme_of
 from storage.s3.settings import Lock, parse_s3_url
@@ -29,10 +32,10 @@ Json = Any
 ROOT = Path(__file__).parents[2]
 DEPLOY, RUNBOOKS = ROOT / "deploy", ROOT / "docs" / "runbooks"
 KUSTOMIZATIONS = sorted(path.parent for path in DEPLOY.rglob(FILE))
-PROMQL = {"absent", "and", "by", "count", "deriv", "histogram_quantile", "increase", "max", "min", "offset", "or", "rate",
-          "sum", "unless"}  # fmt: skip
+PROMQL = {"absent", "and", "by", "count", "deriv", "histogram_quantile", "increase", "max", "min", "min_over_time", "offset",
+          "or", "rate", "sum", "time", "unless"}  # fmt: skip
 SECTIONS = ("## What it means", "## Symptoms", "## How to look", "## What to do", "## When it is over")
-RULES = DEPLOY / "overlays" / "monitoring" / "alerts.yaml"
+RULES = [DEPLOY / "overlays" / folder / "alerts.yaml" for folder in ("monitoring", "admission-monitoring")]
 
 
 def manifest(kind: str, name: str = "", folder: str = "base") -> Json:
@@ -45,10 +48,10 @@ def manifest(kind: str, name: str = "", folder: str = "base") -> Json:
     return found[0]
 
 
-def alerts() -> list[Json]:
-    (group,) = yaml.safe_load(RULES.read_text())["spec"]["groups"]
-    rules: list[Json] = group["rules"]
-    return rules
+def alerts(files: Sequence[Path] = RULES) -> list[Json]:
+    """Return the alerts of the controller and of admission."""
+    groups = [group for file in files for group in yaml.safe_load(file.read_text())["spec"]["groups"]]
+    return [rule for group in groups for rule in group["rules"]]
 
 
 def dashboard() -> Json:
@@ -57,8 +60,9 @@ def dashboard() -> Json:
 
 
 def exposed() -> dict[str, set[str]]:
-    """Return every sample that the controller's metrics can have, with its labels."""
+    """Return every sample that the metrics of the controller and of re-check can have, with its labels."""
     metrics = Metrics()
+    RecheckMetrics(metrics.registry, 3600.0)
     failed = Outcome("r", "u", FAILED, "", (Entry("p", "oci", "", "", FAILED, ""),))
     metrics.count_errors("ci", failed)
     for kind in ("TaskRun", "PipelineRun"):
@@ -74,6 +78,9 @@ def test_the_folder_has_the_base_and_its_overlays() -> None:
         "admission/certificates",
         "admission/webhooks",
         "base",
+        "overlays/admission-monitoring",
+        "overlays/admission-recheck",
+        "overlays/admission-recheck-reports",
         "overlays/from-tekton-chains",
         "overlays/keyless",
         "overlays/kms",
@@ -157,6 +164,39 @@ def test_the_pod_of_admission_is_restricted_as_that_of_the_controller() -> None:
         "/etc/chains-admission/tls",
     }
     assert container["args"] == ["admission", "/etc/chains-admission/policies"]
+
+
+def test_the_overlay_of_recheck_adds_what_it_asks_and_the_one_of_reports_their_verbs() -> None:
+    base, more, most = (
+        build(DEPLOY / name)
+        for name in ("admission", "overlays/admission-recheck", "overlays/admission-recheck-reports")
+    )
+    added = {identity(each) for each in more} - {identity(each) for each in base}
+    assert added == {
+        ("ClusterRole", "", "chains-recheck"),
+        ("ClusterRoleBinding", "", "chains-recheck"),
+        ("Role", "chains-admission", "chains-recheck"),
+        ("RoleBinding", "chains-admission", "chains-recheck"),
+    }
+    rules = manifest("ClusterRole", "chains-recheck", "overlays/admission-recheck")["rules"]
+    assert [(*rule["resources"], *rule["verbs"]) for rule in rules] == [
+        ("pods", "list"),
+        ("namespaces", "list"),
+        ("events", "create"),
+    ]
+    lease = manifest("Role", folder="overlays/admission-recheck")["rules"][1]
+    assert (lease["resourceNames"], lease["verbs"]) == ([LEASE], ["get", "patch"])
+    (rule,) = manifest("ClusterRole", "chains-recheck-reports", "overlays/admission-recheck-reports")["rules"]
+    assert (rule["apiGroups"], rule["resources"]) == (["openreports.io"], ["reports", "clusterreports"])
+    for found, wanted in (
+        (base, {}),
+        (more, {"CHAINS_RECHECK": "1h"}),
+        (most, {"CHAINS_RECHECK": "1h", "CHAINS_RECHECK_REPORTS": "true"}),
+    ):
+        (deployment,) = (each for each in found if each["kind"] == "Deployment")
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        environment = {each["name"]: each["value"] for each in container["env"]}
+        assert {name: value for name, value in environment.items() if "RECHECK" in name} == wanted
 
 
 def test_nothing_that_the_webhooks_need_is_asked_of_them_and_the_mutating_one_never_closes_the_cluster() -> (
@@ -304,8 +344,8 @@ def test_the_admission_policy_guards_the_names_that_the_controller_writes() -> N
     assert f"'system:serviceaccount:{account['namespace']}:{account['name']}'" in policy
 
 
-def expressions_of_alerts() -> list[str]:
-    return [rule["expr"] for rule in alerts()]
+def expressions_of_alerts(files: Sequence[Path] = RULES) -> list[str]:
+    return [rule["expr"] for rule in alerts(files)]
 
 
 def dashboard_expressions() -> list[str]:
@@ -323,7 +363,7 @@ def metrics_of(expression: str) -> set[str]:
 
 
 @pytest.mark.parametrize("expression", [*expressions_of_alerts(), *dashboard_expressions()])
-def test_an_expression_names_only_metrics_and_labels_that_the_controller_has(expression: str) -> None:
+def test_an_expression_names_only_metrics_and_labels_that_exist(expression: str) -> None:
     known = exposed()
     words, metrics = words_of(expression), metrics_of(expression)
     assert metrics
@@ -349,7 +389,8 @@ def test_an_alert_has_a_runbook_of_its_name_and_a_runbook_an_alert() -> None:
 
 
 def test_a_runbook_that_tells_symptoms_is_tried() -> None:
-    tried = (ROOT / "tests" / "integration" / "test_runbooks.py").read_text()
+    files = ("test_runbooks.py", "test_recheck.py")
+    tried = "".join((ROOT / "tests" / "integration" / name).read_text() for name in files)
     for path in RUNBOOKS.glob("*.md"):
         if "## Symptoms" in path.read_text():
             assert (

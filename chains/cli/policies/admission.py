@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chains.assembly.workspace import load_settings
 from chains.cli.arguments import FILE, FOLDER, Argument, Option, Options, config, store
@@ -11,6 +12,7 @@ from chains.cli.commands import Command
 from chains.cli.revocations import revocation_options, revocations_of
 from chains.cluster.access import Access
 from chains.cluster.discovery import find_access
+from chains.config.key import read_duration
 from chains.config.parse import Config
 from chains.errors import UsageError
 from chains.policy.document.policy import Policy
@@ -18,7 +20,11 @@ from chains.policy.opened import OpenedPolicy, Opener, open_policy
 from chains.policy.verdict import Decision
 from chains.revocation.revocations import Revocations
 
+if TYPE_CHECKING:
+    from chains.recheck.rounds import RecheckOptions
+
 _HIGHEST_PORT = 65_535
+_LONGEST_INTERVAL = 30 * 86_400.0
 _MOST_SECONDS = 600
 _MOST_PROCESSES = 64
 
@@ -30,6 +36,7 @@ def _admission(options: Options) -> int:
     from chains.controller.log_lines import log_as_json  # noqa: PLC0415
 
     settings = load_settings(options.config)
+    recheck = _recheck(options)
     given = AdmissionOptions(
         policies=Path(options.policy),
         config=settings.config,
@@ -46,6 +53,7 @@ def _admission(options: Options) -> int:
         lists=[Path(options.revocations)] if options.revocations else (),
         linger=whole_number(options.linger_seconds, "--linger-seconds", 0, _MOST_SECONDS),
         processes=whole_number(options.processes, "--processes", 1, _MOST_PROCESSES),
+        recheck=recheck,
     )
     log_as_json()
     return run(given)
@@ -74,6 +82,27 @@ def _access(options: Options) -> Access | None:
     if "kubeconfig" in options.given or "context" in options.given:
         raise UsageError("--no-cluster and a kubeconfig: pass one of them")
     return None
+
+
+def _recheck(options: Options) -> RecheckOptions | None:
+    """Return how what runs is verified again, None if it is not. Raises :class:`UsageError`."""
+    from chains.recheck.rounds import RecheckOptions  # noqa: PLC0415 - its packages are an extra
+
+    try:
+        interval = read_duration(options.recheck)
+    except ValueError:
+        interval = -1.0
+    if interval < 0 or interval > _LONGEST_INTERVAL:
+        raise UsageError(
+            f"--recheck {options.recheck[:40]!r}: expected 0 or a time up to 30d, such as 90s, 30m or 1h"
+        )
+    if not interval:
+        if options.recheck_reports:
+            raise UsageError("--recheck-reports belongs to --recheck: there is nothing to report")
+        return None
+    if options.no_cluster:
+        raise UsageError("--recheck reads the pods of a cluster: leave --no-cluster out")
+    return RecheckOptions(interval, options.recheck_namespace, options.recheck_reports)
 
 
 admission = Command(
@@ -120,6 +149,19 @@ admission = Command(
             "--no-cluster", "read no namespaces: policies that choose by labels count everywhere", flag=True
         ),
         *access_options(),
+        Option(
+            "--recheck",
+            "verify what runs again, at this interval: 30m, 1h (default: never)",
+            default="0",
+            metavar="TIME",
+        ),
+        Option("--recheck-reports", "write openreports.io reports about what runs, too", flag=True),
+        Option(
+            "--recheck-namespace",
+            "the namespace of the Lease by which one process of all does so",
+            default="chains-admission",
+            metavar="NAME",
+        ),
         store("look for evidence here (default: an image's registry)"),
         *revocation_options(),
         config("a chains-config, for its registry settings"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chains.cli.main import run as chains
+from chains.preflight import check
 from chains.preflight import inventory as inventories
 from chains.preflight.answer import State
 from chains.preflight.inventory import MOST_PROBLEMS, Inventory, from_files
@@ -16,7 +17,7 @@ from chains.preflight.report import exit_code
 from chains.tekton.workloads import LONGEST_IMAGE, POD_SPECS, items_of, uses_of
 from tests.faults.verify.forge import DIGEST, IMAGE
 from tests.unit.chains.policy.made import REF, document
-from tests.unit.chains.preflight.made import checked, inventory_of, workload
+from tests.unit.chains.preflight.made import OTHER_REF, checked, inventory_of, workload
 
 Json = Any
 ODD: list[Json] = [None, 0, 1.5, True, "x", [], ["x"], [None], {"a": 1}]
@@ -276,3 +277,21 @@ def test_bidirectional_text_is_shown_and_not_obeyed(
         )
         assert code == 4
         assert not {"\u202e", "\u2066", "\x1b"} & set(capsys.readouterr().out)
+
+
+def test_a_fault_about_one_image_leaves_it_undecided_and_the_others_are_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ask = check.answers
+
+    async def faulty(policies: Json, image: Json, *more: Json, **named: Json) -> Json:
+        if image.digest != DIGEST:
+            raise RecursionError("too deep")
+        return await ask(policies, image, *more, **named)
+
+    monkeypatch.setattr(check, "answers", faulty)
+    good, odd = checked(inventory_of(workload("Pod", REF, OTHER_REF)))
+    if good.digest != DIGEST:
+        good, odd = odd, good
+    assert (good.state, odd.state) == (State.PASS, State.UNDECIDED)
+    assert odd.explanation == "unexpected RecursionError: too deep; please report it"
