@@ -8,7 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from chains.admission.policies import strictest_mode
-from chains.policy.decide import consequence_of, decide
+from chains.policy.consequence import consequence_of
+from chains.policy.decide import decide
 from chains.policy.document.format import Mode
 from chains.policy.guidance import GUIDANCE
 from chains.policy.opened import OpenedPolicy

@@ -14,8 +14,8 @@ from functools import partial
 
 from chains.policy.accepted import SummaryCandidate, check_summary, summary_candidates
 from chains.policy.candidate import Candidate, Facts, VerifiedStatement, candidates
-from chains.policy.document.format import Consequence, Mode
-from chains.policy.document.policy import Exemption, Policy
+from chains.policy.consequence import decision_of, summary_of, verdict_of
+from chains.policy.document.policy import Exemption
 from chains.policy.guidance import GUIDANCE
 from chains.policy.listing import one_line
 from chains.policy.opened import OpenedPolicy, OpenedSigner
@@ -23,7 +23,7 @@ from chains.policy.reasons import PolicyReason, Requirement
 from chains.policy.requirements import check_all
 from chains.policy.revoked import REVOCATION_GUIDANCE, revocation_check
 from chains.policy.rules import RuleResult
-from chains.policy.verdict import Decision, PolicyCheck, PolicyVerdict, strictest_first
+from chains.policy.verdict import PolicyCheck, PolicyVerdict, strictest_first
 from chains.revocation.revocations import Revocations
 from chains.text import count
 from chains.verify.conclude import Case, conclude
@@ -34,8 +34,6 @@ from chains.verify.verdict import Attestation, Left, Target, Verdict, Verificati
 from storage.formats.reference import Image
 
 _PROVENANCE = "provenance by a signer of the policy"
-_AWAY = frozenset({PolicyReason.STORE_UNAVAILABLE, Reason.REVOCATION_LIST_UNUSABLE})
-"""Reasons for which ``unavailable`` says what follows."""
 _SUMMARY = "a verification summary of an accepted verifier"
 
 
@@ -121,7 +119,7 @@ def _decide(
         checks.insert(0, revoked)
     if search.is_refused:
         checks = [_refused(check) for check in checks]
-    verdict = _verdict(checks)
+    verdict = verdict_of(checks)
     # a summary that decided nothing is not shown as used
     shown = judged if isinstance(best, Candidate) else [*judged, *accepted]
     found = PolicyVerdict(
@@ -131,8 +129,8 @@ def _decide(
         policy_digest=opened.policy.digest,
         mode=opened.policy.mode,
         verdict=verdict,
-        decision=_decision(verdict, checks, opened),
-        summary=_summary(verdict, checks, best),
+        decision=decision_of(verdict, checks, opened.policy),
+        summary=summary_of(verdict, checks, best),
         verified_at=now,
         checks=tuple(checks),
         attestations=_attestations(shown),
@@ -341,62 +339,6 @@ def _rule_checks(results: Sequence[RuleResult]) -> list[PolicyCheck]:
             reason = PolicyReason.RULE_FAILED
             checks.append(PolicyCheck(rule.name, Result.FAIL, expected, rule.message, reason, rule.guidance))
     return checks
-
-
-def _verdict(checks: Sequence[PolicyCheck]) -> Verdict:
-    wrong = [check for check in checks if check.is_wrong]
-    if not wrong:
-        # an exemption lets an image pass without evidence; it never makes it a verified one
-        return Verdict.NOT_FOUND if _is_exempt(checks) else Verdict.VERIFIED
-    if any(check.result is Result.FAIL and check.reason is not PolicyReason.NO_EVIDENCE for check in wrong):
-        return Verdict.FAILED
-    if any(check.result is Result.ERROR for check in wrong):
-        return Verdict.INDETERMINATE
-    return Verdict.NOT_FOUND
-
-
-def _is_exempt(checks: Sequence[PolicyCheck]) -> bool:
-    return any(check.id == Requirement.EVIDENCE and check.exempted for check in checks) and not any(
-        check.is_wrong for check in checks
-    )
-
-
-def _decision(verdict: Verdict, checks: Sequence[PolicyCheck], opened: OpenedPolicy) -> Decision:
-    if verdict is Verdict.VERIFIED or _is_exempt(checks):
-        return Decision.ALLOW
-    is_away = all(check.reason in _AWAY for check in checks if check.is_wrong)
-    return consequence_of(verdict, opened.policy, is_away=is_away)
-
-
-def consequence_of(verdict: Verdict, policy: Policy, *, is_away: bool = True) -> Decision:
-    """Return what follows from a verdict that is not VERIFIED, for an image that is not exempt.
-
-    ``is_away`` says that nothing but stores and lists that are away leaves it undecided. A store that refuses
-    us, and a statement without a verified time, stay as they are however long one waits: ``unavailable`` is
-    not about them.
-    """
-    if policy.mode is Mode.AUDIT:
-        return Decision.ALLOW
-    consequence = {
-        Verdict.NOT_FOUND: policy.missing,
-        Verdict.INDETERMINATE: policy.unavailable if is_away else Consequence.DENY,
-    }.get(verdict)
-    if policy.mode is Mode.WARN or consequence is Consequence.WARN:
-        return Decision.WARN
-    return Decision.DENY
-
-
-def _summary(verdict: Verdict, checks: Sequence[PolicyCheck], best: _Basis | None) -> str:
-    exempted = ", ".join(dict.fromkeys(check.id for check in checks if check.exempted))
-    if _is_exempt(checks):
-        return "no evidence was verified; the image is exempt from it"
-    if verdict is Verdict.VERIFIED:
-        met = count(sum(check.result is Result.PASS for check in checks), "requirement")
-        kind = "trust entry" if isinstance(best, Candidate) else "summary accepted as"
-        trust = f", {kind} {best.name}, level {best.level}" if best and best.name else ""
-        return f"{met} met{trust}" + (f"; exempt: {exempted}" if exempted else "")
-    first = next(check for check in checks if check.is_wrong)
-    return f"{first.id}: expected {first.expected}, got {first.actual}"
 
 
 def _attestations(judged: Sequence[_Judged]) -> tuple[Attestation, ...]:

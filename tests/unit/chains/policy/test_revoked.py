@@ -124,6 +124,8 @@ def test_what_follows_from_a_list_that_cannot_be_used_is_said_by_unavailable() -
     found = judged(document(unavailable="warn"), *GOOD, by=BROKEN)
     assert (found.verdict, found.decision) == (Verdict.INDETERMINATE, Decision.WARN)
     assert judged(document(missing="warn"), by=BROKEN).decision is Decision.DENY
+    assert judged(document(unavailable="warn"), by=BROKEN).decision is Decision.DENY
+    assert judged(document(missing="warn", unavailable="warn"), by=BROKEN).decision is Decision.WARN
 
 
 def test_wrong_evidence_stays_wrong_with_a_list_that_cannot_be_used() -> None:
