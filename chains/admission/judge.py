@@ -31,6 +31,7 @@ _AT_ONCE, _MOST_WAITING = 32, 1024
 """Tags that registries are asked about at the same time, and with those that wait for it."""
 _LONGEST = 1024
 """Characters of an image's name. Kubernetes has no limit; a repository has 255 characters at most."""
+_IDS = ("sha256:", "sha384:", "sha512:")
 _ALLOW = Ruling(Decision.ALLOW)
 
 
@@ -151,9 +152,13 @@ def read_as_runtime(text: str) -> Image:
     """Read an image as a container runtime does. Raises :class:`UsageError`.
 
     Package URLs and ``oci://`` are for other programs: no runtime takes them, so they are not read here.
+    Neither is an id of an image, which runtimes look up among what the node has, whoever it is of
+    (containerd, ``internal/cri/server/images``, ``LocalResolve``; a part of the id will do).
     """
     if len(text) > _LONGEST:
         raise UsageError(f"the name has {len(text)} characters, expected at most {_LONGEST}")
     if "://" in text or text.startswith("pkg:"):
         raise UsageError(f"{text[:100]!r} is no name that a container runtime reads")
+    if text.startswith(_IDS):
+        raise UsageError("it is the id of an image that a node has, which no registry can look up")
     return read_image(with_registry(text))

@@ -322,3 +322,10 @@ def test_every_key_has_one_item_or_the_answer_is_a_system_error(keys: list[str],
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
 def test_no_request_makes_it_raise(data: bytes) -> None:
     assert asked(data)["items"] == []
+
+
+def test_the_id_of_an_image_that_a_node_has_is_no_image_that_the_policy_is_not_for() -> None:
+    own = f"sha256:{'a' * 64}"
+    (item,) = asked(request(own))["items"]
+    assert item["key"] == own
+    assert item["error"].startswith("FAILED not_an_image: it is the id of an image that a node has")

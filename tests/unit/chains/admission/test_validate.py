@@ -166,12 +166,15 @@ def test_a_tag_that_cannot_be_resolved_is_undecided(tmp_path: Path) -> None:
         f" {REF}",
         f"{REF}\n",
         f"{IMAGE}@sha512:{'0' * 128}",
+        f"sha256:{'a' * 64}",
+        "sha256:3f5ef9",
+        f"sha512:{'a' * 128}",
         "x" * 5000,
         "\x1b[31mred",
     ],
 )
-def test_text_that_no_runtime_reads_as_an_image_is_denied(tmp_path: Path, image: str) -> None:
-    found = Made(tmp_path, document()).answer(pod(image))
+def test_text_that_no_registry_can_be_asked_about_is_denied(tmp_path: Path, image: str) -> None:
+    found = Made(tmp_path, document(), allowed=Decision.ALLOW).answer(pod(image))
     assert not found.answer.allowed
     assert found.judged[0].ruling.reason == "not_an_image"
     assert "\x1b" not in found.answer.message + "".join(found.answer.annotations.values())
