@@ -109,6 +109,11 @@ class Entry:
         window = f"{self.since or ''}/{self.until or ''}"
         return self.kind.value, f"{self.identity}\n{window}"
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether evidence of some times may count. Of an image none does: ``since`` is a note there."""
+        return self.kind is not Kind.IMAGE and not (self.since is None and self.until is None)
+
     def strikes(self, times: Sequence[datetime]) -> bool:
         """Whether evidence with these verified times does not count.
 

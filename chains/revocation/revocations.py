@@ -83,8 +83,6 @@ class Revocations:
 
     def task(self, digests: Iterable[Mapping[str, str]], times: Sequence[datetime]) -> Entry | None:
         """Return the entry of a Task, Pipeline or StepAction with one of these digest sets."""
-        if not self.has(Kind.TASK):
-            return None
         return self._struck(Kind.TASK, [value for digest in digests for value in _spelled(digest)], times)
 
     def has(self, kind: Kind) -> bool:

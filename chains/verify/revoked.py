@@ -69,23 +69,21 @@ def with_list_check(found: Verification, check: Check) -> Verification:
 
 def target_checks(digests: Iterable[Mapping[str, str]], revocations: Revocations) -> list[Check]:
     """Return a failed check for the first artifact that is revoked, whatever its evidence says."""
-    found = next(filter(None, map(revocations.image, digests)), None) if revocations.has(Kind.IMAGE) else None
+    found = next(filter(None, map(revocations.image, digests)), None)
     return [] if found is None else [_struck(found, ())]
 
 
 def _signer(signed_by: SignedBy, revocations: Revocations, times: Sequence[datetime]) -> Entry | None:
-    key = signed_by.keyid or signed_by.certified_keyid
-    found = revocations.key(key, times) if key else None
+    found = revocations.key(signed_by.keyid or signed_by.certified_keyid, times)
     if found is None and not signed_by.keyid:
         found = revocations.identity(signed_by.identity, signed_by.issuer, times)
     return found
 
 
 def _claimed(statement: Statement, revocations: Revocations, times: Sequence[datetime]) -> Entry | None:
-    builder, verifier = builder_id(statement), verifier_id(statement)
     return (
-        (revocations.builder(builder, times) if builder else None)
-        or (revocations.verifier(verifier, times) if verifier else None)
+        revocations.builder(builder_id(statement), times)
+        or revocations.verifier(verifier_id(statement), times)
         or (revocations.task(dependency_digests(statement), times) if revocations.has(Kind.TASK) else None)
     )
 
@@ -107,11 +105,10 @@ def _subjects(statement: Statement, wanted: Wanted) -> Iterator[Mapping[str, str
 
 
 def _struck(entry: Entry, times: Sequence[datetime]) -> Check:
-    if entry.kind is Kind.IMAGE or entry.since is None:
-        told = str(entry)
-    elif times:
-        told = f"{entry}; verified times: {', '.join(one.isoformat() for one in times)}"
-    else:
-        told = f"{entry}; no verified time says that the signature is older"
+    told = str(entry)
+    if entry.is_limited and times:
+        told += f"; verified times: {', '.join(one.isoformat() for one in times)}"
+    elif entry.is_limited:
+        told += "; no verified time says that the signature is older"
     reason = Reason.KEY_REVOKED if entry.kind is Kind.KEY else Reason.REVOKED
     return Check(REVOCATION, Result.FAIL, _EXPECTED, told, reason)

@@ -9,8 +9,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from chains.revocation.document import (
     MOST_ENTRIES,
@@ -20,7 +18,7 @@ from chains.revocation.document import (
     parse_list,
     write_list,
 )
-from chains.revocation.entry import Entry, Identity, Kind, Name, in_order
+from chains.revocation.entry import Kind, Name, in_order
 from signers.errors import FormatError
 from tests.faults.verify.forge import public
 from tests.unit.chains.revocation.made import ISSUED, at, document
@@ -219,21 +217,6 @@ def test_expressions_and_pems_are_bounded() -> None:
         parse_list(document(*expressions))
     with pytest.raises(FormatError, match=f"more than {MOST_PEMS} keys in PEM"):
         parse_list(document(*[{"pem": "x"}] * (MOST_PEMS + 1)))
-
-
-TIMES = st.none() | st.integers(0, 6).map(lambda day: at("2026-01-01T00:00:00Z") + timedelta(days=day))
-WINDOWS = st.tuples(TIMES, TIMES).filter(lambda one: None in one or one[0] < one[1])
-
-
-@given(WINDOWS, WINDOWS, st.lists(TIMES.filter(bool), max_size=3))
-def test_an_entry_that_covers_another_strikes_wherever_that_one_does(
-    one: Json, two: Json, times: Json
-) -> None:
-    identity = Identity(Name("a"), Name("b"))
-    first = Entry(Kind.IDENTITY, "", "r", *one, identity)
-    second = Entry(Kind.IDENTITY, "", "r", *two, identity)
-    if first.covers(second) and second.strikes(times):
-        assert first.strikes(times)
 
 
 def test_a_list_is_over_from_its_end_on() -> None:

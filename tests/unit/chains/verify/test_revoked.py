@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from chains.revocation.revocations import Revocations
 from chains.statements.statement import STATEMENT_V1
@@ -21,6 +20,7 @@ from chains.verify.render import to_text
 from chains.verify.verdict import Verdict, Verification
 from chains.verify.verifier import Verifier
 from signers.keys.keyset import KeyStatus, ListedKey
+from signers.sigstore.trusted_root import TrustedRoot
 from storage.base import Store
 from storage.record import Evidence
 from tests.faults.verify import sigstore
@@ -49,6 +49,7 @@ from tests.faults.verify.forge import (
     with_payload,
 )
 from tests.faults.verify.sigstore import IDENTITY, ISSUER, KEY, by_identity, by_key, golden
+from tests.unit.chains.policy.summaries import stamped, trusted_root
 from tests.unit.chains.revocation.made import revoked
 
 Json = Any
@@ -250,6 +251,7 @@ def test_a_revoked_image_fails_whatever_its_evidence_says(since: str | None) -> 
     for held in ([form_b(provenance())], [], [Broken()], [form_a(provenance(), signer("stranger"))]):
         found = ask(*held, by=by)
         assert f"image {DIGEST} is revoked" in struck(found)
+        assert struck(found).endswith(": leaked"), "times of evidence say nothing about an image"
         assert "revoked" in reasons(found)
     found = ask(golden("key-v2"), by=by, criteria_of=by_key())
     assert found.verdict is Verdict.FAILED
@@ -352,6 +354,34 @@ def test_a_builder_is_revoked_by_verified_times() -> None:
         assert found.verdict is verdict
 
 
+MOMENT = NOW - timedelta(days=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "statement", "asked"),
+    [CLAIMS[0], CLAIMS[2], CLAIMS[-1]],
+    ids=["builder", "task", "verifier"],
+)
+def test_what_a_statement_claims_is_revoked_by_each_verified_time(
+    kind: str, value: str, statement: Json, asked: str | None
+) -> None:
+    root = TrustedRoot.from_path(Path(trusted_root()))
+    wanted = criteria(predicate_types=[asked] if asked else [], trusted_root=root)
+    later = MOMENT + timedelta(days=1)
+    held = stamped(statement, MOMENT, later, key="ours")
+
+    def ask_now(since: datetime | None) -> Verification:
+        entry = {kind: value} | ({"since": since.isoformat()} if since else {})
+        verifier = Verifier(wanted, [Shelf(held)], clock=lambda: NOW, revocations=revoked(entry))
+        return asyncio.run(verifier.digest(DIGEST, IMAGE, ref=IMAGE))
+
+    assert ask_now(later + timedelta(seconds=1)).verdict is Verdict.VERIFIED
+    times = f"; verified times: {MOMENT.isoformat()}, {later.isoformat()}"
+    for since in (later, MOMENT):
+        assert struck(ask_now(since)).endswith(f": leaked{times}")
+    assert struck(ask_now(None)).endswith(" is revoked: leaked")
+
+
 def test_an_input_that_the_task_named_itself_is_no_task() -> None:
     statement = built_by([{"name": "inputs/result", "digest": {"sha1": "a" * 40}}])
     assert ask(form_b(statement), by=revoked({"task": "sha1:" + "a" * 40})).verdict is Verdict.VERIFIED
@@ -394,6 +424,15 @@ def test_a_list_that_cannot_be_used_leaves_nothing_verified_and_hides_nothing_wr
     assert "is away" in to_text(found, width=400)
 
 
+def test_evidence_that_was_not_used_for_the_lists_sake_says_so_and_other_keeps_its_reason() -> None:
+    found = ask(form_a(provenance()), form_b(provenance(), signer("stranger")), by=BROKEN)
+    good, other = found.attestations
+    assert (good.used, good.reason) == (False, None)
+    assert good.detail == "it passed every check, but the verdict is not VERIFIED"
+    assert other.used is False
+    assert other.detail.startswith("signature: expected")
+
+
 def test_the_summary_says_what_is_wrong_with_the_list() -> None:
     found = ask(form_b(provenance()), by=BROKEN)
     assert found.summary == "revocation_list_unusable: revocation list x: is away"
@@ -433,51 +472,3 @@ def test_hostile_text_in_a_reason_is_escaped() -> None:
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert not any(line.startswith("VERIFIED") for line in text.splitlines())
-
-
-# what a list can never do
-
-KEYS = ("ours", "second", "stranger")
-EVIDENCE = [
-    form(made, signer(name))
-    for name in KEYS
-    for form in (form_a, form_b)
-    for made in (
-        provenance(),
-        old_provenance(),
-        provenance(subject(OTHER)),
-        provenance(builder="https://b.example"),
-    )
-]
-ENTRIES = [
-    *({"key": public(name).keyid} for name in KEYS),
-    *({"key": public(name).keyid, "since": "2020-01-01T00:00:00Z"} for name in KEYS),
-    {"image": DIGEST},
-    {"image": f"sha256:{OTHER}"},
-    {"builder": BUILDER},
-    {"builder": "https://b.example"},
-    {"task": f"sha256:{TASK}"},
-    {"verifier": VERIFIER},
-]
-BAD_ORDER = [Verdict.VERIFIED, Verdict.NOT_FOUND, Verdict.INDETERMINATE, Verdict.FAILED]
-
-
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    held=st.lists(st.sampled_from(EVIDENCE), max_size=4),
-    entries=st.lists(st.sampled_from(ENTRIES), max_size=5, unique_by=lambda one: next(iter(one.items()))),
-    wanted=st.sampled_from(
-        [
-            criteria(keys=[public(), public("second")]),
-            criteria(),
-            criteria(builder_id=BUILDER),
-            criteria(namespace="ci"),
-        ]
-    ),
-)
-def test_another_entry_never_makes_an_answer_better(held: Json, entries: Json, wanted: Criteria) -> None:
-    before = ask(*held, by=None, criteria_of=wanted)
-    for number in range(len(entries) + 1):
-        found = ask(*held, by=revoked(*entries[:number]), criteria_of=wanted)
-        assert BAD_ORDER.index(found.verdict) >= BAD_ORDER.index(before.verdict)
-        before = found
