@@ -118,3 +118,32 @@ def test_the_longest_value_and_name_are_taken_and_one_more_character_is_not() ->
             check_name(Name(wrong), "san")
     with pytest.raises(FormatError, match=r"^san: .*write it simpler"):
         check_name(Name("(a+)+", is_regexp=True), "san")
+
+
+def test_an_entry_is_written_in_utc_with_its_exact_times() -> None:
+    half = BEGIN + timedelta(microseconds=500_000)
+    found = Entry(Kind.IDENTITY, "", "r", half, END, IDENTITY).to_json()
+    assert (found["since"], found["until"]) == ("2026-01-10T00:00:00.500000Z", "2026-01-20T00:00:00Z")
+    assert list(found) == ["identity", "since", "until", "reason"]
+
+
+def test_a_name_of_the_longest_length_is_still_compared() -> None:
+    assert not Name("b", is_regexp=True).matches("a" * 2048)
+    assert Name("a*", is_regexp=True).matches("a" * 2048)
+    assert Name("b", is_regexp=True).matches("a" * 2049)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [(Kind.KEY, "x" * 200), (Kind.BUILDER, " " * 200), (Kind.IMAGE, "x" * 200)]
+)
+def test_a_long_value_is_cut_in_its_error(kind: Kind, value: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        check_value(kind, value)
+    assert str(caught.value).endswith(f"got {value[:80]!r}")
+
+
+def test_a_digest_has_one_colon() -> None:
+    with pytest.raises(FormatError, match="expected sha256"):
+        check_value(Kind.IMAGE, "x:sha256:" + "a" * 64)
+    with pytest.raises(FormatError, match="expected sha256"):
+        check_value(Kind.IMAGE, "sha256:a:" + "a" * 62)

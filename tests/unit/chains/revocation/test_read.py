@@ -181,6 +181,13 @@ def test_several_lists_all_count_and_one_that_cannot_be_used_spoils_all() -> Non
     assert spoilt.digest != both.digest
 
 
+def test_lists_are_told_with_version_number_of_entries_and_digest() -> None:
+    one, two = revoked(IMAGE, version=7), revoked(IMAGE, {"builder": "https://b"}, version=8)
+    told = [f"version 7, 1 entry, {one.lists[0].digest}", f"version 8, 2 entries, {two.lists[0].digest}"]
+    assert (str(one), str(two)) == tuple(told)
+    assert str(all_of(one, two)) == " and ".join(told)
+
+
 def test_policies_that_read_one_list_share_it(path: Path, tmp_path: Path) -> None:
     path.write_bytes(signed(IMAGE, version=4))
     copy = tmp_path / "copy.json"
