@@ -23,7 +23,9 @@ from chains.admission.ruling import AdmissionReason, Ruling
 from chains.admission.wording import why
 from chains.documents.decode import Unreadable, decode
 from chains.errors import UsageError
+from chains.policy.document.format import Consequence
 from chains.policy.opened import OpenedPolicy
+from chains.policy.verdict import Decision
 from chains.text import count, excerpt, told
 from chains.verify.verdict import Verdict
 from storage.formats.reference import Image
@@ -144,7 +146,12 @@ async def _item(
     if ruling.is_met:
         known = Known.VERIFIED if ruling.verdict == Verdict.VERIFIED else Known.EXEMPT
         return _value(key, known, chosen, ruling.policies[0], image.digest)
-    if ruling.verdict == Verdict.INDETERMINATE:
+    # what stays undecided until somebody corrects it is no case for the policy's word on what is away
+    is_lasting = ruling.decision is Decision.DENY and any(
+        one.policy.name == ruling.policies[0] and one.policy.unavailable is Consequence.WARN
+        for one in concerned
+    )
+    if ruling.verdict == Verdict.INDETERMINATE and not is_lasting:
         return _Undecided(why(ruling))
     return {"key": key, "error": f"{ruling.verdict} policy {ruling.policies[0]}: {why(ruling)}"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,6 +100,18 @@ def test_what_is_undecided_has_no_item_so_that_it_is_not_kept_and_the_rest_is_an
     assert [item["key"] for item in found["items"]] == [GOOD]
     told = "evidence (some_reason): expected something, got the registry is away; do this"
     assert found["systemError"] == f"{other}: {told}"
+
+
+def test_what_unavailable_does_not_cover_is_an_error_of_the_image() -> None:
+    lenient = opened(document(unavailable="warn"))
+    refused = unmet("INDETERMINATE", "401: no credentials")
+    assert refused.decision is Decision.DENY
+    found = asked(request(GOOD), Asked(lambda _: refused), policies=lenient)
+    told = "evidence (some_reason): expected something, got 401: no credentials; do this"
+    assert found["items"] == [{"key": GOOD, "error": f"INDETERMINATE policy production: {told}"}]
+    assert found["systemError"] == ""
+    away = replace(refused, decision=Decision.WARN)
+    assert asked(request(GOOD), Asked(lambda _: away), policies=lenient)["items"] == []
 
 
 def test_a_fault_of_ours_is_undecided_and_says_nothing_of_its_text() -> None:
