@@ -131,7 +131,8 @@ class Judge:
             late = unresolved(possible, "the registry did not answer in time")
             return Judged(image, where, late, is_tag=True)
         except (StoreError, UsageError) as error:
-            return Judged(image, where, unresolved(possible, str(error)), is_tag=True)
+            is_away = isinstance(error, StoreUnavailable)
+            return Judged(image, where, unresolved(possible, str(error), is_away=is_away), is_tag=True)
         ruling = await self._ask(policies, fitting, replace(read, digest=digest), deadline)
         return Judged(image, where, ruling, is_tag=True, digest=digest)
 

@@ -90,9 +90,15 @@ def undecided(policies: Sequence[OpenedPolicy], image: Image, why: str, now: dat
     )
 
 
-def unresolved(policies: Sequence[OpenedPolicy], why: str) -> Ruling:
-    """Return what the policies for a tag say that cannot be resolved: ``unavailable`` of each decides."""
-    decisions = {one.policy.name: consequence_of(Verdict.INDETERMINATE, one.policy) for one in policies}
+def unresolved(policies: Sequence[OpenedPolicy], why: str, *, is_away: bool = True) -> Ruling:
+    """Return what the policies for a tag say that cannot be resolved.
+
+    ``unavailable`` of each decides if the registry is away, and not if it refuses.
+    """
+    decisions = {
+        one.policy.name: consequence_of(Verdict.INDETERMINATE, one.policy, is_away=is_away)
+        for one in policies
+    }
     names = sorted(decisions, key=lambda name: _STRICTEST.index(decisions[name]))
     return Ruling(
         decisions[names[0]],
@@ -102,7 +108,7 @@ def unresolved(policies: Sequence[OpenedPolicy], why: str) -> Ruling:
         AdmissionReason.TAG_NOT_RESOLVED.value,
         "a tag that the registry resolves to a digest",
         excerpt(why, _LONGEST),
-        GUIDANCE[PolicyReason.STORE_UNAVAILABLE],
+        GUIDANCE[PolicyReason.STORE_UNAVAILABLE if is_away else PolicyReason.STORE_REJECTED],
     )
 
 

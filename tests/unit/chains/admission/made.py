@@ -18,7 +18,7 @@ from chains.admission.validate import Validated, Validator
 from chains.policy.opened import open_policy
 from chains.policy.verdict import Decision
 from storage.base import Store
-from storage.errors import StoreUnavailable
+from storage.errors import StoreRejected, StoreUnavailable
 from tests.faults.verify.forge import DIGEST, IMAGE, NOW, OTHER, Shelf, form_b
 from tests.unit.chains.policy.made import REF, document, tekton
 
@@ -84,6 +84,8 @@ class Registry:
 
     async def resolve(self, reference: str) -> str:
         self.asked.append(reference)
+        if reference.endswith(":refused"):
+            raise StoreRejected("registry.example.com answered 401")
         if not reference.endswith(":1"):
             raise StoreUnavailable("registry.example.com answered 503")
         return DIGEST

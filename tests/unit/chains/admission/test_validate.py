@@ -154,6 +154,8 @@ def test_a_tag_that_cannot_be_resolved_is_undecided(tmp_path: Path) -> None:
     assert found.decision is Decision.DENY
     loose = Made(tmp_path, document(unavailable="warn")).answer(deployment(f"{IMAGE}:2"))
     assert loose.decision is Decision.WARN
+    refused = Made(tmp_path, document(unavailable="warn")).answer(deployment(f"{IMAGE}:refused"))
+    assert refused.decision is Decision.DENY
 
 
 @pytest.mark.parametrize(
