@@ -20,7 +20,7 @@ from tests.integration.test_deploy import apply, path_of
 from tests.integration.test_preflight import REPORTS, cluster
 from tests.interop.attested import Attested, attest_image
 from tests.testbed.admission_server import AdmissionServer, pod
-from tests.testbed.cluster import ApiError, ApiServer
+from tests.testbed.cluster import MERGE, ApiError, ApiServer
 from tests.testbed.images import Registry
 from tests.testbed.kustomize import build
 
@@ -277,14 +277,29 @@ def test_what_runs_is_told_when_it_no_longer_passes_by_one_replica_and_once(
     )
     place.wait(lambda: ("Pod", "emptied", PASSES) in place.events())
     assert place.events() == [told[0], ("Pod", "emptied", PASSES), told[1]]
-    assert place.states() == {"passes": 2, "fails": 1, "undecided": 0, "skipped": 0}
+    place.wait(lambda: place.states() == {"passes": 2, "fails": 1, "undecided": 0, "skipped": 0})
+
+    # without the right to create Events a failure is counted and reported, and its Event comes later
+    role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/chains-recheck"
+    rules = place.api.request("GET", role)["rules"]
+    place.api.request("PATCH", role, {"rules": rules[:2]}, kind=MERGE)
+    wait_for_right(place, is_allowed=False)
+    delete_evidence(place)
+    place.wait(lambda: place.metric("right_missing", right="create events") == 1)
+    place.wait(lambda: place.states() == {"passes": 1, "fails": 2, "undecided": 0, "skipped": 0})
+    assert place.metric("events_untold") == 1
+    assert len(place.events()) == 3
+    place.api.request("PATCH", role, {"rules": rules}, kind=MERGE)
+    place.wait(lambda: place.metric("right_missing", right="create events") == 0)
+    place.rounds()
+    assert place.events() == [told[0], told[0], ("Pod", "emptied", PASSES), told[1]]
 
     # without the rights to list nothing is known anew, which is told; what was known stays
     binding = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/chains-recheck"
     found = place.api.request("GET", binding)
     place.api.request("DELETE", binding)
     place.shows("ChainsRecheckIncomplete")
-    assert place.states() == {"passes": 2, "fails": 1, "undecided": 0, "skipped": 0}
+    assert place.states() == {"passes": 1, "fails": 2, "undecided": 0, "skipped": 0}
     failures = [json.loads(line) for line in other.log.read_text().splitlines() if "round failed" in line]
     assert [one["reason"].partition(":")[0] for one in failures] == [
         "the account lacks the right to list namespaces"
@@ -293,9 +308,18 @@ def test_what_runs_is_told_when_it_no_longer_passes_by_one_replica_and_once(
     place.api.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", found)
     place.wait(lambda: place.metric("right_missing") == 0)
     place.rounds()
-    assert len(place.events()) == 3
+    assert len(place.events()) == 4
     assert first.unregister() is None
     assert other.stop() == 0
+
+
+def wait_for_right(place: Cluster, *, is_allowed: bool) -> None:
+    """Wait until the API server has read a change of the role."""
+    attributes = {"verb": "create", "group": "", "resource": "events", "namespace": SPACE}
+    user = "system:serviceaccount:chains-admission:chains-admission"
+    asked = {"spec": {"user": user, "resourceAttributes": attributes}}
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    place.wait(lambda: place.api.request("POST", path, asked)["status"]["allowed"] is is_allowed)
 
 
 def delete_evidence(place: Cluster) -> tuple[str, bytes]:

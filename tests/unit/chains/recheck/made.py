@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from chains.preflight.answer import ImageCheck
@@ -62,10 +62,14 @@ def running_of(*pods: Json, policies: Sequence[Json] = ()) -> Running:
 
 
 def checks_of(
-    *pods: Json, stores: Sequence[Store] = (), tags: Tags | None = None, policies: Sequence[Json] = ()
+    *pods: Json,
+    stores: Sequence[Store] = (),
+    tags: Tags | None = None,
+    policies: Sequence[Json] = (),
+    now: datetime = NOW,
 ) -> list[ImageCheck]:
     """Return what one round says about pods."""
     running = running_of(*pods, policies=policies)
     held = stores or [Shelf(form_b(tekton()))]
     places = Places(running.policies, held, tags or Tags(), held)
-    return list(running.told(asyncio.run(check_all(running.inventory, places, now=NOW))))
+    return list(running.told(asyncio.run(check_all(running.inventory, places, now=now))))

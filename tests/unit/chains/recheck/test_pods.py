@@ -100,8 +100,13 @@ def test_an_odd_pod_is_told_and_hides_no_other() -> None:
     assert found.inventory.problems == ["Pod/shop/odd: initContainers: expected a list of objects"]
 
 
-def test_a_cluster_with_too_many_images_is_refused_and_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pods, "MOST_USES", 2)
+@pytest.mark.parametrize(
+    ("limit", "more"), [("MOST_USES", REF), ("MOST_IMAGES", f"{IMAGE}@sha256:{'c' * 64}")]
+)
+def test_a_cluster_with_too_many_images_is_refused_and_not_cut(
+    limit: str, more: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pods, limit, 2)
     found = running_of(pod(REF), pod(REF), pod(OTHER_REF))
-    with pytest.raises(TooManyImagesError, match="more than 2 images of workloads run"):
-        found.add(pod(REF, owner=None))
+    with pytest.raises(TooManyImagesError, match="let policies be for fewer namespaces"):
+        found.add(pod(more, owner=None))

@@ -11,7 +11,7 @@ from chains.recheck.standing import Change, Standing, Standings
 from chains.tekton.workloads import Workload
 from storage.base import Store
 from tests.faults.verify.forge import DIGEST, IMAGE, NOW, Broken, Shelf, form_b
-from tests.unit.chains.policy.made import REF, document, tekton
+from tests.unit.chains.policy.made import REF, document, tekton, trust
 from tests.unit.chains.preflight.made import OTHER_REF
 from tests.unit.chains.recheck.made import HOUR, OWNER, checks_of, pod
 
@@ -79,6 +79,33 @@ def test_a_failure_is_told_once_with_its_time_and_so_is_its_end(rounds: Rounds) 
 def test_an_image_that_never_passed_is_told_as_such(rounds: Rounds) -> None:
     assert shown(rounds.round(EMPTY)) == [(True, False, rounds.at, ["web-1"])]
     assert rounds.round(EMPTY) == []
+
+
+def test_an_exemption_that_ends_is_told_though_nothing_else_changed(rounds: Rounds) -> None:
+    end = NOW + 2 * HOUR
+    exemption = {
+        "image": f"{IMAGE}@{DIGEST}",
+        "rules": ["evidence"],
+        "reason": "built before attestation",
+        "reference": "INC-1",
+        "until": end.isoformat().replace("+00:00", "Z"),
+    }
+    exempt = document(exemptions=[exemption])
+
+    def look(at: datetime) -> list[Change]:
+        return rounds.take(checks_of(pod(REF), stores=[EMPTY], policies=[exempt], now=at))
+
+    assert look(end - HOUR) == []
+    assert rounds.count(Standing.PASSES) == 1
+    (change,) = look(end + HOUR)
+    assert (change.fails, change.has_passed) == (True, True)
+
+
+def test_a_policy_that_demands_more_is_told(rounds: Rounds) -> None:
+    assert rounds.take(checks_of(pod(REF), stores=[GOOD], policies=[document()])) == []
+    stricter = document(trust=[trust("tekton", "other")])
+    (change,) = rounds.take(checks_of(pod(REF), stores=[GOOD], policies=[stricter]))
+    assert (change.fails, change.has_passed, change.check.reason) == (True, True, "key_unknown")
 
 
 def test_what_could_not_be_decided_is_not_told_and_changes_nothing(rounds: Rounds) -> None:
