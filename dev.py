@@ -7,7 +7,8 @@
     python3 dev.py unit      the offline tests only, a few minutes
     python3 dev.py bench     speed and memory of the flow; "bench controllers" against Tekton Chains,
                               "bench hostile" memory of verify and the controller under attack,
-                              "bench policies" evaluations of policies a second
+                              "bench policies" evaluations of policies a second,
+                              "bench admission" reviews a second of the webhook
     python3 dev.py mutants   change the modules that decide what is true, and see if tests notice; takes hours
 
 Packages are installed into .venv/ and .uv/ in this folder. Servers for the tests are built once, into the

@@ -1,17 +1,19 @@
 """``python -m tests.bench``: speed and memory of ``chains attest``; ``controllers`` first: of the controller,
-``hostile``: under attack, ``preflight``: of ``chains preflight`` over many pods, ``policies``: of evaluations."""
+``hostile``: under attack, ``preflight``: of ``chains preflight`` over many pods, ``policies``: of
+evaluations, ``admission``: of the webhook."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench import attest, controllers, hostile, policies, preflight
+from tests.bench import admission, attest, controllers, hostile, policies, preflight
 
 BENCHMARKS = {
     "hostile": hostile.main,
     "controllers": controllers.main,
     "preflight": preflight.main,
     "policies": policies.main,
+    "admission": admission.main,
 }
 
 if __name__ == "__main__":

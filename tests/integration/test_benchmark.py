@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.bench.admission import main as measured_admission
 from tests.bench.bench_cluster import BenchmarkError, open_cluster
 from tests.bench.controllers import percentile, report, text
 from tests.bench.measure import Bench, Result, batch, live
@@ -78,3 +79,14 @@ def test_an_attestation_that_is_missing_leaves_no_figure(measured: Callable[...,
     unsigned = SAME_WORK | {"artifacts.oci.signer": "none"}
     with pytest.raises(BenchmarkError, match="the registry has 1 attestations and signatures, expected 2"):
         measured(lambda bench: batch(bench, OURS, "tuned", 2, tuned=True, config=unsigned))
+
+
+def test_admission_is_measured_and_each_answer_is_the_expected_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.environ", os.environ.copy())
+    arguments = ["--images", "4", "--reviews", "40", "--distinct", "8", "--connections", "2", "--rate", "200"]
+    assert measured_admission(arguments) == 0
+    told = capsys.readouterr().out
+    assert told.count("kept: 2 connections") == 2
+    assert "distinct: 8 images without evidence" in told
