@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -91,7 +90,7 @@ def _end_with(work: Callable[[Part], int], part: Part) -> None:
     except BaseException:  # noqa: BLE001 - nothing may reach the code of the first process
         _log.exception("the process failed")
     finally:
-        sys.stderr.flush()
+        logging.shutdown()  # writes what is still held
         os._exit(code)
 
 

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +23,17 @@ from chains.text import told
 
 COMPONENT = "tekton-chains-controller"
 _LONGEST = 1000
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
 _log = logging.getLogger("chains.event")
+
+
+def prefix_of(name: str) -> str:
+    """Return what the name of an Event about an object of this name begins with.
+
+    The name of a pod's owner is any text, which whoever creates the pod writes.
+    """
+    found = name[:200].rstrip(".-")
+    return found if _NAME.fullmatch(found) else "object"
 
 
 async def write_event(cluster: Cluster, about: Mapping[str, str], reason: str, message: str) -> None:
@@ -52,7 +63,7 @@ def event_of(
 ) -> dict[str, Any]:
     """Return an Event about an object. Without a ``name`` the API server chooses one."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    chosen = {"name": name} if name else {"generateName": f"{about['name'][:200]}."}
+    chosen = {"name": name} if name else {"generateName": f"{prefix_of(about['name'])}."}
     return {
         "metadata": {**chosen, "namespace": about["namespace"]},
         "type": "Warning" if is_warning else "Normal",

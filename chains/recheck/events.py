@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from chains.cluster.client import Cluster
 from chains.cluster.errors import ClusterError, ClusterForbidden, ObjectChanged, ObjectGone
-from chains.cluster.events import event_of
+from chains.cluster.events import event_of, prefix_of
 from chains.recheck.standing import Change, Standings
 from chains.tekton.workloads import Workload
 from chains.text import rfc3339
@@ -93,7 +93,7 @@ async def _write(cluster: Cluster, change: Change, workload: Workload) -> bool:
 
 def _name(change: Change, workload: Workload) -> str:
     told = "\0".join((workload.kind, workload.name, workload.uid, change.key.image))
-    return f"{workload.name[:200].rstrip('.-')}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    return f"{prefix_of(workload.name)}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
 def _message(change: Change) -> str:

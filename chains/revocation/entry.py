@@ -12,7 +12,7 @@ from typing import Any
 
 from chains.documents.regexps import regexp_problem
 from chains.documents.whole_match import whole_match
-from chains.text import rfc3339
+from chains.text import plain, rfc3339
 from signers.errors import FormatError
 
 LONGEST_NAME = 2048
@@ -158,7 +158,7 @@ def check_value(kind: Kind, value: str) -> str:
         raise FormatError(f"{kind.value}: expected 1 to {LONGEST_NAME} characters, got {len(value)}")
     if kind is Kind.KEY and not _KEYID.fullmatch(value):
         raise FormatError(f"key: expected SHA256: and 43 characters of base64, got {value[:80]!r}")
-    if kind in {Kind.BUILDER, Kind.VERIFIER} and not (value.isprintable() and " " not in value):
+    if kind in {Kind.BUILDER, Kind.VERIFIER} and (" " in value or plain(value) != value):
         raise FormatError(f"{kind.value}: expected an id without spaces, got {value[:80]!r}")
     if kind in {Kind.IMAGE, Kind.TASK}:
         _check_digest(kind, value)
