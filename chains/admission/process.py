@@ -140,17 +140,23 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
             asyncio.create_task(certificate.watch()),
             asyncio.create_task(stop.wait()),
         ]
+        rounds: asyncio.Task[None] | None = None
         if options.recheck is not None and options.access is not None:
             own = await stack.enter_async_context(
                 Cluster(options.access, timeout=_LIST_SECONDS, pace=Pace(REQUESTS, BURST))
             )
             recheck = _recheck(options.recheck, own, stores, RegistryTags(found), policies, metrics)
-            tasks.append(asyncio.create_task(recheck.run()))
+            rounds = asyncio.create_task(recheck.run())
+            tasks.append(rounds)
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         health.stopping.set()
+        if rounds is not None:
+            # nobody waits for a round, and another replica may go on
+            rounds.cancel()
         await asyncio.sleep(options.linger)
         for task in tasks:
-            task.cancel()
+            if task is not rounds:  # a second time would keep it from giving up its lease
+                task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         failures = [each for each in ended if isinstance(each, Exception)]
         for failure in failures:

@@ -95,16 +95,22 @@ class Recheck:
                     work = asyncio.create_task(self._rounds())
                 elif not self._leader.is_held and work is not None:
                     _log.info("another process does the rounds of re-check, or the lease cannot be renewed")
-                    await _end(work)
+                    await self._end(work)
                     work = None
-                    self._standings.forget()
-                    self._metrics.leads.set(0)
-                    self._metrics.show({})
                 await asyncio.sleep(self._leader.pause)
         finally:
             if work is not None:
-                await _end(work)
+                await self._end(work)
             await self._leader.release()
+
+    async def _end(self, work: asyncio.Task[None]) -> None:
+        """End the rounds, and count no images any more: another process does."""
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+        self._standings.forget()
+        self._metrics.leads.set(0)
+        self._metrics.show({})
 
     async def _step(self) -> None:
         try:
@@ -116,6 +122,8 @@ class Recheck:
         except ClusterError as error:
             self._fail("lease", str(error))
             self._metrics.lacks("hold the lease", is_missing=isinstance(error, ClusterForbidden))
+        except Exception as error:  # noqa: BLE001 - an odd lease must not end admission
+            self._fail("lease", f"unexpected {type(error).__name__}; please report it")
         else:
             self._succeed("lease")
             self._metrics.lacks("hold the lease", is_missing=False)
@@ -243,9 +251,3 @@ class Recheck:
     def _succeed(self, what: str) -> None:
         if self._troubles.pop(what, ""):
             _log.info("re-check: the %s succeeds again", what)
-
-
-async def _end(work: asyncio.Task[None]) -> None:
-    work.cancel()
-    with suppress(asyncio.CancelledError):
-        await work

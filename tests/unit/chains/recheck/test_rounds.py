@@ -136,6 +136,7 @@ def test_a_round_that_is_under_way_ends_with_the_process_and_the_lease_is_given_
                 with pytest.raises(asyncio.CancelledError):
                     await running
                 assert not made.leader.is_held
+                assert made.metric("leads") == 0
         finally:
             ended.set()
             await runner.cleanup()
@@ -182,3 +183,20 @@ def test_the_time_of_the_last_round_is_that_of_the_lease() -> None:
     made = with_cluster_away(work)
     assert made.metric("failures_total", what="lease") == 2
     assert made.metric("interval_seconds") == INTERVAL
+
+
+def test_a_fault_of_the_lease_is_counted_and_does_not_end_admission(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fault() -> None:
+        raise KeyError("resourceVersion")
+
+    async def work(made: Made) -> None:
+        monkeypatch.setattr(made.leader, "step", fault)
+        await made.recheck._step()
+        await made.recheck._step()
+
+    made = with_cluster_away(work)
+    assert made.metric("failures_total", what="lease") == 2
+    (record,) = [one for one in caplog.records if one.name == "chains.recheck"]
+    assert record.__dict__["reason"] == "unexpected KeyError; please report it"
