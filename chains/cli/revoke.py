@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,14 +28,20 @@ from signers.errors import FormatError
 from signers.formats.dsse import MAX_ENVELOPE_BYTES
 from storage.durable import replace_file
 
+_PATIENCE, _PAUSE = 10.0, 0.02
+"""Seconds for which another addition is waited for, and between two looks."""
 _EXACT = (Kind.IMAGE, Kind.BUILDER, Kind.VERIFIER, Kind.TASK)
 _IDENTITY = ("identity", "identity_regexp", "issuer", "issuer_regexp")
 
 
 def _add(options: Options) -> int:
     """Add entries to a list and give it the next version."""
+    with _alone(Path(options.file)):
+        return _add_alone(options, Path(options.file))
+
+
+def _add_alone(options: Options, path: Path) -> int:
     now = datetime.now(UTC).replace(microsecond=0)
-    path = Path(options.file)
     before = _document(path, options, now) if os.path.lexists(path) else None
     new = list(_entries(options))
     if not new and options.expires is None:
@@ -58,6 +67,37 @@ def _add(options: Options) -> int:
         "no reader takes it before chains revoke sign"
     )
     return OK
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the folder of a list: of two additions at the same time, neither is lost.
+
+    Raises :class:`InputError`, also if another program holds it for too long.
+    """
+    try:
+        handle = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        end = time.monotonic() + _PATIENCE
+        while not _is_locked(handle):
+            if time.monotonic() > end:
+                raise InputError(
+                    f"{path}: another program has changed lists in this folder for {_PATIENCE:g} s; try again"
+                )
+            time.sleep(_PAUSE)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _put(entries: list[Entry], new: Entry) -> None:

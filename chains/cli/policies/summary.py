@@ -56,10 +56,14 @@ async def attest_answers(
     stores: Sequence[Store],
     options: Options,
 ) -> None:
-    """Sign and store a summary of each answer; of one that did not pass with ``--attest-failures`` alone."""
+    """Sign and store a summary of each answer; of one that did not pass with ``--attest-failures`` alone.
+
+    Where nothing was decided, no summary says that it failed: it may pass as soon as its stores answer.
+    """
     for answer in answers:
         verdict = answer.strictest
-        if verdict.verdict is not Verdict.VERIFIED and not options.attest_failures:
+        is_undecided = verdict.verdict is Verdict.INDETERMINATE
+        if is_undecided or (verdict.verdict is not Verdict.VERIFIED and not options.attest_failures):
             say(f"{verdict.image}: {verdict.verdict.value}, no summary was signed")
             continue
         summary = summarise(verdict, verifier, options.policy_uri)

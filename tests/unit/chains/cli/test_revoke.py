@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from tests.faults.verify.forge import BUILDER, DIGEST, bundle, provenance, publi
 from tests.unit.chains.revocation.made import document, signed
 
 Json = Any
+CHAINS = Path(sys.executable).with_name("chains")
 KEYID = public().keyid
 EXAMPLE = Path(__file__).parents[4] / "examples" / "taskrun-image.json"
 BUILT = "sha256:ce186a56c342a80bd2ec3ec4233810f49a93e5f60660922d3dad49cf6c987e35"
@@ -57,6 +62,32 @@ def put(call: Show, *words: str) -> None:
     assert call("revoke", "add", "draft.json", "--reason", "r", *words)[0] == 0
     code, _, told = call("revoke", "sign", "draft.json", "--key", "lists.pem", "--to", "list.json")
     assert code == 0, told
+
+
+def test_of_two_additions_at_the_same_time_neither_is_lost(call: Show) -> None:
+    def add(number: int) -> int:
+        image = "sha256:" + f"{number:064x}"
+        command = ["revoke", "add", "draft.json", "--reason", "r", "--image", image]
+        return subprocess.run([CHAINS, *command], check=False, capture_output=True).returncode
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(add, range(6))) == [0] * 6
+    assert len(entries("draft.json")) == 6
+    assert json.loads(Path("draft.json").read_text())["version"] == 6
+
+
+def test_an_addition_waits_a_while_for_another_and_then_says_so(
+    call: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chains.cli.revoke._PATIENCE", 0.0)
+    handle = os.open(".", os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        code, _, told = call("revoke", "add", "draft.json", "--reason", "r", "--builder", "https://b")
+    finally:
+        os.close(handle)
+    assert (code, Path("draft.json").exists()) == (1, False)
+    assert "another program has changed lists in this folder for 0 s; try again" in told
 
 
 # verify

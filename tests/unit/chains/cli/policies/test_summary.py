@@ -112,6 +112,13 @@ def test_a_failed_answer_leaves_nothing_unless_asked(capsys: pytest.CaptureFixtu
     assert (predicate["verificationResult"], predicate["verifiedLevels"]) == ("FAILED", ["FAILED"])
 
 
+def test_an_undecided_answer_is_never_said_to_have_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    unreadable = ("--revocations", "none.json", "--revocations-key", "vsa.pub")
+    assert decide(*ATTEST, "--attest-failures", *unreadable) == 4
+    assert "INDETERMINATE, no summary was signed" in capsys.readouterr().err
+    assert statements(capsys, VSA, SVR) == []
+
+
 def test_an_image_that_is_exempt_from_evidence_gets_no_passed_summary(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
