@@ -121,6 +121,8 @@ def _entries(options: Options) -> Iterator[Entry]:
     since, until = _time(options, "since"), _time(options, "until")
     values = [(Kind.KEY, keyid) for word in options.key for keyid in _keyids(word)]
     values += [(kind, value) for kind in _EXACT for value in getattr(options, kind.value)]
+    # a digest is the same image in every repository
+    values = [(kind, value.rpartition("@")[2] if kind is Kind.IMAGE else value) for kind, value in values]
     identity = _identity(options)
     if not values and identity is None:
         for name in ("since", "until", "reason"):
@@ -310,7 +312,9 @@ def _what_options() -> list[Option]:
         ),
         what("--issuer", "the issuer of that identity", "NAME", **one),
         what("--issuer-regexp", "the same, as a regular expression for all of it", "REGEXP", **one),
-        what("--image", "revoke the image with this digest", "sha256:HEX", **several),
+        what(
+            "--image", "revoke the image with this digest, wherever it lies", "[NAME@]sha256:HEX", **several
+        ),
         what("--builder", "revoke the builder of this id", "URI", **several),
         what("--verifier", "revoke the verifier of this id", "URI", **several),
         what("--task", "revoke the Task or Pipeline with this digest", "ALGORITHM:HEX", **several),

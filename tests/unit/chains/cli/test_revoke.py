@@ -111,8 +111,14 @@ def test_verify_answers_by_the_list_with_the_documented_exit_codes(call: Show) -
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--key", KEYID), ("--key", "ours.pub"), ("--image", DIGEST), ("--builder", BUILDER)],
-    ids=["keyid", "key file", "image", "builder"],  # the keyid differs in each process
+    [
+        ("--key", KEYID),
+        ("--key", "ours.pub"),
+        ("--image", DIGEST),
+        ("--image", f"mirror.example.com/app:1@{DIGEST}"),
+        ("--builder", BUILDER),
+    ],
+    ids=["keyid", "key file", "image", "image with its name", "builder"],  # the keyid differs in each process
 )
 def test_each_kind_fails_by_the_command(call: Show, option: str, value: str) -> None:
     put(call, option, value)
