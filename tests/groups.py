@@ -29,6 +29,7 @@ LONGEST_FIRST = (
     "tests/integration/test_deploy.py",
     "tests/interop/test_cosign.py",
     "tests/integration/test_admission.py",
+    "tests/integration/test_runbooks_admission.py",
     "tests/integration/test_controller.py",
     "tests/integration/test_controller_hostile.py",
     "tests/integration/test_replicas.py",

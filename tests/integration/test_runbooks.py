@@ -30,7 +30,7 @@ from tests.testbed.key_services import DENY, OUTAGE
 from tests.testbed.key_services.vault import vault
 from tests.testbed.sigstore import SigstoreServices
 from tests.testbed.sigstore_keys import signing_config
-from tests.unit.test_deploy import RULES, dashboard_expressions, expressions_of_alerts, metrics_of
+from tests.unit.test_deploy import MONITORING, RULES, dashboard_expressions, expressions_of_alerts, metrics_of
 
 __all__ = ["controller"]
 pytestmark = pytest.mark.server
@@ -212,7 +212,7 @@ def every_metric_that_is_named_is_there(tried: Tried) -> None:
     """Alerts and dashboard name only what a controller that has worked, failed and retried exposes."""
     text = tried.read("/metrics")
     exposed = set(re.findall(r"^(\w+?)(?:{.*})? \S+$", text, re.MULTILINE))
-    for expression in [*expressions_of_alerts(RULES[:1]), *dashboard_expressions()]:
+    for expression in [*expressions_of_alerts(RULES[:1]), *dashboard_expressions(MONITORING[:1])]:
         assert metrics_of(expression) <= exposed, expression
 
 

@@ -13,6 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from chains.admission.judge import Judged
+from chains.admission.metrics import Metrics as AdmissionMetrics
+from chains.admission.review import Answer
+from chains.admission.ruling import Ruling
+from chains.admission.validate import Validated
 from chains.assembly.signers import check_signers
 from chains.attest.outcome import FAILED, Outcome
 from chains.attest.stores import Entry
@@ -21,6 +26,7 @@ from chains.cluster.leases import NAME
 from chains.config.parse import is_keyless, lint_config, lint_file, parse_config
 from chains.controller.marks.patches import OUTCOME_ANNOTATION, SIGNED_ANNOTATION
 from chains.controller.metrics import Metrics
+from chains.policy.verdict import Decision
 from chains.recheck.metrics import RecheckMetrics
 from chains.recheck.rounds import LEASE
 from chains.tekton.snapshot import DONE_LABEL
@@ -35,7 +41,18 @@ KUSTOMIZATIONS = sorted(path.parent for path in DEPLOY.rglob(FILE))
 PROMQL = {"absent", "and", "by", "count", "deriv", "histogram_quantile", "increase", "max", "min", "min_over_time", "offset",
           "or", "rate", "sum", "time", "unless"}  # fmt: skip
 SECTIONS = ("## What it means", "## Symptoms", "## How to look", "## What to do", "## When it is over")
-RULES = [DEPLOY / "overlays" / folder / "alerts.yaml" for folder in ("monitoring", "admission-monitoring")]
+MONITORING = ("monitoring", "admission-monitoring")
+RULES = [DEPLOY / "overlays" / folder / "alerts.yaml" for folder in MONITORING]
+API_SERVER = {
+    "apiserver_admission_webhook_rejection_count": {
+        "error_type",
+        "name",
+        "operation",
+        "rejection_code",
+        "type",
+    }
+}
+"""Metrics of the API server that alerts use, with their labels; ``test_runbooks_admission.py`` holds them against it."""
 
 
 def manifest(kind: str, name: str = "", folder: str = "base") -> Json:
@@ -54,22 +71,32 @@ def alerts(files: Sequence[Path] = RULES) -> list[Json]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def dashboard() -> Json:
-    data = manifest("ConfigMap", "tekton-chains-dashboard", "overlays/monitoring")["data"]
-    return json.loads(data["tekton-chains.json"])
+def dashboard(overlay: str) -> Json:
+    (text,) = manifest("ConfigMap", folder=f"overlays/{overlay}")["data"].values()
+    return json.loads(text)
 
 
 def exposed() -> dict[str, set[str]]:
-    """Return every sample that the metrics of the controller and of re-check can have, with its labels."""
-    metrics = Metrics()
+    """Return every sample that the metrics of controller, admission and re-check can have, with its labels."""
+    metrics, admission = Metrics(), AdmissionMetrics()
+    judged = Judged("image", "container a", Ruling(Decision.DENY))
+    admission.count(
+        "validate", Validated(Answer(allowed=False), Decision.DENY, (judged,)), 0.0, is_dry_run=False
+    )
+    admission.policies.labels("sha256:0").set(1)
     RecheckMetrics(metrics.registry, 3600.0)
     failed = Outcome("r", "u", FAILED, "", (Entry("p", "oci", "", "", FAILED, ""),))
     metrics.count_errors("ci", failed)
     for kind in ("TaskRun", "PipelineRun"):
         metrics.count(kind, "ci", failed, 0.0)
-    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
-    return {name: {label for each in samples if each.name == name for label in each.labels}
-            for name in {each.name for each in samples}}  # fmt: skip
+    samples = [
+        sample
+        for registry in (metrics.registry, admission.registry)
+        for family in registry.collect()
+        for sample in family.samples
+    ]
+    return API_SERVER | {name: {label for each in samples if each.name == name for label in each.labels}
+                         for name in {each.name for each in samples}}  # fmt: skip
 
 
 def test_the_folder_has_the_base_and_its_overlays() -> None:
@@ -348,8 +375,9 @@ def expressions_of_alerts(files: Sequence[Path] = RULES) -> list[str]:
     return [rule["expr"] for rule in alerts(files)]
 
 
-def dashboard_expressions() -> list[str]:
-    return [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
+def dashboard_expressions(overlays: Sequence[str] = MONITORING) -> list[str]:
+    panels = [panel for overlay in overlays for panel in dashboard(overlay)["panels"]]
+    return [target["expr"] for panel in panels for target in panel["targets"]]
 
 
 def words_of(expression: str) -> set[str]:
@@ -359,7 +387,7 @@ def words_of(expression: str) -> set[str]:
 
 
 def metrics_of(expression: str) -> set[str]:
-    return {word for word in words_of(expression) if word.startswith(("chains_", "watcher_"))}
+    return {word for word in words_of(expression) if word.startswith(("chains_", "watcher_", "apiserver_"))}
 
 
 @pytest.mark.parametrize("expression", [*expressions_of_alerts(), *dashboard_expressions()])
@@ -389,7 +417,7 @@ def test_an_alert_has_a_runbook_of_its_name_and_a_runbook_an_alert() -> None:
 
 
 def test_a_runbook_that_tells_symptoms_is_tried() -> None:
-    files = ("test_runbooks.py", "test_recheck.py")
+    files = ("test_runbooks.py", "test_runbooks_admission.py", "test_recheck.py")
     tried = "".join((ROOT / "tests" / "integration" / name).read_text() for name in files)
     for path in RUNBOOKS.glob("*.md"):
         if "## Symptoms" in path.read_text():
@@ -398,8 +426,9 @@ def test_a_runbook_that_tells_symptoms_is_tried() -> None:
             ), path.name
 
 
-def test_the_dashboard_is_one_that_grafana_can_place() -> None:
-    panels = dashboard()["panels"]
+@pytest.mark.parametrize("overlay", MONITORING)
+def test_a_dashboard_is_one_that_grafana_can_place(overlay: str) -> None:
+    panels = dashboard(overlay)["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     cells = [
         (x, y)
