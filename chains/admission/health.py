@@ -9,8 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from chains.admission.answers import Answers
 from chains.admission.certificate import Certificate
-from chains.admission.metrics import Metrics
 from chains.admission.policies import PoliciesInForce
+from chains.admission.reporting.metrics import Metrics
 from chains.text import told
 
 

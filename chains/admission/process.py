@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,12 @@ from chains.admission.certificate import Certificate
 from chains.admission.health import Health
 from chains.admission.images import Kinds
 from chains.admission.judge import Judge, Tags
-from chains.admission.metrics import Metrics
 from chains.admission.mutate import Mutator
 from chains.admission.namespaces import Namespaces
 from chains.admission.policies import PoliciesInForce
 from chains.admission.processes import Part, run_processes
+from chains.admission.reporting.events import Events
+from chains.admission.reporting.metrics import Metrics
 from chains.admission.server import application
 from chains.admission.validate import Validator
 from chains.assembly.registry_tags import RegistryTags
@@ -71,6 +72,8 @@ class AdmissionOptions:
     processes: int = 1
     recheck: RecheckOptions | None = None
     """None if what runs is not verified again; needs ``access``."""
+    pod: Mapping[str, str] | None = None
+    """The server's own pod, as an Event refers to it. None if it is not known."""
 
 
 def run(options: AdmissionOptions) -> int:
@@ -91,9 +94,7 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
 
     Raises :class:`InputError` and :class:`UsageError` for a certificate or a store that cannot be opened.
     """
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = _stop()
     async with AsyncExitStack() as stack:
         found = store_options(options.config, Circuits())
         stores = [open_url(url, found) for url in dict.fromkeys(options.stores or ("oci:",))]
@@ -103,8 +104,15 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
         if options.access is not None:
             cluster = await stack.enter_async_context(Cluster(options.access, timeout=_CLUSTER_SECONDS))
         certificate = Certificate(options.certificate, options.client_ca)
-        policies = PoliciesInForce(options.policies, options.opener, lists=options.lists)
         answers, metrics = Answers(stores), Metrics()
+        events = Events(cluster, metrics, options.pod)
+        stack.push_async_callback(events.close)
+        policies = PoliciesInForce(
+            options.policies,
+            options.opener,
+            lambda: events.policies(policies.refused),
+            lists=options.lists,
+        )
         tags, namespaces = Tags(RegistryTags(found)), Namespaces(cluster)
         judge = Judge(answers, tags, options.unmatched)
         validator = Validator(policies, namespaces, judge, options.kinds)
@@ -120,7 +128,7 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
             await web.SockSite(health_runner, part.health).start()
             _end_with_parent(part.parent, stop)
         runner = web.AppRunner(
-            application(validator, mutator, policies, answers, metrics),
+            application(validator, mutator, policies, answers, metrics, events),
             access_log=None,
             keepalive_timeout=_KEEP_SECONDS,
             shutdown_timeout=_DRAIN_SECONDS,
@@ -162,6 +170,14 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
         for failure in failures:
             _log.error("a part of the server failed", exc_info=failure)
     return int(bool(failures))
+
+
+def _stop() -> asyncio.Event:
+    """Return what is set by the signals to end."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
 
 
 def _recheck(

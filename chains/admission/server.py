@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from chains.admission.answers import Answers
-from chains.admission.metrics import Metrics
 from chains.admission.mutate import Mutator
 from chains.admission.policies import PoliciesInForce
 from chains.admission.provider import provide
+from chains.admission.reporting.events import Events
+from chains.admission.reporting.metrics import Metrics
 from chains.admission.review import LARGEST, Answer, MalformedReview, Review, read_review, seconds_of
 from chains.admission.validate import Validated, Validator
 from chains.policy.verdict import Decision
@@ -37,14 +38,21 @@ Timed = Callable[[web.Request, float, float], Awaitable[web.Response]]
 
 
 def application(
-    validator: Validator, mutator: Mutator, policies: PoliciesInForce, answers: Answers, metrics: Metrics
+    validator: Validator,
+    mutator: Mutator,
+    policies: PoliciesInForce,
+    answers: Answers,
+    metrics: Metrics,
+    events: Events,
 ) -> web.Application:
     """Return the application that answers the API server, and Gatekeeper."""
     found = web.Application(client_max_size=LARGEST)
     large = asyncio.Semaphore(MOST_LARGE)
     found.add_routes(
         [
-            web.post(VALIDATE, _bounded(handler("validate", validator.validate, metrics), large)),
+            web.post(
+                VALIDATE, _bounded(handler("validate", validator.validate, metrics, events=events), large)
+            ),
             web.post(MUTATE, _bounded(handler("mutate", mutator.mutate, metrics, _UNCHANGED), large)),
             web.post(VERIFY, _bounded(provider(policies, answers, metrics), large)),
         ]
@@ -91,10 +99,13 @@ _UNCHANGED = Validated(Answer(allowed=True), Decision.ALLOW)
 """Only for the mutating webhook: what it leaves as it is, is judged by the validating one."""
 
 
-def handler(name: str, work: Work, metrics: Metrics, fault: Validated = _DENIED) -> Timed:
+def handler(
+    name: str, work: Work, metrics: Metrics, fault: Validated = _DENIED, *, events: Events | None = None
+) -> Timed:
     """Return the handler of a webhook that answers AdmissionReviews by ``work``.
 
-    ``fault`` is the answer if ``work`` raises, which it does only by a fault of its own.
+    ``fault`` is the answer if ``work`` raises, which it does only by a fault of its own. ``events`` is told
+    of denials.
     """
 
     async def answer(request: web.Request, began: float, deadline: float) -> web.Response:
@@ -112,6 +123,8 @@ def handler(name: str, work: Work, metrics: Metrics, fault: Validated = _DENIED)
             found = fault
         metrics.count(name, found, asyncio.get_running_loop().time() - began, is_dry_run=review.is_dry_run)
         _write_log(name, review, found)
+        if events is not None:
+            events.denied(review, found)
         return web.Response(body=found.answer.to_bytes(review.uid), content_type="application/json")
 
     return answer

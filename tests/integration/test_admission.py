@@ -135,6 +135,9 @@ def make_door(
         "--revocations-key": folder / "lists.pub",
         "--revocations-state": folder / "seen.json",
         "--processes": PROCESSES,
+        "--pod-name": "chains-admission-0",
+        "--pod-namespace": "chains-admission",
+        "--pod-uid": "the-uid-of-the-pod",
     }
     given = [str(word) for option in revocations.items() for word in option]
     for manifest in build(DEPLOY):
@@ -168,6 +171,7 @@ def make_door(
     further = {
         "free": {"door": "true"},
         "slow": {"door": "slow", "env": "enforce"},
+        "told": {"door": "true", "env": "enforce"},
         "pinned": {"door": "true", "pins": "true", "env": "enforce"},
         "changed": {"door": "changed", "env": "enforce"},
     }
@@ -380,6 +384,42 @@ def test_a_dry_run_is_answered_and_not_counted(door: Door) -> None:
     assert denied() == before + 1
 
 
+def events(door: Door, namespace: str, reason: str, name: str) -> list[Json]:
+    """Return the Events about an object, as kubectl gets them."""
+    selector = f"involvedObject.name={name},reason={reason}"
+    shown = door.kubectl("-n", namespace, "get", "events", "--field-selector", selector, "-o", "json")
+    return json.loads(shown.stdout)["items"]  # type: ignore[no-any-return]
+
+
+def test_a_denial_is_an_event_that_kubectl_gets_and_a_dry_run_is_none(door: Door) -> None:
+    unsigned, space = door.image("door/never"), door.namespace("told")
+    with pytest.raises(ApiError, match="is denied by policy for-enforce"):
+        door.create(pod("told-dry", unsigned), "told", dry=True)
+    denials = set[str]()
+
+    def is_told(body: Json, name: str) -> bool:
+        # denied again and again: an Event is lost if the API server is too busy for it
+        denials.add(door.denial(body, "told")[:1000])
+        return events(door, space, "ImageDenied", name) != []
+
+    door.server.wait(lambda: is_told(pod("told", unsigned), "told"))
+    for one in events(door, space, "ImageDenied", "told"):
+        assert (one["type"], one["source"]) == ("Warning", {"component": "chains-admission"})
+        assert one["involvedObject"]["kind"] == "Pod"
+        assert one["message"] in denials
+
+    # a pod of a ReplicaSet is told about the ReplicaSet, which exists
+    (owner,) = (one for one in workloads(door.good.reference) if one["kind"] == "ReplicaSet")
+    uid = door.create({**owner, "metadata": {"name": "told-owner"}}, "told")["metadata"]["uid"]
+    body = pod("told-owned", unsigned)
+    reference = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "told-owner", "uid": uid}
+    body["metadata"]["ownerReferences"] = [{**reference, "controller": True}]
+    door.server.wait(lambda: is_told(body, "told-owner"))
+    assert {one["involvedObject"]["uid"] for one in events(door, space, "ImageDenied", "told-owner")} == {uid}
+    for name in ("told-owned", "told-dry"):
+        assert events(door, space, "ImageDenied", name) == []
+
+
 def test_a_pod_of_one_and_a_half_mebibytes_is_judged(door: Door) -> None:
     padding = {f"padding-{at}": "x" * 100_000 for at in range(2)}
     large = pod("large", *[door.good.reference] * 1)
@@ -446,6 +486,10 @@ def test_a_policy_broken_while_running_changes_nothing_and_a_good_change_counts(
     good = file.read_text()
     file.write_text(good.replace('"enforce"', '"enforced"', 1).replace('"mode": "enforce"', '"mode": "hard"'))
     door.server.wait(lambda: door.server.metric("chains_admission_policies_refused") == PROCESSES)
+    place = ("chains-admission", "PoliciesRefused", "chains-admission-0")
+    door.server.wait(lambda: events(door, *place) != [])
+    assert {one["involvedObject"]["uid"] for one in events(door, *place)} == {"the-uid-of-the-pod"}
+    assert all("the newest policies are refused: " in one["message"] for one in events(door, *place))
     assert door.server.ask("/readyz")[0] == 200
     assert "denied by policy for-enforce" in door.denial(pod("kept", door.image("door/never")))
     door.create(pod("kept", door.good.reference))

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from chains.admission.judge import Judged
-from chains.admission.metrics import Metrics as AdmissionMetrics
+from chains.admission.reporting.metrics import Metrics as AdmissionMetrics
 from chains.admission.review import Answer
 from chains.admission.ruling import Ruling
 from chains.admission.validate import Validated
@@ -222,7 +222,7 @@ def test_the_overlay_of_recheck_adds_what_it_asks_and_the_one_of_reports_their_v
     ):
         (deployment,) = (each for each in found if each["kind"] == "Deployment")
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
-        environment = {each["name"]: each["value"] for each in container["env"]}
+        environment = {each["name"]: each["value"] for each in container["env"] if "value" in each}
         assert {name: value for name, value in environment.items() if "RECHECK" in name} == wanted
 
 

@@ -54,6 +54,7 @@ def _admission(options: Options) -> int:
         linger=whole_number(options.linger_seconds, "--linger-seconds", 0, _MOST_SECONDS),
         processes=whole_number(options.processes, "--processes", 1, _MOST_PROCESSES),
         recheck=recheck,
+        pod=_pod(options),
     )
     log_as_json()
     return run(given)
@@ -82,6 +83,12 @@ def _access(options: Options) -> Access | None:
     if "kubeconfig" in options.given or "context" in options.given:
         raise UsageError("--no-cluster and a kubeconfig: pass one of them")
     return None
+
+
+def _pod(options: Options) -> dict[str, str] | None:
+    """Return the server's own pod as an Event refers to it, None if not all of it is given."""
+    found = {"name": options.pod_name, "namespace": options.pod_namespace, "uid": options.pod_uid}
+    return {"apiVersion": "v1", "kind": "Pod", **found} if all(found.values()) else None
 
 
 def _recheck(options: Options) -> RecheckOptions | None:
@@ -162,6 +169,14 @@ admission = Command(
             default="chains-admission",
             metavar="NAME",
         ),
+        Option(
+            "--pod-name",
+            "the name of this pod; an Event about it tells that new policies are refused",
+            twin="POD_NAME",
+            metavar="NAME",
+        ),
+        Option("--pod-namespace", "the namespace of this pod", twin="POD_NAMESPACE", metavar="NAME"),
+        Option("--pod-uid", "the uid of this pod", twin="POD_UID", metavar="UID"),
         store("look for evidence here (default: an image's registry)"),
         *revocation_options(),
         config("a chains-config, for its registry settings"),

@@ -17,9 +17,10 @@ from chains.admission import server as module
 from chains.admission.answers import Answers
 from chains.admission.images import kinds_with
 from chains.admission.judge import Judge, Tags
-from chains.admission.metrics import Metrics
 from chains.admission.mutate import Mutator
 from chains.admission.namespaces import Namespaces
+from chains.admission.reporting.events import Events
+from chains.admission.reporting.metrics import Metrics
 from chains.admission.server import application
 from chains.admission.validate import Validator
 from tests.faults.verify.forge import NOW
@@ -39,7 +40,7 @@ def served(folder: Path, ask: Callable[[TestClient[Any, Any], Metrics], Awaitabl
         namespaces, tags = Namespaces(None), Tags(made.registry)
         validator = Validator(made.policies, namespaces, Judge(answers, tags), kinds_with([]))
         mutator = Mutator(made.policies, namespaces, tags)
-        app = application(validator, mutator, made.policies, answers, metrics)
+        app = application(validator, mutator, made.policies, answers, metrics, Events(None, metrics))
         async with TestClient(TestServer(app)) as client:
             await ask(client, metrics)
 

@@ -45,8 +45,8 @@ OPTIONS = [
     for parameter in command.params
     if not isinstance(parameter, click.Argument)
 ]
-NOT_OF_OURS = {"SYSTEM_NAMESPACE", "POD_NAME"}
-"""Twins that Kubernetes manifests of Tekton Chains set already."""
+NOT_OF_OURS = {"SYSTEM_NAMESPACE", "POD_NAME", "POD_NAMESPACE", "POD_UID"}
+"""Twins that manifests set: those of Tekton Chains, and the usual ones for a pod's own name and uid."""
 
 
 @pytest.fixture(autouse=True)

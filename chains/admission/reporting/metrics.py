@@ -70,6 +70,14 @@ class Metrics:
             "1 while the newest certificate is not in use",
             registry=self.registry,
         )
+        self.events = Counter(
+            "chains_admission_events",
+            "Events to write, by what became of them",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for outcome in ("written", "known", "left_out", "failed"):
+            self.events.labels(outcome)
         self._seconds.labels(_PROVIDER)
         for webhook in _WEBHOOKS:
             self._seconds.labels(webhook)

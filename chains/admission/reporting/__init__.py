@@ -1,0 +1,1 @@
+"""What admission tells operators besides its answers: metrics, and Events in the cluster."""
