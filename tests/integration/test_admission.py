@@ -691,6 +691,14 @@ def test_the_shipped_webhooks_are_taken_with_a_ca_in_place_of_the_placeholder_al
         assert taken["webhooks"][0]["clientConfig"]["caBundle"] == ca
 
 
+def test_the_webhooks_of_cert_manager_are_taken_before_it_has_written_their_ca(door: Door) -> None:
+    for manifest in build(DEPLOY / "cert-manager" / "webhooks"):
+        path = f"{path_of(door.api, manifest)}?fieldManager=test&fieldValidation=Strict&dryRun=All"
+        taken = door.api.request("PATCH", path, manifest, kind="application/apply-patch+yaml")
+        assert taken["metadata"]["annotations"] == manifest["metadata"]["annotations"]
+        assert "caBundle" not in taken["webhooks"][0]["clientConfig"]
+
+
 def test_the_shipped_pod_is_admitted_where_pod_security_is_restricted(door: Door) -> None:
     (workload,) = (each for each in build(DEPLOY) if each["kind"] == "Deployment")
     template = {**workload["spec"]["template"], "metadata": {"name": "probe"}}

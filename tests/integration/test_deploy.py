@@ -33,7 +33,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 CHAINS = Path(sys.executable).with_name("chains")
 SYSTEM, ACCOUNT = "tekton-chains", "tekton-chains-controller"
 TEKTON = ("tekton-pipelines", "tekton-pipelines-controller")
-MONITORING = "monitoring.coreos.com/v1"
+MONITORING, CERT_MANAGER = "monitoring.coreos.com/v1", "cert-manager.io/v1"
 SIGNED = {"annotations": {"chains.tekton.dev/signed": "true"}}
 DONE = {"labels": {"provenance.chains/done": "true"}}
 REFUSED = re.compile(r"forbidden|cannot (get|list|watch|patch|create)|: 40[13] ")
@@ -812,7 +812,7 @@ def test_the_api_server_takes_every_manifest_of_an_overlay_and_its_pod(
     api_server.request("POST", path, pod)
 
 
-def test_the_api_server_knows_every_kind_but_those_of_the_prometheus_operator(api_server: ApiServer) -> None:
+def test_the_api_server_knows_every_kind_but_those_of_two_operators(api_server: ApiServer) -> None:
     unknown = set()
     for folder in sorted(path.parent for path in DEPLOY.rglob("kustomization.yaml")):
         for manifest in build(folder):
@@ -820,4 +820,9 @@ def test_the_api_server_knows_every_kind_but_those_of_the_prometheus_operator(ap
                 path_of(api_server, manifest)
             except ApiError as error:
                 unknown.add((error.status, manifest["apiVersion"], manifest["kind"]))
-    assert unknown == {(404, MONITORING, "ServiceMonitor"), (404, MONITORING, "PrometheusRule")}
+    assert unknown == {
+        (404, MONITORING, "ServiceMonitor"),
+        (404, MONITORING, "PrometheusRule"),
+        (404, CERT_MANAGER, "Issuer"),
+        (404, CERT_MANAGER, "Certificate"),
+    }

@@ -71,5 +71,7 @@ def _json_patch(target: Json, step: Json) -> None:
         target.append(step["value"])
     elif step["op"] in {"add", "replace"} and isinstance(target, dict):
         target[last] = step["value"]
+    elif step["op"] == "remove" and isinstance(target, dict) and last in target:
+        del target[last]
     else:
         raise KustomizeError(f"the patch {step} is not understood here")

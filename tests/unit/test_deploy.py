@@ -102,6 +102,8 @@ def exposed() -> dict[str, set[str]]:
 def test_the_folder_has_the_base_and_its_overlays() -> None:
     assert [str(path.relative_to(DEPLOY)) for path in KUSTOMIZATIONS] == [
         "admission",
+        "admission/cert-manager",
+        "admission/cert-manager/webhooks",
         "admission/certificates",
         "admission/webhooks",
         "base",
@@ -249,6 +251,47 @@ def test_nothing_that_the_webhooks_need_is_asked_of_them_and_the_mutating_one_ne
             service["metadata"]["name"],
         )
         assert asked["port"] in {each["port"] for each in service["spec"]["ports"]}
+
+
+def test_cert_manager_issues_what_the_servers_mount_and_nothing_of_ours_runs_for_it() -> None:
+    manifests = build(DEPLOY / "admission" / "cert-manager")
+    assert {each["kind"] for each in manifests} == {"Issuer", "Certificate"}
+    namespace = manifest("Namespace", folder="admission")["metadata"]["name"]
+    assert {each["metadata"]["namespace"] for each in manifests} == {namespace}
+    folder = "admission/cert-manager"
+    leaf, authority = (
+        manifest("Certificate", name, folder)["spec"]
+        for name in ("chains-admission", "chains-admission-authority")
+    )
+    volumes = manifest("Deployment", folder="admission")["spec"]["template"]["spec"]["volumes"]
+    assert leaf["secretName"] in {each.get("secret", {}).get("secretName") for each in volumes}
+    service = manifest("Service", folder="admission")["metadata"]["name"]
+    assert leaf["dnsNames"] == [f"{service}.{namespace}.svc"]
+    issuers = {each["metadata"]["name"]: each["spec"] for each in manifests if each["kind"] == "Issuer"}
+    assert issuers[leaf["issuerRef"]["name"]] == {"ca": {"secretName": authority["secretName"]}}
+    assert issuers[authority["issuerRef"]["name"]] == {"selfSigned": {}}
+    assert authority["isCA"] is True
+    # the webhooks trust the new CA at once, and servers use a certificate of the old one for some time
+    assert authority["privateKey"]["rotationPolicy"] == "Never"
+    # it is not the Secret of `chains admission-certificates`
+    assert authority["secretName"] not in {leaf["secretName"], "chains-admission-ca"}
+
+
+@pytest.mark.parametrize("kind", ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"])
+def test_the_webhooks_of_cert_manager_are_the_shipped_ones_and_get_their_ca_from_the_certificate(
+    kind: str,
+) -> None:
+    ours = manifest(kind, folder="admission/webhooks")
+    theirs = manifest(kind, folder="admission/cert-manager/webhooks")
+    certificate = manifest("Certificate", "chains-admission", "admission/cert-manager")["metadata"]
+    assert theirs["metadata"].pop("annotations") == {
+        "cert-manager.io/inject-ca-from": f"{certificate['namespace']}/{certificate['name']}"
+    }
+    # no certificate without the pods of cert-manager
+    excluded = theirs["webhooks"][0]["namespaceSelector"]["matchExpressions"][0]["values"]
+    assert excluded.pop() == "cert-manager"
+    assert ours["webhooks"][0]["clientConfig"].pop("caBundle") == "CA_BUNDLE"
+    assert theirs == ours
 
 
 def test_the_pods_know_how_many_they_are_and_which_they_are_and_may_hold_their_leases() -> None:
