@@ -23,7 +23,7 @@ from chains.cli.main import run as chains
 from signers.keys.public_key import PublicKey
 from tests.interop.attested import run_of, slug
 from tests.owners import owned, task_reference
-from tests.testbed.cluster import MERGE, ApiError, ApiServer, free_ports
+from tests.testbed.cluster import MERGE, ApiError, ApiServer, definitions_of, free_ports, install_crds
 from tests.testbed.images import Registry
 from tests.testbed.kustomize import build
 
@@ -826,3 +826,45 @@ def test_the_api_server_knows_every_kind_but_those_of_two_operators(api_server: 
         (404, CERT_MANAGER, "Issuer"),
         (404, CERT_MANAGER, "Certificate"),
     }
+
+
+@pytest.fixture
+def cert_manager(api_server: ApiServer) -> Iterator[None]:
+    """The API server knows the kinds of cert-manager; afterwards other tests find no trace of them."""
+    definitions = [
+        each
+        for each in definitions_of("certmanager", "github.com/cert-manager/cert-manager", "deploy/crds")
+        if each["spec"]["names"]["kind"] in {"Issuer", "Certificate"}
+    ]
+    for each in definitions:
+        del each["metadata"]["labels"]  # of a template of Helm
+    install_crds(api_server, definitions, [f"{CERT_MANAGER}/{name}" for name in ("issuers", "certificates")])
+    wait(lambda: {"issuers", "certificates"} <= kinds_of_cert_manager(api_server), "both kinds are listed")
+    yield
+    for each in definitions:
+        name = each["metadata"]["name"]
+        api_server.request("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
+    wait(lambda: not kinds_of_cert_manager(api_server), "the kinds of cert-manager are gone")
+
+
+def kinds_of_cert_manager(server: ApiServer) -> set[str]:
+    """Return the kinds that the API server lists, which it does a little later than it serves them."""
+    try:
+        found = server.request("GET", f"/apis/{CERT_MANAGER}")
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return set()
+    return {each["name"] for each in found["resources"]}
+
+
+def test_the_issuers_and_certificates_are_what_cert_manager_knows(
+    api_server: ApiServer, cert_manager: None
+) -> None:
+    manifests = build(DEPLOY / "admission" / "cert-manager")
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "chains-admission"}}
+    for manifest in (namespace, *manifests):
+        apply(api_server, manifest)
+    wrong = {**manifests[-1], "spec": {**manifests[-1]["spec"], "dnsName": ["a"]}}
+    with pytest.raises(ApiError, match="dnsName"):
+        apply(api_server, wrong)
