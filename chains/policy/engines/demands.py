@@ -206,8 +206,8 @@ def times_expressed(opened: OpenedPolicy) -> frozenset[Requirement]:
 VOLUMES = Limit(
     Effect.SETUP,
     "match.images",
-    "the engine does not look at image volumes (spec.volumes[].image), and for it sha256:ID, which runs any image "
-    "that a node has, is an image of no policy: deny both by another policy",
+    "the engine does not look at image volumes (spec.volumes[].image), and for it sha256:ID, which runs any "
+    "image that a node has, is an image of no policy: deny both by another policy",
 )
 _KYVERNO_CACHE_SECONDS = 3600
 
