@@ -118,6 +118,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path(f"{NAME}.json").write_text(json.dumps({"kind": HOSTILE}))
         Path(NAME).mkdir()
         assert chains(["attest", "good.json", "name.json", "namespace.json", "--key", "signing.key", "--store", "file:evidence", "--store", f"file:{NAME}"]) == 0  # fmt: skip
+        assert (
+            chains(["revoke", "add", "list.json", "--builder", "https://b.example.com", "--reason", HOSTILE])
+            == 0
+        )
         for path in sorted(Path("evidence").rglob("*")):
             if path.name.endswith(".bundle.json"):
                 copied = Path("strange") / path.relative_to("evidence")
@@ -202,6 +206,15 @@ CASES = {
     "keys export: a key id": Case(["keys", "export", "signing.pub", "--revoke", HOSTILE], 2),
     "policy: a file": Case(["policy", "lint", f"{HOSTILE}.yaml"], 1),
     "preflight: a policy": Case(["preflight", f"{HOSTILE}.yaml", "good.json"], 1),
+    "blast-radius: a builder": Case(["blast-radius", "--builder", HOSTILE, *FROM], 0),
+    "blast-radius: a builder, as JSON": Case(["blast-radius", "--builder", HOSTILE, *FROM, "--output", "json"], 0, SHOWN_IN_JSON),
+    "revoke: a reason": Case(["revoke", "show", "list.json"], 0),
+    "revoke: a reason, as JSON": Case(["revoke", "show", "list.json", "--output", "json"], 0, SHOWN_IN_JSON),
+    "revoke: a builder": Case(["revoke", "add", "list2.json", "--builder", HOSTILE, "--reason", "r"], 2),
+    "revoke: a file": Case(["revoke", "sign", f"{HOSTILE}.json", "--key", "signing.key"], 1),
+    "admission: a folder": Case(["admission", "p.yaml", "--certificates", HOSTILE, "--no-cluster"], 1),
+    "admission: a workload": Case(["admission", "p.yaml", "--certificates", "tls", "--workload", HOSTILE, "--no-cluster"], 2),
+    "admission-certificates: a kubeconfig": Case(["admission-certificates", "--kubeconfig", HOSTILE], 2),
     "completion: a shell": Case(["completion", HOSTILE], 2),
     "doctor: a configuration": Case(["doctor", "--config", "config.json", "--signing-secrets", NAME], 1),
     "doctor: a configuration, as JSON": Case(["doctor", "--config", "config.json", "--signing-secrets", NAME, "--output", "json"], 1, SHOWN_IN_JSON),
