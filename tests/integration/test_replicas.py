@@ -220,8 +220,9 @@ def test_a_single_replica_writes_no_lease(group: Group) -> None:
 
 
 def test_a_killed_replicas_runs_are_taken_over_and_none_is_forgotten(group: Group) -> None:
-    group.create(20)
     first, second = group.start(0), group.start(1)
+    group.wait(lambda: (first.held, second.held) == (1, 1))
+    group.create(20)
     group.wait(lambda: second.metric("chains_runs_total") > 0 and group.signed() == 20)
     more = group.built(20)
     with group.registry_halted():
@@ -298,9 +299,10 @@ def test_what_is_in_work_at_the_end_is_finished_and_what_waits_is_left(group: Gr
 def test_a_replica_cut_off_from_the_api_server_marks_nothing_and_works_again_afterwards(
     group: Group, link: Proxy
 ) -> None:
-    group.create(20)
     behind = replace(group.server, url=f"https://127.0.0.1:{link.port}")
     first, second = group.start(0), group.start(1, server=behind)
+    group.wait(lambda: (first.held, second.held) == (1, 1))
+    group.create(20)
     group.wait(lambda: second.metric("chains_runs_total") > 0 and group.signed() == 20)
     more = group.built(40)
     with group.registry_halted():
