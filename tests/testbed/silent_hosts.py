@@ -52,20 +52,23 @@ class SilentHosts:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Handle one connection."""
         self.writers.add(writer)
-        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            while True:
-                first = await reader.readexactly(1)
-                if first[0] == _TLS_HELLO and (self.way in {"realm", "leads away"} or self.heals):
-                    writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-                    break
-                head = first + await reader.readuntil(b"\r\n\r\n")
-                line, host = head.split(b"\r\n")[0].decode(), _header(head, "host")
-                self.asked.add(host)
-                await reader.readexactly(int(_header(head, "content-length") or 0))
-                await self._answer(line, host, writer)
-                await writer.drain()
-        writer.transport.abort()
-        self.writers.discard(writer)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                while True:
+                    first = await reader.readexactly(1)
+                    if first[0] == _TLS_HELLO and (self.way in {"realm", "leads away"} or self.heals):
+                        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                        break
+                    head = first + await reader.readuntil(b"\r\n\r\n")
+                    line, host = head.split(b"\r\n")[0].decode(), _header(head, "host")
+                    self.asked.add(host)
+                    await reader.readexactly(int(_header(head, "content-length") or 0))
+                    await self._answer(line, host, writer)
+                    await writer.drain()
+        finally:
+            # whatever happened: a transport that stays open is told of in another test, when it is collected
+            writer.transport.abort()
+            self.writers.discard(writer)
 
     async def _answer(self, line: str, host: str, writer: asyncio.StreamWriter) -> None:
         if self.heals:
