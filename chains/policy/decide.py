@@ -208,6 +208,11 @@ def _no_evidence(judged: Sequence[_Judged], search: Search) -> PolicyCheck:
         wrong = next((check.reason for check in failed.checks if check.result is Result.FAIL), None)
         return _evidence(Result.FAIL, f"nothing usable: {failed.summary}", wrong or Reason.NO_PROVENANCE)
     if Verdict.VERIFIED in by_verdict:
+        taken = [one for _, found in judged for one in found.attestations if one.is_revoked and one.reason]
+        if taken:
+            # other statements still verify; what is missing was taken away
+            first = min(taken, key=lambda one: (one.digest, one.location))
+            return _evidence(Result.FAIL, f"{first.location}: {first.detail}", first.reason or Reason.REVOKED)
         return _evidence(Result.FAIL, "verified statements of other types alone", Reason.NO_PROVENANCE)
     return _evidence(Result.FAIL, "none found", PolicyReason.NO_EVIDENCE)
 

@@ -45,7 +45,8 @@ def canonical(text: str) -> Source | None:
     # a ref may hold slashes; a user name stands before the first one
     place, slash, path = rest.partition("/")
     path, _, ref = path.partition("@")
-    if not separator or _PLACE.fullmatch(place) is None:
+    # urlsplit() leaves out blanks before the scheme, and line ends and tabs everywhere
+    if not separator or _PLACE.fullmatch(place) is None or any(char <= " " for char in head + path):
         return None
     try:
         parts = urlsplit(f"{head}{separator}{place}{slash}{path}")

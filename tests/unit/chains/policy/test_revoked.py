@@ -454,3 +454,12 @@ def test_another_entry_never_makes_a_policys_answer_better(
         assert STRICT.index(found.decision) >= STRICT.index(before.decision)
         assert not (found.exit_code == 0 and before.exit_code != 0)
         before = found
+
+
+def test_a_revoked_builder_is_the_reason_although_statements_of_other_types_still_verify() -> None:
+    # the execution report names no builder, so no list takes it away by one
+    found = judged(document(), *GOOD, by=revoked({"builder": BUILDER, "reason": "broken into"}))
+    (check,) = [one for one in found.checks if one.is_wrong]
+    assert (found.verdict, check.reason) == (Verdict.FAILED, "revoked")
+    assert f"builder {BUILDER} is revoked: broken into" in check.actual
+    assert check.guidance == "do not run the image: build it again without what is revoked"

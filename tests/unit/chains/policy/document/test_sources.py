@@ -37,6 +37,11 @@ def test_one_repository_has_one_spelling(text: str) -> None:
         "https://git.example.com\\@evil.example/shop/app",
         "https://git.example.com/shop/\u0430pp",
         "https://" + "a" * 3000,
+        "https://git.example.com/a/b\n",
+        "https://git.example.com/a\t/b",
+        " https://git.example.com/a/b",
+        "ht\ntps://git.example.com/a/b",
+        "\x00https://git.example.com/a/b",
     ],
 )
 def test_what_has_more_than_one_reading_is_no_repository(text: str) -> None:

@@ -137,6 +137,9 @@ _ALLOWED = [
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_URIS, st.sampled_from(_ALLOWED))
+@example("git+https://git.example.com/a/b\n", _ALLOWED[0])
+@example(" https://git.example.com/a/b", _ALLOWED[0])
+@example("https://git.example.com/a\t/b", _ALLOWED[0])
 def test_a_source_s_expression_matches_exactly_the_spellings_that_are_allowed(
     uri: str, allowed: SourceAllowed
 ) -> None:
