@@ -35,23 +35,12 @@ from chains.policy.engines.demands import (
 )
 from chains.policy.engines.generated import Effect, Generated, Limit, metadata
 from chains.policy.engines.globs import parts_of, repository_expression
-from chains.policy.engines.provenance import VERSIONS, value_limits
+from chains.policy.engines.provenance import EXPRESSED, VERSIONS, value_limits
 from chains.policy.engines.re2 import quoted
 from chains.policy.opened import OpenedPolicy, located
-from chains.policy.reasons import Requirement
 from chains.statements.statement import SCAI, SLSA_V1
 
 Json = dict[str, Any]
-EXPRESSED = frozenset(
-    {
-        Requirement.PREDICATES,
-        Requirement.LEVEL,
-        Requirement.BUILD_TYPES,
-        Requirement.SOURCES,
-        Requirement.EXTERNAL_PARAMETERS,
-        Requirement.TASKS,
-    }
-)
 _ACTIONS = {Mode.ENFORCE: "Deny", Mode.WARN: "Warn", Mode.AUDIT: "Audit"}
 _BUNDLES = Limit(
     Effect.SETUP,

@@ -27,22 +27,11 @@ from chains.policy.engines.demands import (
 )
 from chains.policy.engines.generated import Effect, Generated, Limit, metadata
 from chains.policy.engines.globs import kyverno_references
-from chains.policy.engines.provenance import VERSIONS, Fields, value_limits
+from chains.policy.engines.provenance import EXPRESSED, VERSIONS, Fields, value_limits
 from chains.policy.opened import OpenedPolicy
-from chains.policy.reasons import Requirement
 from chains.statements.statement import SLSA_V02, SLSA_V1
 
 Json = dict[str, Any]
-EXPRESSED = frozenset(
-    {
-        Requirement.PREDICATES,
-        Requirement.LEVEL,
-        Requirement.BUILD_TYPES,
-        Requirement.SOURCES,
-        Requirement.EXTERNAL_PARAMETERS,
-        Requirement.TASKS,
-    }
-)
 _SETUP = (
     Limit(
         Effect.SETUP,

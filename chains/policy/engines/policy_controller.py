@@ -31,22 +31,11 @@ from chains.policy.engines.demands import (
 )
 from chains.policy.engines.generated import Effect, Generated, Limit, document_name, metadata
 from chains.policy.engines.globs import policy_controller_glob
-from chains.policy.engines.provenance import VERSIONS, Fields, value_limits
+from chains.policy.engines.provenance import EXPRESSED, VERSIONS, Fields, value_limits
 from chains.policy.engines.rego import provenance_rule
 from chains.policy.opened import OpenedPolicy, located
-from chains.policy.reasons import Requirement
 
 Json = Mapping[str, Any]
-EXPRESSED = frozenset(
-    {
-        Requirement.PREDICATES,
-        Requirement.LEVEL,
-        Requirement.BUILD_TYPES,
-        Requirement.SOURCES,
-        Requirement.EXTERNAL_PARAMETERS,
-        Requirement.TASKS,
-    }
-)
 _SETUP = (
     Limit(Effect.SETUP, "match", "label each namespace to guard: policy.sigstore.dev/include: true"),
     Limit(

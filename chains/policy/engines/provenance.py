@@ -15,12 +15,24 @@ from chains.policy.engines.demands import Limits
 from chains.policy.engines.generated import Effect, Limit
 from chains.policy.engines.re2 import quoted
 from chains.policy.parameters import ANY
+from chains.policy.reasons import Requirement
 from chains.statements import slsa_v1
 from chains.statements.statement import SLSA_V02, SLSA_V1
 
 Keys = tuple[str, ...]
 LONGEST_URI = 2048
 """Characters of a source's URI; a longer one has no canonical spelling."""
+EXPRESSED = frozenset(
+    {
+        Requirement.PREDICATES,
+        Requirement.LEVEL,
+        Requirement.BUILD_TYPES,
+        Requirement.SOURCES,
+        Requirement.EXTERNAL_PARAMETERS,
+        Requirement.TASKS,
+    }
+)
+"""What engines compare that see one provenance statement, and further statements by their type."""
 _EXACT = 2**53 - 1
 
 
