@@ -159,7 +159,7 @@ class _Collector:
         except (FormatError, EvidenceError) as error:
             collected.tell(store, evidence.location, str(error))
         except Exception as error:  # noqa: BLE001 - one piece of evidence must never hide the others
-            reason = f"unexpected {type(error).__name__}; please report it"
+            reason = f"unexpected {type(error).__name__}: {error}; please report it"
             collected.tell(store, evidence.location, reason)
 
     def _add(self, store: str, evidence: Evidence) -> None:
