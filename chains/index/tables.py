@@ -95,16 +95,16 @@ run = Table(
     metadata,
     _id(),
     Column("uid", LargeBinary, nullable=False, unique=True),  # codes.uid_bytes
-    Column(
-        "verdict", SmallInteger, nullable=False
-    ),  # codes.Verdict: 0 if all below is from verified evidence
+    # codes.Verdict: 0 if one of its attestations was verified
+    Column("verdict", SmallInteger, nullable=False),
+    # the attestations, both verified, that say what is below: an execution report, and provenance
+    Column("report", _ID),
+    Column("provenance", _ID),
     Column("kind", SmallInteger, nullable=False),  # codes.Kind
     _term("namespace"),
     Column("name", Text),
     _term("pipeline"),
-    _term(
-        "task"
-    ),  # the Task that a TaskRun names; inside a pipeline the name of the Task, not of the pipeline task
+    _term("task"),  # the name of the Task of a TaskRun
     _term("builder"),
     _term("repository"),  # NAME: of the first git source; all of them are in material
     Column("commit", LargeBinary),  # of that source
@@ -126,7 +126,10 @@ run = Table(
     Column("level", SmallInteger, nullable=False),  # codes.Level
     Column("level_reason", Text),
 )
-"""A run: what its verified statements say. Without any, what others claim, with their verdict."""
+"""A run: what its verified statements say. Without any, only the kind, namespace and name that are claimed.
+
+Kind, namespace and name are those of the report, else those that the store says. Builder, Pipeline, Task and
+source are those of the provenance, all else is from the report."""
 
 attestation = Table(
     "attestation",
@@ -161,7 +164,6 @@ subject = Table(
     Column("attestation", _ID, nullable=False),
     _term("algorithm", required=True),
     _term("name", required=True),  # NAME
-    _term("namespace"),
     PrimaryKeyConstraint("digest", "finished", "attestation", "algorithm", "name"),
     sqlite_with_rowid=False,
 )
@@ -176,7 +178,6 @@ material = Table(
     _term("algorithm", required=True),
     Column("role", SmallInteger, nullable=False),  # codes.Role
     _term("name", required=True),  # NAME
-    _term("namespace"),
     PrimaryKeyConstraint("digest", "finished", "attestation", "algorithm", "role", "name"),
     sqlite_with_rowid=False,
 )
