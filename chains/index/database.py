@@ -123,14 +123,9 @@ def engine_of(place: Place, *, is_read_only: bool = False, schema: str = LIVE) -
         except ModuleNotFoundError as error:
             raise UsageError(f"an index in PostgreSQL needs psycopg: {install_hint('postgres')}") from error
 
-    def connect() -> sqlite3.Connection:
-        mode = "rwc"
-        if is_read_only:
-            mode = "ro&immutable=1" if _is_immutable(Path(place.path)) else "ro"
-        uri = f"file:{quote_path(place.path)}?mode={mode}"
-        return sqlite3.connect(uri, uri=True, timeout=_WAIT, check_same_thread=False, isolation_level=None)
-
-    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+    engine = create_engine(
+        "sqlite://", creator=lambda: open_sqlite(place.path, is_read_only=is_read_only), poolclass=StaticPool
+    )
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -138,6 +133,15 @@ def engine_of(place: Place, *, is_read_only: bool = False, schema: str = LIVE) -
         connection.exec_driver_sql("BEGIN" if is_read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def open_sqlite(path: str, *, is_read_only: bool = False) -> sqlite3.Connection:
+    """Open a SQLite file with a transaction for each statement. Raises :class:`sqlite3.Error`."""
+    mode = "rwc"
+    if is_read_only:
+        mode = "ro&immutable=1" if _is_immutable(Path(path)) else "ro"
+    uri = f"file:{quote_path(path)}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, timeout=_WAIT, check_same_thread=False, isolation_level=None)
 
 
 def _is_immutable(path: Path) -> bool:

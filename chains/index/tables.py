@@ -36,6 +36,8 @@ another number is built anew."""
 metadata = MetaData()
 # SQLite makes an INTEGER PRIMARY KEY its row id, and no other type
 _ID: TypeEngine[int] = BigInteger().with_variant(Integer, "sqlite")
+# in the order of code points, as in SQLite: what begins with a text is then a range of an index
+_WORD = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 def _id(name: str = "id") -> Column[int]:
@@ -85,7 +87,7 @@ term = Table(
     metadata,
     _id(),
     Column("what", SmallInteger, nullable=False),  # codes.What
-    Column("text", Text, nullable=False),
+    Column("text", _WORD, nullable=False),
     UniqueConstraint("what", "text"),
 )
 """Words that many rows share, each once."""
@@ -102,7 +104,7 @@ run = Table(
     Column("provenance", _ID),
     Column("kind", SmallInteger, nullable=False),  # codes.Kind
     _term("namespace"),
-    Column("name", Text),
+    Column("name", _WORD),
     _term("pipeline"),
     _term("task"),  # the name of the Task of a TaskRun
     _term("builder"),
@@ -278,6 +280,7 @@ day = Table(
 
 _a, _r = attestation.c, run.c
 _failed = _a.verdict != 0
+_ended = _a.outcome > 1  # not as wished
 INDEXES = (
     Index("attestation_finished", _a.finished, _a.id),
     *(
@@ -293,10 +296,20 @@ INDEXES = (
         )
     ),
     Index("attestation_bad", _a.finished, _a.id, sqlite_where=_failed, postgresql_where=_failed),
+    Index("attestation_ended", _a.finished, _a.id, sqlite_where=_ended, postgresql_where=_ended),
     Index("attestation_run", _a.run),
     Index("run_finished", _r.finished, _r.id),
     Index("run_namespace", _r.namespace, _r.finished, _r.id),
     Index("run_name", _r.name),
+    *(
+        Index(
+            f"run_{column.name}",
+            column,
+            sqlite_where=column.is_not(None),
+            postgresql_where=column.is_not(None),
+        )
+        for column in (_r.trigger, _r.sender, _r.account, _r.node)
+    ),
     Index("subject_attestation", subject.c.attestation),
     Index("material_attestation", material.c.attestation),
     Index("location_attestation", location.c.attestation),
