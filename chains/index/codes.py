@@ -12,6 +12,9 @@ import uuid
 from enum import IntEnum
 from typing import Final
 
+SCHEMA: Final = 1
+"""Raised with every change of a table, of a code below or of what fills a column. An index with another
+number is built anew."""
 SHORTEST_PREFIX: Final = 12
 """Hex digits from which a digest is searched by its beginning."""
 LONGEST_TEXT: Final = 2000

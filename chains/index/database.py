@@ -17,6 +17,7 @@ from urllib.parse import quote as quote_path
 
 from chains.errors import UsageError
 from chains.extras import install_hint
+from chains.index.codes import SCHEMA
 from chains.index.errors import IndexAbsent, IndexUnavailable
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def reading(place: Place) -> Iterator[Connection]:
     database fails, now or while it is read, and :class:`UsageError` if a package is missing.
     """
     if not place.is_postgres and not Path(place.path).is_file():
-        raise IndexAbsent(f"there is no index at {place}: build it with `{place.build_command}`")
+        raise absent(place)
     engine = engine_of(place, is_read_only=True)
     try:
         with translated(place), engine.connect() as connection:
@@ -153,11 +154,20 @@ def check_schema(connection: Connection, place: Place) -> None:
     """Raise :class:`IndexAbsent` unless the database has an index of this version's schema."""
     from sqlalchemy import inspect, select  # noqa: PLC0415 - slow to import
 
-    from chains.index.tables import SCHEMA, meta  # noqa: PLC0415 - imports SQLAlchemy
+    from chains.index.tables import meta  # noqa: PLC0415 - imports SQLAlchemy
 
     if not inspect(connection).has_table(meta.name):
-        raise IndexAbsent(f"there is no index in {place}: build it with `{place.build_command}`")
-    found = connection.execute(select(meta.c.value).where(meta.c.key == "schema")).scalar()
+        raise absent(place)
+    check_number(connection.execute(select(meta.c.value).where(meta.c.key == "schema")).scalar(), place)
+
+
+def absent(place: Place) -> IndexAbsent:
+    """Return the error for a place without an index."""
+    return IndexAbsent(f"there is no index in {place}: build it with `{place.build_command}`")
+
+
+def check_number(found: str | None, place: Place) -> None:
+    """Raise :class:`IndexAbsent` unless this is the number of this version's schema."""
     if found != str(SCHEMA):
         raise IndexAbsent(
             f"the index {place} has schema {found or 'none'}, and this version reads {SCHEMA}: "
@@ -173,10 +183,11 @@ def translated(place: Place) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
-        raise IndexUnavailable(f"the index {place}: {_reason(error)}") from error
+        raise IndexUnavailable(f"the index {place}: {reason_of(error)}") from error
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Return what the database or its driver says in one line, with the next step where it is known."""
     cause: Any = getattr(error, "orig", None) or error
     lines = str(cause).strip().splitlines()
     text = lines[0] if lines else type(cause).__name__

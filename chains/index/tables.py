@@ -29,10 +29,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.type_api import TypeEngine
 
-SCHEMA = 1
-"""Raised with every change of a table, of a code in ``codes.py`` or of what fills a column. An index with
-another number is built anew."""
-
 metadata = MetaData()
 # SQLite makes an INTEGER PRIMARY KEY its row id, and no other type
 _ID: TypeEngine[int] = BigInteger().with_variant(Integer, "sqlite")

@@ -12,11 +12,12 @@ from sqlalchemy import inspect, text
 
 from chains.errors import UsageError
 from chains.index import tables
+from chains.index.codes import SCHEMA
 from chains.index.database import engine_of, place_of, reading
 from chains.index.errors import IndexAbsent, IndexUnavailable
 
 
-def made(path: Path, schema: str = str(tables.SCHEMA)) -> Path:
+def made(path: Path, schema: str = str(SCHEMA)) -> Path:
     engine = engine_of(place_of(str(path)))
     with engine.begin() as connection:
         tables.metadata.create_all(connection)
