@@ -162,8 +162,9 @@ def check_schema(connection: Connection, place: Place) -> None:
 
 
 def absent(place: Place) -> IndexAbsent:
-    """Return the error for a place without an index."""
-    return IndexAbsent(f"there is no index in {place}: build it with `{place.build_command}`")
+    """Return the error for a place without an index, where there may be another file or database."""
+    word = "in" if place.is_postgres or Path(place.path).exists() else "at"
+    return IndexAbsent(f"there is no index {word} {place}: build it with `{place.build_command}`")
 
 
 def check_number(found: str | None, place: Place) -> None:
