@@ -41,6 +41,10 @@ _COMMANDS = {
     "payload": ("payload:payload", "print the unsigned statement of a run"),
     "attest": ("attest:attest", "attest, sign and store every run of the input"),
     "verify": ("verify:verify", "verify evidence, and say why it is valid or not"),
+    "inspect": (
+        "index.inspect_evidence:inspect",
+        "show one page of evidence: source, builder, isolation, times, steps, what is missing",
+    ),
     "preflight": ("policies.preflight:preflight", "say whether every image in use would pass the policies"),
     "policy": ("policies.policy:policy", "check, try, explain and write policies"),
     "admission": ("policies.admission:admission", "answer the API server which images may run"),

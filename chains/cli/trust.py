@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chains.assembly.workspace import LAYOUT, own_layout, own_public_key
+from chains.assembly.workspace import LAYOUT, PUBLIC_KEY, own_layout, own_public_key
 from chains.cli.arguments import Options
 from chains.errors import UsageError
 from chains.terminal import say
@@ -70,6 +70,17 @@ def whom_to_trust(options: Options, targets: Sequence[ParsedTarget]) -> Trusted:
         if not _is_own(target):
             raise UsageError(f"{_what(target)}: nobody to trust: {_SIGNER}")
     return Trusted([trust_own_key()])
+
+
+def names_somebody(options: Options, targets: Sequence[ParsedTarget]) -> bool:
+    """Whether :func:`whom_to_trust` finds a signer: by an option, or this folder's key for its run files.
+
+    Raises :class:`UsageError` for options that contradict each other.
+    """
+    named = _named(options)
+    if named.keys or named.certificate:
+        return True
+    return bool(targets) and all(map(_is_own, targets)) and PUBLIC_KEY.is_file()
 
 
 def trust_own_key() -> str:

@@ -78,9 +78,9 @@ async def _verify_async(options: Options, settings: Settings) -> list[Verificati
         raise UsageError("--digest is empty: pass sha256: and 64 hex digits, or leave it out")
     if options.digest and options.blob:
         raise UsageError("pass --digest or --blob: the file's digest is computed from it")
-    blob = None if options.blob is None else _read_blob(options.blob)
+    blob = None if options.blob is None else read_blob(options.blob)
     targets = [parse_target(word, resolve=options.resolve) for word in options.targets]
-    criteria = _criteria(options, settings, whom_to_trust(options, targets))
+    criteria = criteria_of(options, settings, whom_to_trust(options, targets))
     urls = [where_to_look(options, target) for target in targets]
     known = dict.fromkeys(url for each in urls for url in each)
     if not options.store and LAYOUT in known:
@@ -106,7 +106,8 @@ async def _verify_async(options: Options, settings: Settings) -> list[Verificati
             await store.close()
 
 
-def _criteria(options: Options, settings: Settings, trusted: Trusted) -> Criteria:
+def criteria_of(options: Options, settings: Settings, trusted: Trusted) -> Criteria:
+    """Return what the options demand of evidence. Raises :class:`UsageError`."""
     listed = open_listed_keys(trusted.keys, settings.config)
     return Criteria(
         keys=[one.key for one in listed],
@@ -132,7 +133,8 @@ def _asked(options: Options, name: str, read: Callable[[str, str], T]) -> T | No
     return None if text is None else read(text, f"--{name.replace('_', '-')}")
 
 
-def _read_blob(path: str) -> bytes:
+def read_blob(path: str) -> bytes:
+    """Return the content of the file of ``--blob``. Raises :class:`UsageError`."""
     try:
         return read_bytes(Path(path), MOST_BLOB_BYTES)
     except InputError as error:
@@ -170,18 +172,9 @@ def _run_options() -> list[Option]:
     return [*options, Option("--source", text, default=None, metavar="URI[@ALGORITHM:HEX]")]
 
 
-verify = Command(
-    "verify",
-    _verify,
-    [
-        Argument(
-            "targets",
-            "an image with digest, a digest, a run file or a bundle file",
-            "TARGET",
-            many="+",
-            type=FILE,
-        ),
-        config("a chains-config, for its registry settings"),
+def signer_options() -> list[Option]:
+    """Return the options that say who is trusted."""
+    return [
         Option(
             "--key",
             "a public key, certificate, key set or JWKS to trust: a file, a key service's key, env://NAME, "
@@ -193,9 +186,12 @@ verify = Command(
             type=FILE,
         ),
         *_certificate_options(),
-        store(
-            "the store to search (default: an image's registry; for run files in this folder, .chains/layout)"
-        ),
+    ]
+
+
+def demand_options() -> list[Option]:
+    """Return the options that say what evidence must be besides being signed."""
+    return [
         Option(
             "--predicate-type", "require this predicate type; may be repeated", repeatable=True, metavar="URI"
         ),
@@ -217,6 +213,26 @@ verify = Command(
             type=FILE,
         ),
         *_run_options(),
+    ]
+
+
+verify = Command(
+    "verify",
+    _verify,
+    [
+        Argument(
+            "targets",
+            "an image with digest, a digest, a run file or a bundle file",
+            "TARGET",
+            many="+",
+            type=FILE,
+        ),
+        config("a chains-config, for its registry settings"),
+        *signer_options(),
+        store(
+            "the store to search (default: an image's registry; for run files in this folder, .chains/layout)"
+        ),
+        *demand_options(),
         *revocation_options(),
         Option(
             "--policy",

@@ -254,6 +254,10 @@ class Verifier(Generic[Answer]):
         own = "sha256:" + hashlib.sha256(data).hexdigest()
         found = Search((Evidence("file", ref, own, form, data),))
         case = Case(target, wanted, self.criteria, (), self._clock(), found, True, self.revocations)
+        return self.judge(case)
+
+    def judge(self, case: Case) -> Verification:
+        """Return the answer to one case. Every verification by criteria ends here, with its evidence."""
         return conclude(case)
 
     async def target(
@@ -265,12 +269,25 @@ class Verifier(Generic[Answer]):
         run of a file that holds several. A tag is looked up only with ``resolve``. Raises
         :class:`UsageError` for what is no target.
         """
-        question = _Question(self, parse_target(word, resolve=resolve), digest, run)
+        return await self.parsed_target(parse_target(word, resolve=resolve), digest=digest, run=run)
+
+    async def parsed_target(
+        self: Verifier[Verification],
+        target: ParsedTarget,
+        *,
+        digest: str = "",
+        run: str = "",
+        blob: bytes | None = None,
+    ) -> Verification:
+        """Verify one target that was parsed before; ``blob`` is the file that a bundle must be about."""
+        question = _Question(self, target, digest, run, blob)
         question.check_usage()
         found = await question.answers()
         if len(found) != 1:
             names = ", ".join(one.target.ref for one in found[:10])
-            raise UsageError(f"{word} holds {len(found)} runs; name one of them as NAMESPACE/NAME: {names}")
+            raise UsageError(
+                f"{target.ref} holds {len(found)} runs; name one of them as NAMESPACE/NAME: {names}"
+            )
         return found[0]
 
     async def targets(
@@ -293,7 +310,7 @@ class Verifier(Generic[Answer]):
     def _conclude(self, target: Target, wanted: Wanted, found: Search) -> Verification:
         urls = _urls(self.stores)
         case = Case(target, wanted, self.criteria, urls, self._clock(), found, False, self.revocations)
-        return conclude(case)
+        return self.judge(case)
 
     def _undecided(self, target: Target, check: Check) -> Verification:
         return undecided(target, check, self.criteria, _urls(self.stores), self._clock())

@@ -45,16 +45,21 @@ _OF_CRITERIA = (
 """Options that say what a policy says; with both, nobody would know which counts."""
 
 
+def refuse_criteria(options: Options) -> None:
+    """Raise :class:`UsageError` for an option that a policy replaces."""
+    clash = sorted(name for name in _OF_CRITERIA if name in options.given)
+    if clash:
+        option = f"--{clash[0].replace('_', '-')}"
+        raise UsageError(f"pass --policy or {option}: with a policy, the policy says what is demanded")
+
+
 async def decide_by_policy(options: Options) -> int:
     """Print what the policies say about every image; the exit code is that of the worst verdict.
 
     Raises :class:`UsageError` for options that a policy replaces, for what is no image, and for an image that
     no policy is for, unless ``--allow-unmatched`` is given.
     """
-    clash = sorted(name for name in _OF_CRITERIA if name in options.given)
-    if clash:
-        option = f"--{clash[0].replace('_', '-')}"
-        raise UsageError(f"pass --policy or {option}: with a policy, the policy says what is demanded")
+    refuse_criteria(options)
     settings = load_settings(options.config)
     policy = load_policy(options.policy, settings, options)
     summarizer = open_verifier(options, settings, policy.documents)

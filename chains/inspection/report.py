@@ -1,0 +1,175 @@
+"""Reads an execution report, and the record of a run whose digest a report has. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from chains.inspection.facts import Answer, Facts, LevelOfChild, Named, Omission, Step, seconds_between
+from chains.inspection.provenance import number_at, steps_of_run, subjects_of, text_of
+from chains.lineage.statement_facts import digests_of, moment_of
+from chains.statements.attributes import Attribute
+from chains.statements.claims import run_outcome
+from chains.statements.statement import Statement
+from chains.tekton.raw import Json, mapping_at, objects_at, text_at
+from chains.tekton.snapshot import RunSnapshot
+
+_OMISSIONS = (
+    Attribute.CHILD_WITHOUT_RECORD,
+    Attribute.CHILD_IN_DOUBT,
+    Attribute.SIDECAR_REPLACED,
+    Attribute.HINT_REJECTED,
+    Attribute.IMAGE_WITHOUT_DIGEST,
+    Attribute.FIELD_DROPPED,
+    Attribute.TASK_WITHOUT_STEPS,
+)
+_OF_POD = ("nodeName", "runtimeClassName", "runtimeHandler", "automountServiceAccountToken", "hostNamespaces")
+_OF_RUN = ("trigger", "createdBy", "workspaces", "owners", "earlierAttempts", "tektonRelease")
+
+
+def is_report(statement: Statement) -> bool:
+    """Whether a statement is an execution report: it says how exactly one run ended."""
+    return bool(run_outcome(statement))
+
+
+def read_report(statement: Statement) -> Facts:
+    """Return what an execution report says. Nothing is verified here."""
+    attributes = objects_at(statement.predicate, "attributes")
+    outcome = run_outcome(statement)
+    conditions = mapping_at(outcome, "conditions")
+    (level,) = list(_conditions(attributes, Attribute.HERMETIC_LEVEL)) or [{}]
+    pod = next(_conditions(attributes, Attribute.POD_FACTS), {})
+    return Facts(
+        run=text_at(outcome, "target", "name"),
+        run_uid=text_at(conditions, "uid"),
+        outcome=text_at(conditions, "outcome"),
+        outcome_reason=text_at(conditions, "reason"),
+        started=text_at(conditions, "startedOn"),
+        finished=text_at(conditions, "finishedOn"),
+        pod_started=text_at(pod, "startedOn"),
+        subjects=subjects_of(statement),
+        service_account=text_at(conditions, "serviceAccountName"),
+        hermetic_level=text_at(level, "level"),
+        hermetic_reason=text_at(level, "reason"),
+        hermetic_children=tuple(_children(attributes)),
+        network=tuple(_network(attributes)),
+        steps=tuple(_steps(attributes)),
+        circumstances=tuple(_circumstances(attributes, pod, conditions)),
+        omissions=tuple(
+            Omission(
+                text_at(one, "attribute"),
+                text_at(one, "target", "name"),
+                text_at(one, "conditions", "reason"),
+            )
+            for one in attributes
+            if one.get("attribute") in _OMISSIONS
+        ),
+    )
+
+
+def read_record(run: RunSnapshot) -> Facts:
+    """Return what the record of a run says that no statement has: when it was created, its steps' times."""
+    own = (replace(step, task="") for step in steps_of_run(run.raw)) if run.kind == "TaskRun" else ()
+    return Facts(
+        created=text_at(run.raw, "metadata", "creationTimestamp"),
+        steps=(*own, *(step for child in run.children for step in steps_of_run(child.raw))),
+    )
+
+
+def with_times(steps: tuple[Step, ...], recorded: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Return the steps of a report, with what the record of the run has besides.
+
+    A PipelineRun's report has no steps; those of the record are those of its tasks.
+    """
+    if not any(step.name for step in steps):
+        return recorded or steps
+    known = {(step.task, step.name): step for step in recorded}
+    found = []
+    for step in steps:
+        other = known.get((step.task, step.name))
+        if other is None or step.started or not step.name:
+            found.append(step)
+            continue
+        found.append(
+            replace(
+                step,
+                written=step.written or other.written,
+                pinned=other.pinned if step.pinned is None else step.pinned,
+                started=other.started,
+                finished=other.finished,
+                seconds=other.seconds,
+                exit_code=other.exit_code,
+                ended=other.ended,
+            )
+        )
+    return tuple(found)
+
+
+def _conditions(attributes: list[Mapping[str, Json]], kind: Attribute) -> Iterator[Mapping[str, Json]]:
+    return (mapping_at(one, "conditions") for one in attributes if one.get("attribute") == kind)
+
+
+def _children(attributes: list[Mapping[str, Json]]) -> Iterator[LevelOfChild]:
+    for one in attributes:
+        if one.get("attribute") == Attribute.HERMETIC_CHILD_LEVEL:
+            conditions = mapping_at(one, "conditions")
+            yield LevelOfChild(
+                text_at(one, "target", "name"), text_at(conditions, "level"), text_at(conditions, "reason")
+            )
+
+
+def _network(attributes: list[Mapping[str, Json]]) -> Iterator[Named]:
+    for conditions in _conditions(attributes, Attribute.POD_NETWORK):
+        for name, answer in conditions.items():
+            reason = text_at(answer, "reason")
+            yield Named(name, f"{text_at(answer, 'value')}{f' ({reason})' if reason else ''}")
+
+
+def _steps(attributes: list[Mapping[str, Json]]) -> Iterator[Step]:
+    """Yield every container that the report judges, with the facts that it has about it."""
+    facts = {
+        text_at(one, "target", "name"): mapping_at(one, "conditions")
+        for one in attributes
+        if one.get("attribute") == Attribute.CONTAINER_FACTS
+    }
+    for one in attributes:
+        if one.get("attribute") != Attribute.HERMETIC_EXECUTION:
+            continue
+        name = text_at(one, "target", "name")
+        conditions, known = mapping_at(one, "conditions"), facts.get(name, {})
+        digests = digests_of(mapping_at(one, "target").get("digest"))
+        uri = text_at(one, "target", "uri")
+        started, finished = text_at(known, "startedOn"), text_at(known, "finishedOn")
+        pinned = known.get("imagePinned")
+        yield Step(
+            task="",
+            name=name.removeprefix("step/"),
+            image=uri if digests else "",
+            digest=digests[0] if digests else "",
+            written=text_at(known, "imageAsWritten"),
+            pinned=pinned if isinstance(pinned, bool) else None,
+            started=started,
+            finished=finished,
+            seconds=seconds_between(moment_of(started), moment_of(finished)),
+            exit_code=number_at(known, "exitCode"),
+            ended=text_at(known, "endedAs"),
+            of_tekton=conditions.get("ofTekton") is True,
+            requested=_answer(conditions, "requested"),
+            enforced=_answer(conditions, "enforced"),
+            observed=_answer(conditions, "observed"),
+        )
+
+
+def _answer(conditions: Mapping[str, Json], name: str) -> Answer | None:
+    found = mapping_at(conditions, name)
+    return Answer(text_at(found, "value"), text_at(found, "reason")) if found else None
+
+
+def _circumstances(
+    attributes: list[Mapping[str, Json]], pod: Mapping[str, Json], outcome: Mapping[str, Json]
+) -> Iterator[Named]:
+    if text_at(outcome, "podName"):
+        yield Named("pod", text_at(outcome, "podName"))
+    yield from (Named(name, text_of(pod[name])) for name in _OF_POD if name in pod)
+    for facts in _conditions(attributes, Attribute.RUN_FACTS):
+        yield from (Named(name, text_of(facts[name])) for name in _OF_RUN if name in facts)
