@@ -13,22 +13,25 @@ They are then used for the account until they expire.
 from __future__ import annotations
 
 import asyncio
-import base64
-import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cachetools import LRUCache
 
+from chains.assembly.registry_secrets import (
+    RegistrySecret,
+    names_of,
+    own_candidates,
+    read_object,
+    read_secret,
+    sibling,
+    unusable,
+)
 from chains.attest.stores import Stores
 from chains.cluster.client import Cluster
-from chains.cluster.errors import ClusterError, ClusterForbidden, ClusterUnavailable, ObjectGone
+from chains.cluster.errors import ClusterError
 from chains.tekton.snapshot import RunSnapshot
-from storage import lean_json
-from storage.base import Store
-from storage.errors import StoreError, StoreUnavailable
 from storage.formats.reference import Repository
 from storage.limits.single_flight import InFlight
 from storage.oci.docker_config import Credential, DockerCredentials, matching_entries
@@ -44,10 +47,7 @@ MOST_SECRETS = 32
 MOST_ACCOUNTS = 256
 """Accounts that are remembered, those used last."""
 _OWN = "the controller's own docker configuration"
-_GRANT = "the overlay tenant-credentials grants it"
-_KEYS = {"kubernetes.io/dockerconfigjson": ".dockerconfigjson", "kubernetes.io/dockercfg": ".dockercfg"}
-# a name becomes part of a path of the API, and a tenant chooses the names in a run's spec
-_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
+_GRANT = "the controller's account may not read it; the overlay tenant-credentials grants it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,10 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class _Secret:
-    where: str
-    auths: Mapping[str, Any] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class _Reading:
     """The secrets of an account. One that cannot be used is a :class:`Credential` that says why."""
 
-    found: tuple[_Secret | Credential, ...]
+    found: tuple[RegistrySecret | Credential, ...]
     at: float
 
     @property
@@ -89,7 +83,7 @@ def account_of(run: RunSnapshot) -> Account:
     return Account(
         run.namespace,
         str(spec.get("serviceAccountName") or "default"),
-        tuple(_names(template.get("imagePullSecrets"))),
+        tuple(names_of(template.get("imagePullSecrets"))),
     )
 
 
@@ -116,23 +110,18 @@ class AccountKeychain:
             else:
                 none = Credential(each.where, unusable=f"has no entry for {repository.registry}")
                 found += matching_entries(each.auths, repository, each.where) or [none]
-        try:
-            own = await self._own.candidates(repository, again=again)
-        except StoreError as error:
-            passes = isinstance(error, StoreUnavailable)
-            return [*found, Credential(_OWN, unusable=str(error), transient=passes)]
-        return [*found, *(replace(each, source=f"{_OWN}: {each.source}") for each in own)]
+        return [*found, *await own_candidates(self._own, repository, _OWN, again=again)]
 
     async def _read(self) -> _Reading:
         at = time.monotonic()
         account, named, told = self._account, [], []
         try:
-            raw = await self._get("serviceaccounts", account.name)
-            named = [*_names(raw.get("secrets")), *_names(raw.get("imagePullSecrets"))]
+            raw = await read_object(self._cluster, account.namespace, "serviceaccounts", account.name)
+            named = [*names_of(raw.get("secrets")), *names_of(raw.get("imagePullSecrets"))]
             if not named:
                 told.append(Credential(str(account), unusable="names no secrets"))
         except (ClusterError, ValueError) as error:
-            told.append(_unusable(str(account), error))
+            told.append(unusable(str(account), error, _GRANT))
         wanted = [(name, str(account)) for name in named]
         wanted += [(name, "the run's pod template") for name in account.pull_secrets]
         unique = dict(reversed(wanted))  # if two places name a secret, the first one is reported
@@ -144,17 +133,9 @@ class AccountKeychain:
         read = [self._secret(name, unique[name]) for name in names[:MOST_SECRETS]]
         return _Reading((*told, *await asyncio.gather(*read)), at)
 
-    async def _secret(self, name: str, of: str) -> _Secret | Credential:
+    async def _secret(self, name: str, of: str) -> RegistrySecret | Credential:
         where = f"secret {name[:100]} of {of}"
-        try:
-            return _Secret(where, _auths(await self._get("secrets", name)))
-        except (ClusterError, ValueError) as error:
-            return _unusable(where, error)
-
-    async def _get(self, plural: str, name: str) -> dict[str, Any]:
-        if not _NAME.fullmatch(name):
-            raise ValueError("is no name of an object")
-        return await self._cluster.get(f"/api/v1/namespaces/{self._account.namespace}/{plural}/{name}")
+        return await read_secret(self._cluster, self._account.namespace, name, where, _GRANT)
 
 
 class AccountStores:
@@ -178,46 +159,6 @@ class AccountStores:
         stores = self._opened.get(account)
         if stores is None:
             keychain = AccountKeychain(self._cluster, account, self._own)
-            stores = self._stores.exchanged(lambda store: _sibling(store, keychain))
+            stores = self._stores.exchanged(lambda store: sibling(store, keychain))
             self._opened[account] = stores
         return stores
-
-
-def _sibling(store: Store, keychain: Keychain) -> Store:
-    return store.sibling(keychain) if isinstance(store, RegistryStore) else store
-
-
-def _names(references: object) -> Iterable[str]:
-    """Yield the names of a list of references."""
-    for each in references if isinstance(references, (list, tuple)) else ():
-        if isinstance(each, Mapping) and each.get("name"):
-            yield str(each["name"])
-
-
-def _auths(secret: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the registries of a Secret with their entries. Raises :class:`ValueError` that says what is
-    wrong."""
-    kind = str(secret.get("type"))
-    key = _KEYS.get(kind)
-    if key is None:
-        raise ValueError(f"is of type {kind}; expected {' or '.join(_KEYS)}")
-    try:
-        table = lean_json.loads(base64.b64decode(secret["data"][key], validate=True), lean_json.FEW_VALUES)
-        auths = table["auths"] if key == ".dockerconfigjson" else table
-    except (ValueError, KeyError, TypeError):
-        # the cause is dropped because its text may quote a password
-        raise ValueError(f"has no {key} of registries and credentials") from None
-    if not isinstance(auths, dict):
-        raise ValueError(f"has no {key} of registries and credentials")  # noqa: TRY004 - the content, no type of ours
-    return auths
-
-
-def _unusable(where: str, error: ClusterError | ValueError) -> Credential:
-    if isinstance(error, ClusterForbidden):
-        return Credential(where, unusable=f"the controller's account may not read it; {_GRANT}")
-    if isinstance(error, ObjectGone):
-        return Credential(where, unusable="does not exist")
-    if isinstance(error, ClusterError):
-        text = f"cannot be read: {error}"
-        return Credential(where, unusable=text, transient=isinstance(error, ClusterUnavailable))
-    return Credential(where, unusable=str(error))
