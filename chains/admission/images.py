@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chains.admission.review import Review
 from chains.errors import UsageError
-from chains.tekton.workloads import WORKLOADS, NamedImage, named_images, spec_at
+from chains.tekton.workloads import WORKLOADS, NamedImage, Puller, named_images, puller_of, spec_at
 
 Kinds = Mapping[tuple[str, str], tuple[str, ...]]
 """API group and kind, and the path to the pod's specification."""
@@ -26,12 +26,14 @@ class Asked:
     """What a request asks to run.
 
     ``images`` has each image once with the first place that names it. ``problems`` says which places cannot
-    be read. ``is_pod`` is false for a template, whose images run only after their pod is admitted.
+    be read. ``is_pod`` is false for a template, whose images run only after their pod is admitted. ``puller``
+    says whose Secrets they are pulled with.
     """
 
     images: Mapping[str, str]
     problems: Sequence[str] = ()
     is_pod: bool = True
+    puller: Puller | None = None
 
 
 def kinds_with(extra: Sequence[str]) -> Kinds:
@@ -71,7 +73,8 @@ def asked_images(review: Review, kinds: Kinds) -> Asked:
     problems: list[str] = []
     if not isinstance(review.object, Mapping):
         problems.append("the request has no object")
-    for place in named_images(spec_at(review.object, path)):
+    spec, is_pod = spec_at(review.object, path), (review.group, review.kind) == _POD
+    for place in named_images(spec):
         if place.problem:
             problems.append(place.problem)
         elif place.image and place not in old:
@@ -79,7 +82,7 @@ def asked_images(review: Review, kinds: Kinds) -> Asked:
         if len(images) + len(problems) > MOST_IMAGES:
             images, problems = {}, [f"it names more than {MOST_IMAGES} images: none of them is judged"]
             break
-    return Asked(images, problems, (review.group, review.kind) == _POD)
+    return Asked(images, problems, is_pod, puller_of(spec, review.namespace, is_pod=is_pod))
 
 
 def _shown(place: NamedImage) -> str:

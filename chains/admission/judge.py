@@ -10,19 +10,22 @@ from datetime import UTC, datetime
 
 from cachetools import TTLCache
 
-from chains.admission.answers import Answers
+from chains.admission.answers import PRIVATE_SECONDS, Answers
 from chains.admission.policies import PolicySet
 from chains.admission.ruling import Ruling, not_an_image, not_pinned, undecided, unmatched, unresolved
+from chains.assembly.pull_secrets import Pulled, PullSecrets
 from chains.errors import UsageError
 from chains.policy.document.format import Mode
 from chains.policy.document.patterns import read_image, with_registry
 from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy
 from chains.policy.verdict import Decision
+from chains.tekton.workloads import Puller
 from chains.verify.targets import TagResolver
 from storage.errors import StoreError, StoreUnavailable
-from storage.formats.reference import Image
+from storage.formats.reference import Image, parse_image
 from storage.limits.single_flight import InFlight
+from storage.oci.tokens import Keychain
 
 TAG_SECONDS = 5.0
 """For how long the digest of a tag is reused."""
@@ -38,28 +41,70 @@ _ALLOW = Ruling(Decision.ALLOW)
 class Tags:
     """Resolves tags: each once, however many requests ask, and again after some seconds.
 
-    An object may name ten thousand tags: only some are asked about at the same time.
+    An object may name ten thousand tags: only some are asked about at the same time. ``secrets`` finds the
+    credentials of pods, and ``pulling`` returns the resolver that uses them. What a tag is by the credentials
+    of a pod is told to nobody without them.
     """
 
-    def __init__(self, resolver: TagResolver, clock: Callable[[], float] = time.monotonic) -> None:
-        self._resolver = resolver
-        self._kept: TTLCache[str, str] = TTLCache(_MOST_TAGS, TAG_SECONDS, clock)
-        self._running: InFlight[str, str] = InFlight()
+    def __init__(
+        self,
+        resolver: TagResolver,
+        secrets: PullSecrets | None = None,
+        pulling: Callable[[Keychain], TagResolver] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._resolver, self._secrets, self._pulling = resolver, secrets, pulling
+        self._kept: TTLCache[tuple[str, str], str] = TTLCache(_MOST_TAGS, TAG_SECONDS, clock)
+        self._private: TTLCache[str, bool] = TTLCache(_MOST_TAGS, PRIVATE_SECONDS, clock)
+        self._running: InFlight[tuple[str, str], str] = InFlight()
         self._places = asyncio.Semaphore(_AT_ONCE)
 
-    async def resolve(self, reference: str) -> str:
-        """Return the digest of a tag. Raises :class:`StoreError` or :class:`UsageError`."""
-        kept = self._kept.get(reference)
+    async def resolve(self, reference: str, puller: Puller | None = None) -> str:
+        """Return the digest of a tag. Raises :class:`StoreError` or :class:`UsageError`.
+
+        ``puller`` says whose credentials count where the server's own are refused or show no such tag.
+        """
+        if puller is None or self._secrets is None or self._pulling is None:
+            return await self._look(reference, None)
+        refused: StoreError | UsageError | None = None
+        if reference not in self._private:
+            try:
+                return await self._look(reference, None)
+            except StoreUnavailable:
+                raise
+            except (StoreError, UsageError) as error:
+                refused = error
+        pulled = await self._secrets.find(puller, parse_image(reference).repository)
+        if pulled is not None:
+            try:
+                found = await self._look(reference, pulled)
+            except (StoreError, UsageError) as error:
+                # a credential that makes the registry fail must not turn a refusal into "away"
+                refused = refused if isinstance(error, StoreUnavailable) else error
+            else:
+                self._private[reference] = True
+                return found
+        if refused is not None:
+            raise refused
+        return await self._look(reference, None)
+
+    async def _look(self, reference: str, pulled: Pulled | None) -> str:
+        key = (reference, pulled.identity if pulled is not None else "")
+        kept = self._kept.get(key)
         if kept is not None:
             return kept
-        if reference not in self._running and len(self._running) >= _MOST_WAITING:
+        if key not in self._running and len(self._running) >= _MOST_WAITING:
             raise StoreUnavailable(f"{len(self._running)} other tags are being resolved")
-        return await self._running.run(reference, lambda: self._find(reference))
+        return await self._running.run(key, lambda: self._find(key, pulled))
 
-    async def _find(self, reference: str) -> str:
+    async def _find(self, key: tuple[str, str], pulled: Pulled | None) -> str:
+        resolver = self._resolver
+        if pulled is not None and self._pulling is not None:
+            resolver = self._pulling(pulled.keychain)
         async with self._places:
-            found = await self._resolver.resolve(reference)
-        self._kept[reference] = found
+            found = await resolver.resolve(key[0])
+        self._kept[key] = found
         return found
 
 
@@ -89,10 +134,12 @@ class Judge:
         *,
         is_pod: bool,
         deadline: float,
+        puller: Puller | None = None,
     ) -> Judged:
         """Rule on an image as it is written. ``deadline`` is a time of the event loop. Never raises.
 
-        A tag of a pod is denied if a policy enforces; another tag is judged by what it is now.
+        ``puller`` says whose Secrets the image is pulled with. A tag of a pod is denied if a policy enforces;
+        another tag is judged by what it is now.
         """
         fitting = policies.fitting(namespace)
         if not fitting:
@@ -103,9 +150,9 @@ class Judge:
             return Judged(image, where, not_an_image(fitting, str(error)))
         if not read.digest:
             return await self._rule_tag(
-                policies, fitting, image, where, read, is_pod=is_pod, deadline=deadline
+                policies, fitting, image, where, read, is_pod=is_pod, deadline=deadline, puller=puller
             )
-        ruling = await self._ask(policies, fitting, read, deadline)
+        ruling = await self._ask(policies, fitting, read, deadline, puller)
         return Judged(image, where, ruling, digest=read.digest)
 
     async def _rule_tag(
@@ -118,6 +165,7 @@ class Judge:
         *,
         is_pod: bool,
         deadline: float,
+        puller: Puller | None,
     ) -> Judged:
         possible = [one for one in fitting if one.policy.may_match(read)]
         if not possible:
@@ -126,25 +174,30 @@ class Judge:
             return Judged(image, where, not_pinned(possible), is_tag=True)
         try:
             async with asyncio.timeout_at(deadline):
-                digest = await self._tags.resolve(with_registry(image))
+                digest = await self._tags.resolve(with_registry(image), puller)
         except TimeoutError:
             late = unresolved(possible, "the registry did not answer in time")
             return Judged(image, where, late, is_tag=True)
         except (StoreError, UsageError) as error:
             is_away = isinstance(error, StoreUnavailable)
             return Judged(image, where, unresolved(possible, str(error), is_away=is_away), is_tag=True)
-        ruling = await self._ask(policies, fitting, replace(read, digest=digest), deadline)
+        ruling = await self._ask(policies, fitting, replace(read, digest=digest), deadline, puller)
         return Judged(image, where, ruling, is_tag=True, digest=digest)
 
     async def _ask(
-        self, policies: PolicySet, fitting: list[OpenedPolicy], image: Image, deadline: float
+        self,
+        policies: PolicySet,
+        fitting: list[OpenedPolicy],
+        image: Image,
+        deadline: float,
+        puller: Puller | None,
     ) -> Ruling:
         matching = [one for one in fitting if one.policy.matches(image)]
         if not matching:
             return unmatched(fitting, self._allowed)
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._answers.ask(policies, matching, image)
+                return await self._answers.ask(policies, matching, image, puller)
         except TimeoutError:
             return undecided(matching, image, "the evidence was not found in time", datetime.now(UTC))
 

@@ -22,7 +22,7 @@ from chains.policy.document.format import Mode
 from chains.policy.document.patterns import with_registry
 from chains.policy.opened import OpenedPolicy
 from chains.policy.verdict import Decision
-from chains.tekton.workloads import NamedImage, named_images, spec_at
+from chains.tekton.workloads import NamedImage, Puller, named_images, puller_of, spec_at
 from storage.errors import StoreError
 
 _SPEC = "/spec"
@@ -42,11 +42,11 @@ class Mutator:
             return _allowed(Answer(allowed=True))
         namespace = await self._namespaces.of_request(policies, review.namespace, deadline)
         enforcing = [one for one in policies.fitting(namespace) if one.policy.mode is Mode.ENFORCE]
-        places = [
-            place for place in named_images(spec_at(review.object, ("spec",))) if _is_tag(place, enforcing)
-        ]
+        spec = spec_at(review.object, ("spec",))
+        puller = puller_of(spec, review.namespace, is_pod=True)
+        places = [place for place in named_images(spec) if _is_tag(place, enforcing)]
         texts = list(dict.fromkeys(place.image for place in places))
-        found = await asyncio.gather(*(self._resolve(text, deadline) for text in texts))
+        found = await asyncio.gather(*(self._resolve(text, puller, deadline) for text in texts))
         outcomes = dict(zip(texts, found, strict=True))
         digests = {text: one for text, one in outcomes.items() if not isinstance(one, Exception)}
         failed = [
@@ -73,10 +73,10 @@ class Mutator:
             Answer(allowed=True, warnings=warnings, annotations=annotations, patch=orjson.dumps(patch))
         )
 
-    async def _resolve(self, text: str, deadline: float) -> str | Exception:
+    async def _resolve(self, text: str, puller: Puller | None, deadline: float) -> str | Exception:
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._tags.resolve(with_registry(text))
+                return await self._tags.resolve(with_registry(text), puller)
         except TimeoutError:
             return TimeoutError("the registry did not answer in time")
         except (StoreError, UsageError) as error:

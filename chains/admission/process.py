@@ -25,6 +25,7 @@ from chains.admission.reporting.events import Events
 from chains.admission.reporting.metrics import Metrics
 from chains.admission.server import application
 from chains.admission.validate import Validator
+from chains.assembly.pull_secrets import PullSecrets
 from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
 from chains.cluster.access import Access
@@ -39,6 +40,7 @@ from chains.recheck.rounds import BURST, LABELS, LEASE, REQUESTS, Recheck, Reche
 from chains.tracing import run_traced
 from storage.base import Store
 from storage.limits.circuits import Circuits
+from storage.oci.docker_config import DockerCredentials
 
 _KEEP_SECONDS = 150.0
 """Seconds for which an idle connection is kept. The API server keeps its own for 90, and a connection that is
@@ -46,6 +48,8 @@ closed while a request is on its way fails the request."""
 _CLUSTER_SECONDS = 5.0
 _LIST_SECONDS = 30.0
 _DRAIN_SECONDS = 25.0
+_SECRETS = 100
+"""Secrets and service accounts per second that are read for the credentials of pods."""
 _log = logging.getLogger("chains.admission")
 
 
@@ -72,6 +76,8 @@ class AdmissionOptions:
     processes: int = 1
     recheck: RecheckOptions | None = None
     """None if what runs is not verified again; needs ``access``."""
+    pull_secrets: bool = False
+    """Whether the pull secrets of pods are read; needs ``access``."""
     pod: Mapping[str, str] | None = None
     """The server's own pod, as an Event refers to it. None if it is not known."""
 
@@ -104,7 +110,9 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
         if options.access is not None:
             cluster = await stack.enter_async_context(Cluster(options.access, timeout=_CLUSTER_SECONDS))
         certificate = Certificate(options.certificate, options.client_ca)
-        answers, metrics = Answers(stores), Metrics()
+        metrics = Metrics()
+        secrets = await _pull_secrets(options, stack, metrics)
+        answers = Answers(stores, secrets)
         events = Events(cluster, metrics, options.pod)
         stack.push_async_callback(events.close)
         policies = PoliciesInForce(
@@ -113,7 +121,8 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
             lambda: events.policies(policies.refused),
             lists=options.lists,
         )
-        tags, namespaces = Tags(RegistryTags(found)), Namespaces(cluster)
+        resolver = RegistryTags(found)
+        tags, namespaces = Tags(resolver, secrets, resolver.with_keychain), Namespaces(cluster)
         judge = Judge(answers, tags, options.unmatched)
         validator = Validator(policies, namespaces, judge, options.kinds)
         mutator = Mutator(policies, namespaces, tags)
@@ -127,22 +136,8 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
         else:
             await web.SockSite(health_runner, part.health).start()
             _end_with_parent(part.parent, stop)
-        runner = web.AppRunner(
-            application(validator, mutator, policies, answers, metrics, events),
-            access_log=None,
-            keepalive_timeout=_KEEP_SECONDS,
-            shutdown_timeout=_DRAIN_SECONDS,
-        )
-        stack.push_async_callback(runner.cleanup)
-        await runner.setup()
-        await web.TCPSite(
-            runner,
-            options.host,
-            options.port,
-            ssl_context=certificate.context,
-            reuse_port=part is not None,
-        ).start()
-        _log.info("admission answers", extra={"port": options.port})
+        answering = application(validator, mutator, policies, answers, metrics, events)
+        await _listen(stack, answering, options, certificate, shares_port=part is not None)
         tasks = [
             asyncio.create_task(policies.watch()),
             asyncio.create_task(certificate.watch()),
@@ -170,6 +165,37 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
         for failure in failures:
             _log.error("a part of the server failed", exc_info=failure)
     return int(bool(failures))
+
+
+async def _listen(
+    stack: AsyncExitStack,
+    answering: web.Application,
+    options: AdmissionOptions,
+    certificate: Certificate,
+    *,
+    shares_port: bool,
+) -> None:
+    """Answer on the port of the webhook."""
+    runner = web.AppRunner(
+        answering, access_log=None, keepalive_timeout=_KEEP_SECONDS, shutdown_timeout=_DRAIN_SECONDS
+    )
+    stack.push_async_callback(runner.cleanup)
+    await runner.setup()
+    await web.TCPSite(
+        runner, options.host, options.port, ssl_context=certificate.context, reuse_port=shares_port
+    ).start()
+    _log.info("admission answers", extra={"port": options.port})
+
+
+async def _pull_secrets(
+    options: AdmissionOptions, stack: AsyncExitStack, metrics: Metrics
+) -> PullSecrets | None:
+    """Return what finds the credentials of pods, None if they are not to be used."""
+    if not options.pull_secrets or options.access is None:
+        return None
+    # at a pace of its own: whoever makes it read many Secrets delays no look at a namespace
+    reading = Cluster(options.access, timeout=_CLUSTER_SECONDS, pace=Pace(_SECRETS, _SECRETS))
+    return PullSecrets(await stack.enter_async_context(reading), DockerCredentials(), count=metrics.pulled)
 
 
 def _stop() -> asyncio.Event:

@@ -48,7 +48,13 @@ class Validator:
             await asyncio.gather(
                 *(
                     self._judge.rule(
-                        policies, image, where, namespace, is_pod=asked.is_pod, deadline=deadline
+                        policies,
+                        image,
+                        where,
+                        namespace,
+                        is_pod=asked.is_pod,
+                        deadline=deadline,
+                        puller=asked.puller,
                     )
                     for image, where in asked.images.items()
                 )

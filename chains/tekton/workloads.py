@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from chains.documents.load import item_of
-from chains.tekton.raw import Json, mapping_at, text_at
+from chains.tekton.raw import Json, mapping_at, objects_at, text_at
 from chains.text import excerpt
 
 _TEMPLATE = ("spec", "template", "spec")
@@ -35,6 +35,8 @@ POD_SPECS: Mapping[str, tuple[str, ...]] = {kind: path for (_, kind), path in WO
 """The same by kind alone. A ``Service`` is Knative's; Kubernetes' own has none."""
 LONGEST_IMAGE = 1024
 """Characters of an image; no reference that a registry can answer is longer."""
+MOST_PULL_SECRETS = 16
+"""Secrets of one pod that are read."""
 _LONGEST_NAME = 253
 """Characters of the name of an object of Kubernetes."""
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
@@ -239,3 +241,32 @@ def items_of(document: Any, tell: Callable[[str], None] = lambda _: None) -> Ite
         if not isinstance(item, Mapping | list):
             tell("an item of a list is no object")
         yield from items_of(item, tell)
+
+
+@dataclass(frozen=True, slots=True)
+class Puller:
+    """Whose Secrets the kubelet pulls the images of a pod with: the names of Secrets in a namespace.
+
+    A pod of a template that names none has those of its service ``account``. A pod itself has them already:
+    the API server copies them when the pod is created. Both may be foreign text.
+    """
+
+    namespace: str
+    secrets: tuple[str, ...] = ()
+    account: str = ""
+
+
+def puller_of(spec: Json, namespace: str, *, is_pod: bool) -> Puller | None:
+    """Return whose Secrets the images of a pod's specification are pulled with, None for nobody's.
+
+    Source: Kubernetes 1.36, ``plugin/pkg/admission/serviceaccount``: those of an account count for a pod that
+    names none.
+    """
+    named = (text_at(each, "name") for each in objects_at(spec, "imagePullSecrets"))
+    names = tuple(name for name in named if name and len(name) <= _LONGEST_NAME)
+    if names:
+        return Puller(namespace, names[:MOST_PULL_SECRETS])
+    if is_pod or not isinstance(spec, Mapping):
+        return None
+    account = text_at(spec, "serviceAccountName") or text_at(spec, "serviceAccount") or "default"
+    return Puller(namespace, (), account[:_LONGEST_NAME])

@@ -136,8 +136,11 @@ class ApiServer:
 
 
 @contextmanager
-def api_server(tmp: Path) -> Iterator[ApiServer]:
-    """Run etcd and the API server for the length of the block, with Tekton's CRDs installed."""
+def api_server(tmp: Path, *, accounts: bool = False) -> Iterator[ApiServer]:
+    """Run etcd and the API server for the length of the block, with Tekton's CRDs installed.
+
+    With ``accounts``, a new pod needs its service account and gets its pull secrets, as in every cluster.
+    """
     client, peer, secure = free_ports(3)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     (tmp / "sa.key").write_bytes(
@@ -157,7 +160,8 @@ def api_server(tmp: Path) -> Iterator[ApiServer]:
         "--cert-dir", tmp / "pki", "--service-account-issuer", url, "--service-account-jwks-uri", f"{url}/openid/v1/jwks",
         "--service-account-key-file", tmp / "sa.key", "--service-account-signing-key-file", tmp / "sa.key",
         "--service-cluster-ip-range", "10.0.0.0/24", "--token-auth-file", tmp / "tokens.csv",
-        "--client-ca-file", clients.ca_file, "--authorization-mode", "RBAC", "--disable-admission-plugins", "ServiceAccount",
+        "--client-ca-file", clients.ca_file, "--authorization-mode", "RBAC",
+        *([] if accounts else ["--disable-admission-plugins", "ServiceAccount"]),
     ]  # fmt: skip
     with ExitStack() as stack:
         store = stack.enter_context(running(database, tmp / "etcd.log", r"(ready to serve client requests)"))

@@ -108,6 +108,7 @@ def test_the_folder_has_the_base_and_its_overlays() -> None:
         "admission/webhooks",
         "base",
         "overlays/admission-monitoring",
+        "overlays/admission-pull-secrets",
         "overlays/admission-recheck",
         "overlays/admission-recheck-reports",
         "overlays/from-tekton-chains",
@@ -226,6 +227,25 @@ def test_the_overlay_of_recheck_adds_what_it_asks_and_the_one_of_reports_their_v
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
         environment = {each["name"]: each["value"] for each in container["env"] if "value" in each}
         assert {name: value for name, value in environment.items() if "RECHECK" in name} == wanted
+
+
+def test_the_overlay_of_pull_secrets_reads_them_by_name_in_one_namespace_and_lists_none() -> None:
+    base, more = (build(DEPLOY / name) for name in ("admission", "overlays/admission-pull-secrets"))
+    added = {identity(each) for each in more} - {identity(each) for each in base}
+    assert added == {
+        ("Role", "shop", "chains-admission-pull-secrets"),
+        ("RoleBinding", "shop", "chains-admission-pull-secrets"),
+    }
+    (role,) = (each for each in more if each["kind"] == "Role")
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["registry"], "verbs": ["get"]},
+    ]
+    for found, wanted in ((base, {}), (more, {"CHAINS_PULL_SECRETS": "true"})):
+        (deployment,) = (each for each in found if each["kind"] == "Deployment")
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        environment = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+        assert {name: value for name, value in environment.items() if "PULL" in name} == wanted
 
 
 def test_nothing_that_the_webhooks_need_is_asked_of_them_and_the_mutating_one_never_closes_the_cluster() -> (

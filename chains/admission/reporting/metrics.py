@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from chains.admission.validate import Validated
+from chains.assembly.pull_secrets import Outcome
 from chains.policy.verdict import Decision
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -78,6 +79,14 @@ class Metrics:
         )
         for outcome in ("written", "known", "left_out", "failed"):
             self.events.labels(outcome)
+        self._pull_secrets = Counter(
+            "chains_admission_pull_secrets",
+            "Secrets and service accounts that were looked at for the credentials of pods, by the outcome",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for one in Outcome:
+            self._pull_secrets.labels(one.value)
         self._seconds.labels(_PROVIDER)
         for webhook in _WEBHOOKS:
             self._seconds.labels(webhook)
@@ -92,6 +101,10 @@ class Metrics:
         self._reviews.labels(webhook, validated.decision.value).inc()
         for one in validated.judged:
             self._images.labels(one.ruling.verdict or "none", one.ruling.decision.value).inc()
+
+    def pulled(self, outcome: Outcome) -> None:
+        """Count one look at a Secret or a service account."""
+        self._pull_secrets.labels(outcome.value).inc()
 
     def provided(self, seconds: float) -> None:
         """Count one answer to Gatekeeper."""

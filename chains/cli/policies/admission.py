@@ -35,6 +35,8 @@ def _admission(options: Options) -> int:
     from chains.admission.process import AdmissionOptions, run  # noqa: PLC0415 - its packages are an extra
     from chains.controller.log_lines import log_as_json  # noqa: PLC0415
 
+    if options.pull_secrets and options.no_cluster:
+        raise UsageError("--pull-secrets reads the Secrets of a cluster: leave --no-cluster out")
     settings = load_settings(options.config)
     recheck = _recheck(options)
     given = AdmissionOptions(
@@ -54,6 +56,7 @@ def _admission(options: Options) -> int:
         linger=whole_number(options.linger_seconds, "--linger-seconds", 0, _MOST_SECONDS),
         processes=whole_number(options.processes, "--processes", 1, _MOST_PROCESSES),
         recheck=recheck,
+        pull_secrets=options.pull_secrets,
         pod=_pod(options),
     )
     log_as_json()
@@ -156,6 +159,11 @@ admission = Command(
             "--no-cluster", "read no namespaces: policies that choose by labels count everywhere", flag=True
         ),
         *access_options(),
+        Option(
+            "--pull-secrets",
+            "look with the pull secrets of pods where the server's own credentials show nothing",
+            flag=True,
+        ),
         Option(
             "--recheck",
             "verify what runs again, at this interval: 30m, 1h (default: never)",

@@ -21,6 +21,7 @@ from chains.cli.main import run as chains
         (["--unmatched", "maybe"], "invalid choice: 'maybe' (choose from 'deny', 'warn', 'allow')"),
         (["--kubeconfig", "somewhere"], "--no-cluster and a kubeconfig: pass one of them"),
         (["--revocations", "list.json"], "--revocations needs --revocations-key"),
+        (["--pull-secrets"], "--pull-secrets reads the Secrets of a cluster: leave --no-cluster out"),
     ],
 )
 def test_a_wrong_option_is_a_usage_error(
