@@ -222,7 +222,7 @@ def parse_entry(line: bytes) -> Entry:
         found = orjson.loads(line)
         kind = EntryKind(found["kind"])
         made, members = _FORMS[kind]
-        fields: dict[str, Any] = {"at": _parse_moment(found["at"]), "kind": kind}
+        fields: dict[str, Any] = {"at": parse_moment(found["at"]), "kind": kind}
         for name, member, form in members:
             is_absent = form in _ABSENT and member not in found
             fields[name] = _ABSENT[form] if is_absent else _READ[form](found[member])
@@ -253,7 +253,8 @@ _LEFT_OUT: tuple[object, ...] = ("", None, [])
 """Values of absent members. A flag is left out if it is false, too."""
 
 
-def _parse_moment(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
+    """Return a time as :func:`moment` writes it. Raises :class:`ValueError`."""
     if not _WRITTEN.fullmatch(text):
         raise ValueError(f"a time of another form: {text[:40]!r}")
     return datetime.fromisoformat(text)
@@ -322,7 +323,7 @@ _WRITE: Mapping[_Form, Callable[[Any], Any]] = {
 _READ: Mapping[_Form, Callable[[Any], Any]] = {
     _Form.TEXT: _text,
     _Form.TEXTS: _texts,
-    _Form.TIME: _parse_moment,
+    _Form.TIME: parse_moment,
     _Form.COUNT: _count,
     _Form.FLAG: _flag,
     _Form.MAYBE: _flag,

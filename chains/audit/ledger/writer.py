@@ -1,0 +1,303 @@
+"""Appends to a log: durable, in whole lines, by one process at a time, whenever that process is killed.
+
+An entry is acknowledged when it is on disk. What a killed writer left of a line is cut off by the next one,
+which says so in a ``gap`` entry; such a line was never acknowledged. If the disk is full or fails, nothing of
+the group counts: the file is cut back to its last whole group, and the next call reads it again.
+
+The clock may go back: times of entries never do, and the day of an entry is never before that of the last.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+import orjson
+from cachetools import FIFOCache
+
+from chains.audit.ledger.checkpoint import is_origin
+from chains.audit.ledger.close import last_closed
+from chains.audit.ledger.entries import (
+    DECISIONS,
+    Entry,
+    EntryKind,
+    GapEntry,
+    Heartbeat,
+    RunEntry,
+    parse_entry,
+    write_entry,
+)
+from chains.audit.ledger.errors import LedgerError
+from chains.audit.ledger.folder import ENTRIES, LOCK, ORIGIN, LogFolder
+from chains.audit.ledger.replay import ONE_DAY, Position, replay_day, resume
+from chains.errors import UsageError
+from storage.durable import replace_file, sync_folder
+
+MOST_DECIDED = 200_000
+"""The most decided runs that are remembered, so that what is found again makes no second entry."""
+_SLACK = timedelta(seconds=1)
+"""How far the clock may go back without an entry that says so."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class LogWriter:
+    """The writer of the log ``origin`` in ``folder``, which is made if it does not exist.
+
+    Raises :class:`LedgerError` if another process writes it, if it has another name, or if it cannot be read;
+    :class:`UsageError` for what is no name of a log. Its methods must not be called from two threads at a
+    time; :meth:`knows` may.
+    """
+
+    def __init__(self, folder: Path, origin: str, clock: Callable[[], datetime] = _now) -> None:
+        if not is_origin(origin):
+            raise UsageError(
+                f"{origin[:80]!r} is no name of a log: expected HOST/PATH of letters, digits, . _ -"
+            )
+        self.log = LogFolder(folder)
+        self._clock = clock
+        self._position = Position()
+        self._day: date | None = None
+        self._file = -1
+        self._length = 0
+        self._is_ready = False
+        self._clock_went_back = False
+        self._floor: datetime | None = None
+        """The end of the last closed day, before which no entry can be."""
+        self._decided: FIFOCache[str, bytes] = FIFOCache(MOST_DECIDED)
+        with _in_words(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._hold(origin)
+            self._open()
+        except BaseException:
+            self._release()
+            raise
+
+    @property
+    def opened(self) -> int:
+        """How many runs are open."""
+        return len(self._position.book.opened)
+
+    @property
+    def pending(self) -> int:
+        """How many finished runs are not decided."""
+        return len(self._position.book.pending)
+
+    @property
+    def size(self) -> int:
+        """How many entries the log has."""
+        return self._position.frontier.size
+
+    def knows(self, uid: str) -> bool:
+        """Whether a run is open, pending, or was decided lately, so that its sight is no news."""
+        book = self._position.book
+        return uid in book.opened or uid in book.pending or uid in self._decided
+
+    def undecided(self) -> Iterator[RunEntry]:
+        """Yield the ``seen`` entries of the runs that are open or pending."""
+        book = self._position.book
+        yield from list(book.opened.values())
+        for seen, _ in list(book.pending.values()):
+            yield seen
+
+    def append(self, facts: Sequence[Entry]) -> list[LedgerError | None]:
+        """Write facts as entries, with the time of now, and return when they are on disk.
+
+        A fact that the log has already makes no entry, and one about a run that was never seen, or never
+        finished, makes those entries first. Returns for each fact why it could not be written, or None.
+        Raises :class:`LedgerError` if none could: the disk is full or fails.
+        """
+        with _in_words(self.log.path):
+            if not self._is_ready:
+                self._open()
+            lines: list[bytes] = []
+            self._is_ready = False  # until the group is on disk: else memory and file differ
+            now = self._moment(lines)
+            told = [self._stage(fact, now, lines) for fact in facts]
+            if lines:
+                self._write(b"".join(lines), now.date())
+            self._is_ready = True
+        return told
+
+    def close(self, *, ends: bool = True) -> None:
+        """Release the log; with ``ends`` a last heartbeat says that the writer ends in order."""
+        try:
+            if ends and self._is_ready:
+                self.append([self.heartbeat(ends=True)])
+        finally:
+            self._release()
+
+    def was_closed(self, day: date) -> None:
+        """Note that a day was closed, so that no entry is of that day even if the clock goes back."""
+        self._floor = datetime.combine(day + ONE_DAY, time(), UTC)
+
+    def heartbeat(self, *, ends: bool = False) -> Heartbeat:
+        """Return a sign of life to append."""
+        return Heartbeat(self._clock(), self.opened, self.pending, ends)
+
+    def _hold(self, origin: str) -> None:
+        path = self.log.path
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LedgerError(f"{path}: another process writes this ledger") from error
+        if not (path / ORIGIN).exists():
+            if self.log.days():
+                raise LedgerError(f"{path}: it has days of a ledger, but no file {ORIGIN}")
+            with _in_words(path):
+                replace_file(path / ORIGIN, origin.encode() + b"\n", fsync=True)
+        found = self.log.origin()
+        if found != origin:
+            raise LedgerError(
+                f"{path}: it is the ledger of {found}, not of {origin}: a ledger keeps its name; "
+                "choose another folder"
+            )
+
+    def _open(self) -> None:
+        """Read where the log has come to, and mend its end."""
+        self._close_file()
+        closed = last_closed(self.log)
+        position = resume(self.log, closed) if closed is not None else Position()
+        if closed is not None:
+            self.was_closed(closed.day)
+            for line in self.log.lines(closed.day):
+                self._remember(parse_entry(line.removesuffix(b"\n")))
+        torn, days = 0, self.log.days()
+        self._day = days[-1] if days else None
+        for day in days:
+            if closed is not None and day <= closed.day:
+                continue
+            position.begin_day()
+            try:
+                found = replay_day(self.log.lines(day), day, position, lambda entry, _: self._remember(entry))
+            except LedgerError as error:
+                raise LedgerError(f"{self.log.file(day, ENTRIES)}: {error}") from error
+            if found.torn:
+                torn += found.torn
+                os.truncate(self.log.file(day, ENTRIES), found.whole)
+        self._position, self._is_ready = position, True
+        if position.last is not None:
+            reason = "the ledger was not written"
+            if torn:
+                reason += f"; {torn} bytes of a line that was not acknowledged were cut off"
+            now = max(self._clock(), position.last)
+            self.append([GapEntry(now, position.last, now, reason)])
+
+    def _remember(self, entry: Entry) -> None:
+        if isinstance(entry, RunEntry) and entry.kind in DECISIONS:
+            self._decided[entry.run.uid] = _gist(entry)
+
+    def _moment(self, lines: list[bytes]) -> datetime:
+        """Return the time of the next entries, and say so if the clock went back."""
+        now, last = self._clock(), max(filter(None, (self._position.last, self._floor)), default=None)
+        if last is None or now >= last:
+            self._clock_went_back = False
+            return now
+        if now < last - _SLACK and not self._clock_went_back:
+            self._clock_went_back = True
+            reason = "the clock went back: until it comes to this time again, entries have this time"
+            self._take(GapEntry(last, now, last, reason), lines)
+        return last
+
+    def _stage(self, fact: Entry, now: datetime, lines: list[bytes]) -> LedgerError | None:
+        try:
+            for entry in self._news(replace(fact, at=now)):
+                self._take(entry, lines)
+        except LedgerError as error:
+            return error
+        return None
+
+    def _take(self, entry: Entry, lines: list[bytes]) -> None:
+        line = write_entry(entry)
+        self._position.apply(entry, line)
+        lines.append(line + b"\n")
+        self._remember(entry)
+
+    def _news(self, fact: Entry) -> Iterator[Entry]:
+        """Yield the entries that a fact makes, given what the log has."""
+        if not isinstance(fact, RunEntry):
+            yield fact
+            return
+        book, uid = self._position.book, fact.run.uid
+        is_decided = uid in self._decided and uid not in book.opened and uid not in book.pending
+        if fact.kind == EntryKind.REMOVED:
+            if uid in book.opened or uid in book.pending:
+                yield fact
+            return
+        if is_decided:
+            if fact.kind in DECISIONS and self._decided[uid] != _gist(fact):
+                yield fact
+            return
+        if uid not in book.opened and uid not in book.pending:
+            yield replace(fact, kind=EntryKind.SEEN, completed="", succeeded=None, reason="", receipts=())
+        if fact.kind != EntryKind.SEEN and uid in book.opened:
+            yield replace(fact, kind=EntryKind.FINISHED, created="", reason="", receipts=())
+        if fact.kind in DECISIONS:
+            yield replace(fact, created="", completed="", succeeded=None)
+
+    def _write(self, data: bytes, day: date) -> None:
+        if self._day != day or self._file < 0:
+            self._begin_day(day)
+        try:
+            written = os.write(self._file, data)
+            while written < len(data):
+                written += os.write(self._file, memoryview(data)[written:])
+            os.fdatasync(self._file)
+        except OSError:
+            # not a part of a group stays; if this fails too, the next opening cuts what is no whole line
+            os.ftruncate(self._file, self._length)
+            raise
+        self._length += len(data)
+
+    def _begin_day(self, day: date) -> None:
+        self._close_file()
+        path = self.log.file(day, ENTRIES)
+        if self.log.is_closed(day):
+            raise LedgerError(f"{path}: the day is closed, and a closed day is never changed")
+        is_new = not path.exists()
+        self._file = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
+        )
+        self._length = os.fstat(self._file).st_size
+        if is_new:
+            sync_folder(self.log.path)
+        self._day = day
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+    def _release(self) -> None:
+        self._is_ready = False
+        self._close_file()
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
+
+
+def _gist(entry: RunEntry) -> bytes:
+    """Return what tells two decisions about a run apart."""
+    receipts = [
+        (one.payload, one.store, one.form, one.subject, one.location, one.digest) for one in entry.receipts
+    ]
+    return hashlib.sha256(orjson.dumps([entry.kind, entry.reason, receipts])).digest()[:8]
+
+
+@contextmanager
+def _in_words(folder: Path) -> Iterator[None]:
+    """Turn errors of the operating system into errors of the ledger."""
+    try:
+        yield
+    except OSError as error:
+        raise LedgerError(f"{error.filename or folder}: {error.strerror or error}") from error
