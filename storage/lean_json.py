@@ -26,7 +26,6 @@ MOST_PAYLOAD_VALUES = 1_000_000
 """For a payload of 20 MiB."""
 FEW_VALUES = 20_000
 """For a small document: a token, an error, an image configuration."""
-_MARKS = (b"[", b"{", b",", b":")
 _ASIDE = 64 * 1024
 """The size in bytes from which a document is parsed in a thread. Parsing a smaller one blocks for 15 ms at
 most."""
@@ -46,7 +45,7 @@ def values_in(data: bytes | memoryview) -> int:
     """Return an upper bound of the number of values in JSON text."""
     # memoryview has no count().
     text = bytes(data) if isinstance(data, memoryview) else data
-    return 1 + sum(text.count(mark) for mark in _MARKS)
+    return 1 + text.count(b"[") + text.count(b"{") + text.count(b",") + text.count(b":")
 
 
 def loads(data: bytes, most: int = MOST_VALUES) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from chains.policy.document.policy import TrustEntry
 from chains.policy.opened import OpenedPolicy, OpenedSigner
 from chains.policy.rules import Prepared
-from chains.statements.claims import builder_id, hermetic_level, run_uid
+from chains.statements.claims import builder_id, hermetic_level
 from chains.statements.statement import SCAI, Statement
 from chains.verify.criteria import PROVENANCE_TYPES
 from chains.verify.signed_by import SignedBy
@@ -34,6 +34,11 @@ class VerifiedStatement:
         return self.attestation.digest
 
     @property
+    def run_uid(self) -> str:
+        """The UID of the run that the statement names, empty for none."""
+        return self.attestation.run_uid
+
+    @property
     def is_provenance(self) -> bool:
         """Whether it is SLSA provenance."""
         return self.statement.predicate_type in PROVENANCE_TYPES
@@ -42,7 +47,7 @@ class VerifiedStatement:
         """Return what rules see beside the statement: its type, run and signer."""
         return {
             "predicateType": self.statement.predicate_type,
-            "runUid": run_uid(self.statement),
+            "runUid": self.run_uid,
             "signer": {
                 "keyid": self.signed_by.keyid,
                 "identity": self.signed_by.identity,
@@ -164,7 +169,7 @@ class Facts:
             return members
         more = {
             "exists": True,
-            "runUid": run_uid(report.statement),
+            "runUid": report.run_uid,
             "hermetic": hermetic_level(report.statement),
         }
         return replace(members, value=members.value | more, count=members.count + len(more))
@@ -203,7 +208,7 @@ def candidates(
         moments[key] = moments.get(key, ()) + tuple(time.moment for time in one.signed_by.times)
     reports: dict[str, list[VerifiedStatement]] = {}
     for one in verified:
-        if one.statement.predicate_type == SCAI and (uid := run_uid(one.statement)):
+        if one.statement.predicate_type == SCAI and (uid := one.run_uid):
             reports.setdefault(uid, []).append(one)
     found = [
         Candidate(
@@ -249,7 +254,7 @@ def _report(
     own = opened.by_type.get(SCAI)
     reports = [
         one
-        for one in by_run.get(run_uid(provenance.statement), ())
+        for one in by_run.get(provenance.run_uid, ())
         if (
             any(own is signer for signer in one.signers)
             if own is not None

@@ -26,7 +26,8 @@ from chains.policy.rules import RuleResult
 from chains.policy.verdict import PolicyCheck, PolicyVerdict, strictest_first
 from chains.revocation.revocations import Revocations
 from chains.text import count
-from chains.verify.conclude import Case, conclude
+from chains.verify.conclude import conclude
+from chains.verify.examining.case import Case
 from chains.verify.reasons import Reason, Result
 from chains.verify.search import Search
 from chains.verify.subject import DigestWanted

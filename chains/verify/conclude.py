@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from chains.statements.claims import run_uid
 from chains.statements.statement import SCAI
 from chains.text import count
 from chains.verify.criteria import Criteria
-from chains.verify.evidence import OF_PROVENANCE, Examined, examine
+from chains.verify.evidence import OF_PROVENANCE, Examined
+from chains.verify.examining.case import Case
+from chains.verify.examining.every import examine_all, is_broken
+from chains.verify.examining.weighed import Weighed, listed
 from chains.verify.hermetic import NAMESPACE_CHECK, prove_run
-from chains.verify.key_window import KEY_WINDOW, judge_window
+from chains.verify.key_window import KEY_WINDOW
 from chains.verify.reasons import REVOCATION, Reason, Result
 from chains.verify.runs.run import MATCH_CHECK, REPORT_CHECK, SIDECAR_CHECK, UID_CHECK, RunWanted
-from chains.verify.search import Search
 from chains.verify.subject import DigestWanted, NothingWanted, Wanted
-from chains.verify.verdict import NOT_VERIFIED, Attestation, Check, Left, Target, Verdict, Verification, worst
-from storage.record import Evidence
-
-if TYPE_CHECKING:
-    from chains.revocation.revocations import Revocations
+from chains.verify.verdict import Check, Left, Target, Verdict, Verification, worst
 
 _STEPS = (
     "digest", "format", "verification-material", "certificate", "identity", "issuer", "signature",
@@ -32,50 +28,6 @@ _STEPS = (
     KEY_WINDOW, REVOCATION,
 )  # fmt: skip
 """The checks of one attestation in their order. If none passed, the one that got furthest is shown."""
-_LEFT = frozenset(
-    {Reason.UNREADABLE, Reason.DIGEST_MISMATCH, Reason.NOT_AN_ATTESTATION, Reason.KEYLESS_UNSUPPORTED}
-)
-"""Reasons for which something found is listed as skipped, and not as an attestation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One question with everything that its answer needs; ``is_alone`` if it is about one file.
-
-    ``revocations`` are what no longer counts, None without any list.
-    """
-
-    target: Target
-    wanted: Wanted
-    criteria: Criteria
-    stores: tuple[str, ...]
-    now: datetime
-    found: Search
-    is_alone: bool = False
-    revocations: Revocations | None = None
-
-
-@dataclass(slots=True)
-class _Weighed:
-    """Evidence by its role.
-
-    ``used`` are the attestations that passed every check. ``matched`` are the execution reports of the run's
-    own snapshot, ``alone`` those of them that stand for a run without provenance. ``other_checks`` are about
-    no single attestation.
-    """
-
-    attestations: list[Examined] = field(default_factory=list)
-    reports: list[Examined] = field(default_factory=list)
-    signatures: list[Examined] = field(default_factory=list)
-    used: list[Examined] = field(default_factory=list)
-    matched: list[Examined] = field(default_factory=list)
-    alone: list[Examined] = field(default_factory=list)
-    other_checks: list[Check] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        """How many attestations of any kind were found, usable or not."""
-        return len(self.attestations) + len(self.reports)
 
 
 def undecided(
@@ -120,19 +72,19 @@ def conclude(case: Case) -> Verification:
 
 
 def _conclude(case: Case) -> Verification:
-    examined = _examine_all(case)
+    examined = examine_all(case)
     if _learns(examined, case.wanted):
-        examined = _examine_all(case)
+        examined = examine_all(case)
     weighed = _weigh(examined, case)
     if case.criteria.require_hermetic or case.criteria.namespace is not None:
         _demand_run(weighed, examined, case)
     shown = weighed.used[0] if weighed.used else _furthest(weighed.attestations or weighed.reports)
-    broken = [each for each in examined if _is_broken(each)]
+    broken = [each for each in examined if is_broken(each)]
     checks = [*case.found.errors, _evidence_check(weighed, case)]
     if shown is not None:
         checks += _own_checks(shown, weighed)
     for each in examined:
-        if each is not shown and (each.is_tampered or _is_broken(each)):
+        if each is not shown and (each.is_tampered or is_broken(each)):
             checks += [replace(check, attestation=each.digest) for check in each.checks]
     checks += weighed.other_checks
     # step 10: the verdict
@@ -147,7 +99,7 @@ def _conclude(case: Case) -> Verification:
         verdict = Verdict.INDETERMINATE
     else:
         verdict = Verdict.FAILED if weighed.count or _unreadable(case) else Verdict.NOT_FOUND
-    attestations, skipped = _list(examined, weighed, is_verified=verdict is Verdict.VERIFIED)
+    attestations, skipped = listed(examined, weighed, is_verified=verdict is Verdict.VERIFIED)
     return Verification(
         verdict,
         _summary(verdict, checks, weighed, case),
@@ -161,42 +113,6 @@ def _conclude(case: Case) -> Verification:
     )
 
 
-def _examine_all(case: Case) -> list[Examined]:
-    """Judge each piece of evidence once, even if several places have it, such as several images of a run."""
-    known: dict[tuple[object, ...], Examined] = {}
-    examined = []
-    for evidence in case.found.evidence:
-        annotations = frozenset(evidence.annotations.items())
-        key = (evidence.data, evidence.digest, evidence.format, evidence.signature, annotations)
-        found = known.get(key)
-        if found is None:
-            found = known[key] = _examine(evidence, case)
-        examined.append(found if found.evidence is evidence else replace(found, evidence=evidence))
-    return examined
-
-
-def _examine(evidence: Evidence, case: Case) -> Examined:
-    try:
-        examined = examine(
-            evidence,
-            case.criteria,
-            case.wanted,
-            now=case.now,
-            is_alone=case.is_alone,
-            readings=case.found.readings,
-        )
-        examined = judge_window(examined, case.criteria, case.now)
-        if case.revocations is not None:
-            from chains.verify.revoked import judge_revocation  # noqa: PLC0415 - needed with a list alone
-
-            examined = judge_revocation(examined, case.revocations, case.wanted)
-        return examined  # noqa: TRY300
-    except Exception as error:  # noqa: BLE001 - one piece of evidence must never hide the others
-        actual = f"{evidence.location}: unexpected {type(error).__name__}; please report it"
-        check = Check("evidence", Result.ERROR, "evidence that can be judged", actual, Reason.INTERNAL_ERROR)
-        return Examined(evidence, evidence.digest, (check,))
-
-
 def _learns(examined: Sequence[Examined], wanted: Wanted) -> bool:
     """Whether reports of the run name replaced sidecars, so that all evidence has to be judged again."""
     reports = [each for each in examined if _type(each) == SCAI and not _failures(each) - OF_PROVENANCE]
@@ -206,13 +122,8 @@ def _learns(examined: Sequence[Examined], wanted: Wanted) -> bool:
     return any(news)
 
 
-def _is_broken(each: Examined) -> bool:
-    """Whether evidence could not be judged, because of a bug of ours or of clocks that disagree."""
-    return any(check.result is Result.ERROR for check in each.checks)
-
-
-def _weigh(examined: Sequence[Examined], case: Case) -> _Weighed:
-    weighed = _Weighed()
+def _weigh(examined: Sequence[Examined], case: Case) -> Weighed:
+    weighed = Weighed()
     other_type = SCAI if SCAI not in case.criteria.wanted_types else ""
     for each in examined:
         if each.is_image_signature:
@@ -248,7 +159,7 @@ def _type(each: Examined) -> str:
     return each.authentic.statement.predicate_type if each.authentic else "(unverified)"
 
 
-def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> None:
+def _weigh_reports(weighed: Weighed, wanted: RunWanted, criteria: Criteria) -> None:
     """Compare the run's snapshot with its reports. A report can stand alone for a run without artifacts."""
     matched = weighed.matched = [each for each in weighed.reports if not _failures(each) - OF_PROVENANCE]
     # a statement without a run also fits a copy of the run under another name; only a report shows which
@@ -256,7 +167,7 @@ def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> 
     contradicting = [
         each
         for each in weighed.reports
-        if REPORT_CHECK in _failures(each) and (wanted.is_uid(_uid(each)) or not is_identified)
+        if REPORT_CHECK in _failures(each) and (wanted.is_uid(each.run_uid) or not is_identified)
     ]
     told = (matched or contradicting)[:1]
     if told:
@@ -283,15 +194,11 @@ def _weigh_reports(weighed: _Weighed, wanted: RunWanted, criteria: Criteria) -> 
         )
 
 
-def _demand_run(weighed: _Weighed, examined: Sequence[Examined], case: Case) -> None:
+def _demand_run(weighed: Weighed, examined: Sequence[Examined], case: Case) -> None:
     proof = prove_run(weighed.used, examined, weighed.matched, case.criteria, is_whole=not case.found.errors)
     weighed.used = proof.used
     weighed.matched += proof.reports
     weighed.other_checks += proof.checks
-
-
-def _uid(each: Examined) -> str:
-    return run_uid(each.authentic.statement) if each.authentic else ""
 
 
 def _passed(each: Examined, check_id: str) -> bool:
@@ -326,13 +233,13 @@ def _progress(each: Examined) -> int:
     return _STEPS.index(failed.id) if failed.id in _STEPS else -1
 
 
-def _own_checks(shown: Examined, weighed: _Weighed) -> list[Check]:
+def _own_checks(shown: Examined, weighed: Weighed) -> list[Check]:
     """Return the checks of the attestation that is shown. A report that stands alone has fewer."""
     left_out = OF_PROVENANCE | {REPORT_CHECK} if shown in weighed.alone else ()
     return [replace(check, attestation=shown.digest) for check in shown.checks if check.id not in left_out]
 
 
-def _evidence_check(weighed: _Weighed, case: Case) -> Check:
+def _evidence_check(weighed: Weighed, case: Case) -> Check:
     expected = f"an attestation about {case.target.ref}"
     actual = (
         f"{count(weighed.count, 'attestation')}, {count(len(weighed.signatures), 'image signature')}, "
@@ -355,59 +262,6 @@ def _unreadable(case: Case) -> list[Left]:
     return [item for item in case.found.skipped if item.reason is Reason.UNREADABLE]
 
 
-def _list(
-    examined: Sequence[Examined], weighed: _Weighed, *, is_verified: bool
-) -> tuple[tuple[Attestation, ...], tuple[Left, ...]]:
-    """Return the attestations, and what is none, each with the reason why it was not used."""
-    attestations: list[Attestation] = []
-    skipped: list[Left] = []
-    for each in examined:
-        failed = each.failed
-        if failed and failed.reason in _LEFT:
-            skipped.append(Left(each.evidence.location, each.digest, failed.reason, failed.actual))
-            continue
-        is_matched = any(each is other for other in weighed.matched)
-        is_used = is_verified and (is_matched or any(each is other for other in weighed.used))
-        failed = None if is_matched else _telling(each, weighed)
-        authentic = each.authentic
-        attestations.append(
-            Attestation(
-                source=each.evidence.source,
-                location=each.evidence.location,
-                digest=each.digest,
-                format=each.evidence.format,
-                used=is_used,
-                reason=failed.reason if failed else None,
-                detail="" if is_used else _why_not(each, failed),
-                signed_by=each.signed_by,
-                run_uid=_uid(each),
-                is_image_signature=each.is_image_signature,
-                is_tampered=each.is_tampered,
-                is_revoked=any(check.id == REVOCATION for check in each.checks),
-                statement=authentic.statement if authentic else None,
-                payload=authentic.payload if authentic else b"",
-            )
-        )
-    return tuple(attestations), tuple(skipped)
-
-
-def _telling(each: Examined, weighed: _Weighed) -> Check | None:
-    """Return the failed check that explains most. For a report, that it is no provenance explains nothing."""
-    if all(each is not one for one in weighed.reports):
-        return each.failed
-    wrong = (check for check in each.checks if check.result in {Result.FAIL, Result.ERROR})
-    return next((check for check in wrong if check.id not in OF_PROVENANCE), each.failed)
-
-
-def _why_not(each: Examined, failed: Check | None) -> str:
-    kind = "image signature: " if each.is_image_signature else ""
-    if failed:
-        return f"{kind}{failed.id}: expected {failed.expected}, got {failed.actual}"
-    if kind:
-        return f"{kind}verified, and told by its own check; it says nothing about how the image was made"
-    return NOT_VERIFIED
-
-
 def _whose_run(checks: Sequence[Check], criteria: Criteria) -> str:
     """Return what was not compared of the run, if hermetic execution or a namespace was demanded."""
     text = ""
@@ -427,7 +281,7 @@ def _whose_run(checks: Sequence[Check], criteria: Criteria) -> str:
     return text
 
 
-def _summary(verdict: Verdict, checks: Sequence[Check], weighed: _Weighed, case: Case) -> str:
+def _summary(verdict: Verdict, checks: Sequence[Check], weighed: Weighed, case: Case) -> str:
     """Return the sentence after the verdict."""
     if verdict is Verdict.VERIFIED:
         types = ", ".join(dict.fromkeys(_type(each) for each in weighed.used))

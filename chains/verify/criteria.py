@@ -155,6 +155,9 @@ class Criteria:
     source: SourceWanted | None = None
 
     def __post_init__(self) -> None:
+        # what is known of evidence is kept by these criteria, which must stay what they are
+        object.__setattr__(self, "keys", tuple(self.keys))
+        object.__setattr__(self, "predicate_types", tuple(self.predicate_types))
         if not self.keys and self.certificate is None:
             raise MissingError("nobody to trust", Missing.SIGNER)
         asks = self.certificate is not None or self.require_log or self.require_timestamp

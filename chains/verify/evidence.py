@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from chains.errors import EvidenceError
@@ -41,6 +41,7 @@ OF_PROVENANCE = frozenset({"predicate-type", "builder", "build-type", "task-ref"
 """Checks that an execution report does not have to pass if there is provenance too."""
 _LARGEST_CLAIM = 64 * 1024
 """Bytes of the largest payload that is read although nobody trusted signed it."""
+_WRONG = frozenset({Result.FAIL, Result.ERROR})
 _MESSAGE_DIGESTS = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 
 
@@ -61,16 +62,26 @@ class Examined:
     is_image_signature: bool = False
     is_message: bool = False
     """Whether it is a signature over the given file itself, without a statement."""
+    failed: Check | None = field(init=False, repr=False, compare=False)
+    """The first check that failed or could not be made."""
 
-    @property
-    def failed(self) -> Check | None:
-        """The first check that failed or could not be made."""
-        return next((check for check in self.checks if check.result in {Result.FAIL, Result.ERROR}), None)
+    def __post_init__(self) -> None:
+        failed = next((check for check in self.checks if check.result in _WRONG), None)
+        object.__setattr__(self, "failed", failed)
 
     @property
     def is_usable(self) -> bool:
         """Whether somebody of the criteria signed it and no check failed."""
         return self.signed_by is not None and self.failed is None
+
+    @property
+    def run_uid(self) -> str:
+        """The UID of the run that its statement names, empty where nobody trusted signed it."""
+        return self.authentic.run_uid if self.authentic else ""
+
+    def at(self, evidence: Evidence) -> Examined:
+        """Return the same about equal evidence of another place."""
+        return self if evidence is self.evidence else replace(self, evidence=evidence)
 
 
 def examine(
@@ -81,10 +92,12 @@ def examine(
     now: datetime,
     is_alone: bool = False,
     readings: Readings | None = None,
+    passed_over: frozenset[str] = frozenset(),
 ) -> Examined:
     """Judge one piece of evidence. Never raises because of evidence.
 
     ``readings`` has what was read before, where the same evidence is judged by several criteria.
+    ``passed_over`` are keys whose signatures do not count, where an envelope may have another one.
 
     1. The bytes have the digest that the store names. (The search for them is the caller's part of step 1.)
     2. They are one envelope or bundle that every parser reads alike.
@@ -112,7 +125,9 @@ def examine(
     try:
         if isinstance(wanted, BlobWanted) and (bundle := message_bundle(evidence)) is not None:
             return _examine_message(evidence, digest, bundle, criteria, wanted, now)
-        return _examine_attestation(evidence, readings, criteria, wanted, now, is_alone=is_alone)
+        return _examine_attestation(
+            evidence, readings, criteria, wanted, now, is_alone=is_alone, passed_over=passed_over
+        )
     except Unreadable as stop:
         return Examined(evidence, digest, (stop.check,))
 
@@ -125,6 +140,7 @@ def _examine_attestation(
     now: datetime,
     *,
     is_alone: bool,
+    passed_over: frozenset[str],
 ) -> Examined:
     digest = evidence.digest
     # step 2: the form
@@ -134,7 +150,7 @@ def _examine_attestation(
     # step 4: the signature
     signed = pae(envelope.payload_type, envelope.payload)
     signing = Signing(signed, envelope.signatures, envelope, bundle, evidence.data, evidence.annotations)
-    judged = judge(signing, criteria, now)
+    judged = judge(signing, criteria, now, passed_over)
     signed_by = judged.signed_by
     if signed_by is None:
         is_told_apart = not is_alone and is_in_toto and not judged.is_keyless_unasked

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chains.isolation.finding import Level
-from chains.statements.claims import hermetic_level, run_namespace, run_uid
+from chains.statements.claims import hermetic_level, run_namespace
 from chains.statements.statement import SCAI
 from chains.verify.criteria import Criteria
 from chains.verify.evidence import OF_PROVENANCE, Examined
@@ -102,7 +102,7 @@ def _in_namespace(
         digest = kept[0][1][0].digest
         return Check(NAMESPACE_CHECK, Result.PASS, wanted, wanted, attestation=digest), kept
     told = [_namespace(each) or "no namespace" for _, own in pairs for each in own]
-    untold = [(one, own) for one, own in pairs if not own and not _uid(one)]
+    untold = [(one, own) for one, own in pairs if not own and not one.run_uid]
     if untold and not told and not criteria.require_hermetic:
         actual = "the provenance tells no run (SLSA v0.2), so no report can be tied to it"
         return Check(NAMESPACE_CHECK, Result.SKIP, wanted, actual, Reason.NOT_COMPARED), untold
@@ -139,16 +139,12 @@ def _speaks_for(report: Examined, attestation: Examined, matched: Sequence[Exami
         return False
     if any(report is one for one in matched):
         return True
-    uid = _uid(report)
-    return uid != "" and uid == _uid(attestation)
+    uid = report.run_uid
+    return uid != "" and uid == attestation.run_uid
 
 
 def _namespace(each: Examined) -> str:
     return run_namespace(each.authentic.statement) if each.authentic else ""
-
-
-def _uid(each: Examined) -> str:
-    return run_uid(each.authentic.statement) if each.authentic else ""
 
 
 def _level(each: Examined) -> str:
@@ -156,9 +152,9 @@ def _level(each: Examined) -> str:
 
 
 def _why_none(used: Sequence[Examined], reports: Sequence[Examined], examined: Sequence[Examined]) -> str:
-    if reports and not any(map(_uid, used)):
+    if reports and not any(each.run_uid for each in used):
         return "the provenance tells no run (SLSA v0.2), so no report can be tied to it"
-    if any(_uid(each) == _uid(one) != "" for each in reports for one in used):
+    if any(each.run_uid == one.run_uid != "" for each in reports for one in used):
         return "a report by another signer than the provenance's"
     if reports:
         return f"{len(reports)} of other runs"

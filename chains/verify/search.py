@@ -87,7 +87,11 @@ def _turn() -> asyncio.Lock:
 
 async def search(stores: Sequence[Store], queries: Sequence[Query], uid: str = "") -> Search:
     """Ask every store for every subject and, with ``uid``, for the evidence of that run. Never raises."""
-    answers = await asyncio.gather(*(_ask(store, queries, uid) for store in stores))
+    # a task for each takes longer than what one store has in memory
+    if len(stores) == 1:
+        answers = [await _ask(stores[0], queries, uid)]
+    else:
+        answers = await asyncio.gather(*(_ask(store, queries, uid) for store in stores))
     evidence = {
         (one.location, one.digest, one.format, one.signature): one
         for each in answers
@@ -118,7 +122,10 @@ async def _ask(store: Store, queries: Sequence[Query], uid: str) -> Search:
     questions: list[Awaitable[Findings]] = [store.find(query.digest, query.reference) for query in queries]
     if uid:
         questions.append(store.find_run(uid))
-    found = await asyncio.gather(*(guarded(question) for question in questions))
+    if len(questions) == 1:
+        found = [await guarded(questions[0])]
+    else:
+        found = await asyncio.gather(*(guarded(question) for question in questions))
     # a store that answers for other subjects may refuse one that it never holds
     answered = any(isinstance(answer, Findings) for answer in found[: len(queries)])
     evidence: list[Evidence] = []

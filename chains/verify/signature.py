@@ -58,15 +58,19 @@ class Judged:
         return any(check.reason is Reason.KEYLESS_UNSUPPORTED for check in self.checks)
 
 
-def judge(signing: Signing, criteria: Criteria, now: datetime) -> Judged:
+def judge(
+    signing: Signing, criteria: Criteria, now: datetime, passed_over: frozenset[str] = frozenset()
+) -> Judged:
     """Return who signed. Never raises because of evidence.
+
+    ``passed_over`` are the ids of keys that signed and do not count; somebody else has to have signed, too.
 
     A bundle is signed with a key or a certificate, as its verification material says; in form A the keys are
     tried first. With a trusted root, every log entry and every timestamp has to be valid, demanded or not.
     """
     is_keyless = signing.bundle is not None and signing.bundle.key_hint is None
     if not is_keyless:
-        judged = _judge_keys(signing, criteria, now)
+        judged = _judge_keys(signing, criteria, now, passed_over)
         has_certificate = bool(signing.annotations.get(CERTIFICATE_ANNOTATION))
         if judged.signed_by or judged.is_tampered or not has_certificate:
             return judged
@@ -80,14 +84,15 @@ def judge(signing: Signing, criteria: Criteria, now: datetime) -> Judged:
         return Judged((*checks, refused.check), is_tampered=refused.check.reason is Reason.SIGNATURE_INVALID)
 
 
-def _judge_keys(signing: Signing, criteria: Criteria, now: datetime) -> Judged:
+def _judge_keys(signing: Signing, criteria: Criteria, now: datetime, passed_over: frozenset[str]) -> Judged:
     expected = criteria.signers
+    keys = [key for key in criteria.keys if key.keyid not in passed_over] if passed_over else criteria.keys
     try:
-        key, signature = _find_key(signing, criteria.keys)
+        key, signature = _find_key(signing, keys)
     except VerificationError as error:
         names = [one.keyid for one in signing.signatures]
         names.append(signing.bundle.key_hint or "" if signing.bundle else "")
-        if any(find_key(criteria.keys, name) for name in names if name):
+        if any(find_key(keys, name) for name in names if name):
             actual = f"names a given key, which did not sign this: {error}"
             check = Check("signature", Result.FAIL, expected, actual, Reason.SIGNATURE_INVALID)
             return Judged((check,), is_tampered=True)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
+from chains.statements.claims import run_uid
 from chains.statements.statement import ResourceDescriptor, Statement
 from chains.text import count
 from chains.verify.reasons import Reason, Result
@@ -20,12 +22,17 @@ _NAMED = 4
 """Subjects that are listed on one line."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Authentic:
     """A statement that somebody trusted signed; ``payload`` are the signed bytes."""
 
     statement: Statement
     payload: bytes
+
+    @cached_property
+    def run_uid(self) -> str:
+        """The UID of the run that the statement names, empty for none."""
+        return run_uid(self.statement)
 
 
 class Wanted(Protocol):

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
 from chains.errors import InputError, UsageError
 from chains.tekton.run_files import Intake
 from chains.tekton.snapshot import RunSnapshot, origin_of
-from chains.verify.conclude import Case, conclude, undecided
+from chains.verify.conclude import conclude, undecided
 from chains.verify.criteria import Criteria, Missing, MissingError
+from chains.verify.examining.case import Case
 from chains.verify.reasons import Reason, Result
 from chains.verify.runs.run import RunWanted
 from chains.verify.search import Query, Search, searched

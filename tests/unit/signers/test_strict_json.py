@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from typing import Any
 
 import orjson
 import pytest
@@ -18,6 +20,8 @@ from signers.strict_json import (
     member,
     parse_object,
 )
+
+Json = Any
 
 
 @settings(deadline=None)
@@ -48,6 +52,58 @@ def test_integers_keep_every_digit() -> None:
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.integers(0, 9)))
 def test_objects_read_as_orjson_reads_them(value: dict[str, int]) -> None:
     assert parse_object(orjson.dumps(value), "x", 10_000) == value
+
+
+_PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**25), 10**25)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text("ab\u00e9", max_size=2), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text("ab", max_size=2), _PLAIN, max_size=4), st.sampled_from([None, (",", ":")]))
+def test_every_value_is_read_exactly_however_it_is_written(value: dict[str, Json], spaces: Json) -> None:
+    for is_ascii in (True, False):
+        read = parse_object(
+            json.dumps(value, separators=spaces, ensure_ascii=is_ascii).encode(), "x", 100_000
+        )
+        assert read == value
+        assert json.dumps(read) == json.dumps(value)  # True is no 1, and 1 is no 1.0
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 2)), min_size=1, max_size=4))
+def test_a_repeated_name_is_refused_in_every_spelling(pairs: list[tuple[str, int]]) -> None:
+    inner = ",".join(f'"{name}":{value}' for name, value in pairs)
+    is_repeated = len({name for name, _ in pairs}) < len(pairs)
+    for text in (f"{{{inner}}}", f"{{ {inner}}}", f'{{"x":[{{{inner}}}]}}'):
+        if is_repeated:
+            with pytest.raises(FormatError, match="two members are named"):
+                parse_object(text.encode(), "x", 10_000)
+        else:
+            assert parse_object(text.encode(), "x", 10_000) == json.loads(text)
+
+
+def test_integers_beyond_64_bits_are_exact_in_compact_json() -> None:
+    for number in (2**64, -(2**63) - 1, 10**30):
+        assert parse_object(b'{"n":%d}' % number, "x", 99) == {"n": number}
+    assert parse_object(b'{"n":-0}', "x", 99) == {"n": 0}
+    assert str(parse_object(b'{"n":-0.0}', "x", 99)["n"]) == "-0.0"
+
+
+def test_what_is_too_deep_to_be_written_again_is_read_all_the_same() -> None:
+    for depth in (200, 300, 900):
+        text = b'{"x":' + b"[" * depth + b"]" * depth + b"}"
+        assert parse_object(text, "x", 10_000) == json.loads(text)
+        with pytest.raises(FormatError, match="two members are named 'x'"):
+            parse_object(text[:-1] + b',"x":0}', "x", 10_000)
 
 
 def test_numbers_that_no_reader_keeps_are_refused() -> None:

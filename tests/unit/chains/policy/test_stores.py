@@ -75,7 +75,7 @@ def test_evidence_that_cannot_be_judged_is_not_unavailable(monkeypatch: pytest.M
     def broken(*_: object, **__: object) -> Json:
         raise VerificationError("a bug")
 
-    monkeypatch.setattr("chains.verify.conclude.examine", broken)
+    monkeypatch.setattr("chains.verify.examining.every.examine", broken)
     found = verdict(document(unavailable="warn"), form_b(tekton()))
     assert (found.verdict, found.decision) == (Verdict.INDETERMINATE, Decision.DENY)
     assert wrong(found) == {"evidence": "evidence_undecided"}

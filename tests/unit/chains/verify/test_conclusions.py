@@ -27,9 +27,9 @@ from chains.statements import simple_signing
 from chains.statements.statement import SCAI
 from chains.tekton.image_name import ImageDigest
 from chains.tekton.snapshot import take_snapshot
-from chains.verify import conclude
 from chains.verify.conclude import undecided
 from chains.verify.criteria import Criteria
+from chains.verify.examining import every
 from chains.verify.reasons import Reason, Result
 from chains.verify.verdict import Check, Target, Verdict, Verification
 from chains.verify.verifier import Verifier
@@ -396,18 +396,18 @@ def what_breaks_us_beside_bytes_that_are_others() -> Any:
 def poisoned(**named: Evidence) -> Any:
     """Evidence beside a piece that raises where it is judged."""
     poison = form_a(provenance())
-    judge = conclude.examine
+    judge = every.examine
 
     def examine(one: Evidence, *rest: Any, **more: Any) -> Any:
         if one is poison:
             raise ZeroDivisionError("boom")
         return judge(one, *rest, **more)
 
-    conclude.examine = examine
+    every.examine = examine
     try:
         return of(poison=poison, **named)
     finally:
-        conclude.examine = judge
+        every.examine = judge
 
 
 @case

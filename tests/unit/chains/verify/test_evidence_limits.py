@@ -13,7 +13,8 @@ import orjson
 import pytest
 
 from chains.attest import reuse
-from chains.verify import conclude, search
+from chains.verify import search
+from chains.verify.examining import every
 from chains.verify.search import Query, searched
 from chains.verify.verdict import Verdict
 from chains.verify.verifier import Verifier
@@ -94,10 +95,8 @@ def test_the_statement_of_a_run_with_a_thousand_images_is_judged_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     judged = []
-    examine = conclude.examine
-    monkeypatch.setattr(
-        conclude, "examine", lambda *given, **more: judged.append(1) or examine(*given, **more)
-    )
+    examine = every.examine
+    monkeypatch.setattr(every, "examine", lambda *given, **more: judged.append(1) or examine(*given, **more))
     one = form_b(provenance())
     held = [replace(one, location=f"registry.example/{number}") for number in range(1000)]
     found = ask(*held)

@@ -408,7 +408,7 @@ def test_the_same_bytes_at_many_places_are_judged_once_and_listed_at_each(
         judged.append(given[0].location)
         return examine(*given, **more)
 
-    monkeypatch.setattr("chains.verify.conclude.examine", counted)
+    monkeypatch.setattr("chains.verify.examining.every.examine", counted)
     good, stranger = form_b(provenance()), form_b(provenance(), signer("stranger"))
     held = [replace(each, location=f"place-{number}") for number in range(20) for each in (good, stranger)]
     found = ask(*held)

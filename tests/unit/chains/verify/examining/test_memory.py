@@ -1,0 +1,190 @@
+"""What is remembered of evidence gives the same answers, within its limit, and nothing that time changes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from chains.verify.criteria import Criteria
+from chains.verify.evidence import Examined, examine
+from chains.verify.examining import every, memory
+from chains.verify.examining.memory import Examinations
+from chains.verify.reasons import Reason
+from chains.verify.subject import DigestWanted
+from chains.verify.verdict import Verdict, Verification
+from chains.verify.verifier import Verifier
+from signers.keys.keyset import ListedKey
+from storage.record import Evidence
+from tests.faults.verify import sigstore
+from tests.faults.verify.forge import (
+    DIGEST,
+    HEX,
+    IMAGE,
+    NOW,
+    OTHER,
+    Shelf,
+    criteria,
+    form_a,
+    form_b,
+    image_signature,
+    provenance,
+    public,
+    signer,
+    subject,
+)
+from tests.unit.chains.revocation.made import revoked
+
+Json = Any
+
+
+@pytest.fixture(autouse=True)
+def examined(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The digests of evidence that was examined and not remembered, with an empty memory."""
+    monkeypatch.setattr(every, "KNOWN", Examinations())
+    seen: list[str] = []
+
+    def noted(one: Evidence, *given: Any, **more: Any) -> Examined:
+        seen.append(one.digest)
+        return examine(one, *given, **more)
+
+    monkeypatch.setattr(every, "examine", noted)
+    return seen
+
+
+def ask(
+    by: Criteria, *held: Evidence, digest: str = DIGEST, now: datetime = NOW, revocations: Json = None
+) -> Verification:
+    verifier = Verifier(by, [Shelf(*held)], clock=lambda: now, revocations=revocations)
+    return asyncio.run(verifier.digest(digest, IMAGE))
+
+
+def test_evidence_that_comes_again_is_examined_once_and_judged_alike(examined: list[str]) -> None:
+    by = criteria()
+    held = [
+        form_a(provenance()),
+        form_b(provenance()),
+        image_signature(),
+        form_b(provenance(), signer("stranger")),
+    ]
+    first = ask(by, *held)
+    assert len(examined) == 4
+    assert ask(by, *held) == first
+    assert len(examined) == 4
+    elsewhere = [replace(one, location=f"other:{one.location}") for one in held]
+    found = ask(by, *elsewhere)
+    assert len(examined) == 4
+    assert [one.location for one in found.attestations] == [
+        f"other:{one.location}" for one in first.attestations
+    ]
+    assert [replace(one, location="") for one in found.attestations] == [
+        replace(one, location="") for one in first.attestations
+    ]
+
+
+def test_other_bytes_under_a_known_digest_are_examined_and_refused(examined: list[str]) -> None:
+    by, one = criteria(), form_b(provenance())
+    assert ask(by, one).verdict is Verdict.VERIFIED
+    changed = replace(one, data=form_b(provenance(), signer("stranger")).data)
+    found = ask(by, changed)
+    assert found.verdict is Verdict.FAILED
+    assert [left.reason for left in found.skipped] == [Reason.DIGEST_MISMATCH]
+    wrongly_named = replace(one, digest="sha256:" + OTHER)
+    assert [left.reason for left in ask(by, wrongly_named).skipped] == [Reason.DIGEST_MISMATCH]
+    assert len(examined) == 3
+
+
+def test_nothing_is_remembered_for_other_criteria_or_another_target(examined: list[str]) -> None:
+    one = form_b(provenance())
+    assert ask(criteria(), one).verdict is Verdict.VERIFIED
+    assert ask(criteria(keys=[public("second")]), one).verdict is Verdict.FAILED
+    by = criteria()
+    assert ask(by, one).verdict is Verdict.VERIFIED
+    assert ask(by, one, digest="sha256:" + OTHER).verdict is Verdict.FAILED
+    assert len(examined) == 4
+
+
+def test_criteria_do_not_change_with_the_list_that_they_were_made_from() -> None:
+    keys, types = [public()], ["https://slsa.dev/provenance/v1"]
+    by, one = Criteria(keys, types), form_b(provenance())
+    assert ask(by, one).verdict is Verdict.VERIFIED
+    keys.clear()
+    types.clear()
+    assert ask(by, one).verdict is Verdict.VERIFIED
+    assert by == Criteria([public()], ["https://slsa.dev/provenance/v1"])
+
+
+def test_windows_and_revocations_are_judged_each_time(examined: list[str]) -> None:
+    own, one = public(), form_b(provenance())
+    by = criteria(windows={own.keyid: ListedKey(own, not_after=NOW)})
+    assert ask(by, one).verdict is Verdict.VERIFIED
+    late = ask(by, one, now=NOW + timedelta(days=1))
+    assert (late.verdict, late.attestations[0].reason) == (Verdict.FAILED, Reason.KEY_OUTSIDE_WINDOW)
+    assert ask(by, one).verdict is Verdict.VERIFIED
+    struck = ask(by, one, revocations=revoked({"key": own.keyid}))
+    assert (struck.verdict, struck.attestations[0].reason) == (Verdict.FAILED, Reason.KEY_REVOKED)
+    assert ask(by, one).verdict is Verdict.VERIFIED
+    assert len(examined) == 1
+
+
+def test_a_verified_time_that_has_passed_stays_passed_and_an_earlier_clock_asks_again(
+    examined: list[str],
+) -> None:
+    by, one = sigstore.by_key(), sigstore.golden("key-v2", "bundle")
+    first = ask(by, one, now=sigstore.NOW)
+    assert first.verdict is Verdict.VERIFIED
+    assert ask(by, one, now=sigstore.NOW + timedelta(days=1)).verdict is Verdict.VERIFIED
+    assert len(examined) == 1
+    early = ask(by, one, now=sigstore.NOW - timedelta(days=4000))
+    assert early.verdict is Verdict.INDETERMINATE
+    assert len(examined) == 2
+    assert ask(by, one, now=sigstore.NOW).verdict is Verdict.VERIFIED
+
+
+def test_what_depends_on_the_time_of_the_question_is_not_remembered(examined: list[str]) -> None:
+    # without a verified time, a log entry is judged by the time of the question
+    by, one = criteria(trusted_root=sigstore.by_key().trusted_root), form_b(provenance())
+    for number in (1, 2):
+        assert ask(by, one).verdict is Verdict.VERIFIED
+        assert len(examined) == number
+
+
+def test_what_was_used_longest_ago_is_forgotten_first() -> None:
+    by, pieces = criteria(), [form_b(provenance(uid=f"uid-{number}")) for number in range(4)]
+    made = [examine(one, by, DigestWanted({"sha256": HEX}), now=NOW) for one in pieces]
+    size = memory._size(made[0])
+    known = Examinations(3 * size)
+    for number in (0, 1, 2):
+        known.keep(number, made[number], by, NOW)
+    assert known.find(0, pieces[0], by, NOW) == made[0]
+    known.keep(3, made[3], by, NOW)
+    assert [number for number in range(4) if known.find(number, pieces[number], by, NOW)] == [0, 2, 3]
+    known.keep(3, made[3], by, NOW)  # the same again takes no more room
+    assert len(known) == 3
+    assert known._left == 0
+    known.clear()
+    assert (len(known), known._left) == (0, 3 * size)
+
+
+def test_what_is_too_large_is_not_remembered() -> None:
+    by = criteria()
+    large = form_b(provenance(*(subject() for _ in range(1000)), predicate={"x": "y" * memory.LARGEST}))
+    made = examine(large, by, DigestWanted({"sha256": HEX}), now=NOW)
+    known = Examinations()
+    known.keep(1, made, by, NOW)
+    assert len(known) == 0
+    small = Examinations(100)
+    small.keep(1, examine(form_b(provenance()), by, DigestWanted({"sha256": HEX}), now=NOW), by, NOW)
+    assert len(small) == 0
+
+
+def test_the_bytes_of_evidence_are_not_held() -> None:
+    by, one = criteria(), form_b(provenance())
+    known = Examinations()
+    known.keep(1, examine(one, by, DigestWanted({"sha256": HEX}), now=NOW), by, NOW)
+    (kept,) = known._kept.values()
+    assert kept.examined.evidence.data == b""
+    assert kept.criteria is by
