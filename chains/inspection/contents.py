@@ -16,8 +16,8 @@ from chains.errors import EvidenceError
 from chains.inspection.facts import Place
 from chains.statements.statement import SCAI, Statement
 from chains.tekton.snapshot import RunSnapshot
-from chains.verify.conclude import Case
 from chains.verify.criteria import Criteria
+from chains.verify.examining.case import Case
 from chains.verify.readings import Unreadable
 from chains.verify.reasons import Result
 from chains.verify.runs.run import REPORT_CHECK, RunWanted
