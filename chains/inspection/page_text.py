@@ -47,8 +47,8 @@ def _fitted(line: str, width: int) -> Iterator[str]:
 
 
 def _lines(page: Page) -> Iterator[str]:
-    yield f"{page.verdict} {_cut(page.asked)}"
-    yield f"  {_cut(page.summary, 600)}"
+    yield f"{page.verdict} {cut(page.asked)}"
+    yield f"  {cut(page.summary, 600)}"
     if not page.is_verified:
         yield "  pass --key PUB, an identity or --policy FILE to have it confirmed"
     yield from (_labelled("digest", digest) for digest in page.digests)
@@ -67,7 +67,7 @@ def _lines(page: Page) -> Iterator[str]:
         of = f" {number} of {len(page.builds)}" if page.builds[1:] else ""
         claimed = "" if page.is_verified else ", as claimed"
         name = build.facts.run or build.facts.invocation or build.facts.run_uid or "unknown run"
-        yield f"BUILD{of}{claimed}: {_cut(name)}"
+        yield f"BUILD{of}{claimed}: {cut(name)}"
         yield from _build(build)
     yield from _listed("\nALSO STATED", page.others, _other)
     yield from _listed("\nFOUND AND NOT USED", page.not_used, _not_used)
@@ -92,7 +92,7 @@ def _build(build: Build) -> Iterator[str]:
     yield from _listed(f"RESULTS ({GIVEN})", facts.results, _value)
     yield from _listed("INPUTS", facts.inputs, lambda one: _artifact(one.role, one))
     places = {f"{one.location} ({one.format})": None for said in build.confirmed for one in said.places}
-    yield from _listed("STORED", list(places), lambda one: iter([f"    {_cut(one)}"]))
+    yield from _listed("STORED", list(places), lambda one: iter([f"    {cut(one)}"]))
     yield from _listed(
         "LEFT OUT OF THE EVIDENCE",
         facts.omissions,
@@ -202,15 +202,15 @@ def _step(one: Step) -> Iterator[str]:
 
 
 def _answer(answer: Answer) -> str:
-    return f"{answer.value} ({_cut(answer.reason)})" if answer.reason else answer.value
+    return f"{answer.value} ({cut(answer.reason)})" if answer.reason else answer.value
 
 
 def _artifact(label: str, one: Artifact) -> Iterator[str]:
     name = " ".join(filter(None, (one.name, one.uri)))
     first = " ".join(filter(None, (name, one.path))) or "(no name)"
-    yield _labelled(label, first) if label else f"    {_cut(first)}"
+    yield _labelled(label, first) if label else f"    {cut(first)}"
     for digest in one.digests:
-        yield _labelled("", digest) if label else f"    {_cut(digest)}"
+        yield _labelled("", digest) if label else f"    {cut(digest)}"
 
 
 def _value(one: Value) -> Iterator[str]:
@@ -223,7 +223,7 @@ def _other(one: Other) -> Iterator[str]:
 
 
 def _not_used(one: NotUsed) -> Iterator[str]:
-    yield f"    {_cut(one.location)} {_cut(one.digest)}".rstrip()
+    yield f"    {cut(one.location)} {cut(one.digest)}".rstrip()
     yield _labelled("", ": ".join(filter(None, (one.reason, one.detail))))
 
 
@@ -236,9 +236,10 @@ def _duration(seconds: float) -> str:
     return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE}m {whole % _MINUTE}s"
 
 
-def _cut(text: str, longest: int = _LONGEST) -> str:
+def cut(text: str, longest: int = _LONGEST) -> str:
+    """Return a text of the evidence on one line, escaped and shortened."""
     return plain(excerpt(text, longest))
 
 
 def _labelled(label: str, text: str) -> str:
-    return f"    {_cut(label):{_LABEL}}  {_cut(text)}"
+    return f"    {cut(label):{_LABEL}}  {cut(text)}"

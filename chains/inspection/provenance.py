@@ -45,8 +45,17 @@ def is_tekton(statement: Statement) -> bool:
 
 
 def text_of(value: Json) -> str:
-    """Return a value of a parameter or result as text: a string as it is, anything else as JSON."""
-    return value if isinstance(value, str) else to_json(value)
+    """Return a value of a parameter or result as text: a string as it is, anything else as JSON.
+
+    The members of an object have no order, so they are sorted.
+    """
+    return value if isinstance(value, str) else to_json(_sorted(value))
+
+
+def _sorted(value: Json) -> Json:
+    if isinstance(value, Mapping):
+        return {name: _sorted(value[name]) for name in sorted(value)}
+    return [_sorted(one) for one in value] if isinstance(value, list) else value
 
 
 def _inputs(inputs: Iterable[Input], left_out: frozenset[Role]) -> Iterator[Artifact]:

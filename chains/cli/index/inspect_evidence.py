@@ -13,7 +13,7 @@ from chains.terminal import terminal_width, write_json, write_text
 
 def _inspect(options: Options) -> int:
     """Print the page; the exit code is that of the verdict."""
-    (page,) = carry_out(inspected([options.target], options, load_settings(options.config)))
+    (page,) = carry_out(inspected([options.target], options, load_settings(options.config), [options.run]))
     if options.output == "json":
         write_json(page.to_json(), indent=True)
     else:

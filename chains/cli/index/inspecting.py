@@ -56,8 +56,13 @@ def evidence_options() -> list[Option]:
     ]
 
 
-async def inspected(words: Sequence[str], options: Options, settings: Settings) -> list[Page]:
-    """Return a page for each target. Raises :class:`UsageError` for what is none or contradicts itself."""
+async def inspected(
+    words: Sequence[str], options: Options, settings: Settings, runs: Sequence[str]
+) -> list[Page]:
+    """Return a page for each target; ``runs`` picks the run of each file that holds several.
+
+    Raises :class:`UsageError` for what is no target or contradicts itself.
+    """
     if options.policy is not None:
         return await _by_policy(words, options, settings)
     for name in ("for_namespace", "namespace_label"):
@@ -69,12 +74,15 @@ async def inspected(words: Sequence[str], options: Options, settings: Settings) 
         raise UsageError("pass --digest or --blob: the file's digest is computed from it")
     targets = [parse_target(word, resolve=options.resolve) for word in words]
     try:
-        return [await _by_criteria(target, options, settings) for target in targets]
+        return [
+            await _by_criteria(target, run, options, settings)
+            for target, run in zip(targets, runs, strict=True)
+        ]
     except MissingError as error:
         raise UsageError(f"{error}: {OPTIONS[error.missing]}") from error
 
 
-async def _by_criteria(target: ParsedTarget, options: Options, settings: Settings) -> Page:
+async def _by_criteria(target: ParsedTarget, run: str, options: Options, settings: Settings) -> Page:
     criteria = _criteria(options, settings, target)
     found = store_options(settings.config)
     urls = list(dict.fromkeys(where_to_look(options, target)))
@@ -94,7 +102,7 @@ async def _by_criteria(target: ParsedTarget, options: Options, settings: Setting
         answer = await inspector.parsed_target(
             target,
             digest=options.digest or "",
-            run=options.run,
+            run=run,
             blob=None if options.blob is None else read_blob(options.blob),
         )
     finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chains.cli.index import inspect_evidence
+from chains.cli.index import diff, inspect_evidence
 
 ROOT = Path(__file__).parents[5]
 PAGE = (ROOT / "docs" / "inspect.md").read_text()
@@ -33,7 +33,9 @@ def test_the_page_is_true_from_the_first_command_to_the_last(tmp_path: Path) -> 
         check=False,
     )
     assert told.returncode == 0, told.stderr + told.stdout
-    assert told.stdout.count("VERIFIED ") == 2
+    assert told.stdout.count("\nVERIFIED ") == 2
+    assert "\nDIFFERENT 5 differences\n" in told.stdout
+    assert "\nSAME no difference\n" in told.stdout
     assert json.loads((tmp_path / "page.json").read_text())["verdict"] == "VERIFIED"
     pages = (tmp_path / "pages.txt").read_text()
     assert pages.count("VERIFIED bundle-a") == 3, pages
@@ -53,8 +55,8 @@ def test_every_exit_code_is_explained(code: int) -> None:
 
 
 def test_the_options_that_others_do_not_have_are_explained() -> None:
-    own = {"run", "policy", "predicate_type"}
-    named = {option.name for option in inspect_evidence.inspect.params}
+    own = {"run", "policy", "predicate_type", "all", "run_b"}
+    named = {option.name for option in (*inspect_evidence.inspect.params, *diff.diff.params)}
     assert own <= named
     for name in own:
         assert f"`--{name.replace('_', '-')}" in PAGE
