@@ -19,7 +19,7 @@ from signers.errors import VerificationError
 from signers.keys.public_key import PublicKey
 from signers.sigstore.transparency import Checkpoint
 
-LARGEST = 64 * 1024
+LARGEST = 1024 * 1024
 """Bytes of the largest checkpoint that is read."""
 _ID = 4
 _ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", re.ASCII)

@@ -28,12 +28,17 @@ def read_ledger(
     :class:`LedgerMissing` if there is no ledger, :class:`LedgerError` if a folder cannot be read; everything
     else that is wrong is in :attr:`LedgerState.problems`.
     """
+    return walk_ledger(folder, Trusted(keys, now, trusted_root))[0]
+
+
+def walk_ledger(folder: Path, trusted: Trusted) -> tuple[LedgerState, list[LogWalk]]:
+    """Return what :func:`read_ledger` returns, and the walk through each log, for comparisons of copies."""
     gathered = _Gathered()
     walks = []
     for log in find_logs(folder):
         gathered.begin(log.origin())
-        walks.append(walk_log(log, Trusted(keys, now, trusted_root), gathered.take))
-    return gathered.state(walks)
+        walks.append(walk_log(log, trusted, gathered.take))
+    return gathered.state(walks), walks
 
 
 class _Gathered:

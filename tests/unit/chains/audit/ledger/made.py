@@ -13,8 +13,8 @@ from signers.keys.public_key import PublicKey
 from signers.sealer import Sealer
 
 ORIGIN = "chains.example.com/prod/share-0-of-1"
-START = datetime(2026, 11, 26, 8, 0, 0, tzinfo=UTC)
-LATER = datetime(2026, 12, 31, tzinfo=UTC)
+START = datetime(2025, 11, 26, 8, 0, 0, tzinfo=UTC)
+LATER = datetime(2025, 12, 31, tzinfo=UTC)
 RECEIPT = Receipt(
     "slsa", "oci:", "referrer", "sha256:" + "ab" * 32, "registry.example/app", "sha256:" + "cd" * 32
 )
@@ -57,11 +57,11 @@ def fact(kind, number, **fields):
 
 
 def seen(number, **fields):
-    return fact("seen", number, created="2026-11-26T07:59:00Z", **fields)
+    return fact("seen", number, created="2025-11-26T07:59:00Z", **fields)
 
 
 def finished(number, **fields):
-    return fact("finished", number, completed="2026-11-26T08:01:00Z", succeeded=True, **fields)
+    return fact("finished", number, completed="2025-11-26T08:01:00Z", succeeded=True, **fields)
 
 
 def evidenced(number, **fields):

@@ -38,7 +38,7 @@ from tests.unit.chains.audit.ledger.made import (
     seen,
 )
 
-FIRST, SECOND, THIRD, FOURTH, FIFTH = (date(2026, 11, 26) + timedelta(days=number) for number in range(5))
+FIRST, SECOND, THIRD, FOURTH, FIFTH = (date(2025, 11, 26) + timedelta(days=number) for number in range(5))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_a_true_ledger_verifies(original):
         (FOURTH, True, True),
         (FIFTH, False, False),
     ]
-    assert (state.since, state.until) == (START + timedelta(minutes=1), datetime(2026, 11, 30, tzinfo=UTC))
+    assert (state.since, state.until) == (START + timedelta(minutes=1), datetime(2025, 11, 30, tzinfo=UTC))
     assert state.is_sound
 
 
@@ -107,7 +107,7 @@ def test_every_run_is_told_with_its_state_times_and_receipts(original):
     assert (found.state, found.receipts, found.run) == (RunState.EVIDENCED, (RECEIPT,), run(0))
     assert found.first_seen == START + timedelta(minutes=1)
     assert found.finished == found.decided == START + timedelta(minutes=6)
-    assert found.created == datetime(2026, 11, 26, 7, 59, tzinfo=UTC)
+    assert found.created == datetime(2025, 11, 26, 7, 59, tzinfo=UTC)
     assert found.indexes == (0, 5, 6)
     assert (runs[run(11).uid].state, runs[run(11).uid].reason) == (RunState.SKIPPED, "left out")
     assert (runs[run(12).uid].state, runs[run(12).uid].succeeded) == (RunState.PENDING, True)
@@ -165,7 +165,7 @@ def test_a_closed_day_that_was_changed_is_found_and_the_others_are_not_blamed(co
     assert {day for _, day in codes(state)} == {SECOND}
     assert ("entries", SECOND) in codes(state)
     assert [day.verified for day in state.days] == [True, False, True, True, False]
-    assert state.until == datetime(2026, 11, 27, tzinfo=UTC)
+    assert state.until == datetime(2025, 11, 27, tzinfo=UTC)
     assert not state.is_sound
 
 
@@ -194,7 +194,7 @@ def set_before(statement):
 
 
 def set_closed(statement):
-    statement["predicate"]["closed"] = "2026-11-27T12:00:00.000000Z"
+    statement["predicate"]["closed"] = "2025-11-27T12:00:00.000000Z"
 
 
 def set_log(statement):

@@ -70,13 +70,13 @@ def test_a_run_is_seen_finished_and_decided(writer, folder, clock):
 
 def test_a_decision_about_a_run_that_was_never_seen_makes_all_of_its_entries(writer, folder):
     writer.append(
-        [evidenced(1, created="2026-11-26T07:59:00Z", completed="2026-11-26T08:00:00Z", succeeded=False)]
+        [evidenced(1, created="2025-11-26T07:59:00Z", completed="2025-11-26T08:00:00Z", succeeded=False)]
     )
     found = entries(folder)
     assert [entry.kind for entry in found] == ["seen", "finished", "evidenced"]
     assert (found[0].created, found[1].completed, found[1].succeeded) == (
-        "2026-11-26T07:59:00Z",
-        "2026-11-26T08:00:00Z",
+        "2025-11-26T07:59:00Z",
+        "2025-11-26T08:00:00Z",
         False,
     )
     assert found[2] == evidenced(1)
@@ -212,12 +212,12 @@ def test_a_damaged_open_day_is_never_written_to(folder, clock, change, message):
 
 
 def test_each_utc_day_has_a_file_of_its_own(writer, folder, clock):
-    clock.now = datetime(2026, 11, 26, 23, 59, 59, 999_999, tzinfo=UTC)
+    clock.now = datetime(2025, 11, 26, 23, 59, 59, 999_999, tzinfo=UTC)
     writer.append([seen(1)])
     clock.move(microseconds=1)
     writer.append([finished(1)])
-    assert kinds(folder, date(2026, 11, 26)) == ["seen"]
-    assert kinds(folder, date(2026, 11, 27)) == ["finished"]
+    assert kinds(folder, date(2025, 11, 26)) == ["seen"]
+    assert kinds(folder, date(2025, 11, 27)) == ["finished"]
 
 
 def test_times_never_go_back_and_an_entry_says_that_the_clock_did(writer, folder, clock):
@@ -261,7 +261,7 @@ def test_a_closed_day_is_never_written_to_even_if_the_clock_goes_back_into_it(tm
     again.close(ends=False)
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert {name: after[name] for name in before} == before
-    assert kinds(folder, date(2026, 11, 27)) == [
+    assert kinds(folder, date(2025, 11, 27)) == [
         "gap",  # the clock went back
         "finished",
         "gap",  # to the second writer, too
