@@ -53,6 +53,7 @@ _COMMANDS = {
         "policies.blast_radius:blast_radius",
         "say what a key, a builder, an image, a Task or a commit that went bad has touched",
     ),
+    "audit": ("audit.audit:audit", "say whether every finished run has evidence that verifies"),
     "admission-certificates": (
         "policies.admission_certificates:admission_certificates",
         "make and renew the certificates of the admission webhook",

@@ -63,7 +63,7 @@ def whom_to_trust(options: Options, targets: Sequence[ParsedTarget]) -> Trusted:
     is ignored, so that it cannot widen the trust. Raises :class:`UsageError` if there is no signer, before
     anything is opened.
     """
-    named = _named(options)
+    named = named_signers(options)
     if named.keys or named.certificate:
         return named
     for target in targets:
@@ -93,7 +93,8 @@ def trust_own_key() -> str:
     return path
 
 
-def _named(options: Options) -> Trusted:
+def named_signers(options: Options) -> Trusted:
+    """Return the signers that the options name, which may be none. Raises :class:`UsageError`."""
     by_option = options.given
     values = {name: getattr(options, name) for name in _IDENTITY}
     keys = options.key or []

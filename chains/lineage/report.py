@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from chains.lineage.blast_radius import BlastRadius, State, Touched
@@ -79,11 +79,11 @@ def _artifact(one: Touched, claim: Claim) -> dict[str, Any]:
 
 def to_csv(found: BlastRadius) -> Iterator[str]:
     """Yield the lines of a CSV file: a header, then one line for each artifact."""
-    yield _line(COLUMNS)
+    yield csv_line(COLUMNS)
     for one in found.artifacts:
         claim = found.collected.claims[one.claim]
         place = claim.places[0]
-        yield _line((
+        yield csv_line((
             one.state.value, one.digest, one.names[0] if one.names else "", str(one.distance), because(one),
             " ".join(one.through), "" if claim.moment is None else rfc3339(claim.moment),
             "" if claim.stated is None else rfc3339(claim.stated), claim.signer, claim.predicate_type,
@@ -98,7 +98,8 @@ def because(one: Touched) -> str:
     )
 
 
-def _line(cells: tuple[str, ...]) -> str:
+def csv_line(cells: Sequence[str]) -> str:
+    """Return a line of a CSV file, without its end. Cells are escaped, and none is taken for a formula."""
     written = io.StringIO()
     csv.writer(written, lineterminator="", quoting=csv.QUOTE_ALL).writerow(map(_cell, cells))
     return written.getvalue()

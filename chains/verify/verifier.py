@@ -23,6 +23,7 @@ from chains.verify.conclude import conclude, undecided
 from chains.verify.criteria import Criteria, Missing, MissingError
 from chains.verify.examining.case import Case
 from chains.verify.reasons import Reason, Result
+from chains.verify.runs.by_uid import UidWanted
 from chains.verify.runs.run import RunWanted
 from chains.verify.search import Query, Search, searched
 from chains.verify.subject import BlobWanted, DigestWanted, NothingWanted, Wanted
@@ -214,6 +215,17 @@ class Verifier(Generic[Answer]):
             return self._undecided(target, check)
         async with searched(self.stores, queries, run.uid) as found:  # step 1: find evidence
             return self._conclude(target, wanted, found)
+
+    async def run_uid(self: Verifier[Verification], uid: str, *, ref: str = "") -> Verification:
+        """Verify that provenance of the run ``uid`` was signed. Its record is not compared: it is not known.
+
+        Evidence is looked for by the UID, which registries cannot do. ``ref`` is what the user calls the run.
+        Raises :class:`UsageError` for an empty UID.
+        """
+        if not uid:
+            raise UsageError("a run without UID cannot be looked for")
+        async with searched(self.stores, (), uid) as found:
+            return self._conclude(Target(ref or uid, {}, uid), UidWanted(uid), found)
 
     async def bundle(
         self: Verifier[Verification],

@@ -1,0 +1,285 @@
+"""One run of a population, compared with evidence: it verifies now, or why it does not.
+
+Evidence alone makes a run evidenced. Marks on a run and what a ledger says are only told: anybody who may
+write to a run can mark it, and a ledger says what was stored then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chains.audit.findings import Judged, State, Why
+from chains.audit.population.known import KnownRun, Population
+from chains.config.parse import Config
+from chains.errors import InputError
+from chains.tekton.raw import as_text, text_at
+from chains.tekton.snapshot import ChildGap, RunSnapshot, look_alikes, origin_of, take_snapshot
+from chains.text import excerpt
+from chains.verify.reasons import Reason, Result
+from chains.verify.verdict import Check, Verdict, Verification
+from chains.verify.verifier import Verifier
+from storage.base import Store
+from storage.record import Origin
+
+Json = Any
+_LONGEST = 300
+"""Characters of words that come from a run, a store or a check."""
+_ABSENT = frozenset({Reason.NO_ATTESTATION, Reason.NO_PROVENANCE, Reason.NO_EXECUTION_REPORT})
+_ENDS_SEEN = frozenset({"audit-log", "ledger", "tekton-results"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The state of a run, why, and the verification's own reason."""
+
+    state: State
+    why: Why
+    words: str
+    detail: str = ""
+
+
+class Judge:
+    """Judges the runs of a population. ``config`` says which runs the configuration leaves out.
+
+    Without a configuration nothing is left out. Any number of runs may be judged at the same time.
+    """
+
+    def __init__(
+        self, verifier: Verifier, population: Population, config: Config | None, now: datetime
+    ) -> None:
+        self.verifier, self._population = verifier, population
+        self._config, self._now = config, now
+        self.places = tuple(store.url for store in verifier.stores)
+        self._blind = [store.url for store in verifier.stores if not finds_runs(store)]
+
+    async def judge(self, run: KnownRun) -> Judged:
+        """Return what became of a run."""
+        answer = await self._answer(run)
+        return Judged(
+            run.kind,
+            run.namespace,
+            run.name,
+            run.uid,
+            answer.state,
+            answer.why,
+            excerpt(answer.words, 2 * _LONGEST),
+            answer.detail,
+            run.created,
+            run.finished,
+            tuple(self._population.names_of(run)),
+            self.places,
+        )
+
+    async def _answer(self, run: KnownRun) -> Answer:
+        raw = self._population.whole(run)
+        if not run.is_finished:
+            return await self._answer_unfinished(run)
+        snapshot, problem = self._snapshot(run, raw)
+        is_compared = snapshot is not None and not _lacks_child(snapshot)
+        found = await self._verify(run, snapshot if is_compared else None)
+        answer = self._of_verification(found, is_compared=is_compared)
+        if answer.state is not State.MISSING:
+            return answer
+        return self._without_evidence(run, raw, problem) or answer
+
+    def children_without_record(self, parent: KnownRun) -> list[str]:
+        """Return the names of the TaskRuns that a PipelineRun names and of which no source has the record.
+
+        Without the whole PipelineRun nothing proves that a TaskRun of such a name is its child.
+        """
+        snapshot, _ = self._snapshot(parent, self._population.whole(parent))
+        if snapshot is not None:
+            return [gap.name for gap in _lacks_child(snapshot)]
+        known = self._population.named
+        return [name for name in parent.children if known("TaskRun", parent.namespace, name) is None]
+
+    async def judge_child(
+        self, child: KnownRun, parent: KnownRun, uids: Sequence[str], left_out: str
+    ) -> Judged:
+        """Return what became of a TaskRun that only its PipelineRun names.
+
+        ``uids`` are runs of its name of which stores have evidence, ``left_out`` why the configuration leaves
+        the PipelineRun out.
+        """
+        named = f"{parent.label} ({parent.uid}) names it, and no source has its record"
+        state, why = State.MISSING, Why.CHILD_UNKNOWN
+        words = f"{named}; no store has evidence of a run of this name"
+        if left_out:
+            state, why, words = State.SKIPPED, Why.LEFT_OUT, f"its PipelineRun is {left_out}"
+        for uid in uids if not left_out else ():
+            found = await self.verifier.run_uid(uid, ref=child.label)
+            if found.verdict is Verdict.VERIFIED:
+                state, why = State.UNKNOWN, Why.CHILD_BY_NAME
+                words = f"{named}; evidence of run {uid} of this name verifies, which may be another run"
+        sources = tuple(self._population.names_of(parent))
+        return Judged(
+            child.kind, child.namespace, child.name, "", state, why, excerpt(words, 2 * _LONGEST),
+            finished=child.finished, sources=sources, places=self.places,
+        )  # fmt: skip
+
+    def _snapshot(self, run: KnownRun, raw: Mapping[str, Json] | None) -> tuple[RunSnapshot | None, str]:
+        """Return the run as a snapshot with its children, or why it has none."""
+        if raw is None or not run.is_whole:
+            return None, ""
+        others: dict[tuple[str, str, str], Json] = {}
+        for name in run.children:
+            child = self._population.named("TaskRun", run.namespace, name)
+            whole = self._population.whole(child) if child is not None else None
+            if whole is not None:
+                others["TaskRun", run.namespace, name] = whole
+        try:
+            snapshot = take_snapshot(raw, others)
+        except InputError as error:
+            return None, str(error)
+        if alike := look_alikes(snapshot):
+            return None, f"{alike[0]}; readers would disagree about it"
+        return snapshot, ""
+
+    async def _verify(self, run: KnownRun, snapshot: RunSnapshot | None) -> Verification:
+        origin = (
+            origin_of(snapshot) if snapshot else Origin(run.kind.lower(), run.namespace, run.name, run.uid)
+        )
+        verifier = self.verifier.within([store.within(origin) for store in self.verifier.stores])
+        if snapshot is not None:
+            return await verifier.run(snapshot)
+        return await verifier.run_uid(run.uid, ref=run.label)
+
+    def _of_verification(self, found: Verification, *, is_compared: bool) -> Answer:
+        summary = excerpt(found.summary, _LONGEST)
+        if found.verdict is Verdict.VERIFIED:
+            if is_compared:
+                return Answer(State.EVIDENCED, Why.VERIFIED, summary)
+            words = f"{summary}; no source has the whole run, so its record was not compared"
+            return Answer(State.EVIDENCED, Why.VERIFIED_BY_UID, words)
+        if found.verdict is Verdict.INDETERMINATE:
+            return _undecided(found, summary)
+        failed = _telling(found) if found.verdict is Verdict.FAILED else None
+        if failed is not None and failed.reason not in _ABSENT:
+            if not is_compared and _only_unnamed(found):
+                words = "evidence was found that names no run (SLSA v0.2), and no source has the whole run"
+                return Answer(State.UNKNOWN, Why.UID_NOT_SIGNED, words)
+            return Answer(State.FAILED, Why.EVIDENCE_INVALID, summary, _code(failed))
+        return self._absent(is_compared=is_compared)
+
+    def _absent(self, *, is_compared: bool) -> Answer:
+        """Return the answer for a run of which no store gave evidence."""
+        if not is_compared and self._blind:
+            blind = ", ".join(self._blind)
+            words = f"no source has the whole run, and these stores cannot be searched by UID: {blind}"
+            return Answer(State.UNKNOWN, Why.STORE_NOT_BY_RUN, words)
+        return Answer(State.MISSING, Why.NO_EVIDENCE, "no store has evidence of this run")
+
+    def _without_evidence(self, run: KnownRun, raw: Mapping[str, Json] | None, problem: str) -> Answer | None:
+        """Return why a finished run has no evidence, as far as something is known about it."""
+        if raw is not None and (left_out := self.left_out(raw)):
+            return Answer(State.SKIPPED, Why.LEFT_OUT, left_out)
+        if problem:
+            return Answer(State.UNATTESTABLE, Why.NOT_DESCRIBABLE, problem)
+        told = f": {excerpt(run.mark_reason, _LONGEST)}" if run.mark_reason else ""
+        if run.mark == "failed":
+            return Answer(State.FAILED, Why.ATTESTING_FAILED, f"the controller could not attest it{told}")
+        if run.stripped:
+            words = f"its finalizer was taken off by {run.stripped}, before it was attested"
+            return Answer(State.MISSING, Why.FINALIZER_STRIPPED, words)
+        return _marked_or_deleted(run, told)
+
+    def left_out(self, raw: Mapping[str, Json]) -> str:
+        """Return why the configuration leaves a run out, empty if it does not or there is none."""
+        if self._config is None:
+            return ""
+        selection, kind = self._config.selection, as_text(raw.get("kind"))
+        artifact = self._config.taskrun if kind == "TaskRun" else self._config.pipelinerun
+        if not artifact.enabled:
+            return f"left out: the configuration stores nothing for a {kind}"
+        if not selection.is_ours(raw):
+            manager = text_at(raw, "spec", "managedBy")
+            return f"left out: spec.managedBy {manager[:100]!r} is not one of filter.managed-by"
+        found = selection.left_out(raw, self._now)
+        return found.reason if found else ""
+
+    async def _answer_unfinished(self, run: KnownRun) -> Answer:
+        """Judge a run whose end no source saw."""
+        if not run.deleted:
+            return Answer(State.OPEN, Why.NOT_ENDED, "it has not ended")
+        found = await self._verify(run, None)
+        if found.verdict is Verdict.VERIFIED:
+            return self._of_verification(found, is_compared=False)
+        by = f" by {run.deleted_by}" if run.deleted_by else ""
+        if run.vanished:
+            gap = self._gap_of(run)
+            words = f"it was gone at {run.deleted}: {run.vanished}; whether it had ended is not known"
+            if gap:
+                return Answer(State.UNKNOWN, Why.IN_GAP, f"{words}; {gap}")
+            return Answer(State.UNKNOWN, Why.END_NOT_SEEN, words)
+        if self._saw_ends(run):
+            words = f"it was deleted at {run.deleted}{by}, before it had ended"
+            return Answer(State.OPEN, Why.DELETED_BEFORE_END, words)
+        words = f"it was deleted at {run.deleted}{by}; no source shows whether it had ended"
+        return Answer(State.UNKNOWN, Why.END_NOT_SEEN, words)
+
+    def _saw_ends(self, run: KnownRun) -> bool:
+        """Whether one of the run's sources shows the end of runs that were deleted since."""
+        return any(
+            run.sources >> number & 1 and one.kind in _ENDS_SEEN and one.finished
+            for number, one in enumerate(self._population.sources)
+        )
+
+    def _gap_of(self, run: KnownRun) -> str:
+        """Return the gap in which a run may have ended, in words."""
+        for source in self._population.sources:
+            for gap in source.gaps:
+                if gap.overlaps(run.created, run.deleted):
+                    return f"{source.name} saw nothing from {gap.since} to {gap.until} ({gap.reason})"
+        return ""
+
+
+def _undecided(found: Verification, summary: str) -> Answer:
+    error = next((one for one in found.checks if one.result is Result.ERROR), None)
+    if error is not None and error.id == "target":
+        return Answer(State.UNATTESTABLE, Why.NOT_DESCRIBABLE, summary, _code(error))
+    return Answer(State.UNKNOWN, Why.STORE_UNAVAILABLE, summary, _code(error))
+
+
+def _marked_or_deleted(run: KnownRun, told: str) -> Answer | None:
+    if run.mark:
+        words = f"it is marked {run.mark!r}{told}, and no store has evidence; anybody can write a mark"
+        return Answer(State.MISSING, Why.MARKED_WITHOUT_EVIDENCE, words)
+    if run.deleted:
+        by = f" by {run.deleted_by}" if run.deleted_by else ""
+        gone = f" ({run.vanished})" if run.vanished else ""
+        words = f"it was deleted at {run.deleted}{by}{gone}, and no store has evidence"
+        return Answer(State.MISSING, Why.DELETED_WITHOUT_EVIDENCE, words)
+    return None
+
+
+def finds_runs(store: Store) -> bool:
+    """Whether a store can be searched by the UID of a run; a registry, for example, cannot."""
+    return type(store).find_run is not Store.find_run
+
+
+def _lacks_child(snapshot: RunSnapshot) -> Sequence[ChildGap]:
+    """Return the TaskRuns that a PipelineRun names and that are not in its snapshot."""
+    return [gap for gap in snapshot.gaps if gap.kind == "TaskRun"]
+
+
+def _telling(found: Verification) -> Check | None:
+    """Return the failed check that says why evidence does not verify."""
+    failed = [one for one in found.checks if one.result is Result.FAIL]
+    return next((one for one in failed if one.reason not in _ABSENT), failed[0] if failed else None)
+
+
+def _only_unnamed(found: Verification) -> bool:
+    """Whether somebody trusted signed provenance, and none of it names a run."""
+    signed = [
+        one
+        for one in found.attestations
+        if one.statement is not None and one.statement.predicate_type in found.criteria.wanted_types
+    ]
+    return bool(signed) and not any(one.run_uid for one in signed)
+
+
+def _code(check: Check | None) -> str:
+    return check.reason.value if check is not None and check.reason is not None else ""

@@ -1,0 +1,56 @@
+"""Runs from files, as every command of the command line reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from chains.audit.population.known import Population, Source
+from chains.audit.population.sighting import sighting_of
+from chains.documents.folders import files_below
+from chains.tekton.run_files import Intake, read_inputs
+
+_SUFFIXES = (".json", ".yaml", ".yml")
+
+
+def read_exports(paths: Iterable[str], population: Population) -> Source:
+    """Add the runs of files and folders, file by file, and ``-`` for standard input."""
+    names = list(paths)
+    source = population.source(
+        Source(
+            name=f"exports ({', '.join(names)})",
+            kind="export",
+            shows="the runs that somebody wrote into these files",
+            cannot="runs that were deleted before the export, or that were left out of it",
+            query=" ".join(names),
+        )
+    )
+    for name in names:
+        for file in _files(name, source):
+            _add(read_inputs([file]), source, population)
+    return source
+
+
+def _files(name: str, source: Source) -> list[str]:
+    """Return the files of a folder, or the path itself, so that one file at a time is in memory."""
+    path = Path(name)
+    if name == "-" or not path.is_dir():
+        return [name]
+
+    def unreadable(error: OSError) -> None:
+        source.problems.append(f"{error.filename}: {error.strerror}")
+
+    found = files_below(path, _SUFFIXES, unreadable)
+    if not found:
+        source.problems.append(f"{name}: the folder has no {', '.join(_SUFFIXES)} files")
+    return [str(file) for file in found]
+
+
+def _add(intake: Intake, source: Source, population: Population) -> None:
+    source.problems += [problem for _, problem in intake.problems]
+    for key, data in intake.runs.items():
+        seen = sighting_of(intake.load(key), data)
+        if seen is not None:
+            source.finished += seen.is_finished
+            source.saw(seen.finished or seen.created)
+            population.add(source, seen)

@@ -1,0 +1,286 @@
+"""All runs that several sources know, by UID, and where the sources contradict each other.
+
+Whole runs are kept in a temporary file, so the memory for a run does not depend on its size.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from chains.audit.population.sighting import Sighting
+from chains.tekton.children import CLOCKS_DIFFER
+from chains.tekton.raw import parse_time
+
+Json = Any
+MOST_RUNS = 2_000_000
+"""Runs of all sources. A run takes about a kilobyte of memory."""
+MOST_DIFFERENCES = 10_000
+"""Differences that are kept; further ones are counted."""
+_COMPARED = ("kind", "namespace", "name", "created", "finished", "outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which a source saw nothing, and why; an empty time is open."""
+
+    since: str
+    until: str
+    reason: str
+
+    def has(self, moment: str) -> bool:
+        """Whether a time lies in the gap. A time that cannot be read does not."""
+        at, since, until = (parse_time(one) for one in (moment, self.since, self.until))
+        return at is not None and (since is None or since <= at) and (until is None or at <= until)
+
+    def overlaps(self, start: str, end: str) -> bool:
+        """Whether the gap has a part of the time from ``start`` to ``end``; what is empty is open."""
+        first, last, since, until = (parse_time(one) for one in (start, end, self.since, self.until))
+        return (until is None or first is None or first <= until) and (
+            since is None or last is None or since <= last
+        )
+
+
+@dataclass(slots=True)
+class Source:
+    """One source of runs: what it can show and what it cannot, and what was found in it.
+
+    ``shows_deleted`` says that it also has the runs that were deleted since, between ``since`` and ``until``
+    and outside of its gaps. ``closes_gaps`` says that it has all of them, so that a gap of another source
+    hides nothing. ``problems`` are what could not be read: runs may be lost in them. ``notes`` hide no runs.
+    """
+
+    name: str
+    kind: str
+    shows: str
+    cannot: str
+    query: str = ""
+    """How the same answer is got again: the request, or the files."""
+    shows_deleted: bool = False
+    closes_gaps: bool = False
+    since: str = ""
+    until: str = ""
+    runs: int = 0
+    finished: int = 0
+    gaps: list[Gap] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def covers(self, moment: str) -> bool:
+        """Whether the source would know a run of this time, even if it was deleted since."""
+        if not self.shows_deleted or not (self.since and self.until):
+            return False
+        whole = Gap(self.since, self.until, "")
+        return whole.has(moment) and not any(gap.has(moment) for gap in self.gaps)
+
+    def covers_all(self, gap: Gap) -> bool:
+        """Whether the source watched for the whole time of another source's gap."""
+        return (
+            bool(gap.since and gap.until)
+            and self.covers(gap.since)
+            and self.covers(gap.until)
+            and not any(one.overlaps(gap.since, gap.until) for one in self.gaps)
+        )
+
+    def saw(self, moment: str) -> None:
+        """Stretch the period of the source so that it has this time."""
+        at = parse_time(moment)
+        if at is None:
+            return
+        first, last = parse_time(self.since), parse_time(self.until)
+        self.since = moment if first is None or at < first else self.since
+        self.until = moment if last is None or at > last else self.until
+
+
+@dataclass(slots=True)
+class KnownRun:
+    """One run, merged from all sources that know it. See :class:`Sighting` for the fields."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    created: str = ""
+    finished: str = ""
+    outcome: str = ""
+    deleted: str = ""
+    deleted_by: str = ""
+    stripped: str = ""
+    vanished: str = ""
+    parent: str = ""
+    children: tuple[str, ...] = ()
+    mark: str = ""
+    mark_reason: str = ""
+    sources: int = 0
+    """A bit for each source that knows the run, in the order of the sources."""
+    place: tuple[int, int] | None = None
+    """Where the whole run is in the spool."""
+    is_whole: bool = False
+    """Whether the whole run is one that has ended."""
+
+    @property
+    def label(self) -> str:
+        """The run's name for people: ``taskrun/namespace/name``."""
+        return f"{self.kind.lower()}/{self.namespace}/{self.name}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a source saw the end of the run."""
+        return bool(self.outcome or self.finished)
+
+    @property
+    def moment(self) -> str:
+        """The time of the run for periods: its end, else its deletion, else its creation."""
+        return self.finished or self.deleted or self.created
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two sources contradict each other about a run: a field, and what each says."""
+
+    label: str
+    uid: str
+    what: str
+    first: str
+    said: str
+    second: str
+    contradicted: str
+
+
+class Population:
+    """The runs of all sources. Use it with ``with``: it removes its temporary file at the end."""
+
+    def __init__(self) -> None:
+        self.sources: list[Source] = []
+        self.differences: list[Difference] = []
+        self.more_differences = 0
+        self._runs: dict[str, KnownRun] = {}
+        self._said: dict[str, dict[str, int]] = {}
+        self._named: dict[tuple[str, str, str], str] = {}
+        self._spool = tempfile.TemporaryFile(prefix="chains-audit-")  # noqa: SIM115 - closed by close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the temporary file."""
+        self._spool.close()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __iter__(self) -> Iterator[KnownRun]:
+        return iter(self._runs.values())
+
+    def get(self, uid: str) -> KnownRun | None:
+        """Return the run with this UID."""
+        return self._runs.get(uid)
+
+    def named(self, kind: str, namespace: str, name: str) -> KnownRun | None:
+        """Return the last added run of this name."""
+        uid = self._named.get((kind, namespace, name))
+        return None if uid is None else self._runs[uid]
+
+    def source(self, source: Source) -> Source:
+        """Add a source, and return it."""
+        self.sources.append(source)
+        return source
+
+    def names_of(self, run: KnownRun) -> list[str]:
+        """Return the names of the sources that know a run."""
+        return [one.name for number, one in enumerate(self.sources) if run.sources >> number & 1]
+
+    def add(self, source: Source, seen: Sighting) -> None:
+        """Add what a source says about a run. What a second source says differently is a difference.
+
+        A run without a UID is a problem of the source: nothing can be proven about it.
+        """
+        number = self.sources.index(source)
+        if not seen.uid:
+            source.problems.append(f"{seen.label} has no UID, so no evidence can be proven to be about it")
+            return
+        run = self._runs.get(seen.uid)
+        if run is None:
+            if len(self._runs) == MOST_RUNS:
+                text = f"more than {MOST_RUNS:,} runs: the rest is not read; audit a shorter period"
+                if text not in source.problems:
+                    source.problems.append(text)
+                return
+            run = KnownRun(seen.kind, seen.namespace, seen.name, seen.uid)
+            self._runs[seen.uid] = run
+        if not run.sources >> number & 1:
+            source.runs += 1
+        self._named[run.kind, run.namespace, run.name] = seen.uid
+        self._merge(run, seen, number)
+        run.sources |= 1 << number
+        self._keep(run, seen)
+
+    def _merge(self, run: KnownRun, seen: Sighting, number: int) -> None:
+        said = self._said.setdefault(seen.uid, {})
+        for name in _COMPARED:
+            ours, theirs = getattr(run, name), getattr(seen, name)
+            if not theirs:
+                continue
+            known = said.setdefault(name, number)
+            if not ours:
+                setattr(run, name, theirs)
+            elif known != number and not _is_same(ours, theirs):
+                self.differ(
+                    Difference(
+                        run.label, run.uid, name, self.sources[known].name, ours,
+                        self.sources[number].name, theirs,
+                    )
+                )  # fmt: skip
+            elif known == number:
+                setattr(run, name, theirs)
+        for name in ("deleted", "deleted_by", "stripped", "vanished", "parent", "children"):
+            setattr(run, name, getattr(seen, name) or getattr(run, name))
+        if seen.mark:
+            run.mark, run.mark_reason = seen.mark, seen.mark_reason
+
+    def differ(self, difference: Difference) -> None:
+        """Note a difference between two sources."""
+        if len(self.differences) < MOST_DIFFERENCES:
+            self.differences.append(difference)
+        else:
+            self.more_differences += 1
+
+    def _keep(self, run: KnownRun, seen: Sighting) -> None:
+        """Keep the whole run: the first record that has ended, else the last one.
+
+        Who changes a run after its end does not change the record that a source before had of it.
+        """
+        if not seen.whole or run.is_whole:
+            return
+        packed = zlib.compress(seen.whole, 1)
+        place = self._spool.seek(0, 2)
+        self._spool.write(packed)
+        run.place, run.is_whole = (place, len(packed)), seen.is_finished
+
+    def whole(self, run: KnownRun) -> dict[str, Json] | None:
+        """Return the whole run, None if no source has it."""
+        if run.place is None:
+            return None
+        place, size = run.place
+        self._spool.seek(place)
+        raw: dict[str, Json] = orjson.loads(zlib.decompress(self._spool.read(size)))
+        return raw
+
+
+def _is_same(ours: str, theirs: str) -> bool:
+    """Whether two values are equal, as times where both are times: clocks of sources differ."""
+    if ours == theirs:
+        return True
+    first, second = parse_time(ours), parse_time(theirs)
+    return first is not None and second is not None and abs(first - second) <= CLOCKS_DIFFER

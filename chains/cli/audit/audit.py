@@ -1,0 +1,217 @@
+"""The command ``audit``: which runs finished, and which of them have evidence that verifies now."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from chains.assembly.workspace import load_settings
+from chains.audit.compare import AT_ONCE, compare
+from chains.audit.findings import WRONG, Audit, State, wrong_first
+from chains.audit.judge import Judge
+from chains.audit.population.known import Population
+from chains.audit.report import to_csv, to_json, to_junit
+from chains.cli.arguments import Option, Options, spell_out
+from chains.cli.audit.options import (
+    evidence_options,
+    open_verifier,
+    period_of,
+    read_counters,
+    read_sources,
+    source_options,
+)
+from chains.cli.cluster import whole_number
+from chains.cli.commands import Group
+from chains.cli.progress import Progress
+from chains.cli.tables import write_table
+from chains.loop import carry_out
+from chains.terminal import say, write_json, write_line, write_text
+from chains.text import count, excerpt
+
+MOST_ROWS = 1000
+"""Runs in the table. JSON and CSV have all of them."""
+MOST_AT_ONCE = 512
+_LONGEST = 300
+"""Characters of a cell of the table."""
+_FORMS = ("text", "json", "csv", "junit")
+
+
+def _audit(options: Options) -> int:
+    """Compare the runs of every source with evidence, and print what is not there or does not verify."""
+    settings = load_settings(options.config)
+    now = datetime.now(UTC)
+    period, counters = period_of(options, now), read_counters(options)
+    at_once = whole_number(options.at_once, "--at-once", 1, MOST_AT_ONCE)
+
+    async def work(population: Population) -> Audit:
+        asked = open_verifier(options, settings, now)
+        try:
+            await read_sources(options, population)
+            bar = Progress(len(population), "runs")
+            judge = Judge(asked.verifier, population, settings.config if settings.given else None, now)
+            try:
+                return await compare(
+                    population,
+                    judge,
+                    period,
+                    now,
+                    at_once=at_once,
+                    advance=lambda state: bar.advance(failed=state in WRONG),
+                )
+            finally:
+                bar.close()
+        finally:
+            await asked.close()
+
+    with Population() as population:
+        audit = carry_out(work(population))
+        finished = Counter(run.kind for run in population if run.is_finished)
+    for one in counters:
+        audit.notes += one.compare(finished)
+    _show(audit, options)
+    return audit.exit_code
+
+
+def _show(audit: Audit, options: Options) -> None:
+    """Write the answer; what is no part of a file in the form goes to standard error."""
+    match options.output:
+        case "json":
+            write_json(to_json(audit, all_runs=options.all), indent=True)
+            return
+        case "csv":
+            for line in to_csv(audit, all_runs=options.all):
+                write_text(line)
+        case "junit":
+            for line in to_junit(audit):
+                write_text(line)
+        case _:
+            for line in audit.summary:
+                write_line(line)
+            _show_tables(audit, all_runs=options.all)
+            return
+    for line in audit.summary:
+        say(line)
+
+
+def _show_tables(audit: Audit, *, all_runs: bool) -> None:
+    rows = [
+        (name or "(none)", *(str(found[state]) for state in State)) for name, found in audit.by_namespace()
+    ]
+    if rows:
+        write_line("")
+        write_table(("NAMESPACE", *(state.value.upper() for state in State)), rows)
+    shown = [one for one in wrong_first(audit.runs) if all_runs or one.state is not State.EVIDENCED]
+    if shown:
+        write_line("")
+        write_table(
+            ("STATE", "RUN", "UID", "FINISHED", "WHY"),
+            [
+                (
+                    one.state.value,
+                    one.label,
+                    one.uid,
+                    one.finished,
+                    f"{one.why}: {excerpt(one.words, _LONGEST)}",
+                )
+                for one in shown[:MOST_ROWS]
+            ],
+        )
+        if len(shown) > MOST_ROWS:
+            write_line(f"and {len(shown) - MOST_ROWS:,} more: --output json and csv have all of them")
+    _show_others(audit)
+    _show_sources(audit)
+
+
+def _show_others(audit: Audit) -> None:
+    if audit.strays:
+        write_line("")
+        write_line(f"Evidence whose run no source knows: {count(len(audit.strays), 'run')}.")
+        write_table(
+            ("VERDICT", "RUN", "UID", "FINISHED", "STORE"),
+            [(one.verdict, one.label, one.uid, one.finished, one.store) for one in audit.strays[:MOST_ROWS]],
+        )
+    if audit.differences:
+        write_line("")
+        total = len(audit.differences) + audit.more_differences
+        write_line(f"Sources contradict each other: {count(total, 'difference')}.")
+        write_table(
+            ("RUN", "UID", "WHAT", "ONE SAYS", "THE OTHER SAYS"),
+            [
+                (
+                    one.label,
+                    one.uid,
+                    one.what,
+                    f"{one.first}: {one.said}",
+                    f"{one.second}: {one.contradicted}",
+                )
+                for one in audit.differences[:MOST_ROWS]
+            ],
+        )
+    if audit.images:
+        write_line("")
+        write_line(f"Images in use without a known run: {len(audit.images)} of {audit.images_asked}.")
+        write_table(
+            ("IMAGE", "WHERE", "WHY"),
+            [
+                (one.image, ", ".join(one.where), f"{one.why}: {one.words}")
+                for one in audit.images[:MOST_ROWS]
+            ],
+        )
+
+
+def _show_sources(audit: Audit) -> None:
+    """Write what each source can show and what it cannot: without that, a percentage says nothing."""
+    for source in audit.sources:
+        write_line("")
+        period = f", {source.since} to {source.until}" if source.since else ""
+        write_line(
+            f"Source {source.name}: {count(source.runs, 'run')}, {source.finished:,} finished{period}."
+        )
+        write_line(f"  shows: {source.shows}")
+        write_line(f"  cannot show: {source.cannot}")
+        for note in source.notes[:MOST_ROWS]:
+            write_line(f"  note: {note}")
+        for problem in source.problems[:MOST_ROWS]:
+            write_line(f"  lost: {problem}")
+    for name, gap in audit.gaps:
+        write_line(f"Gap of {name}: {gap.since} to {gap.until}: {gap.reason}")
+    for problem in audit.problems:
+        write_line(f"Not answered: {problem}")
+    for note in audit.notes:
+        write_line(f"Note: {note}")
+
+
+class _AuditGroup(Group):
+    """``chains audit`` with options audits; with the name of a command it runs that command."""
+
+    _ALONE = "chains.audit.alone"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options of the audit itself, or leave everything to the named command."""
+        is_alone = not args or args[0] not in self.list_commands(ctx)
+        ctx.meta[self._ALONE] = is_alone
+        if is_alone and not ctx.resilient_parsing:
+            args = spell_out(args, self.params, ctx.command_path)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the audit, or the named command, and return its exit code."""
+        if ctx.meta[self._ALONE] and not ctx._protected_args:
+            return _audit(Options.of(ctx))
+        return super().invoke(ctx)
+
+
+audit = _AuditGroup(
+    "audit",
+    parameters=[
+        *source_options(),
+        *evidence_options(),
+        Option("--all", "show runs whose evidence verifies, too", twin="CHAINS_AUDIT_ALL", flag=True),
+        Option("--at-once", "runs to judge at the same time", default=str(AT_ONCE), metavar="N"),
+        Option("--output", ", ".join(_FORMS), default="text", choices=_FORMS),
+    ],
+)
+audit.invoke_without_command = True

@@ -1,0 +1,184 @@
+"""The options of an audit: where runs are known from, where evidence is, and who is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from chains.assembly.stores import open_url, store_options
+from chains.assembly.trust import open_listed_keys, open_trusted_root
+from chains.assembly.workspace import Settings
+from chains.audit.compare import Period
+from chains.audit.population.audit_log import read_audit_log
+from chains.audit.population.cluster import read_cluster
+from chains.audit.population.counters import Counters, parse_counters
+from chains.audit.population.exports import read_exports
+from chains.audit.population.known import Population
+from chains.audit.population.tekton_results import read_results_api, read_results_files
+from chains.cli.arguments import FILE, Option, Options, config, store
+from chains.cli.cluster import cluster_options, split_names
+from chains.cli.revocations import revocation_options, revocations_of
+from chains.cli.trust import OPTIONS, named_signers
+from chains.cli.verify import signer_options
+from chains.cluster.access import Access
+from chains.cluster.client import Cluster
+from chains.cluster.discovery import find_access
+from chains.config.selection import parse_since
+from chains.documents.load import read_bytes
+from chains.errors import InputError, UsageError
+from chains.verify.criteria import Criteria, Missing, MissingError
+from chains.verify.verifier import Verifier
+from signers.keys.keyset import ListedKey
+from storage.base import Store
+
+_TWIN = "CHAINS_AUDIT_"
+_LARGEST_PAGE = 64 * 1024 * 1024
+_URLS = ("http://", "https://")
+
+
+def source_options() -> list[Option]:
+    """Return the options that name the sources of runs and the period."""
+    return [
+        _many("--runs", "exported runs: files or folders, or - for standard input", "FILE"),
+        Option("--cluster", "the runs that are in the cluster now", twin=f"{_TWIN}CLUSTER", flag=True),
+        _many("--audit-log", "audit log of the API server: files, gzip too, or folders", "FILE"),
+        _many("--tekton-results", "Tekton Results: the URL of its API, or exported records", "URL|FILE"),
+        Option(
+            "--tekton-results-token-file",
+            "the file with the token for the API of Tekton Results",
+            metavar="FILE",
+            type=FILE,
+        ),
+        Option("--tekton-results-ca-file", "a CA that is trusted for that API", metavar="FILE", type=FILE),
+        _many("--counters", "metrics of Tekton's controller, as a cross-check", "FILE"),
+        *cluster_options(),
+        _time("--from", "only runs that ended from this time on"),
+        _time("--to", "only runs that ended before this time"),
+    ]
+
+
+def evidence_options() -> list[Option]:
+    """Return the options that name the stores, and who is trusted."""
+    return [
+        store("look for evidence here"),
+        *signer_options(),
+        Option("--builder-id", "require this builder", default=None, metavar="URI"),
+        Option("--build-type", "require this build type", default=None, metavar="URI"),
+        *revocation_options(),
+        config("the chains-config: what it leaves out is skipped by policy; and its registry settings"),
+    ]
+
+
+def _many(name: str, text: str, metavar: str) -> Option:
+    twin = _TWIN + name.lstrip("-").replace("-", "_").upper()
+    return Option(name, f"{text}; may be repeated", twin=twin, metavar=metavar, repeatable=True, type=FILE)
+
+
+def _time(name: str, text: str) -> Option:
+    return Option(name, text, twin=_TWIN + name.lstrip("-").upper(), metavar="TIME|36h|7d")
+
+
+def period_of(options: Options, now: datetime) -> Period:
+    """Return the period that the options name. Raises :class:`UsageError`."""
+    since, until = (_moment(getattr(options, name), f"--{name}", now) for name in ("from", "to"))
+    if since and until and since >= until:
+        raise UsageError("--from is not before --to: no time is between them")
+    return Period(since, until)
+
+
+def _moment(text: str, option: str, now: datetime) -> datetime | None:
+    try:
+        return parse_since(text, now).astimezone(UTC) if text else None
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{option}: {text!r} is no time: write 2026-01-02T03:04:05Z, 36h or 7d") from error
+
+
+async def read_sources(options: Options, population: Population) -> None:
+    """Read every source that the options name into the population. Raises :class:`UsageError` for none."""
+    if not (options.runs or options.cluster or options.audit_log or options.tekton_results):
+        raise UsageError(
+            "no source of runs: pass --runs FILE, --cluster, --audit-log FILE or --tekton-results URL|FILE; "
+            "docs/audit.md says what each can show"
+        )
+    namespaces = split_names(options.namespace)
+    if options.runs:
+        read_exports(options.runs, population)
+    if options.audit_log:
+        read_audit_log(options.audit_log, population)
+    files = [one for one in options.tekton_results if not one.startswith(_URLS)]
+    if files:
+        read_results_files(files, population)
+    for url in options.tekton_results:
+        if url.startswith(_URLS):
+            async with Cluster(_results_access(url, options)) as api:
+                await read_results_api(api, namespaces, population)
+    if options.cluster:
+        async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
+            await read_cluster(cluster, namespaces, population)
+
+
+def _results_access(url: str, options: Options) -> Access:
+    authority = ""
+    if options.tekton_results_ca_file:
+        authority = read_bytes(Path(options.tekton_results_ca_file), _LARGEST_PAGE).decode(errors="replace")
+    token = Path(options.tekton_results_token_file) if options.tekton_results_token_file else None
+    return Access(url.rstrip("/"), authority, token_file=token)
+
+
+def read_counters(options: Options) -> list[Counters]:
+    """Read the counters that the options name. Raises :class:`UsageError`."""
+    found = []
+    for name in options.counters:
+        try:
+            text = read_bytes(Path(name), _LARGEST_PAGE).decode(errors="replace")
+            found.append(parse_counters(text, name))
+        except InputError as error:
+            raise UsageError(f"--counters: {error}") from error
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An open verifier with its stores, which the caller closes, and the criteria in words."""
+
+    verifier: Verifier
+    stores: Sequence[Store]
+
+    async def close(self) -> None:
+        """Close every store."""
+        for one in self.stores:
+            await one.close()
+
+
+def open_verifier(options: Options, settings: Settings, now: datetime) -> Asked:
+    """Open the stores and the criteria that the options name. Raises :class:`UsageError`."""
+    if not options.store:
+        raise UsageError("no store to look for evidence in: pass --store URL")
+    criteria = _criteria(options, settings)
+    revocations = revocations_of(options, settings.config)
+    found = store_options(settings.config)
+    stores = [open_url(url, found) for url in dict.fromkeys(options.store)]
+    verifier = Verifier(criteria, stores, clock=lambda: now, revocations=revocations)
+    return Asked(verifier, stores)
+
+
+def _criteria(options: Options, settings: Settings) -> Criteria:
+    trusted = named_signers(options)
+    if not trusted.keys and trusted.certificate is None:
+        raise UsageError(f"nobody to trust: {OPTIONS[Missing.SIGNER]}")
+    listed = open_listed_keys(trusted.keys, settings.config)
+    try:
+        return Criteria(
+            keys=[one.key for one in listed],
+            windows={one.key.keyid: one for one in listed if one != ListedKey(one.key)},
+            certificate=trusted.certificate,
+            trusted_root=None if options.trusted_root is None else open_trusted_root(options.trusted_root),
+            require_log=options.require_log,
+            require_timestamp=options.require_timestamp,
+            builder_id=options.builder_id,
+            build_type=options.build_type,
+        )
+    except MissingError as error:
+        raise UsageError(f"{error}: {OPTIONS[error.missing]}") from error

@@ -1,0 +1,262 @@
+"""Runs of several sources, merged by UID: what contradicts, what a gap hides, and which record is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from base64 import b64encode
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from chains.audit.ledger import state as ledger
+from chains.audit.ledger.entries import Run
+from chains.audit.population.counters import parse_counters
+from chains.audit.population.known import Gap, Population, Source
+from chains.audit.population.ledger import add_ledger
+from chains.audit.population.sighting import Sighting, sighting_of
+from chains.audit.population.tekton_results import PAGE, read_results_api
+from chains.cluster.access import Access
+from chains.cluster.client import Cluster
+from chains.errors import InputError
+from tests.audit_truth import task_run, uid_of, with_metadata, without
+from tests.owners import owned
+
+Json = Any
+
+
+def a_source(population: Population, name: str, **more: Json) -> Source:
+    return population.source(Source(name, "export", "", "", **more))
+
+
+def seen(**more: Json) -> Sighting:
+    return Sighting(**{"kind": "TaskRun", "namespace": "ns", "name": "r", "uid": "u", **more})
+
+
+def test_two_sources_that_differ_are_a_finding_with_both_sides() -> None:
+    with Population() as population:
+        one, two = a_source(population, "one"), a_source(population, "two")
+        population.add(one, seen(finished="2026-01-01T00:00:00Z", outcome="True"))
+        population.add(two, seen(finished="2026-01-01T00:00:30Z", outcome="False", namespace="other"))
+        found = {
+            (one.what, one.first, one.said, one.second, one.contradicted) for one in population.differences
+        }
+        assert found == {
+            ("outcome", "one", "True", "two", "False"),
+            ("namespace", "one", "ns", "two", "other"),
+        }
+        (run,) = population
+        assert (run.namespace, run.outcome, population.names_of(run)) == ("ns", "True", ["one", "two"])
+
+
+def test_one_source_may_see_a_run_change() -> None:
+    with Population() as population:
+        source = a_source(population, "one")
+        population.add(source, seen(created="2026-01-01T00:00:00Z"))
+        population.add(source, seen(finished="2026-01-01T00:10:00Z", outcome="True"))
+        population.add(source, seen(deleted="2026-01-01T00:20:00Z", deleted_by="jane"))
+        (run,) = population
+        assert (run.created, run.finished, run.deleted_by) == (
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T00:10:00Z",
+            "jane",
+        )
+        assert (population.differences, source.runs) == ([], 1)
+
+
+def test_the_record_of_the_ended_run_is_kept() -> None:
+    with Population() as population:
+        source = a_source(population, "one")
+        for raw in (without(task_run(1), "status"), task_run(1), without(task_run(1), "status")):
+            found = sighting_of(raw)
+            assert found is not None
+            population.add(source, found)
+        run = population.get(uid_of(1))
+        assert run is not None
+        assert run.is_whole
+        assert population.whole(run) == task_run(1)
+
+
+def test_a_sighting_says_what_the_run_says_about_itself() -> None:
+    raw = with_metadata(
+        task_run(1),
+        ownerReferences=owned("parent"),
+        annotations={
+            "chains.tekton.dev/signed": "failed",
+            "chains.tekton.dev/outcome": f'{{"uid":"{uid_of(1)}","reason":"no key"}}',
+        },
+    )
+    found = sighting_of(raw)
+    assert found is not None
+    assert (found.parent, found.mark, found.mark_reason) == ("parent", "failed", "no key")
+    copied = sighting_of(with_metadata(raw, uid="another"))
+    assert copied is not None
+    assert (copied.mark, copied.mark_reason) == ("failed", "")
+
+
+@pytest.mark.parametrize(
+    "raw", [None, [], {"kind": "Pod"}, {"kind": "TaskRun", "metadata": {"name": ""}}, {"kind": "TaskRun"}]
+)
+def test_what_is_no_run_gives_no_sighting(raw: Json) -> None:
+    assert sighting_of(raw) is None
+
+
+@pytest.mark.parametrize(
+    "annotation", ["{", "[]", '{"reason": 5}', "\ud800", '{"reason": ' + "[" * 500 + "]" * 500 + "}"]
+)
+def test_a_mark_of_any_form_is_read(annotation: str) -> None:
+    marks = {"chains.tekton.dev/signed": "true", "chains.tekton.dev/outcome": annotation}
+    found = sighting_of(with_metadata(task_run(1), annotations=marks))
+    assert found is not None
+    assert found.mark == "true"
+
+
+def test_a_gap_is_closed_only_by_a_source_that_watched_for_all_of_it() -> None:
+    gap = Gap("2026-01-01T10:00:00Z", "2026-01-01T11:00:00Z", "down")
+    day = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}
+    whole = Source("log", "audit-log", "", "", shows_deleted=True, closes_gaps=True, **day)
+    assert whole.covers_all(gap)
+    holed = Source(
+        "log",
+        "audit-log",
+        "",
+        "",
+        shows_deleted=True,
+        gaps=[Gap("2026-01-01T10:30:00Z", "2026-01-01T10:31:00Z", "")],
+        **day,
+    )
+    assert not holed.covers_all(gap)
+    short = Source(
+        "log", "audit-log", "", "", shows_deleted=True, since="2026-01-01T10:30:00Z", until=day["until"]
+    )
+    assert not short.covers_all(gap)
+    assert not Source("export", "export", "", "", **day).covers_all(gap)
+
+
+def ledger_run(uid: str, state: ledger.RunState, **more: Json) -> ledger.LedgerRun:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return ledger.LedgerRun(Run("TaskRun", "ns", uid, uid), "log", state, at, created=at, **more)
+
+
+def test_a_ledger_gives_its_runs_its_gaps_and_what_is_wrong_with_it() -> None:
+    at, later = datetime(2026, 1, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 2, tzinfo=UTC)
+    runs = [
+        ledger_run("open", ledger.RunState.OPEN),
+        ledger_run(
+            "done", ledger.RunState.EVIDENCED, finished=later, completed=at, succeeded=False, decided=later
+        ),
+        ledger_run("gone", ledger.RunState.REMOVED, decided=later, reason="deleted unfinished"),
+    ]
+    state = ledger.LedgerState(
+        {one.uid: one for one in runs}, (ledger.Gap("log", at, later, "down"),), (),
+        (ledger.Finding("day_missing", "log", None, "a day is missing"),), since=at, until=later,
+    )  # fmt: skip
+    with Population() as population:
+        source = add_ledger(state, "folder", population)
+        found = {
+            run.name: (run.finished, run.outcome, run.deleted, run.vanished, run.mark) for run in population
+        }
+    one, two = "2026-01-01T01:00:00.000000Z", "2026-01-01T02:00:00.000000Z"
+    assert found == {
+        "open": ("", "", "", "", ""),
+        "done": (one, "False", "", "", "true"),
+        "gone": ("", "", two, "deleted unfinished", ""),
+    }
+    assert source.gaps == [Gap(one, two, "down")]
+    assert source.problems == ["log: a day is missing"]
+    assert (source.since, source.until, source.runs, source.finished) == (one, two, 3, 1)
+
+
+def test_counters_are_compared_and_decide_nothing() -> None:
+    page = """
+# TYPE tekton_pipelines_controller_taskrun_total counter
+tekton_pipelines_controller_taskrun_total{status="success"} 1.2e+01
+tekton_pipelines_controller_taskrun_total{status="failed"} 3
+tekton_pipelines_controller_pipelinerun_total{status="success"} 4 1395066363000
+tekton_pipelines_controller_running_taskruns 7
+"""
+    found = parse_counters(page, "metrics.txt")
+    assert found.finished == {"TaskRun": 15, "PipelineRun": 4}
+    (told,) = found.compare({"TaskRun": 14, "PipelineRun": 4})
+    assert "counted 15 finished TaskRuns since its start, the sources know 14" in told
+    with pytest.raises(InputError, match="port 9090"):
+        parse_counters("up 1", "other.txt")
+
+
+class Records:
+    """The list of records of Tekton Results' API: pages with a token, for who has the right token."""
+
+    def __init__(self, runs: list[Json], *, stuck: bool = False, ends: int = 10**6) -> None:
+        self.runs, self.stuck, self.ends = runs, stuck, ends
+        self.asked: list[str] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.raw_path)
+        if request.headers.get("Authorization") != "Bearer token":
+            return web.json_response({"message": "who are you?"}, status=401)
+        query = parse_qs(request.query_string)
+        start, size = int(query.get("page_token", ["0"])[0]), int(query["page_size"][0])
+        if start >= self.ends:
+            return web.json_response({"message": "the database is away"}, status=500)
+        part = self.runs[start : start + size]
+        records = [
+            {
+                "name": "n",
+                "data": {"type": "tekton.dev/v1.TaskRun", "value": b64encode(orjson.dumps(run)).decode()},
+            }
+            for run in part
+        ]
+        following = start + size if start + size < len(self.runs) else 0
+        token = "0" if self.stuck else str(following or "")
+        return web.json_response({"records": records, "nextPageToken": token})
+
+
+def ask_api(records: Records, namespaces: list[str], token: str = "token") -> tuple[set[str], Source]:
+    async def work() -> tuple[set[str], Source]:
+        app = web.Application()
+        app.router.add_get(
+            "/apis/results.tekton.dev/v1alpha2/parents/{parent}/results/-/records", records.answer
+        )
+        async with TestServer(app) as server:
+            url = str(server.make_url("")).rstrip("/")
+            with Population() as population:
+                async with Cluster(Access(url, token=token)) as api:
+                    source = await read_results_api(api, namespaces, population)
+                return {run.uid for run in population}, source
+
+    return asyncio.run(work())
+
+
+def test_the_api_of_tekton_results_is_read_page_by_page() -> None:
+    records = Records([task_run(number) for number in range(2 * PAGE + 5)])
+    found, source = ask_api(records, [])
+    assert found == {uid_of(number) for number in range(2 * PAGE + 5)}
+    assert (source.problems, source.finished) == ([], 2 * PAGE + 5)
+    assert len(records.asked) == 3
+    assert all("/parents/-/results/-/records?filter=data_type%3D%3D" in path for path in records.asked)
+
+
+def test_the_api_is_asked_for_each_namespace() -> None:
+    records = Records([task_run(1)])
+    ask_api(records, ["a", "b/c"])
+    assert [path.split("/parents/")[1].split("/results")[0] for path in records.asked] == ["a", "b%2Fc"]
+
+
+@pytest.mark.parametrize(
+    ("records", "token", "told"),
+    [
+        (Records([task_run(n) for n in range(150)], ends=PAGE), "token", "cannot be read whole: .*the database is away"),
+        (Records([task_run(1)], stuck=True), "token", "gives the same page again"),
+        (Records([]), "wrong", "cannot be read whole: .*who are you"),
+    ],
+    ids=["breaks-off", "stuck", "refused"],
+)  # fmt: skip
+def test_an_api_that_does_not_give_everything_is_told(records: Records, token: str, told: str) -> None:
+    _, source = ask_api(records, [], token)
+    assert len(source.problems) == 1
+    assert re.search(told, source.problems[0])

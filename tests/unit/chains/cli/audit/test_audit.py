@@ -1,0 +1,346 @@
+"""``chains audit`` as a user sees it: the page, each state and reason, forms, hostile text and exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from chains.audit.findings import Why
+from chains.cli.main import run as chains
+from tests.audit_truth import event, pipeline_run, task_run, time_of, uid_of, with_metadata, without
+from tests.owners import owned
+
+Json = Any
+ROOT = Path(__file__).parents[5]
+PAGE = (ROOT / "docs" / "audit.md").read_text()
+STORE, KEY = ("--store", "oci-layout:.chains/layout"), ("--key", ".chains/signing.pub")
+HOSTILE = "=cmd|'/c calc'!A1\x1b[2J\u202e<script>\x00"
+Audit = Callable[..., Json]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def audit(capsys: pytest.CaptureFixture[str]) -> Audit:
+    """Run an audit, check its exit code, and return its JSON."""
+
+    def run(code: int, *more: str) -> Json:
+        capsys.readouterr()
+        assert chains(["audit", *STORE, *KEY, "--output", "json", *more]) == code
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def write(name: str, *runs: Json) -> str:
+    Path(name).write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": list(runs)}))
+    return name
+
+
+def attest(*runs: Json, config: Json = None) -> None:
+    Path("attested-config.json").write_text(
+        json.dumps(
+            {
+                "artifacts.taskrun.format": "slsa/v2alpha4",
+                "artifacts.pipelinerun.format": "slsa/v2alpha4",
+                "storage.oci.encoding-format": "both",
+                **(config or {}),
+            }
+        )
+    )
+    assert (
+        chains(
+            ["attest", write("attested.json", *runs), "--store", STORE[1], "--config", "attested-config.json"]
+        )
+        == 0
+    )
+
+
+def write_log(*events: Json) -> str:
+    Path("audit.log").write_text("".join(json.dumps(one) + "\n" for one in events))
+    return "audit.log"
+
+
+def reasons(found: Json) -> dict[str, tuple[str, str]]:
+    return {one["name"]: (one["state"], one["reason"]) for one in found["runs"]}
+
+
+def test_the_page_is_true_from_the_first_command_to_the_last(tmp_path: Path) -> None:
+    folder = tmp_path / "page"
+    folder.mkdir()
+    shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
+    told = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", shell],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "EXAMPLES": str(ROOT / "examples"),
+            "PYTHONPATH": str(ROOT),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert "9 of 9 finished runs have evidence" in told.stdout
+    assert "9 of 10 finished runs have evidence" in told.stdout
+    assert "1 is missing; coverage 90.0 %." in told.stdout
+    (row,) = csv.DictReader((folder / "audit.csv").read_text().splitlines())
+    assert (row["state"], row["reason"]) == ("missing", "no_evidence")
+
+
+def test_the_page_tells_every_option_reason_and_exit_code() -> None:
+    from chains.cli.audit.audit import audit as command
+
+    shared = {"store", "key", "kubeconfig", "context", "config", "revocations", "trusted_root"}
+    for option in command.params:
+        name = option.opts[-1].lstrip("-")
+        if option.name not in shared and not name.startswith(
+            ("certificate", "revocations", "require", "build")
+        ):
+            assert f"--{name}" in PAGE, name
+    for why in Why:
+        assert f"`{why.value}`" in PAGE, why
+    for code in "0124":
+        assert f"| {code} |" in PAGE
+
+
+def test_all_runs_with_evidence_are_a_hundred_percent(audit: Audit) -> None:
+    attest(task_run(1), task_run(4))
+    found = audit(0, "--runs", "attested.json", "--all")
+    assert (found["finished"], found["counts"]["evidenced"]) == (2, 2)
+    assert found["coverage"] == {"least": 1.0, "most": 1.0, "text": ["100 %", "100 %"]}
+    assert {one["reason"] for one in found["runs"]} == {"verified"}
+    assert found["undecided"] == []
+
+
+def test_no_run_proves_nothing(audit: Audit) -> None:
+    attest(task_run(1))
+    found = audit(4, "--runs", "attested.json", "--from", "2027-01-01T00:00:00Z")
+    assert found["coverage"] is None
+    assert found["undecided"] == ["no finished run was found, which proves nothing"]
+    log = write_log(event("create", without(task_run(1), "status"), time_of(1)))
+    assert audit(0, "--audit-log", log)["counts"]["open"] == 1
+
+
+def test_a_period_has_the_runs_that_ended_in_it(audit: Audit) -> None:
+    attest(task_run(1))
+    runs = write("runs.json", task_run(1), task_run(2), without(task_run(3), "status"))
+    assert audit(0, "--runs", runs, "--to", time_of(2, 9))["counts"]["evidenced"] == 1
+    found = audit(1, "--runs", runs, "--from", time_of(2, 9))
+    assert reasons(found) == {"run-2": ("missing", "no_evidence")}
+
+
+def test_a_run_is_skipped_only_if_the_configuration_says_so(audit: Audit) -> None:
+    attest(task_run(1))
+    marks = {"chains.tekton.dev/signed": "skipped"}
+    runs = write(
+        "runs.json", task_run(1), with_metadata(task_run(2), annotations=marks, labels={"skip-me": "true"})
+    )
+    config = {"filter.skip": "skip-me"}
+    Path("config.json").write_text(json.dumps(config))
+    assert reasons(audit(1, "--runs", runs)) == {"run-2": ("missing", "marked_without_evidence")}
+    found = audit(0, "--runs", runs, "--config", "config.json")
+    assert reasons(found) == {"run-2": ("skipped", "left_out")}
+    assert (found["finished"], found["coverage"]["text"]) == (1, ["100 %", "100 %"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"spec": {"managedBy": "kueue.x-k8s.io/multikueue"}}, "spec.managedBy"),
+        ({}, "stores nothing for a TaskRun"),
+    ],
+    ids=["another-manager", "no-store"],
+)
+def test_a_run_that_is_not_ours_is_left_out(audit: Audit, change: Json, words: str) -> None:
+    Path("config.json").write_text(json.dumps({} if change else {"artifacts.taskrun.storage": ""}))
+    attest(task_run(1))
+    runs = write("runs.json", {**task_run(2), **change})
+    (one,) = audit(4, "--runs", runs, "--config", "config.json")["runs"]
+    assert one["reason"] == "left_out"
+    assert words in one["words"]
+
+
+def test_a_run_whose_record_is_gone_is_verified_by_its_uid(audit: Audit) -> None:
+    attest(task_run(1))
+    gone = event(
+        "delete",
+        {**task_run(1), "kind": "TaskRun"},
+        time_of(1, 30),
+        "pruner",
+        responseObject={"kind": "Status", "details": {"uid": uid_of(1)}},
+    )
+    other = event(
+        "delete",
+        task_run(2),
+        time_of(2, 30),
+        "pruner",
+        responseObject={"kind": "Status", "details": {"uid": uid_of(2)}},
+    )
+    found = audit(4, "--audit-log", write_log(gone, other), "--all")
+    assert reasons(found) == {"run-1": ("evidenced", "verified_by_uid"), "run-2": ("unknown", "end_not_seen")}
+    assert found["coverage"]["text"] == ["50.0 %", "100 %"]
+    assert "coverage 50.0 % to 100 %" in found["summary"][0]
+
+
+def test_evidence_that_names_no_run_proves_nothing_about_a_uid(audit: Audit) -> None:
+    attest(task_run(1), config={"artifacts.taskrun.format": "slsa/v1"})
+    ended = event("update", {**task_run(1), "apiVersion": "tekton.dev/v1beta1"}, time_of(1, 9))
+    found = audit(4, "--audit-log", write_log(ended))
+    assert reasons(found) == {"run-1": ("unknown", "uid_not_signed")}
+
+
+def test_a_store_that_cannot_be_searched_by_run_leaves_it_unknown(audit: Audit) -> None:
+    ended = event("update", {**task_run(1), "apiVersion": "tekton.dev/v1beta1"}, time_of(1, 9))
+    attest(task_run(2))
+    found = audit(4, "--audit-log", write_log(ended), "--store", "oci:")
+    assert reasons(found) == {"run-1": ("unknown", "store_not_by_run")}
+    assert "oci:" in found["runs"][0]["words"]
+
+
+def test_a_run_that_was_deleted_before_its_end_needs_no_evidence(audit: Audit) -> None:
+    attest(task_run(1))
+    begun = without(task_run(2), "status")
+    log = write_log(
+        event("update", task_run(1), time_of(1, 9)), event("delete", begun, time_of(2, 3), "jane")
+    )
+    found = audit(0, "--audit-log", log)
+    assert reasons(found) == {"run-2": ("open", "deleted_before_end")}
+
+
+def test_a_record_that_cannot_be_described_is_unattestable(audit: Audit) -> None:
+    attest(task_run(1))
+    broken = task_run(2)
+    broken["spec"]["params"] = "none"
+    found = audit(1, "--runs", write("runs.json", broken))
+    assert reasons(found) == {"run-2": ("unattestable", "not_describable")}
+
+
+def test_evidence_of_a_run_that_nobody_knows_is_listed(audit: Audit) -> None:
+    attest(task_run(1), task_run(2))
+    runs = write("runs.json", task_run(1))
+    (stray,) = audit(0, "--runs", runs)["evidenceWithoutRun"]
+    assert (stray["runUid"], stray["verdict"], stray["aSourceShouldKnowIt"]) == (uid_of(2), "VERIFIED", False)
+    log = write_log(event("update", task_run(1), time_of(0)), event("update", task_run(1), time_of(50)))
+    found = audit(4, "--audit-log", log)
+    assert found["evidenceWithoutRun"][0]["aSourceShouldKnowIt"]
+    assert found["undecided"] == ["evidence of 1 run that a source should know and does not"]
+
+
+def test_a_child_of_which_only_evidence_under_its_name_is_left_is_unknown(audit: Audit) -> None:
+    parent = pipeline_run(1, ["child"])
+    child = with_metadata(
+        task_run(2), name="child", namespace="team-1", ownerReferences=owned(uid_of(1), "pipe-1")
+    )
+    attest(parent, child)
+    found = audit(4, "--runs", write("runs.json", parent), "--all")
+    assert reasons(found) == {
+        "pipe-1": ("evidenced", "verified_by_uid"),
+        "child": ("unknown", "child_by_name"),
+    }
+    assert found["evidenceWithoutRun"] == []
+
+
+def test_two_sources_that_contradict_each_other_are_shown_both(audit: Audit) -> None:
+    attest(task_run(1), task_run(2))
+    failed = task_run(1)
+    failed["status"]["conditions"][0]["status"] = "False"
+    log = write_log(event("update", failed, time_of(0)), event("update", failed, time_of(60)))
+    found = audit(0, "--runs", "attested.json", "--audit-log", log)
+    said = {
+        (one["run"].rpartition("/")[2], one["what"]): [side["says"] for side in one["sides"]]
+        for one in found["differences"]
+    }
+    assert said == {
+        ("run-1", "outcome"): ["True", "False"],
+        ("run-2", "run"): [f"finished {time_of(2, 9)}", "not known"],
+    }
+
+
+def test_what_could_not_be_read_keeps_the_answer_from_being_whole(audit: Audit) -> None:
+    attest(task_run(1))
+    Path("broken.json").write_text("{")
+    found = audit(4, "--runs", "attested.json", "--runs", "broken.json")
+    assert found["coverage"]["text"] == ["100 %", "100 %"]
+    assert found["undecided"] == ["1 part of the sources could not be read"]
+
+
+def test_hostile_text_is_escaped_in_each_form(capsys: pytest.CaptureFixture[str]) -> None:
+    attest(task_run(1))
+    told = json.dumps({"uid": uid_of(2), "reason": HOSTILE})
+    marks = {"chains.tekton.dev/signed": "failed", "chains.tekton.dev/outcome": told}
+    log = write_log(
+        event(
+            "update",
+            with_metadata(task_run(2), annotations=marks, namespace=HOSTILE, name=HOSTILE),
+            time_of(2, 9),
+            HOSTILE,
+        )
+    )
+    for form in ("text", "json", "csv", "junit"):
+        capsys.readouterr()
+        assert chains(["audit", *STORE, *KEY, "--audit-log", log, "--output", form]) == 1
+        written = capsys.readouterr().out
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e]", written), form
+        assert "cmd|" in written
+        if form == "junit":
+            assert len(ET.fromstring(written)) == 1
+        if form == "csv":
+            (row,) = csv.DictReader(io.StringIO(written))
+            assert all(not (cell or "").startswith(("=", "+", "-", "@", "|")) for cell in row.values())
+
+
+def test_junit_has_a_case_for_each_run_and_for_what_is_not_decided(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    attest(task_run(1))
+    Path("broken.json").write_text("{")
+    runs = write("runs.json", task_run(1), task_run(2))
+    capsys.readouterr()
+    assert chains(["audit", *STORE, *KEY, "--runs", runs, "--runs", "broken.json", "--output", "junit"]) == 1
+    suite = ET.fromstring(capsys.readouterr().out)
+    assert suite.attrib == {
+        "name": "chains audit",
+        "tests": "3",
+        "failures": "1",
+        "errors": "1",
+        "skipped": "0",
+    }
+    assert sorted(child.tag for case in suite for child in case) == ["error", "failure"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((*STORE, *KEY), "no source of runs"),
+        (("--runs", "x.json", *KEY), "no store to look for evidence in"),
+        (("--runs", "x.json", *STORE), "nobody to trust"),
+        ((*STORE, *KEY, "--runs", "x.json", "--from", "2d", "--to", "3d"), "--from is not before --to"),
+        ((*STORE, *KEY, "--runs", "x.json", "--from", "soon"), "--from: 'soon' is no time"),
+        ((*STORE, *KEY, "--runs", "x.json", "--at-once", "0"), "--at-once"),
+        ((*STORE, *KEY, "--runs", "x.json", "--counters", "nowhere"), "--counters: nowhere"),
+        ((*STORE, *KEY, "--runs", "x.json", "what"), "'what' is no command"),
+        ((*STORE, *KEY, "--runs", "--store"), "--runs has no value"),
+    ],
+)
+def test_wrong_usage_is_told(words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    attest(task_run(1))
+    capsys.readouterr()
+    assert chains(["audit", *words]) == 2
+    assert told in capsys.readouterr().err
