@@ -77,7 +77,7 @@ def names_somebody(options: Options, targets: Sequence[ParsedTarget]) -> bool:
 
     Raises :class:`UsageError` for options that contradict each other.
     """
-    named = _named(options)
+    named = named_signers(options)
     if named.keys or named.certificate:
         return True
     return bool(targets) and all(map(_is_own, targets)) and PUBLIC_KEY.is_file()
