@@ -19,6 +19,7 @@ from cachetools import LRUCache, TTLCache
 
 from chains.admission.policies import PolicySet
 from chains.admission.ruling import Ruling, ruling_of, undecided
+from chains.admission.sharing.shared import SharedAnswers
 from chains.assembly.pull_secrets import Pulled, PullSecrets
 from chains.assembly.registry_secrets import sibling
 from chains.policy.answer import answer
@@ -52,8 +53,8 @@ _log = logging.getLogger("chains.admission")
 class Answers:
     """Asks policies about images, with the evidence of the stores. Use from one event loop.
 
-    ``secrets`` finds the credentials of pods; without it, those of the stores are used alone. ``clock``
-    returns seconds, ``now`` the time of day.
+    ``secrets`` finds the credentials of pods; without it, those of the stores are used alone. ``shared`` has
+    the answers of other processes. ``clock`` returns seconds of the machine, ``now`` the time of day.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Answers:
         stores: Sequence[Store],
         secrets: PullSecrets | None = None,
         *,
+        shared: SharedAnswers | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -68,6 +70,7 @@ class Answers:
         self._kept: LRUCache[_Key, tuple[float, Ruling]] = LRUCache(MOST_KEPT)
         self._pulled: LRUCache[_Key, tuple[float, Ruling]] = LRUCache(MOST_PULLED)
         self._private: TTLCache[Repository, bool] = TTLCache(_MOST_PRIVATE, PRIVATE_SECONDS, clock)
+        self._shared = shared
         self._running: InFlight[_Key, Ruling] = InFlight()
         self._places = asyncio.Semaphore(AT_ONCE)
         self.hits = self.misses = 0
@@ -76,6 +79,11 @@ class Answers:
     def kept(self) -> int:
         """The number of answers that are kept."""
         return len(self._kept) + len(self._pulled)
+
+    @property
+    def found_by_others(self) -> int:
+        """The number of answers that another process found."""
+        return self._shared.found if self._shared is not None else 0
 
     @property
     def waiting(self) -> int:
@@ -134,6 +142,28 @@ class Answers:
         image: Image,
         pulled: Pulled | None,
     ) -> Ruling:
+        if self._shared is None:
+            return self._keep(key, *await self._found(policies, matching, image, pulled))
+        theirs = await self._shared.ask(key, is_pulled=pulled is not None)
+        if theirs is not None:
+            return self._keep(key, *theirs)
+        try:
+            until, ruling = await self._found(policies, matching, image, pulled)
+        except BaseException:
+            self._shared.release(key)
+            raise
+        self._shared.put(key, until, ruling, is_pulled=pulled is not None)
+        return self._keep(key, until, ruling)
+
+    def _keep(self, key: _Key, until: float, ruling: Ruling) -> Ruling:
+        if until > self._clock():
+            (self._pulled if key[-1] else self._kept)[key] = (until, ruling)
+        return ruling
+
+    async def _found(
+        self, policies: PolicySet, matching: Sequence[OpenedPolicy], image: Image, pulled: Pulled | None
+    ) -> tuple[float, Ruling]:
+        """Return the ruling on an image, and until when it counts."""
         stores = self._stores
         if pulled is not None:
             stores = [sibling(store, pulled.keychain) for store in stores]
@@ -143,9 +173,7 @@ class Answers:
         seconds = _kept_for(ruling, matching)
         if (change := policies.next_change(now)) is not None:
             seconds = min(seconds, (change - now).total_seconds())
-        if seconds > 0:
-            (self._pulled if pulled is not None else self._kept)[key] = (begin + seconds, ruling)
-        return ruling
+        return begin + seconds, ruling
 
     async def _verified(
         self, stores: Sequence[Store], matching: Sequence[OpenedPolicy], image: Image, now: datetime

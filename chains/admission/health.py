@@ -44,6 +44,7 @@ class Health:
         metrics.certificate_refused.set(bool(self._certificate.refused))
         metrics.hits.set(self._answers.hits)
         metrics.misses.set(self._answers.misses)
+        metrics.shared.set(self._answers.found_by_others)
         return metrics.text()
 
     def application(self) -> web.Application:

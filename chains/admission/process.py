@@ -24,6 +24,7 @@ from chains.admission.processes import Part, run_processes
 from chains.admission.reporting.events import Events
 from chains.admission.reporting.metrics import Metrics
 from chains.admission.server import application
+from chains.admission.sharing.shared import SharedAnswers
 from chains.admission.validate import Validator
 from chains.assembly.pull_secrets import PullSecrets
 from chains.assembly.registry_tags import RegistryTags
@@ -111,8 +112,8 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
             cluster = await stack.enter_async_context(Cluster(options.access, timeout=_CLUSTER_SECONDS))
         certificate = Certificate(options.certificate, options.client_ca)
         metrics = Metrics()
-        secrets = await _pull_secrets(options, stack, metrics)
-        answers = Answers(stores, secrets)
+        secrets = await _pull_secrets(options, stack, metrics, part.key if part is not None else b"")
+        answers = Answers(stores, secrets, shared=await _shared(part, stack))
         events = Events(cluster, metrics, options.pod)
         stack.push_async_callback(events.close)
         policies = PoliciesInForce(
@@ -187,15 +188,27 @@ async def _listen(
     _log.info("admission answers", extra={"port": options.port})
 
 
+async def _shared(part: Part | None, stack: AsyncExitStack) -> SharedAnswers | None:
+    """Return the answers of all processes, None if there is one process."""
+    if part is None:
+        return None
+    found = SharedAnswers(part.answers)
+    await found.open()
+    stack.push_async_callback(found.close)
+    return found
+
+
 async def _pull_secrets(
-    options: AdmissionOptions, stack: AsyncExitStack, metrics: Metrics
+    options: AdmissionOptions, stack: AsyncExitStack, metrics: Metrics, key: bytes
 ) -> PullSecrets | None:
     """Return what finds the credentials of pods, None if they are not to be used."""
     if not options.pull_secrets or options.access is None:
         return None
     # at a pace of its own: whoever makes it read many Secrets delays no look at a namespace
     reading = Cluster(options.access, timeout=_CLUSTER_SECONDS, pace=Pace(_SECRETS, _SECRETS))
-    return PullSecrets(await stack.enter_async_context(reading), DockerCredentials(), count=metrics.pulled)
+    return PullSecrets(
+        await stack.enter_async_context(reading), DockerCredentials(), key=key, count=metrics.pulled
+    )
 
 
 def _stop() -> asyncio.Event:

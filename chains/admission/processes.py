@@ -1,7 +1,8 @@
 """Several processes on one port: the kernel gives each connection to one of them.
 
-Each process has its own policies, answers and connections. This one has the health port: it is ready if all
-of them are, and its metrics are those of all, with a label for the process. If one ends, all end.
+Each process has its own policies and connections. This one keeps the answers of all, and has the health port:
+it is ready if all of them are, and its metrics are those of all, with a label for the process. If one ends,
+all end.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, ge
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from chains.admission.answers import MOST_KEPT, MOST_PULLED
+from chains.admission.sharing.keeper import Keeper
 from chains.text import told
 
 _ANSWER_SECONDS = 5.0
@@ -33,11 +36,15 @@ _log = logging.getLogger("chains.admission")
 class Part:
     """What one of several processes gets: its listener for health checks, and when to end.
 
-    ``parent`` is the end of a pipe that reads as closed when the first process is gone.
+    ``parent`` is the end of a pipe that reads as closed when the first process is gone. ``answers`` leads to
+    the first process, which keeps the answers of all. ``key`` is a secret of all of them, made anew at each
+    start.
     """
 
     health: socket.socket
     parent: int
+    answers: socket.socket
+    key: bytes
 
 
 @dataclass(slots=True)
@@ -45,6 +52,7 @@ class _Child:
     number: int
     pid: int
     url: str
+    answers: socket.socket
     code: int | None = None
 
     def look(self) -> None:
@@ -63,15 +71,20 @@ def run_processes(count: int, work: Callable[[Part], int], health_port: int) -> 
     """Run ``work`` in as many processes until SIGTERM, SIGINT or the end of one; return the exit code."""
     read_end, write_end = os.pipe()
     children: list[_Child] = []
+    key = os.urandom(32)
     for number in range(count):
+        ours, theirs = socket.socketpair()
         listener = socket.create_server(("127.0.0.1", 0))
         url = "http://127.0.0.1:{1}".format(*listener.getsockname())
         pid = os.fork()
         if not pid:
             os.close(write_end)
-            _end_with(work, Part(listener, read_end))
+            for end in (ours, *(child.answers for child in children)):
+                end.close()
+            _end_with(work, Part(listener, read_end, theirs, key))
         listener.close()
-        children.append(_Child(number, pid, url))
+        theirs.close()
+        children.append(_Child(number, pid, url, ours))
     os.close(read_end)
     try:
         return asyncio.run(_supervise(children, health_port))
@@ -98,6 +111,8 @@ async def _supervise(children: Sequence[_Child], health_port: int) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    keeper = Keeper(MOST_KEPT, MOST_PULLED)
+    serving = [asyncio.create_task(keeper.serve(child.number, child.answers)) for child in children]
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS)) as session:
         runner = web.AppRunner(_health(children, session), access_log=None)
         await runner.setup()
@@ -110,10 +125,13 @@ async def _supervise(children: Sequence[_Child], health_port: int) -> int:
             is_asked = stop.is_set()
             await _end(children)
         finally:
+            for task in serving:
+                task.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
             await runner.cleanup()
     for child in children:
         if child.code:
-            _log.error("a process ended", extra={"process": child.number, "code": child.code})
+            _log.error("a process ended", extra={"number": child.number, "code": child.code})
     return 0 if is_asked and not any(child.code for child in children) else 1
 
 

@@ -44,24 +44,25 @@ class Server:
 
     process: subprocess.Popen[bytes]
     port: int
+    health: int
     tls: ssl.SSLContext
 
-    def _processes(self) -> list[int]:
+    @property
+    def processes(self) -> list[int]:
+        """The first process and the others."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [self.process.pid, *map(int, children)]
 
     @property
     def cpu(self) -> float:
         """The processor time of all processes, in seconds."""
-        stats = [
-            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self._processes()
-        ]
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.processes]
         return sum(int(stat[11]) + int(stat[12]) for stat in stats) / _TICKS
 
     @property
     def memory(self) -> float:
         """The resident memory of all processes, in MB."""
-        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._processes()]
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.processes]
         return sum(pages) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
@@ -82,7 +83,7 @@ def serving(folder: Path, processes: int) -> Iterator[Server]:
         process = subprocess.Popen(command, cwd=folder, stderr=log)
     try:
         _wait(health, process)
-        yield Server(process, port, ssl.create_default_context(cafile=str(certificates.ca_file)))
+        yield Server(process, port, health, ssl.create_default_context(cafile=str(certificates.ca_file)))
     finally:
         process.terminate()
         process.wait(60)

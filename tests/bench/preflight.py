@@ -185,12 +185,17 @@ def run(folder: Path, server: Registry, arguments: Sequence[str]) -> Result:
     before = server.log.stat().st_size
     command = [str(CHAINS), "preflight", "policy.json", *arguments]
     seconds, peak = measure(command, folder, cores=2)
+    found = requests_since(server, before)
+    return Result(seconds, peak, found, (folder / "output.json").read_text().strip())
+
+
+def requests_since(server: Registry, before: int) -> Counter[str]:
+    """Return the requests, ``METHOD PATH``, that a registry got after its log had so many bytes."""
     with server.log.open("rb") as log:
         log.seek(before)
         lines = log.read().decode(errors="replace").splitlines()
     asked = [line.partition(" ")[2].partition(" ")[2] for line in lines]
-    found = Counter(" ".join(line.split()[:2]) for line in asked if line.startswith(_REQUESTS))
-    return Result(seconds, peak, found, (folder / "output.json").read_text().strip())
+    return Counter(" ".join(line.split()[:2]) for line in asked if line.startswith(_REQUESTS))
 
 
 def measured(case: str, pods: int, images: int, repeat: int = 1) -> list[Result]:

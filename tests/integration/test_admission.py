@@ -890,6 +890,9 @@ def test_all_processes_end_if_one_does(api_server: ApiServer, tmp_path: Path, do
         os.kill(int(children[0]), signal.SIGKILL)
         assert server.process.wait(60) == 1
         assert not Path(f"/proc/{children[1]}").exists()
+        log = server.log.read_text()
+        assert '"message":"a process ended","number":0,"code":-9' in log
+        assert "Traceback" not in log
     finally:
         server.close()
 

@@ -50,6 +50,11 @@ class Metrics:
         self.misses = Gauge(
             "chains_admission_cache_misses", "answers that were looked for", registry=self.registry
         )
+        self.shared = Gauge(
+            "chains_admission_cache_shared",
+            "answers that were looked for and that another process found",
+            registry=self.registry,
+        )
         self.policies = Gauge(
             "chains_admission_policies",
             "policies in force; replicas with the same digest answer the same",
