@@ -10,6 +10,7 @@ from chains.text import plain
 
 _FURTHEST_HANG = 24
 _SHORT_HANG = 4
+_LEAST = 6
 _LABEL = re.compile(r" *\S.*?  +")
 _WORDS = re.compile(r" *[^ ]+?(?:[@:](?=sha\d+[:-])|(?= )|$)")
 """Words, and a split before the digest of a reference, so that the digest stays whole."""
@@ -56,6 +57,16 @@ def folded(line: str, width: int, hang: int | None = None) -> Iterator[str]:
                 part = " " * short
             part += char
     yield part
+
+
+def fitted(line: str, width: int) -> Iterator[str]:
+    """Yield a line as :func:`folded` does, further left if its indent would cut a digest."""
+    bare = line.lstrip(" ")
+    lead = len(line) - len(bare)
+    widest = max(columns_of(word.lstrip(" ")) for word in (_WORDS.findall(bare) or [""]))
+    if lead > _LEAST and widest > width - lead:
+        line = f"{' ' * _LEAST}{bare}"
+    return folded(line, width)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:

@@ -45,6 +45,7 @@ _COMMANDS = {
         "index.inspect_evidence:inspect",
         "show one page of evidence: source, builder, isolation, times, steps, what is missing",
     ),
+    "lineage": ("index.lineage:lineage", "show what an image was made from, and what was made from it"),
     "diff": ("index.diff:diff", "say what changed between two builds"),
     "preflight": ("policies.preflight:preflight", "say whether every image in use would pass the policies"),
     "policy": ("policies.policy:policy", "check, try, explain and write policies"),

@@ -5,11 +5,10 @@ Every text of the evidence is escaped and cut, so that it can neither begin a li
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from chains.columns import columns_of, folded
+from chains.columns import fitted
 from chains.inspection.facts import GIVEN, Answer, Artifact, Confirmed, Facts, Step, Value
 from chains.inspection.page import Build, NotUsed, Other, Page
 from chains.text import count, excerpt, plain, rfc3339
@@ -20,8 +19,7 @@ WIDTH = 100
 """Columns where the output is no terminal, and the most on one."""
 MOST = 50
 """Entries of one list. JSON has all of them."""
-_LABEL, _LEAST = 15, 6
-_WORDS = re.compile(r" |(?<=@)(?=sha\d+:)")
+_LABEL = 15
 _LONGEST = 400
 _MINUTE, _HOUR = 60, 3600
 _LEVELS = {
@@ -35,15 +33,7 @@ _LEVELS = {
 
 def page_to_text(page: Page, width: int = WIDTH) -> str:
     """Return the lines of a page, of at most ``width`` columns. A digest that fits is never cut."""
-    return "\n".join(part for line in _lines(page) for part in _fitted(plain(line), width))
-
-
-def _fitted(line: str, width: int) -> Iterator[str]:
-    """Yield a line in parts that fit. One below a label moves to the left if a digest would be cut there."""
-    bare = line.lstrip(" ")
-    widest = max(map(columns_of, _WORDS.split(bare)))
-    is_too_far = widest > width - (len(line) - len(bare)) and len(line) - len(bare) > _LEAST
-    return folded(f"{' ' * _LEAST}{bare}" if is_too_far else line, width)
+    return "\n".join(part for line in _lines(page) for part in fitted(plain(line), width))
 
 
 def _lines(page: Page) -> Iterator[str]:

@@ -7,7 +7,7 @@ fit; what would not fit is left out, and said so.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from sys import intern
@@ -48,12 +48,22 @@ class Place:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Used:
+    """An input of a statement: what it was for, its URI, and the number of the artifact."""
+
+    role: str
+    uri: str
+    artifact: int
+
+
 @dataclass(slots=True)
 class Claim:
     """One statement: what is known about it besides what the graph has. Several copies are one claim.
 
     ``products`` are names and numbers of artifacts. ``moment`` is the earliest verified time, ``stated`` the
-    time that the statement or the store states. ``found`` is what is looked for, by kind.
+    time that the statement or the store states. ``found`` is what is looked for, by kind. ``inputs`` are kept
+    on demand alone.
     """
 
     predicate_type: str
@@ -65,6 +75,7 @@ class Claim:
     stated: datetime | None
     found: dict[Kind, Match]
     places: list[Place]
+    inputs: tuple[Used, ...] = ()
 
     @property
     def is_verified(self) -> bool:
@@ -113,9 +124,14 @@ class Collected:
             self.problems.append(Problem(store, location, reason))
 
 
-async def collect(stores: Sequence[Store], wanted: Wanted, judge: Judge, advance: Advance) -> Collected:
-    """Return what the stores have, read one after the other. Never raises because of evidence or a store."""
-    collector = _Collector(wanted, judge)
+async def collect(
+    stores: Sequence[Store], wanted: Wanted, judge: Judge, advance: Advance, *, keeps_inputs: bool = False
+) -> Collected:
+    """Return what the stores have, read one after the other. Never raises because of evidence or a store.
+
+    ``keeps_inputs`` keeps what statements call their inputs; about 100 bytes for each.
+    """
+    collector = _Collector(wanted, judge, keeps_inputs=keeps_inputs)
     collected = collector.collected
     for store in stores:
         if store.unseen:
@@ -139,8 +155,9 @@ async def collect(stores: Sequence[Store], wanted: Wanted, judge: Judge, advance
 class _Collector:
     """Adds evidence piece by piece, each statement once."""
 
-    def __init__(self, wanted: Wanted, judge: Judge) -> None:
+    def __init__(self, wanted: Wanted, judge: Judge, *, keeps_inputs: bool = False) -> None:
         self.collected = Collected()
+        self._keeps_inputs = keeps_inputs
         self._wanted, self._judge = wanted, judge
         self._known: dict[bytes, int] = {}
         self._is_full = False
@@ -207,9 +224,16 @@ class _Collector:
                 stated=facts.stated,
                 found={},
                 places=[],
+                inputs=tuple(self._used(facts)) if self._keeps_inputs else (),
             )
         )
         return link
+
+    def _used(self, facts: Facts) -> Iterator[Used]:
+        graph = self.collected.graph
+        for one in facts.inputs:
+            if one.digests:
+                yield Used(one.role.value, intern(one.uri[:_LONGEST]), graph.number(one.digests[0]))
 
     def _join(self, claim: Claim, signed: Signed, evidence: Evidence, place: Place) -> None:
         """Add what one copy shows: who signed it, when, and where it lies."""

@@ -17,7 +17,8 @@ MOST_DRAWN = 150
 MOST_LINES = 600
 """Arrows in one picture."""
 _WANTED = "wanted"
-_NAME, _VALUE, _DIGEST = 31, 30, 12
+NO_NAME = "(no name)"
+_NAME, _VALUE, DIGEST = 31, 30, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +39,29 @@ class Arrow:
     source: str
     target: str
     title: str
+    is_dashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Boxes and arrows. ``title`` and ``description`` say in words what the picture shows, and what not."""
+    """Boxes and arrows. ``title`` and ``description`` say in words what the picture shows, and what not.
+
+    ``legend`` says what the style of a box means.
+    """
 
     title: str
     description: str
     nodes: tuple[Node, ...]
     arrows: tuple[Arrow, ...]
     is_cut: bool
+    legend: Mapping[str, str]
+
+
+_LEGEND = {
+    "verified": "touched: every statement on the way was verified",
+    "claimed": "touched, if an unverified claim is true",
+    "before": "verified to be older than the compromise",
+}
 
 
 def draw(found: BlastRadius) -> Drawing:
@@ -79,6 +92,7 @@ def draw(found: BlastRadius) -> Drawing:
         (*wanted.values(), *nodes),
         tuple(arrows[:MOST_LINES]),
         len(ranked) > len(shown) or len(arrows) > MOST_LINES,
+        _LEGEND,
     )
 
 
@@ -92,10 +106,10 @@ def _asked(found: BlastRadius) -> list[str]:
 
 
 def _node(one: Touched) -> Node:
-    name = plain(one.names[0]) if one.names else "(no name)"
+    name = plain(one.names[0]) if one.names else NO_NAME
     algorithm, _, value = one.digest.partition(":")
-    lines = (_shortened(name), plain(f"{algorithm}:{value[:_DIGEST]}"), one.state.value)
-    title = plain(f"{', '.join(one.names) or '(no name)'} {one.digest} ({one.state})")
+    lines = (shortened(name), plain(f"{algorithm}:{value[:DIGEST]}"), one.state.value)
+    title = plain(f"{', '.join(one.names) or NO_NAME} {one.digest} ({one.state})")
     return Node(_key(one.digest), lines, title, one.state.value, one.distance + 1)
 
 
@@ -126,7 +140,7 @@ def _run(run: str, uid: str) -> str:
     return plain(f"run {run or uid or 'unknown'}")
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     """Return the end of a long name: the beginning is the registry, which most names share."""
     if columns_of(text) <= _NAME:
         return text

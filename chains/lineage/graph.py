@@ -91,6 +91,10 @@ class Graph:
             self._digests.append(digest)
         return known
 
+    def known(self, digest: str) -> int | None:
+        """Return the number of an artifact, None for a digest that is not known."""
+        return self._numbers.get(digest)
+
     def digest(self, artifact: int) -> str:
         """Return the digest of an artifact."""
         return self._digests[artifact]

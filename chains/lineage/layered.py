@@ -22,11 +22,6 @@ _TURNS = 4
 _FILL = {"wanted": "#222222", "verified": "#ffffff", "claimed": "#ffffff", "before": "#eeeeee"}
 _DASH = {"wanted": "", "verified": "", "claimed": "7 4", "before": "2 3"}
 _STROKE = {"wanted": "2", "verified": "3", "claimed": "2", "before": "2"}
-_MEANING = {
-    "verified": "touched: every statement on the way was verified",
-    "claimed": "touched, if an unverified claim is true",
-    "before": "verified to be older than the compromise",
-}
 _DOT_STYLE = {
     "wanted": 'style=filled, fillcolor="#222222", fontcolor=white',
     "verified": "penwidth=3",
@@ -39,7 +34,7 @@ _FONT = "font-family='DejaVu Sans, Verdana, sans-serif'"
 def to_dot(drawing: Drawing) -> str:
     """Return the drawing in Graphviz' language. Every text is quoted, and none can be a command."""
     lines = [
-        "digraph blast_radius {",
+        f"digraph {drawing.title.lower().replace(' ', '_')} {{",
         f"  label={_quoted(drawing.description)}; labelloc=t; rankdir=LR;",
         "  node [shape=box];",
     ]
@@ -49,7 +44,8 @@ def to_dot(drawing: Drawing) -> str:
         lines.append(f'  {_quoted(node.key)} [label="{label}", {style}];')
     for arrow in drawing.arrows:
         ends = f"{_quoted(arrow.source)} -> {_quoted(arrow.target)}"
-        lines.append(f"  {ends} [tooltip={_quoted(arrow.title)}];")
+        dashed = ", style=dashed" if arrow.is_dashed else ""
+        lines.append(f"  {ends} [tooltip={_quoted(arrow.title)}{dashed}];")
     return "\n".join([*lines, "}"])
 
 
@@ -85,7 +81,7 @@ def to_svg(drawing: Drawing) -> str:
         *_heading(drawing, width),
         *(_line(arrow, places) for arrow in drawing.arrows),
         *(_box(*place) for place in places.values()),
-        *_legend(height - _LEGEND - _MARGIN / 2),
+        *_legend(drawing.legend, height - _LEGEND - _MARGIN / 2),
         "</svg>",
     ]
     return "\n".join(lines)
@@ -167,16 +163,17 @@ def _line(arrow: Arrow, places: Mapping[str, tuple[float, float, Node]]) -> str:
         start, end = start + 8, end - 8
     curve = f"C{out:.1f} {start:.1f} {out:.1f} {end:.1f} {last} {end:.1f}"
     path = f"M{x1 + _WIDTH} {start:.1f} {curve}"
+    dashed = " stroke-dasharray='7 4'" if arrow.is_dashed else ""
     return (
-        f"<path d='{path}' fill='none' stroke='#444444' stroke-width='1.3' marker-end='url(#tip)'>"
+        f"<path d='{path}' fill='none' stroke='#444444' stroke-width='1.3'{dashed} marker-end='url(#tip)'>"
         f"<title>{escape(arrow.title)}</title></path>"
     )
 
 
-def _legend(y: float) -> list[str]:
+def _legend(legend: Mapping[str, str], y: float) -> list[str]:
     lines = []
     x = float(_MARGIN)
-    for style, meaning in _MEANING.items():
+    for style, meaning in legend.items():
         lines.append(
             f"<rect x='{x}' y='{y:.1f}' width='30' height='14' fill='{_FILL[style]}' {_border(style)}/>"
             f"<text x='{x + 38}' y='{y + 13:.1f}' font-size='11'>{escape(f'{style}: {meaning}')}</text>"

@@ -61,7 +61,7 @@ class InputWanted:
         """Whether an input is the wanted one."""
         if not self.digest:
             return self.uri(one.uri)
-        return any(digest in one.digests for digest in _names_of(self.digest))
+        return any(digest in one.digests for digest in names_of(self.digest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +250,7 @@ def _digest(text: str, option: str) -> str:
     return f"{name}:{match['hex'].lower()}"
 
 
-def _names_of(digest: str) -> tuple[str, ...]:
+def names_of(digest: str) -> tuple[str, ...]:
     """Return a digest by every name that in-toto has for it: that of a commit may be ``gitCommit``."""
     name, _, value = digest.partition(":")
     algorithm = next((one for one in ("sha1", "sha256") if _LENGTHS[one] == len(value)), name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
@@ -51,12 +51,12 @@ def _blast_radius(options: Options) -> int:
     window = _window(options, now)
     urls = _urls(options)
     try:
-        trust = _trust(options, settings)
+        trust = trust_of(options.trusted_key, options, settings)
         wanted = _wanted(options, settings)
         judge = Judge(trust, wanted.signers, now)
     except MissingError as error:
         raise UsageError(f"{error}: {OPTIONS[error.missing]}") from error
-    bars = _Bars()
+    bars = Bars()
 
     async def run() -> BlastRadius:
         found = store_options(settings.config)
@@ -72,7 +72,7 @@ def _blast_radius(options: Options) -> int:
     return found.exit_code
 
 
-class _Bars:
+class Bars:
     """A progress bar for each store, one after the other."""
 
     def __init__(self) -> None:
@@ -115,8 +115,9 @@ def _moment(text: str, option: str, now: datetime) -> datetime | None:
         raise UsageError(f"{option}: {text!r} is no time: write 2026-01-02T03:04:05Z, 36h or 7d") from error
 
 
-def _trust(options: Options, settings: Settings) -> Trust:
-    keys = open_public_keys(options.trusted_key, settings.config) if options.trusted_key else []
+def trust_of(trusted: Sequence[str], options: Options, settings: Settings) -> Trust:
+    """Return who is trusted: these keys, and the identity of the options. Raises :class:`UsageError`."""
+    keys = open_public_keys(trusted, settings.config) if trusted else []
     certificate = CertificateWanted.from_options(
         options.certificate_identity,
         options.certificate_identity_regexp,
@@ -230,9 +231,10 @@ def _times() -> Iterator[Option]:
         yield Option(name, text, metavar=when, twin=_TWIN + name.lstrip("-").upper())
 
 
-def _trust_options() -> Iterator[Option]:
+def trust_options(key: str = "--trusted-key") -> Iterator[Option]:
+    """Yield the options that say who is trusted; ``key`` is the name of the first."""
     yield Option(
-        "--trusted-key",
+        key,
         "a public key to trust, so that verified statements are told from claims",
         twin="CHAINS_PUBLIC_KEY",
         repeatable=True,
@@ -276,7 +278,7 @@ blast_radius = Command(
         _asked("--dependency", "any input: a digest, or a URI in which * is anything", "DIGEST|URI"),
         *_times(),
         store("search all of this store"),
-        *_trust_options(),
+        *trust_options(),
         config("a chains-config, for its registry settings"),
         Option("--output", ", ".join(_FORMS), default="text", choices=_FORMS),
     ],

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import chains
+from chains.lineage.ancestry import Ancestry, ancestry
 from chains.lineage.blast_radius import BlastRadius, Window, blast_radius
-from chains.lineage.collect import collect
-from chains.lineage.signing import Judge, Trust
-from chains.lineage.wanted import Wanted
+from chains.lineage.collect import Collected, collect
+from chains.lineage.signing import Judge, Searched, Trust
+from chains.lineage.wanted import Wanted, dependency_wanted
 from storage.base import Store
 from storage.errors import StoreError
 from storage.open import open_store
@@ -187,6 +188,27 @@ def asked(
         return blast_radius(collected, wanted, window)
 
     return asyncio.run(work())
+
+
+def family(
+    digest: str,
+    *stores: Store | str,
+    trust: Trust = Trust(),  # noqa: B008 - frozen
+    depth: int = 5,
+) -> Ancestry:
+    """Return the lineage of an artifact from open stores or URLs."""
+
+    async def work() -> Collected:
+        opened = [open_store(one) if isinstance(one, str) else one for one in stores]
+        wanted = Wanted(dependencies=[dependency_wanted(digest)])
+        try:
+            judge = Judge(trust, Searched(), NOW)
+            return await collect(opened, wanted, judge, lambda url, total, failed: None, keeps_inputs=True)
+        finally:
+            for store in opened:
+                await store.close()
+
+    return ancestry(asyncio.run(work()), digest, depth, is_trusting=trust.is_given)
 
 
 def states(found: BlastRadius) -> dict[str, str]:

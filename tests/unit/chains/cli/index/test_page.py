@@ -8,10 +8,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from chains.cli.index import diff, inspect_evidence
+from chains.cli.index import diff, inspect_evidence, lineage
 
 ROOT = Path(__file__).parents[5]
 PAGE = (ROOT / "docs" / "inspect.md").read_text()
@@ -36,6 +37,8 @@ def test_the_page_is_true_from_the_first_command_to_the_last(tmp_path: Path) -> 
     assert told.stdout.count("\nVERIFIED ") == 2
     assert "\nDIFFERENT 5 differences\n" in told.stdout
     assert "\nSAME no difference\n" in told.stdout
+    assert told.stdout.count("\nLINEAGE made from ") == 2
+    ET.parse(tmp_path / "lineage.svg")
     assert json.loads((tmp_path / "page.json").read_text())["verdict"] == "VERIFIED"
     pages = (tmp_path / "pages.txt").read_text()
     assert pages.count("VERIFIED bundle-a") == 3, pages
@@ -55,8 +58,11 @@ def test_every_exit_code_is_explained(code: int) -> None:
 
 
 def test_the_options_that_others_do_not_have_are_explained() -> None:
-    own = {"run", "policy", "predicate_type", "all", "run_b"}
-    named = {option.name for option in (*inspect_evidence.inspect.params, *diff.diff.params)}
+    own = {"run", "policy", "predicate_type", "all", "run_b", "depth", "key", "output"}
+    named = {
+        option.name
+        for option in (*inspect_evidence.inspect.params, *diff.diff.params, *lineage.lineage.params)
+    }
     assert own <= named
     for name in own:
         assert f"`--{name.replace('_', '-')}" in PAGE
