@@ -17,12 +17,11 @@ from chains.policy.candidate import Candidate, Facts, VerifiedStatement, candida
 from chains.policy.consequence import decision_of, summary_of, verdict_of
 from chains.policy.document.policy import Exemption
 from chains.policy.guidance import GUIDANCE
-from chains.policy.listing import one_line
 from chains.policy.opened import OpenedPolicy, OpenedSigner
 from chains.policy.reasons import PolicyReason, Requirement
 from chains.policy.requirements import check_all
 from chains.policy.revoked import REVOCATION_GUIDANCE, revocation_check
-from chains.policy.rules import RuleResult
+from chains.policy.rule_checks import rule_checks
 from chains.policy.verdict import PolicyCheck, PolicyVerdict, strictest_first
 from chains.revocation.revocations import Revocations
 from chains.text import count
@@ -292,7 +291,7 @@ def _best_provenance(
     results = opened.rules.evaluate_each(facts.of(candidate) for candidate, _ in judged)
     asked: list[tuple[Candidate, list[PolicyCheck]]] = []
     for (candidate, checks), found_rules in zip(judged, results, strict=False):
-        rules = _rule_checks(found_rules)
+        rules = rule_checks(found_rules, candidate)
         asked.append((candidate, checks + [exempt.apply(check) for check in rules]))
         if _place(asked[-1])[0] == 0:
             break
@@ -327,24 +326,6 @@ def _distinct(found: Sequence[Candidate]) -> list[Candidate]:
         signers = frozenset(id(signer) for signer in provenance.signers)
         known.setdefault((provenance.attestation.payload, provenance.signed_by, signers), one)
     return list(known.values())
-
-
-def _rule_checks(results: Sequence[RuleResult]) -> list[PolicyCheck]:
-    checks: list[PolicyCheck] = []
-    for result in results:
-        rule = result.rule
-        expected = one_line(rule.cel)
-        if result.is_met:
-            checks.append(PolicyCheck(rule.name, Result.PASS, expected, "true"))
-        elif result.error:
-            reason = PolicyReason.RULE_ERROR
-            told = f"{rule.message}: the rule could not be evaluated: {result.error}"
-            guidance = rule.guidance or GUIDANCE[reason]
-            checks.append(PolicyCheck(rule.name, Result.FAIL, expected, told, reason, guidance))
-        else:
-            reason = PolicyReason.RULE_FAILED
-            checks.append(PolicyCheck(rule.name, Result.FAIL, expected, rule.message, reason, rule.guidance))
-    return checks
 
 
 def _attestations(judged: Sequence[_Judged]) -> tuple[Attestation, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from chains.errors import UsageError
+from chains.errors import EvidenceError, UsageError
 from chains.policy.candidate import Candidate, VerifiedStatement
 from chains.policy.document.patterns import read_image, wildcard_matches
 from chains.policy.document.sources import git_sources
@@ -23,6 +23,7 @@ from chains.policy.verdict import PolicyCheck
 from chains.statements.attributes import Attribute
 from chains.statements.claims import build_type, hermetic_level, resolved, run_namespace
 from chains.statements.statement import SLSA_V02, Statement
+from chains.statements.vsa import FAILED, PASSED, VSA, read_vsa
 from chains.tekton.raw import text_at
 from chains.text import count, excerpt
 from chains.verify.reasons import Result
@@ -108,14 +109,26 @@ def check_predicates(candidate: Asked) -> Found:
         ]
         if own is None:
             fitting = [one for one in fitting if _is_trusted(candidate, one.signers)]
-        expected = f"a verified statement of {wanted}"
-        if fitting:
-            yield _pass(
-                Requirement.PREDICATES, expected, f"signed by {fitting[0].signed_by.name}", fitting[0].digest
-            )
+        expected = f"a verified statement of {wanted}" + (f" that says {PASSED}" if wanted == VSA else "")
+        counting = [one for one in fitting if wanted != VSA or _is_passed(one.statement)]
+        if counting:
+            actual = f"signed by {counting[0].signed_by.name}"
+            yield _pass(Requirement.PREDICATES, expected, actual, counting[0].digest)
+        elif fitting:
+            actual = f"{count(len(fitting), 'summary', 'summaries')} that cannot be read, or say {FAILED}"
+            reason = PolicyReason.VERIFICATION_FAILED
+            yield _absent(candidate, Requirement.PREDICATES, expected, actual, reason)
         else:
             actual = "none by a signer of this type" if own else "none by a trusted signer"
             yield _absent(candidate, Requirement.PREDICATES, expected, actual, PolicyReason.PREDICATE_MISSING)
+
+
+def _is_passed(statement: Statement) -> bool:
+    """Whether a verification summary says that the artifact passed."""
+    try:
+        return read_vsa(statement).is_passed
+    except EvidenceError:
+        return False
 
 
 def _is_trusted(candidate: Asked, signers: Iterable[object]) -> bool:

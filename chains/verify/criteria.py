@@ -59,6 +59,13 @@ class NameWanted:
                 re.compile(self.value)
             except re.error as error:
                 raise UsageError(f"{self.value!r} is no regular expression: {error}") from error
+            if whole_match(self.value) is None:
+                # strangers choose the names of certificates
+                raise UsageError(
+                    f"{self.value!r} cannot be compared with every name in bounded time: it has look-around, "
+                    "references, edges of words, a flag for lines, an atomic group, or too many parts; write "
+                    "it simpler, or give the exact name"
+                )
 
     def matches(self, name: str) -> bool:
         """Whether ``name`` matches as a whole: ``a.example`` does not match ``a.example.x``."""
@@ -73,8 +80,8 @@ class NameWanted:
 @lru_cache(maxsize=1024)
 def _matches(pattern: str, name: str) -> bool:
     """Whether a name fits an expression as a whole. Strangers choose the names of certificates."""
-    bounded = whole_match(pattern)
-    return re.fullmatch(pattern, name) is not None if bounded is None else bounded.matches(name)
+    expression = whole_match(pattern)
+    return expression is not None and expression.matches(name)
 
 
 def _name_wanted(what: str, exact: str | None, regexp: str | None) -> NameWanted | None:

@@ -17,12 +17,12 @@ from chains.policy.document.policy import Policy, SignerWanted
 from chains.policy.document.problem import Finding, Problem, Severity
 from chains.policy.opened import OpenedPolicy, open_policy
 from chains.policy.reasons import Requirement
+from chains.policy.rule_checks import LITERAL
 from chains.policy.rules import check_rules
 from chains.statements.vsa import VSA
 
-_LITERAL = re.compile(
-    r"""r?'''.*?'''|r?\"\"\".*?\"\"\"|r?'(?:\\.|[^'\\])*'|r?"(?:\\.|[^"\\])*\"""", re.DOTALL
-)
+_SUMMARIES = VSA.rpartition("/")[0]
+"""Verification summaries of all versions; of those before 1 nothing is read."""
 _OR_TRUE = re.compile(r"\|\|\s*true\b|\btrue\s*\|\|")
 _ALL = re.compile(r"\.\s*all\s*\(")
 _SIZE = re.compile(r"\bsize\s*\(|\.\s*exists(?:_one)?\s*\(")
@@ -165,8 +165,9 @@ def _demands(policy: Policy) -> Iterator[Finding]:
     if policy.trust and not says_whose:
         told = "any task of these builders can claim to have made an image: demand namespaces, tasks or "
         yield _warning(("require",), "any_run", told + "externalParameters")
-    if VSA in require.predicates:
-        told = "a verification summary must exist, and nothing of it is read, not even FAILED: use accept.vsa"
+    if any(one.startswith(_SUMMARIES) for one in require.predicates):
+        told = "a summary that says PASSED must exist, whatever its verifier, policy, place and levels: use "
+        told += "accept.vsa"
         yield _warning(("require", "predicates"), "vsa_unread", told)
     if require.max_age is not None and not (require.timestamp or require.log):
         told = "without timestamp or log it is undecided where nobody vouches for a time"
@@ -199,7 +200,7 @@ def _exempts(policy: Policy, now: datetime) -> Iterator[Finding]:
 def _reads(policy: Policy) -> Iterator[Finding]:
     for at, rule in enumerate(policy.rules):
         path: Path_ = ("rules", at, "cel")
-        code = _LITERAL.sub("''", rule.cel)
+        code = LITERAL.sub("''", rule.cel)
         if _OR_TRUE.search(code):
             yield _warning(path, "or_true", "'|| true' is always true, an error included")
         if _ALL.search(code) and not _SIZE.search(code):

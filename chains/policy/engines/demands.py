@@ -17,6 +17,7 @@ from chains.policy.listing import some
 from chains.policy.opened import OpenedPolicy, OpenedSigner
 from chains.policy.reasons import Requirement
 from chains.revocation.entry import Entry
+from chains.statements.vsa import FAILED, VSA
 from chains.verify.criteria import CertificateWanted
 from signers.keys.keyset import KeyStatus, ListedKey
 from signers.keys.public_key import PublicKey
@@ -257,6 +258,9 @@ def unexpressed(policy: Policy, expressed: Collection[Requirement], now: datetim
         told = describe(policy.require)
         if told and requirement not in expressed:
             found.append(Limit(Effect.WEAKER, f"require.{requirement}", f"not checked by the engine: {told}"))
+    if VSA in policy.require.predicates and Requirement.PREDICATES in expressed:
+        told = f"a summary counts for the engine whatever it says, {FAILED} included"
+        found.append(Limit(Effect.WEAKER, f"require.{Requirement.PREDICATES}", told))
     found += [
         Limit(Effect.WEAKER, f"rule {rule.name}", "rules in CEL are not translated") for rule in policy.rules
     ]

@@ -18,7 +18,7 @@ from chains.statements.statement import Statement
 from chains.tekton.late_changes import BOOKKEEPING, Difference, is_replaced, sidecar_differences, sidecars_of
 from chains.tekton.raw import mapping_at, objects_at, text_at
 from chains.tekton.snapshot import RunSnapshot
-from storage import lean_json
+from chains.verify.runs.exact import exact
 
 Json = Any
 Sidecar = tuple[str, str]
@@ -164,7 +164,7 @@ def _settle_content(
 ) -> None:
     """Decode a dependency that contains a whole TaskRun, without what may have changed since."""
     try:
-        raw = lean_json.loads(b64decode(text_at(item, "content")))
+        raw = exact(b64decode(text_at(item, "content")))
     except ValueError:
         return
     if text_at(raw, "kind") != "TaskRun":

@@ -8,6 +8,7 @@ run, because a task chooses its subjects itself through its results.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice, product
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from chains.statements.statement import SCAI, SLSA_V02, SLSA_V1, ResourceDescrip
 from chains.tekton.snapshot import RunSnapshot
 from chains.text import excerpt
 from chains.verify.reasons import Reason, Result
+from chains.verify.runs.exact import exact, to_text
 from chains.verify.runs.replaced_sidecars import (
     replaced_in,
     replaced_when_signed,
@@ -31,6 +33,7 @@ from chains.verify.runs.replaced_sidecars import (
 )
 from chains.verify.subject import Authentic
 from chains.verify.verdict import Check
+from signers.formats.dsse import MAX_PAYLOAD_VALUES
 
 REPORT_CHECK = "execution-report"
 MATCH_CHECK = "statement-matches-run"
@@ -90,7 +93,8 @@ class RunWanted:
         """Return the checks that connect a statement with the run, depending on its predicate type."""
         kind = found.statement.predicate_type
         if kind == SCAI:
-            return [self._match_report(found.statement)]
+            predicate = exact(found.payload, MAX_PAYLOAD_VALUES).get("predicate", {})
+            return [self._match_report(replace(found.statement, predicate=predicate))]
         if kind in _FORMATS:
             return self._match_provenance(found)
         actual = f"a statement of type {kind}, which nothing binds to a run"
@@ -149,7 +153,7 @@ class RunWanted:
 
     def _compare(self, found: Authentic) -> list[Check]:
         """Compare provenance in every field; if it differs, again without what changes after a run's end."""
-        signed = orjson.loads(found.payload)
+        signed = exact(found.payload, MAX_PAYLOAD_VALUES)
         claims = found.statement.predicate_type, builder_id(found.statement), build_type(found.statement)
         name, best = self._nearest(signed, *claims, late=False)
         beside: list[Check] = []
@@ -239,13 +243,13 @@ def _without_common(
     ours: list[tuple[int, _Value]], theirs: list[tuple[int, _Value]]
 ) -> tuple[list[tuple[int, _Value]], list[tuple[int, _Value]]]:
     """Return both lists without the items that both have, each as often as both have it."""
-    left = [(index, value, orjson.dumps(value, option=orjson.OPT_SORT_KEYS)) for index, value in theirs]
+    left = [(index, value, to_text(value)) for index, value in theirs]
     counts: dict[bytes, int] = {}
     for _, _, text in left:
         counts[text] = counts.get(text, 0) + 1
     kept = []
     for index, value in ours:
-        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        text = to_text(value)
         if counts.get(text):
             counts[text] -= 1
         else:
@@ -265,7 +269,7 @@ def _is_equal(given: Any, signed: Any) -> bool:
 
 
 def _show(value: Any) -> str:
-    return "nothing" if value is _MISSING else excerpt(orjson.dumps(value).decode(), _SHOWN)
+    return "nothing" if value is _MISSING else excerpt(to_text(value).decode(), _SHOWN)
 
 
 def _fail(check: str, expected: str, actual: str) -> Check:

@@ -536,12 +536,27 @@ def test_lint_warns_of_what_accepts_too_much(tmp_path: Path) -> None:
     assert linted(door(accepted(maxLevel=1)), tmp_path) == {"vsa_without_max_age", "level_out_of_reach"}
 
 
-def test_lint_warns_of_a_summary_that_must_exist_and_is_not_read(tmp_path: Path) -> None:
+def test_a_summary_that_must_exist_must_say_passed(tmp_path: Path) -> None:
     written = document(require={"predicates": [VSA], "namespaces": ["ci"]})
     assert linted(written, tmp_path) == {"vsa_unread"}
+    older = document(
+        require={"predicates": ["https://slsa.dev/verification_summary/v0.2"], "namespaces": ["ci"]}
+    )
+    assert linted(older, tmp_path) == {"vsa_unread"}
     signers = [{"predicateType": VSA, "keys": [{"pem": public("verifier").pem.decode()}]}]
-    unread = document(require={"predicates": [VSA]}, signers=signers)
-    assert verdict(unread, form_b(tekton()), held(failed())).verdict is Verdict.VERIFIED
+    demanding = document(require={"predicates": [VSA]}, signers=signers)
+    built, passed, refused = form_b(tekton()), held(vsa()), held(failed())
+    unreadable = held(vsa(verificationResult="passed"))
+    assert wrong(verdict(demanding, built, passed)) == {}
+    assert wrong(verdict(demanding, built, refused, passed, unreadable)) == {}
+    for bad in (refused, unreadable):
+        found = verdict(demanding, built, bad)
+        assert found.verdict is Verdict.FAILED
+        assert wrong(found) == {"predicates": "verification_failed"}
+    away = verdict(demanding, built, refused, Broken())
+    assert away.verdict is Verdict.INDETERMINATE
+    assert wrong(away) == {"predicates": "store_unavailable"}
+    assert wrong(verdict(demanding, built)) == {"predicates": "predicate_missing"}
 
 
 def test_lint_warns_of_an_identity_that_builds_and_verifies(tmp_path: Path) -> None:

@@ -175,7 +175,24 @@ def test_no_identity_of_a_stranger_makes_an_expression_slow(pattern: str) -> Non
     assert wanted.matches("aab" if pattern.endswith("b") else "aa")
 
 
-def test_an_expression_with_look_around_is_still_compared() -> None:
-    wanted = NameWanted(r"(?!evil)[a-z]+@example\.com", is_regexp=True)
-    assert wanted.matches("ci@example.com")
-    assert not wanted.matches("evil@example.com")
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(?!evil)[a-z]+",
+        r"(?<=a)b",
+        r"(a)\1",
+        r"(a+)+\b",
+        r"(?m)^(a+)+$",
+        r"(?>a+)b",
+        r"(?:a{100}){100}",
+    ],
+)
+def test_an_expression_that_a_name_could_make_slow_is_a_usage_error(pattern: str) -> None:
+    with pytest.raises(UsageError, match="cannot be compared with every name in bounded time"):
+        NameWanted(pattern, is_regexp=True)
+    for name in ("identity", "issuer"):
+        options = {"identity": "a", "issuer": "b"} | {f"{name}_regexp": pattern}
+        del options[name]
+        with pytest.raises(UsageError, match="give the exact name"):
+            CertificateWanted.from_options(**options)
+    assert NameWanted(pattern).matches(pattern)
