@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,10 +18,13 @@ import orjson
 
 from chains.assembly.flow import open_flow
 from chains.attest.batch import attest_all
+from chains.audit.ledger.entries import EntryKind, GapEntry, Run, RunEntry
+from chains.audit.ledger.writer import LogWriter
 from chains.config.parse import parse_config
 from chains.tekton.run_files import Intake
 from signers.keys.keyfile import generate_key, write_key_pair
 from tests.owners import owned, task_reference
+from tests.unit.chains.audit.ledger.made import ORIGIN, Clock, close_due, sealer_of
 
 Json = Any
 CONFIG = {
@@ -31,11 +35,11 @@ CONFIG = {
     "filter.skip": "example.com/no-provenance",
 }
 HOLES = (
-    "deleted", "removed", "replaced", "stranger", "marked", "skipped", "failed", "stripped", "child",
+    "deleted", "removed", "replaced", "stranger", "marked", "skipped", "failed", "stripped", "child", "gap",
 )  # fmt: skip
 EXPECTED = {
     "deleted": ("missing", "deleted_without_evidence", None),
-    "removed": ("missing", "no_evidence", None),
+    "removed": ("missing", "evidence_gone", None),
     "replaced": ("failed", "evidence_invalid", "run_mismatch"),
     "stranger": ("failed", "evidence_invalid", "key_unknown"),
     "marked": ("missing", "marked_without_evidence", None),
@@ -43,7 +47,10 @@ EXPECTED = {
     "failed": ("failed", "attesting_failed", None),
     "stripped": ("missing", "finalizer_stripped", None),
     "child": ("missing", "child_unknown", None),
+    "gap": ("unknown", "in_gap", None),
 }
+GAP = ("2026-11-01T10:00:00.000000Z", "2026-11-01T11:00:00.000000Z")
+"""The hour in which no controller ran."""
 FINALIZER = "chains.tekton.dev/taskrun"
 
 
@@ -137,6 +144,7 @@ class World:
         return [
             "audit", "--runs", str(where / "runs.json"), "--audit-log", str(where / "log"),
             "--store", f"oci-layout:{where / 'layout'}", "--key", str(where / "good.pub"),
+            "--ledger", str(where / "ledger"), "--ledger-key", str(where / "ledger.pub"),
             "--config", str(where / "config.json"), *more,
         ]  # fmt: skip
 
@@ -156,11 +164,15 @@ def make_world(folder: Path, count: int, each: int) -> World:
             world.expected[_make_pipeline(number, count, made)] = EXPECTED[hole]
             world.finished += 3
             continue
-        _make_task(hole, task_run(number), number, made)
+        if hole == "gap":
+            made.lost.append(with_metadata(task_run(number), creationTimestamp="2026-11-01T09:59:00Z"))
+        else:
+            _make_task(hole, task_run(number), number, made)
         world.finished += hole != "skipped"
         if hole:
             world.expected[uid_of(number)] = EXPECTED[hole]
     _write(world, made)
+    _write_ledger(world, made)
     _attest(world, made.good, "good")
     _attest(world, made.stranger, "bad")
     _remove(folder / "layout", set(made.removed))
@@ -169,12 +181,14 @@ def make_world(folder: Path, count: int, each: int) -> World:
 
 @dataclass
 class _Made:
-    """Runs of the export, runs to attest with either key, UIDs to take out of the store, and the log."""
+    """Runs of the export, runs to attest with either key, UIDs to take out of the store, runs that were gone
+    when the controller came back, and the log."""
 
     exported: list[Json] = field(default_factory=list)
     good: list[Json] = field(default_factory=list)
     stranger: list[Json] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    lost: list[Json] = field(default_factory=list)
     log: list[Json] = field(default_factory=list)
 
 
@@ -238,6 +252,55 @@ def _write(world: World, made: _Made) -> None:
     for name, part in (("audit-2026.log", made.log[:half]), ("audit.log", made.log[half:])):
         lines = b"".join(orjson.dumps(one) + b"\n" for one in part)
         (world.folder / "log" / name).write_bytes(lines)
+
+
+def _write_ledger(world: World, made: _Made) -> None:
+    """Write the ledger of a controller that was down for an hour, in which the lost runs vanished.
+
+    It never saw the runs that were deleted at once. Of those with good evidence it says so, of the others
+    nothing.
+    """
+    at = datetime(2026, 10, 1, tzinfo=UTC)
+    clock, sealer = Clock(at), sealer_of(world.folder)
+    (world.folder / "ledger.pem").chmod(0o600)
+    (world.folder / "ledger.pub").write_bytes(sealer.signer.public_pem)
+    attested = {raw["metadata"]["uid"] for raw in made.good}
+    writer = LogWriter(world.folder / "ledger", ORIGIN, clock)
+    for start in range(0, len(made.exported), 500):
+        facts = []
+        for raw in made.exported[start : start + 500]:
+            run, ended = _run(raw), raw["status"]["completionTime"]
+            created, succeeded = (
+                raw["metadata"]["creationTimestamp"],
+                raw["status"]["conditions"][0]["status"] == "True",
+            )
+            facts += [
+                RunEntry(at, EntryKind.SEEN, run, created=created),
+                RunEntry(at, EntryKind.FINISHED, run, completed=ended, succeeded=succeeded),
+            ]
+            if run.uid in attested:
+                facts.append(RunEntry(at, EntryKind.EVIDENCED, run))
+        assert not any(writer.append(facts))
+    clock.now, end = (datetime.fromisoformat(one) for one in GAP)
+    begun = [
+        RunEntry(at, EntryKind.SEEN, _run(raw), created=raw["metadata"]["creationTimestamp"])
+        for raw in made.lost
+    ]
+    assert not any(writer.append(begun))
+    since, clock.now = clock.now, end
+    gone = [
+        RunEntry(at, EntryKind.REMOVED, _run(raw), reason="gone when the watch began again")
+        for raw in made.lost
+    ]
+    assert not any(writer.append([GapEntry(at, since, end, "no controller ran"), *gone]))
+    clock.move(days=1)
+    assert close_due(writer, sealer, clock.now)
+    writer.close()
+
+
+def _run(raw: Json) -> Run:
+    metadata = raw["metadata"]
+    return Run(raw["kind"], metadata["namespace"], metadata["name"], metadata["uid"])
 
 
 def _attest(world: World, runs: list[Json], key: str) -> None:

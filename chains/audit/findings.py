@@ -48,6 +48,7 @@ class Why(StrEnum):
     NO_EVIDENCE = "no_evidence"
     MARKED_WITHOUT_EVIDENCE = "marked_without_evidence"
     DELETED_WITHOUT_EVIDENCE = "deleted_without_evidence"
+    EVIDENCE_GONE = "evidence_gone"
     FINALIZER_STRIPPED = "finalizer_stripped"
     CHILD_UNKNOWN = "child_unknown"
     NOT_DESCRIBABLE = "not_describable"
@@ -58,6 +59,7 @@ class Why(StrEnum):
     IN_GAP = "in_gap"
     CHILD_BY_NAME = "child_by_name"
     LEFT_OUT = "left_out"
+    LEFT_OUT_THEN = "left_out_then"
     NOT_ENDED = "not_ended"
     DELETED_BEFORE_END = "deleted_before_end"
 

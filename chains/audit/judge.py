@@ -1,7 +1,8 @@
 """One run of a population, compared with evidence: it verifies now, or why it does not.
 
-Evidence alone makes a run evidenced. Marks on a run and what a ledger says are only told: anybody who may
-write to a run can mark it, and a ledger says what was stored then.
+Evidence alone makes a run evidenced. A mark on a run is only told, because anybody who may write to a run can
+mark it. A signed ledger says what was stored then, not what is there now. It is believed that a run was left
+out.
 """
 
 from __future__ import annotations
@@ -178,13 +179,7 @@ class Judge:
             return Answer(State.SKIPPED, Why.LEFT_OUT, left_out)
         if problem:
             return Answer(State.UNATTESTABLE, Why.NOT_DESCRIBABLE, problem)
-        told = f": {excerpt(run.mark_reason, _LONGEST)}" if run.mark_reason else ""
-        if run.mark == "failed":
-            return Answer(State.FAILED, Why.ATTESTING_FAILED, f"the controller could not attest it{told}")
-        if run.stripped:
-            words = f"its finalizer was taken off by {run.stripped}, before it was attested"
-            return Answer(State.MISSING, Why.FINALIZER_STRIPPED, words)
-        return _marked_or_deleted(run, told)
+        return _recorded(run) or _marked(run) or _deleted(run)
 
     def left_out(self, raw: Mapping[str, Json]) -> str:
         """Return why the configuration leaves a run out, empty if it does not or there is none."""
@@ -243,16 +238,39 @@ def _undecided(found: Verification, summary: str) -> Answer:
     return Answer(State.UNKNOWN, Why.STORE_UNAVAILABLE, summary, _code(error))
 
 
-def _marked_or_deleted(run: KnownRun, told: str) -> Answer | None:
+def _recorded(run: KnownRun) -> Answer | None:
+    """Return what a signed ledger says about a run of which no store gave evidence."""
+    told = f": {excerpt(run.recorded_reason, _LONGEST)}" if run.recorded_reason else ""
+    if run.recorded == "evidenced":
+        words = "the ledger says that its evidence was stored, and no store has it"
+        return Answer(State.MISSING, Why.EVIDENCE_GONE, words)
+    if run.recorded == "skipped":
+        return Answer(State.SKIPPED, Why.LEFT_OUT_THEN, f"the ledger says that it was left out{told}")
+    if run.recorded == "failed":
+        return Answer(State.FAILED, Why.ATTESTING_FAILED, f"the controller could not attest it{told}")
+    return None
+
+
+def _marked(run: KnownRun) -> Answer | None:
+    told = f": {excerpt(run.mark_reason, _LONGEST)}" if run.mark_reason else ""
+    if run.mark == "failed":
+        return Answer(State.FAILED, Why.ATTESTING_FAILED, f"the controller could not attest it{told}")
+    if run.stripped:
+        words = f"its finalizer was taken off by {run.stripped}, before it was attested"
+        return Answer(State.MISSING, Why.FINALIZER_STRIPPED, words)
     if run.mark:
         words = f"it is marked {run.mark!r}{told}, and no store has evidence; anybody can write a mark"
         return Answer(State.MISSING, Why.MARKED_WITHOUT_EVIDENCE, words)
-    if run.deleted:
-        by = f" by {run.deleted_by}" if run.deleted_by else ""
-        gone = f" ({run.vanished})" if run.vanished else ""
-        words = f"it was deleted at {run.deleted}{by}{gone}, and no store has evidence"
-        return Answer(State.MISSING, Why.DELETED_WITHOUT_EVIDENCE, words)
     return None
+
+
+def _deleted(run: KnownRun) -> Answer | None:
+    if not run.deleted:
+        return None
+    by = f" by {run.deleted_by}" if run.deleted_by else ""
+    gone = f" ({run.vanished})" if run.vanished else ""
+    words = f"it was deleted at {run.deleted}{by}{gone}, and no store has evidence"
+    return Answer(State.MISSING, Why.DELETED_WITHOUT_EVIDENCE, words)
 
 
 def finds_runs(store: Store) -> bool:

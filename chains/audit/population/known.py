@@ -24,6 +24,10 @@ MOST_RUNS = 2_000_000
 MOST_DIFFERENCES = 10_000
 """Differences that are kept; further ones are counted."""
 _COMPARED = ("kind", "namespace", "name", "created", "finished", "outcome")
+_TAKEN = (
+    "deleted", "deleted_by", "stripped", "vanished", "parent", "children", "recorded", "recorded_reason",
+)  # fmt: skip
+"""Fields of which the last one that says something counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,8 @@ class KnownRun:
     children: tuple[str, ...] = ()
     mark: str = ""
     mark_reason: str = ""
+    recorded: str = ""
+    recorded_reason: str = ""
     sources: int = 0
     """A bit for each source that knows the run, in the order of the sources."""
     place: tuple[int, int] | None = None
@@ -244,7 +250,7 @@ class Population:
                 )  # fmt: skip
             elif known == number:
                 setattr(run, name, theirs)
-        for name in ("deleted", "deleted_by", "stripped", "vanished", "parent", "children"):
+        for name in _TAKEN:
             setattr(run, name, getattr(seen, name) or getattr(run, name))
         if seen.mark:
             run.mark, run.mark_reason = seen.mark, seen.mark_reason

@@ -5,17 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 
 from chains.audit.ledger.entries import moment
-from chains.audit.ledger.state import LedgerRun, LedgerState, RunState
+from chains.audit.ledger.state import DECIDED, LedgerRun, LedgerState, RunState
 from chains.audit.population.known import Gap, Population, Source
 from chains.audit.population.sighting import KINDS, Sighting
 
 _KINDS = {kind.lower(): kind for kind in KINDS}
-_MARKS = {RunState.EVIDENCED: "true", RunState.FAILED: "failed", RunState.SKIPPED: "skipped"}
-"""The marks that the controller writes to a run together with such an entry."""
 
 
 def add_ledger(state: LedgerState, name: str, population: Population) -> Source:
-    """Add the runs of a ledger that was read. What is wrong with the ledger is a problem of the source."""
+    """Add the runs of a ledger that was read. What is wrong with the ledger is a problem of the source.
+
+    What it says became of a run is taken over only if nothing is wrong with it, and the day is signed.
+    """
     source = population.source(
         Source(
             name=f"ledger ({name})",
@@ -33,28 +34,34 @@ def add_ledger(state: LedgerState, name: str, population: Population) -> Source:
         )
     )
     for run in state.runs.values():
-        source.finished += run.finished is not None
-        population.add(source, _sighting(run))
+        seen = _sighting(run, is_signed=state.is_sound and _is_before(run.decided, state.until))
+        source.finished += seen.is_finished
+        population.add(source, seen)
     return source
 
 
-def _sighting(run: LedgerRun) -> Sighting:
+def _sighting(run: LedgerRun, *, is_signed: bool) -> Sighting:
     is_removed = run.state is RunState.REMOVED
-    ended = run.completed or run.finished
+    is_finished = run.finished is not None or run.state in DECIDED
+    ended = run.completed or run.finished or run.decided
     return Sighting(
         kind=_KINDS.get(run.run.kind.lower(), run.run.kind),
         namespace=run.run.namespace,
         name=run.run.name,
         uid=run.uid,
         created=_text(run.created),
-        finished=_text(ended) if run.finished is not None else "",
+        finished=_text(ended) if is_finished else "",
         outcome="" if run.succeeded is None else str(run.succeeded),
         deleted=_text(run.decided) if is_removed else "",
         vanished=run.reason or "it was gone before its end was seen" if is_removed else "",
         parent=run.run.parent,
-        mark=_MARKS.get(run.state, ""),
-        mark_reason=run.reason if run.state in _MARKS else "",
+        recorded=run.state.value if is_signed and run.state in DECIDED else "",
+        recorded_reason=run.reason if is_signed and run.state in DECIDED else "",
     )
+
+
+def _is_before(at: datetime | None, end: datetime | None) -> bool:
+    return at is not None and end is not None and at <= end
 
 
 def _text(at: datetime | None) -> str:

@@ -50,6 +50,9 @@ class Sighting:
     children: tuple[str, ...] = ()
     mark: str = ""
     mark_reason: str = ""
+    recorded: str = ""
+    """What a signed ledger says became of the run: ``evidenced``, ``failed`` or ``skipped``."""
+    recorded_reason: str = ""
     whole: bytes = b""
 
     @property

@@ -49,7 +49,7 @@ def _audit(options: Options) -> int:
     async def work(population: Population) -> Audit:
         asked = open_verifier(options, settings, now)
         try:
-            await read_sources(options, population)
+            await read_sources(options, population, now)
             bar = Progress(len(population), "runs")
             judge = Judge(asked.verifier, population, settings.config if settings.given else None, now)
             try:

@@ -11,11 +11,13 @@ from chains.assembly.stores import open_url, store_options
 from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.assembly.workspace import Settings
 from chains.audit.compare import Period
+from chains.audit.ledger.read import read_ledger
 from chains.audit.population.audit_log import read_audit_log
 from chains.audit.population.cluster import read_cluster
 from chains.audit.population.counters import Counters, parse_counters
 from chains.audit.population.exports import read_exports
 from chains.audit.population.known import Population
+from chains.audit.population.ledger import add_ledger
 from chains.audit.population.tekton_results import read_results_api, read_results_files
 from chains.cli.arguments import FILE, Option, Options, config, store
 from chains.cli.cluster import cluster_options, split_names
@@ -52,6 +54,14 @@ def source_options() -> list[Option]:
             type=FILE,
         ),
         Option("--tekton-results-ca-file", "a CA that is trusted for that API", metavar="FILE", type=FILE),
+        _many("--ledger", "the controller's ledger", "FOLDER"),
+        Option(
+            "--ledger-key",
+            "a public key that may sign days of the ledger; may be repeated",
+            repeatable=True,
+            metavar="PUB",
+            type=FILE,
+        ),
         _many("--counters", "metrics of Tekton's controller, as a cross-check", "FILE"),
         *cluster_options(),
         _time("--from", "only runs that ended from this time on"),
@@ -95,13 +105,15 @@ def _moment(text: str, option: str, now: datetime) -> datetime | None:
         raise UsageError(f"{option}: {text!r} is no time: write 2026-01-02T03:04:05Z, 36h or 7d") from error
 
 
-async def read_sources(options: Options, population: Population) -> None:
+async def read_sources(options: Options, population: Population, now: datetime) -> None:
     """Read every source that the options name into the population. Raises :class:`UsageError` for none."""
-    if not (options.runs or options.cluster or options.audit_log or options.tekton_results):
+    named = ("runs", "cluster", "ledger", "audit_log", "tekton_results")
+    if not any(getattr(options, name) for name in named):
         raise UsageError(
-            "no source of runs: pass --runs FILE, --cluster, --audit-log FILE or --tekton-results URL|FILE; "
-            "docs/audit.md says what each can show"
+            "no source of runs: pass --runs FILE, --cluster, --ledger FOLDER, --audit-log FILE or "
+            "--tekton-results URL|FILE; docs/audit.md says what each can show"
         )
+    _read_ledgers(options, population, now)
     namespaces = split_names(options.namespace)
     if options.runs:
         read_exports(options.runs, population)
@@ -117,6 +129,19 @@ async def read_sources(options: Options, population: Population) -> None:
     if options.cluster:
         async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
             await read_cluster(cluster, namespaces, population)
+
+
+def _read_ledgers(options: Options, population: Population, now: datetime) -> None:
+    if not options.ledger:
+        if "ledger_key" in options.given:
+            raise UsageError("--ledger-key belongs to --ledger FOLDER")
+        return
+    if not options.ledger_key:
+        raise UsageError("--ledger needs --ledger-key PUB: the key that signs the days of the ledger")
+    keys = open_listed_keys(options.ledger_key)
+    root = None if options.trusted_root is None else open_trusted_root(options.trusted_root)
+    for folder in options.ledger:
+        add_ledger(read_ledger(Path(folder), keys, now, root), folder, population)
 
 
 def _results_access(url: str, options: Options) -> Access:

@@ -164,12 +164,26 @@ def test_a_ledger_gives_its_runs_its_gaps_and_what_is_wrong_with_it() -> None:
     one, two = "2026-01-01T01:00:00.000000Z", "2026-01-01T02:00:00.000000Z"
     assert found == {
         "open": ("", "", "", "", ""),
-        "done": (one, "False", "", "", "true"),
+        "done": (one, "False", "", "", ""),
         "gone": ("", "", two, "deleted unfinished", ""),
     }
     assert source.gaps == [Gap(one, two, "down")]
     assert source.problems == ["log: a day is missing"]
     assert (source.since, source.until, source.runs, source.finished) == (one, two, 3, 1)
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_only_the_signed_days_of_a_sound_ledger_say_what_became_of_a_run(is_signed: bool) -> None:
+    at = datetime(2026, 1, 1, 1, tzinfo=UTC)
+    run = ledger_run("skipped", ledger.RunState.SKIPPED, decided=at, reason="left out: old")
+    until = datetime(2026, 1, 1, 2 if is_signed else 0, tzinfo=UTC)
+    state = ledger.LedgerState({run.uid: run}, (), (), (), since=at, until=until)
+    with Population() as population:
+        add_ledger(state, "folder", population)
+        (known,) = population
+    assert known.is_finished
+    expected = ("skipped", "left out: old") if is_signed else ("", "")
+    assert (known.recorded, known.recorded_reason) == expected
 
 
 def test_counters_are_compared_and_decide_nothing() -> None:
