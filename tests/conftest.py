@@ -19,12 +19,14 @@ from tests.testbed.build import BuildError, GoMissingError, binary
 from tests.testbed.clouds import archivista, containeranalysis, firestore, gcs, mongo
 from tests.testbed.cluster import ApiServer
 from tests.testbed.commands import Command
+from tests.testbed.controller_manager import controller_manager
 from tests.testbed.cosign import Cosign, cosign_in
 from tests.testbed.images import Registry
 from tests.testbed.key_services.every import KeyServices
 from tests.testbed.node import cluster as node
 from tests.testbed.peer_client import PeerStores
 from tests.testbed.pod_builder import PodBuilder
+from tests.testbed.process import Running
 from tests.testbed.s3 import S3Server
 from tests.testbed.sigstore import SigstoreServices, sigstore
 
@@ -47,6 +49,7 @@ BUILT_FOR = {
     "peer_stores": "peer-stores",
     "api_server": "etcd kube-apiserver",
     "kubectl": "kubectl",
+    "kube_controller_manager": "kube-controller-manager",
     "pod_builder": "pods",
     "tekton_entrypoint": "tekton-entrypoint",
     "sigstore_services": "fulcio rekor timestamp-authority",
@@ -158,6 +161,18 @@ def kubectl(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> 
     home = tmp_path_factory.mktemp("kubectl-home")
     settings = {"KUBECONFIG": str(api_server.kubeconfig(home))}
     return Command("kubectl", binary("kubectl"), home, settings)
+
+
+@pytest.fixture(scope="session")
+def kube_controller_manager(
+    api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """Kubernetes' own controllers of Deployments and ReplicaSets beside the API server."""
+    folder = tmp_path_factory.mktemp("controller-manager")
+    with controller_manager(
+        api_server, folder, ("deployment-controller", "replicaset-controller")
+    ) as manager:
+        yield manager
 
 
 @pytest.fixture(scope="session")

@@ -131,14 +131,15 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
         await policies.look()
         health_runner = web.AppRunner(health.application(), access_log=None)
         stack.push_async_callback(health_runner.cleanup)
+        answering = application(validator, mutator, policies, answers, metrics, events)
+        await _listen(stack, answering, health.stopping, options, certificate, shares_port=part is not None)
+        # after the port of the webhook: whoever finds the process ready sends requests
         await health_runner.setup()
         if part is None:
             await web.TCPSite(health_runner, port=options.health_port).start()
         else:
             await web.SockSite(health_runner, part.health).start()
             _end_with_parent(part.parent, stop)
-        answering = application(validator, mutator, policies, answers, metrics, events)
-        await _listen(stack, answering, options, certificate, shares_port=part is not None)
         tasks = [
             asyncio.create_task(policies.watch()),
             asyncio.create_task(certificate.watch()),
@@ -171,12 +172,24 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
 async def _listen(
     stack: AsyncExitStack,
     answering: web.Application,
+    stopping: asyncio.Event,
     options: AdmissionOptions,
     certificate: Certificate,
     *,
     shares_port: bool,
 ) -> None:
-    """Answer on the port of the webhook."""
+    """Answer on the port of the webhook. Once the server is stopping, each answer ends its connection.
+
+    The API server uses a connection for many requests, and fails one that it sends while the connection is
+    closed. After an answer with ``Connection: close`` it opens another one, to a replica that stays.
+    """
+
+    async def close(_: web.Request, response: web.StreamResponse) -> None:
+        if stopping.is_set():
+            response.headers["Connection"] = "close"  # the headers are made before this is called
+            response.force_close()
+
+    answering.on_response_prepare.append(close)
     runner = web.AppRunner(
         answering, access_log=None, keepalive_timeout=_KEEP_SECONDS, shutdown_timeout=_DRAIN_SECONDS
     )

@@ -14,7 +14,7 @@ from chains.policy.document.format import Mode
 from chains.policy.guidance import GUIDANCE
 from chains.policy.opened import OpenedPolicy
 from chains.policy.reasons import PolicyReason
-from chains.policy.verdict import Decision, PolicyVerdict, strictest_first
+from chains.policy.verdict import Decision, PolicyCheck, PolicyVerdict, strictest_first
 from chains.text import excerpt
 from chains.verify.reasons import Reason, Result
 from chains.verify.search import Search
@@ -74,8 +74,17 @@ def ruling_of(verdicts: Sequence[PolicyVerdict]) -> Ruling:
         wrong.reason.value if wrong.reason else "",
         excerpt(wrong.expected, _LONGEST),
         excerpt(wrong.actual, _LONGEST),
-        excerpt(wrong.guidance, _LONGEST),
+        _guidance(wrong),
     )
+
+
+def _guidance(wrong: PolicyCheck) -> str:
+    """Return what to do, after the exemption that ended: until then, the image was allowed."""
+    ended = [
+        f"an exemption ended at {one.until:%Y-%m-%dT%H:%M:%SZ}: {one.reason} ({one.reference})"
+        for one in wrong.expired[:1]
+    ]
+    return "; ".join(excerpt(part, _LONGEST) for part in (*ended, wrong.guidance) if part)
 
 
 def undecided(policies: Sequence[OpenedPolicy], image: Image, why: str, now: datetime) -> Ruling:

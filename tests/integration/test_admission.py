@@ -12,7 +12,6 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +40,7 @@ from tests.testbed.cluster import MERGE, ApiError, ApiServer
 from tests.testbed.commands import Command, CommandError
 from tests.testbed.images import Registry
 from tests.testbed.kustomize import build
-from tests.testbed.registry_proxy import RegistryProxy, nothing, registry_proxy
+from tests.testbed.registry_proxy import RegistryProxy, nothing, proxy_in_thread
 
 pytestmark = pytest.mark.server
 Json = Any
@@ -49,22 +48,6 @@ BUILDER = "https://tekton.dev/chains/v2"
 UNKNOWN = "sha256:" + "0" * 64
 PROCESSES = 2
 DEPLOY = Path(__file__).parents[2] / "deploy" / "admission"
-
-
-@contextmanager
-def proxy_in_thread(target: str) -> Iterator[RegistryProxy]:
-    """Run the proxy of a registry beside the test."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    around = registry_proxy(target)
-    try:
-        yield asyncio.run_coroutine_threadsafe(around.__aenter__(), loop).result(60)
-    finally:
-        asyncio.run_coroutine_threadsafe(around.__aexit__(None, None, None), loop).result(60)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(60)
-        loop.close()
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from chains.admission.authority import new_authority, new_leaf
-from tests.integration.test_admission import BUILDER, proxy_in_thread
+from tests.integration.test_admission import BUILDER
 from tests.integration.test_deploy import apply
 from tests.interop.attested import Attested, attest_image
 from tests.testbed.admission_server import AdmissionServer, pod
@@ -33,7 +33,7 @@ from tests.testbed.cluster import ApiError, ApiServer
 from tests.testbed.commands import Command
 from tests.testbed.images import Registry
 from tests.testbed.kustomize import build
-from tests.testbed.registry_proxy import RegistryProxy, nothing
+from tests.testbed.registry_proxy import RegistryProxy, nothing, proxy_in_thread
 from tests.unit.test_deploy import (
     API_SERVER,
     DEPLOY,

@@ -127,12 +127,25 @@ class AdmissionServer:
                 )
             time.sleep(0.05)
 
-    def register(self, kind: str, name: str, selector: Json, *, timeout: int) -> None:
-        """Create the shipped ``validating`` or ``mutating`` configuration, for the namespaces of a selector."""
+    def register(
+        self,
+        kind: str,
+        name: str,
+        selector: Json,
+        *,
+        timeout: int,
+        port: int = 0,
+        rules: Sequence[Json] = (),
+    ) -> None:
+        """Create the shipped ``validating`` or ``mutating`` configuration, for the namespaces of a selector.
+
+        ``port`` is asked in place of the server's own. ``rules`` come in addition to those of the shipped one.
+        """
         webhook = shipped_webhook(kind)
         ca = base64.b64encode(self.certificates.ca_file.read_bytes()).decode()
         path = webhook["clientConfig"]["service"]["path"]
-        client = {"url": f"https://127.0.0.1:{self.ports[0]}{path}", "caBundle": ca}
+        client = {"url": f"https://127.0.0.1:{port or self.ports[0]}{path}", "caBundle": ca}
+        webhook["rules"] += rules
         webhook |= {"timeoutSeconds": timeout, "namespaceSelector": selector, "clientConfig": client}
         place = f"{REGISTRATION}/{kind}webhookconfigurations"
         self.api.request("POST", place, {"metadata": {"name": name}, "webhooks": [webhook]})

@@ -61,6 +61,7 @@ PROGRAMS = {
     "rekor": Program("tools", "github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix"),
     "timestamp-authority": Program("tools", "./timestamp"),
     "policy-tester": Program("policycontroller", "github.com/sigstore/policy-controller/cmd/tester"),
+    "policy-webhook": Program("policycontroller", "github.com/sigstore/policy-controller/cmd/webhook"),
     "kyverno": Program("kyverno", "github.com/kyverno/kyverno/cmd/cli/kubectl-kyverno"),
     "slsa-verifier": Program("slsaverifier", "github.com/slsa-framework/slsa-verifier/v2/cli/slsa-verifier"),
     "gatekeeper": Program("gatekeeper"),

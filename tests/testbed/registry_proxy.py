@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -81,3 +83,19 @@ async def registry_proxy(target: str) -> AsyncIterator[RegistryProxy]:
         yield proxy
     finally:
         await runner.cleanup()
+
+
+@contextmanager
+def proxy_in_thread(target: str) -> Iterator[RegistryProxy]:
+    """Run the proxy of a registry beside the test."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    around = registry_proxy(target)
+    try:
+        yield asyncio.run_coroutine_threadsafe(around.__aenter__(), loop).result(60)
+    finally:
+        asyncio.run_coroutine_threadsafe(around.__aexit__(None, None, None), loop).result(60)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(60)
+        loop.close()

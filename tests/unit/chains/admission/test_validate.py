@@ -323,6 +323,20 @@ def test_an_exempt_image_is_allowed_also_while_the_registry_is_away(tmp_path: Pa
     assert (found.decision, found.judged[0].ruling.is_met) == (Decision.ALLOW, True)
 
 
+def test_a_denial_says_that_an_exemption_ended_and_which_one(tmp_path: Path) -> None:
+    exemption = {
+        "image": REF,
+        "rules": ["evidence"],
+        "until": "2026-01-01T00:00:00Z",
+        "reason": "bought",
+        "reference": "SEC-1",
+    }
+    found = Made(tmp_path, document(exemptions=[exemption]), stores=[Shelf()]).answer(pod(REF))
+    assert not found.answer.allowed
+    ended = "got none found; an exemption ended at 2026-01-01T00:00:00Z: bought (SEC-1); build the image with"
+    assert ended in found.answer.message
+
+
 @pytest.mark.parametrize(("mode", "is_allowed"), [("enforce", False), ("warn", True)])
 def test_an_object_with_more_images_than_any_needs_is_not_judged_image_by_image(
     tmp_path: Path, mode: str, is_allowed: bool
