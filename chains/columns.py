@@ -1,12 +1,14 @@
-"""Text for a terminal of a given width: folded lines, and tables that fit."""
+"""Text for a terminal of a given width: folded lines, and tables that fit. Lines of CSV for spreadsheets."""
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from chains.text import plain
+from chains.text import excerpt, plain
 
 _FURTHEST_HANG = 24
 _SHORT_HANG = 4
@@ -98,3 +100,26 @@ def _aligned(cells: Sequence[Sequence[str]]) -> tuple[list[str], int]:
         padded = (cell + " " * (wide - columns_of(cell)) for cell, wide in zip(row, widths, strict=True))
         lines.append("  ".join(padded).rstrip())
     return lines, sum(widths[:-1]) + 2 * (len(widths) - 1)
+
+
+_LONGEST_CELL = 8192
+"""Characters of a cell. Spreadsheets read 32,767."""
+_FORMULA = frozenset("=+-@|%")
+"""Characters with which spreadsheets begin a formula or a command; their wide forms count, too (OWASP, CSV
+injection)."""
+
+
+def csv_line(cells: Sequence[str]) -> str:
+    """Return cells as a line of CSV (RFC 4180), each in quotes, escaped and cut.
+
+    A cell that a spreadsheet takes for a formula gets an apostrophe in front.
+    """
+    written = io.StringIO()
+    csv.writer(written, lineterminator="", quoting=csv.QUOTE_ALL).writerow(map(_csv_cell, cells))
+    return written.getvalue()
+
+
+def _csv_cell(text: str) -> str:
+    shown = plain(excerpt(text, _LONGEST_CELL))
+    first = unicodedata.normalize("NFKC", shown.lstrip()[:1])
+    return f"'{shown}" if first in _FORMULA else shown

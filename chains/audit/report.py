@@ -10,7 +10,7 @@ from xml.sax.saxutils import quoteattr
 
 from chains.audit.findings import Audit, Judged, State, percent, wrong_first
 from chains.audit.population.known import Difference, Source
-from chains.lineage.report import csv_line
+from chains.columns import csv_line
 from chains.text import plain, rfc3339
 
 SCHEMA = "https://provenance.chains/audit/v1"

@@ -47,6 +47,7 @@ _COMMANDS = {
     ),
     "lineage": ("index.lineage:lineage", "show what an image was made from, and what was made from it"),
     "diff": ("index.diff:diff", "say what changed between two builds"),
+    "search": ("index.search:search", "find evidence in an index: by digest, commit, run, signer and more"),
     "preflight": ("policies.preflight:preflight", "say whether every image in use would pass the policies"),
     "policy": ("policies.policy:policy", "check, try, explain and write policies"),
     "admission": ("policies.admission:admission", "answer the API server which images may run"),

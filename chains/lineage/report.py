@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
+from chains.columns import csv_line
 from chains.lineage.blast_radius import BlastRadius, State, Touched
 from chains.lineage.collect import Claim
-from chains.text import excerpt, plain, rfc3339
+from chains.text import rfc3339
 
 COLUMNS = (
     "state", "digest", "name", "distance", "because", "through", "verifiedTime", "statedTime", "signer",
     "predicateType", "run", "runUid", "evidenceDigest", "store", "location", "furtherStatements",
 )  # fmt: skip
-_LONGEST = 8192
-"""Characters of a cell. Spreadsheets read 32,767."""
-_FORMULA = frozenset("=+-@|%")
-"""Characters with which spreadsheets begin a formula or a command; their wide forms count, too (OWASP, CSV
-injection)."""
 
 
 def to_json(found: BlastRadius) -> dict[str, Any]:
@@ -96,17 +89,3 @@ def because(one: Touched) -> str:
     return "; ".join(
         f"{'claims ' if match.is_claimed else ''}{kind} {match.text}" for kind, match in one.because.items()
     )
-
-
-def csv_line(cells: Sequence[str]) -> str:
-    """Return a line of a CSV file, without its end. Cells are escaped, and none is taken for a formula."""
-    written = io.StringIO()
-    csv.writer(written, lineterminator="", quoting=csv.QUOTE_ALL).writerow(map(_cell, cells))
-    return written.getvalue()
-
-
-def _cell(text: str) -> str:
-    """Return a text as a cell. One that a spreadsheet takes for a formula gets an apostrophe in front."""
-    shown = plain(excerpt(text, _LONGEST))
-    first = unicodedata.normalize("NFKC", shown.lstrip()[:1])
-    return f"'{shown}" if first in _FORMULA else shown

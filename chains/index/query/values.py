@@ -39,7 +39,7 @@ _TIME = re.compile(
 _FIRST_YEAR, _LAST_YEAR = 1970, 9998
 _AGE = re.compile(r"(?P<number>[0-9]{1,6})(?P<span>[mhdw])")
 _LONGEST_AGE = timedelta(days=36525)
-KINDS = ("taskrun", "pipelinerun", "customrun")
+KINDS = ("taskrun", "pipelinerun")
 """The kinds that may stand before a run's namespace."""
 _PARTS = 3
 
@@ -52,6 +52,13 @@ TYPES = {
 """Short names of predicate types."""
 VERDICTS = ("verified", "failed", "indeterminate")
 """The words for what a verification of the index said."""
+WORDS: dict[str, tuple[str, ...]] = {
+    Key.TYPE: tuple(TYPES),
+    Key.LEVEL: tuple(map(str, LEVELS)),
+    Key.VERDICT: VERDICTS,
+    Key.OUTCOME: tuple(map(str, RunOutcome)),
+}
+"""The words that a key takes, where it has a list of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,7 @@ def _run(key: Key, raw: Raw) -> RunWanted:
 def _type(key: Key, raw: Raw) -> Word:
     if raw.is_prefix or ":" in raw.text:
         return Word(raw.text, raw.is_prefix)
-    return TYPES[_choice(tuple(TYPES))(key, raw).text]
+    return TYPES[_choice(WORDS[key])(key, raw).text]
 
 
 def _choice(words: Sequence[str]) -> Callable[[Key, Raw], Word]:
@@ -201,9 +208,9 @@ _READERS: dict[Key, Callable[[Key, Raw], Value]] = {
     Key.STEP_IMAGE: _digest_or_word,
     Key.RUN: _run,
     Key.TYPE: _type,
-    Key.LEVEL: _choice(tuple(map(str, LEVELS))),
-    Key.VERDICT: _choice(VERDICTS),
-    Key.OUTCOME: _choice(tuple(map(str, RunOutcome))),
+    Key.LEVEL: _choice(WORDS[Key.LEVEL]),
+    Key.VERDICT: _choice(WORDS[Key.VERDICT]),
+    Key.OUTCOME: _choice(WORDS[Key.OUTCOME]),
     Key.FROM: _moment,
     Key.TO: _moment,
     Key.LAST: _age,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chains.index.query.errors import QueryError
@@ -44,11 +44,13 @@ def _parsed(text: str) -> Query | None:
         return None
 
 
+@settings(deadline=None)
 @given(_ANY | _NEAR)
 def test_any_text_is_a_query_or_the_error_of_a_query(text: str) -> None:
     _parsed(text)
 
 
+@settings(deadline=None)
 @given(_ANY | _NEAR | queries.map(" ".join))
 def test_the_text_of_a_query_is_the_same_query(text: str) -> None:
     query = _parsed(text)
@@ -57,6 +59,7 @@ def test_the_text_of_a_query_is_the_same_query(text: str) -> None:
         assert str(parse(str(query))) == str(query)
 
 
+@settings(deadline=None)
 @given(queries, st.randoms(use_true_random=False))
 def test_the_order_of_terms_changes_nothing(terms: list[str], random: Random) -> None:
     shuffled = list(terms)
@@ -64,6 +67,7 @@ def test_the_order_of_terms_changes_nothing(terms: list[str], random: Random) ->
     assert _parsed(" ".join(terms)) == _parsed("\n".join(shuffled))
 
 
+@settings(deadline=None)
 @given(queries)
 def test_a_term_that_is_repeated_changes_nothing(terms: list[str]) -> None:
     once = _parsed(" ".join(terms))
@@ -71,6 +75,7 @@ def test_a_term_that_is_repeated_changes_nothing(terms: list[str]) -> None:
         assert parse(" ".join((*terms, *terms))) == once
 
 
+@settings(deadline=None)
 @given(st.text(string.ascii_lowercase + "-", min_size=1, max_size=12).filter(lambda name: name[0] != "-"))
 def test_a_key_that_is_not_known_is_never_ignored(name: str) -> None:
     if name in set(Key) or name in {"sha", "sha1", "sha256"}:

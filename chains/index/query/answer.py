@@ -1,0 +1,124 @@
+"""A query and its answer: a page of attestations, how many there are, and what was searched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from chains.errors import UsageError
+from chains.index.database import Place
+from chains.index.query.cursor import cursor_of, position_of
+from chains.index.query.reader import reading
+from chains.index.query.rows import Hit, hits
+from chains.index.query.scope import View, view_of
+from chains.index.query.search import MOST_COUNTED, Search
+from chains.index.query.state import IndexState, state_of
+from chains.index.query.terms import Key, Query, Term
+
+PAGE, LONGEST_PAGE = 50, 10_000
+"""Attestations of a page without a wish, and at most."""
+FIELDS = {
+    Key.HASH: "digests of artifacts, of inputs, of commits, of evidence and of its copies",
+    Key.DIGEST: "digests of artifacts, of evidence and of its copies",
+    Key.COMMIT: "commits of sources and of other inputs in git",
+    Key.IMAGE: "names and digests of artifacts",
+    Key.INPUT: "names and digests of inputs: sources, step images, Tasks, dependencies",
+    Key.STEP_IMAGE: "names and digests of the images of steps",
+    Key.RUN: "UIDs and names of runs",
+    Key.NAME: "names of runs, namespaces, pipelines, artifacts, inputs and Tasks",
+    Key.NAMESPACE: "namespaces of runs",
+    Key.PIPELINE: "pipelines of runs",
+    Key.TASK: "names and references of Tasks, Pipelines and StepActions",
+    Key.TRIGGER: "event listeners with their triggers",
+    Key.SENDER: "who asked for runs",
+    Key.ACCOUNT: "service accounts of runs",
+    Key.NODE: "nodes of runs",
+    Key.REPO: "repositories of sources",
+    Key.BUILDER: "ids of builders",
+    Key.SIGNER: "keys and identities of signatures that verified",
+    Key.TYPE: "predicate types",
+    Key.LEVEL: "isolation levels in execution reports",
+    Key.VERDICT: "verdicts of the index",
+    Key.OUTCOME: "outcomes in execution reports",
+    Key.FROM: "the time at which runs ended",
+    Key.TO: "the time at which runs ended",
+    Key.LAST: "the time at which runs ended",
+}
+"""What a term with each key is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A page of what was found, the newest first.
+
+    ``count`` is :data:`MOST_COUNTED` + 1 if there are more. ``cursor`` leads to the next page and is empty if
+    there is none. ``unknown`` has the terms that nothing fits even alone, if nothing was found.
+    """
+
+    place: Place
+    query: Query
+    state: IndexState
+    hits: Sequence[Hit]
+    count: int
+    cursor: str = ""
+    unknown: Sequence[Term] = ()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there are more than were counted."""
+        return self.count > MOST_COUNTED
+
+    @property
+    def exit_code(self) -> int:
+        """0 found, 3 nothing found, 4 nothing found in an index that has not read its stores to the end."""
+        if self.count:
+            return 0
+        return 3 if self.state.is_whole else 4
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What was searched, in words, a line for each kind of term."""
+        return tuple(dict.fromkeys(FIELDS[term.key] for term in self.query.terms))
+
+
+def ask(
+    place: Place,
+    query: Query,
+    now: datetime,
+    *,
+    limit: int = PAGE,
+    cursor: str = "",
+    namespaces: Sequence[str] | None = None,
+) -> Answer:
+    """Return the answer of an index. Only rows of ``namespaces`` are seen; None: all.
+
+    Raises :class:`UsageError` for a limit out of range and a cursor of another query, and what
+    :func:`~chains.index.query.reader.reading` raises.
+    """
+    if not 1 <= limit <= LONGEST_PAGE:
+        raise UsageError(f"limit {limit}: expected 1 to {LONGEST_PAGE}")
+    filters = (str(query), *(("all",) if namespaces is None else ("of", *sorted(set(namespaces)))))
+    after = position_of(cursor, filters) if cursor else None
+    with reading(place) as reader:
+        view = view_of(reader, namespaces)
+        search = Search(view, query, now)
+        page = search.page(limit + 1, after)
+        has_more = len(page) > limit
+        is_all = after is None and not has_more
+        count = len(page) if is_all else search.count()
+        return Answer(
+            place,
+            query,
+            state_of(reader),
+            hits(view, page[:limit]),
+            count,
+            cursor_of(page[limit - 1], filters) if has_more else "",
+            () if count else tuple(_unknown(view, query, now)),
+        )
+
+
+def _unknown(view: View, query: Query, now: datetime) -> Iterator[Term]:
+    for term in query.terms:
+        if not term.is_negated and not Search(view, Query((term,)), now).page(1):
+            yield term

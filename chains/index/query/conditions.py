@@ -1,0 +1,287 @@
+"""From a term to a condition on attestations, and to the ranges of indexes that have what fits it.
+
+In the SQL, ``a`` is the attestation, ``s`` a row of the table that is searched, and ``r`` a run. The tables
+``subject``, ``material`` and ``named`` repeat ``attestation.finished`` in their keys, so that the newest rows
+of a digest or a name are a range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chains.index.codes import Kind, Level, Outcome, Role, Verdict, What, uid_bytes
+from chains.index.names import name_of, source_of
+from chains.index.query.lookup import MOST, Found, algorithms, digests, last_parts, text_condition, words
+from chains.index.query.scope import View
+from chains.index.query.sql import NEVER, Sql, all_of, any_of, exists, not_true, one_of
+from chains.index.query.terms import Digest, Key, RunWanted, Term, Word
+
+ATTESTATION: Final = "attestation"
+_INPUTS = (Role.SOURCE, Role.STEP_IMAGE, Role.TASK, Role.DEPENDENCY)
+_COLUMNS = {
+    Key.NAMESPACE: ("namespace", What.NAMESPACE),
+    Key.PIPELINE: ("pipeline", What.PIPELINE),
+    Key.BUILDER: ("builder", What.BUILDER),
+    Key.SIGNER: ("signer", What.SIGNER),
+    Key.TYPE: ("predicate", What.PREDICATE),
+}
+"""Columns of the attestation with an index of ``(column, finished, id)``."""
+_OF_RUN = {
+    Key.TRIGGER: ("trigger", What.TRIGGER),
+    Key.SENDER: ("sender", What.SENDER),
+    Key.ACCOUNT: ("account", What.ACCOUNT),
+    Key.NODE: ("node", What.NODE),
+}
+_NAMES: Final[dict[Key, tuple[Callable[[str], str], Sequence[What], Sequence[Role]]]] = {
+    Key.REPO: (source_of, (What.NAME,), (Role.SOURCE,)),
+    Key.IMAGE: (name_of, (What.NAME,), (Role.SUBJECT,)),
+    Key.INPUT: (name_of, (What.NAME,), _INPUTS),
+    Key.STEP_IMAGE: (name_of, (What.NAME,), (Role.STEP_IMAGE,)),
+    Key.TASK: (name_of, (What.NAME, What.TASK), (Role.TASK,)),
+}
+"""Names in ``named``: their spelling in the index, their kinds and their roles."""
+_TRANSPORTS = ("git+", "docker-pullable://", "docker://", "oci://")
+_KINDS = {"taskrun": Kind.TASKRUN, "pipelinerun": Kind.PIPELINERUN}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows of a table that lead to attestations.
+
+    ``index`` is that of SQLite to use; a table without row ids is its own index. ``is_ordered``: it gives the
+    rows in the order of time. ``size`` selects about as many rows, where that is quicker.
+    """
+
+    table: str
+    where: Sql
+    index: str = ""
+    is_ordered: bool = True
+    size: Sql | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a term demands of the attestation ``a``.
+
+    Everything that fits is in ``sources`` together; None if no index leads to it.
+    """
+
+    sql: Sql
+    sources: tuple[Source, ...] | None = None
+
+    @property
+    def is_impossible(self) -> bool:
+        """Whether nothing in the index fits."""
+        return self.sources == ()
+
+
+def condition_of(view: View, term: Term) -> Condition:
+    """Return what a term demands."""
+    found = _positive(view, term)
+    return Condition(not_true(found.sql)) if term.is_negated else found
+
+
+def _positive(view: View, term: Term) -> Condition:
+    match term.value:
+        case Digest():
+            return _OF_DIGEST[term.key](view, term.value)
+        case RunWanted():
+            return _runs(view, term.value)
+        case Word():
+            return _word(view, term.key, term.value)
+    raise AssertionError(term)  # times are no conditions on their own
+
+
+def _word(view: View, key: Key, value: Word) -> Condition:
+    if key in _COLUMNS:
+        column, what = _COLUMNS[key]
+        return on_column(column, words(view.reader, (what,), value, *_spellings(key, value)))
+    if key in _OF_RUN:
+        column, what = _OF_RUN[key]
+        return _of_runs(view, words(view.reader, (what,), value).on(f"r.{column}"))
+    if key in _NAMES:
+        normal, kinds, roles = _NAMES[key]
+        return _named(_name(view, value, normal, kinds), roles)
+    return _OTHER_WORDS[key](view, value)
+
+
+def _spellings(key: Key, value: Word) -> tuple[Word, ...]:
+    # an identity is kept together with its issuer
+    return (Word(f"{value.text} (issuer ", is_prefix=True),) if key is Key.SIGNER else ()
+
+
+def _name(view: View, value: Word, normal: Callable[[str], str], kinds: Sequence[What]) -> Found:
+    """Return the names that are a word in the spelling of the index, or as it was written."""
+    if not value.is_prefix:
+        return words(view.reader, kinds, value, Word(normal(value.text)))
+    bare = value.text
+    for transport in _TRANSPORTS:
+        bare = bare.removeprefix(transport)
+    return words(view.reader, kinds, value, Word(bare, is_prefix=True))
+
+
+def on_column(column: str, found: Found) -> Condition:
+    """Return the condition on a column of the attestation that has an index with the time."""
+    sql = found.on(f"a.{column}")
+    if found.values is None:
+        return Condition(sql)
+    index = f"attestation_{column}"
+    sources = (Source(ATTESTATION, one_of(f"a.{column}", (one,)), index) for one in found.values)
+    return Condition(sql, tuple(sources))
+
+
+def _level(_: View, value: Word) -> Condition:
+    return on_column("level", Found((Level[_code(value)],)))
+
+
+def _outcome(_: View, value: Word) -> Condition:
+    code = Outcome[_code(value)]
+    sql = one_of("a.outcome", (code,))
+    if code <= Outcome.SUCCEEDED:
+        return Condition(sql)
+    # the partial index is used only where its own condition stands
+    return Condition(sql, (Source(ATTESTATION, all_of((Sql("a.outcome > 1"), sql)), "attestation_ended"),))
+
+
+def _verdict(_: View, value: Word) -> Condition:
+    code = Verdict[_code(value)]
+    sql = one_of("a.verdict", (code,))
+    if code is Verdict.VERIFIED:
+        return Condition(sql)
+    return Condition(sql, (Source(ATTESTATION, all_of((Sql("a.verdict <> 0"), sql)), "attestation_bad"),))
+
+
+def _code(value: Word) -> str:
+    """Return the name of a code, of which a query has the word (:func:`chains.index.codes.word`)."""
+    return value.text.upper().replace("-", "_")
+
+
+def _named(found: Found, roles: Sequence[Role]) -> Condition:
+    wanted = (found.on("s.name"), one_of("s.role", roles))
+    sql = exists("named", "s", (*wanted, _SAME))
+    if found.values is None:
+        return Condition(sql)
+    pairs = ((name, role) for name in found.values for role in roles)
+    sources = (
+        Source("named", all_of((one_of("s.name", (name,)), one_of("s.role", (role,)))))
+        for name, role in pairs
+    )
+    return Condition(sql, tuple(sources))
+
+
+_SAME = Sql("s.finished = a.finished AND s.attestation = a.id")
+
+
+def _subjects(view: View, digest: Digest) -> Condition:
+    return _digests(view, "subject", digest, ())
+
+
+def _materials(view: View, digest: Digest, *conditions: Sql) -> Condition:
+    return _digests(view, "material", digest, conditions)
+
+
+def _commits(view: View, digest: Digest) -> Condition:
+    """Return materials that are commits: sources, and what is named by a digest of git."""
+    git = words(view.reader, (What.ALGORITHM,), Word("gitCommit"), Word("sha1")).on("s.algorithm")
+    return _materials(view, digest, any_of((one_of("s.role", (Role.SOURCE,)), git)))
+
+
+def _digests(view: View, table: str, digest: Digest, conditions: Iterable[Sql]) -> Condition:
+    found = digests(view.reader, table, digest)
+    algorithm = algorithms(view.reader, digest)
+    more = (*conditions, *([algorithm] if algorithm else []))
+    sql = exists(table, "s", (found.on("s.digest"), *more, _SAME))
+    if found.values is None:
+        return Condition(sql, (Source(table, all_of((found.on("s.digest"), *more)), is_ordered=False),))
+    sources = (Source(table, all_of((one_of("s.digest", (one,)), *more))) for one in found.values)
+    return Condition(sql, tuple(sources))
+
+
+def _evidence(view: View, digest: Digest) -> Iterator[Condition]:
+    """Yield what is itself the evidence with a digest: the statement, or a stored copy of it."""
+    if digest.algorithm not in {"", "sha256"}:
+        return
+    own = digests(view.reader, ATTESTATION, digest)
+    if own.values != ():
+        yield Condition(own.on("a.digest"), (Source(ATTESTATION, own.on("a.digest"), is_ordered=False),))
+    stored = digests(view.reader, "location", digest)
+    if stored.values != ():
+        where = stored.on("digest")
+        ids = Sql(f"a.id IN (SELECT attestation FROM location WHERE {where.text})", where.values)  # noqa: S608
+        yield Condition(ids, (Source(ATTESTATION, ids, is_ordered=False),))
+
+
+def _runs(view: View, wanted: RunWanted) -> Condition:
+    if wanted.uid:
+        return _of_runs(view, one_of("r.uid", (uid_bytes(wanted.uid),)))
+    parts = [text_condition("r.name", Word(wanted.name, wanted.is_prefix))]
+    if wanted.namespace:
+        parts.append(words(view.reader, (What.NAMESPACE,), Word(wanted.namespace)).on("r.namespace"))
+    if wanted.kind:
+        parts.append(one_of("r.kind", (_KINDS.get(wanted.kind, Kind.OTHER),)))
+    return _of_runs(view, all_of(parts))
+
+
+def _of_runs(view: View, where: Sql) -> Condition:
+    """Return what is about a run ``r`` with a condition.
+
+    Evidence that did not verify may name a run of another namespace, so what may be seen is asked of the run,
+    too.
+    """
+    if where == NEVER:
+        return Condition(NEVER, ())
+    where = all_of((where, *view.allowed("r")))
+    ids = Sql(f"a.run IN (SELECT r.id FROM run AS r WHERE {where.text})", where.values)  # noqa: S608
+    some = Sql(f"SELECT 1 FROM run AS r WHERE {where.text}", where.values)  # noqa: S608
+    source = Source(ATTESTATION, ids, "attestation_run", is_ordered=False, size=some)
+    # for one attestation at a time the row of its run is looked at, never the list of all that fit
+    return Condition(exists("run", "r", (Sql("r.id = a.run"), where)), (source,))
+
+
+def _anything(view: View, value: Word) -> Condition:
+    """Return what has a name: its run, its namespace, its pipeline, or what it is about or was made from."""
+    if value.is_prefix:
+        named = words(view.reader, (What.NAME, What.TASK), value)
+    else:
+        named = last_parts(view.reader, (What.NAME, What.TASK), value.text)
+    return _any_of(
+        (
+            _of_runs(view, text_condition("r.name", value)),
+            _named(named, tuple(Role)),
+            *(
+                on_column(column, words(view.reader, (what,), value))
+                for column, what in (_COLUMNS[Key.NAMESPACE], _COLUMNS[Key.PIPELINE])
+            ),
+        )
+    )
+
+
+def _any_of(conditions: Iterable[Condition]) -> Condition:
+    """Return what fits one of these conditions. Without a way to one of them, there is no way to it."""
+    parts = [one for one in conditions if not one.is_impossible]
+    sources: list[Source] = []
+    for one in parts:
+        if one.sources is None:
+            return Condition(any_of(part.sql for part in parts))
+        sources += one.sources
+    return Condition(any_of(part.sql for part in parts), tuple(sources) if len(sources) <= 4 * MOST else None)
+
+
+_OF_DIGEST: Final[dict[Key, Callable[[View, Digest], Condition]]] = {
+    Key.HASH: lambda view, digest: _any_of(
+        (*_evidence(view, digest), _subjects(view, digest), _materials(view, digest))
+    ),
+    Key.DIGEST: lambda view, digest: _any_of((*_evidence(view, digest), _subjects(view, digest))),
+    Key.COMMIT: _commits,
+    Key.IMAGE: _subjects,
+    Key.INPUT: _materials,
+    Key.STEP_IMAGE: lambda view, digest: _materials(view, digest, one_of("s.role", (Role.STEP_IMAGE,))),
+}
+_OTHER_WORDS: Final[dict[Key, Callable[[View, Word], Condition]]] = {
+    Key.LEVEL: _level,
+    Key.OUTCOME: _outcome,
+    Key.VERDICT: _verdict,
+    Key.NAME: _anything,
+}

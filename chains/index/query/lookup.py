@@ -1,0 +1,113 @@
+"""Words and digests of a query, looked up in an index: what is there that they can mean.
+
+A beginning that fits few words or digests is replaced by them, because the newest rows of one word are a
+range of an index, and those of many are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from chains.index.codes import LONGEST_TEXT, What, clean, digest_bytes, prefix_range
+from chains.index.query.reader import Reader
+from chains.index.query.sql import NEVER, Sql, all_of, any_of, between, one_of
+from chains.index.query.terms import Digest, Word
+
+MOST = 40
+"""Words or digests that are looked at one by one."""
+_LAST_CHARACTER, _BEFORE_SURROGATES, _AFTER_SURROGATES = "\U0010ffff", "\ud7ff", "\ue000"
+_ALGORITHMS = {
+    "sha1": ("sha1", "gitCommit"),
+    "sha256": ("sha256", "gitCommit"),
+    "gitCommit": ("gitCommit", "sha1", "sha256"),
+}
+"""Names that in-toto has for one digest: that of a commit may be ``gitCommit``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The rows of ``term`` or the digests that fit, as a condition on a column.
+
+    ``values`` has each of them, or is None if there are more than :data:`MOST`; ``condition`` says then
+    which.
+    """
+
+    values: tuple[int | bytes, ...] | None
+    condition: Sql = NEVER
+
+    def on(self, column: str) -> Sql:
+        """Return the condition that a column has one of them."""
+        if self.values is not None:
+            return one_of(column, self.values)
+        return Sql(self.condition.text.replace("{column}", column), self.condition.values)
+
+
+def words(reader: Reader, kinds: Iterable[What], word: Word, *others: Word) -> Found:
+    """Return the words of these kinds that are, or begin like, one of these."""
+    where = all_of(
+        (one_of("what", tuple(kinds)), any_of(text_condition("text", one) for one in (word, *others)))
+    )
+    return _few_words(reader, where)
+
+
+def last_parts(reader: Reader, kinds: Iterable[What], text: str) -> Found:
+    """Return the words of these kinds that are a text, or whose last part behind a slash is."""
+    cleaned = clean(text)
+    escaped = "".join(f"!{char}" if char in "!%_" else char for char in cleaned)
+    like = Sql("text LIKE ? ESCAPE '!'", (f"%/{escaped}",))
+    where = all_of((one_of("what", tuple(kinds)), any_of((one_of("text", (cleaned,)), like))))
+    # SQLite's LIKE does not tell upper from lower case
+    exact = Sql("substr(text, length(text) - length(?) + 1) = ?", (cleaned, cleaned))
+    return _few_words(reader, all_of((where, exact)))
+
+
+def _few_words(reader: Reader, where: Sql) -> Found:
+    limit = Sql("LIMIT ?", (MOST + 1,))
+    rows = reader.rows(Sql(f"SELECT id FROM term WHERE {where.text}", where.values) + limit)  # noqa: S608
+    if len(rows) <= MOST:
+        return Found(tuple(row[0] for row in rows))
+    return Found(None, Sql(f"{{column}} IN (SELECT id FROM term WHERE {where.text})", where.values))  # noqa: S608
+
+
+def text_condition(column: str, word: Word) -> Sql:
+    """Return the condition that a column with text is, or begins like, a word."""
+    if not word.is_prefix:
+        return one_of(column, (clean(word.text),))
+    # what is longer than the index keeps ends with a mark of that, so only its beginning can be compared
+    beginning = clean(word.text[: LONGEST_TEXT - 1])
+    return between(column, beginning, _behind(beginning))
+
+
+def _behind(beginning: str) -> str | None:
+    """Return the first text that does not begin so and is behind all that do, None if there is none."""
+    rest = beginning.rstrip(_LAST_CHARACTER)
+    if not rest:
+        return None
+    last = rest[-1]
+    return rest[:-1] + (_AFTER_SURROGATES if last == _BEFORE_SURROGATES else chr(ord(last) + 1))
+
+
+def digests(reader: Reader, table: str, digest: Digest) -> Found:
+    """Return the digests in a column ``digest`` of a table that a query means."""
+    if not digest.is_prefix:
+        return Found((digest_bytes(digest.hex),))
+    first, behind = prefix_range(digest.hex)
+    values: list[bytes] = []
+    rest = between("digest", first, behind)
+    while len(values) <= MOST:
+        where = all_of((rest, Sql("digest > ?", (values[-1],)))) if values else rest
+        select = f"SELECT digest FROM {table} WHERE {where.text} ORDER BY digest LIMIT 1"  # noqa: S608
+        rows = reader.rows(Sql(select, where.values))
+        if not rows:
+            return Found(tuple(values))
+        values.append(bytes(rows[0][0]))
+    return Found(None, between("{column}", first, behind))
+
+
+def algorithms(reader: Reader, digest: Digest) -> Sql | None:
+    """Return the condition on the column ``algorithm`` of a digest, None if it may be any."""
+    if not digest.algorithm:
+        return None
+    names: Sequence[str] = _ALGORITHMS.get(digest.algorithm, (digest.algorithm,))
+    return words(reader, (What.ALGORITHM,), *map(Word, names)).on("s.algorithm")

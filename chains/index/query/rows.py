@@ -1,0 +1,153 @@
+"""Attestations as the index knows them, with what is shown of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chains.index.codes import Kind, Level, Outcome, Verdict, digest_text, original, uid_text, word
+from chains.index.query.cursor import Position
+from chains.index.query.scope import View
+from chains.index.query.sql import Sql, all_of, one_of
+
+MOST_SUBJECTS = 10
+"""Subjects of an attestation that are shown."""
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an attestation is about: ``digest`` is ``ALGORITHM:VALUE``."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunOf:
+    """The run of an attestation. Texts that no evidence says are empty."""
+
+    uid: str
+    kind: str
+    namespace: str
+    name: str
+    task: str
+    commit: str
+    trigger: str
+    sender: str
+    account: str
+    node: str
+
+    @property
+    def path(self) -> str:
+        """Its name with its namespace."""
+        return "/".join(filter(None, (self.namespace, self.name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One attestation. Times are seconds of Unix time; ``finished`` is 0 if no evidence says it.
+
+    ``verdict`` is what a verification at ``checked`` said. ``signer`` is empty unless it was verified, and
+    ``reason`` and ``detail`` say why if it was not: everything else is then a claim of whoever wrote it.
+    """
+
+    position: Position
+    digest: str
+    predicate: str
+    verdict: Verdict
+    reason: str
+    detail: str
+    signer: str
+    checked: int
+    finished: int
+    namespace: str
+    pipeline: str
+    builder: str
+    repository: str
+    level: Level
+    outcome: Outcome
+    run: RunOf | None
+    subjects: tuple[Subject, ...]
+    has_more_subjects: bool
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether it verified when it was checked."""
+        return self.verdict is Verdict.VERIFIED
+
+
+def hits(view: View, positions: Sequence[Position]) -> list[Hit]:
+    """Return the attestations at these positions, in their order."""
+    found: dict[int, tuple[Any, ...]] = {}
+    for number in range(0, len(positions), _AT_ONCE):
+        where = one_of("a.id", tuple(one.id for one in positions[number : number + _AT_ONCE]))
+        found |= {row[0]: row for row in view.reader.rows(_select(view, where))}
+    return [_hit(view, one, found[one.id]) for one in positions if one.id in found]
+
+
+_TERMS_OF_A = ("predicate", "reason", "signer", "namespace", "pipeline", "builder", "repository")
+_TERMS_OF_R = ("namespace", "task", "trigger", "sender", "account", "node")
+
+
+def _select(view: View, where: Sql) -> Sql:
+    columns = ["a.id", "a.digest", "a.verdict", "a.detail", "a.checked", "a.finished", "a.level", "a.outcome"]
+    columns += ["r.uid", "r.kind", "r.name", 'r."commit"']
+    joins: list[str] = []
+    for alias, names in (("a", _TERMS_OF_A), ("r", _TERMS_OF_R)):
+        for name in names:
+            columns.append(f"{alias}_{name}.text")
+            joins.append(f"LEFT JOIN term AS {alias}_{name} ON {alias}_{name}.id = {alias}.{name}")
+    # the run may be another's although the attestation claims a namespace that may be seen
+    run = all_of((Sql("r.id = a.run"), *view.allowed("r")))
+    own = all_of((where, *view.allowed("a")))
+    return Sql(
+        f"SELECT {', '.join(columns)} FROM attestation AS a LEFT JOIN run AS r ON {run.text} "  # noqa: S608
+        f"{' '.join(joins)} WHERE {own.text}",
+        run.values + own.values,
+    )
+
+
+def _hit(view: View, position: Position, row: tuple[Any, ...]) -> Hit:
+    _, digest, verdict, detail, checked, finished, level, outcome, uid, kind, name, commit, *texts = row
+    words = [original(text or "") for text in texts]
+    of_a = dict(zip(_TERMS_OF_A, words, strict=False))
+    of_r = dict(zip(_TERMS_OF_R, words[len(_TERMS_OF_A) :], strict=True))
+    run = None
+    if uid is not None:
+        run = RunOf(
+            uid=uid_text(bytes(uid)),
+            kind="" if kind == Kind.OTHER else word(Kind(kind)),
+            name=original(name or ""),
+            commit=digest_text(bytes(commit)) if commit else "",
+            **of_r,
+        )
+    subjects = _subjects(view, position)
+    return Hit(
+        position=position,
+        digest=f"sha256:{bytes(digest).hex()}",
+        verdict=Verdict(verdict),
+        detail=original(detail or ""),
+        checked=checked,
+        finished=finished,
+        level=Level(level),
+        outcome=Outcome(outcome),
+        run=run,
+        subjects=tuple(subjects[:MOST_SUBJECTS]),
+        has_more_subjects=len(subjects) > MOST_SUBJECTS,
+        **of_a,
+    )
+
+
+def _subjects(view: View, position: Position) -> list[Subject]:
+    select = (
+        "SELECT n.text, al.text, s.digest FROM subject AS s JOIN term AS n ON n.id = s.name "
+        "JOIN term AS al ON al.id = s.algorithm WHERE s.attestation = ? "
+        "ORDER BY s.digest, s.name, s.algorithm LIMIT ?"
+    )
+    rows = view.reader.rows(Sql(select, (position.id, MOST_SUBJECTS + 1)))
+    return [
+        Subject(original(name), f"{original(algorithm)}:{digest_text(bytes(digest))}")
+        for name, algorithm, digest in rows
+    ]

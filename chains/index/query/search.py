@@ -1,0 +1,130 @@
+"""Carries out a query: its newest attestations page by page, and how many there are.
+
+The rows of one term lead the search: those of which there are fewest, newest first from an index. The other
+terms are then asked about each of these rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from chains.index.query.conditions import ATTESTATION, Condition, Source, condition_of, on_column
+from chains.index.query.cursor import Position
+from chains.index.query.lookup import MOST, Found
+from chains.index.query.reader import Reader
+from chains.index.query.scope import View
+from chains.index.query.sql import Sql, all_of, exists
+from chains.index.query.terms import Key, Query
+
+MOST_COUNTED = 10_000
+"""More rows than this are not counted."""
+_LOOKED = 10_000
+"""Rows that are counted to see which term has fewest."""
+_TIMES = (Key.FROM, Key.TO, Key.LAST)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Sources that have all rows, each with the conditions that it does not show by itself."""
+
+    sources: Sequence[Source]
+    filters: tuple[Sql, ...]
+
+
+class Search:
+    """One query on one snapshot. ``now`` counts for ages."""
+
+    def __init__(self, view: View, query: Query, now: datetime) -> None:
+        self._reader: Reader = view.reader
+        since, until = query.since(now), query.until()
+        self._since = None if since is None else int(since.timestamp())
+        self._until = None if until is None else int(until.timestamp())
+        self._plan = self._planned(list(_conditions(view, query)))
+
+    def page(self, limit: int, after: Position | None = None) -> list[Position]:
+        """Return the newest rows, at most ``limit``, in the order of time and id, after a position."""
+        rows = {(row[0], row[1]) for sql in self.statements(limit, after) for row in self._reader.rows(sql)}
+        return [Position(*row) for row in sorted(rows, reverse=True)[:limit]]
+
+    def statements(self, limit: int, after: Position | None = None) -> list[Sql]:
+        """Return the statements for a page. Their rows together have the page."""
+        order = Sql("ORDER BY 1 DESC, 2 DESC LIMIT ?", (limit,))
+        return [self._select(source, after) + order for source in self._plan.sources]
+
+    def count(self, most: int = MOST_COUNTED) -> int:
+        """Return how many rows there are; ``most + 1`` if there are more than ``most``."""
+        if not self._plan.sources:
+            return 0
+        parts = [self._select(source) + Sql("LIMIT ?", (most + 1,)) for source in self._plan.sources]
+        every = " UNION ".join(f"SELECT * FROM ({part.text}) AS p{n}" for n, part in enumerate(parts))  # noqa: S608
+        values = tuple(value for part in parts for value in part.values)
+        rows = self._reader.rows(Sql(f"SELECT count(*) FROM ({every}) AS every", values))  # noqa: S608
+        return min(int(rows[0][0]), most + 1)
+
+    def _planned(self, conditions: Sequence[Condition]) -> _Plan:
+        if any(one.is_impossible for one in conditions):
+            return _Plan((), ())
+        sources: Sequence[Source] = (Source(ATTESTATION, Sql("1 = 1"), "attestation_finished"),)
+        leading, least = None, self._size(sources)
+        # of equal ones the first leads, for the keys are in the order of how much they select
+        for one in reversed(conditions):
+            if one.sources is None:
+                continue
+            size = self._size(one.sources)
+            # rows of unknown number are not sorted
+            is_good = size < _LOOKED or all(source.is_ordered for source in one.sources)
+            if size <= least and is_good:
+                sources, leading, least = one.sources, one, size
+        return _Plan(sources, tuple(one.sql for one in conditions if one is not leading))
+
+    def _size(self, sources: Sequence[Source]) -> int:
+        """Return how many rows sources have together, at most :data:`_LOOKED`."""
+        found = 0
+        for source in sources:
+            if found >= _LOOKED:
+                break
+            some = source.size or self._from(source, "1", all_of((source.where, *self._bounds(source))))
+            cut = some + Sql("LIMIT ?", (_LOOKED - found,))
+            found += self._reader.rows(Sql(f"SELECT count(*) FROM ({cut.text}) AS cut", cut.values))[0][0]  # noqa: S608
+        return found
+
+    def _select(self, source: Source, after: Position | None = None) -> Sql:
+        alias, number = _columns(source)
+        where = [source.where, *self._bounds(source)]
+        if after is not None:
+            where.append(Sql(f"({alias}.finished, {number}) < (?, ?)", (after.finished, after.id)))
+        if source.table == ATTESTATION:
+            return self._from(source, f"{alias}.finished, {number}", all_of((*where, *self._plan.filters)))
+        if self._plan.filters:
+            where.append(exists(ATTESTATION, "a", (Sql("a.id = s.attestation"), *self._plan.filters)))
+        # a digest can stand several times in one attestation
+        return self._from(source, f"DISTINCT {alias}.finished, {number}", all_of(where))
+
+    def _from(self, source: Source, columns: str, where: Sql) -> Sql:
+        alias, _ = _columns(source)
+        hint = f" INDEXED BY {source.index}" if source.index and not self._reader.is_postgres else ""
+        return Sql(f"SELECT {columns} FROM {source.table} AS {alias}{hint} WHERE {where.text}", where.values)  # noqa: S608
+
+    def _bounds(self, source: Source) -> Iterator[Sql]:
+        alias, _ = _columns(source)
+        if self._since is not None:
+            yield Sql(f"{alias}.finished >= ?", (self._since,))
+        if self._until is not None:
+            yield Sql(f"{alias}.finished < ?", (self._until,))
+
+
+def _conditions(view: View, query: Query) -> Iterator[Condition]:
+    for term in query.terms:
+        if term.key not in _TIMES:
+            yield condition_of(view, term)
+    if view.namespaces is not None:
+        few = len(view.namespaces) <= MOST
+        own = on_column("namespace", Found(view.namespaces)) if few else Condition(view.allowed("a")[0])
+        yield own
+
+
+def _columns(source: Source) -> tuple[str, str]:
+    """Return the alias of a source's table, and its column with the id of the attestation."""
+    return ("a", "a.id") if source.table == ATTESTATION else ("s", "s.attestation")

@@ -1,0 +1,58 @@
+"""What an index was made from, and how far behind it is: what an empty answer has to say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chains.index.codes import original
+from chains.index.query.reader import Reader
+from chains.index.query.sql import Sql
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """A store of an index. ``updated`` is when it was last read to the end, in Unix time; 0: never.
+
+    ``behind`` is the number of its parts that were not read, ``unread`` that of the items in it that could
+    not be read as evidence.
+    """
+
+    url: str
+    updated: int
+    behind: int
+    unread: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything in it was read, as of ``updated``."""
+        return bool(self.updated) and not self.behind
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """Everything that was searched. ``policy`` is the SHA-256 of who was trusted, in hex."""
+
+    policy: str
+    stores: Sequence[StoreState]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing can be missing but what came into the stores later."""
+        return bool(self.stores) and all(store.is_whole for store in self.stores)
+
+
+def state_of(reader: Reader) -> IndexState:
+    """Return the state of an index."""
+    policy = reader.rows(Sql("SELECT value FROM meta WHERE key = 'policy'"))
+    rows = reader.rows(
+        Sql(
+            "SELECT s.url, s.updated, s.parts, s.read, "
+            "(SELECT count(*) FROM unread AS u WHERE u.store = s.id) FROM store AS s ORDER BY s.id"
+        )
+    )
+    stores = [
+        StoreState(original(url), updated, max(parts - read, 0), unread)
+        for url, updated, parts, read, unread in rows
+    ]
+    return IndexState(policy[0][0] if policy else "", stores)
