@@ -14,10 +14,11 @@ from sys import intern
 
 from chains.errors import EvidenceError
 from chains.lineage.graph import MOST_ARTIFACTS, MOST_ENDS, MOST_LINKS, Graph
-from chains.lineage.signing import Judge, Match, Signed, SignedBytes, read_signed
+from chains.lineage.signing import Judge, Match, Signed, SignedBytes, read_message, read_signed
 from chains.lineage.statement_facts import Facts, Product, moment_of, read_facts
 from chains.lineage.wanted import Kind, Wanted
 from chains.statements.simple_signing import COSIGN_SIGN, KIND, signed_image, signed_reference
+from chains.text import count, excerpt
 from chains.verify.readings import Readings
 from signers.errors import FormatError
 from signers.formats.dsse import MAX_ENVELOPE_BYTES
@@ -149,7 +150,7 @@ async def collect(
         except Exception as error:  # noqa: BLE001 - one store, however broken, must not hide the others
             reason = f"unexpected {type(error).__name__}: {error}; please report it"
             collected.tell(store.url, "", reason)
-    return collected
+    return collector.finish()
 
 
 class _Collector:
@@ -161,6 +162,7 @@ class _Collector:
         self._wanted, self._judge = wanted, judge
         self._known: dict[bytes, int] = {}
         self._is_full = False
+        self._messages, self._named = 0, list[str]()
 
     def skip(self, store: str, item: Skipped) -> None:
         """Tell what a store could not read, unless it is something else than evidence."""
@@ -183,7 +185,10 @@ class _Collector:
         if evidence.digest != "sha256:" + hashlib.sha256(evidence.data).hexdigest():
             raise EvidenceError("its bytes are not those of its digest")
         read = read_signed(evidence)
-        if read is None or (read.envelope and read.envelope.payload_type != IN_TOTO_PAYLOAD_TYPE):
+        if read is None:
+            self._add_message(evidence)
+            return
+        if read.envelope and read.envelope.payload_type != IN_TOTO_PAYLOAD_TYPE:
             return  # signed, but about no artifact that has a digest
         signed = self._judge.judge(read)
         self.collected.forged += signed.is_forged
@@ -198,6 +203,21 @@ class _Collector:
             self._known[key] = known
             self.collected.claims[known].found.update(self._wanted.match(facts))
         self._join(self.collected.claims[known], signed, evidence, place)
+
+    def _add_message(self, evidence: Evidence) -> None:
+        """Count a signature over a file, which names no artifact that can be followed."""
+        if claimed := self._judge.claimed(read_message(evidence)):
+            self._messages += 1
+            if len(self._named) < _KEPT:
+                self._named.append(excerpt(f"{claimed} at {evidence.location}"))
+
+    def finish(self) -> Collected:
+        """Return everything, with a note about what is signed and was not followed."""
+        if self._messages:
+            more = f" and {self._messages - _KEPT} more" if self._messages > _KEPT else ""
+            told = f"{count(self._messages, 'signature')} over files, not followed: they claim to be by"
+            self.collected.notes.append(f"{told} {'; '.join(self._named)}{more}; verify each with its file")
+        return self.collected
 
     def _new(self, facts: Facts, evidence: Evidence) -> int | None:
         """Add a statement to the graph; None if there is no more room."""

@@ -112,6 +112,11 @@ def read_signed(evidence: Evidence) -> SignedBytes | None:
     return SignedBytes(signing, content, names)
 
 
+def read_message(evidence: Evidence) -> Signing:
+    """Read a bundle with a signature over a file, whose bytes are not there. Raises :class:`FormatError`."""
+    return Signing(b"", (), None, Bundle.from_bytes(evidence.data), evidence.data, evidence.annotations)
+
+
 class Judge:
     """Verifies signatures. ``now`` is the time of the question."""
 
@@ -137,6 +142,15 @@ class Judge:
         self._search_keys(found, signed)
         self._search_identities(found.signing, signed)
         return signed
+
+    def claimed(self, message: Signing) -> str:
+        """Return who made a signature over a file by its own claim, if it may be who is looked for."""
+        hint = message.bundle.key_hint if message.bundle else None
+        if hint == "" and (self._keys or self._keyids):
+            return "a key that it does not name"
+        if hint and (hint in self._keyids or find_key(self._keys, hint)):
+            return hint
+        return next(filter(None, (_stated(message, wanted) for wanted in self._identities)), "")
 
     def _verify(self, signing: Signing, criteria: Criteria, signed: Signed) -> bool:
         """Add signer and time if the criteria are met, and return whether they are."""

@@ -14,7 +14,6 @@ from enum import StrEnum
 from chains.errors import UsageError
 from chains.lineage.signing import Match, Searched, Signed
 from chains.lineage.statement_facts import Facts, Input, Role
-from chains.statements.type_hints import spdx_git
 from chains.text import excerpt
 from storage.errors import StoreRejected
 from storage.formats.reference import canonical, parse_image
@@ -27,6 +26,9 @@ _COMMIT = re.compile(
     r"(?:(?P<repository>.+)@)?(?:(?:sha1|sha256|gitCommit):)?(?P<sha>[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})"
 )
 _COMMITS = ("sha1:", "gitCommit:", "sha256:")
+_SCP = re.compile(r"(?:[^@/:]*@)?(?P<host>[^@/:\[\]]+|\[[^\]/]*\]):(?P<path>(?!\d+/)[^:]+)")
+"""``user@host:path``, and no ``host:port/path``."""
+_PORT = re.compile(r":\d*$")
 _REVISION = re.compile(r"[?#].*", re.DOTALL)
 """What follows the revision in the URI of a git repository."""
 _SHOWN = 100
@@ -276,10 +278,18 @@ def _of_repository(text: str, option: str) -> Callable[[str], bool]:
 
 
 def _repository(uri: str) -> str:
-    """Return the address of a git repository in one spelling: without user, revision and trailing slash."""
-    scheme, separator, rest = uri.partition("#")[0].partition("://")
-    if not separator:
-        return spdx_git(uri)
-    authority, _, path = rest.partition("/")
-    host = authority.rpartition("@")[2].lower()
-    return spdx_git(f"{scheme}://{host}/{path.partition('@')[0].rstrip('/')}")
+    """Return where a git repository lies, in one spelling: host and path.
+
+    One repository is reached by several schemes and ports, and ``git@host:path`` is ssh. A commit is the same
+    by each of them. User, revision, ``.git`` and a trailing slash are no part of it.
+    """
+    text = uri.removeprefix("git+").partition("#")[0].partition("?")[0]
+    scheme, separator, rest = text.partition("://")
+    match = None if separator else _SCP.fullmatch(text)
+    if match is not None:
+        host, path = match["host"], match["path"]
+    else:
+        authority, _, path = (rest if separator else scheme).partition("/")
+        host = _PORT.sub("", authority.rpartition("@")[2])
+    path = path.partition("@")[0].strip("/").removesuffix(".git").rstrip("/")
+    return f"{host.lower()}/{path}"

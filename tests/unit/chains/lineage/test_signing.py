@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from dataclasses import replace
 
 import pytest
@@ -26,6 +28,7 @@ from tests.faults.verify.forge import (
     with_payload,
 )
 from tests.unit.chains.lineage.made import Whole, asked, states
+from tests.unit.chains.verify.test_blob import message
 
 
 def named(keyid: str) -> Evidence:
@@ -172,3 +175,36 @@ def test_of_several_copies_the_one_that_verifies_counts(order: int) -> None:
     assert not claim.found[Kind.IDENTITY].is_claimed
     assert claim.moment is not None
     assert len(claim.places) == 2
+
+
+def test_signatures_over_files_that_may_be_of_a_leaked_key_are_told_and_not_followed() -> None:
+    ours, keyid = public(), public().keyid
+    files = [
+        evidence(message(hint=keyid), location="file:0"),
+        evidence(message(hint=""), location="file:1"),
+        evidence(message(hint=public("stranger").keyid), location="file:2"),
+    ]
+    expected = (
+        f"2 signatures over files, not followed: they claim to be by {keyid} at file:0; "
+        "a key that it does not name at file:1; verify each with its file"
+    )
+    for signers in (Searched([ours]), Searched(keyids=[keyid])):
+        found = asked(Wanted(signers), Whole(*files))
+        assert (found.exit_code, found.touched, found.collected.pieces) == (0, 0, 3)
+        assert found.collected.notes == [expected]
+    many = [evidence(message(hint=keyid, data=b"%d" % number)) for number in range(7)]
+    (note,) = asked(Wanted(Searched([ours])), Whole(*many)).collected.notes
+    assert note.startswith("7 signatures over files")
+    assert " and 3 more; verify each" in note
+    assert asked(Wanted(builders=["https://builder"]), Whole(*files)).collected.notes == []
+
+
+def test_a_signature_over_a_file_by_a_certificate_is_told_by_its_identity() -> None:
+    der = Bundle.from_bytes(sigstore.golden("certificate-v1").data).certificates[0]
+    written = json.loads(message())
+    written["verificationMaterial"] = {"certificate": {"rawBytes": base64.b64encode(der).decode()}}
+    held = evidence(json.dumps(written).encode(), location="file:0")
+    (note,) = asked(Wanted(Searched(identities=[sigstore.WANTED])), Whole(held)).collected.notes
+    assert f"they claim to be by {sigstore.IDENTITY} (issuer {sigstore.ISSUER}) at file:0" in note
+    other = CertificateWanted(NameWanted("somebody"), NameWanted(sigstore.ISSUER))
+    assert asked(Wanted(Searched(identities=[other])), Whole(held)).collected.notes == []

@@ -134,12 +134,34 @@ def test_a_commit_is_whole_and_may_have_a_repository(word: str, expected: Commit
         ("git+https://a.example/shop/app/", True),
         ("git+https://a.example/shop/apps.git", False),
         ("git+https://b.example/shop/app.git", False),
-        ("git+ssh://a.example/shop/app.git", False),
+        ("git+ssh://a.example/shop/app.git", True),
+        ("git+ssh://git@a.example:2222/shop/app", True),
+        ("git+https://a.example:443/shop/app.git", True),
+        ("git+http://a.example:8080/shop/app?depth=1", True),
+        ("git://a.example/shop/app", True),
+        ("git@a.example:shop/app.git", True),
+        ("git+git@a.example:shop/app.git", True),
+        ("git@A.example:/shop/app.git/", True),
+        ("git@b.example:shop/app.git", False),
+        ("git@a.example:shop/apps.git", False),
+        ("git+ssh://a.example/app.git", False),
+        ("git+https://a.example/shop/app/a.example/shop/app.git", False),
+        ("git+https://b.example/a.example/shop/app.git", False),
         ("", False),
     ],
 )
-def test_a_repository_has_one_spelling(uri: str, fits: bool) -> None:
-    wanted = commit_wanted(f"https://a.example/shop/app@{COMMIT}")
+@pytest.mark.parametrize(
+    "written",
+    [
+        "https://a.example/shop/app",
+        "git@a.example:shop/app.git",
+        "ssh://git@a.example:22/shop/app.git",
+        "git+https://a.example/shop/app.git",
+        "a.example/shop/app",
+    ],
+)
+def test_a_repository_has_one_spelling(written: str, uri: str, fits: bool) -> None:
+    wanted = commit_wanted(f"{written}@{COMMIT}")
     assert wanted.fits(one(uri, f"sha1:{COMMIT}")) is fits
 
 
