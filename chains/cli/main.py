@@ -35,6 +35,9 @@ _EXTRAS = {
     "hvac": "vault",
     "pkcs11": "hsm",
     "cel_expr_python": "policy",
+    "sqlalchemy": "index",
+    "psycopg": "postgres",
+    "pyarrow": "parquet",
 }
 """The extra that installs a package, for packages that are not in a plain installation."""
 _COMMANDS = {
@@ -60,6 +63,7 @@ _COMMANDS = {
         "policies.admission_certificates:admission_certificates",
         "make and renew the certificates of the admission webhook",
     ),
+    "index": ("index.index:index", "find evidence: an index of what is in stores"),
     "controller": ("cluster:controller", "watch a cluster and attest every finished run"),
     "resign": ("cluster:resign", "remove the marks from runs, so that they are attested again"),
     "backfill": ("cluster:backfill", "attest finished runs that have no mark, without a controller"),

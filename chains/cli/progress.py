@@ -18,15 +18,21 @@ _INTERVAL = 0.1
 
 
 class Progress:
-    """A bar on standard error that shows how many items are done and how many failed."""
+    """A bar on standard error that shows how many items are done and how many failed.
 
-    def __init__(self, total: int, noun: str, stream: TextIO | None = None) -> None:
+    With ``is_timed`` it also shows how many are done each second, and how long the rest takes at that rate.
+    """
+
+    def __init__(
+        self, total: int, noun: str, stream: TextIO | None = None, *, is_timed: bool = False
+    ) -> None:
         given = stream or watched_error()
         is_watched = given is not None and given.isatty() and os.environ.get("TERM") != "dumb"
         self._bar = _start(given, total, noun) if given is not None and is_watched and total > 0 else None
         self._total = total
         self._done = self._failed = 0
         self._drawn = 0.0
+        self._started = time.monotonic() if is_timed else None
 
     def advance(self, *, failed: bool = False) -> None:
         """Count one item as done, and as failed if it failed."""
@@ -36,12 +42,25 @@ class Progress:
         if self._bar is not None and (now - self._drawn >= _INTERVAL or self._done == self._total):
             self._drawn = now
             failures = f", {self._failed} failed" if self._failed else ""
+            if self._started is not None:
+                failures += pace(self._done, self._total, now - self._started)
             self._bar.update(self._bar.task_ids[0], completed=self._done, failures=failures, refresh=True)
 
     def close(self) -> None:
         """Remove the bar from the terminal."""
         if self._bar is not None:
             self._bar.stop()
+
+
+def pace(done: int, total: int, seconds: float) -> str:
+    """Return how many items are done each second and how long the rest takes, nothing in the first second."""
+    if seconds < 1 or not done:
+        return ""
+    rate = done / seconds
+    left = round(max(total - done, 0) / rate)
+    hours, minutes = divmod(left // 60, 60)
+    told = f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{left} s"
+    return f", {rate:.0f}/s, {told} left"
 
 
 def _start(stream: TextIO, total: int, noun: str) -> Bar:

@@ -50,15 +50,13 @@ meta = Table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""``schema``; who is trusted, as given at the build: ``criteria`` as JSON, ``policy`` its SHA-256 in hex."""
+"""``schema``; who is trusted as JSON: ``criteria`` with whole keys, ``options`` as the user gave them."""
 
 store = Table(
     "store",
     metadata,
     _id(),
     Column("url", Text, nullable=False, unique=True),
-    # what the store was when it was last read to the end, in the store's own words; empty: never
-    Column("cursor", Text, nullable=False),
     Column("parts", BigInteger, nullable=False),  # that it had when it was last read
     Column(
         "read", BigInteger, nullable=False
@@ -74,6 +72,7 @@ unread = Table(
     Column("location", Text, nullable=False),
     Column("digest", Text, nullable=False),  # empty if it could not be told
     Column("reason", Text, nullable=False),
+    Column("checked", BigInteger, nullable=False),
     PrimaryKeyConstraint("store", "location", "digest"),
 )
 """What lies in a store and could not be read as evidence, so that nothing else is known about it."""
@@ -258,7 +257,7 @@ summary = Table(
     Column("levels", Text, nullable=False),  # separated by blanks
     Column("verified", BigInteger),  # when, according to the summary
 )
-"""Results in Verification Summaries and Simple Verification Results."""
+"""Results in Verification Summaries."""
 
 day = Table(
     "day",

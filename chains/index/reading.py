@@ -1,0 +1,268 @@
+"""From a piece of evidence to what the index says about it: judged once, by who is trusted.
+
+What did not verify is read as well, as far as it can be: it is indexed as such, with the reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from chains.errors import EvidenceError
+from chains.index.codes import Verdict
+from chains.index.run_facts import Provenance, Report, read_provenance, read_report, seconds_of
+from chains.lineage.signing import read_signed
+from chains.lineage.statement_facts import Facts, Product, moment_of, read_facts
+from chains.statements.simple_signing import COSIGN_SIGN, KIND, signed_image, signed_reference
+from chains.statements.statement import SLSA_V02, SLSA_V1, Statement
+from chains.statements.vsa import VSA, Claims, read_vsa
+from chains.tekton.raw import text_at
+from chains.text import excerpt
+from chains.verify.criteria import Criteria
+from chains.verify.evidence import OF_PROVENANCE, Examined, examine
+from chains.verify.key_window import judge_window
+from chains.verify.readings import Readings
+from chains.verify.reasons import Reason, Result
+from chains.verify.subject import NothingWanted
+from chains.verify.verdict import Check
+from signers.errors import FormatError
+from signers.formats.dsse import MAX_ENVELOPE_BYTES
+from signers.strict_json import parse_object
+from storage.formats.digest import is_sha256
+from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence, Origin
+
+if TYPE_CHECKING:
+    from chains.revocation.revocations import Revocations
+
+_TOLD = 500
+"""Characters that are kept of why something was not verified."""
+_WRONG = frozenset({Result.FAIL, Result.ERROR})
+_PROVENANCE = frozenset({SLSA_V1, SLSA_V02})
+
+
+class Unindexable(Exception):  # noqa: N818 - not an error of ours: it is kept with its reason
+    """Bytes about which nothing can be said: they are no statement about artifacts. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Who is trusted, given once for an index.
+
+    ``told`` says the same as JSON, with whole keys, so that it can be compared. ``options`` are what the user
+    gave, for an update.
+    """
+
+    criteria: Criteria
+    told: Mapping[str, Any]
+    options: Mapping[str, Any]
+    revocations: Revocations | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a copy lies: the SHA-256 of its bytes, its place in the store, and its form."""
+
+    digest: bytes
+    location: str
+    form: str
+
+
+@dataclass(slots=True)
+class Entry:
+    """One signed statement with its verdict. Copies of one statement have the same ``digest``.
+
+    ``signer`` is empty unless it was verified, ``reason`` and ``detail`` are empty if it was. ``times`` are
+    verified times with their authority, ``logged`` are indexes with their log.
+    """
+
+    digest: bytes
+    size: int
+    facts: Facts
+    verdict: Verdict
+    signer: str
+    reason: str
+    detail: str
+    finished: int
+    uid: str
+    origin: Origin | None
+    report: Report | None = None
+    provenance: Provenance | None = None
+    summary: Claims | None = None
+    created: int | None = None
+    times: set[tuple[int, str]] = field(default_factory=set)
+    logged: set[tuple[int, str]] = field(default_factory=set)
+    places: list[Place] = field(default_factory=list)
+
+    def join(self, other: Entry) -> Entry:
+        """Return the better of two copies, with what both show. The order does not matter."""
+        best, rest = sorted((self, other), key=lambda one: (one.verdict, one.reason, one.detail))
+        return replace(
+            best,
+            times=best.times | (rest.times if rest.verdict is Verdict.VERIFIED else set()),
+            logged=best.logged | (rest.logged if rest.verdict is Verdict.VERIFIED else set()),
+            finished=best.finished or rest.finished,
+            origin=best.origin or rest.origin,
+            uid=best.uid or rest.uid,
+            created=rest.created if best.created is None else best.created,
+            places=[*best.places, *(one for one in rest.places if one not in best.places)],
+        )
+
+
+class _Anything(NothingWanted):
+    """Any artifact: what a statement is about is indexed, not compared."""
+
+    def is_image(self, sha256: str) -> bool:
+        del sha256
+        return True
+
+
+_ANYTHING = _Anything()
+
+
+class Reader:
+    """Reads the evidence of one part of a store. ``now`` is when it is judged."""
+
+    def __init__(self, trust: Trust, now: datetime) -> None:
+        self._trust, self._now = trust, now
+        self._readings = Readings()
+
+    def read(self, evidence: Evidence, snapshot: bytes = b"") -> Entry:
+        """Return what is indexed. ``snapshot`` is the run's record, if the store has it.
+
+        Raises :class:`Unindexable`, and nothing else because of evidence.
+        """
+        try:
+            return self._read(evidence, snapshot)
+        except (FormatError, EvidenceError) as error:
+            raise Unindexable(str(error)) from error
+        except Unindexable:
+            raise
+        except Exception as error:
+            raise Unindexable(f"unexpected {type(error).__name__}: {error}; please report it") from error
+
+    def _read(self, evidence: Evidence, snapshot: bytes) -> Entry:
+        examined = self._examine(evidence)
+        if any(check.reason is Reason.DIGEST_MISMATCH for check in examined.checks):
+            raise Unindexable("its bytes are not those of its digest")
+        read = read_signed(evidence)
+        if read is None:
+            raise Unindexable("a signature over a file, which is about no artifact that has a digest")
+        envelope = read.envelope
+        statement: Statement | None = None
+        if envelope is not None:
+            if envelope.payload_type != IN_TOTO_PAYLOAD_TYPE:
+                kind = excerpt(envelope.payload_type, 96)
+                raise Unindexable(f"expected payload type {IN_TOTO_PAYLOAD_TYPE}, got {kind!r}")
+            statement = self._readings.statement(envelope.payload)
+            facts = read_facts(statement)
+        else:
+            facts = _signed_facts(evidence)
+        signatures = sorted(one.sig for one in read.signing.signatures)
+        identity = hashlib.sha256(hashlib.sha256(read.signing.data).digest())
+        for signature in signatures:
+            identity.update(hashlib.sha256(signature).digest())
+        entry = Entry(
+            digest=identity.digest(),
+            size=len(read.signing.data),
+            facts=facts,
+            verdict=Verdict.VERIFIED,
+            signer="",
+            reason="",
+            detail="",
+            finished=max(seconds_of(facts.stated or moment_of(evidence.created)) or 0, 0),
+            uid=facts.run_uid or (evidence.origin.uid if evidence.origin else ""),
+            origin=evidence.origin,
+            places=[place_of(evidence)],
+        )
+        self._judged(entry, examined)
+        if statement is not None:
+            entry.report = read_report(statement)
+            entry.provenance = read_provenance(statement, facts)
+            entry.summary = _summary(statement)
+        if entry.report is not None and snapshot:
+            entry.created = _created(snapshot, entry.report.snapshot)
+        return entry
+
+    def _examine(self, evidence: Evidence) -> Examined:
+        criteria = self._trust.criteria
+        examined = examine(
+            evidence, criteria, _ANYTHING, now=self._now, is_alone=True, readings=self._readings
+        )
+        examined = judge_window(examined, criteria, self._now)
+        if self._trust.revocations is not None:
+            from chains.verify.revoked import judge_revocation  # noqa: PLC0415 - needed with a list alone
+
+            examined = judge_revocation(examined, self._trust.revocations, _ANYTHING)
+        return examined
+
+    def _judged(self, entry: Entry, examined: Examined) -> None:
+        """Write the verdict: that of the first check that did not pass."""
+        failed = _failed(examined, entry.facts.predicate_type, self._trust.criteria)
+        signed_by = examined.signed_by
+        if failed is None and signed_by is not None:
+            entry.signer = signed_by.name
+            entry.times = {(int(one.moment.timestamp()), one.uri) for one in signed_by.times}
+            entry.logged = {(one.index, one.url) for one in signed_by.entries}
+            return
+        is_undecided = failed is not None and failed.result is Result.ERROR
+        entry.verdict = Verdict.INDETERMINATE if is_undecided else Verdict.FAILED
+        if failed is None:
+            entry.reason, entry.detail = Reason.KEY_UNKNOWN.value, "nobody trusted signed it"
+            return
+        entry.reason = failed.reason.value if failed.reason else failed.id
+        entry.detail = excerpt(f"expected {failed.expected}, got {failed.actual}", _TOLD)
+
+
+def _failed(examined: Examined, predicate_type: str, criteria: Criteria) -> Check | None:
+    """Return the first check that did not pass.
+
+    What is demanded of provenance is not demanded of other statements, and any type is indexed.
+    """
+    ignored = OF_PROVENANCE if predicate_type not in _PROVENANCE else {"predicate-type"}
+    if criteria.predicate_types:
+        ignored = ignored - {"predicate-type"}
+    return next(
+        (check for check in examined.checks if check.result in _WRONG and check.id not in ignored), None
+    )
+
+
+def _signed_facts(evidence: Evidence) -> Facts:
+    payload = parse_object(evidence.data, "payload", MAX_ENVELOPE_BYTES)
+    digest = signed_image(payload, kind=KIND)
+    if not is_sha256(digest):
+        raise FormatError(f"payload: expected an image's sha256 digest, got {digest[:96]!r}")
+    return Facts(COSIGN_SIGN, (Product(signed_reference(payload), (digest,)),))
+
+
+def place_of(evidence: Evidence) -> Place:
+    """Return where a piece of evidence lies.
+
+    Several signatures of one payload lie at one place: the digest of the signature then tells them apart.
+    """
+    location = evidence.location
+    if evidence.signature:
+        location += f"#sha256:{hashlib.sha256(evidence.signature).hexdigest()}"
+    return Place(bytes.fromhex(evidence.digest.removeprefix("sha256:")), location, evidence.format)
+
+
+def _summary(statement: Statement) -> Claims | None:
+    """Return what a Verification Summary says, None for another statement and for one that is malformed."""
+    if statement.predicate_type != VSA:
+        return None
+    try:
+        return read_vsa(statement)
+    except EvidenceError:
+        return None
+
+
+def _created(snapshot: bytes, digest: str) -> int | None:
+    """Return when a run was created according to its own record, if its report has the record's digest."""
+    if hashlib.sha256(snapshot).hexdigest() != digest:
+        return None
+    document = parse_object(snapshot, "run", len(snapshot))
+    items = document.get("items")
+    run = items[0] if isinstance(items, list) and items else document
+    return seconds_of(moment_of(text_at(run, "metadata", "creationTimestamp")))

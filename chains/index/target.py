@@ -1,0 +1,285 @@
+"""The database that is written: a new one beside the index, or the index itself.
+
+A new index takes the place of the old one when it is complete. Until then the old one is read. The next build
+with the same trust goes on with what is there of the new one. A file is replaced by a rename, a schema of
+PostgreSQL by a rename in the transaction that drops the old one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import inspect, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from chains.errors import UsageError
+from chains.index.codes import SCHEMA, original
+from chains.index.database import BESIDE, LIVE, Place, check_schema, engine_of, reading, translated
+from chains.index.errors import IndexUnavailable
+from chains.index.locks import lock_connection, locked_file, unlock_connection
+from chains.index.reading import Trust
+from chains.index.tables import INDEXES, meta, metadata, store
+from chains.index.writer import Writer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+T = TypeVar("T")
+RETRY_SECONDS = 60.0
+"""How long a transaction is tried again while the server of a PostgreSQL database is away."""
+_PAUSE = 0.5
+_BUILDING = ".building"
+_SIDECARS = ("-wal", "-shm", "-journal")
+
+
+class Target:
+    """A database that is open for writing. A transaction is repeated if the server goes away."""
+
+    def __init__(self, place: Place, at: Place, schema: str) -> None:
+        self.place = place
+        self._at, self._schema = at, schema
+        self._engine: Engine | None = None
+        self._connection: Connection | None = None
+        self._writer: Writer | None = None
+        self._was_open = False
+        self.is_complete = True
+
+    def keep_old(self) -> None:
+        """Leave the old index in its place, because the new one is not complete."""
+        self.is_complete = False
+
+    def connection(self) -> Connection:
+        """Return the connection, opened and locked."""
+        if self._connection is None:
+            self._engine = engine_of(self._at, schema=self._schema)
+            connection = self._engine.connect()
+            if self.place.is_postgres:
+                lock_connection(connection, self.place)
+            else:
+                # WAL: readers do not wait for the writer; NORMAL: a lost machine loses the last transactions
+                for setting in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-65536"):
+                    connection.connection.driver_connection.execute(f"PRAGMA {setting}")  # type: ignore[union-attr]
+            self._connection = connection
+            self._was_open = True
+        return self._connection
+
+    def write(self, work: Callable[[Writer], T]) -> T:
+        """Do work that may be repeated. Raises :class:`IndexUnavailable`."""
+        until = time.monotonic() + RETRY_SECONDS
+        while True:
+            with translated(self.place):
+                try:
+                    if self._writer is None:
+                        self._writer = Writer(self.connection())
+                    return work(self._writer)
+                except (DBAPIError, IndexUnavailable) as error:
+                    is_lost = self.place.is_postgres and self._was_open and _is_away(error)
+                    self.close()
+                    if not is_lost or time.monotonic() >= until:
+                        raise
+                except BaseException:
+                    self.close()
+                    raise
+            time.sleep(_PAUSE)
+
+    def close(self) -> None:
+        """Close the connection. What was committed stays."""
+        self._writer = None
+        if self._connection is not None:
+            with suppress(Exception):  # it may be the broken connection that is closed
+                if self.place.is_postgres:
+                    unlock_connection(self._connection)
+                self._connection.close()
+            self._connection = None
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+
+def _is_away(error: DBAPIError | IndexUnavailable) -> bool:
+    """Return whether a server ended the connection, or does not take one now.
+
+    It may also hold the lock of the connection that broke, for as long as it does not know that it did.
+    """
+    if isinstance(error, IndexUnavailable):
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    # 08: connection, 57P: shut down or starting; without a state the connection broke
+    return error.connection_invalidated or state is None or state.startswith(("08", "57P"))
+
+
+@contextmanager
+def building(place: Place, trust: Trust) -> Iterator[Target]:
+    """Open a new index beside the one that is there.
+
+    It takes its place when the block ends, unless the block calls :meth:`Target.keep_old` or raises. Raises
+    :class:`IndexUnavailable`.
+    """
+    if place.is_postgres:
+        target = Target(place, place, BESIDE)
+        with _closed(target):
+            with translated(place):
+                _prepare_schema(target, trust)
+            yield target
+            if target.is_complete:
+                with translated(place):
+                    _finish(target)
+                    _replace_schema(target.connection())
+        return
+    with locked_file(place):
+        beside = Place(path=place.path + _BUILDING)
+        target = Target(place, beside, LIVE)
+        with _closed(target):
+            with translated(place):
+                _prepare_file(target, beside, trust)
+            yield target
+            if not target.is_complete:
+                return
+            with translated(place):
+                _finish(target)
+                target.connection().connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+            target.close()
+            _replace_file(Path(beside.path), Path(place.path))
+
+
+@contextmanager
+def updating(place: Place, trust: Trust) -> Iterator[Target]:
+    """Open the index that is there, to add to it.
+
+    Raises :class:`IndexAbsent` if there is none, :class:`IndexUnavailable`, and :class:`UsageError` if it was
+    built with other trust.
+    """
+    with reading(place) as connection:
+        found = _told(connection)
+    if found != _written(trust.told):
+        raise UsageError(
+            f"the index {place} was built with other keys or demands, and its verdicts are theirs: "
+            f"build it anew with `{place.build_command}`"
+        )
+    target = Target(place, place, LIVE)
+    if place.is_postgres:
+        with _closed(target):
+            yield target
+        return
+    with locked_file(place), _closed(target):
+        yield target
+
+
+@contextmanager
+def _closed(target: Target) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        target.close()
+
+
+def _written(told: Mapping[str, Any]) -> str:
+    return json.dumps(told, sort_keys=True)
+
+
+def _told(connection: Connection) -> str | None:
+    found = connection.execute(select(meta.c.value).where(meta.c.key == "criteria")).scalar()
+    return None if found is None else str(found)
+
+
+def remembered(place: Place) -> tuple[dict[str, Any], list[str]]:
+    """Return the options with which an index was built, and its stores.
+
+    Raises :class:`IndexAbsent` or :class:`IndexUnavailable`.
+    """
+    with reading(place) as connection:
+        options = connection.execute(select(meta.c.value).where(meta.c.key == "options")).scalar_one()
+        urls = connection.execute(select(store.c.url).order_by(store.c.id)).scalars()
+        return json.loads(options), [original(url) for url in urls]
+
+
+def _prepare_file(target: Target, beside: Place, trust: Trust) -> None:
+    path = Path(beside.path)
+    if path.exists() and not _is_begun(target, trust):
+        target.close()
+        _remove(path)
+    _create(target.connection(), trust)
+
+
+def _prepare_schema(target: Target, trust: Trust) -> None:
+    connection = target.connection()
+    with connection.begin():
+        connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {BESIDE}")
+    if not _is_begun(target, trust):
+        with connection.begin():
+            connection.exec_driver_sql(f"DROP SCHEMA {BESIDE} CASCADE")
+            connection.exec_driver_sql(f"CREATE SCHEMA {BESIDE}")
+    _create(connection, trust)
+
+
+def _is_begun(target: Target, trust: Trust) -> bool:
+    """Return whether what a build left behind is one with the same trust and schema."""
+    try:
+        connection = target.connection()
+        with connection.begin():
+            check_schema(connection, target.place)
+            return _told(connection) == _written(trust.told)
+    except Exception:  # noqa: BLE001 - whatever it is, it is built anew
+        return False
+
+
+def _create(connection: Connection, trust: Trust) -> None:
+    with connection.begin():
+        if inspect(connection).has_table(meta.name):
+            return
+        for table in metadata.sorted_tables:
+            connection.execute(CreateTable(table))
+        rows = {
+            "schema": str(SCHEMA),
+            "criteria": _written(trust.told),
+            "options": _written(trust.options),
+        }
+        connection.execute(meta.insert(), [{"key": key, "value": value} for key, value in rows.items()])
+
+
+def _finish(target: Target) -> None:
+    connection = target.connection()
+    with connection.begin():
+        for index in INDEXES:
+            connection.execute(CreateIndex(index, if_not_exists=True))
+    with connection.begin():
+        connection.exec_driver_sql("ANALYZE")
+
+
+def _replace_schema(connection: Connection) -> None:
+    with connection.begin():
+        connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {LIVE} CASCADE")
+        connection.exec_driver_sql(f"ALTER SCHEMA {BESIDE} RENAME TO {LIVE}")
+
+
+def _replace_file(beside: Path, path: Path) -> None:
+    """Put a complete file in the place of the old one, without the log of the old one beside it."""
+    if path.exists():
+        with suppress(sqlite3.Error):
+            old = sqlite3.connect(path)
+            old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            old.close()
+    for end in _SIDECARS:
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    _remove(beside)
+
+
+def _remove(path: Path) -> None:
+    for end in ("", *_SIDECARS):
+        path.with_name(path.name + end).unlink(missing_ok=True)

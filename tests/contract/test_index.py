@@ -1,0 +1,455 @@
+"""The index in every database: what it has of verified and other evidence, and that it is the same however it came about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chains.errors import UsageError
+from chains.index import ingest as ingesting
+from chains.index.codes import Kind, Level, Outcome, Role, Verdict, original, uid_bytes
+from chains.index.database import Place, place_of
+from chains.index.errors import IndexAbsent, IndexUnavailable
+from storage.errors import StoreUnavailable
+from storage.record import SIMPLE_SIGNING_FORMAT, Evidence, Origin, Skipped
+from tests.testbed import postgres
+from tests.unit.chains.index.made import (
+    LATER,
+    NOW,
+    UID,
+    VSA,
+    Signer,
+    built,
+    bundle,
+    content,
+    dsse,
+    file_at,
+    found,
+    provenance,
+    report,
+    rows,
+    statement,
+    subject,
+    trust,
+    updated,
+)
+from tests.unit.chains.lineage.made import Whole
+
+OWN, STRANGER = Signer(), Signer()
+TRUST = trust(OWN)
+
+
+class Servers:
+    """Servers of PostgreSQL, started when a test needs one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self._started: dict[str, postgres.Postgres] = {}
+
+    def of(self, version: str) -> postgres.Postgres:
+        if version not in self._started:
+            self._started[version] = self._stack.enter_context(postgres.postgres(version, self._folder))
+        return self._started[version]
+
+    def stop(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture(scope="module")
+def postgres_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    servers = Servers(tmp_path_factory.mktemp("postgres"))
+    yield servers
+    servers.stop()
+
+
+POSTGRES = [pytest.param(version, marks=pytest.mark.server) for version in postgres.VERSIONS]
+
+
+def database(request: pytest.FixtureRequest, version: str) -> tuple[postgres.Postgres, Place]:
+    if version == "debian" and not postgres.is_installed() and not os.environ.get("CI"):
+        pytest.skip("Debian's PostgreSQL is not installed")
+    server = request.getfixturevalue("postgres_servers").of(version)
+    return server, place_of(server.database())
+
+
+@pytest.fixture(params=["sqlite", *POSTGRES])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty database of its own."""
+    return (
+        file_at(tmp_path / "index.db") if request.param == "sqlite" else database(request, request.param)[1]
+    )
+
+
+def signature(payload: object, place: str) -> Evidence:
+    """Return an image signature in the older form."""
+    data = json.dumps(payload).encode()
+    one = found(data, SIMPLE_SIGNING_FORMAT, place)
+    return replace(one, signature=b"no signature")
+
+
+def two_runs() -> list[Evidence]:
+    """Return the evidence of two runs, one of which a stranger signed, in both forms."""
+    first = [OWN.envelope(one) for one in (provenance(1), report(1))]
+    second = [STRANGER.envelope(one) for one in (provenance(2), report(2))]
+    envelopes = [*first, *second]
+    return [make(one) for one in envelopes for make in (dsse, bundle)]
+
+
+def test_a_verified_statement_is_indexed_with_its_signer_and_all_that_it_says_about_its_run(
+    place: Place,
+) -> None:
+    ingested = built(place, TRUST, Whole(*two_runs()))
+    assert (ingested.pieces, ingested.unread, ingested.new) == (
+        8,
+        0,
+        {Verdict.VERIFIED: 2, Verdict.FAILED: 2},
+    )
+    (said,) = rows(place, "attestation", signer=OWN.key.keyid, predicate="https://slsa.dev/provenance/v1")
+    assert said["verdict"] == Verdict.VERIFIED
+    assert (said["reason"], said["detail"]) == (None, None)
+    assert said["checked"] == int(NOW.timestamp())
+    # what only the report says, too
+    assert (said["namespace"], said["level"], said["outcome"]) == ("ci", Level.ENFORCED, Outcome.SUCCEEDED)
+    (reported,) = rows(
+        place, "attestation", signer=OWN.key.keyid, predicate="https://in-toto.io/attestation/scai/v0.3"
+    )
+    # what only the provenance says, too
+    assert reported["pipeline"] == "release"
+    assert reported["builder"] == "https://ci.example/tekton"
+    assert reported["repository"] == "https://git.example/shop"
+    (run,) = rows(place, "run", verdict=0)
+    assert bytes(run.pop("uid")) == uid_bytes(UID(1))
+    assert bytes(run.pop("commit")) == bytes.fromhex("a" * 40)
+    run.pop("id")
+    assert run == {
+        "verdict": 0,
+        "report": reported["id"],
+        "provenance": said["id"],
+        "kind": Kind.TASKRUN,
+        "namespace": "ci",
+        "name": "run-1",
+        "pipeline": "release",
+        "task": None,
+        "builder": "https://ci.example/tekton",
+        "repository": "https://git.example/shop",
+        "trigger": "github/push",
+        "sender": "alice",
+        "account": "builder",
+        "node": "node-7",
+        "outcome": Outcome.SUCCEEDED,
+        "reason": "Succeeded",
+        "created": None,
+        "started": 1794992400,
+        "finished": 1794993311,
+        "pod_wait": 5,
+        "step_wait": 10,
+        "retries": 1,
+        "cpu": 300_000,
+        "memory": 614_400,
+        "spot_wish": True,
+        "level": Level.ENFORCED,
+        "level_reason": "no network",
+    }
+    (step,) = rows(place, "step")
+    assert bytes(step.pop("digest")) == bytes.fromhex("b" * 64)
+    assert step == {
+        "run": step["run"],
+        "position": 0,
+        "name": "build",
+        "image": "registry.example/tools/builder",
+        "exit_code": 0,
+        "ended_as": "Completed",
+        "started": 1794992415,
+        "finished": 1794993015,
+    }
+
+
+def test_what_was_made_and_used_is_found_by_digest_and_by_name(place: Place) -> None:
+    built(place, TRUST, Whole(dsse(OWN.envelope(provenance(1)))))
+    (made,) = rows(place, "subject")
+    assert bytes(made["digest"]) == hashlib.sha256(b"registry.example/shop/app").digest()
+    assert (made["name"], made["algorithm"], made["finished"]) == (
+        "registry.example/shop/app",
+        "sha256",
+        1794993311,
+    )
+    used = {
+        (bytes(one["digest"]).hex(), one["algorithm"], one["role"], one["name"])
+        for one in rows(place, "material")
+    }
+    assert used == {
+        ("a" * 40, "sha1", Role.SOURCE, "https://git.example/shop"),
+        ("b" * 64, "sha256", Role.STEP_IMAGE, "registry.example/tools/builder"),
+    }
+    assert {(one["name"], one["role"]) for one in rows(place, "named")} == {
+        ("registry.example/shop/app", Role.SUBJECT),
+        ("https://git.example/shop", Role.SOURCE),
+        ("registry.example/tools/builder", Role.STEP_IMAGE),
+        ("release", Role.TASK),
+    }
+
+
+def test_what_did_not_verify_is_indexed_with_the_reason_and_says_nothing_about_a_run(place: Place) -> None:
+    built(place, TRUST, Whole(*two_runs()))
+    failed = rows(place, "attestation", verdict=int(Verdict.FAILED))
+    assert {(one["signer"], one["reason"]) for one in failed} == {(None, "key_unknown")}
+    assert all(OWN.key.keyid in one["detail"] for one in failed)
+    (run,) = rows(place, "run", verdict=int(Verdict.FAILED))
+    assert (run["name"], run["level"], run["outcome"], run["report"], run["provenance"]) == (
+        "run-2",
+        0,
+        0,
+        None,
+        None,
+    )
+    assert len(rows(place, "step")) == 1
+
+
+def test_a_stranger_cannot_change_what_is_known_about_a_run(place: Place) -> None:
+    honest = dsse(OWN.envelope(report(1, level="partly", outcome="failed")))
+    forged = [
+        dsse(STRANGER.envelope(report(1, level="enforced", namespace="other", name="nice"))),
+        dsse(STRANGER.envelope(provenance(1, pipeline="nice", builder="https://nice.example"))),
+    ]
+    for order in ([honest, *forged], [*forged, honest]):
+        built(place, TRUST, *(Whole(one, url=f"whole:{number}") for number, one in enumerate(order)))
+        (run,) = rows(place, "run")
+        assert (run["verdict"], run["level"], run["outcome"]) == (
+            Verdict.VERIFIED,
+            Level.PARTLY,
+            Outcome.FAILED,
+        )
+        assert (run["namespace"], run["name"], run["pipeline"], run["builder"]) == ("ci", "run-1", None, None)
+        (said,) = rows(place, "attestation", verdict=0)
+        assert (said["namespace"], said["pipeline"], said["level"]) == ("ci", None, Level.PARTLY)
+
+
+def test_changed_bytes_and_what_is_no_statement_are_kept_with_the_reason_until_they_are_gone(
+    place: Place,
+) -> None:
+    good = dsse(OWN.envelope(report(1)))
+    bad = [
+        replace(dsse(OWN.envelope(report(2)), "changed"), data=b"other bytes"),
+        found(b"{}", "dsse", "empty"),
+        found(b"\xff", "bundle-v0.3", "no bundle"),
+        dsse(OWN.envelope({}, b"no JSON"), "no statement"),
+        replace(good, location="no digest", digest="md5:00"),
+    ]
+    skipped = Skipped("lost", "sha256:00", "no blob")
+    ingested = built(place, TRUST, Whole(good, *bad, skipped=[skipped]))
+    assert ingested.unread == 6
+    assert {one["location"]: one["reason"] for one in rows(place, "unread")}.keys() == {
+        "changed", "empty", "no bundle", "no statement", "no digest", "lost"
+    }  # fmt: skip
+    assert len(rows(place, "attestation")) == 1
+    updated(place, TRUST, Whole(good, bad[1]), now=LATER)
+    assert {one["location"] for one in rows(place, "unread")} == {"empty"}
+
+
+def test_a_better_copy_found_later_makes_a_statement_verified(place: Place) -> None:
+    envelope = OWN.envelope(report(1))
+    worse, better = bundle(envelope, "a", hint="another"), dsse(envelope, "b")
+    built(place, TRUST, Whole(worse, url="whole:1"))
+    assert [one["reason"] for one in rows(place, "attestation")] == ["key_hint_mismatch"]
+    updated(place, TRUST, Whole(better, url="whole:2"), now=LATER)
+    (said,) = rows(place, "attestation")
+    assert (said["verdict"], said["reason"], said["signer"]) == (Verdict.VERIFIED, None, OWN.key.keyid)
+    assert {(one["namespace"] or "all", one["verdict"], one["n"]) for one in rows(place, "day")} == {
+        ("ci", 0, 1),
+        ("all", 0, 1),
+    }
+    incremental = content(place)
+    built(place, TRUST, Whole(worse, url="whole:1"), Whole(better, url="whole:2"), now=LATER)
+    assert _without_times(content(place)) == _without_times(incremental)
+
+
+def _without_times(shown: dict[str, list[tuple[object, ...]]]) -> dict[str, list[tuple[object, ...]]]:
+    """Leave out the tables that say when a store was read."""
+    return {name: found for name, found in shown.items() if name not in {"store", "unread"}}
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_an_index_is_the_same_whatever_a_transaction_has_and_in_whatever_order_evidence_comes(
+    place: Place, pieces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = OWN.envelope(report(1, finished="2026-11-17T00:00:00Z", level="partly", name="before"))
+    evidence = [*two_runs(), dsse(older)]
+    built(place, TRUST, Whole(*evidence))
+    expected = content(place)
+    monkeypatch.setattr(ingesting, "MOST_PIECES", pieces)
+    for order in (evidence, evidence[::-1], evidence[3:] + evidence[:3]):
+        built(place, TRUST, _OneByOne(order))
+        assert _without_times(content(place)) == _without_times(expected)
+
+
+class _OneByOne(Whole):
+    """A store whose parts have one piece of evidence each."""
+
+    def __init__(self, evidence: list[Evidence], error: StoreUnavailable | None = None) -> None:
+        super().__init__(url="whole:")
+        self._one_by_one = evidence
+        self._stopped = error
+
+    async def scan(self):  # type: ignore[no-untyped-def,override]
+        for one in self._one_by_one:
+            async for part in Whole(one).scan():
+                yield replace(part, total=len(self._one_by_one))
+        if self._stopped is not None:
+            raise self._stopped
+
+
+def test_an_update_reads_only_what_is_new_and_ends_as_a_fresh_build(place: Place) -> None:
+    evidence = two_runs()
+    built(place, TRUST, Whole(*evidence[:3]))
+    ingested = updated(place, TRUST, Whole(*evidence))
+    assert (ingested.pieces, ingested.known) == (8, 3)
+    assert sum(ingested.new.values()) == 2
+    after = content(place)
+    again = updated(place, TRUST, Whole(*evidence))
+    assert (again.known, again.new) == (8, {})
+    assert content(place) == after
+    built(place, TRUST, Whole(*evidence))
+    assert content(place) == after
+
+
+def test_the_same_statement_in_two_stores_is_one_row_with_all_of_its_places(place: Place) -> None:
+    envelope = OWN.envelope(report(1))
+    built(
+        place,
+        TRUST,
+        Whole(dsse(envelope, "here"), url="whole:1"),
+        Whole(dsse(envelope, "there"), bundle(envelope, "there"), url="whole:2"),
+    )
+    assert len(rows(place, "attestation")) == 1
+    assert sorted((one["store"], one["form"]) for one in rows(place, "location")) == [
+        (1, "dsse"),
+        (2, "bundle-v0.3"),
+        (2, "dsse"),
+    ]
+    assert [(one["url"], one["parts"], one["read"]) for one in rows(place, "store")] == [
+        ("whole:1", 1, 1),
+        ("whole:2", 1, 1),
+    ]
+
+
+def test_a_store_that_does_not_answer_leaves_the_old_index_and_the_next_build_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingesting, "MOST_PIECES", 2)
+    evidence = two_runs()
+    built(place, TRUST, Whole(evidence[0]))
+    old = content(place)
+    away = built(place, TRUST, _OneByOne(evidence, StoreUnavailable("it is away")))
+    assert away.failed == {"whole:": "it is away"}
+    assert content(place) == old
+    again = built(place, TRUST, _OneByOne(evidence))
+    assert (again.pieces, again.known) == (8, 8)
+    whole = content(place)
+    assert len(whole["attestation"]) == 4
+    built(place, TRUST, _OneByOne(evidence))
+    assert content(place) == whole
+
+
+def test_what_was_begun_with_other_trust_is_thrown_away(place: Place) -> None:
+    evidence = two_runs()
+    built(place, TRUST, _OneByOne(evidence, StoreUnavailable("it is away")))
+    built(place, trust(STRANGER), _OneByOne(evidence))
+    assert {one["signer"] for one in rows(place, "attestation", verdict=0)} == {STRANGER.key.keyid}
+
+
+def test_an_index_is_updated_only_with_the_trust_of_its_build(place: Place) -> None:
+    with pytest.raises(IndexAbsent, match="there is no index"):
+        updated(place, TRUST, Whole())
+    built(place, TRUST, Whole())
+    with pytest.raises(UsageError, match="built with other keys or demands"):
+        updated(place, trust(STRANGER), Whole())
+
+
+def test_verification_summaries_say_who_decided_what(place: Place) -> None:
+    predicate = {
+        "verifier": {"id": "https://verifier.example"},
+        "timeVerified": "2026-11-18T10:00:00Z",
+        "resourceUri": "registry.example/shop/app",
+        "policy": {"uri": "https://policy.example/v1", "digest": {"sha256": "d" * 64}},
+        "verificationResult": "PASSED",
+        "verifiedLevels": ["SLSA_BUILD_LEVEL_3", "HERMETIC"],
+    }
+    broken = predicate | {"verificationResult": "MAYBE"}
+    summaries = [statement(VSA, one, subject("registry.example/shop/app")) for one in (predicate, broken)]
+    built(place, TRUST, Whole(*(dsse(OWN.envelope(one)) for one in summaries)))
+    (said,) = rows(place, "summary")
+    assert bytes(said.pop("policy_digest")).hex() == "d" * 64
+    assert said.pop("attestation") in {one["id"] for one in rows(place, "attestation")}
+    assert said == {
+        "verifier": "https://verifier.example",
+        "resource": "registry.example/shop/app",
+        "policy": "https://policy.example/v1",
+        "passed": True,
+        "levels": "SLSA_BUILD_LEVEL_3 HERMETIC",
+        "verified": 1794996000,
+    }
+    assert len(rows(place, "attestation", verdict=0)) == 2
+
+
+def test_two_signatures_of_one_image_at_one_place_are_two_statements(place: Place) -> None:
+    image = {
+        "critical": {
+            "identity": {"docker-reference": "registry.example/a"},
+            "image": {"docker-manifest-digest": "sha256:" + "e" * 64},
+            "type": "cosign container image signature",
+        }
+    }
+    one = signature(image, "a.sig")
+    built(place, TRUST, Whole(one, replace(one, signature=b"another")))
+    assert len(rows(place, "attestation", verdict=int(Verdict.FAILED))) == 2
+    assert len(rows(place, "location")) == 2
+    again = updated(
+        place, TRUST, Whole(one, replace(one, signature=b"another"), replace(one, signature=b"third"))
+    )
+    assert (again.known, again.new) == (2, {Verdict.FAILED: 1})
+
+
+HOSTILE = "'\"; DROP TABLE run; -- \0 \\u0000 \u202e \x1b[31m =1+1 \U0001f600"
+
+
+def test_hostile_text_is_kept_and_changes_nothing_else(place: Place) -> None:
+    long = "x" * 1_000_000
+    named = provenance(1, image=HOSTILE, pipeline=HOSTILE + long, builder=HOSTILE)
+    origin = Origin("taskrun", "\ud800" + HOSTILE, "name" + HOSTILE, UID(1))
+    evidence = [
+        dsse(OWN.envelope(named), "place \udfff" + HOSTILE + long, origin),
+        dsse(OWN.envelope(report(2, name=HOSTILE, namespace=HOSTILE))),
+        dsse(STRANGER.envelope(named), "\0"),
+    ]
+    built(place, TRUST, Whole(*evidence, skipped=[Skipped("\0\ud800" + long, "\0", "\0\ud800")]))
+    (made,) = {one["name"] for one in rows(place, "subject") if one["name"].startswith("'")}
+    assert original(made) == HOSTILE
+    assert {original(one["namespace"]) for one in rows(place, "run")} == {"\ud800" + HOSTILE, HOSTILE}
+    assert [original(one["url"]) for one in rows(place, "store")] == ["whole:"]
+    after = content(place)
+    assert updated(place, TRUST, Whole(*evidence)).known == 3
+    built(place, TRUST, Whole(*evidence, skipped=[Skipped("\0\ud800" + long, "\0", "\0\ud800")]))
+    assert content(place) == after
+
+
+def test_a_second_writer_is_told_to_wait(place: Place) -> None:
+    from chains.index.target import building, updating
+
+    built(place, TRUST, Whole())
+    for opened in (building, updating):
+        with opened(place, TRUST) as first:
+            first.write(lambda writer: writer.store("whole:"))
+            first.keep_old()
+            with pytest.raises(IndexUnavailable, match="another process writes it; try again"):
+                updated(place, TRUST, Whole())
+            with pytest.raises(IndexUnavailable, match="another process writes it; try again"):
+                built(place, TRUST, Whole())
+    assert rows(place, "attestation") == []

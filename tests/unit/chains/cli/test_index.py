@@ -1,0 +1,190 @@
+"""The command line of the index: build once with whom to trust, then update with nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chains.cli.main import run as main
+from chains.cli.progress import pace
+from signers.keys.keyfile import generate_key, write_key_pair
+from tests.unit.chains.index.made import rows
+from tests.unit.chains.lineage.made import COMMIT, attest, run_of
+
+APP = "registry.example.com/shop/app"
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with keys, a layout with the evidence of two runs, by two keys, and one run more in a folder."""
+    folder = tmp_path_factory.mktemp("evidence")
+    for name in ("own", "other"):
+        write_key_pair(folder / f"{name}.key", generate_key("ecdsa-p256"))
+    layout = f"oci-layout:{folder / 'layout'}"
+    attest(folder, layout, run_of("app", APP, git=("https://git.example.com/app.git", COMMIT)), key="own.key")
+    attest(folder, layout, run_of("odd", f"{APP}-odd"), key="other.key")
+    attest(folder, f"file:{folder / 'files'}", run_of("more", f"{APP}-more"), key="own.key")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("CHAINS_PUBLIC_KEY", "CHAINS_STORE", "CHAINS_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_an_index_is_built_and_updated(evidence: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layout = f"oci-layout:{evidence / 'layout'}"
+    assert (
+        main(["index", "build", "--key", str(evidence / "own.pub"), "--store", layout, "--output", "json"])
+        == 0
+    )
+    assert told(capsys) == {
+        "index": ".chains/index.db",
+        "pieces": 12,
+        "known": 0,
+        "new": {"verified": 4, "failed": 4, "indeterminate": 0},
+        "unread": 0,
+        "failed": {},
+        "notes": [],
+    }
+    assert main(["index", "update", "--output", "json"]) == 0
+    assert told(capsys)["known"] == 12
+    assert main(["index", "update", "--store", f"file:{evidence / 'files'}"]) == 0
+    assert "4 new statements (4 verified, 0 failed, 0 indeterminate)" in capsys.readouterr().out
+
+
+def test_stats_count_by_type_verdict_and_store(evidence: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layout, files = f"oci-layout:{evidence / 'layout'}", f"file:{evidence / 'files'}"
+    assert (
+        main(["index", "build", "--key", str(evidence / "own.pub"), "--store", layout, "--store", files]) == 0
+    )
+    capsys.readouterr()
+    assert main(["index", "stats", "--output", "json"]) == 0
+    found = told(capsys)
+    assert found["attestations"] == 12
+    assert found["verdicts"] == {"verified": 8, "failed": 4, "indeterminate": 0}
+    assert found["types"] == {
+        "https://in-toto.io/attestation/scai/v0.3": {"verified": 2, "failed": 1, "indeterminate": 0},
+        "https://sigstore.dev/cosign/sign/v1": {"verified": 4, "failed": 2, "indeterminate": 0},
+        "https://slsa.dev/provenance/v1": {"verified": 2, "failed": 1, "indeterminate": 0},
+    }
+    assert [(one["url"], one["copies"], one["unread"], one["behind"]) for one in found["stores"]] == [
+        (layout, 12, 0, 0),
+        (files, 6, 0, 0),
+    ]  # type: ignore[attr-defined]
+    assert found["runs"] == 3
+    assert found["newest"] == "2026-11-18T09:15:11Z"
+    assert found["size"] == Path(".chains/index.db").stat().st_size
+    assert main(["index", "stats"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == ".chains/index.db: 12 statements about 3 runs"
+    assert ["all", "8", "4", "0"] in [line.split() for line in lines]
+
+
+def test_what_could_not_be_read_is_listed(
+    evidence: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "bundles.jsonl").write_bytes(b"no bundle\n{}\n" + b"x" * 100)
+    assert main(["index", "build", "--key", str(evidence / "own.pub"), "--store", "export:pack"]) == 0
+    assert "3 could not be read: chains index stats --unread lists them" in capsys.readouterr().out
+    assert main(["index", "stats", "--unread", "--output", "json"]) == 0
+    assert [one["location"] for one in json.loads(capsys.readouterr().out)] == [
+        f"pack/bundles.jsonl:{n}" for n in (1, 2, 3)
+    ]
+
+
+def test_every_command_of_the_page_runs(
+    evidence: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks of shell of docs/index.md, in their order, in an empty folder."""
+    root = Path(__file__).parents[4]
+    blocks = re.findall(r"```sh\n(.*?)```", (root / "docs" / "index.md").read_text(), re.DOTALL)
+    script = "set -euo pipefail\n" + "".join(blocks)
+    ended = subprocess.run(
+        ["bash", "-c", script],
+        env=os.environ
+        | {"EXAMPLES": str(root / "examples"), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "28 new statements (28 verified, 0 failed, 0 indeterminate)" in ended.stdout
+
+
+def test_an_export_is_indexed(evidence: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    layout, key = f"oci-layout:{evidence / 'layout'}", str(evidence / "own.pub")
+    assert main(["export", "pack", "--store", layout, "--key", key]) == 1  # the other key
+    capsys.readouterr()
+    assert main(["index", "build", "--key", key, "--store", "export:pack", "--output", "json"]) == 0
+    found = told(capsys)
+    assert found["new"] == {"verified": 3, "failed": 0, "indeterminate": 0}
+    from chains.index.database import place_of
+
+    (run,) = rows(place_of(".chains/index.db"), "run")
+    assert (run["name"], run["repository"]) == ("app", "https://git.example.com/app")
+
+
+def test_a_store_that_is_not_there_fails_and_leaves_no_index(
+    evidence: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    key = str(evidence / "own.pub")
+    assert main(["index", "build", "--key", key, "--store", "export:nothing"]) == 1
+    assert (
+        "error: export:nothing was not read to the end: nothing/bundles.jsonl is not there"
+        in capsys.readouterr().err
+    )
+    assert main(["index", "update"]) == 2
+    assert "there is no index" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["build"], "no store to index: pass --store URL"),
+        (["build", "--store", "oci-layout:x"], "nobody to trust: pass --key PUB"),
+        (["build", "--store", "oci-layout:x", "--certificate-identity", "a"], "pass --certificate-identity"),
+        (["update"], "there is no index at .chains/index.db: build it with `chains index build`"),
+        (["update", "--index", "mysql://x"], "expected a file, sqlite:///FILE or postgresql://"),
+    ],
+)
+def test_what_is_missing_is_a_usage_error(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["index", *arguments]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_another_key_in_the_file_of_the_build_is_refused(
+    evidence: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    key = tmp_path / "trusted.pub"
+    key.write_bytes((evidence / "own.pub").read_bytes())
+    assert (
+        main(["index", "build", "--key", "trusted.pub", "--store", f"oci-layout:{evidence / 'layout'}"]) == 0
+    )
+    key.write_bytes((evidence / "other.pub").read_bytes())
+    assert main(["index", "update"]) == 2
+    assert "was built with other keys or demands" in capsys.readouterr().err
+
+
+def test_the_rate_and_the_time_that_is_left_are_shown_after_a_second() -> None:
+    assert pace(10, 100, 0.5) == ""
+    assert pace(0, 100, 5) == ""
+    assert pace(100, 1000, 2) == ", 50/s, 18 s left"
+    assert pace(100, 1_000_000, 1) == ", 100/s, 2 h 46 min left"
+    assert pace(100, 50, 1) == ", 100/s, 0 s left"
