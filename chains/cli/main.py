@@ -63,7 +63,7 @@ _COMMANDS = {
         "policies.admission_certificates:admission_certificates",
         "make and renew the certificates of the admission webhook",
     ),
-    "index": ("index.index:index", "find evidence: an index of what is in stores"),
+    "index": ("index.index:index", "build, update and describe an index of the evidence in stores"),
     "controller": ("cluster:controller", "watch a cluster and attest every finished run"),
     "resign": ("cluster:resign", "remove the marks from runs, so that they are attested again"),
     "backfill": ("cluster:backfill", "attest finished runs that have no mark, without a controller"),
