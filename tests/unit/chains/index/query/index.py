@@ -79,7 +79,7 @@ class Writer:
         self._add("meta", key="schema", value=str(SCHEMA))
         self._add("meta", key="policy", value="ab" * 32)
         self._add("meta", key="criteria", value="{}")
-        self._add("store", id=1, url="file:evidence", cursor="", parts=1, read=1, updated=1_790_000_000)
+        self._add("store", id=1, url="file:evidence", parts=1, read=1, updated=1_790_000_000)
         for (what, text), number in self._terms.items():
             self._add("term", id=number, what=what, text=text)
         for name, found in self._rows.items():
