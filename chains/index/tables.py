@@ -50,7 +50,9 @@ meta = Table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""``schema``; who is trusted as JSON: ``criteria`` with whole keys, ``options`` as the user gave them."""
+"""``schema``; who is trusted as JSON: ``criteria`` with whole keys, ``options`` as the user gave them.
+
+``policy`` is the SHA-256 of ``criteria`` in hex."""
 
 store = Table(
     "store",

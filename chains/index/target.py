@@ -7,6 +7,7 @@ PostgreSQL by a rename in the transaction that drops the old one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -240,6 +241,7 @@ def _create(connection: Connection, trust: Trust) -> None:
         rows = {
             "schema": str(SCHEMA),
             "criteria": _written(trust.told),
+            "policy": hashlib.sha256(_written(trust.told).encode()).hexdigest(),
             "options": _written(trust.options),
         }
         connection.execute(meta.insert(), [{"key": key, "value": value} for key, value in rows.items()])

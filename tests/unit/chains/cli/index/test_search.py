@@ -225,7 +225,7 @@ def test_nothing_found_in_an_index_that_is_behind_is_no_answer(
 
 def test_what_could_not_be_read_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     with sqlite3.connect(".chains/index.db") as connection:
-        connection.execute("INSERT INTO unread VALUES (1, 'a/b', '', 'no JSON')")
+        connection.execute("INSERT INTO unread VALUES (1, 'a/b', '', 'no JSON', 0)")
     connection.close()
     assert chains(["search", "build-1"]) == 0
     assert "1 item could not be read" in capsys.readouterr().out
