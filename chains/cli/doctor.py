@@ -22,6 +22,7 @@ from chains.doctor.cluster import (
     check_tekton,
     read_config,
 )
+from chains.doctor.hold import check_hold
 from chains.doctor.local import check_config, check_key, check_services, check_stores
 from chains.doctor.packages import check_packages
 from chains.doctor.process import check_names, check_process
@@ -95,6 +96,7 @@ async def _ask_cluster(
             found += await check_rights(cluster, namespaces, options.system_namespace)
             found += await check_tekton(cluster, options.tekton_namespace)
             found.append(await check_admission(cluster))
+            found.append(await check_hold(cluster, namespaces))
             found.append(await check_webhook(cluster))
     except (ClusterError, ssl.SSLError) as error:
         step = "check the server's address, the token or certificate, and the way there"

@@ -112,6 +112,7 @@ def test_the_folder_has_the_base_and_its_overlays() -> None:
         "overlays/admission-recheck",
         "overlays/admission-recheck-reports",
         "overlays/from-tekton-chains",
+        "overlays/hold-at-creation",
         "overlays/keyless",
         "overlays/kms",
         "overlays/monitoring",
@@ -134,7 +135,8 @@ def test_a_kustomization_lists_every_file_of_its_folder_and_each_parses(folder: 
 def test_what_belongs_to_a_namespace_names_it() -> None:
     cluster_wide = {
         "Namespace", "ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy",
-        "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration",
+        "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding",
+        "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration",
     }  # fmt: skip
     for folder in KUSTOMIZATIONS:
         for kind, namespace, _ in map(identity, build(folder)):
