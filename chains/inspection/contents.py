@@ -14,19 +14,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from chains.errors import EvidenceError
 from chains.inspection.facts import Place
+from chains.inspection.named_run import RunName, RunNamed, uid_of, unsearchable
 from chains.statements.statement import SCAI, Statement
 from chains.tekton.snapshot import RunSnapshot
 from chains.verify.criteria import Criteria
 from chains.verify.examining.case import Case
 from chains.verify.readings import Unreadable
-from chains.verify.reasons import Result
+from chains.verify.reasons import Reason, Result
 from chains.verify.runs.run import REPORT_CHECK, RunWanted
+from chains.verify.search import Search, searched
 from chains.verify.signed_by import SignedBy
 from chains.verify.subject import Authentic
-from chains.verify.verdict import Attestation, Target, Verdict, Verification
+from chains.verify.verdict import Attestation, Check, Target, Verdict, Verification
 from chains.verify.verifier import Verifier
 from signers.errors import FormatError
 from signers.keys.public_key import PublicKey
+from storage.errors import StoreError
 from storage.record import IN_TOTO_PAYLOAD_TYPE, SIMPLE_SIGNING_FORMAT, Evidence
 
 
@@ -82,6 +85,23 @@ class Inspector(Verifier[Verification]):
         self._contents[id(case.target)] = case.target, contents
         return found
 
+    async def named_run(self, name: RunName) -> Verification:
+        """Verify what was signed about a run that is known by its UID or its name alone.
+
+        Raises :class:`UsageError` if several runs have the name.
+        """
+        try:
+            uid = await uid_of(self.stores, name)
+        except StoreError as error:
+            check = Check("target", Result.ERROR, "the UID of the run", str(error), Reason.STORE_UNAVAILABLE)
+            return self._undecided(Target(name.ref), check)
+        target, wanted = Target(name.ref, {}, uid), RunNamed(uid, "" if name.uid else name.ref)
+        if not uid:
+            return self._conclude(target, wanted, Search())
+        async with searched(self.stores, (), uid) as search:
+            errors = (*search.errors, *map(_unasked, unsearchable(self.stores)))
+            return self._conclude(target, wanted, replace(search, errors=errors))
+
     def contents(self, found: Verification) -> Contents:
         """Return what was found about the target of a verification; nothing if it could not be searched."""
         return self._contents.get(id(found.target), (found.target, Contents(is_verified=self._is_trusting)))[
@@ -89,8 +109,9 @@ class Inspector(Verifier[Verification]):
         ]
 
     def _of_its_own_type(self, case: Case, found: Verification) -> Verification:
-        """Return the answer about a file with any statement, unless a predicate type was demanded."""
-        if not case.is_alone or found.verdict is Verdict.VERIFIED or case.criteria.predicate_types:
+        """Return the answer about a file, or a run by name, with any statement unless a type was demanded."""
+        is_any = case.is_alone or isinstance(case.wanted, RunNamed)
+        if not is_any or found.verdict is Verdict.VERIFIED or case.criteria.predicate_types:
             return found
         types = {one.statement.predicate_type for one in found.attestations if one.statement is not None}
         if not types - set(case.criteria.wanted_types):
@@ -120,6 +141,11 @@ class Inspector(Verifier[Verification]):
             source=None,
         )
         return super().judge(replace(case, criteria=criteria)).attestations
+
+
+def _unasked(url: str) -> Check:
+    actual = f"{url} cannot search by run: name the image or its digest"
+    return Check("store", Result.ERROR, "every store answers", actual, Reason.STORE_UNAVAILABLE)
 
 
 def confirmed_by_policy(attestations: Iterable[Attestation]) -> Contents:

@@ -22,7 +22,6 @@ from chains.inspection.facts import (
 from chains.inspection.provenance import is_tekton, read_provenance, subjects_of
 from chains.inspection.report import is_report, read_record, read_report, with_times
 from chains.lineage.statement_facts import moment_of
-from chains.policy.verdict import ImageAnswer
 from chains.statements.claims import run_uid, verifier_id
 from chains.statements.statement import SLSA_V02
 from chains.statements.vsa import SVR, VSA
@@ -124,7 +123,7 @@ def page_of(found: Verification, contents: Contents) -> Page:
             verdict, code, summary = UNVERIFIED, UNVERIFIED_CODE, _CLAIMS
         elif found.verdict is Verdict.FAILED:
             summary = "evidence was found, and none of it can be read as a statement about this target"
-    builds, others = _parts(contents)
+    builds, others = parts(contents)
     return Page(
         verdict=verdict,
         exit_code=code,
@@ -142,36 +141,11 @@ def page_of(found: Verification, contents: Contents) -> Page:
         ),
         builds=builds,
         others=others,
-        not_used=tuple(_not_used(found.attestations, found.skipped, contents)),
+        not_used=tuple(not_used(found.attestations, found.skipped, contents)),
     )
 
 
-def page_of_answer(answer: ImageAnswer, contents: Contents) -> Page:
-    """Return the page about an image that policies decided about; the strictest answer counts."""
-    one = answer.strictest
-    builds, others = _parts(contents)
-    failed = [check for check in one.checks if check.is_wrong]
-    return Page(
-        verdict=one.verdict.value,
-        exit_code=one.exit_code,
-        summary=one.summary,
-        asked=one.image,
-        digests=(one.digest,),
-        at=one.verified_at,
-        stores=one.stores,
-        passed=tuple(dict.fromkeys(check.id for check in one.checks if check.result is Result.PASS)),
-        failed=tuple(
-            Failed(check.id, check.reason.value if check.reason else "", check.expected, check.actual)
-            for check in failed
-        ),
-        builds=builds,
-        others=others,
-        not_used=tuple(_not_used(one.attestations, one.skipped, contents)),
-        policy=f"{one.policy} ({one.decision.value}, mode {one.mode.value})",
-    )
-
-
-def _parts(contents: Contents) -> tuple[tuple[Build, ...], tuple[Other, ...]]:
+def parts(contents: Contents) -> tuple[tuple[Build, ...], tuple[Other, ...]]:
     """Return the builds, each provenance with the report about its run, and everything else."""
     provenance = [one for one in contents.said if one.statement.predicate_type in PROVENANCE_TYPES]
     reports = [one for one in contents.said if is_report(one.statement)]
@@ -331,9 +305,10 @@ def _other(said: Said) -> Other:
     return Other(_confirmed(said), tuple(one for one in (*told, *subjects) if one.value))
 
 
-def _not_used(
+def not_used(
     attestations: Iterable[Attestation], skipped: Iterable[Left], contents: Contents
 ) -> Iterator[NotUsed]:
+    """Yield what was found and is not among the contents, with the reason."""
     for one in attestations:
         if one.digest in contents.used:
             continue

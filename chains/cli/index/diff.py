@@ -12,7 +12,7 @@ from chains.inspection.page_text import WIDTH
 from chains.loop import carry_out
 from chains.terminal import terminal_width, write_json, write_text
 
-_TEXT = "an image with digest, a digest, a run file or a bundle file"
+_TEXT = "an image with digest, a digest, a run file or bundle file, a run's UID or KIND/NAMESPACE/NAME"
 
 
 def _diff(options: Options) -> int:

@@ -27,7 +27,7 @@ inspect = Command(
     [
         Argument(
             "target",
-            "an image with digest, a digest, a run file or a bundle file",
+            "an image with digest, a digest, a run file or bundle file, a run's UID or KIND/NAMESPACE/NAME",
             "IMAGE|RUN|FILE",
             type=FILE,
         ),

@@ -7,23 +7,18 @@ from datetime import UTC, datetime
 
 from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
-from chains.assembly.workspace import LAYOUT, Settings
+from chains.assembly.workspace import LAYOUT, Settings, own_layout
 from chains.cli.arguments import FILE, Option, Options, config, namespace_options, output, store
-from chains.cli.policies.decide import load_policy, namespace_of, refuse_criteria
 from chains.cli.revocations import revocation_options, revocations_of
 from chains.cli.trust import OPTIONS, names_somebody, where_to_look, whom_to_trust
 from chains.cli.verify import criteria_of, demand_options, read_blob, signer_options
 from chains.errors import UsageError
-from chains.inspection.contents import Inspector, confirmed_by_policy
-from chains.inspection.page import Page, page_of, page_of_answer
-from chains.policy.document.patterns import read_image
-from chains.policy.loaded import UnmatchedError
-from chains.policy.reasons import Requirement
+from chains.inspection.contents import Inspector
+from chains.inspection.named_run import RunName, parse_run_name
+from chains.inspection.page import Page, page_of
 from chains.terminal import say
 from chains.verify.criteria import Criteria, MissingError
-from chains.verify.reasons import Result
 from chains.verify.targets import ParsedTarget, parse_target
-from chains.verify.verifier import Verifier
 from storage.record import Origin
 
 _DEMANDS = (
@@ -64,7 +59,9 @@ async def inspected(
     Raises :class:`UsageError` for what is no target or contradicts itself.
     """
     if options.policy is not None:
-        return await _by_policy(words, options, settings)
+        from chains.cli.index.by_policy import pages_by_policy  # noqa: PLC0415 - policies are needed with --policy alone
+
+        return await pages_by_policy(words, options, settings)
     for name in ("for_namespace", "namespace_label"):
         if name in options.given:
             raise UsageError(f"--{name.replace('_', '-')} belongs to --policy FILE")
@@ -72,7 +69,7 @@ async def inspected(
         raise UsageError("--digest is empty: pass sha256: and 64 hex digits, or leave it out")
     if options.digest and options.blob:
         raise UsageError("pass --digest or --blob: the file's digest is computed from it")
-    targets = [parse_target(word, resolve=options.resolve) for word in words]
+    targets = [parse_run_name(word) or parse_target(word, resolve=options.resolve) for word in words]
     try:
         return [
             await _by_criteria(target, run, options, settings)
@@ -82,10 +79,12 @@ async def inspected(
         raise UsageError(f"{error}: {OPTIONS[error.missing]}") from error
 
 
-async def _by_criteria(target: ParsedTarget, run: str, options: Options, settings: Settings) -> Page:
+async def _by_criteria(
+    target: ParsedTarget | RunName, run: str, options: Options, settings: Settings
+) -> Page:
     criteria = _criteria(options, settings, target)
     found = store_options(settings.config)
-    urls = list(dict.fromkeys(where_to_look(options, target)))
+    urls = list(dict.fromkeys(_urls(options, target)))
     if not options.store and LAYOUT in urls:
         say(f"looking in {LAYOUT}")
     now = datetime.now(UTC)
@@ -99,22 +98,37 @@ async def _by_criteria(target: ParsedTarget, run: str, options: Options, setting
         revocations=revocations_of(options, settings.config),
     )
     try:
-        answer = await inspector.parsed_target(
-            target,
-            digest=options.digest or "",
-            run=run,
-            blob=None if options.blob is None else read_blob(options.blob),
-        )
+        if isinstance(target, RunName):
+            answer = await inspector.named_run(target)
+        else:
+            answer = await inspector.parsed_target(
+                target,
+                digest=options.digest or "",
+                run=run,
+                blob=None if options.blob is None else read_blob(options.blob),
+            )
     finally:
         for store in stores:
             await store.close()
     return page_of(answer, inspector.contents(answer))
 
 
-def _criteria(options: Options, settings: Settings, target: ParsedTarget) -> Criteria | None:
+def _urls(options: Options, target: ParsedTarget | RunName) -> list[str]:
+    """Return the stores to search. Raises :class:`UsageError` for none."""
+    if not isinstance(target, RunName):
+        return where_to_look(options, target)
+    if options.store:
+        return list(options.store)
+    if own_layout():
+        return [LAYOUT]
+    raise UsageError(f"{target.ref}: no store to look for evidence in: pass --store URL")
+
+
+def _criteria(options: Options, settings: Settings, target: ParsedTarget | RunName) -> Criteria | None:
     """Return what is demanded, None where nobody is trusted. Raises :class:`UsageError` for demands alone."""
-    if names_somebody(options, [target]):
-        return criteria_of(options, settings, whom_to_trust(options, [target]))
+    targets = [] if isinstance(target, RunName) else [target]
+    if names_somebody(options, targets):
+        return criteria_of(options, settings, whom_to_trust(options, targets))
     asked = next((name for name in _DEMANDS if getattr(options, name)), None)
     if asked is not None:
         name = asked.replace("_", "-")
@@ -122,35 +136,3 @@ def _criteria(options: Options, settings: Settings, target: ParsedTarget) -> Cri
             f"--{name} is compared with evidence that somebody trusted signed: pass --key PUB or an identity"
         )
     return None
-
-
-async def _by_policy(words: Sequence[str], options: Options, settings: Settings) -> list[Page]:
-    refuse_criteria(options)
-    policy = load_policy(options.policy, settings, options)
-    for word in words:
-        if not read_image(word).digest and not options.resolve:
-            raise UsageError(f"{word} names a tag, which can be moved: add @sha256:HEX, or pass --resolve")
-    place = namespace_of(options)
-    found = store_options(settings.config)
-    stores = [open_url(url, found) for url in dict.fromkeys(options.store or ("oci:",))]
-    now = datetime.now(UTC)
-    pages = []
-    async with Verifier(
-        policy=policy, stores=stores, resolver=RegistryTags(found), clock=lambda: now
-    ) as verifier:
-        for word in words:
-            try:
-                answer = await verifier.image(
-                    word,
-                    resolve=options.resolve,
-                    namespace=place.name if place else None,
-                    labels=place.labels if place else None,
-                )
-            except UnmatchedError as error:
-                raise UsageError(f"{error}: chains policy explain says why") from error
-            one = answer.strictest
-            is_found = any(
-                check.id == Requirement.EVIDENCE and check.result is Result.PASS for check in one.checks
-            )
-            pages.append(page_of_answer(answer, confirmed_by_policy(one.attestations if is_found else ())))
-    return pages

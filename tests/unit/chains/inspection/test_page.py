@@ -7,20 +7,26 @@ import json
 import pytest
 
 from chains.columns import columns_of
-from chains.inspection.page import SCHEMA
+from chains.inspection.contents import Inspector
+from chains.inspection.named_run import RunNamed
+from chains.inspection.page import SCHEMA, Page, page_of
 from chains.inspection.page_text import page_to_text
 from chains.statements.statement import SCAI, SLSA_V1
 from chains.statements.vsa import VSA
 from chains.text import to_json
+from chains.verify.search import Search
+from chains.verify.verdict import Target
 from storage.record import SkipKind, Skipped
 from tests.faults.verify.forge import (
     BUILDER,
     HEX,
     IMAGE,
+    NOW,
     OTHER,
     Broken,
     Shelf,
     bundle,
+    criteria,
     evidence,
     form_a,
     form_b,
@@ -242,6 +248,23 @@ def test_a_file_may_have_a_statement_of_any_type_unless_one_is_demanded(statemen
     assert file_page(data, trusts=False).verdict == "UNVERIFIED"
     assert file_page(bundle(statement, signer("stranger"))).verdict == "FAILED"
     assert file_page(data, predicate_types=["https://example.com/other"]).verdict == "FAILED"
+
+
+@pytest.mark.parametrize("trusts", [True, False])
+def test_a_named_run_counts_statements_that_name_its_uid_and_its_name(trusts: bool) -> None:
+    held = [form_a(provenance()), form_a(report()), form_a(provenance(uid="uid-2")), form_a(old_provenance())]
+
+    def named(label: str) -> Page:
+        inspector = Inspector(criteria() if trusts else None, stores=[Shelf(*held)], clock=lambda: NOW)
+        target, wanted = Target(label, {}, "uid-1"), RunNamed("uid-1", label)
+        found = inspector._conclude(target, wanted, Search(tuple(held)))
+        return page_of(found, inspector.contents(found))
+
+    (build,) = named("taskrun/ci/build").builds
+    assert (build.facts.run_uid, build.facts.hermetic_level) == ("uid-1", "enforced")
+    assert len(named("taskrun/ci/build").not_used) == 2
+    (other,) = named("taskrun/ci/another").builds
+    assert other.facts.hermetic_level == ""
 
 
 @pytest.mark.parametrize("trusts", [True, False])

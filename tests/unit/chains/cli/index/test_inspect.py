@@ -224,6 +224,43 @@ def test_one_run_of_a_file_is_picked_by_its_name(capsys: pytest.CaptureFixture[s
     assert "holds no run ci/none" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "name", ["4b89b640-f58e-4166-9502-7d044c8a9d83", "taskrun/ci/storefront-image-rn4fw"]
+)
+def test_a_run_is_found_by_its_uid_and_by_its_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    by_name, by_image = page(capsys, name, *KEY), page(capsys, IMAGE, *KEY, *STORE)
+    assert by_name["verdict"] == "VERIFIED"
+    assert by_name["builds"] == by_image["builds"]
+    assert page(capsys, name, code=4)["verdict"] == "UNVERIFIED"
+    Path("empty").mkdir()
+    assert page(capsys, name, *KEY, "--store", "file:empty", code=3)["verdict"] == "NOT_FOUND"
+    assert page(capsys, name, *KEY, "--store", "oci:", code=4)["verdict"] == "INDETERMINATE"
+    assert page(capsys, name, *KEY, *STORE, "--store", "file:empty")["builds"] == by_name["builds"]
+
+
+def test_a_named_run_that_made_nothing_is_vouched_for_by_its_report(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copy(ROOT / "examples" / "taskrun-failed.json", "failed.json")
+    assert chains(["attest", "failed.json"]) == 0
+    capsys.readouterr()
+    (build,) = page(capsys, "taskrun/ci/checkout-ui-image-nr5c7", *KEY)["builds"]
+    assert build["facts"]["outcome"] == "failed"
+
+
+def test_a_name_that_two_runs_have_is_asked_for_by_uid(capsys: pytest.CaptureFixture[str]) -> None:
+    run = json.loads(Path("run.json").read_text())
+    run["metadata"]["uid"] = "11111111-2222-4333-8444-555555555555"
+    Path("again.json").write_text(json.dumps(run))
+    assert chains(["attest", "again.json"]) == 0
+    capsys.readouterr()
+    assert chains(["inspect", "taskrun/ci/storefront-image-rn4fw", *KEY]) == 2
+    assert "2 runs have this name; name one by its UID: " in capsys.readouterr().err
+    assert (
+        page(capsys, run["metadata"]["uid"], *KEY)["builds"][0]["facts"]["runUid"] == run["metadata"]["uid"]
+    )
+
+
 def test_no_evidence_and_a_store_that_is_away_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
     Path("empty").mkdir()
     assert told(capsys, IMAGE, "--store", "file:empty", code=3).startswith("NOT_FOUND ")

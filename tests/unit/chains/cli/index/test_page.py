@@ -34,7 +34,7 @@ def test_the_page_is_true_from_the_first_command_to_the_last(tmp_path: Path) -> 
         check=False,
     )
     assert told.returncode == 0, told.stderr + told.stdout
-    assert told.stdout.count("\nVERIFIED ") == 2
+    assert told.stdout.count("\nVERIFIED ") == 3
     assert "\nDIFFERENT 5 differences\n" in told.stdout
     assert "\nSAME no difference\n" in told.stdout
     assert told.stdout.count("\nLINEAGE made from ") == 2
