@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 
 from chains.errors import UsageError
 from chains.index import ingest as ingesting
+from chains.index import target as targets
 from chains.index.codes import Kind, Level, Outcome, Role, Verdict, original, uid_bytes
 from chains.index.database import Place, place_of
 from chains.index.errors import IndexAbsent, IndexUnavailable
@@ -453,3 +454,45 @@ def test_a_second_writer_is_told_to_wait(place: Place) -> None:
             with pytest.raises(IndexUnavailable, match="another process writes it; try again"):
                 built(place, TRUST, Whole())
     assert rows(place, "attestation") == []
+
+
+class _Interrupted(_OneByOne):
+    """A store in the middle of whose reading something happens to the server of the index."""
+
+    def __init__(self, evidence: list[Evidence], happens: Callable[[], None]) -> None:
+        super().__init__(evidence)
+        self._happens = happens
+
+    async def scan(self):  # type: ignore[no-untyped-def,override]
+        number = 0
+        async for part in super().scan():
+            if number == len(self._one_by_one) // 2:
+                self._happens()
+            number += 1
+            yield part
+
+
+@pytest.mark.parametrize("version", POSTGRES)
+def test_a_server_that_is_restarted_during_a_build_loses_no_row(
+    version: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, place = database(request, version)
+    monkeypatch.setattr(ingesting, "MOST_PIECES", 1)
+    evidence = two_runs()
+    built(place, TRUST, _OneByOne(evidence))
+    whole = content(place)
+
+    def restart() -> None:
+        server.stop()
+        server.start()
+
+    built(place, TRUST, _Interrupted(evidence, restart))
+    assert content(place) == whole
+    # a server that stays away: the old index is there when it is back, and the next build goes on
+    monkeypatch.setattr(targets, "RETRY_SECONDS", 0)
+    with pytest.raises(IndexUnavailable, match=r"the index postgresql://postgres@127\.0\.0\.1:"):
+        built(place, TRUST, _Interrupted(evidence, server.stop))
+    server.start()
+    assert content(place) == whole
+    assert built(place, TRUST, _OneByOne(evidence)).known >= 3
+    assert content(place) == whole
