@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -10,9 +11,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from chains.errors import UsageError
+from chains.index import export as exporting
 from chains.index import ingest as ingesting
 from chains.index import target as targets
 from chains.index.codes import Kind, Level, Outcome, Role, Verdict, original, uid_bytes
@@ -439,6 +442,46 @@ def test_hostile_text_is_kept_and_changes_nothing_else(place: Place) -> None:
     assert updated(place, TRUST, Whole(*evidence)).known == 3
     built(place, TRUST, Whole(*evidence, skipped=[Skipped("\0\ud800" + long, "\0", "\0\ud800")]))
     assert content(place) == after
+
+
+def test_an_export_has_every_statement_and_is_read_back(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "_PAGE", 3)
+    older = dsse(OWN.envelope(report(3, image="=HYPERLINK(1)", name="@run", finished="2026-11-17T00:00:00Z")))
+    timeless = dsse(OWN.envelope(statement("https://example.com/odd", {}, subject(HOSTILE))))
+    built(place, TRUST, Whole(*two_runs(), older, timeless))
+    lines = [json.loads(line) for line in exporting.to_json_lines(place)]
+    assert [(one["finishedAt"], one["runName"], one["verdict"]) for one in lines[:2]] == [
+        (None, None, "verified"),
+        ("2026-11-17T00:00:00Z", "@run", "verified"),
+    ]
+    assert len({one["digest"] for one in lines}) == len(lines) == 6
+    assert [one["subjects"][0].rpartition("@")[0] for one in lines][:2] == [HOSTILE, "=HYPERLINK(1)"]
+    assert exporting.write_parquet(place, tmp_path / "days") == 6
+    rows_by_day = duckdb.sql(
+        f"SELECT day, digest, verdict, level, subjects, epoch(checkedAt), requestedCpu FROM read_parquet('{tmp_path}/days/*/*.parquet', hive_partitioning = true)"
+    ).fetchall()
+    by_digest = {one["digest"]: one for one in lines}
+    assert {day for day, *_ in rows_by_day} == {"unknown", "2026-11-17", "2026-11-18"}
+    for day, digest, verdict, level, subjects, checked, cpu in rows_by_day:
+        one = by_digest.pop(digest)
+        assert (verdict, level, subjects, cpu) == (
+            one["verdict"],
+            one["level"],
+            one["subjects"],
+            one["requestedCpu"],
+        )
+        assert checked == NOW.timestamp()
+        assert (one["finishedAt"] or "unknown").startswith(day)
+    assert not by_digest
+    with pytest.raises(UsageError, match="is there already: name a new folder"):
+        exporting.write_parquet(place, tmp_path / "days")
+    table = list(csv.DictReader("\n".join(exporting.to_csv(place)).splitlines()))
+    assert len(table) == 6
+    assert table[1]["subjects"].startswith("'=HYPERLINK(1)@sha256:")
+    assert table[1]["runName"] == "'@run"
+    assert not [cell for row in table for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
 
 
 def test_a_second_writer_is_told_to_wait(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""The commands ``chains index build|update|stats``: an index of evidence that is in stores."""
+"""The commands ``chains index build|update|stats|export``: an index of evidence that is in stores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 from chains.assembly.stores import open_url, store_options
 from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.assembly.workspace import LAYOUT, Settings, load_settings, own_layout
-from chains.cli.arguments import FAILURE, FILE, OK, Option, Options, config, output, store
+from chains.cli.arguments import (
+    FAILURE,
+    FILE,
+    FOLDER,
+    OK,
+    Argument,
+    Option,
+    Options,
+    config,
+    output,
+    store,
+)
 from chains.cli.commands import Command, Group
 from chains.cli.progress import Progress
 from chains.cli.tables import write_table
@@ -22,7 +33,7 @@ from chains.errors import UsageError
 from chains.index.codes import Verdict, word
 from chains.index.database import DEFAULT, Place, place_of
 from chains.loop import carry_out
-from chains.terminal import say, write_json, write_line
+from chains.terminal import say, write_json, write_line, write_text
 from chains.text import count, rfc3339
 from chains.verify.criteria import CertificateWanted, Criteria, MissingError
 from signers.keys.keyset import ListedKey
@@ -238,6 +249,22 @@ def _stats(options: Options) -> int:
     return OK
 
 
+def _export(options: Options) -> int:
+    """Write every statement of the index for other programs."""
+    from chains.index.export import to_csv, to_json_lines, write_parquet  # noqa: PLC0415 - imports SQLAlchemy
+
+    place, is_parquet = place_of(options.index), options.output == "parquet"
+    if is_parquet != bool(options.folder):
+        raise UsageError("parquet is written to a FOLDER, json and csv to standard output")
+    if is_parquet:
+        written = write_parquet(place, Path(options.folder))
+        write_line(f"{options.folder}: {count(written, 'statement')}")
+        return OK
+    for line in to_csv(place) if options.output == "csv" else to_json_lines(place):
+        write_text(line)
+    return OK
+
+
 def _time(seconds: int) -> str | None:
     return rfc3339(datetime.fromtimestamp(seconds, UTC)) if seconds else None
 
@@ -311,6 +338,21 @@ index = Group(
                 output(),
             ],
             text="say what the index has and how far behind it is",
+        ),
+        Command(
+            "export",
+            _export,
+            [
+                Argument("folder", "a new folder, for parquet", "FOLDER", many="?", type=FOLDER),
+                _index(),
+                Option(
+                    "--output",
+                    "json (one object a line), csv, or parquet (a file for each day; extra parquet)",
+                    default="json",
+                    choices=["json", "csv", "parquet"],
+                ),
+            ],
+            text="write every statement of the index for other programs",
         ),
     ],
 )

@@ -94,6 +94,23 @@ def test_stats_count_by_type_verdict_and_store(evidence: Path, capsys: pytest.Ca
     assert ["all", "8", "4", "0"] in [line.split() for line in lines]
 
 
+def test_an_index_is_exported(evidence: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    layout = f"oci-layout:{evidence / 'layout'}"
+    assert main(["index", "build", "--key", str(evidence / "own.pub"), "--store", layout]) == 0
+    capsys.readouterr()
+    assert main(["index", "export"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["verdict"] for line in lines].count("verified") == 4
+    assert main(["index", "export", "--output", "csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(lines)
+    assert main(["index", "export", "days", "--output", "parquet"]) == 0
+    assert capsys.readouterr().out == "days: 8 statements\n"
+    assert (tmp_path / "days" / "day=2026-11-18" / "statements.parquet").is_file()
+    assert main(["index", "export", "--output", "parquet"]) == 2
+    assert main(["index", "export", "days"]) == 2
+    assert "parquet is written to a FOLDER, json and csv to standard output" in capsys.readouterr().err
+
+
 def test_what_could_not_be_read_is_listed(
     evidence: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
