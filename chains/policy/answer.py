@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime
+from functools import cache, partial
+from typing import TypeVar
 
 from chains.errors import UsageError
 from chains.policy.decide import decide
 from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy
 from chains.policy.verdict import ImageAnswer, PolicyVerdict, strictest_first
-from chains.verify.search import Query, searched
+from chains.verify.search import FEW_BYTES, Query, searched
 from storage.base import Store
 from storage.formats.reference import Image
+
+ASIDE = 32 * 1024
+"""Bytes of evidence from which policies decide in a thread. Less takes 20 milliseconds at most."""
+T = TypeVar("T")
 
 
 def matching(
@@ -57,9 +66,31 @@ async def answers(
     if not any(own):
         return [None] * len(own)
     urls = tuple(store.url for store in stores)
-    decided: dict[int, PolicyVerdict] = {}
+    asked = {id(opened): opened for group in own for opened in group}
     async with searched(stores, [Query(image.digest, str(image.repository))]) as search:
-        for opened in (opened for group in own for opened in group):
-            if id(opened) not in decided:
-                decided[id(opened)] = decide(opened, image, search, stores=urls, now=now)
+
+        def decide_all() -> dict[int, PolicyVerdict]:
+            return {key: decide(opened, image, search, stores=urls, now=now) for key, opened in asked.items()}
+
+        decided = await _aside(sum(len(one.data) for one in search.evidence), decide_all)
     return [strictest_first(decided[id(opened)] for opened in group) if group else None for group in own]
+
+
+async def _aside(size: int, work: Callable[[], T]) -> T:
+    """Return the result of work on so many bytes of evidence; in a thread unless they are few.
+
+    The event loop goes on meanwhile: evidence that takes a second holds up no other answer.
+    """
+    if size < ASIDE:
+        return work()
+    inside = partial(copy_context().run, work)
+    return await asyncio.get_running_loop().run_in_executor(_thread(size > FEW_BYTES), inside)
+
+
+@cache
+def _thread(is_large: bool) -> ThreadPoolExecutor:
+    """Return the one thread for large evidence, or that for all other.
+
+    Two large ones at a time would take twice the memory; and those that are not large do not wait for one.
+    """
+    return ThreadPoolExecutor(1, thread_name_prefix="decide-large" if is_large else "decide")
