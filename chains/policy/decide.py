@@ -244,7 +244,7 @@ class _Exemptions:
 
         An error is no answer to what was asked; it is exempt where the exemption names the requirement, too.
         """
-        if not check.is_wrong:
+        if not self._exemptions or not check.is_wrong:
             return check
         covering = [one for one in self._exemptions if one.covers(self._image, check.id)]
         valid = [one for one in covering if not one.is_over(self._now)]

@@ -15,7 +15,7 @@ from chains.policy.document.format import Mode
 from chains.policy.document.policy import Exemption
 from chains.policy.reasons import PolicyReason, Requirement
 from chains.text import excerpt, rfc3339
-from chains.verify.reasons import Reason, Result
+from chains.verify.reasons import WRONG, Reason, Result
 from chains.verify.verdict import Attestation, Left, Verdict, worst
 
 SCHEMA = "https://provenance.chains/policy-verdict/v1"
@@ -54,7 +54,7 @@ class PolicyCheck:
     @property
     def is_wrong(self) -> bool:
         """Whether it keeps the verdict from VERIFIED."""
-        return self.result in {Result.FAIL, Result.ERROR}
+        return self.result in WRONG
 
     def to_json(self) -> dict[str, Any]:
         """Return the check as printed."""

@@ -36,6 +36,10 @@ def verifier_id(statement: Statement) -> str:
 
 def run_uid(statement: Statement) -> str:
     """Return the UID of the run that a statement names, ``""`` if none: SLSA v0.2 has no field for it."""
+    return statement.once(_run_uid)
+
+
+def _run_uid(statement: Statement) -> str:
     if statement.predicate_type == SLSA_V1:
         metadata = ("runDetails", "metadata")
         # earlier Go types of in-toto wrote the second spelling; a statement with both was refused before
@@ -52,6 +56,10 @@ def run_namespace(statement: Statement) -> str:
 
     The signer wrote it into the targets of RUN_OUTCOME and HERMETIC_LEVEL, as ``kind/namespace/name``.
     """
+    return statement.once(_run_namespace)
+
+
+def _run_namespace(statement: Statement) -> str:
     names = {
         text_at(attribute, "target", "name")
         for attribute in _attributes(statement, Attribute.RUN_OUTCOME, Attribute.HERMETIC_LEVEL)
@@ -133,5 +141,9 @@ def run_outcome(statement: Statement) -> Mapping[str, Any]:
 
 def hermetic_level(statement: Statement) -> str:
     """Return the level in an execution report, ``""`` unless there is exactly one."""
+    return statement.once(_hermetic_level)
+
+
+def _hermetic_level(statement: Statement) -> str:
     found = _attributes(statement, Attribute.HERMETIC_LEVEL)
     return text_at(found[0], "conditions", "level") if len(found) == 1 else ""

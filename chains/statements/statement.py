@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import orjson
 
 from chains.errors import EvidenceError
 from storage.record import SLSA_V02_PREDICATE, SLSA_V1_PREDICATE
 
+T = TypeVar("T")
 STATEMENT_V1 = "https://in-toto.io/Statement/v1"
 STATEMENT_V01 = "https://in-toto.io/Statement/v0.1"
 SLSA_V1, SLSA_V02 = SLSA_V1_PREDICATE, SLSA_V02_PREDICATE
@@ -63,6 +64,14 @@ class Statement:
     subjects: tuple[ResourceDescriptor, ...]
     predicate_type: str
     predicate: Mapping[str, Any]
+    _known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, question: Callable[[Statement], T]) -> T:
+        """Return the answer of a pure function of this statement, which is asked once."""
+        if question not in self._known:
+            self._known[question] = question(self)
+        answer: T = self._known[question]
+        return answer
 
     def to_bytes(self) -> bytes:
         """Return the statement as compact JSON in a fixed order of keys."""

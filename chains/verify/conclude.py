@@ -15,7 +15,7 @@ from chains.verify.examining.every import examine_all, is_broken
 from chains.verify.examining.weighed import Weighed, listed
 from chains.verify.hermetic import NAMESPACE_CHECK, prove_run
 from chains.verify.key_window import KEY_WINDOW
-from chains.verify.reasons import REVOCATION, Reason, Result
+from chains.verify.reasons import REVOCATION, WRONG, Reason, Result
 from chains.verify.runs.run import MATCH_CHECK, REPORT_CHECK, SIDECAR_CHECK, UID_CHECK, RunWanted
 from chains.verify.subject import DigestWanted, NothingWanted, Wanted
 from chains.verify.verdict import Check, Left, Target, Verdict, Verification, worst
@@ -85,7 +85,7 @@ def _conclude(case: Case) -> Verification:
         checks += _own_checks(shown, weighed)
     for each in examined:
         if each is not shown and (each.is_tampered or is_broken(each)):
-            checks += [replace(check, attestation=each.digest) for check in each.checks]
+            checks += [check.of(each.digest) for check in each.checks]
     checks += weighed.other_checks
     # step 10: the verdict
     is_wrong = any(each.is_tampered for each in examined) or any(
@@ -99,7 +99,9 @@ def _conclude(case: Case) -> Verification:
         verdict = Verdict.INDETERMINATE
     else:
         verdict = Verdict.FAILED if weighed.count or _unreadable(case) else Verdict.NOT_FOUND
-    attestations, skipped = listed(examined, weighed, is_verified=verdict is Verdict.VERIFIED)
+    attestations, skipped = listed(
+        examined, weighed, is_verified=verdict is Verdict.VERIFIED, is_revocable=case.revocations is not None
+    )
     return Verification(
         verdict,
         _summary(verdict, checks, weighed, case),
@@ -206,7 +208,7 @@ def _passed(each: Examined, check_id: str) -> bool:
 
 
 def _failures(each: Examined) -> set[str]:
-    return {check.id for check in each.checks if check.result in {Result.FAIL, Result.ERROR}}
+    return {check.id for check in each.checks if check.result in WRONG}
 
 
 def _image_signature_check(signatures: Sequence[Examined]) -> Check:
@@ -236,7 +238,7 @@ def _progress(each: Examined) -> int:
 def _own_checks(shown: Examined, weighed: Weighed) -> list[Check]:
     """Return the checks of the attestation that is shown. A report that stands alone has fewer."""
     left_out = OF_PROVENANCE | {REPORT_CHECK} if shown in weighed.alone else ()
-    return [replace(check, attestation=shown.digest) for check in shown.checks if check.id not in left_out]
+    return [check.of(shown.digest) for check in shown.checks if check.id not in left_out]
 
 
 def _evidence_check(weighed: Weighed, case: Case) -> Check:

@@ -14,7 +14,7 @@ from chains.statements.claims import hermetic_level, run_namespace
 from chains.statements.statement import SCAI
 from chains.verify.criteria import Criteria
 from chains.verify.evidence import OF_PROVENANCE, Examined
-from chains.verify.reasons import Reason, Result
+from chains.verify.reasons import WRONG, Reason, Result
 from chains.verify.verdict import Check
 
 HERMETIC_CHECK, NAMESPACE_CHECK = "hermetic", "namespace"
@@ -125,7 +125,7 @@ def _is_report(each: Examined) -> bool:
     """Whether this is a report by somebody trusted, about what is wanted."""
     if each.authentic is None or each.authentic.statement.predicate_type != SCAI:
         return False
-    failed = {check.id for check in each.checks if check.result in {Result.FAIL, Result.ERROR}}
+    failed = {check.id for check in each.checks if check.result in WRONG}
     return not failed - OF_PROVENANCE
 
 

@@ -20,6 +20,10 @@ class Result(StrEnum):
     ERROR = "error"
 
 
+WRONG = frozenset({Result.FAIL, Result.ERROR})
+"""Results that keep evidence from being used, and a verdict from VERIFIED."""
+
+
 class Reason(StrEnum):
     """Why a check did not pass, or why an attestation was not used."""
 

@@ -18,7 +18,7 @@ from chains.errors import ChainsError
 from chains.statements.statement import Statement
 from chains.text import excerpt, rfc3339
 from chains.verify.criteria import Criteria
-from chains.verify.reasons import Reason, Result
+from chains.verify.reasons import WRONG, Reason, Result
 from chains.verify.signed_by import SignedBy
 
 SCHEMA = "https://provenance.chains/verify-result/v1"
@@ -58,6 +58,10 @@ class Check:
     actual: str = ""
     reason: Reason | None = None
     attestation: str = ""
+
+    def of(self, digest: str) -> Check:
+        """Return the check as one of the evidence with this digest."""
+        return Check(self.id, self.result, self.expected, self.actual, self.reason, digest)
 
     def to_json(self) -> dict[str, Any]:
         """Return the check as printed; ``attestation`` only if the check is about one."""
@@ -230,7 +234,7 @@ class VerificationFailed(ChainsError):  # noqa: N818 - the answer was no, nothin
     def lines(self) -> tuple[str, ...]:
         """The verdict, and each check that did not pass."""
         found = self.verification
-        wrong = (check for check in self.checks if check.result in {Result.FAIL, Result.ERROR})
+        wrong = (check for check in self.checks if check.result in WRONG)
         return (
             f"{found.target.ref}: {found.verdict}: {excerpt(found.summary)}",
             *(

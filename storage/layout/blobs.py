@@ -16,6 +16,7 @@ from storage.errors import BadContent
 from storage.files import read_file
 from storage.formats.digest import is_sha256, sha256
 from storage.formats.manifests import MANIFEST_LIMIT, MANIFEST_TYPES, Descriptor
+from storage.layout.manifests import Manifests
 
 _HEX = len("sha256:")
 
@@ -25,6 +26,7 @@ class Blobs:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.manifests = Manifests()
         self.folder = root / "blobs" / "sha256"
         # Plain strings instead of Path: about ten files are written per run, and building a Path costs time.
         self._prefix = os.fspath(self.folder) + os.sep
@@ -42,7 +44,7 @@ class Blobs:
         path = self.path(digest)
         try:
             # Links are followed, because some builders link blobs; the digest is checked below.
-            data = read_file(path, limit)
+            data = self._bytes(path, limit)
         except OSError as exc:
             if exc.errno == errno.EFBIG:
                 raise BadContent(f"{path} is larger than {limit} bytes") from exc
@@ -51,6 +53,9 @@ class Blobs:
         if actual != digest:
             raise BadContent(f"{path}: expected digest {digest}, got bytes with {actual}")
         return data
+
+    def _bytes(self, path: str, limit: int) -> bytes:
+        return read_file(path, limit)
 
     def has(self, digest: str, size: int) -> bool:
         """Whether a blob of this size exists."""

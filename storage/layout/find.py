@@ -8,7 +8,7 @@ from typing import Any
 from storage import lean_json
 from storage.errors import BadContent
 from storage.formats.digest import is_sha256
-from storage.formats.manifest_evidence import RUN, RUN_UID, Contents, Wanted, read_manifest, run_of
+from storage.formats.manifest_evidence import RUN, RUN_UID, Contents, Wanted, run_of
 from storage.formats.manifests import MANIFEST_LIMIT, OCI_INDEX, Entry, Manifest, ReferrerIndex, tag_of
 from storage.layout.blobs import Blobs
 from storage.layout.index import Index
@@ -100,7 +100,7 @@ def _contents(blobs: Blobs, entry: Mapping[str, Any], subject: str) -> Contents:
         data = blobs.read(digest, MANIFEST_LIMIT)
     except BadContent as exc:
         return Contents(skipped=(Skipped(location, digest, str(exc)),))
-    return read_manifest(data, SOURCE, location, digest, subject)
+    return blobs.manifests.read(data, SOURCE, location, digest, subject)
 
 
 def _listed(blobs: Blobs, entry: Mapping[str, Any]) -> tuple[tuple[Entry, ...], list[Skipped]]:

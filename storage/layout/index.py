@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,11 @@ class Index:
     _lookup: Lookup | None = field(default=None, repr=False, compare=False)
     _was_searched: bool = field(default=False, repr=False, compare=False)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether a search finds entries without looking through all of them."""
+        return self._lookup is not None
+
     def naming(self, words: Collection[str], text: str) -> Iterator[dict[str, Any]]:
         """Yield the parsed entries that name one of ``words``, each of which contains ``text``.
 
@@ -70,6 +76,11 @@ class Index:
         if self._lookup is not None:
             return self._lookup.foreign_bundles()
         return (lean_json.loads(raw) for raw in self.entries.values() if is_foreign_bundle(raw))
+
+
+def _version(state: os.stat_result) -> tuple[int, int, int]:
+    # The file is replaced by a rename, so new content has a new inode.
+    return state.st_ino, state.st_mtime_ns, state.st_size
 
 
 class TooMany(ValueError):  # noqa: N818 - named after what is wrong
@@ -129,6 +140,14 @@ class IndexFile:
         """Whether the folder is marked as an image layout."""
         return self._marker.is_file()
 
+    def is_unchanged(self, known: Index) -> bool:
+        """Whether the folder is a layout and its index has the version that is known."""
+        try:
+            is_known = _version(os.stat(self._path)) == known.version  # noqa: PTH116 - takes half the time
+            return is_known and stat.S_ISREG(os.stat(self._marker).st_mode)  # noqa: PTH116
+        except OSError:
+            return False
+
     def read(self, known: Index) -> Index:
         """Return the entries of the file; ``known`` itself if the file has not changed since.
 
@@ -136,9 +155,7 @@ class IndexFile:
         """
         try:
             with open_file(self._path) as file:
-                stat = os.fstat(file.fileno())
-                # The file is replaced by a rename, so new content has a new inode.
-                version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                version = _version(os.fstat(file.fileno()))
                 if version == known.version:
                     return known
                 data = read_open(file, LARGEST_INDEX)
@@ -163,10 +180,10 @@ class IndexFile:
         data = b"".join((opening, b",\n".join(index.entries.values()), b"\n]}\n"))
         try:
             replace_file(self._path, data, fsync=fsync)
-            stat = self._path.stat()
+            version = _version(self._path.stat())
         except OSError as exc:
             raise problem("write", self._path, exc) from exc
-        return Index(index.entries, index.others, (stat.st_ino, stat.st_mtime_ns, stat.st_size))
+        return Index(index.entries, index.others, version)
 
     @contextmanager
     def locked(self, seconds: float) -> Iterator[None]:

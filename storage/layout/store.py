@@ -11,13 +11,13 @@ many entries wait as the index has, so that the total work stays linear. Several
 layout.
 
 Small files are written on the event loop: a write takes about 40 µs, less than a switch to a thread and back.
-Blobs from 1 MiB, flushes and searches run in threads.
+Blobs from 1 MiB, flushes, and searches that are not small run in threads (``searches``).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,6 +43,7 @@ from storage.layout.commit import TAG, Batch, commit, tagged
 from storage.layout.find import find_digest, find_run, list_runs, read_some
 from storage.layout.index import Index, IndexFile
 from storage.layout.lookup import SUBJECT
+from storage.layout.searches import Question, Searches
 from storage.limits.single_flight import InFlight
 from storage.parts import Part
 from storage.record import BUNDLE_TYPE, Failure, Findings, ListedRun, Receipt, Record, Stored
@@ -67,6 +68,7 @@ class LayoutStore(Store):
         self._root = Path(path)
         self._file = IndexFile(self._root)
         self._blobs = Blobs(self._root)
+        self._searches = Searches(self._file, self._blobs)
         self._index: Index | None = None
         self._opening: InFlight[str, Index] = InFlight()
         self._waiting = Batch()
@@ -95,15 +97,15 @@ class LayoutStore(Store):
     async def find(self, digest: str, reference: str = "") -> Findings:
         """Return the evidence about ``digest``, which is ``sha256:hex`` or has another algorithm."""
         del reference
-        return await self._look(lambda index: find_digest(index, self._blobs, digest))
+        return await self._look(lambda index, blobs: find_digest(index, blobs, digest))
 
     async def find_run(self, uid: str) -> Findings:
         """Return the evidence from the run ``uid``."""
-        return await self._look(lambda index: find_run(index, self._blobs, uid))
+        return await self._look(lambda index, blobs: find_run(index, blobs, uid))
 
     async def list_runs(self, since: str = "", until: str = "") -> AsyncIterator[ListedRun]:
         """Yield the runs in the layout; see :meth:`Store.list_runs`."""
-        for run in await self._look(list_runs):
+        for run in await self._look(lambda index, _: list_runs(index)):
             if run.ended_within(since, until):
                 yield run
 
@@ -112,7 +114,7 @@ class LayoutStore(Store):
 
         A part is an entry of the index, or several small ones.
         """
-        entries = await self._look(lambda index: list(index.entries.values()))
+        entries = await self._look(lambda index, _: list(index.entries.values()))
         done = 0
         while done < len(entries):
             parts = await asyncio.to_thread(read_some, entries, done, self._blobs)
@@ -179,29 +181,17 @@ class LayoutStore(Store):
     def _known(self) -> Index:
         return self._index or Index()
 
-    async def _look(self, question: Callable[[Index], T]) -> T:
-        """Flush, then answer a question from what the file has now, including what other processes wrote.
-
-        A search takes one step in a thread: a thread costs more than reading the index again.
-        """
+    async def _look(self, question: Question[T]) -> T:
+        """Flush, then answer a question from what the file has now, including what other processes wrote."""
         if self._waiting or self._mine or self._lock.locked():
-            await asyncio.to_thread(self._expect_layout)
+            await asyncio.to_thread(self._searches.expect_layout)
             await self.flush()
         before = self._index
-        index, answer = await asyncio.to_thread(self._answer, self._known(), question)
+        index, answer = await self._searches.ask(self._known(), question)
         # a flush may have written a newer one in the meantime
         if self._index is before:
             self._index = index
         return answer
-
-    def _answer(self, known: Index, question: Callable[[Index], T]) -> tuple[Index, T]:
-        self._expect_layout()
-        index = self._file.read(known)
-        return index, question(index)
-
-    def _expect_layout(self) -> None:
-        if not self._file.exists():
-            raise StoreRejected(f"{self._root} is not an OCI image layout")
 
     def _form_a(self, record: Record) -> str:
         """Return the form A of a record (``att`` or ``sig``); empty if it is not configured."""

@@ -94,6 +94,10 @@ def git_sources(statement: Statement) -> Sequence[tuple[str, Source | None]]:
     dependencies, and of the old format all materials. What is no git repository, such as an image, is left
     out. An input of Tekton's or a material without a digest has no spelling: it does not say what was built.
     """
+    return statement.once(_git_sources)
+
+
+def _git_sources(statement: Statement) -> Sequence[tuple[str, Source | None]]:
     is_tekton = True
     if statement.predicate_type == SLSA_V02:
         found = objects_at(statement.predicate, "materials")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chains.verify.evidence import OF_PROVENANCE, Examined
-from chains.verify.reasons import REVOCATION, Reason, Result
+from chains.verify.reasons import REVOCATION, WRONG, Reason
 from chains.verify.verdict import NOT_VERIFIED, Attestation, Check, Left
 
 _LEFT = frozenset(
@@ -39,7 +39,7 @@ class Weighed:
 
 
 def listed(
-    examined: Sequence[Examined], weighed: Weighed, *, is_verified: bool
+    examined: Sequence[Examined], weighed: Weighed, *, is_verified: bool, is_revocable: bool
 ) -> tuple[tuple[Attestation, ...], tuple[Left, ...]]:
     """Return the attestations, and what is none, each with the reason why it was not used."""
     attestations: list[Attestation] = []
@@ -69,7 +69,7 @@ def listed(
                 run_uid=each.run_uid,
                 is_image_signature=each.is_image_signature,
                 is_tampered=each.is_tampered,
-                is_revoked=any(check.id == REVOCATION for check in each.checks),
+                is_revoked=is_revocable and any(check.id == REVOCATION for check in each.checks),
                 statement=authentic.statement if authentic else None,
                 payload=authentic.payload if authentic else b"",
             )
@@ -81,7 +81,7 @@ def _telling(each: Examined, *, is_report: bool) -> Check | None:
     """Return the failed check that explains most. For a report, that it is no provenance explains nothing."""
     if not is_report:
         return each.failed
-    wrong = (check for check in each.checks if check.result in {Result.FAIL, Result.ERROR})
+    wrong = (check for check in each.checks if check.result in WRONG)
     return next((check for check in wrong if check.id not in OF_PROVENANCE), each.failed)
 
 

@@ -30,9 +30,9 @@ def exact(data: bytes, most: int = lean_json.MOST_VALUES) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def to_text(value: Any) -> bytes:
-    """Return a value as JSON with sorted names."""
+def to_text(value: Any, *, is_sorted: bool = False) -> bytes:
+    """Return a value as JSON, its names in their order or sorted."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if is_sorted else 0)
     except TypeError:  # a whole number beyond 64 bits
-        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+        return json.dumps(value, sort_keys=is_sorted, ensure_ascii=False, separators=(",", ":")).encode()

@@ -243,13 +243,13 @@ def _without_common(
     ours: list[tuple[int, _Value]], theirs: list[tuple[int, _Value]]
 ) -> tuple[list[tuple[int, _Value]], list[tuple[int, _Value]]]:
     """Return both lists without the items that both have, each as often as both have it."""
-    left = [(index, value, to_text(value)) for index, value in theirs]
+    left = [(index, value, to_text(value, is_sorted=True)) for index, value in theirs]
     counts: dict[bytes, int] = {}
     for _, _, text in left:
         counts[text] = counts.get(text, 0) + 1
     kept = []
     for index, value in ours:
-        text = to_text(value)
+        text = to_text(value, is_sorted=True)
         if counts.get(text):
             counts[text] -= 1
         else:

@@ -62,7 +62,8 @@ def test_a_signed_number_that_differs_beyond_64_bits_fails(name: str, written: s
 def test_numbers_of_any_size_are_read_and_written_exactly() -> None:
     for number in (0, 10**18, LARGE - 1, LARGE, LARGE + 1, -(1 << 63) - 1, 10**40):
         assert exact(b'{"n": %d}' % number) == {"n": number}
-        assert to_text({"n": number, "a": "\u00e9"}) == f'{{"a":"\u00e9","n":{number}}}'.encode()
+        assert to_text({"n": number, "a": "\u00e9"}) == f'{{"n":{number},"a":"\u00e9"}}'.encode()
+        assert to_text({"n": number, "a": 0}, is_sorted=True) == b'{"a":0,"n":%d}' % number
     assert exact(b'{"n": 1.5e30}') == {"n": 1.5e30}
     with pytest.raises(lean_json.TooMany):
         exact(b"[%b]" % b",".join([b"18446744073709551617"] * 11), 10)
