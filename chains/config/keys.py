@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from chains.config.key import ConfigKey, Kind
+from chains.config.ledger import STORES as LEDGER_STORES
 from chains.statements.formats import FORMATS
 
 _STORES = ("tekton", "oci", "gcs", "docdb", "grafeas", "archivista", "s3")
@@ -401,6 +402,34 @@ _SELECTION = (
     ),
 )  # fmt: skip
 
+_LEDGER = (
+    ConfigKey(
+        "ledger.folder", Kind.PATH, "",
+        "Folder of the ledger, in which the controller notes every run that it sees and what became of it; "
+        "empty: no ledger. It has to outlive the pod. See `ledger.md`.", ours=True,
+    ),
+    ConfigKey(
+        "ledger.origin", Kind.TEXT, "",
+        "Name of the ledger, as host and path without scheme, such as `chains.example.com/prod`. A share's "
+        "log adds `/share-0-of-1`. It never changes.", ours=True,
+    ),
+    ConfigKey(
+        "ledger.signer", Kind.TEXT, "",
+        "Key that signs the ledger's days: a key file or the reference of a key service. It must be another "
+        "key than those of the runs.", ours=True,
+    ),
+    ConfigKey(
+        "ledger.storage", Kind.LIST, "",
+        "Where the signed statements of closed days are stored besides the folder, several separated by "
+        "commas.", LEDGER_STORES, ours=True,
+    ),
+    ConfigKey(
+        "ledger.transparency", Kind.BOOL, "false",
+        "Whether the signature of each day is recorded in the transparency log of `transparency.url`; needs "
+        "`transparency.enabled`.", ours=True,
+    ),
+)  # fmt: skip
+
 SECTIONS = (
     ("What is attested", _ARTIFACTS),
     ("Which runs", _SELECTION),
@@ -411,6 +440,7 @@ SECTIONS = (
     ("Signer `kms`", _KMS),
     ("Signer `x509`", _X509),
     ("Transparency log", _TRANSPARENCY),
+    ("Ledger", _LEDGER),
 )
 KEYS: Mapping[str, ConfigKey] = {key.name: key for _, keys in SECTIONS for key in keys}
 

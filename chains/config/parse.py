@@ -15,6 +15,7 @@ from chains.config.extra_signers import ExtraSigner, parse_extra_signers
 from chains.config.file import load_config_file, read_config_file
 from chains.config.key import read_duration
 from chains.config.keys import KEYS, read_values, unknown_keys
+from chains.config.ledger import LedgerSettings, ledger_settings
 from chains.config.lint import lint_config, value_problem
 from chains.config.pubsub import PubsubStorage, pubsub_storage
 from chains.config.s3 import S3Storage, s3_storage
@@ -167,6 +168,7 @@ class Config:
     native_artifacts: bool
     selection: Selection
     backlog_rate: float
+    ledger: LedgerSettings
     unknown: tuple[str, ...] = ()
 
 
@@ -235,6 +237,7 @@ def _build(values: Mapping[str, str], unknown: tuple[str, ...]) -> Config:
             since=values["backlog.since"].strip(),
         ),
         backlog_rate=float(values["backlog.rate"] or 0),
+        ledger=ledger_settings(values),
         unknown=unknown,
     )
 

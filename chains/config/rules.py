@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from chains.config.extra_signers import parse_extra_signers
 from chains.config.keys import KEYS, PROVIDERS, nearest_value
+from chains.config.ledger import is_origin
 from chains.config.pubsub import pubsub_storage
 from chains.config.s3 import s3_storage
 from chains.errors import Problem
@@ -63,7 +64,8 @@ class View:
 
     def storing(self, store: str) -> str:
         """Return the keys with which enabled artifacts choose a store, as text; empty if none does."""
-        names = (f"artifacts.{artifact}.storage" for artifact in _ARTIFACTS if self.enabled(artifact))
+        names = [f"artifacts.{artifact}.storage" for artifact in _ARTIFACTS if self.enabled(artifact)]
+        names += ["ledger.storage"] if self.values["ledger.folder"] else []
         return " and ".join(name for name in names if store in self.values[name].split(","))
 
     @property
@@ -358,6 +360,23 @@ def _transparency(view: View) -> Iterator[Problem]:
         yield _warning("transparency.url", message)
 
 
+def _ledger(view: View) -> Iterator[Problem]:
+    if not view.values["ledger.folder"]:
+        return
+    origin = view.values["ledger.origin"]
+    if not origin:
+        yield _error("ledger.origin", "is missing, but ledger.folder is set; a ledger has a name")
+    elif not is_origin(origin):
+        shown = KEYS["ledger.origin"].shown(origin)
+        yield _error(
+            "ledger.origin", f"expected a host and a path such as chains.example.com/prod, got {shown}"
+        )
+    if not view.values["ledger.signer"]:
+        yield _error("ledger.signer", "is missing, but ledger.folder is set; the days of a ledger are signed")
+    if view.values["ledger.transparency"] == "true" and view.values["transparency.enabled"] == "false":
+        yield _error("ledger.transparency", "is true, but transparency.enabled is false: there is no log")
+
+
 def _plain_http(view: View) -> Iterator[Problem]:
     keyless = view.keyless and bool(view.signing("x509"))
     for name, used, why in (
@@ -395,9 +414,10 @@ def _why_unused(view: View, name: str) -> str:
         ("transparency.url", "transparency.enabled"),
         ("transparency.version", "transparency.enabled"),
         ("execution.redaction.", "execution.report"),
+        ("ledger.", "ledger.folder"),
     ):
-        if name.startswith(start) and view.values[switch] == "false":
-            return f"{switch} is false"
+        if name.startswith(start) and view.values[switch] in {"false", ""}:
+            return f"{switch} is {view.values[switch] or 'empty'}"
     for artifact, what in _ARTIFACTS.items():
         is_switch = name.endswith((".storage", ".signer"))
         if name.startswith(f"artifacts.{artifact}.") and not is_switch and not view.enabled(artifact):
@@ -416,6 +436,7 @@ RULES = (
     _extra,
     _keyless,
     _transparency,
+    _ledger,
     _plain_http,
     _unused,
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from chains.assembly.key_folder import open_key_folder
+from chains.assembly.ledger import LedgerParts, open_ledger
 from chains.assembly.signers import check_extra_signers, check_signers, open_sealers
 from chains.assembly.stores import open_configured, open_images
 from chains.attest.flow import Flow
@@ -32,6 +34,10 @@ class FlowInForce:
     """The store ``tekton`` of the flow: what it was given goes into the patch that marks the run."""
     accounts: AccountStores | None = None
     """Gives the stores with the registry credentials of a run's own account."""
+    ledger: LedgerParts | None = None
+    """What closes the days of the ledger; None without one."""
+    data: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The data of the configuration. Values may be secret."""
     number: int = field(default_factory=itertools.count().__next__, compare=False)
     """Differs from that of every flow before and after."""
     uses: Uses = field(default_factory=Uses, compare=False)
@@ -60,13 +66,19 @@ class FlowInForce:
 
     def is_current(self) -> bool:
         """Whether every reference to a key still names the key that was opened."""
+        own = [self.ledger.sealer] if self.ledger is not None else []
+        return all(sealer.is_current() for sealer in (*self.all_sealers(), *own))
+
+    def all_sealers(self) -> Sequence[Sealer]:
+        """Return the sealers that sign runs."""
         sealers = self.flow.sealers
-        named = [sealers] if isinstance(sealers, Sealer) else sealers.values()
-        return all(sealer.is_current() for sealer in named)
+        return [sealers] if isinstance(sealers, Sealer) else list(sealers.values())
 
     async def close(self) -> None:
         """Close the flow."""
         await self.flow.close()
+        if self.ledger is not None:
+            await self.ledger.close()
 
 
 def build_flow(
@@ -84,9 +96,10 @@ def build_flow(
     annotations = AnnotationStore("tekton:", StoreOptions())
     redaction = open_redaction(config.redaction)
     sealers = open_sealers(config, lambda: open_key_folder(folder))
+    ledger = open_ledger(config, sealers, circuits)
     stores = Stores(open_configured(config, annotations, circuits))
     accounts = None
     if cluster is not None and config.storage.oci.run_credentials:
         accounts = AccountStores(cluster, stores)
     flow = Flow(config, sealers, stores, open_images(config, circuits), redaction)
-    return FlowInForce(flow, annotations, accounts)
+    return FlowInForce(flow, annotations, accounts, ledger, data)

@@ -23,6 +23,8 @@ from chains.controller import heap
 from chains.controller.crashes.journal import Journal, default_folder
 from chains.controller.crashes.trial import Trial, TrialOptions
 from chains.controller.health import State, answer_health
+from chains.controller.ledger.begin import begin_ledger
+from chains.controller.ledger.keeper import Keeper
 from chains.controller.memory.run_cache import RunCache
 from chains.controller.metrics import Metrics
 from chains.controller.reconcile import Controller, HowToWork, SharedParts
@@ -85,16 +87,18 @@ async def serve(options: ControllerOptions) -> int:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
     take_signals()
-    _make_room_for_connections()
-    heap.return_large_blocks()
+    _prepare()
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(Cluster(access, pace=Pace(options.requests, options.burst)))
         shares = await _open_shares(options, access, stack)
         circuits = Circuits()
-        reloader = Reloader(cluster, options.system_namespace, options.key_folder, circuits)
+        metrics = Metrics()
+        keeper = begin_ledger(
+            lambda job: share_of(job, shares.count), lambda: shares.held, shares.count, metrics
+        )
+        reloader = Reloader(cluster, options.system_namespace, options.key_folder, circuits, keeper.take)
         workers, few = options.workers or FEWEST, part_of(options.workers or FEWEST)
         work = WorkList(lambda: reloader.flow.config.backlog_rate, few, workers=workers, slow=few)
-        metrics = Metrics()
         circuits.on_open = lambda host: _tell_silent(host, metrics)
 
         def offer(job: Job, lane: int, since: float | None) -> None:
@@ -102,8 +106,14 @@ async def serve(options: ControllerOptions) -> int:
                 work.offer(job, lane, since)
 
         sweep = Sweep(
-            cluster, options.namespaces, offer, lambda job: share_of(job, shares.count), lambda: shares.held
+            cluster,
+            options.namespaces,
+            offer,
+            lambda job: share_of(job, shares.count),
+            lambda: shares.held,
+            missing=keeper.ledger.missing,
         )
+        keeper.on_begin = lambda: sweep.ask(*shares.held)
         configured = asyncio.create_task(reloader.watch())
         with suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_LOOK_SECONDS):
@@ -116,9 +126,9 @@ async def serve(options: ControllerOptions) -> int:
             tekton_namespace=options.tekton_namespace,
         )
         trial = _open_trial(options, access, work, metrics, shares, stack)
-        shared = SharedParts(shares.admit, run_cache, circuits, trial)
+        shared = SharedParts(shares.admit, run_cache, circuits, trial, keeper.ledger)
         controller = Controller(cluster, work, lambda: reloader.flow, metrics, how, shared)
-        shares.events = _events(work, controller, metrics, sweep, shares.count)
+        shares.events = _events(work, controller, metrics, sweep, keeper, shares.count)
         watching = asyncio.Event()
         state = State(reloader, watching, metrics, work, shares, circuits)
         health = await answer_health(options.health_port, state)
@@ -127,6 +137,8 @@ async def serve(options: ControllerOptions) -> int:
             run_cache,
             work.listing,
             lambda job, raw: shares.admit(job) is not None and controller.left(job, raw),
+            lambda job, raw, listed: controller.saw(job, raw, listed=listed) if shares.admit(job) else None,
+            keeper.ledger.interrupted,
         )
         watch = observe(
             access, listener, namespaces=options.namespaces, ready=watching, take_signals=take_signals
@@ -137,6 +149,7 @@ async def serve(options: ControllerOptions) -> int:
             asyncio.create_task(sweep.run()),
             asyncio.create_task(watch),
             asyncio.create_task(shares.run()),
+            asyncio.create_task(keeper.run()),
             asyncio.create_task(stop.wait()),
         ]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -148,6 +161,7 @@ async def serve(options: ControllerOptions) -> int:
         failures = [each for each in ended if isinstance(each, Exception)]
         for failure in failures:
             logging.getLogger("chains.serve").error("a part of the controller failed", exc_info=failure)
+        await keeper.close()
         await shares.release()
         await reloader.close()
         await health.cleanup()
@@ -219,7 +233,9 @@ def _open_trial(
     return Trial(journal, given, work, metrics, shares.admit)
 
 
-def _events(work: WorkList, controller: Controller, metrics: Metrics, sweep: Sweep, count: int) -> Events:
+def _events(
+    work: WorkList, controller: Controller, metrics: Metrics, sweep: Sweep, keeper: Keeper, count: int
+) -> Events:
     def gained(share: int) -> None:
         metrics.share_transitions.inc()
         sweep.ask(share)
@@ -228,12 +244,17 @@ def _events(work: WorkList, controller: Controller, metrics: Metrics, sweep: Swe
         metrics.share_transitions.inc()
         work.drop(lambda job: share_of(job, count) == share)
         controller.forget(lambda uid: share_of_uid(uid, count) == share)
+        keeper.release(share)
 
     return Events(gained, lost, lambda share: any(share_of(job, count) == share for job in work.working()))
 
 
-def _make_room_for_connections() -> None:
-    """Allow enough threads and open files that unknown names and silent hosts do not block others."""
+def _prepare() -> None:
+    """Allow enough threads and open files that unknown names and silent hosts do not block others.
+
+    Memory of large runs is given back to the system.
+    """
+    heap.return_large_blocks()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "chains"))
     few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(_OPEN_FILES, most)

@@ -18,11 +18,13 @@ from typing import Any
 
 from chains.attest.earlier import Earlier
 from chains.attest.outcome import FAILED, SKIPPED, Outcome
+from chains.audit.ledger.errors import LedgerError
 from chains.cluster.client import Cluster, expect_small, get_outline
 from chains.cluster.errors import ClusterError, ClusterUnavailable, ObjectChanged, ObjectGone, ObjectLarge
 from chains.controller import heap
 from chains.controller.crashes.trial import Trial
 from chains.controller.flow import FlowInForce
+from chains.controller.ledger.ledger import Ledger
 from chains.controller.losses import Losses
 from chains.controller.marks.marker import Marker
 from chains.controller.marks.patches import is_marked, note_patch
@@ -77,13 +79,15 @@ class SharedParts:
 
     ``admit`` is called before a run is looked at. None drops the run, else the permit is asked again right
     before anything is stored or written. ``run_cache`` has the runs that the watch delivered, ``circuits``
-    the hosts that do not answer; ``trial`` looks at runs that may have ended the process.
+    the hosts that do not answer; ``trial`` looks at runs that may have ended the process. ``ledger`` notes
+    every run.
     """
 
     admit: Callable[[Job], Permit | None] = admit_all
     run_cache: RunCache = field(default_factory=lambda: RunCache(max_bytes=0))
     circuits: Circuits = field(default_factory=Circuits)
     trial: Trial | None = None
+    ledger: Ledger = field(default_factory=Ledger)
 
 
 class Controller:
@@ -102,6 +106,7 @@ class Controller:
         self._metrics = metrics
         self._cluster, self._work, self._flow = cluster, work, flow
         growth = Growth(how.workers, max(how.workers, how.most_workers))
+        self._ledger = shared.ledger
         self._trial, self._run_cache, distance = shared.trial, shared.run_cache, shared.circuits.distance
         self._workers = Workers(work, self, metrics, growth, distance, admit=shared.admit, trial=shared.trial)
         self._retries = Retries(work, metrics, shared.circuits, how.retry_for)
@@ -155,6 +160,11 @@ class Controller:
             selection = None
         return self._losses.left(job, raw, selection)
 
+    def saw(self, job: Job, raw: Mapping[str, Any], *, listed: bool) -> None:
+        """Note a run that the watch delivered in the ledger, if there is one and the run is ours."""
+        if self._ledger.is_on and self._flow().config.selection.is_ours(raw):
+            self._ledger.saw(job, raw, listed=listed)
+
     async def look_at(self, job: Job) -> str:
         """Look at one run as if a worker had taken it. If it is to be looked at again it is in the work list.
 
@@ -188,6 +198,9 @@ class Controller:
             away = isinstance(error, ClusterUnavailable)
             longest = _LONGEST_OUTAGE_PAUSE if away else math.inf
             self._retries.again(job, self._retries.trouble(job), str(error), longest)
+        except LedgerError as error:
+            # nothing is marked that the ledger cannot say: the run is held until it can
+            self._retries.again(job, self._retries.trouble(job), str(error), _LONGEST_OUTAGE_PAUSE)
         except Exception as error:  # noqa: BLE001 - a run that breaks us must not stop the others
             _log.exception("unexpected failure", extra={"run": label_of(job)})
             self._retries.broke(job, error)
@@ -203,6 +216,7 @@ class Controller:
 
     async def _see_off(self, job: Job) -> None:
         """Forget a run that does not exist any more, and report it if it is lost."""
+        self._ledger.gone(job, "it does not exist any more")
         await self._losses.gone(job)
         self.let_go(job)
         self._child_runs.forget((job.namespace, job.uid))
@@ -251,14 +265,19 @@ class Controller:
             return True  # a new run of the same name, which has a job of its own
         if is_retrying(metadata):
             self._retries.trouble(job, raw)
-        ended = has_ended(raw)
+        ended, is_ours = has_ended(raw), flow.config.selection.is_ours(raw)
+        if is_ours and not (ended and is_marked(metadata)):
+            self._ledger.saw(job, raw, listed=True)
         if ended and is_marked(metadata):
+            await self._ledger.found_marked(job, raw)
             if self._marker.unwritten(job) is not None or (self._trial and self._trial.has_marked(job)):
                 # our mark was written although its answer was lost, or the trial's process wrote it
                 self._child_runs.keep(raw)
             self._child_runs.marked(metadata)
             await self._marker.finish(job, metadata)
-        elif not flow.config.selection.is_ours(raw):
+        elif not is_ours:
+            if self._ledger.is_undecided(job):
+                self._ledger.gone(job, "another controller has it: filter.managed-by does not name it")
             await self._marker.leave(job, metadata)
         elif ended:
             with flow.uses.one():
@@ -383,8 +402,10 @@ class Controller:
         fail(outcome.reason if outcome.state == FAILED else "")
         with span("mark"):
             extra = flow.annotations.take(job.uid)
+            await self._note_decision(job, raw, outcome, extra)
             # noted before the PATCH: the watch may report that the run left before the PATCH is answered
             self._losses.marking(job)
+            decided = outcome
             try:
                 outcome = await self._marker.mark(job, raw["metadata"], outcome, extra)
             except ObjectGone:
@@ -394,6 +415,8 @@ class Controller:
                 self._losses.not_marked(job)
                 raise
         self._losses.marked(job)
+        if outcome is not decided:  # the run had no room for all of it
+            self._ledger.corrected(job, raw, outcome)
         self._run_cache.outdate(job)
         # a PipelineRun is nobody's child, and to unpack its many children would be in vain
         begun = self._started_runs.recall(job) if job.kind == "TaskRun" else None
@@ -420,6 +443,22 @@ class Controller:
         _log.info(
             "run is marked", extra={"run": label_of(job), "state": outcome.state, "reason": outcome.reason}
         )
+
+    async def _note_decision(
+        self, job: Job, raw: Mapping[str, Any], outcome: Outcome, extra: Mapping[str, str]
+    ) -> None:
+        """Write an outcome to the ledger, before the finalizer that holds the run is taken off.
+
+        Raises :class:`LedgerError`; the next attempt writes and marks the same outcome.
+        """
+        if not self._ledger.is_on:
+            return
+        self._workers.check(job, "the ledger was written")
+        try:
+            await self._ledger.decided(job, raw, outcome)
+        except LedgerError:
+            self._marker.put_off(job, outcome, extra)
+            raise
 
     async def _attest(
         self,

@@ -10,7 +10,7 @@ import logging
 import math
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -57,6 +57,12 @@ def _extra_files(text: str) -> list[str]:
     ]
 
 
+def _ledger_files(reference: str) -> list[str]:
+    """Return the key file of the ledger; none for a key service."""
+    is_file = reference and scheme_of(reference) not in KEY_SERVICES
+    return [reference.removeprefix("file://")] if is_file else []
+
+
 class Reloader:
     """Keeps :attr:`flow` up to date with the cluster's configuration and the key folder."""
 
@@ -66,7 +72,10 @@ class Reloader:
         namespace: str,
         folder: Path,
         circuits: Circuits | None = None,
+        on_flow: Callable[[FlowInForce], None] = lambda _: None,
     ) -> None:
+        self.on_flow = on_flow
+        """Is called with each flow that comes into force, before runs are worked on with it."""
         self._cluster, self._namespace, self._folder = cluster, namespace, folder
         self._circuits = circuits
         self._path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}"
@@ -117,6 +126,7 @@ class Reloader:
         data, self._uid = found.get("data") or {}, found.get("metadata", {}).get("uid", "")
         files = [data[name] for name in WATCHED_KEYS if data.get(name)]
         files += _extra_files(data.get("signers.extra") or "")
+        files += _ledger_files(data.get("ledger.signer") or "")
         seen = (tuple(sorted(data.items())), await asyncio.to_thread(self._key_state, files))
         if seen == self._seen and time.monotonic() < self._open_again:
             current = bool(self.refused) or await asyncio.to_thread(self._is_current)
@@ -130,6 +140,7 @@ class Reloader:
         except Exception as error:  # noqa: BLE001 - whatever it is, the last good one stays in force
             await self._refuse(error, seen)
             return
+        self.on_flow(flow)
         before, self._flow, self._seen, self.refused = self._flow, flow, seen, ""
         self._good.set()
         _log.info("a new configuration is in force")

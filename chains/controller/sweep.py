@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from chains.cluster.client import Cluster
 from chains.cluster.errors import ClusterError
 from chains.controller.watch.observe import lane_of, owner_of
+from chains.controller.work.worklist import FRESH
 from chains.tekton.runs import RESOURCES, Job
 from chains.tekton.snapshot import DONE_LABEL
 
@@ -24,7 +25,8 @@ _log = logging.getLogger("chains.sweep")
 class Sweep:
     """Offers the unmarked runs of shares, whether they have ended or not: metadata does not say it.
 
-    ``share_of`` returns the number of a run's share, ``held`` the shares of the regular sweep.
+    ``share_of`` returns the number of a run's share, ``held`` the shares of the regular sweep. ``missing``
+    yields the runs of a share that are expected, and whose UIDs are not in a list that began at that time.
     """
 
     def __init__(
@@ -36,15 +38,17 @@ class Sweep:
         held: Callable[[], Sequence[int]],
         *,
         interval: float = INTERVAL,
+        missing: Callable[[int, set[str], datetime], Iterable[Job]] = lambda _share, _found, _listed: (),
     ) -> None:
+        self._missing = missing
         self._cluster, self._namespaces, self._offer = cluster, namespaces, offer
         self._share_of, self._held, self._interval = share_of, held, interval
         self._asked: set[int] = set()
         self._wake = asyncio.Event()
 
-    def ask(self, share: int) -> None:
-        """Sweep a share soon."""
-        self._asked.add(share)
+    def ask(self, *shares: int) -> None:
+        """Sweep shares soon."""
+        self._asked.update(shares)
         self._wake.set()
 
     async def run(self) -> None:
@@ -70,7 +74,7 @@ class Sweep:
 
     async def look(self, shares: set[int]) -> int:
         """Offer every unmarked run of the shares and return how many. Raises :class:`ClusterError`."""
-        count = 0
+        count, found, listed = 0, set[str](), datetime.now(UTC)
         for kind, plural in RESOURCES.items():
             for namespace in self._namespaces or [""]:
                 scope = f"/namespaces/{namespace}" if namespace else ""
@@ -84,8 +88,12 @@ class Sweep:
                         owner_of(kind, metadata),
                     )
                     if self._share_of(job) in shares:
+                        found.add(job.uid)
                         # when a run ended is not in its metadata, but it did not end before it was created
                         created = {"completionTime": metadata.get("creationTimestamp")}
                         self._offer(job, lane_of(created, datetime.now(UTC))[0], None)
                         count += 1
+        for share in shares:
+            for job in list(self._missing(share, found, listed)):
+                self._offer(job, FRESH, None)
         return count

@@ -7,7 +7,6 @@ the SHA-256 of its SubjectPublicKeyInfo, as Rekor's checkpoints have it.
 from __future__ import annotations
 
 import hashlib
-import re
 from base64 import b64encode
 from collections.abc import Sequence
 
@@ -22,13 +21,6 @@ from signers.sigstore.transparency import Checkpoint
 LARGEST = 1024 * 1024
 """Bytes of the largest checkpoint that is read."""
 _ID = 4
-_ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", re.ASCII)
-_LONGEST_ORIGIN = 200
-
-
-def is_origin(text: str) -> bool:
-    """Whether a text can be the origin of a log: a host and a path, without scheme, blanks and plus signs."""
-    return len(text) <= _LONGEST_ORIGIN and _ORIGIN.fullmatch(text) is not None
 
 
 def sign_checkpoint(origin: str, size: int, root: bytes, signer: Signer) -> bytes:

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-from chains.audit.ledger.checkpoint import is_origin
 from chains.audit.ledger.entries import LONGEST_LINE
 from chains.audit.ledger.errors import LedgerError, LedgerMissing
+from chains.config.ledger import is_origin
 from storage.files import open_file, read_file
 
 LARGEST_BUNDLE = 1024 * 1024

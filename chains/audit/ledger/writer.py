@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Literal
 
 import orjson
 from cachetools import FIFOCache
 
-from chains.audit.ledger.checkpoint import is_origin
 from chains.audit.ledger.close import last_closed
 from chains.audit.ledger.entries import (
     DECISIONS,
@@ -36,16 +36,20 @@ from chains.audit.ledger.entries import (
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import ENTRIES, LOCK, ORIGIN, LogFolder
 from chains.audit.ledger.replay import ONE_DAY, Position, replay_day, resume
+from chains.config.ledger import is_origin
 from chains.errors import UsageError
 from storage.durable import replace_file, sync_folder
 
 MOST_DECIDED = 200_000
 """The most decided runs that are remembered, so that what is found again makes no second entry."""
+Standing = Literal["", "open", "pending", "decided"]
+"""What a log knows of a run."""
 _SLACK = timedelta(seconds=1)
 """How far the clock may go back without an entry that says so."""
 
 
-def _now() -> datetime:
+def now() -> datetime:
+    """Return the time by the clock of this machine."""
     return datetime.now(UTC)
 
 
@@ -54,10 +58,10 @@ class LogWriter:
 
     Raises :class:`LedgerError` if another process writes it, if it has another name, or if it cannot be read;
     :class:`UsageError` for what is no name of a log. Its methods must not be called from two threads at a
-    time; :meth:`knows` may.
+    time; :meth:`standing` and :meth:`undecided` may.
     """
 
-    def __init__(self, folder: Path, origin: str, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(self, folder: Path, origin: str, clock: Callable[[], datetime] = now) -> None:
         if not is_origin(origin):
             raise UsageError(
                 f"{origin[:80]!r} is no name of a log: expected HOST/PATH of letters, digits, . _ -"
@@ -98,10 +102,14 @@ class LogWriter:
         """How many entries the log has."""
         return self._position.frontier.size
 
-    def knows(self, uid: str) -> bool:
-        """Whether a run is open, pending, or was decided lately, so that its sight is no news."""
+    def standing(self, uid: str) -> Standing:
+        """Return what the log knows of a run; empty for one that is unknown, or was decided long ago."""
         book = self._position.book
-        return uid in book.opened or uid in book.pending or uid in self._decided
+        if uid in book.pending:
+            return "pending"
+        if uid in book.opened:
+            return "open"
+        return "decided" if uid in self._decided else ""
 
     def undecided(self) -> Iterator[RunEntry]:
         """Yield the ``seen`` entries of the runs that are open or pending."""
@@ -122,10 +130,10 @@ class LogWriter:
                 self._open()
             lines: list[bytes] = []
             self._is_ready = False  # until the group is on disk: else memory and file differ
-            now = self._moment(lines)
-            told = [self._stage(fact, now, lines) for fact in facts]
+            at = self._moment(lines)
+            told = [self._stage(fact, at, lines) for fact in facts]
             if lines:
-                self._write(b"".join(lines), now.date())
+                self._write(b"".join(lines), at.date())
             self._is_ready = True
         return told
 
@@ -137,8 +145,8 @@ class LogWriter:
         finally:
             self._release()
 
-    def was_closed(self, day: date) -> None:
-        """Note that a day was closed, so that no entry is of that day even if the clock goes back."""
+    def end_day(self, day: date) -> None:
+        """Write no more entries of a day, even if the clock goes back, so that it can be closed."""
         self._floor = datetime.combine(day + ONE_DAY, time(), UTC)
 
     def heartbeat(self, *, ends: bool = False) -> Heartbeat:
@@ -169,7 +177,7 @@ class LogWriter:
         closed = last_closed(self.log)
         position = resume(self.log, closed) if closed is not None else Position()
         if closed is not None:
-            self.was_closed(closed.day)
+            self.end_day(closed.day)
             for line in self.log.lines(closed.day):
                 self._remember(parse_entry(line.removesuffix(b"\n")))
         torn, days = 0, self.log.days()
@@ -190,8 +198,8 @@ class LogWriter:
             reason = "the ledger was not written"
             if torn:
                 reason += f"; {torn} bytes of a line that was not acknowledged were cut off"
-            now = max(self._clock(), position.last)
-            self.append([GapEntry(now, position.last, now, reason)])
+            at = max(self._clock(), position.last)
+            self.append([GapEntry(at, position.last, at, reason)])
 
     def _remember(self, entry: Entry) -> None:
         if isinstance(entry, RunEntry) and entry.kind in DECISIONS:
@@ -199,19 +207,19 @@ class LogWriter:
 
     def _moment(self, lines: list[bytes]) -> datetime:
         """Return the time of the next entries, and say so if the clock went back."""
-        now, last = self._clock(), max(filter(None, (self._position.last, self._floor)), default=None)
-        if last is None or now >= last:
+        at, last = self._clock(), max(filter(None, (self._position.last, self._floor)), default=None)
+        if last is None or at >= last:
             self._clock_went_back = False
-            return now
-        if now < last - _SLACK and not self._clock_went_back:
+            return at
+        if at < last - _SLACK and not self._clock_went_back:
             self._clock_went_back = True
             reason = "the clock went back: until it comes to this time again, entries have this time"
-            self._take(GapEntry(last, now, last, reason), lines)
+            self._take(GapEntry(last, at, last, reason), lines)
         return last
 
-    def _stage(self, fact: Entry, now: datetime, lines: list[bytes]) -> LedgerError | None:
+    def _stage(self, fact: Entry, at: datetime, lines: list[bytes]) -> LedgerError | None:
         try:
-            for entry in self._news(replace(fact, at=now)):
+            for entry in self._news(replace(fact, at=at)):
                 self._take(entry, lines)
         except LedgerError as error:
             return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from chains.audit.ledger.entries import Entry, RunEntry, moment
@@ -48,7 +49,7 @@ def what(entry: Entry) -> str:
         return entry.reason or receipts
     skipped = {"at", "kind"}
     return ", ".join(
-        f"{name} {value}"
+        f"{name} {moment(value) if isinstance(value, datetime) else value}"
         for name in entry.__slots__
         if name not in skipped and (value := getattr(entry, name))
     )

@@ -55,6 +55,11 @@ class Marker:
         known = self._unwritten.get(job)
         return known and known[0]
 
+    def put_off(self, job: Job, outcome: Outcome, extra: Mapping[str, str]) -> None:
+        """Keep an outcome that cannot be written now, for the next attempt."""
+        _, kept = self._unwritten.pop(job, (None, {}))
+        self._unwritten[job] = outcome, {**kept, **extra}
+
     def forget(self, job: Job) -> None:
         """Forget an outcome that is not to be written any more."""
         self._unwritten.pop(job, None)

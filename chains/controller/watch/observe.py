@@ -27,7 +27,7 @@ from chains.cluster.access import Access
 from chains.cluster.client import tls_of
 from chains.controller.marks.patches import FINALIZERS, has_marks
 from chains.controller.memory.run_cache import RunCache
-from chains.controller.watch.stream import IN_PART, Requests, Response, Seen
+from chains.controller.watch.stream import IN_PART, Heard, Requests, Response, Seen
 from chains.controller.work.worklist import BACKLOG, FRESH, LEAVING
 from chains.documents.decode import UNREADABLE
 from chains.errors import ChainsError, UsageError
@@ -133,13 +133,16 @@ class Listener:
     ``offer`` gets each run that is finished and not marked, or has no finalizer yet, with its lane and when
     it ended. ``run_cache`` gets the finished runs. ``listed`` is called for each run of a list. ``left`` is
     called with the last version of each finished run that left the watch, and returns whether it is to be
-    looked at.
+    looked at. ``saw`` is called with every object, and whether it was listed and not watched; ``interrupted``
+    when a list takes the place of a watch, with the time since when nothing was heard, and of what.
     """
 
     offer: Callable[[Job, int, float | None], None]
     run_cache: RunCache = field(default_factory=lambda: RunCache(max_bytes=0))
     listed: Callable[[], None] = lambda: None
     left: Callable[[Job, Mapping[str, Any]], bool] = lambda _job, _raw: False
+    saw: Callable[[Job, Mapping[str, Any], bool], None] = lambda _job, _raw, _listed: None
+    interrupted: Callable[[datetime, str], None] = lambda _since, _what: None
 
 
 async def observe(
@@ -159,9 +162,10 @@ async def observe(
     ``ready`` is set while there is a watch. kopf installs its own signal handlers at every start;
     ``take_signals`` installs ours again.
     """
+    heard = Heard(listener.interrupted)
     while True:
         try:
-            await _operate(access, listener, namespaces, ready, take_signals)
+            await _operate(access, listener, namespaces, ready, take_signals, heard)
         except TektonMissing as error:
             _log.warning("nothing to watch yet", extra={"reason": str(error)})
         except Exception:  # noqa: BLE001 - whatever ended the watch, runs must not be forgotten
@@ -179,6 +183,7 @@ def _handler(kind: str, listener: Listener) -> Seen:
             listener.listed()
         meta, ended = raw["metadata"], has_ended(raw)
         job = Job(kind, meta["namespace"], meta["name"], meta["uid"], owner_of(kind, meta))
+        listener.saw(job, raw, event is None)
         if event == "DELETED":
             run_cache.forget(job)
             # the run is gone, or has the done label, which the watch does not select; raw is its last version
@@ -218,6 +223,7 @@ async def _operate(
     namespaces: Sequence[str],
     ready: asyncio.Event | None,
     take_signals: Callable[[], None],
+    heard: Heard,
 ) -> None:
     registry = kopf.OperatorRegistry()
 
@@ -226,7 +232,7 @@ async def _operate(
         headers = CIMultiDict(access.headers)
         if authorization := await asyncio.to_thread(_authorization, access):
             headers["Authorization"] = authorization
-        asks = Requests({plural: _handler(kind, listener) for plural, kind in PLURALS.items()})
+        asks = Requests({plural: _handler(kind, listener) for plural, kind in PLURALS.items()}, heard)
         session = asks.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=tls_of(access)),
             headers=headers,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -32,18 +33,44 @@ IN_PART = "provenance.chains/in-part"
 _log = logging.getLogger("chains.observe")
 
 
+class Heard:
+    """When something was last heard of each watched path.
+
+    A watch that goes on where the last one ended misses nothing. A list that takes its place misses the runs
+    that came and went since then: ``interrupted`` is told that time, and the path.
+    """
+
+    def __init__(self, interrupted: Callable[[datetime, str], None] = lambda _since, _path: None) -> None:
+        self._interrupted = interrupted
+        self._last: dict[str, datetime] = {}
+
+    def watched(self, path: str) -> None:
+        """Note that a watch delivers."""
+        self._last[path] = datetime.now(UTC)
+
+    def listed(self, path: str) -> None:
+        """Note that a list begins."""
+        since = self._last.get(path)
+        self._last[path] = datetime.now(UTC)
+        if since is not None:
+            self._interrupted(since, f"the watch of {path} began again with a list")
+
+
 class Lines:
     """The stream of a watch: events go to ``seen`` at once, and kopf gets only the version that was
-    reached."""
+    reached. ``heard`` is called for each part that arrives."""
 
-    def __init__(self, content: aiohttp.StreamReader, seen: Seen) -> None:
-        self._content, self._seen = content, seen
+    def __init__(
+        self, content: aiohttp.StreamReader, seen: Seen, heard: Callable[[], None] = lambda: None
+    ) -> None:
+        self._content, self._seen, self._heard = content, seen, heard
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
         """Yield whole lines, each an event that kopf can decode."""
         parts: list[bytes] = []
         length = 0
         async for chunk in self._content.iter_chunked(size):
+            self._heard()
             *lines, rest = chunk.split(b"\n")
             version = ""
             for line in lines:
@@ -106,12 +133,12 @@ def _told(seen: Seen, event: str | None, raw: dict[str, Any]) -> str:
 class Requests:
     """Sends kopf's requests. The page size of a list follows the size of its pages before.
 
-    ``seen`` has, by plural, what gets the objects.
+    ``seen`` has, by plural, what gets the objects; ``heard`` is told of lists and watches.
     """
 
-    def __init__(self, seen: Mapping[str, Seen]) -> None:
+    def __init__(self, seen: Mapping[str, Seen], heard: Heard | None = None) -> None:
         self.session: aiohttp.ClientSession | None = None
-        self._seen = seen
+        self._seen, self._heard = seen, heard or Heard()
         self._pages: dict[str, Pages] = {}
 
     async def __call__(
@@ -122,13 +149,17 @@ class Requests:
         if seen is not None and query.get("watch") == "true":
             answer = await handler(request)
             if answer.status < _FAILED:
-                answer.content = Lines(answer.content, seen)  # type: ignore[assignment] # kopf asks it for chunks alone
+                heard = partial(self._heard.watched, request.url.path)
+                heard()
+                answer.content = Lines(answer.content, seen, heard)  # type: ignore[assignment] # kopf asks it for chunks alone
             return answer
         if "limit" not in query:
             return await handler(request)
         pages = self._pages.setdefault(request.url.path, Pages())
         request.url = request.url.update_query(limit=pages.objects)
         answer = await handler(request)
+        if seen is not None and answer.status < _FAILED and "continue" not in query:
+            self._heard.listed(request.url.path)
         if isinstance(answer, Response):
             answer.pages, answer.session, answer.seen = pages, self.session, seen
         return answer

@@ -72,7 +72,7 @@ def close_due(writer, sealer, now):
     closed = []
     for day in list(due_days(writer.log, now.date())):
         closed.append(close_day(writer.log, day, sealer, now)[0])
-        writer.was_closed(day)
+        writer.end_day(day)
     return closed
 
 

@@ -96,7 +96,7 @@ def test_what_the_log_has_already_makes_no_second_entry(writer, folder):
     ):
         assert writer.append([made]) == [None]
     assert kinds(folder) == ["seen", "finished", "evidenced"]
-    assert writer.knows(run(1).uid)
+    assert writer.standing(run(1).uid) == "decided"
 
 
 def test_another_decision_about_a_decided_run_is_an_entry(writer, folder):
@@ -329,7 +329,7 @@ def test_decided_runs_of_yesterday_are_known_after_a_restart(tmp_path, folder, c
     close_due(writer, sealer_of(tmp_path), clock.now)
     writer.close(ends=False)
     again = LogWriter(folder, ORIGIN, clock)
-    assert again.knows(run(1).uid)
+    assert (again.standing(run(1).uid), again.standing(run(2).uid), again.standing("x")) == ("decided", "open", "")
     again.append([seen(1), evidenced(1), seen(2)])
     assert [entry.run.name for entry in again.undecided()] == ["build-2"]
     again.close(ends=False)

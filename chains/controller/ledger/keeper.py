@@ -1,0 +1,202 @@
+"""Keeps the ledger: follows the configuration, writes heartbeats, closes days and stores their statements."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import orjson
+
+from chains.assembly.ledger import LedgerParts
+from chains.audit.ledger.close import close_day, due_days, read_bundle
+from chains.audit.ledger.entries import Configured, Entry, Keys, fit
+from chains.audit.ledger.errors import LedgerError
+from chains.audit.ledger.folder import BUNDLE, STORED, LogFolder
+from chains.audit.ledger.replay import ONE_DAY
+from chains.audit.ledger.statement import PREDICATE, DayStatement
+from chains.audit.ledger.writer import now
+from chains.controller.flow import FlowInForce
+from chains.controller.ledger.ledger import Ledger
+from chains.controller.ledger.recorder import Place, Recorder
+from chains.statements.statement import parse_statement
+from signers.errors import SignerError
+from storage.durable import replace_file
+from storage.errors import StoreError
+from storage.record import IN_TOTO_PAYLOAD_TYPE, Origin, Receipt, Record, Subject
+
+INTERVAL = 30.0
+"""Seconds between two looks at what is due."""
+_AFTER_MIDNIGHT = timedelta(seconds=10)
+"""How long after its end a day is closed."""
+_MOST_STORED = 31
+"""The most statements that are stored in one look, the oldest first."""
+_log = logging.getLogger("chains.ledger")
+
+
+class Keeper:
+    """Keeps the ledger of a replica that holds the shares ``held`` of ``count``."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        recorder: Recorder,
+        held: Callable[[], Sequence[int]],
+        count: int,
+        *,
+        interval: float = INTERVAL,
+        clock: Callable[[], datetime] = now,
+    ) -> None:
+        self.ledger, self._recorder, self._held, self._count = ledger, recorder, held, count
+        self._interval, self._clock = interval, clock
+        self._parts: LedgerParts | None = None
+        self._place: Place | None = None
+        self._is_new = False
+        self._data: dict[str, str] | None = None
+        self._told = ""
+        self._wake = asyncio.Event()
+        self.on_begin: Callable[[], object] = lambda: None
+        """Is called when the ledger begins, or goes on at another place: all runs are to be looked at."""
+        self.closed_until: datetime | None = None
+        """The end of the last day that is closed in every log of this replica."""
+
+    def take(self, flow: FlowInForce) -> None:
+        """Follow a configuration that came into force."""
+        parts = self._parts = flow.ledger
+        if parts is None:
+            self.ledger.is_on, self._place = False, None
+            self._recorder.move(None, ())
+            return
+        place = Place(Path(parts.settings.folder), parts.settings.origin, self._count, self._clock)
+        self._recorder.move(place, self._preface(flow, parts))
+        self._is_new = self._is_new or place != self._place
+        self.ledger.is_on, self._place = True, place
+        self._wake.set()
+
+    def release(self, share: int) -> None:
+        """Close the log of a share that belongs to another replica now."""
+        self._recorder.release(share)
+
+    async def close(self) -> None:
+        """Write what waits, and close all logs."""
+        await self._recorder.close()
+
+    def _preface(self, flow: FlowInForce, parts: LedgerParts) -> Sequence[Entry]:
+        at, before = self._clock(), self._data
+        self._data = dict(flow.data)
+        names = sorted(self._data.keys() | (before or {}).keys())
+        changed = [name for name in names if before is not None and before.get(name) != self._data.get(name)]
+        digest = hashlib.sha256(orjson.dumps(self._data, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        signers = sorted({fit(sealer.signer.keyid or "keyless") for sealer in flow.all_sealers()})
+        return (
+            Configured(at, digest, tuple(map(fit, changed))),
+            Keys(at, tuple(signers), fit(parts.sealer.signer.keyid)),
+        )
+
+    async def run(self) -> None:
+        """Look every half minute until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except Exception:  # noqa: BLE001 - the next look may go well
+                _log.exception("the ledger could not be kept")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    async def look(self) -> None:
+        """Write heartbeats, close the days that are over, and store what is not stored yet."""
+        parts = self._parts
+        if parts is None:
+            return
+        self._recorder.beat(self._held())
+        await self._recorder.settle(lambda: None)  # the logs are open now, if they can be
+        if self._is_new and self._recorder.writers:
+            self._is_new = False
+            self.on_begin()
+        try:
+            for writer in list(self._recorder.writers.values()):
+                await self._close(writer.log, writer.end_day, parts)
+                await self._store(writer.log, parts)
+        except (LedgerError, SignerError) as error:
+            self._tell("a day of the ledger cannot be closed", str(error))
+        except StoreError as error:
+            self._tell("a statement of the ledger cannot be stored", str(error))
+        else:
+            self._told = ""
+        ends = [_closed_until(writer.log) for writer in self._recorder.writers.values()]
+        self.closed_until = min((end for end in ends if end is not None), default=None)
+
+    async def _close(self, log: LogFolder, end_day: Callable[[date], None], parts: LedgerParts) -> None:
+        today = (self._clock() - _AFTER_MIDNIGHT).date()
+        for day in await asyncio.to_thread(lambda: list(due_days(log, today))):
+            # in the thread that writes: afterwards nothing is written to that day any more
+            await self._recorder.settle(partial(end_day, day))
+            statement = await asyncio.to_thread(_close_day, log, day, parts, self._clock())
+            _log.info(
+                "a day of the ledger is closed",
+                extra={"log": statement.log, "day": day.isoformat(), "entries": statement.after.size},
+            )
+
+    async def _store(self, log: LogFolder, parts: LedgerParts) -> None:
+        if not parts.stores:
+            return
+        for day in await asyncio.to_thread(_not_stored, log):
+            record = await asyncio.to_thread(record_of, log, day)
+            receipts: list[Receipt] = []
+            for store in parts.stores:
+                stored = await store.put(record)
+                await store.flush()
+                if stored.failures:
+                    raise StoreError(f"{store.url}: {stored.failures[0].reason}")
+                receipts += stored.receipts
+            told = [{"store": one.store, "location": one.location, "digest": one.digest} for one in receipts]
+            await asyncio.to_thread(replace_file, log.file(day, STORED), orjson.dumps(told), fsync=True)
+
+    def _tell(self, what: str, reason: str) -> None:
+        if self._told != reason:
+            _log.error(what, extra={"reason": reason})
+        self._told = reason
+
+
+def record_of(log: LogFolder, day: date) -> Record:
+    """Return the statement of a closed day as stores take it. Raises :class:`LedgerError`.
+
+    The record names the log's last part as its namespace, and has a UID that is made of log and day.
+    """
+    bundle, statement = read_bundle(log, day)
+    payload = bundle.envelope.payload
+    name = hashlib.sha256(f"{statement.log}\n{day.isoformat()}".encode()).digest()[:16]
+    origin = Origin("ledger", statement.log.rpartition("/")[2], day.isoformat(), str(UUID(bytes=name)))
+    subjects = tuple(Subject(one.name, one.digest or {}) for one in parse_statement(payload).subjects)
+    return Record(
+        origin,
+        subjects,
+        payload,
+        IN_TOTO_PAYLOAD_TYPE,
+        PREDICATE,
+        log.read(day, BUNDLE),
+        bundle.envelope.to_bytes(),
+        created=f"{day.isoformat()}T23:59:59Z",
+    )
+
+
+def _close_day(log: LogFolder, day: date, parts: LedgerParts, at: datetime) -> DayStatement:
+    return close_day(log, day, parts.sealer, at, transparency=parts.settings.transparency)[0]
+
+
+def _not_stored(log: LogFolder) -> list[date]:
+    closed = [day for day in log.days() if log.is_closed(day)]
+    return [day for day in closed if not log.file(day, STORED).exists()][:_MOST_STORED]
+
+
+def _closed_until(log: LogFolder) -> datetime | None:
+    closed = [day for day in log.days() if log.is_closed(day)]
+    return datetime.combine(closed[-1] + ONE_DAY, time(), UTC) if closed else None

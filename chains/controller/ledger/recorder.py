@@ -1,0 +1,247 @@
+"""Appends to the logs of this replica in a thread of its own: many facts become one write to the disk.
+
+The thread takes whatever waits, writes it as one group, and then tells everybody who waits for a part of it.
+So the event loop is never blocked by the disk, and the number of writes to the disk does not grow with the
+number of runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from chains.audit.ledger.entries import Entry, RunEntry
+from chains.audit.ledger.errors import LedgerError
+from chains.audit.ledger.writer import LogWriter, Standing, now
+from chains.errors import ChainsError
+
+MOST_AT_ONCE = 2000
+"""Facts of one group."""
+_PAUSE = 1.0
+"""Seconds after a failure in which no other attempt is made, since each one reads the log again."""
+_BEAT = 600.0
+"""Seconds between two heartbeats of a log."""
+_log = logging.getLogger("chains.ledger")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the logs are, what they are called, and into how many shares the runs are divided."""
+
+    folder: Path
+    origin: str
+    shares: int
+    clock: Callable[[], datetime] = now
+
+    def open(self, share: int) -> LogWriter:
+        """Open the log of a share. Raises :class:`ChainsError`."""
+        name = f"share-{share}-of-{self.shares}"
+        return LogWriter(self.folder / name, f"{self.origin}/{name}", self.clock)
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    share: int
+    facts: tuple[Entry, ...]
+    told: asyncio.Future[None] | None = None
+
+
+class Recorder:
+    """The logs that this replica writes. Its methods belong to the event loop in which it is made."""
+
+    def __init__(self) -> None:
+        self.trouble = ""
+        """Why the last group could not be written, empty if it was."""
+        self.written = 0
+        """How many facts were taken, whether they made an entry or not."""
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[_Facts | Callable[[], None] | None] = SimpleQueue()
+        self._place: Place | None = None
+        self._writers: dict[int, LogWriter] = {}
+        self._beaten: dict[int, float] = {}
+        self._retry_at: dict[int, float] = {}
+        self._preface: tuple[Entry, ...] = ()
+        self._thread = Thread(target=self._run, name="ledger", daemon=True)
+        self._thread.start()
+
+    @property
+    def writers(self) -> Mapping[int, LogWriter]:
+        """The open logs, by their share."""
+        return self._writers
+
+    def standing(self, share: int, uid: str) -> Standing:
+        """Return what the log of a share knows of a run; empty also while the log is not open."""
+        writer = self._writers.get(share)
+        return writer.standing(uid) if writer is not None else ""
+
+    def undecided(self, share: int) -> Iterator[RunEntry]:
+        """Yield the ``seen`` entries of the runs of a share that are open or pending."""
+        writer = self._writers.get(share)
+        return writer.undecided() if writer is not None else iter(())
+
+    def note(self, share: int, *facts: Entry) -> None:
+        """Write facts soon. If they cannot be written, that is told as trouble, and they are found again."""
+        self._queue.put(_Facts(share, facts))
+
+    async def record(self, share: int, fact: Entry) -> None:
+        """Write a fact, and return when it is on disk. Raises :class:`LedgerError`."""
+        told: asyncio.Future[None] = self._loop.create_future()
+        self._queue.put(_Facts(share, (fact,), told))
+        await told
+
+    async def settle(self, work: Callable[[], None]) -> None:
+        """Do ``work`` in the thread that writes, after everything that waits now, and return after it.
+
+        Raises what it raises.
+        """
+        told: asyncio.Future[None] = self._loop.create_future()
+
+        def do() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - told to whoever waits
+                self._tell([(told, error)])
+            else:
+                self._tell([(told, None)])
+
+        self._queue.put(do)
+        await told
+
+    def move(self, place: Place | None, preface: Sequence[Entry]) -> None:
+        """Write to another place from now on; ``preface`` begins each log, and comes now if it is news."""
+
+        def move() -> None:
+            if place != self._place:
+                self._close_all()
+                self._place = place
+            if tuple(preface) != self._preface:
+                self._preface = tuple(preface)
+                for share in list(self._writers):
+                    self._append(share, self._preface)
+
+        self._queue.put(move)
+
+    def beat(self, shares: Iterable[int]) -> None:
+        """Open the logs of these shares, and write a heartbeat to each one that had none for ten minutes."""
+        wanted = list(shares)
+
+        def beat() -> None:
+            for share in wanted if self._place is not None else ():
+                with suppress(LedgerError):
+                    if share not in self._writers:
+                        self._append(share, ())
+                    if time.monotonic() >= self._beaten[share] + _BEAT:
+                        self._append(share, (self._writers[share].heartbeat(),))
+                        self._beaten[share] = time.monotonic()
+
+        self._queue.put(beat)
+
+    def release(self, share: int) -> None:
+        """Close the log of a share, which belongs to another replica now."""
+        self._queue.put(lambda: self._close(share))
+
+    async def close(self) -> None:
+        """Write what waits, close all logs, and end the thread."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        while True:
+            items = [self._queue.get()]
+            with suppress(Empty):
+                while len(items) < MOST_AT_ONCE:
+                    items.append(self._queue.get_nowait())
+            groups: dict[int, list[_Facts]] = {}
+            for item in items:
+                if isinstance(item, _Facts):
+                    groups.setdefault(item.share, []).append(item)
+                    continue
+                self._write(groups)
+                groups = {}
+                if item is None:
+                    self._close_all()
+                    return
+                item()
+            self._write(groups)
+
+    def _write(self, groups: Mapping[int, Sequence[_Facts]]) -> None:
+        told: list[tuple[asyncio.Future[None], Exception | None]] = []
+        for share, waiting in groups.items():
+            facts = [fact for each in waiting for fact in each.facts]
+            try:
+                errors = iter(self._append(share, facts))
+            except LedgerError as error:
+                errors = iter([error] * len(facts))
+            self.written += len(facts)
+            for each in waiting:
+                found = [one for one in [next(errors) for _ in each.facts] if one is not None]
+                if each.told is not None:
+                    told.append((each.told, found[0] if found else None))
+        if told:
+            self._tell(told)
+
+    def _append(self, share: int, facts: Sequence[Entry]) -> Sequence[LedgerError | None]:
+        if time.monotonic() < self._retry_at.get(share, 0.0):
+            raise LedgerError(self.trouble)
+        try:
+            writer = self._writers.get(share) or self._open(share)
+            errors = writer.append(facts)
+        except ChainsError as error:
+            if self.trouble != str(error):
+                _log.error("the ledger cannot be written", extra={"share": share, "reason": str(error)})
+            self.trouble = str(error)
+            self._retry_at[share] = time.monotonic() + _PAUSE
+            raise error if isinstance(error, LedgerError) else LedgerError(str(error)) from error
+        if self.trouble:
+            _log.info("the ledger can be written again", extra={"share": share})
+            self.trouble = ""
+        for one in filter(None, errors):
+            _log.error("a fact is not in the ledger", extra={"share": share, "reason": str(one)})
+        return errors
+
+    def _open(self, share: int) -> LogWriter:
+        if self._place is None:
+            raise LedgerError("the configuration has no ledger")
+        writer = self._place.open(share)
+        try:
+            writer.append(self._preface)
+        except LedgerError:
+            writer.close(ends=False)
+            raise
+        self._writers[share] = writer
+        self._beaten[share] = time.monotonic()
+        return writer
+
+    def _close(self, share: int) -> None:
+        writer = self._writers.pop(share, None)
+        if writer is not None:
+            try:
+                writer.close()
+            except LedgerError as error:
+                _log.warning("the ledger was closed without a last entry", extra={"reason": str(error)})
+
+    def _close_all(self) -> None:
+        for share in list(self._writers):
+            self._close(share)
+
+    def _tell(self, told: Sequence[tuple[asyncio.Future[None], Exception | None]]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(_settle, told)
+
+
+def _settle(told: Sequence[tuple[asyncio.Future[None], Exception | None]]) -> None:
+    for future, error in told:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
