@@ -283,6 +283,7 @@ class Controller:
             with flow.uses.one():
                 return await self._work_on(job, raw, flow, weight)
         else:
+            await self._ledger.sighted(job, raw)
             if not await self._marker.hold(job, metadata):
                 # the run changed since it was read, most often because it ended: look again at once
                 self._work.later(job, 0)

@@ -42,6 +42,14 @@ class Ledger:
         if not standing or (standing == "open" and has_ended(raw)):
             self._recorder.note(self._share_of(job), sight(job, raw, listed=listed))
 
+    async def sighted(self, job: Job, raw: Mapping[str, Any]) -> None:
+        """Write the first sight of a run, before it is held. Raises :class:`LedgerError`.
+
+        So every run that has our finalizer is in the ledger, whenever this process is killed.
+        """
+        if self.is_on and self._recorder is not None and not self._standing(job):
+            await self._recorder.record(self._share_of(job), sight(job, raw, listed=True))
+
     def is_undecided(self, job: Job) -> bool:
         """Whether the ledger waits for the end of a run."""
         return self._standing(job) in {"open", "pending"}
