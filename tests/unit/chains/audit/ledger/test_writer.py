@@ -329,7 +329,11 @@ def test_decided_runs_of_yesterday_are_known_after_a_restart(tmp_path, folder, c
     close_due(writer, sealer_of(tmp_path), clock.now)
     writer.close(ends=False)
     again = LogWriter(folder, ORIGIN, clock)
-    assert (again.standing(run(1).uid), again.standing(run(2).uid), again.standing("x")) == ("decided", "open", "")
+    assert (again.standing(run(1).uid), again.standing(run(2).uid), again.standing("x")) == (
+        "decided",
+        "open",
+        "",
+    )
     again.append([seen(1), evidenced(1), seen(2)])
     assert [entry.run.name for entry in again.undecided()] == ["build-2"]
     again.close(ends=False)
