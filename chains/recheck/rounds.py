@@ -6,11 +6,13 @@ import asyncio
 import logging
 import os
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from chains.cluster.client import Cluster
 from chains.cluster.errors import ClusterError, ClusterForbidden
@@ -26,7 +28,7 @@ from chains.recheck.events import tell
 from chains.recheck.metrics import RecheckMetrics
 from chains.recheck.pods import Running, running_in
 from chains.recheck.standing import Change, Standings
-from chains.text import rfc3339, told
+from chains.text import excerpt, rfc3339, told
 from storage.base import Store
 
 LEASE, LABELS = "chains-recheck", {"app": "chains-admission"}
@@ -38,6 +40,10 @@ IMAGES = 20.0
 """Images per second: evidence is verified in the process that answers the API server, which goes first."""
 RETRY = 60.0
 """Seconds after which a round that failed is tried again, if the interval is longer."""
+EARLY = 5.0
+"""Seconds after the end of a round at which the next one may begin early, since policies changed."""
+_LOOK = 1.0
+"""Seconds between two looks at the policies."""
 _MOST_SHOWN = 5
 _log = logging.getLogger("chains.recheck")
 
@@ -59,8 +65,9 @@ def own_identity() -> str:
 class Recheck:
     """Does the rounds while this process holds the Lease. Use from one event loop.
 
-    ``policies`` returns those in force, None if there are none yet. ``clock`` returns seconds, ``now`` the
-    time of day.
+    ``policies`` returns those in force, None if there are none yet; another object when they changed, or
+    something that they depend on, such as a revocation list. ``clock`` returns seconds, ``now`` the time of
+    day.
     """
 
     def __init__(
@@ -118,12 +125,14 @@ class Recheck:
             async with asyncio.timeout(self._leader.pause):
                 await self._leader.step()
         except TimeoutError:
-            self._fail("lease", "the API server does not answer in time")
+            self._fail(
+                "lease", f"{self._lease}: the API server does not answer within {self._leader.pause:g} s"
+            )
         except ClusterError as error:
-            self._fail("lease", str(error))
+            self._fail("lease", f"{self._lease}: {error}")
             self._metrics.lacks("hold the lease", is_missing=isinstance(error, ClusterForbidden))
         except Exception as error:  # noqa: BLE001 - an odd lease must not end admission
-            self._fail("lease", f"unexpected {type(error).__name__}; please report it")
+            self._fail("lease", f"{self._lease}: {_fault(error)}; please report it")
         else:
             self._succeed("lease")
             self._metrics.lacks("hold the lease", is_missing=False)
@@ -133,7 +142,7 @@ class Recheck:
     async def _rounds(self) -> None:
         interval = self._options.interval
         while True:
-            began = self._clock()
+            began, policies = self._clock(), self._policies()
             is_whole = await self.round()
             took = self._clock() - began
             if took > interval:
@@ -142,7 +151,16 @@ class Recheck:
                     "a round of re-check takes longer than the interval",
                     extra={"seconds": round(took), "interval": interval},
                 )
-            await asyncio.sleep(max(interval - took, 0) if is_whole else min(interval, RETRY))
+            await self._pause(max(interval - took, 0) if is_whole else min(interval, RETRY), policies)
+
+    async def _pause(self, seconds: float, policies: object) -> None:
+        """Wait until the next round: so many seconds, or less once other policies are in force."""
+        begin = self._clock()
+        while (left := begin + seconds - self._clock()) > 0:
+            if self._policies() is not policies and self._clock() - begin >= EARLY:
+                _log.info("a round of re-check begins early: other policies or lists are in force")
+                return
+            await asyncio.sleep(min(left, _LOOK))
 
     async def round(self) -> bool:
         """Ask about everything that runs, once. Returns whether it was seen whole; else nothing changes."""
@@ -241,6 +259,10 @@ class Recheck:
             },
         )
 
+    @property
+    def _lease(self) -> str:
+        return f"lease {self._options.namespace}/{LEASE}"
+
     def _fail(self, what: str, reason: str) -> None:
         """Count a failure, and log its reason once."""
         self._metrics.fail(what)
@@ -251,3 +273,10 @@ class Recheck:
     def _succeed(self, what: str) -> None:
         if self._troubles.pop(what, ""):
             _log.info("re-check: the %s succeeds again", what)
+
+
+def _fault(error: Exception) -> str:
+    """Say what is wrong, and where in the code: a type alone leads nobody to it."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    places = "".join(f" in {one.name}, line {one.lineno} of {Path(one.filename).name}" for one in last)
+    return f"unexpected {type(error).__name__}: {excerpt(str(error), 200)}{places}"

@@ -280,21 +280,18 @@ def test_what_runs_is_told_when_it_no_longer_passes_by_one_replica_and_once(
     place.wait(lambda: place.states() == {"passes": 2, "fails": 1, "undecided": 0, "skipped": 0})
 
     # without the right to create Events a failure is counted and reported, and its Event comes later
-    path = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
-    roles = [f"{path}/chains-recheck", f"{path}/chains-admission"]
-    rules = {role: place.api.request("GET", role)["rules"] for role in roles}
-    for role in roles:
-        others = [rule for rule in rules[role] if rule["resources"] != ["events"]]
-        assert len(others) == len(rules[role]) - 1
-        place.api.request("PATCH", role, {"rules": others}, kind=MERGE)
+    role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/chains-admission"
+    rules = place.api.request("GET", role)["rules"]
+    others = [rule for rule in rules if rule["resources"] != ["events"]]
+    assert len(others) == len(rules) - 1
+    place.api.request("PATCH", role, {"rules": others}, kind=MERGE)
     wait_for_right(place, is_allowed=False)
     delete_evidence(place)
     place.wait(lambda: place.metric("right_missing", right="create events") == 1)
     place.wait(lambda: place.states() == {"passes": 1, "fails": 2, "undecided": 0, "skipped": 0})
     assert place.metric("events_untold") == 1
     assert len(place.events()) == 3
-    for role in roles:
-        place.api.request("PATCH", role, {"rules": rules[role]}, kind=MERGE)
+    place.api.request("PATCH", role, {"rules": rules}, kind=MERGE)
     place.wait(lambda: place.metric("right_missing", right="create events") == 0)
     place.rounds()
     assert place.events() == [told[0], told[0], ("Pod", "emptied", PASSES), told[1]]
@@ -316,6 +313,32 @@ def test_what_runs_is_told_when_it_no_longer_passes_by_one_replica_and_once(
     assert len(place.events()) == 4
     assert first.unregister() is None
     assert other.stop() == 0
+
+
+def test_a_changed_policy_or_revocation_list_is_not_waited_for_until_the_next_round(
+    place: Cluster, tmp_path: Path
+) -> None:
+    assert chains(["keys", "generate", str(tmp_path / "lists.key")]) == 0
+    revoke(tmp_path, "--builder", "https://old.example.com")
+    given = [
+        "--revocations", str(tmp_path / "revocations.signed.json"), "--revocations-key", str(tmp_path / "lists.pub"),
+        "--recheck", "1h", "--recheck-namespace", OTHER,
+    ]  # fmt: skip
+    server = AdmissionServer(tmp_path / "server", place.api, given)
+    complete = "a round of re-check is complete"
+    try:
+        written = json.loads((place.replicas[0].policies / "running.json").read_text())["spec"]
+        server.write_policy("running", written)
+        server.start()
+        server.wait(lambda: server.log.read_text().count(complete) == 1)
+        server.write_policy("running", {**written, "mode": "audit"})
+        server.wait(lambda: server.log.read_text().count(complete) == 2)
+        revoke(tmp_path, "--builder", "https://older.example.com")
+        server.wait(lambda: server.log.read_text().count(complete) == 3)
+        assert server.log.read_text().count("a round of re-check begins early") == 2
+        assert server.stop() == 0
+    finally:
+        server.close()
 
 
 def wait_for_right(place: Cluster, *, is_allowed: bool) -> None:

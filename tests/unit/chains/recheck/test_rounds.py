@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -16,8 +17,9 @@ from chains.cluster.access import Access
 from chains.cluster.client import Cluster
 from chains.cluster.leader import ClusterLease, Leader
 from chains.policy.opened import OpenedPolicy
+from chains.recheck import rounds as module
 from chains.recheck.metrics import RecheckMetrics
-from chains.recheck.rounds import Recheck, RecheckOptions
+from chains.recheck.rounds import EARLY, Recheck, RecheckOptions
 from tests.faults.verify.forge import NOW, Shelf, form_b
 from tests.testbed.ports import free_ports
 from tests.unit.chains.policy.made import document, opened, tekton
@@ -172,6 +174,46 @@ def test_a_round_that_takes_longer_than_the_interval_is_counted_and_the_next_one
     assert "a round of re-check takes longer than the interval" in caplog.messages
 
 
+def test_a_change_of_policies_begins_the_next_round_early_but_not_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_LOOK", 0.0)
+    caplog.set_level(logging.INFO)
+
+    async def work(made: Made) -> None:
+        begun: list[float] = []
+        policies: list[OpenedPolicy] = opened(document())
+
+        async def short_round() -> bool:
+            begun.append(made.time)
+            return True
+
+        async def at(seconds: float) -> list[float]:
+            made.time = seconds
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return begun
+
+        made.recheck._policies = lambda: policies
+        made.recheck.round = short_round  # type: ignore[method-assign]
+        running = asyncio.create_task(made.recheck._rounds())
+        assert await at(0) == [0]
+        assert await at(INTERVAL - 1) == [0], "nothing changed"
+        assert await at(INTERVAL) == [0, INTERVAL]
+        policies = opened(document(mode="warn"))
+        assert await at(INTERVAL + EARLY - 0.1) == [0, INTERVAL]
+        assert await at(INTERVAL + EARLY) == [0, INTERVAL, INTERVAL + EARLY]
+        # the round has seen the change: the next one is due after the interval
+        assert await at(2 * INTERVAL + EARLY - 0.1) == [0, INTERVAL, INTERVAL + EARLY]
+        assert len(await at(2 * INTERVAL + EARLY)) == 4
+        running.cancel()
+
+    with_cluster_away(work)
+    assert [one for one in caplog.messages if "begins early" in one] == [
+        "a round of re-check begins early: other policies or lists are in force"
+    ]
+
+
 def test_the_time_of_the_last_round_is_that_of_the_lease() -> None:
     async def work(made: Made) -> None:
         made.leader.note = "2026-01-02T03:04:05Z"
@@ -199,4 +241,8 @@ def test_a_fault_of_the_lease_is_counted_and_does_not_end_admission(
     made = with_cluster_away(work)
     assert made.metric("failures_total", what="lease") == 2
     (record,) = [one for one in caplog.records if one.name == "chains.recheck"]
-    assert record.__dict__["reason"] == "unexpected KeyError; please report it"
+    assert re.fullmatch(
+        r"lease chains-admission/chains-recheck: unexpected KeyError: 'resourceVersion' in fault, "
+        r"line \d+ of test_rounds\.py; please report it",
+        record.__dict__["reason"],
+    )
