@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from chains.errors import EvidenceError
 from chains.inspection.facts import Place
 from chains.inspection.named_run import RunName, RunNamed, uid_of, unsearchable
+from chains.statements.simple_signing import COSIGN_SIGN
 from chains.statements.statement import SCAI, Statement
 from chains.tekton.snapshot import RunSnapshot
 from chains.verify.criteria import Criteria
@@ -181,8 +182,8 @@ def _claims(case: Case) -> tuple[Said, ...]:
     found: dict[bytes, Said] = {}
     for evidence in case.found.evidence:
         read = _read(case, evidence)
-        if read is None:
-            continue
+        if read is None or (read.statement.predicate_type == COSIGN_SIGN and not case.is_alone):
+            continue  # an image signature says nothing about how something was made
         copy = Place(evidence.source, evidence.location, evidence.digest, evidence.format)
         known = found.get(read.payload)
         if known is None:

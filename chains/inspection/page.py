@@ -247,7 +247,7 @@ def _missing(
     if provenance is None:
         yield "no provenance: source, parameters and inputs are not known"
     else:
-        yield from _missing_in_provenance(provenance, facts, of_tekton=of_tekton)
+        yield from _missing_in_provenance(provenance, facts, of_tekton=of_tekton, is_tied=bool(reports))
     timed = any(step.seconds is not None for step in facts.steps)
     what = "isolation and outcome are not known" if of_tekton else "other builders write none"
     told = (
@@ -264,15 +264,17 @@ def _missing(
     yield from (sentence for is_missing, sentence in told if is_missing)
 
 
-def _missing_in_provenance(provenance: Said, facts: Facts, *, of_tekton: bool) -> Iterator[str]:
-    is_old = provenance.statement.predicate_type == SLSA_V02
+def _missing_in_provenance(
+    provenance: Said, facts: Facts, *, of_tekton: bool, is_tied: bool
+) -> Iterator[str]:
+    is_nameless = provenance.statement.predicate_type == SLSA_V02 and not is_tied
     known = any(one.digests for one in facts.definitions)
     told = (
         (not facts.sources, "no source: the provenance names no repository that was built from"),
         (not facts.builder, "no builder: the provenance names none"),
         (not facts.parameters, "no parameters: the run had none, or they are not recorded"),
         (
-            of_tekton and is_old,
+            of_tekton and is_nameless,
             "no UID of the run: SLSA v0.2 has no field for it, so no report can be tied to it",
         ),
         (of_tekton and not facts.definitions, "no definition: it is not said which Task or Pipeline ran"),

@@ -30,6 +30,7 @@ from tests.faults.verify.forge import (
     evidence,
     form_a,
     form_b,
+    image_bundle,
     image_signature,
     old_provenance,
     provenance,
@@ -159,6 +160,7 @@ def test_without_anybody_to_trust_everything_is_a_claim_and_nothing_is_decided()
     ("held", "verdict", "code"),
     [
         ([], "NOT_FOUND", 3),
+        ([image_signature(), image_bundle()], "NOT_FOUND", 3),
         ([Broken()], "INDETERMINATE", 4),
         ([form_a(provenance(subject(OTHER)))], "FAILED", 1),
         ([form_a({"no": "statement"})], "FAILED", 1),
