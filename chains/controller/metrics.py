@@ -125,6 +125,31 @@ class Metrics:
         self.share_transitions = Counter(
             "chains_share_transitions", "shares gained and lost by this replica", registry=self.registry
         )
+        self.ledger_entries = Gauge(
+            "chains_ledger_entries",
+            "entries of the ledger's logs that this replica writes",
+            registry=self.registry,
+        )
+        self.ledger_open = Gauge(
+            "chains_ledger_open_runs",
+            "runs in the ledger that were seen and are not finished",
+            registry=self.registry,
+        )
+        self.ledger_pending = Gauge(
+            "chains_ledger_pending_runs",
+            "finished runs of which the ledger does not say what became of them",
+            registry=self.registry,
+        )
+        self.ledger_unwritable = Gauge(
+            "chains_ledger_unwritable",
+            "1 while the ledger cannot be written, so that no run is marked",
+            registry=self.registry,
+        )
+        self.ledger_unsigned = Gauge(
+            "chains_ledger_unsigned_seconds",
+            "seconds since the end of the ledger's last closed day, 0 if none is closed",
+            registry=self.registry,
+        )
         self._marked = self._signed = 0
         self._namespaces: set[str] = set()
 

@@ -19,6 +19,8 @@ from urllib.request import urlopen
 import pytest
 
 from chains.cli.main import run as chains
+from signers.open import open_signer
+from signers.sealer import Sealer
 from tests.integration.test_controller import Running, controller, finished
 from tests.integration.test_controller_keyless import keyless
 from tests.testbed import kubectl, servers
@@ -30,6 +32,7 @@ from tests.testbed.key_services import DENY, OUTAGE
 from tests.testbed.key_services.vault import vault
 from tests.testbed.sigstore import SigstoreServices
 from tests.testbed.sigstore_keys import signing_config
+from tests.unit.chains.audit.ledger.made import ORIGIN, four_days
 from tests.unit.test_deploy import MONITORING, RULES, dashboard_expressions, expressions_of_alerts, metrics_of
 
 __all__ = ["controller"]
@@ -362,6 +365,42 @@ def test_a_store_that_cannot_be_opened_shows_as_the_runbook_says(
     assert "storage.oci.ca-file" in tried.shell("ChainsStoreClosed")
     running.configure({"storage.oci.ca-file": ""})
     running.wait(lambda: "\nchains_stores_closed 0.0\n" in tried.read("/metrics"))
+
+
+def test_a_ledger_that_cannot_be_written_or_signed_shows_as_the_runbooks_say(
+    controller: Callable[..., Running], tmp_path: Path
+) -> None:
+    assert chains(["keys", "generate", str(tmp_path / "ledger.pem")]) == 0
+    folder, past = tmp_path / "ledger", tmp_path / "past"
+    folder.write_text("a file where a folder has to be")
+    running = controller(
+        **{
+            "artifacts.taskrun.storage": "tekton",
+            "artifacts.oci.storage": "tekton",
+            "ledger.folder": str(folder),
+            "ledger.origin": ORIGIN.rpartition("/")[0],
+            "ledger.signer": str(tmp_path / "ledger.pem"),
+        }
+    )
+    running.server.create_run(finished(running.namespace, "waits"))
+    running.start()
+    tried = Tried(running)
+    tried.shows("ChainsLedgerUnwritable")
+    assert "the ledger cannot be written" in tried.shell("ChainsLedgerUnwritable")
+    assert running.signed("waits") == ""
+    folder.unlink()
+    running.wait(lambda: tried.is_true("waits"))
+    running.wait(lambda: "\nchains_ledger_unwritable 0.0\n" in tried.read("/metrics"))
+
+    # a ledger whose last days nobody could sign, and a timestamp authority that does not answer
+    four_days(past / "share-0-of-1", Sealer(open_signer(str(tmp_path / "ledger.pem"))))
+    running.configure(
+        {"ledger.folder": str(past), "signers.timestamp.url": f"http://127.0.0.1:{free_ports(1)[0]}"}
+    )
+    tried.shows("ChainsLedgerUnsigned")
+    assert "timestamp authority" in tried.shell("ChainsLedgerUnsigned")
+    running.configure({"signers.timestamp.url": ""})
+    running.wait(lambda: "a day of the ledger is closed" in running.log.read_text())
 
 
 def test_shares_that_nobody_holds_show_as_the_runbook_says(

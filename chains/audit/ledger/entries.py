@@ -27,7 +27,6 @@ MOST_NAMES = 500
 """The most changed keys of a ``config`` entry, and signers of a ``keys`` entry."""
 _LONGEST = 300
 """Characters of a name, a store or a reason."""
-_MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"
 _WRITTEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
@@ -189,7 +188,8 @@ def moment(value: datetime) -> str:
     """Return a time as entries have it. Raises :class:`ValueError` for a time without zone."""
     if value.tzinfo is None:
         raise ValueError("a time without zone")
-    return value.astimezone(UTC).strftime(_MOMENT)
+    utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
 
 
 def write_entry(entry: Entry) -> bytes:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from prometheus_client import Gauge
-
+from chains.audit.ledger.writer import LogWriter
 from chains.controller.ledger.keeper import Keeper
 from chains.controller.ledger.ledger import Ledger
 from chains.controller.ledger.recorder import Recorder
@@ -28,23 +27,15 @@ def begin_ledger(
 
 
 def _add_metrics(metrics: Metrics, recorder: Recorder, keeper: Keeper) -> None:
-    """Add the metrics of a ledger; their values are asked for when they are read."""
+    """Let the metrics of a ledger be asked for when they are read."""
 
-    def gauge(name: str, text: str) -> Gauge:
-        return Gauge(f"chains_ledger_{name}", text, registry=metrics.registry)
+    def total(value: Callable[[LogWriter], int]) -> Callable[[], float]:
+        return lambda: sum(map(value, list(recorder.writers.values())))
 
-    gauge("entries", "entries of the logs that this replica writes").set_function(
-        lambda: sum(writer.size for writer in list(recorder.writers.values()))
+    metrics.ledger_entries.set_function(total(lambda writer: writer.size))
+    metrics.ledger_open.set_function(total(lambda writer: writer.opened))
+    metrics.ledger_pending.set_function(total(lambda writer: writer.pending))
+    metrics.ledger_unwritable.set_function(lambda: bool(recorder.trouble))
+    metrics.ledger_unsigned.set_function(
+        lambda: time.time() - keeper.closed_until.timestamp() if keeper.closed_until else 0.0
     )
-    gauge("open_runs", "runs that were seen and are not finished").set_function(
-        lambda: sum(writer.opened for writer in list(recorder.writers.values()))
-    )
-    gauge("pending_runs", "finished runs of which the ledger does not say what became of them").set_function(
-        lambda: sum(writer.pending for writer in list(recorder.writers.values()))
-    )
-    gauge("unwritable", "1 while the ledger cannot be written, so that no run is marked").set_function(
-        lambda: bool(recorder.trouble)
-    )
-    gauge(
-        "unsigned_seconds", "seconds since the end of the last day that is closed, 0 if none is"
-    ).set_function(lambda: time.time() - keeper.closed_until.timestamp() if keeper.closed_until else 0.0)

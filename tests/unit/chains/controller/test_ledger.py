@@ -12,7 +12,7 @@ import pytest
 from chains.assembly.ledger import LedgerParts
 from chains.attest.outcome import Outcome, State
 from chains.attest.stores import Entry, EntryState
-from chains.audit.ledger.entries import Configured, EntryKind, parse_entry
+from chains.audit.ledger.entries import Configured, EntryKind, parse_entry, write_entry
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.read import read_ledger
 from chains.audit.ledger.writer import LogWriter, now
@@ -197,6 +197,12 @@ def test_receipts_that_no_entry_can_hold_are_counted():
     ]
     fact = decision(JOB, raw(), Outcome("run", JOB.uid, State.SIGNED, "", tuple(long)))
     assert 0 < len(fact.receipts) < 64
+    # the longest text that fits is written as it is, in the most bytes that UTF-8 has for a character
+    wide = [Entry(*["\U0001f600" * 900] * 4, EntryState.STORED, *["\U0001f600" * 900] * 2) for _ in range(7)]
+    job = Job("TaskRun", *["\U0001f600" * 900] * 4)
+    fact = decision(job, raw(), Outcome("run", "", State.SIGNED, "\U0001f600" * 900, tuple(wide)))
+    assert len(fact.receipts) == 7
+    assert parse_entry(write_entry(fact)) == fact
 
 
 def test_a_ledger_that_cannot_be_written_is_an_error_and_is_written_again_afterwards(tmp_path):
