@@ -25,7 +25,6 @@ _SURELY_SHORT: Final = LONGEST_TEXT // len("\\ud800")
 _REFUSED = re.compile("[\x00\\\\\ud800-\udfff]")
 _WRITTEN = re.compile(r"\\(u[0-9a-f]{4}|\\)")
 _TEXT: Final = b"text:"
-_HEX = re.compile(r"(?:[0-9a-f]{2})+", re.ASCII)
 _SHA256_AT_END = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 
@@ -149,9 +148,12 @@ def digest_bytes(value: str) -> bytes:
 
     The first bytes of a digest are the bytes of its first hex digits, so a prefix is a range.
     """
-    if _HEX.fullmatch(value):
-        return bytes.fromhex(value)
-    return _TEXT + clean(value).encode()
+    try:
+        found = bytes.fromhex(value)
+    except ValueError:
+        found = b""
+    # fromhex also takes capitals and blanks
+    return found if found and found.hex() == value else _TEXT + clean(value).encode()
 
 
 def digest_text(value: bytes) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+_REMEMBERED = 10_000
 _TRANSPORTS = ("docker-pullable://", "docker://", "oci://")
 _GIT = ("git+", "git://", "git@")
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def name_of(uri: str) -> str:
     """Return the name of an image, a repository or another thing. What is no such reference stays as it is.
 
@@ -22,6 +26,7 @@ def name_of(uri: str) -> str:
     return _repository(uri)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def source_of(uri: str) -> str:
     """Return the name of a git repository, however its URI is written."""
     plain = uri.removeprefix("git+").partition("#")[0].partition("?")[0]

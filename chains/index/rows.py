@@ -40,6 +40,9 @@ class Ids:
             table.name: (connection.execute(select(func.max(table.c.id))).scalar() or 0) + 1
             for table in (attestation, run, store, term)
         }
+        # by the text as it was given, because most texts are given often; a list, as an enum is slow to hash
+        self._given: list[dict[str, int]] = [{} for _ in range(max(What) + 1)]
+        self._n_given = 0
         self._terms: dict[tuple[int, str], int] = {}
         self._new: list[tuple[int, int, str]] = []
         self._has_all = self._next[term.name] <= MOST_TERMS
@@ -55,11 +58,17 @@ class Ids:
 
     def word(self, what: What, text: str) -> int:
         """Return the id of a word, which gets one if it has none."""
-        cleaned = clean(text)
+        number = self._given[what].get(text)
+        if number is None:
+            number = self._given[what][text] = self._word(int(what), clean(text))
+            self._n_given += 1
+        return number
+
+    def _word(self, what: int, cleaned: str) -> int:
         number = self._terms.get((what, cleaned)) or self._looked_up(what, cleaned)
         if number is None:
             number = self.new(term)
-            self._new.append((number, int(what), cleaned))
+            self._new.append((number, what, cleaned))
         self._terms[what, cleaned] = number
         return number
 
@@ -70,9 +79,9 @@ class Ids:
     def known(self, what: What, text: str) -> int | None:
         """Return the id of a word, None if it has none."""
         cleaned = clean(text)
-        return self._terms.get((what, cleaned)) or self._looked_up(what, cleaned)
+        return self._terms.get((int(what), cleaned)) or self._looked_up(what, cleaned)
 
-    def _looked_up(self, what: What, cleaned: str) -> int | None:
+    def _looked_up(self, what: int, cleaned: str) -> int | None:
         if self._has_all:
             return None
         asked = select(term.c.id).where(term.c.what == what, term.c.text == cleaned)
@@ -81,6 +90,10 @@ class Ids:
     def take_new(self) -> list[tuple[int, int, str]]:
         """Return the rows of new words, and forget words if there are too many."""
         rows, self._new = self._new, []
+        if self._n_given > MOST_TERMS:
+            self._n_given = 0
+            for given in self._given:
+                given.clear()
         if len(self._terms) > MOST_TERMS:
             self._terms, self._has_all = {}, False
         return rows

@@ -1,12 +1,12 @@
 """``python -m tests.bench``: speed and memory of ``chains attest``; ``controllers`` first: of the controller,
 ``hostile``: under attack, ``preflight``: of ``chains preflight`` over many pods, ``policies``: of
-evaluations, ``admission``: of the webhook."""
+evaluations, ``admission``: of the webhook, ``index``: of an index."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench import admission, attest, controllers, hostile, policies, preflight
+from tests.bench import admission, attest, controllers, hostile, index, policies, preflight
 
 BENCHMARKS = {
     "hostile": hostile.main,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "preflight": preflight.main,
     "policies": policies.main,
     "admission": admission.main,
+    "index": index.main,
 }
 
 if __name__ == "__main__":
