@@ -21,6 +21,10 @@ from chains.index import target as targets
 from chains.index.codes import Kind, Level, Outcome, Role, Verdict, original, uid_bytes
 from chains.index.database import Place, place_of
 from chains.index.errors import IndexAbsent, IndexUnavailable
+from chains.index.reading import Trust
+from chains.verify.criteria import Criteria
+from signers.keys.keyfile import generate_key, write_key_pair
+from signers.keys.public_key import load_public_keys
 from storage.errors import StoreUnavailable
 from storage.record import SIMPLE_SIGNING_FORMAT, Evidence, Origin, Skipped
 from tests.testbed import postgres
@@ -44,7 +48,7 @@ from tests.unit.chains.index.made import (
     trust,
     updated,
 )
-from tests.unit.chains.lineage.made import Whole
+from tests.unit.chains.lineage.made import Whole, attest, run_of
 
 OWN, STRANGER = Signer(), Signer()
 TRUST = trust(OWN)
@@ -539,3 +543,60 @@ def test_a_server_that_is_restarted_during_a_build_loses_no_row(
     assert content(place) == whole
     assert built(place, TRUST, _OneByOne(evidence)).known >= 3
     assert content(place) == whole
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "layout",
+        "file",
+        pytest.param("s3", marks=pytest.mark.server),
+        pytest.param("oci", marks=pytest.mark.server),
+    ],
+)
+def test_what_the_flow_stores_is_indexed_from_every_store(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both forms of provenance, execution report and image signature; what the store has of the run itself, too."""
+    write_key_pair(tmp_path / "signing.key", generate_key("ecdsa-p256"))
+    write, read, image = _store(name, tmp_path, request, monkeypatch)
+    made = run_of("app", image, git=("https://git.example.com/app.git", "a" * 40))
+    made["metadata"]["creationTimestamp"] = "2026-11-18T08:59:00Z"
+    attest(tmp_path, write, made)
+    trusted = Trust(Criteria(keys=load_public_keys((tmp_path / "signing.pub").read_bytes())), {}, {})
+    place = file_at(tmp_path / "index.db")
+    ingested = built(place, trusted, read)
+    assert (ingested.failed, ingested.unread, set(ingested.new)) == ({}, 0, {Verdict.VERIFIED})
+    assert {one["predicate"] for one in rows(place, "attestation")} == {
+        "https://slsa.dev/provenance/v1",
+        "https://in-toto.io/attestation/scai/v0.3",
+        "https://sigstore.dev/cosign/sign/v1",
+    }
+    (run,) = rows(place, "run")
+    assert (run["namespace"], run["name"], run["outcome"]) == ("ci", "app", Outcome.SUCCEEDED)
+    assert run["repository"] == "https://git.example.com/app"
+    assert run["created"] == (1794992340 if name == "s3" else None)
+    assert {one["name"] for one in rows(place, "subject")} == {image.partition("@")[0]}
+    again = updated(place, trusted, read)
+    assert (again.pieces, again.known, again.new) == (ingested.pieces, ingested.pieces, {})
+
+
+def _store(
+    name: str, folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, str, str]:
+    """Return the URL to write to, the one to read from, and an image that the store takes evidence about."""
+    image = "registry.example.com/shop/app"
+    if name == "layout":
+        url = f"oci-layout:{folder / 'layout'}"
+    elif name == "file":
+        url = f"file:{folder / 'files'}"
+    elif name == "s3":
+        server = request.getfixturevalue("s3_server")
+        for key, value in server.environ().items():
+            monkeypatch.setenv(key, value)
+        url = f"s3://{server.make_bucket('index-of-runs')}/evidence"
+    else:
+        registry = request.getfixturevalue("referrers_registry")
+        pushed = registry.push_image("index/app", tag="1")
+        return "oci:", f"oci://{registry.host}/index/app", f"{registry.host}/index/app@{pushed}"
+    return url, url, image

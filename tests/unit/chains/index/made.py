@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from chains.index import tables
 from chains.index.database import Place, reading
 from chains.index.ingest import Ingested, Source, ingest
 from chains.index.reading import Trust
-from chains.index.target import building, updating
+from chains.index.target import Target, building, updating
 from chains.verify.criteria import Criteria
 from signers.formats.bundle import build_bundle
 from signers.formats.dsse import Envelope, Signature, pae
 from signers.keys.public_key import PublicKey
+from storage.open import open_store
 from storage.record import BUNDLE_FORMAT, DSSE_FORMAT, IN_TOTO_PAYLOAD_TYPE, Evidence, Origin
 
 Json = Any
@@ -188,12 +190,12 @@ def trust(*signers: Signer) -> Trust:
     return Trust(Criteria(keys=keys), {"keys": sorted(key.keyid for key in keys)}, {})
 
 
-def built(place: Place, trusted: Trust, *sources: Source, now: datetime = NOW) -> Ingested:
+def built(place: Place, trusted: Trust, *sources: Source | str, now: datetime = NOW) -> Ingested:
     """Build an index, which takes the place of the old one if all of the stores were read."""
 
     async def work() -> Ingested:
         with building(place, trusted) as target:
-            ingested = await ingest(sources, target, trusted, now, lambda *_: None)
+            ingested = await _ingest(sources, target, trusted, now)
             if ingested.failed:
                 target.keep_old()
             return ingested
@@ -201,12 +203,22 @@ def built(place: Place, trusted: Trust, *sources: Source, now: datetime = NOW) -
     return asyncio.run(work())
 
 
-def updated(place: Place, trusted: Trust, *sources: Source, now: datetime = NOW) -> Ingested:
+async def _ingest(sources: Sequence[Source | str], target: Target, trusted: Trust, now: datetime) -> Ingested:
+    """Read sources, which are opened and closed if they are URLs."""
+    async with AsyncExitStack() as stack:
+        opened = [
+            await stack.enter_async_context(open_store(one)) if isinstance(one, str) else one
+            for one in sources
+        ]
+        return await ingest(opened, target, trusted, now, lambda *_: None)
+
+
+def updated(place: Place, trusted: Trust, *sources: Source | str, now: datetime = NOW) -> Ingested:
     """Add what the stores have to an index."""
 
     async def work() -> Ingested:
         with updating(place, trusted) as target:
-            return await ingest(sources, target, trusted, now, lambda *_: None)
+            return await _ingest(sources, target, trusted, now)
 
     return asyncio.run(work())
 
