@@ -115,6 +115,7 @@ def test_the_folder_has_the_base_and_its_overlays() -> None:
         "overlays/hold-at-creation",
         "overlays/keyless",
         "overlays/kms",
+        "overlays/ledger",
         "overlays/monitoring",
         "overlays/namespaced",
         "overlays/s3",
