@@ -21,7 +21,11 @@ from chains.index import target as targets
 from chains.index.codes import Kind, Level, Outcome, Role, Verdict, original, uid_bytes
 from chains.index.database import Place, place_of
 from chains.index.errors import IndexAbsent, IndexUnavailable
+from chains.index.query.relatives import collect_relatives
 from chains.index.reading import Trust
+from chains.lineage.ancestry import Ancestry, ancestry
+from chains.lineage.family_tree import to_json as as_json
+from chains.lineage.signing import Trust as Judged
 from chains.verify.criteria import Criteria
 from signers.keys.keyfile import generate_key, write_key_pair
 from signers.keys.public_key import load_public_keys
@@ -48,7 +52,7 @@ from tests.unit.chains.index.made import (
     trust,
     updated,
 )
-from tests.unit.chains.lineage.made import Whole, attest, run_of
+from tests.unit.chains.lineage.made import Whole, attest, family, run_of
 
 OWN, STRANGER = Signer(), Signer()
 TRUST = trust(OWN)
@@ -600,3 +604,38 @@ def _store(
         pushed = registry.push_image("index/app", tag="1")
         return "oci:", f"oci://{registry.host}/index/app", f"{registry.host}/index/app@{pushed}"
     return url, url, image
+
+
+def test_the_lineage_of_an_index_is_that_of_its_stores(place: Place) -> None:
+    def made(product: str, *inputs: str) -> dict[str, object]:
+        listed = [{"uri": HOSTILE, **subject(one)} for one in (*inputs, HOSTILE)]
+        predicate = {"buildDefinition": {"resolvedDependencies": listed}}
+        return statement("https://slsa.dev/provenance/v1", predicate, subject(product))
+
+    links = [("b", "a"), ("c", "b"), ("a", "c"), ("d", "c", "a"), ("e", "d"), (HOSTILE, "e")]
+    signers = [OWN, OWN, STRANGER, OWN, STRANGER, OWN]
+    evidence = [dsse(one.envelope(made(*link))) for one, link in zip(signers, links, strict=True)]
+    evidence.append(dsse(OWN.envelope(statement("https://example.com/odd", {}, subject("e")))))
+    built(place, TRUST, Whole(*evidence))
+    trusted = Judged(list(TRUST.criteria.keys))
+    for name in ("a", "c", "e", HOSTILE, "nothing"):
+        digest = f"sha256:{subject(name)['digest']['sha256']}"
+        for depth in (1, 2, 9):
+            by_index = ancestry(collect_relatives(place, [digest], depth), digest, depth, is_trusting=True)
+            by_store = family(digest, Whole(*evidence), trust=trusted, depth=depth)
+            assert shown(by_index) == shown(by_store), (name, depth)
+
+
+def shown(found: Ancestry) -> object:
+    told = as_json(found)
+    return (
+        [
+            [(one["digest"], one["distance"], one["state"], one["isCut"]) for one in told[side]]
+            for side in ("madeFrom", "wentInto")
+        ],
+        sorted(
+            (one["source"], one["product"], *one["roles"], one["state"], one["signer"] or "")
+            for one in told["steps"]
+        ),
+        found.exit_code,
+    )

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
 from chains.assembly.workspace import LAYOUT, Settings, load_settings, own_layout
-from chains.cli.arguments import Argument, Option, Options, config, store
+from chains.cli.arguments import FILE, Argument, Option, Options, config, store
 from chains.cli.commands import Command
 from chains.cli.policies.blast_radius import Bars, trust_of, trust_options
 from chains.cli.trust import OPTIONS
 from chains.columns import fitted
 from chains.errors import UsageError
+from chains.index.database import place_of
 from chains.inspection.page_text import WIDTH
 from chains.lineage.ancestry import UNBOUNDED, Ancestry, ancestry
 from chains.lineage.collect import collect
@@ -22,7 +23,7 @@ from chains.lineage.family_drawing import draw_family
 from chains.lineage.family_tree import summary, to_json, tree
 from chains.lineage.layered import to_dot, to_svg
 from chains.lineage.signing import Judge, Searched, Trust
-from chains.lineage.wanted import Wanted, dependency_wanted
+from chains.lineage.wanted import Wanted, dependency_wanted, names_of
 from chains.loop import carry_out
 from chains.terminal import say, terminal_width, write_json, write_text
 from chains.verify.criteria import MissingError
@@ -31,6 +32,10 @@ from chains.verify.targets import DigestTarget, TagTarget, parse_target, resolve
 _FORMS = ("text", "json", "dot", "svg")
 _COMMIT = re.compile(r"(?:(?:sha1|gitCommit):)?([0-9a-f]{40})", re.ASCII)
 _DEPTH = 5
+_OF_STORES = (
+    "store", "key", "certificate_identity", "certificate_identity_regexp", "certificate_oidc_issuer",
+    "certificate_oidc_issuer_regexp", "trusted_root",
+)  # fmt: skip
 
 
 def _lineage(options: Options) -> int:
@@ -52,6 +57,12 @@ def _lineage(options: Options) -> int:
 
 async def _found(options: Options, settings: Settings, depth: int, trust: Trust, bars: Bars) -> Ancestry:
     digest, repository = await _artifact(options, settings)
+    if _asks_index(options):
+        from chains.index.query.relatives import collect_relatives  # noqa: PLC0415 - needed with --index alone
+
+        # an index is built with somebody to trust
+        near = collect_relatives(place_of(options.index), names_of(digest), depth)
+        return ancestry(near, digest, depth, is_trusting=True)
     urls = _urls(options, repository)
     found = store_options(settings.config)
     judge = Judge(trust, Searched(), datetime.now(UTC))
@@ -60,6 +71,19 @@ async def _found(options: Options, settings: Settings, depth: int, trust: Trust,
         stores = [await stack.enter_async_context(open_url(url, found)) for url in urls]
         collected = await collect(stores, wanted, judge, bars.advance, keeps_inputs=True)
     return ancestry(collected, digest, depth, is_trusting=trust.is_given)
+
+
+def _asks_index(options: Options) -> bool:
+    """Whether an index answers. Raises :class:`UsageError` for what only stores can be asked with."""
+    if options.index is None:
+        return False
+    clash = next((name for name in _OF_STORES if name in options.given), None)
+    if clash is None:
+        return True
+    if "index" in options.given:
+        name = clash.replace("_", "-")
+        raise UsageError(f"pass --index or --{name}: an index has the stores and the trust of its build")
+    return False  # the option replaces what the environment says
 
 
 async def _artifact(options: Options, settings: Settings) -> tuple[str, str]:
@@ -122,6 +146,13 @@ lineage = Command(
     [
         Argument("image", "an image with digest, a digest, or a git commit", "IMAGE"),
         store("search all of this store (default: .chains/layout, else the image's repository)"),
+        Option(
+            "--index",
+            "ask this index in place of stores: a file or postgresql://…",
+            default=None,
+            metavar="FILE|URL",
+            type=FILE,
+        ),
         Option("--depth", "how many runs away, or all", default=str(_DEPTH), metavar="NUMBER"),
         *trust_options("--key"),
         config("a chains-config, for its registry settings"),

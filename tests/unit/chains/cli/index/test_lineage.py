@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from chains.cli.main import run as chains
+from chains.index.query import relatives
 from tests.unit.chains.lineage.made import COMMIT, attest, digest, run_of
 
 Json = Any
@@ -62,6 +63,54 @@ def test_a_commit_may_be_asked_about(capsys: pytest.CaptureFixture[str]) -> None
         assert found(capsys, word, *KEY, *STORE, "--depth", "1")["wentInto"][0]["isCut"] is True
 
 
+def test_an_index_answers_as_the_stores_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chains(["index", "build", *STORE, *KEY, "--index", "i.db"]) in {0, 1}
+    capsys.readouterr()
+    for word in (digest(APP), digest(OS), digest(WEB), COMMIT):
+        for depth in ("1", "5", "all"):
+            by_stores = found(capsys, word, *KEY, *STORE, "--depth", depth)
+            by_index = found(capsys, word, "--index", "i.db", "--depth", depth)
+            for side in ("madeFrom", "wentInto"):
+                assert [_shown(one) for one in by_index[side]] == [_shown(one) for one in by_stores[side]], (
+                    word
+                )
+            ends = [
+                {
+                    (one["source"], one["product"], *sorted(one["roles"]), one["state"], one["runUid"])
+                    for one in told["steps"]
+                }
+                for told in (by_index, by_stores)
+            ]
+            assert ends[0] == ends[1]
+    told = found(capsys, digest(APP), "--index", "i.db")
+    assert told["notes"][0].startswith("oci-layout:layout as the index i.db has it, read 20")
+    assert {place["store"] for step in told["steps"] for place in step["evidence"]} == {"oci-layout:layout"}
+    assert {step["signer"] for step in told["steps"] if step["state"] == "claimed"} == {None}
+    found(capsys, digest("nothing"), "--index", "i.db", code=3)
+    monkeypatch.setenv("CHAINS_INDEX", "i.db")
+    assert found(capsys, digest(APP))["notes"] == told["notes"]
+    assert found(capsys, digest(APP), *KEY, *STORE)["notes"] == []
+
+
+def _shown(one: Json) -> tuple[Json, ...]:
+    # an index has names without transport and tag
+    return one["digest"], one["distance"], one["state"], one["isCut"]
+
+
+def test_what_an_index_lacks_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chains(["lineage", digest(APP), "--index", "none.db"]) != 0
+    assert "there is no index at none.db" in capsys.readouterr().err
+    chains(["index", "build", *STORE, *KEY, "--index", "i.db"])
+    capsys.readouterr()
+    monkeypatch.setattr(relatives, "MOST", 2)
+    told = found(capsys, digest(APP), "--index", "i.db", code=4)
+    assert "more than 2 statements are near" in told["problems"][0]["reason"]
+
+
 def test_every_form_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["lineage", digest(APP), *KEY, *STORE]
     assert chains(words) == 0
@@ -102,6 +151,8 @@ def test_the_exit_code_says_what_the_page_says(
         ([digest(APP), *STORE, "--depth", "many"], "--depth: expected"),
         ([digest(APP), *STORE, "--depth", "9" * 5000], "--depth: expected"),
         ([digest(APP), *STORE, "--certificate-identity", "x"], "--certificate-oidc-issuer"),
+        ([digest(APP), *STORE, "--index", "i.db"], "pass --index or --store"),
+        ([digest(APP), *KEY, "--index", "i.db"], "pass --index or --key"),
         (["signing.pub", *STORE], "is a file: name an image with digest, a digest or a commit"),
     ],
 )

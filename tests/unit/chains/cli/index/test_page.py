@@ -37,7 +37,7 @@ def test_the_page_is_true_from_the_first_command_to_the_last(tmp_path: Path) -> 
     assert told.stdout.count("\nVERIFIED ") == 3
     assert "\nDIFFERENT 5 differences\n" in told.stdout
     assert "\nSAME no difference\n" in told.stdout
-    assert told.stdout.count("\nLINEAGE made from ") == 2
+    assert told.stdout.count("\nLINEAGE made from ") == 3
     ET.parse(tmp_path / "lineage.svg")
     assert json.loads((tmp_path / "page.json").read_text())["verdict"] == "VERIFIED"
     pages = (tmp_path / "pages.txt").read_text()

@@ -1,0 +1,201 @@
+"""The statements around one artifact, from an index, in the form in which lineage reads them from stores.
+
+Only what is near is read. Who signed a statement is what the index confirmed when it was built or updated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from chains.index.codes import Kind, Role, Verdict, digest_bytes, digest_text, original, place, uid_text, word
+from chains.index.database import Place
+from chains.index.query.reader import Reader, reading
+from chains.index.query.sql import Sql, one_of
+from chains.index.query.state import IndexState, state_of
+from chains.lineage.collect import Claim, Collected, Used
+from chains.lineage.collect import Place as Copy
+from chains.text import count, rfc3339
+
+MOST = 20_000
+"""Statements that are read, the newest of each artifact first. More are told."""
+_AT_ONCE = 400
+_PLACES = 4
+_ROLES = {
+    Role.SOURCE: "source",
+    Role.STEP_IMAGE: "step-image",
+    Role.TASK: "task",
+    Role.DEPENDENCY: "dependency",
+}
+_Digest = tuple[str, bytes]
+"""The algorithm as the index writes it, and the value."""
+
+
+def collect_relatives(at: Place, digests: Sequence[str], depth: int) -> Collected:
+    """Return the statements within ``depth`` runs of an artifact, which has these digests (``name:hex``).
+
+    Raises what :func:`chains.index.query.reader.reading` raises.
+    """
+    with reading(at) as reader:
+        family = _Relatives(reader, at)
+        start = [(name, digest_bytes(value)) for name, _, value in (one.partition(":") for one in digests)]
+        for is_above in (True, False):
+            family.follow(start, depth, is_above=is_above)
+        return family.collected
+
+
+class _Relatives:
+    """Adds statements to a graph, each once."""
+
+    def __init__(self, reader: Reader, at: Place) -> None:
+        self.collected = Collected()
+        self._reader = reader
+        self._known: dict[int, tuple[list[_Digest], list[_Digest]]] = {}
+        self._is_full = False
+        self._tell(state_of(reader), at)
+
+    def _tell(self, state: IndexState, at: Place) -> None:
+        """Note from when the index is, and count what it lacks as not read."""
+        collected = self.collected
+        for one in state.stores:
+            when = rfc3339(datetime.fromtimestamp(one.updated, UTC)) if one.updated else "never to the end"
+            collected.notes.append(f"{one.url} as the index {at} has it, read {when}")
+            if not one.is_whole:
+                collected.tell(one.url, "", f"the index is behind by {count(one.behind, 'part')}: update it")
+            if one.unread:
+                collected.tell(one.url, "", f"{count(one.unread, 'item')} could not be read as evidence")
+
+    def follow(self, start: Sequence[_Digest], depth: int, *, is_above: bool) -> None:
+        """Read the statements in one direction, level by level, and one level more to know what is beyond."""
+        level, seen = list(start), set(start)
+        for _ in range(depth + 1):
+            links = self._links(level, "subject" if is_above else "material")
+            following: list[_Digest] = []
+            for link in links:
+                inputs, products = self._known[link]
+                for one in inputs if is_above else products:
+                    if one not in seen:
+                        seen.add(one)
+                        following.append(one)
+            level = following
+            if not level:
+                return
+
+    def _links(self, digests: Sequence[_Digest], table: str) -> list[int]:
+        """Return the attestations that made artifacts, or used them, after they were added to the graph."""
+        found: dict[int, None] = {}
+        for one in digests:
+            left = MOST - len(self._known)
+            sql = (
+                f"SELECT DISTINCT t.attestation, t.finished FROM {table} AS t JOIN term AS al "  # noqa: S608
+                "ON al.id = t.algorithm WHERE t.digest = ? AND al.text = ? "
+                "ORDER BY t.finished DESC, t.attestation DESC LIMIT ?"
+            )
+            rows = self._reader.rows(Sql(sql, (one[1], one[0], left + 1)))
+            found |= dict.fromkeys(row[0] for row in rows)
+        new = [link for link in found if link not in self._known]
+        if len(new) > MOST - len(self._known):
+            if not self._is_full:
+                told = f"more than {MOST} statements are near: the rest was left out; pass a smaller --depth"
+                self.collected.tell("", "", told)
+            self._is_full = True
+            new = new[: MOST - len(self._known)]
+        for number in range(0, len(new), _AT_ONCE):
+            self._add(new[number : number + _AT_ONCE])
+        return [link for link in found if link in self._known]
+
+    def _add(self, links: Sequence[int]) -> None:
+        rows = self._by_link(_ATTESTATIONS, "a.id", links)
+        subjects = self._by_link(_SUBJECTS, "s.attestation", links)
+        materials = self._by_link(_MATERIALS, "m.attestation", links)
+        # an input without a digest leads nowhere
+        materials = {link: [row for row in found if row[2]] for link, found in materials.items()}
+        places = self._by_link(_PLACED, "l.attestation", links)
+        collected = self.collected
+        collected.pieces += sum(map(len, places.values()))
+        for link in links:
+            if link not in rows:
+                continue
+            _, digest, verdict, predicate, signer, kind, namespace, name, uid, finished, moment = rows[link][
+                0
+            ]
+            products = [_digest(row[1], row[2]) for row in subjects.get(link, ())]
+            inputs = [_digest(row[1], row[2]) for row in materials.get(link, ())]
+            text_uid = uid_text(bytes(uid)) if uid is not None else ""
+            graph = collected.graph
+            graph.add(map(_text, inputs), map(_text, products), text_uid, f"sha256:{bytes(digest).hex()}")
+            self._known[link] = inputs, products
+            named = "/".join(filter(None, (original(namespace or ""), original(name or ""))))
+            of_kind = "" if kind in {None, Kind.OTHER} else word(Kind(kind))
+            collected.claims.append(
+                Claim(
+                    predicate_type=original(predicate or ""),
+                    run=f"{of_kind}/{named}" if of_kind and named else named,
+                    run_uid=text_uid,
+                    products=tuple(
+                        (original(row[3]), graph.number(_text(_digest(row[1], row[2]))))
+                        for row in subjects.get(link, ())
+                    ),
+                    signer=original(signer or "") if verdict == Verdict.VERIFIED else "",
+                    moment=_moment(moment),
+                    stated=_moment(finished),
+                    found={},
+                    places=[_copy(row) for row in places.get(link, ())[:_PLACES]],
+                    inputs=tuple(
+                        Used(
+                            _ROLES.get(row[4], ""),
+                            original(row[3]),
+                            graph.number(_text(_digest(row[1], row[2]))),
+                        )
+                        for row in materials.get(link, ())
+                    ),
+                )
+            )
+
+    def _by_link(self, select: str, column: str, links: Sequence[int]) -> dict[int, list[tuple[Any, ...]]]:
+        found: dict[int, list[tuple[Any, ...]]] = {}
+        where = one_of(column, tuple(links))
+        for row in self._reader.rows(Sql(select.replace("WHERE *", f"WHERE {where.text}"), where.values)):
+            found.setdefault(row[0], []).append(row)
+        return found
+
+
+_ATTESTATIONS = (
+    "SELECT a.id, a.digest, a.verdict, p.text, s.text, r.kind, n.text, r.name, r.uid, a.finished, "
+    "(SELECT min(v.time) FROM verified_time AS v WHERE v.attestation = a.id) "
+    "FROM attestation AS a LEFT JOIN term AS p ON p.id = a.predicate LEFT JOIN term AS s ON s.id = a.signer "
+    "LEFT JOIN run AS r ON r.id = a.run LEFT JOIN term AS n ON n.id = r.namespace WHERE *"
+)
+_SUBJECTS = (
+    "SELECT s.attestation, al.text, s.digest, n.text FROM subject AS s "
+    "JOIN term AS al ON al.id = s.algorithm JOIN term AS n ON n.id = s.name "
+    "WHERE * ORDER BY s.attestation, al.text, s.digest, n.text"
+)
+_MATERIALS = (
+    "SELECT m.attestation, al.text, m.digest, n.text, m.role FROM material AS m "
+    "JOIN term AS al ON al.id = m.algorithm JOIN term AS n ON n.id = m.name "
+    "WHERE * ORDER BY m.attestation, al.text, m.digest, n.text"
+)
+_PLACED = (
+    'SELECT l.attestation, st.url, f.text, l."end", l.digest FROM location AS l '
+    "JOIN store AS st ON st.id = l.store JOIN term AS f ON f.id = l.folder "
+    'WHERE * ORDER BY l.attestation, l.store, f.text, l."end"'
+)
+
+
+def _digest(algorithm: str, value: Any) -> _Digest:
+    return algorithm, bytes(value)
+
+
+def _text(digest: _Digest) -> str:
+    return f"{original(digest[0])}:{digest_text(digest[1])}"
+
+
+def _copy(row: tuple[Any, ...]) -> Copy:
+    _, url, folder, end, digest = row
+    return Copy(original(url), place(folder, bytes(end), bytes(digest)), f"sha256:{bytes(digest).hex()}")
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
