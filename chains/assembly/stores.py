@@ -9,7 +9,6 @@ from chains.assembly.workspace import LAYOUT, Settings
 from chains.attest.stores import ClosedStore, Stores
 from chains.config.parse import Config
 from chains.errors import ConfigError, UsageError
-from storage.annotations import AnnotationStore
 from storage.base import Store, StoreOptions
 from storage.errors import StoreError
 from storage.limits.circuits import Circuits
@@ -18,6 +17,7 @@ from storage.redacted_url import shown, without_credentials
 
 if TYPE_CHECKING:
     from chains.attest.image_environment import ImageReader
+    from storage.annotations import AnnotationStore
 
 
 class ClusterNeeded(ConfigError):  # noqa: N818 - the name says what is missing

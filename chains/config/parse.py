@@ -21,7 +21,7 @@ from chains.config.pubsub import PubsubStorage, pubsub_storage
 from chains.config.s3 import S3Storage, s3_storage
 from chains.config.selection import Selection
 from chains.errors import ConfigError, Problem
-from chains.statements.redaction import RedactionSettings
+from chains.statements.redaction_settings import RedactionSettings
 from storage.errors import StoreRejected
 from storage.formats.repository_template import parse_gathered
 

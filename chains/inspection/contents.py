@@ -22,7 +22,8 @@ from chains.verify.criteria import Criteria
 from chains.verify.examining.case import Case
 from chains.verify.readings import Unreadable
 from chains.verify.reasons import Reason, Result
-from chains.verify.runs.run import REPORT_CHECK, RunWanted
+from chains.verify.runs.question import REPORT_CHECK
+from chains.verify.runs.run import RunWanted
 from chains.verify.search import Search, searched
 from chains.verify.signed_by import SignedBy
 from chains.verify.subject import Authentic

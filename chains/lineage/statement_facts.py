@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from chains.errors import EvidenceError
-from chains.statements import slsa_v1
+from chains.statements import slsa_names
 from chains.statements.attributes import Attribute
 from chains.statements.claims import build_type, builder_id, run_outcome, run_uid
 from chains.statements.statement import SCAI, SLSA_V02, SLSA_V1, ResourceDescriptor, Statement
@@ -147,7 +147,7 @@ def _input(role: Role, descriptor: Mapping[str, Json]) -> Iterator[Input]:
 
 def _inputs_v1(statement: Statement) -> Iterator[Input]:
     definition = mapping_at(statement.predicate, "buildDefinition")
-    is_tekton = build_type(statement) in slsa_v1.BUILD_TYPES
+    is_tekton = build_type(statement) in slsa_names.BUILD_TYPES
     for one in objects_at(definition, "resolvedDependencies"):
         yield from _input(_role_v1(one, is_tekton=is_tekton), one)
     source = mapping_at(definition, "externalParameters", "buildConfigSource")

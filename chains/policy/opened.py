@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chains.assembly.revocations import read_list
 from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.config.parse import Config
 from chains.documents.load import read_bytes
@@ -111,6 +110,8 @@ def _own_revocations(policy: Policy, config: Config | None, state: str | Path) -
     wanted = policy.revocations
     if wanted is None:
         return _NOTHING_REVOKED
+    from chains.assembly.revocations import read_list  # noqa: PLC0415 - needed with a list alone
+
     keys = _keys(wanted.keys, policy, config)
     return read_list(located(wanted.path, policy), keys, state=state, minimum=wanted.minimum)
 

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from chains.revocation.document import RevocationList
 from chains.revocation.entry import Entry, Kind
 from chains.text import count, rfc3339
+
+if TYPE_CHECKING:
+    from chains.revocation.document import RevocationList
 
 _COMMIT = "gitCommit"
 """in-toto's name for the digest of a commit: a SHA-1, or a SHA-256 in repositories that have these."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chains.statements import slsa_v1
+from chains.statements import slsa_names
 from chains.statements.attributes import Attribute
 from chains.statements.statement import SCAI, SLSA_V02, SLSA_V1, Statement
 from chains.tekton.raw import objects_at, text_at
@@ -86,7 +86,7 @@ def resolved(statement: Statement, kind: str) -> Resolved | None:
 
     SLSA v0.2 has no resolver, and other builders' parameters mean something else.
     """
-    if statement.predicate_type != SLSA_V1 or build_type(statement) not in slsa_v1.BUILD_TYPES:
+    if statement.predicate_type != SLSA_V1 or build_type(statement) not in slsa_names.BUILD_TYPES:
         return None
     definition = statement.predicate["buildDefinition"]
     external = definition.get("externalParameters")
@@ -105,7 +105,7 @@ def sources(statement: Statement) -> list[tuple[str, Mapping[str, Any]]]:
         found = objects_at(statement.predicate, "materials")
     else:
         listed = objects_at(statement.predicate, "buildDefinition", "resolvedDependencies")
-        found = [item for item in listed if item.get("name") == slsa_v1.INPUT]
+        found = [item for item in listed if item.get("name") == slsa_names.INPUT]
     return [
         (text_at(one, "uri"), digest)
         for one in found
@@ -123,7 +123,7 @@ def dependency_digests(statement: Statement) -> list[Mapping[str, Any]]:
         found = objects_at(statement.predicate, "materials")
     else:
         listed = objects_at(statement.predicate, "buildDefinition", "resolvedDependencies")
-        found = [item for item in listed if item.get("name") != slsa_v1.INPUT]
+        found = [item for item in listed if item.get("name") != slsa_names.INPUT]
     return [digest for one in found if isinstance(digest := one.get("digest"), Mapping)]
 
 

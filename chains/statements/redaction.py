@@ -16,6 +16,7 @@ from typing import Any
 from chains.errors import ConfigError
 from chains.masking.command_words import secret_words, spans_in_text
 from chains.masking.forms import Span, known_spans, merged, named_spans
+from chains.statements.redaction_settings import RedactionSettings
 from chains.tekton.container import Reference, Variable
 from storage.files import read_file
 from storage.limits.bounded import remembered
@@ -32,15 +33,6 @@ _LOOKED_AT = 1024
 _SHOWN_OF = 512
 """At most this many characters are shown. A secret that begins in them is recognized, because more are
 searched."""
-
-
-@dataclass(frozen=True, slots=True)
-class RedactionSettings:
-    """The keys ``execution.redaction.*``: the key's file, variables that may be shown, an extra pattern."""
-
-    key_file: str = ""
-    shown: frozenset[str] = frozenset()
-    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chains.statements import dependencies
+from chains.statements import dependencies, slsa_names
 from chains.statements.statement import SLSA_V1, STATEMENT_V1, ResourceDescriptor, Statement
 from chains.statements.type_hints import Result, Subjects, all_subjects, built_subjects, is_byproduct
 from chains.tekton.go_values import marshal, protobuf_time
 from chains.tekton.snapshot import RunSnapshot
 
-SLSA_BUILD_TYPE = "https://tekton.dev/chains/v2/slsa"
-TEKTON_BUILD_TYPE = "https://tekton.dev/chains/v2/slsa-tekton"
-BUILD_TYPES = (SLSA_BUILD_TYPE, TEKTON_BUILD_TYPE)
+SLSA_BUILD_TYPE, TEKTON_BUILD_TYPE = slsa_names.BUILD_TYPES
+BUILD_TYPES, INPUT = slsa_names.BUILD_TYPES, slsa_names.INPUT
 _JSON = "application/json"
-INPUT = "inputs/result"
 _KEPT_TWICE = ("task", "pipeline")
 
 

@@ -16,7 +16,7 @@ from chains.verify.examining.weighed import Weighed, listed
 from chains.verify.hermetic import NAMESPACE_CHECK, prove_run
 from chains.verify.key_window import KEY_WINDOW
 from chains.verify.reasons import REVOCATION, WRONG, Reason, Result
-from chains.verify.runs.run import MATCH_CHECK, REPORT_CHECK, SIDECAR_CHECK, UID_CHECK, RunWanted
+from chains.verify.runs.question import MATCH_CHECK, REPORT_CHECK, SIDECAR_CHECK, UID_CHECK, RunQuestion
 from chains.verify.subject import DigestWanted, NothingWanted, Wanted
 from chains.verify.verdict import Check, Left, Target, Verdict, Verification, worst
 
@@ -118,7 +118,7 @@ def _conclude(case: Case) -> Verification:
 def _learns(examined: Sequence[Examined], wanted: Wanted) -> bool:
     """Whether reports of the run name replaced sidecars, so that all evidence has to be judged again."""
     reports = [each for each in examined if _type(each) == SCAI and not _failures(each) - OF_PROVENANCE]
-    if not isinstance(wanted, RunWanted):
+    if not isinstance(wanted, RunQuestion):
         return False
     news = [wanted.learn(each.authentic.statement) for each in reports if each.authentic]
     return any(news)
@@ -130,14 +130,14 @@ def _weigh(examined: Sequence[Examined], case: Case) -> Weighed:
     for each in examined:
         if each.is_image_signature:
             weighed.signatures.append(each)
-        elif isinstance(case.wanted, RunWanted) and _type(each) == other_type:
+        elif isinstance(case.wanted, RunQuestion) and _type(each) == other_type:
             weighed.reports.append(each)
         else:
             weighed.attestations.append(each)
     weighed.used = [
         each for each in weighed.attestations if each.is_usable and (each.authentic or each.is_message)
     ]
-    if isinstance(case.wanted, RunWanted) and other_type:
+    if isinstance(case.wanted, RunQuestion) and other_type:
         _weigh_reports(weighed, case.wanted, case.criteria)
     if weighed.signatures:
         weighed.other_checks.append(_image_signature_check(weighed.signatures))
@@ -150,7 +150,7 @@ def _weigh(examined: Sequence[Examined], case: Case) -> Weighed:
 
 def _artifacts(case: Case) -> list[Mapping[str, str]]:
     """Return the digests of what is asked about: an artifact's, or those of the artifacts of a run."""
-    if isinstance(case.wanted, RunWanted):
+    if isinstance(case.wanted, RunQuestion):
         return [subject.digest or {} for subject in case.wanted.subjects]
     return [case.wanted.digest] if isinstance(case.wanted, DigestWanted) else []
 
@@ -161,7 +161,7 @@ def _type(each: Examined) -> str:
     return each.authentic.statement.predicate_type if each.authentic else "(unverified)"
 
 
-def _weigh_reports(weighed: Weighed, wanted: RunWanted, criteria: Criteria) -> None:
+def _weigh_reports(weighed: Weighed, wanted: RunQuestion, criteria: Criteria) -> None:
     """Compare the run's snapshot with its reports. A report can stand alone for a run without artifacts."""
     matched = weighed.matched = [each for each in weighed.reports if not _failures(each) - OF_PROVENANCE]
     # a statement without a run also fits a copy of the run under another name; only a report shows which
@@ -293,7 +293,7 @@ def _summary(verdict: Verdict, checks: Sequence[Check], weighed: Weighed, case: 
         text = f"{count(len(weighed.used), 'attestation')} of {types}, signed by {signers}"
         if isinstance(case.wanted, NothingWanted):
             text += "; the signature and the statement were verified, subject: not compared with any artifact"
-        if not isinstance(case.wanted, RunWanted):
+        if not isinstance(case.wanted, RunQuestion):
             text += _whose_run(checks, case.criteria)
         return text
     if verdict is Verdict.NOT_FOUND:

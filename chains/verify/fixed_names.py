@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chains.statements import slsa_v1
+from chains.statements import slsa_names
 from chains.statements.attributes import Attribute
 from chains.statements.statement import SCAI, SLSA_V02, SLSA_V1
 from chains.statements.vsa import VSA
@@ -92,7 +92,7 @@ def check_statement_names(members: Mapping[str, object]) -> None:
         return
     check_shape(predicate, shape, "statement: predicate")
     definition = predicate.get("buildDefinition")
-    if isinstance(definition, dict) and definition.get("buildType") in slsa_v1.BUILD_TYPES:
+    if isinstance(definition, dict) and definition.get("buildType") in slsa_names.BUILD_TYPES:
         check_shape(definition.get("externalParameters"), _TEKTON, "statement: externalParameters")
     attributes = predicate.get("attributes")
     for attribute in attributes if isinstance(attributes, list) else ():

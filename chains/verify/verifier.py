@@ -17,14 +17,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
 
 from chains.errors import InputError, UsageError
-from chains.tekton.run_files import Intake
-from chains.tekton.snapshot import RunSnapshot, origin_of
 from chains.verify.conclude import conclude, undecided
 from chains.verify.criteria import Criteria, Missing, MissingError
 from chains.verify.examining.case import Case
 from chains.verify.reasons import Reason, Result
-from chains.verify.runs.by_uid import UidWanted
-from chains.verify.runs.run import RunWanted
+from chains.verify.runs.question import RunQuestion
 from chains.verify.search import Query, Search, searched
 from chains.verify.subject import BlobWanted, DigestWanted, NothingWanted, Wanted
 from chains.verify.targets import (
@@ -49,6 +46,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from chains.revocation.revocations import Revocations
+    from chains.tekton.snapshot import RunSnapshot
 
     Answer = TypeVar("Answer", default=Verification)
 else:
@@ -203,6 +201,8 @@ class Verifier(Generic[Answer]):
 
         Evidence is looked for by the digests of the run's artifacts, by the snapshot's and by the run's UID.
         """
+        from chains.verify.runs.run import RunWanted  # noqa: PLC0415 - images alone do without it
+
         target = Target(run.label, {"sha256": run.digest}, run.uid)
         wanted = RunWanted(run)
         try:
@@ -222,6 +222,8 @@ class Verifier(Generic[Answer]):
         Evidence is looked for by the UID, which registries cannot do. ``ref`` is what the user calls the run.
         Raises :class:`UsageError` for an empty UID.
         """
+        from chains.verify.runs.by_uid import UidWanted  # noqa: PLC0415 - images alone do without it
+
         if not uid:
             raise UsageError("a run without UID cannot be looked for")
         async with searched(self.stores, (), uid) as found:
@@ -416,6 +418,9 @@ class _Question:
         return replace(verification, checks=(check, *verification.checks))
 
     async def _verify_run_file(self, target: FileTarget) -> list[Verification]:
+        from chains.tekton.run_files import Intake  # noqa: PLC0415 - images alone do without it
+        from chains.tekton.snapshot import origin_of  # noqa: PLC0415
+
         intake = Intake()
         intake.add(target.ref, target.data)
         expected = "a run that can be read"
@@ -443,7 +448,7 @@ class _Question:
         return answers
 
 
-def _queries(wanted: RunWanted) -> list[Query]:
+def _queries(wanted: RunQuestion) -> list[Query]:
     """Return the queries for a run: its artifacts, and its snapshot, the subject if it has none."""
     queries = []
     for subject in wanted.subjects:

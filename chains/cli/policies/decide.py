@@ -9,7 +9,6 @@ from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
 from chains.assembly.workspace import Settings, load_settings
 from chains.cli.arguments import OK, Options
-from chains.cli.policies.summary import attest_answers, open_verifier
 from chains.cli.revocations import revocations_of
 from chains.errors import UsageError
 from chains.policy.document.patterns import read_image
@@ -43,6 +42,8 @@ _OF_CRITERIA = (
     "source",
 )
 """Options that say what a policy says; with both, nobody would know which counts."""
+_OF_SUMMARY = ("vsa_key", "verifier_id", "policy_uri")
+_ALL_OF_SUMMARY = (*_OF_SUMMARY, "attest_failures", "vsa_folder")
 
 
 def refuse_criteria(options: Options) -> None:
@@ -51,6 +52,18 @@ def refuse_criteria(options: Options) -> None:
     if clash:
         option = f"--{clash[0].replace('_', '-')}"
         raise UsageError(f"pass --policy or {option}: with a policy, the policy says what is demanded")
+
+
+def refuse_summary_options(options: Options) -> None:
+    """Raise :class:`UsageError` for options that need ``--attest-vsa``, and for what it lacks."""
+    if not options.attest_vsa:
+        for name in _ALL_OF_SUMMARY:
+            if name in options.given:
+                raise UsageError(f"--{name.replace('_', '-')} belongs to --attest-vsa")
+        return
+    missing = [f"--{name.replace('_', '-')}" for name in _OF_SUMMARY if not getattr(options, name)]
+    if missing:
+        raise UsageError(f"--attest-vsa needs {' and '.join(missing)}: none of them has a default")
 
 
 async def decide_by_policy(options: Options) -> int:
@@ -62,7 +75,12 @@ async def decide_by_policy(options: Options) -> int:
     refuse_criteria(options)
     settings = load_settings(options.config)
     policy = load_policy(options.policy, settings, options)
-    summarizer = open_verifier(options, settings, policy.documents)
+    refuse_summary_options(options)
+    summarizer = None
+    if options.attest_vsa:
+        from chains.cli.policies.summary import open_verifier  # noqa: PLC0415 - few ask for it
+
+        summarizer = open_verifier(options, settings, policy.documents)
     for word in options.targets:
         if not read_image(word).digest and not options.resolve:
             raise UsageError(f"{word} names a tag, which can be moved: add @sha256:HEX, or pass --resolve")
@@ -94,6 +112,8 @@ async def decide_by_policy(options: Options) -> int:
                 else:
                     answers.append(answer)
             if summarizer is not None:
+                from chains.cli.policies.summary import attest_answers  # noqa: PLC0415
+
                 await attest_answers(answers, summarizer, stores, options)
     finally:
         if summarizer is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from chains.assembly.sealers import open_sealer
 from chains.assembly.workspace import Settings, open_key
 from chains.cli.arguments import Options
-from chains.errors import InputError, UsageError
+from chains.errors import InputError
 from chains.policy.opened import OpenedPolicy
 from chains.policy.summary import Verifier, attest_summary, refuse_shared_key, summarise
 from chains.policy.verdict import ImageAnswer
@@ -18,30 +18,9 @@ from chains.verify.verdict import Verdict
 from storage.base import Store
 from storage.formats.names import plain_name
 
-_NEEDED = ("vsa_key", "verifier_id", "policy_uri")
-_ONLY = (*_NEEDED, "attest_failures", "vsa_folder")
 
-
-def refuse_summary_options(options: Options) -> None:
-    """Raise :class:`UsageError` for options that need ``--attest-vsa``, and for what it lacks."""
-    if not options.attest_vsa:
-        for name in _ONLY:
-            if name in options.given:
-                raise UsageError(f"--{name.replace('_', '-')} belongs to --attest-vsa")
-        return
-    missing = [f"--{name.replace('_', '-')}" for name in _NEEDED if not getattr(options, name)]
-    if missing:
-        raise UsageError(f"--attest-vsa needs {' and '.join(missing)}: none of them has a default")
-
-
-def open_verifier(options: Options, settings: Settings, policies: Sequence[OpenedPolicy]) -> Verifier | None:
-    """Return who signs the summaries, None where none is asked for.
-
-    Raises :class:`UsageError` for a key that signs evidence of these policies.
-    """
-    refuse_summary_options(options)
-    if not options.attest_vsa:
-        return None
+def open_verifier(options: Options, settings: Settings, policies: Sequence[OpenedPolicy]) -> Verifier:
+    """Return who signs the summaries. Raises :class:`UsageError` for a key that signs their evidence."""
     from importlib.metadata import version  # noqa: PLC0415 - takes as long as a tenth of the start
 
     key = open_key(options.vsa_key, settings.config)

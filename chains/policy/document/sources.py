@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from chains.policy.document.patterns import path_matches
-from chains.statements import slsa_v1
+from chains.statements import slsa_names
 from chains.statements.claims import build_type
 from chains.statements.statement import SLSA_V02, Statement
 from chains.tekton.raw import objects_at, text_at
@@ -103,9 +103,9 @@ def _git_sources(statement: Statement) -> Sequence[tuple[str, Source | None]]:
         found = objects_at(statement.predicate, "materials")
     else:
         found = objects_at(statement.predicate, "buildDefinition", "resolvedDependencies")
-        is_tekton = build_type(statement) in slsa_v1.BUILD_TYPES
+        is_tekton = build_type(statement) in slsa_names.BUILD_TYPES
         if is_tekton:
-            found = [item for item in found if item.get("name") == slsa_v1.INPUT]
+            found = [item for item in found if item.get("name") == slsa_names.INPUT]
     return [
         (uri, canonical(uri) if _has_digest(item) or not is_tekton else None)
         for item in found

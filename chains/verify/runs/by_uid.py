@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chains.statements.claims import run_uid
 from chains.text import excerpt
 from chains.verify.reasons import Reason, Result
-from chains.verify.runs.run import UID_CHECK
+from chains.verify.runs.question import UID_CHECK
 from chains.verify.subject import Authentic
 from chains.verify.verdict import Check
 

@@ -24,6 +24,7 @@ from chains.tekton.snapshot import RunSnapshot
 from chains.text import excerpt
 from chains.verify.reasons import Reason, Result
 from chains.verify.runs.exact import exact, to_text
+from chains.verify.runs.question import MATCH_CHECK, REPORT_CHECK, SIDECAR_CHECK, UID_CHECK, RunQuestion
 from chains.verify.runs.replaced_sidecars import (
     replaced_in,
     replaced_when_signed,
@@ -35,10 +36,6 @@ from chains.verify.subject import Authentic
 from chains.verify.verdict import Check
 from signers.formats.dsse import MAX_PAYLOAD_VALUES
 
-REPORT_CHECK = "execution-report"
-MATCH_CHECK = "statement-matches-run"
-UID_CHECK = "invocation-id"
-SIDECAR_CHECK = "sidecars"
 _FORMATS = {SLSA_V1: (Format.SLSA_V2ALPHA4, Format.SLSA_V2ALPHA3), SLSA_V02: (Format.IN_TOTO,)}
 """The formats of a predicate type, without those that give the same statement."""
 _UNORDERED = {
@@ -58,7 +55,7 @@ Difference = tuple[str, Any, Any]
 """A path, the value that the run gives there and the signed one; ``_MISSING`` where there is none."""
 
 
-class RunWanted:
+class RunWanted(RunQuestion):
     """Matches the statements that are about one run."""
 
     def __init__(self, run: RunSnapshot) -> None:

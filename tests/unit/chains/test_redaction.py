@@ -29,7 +29,8 @@ from chains.controller.work.retry import Trouble
 from chains.errors import ConfigError
 from chains.masking.forms import known_spans, mask, merged
 from chains.masking.token_forms import FORMS
-from chains.statements.redaction import Redaction, RedactionSettings, environment, open_redaction
+from chains.statements.redaction import Redaction, environment, open_redaction
+from chains.statements.redaction_settings import RedactionSettings
 from chains.tekton.container import parse_variable
 from chains.tekton.snapshot import take_snapshot
 from chains.tekton.surroundings import parse_surroundings
