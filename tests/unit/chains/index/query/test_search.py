@@ -1,0 +1,201 @@
+"""Searches: which index each term uses, what a reader of some namespaces sees, and where a search ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from chains.index.codes import Role, Verdict
+from chains.index.database import Place, place_of
+from chains.index.errors import IndexUnavailable
+from chains.index.query.answer import ask
+from chains.index.query.cursor import Position
+from chains.index.query.errors import CursorError
+from chains.index.query.parse import parse
+from chains.index.query.reader import QueryTooSlow, Reader, reading
+from chains.index.query.rows import hits
+from chains.index.query.scope import view_of
+from chains.index.query.search import Search
+from chains.index.query.sql import Sql
+from tests.bench.index_rows import BASE_IMAGE, FIRST, digest_of, fill, uid_of
+from tests.unit.chains.index.query.index import Row, Run, sqlite_index
+
+NOW = datetime.fromtimestamp(FIRST + 365 * 86_400, UTC)
+DAY = f"{datetime.fromtimestamp(FIRST + 86_400 * 100, UTC):%Y-%m-%d}"
+FEW = ("(rowid=?)", "(digest=?)", "attestation_run")
+"""How a plan begins that finds few rows, which are then sorted."""
+UID = "00000000-0000-4000-8000-000000000001"
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    path = tmp_path_factory.mktemp("index") / "index.db"
+    fill(path, 3_000)
+    return place_of(str(path))
+
+
+@pytest.fixture
+def reader(filled: Place) -> Iterator[Reader]:
+    with reading(filled) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (digest_of("subject 7 0").hex(), "PRIMARY KEY (digest=?"),
+        (digest_of("subject 7 0").hex()[:12], "PRIMARY KEY (digest=?"),
+        (f"digest:{digest_of('attestation 7').hex()}", "(digest=?)"),
+        (f"digest:{digest_of('copy 7').hex()}", "PRIMARY KEY (digest=?)"),
+        (f"commit:{digest_of('commit 7').hex()[:40]}", "PRIMARY KEY (digest=?"),
+        (f"commit:{digest_of('commit 7').hex()[:7]}", "PRIMARY KEY (digest=?"),
+        (f"input:sha256:{BASE_IMAGE.hex()}", "PRIMARY KEY (digest=?"),
+        ("input:registry.example/base/os", "PRIMARY KEY (name=? AND role=?"),
+        (f"step-image:{digest_of('step 5').hex()}", "PRIMARY KEY (digest=?"),
+        ("step-image:registry.example/steps/s-5", "PRIMARY KEY (name=? AND role=?"),
+        ("image:registry.example/ns-0/app-0", "PRIMARY KEY (name=? AND role=?"),
+        ("image:registry.example/ns-0/app-1*", "PRIMARY KEY (name=? AND role=?"),
+        ("repo:https://git.example/repo-0", "PRIMARY KEY (name=? AND role=?"),
+        ("task:task-0", "PRIMARY KEY (name=? AND role=?"),
+        (f"run:{uid_of(7)}", "attestation_run (run=?)"),
+        ("run:build-7", "attestation_run (run=?)"),
+        ("run:build-77*", "attestation_run (run=?)"),
+        ("ns-0/build-7*", "attestation_run (run=?)"),
+        ("node:node-7", "attestation_run (run=?)"),
+        ("namespace:ns-0", "attestation_namespace (namespace=?"),
+        (
+            f"namespace:ns-0 from:{DAY} to:{DAY}",
+            "attestation_namespace (namespace=? AND finished>? AND finished<?",
+        ),
+        ("pipeline:pipeline-0", "attestation_pipeline (pipeline=?"),
+        ("builder:https://tekton.dev/chains/v1", "attestation_builder (builder=?"),
+        ("signer:SHA256:signer-3", "attestation_signer (signer=?"),
+        ("type:report", "attestation_predicate (predicate=?"),
+        ("level:enforced", "attestation_level (level=?"),
+        ("verdict:failed", "attestation_bad"),
+        ("outcome:failed", "attestation_ended"),
+        (f"from:{DAY} to:{DAY}", "attestation_finished (finished>? AND finished<?"),
+        ("", "attestation_finished"),
+        ("build-7", "attestation_run (run=?)"),
+    ],
+)
+def test_each_query_is_answered_from_an_index(reader: Reader, query: str, index: str) -> None:
+    search = Search(view_of(reader), parse(query), NOW)
+    found = search.page(51)
+    assert found
+    plans = [reader.explain(statement) for statement in search.statements(51, Position(FIRST * 2, 2**40))]
+    assert any(index in step for plan in plans for step in plan), plans
+    for plan in plans:
+        assert all(" INDEX " in step for step in plan if step.startswith("SCAN")), plan
+        if not any(few in plan[0] for few in FEW):
+            assert not [step for step in plan if "TEMP B-TREE" in step], plan
+
+
+def test_the_rarest_term_leads(reader: Reader) -> None:
+    def plan(query: str) -> str:
+        search = Search(view_of(reader), parse(query), NOW)
+        return " ".join(step for one in search.statements(51) for step in reader.explain(one))
+
+    rare = f"commit:{digest_of('commit 7').hex()[:40]}"
+    for order in (f"namespace:ns-0 {rare} level:enforced", f"level:enforced {rare} namespace:ns-0"):
+        assert plan(order).startswith("SEARCH s USING PRIMARY KEY (digest=?")
+    assert "attestation_bad" in plan("namespace:ns-0 verdict:failed")
+
+
+def test_the_time_of_each_table_is_that_of_the_attestation(reader: Reader) -> None:
+    for table in ("subject", "material", "named"):
+        wrong = Sql(
+            f"SELECT count(*) FROM {table} AS s JOIN attestation AS a ON a.id = s.attestation "
+            "WHERE a.finished <> s.finished"
+        )
+        assert reader.rows(wrong) == [(0,)]
+
+
+def test_a_claim_of_a_namespace_shows_nothing_of_the_run_that_it_names(tmp_path: Path) -> None:
+    victim = Run(
+        UID, "victim", "secret-build", pipeline="secret", node="node-1", trigger="el/t", account="robot"
+    )
+    provenance = Row(
+        "aa" * 32, victim, "https://slsa.dev/provenance/v1", signer="SHA256:key", namespace="victim"
+    )
+    forged = Row(
+        "bb" * 32, victim, "https://slsa.dev/provenance/v1", verdict=Verdict.FAILED, namespace="mallory"
+    )
+    place = sqlite_index(tmp_path / "index.db", [provenance, forged])
+    with reading(place) as reader:
+        view = view_of(reader, ["mallory"])
+        (hit,) = hits(view, Search(view, parse(""), NOW).page(10))
+        assert (hit.digest, hit.run) == (f"sha256:{'bb' * 32}", None)
+        for query in (
+            "node:node-1",
+            "trigger:el/t",
+            "account:robot",
+            "run:secret-build",
+            f"run:{UID}",
+            "secret-build",
+        ):
+            assert Search(view, parse(query), NOW).page(10) == [], query
+            assert Search(view, parse(query), NOW).count() == 0, query
+            # and what is left out says nothing either
+            assert len(Search(view, parse(f"-{query}"), NOW).page(10)) == 1, query
+        assert len(Search(view_of(reader), parse("node:node-1"), NOW).page(10)) == 2
+
+
+def test_what_is_asked_for_by_position_is_shown_to_its_namespace_alone(tmp_path: Path) -> None:
+    run = Run(UID, "shop", "build-1")
+    rows = [Row("aa" * 32, run, "https://slsa.dev/provenance/v1", namespace="shop", finished=7)]
+    with reading(sqlite_index(tmp_path / "index.db", rows)) as reader:
+        assert len(hits(view_of(reader, ["shop"]), [Position(7, 1)])) == 1
+        assert hits(view_of(reader, ["dev"]), [Position(7, 1)]) == []
+        assert hits(view_of(reader, []), [Position(7, 1)]) == []
+
+
+def test_a_cursor_belongs_to_the_namespaces_that_were_seen(filled: Place) -> None:
+    cursor = ask(filled, parse("level:enforced"), NOW, limit=1).cursor
+    with pytest.raises(CursorError, match="of another query"):
+        ask(filled, parse("level:enforced"), NOW, limit=1, cursor=cursor, namespaces=["ns-0"])
+    own = ask(filled, parse("level:enforced"), NOW, limit=1, cursor="", namespaces=["ns-0", "ns-1"]).cursor
+    again = ask(filled, parse("level:enforced"), NOW, limit=1, cursor=own, namespaces=["ns-1", "ns-0"])
+    assert len(again.hits) == 1
+
+
+def test_a_search_that_takes_too_long_ends_and_says_what_to_do(filled: Place) -> None:
+    endless = Sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
+    with (
+        pytest.raises(QueryTooSlow, match=r"more than 0\.05 seconds: add a term"),
+        reading(filled, 0.05) as reader,
+    ):
+        reader.rows(endless)
+
+
+def test_a_reader_cannot_change_an_index(filled: Place) -> None:
+    with pytest.raises(IndexUnavailable, match="readonly"), reading(filled) as reader:
+        reader.rows(Sql("DELETE FROM attestation"))
+
+
+def test_more_than_are_counted_is_told_apart(filled: Place) -> None:
+    with reading(filled) as reader:
+        search = Search(view_of(reader), parse(""), NOW)
+        assert (search.count(2_999), search.count(3_000), search.count()) == (3_000, 3_000, 3_000)
+
+
+def test_a_name_in_several_roles_is_found_once(tmp_path: Path) -> None:
+    row = Row(
+        "aa" * 32,
+        Run(UID, "shop", "shop", pipeline="shop"),
+        "https://slsa.dev/provenance/v1",
+        namespace="shop",
+        subjects=((f"sha256:{'11' * 32}", "shop"), (f"sha256:{'22' * 32}", "shop")),
+        materials=(
+            (f"sha256:{'11' * 32}", Role.STEP_IMAGE, "shop"),
+            (f"sha256:{'11' * 32}", Role.TASK, "shop"),
+        ),
+        tasks=("shop",),
+    )
+    with reading(sqlite_index(tmp_path / "index.db", [row])) as reader:
+        for query in ("shop", "1" * 12, "input:shop", "image:shop", "input:1111111111111111"):
+            search = Search(view_of(reader), parse(query), NOW)
+            assert (len(search.page(10)), search.count()) == (1, 1), query
