@@ -276,7 +276,7 @@ day = Table(
 """How many attestations there are. No row where there are none; namespace 0 also counts those without one."""
 
 _a, _r = attestation.c, run.c
-_failed = _a.verdict != 0
+_failed, _unproven = _a.verdict != 0, _r.verdict != 0
 _ended = _a.outcome > 1  # not as wished
 INDEXES = (
     Index("attestation_finished", _a.finished, _a.id),
@@ -297,6 +297,7 @@ INDEXES = (
     Index("attestation_run", _a.run),
     Index("run_finished", _r.finished, _r.id),
     Index("run_namespace", _r.namespace, _r.finished, _r.id),
+    Index("run_unproven", _r.finished, _r.id, sqlite_where=_unproven, postgresql_where=_unproven),
     Index("run_name", _r.name),
     *(
         Index(

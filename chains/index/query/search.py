@@ -96,11 +96,13 @@ class Search:
         if after is not None:
             where.append(Sql(f"({alias}.finished, {number}) < (?, ?)", (after.finished, after.id)))
         if source.table == ATTESTATION:
-            return self._from(source, f"{alias}.finished, {number}", all_of((*where, *self._plan.filters)))
+            return self._from(
+                source, f"{alias}.finished, {number} AS id", all_of((*where, *self._plan.filters))
+            )
         if self._plan.filters:
             where.append(exists(ATTESTATION, "a", (Sql("a.id = s.attestation"), *self._plan.filters)))
         # a digest can stand several times in one attestation
-        return self._from(source, f"DISTINCT {alias}.finished, {number}", all_of(where))
+        return self._from(source, f"DISTINCT {alias}.finished, {number} AS id", all_of(where))
 
     def _from(self, source: Source, columns: str, where: Sql) -> Sql:
         alias, _ = _columns(source)

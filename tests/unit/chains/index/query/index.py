@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,9 +73,13 @@ class Writer:
         self._terms: dict[tuple[What, str], int] = {}
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._runs: dict[str, int] = {}
+        self._days: Counter[tuple[int | None, ...]] = Counter()
+        self._verified: set[str] = set()
 
     def write(self, rows: Iterable[Row]) -> None:
-        for number, row in enumerate(rows, 1):
+        listed = list(rows)
+        self._verified = {row.run.uid for row in listed if row.verdict is Verdict.VERIFIED}
+        for number, row in enumerate(listed, 1):
             self._write(number, row)
         self._add("meta", key="schema", value=str(SCHEMA))
         self._add("meta", key="policy", value="ab" * 32)
@@ -82,6 +87,16 @@ class Writer:
         self._add("store", id=1, url="file:evidence", parts=1, read=1, updated=1_790_000_000)
         for (what, text), number in self._terms.items():
             self._add("term", id=number, what=what, text=text)
+        for (namespace, day, predicate, level, verdict), number in self._days.items():
+            self._add(
+                "day",
+                namespace=namespace,
+                day=day,
+                predicate=predicate,
+                level=level,
+                verdict=verdict,
+                n=number,
+            )
         for name, found in self._rows.items():
             self._connection.execute(insert(tables.metadata.tables[name]), found)
 
@@ -101,7 +116,7 @@ class Writer:
             "run",
             id=number,
             uid=uid_bytes(run.uid),
-            verdict=Verdict.VERIFIED,
+            verdict=Verdict.VERIFIED if run.uid in self._verified else Verdict.FAILED,
             kind=run.kind,
             namespace=self._term(What.NAMESPACE, run.namespace),
             name=clean(run.name),
@@ -139,6 +154,9 @@ class Writer:
             level=run.level,
             outcome=run.outcome,
         )
+        predicate = self._term(What.PREDICATE, row.predicate)
+        for place in {0, namespace or 0}:
+            self._days[place, row.finished // 86_400, predicate, run.level, row.verdict] += 1
         key = {"finished": row.finished, "attestation": number}
         for digest, name in row.subjects:
             self._add(
