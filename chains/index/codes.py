@@ -21,6 +21,9 @@ LONGEST_TEXT: Final = 2000
 """Bytes that are kept of a name: PostgreSQL's indexes take 2,704. What is longer is cut, and ends with ``…``
 and a part of its SHA-256."""
 _SURELY_SHORT: Final = LONGEST_TEXT // len("\\ud800")
+_END: Final = 16
+_LONGEST_BEGINNING: Final = LONGEST_TEXT - len("…".encode()) - _END
+"""Bytes that are kept of a text that is cut, with a character that is cut in two."""
 
 _REFUSED = re.compile("[\x00\\\\\ud800-\udfff]")
 _WRITTEN = re.compile(r"\\(u[0-9a-f]{4}|\\)")
@@ -128,9 +131,18 @@ def clean(text: str) -> str:
     """
     written = _REFUSED.sub(_escape, text) if _REFUSED.search(text) else text
     if len(text) > _SURELY_SHORT and len(data := written.encode()) > LONGEST_TEXT:
-        end = f"…{hashlib.sha256(data).hexdigest()[:16]}"
+        end = f"…{hashlib.sha256(data).hexdigest()[:_END]}"
         written = data[: LONGEST_TEXT - len(end.encode())].decode(errors="ignore") + end
     return written
+
+
+def beginning(text: str) -> str:
+    """Return how every cleaned text begins that began with this one.
+
+    Of a long text this is what is kept of it, so that a few other long texts can begin in the same way.
+    """
+    written = _REFUSED.sub(_escape, text)
+    return written.encode()[:_LONGEST_BEGINNING].decode(errors="ignore")
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -101,8 +101,8 @@ def fill(path: Path, attestations: int, seed: int = 1) -> None:
             rows.write()
     rows.add(_insert("meta", "key, value"), ("schema", str(SCHEMA)))
     rows.add(
-        _insert("store", "id, url, cursor, parts, read, updated"),
-        (1, "file:evidence", "", 1, 1, FIRST + SECONDS),
+        _insert("store", "id, url, parts, read, updated"),
+        (1, "file:evidence", 1, 1, FIRST + SECONDS),
     )
     rows.write()
     for index in indexes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from chains.index.codes import LONGEST_TEXT, What, clean, digest_bytes, prefix_range
+from chains.index.codes import What, beginning, clean, digest_bytes, prefix_range
 from chains.index.query.reader import Reader
 from chains.index.query.sql import NEVER, Sql, all_of, any_of, between, one_of
 from chains.index.query.terms import Digest, Word
@@ -74,14 +74,13 @@ def text_condition(column: str, word: Word) -> Sql:
     """Return the condition that a column with text is, or begins like, a word."""
     if not word.is_prefix:
         return one_of(column, (clean(word.text),))
-    # what is longer than the index keeps ends with a mark of that, so only its beginning can be compared
-    beginning = clean(word.text[: LONGEST_TEXT - 1])
-    return between(column, beginning, _behind(beginning))
+    first = beginning(word.text)
+    return between(column, first, _behind(first))
 
 
-def _behind(beginning: str) -> str | None:
+def _behind(first: str) -> str | None:
     """Return the first text that does not begin so and is behind all that do, None if there is none."""
-    rest = beginning.rstrip(_LAST_CHARACTER)
+    rest = first.rstrip(_LAST_CHARACTER)
     if not rest:
         return None
     last = rest[-1]

@@ -10,7 +10,6 @@ from chains.index.names import name_of, source_of
 from chains.index.query.terms import Digest, Key, Query, RunWanted, Term, Word
 from tests.unit.chains.index.query.index import Row
 
-_INPUTS = {Role.SOURCE, Role.STEP_IMAGE, Role.TASK, Role.DEPENDENCY}
 _SAME = {
     "sha1": {"sha1", "gitCommit"},
     "sha256": {"sha256", "gitCommit"},
@@ -124,7 +123,8 @@ def _texts(row: Row, key: Key, wanted: Word, seen: set[str] | None) -> Iterator[
 def _spelled(row: Row, key: Key, wanted: Word) -> Iterator[str]:
     """Yield the names that a row has in a role; one that the query spells differently as the query does."""
     normal = source_of if key is Key.REPO else name_of
-    for role, name in _names(row):
+    names = _names(row) if key is not Key.INPUT else ((role, name) for _, role, name in row.materials)
+    for role, name in names:
         if key is Key.IMAGE and role is not Role.SUBJECT:
             continue
         if key is Key.REPO and role is not Role.SOURCE:
@@ -132,8 +132,6 @@ def _spelled(row: Row, key: Key, wanted: Word) -> Iterator[str]:
         if key is Key.STEP_IMAGE and role is not Role.STEP_IMAGE:
             continue
         if key is Key.TASK and role is not Role.TASK:
-            continue
-        if key is Key.INPUT and (role not in _INPUTS or name in row.tasks):
             continue
         yield name
         if not wanted.is_prefix and normal(wanted.text) == name:

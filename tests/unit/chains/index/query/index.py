@@ -23,7 +23,7 @@ from chains.index.codes import (
     digest_bytes,
     uid_bytes,
 )
-from chains.index.database import Place, engine_of, place_of
+from chains.index.database import LIVE, Place, engine_of, place_of
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,8 @@ def make_index(place: Place, rows: Sequence[Row]) -> Place:
     engine = engine_of(place)
     try:
         with engine.begin() as connection:
+            if place.is_postgres:
+                connection.exec_driver_sql(f"CREATE SCHEMA {LIVE}")
             tables.metadata.create_all(connection)
             Writer(connection).write(rows)
     finally:

@@ -184,4 +184,5 @@ def terms(draw: st.DrawFn) -> str:
 times = st.sampled_from(
     ("", "", "from:2026-09-23", "to:2026-09-23", "from:2026-09-22 to:2026-09-24", "last:3d")
 )
+queries = st.builds(lambda some, time: " ".join((*some, time)), st.lists(terms(), max_size=3), times)
 NOW = FIRST + 86_400 * 5 + 1
