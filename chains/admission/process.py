@@ -36,6 +36,7 @@ from chains.cluster.rate_limit import Pace
 from chains.config.parse import Config
 from chains.policy.opened import Opener
 from chains.policy.verdict import Decision
+from chains.preflight.pulls import Pulls
 from chains.recheck.metrics import RecheckMetrics
 from chains.recheck.rounds import BURST, LABELS, LEASE, REQUESTS, Recheck, RecheckOptions, own_identity
 from chains.tracing import run_traced
@@ -150,7 +151,7 @@ async def serve(options: AdmissionOptions, part: Part | None = None) -> int:
             own = await stack.enter_async_context(
                 Cluster(options.access, timeout=_LIST_SECONDS, pace=Pace(REQUESTS, BURST))
             )
-            recheck = _recheck(options.recheck, own, stores, RegistryTags(found), policies, metrics)
+            recheck = _recheck(options.recheck, own, stores, resolver, policies, metrics, secrets)
             rounds = asyncio.create_task(recheck.run())
             tasks.append(rounds)
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -239,6 +240,7 @@ def _recheck(
     tags: RegistryTags,
     policies: PoliciesInForce,
     metrics: Metrics,
+    secrets: PullSecrets | None,
 ) -> Recheck:
     """Return the task that verifies again what runs."""
     leader = Leader(ClusterLease(cluster, options.namespace, LEASE, LABELS), own_identity())
@@ -251,6 +253,7 @@ def _recheck(
         leader,
         shown,
         options,
+        pulls=Pulls(secrets, tags.with_keychain) if secrets is not None else None,
     )
 
 

@@ -19,16 +19,19 @@ from chains.policy.answer import answers
 from chains.policy.document.patterns import read_image, with_registry
 from chains.policy.document.policy import Namespace
 from chains.policy.opened import OpenedPolicy
-from chains.policy.verdict import PolicyVerdict
+from chains.policy.verdict import ImageAnswer, PolicyVerdict
 from chains.preflight.answer import WORST, ImageCheck, PlatformCheck, State, reason_of, state_of
 from chains.preflight.inventory import Inventory
-from chains.tekton.workloads import Use, UseKind, Workload
+from chains.preflight.pulls import MOST_PULLERS, Pulls, is_hidden, with_credentials
+from chains.tekton.workloads import Puller, Use, UseKind, Workload
+from chains.verify.verdict import Verdict
 from storage.base import Store
-from storage.errors import StoreError
-from storage.formats.reference import Image, canonical
+from storage.errors import StoreError, StoreUnavailable
+from storage.formats.reference import Image, Repository, canonical
 from storage.record import Platform
 
 _UNMATCHED = "no policy is for this image"
+_CONFIGURATION = "the container runtime reports the digest of a configuration, which no registry can look up"
 _ON_NODE = "sha256:"
 AT_ONCE = 16
 """Images in work at the same time."""
@@ -52,6 +55,8 @@ class Places:
     indexes: Sequence[Store] = ()
     turn: Callable[[], Awaitable[None]] | None = None
     """Waits before each image that is asked about, to ask no faster than somebody wants."""
+    pulls: Pulls | None = None
+    """The credentials of pods, None if those of the stores are used alone."""
 
 
 async def check_all(
@@ -110,14 +115,20 @@ class _Asking:
     _unlisted: dict[Image, str] = field(default_factory=dict)
     _verdicts: dict[tuple[Image, str], PolicyVerdict | None] = field(default_factory=dict)
     _unjudged: dict[Image, str] = field(default_factory=dict)
+    _pullers: dict[Repository, dict[str, dict[Puller, None]]] = field(default_factory=dict)
+    """By repository and namespace: whose Secrets its images are pulled with."""
 
     async def resolve(self, text: str, uses: Sequence[Use]) -> Image | ImageCheck:
         """Find the image that a text names, by digest, or why it cannot be asked about."""
-        found = await _image(text, self.places)
+        found = await self._image(text, uses)
         if text.startswith(_ON_NODE) and any(use.kind is UseKind.DESIRED for use in uses):
             found = State.UNDECIDED, "it names an image that a node has, which no registry can look up"
         if isinstance(found, Image):
             self._by_text[text] = found
+            for use in uses if self.places.pulls is not None else ():
+                known = self._pullers.setdefault(found.repository, {}).setdefault(use.namespace, {})
+                if use.puller is not None and len(known) < MOST_PULLERS:
+                    known[use.puller] = None
             return found
         state, detail = found
         for own in _by_namespace(uses).values():
@@ -128,10 +139,49 @@ class _Asking:
         """Return every image that a policy may be for, once."""
         return [one for one in dict.fromkeys(self._by_text.values()) if _may_match(one, self.places.policies)]
 
+    async def _image(self, text: str, uses: Sequence[Use]) -> Image | tuple[State, str]:
+        """Return the image that a text names, by digest, or the state and why it cannot be asked about."""
+        if text.startswith(_ON_NODE):
+            return State.SKIP, _CONFIGURATION
+        try:
+            image = read_image(with_registry(text))
+        except UsageError as error:
+            return State.UNDECIDED, str(error)
+        if image.digest:
+            return image
+        if not _may_match(image, self.places.policies):
+            return State.SKIP, _UNMATCHED
+        return await self._pinned(image, with_registry(text), uses)
+
+    async def _pinned(self, image: Image, reference: str, uses: Sequence[Use]) -> Image | tuple[State, str]:
+        """Return the image that a tag points to, by digest, or why nobody knows."""
+        digest, pulls = "", self.places.pulls
+        try:
+            digest = await self.places.tags.resolve(reference)
+        except (StoreError, UsageError) as error:
+            if pulls is not None and not isinstance(error, StoreUnavailable):
+                pullers = dict.fromkeys(use.puller for use in uses if use.puller is not None)
+                digest = await pulls.digest(reference, image.repository, pullers)
+            if not digest:
+                return State.UNDECIDED, f"the tag cannot be resolved: {error}"
+        return replace(image, digest=digest)
+
     async def list_platforms(self, image: Image) -> None:
         """Find the images that an index lists, from the first store that knows."""
+        indexes, pulls = self.places.indexes, self.places.pulls
+        problem = await self._list_from(indexes, image)
+        if problem and pulls is not None:
+            spaces = self._pullers.get(image.repository, {}).values()
+            async for pulled in pulls.each(image.repository, (one for known in spaces for one in known)):
+                if not await self._list_from(with_credentials(indexes, pulled), image):
+                    return
+        if problem:
+            self._unlisted[image] = problem
+
+    async def _list_from(self, stores: Sequence[Store], image: Image) -> str:
+        """Find the images that an index lists, and return why nobody knows, empty if somebody does."""
         problem = ""
-        for store in self.places.indexes:
+        for store in stores:
             try:
                 found = await store.platforms(image.digest, str(image.repository))
             except StoreError as error:
@@ -142,9 +192,8 @@ class _Asking:
                 continue
             if found is not None:
                 self._platforms[image] = found
-                return
-        if problem:
-            self._unlisted[image] = problem
+                return ""
+        return problem
 
     def grouped(self, uses: Iterable[Use]) -> dict[Image, list[Use]]:
         """Return the uses of each image. One that runs belongs to the index that its pod names, if listed."""
@@ -183,20 +232,48 @@ class _Asking:
         """Ask the policies about one image, for all of its namespaces at once."""
         if self.places.turn is not None:
             await self.places.turn()
-        namespaces = [self._namespace(name) for name in names]
         try:
-            found = await answers(
-                self.places.policies, image, namespaces, stores=self.places.stores, now=self.now
-            )
+            found = await self._answers(image, names, self.places.stores)
+            verdicts = await self._with_pulls(image, names, found)
         except Exception as error:  # noqa: BLE001 - one image, however odd, must not end the whole look
             self._unjudged[image] = f"unexpected {type(error).__name__}: {error}; please report it"
             self._verdicts.update(((image, name), None) for name in names)
             return
-        for name, one in zip(names, found, strict=True):
-            verdict = one.strictest if one else None
+        for name, verdict in zip(names, verdicts, strict=True):
             if verdict and not self.keep_evidence:
-                verdict = replace(verdict, attestations=(), skipped=())
+                verdict = replace(verdict, attestations=(), skipped=())  # noqa: PLW2901 - the same, smaller
             self._verdicts[image, name] = verdict
+
+    async def _answers(
+        self, image: Image, names: Sequence[str], stores: Sequence[Store]
+    ) -> list[ImageAnswer | None]:
+        namespaces = [self._namespace(name) for name in names]
+        return await answers(self.places.policies, image, namespaces, stores=stores, now=self.now)
+
+    async def _with_pulls(
+        self, image: Image, names: Sequence[str], found: Sequence[ImageAnswer | None]
+    ) -> list[PolicyVerdict | None]:
+        """Return the verdicts, those of pods' credentials in the place of what the stores' own do not show.
+
+        One pod's credentials count for all of its namespace that run the image.
+        """
+        verdicts, pulls = [one.strictest if one else None for one in found], self.places.pulls
+        spaces = self._pullers.get(image.repository, {})
+        known: dict[str, list[ImageAnswer | None]] = {}
+        for at, (name, verdict) in enumerate(zip(names, verdicts, strict=True)):
+            if pulls is None or verdict is None or not is_hidden(verdict):
+                continue
+            async for pulled in pulls.each(image.repository, spaces.get(name, ())):
+                if pulled.identity not in known:
+                    stores = with_credentials(self.places.stores, pulled)
+                    known[pulled.identity] = await self._answers(image, names, stores)
+                theirs = known[pulled.identity][at]
+                # a credential that makes a registry fail is no reason to know less
+                if theirs is not None and theirs.strictest.verdict is not Verdict.INDETERMINATE:
+                    verdicts[at] = theirs.strictest
+                    if not is_hidden(theirs.strictest):
+                        break
+        return verdicts
 
     def _namespace(self, name: str) -> Namespace | None:
         """Return a namespace, without labels where they are not known; None for an object without one."""
@@ -253,25 +330,6 @@ async def _each(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> Non
             await work(item)
 
     await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
-
-
-async def _image(text: str, places: Places) -> Image | tuple[State, str]:
-    """Return the image that a text names, by digest, or the state and why it cannot be asked about."""
-    if text.startswith(_ON_NODE):
-        told = "the container runtime reports the digest of a configuration, which no registry can look up"
-        return State.SKIP, told
-    try:
-        image = read_image(with_registry(text))
-    except UsageError as error:
-        return State.UNDECIDED, str(error)
-    if image.digest:
-        return image
-    if not _may_match(image, places.policies):
-        return State.SKIP, _UNMATCHED
-    try:
-        return replace(image, digest=await places.tags.resolve(with_registry(text)))
-    except (StoreError, UsageError) as error:
-        return State.UNDECIDED, f"the tag cannot be resolved: {error}"
 
 
 def _may_match(image: Image, policies: Sequence[OpenedPolicy]) -> bool:

@@ -24,6 +24,7 @@ from chains.preflight.answer import ImageCheck
 from chains.preflight.check import Places, TagResolver, check_all
 from chains.preflight.cluster_reports import write_reports
 from chains.preflight.openreports import reports_of
+from chains.preflight.pulls import Pulls
 from chains.recheck.events import tell
 from chains.recheck.metrics import RecheckMetrics
 from chains.recheck.pods import Running, running_in
@@ -66,8 +67,8 @@ class Recheck:
     """Does the rounds while this process holds the Lease. Use from one event loop.
 
     ``policies`` returns those in force, None if there are none yet; another object when they changed, or
-    something that they depend on, such as a revocation list. ``clock`` returns seconds, ``now`` the time of
-    day.
+    something that they depend on, such as a revocation list. ``pulls`` finds the credentials of pods.
+    ``clock`` returns seconds, ``now`` the time of day.
     """
 
     def __init__(
@@ -80,11 +81,12 @@ class Recheck:
         metrics: RecheckMetrics,
         options: RecheckOptions,
         *,
+        pulls: Pulls | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._cluster, self._stores, self._tags, self._policies = cluster, stores, tags, policies
-        self._leader, self._metrics, self._options = leader, metrics, options
+        self._leader, self._metrics, self._options, self._pulls = leader, metrics, options, pulls
         self._clock, self._now = clock, now
         self._standings = Standings()
         self._pace = Pace(IMAGES, int(IMAGES))
@@ -192,7 +194,7 @@ class Recheck:
 
     async def _checks(self, running: Running, policies: Sequence[OpenedPolicy]) -> list[ImageCheck]:
         indexes = self._stores if running.has_tags else ()
-        places = Places(policies, self._stores, self._tags, indexes, self._pace.turn)
+        places = Places(policies, self._stores, self._tags, indexes, self._pace.turn, self._pulls)
         found = await check_all(running.inventory, places, now=self._now(), keep_evidence=False)
         return list(running.told(found))
 

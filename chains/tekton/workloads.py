@@ -76,10 +76,24 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class Puller:
+    """Whose Secrets the kubelet pulls the images of a pod with: the names of Secrets in a namespace.
+
+    A pod of a template that names none has those of its service ``account``. A pod itself has them already:
+    the API server copies them when the pod is created. Both may be foreign text.
+    """
+
+    namespace: str
+    secrets: tuple[str, ...] = ()
+    account: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Use:
     """One place that names an image. ``where`` is its file or empty.
 
-    ``problem`` says why the place cannot be read, as in :class:`NamedImage`.
+    ``problem`` says why the place cannot be read, as in :class:`NamedImage`. ``puller`` says whose Secrets
+    the image is pulled with; it makes no difference between two uses.
     """
 
     image: str
@@ -88,6 +102,7 @@ class Use:
     container: str
     where: str = ""
     problem: str = ""
+    puller: Puller | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -117,23 +132,32 @@ def uses_of(item: Mapping[str, Json], where: str = "") -> Iterator[Use]:
     path = POD_SPECS.get(kind)
     if path is None:
         return
-    workload = Workload.of(item)
-    for place in named_images(spec_at(item, path)):
+    workload, spec = Workload.of(item), spec_at(item, path)
+    puller = puller_of(spec, workload.namespace, is_pod=kind == "Pod")
+    for place in named_images(spec):
         if place.group == "volumes" and not (place.image or place.problem):
             continue
         container = f"volume {place.name}" if place.group == "volumes" else place.name
-        yield _use(place.image, UseKind.DESIRED, workload, container, where, place.problem)
+        yield _use(place.image, UseKind.DESIRED, workload, container, where, place.problem, puller)
     if kind == "Pod":
         for container, image, problem in _running(item.get("status")):
-            yield _use(image, UseKind.RUNNING, workload, container, where, problem)
+            yield _use(image, UseKind.RUNNING, workload, container, where, problem, puller)
 
 
-def _use(image: str, kind: UseKind, workload: Workload, container: str, where: str, problem: str) -> Use:
+def _use(
+    image: str,
+    kind: UseKind,
+    workload: Workload,
+    container: str,
+    where: str,
+    problem: str,
+    puller: Puller | None,
+) -> Use:
     container = excerpt(container, _LONGEST_NAME)
     if len(image) > LONGEST_IMAGE:
         problem = f"the image of container {container or 'without name'} has {len(image)} characters"
         image, problem = "", f"{problem}, expected at most {LONGEST_IMAGE}"
-    return Use(image, kind, workload, container, where, problem)
+    return Use(image, kind, workload, container, where, problem, puller)
 
 
 def spec_at(item: Json, path: Sequence[str]) -> Json:
@@ -241,19 +265,6 @@ def items_of(document: Any, tell: Callable[[str], None] = lambda _: None) -> Ite
         if not isinstance(item, Mapping | list):
             tell("an item of a list is no object")
         yield from items_of(item, tell)
-
-
-@dataclass(frozen=True, slots=True)
-class Puller:
-    """Whose Secrets the kubelet pulls the images of a pod with: the names of Secrets in a namespace.
-
-    A pod of a template that names none has those of its service ``account``. A pod itself has them already:
-    the API server copies them when the pod is created. Both may be foreign text.
-    """
-
-    namespace: str
-    secrets: tuple[str, ...] = ()
-    account: str = ""
 
 
 def puller_of(spec: Json, namespace: str, *, is_pod: bool) -> Puller | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from chains.cli.main import run as chains
 from tests.integration.test_admission import BUILDER
 from tests.integration.test_deploy import apply
 from tests.interop.attested import Attested, attest_image
@@ -26,7 +27,7 @@ from tests.testbed.kustomize import build
 
 pytestmark = pytest.mark.server
 Json = Any
-OVERLAY = Path(__file__).parents[2] / "deploy" / "overlays" / "admission-pull-secrets"
+OVERLAYS = Path(__file__).parents[2] / "deploy" / "overlays"
 SHOP, TWIN, OTHER = "shop", "shop-twin", "shop-other"
 """Namespaces: the overlay grants the first one, the test the second one, and nobody the third one."""
 WRONG = "wrong-" + secrets.token_hex(8)
@@ -41,6 +42,7 @@ class Door:
     basic: Attested
     tokens: Attested
     registries: tuple[Registry, Registry]
+    config: Path
 
     def secret(self, namespace: str, name: str, password: str = "") -> None:
         """Create or replace a Secret with credentials for both registries, theirs unless told otherwise."""
@@ -112,13 +114,12 @@ def door(
             api.request(
                 "POST", f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": "default"}}
             )
-        manifests = build(OVERLAY)
-        for manifest in manifests:
+        for manifest in (*build(OVERLAYS / "admission-recheck"), *build(OVERLAYS / "admission-pull-secrets")):
             apply(api, manifest)
             if manifest["metadata"].get("namespace") == SHOP:
                 apply(api, {**manifest, "metadata": {**manifest["metadata"], "namespace": TWIN}})
         token = api.service_account_token("chains-admission", "chains-admission")
-        given = ["--pull-secrets", "--config", str(config), "--processes", "2"]
+        given = ["--pull-secrets", "--config", str(config), "--processes", "2", "--recheck", "1s"]
         server = AdmissionServer(folder / "server", api, given, token)
         keys = [{"ref": str(one.public_key)} for one in made]
         signer = {"name": "tekton", "signer": {"keys": keys}, "builderId": BUILDER, "maxLevel": 2}
@@ -129,7 +130,7 @@ def door(
             chosen = {"matchLabels": {"guarded": "yes"}}
             server.register("mutating", "pins", chosen, timeout=10)
             server.register("validating", "door", chosen, timeout=10)
-            found = Door(api, server, made[0], made[1], registries)
+            found = Door(api, server, made[0], made[1], registries, config)
             server.wait(lambda: _is_asked(found))
             found.secret(SHOP, "registry")
             yield found
@@ -246,3 +247,28 @@ def test_a_wrong_password_is_told_without_the_password_and_a_corrected_one_count
     # the same credentials in two namespaces are one question; without the Secret, nothing is known again
     door.api.request("DELETE", f"/api/v1/namespaces/{TWIN}/secrets/registry")
     door.server.wait(lambda: not _passes(door, TWIN, image, "registry"))
+
+
+def test_what_runs_already_and_preflight_are_looked_at_with_the_secrets_of_the_pods(
+    door: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = pod("running", door.tokens.reference, imagePullSecrets=[{"name": "registry"}])
+    door.api.request("POST", f"/api/v1/namespaces/{SHOP}/pods", body)
+
+    def images(state: str) -> float:
+        return door.server.metric("chains_recheck_images", state=state)
+
+    door.server.wait(lambda: images("passes") == 1)
+    assert [images(state) for state in ("fails", "undecided", "skipped")] == [0, 0, 0]
+    token = door.api.service_account_token("chains-admission", "chains-admission")
+    asked = [
+        "preflight", str(door.server.policies), "--cluster", "--namespace", SHOP, "--output", "json",
+        "--config", str(door.config), "--kubeconfig", str(door.api.kubeconfig(tmp_path, token)),
+    ]  # fmt: skip
+    found = {}
+    for options in ([], ["--pull-secrets"]):
+        chains([*asked, *options])
+        (check,) = json.loads(capsys.readouterr().out)["images"]
+        found[bool(options)] = (check["image"], check["state"], check["reason"])
+    assert found[False] == (door.tokens.reference, "undecided", "store_rejected")
+    assert found[True] == (door.tokens.reference, "pass", None)

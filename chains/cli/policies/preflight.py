@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from chains.assembly.pull_secrets import PullSecrets
 from chains.assembly.registry_tags import RegistryTags
 from chains.assembly.stores import open_url, store_options
 from chains.assembly.workspace import load_settings
@@ -26,19 +28,18 @@ from chains.preflight.check import Places, check_all
 from chains.preflight.cluster_reports import Written, write_reports
 from chains.preflight.inventory import Inventory, from_cluster, from_files
 from chains.preflight.openreports import API_VERSION, NAME, Report, checked_name, reports_of
+from chains.preflight.pulls import Pulls
 from chains.preflight.report import exit_code, to_json, to_junit, to_sarif
 from chains.terminal import say, terminal_width, write_json, write_line, write_text
 from chains.text import count
+from storage.oci.docker_config import DockerCredentials
+
+_SECRET_SECONDS = 10.0
 
 
 def _preflight(options: Options) -> int:
     """Ask the policies about every image of manifests or of a cluster, and print what would not pass."""
-    if not options.manifests and not options.cluster:
-        raise UsageError("nothing to look at: name manifests, or pass --cluster")
-    if options.write_reports and not options.cluster:
-        raise UsageError("--write-reports belongs to --cluster: there is no cluster to write into")
-    if "dry_run" in options.given and not options.write_reports:
-        raise UsageError("--dry-run belongs to --write-reports")
+    _expect_fitting(options)
     report_name = checked_name(options.report_name)
     settings = load_settings(options.config)
     policies = open_policies(options.policy, settings, options)
@@ -49,6 +50,10 @@ def _preflight(options: Options) -> int:
     of_files = len(inventory.problems)
 
     async def run() -> list[ImageCheck]:
+        async with AsyncExitStack() as stack:
+            return await check(stack)
+
+    async def check(stack: AsyncExitStack) -> list[ImageCheck]:
         if options.cluster:
             try:
                 async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
@@ -60,10 +65,12 @@ def _preflight(options: Options) -> int:
         found = store_options(settings.config)
         stores = [open_url(url, found) for url in dict.fromkeys(options.store or ("oci:",))]
         indexes = [*stores, open_url("oci:", found)] if options.platforms else stores
+        tags = RegistryTags(found)
+        pulls = await _pulls(options, stack, tags)
         try:
             return await check_all(
                 inventory,
-                Places(policies, stores, RegistryTags(found), indexes),
+                Places(policies, stores, tags, indexes, pulls=pulls),
                 now=now,
                 advance=lambda state: progress.advance(failed=state is State.FAIL),
                 keep_evidence=options.output == "json",
@@ -89,6 +96,27 @@ def _preflight(options: Options) -> int:
         inventory.unwritten = True
     _show(checks, inventory, options, written)
     return exit_code(checks, inventory)
+
+
+def _expect_fitting(options: Options) -> None:
+    """Raise :class:`UsageError` for options that do not belong together."""
+    if not options.manifests and not options.cluster:
+        raise UsageError("nothing to look at: name manifests, or pass --cluster")
+    if options.write_reports and not options.cluster:
+        raise UsageError("--write-reports belongs to --cluster: there is no cluster to write into")
+    if "dry_run" in options.given and not options.write_reports:
+        raise UsageError("--dry-run belongs to --write-reports")
+    if options.pull_secrets and not options.cluster:
+        raise UsageError("--pull-secrets belongs to --cluster: there are no Secrets to read")
+
+
+async def _pulls(options: Options, stack: AsyncExitStack, tags: RegistryTags) -> Pulls | None:
+    """Return what finds the credentials of pods, None if they are not to be used."""
+    if not options.pull_secrets:
+        return None
+    reading = Cluster(find_access(options.kubeconfig, options.context), timeout=_SECRET_SECONDS)
+    secrets = PullSecrets(await stack.enter_async_context(reading), DockerCredentials())
+    return Pulls(secrets, tags.with_keychain)
 
 
 def _show(checks: list[ImageCheck], inventory: Inventory, options: Options, written: Written | None) -> None:
@@ -141,6 +169,11 @@ preflight = Command(
         ),
         Option("--cluster", "look at the objects of a cluster, too", flag=True),
         *access_options(),
+        Option(
+            "--pull-secrets",
+            "look with the pull secrets of workloads, too, where your own credentials show nothing",
+            flag=True,
+        ),
         Option("--namespace", "of the cluster these namespaces alone", short="-n", metavar="A,B"),
         Option(
             "--write-reports", "write openreports.io reports into the cluster, for each namespace", flag=True

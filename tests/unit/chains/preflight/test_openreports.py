@@ -173,6 +173,7 @@ def test_reports_that_could_not_be_written_count_more_than_images_that_fail() ->
     ("arguments", "told"),
     [
         (["pod.yaml", "--write-reports"], "--write-reports belongs to --cluster"),
+        (["pod.yaml", "--pull-secrets"], "--pull-secrets belongs to --cluster"),
         (["--cluster", "--dry-run"], "--dry-run belongs to --write-reports"),
         (["--cluster", "--write-reports", "--report-name", "A"], "--report-name 'A'"),
     ],
