@@ -16,6 +16,7 @@ from chains.cli.main import run as chains
 from tests.integration.test_controller import Running, controller, finished
 from tests.integration.test_controller_runs import RUNS
 from tests.testbed.cluster import MERGE
+from tests.testbed.faulty_api import faulty_api, status
 
 __all__ = ["controller"]
 pytestmark = pytest.mark.server
@@ -45,6 +46,11 @@ def decided(folder: Path) -> int:
     return sum(file.read_bytes().count(b'"kind":"evidenced"') for file in folder.glob("ledger/*/*.jsonl"))
 
 
+def written(folder: Path) -> bool:
+    """Whether the ledger has begun."""
+    return any(folder.glob("ledger/*/*.jsonl"))
+
+
 def in_progress(running: Running, name: str) -> None:
     run = finished(running.namespace, name)
     del run["status"]
@@ -68,7 +74,17 @@ def test_the_ledger_has_every_run_and_what_became_of_it(
     controller: Callable[..., Running], tmp_path: Path
 ) -> None:
     running = with_ledger(controller, tmp_path, filter_skip="example.com/skip")
+    with faulty_api(running.server) as (behind, seen):
+        running.seen_as = seen
+        # the first watch of TaskRuns ends, and a list takes its place
+        gone = {"type": "ERROR", "object": status(410, "Gone")}
+        behind.on(r"GET .*/taskruns\?.*watch=true", event=gone)
+        every_run_is_noted(running, tmp_path)
+
+
+def every_run_is_noted(running: Running, tmp_path: Path) -> None:
     running.start()
+    running.wait(lambda: "began again" in str(ledger_of(tmp_path).gaps) if written(tmp_path) else False)
     for name in ("done", "deleted", "going"):
         in_progress(running, name)
         running.wait(lambda name=name: running.run("TaskRun", name)["metadata"].get("finalizers") == [HELD])
@@ -98,7 +114,9 @@ def test_the_ledger_has_every_run_and_what_became_of_it(
     assert [receipt.store for receipt in done.receipts] != []
     assert "example.com/skip" in state.runs[uids["skipped"]].reason
     assert [entry.kind.value for entry in state.others] == ["config", "keys"]
-    assert state.gaps == ()
+    # a watch that is cut off is a gap, and the end of a process in order is none
+    assert {gap.reason.partition("/apis")[0] for gap in state.gaps} == {"the watch of "}
+    assert any("/taskruns began again with a list" in gap.reason for gap in state.gaps)
 
 
 def test_a_controller_that_is_killed_in_the_middle_of_its_work_loses_no_run(

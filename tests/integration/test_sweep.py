@@ -39,6 +39,15 @@ def test_unmarked_runs_of_the_shares_are_offered_page_by_page_now_and_then(
             )  # fmt: skip
             assert await sweep.look({1}) == 1
             assert [job.name for job, _ in offered] == ["run-6"]
+            expected = [offered[0][0], Job("TaskRun", namespace, "vanished", "uid-of-none")]
+            offered.clear()
+            with_missing = Sweep(
+                cluster, [namespace], lambda job, lane, _: offered.append((job, lane)),
+                lambda job: int(job.name == "run-6"), lambda: [0],
+                missing=lambda _share, found, _listed: [job for job in expected if job.uid not in found],
+            )  # fmt: skip
+            assert await with_missing.look({1}) == 1
+            assert [job.name for job, _ in offered] == ["run-6", "vanished"]
             offered.clear()
             running = asyncio.create_task(sweep.run())
             while len(offered) < 5:  # noqa: ASYNC110 - what is waited for is the looking

@@ -40,7 +40,7 @@ from chains.config.ledger import is_origin
 from chains.errors import UsageError
 from storage.durable import replace_file, sync_folder
 
-MOST_DECIDED = 200_000
+MOST_DECIDED = 50_000
 """The most decided runs that are remembered, so that what is found again makes no second entry."""
 Standing = Literal["", "open", "pending", "decided"]
 """What a log knows of a run."""
@@ -156,9 +156,12 @@ class LogWriter:
     def _hold(self, origin: str) -> None:
         path = self.log.path
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise LedgerError(f"{path}: another process writes this ledger") from error
+            with _in_words(path / LOCK):
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except LedgerError as error:
+            if isinstance(error.__cause__, BlockingIOError):
+                raise LedgerError(f"{path}: another process writes this ledger") from error
+            raise  # such as a file system that has no locks
         if not (path / ORIGIN).exists():
             if self.log.days():
                 raise LedgerError(f"{path}: it has days of a ledger, but no file {ORIGIN}")

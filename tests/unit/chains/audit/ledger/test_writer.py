@@ -138,6 +138,15 @@ def test_a_second_writer_is_refused_until_the_first_ends(writer, folder, clock):
     again.close(ends=False)
 
 
+def test_a_file_system_without_locks_is_told_as_that(folder, clock, monkeypatch):
+    def without(_file, _flags):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("chains.audit.ledger.writer.fcntl.flock", without)
+    with pytest.raises(LedgerError, match="No locks available"):
+        LogWriter(folder, ORIGIN, clock)
+
+
 def test_a_ledger_keeps_its_name(writer, folder, clock):
     writer.close(ends=False)
     with pytest.raises(

@@ -7,11 +7,14 @@ import shutil
 
 import pytest
 
+from chains.audit.ledger.entries import Configured, EntryKind, GapEntry, RunEntry
 from chains.audit.ledger.writer import LogWriter
 from chains.cli.main import run as chains
+from chains.text import plain
 from tests.unit.chains.audit.ledger.made import ORIGIN, Clock, four_days, run, sealer_of, seen
 
 UID = run(0).uid
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\r\nchains: VERIFIED\u202e\u2066\u200b\u2028\u2029\ufeff\u0085"
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +216,23 @@ def test_runs_of_one_name_are_told_apart_by_their_uid(call, tmp_path):
     assert code == 2
     assert UID in err
     assert run(77).uid in err
+
+
+def test_hostile_text_in_entries_is_escaped_and_on_one_line(call, tmp_path):
+    name = f"x{HOSTILE}"
+    hostile = type(run(1))("TaskRun", name, name, name)
+    writer = LogWriter(tmp_path / "hostile", ORIGIN, Clock())
+    made = RunEntry(Clock()(), EntryKind.FAILED, hostile, reason=HOSTILE)
+    gap = GapEntry(Clock()(), Clock()(), Clock()(), HOSTILE)
+    assert writer.append([made, gap, Configured(Clock()(), "", (HOSTILE,))]) == [None, None, None]
+    writer.close(ends=False)
+    code, out, err = call("ledger", "show", "hostile", "--day", "2025-11-26")
+    assert (code, len(out.splitlines())) == (0, 6)
+    assert plain(HOSTILE) in out
+    assert all(plain(line) == line for line in (out + err).split("\n"))
+    for words in (["show", "hostile"], ["show", "hostile", "--output", "json"], ["prove", name, "hostile"]):
+        code, out, err = call("ledger", *words)
+        assert all(plain(line) == line for line in (out + err).split("\n")), words
 
 
 def test_hostile_text_is_escaped(call, tmp_path):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pytest
 
 from chains.controller.watch.observe import run_to_the_end
-from chains.controller.watch.stream import Lines
+from chains.controller.watch.stream import Heard, Lines
 
 
 class BrokenError(Exception):
@@ -97,6 +98,35 @@ def streamed(*chunks: bytes, breaks: str = "") -> tuple[list[tuple[str | None, s
     return seen, [
         (one["type"], one["object"].get("metadata", {}).get("resourceVersion", "")) for one in given
     ]
+
+
+def test_a_list_that_takes_the_place_of_a_watch_is_a_gap_since_something_was_heard() -> None:
+    gaps: list[tuple[datetime, str]] = []
+    heard, path = Heard(lambda since, what: gaps.append((since, what))), "/apis/tekton.dev/v1/taskruns"
+    begun = datetime.now(UTC)
+    heard.listed(path)
+    assert gaps == [], "before the first list nothing was heard"
+    heard.watched(path)
+    heard.watched("/other")
+    between = datetime.now(UTC)
+    heard.listed(path)
+    ((since, what),) = gaps
+    assert begun <= since <= between
+    assert what == f"the watch of {path} began again with a list"
+    heard.listed(path)
+    assert gaps[1][0] >= between, "what the list told was heard, too"
+
+
+def test_each_part_of_a_watch_is_heard() -> None:
+    parts: list[int] = []
+
+    async def work() -> None:
+        content = Content(event("ADDED", "a", "1"), b"", event("ADDED", "b", "2"))
+        lines = Lines(content, lambda _kind, _raw: None, lambda: parts.append(1))  # type: ignore[arg-type]
+        assert len([line async for line in lines.iter_chunked(1)]) == 2
+
+    asyncio.run(work())
+    assert len(parts) == 3
 
 
 def test_events_are_handed_over_in_order_and_kopf_gets_how_far_they_came() -> None:
