@@ -13,57 +13,22 @@ import asyncio
 import itertools
 import os
 import ssl
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import orjson
-
+from tests.bench.admission_beside import beside
+from tests.bench.admission_load import Server, load, review, told
 from tests.bench.attest import CHAINS
-from tests.bench.preflight import NAME, digest_of, pod, prepared
+from tests.bench.preflight import NAME, digest_of, prepared
 from tests.bench.workload import hexdigest, manifest
 from tests.testbed.certificates import make_certificates
 from tests.testbed.ports import free_ports
-
-Json = Any
-PATH = "/validate?timeout=10s"
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A running server of admission."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    health: int
-    tls: ssl.SSLContext
-
-    @property
-    def processes(self) -> list[int]:
-        """The first process and the others."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [self.process.pid, *map(int, children)]
-
-    @property
-    def cpu(self) -> float:
-        """The processor time of all processes, in seconds."""
-        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.processes]
-        return sum(int(stat[11]) + int(stat[12]) for stat in stats) / _TICKS
-
-    @property
-    def memory(self) -> float:
-        """The resident memory of all processes, in MB."""
-        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.processes]
-        return sum(pages) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
 @contextmanager
@@ -100,84 +65,6 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
     sys.exit("the server of admission does not become ready")
 
 
-def review(number: int, reference: str) -> bytes:
-    """Return a request about a new pod of about 4 kB, as the API server sends it."""
-    made: Json = pod(number, 1, "unused.example.com/none")
-    made["spec"]["containers"][0]["image"] = reference
-    del made["status"]
-    body = orjson.dumps(
-        {
-            "apiVersion": "admission.k8s.io/v1",
-            "kind": "AdmissionReview",
-            "request": {
-                "uid": f"review-{number}",
-                "kind": {"group": "", "version": "v1", "kind": "Pod"},
-                "resource": {"group": "", "version": "v1", "resource": "pods"},
-                "name": made["metadata"]["name"],
-                "namespace": made["metadata"]["namespace"],
-                "operation": "CREATE",
-                "userInfo": {"username": "bench"},
-                "object": made,
-                "oldObject": None,
-                "dryRun": False,
-                "options": None,
-            },
-        }
-    )
-    head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
-async def load(
-    server: Server, requests: Sequence[bytes], connections: int, *, allowed: bool, rate: float = 0
-) -> tuple[float, list[float]]:
-    """Send all requests over as many connections; return the seconds in all, and those of each request.
-
-    With a ``rate``, so many are due each second, and the time of each counts from when it was due: a
-    request that waits for a connection is not faster for that. Without one, each connection sends the next
-    request as soon as it has an answer.
-    """
-    waiting, taken = enumerate(requests), []
-    links = [
-        await asyncio.open_connection("127.0.0.1", server.port, ssl=server.tls) for _ in range(connections)
-    ]
-    word = b'"allowed":true' if allowed else b'"allowed":false'
-
-    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for number, request in waiting:
-            sent = time.perf_counter()
-            if rate:
-                due = began + number / rate
-                await asyncio.sleep(max(due - sent, 0))
-                sent = due
-            writer.write(request)
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            body = await reader.readexactly(length)
-            taken.append(time.perf_counter() - sent)
-            if not head.startswith(b"http/1.1 200") or word not in body:
-                sys.exit(f"expected {word.decode()}, got {head[:20]!r} {body[:400]!r}")
-
-    began = time.perf_counter()
-    await asyncio.gather(*(work(reader, writer) for reader, writer in links))
-    seconds = time.perf_counter() - began
-    for _, writer in links:
-        writer.close()
-        await writer.wait_closed()
-    return seconds, taken
-
-
-def _told(taken: Sequence[float]) -> str:
-    ordered = sorted(taken)
-    parts = (
-        (name, ordered[min(int(len(ordered) * part), len(ordered) - 1)])
-        for name, part in (("p95", 0.95), ("p99", 0.99))
-    )
-    return ", ".join(
-        f"{name} {value * 1000:.1f} ms" for name, value in (("median", statistics.median(ordered)), *parts)
-    )  # fmt: skip
-
-
 def main(arguments: Sequence[str]) -> int:
     """Measure and print a line for each case."""
     parser = argparse.ArgumentParser(prog="dev.py bench admission", description=__doc__)
@@ -187,6 +74,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--connections", default="16,200")
     parser.add_argument("--rate", type=int, default=1000, help="reviews that are due each second")
+    parser.add_argument(
+        "--beside",
+        type=int,
+        default=0,
+        metavar="ROUNDS",
+        help="also ask policy-controller's webhook, in turns",
+    )
     options = parser.parse_args(arguments)
     print(
         f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}, "
@@ -199,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
         _, taken = asyncio.run(load(server, known, 1, allowed=True))
         spent = (server.cpu - before) / len(known) * 1000
         print(
-            f"first: {len(known)} images, {_told(taken)}, {spent:.1f} ms of CPU each; {server.memory:.0f} MB"
+            f"first: {len(known)} images, {told(taken)}, {spent:.1f} ms of CPU each; {server.memory:.0f} MB"
         )
         for connections, rate in itertools.product(
             map(int, options.connections.split(",")), (0, options.rate)
@@ -211,7 +105,7 @@ def main(arguments: Sequence[str]) -> int:
             spent = (server.cpu - before) / len(requests) * 1e6
             due = f", {rate} due each second" if rate else ""
             print(
-                f"kept: {connections} connections{due}, {len(requests) / seconds:.0f} reviews/s, {_told(taken)}, "
+                f"kept: {connections} connections{due}, {len(requests) / seconds:.0f} reviews/s, {told(taken)}, "
                 f"{spent:.0f} µs of CPU each; {server.memory:.0f} MB"
             )
         for part in range(4):
@@ -221,4 +115,7 @@ def main(arguments: Sequence[str]) -> int:
             print(
                 f"distinct: {end} images without evidence, {len(strange) / seconds:.0f}/s, {server.memory:.0f} MB"
             )
+        if options.beside:
+            references = [f"{place}@{digest_of(manifest(number))}" for number in range(options.images)]
+            beside(server, folder, references, [1, *map(int, options.connections.split(","))], options.beside)
     return 0
