@@ -318,11 +318,15 @@ def _attest(world: World, runs: list[Json], key: str) -> None:
 
 
 def _remove(layout: Path, uids: set[str]) -> None:
-    """Take the evidence of some runs out of a layout, as somebody who may write to the store can."""
-    index = json.loads((layout / "index.json").read_text())
-    index["manifests"] = [
-        one
-        for one in index["manifests"]
+    """Take the evidence of some runs out of a layout, as somebody who may write to the store can.
+
+    The index has a line for each manifest. The others stay as they are, so that a search stays fast.
+    """
+    first, *lines, last = (layout / "index.json").read_text().rstrip("\n").split("\n")
+    manifests = [json.loads(line.removesuffix(",")) for line in lines]
+    kept = [
+        line.removesuffix(",")
+        for line, one in zip(lines, manifests, strict=True)
         if not uids & set(one.get("annotations", {}).get("provenance.chains/run-uid", "").split(","))
     ]
-    (layout / "index.json").write_text(json.dumps(index))
+    (layout / "index.json").write_text("\n".join((first, ",\n".join(kept), last, "")))

@@ -58,7 +58,27 @@ class Judge:
 
     async def judge(self, run: KnownRun) -> Judged:
         """Return what became of a run."""
-        answer = await self._answer(run)
+        return (await self.verified(run))[0]
+
+    async def verified(self, run: KnownRun) -> tuple[Judged, Verification | None, RunSnapshot | None]:
+        """Return what became of a run, the verification, and the run's record as it was compared.
+
+        There is no verification of a run that has not ended.
+        """
+        raw = self._population.whole(run)
+        snapshot, problem = self._snapshot(run, raw) if run.is_finished else (None, "")
+        if snapshot is not None and _lacks_child(snapshot):
+            snapshot = None
+        if not run.is_finished:
+            found = await self._verify(run, None) if run.deleted else None
+            return self._judged(run, self._of_unfinished(run, found)), found, None
+        found = await self._verify(run, snapshot)
+        answer = self._of_verification(found, is_compared=snapshot is not None)
+        if answer.state is State.MISSING:
+            answer = self._without_evidence(run, raw, problem) or answer
+        return self._judged(run, answer), found, snapshot
+
+    def _judged(self, run: KnownRun, answer: Answer) -> Judged:
         return Judged(
             run.kind,
             run.namespace,
@@ -73,18 +93,6 @@ class Judge:
             tuple(self._population.names_of(run)),
             self.places,
         )
-
-    async def _answer(self, run: KnownRun) -> Answer:
-        raw = self._population.whole(run)
-        if not run.is_finished:
-            return await self._answer_unfinished(run)
-        snapshot, problem = self._snapshot(run, raw)
-        is_compared = snapshot is not None and not _lacks_child(snapshot)
-        found = await self._verify(run, snapshot if is_compared else None)
-        answer = self._of_verification(found, is_compared=is_compared)
-        if answer.state is not State.MISSING:
-            return answer
-        return self._without_evidence(run, raw, problem) or answer
 
     def children_without_record(self, parent: KnownRun) -> list[str]:
         """Return the names of the TaskRuns that a PipelineRun names and of which no source has the record.
@@ -195,11 +203,10 @@ class Judge:
         found = selection.left_out(raw, self._now)
         return found.reason if found else ""
 
-    async def _answer_unfinished(self, run: KnownRun) -> Answer:
-        """Judge a run whose end no source saw."""
-        if not run.deleted:
+    def _of_unfinished(self, run: KnownRun, found: Verification | None) -> Answer:
+        """Return the answer for a run whose end no source saw."""
+        if found is None:
             return Answer(State.OPEN, Why.NOT_ENDED, "it has not ended")
-        found = await self._verify(run, None)
         if found.verdict is Verdict.VERIFIED:
             return self._of_verification(found, is_compared=False)
         by = f" by {run.deleted_by}" if run.deleted_by else ""

@@ -48,7 +48,7 @@ def to_json(audit: Audit, *, all_runs: bool) -> dict[str, Any]:
             for name, found in audit.by_namespace()
         },
         "stores": list(audit.stores),
-        "sources": [_source(one) for one in audit.sources],
+        "sources": [source_to_json(one) for one in audit.sources],
         "gaps": [
             {"source": name, "from": gap.since, "until": gap.until, "reason": gap.reason}
             for name, gap in audit.gaps
@@ -69,7 +69,7 @@ def to_json(audit: Audit, *, all_runs: bool) -> dict[str, Any]:
         ],
         "problems": list(audit.problems),
         "notes": list(audit.notes),
-        "runs": [_run(one) for one in shown],
+        "runs": [run_to_json(one) for one in shown],
     }  # fmt: skip
 
 
@@ -85,7 +85,8 @@ def _difference(one: Difference) -> dict[str, Any]:
     return {"run": one.label, "runUid": one.uid, "what": one.what, "sides": sides}
 
 
-def _source(source: Source) -> dict[str, Any]:
+def source_to_json(source: Source) -> dict[str, Any]:
+    """Return a source as plain JSON values."""
     return {
         "name": source.name,
         "kind": source.kind,
@@ -102,7 +103,8 @@ def _source(source: Source) -> dict[str, Any]:
     }
 
 
-def _run(one: Judged) -> dict[str, Any]:
+def run_to_json(one: Judged) -> dict[str, Any]:
+    """Return a judged run as plain JSON values."""
     return {
         "state": one.state.value,
         "reason": one.why.value,

@@ -206,7 +206,7 @@ class Verifier(Generic[Answer]):
         target = Target(run.label, {"sha256": run.digest}, run.uid)
         wanted = RunWanted(run)
         try:
-            queries = _queries(wanted)
+            queries = queries_of(wanted)
         except Exception as error:  # noqa: BLE001 - a run that breaks a format must hurt no other target
             actual = f"unexpected {type(error).__name__}: {error}; please report it"
             check = Check(
@@ -448,7 +448,7 @@ class _Question:
         return answers
 
 
-def _queries(wanted: RunQuestion) -> list[Query]:
+def queries_of(wanted: RunQuestion) -> list[Query]:
     """Return the queries for a run: its artifacts, and its snapshot, the subject if it has none."""
     queries = []
     for subject in wanted.subjects:

@@ -136,9 +136,10 @@ class ApiServer:
 
 
 @contextmanager
-def api_server(tmp: Path, *, accounts: bool = False) -> Iterator[ApiServer]:
+def api_server(tmp: Path, *more: str | Path, accounts: bool = False) -> Iterator[ApiServer]:
     """Run etcd and the API server for the length of the block, with Tekton's CRDs installed.
 
+    ``more`` are further arguments of the API server.
     With ``accounts``, a new pod needs its service account and gets its pull secrets, as in every cluster.
     """
     client, peer, secure = free_ports(3)
@@ -161,7 +162,7 @@ def api_server(tmp: Path, *, accounts: bool = False) -> Iterator[ApiServer]:
         "--service-account-key-file", tmp / "sa.key", "--service-account-signing-key-file", tmp / "sa.key",
         "--service-cluster-ip-range", "10.0.0.0/24", "--token-auth-file", tmp / "tokens.csv",
         "--client-ca-file", clients.ca_file, "--authorization-mode", "RBAC",
-        *([] if accounts else ["--disable-admission-plugins", "ServiceAccount"]),
+        *([] if accounts else ["--disable-admission-plugins", "ServiceAccount"]), *more,
     ]  # fmt: skip
     with ExitStack() as stack:
         store = stack.enter_context(running(database, tmp / "etcd.log", r"(ready to serve client requests)"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,15 +13,18 @@ import click
 from chains.assembly.workspace import load_settings
 from chains.audit.compare import AT_ONCE, compare
 from chains.audit.findings import WRONG, Audit, State, wrong_first
+from chains.audit.images import compare_images
 from chains.audit.judge import Judge
 from chains.audit.population.known import Population
 from chains.audit.report import to_csv, to_json, to_junit
 from chains.cli.arguments import Option, Options, spell_out
 from chains.cli.audit.options import (
     evidence_options,
+    image_options,
     open_verifier,
     period_of,
     read_counters,
+    read_images,
     read_sources,
     source_options,
 )
@@ -50,19 +55,18 @@ def _audit(options: Options) -> int:
         asked = open_verifier(options, settings, now)
         try:
             await read_sources(options, population, now)
-            bar = Progress(len(population), "runs")
+            problems: list[str] = []
+            images = await read_images(options, problems)
             judge = Judge(asked.verifier, population, settings.config if settings.given else None, now)
-            try:
-                return await compare(
-                    population,
-                    judge,
-                    period,
-                    now,
-                    at_once=at_once,
-                    advance=lambda state: bar.advance(failed=state in WRONG),
-                )
-            finally:
-                bar.close()
+            with _bar(len(population), "runs") as advance:
+                audit = await compare(population, judge, period, now, at_once=at_once, advance=advance)
+            audit.problems += problems
+            if images:
+                with _bar(len(images), "images") as advance:
+                    await compare_images(
+                        images, population, asked.verifier, audit, at_once=at_once, advance=advance
+                    )
+            return audit
         finally:
             await asked.close()
 
@@ -73,6 +77,15 @@ def _audit(options: Options) -> int:
         audit.notes += one.compare(finished)
     _show(audit, options)
     return audit.exit_code
+
+
+@contextmanager
+def _bar(total: int, noun: str) -> Iterator[Callable[[State], None]]:
+    bar = Progress(total, noun)
+    try:
+        yield lambda state: bar.advance(failed=state in WRONG)
+    finally:
+        bar.close()
 
 
 def _show(audit: Audit, options: Options) -> None:
@@ -206,9 +219,16 @@ class _AuditGroup(Group):
 
 audit = _AuditGroup(
     "audit",
+    lazy={
+        "sample": (
+            "chains.cli.audit.sample:sample",
+            "choose runs by an auditor's seed, and pack the evidence of each",
+        ),
+    },
     parameters=[
         *source_options(),
         *evidence_options(),
+        *image_options(),
         Option("--all", "show runs whose evidence verifies, too", twin="CHAINS_AUDIT_ALL", flag=True),
         Option("--at-once", "runs to judge at the same time", default=str(AT_ONCE), metavar="N"),
         Option("--output", ", ".join(_FORMS), default="text", choices=_FORMS),

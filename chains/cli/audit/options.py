@@ -30,6 +30,7 @@ from chains.cluster.discovery import find_access
 from chains.config.selection import parse_since
 from chains.documents.load import read_bytes
 from chains.errors import InputError, UsageError
+from chains.preflight.inventory import Inventory, from_cluster, from_files
 from chains.verify.criteria import Criteria, Missing, MissingError
 from chains.verify.verifier import Verifier
 from signers.keys.keyset import ListedKey
@@ -67,6 +68,37 @@ def source_options() -> list[Option]:
         _time("--from", "only runs that ended from this time on"),
         _time("--to", "only runs that ended before this time"),
     ]
+
+
+def image_options() -> list[Option]:
+    """Return the options that name images in use."""
+    return [
+        _many("--images", "manifests: is every image in them made by a known run", "FILE"),
+        Option(
+            "--running",
+            "the same for the images that pods of the cluster run",
+            twin=f"{_TWIN}RUNNING",
+            flag=True,
+        ),
+    ]
+
+
+async def read_images(options: Options, problems: list[str]) -> dict[str, list[str]]:
+    """Return the images that the options name, each with the places that use it.
+
+    What cannot be read is added to ``problems``.
+    """
+    inventory = Inventory()
+    if options.images:
+        from_files(options.images, inventory)
+    if options.running:
+        async with Cluster(find_access(options.kubeconfig, options.context)) as cluster:
+            await from_cluster(cluster, split_names(options.namespace), inventory)
+    problems += inventory.problems
+    found: dict[str, list[str]] = {}
+    for use in inventory.uses:
+        found.setdefault(use.image, []).append(use.name)
+    return {image: list(dict.fromkeys(places)) for image, places in found.items()}
 
 
 def evidence_options() -> list[Option]:

@@ -281,6 +281,32 @@ def test_what_could_not_be_read_keeps_the_answer_from_being_whole(audit: Audit) 
     assert found["undecided"] == ["1 part of the sources could not be read"]
 
 
+def test_images_in_use_without_a_known_run_are_named(audit: Audit) -> None:
+    attest(task_run(1), task_run(2))
+    known, unknown, nobody = (f"registry.example/app@sha256:{number + 1:064x}" for number in (1, 2, 7))
+    containers = [
+        {"name": f"c{place}", "image": image}
+        for place, image in enumerate((known, unknown, nobody, "registry.example/app:latest"))
+    ]
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "namespace": "prod"},
+        "spec": {"containers": containers},
+    }
+    Path("pod.json").write_text(json.dumps(pod))
+    runs = write("runs.json", task_run(1))
+    assert audit(0, "--runs", runs)["imagesWithoutRun"] == []
+    found = audit(1, "--runs", runs, "--images", "pod.json")
+    assert {one["image"]: one["reason"] for one in found["imagesWithoutRun"]} == {
+        unknown: "run_unknown", nobody: "no_evidence", "registry.example/app:latest": "tag",
+    }  # fmt: skip
+    assert found["imagesAsked"] == 4
+    assert {tuple(one["where"]) for one in found["imagesWithoutRun"]} == {("Pod/prod/p",)}
+    Path("broken.json").write_text("{")
+    assert audit(4, "--runs", runs, "--images", "broken.json")["problems"]
+
+
 def test_hostile_text_is_escaped_in_each_form(capsys: pytest.CaptureFixture[str]) -> None:
     attest(task_run(1))
     told = json.dumps({"uid": uid_of(2), "reason": HOSTILE})
