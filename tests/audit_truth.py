@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,6 +137,7 @@ class World:
     """Where everything is, and the expected answers by UID, or by name for a child that nobody knows."""
 
     folder: Path
+    config: Mapping[str, str]
     finished: int = 0
     expected: dict[str, tuple[str, str, str | None]] = field(default_factory=dict)
 
@@ -149,12 +151,16 @@ class World:
         ]  # fmt: skip
 
 
-def make_world(folder: Path, count: int, each: int) -> World:
-    """Make ``count`` runs, of which ``each`` have each kind of hole, with their evidence."""
-    world, made = World(folder), _Made()
+def make_world(folder: Path, count: int, each: int, *, reports: bool = True) -> World:
+    """Make ``count`` runs, of which ``each`` have each kind of hole, with their evidence.
+
+    Without ``reports`` the evidence is provenance alone.
+    """
+    config = CONFIG | ({} if reports else {"execution.report": "false"})
+    world, made = World(folder, config), _Made()
     for name in ("good", "bad"):
         write_key_pair(folder / f"{name}.key", generate_key())
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps(config))
     holes = [name for name in HOLES for _ in range(each)]
     stride = max(1, count // len(holes))
     hole_of = {number * stride: name for number, name in enumerate(holes)}
@@ -310,7 +316,7 @@ def _attest(world: World, runs: list[Json], key: str) -> None:
 
     async def work() -> None:
         store, signer = f"oci-layout:{world.folder / 'layout'}", str(world.folder / f"{key}.key")
-        async with open_flow(parse_config(CONFIG), stores=[store], signer=signer) as flow:
+        async with open_flow(parse_config(world.config), stores=[store], signer=signer) as flow:
             outcomes = await attest_all(intake, flow)
         assert {one.state for one in outcomes} <= {"signed"}
 

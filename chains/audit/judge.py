@@ -166,7 +166,7 @@ class Judge:
         if found.verdict is Verdict.INDETERMINATE:
             return _undecided(found, summary)
         failed = _telling(found) if found.verdict is Verdict.FAILED else None
-        if failed is not None and failed.reason not in _ABSENT:
+        if failed is not None and failed.reason not in _ABSENT and not _only_of_others(found):
             if not is_compared and _only_unnamed(found):
                 words = "evidence was found that names no run (SLSA v0.2), and no source has the whole run"
                 return Answer(State.UNKNOWN, Why.UID_NOT_SIGNED, words)
@@ -304,6 +304,14 @@ def _only_unnamed(found: Verification) -> bool:
         if one.statement is not None and one.statement.predicate_type in found.criteria.wanted_types
     ]
     return bool(signed) and not any(one.run_uid for one in signed)
+
+
+def _only_of_others(found: Verification) -> bool:
+    """Whether all evidence is signed by somebody trusted and names other runs, which made the same image."""
+    evidence = [one for one in found.attestations if not one.is_image_signature]
+    return bool(evidence) and all(
+        one.statement is not None and one.run_uid not in {"", found.target.uid} for one in evidence
+    )
 
 
 def _code(check: Check | None) -> str:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from chains.cli.main import run as chains
-from tests.audit_truth import EXPECTED, World, make_world, task_run, with_metadata
+from tests.audit_truth import EXPECTED, make_world, task_run, with_metadata
 from tests.testbed import cluster
 from tests.testbed.cluster import MERGE, ApiServer
 from tests.testbed.commands import CommandError
@@ -24,11 +24,6 @@ PAGE = (ROOT / "docs" / "audit.md").read_text()
 RUNS = "/apis/tekton.dev/v1/namespaces/{}/taskruns"
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("truth"), 5000, 20)
-
-
 def told(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> Json:
     capsys.readouterr()
     assert chains([*words, "--output", "json"]) == code
@@ -36,8 +31,9 @@ def told(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> Json:
 
 
 def test_of_five_thousand_runs_exactly_the_holes_are_named(
-    world: World, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    world = make_world(tmp_path, 5000, 20, reports=False)
     found = told(capsys, 1, *world.arguments())
     named = {
         one["uid"] or f"{one['namespace']}/{one['name']}": (one["state"], one["reason"], one["detail"])
@@ -50,8 +46,9 @@ def test_of_five_thousand_runs_exactly_the_holes_are_named(
 
 
 def test_stock_cosign_verifies_the_packs_of_a_sample(
-    world: World, cosign: Cosign, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    cosign: Cosign, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    world = make_world(tmp_path, 60, 1)
     _, *words = world.arguments("--n", "3", "--seed", "s", "--folder", str(tmp_path / "packs"))
     items = told(capsys, 0, "audit", "sample", *words)["items"]
     assert [one["state"] for one in items] == ["evidenced"] * 3

@@ -150,7 +150,10 @@ async def read_sources(options: Options, population: Population, now: datetime) 
     if options.runs:
         read_exports(options.runs, population)
     if options.audit_log:
-        read_audit_log(options.audit_log, population)
+        try:
+            read_audit_log(options.audit_log, population)
+        except InputError as error:
+            raise UsageError(f"--audit-log: {error}") from error
     files = [one for one in options.tekton_results if not one.startswith(_URLS)]
     if files:
         read_results_files(files, population)

@@ -214,6 +214,13 @@ def test_a_store_that_cannot_be_searched_by_run_leaves_it_unknown(audit: Audit) 
     assert "oci:" in found["runs"][0]["words"]
 
 
+def test_evidence_of_another_run_that_made_the_same_image_is_not_its_own(audit: Audit) -> None:
+    attest(task_run(1))
+    twin = with_metadata(task_run(1), name="twin", uid=uid_of(2))
+    found = audit(1, "--runs", write("runs.json", task_run(1), twin))
+    assert reasons(found) == {"twin": ("missing", "no_evidence")}
+
+
 def test_a_run_that_was_deleted_before_its_end_needs_no_evidence(audit: Audit) -> None:
     attest(task_run(1))
     begun = without(task_run(2), "status")
@@ -361,6 +368,9 @@ def test_junit_has_a_case_for_each_run_and_for_what_is_not_decided(
         ((*STORE, *KEY, "--runs", "x.json", "--from", "soon"), "--from: 'soon' is no time"),
         ((*STORE, *KEY, "--runs", "x.json", "--at-once", "0"), "--at-once"),
         ((*STORE, *KEY, "--runs", "x.json", "--counters", "nowhere"), "--counters: nowhere"),
+        ((*STORE, *KEY, "--audit-log", "nowhere"), "--audit-log: nowhere: no such file"),
+        ((*STORE, *KEY, "--ledger", "nowhere"), "--ledger needs --ledger-key"),
+        ((*STORE, *KEY, "--runs", "x.json", "--ledger-key", "x"), "--ledger-key belongs to --ledger"),
         ((*STORE, *KEY, "--runs", "x.json", "what"), "'what' is no command"),
         ((*STORE, *KEY, "--runs", "--store"), "--runs has no value"),
     ],
