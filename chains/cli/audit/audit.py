@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,9 +16,10 @@ from chains.audit.compare import AT_ONCE, compare
 from chains.audit.findings import WRONG, Audit, State, wrong_first
 from chains.audit.images import compare_images
 from chains.audit.judge import Judge
+from chains.audit.metrics import write_metrics
 from chains.audit.population.known import Population
 from chains.audit.report import to_csv, to_json, to_junit
-from chains.cli.arguments import Option, Options, spell_out
+from chains.cli.arguments import FILE, Option, Options, spell_out
 from chains.cli.audit.options import (
     evidence_options,
     image_options,
@@ -75,6 +77,8 @@ def _audit(options: Options) -> int:
         finished = Counter(run.kind for run in population if run.is_finished)
     for one in counters:
         audit.notes += one.compare(finished)
+    if options.metrics_file:
+        write_metrics(audit, Path(options.metrics_file))
     _show(audit, options)
     return audit.exit_code
 
@@ -231,6 +235,13 @@ audit = _AuditGroup(
         *image_options(),
         Option("--all", "show runs whose evidence verifies, too", twin="CHAINS_AUDIT_ALL", flag=True),
         Option("--at-once", "runs to judge at the same time", default=str(AT_ONCE), metavar="N"),
+        Option(
+            "--metrics-file",
+            "write metrics for the textfile collector of node exporter into this file",
+            twin="CHAINS_AUDIT_METRICS_FILE",
+            metavar="FILE",
+            type=FILE,
+        ),
         Option("--output", ", ".join(_FORMS), default="text", choices=_FORMS),
     ],
 )

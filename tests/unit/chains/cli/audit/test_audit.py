@@ -10,11 +10,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from chains.audit.findings import Why
 from chains.cli.main import run as chains
@@ -312,6 +314,40 @@ def test_images_in_use_without_a_known_run_are_named(audit: Audit) -> None:
     assert {tuple(one["where"]) for one in found["imagesWithoutRun"]} == {("Pod/prod/p",)}
     Path("broken.json").write_text("{")
     assert audit(4, "--runs", runs, "--images", "broken.json")["problems"]
+
+
+def test_metrics_come_from_the_audit_and_not_from_marks(audit: Audit) -> None:
+    attest(task_run(1), task_run(4))
+    marked = with_metadata(task_run(2), annotations={"chains.tekton.dev/signed": "true"})
+    late = with_metadata(task_run(9), namespace='a"b\\c\n')
+    audit(
+        1,
+        "--runs",
+        write("runs.json", task_run(1), task_run(4), marked, late),
+        "--metrics-file",
+        "audit.prom",
+    )
+    found = {
+        (family.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(Path("audit.prom").read_text())
+        for sample in family.samples
+    }
+    end = datetime.fromisoformat(time_of(2, 9)).timestamp()
+    assert found.pop(("chains_audit_timestamp_seconds",)) > end
+    assert found == {
+        ("chains_audit_runs", ("namespace", "team-1"), ("state", "evidenced")): 1,
+        ("chains_audit_runs", ("namespace", "team-4"), ("state", "evidenced")): 1,
+        ("chains_audit_runs", ("namespace", "team-2"), ("state", "missing")): 1,
+        ("chains_audit_runs", ("namespace", 'a"b\\c\\n'), ("state", "missing")): 1,
+        ("chains_audit_coverage_ratio", ("bound", "least")): 0.5,
+        ("chains_audit_coverage_ratio", ("bound", "most")): 0.5,
+        ("chains_audit_oldest_unproven_timestamp_seconds",): end,
+        ("chains_audit_gaps",): 0,
+        ("chains_audit_exit_code",): 1,
+    }
+    assert [
+        path.name for path in Path().iterdir() if path.name.startswith(".") and path.name != ".chains"
+    ] == []
 
 
 def test_hostile_text_is_escaped_in_each_form(capsys: pytest.CaptureFixture[str]) -> None:
