@@ -30,6 +30,7 @@ def told(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> Json:
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.timeout(900)
 def test_of_five_thousand_runs_exactly_the_holes_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
