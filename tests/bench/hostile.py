@@ -177,10 +177,10 @@ CASES = FILES | {f"registry-{kind}": verify_registry(kind) for kind in KINDS}
 ALL = (*CASES, CONTROLLER)
 
 
-def run_case(name: str, host: str) -> Measured:
-    """Measure one case of ``verify``."""
+def run_case(name: str, host: str, command: str = "verify") -> Measured:
+    """Measure one case of ``verify``, or of a command with its targets."""
     with keys() as (folder, key):
-        return measure(name, folder, "verify", *CASES[name](folder, host), "--key", key)
+        return measure(name, folder, command, *CASES[name](folder, host), "--key", key)
 
 
 def run_controller(host: str) -> tuple[Watched, float]:

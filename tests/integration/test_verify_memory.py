@@ -35,3 +35,12 @@ def test_hostile_evidence_is_refused_within_256_mib(registry: str, case: str, co
     found = run_case(case, registry)
     assert found.code == code, found.said
     assert found.peak <= MOST_MIB
+
+
+@pytest.mark.parametrize(
+    ("case", "code"), [("bundle-file", 1), ("run-file", 4), ("folder", 1), ("registry-referrers", 1)]
+)
+def test_hostile_evidence_is_no_page_within_256_mib(registry: str, case: str, code: int) -> None:
+    found = run_case(case, registry, "inspect")
+    assert found.code == code, found.said
+    assert found.peak <= MOST_MIB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -19,6 +20,7 @@ from chains.verify.verdict import Target
 from storage.record import SkipKind, Skipped
 from tests.faults.verify.forge import (
     BUILDER,
+    DIGEST,
     HEX,
     IMAGE,
     NOW,
@@ -39,6 +41,8 @@ from tests.faults.verify.forge import (
     subject,
     with_payload,
 )
+from tests.faults.verify.sigstore import IDENTITY, ISSUER, by_identity, golden
+from tests.faults.verify.sigstore import NOW as GOLDEN_NOW
 from tests.unit.chains.inspection.made import COMMIT, REPOSITORY, file_page, github_v02, github_v1, page
 from tests.unit.chains.lineage.test_forms import HOSTILE, hostile
 
@@ -304,3 +308,26 @@ def test_a_digest_is_never_cut(width: int) -> None:
     assert f"sha256:{OTHER}" in told
     assert f"gitCommit:{COMMIT}" in told
     assert f"sha256:{HEX}" in told
+
+
+def test_a_certificates_identity_is_told_with_the_times_and_logs_that_confirm_it() -> None:
+    inspector = Inspector(
+        by_identity(),
+        stores=[Shelf(golden("certificate-v1"), golden("certificate-v1", "att"))],
+        clock=lambda: GOLDEN_NOW,
+    )
+    found = asyncio.run(inspector.digest(DIGEST, IMAGE, ref=IMAGE))
+    shown = page_of(found, inspector.contents(found))
+    (build,) = shown.builds
+    (said,) = build.confirmed
+    assert (said.key, said.identity, said.issuer) == ("", IDENTITY, ISSUER)
+    assert said.times
+    assert all(one.source in {"Tlog", "TimestampAuthority"} and one.time < "2026-11-22" for one in said.times)
+    assert said.log_entries
+    assert len(said.places) == 2
+    assert not [one for one in build.missing if "verified time" in one]
+    told = " ".join(page_to_text(shown).split())
+    assert (
+        f"confirmed with identity {IDENTITY}, issued by {ISSUER}, at {said.times[0].time} ({said.times[0].source} "
+        in told
+    )
