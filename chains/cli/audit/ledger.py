@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+from chains.assembly.stores import open_url, store_options
 from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.assembly.workspace import load_settings
 from chains.audit.ledger.checkpoint import LARGEST as LARGEST_CHECKPOINT
@@ -18,6 +19,7 @@ from chains.audit.ledger.proof import make_proof, verify_proof
 from chains.audit.ledger.read import walk_ledger
 from chains.audit.ledger.replay import ONE_DAY
 from chains.audit.ledger.state import Finding, LedgerDay, LedgerState
+from chains.audit.ledger.stored import compare_stored
 from chains.audit.ledger.walk import LogWalk, Trusted
 from chains.cli.arguments import (
     FAILURE,
@@ -36,9 +38,11 @@ from chains.cli.commands import Command, Group
 from chains.cli.tables import write_table
 from chains.documents.load import read_bytes
 from chains.errors import UsageError
+from chains.loop import carry_out
 from chains.terminal import say, write_document, write_json, write_line
 from chains.text import count, rfc3339
 from signers.keys.keyset import KeyStatus
+from storage.open import STORES
 
 UNDECIDED = 4
 GRACE = timedelta(hours=1)
@@ -57,7 +61,7 @@ def _verify(options: Options) -> int:
     state, walks = walk_ledger(path, trusted)
     problems = [
         *state.problems,
-        *(one for place in options.against for one in _against(place, walks, trusted)),
+        *(one for place in options.against for one in _against(place, walks, trusted, options)),
     ]
     behind = [day for day in state.days if not day.is_closed and _is_late(day, trusted.now)]
     is_short = _is_short(state, options.until)
@@ -122,9 +126,25 @@ def _verify_proof(path: Path, options: Options, trusted: Trusted) -> int:
     return OK
 
 
-def _against(place: str, walks: Sequence[LogWalk], trusted: Trusted) -> Iterator[Finding]:
-    """Compare the logs with another copy, or a checkpoint kept elsewhere."""
+def _is_store(place: str) -> bool:
+    scheme, colon, _ = place.partition(":")
+    return bool(colon) and scheme in STORES
+
+
+def _against_store(url: str, walks: Sequence[LogWalk], options: Options) -> list[Finding]:
+    async def run() -> list[Finding]:
+        async with open_url(url, store_options(load_settings(options.config).config)) as store:
+            return [one for walk in walks for one in await compare_stored(walk, store)]
+
+    return carry_out(run())
+
+
+def _against(place: str, walks: Sequence[LogWalk], trusted: Trusted, options: Options) -> Iterator[Finding]:
+    """Compare the logs with another copy, a checkpoint kept elsewhere, or the statements in a store."""
     path = Path(place)
+    if _is_store(place):
+        yield from _against_store(place, walks, options)
+        return
     if path.is_file():
         note = read_bytes(path, LARGEST_CHECKPOINT)
         origin = note.partition(b"\n")[0].decode(errors="replace")
@@ -305,8 +325,8 @@ ledger = Group(
                 _root(),
                 Option(
                     "--against",
-                    "another copy of the ledger, or a checkpoint that was kept elsewhere; may be repeated",
-                    metavar="FOLDER|CHECKPOINT",
+                    "another copy of the ledger, an older checkpoint, or a store; may be repeated",
+                    metavar="FOLDER|CHECKPOINT|URL",
                     twin="CHAINS_LEDGER_AGAINST",
                     repeatable=True,
                     type=FILE,

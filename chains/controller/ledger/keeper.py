@@ -10,26 +10,25 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
-from uuid import UUID
 
 import orjson
 
 from chains.assembly.ledger import LedgerParts
-from chains.audit.ledger.close import close_day, due_days, read_bundle
+from chains.audit.ledger.close import close_day, due_days
 from chains.audit.ledger.entries import Configured, Entry, Keys, fit
 from chains.audit.ledger.errors import LedgerError
-from chains.audit.ledger.folder import BUNDLE, STORED, LogFolder
+from chains.audit.ledger.folder import STORED, LogFolder
 from chains.audit.ledger.replay import ONE_DAY
-from chains.audit.ledger.statement import PREDICATE, DayStatement
+from chains.audit.ledger.statement import DayStatement
+from chains.audit.ledger.stored import record_of
 from chains.audit.ledger.writer import now
 from chains.controller.flow import FlowInForce
 from chains.controller.ledger.ledger import Ledger
 from chains.controller.ledger.recorder import Place, Recorder
-from chains.statements.statement import parse_statement
 from signers.errors import SignerError
 from storage.durable import replace_file
 from storage.errors import StoreError
-from storage.record import IN_TOTO_PAYLOAD_TYPE, Origin, Receipt, Record, Subject
+from storage.record import Receipt
 
 INTERVAL = 30.0
 """Seconds between two looks at what is due."""
@@ -164,28 +163,6 @@ class Keeper:
         if self._told != reason:
             _log.error(what, extra={"reason": reason})
         self._told = reason
-
-
-def record_of(log: LogFolder, day: date) -> Record:
-    """Return the statement of a closed day as stores take it. Raises :class:`LedgerError`.
-
-    The record names the log's last part as its namespace, and has a UID that is made of log and day.
-    """
-    bundle, statement = read_bundle(log, day)
-    payload = bundle.envelope.payload
-    name = hashlib.sha256(f"{statement.log}\n{day.isoformat()}".encode()).digest()[:16]
-    origin = Origin("ledger", statement.log.rpartition("/")[2], day.isoformat(), str(UUID(bytes=name)))
-    subjects = tuple(Subject(one.name, one.digest or {}) for one in parse_statement(payload).subjects)
-    return Record(
-        origin,
-        subjects,
-        payload,
-        IN_TOTO_PAYLOAD_TYPE,
-        PREDICATE,
-        log.read(day, BUNDLE),
-        bundle.envelope.to_bytes(),
-        created=f"{day.isoformat()}T23:59:59Z",
-    )
 
 
 def _close_day(log: LogFolder, day: date, parts: LedgerParts, at: datetime) -> DayStatement:

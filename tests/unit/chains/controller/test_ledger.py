@@ -15,10 +15,11 @@ from chains.attest.stores import Entry, EntryState
 from chains.audit.ledger.entries import Configured, EntryKind, parse_entry, write_entry
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.read import read_ledger
+from chains.audit.ledger.stored import record_of
 from chains.audit.ledger.writer import LogWriter, now
 from chains.config.ledger import LedgerSettings
 from chains.controller.ledger.facts import decision, found_mark
-from chains.controller.ledger.keeper import Keeper, record_of
+from chains.controller.ledger.keeper import Keeper
 from chains.controller.ledger.ledger import Ledger
 from chains.controller.ledger.recorder import Place, Recorder
 from chains.tekton.runs import Job

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 
 import pytest
 
+from chains.audit.ledger.close import close_day
 from chains.audit.ledger.entries import Configured, EntryKind, GapEntry, RunEntry
+from chains.audit.ledger.folder import LogFolder
+from chains.audit.ledger.stored import record_of
 from chains.audit.ledger.writer import LogWriter
 from chains.cli.main import run as chains
 from chains.text import plain
-from tests.unit.chains.audit.ledger.made import ORIGIN, Clock, four_days, run, sealer_of, seen
+from storage.base import StoreOptions
+from storage.open import open_store
+from tests.unit.chains.audit.ledger.made import LATER, ORIGIN, Clock, four_days, run, sealer_of, seen
 
 UID = run(0).uid
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\r\nchains: VERIFIED\u202e\u2066\u200b\u2028\u2029\ufeff\u0085"
@@ -130,6 +136,46 @@ def test_a_copy_and_a_checkpoint_from_elsewhere_show_a_cut_end(call, tmp_path, o
     assert code == 1
     assert "truncated" in out
     assert "its end was cut off" in out
+
+
+def test_a_store_with_the_statements_shows_a_cut_end_another_history_and_what_it_lacks(call, tmp_path):
+    log = LogFolder(tmp_path / "ledger" / "share-0-of-1")
+    (log.path / "2025-11-30.jsonl").unlink()
+    days = log.days()
+
+    async def put(url, day):
+        async with open_store(url, StoreOptions()) as store:
+            assert not (await store.put(record_of(log, day))).failures
+
+    for day in days:
+        asyncio.run(put("file:store", day))
+    words = (
+        "ledger",
+        "verify",
+        "ledger",
+        "--key",
+        "ledger.pub",
+        "--against",
+        "file:store",
+        "--output",
+        "json",
+    )
+
+    def codes():
+        code, out, _ = call(*words)
+        return code, [(one["code"], one["day"]) for one in json.loads(out)["problems"]]
+
+    assert codes() == (0, [])
+    # the last day signed again, with the ledger's own key
+    (log.path / "2025-11-29.bundle.json").unlink()
+    close_day(log, days[-1], sealer_of(tmp_path), LATER)
+    assert codes() == (1, [("fork", "2025-11-29")])
+    for path in log.path.glob("2025-11-29*"):
+        path.unlink()
+    assert codes() == (1, [("truncated", "2025-11-29")])
+    shutil.rmtree("store")
+    asyncio.run(put("file:store", days[0]))
+    assert codes() == (1, [("not-stored", "2025-11-27"), ("not-stored", "2025-11-28")])
 
 
 def test_what_has_nothing_to_do_with_the_ledger_is_wrong_usage(call, tmp_path):
