@@ -7,6 +7,7 @@ from typing import Any
 
 from chains.inspection.contents import Inspector
 from chains.inspection.page import Page, page_of
+from chains.revocation.revocations import Revocations
 from chains.statements.statement import SLSA_V02, STATEMENT_V01
 from storage.base import Store
 from storage.record import Evidence
@@ -78,13 +79,17 @@ def github_v02() -> Json:
     }
 
 
-def page(*held: Evidence | Store, trusts: bool = True, **more: Json) -> Page:
+def page(
+    *held: Evidence | Store, trusts: bool = True, revocations: Revocations | None = None, **more: Json
+) -> Page:
     """Return the page about the image of :mod:`tests.faults.verify.forge`."""
     stores = [one for one in held if isinstance(one, Store)]
     pieces = [one for one in held if isinstance(one, Evidence)]
     if pieces or not stores:
         stores = [Shelf(*pieces), *stores]
-    inspector = Inspector(criteria(**more) if trusts else None, stores=stores, clock=lambda: NOW)
+    inspector = Inspector(
+        criteria(**more) if trusts else None, stores=stores, clock=lambda: NOW, revocations=revocations
+    )
     found = asyncio.run(inspector.digest(DIGEST, IMAGE, ref=f"{IMAGE}@{DIGEST}"))
     return page_of(found, inspector.contents(found))
 

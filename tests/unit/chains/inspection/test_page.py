@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -12,11 +13,13 @@ from chains.inspection.contents import Inspector
 from chains.inspection.named_run import RunNamed
 from chains.inspection.page import SCHEMA, Page, page_of
 from chains.inspection.page_text import page_to_text
+from chains.revocation.revocations import Revocations
 from chains.statements.statement import SCAI, SLSA_V1
 from chains.statements.vsa import VSA
 from chains.text import to_json
 from chains.verify.search import Search
 from chains.verify.verdict import Target
+from signers.keys.keyset import ListedKey
 from storage.record import SkipKind, Skipped
 from tests.faults.verify.forge import (
     BUILDER,
@@ -45,6 +48,7 @@ from tests.faults.verify.sigstore import IDENTITY, ISSUER, by_identity, golden
 from tests.faults.verify.sigstore import NOW as GOLDEN_NOW
 from tests.unit.chains.inspection.made import COMMIT, REPOSITORY, file_page, github_v02, github_v1, page
 from tests.unit.chains.lineage.test_forms import HOSTILE, hostile
+from tests.unit.chains.revocation.made import revoked
 
 
 def report(uid: str = "uid-1", level: str = "enforced", snapshot: str = "5" * 64) -> object:
@@ -133,6 +137,28 @@ def test_good_evidence_beside_forged_evidence_is_not_shown() -> None:
     assert found.verdict == "FAILED"
     assert found.builds == ()
     assert "it passed every check, but the verdict is not VERIFIED" in [one.detail for one in found.not_used]
+
+
+def test_what_a_revocation_list_takes_away_is_not_shown() -> None:
+    both = [public(), public("second")]
+    held = form_a(provenance()), form_a(report(), signer("second"))
+    assert len(page(*held, keys=both).builds) == 2
+    (build,) = page(*held, keys=both, revocations=revoked({"key": public("second").keyid})).builds
+    assert build.facts.hermetic_level == ""
+    gone = page(*held, keys=both, revocations=revoked({"key": public().keyid}))
+    assert (gone.verdict, gone.builds) == ("FAILED", ())
+    unusable = page(*held, keys=both, revocations=Revocations(problems=("list x: is away",)))
+    assert (unusable.verdict, unusable.exit_code, unusable.builds) == ("INDETERMINATE", 4, ())
+
+
+def test_a_key_outside_of_its_window_is_not_shown() -> None:
+    ended = ListedKey(public("second"), not_after=NOW - timedelta(days=1))
+    windows = {ended.key.keyid: ended}
+    held = form_a(provenance()), form_a(report(), signer("second"))
+    found = page(*held, keys=[public(), public("second")], windows=windows)
+    (build,) = found.builds
+    assert build.facts.hermetic_level == ""
+    assert len(found.not_used) == 1
 
 
 def test_evidence_of_a_stranger_beside_ours_is_listed_with_the_reason() -> None:
