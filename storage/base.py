@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
@@ -178,6 +178,15 @@ class Store(ABC):
         uids = [run.origin.uid async for run in self.list_runs()]
         async for part in read_each(uids, self.find_run):
             yield part
+
+    def scan_new(self, is_known: Callable[[str], bool]) -> AsyncIterator[Part]:
+        """Yield all evidence as :meth:`scan` does, as far as the caller does not know it.
+
+        ``is_known`` says of a location whether everything there was read before. Only a store that can tell
+        without reading that nothing at a location has changed leaves it out; the part is then empty.
+        """
+        del is_known
+        return self.scan()
 
     async def flush(self) -> None:  # noqa: B027 - most stores have nothing to flush
         """Make every record put so far findable.

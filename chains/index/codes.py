@@ -15,6 +15,8 @@ from typing import Final
 SCHEMA: Final = 1
 """Raised with every change of a table, of a code below or of what fills a column. An index with another
 number is built anew."""
+SIGNATURE: Final = "#sha256:"
+"""What precedes the digest of the signature in the place of an image signature."""
 SHORTEST_PREFIX: Final = 12
 """Hex digits from which a digest is searched by its beginning."""
 LONGEST_TEXT: Final = 2000
@@ -28,7 +30,9 @@ _LONGEST_BEGINNING: Final = LONGEST_TEXT - len("…".encode()) - _END
 _REFUSED = re.compile("[\x00\\\\\ud800-\udfff]")
 _WRITTEN = re.compile(r"\\(u[0-9a-f]{4}|\\)")
 _TEXT: Final = b"text:"
-_SHA256_AT_END = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
+_SHA256_AT_END = re.compile(r"([0-9a-f]{64})(?:#sha256:([0-9a-f]{64}))?\Z", re.ASCII)
+_HEX_DIGITS: Final = 64
+"""Of a SHA-256."""
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 
 
@@ -207,11 +211,14 @@ def uid_text(uid: bytes) -> str:
 def place_parts(location: str, digest: bytes) -> tuple[str, bytes]:
     """Return a place as a beginning that many share and an end. ``digest`` is that of the evidence.
 
-    Most places end with a SHA-256, often that of the evidence itself: its end is then empty.
+    Most places end with a SHA-256, often that of the evidence itself: its end is then empty. Those of image
+    signatures end with that of the signature, after :data:`SIGNATURE`.
     """
-    if _SHA256_AT_END.search(location):
-        end = bytes.fromhex(location[-64:])
-        return location[:-64], b"" if end == digest else end
+    if match := _SHA256_AT_END.search(location):
+        end = bytes.fromhex(match[1])
+        if match[2]:
+            return location[: match.start()], end + bytes.fromhex(match[2])
+        return location[: match.start()], b"" if end == digest else end
     folder, slash, name = location.rpartition("/")
     return folder + slash, _TEXT + clean(name).encode()
 
@@ -220,4 +227,6 @@ def place(folder: str, end: bytes, digest: bytes) -> str:
     """Return the place that :func:`place_parts` was given; ``folder`` is a term's text."""
     if end.startswith(_TEXT):
         return original(folder) + original(end.removeprefix(_TEXT).decode(errors="replace"))
-    return original(folder) + (end or digest).hex()
+    shown = (end or digest).hex()
+    signature = SIGNATURE + shown[_HEX_DIGITS:] if shown[_HEX_DIGITS:] else ""
+    return original(folder) + shown[:_HEX_DIGITS] + signature

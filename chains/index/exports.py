@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -30,8 +30,9 @@ class Export:
         self.url = url
         self._path = Path(url.removeprefix(SCHEME)) / BUNDLES
 
-    async def scan(self) -> AsyncIterator[Part]:
-        """Yield the bundles, one a part. Raises :class:`StoreError`."""
+    async def scan_new(self, is_known: Callable[[str], bool]) -> AsyncIterator[Part]:
+        """Yield all bundles, one a part. Raises :class:`StoreError`."""
+        del is_known
         try:
             total = await asyncio.to_thread(self._count)
             with self._path.open("rb") as file:

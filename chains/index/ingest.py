@@ -75,8 +75,8 @@ class Source(Protocol):
     url: str
     unseen: str
 
-    def scan(self) -> AsyncIterator[Part]:
-        """Yield all evidence in parts. Raises :class:`StoreError`."""
+    def scan_new(self, is_known: Callable[[str], bool]) -> AsyncIterator[Part]:
+        """Yield what is not known, in parts; see :meth:`storage.base.Store.scan_new`."""
 
 
 async def ingest(
@@ -103,12 +103,19 @@ class _Scan:
         self._store, self._target, self._trust, self._now = store, target, trust, now
         self._ingested = ingested
         self._number = target.write(lambda writer: writer.store(without_credentials(store.url)))
+        self._whole = target.write(lambda writer: writer.whole(self._number))
         self._total = self._read = 0
 
+    def _is_whole(self, location: str) -> bool:
+        return self._whole.has(
+            location, lambda number, folder: self._target.write(lambda writer: writer.ends(number, folder))
+        )
+
     async def run(self, advance: Advance) -> None:
+        """Read all that is new."""
         batch = _Batch()
         try:
-            async for part in self._store.scan():
+            async for part in self._store.scan_new(self._is_whole):
                 is_bad = batch.add(part)
                 self._total, self._read = part.total, self._read + 1
                 advance(self._store.url, part.total, is_bad)

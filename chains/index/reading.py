@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from chains.errors import EvidenceError
-from chains.index.codes import Verdict
+from chains.index.codes import SIGNATURE, Verdict
 from chains.index.run_facts import Provenance, Report, read_provenance, read_report, seconds_of
 from chains.lineage.signing import read_signed
 from chains.lineage.statement_facts import Facts, Product, moment_of, read_facts
@@ -244,7 +244,7 @@ def place_of(evidence: Evidence) -> Place:
     """
     location = evidence.location
     if evidence.signature:
-        location += f"#sha256:{hashlib.sha256(evidence.signature).hexdigest()}"
+        location += f"{SIGNATURE}{hashlib.sha256(evidence.signature).hexdigest()}"
     return Place(bytes.fromhex(evidence.digest.removeprefix("sha256:")), location, evidence.format)
 
 

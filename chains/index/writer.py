@@ -6,7 +6,7 @@ Writing the same entries twice changes nothing, so that a transaction whose end 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,9 @@ _ROLES = {
     InputRole.DEPENDENCY: Role.DEPENDENCY,
 }
 _DAY = 86400
+_DIGEST = 32
+_DIGESTS = (_DIGEST, 2 * _DIGEST)
+"""Bytes of a digest, and of one with that of a signature behind it."""
 _COUNT = text(
     "INSERT INTO day (namespace, day, predicate, level, verdict, n) "
     "VALUES (:namespace, :day, :predicate, :level, :verdict, :n) "
@@ -75,6 +78,34 @@ class Written:
     """What one transaction added: statements that were new, by verdict."""
 
     new: Counter[Verdict]
+
+
+class WholePlaces:
+    """The places of a store whose evidence is in the index, all of it: places that end with a digest.
+
+    What was read together was written together. 32 bytes stay in memory for each place.
+    """
+
+    def __init__(self, number: int, unread: set[str]) -> None:
+        self._number, self._unread = number, unread
+        self._ends: dict[str, bytes] = {}
+
+    def has(self, location: str, load: Callable[[int, str], bytes]) -> bool:
+        """Return whether this is one of them; ``load`` gets the ends of the places with a beginning."""
+        folder, end = place_parts(location, b"")
+        if len(end) != _DIGEST or clean(location) in self._unread:
+            return False
+        if folder not in self._ends:
+            self._ends[folder] = load(self._number, folder)
+        ends = self._ends[folder]
+        low, high = 0, len(ends) // _DIGEST
+        while low < high:
+            middle = (low + high) // 2
+            at = ends[middle * _DIGEST : (middle + 1) * _DIGEST]
+            if at == end:
+                return True
+            low, high = (middle + 1, high) if at < end else (low, middle)
+        return False
 
 
 class Writer:
@@ -114,6 +145,28 @@ class Writer:
                     if at is not None:
                         found.add(at)
         return found
+
+    def whole(self, number: int) -> WholePlaces:
+        """Return the places of a store about which nothing is left to read."""
+        with self._connection.begin():
+            asked = select(unread.c.location).where(unread.c.store == number)
+            return WholePlaces(number, set(self._connection.execute(asked).scalars()))
+
+    def ends(self, number: int, folder: str) -> bytes:
+        """Return the digests with which the places of a store below a beginning end, in order."""
+        word = self._ids.known(What.PLACE, folder)
+        found = bytearray()
+        asked = (
+            select(location.c.end)
+            .where(location.c.store == number, location.c.folder == word)
+            .distinct()
+            .order_by(location.c.end)
+        )
+        with self._connection.begin():
+            for (end,) in self._connection.execute(asked.execution_options(yield_per=10_000)):
+                if len(end) in _DIGESTS:
+                    found += bytes(end)[:_DIGEST]
+        return bytes(found)
 
     def write(
         self, number: int, entries: Sequence[Entry], skipped: Sequence[Unread], checked: int, far: Progress

@@ -95,12 +95,17 @@ def _held(entry: Mapping[str, Any], blobs: Blobs) -> tuple[list[Contents], list[
 def _contents(blobs: Blobs, entry: Mapping[str, Any], subject: str) -> Contents:
     """Return the evidence in the manifest of an index entry."""
     digest = str(entry.get("digest"))[:100]
-    location = f"{blobs.root}@{digest}"
+    location = place_of(blobs, entry)
     try:
         data = blobs.read(digest, MANIFEST_LIMIT)
     except BadContent as exc:
         return Contents(skipped=(Skipped(location, digest, str(exc)),))
     return blobs.manifests.read(data, SOURCE, location, digest, subject)
+
+
+def place_of(blobs: Blobs, entry: Mapping[str, Any]) -> str:
+    """Return where the evidence of an index entry lies: the layout, and the digest of the manifest."""
+    return f"{blobs.root}@{str(entry.get('digest'))[:100]}"
 
 
 def _listed(blobs: Blobs, entry: Mapping[str, Any]) -> tuple[tuple[Entry, ...], list[Skipped]]:

@@ -17,12 +17,13 @@ Blobs from 1 MiB, flushes, and searches that are not small run in threads (``sea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TypeVar
 
 import orjson
 
+from storage import lean_json
 from storage.base import FORM_A, FORM_B, Store, StoreOptions, checked_format
 from storage.errors import BadContent, StoreError, StoreRejected, StoreUnavailable
 from storage.formats.digest import is_sha256, sha256_aside
@@ -40,7 +41,7 @@ from storage.formats.manifests import (
 )
 from storage.layout.blobs import Blobs
 from storage.layout.commit import TAG, Batch, commit, tagged
-from storage.layout.find import find_digest, find_run, list_runs, read_some
+from storage.layout.find import find_digest, find_run, list_runs, place_of, read_some
 from storage.layout.index import Index, IndexFile
 from storage.layout.lookup import SUBJECT
 from storage.layout.searches import Question, Searches
@@ -114,12 +115,26 @@ class LayoutStore(Store):
 
         A part is an entry of the index, or several small ones.
         """
+        async for part in self.scan_new(lambda _: False):
+            yield part
+
+    async def scan_new(self, is_known: Callable[[str], bool]) -> AsyncIterator[Part]:
+        """Yield what is not known; see :meth:`Store.scan_new`.
+
+        An entry names a manifest by its digest, and the manifest names all of its evidence by theirs.
+        """
         entries = await self._look(lambda index, _: list(index.entries.values()))
+        total = len(entries)
+        new = await asyncio.to_thread(
+            lambda: [raw for raw in entries if not is_known(place_of(self._blobs, lean_json.loads(raw)))]
+        )
+        for _ in range(total - len(new)):
+            yield Part(Findings(), total)
         done = 0
-        while done < len(entries):
-            parts = await asyncio.to_thread(read_some, entries, done, self._blobs)
+        while done < len(new):
+            parts = await asyncio.to_thread(read_some, new, done, self._blobs)
             for findings in parts:
-                yield Part(findings, len(entries))
+                yield Part(findings, total)
             done += len(parts)
 
     async def flush(self) -> None:

@@ -582,7 +582,38 @@ def test_what_the_flow_stores_is_indexed_from_every_store(
     assert run["created"] == (1794992340 if name == "s3" else None)
     assert {one["name"] for one in rows(place, "subject")} == {image.partition("@")[0]}
     again = updated(place, trusted, read)
-    assert (again.pieces, again.known, again.new) == (ingested.pieces, ingested.pieces, {})
+    assert (again.known, again.new) == (again.pieces, {})
+    # a layout says by digests that nothing has changed, so that nothing is read
+    assert again.pieces == (0 if name == "layout" else ingested.pieces)
+    assert [(one["parts"], one["read"]) for one in rows(place, "store")] == [
+        (one["parts"], one["parts"]) for one in rows(place, "store")
+    ]
+    attest(tmp_path, write, run_of("again", image))
+    assert updated(place, trusted, read).new[Verdict.VERIFIED] >= 2
+    after = content(place)
+    built(place, trusted, read)
+    for table in ("attestation", "run", "subject", "material", "named", "day"):
+        assert content(place)[table] == after[table]
+
+
+def test_what_could_not_be_read_in_a_layout_is_read_again(tmp_path: Path) -> None:
+    write_key_pair(tmp_path / "signing.key", generate_key("ecdsa-p256"))
+    layout = f"oci-layout:{tmp_path / 'layout'}"
+    attest(tmp_path, layout, run_of("app", "registry.example.com/shop/app"))
+    trusted = Trust(Criteria(keys=load_public_keys((tmp_path / "signing.pub").read_bytes())), {}, {})
+    fresh, place = file_at(tmp_path / "fresh.db"), file_at(tmp_path / "index.db")
+    built(fresh, trusted, layout)
+    blobs = {bytes(one["digest"]).hex() for one in rows(fresh, "location")}
+    blob = next(path for path in (tmp_path / "layout" / "blobs" / "sha256").iterdir() if path.name in blobs)
+    kept = blob.read_bytes()
+    blob.write_bytes(b"changed")
+    assert built(place, trusted, layout).unread >= 1
+    assert updated(place, trusted, layout).unread >= 1
+    blob.write_bytes(kept)
+    assert updated(place, trusted, layout, now=LATER).unread == 0
+    assert rows(place, "unread") == []
+    assert content(place)["location"] == content(fresh)["location"]
+    assert {one["verdict"] for one in rows(place, "attestation")} == {Verdict.VERIFIED}
 
 
 def _store(

@@ -94,6 +94,14 @@ def test_a_place_is_read_back_as_it_was(location: str) -> None:
     assert place(clean(folder), end, digest) == location
 
 
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
+def test_the_place_of_an_image_signature_has_two_digests(manifest: bytes, signature: bytes) -> None:
+    location = f"layout@sha256:{manifest.hex()}#sha256:{signature.hex()}"
+    folder, end = place_parts(location, manifest)
+    assert (folder, end) == ("layout@sha256:", manifest + signature)
+    assert place(folder, end, b"") == location
+
+
 def test_a_place_that_ends_with_the_digest_of_the_evidence_has_no_end_of_its_own() -> None:
     digest = b"\x17" * 32
     assert place_parts(f"registry.example/shop@sha256:{digest.hex()}", digest) == (
