@@ -50,7 +50,7 @@ closed while a request is on its way fails the request."""
 _CLUSTER_SECONDS = 5.0
 _LIST_SECONDS = 30.0
 _DRAIN_SECONDS = 25.0
-_SECRETS = 100
+_SECRETS = 50
 """Secrets and service accounts per second that are read for the credentials of pods."""
 _log = logging.getLogger("chains.admission")
 

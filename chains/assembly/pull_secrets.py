@@ -14,9 +14,11 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import islice
+from typing import Any
 
 from cachetools import TTLCache
 
@@ -34,17 +36,21 @@ from chains.tekton.workloads import MOST_PULL_SECRETS, Puller
 from chains.text import told
 from storage.formats.reference import Repository
 from storage.limits.single_flight import InFlight
-from storage.oci.docker_config import Credential, matching_entries
+from storage.oci.docker_config import Credential, matching_entries, registry_of
 from storage.oci.tokens import Keychain
 
 SECONDS = 5.0
 """For how long a Secret is kept, or that there is none, and again what was chosen from it."""
 MOST_KEPT = 32 << 20
 """Characters of Secrets that are kept."""
+MOST_FOUND = 64
+"""Pods and repositories of one namespace that credentials are being looked for."""
 MOST_READ, MOST_OF_NAMESPACE, AT_ONCE = 256, 32, 16
 """Objects that are read or wait for it, those of one namespace, and those read at the same time."""
-MOST_TRIED = 10
-"""Credentials that are tried for one image."""
+MOST_ENTRIES, MOST_GLOBS, _MOST_WILD = 200, 5, 8
+"""Entries of one Secret that are read, those with globs among them, and signs of a glob in one."""
+MOST_COMPARED, MOST_TRIED = 40, 10
+"""Entries of all Secrets that are compared with an image's repository, and credentials that are tried."""
 LONGEST = 16 * 1024
 """Characters of a credential. Servers of HTTP refuse longer headers."""
 _MOST_MATCHES = 8 << 20
@@ -102,7 +108,9 @@ class PullSecrets:
         )
         self._reads: InFlight[tuple[str, str, str], _Found] = InFlight()
         self._of_namespace: Counter[str] = Counter()
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._finding: InFlight[tuple[Puller, Repository], Pulled | None] = InFlight()
+        self._finders: Counter[str] = Counter()
+        self._places, self._comparing = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(1)
         self._told: TTLCache[tuple[str, str], bool] = TTLCache(_MOST_TOLD, _TELL_SECONDS, clock)
 
     async def find(self, puller: Puller, repository: Repository) -> Pulled | None:
@@ -110,8 +118,23 @@ class PullSecrets:
 
         Never raises for what the cluster holds or answers.
         """
-        if (puller, repository) in self._matches:
-            return self._matches[puller, repository]
+        key = (puller, repository)
+        if key in self._matches:
+            return self._matches[key]
+        if key not in self._finding:
+            if self._finders[puller.namespace] >= MOST_FOUND:
+                self._count(Outcome.LEFT_OUT)
+                return None
+            self._finders[puller.namespace] += 1
+        return await self._finding.run(key, lambda: self._found(puller, repository))
+
+    async def _found(self, puller: Puller, repository: Repository) -> Pulled | None:
+        try:
+            return await self._compared(puller, repository)
+        finally:
+            _less(self._finders, puller.namespace)
+
+    async def _compared(self, puller: Puller, repository: Repository) -> Pulled | None:
         names = puller.secrets
         seen: list[_Found] = []
         if puller.account:
@@ -120,15 +143,11 @@ class PullSecrets:
             seen.append(account)
         unique = dict.fromkeys(names[:MOST_PULL_SECRETS])
         found = await asyncio.gather(*(self._object(puller.namespace, "secrets", name) for name in unique))
-        chosen: dict[tuple[str, str, str, str], Credential] = {}
-        for secret in found:
-            if isinstance(secret, RegistrySecret):
-                for one in matching_entries(secret.auths, repository, ""):
-                    if not one.unusable and _length(one) <= LONGEST and len(chosen) < MOST_TRIED:
-                        chosen.setdefault(_content(one), one)
-        credentials = [
-            replace(one, source=f"pull secret {number}") for number, one in enumerate(chosen.values(), 1)
-        ]
+        async with self._comparing:
+            # a pod may name a thousand repositories: what is compared for all of them is no work at one go
+            await asyncio.sleep(0)
+            chosen = _chosen([one for one in found if isinstance(one, _Entries)], repository)
+        credentials = [replace(one, source=f"pull secret {number}") for number, one in enumerate(chosen, 1)]
         pulled = None
         if credentials:
             keychain = PullKeychain(repository, credentials, self._own)
@@ -162,10 +181,11 @@ class PullSecrets:
             async with self._places:
                 found = await self._got(namespace, plural, name)
         finally:
-            self._of_namespace[namespace] -= 1
-            if not self._of_namespace[namespace]:
-                del self._of_namespace[namespace]
-        if isinstance(found, Credential):
+            _less(self._of_namespace, namespace)
+        if isinstance(found, _Entries) and found.left_out:
+            why = f"{found.left_out} of its entries are left out: too many, or globs of too many signs"
+            self._told_about(key, Credential("", unusable=why), Outcome.LEFT_OUT)
+        elif isinstance(found, Credential):
             self._told_about(key, found, Outcome.FORBIDDEN if found.unusable == _GRANT else Outcome.UNUSABLE)
         else:
             self._count(Outcome.READ)
@@ -175,7 +195,8 @@ class PullSecrets:
 
     async def _got(self, namespace: str, plural: str, name: str) -> _Found:
         if plural == "secrets":
-            return await read_secret(self._cluster, namespace, name, "", _GRANT)
+            found = await read_secret(self._cluster, namespace, name, "", _GRANT)
+            return _Entries.of(found) if isinstance(found, RegistrySecret) else found
         try:
             raw = await read_object(self._cluster, namespace, plural, name)
         except (ClusterError, ValueError) as error:
@@ -219,12 +240,58 @@ class PullKeychain:
         return [*self._credentials, *await own_candidates(self._own, repository, _OWN, again=again)]
 
 
-_Found = RegistrySecret | Credential | tuple[str, ...]
-"""A Secret, the names that an account has, or why there is neither."""
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """The entries of a Secret by the registry that they name, and those with globs."""
+
+    by_registry: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    globs: Mapping[str, Any] = field(repr=False)
+    left_out: int
+    size: int
+
+    @classmethod
+    def of(cls, secret: RegistrySecret) -> _Entries:
+        by_registry: dict[str, dict[str, Any]] = {}
+        globs: dict[str, Any] = {}
+        taken = 0
+        for key, entry in islice(secret.auths.items(), MOST_ENTRIES):
+            registry = registry_of(key)
+            if registry:
+                by_registry.setdefault(registry, {})[key] = entry
+            elif len(globs) < MOST_GLOBS and sum(key.count(sign) for sign in "*?[") <= _MOST_WILD:
+                globs[key] = entry
+            else:
+                continue
+            taken += 1
+        return cls(by_registry, globs, len(secret.auths) - taken, secret.size)
+
+
+_Found = _Entries | Credential | tuple[str, ...]
+"""The entries of a Secret, the names that an account has, or why there is neither."""
+
+
+def _chosen(secrets: Sequence[_Entries], repository: Repository) -> list[Credential]:
+    """Return the usable credentials for a repository, each once, in the order in which to try them."""
+    chosen: dict[tuple[str, str, str, str], Credential] = {}
+    left = MOST_COMPARED
+    for secret in secrets:
+        own = secret.by_registry.get(registry_of(repository.registry), {})
+        compared = dict(islice({**own, **secret.globs}.items(), left))
+        left -= len(compared)
+        for one in matching_entries(compared, repository, ""):
+            if not one.unusable and _length(one) <= LONGEST and len(chosen) < MOST_TRIED:
+                chosen.setdefault(_content(one), one)
+    return list(chosen.values())
 
 
 def _size(found: _Found) -> int:
-    return _OVERHEAD + (found.size if isinstance(found, RegistrySecret) else 0)
+    return _OVERHEAD + (found.size if isinstance(found, _Entries) else 0)
+
+
+def _less(counter: Counter[str], name: str) -> None:
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]
 
 
 def _content(one: Credential) -> tuple[str, str, str, str]:

@@ -286,6 +286,11 @@ def matching_entries(auths: Mapping[str, Any], repository: Repository, source: s
     return credentials
 
 
+def registry_of(key: str) -> str:
+    """Return the registry that a key of a Secret, or a repository's registry, names; empty for a glob."""
+    return "" if not _GLOB.isdisjoint(key) else _bare(key).partition("/")[0]
+
+
 def _globs(pattern: str, repository: Repository) -> bool:
     """Whether a key with globs matches a repository."""
     host, _, folder = pattern.partition("/")

@@ -11,7 +11,7 @@ import pytest
 
 from chains.admission import answers as module
 from chains.admission.answers import NEGATIVE_SECONDS, PRIVATE_SECONDS, Answers
-from chains.admission.judge import TAG_SECONDS, Tags
+from chains.admission.judge import TAG_SECONDS, Judge, Tags
 from chains.admission.policies import PolicySet
 from chains.admission.ruling import Ruling
 from chains.assembly.pull_secrets import Pulled, PullKeychain
@@ -251,3 +251,31 @@ def test_a_tag_is_away_only_by_the_servers_own_credentials() -> None:
     assert resolved({"": REFUSED, "alice": AWAY}, [ALICE])[0] == [StoreRejected]
     found, _, secrets = resolved({"": AWAY, "alice": DIGEST}, [ALICE])
     assert (found, secrets) == ([StoreUnavailable], [])
+
+
+def test_secrets_that_are_not_read_in_time_leave_the_image_undecided_and_the_tag_as_it_is() -> None:
+    class Silent(Secrets):
+        async def find(self, puller: Puller, repository: Repository) -> Pulled | None:
+            await asyncio.Event().wait()
+            return None
+
+    asked, secrets = Asked({"": REFUSED}), Silent()
+    asked.answers._secrets = secrets  # type: ignore[assignment]
+    resolver = Resolver({"": REFUSED})
+    tags = Tags(resolver, secrets, resolver.with_keychain)  # type: ignore[arg-type]
+    judge = Judge(asked.answers, tags)
+
+    async def run() -> list[Ruling]:
+        deadline = asyncio.get_running_loop().time() + 0.05
+        rules = [
+            judge.rule(
+                asked.policies, text, "container c", None, is_pod=False, deadline=deadline, puller=ALICE
+            )
+            for text in (REF, REF.partition("@")[0] + ":1")
+        ]
+        return [one.ruling for one in await asyncio.gather(*rules)]
+
+    found = asyncio.run(run())
+    assert [(one.decision, one.verdict) for one in found] == [(Decision.DENY, "INDETERMINATE")] * 2
+    assert found[0].actual.endswith("the evidence was not found in time")
+    assert found[1].actual == "the registry did not answer in time"

@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from chains.assembly import pull_secrets as module
-from chains.assembly.pull_secrets import MOST_OF_NAMESPACE, MOST_TRIED, SECONDS, Outcome, PullSecrets
+from chains.assembly.pull_secrets import (
+    MOST_COMPARED,
+    MOST_ENTRIES,
+    MOST_FOUND,
+    MOST_OF_NAMESPACE,
+    MOST_TRIED,
+    SECONDS,
+    Outcome,
+    PullSecrets,
+)
 from chains.assembly.registry_secrets import LARGEST
 from chains.cluster.errors import ClusterError, ClusterForbidden, ClusterUnavailable, ObjectGone
 from chains.tekton.workloads import MOST_PULL_SECRETS, Puller, puller_of
@@ -272,8 +281,8 @@ def test_one_namespace_cannot_hold_up_the_others() -> None:
             asyncio.create_task(made._users(Puller("shop", (f"s{at}",)), APP))
             for at in range(3 * MOST_OF_NAMESPACE)
         ]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
         assert made.outcomes == {"left_out": 2 * MOST_OF_NAMESPACE}
         other = asyncio.create_task(made._users(Puller("mall", ("a",)), APP))
         await asyncio.sleep(0)
@@ -288,20 +297,25 @@ def test_one_namespace_cannot_hold_up_the_others() -> None:
 
 
 def test_what_is_kept_and_tried_is_bounded_however_many_secrets_there_are(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "MOST_KEPT", 30_000)
-    many = {
-        f"shop__secrets__s{at}": secret((f"registry.example/{'team/app'[: at % 8 + 1]}", f"u{at}"))
-        for at in range(100)
-    }
+    many = {f"shop__secrets__s{at}": secret(("registry.example/team", f"u{at}")) for at in range(100)}
     many["shop__secrets__wide"] = secret(*((f"{'*' * (at + 1)}.example", f"w{at}") for at in range(50)))
+    many["shop__secrets__late"] = secret(*((f"r{at}.example", "x") for at in range(MOST_ENTRIES)), HERE)
     many["shop__secrets__long"] = secret(HERE, password="p" * (module.LONGEST + 1))
     made = Made(**many)
     for at in range(100):
         made.users(f"s{at}")
     assert made.secrets._objects.currsize <= 30_000
-    assert len(made.users("wide")) == MOST_TRIED + 1
+    assert made.users("wide") == ["w4", "w3", "w2", "w1", "w0", "own"]
+    assert made.users("late") == []
+    some = [f"s{at}" for at in range(8, 24)]
+    assert len(made.users(*some)) == MOST_TRIED + 1
+    left_out = [one for one in caplog.records if "are left out" in one.__dict__["reason"]]
+    assert [(one.__dict__["object"], one.__dict__["reason"].partition(" ")[0]) for one in left_out] == [
+        ("secrets/wide", "45"), ("secrets/late", "1")
+    ]  # fmt: skip
     assert made.users("long") == []
 
 
@@ -317,3 +331,45 @@ def test_own_credentials_that_cannot_be_read_do_not_stop_those_of_the_pod() -> N
     first, second = asyncio.run(run())
     assert first.username == "user"
     assert (second.unusable, second.transient) == ("the helper hangs", True)
+
+
+def test_no_more_entries_are_compared_for_an_image_than_a_limit_whatever_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[int] = []
+    really = module.matching_entries
+
+    def counted(auths: Any, repository: Repository, source: str) -> list[Credential]:
+        compared.append(len(auths))
+        return really(auths, repository, source)
+
+    monkeypatch.setattr(module, "matching_entries", counted)
+    of_host = {f"registry.example/x{at}": "x" for at in range(100)}
+    made = Made(**{f"shop__secrets__s{at}": secret(*of_host.items(), ("*.example", "y")) for at in range(9)})
+    made.users(*(f"s{at}" for at in range(9)))
+    assert sum(compared) == MOST_COMPARED
+    # entries of other registries cost nothing
+    compared.clear()
+    made.users("s0", repository=Repository("elsewhere.com", "app"))
+    assert compared == [1]
+
+
+def test_a_namespace_that_names_many_images_is_left_out_beyond_a_limit_and_the_others_are_not() -> None:
+    made = Made(shop__secrets__a=secret(HERE), mall__secrets__a=secret(HERE))
+
+    async def run() -> None:
+        release = asyncio.Event()
+        made.api.wait = release.wait
+        places = [Repository("registry.example", f"app{at}") for at in range(3 * MOST_FOUND)]
+        hostile = [asyncio.create_task(made._users(Puller("shop", ("a",)), place)) for place in places]
+        other = asyncio.create_task(made._users(Puller("mall", ("a",)), APP))
+        await asyncio.sleep(0)
+        release.set()
+        assert await other == ["user", "own"]
+        found = await asyncio.gather(*hostile)
+        assert found == [["user", "own"]] * MOST_FOUND + [[]] * 2 * MOST_FOUND
+        assert made.outcomes == {"read": 2, "left_out": 2 * MOST_FOUND}
+        # nothing is left over
+        assert await made._users(Puller("shop", ("a",)), places[-1]) == ["user", "own"]
+
+    asyncio.run(run())
