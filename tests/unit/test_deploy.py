@@ -21,6 +21,7 @@ from chains.admission.validate import Validated
 from chains.assembly.signers import check_signers
 from chains.attest.outcome import FAILED, Outcome
 from chains.attest.stores import Entry
+from chains.cli.audit.reverify import reverify_command
 from chains.cli.main import run as chains
 from chains.cluster.leases import NAME
 from chains.config.parse import is_keyless, lint_config, lint_file, parse_config
@@ -106,6 +107,7 @@ def test_the_folder_has_the_base_and_its_overlays() -> None:
         "admission/cert-manager/webhooks",
         "admission/certificates",
         "admission/webhooks",
+        "audit",
         "base",
         "overlays/admission-monitoring",
         "overlays/admission-pull-secrets",
@@ -182,6 +184,27 @@ def test_the_pod_is_restricted() -> None:
     assert [name for name, each in mounts.items() if not each.get("readOnly")] == ["tmp"]
     assert pod["terminationGracePeriodSeconds"] == 60
     assert set(container["resources"]) == {"requests", "limits"}
+
+
+def test_each_part_of_a_reverification_is_done_once_by_a_pod_without_rights() -> None:
+    job = manifest("Job", folder="audit")["spec"]
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    ours = manifest("StatefulSet")["spec"]["template"]["spec"]
+    assert pod["securityContext"] == ours["securityContext"]
+    assert container["securityContext"] == ours["containers"][0]["securityContext"]
+    assert pod["automountServiceAccountToken"] is False
+    assert container["image"] == ours["containers"][0]["image"]
+    assert job["completionMode"] == "Indexed"
+    total = job["completions"]
+    assert (job["parallelism"], job["maxFailedIndexes"], job["backoffLimitPerIndex"]) == (total, total, 0)
+    assert container["args"][:2] == ["audit", reverify_command.name]
+    options = [word.partition("=") for word in container["args"][2:]]
+    assert {name for name, *_ in options} <= {name for one in reverify_command.params for name in one.opts}
+    assert ("--shard", "=", f"$(PART)/{total}") in options
+    (part,) = (one for one in container["env"] if one["name"] == "PART")
+    index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    assert part["valueFrom"]["fieldRef"]["fieldPath"] == index
 
 
 def test_the_pod_of_admission_is_restricted_as_that_of_the_controller() -> None:

@@ -228,6 +228,10 @@ audit = _AuditGroup(
             "chains.cli.audit.sample:sample",
             "choose runs by an auditor's seed, and pack the evidence of each",
         ),
+        "reverify": (
+            "chains.cli.audit.reverify:reverify_command",
+            "verify every piece of evidence of a store again",
+        ),
     },
     parameters=[
         *source_options(),
