@@ -23,7 +23,8 @@ def draw_family(found: Ancestry) -> Drawing:
     ranked += [(one, one.distance) for one in found.went_into if one.artifact not in known]
     ranked.sort(key=lambda pair: (abs(pair[1]), not pair[0].is_verified))
     shown = ranked[:MOST_DRAWN]
-    nodes = [_node(found, one, column) for one, column in shown]
+    roles = _roles((*found.above, *found.below))
+    nodes = [_node(found, one, column, roles.get(one.artifact, "")) for one, column in shown]
     drawn = {one.artifact for one, _ in shown}
     if found.start is not None:
         drawn.add(found.start)
@@ -49,13 +50,12 @@ def _start(found: Ancestry) -> Node:
     return Node(str(found.start), (shortened(name), _short(found.digest)), title, "wanted", 0)
 
 
-def _node(found: Ancestry, one: Relative, column: int) -> Node:
+def _node(found: Ancestry, one: Relative, column: int, roles: str) -> Node:
     digest = found.collected.graph.digest(one.artifact)
     name = plain(one.names[0]) if one.names else NO_NAME
     state = "verified" if one.is_verified else "claimed"
     beyond = ("more beyond it",) if one.is_cut else ()
     title = plain(f"{', '.join(one.names) or NO_NAME} {digest} ({state})")
-    roles = _roles(found, one)
     return Node(
         str(one.artifact),
         (shortened(name), _short(digest), f"{roles}, {state}" if roles else state, *beyond),
@@ -65,10 +65,12 @@ def _node(found: Ancestry, one: Relative, column: int) -> Node:
     )
 
 
-def _roles(found: Ancestry, one: Relative) -> str:
-    steps = (*found.above, *found.below)
-    roles = (role for step in steps if step.source == one.artifact for role in step.roles)
-    return " and ".join(dict.fromkeys(roles))
+def _roles(steps: Iterable[Step]) -> dict[int, str]:
+    """Return what each artifact was used as."""
+    found: dict[int, dict[str, None]] = {}
+    for step in steps:
+        found.setdefault(step.source, {}).update(dict.fromkeys(step.roles))
+    return {artifact: " and ".join(roles) for artifact, roles in found.items()}
 
 
 def _short(digest: str) -> str:

@@ -95,6 +95,19 @@ def peers_run(found: Attested) -> Json:
     return run
 
 
+def test_a_tag_is_resolved_once_and_its_digest_is_shown(
+    attested: Attested, referrers_registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository = attested.repository.partition("/")[2]
+    assert referrers_registry.push_image(repository, tag="v1") == attested.digest
+    tag = ("--resolve", f"{attested.repository}:v1", "--key", attested.public_key)
+    page = shown(capsys, "inspect", *tag)
+    assert (page["asked"], len(page["builds"])) == (attested.reference, 1)
+    assert shown(capsys, "diff", attested.reference, *tag)["same"] is True
+    assert shown(capsys, "lineage", *tag)["artifact"]["digest"] == attested.digest
+    assert chains(["inspect", f"{attested.repository}:v1"]) == 2
+
+
 def test_an_image_in_a_registry_is_one_page(attested: Attested, capsys: pytest.CaptureFixture[str]) -> None:
     page = shown(capsys, "inspect", attested.reference, "--key", attested.public_key)
     (build,) = page["builds"]
