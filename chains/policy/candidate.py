@@ -124,14 +124,13 @@ class Candidate:
 
 
 class Facts:
-    """What the rules of a policy see of an image. Each payload is read once, in however many places it is.
+    """What the rules of a policy see of an image. Each statement is read once, in however many places it is.
 
     All candidates share the statements of the image. There may be a thousand, and reading all for each would
     take minutes.
     """
 
     def __init__(self, opened: OpenedPolicy, verified: Sequence[VerifiedStatement]) -> None:
-        self._read: dict[bytes, Prepared] = {}
         counted = [one for one in verified if _is_by_own_signer(opened, one)]
         self._attestations = Prepared.of(
             [{"statement": self._members(one), **one.to_fact()} for one in counted]
@@ -175,12 +174,13 @@ class Facts:
         return replace(members, value=members.value | more, count=members.count + len(more))
 
     def _members(self, one: VerifiedStatement) -> Prepared:
-        """Return a payload's values as rules see them; a whole number of any size stays what it is."""
-        payload = one.attestation.payload
-        known = self._read.get(payload)
-        if known is None:
-            known = self._read[payload] = Prepared.of(json.loads(payload))
-        return known
+        """Return a statement's values as rules see them. They are prepared once for all evaluations."""
+        return one.statement.once(_prepared)
+
+
+def _prepared(statement: Statement) -> Prepared:
+    """Return the values of a statement; a whole number of any size stays what it is."""
+    return Prepared.of(json.loads(statement.source))
 
 
 def _is_by_own_signer(opened: OpenedPolicy, one: VerifiedStatement) -> bool:

@@ -64,6 +64,8 @@ class Statement:
     subjects: tuple[ResourceDescriptor, ...]
     predicate_type: str
     predicate: Mapping[str, Any]
+    source: bytes = field(default=b"", repr=False, compare=False)
+    """The bytes that it was read from, empty where it was not."""
     _known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, question: Callable[[Statement], T]) -> T:
@@ -107,7 +109,7 @@ def parse_statement(payload: bytes) -> Statement:
     subjects = raw.get("subject", [])
     if not isinstance(subjects, list):
         raise EvidenceError("statement's subject is no list")
-    return Statement(raw["_type"], tuple(_subjects(subjects)), predicate_type, predicate)
+    return Statement(raw["_type"], tuple(_subjects(subjects)), predicate_type, predicate, payload)
 
 
 def _subjects(raw: list[Any]) -> Iterable[ResourceDescriptor]:

@@ -4,8 +4,9 @@ All figures are processor time of one process, so that other work on the machine
 is the floor: one verification of an ECDSA P-256 signature. Images have the evidence that ``chains attest`` stores in a
 layout in both forms: provenance, execution report and image signature.
 
-``first`` forgets before each image what was known about signatures. ``again`` asks about images that were asked about
-before, as a process does that keeps running; everything else is read, parsed and judged anew.
+``first`` forgets before each image what was known about its evidence and signatures. ``again`` asks about images that
+were asked about before, as a process does that keeps running: the store is read, and every digest compared. ``decided``
+is the decision alone, over evidence that was found before.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from chains.policy.answer import answer
+from chains.policy.decide import decide
 from chains.policy.document.load import parse_policies
 from chains.policy.document.patterns import read_image
 from chains.policy.opened import OpenedPolicy, open_policy
 from chains.policy.summary import Verifier, attest_summary, summarise
 from chains.policy.verdict import PolicyVerdict
+from chains.verify.examining.memory import KNOWN
+from chains.verify.search import Query, Search, search
 from chains.verify.verdict import Verdict
 from signers.keys import known_signatures
 from signers.keys.keyfile import generate_key, write_key_pair
@@ -38,6 +42,7 @@ from signers.keys.public_key import load_public_keys
 from signers.open import open_signer
 from signers.sealer import Sealer
 from storage.base import Store
+from storage.formats.reference import Image
 from storage.open import open_store
 from storage.record import Findings, Record, Stored
 from tests.bench.attest import CHAINS, write_runs
@@ -155,6 +160,29 @@ def floor(folder: Path, rounds: int) -> float:
     return cpu(verify, times, rounds)
 
 
+def forget() -> None:
+    """Forget what is known about evidence and signatures."""
+    known_signatures._known.clear()
+    KNOWN.clear()
+
+
+def decisions(store: Store, opened: OpenedPolicy, digests: Sequence[str], rounds: int) -> float:
+    """Return the processor seconds of one decision, without the search for evidence."""
+    images = [read_image(f"{REPOSITORY}@{digest}") for digest in digests]
+    now = datetime.now(UTC)
+
+    async def find() -> list[tuple[Image, Search]]:
+        return [(image, await search([store], [Query(image.digest, REPOSITORY)])) for image in images]
+
+    found = asyncio.run(find())
+
+    async def ask() -> None:
+        for image, evidence in found:
+            decide(opened, image, evidence, stores=(store.url,), now=now)
+
+    return cpu(ask, len(images), rounds)
+
+
 def evaluations(
     store: Store, opened: OpenedPolicy, digests: Sequence[str], rounds: int, *, is_first: bool
 ) -> float:
@@ -165,7 +193,7 @@ def evaluations(
     async def ask() -> None:
         for image in images:
             if is_first:
-                known_signatures._known.clear()
+                forget()
             found = await answer([opened], image, stores=[store], now=now)
             if found is None or found.strictest.verdict is not Verdict.VERIFIED:
                 raise SystemExit(f"{image.digest}: {found and found.strictest.summary}")
@@ -265,9 +293,11 @@ def main(arguments: Sequence[str]) -> int:
         asyncio.run(_warm(store, digests[0]))
         for kind, rules in (("without rules", ()), ("with two rules in CEL", RULES)):
             opened = policy(pem, rules)
-            for is_first in (True, False):
-                took = evaluations(store, opened, digests, options.rounds, is_first=is_first)
-                told = "first" if is_first else "again"
+            for told, took in (
+                ("first", evaluations(store, opened, digests, options.rounds, is_first=True)),
+                ("again", evaluations(store, opened, digests, options.rounds, is_first=False)),
+                ("decided", decisions(store, opened, digests, options.rounds)),
+            ):
                 print(
                     f"{kind}, {told}: {1 / took:.0f}/s, {took * 1e6:.0f} us, {took / one:.1f} signatures",
                     flush=True,

@@ -11,24 +11,22 @@ ever, so an examination counts from its own time on.
 
 from __future__ import annotations
 
+import random
 import threading
-from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chains.verify.criteria import Criteria
 from chains.verify.evidence import Examined
+from storage import lean_json
 from storage.record import Evidence
 
 MOST_BYTES = 32 * 1024 * 1024
-"""Bytes of memory that all remembered examinations take, about. What was used longest ago is forgotten."""
+"""Bytes of memory that all remembered examinations take at most, about."""
 LARGEST = 256 * 1024
 """Bytes of the largest payload whose examination is remembered."""
-_PER_BYTE = 16
-"""Memory for each byte of JSON, about."""
-_PER_PIECE = 1024
-_PER_CHECK = 160
+_PER_PIECE, _PER_CHECK = 1024, 160
 _NOTHING = Evidence("", "", "", "", b"")
 
 
@@ -42,11 +40,17 @@ class _Kept:
 
 
 class Examinations:
-    """Examinations by their key, within a limit on memory. Safe to use from several threads."""
+    """Examinations by their key, within a limit on memory. Safe to use from several threads.
+
+    If there is no room, any one is forgotten. If it were the one that was used longest ago, a memory for nine
+    hundred images would be of no use where a thousand are asked about in turn.
+    """
 
     def __init__(self, most: int = MOST_BYTES) -> None:
         self._most = self._left = most
-        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._kept: dict[Hashable, _Kept] = {}
+        self._order: list[Hashable] = []
+        self._chance = random.Random(0)  # noqa: S311 - no secret
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -57,13 +61,9 @@ class Examinations:
 
         ``key`` has the digest of its bytes and everything else that :func:`examine` reads.
         """
-        key = (id(criteria), key)
-        kept = self._kept.get(key)
+        kept = self._kept.get((id(criteria), key))
         if kept is None or (kept.since is not None and now < kept.since):
             return None
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
         return kept.examined.at(evidence)
 
     def keep(self, key: Hashable, examined: Examined, criteria: Criteria, now: datetime) -> None:
@@ -74,31 +74,41 @@ class Examinations:
             if examined.signed_by is None or not examined.signed_by.times:
                 return
             since = now
+        payload = examined.authentic.payload if examined.authentic else b""
         size = _size(examined)
-        if size > min(LARGEST * _PER_BYTE, self._most):
+        if len(payload) > LARGEST or size > self._most:
             return
         kept = _Kept(criteria, replace(examined, evidence=_NOTHING), since, size)
         key = (id(criteria), key)
         with self._lock:
-            before = self._kept.pop(key, None)
-            self._left += before.size if before else 0
+            if key in self._kept:
+                self._forget(self._order.index(key))
             while self._left < size:
-                _, oldest = self._kept.popitem(last=False)
-                self._left += oldest.size
+                self._forget(self._chance.randrange(len(self._order)))
             self._kept[key] = kept
+            self._order.append(key)
             self._left -= size
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
             self._kept.clear()
+            self._order.clear()
             self._left = self._most
+
+    def _forget(self, place: int) -> None:
+        last = self._order.pop()
+        key = last
+        if place < len(self._order):
+            key, self._order[place] = self._order[place], last
+        self._left += self._kept.pop(key).size
 
 
 def _size(examined: Examined) -> int:
-    payload = len(examined.authentic.payload) if examined.authentic else 0
+    """Return how much memory an examination takes, at most, with what rules see of its statement."""
+    payload = examined.authentic.payload if examined.authentic else b""
     texts = sum(len(check.expected) + len(check.actual) + _PER_CHECK for check in examined.checks)
-    return _PER_PIECE + texts + payload * _PER_BYTE
+    return _PER_PIECE + texts + 2 * len(payload) + lean_json.values_in(payload) * lean_json.VALUE_BYTES
 
 
 KNOWN = Examinations()

@@ -152,21 +152,36 @@ def test_what_depends_on_the_time_of_the_question_is_not_remembered(examined: li
         assert len(examined) == number
 
 
-def test_what_was_used_longest_ago_is_forgotten_first() -> None:
-    by, pieces = criteria(), [form_b(provenance(uid=f"uid-{number}")) for number in range(4)]
+def test_so_many_bytes_are_remembered_and_no_more() -> None:
+    by, pieces = criteria(), [form_b(provenance(uid=f"uid-{number:02}")) for number in range(12)]
     made = [examine(one, by, DigestWanted({"sha256": HEX}), now=NOW) for one in pieces]
-    size = memory._size(made[0])
-    known = Examinations(3 * size)
-    for number in (0, 1, 2):
-        known.keep(number, made[number], by, NOW)
-    assert known.find(0, pieces[0], by, NOW) == made[0]
-    known.keep(3, made[3], by, NOW)
-    assert [number for number in range(4) if known.find(number, pieces[number], by, NOW)] == [0, 2, 3]
-    known.keep(3, made[3], by, NOW)  # the same again takes no more room
-    assert len(known) == 3
-    assert known._left == 0
+    (size,) = {memory._size(one) for one in made}
+    known = Examinations(3 * size + 1)
+    for number, one in enumerate(made):
+        known.keep(number, one, by, NOW)
+        assert len(known) == min(number + 1, 3)
+        assert known.find(number, pieces[number], by, NOW) == one
+        assert known._left == 3 * size + 1 - size * len(known)
+    kept = [number for number, one in enumerate(pieces) if known.find(number, one, by, NOW)]
+    assert len(kept) == 3
+    known.keep(kept[0], made[kept[0]], by, NOW)  # the same again takes no more room
+    assert [number for number, one in enumerate(pieces) if known.find(number, one, by, NOW)] == kept
+    assert (len(known), known._left) == (3, 1)
     known.clear()
-    assert (len(known), known._left) == (0, 3 * size)
+    assert (len(known), known._left) == (0, 3 * size + 1)
+
+
+def test_images_that_are_asked_about_in_turn_find_a_part_of_a_memory_that_is_too_small() -> None:
+    by, pieces = criteria(), [form_b(provenance(uid=f"uid-{number:02}")) for number in range(20)]
+    made = [examine(one, by, DigestWanted({"sha256": HEX}), now=NOW) for one in pieces]
+    known = Examinations(16 * memory._size(made[0]))
+    found = 0
+    for number in [*range(20)] * 20:
+        if known.find(number, pieces[number], by, NOW):
+            found += 1
+        else:
+            known.keep(number, made[number], by, NOW)
+    assert found > 100
 
 
 def test_what_is_too_large_is_not_remembered() -> None:
