@@ -26,11 +26,12 @@ from chains.index.reading import Trust
 from chains.lineage.ancestry import Ancestry, ancestry
 from chains.lineage.family_tree import to_json as as_json
 from chains.lineage.signing import Trust as Judged
-from chains.verify.criteria import Criteria
+from chains.verify.criteria import CertificateWanted, Criteria, NameWanted
 from signers.keys.keyfile import generate_key, write_key_pair
 from signers.keys.public_key import load_public_keys
 from storage.errors import StoreUnavailable
 from storage.record import SIMPLE_SIGNING_FORMAT, Evidence, Origin, Skipped
+from tests.faults.verify import sigstore
 from tests.testbed import postgres
 from tests.unit.chains.index.made import (
     LATER,
@@ -56,6 +57,7 @@ from tests.unit.chains.lineage.made import Whole, attest, family, run_of
 
 OWN, STRANGER = Signer(), Signer()
 TRUST = trust(OWN)
+STRANGE = CertificateWanted(NameWanted("https://other.example"), NameWanted(sigstore.ISSUER))
 
 
 class Servers:
@@ -427,6 +429,45 @@ def test_two_signatures_of_one_image_at_one_place_are_two_statements(place: Plac
         place, TRUST, Whole(one, replace(one, signature=b"another"), replace(one, signature=b"third"))
     )
     assert (again.known, again.new) == (2, {Verdict.FAILED: 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "logs", "times"),
+    [
+        ("certificate-v2", "bundle", 1, 1),
+        ("certificate-v1", "bundle", 1, 1),
+        ("certificate-unlogged", "bundle", 0, 1),
+        ("certificate-v2", "att", 1, 1),
+        ("certificate-v1", "sig", 1, 1),
+    ],
+)
+def test_verified_times_and_log_entries_of_certificates_are_kept(
+    place: Place, name: str, form: str, logs: int, times: int
+) -> None:
+    """Evidence of a real Sigstore instance; without the trusted root's authority nothing of it is verified."""
+    trusted = Trust(sigstore.by_identity(), {}, {})
+    one = sigstore.golden(name, form)
+    built(place, trusted, Whole(one), now=sigstore.NOW)
+    (said,) = rows(place, "attestation")
+    assert (said["verdict"], said["reason"], said["detail"]) == (Verdict.VERIFIED, None, None)
+    assert said["signer"] == f"{sigstore.IDENTITY} (issuer {sigstore.ISSUER})"
+    kept = rows(place, "verified_time")
+    assert len(kept) == times
+    assert all(abs(moment["time"] - sigstore.NOW.timestamp()) < 600 for moment in kept)
+    assert all(moment["authority"].startswith("http") for moment in kept)
+    logged = rows(place, "log_entry")
+    assert [entry["attestation"] for entry in logged] == [said["id"]] * logs
+    assert all(entry["log_index"] >= 0 and entry["authority"].startswith("http") for entry in logged)
+    built(
+        place,
+        Trust(sigstore.by_identity(certificate=STRANGE), {"other": 1}, {}),
+        Whole(one),
+        now=sigstore.NOW,
+    )
+    assert {(one["verdict"], one["reason"], one["signer"]) for one in rows(place, "attestation")} == {
+        (Verdict.FAILED, "identity_mismatch", None)
+    }
+    assert rows(place, "verified_time") == rows(place, "log_entry") == []
 
 
 HOSTILE = "'\"; DROP TABLE run; -- \0 \\u0000 \u202e \x1b[31m =1+1 \U0001f600"

@@ -26,6 +26,7 @@ from chains.cli.arguments import (
 )
 from chains.cli.commands import Command, Group
 from chains.cli.progress import Progress
+from chains.cli.revocations import revocation_options, revocations_of
 from chains.cli.tables import write_table
 from chains.cli.trust import OPTIONS, trust_own_key
 from chains.documents.load import read_bytes
@@ -46,9 +47,9 @@ _EXPORT = "export:"
 _TRUST = (
     "key", "certificate_identity", "certificate_identity_regexp", "certificate_oidc_issuer",
     "certificate_oidc_issuer_regexp", "trusted_root", "require_log", "require_timestamp", "builder_id",
-    "build_type",
+    "build_type", "revocations", "revocations_key", "revocations_state", "revocations_min_version",
 )  # fmt: skip
-_PATHS = ("key", "trusted_root")
+_PATHS = ("key", "trusted_root", "revocations", "revocations_key", "revocations_state")
 _LARGEST_ROOT = 16 * 1024 * 1024
 _MIB = 1024 * 1024
 
@@ -122,7 +123,8 @@ def _absolute(value: Any) -> Any:
     """Return references with the paths of files made absolute, so that an update finds them."""
     if isinstance(value, list | tuple):
         return [_absolute(one) for one in value]
-    return str(Path(value).absolute()) if isinstance(value, str) and Path(value).exists() else value
+    is_path = isinstance(value, str) and value and Path(value).exists()
+    return str(Path(value).absolute()) if is_path else value
 
 
 def _trust(given: dict[str, Any], settings: Settings) -> Trust:
@@ -141,6 +143,9 @@ def _trust(given: dict[str, Any], settings: Settings) -> Trust:
         builder_id=given["builder_id"],
         build_type=given["build_type"],
     )
+    revocations = revocations_of(Options(**given, given=frozenset()), settings.config)
+    if revocations is not None and (problem := revocations.problem(datetime.now(UTC))):
+        raise UsageError(f"the revocation list cannot be used: {problem}")
     keys = [
         {
             "pem": one.key.pem.decode(),
@@ -157,8 +162,9 @@ def _trust(given: dict[str, Any], settings: Settings) -> Trust:
         "require": criteria.required,
         "builderId": criteria.builder_id,
         "buildType": criteria.build_type,
+        "revocations": revocations.digest if revocations else None,
     }
-    return Trust(criteria, told, given)
+    return Trust(criteria, told, given, revocations)
 
 
 class _Bars:
@@ -313,6 +319,7 @@ index = Group(
                 _index(),
                 store("index this store, or export:FOLDER that chains export wrote"),
                 *_trust_options(),
+                *revocation_options(),
                 config(_CONFIG),
                 output(),
             ],

@@ -205,3 +205,33 @@ def test_the_rate_and_the_time_that_is_left_are_shown_after_a_second() -> None:
     assert pace(100, 1000, 2) == ", 50/s, 18 s left"
     assert pace(100, 1_000_000, 1) == ", 100/s, 2 h 46 min left"
     assert pace(100, 50, 1) == ", 100/s, 0 s left"
+
+
+def test_what_a_revocation_list_names_is_not_verified_and_a_new_list_needs_a_new_build(
+    evidence: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert main(["keys", "generate", "lists.pem"]) == 0
+
+    def revoke(*words: str) -> None:
+        assert main(["revoke", "add", "draft.json", "--reason", "leaked", *words]) == 0
+        assert main(["revoke", "sign", "draft.json", "--key", "lists.pem", "--to", "list.json"]) == 0
+
+    revoke("--image", "sha256:" + "1" * 64)
+    trust = ["--key", str(evidence / "own.pub"), "--key", str(evidence / "other.pub")]
+    listed = ["--revocations", "list.json", "--revocations-key", "lists.pub"]
+    build = ["index", "build", "--store", f"oci-layout:{evidence / 'layout'}", *trust, *listed]
+    assert main(build) == 0
+    assert "(8 verified, 0 failed, 0 indeterminate)" in capsys.readouterr().out
+    assert main(["index", "update"]) == 0
+    revoke("--key", str(evidence / "other.pub"))
+    assert main(["index", "update"]) == 2
+    assert "was built with other keys or demands" in capsys.readouterr().err
+    assert main(build) == 0
+    assert "(4 verified, 4 failed, 0 indeterminate)" in capsys.readouterr().out
+    from chains.index.database import place_of
+
+    failed = rows(place_of(".chains/index.db"), "attestation", verdict=1)
+    assert {one["reason"] for one in failed} == {"key_revoked"}
+    assert main(["index", "build", "--store", "oci-layout:x", *trust, "--revocations", "list.json"]) == 2
+    assert "--revocations needs --revocations-key" in capsys.readouterr().err
