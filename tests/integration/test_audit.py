@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from chains.cli.main import run as chains
-from tests.audit_truth import EXPECTED, make_world, task_run, with_metadata
+from tests.audit_truth import EXPECTED, GAP, make_world, task_run, with_metadata
 from tests.testbed import cluster
 from tests.testbed.cluster import MERGE, ApiServer
 from tests.testbed.commands import CommandError
@@ -63,6 +65,50 @@ def test_stock_cosign_verifies_the_packs_of_a_sample(
             cosign(*check, "--digest", entry["subjects"][0]["digest"]["sha256"], cwd=tmp_path)
             with pytest.raises(CommandError):
                 cosign(*check, "--digest", "cd" * 32, cwd=tmp_path)
+
+
+def test_an_audit_shows_what_its_runbooks_tell(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    world = make_world(tmp_path, 60, 1)
+    path = tmp_path / "audit.prom"
+
+    def audit(code: int, *words: str) -> dict[str, float]:
+        told(capsys, code, *words, "--metrics-file", str(path))
+        families = text_string_to_metric_families(path.read_text())
+        return {
+            sample.name + sample.labels.get("state", sample.labels.get("bound", "")): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    def written(page: str) -> set[str]:
+        text = (ROOT / "docs" / "runbooks" / f"{page}.md").read_text()
+        return set(re.findall(r"`(chains_audit_[a-z_]+)", text.partition("## How")[0]))
+
+    found = audit(1, *world.arguments())
+    missing = written("ChainsAuditIncomplete")
+    assert missing == {
+        "chains_audit_runs",
+        "chains_audit_oldest_unproven_timestamp_seconds",
+        "chains_audit_exit_code",
+    }
+    assert found["chains_audit_runsmissing"] > 0
+    assert found["chains_audit_exit_code"] == 1
+    assert (
+        found["chains_audit_timestamp_seconds"] > found["chains_audit_oldest_unproven_timestamp_seconds"] > 0
+    )
+    # the same world without what is wrong in it, but with the gap
+    found = audit(4, *world.arguments("--from", GAP[0]))
+    assert written("ChainsAuditUndecided") == {
+        "chains_audit_exit_code",
+        "chains_audit_runs",
+        "chains_audit_gaps",
+    }
+    assert (found["chains_audit_exit_code"], found["chains_audit_gaps"]) == (4, 1)
+    assert found["chains_audit_runsunknown"] == 1
+    before = path.read_text()
+    assert chains(world.arguments("--metrics-file", str(path), "--from", "never")) == 2
+    assert written("ChainsAuditOld") == {"chains_audit_timestamp_seconds"}
+    assert path.read_text() == before
 
 
 @pytest.fixture(scope="module")

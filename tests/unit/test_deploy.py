@@ -7,11 +7,13 @@ import json
 import re
 import tomllib
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from chains.admission.judge import Judged
 from chains.admission.reporting.metrics import Metrics as AdmissionMetrics
@@ -21,6 +23,9 @@ from chains.admission.validate import Validated
 from chains.assembly.signers import check_signers
 from chains.attest.outcome import FAILED, Outcome
 from chains.attest.stores import Entry
+from chains.audit.findings import Audit, State, Why
+from chains.audit.findings import Judged as Audited
+from chains.audit.metrics import to_metrics
 from chains.cli.audit.reverify import reverify_command
 from chains.cli.main import run as chains
 from chains.cluster.leases import NAME
@@ -78,7 +83,7 @@ def dashboard(overlay: str) -> Json:
 
 
 def exposed() -> dict[str, set[str]]:
-    """Return every sample that the metrics of controller, admission and re-check can have, with its labels."""
+    """Return every sample that the metrics of controller, admission, re-check and audit can have, with labels."""
     metrics, admission = Metrics(), AdmissionMetrics()
     judged = Judged("image", "container a", Ruling(Decision.DENY))
     admission.count(
@@ -90,12 +95,14 @@ def exposed() -> dict[str, set[str]]:
     metrics.count_errors("ci", failed)
     for kind in ("TaskRun", "PipelineRun"):
         metrics.count(kind, "ci", failed, 0.0)
-    samples = [
-        sample
-        for registry in (metrics.registry, admission.registry)
-        for family in registry.collect()
-        for sample in family.samples
+    run = Audited("TaskRun", "ci", "r", "u", State.MISSING, Why.NO_EVIDENCE, "")
+    audit = to_metrics(Audit(datetime.now(UTC), None, None, (), (), [run]))
+    families = [
+        *metrics.registry.collect(),
+        *admission.registry.collect(),
+        *text_string_to_metric_families(audit),
     ]
+    samples = [sample for family in families for sample in family.samples]
     return API_SERVER | {name: {label for each in samples if each.name == name for label in each.labels}
                          for name in {each.name for each in samples}}  # fmt: skip
 
@@ -507,7 +514,7 @@ def test_an_alert_has_a_runbook_of_its_name_and_a_runbook_an_alert() -> None:
 
 
 def test_a_runbook_that_tells_symptoms_is_tried() -> None:
-    files = ("test_runbooks.py", "test_runbooks_admission.py", "test_recheck.py")
+    files = ("test_runbooks.py", "test_runbooks_admission.py", "test_recheck.py", "test_audit.py")
     tried = "".join((ROOT / "tests" / "integration" / name).read_text() for name in files)
     for path in RUNBOOKS.glob("*.md"):
         if "## Symptoms" in path.read_text():
