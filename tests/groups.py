@@ -32,6 +32,8 @@ LONGEST_FIRST = (
     "tests/integration/test_audit.py",
     "tests/integration/test_admission.py",
     "tests/integration/test_runbooks_admission.py",
+    "tests/integration/test_recheck.py",
+    "tests/integration/test_pull_secrets.py",
     "tests/integration/test_controller.py",
     "tests/integration/test_controller_hostile.py",
     "tests/integration/test_replicas.py",

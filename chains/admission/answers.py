@@ -21,7 +21,7 @@ from chains.admission.policies import PolicySet
 from chains.admission.ruling import Ruling, ruling_of, undecided
 from chains.admission.sharing.shared import SharedAnswers
 from chains.assembly.pull_secrets import Pulled, PullSecrets
-from chains.assembly.registry_secrets import sibling
+from chains.assembly.registry_secrets import sibling, takes_credentials
 from chains.policy.answer import answer
 from chains.policy.opened import OpenedPolicy
 from chains.policy.reasons import PolicyReason
@@ -66,7 +66,8 @@ class Answers:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._stores, self._secrets, self._clock, self._now = stores, secrets, clock, now
+        self._stores, self._clock, self._now = stores, clock, now
+        self._secrets = secrets if takes_credentials(stores) else None
         self._kept: LRUCache[_Key, tuple[float, Ruling]] = LRUCache(MOST_KEPT)
         self._pulled: LRUCache[_Key, tuple[float, Ruling]] = LRUCache(MOST_PULLED)
         self._private: TTLCache[Repository, bool] = TTLCache(_MOST_PRIVATE, PRIVATE_SECONDS, clock)

@@ -93,6 +93,11 @@ def sibling(store: Store, keychain: Keychain) -> Store:
     return store.sibling(keychain) if isinstance(store, RegistryStore) else store
 
 
+def takes_credentials(stores: Sequence[Store]) -> bool:
+    """Whether other credentials make a difference for one of the stores."""
+    return any(isinstance(store, RegistryStore) for store in stores)
+
+
 def _auths(secret: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
     """Return the registries of a Secret with their entries, and the length of what was read.
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from chains.assembly.registry_secrets import takes_credentials
 from chains.errors import UsageError
 from chains.policy.answer import answers
 from chains.policy.document.patterns import read_image, with_registry
@@ -258,10 +259,11 @@ class _Asking:
         One pod's credentials count for all of its namespace that run the image.
         """
         verdicts, pulls = [one.strictest if one else None for one in found], self.places.pulls
+        can_show_more = takes_credentials(self.places.stores)
         spaces = self._pullers.get(image.repository, {})
         known: dict[str, list[ImageAnswer | None]] = {}
         for at, (name, verdict) in enumerate(zip(names, verdicts, strict=True)):
-            if pulls is None or verdict is None or not is_hidden(verdict):
+            if pulls is None or verdict is None or not (can_show_more and is_hidden(verdict)):
                 continue
             async for pulled in pulls.each(image.repository, spaces.get(name, ())):
                 if pulled.identity not in known:

@@ -263,10 +263,12 @@ def matching_entries(auths: Mapping[str, Any], repository: Repository, source: s
     looked_at = list(islice(auths, MOST_ENTRIES))
     # Matching a glob costs much more than comparing a name, so fewer of them are read.
     globs = [key for key in looked_at if not _GLOB.isdisjoint(key)][:MOST_GLOBS]
-    taken = {*globs, *(key for key in looked_at if _GLOB.isdisjoint(key))}
-    matches = sorted(
-        ((len(_bare(key)), key) for key in taken if _globs(_bare(key), repository)), reverse=True
-    )
+    names = [key for key in looked_at if _GLOB.isdisjoint(key)]
+    taken = {*globs, *names}
+    target = f"{_registry(repository.registry).lower()}/{repository.name}/"
+    matching = [(len(bare), key) for key in names if target.startswith((bare := _bare(key)) + "/")]
+    matching += [(len(bare), key) for key in globs if _globs(bare := _bare(key), repository)]
+    matches = sorted(matching, reverse=True)
     credentials = []
     for _, key in matches[:MOST_TRIED]:
         where = f"the entry {key[:_SHOWN]!r} of {source}"

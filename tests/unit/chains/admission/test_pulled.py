@@ -26,7 +26,7 @@ from storage.oci.docker_config import Credential, DockerCredentials
 from storage.oci.store import RegistryStore
 from storage.oci.tokens import Keychain
 from storage.record import Findings
-from tests.faults.verify.forge import DIGEST, NOW, form_b
+from tests.faults.verify.forge import DIGEST, NOW, Shelf, form_b
 from tests.unit.chains.admission.made import REF, document
 from tests.unit.chains.policy.made import opened, tekton
 
@@ -149,6 +149,13 @@ def test_where_the_credentials_of_a_pod_show_less_the_servers_own_count() -> Non
 def test_evidence_that_does_not_pass_is_not_looked_for_with_other_credentials() -> None:
     asked = Asked({"": SEEN, "alice": SEEN}, document(require={"level": 3}))
     assert asked.verdicts(ALICE) == ["FAILED"]
+    assert asked.secrets.asked == []
+
+
+def test_where_evidence_is_in_no_registry_no_secret_is_read() -> None:
+    asked = Asked({"": EMPTY})
+    asked.answers = Answers([Shelf()], asked.secrets, now=lambda: NOW)  # type: ignore[arg-type]
+    assert asked.verdicts(ALICE) == ["NOT_FOUND"]
     assert asked.secrets.asked == []
 
 
