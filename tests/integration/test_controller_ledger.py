@@ -15,10 +15,11 @@ from chains.audit.ledger.state import LedgerState, RunState
 from chains.cli.main import run as chains
 from tests.integration.test_controller import Running, controller, finished
 from tests.integration.test_controller_runs import RUNS
+from tests.integration.test_replicas import Group, group, telling_registry
 from tests.testbed.cluster import MERGE
 from tests.testbed.faulty_api import faulty_api, status
 
-__all__ = ["controller"]
+__all__ = ["controller", "group", "telling_registry"]
 pytestmark = pytest.mark.server
 HELD = "chains.tekton.dev/taskrun"
 STORES = {"artifacts_oci_storage": "tekton", "artifacts_taskrun_storage": "tekton"}
@@ -163,3 +164,31 @@ def test_a_configuration_whose_ledger_key_signs_runs_is_refused(
     running.wait(lambda: "which signs runs" in running.log.read_text())
     running.configure({"ledger.signer": str(tmp_path / "ledger.pem")})
     running.wait(lambda: running.ask("/readyz")[0] == 200)
+
+
+def test_the_log_of_a_share_goes_with_it_to_the_replica_that_takes_the_share(
+    group: Group, tmp_path: Path
+) -> None:
+    assert chains(["keys", "generate", str(tmp_path / "ledger.pem")]) == 0
+    data = {
+        "ledger.folder": str(tmp_path / "ledger"),
+        "ledger.origin": "chains.example.com/test",
+        "ledger.signer": str(tmp_path / "ledger.pem"),
+    }
+    configuration = f"/api/v1/namespaces/{group.system}/configmaps/chains-config"
+    group.server.request("PATCH", configuration, {"data": data}, kind=MERGE)
+    first, second = group.start(0), group.start(1)
+    group.wait(lambda: (first.held, second.held) == (1, 1))
+    group.create(20)
+    group.wait(lambda: second.metric("chains_runs_total") > 0 and group.signed() == 20)
+    second.end(signal.SIGKILL)
+    group.create(10)
+    group.wait(lambda: group.signed() == 30)
+    assert first.end(signal.SIGTERM) == 0
+    state = ledger_of(tmp_path)
+    assert state.problems == ()
+    uids = {run["metadata"]["uid"] for run in group.runs()}
+    assert {uid for uid, run in state.runs.items() if run.state is RunState.EVIDENCED} == uids
+    assert {day.log.rpartition("/")[2] for day in state.days} == {"share-0-of-2", "share-1-of-2"}
+    # shares may move once more at the start, but the killed replica's share has surely moved
+    assert "share-1-of-2" in {gap.log.rpartition("/")[2] for gap in state.gaps}
