@@ -174,12 +174,12 @@ def _is_about(report: Said, provenance: Said, contents: Contents) -> bool:
 def _build(provenance: Said | None, reports: Sequence[Said], contents: Contents) -> Build:
     facts = read_provenance(provenance.statement) if provenance else Facts()
     told = read_report(reports[0].statement) if reports else Facts()
-    steps = told.steps or facts.steps
     record = contents.record
     recorded = Facts()
     if record is not None and record.uid in {told.run_uid, facts.run_uid}:
         recorded = read_record(record)
-        steps = with_times(steps, recorded.steps)
+    # the report of a PipelineRun has no steps; those of the record are those of its tasks
+    steps = with_times(told.steps, recorded.steps) or recorded.steps or facts.steps
     merged = _merged(told, facts)
     merged = replace(merged, steps=steps, created=recorded.created, results=_results(merged))
     said = ([provenance] if provenance else []) + list(reports)
@@ -245,7 +245,7 @@ def _missing(
     """Yield a sentence for each thing that a reader looks for and nobody said."""
     of_tekton = provenance is None or is_tekton(provenance.statement)
     if provenance is None:
-        yield "no provenance: source, parameters and inputs are not known"
+        yield "no provenance that names this run: source, parameters and inputs are not known"
     else:
         yield from _missing_in_provenance(provenance, facts, of_tekton=of_tekton, is_tied=bool(reports))
     timed = any(step.seconds is not None for step in facts.steps)

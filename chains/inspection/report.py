@@ -79,30 +79,28 @@ def read_record(run: RunSnapshot) -> Facts:
 def with_times(steps: tuple[Step, ...], recorded: tuple[Step, ...]) -> tuple[Step, ...]:
     """Return the steps of a report, with what the record of the run has besides.
 
-    A PipelineRun's report has no steps; those of the record are those of its tasks.
+    A container is matched by its name, which is the name of one container alone in a TaskRun.
     """
-    if not any(step.name for step in steps):
-        return recorded or steps
-    known = {(step.task, step.name): step for step in recorded}
-    found = []
-    for step in steps:
-        other = known.get((step.task, step.name))
-        if other is None or step.started or not step.name:
-            found.append(step)
-            continue
-        found.append(
-            replace(
-                step,
-                written=step.written or other.written,
-                pinned=other.pinned if step.pinned is None else step.pinned,
-                started=other.started,
-                finished=other.finished,
-                seconds=other.seconds,
-                exit_code=other.exit_code,
-                ended=other.ended,
-            )
-        )
-    return tuple(found)
+    known: dict[str, list[Step]] = {}
+    for step in recorded:
+        known.setdefault(step.name, []).append(step)
+    return tuple(_with_times(step, known.get(step.name, [])) for step in steps)
+
+
+def _with_times(step: Step, recorded: list[Step]) -> Step:
+    if step.started or len(recorded) != 1:
+        return step
+    (other,) = recorded
+    return replace(
+        step,
+        written=step.written or other.written,
+        pinned=other.pinned if step.pinned is None else step.pinned,
+        started=other.started,
+        finished=other.finished,
+        seconds=other.seconds,
+        exit_code=other.exit_code,
+        ended=other.ended,
+    )
 
 
 def _conditions(attributes: list[Mapping[str, Json]], kind: Attribute) -> Iterator[Mapping[str, Json]]:

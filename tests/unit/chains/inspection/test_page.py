@@ -93,7 +93,7 @@ def test_a_report_about_another_run_or_by_another_signer_is_not_told_of_this_bui
     assert own.facts.run_uid == "uid-1"
     assert "no execution report about this run: isolation and outcome are not known" in own.missing
     assert other.facts.run_uid == "uid-2"
-    assert "no provenance: source, parameters and inputs are not known" in other.missing
+    assert "no provenance that names this run: source, parameters and inputs are not known" in other.missing
     (left,) = found.not_used
     assert left.reason == "key_unknown"
 

@@ -224,6 +224,28 @@ def test_one_run_of_a_file_is_picked_by_its_name(capsys: pytest.CaptureFixture[s
     assert "holds no run ci/none" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["slsa/v1", "slsa/v2alpha3", "slsa/v2alpha4"])
+@pytest.mark.parametrize("build_type", ["slsa", "slsa-tekton"])
+def test_each_run_of_a_matrix_has_its_own_times(
+    form: str, build_type: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "examples" / "pipelinerun.json", "pipeline.json")
+    kind = f"https://tekton.dev/chains/v2/{build_type}"
+    settings = {"artifacts.pipelinerun.format": form, "builddefinition.buildtype": kind}
+    Path("config.json").write_text(json.dumps(settings))
+    words = ["pipeline.json", "--config", "config.json", "--key", ".chains/signing.key", "--store", "file:p"]
+    assert chains(["attest", *words]) == 0
+    capsys.readouterr()
+    (build,) = page(capsys, "pipeline.json", "--store", "file:p")["builds"]
+    facts = build["facts"]
+    steps = {(step["task"], step["name"], step["seconds"]) for step in facts["steps"]}
+    assert len(facts["steps"]) == len(steps) == 9
+    assert {("test", "test", 81.0), ("test", "test", 104.0), ("build", "index", 9.0)} < steps
+    assert len(facts["hermeticChildren"]) == 8
+    assert (facts["run"], facts["outcome"]) == ("pipelinerun/ci/storefront-release-4kjcq", "succeeded")
+    assert [one["uri"] for one in facts["sources"]] == ["git+https://git.example.com/shop/storefront.git"]
+
+
 @pytest.mark.parametrize(
     "name", ["4b89b640-f58e-4166-9502-7d044c8a9d83", "taskrun/ci/storefront-image-rn4fw"]
 )
