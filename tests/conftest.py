@@ -163,11 +163,14 @@ def kubectl(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> 
     return Command("kubectl", binary("kubectl"), home, settings)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kube_controller_manager(
     api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
-    """Kubernetes' own controllers of Deployments and ReplicaSets beside the API server."""
+    """Kubernetes' own controllers of Deployments and ReplicaSets beside the API server.
+
+    They end with the module, since they would create pods of the Deployments of others.
+    """
     folder = tmp_path_factory.mktemp("controller-manager")
     with controller_manager(
         api_server, folder, ("deployment-controller", "replicaset-controller")

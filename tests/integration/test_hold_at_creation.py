@@ -116,6 +116,9 @@ def test_a_run_is_held_from_its_creation_on_whoever_creates_it(
     named = create(api_server, kind, generateName="made-")
     assert finalizers(named) == [HOLDS[kind]]
     assert named["metadata"]["name"].startswith("made-")
+    path = f"/apis/tekton.dev/v1/namespaces/ci/{kind.lower()}s/{named['metadata']['name']}"
+    take_off(api_server, path, HOLDS[kind])
+    api_server.request("DELETE", path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -143,9 +146,14 @@ def test_a_run_that_no_controller_of_ours_would_release_is_not_held(
     # restored from a backup, by the only account that may write the label
     token = api_server.service_account_token(SYSTEM, ACCOUNT)
     allow_runs(api_server, SYSTEM, ACCOUNT)
-    done = {"provenance.chains/done": "true"}
-    assert finalizers(create(api_server, kind, dry=True, token=token, labels=done)) == []
-    assert finalizers(create(api_server, kind, dry=True, token=token)) == [HOLDS[kind]]
+    try:
+        done = {"provenance.chains/done": "true"}
+        assert finalizers(create(api_server, kind, dry=True, token=token, labels=done)) == []
+        assert finalizers(create(api_server, kind, dry=True, token=token)) == [HOLDS[kind]]
+    finally:
+        place = "/apis/rbac.authorization.k8s.io/v1/namespaces/ci"
+        for plural in ("rolebindings", "roles"):
+            api_server.request("DELETE", f"{place}/{plural}/runs-of-{ACCOUNT}")
 
 
 @pytest.mark.parametrize("kind", KINDS)
