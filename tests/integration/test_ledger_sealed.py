@@ -16,6 +16,7 @@ from chains.audit.ledger.close import close_day
 from chains.audit.ledger.folder import LogFolder
 from chains.audit.ledger.read import read_ledger
 from chains.audit.ledger.state import LedgerState
+from chains.audit.ledger.statement import PREDICATE
 from chains.audit.ledger.stored import compare_stored, record_of
 from chains.audit.ledger.walk import Trusted, walk_log
 from chains.audit.ledger.writer import LogWriter
@@ -26,11 +27,13 @@ from signers.open import open_signer
 from storage.base import StoreOptions
 from storage.open import open_store
 from storage.record import Stored
+from tests.testbed.cosign import Cosign
 from tests.testbed.s3 import S3Server
 from tests.testbed.sigstore import SigstoreServices
 from tests.unit.chains.audit.ledger.made import ORIGIN, Clock, four_days, sealer_of, seen
 
 pytestmark = pytest.mark.server
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ledger"
 
 
 def test_a_day_has_a_timestamp_and_a_log_entry_that_verify_and_cannot_be_exchanged(
@@ -79,6 +82,22 @@ def test_a_day_has_a_timestamp_and_a_log_entry_that_verify_and_cannot_be_exchang
         first.write_bytes(orjson.dumps(mine))
         assert [finding.code for finding in read().problems] == ["signature"], name
         first.write_bytes(kept)
+
+
+def test_stock_cosign_verifies_the_entries_of_a_day_and_refuses_changed_ones(
+    cosign: Cosign, tmp_path: Path
+) -> None:
+    words = [
+        "verify-blob-attestation", "--key", EXAMPLE / "ledger.pub", "--insecure-ignore-tlog=true",
+        "--type", PREDICATE, "--bundle", EXAMPLE / "share-0-of-1" / "2026-03-02.bundle.json",
+    ]  # fmt: skip
+    entries = EXAMPLE / "share-0-of-1" / "2026-03-02.jsonl"
+    assert cosign(*words, entries).returncode == 0
+    changed = tmp_path / "changed.jsonl"
+    changed.write_bytes(entries.read_bytes().replace(b"probe-1", b"probe-2"))
+    refused = cosign(*words, changed, check=False)
+    assert refused.returncode != 0
+    assert "digests do not match" in refused.stderr
 
 
 def test_the_statements_of_a_ledger_are_locked_in_a_bucket_and_show_what_was_changed(
