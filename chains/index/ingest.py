@@ -133,11 +133,11 @@ class _Scan:
         checked = int(self._now.timestamp())
         far = Progress(self._total, self._read, checked if is_last else None)
         entries, unread, n_known = self._entries(batch)
-        written = self._target.write(lambda writer: writer.write(self._number, entries, unread, checked, far))
+        new = self._target.write(lambda writer: writer.write(self._number, entries, unread, checked, far))
         ingested.pieces += len(batch.pieces)
         ingested.known += n_known
         ingested.unread += len(unread)
-        ingested.new += written.new
+        ingested.new += new
 
     def _entries(self, batch: _Batch) -> tuple[list[Entry], list[Unread], int]:
         unread = list(batch.skipped)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chains.assembly.stores import open_url, store_options
-from chains.assembly.trust import open_listed_keys, open_trusted_root
 from chains.assembly.workspace import LAYOUT, Settings, load_settings, own_layout
 from chains.cli.arguments import (
     FAILURE,
-    FILE,
     FOLDER,
     OK,
     Argument,
@@ -25,39 +22,29 @@ from chains.cli.arguments import (
     store,
 )
 from chains.cli.commands import Command, Group
+from chains.cli.index.trusting import given_trust, trust_of, trust_options
 from chains.cli.progress import Progress
-from chains.cli.revocations import revocation_options, revocations_of
 from chains.cli.tables import write_table
 from chains.cli.trust import OPTIONS, trust_own_key
-from chains.documents.load import read_bytes
 from chains.errors import UsageError
 from chains.index.codes import Verdict, word
 from chains.index.database import DEFAULT, Place, place_of
 from chains.loop import carry_out
 from chains.terminal import say, write_json, write_line, write_text
 from chains.text import count, rfc3339
-from chains.verify.criteria import CertificateWanted, Criteria, MissingError
-from signers.keys.keyset import ListedKey
+from chains.verify.criteria import MissingError
 
 if TYPE_CHECKING:
     from chains.index.ingest import Ingested, Source
-    from chains.index.reading import Trust
 
 _EXPORT = "export:"
-_TRUST = (
-    "key", "certificate_identity", "certificate_identity_regexp", "certificate_oidc_issuer",
-    "certificate_oidc_issuer_regexp", "trusted_root", "require_log", "require_timestamp", "builder_id",
-    "build_type", "revocations", "revocations_key", "revocations_state", "revocations_min_version",
-)  # fmt: skip
-_PATHS = ("key", "trusted_root", "revocations", "revocations_key", "revocations_state")
-_LARGEST_ROOT = 16 * 1024 * 1024
 _MIB = 1024 * 1024
 
 
 def _build(options: Options) -> int:
     """Build an index anew, and put it in the place of the old one."""
     place = place_of(options.index)
-    given = {name: getattr(options, name) for name in _TRUST}
+    given = given_trust(options)
     urls = list(dict.fromkeys(options.store))
     if not urls and own_layout():
         say(f"reading {LAYOUT}")
@@ -65,9 +52,7 @@ def _build(options: Options) -> int:
     if not urls:
         raise UsageError("no store to index: pass --store URL; for a registry oci://REGISTRY/REPOSITORY")
     if not given["key"] and urls == [LAYOUT]:
-        given["key"] = [trust_own_key()]
-    for name in _PATHS:
-        given[name] = _absolute(given[name])
+        given["key"] = [str(Path(trust_own_key()).absolute())]
     from chains.index.target import building  # noqa: PLC0415 - imports SQLAlchemy, which is slow
 
     return _carry_out(options, building, place, given, urls)
@@ -87,7 +72,7 @@ def _carry_out(options: Options, opened: Any, place: Place, given: dict[str, Any
 
     settings = load_settings(options.config)
     try:
-        trust = _trust(given, settings)
+        trust = trust_of(given, settings)
     except MissingError as error:
         raise UsageError(f"{error}: {OPTIONS[error.missing]}") from error
     now = datetime.now(UTC)
@@ -117,54 +102,6 @@ async def _source(url: str, settings: Settings, stack: AsyncExitStack) -> Source
 
         return Export(url)
     return await stack.enter_async_context(open_url(url, store_options(settings.config)))
-
-
-def _absolute(value: Any) -> Any:
-    """Return references with the paths of files made absolute, so that an update finds them."""
-    if isinstance(value, list | tuple):
-        return [_absolute(one) for one in value]
-    is_path = isinstance(value, str) and value and Path(value).exists()
-    return str(Path(value).absolute()) if is_path else value
-
-
-def _trust(given: dict[str, Any], settings: Settings) -> Trust:
-    from chains.index.reading import Trust  # noqa: PLC0415 - needed where an index is written
-
-    listed = open_listed_keys(given["key"], settings.config) if given["key"] else []
-    certificate = CertificateWanted.from_options(*(given[name] for name in _TRUST[1:5]))
-    root = given["trusted_root"]
-    criteria = Criteria(
-        keys=[one.key for one in listed],
-        windows={one.key.keyid: one for one in listed if one != ListedKey(one.key)},
-        certificate=certificate,
-        trusted_root=None if root is None else open_trusted_root(root),
-        require_log=given["require_log"],
-        require_timestamp=given["require_timestamp"],
-        builder_id=given["builder_id"],
-        build_type=given["build_type"],
-    )
-    revocations = revocations_of(Options(**given, given=frozenset()), settings.config)
-    if revocations is not None and (problem := revocations.problem(datetime.now(UTC))):
-        raise UsageError(f"the revocation list cannot be used: {problem}")
-    keys = [
-        {
-            "pem": one.key.pem.decode(),
-            "status": one.status.value,
-            "notBefore": one.not_before and one.not_before.isoformat(),
-            "notAfter": one.not_after and one.not_after.isoformat(),
-        }
-        for one in listed
-    ]
-    told = {
-        "keys": sorted(keys, key=lambda one: str(one["pem"])),
-        "certificate": certificate.to_json() if certificate else None,
-        "trustedRoot": root and hashlib.sha256(read_bytes(Path(root), _LARGEST_ROOT)).hexdigest(),
-        "require": criteria.required,
-        "builderId": criteria.builder_id,
-        "buildType": criteria.build_type,
-        "revocations": revocations.digest if revocations else None,
-    }
-    return Trust(criteria, told, given, revocations)
 
 
 class _Bars:
@@ -280,34 +217,6 @@ def _index() -> Option:
     return Option("--index", text, default=DEFAULT, metavar="FILE|URL", twin="CHAINS_INDEX")
 
 
-def _trust_options() -> list[Option]:
-    options = [
-        Option(
-            "--key",
-            "a public key, certificate, key set or JWKS to trust, named as for verify --key; may be repeated",
-            twin="CHAINS_PUBLIC_KEY",
-            repeatable=True,
-            metavar="PUB",
-            type=FILE,
-        )
-    ]
-    for name, what in (("identity", "an identity to trust"), ("oidc-issuer", "its OIDC issuer")):
-        text = f"{what}, as a regular expression that matches all of it"
-        options += [
-            Option(f"--certificate-{name}", f"{what}, exactly", default=None, metavar="NAME"),
-            Option(f"--certificate-{name}-regexp", text, default=None, metavar="REGEXP"),
-        ]
-    root = "a trusted_root.json, for certificates, log entries and verified times"
-    return [
-        *options,
-        Option("--trusted-root", root, default=None, metavar="FILE", type=FILE),
-        Option("--require-log", "require an entry in a transparency log", flag=True),
-        Option("--require-timestamp", "require an RFC 3161 timestamp", flag=True),
-        Option("--builder-id", "require this builder of provenance", default=None, metavar="URI"),
-        Option("--build-type", "require this build type of provenance", default=None, metavar="URI"),
-    ]
-
-
 _CONFIG = "a chains-config, for its registry settings"
 index = Group(
     "index",
@@ -318,8 +227,7 @@ index = Group(
             [
                 _index(),
                 store("index this store, or export:FOLDER that chains export wrote"),
-                *_trust_options(),
-                *revocation_options(),
+                *trust_options(),
                 config(_CONFIG),
                 output(),
             ],

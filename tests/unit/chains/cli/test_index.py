@@ -175,6 +175,7 @@ def test_a_store_that_is_not_there_fails_and_leaves_no_index(
         (["build"], "no store to index: pass --store URL"),
         (["build", "--store", "oci-layout:x"], "nobody to trust: pass --key PUB"),
         (["build", "--store", "oci-layout:x", "--certificate-identity", "a"], "pass --certificate-identity"),
+        (["build", "--store", "oci-layout:x", "--revocations-key", "a.pub"], "belongs to --revocations FILE"),
         (["update"], "there is no index at .chains/index.db: build it with `chains index build`"),
         (["update", "--index", "mysql://x"], "expected a file, sqlite:///FILE or postgresql://"),
     ],
