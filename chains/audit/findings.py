@@ -44,6 +44,7 @@ class Why(StrEnum):
     VERIFIED = "verified"
     VERIFIED_BY_UID = "verified_by_uid"
     EVIDENCE_INVALID = "evidence_invalid"
+    POLICY_REFUSED = "policy_refused"
     ATTESTING_FAILED = "attesting_failed"
     NO_EVIDENCE = "no_evidence"
     MARKED_WITHOUT_EVIDENCE = "marked_without_evidence"

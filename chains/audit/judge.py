@@ -13,9 +13,11 @@ from datetime import datetime
 from typing import Any
 
 from chains.audit.findings import Judged, State, Why
+from chains.audit.policies import refusal
 from chains.audit.population.known import KnownRun, Population
 from chains.config.parse import Config
 from chains.errors import InputError
+from chains.policy.loaded import Policy
 from chains.tekton.raw import as_text, text_at
 from chains.tekton.snapshot import ChildGap, RunSnapshot, look_alikes, origin_of, take_snapshot
 from chains.text import excerpt
@@ -45,14 +47,20 @@ class Answer:
 class Judge:
     """Judges the runs of a population. ``config`` says which runs the configuration leaves out.
 
-    Without a configuration nothing is left out. Any number of runs may be judged at the same time.
+    Without a configuration nothing is left out. Images of a run must pass the ``policy``, too, if a document
+    of it is for them. Any number of runs may be judged at the same time.
     """
 
     def __init__(
-        self, verifier: Verifier, population: Population, config: Config | None, now: datetime
+        self,
+        verifier: Verifier,
+        population: Population,
+        config: Config | None,
+        now: datetime,
+        policy: Policy | None = None,
     ) -> None:
         self.verifier, self._population = verifier, population
-        self._config, self._now = config, now
+        self._config, self._now, self._policy = config, now, policy
         self.places = tuple(store.url for store in verifier.stores)
         self._blind = [store.url for store in verifier.stores if not finds_runs(store)]
 
@@ -76,6 +84,9 @@ class Judge:
         answer = self._of_verification(found, is_compared=snapshot is not None)
         if answer.state is State.MISSING:
             answer = self._without_evidence(run, raw, problem) or answer
+        elif answer.state is State.EVIDENCED and snapshot is not None and self._policy is not None:
+            refused = await refusal(self._policy, snapshot, self.verifier.stores, self._now)
+            answer = Answer(*refused) if refused is not None else answer
         return self._judged(run, answer), found, snapshot
 
     def _judged(self, run: KnownRun, answer: Answer) -> Judged:

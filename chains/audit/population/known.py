@@ -19,8 +19,8 @@ from chains.tekton.children import CLOCKS_DIFFER
 from chains.tekton.raw import parse_time
 
 Json = Any
-MOST_RUNS = 2_000_000
-"""Runs of all sources. A run takes about a kilobyte of memory."""
+MOST_RUNS = 1_000_000
+"""Runs of all sources. A run takes about four kilobytes of memory with its answer."""
 MOST_DIFFERENCES = 10_000
 """Differences that are kept; further ones are counted."""
 _COMPARED = ("kind", "namespace", "name", "created", "finished", "outcome")

@@ -25,6 +25,8 @@ from chains.cli.audit.options import (
     image_options,
     open_verifier,
     period_of,
+    policy_of,
+    policy_option,
     read_counters,
     read_images,
     read_sources,
@@ -53,13 +55,17 @@ def _audit(options: Options) -> int:
     period, counters = period_of(options, now), read_counters(options)
     at_once = whole_number(options.at_once, "--at-once", 1, MOST_AT_ONCE)
 
+    policy = policy_of(options, settings)
+
     async def work(population: Population) -> Audit:
         asked = open_verifier(options, settings, now)
         try:
             await read_sources(options, population, now)
             problems: list[str] = []
             images = await read_images(options, problems)
-            judge = Judge(asked.verifier, population, settings.config if settings.given else None, now)
+            judge = Judge(
+                asked.verifier, population, settings.config if settings.given else None, now, policy
+            )
             with _bar(len(population), "runs") as advance:
                 audit = await compare(population, judge, period, now, at_once=at_once, advance=advance)
             audit.problems += problems
@@ -236,6 +242,7 @@ audit = _AuditGroup(
     parameters=[
         *source_options(),
         *evidence_options(),
+        policy_option(),
         *image_options(),
         Option("--all", "show runs whose evidence verifies, too", twin="CHAINS_AUDIT_ALL", flag=True),
         Option("--at-once", "runs to judge at the same time", default=str(AT_ONCE), metavar="N"),

@@ -21,6 +21,7 @@ from chains.audit.population.ledger import add_ledger
 from chains.audit.population.tekton_results import read_results_api, read_results_files
 from chains.cli.arguments import FILE, Option, Options, config, store
 from chains.cli.cluster import cluster_options, split_names
+from chains.cli.policies.decide import load_policy
 from chains.cli.revocations import revocation_options, revocations_of
 from chains.cli.trust import OPTIONS, named_signers
 from chains.cli.verify import signer_options
@@ -30,6 +31,7 @@ from chains.cluster.discovery import find_access
 from chains.config.selection import parse_since
 from chains.documents.load import read_bytes
 from chains.errors import InputError, UsageError
+from chains.policy.loaded import Policy
 from chains.preflight.inventory import Inventory, from_cluster, from_files
 from chains.verify.criteria import Criteria, Missing, MissingError
 from chains.verify.verifier import Verifier
@@ -111,6 +113,17 @@ def evidence_options() -> list[Option]:
         *revocation_options(),
         config("the chains-config: what it leaves out is skipped by policy; and its registry settings"),
     ]
+
+
+def policy_option() -> Option:
+    """Return the option that names policies."""
+    text = "policies that the images of the runs must pass, too: a file or a folder"
+    return Option("--policy", text, twin=f"{_TWIN}POLICY", metavar="FILE", type=FILE)
+
+
+def policy_of(options: Options, settings: Settings) -> Policy | None:
+    """Return the open policies that the options name, None without. Raises :class:`UsageError`."""
+    return load_policy(options.policy, settings, options) if options.policy else None
 
 
 def _many(name: str, text: str, metavar: str) -> Option:

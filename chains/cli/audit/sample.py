@@ -14,6 +14,8 @@ from chains.cli.audit.options import (
     evidence_options,
     open_verifier,
     period_of,
+    policy_of,
+    policy_option,
     read_sources,
     source_options,
 )
@@ -41,13 +43,17 @@ def _sample(options: Options) -> int:
     folder = Path(options.folder) if options.folder else None
     root = read_bytes(Path(options.trusted_root), _LARGEST_ROOT) if options.trusted_root else b""
 
+    policy = policy_of(options, settings)
+
     async def work(population: Population) -> Sample:
         asked = open_verifier(options, settings, now)
         try:
             await read_sources(options, population, now)
             runs = [run for run in population if run.is_finished and period.has(run.moment)]
             chosen = choose(runs, n, options.seed, options.by)
-            judge = Judge(asked.verifier, population, settings.config if settings.given else None, now)
+            judge = Judge(
+                asked.verifier, population, settings.config if settings.given else None, now, policy
+            )
             criteria = asked.verifier.criteria
             # with a certificate, a pack has what the verification used, whoever of both signed it
             keys = list(criteria.keys) if criteria.certificate is None else []
@@ -109,6 +115,7 @@ sample = Command(
         ),
         *source_options(),
         *evidence_options(),
+        policy_option(),
         output(),
     ],
 )

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -19,9 +19,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from chains.audit.findings import Why
+from chains.audit.ledger.entries import EntryKind, Run, RunEntry
+from chains.audit.ledger.writer import LogWriter
 from chains.cli.main import run as chains
 from tests.audit_truth import event, pipeline_run, task_run, time_of, uid_of, with_metadata, without
 from tests.owners import owned
+from tests.unit.chains.audit.ledger.made import ORIGIN, Clock, close_due, sealer_of
 
 Json = Any
 ROOT = Path(__file__).parents[5]
@@ -314,6 +317,54 @@ def test_images_in_use_without_a_known_run_are_named(audit: Audit) -> None:
     assert {tuple(one["where"]) for one in found["imagesWithoutRun"]} == {("Pod/prod/p",)}
     Path("broken.json").write_text("{")
     assert audit(4, "--runs", runs, "--images", "broken.json")["problems"]
+
+
+def test_a_policy_is_asked_about_the_images_of_a_run(audit: Audit) -> None:
+    attest(task_run(1), task_run(4))
+    trust = {
+        "name": "ours",
+        "signer": {"keys": [{"ref": ".chains/signing.pub"}]},
+        "builderId": "https://tekton.dev/chains/v2",
+        "maxLevel": 3,
+    }
+
+    def policy(**require: Json) -> str:
+        spec = {"match": {"images": ["registry.example/**"]}, "trust": [trust]} | (
+            {"require": require} if require else {}
+        )
+        head = {"apiVersion": "provenance.chains/v1", "kind": "Policy", "metadata": {"name": "p"}}
+        Path("policy.yaml").write_text(json.dumps(head | {"spec": spec}))
+        return "policy.yaml"
+
+    assert audit(0, "--runs", "attested.json", "--policy", policy())["counts"]["evidenced"] == 2
+    found = audit(
+        1, "--runs", "attested.json", "--policy", policy(sources=["git+https://git.example.com/other"])
+    )
+    # the second run failed and made no image, so no policy is for it
+    assert reasons(found) == {"run-1": ("failed", "policy_refused")}
+
+
+def test_a_signed_day_of_the_ledger_says_that_a_run_was_left_out(audit: Audit, tmp_path: Path) -> None:
+    attest(task_run(1))
+    clock, sealer = Clock(datetime(2026, 10, 1, tzinfo=UTC)), sealer_of(tmp_path)
+    Path("ledger.pub").write_bytes(sealer.signer.public_pem)
+    writer = LogWriter(tmp_path / "ledger", ORIGIN, clock)
+    run = Run("TaskRun", "team-2", "run-2", uid_of(2))
+    entries = [
+        RunEntry(clock.now, EntryKind.SEEN, run, created=time_of(2)),
+        RunEntry(clock.now, EntryKind.FINISHED, run, completed=time_of(2, 9), succeeded=True),
+        RunEntry(clock.now, EntryKind.SKIPPED, run, reason="left out: the run carries skip-me"),
+    ]
+    assert not any(writer.append(entries))
+    words = ("--runs", "attested.json", "--ledger", "ledger", "--ledger-key", "ledger.pub")
+    # the day is not signed yet, so that anybody may have written the entry
+    assert reasons(audit(1, *words)) == {"run-2": ("missing", "no_evidence")}
+    clock.move(days=1)
+    assert close_due(writer, sealer, clock.now)
+    writer.close()
+    (one,) = audit(0, *words)["runs"]
+    assert (one["state"], one["reason"]) == ("skipped", "left_out_then")
+    assert "the run carries skip-me" in one["words"]
 
 
 def test_metrics_come_from_the_audit_and_not_from_marks(audit: Audit) -> None:
