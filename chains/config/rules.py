@@ -69,6 +69,14 @@ class View:
         return " and ".join(name for name in names if store in self.values[name].split(","))
 
     @property
+    def logs_in(self) -> bool:
+        """Whether a key of a key service is used, which the keys ``signers.kms.auth.*`` log in to."""
+        further = [one.reference for one in parse_extra_signers(self.values["signers.extra"])]
+        if self.values["ledger.folder"]:
+            further.append(self.values["ledger.signer"])
+        return bool(self.signing("kms")) or any(scheme_of(one) in KEY_SERVICES for one in further)
+
+    @property
     def keyless(self) -> bool:
         """Whether the signer x509 uses certificates from Fulcio."""
         return self.values["signers.x509.fulcio.enabled"] == "true"
@@ -380,7 +388,7 @@ def _ledger(view: View) -> Iterator[Problem]:
 def _plain_http(view: View) -> Iterator[Problem]:
     keyless = view.keyless and bool(view.signing("x509"))
     for name, used, why in (
-        ("signers.kms.auth.address", bool(view.signing("kms")), "tokens for the key server"),
+        ("signers.kms.auth.address", view.logs_in, "tokens for the key server"),
         ("storage.s3.endpoint", bool(view.storing("s3")), "evidence"),
         ("signers.x509.fulcio.address", keyless, "identity tokens"),
         ("signers.x509.tuf.mirror.url", keyless, "the trusted root"),
@@ -406,7 +414,8 @@ def _why_unused(view: View, name: str) -> str:
         if name.startswith(start) and not view.storing(store):
             return f"no enabled artifact is stored in {store}"
     for signer in ("kms", "x509"):
-        if name.startswith(f"signers.{signer}.") and not view.signing(signer) and name not in _TRUST:
+        is_used = view.signing(signer) or (name.startswith("signers.kms.auth.") and view.logs_in)
+        if name.startswith(f"signers.{signer}.") and not is_used and name not in _TRUST:
             return f"no enabled artifact has the signer {signer}"
     if name.startswith("signers.x509.") and not view.keyless and name not in _TRUST:
         return "signers.x509.fulcio.enabled is false"

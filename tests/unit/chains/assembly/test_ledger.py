@@ -74,6 +74,19 @@ def test_lint_finds_nothing_wrong_with_a_whole_ledger(tmp_path):
     assert problems(data_of(tmp_path)) == set()
 
 
+def test_lint_knows_that_a_ledger_and_further_signers_log_in_to_key_services_too(tmp_path):
+    login = {"signers.kms.auth.address": "http://vault:8200"}
+    unused = ("signers.kms.auth.address", "warning")
+    assert {problem.message for problem in lint_config(data_of(tmp_path) | login)} == {
+        "has no effect: no enabled artifact has the signer kms"
+    }
+    further = '[{"name": "a", "reference": "hashivault://other", "namespaces": ["prod-*"]}]'
+    for more in ({"ledger.signer": "hashivault://ledger"}, {"signers.extra": further}):
+        (found,) = lint_config(data_of(tmp_path) | login | more)
+        assert (found.key, found.severity) == unused
+        assert "plain http" in found.message
+
+
 def test_lint_says_what_a_ledger_lacks_and_which_of_its_keys_have_no_effect(tmp_path):
     data = data_of(
         tmp_path, ledger_origin="", ledger_signer="", ledger_transparency="true", ledger_storage="s3"
