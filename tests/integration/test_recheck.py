@@ -334,8 +334,8 @@ def test_a_changed_policy_or_revocation_list_is_not_waited_for_until_the_next_ro
         server.write_policy("running", {**written, "mode": "audit"})
         server.wait(lambda: server.log.read_text().count(complete) == 2)
         revoke(tmp_path, "--builder", "https://older.example.com")
-        server.wait(lambda: server.log.read_text().count(complete) == 3)
-        assert server.log.read_text().count("a round of re-check begins early") == 2
+        server.wait(lambda: server.log.read_text().count(complete) >= 3)
+        assert server.log.read_text().count("a round of re-check begins early") >= 2
         assert server.stop() == 0
     finally:
         server.close()

@@ -17,7 +17,7 @@ from chains.admission.ruling import Ruling
 from chains.admission.sharing.lines import LONGEST, from_line, to_line
 from chains.policy.verdict import Decision
 
-SOON = 1.0
+SOON = 5.0
 """Seconds within which the first process says something. Without that, this process goes on alone."""
 PATIENCE = 10.0
 """Seconds for which another process is waited for that looks into the same question."""
