@@ -303,6 +303,8 @@ def _exempted(candidate: _Basis, check: PolicyCheck, exempt: _Exemptions) -> Pol
 
     No exemption lets the signers of other types sign provenance, or a summary count that is none to accept.
     """
+    if not check.is_wrong:
+        return check
     is_ours = isinstance(candidate, Candidate) and candidate.is_by_trust
     if check.id == Requirement.VSA or (check.id == Requirement.TRUST and not is_ours):
         return check

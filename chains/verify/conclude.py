@@ -117,9 +117,9 @@ def _conclude(case: Case) -> Verification:
 
 def _learns(examined: Sequence[Examined], wanted: Wanted) -> bool:
     """Whether reports of the run name replaced sidecars, so that all evidence has to be judged again."""
-    reports = [each for each in examined if _type(each) == SCAI and not _failures(each) - OF_PROVENANCE]
     if not isinstance(wanted, RunQuestion):
         return False
+    reports = [each for each in examined if _type(each) == SCAI and not _failures(each) - OF_PROVENANCE]
     news = [wanted.learn(each.authentic.statement) for each in reports if each.authentic]
     return any(news)
 
