@@ -24,7 +24,7 @@ from chains.index.query.parse import parse
 from chains.index.query.reader import QueryTooSlow, reading
 from chains.index.query.report import summary, to_csv, to_json, to_row
 from chains.index.query.scope import view_of
-from chains.index.query.search import Search
+from chains.index.query.search import Count, Search
 from chains.index.query.sql import Sql
 from chains.index.query.terms import Key, Query
 from chains.text import to_json as json_text
@@ -164,14 +164,14 @@ def test_hostile_text_is_a_query_or_refused_for_every_key(hostile: Place) -> Non
                     query = _understood(written)
                     if query is not None:
                         search = Search(view, query, _NOW)
-                        assert len(search.page(10)) == search.count(), written
+                        assert Count(len(search.page(10))) == search.count(), written
 
 
 def test_hostile_rows_are_shown_within_bounds(
     hostile: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = ask(hostile, parse(""), _NOW)
-    assert answer.count == len(HOSTILE) + 1
+    assert answer.count == Count(len(HOSTILE) + 1)
     told = [json_text(to_json(answer)), *to_csv(answer), *summary(answer)]
     assert all(line.isprintable() for line in told)
     assert sum(map(len, told)) < 500_000

@@ -12,7 +12,7 @@ from chains.index.query.cursor import cursor_of, position_of
 from chains.index.query.reader import reading
 from chains.index.query.rows import Hit, hits
 from chains.index.query.scope import View, view_of
-from chains.index.query.search import MOST_COUNTED, Search
+from chains.index.query.search import Count, Search
 from chains.index.query.state import IndexState, state_of
 from chains.index.query.terms import Key, Query, Term
 
@@ -52,27 +52,22 @@ FIELDS = {
 class Answer:
     """A page of what was found, the newest first.
 
-    ``count`` is :data:`MOST_COUNTED` + 1 if there are more. ``cursor`` leads to the next page and is empty if
-    there is none. ``unknown`` has the terms that nothing fits even alone, if nothing was found.
+    ``cursor`` leads to the next page and is empty if there is none. ``unknown`` has the terms that nothing
+    fits even alone, if nothing was found.
     """
 
     place: Place
     query: Query
     state: IndexState
     hits: Sequence[Hit]
-    count: int
+    count: Count
     cursor: str = ""
     unknown: Sequence[Term] = ()
 
     @property
-    def is_cut(self) -> bool:
-        """Whether there are more than were counted."""
-        return self.count > MOST_COUNTED
-
-    @property
     def exit_code(self) -> int:
         """0 found, 3 nothing found, 4 nothing found in an index that has not read its stores to the end."""
-        if self.count:
+        if self.hits or self.count.number:
             return 0
         return 3 if self.state.is_whole else 4
 
@@ -106,7 +101,7 @@ def ask(
         page = search.page(limit + 1, after)
         has_more = len(page) > limit
         is_all = after is None and not has_more
-        count = len(page) if is_all else search.count()
+        count = Count(len(page)) if is_all else search.count()
         return Answer(
             place,
             query,
@@ -114,7 +109,7 @@ def ask(
             hits(view, page[:limit]),
             count,
             cursor_of(page[limit - 1], filters) if has_more else "",
-            () if count else tuple(_unknown(view, query, now)),
+            () if count.number else tuple(_unknown(view, query, now)),
         )
 
 

@@ -10,7 +10,6 @@ from chains.columns import csv_line
 from chains.index.codes import Level, Outcome, Verdict, word
 from chains.index.query.answer import Answer
 from chains.index.query.rows import Hit
-from chains.index.query.search import MOST_COUNTED
 from chains.index.query.state import StoreState
 from chains.text import count, rfc3339
 
@@ -29,8 +28,8 @@ def to_json(answer: Answer) -> dict[str, Any]:
     return {
         "query": str(answer.query),
         "words": list(answer.query.words),
-        "count": min(answer.count, MOST_COUNTED),
-        "countIsCut": answer.is_cut,
+        "count": answer.count.number,
+        "countIsCut": answer.count.has_more,
         "cursor": answer.cursor or None,
         "results": [_hit_to_json(hit) for hit in answer.hits],
         "searched": list(answer.fields),
@@ -137,10 +136,11 @@ def summary(answer: Answer) -> Iterator[str]:
     """Yield what was asked and found, and what the index knows."""
     if answer.query.terms:
         yield f"searched for: {', and '.join(answer.query.words)}"
-    if answer.count:
-        told = f"more than {MOST_COUNTED:,}" if answer.is_cut else f"{answer.count:,}"
-        noun = "attestation" if answer.count == 1 else "attestations"
-        shown = "" if len(answer.hits) == answer.count else f", {len(answer.hits)} of them here"
+    number = max(answer.count.number, len(answer.hits))
+    if number:
+        told = f"at least {number:,}" if answer.count.has_more else f"{number:,}"
+        noun = "attestation" if number == 1 else "attestations"
+        shown = "" if len(answer.hits) == number else f", {len(answer.hits)} of them here"
         yield f"{told} {noun}{shown}"
     else:
         yield from _empty(answer)

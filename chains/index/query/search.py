@@ -20,8 +20,12 @@ from chains.index.query.terms import Key, Query
 
 MOST_COUNTED = 10_000
 """More rows than this are not counted."""
+MOST_CANDIDATES = 20_000
+"""Rows of the leading term of which each is asked for the other terms, to count what fits all of them."""
 _LOOKED = 10_000
 """Rows that are counted to see which term has fewest."""
+_SORTED = 2_000
+"""Rows that are sorted, where no index has them in the order of time."""
 _TIMES = (Key.FROM, Key.TO, Key.LAST)
 
 
@@ -31,6 +35,14 @@ class _Plan:
 
     sources: Sequence[Source]
     filters: tuple[Sql, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many rows there are. ``has_more``: there are at least so many, and perhaps more."""
+
+    number: int
+    has_more: bool = False
 
 
 class Search:
@@ -50,18 +62,22 @@ class Search:
 
     def statements(self, limit: int, after: Position | None = None) -> list[Sql]:
         """Return the statements for a page. Their rows together have the page."""
-        order = Sql("ORDER BY 1 DESC, 2 DESC LIMIT ?", (limit,))
+        order = Sql("ORDER BY 1 DESC, 2 DESC") + _limit(limit)
         return [self._select(source, after) + order for source in self._plan.sources]
 
-    def count(self, most: int = MOST_COUNTED) -> int:
-        """Return how many rows there are; ``most + 1`` if there are more than ``most``."""
+    def count(self, most: int = MOST_COUNTED, candidates: int = MOST_CANDIDATES) -> Count:
+        """Return how many rows there are, without counting more than ``most``."""
         if not self._plan.sources:
-            return 0
-        parts = [self._select(source) + Sql("LIMIT ?", (most + 1,)) for source in self._plan.sources]
+            return Count(0)
+        parts = [
+            self._select(source, candidates=candidates) + _limit(most + 1) for source in self._plan.sources
+        ]
         every = " UNION ".join(f"SELECT * FROM ({part.text}) AS p{n}" for n, part in enumerate(parts))  # noqa: S608
         values = tuple(value for part in parts for value in part.values)
         rows = self._reader.rows(Sql(f"SELECT count(*) FROM ({every}) AS every", values))  # noqa: S608
-        return min(int(rows[0][0]), most + 1)
+        number = int(rows[0][0])
+        is_cut = bool(self._plan.filters) and self._size(self._plan.sources, candidates + 1) > candidates
+        return Count(min(number, most), number > most or is_cut)
 
     def _planned(self, conditions: Sequence[Condition]) -> _Plan:
         if any(one.is_impossible for one in conditions):
@@ -79,30 +95,41 @@ class Search:
                 sources, leading, least = one.sources, one, size
         return _Plan(sources, tuple(one.sql for one in conditions if one is not leading))
 
-    def _size(self, sources: Sequence[Source]) -> int:
-        """Return how many rows sources have together, at most :data:`_LOOKED`."""
+    def _size(self, sources: Sequence[Source], most: int = _LOOKED) -> int:
+        """Return how many rows sources have together, at most ``most``.
+
+        Rows that would have to be sorted, and are too many for that, count as ``most``.
+        """
         found = 0
         for source in sources:
-            if found >= _LOOKED:
+            limit = min(most - found, most if source.is_ordered else _SORTED)
+            if limit <= 0:
                 break
             some = source.size or self._from(source, "1", all_of((source.where, *self._bounds(source))))
-            cut = some + Sql("LIMIT ?", (_LOOKED - found,))
-            found += self._reader.rows(Sql(f"SELECT count(*) FROM ({cut.text}) AS cut", cut.values))[0][0]  # noqa: S608
+            cut = some + _limit(limit)
+            number = self._reader.rows(Sql(f"SELECT count(*) FROM ({cut.text}) AS cut", cut.values))[0][0]  # noqa: S608
+            if number == limit and not source.is_ordered:
+                return most
+            found += number
         return found
 
-    def _select(self, source: Source, after: Position | None = None) -> Sql:
+    def _select(self, source: Source, after: Position | None = None, candidates: int = 0) -> Sql:
+        """Return the rows of a source that fit; of the first ``candidates`` rows alone unless 0."""
         alias, number = _columns(source)
         where = [source.where, *self._bounds(source)]
         if after is not None:
             where.append(Sql(f"({alias}.finished, {number}) < (?, ?)", (after.finished, after.id)))
-        if source.table == ATTESTATION:
-            return self._from(
-                source, f"{alias}.finished, {number} AS id", all_of((*where, *self._plan.filters))
-            )
-        if self._plan.filters:
-            where.append(exists(ATTESTATION, "a", (Sql("a.id = s.attestation"), *self._plan.filters)))
-        # a digest can stand several times in one attestation
-        return self._from(source, f"DISTINCT {alias}.finished, {number} AS id", all_of(where))
+        columns, filters = f"{alias}.finished, {number} AS id", list(self._plan.filters)
+        if source.table != ATTESTATION:
+            # a digest can stand several times in one attestation
+            columns = f"DISTINCT {columns}"
+            filters = [exists(ATTESTATION, "a", (Sql("a.id = s.attestation"), *filters))] if filters else []
+        if not candidates or not filters:
+            return self._from(source, columns, all_of((*where, *filters)))
+        some = self._from(source, f"{alias}.*", all_of(where)) + _limit(candidates)
+        fits = all_of(filters)
+        select = f"SELECT {columns} FROM ({some.text}) AS {alias} WHERE {fits.text}"  # noqa: S608
+        return Sql(select, some.values + fits.values)
 
     def _from(self, source: Source, columns: str, where: Sql) -> Sql:
         alias, _ = _columns(source)
@@ -130,3 +157,7 @@ def _conditions(view: View, query: Query) -> Iterator[Condition]:
 def _columns(source: Source) -> tuple[str, str]:
     """Return the alias of a source's table, and its column with the id of the attestation."""
     return ("a", "a.id") if source.table == ATTESTATION else ("s", "s.attestation")
+
+
+def _limit(number: int) -> Sql:
+    return Sql("LIMIT ?", (number,))

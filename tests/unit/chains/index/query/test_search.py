@@ -18,7 +18,7 @@ from chains.index.query.parse import parse
 from chains.index.query.reader import QueryTooSlow, Reader, reading
 from chains.index.query.rows import hits
 from chains.index.query.scope import view_of
-from chains.index.query.search import Search
+from chains.index.query.search import Count, Search
 from chains.index.query.sql import Sql
 from tests.bench.index_rows import BASE_IMAGE, FIRST, digest_of, fill, uid_of
 from tests.unit.chains.index.query.index import Row, Run, sqlite_index
@@ -138,7 +138,7 @@ def test_a_claim_of_a_namespace_shows_nothing_of_the_run_that_it_names(tmp_path:
             "secret-build",
         ):
             assert Search(view, parse(query), NOW).page(10) == [], query
-            assert Search(view, parse(query), NOW).count() == 0, query
+            assert Search(view, parse(query), NOW).count() == Count(0), query
             # and what is left out says nothing either
             assert len(Search(view, parse(f"-{query}"), NOW).page(10)) == 1, query
         assert len(Search(view_of(reader), parse("node:node-1"), NOW).page(10)) == 2
@@ -179,7 +179,25 @@ def test_a_reader_cannot_change_an_index(filled: Place) -> None:
 def test_more_than_are_counted_is_told_apart(filled: Place) -> None:
     with reading(filled) as reader:
         search = Search(view_of(reader), parse(""), NOW)
-        assert (search.count(2_999), search.count(3_000), search.count()) == (3_000, 3_000, 3_000)
+        assert search.count(2_999) == Count(2_999, has_more=True)
+        assert search.count(3_000) == search.count() == Count(3_000)
+
+
+def test_what_is_asked_of_too_many_rows_is_counted_in_part(filled: Place) -> None:
+    with reading(filled) as reader:
+        # all but few fit, so the term that leads shows nothing by itself
+        for query in (
+            "-verdict:failed",
+            "level:not-requested -verdict:failed",
+            "type:report -verdict:failed",
+        ):
+            search = Search(view_of(reader), parse(query), NOW)
+            whole = search.count()
+            assert whole.number > 500
+            assert not whole.has_more
+            part = search.count(candidates=100)
+            assert 90 <= part.number <= 100, query
+            assert part.has_more
 
 
 def test_a_name_in_several_roles_is_found_once(tmp_path: Path) -> None:
@@ -198,4 +216,4 @@ def test_a_name_in_several_roles_is_found_once(tmp_path: Path) -> None:
     with reading(sqlite_index(tmp_path / "index.db", [row])) as reader:
         for query in ("shop", "1" * 12, "input:shop", "image:shop", "input:1111111111111111"):
             search = Search(view_of(reader), parse(query), NOW)
-            assert (len(search.page(10)), search.count()) == (1, 1), query
+            assert (len(search.page(10)), search.count()) == (1, Count(1)), query
