@@ -128,7 +128,9 @@ def on_column(column: str, found: Found) -> Condition:
     if found.values is None:
         return Condition(sql)
     index = f"attestation_{column}"
-    sources = (Source(ATTESTATION, one_of(f"a.{column}", (one,)), index) for one in found.values)
+    if found.few is None:
+        return Condition(sql, (Source(ATTESTATION, sql, index, is_ordered=False),))
+    sources = (Source(ATTESTATION, one_of(f"a.{column}", (one,)), index) for one in found.few)
     return Condition(sql, tuple(sources))
 
 
@@ -160,15 +162,33 @@ def _code(value: Word) -> str:
 
 def _named(found: Found, roles: Sequence[Role]) -> Condition:
     wanted = (found.on("s.name"), one_of("s.role", roles))
-    sql = exists("named", "s", (*wanted, _SAME))
+    if found.few is not None:
+        sql = exists("named", "s", (*wanted, _SAME))
+        pairs = (
+            (one_of("s.name", (name,)), one_of("s.role", (role,))) for name in found.few for role in roles
+        )
+        return Condition(sql, tuple(Source("named", all_of(pair)) for pair in pairs))
+    # with many names the key of ``named`` is of no use: what an attestation has is compared
+    sql = any_of(_with_names(found, roles))
     if found.values is None:
         return Condition(sql)
-    pairs = ((name, role) for name in found.values for role in roles)
-    sources = (
-        Source("named", all_of((one_of("s.name", (name,)), one_of("s.role", (role,)))))
-        for name, role in pairs
-    )
-    return Condition(sql, tuple(sources))
+    return Condition(sql, (Source("named", all_of(wanted), is_ordered=False),))
+
+
+def _with_names(found: Found, roles: Sequence[Role]) -> Iterator[Sql]:
+    """Yield the conditions that the attestation has one of many names in one of these roles."""
+    own = Sql("s.attestation = a.id AND t.id = s.name")
+    inputs = [role for role in roles if role is not Role.SUBJECT]
+    if Role.SUBJECT in roles:
+        yield exists("subject AS s CROSS JOIN term", "t", (own, found.where))
+    if inputs:
+        yield exists("material AS s CROSS JOIN term", "t", (own, one_of("s.role", inputs), found.where))
+    if Role.TASK in roles:
+        # a Task's own name is in no other table
+        task = one_of("t.what", (What.TASK,))
+        ids = all_of((task, found.where))
+        listed = Sql(f"s.name IN (SELECT t.id FROM term AS t WHERE {ids.text})", ids.values)  # noqa: S608
+        yield exists("named", "s", (listed, one_of("s.role", (Role.TASK,)), _SAME))
 
 
 _SAME = Sql("s.finished = a.finished AND s.attestation = a.id")
@@ -193,9 +213,9 @@ def _digests(view: View, table: str, digest: Digest, conditions: Iterable[Sql]) 
     algorithm = algorithms(view.reader, digest)
     more = (*conditions, *([algorithm] if algorithm else []))
     sql = exists(table, "s", (found.on("s.digest"), *more, _SAME))
-    if found.values is None:
+    if found.few is None:
         return Condition(sql, (Source(table, all_of((found.on("s.digest"), *more)), is_ordered=False),))
-    sources = (Source(table, all_of((one_of("s.digest", (one,)), *more))) for one in found.values)
+    sources = (Source(table, all_of((one_of("s.digest", (one,)), *more))) for one in found.few)
     return Condition(sql, tuple(sources))
 
 
@@ -232,9 +252,9 @@ def _of_runs(view: View, where: Sql) -> Condition:
     """
     if where == NEVER:
         return Condition(NEVER, ())
+    some = Sql(f"SELECT 1 FROM run AS r WHERE {where.text}", where.values)  # noqa: S608
     where = all_of((where, *view.allowed("r")))
     ids = Sql(f"a.run IN (SELECT r.id FROM run AS r WHERE {where.text})", where.values)  # noqa: S608
-    some = Sql(f"SELECT 1 FROM run AS r WHERE {where.text}", where.values)  # noqa: S608
     source = Source(ATTESTATION, ids, "attestation_run", is_ordered=False, size=some)
     # for one attestation at a time the row of its run is looked at, never the list of all that fit
     return Condition(exists("run", "r", (Sql("r.id = a.run"), where)), (source,))

@@ -15,7 +15,9 @@ from chains.index.query.sql import NEVER, Sql, all_of, any_of, between, one_of
 from chains.index.query.terms import Digest, Word
 
 MOST = 40
-"""Words or digests that are looked at one by one."""
+"""Words or digests whose rows are looked at one by one."""
+MOST_WORDS = 2_000
+"""Words that are listed in a statement."""
 _LAST_CHARACTER, _BEFORE_SURROGATES, _AFTER_SURROGATES = "\U0010ffff", "\ud7ff", "\ue000"
 _ALGORITHMS = {
     "sha1": ("sha1", "gitCommit"),
@@ -29,12 +31,18 @@ _ALGORITHMS = {
 class Found:
     """The rows of ``term`` or the digests that fit, as a condition on a column.
 
-    ``values`` has each of them, or is None if there are more than :data:`MOST`; ``condition`` says then
-    which.
+    ``values`` has each of them, or is None if there are too many; ``condition`` says then which. Of words,
+    ``where`` says the same of the columns of ``term``.
     """
 
     values: tuple[int | bytes, ...] | None
     condition: Sql = NEVER
+    where: Sql = NEVER
+
+    @property
+    def few(self) -> tuple[int | bytes, ...] | None:
+        """Each of them, None if there are more than :data:`MOST`."""
+        return None if self.values is None or len(self.values) > MOST else self.values
 
     def on(self, column: str) -> Sql:
         """Return the condition that a column has one of them."""
@@ -63,11 +71,12 @@ def last_parts(reader: Reader, kinds: Iterable[What], text: str) -> Found:
 
 
 def _few_words(reader: Reader, where: Sql) -> Found:
-    limit = Sql("LIMIT ?", (MOST + 1,))
+    limit = Sql("LIMIT ?", (MOST_WORDS + 1,))
     rows = reader.rows(Sql(f"SELECT id FROM term WHERE {where.text}", where.values) + limit)  # noqa: S608
-    if len(rows) <= MOST:
-        return Found(tuple(row[0] for row in rows))
-    return Found(None, Sql(f"{{column}} IN (SELECT id FROM term WHERE {where.text})", where.values))  # noqa: S608
+    if len(rows) <= MOST_WORDS:
+        return Found(tuple(row[0] for row in rows), where=where)
+    listed = Sql(f"{{column}} IN (SELECT id FROM term WHERE {where.text})", where.values)  # noqa: S608
+    return Found(None, listed, where)
 
 
 def text_condition(column: str, word: Word) -> Sql:

@@ -20,11 +20,11 @@ from chains.index.query.terms import Key, Query
 
 MOST_COUNTED = 10_000
 """More rows than this are not counted."""
-MOST_CANDIDATES = 20_000
+MOST_CANDIDATES = 10_000
 """Rows of the leading term of which each is asked for the other terms, to count what fits all of them."""
 _LOOKED = 10_000
 """Rows that are counted to see which term has fewest."""
-_SORTED = 2_000
+_SORTED = 5_000
 """Rows that are sorted, where no index has them in the order of time."""
 _TIMES = (Key.FROM, Key.TO, Key.LAST)
 

@@ -11,6 +11,7 @@ import pytest
 from chains.index.codes import Role, Verdict
 from chains.index.database import Place, place_of
 from chains.index.errors import IndexUnavailable
+from chains.index.query import lookup
 from chains.index.query.answer import ask
 from chains.index.query.cursor import Position
 from chains.index.query.errors import CursorError
@@ -21,6 +22,7 @@ from chains.index.query.scope import view_of
 from chains.index.query.search import Count, Search
 from chains.index.query.sql import Sql
 from tests.bench.index_rows import BASE_IMAGE, FIRST, digest_of, fill, uid_of
+from tests.unit.chains.index.query.checks import check_by_hand
 from tests.unit.chains.index.query.index import Row, Run, sqlite_index
 
 NOW = datetime.fromtimestamp(FIRST + 365 * 86_400, UTC)
@@ -57,7 +59,7 @@ def reader(filled: Place) -> Iterator[Reader]:
         (f"step-image:{digest_of('step 5').hex()}", "PRIMARY KEY (digest=?"),
         ("step-image:registry.example/steps/s-5", "PRIMARY KEY (name=? AND role=?"),
         ("image:registry.example/ns-0/app-0", "PRIMARY KEY (name=? AND role=?"),
-        ("image:registry.example/ns-0/app-1*", "PRIMARY KEY (name=? AND role=?"),
+        ("step-image:registry.example/steps/s-1*", "PRIMARY KEY (name=? AND role=?"),
         ("repo:https://git.example/repo-0", "PRIMARY KEY (name=? AND role=?"),
         ("task:task-0", "PRIMARY KEY (name=? AND role=?"),
         (f"run:{uid_of(7)}", "attestation_run (run=?)"),
@@ -198,6 +200,45 @@ def test_what_is_asked_of_too_many_rows_is_counted_in_part(filled: Place) -> Non
             part = search.count(candidates=100)
             assert 90 <= part.number <= 100, query
             assert part.has_more
+
+
+@pytest.mark.parametrize("most", [2_000, 50], ids=["listed", "too many to list"])
+def test_a_beginning_that_fits_many_words_finds_what_a_look_at_each_row_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(lookup, "MOST_WORDS", most)
+    roles = [role for role in Role if role is not Role.SUBJECT]
+    made = [
+        Row(
+            f"{number:064x}",
+            Run(
+                f"00000000-0000-4000-8000-{number:012}",
+                f"ns-{number % 3}",
+                f"build-{number}",
+                pipeline=f"p-{number}",
+            ),
+            "https://slsa.dev/provenance/v1",
+            namespace=f"ns-{number % 3}",
+            finished=FIRST + number * 7 % 11,
+            subjects=((f"sha256:{number:064x}", f"word-{number}"),) if number % 2 else (),
+            materials=((f"sha256:{number:064x}", roles[number % 4], f"word-{number % 90}"),)
+            if number % 5
+            else (),
+            tasks=(f"word-{number}",) if number % 7 == 0 else (),
+        )
+        for number in range(1, 100)
+    ]
+    keys = ("image", "input", "step-image", "repo", "task", "name", "pipeline")
+    texts = [
+        f"{minus}{key}:{text}*"
+        for key in keys
+        for minus in ("", "-")
+        for text in ("word-", "p-", "w", "word-11")
+    ]
+    texts += [f"{text} namespace:ns-1 {other}" for text in texts[::3] for other in texts[::5]]
+    with reading(sqlite_index(tmp_path / "index.db", made)) as reader:
+        check_by_hand(reader, made, texts, None)
+        check_by_hand(reader, made, texts, ["ns-0", "ns-1"])
 
 
 def test_a_name_in_several_roles_is_found_once(tmp_path: Path) -> None:
