@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chains.inspection.facts import Artifact, Facts, to_plain
+from chains.inspection.facts import Artifact, Confirmed, Facts, to_plain
 from chains.inspection.page import Build, Page
+from chains.inspection.run_names import own_name, shortened
 from chains.text import count
 from chains.verify.criteria import PROVENANCE_TYPES
 from chains.verify.verdict import Verdict, worst
@@ -192,9 +193,8 @@ def _sections(build: Build) -> dict[str, Mapping[str, tuple[str, ...]]]:
         ),
         "inputs": _artifacts(facts.inputs),
         "builder": _grouped(_builder(facts)),
-        "signer": _grouped(
-            (one.predicate_type, one.signer or "nobody who was confirmed") for one in build.confirmed
-        ),
+        "type": _grouped((_kind(one), one.predicate_type) for one in build.confirmed),
+        "signer": _grouped((_kind(one), one.signer or "nobody who was confirmed") for one in build.confirmed),
         "isolation": _grouped(_isolation(facts)),
         "outcome": _grouped([("outcome", facts.outcome)]),
         "results": _grouped((_named(one.task, one.name), one.value) for one in facts.results),
@@ -202,6 +202,10 @@ def _sections(build: Build) -> dict[str, Mapping[str, tuple[str, ...]]]:
         if facts.subjects[:1] and facts.subjects[0].name != facts.run
         else {},
     }
+
+
+def _kind(one: Confirmed) -> str:
+    return "provenance" if one.predicate_type in PROVENANCE_TYPES else "execution report"
 
 
 def _builder(facts: Facts) -> Iterator[tuple[str, str]]:
@@ -214,6 +218,9 @@ def _builder(facts: Facts) -> Iterator[tuple[str, str]]:
 def _isolation(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "hermetic level", facts.hermetic_level
     yield from ((one.name, one.value.partition(" ")[0]) for one in facts.network)
+    own = own_name(facts)
+    for child in facts.hermetic_children:
+        yield f"{shortened(child.name.rpartition('/')[2], own)}, hermetic level", child.level
     for step in facts.steps:
         answers = (("requested", step.requested), ("enforced", step.enforced), ("observed", step.observed))
         for name, answer in answers:

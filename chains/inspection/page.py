@@ -21,6 +21,7 @@ from chains.inspection.facts import (
 )
 from chains.inspection.provenance import is_tekton, read_provenance, subjects_of
 from chains.inspection.report import is_report, read_record, read_report, with_times
+from chains.inspection.run_names import own_name, shortened
 from chains.lineage.statement_facts import moment_of
 from chains.statements.claims import run_uid, verifier_id
 from chains.statements.statement import SLSA_V02
@@ -190,17 +191,15 @@ def _build(provenance: Said | None, reports: Sequence[Said], contents: Contents)
 
 
 def _results(facts: Facts) -> tuple[Value, ...]:
-    """Return the results; those of the run itself without its name."""
-    own = facts.run.rpartition("/")[2]
-    return tuple(
-        replace(one, task=one.task.removesuffix(own).removesuffix(" of ")) if own else one
-        for one in facts.results
-    )
+    """Return the results; their tasks are named without the name of the run."""
+    own = own_name(facts)
+    return tuple(replace(one, task=shortened(one.task, own)) for one in facts.results)
 
 
 def _merged(first: Facts, second: Facts) -> Facts:
-    """Return the facts of both; what both have is taken from the first."""
-    return Facts(**{one.name: getattr(first, one.name) or getattr(second, one.name) for one in fields(Facts)})
+    """Return the facts of both; what both have is taken from the first, circumstances from both."""
+    merged = {one.name: getattr(first, one.name) or getattr(second, one.name) for one in fields(Facts)}
+    return replace(Facts(**merged), circumstances=(*first.circumstances, *second.circumstances))
 
 
 def _confirmed(said: Said) -> Confirmed:

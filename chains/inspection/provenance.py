@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import orjson
 
 from chains.inspection.facts import Artifact, Facts, Named, Step, Value, seconds_between
+from chains.inspection.run_names import STEP_OF
 from chains.lineage.statement_facts import Input, Role, digests_of, moment_of, read_facts
 from chains.statements import slsa_v1
 from chains.statements.claims import build_type, builder_id, run_uid
@@ -105,7 +106,7 @@ def _read_v1(statement: Statement) -> Facts:
                 else frozenset({Role.SOURCE}),
             )
         ),
-        circumstances=tuple(_versions(predicate)),
+        circumstances=(*_versions(predicate), *_resolvers(mapping_at(external, "runSpec"))),
     )
 
 
@@ -150,12 +151,10 @@ def _definitions_v1(
 
 def _reference(spec: Mapping[str, Json], kind: str) -> str:
     reference = mapping_at(spec, f"{kind}Ref")
-    named = text_at(reference, "name") or next(
+    return text_at(reference, "name") or next(
         (text_at(one, "value") for one in objects_at(reference, "params") if text_at(one, "name") == "name"),
         "",
     )
-    resolver = text_at(reference, "resolver")
-    return " ".join(filter(None, (named, f"(resolver {resolver})" if resolver else "")))
 
 
 def _steps_v1(inputs: Iterable[Input], dependencies: Iterable[Mapping[str, Json]]) -> Iterator[Step]:
@@ -241,12 +240,18 @@ def _results_v1(predicate: Json) -> Iterator[Value]:
         value = _content(one)
         shown = text_of(value) if value is not None else text_at(one, "content")
         run = match["run"] or ""
-        yield Value(match["name"], shown, f"step of {run}" if match["kind"] == "stepResults" else run)
+        yield Value(match["name"], shown, f"{STEP_OF}{run}" if match["kind"] == "stepResults" else run)
 
 
 def _versions(predicate: Json) -> Iterator[Named]:
     for name, version in mapping_at(predicate, "runDetails", "builder", "version").items():
         yield Named(f"builder version of {name}", text_of(version))
+
+
+def _resolvers(spec: Mapping[str, Json]) -> Iterator[Named]:
+    for kind in ("task", "pipeline"):
+        if resolver := text_at(spec, f"{kind}Ref", "resolver"):
+            yield Named(f"{kind} resolver", resolver)
 
 
 def _read_v02(statement: Statement) -> Facts:
@@ -289,7 +294,9 @@ def _read_v02(statement: Statement) -> Facts:
 
 
 def _definitions_v02(predicate: Json, tasks: Iterable[Mapping[str, Json]]) -> Iterator[Artifact]:
-    for role, holder in (("definition", mapping_at(predicate)), *(("pipelineTask", task) for task in tasks)):
+    kind = text_at(predicate, "buildType").rpartition("/")[2]
+    own = {"TaskRun": "task", "PipelineRun": "pipeline"}.get(kind, "definition")
+    for role, holder in ((own, mapping_at(predicate)), *(("pipelineTask", task) for task in tasks)):
         source = mapping_at(holder, "invocation", "configSource")
         uri, digests = text_at(source, "uri"), digests_of(source.get("digest"))
         name = text_at(holder, "name") or text_at(holder, "ref", "name")
