@@ -9,8 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
+
+import aiohttp
 
 from chains.audit.population.sighting import KINDS
+from chains.cluster.paging import read_some
 from chains.errors import InputError
 
 _SAMPLE = re.compile(
@@ -18,6 +22,8 @@ _SAMPLE = re.compile(
     re.MULTILINE | re.ASCII,
 )
 _MOST = 1e12
+_SECONDS = 30.0
+_LARGEST = 64 * 1024 * 1024
 CANNOT = "counters begin again with the controller, and have no period, no namespace and no name"
 
 
@@ -39,6 +45,23 @@ class Counters:
                     f"sources know {known:,}; {CANNOT}"
                 )
         return told
+
+
+async def fetch_counters(url: str) -> Counters:
+    """Read the counters of a metrics page. Raises :class:`InputError` if it cannot be read."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as session,
+            session.get(url, allow_redirects=False) as answer,
+        ):
+            data = await read_some(answer, _LARGEST)
+            if answer.status != HTTPStatus.OK:
+                raise InputError(f"{url}: expected a metrics page, got status {answer.status}")
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        raise InputError(f"{url}: cannot be read: {error or type(error).__name__}") from error
+    if data is None:
+        raise InputError(f"{url}: larger than {_LARGEST >> 20} MiB")
+    return parse_counters(data.decode(errors="replace"), url)
 
 
 def parse_counters(text: str, name: str) -> Counters:

@@ -52,7 +52,7 @@ def _audit(options: Options) -> int:
     """Compare the runs of every source with evidence, and print what is not there or does not verify."""
     settings = load_settings(options.config)
     now = datetime.now(UTC)
-    period, counters = period_of(options, now), read_counters(options)
+    period, counters = period_of(options, now), carry_out(read_counters(options))
     at_once = whole_number(options.at_once, "--at-once", 1, MOST_AT_ONCE)
 
     policy = policy_of(options, settings)

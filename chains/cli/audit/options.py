@@ -14,7 +14,7 @@ from chains.audit.compare import Period
 from chains.audit.ledger.read import read_ledger
 from chains.audit.population.audit_log import read_audit_log
 from chains.audit.population.cluster import read_cluster
-from chains.audit.population.counters import Counters, parse_counters
+from chains.audit.population.counters import Counters, fetch_counters, parse_counters
 from chains.audit.population.exports import read_exports
 from chains.audit.population.known import Population
 from chains.audit.population.ledger import add_ledger
@@ -65,7 +65,7 @@ def source_options() -> list[Option]:
             metavar="PUB",
             type=FILE,
         ),
-        _many("--counters", "metrics of Tekton's controller, as a cross-check", "FILE"),
+        _many("--counters", "metrics of Tekton's controller, as a cross-check", "URL|FILE"),
         *cluster_options(),
         _time("--from", "only runs that ended from this time on"),
         _time("--to", "only runs that ended before this time"),
@@ -200,13 +200,16 @@ def _results_access(url: str, options: Options) -> Access:
     return Access(url.rstrip("/"), authority, token_file=token)
 
 
-def read_counters(options: Options) -> list[Counters]:
+async def read_counters(options: Options) -> list[Counters]:
     """Read the counters that the options name. Raises :class:`UsageError`."""
     found = []
     for name in options.counters:
         try:
-            text = read_bytes(Path(name), _LARGEST_PAGE).decode(errors="replace")
-            found.append(parse_counters(text, name))
+            if name.startswith(_URLS):
+                found.append(await fetch_counters(name))
+            else:
+                text = read_bytes(Path(name), _LARGEST_PAGE).decode(errors="replace")
+                found.append(parse_counters(text, name))
         except InputError as error:
             raise UsageError(f"--counters: {error}") from error
     return found

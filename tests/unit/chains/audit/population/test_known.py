@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestServer
 
 from chains.audit.ledger import state as ledger
 from chains.audit.ledger.entries import Run
-from chains.audit.population.counters import parse_counters
+from chains.audit.population.counters import Counters, fetch_counters, parse_counters
 from chains.audit.population.known import Gap, Population, Source
 from chains.audit.population.ledger import add_ledger
 from chains.audit.population.sighting import Sighting, sighting_of
@@ -200,6 +200,37 @@ tekton_pipelines_controller_running_taskruns 7
     assert "counted 15 finished TaskRuns since its start, the sources know 14" in told
     with pytest.raises(InputError, match="port 9090"):
         parse_counters("up 1", "other.txt")
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "told"),
+    [
+        (200, "tekton_pipelines_controller_taskrun_total 5", ""),
+        (404, "", "got status 404"),
+        (200, "up 1", "port 9090"),
+    ],
+    ids=["counters", "not-there", "another-page"],
+)
+def test_counters_are_read_from_a_metrics_page(status: int, text: str, told: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=text)
+
+    async def work() -> Counters:
+        app = web.Application()
+        app.router.add_get("/metrics", answer)
+        async with TestServer(app) as server:
+            return await fetch_counters(str(server.make_url("/metrics")))
+
+    if told:
+        with pytest.raises(InputError, match=told):
+            asyncio.run(work())
+    else:
+        assert asyncio.run(work()).finished == {"TaskRun": 5}
+
+
+def test_a_metrics_page_that_does_not_answer_is_told() -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        asyncio.run(fetch_counters("http://127.0.0.1:1/metrics"))
 
 
 class Records:
