@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from chains.attest.stores import Stores
 from chains.cluster.errors import ClusterError, ClusterUnavailable, ObjectGone, ObjectRefused
 from chains.config.parse import parse_config
 from chains.controller.flow import FlowInForce
+from chains.controller.ledger.ledger import Ledger
+from chains.controller.ledger.recorder import Place, Recorder
 from chains.controller.metrics import Metrics
 from chains.controller.permit import Permit
 from chains.controller.reconcile import Controller, HowToWork, SharedParts
@@ -397,3 +400,57 @@ def test_a_run_that_goes_while_it_is_marked_is_not_lost_where_its_evidence_is_st
         controller = Controller(Going(run), WorkList(), lambda used=in_force: used, metrics)  # type: ignore[arg-type, misc]
         asyncio.run(controller._look_at(JOB))
         assert metrics.text().decode().count("chains_runs_lost_total{") == count
+
+
+class LooksAtLedger(OneRun):
+    """An API server that notes at each mark whether the ledger has the run's end already."""
+
+    def __init__(self, run: Json, folder: Path) -> None:
+        super().__init__(run)
+        self.folder, self.noted = folder, list[bool]()
+
+    async def patch(self, path: str, body: Mapping[str, Any]) -> None:
+        found = b"".join(file.read_bytes() for file in self.folder.glob("share-0-of-1/*.jsonl"))
+        self.noted.append(b'"kind":"evidenced"' in found)
+        await super().patch(path, body)
+
+
+def test_a_run_is_marked_after_its_end_is_in_the_ledger_and_never_while_it_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cluster, in_force, work, attested = LooksAtLedger(RUN, tmp_path), flow(), WorkList(), []
+    attest, blocked = Flow.attest, tmp_path / "share-0-of-1"
+    blocked.write_text("a file where a folder has to be")
+
+    async def counted(self: Flow, run: Any, *rest: Any, **keywords: Any) -> Any:
+        attested.append(run.digest)
+        return await attest(self, run, *rest, **keywords)
+
+    monkeypatch.setattr(Flow, "attest", counted)
+    monkeypatch.setattr("chains.controller.work.retry.Trouble.delay", lambda self: 0.0)
+    monkeypatch.setattr("chains.controller.ledger.recorder._PAUSE", 0.0)
+
+    async def work_through() -> None:
+        recorder = Recorder()
+        recorder.move(Place(tmp_path, "chains.example.com/test", 1), ())
+        ledger = Ledger(recorder)
+        ledger.is_on = True
+        shared = SharedParts(ledger=ledger)
+        controller = Controller(cluster, work, lambda: in_force, Metrics(), None, shared)  # type: ignore[arg-type]
+        work.offer(JOB)
+        task = asyncio.create_task(controller.run())
+        while not recorder.trouble:  # noqa: ASYNC110 - nobody tells it
+            await asyncio.sleep(0)
+        assert cluster.patches == []
+        blocked.unlink()
+        while len(work) or work.in_work:  # noqa: ASYNC110 - the list tells nobody that it is empty
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await recorder.close()
+
+    asyncio.run(asyncio.wait_for(work_through(), 60))
+    assert len(attested) == 1, "what was attested is kept until the ledger has it"
+    assert cluster.noted == [True]
+    (patch,) = cluster.patches
+    assert patch["annotations"]["chains.tekton.dev/signed"] == "true"
