@@ -91,7 +91,7 @@ def database(request: pytest.FixtureRequest, version: str) -> tuple[postgres.Pos
     if version == "debian" and not postgres.is_installed() and not os.environ.get("CI"):
         pytest.skip("Debian's PostgreSQL is not installed")
     server = request.getfixturevalue("postgres_servers").of(version)
-    return server, place_of(server.database())
+    return server, place_of(server.emptied())
 
 
 @pytest.fixture(params=["sqlite", *POSTGRES])
