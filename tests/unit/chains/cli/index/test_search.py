@@ -17,6 +17,8 @@ from chains.cli.index.search import search
 from chains.cli.main import run as chains
 from chains.index.codes import Level, Outcome, Role, Verdict
 from chains.index.database import place_of
+from chains.index.query.terms import Key
+from chains.index.query.values import WORDS
 from tests.unit.chains.cli.test_progress import STYLE
 from tests.unit.chains.index.query.index import Row, Run, make_index
 
@@ -270,6 +272,13 @@ def test_a_search_imports_nothing_slow_and_leaves_nothing_behind() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in Path(".chains").iterdir()) == ["index.db"]
+
+
+def test_the_page_has_every_key_and_every_word_of_the_language() -> None:
+    page = (Path(__file__).parents[5] / "docs" / "index.md").read_text()
+    section = page.partition("## Search")[2].partition("\n## ")[0]
+    assert [key for key in Key if f"`{key}:" not in section] == []
+    assert [word for words in WORDS.values() for word in words if f"`{word}`" not in section] == []
 
 
 @pytest.mark.parametrize(
