@@ -139,8 +139,10 @@ def canonical_quantity(text: str) -> str:
     Raises :class:`ValueError` for a text that ``resource.ParseQuantity`` refuses.
     """
     match = _QUANTITY.fullmatch(text.strip()) if len(text) <= _LONGEST_NUMBER else None
-    exponent = match[2] if match is not None and match[2] and match[2][0] in "eE" else "e0"
-    if match is None or (len(exponent) > 1 and abs(int(exponent[1:])) > _LARGEST_EXPONENT):
+    suffix = match[2] if match is not None and match[2] else ""
+    # E and Ei are units
+    exponent = suffix if suffix[:1] in {"e", "E"} and suffix not in {"E", "Ei"} else "e0"
+    if match is None or abs(int(exponent[1:])) > _LARGEST_EXPONENT:
         raise ValueError(f"expected a quantity such as 500m or 1Gi, got {text[:64]!r}")
     with localcontext(_EXACT):
         return _canonical(match)

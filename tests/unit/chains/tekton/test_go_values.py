@@ -35,6 +35,7 @@ def test_what_go_does_not_take_as_a_duration_is_refused(text: str) -> None:
         ("1000m", "1"), ("1500m", "1500m"), ("0.5", "500m"), ("1024Mi", "1Gi"), ("0.5Gi", "512Mi"), ("0", "0"),
         ("1.5Mi", "1536Ki"), ("1e3", "1e3"), ("1000", "1k"), ("100k", "100k"), ("0.5Ki", "512"), ("1n", "1n"),
         ("0.1n", "1n"), ("-5", "-5"), ("5e-3", "5e-3"), ("1.0", "1"), (" 1 ", "1"),
+        ("1Ei", "1Ei"), ("2048Pi", "2Ei"), ("0.5Ei", "512Pi"), ("1E", "1E"),
     ],
 )  # fmt: skip
 def test_quantities_are_written_in_their_canonical_form(text: str, written: str) -> None:
