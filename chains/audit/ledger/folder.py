@@ -90,6 +90,10 @@ class LogFolder:
         except OSError as error:
             raise LedgerError(f"{path}: {error.strerror or error}") from error
 
+    def whole_lines(self, day: date) -> Iterator[bytes]:
+        """Yield the entries of a day without line breaks, and not a last one that is still being written."""
+        return (line[:-1] for line in self.lines(day) if line.endswith(b"\n"))
+
     def read(self, day: date, suffix: str) -> bytes:
         """Return a bundle or checkpoint. Raises :class:`LedgerError`."""
         return self._read(self.file(day, suffix), LARGEST_BUNDLE)

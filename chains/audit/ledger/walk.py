@@ -120,11 +120,10 @@ def _replay(
 
 
 def _walk_open(walk: LogWalk, day: date, position: Position, each: Callable[[Entry, int], None]) -> None:
-    found = _replay(walk, day, position, each)
-    if found is None:
+    # a last line that is not whole is not wrong: it is being written, or its writer was killed before it
+    # acknowledged it
+    if _replay(walk, day, position, each) is None:
         walk.is_whole = False
-    elif found.torn:
-        walk.find("torn", day, "its last line is not whole: its writer ended in the middle of it")
     head = position.head()
     walk.days.append(_day(walk, day, head, position, is_closed=False))
 

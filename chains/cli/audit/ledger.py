@@ -216,10 +216,10 @@ def _show_day(folder: Path, day: date, form: str) -> int:
     rows: list[tuple[str, Entry]] = []
     for log in find_logs(folder):
         origin = log.origin()
-        rows += [(origin, parse_entry(line.removesuffix(b"\n"))) for line in log.lines(day)]
+        rows += [(origin, parse_entry(line)) for line in log.whole_lines(day)]
         if form == "json":
-            for line in log.lines(day):
-                write_document(line.removesuffix(b"\n"))
+            for line in log.whole_lines(day):
+                write_document(line)
     if form != "json":
         write_table(
             ("LOG", "TIME", "ENTRY", "RUN", "WHAT"),
@@ -265,8 +265,8 @@ def _uid(logs: Sequence[LogFolder], word: str) -> str:
         return word
     found: dict[str, RunEntry] = {}
     for log in logs:
-        for line in (line for day in log.days() for line in log.lines(day)):
-            entry = parse_entry(line.removesuffix(b"\n"))
+        for line in (line for day in log.days() for line in log.whole_lines(day)):
+            entry = parse_entry(line)
             if isinstance(entry, RunEntry) and (entry.run.namespace, entry.run.name) == (namespace, name):
                 found[entry.run.uid] = entry
     if not found:

@@ -214,6 +214,15 @@ def test_show_prints_the_entries_of_a_day(call, original):
     assert (code, "expected a UTC day" in err) == (2, True)
 
 
+def test_a_line_that_is_being_written_is_not_shown_and_hides_nothing(call, tmp_path):
+    path = tmp_path / "ledger" / "share-0-of-1" / "2025-11-30.jsonl"
+    whole = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(whole)[:-9])
+    code, out, _ = call("ledger", "show", "ledger", "--day", "2025-11-30", "--output", "json")
+    assert (code, out.encode()) == (0, b"".join(whole[:-1]))
+    assert call("ledger", "prove", "ci/build-0", "ledger")[0] == 0
+
+
 def test_a_proof_is_made_and_verified_offline(call, tmp_path):
     for word in (UID, "ci/build-0"):
         code, out, _ = call("ledger", "prove", word, "ledger")
