@@ -105,7 +105,7 @@ def ask(
         return Answer(
             place,
             query,
-            state_of(reader),
+            state_of(view),
             hits(view, page[:limit]),
             count,
             cursor_of(page[limit - 1], filters) if has_more else "",

@@ -12,6 +12,7 @@ from typing import Any
 from chains.index.codes import Kind, Role, Verdict, digest_bytes, digest_text, original, place, uid_text, word
 from chains.index.database import Place
 from chains.index.query.reader import Reader, reading
+from chains.index.query.scope import View
 from chains.index.query.sql import Sql, one_of
 from chains.index.query.state import IndexState, state_of
 from chains.lineage.collect import Claim, Collected, Used
@@ -53,7 +54,7 @@ class _Relatives:
         self._reader = reader
         self._known: dict[int, tuple[list[_Digest], list[_Digest]]] = {}
         self._is_full = False
-        self._tell(state_of(reader), at)
+        self._tell(state_of(View(reader)), at)
 
     def _tell(self, state: IndexState, at: Place) -> None:
         """Note from when the index is, and count what it lacks as not read."""
@@ -62,7 +63,9 @@ class _Relatives:
             when = rfc3339(datetime.fromtimestamp(one.updated, UTC)) if one.updated else "never to the end"
             collected.notes.append(f"{one.url} as the index {at} has it, read {when}")
             if not one.is_whole:
-                collected.tell(one.url, "", f"the index is behind by {count(one.behind, 'part')}: update it")
+                collected.tell(
+                    one.url, "", f"the index is behind by {count(one.behind or 0, 'part')}: update it"
+                )
             if one.unread:
                 collected.tell(one.url, "", f"{count(one.unread, 'item')} could not be read as evidence")
 

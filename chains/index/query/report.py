@@ -165,6 +165,8 @@ def _empty(answer: Answer) -> Iterator[str]:
 def _store(store: StoreState) -> str:
     read = f"read to the end at {_time(store.updated)}" if store.updated else "never read to the end"
     behind = f", {count(store.behind, 'part')} behind" if store.behind else ""
+    if store.behind is None and store.updated and not store.is_whole:
+        behind = ", behind"
     unread = f", {count(store.unread, 'item')} could not be read" if store.unread else ""
     return f"index: {store.url} {read}{behind}{unread}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from chains.index.query.cursor import Position
 from chains.index.query.errors import CursorError
 from chains.index.query.parse import parse
 from chains.index.query.reader import QueryTooSlow, Reader, reading
+from chains.index.query.report import summary, to_json
 from chains.index.query.rows import hits
 from chains.index.query.scope import view_of
 from chains.index.query.search import Count, Search
@@ -162,6 +164,22 @@ def test_a_cursor_belongs_to_the_namespaces_that_were_seen(filled: Place) -> Non
     own = ask(filled, parse("level:enforced"), NOW, limit=1, cursor="", namespaces=["ns-0", "ns-1"]).cursor
     again = ask(filled, parse("level:enforced"), NOW, limit=1, cursor=own, namespaces=["ns-1", "ns-0"])
     assert len(again.hits) == 1
+
+
+def test_readers_of_some_namespaces_are_told_no_numbers_of_stores(tmp_path: Path) -> None:
+    place = sqlite_index(
+        tmp_path / "index.db", [Row("aa" * 32, Run(UID, "dev", "build-1"), "x", namespace="dev")]
+    )
+    with sqlite3.connect(place.path) as connection:
+        connection.execute("INSERT INTO unread VALUES (1, 'secret/place', '', 'no JSON', 0)")
+        connection.execute("UPDATE store SET parts = 9")
+    connection.close()
+    every, shop = ask(place, parse(""), NOW), ask(place, parse(""), NOW, namespaces=["shop"])
+    assert [(one.is_whole, one.behind, one.unread) for one in every.state.stores] == [(False, 8, 1)]
+    assert [(one.is_whole, one.behind, one.unread) for one in shop.state.stores] == [(False, None, None)]
+    assert (every.exit_code, shop.exit_code) == (0, 4)
+    assert list(summary(shop))[-1].endswith(", behind")
+    assert to_json(shop)["index"]["stores"][0]["unreadable"] is None
 
 
 def test_a_search_that_takes_too_long_ends_and_says_what_to_do(filled: Place) -> None:
