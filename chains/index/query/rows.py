@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,10 +82,14 @@ class Hit:
 def hits(view: View, positions: Sequence[Position]) -> list[Hit]:
     """Return the attestations at these positions, in their order."""
     found: dict[int, tuple[Any, ...]] = {}
+    subjects: dict[int, list[Subject]] = {}
     for number in range(0, len(positions), _AT_ONCE):
-        where = one_of("a.id", tuple(one.id for one in positions[number : number + _AT_ONCE]))
-        found |= {row[0]: row for row in view.reader.rows(_select(view, where))}
-    return [_hit(view, one, found[one.id]) for one in positions if one.id in found]
+        ids = tuple(one.id for one in positions[number : number + _AT_ONCE])
+        rows = {row[0]: row for row in view.reader.rows(_select(view, one_of("a.id", ids)))}
+        if rows:
+            found |= rows
+            subjects |= _subjects(view, tuple(rows))
+    return [_hit(one, found[one.id], subjects.get(one.id, [])) for one in positions if one.id in found]
 
 
 _TERMS_OF_A = ("predicate", "reason", "signer", "namespace", "pipeline", "builder", "repository")
@@ -109,7 +114,7 @@ def _select(view: View, where: Sql) -> Sql:
     )
 
 
-def _hit(view: View, position: Position, row: tuple[Any, ...]) -> Hit:
+def _hit(position: Position, row: tuple[Any, ...], subjects: Sequence[Subject]) -> Hit:
     _, digest, verdict, detail, checked, finished, level, outcome, uid, kind, name, commit, *texts = row
     words = [original(text or "") for text in texts]
     of_a = dict(zip(_TERMS_OF_A, words, strict=False))
@@ -123,7 +128,6 @@ def _hit(view: View, position: Position, row: tuple[Any, ...]) -> Hit:
             commit=digest_text(bytes(commit)) if commit else "",
             **of_r,
         )
-    subjects = _subjects(view, position)
     return Hit(
         position=position,
         digest=f"sha256:{bytes(digest).hex()}",
@@ -140,14 +144,27 @@ def _hit(view: View, position: Position, row: tuple[Any, ...]) -> Hit:
     )
 
 
-def _subjects(view: View, position: Position) -> list[Subject]:
+def _subjects(view: View, numbers: Sequence[int]) -> dict[int, list[Subject]]:
+    """Return the first subjects of attestations, one more than is shown if there are so many."""
+    at_once = one_of("s.attestation", numbers)
+    # nearly always a statement has few subjects; then one question is enough for all
+    most = (MOST_SUBJECTS + 1) * len(numbers)
+    rows = view.reader.rows(_select_subjects(at_once, most + 1))
+    if len(rows) > most:
+        each = (_select_subjects(one_of("s.attestation", (one,)), MOST_SUBJECTS + 1) for one in numbers)
+        rows = [row for select in each for row in view.reader.rows(select)]
+    found: dict[int, list[Subject]] = defaultdict(list)
+    for number, name, algorithm, digest in rows:
+        if len(found[number]) <= MOST_SUBJECTS:
+            value = digest_text(bytes(digest))
+            found[number].append(Subject(original(name), f"{original(algorithm)}:{value}"))
+    return found
+
+
+def _select_subjects(where: Sql, limit: int) -> Sql:
     select = (
-        "SELECT n.text, al.text, s.digest FROM subject AS s JOIN term AS n ON n.id = s.name "
-        "JOIN term AS al ON al.id = s.algorithm WHERE s.attestation = ? "
-        "ORDER BY s.digest, s.name, s.algorithm LIMIT ?"
+        "SELECT s.attestation, n.text, al.text, s.digest FROM subject AS s "  # noqa: S608
+        "JOIN term AS n ON n.id = s.name JOIN term AS al ON al.id = s.algorithm "
+        f"WHERE {where.text} ORDER BY s.attestation, s.digest, s.name, s.algorithm LIMIT ?"
     )
-    rows = view.reader.rows(Sql(select, (position.id, MOST_SUBJECTS + 1)))
-    return [
-        Subject(original(name), f"{original(algorithm)}:{digest_text(bytes(digest))}")
-        for name, algorithm, digest in rows
-    ]
+    return Sql(select, (*where.values, limit))

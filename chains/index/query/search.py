@@ -83,16 +83,20 @@ class Search:
         if any(one.is_impossible for one in conditions):
             return _Plan((), ())
         sources: Sequence[Source] = (Source(ATTESTATION, Sql("1 = 1"), "attestation_finished"),)
-        leading, least = None, self._size(sources)
-        # of equal ones the first leads, for the keys are in the order of how much they select
-        for one in reversed(conditions):
-            if one.sources is None:
-                continue
-            size = self._size(one.sources)
-            # rows of unknown number are not sorted
-            is_good = size < _LOOKED or all(source.is_ordered for source in one.sources)
-            if size <= least and is_good:
-                sources, leading, least = one.sources, one, size
+        leading: Condition | None = None
+        able = [one for one in conditions if one.sources is not None]
+        ordered = [one for one in able if all(source.is_ordered for source in one.sources or ())]
+        if len(able) == 1 and ordered:
+            leading, sources = able[0], able[0].sources or ()
+        else:
+            # what an index has in the order of time is never more than everything in that time
+            least = _LOOKED if ordered else self._size(sources)
+            # of equal ones the first leads, for the keys are in the order of how much they select
+            for one in reversed(able):
+                size = self._size(one.sources or ())
+                # rows of unknown number are not sorted
+                if size <= least and (size < _LOOKED or one in ordered):
+                    sources, leading, least = one.sources or (), one, size
         return _Plan(sources, tuple(one.sql for one in conditions if one is not leading))
 
     def _size(self, sources: Sequence[Source], most: int = _LOOKED) -> int:

@@ -276,3 +276,28 @@ def test_a_name_in_several_roles_is_found_once(tmp_path: Path) -> None:
         for query in ("shop", "1" * 12, "input:shop", "image:shop", "input:1111111111111111"):
             search = Search(view_of(reader), parse(query), NOW)
             assert (len(search.page(10)), search.count()) == (1, Count(1)), query
+
+
+def test_the_first_subjects_are_shown_and_whether_there_are_more(tmp_path: Path) -> None:
+    def row(number: int, subjects: int) -> Row:
+        return Row(
+            f"{number:02x}" * 32,
+            Run(UID, "shop", "build-1"),
+            "https://slsa.dev/provenance/v1",
+            finished=number,
+            subjects=tuple((f"sha256:{one:064x}", f"image-{one}") for one in range(subjects)),
+        )
+
+    rows = [row(1, 0), row(2, 1), row(3, 10), row(4, 11), row(5, 40)]
+    with reading(sqlite_index(tmp_path / "index.db", rows)) as reader:
+        view = view_of(reader)
+        found = hits(view, Search(view, parse(""), NOW).page(10))
+    assert [(len(one.subjects), one.has_more_subjects) for one in found] == [
+        (10, True),
+        (10, True),
+        (10, False),
+        (1, False),
+        (0, False),
+    ]
+    assert [one.name for one in found[0].subjects] == [f"image-{one}" for one in range(10)]
+    assert found[3].subjects[0].digest == f"sha256:{0:064x}"
