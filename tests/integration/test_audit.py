@@ -1,8 +1,9 @@
-"""Audits with real servers: the audit log of a real API server, packs in the hands of stock cosign, 5,000 runs."""
+"""Audits with real servers: the audit log of a real API server, packs in the hands of stock cosign, many runs."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,10 +34,12 @@ def told(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> Json:
 
 
 @pytest.mark.timeout(900)
-def test_of_five_thousand_runs_exactly_the_holes_are_named(
+def test_of_thousands_of_runs_exactly_the_holes_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world = make_world(tmp_path, 5000, 20, reports=False)
+    """``CHAINS_AUDIT_RUNS=5000`` takes more of them; the number changes nothing but the time."""
+    count = int(os.environ.get("CHAINS_AUDIT_RUNS", "1500"))
+    world = make_world(tmp_path, count, 20, reports=False)
     found = told(capsys, 1, *world.arguments())
     named = {
         one["uid"] or f"{one['namespace']}/{one['name']}": (one["state"], one["reason"], one["detail"])
