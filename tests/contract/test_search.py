@@ -17,6 +17,7 @@ from chains.cli.main import run as chains
 from chains.index.codes import Kind, Level, Outcome, Role, Verdict
 from chains.index.database import Place, place_of
 from chains.index.errors import IndexAbsent, IndexUnavailable
+from chains.index.names import source_of
 from chains.index.query.answer import ask
 from chains.index.query.errors import QueryError
 from chains.index.query.overview import days, unproven_runs, values
@@ -211,6 +212,65 @@ def test_each_database_finds_what_a_look_at_each_row_finds(
         check_by_hand(all_of_it, [*own, *other], texts, None)
         check_by_hand(all_of_it, [*own, *other], texts, seen)
         check_apart(all_of_it, apart, texts, seen)
+
+
+SPELLED = (
+    "git+https://git.example.com/shop/storefront.git",
+    "git+https://Git.Example.com:443/shop/storefront@refs/heads/main",
+    "https://git.example.com/shop/storefront/",
+    "http://git.example.com/shop/storefront.git",
+    "git@git.example.com:shop/storefront.git",
+    "ssh://git@git.example.com/shop/storefront",
+    "git+ssh://git@git.example.com:22/shop/storefront.git",
+    "git://git.example.com/shop/storefront.git",
+    "git.example.com/shop/storefront",
+)
+"""One repository."""
+APART = (
+    "https://git.example.com/shop/storefront2",
+    "https://git.example.com/shop/Storefront",
+    "https://git.example.com:8443/shop/storefront",
+    "https://mirror.example.com/git.example.com/shop/storefront",
+    "https://git.example.com.evil.example/shop/storefront",
+    "file://git.example.com/shop/storefront",
+)
+"""Other repositories."""
+
+
+def test_a_repository_is_found_by_each_of_its_spellings(empty: Place) -> None:
+    made = [
+        Row(
+            f"{number:064x}",
+            Run(_uid(number), "shop", "build", finished=FIRST + number),
+            "https://slsa.dev/provenance/v1",
+            finished=FIRST + number,
+            materials=((f"sha256:{number + 100:064x}", Role.SOURCE, source_of(uri)),),
+        )
+        for number, uri in enumerate((*SPELLED, *APART), 1)
+    ]
+    make_index(empty, made)
+    same = set(range(1, len(SPELLED) + 1))
+    others = {uri: len(SPELLED) + number for number, uri in enumerate(APART, 1)}
+    with reading(empty) as reader:
+        view = view_of(reader)
+
+        def found(text: str) -> set[int]:
+            return {one.id for one in Search(view, parse(text), _NOW).page(1000)}
+
+        for uri in (*SPELLED, "git.example.com/shop/storefront.git", "GIT.example.com/shop/storefront/"):
+            assert found(f"repo:{uri}") == same, uri
+        for uri, number in others.items():
+            assert found(f"repo:{uri}") == {number}, uri
+        assert found("-repo:git.example.com/shop/storefront") == set(others.values())
+        for beginning in (
+            "git.example.com/shop/storef",
+            "https://git.example.com/shop/storef",
+            "git+https://git.example.com:443/shop/storef",
+            "git@git.example.com:shop/storef",
+            "ssh://git@Git.example.com/shop/storefront.git",
+        ):
+            assert found(f"repo:{beginning}*") == {*same, others[APART[0]]}, beginning
+        assert found("repo:file://git*") == {others[APART[-1]]}
 
 
 def test_days_runs_and_values_are_told(empty: Place) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chains.index.codes import Kind, Level, Outcome, Role, Verdict, What, uid_bytes
-from chains.index.names import name_of, source_of
+from chains.index.names import beginnings_of, name_of, spellings_of
 from chains.index.query.lookup import MOST, Found, algorithms, digests, last_parts, text_condition, words
 from chains.index.query.scope import View
 from chains.index.query.sql import NEVER, Sql, all_of, any_of, exists, not_true, one_of
@@ -34,14 +34,14 @@ _OF_RUN = {
     Key.ACCOUNT: ("account", What.ACCOUNT),
     Key.NODE: ("node", What.NODE),
 }
-_NAMES: Final[dict[Key, tuple[Callable[[str], str], Sequence[What], Sequence[Role]]]] = {
-    Key.REPO: (source_of, (What.NAME,), (Role.SOURCE,)),
-    Key.IMAGE: (name_of, (What.NAME,), (Role.SUBJECT,)),
-    Key.INPUT: (name_of, (What.NAME,), _INPUTS),
-    Key.STEP_IMAGE: (name_of, (What.NAME,), (Role.STEP_IMAGE,)),
-    Key.TASK: (name_of, (What.NAME, What.TASK), (Role.TASK,)),
+_NAMES: Final[dict[Key, tuple[Sequence[What], Sequence[Role]]]] = {
+    Key.REPO: ((What.NAME,), (Role.SOURCE,)),
+    Key.IMAGE: ((What.NAME,), (Role.SUBJECT,)),
+    Key.INPUT: ((What.NAME,), _INPUTS),
+    Key.STEP_IMAGE: ((What.NAME,), (Role.STEP_IMAGE,)),
+    Key.TASK: ((What.NAME, What.TASK), (Role.TASK,)),
 }
-"""Names in ``named``: their spelling in the index, their kinds and their roles."""
+"""Names in ``named``: their kinds and their roles."""
 _TRANSPORTS = ("git+", "docker-pullable://", "docker://", "oci://")
 _KINDS = {"taskrun": Kind.TASKRUN, "pipelinerun": Kind.PIPELINERUN}
 
@@ -102,8 +102,8 @@ def _word(view: View, key: Key, value: Word) -> Condition:
         column, what = _OF_RUN[key]
         return _of_runs(view, words(view.reader, (what,), value).on(f"r.{column}"))
     if key in _NAMES:
-        normal, kinds, roles = _NAMES[key]
-        return _named(_name(view, value, normal, kinds), roles)
+        kinds, roles = _NAMES[key]
+        return _named(words(view.reader, kinds, value, *_names(key, value)), roles)
     return _OTHER_WORDS[key](view, value)
 
 
@@ -112,14 +112,18 @@ def _spellings(key: Key, value: Word) -> tuple[Word, ...]:
     return (Word(f"{value.text} (issuer ", is_prefix=True),) if key is Key.SIGNER else ()
 
 
-def _name(view: View, value: Word, normal: Callable[[str], str], kinds: Sequence[What]) -> Found:
-    """Return the names that are a word in the spelling of the index, or as it was written."""
-    if not value.is_prefix:
-        return words(view.reader, kinds, value, Word(normal(value.text)))
-    bare = value.text
-    for transport in _TRANSPORTS:
-        bare = bare.removeprefix(transport)
-    return words(view.reader, kinds, value, Word(bare, is_prefix=True))
+def _names(key: Key, value: Word) -> Iterator[Word]:
+    """Yield the spellings that a name may have in the index. A repository has one for each scheme."""
+    if key is Key.REPO:
+        spelled = beginnings_of if value.is_prefix else spellings_of
+        yield from (Word(name, value.is_prefix) for name in spelled(value.text))
+    elif not value.is_prefix:
+        yield Word(name_of(value.text))
+    else:
+        bare = value.text
+        for transport in _TRANSPORTS:
+            bare = bare.removeprefix(transport)
+        yield Word(bare, is_prefix=True)
 
 
 def on_column(column: str, found: Found) -> Condition:

@@ -34,8 +34,9 @@ from chains.policy.document.policy import (
 )
 from chains.policy.document.problem import Finding, Problem, Report, Severity, dotted
 from chains.policy.document.shapes import WRONG
-from chains.policy.document.sources import SourceAllowed, canonical
+from chains.policy.document.sources import SourceAllowed
 from chains.policy.reasons import REVOCATIONS, Requirement
+from chains.statements.repositories import canonical
 from chains.verify.criteria import CertificateWanted, NameWanted
 
 T = TypeVar("T")

@@ -122,7 +122,6 @@ def _texts(row: Row, key: Key, wanted: Word, seen: set[str] | None) -> Iterator[
 
 def _spelled(row: Row, key: Key, wanted: Word) -> Iterator[str]:
     """Yield the names that a row has in a role; one that the query spells differently as the query does."""
-    normal = source_of if key is Key.REPO else name_of
     names = _names(row) if key is not Key.INPUT else ((role, name) for _, role, name in row.materials)
     for role, name in names:
         if key is Key.IMAGE and role is not Role.SUBJECT:
@@ -134,11 +133,29 @@ def _spelled(row: Row, key: Key, wanted: Word) -> Iterator[str]:
         if key is Key.TASK and role is not Role.TASK:
             continue
         yield name
-        if not wanted.is_prefix and normal(wanted.text) == name:
+        if key is Key.REPO:
+            yield from _repository(name, wanted)
+            continue
+        if not wanted.is_prefix and name_of(wanted.text) == name:
             yield wanted.text
         for transport in ("git+", "docker-pullable://", "docker://", "oci://"):
             if wanted.is_prefix and wanted.text.startswith(transport):
                 yield transport + name
+
+
+def _repository(name: str, wanted: Word) -> Iterator[str]:
+    """Yield what a query may say for a repository: its place, behind any scheme."""
+    if not wanted.is_prefix and _places(name) & (_places(wanted.text) | _places(source_of(wanted.text))):
+        yield wanted.text
+    for scheme in ("", "https://", "http://", "ssh://", "git://"):
+        for place in _places(name) if wanted.is_prefix else ():
+            yield f"{scheme}{place}"
+            yield f"git+{scheme}{place}"
+
+
+def _places(name: str) -> set[str]:
+    scheme, separator, place = name.partition("://")
+    return {place} if separator and scheme in {"https", "http", "ssh", "git"} else {name}
 
 
 def _names(row: Row) -> Iterator[tuple[Role, str]]:

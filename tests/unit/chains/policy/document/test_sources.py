@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chains.policy.document.sources import SourceAllowed, canonical
+from chains.policy.document.sources import SourceAllowed
+from chains.statements.repositories import canonical
 
 SAME = [
     "git+https://git.example.com/shop/app.git",

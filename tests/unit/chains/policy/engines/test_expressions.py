@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from chains.documents.regexps import regexp_problem
 from chains.errors import UsageError
 from chains.policy.document.patterns import ImagePattern, read_image, wildcard_matches
-from chains.policy.document.sources import SourceAllowed, canonical, git_sources
+from chains.policy.document.sources import SourceAllowed, git_sources
 from chains.policy.engines.globs import kyverno_references, policy_controller_glob, repository_expression
 from chains.policy.engines.provenance import GIT, IMAGE_AT_DIGEST, USER_AT_HOST, source_expression
 from chains.policy.engines.re2 import NOTHING, UntranslatableError, translated, whole
+from chains.statements.repositories import canonical
 from chains.statements.statement import SLSA_V1, STATEMENT_V1, Statement
 from chains.verify.criteria import NameWanted
 
