@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chains.columns import columns_of
@@ -163,6 +163,7 @@ def test_results_are_compared_without_the_name_of_the_run(kinds: str) -> None:
     }[kinds]
 
 
+@settings(deadline=None)
 @given(st.permutations(range(5)), st.permutations(range(2)))
 def test_any_order_is_no_difference(dependencies: list[int], parameters: list[int]) -> None:
     other = build()
