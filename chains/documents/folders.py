@@ -7,9 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def files_below(folder: Path, suffixes: tuple[str, ...], unreadable: Callable[[OSError], None]) -> list[Path]:
+def files_below(
+    folder: Path,
+    suffixes: tuple[str, ...],
+    unreadable: Callable[[OSError], None],
+    *,
+    skip_hidden: bool = False,
+) -> list[Path]:
     """Return the files with one of these suffixes, links included.
 
+    ``skip_hidden`` leaves out folders below it that begin with a dot, such as ``.chains`` and ``.git``.
     A folder that cannot be listed goes to ``unreadable``. A folder that links lead to twice is listed once.
     """
     found: list[Path] = []
@@ -20,6 +27,6 @@ def files_below(folder: Path, suffixes: tuple[str, ...], unreadable: Callable[[O
             folders.clear()  # a link to a folder that was visited already
             continue
         seen.add((state.st_dev, state.st_ino))
-        folders.sort()
+        folders[:] = sorted(one for one in folders if not (skip_hidden and one.startswith(".")))
         found += [Path(place, file) for file in sorted(files) if file.endswith(suffixes)]
     return found

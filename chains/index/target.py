@@ -37,6 +37,8 @@ T = TypeVar("T")
 RETRY_SECONDS = 60.0
 """How long a transaction is tried again while the server of a PostgreSQL database is away."""
 _PAUSE = 0.5
+_SQLITE = b"SQLite format 3\0"
+"""How a file of SQLite begins. Source: https://www.sqlite.org/fileformat.html"""
 _BUILDING = ".building"
 _SIDECARS = ("-wal", "-shm", "-journal")
 
@@ -135,6 +137,7 @@ def building(place: Place, trust: Trust) -> Iterator[Target]:
                     _finish(target)
                     _replace_schema(target.connection())
         return
+    _refuse_other_file(place)
     with locked_file(place):
         beside = Place(path=place.path + _BUILDING)
         target = Target(place, beside, LIVE)
@@ -149,6 +152,22 @@ def building(place: Place, trust: Trust) -> Iterator[Target]:
                 target.connection().connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
             target.close()
             _replace_file(Path(beside.path), Path(place.path))
+
+
+def _refuse_other_file(place: Place) -> None:
+    """Raise :class:`UsageError` for what is no file of SQLite: a build would put an index in its place."""
+    path = Path(place.path)
+    if path.is_dir():
+        raise UsageError(f"the index {place} is a folder: pass --index FILE")
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_SQLITE))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise IndexUnavailable(f"the index {place}: {error.strerror}") from error
+    if start not in {b"", _SQLITE}:
+        raise UsageError(f"{place} is there and is no index: pass --index with another name, or remove it")
 
 
 @contextmanager

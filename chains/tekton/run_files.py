@@ -236,9 +236,12 @@ def read_inputs(names: Iterable[str]) -> Intake:
 
 
 def _files_below(folder: Path, intake: Intake) -> list[Path]:
-    """Return the files in a folder and its subfolders, links included. Unreadable folders become problems."""
+    """Return the files in a folder and its subfolders, links included, but not in hidden subfolders.
+
+    Folders that cannot be read become problems.
+    """
 
     def unreadable(error: OSError) -> None:
         intake.problems.append((str(error.filename), f"{error.filename}: {error.strerror}"))
 
-    return files_below(folder, _SUFFIXES, unreadable)
+    return files_below(folder, _SUFFIXES, unreadable, skip_hidden=True)

@@ -711,3 +711,17 @@ def shown(found: Ancestry) -> object:
         ),
         found.exit_code,
     )
+
+
+def test_an_index_never_takes_the_place_of_another_file(tmp_path: Path) -> None:
+    kept = tmp_path / "runs.json"
+    kept.write_text("{}")
+    with pytest.raises(UsageError, match="is there and is no index"):
+        built(place_of(str(kept)), TRUST, Whole())
+    assert kept.read_text() == "{}"
+    assert [one.name for one in tmp_path.iterdir()] == ["runs.json"]
+    with pytest.raises(UsageError, match="is a folder"):
+        built(place_of(str(tmp_path)), TRUST, Whole())
+    kept.write_text("")
+    built(place_of(str(kept)), TRUST, Whole())
+    assert kept.read_bytes().startswith(b"SQLite format 3")

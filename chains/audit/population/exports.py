@@ -21,7 +21,8 @@ def read_exports(paths: Iterable[str], population: Population) -> Source:
             name=f"exports ({', '.join(names)})",
             kind="export",
             shows="the runs that somebody wrote into these files",
-            cannot="runs that were deleted before the export, or that were left out of it",
+            cannot="runs that were deleted before the export, or that were left out of it, "
+            "and files in hidden folders",
             query=" ".join(names),
         )
     )
@@ -40,7 +41,7 @@ def _files(name: str, source: Source) -> list[str]:
     def unreadable(error: OSError) -> None:
         source.problems.append(f"{error.filename}: {error.strerror}")
 
-    found = files_below(path, _SUFFIXES, unreadable)
+    found = files_below(path, _SUFFIXES, unreadable, skip_hidden=True)
     if not found:
         source.problems.append(f"{name}: the folder has no {', '.join(_SUFFIXES)} files")
     return [str(file) for file in found]

@@ -87,7 +87,9 @@ def read_results_files(paths: Iterable[str], population: Population) -> Source:
 
     for name in names:
         path = Path(name)
-        files = files_below(path, (".json", ".jsonl"), unreadable) if path.is_dir() else [path]
+        files = [path]
+        if path.is_dir():
+            files = files_below(path, (".json", ".jsonl"), unreadable, skip_hidden=True)
         for file in files:
             for where, document in _documents(file, source):
                 _add_page(document, where, source, population)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chains.assembly.stores import open_url, store_options
 from chains.assembly.trust import open_listed_keys, open_trusted_root
-from chains.assembly.workspace import Settings
+from chains.assembly.workspace import LAYOUT, PUBLIC_KEY, Settings, own_layout
 from chains.audit.compare import Period
 from chains.audit.ledger.read import read_ledger
 from chains.audit.population.audit_log import read_audit_log
@@ -23,7 +23,7 @@ from chains.cli.arguments import FILE, Option, Options, config, store
 from chains.cli.cluster import cluster_options, split_names
 from chains.cli.policies.decide import load_policy
 from chains.cli.revocations import revocation_options, revocations_of
-from chains.cli.trust import OPTIONS, named_signers
+from chains.cli.trust import OPTIONS, Trusted, named_signers, trust_own_key
 from chains.cli.verify import signer_options
 from chains.cluster.access import Access
 from chains.cluster.client import Cluster
@@ -33,6 +33,7 @@ from chains.documents.load import read_bytes
 from chains.errors import InputError, UsageError
 from chains.policy.loaded import Policy
 from chains.preflight.inventory import Inventory, from_cluster, from_files
+from chains.terminal import say
 from chains.verify.criteria import Criteria, Missing, MissingError
 from chains.verify.verifier import Verifier
 from signers.keys.keyset import ListedKey
@@ -106,7 +107,7 @@ async def read_images(options: Options, problems: list[str]) -> dict[str, list[s
 def evidence_options() -> list[Option]:
     """Return the options that name the stores, and who is trusted."""
     return [
-        store("look for evidence here"),
+        store("look for evidence here (default, for run files in this folder alone: .chains/layout)"),
         *signer_options(),
         Option("--builder-id", "require this builder", default=None, metavar="URI"),
         Option("--build-type", "require this build type", default=None, metavar="URI"),
@@ -158,6 +159,11 @@ async def read_sources(options: Options, population: Population, now: datetime) 
             "no source of runs: pass --runs FILE, --cluster, --ledger FOLDER, --audit-log FILE or "
             "--tekton-results URL|FILE; docs/audit.md says what each can show"
         )
+    if "ledger_key" in options.given and not options.ledger:
+        raise UsageError("--ledger-key belongs to --ledger FOLDER")
+    if options.ledger and not options.ledger_key:
+        raise UsageError("--ledger needs --ledger-key PUB: the key that signs the days of the ledger")
+    _refuse_missing(options)
     _read_ledgers(options, population, now)
     namespaces = split_names(options.namespace)
     if options.runs:
@@ -179,13 +185,17 @@ async def read_sources(options: Options, population: Population, now: datetime) 
             await read_cluster(cluster, namespaces, population)
 
 
+def _refuse_missing(options: Options) -> None:
+    """Raise :class:`UsageError` for a path that leads to nothing: no source may be empty for a wrong name."""
+    for name in ("runs", "audit_log", "tekton_results", "ledger", "images"):
+        for path in getattr(options, name, None) or ():
+            if path != "-" and not path.startswith(_URLS) and not Path(path).exists():
+                raise UsageError(f"--{name.replace('_', '-')}: {path}: no such file or folder")
+
+
 def _read_ledgers(options: Options, population: Population, now: datetime) -> None:
     if not options.ledger:
-        if "ledger_key" in options.given:
-            raise UsageError("--ledger-key belongs to --ledger FOLDER")
         return
-    if not options.ledger_key:
-        raise UsageError("--ledger needs --ledger-key PUB: the key that signs the days of the ledger")
     keys = open_listed_keys(options.ledger_key)
     root = None if options.trusted_root is None else open_trusted_root(options.trusted_root)
     for folder in options.ledger:
@@ -230,18 +240,34 @@ class Asked:
 
 def open_verifier(options: Options, settings: Settings, now: datetime) -> Asked:
     """Open the stores and the criteria that the options name. Raises :class:`UsageError`."""
-    if not options.store:
+    urls = list(dict.fromkeys(options.store))
+    is_own = not urls and _are_own_runs(options) and own_layout()
+    if is_own:
+        say(f"looking in {LAYOUT}")
+        urls = [LAYOUT]
+    if not urls:
         raise UsageError("no store to look for evidence in: pass --store URL")
-    criteria = _criteria(options, settings)
+    criteria = _criteria(options, settings, is_own=is_own)
     revocations = revocations_of(options, settings.config)
     found = store_options(settings.config)
-    stores = [open_url(url, found) for url in dict.fromkeys(options.store)]
+    stores = [open_url(url, found) for url in urls]
     verifier = Verifier(criteria, stores, clock=lambda: now, revocations=revocations)
     return Asked(verifier, stores)
 
 
-def _criteria(options: Options, settings: Settings) -> Criteria:
+def _are_own_runs(options: Options) -> bool:
+    """Whether every run is from a file of this folder, for which its own key and layout count."""
+    others = ("cluster", "ledger", "audit_log", "tekton_results")
+    if not getattr(options, "runs", None) or any(getattr(options, name) for name in others):
+        return False
+    here = Path.cwd().resolve()
+    return all(path != "-" and Path(path).resolve().is_relative_to(here) for path in options.runs)
+
+
+def _criteria(options: Options, settings: Settings, *, is_own: bool) -> Criteria:
     trusted = named_signers(options)
+    if not trusted.keys and trusted.certificate is None and is_own and PUBLIC_KEY.is_file():
+        trusted = Trusted([trust_own_key()])
     if not trusted.keys and trusted.certificate is None:
         raise UsageError(f"nobody to trust: {OPTIONS[Missing.SIGNER]}")
     listed = open_listed_keys(trusted.keys, settings.config)

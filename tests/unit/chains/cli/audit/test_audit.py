@@ -449,13 +449,20 @@ def test_junit_has_a_case_for_each_run_and_for_what_is_not_decided(
     ("words", "told"),
     [
         ((*STORE, *KEY), "no source of runs"),
-        (("--runs", "x.json", *KEY), "no store to look for evidence in"),
+        (("--runs", "../x.json", *KEY), "no store to look for evidence in"),
         (("--runs", "x.json", *STORE), "nobody to trust"),
         ((*STORE, *KEY, "--runs", "x.json", "--from", "2d", "--to", "3d"), "--from is not before --to"),
         ((*STORE, *KEY, "--runs", "x.json", "--from", "soon"), "--from: 'soon' is no time"),
         ((*STORE, *KEY, "--runs", "x.json", "--at-once", "0"), "--at-once"),
         ((*STORE, *KEY, "--runs", "x.json", "--counters", "nowhere"), "--counters: nowhere"),
         ((*STORE, *KEY, "--audit-log", "nowhere"), "--audit-log: nowhere: no such file"),
+        ((*STORE, *KEY, "--runs", "attested.json", "--runs", "nowhere"), "--runs: nowhere: no such file"),
+        ((*STORE, *KEY, "--tekton-results", "nowhere"), "--tekton-results: nowhere: no such file"),
+        (
+            (*STORE, *KEY, "--ledger", "nowhere", "--ledger-key", KEY[1]),
+            "--ledger: nowhere: no such file or folder",
+        ),
+        ((*STORE, *KEY, "--runs", "attested.json", "--images", "nowhere"), "--images: nowhere: no such file"),
         ((*STORE, *KEY, "--ledger", "nowhere"), "--ledger needs --ledger-key"),
         ((*STORE, *KEY, "--runs", "x.json", "--ledger-key", "x"), "--ledger-key belongs to --ledger"),
         ((*STORE, *KEY, "--runs", "x.json", "what"), "'what' is no command"),
@@ -467,3 +474,43 @@ def test_wrong_usage_is_told(words: tuple[str, ...], told: str, capsys: pytest.C
     capsys.readouterr()
     assert chains(["audit", *words]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_the_runs_of_this_folder_are_compared_with_its_own_layout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write("own.json", task_run(1))
+    assert chains(["attest", run]) == 0
+    capsys.readouterr()
+    for words in (["--runs", run], ["--runs", "."]):
+        assert chains(["audit", *words]) == 0
+        shown = capsys.readouterr()
+        assert "1 of 1 finished run" in shown.out
+        assert "looking in oci-layout:.chains/layout" in shown.err
+        assert "trusting .chains/signing.pub" in shown.err
+    # runs from elsewhere may not be vouched for by a key that lies in this folder
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "own.json").write_bytes(Path(run).read_bytes())
+    below = tmp_path / "below"
+    below.mkdir()
+    Path(".chains").rename(below / ".chains")
+    monkeypatch.chdir(below)
+    assert chains(["audit", "--runs", str(elsewhere / "own.json")]) == 2
+    assert "no store to look for evidence in" in capsys.readouterr().err
+    assert (
+        chains(["audit", "--runs", str(elsewhere / "own.json"), "--store", "oci-layout:.chains/layout"]) == 2
+    )
+    assert "nobody to trust" in capsys.readouterr().err
+
+
+def test_hidden_folders_below_a_folder_of_runs_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    write("own.json", task_run(1))
+    Path(".hidden").mkdir()
+    write(".hidden/other.json", task_run(2))
+    for _ in range(2):  # the second time, .chains/ is there
+        assert chains(["attest", "."]) == 0
+        assert "1 run: 1 signed" in capsys.readouterr().out
+    assert chains(["audit", "--runs", "."]) == 0
+    assert "1 of 1 finished run" in capsys.readouterr().out
+    assert chains(["audit", "--runs", ".hidden"]) == 1
