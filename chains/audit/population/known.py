@@ -210,7 +210,8 @@ class Population:
     def add(self, source: Source, seen: Sighting) -> None:
         """Add what a source says about a run. What a second source says differently is a difference.
 
-        A run without a UID is a problem of the source: nothing can be proven about it.
+        A run without a UID is a problem of the source: nothing can be proven about it. So is one with the UID
+        of a run of another name, which would otherwise hide behind it.
         """
         number = self.sources.index(source)
         if not seen.uid:
@@ -225,6 +226,14 @@ class Population:
                 return
             run = KnownRun(seen.kind, seen.namespace, seen.name, seen.uid)
             self._runs[seen.uid] = run
+        elif seen.label != run.label:
+            knows = ", ".join(self.names_of(run))
+            source.problems.append(
+                f"{seen.label} has the UID {seen.uid} of {run.label} ({knows}): a UID is never given twice, so "
+                "one of them was changed, and the first alone is audited"
+            )
+            if run.sources >> number & 1:
+                return
         if not run.sources >> number & 1:
             source.runs += 1
         self._named[run.kind, run.namespace, run.name] = seen.uid

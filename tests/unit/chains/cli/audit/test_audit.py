@@ -514,3 +514,23 @@ def test_hidden_folders_below_a_folder_of_runs_are_left_out(capsys: pytest.Captu
     assert chains(["audit", "--runs", "."]) == 0
     assert "1 of 1 finished run" in capsys.readouterr().out
     assert chains(["audit", "--runs", ".hidden"]) == 1
+
+
+@pytest.mark.parametrize("order", [("own.json", "copy.json"), ("copy.json", "own.json")], ids="-".join)
+@pytest.mark.parametrize("change", [{"name": "other"}, {"namespace": "victim"}], ids=str)
+def test_a_run_cannot_hide_behind_the_uid_of_another(
+    order: tuple[str, str], change: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = task_run(1)
+    assert chains(["attest", write("own.json", run)]) == 0
+    write("copy.json", {**run, "metadata": {**run["metadata"], **change}})
+    capsys.readouterr()
+    code = chains(["audit", "--runs", order[0], "--runs", order[1], "--output", "json"])
+    found = json.loads(capsys.readouterr().out)
+    # what was read first is judged; the other one leaves the answer open
+    assert code == (4 if order[0] == "own.json" else 1)
+    (judged,) = found["runs"] or [{"state": "evidenced"}]
+    assert judged["state"] == ("evidenced" if order[0] == "own.json" else "failed")
+    ((problem,),) = [one["problems"] for one in found["sources"]]
+    assert f"has the UID {run['metadata']['uid']} of " in problem
+    assert "victim" in problem or "other" in problem
