@@ -229,7 +229,7 @@ class Population:
         elif seen.label != run.label:
             knows = ", ".join(self.names_of(run))
             source.problems.append(
-                f"{seen.label} has the UID {seen.uid} of {run.label} ({knows}): a UID is never given twice, so "
+                f"{seen.label} has the UID {seen.uid} of {run.label} ({knows}): no UID is given twice, so "
                 "one of them was changed, and the first alone is audited"
             )
             if run.sources >> number & 1:
