@@ -1,7 +1,9 @@
 """The row of a run, merged from the attestations about it. The order in which they come does not matter.
 
 Only verified statements say something about a run. Of several reports, or several statements of provenance,
-the one with the greatest digest counts: they differ only if a run was attested twice.
+the one with the greatest digest counts: they differ only if a run was attested twice. Provenance that names
+its run counts before provenance of which only the store says so (SLSA v0.2): anybody who may write to a store
+can say that of any run.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from chains.index.reading import Entry
 from chains.index.rows import Ids, Pending, chunks
 from chains.index.run_facts import Provenance, Report, kind_of
 from chains.index.tables import attestation, run, step, term
+from chains.statements.statement import SLSA_V02
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -49,6 +52,8 @@ class RunRow:
     namespace: str = ""
     report_digest: bytes = b""
     provenance_digest: bytes = b""
+    is_named: bool = False
+    """Whether the provenance names the run."""
     is_new: bool = True
     is_changed: bool = True
     steps: tuple[Any, ...] | None = field(default=None)
@@ -71,13 +76,17 @@ class RunRow:
             # what was only claimed does not stay beside what was verified
             self.namespace = ""
             self._set(verdict=int(Verdict.VERIFIED), kind=0, namespace=None, name=None, finished=0)
-        if entry.report is not None and entry.digest >= self.report_digest:
+        names_run = bool(entry.facts.run_uid)
+        if entry.report is not None and names_run and entry.digest >= self.report_digest:
             if entry.digest != self.report_digest:
                 self._report(entry.report, entry, number, ids)
             if entry.created is not None:
                 self._set(created=entry.created)
-        if entry.provenance is not None and entry.digest > self.provenance_digest:
-            self._provenance(entry.provenance, entry, number, ids)
+        # of SLSA v1, provenance without its run says nothing about any
+        said = entry.provenance if names_run or entry.facts.predicate_type == SLSA_V02 else None
+        if said is not None and (names_run, entry.digest) > (self.is_named, self.provenance_digest):
+            self.is_named = names_run
+            self._provenance(said, entry, number, ids)
         if not self.report_digest:
             self._name(entry, ids)
             if not self.provenance_digest:
@@ -164,18 +173,20 @@ def load_runs(connection: Connection, ids: Ids, uids: Iterable[str]) -> dict[str
     """Return the row of each UID, a new one for those that the index does not have."""
     by_bytes = {uid_bytes(uid): uid for uid in uids}
     rows: dict[str, RunRow] = {}
-    said, told = attestation.alias("said"), attestation.alias("told")
+    said, told, told_type = attestation.alias("said"), attestation.alias("told"), term.alias("told_type")
     wanted = (
-        select(run, term.c.text, said.c.digest, told.c.digest)
+        select(run, term.c.text, said.c.digest, told.c.digest, told_type.c.text)
         .outerjoin(term, term.c.id == run.c.namespace)
         .outerjoin(said, said.c.id == run.c.report)
         .outerjoin(told, told.c.id == run.c.provenance)
+        .outerjoin(told_type, told_type.c.id == told.c.predicate)
     )
     for some in chunks(by_bytes):
         for found in connection.execute(wanted.where(run.c.uid.in_(some))):
             values = dict(zip(_ALL, found, strict=False))
-            namespace, report, provenance = found[len(_ALL) :]
-            row = RunRow(values, namespace or "", report or b"", provenance or b"", False, False)
+            namespace, report, provenance, kind = found[len(_ALL) :]
+            is_named = kind not in {None, SLSA_V02}
+            row = RunRow(values, namespace or "", report or b"", provenance or b"", is_named, False, False)
             row.before = row.shared
             rows[by_bytes[bytes(values["uid"])]] = row
     for uid_as_bytes, uid in by_bytes.items():

@@ -725,3 +725,37 @@ def test_an_index_never_takes_the_place_of_another_file(tmp_path: Path) -> None:
     kept.write_text("")
     built(place_of(str(kept)), TRUST, Whole())
     assert kept.read_bytes().startswith(b"SQLite format 3")
+
+
+@pytest.mark.parametrize("is_later", [True, False], ids=["after", "before"])
+def test_a_store_cannot_say_that_provenance_is_of_a_run_that_names_its_own(
+    place: Place, *, is_later: bool
+) -> None:
+    honest = [dsse(OWN.envelope(provenance(1))), dsse(OWN.envelope(report(1)))]
+    # SLSA v0.2 has no field for the run: whoever may write to the store says which it is
+    replayed = [
+        dsse(
+            OWN.envelope(
+                statement(
+                    "https://slsa.dev/provenance/v0.2",
+                    {
+                        "builder": {"id": "https://other.example/"},
+                        "invocation": {"environment": {"labels": {"tekton.dev/pipeline": f"other-{number}"}}},
+                        "materials": [{"uri": "git+https://other.example/x", "digest": {"sha1": "b" * 40}}],
+                    },
+                    subject(f"registry.example/other-{number}"),
+                )
+            ),
+            f"place {number}",
+            Origin("taskrun", "prod", "other", UID(1)),
+        )
+        for number in range(8)
+    ]
+    first, second = (honest, replayed) if is_later else (replayed, honest)
+    built(place, TRUST, Whole(*first))
+    updated(place, TRUST, Whole(*first, *second))
+    (run,) = rows(place, "run")
+    assert (run["namespace"], run["name"], run["pipeline"]) == ("ci", "run-1", "release")
+    assert run["repository"] == "https://git.example/shop"
+    assert run["builder"] == "https://ci.example/tekton"
+    assert {one["namespace"] for one in rows(place, "attestation")} == {"ci"}
