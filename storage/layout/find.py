@@ -120,16 +120,17 @@ def _listed(blobs: Blobs, entry: Mapping[str, Any]) -> tuple[tuple[Entry, ...], 
 
 def _foreign(index: Index, blobs: Blobs, digest: str, seen: set[str]) -> Iterator[Contents]:
     """Yield the bundles of other tools whose manifests have the subject ``digest``."""
-    for entry in index.foreign_bundles():
-        if str(entry.get("digest")) in seen:
+    for own in index.foreign_bundles():
+        if own in seen or blobs.manifests.names(own, digest) is False:
             continue
         try:
-            data = blobs.read(str(entry.get("digest")), MANIFEST_LIMIT)
+            data = blobs.read(own, MANIFEST_LIMIT)
         except BadContent:
             data = b""
+        blobs.manifests.learn(own, data)
         # An unreadable manifest is passed on too: _contents() reports it as skipped.
         if not data or digest.encode() in data:
-            yield _contents(blobs, entry, digest)
+            yield _contents(blobs, {"digest": own}, digest)
 
 
 def _fetched(blobs: Blobs, contents: Iterable[Contents], skipped: list[Skipped]) -> Findings:

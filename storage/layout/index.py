@@ -71,11 +71,12 @@ class Index:
         needle = text.encode()
         return (lean_json.loads(raw) for raw in self.entries.values() if needle in raw)
 
-    def foreign_bundles(self) -> Iterator[dict[str, Any]]:
-        """Yield the bundles of other tools. Only their manifests say what they are about."""
+    def foreign_bundles(self) -> Iterator[str]:
+        """Yield the digests of the manifests of other tools' bundles. Only these say what they are about."""
         if self._lookup is not None:
             return self._lookup.foreign_bundles()
-        return (lean_json.loads(raw) for raw in self.entries.values() if is_foreign_bundle(raw))
+        rows = (raw for raw in self.entries.values() if is_foreign_bundle(raw))
+        return (str(lean_json.loads(raw).get("digest")) for raw in rows)
 
 
 def _version(state: os.stat_result) -> tuple[int, int, int]:

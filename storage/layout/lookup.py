@@ -19,22 +19,22 @@ class Lookup:
     def __init__(self, rows: Sequence[bytes]) -> None:
         self._rows = rows
         self._places: dict[str, list[int]] = {}
-        self._foreign: list[int] = []
+        self._foreign: list[str] = []
         for place, row in enumerate(rows):
             entry = lean_json.loads(row)
             for word in named(entry):
                 self._places.setdefault(word, []).append(place)
             if is_foreign_bundle(row):
-                self._foreign.append(place)
+                self._foreign.append(str(entry.get("digest")))
 
     def naming(self, words: Collection[str]) -> Iterator[dict[str, Any]]:
         """Yield the entries that name one of these words, in the order of the index."""
         places = {place for word in words for place in self._places.get(word, ())}
         return (lean_json.loads(self._rows[place]) for place in sorted(places))
 
-    def foreign_bundles(self) -> Iterator[dict[str, Any]]:
-        """Yield the bundles of other tools."""
-        return (lean_json.loads(self._rows[place]) for place in self._foreign)
+    def foreign_bundles(self) -> Iterator[str]:
+        """Yield the digests of the manifests of bundles of other tools, in the order of the index."""
+        return iter(self._foreign)
 
 
 def named(entry: Mapping[str, Any]) -> set[str]:

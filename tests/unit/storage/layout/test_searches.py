@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from storage.base import StoreOptions
 from storage.errors import StoreRejected
 from storage.layout import manifests, searches
+from storage.layout.blobs import Blobs
 from storage.layout.manifests import Manifests
 from storage.layout.store import LayoutStore
 from storage.record import Findings, Record
@@ -181,3 +183,64 @@ def test_manifests_are_remembered_up_to_a_number(monkeypatch: pytest.MonkeyPatch
     for _ in range(2):
         known.read(b"{}" + b" " * 8192, "oci-layout", "d", "sha256:1", DIGEST)
     assert read[5:] == ["d", "d"]
+
+
+def test_a_bundle_of_another_tool_is_read_again_only_for_what_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = subject("other", b"other")
+    put(tmp_path, attestation(subject()), attestation(other))
+    index = tmp_path / "index.json"
+    document = json.loads(index.read_text())
+    for entry in document["manifests"]:
+        entry.pop("annotations")  # as tools write that know nothing of our index
+    bundles = {
+        one["digest"] for one in document["manifests"] if "sigstore.bundle" in one.get("artifactType", "")
+    }
+    assert len(bundles) == 2
+    index.write_text(json.dumps(document))
+    read: list[str] = []
+    original = Blobs.read
+
+    def noted(blobs: Blobs, digest: str, limit: int) -> bytes:
+        read.append(digest)
+        return original(blobs, digest, limit)
+
+    monkeypatch.setattr(Blobs, "read", noted)
+
+    async def manifests_for(store: LayoutStore, digest: str) -> tuple[Findings, list[str]]:
+        read.clear()
+        found = await store.find(digest)
+        return found, [one for one in read if one in bundles]
+
+    async def work() -> None:
+        store = opened(tmp_path)
+        first, looked_at = await manifests_for(store, DIGEST)
+        assert set(looked_at) == bundles
+        (own,) = {one.location.partition("@")[2] for one in first.evidence}
+        again, looked_at = await manifests_for(store, DIGEST)
+        assert again == first
+        assert set(looked_at) == {own}
+        found, looked_at = await manifests_for(store, f"sha256:{other.digest['sha256']}")
+        assert set(looked_at) == bundles - {own}
+        assert found.evidence
+        assert not {one.digest for one in found.evidence} & {one.digest for one in first.evidence}
+        # what names a digest in a form that is not seen at a glance is read each time
+        assert store._blobs.manifests.names(own, "sha256:") is None
+
+    asyncio.run(work())
+
+
+def test_digests_that_manifests_name_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "MOST_NAMING", 2)
+    known, one, two = Manifests(), "sha256:" + "1" * 64, "sha256:" + "2" * 64
+    known.learn("a", f'{{"subject":"{one}"}}'.encode())
+    assert (known.names("a", one), known.names("a", two), known.names("b", one)) == (True, False, None)
+    for data in (b"", f'{{"subject":"{one}\\u0031"}}'.encode(), f'"{one}"'.encode() + b" " * 8192):
+        known.learn("b", data)
+        assert known.names("b", one) is None
+    known.learn("b", " ".join(f"sha256:{number:064x}" for number in range(20)).encode())
+    assert known.names("b", one) is None
+    known.learn("b", two.encode())
+    known.learn("c", two.encode())
+    assert (known.names("a", one), known.names("b", two), known.names("c", two)) == (None, True, True)
