@@ -93,6 +93,7 @@ class _Gathered:
         else:
             run.state, run.decided = RunState(entry.kind.value), entry.at
             run.reason, run.receipts = entry.reason, entry.receipts
+            run.is_from_mark = entry.is_late and entry.kind != EntryKind.REMOVED
 
     def state(self, walks: Sequence[LogWalk]) -> LedgerState:
         """Return everything together."""

@@ -47,6 +47,8 @@ class LedgerRun:
     finished: datetime | None = None
     decided: datetime | None = None
     """When it was evidenced, failed, skipped or removed; the last time if there are several."""
+    is_from_mark: bool = False
+    """Whether this was only read from a mark, which others than the controller may have written."""
     created: datetime | None = None
     completed: datetime | None = None
     succeeded: bool | None = None

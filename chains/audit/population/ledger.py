@@ -15,7 +15,8 @@ _KINDS = {kind.lower(): kind for kind in KINDS}
 def add_ledger(state: LedgerState, name: str, population: Population) -> Source:
     """Add the runs of a ledger that was read. What is wrong with the ledger is a problem of the source.
 
-    What it says became of a run is taken over only if nothing is wrong with it, and the day is signed.
+    What it says became of a run is taken over only if nothing is wrong with it, the day is signed, and the
+    controller decided it. What it read from a mark is worth no more than the mark.
     """
     source = population.source(
         Source(
@@ -43,6 +44,7 @@ def add_ledger(state: LedgerState, name: str, population: Population) -> Source:
 def _sighting(run: LedgerRun, *, is_signed: bool) -> Sighting:
     is_removed = run.state is RunState.REMOVED
     is_finished = run.finished is not None or run.state in DECIDED
+    is_decided = is_signed and run.state in DECIDED and not run.is_from_mark
     ended = run.completed or run.finished or run.decided
     return Sighting(
         kind=_KINDS.get(run.run.kind.lower(), run.run.kind),
@@ -55,8 +57,8 @@ def _sighting(run: LedgerRun, *, is_signed: bool) -> Sighting:
         deleted=_text(run.decided) if is_removed else "",
         vanished=run.reason or "it was gone before its end was seen" if is_removed else "",
         parent=run.run.parent,
-        recorded=run.state.value if is_signed and run.state in DECIDED else "",
-        recorded_reason=run.reason if is_signed and run.state in DECIDED else "",
+        recorded=run.state.value if is_decided else "",
+        recorded_reason=run.reason if is_decided else "",
     )
 
 

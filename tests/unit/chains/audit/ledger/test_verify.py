@@ -449,3 +449,13 @@ def test_days_are_closed_in_order_after_they_are_over_and_once(tmp_path):
     with pytest.raises(LedgerError, match="is closed already"):
         close_day(writer.log, FIRST, sealer, clock.now)
     writer.close(ends=False)
+
+
+def test_what_was_read_from_a_mark_is_told_apart_from_what_the_controller_decided(tmp_path):
+    writer = LogWriter(tmp_path / "log", ORIGIN, Clock())
+    for number, is_late in ((0, True), (1, False)):
+        writer.append([seen(number), finished(number), fact("skipped", number, is_late=is_late)])
+    writer.close()
+    runs = read(tmp_path, now=START).runs
+    found = {number: (runs[run(number).uid].state, runs[run(number).uid].is_from_mark) for number in (0, 1)}
+    assert found == {0: (RunState.SKIPPED, True), 1: (RunState.SKIPPED, False)}

@@ -188,6 +188,18 @@ def test_only_the_signed_days_of_a_sound_ledger_say_what_became_of_a_run(is_sign
     assert (known.recorded, known.recorded_reason) == expected
 
 
+def test_what_a_ledger_read_from_a_mark_is_not_believed() -> None:
+    """Whoever may annotate a run can mark it as skipped before the controller looks at it."""
+    at, until = datetime(2026, 1, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 2, tzinfo=UTC)
+    run = ledger_run("skipped", ledger.RunState.SKIPPED, decided=at, reason="I say so", is_from_mark=True)
+    state = ledger.LedgerState({run.uid: run}, (), (), (), since=at, until=until)
+    with Population() as population:
+        add_ledger(state, "folder", population)
+        (known,) = population
+    assert known.is_finished
+    assert (known.recorded, known.recorded_reason) == ("", "")
+
+
 def test_counters_are_compared_and_decide_nothing() -> None:
     page = """
 # TYPE tekton_pipelines_controller_taskrun_total counter
