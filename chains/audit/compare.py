@@ -9,9 +9,12 @@ from datetime import datetime
 
 from chains.audit.findings import Audit, Judged, State, Stray, Why
 from chains.audit.judge import Judge
+from chains.audit.ledger.stored import KIND as LEDGER
+from chains.audit.ledger.stored import is_of_a_ledger
 from chains.audit.population.known import Difference, Gap, KnownRun, Population, Source
 from chains.tekton.raw import parse_time, text_at
-from chains.text import rfc3339
+from chains.text import count, rfc3339
+from chains.verify.search import searched
 from chains.verify.verdict import Attestation
 from storage.base import Store
 from storage.errors import StoreError, StoreRejected
@@ -139,21 +142,43 @@ async def _missing_children(
 async def _strays(
     listing: dict[str, _Listed], population: Population, judge: Judge, audit: Audit
 ) -> list[Stray]:
-    """Return the evidence whose run no source knows, each verified by its UID."""
+    """Return the evidence whose run no source knows, each verified by its UID.
+
+    Days of a ledger that lie in the same store are about no run, and only counted.
+    """
     named = {(one.namespace, one.name) for one in audit.runs if one.why is Why.CHILD_BY_NAME}
     found: list[Stray] = []
-    left = 0
+    left = days = 0
     for uid, listed in listing.items():
         origin = listed.run.origin
         if population.get(uid) is not None or (origin.namespace, origin.name) in named:
+            continue
+        if await _is_ledger_day(uid, listed):
+            days += 1
             continue
         if len(found) == MOST_STRAYS:
             left += 1
             continue
         found.append(await _stray(uid, listed, population.sources, judge))
+    if days:
+        told = count(days, "signed day of a ledger is", "signed days of a ledger are")
+        audit.notes.append(f"{told} in the stores; `chains ledger verify --against STORE` compares them")
     if left:
         audit.problems.append(f"{left:,} further runs with evidence that no source knows are not listed")
     return sorted(found, key=lambda one: (one.finished, one.label, one.uid))
+
+
+async def _is_ledger_day(uid: str, listed: _Listed) -> bool:
+    """Whether a store has nothing but statements of a ledger's day under a UID.
+
+    Whoever can write to the store can call evidence of a run so: its own bytes are asked. A store that does
+    not answer shows nothing; the verification that follows says so.
+    """
+    if listed.run.origin.kind not in {LEDGER, ""}:
+        return False
+    async with searched((listed.store,), (), uid) as found:
+        whole = bool(found.evidence) and not found.skipped and not found.errors
+        return whole and all(map(is_of_a_ledger, found.evidence))
 
 
 async def _stray(uid: str, listed: _Listed, sources: Sequence[Source], judge: Judge) -> Stray:

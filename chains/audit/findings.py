@@ -10,7 +10,10 @@ from enum import StrEnum
 from fractions import Fraction
 
 from chains.audit.population.known import Difference, Gap, Source
-from chains.text import count, rfc3339
+from chains.text import count, excerpt, rfc3339
+
+_LONGEST = 300
+"""Characters of a reason in a table."""
 
 
 class State(StrEnum):
@@ -90,6 +93,12 @@ class Judged:
     def label(self) -> str:
         """The run's name for people: ``taskrun/namespace/name``."""
         return f"{self.kind.lower()}/{self.namespace}/{self.name}"
+
+    @property
+    def reason(self) -> str:
+        """The reason for people, the code first; at most 300 characters of its words."""
+        words = excerpt(self.words, _LONGEST)
+        return words if words.startswith(f"{self.why}: ") else f"{self.why}: {words}"
 
 
 @dataclass(frozen=True, slots=True)

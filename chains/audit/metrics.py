@@ -72,7 +72,15 @@ def _label(text: str) -> str:
 
 
 def write_metrics(audit: Audit, path: Path) -> None:
-    """Write the metrics into a file, which is whole at any moment. Raises :class:`OSError`."""
+    """Write the metrics into a file, which is whole at any moment. Raises :class:`OSError` that names it."""
+    try:
+        _replace(path, audit)
+    except OSError as error:
+        # the temporary file's name says nothing to whoever named the other one
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace(path: Path, audit: Audit) -> None:
     with tempfile.NamedTemporaryFile(
         "w", dir=path.parent, prefix=".", delete=False, encoding="utf-8"
     ) as file:

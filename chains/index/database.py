@@ -163,7 +163,11 @@ def check_schema(connection: Connection, place: Place) -> None:
 
 def absent(place: Place) -> IndexAbsent:
     """Return the error for a place without an index, where there may be another file or database."""
-    word = "in" if place.is_postgres or Path(place.path).exists() else "at"
+    if not place.is_postgres and Path(place.path).exists():
+        return IndexAbsent(
+            f"there is no index in {place}: name one with --index, or build one with another name"
+        )
+    word = "in" if place.is_postgres else "at"
     return IndexAbsent(f"there is no index {word} {place}: build it with `{place.build_command}`")
 
 

@@ -17,7 +17,7 @@ from chains.index.run_facts import Provenance, Report, read_provenance, read_rep
 from chains.lineage.signing import read_signed
 from chains.lineage.statement_facts import Facts, Product, moment_of, read_facts
 from chains.statements.simple_signing import COSIGN_SIGN, KIND, signed_image, signed_reference
-from chains.statements.statement import SLSA_V02, SLSA_V1, Statement
+from chains.statements.statement import LEDGER_DAY, SLSA_V02, SLSA_V1, Statement
 from chains.statements.vsa import VSA, Claims, read_vsa
 from chains.tekton.raw import text_at
 from chains.text import excerpt
@@ -164,6 +164,8 @@ class Reader:
         identity = hashlib.sha256(hashlib.sha256(read.signing.data).digest())
         for signature in signatures:
             identity.update(hashlib.sha256(signature).digest())
+        # a day of a ledger is about no run, whatever name the store keeps it under
+        origin = evidence.origin if facts.predicate_type != LEDGER_DAY else None
         entry = Entry(
             digest=identity.digest(),
             size=len(read.signing.data),
@@ -173,8 +175,8 @@ class Reader:
             reason="",
             detail="",
             finished=max(seconds_of(facts.stated or moment_of(evidence.created)) or 0, 0),
-            uid=facts.run_uid or (evidence.origin.uid if evidence.origin else ""),
-            origin=evidence.origin,
+            uid=facts.run_uid or (origin.uid if origin else ""),
+            origin=origin,
             places=[place_of(evidence)],
         )
         self._judged(entry, examined)

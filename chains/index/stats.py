@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from chains.index.codes import Verdict, original, word
 from chains.index.database import LIVE, Place, reading
-from chains.index.tables import attestation, day, location, run, store, term, unread
+from chains.index.tables import day, location, run, store, term, unread
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -80,7 +80,7 @@ def stats(place: Place) -> Stats:
             types=types,
             stores=tuple(_stores(connection)),
             size=_size(connection, place),
-            newest=_scalar(connection, select(func.max(attestation.c.finished))),
+            newest=_scalar(connection, select(func.max(run.c.finished))),
         )
 
 

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,11 +23,20 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from chains.errors import UsageError
 from chains.index.codes import SCHEMA, original
-from chains.index.database import BESIDE, LIVE, Place, check_schema, engine_of, reading, translated
+from chains.index.database import (
+    BESIDE,
+    LIVE,
+    Place,
+    check_schema,
+    engine_of,
+    open_sqlite,
+    reading,
+    translated,
+)
 from chains.index.errors import IndexUnavailable
 from chains.index.locks import lock_connection, locked_file, unlock_connection
 from chains.index.reading import Trust
-from chains.index.tables import INDEXES, meta, metadata, store
+from chains.index.tables import INDEXES, attestation, meta, metadata, store
 from chains.index.writer import Writer
 
 if TYPE_CHECKING:
@@ -155,7 +164,7 @@ def building(place: Place, trust: Trust) -> Iterator[Target]:
 
 
 def _refuse_other_file(place: Place) -> None:
-    """Raise :class:`UsageError` for what is no file of SQLite: a build would put an index in its place."""
+    """Raise :class:`UsageError` for what is no index: a build would put one in its place."""
     path = Path(place.path)
     if path.is_dir():
         raise UsageError(f"the index {place} is a folder: pass --index FILE")
@@ -166,8 +175,27 @@ def _refuse_other_file(place: Place) -> None:
         return
     except OSError as error:
         raise IndexUnavailable(f"the index {place}: {error.strerror}") from error
-    if start not in {b"", _SQLITE}:
+    if start not in {b"", _SQLITE} or (start and _is_of_another_program(place)):
         raise UsageError(f"{place} is there and is no index: pass --index with another name, or remove it")
+
+
+def _is_of_another_program(place: Place) -> bool:
+    """Return whether a file of SQLite has tables, and none of them says that it is an index of any version.
+
+    A damaged file is taken for an index: it can only be built anew.
+    """
+    try:
+        with closing(open_sqlite(place.path, is_read_only=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            if not {meta.name, attestation.name} <= tables:
+                return bool(tables)
+            sql = f"SELECT count(*) FROM {meta.name} WHERE key = 'schema'"  # noqa: S608 - a constant
+            return not connection.execute(sql).fetchone()[0]
+    except sqlite3.OperationalError:
+        # no column of this name
+        return True
+    except sqlite3.DatabaseError:
+        return False
 
 
 @contextmanager

@@ -24,6 +24,8 @@ STATEMENT_V01 = "https://in-toto.io/Statement/v0.1"
 SLSA_V1, SLSA_V02 = SLSA_V1_PREDICATE, SLSA_V02_PREDICATE
 SCAI = "https://in-toto.io/attestation/scai/v0.3"
 """The predicate type of the execution report."""
+LEDGER_DAY = "https://provenance.chains/ledger-day/v1"
+"""The predicate type of the statement of a ledger's day, which is about no run."""
 MAX_SUBJECTS = 1024
 """The most subjects that Sigstore's verifiers accept."""
 

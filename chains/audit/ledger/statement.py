@@ -16,10 +16,16 @@ from chains.audit.ledger.entries import parse_moment
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import ENTRIES, OPEN
 from chains.errors import EvidenceError
-from chains.statements.statement import STATEMENT_V1, ResourceDescriptor, Statement, parse_statement
+from chains.statements.statement import (
+    LEDGER_DAY,
+    STATEMENT_V1,
+    ResourceDescriptor,
+    Statement,
+    parse_statement,
+)
 from chains.text import plain
 
-PREDICATE = "https://provenance.chains/ledger-day/v1"
+PREDICATE = LEDGER_DAY
 """The predicate type of a day statement."""
 
 

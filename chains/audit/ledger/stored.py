@@ -12,6 +12,7 @@ from chains.audit.ledger.folder import BUNDLE, LogFolder
 from chains.audit.ledger.state import Finding
 from chains.audit.ledger.statement import PREDICATE, DayStatement
 from chains.audit.ledger.walk import LogWalk
+from chains.errors import EvidenceError
 from chains.statements.statement import parse_statement
 from signers.errors import SignerError
 from signers.formats.bundle import Bundle
@@ -85,6 +86,18 @@ async def compare_stored(walk: LogWalk, store: Store) -> list[Finding]:
             message = f"{store.url} has its statement, and the log has no such day: it was cut off"
             findings.append(Finding("truncated", walk.origin, day, message))
     return findings
+
+
+def is_of_a_ledger(evidence: Evidence) -> bool:
+    """Whether stored bytes are the statement of a ledger's day, whoever signed it.
+
+    The predicate type that was signed decides, not what the store says the bytes are about.
+    """
+    envelope = _envelope_of(evidence)
+    try:
+        return envelope is not None and parse_statement(envelope.payload).predicate_type == PREDICATE
+    except EvidenceError:
+        return False
 
 
 def _digest_of(evidence: Evidence) -> str:

@@ -38,13 +38,11 @@ from chains.cli.progress import Progress
 from chains.cli.tables import write_table
 from chains.loop import carry_out
 from chains.terminal import say, write_json, write_line, write_text
-from chains.text import count, excerpt
+from chains.text import count
 
 MOST_ROWS = 1000
 """Runs in the table. JSON and CSV have all of them."""
 MOST_AT_ONCE = 512
-_LONGEST = 300
-"""Characters of a cell of the table."""
 _FORMS = ("text", "json", "csv", "junit")
 
 
@@ -83,9 +81,9 @@ def _audit(options: Options) -> int:
         finished = Counter(run.kind for run in population if run.is_finished)
     for one in counters:
         audit.notes += one.compare(finished)
+    _show(audit, options)
     if options.metrics_file:
         write_metrics(audit, Path(options.metrics_file))
-    _show(audit, options)
     return audit.exit_code
 
 
@@ -137,7 +135,7 @@ def _show_tables(audit: Audit, *, all_runs: bool) -> None:
                     one.label,
                     one.uid,
                     one.finished,
-                    f"{one.why}: {excerpt(one.words, _LONGEST)}",
+                    one.reason,
                 )
                 for one in shown[:MOST_ROWS]
             ],

@@ -26,12 +26,10 @@ from chains.documents.load import read_bytes
 from chains.errors import UsageError
 from chains.loop import carry_out
 from chains.terminal import say, write_json, write_line
-from chains.text import count, excerpt
+from chains.text import count
 
 _MOST = 10_000
 _LARGEST_ROOT = 16 * 1024 * 1024
-_LONGEST = 300
-"""Characters of a cell of the table."""
 
 
 def _sample(options: Options) -> int:
@@ -87,7 +85,7 @@ def _show(sample: Sample, population: Population, folder: str) -> None:
                 one.judged.uid,
                 one.judged.finished,
                 str(one.bundles) if one.folder else "",
-                f"{one.judged.why}: {excerpt(one.judged.words, _LONGEST)}",
+                one.judged.reason,
             )
             for one in sample.items
         ],

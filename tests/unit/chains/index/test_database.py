@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,10 @@ from chains.index import tables
 from chains.index.codes import SCHEMA
 from chains.index.database import engine_of, place_of, reading
 from chains.index.errors import IndexAbsent, IndexUnavailable
+from chains.index.target import building
+from tests.unit.chains.index.made import Signer, trust
+
+TRUST = trust(Signer())
 
 
 def made(path: Path, schema: str = str(SCHEMA)) -> Path:
@@ -50,6 +55,41 @@ def test_where_no_index_is_the_error_says_how_to_build_one(tmp_path: Path) -> No
     ):
         pass
     assert not (tmp_path / "no index").exists()
+
+
+@pytest.mark.parametrize("table", ["notes (text)", "meta (id)", "meta (key, value)"])
+def test_the_database_of_another_program_is_never_replaced_by_an_index(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"CREATE TABLE {table}")
+        connection.execute("CREATE TABLE attestation (id)")
+        connection.commit()
+    before = path.read_bytes()
+    place = place_of(str(path))
+    with pytest.raises(UsageError, match="is there and is no index"), building(place, TRUST):
+        pass
+    assert path.read_bytes() == before
+
+
+def test_a_reader_is_not_told_to_build_an_index_where_another_program_has_its_database(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE notes (text)")
+    with pytest.raises(IndexAbsent) as told, reading(place_of(str(path))):
+        pass
+    assert str(told.value) == (
+        f"there is no index in {path}: name one with --index, or build one with another name"
+    )
+
+
+def test_an_index_of_another_schema_may_be_built_anew(tmp_path: Path) -> None:
+    place = place_of(str(made(tmp_path / "index.db", "0")))
+    with building(place, TRUST):
+        pass
+    with reading(place):
+        pass
 
 
 def test_the_default_index_needs_no_option() -> None:

@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chains.index.codes import Kind, Level, Outcome
+from chains.index.codes import Kind, Level, Outcome, Verdict
 from chains.index.names import name_of, source_of
 from chains.index.reading import Reader, Unindexable
 from chains.index.run_facts import read_provenance, read_report
 from chains.lineage.statement_facts import read_facts
 from chains.statements.statement import parse_statement
+from storage.record import Origin
 from tests.unit.chains.index.made import (
     NOW,
     SCAI,
     SLSA,
+    UID,
     VSA,
     Signer,
     dsse,
@@ -102,6 +104,17 @@ def test_a_report_without_a_pod_leaves_what_only_a_pod_shows_unknown() -> None:
         None,
         (),
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "uid"), [("https://provenance.chains/ledger-day/v1", ""), ("other", UID(7)), (VSA, UID(7))]
+)
+def test_a_day_of_a_ledger_is_indexed_without_a_run_whatever_its_store_says(kind: str, uid: str) -> None:
+    origin = Origin("ledger", "share-0-of-1", "2026-03-02", UID(7))
+    entry = Reader(TRUST, NOW).read(
+        dsse(SIGNER.envelope(statement(kind, {}, subject("2026-03-02.jsonl"))), "", origin)
+    )
+    assert (entry.verdict, entry.uid, entry.origin) == (Verdict.VERIFIED, uid, origin if uid else None)
 
 
 def test_other_attribute_reports_say_nothing_about_a_run() -> None:

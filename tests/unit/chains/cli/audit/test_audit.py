@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -10,7 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -20,8 +21,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chains.audit.findings import Why
 from chains.audit.ledger.entries import EntryKind, Run, RunEntry
+from chains.audit.ledger.folder import LogFolder
+from chains.audit.ledger.stored import record_of
 from chains.audit.ledger.writer import LogWriter
 from chains.cli.main import run as chains
+from chains.statements.statement import LEDGER_DAY, SLSA_V1, parse_statement
+from signers.formats.bundle import Bundle
+from signers.formats.dsse import Envelope
+from storage.open import open_store
+from storage.record import BUNDLE_FORMAT, DSSE_FORMAT, IN_TOTO_PAYLOAD_TYPE, Evidence, Origin, Record
 from tests.audit_truth import event, pipeline_run, task_run, time_of, uid_of, with_metadata, without
 from tests.owners import owned
 from tests.unit.chains.audit.ledger.made import ORIGIN, Clock, close_due, sealer_of
@@ -255,6 +263,73 @@ def test_evidence_of_a_run_that_nobody_knows_is_listed(audit: Audit) -> None:
     assert found["undecided"] == ["evidence of 1 run that a source should know and does not"]
 
 
+def test_a_day_of_a_ledger_in_the_same_store_is_no_evidence_of_an_unknown_run(audit: Audit) -> None:
+    attest(task_run(1))
+    log = LogFolder(ROOT / "examples" / "ledger" / "share-0-of-1")
+    put(STORE[1], *(record_of(log, date(2026, 3, day)) for day in (2, 3, 4)))
+    runs = write("runs.json", task_run(1))
+    found = audit(0, "--runs", runs)
+    assert found["evidenceWithoutRun"] == []
+    assert found["notes"] == [
+        "3 signed days of a ledger are in the stores; `chains ledger verify --against STORE` compares them"
+    ]
+    # and so it is if the ledger's key is trusted, too
+    assert audit(0, "--runs", runs, "--key", str(log.path.parent / "ledger.pub"))["evidenceWithoutRun"] == []
+
+
+def test_evidence_of_a_run_is_not_hidden_by_calling_it_a_day_of_a_ledger(audit: Audit) -> None:
+    attest(task_run(1), task_run(2))
+    kept = dict(asyncio.run(evidence_of(uid_of(2))))
+    envelope = Envelope.from_bytes(kept["dsse"])
+    disguised = Record(
+        Origin("ledger", "share-0-of-1", "2026-03-02", uid_of(2)),
+        (),
+        envelope.payload,
+        IN_TOTO_PAYLOAD_TYPE,
+        LEDGER_DAY,
+        kept["bundle-v0.3"],
+        kept["dsse"],
+        created="2026-03-02T23:59:59Z",
+    )
+    put("file:disguised", disguised)
+    runs = write("runs.json", task_run(1))
+    found = audit(0, "--runs", runs, "--store", "file:disguised")
+    assert [(one["runUid"], one["verdict"]) for one in found["evidenceWithoutRun"]] == [
+        (uid_of(2), "VERIFIED")
+    ]
+    assert found["notes"] == []
+    Path(".chains/layout").rename("away")
+    told = audit(4, "--runs", runs, "--store", "file:disguised")["evidenceWithoutRun"]
+    assert [(one["run"], one["runUid"], one["verdict"]) for one in told] == [
+        ("ledger/share-0-of-1/2026-03-02", uid_of(2), "VERIFIED")
+    ]
+
+
+def put(url: str, *records: Record) -> None:
+    """Store records as the controller does."""
+
+    async def work() -> None:
+        async with open_store(url) as store:
+            for one in records:
+                assert not (await store.put(one)).failures
+
+    asyncio.run(work())
+
+
+async def evidence_of(uid: str) -> list[tuple[str, bytes]]:
+    """Return the provenance of a run in the layout, each form with its bytes."""
+    async with open_store(STORE[1]) as store:
+        found = (await store.find_run(uid)).evidence
+    return [(one.format, one.data) for one in found if is_provenance(one)]
+
+
+def is_provenance(one: Evidence) -> bool:
+    if one.format not in {BUNDLE_FORMAT, DSSE_FORMAT}:
+        return False
+    envelope = Bundle.from_bytes(one.data).envelope if one.is_bundle else Envelope.from_bytes(one.data)
+    return parse_statement(envelope.payload).predicate_type == SLSA_V1
+
+
 def test_a_child_of_which_only_evidence_under_its_name_is_left_is_unknown(audit: Audit) -> None:
     parent = pipeline_run(1, ["child"])
     child = with_metadata(
@@ -365,6 +440,26 @@ def test_a_signed_day_of_the_ledger_says_that_a_run_was_left_out(audit: Audit, t
     (one,) = audit(0, *words)["runs"]
     assert (one["state"], one["reason"]) == ("skipped", "left_out_then")
     assert "the run carries skip-me" in one["words"]
+
+
+def test_metrics_that_cannot_be_written_name_their_file_after_the_answer(
+    audit: Audit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attest(task_run(1))
+    words = ["audit", *STORE, *KEY, "--runs", "attested.json", "--metrics-file", "nowhere/audit.prom"]
+    capsys.readouterr()
+    assert chains(words) == 1
+    told = capsys.readouterr()
+    assert "1 of 1 finished run" in told.out
+    assert "nowhere/audit.prom: No such file or directory" in told.err
+
+
+def test_the_reason_of_a_run_is_told_once(audit: Audit, capsys: pytest.CaptureFixture[str]) -> None:
+    attest(task_run(1))
+    capsys.readouterr()
+    assert chains(["audit", "--store", "oci-layout:nowhere", *KEY, "--runs", "attested.json"]) == 4
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if one.startswith("unknown")]
+    assert line.endswith("  store_unavailable: oci-layout:nowhere: nowhere is not an OCI image layout")
 
 
 def test_metrics_come_from_the_audit_and_not_from_marks(audit: Audit) -> None:
