@@ -179,7 +179,7 @@ def signer_options() -> list[Option]:
             "--key",
             "a public key, certificate, key set or JWKS to trust: a file, a key service's key, env://NAME, "
             "k8s://NAMESPACE/NAME or https://URL#sha256:HEX (default, for run files in this folder alone: "
-            ".chains/signing.pub)",
+            ".chains/signing.pub); may be repeated",
             twin="CHAINS_PUBLIC_KEY",
             repeatable=True,
             metavar="PUB",

@@ -116,6 +116,8 @@ def find_logs(folder: Path) -> list[LogFolder]:
         paths = sorted(path for path in folder.iterdir() if (path / ORIGIN).exists())
     except FileNotFoundError as error:
         raise LedgerMissing(f"{folder}: there is no such folder") from error
+    except NotADirectoryError as error:
+        raise LedgerError(f"{folder} is a file: expected the folder of a ledger") from error
     except OSError as error:
         raise LedgerError(f"{folder}: {error.strerror or error}") from error
     if not paths:

@@ -243,7 +243,12 @@ audit = _AuditGroup(
         policy_option(),
         *image_options(),
         Option("--all", "show runs whose evidence verifies, too", twin="CHAINS_AUDIT_ALL", flag=True),
-        Option("--at-once", "runs to judge at the same time", default=str(AT_ONCE), metavar="N"),
+        Option(
+            "--at-once",
+            f"runs to judge at the same time (default: {AT_ONCE})",
+            default=str(AT_ONCE),
+            metavar="N",
+        ),
         Option(
             "--metrics-file",
             "write metrics for the textfile collector of node exporter into this file",

@@ -220,11 +220,13 @@ def _show_day(folder: Path, day: date, form: str) -> int:
         if form == "json":
             for line in log.whole_lines(day):
                 write_document(line)
-    if form != "json":
+    if rows and form != "json":
         write_table(
             ("LOG", "TIME", "ENTRY", "RUN", "WHAT"),
             [(origin, moment(one.at), one.kind.value, run_of(one), what(one)) for origin, one in rows],
         )
+    if not rows:
+        say(f"the ledger has no entry of {day.isoformat()}")
     return OK if rows else NO_EVIDENCE
 
 

@@ -95,13 +95,13 @@ reverify_command = Command(
         *evidence_options(),
         Option(
             "--shard",
-            "verify this part alone, from 0/TOTAL on",
+            "verify one of so many parts alone; the first is 0/TOTAL",
             twin="CHAINS_AUDIT_SHARD",
             metavar="NUMBER/TOTAL",
         ),
         Option(
             "--soon",
-            "tell what ends within so many days",
+            "tell what ends within so many days (default: 90)",
             twin="CHAINS_AUDIT_SOON",
             default="90",
             metavar="DAYS",

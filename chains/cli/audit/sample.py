@@ -101,12 +101,22 @@ sample = Command(
     "sample",
     _sample,
     [
-        Option("--n", "how many runs", twin="CHAINS_AUDIT_N", default="25", metavar="N"),
-        Option("--seed", "the auditor's seed", twin="CHAINS_AUDIT_SEED", metavar="TEXT"),
-        Option("--by", "spread the sample", twin="CHAINS_AUDIT_BY", choices=list(STRATA)),
+        Option("--n", "how many runs (default: 25)", twin="CHAINS_AUDIT_N", default="25", metavar="N"),
+        Option(
+            "--seed",
+            "the auditor's seed, which decides what is chosen; demanded",
+            twin="CHAINS_AUDIT_SEED",
+            metavar="TEXT",
+        ),
+        Option(
+            "--by",
+            "take the first run of each, then the second of each, and so on",
+            twin="CHAINS_AUDIT_BY",
+            choices=list(STRATA),
+        ),
         Option(
             "--folder",
-            "a new folder for the packs",
+            "write the evidence of each run into this new or empty folder",
             twin="CHAINS_AUDIT_FOLDER",
             metavar="FOLDER",
             type=FOLDER,

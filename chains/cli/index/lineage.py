@@ -153,7 +153,12 @@ lineage = Command(
             metavar="FILE|URL",
             type=FILE,
         ),
-        Option("--depth", "how many runs away, or all", default=str(_DEPTH), metavar="NUMBER"),
+        Option(
+            "--depth",
+            f"how many runs away, or all (default: {_DEPTH})",
+            default=str(_DEPTH),
+            metavar="NUMBER",
+        ),
         *trust_options("--key"),
         config("a chains-config, for its registry settings"),
         Option("--resolve", "resolve a tag to its digest once", flag=True),

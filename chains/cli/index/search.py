@@ -105,10 +105,19 @@ search = _Search(
             many="*",
             type=_Terms(),
         ),
-        Option("--index", "the index", default=DEFAULT, metavar="FILE|URL", type=FILE),
+        Option(
+            "--index",
+            f"the index: a file, or postgresql://… (default: {DEFAULT})",
+            default=DEFAULT,
+            metavar="FILE|URL",
+            type=FILE,
+        ),
         Option("--output", "table, json or csv", default="table", choices=_FORMS),
         Option(
-            "--limit", f"attestations of a page, up to {LONGEST_PAGE}", default=str(PAGE), metavar="NUMBER"
+            "--limit",
+            f"attestations of a page, up to {LONGEST_PAGE} (default: {PAGE})",
+            default=str(PAGE),
+            metavar="NUMBER",
         ),
         Option("--cursor", "where the page begins: from the page before it", metavar="TEXT"),
     ],

@@ -209,7 +209,10 @@ def test_show_prints_the_entries_of_a_day(call, original):
     assert f"TaskRun ci/build-0 {UID}" in out
     code, out, _ = call("ledger", "show", "ledger", "--day", "2025-11-26", "--output", "json")
     assert out.encode() == (original / "ledger" / "share-0-of-1" / "2025-11-26.jsonl").read_bytes()
-    assert call("ledger", "show", "ledger", "--day", "2025-11-28")[0] == 3
+    empty = (3, "", "chains: the ledger has no entry of 2025-11-28\n")
+    assert call("ledger", "show", "ledger", "--day", "2025-11-28") == empty
+    code, _, err = call("ledger", "show", "ledger.pub")
+    assert (code, "ledger.pub is a file: expected the folder of a ledger" in err) == (1, True)
     code, _, err = call("ledger", "show", "ledger", "--day", "yesterday")
     assert (code, "expected a UTC day" in err) == (2, True)
 
