@@ -68,8 +68,8 @@ class Batch:
         added: Counter[Verdict] = Counter()
         for digest, entry in merged.items():
             row = runs.get(entry.uid)
-            has_run = row is not None and entry.verdict is Verdict.VERIFIED
-            shared = row.shared if row is not None and has_run else own_shared(entry, self._ids)
+            is_of_run = row is not None and entry.verdict is Verdict.VERIFIED
+            shared = row.shared if row is not None and is_of_run else own_shared(entry, self._ids)
             if digest not in there:
                 added[entry.verdict] += 1
                 self._insert(numbers[digest], entry, row, shared)
@@ -94,7 +94,10 @@ class Batch:
         return found
 
     def _update_shared(self, runs: dict[str, RunRow]) -> None:
-        """Give what is now known about a run to its attestations that were there before."""
+        """Give what is now known about a run to its attestations that were there before.
+
+        Only attestations that name the run have it in their row.
+        """
         for row in runs.values():
             before, shared = row.before, row.shared
             if before is None or before == shared:

@@ -17,7 +17,7 @@ from chains.index.run_facts import Provenance, Report, read_provenance, read_rep
 from chains.lineage.signing import read_signed
 from chains.lineage.statement_facts import Facts, Product, moment_of, read_facts
 from chains.statements.simple_signing import COSIGN_SIGN, KIND, signed_image, signed_reference
-from chains.statements.statement import LEDGER_DAY, SLSA_V02, SLSA_V1, Statement
+from chains.statements.statement import SLSA_V02, SLSA_V1, Statement
 from chains.statements.vsa import VSA, Claims, read_vsa
 from chains.tekton.raw import text_at
 from chains.text import excerpt
@@ -32,7 +32,7 @@ from signers.errors import FormatError
 from signers.formats.dsse import MAX_ENVELOPE_BYTES
 from signers.strict_json import parse_object
 from storage.formats.digest import is_sha256
-from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence, Origin
+from storage.record import IN_TOTO_PAYLOAD_TYPE, Evidence
 
 if TYPE_CHECKING:
     from chains.revocation.revocations import Revocations
@@ -75,7 +75,8 @@ class Entry:
     """One signed statement with its verdict. Copies of one statement have the same ``digest``.
 
     ``signer`` is empty unless it was verified, ``reason`` and ``detail`` are empty if it was. ``times`` are
-    verified times with their authority, ``logged`` are indexes with their log.
+    verified times with their authority, ``logged`` are indexes with their log. ``uid`` is that of the
+    run that the statement names. Which run a store names is not read: nobody signed it.
     """
 
     digest: bytes
@@ -87,7 +88,6 @@ class Entry:
     detail: str
     finished: int
     uid: str
-    origin: Origin | None
     report: Report | None = None
     provenance: Provenance | None = None
     summary: Claims | None = None
@@ -104,8 +104,6 @@ class Entry:
             times=best.times | (rest.times if rest.verdict is Verdict.VERIFIED else set()),
             logged=best.logged | (rest.logged if rest.verdict is Verdict.VERIFIED else set()),
             finished=best.finished or rest.finished,
-            origin=best.origin or rest.origin,
-            uid=best.uid or rest.uid,
             created=rest.created if best.created is None else best.created,
             places=[*best.places, *(one for one in rest.places if one not in best.places)],
         )
@@ -164,8 +162,6 @@ class Reader:
         identity = hashlib.sha256(hashlib.sha256(read.signing.data).digest())
         for signature in signatures:
             identity.update(hashlib.sha256(signature).digest())
-        # a day of a ledger is about no run, whatever name the store keeps it under
-        origin = evidence.origin if facts.predicate_type != LEDGER_DAY else None
         entry = Entry(
             digest=identity.digest(),
             size=len(read.signing.data),
@@ -175,8 +171,7 @@ class Reader:
             reason="",
             detail="",
             finished=max(seconds_of(facts.stated or moment_of(evidence.created)) or 0, 0),
-            uid=facts.run_uid or (origin.uid if origin else ""),
-            origin=origin,
+            uid=facts.run_uid,
             places=[place_of(evidence)],
         )
         self._judged(entry, examined)

@@ -1,9 +1,8 @@
 """The row of a run, merged from the attestations about it. The order in which they come does not matter.
 
-Only verified statements say something about a run. Of several reports, or several statements of provenance,
-the one with the greatest digest counts: they differ only if a run was attested twice. Provenance that names
-its run counts before provenance of which only the store says so (SLSA v0.2): anybody who may write to a store
-can say that of any run.
+Only verified statements that name a run say something about it. Of several reports, or several statements
+of provenance, the one with the greatest digest counts: they differ only if a run was attested twice. Which
+run a store names for a statement counts nothing: anybody who may write to a store can name any run.
 """
 
 from __future__ import annotations
@@ -17,9 +16,8 @@ from sqlalchemy import delete, select, update
 from chains.index.codes import Kind, Level, Outcome, Verdict, What, clean, digest_bytes, uid_bytes
 from chains.index.reading import Entry
 from chains.index.rows import Ids, Pending, chunks
-from chains.index.run_facts import Provenance, Report, kind_of
+from chains.index.run_facts import Provenance, Report
 from chains.index.tables import attestation, run, step, term
-from chains.statements.statement import SLSA_V02
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -52,8 +50,6 @@ class RunRow:
     namespace: str = ""
     report_digest: bytes = b""
     provenance_digest: bytes = b""
-    is_named: bool = False
-    """Whether the provenance names the run."""
     is_new: bool = True
     is_changed: bool = True
     steps: tuple[Any, ...] | None = field(default=None)
@@ -70,27 +66,22 @@ class RunRow:
         if entry.verdict is not Verdict.VERIFIED:
             if self.values["verdict"] != Verdict.VERIFIED:
                 self._set(verdict=min(self.values["verdict"], int(entry.verdict)))
-                self._name(entry, ids)
+                if entry.report is not None:
+                    self._claim(entry.report, ids)
             return
         if self.values["verdict"] != Verdict.VERIFIED:
             # what was only claimed does not stay beside what was verified
             self.namespace = ""
             self._set(verdict=int(Verdict.VERIFIED), kind=0, namespace=None, name=None, finished=0)
-        names_run = bool(entry.facts.run_uid)
-        if entry.report is not None and names_run and entry.digest >= self.report_digest:
+        if entry.report is not None and entry.digest >= self.report_digest:
             if entry.digest != self.report_digest:
                 self._report(entry.report, entry, number, ids)
             if entry.created is not None:
                 self._set(created=entry.created)
-        # of SLSA v1, provenance without its run says nothing about any
-        said = entry.provenance if names_run or entry.facts.predicate_type == SLSA_V02 else None
-        if said is not None and (names_run, entry.digest) > (self.is_named, self.provenance_digest):
-            self.is_named = names_run
-            self._provenance(said, entry, number, ids)
-        if not self.report_digest:
-            self._name(entry, ids)
-            if not self.provenance_digest:
-                self._set(finished=max(self.values["finished"], entry.finished))
+        if entry.provenance is not None and entry.digest > self.provenance_digest:
+            self._provenance(entry.provenance, entry, number, ids)
+        if not self.report_digest and not self.provenance_digest:
+            self._set(finished=max(self.values["finished"], entry.finished))
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
@@ -98,14 +89,13 @@ class RunRow:
                 self.values[name] = value
                 self.is_changed = True
 
-    def _name(self, entry: Entry, ids: Ids) -> None:
-        """Take the name that a store says, or that is claimed: of several the first in order."""
-        kind, namespace, name = claimed_name(entry)
-        found = (int(kind), clean(namespace), clean(name))
+    def _claim(self, report: Report, ids: Ids) -> None:
+        """Take the name that a report which was not verified claims: of several the first in order."""
+        found = (int(report.kind), clean(report.namespace), clean(report.name))
         known = (self.values["kind"], self.namespace, self.values["name"] or "")
-        if name and (not known[2] or found < known):
+        if found[2] and (not known[2] or found < known):
             self.namespace = found[1]
-            self._set(kind=found[0], namespace=ids.maybe(What.NAMESPACE, namespace), name=found[2])
+            self._set(kind=found[0], namespace=ids.maybe(What.NAMESPACE, report.namespace), name=found[2])
 
     def _report(self, report: Report, entry: Entry, number: int, ids: Ids) -> None:
         self.report_digest = entry.digest
@@ -141,14 +131,6 @@ class RunRow:
             self._set(finished=entry.finished)
 
 
-def claimed_name(entry: Entry) -> tuple[Kind, str, str]:
-    """Return kind, namespace and name of the run: those of the report, else those that the store says."""
-    if entry.report is not None:
-        return entry.report.kind, entry.report.namespace, entry.report.name
-    origin = entry.origin
-    return (kind_of(origin.kind), origin.namespace, origin.name) if origin else (Kind.OTHER, "", "")
-
-
 def definition(said: Provenance, ids: Ids) -> dict[str, int | None]:
     """Return the columns that runs and attestations have from provenance."""
     return {
@@ -159,10 +141,10 @@ def definition(said: Provenance, ids: Ids) -> dict[str, int | None]:
 
 
 def own_shared(entry: Entry, ids: Ids) -> Shared:
-    """Return what an attestation says by itself, for one that was not verified or has no run."""
+    """Return what an attestation says by itself, for one that was not verified or names no run."""
     said = definition(entry.provenance, ids) if entry.provenance else {}
     return Shared(
-        namespace=ids.maybe(What.NAMESPACE, claimed_name(entry)[1]),
+        namespace=ids.maybe(What.NAMESPACE, entry.report.namespace) if entry.report else None,
         **said,
         level=int(entry.report.level) if entry.report else 0,
         outcome=int(entry.report.outcome) if entry.report else 0,
@@ -173,20 +155,18 @@ def load_runs(connection: Connection, ids: Ids, uids: Iterable[str]) -> dict[str
     """Return the row of each UID, a new one for those that the index does not have."""
     by_bytes = {uid_bytes(uid): uid for uid in uids}
     rows: dict[str, RunRow] = {}
-    said, told, told_type = attestation.alias("said"), attestation.alias("told"), term.alias("told_type")
+    said, told = attestation.alias("said"), attestation.alias("told")
     wanted = (
-        select(run, term.c.text, said.c.digest, told.c.digest, told_type.c.text)
+        select(run, term.c.text, said.c.digest, told.c.digest)
         .outerjoin(term, term.c.id == run.c.namespace)
         .outerjoin(said, said.c.id == run.c.report)
         .outerjoin(told, told.c.id == run.c.provenance)
-        .outerjoin(told_type, told_type.c.id == told.c.predicate)
     )
     for some in chunks(by_bytes):
         for found in connection.execute(wanted.where(run.c.uid.in_(some))):
             values = dict(zip(_ALL, found, strict=False))
-            namespace, report, provenance, kind = found[len(_ALL) :]
-            is_named = kind not in {None, SLSA_V02}
-            row = RunRow(values, namespace or "", report or b"", provenance or b"", is_named, False, False)
+            namespace, report, provenance = found[len(_ALL) :]
+            row = RunRow(values, namespace or "", report or b"", provenance or b"", False, False)
             row.before = row.shared
             rows[by_bytes[bytes(values["uid"])]] = row
     for uid_as_bytes, uid in by_bytes.items():

@@ -94,7 +94,7 @@ run = Table(
     metadata,
     _id(),
     Column("uid", LargeBinary, nullable=False, unique=True),  # codes.uid_bytes
-    # codes.Verdict: 0 if one of its attestations was verified
+    # codes.Verdict: 0 if one attestation that names it was verified
     Column("verdict", SmallInteger, nullable=False),
     # the attestations, both verified, that say what is below: an execution report, and provenance
     Column("report", _ID),
@@ -125,9 +125,10 @@ run = Table(
     Column("level", SmallInteger, nullable=False),  # codes.Level
     Column("level_reason", Text),
 )
-"""A run: what its verified statements say. Without any, only the kind, namespace and name that are claimed.
+"""A run: what the verified statements that name it say. Without any, only the kind, namespace and name that
+reports claim.
 
-Kind, namespace and name are those of the report, else those that the store says. Builder, Pipeline, Task and
+Kind, namespace and name are those of the report. Builder, Pipeline, Task and
 source are those of the provenance, all else is from the report."""
 
 attestation = Table(
@@ -136,7 +137,7 @@ attestation = Table(
     _id(),
     # SHA-256 over the SHA-256 of the signed bytes and of each signature, in order: both forms have the same
     Column("digest", LargeBinary, nullable=False, unique=True),
-    Column("run", _ID),  # run.id
+    Column("run", _ID),  # run.id of the run that the statement names
     _term("predicate", required=True),
     _term("signer"),  # only if verified
     Column("verdict", SmallInteger, nullable=False),  # codes.Verdict
@@ -145,7 +146,8 @@ attestation = Table(
     Column("checked", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),  # bytes of the signed statement
     Column("finished", BigInteger, nullable=False),
-    # of the run: if verified, the same as in all verified attestations of the run, else its own claims
+    # of the run: if verified, the same as in all verified attestations that name it; else, and if it names
+    # none, what the statement itself says
     _term("namespace"),
     _term("pipeline"),
     _term("builder"),

@@ -166,7 +166,6 @@ def entries(numbers: range) -> Iterator[Entry]:
             detail="",
             finished=ended,
             uid=uid,
-            origin=None,
             report=report,
             provenance=provenance,
             places=[At(_stored(number), f"evidence/{_stored(number).hex()}", DSSE_FORMAT)],

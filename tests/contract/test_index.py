@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,8 @@ from chains.index import target as targets
 from chains.index.codes import Kind, Level, Outcome, Role, Verdict, original, uid_bytes
 from chains.index.database import Place, place_of
 from chains.index.errors import IndexAbsent, IndexUnavailable
+from chains.index.query.answer import ask
+from chains.index.query.parse import parse
 from chains.index.query.relatives import collect_relatives
 from chains.index.reading import Trust
 from chains.lineage.ancestry import Ancestry, ancestry
@@ -485,7 +487,9 @@ def test_hostile_text_is_kept_and_changes_nothing_else(place: Place) -> None:
     built(place, TRUST, Whole(*evidence, skipped=[Skipped("\0\ud800" + long, "\0", "\0\ud800")]))
     (made,) = {one["name"] for one in rows(place, "subject") if one["name"].startswith("'")}
     assert original(made) == HOSTILE
-    assert {original(one["namespace"]) for one in rows(place, "run")} == {"\ud800" + HOSTILE, HOSTILE}
+    namespaces = {one["namespace"] for one in rows(place, "run")}
+    # the run without a report has none: what its store says is not indexed
+    assert {one and original(one) for one in namespaces} == {None, HOSTILE}
     assert [original(one["url"]) for one in rows(place, "store")] == ["whole:"]
     after = content(place)
     assert updated(place, TRUST, Whole(*evidence)).known == 3
@@ -727,35 +731,135 @@ def test_an_index_never_takes_the_place_of_another_file(tmp_path: Path) -> None:
     assert kept.read_bytes().startswith(b"SQLite format 3")
 
 
-@pytest.mark.parametrize("is_later", [True, False], ids=["after", "before"])
-def test_a_store_cannot_say_that_provenance_is_of_a_run_that_names_its_own(
-    place: Place, *, is_later: bool
-) -> None:
-    honest = [dsse(OWN.envelope(provenance(1))), dsse(OWN.envelope(report(1)))]
-    # SLSA v0.2 has no field for the run: whoever may write to the store says which it is
-    replayed = [
-        dsse(
-            OWN.envelope(
-                statement(
-                    "https://slsa.dev/provenance/v0.2",
-                    {
-                        "builder": {"id": "https://other.example/"},
-                        "invocation": {"environment": {"labels": {"tekton.dev/pipeline": f"other-{number}"}}},
-                        "materials": [{"uri": "git+https://other.example/x", "digest": {"sha1": "b" * 40}}],
-                    },
-                    subject(f"registry.example/other-{number}"),
-                )
-            ),
-            f"place {number}",
-            Origin("taskrun", "prod", "other", UID(1)),
-        )
-        for number in range(8)
+V02 = "https://slsa.dev/provenance/v0.2"
+PROD = Origin("taskrun", "prod", "deploy", UID(1))
+"""What somebody with write access to a store says about evidence: it belongs to a run of production."""
+
+
+def words_of_others() -> list[Evidence]:
+    """Return verified statements that name no run, which a store gives to a run."""
+    other = "registry.example/other"
+    told = {
+        "builder": {"id": "https://other.example/"},
+        "invocation": {"environment": {"labels": {"tekton.dev/pipeline": "other"}}},
+        "materials": [{"uri": "git+https://other.example/x", "digest": {"sha1": "b" * 40}}],
+    }
+    nameless = provenance(1, image=other, pipeline="nameless", builder="https://other.example/")
+    del nameless["predicate"]["runDetails"]["metadata"]["invocationId"]
+    said = [
+        statement("https://sigstore.dev/cosign/sign/v1", {}, subject(other)),
+        statement(VSA, {"verificationResult": "PASSED"}, subject(other)),
+        nameless,
+        # eight, so that digests above and below those of the run's own statements are among them
+        *(statement(V02, told, subject(f"{other}-{number}")) for number in range(8)),
     ]
-    first, second = (honest, replayed) if is_later else (replayed, honest)
-    built(place, TRUST, Whole(*first))
-    updated(place, TRUST, Whole(*first, *second))
-    (run,) = rows(place, "run")
-    assert (run["namespace"], run["name"], run["pipeline"]) == ("ci", "run-1", "release")
-    assert run["repository"] == "https://git.example/shop"
-    assert run["builder"] == "https://ci.example/tekton"
-    assert {one["namespace"] for one in rows(place, "attestation")} == {"ci"}
+    return [dsse(OWN.envelope(one), f"place {number}", PROD) for number, one in enumerate(said)]
+
+
+def test_what_a_store_says_about_the_run_of_a_statement_counts_nothing(place: Place) -> None:
+    honest = [
+        dsse(OWN.envelope(provenance(1))),
+        dsse(OWN.envelope(report(1, namespace="prod", name="deploy"))),
+    ]
+    others = words_of_others()
+    built(place, TRUST, Whole(*honest))
+    alone = content(place)
+    contents = []
+    for first, second in ((honest, others), (others, honest)):
+        built(place, TRUST, Whole(*first, url="whole:1"))
+        updated(place, TRUST, Whole(*second, url="whole:2"))
+        contents.append(_without_times(content(place)) | {"location": []})
+        shared = ("run", "namespace", "pipeline", "builder", "repository", "level", "outcome")
+        (image,) = rows(place, "attestation", predicate="https://sigstore.dev/cosign/sign/v1")
+        (summary,) = rows(place, "attestation", predicate=VSA)
+        for one in (image, summary):
+            assert [one[name] for name in shared] == [None, None, None, None, None, 0, 0]
+            assert (one["verdict"], one["signer"]) == (Verdict.VERIFIED, OWN.key.keyid)
+        old = rows(place, "attestation", predicate=V02)
+        # what they sign themselves
+        assert [[one[name] for name in shared] for one in old] == [
+            [None, None, "other", "https://other.example/", "https://other.example/x", 0, 0]
+        ] * 8
+        (nameless,) = rows(place, "attestation", pipeline="nameless")
+        assert (nameless["run"], nameless["namespace"], nameless["level"]) == (None, None, 0)
+        assert content(place)["run"] == alone["run"]
+        # the days count them for no namespace
+        assert {one["n"] for one in rows(place, "day", namespace="prod")} == {1}
+        assert sum(one["n"] for one in rows(place, "day", namespace="prod")) == 2
+        assert sum(one["n"] for one in rows(place, "day", namespace=0)) == 13
+    assert contents[0] == contents[1]
+
+
+def test_an_image_signature_that_a_store_gives_to_a_run_is_found_by_its_image_alone(place: Place) -> None:
+    honest = [
+        dsse(OWN.envelope(provenance(1))),
+        dsse(OWN.envelope(report(1, namespace="prod", name="deploy"))),
+    ]
+    built(place, TRUST, Whole(*honest, *words_of_others()))
+
+    def types(text: str, namespaces: Sequence[str] | None = None) -> list[str]:
+        answer = ask(place, parse(text), NOW, namespaces=namespaces)
+        assert answer.count.number == len(answer.hits)
+        return sorted(hit.predicate.removeprefix("https://") for hit in answer.hits)
+
+    own = ["in-toto.io/attestation/scai/v0.3", "slsa.dev/provenance/v1"]
+    for text in (
+        "namespace:prod",
+        "namespace:prod level:enforced verdict:verified",
+        "level:enforced",
+        "outcome:succeeded",
+        f"run:{UID(1)}",
+        "run:prod/deploy",
+        "name:deploy",
+        "name:prod",
+        "sender:alice",
+        "account:builder",
+        "node:node-7",
+        "trigger:github/push",
+        "pipeline:release",
+        "builder:https://ci.example/tekton",
+    ):
+        assert types(text) == own, text
+    assert types("", ["prod"]) == own
+    digest = subject("registry.example/other")["digest"]["sha256"]
+    of_image = ["sigstore.dev/cosign/sign/v1", "slsa.dev/provenance/v1", "slsa.dev/verification_summary/v1"]
+    assert types(f"digest:sha256:{digest}") == of_image
+    assert types(f"digest:sha256:{digest} verdict:verified") == of_image
+    assert types(f"digest:sha256:{digest}", ["prod"]) == []
+    assert types("pipeline:other") == ["slsa.dev/provenance/v0.2"] * 8
+    hits = ask(place, parse(f"digest:sha256:{digest}"), NOW).hits
+    assert [(hit.run, hit.namespace, hit.level) for hit in hits] == [(None, "", Level.NONE)] * 3
+    lines = [json.loads(line) for line in exporting.to_json_lines(place)]
+    assert sorted((one["predicateType"], one["runUid"]) for one in lines if one["namespace"] == "prod") == [
+        (f"https://{one}", UID(1)) for one in own
+    ]
+    assert len([one for one in lines if one["runUid"] is None and one["runName"] is None]) == 11
+
+
+def test_a_run_that_only_a_store_names_is_no_run_of_the_index(place: Place) -> None:
+    built(place, TRUST, Whole(*words_of_others()))
+    assert rows(place, "run") == []
+    assert {one["namespace"] for one in rows(place, "attestation")} == {None}
+
+
+def test_a_store_says_neither_namespace_nor_name_of_a_run_that_has_no_report(place: Place) -> None:
+    built(
+        place,
+        TRUST,
+        Whole(
+            dsse(OWN.envelope(provenance(1)), "a", PROD),
+            dsse(STRANGER.envelope(provenance(2)), "b", replace(PROD, uid=UID(2))),
+        ),
+    )
+    assert [
+        (one["verdict"], one["kind"], one["namespace"], one["name"], one["pipeline"])
+        for one in sorted(rows(place, "run"), key=lambda one: bytes(one["uid"]))
+    ] == [
+        (Verdict.VERIFIED, Kind.OTHER, None, None, "release"),
+        (Verdict.FAILED, Kind.OTHER, None, None, None),
+    ]
+    assert {(one["verdict"], one["namespace"]) for one in rows(place, "attestation")} == {
+        (Verdict.VERIFIED, None),
+        (Verdict.FAILED, None),
+    }
+    assert {one["namespace"] for one in rows(place, "day")} == {0}

@@ -83,7 +83,10 @@ def test_an_index_answers_as_the_stores_do(
                 }
                 for told in (by_index, by_stores)
             ]
-            assert ends[0] == ends[1]
+            assert {end[:-1] for end in ends[0]} == {end[:-1] for end in ends[1]}
+            # an index has the run only of a statement that names it: the SLSA v0.2 of WEB has no field for that
+            assert ends[0] - ends[1] <= {(digest(APP), digest(WEB), "dependency", "claimed", "")}
+            assert {end for end in ends[1] - ends[0] if end[1] != digest(WEB)} == set()
     told = found(capsys, digest(APP), "--index", "i.db")
     assert told["notes"][0].startswith("oci-layout:layout as the index i.db has it, read 20")
     assert {place["store"] for step in told["steps"] for place in step["evidence"]} == {"oci-layout:layout"}

@@ -51,7 +51,7 @@ def read(path: Path, key: ec.EllipticCurvePublicKey) -> dict[str, Any]:
         said["inputs"].append((image["uri"], image["digest"]["sha256"]))
     else:
         definition, details = predicate["buildDefinition"], predicate["runDetails"]
-        said["uid"] = details["metadata"]["invocationId"]
+        said["uid"] = details["metadata"].get("invocationId", "")
         said["ended"] = details["metadata"]["finishedOn"]
         said["builder"] = details["builder"]["id"]
         said["pipeline"] = definition["externalParameters"]["runSpec"]["pipelineRef"]["name"]
@@ -64,14 +64,17 @@ def read(path: Path, key: ec.EllipticCurvePublicKey) -> dict[str, Any]:
 
 
 def with_runs(said: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield each statement with what the verified statements about its run say; the others claim for themselves."""
+    """Yield each statement with what the verified statements that name its run say.
+
+    What was not verified, or names no run, has what it says itself.
+    """
     runs: dict[str, dict[str, Any]] = {}
     names = ("namespace", "outcome", "level", "pipeline", "builder")
     for one in said:
-        if one["verdict"] == "verified":
+        if one["verdict"] == "verified" and one["uid"]:
             runs.setdefault(one["uid"], {}).update({name: one[name] for name in names if name in one})
     for one in said:
-        yield one | (runs[one["uid"]] if one["verdict"] == "verified" else {})
+        yield one | (runs[one["uid"]] if one["verdict"] == "verified" and one["uid"] else {})
 
 
 def fits(one: dict[str, Any], key: str, value: str) -> bool:

@@ -13,7 +13,7 @@ from chains.index.query.answer import ask
 from chains.index.query.parse import parse
 from chains.index.query.reader import reading
 from chains.index.query.sql import Sql
-from storage.record import DSSE_FORMAT
+from storage.record import DSSE_FORMAT, Origin
 from tests.unit.chains.index import made
 from tests.unit.chains.index.query import recount
 from tests.unit.chains.lineage.made import Whole
@@ -43,7 +43,11 @@ def _evidence(chance: random.Random, own: made.Signer, stranger: made.Signer) ->
             builder=chance.choice(_BUILDERS),
             inputs=[{"uri": "oci://registry.example/base", "digest": {"sha256": chance.choice(_INPUTS)}}],
         )
-        provenance["predicate"]["runDetails"]["metadata"]["finishedOn"] = ended
+        metadata = provenance["predicate"]["runDetails"]["metadata"]
+        metadata["finishedOn"] = ended
+        if number % 7 == 0:
+            # it names no run
+            del metadata["invocationId"]
         report = made.report(
             number,
             image=image,
@@ -102,7 +106,14 @@ def test_counts_agree_with_those_of_another_program_over_the_raw_statements(tmp_
         (raw / f"{number}.json").write_bytes(data)
     (tmp_path / "key.pem").write_bytes(own.key.pem)
     place = place_of(str(tmp_path / "index.db"))
-    made.built(place, made.trust(own), Whole(*(made.found(data, DSSE_FORMAT) for data in evidence)))
+    # a store gives each statement to another run in some namespace, which the other program does not know
+    stored = (
+        made.found(
+            data, DSSE_FORMAT, origin=Origin("taskrun", _NAMESPACES[number % 3], "x", made.UID(number))
+        )
+        for number, data in enumerate(evidence)
+    )
+    made.built(place, made.trust(own), Whole(*stored))
 
     queries = _queries(chance)
     counted = subprocess.run(
