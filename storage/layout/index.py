@@ -138,8 +138,11 @@ class IndexFile:
             raise StoreRejected(f"{self._marker} has version {version!r}: expected '1.0.0'")
 
     def exists(self) -> bool:
-        """Whether the folder is marked as an image layout."""
-        return self._marker.is_file()
+        """Whether the folder is marked as an image layout. Raises :class:`OSError` if that cannot be seen."""
+        try:
+            return stat.S_ISREG(self._marker.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def is_unchanged(self, known: Index) -> bool:
         """Whether the folder is a layout and its index has the version that is known."""

@@ -50,8 +50,12 @@ class Searches:
         return await asyncio.to_thread(self._answer, known, question)
 
     def expect_layout(self) -> None:
-        """Raise :class:`StoreRejected` if the folder is no layout. Blocks."""
-        if not self._file.exists():
+        """Raise :class:`StoreRejected` if the folder is no layout, or cannot be looked into. Blocks."""
+        try:
+            is_there = self._file.exists()
+        except OSError as error:
+            raise StoreRejected(f"cannot read {self._blobs.root}: {error.strerror}") from error
+        if not is_there:
             raise StoreRejected(f"{self._blobs.root} is not an OCI image layout")
 
     def _answer(self, known: Index, question: Question[T]) -> tuple[Index, T]:

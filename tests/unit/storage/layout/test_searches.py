@@ -244,3 +244,17 @@ def test_digests_that_manifests_name_are_remembered_within_bounds(monkeypatch: p
     known.learn("b", two.encode())
     known.learn("c", two.encode())
     assert (known.names("a", one), known.names("b", two), known.names("c", two)) == (None, True, True)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told_as_one_that_the_store_refuses(tmp_path: Path) -> None:
+    folder = tmp_path / ("n" * 300)  # no file system takes such a name, whoever asks
+
+    async def work() -> None:
+        async with opened(folder) as store:
+            with pytest.raises(StoreRejected, match=r"cannot read .*: File name too long"):
+                await store.find(DIGEST)
+            with pytest.raises(StoreRejected, match=r"cannot read .*: File name too long"):
+                async for _ in store.list_runs():
+                    pass
+
+    asyncio.run(work())
