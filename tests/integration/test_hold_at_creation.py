@@ -72,9 +72,9 @@ def create(
     spec: Json = None,
     **metadata: Any,
 ) -> Json:
-    """Create a run in ``ci`` and return it."""
+    """Create a run in ``ci`` and return it. Without a name it gets one that no other test used."""
     path = f"/apis/tekton.dev/{version}/namespaces/ci/{kind.lower()}s"
-    named = metadata if {"name", "generateName"} & metadata.keys() else {"name": "probe", **metadata}
+    named = metadata if {"name", "generateName"} & metadata.keys() else {"generateName": "probe-", **metadata}
     body = {"apiVersion": f"tekton.dev/{version}", "kind": kind, "metadata": named, "spec": spec or {}}
     return server.request("POST", path + ("?dryRun=All" if dry else ""), body, token=token)
 
@@ -284,7 +284,7 @@ def test_doctor_says_whether_runs_are_held_and_where_the_controller_would_not_re
         outside = {
             "apiVersion": "tekton.dev/v1",
             "kind": "TaskRun",
-            "metadata": {"name": "probe"},
+            "metadata": {"generateName": "probe-"},
             "spec": {},
         }
         place = "/apis/tekton.dev/v1/namespaces/other/taskruns?dryRun=All"
