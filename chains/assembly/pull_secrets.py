@@ -119,8 +119,10 @@ class PullSecrets:
         Never raises for what the cluster holds or answers.
         """
         key = (puller, repository)
-        if key in self._matches:
-            return self._matches[key]
+        # asked once: an entry may expire between two questions
+        kept = self._matches.get(key, _ABSENT)
+        if not isinstance(kept, _Absent):
+            return kept
         if key not in self._finding:
             if self._finders[puller.namespace] >= MOST_FOUND:
                 self._count(Outcome.LEFT_OUT)
@@ -220,6 +222,13 @@ class PullSecrets:
                 },
             )
         return found
+
+
+class _Absent:
+    """Stands for an entry that is not there, where None is one."""
+
+
+_ABSENT = _Absent()
 
 
 class PullKeychain:

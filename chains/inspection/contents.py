@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from chains.errors import EvidenceError
 from chains.inspection.facts import Place
-from chains.inspection.named_run import RunName, RunNamed, uid_of, unsearchable
+from chains.inspection.named_run import RunName, RunNamed, reported_name, uid_of, unsearchable
+from chains.inspection.report import is_report
 from chains.statements.simple_signing import COSIGN_SIGN
 from chains.statements.statement import SCAI, Statement
 from chains.tekton.snapshot import RunSnapshot
@@ -27,7 +28,7 @@ from chains.verify.runs.run import RunWanted
 from chains.verify.search import Search, searched
 from chains.verify.signed_by import SignedBy
 from chains.verify.subject import Authentic
-from chains.verify.verdict import Attestation, Check, Target, Verdict, Verification
+from chains.verify.verdict import NOT_VERIFIED, Attestation, Check, Target, Verdict, Verification
 from chains.verify.verifier import Verifier
 from signers.errors import FormatError
 from signers.keys.public_key import PublicKey
@@ -80,7 +81,7 @@ class Inspector(Verifier[Verification]):
         if not self._is_trusting:
             contents = Contents(_claims(case), _record(case), is_verified=False)
         else:
-            found = self._of_its_own_type(case, found)
+            found = _of_that_name(case.wanted, self._of_its_own_type(case, found))
             said = _confirmed((*found.attestations, *self._others(case, found)))
             contents = Contents(said, _record(case, found))
         # the target is kept, so that no other one can have its number
@@ -148,6 +149,36 @@ class Inspector(Verifier[Verification]):
 def _unasked(url: str) -> Check:
     actual = f"{url} cannot search by run: name the image or its digest"
     return Check("store", Result.ERROR, "every store answers", actual, Reason.STORE_UNAVAILABLE)
+
+
+def _of_that_name(wanted: object, found: Verification) -> Verification:
+    """Return the answer about a run that was asked for by its name: somebody trusted must have signed it.
+
+    The store says which UID a name has, and nobody signed that. Only a report has the name.
+    """
+    if not isinstance(wanted, RunNamed) or not wanted.label or found.verdict is not Verdict.VERIFIED:
+        return found
+    reports = [
+        one
+        for one in found.attestations
+        if one.statement is not None and is_report(one.statement) and one.run_uid == wanted.uid
+    ]
+    # beside provenance, a report is not what was asked for, which alone is no reason against it
+    counting = (one for one in reports if one.used or one.reason is Reason.PREDICATE_TYPE_MISMATCH)
+    if any(reported_name(one.statement) == wanted.label for one in counting):
+        return found
+    names = [name for one in reports if (name := reported_name(one.statement)) not in {"", wanted.label}]
+    if names:
+        verdict, result, reason = Verdict.FAILED, Result.FAIL, Reason.RUN_MISMATCH
+        actual = f"a report by which run {wanted.uid} is {names[0]}"
+    else:
+        verdict, result, reason = Verdict.INDETERMINATE, Result.ERROR, None
+        actual = f"only the store says that this is the name of run {wanted.uid}: name the run by its UID"
+    check = Check("run", result, f"a report of {wanted.label}", actual, reason)
+    unused = tuple(
+        replace(one, used=False, detail=NOT_VERIFIED) if one.used else one for one in found.attestations
+    )
+    return replace(found, verdict=verdict, summary=actual, checks=(*found.checks, check), attestations=unused)
 
 
 def confirmed_by_policy(attestations: Iterable[Attestation]) -> Contents:

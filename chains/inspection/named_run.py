@@ -10,7 +10,7 @@ from pathlib import Path
 from chains.errors import UsageError
 from chains.evidence.retrieve import Window, retrieve
 from chains.statements.claims import run_outcome, run_uid
-from chains.statements.statement import SCAI
+from chains.statements.statement import SCAI, Statement
 from chains.tekton.raw import text_at
 from chains.verify.reasons import Reason, Result
 from chains.verify.subject import Authentic
@@ -42,7 +42,7 @@ class RunNamed:
         uid = run_uid(found.statement)
         if not uid or uid != self.uid:
             return [_fail(f"run {self.uid}", f"run {uid}" if uid else "a statement that names no run")]
-        name = text_at(run_outcome(found.statement), "target", "name")
+        name = reported_name(found.statement)
         if self.label and found.statement.predicate_type == SCAI and name != self.label:
             return [_fail(self.label, name or "no name")]
         return [Check("run", Result.PASS, f"run {self.uid}", f"run {uid}")]
@@ -51,6 +51,11 @@ class RunNamed:
         """Return False: no image is wanted."""
         del sha256
         return False
+
+
+def reported_name(statement: Statement | None) -> str:
+    """Return the name of the run in an execution report, as ``kind/namespace/name``; empty for none."""
+    return text_at(run_outcome(statement), "target", "name") if statement is not None else ""
 
 
 def _fail(expected: str, actual: str) -> Check:

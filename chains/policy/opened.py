@@ -43,8 +43,8 @@ class OpenedPolicy:
     """The signers of predicate types that have their own."""
     rules: Rules
     trust_digests: tuple[str, ...]
-    """What is trusted, for keys of caches: id, status and times of each key, digest of the trusted root, and
-    digest of what is revoked."""
+    """What is trusted, for keys of caches: id, status and times of each key, digest of the trusted root, of
+    which signer has which keys if there are several, and of what is revoked."""
     accept: tuple[OpenedSigner, ...] = ()
     """A signer for each accepted verifier, in their order; it signs summaries, and nothing else counts."""
     revocations: Revocations = _NOTHING_REVOKED
@@ -102,7 +102,8 @@ def open_policy(
     accept = tuple(signer_of(entry.signer, (VSA,)) for entry in policy.accept)
     trusted = sorted({told for signer in opened for told in _told(signer.criteria)})
     revoked = all_of(revocations, _own_revocations(policy, config, state))
-    digests = (*trusted, root_digest, *([revoked.digest] if revoked.is_configured else []))
+    whose = [_whose(opened)] if len(opened) > 1 else []
+    digests = (*trusted, root_digest, *whose, *([revoked.digest] if revoked.is_configured else []))
     return OpenedPolicy(policy, trust, by_type, compile_rules(policy), digests, accept, revoked)
 
 
@@ -114,6 +115,12 @@ def _own_revocations(policy: Policy, config: Config | None, state: str | Path) -
 
     keys = _keys(wanted.keys, policy, config)
     return read_list(located(wanted.path, policy), keys, state=state, minimum=wanted.minimum)
+
+
+def _whose(signers: Sequence[OpenedSigner]) -> str:
+    """Return a digest of which signer has which keys: one may lose a key that another one still has."""
+    told = [sorted(_told(one.criteria)) for one in signers]
+    return "sha256:" + hashlib.sha256(repr(told).encode()).hexdigest()
 
 
 def _told(criteria: Criteria) -> list[str]:

@@ -102,6 +102,12 @@ def _postgres(place: Place, seconds: float) -> Iterator[Reader]:
                 return connection.execute(text.replace("?", "%s").encode(), values).fetchall()
 
             yield Reader(run, is_postgres=True)
+    except psycopg.ProgrammingError as error:
+        if error.sqlstate is not None:
+            raise IndexUnavailable(f"the index {place}: {reason_of(error)}") from error
+        # the words of the driver may have a part of the password
+        how = "write special characters of its password as %XX"
+        raise UsageError(f"the index {place}: the URL cannot be read: {how}") from None
     except psycopg.errors.QueryCanceled as error:
         raise _too_slow(seconds) from error
     except psycopg.Error as error:

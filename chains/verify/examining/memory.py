@@ -26,7 +26,10 @@ MOST_BYTES = 32 * 1024 * 1024
 """Bytes of memory that all remembered examinations take at most, about."""
 LARGEST = 256 * 1024
 """Bytes of the largest payload whose examination is remembered."""
-_PER_PIECE, _PER_CHECK = 1024, 160
+LONGEST = 64 * 1024
+"""The most that the annotations and the signature of evidence take that is remembered. They are a part of its
+key, and whoever can write to a store chooses them."""
+_PER_PIECE, _PER_CHECK, _PER_ANNOTATION = 1024, 160, 256
 _NOTHING = Evidence("", "", "", "", b"")
 
 
@@ -76,7 +79,7 @@ class Examinations:
             since = now
         payload = examined.authentic.payload if examined.authentic else b""
         size = _size(examined)
-        if len(payload) > LARGEST or size > self._most:
+        if len(payload) > LARGEST or size > self._most or _beside(examined.evidence) > LONGEST:
             return
         kept = _Kept(criteria, replace(examined, evidence=_NOTHING), since, size)
         key = (id(criteria), key)
@@ -104,10 +107,20 @@ class Examinations:
         self._left += self._kept.pop(key).size
 
 
+def _beside(evidence: Evidence) -> int:
+    """Return how much memory what comes with the bytes of evidence takes, at most."""
+    pairs = evidence.annotations.items()
+    # a character takes up to four bytes
+    return len(evidence.signature) + sum(
+        _PER_ANNOTATION + 4 * (len(name) + len(value)) for name, value in pairs
+    )
+
+
 def _size(examined: Examined) -> int:
     """Return how much memory an examination takes, at most, with what rules see of its statement."""
     payload = examined.authentic.payload if examined.authentic else b""
     texts = sum(len(check.expected) + len(check.actual) + _PER_CHECK for check in examined.checks)
+    texts += _beside(examined.evidence)
     return _PER_PIECE + texts + 2 * len(payload) + lean_json.values_in(payload) * lean_json.VALUE_BYTES
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -183,6 +184,20 @@ def test_a_secret_is_read_once_for_all_who_ask_and_again_after_seconds() -> None
     assert made.users("a") == ["user", "own"]
     made.clock.seconds = 2 * SECONDS
     assert made.users("a") == ["new", "own"]
+
+
+def test_what_expires_while_it_is_asked_for_is_read_again() -> None:
+    """The clock is read for each question to a cache."""
+    steps = itertools.count(0, int(SECONDS) - 2)
+    users = PullSecrets(Objects(shop__secrets__a=secret(HERE)), Own(), clock=lambda: float(next(steps)))  # type: ignore[arg-type]
+
+    async def work() -> None:
+        for _ in range(50):
+            found = await users.find(Puller("shop", ("a",)), APP)
+            assert found is not None
+            assert [one.username for one in await found.keychain.candidates(APP)] == ["user", "own"]
+
+    asyncio.run(work())
 
 
 def test_equal_credentials_have_one_identity_and_others_another() -> None:

@@ -16,6 +16,7 @@ from chains.index import tables
 from chains.index.codes import SCHEMA
 from chains.index.database import engine_of, place_of, reading
 from chains.index.errors import IndexAbsent, IndexUnavailable
+from chains.index.query.reader import reading as open_reader
 from chains.index.target import building
 from tests.unit.chains.index.made import Signer, trust
 
@@ -171,3 +172,14 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(
 def test_the_room_is_imported_without_sqlalchemy() -> None:
     program = "import sys, chains.index.database, chains.index.codes; sys.exit('sqlalchemy' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_url_that_the_driver_cannot_read_is_told_without_its_password() -> None:
+    with (
+        pytest.raises(UsageError) as told,
+        open_reader(place_of("postgresql://reader:se%cret@127.0.0.1:1/evidence"), 5.0),
+    ):
+        pass
+    assert "write special characters of its password as %XX" in str(told.value)
+    assert "cret" not in str(told.value)
+    assert told.value.__cause__ is None

@@ -295,8 +295,27 @@ def test_a_named_run_counts_statements_that_name_its_uid_and_its_name(trusts: bo
     (build,) = named("taskrun/ci/build").builds
     assert (build.facts.run_uid, build.facts.hermetic_level) == ("uid-1", "enforced")
     assert len(named("taskrun/ci/build").not_used) == 2
-    (other,) = named("taskrun/ci/another").builds
-    assert other.facts.hermetic_level == ""
+    other = named("taskrun/ci/another")
+    if trusts:
+        assert (other.verdict, other.builds) == ("FAILED", ())
+        assert "a report by which run uid-1 is taskrun/ci/build" in other.summary
+    else:
+        assert (other.verdict, [one.facts.hermetic_level for one in other.builds]) == ("UNVERIFIED", [""])
+
+
+def test_a_name_that_no_report_confirms_is_not_confirmed_and_its_uid_is() -> None:
+    """Who can write to a store says which UID a name has."""
+    held = [form_a(provenance())]
+
+    def named(ref: str, label: str) -> Page:
+        inspector = Inspector(criteria(), stores=[Shelf(*held)], clock=lambda: NOW)
+        found = inspector._conclude(Target(ref, {}, "uid-1"), RunNamed("uid-1", label), Search(tuple(held)))
+        return page_of(found, inspector.contents(found))
+
+    asked = named("taskrun/prod/release", "taskrun/prod/release")
+    assert (asked.verdict, asked.builds) == ("INDETERMINATE", ())
+    assert "only the store says that this is the name of run uid-1: name the run by its UID" in asked.summary
+    assert named("uid-1", "").verdict == "VERIFIED"
 
 
 @pytest.mark.parametrize("trusts", [True, False])

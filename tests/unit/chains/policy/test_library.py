@@ -14,6 +14,7 @@ import pytest
 import chains
 from chains.cli.main import run as command
 from chains.policy.verdict import answers_to_json
+from chains.statements.statement import SCAI
 from storage.base import Store
 from storage.errors import StoreUnavailable
 from storage.record import Findings
@@ -236,6 +237,29 @@ def test_a_key_set_that_changes_changes_the_digest_although_the_policy_does_not(
     assert len({one.documents[0].policy.digest for one in found}) == 1
     assert len({one.digest for one in found}) == 4
     assert len({one.trust_digests for one in found}) == 4
+
+
+def test_the_digest_says_which_signer_has_which_keys(tmp_path: Path) -> None:
+    """A key that one signer loses may still be one of another signer."""
+    written = document(
+        trust=[trust() | {"signer": {"keys": [{"ref": "release.json"}]}}],
+        signers=[{"predicateType": SCAI, "keys": [{"ref": "reports.json"}]}],
+    )
+    (tmp_path / "policy.json").write_text(json.dumps(written))
+
+    def loaded(**sets: list[str]) -> chains.Policy:
+        for name, signers in sets.items():
+            keys = [{"pem": public(one).pem.decode(), "keyid": public(one).keyid} for one in signers]
+            media = "application/vnd.provenance-chains.keyset.v1+json"
+            (tmp_path / f"{name}.json").write_text(json.dumps({"mediaType": media, "keys": keys}))
+        return chains.Policy.load(tmp_path / "policy.json")
+
+    both = loaded(release=["first", "second"], reports=["first"])
+    one = loaded(release=["second"], reports=["first"])
+    swapped = loaded(release=["first"], reports=["second"])
+    again = loaded(release=["second", "first"], reports=["first"])
+    assert len({each.digest for each in (both, one, swapped)}) == 3
+    assert again.digest == both.digest
 
 
 def test_the_library_and_the_command_line_give_the_same_answer(

@@ -196,6 +196,25 @@ def test_what_is_too_large_is_not_remembered() -> None:
     assert len(small) == 0
 
 
+def test_what_a_store_says_beside_evidence_counts_and_is_not_remembered_if_it_is_long() -> None:
+    """An annotation is a part of the key, and may have megabytes."""
+    by, known = criteria(), Examinations()
+
+    def kept(number: int, **beside: Any) -> bool:
+        one = replace(form_b(provenance()), **beside)
+        known.keep(number, examine(one, by, DigestWanted({"sha256": HEX}), now=NOW), by, NOW)
+        return known.find(number, one, by, NOW) is not None
+
+    assert kept(1)
+    plain = memory.MOST_BYTES - known._left
+    assert kept(2, annotations={"note": "x" * 1000}, signature=b"y" * 100)
+    assert memory.MOST_BYTES - known._left >= 2 * plain + 1104
+    assert not kept(3, annotations={"note": "x" * memory.LONGEST})
+    assert not kept(4, signature=b"x" * (memory.LONGEST + 1))
+    assert not kept(5, annotations={f"{number}": "" for number in range(1000)})
+    assert len(known) == 2
+
+
 def test_the_bytes_of_evidence_are_not_held() -> None:
     by, one = criteria(), form_b(provenance())
     known = Examinations()
