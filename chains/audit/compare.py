@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chains.audit.findings import Audit, Judged, State, Stray, Why
@@ -46,6 +46,15 @@ class Period:
         """Whether a gap has a part of the period."""
         start, end = (rfc3339(one) if one is not None else "" for one in (self.since, self.until))
         return gap.overlaps(start, end)
+
+    def part_of(self, gap: Gap) -> Gap:
+        """Return the part of a gap that lies in the period."""
+        start, end = parse_time(gap.since), parse_time(gap.until)
+        return replace(
+            gap,
+            since=rfc3339(self.since) if self.since and start and start < self.since else gap.since,
+            until=rfc3339(self.until) if self.until and end and self.until < end else gap.until,
+        )
 
 
 def _ignore(state: State) -> None:
@@ -127,14 +136,12 @@ async def _missing_children(
         if parent.kind != "PipelineRun" or not parent.is_finished:
             continue
         for name in judge.children_without_record(parent):
-            raw = population.whole(parent)
             child = KnownRun("TaskRun", parent.namespace, name, "", finished=parent.finished)
             child.sources = parent.sources
-            left_out = judge.left_out(raw) if raw is not None else ""
             uids = [
                 uid for uid in by_name.get(("taskrun", parent.namespace, name), ()) if not population.get(uid)
             ]
-            answer = await judge.judge_child(child, parent, uids, left_out)
+            answer = await judge.judge_child(child, parent, uids)
             found.append(answer)
     return found
 
@@ -203,7 +210,7 @@ def open_gaps(sources: Sequence[Source], period: Period) -> Iterator[tuple[str, 
     for source in sources:
         for gap in source.gaps:
             others = (one for one in sources if one is not source and one.closes_gaps)
-            if period.cuts(gap) and not any(one.covers_all(gap) for one in others):
+            if period.cuts(gap) and not any(one.covers_all(period.part_of(gap)) for one in others):
                 yield source.name, gap
 
 

@@ -188,9 +188,14 @@ class Audit:
         covered = sum(one.is_covered for one in self.strays)
         if covered:
             told.append(f"evidence of {count(covered, 'run')} that a source should know and does not")
-        if not self.total and not any(one.closes_gaps and one.since for one in self.sources):
+        if not self.total and not any(map(self._is_covered_by, self.sources)):
             told.append("no finished run was found, which proves nothing")
         return told
+
+    def _is_covered_by(self, source: Source) -> bool:
+        """Whether a source would know every run of the period, so that none in it means that none ran."""
+        ends = [rfc3339(one) for one in (self.since, self.until) if one is not None]
+        return source.closes_gaps and bool(source.since) and all(map(source.covers, ends))
 
     @property
     def exit_code(self) -> int:

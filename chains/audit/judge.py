@@ -16,6 +16,7 @@ from chains.audit.findings import Judged, State, Why
 from chains.audit.policies import refusal
 from chains.audit.population.known import KnownRun, Population
 from chains.config.parse import Config
+from chains.config.selection import is_age
 from chains.errors import InputError
 from chains.policy.loaded import Policy
 from chains.tekton.raw import as_text, text_at
@@ -31,7 +32,8 @@ Json = Any
 _LONGEST = 300
 """Characters of words that come from a run, a store or a check."""
 _ABSENT = frozenset({Reason.NO_ATTESTATION, Reason.NO_PROVENANCE, Reason.NO_EXECUTION_REPORT})
-_ENDS_SEEN = frozenset({"audit-log", "ledger", "tekton-results"})
+_NOT_FOUND = frozenset({Why.NO_EVIDENCE, Why.STORE_NOT_BY_RUN})
+"""The reasons that say that no evidence was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +118,18 @@ class Judge:
         known = self._population.named
         return [name for name in parent.children if known("TaskRun", parent.namespace, name) is None]
 
-    async def judge_child(
-        self, child: KnownRun, parent: KnownRun, uids: Sequence[str], left_out: str
-    ) -> Judged:
+    async def judge_child(self, child: KnownRun, parent: KnownRun, uids: Sequence[str]) -> Judged:
         """Return what became of a TaskRun that only its PipelineRun names.
 
-        ``uids`` are runs of its name of which stores have evidence, ``left_out`` why the configuration leaves
-        the PipelineRun out.
+        ``uids`` are runs of its name of which stores have evidence. The configuration leaves it out only by
+        the settings of all TaskRuns: its own labels are not known, and those of its PipelineRun are others.
         """
+        left_out = self._kind_left_out(child.kind)
         named = f"{parent.label} ({parent.uid}) names it, and no source has its record"
         state, why = State.MISSING, Why.CHILD_UNKNOWN
         words = f"{named}; no store has evidence of a run of this name"
         if left_out:
-            state, why, words = State.SKIPPED, Why.LEFT_OUT, f"its PipelineRun is {left_out}"
+            state, why, words = State.SKIPPED, Why.LEFT_OUT, left_out
         for uid in uids if not left_out else ():
             found = await self.verifier.run_uid(uid, ref=child.label)
             if found.verdict is Verdict.VERIFIED:
@@ -201,25 +202,38 @@ class Judge:
         return _recorded(run) or _marked(run) or _deleted(run)
 
     def left_out(self, raw: Mapping[str, Json]) -> str:
-        """Return why the configuration leaves a run out, empty if it does not or there is none."""
+        """Return why the configuration leaves a run out, empty if it does not or there is none.
+
+        An age in ``backlog.since`` leaves out nothing: the controller counts it from the time at which it
+        sees the run. Counted from the audit it would leave out every older run.
+        """
         if self._config is None:
             return ""
         selection, kind = self._config.selection, as_text(raw.get("kind"))
-        artifact = self._config.taskrun if kind == "TaskRun" else self._config.pipelinerun
-        if not artifact.enabled:
-            return f"left out: the configuration stores nothing for a {kind}"
+        if left_out := self._kind_left_out(kind):
+            return left_out
         if not selection.is_ours(raw):
             manager = text_at(raw, "spec", "managedBy")
             return f"left out: spec.managedBy {manager[:100]!r} is not one of filter.managed-by"
         found = selection.left_out(raw, self._now)
-        return found.reason if found else ""
+        if found is None or (found.is_old and is_age(selection.since)):
+            return ""
+        return found.reason
+
+    def _kind_left_out(self, kind: str) -> str:
+        """Return why the configuration leaves all runs of a kind out, empty if it does not."""
+        if self._config is None:
+            return ""
+        artifact = self._config.taskrun if kind == "TaskRun" else self._config.pipelinerun
+        return "" if artifact.enabled else f"left out: the configuration stores nothing for a {kind}"
 
     def _of_unfinished(self, run: KnownRun, found: Verification | None) -> Answer:
         """Return the answer for a run whose end no source saw."""
         if found is None:
             return Answer(State.OPEN, Why.NOT_ENDED, "it has not ended")
-        if found.verdict is Verdict.VERIFIED:
-            return self._of_verification(found, is_compared=False)
+        answer = self._of_verification(found, is_compared=False)
+        if answer.why not in _NOT_FOUND:
+            return answer
         by = f" by {run.deleted_by}" if run.deleted_by else ""
         if run.vanished:
             gap = self._gap_of(run)
@@ -236,7 +250,7 @@ class Judge:
     def _saw_ends(self, run: KnownRun) -> bool:
         """Whether one of the run's sources shows the end of runs that were deleted since."""
         return any(
-            run.sources >> number & 1 and one.kind in _ENDS_SEEN and one.finished
+            run.sources >> number & 1 and one.shows_ends
             for number, one in enumerate(self._population.sources)
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +59,16 @@ class Sample:
     population: int
     digest: str
     items: tuple[Item, ...] = field(default=())
+    undecided: tuple[str, ...] = ()
+    """What the sources could not show in the period: runs in it had no chance to be chosen."""
 
     @property
     def exit_code(self) -> int:
-        """0 if each run of the sample is evidenced, 1 if one is not, 4 if one is unknown."""
+        """0 if each run of the sample is evidenced, 1 if one is not, 4 if one is unknown or undecided."""
         states = {one.judged.state for one in self.items}
         if states & {State.FAILED, State.MISSING, State.UNATTESTABLE}:
             return 1
-        return 4 if not self.items or State.UNKNOWN in states else 0
+        return 4 if not self.items or self.undecided or State.UNKNOWN in states else 0
 
 
 def order_of(seed: str, uid: str) -> str:
@@ -117,7 +119,7 @@ async def write_sample(
                 folder, item, run, found, snapshot, judge, population, keys, trusted_root
             )
         items.append(item)
-    whole = Sample(sample.seed, sample.by, sample.population, sample.digest, tuple(items))
+    whole = replace(sample, items=tuple(items))
     if folder is not None:
         text = to_json(sample_to_json(whole, population), indent=True)
         (folder / "sample.json").write_text(text + "\n", encoding="utf-8")
@@ -183,6 +185,7 @@ def sample_to_json(sample: Sample, population: Population) -> dict[str, Any]:
         "population": sample.population,
         "populationDigest": sample.digest,
         "sources": [source_to_json(one) for one in population.sources],
+        "undecided": list(sample.undecided),
         "exitCode": sample.exit_code,
         "items": [
             {

@@ -58,12 +58,17 @@ def _among(name: str, values: frozenset[str], *, wanted: bool) -> Matches:
     return lambda labels: labels.get(name) not in values
 
 
+def is_age(text: str) -> bool:
+    """Whether a text is an age, such as ``7d``, which means another time tomorrow."""
+    return text[-1:] in _UNITS and text[:-1].isascii() and text[:-1].isdecimal()
+
+
 def parse_since(text: str, now: datetime) -> datetime:
     """Parse an RFC 3339 time, or an age such as ``36h`` or ``7d`` before ``now``.
 
     A time without a zone is UTC. Raises :class:`ValueError`.
     """
-    if text[-1:] in _UNITS and text[:-1].isascii() and text[:-1].isdecimal():
+    if is_age(text):
         try:
             return now - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
         except OverflowError as error:

@@ -55,7 +55,8 @@ def test_stock_cosign_verifies_the_packs_of_a_sample(
     cosign: Cosign, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     world = make_world(tmp_path, 60, 1)
-    _, *words = world.arguments("--n", "3", "--seed", "s", "--folder", str(tmp_path / "packs"))
+    taken = ("--n", "3", "--seed", "s", "--folder", str(tmp_path / "packs"))
+    _, *words = world.arguments(*taken, "--to", "2026-11-01T00:00:00Z")  # before the gap
     items = told(capsys, 0, "audit", "sample", *words)["items"]
     assert [one["state"] for one in items] == ["evidenced"] * 3
     for one in items:
@@ -100,7 +101,7 @@ def test_an_audit_shows_what_its_runbooks_tell(capsys: pytest.CaptureFixture[str
         found["chains_audit_timestamp_seconds"] > found["chains_audit_oldest_unproven_timestamp_seconds"] > 0
     )
     # the same world without what is wrong in it, but with the gap
-    found = audit(4, *world.arguments("--from", GAP[0]))
+    found = audit(4, *world.arguments("--from", GAP[0], "--to", "2026-11-02T00:00:00Z"))
     assert written("ChainsAuditUndecided") == {
         "chains_audit_exit_code",
         "chains_audit_runs",

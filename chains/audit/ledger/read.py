@@ -51,6 +51,7 @@ class _Gathered:
         self._gaps: list[Gap] = []
         self._others: list[Entry] = []
         self._since: datetime | None = None
+        self._spans: dict[str, tuple[datetime, datetime]] = {}
         self._findings: list[Finding] = []
 
     def begin(self, log: str) -> None:
@@ -60,6 +61,8 @@ class _Gathered:
     def take(self, entry: Entry, index: int) -> None:
         """Take one entry, which is at ``index`` of its log."""
         self._since = min(filter(None, (self._since, entry.at)))
+        first, last = self._spans.get(self._log, (entry.at, entry.at))
+        self._spans[self._log] = min(first, entry.at), max(last, entry.at)
         if isinstance(entry, RunEntry):
             self._take_run(entry, index)
         elif isinstance(entry, GapEntry):
@@ -107,6 +110,7 @@ class _Gathered:
             others=tuple(self._others),
             since=self._since,
             until=min(ends) if ends and len(ends) == len(walks) else None,
+            spans=self._spans,
         )
 
 

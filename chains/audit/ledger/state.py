@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
@@ -129,6 +129,8 @@ class LedgerState:
     """The time of the first entry: the ledger says nothing about runs that were gone before."""
     until: datetime | None = None
     """The end of the last day up to which every log is closed and verified; None if there is none."""
+    spans: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    """The times of the first and the last entry of each log that has one, heartbeats too."""
 
     @property
     def is_sound(self) -> bool:

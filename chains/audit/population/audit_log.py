@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -54,6 +55,8 @@ class _Reading:
     """UIDs of unmarked runs that have the finalizer of a controller of Chains."""
     low_levels: dict[str, int] = field(default_factory=dict)
     """How many events of each verb have no answer of the API server."""
+    ends_unseen: int = 0
+    """How many writes of a status have no answer of the API server, so that each may have been an end."""
     finished: set[str] = field(default_factory=set)
     quiet: tuple[float, str, str] = (0.0, "", "")
 
@@ -64,9 +67,16 @@ class _Reading:
         elif len(self.source.problems) == MOST_PROBLEMS:
             self.source.problems.append("there are further lines that cannot be used")
 
+    def lacks(self, event: Mapping[str, Json]) -> None:
+        """Note a write that does not show the run after it."""
+        if text_at(event, "objectRef", "subresource") == "status":
+            self.ends_unseen += 1
+            return
+        verb = text_at(event, "verb")
+        self.low_levels[verb] = self.low_levels.get(verb, 0) + 1
+
     def saw(self, moment: str) -> None:
-        """Note the time of an event, and the longest time without one."""
-        self.source.saw(moment)
+        """Note the time of any event, and the longest time without one."""
         at, before = parse_time(moment), parse_time(self.last)
         if at is None:
             return
@@ -107,11 +117,22 @@ def read_audit_log(paths: Iterable[str], population: Population) -> Source:
         source.notes.append(
             f"{count(many, 'event')} of {verb} below the level {_LEVEL}: they do not show the run after it"
         )
+    if reading.ends_unseen:
+        source.problems.append(
+            f"{count(reading.ends_unseen, 'write')} of a status without the run after it, so the end of a "
+            f"run may be lost: set the level {_LEVEL} for taskruns/status and pipelineruns/status in the "
+            "audit policy"
+        )
     seconds, since, until = reading.quiet
     if seconds > _QUIET_SECONDS:
         source.notes.append(f"the longest time without any event: {since} to {until}")
-    if not source.since:
+    if not reading.last:
         source.problems.append("no event of audit.k8s.io with a time: is this the log of an API server?")
+    elif not source.since:
+        source.notes.append(
+            f"no write of a run at the level {_LEVEL}: an audit policy that leaves runs out writes such a "
+            "log, so it covers no time"
+        )
     return source
 
 
@@ -210,8 +231,10 @@ def _read_event(event: Mapping[str, Json], where: str, reading: _Reading) -> Non
         return
     if text_at(event, "stage") not in {"ResponseComplete", "Panic"}:
         return
+    if text_at(event, "level") == _LEVEL:
+        reading.source.saw(text_at(event, "stageTimestamp"))
     code = mapping_at(event, "responseStatus").get("code")
-    if code not in _SUCCESS or "dryRun=" in text_at(event, "requestURI"):
+    if code not in _SUCCESS or _is_dry(event):
         return
     answer = mapping_at(event, "responseObject")
     if not answer and mapping_at(event, "annotations").get(_TRUNCATED) == "true":
@@ -229,7 +252,18 @@ def _read_event(event: Mapping[str, Json], where: str, reading: _Reading) -> Non
     elif answer:
         _read_object(event, kind, answer, reading)
     else:
-        reading.low_levels[verb] = reading.low_levels.get(verb, 0) + 1
+        reading.lacks(event)
+
+
+def _is_dry(event: Mapping[str, Json]) -> bool:
+    """Whether a request was to change nothing.
+
+    The API server takes the options of a delete from the body alone if there is one, else from the query.
+    """
+    body = mapping_at(event, "requestObject")
+    if body and text_at(event, "verb") in {"delete", "deletecollection"}:
+        return "All" in texts_at(body, "dryRun")
+    return "All" in parse_qs(text_at(event, "requestURI").partition("?")[2]).get("dryRun", [])
 
 
 def _read_object(event: Mapping[str, Json], kind: str, answer: Mapping[str, Json], reading: _Reading) -> None:
@@ -237,8 +271,7 @@ def _read_object(event: Mapping[str, Json], kind: str, answer: Mapping[str, Json
     seen = sighting_of({"kind": kind, "apiVersion": "tekton.dev/v1", **answer})
     if seen is None or not seen.uid:
         # a client may ask for the metadata of the answer alone, or for a table
-        verb = text_at(event, "verb")
-        reading.low_levels[verb] = reading.low_levels.get(verb, 0) + 1
+        reading.lacks(event)
         return
     holds = FINALIZERS[kind] in texts_at(answer, "metadata", "finalizers")
     if holds and not seen.mark:
@@ -250,6 +283,8 @@ def _read_object(event: Mapping[str, Json], kind: str, answer: Mapping[str, Json
             seen = replace(seen, stripped=who)
     if seen.is_finished:
         reading.finished.add(seen.uid)
+        # any write shows the status of a run that ended: only those of the status are shown for every run
+        reading.source.shows_ends |= text_at(event, "objectRef", "subresource") == "status"
     reading.population.add(reading.source, seen)
 
 
@@ -277,8 +312,7 @@ def _read_deletion(
             reading.source, Sighting(kind, namespace, name, uid, deleted=moment, deleted_by=who)
         )
     else:
-        verb = text_at(event, "verb")
-        reading.low_levels[verb] = reading.low_levels.get(verb, 0) + 1
+        reading.lacks(event)
 
 
 def _who(event: Mapping[str, Json]) -> str:

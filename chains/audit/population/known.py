@@ -24,6 +24,7 @@ MOST_RUNS = 1_000_000
 MOST_DIFFERENCES = 10_000
 """Differences that are kept; further ones are counted."""
 _COMPARED = ("kind", "namespace", "name", "created", "finished", "outcome")
+_OF_THE_END = frozenset({"finished", "outcome"})
 _TAKEN = (
     "deleted", "deleted_by", "stripped", "vanished", "parent", "children", "recorded", "recorded_reason",
 )  # fmt: skip
@@ -68,6 +69,8 @@ class Source:
     """How the same answer is got again: the request, or the files."""
     shows_deleted: bool = False
     closes_gaps: bool = False
+    shows_ends: bool = False
+    """Whether it showed the end of a run, so that it would show that of another, even if deleted since."""
     since: str = ""
     until: str = ""
     runs: int = 0
@@ -148,7 +151,7 @@ class KnownRun:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Two sources contradict each other about a run: a field, and what each says."""
+    """Two sources contradict each other about a run, or one itself: a field, and what each says."""
 
     label: str
     uid: str
@@ -166,6 +169,7 @@ class Population:
         self.sources: list[Source] = []
         self.differences: list[Difference] = []
         self.more_differences = 0
+        self._differences: set[Difference] = set()
         self._runs: dict[str, KnownRun] = {}
         self._said: dict[str, dict[str, int]] = {}
         self._named: dict[tuple[str, str, str], str] = {}
@@ -257,6 +261,11 @@ class Population:
                         self.sources[number].name, theirs,
                     )
                 )  # fmt: skip
+            elif known == number and name in _OF_THE_END:
+                # who may write to a run may change it after its end: what was seen first stays
+                if ours != theirs:
+                    source = self.sources[number].name
+                    self.differ(Difference(run.label, run.uid, name, source, ours, source, theirs))
             elif known == number:
                 setattr(run, name, theirs)
         for name in _TAKEN:
@@ -265,9 +274,12 @@ class Population:
             run.mark, run.mark_reason = seen.mark, seen.mark_reason
 
     def differ(self, difference: Difference) -> None:
-        """Note a difference between two sources."""
+        """Note a difference between two sources, or in one, once."""
+        if difference in self._differences:
+            return
         if len(self.differences) < MOST_DIFFERENCES:
             self.differences.append(difference)
+            self._differences.add(difference)
         else:
             self.more_differences += 1
 

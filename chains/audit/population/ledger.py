@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 from chains.audit.ledger.entries import moment
 from chains.audit.ledger.state import DECIDED, LedgerRun, LedgerState, RunState
+from chains.audit.ledger.state import Gap as LedgerGap
 from chains.audit.population.known import Gap, Population, Source
 from chains.audit.population.sighting import KINDS, Sighting
 
+_SILENT = timedelta(minutes=20)
+"""Two heartbeats: a log without an entry for longer is one that nobody writes."""
+_SHARE = re.compile(r"/share-\d+-of-(\d+)$", re.ASCII)
 _KINDS = {kind.lower(): kind for kind in KINDS}
 
 
-def add_ledger(state: LedgerState, name: str, population: Population) -> Source:
+def add_ledger(state: LedgerState, name: str, population: Population, now: datetime) -> Source:
     """Add the runs of a ledger that was read. What is wrong with the ledger is a problem of the source.
+
+    A gap that its writer did not write yet is one, too: the time up to ``now`` since the last entry.
 
     What it says became of a run is taken over only if nothing is wrong with it, the day is signed, and the
     controller decided it. What it read from a mark is worth no more than the mark.
@@ -30,7 +38,10 @@ def add_ledger(state: LedgerState, name: str, population: Population) -> Source:
             closes_gaps=True,
             since=_text(state.since),
             until=_text(state.until),
-            gaps=[Gap(moment(gap.start), moment(gap.until), gap.reason) for gap in state.gaps],
+            gaps=[
+                Gap(moment(gap.start), moment(gap.until), gap.reason)
+                for gap in (*state.gaps, *_silences(state, now))
+            ],
             problems=[str(one) for one in state.problems],
         )
     )
@@ -38,7 +49,38 @@ def add_ledger(state: LedgerState, name: str, population: Population) -> Source:
         seen = _sighting(run, is_signed=state.is_sound and _is_before(run.decided, state.until))
         source.finished += seen.is_finished
         population.add(source, seen)
+    source.shows_ends = bool(source.finished)
     return source
+
+
+def _silences(state: LedgerState, now: datetime) -> Iterator[LedgerGap]:
+    """Yield the time since the last entry of each log, where it is longer than two heartbeats.
+
+    If the number of shares changed, it ends where all logs of the new number had begun.
+    """
+    shares: dict[str, list[tuple[datetime, datetime]]] = {}
+    for log, span in state.spans.items():
+        shares.setdefault(_shares_of(log), []).append(span)
+    for log, (_, last) in state.spans.items():
+        following = (
+            max(first for first, _ in spans)
+            for number, spans in shares.items()
+            if number != _shares_of(log) and len(spans) == int(number) and max(spans, key=_last)[1] > last
+        )
+        until = min(following, default=now)
+        if until - last > _SILENT:
+            reason = "no entry, not even a heartbeat: no controller wrote it, or this copy is older than that"
+            yield LedgerGap(log, last, until, reason)
+
+
+def _shares_of(log: str) -> str:
+    """Return the number of shares in the name of a log; a log with another name is alone."""
+    found = _SHARE.search(log)
+    return found[1] if found else "1"
+
+
+def _last(span: tuple[datetime, datetime]) -> datetime:
+    return span[1]
 
 
 def _sighting(run: LedgerRun, *, is_signed: bool) -> Sighting:

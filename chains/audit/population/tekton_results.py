@@ -23,12 +23,14 @@ from chains.documents.folders import files_below
 from chains.documents.load import read_bytes
 from chains.errors import InputError
 from chains.tekton.raw import mapping_at, objects_at, text_at
+from chains.text import excerpt
 from storage import lean_json
 
 Json = Any
 PAGE = 100
 """Records of a page: five is the least that the API gives, ten thousand the most."""
 _MOST_PAGES = 100_000
+_TOKENS = {"nextPageToken", "next_page_token"}
 _LARGEST = 256 * 1024 * 1024
 _MOST_PROBLEMS = 100
 _TYPES = {f"tekton.dev/{version}.{kind}": kind for version in ("v1", "v1beta1") for kind in KINDS}
@@ -67,13 +69,14 @@ async def read_results_api(api: Cluster, namespaces: Iterable[str], population: 
                 source.problems.append(f"{path}: cannot be read whole: {error}")
                 break
             _add_page(page, path, source, population)
-            following = text_at(page, "nextPageToken") or text_at(page, "next_page_token")
+            following = _following(page)
             if not following:
                 break
             if following == token:
                 source.problems.append(f"{path}: gives the same page again, so the rest is not known")
                 break
             token = following
+    source.shows_ends = bool(source.finished)
     return source
 
 
@@ -85,6 +88,7 @@ def read_results_files(paths: Iterable[str], population: Population) -> Source:
     def unreadable(error: OSError) -> None:
         source.problems.append(f"{error.filename}: {error.strerror}")
 
+    unended = ""
     for name in names:
         path = Path(name)
         files = [path]
@@ -93,7 +97,21 @@ def read_results_files(paths: Iterable[str], population: Population) -> Source:
         for file in files:
             for where, document in _documents(file, source):
                 _add_page(document, where, source, population)
+                if _is_page(document):
+                    unended = where if _following(document) else ""
+    if unended:
+        source.problems.append(f"{unended}: a further page follows it (nextPageToken), and there is none")
+    source.shows_ends = bool(source.finished)
     return source
+
+
+def _is_page(document: Json) -> bool:
+    return isinstance(document, Mapping) and ("records" in document or "data" not in document)
+
+
+def _following(page: Json) -> str:
+    """Return the token of the next page, empty for the last one."""
+    return text_at(page, "nextPageToken") or text_at(page, "next_page_token")
 
 
 def _documents(file: Path, source: Source) -> Iterable[tuple[str, Json]]:
@@ -118,20 +136,36 @@ def _documents(file: Path, source: Source) -> Iterable[tuple[str, Json]]:
 
 
 def _add_page(page: Json, where: str, source: Source, population: Population) -> None:
-    records = page if isinstance(page, list) else mapping_at(page).get("records")
-    if records is None:
-        records = [page] if isinstance(page, Mapping) and "data" in page else []
-        if not records and not isinstance(page, Mapping):
-            _problem(source, f"{where}: expected an object with records")
-    for record in records if isinstance(records, list) else []:
-        _add_record(record, where, source, population)
     if isinstance(page, Mapping) and objects_at(page, "results"):
         _problem(source, f"{where}: holds results and not records: ask for …/results/-/records")
+        return
+    records = page
+    if isinstance(page, Mapping):
+        # an answer without any record is an object without members, or with an empty token
+        otherwise = [page] if "data" in page else None if set(page) - _TOKENS else []
+        records = page.get("records", otherwise)
+    if not isinstance(records, list):
+        _problem(source, f"{where}: expected an object with a list of records{_error_in(page)}")
+        return
+    for record in records:
+        if isinstance(record, Mapping):
+            _add_record(record, where, source, population)
+        else:
+            _problem(source, f"{where}: a record is no object, so a run may be lost")
+
+
+def _error_in(page: Json) -> str:
+    """Return what an error of the API says, which somebody saved instead of an answer."""
+    told = text_at(page, "message")
+    return f", got an error: {excerpt(told, 200)}" if told else ""
 
 
 def _add_record(record: Json, where: str, source: Source, population: Population) -> None:
     name = text_at(record, "name") or "a record without name"
     kind = _TYPES.get(text_at(record, "data", "type"))
+    if not text_at(record, "data", "type"):
+        _problem(source, f"{where}: {name}: has no type, so it may be a run")
+        return
     if kind is None:
         return  # logs, events and runs of other kinds
     try:

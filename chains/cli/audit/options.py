@@ -199,7 +199,7 @@ def _read_ledgers(options: Options, population: Population, now: datetime) -> No
     keys = open_listed_keys(options.ledger_key)
     root = None if options.trusted_root is None else open_trusted_root(options.trusted_root)
     for folder in options.ledger:
-        add_ledger(read_ledger(Path(folder), keys, now, root), folder, population)
+        add_ledger(read_ledger(Path(folder), keys, now, root), folder, population, now)
 
 
 def _results_access(url: str, options: Options) -> Access:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from chains.assembly.workspace import load_settings
+from chains.audit.compare import open_gaps
 from chains.audit.judge import Judge
 from chains.audit.population.known import Population
 from chains.audit.sample import STRATA, Sample, choose, population_digest, sample_to_json, write_sample
@@ -55,7 +56,14 @@ def _sample(options: Options) -> int:
             criteria = asked.verifier.criteria
             # with a certificate, a pack has what the verification used, whoever of both signed it
             keys = list(criteria.keys) if criteria.certificate is None else []
-            empty = Sample(options.seed, options.by, len(runs), population_digest(runs))
+            gaps = [
+                f"gap of {name}: {gap.since} to {gap.until}: {gap.reason}"
+                for name, gap in open_gaps(population.sources, period)
+            ]
+            lost = [f"{one.name}: {problem}" for one in population.sources for problem in one.problems]
+            empty = Sample(
+                options.seed, options.by, len(runs), population_digest(runs), undecided=(*lost, *gaps)
+            )
             return await write_sample(population, chosen, judge, empty, folder, keys, root)
         finally:
             await asked.close()
@@ -65,11 +73,11 @@ def _sample(options: Options) -> int:
         if options.output == "json":
             write_json(sample_to_json(sample, population), indent=True)
         else:
-            _show(sample, population, options.folder)
+            _show(sample, options.folder)
     return sample.exit_code
 
 
-def _show(sample: Sample, population: Population, folder: str) -> None:
+def _show(sample: Sample, folder: str) -> None:
     spread = f", spread by {sample.by}" if sample.by else ""
     write_line(
         f"{len(sample.items)} of {count(sample.population, 'finished run')}{spread}; seed {sample.seed!r}"
@@ -90,9 +98,8 @@ def _show(sample: Sample, population: Population, folder: str) -> None:
             for one in sample.items
         ],
     )
-    for source in population.sources:
-        for problem in source.problems:
-            say(f"warning: {source.name}: {problem}")
+    for one in sample.undecided:
+        say(f"warning: not whole: {one}")
     if folder:
         write_line(f"{folder}: {count(len(sample.items), 'pack')}")
 

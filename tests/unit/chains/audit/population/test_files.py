@@ -123,6 +123,40 @@ def test_what_did_not_happen_is_no_run(tmp_path: Path, read_log: ReadLog) -> Non
     assert (source.problems, source.since) == ([], AT)
 
 
+@pytest.mark.parametrize(
+    ("query", "body", "is_real"),
+    [
+        ("?dryRun=All", None, False),
+        ("?fieldManager=dryRun=", None, True),
+        ("?fieldManager=dryRun=All", None, True),
+        ("?fieldManager=x%26dryRun=All", None, True),
+        ("", {"kind": "DeleteOptions", "dryRun": ["All"]}, False),
+        ("?dryRun=All", {"kind": "DeleteOptions"}, True),
+    ],
+)
+def test_only_a_delete_that_is_tried_hides_nothing(
+    tmp_path: Path, read_log: ReadLog, query: str, body: Json, is_real: bool
+) -> None:
+    uri = f"/apis/tekton.dev/v1/namespaces/x/taskruns/run-1{query}"
+    more = {"requestURI": uri} | ({"requestObject": body} if body else {})
+    gone = event("delete", task_run(1), time_of(1, 30), "mallory", **more)
+    population, _ = read_log(log(tmp_path, lines(event("update", task_run(1), AT), gone)))
+    (run,) = population
+    assert run.deleted == (time_of(1, 30) if is_real else "")
+
+
+def test_a_log_without_writes_of_runs_covers_no_time(tmp_path: Path, read_log: ReadLog) -> None:
+    pod = {"resource": "pods", "namespace": "x", "name": "p", "apiGroup": "", "apiVersion": "v1"}
+    other = event("update", task_run(1), AT, objectRef=pod)
+    read = event("get", task_run(1), time_of(50))
+    low = without(event("delete", task_run(1), time_of(60), level="Metadata"), "responseObject")
+    _, source = read_log(log(tmp_path, lines(other, read, low)))
+    assert (source.since, source.until, source.covers(AT), source.problems) == ("", "", False, [])
+    assert "no write of a run at the level RequestResponse" in source.notes[-1]
+    _, source = read_log(log(tmp_path, lines(event("update", task_run(1), time_of(9)), other, read, low)))
+    assert (source.since, source.until) == (time_of(9), time_of(9))
+
+
 def test_rotated_and_packed_files_are_read_in_the_order_of_their_events(
     tmp_path: Path, read_log: ReadLog
 ) -> None:
@@ -218,6 +252,25 @@ def test_writes_without_answer_are_counted(tmp_path: Path, read_log: ReadLog) ->
     ]
 
 
+def test_a_write_of_a_status_without_answer_may_have_been_an_end(tmp_path: Path, read_log: ReadLog) -> None:
+    low = without(event("update", task_run(1), AT, level="Metadata"), "responseObject")
+    low["objectRef"]["subresource"] = "status"
+    _, source = read_log(log(tmp_path, lines(low, low)))
+    assert len(source.problems) == 1
+    assert "2 writes of a status without the run after it" in source.problems[0]
+
+
+@pytest.mark.parametrize(("verb", "part"), [("patch", ""), ("update", ""), ("update", "status")])
+def test_only_writes_of_a_status_show_that_ends_are_logged(
+    tmp_path: Path, read_log: ReadLog, verb: str, part: str
+) -> None:
+    """A mark shows the status of the run that it is on, whatever the audit policy says of writes of a status."""
+    ended = event(verb, task_run(1), AT)
+    ended["objectRef"]["subresource"] = part
+    _, source = read_log(log(tmp_path, lines(ended)))
+    assert (source.finished, source.shows_ends) == (1, part == "status")
+
+
 def test_a_file_that_is_no_audit_log_is_told(tmp_path: Path, read_log: ReadLog) -> None:
     _, source = read_log(log(tmp_path, b'{"a": 1}\n'))
     assert "is this the log of an API server?" in source.problems[0]
@@ -248,7 +301,7 @@ def test_records_of_tekton_results_are_whole_runs(tmp_path: Path) -> None:
             record(half),
             record(task_run(9), "results.tekton.dev/v1alpha3.Log"),
         ],
-        "nextPageToken": "x",
+        "nextPageToken": "",
     }
     (tmp_path / "page.json").write_text(json.dumps(page))
     (tmp_path / "more.jsonl").write_text("\n".join(json.dumps(record(task_run(number))) for number in (4, 5)))
@@ -266,6 +319,35 @@ def test_records_of_tekton_results_are_whole_runs(tmp_path: Path) -> None:
         run = population.get(uid_of(4))
         assert run is not None
         assert population.whole(run) == task_run(4)
+
+
+@pytest.mark.parametrize(
+    ("pages", "told"),
+    [
+        ([{"records": [], "nextPageToken": "x"}], "a further page follows it (nextPageToken)"),
+        ([{"records": [], "nextPageToken": "x"}, {"records": []}], ""),
+        ([{"records": [], "nextPageToken": "x"}, record(task_run(1))], "a further page follows it"),
+        ([{"nextPageToken": ""}], ""),
+        ([{}], ""),
+        ([{"code": 16, "message": "no token", "details": []}], "got an error: no token"),
+        ([{"code": 16}], "expected an object with a list of records"),
+        ([{"records": {"a": 1}}], "expected an object with a list of records"),
+        ([{"records": None, "code": 5}], "expected an object with a list of records"),
+        ([{"records": ["text"]}], "a record is no object"),
+        ([{"data": None, "records": 1}], "expected an object with a list of records"),
+        ([{"name": "n", "data": {"value": "e30="}}], "n: has no type"),
+    ],
+    ids=[
+        "no-page-after", "page-after", "record-after", "empty", "nothing", "error", "code", "no-list", "null",
+        "no-object", "both", "no-type",
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_not_whole_is_told(tmp_path: Path, pages: list[Json], told: str) -> None:
+    (tmp_path / "pages.jsonl").write_text("\n".join(map(json.dumps, pages)))
+    with Population() as population:
+        source = read_results_files([str(tmp_path / "pages.jsonl")], population)
+    assert len(source.problems) == bool(told)
+    assert told in "".join(source.problems)
 
 
 def test_a_record_that_cannot_be_read_may_have_been_a_run(tmp_path: Path) -> None:

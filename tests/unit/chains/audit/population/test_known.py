@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from base64 import b64encode
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,8 +14,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from chains.audit.compare import Period, open_gaps
 from chains.audit.ledger import state as ledger
-from chains.audit.ledger.entries import Run
+from chains.audit.ledger.entries import Run, moment
 from chains.audit.population.counters import Counters, fetch_counters, parse_counters
 from chains.audit.population.known import Gap, Population, Source
 from chains.audit.population.ledger import add_ledger
@@ -28,6 +29,7 @@ from tests.audit_truth import task_run, uid_of, with_metadata, without
 from tests.owners import owned
 
 Json = Any
+LATER = datetime(2026, 1, 3, tzinfo=UTC)
 
 
 def a_source(population: Population, name: str, **more: Json) -> Source:
@@ -159,7 +161,7 @@ def test_a_ledger_gives_its_runs_its_gaps_and_what_is_wrong_with_it() -> None:
         (ledger.Finding("day_missing", "log", None, "a day is missing"),), since=at, until=later,
     )  # fmt: skip
     with Population() as population:
-        source = add_ledger(state, "folder", population)
+        source = add_ledger(state, "folder", population, LATER)
         found = {
             run.name: (run.finished, run.outcome, run.deleted, run.vanished, run.mark) for run in population
         }
@@ -181,7 +183,7 @@ def test_only_the_signed_days_of_a_sound_ledger_say_what_became_of_a_run(is_sign
     until = datetime(2026, 1, 1, 2 if is_signed else 0, tzinfo=UTC)
     state = ledger.LedgerState({run.uid: run}, (), (), (), since=at, until=until)
     with Population() as population:
-        add_ledger(state, "folder", population)
+        add_ledger(state, "folder", population, LATER)
         (known,) = population
     assert known.is_finished
     expected = ("skipped", "left out: old") if is_signed else ("", "")
@@ -194,10 +196,68 @@ def test_what_a_ledger_read_from_a_mark_is_not_believed() -> None:
     run = ledger_run("skipped", ledger.RunState.SKIPPED, decided=at, reason="I say so", is_from_mark=True)
     state = ledger.LedgerState({run.uid: run}, (), (), (), since=at, until=until)
     with Population() as population:
-        add_ledger(state, "folder", population)
+        add_ledger(state, "folder", population, LATER)
         (known,) = population
     assert known.is_finished
     assert (known.recorded, known.recorded_reason) == ("", "")
+
+
+ONE, TWO, THREE = (datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("spans", "silent"),
+    [
+        ({"a": (ONE, LATER - timedelta(minutes=20))}, {}),
+        ({"a": (ONE, LATER - timedelta(minutes=21))}, {LATER - timedelta(minutes=21): LATER}),
+        ({"a/share-0-of-2": (ONE, LATER), "a/share-1-of-2": (ONE, TWO)}, {TWO: LATER}),
+        ({"a/share-0-of-1": (ONE, TWO), "a/share-0-of-2": (TWO, LATER), "a/share-1-of-2": (TWO, LATER)}, {}),
+        ({"a/share-0-of-1": (ONE, TWO), "a/share-0-of-2": (TWO, LATER), "a/share-1-of-2": (THREE, LATER)},
+         {TWO: THREE}),
+        ({"a/share-0-of-1": (ONE, TWO), "a/share-0-of-2": (TWO, LATER)}, {TWO: LATER}),
+    ],
+    ids=["alive", "dead", "one-dead", "more-shares", "late-shares", "share-without-log"],
+)  # fmt: skip
+def test_a_log_that_nobody_writes_has_a_gap_up_to_now(
+    spans: dict[str, tuple[datetime, datetime]], silent: dict[datetime, datetime]
+) -> None:
+    state = ledger.LedgerState({}, (), (), (), since=ONE, until=TWO, spans=spans)
+    with Population() as population:
+        source = add_ledger(state, "folder", population, LATER)
+    assert {one.since: one.until for one in source.gaps} == {
+        moment(since): moment(until) for since, until in silent.items()
+    }
+
+
+def test_a_gap_up_to_now_is_closed_by_who_watched_for_its_part_of_the_period() -> None:
+    dead = Source(
+        "ledger", "ledger", "", "", gaps=[Gap("2026-01-01T02:00:00Z", "2026-01-03T00:00:00Z", "dead")]
+    )
+    log = Source(
+        "log", "audit-log", "", "", shows_deleted=True, closes_gaps=True,
+        since="2026-01-01T00:00:00Z", until="2026-01-02T00:00:00Z",
+    )  # fmt: skip
+    for hours, is_open in ((1, False), (20, False), (30, True)):
+        period = Period(None, ONE.replace(hour=0) + timedelta(hours=hours))
+        assert bool(list(open_gaps([dead, log], period))) is is_open
+        assert bool(list(open_gaps([dead], period))) is (hours > 1)
+    assert list(open_gaps([dead, log], Period()))
+
+
+def test_the_end_that_a_source_saw_first_stays_and_another_one_is_a_difference() -> None:
+    with Population() as population:
+        source = a_source(population, "log")
+        population.add(source, seen(finished="2026-01-01T00:10:00Z", outcome="False"))
+        for _ in range(2):
+            population.add(source, seen(finished="2027-01-01T00:10:00Z", outcome="True"))
+        (run,) = population
+        assert (run.finished, run.outcome) == ("2026-01-01T00:10:00Z", "False")
+        assert [
+            (one.what, one.first, one.said, one.second, one.contradicted) for one in population.differences
+        ] == [
+            ("finished", "log", "2026-01-01T00:10:00Z", "log", "2027-01-01T00:10:00Z"),
+            ("outcome", "log", "False", "log", "True"),
+        ]
 
 
 def test_counters_are_compared_and_decide_nothing() -> None:

@@ -28,6 +28,7 @@ from chains.cli.main import run as chains
 from chains.statements.statement import LEDGER_DAY, SLSA_V1, parse_statement
 from signers.formats.bundle import Bundle
 from signers.formats.dsse import Envelope
+from signers.keys.keyfile import generate_key, write_key_pair
 from storage.open import open_store
 from storage.record import BUNDLE_FORMAT, DSSE_FORMAT, IN_TOTO_PAYLOAD_TYPE, Evidence, Origin, Record
 from tests.audit_truth import event, pipeline_run, task_run, time_of, uid_of, with_metadata, without
@@ -237,11 +238,69 @@ def test_evidence_of_another_run_that_made_the_same_image_is_not_its_own(audit: 
 def test_a_run_that_was_deleted_before_its_end_needs_no_evidence(audit: Audit) -> None:
     attest(task_run(1))
     begun = without(task_run(2), "status")
-    log = write_log(
-        event("update", task_run(1), time_of(1, 9)), event("delete", begun, time_of(2, 3), "jane")
-    )
-    found = audit(0, "--audit-log", log)
+    ended, gone = event("update", task_run(1), time_of(1, 9)), event("delete", begun, time_of(2, 3), "jane")
+    found = audit(4, "--audit-log", write_log(ended, gone))
+    # a mark on another run does not show that ends are logged
+    assert reasons(found) == {"run-2": ("unknown", "end_not_seen")}
+    ended["objectRef"]["subresource"] = "status"
+    found = audit(0, "--audit-log", write_log(ended, gone))
     assert reasons(found) == {"run-2": ("open", "deleted_before_end")}
+
+
+def test_evidence_of_a_deleted_run_counts_before_its_end_is_asked_for(audit: Audit) -> None:
+    attest(task_run(1), task_run(2))
+    ended = event("update", task_run(1), time_of(1, 9))
+    ended["objectRef"]["subresource"] = "status"
+    log = write_log(ended, event("delete", without(task_run(2), "status"), time_of(2, 3), "jane"))
+    assert audit(0, "--audit-log", log)["counts"]["evidenced"] == 2
+    Path("key").mkdir()
+    Path(KEY[1]).rename("key/ours.pub")
+    write_key_pair(Path("key/strange.key"), generate_key())
+    Path("key/strange.pub").rename(KEY[1])
+    assert reasons(audit(1, "--audit-log", log))["run-2"] == ("failed", "evidence_invalid")
+    Path(".chains/layout").rename("away")
+    assert reasons(audit(4, "--audit-log", log))["run-2"] == ("unknown", "store_unavailable")
+
+
+def test_an_age_in_the_configuration_leaves_no_run_out(audit: Audit) -> None:
+    """Else every missing run would be left out once it is old enough."""
+    attest(task_run(1))
+    runs = write("runs.json", task_run(1), task_run(2))
+    for since, code, expected in (
+        ("7d", 1, ("missing", "no_evidence")),
+        ("1h", 1, ("missing", "no_evidence")),
+        (time_of(2, 9), 1, ("missing", "no_evidence")),
+        (time_of(2, 10), 0, ("skipped", "left_out")),
+    ):
+        Path("config.json").write_text(json.dumps({"backlog.since": since}))
+        assert reasons(audit(code, "--runs", runs, "--config", "config.json")) == {"run-2": expected}
+
+
+def test_no_run_in_a_period_proves_something_only_if_a_source_covers_it(audit: Audit) -> None:
+    attest(task_run(1))
+    begun = [event("create", without(task_run(one), "status"), time_of(one)) for one in (1, 50)]
+    assert audit(0, "--audit-log", write_log(*begun))["finished"] == 0
+    log = write_log(*begun)
+    assert audit(0, "--audit-log", log, "--from", time_of(2), "--to", time_of(3))["finished"] == 0
+    for period in ((time_of(2), time_of(51)), (time_of(0), time_of(3)), (time_of(51), time_of(52))):
+        found = audit(4, "--audit-log", log, "--from", period[0], "--to", period[1])
+        assert found["undecided"] == ["no finished run was found, which proves nothing"]
+    pods = event("create", task_run(1), time_of(1), objectRef={"resource": "pods", "name": "tekton.dev"})
+    assert audit(4, "--audit-log", write_log(pods))["undecided"]
+
+
+def test_a_child_is_not_left_out_with_its_pipeline_run(audit: Audit) -> None:
+    parent = with_metadata(pipeline_run(1, ["child"]), labels={"skip-me": "true"})
+    attest(task_run(2))
+    runs = write("runs.json", parent)
+    Path("config.json").write_text(
+        json.dumps({"filter.skip": "skip-me", "artifacts.pipelinerun.storage": ""})
+    )
+    found = audit(1, "--runs", runs, "--config", "config.json")
+    assert reasons(found) == {"pipe-1": ("skipped", "left_out"), "child": ("missing", "child_unknown")}
+    Path("config.json").write_text(json.dumps({"artifacts.taskrun.storage": ""}))
+    found = audit(1, "--runs", runs, "--config", "config.json")
+    assert reasons(found) == {"pipe-1": ("missing", "no_evidence"), "child": ("skipped", "left_out")}
 
 
 def test_a_record_that_cannot_be_described_is_unattestable(audit: Audit) -> None:
@@ -437,7 +496,10 @@ def test_a_signed_day_of_the_ledger_says_that_a_run_was_left_out(audit: Audit, t
     clock.move(days=1)
     assert close_due(writer, sealer, clock.now)
     writer.close()
-    (one,) = audit(0, *words)["runs"]
+    # nobody wrote the ledger since then
+    (gap,) = audit(4, *words)["gaps"]
+    assert (gap["from"], gap["source"]) == ("2026-10-02T00:00:00.000000Z", "ledger (ledger)")
+    (one,) = audit(0, *words, "--to", "2026-10-01T23:00:00Z")["runs"]
     assert (one["state"], one["reason"]) == ("skipped", "left_out_then")
     assert "the run carries skip-me" in one["words"]
 

@@ -13,7 +13,7 @@ import pytest
 from chains.audit.population.known import KnownRun
 from chains.audit.sample import choose
 from chains.cli.main import run as chains
-from tests.audit_truth import World, make_world, uid_of
+from tests.audit_truth import GAP, World, make_world, time_of, uid_of
 
 Json = Any
 
@@ -92,6 +92,26 @@ def test_each_run_has_a_pack_and_a_verdict(
         assert {json.loads(line)["run"]["uid"] for line in lines} <= {one["uid"]}
     assert json.loads((folder / "sample.json").read_text())["items"] == told["items"]
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
+
+
+def test_a_sample_of_sources_that_are_not_whole_is_undecided(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    taken = ("--n", "1", "--seed", "s")
+    # the one run that ended in this second is evidenced, and the gap is later
+    second = ("--from", time_of(1, 9), "--to", time_of(1, 10))
+    told = sample(world, capsys, *taken, *second)
+    assert (told["items"][0]["state"], told["undecided"], told["exitCode"]) == ("evidenced", [], 0)
+    (tmp_path / "broken.json").write_text("{")
+    told = sample(world, capsys, *taken, *second, "--runs", str(tmp_path / "broken.json"))
+    assert (len(told["undecided"]), told["exitCode"]) == (1, 4)
+    assert "broken.json" in told["undecided"][0]
+
+
+def test_a_gap_in_the_period_of_a_sample_is_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    told = sample(world, capsys, "--n", "1", "--seed", "s", "--from", GAP[0], "--to", "2026-11-02T00:00:00Z")
+    assert told["exitCode"] == 4
+    assert [one.partition(" (")[0] for one in told["undecided"]] == ["gap of ledger"]
 
 
 def test_a_bundle_of_a_pack_is_verified_with_its_key_alone(
