@@ -238,6 +238,7 @@ def _events(
 ) -> Events:
     def gained(share: int) -> None:
         metrics.share_transitions.inc()
+        keeper.regain(share)
         sweep.ask(share)
 
     def lost(share: int) -> None:

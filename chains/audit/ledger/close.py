@@ -7,6 +7,7 @@ the writer. A day is closed after the day before it. A closed day is never close
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from hashlib import sha256
 
@@ -65,22 +66,55 @@ def due_days(log: LogFolder, today: date) -> Iterator[date]:
         day += ONE_DAY
 
 
+@dataclass(frozen=True, slots=True)
+class SealedDay:
+    """A day that is signed and not written yet: it is closed when :meth:`write` returns."""
+
+    statement: DayStatement
+    sealed: Sealed
+    opened: bytes
+    checkpoint: bytes
+
+    def write(self, log: LogFolder) -> None:
+        """Write the files that close the day. Raises :class:`LedgerError`, :class:`OSError`.
+
+        Only the writer of the log may do this: two processes that close one day make two histories.
+        """
+        day = self.statement.day
+        _check_open(log, day)
+        if not log.file(day, ENTRIES).exists():
+            replace_file(log.file(day, ENTRIES), b"", fsync=True)
+        replace_file(log.file(day, OPEN), self.opened, fsync=True)
+        replace_file(log.file(day, CHECKPOINT), self.checkpoint, fsync=True)
+        # last: a day is closed if it has a bundle
+        replace_file(log.file(day, BUNDLE), self.sealed.bundle, fsync=True)
+
+
 def close_day(
     log: LogFolder, day: date, sealer: Sealer, now: datetime, *, transparency: bool = False
 ) -> tuple[DayStatement, Sealed]:
     """Close a day that is over, and return its statement and its seal.
 
     With ``transparency`` the seal gets an entry in the sealer's log, if it has one. Raises
-    :class:`LedgerError`, and what the sealer raises.
+    :class:`LedgerError`, :class:`OSError`, and what the sealer raises.
     """
-    if log.is_closed(day):
-        raise LedgerError(f"{log.file(day, BUNDLE)}: the day is closed already")
+    made = seal_day(log, day, sealer, now, transparency=transparency)
+    made.write(log)
+    return made.statement, made.sealed
+
+
+def seal_day(
+    log: LogFolder, day: date, sealer: Sealer, now: datetime, *, transparency: bool = False
+) -> SealedDay:
+    """Sign a day that is over, and write nothing yet: the sealer may take its time.
+
+    Raises what :func:`close_day` raises.
+    """
+    _check_open(log, day)
     if day >= now.astimezone(UTC).date():
         raise LedgerError(f"{day.isoformat()} is not over: it cannot be closed")
     position, previous = _beginning(log, day)
     before = position.head()
-    if not log.file(day, ENTRIES).exists():
-        replace_file(log.file(day, ENTRIES), b"", fsync=True)
     found = replay_day(log.lines(day), day, position)
     if found.torn:
         raise LedgerError(f"{log.file(day, ENTRIES)}: its last line is not whole")
@@ -105,11 +139,12 @@ def close_day(
     )
     sealed = sealer.seal_now(statement.to_bytes(), IN_TOTO_PAYLOAD_TYPE, log=transparency)
     note = sign_checkpoint(statement.log, statement.after.size, position.frontier.root(), sealer.signer)
-    replace_file(log.file(day, OPEN), opened, fsync=True)
-    replace_file(log.file(day, CHECKPOINT), note, fsync=True)
-    # last: a day is closed if it has a bundle
-    replace_file(log.file(day, BUNDLE), sealed.bundle, fsync=True)
-    return statement, sealed
+    return SealedDay(statement, sealed, opened, note)
+
+
+def _check_open(log: LogFolder, day: date) -> None:
+    if log.is_closed(day):
+        raise LedgerError(f"{log.file(day, BUNDLE)}: the day is closed already")
 
 
 def _beginning(log: LogFolder, day: date) -> tuple[Position, str]:

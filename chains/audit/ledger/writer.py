@@ -13,7 +13,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -81,10 +81,12 @@ class LogWriter:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            self._hold(origin)
-            self._open()
+            with _in_words(folder):
+                self._hold(origin)
+                self._open()
         except BaseException:
-            self._release()
+            with suppress(LedgerError):  # why it cannot be opened counts more
+                self._release()
             raise
 
     @property
@@ -138,7 +140,10 @@ class LogWriter:
         return told
 
     def close(self, *, ends: bool = True) -> None:
-        """Release the log; with ``ends`` a last heartbeat says that the writer ends in order."""
+        """Release the log; with ``ends`` a last heartbeat says that the writer ends in order.
+
+        Raises :class:`LedgerError` for an error of the disk; the log is released then, too.
+        """
         try:
             if ends and self._is_ready:
                 self.append([self.heartbeat(ends=True)])
@@ -291,10 +296,13 @@ class LogWriter:
 
     def _release(self) -> None:
         self._is_ready = False
-        self._close_file()
         lock, self._lock = self._lock, -1
-        if lock >= 0:
-            os.close(lock)
+        with _in_words(self.log.path):
+            try:
+                self._close_file()
+            finally:
+                if lock >= 0:
+                    os.close(lock)
 
 
 def _gist(entry: RunEntry) -> bytes:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from chains.attest.outcome import FAILED, SIGNED, SKIPPED, Outcome
 from chains.attest.stores import THERE
 from chains.audit.ledger.entries import (
+    LONGEST_LINE,
+    MOST_NAMES,
     MOST_RECEIPTS,
     EntryKind,
     Receipt,
@@ -103,6 +107,21 @@ def _noted(entry: Mapping[str, object]) -> Receipt:
 def removal(job: Job, reason: str) -> RunEntry:
     """Return the fact that a run is gone, or not this controller's any more, before it was decided."""
     return RunEntry(datetime.now(UTC), EntryKind.REMOVED, run_of(job), reason=reason)
+
+
+def names_that_fit(names: Iterable[str]) -> tuple[str, ...]:
+    """Return as many names as a ``config`` or ``keys`` entry holds; the last one counts those left out.
+
+    The names are from :func:`fit`. A name that counts has a space, which keys and key ids have not.
+    """
+    found = list(names)
+    kept = found[:MOST_NAMES]
+    while len(kept) < len(found) or len(orjson.dumps(kept)) > LONGEST_LINE // 2:
+        kept = kept[: min(len(kept), MOST_NAMES - 1)]
+        if len(orjson.dumps(kept)) <= LONGEST_LINE // 2:
+            return (*kept, f"{len(found) - len(kept)} more")
+        kept = kept[: len(kept) // 2]
+    return tuple(kept)
 
 
 def _that_fits(fact: RunEntry, receipts: Sequence[Receipt]) -> RunEntry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -14,15 +14,15 @@ from pathlib import Path
 import orjson
 
 from chains.assembly.ledger import LedgerParts
-from chains.audit.ledger.close import close_day, due_days
+from chains.audit.ledger.close import SealedDay, due_days, seal_day
 from chains.audit.ledger.entries import Configured, Entry, Keys, fit
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.folder import STORED, LogFolder
 from chains.audit.ledger.replay import ONE_DAY
-from chains.audit.ledger.statement import DayStatement
 from chains.audit.ledger.stored import record_of
-from chains.audit.ledger.writer import now
+from chains.audit.ledger.writer import LogWriter, now
 from chains.controller.flow import FlowInForce
+from chains.controller.ledger.facts import names_that_fit
 from chains.controller.ledger.ledger import Ledger
 from chains.controller.ledger.recorder import Place, Recorder
 from signers.errors import SignerError
@@ -58,7 +58,7 @@ class Keeper:
         self._place: Place | None = None
         self._is_new = False
         self._data: dict[str, str] | None = None
-        self._told = ""
+        self._told: set[str] = set()
         self._wake = asyncio.Event()
         self.on_begin: Callable[[], object] = lambda: None
         """Is called when the ledger begins, or goes on at another place: all runs are to be looked at."""
@@ -82,8 +82,12 @@ class Keeper:
         """Close the log of a share that belongs to another replica now."""
         self._recorder.release(share)
 
+    def regain(self, share: int) -> None:
+        """Write the log of a share that belongs to this replica now."""
+        self._recorder.regain(share)
+
     async def close(self) -> None:
-        """Write what waits, and close all logs."""
+        """Write what waits, and close all logs; give up after some seconds if the disk hangs."""
         await self._recorder.close()
 
     def _preface(self, flow: FlowInForce, parts: LedgerParts) -> Sequence[Entry]:
@@ -94,8 +98,8 @@ class Keeper:
         digest = hashlib.sha256(orjson.dumps(self._data, option=orjson.OPT_SORT_KEYS)).hexdigest()
         signers = sorted({fit(sealer.signer.keyid or "keyless") for sealer in flow.all_sealers()})
         return (
-            Configured(at, digest, tuple(map(fit, changed))),
-            Keys(at, tuple(signers), fit(parts.sealer.signer.keyid)),
+            Configured(at, digest, names_that_fit(map(fit, changed))),
+            Keys(at, names_that_fit(signers), fit(parts.sealer.signer.keyid)),
         )
 
     async def run(self) -> None:
@@ -120,29 +124,51 @@ class Keeper:
         if self._is_new and self._recorder.writers:
             self._is_new = False
             self.on_begin()
-        try:
-            for writer in list(self._recorder.writers.values()):
-                await self._close(writer.log, writer.end_day, parts)
-                await self._store(writer.log, parts)
-        except (LedgerError, SignerError) as error:
-            self._tell("a day of the ledger cannot be closed", str(error))
-        except StoreError as error:
-            self._tell("a statement of the ledger cannot be stored", str(error))
-        else:
-            self._told = ""
-        ends = [_closed_until(writer.log) for writer in self._recorder.writers.values()]
-        self.closed_until = min((end for end in ends if end is not None), default=None)
+        writers = dict(self._recorder.writers)
+        told: set[str] = set()
+        # all are closed first: a store that does not answer must leave no day unsigned
+        for share, writer in writers.items():
+            await self._try("a day of the ledger cannot be closed", self._close(share, writer, parts), told)
+        for writer in writers.values():
+            await self._try(
+                "a statement of the ledger cannot be stored", self._store(writer.log, parts), told
+            )
+        self._told = told
+        logs = [writer.log for writer in writers.values()]
+        self.closed_until = await asyncio.to_thread(_closed_in_all, logs)
 
-    async def _close(self, log: LogFolder, end_day: Callable[[date], None], parts: LedgerParts) -> None:
-        today = (self._clock() - _AFTER_MIDNIGHT).date()
+    async def _try(self, what: str, work: Awaitable[None], told: set[str]) -> None:
+        """Do a part of the work for one log, and add to ``told`` why it failed: the other logs go on."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - each log on its own
+            reason = str(error) or type(error).__name__
+            if reason not in self._told | told:
+                is_expected = isinstance(error, (LedgerError, SignerError, StoreError, OSError))
+                _log.error(what, extra={"reason": reason}, exc_info=None if is_expected else error)
+            told.add(reason)
+
+    async def _close(self, share: int, writer: LogWriter, parts: LedgerParts) -> None:
+        log, today = writer.log, (self._clock() - _AFTER_MIDNIGHT).date()
         for day in await asyncio.to_thread(lambda: list(due_days(log, today))):
             # in the thread that writes: afterwards nothing is written to that day any more
-            await self._recorder.settle(partial(end_day, day))
-            statement = await asyncio.to_thread(_close_day, log, day, parts, self._clock())
+            await self._recorder.settle(partial(writer.end_day, day))
+            made = await asyncio.to_thread(_seal, log, day, parts, self._clock())
+            # in the thread that writes, too: it is the one that gives the log up when the share is lost
+            await self._recorder.settle(partial(self._write, share, writer, made))
+            statement = made.statement
             _log.info(
                 "a day of the ledger is closed",
                 extra={"log": statement.log, "day": day.isoformat(), "entries": statement.after.size},
             )
+
+    def _write(self, share: int, writer: LogWriter, made: SealedDay) -> None:
+        if self._recorder.writers.get(share) is not writer:
+            raise LedgerError(
+                f"{writer.log.path}: the log was given up while {made.statement.day.isoformat()} was signed: "
+                "its next writer closes that day"
+            )
+        made.write(writer.log)
 
     async def _store(self, log: LogFolder, parts: LedgerParts) -> None:
         if not parts.stores:
@@ -159,14 +185,9 @@ class Keeper:
             told = [{"store": one.store, "location": one.location, "digest": one.digest} for one in receipts]
             await asyncio.to_thread(replace_file, log.file(day, STORED), orjson.dumps(told), fsync=True)
 
-    def _tell(self, what: str, reason: str) -> None:
-        if self._told != reason:
-            _log.error(what, extra={"reason": reason})
-        self._told = reason
 
-
-def _close_day(log: LogFolder, day: date, parts: LedgerParts, at: datetime) -> DayStatement:
-    return close_day(log, day, parts.sealer, at, transparency=parts.settings.transparency)[0]
+def _seal(log: LogFolder, day: date, parts: LedgerParts, at: datetime) -> SealedDay:
+    return seal_day(log, day, parts.sealer, at, transparency=parts.settings.transparency)
 
 
 def _not_stored(log: LogFolder) -> list[date]:
@@ -177,3 +198,12 @@ def _not_stored(log: LogFolder) -> list[date]:
 def _closed_until(log: LogFolder) -> datetime | None:
     closed = [day for day in log.days() if log.is_closed(day)]
     return datetime.combine(closed[-1] + ONE_DAY, time(), UTC) if closed else None
+
+
+def _closed_in_all(logs: Sequence[LogFolder]) -> datetime | None:
+    """Return the end of the last day that is closed in all logs that can be read, and have one."""
+    ends = []
+    for log in logs:
+        with suppress(LedgerError, OSError):
+            ends.append(_closed_until(log))
+    return min((end for end in ends if end is not None), default=None)

@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from chains.audit.ledger.entries import Entry, RunEntry
+from chains.audit.ledger.entries import DECISIONS, Entry, EntryKind, RunEntry
 from chains.audit.ledger.errors import LedgerError
 from chains.audit.ledger.writer import LogWriter, Standing, now
 from chains.errors import ChainsError
@@ -27,6 +27,10 @@ MOST_AT_ONCE = 2000
 """Facts of one group."""
 _PAUSE = 1.0
 """Seconds after a failure in which no other attempt is made, since each one reads the log again."""
+_REST = 10.0
+"""The pause after a failure, as a multiple of the processor time that the attempt took."""
+_CLOSING = 5.0
+"""Seconds that the end waits for the disk: the Leases are released even if a volume hangs."""
 _BEAT = 600.0
 """Seconds between two heartbeats of a log."""
 _log = logging.getLogger("chains.ledger")
@@ -47,11 +51,16 @@ class Place:
         return LogWriter(self.folder / name, f"{self.origin}/{name}", self.clock)
 
 
+_Key = tuple[int, str, EntryKind]
+"""A share, the UID of a run, and what is noted about it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Facts:
     share: int
     facts: tuple[Entry, ...]
     told: asyncio.Future[None] | None = None
+    key: _Key | None = None
 
 
 class Recorder:
@@ -69,6 +78,11 @@ class Recorder:
         self._beaten: dict[int, float] = {}
         self._retry_at: dict[int, float] = {}
         self._preface: tuple[Entry, ...] = ()
+        self._lost: set[int] = set()
+        """The shares that another replica has. One that is being handed over is ours until it is released."""
+        self._noted: set[_Key] = set()
+        """What waits in the queue and was noted."""
+        self._ended: asyncio.Future[None] = self._loop.create_future()
         self._thread = Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
 
@@ -88,11 +102,26 @@ class Recorder:
         return writer.undecided() if writer is not None else iter(())
 
     def note(self, share: int, *facts: Entry) -> None:
-        """Write facts soon. If they cannot be written, that is told as trouble, and they are found again."""
-        self._queue.put(_Facts(share, facts))
+        """Write facts soon. If they cannot be written, that is told as trouble, and they are found again.
+
+        What waits already is not noted twice, so a disk that hangs does not let the queue grow with every
+        event. Nothing is written of a share that is lost: its new holder does.
+        """
+        for fact in facts if share not in self._lost else ():
+            key = None
+            if isinstance(fact, RunEntry) and fact.kind not in DECISIONS:
+                key = (share, fact.run.uid, fact.kind)
+                if key in self._noted:
+                    continue
+                self._noted.add(key)
+            self._queue.put(_Facts(share, (fact,), key=key))
 
     async def record(self, share: int, fact: Entry) -> None:
-        """Write a fact, and return when it is on disk. Raises :class:`LedgerError`."""
+        """Write a fact, and return when it is on disk. Raises :class:`LedgerError`, also for a lost share."""
+        if share in self._lost:
+            raise LedgerError(
+                f"share {share} was lost to another replica, whose ledger says what becomes of the run"
+            )
         told: asyncio.Future[None] = self._loop.create_future()
         self._queue.put(_Facts(share, (fact,), told))
         await told
@@ -122,16 +151,20 @@ class Recorder:
             if place != self._place:
                 self._close_all()
                 self._place = place
+                self._retry_at.clear()
             if tuple(preface) != self._preface:
                 self._preface = tuple(preface)
                 for share in list(self._writers):
-                    self._append(share, self._preface)
+                    try:
+                        self._append(share, self._preface)
+                    except LedgerError:
+                        self._close(share)  # the preface is written when the log is opened again
 
         self._queue.put(move)
 
     def beat(self, shares: Iterable[int]) -> None:
         """Open the logs of these shares, and write a heartbeat to each one that had none for ten minutes."""
-        wanted = list(shares)
+        wanted = [share for share in shares if share not in self._lost]
 
         def beat() -> None:
             for share in wanted if self._place is not None else ():
@@ -145,13 +178,20 @@ class Recorder:
         self._queue.put(beat)
 
     def release(self, share: int) -> None:
-        """Close the log of a share, which belongs to another replica now."""
+        """Close the log of a share, which belongs to another replica now, until :meth:`regain`."""
+        self._lost.add(share)
         self._queue.put(lambda: self._close(share))
 
+    def regain(self, share: int) -> None:
+        """Write the log of a share again that was released before."""
+        self._lost.discard(share)
+
     async def close(self) -> None:
-        """Write what waits, close all logs, and end the thread."""
+        """Write what waits, close all logs, and end the thread, which is left alone if the disk hangs."""
         self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.wait([self._ended], timeout=_CLOSING)
+        if not self._ended.done():
+            _log.error("the ledger was not closed: its disk does not answer", extra={"seconds": _CLOSING})
 
     def _run(self) -> None:
         while True:
@@ -162,14 +202,21 @@ class Recorder:
             groups: dict[int, list[_Facts]] = {}
             for item in items:
                 if isinstance(item, _Facts):
+                    if item.key is not None:
+                        self._noted.discard(item.key)
                     groups.setdefault(item.share, []).append(item)
                     continue
                 self._write(groups)
                 groups = {}
                 if item is None:
                     self._close_all()
+                    self._tell([(self._ended, None)])
                     return
-                item()
+                try:
+                    item()
+                except Exception as error:  # noqa: BLE001 - the thread goes on, else all wait for ever
+                    _log.exception("the ledger could not be kept")
+                    self.trouble = str(error) or type(error).__name__
             self._write(groups)
 
     def _write(self, groups: Mapping[int, Sequence[_Facts]]) -> None:
@@ -190,16 +237,23 @@ class Recorder:
 
     def _append(self, share: int, facts: Sequence[Entry]) -> Sequence[LedgerError | None]:
         if time.monotonic() < self._retry_at.get(share, 0.0):
-            raise LedgerError(self.trouble)
+            raise LedgerError(self.trouble or "the ledger could not be written shortly before")
+        started = time.thread_time()
         try:
             writer = self._writers.get(share) or self._open(share)
             errors = writer.append(facts)
-        except ChainsError as error:
-            if self.trouble != str(error):
-                _log.error("the ledger cannot be written", extra={"share": share, "reason": str(error)})
-            self.trouble = str(error)
-            self._retry_at[share] = time.monotonic() + _PAUSE
-            raise error if isinstance(error, LedgerError) else LedgerError(str(error)) from error
+        except Exception as error:
+            is_expected = isinstance(error, ChainsError)
+            reason = str(error) if is_expected else f"{type(error).__name__}: {error}"
+            if self.trouble != reason:
+                _log.error(
+                    "the ledger cannot be written",
+                    extra={"share": share, "reason": reason},
+                    exc_info=None if is_expected else error,
+                )
+            self.trouble = reason
+            self._retry_at[share] = time.monotonic() + max(_PAUSE, _REST * (time.thread_time() - started))
+            raise error if isinstance(error, LedgerError) else LedgerError(reason) from error
         if self.trouble:
             _log.info("the ledger can be written again", extra={"share": share})
             self.trouble = ""
@@ -213,8 +267,9 @@ class Recorder:
         writer = self._place.open(share)
         try:
             writer.append(self._preface)
-        except LedgerError:
-            writer.close(ends=False)
+        except Exception:
+            with suppress(LedgerError):  # why it cannot be written counts more
+                writer.close(ends=False)
             raise
         self._writers[share] = writer
         self._beaten[share] = time.monotonic()
@@ -225,7 +280,7 @@ class Recorder:
         if writer is not None:
             try:
                 writer.close()
-            except LedgerError as error:
+            except Exception as error:  # noqa: BLE001 - the others are closed, too
                 _log.warning("the ledger was closed without a last entry", extra={"reason": str(error)})
 
     def _close_all(self) -> None:

@@ -331,6 +331,47 @@ def test_a_disk_that_does_not_flush_acknowledges_nothing(writer, folder, monkeyp
     assert kinds(folder) == ["seen", "gap", "seen"]
 
 
+def failing(number, before=lambda *_: None):
+    def fail(*given):
+        before(*given)
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("os.truncate", errno.EIO), ("Path.exists", errno.ESTALE), ("os.fstat", errno.EACCES)],
+)
+def test_an_error_of_the_disk_while_a_log_is_opened_is_told_and_lets_the_log_go(
+    folder, clock, monkeypatch, name, number
+):
+    first = LogWriter(folder, ORIGIN, clock)
+    first.append([seen(1)])
+    first.close(ends=False)
+    with (folder / f"{DAY}.jsonl").open("ab") as file:
+        file.write(b'{"at": "torn')
+    with monkeypatch.context() as patched:
+        patched.setattr(f"chains.audit.ledger.writer.{name}", failing(number))
+        with pytest.raises(LedgerError, match=os.strerror(number)):
+            LogWriter(folder, ORIGIN, clock)
+    again = LogWriter(folder, ORIGIN, clock)
+    again.close(ends=False)
+    assert again.opened == 1
+    assert [kind for kind in kinds(folder) if kind != "gap"] == ["seen"]
+
+
+def test_a_file_that_cannot_be_closed_is_told_and_the_log_is_let_go(folder, clock, monkeypatch):
+    writer = LogWriter(folder, ORIGIN, clock)
+    writer.append([seen(1)])
+    with monkeypatch.context() as patched:
+        patched.setattr("chains.audit.ledger.writer.os.close", failing(errno.EIO, os.close))
+        with pytest.raises(LedgerError, match="Input/output error"):
+            writer.close(ends=False)
+    LogWriter(folder, ORIGIN, clock).close(ends=False)
+    assert kinds(folder) == ["seen", "gap"]
+
+
 def test_decided_runs_of_yesterday_are_known_after_a_restart(tmp_path, folder, clock):
     writer = LogWriter(folder, ORIGIN, clock)
     writer.append([evidenced(1), seen(2)])
